@@ -1,0 +1,1 @@
+"""From raw files to batches: interactions, readers and sources, splits, the packed stream."""

@@ -1,0 +1,112 @@
+"""Interactions: every user's history as flat arrays of item numbers, with the external ids beside them."""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from jaxrec.errors import UserError
+
+
+class Catalogue(NamedTuple):
+    """The items: row v - 1 is item v, in the sorted order of the external ids."""
+
+    ids: np.ndarray  # [V] int64, or str
+    titles: np.ndarray | None  # [V] str, "" where unknown
+    genres: np.ndarray | None  # [V] str, "A|B"
+
+
+class Interactions(NamedTuple):
+    """Histories back to back: user u's is `items[offsets[u]:offsets[u + 1]]`, oldest first."""
+
+    items: np.ndarray  # [N] int32, 1..V; may be a memory map
+    offsets: np.ndarray  # [U + 1] int64
+    users: np.ndarray  # [U] external ids, int64 or str
+    catalogue: Catalogue
+    name: str  # file or generator, for messages
+
+
+def fingerprint(interactions: Interactions) -> str:
+    """SHA-256 (hex) of the items, the offsets, and the ids of users and items.
+
+    Names, paths, titles and genres are not in it: the same histories from another file are the same data.
+    """
+    digest = hashlib.sha256(b"jaxrec interactions 1")
+    for array in (interactions.items, interactions.offsets, interactions.users, interactions.catalogue.ids):
+        if array.dtype.kind in "iu":
+            _update(digest, b"int", array)
+        else:  # the lengths keep ["ab", "c"] apart from ["a", "bc"]
+            _update(digest, b"str", np.strings.str_len(array))
+            digest.update("".join(array.tolist()).encode())
+    return digest.hexdigest()
+
+
+def describe(interactions: Interactions) -> dict:
+    """Counts of users, items and interactions, quantiles of the history lengths, density: plain numbers."""
+    lengths = np.diff(interactions.offsets)
+    users, items, total = len(lengths), len(interactions.catalogue.ids), len(interactions.items)
+    quantiles = np.quantile(lengths, [0, 0.25, 0.5, 0.75, 0.95, 1]) if users else np.zeros(6)
+    return {
+        "users": users,
+        "items": items,
+        "interactions": total,
+        "length": {
+            "mean": total / users if users else 0.0,
+            **dict(zip(("min", "25%", "50%", "75%", "95%", "max"), map(float, quantiles), strict=True)),
+        },
+        "density": total / (users * items) if users and items else 0.0,
+    }
+
+
+def from_sequences(histories: list[list], users: list | None = None) -> Interactions:
+    """A small data set from Python lists of external ids, oldest first; users are 1..U unless given."""
+    if users is None:
+        users = range(1, len(histories) + 1)
+    elif len(users) != len(histories):
+        raise UserError(f"{len(histories)} histories but {len(users)} users: give one user a history")
+    elif len(set(map(str, users))) != len(users):
+        raise UserError("two histories have the same user: join them into one")
+    return assemble(
+        pl.Series([str(user) for user in users], dtype=pl.String),
+        pl.Series([str(item) for history in histories for item in history], dtype=pl.String),
+        np.array([len(history) for history in histories], np.int64),
+        "histories",
+    )
+
+
+def assemble(users: pl.Series, items: pl.Series, lengths: np.ndarray, name: str) -> Interactions:
+    """Interactions from tokens: `users` [U] and `items` [N] as strings, `lengths` [U] items a user."""
+    ids, codes = number(items)
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return Interactions(codes, offsets, as_ids(users), Catalogue(ids, None, None), name)
+
+
+def as_ids(tokens: pl.Series) -> np.ndarray:
+    """Tokens as int64 when every one is an integer as an integer prints, else as strings.
+
+    So "7" may become 7, but "07", "+7" and what passes int64 make strings of all: no two tokens become one id,
+    and an id is printed as it was read.
+    """
+    numbers = tokens.cast(pl.Int64, strict=False)
+    if numbers.null_count() == 0 and (numbers.cast(pl.String) == tokens).all():
+        return numbers.to_numpy().astype(np.int64)
+    return np.array(tokens.to_list(), dtype=np.str_)
+
+
+def number(tokens: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted distinct ids of the tokens, [V], and every token's number among them from 1, [N] int32."""
+    distinct = tokens.unique()
+    ids = as_ids(distinct)
+    order = np.argsort(ids)
+    numbers = np.empty(len(ids), np.int32)
+    numbers[order] = np.arange(1, len(ids) + 1, dtype=np.int32)
+    codes = tokens.cast(pl.Enum(distinct)).to_physical().to_numpy()
+    return ids[order], numbers[codes]
+
+
+def _update(digest, tag: bytes, array: np.ndarray, chunk: int = 1 << 22) -> None:
+    digest.update(tag + len(array).to_bytes(8, "little"))
+    for start in range(0, len(array), chunk):  # by chunks: a memory map is not to be read whole
+        digest.update(np.ascontiguousarray(array[start : start + chunk], "<i8"))

@@ -1,0 +1,100 @@
+"""Laws of jaxrec.data.interactions: numbering, ids, the fingerprint."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxrec.data.interactions import as_ids, describe, fingerprint, from_sequences
+from jaxrec.errors import UserError
+
+ids = st.one_of(st.integers(-5, 20), st.sampled_from(["a", "b", "ab", "07", "x y", "é", "10"]))
+histories = st.lists(st.lists(ids, min_size=1, max_size=6), min_size=1, max_size=5)
+
+
+def external(data) -> list[list]:
+    """The histories, as external ids."""
+    bounds = zip(data.offsets[:-1], data.offsets[1:], strict=True)
+    return [data.catalogue.ids[data.items[start:stop] - 1].tolist() for start, stop in bounds]
+
+
+@given(histories)
+def test_histories_come_back_as_they_went_in(lists):
+    data = from_sequences(lists)
+    assert [[str(item) for item in history] for history in external(data)] == [list(map(str, h)) for h in lists]
+    assert data.items.dtype == np.int32 and data.offsets.dtype == np.int64
+    assert data.users.tolist() == list(range(1, len(lists) + 1))
+
+
+@given(histories)
+def test_item_numbers_follow_the_sorted_ids_without_gaps(lists):
+    data = from_sequences(lists)
+    assert data.catalogue.ids.tolist() == sorted(set(data.catalogue.ids.tolist()))
+    assert set(data.items.tolist()) == set(range(1, len(data.catalogue.ids) + 1))
+
+
+def test_integers_sort_as_numbers_and_keep_their_number():
+    assert from_sequences([[3, 10, 2], [1, 4, 5, 6, 7, 8, 9]]).items.tolist() == [3, 10, 2, 1, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("odd", ["07", "+7", "-0", "7.0", "a", "9223372036854775808", "1_0", "٣", ""])
+def test_one_token_that_is_no_plain_integer_makes_all_strings(odd):
+    assert as_ids(pl.Series(["7", odd])).tolist() == ["7", odd]
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
+def test_plain_integers_are_integers_up_to_the_ends_of_int64(numbers):
+    found = as_ids(pl.Series([str(number) for number in numbers]))
+    assert found.dtype == np.int64 and found.tolist() == numbers
+
+
+@given(histories, histories)
+def test_the_fingerprint_is_that_of_the_histories(one, other):
+    def as_text(lists):
+        return [[str(item) for item in history] for history in lists]
+
+    same = fingerprint(from_sequences(one)) == fingerprint(from_sequences(other))
+    assert same == (as_text(one) == as_text(other))
+
+
+def test_the_fingerprint_knows_every_part():
+    data = from_sequences([[1, 2, 3], [2, 3]], users=["ab", "c"])
+    changed = {
+        "same": data._replace(name="elsewhere", catalogue=data.catalogue._replace(titles=np.array(["x", "y", "z"]))),
+        "item": from_sequences([[1, 2, 3], [2, 1]], users=["ab", "c"]),
+        "order": from_sequences([[1, 3, 2], [2, 3]], users=["ab", "c"]),
+        "border": from_sequences([[1, 2], [3, 2, 3]], users=["ab", "c"]),
+        "user": from_sequences([[1, 2, 3], [2, 3]], users=["a", "bc"]),
+        "users swapped": from_sequences([[2, 3], [1, 2, 3]], users=["c", "ab"]),
+        "item id": from_sequences([[1, 2, 4], [2, 4]], users=["ab", "c"]),
+        "item id as text": data._replace(catalogue=data.catalogue._replace(ids=np.array(["1", "2", "3"]))),
+    }
+    prints = {name: fingerprint(each) for name, each in changed.items()}
+    assert prints.pop("same") == fingerprint(data)
+    assert len({fingerprint(data), *prints.values()}) == len(prints) + 1, prints
+
+
+def test_the_fingerprint_is_fixed_and_that_of_a_memory_map(tmp_path):
+    data = from_sequences([[1, 2, 3], ["a", "é"]], users=["u", "v"])
+    # work folders store it: the same data must have it in years to come
+    assert fingerprint(data) == "d7d0d0a49d6fb65f18957bd06177cf2760d72427df87e44756f1f1836f091c2f"
+    data.items.tofile(tmp_path / "items.bin")
+    assert fingerprint(data._replace(items=np.memmap(tmp_path / "items.bin", np.int32, "r"))) == fingerprint(data)
+    wide = data._replace(items=data.items.astype(np.int64), users=data.users.astype("<U9"))
+    assert fingerprint(wide) == fingerprint(data)
+
+
+def test_describe_counts():
+    facts = describe(from_sequences([[1, 2, 3, 4], [1], [2, 2, 2, 2]]))
+    assert (facts["users"], facts["items"], facts["interactions"]) == (3, 4, 9)
+    assert facts["length"]["min"] == 1 and facts["length"]["50%"] == 4 and facts["length"]["mean"] == 3
+    assert facts["density"] == 9 / 12
+
+
+def test_users_are_given_once_each():
+    assert from_sequences([[1, 2], [3]], users=[30, 4]).users.tolist() == [30, 4]
+    with pytest.raises(UserError, match="2 histories but 1 users"):
+        from_sequences([[1, 2], [3]], users=[30])
+    with pytest.raises(UserError, match="same user"):
+        from_sequences([[1, 2], [3]], users=[30, 30])

@@ -1,0 +1,104 @@
+"""What jaxrec.data.sources resolves, and what it says when it can't."""
+
+from pathlib import Path
+
+import pytest
+
+from jaxrec.data import sources, synthetic
+from jaxrec.data.interactions import fingerprint, from_sequences
+from jaxrec.data.sources import load, locate
+from jaxrec.errors import UserError
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """$JAXREC_DATA with the data set `shop`, and another folder to stand in."""
+    (tmp_path / "data" / "shop").mkdir(parents=True)
+    (tmp_path / "data" / "shop" / "sequences.txt").write_text("1 5 6\n")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("JAXREC_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def test_a_path_is_taken_first_then_the_data_folder(root):
+    assert locate("shop") == str(root / "shop")
+    assert fingerprint(load("shop")) == fingerprint(from_sequences([[5, 6]]))
+    Path("shop").write_text("1 7\n1 8\n")
+    assert locate("shop") == str(Path("shop").resolve())
+    assert load("shop").catalogue.ids.tolist() == [7, 8]
+    assert load(locate("shop")).catalogue.ids.tolist() == [7, 8]
+    assert locate("../data/shop/sequences.txt") == str(root / "shop" / "sequences.txt")
+
+
+def test_what_is_not_found_lists_what_was_tried(root, monkeypatch):
+    with pytest.raises(UserError) as caught:
+        locate("shpo")
+    for part in ("'shpo'", str(Path.cwd() / "shpo"), str(root / "shpo"), "holds shop", "sequences.txt", "ml-1m-sasrec"):
+        assert part in str(caught.value)
+    monkeypatch.setenv("JAXREC_DATA", str(root / "nowhere"))
+    with pytest.raises(UserError, match="no such folder"):
+        locate("shop")
+    monkeypatch.delenv("JAXREC_DATA")
+    with pytest.raises(UserError, match=r"\$JAXREC_DATA is not set"):
+        load("shop")
+    with pytest.raises(UserError, match="dataset is empty"):
+        locate("")
+
+
+def test_a_file_takes_no_options(root):
+    with pytest.raises(UserError, match="remove users"):
+        load("shop", users=3)
+
+
+def test_a_public_data_set_says_which_file_to_put_where(root):
+    with pytest.raises(UserError, match=r"Put data/ml-1m\.txt of github\.com/kang205/SASRec.* into .*data") as caught:
+        locate("ml-1m-sasrec")
+    for name in ("ml-1m-sasrec", "ml-1m", "ml-1m.txt"):
+        assert f"{root / name}\n" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ml-1m-sasrec", "ml-1m"])
+def test_another_version_of_a_public_data_set_is_refused(root, name):
+    (root / "shop").rename(root / name)
+    with pytest.raises(UserError, match=r"another version than ml-1m-sasrec: 1 users, 2 items, 2 inter.* 999,611"):
+        load("ml-1m-sasrec")
+    assert len(load(str(root / name)).items) == 2
+
+
+def test_the_version_meant_is_taken_from_a_folder_or_the_file_itself(root, monkeypatch):
+    small = sources.PUBLIC["ml-1m-sasrec"]._replace(users=1, items=2, interactions=2)
+    monkeypatch.setitem(sources.PUBLIC, "ml-1m-sasrec", small)
+    (root / "ml-1m.txt").write_text("1 5\n1 6\n")
+    assert locate("ml-1m-sasrec") == str(root / "ml-1m.txt")
+    assert load("ml-1m-sasrec").items.tolist() == [1, 2]
+    (root / "shop").rename(root / "ml-1m")
+    assert locate("ml-1m-sasrec") == str(root / "ml-1m")
+    assert load("ml-1m-sasrec").items.tolist() == [1, 2]
+
+
+def test_the_real_ml_1m_is_the_version_meant(real_data, monkeypatch):
+    monkeypatch.setenv("JAXREC_DATA", str(real_data("ml-1m").parent))
+    assert len(load("ml-1m-sasrec").items) == 999_611
+
+
+def test_the_generator_takes_its_options_from_the_name_and_the_call():
+    assert locate("synthetic:users=5") == "synthetic:users=5"
+    wanted = synthetic.interactions(users=20, items=256, seed=7, whim=0.25)
+    assert fingerprint(load("synthetic:users=20, items=256,seed=7,whim=.25")) == fingerprint(wanted)
+    assert fingerprint(load("synthetic:users=9,items=256,whim=.25", users=20, seed=7)) == fingerprint(wanted)
+    assert fingerprint(load("synthetic:users=20,items=256,seed=8,whim=.25")) != fingerprint(wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("synthetic:user=5", "no option user: the generator has users, items, seed, .*whim"),
+        ("synthetic:options=5", "no option options"),
+        ("synthetic:users", "'users' is not KEY=NUMBER"),
+        ("synthetic:users=many", "'users=many' is not KEY=NUMBER"),
+    ],
+)
+def test_a_wrong_option_of_the_generator_is_named(name, cure):
+    with pytest.raises(UserError, match=cure):
+        load(name)

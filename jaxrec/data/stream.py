@@ -1,0 +1,181 @@
+"""The one data format: several users' sequences back to back in rows of fixed width, and the plan that fills them.
+
+Lengths are packed once, best fit, into a template of places; an epoch permutes the pieces within each length class, then
+the rows. So rows, steps an epoch and shapes are constants, and a batch is a pure function of (data, seed, step).
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Stream(NamedTuple):
+    """Rows of packed sequences, int32 [rows, T] each."""
+
+    items: Any  #: 1..V; 0 where the slot is empty
+    targets: Any  #: the item asked for at this slot; 0 where nothing is asked
+    segments: Any  #: 1, 2, ... within the row; 0 where empty
+    positions: Any  #: 0, 1, ... within the slot's own sequence
+    source: Any  #: the user (or session) that the slot belongs to; 0 where empty
+
+
+class Pieces(NamedTuple):
+    """Parts of histories to be placed in rows: slot j of a piece shows items[start + j]."""
+
+    start: np.ndarray  #: [P] index into the flat items
+    length: np.ndarray  #: [P] int32, slots
+    source: np.ndarray  #: [P] int32 user
+
+
+class Template(NamedTuple):
+    """Where places of given lengths lie in the rows; places are numbered row by row, left to right."""
+
+    place: Any  #: [rows, T] int32, the place a slot belongs to; -1 where empty
+    first: Any  #: [rows] int32, the first place of a row
+    begin: Any  #: [P] int32, the slot at which a place begins
+
+
+class Data(NamedTuple):
+    """All that batches are made of; on the device an argument of the program."""
+
+    items: Any  #: [N] int32, the flat histories
+    start: Any  #: [P]
+    source: Any  #: [P]
+    template: Template
+
+
+class Order(NamedTuple):
+    """One epoch's arrangement."""
+
+    occupant: Any  #: [P] int32, the piece in each place
+    rows: Any  #: [rows] int32, the rows in the order in which they are visited
+
+
+def next_item_pieces(start, stop, length, windows=False):
+    """Pieces that ask for the next item at every slot: of the newest `length` + 1 items, or of windows over all.
+
+    Args:
+        start, stop: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
+        length: the longest piece, in slots.
+        windows: cover the whole history by windows of `length` + 1 items that overlap by one, so that each item but the
+            first is a target exactly once; the oldest window is the short one.
+    """
+    asked = np.maximum(np.asarray(stop) - np.asarray(start) - 1, 0)
+    count = -(-asked // length) if windows else np.minimum(asked, 1)
+    source = np.repeat(np.arange(len(asked)), count)
+    back = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)  # 0 is the newest window
+    end = np.repeat(stop, count) - 1 - back * length
+    begin = np.maximum(end - length, np.repeat(start, count))
+    return Pieces(begin, (end - begin).astype(np.int32), source.astype(np.int32))
+
+
+def history_pieces(start, stop, length):
+    """Pieces that show the newest `length` items of each history, for inference. [Q], [Q], int -> Pieces of [Q]."""
+    begin = np.maximum(np.asarray(stop) - length, start)
+    return Pieces(begin, (stop - begin).astype(np.int32), np.arange(len(begin), dtype=np.int32))
+
+
+def pack(lengths, width):
+    """Best-fit decreasing packing. [P] lengths in 1..width -> the row of each piece [P], the number of rows.
+
+    Each piece goes to the fullest row that still takes it. Rows are held by the room left in them, so that equal lengths
+    are placed together and the cost is that of the distinct lengths, not of the pieces.
+    """
+    lengths = np.asarray(lengths)
+    row_of = np.empty(len(lengths), np.int64)
+    by_length = np.argsort(-lengths, kind="stable")
+    with_room = [[] for _ in range(width + 1)]  # arrays of rows, by room
+    bounds = np.flatnonzero(np.diff(lengths[by_length])) + 1
+    rows = 0
+    for group in np.split(by_length, bounds) if len(lengths) else []:
+        need = int(lengths[group[0]])
+        if not 1 <= need <= width:
+            raise ValueError(f"a piece of {need} slots does not fit a row of {width}")
+        room = need
+        while len(group):
+            while room <= width and not with_room[room]:
+                room += 1
+            if room > width:  # open rows, each filled as far as it goes
+                fit = width // need
+                opened = rows + np.arange(-(-len(group) // fit))
+                rows += len(opened)
+                row_of[group] = np.repeat(opened, fit)[: len(group)]
+                with_room[width - fit * need].append(opened[: len(group) // fit])
+                if left := len(group) % fit:
+                    with_room[width - left * need].append(opened[-1:])
+                break
+            candidates = np.concatenate(with_room[room])
+            taken, kept = candidates[: len(group)], candidates[len(group) :]
+            row_of[group[: len(taken)]] = taken
+            group = group[len(taken) :]
+            with_room[room] = [kept] if len(kept) else []
+            if len(taken):
+                with_room[room - need].append(taken)
+            if room - need >= need:
+                room -= need  # the rows just filled may take another
+    return row_of, rows
+
+
+def template(lengths, width, multiple=1):
+    """Pack places of these lengths into rows. Returns a Template and `order_of` [P]: the piece behind each place.
+
+    Rows are filled up with empty ones to a multiple, so that the last batch is whole.
+    """
+    lengths = np.asarray(lengths)
+    row_of, used = pack(lengths, width)
+    rows = max(-(-used // multiple), 1) * multiple
+    order_of = np.lexsort((-lengths, row_of)).astype(np.int32)  # places row by row, longest first
+    place_row, place_length = row_of[order_of], lengths[order_of].astype(np.int64)
+    first = np.searchsorted(place_row, np.arange(rows)).astype(np.int32)
+    ends = np.cumsum(place_length)
+    before_row = np.append(0, ends)[first]  # slots used in all earlier rows
+    begin = ends - place_length - before_row[place_row]
+    place = np.full((rows, width), -1, np.int32)
+    slot = np.repeat(begin - (ends - place_length), place_length) + np.arange(place_length.sum())
+    place[np.repeat(place_row, place_length), slot] = np.repeat(np.arange(len(lengths), dtype=np.int32), place_length)
+    return Template(place, first, begin.astype(np.int32)), order_of
+
+
+def plan(lengths, order_of, rows, seed, epoch):
+    """The arrangement of one epoch: pieces permuted within their length class, then the rows. A function of its arguments.
+
+    Args:
+        lengths: [P] of the pieces. order_of: [P], the piece behind each place in the template. rows: how many.
+    """
+    random = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    shuffled = np.lexsort((random.random(len(lengths)), lengths))
+    by_length = np.argsort(lengths[order_of], kind="stable")
+    occupant = np.empty(len(lengths), np.int32)
+    occupant[by_length] = shuffled
+    return Order(occupant, random.permutation(rows).astype(np.int32))
+
+
+def gather(data, order, rows, asked=True):
+    """The Stream of these places in the epoch's row order. [R] -> Stream of [R, T]; NumPy and JAX arrays alike."""
+    xp = data.items.__array_namespace__() if hasattr(data.items, "__array_namespace__") else np
+    rows = order.rows[rows]
+    place = data.template.place[rows]
+    real = place >= 0
+    place = xp.maximum(place, 0)
+    positions = xp.arange(place.shape[1], dtype=xp.int32)[None, :] - data.template.begin[place]
+    piece = order.occupant[place]
+    at = data.start[piece] + positions
+    at = xp.where(real, at, 0)
+
+    def where_real(values):
+        return xp.where(real, values, 0).astype(xp.int32)
+
+    return Stream(
+        items=where_real(data.items[at]),
+        targets=where_real(data.items[at + 1]) if asked else xp.zeros_like(place),
+        segments=where_real(place - data.template.first[rows][:, None] + 1),
+        positions=where_real(positions),
+        source=where_real(data.source[piece]),
+    )
+
+
+def rows_per_step(batch, pieces, rows, devices=1):
+    """Rows that hold `batch` sequences on average, to the nearest multiple of 8 (or of the devices where they don't divide 8)."""
+    unit = 8 if 8 % devices == 0 else devices
+    wanted = round(batch * rows / max(pieces, 1) / unit) * unit
+    return max(min(wanted, -(-rows // unit) * unit), unit)

@@ -1,0 +1,24 @@
+"""What may look at what, as arrays made from the stream: functions of one row, mapped over the batch at the call."""
+
+import jax
+import jax.numpy as jnp
+
+
+def same_sequence(segments):
+    """Whether two slots belong to one sequence. [T] -> [T, T] bool.
+
+    Empty slots (segment 0) see each other, so that no row of the mask is empty: a softmax over nothing is NaN.
+    """
+    return segments[:, None] == segments[None, :]
+
+
+def causal(segments, positions):
+    """Whether query (first axis) may attend to key (second): the same sequence, not later. [T], [T] -> [T, T] bool."""
+    return same_sequence(segments) & (positions[:, None] >= positions[None, :])
+
+
+def from_end(segments):
+    """How many slots of its own sequence follow each slot: 0 at the newest. [T] int -> [T] int32."""
+    slots = jnp.arange(len(segments), dtype=jnp.int32)
+    ends = jnp.append(segments[1:] != segments[:-1], True)
+    return jax.lax.cummin(jnp.where(ends, slots, len(segments)), reverse=True) - slots

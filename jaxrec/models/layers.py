@@ -1,0 +1,80 @@
+"""What the attention models share. Projections are products of flat [slots, features] matrices, which XLA's CPU dots need."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxrec.random import dropout, site_keys
+
+SITE_PARTS = 1 << 16  # parts that a site may have
+
+
+def drop_rows(x, rate, keys, site):
+    """Dropout of [B, ...], each row by its own key at this (site, part); x itself where keys is None."""
+    if keys is None or rate == 0.0:
+        return x
+    return jax.vmap(lambda key, row: dropout(key, row, rate))(site_keys(keys, SITE_PARTS * site[0] + site[1]), x)
+
+
+def layer_norm(name):
+    """LayerNorm with the references' small epsilon, its statistics in float32."""
+    return nn.LayerNorm(epsilon=1e-8, use_fast_variance=False, dtype=jnp.float32, name=name)
+
+
+BLOCK = 50  # queries attended at once: the keys after the last of them are never touched
+
+
+class CausalAttention(nn.Module):
+    """Multi-head attention of a query input to a key-and-value input (Vaswani et al. 2017), dropout on the weights.
+
+    In blocks of queries, each against the keys up to its own last slot: the mask must let no query see a later slot.
+    """
+
+    heads: int
+    rate: float
+    dtype: Any
+    kernel_init: Any
+
+    @nn.compact
+    def __call__(self, query_BTD, memory_BTD, mask_BTT, keys, site):
+        rows, slots, width = query_BTD.shape
+
+        def project(name, x_BTD):
+            dense = nn.Dense(width, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
+            return dense(x_BTD.reshape(rows * slots, width)).reshape(rows, slots, self.heads, width // self.heads)
+
+        q_BTHd = project("query", query_BTD) * (width // self.heads) ** -0.5
+        k_BTHd, v_BTHd = project("key", memory_BTD), project("value", memory_BTD)
+        mixed = []
+        for block, begin in enumerate(range(0, slots, BLOCK)):
+            end = min(begin + BLOCK, slots)
+            q_BQHd, k_BKHd, v_BKHd = q_BTHd[:, begin:end], k_BTHd[:, :end], v_BTHd[:, :end]
+            scores_BHQK = jnp.einsum("bqhd,bkhd->bhqk", q_BQHd, k_BKHd, preferred_element_type=jnp.float32)
+            scores_BHQK = jnp.where(mask_BTT[:, None, begin:end, :end], scores_BHQK, jnp.finfo(jnp.float32).min)
+            weights_BHQK = drop_rows(jax.nn.softmax(scores_BHQK), self.rate, keys, (site, block)).astype(v_BTHd.dtype)
+            mixed.append(jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, v_BKHd))
+        mixed_BTHd = jnp.concatenate(mixed, axis=1)
+        out = nn.Dense(width, dtype=self.dtype, kernel_init=self.kernel_init, name="out")
+        return out(mixed_BTHd.reshape(rows * slots, width)).reshape(rows, slots, width)
+
+
+class FeedForward(nn.Module):
+    """Two pointwise layers with a ReLU between, each followed by dropout (Kang & McAuley 2018, eq. 6)."""
+
+    rate: float
+    dtype: Any
+    kernel_init: Any
+
+    @nn.compact
+    def __call__(self, x_BTD, keys, site):
+        rows, slots, width = x_BTD.shape
+
+        def dense(name, x_ND):
+            return nn.Dense(width, dtype=self.dtype, kernel_init=self.kernel_init, name=name)(x_ND)
+
+        inner = dense("inner", x_BTD.reshape(rows * slots, width)).reshape(rows, slots, width)
+        inner = nn.relu(drop_rows(inner, self.rate, keys, (site, 0)))
+        outer = dense("outer", inner.reshape(rows * slots, width)).reshape(rows, slots, width)
+        return drop_rows(outer, self.rate, keys, (site, 1))

@@ -1,0 +1,100 @@
+"""SASRec: self-attentive sequential recommendation (Kang & McAuley, ICDM 2018)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxrec.data.stream import Stream
+from jaxrec.masks import causal, from_end
+from jaxrec.models.layers import CausalAttention, FeedForward, drop_rows, layer_norm
+from jaxrec.models.model import Model
+
+
+class SASRec(nn.Module):
+    """Item and position embeddings, causal blocks, a final LayerNorm; the item table is also the output's.
+
+    `norm` is where a block normalises: "query" as in the paper's code, only the queries, with residuals from the
+    normalised; "post", after each residual; "pre", before attention and feed-forward alike (for deep stacks).
+    """
+
+    items: int
+    length: int
+    width: int
+    layers: int
+    heads: int
+    rate: float
+    norm: str
+    initial: str
+    positions: str
+    dtype: Any
+
+    def setup(self):
+        kernel = nn.initializers.normal(0.02) if self.initial == "normal" else nn.initializers.xavier_normal()
+        self.item_table = self.param("items", kernel, (self.items, self.width))
+        self.position_table = self.param("positions", kernel, (self.length, self.width))
+        self.attention = [CausalAttention(self.heads, self.rate, self.dtype, kernel) for _ in range(self.layers)]
+        self.feed_forward = [FeedForward(self.rate, self.dtype, kernel) for _ in range(self.layers)]
+        self.attention_norm = [layer_norm(None) for _ in range(self.layers)]
+        self.feed_forward_norm = [layer_norm(None) for _ in range(self.layers)]
+        self.last_norm = layer_norm(None)
+
+    def embed(self, stream):
+        """Item embeddings times sqrt(width), plus positions; zero where the slot is empty. -> [B, T, D]"""
+        if self.positions == "from_end":
+            position = self.length - 1 - jax.vmap(from_end)(stream.segments)
+        else:
+            position = stream.positions
+        x_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)] * self.width**0.5 + self.position_table[position]
+        return jnp.where((stream.items > 0)[..., None], x_BTD, 0).astype(self.dtype)
+
+    def __call__(self, stream, keys=None):
+        mask_BTT = jax.vmap(causal)(stream.segments, stream.positions)
+        x = drop_rows(self.embed(stream), self.rate, keys, (0, 0))
+        for i in range(self.layers):
+            attend = lambda query, memory, i=i: self.attention[i](query, memory, mask_BTT, keys, 2 * i + 1)
+            feed = lambda x, i=i: self.feed_forward[i](x, keys, 2 * i + 2)
+            attention_norm, feed_norm = self.attention_norm[i], self.feed_forward_norm[i]
+            if self.norm == "query":
+                query = attention_norm(x)
+                x = feed_norm(query + attend(query, x))
+                x = x + feed(x)
+            elif self.norm == "post":
+                x = attention_norm(x + attend(x, x))
+                x = feed_norm(x + feed(x))
+            else:
+                normed = attention_norm(x)
+                x = x + attend(normed, normed)
+                x = x + feed(feed_norm(x))
+        return self.last_norm(x)
+
+
+def sasrec(config, items, length, positions, dtype):
+    """SASRec as a Model. config: name, dim, layers, heads, dropout, norm, init."""
+    module = SASRec(
+        items,
+        length,
+        config.dim,
+        config.layers,
+        config.heads,
+        config.dropout,
+        config.norm,
+        config.init,
+        positions,
+        dtype,
+    )
+
+    def init(key):
+        return module.init(key, Stream(*(jnp.zeros((1, length), jnp.int32),) * 5))["params"]
+
+    def encode(params, stream, carry=None, *, keys=None):
+        return module.apply({"params": params}, stream, keys), carry
+
+    return Model(
+        init=init,
+        encode=encode,
+        carry0=lambda params, rows: None,
+        head=lambda params, hidden: hidden,
+        table=lambda params: (params["items"], None),
+    )

@@ -1,0 +1,82 @@
+"""Launching one device's program on all of them: the only file that knows how many there are."""
+
+import functools
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxrec.errors import UserError
+from jaxrec.step import AXIS, State
+
+REPLICATED = State(None, None, None, 0)  # of State: the carry is one slice a device, the rest the same on all
+
+
+def count():
+    """How many devices take part.
+
+    Raises:
+        UserError: in a job of several processes, which is not supported.
+    """
+    if jax.process_count() > 1:
+        raise UserError("training over several processes is not supported: start one process that sees all its devices")
+    return jax.local_device_count()
+
+
+def launch_pmap(call, devices, options=None):
+    """`call` on these devices by pmap. Its state is donated; everything but the carry is replicated."""
+    axes = {"in_axes": (REPLICATED, None, None, None, None, 0), "out_axes": (REPLICATED, None)}
+    mapped = jax.pmap(call, AXIS, devices=devices, **axes)
+    program = jax.jit(mapped, donate_argnums=0, compiler_options=options)
+    return lambda *args: program(*args, np.arange(len(devices)))
+
+
+def launch_shard_map(call, devices, options=None):
+    """The same by shard_map, with its check that what is called replicated is."""
+    mesh = mesh_of(devices)
+    replicated, split = State(P(), P(), P(), P(AXIS)), P(AXIS)
+    mapped = jax.shard_map(
+        call, mesh=mesh, in_specs=(replicated, P(), P(), P(), P(), split), out_specs=(replicated, P()), check_vma=True
+    )
+    program = jax.jit(mapped, donate_argnums=0, compiler_options=options)
+    return lambda *args: program(*args, np.arange(len(devices)))
+
+
+LAUNCHERS = {"pmap": launch_pmap, "shard_map": launch_shard_map}
+
+
+def mesh_of(devices):
+    """A mesh of one axis over these devices."""
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def put(tree, devices):
+    """The arrays of a tree on every device, whole."""
+    return jax.device_put(tree, replicated(devices))
+
+
+def spread(tree, devices):
+    """The arrays of a tree split over the devices along their first axis, which must be a multiple of them."""
+    return jax.device_put(tree, NamedSharding(mesh_of(devices), P(AXIS)))
+
+
+@functools.cache
+def cpu_options():
+    """Compiler options for programs of many small products: off with the CPU's fusion that slows them by half.
+
+    None on accelerators, and where this version of XLA doesn't know the option (an unknown one is an error).
+    """
+    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    if jax.default_backend() != "cpu":
+        return None
+    try:
+        jax.jit(lambda x: x + 1, compiler_options=options)(0)
+    except jax.errors.JaxRuntimeError:
+        return None
+    return options
+
+
+def replicated(devices):
+    """The sharding of what is whole on every device."""
+    return NamedSharding(mesh_of(devices), P())

@@ -1,0 +1,112 @@
+"""What one device does in a step, and many steps in one call. It knows an axis name, never how many devices there are."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxrec.random import row_keys, site_keys
+
+AXIS = "data"
+NEGATIVES_SITE = 2**31 - 1  # beyond the sites of any model's dropouts
+
+
+class State(NamedTuple):
+    """All that training changes; what it is trained with (functions, data, plan) is not state."""
+
+    step: Any  #: [] int32, steps taken
+    params: Any
+    opt: Any  #: optimiser state
+    carry: Any  #: what a recurrent model carries from step to step, one slice a device; None otherwise
+
+
+class Report(NamedTuple):
+    """Of each step of a call, [K] float32: NaN for the steps that the call did not take."""
+
+    loss: Any  #: mean over the real targets of all devices
+    count: Any  #: real targets
+    norm: Any  #: global norm of the gradient, before clipping
+
+
+class Parts(NamedTuple):
+    """What a step is made of."""
+
+    model: Any  #: models.Model
+    total: Callable  #: losses: (hidden_ND, target_N, weight_N, negatives_NK, table, bias) -> sum over slots
+    negatives: Callable | None  #: (key, source_T, aside) -> [T, K], for one row
+    optimiser: optax.GradientTransformation
+    batch: Callable  #: (data, step_in_epoch, rows_R) -> Stream of these rows of the step's batch
+    rows: int  #: of a step, over all devices
+    seed: int
+    dtype: Any  #: of the products; params and sums are float32
+
+
+def step(parts, state, data, aside, index):
+    """One step on this device's share of the rows.
+
+    Args:
+        data: what `parts.batch` reads. aside: what `parts.negatives` reads. index: [] the step's number in the data.
+
+    Returns:
+        (State, (loss, count, gradient norm)), the same on every device.
+    """
+    share = parts.rows // jax.lax.axis_size(AXIS)
+    rows = jax.lax.axis_index(AXIS) * share + jnp.arange(share)
+    stream = parts.batch(data, index, rows)
+    keys = row_keys(parts.seed, state.step, rows)
+    negatives = None
+    if parts.negatives is not None:
+        draw = jax.vmap(lambda key, source: parts.negatives(key, source, aside))
+        negatives = draw(site_keys(keys, NEGATIVES_SITE), stream.source)
+        negatives = negatives.reshape(-1, negatives.shape[-1])
+
+    def local_sums(params):
+        hidden, carry = parts.model.encode(params, stream, state.carry, keys=keys)
+        hidden = parts.model.head(params, hidden).reshape(-1, hidden.shape[-1])
+        target = stream.targets.reshape(-1)
+        weight = (target > 0).astype(jnp.float32)
+        table, bias = parts.model.table(params)
+        return parts.total(hidden.astype(parts.dtype), target, weight, negatives, table.astype(parts.dtype), bias), (
+            weight.sum(),
+            carry,
+        )
+
+    # The gradient is that of this device's sum; sums and counts are added over devices, then divided once.
+    local = jax.lax.pcast(state.params, AXIS, to="varying")
+    (total, (count, carry)), grads = jax.value_and_grad(local_sums, has_aux=True)(local)
+    total, count, grads = jax.lax.psum((total, count, grads), AXIS)
+    grads = jax.tree.map(lambda g: g / jnp.maximum(count, 1), grads)
+    updates, opt = parts.optimiser.update(grads, state.opt, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return State(state.step + 1, params, opt, carry), (total / count, count, optax.global_norm(grads))
+
+
+def call(parts, size):
+    """Many steps as one program: (state, data, aside, start, end, device) -> (State, Report of [size]).
+
+    `start` is the step at which the data begin (an epoch's, or a host batch's first), `end` the traced step to stop before:
+    the same program serves whatever number of steps lies before the next save. It stops early, after reporting it, at a
+    loss or a gradient that is not finite.
+    """
+
+    def many(state, data, aside, start, end, _device):
+        first = state.step
+
+        def going(loop):
+            state, report, finite = loop
+            return (state.step < end) & finite
+
+        def body(loop):
+            state, report, _ = loop
+            at = state.step - first
+            state, values = step(parts, state, data, aside, state.step - start)
+            report = Report(*(kept.at[at].set(value) for kept, value in zip(report, values, strict=True)))
+            return state, report, jnp.isfinite(values[0]) & jnp.isfinite(values[2])
+
+        empty = Report(*(jnp.full((size,), jnp.nan, jnp.float32),) * 3)
+        state, report, _ = jax.lax.while_loop(going, body, (state, empty, jnp.array(True)))
+        return state, report
+
+    return many

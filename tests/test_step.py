@@ -1,0 +1,178 @@
+"""One device's step: the same run on any number of devices, under either launcher, however its calls are cut."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from jaxrec import config as configs
+from jaxrec import devices as dev
+from jaxrec import fit, step
+from jaxrec.data import interactions, splits
+
+USERS, ITEMS = 40, 30
+
+
+def histories(seed=0):
+    random = np.random.default_rng(seed)
+    return [random.integers(1, ITEMS + 1, random.integers(3, 15)).tolist() for _ in range(USERS)] + [
+        list(range(1, ITEMS))
+    ]
+
+
+def config(**changes):
+    values = {
+        "dataset": "histories",
+        "seed": 3,
+        "epochs": 10,
+        "batch": 20,
+        "length": 12,
+        "eval_every": 1,
+        "patience": 0,
+        "steps_per_call": 16,
+        "model": {"name": "sasrec", "dim": 8, "layers": 2, "heads": 2, "dropout": 0.3},
+        "loss": {"name": "bce", "negatives": 2},
+        # Adam turns rounding noise into steps of the size of the rate, but for a large eps
+        "optim": {"name": "adam", "rate": 1e-2, "eps": 1e-4, "clip": 1.0},
+    }
+    return configs.from_dict(values | changes)
+
+
+def train(devices=1, ends=(8,), **changes):
+    """Params and the reports of calls up to each end."""
+    split = splits.last_item(interactions.from_sequences(histories()))
+    setup = fit.setup(config(**changes), split, jax.devices()[:devices])
+    state = jax.device_put(fit.initial(setup), dev.replicated(setup.devices))
+    feed, reports = fit.Feed(setup), []
+    for end in ends:
+        while (now := int(state.step)) < end:
+            stop = min(fit.boundary(setup, now), end)
+            data, begins = feed(now, stop)
+            state, report = setup.run(state, data, setup.aside, np.int32(begins), np.int32(stop))
+            reports.append(np.stack(jax.device_get(report))[:, : stop - now])
+    return jax.device_get(state.params), np.concatenate(reports, axis=1)
+
+
+def assert_same(a, b):
+    for path, value in jax.tree.leaves_with_path(a[0]):
+        np.testing.assert_array_equal(value, dict(jax.tree.leaves_with_path(b[0]))[path], err_msg=str(path))
+    np.testing.assert_array_equal(a[1], b[1])
+
+
+def assert_close(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=2e-5), a[0], b[0])
+    np.testing.assert_allclose(a[1], b[1], rtol=1e-4)
+
+
+LOSSES = {"bce": {}, "softmax": {"loss": {"name": "softmax", "negatives": 0}}}
+
+
+@pytest.fixture(scope="module", params=LOSSES)
+def alone(request):
+    """A run on one device, with dropout and negatives, and what its loss is."""
+    return LOSSES[request.param], train(1, **LOSSES[request.param])
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_many_devices_are_one(alone, devices):
+    changes, run = alone
+    assert_close(train(devices, **changes), run)
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_shard_map_is_pmap(alone, devices):
+    changes, run = alone
+    assert_close(train(devices, launcher="shard_map", **changes), run)
+
+
+def test_cutting_calls_changes_no_bit(alone):
+    changes, run = alone
+    assert_same(train(1, ends=(3, 4, 8), **changes), run)
+
+
+def test_data_sent_from_the_host_change_no_bit(alone):
+    changes, run = alone
+    assert_same(train(1, feed="host", **changes), run)
+
+
+def test_seeds_differ_and_dropout_is_on(alone):
+    changes, run = alone
+    other = train(1, seed=4, **changes)
+    assert not np.allclose(other[1][0], run[1][0], rtol=1e-4)
+    model = {"name": "sasrec", "dim": 8, "layers": 2, "heads": 2, "dropout": 0.0}
+    assert not np.allclose(train(1, model=model, **changes)[1][0], run[1][0], rtol=1e-4)
+
+
+def test_every_device_holds_the_same_state():
+    """out_axes None takes device 0's value in silence; here every device shows its own."""
+    split = splits.last_item(interactions.from_sequences(histories()))
+    devices = jax.devices()[:4]
+    captured = {}
+
+    def launch(call, devices, options=None):
+        captured["mapped"] = jax.pmap(
+            call, step.AXIS, in_axes=(dev.REPLICATED, None, None, None, None, 0), out_axes=0, devices=devices
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(dev.LAUNCHERS, "pmap", launch)
+        setup = fit.setup(config(), split, devices)
+    state = fit.initial(setup)
+    data, begins = fit.Feed(setup)(0, 4)
+    state, _ = captured["mapped"](state, data, setup.aside, np.int32(begins), np.int32(4), np.arange(4))
+    for leaf in jax.tree.leaves(state):
+        for device in range(1, 4):
+            np.testing.assert_array_equal(leaf[0], leaf[device])
+
+
+def test_gradient_is_normalised_by_the_global_count():
+    """One SGD step on n devices moves by the gradient of (sum of losses over all targets) / (number of targets)."""
+    split = splits.last_item(interactions.from_sequences(histories()))
+    changes = {"model": {"name": "sasrec", "dim": 8, "layers": 1, "dropout": 0.0}, **LOSSES["softmax"]}
+    for devices in (1, 8):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fit.optim, "optimiser", lambda config, steps: optax.sgd(1.0))
+            setup = fit.setup(config(**changes), split, jax.devices()[:devices])
+        start = fit.initial(setup)
+        data, _ = fit.Feed(setup)(0, 1)
+        batch = fit.stream.gather(*jax.device_get(data), np.arange(setup.rows))
+
+        def mean_loss(params, batch=batch, model=setup.model):
+            hidden, _ = model.encode(params, batch)
+            scores = hidden @ model.table(params)[0].T
+            each = optax.softmax_cross_entropy_with_integer_labels(scores, np.maximum(batch.targets - 1, 0))
+            return (each * (batch.targets > 0)).sum() / (batch.targets > 0).sum()
+
+        expected = jax.tree.map(lambda p, g: p - g, start.params, jax.grad(mean_loss)(start.params))
+        state = jax.device_put(start, dev.replicated(setup.devices))
+        state, report = setup.run(state, data, setup.aside, np.int32(0), np.int32(1))
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=1e-5), jax.device_get(state.params), expected
+        )
+        assert report.count[0] == (batch.targets > 0).sum()
+
+
+def test_a_call_stops_at_what_is_not_finite():
+    split = splits.last_item(interactions.from_sequences(histories()))
+    setup = fit.setup(config(epochs=30), split, jax.devices()[:1])
+    start = fit.initial(setup)
+    start.params["items"] = start.params["items"].at[4].set(np.nan)
+    data, _ = fit.Feed(setup)(0, 2)
+    state, report = setup.run(
+        jax.device_put(start, dev.replicated(setup.devices)), data, setup.aside, np.int32(0), np.int32(2)
+    )
+    assert int(state.step) == 1 and np.isnan(report.loss[0]) and np.isnan(report.count[1])
+
+
+def test_one_program_serves_every_number_of_steps():
+    split = splits.last_item(interactions.from_sequences(histories()))
+    with pytest.MonkeyPatch.context() as patch:
+        traced = []
+        patch.setattr(step, "step", lambda *args, inner=step.step: traced.append(1) or inner(*args))
+        setup = fit.setup(config(), split, jax.devices()[:1])
+        state = jax.device_put(fit.initial(setup), dev.replicated(setup.devices))
+        feed = fit.Feed(setup)
+        for now, end in ((0, 1), (1, 3), (3, 5)):
+            data, begins = feed(now, end)
+            state, _ = setup.run(state, data, setup.aside, np.int32(begins), np.int32(end))
+        assert int(state.step) == 5 and len(traced) == 1

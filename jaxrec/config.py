@@ -1,0 +1,160 @@
+"""A configuration as frozen dataclasses, built once; an error names the key and the cure."""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+
+from jaxrec.errors import UserError
+
+
+def among(*choices):
+    """A field whose value is one of these; the first is the default."""
+    return field(default=choices[0], metadata={"choices": choices})
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    name: str = field(metadata={"choices": ("sasrec",)})
+    dim: int  #: width of the embeddings and of every layer
+    layers: int  #: blocks
+    dropout: float
+    heads: int = 1
+    norm: str = among("query", "post", "pre")
+    init: str = among("xavier", "normal")  #: Glorot normal, or N(0, 0.02)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    name: str = field(metadata={"choices": ("bce", "softmax")})
+    negatives: int  #: a slot, where the loss is sampled; 0 for the full softmax
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    name: str = field(metadata={"choices": ("adam", "adamw")})
+    rate: float
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0  #: of adamw
+    schedule: str = among("constant", "linear", "cosine")
+    warmup: int = 0  #: steps
+    clip: float = 0.0  #: global norm; 0 is none
+
+
+@dataclass(frozen=True)
+class Config:
+    dataset: str  #: a path, a folder under $JAXREC_DATA, or the name of a public data set
+    seed: int
+    epochs: int
+    batch: int  #: sequences a step, on average
+    length: int  #: the longest history that the model sees
+    eval_every: float  #: epochs
+    patience: int  #: evaluations without a better validation NDCG@10 before stopping; 0 is never
+    model: ModelConfig
+    loss: LossConfig
+    optim: OptimConfig
+    split: str = among("last-item")
+    objective: str = among("next-item")
+    positions: str = among("from_start", "from_end")
+    history: str = among("newest", "windows")  #: train on the newest `length` + 1 items, or on windows over all of them
+    row: int = 0  #: slots a row; 0 is `length`
+    save_every: float = 1.0  #: epochs
+    steps_per_call: int = 64
+    precision: str = among("float32", "bfloat16")  #: of the compute; parameters, softmax and sums are float32
+    launcher: str = among("pmap", "shard_map")
+    feed: str = among("device", "host")  #: data on the device; or on the host, sent a call ahead
+
+
+def from_dict(values):
+    """Config from nested dicts, as a config file gives them.
+
+    Raises:
+        UserError: an unknown, missing or ill-typed key, or a value that can't be.
+    """
+    config = _build(Config, dict(values), "")
+    positive = {
+        "epochs": config.epochs,
+        "batch": config.batch,
+        "length": config.length,
+        "eval_every": config.eval_every,
+        "save_every": config.save_every,
+        "steps_per_call": config.steps_per_call,
+        "model.dim": config.model.dim,
+        "model.layers": config.model.layers,
+        "model.heads": config.model.heads,
+        "optim.rate": config.optim.rate,
+    }
+    for name, value in positive.items():
+        if value <= 0:
+            raise UserError(f"config.{name} is {value}: it must be above 0")
+    for name, value in {"seed": config.seed, "patience": config.patience, "optim.warmup": config.optim.warmup}.items():
+        if value < 0:
+            raise UserError(f"config.{name} is {value}: it must not be negative")
+    if not 0 <= config.model.dropout < 1:
+        raise UserError(f"config.model.dropout is {config.model.dropout}: it must be at least 0 and below 1")
+    if config.model.dim % config.model.heads:
+        raise UserError(
+            f"config.model.dim {config.model.dim} is not a multiple of config.model.heads {config.model.heads}"
+        )
+    if 0 < config.row < config.length:
+        raise UserError(
+            f"config.row is {config.row}, but a history of config.length {config.length} must fit: raise it, or set 0"
+        )
+    if config.loss.name == "bce" and config.loss.negatives < 1:
+        raise UserError("config.loss.negatives must be at least 1 for bce")
+    if config.loss.name == "softmax" and config.loss.negatives:
+        raise UserError("config.loss.negatives must be 0 for softmax, which asks the whole catalogue")
+    return config
+
+
+def to_dict(config):
+    """The nested dict that `from_dict` takes."""
+    return dataclasses.asdict(config)
+
+
+def flatten(values, prefix=""):
+    """Nested dict -> {"model.dim": 64, ...}."""
+    flat = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def row_width(config):
+    """Slots a row: config.row, or the longest history."""
+    return config.row or config.length
+
+
+def _build(kind, values, prefix):
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    for key in values:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, 1)
+            hint = f"did you mean config.{prefix}{near[0]}?" if near else f"the keys are {', '.join(fields)}"
+            raise UserError(f"config.{prefix}{key}: no such key; {hint}")
+    built = {}
+    for name, f in fields.items():
+        if name not in values:
+            if f.default is dataclasses.MISSING:
+                raise UserError(f"config.{prefix}{name} is missing: every configuration sets it")
+            continue
+        built[name] = _value(f, values[name], prefix + name)
+    return kind(**built)
+
+
+def _value(f, value, name):
+    if dataclasses.is_dataclass(f.type):
+        if not isinstance(value, dict):
+            raise UserError(f"config.{name} is {value!r}: it is a group of keys, as in config.{name}.name")
+        return _build(f.type, value, f"{name}.")
+    if f.type is float and type(value) is int:
+        value = float(value)
+    if type(value) is not f.type:
+        raise UserError(
+            f"config.{name} is {value!r}, of type {type(value).__name__}: it must be of type {f.type.__name__}"
+        )
+    choices = f.metadata.get("choices")
+    if choices and value not in choices:
+        raise UserError(f"config.{name} is {value!r}: choose one of {', '.join(choices)}")
+    return value

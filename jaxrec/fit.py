@@ -1,0 +1,322 @@
+"""The loop: resume, call, report, evaluate, save, stop."""
+
+import signal
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec import devices as dev
+from jaxrec import losses, negatives, optim, report, step
+from jaxrec.checkpoint import Checkpoints, abstract
+from jaxrec.config import row_width
+from jaxrec.data import stream
+from jaxrec.errors import UserError
+from jaxrec.models import build
+
+CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.jsonl
+SCORE = "ndcg@10"  # by which the best checkpoint is chosen
+
+
+class Stopped(Exception):
+    """Training was asked to stop by a signal; a checkpoint is saved."""
+
+    def __init__(self, signum):
+        super().__init__(signum)
+        self.signum = signum
+
+
+class NotFinite(UserError):
+    """A loss or gradient that is not a number: training can't go on from here."""
+
+
+class Setup(NamedTuple):
+    """Everything that training is made of, and that is not state: a function of config, split and devices."""
+
+    config: Any
+    split: Any
+    devices: list
+    pieces: stream.Pieces
+    order_of: np.ndarray  #: [P] the piece behind each place of the template
+    data: stream.Data  #: on the devices, or on the host
+    aside: Any  #: what negatives are drawn by, on the devices
+    model: Any
+    optimiser: Any
+    run: Any  #: (state, data, aside, start, end) -> (state, step.Report)
+    rows: int  #: a step
+    epoch_steps: int
+
+    @property
+    def total_steps(self):
+        return self.config.epochs * self.epoch_steps
+
+
+def setup(config, split, devices):
+    """Pack the training histories, place them, and build the program of a call."""
+    interactions, items = split.interactions, len(split.interactions.catalogue.ids)
+    width = row_width(config)
+    pieces = stream.next_item_pieces(split.start, split.stop, config.length, config.history == "windows")
+    if not len(pieces.length):
+        raise UserError(f"{interactions.name}: no user has two items to train on after the split: nothing to learn")
+    if len(interactions.items) >= 2**31 and config.feed == "device":
+        raise UserError(f"{interactions.name}: 2^31 interactions or more: set config.feed=host")
+    rows = stream.rows_per_step(config.batch, len(pieces.length), stream.pack(pieces.length, width)[1], len(devices))
+    template, order_of = stream.template(pieces.length, width, rows)
+    epoch_steps = len(template.place) // rows
+    dtype = jnp.dtype(config.precision)
+    model = build(config, items)
+    optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
+    draw, aside = None, None
+    if config.loss.name in losses.SAMPLED:
+        aside = negatives.seen(interactions.items, split.start, split.stop, items)
+        halvings = int(np.diff(aside.offsets).max()).bit_length()
+        aside = dev.put(negatives.Seen(aside.items, aside.offsets.astype(np.int32)), devices)
+
+        def draw(key, source, aside):
+            return negatives.uniform(key, source, config.loss.negatives, aside, items, halvings)
+
+    data = stream.Data(interactions.items, pieces.start, pieces.source, template)
+    if config.feed == "device":
+        data = dev.put(data._replace(start=pieces.start.astype(np.int32)), devices)
+
+        def batch(data, index, share):
+            return stream.gather(*data, index * rows + share)
+    else:
+
+        def batch(batches, index, share):
+            return jax.tree.map(lambda kept: kept[index, share], batches)
+
+    parts = step.Parts(model, losses.TOTALS[config.loss.name], draw, optimiser, batch, rows, config.seed, dtype)
+    options = dev.cpu_options() if config.loss.name in losses.SAMPLED else None
+    run = dev.LAUNCHERS[config.launcher](step.call(parts, config.steps_per_call), devices, options)
+    return Setup(config, split, devices, pieces, order_of, data, aside, model, optimiser, run, rows, epoch_steps)
+
+
+def initial(setup):
+    """The State before the first step, on the default device."""
+
+    def state(key):
+        params = setup.model.init(key)
+        return step.State(jnp.int32(0), params, setup.optimiser.init(params), setup.model.carry0(params, setup.rows))
+
+    return jax.jit(state)(jax.random.key(setup.config.seed))
+
+
+def order(setup, epoch):
+    """The plan of an epoch, on the host."""
+    rows = len(setup.data.template.place)
+    return stream.plan(setup.pieces.length, setup.order_of, rows, setup.config.seed, epoch)
+
+
+class Feed:
+    """What the program reads for the steps of a call: the plan on the device, or batches sent from the host."""
+
+    def __init__(self, setup):
+        self.setup, self.epoch, self.order = setup, None, None
+
+    def __call__(self, start, end):
+        """For steps start to end of one epoch: (data, the step at which the data begin)."""
+        s = self.setup
+        epoch = start // s.epoch_steps
+        if epoch != self.epoch:
+            self.epoch, self.order = epoch, order(s, epoch)
+            if s.config.feed == "device":
+                self.order = dev.put(self.order, s.devices)
+        if s.config.feed == "device":
+            return (s.data, self.order), epoch * s.epoch_steps
+        size = s.config.steps_per_call * s.rows
+        rows = (start - epoch * s.epoch_steps) * s.rows + np.arange(size)
+        batches = stream.gather(s.data, self.order, rows % len(s.data.template.place))
+        shape = (s.config.steps_per_call, s.rows, -1)
+        return dev.put(jax.tree.map(lambda x: x.reshape(shape), batches), s.devices), start
+
+
+def boundary(setup, now):
+    """The next step at which a call must end: an epoch's end, a save, an evaluation, or the call's full size."""
+    config, epoch = setup.config, setup.epoch_steps
+    every = (epoch, interval(setup, config.eval_every), interval(setup, config.save_every))
+    ends = [now + config.steps_per_call, setup.total_steps, *((now // n + 1) * n for n in every)]
+    return min(ends)
+
+
+def interval(setup, epochs):
+    """Epochs in steps, at least one."""
+    return max(round(epochs * setup.epoch_steps), 1)
+
+
+def users_of(setup, at):
+    """The external ids of the users whose sequences are in the batch of a step."""
+    epoch, index = divmod(at, setup.epoch_steps)
+    data = setup.data if setup.config.feed == "host" else jax.device_get(setup.data)
+    batch = stream.gather(data, order(setup, epoch), index * setup.rows + np.arange(setup.rows))
+    return setup.split.interactions.users[np.unique(batch.source[batch.items > 0])].tolist()
+
+
+def fit(setup, workdir, validate, console=None):
+    """Train to the end, or to the end of patience, from the workdir's latest checkpoint.
+
+    Args:
+        setup: Setup. workdir: Path, locked by the caller.
+        validate: (params) -> {"ndcg@10": …} on the validation questions.
+
+    Returns:
+        The loop's state at the end: {"step", "best": {"step", "score"}, "stale", "seconds", …}.
+
+    Raises:
+        Stopped: on SIGTERM or SIGINT, a checkpoint saved. NotFinite: naming step, users, last good checkpoint.
+    """
+    config = setup.config
+    checkpoints = Checkpoints(workdir)
+    start = initial(setup)
+    loop = {"step": 0, "best": None, "stale": 0, "sums": [0.0, 0.0, 0.0, 0], "seconds": 0.0}
+    replicated = dev.replicated(setup.devices)
+    at = checkpoints.latest()
+    if at is None:
+        state = jax.device_put(start, replicated)
+    else:
+        state, loop = checkpoints.restore(at, abstract(start, replicated))
+    del start
+    loop["epoch_steps"] = setup.epoch_steps
+    told = report.Report(workdir, loop["step"], setup.total_steps, loop["seconds"], console)
+    feed, signals = Feed(setup), Signals()
+
+    def read(pending):
+        """The host's share of a call that has run: its sums, in the order of its steps."""
+        first, last, values = pending
+        values = jax.device_get(values)
+        done = last - first
+        for index, (loss, count, norm) in enumerate(zip(*(value[:done].tolist() for value in values), strict=True)):
+            if not (np.isfinite(loss) and np.isfinite(norm)):
+                raise not_finite(setup, checkpoints, first + index)
+            sums = loop["sums"]
+            loop["sums"] = [sums[0] + loss * count, sums[1] + count, sums[2] + norm, sums[3] + 1]
+        told.progress(last, float(values.loss[:done].mean()), float(values.count[:done].sum()))
+
+    def save(now, score=None):
+        if checkpoints.latest() != now:
+            checkpoints.save(now, state, loop | {"seconds": told.seconds()}, score)
+
+    try:
+        with signals:
+            if loop["step"]:
+                told.say(f"resumed at step {loop['step']:,}")
+            pending = None
+            while loop["step"] < setup.total_steps and not exhausted(config, loop):
+                now = loop["step"]
+                end = boundary(setup, now)
+                data, begins = feed(now, end)
+                state, values = setup.run(state, data, setup.aside, np.int32(begins), np.int32(end))
+                if pending:
+                    read(pending)
+                pending = now, end, values
+                loop["step"] = end
+                evaluates = end % interval(setup, config.eval_every) == 0 or end == setup.total_steps
+                row_ends = evaluates or end % setup.epoch_steps == 0
+                saves = evaluates or end % interval(setup, config.save_every) == 0
+                if not (row_ends or saves or signals.caught):
+                    continue
+                read(pending)
+                pending = None
+                score = None
+                if row_ends:
+                    score = close_row(setup, loop, told, validate(state.params) if evaluates else None)
+                if saves or signals.caught:
+                    save(end, score)
+                if signals.caught:
+                    raise Stopped(signals.caught)
+                told.skip()
+            checkpoints.wait()
+    finally:
+        told.close()
+        checkpoints.close()
+    return loop | {"seconds": told.seconds(), "rows": told.rows}
+
+
+def close_row(setup, loop, told, valid):
+    """Write a row of metrics for the steps since the last one; with a validation, update the best. Returns its score."""
+    loss, count, norm, steps = loop["sums"]
+    now = loop["step"]
+    row = {
+        "step": now,
+        "epoch": now / setup.epoch_steps,
+        "loss": loss / count,
+        "norm": norm / steps,
+        "targets": int(count),
+    }
+    loop["sums"] = [0.0, 0.0, 0.0, 0]
+    if valid is None:
+        told.row(row)
+        return None
+    row["valid"] = {name: valid[name] for name in CHECKED}
+    score, best = valid[SCORE], loop["best"]
+    better = best is None or score > best["score"]
+    loop["best"] = {"step": now, "score": score} if better else best
+    loop["stale"] = 0 if better else loop["stale"] + 1
+    best = loop["best"]
+    told.best = f"best {SCORE} {best['score']:.4f} at epoch {best['step'] / setup.epoch_steps:g}"
+    told.row(row)
+    told.say(
+        f"epoch {row['epoch']:g}/{setup.config.epochs}  loss {row['loss']:.4f}  "
+        + "  ".join(f"{name} {value:.4f}" for name, value in row["valid"].items())
+        + f"  {told.best}  {report.clock(told.seconds())}"
+    )
+    return score
+
+
+def complete(config, workdir):
+    """Whether the workdir's latest checkpoint is the last one: of the last epoch, or of patience run out."""
+    checkpoints = Checkpoints(workdir, read_only=True)
+    try:
+        loop = checkpoints.loop(checkpoints.choose("latest"))
+    finally:
+        checkpoints.close()
+    return exhausted(config, loop) or loop["step"] >= loop["epoch_steps"] * config.epochs
+
+
+def describe(setup):
+    """What was resolved from the configuration, in a line."""
+    config, split = setup.config, setup.split
+    targets = int(setup.pieces.length.sum())
+    return (
+        f"{config.model.name} on {split.interactions.name}: {len(split.interactions.users):,} users, "
+        f"{len(split.interactions.catalogue.ids):,} items; {targets:,} targets an epoch in {setup.epoch_steps:,} steps of "
+        f"{setup.rows} rows of {row_width(config)} slots ({targets / (setup.epoch_steps * setup.rows * row_width(config)):.0%} "
+        f"full); {len(setup.devices)} {setup.devices[0].platform} device(s)"
+    )
+
+
+def exhausted(config, loop):
+    """Whether patience has run out."""
+    return 0 < config.patience <= loop["stale"]
+
+
+def not_finite(setup, checkpoints, at):
+    """The error for a step whose loss or gradient is not finite."""
+    users = users_of(setup, at)
+    shown = ", ".join(map(str, users[:10])) + (f" and {len(users) - 10} more" if len(users) > 10 else "")
+    good = checkpoints.latest()
+    return NotFinite(
+        f"the loss or its gradient is not finite at step {at} (epoch {at // setup.epoch_steps}); the batch holds users {shown}. "
+        + (f"The last good checkpoint is step {good}. " if good is not None else "There is no checkpoint yet. ")
+        + "Lower config.optim.rate, or set config.optim.clip, and train into a new workdir"
+    )
+
+
+class Signals:
+    """Within it, the first SIGTERM or SIGINT is noted in `caught`; a second one acts as it always does."""
+
+    def __init__(self):
+        self.caught = None
+
+    def _note(self, signum, frame):
+        self.caught = signum
+        signal.signal(signum, self._before[signum])
+
+    def __enter__(self):
+        self._before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *exception):
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)

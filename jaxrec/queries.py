@@ -1,0 +1,82 @@
+"""Histories in, one hidden vector a history out: packed like training, for evaluation and recommendation."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec as P
+
+from jaxrec import devices as dev
+from jaxrec.data import stream
+from jaxrec.step import AXIS
+
+ROWS = 32  # rows encoded at once on a device
+
+
+class Histories(NamedTuple):
+    """Packed histories on the devices, in batches of rows, and the slots at which their answers are read."""
+
+    data: stream.Data
+    order: stream.Order
+    rows: Any  #: [batches, R] the rows of a batch
+    slot: Any  #: [batches, M] slot to read in the batch's rows laid end to end; 0 where there is none
+    question: np.ndarray  #: [batches, M] whose answer it is, -1 where none
+    total: int
+
+
+def pack_histories(items, start, stop, length, width, devices):
+    """Histories of questions: the newest `length` items of items[start:stop] each.
+
+    Args:
+        items: [N] flat. start, stop: [Q]. length: longest history. width: slots a row. devices: to encode on.
+    """
+    pieces = stream.history_pieces(start, stop, length)
+    batch = min(ROWS, -(-max(len(pieces.length), 1) // len(devices)))
+    template, order_of = stream.template(pieces.length, width, batch * len(devices))
+    rows = len(template.place)
+    spread = np.random.default_rng(0).permutation(rows)  # rows of many short histories are packed next to each other
+    rows_BR = spread.reshape(-1, batch).astype(np.int32)
+    row_of = np.searchsorted(template.first, np.arange(len(order_of)), side="right") - 1
+    at = np.empty(rows, np.int64)
+    at[spread] = np.arange(rows)
+    batch_of, in_batch = np.divmod(at[row_of], batch)
+    last = in_batch * width + template.begin + pieces.length[order_of] - 1
+    by_batch = np.argsort(batch_of, kind="stable")
+    counts = np.bincount(batch_of, minlength=len(rows_BR))
+    column = np.arange(len(order_of)) - np.repeat(np.cumsum(counts) - counts, counts)
+    slot = np.zeros((len(rows_BR), counts.max()), np.int32)
+    question = np.full(slot.shape, -1, np.int64)
+    slot[batch_of[by_batch], column] = last[by_batch]
+    question[batch_of[by_batch], column] = order_of[by_batch]
+    data = stream.Data(items, pieces.start.astype(np.int32), pieces.source, template)
+    order = stream.Order(order_of, np.arange(rows, dtype=np.int32))
+    data, order = dev.put((data, order), devices)
+    return Histories(data, order, *dev.spread((rows_BR, slot), devices), question, len(start))
+
+
+def encoder(model, devices):
+    """A program (params, Histories) -> hidden [Q, D] on the host, compiled once for its shapes."""
+
+    def batches(params, data, order, rows_BR, slot_BM):
+        def one(batch):
+            rows_R, slot_M = batch
+            hidden, _ = model.encode(params, stream.gather(data, order, rows_R, asked=False))
+            return model.head(params, hidden.reshape(-1, hidden.shape[-1])[slot_M]).astype(jnp.float32)
+
+        return jax.lax.map(one, (rows_BR, slot_BM))
+
+    split = partial(
+        jax.shard_map, mesh=dev.mesh_of(devices), in_specs=(P(), P(), P(), P(AXIS), P(AXIS)), check_vma=False
+    )
+    program = jax.jit(split(batches, out_specs=P(AXIS)), compiler_options=dev.cpu_options())
+
+    def encode(params, histories):
+        hidden_BMD = np.asarray(program(params, *histories[:4]))
+        asked = histories.question >= 0
+        hidden_QD = np.empty((histories.total, hidden_BMD.shape[-1]), np.float32)
+        hidden_QD[histories.question[asked]] = hidden_BMD[asked]
+        return hidden_QD
+
+    return encode

@@ -1,0 +1,125 @@
+"""What a training tells: progress on the console, metrics.jsonl, TensorBoard events, a plot of its curves."""
+
+import json
+import os
+import time
+
+import matplotlib
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from tensorboardX import SummaryWriter
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+
+QUIET_SECONDS = 30  # between lines where the console is a file
+
+
+def read_rows(path):
+    """The rows of a metrics.jsonl, up to a last one that was cut off in writing."""
+    rows = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return rows
+
+
+class Report:
+    """The outputs of one training, continued from a step."""
+
+    def __init__(self, workdir, step, total_steps, spent, console=None):
+        """
+        Args:
+            workdir: Path. step: where training goes on; rows of later steps are cut from metrics.jsonl.
+            total_steps: of the whole training. spent: seconds of training before this run.
+        """
+        self.path = workdir / "metrics.jsonl"
+        self.rows = [row for row in read_rows(self.path) if row["step"] <= step]
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        temporary.replace(self.path)
+        self.events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1, flush_secs=30)
+        self.console = console or Console(highlight=False)
+        self.best, self.spent, self.total = "", spent, total_steps
+        self.begun = self.spoke = time.monotonic()
+        self.first, self.targets, self.counted = step, 0, time.monotonic()
+        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}")]
+        self.bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        self.task = self.bar.add_task("training", total=total_steps, completed=step, text="")
+        self.bar.start()
+
+    def seconds(self):
+        """Of training so far, earlier runs counted in."""
+        return self.spent + time.monotonic() - self.begun
+
+    def progress(self, step, loss, targets):
+        """After every call: step reached, its mean loss, its real targets."""
+        now = time.monotonic()
+        rate = targets / max(now - self.counted, 1e-9)
+        self.targets, self.counted = self.targets + targets, now
+        left = (now - self.begun) / max(step - self.first, 1) * (self.total - step)
+        text = f"loss {loss:.4f}  {rate:,.0f} targets/s  {clock(left)} left at most  {self.best}"
+        self.bar.update(self.task, completed=step, text=f"{step:,}/{self.total:,}  {text}")
+        if not self.console.is_terminal and now - self.spoke > QUIET_SECONDS:
+            self.say(f"step {step:,}/{self.total:,}  {text}")
+
+    def skip(self):
+        """Leave out of the rate what was done since the last call (an evaluation, a compilation)."""
+        self.counted = time.monotonic()
+
+    def row(self, row, rate=None):
+        """A row of metrics.jsonl: only what the same config and data always give. The rate goes to TensorBoard."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.rows.append(row)
+        scalars = {"train/loss": row["loss"], "train/gradient_norm": row["norm"]}
+        scalars |= {f"valid/{name}": value for name, value in row.get("valid", {}).items()}
+        scalars |= {"train/targets_per_second": rate} if rate else {}
+        for name, value in scalars.items():
+            self.events.add_scalar(name, value, row["step"])
+
+    def say(self, text):
+        """A line on the console."""
+        self.spoke = time.monotonic()
+        self.bar.console.print(text, soft_wrap=True)
+
+    def close(self):
+        """Stop the bar and flush the events."""
+        self.bar.stop()
+        self.events.close()
+
+
+def clock(seconds):
+    """Seconds as h:mm:ss or m:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def plot(rows, path, title):
+    """Loss and validation curves of metrics.jsonl's rows, as a PNG."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    left.plot([row["epoch"] for row in rows], [row["loss"] for row in rows])
+    left.set(xlabel="epoch", ylabel="training loss", title=title)
+    scored = [row for row in rows if "valid" in row]
+    for name in ("hr@10", "ndcg@10"):
+        right.plot([row["epoch"] for row in scored], [row["valid"][name] for row in scored], ".-", label=name)
+    if scored:
+        best = max(scored, key=lambda row: row["valid"]["ndcg@10"])
+        right.axvline(
+            best["epoch"], color="grey", linewidth=0.8, linestyle="--", label=f"best, epoch {best['epoch']:g}"
+        )
+        right.legend()
+    right.set(xlabel="epoch", title="validation, full ranking", ylim=(0, None))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    temporary = path.with_name(path.name + ".tmp")
+    figure.savefig(temporary, format="png", dpi=120)
+    plt.close(figure)
+    temporary.replace(path)

@@ -1,0 +1,142 @@
+"""A workdir: one training's folder. Locked while it runs; refused to another config or other data."""
+
+import contextlib
+import fcntl
+import json
+import os
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from jaxrec import config as configs
+from jaxrec.checkpoint import write_json
+from jaxrec.data.interactions import Catalogue, describe, fingerprint
+from jaxrec.errors import UserError
+
+CONFIG, CATALOGUE, DONE, LOCK = "config.json", "catalogue.parquet", "done.json", ".lock"
+FREE = {"dataset", "patience"}  # may differ when a training goes on: the data are known by their fingerprint
+
+
+class Stored(NamedTuple):
+    """What a workdir says of its training."""
+
+    config: configs.Config
+    data: dict  #: fingerprint and counts
+
+
+@contextlib.contextmanager
+def locked(path):
+    """Hold the workdir, created if need be; the lock ends with the process.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = (path / LOCK).open("a+")
+    except OSError as error:
+        raise UserError(f"{path}: can't be used as a workdir: {error.strerror}; name another with --workdir") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(
+                f"{path} is in use by another training (process {file.read().strip() or 'unknown'}): wait for it, stop it, or "
+                "name another --workdir"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def claim(path, config, interactions, dataset):
+    """Make the workdir this config's and these data's, or check that it is.
+
+    Args:
+        path: Path, locked. config: Config. interactions: of the training. dataset: where they lie, absolute.
+
+    Raises:
+        UserError: it was made with another config or other data; the message shows the difference.
+    """
+    data = {"fingerprint": fingerprint(interactions), **describe(interactions)}
+    values = configs.to_dict(config) | {"dataset": dataset}
+    if (path / CONFIG).exists():
+        stored = read(path)
+        differences = _differences(configs.to_dict(stored.config), values, config.optim.schedule == "constant")
+        if stored.data["fingerprint"] != data["fingerprint"]:
+            differences.append(
+                f"  data: {_counts(stored.data)} in {stored.config.dataset} -> {_counts(data)} in {dataset}"
+            )
+        if differences:
+            raise UserError(
+                "\n".join([f"{path} was made with another configuration or other data:", *differences])
+                + "\nGo back to these values, or name another --workdir"
+            )
+    else:
+        save_catalogue(path / CATALOGUE, interactions.catalogue)
+    write_json(path / CONFIG, {"config": values, "data": data})
+
+
+def read(path):
+    """The Stored config and data of a workdir.
+
+    Raises:
+        UserError: it is no workdir.
+    """
+    file = path / CONFIG
+    if not file.exists():
+        near = ", ".join(sorted(p.parent.name for p in path.parent.glob(f"*/{CONFIG}"))) if path.parent.is_dir() else ""
+        hint = f"; beside it are {near}" if near else ""
+        raise UserError(f"{path} is not a workdir of a training (it has no {CONFIG}){hint}: name one with --workdir")
+    values = json.loads(file.read_text())
+    return Stored(configs.from_dict(values["config"]), values["data"])
+
+
+def save_catalogue(path, catalogue):
+    """Write the catalogue as Parquet (columns id, title, genres) by a temporary name."""
+    columns = {"id": catalogue.ids, "title": catalogue.titles, "genres": catalogue.genres}
+    frame = pl.DataFrame({name: values for name, values in columns.items() if values is not None})
+    temporary = path.with_name(path.name + ".tmp")
+    frame.write_parquet(temporary)
+    temporary.replace(path)
+
+
+def load_catalogue(path):
+    """The Catalogue of a workdir."""
+    frame = pl.read_parquet(path / CATALOGUE)
+    ids = frame["id"].to_numpy()
+    ids = ids if ids.dtype.kind == "i" else np.array(frame["id"].to_list(), dtype=str)
+    others = [
+        np.array(frame[name].to_list(), dtype=str) if name in frame.columns else None for name in ("title", "genres")
+    ]
+    return Catalogue(ids, *others)
+
+
+def check_data(path, stored, interactions):
+    """That these are the data of the training.
+
+    Raises:
+        UserError: they are others.
+    """
+    if fingerprint(interactions) != stored.data["fingerprint"]:
+        raise UserError(
+            f"{path} was trained on other data ({_counts(stored.data)}) than {interactions.name} holds "
+            f"({_counts(describe(interactions))}): name the original with --dataset"
+        )
+
+
+def _differences(before, after, epochs_free):
+    before, after = configs.flatten(before), configs.flatten(after)
+    free = FREE | ({"epochs"} if epochs_free else set())
+    return [
+        f"  config.{key}: {before[key]!r} -> {after[key]!r}"
+        for key in after
+        if key not in free and before[key] != after[key]
+    ]
+
+
+def _counts(data):
+    return f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions"

@@ -32,7 +32,7 @@ def softmax(hidden_D, target, negatives_K, table_VD, bias_V):
 
 
 def total(slot_loss):
-    """The sum over slots of weight x loss, by vmap: (hidden_ND, target_N, weight_N, negatives_NK, table, bias) -> []."""
+    """The sum over slots of weight x loss: (hidden_ND, target_N, weight_N, negatives_NK, table_VD, bias_V) -> []."""
 
     def summed(hidden_ND, target_N, weight_N, negatives_NK, table_VD, bias_V):
         each_N = jax.vmap(slot_loss, (0, 0, 0, None, None))(

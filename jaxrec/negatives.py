@@ -29,8 +29,8 @@ def seen(items, start, stop, catalogue):
     counts = np.bincount(pairs // (catalogue + 1), minlength=len(lengths))
     if len(counts) and counts.max() >= catalogue:
         raise UserError(
-            f"user number {counts.argmax() + 1} has all {catalogue} items of the catalogue in the training history, so no "
-            "negative can be drawn: use loss.name=softmax, or leave such users out"
+            f"user number {counts.argmax() + 1} has all {catalogue} items of the catalogue in the training history: no "
+            "negative can be drawn. Use loss.name=softmax, or leave such users out"
         )
     return Seen((pairs % (catalogue + 1)).astype(np.int32), np.append(0, np.cumsum(counts)))
 
@@ -38,8 +38,8 @@ def seen(items, start, stop, catalogue):
 def nth_unseen(nth, low, high, items, steps):
     """The nth (from 0) item outside a sorted set items[low:high], by bisection; all [K] but items [M].
 
-    items[low + j] - 1 - j unseen items precede the set's j-th, a non-decreasing sequence: with j of them at most nth, the
-    answer is nth + 1 + j.
+    items[low + j] - 1 - j unseen items precede the set's j-th, a non-decreasing sequence: with j of them at most nth,
+    the answer is nth + 1 + j.
     """
     left, right = jnp.zeros_like(nth), jnp.zeros_like(nth) + (high - low)
     for _ in range(steps):

@@ -1,7 +1,7 @@
 """The one data format: several users' sequences back to back in rows of fixed width, and the plan that fills them.
 
-Lengths are packed once, best fit, into a template of places; an epoch permutes the pieces within each length class, then
-the rows. So rows, steps an epoch and shapes are constants, and a batch is a pure function of (data, seed, step).
+Lengths are packed once, best fit, into a template of places; an epoch permutes the pieces within each length class,
+then the rows. So rows, steps an epoch and shapes are constants, and a batch is a pure function of (data, seed, step).
 """
 
 from typing import Any, NamedTuple
@@ -78,8 +78,8 @@ def history_pieces(start, stop, length):
 def pack(lengths, width):
     """Best-fit decreasing packing. [P] lengths in 1..width -> the row of each piece [P], the number of rows.
 
-    Each piece goes to the fullest row that still takes it. Rows are held by the room left in them, so that equal lengths
-    are placed together and the cost is that of the distinct lengths, not of the pieces.
+    Each piece goes to the fullest row that still takes it. Rows are held by the room left in them, so that equal
+    lengths are placed together and the cost is that of the distinct lengths, not of the pieces.
     """
     lengths = np.asarray(lengths)
     row_of = np.empty(len(lengths), np.int64)
@@ -137,7 +137,7 @@ def template(lengths, width, multiple=1):
 
 
 def plan(lengths, order_of, rows, seed, epoch):
-    """The arrangement of one epoch: pieces permuted within their length class, then the rows. A function of its arguments.
+    """The arrangement of one epoch: pieces permuted within their length class, then the rows.
 
     Args:
         lengths: [P] of the pieces. order_of: [P], the piece behind each place in the template. rows: how many.
@@ -175,7 +175,7 @@ def gather(data, order, rows, asked=True):
 
 
 def rows_per_step(batch, pieces, rows, devices=1):
-    """Rows that hold `batch` sequences on average, to the nearest multiple of 8 (or of the devices where they don't divide 8)."""
+    """Rows that hold `batch` sequences on average, to a multiple of 8 (of the devices where they don't divide 8)."""
     unit = 8 if 8 % devices == 0 else devices
     wanted = round(batch * rows / max(pieces, 1) / unit) * unit
     return max(min(wanted, -(-rows // unit) * unit), unit)

@@ -1,4 +1,4 @@
-"""What the attention models share. Projections are products of flat [slots, features] matrices, which XLA's CPU dots need."""
+"""What the attention models share. Projections are products of flat [slots, features] matrices: XLA's CPU needs it."""
 
 from typing import Any
 

@@ -1,0 +1,152 @@
+"""Ranks and the best k, counted over chunks of the catalogue: no sort of it, no [users, items] matrix."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+CHUNK = 4096  # items scored at once: with 512 queries 8 MB of scores, which stay in the cache
+
+
+class Scorer(NamedTuple):
+    """How items are scored, written for one query. Scores are floating or integer; a NaN is the worst there is.
+
+    The parameters are passed, never closed over: a closure is folded into the program as a constant.
+    """
+
+    chunk: Callable  # (params, query, start, size) -> [size], the scores of items start + 1 ... start + size
+    at: Callable  # (params, query, items_C) -> [C], the scores of these items
+
+
+def _dot(table_ND, hidden_D):
+    # "highest": on accelerators the default rounds the factors, and makes ties where there are none
+    return jnp.dot(table_ND, hidden_D.astype(table_ND.dtype), precision="highest")
+
+
+def _dot_chunk(params, hidden_D, start, size):
+    table_VD, bias_V = params
+    scores = _dot(jax.lax.dynamic_slice_in_dim(table_VD, start, size), hidden_D)
+    return scores if bias_V is None else scores + jax.lax.dynamic_slice_in_dim(bias_V, start, size)
+
+
+def _dot_at(params, hidden_D, items_C):
+    table_VD, bias_V = params
+    scores = _dot(table_VD[items_C - 1], hidden_D)
+    return scores if bias_V is None else scores + bias_V[items_C - 1]
+
+
+#: Of models: params (table_VD, bias_V or None), a query is hidden_D; row v - 1 of the table is item v.
+dot = Scorer(_dot_chunk, _dot_at)
+
+
+@partial(jax.jit, static_argnums=0, static_argnames=("catalogue", "chunk"))
+def ranks(scorer, params, queries, targets_Q, seen_QS, *, catalogue, chunk=CHUNK):
+    """The rank of each query's target among all items but the seen: [Q] int32, from 1.
+
+    That is 1 + the number of other candidates whose score is *not below* the target's, so that ties and NaNs count
+    against the scorer (a NaN target is last, a constant scorer hits nothing).
+
+    Args:
+        scorer: Scorer, static. params: its own. queries: a tree with leading axis Q, or None.
+        targets_Q: 1..V. They are candidates, seen or not.
+        seen_QS: items that are no candidates: distinct, without the target; 0 is none.
+        catalogue: V, static. chunk: how many items are scored at once, static.
+    """
+    one = partial(_rank, scorer, size=min(chunk, catalogue), catalogue=catalogue)
+    return jax.vmap(one, in_axes=(None, 0, 0, 0))(params, queries, targets_Q, seen_QS)
+
+
+@partial(jax.jit, static_argnums=0)
+def sampled_ranks(scorer, params, queries, targets_Q, candidates_QC):
+    """The rank of each target among given candidates, by the rule of `ranks`: [Q] int32, from 1.
+
+    Args:
+        scorer, params, queries, targets_Q: as of `ranks`. candidates_QC: items without the target; 0 is none.
+    """
+
+    def one(query, target, candidates_C):
+        scores = scorer.at(params, query, jnp.append(target, jnp.maximum(candidates_C, 1)))
+        return 1 + (_reaches(scores[1:], scores[0]) & (candidates_C > 0)).sum(dtype=jnp.int32)
+
+    return jax.vmap(one)(queries, targets_Q, candidates_QC)
+
+
+@partial(jax.jit, static_argnums=0, static_argnames=("k", "catalogue", "chunk"))
+def top_k(scorer, params, queries, seen_QS, *, k, catalogue, chunk=CHUNK):
+    """The best k unseen items of each query, exactly, the best first; of equals the lower item first.
+
+    Items that score NaN or -inf are never among them. Where fewer than k are left, item 0 with -inf fills up. Integer
+    scores become float32, so they are told apart below 2^24 only.
+
+    Args:
+        scorer, params, queries, catalogue, chunk: as of `ranks`. seen_QS: items to leave out; 0 is none. k: static.
+
+    Returns:
+        (items [Q, k] int32, scores [Q, k])
+    """
+    one = partial(_top, scorer, k=k, size=min(chunk, catalogue), catalogue=catalogue)
+    return jax.vmap(one, in_axes=(None, 0, 0))(params, queries, seen_QS)
+
+
+def _reaches(scores, own):
+    return ~(scores < own)
+
+
+def _chunk(index, size, catalogue):
+    """Where a chunk starts, and how many of its items an earlier one has had (the last one is pushed back to fit)."""
+    start = jnp.minimum(index * size, catalogue - size)
+    return start, index * size - start
+
+
+def _over_chunks(body, carry, size, catalogue):
+    count = -(-catalogue // size)
+    # a lone chunk without a loop lets the compiler score it once for both passes
+    return body(0, carry) if count == 1 else jax.lax.fori_loop(0, count, body, carry)
+
+
+def _rank(scorer, params, query, target, seen_S, *, size, catalogue):
+    def find(index, own):
+        start, had = _chunk(index, size, catalogue)
+        scores = scorer.chunk(params, query, start, size)
+        place = target - 1 - start
+        return jnp.where((place >= had) & (place < size), scores[jnp.clip(place, 0, size - 1)], own)
+
+    def count(index, rank):
+        start, had = _chunk(index, size, catalogue)
+        reaches = _reaches(scorer.chunk(params, query, start, size), own)
+        place_S = seen_S - 1 - start
+        lost_S = reaches[jnp.clip(place_S, 0, size - 1)] & (place_S >= had) & (place_S < size)
+        reaches &= jnp.arange(size) >= had
+        return rank + reaches.sum(dtype=jnp.int32) - lost_S.sum(dtype=jnp.int32)
+
+    own = scorer.at(params, query, target[None])[0]
+    if not jnp.issubdtype(own.dtype, jnp.integer):
+        # a product may round in another order than the same product in a chunk, and part what is equal
+        own = _over_chunks(find, own, size, catalogue)
+    # the target reaches itself, even as NaN: that is the 1 + of the rank
+    return _over_chunks(count, jnp.zeros_like(target, jnp.int32), size, catalogue)
+
+
+def _top(scorer, params, query, seen_S, *, k, size, catalogue):
+    def floating(scores):  # on CPU the best of integers is a full sort, the best of floats is not
+        return scores.astype(jnp.float32) if jnp.issubdtype(scores.dtype, jnp.integer) else scores
+
+    def better(index, best):
+        start, had = _chunk(index, size, catalogue)
+        scores = floating(scorer.chunk(params, query, start, size))
+        place_S = seen_S - 1 - start
+        place_S = jnp.where((place_S >= 0) & (place_S < size), place_S, size)
+        scores = scores.at[place_S].set(-jnp.inf, mode="drop")
+        scores = jnp.where((jnp.arange(size) >= had) & ~jnp.isnan(scores), scores, -jnp.inf)
+        scores, places = jax.lax.top_k(scores, min(k, size))
+        items = jnp.where(scores > -jnp.inf, start + 1 + places, 0)
+        # of equals top_k takes the earlier place, and what was found earlier has the lower number
+        scores, places = jax.lax.top_k(jnp.concatenate([best[1], scores]), k)
+        return jnp.concatenate([best[0], items])[places], scores
+
+    first = jnp.append(seen_S, 0)[:1]  # a loop's first carry comes from the data: under shard_map it varies as they do
+    like = floating(scorer.at(params, query, jnp.maximum(first, 1)))
+    none = jnp.zeros_like(first, jnp.int32).repeat(k), jnp.full_like(like, -jnp.inf).repeat(k)
+    return _over_chunks(better, none, size, catalogue)

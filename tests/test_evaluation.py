@@ -1,0 +1,328 @@
+"""Laws of jaxrec.evaluation: who is ranked among whom, what is drawn, and what the numbers are."""
+
+import io
+import itertools
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from scipy.stats import chisquare
+
+from jaxrec import evaluation
+from jaxrec.data.interactions import from_sequences
+from jaxrec.data.splits import last_item
+from jaxrec.errors import UserError
+from jaxrec.evaluation import PROTOCOLS, Protocol, coverage, draw, intervals, metrics, prepare, run
+from jaxrec.ranking import Scorer, dot
+
+ITEMS, DIM = 40, 4
+
+constant = Scorer(
+    lambda params, query, start, size: jnp.zeros(size),
+    lambda params, query, items: jnp.zeros(items.shape),
+)
+
+
+def split_of(histories, items=None):
+    """A split whose item numbers are the histories' own: one more user, not trained on nor asked, has all."""
+    split = last_item(from_sequences([list(range(1, (items or max(map(max, histories))) + 1)), *histories]))
+    split.stop[0] = split.start[0]
+    return split._replace(
+        **{name: type(q)(*(x[1:] for x in q)) for name, q in (("valid", split.valid), ("test", split.test))}
+    )
+
+
+def random_split(users=60, items=ITEMS, longest=60, seed=0):
+    rng = np.random.default_rng(seed)
+    return split_of([rng.integers(1, items + 1, n).tolist() for n in rng.integers(3, longest, users)], items)
+
+
+def exact_scores(split, questions, seed=0):
+    """A table and hidden vectors whose products are exact, and full of ties."""
+    rng = np.random.default_rng(seed)
+    items = len(split.interactions.catalogue.ids)
+    return tuple(rng.integers(-3, 4, (n, DIM)).astype(np.float32) for n in (items, len(questions.target)))
+
+
+def brute_ranks(split, questions, table, hidden):
+    found = []
+    for q, target in enumerate(questions.target):
+        scores = table @ hidden[q]
+        history = set(split.interactions.items[questions.start[q] : questions.stop[q]].tolist())
+        others = [v for v in range(1, len(table) + 1) if v not in history and v != target]
+        found.append(1 + sum(scores[v - 1] >= scores[target - 1] for v in others))
+    return found
+
+
+def eight():
+    if len(jax.devices()) < 8:
+        pytest.skip("needs 8 devices: XLA_FLAGS=--xla_force_host_platform_device_count=8")
+    return jax.devices()[:8]
+
+
+# --- ranks
+
+
+@pytest.mark.parametrize("part", ["valid", "test"])
+@pytest.mark.parametrize("block", [8, 512])
+def test_full_ranks_are_those_of_a_count_in_the_questions_order(part, block):
+    split = random_split()
+    questions = getattr(split, part)
+    lengths = questions.stop - questions.start
+    assert (np.diff(lengths) < 0).any() and lengths.max() > 4 * lengths.min()  # several buckets, and out of order
+    table, hidden = exact_scores(split, questions)
+    prepared = prepare(split, questions, block=block)
+    assert run(prepared, dot, (table, None), hidden).tolist() == brute_ranks(split, questions, table, hidden)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_eight_devices_rank_as_one(protocol):
+    split = random_split(items=300)
+    params, hidden = exact_scores(split, split.test)
+    alone, spread = (prepare(split, split.test, protocol, devices=some, block=8) for some in (None, eight()))
+    np.testing.assert_array_equal(run(alone, dot, (params, None), hidden), run(spread, dot, (params, None), hidden))
+    if protocol == "full":
+        assert coverage(alone, dot, (params, None), hidden) == coverage(spread, dot, (params, None), hidden)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_second_call_with_new_parameters_compiles_nothing(protocol, caplog):
+    split = random_split(items=300)
+    prepared = prepare(split, split.test, protocol, block=24)
+    (table, hidden), (table2, hidden2) = (exact_scores(split, split.test, seed) for seed in (1, 2))
+    scorer = Scorer(dot.chunk, lambda *args: dot.at(*args))  # a new one: the sampled protocols share their program
+
+    def compiled(params, queries):
+        caplog.clear()
+        with jax.log_compiles():
+            ranks = run(prepared, scorer, (params, None), queries)
+        return ranks, sum("Compiling" in record.getMessage() for record in caplog.records)
+
+    before, programs = compiled(table, hidden)
+    after, more = compiled(table2, hidden2)
+    assert programs >= len(prepared.buckets) and more == 0
+    assert (before != after).any()
+
+
+def test_a_target_met_before_stays_a_candidate():
+    split = split_of([[7, 3, 4, 7], [1, 2, 3, 7]])
+    table = np.arange(7, dtype=np.float32)[:, None]  # item 7 is the best
+    prepared = prepare(split, split.test)
+    assert run(prepared, dot, (table, None), np.ones((2, 1), np.float32)).tolist() == [1, 1]
+    # as the worst it stands behind what it has not met: of 7 items 5 are left to the first, 4 to the second
+    assert run(prepared, dot, (table, None), -np.ones((2, 1), np.float32)).tolist() == [5, 4]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_constant_scorer_hits_nothing(protocol):
+    split = random_split(items=300)
+    found = run(prepare(split, split.test, protocol), constant, None, None)
+    assert metrics(found)["hr@50"] == 0
+    if protocol != "full":
+        assert (found == 101).all()
+
+
+@pytest.mark.parametrize("users", [1, 2, 9])
+def test_items_of_one_vector_tie_for_a_lone_query_too(users):
+    split = random_split(users=users, items=100, longest=20)
+    questions = split.test
+    table = np.tile(np.random.default_rng(0).normal(size=64).astype(np.float32), (100, 1))
+    hidden = np.random.default_rng(1).normal(size=(users, 64)).astype(np.float32)
+    found = run(prepare(split, questions), dot, (table, None), hidden)
+    np.testing.assert_array_equal(found, run(prepare(split, questions), constant, None, None))
+
+
+@pytest.mark.parametrize("protocol,candidates", [("full", 300), ("uniform-100", 101), ("popularity-100", 101)])
+def test_a_random_scorer_hits_k_of_the_candidates_times(protocol, candidates):
+    split = random_split(users=3000, items=300, longest=6)
+    rng = np.random.default_rng(0)
+    table, hidden = (rng.normal(size=(n, 16)).astype(np.float32) for n in (300, len(split.test.target)))
+    hits = metrics(run(prepare(split, split.test, protocol), dot, (table, None), hidden))["hr@10"]
+    share = 10 / candidates
+    assert abs(hits - share) < 5 * np.sqrt(share / 3000)
+
+
+def test_queries_of_another_number_are_refused():
+    split = random_split()
+    with pytest.raises(AssertionError, match="prefix"):
+        run(prepare(split, split.test), dot, (np.zeros((ITEMS, DIM), np.float32), None), np.zeros((3, DIM), np.float32))
+
+
+def test_coverage_counts_the_items_in_any_top_ten():
+    split = random_split()
+    table, hidden = exact_scores(split, split.test)
+    covered = set()
+    for q, target in enumerate(split.test.target):
+        history = set(split.interactions.items[split.test.start[q] : split.test.stop[q]].tolist()) - {target}
+        scores = table @ hidden[q]
+        covered |= set(sorted(set(range(1, ITEMS + 1)) - history, key=lambda v: (-scores[v - 1], v))[:10])
+    assert coverage(prepare(split, split.test), dot, (table, None), hidden) == len(covered) / ITEMS
+    with pytest.raises(ValueError, match="full"):
+        coverage(prepare(random_split(items=300), random_split(items=300).test, "uniform-100"), constant, None, None)
+
+
+# --- draws
+
+
+@pytest.mark.parametrize("protocol", ["uniform-100", "popularity-100"])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_drawn_are_distinct_unknown_and_never_the_target(protocol, seed):
+    split = random_split(items=180, users=30, seed=seed)
+    for questions in (split.valid, split.test):
+        drawn = draw(split, questions, protocol, seed)
+        assert drawn.shape == (len(questions.target), 100) and drawn.min() >= 1 and drawn.max() <= 180
+        trained = set(evaluation.training_items(split).tolist())
+        for user, target, some in zip(questions.source, questions.target, drawn.tolist(), strict=True):
+            low = split.interactions.offsets[user]
+            high = split.stop[user] if protocol == "uniform-100" else split.interactions.offsets[user + 1]
+            assert len(set(some)) == 100
+            assert not set(some) & {target, *split.interactions.items[low:high].tolist()}
+            assert protocol == "uniform-100" or set(some) <= trained
+
+
+def test_uniform_draws_may_meet_what_was_held_out_but_popular_ones_not():
+    split = split_of([[1, 2, 3, 4]] * 400 + [[5, 6, 3, 4], [4, *range(5, 110), 3]])
+    split = split._replace(test=type(split.test)(*(column[:400] for column in split.test)))
+    drawn = draw(split, split.test, "uniform-100")
+    assert (drawn == 3).any() and not np.isin(drawn, [1, 2, 4]).any()  # 3 validates, 4 is the target
+    assert not np.isin(draw(split, split.test, "popularity-100"), [1, 2, 3, 4]).any()
+
+
+@pytest.mark.parametrize("protocol", ["uniform-100", "popularity-100"])
+def test_a_draw_depends_on_seed_and_user_alone(protocol):
+    split = random_split(items=300)
+    drawn = draw(split, split.test, protocol, 5)
+    order = np.random.default_rng(0).permutation(len(drawn))[:20]
+    some = type(split.test)(*(column[order] for column in split.test))
+    np.testing.assert_array_equal(draw(split, some, protocol, 5), drawn[order])
+    np.testing.assert_array_equal(draw(split, split.test, protocol, 5, block=7), drawn)
+    assert (draw(split, split.test, protocol, 6) != drawn).any(1).all()
+    assert len({tuple(row) for row in drawn.tolist()}) == len(drawn)
+
+
+@pytest.mark.parametrize("tries", [1, 4, 256])  # with few, the race of exponentials draws the rest
+@pytest.mark.parametrize("weights", [(1, 1, 1, 1, 1, 1), (1, 1, 2, 3, 5, 20)])
+def test_the_law_of_the_draws_is_successive_sampling(monkeypatch, tries, weights):
+    """Every ordered triple of six items as often as drawing by weight among the rest makes it."""
+    users = 6000
+    pool = np.repeat(np.arange(1, 7), weights)
+    monkeypatch.setitem(PROTOCOLS, "three", Protocol(3, lambda split: pool, evaluation._training))
+    monkeypatch.setattr(evaluation, "TRIES", tries)
+    split = split_of([[7, 8, 9]] * users)
+    drawn = draw(split, split.test, "three")
+    triples = list(itertools.permutations(range(1, 7), 3))
+    share = np.divide(weights, sum(weights))
+    law = []
+    for a, b, c in np.array(triples) - 1:
+        law.append(share[a] * share[b] / (1 - share[a]) * share[c] / (1 - share[a] - share[b]))
+    numbers = drawn @ [100, 10, 1]
+    counts = np.array([(numbers == 100 * a + 10 * b + c).sum() for a, b, c in triples])
+    assert counts.sum() == users and np.isclose(sum(law), 1)
+    rare = np.array(law) * users < 5
+    law, counts = (np.append(values[~rare], values[rare].sum()) for values in (np.array(law), counts))
+    law, counts = (values[law > 0] for values in (law, counts))
+    assert chisquare(counts, law * users).pvalue > 1e-3
+
+
+def test_draws_of_a_large_catalogue_are_uniform_and_by_popularity():
+    split = random_split(users=2000, items=250, longest=8)
+    first = draw(split, split.test, "uniform-100")
+    assert chisquare(np.bincount(first[:, :5].ravel(), minlength=251)[1:]).pvalue > 1e-4
+    popularity = evaluation.training_counts(split)
+    first = np.bincount(draw(split, split.test, "popularity-100")[:, 0], minlength=251)[1:]
+    # a user's own items are left out, so that the marginal is popularity times the share of users who lack the item
+    expected = np.zeros(250)
+    for user, target in zip(split.test.source, split.test.target, strict=True):
+        low, high = split.interactions.offsets[user : user + 2]
+        weight = popularity.astype(float)
+        weight[np.append(split.interactions.items[low:high], target) - 1] = 0
+        expected += weight / weight.sum()
+    assert chisquare(first, expected).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("protocol", ["uniform-100", "popularity-100"])
+def test_too_few_to_draw_from_is_told_with_the_user(protocol):
+    split = random_split(items=105, longest=90)
+    with pytest.raises(UserError, match=rf"only \d+ items can be drawn for user \d+, and {protocol} takes 100"):
+        prepare(split, split.test, protocol)
+
+
+def test_an_unknown_protocol_and_nothing_to_rank_are_told():
+    split = random_split()
+    with pytest.raises(UserError, match="choose one of full, uniform-100, popularity-100"):
+        prepare(split, split.test, "uniform-99")
+    none = last_item(from_sequences([[1, 2], [2, 1]]))
+    with pytest.raises(UserError, match="no user has three items"):
+        prepare(none, none.test)
+
+
+# --- numbers
+
+
+@pytest.mark.parametrize("group", ["plain", "seen", "ties", "special"])
+def test_metrics_of_the_references(group):
+    with np.load(Path(__file__).parent / "parity" / "ranking.npz", allow_pickle=False) as file:
+        wanted = {name.removeprefix(f"{group}."): file[name] for name in file if name.startswith(f"{group}.")}
+    for i, rank in enumerate(wanted["ranks"]):
+        found = metrics([rank])
+        for name in ("hr@1", "hr@5", "hr@10", "ndcg@1", "ndcg@5", "ndcg@10", "mrr"):
+            assert found[name] == pytest.approx(wanted[name][i], abs=1e-12), name
+    assert metrics(wanted["ranks"])["ndcg@10"] == pytest.approx(wanted["ndcg@10"].mean())
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=50))
+def test_metrics_keep_their_order(ranks):
+    found = metrics(ranks)
+    ks = evaluation.KS
+    for name in ("hr", "ndcg"):
+        assert all(found[f"{name}@{a}"] <= found[f"{name}@{b}"] for a, b in itertools.pairwise(ks))
+    assert all(found[f"ndcg@{k}"] <= found[f"hr@{k}"] <= 1 for k in ks)
+    assert found["hr@1"] == found["ndcg@1"] and found["recall@20"] == found["hr@20"]
+    assert found["mrr@20"] == pytest.approx(np.mean([1 / r if r <= 20 else 0 for r in ranks]))
+    assert all(type(value) is float for value in found.values())
+
+
+def test_intervals_hold_the_mean_and_shrink_with_the_root_of_the_users():
+    rng = np.random.default_rng(0)
+    width = {}
+    for users in (500, 8000):
+        ranks = rng.geometric(0.05, users)
+        mean, bounds = metrics(ranks), intervals(ranks)
+        assert bounds.keys() == mean.keys()
+        assert all(low <= mean[name] <= high for name, (low, high) in bounds.items())
+        low, high = bounds["hr@10"]
+        width[users] = high - low
+        assert high - low == pytest.approx(2 * 1.96 * np.sqrt(mean["hr@10"] * (1 - mean["hr@10"]) / users), rel=0.1)
+    assert width[500] / width[8000] == pytest.approx(4, rel=0.15)
+    assert intervals(ranks) == intervals(ranks) and intervals(ranks) != intervals(ranks, seed=1)
+
+
+def test_an_interval_misses_the_truth_one_time_in_twenty():
+    rng = np.random.default_rng(0)
+    truth = 1 - 0.95**10
+    bounds = [intervals(rng.geometric(0.05, 200), resamples=200)["hr@10"] for _ in range(200)]
+    assert 0.9 < np.mean([low <= truth <= high for low, high in bounds]) < 0.99
+
+
+def test_a_result_is_written_whole_and_shown(tmp_path):
+    split = split_of([[1, 2, 3, 9], [2, 1, 3, 8], [3, 2, 1, 2]])
+    cold = evaluation.cold_targets(split, split.test)
+    assert cold == 2  # 9 and 8
+    ranks = np.array([1, 10, 300], np.int32)
+    result = evaluation.result("full", "test", ranks, cold=cold, seconds=1.5, step=7, coverage=0.25)
+    assert list(result) == ["protocol", "split", "users", "metrics", "ci95", "cold_targets", "step", "seconds"]
+    path = tmp_path / "new" / "result.json"
+    evaluation.write(result, path)
+    assert json.loads(path.read_text()) == result and [p.name for p in path.parent.iterdir()] == ["result.json"]
+    assert result["users"] == 3 and result["metrics"]["hr@10"] == pytest.approx(2 / 3)
+    assert result["metrics"]["coverage@10"] == 0.25 and "coverage@10" not in result["ci95"]
+    text = io.StringIO()
+    evaluation.show(result, "popularity on toys", Console(file=text, width=100))
+    shown = text.getvalue()
+    assert "popularity on toys" in shown and "0.6667" in shown and "2 targets never occur in training" in shown

@@ -72,7 +72,8 @@ class Checkpoints:
         """Save in the background; an error of the last save is raised here.
 
         Args:
-            step: int. state: State. loop: the loop's own state, JSON. score: of the validation, if it was evaluated here.
+            step: int. state: State. loop: the loop's own state, JSON.
+            score: of the validation, if it was evaluated here.
         """
         args = ocp.args.Composite(
             params=ocp.args.StandardSave(state.params),

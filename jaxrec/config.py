@@ -94,13 +94,9 @@ def from_dict(values):
     if not 0 <= config.model.dropout < 1:
         raise UserError(f"config.model.dropout is {config.model.dropout}: it must be at least 0 and below 1")
     if config.model.dim % config.model.heads:
-        raise UserError(
-            f"config.model.dim {config.model.dim} is not a multiple of config.model.heads {config.model.heads}"
-        )
+        raise UserError(f"config.model.heads {config.model.heads} does not divide config.model.dim {config.model.dim}")
     if 0 < config.row < config.length:
-        raise UserError(
-            f"config.row is {config.row}, but a history of config.length {config.length} must fit: raise it, or set 0"
-        )
+        raise UserError(f"config.row {config.row} is shorter than config.length {config.length}: raise it, or set 0")
     if config.loss.name == "bce" and config.loss.negatives < 1:
         raise UserError("config.loss.negatives must be at least 1 for bce")
     if config.loss.name == "softmax" and config.loss.negatives:

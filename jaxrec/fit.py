@@ -161,7 +161,8 @@ def fit(setup, workdir, validate, console=None):
         validate: (params) -> {"ndcg@10": …} on the validation questions.
 
     Returns:
-        The loop's state at the end: {"step", "best": {"step", "score"}, "stale", "seconds", …}.
+        The loop's state at the end, {"step", "best": {"step", "score"}, "stale", "seconds", …}, with the rows of
+        metrics.jsonl as "rows" and this run's real targets a second, a row each, as "rates".
 
     Raises:
         Stopped: on SIGTERM or SIGINT, a checkpoint saved. NotFinite: naming step, users, last good checkpoint.
@@ -230,11 +231,11 @@ def fit(setup, workdir, validate, console=None):
     finally:
         told.close()
         checkpoints.close()
-    return loop | {"seconds": told.seconds(), "rows": told.rows}
+    return loop | {"seconds": told.seconds(), "rows": told.rows, "rates": told.rates}
 
 
 def close_row(setup, loop, told, valid):
-    """Write a row of metrics for the steps since the last one; with a validation, update the best. Returns its score."""
+    """Write a row of metrics for the steps since the last; with a validation, update the best. Returns its score."""
     loss, count, norm, steps = loop["sums"]
     now = loop["step"]
     row = {
@@ -278,11 +279,12 @@ def describe(setup):
     """What was resolved from the configuration, in a line."""
     config, split = setup.config, setup.split
     targets = int(setup.pieces.length.sum())
+    slots = setup.epoch_steps * setup.rows * row_width(config)
     return (
         f"{config.model.name} on {split.interactions.name}: {len(split.interactions.users):,} users, "
-        f"{len(split.interactions.catalogue.ids):,} items; {targets:,} targets an epoch in {setup.epoch_steps:,} steps of "
-        f"{setup.rows} rows of {row_width(config)} slots ({targets / (setup.epoch_steps * setup.rows * row_width(config)):.0%} "
-        f"full); {len(setup.devices)} {setup.devices[0].platform} device(s)"
+        f"{len(split.interactions.catalogue.ids):,} items; {targets:,} targets an epoch in {setup.epoch_steps:,} steps "
+        f"of {setup.rows} rows of {row_width(config)} slots, {targets / slots:.0%} full; "
+        f"{len(setup.devices)} {setup.devices[0].platform} device(s)"
     )
 
 
@@ -297,7 +299,8 @@ def not_finite(setup, checkpoints, at):
     shown = ", ".join(map(str, users[:10])) + (f" and {len(users) - 10} more" if len(users) > 10 else "")
     good = checkpoints.latest()
     return NotFinite(
-        f"the loss or its gradient is not finite at step {at} (epoch {at // setup.epoch_steps}); the batch holds users {shown}. "
+        f"the loss or its gradient is not finite at step {at} (epoch {at // setup.epoch_steps}); "
+        f"the batch holds users {shown}. "
         + (f"The last good checkpoint is step {good}. " if good is not None else "There is no checkpoint yet. ")
         + "Lower config.optim.rate, or set config.optim.clip, and train into a new workdir"
     )

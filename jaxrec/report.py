@@ -46,7 +46,9 @@ class Report:
         self.console = console or Console(highlight=False)
         self.best, self.spent, self.total = "", spent, total_steps
         self.begun = self.spoke = time.monotonic()
-        self.first, self.targets, self.counted = step, 0, time.monotonic()
+        self.first, self.counted = step, time.monotonic()
+        self.targets, self.training = 0, 0.0  # since the last row, evaluations and compilation left out
+        self.rates = []
         columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}")]
         self.bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         self.task = self.bar.add_task("training", total=total_steps, completed=step, text="")
@@ -60,7 +62,7 @@ class Report:
         """After every call: step reached, its mean loss, its real targets."""
         now = time.monotonic()
         rate = targets / max(now - self.counted, 1e-9)
-        self.targets, self.counted = self.targets + targets, now
+        self.targets, self.training, self.counted = self.targets + targets, self.training + now - self.counted, now
         left = (now - self.begun) / max(step - self.first, 1) * (self.total - step)
         text = f"loss {loss:.4f}  {rate:,.0f} targets/s  {clock(left)} left at most  {self.best}"
         self.bar.update(self.task, completed=step, text=f"{step:,}/{self.total:,}  {text}")
@@ -68,11 +70,13 @@ class Report:
             self.say(f"step {step:,}/{self.total:,}  {text}")
 
     def skip(self):
-        """Leave out of the rate what was done since the last call (an evaluation, a compilation)."""
+        """Leave out of the rate what was done since the last call (an evaluation, a save)."""
         self.counted = time.monotonic()
 
-    def row(self, row, rate=None):
+    def row(self, row):
         """A row of metrics.jsonl: only what the same config and data always give. The rate goes to TensorBoard."""
+        self.rates.append(self.targets / max(self.training, 1e-9))
+        self.targets, self.training = 0, 0.0
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
@@ -80,7 +84,7 @@ class Report:
         self.rows.append(row)
         scalars = {"train/loss": row["loss"], "train/gradient_norm": row["norm"]}
         scalars |= {f"valid/{name}": value for name, value in row.get("valid", {}).items()}
-        scalars |= {"train/targets_per_second": rate} if rate else {}
+        scalars["train/targets_per_second"] = self.rates[-1]
         for name, value in scalars.items():
             self.events.add_scalar(name, value, row["step"])
 

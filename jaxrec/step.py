@@ -1,4 +1,4 @@
-"""What one device does in a step, and many steps in one call. It knows an axis name, never how many devices there are."""
+"""What one device does in a step, and many steps in one call. It knows an axis name, never how many devices."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -80,22 +80,22 @@ def step(parts, state, data, aside, index):
     grads = jax.tree.map(lambda g: g / jnp.maximum(count, 1), grads)
     updates, opt = parts.optimiser.update(grads, state.opt, state.params)
     params = optax.apply_updates(state.params, updates)
-    return State(state.step + 1, params, opt, carry), (total / count, count, optax.global_norm(grads))
+    return State(state.step + 1, params, opt, carry), (total / count, count, optax.tree.norm(grads))
 
 
 def call(parts, size):
     """Many steps as one program: (state, data, aside, start, end, device) -> (State, Report of [size]).
 
-    `start` is the step at which the data begin (an epoch's, or a host batch's first), `end` the traced step to stop before:
-    the same program serves whatever number of steps lies before the next save. It stops early, after reporting it, at a
-    loss or a gradient that is not finite.
+    `start` is the step at which the data begin (an epoch's, or a host batch's first), `end` the traced step to stop
+    before: the same program serves whatever number of steps lies before the next save. It stops early, after reporting
+    it, at a loss or a gradient that is not finite.
     """
 
     def many(state, data, aside, start, end, _device):
         first = state.step
 
         def going(loop):
-            state, report, finite = loop
+            state, _, finite = loop
             return (state.step < end) & finite
 
         def body(loop):

@@ -43,8 +43,8 @@ def locked(path):
         except BlockingIOError:
             file.seek(0)
             raise UserError(
-                f"{path} is in use by another training (process {file.read().strip() or 'unknown'}): wait for it, stop it, or "
-                "name another --workdir"
+                f"{path} is in use by another training (process {file.read().strip() or 'unknown'}): "
+                "wait for it, stop it, or name another --workdir"
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))

@@ -1,0 +1,22 @@
+from ml_collections import ConfigDict
+
+
+def get_config():
+    return ConfigDict(
+        {
+            "dataset": "ml-1m-sasrec",
+            "split": "last-item",
+            "objective": "next-item",
+            "seed": 0,
+            "epochs": 200,
+            "batch": 128,
+            "length": 200,
+            "row": 200,
+            "positions": "from_end",
+            "eval_every": 20,
+            "patience": 20,
+            "model": {"name": "sasrec", "dim": 50, "layers": 2, "heads": 1, "dropout": 0.2},
+            "loss": {"name": "bce", "negatives": 1},
+            "optim": {"name": "adam", "rate": 1e-3, "b2": 0.98},
+        }
+    )

@@ -1,0 +1,22 @@
+from ml_collections import ConfigDict
+
+
+def get_config():
+    return ConfigDict(
+        {
+            "dataset": "ml-1m-sasrec",
+            "split": "last-item",
+            "objective": "next-item",
+            "seed": 0,
+            "epochs": 200,
+            "batch": 128,
+            "length": 200,
+            "row": 200,
+            "positions": "from_start",
+            "eval_every": 1,
+            "patience": 10,
+            "model": {"name": "sasrec", "dim": 64, "layers": 2, "heads": 1, "dropout": 0.1, "init": "normal"},
+            "loss": {"name": "softmax", "negatives": 0},
+            "optim": {"name": "adam", "rate": 1e-3},
+        }
+    )

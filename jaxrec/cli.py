@@ -1,0 +1,129 @@
+"""The command line: flags -> config -> one call. A person's mistake is a message, not a traceback."""
+
+import argparse
+import ast
+import runpy
+import sys
+import traceback
+from pathlib import Path
+
+from jaxrec.errors import UserError
+
+EPILOGUE = "--config.KEY=VALUE changes one key of the configuration, as in --config.model.dim=64"
+
+
+def run(command):
+    """A launcher's whole body: this command with the process's arguments."""
+    sys.exit(main([command, *sys.argv[1:]]))
+
+
+def main(argv=None):
+    """Parse and carry out one command. Returns the exit status."""
+    arguments, overrides = parse(sys.argv[1:] if argv is None else argv)
+    try:
+        from jaxrec import commands  # jax starts here, after --help has been answered
+
+        return commands.COMMANDS[arguments.command](arguments, overrides)
+    except (UserError, KeyboardInterrupt) as error:
+        if arguments.debug:
+            traceback.print_exc()
+        elif isinstance(error, UserError):
+            print(f"jaxrec {arguments.command}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 130
+
+
+def parse(argv):
+    """argv -> (arguments, {"model.dim": "64", …}). Exits with a usage message where it can't."""
+    argv, overrides = split_overrides(argv)
+    top = argparse.ArgumentParser(prog="jaxrec", description="Sequential recommendation in JAX.", allow_abbrev=False)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name, about):
+        parser = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        return parser
+
+    train = command("train", "Train by a configuration, or go on with a training that was cut off.")
+    train.epilog = EPILOGUE
+    train.add_argument("--config", required=True, help="a file, or the name of a shipped configuration")
+    train.add_argument("--workdir", type=Path, help="where the training lies (default: runs/<config name>)")
+
+    evaluate = command("evaluate", "Evaluate a training, or a baseline, on the held-out items.")
+    what = evaluate.add_mutually_exclusive_group(required=True)
+    what.add_argument("--workdir", type=Path, help="of a training")
+    what.add_argument("--baseline", help="popularity or transitions, with --dataset")
+    evaluate.add_argument("--dataset", help="the data (default: those of the training)")
+    evaluate.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
+    evaluate.add_argument("--split", default="test", choices=["test", "valid"])
+    evaluate.add_argument("--split-by", default="last-item", choices=["last-item"], help="for a baseline")
+    evaluate.add_argument("--protocol", default="full", help="full, uniform-100 or popularity-100 (default: full)")
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
+
+    arguments = top.parse_args(argv)
+    if overrides and arguments.command != "train":
+        top.error(f"--config.{next(iter(overrides))} goes with train alone")
+    return arguments, overrides
+
+
+def split_overrides(argv):
+    """Take --config.KEY=VALUE and --config.KEY VALUE out of argv. -> (the rest, {KEY: VALUE})."""
+    rest, overrides, words = [], {}, iter(argv)
+    for word in words:
+        if not word.startswith("--config."):
+            rest.append(word)
+            continue
+        key, equals, value = word.removeprefix("--config.").partition("=")
+        overrides[key] = value if equals else next(words, "")
+    return rest, overrides
+
+
+def load_config(name, overrides):
+    """The Config of a file or a shipped name, with the overrides. Returns it and the config's own name.
+
+    Raises:
+        UserError: no such config, an error in it, or an override that fits no key.
+    """
+    from jaxrec import config as configs
+
+    path = find_config(name)
+    try:
+        values = runpy.run_path(str(path))["get_config"]()
+    except KeyError:
+        raise UserError(f"{path}: a configuration file defines get_config()") from None
+    except Exception as error:
+        raise UserError(f"{path}: {type(error).__name__}: {error} (--debug shows where)") from error
+    values = values.to_dict() if hasattr(values, "to_dict") else dict(values)
+    for key, text in overrides.items():
+        *groups, last = key.split(".")
+        inner = values
+        for group in groups:
+            inner = inner.setdefault(group, {})
+            if not isinstance(inner, dict):
+                raise UserError(f"--config.{key}: config.{group} is a value, not a group of keys")
+        inner[last] = literal(text)
+    return configs.from_dict(values), path.stem
+
+
+def literal(text):
+    """A number or boolean where the text reads as one, else the text."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, bool | int | float | str) else text
+
+
+def find_config(name):
+    """The file of a configuration: a path, or a name in ./configs or among the shipped.
+
+    Raises:
+        UserError: none; the message lists the shipped ones.
+    """
+    here = Path(__file__).parent
+    shipped = [here / "configs", here.parent / "configs"]
+    stem = name.removesuffix(".py")
+    for path in (Path(name), *(folder / f"{stem}.py" for folder in (Path("configs"), *shipped))):
+        if path.is_file():
+            return path
+    names = sorted({path.stem for folder in shipped for path in folder.glob("*.py")})
+    raise UserError(f"no configuration {name!r}: give a file, or one of the shipped: {', '.join(names)}")

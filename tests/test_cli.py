@@ -1,0 +1,92 @@
+"""The command line: overrides, configs by name, and messages instead of tracebacks."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxrec import cli
+from jaxrec.errors import UserError
+
+SHIPPED = ("quickstart", "sasrec_ml1m", "sasrec_d64_ml1m", "sasrec_softmax_ml1m", "sasrec_softmax_beauty")
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z]+(\.[a-z]+)?", fullmatch=True), st.one_of(st.integers(), st.floats(allow_nan=False))
+    )
+)
+def test_overrides_are_taken_out_in_either_form(values):
+    argv = ["train"]
+    for index, (key, value) in enumerate(values.items()):
+        argv += [f"--config.{key}={value}"] if index % 2 else [f"--config.{key}", str(value)]
+    rest, overrides = cli.split_overrides([*argv, "--debug"])
+    assert rest == ["train", "--debug"]
+    assert {key: cli.literal(text) for key, text in overrides.items()} == values
+
+
+@pytest.mark.parametrize("text", ["some/path", "ml-1m", "synthetic:users=5,items=9", "[1, 2]", "None", ""])
+def test_what_is_no_number_stays_text(text):
+    assert cli.literal(text) == text
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_configs_are_found_by_name_and_are_whole(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, stem = cli.load_config(name, {"model.dim": "32", "optim.rate": "1", "dataset": "elsewhere"})
+    assert stem == name and config.model.dim == 32 and config.optim.rate == 1.0 and config.dataset == "elsewhere"
+
+
+def test_an_unknown_config_lists_the_shipped():
+    with pytest.raises(UserError) as error:
+        cli.load_config("sasrek", {})
+    assert all(name in str(error.value) for name in SHIPPED)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("x = 1", "defines get_config"), ("def get_config(): return 1 / 0", "ZeroDivisionError"), ("def", "SyntaxError")],
+)
+def test_a_broken_config_file_is_named(tmp_path, text, said):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        cli.load_config(str(path), {})
+    assert str(path) in str(error.value) and said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["train", "--config", "nowhere"], "no configuration 'nowhere'"),
+        (["train", "--config", "quickstart", "--config.modle.dim=3"], "did you mean config.model?"),
+        (["train", "--config", "quickstart", "--config.epochs.x=3"], "is a value, not a group"),
+        (["train", "--config", "quickstart", "--config.dataset=nowhere.txt"], "'nowhere.txt' was not found"),
+        (["evaluate", "--workdir", "nowhere"], "nowhere is not a workdir"),
+        (
+            ["evaluate", "--baseline", "popular", "--dataset", "synthetic:users=9"],
+            "choose one of popularity, transitions",
+        ),
+        (["evaluate", "--baseline", "popularity"], "goes with --dataset"),
+        (
+            ["evaluate", "--baseline", "popularity", "--dataset", "synthetic", "--protocol", "fool"],
+            "choose one of full",
+        ),
+    ],
+)
+def test_a_mistake_is_a_message(argv, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(argv) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
+    assert not list(tmp_path.glob("runs/*/config.json"))
+
+
+def test_debug_shows_the_traceback(capsys):
+    assert cli.main(["evaluate", "--workdir", "nowhere", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_overrides_go_with_train_alone(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "--workdir", "w", "--config.epochs=3"])
+    assert "goes with train alone" in capsys.readouterr().err

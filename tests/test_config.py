@@ -1,0 +1,73 @@
+"""A configuration: every mistake is named with its key and a cure."""
+
+import copy
+
+import pytest
+
+from jaxrec import config as configs
+from jaxrec.errors import UserError
+
+GOOD = {
+    "dataset": "synthetic",
+    "seed": 0,
+    "epochs": 2,
+    "batch": 8,
+    "length": 10,
+    "eval_every": 1,
+    "patience": 0,
+    "model": {"name": "sasrec", "dim": 8, "layers": 1, "dropout": 0.1},
+    "loss": {"name": "bce", "negatives": 1},
+    "optim": {"name": "adam", "rate": 1e-3},
+}
+
+
+def changed(key, value):
+    values = copy.deepcopy(GOOD)
+    *groups, last = key.split(".")
+    inner = values
+    for group in groups:
+        inner = inner[group]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return values
+
+
+def test_to_dict_and_back_is_the_same():
+    config = configs.from_dict(GOOD)
+    assert configs.from_dict(configs.to_dict(config)) == config
+
+
+def test_an_integer_may_stand_for_a_number():
+    config = configs.from_dict(GOOD)
+    assert type(config.eval_every) is float and type(config.epochs) is int
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("modle", {}, "did you mean config.model?"),
+        ("model.dims", 8, "did you mean config.model.dim?"),
+        ("optim.zzz", 8, "the keys are name, rate"),
+        ("epochs", None, "config.epochs is missing"),
+        ("loss.negatives", None, "config.loss.negatives is missing"),
+        ("epochs", 1.5, "config.epochs is 1.5, of type float: it must be of type int"),
+        ("epochs", True, "must be of type int"),
+        ("epochs", 0, "config.epochs is 0: it must be above 0"),
+        ("model", "sasrec", "it is a group of keys"),
+        ("model.name", "sasrek", "choose one of sasrec"),
+        ("model.heads", 3, "config.model.heads 3 does not divide config.model.dim 8"),
+        ("model.dropout", 1.0, "below 1"),
+        ("positions", "end", "choose one of from_start, from_end"),
+        ("row", 9, "config.row 9 is shorter than config.length 10"),
+        ("patience", -1, "must not be negative"),
+        ("loss.negatives", 0, "at least 1 for bce"),
+        ("loss.name", "softmax", "must be 0 for softmax"),
+        ("optim.rate", -1.0, "config.optim.rate is -1.0: it must be above 0"),
+    ],
+)
+def test_mistakes_name_the_key_and_the_cure(key, value, said):
+    with pytest.raises(UserError) as error:
+        configs.from_dict(changed(key, value))
+    assert said in str(error.value)

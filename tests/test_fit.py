@@ -1,0 +1,256 @@
+"""The loop: whatever kills it, and wherever, going on from the workdir gives the uninterrupted run, bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrec import checkpoint, evaluation, fit, report, workdir
+from jaxrec import config as configs
+from jaxrec.commands import Judge
+from jaxrec.data import interactions, splits
+from jaxrec.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+BASE = {
+    "dataset": "histories",
+    "seed": 1,
+    "epochs": 3,
+    "batch": 16,
+    "length": 8,
+    "eval_every": 1,
+    "save_every": 0.4,
+    "steps_per_call": 2,
+    "patience": 0,
+    "model": {"name": "sasrec", "dim": 8, "layers": 1, "dropout": 0.2},
+    "loss": {"name": "bce", "negatives": 1},
+    "optim": {"name": "adam", "rate": 1e-2},
+}
+
+
+class Killed(BaseException):
+    """Ends a run as kill does: nothing that the loop would catch."""
+
+
+@pytest.fixture(scope="module")
+def split():
+    random = np.random.default_rng(0)
+    histories = [random.integers(1, 21, random.integers(3, 12)).tolist() for _ in range(120)]
+    return splits.last_item(interactions.from_sequences(histories))
+
+
+@pytest.fixture(scope="module")
+def prepare(split):
+    """(setup, validate) of a config, compiled once for all runs that share it."""
+    made = {}
+
+    def prepared(**changes):
+        key = json.dumps(changes)
+        if key not in made:
+            setup = fit.setup(configs.from_dict(BASE | changes), split, jax.devices()[:1])
+            judge = Judge(setup.model, setup.config, split, split.valid, setup.devices)
+            made[key] = setup, lambda params: evaluation.metrics(judge.ranks(params))
+        return made[key]
+
+    return prepared
+
+
+def run(prepared, path):
+    setup, validate = prepared
+    path.mkdir(exist_ok=True)
+    return fit.fit(setup, path, validate)
+
+
+def outcome(prepared, path):
+    """What must not differ: the state at the latest checkpoint, the loop's, the metrics file."""
+    checkpoints = checkpoint.Checkpoints(path, read_only=True)
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    state, loop = checkpoints.restore(checkpoints.latest(), checkpoint.abstract(fit.initial(prepared[0]), sharding))
+    best = checkpoints.best()
+    checkpoints.close()
+    loop.pop("seconds")
+    return jax.tree.leaves_with_path(jax.device_get(state)), loop, best, (path / "metrics.jsonl").read_bytes()
+
+
+def assert_same(a, b):
+    for (path, x), (_, y) in zip(a[0], b[0], strict=True):
+        np.testing.assert_array_equal(x, y, err_msg=str(path))
+    assert a[1:] == b[1:]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(prepare, tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole")
+    run(prepare(), path)
+    return outcome(prepare(), path)
+
+
+def killed_at(nth, function):
+    """`function`, killed before its nth call."""
+    calls = []
+
+    def wrapped(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == nth:
+            raise Killed
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "nth"),
+    [
+        (fit.Feed, "__call__", 1),  # before anything
+        (fit.Feed, "__call__", 7),  # between two calls
+        (report.Report, "progress", 5),  # a call under way, its steps not yet read
+        (fit, "close_row", 2),  # after a validation, before its row
+        (checkpoint.Checkpoints, "save", 1),  # between the row and the save
+        (checkpoint.Checkpoints, "save", 5),
+        (report.Report, "close", 1),  # after the last save
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_killed_anywhere_resumes_bit_for_bit(prepare, uninterrupted, tmp_path, monkeypatch, owner, name, nth):
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, killed_at(nth, getattr(owner, name)))
+        with pytest.raises(Killed):
+            run(prepare(), tmp_path)
+    run(prepare(), tmp_path)
+    assert_same(outcome(prepare(), tmp_path), uninterrupted)
+
+
+def test_killed_during_a_save_resumes_bit_for_bit(prepare, uninterrupted, tmp_path, monkeypatch):
+    """What a save leaves that died half-way, a temporary folder, is neither latest nor best."""
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoints, "save", killed_at(4, checkpoint.Checkpoints.save))
+        with pytest.raises(Killed):
+            run(prepare(), tmp_path)
+    folder = tmp_path / "checkpoints"
+    newest = max(int(step.name) for step in folder.iterdir() if step.name.isdigit())
+    half = folder / f"{newest + 3}.orbax-checkpoint-tmp"
+    half.mkdir()
+    (half / "params").write_text("half")
+    run(prepare(), tmp_path)
+    assert not half.exists()
+    assert_same(outcome(prepare(), tmp_path), uninterrupted)
+
+
+def test_asked_to_stop_saves_and_resumes_bit_for_bit(prepare, uninterrupted, tmp_path, monkeypatch):
+    """At SIGTERM the state is saved at a step where no save was due, and the run goes on from just there."""
+    feed = fit.Feed.__call__
+
+    def asked(self, start, end):
+        if start == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return feed(self, start, end)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.Feed, "__call__", asked)
+        with pytest.raises(fit.Stopped) as stopped:
+            run(prepare(), tmp_path)
+    assert stopped.value.signum == signal.SIGTERM
+    checkpoints = checkpoint.Checkpoints(tmp_path, read_only=True)
+    assert checkpoints.latest() % fit.interval(prepare()[0], BASE["save_every"])
+    checkpoints.close()
+    run(prepare(), tmp_path)
+    assert_same(outcome(prepare(), tmp_path), uninterrupted)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(prepare, uninterrupted, tmp_path):
+    run(prepare(), tmp_path / "again")
+    assert_same(outcome(prepare(), tmp_path / "again"), uninterrupted)
+    run(prepare(seed=2), tmp_path / "other")
+    assert outcome(prepare(seed=2), tmp_path / "other")[3] != uninterrupted[3]
+
+
+def test_metrics_rows_are_whole_epochs(prepare, uninterrupted):
+    rows = [json.loads(line) for line in uninterrupted[3].splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    targets = int(prepare()[0].pieces.length.sum())
+    assert all(row["targets"] == targets and "valid" in row for row in rows)
+
+
+def test_patience_stops_and_the_best_is_kept(prepare, tmp_path):
+    """A validation that gets worse after the second: patience 2 stops after the fourth, the second is the best."""
+    setup, _ = prepare(epochs=50, patience=2)
+    scores = iter([0.1, 0.3, 0.3, 0.2, 0.9])
+    done = fit.fit(setup, tmp_path, lambda params: dict.fromkeys(fit.CHECKED, next(scores)))
+    assert done["step"] == 4 * setup.epoch_steps and done["best"] == {"step": 2 * setup.epoch_steps, "score": 0.3}
+    checkpoints = checkpoint.Checkpoints(tmp_path, read_only=True)
+    assert (checkpoints.best(), checkpoints.latest()) == (2 * setup.epoch_steps, 4 * setup.epoch_steps)
+    checkpoints.close()
+    assert fit.complete(setup.config, tmp_path)
+
+
+def test_the_last_epoch_is_always_evaluated(prepare, tmp_path):
+    setup, validate = prepare(eval_every=2)
+    rows = fit.fit(setup, tmp_path, validate)["rows"]
+    assert ["valid" in row for row in rows] == [False, True, True]
+
+
+def test_what_is_not_finite_names_step_users_and_last_good(prepare, split, tmp_path):
+    setup, validate = prepare(optim={"name": "adam", "rate": 1e30})
+    with pytest.raises(fit.NotFinite) as error:
+        run((setup, validate), tmp_path)
+    text = str(error.value)
+    at = int(text.split("step ")[1].split()[0])
+    batch = fit.users_of(setup, at)
+    assert 0 < len(batch) < len(split.interactions.users)
+    assert f"users {', '.join(map(str, batch[:10]))}" in text and "checkpoint" in text and "config.optim.rate" in text
+    checkpoints = checkpoint.Checkpoints(tmp_path)
+    good = checkpoints.latest()
+    checkpoints.close()
+    assert good is None or good <= at
+
+
+def test_an_error_of_a_save_is_not_swallowed(prepare, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "save", lambda *args, **kwargs: False)
+    with pytest.raises(RuntimeError, match="was not saved"):
+        run(prepare(), tmp_path)
+
+
+def command(path, *more):
+    arguments = ["--config", "quickstart", "--workdir", str(path), "--config.dataset=synthetic:users=60,items=200"]
+    small = ["--config.model.dim=8", "--config.model.layers=1", "--config.batch=8", "--config.eval_every=20"]
+    return [sys.executable, str(ROOT / "train.py"), *arguments, *small, "--config.steps_per_call=2", *more]
+
+
+def test_exit_codes_of_signals_and_of_completion(tmp_path):
+    """SIGTERM gives 143 with a checkpoint; the same command goes on, ends with 0, and says so if run again."""
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    long = command(tmp_path / "w", "--config.epochs=2000")
+    process = subprocess.Popen(long, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not list((tmp_path / "w").glob("checkpoints/[0-9]*")):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
+    locked = subprocess.run(long, env=environment, capture_output=True, text=True)
+    assert locked.returncode == 2 and f"process {process.pid}" in locked.stderr and "Traceback" not in locked.stderr
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 143, output
+    rows = len(report.read_rows(tmp_path / "w" / "metrics.jsonl"))
+    short = command(tmp_path / "w", f"--config.epochs={rows + 2}")
+    finished = subprocess.run(short, env=environment, capture_output=True, text=True)
+    assert finished.returncode == 0 and "resumed at step" in finished.stdout, finished.stdout + finished.stderr
+    assert "best reachable" in finished.stdout and (tmp_path / "w" / "curves.png").stat().st_size > 10_000
+    again = subprocess.run(short, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0 and "complete" in again.stdout
+    other = subprocess.run([*short, "--config.model.dim=16"], env=environment, capture_output=True, text=True)
+    assert other.returncode == 2 and "config.model.dim: 8 -> 16" in other.stderr
+
+
+def test_a_workdir_of_other_data_is_refused(split, tmp_path):
+    config = configs.from_dict(BASE)
+    workdir.claim(tmp_path, config, split.interactions, "here")
+    workdir.claim(tmp_path, config, split.interactions, "elsewhere")
+    other = interactions.from_sequences([[1, 2, 3], [2, 3, 4]])
+    with pytest.raises(UserError, match="2 users, 4 items"):
+        workdir.claim(tmp_path, config, other, "here")

@@ -1,0 +1,91 @@
+"""The metrics of trained workdirs beside a published number; or the floors of data sets.
+
+    python -m benchmarks.quality --name sasrec_ml1m --workdirs runs/a --protocol uniform-100 --published .8245 .5905
+    python -m benchmarks.quality --name floors --floors ml-1m beauty-5core sports-5core beauty-bert4rec
+
+Several workdirs are seeds of one configuration: their mean is reported.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from benchmarks import record
+from jaxrec import commands, workdir
+from jaxrec.baselines import BASELINES
+from jaxrec.data import sources, splits
+from jaxrec.models import build
+
+
+def trained(paths, protocol, published, note):
+    """The test metrics of these workdirs' best checkpoints, and their mean."""
+    runs = []
+    for path in map(Path, paths):
+        stored = workdir.read(path)
+        split = splits.last_item(sources.load(stored.config.dataset))
+        model = build(stored.config, len(split.interactions.catalogue.ids))
+        result = commands.test_of(path, model, stored.config, split, jax.local_devices(), protocol=protocol)
+        rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+        done = json.loads((path / workdir.DONE).read_text()) if (path / workdir.DONE).exists() else None
+        best = next(row["epoch"] for row in rows if row["step"] == result["step"])
+        minutes = round(done["seconds"] / 60, 1) if done else None
+        runs.append(
+            {"seed": stored.config.seed, "epochs": rows[-1]["epoch"], "best_epoch": best, "complete": done is not None}
+            | {"training_minutes": minutes}
+            | result
+        )
+    mean = {name: float(np.mean([run["metrics"][name] for run in runs])) for name in runs[0]["metrics"]}
+    config = {key: getattr(stored.config.model, key) for key in ("name", "dim", "layers")} | {
+        "loss": stored.config.loss.name
+    }
+    return {
+        "kind": "quality",
+        "data": Path(stored.config.dataset).name,
+        "config": config,
+        "protocol": protocol,
+        "published": dict(zip(("hr@10", "ndcg@10"), published, strict=True)),
+        "mean": mean,
+        "seeds": len(runs),
+        "note": note,
+        "runs": runs,
+    }
+
+
+def floors(names, published):
+    """Popularity and transitions on the test split of these data sets, under full ranking."""
+    rows = {}
+    for name in names:
+        split = splits.last_item(sources.load(name))
+        for baseline in BASELINES:
+            result = commands.baseline_result(baseline, split, "full", "test", jax.local_devices())
+            rows[f"{name} {baseline}"] = {"expected": published.get(f"{name} {baseline}")} | result
+    return {"kind": "floors", "seeds": 1, "rows": rows}
+
+
+FLOORS = {
+    "ml-1m popularity": [0.0369, 0.0180],
+    "ml-1m transitions": [0.2144, 0.1259],
+    "beauty-5core popularity": [0.0115, 0.0055],
+    "beauty-5core transitions": [0.0668, 0.0439],
+    "sports-5core popularity": [0.0091, 0.0052],
+    "sports-5core transitions": [0.0368, 0.0234],
+    "beauty-bert4rec popularity": [0.0078, 0.0035],
+    "beauty-bert4rec transitions": [0.0424, 0.0287],
+}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", required=True, help="of the result")
+    parser.add_argument("--workdirs", nargs="+", help="trained ones: seeds of one configuration")
+    parser.add_argument("--floors", nargs="+", metavar="DATASET")
+    parser.add_argument("--protocol", default="full")
+    parser.add_argument("--published", nargs=2, type=float, metavar=("HR@10", "NDCG@10"))
+    parser.add_argument("--note", default="", help="what a reader must know of this number")
+    flags = parser.parse_args()
+    if flags.floors:
+        record.write(flags.name, floors(flags.floors, FLOORS))
+    else:
+        record.write(flags.name, trained(flags.workdirs, flags.protocol, flags.published, flags.note))

@@ -1,0 +1,60 @@
+"""Real targets a second of the real training path, and the seconds of a full-ranking evaluation.
+
+    python -m benchmarks.rate --config sasrec_ml1m --epochs 6
+
+The rate is that of `fit`, with its plan, calls and reading of metrics, without the first epoch (it compiles) and the
+evaluations. The evaluation, timed after its first run, encodes every history and ranks its target against the whole
+catalogue.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+
+from benchmarks import record
+from jaxrec import cli, evaluation, fit
+from jaxrec.commands import Judge
+from jaxrec.data import sources, splits
+
+
+def measure(name, epochs):
+    """The rates of all epochs but the first, and the seconds of evaluations of the test questions."""
+    config, _ = cli.load_config(name, {"epochs": str(epochs), "eval_every": str(epochs)})
+    split, devices = splits.last_item(sources.load(config.dataset)), jax.local_devices()
+    setup = fit.setup(config, split, devices)
+    judge = Judge(setup.model, config, split, split.test, devices)
+    seconds = []
+
+    def validate(params):
+        for _ in range(4):
+            begun = time.monotonic()
+            metrics = evaluation.metrics(judge.ranks(params))
+            seconds.append(time.monotonic() - begun)
+        return metrics
+
+    with tempfile.TemporaryDirectory() as folder:
+        rates = fit.fit(setup, Path(folder), validate)["rates"][1:]
+    return {
+        "kind": "rate",
+        "config": name,
+        "data": split.interactions.name.split("/")[-2],
+        "targets_per_second": statistics.median(rates),
+        "rates": rates,
+        "evaluation": {
+            "users": len(split.test.source),
+            "first_seconds": seconds[0],
+            "seconds": statistics.median(seconds[1:]),
+        },
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="sasrec_ml1m")
+    parser.add_argument("--epochs", type=int, default=6)
+    flags = parser.parse_args()
+    record.write(f"rate_{flags.config}", measure(flags.config, flags.epochs))

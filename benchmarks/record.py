@@ -1,0 +1,51 @@
+"""What every result carries: the command, the machine, the versions, the commit, the date."""
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine():
+    """The processor and how many cores of it, or the accelerators; no names of hosts."""
+    import jax
+
+    devices = jax.local_devices()
+    if devices[0].platform != "cpu":
+        return f"{len(devices)} x {devices[0].device_kind}"
+    model = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return f"{os.cpu_count()} cores of {model}"
+
+
+def commit():
+    """The commit of the code, "+" where files differ from it."""
+    git = lambda *args: subprocess.run(["git", *args], capture_output=True, text=True, cwd=Path(__file__).parent).stdout
+    return git("rev-parse", "--short=12", "HEAD").strip() + (
+        "+" if git("status", "--porcelain", "--", "..").strip() else ""
+    )
+
+
+def write(name, result, command=None):
+    """Write results/<name>.json: the result, and where it comes from."""
+    import jax
+
+    stamp = {
+        "command": command or "python " + " ".join(["-m benchmarks." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
+        "machine": machine(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "commit": commit(),
+        "date": datetime.date.today().isoformat(),
+    }
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(stamp | result, indent=2) + "\n")
+    print(f"wrote {path}")

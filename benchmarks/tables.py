@@ -1,0 +1,108 @@
+"""Write the README's tables from results/*.json.
+
+    python -m benchmarks.tables [--check]
+
+With --check nothing is written, and the exit status says whether the README is up to date.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from benchmarks.record import RESULTS
+
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- tables -->\n", "<!-- /tables -->"
+
+
+def quality(results):
+    """Test metrics beside the published ones."""
+    rows = [
+        "| model | data, protocol | HR@10 | NDCG@10 | published | seeds | epochs, best | minutes |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, result in results.items():
+        config, mean, published = result["config"], result["mean"], result["published"]
+        label = f"SASRec, {config['loss']}, d {config['dim']}, {config['layers']} block{'s' * (config['layers'] > 1)}"
+        run = result["runs"][0]
+        done = "" if all(each["complete"] for each in result["runs"]) else ", not finished"
+        rows.append(
+            f"| [{label}](benchmarks/results/{name}.json) | {result['data']}, {result['protocol']} "
+            f"| {mean['hr@10']:.4f} | {mean['ndcg@10']:.4f} "
+            f"| {published['hr@10']:.4f} / {published['ndcg@10']:.4f} | {result['seeds']} "
+            f"| {run['epochs']:.0f}, {run['best_epoch']:.0f}{done} | {run['training_minutes'] or '-'} |"
+        )
+    notes = [f"{result['note']}" for result in results.values() if result["note"]]
+    return "\n".join(rows) + ("\n\n" + "\n".join(notes) if notes else "")
+
+
+def floors(result):
+    """The baselines, beside the values computed elsewhere."""
+    rows = ["| baseline, test, full | HR@10 / NDCG@10 | expected |", "|---|---|---|"]
+    for name, row in result["rows"].items():
+        data, baseline = name.rsplit(" ", 1)
+        hr, ndcg = row["metrics"]["hr@10"], row["metrics"]["ndcg@10"]
+        rows.append(
+            f"| {baseline}, {data} | {hr:.4f} / {ndcg:.4f} | {row['expected'][0]:.4f} / {row['expected'][1]:.4f} |"
+        )
+    return "\n".join(rows)
+
+
+def rates(results):
+    """Speed of training and of evaluation."""
+    rows = ["| configuration | machine | real targets/s | users | evaluation, s |", "|---|---|---|---|---|"]
+    for name, result in results.items():
+        checked = result["evaluation"]
+        rows.append(
+            f"| [{result['config']}](benchmarks/results/{name}.json) | {result['machine']} "
+            f"| {result['targets_per_second']:,.0f} | {checked['users']:,} | {checked['seconds']:.2f} |"
+        )
+    return "\n".join(rows)
+
+
+def robustness(results):
+    """Kills and devices."""
+    lines = []
+    if kills := results.get("resume"):
+        same = "parameters, optimiser state and metrics file bit-identical" if kills["identical"] else "DIFFERENT"
+        lines.append(
+            f"- [Killed](benchmarks/results/resume.json) with SIGKILL at {kills['kills']} random moments: {same}."
+        )
+    if devices := results.get("simulated_devices"):
+        worst = max(row["largest_difference_of_a_parameter"] for row in devices["rows"].values())
+        lines.append(
+            "- [1, 2, 4 and 8 simulated devices](benchmarks/results/simulated_devices.json), by pmap and by shard_map: "
+            f"after {devices['steps']} steps no parameter differs by more than {worst:.1e} "
+            f"(the largest is {devices['largest_parameter']:.2f})."
+        )
+    return "\n".join(lines)
+
+
+def tables():
+    """The section between the marks."""
+    results = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+    of = lambda kind: {name: result for name, result in results.items() if result["kind"] == kind}
+    parts = [
+        quality(of("quality")),
+        *(floors(result) for result in of("floors").values()),
+        rates(of("rate")),
+        robustness(results),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    flags = parser.parse_args()
+    text = README.read_text()
+    head, rest = text.split(BEGIN)
+    fresh = head + BEGIN + tables() + END + rest.split(END)[1]
+    if flags.check:
+        sys.exit(
+            0
+            if fresh == text
+            else "README.md's tables are not those of benchmarks/results: python -m benchmarks.tables"
+        )
+    README.write_text(fresh)

@@ -46,8 +46,8 @@ def train(arguments, overrides):
         scores = {config.model.name: test_of(path, setup.model, config, split, devices)}
         scores |= {baseline: baseline_result(baseline, split, "full", "test", devices) for baseline in BASELINES}
         rows = {label: result["metrics"] for label, result in scores.items()}
-        if config.dataset.partition(":")[0] == sources.SYNTHETIC:
-            rows["best reachable"] = synthetic.best_metrics(interactions, split.test)
+        if world := sources.world(config.dataset):
+            rows["best reachable"] = synthetic.best_metrics(world, interactions, split.test)
         console.print(comparison(rows, len(split.test.source)))
         console.print(f"checkpoints {path / 'checkpoints'}, curves {path / 'curves.png'}", soft_wrap=True)
     return 0

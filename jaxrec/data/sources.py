@@ -103,8 +103,28 @@ def _counts(counts: tuple[int, ...]) -> str:
     return "{:,} users, {:,} items, {:,} interactions".format(*counts)
 
 
+def world(spec: str):
+    """The generator's World of a dataset name, "synthetic" with its options; None where the name is something else.
+
+    Raises UserError for options that the generator lacks.
+    """
+    if spec.partition(":")[0] != SYNTHETIC:
+        return None
+    from jaxrec.data import synthetic
+
+    options = _options(spec, {})
+    options.pop("users", None)
+    return synthetic.world(**options)
+
+
 def _generate(spec: str, options: dict) -> Interactions:
     from jaxrec.data import synthetic  # only here: files need no generator
+
+    return synthetic.interactions(**_options(spec, options))
+
+
+def _options(spec: str, options: dict) -> dict:
+    from jaxrec.data import synthetic
 
     taken = [inspect.signature(each).parameters.values() for each in (synthetic.interactions, synthetic.world)]
     known = list(dict.fromkeys(each.name for group in taken for each in group if each.kind is not each.VAR_KEYWORD))
@@ -119,4 +139,4 @@ def _generate(spec: str, options: dict) -> Interactions:
     wanted |= options
     if unknown := [key for key in wanted if key not in known]:
         raise UserError(f"dataset {spec!r}: no option {', '.join(unknown)}: the generator has {', '.join(known)}")
-    return synthetic.interactions(**wanted)
+    return wanted

@@ -102,3 +102,11 @@ def test_the_generator_takes_its_options_from_the_name_and_the_call():
 def test_a_wrong_option_of_the_generator_is_named(name, cure):
     with pytest.raises(UserError, match=cure):
         load(name)
+
+
+def test_the_world_of_a_name_is_the_generators():
+    spec = "synthetic:users=7,items=200,seed=3"
+    made = sources.load(spec)
+    again = synthetic.sample(sources.world(spec), 7)
+    assert fingerprint(made) == fingerprint(again)
+    assert sources.world("ml-1m") is None

@@ -20,16 +20,19 @@ NORMS = ["query", "post", "pre"]
 KEYS = row_keys(0, 0, jnp.arange(ROWS))
 
 
-def model(norm="query", heads=1, positions="from_start", dropout=0.0, layers=2, length=SLOTS, dtype="float32"):
+def model(norm="query", heads=1, positions="from_start", dropout=0.0, layers=2, dtype="float32"):
     config = ModelConfig("sasrec", WIDTH, layers, dropout, heads, norm)
-    return sasrec(config, ITEMS, length, positions, jnp.dtype(dtype))
+    return sasrec(config, ITEMS, SLOTS, positions, jnp.dtype(dtype))
 
 
 def noisy(model):
-    """Params with biases and gains off their neutral start."""
+    """Params of that shape, biases and gains about 0 and 1 but off them."""
     random = np.random.default_rng(1)
-    params = model.init(jax.random.key(1))
-    return jax.tree.map(lambda x: jnp.asarray(x + 0.1 * random.normal(size=x.shape).astype(np.float32)), params)
+
+    def drawn(path, x):
+        return jnp.asarray(("scale" in jax.tree_util.keystr(path)) + 0.3 * random.normal(size=x.shape), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(drawn, jax.eval_shape(model.init, jax.random.key(0)))
 
 
 def packed(rows):
@@ -191,9 +194,9 @@ def test_no_two_dropouts_draw_from_one_site(norm, monkeypatch):
 # --- positions
 
 
-def rows_read(positions, length, shown):
+def rows_read(positions, shown):
     """Rows of the position table that the newest of `shown` slots reads: without blocks it sees no other slot."""
-    made = model(positions=positions, layers=0, length=length)
+    made = model(positions=positions, layers=0)
     params = noisy(made)
     history = packed([[list(range(1, shown + 1))]])
     newest = lambda table: made.encode(params | {"positions": table}, history)[0][0, shown - 1, 0]
@@ -201,17 +204,17 @@ def rows_read(positions, length, shown):
 
 
 @pytest.mark.parametrize(
-    "positions, history", [("from_end", 5), ("from_end", 9), ("from_end", 40), ("from_start", 9), ("from_start", 40)]
+    "positions, history",
+    [("from_end", 5), ("from_end", SLOTS), ("from_end", 200), ("from_start", SLOTS + 1), ("from_start", 200)],
 )
 def test_the_position_read_at_inference_is_trained(positions, history):
-    """From the end always; from the start for a training history longer than the model's length, here 8."""
-    length = 8
-    pieces = stream.next_item_pieces(np.array([0]), np.array([history]), length)
+    """From the end always; from the start for a training history longer than the model's length."""
+    pieces = stream.next_item_pieces(np.array([0]), np.array([history]), SLOTS)
     places, order_of = stream.template(pieces.length, SLOTS, ROWS)
-    data = stream.Data(np.arange(1, history + 1), pieces.start, pieces.source, places)
+    data = stream.Data(np.arange(1, history + 1, dtype=np.int32), pieces.start, pieces.source, places)
     order = stream.plan(pieces.length, order_of, ROWS, 0, 0)
     batch = Stream(*map(jnp.asarray, stream.gather(data, order, np.arange(ROWS))))
-    made = model(positions=positions, length=length)
+    made = model(positions=positions)
     params = noisy(made)
 
     def scores_of_targets(table):
@@ -221,15 +224,15 @@ def test_the_position_read_at_inference_is_trained(positions, history):
 
     trained = np.asarray(jax.grad(scores_of_targets)(params["positions"])).any(axis=1)
     for given in (history, history + 1):  # at the validation, and at the test
-        assert rows_read(positions, length, min(given, length)) == [length - 1]
-    assert trained[length - 1]
+        assert rows_read(positions, min(given, SLOTS)) == [SLOTS - 1]
+    assert trained[SLOTS - 1]
 
 
 def test_from_end_numbers_as_a_left_padded_row_does():
-    made = model(positions="from_end", layers=0, length=8)
+    made = model(positions="from_end", layers=0)
     params = noisy(made)
     hidden = hidden_of(made, params, packed([[[3, 1, 4, 1, 5], [9, 2]]]))
-    for slot, item, row in zip(range(7), [3, 1, 4, 1, 5, 9, 2], [3, 4, 5, 6, 7, 6, 7], strict=True):
+    for slot, item, row in zip(range(7), [3, 1, 4, 1, 5, 9, 2], [65, 66, 67, 68, 69, 68, 69], strict=True):
         x = np.asarray(params["items"][item - 1] * WIDTH**0.5 + params["positions"][row], float)
         x = (x - x.mean()) / x.std() * params["last_norm"]["scale"] + params["last_norm"]["bias"]
         np.testing.assert_allclose(hidden[0, slot], x, rtol=1e-4, atol=1e-4)
@@ -242,7 +245,8 @@ def test_from_end_numbers_as_a_left_padded_row_does():
 def test_parameters(initial):
     config = ModelConfig("sasrec", WIDTH, 2, 0.1, init=initial)
     made, low = (sasrec(config, ITEMS, SLOTS, "from_start", jnp.dtype(dtype)) for dtype in ("float32", "bfloat16"))
-    params = made.init(jax.random.key(0))
+    init = jax.jit(made.init)
+    params = init(jax.random.key(0))
     shapes = jax.eval_shape(low.init, jax.random.key(0))
     assert shapes == jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), params)
     table, bias = made.table(params)
@@ -253,8 +257,8 @@ def test_parameters(initial):
     assert np.std(table) == pytest.approx(spread, rel=0.05)
     assert made.carry0(params, 8) is None
     assert made.head(params, table) is table
-    np.testing.assert_array_equal(table, made.init(jax.random.key(0))["items"])
-    assert not np.array_equal(table, made.init(jax.random.key(1))["items"])
+    np.testing.assert_array_equal(table, init(jax.random.key(0))["items"])
+    assert not np.array_equal(table, init(jax.random.key(1))["items"])
 
 
 @pytest.mark.parametrize("norm", NORMS)

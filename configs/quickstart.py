@@ -1,3 +1,8 @@
+"""SASRec with the full softmax on the embedded synthetic data: a first run, in under two minutes on two CPU cores.
+
+    python train.py --config configs/quickstart.py
+"""
+
 from ml_collections import ConfigDict
 
 
@@ -8,7 +13,7 @@ def get_config():
             "split": "last-item",
             "objective": "next-item",
             "seed": 0,
-            "epochs": 30,
+            "epochs": 25,
             "batch": 128,
             "length": 50,
             "row": 50,
@@ -17,6 +22,6 @@ def get_config():
             "patience": 0,
             "model": {"name": "sasrec", "dim": 64, "layers": 2, "heads": 1, "dropout": 0.1, "init": "normal"},
             "loss": {"name": "softmax", "negatives": 0},
-            "optim": {"name": "adam", "rate": 1e-3},
+            "optim": {"name": "adam", "rate": 3e-3, "schedule": "cosine"},
         }
     )

@@ -1,3 +1,11 @@
+"""SASRec as in its paper (Kang and McAuley 2018) on ML-1M: binary cross-entropy against one negative, d 50.
+
+    python train.py --config configs/sasrec_ml1m.py
+    python evaluate.py --workdir runs/sasrec_ml1m --protocol uniform-100
+
+@sasrec_ml1m@
+"""
+
 from ml_collections import ConfigDict
 
 

@@ -1,3 +1,10 @@
+"""SASRec with the full softmax on Amazon Beauty, 5-core: one block, dropout .3.
+
+    python train.py --config configs/sasrec_softmax_beauty.py
+
+@sasrec_softmax_beauty@
+"""
+
 from ml_collections import ConfigDict
 
 

@@ -1,3 +1,10 @@
+"""SASRec with the full softmax on ML-1M (Klenitskiy and Vasilev 2023).
+
+    python train.py --config configs/sasrec_softmax_ml1m.py
+
+@sasrec_softmax_ml1m@
+"""
+
 from ml_collections import ConfigDict
 
 

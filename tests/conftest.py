@@ -1,15 +1,20 @@
 """What all tests share: an environment that has to stand before jax is imported, hypothesis, and the real data."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-_DEVICES = "--xla_force_host_platform_device_count"
-if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8".strip()
+# 8 simulated devices; compiled in haste, since tests run small programs once
+_FLAGS = {"--xla_force_host_platform_device_count": 8, "--xla_backend_optimization_level": 0}
+_GIVEN = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = " ".join([_GIVEN, *(f"{k}={v}" for k, v in _FLAGS.items() if k not in _GIVEN)]).strip()
 os.environ["NPROC"] = "16"  # XLA's threads: with fewer than devices, the simulated devices wait for each other for ever
+_PROGRAMS = tempfile.TemporaryDirectory(prefix="jaxrec-tests-")  # compiled once for all processes
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _PROGRAMS.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["MPLBACKEND"] = "Agg"
 

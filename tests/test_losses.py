@@ -16,7 +16,7 @@ forms = pytest.mark.parametrize("with_bias", [True, False], ids=["bias", "no bia
 
 
 def problem(seed, slots, items=V, with_bias=True, scale=1.0):
-    """(hidden, targets, weights, negatives, table, bias): about a third of the slots weigh nothing and ask for item 0."""
+    """(hidden, targets, weights, negatives, table, bias): about a third of the slots weigh nothing and ask for 0."""
     random = np.random.default_rng(seed)
     weight = np.where(random.random(slots) < 0.3, 0.0, random.uniform(0.2, 2, slots)).astype(np.float32)
     target = np.where(weight > 0, random.integers(1, items + 1, slots), 0).astype(np.int32)

@@ -49,7 +49,7 @@ def test_attention_in_blocks_is_attention(slots, heads):
         scores = np.where(mask, q[..., head] @ k[..., head].swapaxes(1, 2) / np.sqrt(len(head)), -np.inf)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         mixed[..., head] = weights / weights.sum(-1, keepdims=True) @ v[..., head]
-    real = slice(0, slots - 2)  # an empty slot at a block's end doesn't see the empty ones behind it, and nobody reads it
+    real = slice(0, slots - 2)  # an empty slot may not see the empty ones of the next block, and nobody reads it
     np.testing.assert_allclose(got[:, real], dense(params["out"], mixed)[:, real], rtol=1e-4, atol=1e-4)
     assert np.isfinite(got).all()
 
@@ -91,7 +91,8 @@ def test_rows_are_dropped_by_their_own_keys():
 def test_attention_drops_weights_and_keeps_their_mean():
     slots = 60
     module = CausalAttention(2, 0.5, jnp.float32, nn.initializers.normal())
-    x, mask = np.repeat(noise(6, 1, slots, WIDTH), 400, 0), np.broadcast_to(np.tri(slots, dtype=bool), (400, slots, slots))
+    x = np.repeat(noise(6, 1, slots, WIDTH), 400, 0)
+    mask = np.broadcast_to(np.tri(slots, dtype=bool), (400, slots, slots))
     params = noisy(module, x[:1], x[:1], mask[:1], None, 0)
     attend = jax.jit(lambda x, mask, keys: module.apply({"params": params}, x, x, mask, keys, 3))
     plain = attend(x[:1], mask[:1], None)

@@ -33,7 +33,8 @@ def load(name):
 
 
 def model(heads, norm, positions="from_start", items=ITEMS, length=LENGTH):
-    return sasrec(ModelConfig("sasrec", WIDTH, 2, 0.0, int(heads), norm), items, length, positions, jnp.dtype("float32"))
+    config = ModelConfig("sasrec", WIDTH, 2, 0.0, int(heads), norm)
+    return sasrec(config, items, length, positions, jnp.dtype("float32"))
 
 
 def converted(arrays, prefix):
@@ -71,35 +72,33 @@ def agree(got, wanted, tolerance=1e-5):
         assert error.max() < tolerance, (jax.tree_util.keystr(path), error.max())
 
 
-def laid_out(alone, inputs, **others):
-    """Real slots of [3, 6] arrays as a Stream, each sequence in a row of its own, or all in one behind others.
+def laid_out(inputs, alone):
+    """The real slots of [3, 6] inputs as a Stream, each sequence in a row of its own, or all in one behind others.
 
     Returns:
-        (Stream, [12, 2] the row and slot of each real slot, [12, …] each of the other arrays at these).
+        (Stream, the rows [12] and slots [12] at which the real inputs stand).
     """
     made = Stream(*np.zeros((5, ROWS, SLOTS), np.int32))
-    filled = np.zeros(ROWS, int)
-    numbers = np.zeros(ROWS, int)
-    places = []
-
-    def put(row, items):
-        at = slice(filled[row], filled[row] + len(items))
-        numbers[row] += 1
-        made.items[row, at], made.segments[row, at], made.positions[row, at] = items, numbers[row], np.arange(len(items))
-        filled[row] = at.stop
-        return [(row, slot) for slot in range(at.start, at.stop)]
-
-    if not alone:  # so that a sequence lies across two of the attention's blocks
-        for neighbour in range(8):
-            put(0, np.arange(LENGTH) + neighbour + 1)
-    for row, items in enumerate(inputs):
-        places += put(row if alone else 0, items[items > 0])
-    return Stream(*map(jnp.asarray, made)), np.array(places), *(jnp.asarray(x[inputs > 0]) for x in others.values())
+    rows, slots = [], []
+    # Eight neighbours end at slot 48, so that the first sequence lies across two of the attention's blocks.
+    neighbours = [] if alone else [np.arange(LENGTH) + n for n in range(1, 9)]
+    sequences = [*neighbours, *(row[row > 0] for row in inputs)]
+    begin = 0
+    for number, items in enumerate(sequences):
+        row, begin = (number, 0) if alone else (0, begin)
+        at = slice(begin, begin := begin + len(items))
+        made.items[row, at], made.positions[row, at] = items, np.arange(len(items))
+        made.segments[row, at] = 1 if alone else number + 1
+        if number >= len(neighbours):
+            rows += [row] * len(items)
+            slots += range(at.start, at.stop)
+    return Stream(*map(jnp.asarray, made)), np.array(rows), np.array(slots)
 
 
 def sum_over(loss, hidden, target, negatives, table):
     """A loss's total over slots that all ask."""
-    return SUMS[loss](hidden, target, (target > 0).astype(jnp.float32), negatives, table, None)
+    assert (target > 0).all()
+    return SUMS[loss](hidden, target, jnp.ones(len(target)), negatives, table, None)
 
 
 @cache
@@ -130,26 +129,25 @@ def without_key_biases(tree):
 def test_sasrec_pytorch_without_padding(name, positions, alone):
     wanted = load(name)
     made = model(wanted["heads"], "pre" if wanted["norm_first"] else "post", positions)
-    inputs = wanted["seq"]
-    stream, (row, slot), pos, neg = (
-        x.T if n == 1 else x for n, x in enumerate(laid_out(alone, inputs, pos=wanted["pos"], neg=wanted["neg"]))
-    )
+    real = wanted["seq"] > 0
+    stream, rows, slots = laid_out(wanted["seq"], alone)
 
     def loss(params):
-        hidden = made.encode(params, stream)[0][row, slot]
-        return sum_over("bce", hidden, pos, neg[:, None], params["items"]) / 12, hidden
+        hidden = made.encode(params, stream)[0][rows, slots]
+        pos, neg = wanted["pos"][real], wanted["neg"][real][:, None]
+        return sum_over("bce", hidden, pos, neg, params["items"]) / len(pos), hidden
 
     params = without_padding(converted(wanted, "param."))
     (value, hidden), grads = jax.value_and_grad(loss, has_aux=True)(params)
     prefix = f"alone.{positions}."
-    agree(hidden, wanted[prefix + "hidden"][inputs > 0])
+    agree(hidden, wanted[prefix + "hidden"][real])
     agree(value, wanted[prefix + "loss"])
     agree(grads, without_padding(converted(wanted, f"{prefix}grad.")))
 
 
 @pytest.mark.parametrize("name", PYTORCH)
 def test_sasrec_pytorch_with_its_padding_and_three_steps_of_adam(name):
-    """The reference attends to padding. Here padding is an item 21, a zero vector in positions of their own, also zero."""
+    """The reference attends to padding. Here padding is item 21, a zero vector, in positions of its own, also zero."""
     wanted = load(name)
     made = model(wanted["heads"], "pre" if wanted["norm_first"] else "post", items=ITEMS + 1, length=2 * LENGTH)
     real = wanted["seq"] > 0
@@ -168,15 +166,12 @@ def test_sasrec_pytorch_with_its_padding_and_three_steps_of_adam(name):
 
     def loss(params):
         hidden = made.encode(params, stream)[0][rows, slots]
-        return sum_over(
-            "bce", hidden[real], jnp.asarray(wanted["pos"])[real], jnp.asarray(wanted["neg"])[real][:, None], params["items"]
-        ) / real.sum(), hidden
+        pos, neg = wanted["pos"][real], wanted["neg"][real][:, None]
+        return sum_over("bce", hidden[real], pos, neg, params["items"]) / len(pos), hidden
 
     def dropped(grads):  # lookups of padding have no gradient
-        return grads | {
-            "items": grads["items"].at[ITEMS].set(0),
-            "positions": grads["positions"].at[:LENGTH].set(0),
-        }
+        items, positions = grads["items"].at[ITEMS].set(0), grads["positions"].at[:LENGTH].set(0)
+        return grads | {"items": items, "positions": positions}
 
     params = padded(converted(wanted, "param."))
     init, update = adam(0.98)
@@ -208,17 +203,17 @@ def test_padding_matters_not_in_a_row_without_any():
 
 
 def recsys23(wanted, alone):
-    """(model, hidden of real slots as a function of params, their labels, their places among [3, 6])."""
+    """(params -> hidden vectors of the real slots, their labels, where they are among [3, 6])."""
     made = model(wanted["heads"], "query", length=8)
-    inputs = wanted["input_ids"]
-    stream, places, labels = laid_out(alone, inputs, labels=wanted["labels"])
-    row, slot = places.T
-    return lambda params: made.encode(params, stream)[0][row, slot], labels, inputs > 0
+    real = wanted["input_ids"] > 0
+    stream, rows, slots = laid_out(wanted["input_ids"], alone)
+    return lambda params: made.encode(params, stream)[0][rows, slots], wanted["labels"][real], real
 
 
 def with_padding_row(arrays, prefix):
     """Ours, and row 0 of the reference's table, which takes part in its softmax."""
-    return {"model": converted(arrays, prefix), "row0": jnp.asarray(arrays[f"{prefix}item_emb.weight"][:1], jnp.float32)}
+    row0 = jnp.asarray(arrays[f"{prefix}item_emb.weight"][:1], jnp.float32)
+    return {"model": converted(arrays, prefix), "row0": row0}
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["alone", "packed"])
@@ -256,7 +251,7 @@ def test_recsys23_sampled_bce(name, kind):
     wanted = load(name)
     encode, labels, real = recsys23(wanted, alone=True)
     negatives = wanted[f"sampled.{kind}.negatives"]
-    negatives = jnp.asarray(np.broadcast_to(negatives[:, None] if negatives.ndim == 2 else negatives, (3, 6, 4))[real])
+    negatives = np.broadcast_to(negatives[:, None] if kind == "shared" else negatives, (3, 6, 4))[real]
 
     def loss(params):
         return sum_over("bce", encode(params), labels, negatives, params["items"]) / (5 * len(labels))

@@ -46,7 +46,8 @@ def ranks(scorer, params, queries, targets_Q, seen_QS, *, catalogue, chunk=CHUNK
     """The rank of each query's target among all items but the seen: [Q] int32, from 1.
 
     That is 1 + the number of other candidates whose score is *not below* the target's, so that ties and NaNs count
-    against the scorer (a NaN target is last, a constant scorer hits nothing).
+    against the scorer (a NaN target is last, a constant scorer hits nothing). Items of one vector score the same bits
+    only where a device has several queries to multiply: give it eight or more, as evaluation does.
 
     Args:
         scorer: Scorer, static. params: its own. queries: a tree with leading axis Q, or None.

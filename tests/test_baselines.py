@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxrec.baselines import BASELINES
@@ -59,6 +59,7 @@ def places(values):
 
 @pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("part", ["valid", "test"])
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_scores_are_in_the_order_of_the_counts_of_training(name, part, seed):
     split = random_split(seed)

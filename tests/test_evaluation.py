@@ -131,14 +131,11 @@ def test_a_constant_scorer_hits_nothing(protocol):
 @pytest.mark.parametrize("users", [1, 9])
 def test_items_of_one_vector_tie_for_a_lone_query_too(users):
     """A lone query's product with a table is rounded differently at the table's end: it must not be ranked alone."""
-    prepared = [
-        (split, prepare(split, split.test)) for split in (random_split(users, 100, 20, seed) for seed in range(9))
-    ]
-    for split, ready in prepared:
-        rng = np.random.default_rng(split.test.target[0])
+    for seed in range(9):
+        split, rng = random_split(users, 100, 20, seed), np.random.default_rng(seed)
         table = np.tile(rng.normal(size=64).astype(np.float32), (100, 1))
         hidden = rng.normal(size=(users, 64)).astype(np.float32)
-        found = run(ready, dot, (table, None), hidden)
+        found = run(prepare(split, split.test), dot, (table, None), hidden)
         history = [split.interactions.items[a:b] for a, b in zip(split.test.start, split.test.stop, strict=True)]
         wanted = [100 - len(set(h) - {t}) for h, t in zip(history, split.test.target, strict=True)]
         assert found.tolist() == wanted

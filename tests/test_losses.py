@@ -12,7 +12,6 @@ from jaxrec.losses import CHUNK, SAMPLED, TOTALS, bce, score, softmax, softmax_t
 
 V, D, K = 37, 5, 3
 seeds = st.integers(0, 2**31 - 1)
-forms = pytest.mark.parametrize("with_bias", [True, False], ids=["bias", "no bias"])
 
 
 def problem(seed, slots, items=V, with_bias=True, scale=1.0):
@@ -89,8 +88,7 @@ def test_the_total_is_the_weighted_sum_over_slots(name, form):
     assert float(form(hidden, target, weight, negatives, table, bias)[0]) == pytest.approx(float(sum(each)), rel=1e-5)
 
 
-@forms
-@pytest.mark.parametrize("number", [1, CHUNK, CHUNK + 1, 2 * CHUNK + 11])
+@pytest.mark.parametrize("number, with_bias", [(1, True), (CHUNK, False), (CHUNK + 1, False), (2 * CHUNK + 11, True)])
 def test_softmax_by_chunks_equals_the_plain_one_in_value_and_gradients(number, with_bias):
     given = problem(number, number, with_bias=with_bias)
     agree(fast(*given), plain(*given))
@@ -128,16 +126,15 @@ def test_in_bfloat16_the_sums_are_float32():
     agree(jax.tree.map(jnp.float32, grads), exact[1], 2**-7)  # a gradient is rounded to 8 bits, its factors before
 
 
-@forms
 @pytest.mark.parametrize("name", TOTALS)
-def test_gradients_are_finite_differences(name, with_bias):
-    hidden, target, weight, negatives, table, bias = problem(2, 6, 8, with_bias)
-    tables = (table,) if bias is None else (table, bias)
+def test_gradients_are_finite_differences(name):
+    hidden, target, weight, negatives, table, bias = problem(2, 6, 8)
 
-    def at(hidden, table, bias=None):
+    @jax.jit
+    def at(hidden, table, bias):
         return TOTALS[name](hidden, target, weight, negatives, table, bias)
 
-    check_grads(jax.jit(at), (hidden, *tables), order=1, modes=["rev"], atol=1e-2, rtol=1e-2, eps=1e-2)
+    check_grads(at, (hidden, table, bias), order=1, modes=["rev"], atol=1e-2, rtol=1e-2, eps=1e-2)
 
 
 @pytest.mark.parametrize("form", [sampled, plain, fast], ids=["bce", "softmax", "softmax_total"])

@@ -243,7 +243,7 @@ def test_from_end_numbers_as_a_left_padded_row_does():
 
 @pytest.mark.parametrize("initial", ["xavier", "normal"])
 def test_parameters(initial):
-    config = ModelConfig("sasrec", WIDTH, 2, 0.1, init=initial)
+    config = ModelConfig("sasrec", WIDTH, 1, 0.1, init=initial)
     made, low = (sasrec(config, ITEMS, SLOTS, "from_start", jnp.dtype(dtype)) for dtype in ("float32", "bfloat16"))
     init = jax.jit(made.init)
     params = init(jax.random.key(0))

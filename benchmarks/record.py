@@ -27,7 +27,7 @@ def machine():
 
 
 def commit():
-    """The commit of the code, "+" where files differ from it."""
+    """The commit of the code, "+" where files other than results differ from it."""
     git = lambda *args: subprocess.run(["git", *args], capture_output=True, text=True, cwd=Path(__file__).parent).stdout
     return git("rev-parse", "--short=12", "HEAD").strip() + (
         "+" if git("status", "--porcelain", "--", "..").strip() else ""

@@ -48,7 +48,8 @@ def train(arguments, overrides):
         rows = {label: result["metrics"] for label, result in scores.items()}
         if world := sources.world(config.dataset):
             rows["best reachable"] = synthetic.best_metrics(world, interactions, split.test)
-        console.print(comparison(rows, len(split.test.source)))
+        console.print(f"held-out last item, whole catalogue, {len(split.test.source):,} users:")
+        console.print(comparison(rows))
         console.print(f"checkpoints {path / 'checkpoints'}, curves {path / 'curves.png'}", soft_wrap=True)
     return 0
 
@@ -144,9 +145,9 @@ def baseline_result(name, split, protocol, part, devices):
     )
 
 
-def comparison(rows, users):
-    """A table of {name: metrics}: HR@10 and NDCG@10 on the held-out last item."""
-    table = Table(title=f"held-out last item, whole catalogue, {users:,} users")
+def comparison(rows):
+    """A table of {name: metrics}: HR@10 and NDCG@10."""
+    table = Table()
     for column in ("", "HR@10", "NDCG@10"):
         table.add_column(column, justify="right" if column else "left")
     for name, metrics in rows.items():

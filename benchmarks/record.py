@@ -29,9 +29,8 @@ def machine():
 def commit():
     """The commit of the code, "+" where files other than results differ from it."""
     git = lambda *args: subprocess.run(["git", *args], capture_output=True, text=True, cwd=Path(__file__).parent).stdout
-    return git("rev-parse", "--short=12", "HEAD").strip() + (
-        "+" if git("status", "--porcelain", "--", "..").strip() else ""
-    )
+    changed = git("status", "--porcelain", "--", "..", ":!../README.md", ":!results").strip()
+    return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if changed else "")
 
 
 def write(name, result, command=None):

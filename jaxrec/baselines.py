@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.evaluation import slices, training_counts
+from jaxrec.data.ragged import slices
+from jaxrec.evaluation import training_counts
 from jaxrec.ranking import Scorer
 
 

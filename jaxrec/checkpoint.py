@@ -1,7 +1,5 @@
 """Orbax behind save, restore, best and latest."""
 
-import json
-
 import jax
 import orbax.checkpoint as ocp
 from absl import logging
@@ -115,13 +113,6 @@ class Checkpoints:
 def abstract(tree, sharding):
     """The shapes of a tree of arrays, to be restored with this sharding."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
-
-
-def write_json(path, value):
-    """Write JSON by a temporary name and a rename: there is never half a file."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    temporary.replace(path)
 
 
 def _rank(metrics):

@@ -9,10 +9,10 @@ from rich.table import Table
 
 from jaxrec import cli, evaluation, fit, queries, ranking, report, workdir
 from jaxrec.baselines import BASELINES
-from jaxrec.checkpoint import write_json
 from jaxrec.config import row_width
 from jaxrec.data import sources, splits, synthetic
 from jaxrec.errors import UserError
+from jaxrec.files import write_json
 from jaxrec.models import build
 from jaxrec.recommend import restore_params
 
@@ -84,7 +84,7 @@ def evaluate(arguments, _overrides):
         title = f"{arguments.workdir}, checkpoint {result['step']}"
     evaluation.show(result, title)
     if arguments.json:
-        evaluation.write(result, arguments.json)
+        write_json(arguments.json, result)
     return 0
 
 

@@ -1,9 +1,7 @@
 """Protocols by name: which candidates a target is ranked among; metrics of the ranks, and their intervals."""
 
 import functools
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import chex
@@ -15,6 +13,7 @@ from rich.table import Table
 
 from jaxrec import devices as dev
 from jaxrec import ranking
+from jaxrec.data.ragged import distinct, slices
 from jaxrec.errors import UserError
 from jaxrec.step import AXIS
 
@@ -23,18 +22,6 @@ BLOCK = 512  # queries ranked at once on a device
 WIDTHS = 4  # every bucket of seen lists is at most this many times as wide as the one before
 TRIES = 256  # draws a user before what is missing is drawn from the whole catalogue
 GOLDEN = 0x9E3779B97F4A7C15
-
-
-def slices(start, stop):
-    """The indices of the ranges start:stop, one range after another. [n], [n] -> [sum of lengths] int64."""
-    lengths = stop - start
-    return np.arange(lengths.sum()) + np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
-
-
-def distinct(keys):
-    """The distinct integers, ascending (np.unique of NumPy 2.4 hashes them: a hundred times slower than the sort)."""
-    ordered = np.sort(keys)
-    return ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
 
 
 def training_items(split):
@@ -353,15 +340,6 @@ def result(protocol, part, ranks, *, cold, seconds, step=None, coverage=None):
         "step": step,
         "seconds": seconds,
     }
-
-
-def write(result, path):
-    """Write a result as JSON by a temporary name and a rename: there is never half a file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
-    temporary.replace(path)
 
 
 def show(result, title, console=None):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.data.ragged import distinct, slices
 from jaxrec.errors import UserError
 
 
@@ -24,8 +25,7 @@ def seen(items, start, stop, catalogue):
     """
     lengths = np.asarray(stop) - np.asarray(start)
     user = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-    flat = np.arange(lengths.sum()) + np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
-    pairs = np.unique(user * (catalogue + 1) + items[flat])
+    pairs = distinct(user * (catalogue + 1) + items[slices(start, stop)])
     counts = np.bincount(pairs // (catalogue + 1), minlength=len(lengths))
     if len(counts) and counts.max() >= catalogue:
         raise UserError(

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
 
+from jaxrec.files import replacing
+
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
@@ -39,9 +41,8 @@ class Report:
         """
         self.path = workdir / "metrics.jsonl"
         self.rows = [row for row in read_rows(self.path) if row["step"] <= step]
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        temporary.replace(self.path)
+        with replacing(self.path) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         self.events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1, flush_secs=30)
         self.console = console or Console(highlight=False)
         self.best, self.spent, self.total = "", spent, total_steps
@@ -123,7 +124,6 @@ def plot(rows, path, title):
     right.set(xlabel="epoch", title="validation, full ranking", ylim=(0, None))
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, format="png", dpi=120)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
     plt.close(figure)
-    temporary.replace(path)

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from jaxrec import config as configs
-from jaxrec.checkpoint import write_json
 from jaxrec.data.interactions import Catalogue, describe, fingerprint
 from jaxrec.errors import UserError
+from jaxrec.files import replacing, write_json
 
 CONFIG, CATALOGUE, DONE, LOCK = "config.json", "catalogue.parquet", "done.json", ".lock"
 FREE = {"dataset", "patience"}  # may differ when a training goes on: the data are known by their fingerprint
@@ -99,9 +99,8 @@ def save_catalogue(path, catalogue):
     """Write the catalogue as Parquet (columns id, title, genres) by a temporary name."""
     columns = {"id": catalogue.ids, "title": catalogue.titles, "genres": catalogue.genres}
     frame = pl.DataFrame({name: values for name, values in columns.items() if values is not None})
-    temporary = path.with_name(path.name + ".tmp")
-    frame.write_parquet(temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        frame.write_parquet(temporary)
 
 
 def load_catalogue(path):

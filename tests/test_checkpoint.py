@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrec.checkpoint import Checkpoints, abstract, write_json
+from jaxrec.checkpoint import Checkpoints, abstract
 from jaxrec.devices import replicated
 from jaxrec.errors import UserError
 from jaxrec.step import State
@@ -72,11 +72,3 @@ def test_what_is_not_there_is_a_message(tmp_path):
         with pytest.raises(UserError, match="there are best, latest, 5"):
             checkpoints.choose(name)
     checkpoints.close()
-
-
-def test_json_is_whole_or_not_there(tmp_path):
-    path = tmp_path / "a.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        write_json(path, {"a": object()})
-    assert path.read_text() == '{\n  "a": 1\n}\n'

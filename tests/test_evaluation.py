@@ -19,6 +19,7 @@ from jaxrec.data.interactions import from_sequences
 from jaxrec.data.splits import last_item
 from jaxrec.errors import UserError
 from jaxrec.evaluation import PROTOCOLS, Protocol, coverage, draw, intervals, metrics, prepare, run
+from jaxrec.files import write_json
 from jaxrec.ranking import Scorer, dot
 
 ITEMS, DIM = 40, 4
@@ -321,7 +322,7 @@ def test_a_result_is_written_whole_and_shown(tmp_path):
     result = evaluation.result("full", "test", ranks, cold=cold, seconds=1.5, step=7, coverage=0.25)
     assert list(result) == ["protocol", "split", "users", "metrics", "ci95", "cold_targets", "step", "seconds"]
     path = tmp_path / "new" / "result.json"
-    evaluation.write(result, path)
+    write_json(path, result)
     assert json.loads(path.read_text()) == result and [p.name for p in path.parent.iterdir()] == ["result.json"]
     assert result["users"] == 3 and result["metrics"]["hr@10"] == pytest.approx(2 / 3)
     assert result["metrics"]["coverage@10"] == 0.25 and "coverage@10" not in result["ci95"]

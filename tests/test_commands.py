@@ -1,0 +1,101 @@
+"""The commands, from a file of sequences to a result, on however many devices there are."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrec import cli, commands, workdir
+from jaxrec.data import sources, splits
+from jaxrec.models import build
+
+SMALL = [
+    "--config.model.dim=8",
+    "--config.model.layers=1",
+    "--config.batch=8",
+    "--config.epochs=2",
+    "--config.eval_every=1",
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A workdir trained on 8 devices, on a file with external ids."""
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    lines = [
+        f"u{u} " + " ".join(f"i{v:03}" for v in random.permutation(150)[: random.integers(3, 20)]) for u in range(40)
+    ]
+    data = folder / "sequences.txt"
+    data.write_text("\n".join(lines) + "\n")
+    path = folder / "run"
+    argv = ["train", "--config", "quickstart", "--workdir", str(path), f"--config.dataset={data}", *SMALL]
+    assert cli.main(argv) == 0
+    return path, data
+
+
+def evaluated(path, *more):
+    file = path / "result.json"
+    assert cli.main(["evaluate", "--workdir", str(path), "--json", str(file), *more]) == 0
+    return json.loads(file.read_text())
+
+
+def test_the_result_is_as_promised(trained):
+    path, _ = trained
+    result = evaluated(path)
+    assert (result["protocol"], result["split"], result["users"]) == ("full", "test", 40)
+    names = {f"{kind}@{k}" for kind in ("hr", "ndcg") for k in (1, 5, 10, 20, 50, 100, 200)}
+    assert set(result["metrics"]) == names | {"mrr", "recall@20", "mrr@20", "coverage@10"}
+    assert all(low <= result["metrics"][name] <= high for name, (low, high) in result["ci95"].items())
+    assert {"step", "seconds"} <= set(result) and result["metrics"]["hr@200"] == 1
+
+
+def test_validation_is_what_training_saw(trained):
+    """The best checkpoint, evaluated on the validation split, has the score that chose it."""
+    path, _ = trained
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    best = max(rows, key=lambda row: row["valid"]["ndcg@10"])
+    result = evaluated(path, "--split", "valid")
+    assert result["step"] == best["step"]
+    for name, value in best["valid"].items():
+        assert result["metrics"][name] == pytest.approx(value, abs=1e-12)
+    latest = evaluated(path, "--checkpoint", "latest")
+    assert latest["step"] == rows[-1]["step"] == evaluated(path, "--checkpoint", str(latest["step"]))["step"]
+
+
+@pytest.mark.parametrize("protocol", ["full", "uniform-100", "popularity-100"])
+def test_any_number_of_devices_restores_it(trained, protocol):
+    path, data = trained
+    stored = workdir.read(path)
+    split = splits.last_item(sources.load(str(data)))
+    model = build(stored.config, len(split.interactions.catalogue.ids))
+    one, eight = (
+        commands.test_of(path, model, stored.config, split, jax.devices()[:n], protocol=protocol)["metrics"]
+        for n in (1, 8)
+    )
+    assert one == pytest.approx(eight, abs=1e-12)
+    assert evaluated(path, "--protocol", protocol)["metrics"] == pytest.approx(eight, abs=1e-12)
+
+
+@pytest.mark.parametrize("baseline", ["popularity", "transitions"])
+def test_baselines_go_through_the_same_protocols(trained, baseline, tmp_path):
+    _, data = trained
+    for protocol in ("full", "uniform-100"):
+        file = tmp_path / f"{protocol}.json"
+        argv = ["evaluate", "--baseline", baseline, "--dataset", str(data), "--protocol", protocol, "--json", str(file)]
+        assert cli.main(argv) == 0
+        result = json.loads(file.read_text())
+        assert result["protocol"] == protocol and result["users"] == 40 and result["step"] is None
+
+
+def test_other_data_are_refused(trained, tmp_path, capsys):
+    path, data = trained
+    other = tmp_path / "sequences.txt"
+    other.write_text(data.read_text().replace("i001", "i999"))
+    assert cli.main(["evaluate", "--workdir", str(path), "--dataset", str(other)]) == 2
+    assert "was trained on other data" in capsys.readouterr().err
+    moved = tmp_path / "moved" / "sequences.txt"
+    moved.parent.mkdir()
+    moved.write_bytes(data.read_bytes())
+    assert cli.main(["evaluate", "--workdir", str(path), "--dataset", str(moved)]) == 0

@@ -67,23 +67,26 @@ def main(kills, epochs, seed):
     with tempfile.TemporaryDirectory() as folder:
         whole, broken = Path(folder) / "whole", Path(folder) / "broken"
         begun = time.monotonic()
-        subprocess.run(command(whole, epochs), check=True, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command(whole, epochs), stdout=subprocess.DEVNULL)
+        while process.poll() is None and not newest(whole):
+            time.sleep(0.01)
+        start = time.monotonic() - begun
+        if process.wait():
+            sys.exit("the uninterrupted run failed")
         life = time.monotonic() - begun
+        print(f"uninterrupted: {life:.0f} s, the first checkpoint after {start:.0f} s", flush=True)
         killed = []
         while len(killed) < kills:
             before = newest(broken)
             process = subprocess.Popen(command(broken, epochs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            # half of the kills anywhere in the life of a process, half within seconds of its first sign of training
-            if len(killed) % 2:
-                deadline = time.monotonic() + life
-                while newest(broken) == before and time.monotonic() < deadline and process.poll() is None:
+            if len(killed) % 2:  # just after a checkpoint has appeared: in the next step, validation or save
+                while newest(broken) == before and process.poll() is None:
                     time.sleep(0.01)
-                time.sleep(moments.uniform(0, 0.5))
-            else:
-                time.sleep(moments.uniform(0, life))
+                time.sleep(moments.uniform(0, 1))
+            else:  # anywhere, the start and the compilation included
+                time.sleep(moments.uniform(0, start + (life - start) / 10))
             if process.poll() is not None:
-                process.wait()
-                break  # complete before the kill: nothing is left to interrupt
+                sys.exit(f"complete after {len(killed)} kills, before {kills}: give it more --epochs")
             process.send_signal(signal.SIGKILL)
             process.wait()
             killed.append(newest(broken))
@@ -92,14 +95,8 @@ def main(kills, epochs, seed):
         same = identical(outcome(whole), outcome(broken))
         rows = len(report.read_rows(whole / "metrics.jsonl"))
     print(f"{len(killed)} kills, identical: {same}")
-    return {
-        "kind": "resume",
-        "kills": len(killed),
-        "checkpoints_at_kills": killed,
-        "identical": same,
-        "seed": seed,
-        "rows": rows,
-    }
+    result = {"kills": len(killed), "checkpoints_at_kills": killed, "identical": same, "seed": seed, "rows": rows}
+    return {"kind": "resume"} | result
 
 
 def newest(path):
@@ -110,7 +107,7 @@ def newest(path):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()
     result = main(flags.kills, flags.epochs, flags.seed)

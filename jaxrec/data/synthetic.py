@@ -157,7 +157,8 @@ def histories(world: World, start: int, stop: int) -> tuple[np.ndarray, np.ndarr
             r = np.searchsorted(weights, _uniform(key, RANK, t, attempt) * world.mass[g, f], "right")
             item = (r * groups + g) * tastes + f + 1
             items[t, todo] = item
-            todo, attempt = todo[(items[:t, todo] == item).any(0) | (item > world.items)], attempt + 1
+            again = (items[:t, todo] == item).any(0) | (item > world.items)  # rounding can reach one past the last rank
+            todo, attempt = todo[again], attempt + 1
     return items.T[np.arange(len(items)) < lengths[:, None]], _offsets(lengths)
 
 

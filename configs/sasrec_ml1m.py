@@ -3,7 +3,8 @@
     python train.py --config configs/sasrec_ml1m.py
     python evaluate.py --workdir runs/sasrec_ml1m --protocol uniform-100
 
-@sasrec_ml1m@
+@sasrec_ml1m@ With --config.model.dim=64, as full-ranking comparisons
+train it, @d64@
 """
 
 from ml_collections import ConfigDict

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from jaxrec import cli
 from jaxrec.errors import UserError
 
-SHIPPED = ("quickstart", "sasrec_ml1m", "sasrec_d64_ml1m", "sasrec_softmax_ml1m", "sasrec_softmax_beauty")
+SHIPPED = ("quickstart", "sasrec_ml1m", "sasrec_softmax_ml1m", "sasrec_softmax_beauty")
 
 
 @given(

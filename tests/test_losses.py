@@ -160,7 +160,7 @@ def test_no_weight_at_all_is_zero_not_nan():
 
 
 def test_the_scores_of_a_batch_are_never_held_at_once():
-    number, items = 16 * CHUNK, 1000
+    number, items = 8192, 1000
     given = problem(0, number, items)
     held = [form.lower(*given).compile().memory_analysis().temp_size_in_bytes for form in (fast, plain)]
     scores = 4 * number * items

@@ -37,7 +37,7 @@ def dense(params, x):
 
 
 @pytest.mark.parametrize("heads", [1, 2])
-@pytest.mark.parametrize("slots", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 20])
+@pytest.mark.parametrize("slots", [BLOCK - 1, BLOCK, BLOCK + 5, 2 * BLOCK + 20])
 def test_attention_in_blocks_is_attention(slots, heads):
     module = CausalAttention(heads, 0.0, jnp.float32, nn.initializers.normal())
     query, memory, mask = noise(1, ROWS, slots, WIDTH), noise(2, ROWS, slots, WIDTH), two_sequences(slots)

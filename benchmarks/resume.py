@@ -2,9 +2,9 @@
 
     python -m benchmarks.resume --kills 20
 
-Every run is the real command in a process of its own. It is killed at a moment drawn anew each time, in the whole of
-its life: while it starts, compiles, trains, validates, saves. In the end the params, the optimiser's state, the loop's
-state and metrics.jsonl must be those of a run that nobody killed.
+Every run is the real command in a process of its own. Half are killed at a moment drawn from its start on (imports and
+compilation included), half within a second of a new checkpoint: in a step, a validation, a save. In the end the params,
+the optimiser's state, the loop's state and metrics.jsonl must be those of a run that nobody killed.
 """
 
 import argparse

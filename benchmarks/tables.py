@@ -19,22 +19,28 @@ BEGIN, END = "<!-- tables -->\n", "<!-- /tables -->"
 def quality(results):
     """Test metrics beside the published ones."""
     rows = [
-        "| model | data, protocol | HR@10 | NDCG@10 | published | seeds | epochs, best |",
-        "|---|---|---|---|---|---|---|",
+        "| model | data, protocol | HR@10 | NDCG@10 | published | NDCG to it | seeds | epochs, best |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, result in results.items():
         config, mean, published = result["config"], result["mean"], result["published"]
         label = f"SASRec, {config['loss']}, d {config['dim']}, {config['layers']} block{'s' * (config['layers'] > 1)}"
-        run = result["runs"][0]
         done = "" if all(each["complete"] for each in result["runs"]) else ", not finished"
         rows.append(
             f"| [{label}](benchmarks/results/{name}.json) | {result['data']}, {result['protocol']} "
             f"| {mean['hr@10']:.4f} | {mean['ndcg@10']:.4f} "
-            f"| {published['hr@10']:.4f} / {published['ndcg@10']:.4f} | {result['seeds']} "
-            f"| {run['epochs']:.0f}, {run['best_epoch']:.0f}{done} |"
+            f"| {published['hr@10']:.4f} / {published['ndcg@10']:.4f} "
+            f"| {mean['ndcg@10'] / published['ndcg@10'] - 1:+.1%} | {result['seeds']} "
+            f"| {span(result, 'epochs')}, {span(result, 'best_epoch')}{done} |"
         )
     notes = [f"{result['note']}" for result in results.values() if result["note"]]
     return "\n".join(rows) + ("\n\n" + "\n".join(notes) if notes else "")
+
+
+def span(result, key):
+    """The least and the greatest of the runs, once where they agree."""
+    values = sorted({round(run[key]) for run in result["runs"]})
+    return f"{values[0]}" if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
 
 def floors(result):

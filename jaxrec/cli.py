@@ -24,12 +24,12 @@ def main(argv=None):
         from jaxrec import commands  # jax starts here, after --help has been answered
 
         return commands.COMMANDS[arguments.command](arguments, overrides)
-    except (UserError, KeyboardInterrupt) as error:
+    except (UserError, OSError, KeyboardInterrupt) as error:
         if arguments.debug:
             traceback.print_exc()
-        elif isinstance(error, UserError):
+        elif not isinstance(error, KeyboardInterrupt):
             print(f"jaxrec {arguments.command}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 130
+        return 130 if isinstance(error, KeyboardInterrupt) else 2
 
 
 def parse(argv):
@@ -87,12 +87,12 @@ def load_config(name, overrides):
 
     path = find_config(name)
     try:
-        values = runpy.run_path(str(path))["get_config"]()
-    except KeyError:
-        raise UserError(f"{path}: a configuration file defines get_config()") from None
+        module = runpy.run_path(str(path))
+        values = module["get_config"]().to_dict() if "get_config" in module else None
     except Exception as error:
         raise UserError(f"{path}: {type(error).__name__}: {error} (--debug shows where)") from error
-    values = values.to_dict() if hasattr(values, "to_dict") else dict(values)
+    if values is None:
+        raise UserError(f"{path}: a configuration file defines get_config(), which returns a ConfigDict")
     for key, text in overrides.items():
         *groups, last = key.split(".")
         inner = values

@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
-import jax
 from rich.console import Console
 from rich.table import Table
 
 from jaxrec import cli, evaluation, fit, queries, ranking, report, workdir
+from jaxrec import devices as dev
 from jaxrec.baselines import BASELINES
 from jaxrec.config import row_width
 from jaxrec.data import sources, splits, synthetic
@@ -26,14 +26,14 @@ def train(arguments, overrides):
     console = Console(highlight=False)
     with workdir.locked(path):
         interactions = sources.load(config.dataset)
+        split, devices = SPLITS[config.split](interactions), dev.local()
+        setup = fit.setup(config, split, devices)
+        judge = Judge(setup.model, config, split, split.valid, devices)
         workdir.claim(path, config, interactions, sources.locate(config.dataset))
         if (path / workdir.DONE).exists() and fit.complete(config, path):
             console.print(f"{path}: training is complete; jaxrec evaluate --workdir {path} evaluates it")
             return 0
-        split, devices = SPLITS[config.split](interactions), jax.local_devices()
-        setup = fit.setup(config, split, devices)
         console.print(fit.describe(setup), soft_wrap=True)
-        judge = Judge(setup.model, config, split, split.valid, devices)
         try:
             done = fit.fit(setup, path, lambda params: evaluation.metrics(judge.ranks(params)), console)
         except fit.Stopped as stopped:
@@ -56,7 +56,7 @@ def train(arguments, overrides):
 
 def evaluate(arguments, _overrides):
     """Evaluate a workdir's checkpoint or a baseline; print a table, and write JSON where asked."""
-    devices = jax.local_devices()
+    devices = dev.local()
     if arguments.baseline:
         if arguments.baseline not in BASELINES:
             raise UserError(f"no baseline {arguments.baseline!r}: choose one of {', '.join(BASELINES)}")
@@ -67,6 +67,10 @@ def evaluate(arguments, _overrides):
         title = f"{arguments.baseline} on {arguments.dataset}"
     else:
         stored = workdir.read(arguments.workdir)
+        if not arguments.dataset and sources.missing(stored.config.dataset):
+            raise UserError(
+                f"the data of {arguments.workdir}, {stored.config.dataset}, are gone: name them with --dataset"
+            )
         interactions = sources.load(arguments.dataset or stored.config.dataset)
         workdir.check_data(arguments.workdir, stored, interactions)
         model = build(stored.config, len(interactions.catalogue.ids))
@@ -114,7 +118,7 @@ def test_of(path, model, config, split, devices, checkpoint="best", protocol="fu
     """The result of a workdir's checkpoint: the dictionary of `evaluation.result`."""
     begun = time.monotonic()
     questions = getattr(split, part)
-    params, step = restore_params(path, model, checkpoint, evaluation.dev.replicated(devices))
+    params, step = restore_params(path, model, checkpoint, dev.replicated(devices))
     judge = Judge(model, config, split, questions, devices, protocol)
     ranks = judge.ranks(params)
     return evaluation.result(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from dataclasses import dataclass, field
 
 from jaxrec.errors import UserError
@@ -86,11 +87,25 @@ def from_dict(values):
         "optim.rate": config.optim.rate,
     }
     for name, value in positive.items():
-        if value <= 0:
-            raise UserError(f"config.{name} is {value}: it must be above 0")
-    for name, value in {"seed": config.seed, "patience": config.patience, "optim.warmup": config.optim.warmup}.items():
+        if not 0 < value < math.inf:
+            raise UserError(f"config.{name} is {value}: it must be above 0 and finite")
+    optim = config.optim
+    not_negative = {
+        "seed": config.seed,
+        "patience": config.patience,
+        "row": config.row,
+        "optim.warmup": optim.warmup,
+        "optim.clip": optim.clip,
+        "optim.weight_decay": optim.weight_decay,
+    }
+    for name, value in not_negative.items():
         if value < 0:
             raise UserError(f"config.{name} is {value}: it must not be negative")
+    for name, value in {"b1": optim.b1, "b2": optim.b2}.items():
+        if not 0 <= value < 1:
+            raise UserError(f"config.optim.{name} is {value}: it must be at least 0 and below 1")
+    if optim.weight_decay and optim.name != "adamw":
+        raise UserError("config.optim.weight_decay is for adamw: set config.optim.name=adamw, or leave it 0")
     if config.seed >= 2**32:
         raise UserError(f"config.seed is {config.seed}: it must be below 2^32")
     if not 0 <= config.model.dropout < 1:
@@ -148,6 +163,8 @@ def _value(f, value, name):
         return _build(f.type, value, f"{name}.")
     if f.type is float and type(value) is int:
         value = float(value)
+    if f.type is str and type(value) is int:  # a folder may be named by a number
+        value = str(value)
     if type(value) is not f.type:
         raise UserError(
             f"config.{name} is {value!r}, of type {type(value).__name__}: it must be of type {f.type.__name__}"

@@ -13,15 +13,15 @@ from jaxrec.step import AXIS, State
 REPLICATED = State(None, None, None, 0)  # of State: the carry is one slice a device, the rest the same on all
 
 
-def count():
-    """How many devices take part.
+def local():
+    """The devices that take part: all of this process.
 
     Raises:
         UserError: in a job of several processes, which is not supported.
     """
     if jax.process_count() > 1:
         raise UserError("training over several processes is not supported: start one process that sees all its devices")
-    return jax.local_device_count()
+    return jax.local_devices()
 
 
 def launch_pmap(call, devices, options=None):

@@ -59,8 +59,10 @@ def setup(config, split, devices):
     pieces = stream.next_item_pieces(split.start, split.stop, config.length, config.history == "windows")
     if not len(pieces.length):
         raise UserError(f"{interactions.name}: no user has two items to train on after the split: nothing to learn")
-    if len(interactions.items) >= 2**31 and config.feed == "device":
-        raise UserError(f"{interactions.name}: 2^31 interactions or more: set config.feed=host")
+    if len(interactions.items) >= 2**31:
+        raise UserError(
+            f"{interactions.name}: 2^31 interactions or more are not supported: train on a part of the users"
+        )
     rows = stream.rows_per_step(config.batch, len(pieces.length), stream.pack(pieces.length, width)[1], len(devices))
     template, order_of = stream.template(pieces.length, width, rows)
     epoch_steps = len(template.place) // rows
@@ -177,9 +179,16 @@ def fit(setup, workdir, validate, console=None):
         state = jax.device_put(start, replicated)
     else:
         state, loop = checkpoints.restore(at, abstract(start, replicated))
+        resolved = loop.get("rows", setup.rows), loop.get("epoch_steps", setup.epoch_steps)
+        if resolved != (setup.rows, setup.epoch_steps):
+            raise UserError(
+                f"{workdir} was trained with {resolved[0]} rows a step, and {len(setup.devices)} devices make it "
+                f"{setup.rows}: go on with 1, 2, 4 or 8 devices, or as many as before"
+            )
     del start
-    loop["epoch_steps"] = setup.epoch_steps
+    loop |= {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
     told = report.Report(workdir, loop["step"], setup.total_steps, loop["seconds"], console)
+    told.best = best_so_far(setup, loop)
     feed, signals = Feed(setup), Signals()
 
     def read(pending):
@@ -215,19 +224,22 @@ def fit(setup, workdir, validate, console=None):
                 evaluates = end % interval(setup, config.eval_every) == 0 or end == setup.total_steps
                 row_ends = evaluates or end % setup.epoch_steps == 0
                 saves = evaluates or end % interval(setup, config.save_every) == 0
-                if not (row_ends or saves or signals.caught):
+                stop = signals.caught
+                if not (row_ends or saves or stop):
                     continue
                 read(pending)
                 pending = None
                 score = None
                 if row_ends:
                     score = close_row(setup, loop, told, validate(state.params) if evaluates else None)
-                if saves or signals.caught:
+                if saves or stop:
                     save(end, score)
-                if signals.caught:
-                    raise Stopped(signals.caught)
+                if stop:
+                    raise Stopped(stop)
                 told.skip()
             checkpoints.wait()
+            if signals.caught:  # the training is complete, but what comes after it was not asked for
+                raise Stopped(signals.caught)
     finally:
         told.close()
         checkpoints.close()
@@ -254,8 +266,7 @@ def close_row(setup, loop, told, valid):
     better = best is None or score > best["score"]
     loop["best"] = {"step": now, "score": score} if better else best
     loop["stale"] = 0 if better else loop["stale"] + 1
-    best = loop["best"]
-    told.best = f"best {SCORE} {best['score']:.4f} at epoch {best['step'] / setup.epoch_steps:g}"
+    told.best = best_so_far(setup, loop)
     told.row(row)
     told.say(
         f"epoch {row['epoch']:g}/{setup.config.epochs}  loss {row['loss']:.4f}  "
@@ -263,6 +274,12 @@ def close_row(setup, loop, told, valid):
         + f"  {told.best}  {report.clock(told.seconds())}"
     )
     return score
+
+
+def best_so_far(setup, loop):
+    """The best validation, in words; empty before the first."""
+    best = loop["best"]
+    return f"best {SCORE} {best['score']:.4f} at epoch {best['step'] / setup.epoch_steps:g}" if best else ""
 
 
 def complete(config, workdir):

@@ -9,8 +9,11 @@ import jax.numpy as jnp
 
 
 def score(hidden_D, item, table_VD, bias_V):
-    """The score of one item (1..V) at one slot, in float32."""
-    product = jnp.dot(table_VD[item - 1], hidden_D, preferred_element_type=jnp.float32)
+    """The score of one item (1..V) at one slot, in float32; the factors are rounded to the hidden's type.
+
+    The gathered row is cast, not the table: gradients of many slots are added into the table's own float32.
+    """
+    product = jnp.dot(table_VD[item - 1].astype(hidden_D.dtype), hidden_D, preferred_element_type=jnp.float32)
     return product if bias_V is None else product + bias_V[item - 1]
 
 
@@ -26,7 +29,7 @@ def bce(hidden_D, target, negatives_K, table_VD, bias_V):
 
 def softmax(hidden_D, target, negatives_K, table_VD, bias_V):
     """Cross-entropy of the target against the whole catalogue: logsumexp(s) - s+. Takes no negatives."""
-    scores_V = jnp.dot(table_VD, hidden_D, preferred_element_type=jnp.float32)
+    scores_V = jnp.dot(table_VD.astype(hidden_D.dtype), hidden_D, preferred_element_type=jnp.float32)
     scores_V = scores_V if bias_V is None else scores_V + bias_V
     return jax.nn.logsumexp(scores_V) - scores_V[target - 1]
 
@@ -61,7 +64,7 @@ def softmax_total(hidden_ND, target_N, weight_N, negatives_NK, table_VD, bias_V)
 
 def _chunk_loss(table_VD, bias_V, chunk):
     hidden_CD, target_C, weight_C = chunk
-    scores_CV = jnp.dot(hidden_CD, table_VD.T, preferred_element_type=jnp.float32) + bias_V
+    scores_CV = jnp.dot(hidden_CD, table_VD.T.astype(hidden_CD.dtype), preferred_element_type=jnp.float32) + bias_V
     peak_C = scores_CV.max(-1, keepdims=True)
     weights_CV = jnp.exp(scores_CV - peak_C)
     norm_C = weights_CV.sum(-1, keepdims=True)
@@ -89,8 +92,8 @@ def _softmax_sum_forward(hidden_ND, table_VD, bias_V, target_N, weight_N):
         hidden_CD, _, weight_C = chunk
         each, weights_CV, norm_C = _chunk_loss(table_VD, bias_V, chunk)
         share_CV = weights_CV * (weight_C[:, None] / norm_C)
-        cast_CV = share_CV.astype(table_VD.dtype)
-        grad_CD = jnp.dot(cast_CV, table_VD, preferred_element_type=jnp.float32)
+        cast_CV = share_CV.astype(hidden_CD.dtype)
+        grad_CD = jnp.dot(cast_CV, table_VD.astype(hidden_CD.dtype), preferred_element_type=jnp.float32)
         grad_VD += jnp.dot(cast_CV.T, hidden_CD, preferred_element_type=jnp.float32)
         return (loss + each, grad_VD, grad_V + share_CV.sum(0)), grad_CD
 

@@ -68,8 +68,7 @@ def step(parts, state, data, aside, index):
         target = stream.targets.reshape(-1)
         weight = (target > 0).astype(jnp.float32)
         table, bias = parts.model.table(params)
-        hidden, table = hidden.astype(parts.dtype), table.astype(parts.dtype)
-        return parts.total(hidden, target, weight, negatives, table, bias), (weight.sum(), carry)
+        return parts.total(hidden.astype(parts.dtype), target, weight, negatives, table, bias), (weight.sum(), carry)
 
     # The gradient is that of this device's sum; sums and counts are added over devices, then divided once.
     local = jax.lax.pcast(state.params, AXIS, to="varying")

@@ -53,7 +53,7 @@ def locked(path):
 
 
 def claim(path, config, interactions, dataset):
-    """Make the workdir this config's and these data's, or check that it is.
+    """Make the workdir this config's and these data's, or check that it is where it holds a checkpoint.
 
     Args:
         path: Path, locked. config: Config. interactions: of the training. dataset: where they lie, absolute.
@@ -63,7 +63,7 @@ def claim(path, config, interactions, dataset):
     """
     data = {"fingerprint": fingerprint(interactions), **describe(interactions)}
     values = configs.to_dict(config) | {"dataset": dataset}
-    if (path / CONFIG).exists():
+    if (path / CONFIG).exists() and any(step.name.isdigit() for step in path.glob("checkpoints/*")):
         stored = read(path)
         differences = _differences(configs.to_dict(stored.config), values, config.optim.schedule == "constant")
         if stored.data["fingerprint"] != data["fingerprint"]:

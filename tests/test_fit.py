@@ -196,6 +196,26 @@ def test_the_last_epoch_is_always_evaluated(prepare, tmp_path):
     assert ["valid" in row for row in rows] == [False, True, True]
 
 
+def test_devices_that_make_other_batches_are_refused(prepare, split, tmp_path):
+    """8 rows a step on 1 device, 6 or 9 on 3: the steps would mean other users."""
+    setup, validate = prepare()
+    fit.fit(setup, tmp_path, validate)
+    three = fit.setup(setup.config, split, jax.devices()[:3])
+    assert three.rows != setup.rows
+    with pytest.raises(UserError, match="1, 2, 4 or 8 devices"):
+        fit.fit(three, tmp_path, validate)
+
+
+def test_asked_to_stop_at_the_very_end_is_still_a_stop(prepare, tmp_path, monkeypatch):
+    def asked(self, wait=checkpoint.Checkpoints.wait):
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait(self)
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "wait", asked)
+    with pytest.raises(fit.Stopped):
+        run(prepare(), tmp_path)
+
+
 def test_what_is_not_finite_names_step_users_and_last_good(prepare, split, tmp_path):
     setup, validate = prepare(optim={"name": "adam", "rate": 1e30})
     with pytest.raises(fit.NotFinite) as error:
@@ -220,7 +240,15 @@ def test_an_error_of_a_save_is_not_swallowed(prepare, tmp_path, monkeypatch):
 def command(path, *more):
     arguments = ["--config", "quickstart", "--workdir", str(path), "--config.dataset=synthetic:users=60,items=200"]
     small = ["--config.model.dim=8", "--config.model.layers=1", "--config.batch=8", "--config.eval_every=20"]
-    return [sys.executable, str(ROOT / "train.py"), *arguments, *small, "--config.steps_per_call=2", *more]
+    return [
+        sys.executable,
+        str(ROOT / "train.py"),
+        *arguments,
+        *small,
+        "--config.steps_per_call=2",
+        "--config.optim.schedule=constant",
+        *more,
+    ]
 
 
 def test_exit_codes_of_signals_and_of_completion(tmp_path):
@@ -249,7 +277,9 @@ def test_exit_codes_of_signals_and_of_completion(tmp_path):
 
 def test_a_workdir_of_other_data_is_refused(split, tmp_path):
     config = configs.from_dict(BASE)
+    workdir.claim(tmp_path, config, interactions.from_sequences([[1, 2, 3]]), "here")  # no checkpoint: nothing to lose
     workdir.claim(tmp_path, config, split.interactions, "here")
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
     workdir.claim(tmp_path, config, split.interactions, "elsewhere")
     other = interactions.from_sequences([[1, 2, 3], [2, 3, 4]])
     with pytest.raises(UserError, match="2 users, 4 items"):

@@ -171,3 +171,18 @@ def test_the_scores_of_a_batch_are_never_held_at_once():
 def test_which_losses_take_negatives():
     assert set(TOTALS) == {"bce", "softmax"}
     assert {"bce"} == SAMPLED
+
+
+@pytest.mark.parametrize("name", ["bce", "softmax"])
+def test_gradients_of_one_item_add_up_in_bfloat16(name):
+    """Thousands of slots that ask for one item: added in bfloat16, its row's gradient would stop growing at 128."""
+    slots = 2048
+    target, weight = jnp.full(slots, 3), jnp.ones(slots)
+    negatives = jnp.full((slots, 1), 5) if name == "bce" else None
+
+    def grad(dtype):
+        hidden = jnp.ones((slots, 8), dtype)
+        loss = lambda table: TOTALS[name](hidden, target, weight, negatives, table, None)
+        return jax.grad(loss)(jnp.zeros((6, 8), jnp.float32))
+
+    np.testing.assert_allclose(grad(jnp.bfloat16), grad(jnp.float32), rtol=0.01, atol=4)

@@ -103,6 +103,11 @@ def _counts(counts: tuple[int, ...]) -> str:
     return "{:,} users, {:,} items, {:,} interactions".format(*counts)
 
 
+def missing(name: str) -> bool:
+    """Whether a stored dataset, an absolute path or the generator, is no longer there."""
+    return name.partition(":")[0] != SYNTHETIC and not Path(name).exists()
+
+
 def world(spec: str):
     """The generator's World of a dataset name, "synthetic" with its options; None where the name is something else.
 
@@ -127,16 +132,21 @@ def _options(spec: str, options: dict) -> dict:
     from jaxrec.data import synthetic
 
     taken = [inspect.signature(each).parameters.values() for each in (synthetic.interactions, synthetic.world)]
-    known = list(dict.fromkeys(each.name for group in taken for each in group if each.kind is not each.VAR_KEYWORD))
+    defaults = {each.name: each.default for group in taken for each in group if each.kind is not each.VAR_KEYWORD}
+    known = list(defaults)
     wanted = {}
     for part in filter(None, spec.partition(":")[2].split(",")):
         key, _, value = part.partition("=")
+        kind = type(defaults.get(key.strip(), 0))
         try:
-            wanted[key.strip()] = float(value) if "." in value else int(value)
-        except ValueError:
+            wanted[key.strip()] = {int: int, float: float}[kind](value)
+        except (ValueError, KeyError):
             example = f"{SYNTHETIC}:users=2000,seed=1"
             raise UserError(f"dataset {spec!r}: {part!r} is not KEY=NUMBER, as in {example}") from None
     wanted |= options
     if unknown := [key for key in wanted if key not in known]:
         raise UserError(f"dataset {spec!r}: no option {', '.join(unknown)}: the generator has {', '.join(known)}")
+    for key, least in {"users": 1, "seed": 0}.items():
+        if wanted.get(key, least) < least:
+            raise UserError(f"dataset {spec!r}: {key} must be at least {least}")
     return wanted

@@ -104,6 +104,12 @@ def test_a_wrong_option_of_the_generator_is_named(name, cure):
         load(name)
 
 
+@pytest.mark.parametrize("spec", ["users=1.5", "users=-3", "seed=-1", "lengths=10", "users="])
+def test_options_of_the_generator_are_checked(spec):
+    with pytest.raises(UserError, match="synthetic"):
+        load(f"synthetic:{spec}")
+
+
 def test_the_world_of_a_name_is_the_generators():
     spec = "synthetic:users=7,items=200,seed=3"
     made = sources.load(spec)

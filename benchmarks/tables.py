@@ -74,8 +74,8 @@ def robustness(results):
     if first := results.get("quickstart"):
         ndcg = {name: row["ndcg@10"] for name, row in first["rows"].items()}
         lines.append(
-            f"- The [quickstart](benchmarks/results/quickstart.json) takes {first['seconds']:.0f} s; its NDCG@10 is "
-            f"{ndcg['sasrec']:.3f}, transitions {ndcg['transitions']:.3f}, the best reachable {ndcg['best reachable']:.3f}."
+            f"- The [quickstart](benchmarks/results/quickstart.json) takes {first['seconds']:.0f} s; NDCG@10 "
+            f"{ndcg['sasrec']:.3f}, transitions {ndcg['transitions']:.3f}, best reachable {ndcg['best reachable']:.3f}."
         )
     if kills := results.get("resume"):
         same = "parameters, optimiser state and metrics file bit-identical" if kills["identical"] else "DIFFERENT"

@@ -24,8 +24,8 @@ def train(arguments, overrides):
     config, name = cli.load_config(arguments.config, overrides)
     path = arguments.workdir or Path("runs") / name
     console = Console(highlight=False)
+    interactions = sources.load(config.dataset)
     with workdir.locked(path):
-        interactions = sources.load(config.dataset)
         split, devices = SPLITS[config.split](interactions), dev.local()
         setup = fit.setup(config, split, devices)
         judge = Judge(setup.model, config, split, split.valid, devices)

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxrec import ranking, workdir
 from jaxrec.checkpoint import Checkpoints, abstract
+from jaxrec.data.interactions import Catalogue
 from jaxrec.data.stream import Stream
 from jaxrec.errors import UserError
 from jaxrec.models import build
@@ -32,7 +33,7 @@ def load(path, checkpoint="best"):
     """
     path = Path(path)
     stored = workdir.read(path)
-    catalogue = workdir.load_catalogue(path)
+    catalogue = Catalogue.load(path / workdir.CATALOGUE)
     model = build(stored.config, len(catalogue.ids))
     params = restore_params(path, model, checkpoint, jax.sharding.SingleDeviceSharding(jax.devices()[0]))[0]
     return Recommender(stored.config, model, params, catalogue)
@@ -156,7 +157,9 @@ class Recommender:
         return map(np.asarray, ranking.top_k(ranking.dot, params, queries, seen, k=min(k, items), catalogue=items))
 
     def _pairs(self, items, scores):
-        return [(self.catalogue.ids[v - 1].item(), float(s)) for v, s in zip(items, scores, strict=True) if v]
+        real = np.asarray(items) > 0
+        ids = self.catalogue.ids[np.asarray(items)[real] - 1].tolist()
+        return list(zip(ids, np.asarray(scores, np.float64)[real].tolist(), strict=True))
 
 
 def _encode(model, params, items_RT):

@@ -6,11 +6,8 @@ import json
 import os
 from typing import NamedTuple
 
-import numpy as np
-import polars as pl
-
 from jaxrec import config as configs
-from jaxrec.data.interactions import Catalogue, describe, fingerprint
+from jaxrec.data.interactions import describe, fingerprint
 from jaxrec.errors import UserError
 from jaxrec.files import replacing, write_json
 
@@ -76,7 +73,8 @@ def claim(path, config, interactions, dataset):
                 + "\nGo back to these values, or name another --workdir"
             )
     else:
-        save_catalogue(path / CATALOGUE, interactions.catalogue)
+        with replacing(path / CATALOGUE) as temporary:
+            interactions.catalogue.save(temporary)
     write_json(path / CONFIG, {"config": values, "data": data})
 
 
@@ -93,25 +91,6 @@ def read(path):
         raise UserError(f"{path} is not a workdir of a training (it has no {CONFIG}){hint}: name one with --workdir")
     values = json.loads(file.read_text())
     return Stored(configs.from_dict(values["config"]), values["data"])
-
-
-def save_catalogue(path, catalogue):
-    """Write the catalogue as Parquet (columns id, title, genres) by a temporary name."""
-    columns = {"id": catalogue.ids, "title": catalogue.titles, "genres": catalogue.genres}
-    frame = pl.DataFrame({name: values for name, values in columns.items() if values is not None})
-    with replacing(path) as temporary:
-        frame.write_parquet(temporary)
-
-
-def load_catalogue(path):
-    """The Catalogue of a workdir."""
-    frame = pl.read_parquet(path / CATALOGUE)
-    ids = frame["id"].to_numpy()
-    ids = ids if ids.dtype.kind == "i" else np.array(frame["id"].to_list(), dtype=str)
-    others = [
-        np.array(frame[name].to_list(), dtype=str) if name in frame.columns else None for name in ("title", "genres")
-    ]
-    return Catalogue(ids, *others)
 
 
 def check_data(path, stored, interactions):

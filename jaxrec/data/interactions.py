@@ -8,13 +8,52 @@ import polars as pl
 
 from jaxrec.errors import UserError
 
+ID = "id"  # the column of the external ids, in Parquet
+
 
 class Catalogue(NamedTuple):
     """The items: row v - 1 is item v, in the sorted order of the external ids."""
 
     ids: np.ndarray  # [V] int64, or str
-    titles: np.ndarray | None  # [V] str, "" where unknown
-    genres: np.ndarray | None  # [V] str, "A|B"
+    about: pl.DataFrame | None = None  # V rows: title, genres ("A|B") and whatever else is known, as far as it is
+
+    @property
+    def titles(self) -> list[str] | None:
+        return self._column("title")
+
+    @property
+    def genres(self) -> list[str] | None:
+        return self._column("genres")
+
+    def _column(self, name):
+        known = self.about is not None and name in self.about.columns
+        return self.about[name].fill_null("").to_list() if known else None
+
+    def save(self, path) -> None:
+        """Write it as Parquet: the column id, then the others."""
+        frame = pl.DataFrame({ID: self.ids.tolist()})
+        if self.about is not None:
+            frame = frame.hstack(self.about.drop(ID, strict=False))
+        frame.write_parquet(path)
+
+    @classmethod
+    def load(cls, path) -> "Catalogue":
+        """What `save` wrote."""
+        frame = pl.read_parquet(path)
+        about = frame.drop(ID)
+        return cls(to_array(frame[ID]), about if about.width else None)
+
+    def take(self, numbers) -> "Catalogue":
+        """The catalogue of these items alone, in this order."""
+        rows = np.asarray(numbers) - 1
+        return Catalogue(self.ids[rows], None if self.about is None else self.about[rows])
+
+
+class Sessions(NamedTuple):
+    """Histories in parts: session s is `items[offsets[s]:offsets[s + 1]]`, and lies within one user's history."""
+
+    offsets: np.ndarray  # [S + 1] int64; every user's offset is among them
+    ids: np.ndarray  # [S] external ids, int64 or str
 
 
 class Interactions(NamedTuple):
@@ -22,23 +61,45 @@ class Interactions(NamedTuple):
 
     items: np.ndarray  # [N] int32, 1..V; may be a memory map
     offsets: np.ndarray  # [U + 1] int64
-    users: np.ndarray  # [U] external ids, int64 or str
+    users: np.ndarray  # [U] external ids, int64 or str; of sessions where there is nothing above them
     catalogue: Catalogue
     name: str  # file or generator, for messages
+    times: np.ndarray | None = None  # [N] int64, microseconds, not falling within a history; may be a memory map
+    relative: bool = False  # whether the times count from an unknown moment; else from 1970, UTC
+    weights: np.ndarray | None = None  # [N] float32: ratings, seconds of play; may be a memory map
+    sessions: Sessions | None = None  # where histories have parts
+    train_sessions: int | None = None  # so many leading histories are sessions to train on, the rest to test
+    digest: str | None = None  # the fingerprint, where it is known
+
+
+def by_session(interactions: Interactions) -> Interactions:
+    """The same with a session in the place of a user: as it is where no history has parts."""
+    if interactions.sessions is None:
+        return interactions
+    offsets, ids = interactions.sessions
+    return interactions._replace(offsets=offsets, users=ids, sessions=None, digest=None)
 
 
 def fingerprint(interactions: Interactions) -> str:
-    """SHA-256 (hex) of the items, the offsets, and the ids of users and items.
+    """SHA-256 (hex) of the items, the offsets, the ids of users and items; of times, weights, sessions where they are.
 
     Names, paths, titles and genres are not in it: the same histories from another file are the same data.
     """
+    if interactions.digest:
+        return interactions.digest
     digest = hashlib.sha256(b"jaxrec interactions 1")
     for array in (interactions.items, interactions.offsets, interactions.users, interactions.catalogue.ids):
-        if array.dtype.kind in "iu":
-            _update(digest, b"int", array)
-        else:  # the lengths keep ["ab", "c"] apart from ["a", "bc"]
-            _update(digest, b"str", np.strings.str_len(array))
-            digest.update("".join(array.tolist()).encode())
+        _update(digest, array)
+    for name in ("times", "weights"):
+        if (array := getattr(interactions, name)) is not None:
+            digest.update(name.encode() + (b" relative" if name == "times" and interactions.relative else b""))
+            _update(digest, array)
+    if interactions.sessions is not None:
+        digest.update(b"sessions")
+        _update(digest, interactions.sessions.offsets)
+        _update(digest, interactions.sessions.ids)
+    if interactions.train_sessions is not None:
+        digest.update(b"train sessions %d" % interactions.train_sessions)
     return digest.hexdigest()
 
 
@@ -80,7 +141,7 @@ def assemble(users: pl.Series, items: pl.Series, lengths: np.ndarray, name: str)
     ids, codes = number(items)
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    return Interactions(codes, offsets, as_ids(users), Catalogue(ids, None, None), name)
+    return Interactions(codes, offsets, as_ids(users), Catalogue(ids), name)
 
 
 def as_ids(tokens: pl.Series) -> np.ndarray:
@@ -92,7 +153,12 @@ def as_ids(tokens: pl.Series) -> np.ndarray:
     numbers = tokens.cast(pl.Int64, strict=False)
     if numbers.null_count() == 0 and (numbers.cast(pl.String) == tokens).all():
         return numbers.to_numpy().astype(np.int64)
-    return np.array(tokens.to_list(), dtype=np.str_)
+    return to_array(tokens)
+
+
+def to_array(ids: pl.Series) -> np.ndarray:
+    """Ids as NumPy has them: int64, or strings of any length."""
+    return ids.to_numpy() if ids.dtype.is_integer() else np.array(ids.to_list(), np.dtypes.StringDType())
 
 
 def number(tokens: pl.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +172,17 @@ def number(tokens: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     return ids[order], numbers[codes]
 
 
-def _update(digest, tag: bytes, array: np.ndarray, chunk: int = 1 << 22) -> None:
+def _update(digest, array: np.ndarray) -> None:
+    if array.dtype.kind in "iu":
+        _update_numbers(digest, b"int", array, "<i8")
+    elif array.dtype.kind == "f":
+        _update_numbers(digest, b"float", array, "<f4")
+    else:  # the lengths keep ["ab", "c"] apart from ["a", "bc"]
+        _update_numbers(digest, b"str", np.strings.str_len(array), "<i8")
+        digest.update("".join(array.tolist()).encode())
+
+
+def _update_numbers(digest, tag: bytes, array: np.ndarray, dtype: str, chunk: int = 1 << 22) -> None:
     digest.update(tag + len(array).to_bytes(8, "little"))
     for start in range(0, len(array), chunk):  # by chunks: a memory map is not to be read whole
-        digest.update(np.ascontiguousarray(array[start : start + chunk], "<i8"))
+        digest.update(np.ascontiguousarray(array[start : start + chunk], dtype))

@@ -187,15 +187,9 @@ def _name_items(catalogue: Catalogue, path: Path) -> Catalogue:
     except csv.Error as error:
         raise UserError(f"{path}, line {line + 1}: not CSV ({error}): mend the quotes") from None
     known = [names.get(str(item)) for item in catalogue.ids.tolist()]
-
-    def column(name: str) -> np.ndarray | None:
-        if name not in header:
-            return None
-        at = header.index(name)
-        # a fixed width would give every item the memory of the longest title
-        return np.array([row[at].strip() if row else "" for row in known], np.dtypes.StringDType())
-
-    return catalogue._replace(titles=column("title"), genres=column("genres"))
+    columns = {name: at for at, name in enumerate(header) if at != key}
+    about = {name: [row[at].strip() if row else "" for row in known] for name, at in columns.items()}
+    return catalogue._replace(about=pl.DataFrame(about, schema=dict.fromkeys(about, pl.String)))
 
 
 def _fail(path: Path, line: int, row: str, cure: str) -> NoReturn:

@@ -184,7 +184,8 @@ def catalogue(world: World) -> Catalogue:
     tastes = world.mass.shape[1]
     triples = list(zip(*(part.tolist() for part in parts(world, ids)), strict=True))
     titles = [f"Item {r * tastes + f + 1} of group {g + 1}" for g, f, r in triples]
-    return Catalogue(ids, np.array(titles), np.array([f"Group {g + 1}|Flavour {f + 1}" for g, f, _ in triples]))
+    genres = [f"Group {g + 1}|Flavour {f + 1}" for g, f, _ in triples]
+    return Catalogue(ids, pl.DataFrame({"title": titles, "genres": genres}))
 
 
 def best(world: World, histories) -> np.ndarray:

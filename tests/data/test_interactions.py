@@ -1,12 +1,14 @@
 """Laws of jaxrec.data.interactions: numbering, ids, the fingerprint."""
 
+import tempfile
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec.data.interactions import as_ids, describe, fingerprint, from_sequences
+from jaxrec.data.interactions import Catalogue, Sessions, as_ids, by_session, describe, fingerprint, from_sequences
 from jaxrec.errors import UserError
 
 ids = st.one_of(st.integers(-5, 20), st.sampled_from(["a", "b", "ab", "07", "x y", "é", "10"]))
@@ -60,14 +62,23 @@ def test_the_fingerprint_is_that_of_the_histories(one, other):
 
 def test_the_fingerprint_knows_every_part():
     data = from_sequences([[1, 2, 3], [2, 3]], users=["ab", "c"])
+    timed = data._replace(times=np.arange(5))
     changed = {
-        "same": data._replace(name="elsewhere", catalogue=data.catalogue._replace(titles=np.array(["x", "y", "z"]))),
+        "same": data._replace(
+            name="elsewhere", catalogue=data.catalogue._replace(about=pl.DataFrame({"title": ["x", "y", "z"]}))
+        ),
         "item": from_sequences([[1, 2, 3], [2, 1]], users=["ab", "c"]),
         "order": from_sequences([[1, 3, 2], [2, 3]], users=["ab", "c"]),
         "border": from_sequences([[1, 2], [3, 2, 3]], users=["ab", "c"]),
         "user": from_sequences([[1, 2, 3], [2, 3]], users=["a", "bc"]),
         "users swapped": from_sequences([[2, 3], [1, 2, 3]], users=["c", "ab"]),
         "item id": from_sequences([[1, 2, 4], [2, 4]], users=["ab", "c"]),
+        "times": timed,
+        "times from nowhere": timed._replace(relative=True),
+        "weights": data._replace(weights=np.arange(5, dtype=np.float32)),
+        "sessions": data._replace(sessions=Sessions(np.array([0, 2, 3, 5]), np.array([1, 2, 3]))),
+        "other sessions": data._replace(sessions=Sessions(np.array([0, 1, 3, 5]), np.array([1, 2, 3]))),
+        "training sessions": data._replace(train_sessions=1),
         "item id as text": data._replace(catalogue=data.catalogue._replace(ids=np.array(["1", "2", "3"]))),
     }
     prints = {name: fingerprint(each) for name, each in changed.items()}
@@ -98,3 +109,27 @@ def test_users_are_given_once_each():
         from_sequences([[1, 2], [3]], users=[30])
     with pytest.raises(UserError, match="same user"):
         from_sequences([[1, 2], [3]], users=[30, 30])
+
+
+@given(histories)
+def test_a_catalogue_comes_back_from_parquet(lists):
+    catalogue = from_sequences([*lists, [1]]).catalogue
+    named = catalogue._replace(
+        about=pl.DataFrame({"title": [f"<{id}>" for id in catalogue.ids], "year": catalogue.ids})
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for each in (catalogue, named):
+            each.save(f"{folder}/catalogue.parquet")
+            back = Catalogue.load(f"{folder}/catalogue.parquet")
+            assert back.ids.dtype.kind == each.ids.dtype.kind and back.ids.tolist() == each.ids.tolist()
+            assert back.titles == each.titles and (back.about is None) == (each.about is None)
+    few = named.take([len(named.ids), 1])
+    assert few.ids.tolist() == [named.ids[-1], named.ids[0]]
+    assert few.titles == [f"<{named.ids[-1]}>", f"<{named.ids[0]}>"]
+
+
+def test_a_session_stands_in_the_place_of_a_user():
+    data = from_sequences([[1, 2, 3], [2, 3]], users=["a", "b"])
+    assert by_session(data) is data
+    parted = by_session(data._replace(sessions=Sessions(np.array([0, 2, 3, 5]), np.array([7, 8, 9])), digest="x"))
+    assert fingerprint(parted) == fingerprint(from_sequences([[1, 2], [3], [2, 3]], users=[7, 8, 9]))

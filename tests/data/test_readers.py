@@ -107,12 +107,12 @@ def test_titles_and_genres_are_those_of_the_items_that_occur(tmp_path):
     write(tmp_path, "items.csv", rows, end="\r\n", mark=b"\xef\xbb\xbf")
     catalogue = read(tmp_path).catalogue
     assert catalogue.ids.tolist() == [7, 8, 30]
-    assert catalogue.titles.tolist() == ["", 'Eight, and "more"', "Thirty"]
-    assert catalogue.genres.tolist() == ["", "A|B", ""]
-    assert isinstance(catalogue.titles[1], str)
+    assert catalogue.titles == ["", 'Eight, and "more"', "Thirty"]
+    assert catalogue.genres == ["", "A|B", ""]
+    assert catalogue.about["year"].to_list() == ["", "1999", "2000"]
     (tmp_path / "items.csv").write_text("item_id , title\n7, Seven\n")
     catalogue = read(tmp_path / "sequences.txt").catalogue
-    assert catalogue.titles.tolist() == ["Seven", "", ""] and catalogue.genres is None
+    assert catalogue.titles == ["Seven", "", ""] and catalogue.genres is None
     pairs = read(write(tmp_path, "pairs.txt", ["u 7", "u 8"]))
     assert pairs.catalogue.titles is None and pairs.catalogue.genres is None
 
@@ -230,4 +230,4 @@ def test_real_data_has_its_published_counts(real_data, name, counts):
 
 def test_ml_1m_has_titles(real_data):
     catalogue = read(real_data("ml-1m")).catalogue
-    assert (catalogue.titles != "").all() and (catalogue.genres != "").all()
+    assert all(catalogue.titles) and all(catalogue.genres)

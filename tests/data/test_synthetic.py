@@ -199,7 +199,7 @@ def test_interactions_have_readable_items():
     assert np.array_equal(data.items, again.items) and np.array_equal(data.offsets, again.offsets)
     assert not np.array_equal(data.items[:50], synthetic.interactions(users=50, items=120, seed=4).items[:50])
     assert np.array_equal(data.users, np.arange(1, 51)) and np.array_equal(data.catalogue.ids, np.arange(1, 121))
-    assert len(set(data.catalogue.titles.tolist())) == 120
+    assert len(set(data.catalogue.titles)) == 120
     group, flavour, _ = synthetic.parts(synthetic.world(120), 17)
     assert data.catalogue.genres[16] == f"Group {group + 1}|Flavour {flavour + 1}"
     assert data.catalogue.titles[16].endswith(f"of group {group + 1}")

@@ -21,6 +21,10 @@ def main(argv=None):
     """Parse and carry out one command. Returns the exit status."""
     arguments, overrides = parse(sys.argv[1:] if argv is None else argv)
     try:
+        if arguments.command == "prepare":
+            from jaxrec.prepare import prepare  # without jax
+
+            return prepare(arguments, overrides)
         from jaxrec import commands  # jax starts here, after --help has been answered
 
         return commands.COMMANDS[arguments.command](arguments, overrides)
@@ -58,6 +62,26 @@ def parse(argv):
     evaluate.add_argument("--split-by", default="last-item", choices=["last-item"], help="for a baseline")
     evaluate.add_argument("--protocol", default="full", help="full, uniform-100 or popularity-100 (default: full)")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
+
+    prepare = command("prepare", "Read interactions of any format, and write a folder that training maps.")
+    prepare.add_argument("--input", required=True, help="a file, folder, zip or glob, or the name of a public data set")
+    prepare.add_argument("--output", required=True, type=Path, help="the folder to write")
+    prepare.add_argument("--format", help="of the input (default: found by looking)")
+    for role in ("user", "item", "time", "weight", "session"):
+        prepare.add_argument(
+            f"--{role}", metavar="COLUMN", help=f"the column of the {role}: its name, or number from 1"
+        )
+    prepare.add_argument("--on-bad-row", default="error", choices=["error", "skip"])
+    prepare.add_argument("--since", metavar="DATE", help="leave out what was before")
+    prepare.add_argument("--until", metavar="DATE", help="leave out what was from then on")
+    prepare.add_argument("--min-rating", type=float, metavar="X", help="leave out rows of a lower weight")
+    prepare.add_argument("--sample", type=float, metavar="SHARE", help="of the users, by a hash of their ids")
+    prepare.add_argument("--collapse-repeats", action="store_true", help="count an item again at once as one")
+    prepare.add_argument("--session-gap", type=float, metavar="MINUTES", help="of silence begin a new session")
+    prepare.add_argument("--max-length", type=int, metavar="N", help="leave out users with more rows")
+    prepare.add_argument("--min-length", type=int, metavar="N", help="leave out users with fewer rows")
+    prepare.add_argument("--k-core", type=int, metavar="N", help="until every user and item has N rows")
+    prepare.add_argument("--plots", action="store_true", help="draw lengths, popularity and times: plots.png")
 
     arguments = top.parse_args(argv)
     if overrides and arguments.command != "train":

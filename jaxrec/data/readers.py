@@ -1,206 +1,330 @@
-"""Files of histories -> Interactions: sequences.txt (with items.csv beside it) and lines of "user item".
+"""Every raw format -> Interactions: one function a format, known by the look of the file or named by the person."""
 
-What counts as what:
-- A folder is read by its sequences.txt, else its sequences.txt.gz.
-- In a file so named every line is a user (or session) and then that user's items, oldest first.
-- Any other text file with exactly two tokens on every line is "user item" lines, the SASRec repositories' format: a
-  user's items in the order of the lines, users in the order they first appear. Otherwise it is sequences.
-- Tokens stand between runs of spaces or tabs. Which tokens become integers: `interactions.as_ids`.
-- Text is UTF-8, with or without a byte order mark, with any line ends; gzip is known by its first bytes.
-- Blank lines may end a file but not stand within it, where they may be a history that was lost.
-- items.csv (item_id, and title or genres) names the items that occur; its other rows and columns are ignored.
-"""
-
-import csv
 import difflib
-import gzip
-import io
-import re
-import zlib
+import glob
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 
-from jaxrec.data.interactions import Catalogue, Interactions, assemble
+from jaxrec.data import columns as cols
+from jaxrec.data import items, prepared, sequences, tables
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.log import Batch, Log
+from jaxrec.data.text import BadRows, File, some
 from jaxrec.errors import UserError
 
-SEQUENCES = ("sequences.txt", "sequences.txt.gz")
-PIECE = 1 << 26  # characters split at once: a single string of polars ends at 4 GiB
+SEPARATORS = (tables.LONG, "\t", ",", ";", "|")
+JSON = (".json", ".jsonl", ".ndjson")
+TEXT = (".csv", ".tsv")
+RATINGS = ("ratings.dat", "ratings.csv", "u.data")  # of MovieLens
+SIDE = ("items.csv", "stats.json", "meta.json")  # files beside the interactions, which hold none
 
 
-def read(path: str | Path) -> Interactions:
-    """The interactions of a folder or file, in any format this module knows.
+class Input(NamedTuple):
+    """What a reader is given."""
 
-    Raises UserError, naming the file, the line, the row and the cure, where a file is missing, broken or ambiguous.
+    name: str  # as the person wrote it
+    files: list[File]  # in the order of their names
+    columns: dict[str, str]  # {role: column} as the person said
+    bad: BadRows
+    say: Callable[[str], None]
+    progress: Callable[[int], None]
+
+
+def read(
+    path: str | Path,
+    format: str | None = None,
+    columns: dict[str, str] | None = None,
+    skip_bad_rows: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Interactions:
+    """The interactions of a folder, a file, a zip or a glob, in any format that this module knows.
+
+    Args:
+        format: a name of FORMATS; found by looking where it is None.
+        columns: {"user", "item", "time", "weight", "session": a column's name, or its number from 1}.
+        skip_bad_rows: leave out the rows that can't be used, and say so; else they are an error.
+        say: told what was found out: which columns were taken, what unit the times have.
+        progress: told how many rows are read, now and then.
+
+    Raises:
+        UserError: naming the file, the line, the row and the cure, where a file is missing, broken or ambiguous.
     """
-    path = _find(Path(path).expanduser())
-    text = _single_spaced(_text(path))
-    _check_blank(path, text)
-    lines = _split(text, "\n")
-    counts = lines.str.count_matches(" ", literal=True).to_numpy().astype(np.int64) + 1
-    if len(alone := np.flatnonzero(counts < 2)):
-        row = lines[int(alone[0])]
-        hint = " (a comma or semicolon does not separate tokens: spaces and tabs do)" if re.search("[,;]", row) else ""
-        _fail(path, alone[0] + 1, row, f"a user without an item: add the items or remove the line{hint}")
-    tokens = _split(text.replace("\n", " "), " ")
-    heads = np.cumsum(counts) - counts
-    users = tokens.gather(heads)
-    if path.name not in SEQUENCES and (counts == 2).all():
-        users, items, lengths = _group(users, tokens.gather(heads + 1))
-    else:
-        _check_distinct(path, users, lines, counts)
-        is_item = np.ones(len(tokens), bool)
-        is_item[heads] = False
-        items, lengths = tokens.filter(pl.Series(is_item)), counts - 1
-    data = assemble(users, items, lengths, str(path))
-    if len(data.catalogue.ids) < 2:
-        _fail(path, 1, lines[0], f"{items[0]} is the only item of the file: a recommender needs two or more")
-    if path.name in SEQUENCES and (beside := path.with_name("items.csv")).is_file():
-        data = data._replace(catalogue=_name_items(data.catalogue, beside))
-    return data
+    if format is not None and format not in FORMATS:
+        raise UserError(f"no format {format!r}: choose one of {', '.join(FORMATS)}")
+    files = _list(str(path))
+    if not files:
+        raise UserError(f"{path}: nothing is in there: put interactions there")
+    found, files = _recognise(str(path), files) if format is None else (format, _main(format, files))
+    columns = {role: name for role, name in (columns or {}).items() if name}
+    if columns and found in ("prepared", "sequences", "movielens"):
+        flags = ", ".join(f"--{role}" for role in columns)
+        raise UserError(f"{path}: read as {found}, whose columns are known: leave out {flags}, or say --format table")
+    bad = BadRows(skip_bad_rows)
+    interactions = FORMATS[found](Input(str(path), files, columns, bad, say, progress))
+    for note in bad.notes():
+        say(note)
+    return interactions._replace(name=str(path))
 
 
-def _find(path: Path) -> Path:
-    """The file to read: `path` itself, or the sequences within it."""
-    if path.is_dir():
-        for name in SEQUENCES:
-            if (path / name).is_file():
-                return path / name
-        names = sorted(entry.name for entry in path.iterdir())
-        below = [str(path / name) for name in names if any((path / name / file).is_file() for file in SEQUENCES)]
-        cure = f"did you mean {some(below)}?" if below else "put it there, or name another folder or the file itself"
-        raise UserError(f"{path}: no {' or '.join(SEQUENCES)} in this folder, which holds {some(names)}: {cure}")
-    if not path.exists():
-        names = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, names, cutoff=0.5)
-        cure = f"did you mean {some(near)}?" if near else f"{path.parent.absolute()} holds {some(names)}"
-        raise UserError(f"{path}: no such file or folder: {cure}")
-    return path
+def _list(path: str) -> list[File]:
+    """The files that a path stands for."""
+    given = Path(path).expanduser()
+    if given.is_dir():
+        if given.name.endswith(".tmp"):
+            raise UserError(f"{path}: left by a prepare that was interrupted: remove it, and prepare again")
+        inside = sorted(each for each in given.iterdir() if not each.name.startswith((".", "_")))
+        files = [File(each) for each in inside if each.is_file()]
+        if not files:
+            cure = f"did you mean {_within(given)}?" if _within(given) else "name another folder, or the file itself"
+            raise UserError(f"{path}: no file is in this folder, which holds {some(map(_name, inside))}: {cure}")
+        return files
+    if given.is_file():
+        if zipfile.is_zipfile(given):
+            with zipfile.ZipFile(given) as archive:
+                names = sorted(each.filename for each in archive.infolist() if not each.is_dir())
+            return [File(given, name) for name in names if not name.startswith("__MACOSX")]
+        return [File(given)]
+    if not given.exists() and (matches := sorted(glob.glob(str(given)))):
+        return [File(Path(match)) for match in matches if Path(match).is_file()]
+    parent = given.parent
+    names = sorted(map(_name, parent.iterdir())) if parent.is_dir() else []
+    near = difflib.get_close_matches(given.name, names, cutoff=0.5)
+    cure = f"did you mean {some(near)}?" if near else f"{parent.absolute()} holds {some(names)}"
+    raise UserError(f"{path}: no such file or folder: {cure}")
 
 
-def _text(path: Path) -> str:
-    r"""The file's text, unzipped where it is gzip, with \n at the line ends; never empty."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}): check its permissions") from None
-    if data.startswith(b"\x1f\x8b"):
-        data = _unzip(path, data)
-    elif data and path.suffix == ".gz":
-        raise UserError(f"{path}, line 1: not gzip, though the name ends in .gz: rename it, or fetch it again")
-    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        row = data.split(b"\n")[line - 1].decode(errors="replace")
-        _fail(path, line, row, "not UTF-8 text: convert it, as by `iconv -f latin1 -t utf-8`")
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        _fail(path, line, text.split("\n")[line - 1], "a zero byte, so this is no text file: convert it to text")
-    if not text.strip():
-        raise UserError(f"{path}, line 1: the file is empty: put a user and that user's items on every line")
-    return text
-
-
-def _unzip(path: Path, data: bytes) -> bytes:
-    parts = []
-    try:
-        with gzip.open(io.BytesIO(data)) as file:
-            while part := file.read1():
-                parts.append(part)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        line = sum(part.count(b"\n") for part in parts) + 1
-        cure = f"the gzip data are cut or damaged ({error}): fetch the file again"
-        raise UserError(f"{path}, line {line} or later: {cure}") from None
-    return b"".join(parts)
-
-
-def _single_spaced(text: str) -> str:
-    """One space between tokens, none at the ends of a line, no newline after the last."""
-    text = text.replace("\t", " ")
-    if "  " in text:
-        text = re.sub(" {2,}", " ", text)
-    return text.replace(" \n", "\n").replace("\n ", "\n").strip(" ").rstrip("\n")
-
-
-def _split(text: str, separator: str) -> pl.Series:
-    pieces, start = [], 0
-    while start < len(text):
-        end = text.find(separator, start + PIECE)
-        end = len(text) if end < 0 else end
-        pieces.append(pl.Series([text[start:end]]).str.split(separator).explode())
-        start = end + 1
-    return pl.concat(pieces)
-
-
-def _group(users: pl.Series, items: pl.Series) -> tuple[pl.Series, pl.Series, np.ndarray]:
-    """Lines of user and item -> users by first appearance, items by user in the order of the lines, lengths."""
-    distinct = users.unique(maintain_order=True)
-    codes = users.cast(pl.Enum(distinct)).to_physical().to_numpy()
-    order = np.argsort(codes, kind="stable")
-    return distinct, items.gather(order), np.bincount(codes, minlength=len(distinct))
-
-
-def _check_blank(path: Path, text: str) -> None:
-    text = "\n" + text
-    if (at := text.find("\n\n")) >= 0:
-        cure = "a blank line before the end of the file: remove it, or restore the history it held"
-        _fail(path, text.count("\n", 0, at + 1), "", cure)
-
-
-def _check_distinct(path: Path, users: pl.Series, lines: pl.Series, counts: np.ndarray) -> None:
-    if users.n_unique() == len(users):
-        return
-    again = int(np.flatnonzero(~users.is_first_distinct().to_numpy())[0])
-    first = users.index_of(users[again])
-    cure = "join that user's items into one line"
-    if path.name not in SEQUENCES:  # more often "user item" lines with a flaw, or a table
-        odd = int(np.flatnonzero(counts != 2)[0])
-        cure += f"; or, if these are 'user item' lines, mend line {odd + 1}, with {counts[odd]} tokens instead of two"
-        cure += f": {_short(lines[odd])}"
-    _fail(path, again + 1, lines[again], f"user {users[again]} has line {first + 1} already: {cure}")
-
-
-def _name_items(catalogue: Catalogue, path: Path) -> Catalogue:
-    """The catalogue with the titles and genres of an items.csv, as far as it has the columns."""
-    rows = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
-    names: dict[str, list[str]] = {}
-    line = 1
-    try:
-        header = [column.strip() for column in next(rows)]
-        if "item_id" not in header:
-            _fail(path, 1, ",".join(header), "no column item_id: name the column of the item ids so")
-        key = header.index("item_id")
-        for row in rows:
-            start, line = line + 1, rows.line_num
-            if not row:
+def _within(folder: Path) -> str:
+    """The folders in a folder that can be read."""
+    found = []
+    for each in sorted(folder.iterdir()):
+        if each.is_dir() and not each.name.startswith("."):
+            try:
+                _recognise(str(each), _list(str(each)))
+            except UserError:
                 continue
-            if len(row) != len(header):
-                cure = f"{len(row)} fields where the header has {len(header)}: quote a field that holds a comma"
-                _fail(path, start, ",".join(row), cure)
-            if row[key].strip() in names:
-                _fail(path, start, ",".join(row), f"item {row[key].strip()} has a line already: keep one of them")
-            names[row[key].strip()] = row
-    except csv.Error as error:
-        raise UserError(f"{path}, line {line + 1}: not CSV ({error}): mend the quotes") from None
-    known = [names.get(str(item)) for item in catalogue.ids.tolist()]
-    columns = {name: at for at, name in enumerate(header) if at != key}
-    about = {name: [row[at].strip() if row else "" for row in known] for name, at in columns.items()}
-    return catalogue._replace(about=pl.DataFrame(about, schema=dict.fromkeys(about, pl.String)))
+            found.append(str(each))
+    return some(found) if found else ""
 
 
-def _fail(path: Path, line: int, row: str, cure: str) -> NoReturn:
-    raise UserError(f"{path}, line {line}: {_short(row)}: {cure}")
+def _name(path: Path) -> str:
+    return path.name
 
 
-def _short(row: str, most: int = 60) -> str:
-    return repr(row if len(row) <= most else row[:most] + " ...")
+def _main(format: str, files: list[File]) -> list[File]:
+    """The files of a folder that a reader begins with, where the format was named."""
+    wanted = {
+        "prepared": lambda file: file.name == prepared.META,
+        "sequences": lambda file: file.name == sequences.NAME,
+        "movielens": lambda file: file.name in RATINGS,
+        "recbole": lambda file: _suffix(file) == ".inter",
+    }.get(format, lambda file: file.name not in SIDE)
+    main = [file for file in files if wanted(file)] if len(files) > 1 else files
+    if not main:
+        raise UserError(f"{files[0].path.parent}: no file of the format {format} among {some(f.name for f in files)}")
+    return main if format in ("table", "amazon") else main[:1]
 
 
-def some(names: list[str], most: int = 10) -> str:
-    """The first few names, for a message."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more if names else "nothing"
+def _recognise(path: str, files: list[File]) -> tuple[str, list[File]]:
+    """The format of some files, and those that its reader begins with."""
+    alone = len(files) == 1
+    by_name = {file.name: file for file in reversed(files)}
+    if prepared.META in by_name and prepared.recognise(by_name[prepared.META].path):
+        return "prepared", [by_name[prepared.META]]
+    if sequences.NAME in by_name:
+        return "sequences", [min((f for f in files if f.name == sequences.NAME), key=lambda f: len(str(f)))]
+    for name in RATINGS:
+        if name in by_name and (not alone or name != "ratings.csv"):
+            return "movielens", [by_name[name]]
+    if inter := [file for file in files if _suffix(file) == ".inter"]:
+        if len(inter) > 1:
+            raise UserError(f"{path}: several .inter files ({some(f.name for f in inter)}): name the one to read")
+        return "recbole", inter
+    if alone:
+        return _look(files[0]), files
+    kinds = {}
+    for file in files:
+        if file.name not in SIDE and _suffix(file) in (*tables.COLUMNAR, *JSON, *TEXT):
+            kinds.setdefault(_suffix(file), []).append(file)
+    if len(kinds) != 1:
+        names = some(file.name for file in files)
+        below = _within(Path(path)) if Path(path).is_dir() else ""
+        why = f"files of {some(kinds)} lie together" if kinds else f"no {sequences.NAME} or other data"
+        cure = f"did you mean {below}?" if below else "name the file that holds the interactions, or a glob"
+        raise UserError(f"{path}: {why} in this folder, which holds {names}: {cure}")
+    shards = next(iter(kinds.values()))
+    return _look(shards[0]), shards
+
+
+def _look(file: File) -> str:
+    """The format of a lone file, by its name and its first line."""
+    if _suffix(file) in tables.COLUMNAR:
+        return "table"
+    if _suffix(file) in JSON:
+        return "table"
+    line = tables.first_line(file)
+    if line.startswith("{"):
+        return "table"
+    separator = _separator(line)
+    names = tables.fields(line, separator)
+    if any(map(cols.known, names)):
+        return "table"
+    if separator in (" ", "\t") and _suffix(file) not in TEXT:
+        return "sequences"
+    return "amazon" if len(names) == 4 and _is_rating(names[2]) and names[3].isdecimal() else "table"
+
+
+def _suffix(file: File) -> str:
+    return Path(file.name).suffix.lower()
+
+
+def _separator(line: str) -> str:
+    """What parts the fields of a first line: the most frequent of the candidates, a space where there is none."""
+    found = max(SEPARATORS, key=line.count)
+    return found if line.count(found) else " "
+
+
+def _is_rating(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 10
+    except ValueError:
+        return False
+
+
+def _prepared(given: Input) -> Interactions:
+    """A folder that `prepare` wrote."""
+    return prepared.load(given.files[0].path.parent)
+
+
+def _sequences(given: Input) -> Interactions:
+    """sequences.txt with what lies beside it; lines of a user and items; or of "user item"."""
+    return sequences.read(given.files[0], given.bad, given.say)
+
+
+def _table(given: Input) -> Interactions:
+    """CSV, TSV, JSON lines, Parquet or Arrow; one file, or shards of one kind."""
+    log, relative = None, False
+    for file in given.files:
+        names, batches = _columns_of(file, given)
+        chosen = cols.choose(names, given.columns, file)
+        if log is None:
+            given.say(cols.said(names, chosen))
+            log = Log({role: names[number] for role, number in chosen.items()}, given.bad)
+            relative = "time" in chosen and cols.plain(names[chosen["time"]]).startswith("relative")
+        elif chosen.keys() != log.columns.keys():
+            raise UserError(f"{file}: has columns for {some(chosen)}, the files before it for {some(log.columns)}")
+        _collect(given, log, batches(chosen))
+    return _named(given, log, relative)
+
+
+def _columns_of(file: File, given: Input):
+    """The columns of a table, and the batches of those that are chosen."""
+    if _suffix(file) in tables.COLUMNAR:
+        names = tables.columnar_names(file)
+        return names, lambda chosen: tables.columnar(file, {role: names[at] for role, at in chosen.items()})
+    line = tables.first_line(file)
+    if _suffix(file) in JSON or line.startswith("{"):
+        names = tables.keys(file)
+        return names, lambda chosen: tables.json_lines(file, {role: names[at] for role, at in chosen.items()})
+    separator = _separator(line)
+    names = tables.fields(line, separator)
+    numbered = given.columns and all(name not in names and name.isdecimal() for name in given.columns.values())
+    header = not numbered or any(map(cols.known, names))
+    if not header:
+        names = [f"column {number}" for number in range(1, len(names) + 1)]
+    return names, lambda chosen: tables.delimited(file, separator, len(names), chosen, header)
+
+
+def _recbole(given: Input) -> Interactions:
+    """RecBole's .inter, with the .item of the same name beside it."""
+    (file,) = given.files
+    names = tables.first_line(file).split("\t")
+    chosen = cols.choose(names, given.columns, file)
+    given.say(cols.said(names, chosen))
+    log = Log({role: names[number].partition(":")[0] for role, number in chosen.items()}, given.bad)
+    _collect(given, log, tables.delimited(file, "\t", len(names), chosen))
+    interactions = _histories(given, log)
+    beside = file.beside(file.name.removesuffix(".inter") + ".item")
+    return items.describe(interactions, items.recbole(beside)) if beside else interactions
+
+
+def _movielens(given: Input) -> Interactions:
+    """MovieLens' ratings.dat, ratings.csv or u.data, with titles and genres from beside it."""
+    (file,) = given.files
+    separator = {"ratings.dat": tables.LONG, "u.data": "\t"}.get(file.name, ",")
+    log = Log({"user": "user", "item": "movie", "time": "timestamp", "weight": "rating"}, given.bad)
+    chosen = {"user": 0, "item": 1, "weight": 2, "time": 3}
+    _collect(given, log, tables.delimited(file, separator, 4, chosen, header=file.name == "ratings.csv"))
+    interactions = _histories(given, log)
+    about = items.movielens(file)
+    return interactions if about is None else items.describe(interactions, about)
+
+
+def _amazon(given: Input) -> Interactions:
+    """Amazon's ratings without a header: user, item, rating, time (2014), or item, user, rating, time (2018)."""
+    log = Log({"user": "user", "item": "item", "weight": "rating", "time": "time"}, given.bad)
+    flipped = None
+
+    def in_order(batches):
+        nonlocal flipped
+        for batch in batches:
+            if flipped is None:
+                flipped = _items_first(batch)
+                given.say(f"columns: {'item, user' if flipped else 'user, item'}, rating, time")
+            yield batch._replace(frame=batch.frame.rename({"user": "item", "item": "user"})) if flipped else batch
+
+    for file in given.files:
+        chosen = {"user": 0, "item": 1, "weight": 2, "time": 3}
+        _collect(given, log, in_order(tables.delimited(file, ",", 4, chosen, header=False)))
+    return _histories(given, log)
+
+
+def _items_first(batch: Batch) -> bool:
+    """Whether the first of the two columns of ids holds Amazon's items."""
+    first, second = _asins(batch.frame["user"]), _asins(batch.frame["item"])
+    if max(first, second) < 0.9 or abs(first - second) < 0.5:
+        raise UserError(
+            f"{batch.file}: four columns without a header: which is the user, which the item? "
+            "Say --user 1 --item 2 --weight 3 --time 4, or as it is"
+        )
+    return first > second
+
+
+def _asins(tokens: pl.Series) -> float:
+    """The share of a column's first tokens that are Amazon's item numbers: B and nine more, or an ISBN."""
+    return tokens.head(1000).str.contains(r"^(B[0-9A-Z]{9}|[0-9]{9}[0-9X])$").fill_null(False).mean() or 0.0
+
+
+def _collect(given: Input, log: Log, batches: Iterator[Batch]) -> None:
+    for batch in batches:
+        log.add(batch)
+        given.progress(log.rows)
+
+
+def _histories(given: Input, log: Log, relative: bool = False) -> Interactions:
+    interactions, notes = log.interactions(given.name, relative)
+    for note in filter(None, notes):
+        given.say(note)
+    return interactions
+
+
+def _named(given: Input, log: Log, relative: bool) -> Interactions:
+    """The histories of a table, with the titles of an items.csv in the same folder, where a folder was named."""
+    interactions = _histories(given, log, relative)
+    beside = given.files[0].beside("items.csv") if len(given.files) > 1 or Path(given.name).is_dir() else None
+    return items.describe(interactions, items.table(beside)) if beside else interactions
+
+
+#: a name for `--format` -> the reader
+FORMATS = {
+    "prepared": _prepared,
+    "sequences": _sequences,
+    "table": _table,
+    "recbole": _recbole,
+    "movielens": _movielens,
+    "amazon": _amazon,
+}

@@ -1,0 +1,193 @@
+"""What may be left out of interactions before they are used, in one order; and how much each step took."""
+
+import datetime
+import zlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxrec.data.interactions import Interactions, Sessions
+from jaxrec.data.times import EPOCH
+from jaxrec.errors import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """The steps, in their order; what is None or False is left out."""
+
+    since: str | None = None  #: a date: rows from then on
+    until: str | None = None  #: a date: rows before then
+    min_rating: float | None = None  #: rows of this weight or more
+    sample: float | None = None  #: this share of the users, chosen by a hash of their ids: the same in every version
+    collapse_repeats: bool = False  #: an item again at once counts once
+    session_gap: float | None = None  #: minutes without a row after which a new session begins
+    max_length: int | None = None  #: users of at most so many rows
+    min_length: int | None = None  #: users of at least so many rows, after the k-core
+    k_core: int | None = None  #: users and items of at least so many rows, over and over until all have them
+
+
+class Step(NamedTuple):
+    """What was left after a step."""
+
+    name: str
+    users: int
+    items: int
+    rows: int
+
+
+def apply(data: Interactions, options: Options) -> tuple[Interactions, list[Step]]:
+    """The interactions that are left, and how many were after every step, the first being what was given.
+
+    Raises:
+        UserError: a step needs times or weights that are not there, or leaves nothing.
+    """
+    _check(options)
+    steps = [_step("read", data)]
+
+    def left(name: str, keep: np.ndarray) -> Interactions:
+        rest = select(data, keep)
+        steps.append(_step(name, rest))
+        if steps[-1].items < 2:
+            raise UserError(f"{data.name}: --{name} leaves {steps[-1].items} items: a recommender needs two or more")
+        return rest
+
+    if options.since is not None:
+        data = left(f"since {options.since}", _dated(data, "since") >= micro(options.since, "since"))
+    if options.until is not None:
+        data = left(f"until {options.until}", _dated(data, "until") < micro(options.until, "until"))
+    if options.min_rating is not None:
+        if data.weights is None:
+            raise UserError(f"{data.name}: no ratings for --min-rating: name their column with --weight")
+        data = left(f"min-rating {options.min_rating:g}", data.weights >= np.float32(options.min_rating))
+    if options.sample is not None:
+        data = left(f"sample {options.sample:g}", np.repeat(chosen(data.users, options.sample), np.diff(data.offsets)))
+    if options.collapse_repeats:
+        data = left("collapse-repeats", ~repeats_at_once(data))
+    if options.session_gap is not None:
+        data = with_gaps(data, options.session_gap)
+    if options.max_length is not None:
+        lengths = np.diff(data.offsets)
+        data = left(f"max-length {options.max_length}", np.repeat(lengths <= options.max_length, lengths))
+    if options.k_core is not None or options.min_length is not None:
+        names = [f"{flag} {n}" for flag, n in (("k-core", options.k_core), ("min-length", options.min_length)) if n]
+        least = options.k_core or 0
+        data = left(" --".join(names), core(data, max(least, options.min_length or 0), least))
+    return data, steps
+
+
+def select(data: Interactions, keep: np.ndarray) -> Interactions:
+    """The rows of a mask [N]: users, items and sessions without a row go too, the items are numbered anew."""
+    if keep.all():
+        return data
+    before = np.zeros(len(keep) + 1, np.int64)
+    np.cumsum(keep, out=before[1:])
+    has, offsets = _shrunk(data.offsets, before)
+    items = data.items[keep]
+    occurs = np.bincount(items, minlength=len(data.catalogue.ids) + 1) > 0
+    numbers = np.cumsum(occurs, dtype=np.int32)
+    sessions = data.sessions
+    if sessions is not None:
+        kept, at = _shrunk(sessions.offsets, before)
+        sessions = Sessions(at, sessions.ids[kept])
+    training = data.train_sessions
+    return data._replace(
+        items=numbers[items],
+        offsets=offsets,
+        users=data.users[has],
+        catalogue=data.catalogue.take(np.flatnonzero(occurs)),
+        times=None if data.times is None else data.times[keep],
+        weights=None if data.weights is None else data.weights[keep],
+        sessions=sessions,
+        train_sessions=None if training is None else int((has < training).sum()),
+        digest=None,
+    )
+
+
+def core(data: Interactions, user_least: int, item_least: int) -> np.ndarray:
+    """The mask [N] of the largest part in which every user and every item has at least so many rows."""
+    keep = np.ones(len(data.items), bool)
+    user = np.repeat(np.arange(len(data.users), dtype=np.int32), np.diff(data.offsets))
+    item, rows = np.asarray(data.items), None
+    while True:
+        stays = (np.bincount(user) >= user_least)[user]
+        stays &= (np.bincount(item) >= item_least)[item]
+        if stays.all():
+            return keep
+        keep[np.flatnonzero(~stays) if rows is None else rows[~stays]] = False
+        user, item = user[stays], item[stays]
+        rows = np.flatnonzero(stays) if rows is None else rows[stays]
+
+
+def repeats_at_once(data: Interactions) -> np.ndarray:
+    """The mask [N] of rows with the item of the row before, in the same session, or history where there are none."""
+    again = np.append(False, data.items[1:] == data.items[:-1])[: len(data.items)]
+    offsets = data.offsets if data.sessions is None else data.sessions.offsets
+    again[offsets[:-1][np.diff(offsets) > 0]] = False
+    return again
+
+
+def with_gaps(data: Interactions, minutes: float) -> Interactions:
+    """Histories in sessions: a new one, numbered from 1, after so many minutes without a row; others' borders stay."""
+    if data.times is None:
+        raise UserError(f"{data.name}: no times for --session-gap: name their column with --time")
+    begins = np.append(True, np.diff(data.times) > minutes * 60_000_000)[: len(data.items)]
+    offsets = data.offsets if data.sessions is None else np.append(data.offsets, data.sessions.offsets)
+    begins[offsets[offsets < len(begins)]] = True
+    starts = np.flatnonzero(begins)
+    sessions = Sessions(np.append(starts, len(begins)), np.arange(1, len(starts) + 1))
+    return data._replace(sessions=sessions, digest=None)
+
+
+def chosen(users: np.ndarray, share: float) -> np.ndarray:
+    """Which users are in a sample of this share, by the CRC-32 of their ids, mixed (Steele, Lea and Flood 2014)."""
+    bits = np.fromiter((zlib.crc32(str(user).encode()) for user in users.tolist()), np.uint64, len(users))
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (bits >> np.uint64(11)) * 2.0**-53 < share
+
+
+def micro(text: str, flag: str) -> int:
+    """A date of the command line in microseconds; UTC where it has no zone.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"--{flag} {text}: not a date: write 2014-04-01 or 2014-04-01T03:00:00") from None
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
+    return (moment - EPOCH) // datetime.timedelta(microseconds=1)
+
+
+def _check(options: Options) -> None:
+    for name in ("k_core", "min_length", "max_length"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} {value}: at least 1")
+    if options.sample is not None and not 0 < options.sample <= 1:
+        raise UserError(f"--sample {options.sample:g}: a share of the users, above 0 and at most 1")
+    if options.session_gap is not None and not options.session_gap > 0:
+        raise UserError(f"--session-gap {options.session_gap:g}: minutes, above 0")
+    if options.min_length and options.max_length and options.min_length > options.max_length:
+        raise UserError(f"--min-length {options.min_length} is above --max-length {options.max_length}")
+
+
+def _dated(data: Interactions, flag: str) -> np.ndarray:
+    if data.times is None or data.relative:
+        why = "has no times" if data.times is None else "has times that count from an unknown moment"
+        raise UserError(f"{data.name} {why}: --{flag} needs dates; name their column with --time, or leave it out")
+    return data.times
+
+
+def _shrunk(offsets: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which ranges keep a row, and the offsets of those. [n + 1], [N + 1]"""
+    new = before[offsets]
+    has = np.flatnonzero(np.diff(new))
+    return has, np.append(new[has], new[-1])
+
+
+def _step(name: str, data: Interactions) -> Step:
+    return Step(name, len(data.users), len(data.catalogue.ids), len(data.items))

@@ -1,0 +1,215 @@
+"""An interaction log, row by row in any order -> Interactions: ids numbered, times understood, histories sorted."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from jaxrec.data.interactions import Catalogue, Interactions, Sessions, as_ids
+from jaxrec.data.text import BadRows
+from jaxrec.data.times import Times
+from jaxrec.errors import UserError
+
+ROLES = ("user", "item", "time", "weight", "session")
+
+
+class Batch(NamedTuple):
+    """Some rows of a file, in its order."""
+
+    frame: pl.DataFrame  # the columns of ROLES that there are, as they were read; text, or what Parquet has
+    file: object  # for messages
+    row: Callable[[int], tuple[str, str]]  # the number of a row -> its place ("line 7") and its text
+    why: Callable[[int], str | None] = lambda index: None  # what the reader knows to be wrong with a row
+
+
+class Ids:
+    """Tokens, numbered from 0 as they come."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self._type = pl.Categorical(pl.Categories.random())
+        self._tokens, self._codes, self.count = [], [], 0
+
+    def number(self, tokens: pl.Series) -> np.ndarray:
+        """The codes of tokens, [n] int32."""
+        coded = tokens.cast(self._type)
+        self._alive = coded.clear()  # polars forgets the numbers with the last series that has them
+        distinct = coded.unique()
+        codes = distinct.to_physical().to_numpy()
+        new = codes >= self.count
+        self._tokens.append(distinct.cast(pl.String).filter(pl.Series(new)))
+        self._codes.append(codes[new])
+        self.count += int(new.sum())
+        return coded.to_physical().to_numpy().astype(np.int32)
+
+    def tokens(self) -> pl.Series:
+        """The tokens by code."""
+        codes = np.concatenate([np.zeros(0, np.uint32), *self._codes])
+        return pl.concat([pl.Series([], dtype=pl.String), *self._tokens]).gather(np.argsort(codes))
+
+    def order(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ids in sorted order, and every code's place among them [count] int32."""
+        ids = as_ids(self.tokens())
+        order = np.argsort(ids, kind="stable")
+        place = np.empty(len(ids), np.int32)
+        place[order] = np.arange(len(ids), dtype=np.int32)
+        return ids[order], place
+
+
+class Log:
+    """Collects batches of rows; `interactions` makes histories of them.
+
+    Args:
+        columns: {role: name of the column, for messages}, of what every batch has.
+        bad: takes the rows that can't be used.
+    """
+
+    def __init__(self, columns: dict[str, str], bad: BadRows):
+        self.columns, self.bad, self.rows = columns, bad, 0
+        self.ids = {role: Ids(columns[role]) for role in ("user", "item", "session") if role in columns}
+        self.codes = {role: [] for role in self.ids}
+        self.times = Times(columns["time"]) if "time" in columns else None
+        self.weights = []
+
+    def add(self, batch: Batch) -> None:
+        """Keep a batch, less its bad rows."""
+        frame, wrong = batch.frame, []
+        for role in self.ids:
+            frame = frame.with_columns(self._tokens(role, frame[role], batch.file))
+            missing = frame[role].is_null() | (frame[role] == "")
+            wrong.append((missing.fill_null(True), f"{self.columns[role]} is empty"))
+        if self.times:
+            times, why = self.times.parse(frame["time"])
+            frame = frame.with_columns(times.alias("time"))
+            wrong.append((times.is_null(), why))
+        if "weight" in self.columns:
+            weights = frame["weight"].cast(pl.Float64, strict=False)
+            frame = frame.with_columns(weights.alias("weight"))
+            wrong.append((~weights.is_finite().fill_null(False), f"{self.columns['weight']} is not a finite number"))
+        bad = np.zeros(len(frame), bool)
+        for mask, why in wrong:
+            new = mask.to_numpy() & ~bad
+            self._note(batch, np.flatnonzero(new), why)
+            bad |= new
+        if bad.any():
+            frame = frame.filter(pl.Series(~bad))
+        self.rows += len(frame)
+        for role, ids in self.ids.items():
+            self.codes[role].append(ids.number(frame[role]))
+        if self.times:
+            self.times.add(frame["time"])
+        if "weight" in self.columns:
+            self.weights.append(frame["weight"].cast(pl.Float32).to_numpy())
+
+    def _tokens(self, role: str, values: pl.Series, file) -> pl.Series:
+        name = self.columns[role]
+        if values.dtype.is_float() and values.count():
+            raise UserError(
+                f"{file}: column {name} holds floats ({values.drop_nulls()[0]}): an id is an integer or a string; "
+                f"write it as integers (a pandas column with gaps: .astype('Int64'))"
+            )
+        if values.dtype.is_nested() or values.dtype.is_temporal() or values.dtype == pl.Boolean:
+            raise UserError(f"{file}: column {name} holds {values.dtype}: an id is an integer or a string")
+        return values.cast(pl.String).alias(role)
+
+    def _note(self, batch: Batch, rows: np.ndarray, why: str) -> None:
+        room = 5 - len(self.bad.examples)
+        for index in rows[: max(room, 0)].tolist():
+            self.bad.add(batch.file, *batch.row(index), batch.why(index) or why)
+        self.bad.add_number(max(len(rows) - max(room, 0), 0))
+
+    def interactions(self, name: str, relative: bool = False) -> tuple[Interactions, list[str]]:
+        """All rows as histories: users by their sorted ids, a user's rows by time, rows of one time as they came.
+
+        A log without users has sessions in their place. Returns them, and what to say of them.
+
+        Raises:
+            UserError: bad rows that are not to be skipped, no rows, a lone item, ids that are floats.
+        """
+        self.bad.close()
+        if not self.rows:
+            raise UserError(f"{name}: no rows: put interactions there, one a row")
+        notes = []
+        user = "user" if "user" in self.ids else "session"
+        items = self._take("item", name)
+        if len(items[1]) < 2:
+            raise UserError(f"{name}: {items[1][0]} is the only item: a recommender needs two or more")
+        users = self._take(user, name)
+        times = None
+        if self.times:
+            try:
+                times, relative, note = self.times.close(relative)
+            except ValueError as error:
+                raise UserError(f"{name}: {error}") from None
+            notes.append(note)
+        order = _sorted(users[0], times)
+        sessions = None
+        counts = np.bincount(users[0], minlength=len(users[1]))
+        offsets = np.append(0, np.cumsum(counts))
+        if user == "user" and "session" in self.ids:
+            codes, ids = self._take("session", name)
+            sessions = parts(offsets, _by(order, codes), ids)
+            if again := len(sessions.ids) - len(ids):
+                notes.append(f"{self.columns['session']}: {again:,} sessions go on after another began: parted there")
+        weights = np.concatenate(self.weights) if self.weights else None
+        self.weights = []
+        return Interactions(
+            items=_by(order, items[0]) + np.int32(1),
+            offsets=offsets,
+            users=users[1],
+            catalogue=Catalogue(items[1]),
+            name=name,
+            times=None if times is None else _by(order, times),
+            relative=relative and times is not None,
+            weights=None if weights is None else _by(order, weights),
+            sessions=sessions,
+        ), notes
+
+    def _take(self, role: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Every row's place among the sorted ids [N] int32, and those ids."""
+        ids = self.ids.pop(role)
+        tokens = ids.tokens()
+        if tokens.str.contains(r"^-?\d+\.\d*$").all():
+            raise UserError(
+                f"{name}: column {ids.name} holds floats ({tokens[0]}): an id is an integer or a string; "
+                "write it as integers (a pandas column with gaps: .astype('Int64'))"
+            )
+        sorted_ids, place = ids.order()
+        codes = self.codes.pop(role)
+        rows = np.concatenate(codes)
+        codes.clear()
+        return np.take(place, rows, out=rows), sorted_ids
+
+
+def parts(offsets: np.ndarray, session: np.ndarray, ids: np.ndarray) -> Sessions:
+    """Sessions of histories [U + 1]: a new one wherever `session` [N], a number of ids, changes or a history begins."""
+    begins = np.append(True, session[1:] != session[:-1])[: len(session)]
+    begins[offsets[:-1][np.diff(offsets) > 0]] = True
+    starts = np.flatnonzero(begins)
+    return Sessions(np.append(starts, len(session)), ids[session[starts]])
+
+
+def _sorted(users: np.ndarray, times: np.ndarray | None) -> np.ndarray | None:
+    """The stable order of rows by user, then time; None where they have it."""
+    same = users[1:] == users[:-1]
+    rising = users[1:] >= users[:-1]
+    if times is not None:
+        rising &= ~same | (times[1:] >= times[:-1])
+    if rising.all():
+        return None
+    del same, rising
+    if times is None:
+        return np.argsort(users, kind="stable")
+    since = times - times.min()
+    if not (since % 1_000_000).any():
+        since //= 1_000_000
+    bits = int(since.max()).bit_length()
+    if bits + int(users.max()).bit_length() > 63:
+        return np.lexsort((times, users))
+    since |= users.astype(np.int64) << bits  # one key: twice as fast
+    return np.argsort(since, kind="stable")
+
+
+def _by(order: np.ndarray | None, values: np.ndarray) -> np.ndarray:
+    return values if order is None else values[order]

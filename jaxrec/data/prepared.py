@@ -1,0 +1,147 @@
+"""The prepared folder: arrays to be mapped, ids and catalogue as Parquet, and what was done, as JSON."""
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from jaxrec.data.interactions import ID, Catalogue, Interactions, Sessions, describe, fingerprint, to_array
+from jaxrec.errors import UserError
+
+META, FORMAT = "meta.json", "jaxrec interactions 1"
+ARRAYS = ("items", "offsets", "times", "weights")  # [N] and [U + 1], as .npy
+USERS, CATALOGUE, SESSIONS = "users.parquet", "catalogue.parquet", "sessions.parquet"
+
+
+def save(interactions: Interactions, path: str | Path, meta: dict, extra=lambda folder: None) -> None:
+    """Write a prepared folder: under a temporary name, which it loses when it is whole.
+
+    Args:
+        path: takes the place of what `save` wrote there before.
+        meta: of how it came about, plain values; kept in meta.json with the counts and the fingerprint.
+        extra: (folder) -> None, writes more files into it.
+
+    Raises:
+        UserError: something else lies at the path; it can't be written, or the disk is full. Nothing is left then.
+    """
+    path = Path(path)
+    check(path)
+    with _building(path) as folder:
+        for name in ARRAYS:
+            if (array := getattr(interactions, name)) is not None:
+                np.save(folder / f"{name}.npy", array)
+        _write_ids(folder / USERS, interactions.users)
+        interactions.catalogue.save(folder / CATALOGUE)
+        if interactions.sessions is not None:
+            np.save(folder / "sessions.npy", interactions.sessions.offsets)
+            _write_ids(folder / SESSIONS, interactions.sessions.ids)
+        extra(folder)
+        facts = {
+            "format": FORMAT,
+            "fingerprint": fingerprint(interactions),
+            **describe(interactions),
+            "relative_times": interactions.relative,
+            "train_sessions": interactions.train_sessions,
+            **meta,
+        }
+        (folder / META).write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")  # last: it makes a folder one
+
+
+def load(path: str | Path) -> Interactions:
+    """A prepared folder, its arrays mapped, not read.
+
+    Raises:
+        UserError: it is not whole.
+    """
+    path = Path(path)
+    try:
+        meta = json.loads((path / META).read_text())
+        arrays = {name: _map(path, name) for name in ARRAYS}
+        sessions = _map(path, "sessions")
+        if sessions is not None:
+            sessions = Sessions(sessions, _read_ids(path / SESSIONS))
+        interactions = Interactions(
+            **arrays,
+            users=_read_ids(path / USERS),
+            catalogue=Catalogue.load(path / CATALOGUE),
+            name=str(path),
+            relative=meta["relative_times"],
+            sessions=sessions,
+            train_sessions=meta["train_sessions"],
+            digest=meta["fingerprint"],
+        )
+        found = len(interactions.users), len(interactions.catalogue.ids), len(interactions.items)
+        if found != (meta["users"], meta["items"], meta["interactions"]):
+            raise ValueError(f"{found} users, items and interactions")
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path}: a prepared folder that is not whole ({error}): prepare it again") from None
+    return interactions
+
+
+def recognise(meta: Path) -> bool:
+    """Whether a meta.json is that of a prepared folder."""
+    try:
+        return json.loads(meta.read_text()).get("format") == FORMAT
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def check(path: str | Path) -> None:
+    """That a prepared folder may be written there.
+
+    Raises:
+        UserError: something lies there that is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if any(path.iterdir()) and not recognise(path / META):
+            raise UserError(f"{path}: not empty, and no prepared folder: name another --output")
+    elif path.exists():
+        raise UserError(f"{path}: a file, where a folder is to be written: name another --output")
+
+
+@contextlib.contextmanager
+def _building(path: Path):
+    folder = path.with_name(f".{path.name}.tmp")
+    before = path.with_name(f".{path.name}.before.tmp")
+    made = [each for each in (path.absolute().parent, *path.absolute().parent.parents) if not each.exists()]
+    try:
+        for left in (folder, before):  # by one that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        folder.mkdir(parents=True)
+        yield folder
+        for file in folder.iterdir():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+        if path.exists():
+            path.rename(before)
+        folder.rename(path)
+        made = []
+    except (OSError, pl.exceptions.PolarsError) as error:
+        why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise UserError(f"{path}: cannot be written ({why}): free the disk, or name another --output") from None
+    finally:
+        if before.exists() and not path.exists():
+            before.rename(path)
+        for left in (folder, before):
+            shutil.rmtree(left, ignore_errors=True)
+        for each in made:
+            with contextlib.suppress(OSError):
+                each.rmdir()
+
+
+def _write_ids(path: Path, ids: np.ndarray) -> None:
+    pl.DataFrame({ID: ids if ids.dtype.kind == "i" else ids.tolist()}).write_parquet(path)
+
+
+def _read_ids(path: Path) -> np.ndarray:
+    return to_array(pl.read_parquet(path)[ID])
+
+
+def _map(folder: Path, name: str) -> np.ndarray | None:
+    path = folder / f"{name}.npy"
+    return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None

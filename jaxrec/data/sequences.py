@@ -1,0 +1,204 @@
+"""Lines of histories: sequences.txt with what lies beside it, and lines of "user item".
+
+What counts as what:
+- In a file called sequences.txt every line is a user (or session) and then that user's items, oldest first.
+- Any other text file with exactly two tokens on every line is "user item" lines, the SASRec repositories' format: a
+  user's items in the order of the lines, users in the order they first appear. Otherwise it is sequences.
+- Tokens stand between runs of spaces or tabs. Which tokens become integers: `interactions.as_ids`.
+- Blank lines may end a file but not stand within it, where they may be a history that was lost.
+- interactions.csv beside it, the same rows in the same order, gives times, weights and sessions; items.csv (item_id,
+  and any other columns) names the items; stats.json with train_sessions says how many lines are training sessions.
+"""
+
+import json
+import re
+
+import numpy as np
+import polars as pl
+
+from jaxrec.data import columns as cols
+from jaxrec.data import items, tables
+from jaxrec.data.interactions import Catalogue, Interactions
+from jaxrec.data.log import Ids, Log, parts
+from jaxrec.data.text import BadRows, File, fail, pieces, short
+from jaxrec.errors import UserError
+
+NAME = "sequences.txt"
+
+
+def read(file: File, bad: BadRows, say) -> Interactions:
+    """The interactions of a file of lines; `readers.read` says the rest."""
+    users, tokens = Ids("user"), Ids("item")
+    user_codes, item_codes, counts, first_lines = [], [], [], []
+    for piece in pieces(file):
+        lines = _lines(file, piece, bad)
+        words = lines["text"].str.split(" ")
+        lengths = words.list.len().to_numpy().astype(np.int64)
+        flat = words.explode()
+        heads = np.cumsum(lengths) - lengths
+        is_item = np.ones(len(flat), bool)
+        is_item[heads] = False
+        user_codes.append(users.number(flat.gather(heads)))
+        item_codes.append(tokens.number(flat.filter(pl.Series(is_item))))
+        counts.append(lengths - 1)
+        first_lines.append(lines["line"].to_numpy())
+    bad.close()
+    if not counts or not users.count:
+        raise UserError(f"{file}, line 1: the file is empty: put a user and that user's items on every line")
+    user, item, count, line = map(np.concatenate, (user_codes, item_codes, counts, first_lines))
+    paired = file.name != NAME and bool((count == 1).all())
+    if not paired:
+        _check_distinct(file, users, user, count, line)
+    ids, place = tokens.order()
+    if len(ids) < 2:
+        raise UserError(
+            f"{file}, line {line[0]}: {ids[0]} is the only item of the file: a recommender needs two or more"
+        )
+    user_ids, user_place = users.order()
+    if paired:  # users by their first lines
+        first = np.full(users.count, len(user))
+        np.minimum.at(first, user, np.arange(len(user)))
+        rank = np.empty(users.count, np.int64)
+        rank[np.argsort(first)] = np.arange(users.count)
+        order = np.argsort(rank[user], kind="stable")
+        item, count = item[order], np.bincount(rank[user], minlength=users.count)
+        names = user_ids[user_place[np.argsort(first)]]
+    else:
+        names = user_ids[user_place[user]]
+    offsets = np.append(0, np.cumsum(count)).astype(np.int64)
+    data = Interactions(place[item] + np.int32(1), offsets, names, Catalogue(ids), str(file))
+    if file.name != NAME:
+        return data
+    if beside := file.beside("interactions.csv"):
+        data = _with_interactions(data, file, beside, say)
+    if beside := file.beside("items.csv"):
+        data = items.describe(data, items.table(beside))
+    if beside := file.beside("stats.json"):
+        data = _with_training(data, beside)
+    return data
+
+
+def _lines(file: File, piece, bad: BadRows) -> pl.DataFrame:
+    """The lines of a piece that hold a history, their numbers, their tokens one space apart."""
+    text = piece.text.decode().replace("\t", " ")
+    if "  " in text:
+        text = re.sub(" {2,}", " ", text)
+    text = text.replace(" \n", "\n").replace("\n ", "\n").removeprefix(" ")
+    lines = pl.Series("text", text.split("\n")[:-1], dtype=pl.String)
+    frame = pl.DataFrame({"line": np.arange(piece.first, piece.first + len(lines)), "text": lines})
+    alone = ~lines.str.contains(" ", literal=True).to_numpy()
+    if not alone.any():
+        return frame
+    blank = (lines == "").to_numpy()
+    for number, row in frame.filter(pl.Series(alone)).iter_rows():
+        if row:
+            hint = (
+                " (a comma or semicolon does not separate tokens: spaces and tabs do)" if re.search("[,;]", row) else ""
+            )
+            bad.add(file, f"line {number}", row, f"a user without an item: add the items or remove the line{hint}")
+    if (
+        blank.any()
+        and (inside := np.flatnonzero(blank)[np.flatnonzero(blank) < np.flatnonzero(~blank).max(initial=-1)]).size
+    ):
+        cure = "a blank line before the end of the file: remove it, or restore the history it held"
+        for index in inside.tolist():
+            bad.add(file, f"line {piece.first + index}", "", cure)
+    return frame.filter(pl.Series(~alone))
+
+
+def _check_distinct(file: File, users: Ids, user: np.ndarray, count: np.ndarray, line: np.ndarray) -> None:
+    if users.count == len(user):
+        return
+    first = np.full(users.count, len(user))
+    np.minimum.at(first, user, np.arange(len(user)))
+    again = int(np.flatnonzero(first[user] != np.arange(len(user)))[0])
+    name = users.tokens()[int(user[again])]
+    cure = "join that user's items into one line"
+    if file.name != NAME:  # more often "user item" lines with a flaw, or a table
+        odd = int(np.flatnonzero(count != 1)[0])
+        cure += (
+            f"; or, if these are 'user item' lines, mend line {line[odd]}, with {count[odd] + 1} tokens instead of two"
+        )
+        cure += f": {short(_line(file, line[odd]))}"
+    place = f"line {line[first[user[again]]]}"
+    fail(file, line[again], _line(file, line[again]), f"user {name} has {place} already: {cure}")
+
+
+def _line(file: File, number: int) -> str:
+    """A line of a file, by its number."""
+    for piece in pieces(file):
+        if number < piece.first + piece.text.count(b"\n"):
+            return " ".join(piece.lines()[number - piece.first].split())
+    raise IndexError(number)
+
+
+def _with_interactions(data: Interactions, file: File, beside: File, say) -> Interactions:
+    """The histories with the times, weights and sessions of interactions.csv.
+
+    Raises:
+        UserError: its users and items are not those of the sequences, row by row.
+    """
+    line = tables.first_line(beside)
+    names = tables.fields(line, ",")
+    chosen = cols.choose(names, {}, beside)
+    log = Log({role: names[number] for role, number in chosen.items()}, bad := BadRows())
+    for batch in tables.delimited(beside, ",", len(names), chosen):
+        log.add(batch)
+    bad.close()
+    owner = np.repeat(np.arange(len(data.users)), np.diff(data.offsets))
+    for role, codes, wanted in (("user", owner, data.users), ("item", data.items - 1, data.catalogue.ids)):
+        role = role if role in chosen else "session"
+        _check_same(beside, file, role, log, codes, wanted)
+    extra = {}
+    if "time" in chosen:
+        try:
+            micro, relative, note = log.times.close(cols.plain(names[chosen["time"]]).startswith("relative"))
+        except ValueError as error:
+            raise UserError(f"{beside}: {error}") from None
+        falls = np.flatnonzero((np.diff(micro) < 0) & (owner[1:] == owner[:-1]))
+        if len(falls):
+            raise UserError(
+                f"{beside}, line {falls[0] + 3}: a time before that of the line above: sort by user and time"
+            )
+        extra |= {"times": micro, "relative": relative}
+        say(note)
+    if "weight" in chosen:
+        extra["weights"] = np.concatenate(log.weights)
+    if "session" in chosen and "user" in chosen:
+        ids, place = log.ids["session"].order()
+        extra["sessions"] = parts(data.offsets, place[np.concatenate(log.codes["session"])], ids)
+    return data._replace(**extra)
+
+
+def _check_same(beside: File, file: File, role: str, log: Log, codes: np.ndarray, wanted: np.ndarray) -> None:
+    tokens, found = log.ids[role].tokens().to_list(), np.concatenate(log.codes[role])
+    if len(found) != len(codes):
+        raise UserError(
+            f"{beside} has {len(found):,} rows, {file} {len(codes):,} items: make them the same, or remove it"
+        )
+    number = {str(id): code for code, id in enumerate(wanted.tolist())}
+    as_wanted = np.array([number.get(token, -1) for token in tokens], np.int64)[found]
+    differs = np.flatnonzero(as_wanted != codes)
+    if len(differs):
+        at = int(differs[0])
+        raise UserError(
+            f"{beside}, line {at + 2}: {role} {tokens[found[at]]} where {file} has {wanted[codes[at]]}: "
+            "the two hold the same rows in the same order; mend one, or remove interactions.csv"
+        )
+
+
+def _with_training(data: Interactions, stats: File) -> Interactions:
+    """The interactions with the number of training sessions that a stats.json tells, if it does."""
+    try:
+        with stats.open() as stream:
+            told = json.loads(stream.read())
+    except ValueError as error:
+        raise UserError(f"{stats}: not JSON ({error}): mend it, or remove it") from None
+    number = told.get("train_sessions") if isinstance(told, dict) else None
+    if number is None:
+        return data
+    if not isinstance(number, int) or not 0 < number < len(data.users):
+        raise UserError(
+            f"{stats}: train_sessions is {number!r}: a number from 1 to {len(data.users) - 1:,}, the lines less one"
+        )
+    return data._replace(train_sessions=number)

@@ -1,0 +1,107 @@
+"""What a data set looks like: facts, in words and as a plot."""
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from jaxrec.data.filters import Step, repeats_at_once
+from jaxrec.data.interactions import Interactions, describe
+from jaxrec.data.times import date
+
+
+def facts(data: Interactions) -> dict:
+    """Counts, quantiles of the lengths, density, range of times, repeats, duplicates: plain values."""
+    return describe(data) | {
+        "short_users": int((np.diff(data.offsets) < 3).sum()),
+        "sessions": None if data.sessions is None else len(data.sessions.ids),
+        "train_sessions": data.train_sessions,
+        "times": _times(data),
+        "repeats_at_once": int(len(data.items) - repeats_at_once(data).sum()) if len(data.items) else 0,
+        **_repeats(data),
+    }
+
+
+def _times(data: Interactions) -> dict | None:
+    if data.times is None:
+        return None
+    least, most = int(data.times.min()), int(data.times.max())
+    if data.relative:
+        return {"relative": True, "days": (most - least) / 86_400e6}
+    return {"relative": False, "first": date(least), "last": date(most), "days": (most - least) / 86_400e6}
+
+
+def _repeats(data: Interactions) -> dict:
+    """How many rows have an item that the user had before, and how many of these at the same time."""
+    pair = np.repeat(np.arange(len(data.users)) * (len(data.catalogue.ids) + 1), np.diff(data.offsets))
+    pair += data.items
+    order = np.argsort(pair, kind="stable")
+    pair = pair[order]
+    again = np.flatnonzero(pair[1:] == pair[:-1])
+    duplicates = None
+    if data.times is not None:
+        duplicates = int((data.times[order[again]] == data.times[order[again + 1]]).sum())
+    return {"repeats": len(again), "duplicates": duplicates}
+
+
+def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console) -> None:
+    """Print the steps and the facts.
+
+    Args:
+        told: by `facts`. splits: {name: what it gives, in words}.
+    """
+    table = Table()
+    for column in ("", "users", "items", "rows", "removed"):
+        table.add_column(column, justify="right" if column else "left")
+    for before, step in zip([None, *steps], steps, strict=False):
+        removed = f"{before.rows - step.rows:,}" if before else ""
+        table.add_row(step.name, f"{step.users:,}", f"{step.items:,}", f"{step.rows:,}", removed)
+    console.print(table)
+    length, times = told["length"], told["times"]
+    lines = [
+        ("length", ", ".join(f"{name} {value:.0f}" for name, value in length.items() if name != "mean")),
+        ("", f"mean {length['mean']:.1f}; {told['short_users']:,} users with fewer than three rows only train"),
+        ("density", f"{told['density']:.3%}"),
+        (
+            "repeats",
+            f"{told['repeats']:,} rows have an item that the user had before, {told['repeats_at_once']:,} at once",
+        ),
+    ]
+    if told["duplicates"]:
+        lines.append(("", f"{told['duplicates']:,} of them at the same time: duplicate rows? They were kept"))
+    if told["sessions"]:
+        lines.append(("sessions", f"{told['sessions']:,}"))
+    if times is None:
+        lines.append(("times", "none: the order of the file"))
+    elif times["relative"]:
+        lines.append(("times", f"from an unknown moment, over {times['days']:,.1f} days: an order, no dates"))
+    else:
+        lines.append(("times", f"{times['first']} to {times['last']} UTC, {times['days']:,.1f} days"))
+    lines += [(f"split={name}", words) for name, words in splits.items()]
+    for name, words in lines:
+        console.print(f"{name:<16} {words}", soft_wrap=True)
+
+
+def plot(data: Interactions, path, name: str) -> None:
+    """Histograms of the lengths and the times, and the popularity of the items by rank, as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    dated = data.times is not None and not data.relative
+    figure, axes = plt.subplots(1, 3 if dated else 2, figsize=(12 if dated else 8, 3.2), layout="constrained")
+    lengths = np.diff(data.offsets)
+    edges = np.unique(np.geomspace(1, lengths.max() + 1, 40).astype(int))
+    axes[0].hist(lengths, edges)
+    axes[0].set(xscale="log", xlabel="rows of a user", ylabel="users", title=name)
+    counts = -np.sort(-np.bincount(data.items, minlength=2)[1:])
+    axes[1].plot(np.arange(1, len(counts) + 1), counts)
+    axes[1].set(xscale="log", yscale="log", xlabel="item, by popularity", ylabel="rows")
+    if dated:
+        axes[2].hist(np.asarray(data.times[:: max(len(data.times) // 10**6, 1)], "datetime64[us]"), 60)
+        axes[2].set(xlabel="time", ylabel="rows" if len(data.times) < 2 * 10**6 else "rows, of a sample")
+        axes[2].tick_params(axis="x", rotation=30)
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,233 @@
+"""Tables of any kind -> batches of the wanted columns: delimited text, JSON lines, Parquet and Arrow."""
+
+import ast
+import csv
+import json
+from collections.abc import Iterator
+from functools import partial
+
+import polars as pl
+
+from jaxrec.data.log import Batch
+from jaxrec.data.text import File, Piece, pieces, short
+from jaxrec.errors import UserError
+
+ROWS = 1 << 21  # of a batch of Parquet
+SPAN = 100  # lines that a quoted field may go on for
+COLUMNAR = {".parquet": pl.scan_parquet, ".arrow": pl.scan_ipc, ".feather": pl.scan_ipc, ".ipc": pl.scan_ipc}
+LONG = "::"  # a separator of two characters, which is read as the one below
+UNIT = "\x1f"
+
+
+def first_line(file: File, encoding: str = "utf-8") -> str:
+    """The first line, without its end.
+
+    Raises:
+        UserError: the file is empty, or no text.
+    """
+    for piece in pieces(file, size=1 << 16, encoding=encoding):
+        return piece.text.decode().partition("\n")[0]
+    raise UserError(f"{file}, line 1: the file is empty: put interactions there, one a row")
+
+
+def fields(line: str, separator: str) -> list[str]:
+    """The fields of a line, unquoted and stripped."""
+    if separator != LONG and '"' in line:
+        line_of = next(csv.reader([line], delimiter=separator), [])
+        return [field.strip() for field in line_of]
+    return [field.strip() for field in line.split(separator)]
+
+
+def delimited(
+    file: File, separator: str, width: int, columns: dict[str, int], header: bool = True, encoding: str = "utf-8"
+) -> Iterator[Batch]:
+    """Delimited text, quoted or not.
+
+    Args:
+        width: fields of a row. columns: {role: number of the field, from 0}. header: whether the first line is one.
+    """
+    one = UNIT if separator == LONG else separator
+    head = (one.join(map(str, range(width))) + "\n").encode()
+    names = {str(number): role for role, number in columns.items()}
+    for piece in pieces(file, quotes=separator != LONG, encoding=encoding):
+        if header:
+            text = piece.text.partition(b"\n")[2]
+            piece, header = Piece(text, piece.first + 1), False
+        if separator == LONG:
+            piece = piece._replace(text=piece.text.replace(LONG.encode(), UNIT.encode()))
+        if not piece.text:
+            continue
+        lines, why = None, {}
+        try:
+            frame = pl.read_csv(
+                head + piece.text,
+                separator=one,
+                columns=list(names),
+                infer_schema=False,
+                quote_char=None if separator == LONG else '"',
+            ).rename(names)
+        except pl.exceptions.PolarsError:
+            frame = None
+        text = piece.text
+        if frame is None or len(frame) != text.count(b"\n") or b"\n\n" in text or text.startswith(b"\n"):
+            frame, lines, why = _line_by_line(piece, one, width, columns)
+        if b" " in text:
+            frame = frame.with_columns(pl.all().str.strip_chars())
+        row = partial(_row, piece, lines, one, separator)
+        yield Batch(frame, file, row, partial(_why, row, why, separator, width))
+
+
+def _line_by_line(piece: Piece, separator: str, width: int, columns: dict[str, int]):
+    """The same rows, for what the fast reader refuses or would miscount: frame, their lines, what is wrong with some."""
+    found = {role: [] for role in columns}
+    lines, why, text, at = [], {}, piece.lines(), 0
+    while at < len(text):
+        values, span = _split(text, at, separator)
+        if values is None:
+            why[len(lines)] = "a quote that does not end, or text after one: mend the quotes"
+        elif len(values) > width:
+            why[len(lines)] = _count(len(values), width)
+        if text[at].strip():
+            lines.append((piece.first + at, at, span))
+            usable = values is not None and len(values) <= width
+            for role, number in columns.items():
+                found[role].append(values[number] if usable and number < len(values) else None)
+        at += span
+    return pl.DataFrame(found, schema=dict.fromkeys(found, pl.String)), lines, why
+
+
+def _split(text: list[str], at: int, separator: str) -> tuple[list[str] | None, int]:
+    """The fields of the row that begins at a line, and how many lines it has; None where its quotes are broken."""
+    if '"' not in text[at]:
+        return text[at].split(separator), 1
+    for span in range(1, min(SPAN, len(text) - at) + 1):
+        row = "\n".join(text[at : at + span])
+        try:
+            return next(csv.reader([row], delimiter=separator, strict=True)), span
+        except csv.Error as error:
+            if "unexpected end" not in str(error):
+                break
+    return None, 1
+
+
+def _row(piece: Piece, lines, one: str, separator: str, index: int) -> tuple[str, str]:
+    number, at, span = lines[index] if lines else (piece.first + index, index, 1)
+    text = b"\n".join(piece.text.split(b"\n")[at : at + span]).decode()
+    return f"line {number}", text.replace(one, separator)
+
+
+def _why(row, why: dict[int, str], separator: str, width: int, index: int) -> str | None:
+    if index in why:
+        return why[index]
+    found = len(fields(row(index)[1], separator))
+    return _count(found, width) if found != width else None
+
+
+def _count(found: int, width: int) -> str:
+    field = "field" if found == 1 else "fields"
+    return f"{found} {field} where the first line has {width}: mend the row, or quote a field that holds a separator"
+
+
+def keys(file: File) -> list[str]:
+    """The keys of the first object of a file of JSON lines."""
+    line = first_line(file)
+    try:
+        return list(_object(line))
+    except ValueError as error:
+        cure = "JSON lines are expected, an object a line" + ("; this is one list" if line.startswith("[") else "")
+        raise UserError(f"{file}, line 1: {short(line)}: {error}: {cure}") from None
+
+
+def json_lines(file: File, columns: dict[str, str]) -> Iterator[Batch]:
+    """JSON objects, one a line; or Python's dict literals, as some old dumps have.
+
+    Args:
+        columns: {role: key}.
+    """
+    schema = dict.fromkeys(columns.values(), pl.String)
+    literal = False  # of Python: no need to try the fast reader again
+    for piece in pieces(file):
+        frame, lines, why = None, None, {}
+        if not literal and b"\n\n" not in piece.text and not piece.text.startswith(b"\n"):
+            try:
+                frame = pl.read_ndjson(piece.text, schema=schema).select(
+                    **{role: pl.col(key) for role, key in columns.items()}
+                )
+            except pl.exceptions.PolarsError:
+                frame = None
+        if frame is None or len(frame) != piece.text.count(b"\n"):
+            frame, lines, why, literal = _object_by_object(piece, columns)
+        row = partial(_row, piece, lines, "\n", "\n")
+        yield Batch(frame, file, row, why.get)
+
+
+def _object_by_object(piece: Piece, columns: dict[str, str]):
+    found = {role: [] for role in columns}
+    lines, why, literal = [], {}, False
+    for at, line in enumerate(piece.lines()):
+        if not line.strip():
+            continue
+        try:
+            values = _object(line)
+            literal |= line.startswith(("{'", "{u'"))
+        except ValueError as error:
+            why[len(lines)], values = str(error), {}
+        lines.append((piece.first + at, at, 1))
+        for role, key in columns.items():
+            value = values.get(key)
+            found[role].append(value if value is None or isinstance(value, str) else json.dumps(value))
+    return pl.DataFrame(found, schema=dict.fromkeys(found, pl.String)), lines, why, literal
+
+
+def _object(line: str) -> dict:
+    """The dict of a line. Raises ValueError that says why there is none."""
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        try:  # never eval: literals alone
+            value = ast.literal_eval(line)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise ValueError(f"not JSON ({error}): mend the line") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object: an object with a key for every column is expected")
+    return value
+
+
+def columnar_names(file: File) -> list[str]:
+    """The columns of a Parquet or Arrow file."""
+    return list(_columnar(file).collect_schema())
+
+
+def columnar(file: File, columns: dict[str, str]) -> Iterator[Batch]:
+    """Parquet or Arrow.
+
+    Args:
+        columns: {role: name}.
+    """
+    wanted = _columnar(file).select(**{role: pl.col(name) for role, name in columns.items()})
+    done = 0
+    try:
+        for frame in wanted.collect_batches(chunk_size=ROWS, maintain_order=True):
+            yield Batch(frame, file, partial(_record, frame, columns, done))
+            done += len(frame)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{file}: damaged after row {done:,} ({_one_line(error)}): fetch or write it again") from None
+
+
+def _columnar(file: File) -> pl.LazyFrame:
+    scan = COLUMNAR[("." + file.name.rpartition(".")[2]).lower()]
+    try:
+        lazy = scan(file.open().read() if file.member else file.path)
+        lazy.collect_schema()
+        return lazy
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{file}: cannot be read ({_one_line(error)}): fetch or write it again") from None
+
+
+def _record(frame: pl.DataFrame, columns: dict[str, str], before: int, index: int) -> tuple[str, str]:
+    values = {columns[role]: value for role, value in frame.row(index, named=True).items()}
+    return f"row {before + index + 1}", str(values)
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:120]

@@ -1,0 +1,182 @@
+"""Text files in pieces of whole lines: plain, gzip, or within a zip; line numbers kept, bad rows collected."""
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from jaxrec.errors import UserError
+
+PIECE = 1 << 26  # bytes
+EXAMPLES = 5
+
+
+class File(NamedTuple):
+    """A file, or a member of a zip."""
+
+    path: Path
+    member: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}/{self.member}" if self.member else str(self.path)
+
+    @property
+    def name(self) -> str:
+        """The last part of its name, without .gz."""
+        return Path(self.member or self.path).name.removesuffix(".gz")
+
+    def beside(self, name: str) -> "File | None":
+        """The file called so in the same folder, plain or gzip; None if there is none."""
+        for each in (name, f"{name}.gz"):
+            if self.member:
+                inner = str(Path(self.member).with_name(each))
+                with zipfile.ZipFile(self.path) as archive:
+                    if inner in archive.namelist():
+                        return self._replace(member=inner)
+            elif self.path.with_name(each).is_file():
+                return File(self.path.with_name(each))
+        return None
+
+    def open(self) -> io.BufferedIOBase:
+        """Its bytes, decompressed.
+
+        Raises:
+            UserError: it can't be read.
+        """
+        try:
+            if self.member:
+                stream = zipfile.ZipFile(self.path).open(self.member)
+            else:
+                stream = self.path.open("rb")
+            stream = io.BufferedReader(stream)
+            start = stream.peek(2)[:2]
+        except OSError as error:
+            raise UserError(f"{self}: cannot be read ({error.strerror}): check the file and its permissions") from None
+        except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            raise UserError(f"{self}: the zip is damaged or locked ({error}): fetch it again") from None
+        if start == b"\x1f\x8b":
+            return gzip.GzipFile(fileobj=stream)
+        if start and str(self.member or self.path).endswith(".gz"):
+            raise UserError(f"{self}, line 1: not gzip, though the name ends in .gz: rename it, or fetch it again")
+        return stream
+
+
+class Piece(NamedTuple):
+    """Some whole lines of a file."""
+
+    text: bytes  # UTF-8, every line ended by \n
+    first: int  # the number of its first line, from 1
+
+    def lines(self) -> list[str]:
+        return self.text.decode().split("\n")[:-1]
+
+
+def pieces(file: File, size: int | None = None, encoding: str = "utf-8", quotes: bool = False) -> Iterator[Piece]:
+    r"""The lines of a file in pieces of about `size` bytes; line ends \r\n and \r become \n, a byte order mark goes.
+
+    Args:
+        quotes: whether a line end within double quotes is none.
+
+    Raises:
+        UserError: it can't be read, is no text, or its compressed data are cut; with the line where that shows.
+    """
+    size, line, rest = size or PIECE, 1, b""
+    with file.open() as stream:
+        while True:
+            parts, left = [], size
+            try:
+                while left and (part := stream.read1(left)):
+                    parts.append(part)
+                    left -= len(part)
+            except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+                reached = line + rest.count(b"\n") + sum(part.count(b"\n") for part in parts)
+                cure = f"the compressed data are cut or damaged ({error}): fetch the file again"
+                raise UserError(f"{file}, line {reached} or later: {cure}") from None
+            chunk = b"".join(parts)
+            if line == 1 and not rest:
+                chunk = chunk.removeprefix(b"\xef\xbb\xbf")
+            end = len(chunk) < size
+            text = rest + chunk
+            if b"\r" in text:
+                held = b"\r" if text.endswith(b"\r") and not end else b""  # its \n may come with the next chunk
+                text = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n") + held
+            if end and text and not text.endswith(b"\n"):
+                text += b"\n"
+            cut = len(text) if end else _cut(text, quotes and len(text) < 4 * size)
+            text, rest = text[:cut], text[cut:]
+            if text:
+                yield Piece(_decoded(file, line, text, encoding), line)
+                line += text.count(b"\n")
+            if end:
+                return
+
+
+def _cut(text: bytes, quotes: bool) -> int:
+    """Where the last whole line ends; 0 where none does."""
+    cut = text.rfind(b"\n") + 1
+    odd = quotes and text.count(b'"', 0, cut) % 2
+    while cut and odd:  # within quotes: the line end before
+        before = text.rfind(b"\n", 0, cut - 1) + 1
+        odd = (odd + text.count(b'"', before, cut)) % 2
+        cut = before
+    return cut
+
+
+def _decoded(file: File, first: int, text: bytes, encoding: str) -> bytes:
+    try:
+        decoded = text.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start)
+        row = text.split(b"\n")[line].decode(errors="replace")
+        fail(file, first + line, row, "not UTF-8 text: convert it, as by `iconv -f latin1 -t utf-8`")
+    if "\0" in decoded:
+        line = decoded.count("\n", 0, decoded.index("\0"))
+        row = decoded.split("\n")[line]
+        fail(file, first + line, row, "a zero byte, so this is no text file: convert it to text")
+    return text if encoding == "utf-8" else decoded.encode()
+
+
+class BadRows:
+    """The rows that can't be used: the first few, and how many. Unless they are to be skipped, `close` raises."""
+
+    def __init__(self, skip: bool = False):
+        self.skip, self.count, self.examples = skip, 0, []
+
+    def add(self, file, place: str, row: str, why: str) -> None:
+        """Note a row. `place`: as "line 7". `why`: what is wrong, and the cure."""
+        self.count += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(f"{file}, {place}: {short(row)}: {why}")
+
+    def add_number(self, number: int) -> None:
+        """Note more of them, without saying which."""
+        self.count += number
+
+    def close(self) -> None:
+        if self.count and not self.skip:
+            more = f"\n({self.count:,} such rows in all)" if self.count > 1 else ""
+            raise UserError("\n".join(self.examples) + more)
+
+    def notes(self) -> list[str]:
+        """What to say of the rows that were skipped."""
+        return [f"{self.count:,} bad rows skipped, the first:", *self.examples] if self.count else []
+
+
+def fail(file, line: int, row: str, cure: str) -> NoReturn:
+    """Raise the UserError for a row."""
+    raise UserError(f"{file}, line {line}: {short(row)}: {cure}")
+
+
+def short(row: str, most: int = 60) -> str:
+    """A row for a message."""
+    return repr(row if len(row) <= most else row[:most] + " ...")
+
+
+def some(names, most: int = 10) -> str:
+    """The first few names, for a message."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more if names else "nothing"

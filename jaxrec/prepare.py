@@ -1,0 +1,58 @@
+"""The command prepare: interactions of any format -> a prepared folder, and what is in it."""
+
+import dataclasses
+import time
+
+from rich.console import Console
+
+from jaxrec.data import filters, prepared, sources, summary
+from jaxrec.data.log import ROLES
+from jaxrec.data.splits import in_words
+
+
+def prepare(arguments, _overrides):
+    """Read, leave out what is asked, say what is there, write it."""
+    console = Console(highlight=False)
+    say = lambda line: console.print(line, soft_wrap=True, markup=False)
+    options = filters.Options(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(filters.Options)})
+    columns = {role: getattr(arguments, role) for role in ROLES}
+    prepared.check(arguments.output)
+    begun = time.monotonic()
+    with console.status("reading") as status:
+
+        def progress(rows):
+            rate = rows / max(time.monotonic() - begun, 1e-9)
+            status.update(f"reading: {rows:,} rows, {rate:,.0f} a second")
+
+        interactions = sources.load(
+            arguments.input,
+            format=arguments.format,
+            columns=columns,
+            skip_bad_rows=arguments.on_bad_row == "skip",
+            say=say,
+            progress=progress,
+        )
+        status.update("filtering")
+        interactions, steps = filters.apply(interactions, options)
+        status.update("counting")
+        told = summary.facts(interactions)
+        words = in_words(interactions)
+        status.update("writing")
+        meta = {
+            "source": interactions.name,
+            "options": {name: value for name, value in dataclasses.asdict(options).items() if value},
+            "columns": {role: name for role, name in columns.items() if name},
+            "steps": [step._asdict() for step in steps],
+            "facts": told,
+        }
+        plot = (
+            (lambda folder: summary.plot(interactions, folder / "plots.png", arguments.output.name))
+            if (arguments.plots)
+            else (lambda folder: None)
+        )
+        prepared.save(interactions, arguments.output, meta, plot)
+    summary.show(told, steps, words, console)
+    seconds = time.monotonic() - begun
+    say(f"{arguments.output}: written, {len(interactions.items):,} rows in {seconds:.1f} s")
+    say(f"train on it: --config.dataset={arguments.output}")
+    return 0

@@ -60,9 +60,8 @@ def download(url: str, path: str | Path, *, checksum: str | None = None, console
     except urllib.error.URLError as error:
         raise UserError(f"{url}: no connection ({error.reason}): mend the network, or {by_hand}") from error
     except _Cut as error:
-        raise UserError(
-            f"{url}: {error} after {_so_far(bar)}: try again, which goes on from there, or {by_hand}"
-        ) from error
+        what = f"{error} after {_so_far(bar)}"
+        raise UserError(f"{url}: {what}: try again, which goes on from there, or {by_hand}") from error
     except OSError as error:  # the network's are among those above: this is the disk's
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             what = f"{path} cannot be written ({error.strerror})"
@@ -82,7 +81,7 @@ def _held(path, console):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                console.print(f"another process is downloading {path}: waiting for it", soft_wrap=True)
+                console.print(f"another process is downloading {path}: waiting for it", soft_wrap=True, markup=False)
                 fcntl.flock(file, fcntl.LOCK_EX)
             if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
                 continue  # renamed or removed by who held it
@@ -95,29 +94,29 @@ def _held(path, console):
 
 def _receive(url, file, bar):
     """Append what is missing, over as many connections as it takes while they bring something new."""
-    begun = furthest = _size(file)
+    begun = furthest = file.seek(0, os.SEEK_END)
     failures = 0
     bar.reset(bar.task_ids[0], completed=begun)
     while True:
         try:
             return _connect(url, file, bar)
         except (_Cut, urllib.error.URLError) as error:
-            have = _size(file)
+            have = file.seek(0, os.SEEK_END)
             failures = 1 if have > furthest else failures + 1
             furthest = max(have, furthest)
             lost = isinstance(error, _Cut) or (furthest > begun and not isinstance(error, urllib.error.HTTPError))
             if not lost or failures > RETRIES:
                 raise
             wait = WAIT * 2 ** (failures - 1)
-            bar.console.print(f"{error} after {_so_far(bar)}: trying again in {wait:g} s", soft_wrap=True)
+            bar.console.print(f"{error} after {_so_far(bar)}: trying again in {wait:g} s", soft_wrap=True, markup=False)
             time.sleep(wait)
 
 
 def _connect(url, file, bar):
     """Append what one connection brings; from the start where the file is another now or the server takes no Range."""
-    have, tag = _size(file), Path(f"{file.name}.tag")
-    known = tag.read_text().split("\n") if have and tag.exists() else ()
-    headers = {"Range": f"bytes={have}-", "If-Range": known[1]} if known and known[0] == url else {}
+    have, tag = file.seek(0, os.SEEK_END), Path(f"{file.name}.tag")
+    of, _, known = tag.read_text().partition("\n") if have and tag.exists() else ("", "", "")
+    headers = {"Range": f"bytes={have}-", "If-Range": known} if known and of == url else {}
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -139,16 +138,15 @@ def _connect(url, file, bar):
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         size = filesize.decimal(total) if total else "size unknown"
-        bar.console.print(
-            f"downloading {url} ({size}){' from ' + filesize.decimal(have) if have else ''}", soft_wrap=True
-        )
+        onwards = f", of which {filesize.decimal(have)} are here" if have else ""
+        bar.console.print(f"downloading {url} ({size}{onwards})", soft_wrap=True, markup=False)
         bar.reset(bar.task_ids[0], completed=have, total=total)
         for chunk in _chunks(response):
             rest = memoryview(chunk)
             while rest:  # a disk that fills up takes a piece
                 rest = rest[file.write(rest) :]
             bar.advance(bar.task_ids[0], len(chunk))
-    if total is not None and _size(file) != total:
+    if total is not None and file.seek(0, os.SEEK_END) != total:
         raise _Cut("cut")
 
 
@@ -189,10 +187,6 @@ def _digest(path, kind):
         start.update(b"blob %d\0" % os.path.getsize(path))
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: start).hexdigest()
-
-
-def _size(file):
-    return os.fstat(file.fileno()).st_size
 
 
 def _so_far(bar):

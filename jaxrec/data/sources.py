@@ -2,10 +2,16 @@
 
 import inspect
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
+import platformdirs
+from rich import filesize
+
 from jaxrec.data import readers
+from jaxrec.data.download import download
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import UserError
 
@@ -13,23 +19,61 @@ SYNTHETIC = "synthetic"
 
 
 class Public(NamedTuple):
-    """A public data set: what it is called under $JAXREC_DATA, where it comes from, and the counts of this version."""
+    """A public data set: where it lies, what is done to it, and the counts after that, as far as they are published."""
 
-    names: tuple[str, ...]
-    origin: str
-    users: int
-    items: int
-    interactions: int
+    names: tuple[str, ...]  # under $JAXREC_DATA; the last is the file's own, which it has in the cache
+    origin: str  # for those who fetch it by hand
+    url: str | None = None  # None: by hand only
+    checksum: str | None = None  # as `download` takes it
+    size: int | None = None  # bytes
+    options: Mapping = MappingProxyType({})  # of `prepare`, which this version means
+    users: int | None = None
+    items: int | None = None  # those that occur
+    interactions: int | None = None
+
+    @property
+    def file(self) -> str:
+        """The file to put somewhere, for a message."""
+        return f"{self.origin}, as {self.names[-1]}" + (f" ({filesize.decimal(self.size)})" if self.size else "")
+
+
+def _movielens(name: str, md5: str | None, size: int | None, *counts: int | None, **options) -> Public:
+    """A data set of GroupLens, whose MD5 is published beside it; ml-latest-small changes and has none."""
+    url = f"https://files.grouplens.org/datasets/movielens/{name}.zip"
+    return Public((name, f"{name}.zip"), url, url, md5 and f"md5:{md5}", size, options, *counts)
+
+
+def _amazon(name: str, category: str, *counts: int) -> Public:
+    """Ratings of the Amazon reviews of 2014 (McAuley et al. 2015), with five ratings or more of users and items."""
+    file = f"ratings_{category}.csv"
+    url = f"https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/{file}"
+    return Public((name, file), url, url, None, None, {"k_core": 5}, *counts)
 
 
 PUBLIC = {
+    "ml-100k": _movielens("ml-100k", "0e33842e24a9c977be4e0107933c0723", 4_924_029, 943, 1_682, 100_000),
+    "ml-1m": _movielens("ml-1m", "c4d9eecfca2ab87c1945afe126590906", 5_917_549, 6_040, 3_416, 999_611, k_core=5),
+    "ml-10m": _movielens("ml-10m", "ce571fd55effeba0271552578f2648bd", 65_566_137, 69_878, 10_677, 10_000_054),
+    "ml-20m": _movielens("ml-20m", "cd245b17a1ae2cc31bb14903e1204af3", 198_702_078, 138_493, 26_744, 20_000_263),
+    "ml-25m": _movielens("ml-25m", "6b51fb2759a8657d3bfcbfc42b592ada", 261_978_986, 162_541, 59_047, 25_000_095),
+    "ml-32m": _movielens("ml-32m", "d472be332d4daa821edc399621853b57", 238_950_008, 200_948, None, 32_000_204),
+    "ml-latest-small": _movielens("ml-latest-small", None, None),
     "ml-1m-sasrec": Public(
         names=("ml-1m-sasrec", "ml-1m", "ml-1m.txt"),
-        origin="data/ml-1m.txt of github.com/kang205/SASRec, as it is, as ml-1m.txt",
+        origin="data/ml-1m.txt of github.com/kang205/SASRec, as it is",
+        url="https://raw.githubusercontent.com/kang205/SASRec/master/data/ml-1m.txt",
+        checksum="git:9ab8e3edb8742f8d8cc4911e3dee25e82a6fcc24",
         users=6_040,
         items=3_416,
         interactions=999_611,
-    )
+    ),
+    "amazon-beauty": _amazon("amazon-beauty", "Beauty", 22_363, 12_101, 198_502),
+    "amazon-sports": _amazon("amazon-sports", "Sports_and_Outdoors", 35_598, 18_357, 296_337),
+    "steam": Public(
+        names=("steam", "steam_reviews.json.gz"),
+        origin="steam_reviews.json.gz of github.com/kang205/SASRec (Steam reviews)",
+        url="https://cseweb.ucsd.edu/~wckang/steam_reviews.json.gz",
+    ),
 }
 KINDS = (
     f"name a folder with {' or '.join(readers.SEQUENCES)}, a file of 'user item' lines, "
@@ -38,49 +82,99 @@ KINDS = (
 
 
 def load(name: str, **options) -> Interactions:
-    """The interactions that `name` stands for; see `locate`.
+    """The interactions that `name` stands for; see `locate`. A public data set that is nowhere is fetched to the cache.
 
     The options are the generator's, and win over those in the name. Raises UserError for a name that is nothing, for
-    options that nothing takes, and where the counts of a public data set are not those of the version meant.
+    options that nothing takes, for a download that fails, and where the counts of a public data set are not those of
+    the version meant.
     """
+    public = PUBLIC.get(name)
+    if public and public.url and not _found(name):
+        _fetch(name)
     where = locate(name)
     if where.partition(":")[0] == SYNTHETIC:
         return _generate(where, options)
     if options:
         raise UserError(f"{where}: a file has no options: remove {', '.join(options)}")
     interactions = readers.read(where)
-    if name in PUBLIC and not Path(name).exists():
-        _check_version(name, where, interactions)
+    meant = _meant(name, where)
+    if meant is None:
+        return interactions
+    interactions = _apply(interactions, PUBLIC[meant].options)
+    _check_version(meant, where, interactions)
     return interactions
 
 
 def locate(name: str) -> str:
     """The absolute path that `name` stands for, or itself where it names the generator: "synthetic:users=2000,seed=1".
 
-    Tried in this order: the generator, an existing path, that name under $JAXREC_DATA, a public data set's names there.
-    Raises UserError that lists what was tried.
+    Tried in this order: the generator, an existing path, that name under $JAXREC_DATA, a public data set's names there,
+    its file in the cache. Nothing is downloaded. Raises UserError that lists what was tried.
     """
     if not name:
         raise UserError(f"dataset is empty: {KINDS}")
     if name.partition(":")[0] == SYNTHETIC:
         return name
-    public = PUBLIC.get(name)
-    tried = [Path(name).expanduser()]
-    if root := os.environ.get("JAXREC_DATA"):
-        tried += [Path(root).expanduser() / each for each in (public.names if public else (name,))]
-    for path in tried:
-        if path.exists():
-            return str(path.resolve())
-    lines = [f"dataset {name!r} was not found. Tried:", *(f"  {path.absolute()}" for path in tried)]
+    if path := _found(name):
+        return str(path.resolve())
+    public, root = PUBLIC.get(name), os.environ.get("JAXREC_DATA")
+    lines = [f"dataset {name!r} was not found. Tried:", *(f"  {path.absolute()}" for path in _places(name))]
     if root:
         lines.append(f"  ($JAXREC_DATA is {root}, which holds {_holds(Path(root).expanduser())})")
     else:
         lines.append("  ($JAXREC_DATA is not set: set it to the folder that your data sets lie in)")
     if public:
-        lines.append(f"Put {public.origin}, into {root or 'a folder and set $JAXREC_DATA to it'}.")
+        lines.append(f"Put {public.file}, into {root or cache()}.")
     else:
         lines.append(f"So {KINDS}.")
     raise UserError("\n".join(lines))
+
+
+def cache() -> Path:
+    """The folder of what was downloaded: $JAXREC_CACHE, or the platform's for caches."""
+    return Path(os.environ.get("JAXREC_CACHE") or platformdirs.user_cache_dir("jaxrec")).expanduser().absolute()
+
+
+def _places(name: str) -> list[Path]:
+    """The paths that a name may stand for, in the order they are tried."""
+    public = PUBLIC.get(name)
+    places = [Path(name).expanduser()]
+    if root := os.environ.get("JAXREC_DATA"):
+        places += [Path(root).expanduser() / each for each in (public.names if public else (name,))]
+    return places + ([_cached(public)] if public else [])
+
+
+def _found(name: str) -> Path | None:
+    return next((path for path in _places(name) if path.exists()), None)
+
+
+def _cached(public: Public) -> Path:
+    return cache() / public.names[-1]
+
+
+def _fetch(name: str) -> None:
+    public = PUBLIC[name]
+    try:
+        download(public.url, _cached(public), checksum=public.checksum)
+    except UserError as error:
+        root = os.environ.get("JAXREC_DATA")
+        there = f"in $JAXREC_DATA, {root}," if root else "in a folder that you set $JAXREC_DATA to,"
+        other = f"{public.names[-1]} is found {there} too; $JAXREC_CACHE moves the cache"
+        raise UserError(f"dataset {name!r} is nowhere here and could not be fetched.\n{error}.\n{other}.") from None
+
+
+def _meant(name: str, where: str) -> str | None:
+    """The public data set that `name` means: by its own name, or by its file in the cache, as workdirs keep it."""
+    if name in PUBLIC:
+        return None if Path(name).exists() else name
+    return next((each for each in PUBLIC if str(_cached(PUBLIC[each]).resolve()) == where), None)
+
+
+def _apply(interactions: Interactions, options: Mapping) -> Interactions:
+    """The interactions as `prepare` with these options leaves them."""
+    if options:
+        raise NotImplementedError(f"the options {dict(options)} of a public data set")
+    return interactions
 
 
 def _holds(folder: Path) -> str:
@@ -92,15 +186,19 @@ def _holds(folder: Path) -> str:
 def _check_version(name: str, where: str, interactions: Interactions) -> None:
     public = PUBLIC[name]
     found = (len(interactions.users), len(interactions.catalogue.ids), len(interactions.items))
-    if found != public[2:]:
-        raise UserError(
-            f"{where} holds another version than {name}: {_counts(found)} instead of {_counts(public[2:])}. "
-            f"Put {public.origin}, there, or name what you have by its path"
-        )
+    meant = (public.users, public.items, public.interactions)
+    if all(wanted in (None, have) for have, wanted in zip(found, meant, strict=True)):
+        return
+    if public.url and where == str(_cached(public).resolve()):
+        cure = f"Delete {where}, and it is downloaded anew"
+    else:
+        cure = f"Put {public.file}, there, or name what you have by its path"
+    raise UserError(f"{where} holds another version than {name}: {_counts(found)} instead of {_counts(meant)}. {cure}")
 
 
-def _counts(counts: tuple[int, ...]) -> str:
-    return "{:,} users, {:,} items, {:,} interactions".format(*counts)
+def _counts(counts: tuple[int | None, ...]) -> str:
+    named = zip(counts, ("users", "items", "interactions"), strict=True)
+    return ", ".join(f"{count:,} {what}" for count, what in named if count is not None)
 
 
 def missing(name: str) -> bool:

@@ -1,10 +1,14 @@
 """What jaxrec.data.sources resolves, and what it says when it can't."""
 
+import hashlib
+import http.server
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from jaxrec.data import sources, synthetic
+from jaxrec.data import download, sources, synthetic
 from jaxrec.data.interactions import fingerprint, from_sequences
 from jaxrec.data.sources import load, locate
 from jaxrec.errors import UserError
@@ -18,7 +22,49 @@ def root(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("JAXREC_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("JAXREC_CACHE", str(tmp_path / "cache"))
     return tmp_path / "data"
+
+
+PAIRS = b"1 5\n1 6\n2 5\n"
+
+
+@pytest.fixture
+def served(root, monkeypatch):
+    """The public data set `tiny` on a server of this machine; `served()` ends the server."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(PAIRS)))
+            self.end_headers()
+            self.wfile.write(PAIRS)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=partial(server.serve_forever, poll_interval=0.005), daemon=True).start()
+    tiny = sources.Public(
+        names=("tiny", "tiny.txt"),
+        origin="tiny.txt of this machine",
+        url=f"http://127.0.0.1:{server.server_port}/tiny.txt",
+        checksum=f"md5:{hashlib.md5(PAIRS).hexdigest()}",
+        size=2_000_000,
+        users=2,
+        items=2,
+        interactions=3,
+    )
+    monkeypatch.setitem(sources.PUBLIC, "tiny", tiny)
+    monkeypatch.setattr(download, "WAIT", 0.0)
+    monkeypatch.setenv("no_proxy", "*")
+
+    def end():
+        server.shutdown()
+        server.server_close()
+
+    yield end
+    end()
 
 
 def test_a_path_is_taken_first_then_the_data_folder(root):
@@ -56,6 +102,92 @@ def test_a_public_data_set_says_which_file_to_put_where(root):
         locate("ml-1m-sasrec")
     for name in ("ml-1m-sasrec", "ml-1m", "ml-1m.txt"):
         assert f"{root / name}\n" in str(caught.value)
+
+
+def test_a_public_data_set_is_fetched_once(root, served):
+    cached = sources.cache() / "tiny.txt"
+    with pytest.raises(UserError, match=r"tiny.txt of this machine, as tiny.txt \(2.0 MB\)") as caught:
+        locate("tiny")
+    assert f"{cached}\n" in str(caught.value)
+    assert not cached.exists()  # to locate is not to load
+    assert load("tiny").items.tolist() == [1, 2, 1]
+    served()
+    assert load("tiny").items.tolist() == [1, 2, 1]
+    assert locate("tiny") == str(cached)
+    assert load(locate("tiny")).items.tolist() == [1, 2, 1]  # as a workdir names it
+    assert not sources.missing(locate("tiny"))
+    cached.unlink()
+    assert sources.missing(str(cached))
+
+
+def test_what_lies_in_the_data_folder_is_not_fetched(root, served):
+    (root / "tiny.txt").write_bytes(PAIRS)
+    assert locate("tiny") == str(root / "tiny.txt")
+    assert load("tiny").items.tolist() == [1, 2, 1]
+    assert not sources.cache().exists()
+
+
+def test_without_a_network_both_places_are_named(root, served, monkeypatch):
+    served()
+    with pytest.raises(UserError, match=r"no connection") as caught:
+        load("tiny")
+    for part in ("'tiny'", sources.PUBLIC["tiny"].url, f"put it as {sources.cache() / 'tiny.txt'}", f"{root},"):
+        assert part in str(caught.value)
+    monkeypatch.delenv("JAXREC_DATA")
+    with pytest.raises(UserError, match=r"set \$JAXREC_DATA to"):
+        load("tiny")
+    (sources.cache() / "tiny.txt").write_bytes(PAIRS)
+    assert load("tiny").items.tolist() == [1, 2, 1]
+
+
+@pytest.mark.parametrize("count", ["users", "items", "interactions"])
+def test_another_version_in_the_cache_is_to_be_deleted(root, served, monkeypatch, count):
+    (sources.cache()).mkdir()
+    (sources.cache() / "tiny.txt").write_text("1 5\n1 6\n1 7\n1 8\n")
+    meant = sources.PUBLIC["tiny"]
+    for name in ("tiny", str(sources.cache() / "tiny.txt")):
+        with pytest.raises(UserError, match=rf"1 users, 4 items, 4 interactions .*Delete {sources.cache()}/tiny.txt"):
+            load(name)
+    unknown = {"users": None, "items": None, "interactions": None}
+    monkeypatch.setitem(sources.PUBLIC, "tiny", meant._replace(**unknown | {count: getattr(meant, count)}))
+    with pytest.raises(UserError, match=f"instead of {getattr(meant, count)} {count}\\. Delete"):
+        load("tiny")
+    monkeypatch.setitem(sources.PUBLIC, "tiny", meant._replace(**unknown))
+    assert len(load("tiny").items) == 4
+
+
+def test_the_options_of_a_public_data_set_are_applied_by_name_and_by_its_file_in_the_cache(root, served, monkeypatch):
+    asked = []
+    tiny = sources.PUBLIC["tiny"]._replace(options={"k_core": 5})
+    monkeypatch.setitem(sources.PUBLIC, "tiny", tiny)
+    monkeypatch.setattr(sources, "_apply", lambda data, options: asked.append(options) or data)
+    load("tiny")
+    load(locate("tiny"))
+    assert asked == [{"k_core": 5}] * 2
+    (root / "tiny.txt").write_bytes(PAIRS)
+    load(str(root / "tiny.txt"))
+    assert len(asked) == 2
+
+
+def test_a_set_to_be_fetched_by_hand_says_so(root, served, monkeypatch):
+    monkeypatch.setitem(sources.PUBLIC, "tiny", sources.PUBLIC["tiny"]._replace(url=None))
+    with pytest.raises(UserError, match=r"Put tiny\.txt of this machine"):
+        load("tiny")
+
+
+def test_the_cache_is_the_platforms_or_set(monkeypatch):
+    monkeypatch.setenv("JAXREC_CACHE", "~/elsewhere")
+    assert sources.cache() == Path.home() / "elsewhere"
+    monkeypatch.delenv("JAXREC_CACHE")
+    assert sources.cache().name == "jaxrec"
+
+
+def test_public_data_sets_have_files_of_their_own():
+    assert len({each.names[-1] for each in sources.PUBLIC.values()}) == len(sources.PUBLIC)
+    for name, public in sources.PUBLIC.items():
+        assert public.names[0] == name
+        assert public.url is None or public.url.endswith("/" + public.names[-1])
+        assert name in sources.KINDS
 
 
 @pytest.mark.parametrize("name", ["ml-1m-sasrec", "ml-1m"])

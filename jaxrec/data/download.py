@@ -1,0 +1,199 @@
+"""One file from the web: gone on with where it was cut, checked, and in its place only when it is whole."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import http.client
+import os
+import re
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from rich import filesize, progress
+from rich.console import Console
+
+from jaxrec.errors import UserError
+
+TIMEOUT = 30  # seconds without a byte
+RETRIES = 4  # connections in a row that bring nothing new
+WAIT = 1.0  # seconds before the first of them; doubled before each further one
+CHUNK = 1 << 16
+COLUMNS = (progress.BarColumn, progress.DownloadColumn, progress.TransferSpeedColumn, progress.TimeRemainingColumn)
+
+
+class _Cut(Exception):
+    """The server failed in passing, or brought less than the whole file: another connection may bring the rest."""
+
+
+def download(url: str, path: str | Path, *, checksum: str | None = None, console: Console | None = None) -> None:
+    """Fetch a file to `path`, unless it is there; until it is whole it is `path`.part, where the next call goes on.
+
+    The checksum is "md5:HEX", "sha256:HEX", "git:HEX" (of git's blob) or "md5-url:URL" of a file that holds the MD5.
+    A second process that wants the same file waits for the first. Raises UserError with the URL, what happened and the
+    cure: no connection, an HTTP status, a cut that no retry mended, another checksum, a full disk, no right to write.
+    """
+    path = Path(path).absolute()
+    by_hand = f"download it by other means and put it as {path}"
+    console = console or Console(stderr=True, highlight=False)
+    bar = progress.Progress(*(each() for each in COLUMNS), console=console, disable=not console.is_terminal)
+    bar.add_task("", total=None)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _held(path, console) as file:
+            if file is None:
+                return
+            kind, expected = _expected(checksum, path, console)
+            with bar:
+                _receive(url, file, bar)
+            if kind and (found := _digest(file.name, kind)) != expected.lower():
+                _remove(file.name)
+                what = f"the checksum differs ({kind} {found} instead of {expected}): damaged, or another version"
+                raise UserError(f"{url}: {what}; what came is removed: try again, or {by_hand}")
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+            _remove(file.name)
+    except urllib.error.HTTPError as error:
+        raise UserError(f"{url}: {error}: {by_hand}") from error
+    except urllib.error.URLError as error:
+        raise UserError(f"{url}: no connection ({error.reason}): mend the network, or {by_hand}") from error
+    except _Cut as error:
+        what = f"{error} after {_so_far(bar)}"
+        raise UserError(f"{url}: {what}: try again, which goes on from there, or {by_hand}") from error
+    except OSError as error:  # the network's are among those above: this is the disk's
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            what = f"{path} cannot be written ({error.strerror})"
+            raise UserError(f"{url}: {what}: make {path.parent} a folder that you may write into") from error
+        missing = bar.tasks[0].remaining
+        room = filesize.decimal(int(missing)) if missing else "some"
+        cure = f"free {room} of disk space in {path.parent} and try again, which goes on from there"
+        raise UserError(f"{url}: the disk is full: {cure}") from error
+
+
+@contextlib.contextmanager
+def _held(path, console):
+    """The part, locked and open to append to; None where `path` is there, as when another process brought it."""
+    part = path.with_name(path.name + ".part")
+    while not path.exists():
+        with part.open("ab", buffering=0) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                console.print(f"another process is downloading {path}: waiting for it", soft_wrap=True, markup=False)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                continue  # renamed or removed by who held it
+            if not path.exists():
+                yield file
+                return
+            _remove(part)
+    yield None
+
+
+def _receive(url, file, bar):
+    """Append what is missing, over as many connections as it takes while they bring something new."""
+    begun = furthest = file.seek(0, os.SEEK_END)
+    failures = 0
+    bar.reset(bar.task_ids[0], completed=begun)
+    while True:
+        try:
+            return _connect(url, file, bar)
+        except (_Cut, urllib.error.URLError) as error:
+            have = file.seek(0, os.SEEK_END)
+            failures = 1 if have > furthest else failures + 1
+            furthest = max(have, furthest)
+            lost = isinstance(error, _Cut) or (furthest > begun and not isinstance(error, urllib.error.HTTPError))
+            if not lost or failures > RETRIES:
+                raise
+            wait = WAIT * 2 ** (failures - 1)
+            bar.console.print(f"{error} after {_so_far(bar)}: trying again in {wait:g} s", soft_wrap=True, markup=False)
+            time.sleep(wait)
+
+
+def _connect(url, file, bar):
+    """Append what one connection brings; from the start where the file is another now or the server takes no Range."""
+    have, tag = file.seek(0, os.SEEK_END), Path(f"{file.name}.tag")
+    of, _, known = tag.read_text().partition("\n") if have and tag.exists() else ("", "", "")
+    headers = {"Range": f"bytes={have}-", "If-Range": known} if known and of == url else {}
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # the file there ends before ours does
+            file.truncate(0)
+        if error.code in (408, 416, 429) or error.code >= 500:
+            raise _Cut(str(error)) from error
+        raise
+    except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+        raise _Cut(f"no answer ({error})") from error
+    with response:
+        if response.status != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            if have:
+                file.truncate(0)
+            if response.status == 206:
+                raise _Cut("the server sent another part than it was asked for")
+            have = 0
+            _remember(tag, url, response.headers)
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        size = filesize.decimal(total) if total else "size unknown"
+        onwards = f", of which {filesize.decimal(have)} are here" if have else ""
+        bar.console.print(f"downloading {url} ({size}{onwards})", soft_wrap=True, markup=False)
+        bar.reset(bar.task_ids[0], completed=have, total=total)
+        for chunk in _chunks(response):
+            rest = memoryview(chunk)
+            while rest:  # a disk that fills up takes a piece
+                rest = rest[file.write(rest) :]
+            bar.advance(bar.task_ids[0], len(chunk))
+    if total is not None and file.seek(0, os.SEEK_END) != total:
+        raise _Cut("cut")
+
+
+def _chunks(response):
+    try:
+        while chunk := response.read(CHUNK):
+            yield chunk
+    except (OSError, http.client.HTTPException) as error:
+        raise _Cut(f"cut ({error})") from error
+
+
+def _remember(tag, url, headers):
+    """Keep what If-Range may name: the strong ETag, else the date."""
+    etag = headers.get("ETag") or "W/"
+    if known := headers.get("Last-Modified") if etag.startswith("W/") else etag:
+        tag.write_text(f"{url}\n{known}")
+    else:
+        tag.unlink(missing_ok=True)
+
+
+def _expected(checksum, path, console):
+    """The kind and the digits of a checksum; those behind a URL are fetched."""
+    kind, _, value = (checksum or "").partition(":")
+    if kind != "md5-url":
+        return kind, value
+    published = path.with_name(path.name + ".md5")
+    download(value, published, console=console)
+    digits = re.search(rb"\b[0-9a-fA-F]{32}\b", published.read_bytes())
+    published.unlink()
+    if not digits:
+        raise UserError(f"{value}: no MD5 of 32 digits in it, so {path} cannot be checked: put one into {published}")
+    return "md5", digits[0].decode()
+
+
+def _digest(path, kind):
+    start = {"md5": hashlib.md5, "sha256": hashlib.sha256, "git": hashlib.sha1}[kind]()
+    if kind == "git":
+        start.update(b"blob %d\0" % os.path.getsize(path))
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: start).hexdigest()
+
+
+def _so_far(bar):
+    have, total = bar.tasks[0].completed, bar.tasks[0].total
+    return f"{have:,} of {total:,} bytes" if total else f"{have:,} bytes"
+
+
+def _remove(part):
+    for path in (Path(part), Path(f"{part}.tag")):
+        path.unlink(missing_ok=True)

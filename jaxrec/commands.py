@@ -125,7 +125,7 @@ def test_of(path, model, config, split, devices, checkpoint="best", protocol="fu
         protocol,
         part,
         ranks,
-        cold=evaluation.cold_targets(split, questions),
+        cold=splits.cold_targets(split, questions),
         coverage=judge.coverage(params),
         step=step,
         seconds=time.monotonic() - begun,
@@ -143,7 +143,7 @@ def baseline_result(name, split, protocol, part, devices):
         protocol,
         part,
         ranks,
-        cold=evaluation.cold_targets(split, questions),
+        cold=splits.cold_targets(split, questions),
         coverage=evaluation.coverage(prepared, *scored) if protocol == "full" else None,
         seconds=time.monotonic() - begun,
     )

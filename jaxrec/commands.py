@@ -18,7 +18,7 @@ from jaxrec.recommend import restore_params
 
 HELD_OUT = {
     "last-item": "held-out last item, whole catalogue",
-    "sessions": "every next item of the test sessions, whole catalogue, nothing filtered",
+    "sessions": "every next item of the test sessions, whole catalogue",
     "by-time": "last item after the cut, whole catalogue",
 }
 
@@ -29,11 +29,11 @@ def train(arguments, overrides):
     path = arguments.workdir or Path("runs") / name
     console = Console(highlight=False)
     interactions = sources.load(config.dataset)
+    split = splits.split(interactions, config.split, config.split_q, config.valid)
+    evaluation.check(split, split.test)
     with workdir.locked(path):
-        split = splits.split(interactions, config.split, config.split_q, config.valid)
         protocol, devices = default_protocol(config.split), dev.local()
         setup = fit.setup(config, split, devices)
-        evaluation.check(split, split.test)
         validate = None
         if config.valid or config.split != "sessions":
             judge = Judge(setup.model, config, split, split.valid, devices, protocol)

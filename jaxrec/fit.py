@@ -299,9 +299,9 @@ def describe(setup):
     """What the split made of the data, and what was resolved from the configuration, a line each."""
     config, split = setup.config, setup.split
     facts = splits.describe(split)
-    asked = ", ".join(
-        f"{facts[part]:,} {what} questions ({facts[f'cold_{part}']:,} of items never trained on)"
-        for part, what in (("valid", "validation"), ("test", "test"))
+    cold = facts["cold_valid"] + facts["cold_test"]
+    asked = f"{facts['valid']:,} validation and {facts['test']:,} test questions" + (
+        f", {cold:,} of them with a target that never occurs in training" if cold else ""
     )
     targets = int(setup.pieces.length.sum())
     slots = setup.epoch_steps * setup.rows * row_width(config)

@@ -25,7 +25,8 @@ def trained(paths, protocol, published, note):
     runs = []
     for path in map(Path, paths):
         stored = workdir.read(path)
-        split = splits.last_item(sources.load(stored.config.dataset))
+        kept = stored.config
+        split = splits.split(sources.load(kept.dataset), kept.split, kept.split_q, kept.valid)
         model = build(stored.config, len(split.interactions.catalogue.ids))
         result = commands.test_of(path, model, stored.config, split, jax.local_devices(), protocol=protocol)
         rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]

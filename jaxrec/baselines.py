@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.data.ragged import slices
-from jaxrec.evaluation import training_counts
+from jaxrec.data.splits import training_counts
 from jaxrec.ranking import Scorer
 
 

@@ -57,10 +57,15 @@ def parse(argv):
     what.add_argument("--workdir", type=Path, help="of a training")
     what.add_argument("--baseline", help="popularity or transitions, with --dataset")
     evaluate.add_argument("--dataset", help="the data (default: those of the training)")
-    evaluate.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
+    evaluate.add_argument("--checkpoint", help="of a workdir: best, latest or a step (default: best)")
     evaluate.add_argument("--split", default="test", choices=["test", "valid"])
-    evaluate.add_argument("--split-by", default="last-item", choices=["last-item"], help="for a baseline")
-    evaluate.add_argument("--protocol", default="full", help="full, uniform-100 or popularity-100 (default: full)")
+    evaluate.add_argument(
+        "--split-by", choices=["last-item", "sessions", "by-time"], help="for a baseline (default: last-item)"
+    )
+    evaluate.add_argument("--split-q", type=float, help="where times split: the share before the test (default: .9)")
+    evaluate.add_argument(
+        "--protocol", help="full, sessions, uniform-100 or popularity-100 (default: full, sessions after such a split)"
+    )
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
 
     prepare = command("prepare", "Read interactions of any format, and write a folder that training maps.")

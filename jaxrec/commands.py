@@ -16,7 +16,11 @@ from jaxrec.files import write_json
 from jaxrec.models import build
 from jaxrec.recommend import restore_params
 
-SPLITS = {"last-item": splits.last_item}
+HELD_OUT = {
+    "last-item": "held-out last item, whole catalogue",
+    "sessions": "every next item of the test sessions, whole catalogue",
+    "by-time": "last item after the cut, whole catalogue",
+}
 
 
 def train(arguments, overrides):
@@ -25,17 +29,22 @@ def train(arguments, overrides):
     path = arguments.workdir or Path("runs") / name
     console = Console(highlight=False)
     interactions = sources.load(config.dataset)
+    split = splits.split(interactions, config.split, config.split_q, config.valid)
+    evaluation.check(split, split.test)
     with workdir.locked(path):
-        split, devices = SPLITS[config.split](interactions), dev.local()
+        protocol, devices = default_protocol(config.split), dev.local()
         setup = fit.setup(config, split, devices)
-        judge = Judge(setup.model, config, split, split.valid, devices)
-        workdir.claim(path, config, interactions, sources.locate(config.dataset))
+        validate = None
+        if config.valid or config.split != "sessions":
+            judge = Judge(setup.model, config, split, split.valid, devices, protocol)
+            validate = lambda params: evaluation.metrics(judge.ranks(params))
+        workdir.claim(path, config, interactions, sources.locate(config.dataset), split.interactions.catalogue)
         if (path / workdir.DONE).exists() and fit.complete(config, path):
             console.print(f"{path}: training is complete; jaxrec evaluate --workdir {path} evaluates it")
             return 0
         console.print(fit.describe(setup), soft_wrap=True)
         try:
-            done = fit.fit(setup, path, lambda params: evaluation.metrics(judge.ranks(params)), console)
+            done = fit.fit(setup, path, validate, console)
         except fit.Stopped as stopped:
             console.print(
                 f"stopped by signal {stopped.signum}; a checkpoint is saved: the same command goes on from it"
@@ -43,13 +52,16 @@ def train(arguments, overrides):
             return 128 + stopped.signum
         report.plot(done["rows"], path / "curves.png", name)
         write_json(path / workdir.DONE, {key: done[key] for key in ("step", "best", "seconds")})
-        scores = {config.model.name: test_of(path, setup.model, config, split, devices)}
-        scores |= {baseline: baseline_result(baseline, split, "full", "test", devices) for baseline in BASELINES}
+        scores = {config.model.name: test_of(path, setup.model, config, split, devices, protocol=protocol)}
+        scores |= {baseline: baseline_result(baseline, split, protocol, "test", devices) for baseline in BASELINES}
         rows = {label: result["metrics"] for label, result in scores.items()}
-        if world := sources.world(config.dataset):
+        if protocol == "full" and (world := sources.world(config.dataset)):
             rows["best reachable"] = synthetic.best_metrics(world, interactions, split.test)
-        console.print(f"held-out last item, whole catalogue, {len(split.test.source):,} users:")
-        console.print(comparison(rows))
+        if validate is None:
+            console.print(f"nothing validated: the latest checkpoint is taken for {config.model.name}")
+        asked = f"{len(split.test.source):,} {'events' if protocol == 'sessions' else 'users'}"
+        console.print(f"{HELD_OUT[config.split]}, {asked}:")
+        console.print(comparison(rows, ("recall@20", "mrr@20") if protocol == "sessions" else ("hr@10", "ndcg@10")))
         console.print(f"checkpoints {path / 'checkpoints'}, curves {path / 'curves.png'}", soft_wrap=True)
     return 0
 
@@ -62,10 +74,20 @@ def evaluate(arguments, _overrides):
             raise UserError(f"no baseline {arguments.baseline!r}: choose one of {', '.join(BASELINES)}")
         if not arguments.dataset:
             raise UserError("--baseline goes with --dataset: name the data to count on")
-        split = SPLITS[arguments.split_by](sources.load(arguments.dataset))
-        result = baseline_result(arguments.baseline, split, arguments.protocol, arguments.split, devices)
+        if arguments.checkpoint:
+            raise UserError("--checkpoint goes with --workdir: a baseline has no checkpoints, leave it out")
+        by, q = arguments.split_by or "last-item", arguments.split_q
+        if q is not None and (by == "last-item" or not 0 < q < 1):
+            raise UserError(f"--split-q {q}: above 0 and below 1, with --split-by sessions or by-time")
+        valid = 0.1 if arguments.split == "valid" else 0.0  # else all training sessions are counted
+        split = splits.split(sources.load(arguments.dataset), by, 0.9 if q is None else q, valid)
+        protocol = arguments.protocol or default_protocol(by)
+        result = baseline_result(arguments.baseline, split, protocol, arguments.split, devices)
         title = f"{arguments.baseline} on {arguments.dataset}"
     else:
+        for flag, value in {"--split-by": arguments.split_by, "--split-q": arguments.split_q}.items():
+            if value is not None:
+                raise UserError(f"{flag} goes with --baseline: a workdir keeps the split of its training, leave it out")
         stored = workdir.read(arguments.workdir)
         if not arguments.dataset and sources.missing(stored.config.dataset):
             raise UserError(
@@ -73,23 +95,31 @@ def evaluate(arguments, _overrides):
             )
         interactions = sources.load(arguments.dataset or stored.config.dataset)
         workdir.check_data(arguments.workdir, stored, interactions)
-        model = build(stored.config, len(interactions.catalogue.ids))
-        split = SPLITS[stored.config.split](interactions)
+        config = stored.config
+        split = splits.split(interactions, config.split, config.split_q, config.valid)
+        model = build(config, len(split.interactions.catalogue.ids))
         result = test_of(
             arguments.workdir,
             model,
-            stored.config,
+            config,
             split,
             devices,
-            arguments.checkpoint,
-            arguments.protocol,
+            arguments.checkpoint or "best",
+            arguments.protocol or default_protocol(config.split),
             arguments.split,
         )
         title = f"{arguments.workdir}, checkpoint {result['step']}"
+        if arguments.checkpoint in (None, "best") and not len(split.valid.source):
+            title += " (nothing validated: the latest)"
     evaluation.show(result, title)
     if arguments.json:
         write_json(arguments.json, result)
     return 0
+
+
+def default_protocol(split_by):
+    """The protocol that goes with a split."""
+    return "sessions" if split_by == "sessions" else "full"
 
 
 class Judge:
@@ -109,7 +139,7 @@ class Judge:
 
     def coverage(self, params):
         """coverage@10 of the questions that `ranks` was last asked for; None under a sampled protocol."""
-        if self.prepared.protocol != "full":
+        if not evaluation.whole(self.prepared.protocol):
             return None
         return evaluation.coverage(self.prepared, ranking.dot, self.model.table(params), self.hidden)
 
@@ -125,7 +155,7 @@ def test_of(path, model, config, split, devices, checkpoint="best", protocol="fu
         protocol,
         part,
         ranks,
-        cold=evaluation.cold_targets(split, questions),
+        cold=splits.cold_targets(split, questions),
         coverage=judge.coverage(params),
         step=step,
         seconds=time.monotonic() - begun,
@@ -143,19 +173,20 @@ def baseline_result(name, split, protocol, part, devices):
         protocol,
         part,
         ranks,
-        cold=evaluation.cold_targets(split, questions),
-        coverage=evaluation.coverage(prepared, *scored) if protocol == "full" else None,
+        cold=splits.cold_targets(split, questions),
+        coverage=evaluation.coverage(prepared, *scored) if evaluation.whole(protocol) else None,
         seconds=time.monotonic() - begun,
     )
 
 
-def comparison(rows):
-    """A table of {name: metrics}: HR@10 and NDCG@10."""
+def comparison(rows, shown=("hr@10", "ndcg@10")):
+    """A table of {name: metrics}, with these metrics."""
     table = Table()
-    for column in ("", "HR@10", "NDCG@10"):
+    for column in ("", *shown):
+        column = {"recall@20": "Recall@20"}.get(column, column.upper())
         table.add_column(column, justify="right" if column else "left")
     for name, metrics in rows.items():
-        table.add_row(name, f"{metrics['hr@10']:.4f}", f"{metrics['ndcg@10']:.4f}")
+        table.add_row(name, *(f"{metrics[each]:.4f}" for each in shown))
     return table
 
 

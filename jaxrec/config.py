@@ -55,7 +55,9 @@ class Config:
     model: ModelConfig
     loss: LossConfig
     optim: OptimConfig
-    split: str = among("last-item")
+    split: str = among("last-item", "sessions", "by-time")
+    split_q: float = 0.9  #: the quantile of the times at which the test begins, where they decide
+    valid: float = 0.1  #: under sessions, the share of the training sessions that validates; 0 is none: all train
     objective: str = among("next-item")
     positions: str = among("from_start", "from_end")
     history: str = among("newest", "windows")  #: train on the newest `length` + 1 items, or on windows over all of them
@@ -110,6 +112,10 @@ def from_dict(values):
         raise UserError(f"config.seed is {config.seed}: it must be below 2^32")
     if not 0 <= config.model.dropout < 1:
         raise UserError(f"config.model.dropout is {config.model.dropout}: it must be at least 0 and below 1")
+    if not 0 < config.split_q < 1:
+        raise UserError(f"config.split_q is {config.split_q}: it must be above 0 and below 1")
+    if not 0 <= config.valid < 1:
+        raise UserError(f"config.valid is {config.valid}: it must be at least 0 and below 1")
     if config.model.dim % config.model.heads:
         raise UserError(f"config.model.heads {config.model.heads} does not divide config.model.dim {config.model.dim}")
     if 0 < config.row < config.length:

@@ -14,6 +14,7 @@ from rich.table import Table
 from jaxrec import devices as dev
 from jaxrec import ranking
 from jaxrec.data.ragged import distinct, slices
+from jaxrec.data.splits import training_items
 from jaxrec.errors import UserError
 from jaxrec.step import AXIS
 
@@ -24,27 +25,13 @@ TRIES = 256  # draws a user before what is missing is drawn from the whole catal
 GOLDEN = 0x9E3779B97F4A7C15
 
 
-def training_items(split):
-    """Every item of every training history, one after another: int32."""
-    return np.asarray(split.interactions.items[slices(split.start, split.stop)])
-
-
-def training_counts(split):
-    """How often each item occurs in training: [V] int64, row v - 1 of item v."""
-    return np.bincount(training_items(split), minlength=len(split.interactions.catalogue.ids) + 1)[1:]
-
-
-def cold_targets(split, questions):
-    """How many targets never occur in training."""
-    return int((training_counts(split)[questions.target - 1] == 0).sum())
-
-
 class Protocol(NamedTuple):
-    """The target among `number` items drawn from `pool` outside `known`; without a number, among all unseen ones."""
+    """The target among `number` items drawn from `pool` outside `known`; without a number, among the catalogue."""
 
     number: int | None = None
     pool: Callable | None = None  # (split) -> items; an item's chance is its number of places
     known: Callable | None = None  # (split, users) -> start, stop of the interactions that are not drawn
+    filtered: bool = True  # of the catalogue, whether the given history is left out
 
 
 def _every_item(split):
@@ -61,9 +48,15 @@ def _whole(split, users):
 
 PROTOCOLS = {
     "full": Protocol(),
+    "sessions": Protocol(filtered=False),  # Hidasi et al. 2016: an item may come again
     "uniform-100": Protocol(100, _every_item, _training),  # Kang and McAuley 2018
     "popularity-100": Protocol(100, training_items, _whole),  # Sun et al. 2019
 }
+
+
+def whole(protocol):
+    """Whether a protocol ranks the whole catalogue, rather than a sample."""
+    return PROTOCOLS[protocol].number is None
 
 
 def draw(split, questions, protocol, seed=0, block=4096):
@@ -82,7 +75,7 @@ def draw(split, questions, protocol, seed=0, block=4096):
     Raises:
         UserError: fewer items than that can be drawn for some user.
     """
-    number, pool_of, known = PROTOCOLS[protocol]
+    number, pool_of, known, _ = PROTOCOLS[protocol]
     pool, total = pool_of(split), len(split.interactions.catalogue.ids) + 1
     weights = np.bincount(pool, minlength=total)
     drawn = np.zeros((len(questions.source), number), np.int32)
@@ -192,10 +185,11 @@ def prepare(split, questions, protocol="full", *, seed=0, devices=None, block=BL
     if protocol not in PROTOCOLS:
         raise UserError(f"no protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
     total, catalogue = len(questions.source), len(split.interactions.catalogue.ids)
-    if not total:
-        raise UserError(f"{split.interactions.name}: nothing to rank: no user has three items")
+    check(split, questions)
     devices = tuple(devices or jax.devices()[:1])
-    if PROTOCOLS[protocol].number is None:
+    if not PROTOCOLS[protocol].filtered:
+        items, counts = np.zeros(0, np.int32), np.zeros(total, np.int64)
+    elif whole(protocol):
         items, counts = _seen(split.interactions.items, questions, catalogue)
     else:
         drawn = draw(split, questions, protocol, seed)
@@ -218,6 +212,15 @@ def prepare(split, questions, protocol="full", *, seed=0, devices=None, block=BL
         filled, lists = filled.reshape(number, size), lists.reshape(number, size, -1)
         buckets.append(Bucket(filled, *dev.spread((questions.target[filled], lists), devices)))
     return Prepared(protocol, catalogue, total, tuple(buckets), devices)
+
+
+def check(split, questions):
+    """Raise UserError where there is no question."""
+    if not len(questions.source):
+        raise UserError(
+            f"{split.interactions.name}: nothing to rank: no user has three items, or, where the split is by time or "
+            "by session, nobody held out has two: give more data, or another split, split_q or share to validate"
+        )
 
 
 def _seen(items, questions, catalogue):
@@ -270,15 +273,18 @@ def run(prepared, scorer, params, queries):
     No program is compiled twice for the same `prepared`, whatever the values.
     """
     found = np.zeros(prepared.total, np.int32)
-    how = "full" if PROTOCOLS[prepared.protocol].number is None else "sampled"
+    how = "full" if whole(prepared.protocol) else "sampled"
     for rows, ranks in _answers(prepared, how, scorer, params, queries):
         found[rows] = ranks
     return found
 
 
 def coverage(prepared, scorer, params, queries, k=10):
-    """The share of the catalogue that is in somebody's best k; `prepared` under "full", its seen items left out."""
-    if PROTOCOLS[prepared.protocol].number is not None:
+    """The share of the catalogue that is in somebody's best k; what the protocol filters is left out of these.
+
+    `prepared` is under "full" or "sessions", which rank the whole catalogue.
+    """
+    if not whole(prepared.protocol):
         raise ValueError(f"coverage is of the whole catalogue: prepare with 'full', not {prepared.protocol!r}")
     recommended = np.zeros(prepared.catalogue + 1, bool)
     for _, items in _answers(prepared, k, scorer, params, queries):
@@ -299,7 +305,7 @@ def _values(ranks):
 
 
 def metrics(ranks):
-    """Means over users, of ranks from 1: {"hr@k", "ndcg@k" for k in KS, "mrr", "recall@20", "mrr@20"}.
+    """Means over questions, of ranks from 1: {"hr@k", "ndcg@k" for k in KS, "mrr", "recall@20", "mrr@20"}.
 
     Of one target the recall is the hit rate and the ideal DCG is 1, so that NDCG is 1 / log2(rank + 1).
     """
@@ -307,17 +313,20 @@ def metrics(ranks):
 
 
 def intervals(ranks, seed=0, resamples=1000):
-    """95% intervals of the metrics by the percentile bootstrap over users: {name: [low, high]}."""
+    """95% intervals of the metrics by the percentile bootstrap over questions: {name: [low, high]}.
+
+    A user has one question, but a session one an event: these are resampled one by one too, as if independent.
+    """
     values = _values(ranks)
     table = np.stack(list(values.values()), 1)
-    users, rng = len(table), np.random.default_rng(seed)
-    at_once = max(2**20 // users, 1)
+    total, rng = len(table), np.random.default_rng(seed)
+    at_once = max(2**20 // total, 1)
     means = []
     for first in range(0, resamples, at_once):
         some = min(at_once, resamples - first)
-        chosen = rng.integers(0, users, (some, users), np.int32) + np.arange(some, dtype=np.int64)[:, None] * users
-        times = np.bincount(chosen.ravel(), minlength=some * users).reshape(some, users)
-        means.append(times @ table / users)
+        chosen = rng.integers(0, total, (some, total), np.int32) + np.arange(some, dtype=np.int64)[:, None] * total
+        times = np.bincount(chosen.ravel(), minlength=some * total).reshape(some, total)
+        means.append(times @ table / total)
     low, high = np.quantile(np.concatenate(means), [0.025, 0.975], axis=0)
     return {name: [float(low[i]), float(high[i])] for i, name in enumerate(values)}
 
@@ -343,20 +352,27 @@ def result(protocol, part, ranks, *, cold, seconds, step=None, coverage=None):
 
 
 def show(result, title, console=None):
-    """Print a result as a table for people."""
-    values, bounds = result["metrics"], result["ci95"]
-    caption = f"{result['split']}, {result['protocol']}, {result['users']:,} users, {result['seconds']:.1f} s"
+    """Print a result as a table for people: HR and NDCG, or for sessions Recall@20 and MRR@20 before the others."""
+    values, bounds, sessions = result["metrics"], result["ci95"], result["protocol"] == "sessions"
+    asked = f"{result['users']:,} {'events' if sessions else 'users'}"
+    caption = f"{result['split']}, {result['protocol']}, {asked}, {result['seconds']:.1f} s"
     if result["cold_targets"]:
         caption += f"; {result['cold_targets']:,} targets never occur in training"
     table = Table(title=title, caption=caption)
-    for column in ("k", "HR@k", "95%", "NDCG@k", "95%"):
+    for column in ("", "", "95%") if sessions else ("k", "HR@k", "95%", "NDCG@k", "95%"):
         table.add_column(column, justify="right", style="dim" if column == "95%" else None)
 
     def cells(name):
         return f"{values[name]:.4f}", "{:.4f} - {:.4f}".format(*bounds[name])
 
+    if sessions:
+        table.add_row("Recall@20", *cells("recall@20"))
+        table.add_row("MRR@20", *cells("mrr@20"), end_section=True)
     for k in KS:
-        table.add_row(str(k), *cells(f"hr@{k}"), *cells(f"ndcg@{k}"), end_section=k == KS[-1])
+        if not sessions:
+            table.add_row(str(k), *cells(f"hr@{k}"), *cells(f"ndcg@{k}"), end_section=k == KS[-1])
+        elif k != 20:  # of one target the recall is the hit rate
+            table.add_row(f"Recall@{k}", *cells(f"hr@{k}"), end_section=k == KS[-1])
     table.add_row("MRR", *cells("mrr"))
     if "coverage@10" in values:
         table.add_row("coverage@10", f"{values['coverage@10']:.4f}")

@@ -11,7 +11,7 @@ from jaxrec import devices as dev
 from jaxrec import losses, negatives, optim, report, step
 from jaxrec.checkpoint import Checkpoints, abstract
 from jaxrec.config import row_width
-from jaxrec.data import stream
+from jaxrec.data import splits, stream
 from jaxrec.errors import UserError
 from jaxrec.models import build
 
@@ -160,7 +160,7 @@ def fit(setup, workdir, validate, console=None):
 
     Args:
         setup: Setup. workdir: Path, locked by the caller.
-        validate: (params) -> {"ndcg@10": …} on the validation questions.
+        validate: (params) -> {"ndcg@10": …} on the validation questions; None where there are none.
 
     Returns:
         The loop's state at the end, {"step", "best": {"step", "score"}, "stale", "seconds", …}, with the rows of
@@ -231,7 +231,7 @@ def fit(setup, workdir, validate, console=None):
                 pending = None
                 score = None
                 if row_ends:
-                    score = close_row(setup, loop, told, validate(state.params) if evaluates else None)
+                    score = close_row(setup, loop, told, validate(state.params) if evaluates and validate else None)
                 if saves or stop:
                     save(end, score)
                 if stop:
@@ -258,8 +258,11 @@ def close_row(setup, loop, told, valid):
         "targets": int(count),
     }
     loop["sums"] = [0.0, 0.0, 0.0, 0]
+    words = f"epoch {row['epoch']:g}/{setup.config.epochs}  loss {row['loss']:.4f}  "
     if valid is None:
         told.row(row)
+        if not len(setup.split.valid.source):  # else the next validation speaks for this row too
+            told.say(words + report.clock(told.seconds()))
         return None
     row["valid"] = {name: valid[name] for name in CHECKED}
     score, best = valid[SCORE], loop["best"]
@@ -269,7 +272,7 @@ def close_row(setup, loop, told, valid):
     told.best = best_so_far(setup, loop)
     told.row(row)
     told.say(
-        f"epoch {row['epoch']:g}/{setup.config.epochs}  loss {row['loss']:.4f}  "
+        words
         + "  ".join(f"{name} {value:.4f}" for name, value in row["valid"].items())
         + f"  {told.best}  {report.clock(told.seconds())}"
     )
@@ -293,13 +296,19 @@ def complete(config, workdir):
 
 
 def describe(setup):
-    """What was resolved from the configuration, in a line."""
+    """What the split made of the data, and what was resolved from the configuration, a line each."""
     config, split = setup.config, setup.split
+    facts = splits.describe(split)
+    cold = facts["cold_valid"] + facts["cold_test"]
+    asked = f"{facts['valid']:,} validation and {facts['test']:,} test questions" + (
+        f", {cold:,} of them with a target that never occurs in training" if cold else ""
+    )
     targets = int(setup.pieces.length.sum())
     slots = setup.epoch_steps * setup.rows * row_width(config)
     return (
-        f"{config.model.name} on {split.interactions.name}: {len(split.interactions.users):,} users, "
-        f"{len(split.interactions.catalogue.ids):,} items; {targets:,} targets an epoch in {setup.epoch_steps:,} steps "
+        f"{split.interactions.name}, split {config.split}: {facts['interactions']:,} interactions of "
+        f"{facts['sequences']:,} sequences train, {len(split.interactions.catalogue.ids):,} items; {asked}\n"
+        f"{config.model.name}: {targets:,} targets an epoch in {setup.epoch_steps:,} steps "
         f"of {setup.rows} rows of {row_width(config)} slots, {targets / slots:.0%} full; "
         f"{len(setup.devices)} {setup.devices[0].platform} device(s)"
     )

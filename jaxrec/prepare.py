@@ -24,14 +24,14 @@ def prepare(arguments, _overrides):
             rate = rows / max(time.monotonic() - begun, 1e-9)
             status.update(f"reading: {rows:,} rows, {rate:,.0f} a second")
 
-        interactions = sources.load(
-            arguments.input,
-            format=arguments.format,
-            columns=columns,
-            skip_bad_rows=arguments.on_bad_row == "skip",
-            say=say,
-            progress=progress,
-        )
+        reading = {
+            "format": arguments.format,
+            "columns": columns,
+            "skip_bad_rows": arguments.on_bad_row == "skip",
+            "say": say,
+            "progress": progress,
+        }
+        interactions = sources.load(arguments.input, reading)
         status.update("filtering")
         interactions, steps = filters.apply(interactions, options)
         status.update("counting")

@@ -121,7 +121,7 @@ def plot(rows, path, title):
             best["epoch"], color="grey", linewidth=0.8, linestyle="--", label=f"best, epoch {best['epoch']:g}"
         )
         right.legend()
-    right.set(xlabel="epoch", title="validation, full ranking", ylim=(0, None))
+    right.set(xlabel="epoch", title="validation", ylim=(0, None))
     for axes in (left, right):
         axes.grid(alpha=0.3)
     with replacing(path) as temporary:

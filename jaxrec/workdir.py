@@ -49,11 +49,12 @@ def locked(path):
         yield
 
 
-def claim(path, config, interactions, dataset):
+def claim(path, config, interactions, dataset, catalogue=None):
     """Make the workdir this config's and these data's, or check that it is where it holds a checkpoint.
 
     Args:
         path: Path, locked. config: Config. interactions: of the training. dataset: where they lie, absolute.
+        catalogue: the split's, where it is not theirs.
 
     Raises:
         UserError: it was made with another config or other data; the message shows the difference.
@@ -74,7 +75,7 @@ def claim(path, config, interactions, dataset):
             )
     else:
         with replacing(path / CATALOGUE) as temporary:
-            interactions.catalogue.save(temporary)
+            (catalogue or interactions.catalogue).save(temporary)
     write_json(path / CONFIG, {"config": values, "data": data})
 
 

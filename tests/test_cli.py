@@ -71,6 +71,20 @@ def test_a_broken_config_file_is_named(tmp_path, text, said):
             ["evaluate", "--baseline", "popularity", "--dataset", "synthetic", "--protocol", "fool"],
             "choose one of full",
         ),
+        (["evaluate", "--workdir", "nowhere", "--split-by", "sessions"], "--split-by goes with --baseline"),
+        (["evaluate", "--workdir", "nowhere", "--split-q", "0.5"], "--split-q goes with --baseline"),
+        (
+            ["evaluate", "--baseline", "popularity", "--dataset", "synthetic:users=9", "--checkpoint", "best"],
+            "--checkpoint goes with --workdir",
+        ),
+        (
+            ["evaluate", "--baseline", "popularity", "--dataset", "synthetic:users=9", "--split-q", "0.5"],
+            "with --split-by sessions or by-time",
+        ),
+        (
+            ["evaluate", "--baseline", "popularity", "--dataset", "x", "--split-by", "sessions", "--split-q", "1"],
+            "above 0 and below 1",
+        ),
     ],
 )
 def test_a_mistake_is_a_message(argv, said, capsys, tmp_path, monkeypatch):

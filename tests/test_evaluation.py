@@ -15,8 +15,9 @@ from rich.console import Console
 from scipy.stats import chisquare
 
 from jaxrec import evaluation
+from jaxrec.baselines import BASELINES
 from jaxrec.data.interactions import from_sequences
-from jaxrec.data.splits import last_item
+from jaxrec.data.splits import cold_targets, last_item, sessions, training_counts, training_items
 from jaxrec.errors import UserError
 from jaxrec.evaluation import PROTOCOLS, Protocol, coverage, draw, intervals, metrics, prepare, run
 from jaxrec.files import write_json
@@ -88,7 +89,7 @@ def test_eight_devices_rank_as_one(protocol):
     params, hidden = exact_scores(split, split.test)
     alone, spread = (prepare(split, split.test, protocol, devices=some, block=8) for some in (None, eight()))
     np.testing.assert_array_equal(run(alone, dot, (params, None), hidden), run(spread, dot, (params, None), hidden))
-    if protocol == "full":
+    if evaluation.whole(protocol):
         assert coverage(alone, dot, (params, None), hidden) == coverage(spread, dot, (params, None), hidden)
 
 
@@ -125,7 +126,7 @@ def test_a_constant_scorer_hits_nothing(protocol):
     split = random_split(items=300)
     found = run(prepare(split, split.test, protocol), constant, None, None)
     assert metrics(found)["hr@50"] == 0
-    if protocol != "full":
+    if not evaluation.whole(protocol):
         assert (found == 101).all()
 
 
@@ -171,6 +172,65 @@ def test_coverage_counts_the_items_in_any_top_ten():
         coverage(prepare(random_split(items=300), random_split(items=300).test, "uniform-100"), constant, None, None)
 
 
+# --- sessions
+
+
+def in_sessions(histories, trains):
+    return sessions(from_sequences(histories)._replace(train_sessions=trains), valid=0)
+
+
+def test_sessions_filter_nothing():
+    """Every event is ranked among the whole catalogue as its score says: what was met, the target too, stays."""
+    rng = np.random.default_rng(0)
+    split = in_sessions([list(range(1, ITEMS + 1)), *(rng.integers(1, ITEMS + 1, n).tolist() for n in (9, 2, 30))], 1)
+    table, hidden = exact_scores(split, split.test)
+    scores = hidden @ table.T
+    wanted = (scores >= scores[np.arange(len(scores)), split.test.target - 1][:, None]).sum(1)
+    assert len(wanted) == 8 + 1 + 29
+    prepared = prepare(split, split.test, "sessions", block=8)
+    assert run(prepared, dot, (table, None), hidden).tolist() == wanted.tolist()
+
+
+def test_a_target_that_repeats_the_last_item_is_hit_where_it_scores_best():
+    split = in_sessions([[1, 2, 3], [2, 2]], 1)
+    table = np.array([[0.0], [2.0], [1.0]], np.float32)
+    prepared = prepare(split, split.test, "sessions")
+    assert run(prepared, dot, (table, None), np.ones((1, 1), np.float32)).tolist() == [1]
+    assert coverage(prepared, dot, (table, None), np.ones((1, 1), np.float32), k=1) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_answer_every_event_as_by_hand(name):
+    rng = np.random.default_rng(1)
+    histories = [rng.integers(1, 13, rng.integers(1, 8)).tolist() for _ in range(60)]
+    split = in_sessions([list(range(1, 13)), *histories], 40)
+    counts, follows = np.zeros(13, int), np.zeros((13, 13), int)
+    for low, high in zip(split.start, split.stop, strict=True):
+        items = split.interactions.items[low:high]
+        np.add.at(counts, items, 1)
+        np.add.at(follows, (items[:-1], items[1:]), 1)
+    baseline, wanted = BASELINES[name], []
+    for stop, target in zip(split.test.stop, split.test.target, strict=True):
+        last = split.interactions.items[stop - 1]
+        scores = [(follows[last, v] if name == "transitions" else 0, counts[v]) for v in range(1, 13)]
+        wanted.append(sum(score >= scores[target - 1] for score in scores))
+    prepared = prepare(split, split.test, "sessions")
+    ranks = run(prepared, baseline.scorer, baseline.fit(split), baseline.queries(split, split.test))
+    assert ranks.tolist() == wanted
+
+
+def test_events_are_shown_as_recall_and_mrr_at_20():
+    result = evaluation.result("sessions", "test", np.array([1, 10, 30]), cold=0, seconds=1.0)
+    text = io.StringIO()
+    evaluation.show(result, "transitions on toys", Console(file=text, width=100))
+    shown = [line.split() for line in text.getvalue().replace("│", " ").splitlines()]
+    rows = [line[0] for line in shown if line and line[0].startswith(("Recall", "MRR"))]
+    assert rows == ["Recall@20", "MRR@20", *(f"Recall@{k}" for k in evaluation.KS if k != 20), "MRR"]
+    assert ["Recall@20", "0.6667"] in [line[:2] for line in shown]
+    assert ["MRR@20", f"{1.1 / 3:.4f}"] in [line[:2] for line in shown]
+    assert "3 events" in text.getvalue() and "users" not in text.getvalue()
+
+
 # --- draws
 
 
@@ -181,7 +241,7 @@ def test_drawn_are_distinct_unknown_and_never_the_target(protocol, seed):
     for questions in (split.valid, split.test):
         drawn = draw(split, questions, protocol, seed)
         assert drawn.shape == (len(questions.target), 100) and drawn.min() >= 1 and drawn.max() <= 180
-        trained = set(evaluation.training_items(split).tolist())
+        trained = set(training_items(split).tolist())
         for user, target, some in zip(questions.source, questions.target, drawn.tolist(), strict=True):
             low = split.interactions.offsets[user]
             high = split.stop[user] if protocol == "uniform-100" else split.interactions.offsets[user + 1]
@@ -238,7 +298,7 @@ def test_draws_of_a_large_catalogue_are_uniform_and_by_popularity():
     split = random_split(users=2000, items=250, longest=8)
     first = draw(split, split.test, "uniform-100")
     assert chisquare(np.bincount(first[:, :5].ravel(), minlength=251)[1:]).pvalue > 1e-4
-    popularity = evaluation.training_counts(split)
+    popularity = training_counts(split)
     first = np.bincount(draw(split, split.test, "popularity-100")[:, 0], minlength=251)[1:]
     # a user's own items are left out, so that the marginal is popularity times the share of users who lack the item
     expected = np.zeros(250)
@@ -259,7 +319,7 @@ def test_too_few_to_draw_from_is_told_with_the_user(protocol):
 
 def test_an_unknown_protocol_and_nothing_to_rank_are_told():
     split = random_split()
-    with pytest.raises(UserError, match="choose one of full, uniform-100, popularity-100"):
+    with pytest.raises(UserError, match="choose one of full, sessions, uniform-100, popularity-100"):
         prepare(split, split.test, "uniform-99")
     none = last_item(from_sequences([[1, 2], [2, 1]]))
     with pytest.raises(UserError, match="no user has three items"):
@@ -316,7 +376,7 @@ def test_an_interval_misses_the_truth_one_time_in_twenty():
 
 def test_a_result_is_written_whole_and_shown(tmp_path):
     split = split_of([[1, 2, 3, 9], [2, 1, 3, 8], [3, 2, 1, 2]])
-    cold = evaluation.cold_targets(split, split.test)
+    cold = cold_targets(split, split.test)
     assert cold == 2  # 9 and 8
     ranks = np.array([1, 10, 300], np.int32)
     result = evaluation.result("full", "test", ranks, cold=cold, seconds=1.5, step=7, coverage=0.25)

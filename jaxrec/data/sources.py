@@ -10,9 +10,10 @@ from typing import NamedTuple
 import platformdirs
 from rich import filesize
 
-from jaxrec.data import readers
+from jaxrec.data import filters, readers
 from jaxrec.data.download import download
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.text import some
 from jaxrec.errors import UserError
 
 SYNTHETIC = "synthetic"
@@ -26,7 +27,7 @@ class Public(NamedTuple):
     url: str | None = None  # None: by hand only
     checksum: str | None = None  # as `download` takes it
     size: int | None = None  # bytes
-    options: Mapping = MappingProxyType({})  # of `prepare`, which this version means
+    options: Mapping = MappingProxyType({})  # of `filters.Options`, which this version means
     users: int | None = None
     items: int | None = None  # those that occur
     interactions: int | None = None
@@ -76,31 +77,33 @@ PUBLIC = {
     ),
 }
 KINDS = (
-    f"name a folder with {' or '.join(readers.SEQUENCES)}, a file of 'user item' lines, "
+    "name a folder or a file of interactions, "
     f"'{SYNTHETIC}', or a public data set ({', '.join(PUBLIC)})"
 )
 
 
-def load(name: str, **options) -> Interactions:
+def load(name: str, reading: Mapping = MappingProxyType({}), **options) -> Interactions:
     """The interactions that `name` stands for; see `locate`. A public data set that is nowhere is fetched to the cache.
 
-    The options are the generator's, and win over those in the name. Raises UserError for a name that is nothing, for
-    options that nothing takes, for a download that fails, and where the counts of a public data set are not those of
-    the version meant.
+    `reading` goes to `readers.read`. The options are the generator's, and win over those in the name. Raises UserError
+    for a name that is nothing, for options that nothing takes, for a download that fails, and where the counts of a
+    public data set are not those of the version meant.
     """
     public = PUBLIC.get(name)
     if public and public.url and not _found(name):
         _fetch(name)
     where = locate(name)
     if where.partition(":")[0] == SYNTHETIC:
+        if reading.get("format") or any(reading.get("columns", {}).values()):
+            raise UserError(f"{where}: made, not read: leave out --format and the names of columns")
         return _generate(where, options)
     if options:
         raise UserError(f"{where}: a file has no options: remove {', '.join(options)}")
-    interactions = readers.read(where)
+    interactions = readers.read(where, **reading)
     meant = _meant(name, where)
     if meant is None:
         return interactions
-    interactions = _apply(interactions, PUBLIC[meant].options)
+    interactions, _ = filters.apply(interactions, filters.Options(**PUBLIC[meant].options))
     _check_version(meant, where, interactions)
     return interactions
 
@@ -170,17 +173,10 @@ def _meant(name: str, where: str) -> str | None:
     return next((each for each in PUBLIC if str(_cached(PUBLIC[each]).resolve()) == where), None)
 
 
-def _apply(interactions: Interactions, options: Mapping) -> Interactions:
-    """The interactions as `prepare` with these options leaves them."""
-    if options:
-        raise NotImplementedError(f"the options {dict(options)} of a public data set")
-    return interactions
-
-
 def _holds(folder: Path) -> str:
     if not folder.is_dir():
         return "nothing: there is no such folder"
-    return readers.some(sorted(entry.name for entry in folder.iterdir()))
+    return some(sorted(entry.name for entry in folder.iterdir()))
 
 
 def _check_version(name: str, where: str, interactions: Interactions) -> None:

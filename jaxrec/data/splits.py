@@ -1,10 +1,12 @@
-"""Which interactions train, which validate, which test: ranges into the Interactions, nothing copied."""
+"""Which interactions train, which validate, which test: ranges into the Interactions."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxrec.data.interactions import Interactions
+from jaxrec.data.interactions import Interactions, by_session
+from jaxrec.data.ragged import slices
+from jaxrec.errors import UserError
 
 
 class Questions(NamedTuple):
@@ -26,6 +28,11 @@ class Split(NamedTuple):
     test: Questions
 
 
+def split(interactions: Interactions, name: str, q: float = 0.9, valid: float = 0.1) -> Split:
+    """The split of that name, one of SPLITS; q and valid are for those that take them."""
+    return SPLITS[name](interactions, q, valid)
+
+
 def last_item(interactions: Interactions) -> Split:
     """Leave one out: the last item of every user is the test, the one before the validation, the rest trains.
 
@@ -36,9 +43,169 @@ def last_item(interactions: Interactions) -> Split:
     asked = np.flatnonzero(end - start >= 3)
     stop = end.copy()
     stop[asked] -= 2
+    valid, test = (_last(interactions, asked, end - back) for back in (1, 0))
+    return Split(interactions, start.copy(), stop, valid, test)
 
-    def questions(back: int) -> Questions:
-        at = end[asked] - back
-        return Questions(asked.astype(np.int32), start[asked], at, np.asarray(interactions.items[at], np.int32))
 
-    return Split(interactions, start.copy(), stop, questions(2), questions(1))
+def by_time(interactions: Interactions, q: float = 0.9) -> Split:
+    """One moment for all: what lies before it trains and validates, and nothing of what comes after is known.
+
+    The cut is the q-quantile of all times (`quantile`). Whoever has an interaction at or after it is asked for the last
+    item, given everything before that item. The validation is the same one level down: its cut is the q-quantile of
+    the times before the cut, and what comes at or after the cut does not exist. What lies before the validation's cut
+    trains: of some users nothing. A question gives at least one item.
+
+    Raises:
+        UserError: times are missing, or count from an unknown moment.
+    """
+    if not _absolute(interactions):
+        raise UserError(
+            f"{interactions.name}: a split by time needs every interaction's absolute time, and {_lack(interactions)}: "
+            "give data with a time column, or split by last-item"
+        )
+    start, end, times = interactions.offsets[:-1], interactions.offsets[1:], np.asarray(interactions.times)
+    cut = quantile(times, q)
+    before = times < cut
+    stop, trained = _stop(interactions, before), _stop(interactions, times < quantile(times[before], q))
+
+    def questions(begins, ends):
+        return _last(interactions, np.flatnonzero((begins < ends) & (ends - start >= 2)), ends)
+
+    return Split(interactions, start.copy(), trained, questions(trained, stop), questions(stop, end))
+
+
+def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> Split:
+    """By session: after every prefix of a test session, what comes next? (Hidasi et al. 2016)
+
+    Where the data say how many sessions train, the others test, in the order of the data. Else the sessions are put in
+    the order of their starts, and those test whose last event is at or after the q-quantile of all times, so that no
+    training session reaches into the time of the test. Of the training sessions the last share `valid` validates, by
+    the same questions: at least one where there are two or more; none where valid is 0.
+
+    The catalogue is that of the training sessions, those that validate included, and items are numbered anew: other
+    items are removed from the test sessions, and then test sessions of fewer than two items.
+
+    Returns:
+        Split, whose interactions are the training sessions and then the test sessions, each in the place of a user.
+
+    Raises:
+        UserError: neither the number of training sessions nor absolute times are known.
+    """
+    data = by_session(interactions)
+    lengths = np.diff(data.offsets)
+    order = np.flatnonzero(lengths)
+    if data.train_sessions is not None:
+        tests = order >= data.train_sessions
+    elif _absolute(data):
+        order = order[np.argsort(data.times[data.offsets[order]], kind="stable")]
+        tests = data.times[data.offsets[order + 1] - 1] >= quantile(data.times, q)
+    else:
+        raise UserError(
+            f"{data.name}: which sessions test is not known: train_sessions is not given, and {_lack(data)}. Put a "
+            "stats.json with train_sessions beside sequences.txt, give data with a time column, or split by last-item"
+        )
+    trains = int((~tests).sum())
+    order = order[np.argsort(tests, kind="stable")]
+    at = slices(data.offsets[order], data.offsets[order + 1])
+    row = np.repeat(np.arange(len(order)), lengths[order])
+    items = np.asarray(data.items[at])
+    known = np.zeros(len(data.catalogue.ids) + 1, bool)
+    known[items[row < trains]] = True
+    left = np.bincount(row[known[items]], minlength=len(order))
+    stays = (np.arange(len(order)) < trains) | (left >= 2)
+    kept = known[items] & stays[row]
+    at, offsets = at[kept], np.append(0, np.cumsum(left[stays]))
+    data = data._replace(
+        items=np.cumsum(known, dtype=np.int32)[items[kept]],
+        offsets=offsets,
+        users=data.users[order[stays]],
+        catalogue=data.catalogue.take(np.flatnonzero(known)),
+        times=None if data.times is None else np.asarray(data.times[at]),
+        weights=None if data.weights is None else np.asarray(data.weights[at]),
+        train_sessions=trains,
+        digest=None,
+    )
+    validate = min(max(int(valid * trains), 1), trains - 1) if valid and trains else 0
+    stop = offsets[1:].copy()
+    stop[trains - validate :] = offsets[trains - validate : -1]
+    return Split(
+        data,
+        offsets[:-1].copy(),
+        stop,
+        _every(data, trains - validate, trains),
+        _every(data, trains, len(data.users)),
+    )
+
+
+SPLITS = {
+    "last-item": lambda interactions, q, valid: last_item(interactions),
+    "sessions": sessions,
+    "by-time": lambda interactions, q, valid: by_time(interactions, q),
+}
+
+
+def quantile(times: np.ndarray, q: float) -> int:
+    """The time at place floor(q n) of the n in ascending order, counted from 0; 0 < q < 1.
+
+    So it is one of the times, and no more than a share q of them comes before it. Of no times it is the least integer.
+    """
+    place = int(q * len(times))
+    return int(np.partition(times, place)[place]) if len(times) else int(np.iinfo(np.int64).min)
+
+
+def training_items(split: Split) -> np.ndarray:
+    """Every item of every training history, one after another: int32."""
+    return np.asarray(split.interactions.items[slices(split.start, split.stop)])
+
+
+def training_counts(split: Split) -> np.ndarray:
+    """How often each item occurs in training: [V] int64, row v - 1 of item v."""
+    return np.bincount(training_items(split), minlength=len(split.interactions.catalogue.ids) + 1)[1:]
+
+
+def cold_targets(split: Split, questions: Questions) -> int:
+    """How many targets never occur in training."""
+    return int((training_counts(split)[questions.target - 1] == 0).sum())
+
+
+def describe(split: Split) -> dict:
+    """Counts, plain numbers: sequences with a training part, the interactions in it, questions, cold targets."""
+    lengths = split.stop - split.start
+    return {
+        "sequences": int((lengths > 0).sum()),
+        "interactions": int(lengths.sum()),
+        "valid": len(split.valid.target),
+        "test": len(split.test.target),
+        "cold_valid": cold_targets(split, split.valid),
+        "cold_test": cold_targets(split, split.test),
+    }
+
+
+def _last(interactions, users, end):
+    """For each of these users the last item before end[user], given all before it."""
+    at = end[users] - 1
+    start = interactions.offsets[:-1][users]
+    return Questions(users.astype(np.int32), start, at, np.asarray(interactions.items[at], np.int32))
+
+
+def _every(data, first, last):
+    """For histories number first to last, without last: every item but a history's first, given all before it."""
+    start, end = data.offsets[first:last], data.offsets[first + 1 : last + 1]
+    at = slices(start + 1, end)
+    source = np.repeat(np.arange(first, last), end - start - 1)
+    return Questions(source.astype(np.int32), data.offsets[source], at, data.items[at])
+
+
+def _stop(interactions, before):
+    """Where each history's leading interactions end for which `before` [N] holds. [U] int64"""
+    counts = np.append(0, np.cumsum(before))
+    start, end = interactions.offsets[:-1], interactions.offsets[1:]
+    return start + counts[end] - counts[start]
+
+
+def _absolute(interactions):
+    return interactions.times is not None and not interactions.relative
+
+
+def _lack(interactions):
+    return "there are no times" if interactions.times is None else "the times count from an unknown moment"

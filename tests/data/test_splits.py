@@ -1,11 +1,18 @@
 """Laws of jaxrec.data.splits."""
 
+import itertools
+import json
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec.data.interactions import from_sequences
-from jaxrec.data.splits import last_item
+from jaxrec.data.interactions import Sessions, by_session, from_sequences
+from jaxrec.data.ragged import slices
+from jaxrec.data.readers import read
+from jaxrec.data.splits import SPLITS, by_time, describe, last_item, quantile, sessions, split
+from jaxrec.errors import UserError
 
 histories = st.lists(st.lists(st.integers(1, 9), max_size=6), max_size=6)
 
@@ -64,3 +71,202 @@ def test_the_offsets_are_left_alone():
     split = last_item(data)
     split.start[:] = split.stop[:] = 0
     np.testing.assert_array_equal(data.offsets, before)
+
+
+# --- by time
+
+
+@st.composite
+def timed(draw, relative=False):
+    """Interactions with times that do not fall within a history, few enough to meet."""
+    lists = draw(histories)
+    times = [sorted(draw(st.lists(st.integers(0, 20), min_size=len(x), max_size=len(x)))) for x in lists]
+    times = np.array([t for some in times for t in some], np.int64)
+    weights = np.arange(len(times), dtype=np.float32)
+    return from_sequences(lists)._replace(times=times, weights=weights, relative=relative, name="toys")
+
+
+shares = st.floats(0.01, 0.99)
+
+
+def asked(split, questions):
+    """(source, history, target) of every question."""
+    items = split.interactions.items
+    columns = (column.tolist() for column in questions)
+    return [(source, items[start:stop].tolist(), target) for source, start, stop, target in zip(*columns, strict=True)]
+
+
+def by_hand(data):
+    """Every history as a list of (time, item, weight)."""
+    rows = list(zip(*(x.tolist() for x in (data.times, data.items, data.weights)), strict=True))
+    return [rows[a:b] for a, b in itertools.pairwise(data.offsets.tolist())]
+
+
+@given(timed(), shares)
+def test_by_time_is_what_it_says(data, q):
+    split = by_time(data, q)
+    lists, times = by_hand(data), sorted(data.times.tolist())
+    cut = times[int(q * len(times))] if times else 0
+    before = [t for t in times if t < cut]
+    cut_valid = before[int(q * len(before))] if before else cut
+    valid, test = [], []
+    for user, history in enumerate(lists):
+        train = split.interactions.items[split.start[user] : split.stop[user]].tolist()
+        assert train == ([item for time, item, _ in history if time < cut_valid] if before else [])
+        known = [row for row in history if row[0] < cut]
+        if len(known) > 1 and known[-1][0] >= cut_valid:
+            valid.append((user, [item for _, item, _ in known[:-1]], known[-1][1]))
+        if len(history) > 1 and history[-1][0] >= cut:
+            test.append((user, [item for _, item, _ in history[:-1]], history[-1][1]))
+    assert asked(split, split.valid) == valid and asked(split, split.test) == test
+
+
+@given(timed(), shares)
+def test_by_time_nothing_comes_after_what_is_asked(data, q):
+    """No trained event is as late as a question's target, no validated one as late as a test's; histories are past."""
+    split = by_time(data, q)
+    trained = data.times[slices(split.start, split.stop)]
+    valid, test = (data.times[questions.stop] for questions in (split.valid, split.test))
+    for earlier, later in ((trained, valid), (trained, test), (valid, test)):
+        if len(earlier) and len(later):
+            assert earlier.max() < later.min()
+    for questions in (split.valid, split.test):
+        for start, stop in zip(questions.start, questions.stop, strict=True):
+            assert (data.times[start:stop] <= data.times[stop]).all()
+
+
+@given(st.lists(st.integers(0, 9), min_size=1), shares)
+def test_no_more_than_the_share_comes_before_the_quantile(times, q):
+    cut = quantile(np.array(times), q)
+    assert cut in times
+    assert sum(t < cut for t in times) <= q * len(times) < sum(t <= cut for t in times)
+
+
+@pytest.mark.parametrize("of", [by_time, sessions])
+@pytest.mark.parametrize(("times", "said"), [(None, "there are no times"), (np.arange(3), "from an unknown moment")])
+def test_times_that_are_no_moments_are_told(of, times, said):
+    data = from_sequences([[1, 2], [3]])._replace(times=times, relative=True, name="toys")
+    with pytest.raises(UserError, match=f"^toys: .*{said}.*split by last-item"):
+        of(data)
+
+
+# --- sessions
+
+
+@st.composite
+def in_sessions(draw):
+    """Interactions whose test sessions are known by number, or by time, of users or of sessions within users."""
+    data = draw(timed())
+    if draw(st.booleans()) and len(data.items):
+        cuts = draw(st.sets(st.integers(0, len(data.items))))
+        offsets = np.array(sorted({*cuts, *data.offsets.tolist()}))
+        ids = np.arange(len(offsets) - 1) + 100
+        data = data._replace(sessions=Sessions(offsets, ids))
+    if draw(st.booleans()):
+        number = draw(st.integers(0, len(by_session(data).users)))
+        relative = draw(st.booleans())
+        data = data._replace(train_sessions=number, relative=relative)
+    return data
+
+
+valids = st.sampled_from([0.0, 0.1, 0.5, 0.999])
+
+
+@given(in_sessions(), shares, valids)
+def test_sessions_are_what_they_say(data, q, valid):
+    split = sessions(data, q, valid)
+    flat = by_session(data)
+    histories = [(row, user) for row, user in zip(by_hand(flat), flat.users.tolist(), strict=True)]
+    if data.train_sessions is not None:
+        train, test = (
+            [h for h in part if h[0]] for part in (histories[: data.train_sessions], histories[data.train_sessions :])
+        )
+    else:
+        histories = sorted((h for h in histories if h[0]), key=lambda h: h[0][0][0])
+        times = sorted(data.times.tolist())
+        late = [h[0][-1][0] >= times[int(q * len(times))] for h in histories]
+        train, test = ([h for h, is_late in zip(histories, late, strict=True) if is_late == part] for part in (0, 1))
+    known = sorted({item for row, _ in train for _, item, _ in row})
+    assert split.interactions.catalogue.ids.tolist() == data.catalogue.ids[np.array(known, int) - 1].tolist()
+    number = {item: v for v, item in enumerate(known, 1)}
+    test = [([event for event in row if event[1] in number], user) for row, user in test]
+    whole = train + [h for h in test if len(h[0]) > 1]
+    new = split.interactions
+    assert new.users.tolist() == [user for _, user in whole]
+    assert by_hand(new) == [[(time, number[item], weight) for time, item, weight in row] for row, _ in whole]
+    assert (new.train_sessions, new.sessions, new.items.dtype) == (len(train), None, np.int32)
+
+    some = min(max(int(valid * len(train)), 1), len(train) - 1) if valid and train else 0
+    lists = [[number[item] for _, item, _ in row] for row, _ in whole]
+    for s, items in enumerate(lists):
+        trains = new.items[split.start[s] : split.stop[s]].tolist()
+        assert trains == (items if s < len(train) - some else [])
+    prefixes = [(s, items[:j], items[j]) for s, items in enumerate(lists) for j in range(1, len(items))]
+    assert asked(split, split.test) == [each for each in prefixes if each[0] >= len(train)]
+    assert asked(split, split.valid) == [each for each in prefixes if len(train) - some <= each[0] < len(train)]
+
+
+@given(in_sessions(), shares)
+def test_by_time_no_training_session_reaches_into_the_test(data, q):
+    split = sessions(data._replace(train_sessions=None, relative=False), q, 0.5)
+    new = split.interactions
+    first = new.offsets[new.train_sessions]
+    if 0 < first < len(new.items):
+        last = new.times[new.offsets[new.train_sessions + 1 :] - 1]  # of every test session
+        assert new.times[:first].max() <= last.min()
+    starts = new.times[new.offsets[:-1]]
+    for part in np.split(starts, [new.train_sessions]):
+        assert (np.diff(part) >= 0).all()
+
+
+@given(in_sessions(), shares, valids)
+def test_what_was_split_is_split_again_as_it_was(data, q, valid):
+    split = sessions(data, q, valid)
+    again = sessions(split.interactions, q, valid)
+    for got, wanted in zip(again[1:3], split[1:3], strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    assert [asked(again, part) for part in again[3:]] == [asked(split, part) for part in split[3:]]
+
+
+def test_one_session_trains_and_two_give_one_to_validate():
+    data = from_sequences([[1, 2], [2, 1], [1, 2, 1]])
+    counts = [len(sessions(data._replace(train_sessions=n), valid=0.1).valid.target) for n in (1, 2)]
+    assert counts == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["rsc15-100k", "diginetica"])
+def test_the_events_of_real_sessions_are_those_counted_by_others(real_data, name):
+    folder = real_data(name)
+    trains = json.loads((folder / "stats.json").read_text())["train_sessions"]
+    split = sessions(read(folder)._replace(train_sessions=trains), valid=0)
+    assert describe(split)["test"] == {"rsc15-100k": 10_152, "diginetica": 60_858}[name]
+
+
+# --- all
+
+
+@given(in_sessions())
+def test_the_counts_are_those_of_the_lists(data):
+    for name in SPLITS:
+        if name == "by-time" and data.relative:
+            continue
+        made = split(data, name, 0.7, 0.3)
+        trained = [made.interactions.items[a:b].tolist() for a, b in zip(made.start, made.stop, strict=True) if a < b]
+        items = {item for some in trained for item in some}
+        wanted = {"sequences": len(trained), "interactions": sum(map(len, trained))}
+        for part in ("valid", "test"):
+            questions = asked(made, getattr(made, part))
+            wanted |= {part: len(questions), f"cold_{part}": sum(target not in items for _, _, target in questions)}
+        assert describe(made) == wanted
+
+
+@given(in_sessions())
+def test_types_are_those_of_the_last_item(data):
+    for name in SPLITS:
+        if name == "by-time" and data.relative:
+            continue
+        made = split(data, name)
+        assert made.start.dtype == made.stop.dtype == np.int64
+        assert len(made.start) == len(made.stop) == len(made.interactions.users)
+        for questions in (made.valid, made.test):
+            assert [array.dtype for array in questions] == [np.int32, np.int64, np.int64, np.int32]

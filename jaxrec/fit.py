@@ -298,16 +298,11 @@ def complete(config, workdir):
 def describe(setup):
     """What the split made of the data, and what was resolved from the configuration, a line each."""
     config, split = setup.config, setup.split
-    facts = splits.describe(split)
-    cold = facts["cold_valid"] + facts["cold_test"]
-    asked = f"{facts['valid']:,} validation and {facts['test']:,} test questions" + (
-        f", {cold:,} of them with a target that never occurs in training" if cold else ""
-    )
     targets = int(setup.pieces.length.sum())
     slots = setup.epoch_steps * setup.rows * row_width(config)
     return (
-        f"{split.interactions.name}, split {config.split}: {facts['interactions']:,} interactions of "
-        f"{facts['sequences']:,} sequences train, {len(split.interactions.catalogue.ids):,} items; {asked}\n"
+        f"{split.interactions.name}, {len(split.interactions.catalogue.ids):,} items, split {config.split}: "
+        f"{splits.in_words(split)}\n"
         f"{config.model.name}: {targets:,} targets an epoch in {setup.epoch_steps:,} steps "
         f"of {setup.rows} rows of {row_width(config)} slots, {targets / slots:.0%} full; "
         f"{len(setup.devices)} {setup.devices[0].platform} device(s)"

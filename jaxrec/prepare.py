@@ -5,9 +5,8 @@ import time
 
 from rich.console import Console
 
-from jaxrec.data import filters, prepared, sources, summary
+from jaxrec.data import filters, prepared, sources, splits, summary
 from jaxrec.data.log import ROLES
-from jaxrec.data.splits import in_words
 
 
 def prepare(arguments, _overrides):
@@ -36,7 +35,7 @@ def prepare(arguments, _overrides):
         interactions, steps = filters.apply(interactions, options)
         status.update("counting")
         told = summary.facts(interactions)
-        words = in_words(interactions)
+        words = {name: splits.in_words(made(interactions)) for name, made in applicable(interactions).items()}
         status.update("writing")
         meta = {
             "source": interactions.name,
@@ -56,3 +55,12 @@ def prepare(arguments, _overrides):
     say(f"{arguments.output}: written, {len(interactions.items):,} rows in {seconds:.1f} s")
     say(f"train on it: --config.dataset={arguments.output}")
     return 0
+
+
+def applicable(interactions):
+    """The splits that these interactions allow: {name: function of the interactions}."""
+    found = {"last-item": splits.last_item}
+    dated = interactions.times is not None and not interactions.relative
+    if interactions.train_sessions is not None or (interactions.sessions is not None and dated):
+        found["sessions"] = splits.sessions
+    return found | ({"by-time": splits.by_time} if dated else {})

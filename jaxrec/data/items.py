@@ -11,14 +11,12 @@ from jaxrec.data.text import File, fail, pieces
 from jaxrec.errors import UserError
 
 TITLES, GENRES = ("title", "movietitle", "name", "itemname"), ("genres", "genre", "class", "categories", "category")
-FLAGS = (  # of u.item, after five other fields
-    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical "
-    "Mystery Romance Sci-Fi Thriller War Western"
-).split()
+GENRE_FLAGS = """unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror
+Musical Mystery Romance Sci-Fi Thriller War Western"""  # of u.item, after five other fields
 
 
 def describe(interactions: Interactions, about: pl.DataFrame) -> Interactions:
-    """The interactions with what a table says of their items: column `ID` as text, and others; other rows are ignored."""
+    """The interactions with what a table says of their items: `ID` as text, and other columns; other items are ignored."""
     catalogue = interactions.catalogue
     ids = pl.DataFrame({ID: [str(item) for item in catalogue.ids.tolist()]})
     aligned = ids.join(about, on=ID, how="left", maintain_order="left").drop(ID)
@@ -52,10 +50,13 @@ def movielens(ratings: File) -> pl.DataFrame | None:
     if file := ratings.beside("movies.dat"):
         return _frame(file, [ID, "title", "genres"], 0, _split(file, LONG, "latin-1"))
     if file := ratings.beside("u.item"):
-        rows = ((line, [f[0], f[1], "|".join(g for g, flag in zip(FLAGS, f[5:], strict=False) if flag == "1")])
-                for line, f in _split(file, "|", "latin-1", least=6))  # fmt: skip
+        rows = ((line, [*row[:2], _flagged(row[5:])]) for line, row in _split(file, "|", "latin-1", least=6))
         return _frame(file, [ID, "title", "genres"], 0, rows)
     return None
+
+
+def _flagged(flags: list[str]) -> str:
+    return "|".join(genre for genre, flag in zip(GENRE_FLAGS.split(), flags, strict=False) if flag == "1")
 
 
 def _key(file: File, header: list[str]) -> int:

@@ -76,10 +76,7 @@ PUBLIC = {
         url="https://cseweb.ucsd.edu/~wckang/steam_reviews.json.gz",
     ),
 }
-KINDS = (
-    "name a folder or a file of interactions, "
-    f"'{SYNTHETIC}', or a public data set ({', '.join(PUBLIC)})"
-)
+KINDS = f"name a folder or a file of interactions, '{SYNTHETIC}', or a public data set ({', '.join(PUBLIC)})"
 
 
 def load(name: str, reading: Mapping = MappingProxyType({}), **options) -> Interactions:

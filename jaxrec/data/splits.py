@@ -181,6 +181,16 @@ def describe(split: Split) -> dict:
     }
 
 
+def in_words(split: Split) -> str:
+    """What `describe` counts, for people."""
+    facts = describe(split)
+    cold = facts["cold_valid"] + facts["cold_test"]
+    return (
+        f"{facts['interactions']:,} interactions of {facts['sequences']:,} sequences train, "
+        f"{facts['valid']:,} validation and {facts['test']:,} test questions"
+    ) + (f", {cold:,} of them with a target that never occurs in training" if cold else "")
+
+
 def _last(interactions, users, end):
     """For each of these users the last item before end[user], given all before it."""
     at = end[users] - 1

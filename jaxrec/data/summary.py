@@ -16,7 +16,7 @@ def facts(data: Interactions) -> dict:
         "sessions": None if data.sessions is None else len(data.sessions.ids),
         "train_sessions": data.train_sessions,
         "times": _times(data),
-        "repeats_at_once": int(len(data.items) - repeats_at_once(data).sum()) if len(data.items) else 0,
+        "repeats_at_once": int(repeats_at_once(data).sum()),
         **_repeats(data),
     }
 

@@ -78,7 +78,7 @@ def delimited(
 
 
 def _line_by_line(piece: Piece, separator: str, width: int, columns: dict[str, int]):
-    """The same rows, for what the fast reader refuses or would miscount: frame, their lines, what is wrong with some."""
+    """For what the fast reader refuses or would miscount: the same rows, their lines, what is wrong with some."""
     found = {role: [] for role in columns}
     lines, why, text, at = [], {}, piece.lines(), 0
     while at < len(text):

@@ -47,11 +47,8 @@ class File(NamedTuple):
             UserError: it can't be read.
         """
         try:
-            if self.member:
-                stream = zipfile.ZipFile(self.path).open(self.member)
-            else:
-                stream = self.path.open("rb")
-            stream = io.BufferedReader(stream)
+            raw = zipfile.ZipFile(self.path).open(self.member) if self.member else self.path.open("rb", buffering=0)
+            stream = io.BufferedReader(raw)
             start = stream.peek(2)[:2]
         except OSError as error:
             raise UserError(f"{self}: cannot be read ({error.strerror}): check the file and its permissions") from None

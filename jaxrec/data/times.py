@@ -66,10 +66,8 @@ class Times:
         else:
             unit, factor = _unit(most)
             if least >= RELATIVE and _unit(least)[0] != unit:
-                raise ValueError(
-                    f"{self.name} is in {_unit(least)[0]} in one row ({least:.0f}) and in {unit} in another ({most:.0f}): "
-                    "write all in one unit"
-                )
+                one, other = f"in {_unit(least)[0]} in one row ({least:.0f})", f"in {unit} in another ({most:.0f})"
+                raise ValueError(f"{self.name} is {one} and {other}: write all in one unit")
         if values.dtype.kind == "f":
             micro = np.round(values * factor).astype(np.int64)
         else:
@@ -77,7 +75,7 @@ class Times:
         return micro, relative, f"{self.name}: {unit}"
 
     def _from_dates(self, values: pl.Series) -> pl.Series:
-        """Dates in ISO 8601 -> microseconds, null where they are none; the format that fits is tried first next time."""
+        """Dates in ISO 8601 -> microseconds, null where they are none; what fits is tried first next time."""
         text = values.str.strip_chars().str.replace(r"^(\d{4}-\d\d-\d\d) ", "${1}T").str.replace(r" ?UTC$", "Z")
         text = text.str.replace(r" ([+-]\d\d)", "$1")
         found = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(text))

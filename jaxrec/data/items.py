@@ -16,7 +16,7 @@ Musical Mystery Romance Sci-Fi Thriller War Western"""  # of u.item, after five 
 
 
 def describe(interactions: Interactions, about: pl.DataFrame) -> Interactions:
-    """The interactions with what a table says of their items: `ID` as text, and other columns; other items are ignored."""
+    """The interactions with what a table says of their items: `ID` as text, and any other column."""
     catalogue = interactions.catalogue
     ids = pl.DataFrame({ID: [str(item) for item in catalogue.ids.tolist()]})
     aligned = ids.join(about, on=ID, how="left", maintain_order="left").drop(ID)

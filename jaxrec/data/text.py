@@ -47,7 +47,8 @@ class File(NamedTuple):
             UserError: it can't be read.
         """
         try:
-            raw = zipfile.ZipFile(self.path).open(self.member) if self.member else self.path.open("rb", buffering=0)
+            archive = zipfile.ZipFile(self.path) if self.member else None
+            raw = archive.open(self.member) if archive else self.path.open("rb", buffering=0)
             stream = io.BufferedReader(raw)
             start = stream.peek(2)[:2]
         except OSError as error:

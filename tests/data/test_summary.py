@@ -1,0 +1,54 @@
+"""What jaxrec.data.summary counts, against plain loops."""
+
+import io
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from jaxrec.data import filters, summary
+from jaxrec.data.interactions import from_sequences
+
+rows = st.lists(st.tuples(st.integers(1, 5), st.integers(0, 3)), min_size=1, max_size=8)
+
+
+@given(st.lists(rows, min_size=1, max_size=5))
+def test_repeats_and_duplicates_are_those_of_a_plain_loop(log):
+    log = [sorted(each, key=lambda row: row[1]) for each in log]
+    data = from_sequences([[item for item, _ in each] for each in log])
+    timed = data._replace(times=np.array([time for each in log for _, time in each], np.int64))
+    repeats = sum(len(each) - len({item for item, _ in each}) for each in log)
+    at_once = sum(a[0] == b[0] for each in log for a, b in itertools.pairwise(each))
+    told = summary.facts(timed)
+    assert (told["repeats"], told["repeats_at_once"]) == (repeats, at_once)
+    assert told["duplicates"] == sum(len(each) - len(set(each)) for each in log)
+    assert summary.facts(data)["duplicates"] is None
+    assert told["short_users"] == sum(len(each) < 3 for each in log)
+
+
+def test_times_are_dates_only_where_they_are_known():
+    data = from_sequences([[1, 2], [2, 3]])._replace(times=np.array([0, 86_400, 7, 2 * 86_400]) * 10**6)
+    dated = {"relative": False, "first": "1970-01-01 00:00:00", "last": "1970-01-03 00:00:00", "days": 2.0}
+    assert summary.facts(data)["times"] == dated
+    assert summary.facts(data._replace(relative=True))["times"] == {"relative": True, "days": 2.0}
+    assert summary.facts(data._replace(times=None))["times"] is None
+
+
+def test_the_summary_is_printed_and_drawn(tmp_path):
+    data = from_sequences([[1, 1, 2], [2, 3]])._replace(times=np.array([0, 0, 7, 8, 9]) * 10**6)
+    told, (rest, steps) = summary.facts(data), filters.apply(data, filters.Options(min_length=3))
+    console = Console(file=io.StringIO(), width=120)
+    summary.show(told, steps, {"last-item": "much"}, console)
+    text = " ".join(console.file.getvalue().split())
+    for part in (
+        "read │ 2 │ 3 │ 5 │",
+        "min-length 3 │ 1 │ 2 │ 3 │ 2",
+        "1 of them at the same time",
+        "split=last-item much",
+    ):
+        assert part in text, text
+    for each in (data, data._replace(times=None), rest):
+        summary.plot(each, tmp_path / "plots.png", "name")
+        assert (tmp_path / "plots.png").read_bytes().startswith(b"\x89PNG")

@@ -11,6 +11,7 @@ from typing import NamedTuple, NoReturn
 from jaxrec.errors import UserError
 
 PIECE = 1 << 26  # bytes
+MARK = b"\xef\xbb\xbf"  # of byte order
 EXAMPLES = 5
 
 
@@ -53,7 +54,7 @@ class File(NamedTuple):
             start = stream.peek(2)[:2]
         except OSError as error:
             raise UserError(f"{self}: cannot be read ({error.strerror}): check the file and its permissions") from None
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
             raise UserError(f"{self}: the zip is damaged or locked ({error}): fetch it again") from None
         if start == b"\x1f\x8b":
             return gzip.GzipFile(fileobj=stream)
@@ -81,7 +82,7 @@ def pieces(file: File, size: int | None = None, encoding: str = "utf-8", quotes:
     Raises:
         UserError: it can't be read, is no text, or its compressed data are cut; with the line where that shows.
     """
-    size, line, rest = size or PIECE, 1, b""
+    size, line, rest, begins = max(size or PIECE, len(MARK)), 1, b"", True
     with file.open() as stream:
         while True:
             parts, left = [], size
@@ -94,10 +95,9 @@ def pieces(file: File, size: int | None = None, encoding: str = "utf-8", quotes:
                 cure = f"the compressed data are cut or damaged ({error}): fetch the file again"
                 raise UserError(f"{file}, line {reached} or later: {cure}") from None
             chunk = b"".join(parts)
-            if line == 1 and not rest:
-                chunk = chunk.removeprefix(b"\xef\xbb\xbf")
-            end = len(chunk) < size
-            text = rest + chunk
+            end = left > 0
+            text = rest + (chunk.removeprefix(MARK) if begins else chunk)
+            begins = False
             if b"\r" in text:
                 held = b"\r" if text.endswith(b"\r") and not end else b""  # its \n may come with the next chunk
                 text = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n") + held

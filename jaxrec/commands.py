@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from jaxrec import cli, evaluation, fit, queries, ranking, report, workdir
+from jaxrec import cli, evaluation, fit, objectives, queries, ranking, report, workdir
 from jaxrec import devices as dev
 from jaxrec.baselines import BASELINES
 from jaxrec.config import row_width
@@ -127,10 +127,11 @@ class Judge:
 
     def __init__(self, model, config, split, questions, devices, protocol="full"):
         self.prepared = evaluation.prepare(split, questions, protocol, devices=devices)
-        self.histories = queries.pack_histories(
-            split.interactions.items, questions.start, questions.stop, config.length, row_width(config), devices
-        )
-        self.model, self.encode = model, queries.encoder(model, devices)
+        self.objective = objectives.build(config)
+        asked = split.interactions.items, questions.start, questions.stop
+        width = row_width(config)
+        self.histories = queries.pack_histories(*asked, config.length, width, devices, self.objective.room)
+        self.model, self.encode = model, queries.encoder(model, self.objective, devices)
 
     def ranks(self, params):
         """The rank of every question's target. [Q]"""

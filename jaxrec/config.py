@@ -15,13 +15,15 @@ def among(*choices):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    name: str = field(metadata={"choices": ("sasrec",)})
+    name: str = field(metadata={"choices": ("sasrec", "bert4rec")})
     dim: int  #: width of the embeddings and of every layer
     layers: int  #: blocks
     dropout: float
     heads: int = 1
-    norm: str = among("query", "post", "pre")
+    norm: str = among("query", "post", "pre")  #: of bert4rec post or pre
     init: str = among("xavier", "normal")  #: Glorot normal, or N(0, 0.02)
+    expand: int = 4  #: width of bert4rec's feed-forward, in dims
+    transform: bool = True  #: whether bert4rec's output has a dense layer, GELU and LayerNorm before the table
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class Config:
     split: str = among("last-item", "sessions", "by-time")
     split_q: float = 0.9  #: the quantile of the times at which the test begins, where they decide
     valid: float = 0.1  #: under sessions, the share of the training sessions that validates; 0 is none: all train
-    objective: str = among("next-item")
+    objective: str = among("next-item", "cloze")
+    mask: float = 0.2  #: share of a sequence's slots that the cloze asks for; at least one
+    mask_last: float = 0.1  #: share of the sequences whose newest item is always among them
     positions: str = among("from_start", "from_end")
     history: str = among("newest", "windows")  #: train on the newest `length` + 1 items, or on windows over all of them
     row: int = 0  #: slots a row; 0 is `length`
@@ -86,6 +90,7 @@ def from_dict(values):
         "model.dim": config.model.dim,
         "model.layers": config.model.layers,
         "model.heads": config.model.heads,
+        "model.expand": config.model.expand,
         "optim.rate": config.optim.rate,
     }
     for name, value in positive.items():
@@ -110,6 +115,16 @@ def from_dict(values):
         raise UserError("config.optim.weight_decay is for adamw: set config.optim.name=adamw, or leave it 0")
     if config.seed >= 2**32:
         raise UserError(f"config.seed is {config.seed}: it must be below 2^32")
+    for name, value in {"mask": config.mask, "mask_last": config.mask_last}.items():
+        if not 0 <= value <= 1:
+            raise UserError(f"config.{name} is {value}: a share, from 0 to 1")
+    if (config.model.name == "bert4rec") != (config.objective == "cloze"):
+        raise UserError(
+            f"config.model.name is {config.model.name} and config.objective {config.objective}: bert4rec, which sees "
+            "both sides, goes with cloze, and the others with next-item"
+        )
+    if config.model.name == "bert4rec" and config.model.norm == "query":
+        raise UserError("config.model.norm is query: bert4rec has post or pre")
     if not 0 <= config.model.dropout < 1:
         raise UserError(f"config.model.dropout is {config.model.dropout}: it must be at least 0 and below 1")
     if not 0 < config.split_q < 1:

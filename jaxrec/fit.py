@@ -1,6 +1,7 @@
 """The loop: resume, call, report, evaluate, save, stop."""
 
 import signal
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec import devices as dev
-from jaxrec import losses, negatives, optim, report, step
+from jaxrec import losses, negatives, objectives, optim, report, step
 from jaxrec.checkpoint import Checkpoints, abstract
 from jaxrec.config import row_width
 from jaxrec.data import splits, stream
@@ -41,6 +42,7 @@ class Setup(NamedTuple):
     order_of: np.ndarray  #: [P] the piece behind each place of the template
     data: stream.Data  #: on the devices, or on the host
     aside: Any  #: what negatives are drawn by, on the devices
+    objective: Any
     model: Any
     optimiser: Any
     run: Any  #: (state, data, aside, start, end) -> (state, step.Report)
@@ -56,7 +58,8 @@ def setup(config, split, devices):
     """Pack the training histories, place them, and build the program of a call."""
     interactions, items = split.interactions, len(split.interactions.catalogue.ids)
     width = row_width(config)
-    pieces = stream.next_item_pieces(split.start, split.stop, config.length, config.history == "windows")
+    objective = objectives.build(config)
+    pieces = objective.pieces(split.start, split.stop, config.length, config.history == "windows")
     if not len(pieces.length):
         raise UserError(f"{interactions.name}: no user has two items to train on after the split: nothing to learn")
     if len(interactions.items) >= 2**31:
@@ -66,6 +69,8 @@ def setup(config, split, devices):
     rows = stream.rows_per_step(config.batch, len(pieces.length), stream.pack(pieces.length, width)[1], len(devices))
     template, order_of = stream.template(pieces.length, width, rows)
     epoch_steps = len(template.place) // rows
+    row_of = np.searchsorted(template.first, np.arange(len(order_of)), side="right") - 1
+    ask = partial(objective.ask, most=int(np.bincount(row_of, objective.count(pieces.length[order_of])).max()))
     dtype = jnp.dtype(config.precision)
     model = build(config, items)
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
@@ -83,16 +88,18 @@ def setup(config, split, devices):
         data = dev.put(data._replace(start=pieces.start.astype(np.int32)), devices)
 
         def batch(data, index, share):
-            return stream.gather(*data, index * rows + share)
+            return stream.gather(*data, index * rows + share, asked=objective.nexts)
     else:
 
         def batch(batches, index, share):
             return jax.tree.map(lambda kept: kept[index, share], batches)
 
-    parts = step.Parts(model, losses.TOTALS[config.loss.name], draw, optimiser, batch, rows, config.seed, dtype)
+    parts = step.Parts(model, losses.TOTALS[config.loss.name], ask, draw, optimiser, batch, rows, config.seed, dtype)
     options = dev.cpu_options() if config.loss.name in losses.SAMPLED else None
     run = dev.LAUNCHERS[config.launcher](step.call(parts, config.steps_per_call), devices, options)
-    return Setup(config, split, devices, pieces, order_of, data, aside, model, optimiser, run, rows, epoch_steps)
+    return Setup(
+        config, split, devices, pieces, order_of, data, aside, objective, model, optimiser, run, rows, epoch_steps
+    )
 
 
 def initial(setup):
@@ -129,7 +136,7 @@ class Feed:
             return (s.data, self.order), epoch * s.epoch_steps
         size = s.config.steps_per_call * s.rows
         rows = (start - epoch * s.epoch_steps) * s.rows + np.arange(size)
-        batches = stream.gather(s.data, self.order, rows % len(s.data.template.place))
+        batches = stream.gather(s.data, self.order, rows % len(s.data.template.place), s.objective.nexts)
         shape = (s.config.steps_per_call, s.rows, -1)
         return dev.put(jax.tree.map(lambda x: x.reshape(shape), batches), s.devices), start
 
@@ -298,13 +305,13 @@ def complete(config, workdir):
 def describe(setup):
     """What the split made of the data, and what was resolved from the configuration, a line each."""
     config, split = setup.config, setup.split
-    targets = int(setup.pieces.length.sum())
+    shown, targets = int(setup.pieces.length.sum()), int(setup.objective.count(setup.pieces.length).sum())
     slots = setup.epoch_steps * setup.rows * row_width(config)
     return (
         f"{split.interactions.name}, {len(split.interactions.catalogue.ids):,} items, split {config.split}: "
         f"{splits.in_words(split)}\n"
         f"{config.model.name}: {targets:,} targets an epoch in {setup.epoch_steps:,} steps "
-        f"of {setup.rows} rows of {row_width(config)} slots, {targets / slots:.0%} full; "
+        f"of {setup.rows} rows of {row_width(config)} slots, {shown / slots:.0%} full; "
         f"{len(setup.devices)} {setup.devices[0].platform} device(s)"
     )
 

@@ -17,6 +17,11 @@ def causal(segments, positions):
     return same_sequence(segments) & (positions[:, None] >= positions[None, :])
 
 
+def bidirectional(segments, positions):
+    """Whether query may attend to key: the same sequence, both ways. [T], [T] -> [T, T] bool."""
+    return same_sequence(segments)
+
+
 def from_end(segments):
     """How many slots of its own sequence follow each slot: 0 at the newest. [T] int -> [T] int32."""
     slots = jnp.arange(len(segments), dtype=jnp.int32)

@@ -26,13 +26,14 @@ class Histories(NamedTuple):
     total: int
 
 
-def pack_histories(items, start, stop, length, width, devices):
-    """Histories of questions: the newest `length` items of items[start:stop] each.
+def pack_histories(items, start, stop, length, width, devices, room=0):
+    """Histories of questions: the newest items of items[start:stop] each.
 
     Args:
-        items: [N] flat. start, stop: [Q]. length: longest history. width: slots a row. devices: to encode on.
+        items: [N] flat. start, stop: [Q]. length: the most slots of a history. width: slots a row.
+        devices: to encode on. room: slots of each that the objective takes for itself, after the history.
     """
-    pieces = stream.history_pieces(start, stop, length)
+    pieces = stream.history_pieces(start, stop, length, room)
     batch = min(ROWS, -(-max(len(pieces.length), 1) // len(devices)))
     template, order_of = stream.template(pieces.length, width, batch * len(devices))
     rows = len(template.place)
@@ -56,13 +57,14 @@ def pack_histories(items, start, stop, length, width, devices):
     return Histories(data, order, *dev.spread((rows_BR, slot), devices), question, len(start))
 
 
-def encoder(model, devices):
+def encoder(model, objective, devices):
     """A program (params, Histories) -> hidden [Q, D] on the host, compiled once for its shapes."""
 
     def batches(params, data, order, rows_BR, slot_BM):
         def one(batch):
             rows_R, slot_M = batch
-            hidden, _ = model.encode(params, stream.gather(data, order, rows_R, asked=False))
+            shown = objective.show(stream.gather(data, order, rows_R, asked=False))
+            hidden, _ = model.encode(params, shown)
             return model.head(params, hidden.reshape(-1, hidden.shape[-1])[slot_M]).astype(jnp.float32)
 
         return jax.lax.map(one, (rows_BR, slot_BM))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec import ranking, workdir
+from jaxrec import objectives, ranking, workdir
 from jaxrec.checkpoint import Checkpoints, abstract
 from jaxrec.data.interactions import Catalogue
 from jaxrec.data.stream import Stream
@@ -57,7 +57,8 @@ class Recommender:
         self.config, self.catalogue = config, catalogue
         self._model, self._params = model, params
         self._number = {id: v for v, id in enumerate(catalogue.ids.tolist(), 1)}
-        self._encode = jax.jit(partial(_encode, model))
+        self._objective = objectives.build(config)
+        self._encode = jax.jit(partial(_encode, model, self._objective))
         self._unit = None
 
     def recommend(self, history, k=10, exclude_seen=True, candidates=None):
@@ -128,9 +129,9 @@ class Recommender:
 
     def _hidden(self, histories):
         """The hidden vector after each history's newest items. At most ROWS lists -> [n, D]"""
-        length = self.config.length
-        newest = [numbers[-length:] for numbers in histories]
-        slots = min(_power(max(map(len, newest))), length)
+        length, room = self.config.length, self._objective.room
+        newest = [numbers[-(length - room) :] for numbers in histories]
+        slots = min(_power(max(map(len, newest)) + room), length)
         items = np.zeros((_power(len(newest)), slots), np.int32)
         for row, numbers in enumerate(newest):
             items[row, : len(numbers)] = numbers
@@ -162,13 +163,13 @@ class Recommender:
         return list(zip(ids, np.asarray(scores, np.float64)[real].tolist(), strict=True))
 
 
-def _encode(model, params, items_RT):
-    length_R = (items_RT > 0).sum(-1)
+def _encode(model, objective, params, items_RT):
+    length_R = (items_RT > 0).sum(-1) + objective.room
     slots = jnp.broadcast_to(jnp.arange(items_RT.shape[1], dtype=jnp.int32), items_RT.shape)
-    real = items_RT > 0
+    real = slots < length_R[:, None]
     zeros = jnp.zeros_like(items_RT)
     stream = Stream(items_RT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), zeros)
-    hidden, _ = model.encode(params, stream)
+    hidden, _ = model.encode(params, objective.show(stream))
     last = jnp.take_along_axis(hidden, jnp.maximum(length_R - 1, 0)[:, None, None], axis=1)[:, 0]
     return model.head(params, last)
 

@@ -35,7 +35,8 @@ class Parts(NamedTuple):
 
     model: Any  #: models.Model
     total: Callable  #: losses: (hidden_ND, target_N, weight_N, negatives_NK, table, bias) -> sum over slots
-    negatives: Callable | None  #: (key, source_T, aside) -> [T, K], for one row
+    ask: Callable  #: (stream, keys_R) -> (Stream as it is shown, objectives.Asked)
+    negatives: Callable | None  #: (key, source_M, aside) -> [M, K], for one row's asked slots
     optimiser: optax.GradientTransformation
     batch: Callable  #: (data, step_in_epoch, rows_R) -> Stream of these rows of the step's batch
     rows: int  #: of a step, over all devices
@@ -56,16 +57,19 @@ def step(parts, state, data, aside, index):
     rows = jax.lax.axis_index(AXIS) * share + jnp.arange(share)
     stream = parts.batch(data, index, rows)
     keys = row_keys(parts.seed, state.step, rows)
+    stream, asked = parts.ask(stream, keys)
     negatives = None
     if parts.negatives is not None:
         draw = jax.vmap(lambda key, source: parts.negatives(key, source, aside))
-        negatives = draw(site_keys(keys, NEGATIVES_SITE), stream.source)
+        negatives = draw(site_keys(keys, NEGATIVES_SITE), asked.source)
         negatives = negatives.reshape(-1, negatives.shape[-1])
 
     def local_sums(params):
         hidden, carry = parts.model.encode(params, stream, state.carry, keys=keys)
+        if asked.slots is not None:
+            hidden = jnp.take_along_axis(hidden, asked.slots[..., None], 1)
         hidden = parts.model.head(params, hidden).reshape(-1, hidden.shape[-1])
-        target = stream.targets.reshape(-1)
+        target = asked.targets.reshape(-1)
         weight = (target > 0).astype(jnp.float32)
         table, bias = parts.model.table(params)
         return parts.total(hidden.astype(parts.dtype), target, weight, negatives, table, bias), (weight.sum(), carry)

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxrec import objectives
 from jaxrec.config import ModelConfig
 from jaxrec.data.stream import Stream
 from jaxrec.models.sasrec import sasrec
@@ -14,7 +15,7 @@ from jaxrec.queries import encoder, pack_histories
 ITEMS, LENGTH = 20, 6
 MODEL = sasrec(ModelConfig("sasrec", 8, 2, 0.5, heads=2), ITEMS, LENGTH, "from_end", jnp.float32)
 PARAMS = MODEL.init(jax.random.key(0))
-ENCODERS = {n: encoder(MODEL, jax.devices()[:n]) for n in (1, 4)}
+ENCODERS = {n: encoder(MODEL, objectives.next_item(), jax.devices()[:n]) for n in (1, 4)}
 
 
 def alone(history):

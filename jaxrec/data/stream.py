@@ -12,7 +12,7 @@ import numpy as np
 class Stream(NamedTuple):
     """Rows of packed sequences, int32 [rows, T] each."""
 
-    items: Any  #: 1..V; 0 where the slot is empty
+    items: Any  #: 1..V; 0 where the slot is empty, -1 where it is masked
     targets: Any  #: the item asked for at this slot; 0 where nothing is asked
     segments: Any  #: 1, 2, ... within the row; 0 where empty
     positions: Any  #: 0, 1, ... within the slot's own sequence
@@ -69,10 +69,30 @@ def next_item_pieces(start, stop, length, windows=False):
     return Pieces(begin, (end - begin).astype(np.int32), source.astype(np.int32))
 
 
-def history_pieces(start, stop, length):
-    """Pieces that show the newest `length` items of each history, for inference. [Q], [Q], int -> Pieces of [Q]."""
-    begin = np.maximum(np.asarray(stop) - length, start)
-    return Pieces(begin, (stop - begin).astype(np.int32), np.arange(len(begin), dtype=np.int32))
+def whole_pieces(start, stop, length, windows=False):
+    """Pieces that show every item: the newest `length` of each history, or of windows over all of it, end to end.
+
+    Args:
+        start, stop: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
+        windows: the oldest window is the short one.
+    """
+    start, stop = np.asarray(start), np.asarray(stop)
+    lengths = np.where(stop - start > 1, stop - start, 0)
+    count = -(-lengths // length) if windows else np.minimum(lengths, 1)
+    source = np.repeat(np.arange(len(lengths)), count)
+    back = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)  # 0 is the newest window
+    end = np.repeat(stop, count) - back * length
+    begin = np.maximum(end - length, np.repeat(start, count))
+    return Pieces(begin, (end - begin).astype(np.int32), source.astype(np.int32))
+
+
+def history_pieces(start, stop, length, room=0):
+    """Pieces of at most `length` slots for inference: the newest items of each history, and `room` slots after them.
+
+    [Q], [Q], int -> Pieces of [Q]. What a slot after the history shows is for the objective to overwrite.
+    """
+    begin = np.maximum(np.asarray(stop) - (length - room), start)
+    return Pieces(begin, (stop - begin + room).astype(np.int32), np.arange(len(begin), dtype=np.int32))
 
 
 def pack(lengths, width):
@@ -160,13 +180,14 @@ def gather(data, order, rows, asked=True):
     piece = order.occupant[place]
     at = data.start[piece] + positions
     at = xp.where(real, at, 0)
+    last = len(data.items) - 1  # a slot after the last history of all
 
     def where_real(values):
         return xp.where(real, values, 0).astype(xp.int32)
 
     return Stream(
-        items=where_real(data.items[at]),
-        targets=where_real(data.items[at + 1]) if asked else xp.zeros_like(place),
+        items=where_real(data.items[xp.minimum(at, last)]),
+        targets=where_real(data.items[xp.minimum(at + 1, last)]) if asked else xp.zeros_like(place),
         segments=where_real(place - data.template.first[rows][:, None] + 1),
         positions=where_real(positions),
         source=where_real(data.source[piece]),

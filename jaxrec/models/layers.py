@@ -18,25 +18,26 @@ def drop_rows(x, rate, keys, site):
     return jax.vmap(lambda key, row: dropout(key, row, rate))(site_keys(keys, SITE_PARTS * site[0] + site[1]), x)
 
 
-def layer_norm(name):
+def layer_norm(name, epsilon=1e-8):
     """LayerNorm with the references' small epsilon, its statistics in float32."""
-    return nn.LayerNorm(epsilon=1e-8, use_fast_variance=False, dtype=jnp.float32, name=name)
+    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32, name=name)
 
 
 BLOCK = 50  # queries attended at once: the keys after the last of them are never touched
 
 
-class CausalAttention(nn.Module):
+class Attention(nn.Module):
     """Multi-head attention of a query input to a key-and-value input (Vaswani et al. 2017), dropout on the weights.
 
-    In blocks of queries, each against the keys up to its own last slot: the mask must let no query see a later slot
-    (but for empty ones, whose outputs nobody reads).
+    In blocks of queries; if causal, each against the keys up to its own last slot: then the mask must let no query see
+    a later slot (but for empty ones, whose outputs nobody reads).
     """
 
     heads: int
     rate: float
     dtype: Any
     kernel_init: Any
+    causal: bool = True
 
     @nn.compact
     def __call__(self, query_BTD, memory_BTD, mask_BTT, keys, site):
@@ -51,9 +52,10 @@ class CausalAttention(nn.Module):
         mixed = []
         for block, begin in enumerate(range(0, slots, BLOCK)):
             end = min(begin + BLOCK, slots)
-            q_BQHd, k_BKHd, v_BKHd = q_BTHd[:, begin:end], k_BTHd[:, :end], v_BTHd[:, :end]
+            keys_end = end if self.causal else slots
+            q_BQHd, k_BKHd, v_BKHd = q_BTHd[:, begin:end], k_BTHd[:, :keys_end], v_BTHd[:, :keys_end]
             scores_BHQK = jnp.einsum("bqhd,bkhd->bhqk", q_BQHd, k_BKHd, preferred_element_type=jnp.float32)
-            scores_BHQK = jnp.where(mask_BTT[:, None, begin:end, :end], scores_BHQK, jnp.finfo(jnp.float32).min)
+            scores_BHQK = jnp.where(mask_BTT[:, None, begin:end, :keys_end], scores_BHQK, jnp.finfo(jnp.float32).min)
             weights_BHQK = drop_rows(jax.nn.softmax(scores_BHQK), self.rate, keys, (site, block)).astype(v_BTHd.dtype)
             mixed.append(jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, v_BKHd))
         mixed_BTHd = jnp.concatenate(mixed, axis=1)

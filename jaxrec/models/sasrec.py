@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxrec.data.stream import Stream
 from jaxrec.masks import causal, from_end
-from jaxrec.models.layers import CausalAttention, FeedForward, drop_rows, layer_norm
+from jaxrec.models.layers import Attention, FeedForward, drop_rows, layer_norm
 from jaxrec.models.model import Model
 
 
@@ -34,7 +34,7 @@ class SASRec(nn.Module):
         kernel = nn.initializers.normal(0.02) if self.initial == "normal" else nn.initializers.xavier_normal()
         self.item_table = self.param("items", kernel, (self.items, self.width))
         self.position_table = self.param("positions", kernel, (self.length, self.width))
-        self.attention = [CausalAttention(self.heads, self.rate, self.dtype, kernel) for _ in range(self.layers)]
+        self.attention = [Attention(self.heads, self.rate, self.dtype, kernel) for _ in range(self.layers)]
         self.feed_forward = [FeedForward(self.rate, self.dtype, kernel) for _ in range(self.layers)]
         self.attention_norm = [layer_norm(None) for _ in range(self.layers)]
         self.feed_forward_norm = [layer_norm(None) for _ in range(self.layers)]

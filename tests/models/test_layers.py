@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from jaxrec.masks import causal
-from jaxrec.models.layers import BLOCK, CausalAttention, FeedForward, drop_rows, layer_norm
+from jaxrec.models.layers import BLOCK, Attention, FeedForward, drop_rows, layer_norm
 from jaxrec.random import row_keys
 
 ROWS, WIDTH = 2, 8
@@ -39,7 +39,7 @@ def dense(params, x):
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("slots", [BLOCK - 1, BLOCK, BLOCK + 5, 2 * BLOCK + 20])
 def test_attention_in_blocks_is_attention(slots, heads):
-    module = CausalAttention(heads, 0.0, jnp.float32, nn.initializers.normal())
+    module = Attention(heads, 0.0, jnp.float32, nn.initializers.normal())
     query, memory, mask = noise(1, ROWS, slots, WIDTH), noise(2, ROWS, slots, WIDTH), two_sequences(slots)
     params = noisy(module, query, memory, mask, None, 0)
     got = jax.jit(lambda params: module.apply({"params": params}, query, memory, mask, None, 0))(params)
@@ -90,7 +90,7 @@ def test_rows_are_dropped_by_their_own_keys():
 
 def test_attention_drops_weights_and_keeps_their_mean():
     slots = 60
-    module = CausalAttention(2, 0.5, jnp.float32, nn.initializers.normal())
+    module = Attention(2, 0.5, jnp.float32, nn.initializers.normal())
     x = np.repeat(noise(6, 1, slots, WIDTH), 400, 0)
     mask = np.broadcast_to(np.tri(slots, dtype=bool), (400, slots, slots))
     params = noisy(module, x[:1], x[:1], mask[:1], None, 0)

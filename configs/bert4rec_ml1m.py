@@ -1,0 +1,37 @@
+"""BERT4Rec (Sun et al. 2019) on ML-1M, as compared by Klenitskiy and Vasilev (2023).
+
+    python train.py --config configs/bert4rec_ml1m.py
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+    return ConfigDict(
+        {
+            "dataset": "ml-1m-sasrec",
+            "split": "last-item",
+            "objective": "cloze",
+            "mask": 0.2,
+            "seed": 0,
+            "epochs": 300,
+            "batch": 128,
+            "length": 200,
+            "row": 200,
+            "positions": "from_start",
+            "eval_every": 5,
+            "patience": 20,
+            "model": {
+                "name": "bert4rec",
+                "dim": 64,
+                "layers": 2,
+                "heads": 2,
+                "dropout": 0.1,
+                "norm": "post",
+                "init": "normal",
+                "transform": False,
+            },
+            "loss": {"name": "softmax", "negatives": 0},
+            "optim": {"name": "adam", "rate": 1e-3},
+        }
+    )

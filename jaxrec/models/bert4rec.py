@@ -1,0 +1,141 @@
+"""BERT4Rec: sequential recommendation by a cloze, with attention both ways (Sun et al., CIKM 2019)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxrec.data.stream import Stream
+from jaxrec.masks import bidirectional, from_end
+from jaxrec.models.layers import Attention, drop_rows, layer_norm
+from jaxrec.models.model import Model
+
+EPSILON = 1e-12  # of every LayerNorm, as in BERT
+
+
+class BERT4Rec(nn.Module):
+    """Item and position embeddings, blocks that see the whole sequence, an output of its own on the item table.
+
+    `norm`: "post" as in the paper, after each residual; "pre", before attention and feed-forward, and once at the end.
+    """
+
+    items: int
+    length: int
+    width: int
+    layers: int
+    heads: int
+    rate: float
+    norm: str
+    expand: int
+    transform: bool
+    positions: str
+    dtype: Any
+    kernel: Any
+
+    def setup(self):
+        self.item_table = self.param("items", self.kernel, (self.items, self.width))
+        self.mask_vector = self.param("mask", self.kernel, (1, self.width))
+        self.position_table = self.param("positions", self.kernel, (self.length, self.width))
+        self.bias = self.param("bias", nn.initializers.zeros, (self.items,))
+        self.first_norm = norm()
+        attention = lambda: Attention(self.heads, self.rate, self.dtype, self.kernel, causal=False)
+        self.attention = [attention() for _ in range(self.layers)]
+        self.feed_forward = [FeedForward(self.expand * self.width, self.dtype, self.kernel) for _ in range(self.layers)]
+        self.attention_norm = [norm() for _ in range(self.layers)]
+        self.feed_forward_norm = [norm() for _ in range(self.layers)]
+        if self.norm == "pre":
+            self.last_norm = norm()
+        if self.transform:
+            self.output = nn.Dense(self.width, dtype=self.dtype, kernel_init=self.kernel)
+            self.output_norm = norm()
+
+    def embed(self, stream):
+        """LayerNorm of item (or mask) plus position. -> [B, T, D]"""
+        if self.positions == "from_end":
+            position = self.length - 1 - jax.vmap(from_end)(stream.segments)
+        else:
+            position = stream.positions
+        item_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)]
+        item_BTD = jnp.where((stream.items > 0)[..., None], item_BTD, self.mask_vector)
+        return self.first_norm(item_BTD + self.position_table[position]).astype(self.dtype)
+
+    def __call__(self, stream, keys=None):
+        mask_BTT = jax.vmap(bidirectional)(stream.segments, stream.positions)
+        x = drop_rows(self.embed(stream), self.rate, keys, (0, 0))
+        for i in range(self.layers):
+            attend = lambda x, i=i: drop_rows(
+                self.attention[i](x, x, mask_BTT, keys, 3 * i + 1), self.rate, keys, (3 * i + 2, 0)
+            )
+            feed = lambda x, i=i: drop_rows(self.feed_forward[i](x), self.rate, keys, (3 * i + 3, 0))
+            if self.norm == "post":
+                x = self.attention_norm[i](x + attend(x))
+                x = self.feed_forward_norm[i](x + feed(x))
+            else:
+                x = x + attend(self.attention_norm[i](x))
+                x = x + feed(self.feed_forward_norm[i](x))
+        return self.last_norm(x) if self.norm == "pre" else x
+
+    def head(self, hidden):
+        """What the scores are made of, at the slots that are asked. [..., D] -> [..., D]"""
+        return self.output_norm(nn.gelu(self.output(hidden), approximate=False)) if self.transform else hidden
+
+    def everything(self, stream):
+        """All parameters used once, to make them."""
+        return self.head(self(stream)), self.bias
+
+
+class FeedForward(nn.Module):
+    """Two pointwise layers with a GELU between (Hendrycks & Gimpel 2016)."""
+
+    inner: int
+    dtype: Any
+    kernel: Any
+
+    @nn.compact
+    def __call__(self, x_BTD):
+        x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
+        h_NF = nn.Dense(self.inner, dtype=self.dtype, kernel_init=self.kernel, name="inner")(x_ND)
+        out_ND = nn.Dense(x_BTD.shape[-1], dtype=self.dtype, kernel_init=self.kernel, name="outer")(
+            nn.gelu(h_NF, approximate=False)
+        )
+        return out_ND.reshape(x_BTD.shape)
+
+
+def norm():
+    """A LayerNorm of BERT's."""
+    return layer_norm(None, EPSILON)
+
+
+def bert4rec(config, items, length, positions, dtype):
+    """BERT4Rec as a Model. config: name, dim, layers, heads, dropout, norm, init, expand, transform."""
+    kernel = nn.initializers.truncated_normal(0.02) if config.init == "normal" else nn.initializers.xavier_normal()
+    module = BERT4Rec(
+        items,
+        length,
+        config.dim,
+        config.layers,
+        config.heads,
+        config.dropout,
+        config.norm,
+        config.expand,
+        config.transform,
+        positions,
+        dtype,
+        kernel,
+    )
+
+    def init(key):
+        stream = Stream(*(jnp.zeros((1, length), jnp.int32),) * 5)
+        return module.init(key, stream, method="everything")["params"]
+
+    def encode(params, stream, carry=None, *, keys=None):
+        return module.apply({"params": params}, stream, keys), carry
+
+    return Model(
+        init=init,
+        encode=encode,
+        carry0=lambda params, rows: None,
+        head=lambda params, hidden: module.apply({"params": params}, hidden, method="head"),
+        table=lambda params: (params["items"], params["bias"]),
+    )

@@ -27,7 +27,7 @@ def trained(paths, protocol, published, note):
         stored = workdir.read(path)
         kept = stored.config
         split = splits.split(sources.load(kept.dataset), kept.split, kept.split_q, kept.valid)
-        model = build(stored.config, len(split.interactions.catalogue.ids))
+        model = build(stored.config, len(split.interactions.catalogue.ids), len(split.interactions.users))
         result = commands.test_of(path, model, stored.config, split, jax.local_devices(), protocol=protocol)
         rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
         done = json.loads((path / workdir.DONE).read_text()) if (path / workdir.DONE).exists() else None

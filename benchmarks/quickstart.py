@@ -30,7 +30,7 @@ def main():
         seconds = time.monotonic() - begun
         config = workdir.read(path).config
         split, devices = splits.last_item(sources.load(config.dataset)), jax.local_devices()
-        model = build(config, len(split.interactions.catalogue.ids))
+        model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
         rows = {config.model.name: commands.test_of(path, model, config, split, devices)["metrics"]}
     for baseline in BASELINES:
         rows[baseline] = commands.baseline_result(baseline, split, "full", "test", devices)["metrics"]

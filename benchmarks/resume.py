@@ -43,7 +43,7 @@ def outcome(path):
     stored = workdir.read(path)
     checkpoints = checkpoint.Checkpoints(path, read_only=True)
     latest, best = checkpoints.latest(), checkpoints.best()
-    model = build(stored.config, stored.data["items"])
+    model = build(stored.config, stored.data["items"], stored.data["users"])
 
     def initial(key):
         params = model.init(key)

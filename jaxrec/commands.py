@@ -97,7 +97,7 @@ def evaluate(arguments, _overrides):
         workdir.check_data(arguments.workdir, stored, interactions)
         config = stored.config
         split = splits.split(interactions, config.split, config.split_q, config.valid)
-        model = build(config, len(split.interactions.catalogue.ids))
+        model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
         result = test_of(
             arguments.workdir,
             model,
@@ -130,7 +130,8 @@ class Judge:
         self.objective = objectives.build(config)
         asked = split.interactions.items, questions.start, questions.stop
         width = row_width(config)
-        self.histories = queries.pack_histories(*asked, config.length, width, devices, self.objective.room)
+        source = questions.source
+        self.histories = queries.pack_histories(*asked, config.length, width, devices, self.objective.room, source)
         self.model, self.encode = model, queries.encoder(model, self.objective, devices)
 
     def ranks(self, params):

@@ -15,7 +15,7 @@ def among(*choices):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    name: str = field(metadata={"choices": ("sasrec", "bert4rec")})
+    name: str = field(metadata={"choices": ("sasrec", "bert4rec", "caser", "two-tower")})
     dim: int  #: width of the embeddings and of every layer
     layers: int  #: blocks
     dropout: float
@@ -23,6 +23,10 @@ class ModelConfig:
     norm: str = among("query", "post", "pre")  #: of bert4rec post or pre
     init: str = among("xavier", "normal")  #: Glorot normal, or N(0, 0.02)
     expand: int = 4  #: width of bert4rec's feed-forward, in dims
+    window: int = 5  #: caser: the newest items that it sees
+    vertical: int = 4  #: caser: filters over all of them
+    horizontal: int = 16  #: caser: filters of each height
+    users: bool = False  #: caser: whether users have vectors; a new user's is zero
     transform: bool = True  #: whether bert4rec's output has a dense layer, GELU and LayerNorm before the table
 
 
@@ -61,6 +65,7 @@ class Config:
     split_q: float = 0.9  #: the quantile of the times at which the test begins, where they decide
     valid: float = 0.1  #: under sessions, the share of the training sessions that validates; 0 is none: all train
     objective: str = among("next-item", "cloze")
+    ahead: int = 1  #: next-item: how many of the items to come are asked for at a slot
     mask: float = 0.2  #: share of a sequence's slots that the cloze asks for; at least one
     mask_last: float = 0.1  #: share of the sequences whose newest item is always among them
     positions: str = among("from_start", "from_end")
@@ -91,6 +96,10 @@ def from_dict(values):
         "model.layers": config.model.layers,
         "model.heads": config.model.heads,
         "model.expand": config.model.expand,
+        "model.window": config.model.window,
+        "model.vertical": config.model.vertical,
+        "model.horizontal": config.model.horizontal,
+        "ahead": config.ahead,
         "optim.rate": config.optim.rate,
     }
     for name, value in positive.items():
@@ -123,6 +132,8 @@ def from_dict(values):
             f"config.model.name is {config.model.name} and config.objective {config.objective}: bert4rec, which sees "
             "both sides, goes with cloze, and the others with next-item"
         )
+    if config.model.users and (config.model.name != "caser" or config.split == "sessions"):
+        raise UserError("config.model.users is for caser, and not for split=sessions, whose test sessions are all new")
     if config.model.name == "bert4rec" and config.model.norm == "query":
         raise UserError("config.model.norm is query: bert4rec has post or pre")
     if not 0 <= config.model.dropout < 1:

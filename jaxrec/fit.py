@@ -72,7 +72,7 @@ def setup(config, split, devices):
     row_of = np.searchsorted(template.first, np.arange(len(order_of)), side="right") - 1
     ask = partial(objective.ask, most=int(np.bincount(row_of, objective.count(pieces.length[order_of])).max()))
     dtype = jnp.dtype(config.precision)
-    model = build(config, items)
+    model = build(config, items, len(interactions.users))
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
     draw, aside = None, None
     if config.loss.name in losses.SAMPLED:

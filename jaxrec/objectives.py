@@ -35,13 +35,13 @@ class Objective(NamedTuple):
     show: Callable  #: (stream of histories) -> as a model is shown them to answer at their last slots
 
 
-def next_item():
-    """At every slot the item that comes next (Kang & McAuley 2018)."""
+def next_item(ahead=1):
+    """At every slot the item that comes next (Kang & McAuley 2018), or the next few (Tang & Wang 2018)."""
     return Objective(
         pieces=streams.next_item_pieces,
         nexts=True,
-        count=lambda lengths: lengths,
-        ask=lambda stream, keys, most: (stream, Asked(stream.targets, stream.source, None)),
+        count=lambda lengths: sum(np.maximum(lengths - n, 0) for n in range(ahead)),
+        ask=lambda stream, keys, most: (stream, _ask_next(stream, ahead)),
         room=0,
         show=lambda stream: stream,
     )
@@ -66,12 +66,25 @@ def cloze(rate, last):
 
 def build(config):
     """The Objective of a configuration."""
-    return {"next-item": next_item, "cloze": partial(cloze, config.mask, config.mask_last)}[config.objective]()
+    if config.objective == "cloze":
+        return cloze(config.mask, config.mask_last)
+    return next_item(config.ahead)
 
 
 def masked(rate, length):
     """How many slots of a sequence are masked, by its length: [length + 1] int32."""
     return np.maximum(np.round(rate * np.arange(length + 1)), 1).astype(np.int32)
+
+
+def _ask_next(stream, ahead):
+    if ahead == 1:
+        return Asked(stream.targets, stream.source, None)
+    shift = lambda values, n: jnp.pad(values, ((0, 0), (0, n)))[:, n:]
+    same = lambda n: shift(stream.segments, n) == stream.segments
+    targets = [jnp.where(same(n), shift(stream.targets, n), 0) for n in range(ahead)]
+    slots = jnp.broadcast_to(jnp.arange(stream.items.shape[1]), stream.items.shape)
+    repeated = lambda values: jnp.concatenate([values] * ahead, axis=1)
+    return Asked(jnp.concatenate(targets, axis=1), repeated(stream.source), repeated(slots))
 
 
 def _mask(stream, keys, most, *, rate, last):

@@ -26,14 +26,16 @@ class Histories(NamedTuple):
     total: int
 
 
-def pack_histories(items, start, stop, length, width, devices, room=0):
+def pack_histories(items, start, stop, length, width, devices, room=0, source=None):
     """Histories of questions: the newest items of items[start:stop] each.
 
     Args:
         items: [N] flat. start, stop: [Q]. length: the most slots of a history. width: slots a row.
         devices: to encode on. room: slots of each that the objective takes for itself, after the history.
+        source: [Q] whose histories they are; nobody's whom the model knows if None.
     """
     pieces = stream.history_pieces(start, stop, length, room)
+    pieces = pieces._replace(source=np.full(len(start), -1, np.int32) if source is None else source)
     batch = min(ROWS, -(-max(len(pieces.length), 1) // len(devices)))
     template, order_of = stream.template(pieces.length, width, batch * len(devices))
     rows = len(template.place)

@@ -34,7 +34,7 @@ def load(path, checkpoint="best"):
     path = Path(path)
     stored = workdir.read(path)
     catalogue = Catalogue.load(path / workdir.CATALOGUE)
-    model = build(stored.config, len(catalogue.ids))
+    model = build(stored.config, len(catalogue.ids), stored.data["users"])
     params = restore_params(path, model, checkpoint, jax.sharding.SingleDeviceSharding(jax.devices()[0]))[0]
     return Recommender(stored.config, model, params, catalogue)
 
@@ -168,7 +168,8 @@ def _encode(model, objective, params, items_RT):
     slots = jnp.broadcast_to(jnp.arange(items_RT.shape[1], dtype=jnp.int32), items_RT.shape)
     real = slots < length_R[:, None]
     zeros = jnp.zeros_like(items_RT)
-    stream = Stream(items_RT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), zeros)
+    nobody = zeros - 1  # not one of the users that were trained on
+    stream = Stream(items_RT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), nobody)
     hidden, _ = model.encode(params, objective.show(stream))
     last = jnp.take_along_axis(hidden, jnp.maximum(length_R - 1, 0)[:, None, None], axis=1)[:, 0]
     return model.head(params, last)

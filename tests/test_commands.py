@@ -69,7 +69,7 @@ def test_any_number_of_devices_restores_it(trained, protocol):
     path, data = trained
     stored = workdir.read(path)
     split = splits.last_item(sources.load(str(data)))
-    model = build(stored.config, len(split.interactions.catalogue.ids))
+    model = build(stored.config, len(split.interactions.catalogue.ids), len(split.interactions.users))
     one, eight = (
         commands.test_of(path, model, stored.config, split, jax.devices()[:n], protocol=protocol)["metrics"]
         for n in (1, 8)

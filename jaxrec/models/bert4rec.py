@@ -6,10 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.data.stream import Stream
 from jaxrec.masks import bidirectional, from_end
 from jaxrec.models.layers import Attention, drop_rows, layer_norm
-from jaxrec.models.model import Model
+from jaxrec.models.model import from_module
 
 EPSILON = 1e-12  # of every LayerNorm, as in BERT
 
@@ -124,18 +123,5 @@ def bert4rec(config, items, length, positions, dtype):
         dtype,
         kernel,
     )
-
-    def init(key):
-        stream = Stream(*(jnp.zeros((1, length), jnp.int32),) * 5)
-        return module.init(key, stream, method="everything")["params"]
-
-    def encode(params, stream, carry=None, *, keys=None):
-        return module.apply({"params": params}, stream, keys), carry
-
-    return Model(
-        init=init,
-        encode=encode,
-        carry0=lambda params, rows: None,
-        head=lambda params, hidden: module.apply({"params": params}, hidden, method="head"),
-        table=lambda params: (params["items"], params["bias"]),
-    )
+    table = lambda params: (params["items"], params["bias"])
+    return from_module(module, length, table, head="head", method="everything")

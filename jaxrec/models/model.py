@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
+
+from jaxrec.data.stream import Stream
+
 
 class Model(NamedTuple):
     """A sequential recommender. Row v - 1 of its table is item v; padding is never a row that could be ranked."""
@@ -12,3 +16,23 @@ class Model(NamedTuple):
     carry0: Callable  #: (params, rows) -> carry, or None for a model that carries nothing
     head: Callable  #: (params, hidden_...D) -> hidden_...D, applied only at slots that are asked
     table: Callable  #: (params) -> (output table [V, D], bias [V] or None)
+
+
+def from_module(module, length, table, head=None, method="__call__"):
+    """The Model of a Linen module (stream, keys) -> hidden that carries nothing.
+
+    Args:
+        length: of the stream that makes the params. table: as Model has it.
+        head: name of the module's method of hidden vectors; none by default. method: that makes all params.
+    """
+
+    def init(key):
+        return module.init(key, Stream(*(jnp.zeros((1, length), jnp.int32),) * 5), method=method)["params"]
+
+    def encode(params, stream, carry=None, *, keys=None):
+        return module.apply({"params": params}, stream, keys), carry
+
+    def at_asked(params, hidden):
+        return module.apply({"params": params}, hidden, method=head) if head else hidden
+
+    return Model(init, encode, lambda params, rows: None, at_asked, table)

@@ -6,10 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.data.stream import Stream
 from jaxrec.masks import causal, from_end
 from jaxrec.models.layers import Attention, FeedForward, drop_rows, layer_norm
-from jaxrec.models.model import Model
+from jaxrec.models.model import from_module
 
 
 class SASRec(nn.Module):
@@ -84,17 +83,4 @@ def sasrec(config, items, length, positions, dtype):
         positions,
         dtype,
     )
-
-    def init(key):
-        return module.init(key, Stream(*(jnp.zeros((1, length), jnp.int32),) * 5))["params"]
-
-    def encode(params, stream, carry=None, *, keys=None):
-        return module.apply({"params": params}, stream, keys), carry
-
-    return Model(
-        init=init,
-        encode=encode,
-        carry0=lambda params, rows: None,
-        head=lambda params, hidden: hidden,
-        table=lambda params: (params["items"], None),
-    )
+    return from_module(module, length, lambda params: (params["items"], None))

@@ -1,0 +1,84 @@
+"""Caser: convolutions over the newest items (Tang & Wang, WSDM 2018)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxrec.models.layers import drop_rows
+from jaxrec.models.model import from_module
+
+
+class Caser(nn.Module):
+    """The newest `window` items as an image [window, width]: filters of its full height, and of every lower one.
+
+    A slot before the sequence's first item holds a vector of its own. A horizontal filter's value at a slot does not
+    depend on where the window begins, so it is computed once a slot and its maximum taken over the slots of a window.
+    """
+
+    items: int
+    users: int  #: 0 for no vectors of users
+    width: int
+    window: int
+    vertical: int
+    horizontal: int
+    rate: float
+    dtype: Any
+    kernel: Any
+
+    def setup(self):
+        self.item_table = self.param("items", self.kernel, (self.items, self.width))
+        self.before = self.param("before", self.kernel, (1, self.width))
+        dense = lambda width: nn.Dense(width, dtype=self.dtype, kernel_init=self.kernel)
+        self.columns = nn.Dense(self.vertical, dtype=self.dtype, kernel_init=self.kernel)
+        self.rows = [dense(self.horizontal) for _ in range(self.window)]
+        self.mix = dense(self.width)
+        if self.users:
+            self.user_table = self.param("users", self.kernel, (self.users, self.width))
+            self.with_user = dense(self.width)
+
+    def __call__(self, stream, keys=None):
+        rows, slots = stream.items.shape
+        item_BTD = jnp.where(
+            (stream.items > 0)[..., None], self.item_table[jnp.maximum(stream.items - 1, 0)], self.before
+        ).astype(self.dtype)
+        back = lambda x, n, outside: self._back(x, stream.positions, n, outside)
+        image_BTDW = jnp.stack([back(item_BTD, n, self.before) for n in reversed(range(self.window))], axis=-1)
+        found = [jnp.swapaxes(self.columns(image_BTDW), 2, 3).reshape(rows, slots, -1)]
+        image_BTWD = jnp.swapaxes(image_BTDW, 2, 3)
+        for height, filters in enumerate(self.rows, 1):
+            part_NF = image_BTWD[:, :, self.window - height :].reshape(rows * slots, height * self.width)
+            value_BTF = nn.relu(filters(part_NF)).reshape(rows, slots, -1)
+            nothing_1F = nn.relu(filters(jnp.tile(self.before, (1, height)).astype(self.dtype)))
+            shifted = [back(value_BTF, n, nothing_1F) for n in range(self.window - height + 1)]
+            found.append(jnp.stack(shifted).max(0))
+        found_BTF = drop_rows(jnp.concatenate(found, axis=-1), self.rate, keys, (0, 0))
+        z_ND = nn.relu(self.mix(found_BTF.reshape(rows * slots, -1)))
+        if self.users:
+            source_N = stream.source.reshape(-1)[:, None]
+            user_ND = jnp.where(source_N < 0, 0, self.user_table[source_N[:, 0]]).astype(self.dtype)  # a new user: zero
+            z_ND = nn.relu(self.with_user(jnp.concatenate([z_ND, user_ND], axis=-1)))
+        return z_ND.reshape(rows, slots, self.width)
+
+    @staticmethod
+    def _back(x_BTF, positions_BT, n, outside_1F):
+        """What was n slots before, within the sequence; `outside` where it began later."""
+        moved = jnp.pad(x_BTF, ((0, 0), (n, 0), (0, 0)))[:, : x_BTF.shape[1]]
+        return jnp.where((positions_BT >= n)[..., None], moved, outside_1F.astype(x_BTF.dtype))
+
+
+def caser(config, items, length, positions, dtype, users=0):
+    """Caser as a Model. config: name, dim, dropout, init, window, vertical, horizontal; users: vectors of users."""
+    kernel = nn.initializers.normal(0.02) if config.init == "normal" else nn.initializers.xavier_normal()
+    module = Caser(
+        items,
+        users,
+        config.dim,
+        config.window,
+        config.vertical,
+        config.horizontal,
+        config.dropout,
+        dtype,
+        kernel,
+    )
+    return from_module(module, length, lambda params: (params["items"], None))

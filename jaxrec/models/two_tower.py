@@ -1,0 +1,52 @@
+"""Two towers: the mean of a history against items. It knows no order: what sequential models have to beat."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxrec.models.layers import drop_rows
+from jaxrec.models.model import from_module
+
+
+class TwoTower(nn.Module):
+    """The mean of the items up to a slot through dense layers (Covington et al. 2016); an item is its own vector."""
+
+    items: int
+    width: int
+    layers: int
+    rate: float
+    dtype: Any
+    kernel: Any
+
+    @nn.compact
+    def __call__(self, stream, keys=None):
+        table = self.param("items", self.kernel, (self.items, self.width))
+        bias = self.param("bias", nn.initializers.zeros, (self.items,))  # noqa: F841 made here, read by `table`
+        item_BTD = jnp.where((stream.items > 0)[..., None], table[jnp.maximum(stream.items - 1, 0)], 0)
+        x_BTD = (jax.vmap(_sums)(item_BTD, stream.positions) / (stream.positions + 1)[..., None]).astype(self.dtype)
+        x_BTD = drop_rows(x_BTD, self.rate, keys, (0, 0))
+        x_ND = x_BTD.reshape(-1, self.width)
+        for layer in range(self.layers):
+            x_ND = nn.Dense(self.width, dtype=self.dtype, kernel_init=self.kernel)(x_ND)
+            x_ND = nn.relu(x_ND) if layer < self.layers - 1 else x_ND
+        return x_ND.reshape(x_BTD.shape)
+
+
+def _sums(x_TD, positions_T):
+    """Sums of each slot's sequence up to it, by adding what begins again at position 0."""
+
+    def add(left, right):
+        (a, _), (b, begins) = left, right
+        return jnp.where(begins, b, a + b), left[1] | begins
+
+    begins_T1 = (positions_T == 0)[:, None]
+    return jax.lax.associative_scan(add, (x_TD, begins_T1))[0]
+
+
+def two_tower(config, items, length, positions, dtype):
+    """TwoTower as a Model. config: name, dim, layers, dropout, init."""
+    kernel = nn.initializers.normal(0.02) if config.init == "normal" else nn.initializers.xavier_normal()
+    module = TwoTower(items, config.dim, config.layers, config.dropout, dtype, kernel)
+    return from_module(module, length, lambda params: (params["items"], params["bias"]))

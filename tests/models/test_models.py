@@ -1,0 +1,152 @@
+"""The laws that every model keeps: packed is alone, a slot sees what it may, no keys no dropout, a head of slots."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.config import ModelConfig
+from jaxrec.data.stream import Stream
+from jaxrec.models import MODELS
+from jaxrec.objectives import MASK
+from jaxrec.random import row_keys
+
+ROWS, SLOTS, WIDTH, USERS = 2, 70, 8, 12
+ITEMS = ROWS * SLOTS
+CONFIGS = {
+    "sasrec": {"layers": 2, "heads": 2},
+    "bert4rec": {"layers": 2, "heads": 2, "norm": "post"},
+    "bert4rec pre": {"layers": 1, "norm": "pre", "transform": False},
+    "caser": {"layers": 1, "window": 5, "vertical": 2, "horizontal": 3},
+    "caser users": {"layers": 1, "window": 3, "vertical": 2, "horizontal": 3, "users": True},
+    "two-tower": {"layers": 2},
+}
+BOTH_WAYS = {"bert4rec", "bert4rec pre"}
+LENGTHS = [[45, 24], [51, 15, 1]]
+FRESH = iter(range(1, ITEMS + 1))  # every slot has an item, so a row of the table, of its own
+SEQUENCES = [[[next(FRESH) for _ in range(length)] for length in row] for row in LENGTHS]
+
+
+def made(name, dropout=0.0):
+    kind = name.partition(" ")[0]
+    config = ModelConfig(kind, WIDTH, dropout=dropout, **CONFIGS[name])
+    users = {"users": USERS} if config.users else {}
+    model = MODELS[kind](config, ITEMS, SLOTS, "from_start", jnp.dtype("float32"), **users)
+    random = np.random.default_rng(1)
+
+    def noisy(path, x):  # gains about 1, the rest about 0
+        return jnp.asarray(("scale" in jax.tree_util.keystr(path)) + 0.3 * random.normal(size=x.shape), jnp.float32)
+
+    params = jax.tree_util.tree_map_with_path(noisy, jax.eval_shape(model.init, jax.random.key(0)))
+    return model._replace(encode=jax.jit(model.encode)), params
+
+
+def packed(rows, source=None):
+    """The Stream of sequences of items, row by row."""
+    stream = Stream(*np.zeros((5, len(rows), SLOTS), np.int32))
+    user = 0
+    for row, sequences in enumerate(rows):
+        begin = 0
+        for number, items in enumerate(sequences, 1):
+            at = slice(begin, begin := begin + len(items))
+            stream.items[row, at], stream.segments[row, at] = items, number
+            stream.positions[row, at] = np.arange(len(items))
+            stream.source[row, at] = user if source is None else source
+            user += 1
+    return Stream(*map(jnp.asarray, stream))
+
+
+FULL = packed(SEQUENCES)
+REAL = np.asarray(FULL.segments) > 0
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_packed_is_alone(name):
+    """Forward, and in the gradient of every parameter."""
+    model, params = made(name)
+    weights = jnp.asarray(np.random.default_rng(0).normal(size=(ROWS, SLOTS, WIDTH)), jnp.float32)
+
+    def together(params):
+        hidden = model.head(params, model.encode(params, FULL)[0])
+        return jnp.where(jnp.asarray(REAL)[..., None], hidden * weights, 0).sum(), hidden
+
+    def apart(params):
+        total, pieces, user = 0.0, {}, 0
+        for row, sequences in enumerate(SEQUENCES):
+            begin = 0
+            for items in sequences:
+                at = slice(begin, begin := begin + len(items))
+                stream = jax.tree.map(lambda x, n=len(items): x[:, :n], packed([[items]], user))
+                alone = model.head(params, model.encode(params, stream)[0])[0]
+                total += (alone * weights[row, at]).sum()
+                pieces[row, at.start] = alone
+                user += 1
+        return total, pieces
+
+    (_, hidden), grads = jax.jit(jax.value_and_grad(together, has_aux=True))(params)
+    (_, pieces), wanted = jax.jit(jax.value_and_grad(apart, has_aux=True))(params)
+    for (row, begin), alone in pieces.items():
+        np.testing.assert_allclose(hidden[row, begin : begin + len(alone)], alone, atol=2e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3, rtol=1e-4), grads, wanted)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_slot_sees_its_own_sequence_and_only_bidirectional_models_what_follows(name):
+    """By the gradient in the input embeddings: exactly zero where it may not look, not zero where it must."""
+    model, params = made(name)
+    encode = lambda items: model.encode(params | {"items": items}, FULL)[0]
+    pull = jax.jit(lambda asked: jax.vjp(encode, params["items"])[1](asked)[0])
+    segments, slots = np.asarray(FULL.segments), np.arange(SLOTS)
+    window = CONFIGS[name].get("window", SLOTS)
+    for row, slot in ((0, 44), (0, 45), (0, 60), (1, 20), (1, 51), (1, 66)):
+        asked = np.zeros((ROWS, SLOTS, WIDTH), np.float32)
+        asked[row, slot] = np.random.default_rng(slot).normal(size=WIDTH)
+        moved = np.append(False, np.asarray(pull(jnp.asarray(asked))).any(axis=1))
+        visible = segments[row] == segments[row, slot]
+        if name not in BOTH_WAYS:
+            visible &= (slots <= slot) & (slots > slot - window)
+        seen = moved[np.asarray(FULL.items)[row]]
+        assert not (seen & ~visible).any()
+        # a maximum or a ReLU may leave an item out, never the mean or attention
+        assert (seen == visible).all() or (name.startswith("caser") and seen[slot])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_dropout_is_by_keys_alone(name):
+    (model, params), (dry, _) = made(name, dropout=0.5), made(name)
+    keys = row_keys(0, 0, jnp.arange(ROWS))
+    without = np.asarray(model.encode(params, FULL)[0])
+    np.testing.assert_array_equal(without, dry.encode(params, FULL)[0])
+    once, again = (np.asarray(model.encode(params, FULL, keys=keys)[0]) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+    assert (once != without).any(-1)[REAL].mean() > 0.9
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_table_is_of_the_items_alone(name):
+    model, params = made(name)
+    table, bias = model.table(params)
+    assert table.shape == (ITEMS, WIDTH) and (bias is None or bias.shape == (ITEMS,))
+
+
+@pytest.mark.parametrize("name", sorted(BOTH_WAYS))
+def test_what_is_masked_is_not_seen(name):
+    model, params = made(name)
+    items = np.asarray(FULL.items).copy()
+    hidden_at = (0, [3, 44, 60])
+    one, other = items.copy(), items.copy()
+    one[hidden_at] = other[hidden_at] = MASK
+    targets = np.zeros_like(items)
+    targets[hidden_at] = items[hidden_at]  # the answers ride along in the stream
+    with_targets = model.encode(params, FULL._replace(items=jnp.asarray(one), targets=jnp.asarray(targets)))[0]
+    np.testing.assert_array_equal(with_targets, model.encode(params, FULL._replace(items=jnp.asarray(other)))[0])
+    shown = model.encode(params, FULL)[0]
+    assert (np.asarray(shown) != with_targets)[0, :45].any()
+
+
+def test_a_new_user_has_no_vector():
+    model, params = made("caser users")
+    nobody = packed(SEQUENCES, source=-1)
+    zero = params | {"users": jnp.zeros_like(params["users"])}
+    np.testing.assert_allclose(model.encode(params, nobody)[0], model.encode(zero, FULL)[0], atol=1e-6)
+    assert (np.asarray(model.encode(params, FULL)[0]) != model.encode(params, nobody)[0])[REAL].any()

@@ -14,7 +14,7 @@ import jax
 
 from benchmarks import record
 from jaxrec import commands, workdir
-from jaxrec.baselines import BASELINES
+from jaxrec.baselines import COUNTED
 from jaxrec.data import sources, splits, synthetic
 from jaxrec.models import build
 
@@ -32,7 +32,7 @@ def main():
         split, devices = splits.last_item(sources.load(config.dataset)), jax.local_devices()
         model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
         rows = {config.model.name: commands.test_of(path, model, config, split, devices)["metrics"]}
-    for baseline in BASELINES:
+    for baseline in COUNTED:
         rows[baseline] = commands.baseline_result(baseline, split, "full", "test", devices)["metrics"]
     rows["best reachable"] = synthetic.best_metrics(sources.world(config.dataset), split.interactions, split.test)
     return {

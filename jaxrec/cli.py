@@ -55,7 +55,7 @@ def parse(argv):
     evaluate = command("evaluate", "Evaluate a training, or a baseline, on the held-out items.")
     what = evaluate.add_mutually_exclusive_group(required=True)
     what.add_argument("--workdir", type=Path, help="of a training")
-    what.add_argument("--baseline", help="popularity or transitions, with --dataset")
+    what.add_argument("--baseline", help="popularity, transitions, item-knn, als or bpr, with --dataset")
     evaluate.add_argument("--dataset", help="the data (default: those of the training)")
     evaluate.add_argument("--checkpoint", help="of a workdir: best, latest or a step (default: best)")
     evaluate.add_argument("--split", default="test", choices=["test", "valid"])

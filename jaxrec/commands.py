@@ -8,7 +8,7 @@ from rich.table import Table
 
 from jaxrec import cli, evaluation, fit, objectives, queries, ranking, report, workdir
 from jaxrec import devices as dev
-from jaxrec.baselines import BASELINES
+from jaxrec.baselines import BASELINES, COUNTED
 from jaxrec.config import row_width
 from jaxrec.data import sources, splits, synthetic
 from jaxrec.errors import UserError
@@ -53,7 +53,7 @@ def train(arguments, overrides):
         report.plot(done["rows"], path / "curves.png", name)
         write_json(path / workdir.DONE, {key: done[key] for key in ("step", "best", "seconds")})
         scores = {config.model.name: test_of(path, setup.model, config, split, devices, protocol=protocol)}
-        scores |= {baseline: baseline_result(baseline, split, protocol, "test", devices) for baseline in BASELINES}
+        scores |= {baseline: baseline_result(baseline, split, protocol, "test", devices) for baseline in COUNTED}
         rows = {label: result["metrics"] for label, result in scores.items()}
         if protocol == "full" and (world := sources.world(config.dataset)):
             rows["best reachable"] = synthetic.best_metrics(world, interactions, split.test)
@@ -169,7 +169,8 @@ def baseline_result(name, split, protocol, part, devices):
     begun = time.monotonic()
     baseline, questions = BASELINES[name], getattr(split, part)
     prepared = evaluation.prepare(split, questions, protocol, devices=devices)
-    scored = baseline.scorer, baseline.fit(split), baseline.queries(split, questions)
+    learnt = baseline.fit(split)
+    scored = baseline.scorer, baseline.params(learnt), baseline.queries(learnt, split, questions)
     ranks = evaluation.run(prepared, *scored)
     return evaluation.result(
         protocol,

@@ -76,7 +76,7 @@ def test_packed_is_alone(name):
             begin = 0
             for items in sequences:
                 at = slice(begin, begin := begin + len(items))
-                stream = jax.tree.map(lambda x, n=len(items): x[:, :n], packed([[items]], user))
+                stream = Stream(*(x[:, : len(items)] for x in packed([[items]], user)))
                 alone = model.head(params, model.encode(params, stream)[0])[0]
                 total += (alone * weights[row, at]).sum()
                 pieces[row, at.start] = alone

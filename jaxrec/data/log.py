@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions, as_ids
-from jaxrec.data.text import BadRows
+from jaxrec.data.text import EXAMPLES, BadRows
 from jaxrec.data.times import Times
 from jaxrec.errors import UserError
 
@@ -87,12 +87,9 @@ class Log:
             weights = frame["weight"].cast(pl.Float64, strict=False)
             frame = frame.with_columns(weights.alias("weight"))
             wrong.append((~weights.is_finite().fill_null(False), f"{self.columns['weight']} is not a finite number"))
-        bad = np.zeros(len(frame), bool)
-        for mask, why in wrong:
-            new = mask.to_numpy() & ~bad
-            self._note(batch, np.flatnonzero(new), why)
-            bad |= new
+        bad = np.any([mask.to_numpy() for mask, _ in wrong], axis=0)
         if bad.any():
+            self._note(batch, np.flatnonzero(bad), wrong)
             frame = frame.filter(pl.Series(~bad))
         self.rows += len(frame)
         for role, ids in self.ids.items():
@@ -113,11 +110,12 @@ class Log:
             raise UserError(f"{file}: column {name} holds {values.dtype}: an id is an integer or a string")
         return values.cast(pl.String).alias(role)
 
-    def _note(self, batch: Batch, rows: np.ndarray, why: str) -> None:
-        room = 5 - len(self.bad.examples)
-        for index in rows[: max(room, 0)].tolist():
-            self.bad.add(batch.file, *batch.row(index), batch.why(index) or why)
-        self.bad.add_number(max(len(rows) - max(room, 0), 0))
+    def _note(self, batch: Batch, rows: np.ndarray, wrong: list[tuple[pl.Series, str]]) -> None:
+        room = max(EXAMPLES - len(self.bad.examples), 0)
+        for index in rows[:room].tolist():
+            why = batch.why(index) or next(why for mask, why in wrong if mask[index])
+            self.bad.add(batch.file, *batch.row(index), why)
+        self.bad.add_number(len(rows[room:]))
 
     def interactions(self, name: str, relative: bool = False) -> tuple[Interactions, list[str]]:
         """All rows as histories: users by their sorted ids, a user's rows by time, rows of one time as they came.
@@ -149,9 +147,10 @@ class Log:
         offsets = np.append(0, np.cumsum(counts))
         if user == "user" and "session" in self.ids:
             codes, ids = self._take("session", name)
-            sessions = parts(offsets, _by(order, codes), ids)
-            if again := len(sessions.ids) - len(ids):
-                notes.append(f"{self.columns['session']}: {again:,} sessions go on after another began: parted there")
+            codes = _by(order, codes)
+            sessions = parts(offsets, codes, ids)
+            if again := _taken_up(sessions.offsets[:-1], offsets, codes):
+                notes.append(f"{self.columns['session']}: parted where another came between: {again:,}")
         weights = np.concatenate(self.weights) if self.weights else None
         self.weights = []
         return Interactions(
@@ -188,6 +187,12 @@ def parts(offsets: np.ndarray, session: np.ndarray, ids: np.ndarray) -> Sessions
     begins[offsets[:-1][np.diff(offsets) > 0]] = True
     starts = np.flatnonzero(begins)
     return Sessions(np.append(starts, len(session)), ids[session[starts]])
+
+
+def _taken_up(starts: np.ndarray, offsets: np.ndarray, session: np.ndarray) -> int:
+    """How many of the parts that begin at `starts` carry on an earlier session of their user."""
+    owner = np.searchsorted(offsets, starts, "right")
+    return len(starts) - len(np.unique(owner << 32 | session[starts]))
 
 
 def _sorted(users: np.ndarray, times: np.ndarray | None) -> np.ndarray | None:

@@ -27,11 +27,10 @@ class Times:
         """
         if self.dated is None:
             self.dated = self._has_dates(values)
+        like = "a date like 2014-04-01T03:00:00Z"
         if self.dated:
-            return self._from_dates(values), f"{self.name} is no date like 2014-04-01T03:00:00Z, as other rows have"
-        return _numbers(
-            values
-        ), f"{self.name} is no time: neither a number from 0 on nor a date like 2014-04-01T03:00:00Z"
+            return self._from_dates(values), f"{self.name} is not {like}, as other rows have"
+        return _numbers(values), f"{self.name} is no time: neither a number from 0 on nor {like}"
 
     def add(self, numbers: pl.Series) -> None:
         """Keep what `parse` made, less the bad rows."""

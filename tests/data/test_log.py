@@ -119,8 +119,8 @@ def test_both_ways_of_sorting_are_python_s(pairs, apart, many):
     users, times = (users * many).astype(np.int32), times * apart
     kept = times.copy()
     for when in (times, None):
-        key = lambda row: (users[row], when[row] if when is not None else 0)
-        wanted = sorted(range(len(users)), key=key)
+        keys = list(zip(users, times if when is not None else users, strict=True))
+        wanted = sorted(range(len(users)), key=keys.__getitem__)
         found = module._sorted(users, when)
         assert (list(range(len(users))) if found is None else found.tolist()) == wanted
     assert (times == kept).all()

@@ -42,6 +42,7 @@ def save(interactions: Interactions, path: str | Path, meta: dict, extra=lambda 
         extra(folder)
         facts = {
             "format": FORMAT,
+            "arrays": [file.stem for file in sorted(folder.glob("*.npy"))],
             "fingerprint": fingerprint(interactions),
             **describe(interactions),
             "relative_times": interactions.relative,
@@ -60,8 +61,8 @@ def load(path: str | Path) -> Interactions:
     path = Path(path)
     try:
         meta = json.loads((path / META).read_text())
-        arrays = {name: _map(path, name) for name in ARRAYS}
-        sessions = _map(path, "sessions")
+        arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in meta["arrays"]}
+        sessions = arrays.pop("sessions", None)
         if sessions is not None:
             sessions = Sessions(sessions, _read_ids(path / SESSIONS))
         interactions = Interactions(
@@ -78,7 +79,7 @@ def load(path: str | Path) -> Interactions:
         if found != (meta["users"], meta["items"], meta["interactions"]):
             raise ValueError(f"{found} users, items and interactions")
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-        raise UserError(f"{path}: a prepared folder that is not whole ({error}): prepare it again") from None
+        raise UserError(f"{path}: a prepared folder that is not whole ({_said(error)}): prepare it again") from None
     return interactions
 
 
@@ -122,8 +123,9 @@ def _building(path: Path):
         folder.rename(path)
         made = []
     except (OSError, pl.exceptions.PolarsError) as error:
-        why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise UserError(f"{path}: cannot be written ({why}): free the disk, or name another --output") from None
+        raise UserError(
+            f"{path}: cannot be written ({_said(error)}): free the disk, or name another --output"
+        ) from None
     finally:
         if before.exists() and not path.exists():
             before.rename(path)
@@ -142,6 +144,7 @@ def _read_ids(path: Path) -> np.ndarray:
     return to_array(pl.read_parquet(path)[ID])
 
 
-def _map(folder: Path, name: str) -> np.ndarray | None:
-    path = folder / f"{name}.npy"
-    return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{Path(error.filename).name}: {error.strerror}" if error.filename else error.strerror
+    return str(error).partition("\n")[0]

@@ -64,7 +64,7 @@ def read(
     if columns and found in ("prepared", "sequences", "movielens"):
         flags = ", ".join(f"--{role}" for role in columns)
         raise UserError(f"{path}: read as {found}, whose columns are known: leave out {flags}, or say --format table")
-    bad = BadRows(skip_bad_rows)
+    bad = BadRows(skip_bad_rows, "Mend such rows, or leave them out: prepare with --on-bad-row skip")
     interactions = FORMATS[found](Input(str(path), files, columns, bad, say, progress))
     for note in bad.notes():
         say(note)
@@ -296,7 +296,7 @@ def _items_first(batch: Batch) -> bool:
 
 def _asins(tokens: pl.Series) -> float:
     """The share of a column's first tokens that are Amazon's item numbers: B and nine more, or an ISBN."""
-    return tokens.head(1000).str.contains(r"^(B[0-9A-Z]{9}|[0-9]{9}[0-9X])$").fill_null(False).mean() or 0.0
+    return tokens.drop_nulls().head(1000).str.contains(r"^(B[0-9A-Z]{9}|[0-9]{9}[0-9X])$").mean() or 0.0
 
 
 def _collect(given: Input, log: Log, batches: Iterator[Batch]) -> None:

@@ -17,16 +17,22 @@ SPAN = 100  # lines that a quoted field may go on for
 COLUMNAR = {".parquet": pl.scan_parquet, ".arrow": pl.scan_ipc, ".feather": pl.scan_ipc, ".ipc": pl.scan_ipc}
 LONG = "::"  # a separator of two characters, which is read as the one below
 UNIT = "\x1f"
+PLAIN = "a string or a number is expected"
 
 
 def first_line(file: File, encoding: str = "utf-8") -> str:
     """The first line, without its end.
 
     Raises:
-        UserError: the file is empty, or no text.
+        UserError: the file is empty, or no text; the line is blank.
     """
     for piece in pieces(file, size=1 << 16, encoding=encoding):
-        return piece.text.decode().partition("\n")[0]
+        line = piece.text.decode().partition("\n")[0]
+        if line.strip():
+            return line
+        if piece.text.strip():
+            raise UserError(f"{file}, line 1: a blank line before the first row: remove it")
+        break
     raise UserError(f"{file}, line 1: the file is empty: put interactions there, one a row")
 
 
@@ -155,10 +161,15 @@ def json_lines(file: File, columns: dict[str, str]) -> Iterator[Batch]:
                 )
             except pl.exceptions.PolarsError:
                 frame = None
-        if frame is None or len(frame) != piece.text.count(b"\n"):
+        if frame is None or len(frame) != piece.text.count(b"\n") or _nested(frame):
             frame, lines, why, literal = _object_by_object(piece, columns)
         row = partial(_row, piece, lines, "\n", "\n")
         yield Batch(frame, file, row, why.get)
+
+
+def _nested(frame: pl.DataFrame) -> bool:
+    """Whether a value may be an object or a list, of which the fast reader makes text."""
+    return frame.select(pl.any_horizontal(pl.all().str.contains(r"^[\[{]").any())).item()
 
 
 def _object_by_object(piece: Piece, columns: dict[str, str]):
@@ -175,6 +186,9 @@ def _object_by_object(piece: Piece, columns: dict[str, str]):
         lines.append((piece.first + at, at, 1))
         for role, key in columns.items():
             value = values.get(key)
+            if isinstance(value, dict | list):
+                why[len(lines) - 1] = f"{key} is {'an object' if isinstance(value, dict) else 'a list'}: {PLAIN}"
+                value = None
             found[role].append(value if value is None or isinstance(value, str) else json.dumps(value))
     return pl.DataFrame(found, schema=dict.fromkeys(found, pl.String)), lines, why, literal
 

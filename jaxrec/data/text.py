@@ -138,10 +138,14 @@ def _decoded(file: File, first: int, text: bytes, encoding: str) -> bytes:
 
 
 class BadRows:
-    """The rows that can't be used: the first few, and how many. Unless they are to be skipped, `close` raises."""
+    """The rows that can't be used: the first few, and how many. Unless they are to be skipped, `close` raises.
 
-    def __init__(self, skip: bool = False):
-        self.skip, self.count, self.examples = skip, 0, []
+    Args:
+        cure: what may be done about all of them, for the message.
+    """
+
+    def __init__(self, skip: bool = False, cure: str = ""):
+        self.skip, self.cure, self.count, self.examples = skip, cure, 0, []
 
     def add(self, file, place: str, row: str, why: str) -> None:
         """Note a row. `place`: as "line 7". `why`: what is wrong, and the cure."""
@@ -155,12 +159,15 @@ class BadRows:
 
     def close(self) -> None:
         if self.count and not self.skip:
-            more = f"\n({self.count:,} such rows in all)" if self.count > 1 else ""
-            raise UserError("\n".join(self.examples) + more)
+            more = f"({self.count:,} such rows in all)" if self.count > 1 else ""
+            raise UserError("\n".join(filter(None, (*self.examples, more, self.cure))))
 
     def notes(self) -> list[str]:
         """What to say of the rows that were skipped."""
-        return [f"{self.count:,} bad rows skipped, the first:", *self.examples] if self.count else []
+        if not self.count:
+            return []
+        head = f"{self.count:,} bad rows skipped, the first:" if self.count > 1 else "1 bad row skipped:"
+        return [head, *self.examples]
 
 
 def fail(file, line: int, row: str, cure: str) -> NoReturn:

@@ -1,5 +1,6 @@
 """Broken input of every kind: a message that names the file, the line and the cure, and nothing is left behind."""
 
+import csv
 import datetime
 import gzip
 import io
@@ -248,7 +249,7 @@ def _(folder, chance, number):
 def _(folder, chance, number):
     at = chance.randrange(1, 20)
     made = DELIMITED[number % len(DELIMITED)]
-    broken = spoiled(folder, chance, number, lambda lines, _: lines, "iconv", formats=DELIMITED)
+    broken = spoiled(folder, chance, number, lambda lines, _: lines, "iconv -f latin1 -t", formats=DELIMITED)
     lines = [made.header] * bool(made.header) + [made.line(row) for row in log(chance)]
     data = [line.encode() for line in lines]
     data[at] = b"caf\xe9" + data[at]
@@ -260,7 +261,9 @@ def _(folder, chance, number):
 @kind("UTF-16")
 def _(folder, chance, number):
     change = lambda data: data.decode().encode("utf-16")
-    return damaged(folder, chance, number, change, "not UTF-8", [CSV, TSV, INTER, JSONL, Format("u.data", "\t")])
+    return damaged(
+        folder, chance, number, change, "iconv -f utf-16 -t", [CSV, TSV, INTER, JSONL, Format("u.data", "\t")]
+    )
 
 
 @kind("UTF-16 without a mark")
@@ -790,6 +793,57 @@ def test_a_broken_file_is_named_with_its_cure(name, number, tmp_path, refuse):
 
 def test_these_are_two_hundred_files_and_more():
     assert sum(max(LEAST, len(formats)) for formats, *_ in ROWS.values()) + LEAST * len(FILES) >= 200
+
+
+ODD = [
+    "2147483648",
+    "9223372036854775808",
+    "007",
+    "a b",
+    'say "x"',
+    "1,5",
+    "ü,ß",
+    "日本",
+    "nan",
+    "-0",
+    "1e5",
+    "0x1",
+    "null",
+]
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.tsv", "log.jsonl", "log.parquet", "log.arrow", "log.csv.gz"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_is_odd_but_right_is_kept_as_it_is(name, mark, end, tmp_path, run):
+    """Ids of any kind, users of one row, rows twice, marks of byte order and line ends of other systems."""
+    rows = [[user, item, "3.5", str(MIDNIGHT + at)] for at, (user, item) in enumerate(zip(ODD, ODD[::-1], strict=True))]
+    rows += [rows[0], rows[0], ["2147483648", "007", "1.0", str(MIDNIGHT - 1)]]
+    path = put(tmp_path / name, "")
+    if name in COLUMNAR:
+        COLUMNAR[name](pl.DataFrame(rows, FIELDS, orient="row").cast({"rating": float, "timestamp": int}), path)
+    else:
+        text = io.StringIO()
+        if "json" in name:
+            text.writelines(json.dumps(dict(zip(FIELDS, row, strict=True))) + end for row in rows)
+        else:
+            csv.writer(text, delimiter="\t" if "tsv" in name else ",", lineterminator=end).writerows([FIELDS, *rows])
+        put(path, mark + text.getvalue())
+    status, said, _ = run(path)
+    assert status == 0, said
+    assert Counter(rows_of(tmp_path / "outputs" / "new")) == Counter(map(expected, rows))
+
+
+def test_integers_stay_integers_up_to_63_bits(tmp_path, run):
+    ids = [0, -7, 2**31, 2**63 - 1, -(2**63)]
+    for number, (last, kind) in enumerate([(ids[-1], np.int64), (2**63, np.dtypes.StringDType())]):
+        wanted = [*ids[:-1], last]
+        path = put(tmp_path / f"{number}.csv", "user,item\n" + "".join(f"{each},{each}\n" for each in wanted))
+        status, said, _ = run(path)
+        assert status == 0, said
+        data = prepared.load(tmp_path / "outputs" / "new")
+        assert data.catalogue.ids.dtype == data.users.dtype == kind
+        assert {*map(str, data.users.tolist())} == {*map(str, wanted)}
 
 
 def rows_of(folder):

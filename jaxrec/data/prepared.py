@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from jaxrec.data.interactions import ID, Catalogue, Interactions, Sessions, describe, fingerprint, to_array
+from jaxrec.data.text import some
 from jaxrec.errors import UserError
 
 META, FORMAT = "meta.json", "jaxrec interactions 1"
@@ -42,7 +43,7 @@ def save(interactions: Interactions, path: str | Path, meta: dict, extra=lambda 
         extra(folder)
         facts = {
             "format": FORMAT,
-            "arrays": [file.stem for file in sorted(folder.glob("*.npy"))],
+            "files": sorted(file.name for file in folder.iterdir()),
             "fingerprint": fingerprint(interactions),
             **describe(interactions),
             "relative_times": interactions.relative,
@@ -61,7 +62,8 @@ def load(path: str | Path) -> Interactions:
     path = Path(path)
     try:
         meta = json.loads((path / META).read_text())
-        arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in meta["arrays"]}
+        names = [name.removesuffix(".npy") for name in meta["files"] if name.endswith(".npy")]
+        arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
         sessions = arrays.pop("sessions", None)
         if sessions is not None:
             sessions = Sessions(sessions, _read_ids(path / SESSIONS))
@@ -75,20 +77,25 @@ def load(path: str | Path) -> Interactions:
             train_sessions=meta["train_sessions"],
             digest=meta["fingerprint"],
         )
-        found = len(interactions.users), len(interactions.catalogue.ids), len(interactions.items)
-        if found != (meta["users"], meta["items"], meta["interactions"]):
-            raise ValueError(f"{found} users, items and interactions")
-    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        _check_lengths(interactions, meta)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path}: a prepared folder that is not whole ({_said(error)}): prepare it again") from None
     return interactions
 
 
+def _check_lengths(data: Interactions, meta: dict) -> None:
+    users, items, rows = len(data.users), len(data.catalogue.ids), len(data.items)
+    if (users, items, rows) != (meta["users"], meta["items"], meta["interactions"]):
+        raise ValueError(f"{users:,} users, {items:,} items and {rows:,} interactions")
+    columns = [array for array in (data.times, data.weights) if array is not None]
+    parts = [(data.offsets, data.users), *([data.sessions] if data.sessions else [])]
+    if any(len(column) != rows for column in columns) or any(len(offsets) != len(ids) + 1 for offsets, ids in parts):
+        raise ValueError("arrays that do not fit together")
+
+
 def recognise(meta: Path) -> bool:
     """Whether a meta.json is that of a prepared folder."""
-    try:
-        return json.loads(meta.read_text()).get("format") == FORMAT
-    except (OSError, ValueError, AttributeError):
-        return False
+    return _meta(meta).get("format") == FORMAT
 
 
 def check(path: str | Path) -> None:
@@ -99,19 +106,35 @@ def check(path: str | Path) -> None:
     """
     path = Path(path)
     if path.is_dir():
-        if any(path.iterdir()) and not recognise(path / META):
+        inside = sorted(each.name for each in path.iterdir())
+        if inside and not recognise(path / META):
             raise UserError(f"{path}: not empty, and no prepared folder: name another --output")
+        written = {META, *_meta(path / META).get("files", ())}
+        if others := [name for name in inside if name not in written]:
+            raise UserError(f"{path}: holds {some(others)} too: move that elsewhere, or name another --output")
     elif path.exists():
         raise UserError(f"{path}: a file, where a folder is to be written: name another --output")
 
 
+def _meta(file: Path) -> dict:
+    """A meta.json; {} where there is none, or none that can be read."""
+    try:
+        meta = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return meta if isinstance(meta, dict) else {}
+
+
 @contextlib.contextmanager
 def _building(path: Path):
+    path = path.resolve()  # a link stays one
     folder = path.with_name(f".{path.name}.tmp")
     before = path.with_name(f".{path.name}.before.tmp")
-    made = [each for each in (path.absolute().parent, *path.absolute().parent.parents) if not each.exists()]
+    made = [each for each in path.parents if not each.exists()]
     try:
-        for left in (folder, before):  # by one that was killed
+        if before.exists() and not path.exists():  # one was killed between the two renames
+            before.rename(path)
+        for left in (folder, before):
             shutil.rmtree(left, ignore_errors=True)
         folder.mkdir(parents=True)
         yield folder

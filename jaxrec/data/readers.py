@@ -135,6 +135,8 @@ def _recognise(path: str, files: list[File]) -> tuple[str, list[File]]:
     by_name = {file.name: file for file in reversed(files)}
     if prepared.META in by_name and prepared.recognise(by_name[prepared.META].path):
         return "prepared", [by_name[prepared.META]]
+    if "offsets.npy" in by_name:
+        raise UserError(f"{path}: a prepared folder whose {prepared.META} is missing or damaged: prepare it again")
     if sequences.NAME in by_name:
         return "sequences", [min((f for f in files if f.name == sequences.NAME), key=lambda f: len(str(f)))]
     for name in RATINGS:

@@ -61,7 +61,9 @@ def read(
         raise UserError(f"{path}: nothing is in there: put interactions there")
     found, files = _recognise(str(path), files) if format is None else (format, _main(format, files))
     columns = {role: name for role, name in (columns or {}).items() if name}
-    if columns and found in ("prepared", "sequences", "movielens"):
+    if columns and format is None and found == "amazon":
+        found = "table"  # whose columns are numbered
+    if columns and found in ("prepared", "sequences", "movielens", "amazon"):
         flags = ", ".join(f"--{role}" for role in columns)
         raise UserError(f"{path}: read as {found}, whose columns are known: leave out {flags}, or say --format table")
     bad = BadRows(skip_bad_rows, "Mend such rows, or leave them out: prepare with --on-bad-row skip")
@@ -177,7 +179,8 @@ def _look(file: File) -> str:
         return "table"
     if separator in (" ", "\t") and _suffix(file) not in TEXT:
         return "sequences"
-    return "amazon" if len(names) == 4 and _is_rating(names[2]) and names[3].isdecimal() else "table"
+    rated = separator == "," and len(names) == 4 and _is_rating(names[2]) and names[3].isdecimal()
+    return "amazon" if rated else "table"
 
 
 def _suffix(file: File) -> str:
@@ -244,10 +247,10 @@ def _columns_of(file: File, given: Input):
 def _recbole(given: Input) -> Interactions:
     """RecBole's .inter, with the .item of the same name beside it."""
     (file,) = given.files
-    names = tables.first_line(file).split("\t")
+    names = [name.partition(":")[0] for name in tables.first_line(file).split("\t")]
     chosen = cols.choose(names, given.columns, file)
     given.say(cols.said(names, chosen))
-    log = Log({role: names[number].partition(":")[0] for role, number in chosen.items()}, given.bad)
+    log = Log({role: names[number] for role, number in chosen.items()}, given.bad)
     _collect(given, log, tables.delimited(file, "\t", len(names), chosen))
     interactions = _histories(given, log)
     beside = file.beside(file.name.removesuffix(".inter") + ".item")
@@ -257,10 +260,14 @@ def _recbole(given: Input) -> Interactions:
 def _movielens(given: Input) -> Interactions:
     """MovieLens' ratings.dat, ratings.csv or u.data, with titles and genres from beside it."""
     (file,) = given.files
-    separator = {"ratings.dat": tables.LONG, "u.data": "\t"}.get(file.name, ",")
-    log = Log({"user": "user", "item": "movie", "time": "timestamp", "weight": "rating"}, given.bad)
-    chosen = {"user": 0, "item": 1, "weight": 2, "time": 3}
-    _collect(given, log, tables.delimited(file, separator, 4, chosen, header=file.name == "ratings.csv"))
+    line = tables.first_line(file)
+    separator = _separator(line)
+    names = tables.fields(line, separator)
+    if not (header := any(map(cols.known, names))):
+        names = ["user", "movieId", "rating", "timestamp"]
+    chosen = cols.choose(names, {}, file)
+    log = Log({role: names[at] for role, at in chosen.items()}, given.bad)
+    _collect(given, log, tables.delimited(file, separator, len(names), chosen, header))
     interactions = _histories(given, log)
     about = items.movielens(file)
     return interactions if about is None else items.describe(interactions, about)

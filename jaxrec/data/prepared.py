@@ -78,7 +78,7 @@ def load(path: str | Path) -> Interactions:
             digest=meta["fingerprint"],
         )
         _check_lengths(interactions, meta)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+    except Exception as error:  # whatever np.load makes of a damaged file
         raise UserError(f"{path}: a prepared folder that is not whole ({_said(error)}): prepare it again") from None
     return interactions
 

@@ -13,7 +13,7 @@ from jaxrec.data import columns as cols
 from jaxrec.data import items, prepared, sequences, tables
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Batch, Log
-from jaxrec.data.text import BadRows, File, some
+from jaxrec.data.text import BadRows, File, short, some
 from jaxrec.errors import UserError
 
 SEPARATORS = (tables.LONG, "\t", ",", ";", "|")
@@ -87,8 +87,11 @@ def _list(path: str) -> list[File]:
         return files
     if given.is_file():
         if zipfile.is_zipfile(given):
-            with zipfile.ZipFile(given) as archive:
-                names = sorted(each.filename for each in archive.infolist() if not each.is_dir())
+            try:
+                with zipfile.ZipFile(given) as archive:
+                    names = sorted(each.filename for each in archive.infolist() if not each.is_dir())
+            except (zipfile.BadZipFile, OSError, RuntimeError, ValueError) as error:
+                raise UserError(f"{path}: the zip is damaged ({error}): fetch it again") from None
             return [File(given, name) for name in names if not name.startswith("__MACOSX")]
         return [File(given)]
     if not given.exists() and (matches := sorted(glob.glob(str(given)))):
@@ -237,9 +240,10 @@ def _columns_of(file: File, given: Input):
         return names, lambda chosen: tables.json_lines(file, {role: names[at] for role, at in chosen.items()})
     separator = _separator(line)
     names = tables.fields(line, separator)
-    numbered = given.columns and all(name not in names and name.isdecimal() for name in given.columns.values())
+    numbered = given.columns and all(map(str.isdecimal, given.columns.values()))
     header = not numbered or any(map(cols.known, names))
     if not header:
+        given.say(f"{file}: no header, the first row is {short(line)}")
         names = [f"column {number}" for number in range(1, len(names) + 1)]
     return names, lambda chosen: tables.delimited(file, separator, len(names), chosen, header)
 

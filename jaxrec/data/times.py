@@ -97,7 +97,7 @@ class Times:
 
 def date(micro: int) -> str:
     """As people read it."""
-    return str(EPOCH + datetime.timedelta(microseconds=int(micro)))[:19]
+    return str(np.datetime64(int(micro) // 1_000_000, "s")).replace("T", " ")  # of any year
 
 
 def _from_temporal(values: pl.Series) -> pl.Series:

@@ -286,7 +286,7 @@ def _(folder, chance, number):
     change = lambda lines, _: [
         line.replace(str(MIDNIGHT), str(MIDNIGHT * factor)) if at == 0 else line for at, line in enumerate(lines)
     ]
-    return spoiled(folder, chance, number, change, "write all in one unit", formats=FORMATS)._replace(named="timestamp")
+    return spoiled(folder, chance, number, change, "write all in one unit", formats=FORMATS)._replace(named="time")
 
 
 @kind("floats as ids")
@@ -364,7 +364,8 @@ def _(folder, chance, number):
 
 @kind("a zip that is damaged")
 def _(folder, chance, number):
-    change = lambda data: data[: (at := len(data) // 2)] + bytes(16) + data[at + 16 :]
+    at = [400, 800, -75, -77, -79][number % 5]  # in the data, or in the list of the members at the end
+    change = lambda data: data[:at] + bytes(16) + data[at:][16:]
     return damaged(folder, chance, number, change, "fetch", ZIP)
 
 

@@ -34,11 +34,11 @@ def save(interactions: Interactions, path: str | Path, meta: dict, extra=lambda 
     with _building(path) as folder:
         for name in ARRAYS:
             if (array := getattr(interactions, name)) is not None:
-                np.save(folder / f"{name}.npy", array)
+                _write_array(folder / f"{name}.npy", array)
         _write_ids(folder / USERS, interactions.users)
         interactions.catalogue.save(folder / CATALOGUE)
         if interactions.sessions is not None:
-            np.save(folder / "sessions.npy", interactions.sessions.offsets)
+            _write_array(folder / "sessions.npy", interactions.sessions.offsets)
             _write_ids(folder / SESSIONS, interactions.sessions.ids)
         extra(folder)
         facts = {
@@ -157,6 +157,12 @@ def _building(path: Path):
         for each in made:
             with contextlib.suppress(OSError):
                 each.rmdir()
+
+
+def _write_array(path: Path, array: np.ndarray) -> None:
+    with path.open("wb") as file:  # np.save does not say why a disk refuses
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(np.ascontiguousarray(array))
 
 
 def _write_ids(path: Path, ids: np.ndarray) -> None:

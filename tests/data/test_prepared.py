@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -280,6 +280,12 @@ def test_a_folder_without_its_meta_says_so(tmp_path, meta):
         readers.read(tmp_path / "out")
 
 
+def write_pairs(path):
+    """Lines of a user and an item that grow to more than 100 kB, which do not compress."""
+    users = [hashlib.sha256(b"%d" % user).hexdigest() for user in range(2_000)]
+    path.write_text("".join(f"{user} {item}\n" for at, user in enumerate(users) for item in (at % 7, at % 5)))
+
+
 LIMITED = """
 import resource, signal, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
@@ -288,14 +294,11 @@ sys.exit(cli.main(["prepare", "--input", sys.argv[2], "--output", sys.argv[3]]))
 """
 
 
-@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limits of files here")
 @pytest.mark.parametrize("limit", [0, 100, 1_000, 20_000])
 @pytest.mark.parametrize("old", [True, False])
 def test_a_file_that_the_kernel_refuses_to_grow_leaves_nothing(tmp_path, limit, old):
     """The limit of a process in place of a full disk: the same call fails, for arrays or for Parquet."""
-    users = [hashlib.sha256(b"%d" % user).hexdigest() for user in range(2_000)]  # of no use to compress
-    rows = [f"{user} {item}" for number, user in enumerate(users) for item in (number % 7, number % 5)]
-    (tmp_path / "pairs.txt").write_text("\n".join(rows))
+    write_pairs(tmp_path / "pairs.txt")
     path = tmp_path / "parent" / "out"
     if old:
         prepared.save(OTHER, path, {})
@@ -304,8 +307,29 @@ def test_a_file_that_the_kernel_refuses_to_grow_leaves_nothing(tmp_path, limit, 
     ran = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert ran.returncode == 2, ran.stderr
     assert ran.stderr.startswith(f"jaxrec prepare: {path}: cannot be written (")
-    assert "free the disk, or name another --output" in ran.stderr and len(ran.stderr.splitlines()) == 1
+    assert "File too large" in ran.stderr and ran.stderr.endswith("free the disk, or name another --output\n")
     assert snapshot(tmp_path) == before
+
+
+TINY = """
+mount -t tmpfs -o size="$1" none "$2" || exit 99
+"$3" -c "from jaxrec import cli; cli.run('prepare')" --input "$4" --output "$2/parent/out"
+status=$?; ls -A "$2"; exit $status
+"""
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="no way to mount a disk for this test alone")
+@pytest.mark.parametrize("size", ["8k", "20k", "60k"])
+def test_a_full_disk_says_so_and_is_left_empty(tmp_path, size):
+    (tmp_path / "disk").mkdir()
+    write_pairs(tmp_path / "pairs.txt")
+    words = [size, str(tmp_path / "disk"), sys.executable, str(tmp_path / "pairs.txt")]
+    ran = subprocess.run(["unshare", "-m", "sh", "-c", TINY, "sh", *words], capture_output=True, text=True, check=False)
+    if ran.returncode == 99 or ran.stderr.startswith("unshare:"):
+        pytest.skip(f"no disk may be mounted here: {ran.stderr}")
+    assert ran.returncode == 2 and not ran.stdout, ran.stderr
+    assert ran.stderr.startswith(f"jaxrec prepare: {tmp_path / 'disk' / 'parent' / 'out'}: cannot be written (")
+    assert "No space left on device" in ran.stderr
 
 
 def test_a_parent_that_may_not_be_written_says_so(tmp_path):

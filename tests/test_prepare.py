@@ -229,6 +229,15 @@ def test_an_output_that_will_not_do_is_refused_before_anything_is_read(run, tmp_
     assert (tmp_path / "out").read_text() == "mine"
 
 
+def test_ctrl_c_ends_with_its_status_and_leaves_nothing(run, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepared, "fingerprint", interrupted)  # all but meta.json is written by then
+    assert run(status=130) == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
 def test_a_public_name_without_a_network_says_which_file_to_put_where(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("JAXREC_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("JAXREC_CACHE", str(tmp_path / "cache"))

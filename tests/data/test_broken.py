@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -845,6 +846,27 @@ def test_integers_stay_integers_up_to_63_bits(tmp_path, run):
         data = prepared.load(tmp_path / "outputs" / "new")
         assert data.catalogue.ids.dtype == data.users.dtype == kind
         assert {*map(str, data.users.tolist())} == {*map(str, wanted)}
+
+
+SCRAPS = [b'"', b"\n", b"\r", b"\0", b",", b"\t", b"{", b"[", b" ", b"\xff", b"1e999", b"'", b"::", b"-", b"9" * 30]
+
+
+@pytest.mark.parametrize("made", FORMATS, ids=lambda made: made.name)
+def test_damage_of_any_sort_is_never_a_traceback(made, tmp_path, run):
+    """Bytes put in, left out, flipped: a message and nothing else, or data, for what is left may well be right."""
+    for number in range(12):
+        chance = random.Random(f"{made.name} {number}")
+        path, _ = made.write(tmp_path / str(number), log(chance))
+        data = bytearray(path.read_bytes())
+        for _ in range(chance.choice([1, 2, 5, 30])):
+            at = chance.randrange(len(data))
+            data[at : at + chance.choice([0, 0, 1, 5, 100])] = chance.choice([*SCRAPS, bytes([data[at] ^ 4])])
+        path.write_bytes(data)
+        status, said, left = run(path)
+        if status == 0:
+            shutil.rmtree(tmp_path / "outputs" / "new")
+        else:
+            assert status == 2 and str(path) in said and len(said) < LONGEST and not left
 
 
 def rows_of(folder):

@@ -84,7 +84,7 @@ class Log:
             frame = frame.with_columns(times.alias("time"))
             wrong.append((times.is_null(), why))
         if "weight" in self.columns:
-            weights = frame["weight"].cast(pl.Float64, strict=False)
+            weights = self._weights(frame["weight"], batch.file)
             frame = frame.with_columns(weights.alias("weight"))
             wrong.append((~weights.is_finite().fill_null(False), f"{self.columns['weight']} is not a finite number"))
         bad = np.any([mask.to_numpy() for mask, _ in wrong], axis=0)
@@ -97,7 +97,7 @@ class Log:
         if self.times:
             self.times.add(frame["time"])
         if "weight" in self.columns:
-            self.weights.append(frame["weight"].cast(pl.Float32).to_numpy())
+            self.weights.append(frame["weight"].to_numpy())
 
     def _tokens(self, role: str, values: pl.Series, file) -> pl.Series:
         name = self.columns[role]
@@ -108,7 +108,17 @@ class Log:
             )
         if values.dtype.is_nested() or values.dtype.is_temporal() or values.dtype == pl.Boolean:
             raise UserError(f"{file}: column {name} holds {values.dtype}: an id is an integer or a string")
-        return values.cast(pl.String).alias(role)
+        try:
+            return values.cast(pl.String).alias(role)
+        except pl.exceptions.PolarsError:
+            raise UserError(f"{file}: column {name} holds bytes that are not UTF-8: write it as text") from None
+
+    def _weights(self, values: pl.Series, file) -> pl.Series:
+        if values.dtype in (pl.Categorical, pl.Enum):
+            values = values.cast(pl.String)
+        if not (values.dtype.is_numeric() or values.dtype in (pl.String, pl.Boolean, pl.Null)):
+            raise UserError(f"{file}: column {self.columns['weight']} holds {values.dtype}: a weight is a number")
+        return values.cast(pl.Float64, strict=False).cast(pl.Float32)
 
     def _note(self, batch: Batch, rows: np.ndarray, wrong: list[tuple[pl.Series, str]]) -> None:
         room = max(EXAMPLES - len(self.bad.examples), 0)

@@ -458,6 +458,26 @@ def _(folder, chance, number):
     )
 
 
+@kind("Parquet or Arrow with weights of another type")
+def _(folder, chance, number):
+    column = [
+        pl.concat_list("rating"),
+        pl.struct("rating"),
+        pl.from_epoch("timestamp"),
+        pl.lit(b"3.5"),
+        pl.lit(1e300),  # beyond what is kept of it
+    ][number % 5].alias("rating")
+    cure = "is not a finite number" if number == 4 else "a weight is a number"
+    return columns_spoiled(folder, chance, number, lambda data: data.with_columns(column), cure)
+
+
+@kind("Parquet or Arrow with ids of bytes that are no text")
+def _(folder, chance, number):
+    column = pl.when(pl.int_range(pl.len()) != 3).then(pl.col("user_id").cast(pl.Binary)).otherwise(pl.lit(b"\xff"))
+    change = lambda data: data.with_columns(column.alias("user_id"))
+    return columns_spoiled(folder, chance, number, change, "user_id holds bytes that are not UTF-8: write it as text")
+
+
 @kind("Parquet or Arrow with nulls")
 def _(folder, chance, number):
     name = FIELDS[number % 4]

@@ -102,10 +102,7 @@ class Log:
     def _tokens(self, role: str, values: pl.Series, file) -> pl.Series:
         name = self.columns[role]
         if values.dtype.is_float() and values.count():
-            raise UserError(
-                f"{file}: column {name} holds floats ({values.drop_nulls()[0]}): an id is an integer or a string; "
-                f"write it as integers (a pandas column with gaps: .astype('Int64'))"
-            )
+            raise _floats(file, name, values.drop_nulls()[0])
         if values.dtype.is_nested() or values.dtype.is_temporal() or values.dtype == pl.Boolean:
             raise UserError(f"{file}: column {name} holds {values.dtype}: an id is an integer or a string")
         try:
@@ -180,15 +177,19 @@ class Log:
         ids = self.ids.pop(role)
         tokens = ids.tokens()
         if tokens.str.contains(r"^-?\d+\.\d*$").all():
-            raise UserError(
-                f"{name}: column {ids.name} holds floats ({tokens[0]}): an id is an integer or a string; "
-                "write it as integers (a pandas column with gaps: .astype('Int64'))"
-            )
+            raise _floats(name, ids.name, tokens[0])
         sorted_ids, place = ids.order()
         codes = self.codes.pop(role)
         rows = np.concatenate(codes)
         codes.clear()
         return np.take(place, rows, out=rows), sorted_ids
+
+
+def _floats(where, column: str, example) -> UserError:
+    return UserError(
+        f"{where}: column {column} holds floats ({example}): an id is an integer or a string; "
+        "write it as integers (a pandas column with gaps: .astype('Int64'))"
+    )
 
 
 def parts(offsets: np.ndarray, session: np.ndarray, ids: np.ndarray) -> Sessions:

@@ -127,11 +127,15 @@ def _main(format: str, files: list[File]) -> list[File]:
         "sequences": lambda file: file.name == sequences.NAME,
         "movielens": lambda file: file.name in RATINGS,
         "recbole": lambda file: _suffix(file) == ".inter",
-    }.get(format, lambda file: file.name not in SIDE)
+    }.get(format, _is_table)
     main = [file for file in files if wanted(file)] if len(files) > 1 else files
     if not main:
         raise UserError(f"{files[0].path.parent}: no file of the format {format} among {some(f.name for f in files)}")
     return main if format in ("table", "amazon") else main[:1]
+
+
+def _is_table(file: File) -> bool:
+    return file.name not in SIDE and _suffix(file) in (*tables.COLUMNAR, *JSON, *TEXT)
 
 
 def _recognise(path: str, files: list[File]) -> tuple[str, list[File]]:
@@ -155,7 +159,7 @@ def _recognise(path: str, files: list[File]) -> tuple[str, list[File]]:
         return _look(files[0]), files
     kinds = {}
     for file in files:
-        if file.name not in SIDE and _suffix(file) in (*tables.COLUMNAR, *JSON, *TEXT):
+        if _is_table(file):
             kinds.setdefault(_suffix(file), []).append(file)
     if len(kinds) != 1:
         names = some(file.name for file in files)

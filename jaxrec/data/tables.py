@@ -9,7 +9,7 @@ from functools import partial
 import polars as pl
 
 from jaxrec.data.log import Batch
-from jaxrec.data.text import File, Piece, pieces, short
+from jaxrec.data.text import File, Piece, newlines, pieces, short
 from jaxrec.errors import UserError
 
 ROWS = 1 << 21  # of a batch of Parquet
@@ -77,7 +77,7 @@ def delimited(
         except pl.exceptions.PolarsError:
             frame = None
         text = piece.text
-        counted = frame is not None and len(frame) == text.count(b"\n") and frame[over].null_count() == len(frame)
+        counted = frame is not None and len(frame) == newlines(text) and frame[over].null_count() == len(frame)
         if not counted or b"\n\n" in text or text.startswith(b"\n"):
             frame, lines, why = _line_by_line(piece, one, width, columns)
         if b" " in text:
@@ -164,7 +164,7 @@ def json_lines(file: File, columns: dict[str, str]) -> Iterator[Batch]:
                 )
             except pl.exceptions.PolarsError:
                 frame = None
-        if frame is None or len(frame) != piece.text.count(b"\n") or _nested(frame):
+        if frame is None or len(frame) != newlines(piece.text) or _nested(frame):
             frame, lines, why, literal = _object_by_object(piece, columns)
         row = partial(_row, piece, lines, "\n", "\n")
         yield Batch(frame, file, row, why.get)

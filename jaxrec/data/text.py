@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+import numpy as np
+
 from jaxrec.errors import UserError
 
 PIECE = 1 << 26  # bytes
@@ -107,15 +109,20 @@ def pieces(file: File, size: int | None = None, encoding: str = "utf-8", quotes:
             text, rest = text[:cut], text[cut:]
             if text:
                 yield Piece(_decoded(file, line, text, encoding), line)
-                line += text.count(b"\n")
+                line += newlines(text)
             if end:
                 return
+
+
+def newlines(text: bytes) -> int:
+    """How many lines end in a text: bytes.count, several times faster."""
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord("\n")))
 
 
 def _cut(text: bytes, quotes: bool) -> int:
     """Where the last whole line ends; 0 where none does."""
     cut = text.rfind(b"\n") + 1
-    odd = quotes and text.count(b'"', 0, cut) % 2
+    odd = quotes and b'"' in text and text.count(b'"', 0, cut) % 2
     while cut and odd:  # within quotes: the line end before
         before = text.rfind(b"\n", 0, cut - 1) + 1
         odd = (odd + text.count(b'"', before, cut)) % 2

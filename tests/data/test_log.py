@@ -73,6 +73,27 @@ def test_ids_give_back_the_tokens(batches):
         assert [str(sorted_ids[place[code]]) for code in found] == batch
 
 
+@given(st.lists(st.lists(st.integers(-3, 2**63 - 1) | st.integers(0, 20), max_size=6), min_size=1, max_size=4))
+def test_numbers_are_numbered_as_their_texts(batches):
+    """Columns of integers and of text may alternate, as in shards; numbers beyond the table are words."""
+    mixed, text = Ids("user"), Ids("user")
+    for index, batch in enumerate(batches):
+        words = pl.Series(list(map(str, batch)), dtype=pl.String)
+        numbers = pl.Series(batch, dtype=pl.Int64)
+        found = mixed.number(numbers if index % 2 else words), text.number(words)
+        assert [ids.tokens().gather(codes).to_list() for ids, codes in zip((mixed, text), found, strict=True)] == [
+            words.to_list()
+        ] * 2
+    for a, b in zip(mixed.order(), text.order(), strict=True):
+        assert a.tolist() == b.tolist() and a.dtype == b.dtype
+
+
+@given(st.lists(st.integers(0, 2**40)) | st.lists(st.integers(0, 3)))
+def test_the_order_of_one_sort_is_the_stable_one(values):
+    values = np.array([*values, 1])
+    np.testing.assert_array_equal(module._stable_order(values), np.argsort(values, kind="stable"))
+
+
 def test_two_columns_of_ids_do_not_share_their_numbers():
     one, other = Ids("user"), Ids("item")
     one.number(pl.Series(["a", "b"]))

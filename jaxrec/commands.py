@@ -28,7 +28,7 @@ def train(arguments, overrides):
     config, name = cli.load_config(arguments.config, overrides)
     path = arguments.workdir or Path("runs") / name
     console = Console(highlight=False)
-    interactions = sources.load(config.dataset)
+    interactions = sources.load(config.dataset, {"say": lambda line: console.print(line, soft_wrap=True, markup=False)})
     split = splits.split(interactions, config.split, config.split_q, config.valid)
     evaluation.check(split, split.test)
     with workdir.locked(path):
@@ -80,7 +80,7 @@ def evaluate(arguments, _overrides):
         if q is not None and (by == "last-item" or not 0 < q < 1):
             raise UserError(f"--split-q {q}: above 0 and below 1, with --split-by sessions or by-time")
         valid = 0.1 if arguments.split == "valid" else 0.0  # else all training sessions are counted
-        split = splits.split(sources.load(arguments.dataset), by, 0.9 if q is None else q, valid)
+        split = splits.split(sources.load(arguments.dataset, {"say": print}), by, 0.9 if q is None else q, valid)
         protocol = arguments.protocol or default_protocol(by)
         result = baseline_result(arguments.baseline, split, protocol, arguments.split, devices)
         title = f"{arguments.baseline} on {arguments.dataset}"

@@ -16,7 +16,12 @@ def prepare(arguments, _overrides):
     options = filters.Options(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(filters.Options)})
     columns = {role: getattr(arguments, role) for role in ROLES}
     prepared.check(arguments.output)
-    begun = time.monotonic()
+    begun, notes = time.monotonic(), []
+
+    def note(line):
+        notes.append(line)
+        say(line)
+
     with console.status("reading") as status:
 
         def progress(rows):
@@ -27,7 +32,7 @@ def prepare(arguments, _overrides):
             "format": arguments.format,
             "columns": columns,
             "skip_bad_rows": arguments.on_bad_row == "skip",
-            "say": say,
+            "say": note,
             "progress": progress,
         }
         interactions = sources.load(arguments.input, reading)
@@ -41,6 +46,7 @@ def prepare(arguments, _overrides):
             "source": interactions.name,
             "options": {name: value for name, value in dataclasses.asdict(options).items() if value},
             "columns": {role: name for role, name in columns.items() if name},
+            "notes": notes,
             "steps": [step._asdict() for step in steps],
             "facts": told,
         }

@@ -37,3 +37,28 @@ def real_data():
         pytest.skip(f"real data {name!r} is not in {where}: set JAXREC_DATA to the folder that holds it")
 
     return data_folder
+
+
+BROKEN = pytest.StashKey[dict]()  # kind -> (files, a message), for the table below
+
+
+@pytest.fixture
+def tabulate(request):
+    """`tabulate(kind, message)` counts a broken file for the table at the end of the report."""
+    table = request.config.stash.setdefault(BROKEN, {})
+
+    def count(kind, message):
+        files, example = table.get(kind, (0, message))
+        table[kind] = files + 1, example
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if table := config.stash.get(BROKEN, None):
+        files = sum(files for files, _ in table.values())
+        terminalreporter.section(f"broken input: {len(table)} kinds, {files} files, every one refused")
+        for kind, (files, message) in table.items():
+            terminalreporter.write_line(
+                f"{kind:<48} {files:>3}  {message if len(message) < 150 else message[:149] + '…'}"
+            )

@@ -37,8 +37,10 @@ def recbole(file: File) -> pl.DataFrame:
     _, header = next(rows)
     names = [name.partition(":")[0] for name in header]
     frame = _frame(file, names, _key(file, names), rows)
-    lists = [name for name, kind in zip(names, header, strict=True) if kind.endswith("_seq") and name in frame.columns]
-    return frame.with_columns(pl.col(name).str.replace_all(" ", "|") for name in lists if name == "genres")
+    kinds = dict(zip(frame.columns, header, strict=True))
+    if not kinds.get("genres", "").endswith("_seq"):
+        return frame
+    return frame.with_columns(pl.col("genres").str.replace_all(" ", "|", literal=True))
 
 
 def movielens(ratings: File) -> pl.DataFrame | None:
@@ -74,6 +76,9 @@ def _frame(file: File, header: list[str], key: int, rows) -> pl.DataFrame:
         if alias is not None and wanted not in names:
             names[alias] = wanted
     names[key] = ID
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        fail(file, 1, ",".join(header), f"two columns are {twice}: rename one, or remove it")
     seen, columns = {}, [[] for _ in names]
     for line, row in rows:
         if len(row) != len(names):
@@ -106,13 +111,15 @@ def _csv(file: File):
 
 def _split(file: File, separator: str, encoding: str = "utf-8", least: int = 1):
     """(number of the line, fields) of a file without quotes."""
-    line = 0
+    empty = True
     for piece in pieces(file, encoding=encoding):
         for line, text in enumerate(piece.lines(), piece.first):
+            if not text.strip():
+                continue
             fields = text.split(separator)
             if len(fields) < least:
                 fail(file, line, text, f"{len(fields)} fields where {least} or more are expected: mend the line")
-            if text.strip():
-                yield line, fields
-    if not line:
+            yield line, fields
+            empty = False
+    if empty:
         raise UserError(f"{file}, line 1: the file is empty: fetch it again, or remove it")

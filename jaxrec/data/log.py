@@ -7,10 +7,12 @@ import numpy as np
 import polars as pl
 
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions, as_ids
-from jaxrec.data.text import BadRows
+from jaxrec.data.ragged import distinct
+from jaxrec.data.text import EXAMPLES, BadRows
 from jaxrec.data.times import Times
 from jaxrec.errors import UserError
 
+TABLE = 1 << 26  # the numbers below it are looked up
 ROLES = ("user", "item", "time", "weight", "session")
 
 
@@ -24,37 +26,88 @@ class Batch(NamedTuple):
 
 
 class Ids:
-    """Tokens, numbered from 0 as they come."""
+    """Tokens, numbered from 0 as they come: small whole numbers by a table, the others by the interning of polars."""
 
     def __init__(self, name: str):
-        self.name = name
+        self.name, self.count = name, 0
+        self._table = np.zeros(0, np.int32)  # one more than the code of each number; 0 is none yet
         self._type = pl.Categorical(pl.Categories.random())
-        self._tokens, self._codes, self.count = [], [], 0
+        self._of_word = np.zeros(0, np.int32)  # the code of each word, in polars' own numbering
+        self._numbers, self._words = [], []  # (codes, what has them), in the order of the codes
 
     def number(self, tokens: pl.Series) -> np.ndarray:
-        """The codes of tokens, [n] int32."""
-        coded = tokens.cast(self._type)
-        self._alive = coded.clear()  # polars forgets the numbers with the last series that has them
-        distinct = coded.unique()
-        codes = distinct.to_physical().to_numpy()
-        new = codes >= self.count
-        self._tokens.append(distinct.cast(pl.String).filter(pl.Series(new)))
-        self._codes.append(codes[new])
-        self.count += int(new.sum())
-        return coded.to_physical().to_numpy().astype(np.int32)
+        """The codes of tokens, text or integers without nulls, [n] int32. A number and its text are one token."""
+        numbers = _small_numbers(tokens)
+        is_word = numbers.is_null().to_numpy()
+        if not is_word.any():
+            return self._code_numbers(numbers.to_numpy())
+        codes = np.empty(len(tokens), np.int32)
+        codes[is_word] = self._code_words(tokens.filter(pl.Series(is_word)).cast(pl.String))
+        if not is_word.all():
+            codes[~is_word] = self._code_numbers(numbers.drop_nulls().to_numpy())
+        return codes
+
+    def _code_numbers(self, numbers: np.ndarray) -> np.ndarray:
+        most = int(numbers.max(initial=0))
+        if most >= len(self._table):
+            self._table = np.concatenate([self._table, np.zeros((1 << most.bit_length()) - len(self._table), np.int32)])
+        codes = self._table[numbers]
+        if (new := codes == 0).any():
+            fresh = distinct(numbers[new])
+            given = self._give(len(fresh))
+            self._table[fresh] = given + 1
+            self._numbers.append((given, fresh))
+            codes = self._table[numbers]
+        return codes - 1
+
+    def _code_words(self, words: pl.Series) -> np.ndarray:
+        coded = words.cast(self._type)
+        self._alive = coded.clear()  # polars forgets its numbers with the last series that has them
+        own = coded.unique(maintain_order=True)
+        own = own.filter(own.to_physical() >= len(self._of_word))
+        if len(own):
+            place, given = own.to_physical().to_numpy(), self._give(len(own))
+            self._of_word = np.concatenate(
+                [self._of_word, np.zeros(int(place.max()) + 1 - len(self._of_word), np.int32)]
+            )
+            self._of_word[place] = given
+            self._words.append((given, own.cast(pl.String)))
+        return self._of_word[coded.to_physical().to_numpy()]
+
+    def _give(self, number: int) -> np.ndarray:
+        self.count += number
+        return np.arange(self.count - number, self.count, dtype=np.int32)
+
+    def words(self) -> pl.Series:
+        """The tokens that are no small numbers."""
+        return pl.concat([pl.Series([], dtype=pl.String), *(words for _, words in self._words)])
 
     def tokens(self) -> pl.Series:
-        """The tokens by code."""
-        codes = np.concatenate([np.zeros(0, np.uint32), *self._codes])
-        return pl.concat([pl.Series([], dtype=pl.String), *self._tokens]).gather(np.argsort(codes))
+        """The tokens by code, as text."""
+        numbers = [(codes, pl.Series(numbers).cast(pl.String)) for codes, numbers in self._numbers]
+        codes = np.concatenate([np.zeros(0, np.int32), *(codes for codes, _ in numbers + self._words)])
+        tokens = [each for _, each in numbers + self._words]
+        return pl.concat([pl.Series([], dtype=pl.String), *tokens]).gather(np.argsort(codes))
 
     def order(self) -> tuple[np.ndarray, np.ndarray]:
         """The ids in sorted order, and every code's place among them [count] int32."""
-        ids = as_ids(self.tokens())
+        if self._words:
+            ids = as_ids(self.tokens())
+        else:
+            ids = np.concatenate([np.zeros(0, np.int64), *(numbers for _, numbers in self._numbers)])
         order = np.argsort(ids, kind="stable")
         place = np.empty(len(ids), np.int32)
         place[order] = np.arange(len(ids), dtype=np.int32)
         return ids[order], place
+
+
+def _small_numbers(tokens: pl.Series) -> pl.Series:
+    """Int64 where a token is a whole number below TABLE, written as it is printed; null elsewhere."""
+    numbers = tokens.cast(pl.Int64, strict=False)
+    fits = numbers.is_between(0, TABLE, closed="left")
+    if tokens.dtype == pl.String:
+        fits &= ~tokens.str.contains("^[-+]|^0.")
+    return numbers if fits.all(ignore_nulls=False) else numbers.set(~fits.fill_null(False), None)
 
 
 class Log:
@@ -77,22 +130,21 @@ class Log:
         frame, wrong = batch.frame, []
         for role in self.ids:
             frame = frame.with_columns(self._tokens(role, frame[role], batch.file))
-            missing = frame[role].is_null() | (frame[role] == "")
+            missing = frame[role].is_null()
+            if frame[role].dtype == pl.String:
+                missing |= frame[role] == ""
             wrong.append((missing.fill_null(True), f"{self.columns[role]} is empty"))
         if self.times:
             times, why = self.times.parse(frame["time"])
             frame = frame.with_columns(times.alias("time"))
             wrong.append((times.is_null(), why))
         if "weight" in self.columns:
-            weights = frame["weight"].cast(pl.Float64, strict=False)
+            weights = self._weights(frame["weight"], batch.file)
             frame = frame.with_columns(weights.alias("weight"))
             wrong.append((~weights.is_finite().fill_null(False), f"{self.columns['weight']} is not a finite number"))
-        bad = np.zeros(len(frame), bool)
-        for mask, why in wrong:
-            new = mask.to_numpy() & ~bad
-            self._note(batch, np.flatnonzero(new), why)
-            bad |= new
+        bad = np.any([mask.to_numpy() for mask, _ in wrong], axis=0)
         if bad.any():
+            self._note(batch, np.flatnonzero(bad), wrong)
             frame = frame.filter(pl.Series(~bad))
         self.rows += len(frame)
         for role, ids in self.ids.items():
@@ -100,24 +152,32 @@ class Log:
         if self.times:
             self.times.add(frame["time"])
         if "weight" in self.columns:
-            self.weights.append(frame["weight"].cast(pl.Float32).to_numpy())
+            self.weights.append(frame["weight"].to_numpy())
 
     def _tokens(self, role: str, values: pl.Series, file) -> pl.Series:
         name = self.columns[role]
         if values.dtype.is_float() and values.count():
-            raise UserError(
-                f"{file}: column {name} holds floats ({values.drop_nulls()[0]}): an id is an integer or a string; "
-                f"write it as integers (a pandas column with gaps: .astype('Int64'))"
-            )
+            raise _floats(file, name, values.drop_nulls()[0])
         if values.dtype.is_nested() or values.dtype.is_temporal() or values.dtype == pl.Boolean:
             raise UserError(f"{file}: column {name} holds {values.dtype}: an id is an integer or a string")
-        return values.cast(pl.String).alias(role)
+        try:
+            return (values if values.dtype.is_integer() else values.cast(pl.String)).alias(role)
+        except pl.exceptions.PolarsError:
+            raise UserError(f"{file}: column {name} holds bytes that are not UTF-8: write it as text") from None
 
-    def _note(self, batch: Batch, rows: np.ndarray, why: str) -> None:
-        room = 5 - len(self.bad.examples)
-        for index in rows[: max(room, 0)].tolist():
-            self.bad.add(batch.file, *batch.row(index), batch.why(index) or why)
-        self.bad.add_number(max(len(rows) - max(room, 0), 0))
+    def _weights(self, values: pl.Series, file) -> pl.Series:
+        if values.dtype in (pl.Categorical, pl.Enum):
+            values = values.cast(pl.String)
+        if not (values.dtype.is_numeric() or values.dtype in (pl.String, pl.Boolean, pl.Null)):
+            raise UserError(f"{file}: column {self.columns['weight']} holds {values.dtype}: a weight is a number")
+        return values.cast(pl.Float64, strict=False).cast(pl.Float32)
+
+    def _note(self, batch: Batch, rows: np.ndarray, wrong: list[tuple[pl.Series, str]]) -> None:
+        room = max(EXAMPLES - len(self.bad.examples), 0)
+        for index in rows[:room].tolist():
+            why = batch.why(index) or next(why for mask, why in wrong if mask[index])
+            self.bad.add(batch.file, *batch.row(index), why)
+        self.bad.add_number(len(rows[room:]))
 
     def interactions(self, name: str, relative: bool = False) -> tuple[Interactions, list[str]]:
         """All rows as histories: users by their sorted ids, a user's rows by time, rows of one time as they came.
@@ -149,9 +209,10 @@ class Log:
         offsets = np.append(0, np.cumsum(counts))
         if user == "user" and "session" in self.ids:
             codes, ids = self._take("session", name)
-            sessions = parts(offsets, _by(order, codes), ids)
-            if again := len(sessions.ids) - len(ids):
-                notes.append(f"{self.columns['session']}: {again:,} sessions go on after another began: parted there")
+            codes = _by(order, codes)
+            sessions = parts(offsets, codes, ids)
+            if again := _taken_up(sessions.offsets[:-1], offsets, codes):
+                notes.append(f"{self.columns['session']}: parted where another came between: {again:,}")
         weights = np.concatenate(self.weights) if self.weights else None
         self.weights = []
         return Interactions(
@@ -169,17 +230,21 @@ class Log:
     def _take(self, role: str, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Every row's place among the sorted ids [N] int32, and those ids."""
         ids = self.ids.pop(role)
-        tokens = ids.tokens()
-        if tokens.str.contains(r"^-?\d+\.\d*$").all():
-            raise UserError(
-                f"{name}: column {ids.name} holds floats ({tokens[0]}): an id is an integer or a string; "
-                "write it as integers (a pandas column with gaps: .astype('Int64'))"
-            )
+        words = ids.words()
+        if len(words) == ids.count and words.str.contains(r"^-?\d+\.\d*$").all():
+            raise _floats(name, ids.name, words[0])
         sorted_ids, place = ids.order()
         codes = self.codes.pop(role)
         rows = np.concatenate(codes)
         codes.clear()
         return np.take(place, rows, out=rows), sorted_ids
+
+
+def _floats(where, column: str, example) -> UserError:
+    return UserError(
+        f"{where}: column {column} holds floats ({example}): an id is an integer or a string; "
+        "write it as integers (a pandas column with gaps: .astype('Int64'))"
+    )
 
 
 def parts(offsets: np.ndarray, session: np.ndarray, ids: np.ndarray) -> Sessions:
@@ -188,6 +253,12 @@ def parts(offsets: np.ndarray, session: np.ndarray, ids: np.ndarray) -> Sessions
     begins[offsets[:-1][np.diff(offsets) > 0]] = True
     starts = np.flatnonzero(begins)
     return Sessions(np.append(starts, len(session)), ids[session[starts]])
+
+
+def _taken_up(starts: np.ndarray, offsets: np.ndarray, session: np.ndarray) -> int:
+    """How many of the parts that begin at `starts` carry on an earlier session of their user."""
+    owner = np.searchsorted(offsets, starts, "right")
+    return len(starts) - len(np.unique(owner << 32 | session[starts]))
 
 
 def _sorted(users: np.ndarray, times: np.ndarray | None) -> np.ndarray | None:
@@ -199,16 +270,25 @@ def _sorted(users: np.ndarray, times: np.ndarray | None) -> np.ndarray | None:
     if rising.all():
         return None
     del same, rising
-    if times is None:
-        return np.argsort(users, kind="stable")
+    if times is None or (times[1:] >= times[:-1]).all():
+        return _stable_order(users)
     since = times - times.min()
     if not (since % 1_000_000).any():
         since //= 1_000_000
-    bits = int(since.max()).bit_length()
-    if bits + int(users.max()).bit_length() > 63:
-        return np.lexsort((times, users))
-    since |= users.astype(np.int64) << bits  # one key: twice as fast
-    return np.argsort(since, kind="stable")
+    order = _stable_order(since)
+    return order[_stable_order(users[order])]
+
+
+def _stable_order(values: np.ndarray) -> np.ndarray:
+    """np.argsort(values, kind="stable") of numbers from 0: by one sort of (value, place), where they fit 63 bits."""
+    bits = len(values).bit_length()
+    if int(values.max()).bit_length() + bits > 63:
+        return np.argsort(values, kind="stable")
+    keys = values.astype(np.int64) << bits
+    keys |= np.arange(len(values))
+    keys.sort()
+    keys &= (1 << bits) - 1
+    return keys
 
 
 def _by(order: np.ndarray | None, values: np.ndarray) -> np.ndarray:

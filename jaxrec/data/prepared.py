@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from jaxrec.data.interactions import ID, Catalogue, Interactions, Sessions, describe, fingerprint, to_array
+from jaxrec.data.text import some
 from jaxrec.errors import UserError
 
 META, FORMAT = "meta.json", "jaxrec interactions 1"
@@ -33,15 +34,16 @@ def save(interactions: Interactions, path: str | Path, meta: dict, extra=lambda 
     with _building(path) as folder:
         for name in ARRAYS:
             if (array := getattr(interactions, name)) is not None:
-                np.save(folder / f"{name}.npy", array)
+                _write_array(folder / f"{name}.npy", array)
         _write_ids(folder / USERS, interactions.users)
         interactions.catalogue.save(folder / CATALOGUE)
         if interactions.sessions is not None:
-            np.save(folder / "sessions.npy", interactions.sessions.offsets)
+            _write_array(folder / "sessions.npy", interactions.sessions.offsets)
             _write_ids(folder / SESSIONS, interactions.sessions.ids)
         extra(folder)
         facts = {
             "format": FORMAT,
+            "files": sorted(file.name for file in folder.iterdir()),
             "fingerprint": fingerprint(interactions),
             **describe(interactions),
             "relative_times": interactions.relative,
@@ -60,8 +62,9 @@ def load(path: str | Path) -> Interactions:
     path = Path(path)
     try:
         meta = json.loads((path / META).read_text())
-        arrays = {name: _map(path, name) for name in ARRAYS}
-        sessions = _map(path, "sessions")
+        names = [name.removesuffix(".npy") for name in meta["files"] if name.endswith(".npy")]
+        arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
+        sessions = arrays.pop("sessions", None)
         if sessions is not None:
             sessions = Sessions(sessions, _read_ids(path / SESSIONS))
         interactions = Interactions(
@@ -74,20 +77,25 @@ def load(path: str | Path) -> Interactions:
             train_sessions=meta["train_sessions"],
             digest=meta["fingerprint"],
         )
-        found = len(interactions.users), len(interactions.catalogue.ids), len(interactions.items)
-        if found != (meta["users"], meta["items"], meta["interactions"]):
-            raise ValueError(f"{found} users, items and interactions")
-    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-        raise UserError(f"{path}: a prepared folder that is not whole ({error}): prepare it again") from None
+        _check_lengths(interactions, meta)
+    except Exception as error:  # whatever np.load makes of a damaged file
+        raise UserError(f"{path}: a prepared folder that is not whole ({_said(error)}): prepare it again") from None
     return interactions
+
+
+def _check_lengths(data: Interactions, meta: dict) -> None:
+    users, items, rows = len(data.users), len(data.catalogue.ids), len(data.items)
+    if (users, items, rows) != (meta["users"], meta["items"], meta["interactions"]):
+        raise ValueError(f"{users:,} users, {items:,} items and {rows:,} interactions")
+    columns = [array for array in (data.times, data.weights) if array is not None]
+    parts = [(data.offsets, data.users), *([data.sessions] if data.sessions else [])]
+    if any(len(column) != rows for column in columns) or any(len(offsets) != len(ids) + 1 for offsets, ids in parts):
+        raise ValueError("arrays that do not fit together")
 
 
 def recognise(meta: Path) -> bool:
     """Whether a meta.json is that of a prepared folder."""
-    try:
-        return json.loads(meta.read_text()).get("format") == FORMAT
-    except (OSError, ValueError, AttributeError):
-        return False
+    return _meta(meta).get("format") == FORMAT
 
 
 def check(path: str | Path) -> None:
@@ -98,19 +106,35 @@ def check(path: str | Path) -> None:
     """
     path = Path(path)
     if path.is_dir():
-        if any(path.iterdir()) and not recognise(path / META):
+        inside = sorted(each.name for each in path.iterdir())
+        if inside and not recognise(path / META):
             raise UserError(f"{path}: not empty, and no prepared folder: name another --output")
+        written = {META, *_meta(path / META).get("files", ())}
+        if others := [name for name in inside if name not in written]:
+            raise UserError(f"{path}: holds {some(others)} too: move that elsewhere, or name another --output")
     elif path.exists():
         raise UserError(f"{path}: a file, where a folder is to be written: name another --output")
 
 
+def _meta(file: Path) -> dict:
+    """A meta.json; {} where there is none, or none that can be read."""
+    try:
+        meta = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return meta if isinstance(meta, dict) else {}
+
+
 @contextlib.contextmanager
 def _building(path: Path):
+    path = path.resolve()  # a link stays one
     folder = path.with_name(f".{path.name}.tmp")
     before = path.with_name(f".{path.name}.before.tmp")
-    made = [each for each in (path.absolute().parent, *path.absolute().parent.parents) if not each.exists()]
+    made = [each for each in path.parents if not each.exists()]
     try:
-        for left in (folder, before):  # by one that was killed
+        if before.exists() and not path.exists():  # one was killed between the two renames
+            before.rename(path)
+        for left in (folder, before):
             shutil.rmtree(left, ignore_errors=True)
         folder.mkdir(parents=True)
         yield folder
@@ -122,8 +146,9 @@ def _building(path: Path):
         folder.rename(path)
         made = []
     except (OSError, pl.exceptions.PolarsError) as error:
-        why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise UserError(f"{path}: cannot be written ({why}): free the disk, or name another --output") from None
+        raise UserError(
+            f"{path}: cannot be written ({_said(error)}): free the disk, or name another --output"
+        ) from None
     finally:
         if before.exists() and not path.exists():
             before.rename(path)
@@ -134,6 +159,12 @@ def _building(path: Path):
                 each.rmdir()
 
 
+def _write_array(path: Path, array: np.ndarray) -> None:
+    with path.open("wb") as file:  # np.save does not say why a disk refuses
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(np.ascontiguousarray(array))
+
+
 def _write_ids(path: Path, ids: np.ndarray) -> None:
     pl.DataFrame({ID: ids if ids.dtype.kind == "i" else ids.tolist()}).write_parquet(path)
 
@@ -142,6 +173,7 @@ def _read_ids(path: Path) -> np.ndarray:
     return to_array(pl.read_parquet(path)[ID])
 
 
-def _map(folder: Path, name: str) -> np.ndarray | None:
-    path = folder / f"{name}.npy"
-    return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{Path(error.filename).name}: {error.strerror}" if error.filename else error.strerror
+    return str(error).partition("\n")[0]

@@ -13,7 +13,7 @@ from jaxrec.data import columns as cols
 from jaxrec.data import items, prepared, sequences, tables
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Batch, Log
-from jaxrec.data.text import BadRows, File, some
+from jaxrec.data.text import BadRows, File, short, some
 from jaxrec.errors import UserError
 
 SEPARATORS = (tables.LONG, "\t", ",", ";", "|")
@@ -61,10 +61,12 @@ def read(
         raise UserError(f"{path}: nothing is in there: put interactions there")
     found, files = _recognise(str(path), files) if format is None else (format, _main(format, files))
     columns = {role: name for role, name in (columns or {}).items() if name}
-    if columns and found in ("prepared", "sequences", "movielens"):
+    if columns and format is None and found == "amazon":
+        found = "table"  # whose columns are numbered
+    if columns and found in ("prepared", "sequences", "movielens", "amazon"):
         flags = ", ".join(f"--{role}" for role in columns)
         raise UserError(f"{path}: read as {found}, whose columns are known: leave out {flags}, or say --format table")
-    bad = BadRows(skip_bad_rows)
+    bad = BadRows(skip_bad_rows, "Mend such rows, or leave them out: prepare with --on-bad-row skip")
     interactions = FORMATS[found](Input(str(path), files, columns, bad, say, progress))
     for note in bad.notes():
         say(note)
@@ -85,8 +87,11 @@ def _list(path: str) -> list[File]:
         return files
     if given.is_file():
         if zipfile.is_zipfile(given):
-            with zipfile.ZipFile(given) as archive:
-                names = sorted(each.filename for each in archive.infolist() if not each.is_dir())
+            try:
+                with zipfile.ZipFile(given) as archive:
+                    names = sorted(each.filename for each in archive.infolist() if not each.is_dir())
+            except (zipfile.BadZipFile, OSError, RuntimeError, ValueError) as error:
+                raise UserError(f"{path}: the zip is damaged ({error}): fetch it again") from None
             return [File(given, name) for name in names if not name.startswith("__MACOSX")]
         return [File(given)]
     if not given.exists() and (matches := sorted(glob.glob(str(given)))):
@@ -122,11 +127,15 @@ def _main(format: str, files: list[File]) -> list[File]:
         "sequences": lambda file: file.name == sequences.NAME,
         "movielens": lambda file: file.name in RATINGS,
         "recbole": lambda file: _suffix(file) == ".inter",
-    }.get(format, lambda file: file.name not in SIDE)
+    }.get(format, _is_table)
     main = [file for file in files if wanted(file)] if len(files) > 1 else files
     if not main:
         raise UserError(f"{files[0].path.parent}: no file of the format {format} among {some(f.name for f in files)}")
     return main if format in ("table", "amazon") else main[:1]
+
+
+def _is_table(file: File) -> bool:
+    return file.name not in SIDE and _suffix(file) in (*tables.COLUMNAR, *JSON, *TEXT)
 
 
 def _recognise(path: str, files: list[File]) -> tuple[str, list[File]]:
@@ -135,6 +144,8 @@ def _recognise(path: str, files: list[File]) -> tuple[str, list[File]]:
     by_name = {file.name: file for file in reversed(files)}
     if prepared.META in by_name and prepared.recognise(by_name[prepared.META].path):
         return "prepared", [by_name[prepared.META]]
+    if "offsets.npy" in by_name:
+        raise UserError(f"{path}: a prepared folder whose {prepared.META} is missing or damaged: prepare it again")
     if sequences.NAME in by_name:
         return "sequences", [min((f for f in files if f.name == sequences.NAME), key=lambda f: len(str(f)))]
     for name in RATINGS:
@@ -148,7 +159,7 @@ def _recognise(path: str, files: list[File]) -> tuple[str, list[File]]:
         return _look(files[0]), files
     kinds = {}
     for file in files:
-        if file.name not in SIDE and _suffix(file) in (*tables.COLUMNAR, *JSON, *TEXT):
+        if _is_table(file):
             kinds.setdefault(_suffix(file), []).append(file)
     if len(kinds) != 1:
         names = some(file.name for file in files)
@@ -175,7 +186,8 @@ def _look(file: File) -> str:
         return "table"
     if separator in (" ", "\t") and _suffix(file) not in TEXT:
         return "sequences"
-    return "amazon" if len(names) == 4 and _is_rating(names[2]) and names[3].isdecimal() else "table"
+    rated = separator == "," and len(names) == 4 and _is_rating(names[2]) and names[3].isdecimal()
+    return "amazon" if rated else "table"
 
 
 def _suffix(file: File) -> str:
@@ -232,9 +244,10 @@ def _columns_of(file: File, given: Input):
         return names, lambda chosen: tables.json_lines(file, {role: names[at] for role, at in chosen.items()})
     separator = _separator(line)
     names = tables.fields(line, separator)
-    numbered = given.columns and all(name not in names and name.isdecimal() for name in given.columns.values())
+    numbered = given.columns and all(map(str.isdecimal, given.columns.values()))
     header = not numbered or any(map(cols.known, names))
     if not header:
+        given.say(f"{file}: no header, the first row is {short(line)}")
         names = [f"column {number}" for number in range(1, len(names) + 1)]
     return names, lambda chosen: tables.delimited(file, separator, len(names), chosen, header)
 
@@ -242,10 +255,10 @@ def _columns_of(file: File, given: Input):
 def _recbole(given: Input) -> Interactions:
     """RecBole's .inter, with the .item of the same name beside it."""
     (file,) = given.files
-    names = tables.first_line(file).split("\t")
+    names = [name.partition(":")[0] for name in tables.first_line(file).split("\t")]
     chosen = cols.choose(names, given.columns, file)
     given.say(cols.said(names, chosen))
-    log = Log({role: names[number].partition(":")[0] for role, number in chosen.items()}, given.bad)
+    log = Log({role: names[number] for role, number in chosen.items()}, given.bad)
     _collect(given, log, tables.delimited(file, "\t", len(names), chosen))
     interactions = _histories(given, log)
     beside = file.beside(file.name.removesuffix(".inter") + ".item")
@@ -255,10 +268,14 @@ def _recbole(given: Input) -> Interactions:
 def _movielens(given: Input) -> Interactions:
     """MovieLens' ratings.dat, ratings.csv or u.data, with titles and genres from beside it."""
     (file,) = given.files
-    separator = {"ratings.dat": tables.LONG, "u.data": "\t"}.get(file.name, ",")
-    log = Log({"user": "user", "item": "movie", "time": "timestamp", "weight": "rating"}, given.bad)
-    chosen = {"user": 0, "item": 1, "weight": 2, "time": 3}
-    _collect(given, log, tables.delimited(file, separator, 4, chosen, header=file.name == "ratings.csv"))
+    line = tables.first_line(file)
+    separator = _separator(line)
+    names = tables.fields(line, separator)
+    if not (header := any(map(cols.known, names))):
+        names = ["user", "movieId", "rating", "timestamp"]
+    chosen = cols.choose(names, {}, file)
+    log = Log({role: names[at] for role, at in chosen.items()}, given.bad)
+    _collect(given, log, tables.delimited(file, separator, len(names), chosen, header))
     interactions = _histories(given, log)
     about = items.movielens(file)
     return interactions if about is None else items.describe(interactions, about)
@@ -296,7 +313,7 @@ def _items_first(batch: Batch) -> bool:
 
 def _asins(tokens: pl.Series) -> float:
     """The share of a column's first tokens that are Amazon's item numbers: B and nine more, or an ISBN."""
-    return tokens.head(1000).str.contains(r"^(B[0-9A-Z]{9}|[0-9]{9}[0-9X])$").fill_null(False).mean() or 0.0
+    return tokens.drop_nulls().head(1000).str.contains(r"^(B[0-9A-Z]{9}|[0-9]{9}[0-9X])$").mean() or 0.0
 
 
 def _collect(given: Input, log: Log, batches: Iterator[Batch]) -> None:

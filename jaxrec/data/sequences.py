@@ -29,9 +29,9 @@ NAME = "sequences.txt"
 def read(file: File, bad: BadRows, say) -> Interactions:
     """The interactions of a file of lines; `readers.read` says the rest."""
     users, tokens = Ids("user"), Ids("item")
-    user_codes, item_codes, counts, first_lines = [], [], [], []
+    user_codes, item_codes, counts, first_lines, blank = [], [], [], [], []
     for piece in pieces(file):
-        lines = _lines(file, piece, bad)
+        lines = _lines(file, piece, bad, blank)
         words = lines["text"].str.split(" ")
         lengths = words.list.len().to_numpy().astype(np.int64)
         flat = words.explode()
@@ -78,8 +78,12 @@ def read(file: File, bad: BadRows, say) -> Interactions:
     return data
 
 
-def _lines(file: File, piece, bad: BadRows) -> pl.DataFrame:
-    """The lines of a piece that hold a history, their numbers, their tokens one space apart."""
+def _lines(file: File, piece, bad: BadRows, blank: list) -> pl.DataFrame:
+    """The lines of a piece that hold a history, their numbers, their tokens one space apart.
+
+    Args:
+        blank: the blank lines that the file ends in so far; kept up to date.
+    """
     text = piece.text.decode().replace("\t", " ")
     if "  " in text:
         text = re.sub(" {2,}", " ", text)
@@ -87,22 +91,17 @@ def _lines(file: File, piece, bad: BadRows) -> pl.DataFrame:
     lines = pl.Series("text", text.split("\n")[:-1], dtype=pl.String)
     frame = pl.DataFrame({"line": np.arange(piece.first, piece.first + len(lines)), "text": lines})
     alone = ~lines.str.contains(" ", literal=True).to_numpy()
-    if not alone.any():
+    if not alone.any() and not blank:
         return frame
-    blank = (lines == "").to_numpy()
-    for number, row in frame.filter(pl.Series(alone)).iter_rows():
-        if row:
-            hint = (
-                " (a comma or semicolon does not separate tokens: spaces and tabs do)" if re.search("[,;]", row) else ""
-            )
-            bad.add(file, f"line {number}", row, f"a user without an item: add the items or remove the line{hint}")
-    if (
-        blank.any()
-        and (inside := np.flatnonzero(blank)[np.flatnonzero(blank) < np.flatnonzero(~blank).max(initial=-1)]).size
-    ):
+    last = frame.filter(lines != "")["line"].max() or 0
+    odd = [*blank, *frame.filter(pl.Series(alone)).iter_rows()]
+    blank[:] = [(number, row) for number, row in odd if not row and number > last]
+    for number, row in odd[: len(odd) - len(blank)]:
         cure = "a blank line before the end of the file: remove it, or restore the history it held"
-        for index in inside.tolist():
-            bad.add(file, f"line {piece.first + index}", "", cure)
+        if row:
+            commas = " (a comma or semicolon does not separate tokens: spaces and tabs do)"
+            cure = "a user without an item: add the items or remove the line" + commas * bool(re.search("[,;]", row))
+        bad.add(file, f"line {number}", row, cure)
     return frame.filter(pl.Series(~alone))
 
 
@@ -197,7 +196,7 @@ def _with_training(data: Interactions, stats: File) -> Interactions:
     number = told.get("train_sessions") if isinstance(told, dict) else None
     if number is None:
         return data
-    if not isinstance(number, int) or not 0 < number < len(data.users):
+    if type(number) is not int or not 0 < number < len(data.users):
         raise UserError(
             f"{stats}: train_sessions is {number!r}: a number from 1 to {len(data.users) - 1:,}, the lines less one"
         )

@@ -1,5 +1,7 @@
 """What `dataset` may name: the generator, a path, a folder of $JAXREC_DATA, or a public data set."""
 
+import difflib
+import glob
 import inspect
 import os
 from collections.abc import Mapping
@@ -118,7 +120,8 @@ def locate(name: str) -> str:
     if path := _found(name):
         return str(path.resolve())
     public, root = PUBLIC.get(name), os.environ.get("JAXREC_DATA")
-    lines = [f"dataset {name!r} was not found. Tried:", *(f"  {path.absolute()}" for path in _places(name))]
+    lines = [f"dataset {name!r} was not found. Tried:"]
+    lines += [f"  {path.absolute()}{', a link to nowhere' * path.is_symlink()}" for path in _places(name)]
     if root:
         lines.append(f"  ($JAXREC_DATA is {root}, which holds {_holds(Path(root).expanduser())})")
     else:
@@ -126,6 +129,8 @@ def locate(name: str) -> str:
     if public:
         lines.append(f"Put {public.file}, into {root or cache()}.")
     else:
+        near = [str(path.with_name(each)) for path in _places(name) for each in _near(path)]
+        lines += [f"Did you mean {some(near)}?"] if near else []
         lines.append(f"So {KINDS}.")
     raise UserError("\n".join(lines))
 
@@ -145,7 +150,17 @@ def _places(name: str) -> list[Path]:
 
 
 def _found(name: str) -> Path | None:
-    return next((path for path in _places(name) if path.exists()), None)
+    return next((path for path in _places(name) if _is_there(path)), None)
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or any(map(os.path.exists, glob.glob(str(path))))
+
+
+def _near(path: Path) -> list[str]:
+    """The names beside a path that are like its own."""
+    names = [each.name for each in path.parent.iterdir() if each.exists()] if path.parent.is_dir() else []
+    return difflib.get_close_matches(path.name, names, cutoff=0.5)
 
 
 def _cached(public: Public) -> Path:
@@ -196,7 +211,7 @@ def _counts(counts: tuple[int | None, ...]) -> str:
 
 def missing(name: str) -> bool:
     """Whether a stored dataset, an absolute path or the generator, is no longer there."""
-    return name.partition(":")[0] != SYNTHETIC and not Path(name).exists()
+    return name.partition(":")[0] != SYNTHETIC and not _is_there(Path(name))
 
 
 def world(spec: str):

@@ -170,14 +170,15 @@ def cold_targets(split: Split, questions: Questions) -> int:
 
 def describe(split: Split) -> dict:
     """Counts, plain numbers: sequences with a training part, the interactions in it, questions, cold targets."""
-    lengths = split.stop - split.start
+    lengths, counts = split.stop - split.start, training_counts(split)
+    cold = lambda questions: int((counts[questions.target - 1] == 0).sum())
     return {
         "sequences": int((lengths > 0).sum()),
         "interactions": int(lengths.sum()),
         "valid": len(split.valid.target),
         "test": len(split.test.target),
-        "cold_valid": cold_targets(split, split.valid),
-        "cold_test": cold_targets(split, split.test),
+        "cold_valid": cold(split.valid),
+        "cold_test": cold(split.test),
     }
 
 

@@ -34,13 +34,15 @@ def _repeats(data: Interactions) -> dict:
     """How many rows have an item that the user had before, and how many of these at the same time."""
     pair = np.repeat(np.arange(len(data.users)) * (len(data.catalogue.ids) + 1), np.diff(data.offsets))
     pair += data.items
+    ordered = np.sort(pair)
+    repeats = int((ordered[1:] == ordered[:-1]).sum())
+    del ordered
+    if data.times is None or not repeats:
+        return {"repeats": repeats, "duplicates": None if data.times is None else 0}
     order = np.argsort(pair, kind="stable")
     pair = pair[order]
     again = np.flatnonzero(pair[1:] == pair[:-1])
-    duplicates = None
-    if data.times is not None:
-        duplicates = int((data.times[order[again]] == data.times[order[again + 1]]).sum())
-    return {"repeats": len(again), "duplicates": duplicates}
+    return {"repeats": repeats, "duplicates": int((data.times[order[again]] == data.times[order[again + 1]]).sum())}
 
 
 def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 import polars as pl
 
 from jaxrec.data.log import Batch
-from jaxrec.data.text import File, Piece, pieces, short
+from jaxrec.data.text import File, Piece, newlines, pieces, short
 from jaxrec.errors import UserError
 
 ROWS = 1 << 21  # of a batch of Parquet
@@ -17,16 +17,22 @@ SPAN = 100  # lines that a quoted field may go on for
 COLUMNAR = {".parquet": pl.scan_parquet, ".arrow": pl.scan_ipc, ".feather": pl.scan_ipc, ".ipc": pl.scan_ipc}
 LONG = "::"  # a separator of two characters, which is read as the one below
 UNIT = "\x1f"
+PLAIN = "a string or a number is expected"
 
 
 def first_line(file: File, encoding: str = "utf-8") -> str:
     """The first line, without its end.
 
     Raises:
-        UserError: the file is empty, or no text.
+        UserError: the file is empty, or no text; the line is blank.
     """
     for piece in pieces(file, size=1 << 16, encoding=encoding):
-        return piece.text.decode().partition("\n")[0]
+        line = piece.text.decode().partition("\n")[0]
+        if line.strip():
+            return line
+        if piece.text.strip():
+            raise UserError(f"{file}, line 1: a blank line before the first row: remove it")
+        break
     raise UserError(f"{file}, line 1: the file is empty: put interactions there, one a row")
 
 
@@ -44,11 +50,13 @@ def delimited(
     """Delimited text, quoted or not.
 
     Args:
-        width: fields of a row. columns: {role: number of the field, from 0}. header: whether the first line is one.
+        width: fields of a row, which may end in more separators. columns: {role: number of the field, from 0}.
+        header: whether the first line is one.
     """
     one = UNIT if separator == LONG else separator
-    head = (one.join(map(str, range(width))) + "\n").encode()
-    names = {str(number): role for role, number in columns.items()}
+    head = (one.join(map(str, range(width + 1))) + "\n").encode()
+    over = str(width)  # the field after the last, for polars does not count the fields where it reads but some
+    names = {str(number): role for role, number in columns.items()} | {over: over}
     for piece in pieces(file, quotes=separator != LONG, encoding=encoding):
         if header:
             text = piece.text.partition(b"\n")[2]
@@ -69,12 +77,13 @@ def delimited(
         except pl.exceptions.PolarsError:
             frame = None
         text = piece.text
-        if frame is None or len(frame) != text.count(b"\n") or b"\n\n" in text or text.startswith(b"\n"):
+        counted = frame is not None and len(frame) == newlines(text) and frame[over].null_count() == len(frame)
+        if not counted or b"\n\n" in text or text.startswith(b"\n"):
             frame, lines, why = _line_by_line(piece, one, width, columns)
         if b" " in text:
-            frame = frame.with_columns(pl.all().str.strip_chars())
+            frame = frame.with_columns(pl.all().str.strip_chars(" "))
         row = partial(_row, piece, lines, one, separator)
-        yield Batch(frame, file, row, partial(_why, row, why, separator, width))
+        yield Batch(frame.select(list(columns)), file, row, partial(_why, row, why, separator, width))
 
 
 def _line_by_line(piece: Piece, separator: str, width: int, columns: dict[str, int]):
@@ -85,11 +94,11 @@ def _line_by_line(piece: Piece, separator: str, width: int, columns: dict[str, i
         values, span = _split(text, at, separator)
         if values is None:
             why[len(lines)] = "a quote that does not end, or text after one: mend the quotes"
-        elif len(values) > width:
+        elif "".join(values[width : width + 1]).strip(" "):
             why[len(lines)] = _count(len(values), width)
-        if text[at].strip():
+        if text[at]:
             lines.append((piece.first + at, at, span))
-            usable = values is not None and len(values) <= width
+            usable = len(lines) - 1 not in why
             for role, number in columns.items():
                 found[role].append(values[number] if usable and number < len(values) else None)
         at += span
@@ -98,7 +107,7 @@ def _line_by_line(piece: Piece, separator: str, width: int, columns: dict[str, i
 
 def _split(text: list[str], at: int, separator: str) -> tuple[list[str] | None, int]:
     """The fields of the row that begins at a line, and how many lines it has; None where its quotes are broken."""
-    if '"' not in text[at]:
+    if separator == UNIT or '"' not in text[at]:
         return text[at].split(separator), 1
     for span in range(1, min(SPAN, len(text) - at) + 1):
         row = "\n".join(text[at : at + span])
@@ -155,10 +164,15 @@ def json_lines(file: File, columns: dict[str, str]) -> Iterator[Batch]:
                 )
             except pl.exceptions.PolarsError:
                 frame = None
-        if frame is None or len(frame) != piece.text.count(b"\n"):
+        if frame is None or len(frame) != newlines(piece.text) or _nested(frame):
             frame, lines, why, literal = _object_by_object(piece, columns)
         row = partial(_row, piece, lines, "\n", "\n")
         yield Batch(frame, file, row, why.get)
+
+
+def _nested(frame: pl.DataFrame) -> bool:
+    """Whether a value may be an object or a list, of which the fast reader makes text."""
+    return frame.select(pl.any_horizontal(pl.all().str.contains(r"^[\[{]").any())).item()
 
 
 def _object_by_object(piece: Piece, columns: dict[str, str]):
@@ -175,6 +189,9 @@ def _object_by_object(piece: Piece, columns: dict[str, str]):
         lines.append((piece.first + at, at, 1))
         for role, key in columns.items():
             value = values.get(key)
+            if isinstance(value, dict | list):
+                why[len(lines) - 1] = f"{key} is {'an object' if isinstance(value, dict) else 'a list'}: {PLAIN}"
+                value = None
             found[role].append(value if value is None or isinstance(value, str) else json.dumps(value))
     return pl.DataFrame(found, schema=dict.fromkeys(found, pl.String)), lines, why, literal
 
@@ -183,10 +200,10 @@ def _object(line: str) -> dict:
     """The dict of a line. Raises ValueError that says why there is none."""
     try:
         value = json.loads(line)
-    except ValueError as error:
-        try:  # never eval: literals alone
-            value = ast.literal_eval(line)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        try:  # never eval: literals alone, of what JSON has too
+            value = json.loads(json.dumps(ast.literal_eval(line)))
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             raise ValueError(f"not JSON ({error}): mend the line") from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object: an object with a key for every column is expected")

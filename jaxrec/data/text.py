@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+import numpy as np
+
 from jaxrec.errors import UserError
 
 PIECE = 1 << 26  # bytes
@@ -107,15 +109,20 @@ def pieces(file: File, size: int | None = None, encoding: str = "utf-8", quotes:
             text, rest = text[:cut], text[cut:]
             if text:
                 yield Piece(_decoded(file, line, text, encoding), line)
-                line += text.count(b"\n")
+                line += newlines(text)
             if end:
                 return
+
+
+def newlines(text: bytes) -> int:
+    """How many lines end in a text: bytes.count, several times faster."""
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord("\n")))
 
 
 def _cut(text: bytes, quotes: bool) -> int:
     """Where the last whole line ends; 0 where none does."""
     cut = text.rfind(b"\n") + 1
-    odd = quotes and text.count(b'"', 0, cut) % 2
+    odd = quotes and b'"' in text and text.count(b'"', 0, cut) % 2
     while cut and odd:  # within quotes: the line end before
         before = text.rfind(b"\n", 0, cut - 1) + 1
         odd = (odd + text.count(b'"', before, cut)) % 2
@@ -129,7 +136,8 @@ def _decoded(file: File, first: int, text: bytes, encoding: str) -> bytes:
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start)
         row = text.split(b"\n")[line].decode(errors="replace")
-        fail(file, first + line, row, "not UTF-8 text: convert it, as by `iconv -f latin1 -t utf-8`")
+        found = "utf-16" if b"\0" in text else "latin1"
+        fail(file, first + line, row, f"not UTF-8 text: convert it, as by `iconv -f {found} -t utf-8`")
     if "\0" in decoded:
         line = decoded.count("\n", 0, decoded.index("\0"))
         row = decoded.split("\n")[line]
@@ -138,10 +146,14 @@ def _decoded(file: File, first: int, text: bytes, encoding: str) -> bytes:
 
 
 class BadRows:
-    """The rows that can't be used: the first few, and how many. Unless they are to be skipped, `close` raises."""
+    """The rows that can't be used: the first few, and how many. Unless they are to be skipped, `close` raises.
 
-    def __init__(self, skip: bool = False):
-        self.skip, self.count, self.examples = skip, 0, []
+    Args:
+        cure: what may be done about all of them, for the message.
+    """
+
+    def __init__(self, skip: bool = False, cure: str = ""):
+        self.skip, self.cure, self.count, self.examples = skip, cure, 0, []
 
     def add(self, file, place: str, row: str, why: str) -> None:
         """Note a row. `place`: as "line 7". `why`: what is wrong, and the cure."""
@@ -155,12 +167,15 @@ class BadRows:
 
     def close(self) -> None:
         if self.count and not self.skip:
-            more = f"\n({self.count:,} such rows in all)" if self.count > 1 else ""
-            raise UserError("\n".join(self.examples) + more)
+            more = f"({self.count:,} such rows in all)" if self.count > 1 else ""
+            raise UserError("\n".join(filter(None, (*self.examples, more, self.cure))))
 
     def notes(self) -> list[str]:
         """What to say of the rows that were skipped."""
-        return [f"{self.count:,} bad rows skipped, the first:", *self.examples] if self.count else []
+        if not self.count:
+            return []
+        head = f"{self.count:,} bad rows skipped, the first:" if self.count > 1 else "1 bad row skipped:"
+        return [head, *self.examples]
 
 
 def fail(file, line: int, row: str, cure: str) -> NoReturn:

@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 
 RELATIVE = 1e8  # whatever lies below, in seconds before March 1973, counts from an unknown moment
-UNITS = {1e11: ("seconds", 1_000_000), 1e14: ("milliseconds", 1_000), 1e17: ("microseconds", 1), 9.3e18: ("ns", 0.001)}
-FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
+UNITS = {1e11: ("seconds", 1_000_000), 1e14: ("milliseconds", 1_000), 1e17: ("microseconds", 1), 2.0**63: ("ns", 0.001)}
+DAY = "%Y-%m-%d"
+FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%dT%H:%M", DAY)
 EPOCH = datetime.datetime(1970, 1, 1)
 
 
@@ -24,22 +25,12 @@ class Times:
 
         Returns them, and what is wrong with those that are null.
         """
-        if values.dtype.is_temporal():
-            self.dated = True
-            return _from_temporal(values), f"{self.name} is no date"
-        if values.dtype.is_numeric():
-            numbers = values if self.dated is None or not self.dated else values.clear(len(values))
-            self.dated = bool(self.dated)
-        else:
-            numbers = _to_numbers(values)
-            if self.dated is None:
-                sample = values.head(1000)
-                self.dated = self._from_dates(sample).count() > numbers.head(1000).count()
-            if self.dated:
-                return self._from_dates(values), f"{self.name} is no date like 2014-04-01T03:00:00Z, as other rows have"
-        fine = numbers.is_between(0, max(UNITS), closed="left").fill_null(False)
-        why = f"{self.name} is no time: neither a number from 0 on nor a date like 2014-04-01T03:00:00Z"
-        return numbers.set(~fine, None), why
+        if self.dated is None:
+            self.dated = self._has_dates(values)
+        like = "a date like 2014-04-01T03:00:00Z"
+        if self.dated:
+            return self._from_dates(values), f"{self.name} is not {like}, as other rows have"
+        return _numbers(values), f"{self.name} is no time: neither a number from 0 on nor {like}"
 
     def add(self, numbers: pl.Series) -> None:
         """Keep what `parse` made, less the bad rows."""
@@ -74,18 +65,29 @@ class Times:
             micro = values * factor if factor >= 1 else values // 1000
         return micro, relative, f"{self.name}: {unit}"
 
+    def _has_dates(self, values: pl.Series) -> bool | None:
+        """Whether there are more dates than numbers; None where there is neither."""
+        for part in (values.head(1000), values):
+            dates, numbers = self._from_dates(part).count(), _numbers(part).count()
+            if dates or numbers:
+                return dates > numbers
+        return None
+
     def _from_dates(self, values: pl.Series) -> pl.Series:
         """Dates in ISO 8601 -> microseconds, null where they are none; what fits is tried first next time."""
+        if values.dtype.is_temporal() or values.dtype.is_nested():
+            return _from_temporal(values)
+        values = values.cast(pl.String, strict=False)
         text = values.str.strip_chars().str.replace(r"^(\d{4}-\d\d-\d\d) ", "${1}T").str.replace(r" ?UTC$", "Z")
         text = text.str.replace(r" ([+-]\d\d)", "$1")
-        found = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(text))
+        found = _nothing(len(text))
         fits = []
         for format in self.formats:
             if found.null_count() == values.null_count():
                 break
             dates = text.str.to_datetime(format, strict=False, time_unit="us")
             some = dates.count() > 0
-            if some and "%#z" not in format and format != FORMATS[-1]:
+            if some and "%#z" not in format and format != DAY:
                 self.zoneless = True
             fits += [format] if some else []
             found = found.fill_null(dates.dt.epoch("us")) if some else found
@@ -95,21 +97,34 @@ class Times:
 
 def date(micro: int) -> str:
     """As people read it."""
-    return str(EPOCH + datetime.timedelta(microseconds=int(micro)))[:19]
+    return str(np.datetime64(int(micro) // 1_000_000, "s")).replace("T", " ")  # of any year
 
 
 def _from_temporal(values: pl.Series) -> pl.Series:
     if values.dtype == pl.Date:
         values = values.cast(pl.Datetime("us"))
-    if values.dtype.base_type() is not pl.Datetime:
-        return pl.Series([None] * len(values), dtype=pl.Int64)
-    return values.dt.epoch("us")
+    return values.dt.epoch("us") if values.dtype.base_type() is pl.Datetime else _nothing(len(values))
 
 
-def _to_numbers(values: pl.Series) -> pl.Series:
-    """Text -> Int64 where all is, else Float64; null where it is no number."""
-    whole = values.cast(pl.Int64, strict=False)
-    return whole if whole.null_count() == values.null_count() else values.cast(pl.Float64, strict=False)
+def _numbers(values: pl.Series) -> pl.Series:
+    """Int64 where all that are times are whole numbers, else Float64; null where they are none."""
+    if values.dtype.is_temporal() or values.dtype.is_nested():
+        return _nothing(len(values))
+    if not values.dtype.is_numeric():
+        text = values.cast(pl.String, strict=False)
+        whole = text.cast(pl.Int64, strict=False)
+        values = whole if whole.null_count() == text.null_count() else text
+    reals = values if values.dtype.is_integer() else values.cast(pl.Float64, strict=False)
+    fine = reals.is_between(0, max(UNITS), closed="left").fill_null(False)
+    if values.dtype.is_integer() or values.dtype == pl.String:
+        whole = values.cast(pl.Int64, strict=False).set(~fine, None)
+        if whole.count() == fine.sum():
+            return whole
+    return reals.set(~fine, None)
+
+
+def _nothing(length: int) -> pl.Series:
+    return pl.Series([None], dtype=pl.Int64).new_from_index(0, length)
 
 
 def _unit(most: float) -> tuple[str, float]:

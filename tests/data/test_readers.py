@@ -1,195 +1,411 @@
-"""Laws of jaxrec.data.readers: one set of histories, however written, is the same data; a broken file is named."""
+"""Laws of jaxrec.data.readers: one log, in whatever format and order it is written, is the same data."""
 
+import csv
 import gzip
+import io
+import json
 import re
 import tempfile
+import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec.data import readers
+from jaxrec.data import prepared, text
 from jaxrec.data.interactions import fingerprint, from_sequences
-from jaxrec.data.readers import read
+from jaxrec.data.readers import FORMATS, read
 from jaxrec.errors import UserError
 
-words = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), min_size=1, max_size=4)
-ids = st.one_of(st.integers(0, 12).map(str), st.integers(2**63 - 2, 2**63 + 2).map(str), words)
-integers = st.integers(-3, 12).map(str)
+START = 1_396_321_200
+HEADER = ["user_id", "item_id", "timestamp", "rating"]
+IDS = {  # kind -> users, items
+    "integers": (st.integers(1, 12).map(str), st.integers(1, 12).map(str)),
+    "strings": (st.sampled_from(["a", "é", "07", "U-9", "_"]), st.sampled_from(["x", "10", "9", "ß", "I-1"])),
+    "amazon": (
+        st.sampled_from("ABC").map(lambda c: f"A2SUAM1J3GNN3{c}"),
+        st.sampled_from("XYZ0").map("B00MEYMH6{}".format),
+    ),
+}
+
+
+kinds = st.sampled_from(["integers", "strings"])
 
 
 @st.composite
-def logs(draw):
-    """Histories by user: at least two items in all; the ids all integers, or of any kind."""
-    kinds = (draw(st.sampled_from([ids, integers])), draw(st.sampled_from([ids, integers])))
-    history = st.lists(kinds[1], min_size=1, max_size=6)
-    some = draw(st.dictionaries(kinds[0], history, min_size=1, max_size=5))
-    return some if len({item for items in some.values() for item in items}) > 1 else {**some, "other": ["1", "2"]}
+def logs(draw, kind=kinds):
+    """Rows of (user, item, time, rating), users by their ids, each one's by time; two items or more."""
+    users, items = IDS[draw(kind)]
+    rows = draw(
+        st.lists(st.tuples(users, items, st.integers(START, START + 4), st.integers(1, 5)), min_size=2, max_size=12)
+    )
+    if len({row[1] for row in rows}) == 1:
+        rows = [(*rows[0][:1], draw(items.filter(lambda item: item != rows[0][1])), *rows[0][2:]), *rows[1:]]
+    whole = all(row[0].isdecimal() and not row[0].startswith("0") for row in rows)
+    return sorted(rows, key=lambda row: (int(row[0]) if whole else row[0], row[2]))
 
 
-def lines_of(log):
-    return [" ".join([user, *items]) for user, items in log.items()]
+def data_of(rows, carries="tw"):
+    """The interactions that the rows are, with times and weights where a format carries them."""
+    histories = {}
+    for user, item, *_ in rows:
+        histories.setdefault(user, []).append(item)
+    data = from_sequences(list(histories.values()), users=list(histories))
+    times, weights = (np.array(column) for column in list(zip(*rows, strict=True))[2:])
+    return data._replace(
+        times=times * 1_000_000 if "t" in carries else None,
+        weights=weights.astype(np.float32) if "w" in carries else None,
+    )
 
 
-def pairs_of(log, order):
-    """ "user item" lines, the users interleaved as `order` chooses, everyone's first line in the users' order."""
-    left = {user: list(items) for user, items in log.items()}
-    lines = [f"{user} {items.pop(0)}" for user, items in left.items()]
-    while open_ := [user for user, items in left.items() if items]:
-        user = order.choice(open_)
-        lines.append(f"{user} {left[user].pop(0)}")
-    return lines
-
-
-def write(folder, name, lines, separator=" ", end="\n", mark=b"", last="\n"):
-    data = mark + (end.join(line.replace(" ", separator) for line in lines) + last).encode()
-    path = Path(folder) / name
-    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+def put(path: Path, text: str, encoding="utf-8") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(text.encode(encoding)) if path.suffix == ".gz" else text.encode(encoding))
     return path
 
 
-@given(logs(), st.randoms(use_true_random=False))
-def test_the_same_histories_are_the_same_data_however_written(log, order):
-    wanted = from_sequences(list(log.values()), users=list(log))
-    lines, pairs = lines_of(log), pairs_of(log, order)
+def delimited(rows, separator=",", header=HEADER, **options):
+    out = io.StringIO()
+    csv.writer(out, delimiter=separator, lineterminator="\n", **options).writerows(
+        [*([header] if header else []), *rows]
+    )
+    return out.getvalue()
+
+
+def table(name, separator=",", end="\n", mark="", **options):
+    return lambda folder, rows: put(folder / name, mark + delimited(rows, separator, **options).replace("\n", end))
+
+
+def pairs(folder, rows):
+    return put(folder / "pairs.txt", "".join(f"{user} {item}\n" for user, item, *_ in rows))
+
+
+def frame(rows):
+    """A table, whose missing ids and times are null."""
+    ids, times = pl.col("user_id", "item_id"), pl.col("timestamp")
+    missing = pl.when(ids != "").then(ids), pl.when(times >= 0).then(times)
+    return pl.DataFrame(rows, HEADER, orient="row").with_columns(*missing)
+
+
+def parquet(folder, rows):
+    whole = all(cell.isdecimal() and str(int(cell)) == cell for row in rows for cell in row[:2] if cell)
+    path = folder / "log.parquet"
+    frame(rows).with_columns(pl.col("user_id", "item_id").cast(pl.Int32 if whole else pl.Categorical)).write_parquet(
+        path
+    )
+    return path
+
+
+def arrow(folder, rows):
+    frame(rows).with_columns(pl.from_epoch("timestamp")).write_ipc(folder / "log.arrow")
+    return folder / "log.arrow"
+
+
+def json_lines(name, write=json.dumps, header=HEADER):
+    return lambda folder, rows: put(
+        folder / name, "".join(write(dict(zip(header, row, strict=True))) + "\n" for row in rows)
+    )
+
+
+def prepared_folder(folder, rows):
+    prepared.save(data_of(rows), folder / "prepared", {})
+    return folder / "prepared"
+
+
+def sequences(folder, rows):
+    histories = {}
+    for user, item, *_ in rows:
+        histories.setdefault(user, []).append(item)
+    put(folder / "sequences.txt", "".join(f"{user} {' '.join(items)}\n" for user, items in histories.items()))
+    put(folder / "interactions.csv", delimited(rows))
+    return folder
+
+
+def recbole(folder, rows):
+    header = ["user_id:token", "item_id:token", "timestamp:float", "rating:float"]
+    put(folder / "a.item", "item_id:token\ttitle:token_seq\n")
+    put(folder / "a.inter", delimited([(*row[:2], f"{row[2]}.0", row[3]) for row in rows], "\t", header))
+    return folder
+
+
+RATING = [0, 1, 3, 2]  # the order of MovieLens: user, item, rating, time
+ITEM_FIRST = [1, 0, 3, 2]
+
+
+def ordered(rows, order):
+    return [[row[at] for at in order] for row in rows]
+
+
+def ratings_dat(folder, rows):
+    put(folder / "users.dat", "1::F::1::10::48067\n")
+    put(folder / "movies.dat", "1::Amélie (2001)::Comedy|Romance\n", "latin-1")
+    put(folder / "ratings.dat", "".join("::".join(map(str, row)) + "\n" for row in ordered(rows, RATING)))
+    return folder
+
+
+def ratings_csv(folder, rows):
+    put(folder / "movies.csv", 'movieId,title,genres\n1,"Shawshank, The (1994)",Drama\n')
+    put(folder / "tags.csv", "userId,movieId,tag,timestamp\n1,1,fun,1\n")
+    put(folder / "ratings.csv", delimited(ordered(rows, RATING), header=["userId", "movieId", "rating", "timestamp"]))
+    return folder
+
+
+def u_data(folder, rows):
+    put(folder / "u.item", "1|Toy Story (1995)|01-Jan-1995||http://x|0|0|0|1" + "|0" * 15 + "\n", "latin-1")
+    put(folder / "u.user", "1|24|M|technician|85711\n")
+    put(folder / "u.data", delimited(ordered(rows, RATING), "\t", header=None))
+    return folder
+
+
+def zipped(write):
+    def zip_of(folder, rows):
+        inside = write(folder / "in", rows)
+        with zipfile.ZipFile(folder / "ml.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in inside.iterdir():
+                archive.write(file, f"ml/{file.name}")
+            archive.writestr("__MACOSX/ml/._ratings.csv", b"\0")
+        return folder / "ml.zip"
+
+    return zip_of
+
+
+def shards(folder, rows, glob=False):
+    third = -(-len(rows) // 3)
+    for number in range(3):
+        header = HEADER if number != 1 else HEADER[::-1]  # every shard has its own
+        part = rows[number * third : (number + 1) * third]
+        put(
+            folder / f"part-{number}.csv",
+            delimited(part if number != 1 else [row[::-1] for row in part], header=header),
+        )
+    put(folder / "_SUCCESS", "")
+    put(folder / "items.csv", "item_id,title\n1,One\n")
+    return folder / "part-*.csv" if glob else folder
+
+
+def amazon(order, name="ratings_Beauty.csv"):
+    return lambda folder, rows: put(
+        folder / name, delimited([[*r[:2], f"{r[2]}.0", r[3]] for r in ordered(rows, order)], header=None)
+    )
+
+
+REVIEW = ["reviewerID", "asin", "unixReviewTime", "overall"]
+
+
+class Way(NamedTuple):
+    """A way of writing a log."""
+
+    name: str
+    format: str
+    write: object
+    kinds: tuple = ("integers", "strings")
+    carries: str = "tw"
+    sorts: bool = True  # whether it sorts by time itself
+
+
+QUOTED = {"quoting": csv.QUOTE_ALL}
+WAYS = [
+    Way("prepared", "prepared", prepared_folder, sorts=False),
+    Way("sequences", "sequences", sequences, sorts=False),
+    Way("pairs", "sequences", pairs, carries="", sorts=False),
+    Way("comma", "table", table("a.csv")),
+    Way("semicolon", "table", table("a.csv", ";")),
+    Way("tab", "table", table("a.tsv", "\t")),
+    Way("bar", "table", table("a.txt", "|")),
+    Way("CRLF", "table", table("a.csv", end="\r\n")),
+    Way("mark", "table", table("a.csv", mark="\ufeff")),
+    Way("quoted", "table", table("a.csv", end="\r\n", mark="\ufeff", **QUOTED)),
+    Way("gz", "table", table("a.csv.gz")),
+    Way("quoted gz", "table", table("a.tsv.gz", "\t", **QUOTED)),
+    Way("recbole", "recbole", recbole),
+    Way("ratings.dat", "movielens", ratings_dat, ("integers",)),
+    Way("ratings.dat zip", "movielens", zipped(ratings_dat), ("integers",)),
+    Way("ratings.csv", "movielens", ratings_csv, ("integers",)),
+    Way("ratings.csv zip", "movielens", zipped(ratings_csv), ("integers",)),
+    Way("u.data", "movielens", u_data, ("integers",)),
+    Way("u.data zip", "movielens", zipped(u_data), ("integers",)),
+    Way("amazon 2014", "amazon", amazon(RATING), ("amazon",)),
+    Way("amazon 2018", "amazon", amazon(ITEM_FIRST, "Beauty.csv.gz"), ("amazon",)),
+    Way("amazon JSON", "table", json_lines("reviews.json.gz", header=REVIEW), ("amazon", "strings")),
+    Way("amazon literals", "table", json_lines("reviews.json", repr, REVIEW), ("amazon", "strings")),
+    Way("JSON lines", "table", json_lines("a.jsonl")),
+    Way("parquet", "table", parquet),
+    Way("arrow", "table", arrow),
+    Way("shards", "table", shards),
+    Way("glob", "table", lambda folder, rows: shards(folder, rows, glob=True)),
+]
+by_name = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+
+
+def shuffled(rows, order):
+    """The rows in another order, those of one user at one time in their own."""
+    places = list(range(len(rows)))
+    order.shuffle(places)
+    groups = {}
+    for place, row in zip(places, rows, strict=True):
+        groups.setdefault((row[0], row[2]), []).append(place)
+    groups = {key: iter(sorted(where)) for key, where in groups.items()}
+    found = [None] * len(rows)
+    for row in rows:
+        found[next(groups[row[0], row[2]])] = row
+    return found
+
+
+@by_name
+@given(data=st.data(), order=st.randoms(use_true_random=False))
+def test_a_log_is_the_same_data_in_every_format_and_order(way, data, order):
+    rows = data.draw(logs(st.sampled_from(way.kinds)))
+    wanted = fingerprint(data_of(rows, way.carries))
     with tempfile.TemporaryDirectory() as folder:
-        ways = [
-            write(folder, "sequences.txt", lines),
-            write(folder, "sequences.txt.gz", lines),
-            write(folder, "pairs.txt", pairs),
-            write(folder, "pairs.gz", pairs, separator="\t", end="\r\n", last=""),
-            write(folder, "odd.txt", pairs, separator=" \t  ", end=" \t\r\n", mark=b"\xef\xbb\xbf", last="\n\n \r\n"),
-            write(folder, "old.txt", pairs, end="\r", last="\r"),
-            write(folder, "indented.txt", [" " + line for line in pairs]),
-        ]
-        if any(len(items) > 1 for items in log.values()):
-            ways.append(write(folder, "histories.log", lines))
-        for path in [folder, str(folder), *ways]:
-            data = read(path)
-            assert fingerprint(data) == fingerprint(wanted), path
-            assert data.users.tolist() == wanted.users.tolist()
-            assert data.items.dtype == np.int32 and data.offsets.dtype == np.int64
+        path = way.write(Path(folder), shuffled(rows, order) if way.sorts else rows)
+        for format in (None, way.format):
+            found = read(path, format)
+            assert fingerprint(found) == wanted, format
+            assert found.users.tolist() == data_of(rows).users.tolist() and found.name == str(path)
+            assert found.items.dtype == np.int32 and found.offsets.dtype == np.int64
 
 
-@given(logs())
-def test_a_text_longer_than_a_piece_reads_the_same(log):
+@given(logs(), st.randoms(use_true_random=False), st.sampled_from([way for way in WAYS if way.format == "table"][:8]))
+def test_a_log_of_many_pieces_is_the_same(rows, order, way):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        path = write(folder, "sequences.txt", lines_of(log))
-        whole = read(path)
-        patch.setattr(readers, "PIECE", 3)
-        assert fingerprint(read(path)) == fingerprint(whole)
+        patch.setattr(text, "PIECE", 80)
+        assert fingerprint(read(way.write(Path(folder), shuffled(rows, order)))) == fingerprint(data_of(rows))
 
 
-def test_gzip_is_known_by_its_bytes(tmp_path):
-    (tmp_path / "sequences.txt").write_bytes(gzip.compress(b"1 5 6\n2 6\n"))
-    assert read(tmp_path).items.tolist() == [1, 2, 2]
-
-
-def test_the_plain_file_of_a_folder_comes_first(tmp_path):
-    write(tmp_path, "sequences.txt", ["1 5 6"])
-    write(tmp_path, "sequences.txt.gz", ["1 7 8 9"])
-    assert read(tmp_path).catalogue.ids.tolist() == [5, 6]
-    assert read(tmp_path / "sequences.txt.gz").catalogue.ids.tolist() == [7, 8, 9]
-
-
-def test_a_sequences_file_of_pairs_is_still_sequences(tmp_path):
-    assert read(write(tmp_path, "sequences.txt", ["2 5", "1 6"])).users.tolist() == [2, 1]
-    with pytest.raises(UserError, match=r"sequences\.txt, line 2: '2 6': user 2 has line 1 already"):
-        read(write(tmp_path, "sequences.txt", ["2 5", "2 6"]))
-    assert read(write(tmp_path, "pairs.txt", ["2 5", "2 6"])).offsets.tolist() == [0, 2]
-
-
-def test_titles_and_genres_are_those_of_the_items_that_occur(tmp_path):
-    write(tmp_path, "sequences.txt", ["u 30 7 8"])
-    rows = ["genres,year,item_id,title", 'A|B,1999,8,"Eight, and ""more"""', ",2000,30,Thirty", "C,2001,99,Never", ""]
-    write(tmp_path, "items.csv", rows, end="\r\n", mark=b"\xef\xbb\xbf")
-    catalogue = read(tmp_path).catalogue
-    assert catalogue.ids.tolist() == [7, 8, 30]
-    assert catalogue.titles == ["", 'Eight, and "more"', "Thirty"]
-    assert catalogue.genres == ["", "A|B", ""]
-    assert catalogue.about["year"].to_list() == ["", "1999", "2000"]
-    (tmp_path / "items.csv").write_text("item_id , title\n7, Seven\n")
-    catalogue = read(tmp_path / "sequences.txt").catalogue
-    assert catalogue.titles == ["Seven", "", ""] and catalogue.genres is None
-    pairs = read(write(tmp_path, "pairs.txt", ["u 7", "u 8"]))
-    assert pairs.catalogue.titles is None and pairs.catalogue.genres is None
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "line", "cure"),
-    [
-        ("sequences.txt", b"", 1, "empty"),
-        ("pairs.txt", b"\n  \n", 1, "empty"),
-        ("sequences.txt", b"\xef\xbb\xbf", 1, "empty"),
-        ("sequences.txt", b"1 2 3\r\n2 caf\xe9 3\r\n", 2, "'2 caf\ufffd 3': not UTF-8"),
-        ("sequences.txt", "1 2 3\n".encode("utf-16"), 1, "not UTF-8"),
-        ("pairs.txt", b"1 2\n1 3\n2 \x00\n", 3, "zero byte"),
-        ("sequences.txt", b"1 2 3\n2\n3 4\n", 2, "'2': a user without an item"),
-        ("pairs.txt", b"1 2\n1 3\n 7 \t\n", 3, "'7': a user without an item"),
-        ("table.csv", b"user,item,time\n1,2,3\n", 1, "a comma or semicolon does not separate"),
-        ("sequences.txt", b"1 2 3\n\n3 4\n", 2, "a blank line"),
-        ("pairs.txt", b" \t\n1 2\n\n1 3\n", 1, "a blank line"),
-        ("sequences.txt", b"1 2 3\n2 4\n3 5\n2 9 9\n", 4, "'2 9 9': user 2 has line 2 already: join"),
-        ("pairs.txt", b"1 2\n1 3\n2 3 9 9\n2 4\n", 2, "mend line 3, with 4 tokens instead of two: '2 3 9 9'"),
-        ("u.data", b"1 2 5 881250949\n1 3 3 881250950\n", 2, "mend line 1, with 4 tokens instead of two"),
-        ("sequences.txt", b"1 2 2\n2 2\n", 1, "2 is the only item"),
-        ("pairs.txt.gz", b"1 2\n1 3\n", 1, "not gzip"),
-        ("pairs.gz", b"", 1, "empty"),
-    ],
-)
-def test_a_broken_file_is_named_with_its_line(tmp_path, name, data, line, cure):
-    (tmp_path / name).write_bytes(data)
-    with pytest.raises(UserError) as caught:
-        read(tmp_path / name)
-    assert f"{tmp_path / name}, line {line}" in str(caught.value)
-    assert cure in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("data", "line", "cure"),
-    [
-        ("id,title\n1,One\n", 1, "no column item_id"),
-        ("item_id,title\n1,One\n2,Two\n1,Uno\n", 4, "'1,Uno': item 1 has a line already"),
-        ("item_id,title\n1,One\n2,Two, too\n", 3, "'2,Two, too': 3 fields where the header has 2"),
-        ('item_id,title\n1,"One\nand\nmore"\n\n1,Two\n', 6, "item 1 has a line already"),
-        ('item_id,title\n1,One\n2,"Two\n', 3, "not CSV"),
-        ("", 1, "empty"),
-    ],
-)
-def test_a_broken_items_file_is_named_with_its_line(tmp_path, data, line, cure):
-    write(tmp_path, "sequences.txt", ["1 1 2"])
-    (tmp_path / "items.csv").write_text(data)
-    with pytest.raises(UserError) as caught:
-        read(tmp_path)
-    assert f"{tmp_path / 'items.csv'}, line {line}" in str(caught.value)
-    assert cure in str(caught.value)
-
-
-@given(st.integers(1, 400))
-def test_a_cut_gzip_file_is_named(length):
-    rng = np.random.default_rng(0)
-    data = gzip.compress("".join(f"{user} {rng.integers(1 << 40)}\n" for user in range(100)).encode())
+@given(logs(), st.permutations(range(4)))
+def test_columns_may_be_named_and_numbered(rows, order):
+    names = [["u", "i", "t", "w"][at] for at in order]
+    columns = {"user": "u", "item": "i", "time": "t", "weight": "w"}
+    numbers = {role: str(names.index(name) + 1) for role, name in columns.items()}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "sequences.txt.gz"
-        path.write_bytes(data[:-length])
-        with pytest.raises(UserError, match=rf"^{re.escape(str(path))}, line \d+ or later: .*fetch the file again$"):
-            read(path)
+        named = put(Path(folder) / "named.csv", delimited(ordered(rows, order), header=names))
+        bare = put(Path(folder) / "bare.csv", delimited(ordered(rows, order), header=None))
+        for found in (read(named, columns=columns), read(bare, columns=numbers), read(bare, "table", numbers)):
+            assert fingerprint(found) == fingerprint(data_of(rows))
 
 
-def test_a_damaged_gzip_file_is_named_with_the_line_reached(tmp_path):
-    rng = np.random.default_rng(0)
-    data = bytearray(gzip.compress("".join(f"{user} {rng.integers(1 << 40)}\n" for user in range(100_000)).encode()))
-    data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
-    (tmp_path / "sequences.txt.gz").write_bytes(data)
-    with pytest.raises(UserError, match="cut or damaged") as caught:
+def test_titles_come_with_the_formats_that_have_them(tmp_path):
+    rows = [("1", "1", START, 5), ("1", "2", START, 4)]
+    found = {
+        way.name: read(way.write(tmp_path / way.name, rows)).catalogue
+        for way in WAYS
+        if way.name in ("ratings.dat", "ratings.csv zip", "u.data", "shards")
+    }
+    assert found["ratings.dat"].titles == ["Amélie (2001)", ""]
+    assert found["ratings.csv zip"].titles == ["Shawshank, The (1994)", ""]
+    assert found["u.data"].titles == ["Toy Story (1995)", ""] and found["u.data"].genres == ["Animation", ""]
+    assert found["shards"].titles == ["One", ""]
+
+
+def test_what_was_found_out_is_said(tmp_path):
+    said, rows = [], []
+    read(table("a.csv")(tmp_path, [("1", "1", START, 5), ("1", "2", START, 4)]), say=said.append, progress=rows.append)
+    assert said[0] == "columns: user = user_id, item = item_id, time = timestamp, weight = rating"
+    assert "timestamp: seconds" in said and rows == [2]
+
+
+@pytest.mark.parametrize(
+    "way", [way for way in WAYS if way.format in ("table", "recbole", "movielens")], ids=lambda way: way.name
+)
+def test_bad_rows_are_left_out_and_said(tmp_path, way):
+    good = [(str(number), str(number % 7), START + number, number % 5 + 1) for number in range(1, 30)]
+    bad = [("", "1", START, 1), ("1", "", START, 1), ("1", "1", -5, 1)] * 3
+    rows = [row for at in range(29) for row in ([bad[at // 3], good[at]] if at % 3 == 0 and at < 27 else [good[at]])]
+    path = way.write(tmp_path, rows)
+    said = []
+    found = read(path, skip_bad_rows=True, say=said.append)
+    assert fingerprint(found) == fingerprint(data_of(good))
+    (head,) = [at for at, line in enumerate(said) if line == "9 bad rows skipped, the first:"]
+    reasons = said[head + 1 :]
+    for line, why in zip(reasons, ["is empty", "is empty", "is no", "is empty", "is empty"], strict=True):
+        assert why in line and re.search(r", (line|row) \d+: ", line)
+    with pytest.raises(UserError, match=r"\(9 such rows in all\)"):
+        read(path)
+
+
+SPECIMENS = [("1", "5", START, 3), ("1", "6", START, 4), ("2", "5", START, 5)]
+
+
+def test_an_unknown_format_and_columns_where_they_are_known(tmp_path):
+    with pytest.raises(UserError, match=f"no format 'csv': choose one of {', '.join(FORMATS)}"):
+        read(tmp_path, "csv")
+    for way in WAYS:
+        if way.format in ("prepared", "sequences", "movielens"):
+            message = rf"read as {way.format}, whose columns are known: leave out --user, or say --format table"
+            with pytest.raises(UserError, match=message):
+                read(way.write(tmp_path / way.name, SPECIMENS), columns={"user": "1"})
+
+
+def test_amazon_s_columns_may_be_numbered_where_they_look_alike(tmp_path):
+    rows = [("B00MEYMH6X", "B00MEYMH6Y", START, 5), ("B00MEYMH6X", "B00MEYMH6Z", START, 4)]
+    path = amazon(RATING)(tmp_path, rows)
+    with pytest.raises(
+        UserError, match="which is the user, which the item\\? Say --user 1 --item 2 --weight 3 --time 4"
+    ):
+        read(path)
+    found = read(path, columns={"user": "1", "item": "2", "weight": "3", "time": "4"})
+    assert fingerprint(found) == fingerprint(data_of(rows))
+
+
+def test_a_ratings_csv_that_is_not_movielens_is_read_by_its_header(tmp_path):
+    table("ratings.csv")(tmp_path, SPECIMENS)
+    put(tmp_path / "README.txt", "hello")
+    assert fingerprint(read(tmp_path)) == fingerprint(data_of(SPECIMENS))
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "no file is in this folder, which holds nothing: name another folder, or the file itself"),
+        ({"README.md": "hello"}, None),
+        (
+            {"a.csv": "x", "b.parquet": "x"},
+            r"files of \.csv, \.parquet lie together in this folder, which holds a\.csv, b\.par",
+        ),
+        (
+            {"a.pdf": "x", "b.doc": "x"},
+            r"no sequences\.txt or other data in this folder, which holds a\.pdf, b\.doc: name the f",
+        ),
+        ({"a.inter": "x", "b.inter": "x"}, r"several \.inter files \(a\.inter, b\.inter\): name the one to read"),
+        ({"in/sequences.txt": "1 2 3\n"}, r"no file is in this folder, which holds in: did you mean .*/in\?"),
+        (
+            {"x.pdf": "", "y": "", "in/sequences.txt": "1 2 3\n"},
+            r"no sequences\.txt or other data .*: did you mean .*/in\?",
+        ),
+        (
+            {"a.csv": "who,what\n1,2\n"},
+            r"a\.csv: no column for the user .* columns are who, what: name it to prepare\.py with",
+        ),
+        ({"a.csv": "user\n1\n"}, r"a\.csv: no column for the item is known"),
+        (
+            {"a.csv": "user,item\n1,2\n", "b.csv": "user,item,time\n1,2,3\n"},
+            r"b\.csv: has columns for user, item, time, the files",
+        ),
+        ({"a.jsonl": "[1, 2]\n"}, r"a\.jsonl, line 1: .*not a JSON object.*JSON lines are expected"),
+        ({"a.csv": ""}, r"a\.csv, line 1: the file is empty"),
+    ],
+)
+def test_a_folder_that_is_no_data_says_what_to_do(tmp_path, files, message):
+    for name, content in files.items():
+        put(tmp_path / name, content)
+    with pytest.raises(UserError, match=message):
         read(tmp_path)
-    assert 1_000 < int(re.search(r"line (\d+)", str(caught.value))[1]) < 100_000
+
+
+@pytest.mark.parametrize("format", ["sequences", "movielens", "recbole"])
+def test_a_folder_without_the_named_format_says_so(tmp_path, format):
+    put(tmp_path / "a.csv", "x")
+    put(tmp_path / "b.csv", "x")
+    with pytest.raises(UserError, match=f"no file of the format {format} among a.csv, b.csv"):
+        read(tmp_path, format)
 
 
 def test_a_missing_path_is_answered_with_near_names(tmp_path):
-    write(tmp_path, "beauty-5core.txt", ["1 2"])
+    put(tmp_path / "beauty-5core.txt", "1 2\n")
     with pytest.raises(UserError, match=r"beauty_5core: no such file or folder: did you mean beauty-5core\.txt\?"):
         read(tmp_path / "beauty_5core")
     with pytest.raises(UserError, match=r"holds beauty-5core\.txt"):
@@ -198,36 +414,69 @@ def test_a_missing_path_is_answered_with_near_names(tmp_path):
         read(tmp_path / "no" / "such")
 
 
-def test_a_folder_without_sequences_says_what_was_looked_for(tmp_path):
-    with pytest.raises(UserError, match=r"no sequences\.txt or sequences\.txt\.gz in this folder, which holds nothing"):
-        read(tmp_path)
-    (tmp_path / "within").mkdir()
-    write(tmp_path / "within", "sequences.txt", ["1 2 3"])
-    with pytest.raises(UserError, match=rf"did you mean {re.escape(str(tmp_path / 'within'))}\?"):
-        read(tmp_path)
+def test_what_an_interrupted_prepare_left_is_not_read(tmp_path):
+    (tmp_path / "a.tmp").mkdir()
+    with pytest.raises(UserError, match="left by a prepare that was interrupted: remove it"):
+        read(tmp_path / "a.tmp")
 
 
-def test_a_long_row_is_shortened(tmp_path):
-    row = " ".join(map(str, range(10_000)))
-    with pytest.raises(UserError) as caught:
-        read(write(tmp_path, "sequences.txt", [row, row]))
-    assert len(str(caught.value)) < 400 and "'0 1 2 3" in str(caught.value)
+ARRAYS = ("items", "offsets", "users", "times", "weights")
+
+
+@pytest.fixture(scope="module")
+def ml_100k(real_data):
+    return real_data("ml-100k")
+
+
+def test_ml_100k_is_the_same_from_every_format(ml_100k, tmp_path):
+    wanted = read(ml_100k)
+    rows = pl.read_csv(ml_100k / "interactions.csv.gz")
+    assert rows.columns == HEADER
+    by_time = rows.sort("timestamp", maintain_order=True).select("user_id", "item_id", "rating", "timestamp")
+    by_time.write_csv(tmp_path / "u.data", separator="\t", include_header=False)
+    rows.write_parquet(tmp_path / "a.parquet")
+    rows.reverse().sort("timestamp", descending=True, maintain_order=True).reverse().rename(
+        {
+            "user_id": "user_id:token",
+            "item_id": "item_id:token",
+            "timestamp": "timestamp:float",
+            "rating": "rating:float",
+        }
+    ).write_csv(tmp_path / "ml-100k.inter", separator="\t")
+    files = (ml_100k / "interactions.csv.gz", tmp_path / "u.data", tmp_path / "a.parquet", tmp_path / "ml-100k.inter")
+    for path in files:
+        found = read(path)
+        assert fingerprint(found) == fingerprint(wanted), path
+        for name in ARRAYS:
+            assert getattr(found, name).dtype == getattr(wanted, name).dtype
+            assert getattr(found, name).tobytes() == getattr(wanted, name).tobytes(), (path, name)
+        assert found.catalogue.ids.tobytes() == wanted.catalogue.ids.tobytes() and not found.relative
 
 
 @pytest.mark.parametrize(
-    ("name", "counts"),
+    ("name", "counts", "training"),
     [
-        ("ml-1m", (6_040, 3_416, 999_611)),
-        ("beauty-5core", (22_363, 12_101, 198_502)),
-        ("beauty-bert4rec", (40_226, 54_542, 353_962)),
+        ("ml-100k", (943, 1_682, 100_000), None),
+        ("ml-1m", (6_040, 3_416, 999_611), None),
+        ("beauty-5core", (22_363, 12_101, 198_502), None),
+        ("sports-5core", (35_598, 18_357, 296_337), None),
+        ("beauty-bert4rec", (40_226, 54_542, 353_962), None),
+        ("diginetica", (202_633, 43_097, 982_961), 186_670),
+        ("yoochoose1_64", (131_491, 17_745, 557_248), 116_167),
+        ("rsc15-100k", (21_210, 2_933, 83_846), 17_794),
+        ("30music-sample10", (14_262, 9_999, 343_183), None),
     ],
 )
-def test_real_data_has_its_published_counts(real_data, name, counts):
+def test_real_data_has_its_published_counts(real_data, name, counts, training):
     data = read(real_data(name))
     assert (len(data.users), len(data.catalogue.ids), len(data.items)) == counts
     assert data.offsets[0] == 0 and data.offsets[-1] == len(data.items)
-
-
-def test_ml_1m_has_titles(real_data):
-    catalogue = read(real_data("ml-1m")).catalogue
-    assert all(catalogue.titles) and all(catalogue.genres)
+    assert data.train_sessions == training
+    if name == "30music-sample10":
+        assert len(data.sessions.ids) == 37_877 and (data.weights.min(), data.weights.max()) == (11, 799)
+        assert len(np.unique(data.sessions.ids)) == 37_877 and not data.relative
+        assert (data.times.min(), data.times.max()) == (1_390_209_882_000_000, 1_421_745_585_000_000)
+    if name == "beauty-5core":
+        assert data.relative
+    if name == "ml-1m":
+        assert all(data.catalogue.titles) and all(data.catalogue.genres)

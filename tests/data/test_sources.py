@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxrec.data import download, sources, synthetic
+from jaxrec.data import download, filters, sources, synthetic
 from jaxrec.data.interactions import fingerprint, from_sequences
 from jaxrec.data.sources import load, locate
 from jaxrec.errors import UserError
@@ -80,7 +80,7 @@ def test_a_path_is_taken_first_then_the_data_folder(root):
 def test_what_is_not_found_lists_what_was_tried(root, monkeypatch):
     with pytest.raises(UserError) as caught:
         locate("shpo")
-    for part in ("'shpo'", str(Path.cwd() / "shpo"), str(root / "shpo"), "holds shop", "sequences.txt", "ml-1m-sasrec"):
+    for part in ("'shpo'", str(Path.cwd() / "shpo"), str(root / "shpo"), "holds shop", "interactions", "ml-1m-sasrec"):
         assert part in str(caught.value)
     monkeypatch.setenv("JAXREC_DATA", str(root / "nowhere"))
     with pytest.raises(UserError, match="no such folder"):
@@ -90,6 +90,28 @@ def test_what_is_not_found_lists_what_was_tried(root, monkeypatch):
         load("shop")
     with pytest.raises(UserError, match="dataset is empty"):
         locate("")
+
+
+def test_what_is_like_the_name_is_proposed(root):
+    Path("log.csv").touch()
+    for name, near in {"shpo": root / "shop", "lgo.csv": "log.csv", "../data/shops": root / "shop"}.items():
+        with pytest.raises(UserError, match=f"Did you mean .*{Path(near).name}") as caught:
+            locate(name)
+        assert "So name a folder" in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        locate("nothing-like-it")
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_a_glob_stands_for_its_files(root):
+    for part, rows in {"a": "user,item\n1,5\n", "b": "user,item\n1,6\n"}.items():
+        (root / "shop" / f"part-{part}.csv").write_text(rows)
+    where = locate("shop/part-*.csv")
+    assert where == str(root / "shop" / "part-*.csv") and not sources.missing(where)
+    assert load("shop/part-*.csv").catalogue.ids.tolist() == [5, 6]
+    assert sources.missing(str(root / "shop" / "shard-*.csv"))
+    with pytest.raises(UserError, match="was not found"):
+        locate("shop/shard-*.csv")
 
 
 def test_a_file_takes_no_options(root):
@@ -160,10 +182,10 @@ def test_the_options_of_a_public_data_set_are_applied_by_name_and_by_its_file_in
     asked = []
     tiny = sources.PUBLIC["tiny"]._replace(options={"k_core": 5})
     monkeypatch.setitem(sources.PUBLIC, "tiny", tiny)
-    monkeypatch.setattr(sources, "_apply", lambda data, options: asked.append(options) or data)
+    monkeypatch.setattr(sources.filters, "apply", lambda data, options: asked.append(options) or (data, []))
     load("tiny")
     load(locate("tiny"))
-    assert asked == [{"k_core": 5}] * 2
+    assert asked == [filters.Options(k_core=5)] * 2
     (root / "tiny.txt").write_bytes(PAIRS)
     load(str(root / "tiny.txt"))
     assert len(asked) == 2

@@ -1,0 +1,96 @@
+"""Laws of jaxrec.data.columns: the columns are those named, else those known by their names, each at most once."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxrec.data.columns import KNOWN, choose, known, plain, said
+from jaxrec.data.log import ROLES
+from jaxrec.errors import UserError
+
+
+def spellings(name):
+    """A known name as people write it."""
+    head, tail = name[:-2], name[-2:]
+    return {
+        name,
+        name.upper(),
+        name.capitalize(),
+        f"{head}_{tail}",
+        f"{head} {tail.title()}",
+        f" {name}:token",
+        f"{head}-{tail}",
+    }
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_known_name_is_known_however_it_is_written(role):
+    rest = {"user": "userid", "item": "itemid"}
+    for name in KNOWN[role].split():
+        for spelling in spellings(name):
+            assert plain(spelling) == name
+            assert known(spelling) == (role in ("user", "item", "session"))
+            names = ["x", *(other for each, other in rest.items() if each != role), spelling]
+            assert choose(names, {}, "f")[role] == len(names) - 1
+
+
+def test_no_name_is_two_roles():
+    words = [word for names in KNOWN.values() for word in names.split()]
+    assert len(words) == len(set(words))
+
+
+@given(st.permutations(["user_id", "item_id", "timestamp", "rating", "session_id", "title", "x"]))
+def test_the_order_of_the_columns_is_nothing(names):
+    chosen = choose(names, {}, "f")
+    assert list(chosen) == list(ROLES)
+    assert [names[at] for at in chosen.values()] == ["user_id", "item_id", "timestamp", "rating", "session_id"]
+
+
+@given(st.permutations(list("abcde")), st.booleans())
+def test_what_is_named_is_taken(names, by_number):
+    given = {role: str(names.index(name) + 1) if by_number else name for role, name in zip(ROLES, "abcde", strict=True)}
+    assert [names[at] for at in choose(names, given, "f").values()] == list("abcde")
+
+
+def test_what_is_named_is_taken_before_what_is_known():
+    names = ["user_id", "item_id", "author", "time", "2"]
+    assert choose(names, {"user": "author"}, "f") == {"user": 2, "item": 1, "time": 3}
+    assert choose(names, {"item": "user_id"}, "f") == {"user": 2, "item": 0, "time": 3}
+    assert choose(names, {"weight": "2"}, "f")["weight"] == 4  # a name before a number
+    assert choose(names, {"weight": "3"}, "f")["weight"] == 2
+
+
+def test_the_first_of_the_known_names_wins_and_the_first_of_two_columns():
+    assert choose(["user", "user_id", "item", "USER-ID"], {}, "f") == {"user": 1, "item": 2}
+
+
+def test_sessions_may_stand_for_users():
+    assert choose(["SessionID", "ItemID"], {}, "f") == {"item": 1, "session": 0}
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "message"),
+    [
+        (
+            ["a", "b"],
+            {},
+            r"f: no column for the user .* the columns are a, b: .* with --user COLUMN or --session COLUMN",
+        ),
+        (["user", "b"], {}, r"f: no column for the item .* with --item COLUMN"),
+        (["user", "item"], {"time": "when"}, r"f: --time when: no such column; the columns are user, item"),
+        (["user", "item"], {"time": "3"}, "f: --time 3: no such column"),
+        (["user", "item"], {"time": "0"}, "f: --time 0: no such column"),
+        (
+            ["user", "item"],
+            {"user": "item", "item": "2"},
+            "f: one column cannot be two things: user = item, item = item",
+        ),
+    ],
+)
+def test_what_is_missing_is_said(names, given, message):
+    with pytest.raises(UserError, match=message):
+        choose(names, given, "f")
+
+
+def test_the_choice_in_words():
+    assert said(["a", "b"], {"user": 1, "item": 0}) == "columns: user = b, item = a"

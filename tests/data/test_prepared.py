@@ -1,0 +1,344 @@
+"""The prepared folder: what is loaded is what was saved, mapped; it is whole, or it is not there."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxrec.data import prepared, readers
+from jaxrec.data.interactions import Catalogue, Interactions, Sessions, fingerprint, from_sequences
+from jaxrec.errors import UserError
+
+text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
+
+
+def ids(number):
+    kinds = st.integers(-(2**63), 2**63 - 1), text
+    dtypes = np.int64, np.dtypes.StringDType()
+    drawn = [st.lists(kind, min_size=number, max_size=number, unique=True) for kind in kinds]
+    return st.one_of(*(each.map(lambda some, d=d: np.array(some, d)) for each, d in zip(drawn, dtypes, strict=True)))
+
+
+@st.composite
+def many(draw):
+    """Interactions of every make."""
+    lengths = draw(st.lists(st.integers(1, 5), min_size=2, max_size=6))
+    users, total, vocabulary = len(lengths), sum(lengths), draw(st.integers(2, 8))
+    rows = lambda kind, dtype: np.array(draw(st.lists(kind, min_size=total, max_size=total)), dtype)
+    offsets = np.append(0, np.cumsum(lengths))
+    times = weights = sessions = about = None
+    if draw(st.booleans()):
+        times = np.concatenate(
+            [np.sort(part) for part in np.split(rows(st.integers(0, 2**53), np.int64), offsets[1:-1])]
+        )
+    if draw(st.booleans()):
+        weights = rows(st.floats(width=32, allow_nan=False, allow_infinity=False), np.float32)
+    if draw(st.booleans()):
+        borders = np.union1d(offsets, draw(st.lists(st.integers(0, total), max_size=4)))
+        sessions = Sessions(borders.astype(np.int64), draw(ids(len(borders) - 1)))
+    if draw(st.booleans()):
+        words = st.lists(st.one_of(st.none(), text), min_size=vocabulary, max_size=vocabulary)
+        columns = draw(st.sets(st.sampled_from(["title", "genres", "year"]), min_size=1))
+        about = pl.DataFrame({name: draw(words) for name in sorted(columns)}, dict.fromkeys(sorted(columns), pl.String))
+    return Interactions(
+        items=rows(st.integers(1, vocabulary), np.int32),
+        offsets=offsets,
+        users=draw(ids(users)),
+        catalogue=Catalogue(draw(ids(vocabulary)), about),
+        name="made",
+        times=times,
+        relative=times is not None and draw(st.booleans()),
+        weights=weights,
+        sessions=sessions,
+        train_sessions=draw(st.one_of(st.none(), st.integers(1, users - 1))),
+    )
+
+
+def same(one, other):
+    for name in ("items", "offsets", "users", "times", "weights"):
+        a, b = getattr(one, name), getattr(other, name)
+        assert (a is None) == (b is None), name
+        assert a is None or (a.dtype == b.dtype and a.tolist() == b.tolist()), name
+    assert one.catalogue.ids.dtype == other.catalogue.ids.dtype
+    assert one.catalogue.ids.tolist() == other.catalogue.ids.tolist()
+    assert (one.catalogue.about is None) == (other.catalogue.about is None)
+    assert one.catalogue.about is None or one.catalogue.about.equals(other.catalogue.about)
+    assert (one.sessions is None) == (other.sessions is None)
+    assert one.sessions is None or [each.tolist() for each in one.sessions] == [e.tolist() for e in other.sessions]
+    assert (one.relative, one.train_sessions) == (other.relative, other.train_sessions)
+
+
+@given(many())
+def test_what_is_loaded_is_what_was_saved(data):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "out"
+        prepared.save(data, path, {"source": "made"})
+        loaded = prepared.load(path)
+        same(loaded, data)
+        assert loaded.name == str(path)
+        assert fingerprint(loaded) == fingerprint(data) == fingerprint(loaded._replace(digest=None))
+        assert os.listdir(folder) == ["out"]
+        for array in (
+            loaded.items,
+            loaded.offsets,
+            loaded.times,
+            loaded.weights,
+            loaded.sessions and loaded.sessions[0],
+        ):
+            assert array is None or (type(array) is np.memmap and array.mode == "r")
+        prepared.save(loaded, path, {})  # onto itself
+        same(prepared.load(path), data)
+
+
+SMALL = from_sequences([[5, 6, 7], [6, 5]], users=["a", "b"])
+OTHER = from_sequences([[1, 2]])
+
+
+def snapshot(folder):
+    return {str(each): each.read_bytes() if each.is_file() else None for each in sorted(Path(folder).rglob("*"))}
+
+
+def test_arrays_beyond_any_memory_load_at_once(tmp_path):
+    """A file of a tebibyte, all of it a hole: to read it would take minutes, and memory that no machine has."""
+    number = 2**38
+    prepared.save(SMALL, tmp_path / "out", {})
+    (tmp_path / "out" / "items.npy").unlink()
+    try:
+        np.lib.format.open_memmap(tmp_path / "out" / "items.npy", "w+", np.int32, (number,))
+    except OSError:
+        pytest.skip("this file system has no files of that size")
+    np.save(tmp_path / "out" / "offsets.npy", np.array([0, 3, number]))
+    meta = json.loads((tmp_path / "out" / "meta.json").read_text()) | {"interactions": number}
+    (tmp_path / "out" / "meta.json").write_text(json.dumps(meta))
+    loaded = readers.read(tmp_path / "out")
+    assert len(loaded.items) == number and fingerprint(loaded) == fingerprint(SMALL)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit, MemoryError])
+@pytest.mark.parametrize("old", [True, False])
+def test_what_is_interrupted_leaves_nothing(tmp_path, error, old):
+    path = tmp_path / "new" / "deep" / "out"
+    if old:
+        prepared.save(OTHER, path, {})
+    before = snapshot(tmp_path)
+
+    def interrupt(folder):
+        assert (folder / "items.npy").exists()
+        raise error
+
+    with pytest.raises(error):
+        prepared.save(SMALL, path, {}, interrupt)
+    assert snapshot(tmp_path) == before
+    prepared.save(SMALL, path, {})
+    same(prepared.load(path), SMALL)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from jaxrec.data import prepared
+from jaxrec.data.interactions import from_sequences
+die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+renames, rename = int(sys.argv[2]), Path.rename
+def counted(self, other):
+    global renames
+    renames -= 1
+    rename(self, other) if renames else die()
+Path.rename = counted
+prepared.save(from_sequences([[5, 6, 7], [6, 5]], users=["a", "b"]), sys.argv[1], {}, lambda folder: renames or die())
+"""
+
+
+@pytest.mark.parametrize(("old", "renames"), [(False, 0), (False, 1), (True, 0), (True, 1), (True, 2)])
+def test_what_is_killed_leaves_nothing_that_is_taken_for_data(tmp_path, old, renames):
+    """Killed while it writes, or before one of the renames at the end."""
+    path = tmp_path / "out"
+    if old:
+        prepared.save(OTHER, path, {})
+    argv = [sys.executable, "-c", KILLED, str(path), str(renames)]
+    assert subprocess.run(argv, check=False).returncode == -signal.SIGKILL
+    left = sorted(tmp_path.iterdir())
+    assert tmp_path / ".out.tmp" in left
+    for each in left:
+        if each != path:
+            with pytest.raises(UserError, match="left by a prepare that was interrupted"):
+                readers.read(each)
+    if old and renames < 2:
+        same(prepared.load(path), OTHER)
+    if not old:
+        with pytest.raises(UserError):
+            readers.read(tmp_path)
+    with pytest.raises(RuntimeError):  # the next fails too: the old one is there still
+        prepared.save(SMALL, path, {}, lambda folder: (_ for _ in ()).throw(RuntimeError))
+    assert list(tmp_path.iterdir()) == ([path] if old else [])
+    if old:
+        same(prepared.load(path), OTHER)
+    prepared.save(SMALL, path, {})
+    assert list(tmp_path.iterdir()) == [path]
+    same(prepared.load(path), SMALL)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"out": "a file"},
+        {"out/notes.txt": "mine"},
+        {"out/run/meta.json": "{}"},
+        {"out/meta.json": "{}"},
+        {"out/meta.json": "[]"},
+        {"out/meta.json": "{"},
+        {"out/meta.json": '{"format": "another"}'},
+        {"out/.hidden": ""},
+    ],
+    ids=repr,
+)
+def test_what_is_foreign_is_never_touched(tmp_path, files):
+    for name, said in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(said)
+    before = snapshot(tmp_path)
+    with pytest.raises(UserError, match="name another --output"):
+        prepared.save(SMALL, tmp_path / "out", {})
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("stranger", ["run/checkpoint", "notes.txt"])
+def test_what_lies_in_a_prepared_folder_is_not_removed_with_it(tmp_path, stranger):
+    """A workdir may well lie within the folder that it was trained on."""
+    prepared.save(OTHER, tmp_path / "out", {})
+    (tmp_path / "out" / stranger).parent.mkdir(exist_ok=True)
+    (tmp_path / "out" / stranger).touch()
+    before = snapshot(tmp_path)
+    with pytest.raises(UserError, match=f"holds {stranger.partition('/')[0]} too: move that elsewhere"):
+        prepared.save(SMALL, tmp_path / "out", {})
+    assert snapshot(tmp_path) == before
+    same(prepared.load(tmp_path / "out"), OTHER)
+
+
+def test_empty_folders_links_and_the_current_folder_will_do(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    prepared.save(SMALL, tmp_path / "empty", {})
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    prepared.save(OTHER, tmp_path / "link", {})
+    assert (tmp_path / "link").is_symlink()
+    same(prepared.load(tmp_path / "empty"), OTHER)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    prepared.save(SMALL, ".", {})
+    same(prepared.load(tmp_path / "here"), SMALL)
+    assert sorted(os.listdir(tmp_path)) == ["empty", "here", "link"]
+
+
+WHOLE = SMALL._replace(
+    times=np.arange(5), weights=np.ones(5, np.float32), sessions=Sessions(np.array([0, 2, 3, 5]), np.array([1, 2, 3]))
+)
+FILES = ["items", "offsets", "times", "weights", "sessions"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "empty", "garbage"])
+@pytest.mark.parametrize(
+    "name", [*(f"{name}.npy" for name in FILES), *(f"{name}.parquet" for name in ("users", "catalogue", "sessions"))]
+)
+def test_a_folder_that_is_not_whole_says_so(tmp_path, name, damage):
+    prepared.save(WHOLE, tmp_path / "out", {})
+    file = tmp_path / "out" / name
+    data = file.read_bytes()
+    file.write_bytes({"cut": data[:-3], "empty": b"", "garbage": b"<html>" * 50}.get(damage, b""))
+    if damage == "gone":
+        file.unlink()
+    with pytest.raises(UserError, match=r"out: a prepared folder that is not whole \(.*\): prepare it again") as caught:
+        readers.read(tmp_path / "out")
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_array_of_another_length_is_refused(tmp_path, name):
+    prepared.save(WHOLE, tmp_path / "out", {})
+    np.save(tmp_path / "out" / f"{name}.npy", np.load(tmp_path / "out" / f"{name}.npy")[:-1])
+    with pytest.raises(UserError, match="not whole"):
+        readers.read(tmp_path / "out")
+
+
+@pytest.mark.parametrize("meta", [None, "", "{", "[]", "{}", '{"format": "jaxrec interactions 1"}'])
+def test_a_folder_without_its_meta_says_so(tmp_path, meta):
+    prepared.save(WHOLE, tmp_path / "out", {})
+    (tmp_path / "out" / "meta.json").unlink()
+    if meta is not None:
+        (tmp_path / "out" / "meta.json").write_text(meta)
+    with pytest.raises(UserError, match="prepare it again"):
+        readers.read(tmp_path / "out")
+
+
+def write_pairs(path):
+    """Lines of a user and an item that grow to more than 100 kB, which do not compress."""
+    users = [hashlib.sha256(b"%d" % user).hexdigest() for user in range(2_000)]
+    path.write_text("".join(f"{user} {item}\n" for at, user in enumerate(users) for item in (at % 7, at % 5)))
+
+
+LIMITED = """
+import resource, signal, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+from jaxrec import cli
+sys.exit(cli.main(["prepare", "--input", sys.argv[2], "--output", sys.argv[3]]))
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 100, 1_000, 20_000])
+@pytest.mark.parametrize("old", [True, False])
+def test_a_file_that_the_kernel_refuses_to_grow_leaves_nothing(tmp_path, limit, old):
+    """The limit of a process in place of a full disk: the same call fails, for arrays or for Parquet."""
+    write_pairs(tmp_path / "pairs.txt")
+    path = tmp_path / "parent" / "out"
+    if old:
+        prepared.save(OTHER, path, {})
+    before = snapshot(tmp_path)
+    argv = [sys.executable, "-c", LIMITED, str(limit), str(tmp_path / "pairs.txt"), str(path)]
+    ran = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2, ran.stderr
+    assert ran.stderr.startswith(f"jaxrec prepare: {path}: cannot be written (")
+    assert "File too large" in ran.stderr and ran.stderr.endswith("free the disk, or name another --output\n")
+    assert snapshot(tmp_path) == before
+
+
+TINY = """
+mount -t tmpfs -o size="$1" none "$2" || exit 99
+"$3" -c "from jaxrec import cli; cli.run('prepare')" --input "$4" --output "$2/parent/out"
+status=$?; ls -A "$2"; exit $status
+"""
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="no way to mount a disk for this test alone")
+@pytest.mark.parametrize("size", ["8k", "20k", "60k"])
+def test_a_full_disk_says_so_and_is_left_empty(tmp_path, size):
+    (tmp_path / "disk").mkdir()
+    write_pairs(tmp_path / "pairs.txt")
+    words = [size, str(tmp_path / "disk"), sys.executable, str(tmp_path / "pairs.txt")]
+    ran = subprocess.run(["unshare", "-m", "sh", "-c", TINY, "sh", *words], capture_output=True, text=True, check=False)
+    if ran.returncode == 99 or ran.stderr.startswith("unshare:"):
+        pytest.skip(f"no disk may be mounted here: {ran.stderr}")
+    assert ran.returncode == 2 and not ran.stdout, ran.stderr
+    assert ran.stderr.startswith(f"jaxrec prepare: {tmp_path / 'disk' / 'parent' / 'out'}: cannot be written (")
+    assert "No space left on device" in ran.stderr
+
+
+def test_a_parent_that_may_not_be_written_says_so(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot be written \(.*Not a directory\)"):
+        prepared.save(SMALL, tmp_path / "file" / "out", {})
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    if not os.access(closed, os.W_OK):
+        with pytest.raises(UserError, match=r"cannot be written \(.*Permission denied\)"):
+            prepared.save(SMALL, closed / "out", {})
+    assert sorted(os.listdir(tmp_path)) == ["closed", "file"] and not os.listdir(closed)

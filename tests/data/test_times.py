@@ -1,0 +1,192 @@
+"""Laws of jaxrec.data.times: the same moments are the same microseconds, however and in whatever batches written."""
+
+import datetime
+import itertools
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxrec.data.times import Times, date
+
+SECOND = 1_000_000
+DAY = 86_400 * SECOND
+EPOCH = datetime.datetime(1970, 1, 1)
+TOLEDO = datetime.timezone(datetime.timedelta(hours=2))
+seconds = st.integers(10**8, 4 * 10**9)  # 1973 to 2096
+moments = st.lists(seconds.map(lambda s: s * SECOND), min_size=1, max_size=8)
+
+
+def split(values, at):
+    """A column in two batches."""
+    series = values if isinstance(values, pl.Series) else pl.Series(values)
+    return [series[:at], series[at:]]
+
+
+def micro(batches, relative=False):
+    """What the batches are in microseconds, the bad ones left out, as Log does."""
+    times = Times("t")
+    for batch in batches:
+        numbers, _ = times.parse(batch)
+        times.add(numbers.drop_nulls())
+    values, unknown, note = times.close(relative)
+    assert values.dtype == np.int64
+    return values.tolist(), unknown, note
+
+
+def iso(moment, zone=None, to="seconds", gap="T"):
+    at = EPOCH + datetime.timedelta(microseconds=moment)
+    at = at.replace(tzinfo=datetime.UTC).astimezone(zone) if zone else at
+    return at.isoformat(gap, to)
+
+
+def ways(wanted):
+    """The moments, of whole seconds, as columns of every kind."""
+    texts = {
+        "T": [iso(m) for m in wanted],
+        "space": [iso(m, gap=" ") for m in wanted],
+        "Z": [iso(m) + "Z" for m in wanted],
+        "space UTC": [iso(m, gap=" ") + " UTC" for m in wanted],
+        "UTC": [iso(m, gap=" ") + "UTC" for m in wanted],
+        "+02:00": [iso(m, zone=TOLEDO) for m in wanted],
+        "space +0200": [iso(m, zone=TOLEDO, gap=" ").replace("+02:00", " +0200") for m in wanted],
+        "ms": [iso(m, to="milliseconds") for m in wanted],
+        "µs Z": [iso(m, to="microseconds") + "Z" for m in wanted],
+        "ns": [iso(m, to="microseconds") + "000" for m in wanted],
+        "padded": [f" {iso(m)} " for m in wanted],
+        "mixed": [(iso(m), iso(m, zone=TOLEDO), iso(m) + "Z")[i % 3] for i, m in enumerate(wanted)],
+    }
+    for name, factor in {"s": 10**6, "ms": 10**3, "µs": 1}.items():
+        whole = [m // factor for m in wanted]
+        texts |= {f"text {name}": list(map(str, whole)), f"text float {name}": [f"{n}.0" for n in whole]}
+        for dtype in (pl.Int64, pl.UInt64, pl.Float64, pl.Decimal(30, 2)):
+            yield f"{name} {dtype}", pl.Series(whole, dtype=dtype)
+    whole = [m * 1000 for m in wanted]
+    texts["text ns"] = list(map(str, whole))
+    yield "s UInt32", pl.Series([m // SECOND for m in wanted], dtype=pl.UInt32)
+    yield "ns", pl.Series(whole)
+    yield "ns float", pl.Series(whole, dtype=pl.Float64)
+    for name, written in texts.items():
+        yield name, pl.Series(written)
+    yield "categorical", pl.Series(texts["Z"], dtype=pl.Categorical)
+    yield "categorical s", pl.Series(texts["text s"], dtype=pl.Categorical)
+    for unit in ("ms", "us", "ns"):
+        plain = pl.Series(wanted).cast(pl.Datetime("us")).cast(pl.Datetime(unit))
+        yield f"Datetime {unit}", plain
+        for zone in ("UTC", "Asia/Tokyo"):
+            yield f"Datetime {unit} {zone}", plain.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+
+
+@given(moments, st.integers(0, 8))
+def test_the_same_moments_are_the_same_microseconds(wanted, at):
+    for name, column in ways(wanted):
+        found, relative, note = micro(split(column, at))
+        assert found == wanted and not relative, name
+        assert note.startswith("t: "), name
+
+
+@given(st.lists(st.integers(0, 40_000).map(lambda day: day * DAY), min_size=1, max_size=5), st.integers(0, 5))
+def test_days_are_their_midnights(wanted, at):
+    days = [iso(moment)[:10] for moment in wanted]
+    for column in (pl.Series(days), pl.Series(days).str.to_date(), pl.Series([f"{day} 00:00" for day in days])):
+        assert micro(split(column, at))[:2] == (wanted, False)
+
+
+@given(st.lists(st.integers(10**14, 4 * 10**15), min_size=1, max_size=8), st.integers(0, 8))
+def test_fractions_of_a_second_are_kept(wanted, at):
+    columns = {
+        "µs": pl.Series(wanted),
+        "ns": pl.Series([m * 1000 for m in wanted]),
+        "ISO": pl.Series([iso(m, to="microseconds") for m in wanted]),
+        "seconds": pl.Series([f"{m // SECOND}.{m % SECOND:06}" for m in wanted]),
+        "Decimal": pl.Series([f"{m // SECOND}.{m % SECOND:06}" for m in wanted]).cast(pl.Decimal(30, 6)),
+        "Datetime": pl.Series(wanted).cast(pl.Datetime("us")),
+    }
+    for name, column in columns.items():
+        assert micro(split(column, at))[:2] == (wanted, False), name
+
+
+BAD = ["-1", "NaN", "inf", "-inf", "abc", "", None, "9223372036854775808", "1e300", "12:30", "2014-13-01", "0x10"]
+
+
+@given(st.lists(st.one_of(seconds, st.sampled_from(BAD)), max_size=12), st.lists(st.integers(0, 12), max_size=3))
+def test_bad_ones_are_null_and_change_no_other(column, cuts):
+    good = [value for value in column if isinstance(value, int)]
+    edges = [0, *sorted(cuts), len(column)]
+    for made in (str, lambda s: iso(s * SECOND) + "Z"):
+        written = pl.Series([made(v) if isinstance(v, int) else v for v in column], dtype=pl.String)
+        found, _, _ = micro([written[a:b] for a, b in itertools.pairwise(edges)])
+        assert found == [value * SECOND for value in good]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series([-1, None, -(2**63)]),
+        pl.Series([2**63, 2**64 - 1], dtype=pl.UInt64),
+        pl.Series([math.nan, math.inf, -math.inf, -0.5, 2.0**63]),
+        pl.Series([None, None]),
+        pl.Series([True, False]),
+        pl.Series([[5], [6]]),
+        pl.Series([datetime.timedelta(1), None]),
+        pl.Series(BAD),
+        pl.Series([None], dtype=pl.Datetime("us")),
+    ],
+    ids=lambda column: str(column.dtype),
+)
+def test_what_is_no_time_is_null_and_said(column):
+    found, why = Times("t").parse(column)
+    assert len(found) == len(column) and not found.count() and why.startswith("t is no time")
+
+
+def test_a_batch_without_times_decides_nothing():
+    when = "2014-04-01T03:00:00Z"
+    for first in (["", None], [None, None], []):
+        assert micro([pl.Series(first, dtype=pl.String), pl.Series([when])])[:2] == ([1396321200 * SECOND], False)
+    assert micro([pl.Series([""] * 2000 + [when])])[0] == [1396321200 * SECOND]
+
+
+@given(st.permutations([pl.Series(["1396321200"]), pl.Series(["2014-04-01"]), pl.Series([EPOCH]), pl.Series([5])]))
+def test_dates_and_numbers_in_one_column_are_bad_rows(batches):
+    times, first = Times("t"), None
+    for batch in batches:
+        found, why = times.parse(batch)
+        dated = not (batch.dtype.is_integer() or batch[0] == "1396321200")
+        first = dated if first is None else first
+        assert found.count() == (dated == first)
+        assert ("is not a date like" if first else "is no time: neither a number") in why
+
+
+@given(seconds, seconds, st.permutations([10**0, 10**3, 10**6, 10**9]), st.booleans())
+def test_two_units_are_an_error(one, other, factors, apart):
+    column = pl.Series([one * factors[0], other * factors[1]])
+    with pytest.raises(ValueError, match=r"t is in \w+ in one row \(\d+\) and in \w+ in another \(\d+\): write all in"):
+        micro(split(column, 1 if apart else 0))
+
+
+def test_a_missing_date_written_as_zero_is_no_other_unit():
+    assert micro([pl.Series([0, 1_396_321_200_000])])[0] == [0, 1_396_321_200 * SECOND]
+
+
+@given(st.lists(st.integers(0, 10**8 - 1), min_size=1, max_size=5))
+def test_small_numbers_count_from_an_unknown_moment(numbers):
+    wanted = [number * SECOND for number in numbers]
+    found, relative, note = micro([pl.Series(numbers)])
+    assert found == wanted and relative and "no dates" in note
+    assert micro([pl.Series(numbers, dtype=pl.Int32)])[0] == wanted
+    assert micro([pl.Series([1_396_321_200])], relative=True)[1]
+    assert micro([pl.Series(["2014-04-01"])], relative=True)[1] is False
+
+
+def test_a_zone_that_was_not_written_is_said():
+    assert micro([pl.Series(["2014-04-01T03:00:00"])])[2] == "t: dates, without a zone: taken as UTC"
+    assert micro([pl.Series(["2014-04-01T03:00:00Z"])])[2] == "t: dates"
+    assert micro([pl.Series(["2014-04-01"])])[2] == "t: dates"
+
+
+def test_dates_before_1970_are_dates():
+    assert micro([pl.Series(["1969-12-31"])])[:2] == ([-DAY], False)
+    assert date(-DAY) == "1969-12-31 00:00:00" and date(1_396_321_200 * SECOND + 1) == "2014-04-01 03:00:00"

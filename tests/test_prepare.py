@@ -1,0 +1,291 @@
+"""The command prepare from end to end: what its options do, and that training takes what it wrote."""
+
+import csv
+import datetime
+import json
+import random
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import jaxrec
+from jaxrec import cli
+from jaxrec.data import download, prepared, sources
+from jaxrec.data.interactions import fingerprint
+
+FIELDS = ("visitor", "thing", "grade", "when", "visit")
+COLUMNS = ("--user", "visitor", "--item", "thing", "--weight", "grade", "--time", "when", "--session", "visit")
+APRIL = int(datetime.datetime(2014, 4, 1, tzinfo=datetime.UTC).timestamp())
+NUMBERS = {"users": 24, "items": 12}
+
+
+def made_rows():
+    """Rows (user, item, grade, time, session) by user and time: a few visits each, items in a row repeated."""
+    chance, rows = random.Random(0), []
+    for user in range(NUMBERS["users"]):
+        now = APRIL + chance.randrange(20 * 86_400)
+        for visit in range(chance.randint(1, 4)):
+            for _ in range(chance.randint(1, 6)):
+                item = rows[-1][1] if rows and chance.random() < 0.2 else f"i{chance.randrange(NUMBERS['items'])}"
+                rows.append((f"u{user}", item, chance.randint(1, 5), now, f"{user}-{visit}"))
+                now += chance.randint(1, 1_000)
+            now += chance.randrange(86_400)
+    return rows
+
+
+ROWS = made_rows()
+
+
+@pytest.fixture
+def log(tmp_path):
+    return write(tmp_path / "log.csv", ROWS)
+
+
+def write(path, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([FIELDS, *rows])
+    return path
+
+
+@pytest.fixture
+def run(log, tmp_path, capsys):
+    """`run(*flags)`: the folder, its meta.json, the summary."""
+
+    def prepare(*flags, columns=COLUMNS, status=0):
+        argv = ["prepare", "--input", str(log), "--output", str(tmp_path / "out"), *columns, *flags]
+        assert cli.main(argv) == status
+        said = capsys.readouterr()
+        if status:
+            return said.err
+        return prepared.load(tmp_path / "out"), json.loads((tmp_path / "out" / "meta.json").read_text()), said.out
+
+    return prepare
+
+
+def rows_of(data):
+    users = np.repeat(data.users, np.diff(data.offsets)).tolist()
+    items = data.catalogue.ids[data.items - 1].tolist()
+    sessions = np.repeat(data.sessions.ids, np.diff(data.sessions.offsets)).tolist()
+    times = (data.times // 1_000_000).tolist()
+    return list(zip(users, items, data.weights.astype(int).tolist(), times, sessions, strict=True))
+
+
+def by_user(rows):
+    lengths = Counter(user for user, *_ in rows)
+    return [(row, lengths[row[0]]) for row in rows]
+
+
+def k_core(rows, least):
+    while True:
+        users, items = (Counter(row[at] for row in rows) for at in (0, 1))
+        kept = [row for row in rows if users[row[0]] >= least and items[row[1]] >= least]
+        if len(kept) == len(rows):
+            return rows
+        rows = kept
+
+
+def moment(text):
+    return datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC).timestamp()
+
+
+#: flags -> what is left of the rows, as one would write it down
+FILTERS = {
+    ("--since", "2014-04-08"): lambda rows: [row for row in rows if row[3] >= moment("2014-04-08")],
+    ("--until", "2014-04-15T12:00:00"): lambda rows: [row for row in rows if row[3] < moment("2014-04-15T12:00:00")],
+    ("--min-rating", "3"): lambda rows: [row for row in rows if row[2] >= 3],
+    ("--max-length", "12"): lambda rows: [row for row, length in by_user(rows) if length <= 12],
+    ("--min-length", "6"): lambda rows: [row for row, length in by_user(rows) if length >= 6],
+    ("--k-core", "9"): lambda rows: k_core(rows, 9),
+    ("--collapse-repeats",): lambda rows: [
+        row
+        for before, row in zip([None, *rows], rows, strict=False)
+        if before is None or (row[0], row[1], row[4]) != (before[0], before[1], before[4])
+    ],
+}
+
+
+@pytest.mark.parametrize("flags", FILTERS, ids=" ".join)
+def test_a_filter_leaves_what_it_says(flags, run):
+    data, meta, said = run(*flags)
+    wanted = FILTERS[flags](ROWS)
+    assert 1 < len(wanted) < len(ROWS)
+    assert sorted(rows_of(data)) == sorted(wanted)
+    name = flags[0].removeprefix("--")
+    key = name.replace("-", "_")
+    assert str(meta["options"][key]) in (*flags, f"{flags[-1]}.0", "True") and len(meta["options"]) == 1
+    users, items = (len({row[at] for row in wanted}) for at in (0, 1))
+    left = {"users": users, "items": items, "rows": len(wanted)}
+    assert meta["steps"][-1] == {"name": " ".join(flags).removeprefix("--"), **left}
+    assert meta["steps"][0] == {"name": "read", **NUMBERS, "rows": len(ROWS)}
+    line = next(line for line in said.splitlines() if name in line and "│" in line)
+    assert [each.strip() for each in line.split("│")[2:6]] == [*map(str, left.values()), str(len(ROWS) - len(wanted))]
+    assert (meta["users"], meta["items"], meta["interactions"]) == tuple(left.values())
+    assert meta["facts"]["users"] == users
+
+
+def test_filters_are_applied_in_their_order(run):
+    data, meta, _ = run("--k-core", "3", "--min-rating", "2", "--since", "2014-04-05")
+    wanted = k_core([row for row in ROWS if row[2] >= 2 and row[3] >= moment("2014-04-05")], 3)
+    assert sorted(rows_of(data)) == sorted(wanted)
+    assert [step["name"] for step in meta["steps"]] == ["read", "since 2014-04-05", "min-rating 2", "k-core 3"]
+
+
+def test_a_sample_is_of_users_and_the_same_again(run):
+    data, meta, said = run("--sample", "0.5")
+    users = set(data.users.tolist())
+    assert 0 < len(users) < NUMBERS["users"] and "sample 0.5" in said and meta["options"] == {"sample": 0.5}
+    assert sorted(rows_of(data)) == sorted(row for row in ROWS if row[0] in users)
+    assert set(run("--sample", "0.5")[0].users.tolist()) == users
+    assert users < set(run("--sample", "0.9")[0].users.tolist())
+
+
+def test_a_gap_parts_sessions(run):
+    data, meta, said = run("--session-gap", "30", columns=COLUMNS[:-2])
+    begins = sum(
+        before is None or row[0] != before[0] or row[3] - before[3] > 1_800
+        for before, row in zip([None, *ROWS], ROWS, strict=False)
+    )
+    assert len(data.sessions.ids) == meta["facts"]["sessions"] == begins
+    assert f"sessions         {begins}\n" in said and meta["options"] == {"session_gap": 30}
+    assert "split=sessions" in said
+
+
+def test_columns_are_named(run):
+    data, meta, said = run()
+    assert sorted(rows_of(data)) == sorted(ROWS)
+    chosen = "columns: user = visitor, item = thing, time = when, weight = grade, session = visit"
+    assert chosen in said and chosen in meta["notes"]
+    assert meta["columns"] == dict(zip(("user", "item", "weight", "time", "session"), FIELDS, strict=True))
+    assert f"sessions         {len({row[4] for row in ROWS})}\n" in said
+    fewer, meta, said = run(columns=COLUMNS[:4])
+    assert fewer.times is None and fewer.weights is None and fewer.sessions is None
+    assert "none: the order of the file" in said and meta["facts"]["times"] is None
+
+
+def test_numbers_of_columns_mean_that_there_is_no_header(run, log):
+    data, _, _ = run()
+    numbered = [str(FIELDS.index(word) + 1) if word in FIELDS else word for word in COLUMNS]
+    assert f"{log}, line 1: 'visitor,thing,grade,when,visit'" in run(columns=numbered, status=2)
+    log.write_text(log.read_text().partition("\n")[2])
+    again, meta, said = run(columns=numbered)
+    assert fingerprint(again) == fingerprint(data) and meta["columns"]["user"] == "1"
+    assert f"no header, the first row is '{','.join(map(str, ROWS[0]))}'" in said
+
+
+def test_a_row_of_numbers_is_no_header_of_them(run, log):
+    """The 1 of --user 1 is not the 1 in the first row."""
+    log.write_text("1,2\n1,3\n2,1\n")
+    data, _, _ = run(columns=("--user", "1", "--item", "2"))
+    assert data.users.tolist() == [1, 2] and data.catalogue.ids.tolist() == [1, 2, 3]
+
+
+def test_a_named_format_is_read_as_that(run, log):
+    log.write_text("1 5 6\n2 5 7\n3 6 5\n")
+    assert len(run("--format", "sequences", columns=())[0].users) == 3
+    assert "columns" in run("--format", "table", columns=(), status=2)
+
+
+def test_bad_rows_are_an_error_or_skipped(run, log):
+    write(log, [*ROWS, ("u0", "i1", "many", APRIL, "0-0"), ("u0", "i1", "", APRIL, "0-0")])
+    error = run(status=2)
+    assert (
+        f"{log}, line {len(ROWS) + 2}: " in error and "(2 such rows in all)" in error and "--on-bad-row skip" in error
+    )
+    data, meta, said = run("--on-bad-row", "skip")
+    assert sorted(rows_of(data)) == sorted(ROWS)
+    assert "2 bad rows skipped, the first:" in said and "2 bad rows skipped, the first:" in meta["notes"]
+
+
+def test_duplicates_are_said_and_kept(run, log):
+    write(log, [*ROWS, ROWS[3], ROWS[3]])
+    data, meta, said = run()
+    assert len(data.items) == len(ROWS) + 2 and meta["facts"]["duplicates"] == 2
+    assert "2 of them at the same time: duplicate rows? They were kept" in said
+
+
+def test_plots_are_drawn_where_they_are_asked_for_and_go_with_the_folder(run, tmp_path):
+    for columns in (COLUMNS, COLUMNS[:4]):
+        run("--plots", columns=columns)
+        assert (tmp_path / "out" / "plots.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    data, _, _ = run()
+    assert not (tmp_path / "out" / "plots.png").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv", "out"]
+    assert sorted(rows_of(data)) == sorted(ROWS)
+
+
+def test_a_prepared_folder_is_prepared_again_onto_itself(run, tmp_path):
+    run()
+    argv = ["prepare", "--input", str(tmp_path / "out"), "--output", str(tmp_path / "out"), "--min-rating", "3"]
+    assert cli.main(argv) == 0
+    assert sorted(rows_of(prepared.load(tmp_path / "out"))) == sorted(FILTERS["--min-rating", "3"](ROWS))
+
+
+def test_an_output_that_will_not_do_is_refused_before_anything_is_read(run, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    assert "name another --output" in run(columns=("--user", "no such column"), status=2)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_ctrl_c_ends_with_its_status_and_leaves_nothing(run, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepared, "fingerprint", interrupted)  # all but meta.json is written by then
+    assert run(status=130) == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_a_public_name_without_a_network_says_which_file_to_put_where(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("JAXREC_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("JAXREC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(download, "WAIT", 0.0)
+    url = "http://127.0.0.1:9/ml-1m.zip"  # nobody answers there
+    monkeypatch.setitem(sources.PUBLIC, "ml-1m", sources.PUBLIC["ml-1m"]._replace(url=url))
+    assert cli.main(["prepare", "--input", "ml-1m", "--output", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    for part in ("'ml-1m'", url, str(tmp_path / "cache" / "ml-1m.zip"), str(tmp_path / "data"), "ml-1m.zip is found"):
+        assert part in error
+    assert not (tmp_path / "out").exists() and "Traceback" not in error
+
+
+def test_jax_is_not_imported(log, tmp_path):
+    code = (
+        "import sys; from jaxrec import cli; assert cli.main(sys.argv[1:]) == 0; "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    argv = ["prepare", "--input", str(log), "--output", str(tmp_path / "out"), *COLUMNS]
+    ran = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True)
+    loaded = set(ran.stdout.splitlines()[-1].split())
+    assert "polars" in loaded and not loaded & {"jax", "jaxlib", "flax", "optax", "orbax", "matplotlib"}
+
+
+SMALL = ["--config.model.dim=8", "--config.model.layers=1", "--config.batch=8", "--config.epochs=2"]
+
+
+def test_training_takes_the_folder_and_the_file_for_the_same_data(tmp_path, capsys):
+    """Trained on either, evaluated on the other; ids are those of the file."""
+    rows = [(user, f"00{item}", 1, when, visit) for user, item, _, when, visit in ROWS]
+    names = {"visitor": "user_id", "thing": "item_id", "when": "timestamp"}
+    path = tmp_path / "raw.csv"
+    path.write_text("".join(",".join(map(str, row)) + "\n" for row in [[names.get(f, f) for f in FIELDS], *rows]))
+    folder = tmp_path / "folder"
+    assert cli.main(["prepare", "--input", str(path), "--output", str(folder)]) == 0
+    assert fingerprint(sources.load(str(path))) == fingerprint(sources.load(str(folder)))
+    results = {}
+    for name, data, other in (("a", path, folder), ("b", folder, path)):
+        workdir, result = tmp_path / name, tmp_path / f"{name}.json"
+        argv = ["train", "--config", "quickstart", "--workdir", str(workdir), f"--config.dataset={data}", *SMALL]
+        assert cli.main(argv) == 0
+        assert cli.main(["evaluate", "--workdir", str(workdir), "--dataset", str(other), "--json", str(result)]) == 0
+        results[name] = json.loads(result.read_text())["metrics"]
+        ranked = jaxrec.load(workdir).recommend([rows[0][1], rows[1][1]], k=3)
+        assert len(ranked) == 3 and not ranked.unknown and {item for item, _ in ranked} <= {row[1] for row in rows}
+    assert results["a"] == results["b"]
+    capsys.readouterr()
+    assert cli.main(["prepare", "--input", str(path), "--output", str(folder), "--max-length", "12"]) == 0
+    assert cli.main(["evaluate", "--workdir", str(workdir)]) == 2
+    assert "was trained on other data" in capsys.readouterr().err

@@ -1,0 +1,39 @@
+"""Caser (Tang and Wang 2018) on ML-1M: the newest five items, the next three asked, three negatives for each.
+
+python train.py --config configs/caser_ml1m.py
+python evaluate.py --workdir runs/caser_ml1m --protocol uniform-100
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+    return ConfigDict(
+        {
+            "dataset": "ml-1m-sasrec",
+            "split": "last-item",
+            "objective": "next-item",
+            "ahead": 3,
+            "seed": 0,
+            "epochs": 60,
+            "batch": 16,
+            "length": 200,
+            "row": 200,
+            "positions": "from_start",
+            "history": "windows",
+            "eval_every": 3,
+            "patience": 5,
+            "model": {
+                "name": "caser",
+                "dim": 50,
+                "layers": 1,
+                "dropout": 0.5,
+                "window": 5,
+                "vertical": 4,
+                "horizontal": 16,
+                "users": True,
+            },
+            "loss": {"name": "bce", "negatives": 3},
+            "optim": {"name": "adam", "rate": 1e-3},
+        }
+    )

@@ -1,0 +1,27 @@
+"""Two towers on ML-1M: the mean of the history against items, with the full softmax.
+
+python train.py --config configs/two_tower_ml1m.py
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+    return ConfigDict(
+        {
+            "dataset": "ml-1m-sasrec",
+            "split": "last-item",
+            "objective": "next-item",
+            "seed": 0,
+            "epochs": 200,
+            "batch": 128,
+            "length": 200,
+            "row": 200,
+            "positions": "from_start",
+            "eval_every": 1,
+            "patience": 10,
+            "model": {"name": "two-tower", "dim": 64, "layers": 2, "dropout": 0.1, "init": "normal"},
+            "loss": {"name": "softmax", "negatives": 0},
+            "optim": {"name": "adam", "rate": 1e-3},
+        }
+    )

@@ -72,28 +72,36 @@ def counted(name, split):
 
 
 def gains(ranks):
-    """NDCG@10 of every user, the mean over seeds. [S, Q] -> [Q]"""
-    return np.where(ranks <= 10, 1 / np.log2(ranks + 1.0), 0).mean(0)
+    """HR@10, NDCG@10 and 1 / rank of every user, the means over seeds. [S, Q] -> [3, Q]"""
+    hits, ranks = ranks <= 10, ranks.astype(float)
+    return np.stack([hits, hits / np.log2(ranks + 1), 1 / ranks]).mean(1)
 
 
 def paired(first, second, resamples=10_000, seed=0):
-    """The mean difference of two models' gains a user, its 95% interval, and the p of a sign-flip permutation test."""
-    difference, rng = gains(first) - gains(second), np.random.default_rng(seed)
-    number, mean = len(difference), difference.mean()
-    chosen = np.array([difference[rng.integers(0, number, number)].mean() for _ in range(1000)])
+    """The mean difference of two models' NDCG@10 a user, its 95% interval, and the p of a sign-flip permutation test."""
+    difference, rng = gains(first)[1] - gains(second)[1], np.random.default_rng(seed)
+    low, high = bootstrap(difference[None])[0]
     moving = difference[difference != 0]
-    flips = np.array([(rng.choice([-1, 1], len(moving)) * moving).sum() / number for _ in range(resamples)])
-    p = (1 + (np.abs(flips) >= abs(mean)).sum()) / (1 + resamples)
-    return {"ndcg@10": mean, "ci95": np.quantile(chosen, [0.025, 0.975]).tolist(), "p": float(p)}
+    flips = np.array([(rng.choice([-1, 1], len(moving)) * moving).sum() for _ in range(resamples)])
+    p = (1 + (np.abs(flips) >= abs(difference.sum())).sum()) / (1 + resamples)
+    return {"ndcg@10": float(difference.mean()), "ci95": [low, high], "p": float(p)}
+
+
+def bootstrap(values, resamples=1000, seed=0):
+    """95% intervals of the means over users, by the percentile bootstrap. [n, Q] -> n pairs"""
+    rng, number = np.random.default_rng(seed), values.shape[1]
+    means = np.stack([values[:, rng.integers(0, number, number)].mean(1) for _ in range(resamples)])
+    return np.quantile(means, [0.025, 0.975], axis=0).T.tolist()
 
 
 def row_of(ranks):
-    """The mean metrics over seeds, and their intervals: of users by the bootstrap, over the seeds' mean ranks' values."""
-    each = [evaluation.metrics(one) for one in ranks]
-    bounds = evaluation.intervals(np.concatenate(ranks)) if len(ranks) == 1 else evaluation.intervals(ranks[0])
-    mean = {name: float(np.mean([metrics[name] for metrics in each])) for name in SHOWN}
-    return {"metrics": mean, "seeds": [{name: metrics[name] for name in SHOWN} for metrics in each]} | {
-        "ci95": {name: bounds[name] for name in SHOWN}
+    """The metrics, means over seeds, with the intervals over users, and each seed's. [S, Q]"""
+    mean = gains(ranks)
+    each = [dict(zip(SHOWN, gains(one[None]).mean(1).tolist(), strict=True)) for one in ranks]
+    return {
+        "metrics": dict(zip(SHOWN, mean.mean(1).tolist(), strict=True)),
+        "ci95": dict(zip(SHOWN, bootstrap(mean), strict=True)),
+        "seeds": each,
     }
 
 

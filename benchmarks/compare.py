@@ -78,7 +78,7 @@ def gains(ranks):
 
 
 def paired(first, second, resamples=10_000, seed=0):
-    """The mean difference of two models' NDCG@10 a user, its 95% interval, and the p of a sign-flip permutation test."""
+    """The mean difference of two models' NDCG@10 a user, its 95% interval, the p of a sign-flip permutation test."""
     difference, rng = gains(first)[1] - gains(second)[1], np.random.default_rng(seed)
     low, high = bootstrap(difference[None])[0]
     moving = difference[difference != 0]
@@ -136,9 +136,11 @@ def show(result):
         table.add_column(column, justify="right" if column else "left")
     for name, row in sorted(result["rows"].items(), key=lambda item: -item[1]["metrics"]["ndcg@10"]):
         hr, ndcg, mrr = (f"{row['metrics'][each]:.4f}" for each in SHOWN)
-        cost = [f"{row['parameters']:,.0f}", f"{row['minutes']:.1f}", f"{row['targets_per_second']:,.0f}"]
+        cost = [""] * 3
+        if "parameters" in row:
+            cost = [f"{row['parameters']:,.0f}", f"{row['minutes']:.1f}", f"{row['targets_per_second']:,.0f}"]
         interval = "{:.4f} - {:.4f}".format(*row["ci95"]["ndcg@10"])
-        table.add_row(name, hr, ndcg, interval, mrr, *(cost if "parameters" in row else [""] * 3))
+        table.add_row(name, hr, ndcg, interval, mrr, *cost)
     Console().print(table)
     if versus := result["paired"]:
         low, high = versus["ci95"]

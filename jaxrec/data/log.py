@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions, as_ids
-from jaxrec.data.ragged import distinct
+from jaxrec.data.ragged import distinct, stable_order
 from jaxrec.data.text import EXAMPLES, BadRows
 from jaxrec.data.times import Times
 from jaxrec.errors import UserError
@@ -258,7 +258,7 @@ def parts(offsets: np.ndarray, session: np.ndarray, ids: np.ndarray) -> Sessions
 def _taken_up(starts: np.ndarray, offsets: np.ndarray, session: np.ndarray) -> int:
     """How many of the parts that begin at `starts` carry on an earlier session of their user."""
     owner = np.searchsorted(offsets, starts, "right")
-    return len(starts) - len(np.unique(owner << 32 | session[starts]))
+    return len(starts) - len(distinct(owner << 32 | session[starts]))
 
 
 def _sorted(users: np.ndarray, times: np.ndarray | None) -> np.ndarray | None:
@@ -271,24 +271,12 @@ def _sorted(users: np.ndarray, times: np.ndarray | None) -> np.ndarray | None:
         return None
     del same, rising
     if times is None or (times[1:] >= times[:-1]).all():
-        return _stable_order(users)
+        return stable_order(users)
     since = times - times.min()
     if not (since % 1_000_000).any():
         since //= 1_000_000
-    order = _stable_order(since)
-    return order[_stable_order(users[order])]
-
-
-def _stable_order(values: np.ndarray) -> np.ndarray:
-    """np.argsort(values, kind="stable") of numbers from 0: by one sort of (value, place), where they fit 63 bits."""
-    bits = len(values).bit_length()
-    if int(values.max()).bit_length() + bits > 63:
-        return np.argsort(values, kind="stable")
-    keys = values.astype(np.int64) << bits
-    keys |= np.arange(len(values))
-    keys.sort()
-    keys &= (1 << bits) - 1
-    return keys
+    order = stable_order(since)
+    return order[stable_order(users[order])]
 
 
 def _by(order: np.ndarray | None, values: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from jaxrec.data.filters import Step, repeats_at_once
 from jaxrec.data.interactions import Interactions, describe
+from jaxrec.data.ragged import stable_order
 from jaxrec.data.times import date
 
 
@@ -39,7 +40,7 @@ def _repeats(data: Interactions) -> dict:
     del ordered
     if data.times is None or not repeats:
         return {"repeats": repeats, "duplicates": None if data.times is None else 0}
-    order = np.argsort(pair, kind="stable")
+    order = stable_order(pair)
     pair = pair[order]
     again = np.flatnonzero(pair[1:] == pair[:-1])
     return {"repeats": repeats, "duplicates": int((data.times[order[again]] == data.times[order[again + 1]]).sum())}

@@ -88,12 +88,6 @@ def test_numbers_are_numbered_as_their_texts(batches):
         assert a.tolist() == b.tolist() and a.dtype == b.dtype
 
 
-@given(st.lists(st.integers(0, 2**40)) | st.lists(st.integers(0, 3)))
-def test_the_order_of_one_sort_is_the_stable_one(values):
-    values = np.array([*values, 1])
-    np.testing.assert_array_equal(module._stable_order(values), np.argsort(values, kind="stable"))
-
-
 def test_two_columns_of_ids_do_not_share_their_numbers():
     one, other = Ids("user"), Ids("item")
     one.number(pl.Series(["a", "b"]))

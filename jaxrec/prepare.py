@@ -16,6 +16,7 @@ def prepare(arguments, _overrides):
     options = filters.Options(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(filters.Options)})
     given = dataclasses.asdict(options)
     columns = {role: getattr(arguments, role) for role in ROLES}
+    filters.check(options)
     prepared.check(arguments.output)
     begun, notes = time.monotonic(), []
 

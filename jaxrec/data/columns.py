@@ -53,9 +53,13 @@ def choose(names: list[str], given: dict[str, str], where) -> dict[str, int]:
     for roles in (("user", "session"), ("item",)):
         if not any(role in chosen for role in roles):
             flags = " or ".join(f"--{role} COLUMN" for role in roles)
+            taken = [names[at] for at in chosen.values() if any(plain(names[at]) in KNOWN[r].split() for r in roles)]
+            hint = f" ({some(taken)} is taken by another)" if taken else ""
+            if not any(map(known, names)):
+                hint = "; if these are no names but the first row, number them: --user 1 --item 2"
             raise UserError(
                 f"{where}: no column for the {roles[0]} is known by its name; the columns are {some(names, 30)}: "
-                f"name it to prepare.py with {flags}"
+                f"name it to prepare.py with {flags}{hint}"
             )
     return {role: chosen[role] for role in ROLES if role in chosen}
 

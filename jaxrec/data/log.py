@@ -82,6 +82,12 @@ class Ids:
         """The tokens that are no small numbers."""
         return pl.concat([pl.Series([], dtype=pl.String), *(words for _, words in self._words)])
 
+    def odd(self) -> list[str]:
+        """The first token that is no number, where most are: for it all ids are text."""
+        words = self.words()
+        odd = words.filter(~words.str.contains(r"^-?\d+$"))
+        return odd.head(1).to_list() if 0 < len(odd) < self.count // 2 else []
+
     def tokens(self) -> pl.Series:
         """The tokens by code, as text."""
         numbers = [(codes, pl.Series(numbers).cast(pl.String)) for codes, numbers in self._numbers]
@@ -188,9 +194,11 @@ class Log:
             UserError: bad rows that are not to be skipped, no rows, a lone item, ids that are floats.
         """
         self.bad.close()
+        if not self.rows and self.bad.count:
+            raise UserError(f"{name}: all {self.bad.count:,} rows are bad, the first: {self.bad.examples[0]}")
         if not self.rows:
             raise UserError(f"{name}: no rows: put interactions there, one a row")
-        notes = []
+        notes = [f"{ids.name}: ids are text, because of {each!r}" for ids in self.ids.values() for each in ids.odd()]
         user = "user" if "user" in self.ids else "session"
         items = self._take("item", name)
         if len(items[1]) < 2:

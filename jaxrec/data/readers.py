@@ -99,7 +99,7 @@ def _list(path: str) -> list[File]:
         return [File(Path(match)) for match in matches if Path(match).is_file()]
     parent = given.parent
     names = sorted(map(_name, parent.iterdir())) if parent.is_dir() else []
-    near = difflib.get_close_matches(given.name, names, cutoff=0.5)
+    near = sorted(difflib.get_close_matches(given.name, names, cutoff=0.5))
     cure = f"did you mean {some(near)}?" if near else f"{parent.absolute()} holds {some(names)}"
     raise UserError(f"{path}: no such file or folder: {cure}")
 
@@ -233,6 +233,10 @@ def _table(given: Input) -> Interactions:
         given.say(f"{len(given.files)} files: {some(file.name for file in given.files)}")
     for file in given.files:
         names, batches = _columns_of(file, given)
+        if log is not None and (missing := set(log.columns.values()) - set(names)):
+            raise UserError(
+                f"{file}: no column {some(sorted(missing))}, as {given.files[0]} has: shards have one header"
+            )
         chosen = cols.choose(names, given.columns, file)
         if log is None:
             given.say(cols.said(names, chosen))
@@ -277,7 +281,10 @@ def _check_headless(file: File, separator: str, given: Input) -> None:
 def _recbole(given: Input) -> Interactions:
     """RecBole's .inter, with the .item of the same name beside it."""
     (file,) = given.files
-    names = [name.partition(":")[0] for name in tables.first_line(file).split("\t")]
+    line = tables.first_line(file)
+    if ":" not in line:
+        raise UserError(f"{file}, line 1: {short(line)}: no typed header, as user_id:token is: name another --format")
+    names = [name.partition(":")[0] for name in line.split("\t")]
     chosen = cols.choose(names, given.columns, file)
     given.say(cols.said(names, chosen))
     log = Log({role: names[number] for role, number in chosen.items()}, given.bad)

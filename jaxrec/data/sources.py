@@ -137,6 +137,7 @@ def locate(name: str) -> str:
         lines.append(f"Put {public.file}, into {root or cache()}.")
     else:
         near = [str(path.with_name(each)) for path in _places(name) for each in _near(path)]
+        near += difflib.get_close_matches(name, PUBLIC, cutoff=0.7)
         lines += [f"Did you mean {some(near)}?"] if near else []
         lines.append(f"So {KINDS}.")
     raise UserError("\n".join(lines))

@@ -158,7 +158,9 @@ def keys(file: File) -> list[str]:
                 found |= dict.fromkeys(_object(more))
         return list(found)
     except ValueError as error:
-        cure = "JSON lines are expected, an object a line" + ("; this is one list" if line.startswith("[") else "")
+        cure = "JSON lines are expected, an object a line"
+        if line.startswith("["):
+            cure += "; this is one list: `jq -c '.[]'` makes lines of it"
         raise UserError(f"{file}, line 1: {short(line)}: {error}: {cure}") from None
 
 

@@ -145,7 +145,7 @@ def _decoded(file: File, first: int, text: bytes, encoding: str) -> bytes:
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start)
         row = text.split(b"\n")[line].decode(errors="replace")
-        found = "utf-16" if b"\0" in text else "latin1"
+        found = "utf-16" if text.count(b"\0") > len(text) // 4 else "latin1"
         fail(file, first + line, row, f"not UTF-8 text: convert it, as by `iconv -f {found} -t utf-8`")
     if "\0" in decoded:
         line = decoded.count("\n", 0, decoded.index("\0"))

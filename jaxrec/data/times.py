@@ -6,7 +6,12 @@ import numpy as np
 import polars as pl
 
 RELATIVE = 1e8  # whatever lies below, in seconds before March 1973, counts from an unknown moment
-UNITS = {1e11: ("seconds", 1_000_000), 1e14: ("milliseconds", 1_000), 1e17: ("microseconds", 1), 2.0**63: ("ns", 0.001)}
+UNITS = {  # numbers below these
+    1e11: ("seconds", 1_000_000),
+    1e14: ("milliseconds", 1_000),
+    1e17: ("microseconds", 1),
+    2.0**63: ("nanoseconds", 0.001),
+}
 LATEST = 7_258_118_400_000_000  # the year 2200
 DAY = "%Y-%m-%d"
 FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%dT%H:%M", DAY)

@@ -118,7 +118,8 @@ def test_a_log_is_what_plain_python_sorts_it_to(rows, cuts, start):
 def test_without_times_rows_stay_as_they_came_and_without_users_sessions_are_the_users(rows, cuts):
     rows = [(user, item, 0, 0, user) for user, item, *_ in rows]
     data, notes = collected(rows, ("user", "item"), cuts).interactions("f")
-    assert data.times is None and data.weights is None and data.sessions is None and not data.relative and not notes
+    assert data.times is None and data.weights is None and data.sessions is None and not data.relative
+    assert all("ids are text" in note for note in notes)
     assert data.catalogue.ids[data.items - 1].tolist() == [row[0] for h in reference(rows).values() for row in h]
     by_session, _ = collected(rows, ("session", "item"), cuts).interactions("f")
     assert fingerprint(by_session) == fingerprint(data)

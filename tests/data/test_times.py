@@ -201,7 +201,5 @@ def test_relative_times_beyond_what_seconds_can_be_keep_their_order():
 def test_a_date_written_as_a_number_is_not_taken_for_milliseconds():
     column = Times("ts")
     column.add(column.parse(pl.Series([20140401123000]))[0])
-    with pytest.raises(
-        ValueError, match=r"ts is 20140401123000: in milliseconds, that is 2608-"
-    ):
+    with pytest.raises(ValueError, match=r"ts is 20140401123000: in milliseconds, that is 2608-"):
         column.close(relative=False)

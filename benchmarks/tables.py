@@ -89,19 +89,22 @@ def robustness(results):
             f"over {devices['steps']} steps with dropout and negatives no loss differs by more than {worst:.1e}."
         )
     if prepared := results.get("prepare"):
-        said = ", ".join(
-            f"{name.replace('csv', 'CSV').replace('parquet', 'Parquet')} in {each['jaxrec']['seconds']:.1f} s and "
-            f"{each['jaxrec']['peak_gib']:.1f} GiB (a plain [pandas script](benchmarks/prepare_pandas.py) without checks, "
-            f"summary or splits: {each['pandas']['seconds']:.1f} s, {each['pandas']['peak_gib']:.1f} GiB)"
-            for name, each in prepared["formats"].items()
-        )
+        cost = {
+            who: "; ".join(
+                f"{name} {each[who]['seconds']:.1f} s, {each[who]['peak_gib']:.1f} GiB"
+                for name, each in prepared["formats"].items()
+            )
+            for who in ("jaxrec", "pandas")
+        }
         lines.append(
-            f"- [Prepared](benchmarks/results/prepare.json): {prepared['rows'] / 1e6:.0f} million rows of {said}."
+            f"- [Prepared](benchmarks/results/prepare.json), {prepared['rows'] / 1e6:.0f} million rows: {cost['jaxrec']}. "
+            "A plain [pandas script](benchmarks/prepare_pandas.py) without checks, summary or splits: "
+            f"{cost['pandas']}."
         )
     if scale := results.get("prepare_scale"):
         lines.append(
-            f"- [{scale['rows'] / 1e6:.0f} million rows](benchmarks/results/prepare_scale.json) in {scale['shards']} shards "
-            f"of Parquet: {scale['seconds'] / 60:.1f} minutes, {scale['peak_gib']:.1f} GiB; the prepared folder loads in "
+            f"- [{scale['rows'] / 1e6:.0f} million rows](benchmarks/results/prepare_scale.json) of Parquet: "
+            f"{scale['seconds'] / 60:.1f} minutes, {scale['peak_gib']:.1f} GiB; the prepared folder loads in "
             f"{scale['load_seconds']:.2f} s."
         )
     return "\n".join(lines)

@@ -97,7 +97,7 @@ def robustness(results):
             for who in ("jaxrec", "pandas")
         }
         lines.append(
-            f"- [Prepared](benchmarks/results/prepare.json), {prepared['rows'] / 1e6:.0f} million rows: {cost['jaxrec']}. "
+            f"- [Prepared](benchmarks/results/prepare.json), {prepared['rows'] // 10**6} million rows: {cost['jaxrec']}. "
             "A plain [pandas script](benchmarks/prepare_pandas.py) without checks, summary or splits: "
             f"{cost['pandas']}."
         )

@@ -96,8 +96,9 @@ def robustness(results):
             )
             for who in ("jaxrec", "pandas")
         }
+        rows = f"{prepared['rows'] // 10**6} million rows"
         lines.append(
-            f"- [Prepared](benchmarks/results/prepare.json), {prepared['rows'] // 10**6} million rows: {cost['jaxrec']}. "
+            f"- [Prepared](benchmarks/results/prepare.json), {rows}: {cost['jaxrec']}. "
             "A plain [pandas script](benchmarks/prepare_pandas.py) without checks, summary or splits: "
             f"{cost['pandas']}."
         )

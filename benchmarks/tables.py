@@ -69,7 +69,7 @@ def rates(results):
 
 
 def robustness(results):
-    """The quickstart, kills and devices."""
+    """The quickstart, kills, devices, and preparing."""
     lines = []
     if first := results.get("quickstart"):
         ndcg = {name: row["ndcg@10"] for name, row in first["rows"].items()}
@@ -87,6 +87,26 @@ def robustness(results):
         lines.append(
             "- [1, 2, 4 and 8 simulated devices](benchmarks/results/simulated_devices.json), by pmap and by shard_map: "
             f"over {devices['steps']} steps with dropout and negatives no loss differs by more than {worst:.1e}."
+        )
+    if prepared := results.get("prepare"):
+        cost = {
+            who: "; ".join(
+                f"{name} {each[who]['seconds']:.1f} s, {each[who]['peak_gib']:.1f} GiB"
+                for name, each in prepared["formats"].items()
+            )
+            for who in ("jaxrec", "pandas")
+        }
+        rows = f"{prepared['rows'] // 10**6} million rows"
+        lines.append(
+            f"- [Prepared](benchmarks/results/prepare.json), {rows}: {cost['jaxrec']}. "
+            "A plain [pandas script](benchmarks/prepare_pandas.py) without checks, summary or splits: "
+            f"{cost['pandas']}."
+        )
+    if scale := results.get("prepare_scale"):
+        lines.append(
+            f"- [{scale['rows'] / 1e6:.0f} million rows](benchmarks/results/prepare_scale.json) of Parquet: "
+            f"{scale['seconds'] / 60:.1f} minutes, {scale['peak_gib']:.1f} GiB; the prepared folder loads in "
+            f"{scale['load_seconds']:.2f} s."
         )
     return "\n".join(lines)
 

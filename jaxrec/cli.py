@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import difflib
 import runpy
 import sys
 import traceback
@@ -31,8 +32,9 @@ def main(argv=None):
     except (UserError, OSError, KeyboardInterrupt) as error:
         if arguments.debug:
             traceback.print_exc()
-        elif not isinstance(error, KeyboardInterrupt):
-            print(f"jaxrec {arguments.command}: {error}", file=sys.stderr)
+        else:
+            said = "interrupted" if isinstance(error, KeyboardInterrupt) else error
+            print(f"jaxrec {arguments.command}: {said}", file=sys.stderr)
         return 130 if isinstance(error, KeyboardInterrupt) else 2
 
 
@@ -88,7 +90,12 @@ def parse(argv):
     prepare.add_argument("--k-core", type=int, metavar="N", help="until every user and item has N rows")
     prepare.add_argument("--plots", action="store_true", help="draw lengths, popularity and times: plots.png")
 
-    arguments = top.parse_args(argv)
+    arguments, unknown = top.parse_known_args(argv)
+    if unknown:
+        known = [flag for action in commands.choices[arguments.command]._actions for flag in action.option_strings]
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"jaxrec {arguments.command} --help lists what there is"
+        top.error(f"{arguments.command} takes no {unknown[0]}: {hint}")
     if overrides and arguments.command != "train":
         top.error(f"--config.{next(iter(overrides))} goes with train alone")
     return arguments, overrides

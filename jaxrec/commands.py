@@ -77,8 +77,10 @@ def evaluate(arguments, _overrides):
         if arguments.checkpoint:
             raise UserError("--checkpoint goes with --workdir: a baseline has no checkpoints, leave it out")
         by, q = arguments.split_by or "last-item", arguments.split_q
-        if q is not None and (by == "last-item" or not 0 < q < 1):
-            raise UserError(f"--split-q {q}: above 0 and below 1, with --split-by sessions or by-time")
+        if q is not None and by == "last-item":
+            raise UserError(f"--split-q {q} goes with --split-by sessions or by-time: the last item needs none")
+        if q is not None and not 0 < q < 1:
+            raise UserError(f"--split-q {q}: a share, above 0 and below 1")
         valid = 0.1 if arguments.split == "valid" else 0.0  # else all training sessions are counted
         split = splits.split(sources.load(arguments.dataset, {"say": print}), by, 0.9 if q is None else q, valid)
         protocol = arguments.protocol or default_protocol(by)

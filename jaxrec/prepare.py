@@ -14,7 +14,9 @@ def prepare(arguments, _overrides):
     console = Console(highlight=False)
     say = lambda line: console.print(line, soft_wrap=True, markup=False)
     options = filters.Options(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(filters.Options)})
+    given = dataclasses.asdict(options)
     columns = {role: getattr(arguments, role) for role in ROLES}
+    filters.check(options)
     prepared.check(arguments.output)
     begun, notes = time.monotonic(), []
 
@@ -35,17 +37,18 @@ def prepare(arguments, _overrides):
             "say": note,
             "progress": progress,
         }
-        interactions = sources.load(arguments.input, reading)
+        interactions, before = sources.load_steps(arguments.input, reading)
         status.update("filtering")
         interactions, steps = filters.apply(interactions, options)
+        steps = before + steps[1:]
         status.update("counting")
         told = summary.facts(interactions)
         words = {name: splits.in_words(made(interactions)) for name, made in applicable(interactions).items()}
         status.update("writing")
         meta = {
             "source": interactions.name,
-            "options": {name: value for name, value in dataclasses.asdict(options).items() if value},
-            "columns": {role: name for role, name in columns.items() if name},
+            "options": {name: value for name, value in given.items() if value not in (None, False)},
+            "columns": {role: name for role, name in columns.items() if name is not None},
             "notes": notes,
             "steps": [step._asdict() for step in steps],
             "facts": told,
@@ -67,6 +70,6 @@ def applicable(interactions):
     """The splits that these interactions allow: {name: function of the interactions}."""
     found = {"last-item": splits.last_item}
     dated = interactions.times is not None and not interactions.relative
-    if interactions.train_sessions is not None or (interactions.sessions is not None and dated):
+    if interactions.train_sessions is not None or dated:
         found["sessions"] = splits.sessions
     return found | ({"by-time": splits.by_time} if dated else {})

@@ -82,10 +82,14 @@ class Recommender:
         """`recommend` for many histories, which share the candidates. -> a list of Ranked in their order."""
         if k < 1:
             raise UserError(f"k is {k}: ask for at least one item")
+        if any(isinstance(history, str) for history in histories):
+            raise UserError("a history is a list of ids, and this is one text: put it into brackets")
         known, unknown = zip(*map(self._numbers, histories), strict=True) if histories else ((), ())
         for index, numbers in enumerate(known):
             if not numbers:
                 why = f"none of its ids is in the catalogue ({unknown[index][:5]})" if unknown[index] else "it is empty"
+                if self.catalogue.ids.dtype.kind == "i" and any(isinstance(id, str) for id in unknown[index]):
+                    why += ", whose ids are integers"
                 raise UserError(f"history {index}: {why}: give at least one item of the training data")
         pool, strangers = (None, []) if candidates is None else self._numbers(dict.fromkeys(candidates))
         results = [None] * len(histories)

@@ -104,3 +104,19 @@ def test_overrides_go_with_train_alone(capsys):
     with pytest.raises(SystemExit):
         cli.main(["evaluate", "--workdir", "w", "--config.epochs=3"])
     assert "goes with train alone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (
+            ["prepare", "--input", "a", "--output", "b", "--kcore", "5"],
+            "prepare takes no --kcore: did you mean --k-core?",
+        ),
+        (["evaluate", "--workdir", "a", "--zzz=1"], "evaluate takes no --zzz=1: jaxrec evaluate --help"),
+    ],
+)
+def test_an_unknown_flag_is_answered_with_a_near_one(argv, said, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(argv)
+    assert said in capsys.readouterr().err

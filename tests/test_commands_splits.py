@@ -32,7 +32,7 @@ def timed():
 def clicks(tmp_path, monkeypatch):
     """The name of a data set that is read as `timed`."""
     (tmp_path / "clicks").mkdir()
-    monkeypatch.setattr(sources, "load", lambda name: timed())
+    monkeypatch.setattr(sources, "load", lambda name, reading=None: timed())
     return str(tmp_path / "clicks")
 
 
@@ -54,7 +54,8 @@ def test_without_validation_the_latest_of_all_sessions_is_tested(clicks, tmp_pat
     split = splits.sessions(timed(), valid=0)
     events = len(split.test.target)
     shown = capsys.readouterr().out
-    assert f"sequences train, {ITEMS} items; 0 validation and {events} test questions" in shown
+    assert f", {ITEMS} items, split sessions: " in shown
+    assert f"sequences train, 0 validation and {events} test questions" in shown
     assert "epoch 2/2  loss" in shown and "nothing validated: the latest checkpoint" in shown
     assert f"every next item of the test sessions, whole catalogue, {events} events:" in shown
     assert all(word in shown for word in ("Recall@20", "MRR@20", "transitions"))
@@ -103,7 +104,7 @@ def test_baselines_go_through_every_split(clicks, tmp_path, baseline):
 
 
 def test_a_split_that_leaves_nothing_to_ask_is_told_before_training(clicks, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sources, "load", lambda name: timed()._replace(train_sessions=TRAINS + TESTS))
+    monkeypatch.setattr(sources, "load", lambda name, reading=None: timed()._replace(train_sessions=TRAINS + TESTS))
     path = tmp_path / "run"
     argv = ["train", "--config", "quickstart", "--workdir", str(path), f"--config.dataset={clicks}", *SMALL]
     assert cli.main([*argv, "--config.split=sessions"]) == 2

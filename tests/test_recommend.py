@@ -131,3 +131,8 @@ def test_integers_come_back_as_integers(path, tmp_path):
 def test_a_workdir_without_training_is_a_message(tmp_path):
     with pytest.raises(UserError, match="not a workdir"):
         jaxrec.load(tmp_path)
+
+
+def test_one_text_is_no_history(recommender):
+    with pytest.raises(UserError, match="a history is a list of ids, and this is one text"):
+        recommender.recommend("i001")

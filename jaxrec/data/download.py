@@ -86,7 +86,11 @@ def _held(path, console):
             if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
                 continue  # renamed or removed by who held it
             if not path.exists():
-                yield file
+                try:
+                    yield file
+                finally:
+                    if part.exists() and not part.stat().st_size:
+                        _remove(part)  # nothing came
                 return
             _remove(part)
     yield None

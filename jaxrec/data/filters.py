@@ -42,7 +42,7 @@ def apply(data: Interactions, options: Options) -> tuple[Interactions, list[Step
     Raises:
         UserError: a step needs times or weights that are not there, or leaves nothing.
     """
-    _check(options)
+    check(options)
     steps = [_step("read", data)]
 
     def left(name: str, keep: np.ndarray) -> Interactions:
@@ -162,7 +162,8 @@ def micro(text: str, flag: str) -> int:
     return (moment - EPOCH) // datetime.timedelta(microseconds=1)
 
 
-def _check(options: Options) -> None:
+def check(options: Options) -> None:
+    """That the options can be. Raises UserError."""
     for name in ("k_core", "min_length", "max_length"):
         value = getattr(options, name)
         if value is not None and value < 1:

@@ -68,7 +68,7 @@ class Interactions(NamedTuple):
     relative: bool = False  # whether the times count from an unknown moment; else from 1970, UTC
     weights: np.ndarray | None = None  # [N] float32: ratings, seconds of play; may be a memory map
     sessions: Sessions | None = None  # where histories have parts
-    train_sessions: int | None = None  # so many leading histories are sessions to train on, the rest to test
+    train_sessions: int | None = None  # so many leading histories are to train on, the sessions of the rest to test
     digest: str | None = None  # the fingerprint, where it is known
 
 
@@ -77,7 +77,10 @@ def by_session(interactions: Interactions) -> Interactions:
     if interactions.sessions is None:
         return interactions
     offsets, ids = interactions.sessions
-    return interactions._replace(offsets=offsets, users=ids, sessions=None, digest=None)
+    training = interactions.train_sessions
+    if training is not None:  # so many histories: their sessions
+        training = int(np.searchsorted(offsets, interactions.offsets[training]))
+    return interactions._replace(offsets=offsets, users=ids, sessions=None, train_sessions=training, digest=None)
 
 
 def fingerprint(interactions: Interactions) -> str:

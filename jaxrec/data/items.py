@@ -15,10 +15,12 @@ GENRE_FLAGS = """unknown Action Adventure Animation Children's Comedy Crime Docu
 Musical Mystery Romance Sci-Fi Thriller War Western"""  # of u.item, after five other fields
 
 
-def describe(interactions: Interactions, about: pl.DataFrame) -> Interactions:
+def describe(interactions: Interactions, about: pl.DataFrame, say=lambda line: None) -> Interactions:
     """The interactions with what a table says of their items: `ID` as text, and any other column."""
     catalogue = interactions.catalogue
     ids = pl.DataFrame({ID: [str(item) for item in catalogue.ids.tolist()]})
+    if unknown := len(ids.join(about, on=ID, how="anti")):
+        say(f"{unknown:,} of {len(ids):,} items have no row in the table of items")
     aligned = ids.join(about, on=ID, how="left", maintain_order="left").drop(ID)
     return interactions._replace(catalogue=catalogue._replace(about=aligned if aligned.width else None))
 
@@ -82,7 +84,7 @@ def _frame(file: File, header: list[str], key: int, rows) -> pl.DataFrame:
     seen, columns = {}, [[] for _ in names]
     for line, row in rows:
         if len(row) != len(names):
-            cure = f"{len(row)} fields where the header has {len(names)}: quote a field that holds a comma"
+            cure = f"{len(row)} fields where the header has {len(names)}: quote a field that holds a separator"
             fail(file, line, ",".join(row), cure)
         item = row[key].strip()
         if item in seen:

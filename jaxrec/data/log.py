@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions, as_ids
-from jaxrec.data.ragged import distinct
+from jaxrec.data.ragged import distinct, stable_order
 from jaxrec.data.text import EXAMPLES, BadRows
 from jaxrec.data.times import Times
 from jaxrec.errors import UserError
@@ -81,6 +81,12 @@ class Ids:
     def words(self) -> pl.Series:
         """The tokens that are no small numbers."""
         return pl.concat([pl.Series([], dtype=pl.String), *(words for _, words in self._words)])
+
+    def odd(self) -> list[str]:
+        """The first token that is no number, where most are: for it all ids are text."""
+        words = self.words()
+        odd = words.filter(~words.str.contains(r"^-?\d+$"))
+        return odd.head(1).to_list() if 0 < len(odd) < self.count // 2 else []
 
     def tokens(self) -> pl.Series:
         """The tokens by code, as text."""
@@ -188,9 +194,11 @@ class Log:
             UserError: bad rows that are not to be skipped, no rows, a lone item, ids that are floats.
         """
         self.bad.close()
+        if not self.rows and self.bad.count:
+            raise UserError(f"{name}: all {self.bad.count:,} rows are bad, the first: {self.bad.examples[0]}")
         if not self.rows:
             raise UserError(f"{name}: no rows: put interactions there, one a row")
-        notes = []
+        notes = [f"{ids.name}: ids are text, because of {each!r}" for ids in self.ids.values() for each in ids.odd()]
         user = "user" if "user" in self.ids else "session"
         items = self._take("item", name)
         if len(items[1]) < 2:
@@ -258,7 +266,7 @@ def parts(offsets: np.ndarray, session: np.ndarray, ids: np.ndarray) -> Sessions
 def _taken_up(starts: np.ndarray, offsets: np.ndarray, session: np.ndarray) -> int:
     """How many of the parts that begin at `starts` carry on an earlier session of their user."""
     owner = np.searchsorted(offsets, starts, "right")
-    return len(starts) - len(np.unique(owner << 32 | session[starts]))
+    return len(starts) - len(distinct(owner << 32 | session[starts]))
 
 
 def _sorted(users: np.ndarray, times: np.ndarray | None) -> np.ndarray | None:
@@ -271,24 +279,12 @@ def _sorted(users: np.ndarray, times: np.ndarray | None) -> np.ndarray | None:
         return None
     del same, rising
     if times is None or (times[1:] >= times[:-1]).all():
-        return _stable_order(users)
+        return stable_order(users)
     since = times - times.min()
     if not (since % 1_000_000).any():
         since //= 1_000_000
-    order = _stable_order(since)
-    return order[_stable_order(users[order])]
-
-
-def _stable_order(values: np.ndarray) -> np.ndarray:
-    """np.argsort(values, kind="stable") of numbers from 0: by one sort of (value, place), where they fit 63 bits."""
-    bits = len(values).bit_length()
-    if int(values.max()).bit_length() + bits > 63:
-        return np.argsort(values, kind="stable")
-    keys = values.astype(np.int64) << bits
-    keys |= np.arange(len(values))
-    keys.sort()
-    keys &= (1 << bits) - 1
-    return keys
+    order = stable_order(since)
+    return order[stable_order(users[order])]
 
 
 def _by(order: np.ndarray | None, values: np.ndarray) -> np.ndarray:

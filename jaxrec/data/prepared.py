@@ -1,6 +1,7 @@
 """The prepared folder: arrays to be mapped, ids and catalogue as Parquet, and what was done, as JSON."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -131,12 +132,16 @@ def _building(path: Path):
     folder = path.with_name(f".{path.name}.tmp")
     before = path.with_name(f".{path.name}.before.tmp")
     made = [each for each in path.parents if not each.exists()]
+    _check_unlocked(folder)
+    lock = None
     try:
         if before.exists() and not path.exists():  # one was killed between the two renames
             before.rename(path)
         for left in (folder, before):
             shutil.rmtree(left, ignore_errors=True)
         folder.mkdir(parents=True)
+        lock = os.open(folder, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
         for file in folder.iterdir():
             with file.open("rb") as opened:
@@ -154,9 +159,24 @@ def _building(path: Path):
             before.rename(path)
         for left in (folder, before):
             shutil.rmtree(left, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
         for each in made:
             with contextlib.suppress(OSError):
                 each.rmdir()
+
+
+def _check_unlocked(folder: Path) -> None:
+    """That no other process is writing this temporary folder; what one left that was killed is not locked."""
+    if not folder.is_dir():
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{folder}: another prepare is writing there: wait for it, or name another --output") from None
+    finally:
+        os.close(handle)
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:

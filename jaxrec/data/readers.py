@@ -2,6 +2,7 @@
 
 import difflib
 import glob
+import itertools
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,7 +61,7 @@ def read(
     if not files:
         raise UserError(f"{path}: nothing is in there: put interactions there")
     found, files = _recognise(str(path), files) if format is None else (format, _main(format, files))
-    columns = {role: name for role, name in (columns or {}).items() if name}
+    columns = {role: name for role, name in (columns or {}).items() if name is not None}
     if columns and format is None and found == "amazon":
         found = "table"  # whose columns are numbered
     if columns and found in ("prepared", "sequences", "movielens", "amazon"):
@@ -98,7 +99,7 @@ def _list(path: str) -> list[File]:
         return [File(Path(match)) for match in matches if Path(match).is_file()]
     parent = given.parent
     names = sorted(map(_name, parent.iterdir())) if parent.is_dir() else []
-    near = difflib.get_close_matches(given.name, names, cutoff=0.5)
+    near = sorted(difflib.get_close_matches(given.name, names, cutoff=0.5))
     cure = f"did you mean {some(near)}?" if near else f"{parent.absolute()} holds {some(names)}"
     raise UserError(f"{path}: no such file or folder: {cure}")
 
@@ -149,7 +150,7 @@ def _recognise(path: str, files: list[File]) -> tuple[str, list[File]]:
     if sequences.NAME in by_name:
         return "sequences", [min((f for f in files if f.name == sequences.NAME), key=lambda f: len(str(f)))]
     for name in RATINGS:
-        if name in by_name and (not alone or name != "ratings.csv"):
+        if name in by_name and (name != "ratings.csv" or "movies.csv" in by_name):
             return "movielens", [by_name[name]]
     if inter := [file for file in files if _suffix(file) == ".inter"]:
         if len(inter) > 1:
@@ -168,6 +169,9 @@ def _recognise(path: str, files: list[File]) -> tuple[str, list[File]]:
         cure = f"did you mean {below}?" if below else "name the file that holds the interactions, or a glob"
         raise UserError(f"{path}: {why} in this folder, which holds {names}: {cure}")
     shards = next(iter(kinds.values()))
+    for one, other in itertools.pairwise(shards):
+        if one.name == other.name:
+            raise UserError(f"{one} and {other} are one file twice: remove one, or name the one to read")
     return _look(shards[0]), shards
 
 
@@ -200,11 +204,16 @@ def _separator(line: str) -> str:
     return found if line.count(found) else " "
 
 
-def _is_rating(text: str) -> bool:
+def _is_number(text: str) -> bool:
     try:
-        return 0 <= float(text) <= 10
+        float(text)
     except ValueError:
         return False
+    return True
+
+
+def _is_rating(text: str) -> bool:
+    return _is_number(text) and 0 <= float(text) <= 10
 
 
 def _prepared(given: Input) -> Interactions:
@@ -220,8 +229,14 @@ def _sequences(given: Input) -> Interactions:
 def _table(given: Input) -> Interactions:
     """CSV, TSV, JSON lines, Parquet or Arrow; one file, or shards of one kind."""
     log, relative = None, False
+    if len(given.files) > 1:
+        given.say(f"{len(given.files)} files: {some(file.name for file in given.files)}")
     for file in given.files:
         names, batches = _columns_of(file, given)
+        if log is not None and (missing := set(log.columns.values()) - set(names)):
+            raise UserError(
+                f"{file}: no column {some(sorted(missing))}, as {given.files[0]} has: shards have one header"
+            )
         chosen = cols.choose(names, given.columns, file)
         if log is None:
             given.say(cols.said(names, chosen))
@@ -244,25 +259,39 @@ def _columns_of(file: File, given: Input):
         return names, lambda chosen: tables.json_lines(file, {role: names[at] for role, at in chosen.items()})
     separator = _separator(line)
     names = tables.fields(line, separator)
-    numbered = given.columns and all(map(str.isdecimal, given.columns.values()))
+    numbered = given.columns and all(name.isdecimal() for name in given.columns.values() if name)
     header = not numbered or any(map(cols.known, names))
     if not header:
+        _check_headless(file, separator, given)
         given.say(f"{file}: no header, the first row is {short(line)}")
         names = [f"column {number}" for number in range(1, len(names) + 1)]
     return names, lambda chosen: tables.delimited(file, separator, len(names), chosen, header)
 
 
+def _check_headless(file: File, separator: str, given: Input) -> None:
+    """That the first row is none of names: words where the second has numbers."""
+    rows = [tables.fields(line, separator) for line in tables.first_lines(file)[:2]]
+    at = [int(name) - 1 for name in given.columns.values() if name]
+    if len(rows) == 2 and max(at) < min(map(len, rows)):
+        first, second = ([_is_number(row[number]) for number in at] for row in rows)
+        if all(second) and not any(first):
+            raise UserError(f"{file}, line 1: {short(','.join(rows[0]))}: looks like a header: name the columns by it")
+
+
 def _recbole(given: Input) -> Interactions:
     """RecBole's .inter, with the .item of the same name beside it."""
     (file,) = given.files
-    names = [name.partition(":")[0] for name in tables.first_line(file).split("\t")]
+    line = tables.first_line(file)
+    if ":" not in line:
+        raise UserError(f"{file}, line 1: {short(line)}: no typed header, as user_id:token is: name another --format")
+    names = [name.partition(":")[0] for name in line.split("\t")]
     chosen = cols.choose(names, given.columns, file)
     given.say(cols.said(names, chosen))
     log = Log({role: names[number] for role, number in chosen.items()}, given.bad)
     _collect(given, log, tables.delimited(file, "\t", len(names), chosen))
     interactions = _histories(given, log)
     beside = file.beside(file.name.removesuffix(".inter") + ".item")
-    return items.describe(interactions, items.recbole(beside)) if beside else interactions
+    return items.describe(interactions, items.recbole(beside), given.say) if beside else interactions
 
 
 def _movielens(given: Input) -> Interactions:
@@ -278,7 +307,7 @@ def _movielens(given: Input) -> Interactions:
     _collect(given, log, tables.delimited(file, separator, len(names), chosen, header))
     interactions = _histories(given, log)
     about = items.movielens(file)
-    return interactions if about is None else items.describe(interactions, about)
+    return interactions if about is None else items.describe(interactions, about, given.say)
 
 
 def _amazon(given: Input) -> Interactions:
@@ -333,7 +362,7 @@ def _named(given: Input, log: Log, relative: bool) -> Interactions:
     """The histories of a table, with the titles of an items.csv in the same folder, where a folder was named."""
     interactions = _histories(given, log, relative)
     beside = given.files[0].beside("items.csv") if len(given.files) > 1 or Path(given.name).is_dir() else None
-    return items.describe(interactions, items.table(beside)) if beside else interactions
+    return items.describe(interactions, items.table(beside), given.say) if beside else interactions
 
 
 #: a name for `--format` -> the reader

@@ -72,7 +72,7 @@ def read(file: File, bad: BadRows, say) -> Interactions:
     if beside := file.beside("interactions.csv"):
         data = _with_interactions(data, file, beside, say)
     if beside := file.beside("items.csv"):
-        data = items.describe(data, items.table(beside))
+        data = items.describe(data, items.table(beside), say)
     if beside := file.beside("stats.json"):
         data = _with_training(data, beside)
     return data

@@ -88,6 +88,13 @@ def load(name: str, reading: Mapping = MappingProxyType({}), **options) -> Inter
     for a name that is nothing, for options that nothing takes, for a download that fails, and where the counts of a
     public data set are not those of the version meant.
     """
+    return load_steps(name, reading, **options)[0]
+
+
+def load_steps(
+    name: str, reading: Mapping = MappingProxyType({}), **options
+) -> tuple[Interactions, list[filters.Step]]:
+    """`load`, and what each step of it left: what was read, and what the version of a public data set leaves out."""
     public = PUBLIC.get(name)
     if public and public.url and not _found(name):
         _fetch(name)
@@ -95,16 +102,16 @@ def load(name: str, reading: Mapping = MappingProxyType({}), **options) -> Inter
     if where.partition(":")[0] == SYNTHETIC:
         if reading.get("format") or any(reading.get("columns", {}).values()):
             raise UserError(f"{where}: made, not read: leave out --format and the names of columns")
-        return _generate(where, options)
+        return filters.apply(_generate(where, options), filters.Options())
     if options:
         raise UserError(f"{where}: a file has no options: remove {', '.join(options)}")
     interactions = readers.read(where, **reading)
     meant = _meant(name, where)
     if meant is None:
-        return interactions
-    interactions, _ = filters.apply(interactions, filters.Options(**PUBLIC[meant].options))
+        return filters.apply(interactions, filters.Options())
+    interactions, steps = filters.apply(interactions, filters.Options(**PUBLIC[meant].options))
     _check_version(meant, where, interactions)
-    return interactions
+    return interactions, steps
 
 
 def locate(name: str) -> str:
@@ -130,6 +137,7 @@ def locate(name: str) -> str:
         lines.append(f"Put {public.file}, into {root or cache()}.")
     else:
         near = [str(path.with_name(each)) for path in _places(name) for each in _near(path)]
+        near += difflib.get_close_matches(name, PUBLIC, cutoff=0.7)
         lines += [f"Did you mean {some(near)}?"] if near else []
         lines.append(f"So {KINDS}.")
     raise UserError("\n".join(lines))

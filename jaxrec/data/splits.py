@@ -26,6 +26,7 @@ class Split(NamedTuple):
     stop: np.ndarray  # [U] int64
     valid: Questions
     test: Questions
+    left_out: int = 0  # events of test sessions that can't be asked, or given: their items did not train
 
 
 def split(interactions: Interactions, name: str, q: float = 0.9, valid: float = 0.1) -> Split:
@@ -134,6 +135,7 @@ def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> 
         stop,
         _every(data, trains - validate, trains),
         _every(data, trains, len(data.users)),
+        left_out=int(lengths[order[trains:]].sum() - left[trains:][stays[trains:]].sum()),
     )
 
 
@@ -179,17 +181,24 @@ def describe(split: Split) -> dict:
         "test": len(split.test.target),
         "cold_valid": cold(split.valid),
         "cold_test": cold(split.test),
+        "left_out": split.left_out,
     }
 
 
 def in_words(split: Split) -> str:
     """What `describe` counts, for people."""
     facts = describe(split)
-    cold = facts["cold_valid"] + facts["cold_test"]
-    return (
+    words = (
         f"{facts['interactions']:,} interactions of {facts['sequences']:,} sequences train, "
         f"{facts['valid']:,} validation and {facts['test']:,} test questions"
-    ) + (f", {cold:,} of them with a target that never occurs in training" if cold else "")
+    )
+    if facts["cold_test"]:
+        words += f", {facts['cold_test']:,} of these with a target that never occurs in training"
+    if facts["left_out"]:
+        words += (
+            f"; {facts['left_out']:,} test events left out, of items that no training session has or alone without them"
+        )
+    return words
 
 
 def _last(interactions, users, end):

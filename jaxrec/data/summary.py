@@ -6,6 +6,7 @@ from rich.table import Table
 
 from jaxrec.data.filters import Step, repeats_at_once
 from jaxrec.data.interactions import Interactions, describe
+from jaxrec.data.ragged import stable_order
 from jaxrec.data.times import date
 
 
@@ -39,7 +40,7 @@ def _repeats(data: Interactions) -> dict:
     del ordered
     if data.times is None or not repeats:
         return {"repeats": repeats, "duplicates": None if data.times is None else 0}
-    order = np.argsort(pair, kind="stable")
+    order = stable_order(pair)
     pair = pair[order]
     again = np.flatnonzero(pair[1:] == pair[:-1])
     return {"repeats": repeats, "duplicates": int((data.times[order[again]] == data.times[order[again + 1]]).sum())}
@@ -94,8 +95,8 @@ def plot(data: Interactions, path, name: str) -> None:
     figure, axes = plt.subplots(1, 3 if dated else 2, figsize=(12 if dated else 8, 3.2), layout="constrained")
     lengths = np.diff(data.offsets)
     edges = np.unique(np.geomspace(1, lengths.max() + 1, 40).astype(int))
-    axes[0].hist(lengths, edges)
-    axes[0].set(xscale="log", xlabel="rows of a user", ylabel="users", title=name)
+    axes[0].stairs(np.histogram(lengths, edges)[0] / np.diff(edges), edges, fill=True)
+    axes[0].set(xscale="log", xlabel="rows of a user", ylabel="users, a length", title=name)
     counts = -np.sort(-np.bincount(data.items, minlength=2)[1:])
     axes[1].plot(np.arange(1, len(counts) + 1), counts)
     axes[1].set(xscale="log", yscale="log", xlabel="item, by popularity", ylabel="rows")

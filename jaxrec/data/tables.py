@@ -1,6 +1,7 @@
 """Tables of any kind -> batches of the wanted columns: delimited text, JSON lines, Parquet and Arrow."""
 
 import ast
+import contextlib
 import csv
 import json
 from collections.abc import Iterator
@@ -12,9 +13,10 @@ from jaxrec.data.log import Batch
 from jaxrec.data.text import File, Piece, newlines, pieces, short
 from jaxrec.errors import UserError
 
+HEAD = 1 << 20  # bytes in which a first line ends
 ROWS = 1 << 21  # of a batch of Parquet
 SPAN = 100  # lines that a quoted field may go on for
-COLUMNAR = {".parquet": pl.scan_parquet, ".arrow": pl.scan_ipc, ".feather": pl.scan_ipc, ".ipc": pl.scan_ipc}
+COLUMNAR = (".parquet", ".arrow", ".feather", ".ipc")
 LONG = "::"  # a separator of two characters, which is read as the one below
 UNIT = "\x1f"
 PLAIN = "a string or a number is expected"
@@ -26,14 +28,23 @@ def first_line(file: File, encoding: str = "utf-8") -> str:
     Raises:
         UserError: the file is empty, or no text; the line is blank.
     """
-    for piece in pieces(file, size=1 << 16, encoding=encoding):
-        line = piece.text.decode().partition("\n")[0]
-        if line.strip():
-            return line
-        if piece.text.strip():
-            raise UserError(f"{file}, line 1: a blank line before the first row: remove it")
-        break
+    lines = first_lines(file, encoding)
+    if lines and lines[0].strip():
+        return lines[0]
+    if any(map(str.strip, lines)):
+        raise UserError(f"{file}, line 1: a blank line before the first row: remove it")
     raise UserError(f"{file}, line 1: the file is empty: put interactions there, one a row")
+
+
+def first_lines(file: File, encoding: str = "utf-8") -> list[str]:
+    """The lines at the beginning of a file, as far as they are whole.
+
+    Raises:
+        UserError: it is no text, or its first line does not end within a MiB.
+    """
+    for piece in pieces(file, size=HEAD, encoding=encoding, most=HEAD):
+        return piece.lines()
+    return []
 
 
 def fields(line: str, separator: str) -> list[str]:
@@ -138,12 +149,18 @@ def _count(found: int, width: int) -> str:
 
 
 def keys(file: File) -> list[str]:
-    """The keys of the first object of a file of JSON lines."""
+    """The keys of the first objects of a file of JSON lines."""
     line = first_line(file)
     try:
-        return list(_object(line))
+        found = dict.fromkeys(_object(line))
+        for more in first_lines(file)[1:1000]:
+            with contextlib.suppress(ValueError):  # a bad row is said of when its turn comes
+                found |= dict.fromkeys(_object(more))
+        return list(found)
     except ValueError as error:
-        cure = "JSON lines are expected, an object a line" + ("; this is one list" if line.startswith("[") else "")
+        cure = "JSON lines are expected, an object a line"
+        if line.startswith("["):
+            cure += "; this is one list: `jq -c '.[]'` makes lines of it"
         raise UserError(f"{file}, line 1: {short(line)}: {error}: {cure}") from None
 
 
@@ -192,6 +209,8 @@ def _object_by_object(piece: Piece, columns: dict[str, str]):
             if isinstance(value, dict | list):
                 why[len(lines) - 1] = f"{key} is {'an object' if isinstance(value, dict) else 'a list'}: {PLAIN}"
                 value = None
+            if isinstance(value, float) and value.is_integer():  # as the fast reader prints it
+                value = f"{value:.0f}"
             found[role].append(value if value is None or isinstance(value, str) else json.dumps(value))
     return pl.DataFrame(found, schema=dict.fromkeys(found, pl.String)), lines, why, literal
 
@@ -232,9 +251,14 @@ def columnar(file: File, columns: dict[str, str]) -> Iterator[Batch]:
 
 
 def _columnar(file: File) -> pl.LazyFrame:
-    scan = COLUMNAR[("." + file.name.rpartition(".")[2]).lower()]
+    source = file.open().read() if file.member else file.path
     try:
-        lazy = scan(file.open().read() if file.member else file.path)
+        if file.name.lower().endswith(".parquet"):
+            lazy = pl.scan_parquet(source, glob=False)
+        elif file.begins(b"ARROW1"):
+            lazy = pl.scan_ipc(source, glob=False)
+        else:
+            lazy = pl.read_ipc_stream(source).lazy()
         lazy.collect_schema()
         return lazy
     except (pl.exceptions.PolarsError, OSError) as error:

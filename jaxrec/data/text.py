@@ -43,6 +43,11 @@ class File(NamedTuple):
                 return File(self.path.with_name(each))
         return None
 
+    def begins(self, mark: bytes) -> bool:
+        """Whether these are its first bytes."""
+        with self.open() as stream:
+            return stream.read(len(mark)) == mark
+
     def open(self) -> io.BufferedIOBase:
         """Its bytes, decompressed.
 
@@ -75,11 +80,13 @@ class Piece(NamedTuple):
         return self.text.decode().split("\n")[:-1]
 
 
-def pieces(file: File, size: int | None = None, encoding: str = "utf-8", quotes: bool = False) -> Iterator[Piece]:
+def pieces(
+    file: File, size: int | None = None, encoding: str = "utf-8", quotes: bool = False, most: int | None = None
+) -> Iterator[Piece]:
     r"""The lines of a file in pieces of about `size` bytes; line ends \r\n and \r become \n, a byte order mark goes.
 
     Args:
-        quotes: whether a line end within double quotes is none.
+        quotes: whether a line end within double quotes is none. most: bytes that a line may have.
 
     Raises:
         UserError: it can't be read, is no text, or its compressed data are cut; with the line where that shows.
@@ -107,6 +114,8 @@ def pieces(file: File, size: int | None = None, encoding: str = "utf-8", quotes:
                 text += b"\n"
             cut = len(text) if end else _cut(text, quotes and len(text) < 4 * size)
             text, rest = text[:cut], text[cut:]
+            if most and len(rest) >= most:
+                raise UserError(f"{file}, line {line}: no line end in {most:,} bytes: a row a line is expected")
             if text:
                 yield Piece(_decoded(file, line, text, encoding), line)
                 line += newlines(text)
@@ -136,7 +145,7 @@ def _decoded(file: File, first: int, text: bytes, encoding: str) -> bytes:
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start)
         row = text.split(b"\n")[line].decode(errors="replace")
-        found = "utf-16" if b"\0" in text else "latin1"
+        found = "utf-16" if text.count(b"\0") > len(text) // 4 else "latin1"
         fail(file, first + line, row, f"not UTF-8 text: convert it, as by `iconv -f {found} -t utf-8`")
     if "\0" in decoded:
         line = decoded.count("\n", 0, decoded.index("\0"))

@@ -6,7 +6,13 @@ import numpy as np
 import polars as pl
 
 RELATIVE = 1e8  # whatever lies below, in seconds before March 1973, counts from an unknown moment
-UNITS = {1e11: ("seconds", 1_000_000), 1e14: ("milliseconds", 1_000), 1e17: ("microseconds", 1), 2.0**63: ("ns", 0.001)}
+UNITS = {  # numbers below these
+    1e11: ("seconds", 1_000_000),
+    1e14: ("milliseconds", 1_000),
+    1e17: ("microseconds", 1),
+    2.0**63: ("nanoseconds", 0.001),
+}
+LATEST = 7_258_118_400_000_000  # the year 2200
 DAY = "%Y-%m-%d"
 FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%dT%H:%M", DAY)
 EPOCH = datetime.datetime(1970, 1, 1)
@@ -53,12 +59,17 @@ class Times:
             return values.astype(np.int64), True, ""
         most, least = float(values.max()), float(values.min())
         if relative or most < RELATIVE:
-            unit, factor, relative = "numbers from an unknown moment: an order, no dates", 1_000_000, True
+            unit, relative = "numbers from an unknown moment: an order, no dates", True
+            factor = 1_000_000 if most < 2**63 / 1e6 else 1
         else:
             unit, factor = _unit(most)
             if least >= RELATIVE and _unit(least)[0] != unit:
                 one, other = f"in {_unit(least)[0]} in one row ({least:.0f})", f"in {unit} in another ({most:.0f})"
                 raise ValueError(f"{self.name} is {one} and {other}: write all in one unit")
+            if most * factor > LATEST:
+                raise ValueError(
+                    f"{self.name} is {most:.0f}: in {unit}, that is {date(most * factor)}; write dates as dates"
+                )
         if values.dtype.kind == "f":
             micro = np.round(values * factor).astype(np.int64)
         else:

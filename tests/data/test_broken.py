@@ -322,7 +322,15 @@ def _(folder, chance, number):
 def _(folder, chance, number):
     change = lambda lines, made: [made.line([row[0], "", *row[2:]]) for row in log(chance)]
     flags = ("--on-bad-row", "skip")
-    return spoiled(folder, chance, number, change, "no rows", flags=flags, formats=[CSV, TSV, INTER, JSONL, SEMICOLON])
+    return spoiled(
+        folder,
+        chance,
+        number,
+        change,
+        "rows are bad, the first",
+        flags=flags,
+        formats=[CSV, TSV, INTER, JSONL, SEMICOLON],
+    )
 
 
 @kind("one list of JSON")
@@ -647,7 +655,7 @@ def _(folder, chance, number):
         CSV._replace(name=name).write(folder, log(chance))
     header = "user_id,item_id,rating,what"
     _, named = CSV._replace(name="broken/b.csv", header=header).write(folder, log(chance))
-    return Broken(folder / "good", folder / "broken", "the files before it", named)
+    return Broken(folder / "good", folder / "broken", "shards have one header", named)
 
 
 @kind("a folder without data")

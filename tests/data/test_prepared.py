@@ -342,3 +342,15 @@ def test_a_parent_that_may_not_be_written_says_so(tmp_path):
         with pytest.raises(UserError, match=r"cannot be written \(.*Permission denied\)"):
             prepared.save(SMALL, closed / "out", {})
     assert sorted(os.listdir(tmp_path)) == ["closed", "file"] and not os.listdir(closed)
+
+
+def test_two_prepares_do_not_write_one_folder(tmp_path):
+    data = from_sequences([[1, 2], [2, 3]])
+
+    def another(folder):
+        with pytest.raises(UserError, match="another prepare is writing there: wait for it"):
+            prepared.save(data, tmp_path / "out", {})
+
+    prepared.save(data, tmp_path / "out", {}, another)
+    assert fingerprint(prepared.load(tmp_path / "out")) == fingerprint(data)
+    assert [each.name for each in tmp_path.iterdir()] == ["out"]

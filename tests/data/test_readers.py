@@ -480,3 +480,61 @@ def test_real_data_has_its_published_counts(real_data, name, counts, training):
         assert data.relative
     if name == "ml-1m":
         assert all(data.catalogue.titles) and all(data.catalogue.genres)
+
+
+def test_a_name_with_brackets_is_no_glob_of_another_file(tmp_path):
+    for name, user in (("part1.parquet", 1), ("part[1].parquet", 9)):
+        pl.DataFrame({"user": [user, user], "item": [1, 2]}).write_parquet(tmp_path / name)
+    assert read(tmp_path / "part[1].parquet").users.tolist() == [9]
+
+
+def test_a_stream_of_arrow_is_read_as_its_file(tmp_path):
+    frame = pl.DataFrame({"user": [1, 1, 2], "item": [1, 2, 1]})
+    frame.write_ipc(tmp_path / "file.arrow")
+    frame.write_ipc_stream(tmp_path / "stream.arrow")
+    assert fingerprint(read(tmp_path / "file.arrow")) == fingerprint(read(tmp_path / "stream.arrow"))
+
+
+def test_one_file_twice_is_refused_and_shards_are_said(tmp_path):
+    text = b"user,item\n1,1\n1,2\n"
+    (tmp_path / "a.csv").write_bytes(text)
+    (tmp_path / "b.csv").write_bytes(text)
+    said = []
+    assert len(read(tmp_path, say=said.append).items) == 4
+    assert "2 files: a.csv, b.csv" in said
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text))
+    with pytest.raises(UserError, match=r"a\.csv and .*a\.csv\.gz are one file twice: remove one"):
+        read(tmp_path)
+
+
+def test_a_column_that_was_guessed_can_be_declined(tmp_path):
+    (tmp_path / "log.csv").write_text("user,item,score\n1,1,good\n1,2,bad\n")
+    with pytest.raises(UserError, match="score is not a finite number"):
+        read(tmp_path / "log.csv")
+    assert read(tmp_path / "log.csv", columns={"weight": ""}).weights is None
+
+
+def test_numbered_columns_do_not_make_a_row_of_a_header(tmp_path):
+    (tmp_path / "log.csv").write_text("customer,sku\n1,1\n1,2\n")
+    with pytest.raises(UserError, match=r"line 1: 'customer,sku': looks like a header"):
+        read(tmp_path / "log.csv", columns={"user": "1", "item": "2"})
+    assert read(tmp_path / "log.csv", columns={"user": "customer", "item": "sku"}).catalogue.ids.tolist() == [1, 2]
+
+
+def test_ratings_of_something_else_are_a_table(tmp_path):
+    (tmp_path / "ratings.csv").write_text("user_id,book_id,rating\n1,5,3\n1,6,4\n")
+    assert read(tmp_path).catalogue.ids.tolist() == [5, 6]
+
+
+def test_a_file_without_line_ends_is_refused_at_once(tmp_path):
+    (tmp_path / "log.json").write_text("[" + '{"user": 1, "item": 2},' * 100_000 + "]")
+    with pytest.raises(UserError, match="no line end in 1,048,576 bytes: a row a line is expected"):
+        read(tmp_path / "log.json")
+
+
+def test_items_without_a_row_in_the_table_of_items_are_counted(tmp_path):
+    (tmp_path / "sequences.txt").write_text("1 5 6 7\n")
+    (tmp_path / "items.csv").write_text("item_id,title\ni5,Five\n6,Six\n")
+    said = []
+    assert read(tmp_path, say=said.append).catalogue.titles == ["", "Six", ""]
+    assert said == ["2 of 3 items have no row in the table of items"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jaxrec.data.interactions import Sessions, by_session, from_sequences
 from jaxrec.data.ragged import slices
 from jaxrec.data.readers import read
-from jaxrec.data.splits import SPLITS, by_time, describe, last_item, quantile, sessions, split
+from jaxrec.data.splits import SPLITS, by_time, describe, in_words, last_item, quantile, sessions, split
 from jaxrec.errors import UserError
 
 histories = st.lists(st.lists(st.integers(1, 9), max_size=6), max_size=6)
@@ -225,7 +225,22 @@ def test_what_was_split_is_split_again_as_it_was(data, q, valid):
     again = sessions(split.interactions, q, valid)
     for got, wanted in zip(again[1:3], split[1:3], strict=True):
         np.testing.assert_array_equal(got, wanted)
-    assert [asked(again, part) for part in again[3:]] == [asked(split, part) for part in split[3:]]
+    assert [asked(again, part) for part in again[3:5]] == [asked(split, part) for part in split[3:5]]
+
+
+def test_test_events_that_cannot_be_asked_are_counted():
+    data = from_sequences([[1, 2], [2, 1], [1, 9, 2], [9, 1], [9, 9, 9]])._replace(train_sessions=2)
+    assert sessions(data, valid=0).left_out == 1 + 2 + 3
+    assert "6 test events left out" in in_words(sessions(data, valid=0))
+
+
+def test_training_histories_in_parts_train_with_all_their_parts():
+    """train_sessions counts histories, as the lines of sequences.txt do; their parts are the sessions."""
+    data = from_sequences([[1, 2, 3, 1], [2, 3], [3, 1]], users=["a", "b", "c"])._replace(train_sessions=2)
+    parted = data._replace(sessions=Sessions(np.array([0, 2, 4, 6, 8]), np.arange(4)))
+    made = sessions(parted, valid=0)
+    assert (made.interactions.train_sessions, len(made.test.target)) == (3, 1)
+    assert (made.stop[:3] - made.start[:3]).tolist() == [2, 2, 2]
 
 
 def test_one_session_trains_and_two_give_one_to_validate():
@@ -253,7 +268,7 @@ def test_the_counts_are_those_of_the_lists(data):
         made = split(data, name, 0.7, 0.3)
         trained = [made.interactions.items[a:b].tolist() for a, b in zip(made.start, made.stop, strict=True) if a < b]
         items = {item for some in trained for item in some}
-        wanted = {"sequences": len(trained), "interactions": sum(map(len, trained))}
+        wanted = {"sequences": len(trained), "interactions": sum(map(len, trained)), "left_out": made.left_out}
         for part in ("valid", "test"):
             questions = asked(made, getattr(made, part))
             wanted |= {part: len(questions), f"cold_{part}": sum(target not in items for _, _, target in questions)}

@@ -222,8 +222,8 @@ def test_an_odd_object_is_found_and_hurts_no_other(tmp_path, monkeypatch, row, w
     assert rows[5][0] == "" and rows[5][2:4] == ("line 6", row) and rows[5][4].startswith(why)
 
 
-def test_the_keys_are_those_of_the_first_object(tmp_path):
-    assert keys(write(tmp_path, '{"u": 1, "i": 2}\n{"x": 3}')) == ["u", "i"]
+def test_the_keys_are_those_of_the_first_objects(tmp_path):
+    assert keys(write(tmp_path, '{"u": 1, "i": 2}\n{"x": 3, "i": 4}\nno object\n')) == ["u", "i", "x"]
     assert keys(write(tmp_path, "{'u': 1, 2: 2}")) == ["u", "2"]
     with pytest.raises(UserError, match=r"line 1: .* an object a line; this is one list"):
         keys(write(tmp_path, '[{"u": 1}]'))
@@ -261,3 +261,15 @@ def test_damaged_parquet_is_said(tmp_path):
         columnar_names(write(tmp_path, data[:-9], "a.parquet"))
     with pytest.raises(UserError, match=r"a\.parquet: damaged after row 0 \(.*fetch or write it again"):
         list(columnar(write(tmp_path, data[:8] + bytes(5000) + data[5008:], "a.parquet"), {"item": "a"}))
+
+
+@given(st.lists(st.sampled_from(["1", "1.0", "2.5", "-0.0", "1e3", "true", '"1.0"', "null"]), min_size=1, max_size=6))
+def test_numbers_in_json_read_the_same_line_by_line(values):
+    lines = [f'{{"u": {value}, "i": 1}}' for value in values]
+    with tempfile.TemporaryDirectory() as folder:
+        found = []
+        for name, text in (("fast", "\n".join(lines)), ("slow", "\n\n".join(lines))):
+            path = Path(folder) / f"{name}.jsonl"
+            path.write_text(text + "\n")
+            found.append([batch.frame["user"].to_list() for batch in json_lines(File(path), {"user": "u"})])
+    assert found[0] == found[1]

@@ -190,3 +190,16 @@ def test_a_zone_that_was_not_written_is_said():
 def test_dates_before_1970_are_dates():
     assert micro([pl.Series(["1969-12-31"])])[:2] == ([-DAY], False)
     assert date(-DAY) == "1969-12-31 00:00:00" and date(1_396_321_200 * SECOND + 1) == "2014-04-01 03:00:00"
+
+
+def test_relative_times_beyond_what_seconds_can_be_keep_their_order():
+    column = Times("relative_timestamp")
+    column.add(column.parse(pl.Series([1, 9 * 10**12, 10**13]))[0])
+    assert (np.diff(column.close(relative=True)[0]) > 0).all()
+
+
+def test_a_date_written_as_a_number_is_not_taken_for_milliseconds():
+    column = Times("ts")
+    column.add(column.parse(pl.Series([20140401123000]))[0])
+    with pytest.raises(ValueError, match=r"ts is 20140401123000: in milliseconds, that is 2608-"):
+        column.close(relative=False)

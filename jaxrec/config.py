@@ -15,15 +15,17 @@ def among(*choices):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    name: str = field(metadata={"choices": ("sasrec", "bert4rec")})
+    name: str = field(metadata={"choices": ("sasrec", "bert4rec", "gru4rec")})
     dim: int  #: width of the embeddings and of every layer
     layers: int  #: blocks
     dropout: float
     heads: int = 1
     norm: str = among("query", "post", "pre")  #: of bert4rec post or pre
-    init: str = among("xavier", "normal")  #: Glorot normal, or N(0, 0.02)
+    init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or Glorot uniform
     expand: int = 4  #: width of bert4rec's feed-forward, in dims
     transform: bool = True  #: whether bert4rec's output has a dense layer, GELU and LayerNorm before the table
+    embedding: str = among("shared", "separate")  #: of gru4rec: whether its input's table is also the output's
+    input_dropout: float = 0.0  #: of gru4rec, on the embeddings; `dropout` is on the output of every layer
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Config:
     split: str = among("last-item", "sessions", "by-time")
     split_q: float = 0.9  #: the quantile of the times at which the test begins, where they decide
     valid: float = 0.1  #: under sessions, the share of the training sessions that validates; 0 is none: all train
+    stream: str = among("packed", "lanes")  #: sequences packed into rows, or one step of each lane at a time
     objective: str = among("next-item", "cloze")
     mask: float = 0.2  #: share of a sequence's slots that the cloze asks for; at least one
     mask_last: float = 0.1  #: share of the sequences whose newest item is always among them

@@ -107,7 +107,8 @@ def initial(setup):
 
     def state(key):
         params = setup.model.init(key)
-        return step.State(jnp.int32(0), params, setup.optimiser.init(params), setup.model.carry0(params, setup.rows))
+        carry = setup.model.carry0(params, setup.rows) if setup.config.stream == "lanes" else None
+        return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry)
 
     return jax.jit(state)(jax.random.key(setup.config.seed))
 

@@ -81,6 +81,7 @@ def step(parts, state, data, aside, index):
     grads = jax.tree.map(lambda g: g / jnp.maximum(count, 1), grads)
     updates, opt = parts.optimiser.update(grads, state.opt, state.params)
     params = optax.apply_updates(state.params, updates)
+    carry = None if state.carry is None else carry  # a packed row begins with a sequence: nothing goes on into it
     return State(state.step + 1, params, opt, carry), (total / count, count, optax.tree.norm(grads))
 
 

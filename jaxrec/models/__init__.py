@@ -3,10 +3,11 @@
 import jax.numpy as jnp
 
 from jaxrec.models.bert4rec import bert4rec
+from jaxrec.models.gru4rec import gru4rec
 from jaxrec.models.model import Model
 from jaxrec.models.sasrec import sasrec
 
-MODELS = {"sasrec": sasrec, "bert4rec": bert4rec}
+MODELS = {"sasrec": sasrec, "bert4rec": bert4rec, "gru4rec": gru4rec}
 
 
 def build(config, items):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxrec.data.stream import Stream
 from jaxrec.masks import bidirectional, from_end
-from jaxrec.models.layers import Attention, drop_rows, layer_norm
+from jaxrec.models.layers import INITIAL, Attention, drop_rows, layer_norm
 from jaxrec.models.model import Model
 
 EPSILON = 1e-12  # of every LayerNorm, as in BERT
@@ -109,7 +109,7 @@ def norm():
 
 def bert4rec(config, items, length, positions, dtype):
     """BERT4Rec as a Model. config: name, dim, layers, heads, dropout, norm, init, expand, transform."""
-    kernel = nn.initializers.truncated_normal(0.02) if config.init == "normal" else nn.initializers.xavier_normal()
+    kernel = nn.initializers.truncated_normal(0.02) if config.init == "normal" else INITIAL[config.init]
     module = BERT4Rec(
         items,
         length,
@@ -138,4 +138,5 @@ def bert4rec(config, items, length, positions, dtype):
         carry0=lambda params, rows: None,
         head=lambda params, hidden: module.apply({"params": params}, hidden, method="head"),
         table=lambda params: (params["items"], params["bias"]),
+        tables={"items": ("shown", "asked"), "bias": ("asked",)},
     )

@@ -12,3 +12,4 @@ class Model(NamedTuple):
     carry0: Callable  #: (params, rows) -> carry, or None for a model that carries nothing
     head: Callable  #: (params, hidden_...D) -> hidden_...D, applied only at slots that are asked
     table: Callable  #: (params) -> (output table [V, D], bias [V] or None)
+    tables: dict  #: of params whose row v - 1 belongs to item v: which items' rows a step uses, "shown", "asked"

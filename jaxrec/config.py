@@ -126,10 +126,16 @@ def from_dict(values):
             f"config.model.name is {config.model.name} and config.objective {config.objective}: bert4rec, which sees "
             "both sides, goes with cloze, and the others with next-item"
         )
+    if config.stream == "lanes" and config.model.name != "gru4rec":
+        raise UserError(
+            f"config.stream is lanes and config.model.name {config.model.name}: only gru4rec carries a state from step "
+            "to step; set config.stream=packed"
+        )
     if config.model.name == "bert4rec" and config.model.norm == "query":
         raise UserError("config.model.norm is query: bert4rec has post or pre")
-    if not 0 <= config.model.dropout < 1:
-        raise UserError(f"config.model.dropout is {config.model.dropout}: it must be at least 0 and below 1")
+    for name, value in {"dropout": config.model.dropout, "input_dropout": config.model.input_dropout}.items():
+        if not 0 <= value < 1:
+            raise UserError(f"config.model.{name} is {value}: it must be at least 0 and below 1")
     if not 0 < config.split_q < 1:
         raise UserError(f"config.split_q is {config.split_q}: it must be above 0 and below 1")
     if not 0 <= config.valid < 1:

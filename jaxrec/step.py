@@ -40,6 +40,7 @@ class Parts(NamedTuple):
     optimiser: optax.GradientTransformation
     batch: Callable  #: (data, step_in_epoch, rows_R) -> Stream of these rows of the step's batch
     rows: int  #: of a step, over all devices
+    lanes: int | None  #: by which gradients are divided; None: by the count of real targets
     seed: int
     dtype: Any  #: of the products; params and sums are float32
 
@@ -78,7 +79,7 @@ def step(parts, state, data, aside, index):
     local = jax.lax.pcast(state.params, AXIS, to="varying")
     (total, (count, carry)), grads = jax.value_and_grad(local_sums, has_aux=True)(local)
     total, count, grads = jax.lax.psum((total, count, grads), AXIS)
-    grads = jax.tree.map(lambda g: g / jnp.maximum(count, 1), grads)
+    grads = jax.tree.map(lambda g: g / (parts.lanes or jnp.maximum(count, 1)), grads)
     updates, opt = parts.optimiser.update(grads, state.opt, state.params)
     params = optax.apply_updates(state.params, updates)
     carry = None if state.carry is None else carry  # a packed row begins with a sequence: nothing goes on into it

@@ -36,12 +36,14 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    name: str = field(metadata={"choices": ("adam", "adamw")})
+    name: str = field(metadata={"choices": ("adam", "adamw", "adagrad")})
     rate: float
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0  #: of adamw
+    momentum: float = 0.0  #: of adagrad
+    sparse: bool = False  #: update only the rows of tables whose items are in the batch
     schedule: str = among("constant", "linear", "cosine")
     warmup: int = 0  #: steps
     clip: float = 0.0  #: global norm; 0 is none
@@ -111,11 +113,20 @@ def from_dict(values):
     for name, value in not_negative.items():
         if value < 0:
             raise UserError(f"config.{name} is {value}: it must not be negative")
-    for name, value in {"b1": optim.b1, "b2": optim.b2}.items():
+    for name, value in {"b1": optim.b1, "b2": optim.b2, "momentum": optim.momentum}.items():
         if not 0 <= value < 1:
             raise UserError(f"config.optim.{name} is {value}: it must be at least 0 and below 1")
     if optim.weight_decay and optim.name != "adamw":
         raise UserError("config.optim.weight_decay is for adamw: set config.optim.name=adamw, or leave it 0")
+    if optim.momentum and optim.name != "adagrad":
+        raise UserError("config.optim.momentum is for adagrad: leave it 0 (adam has its own, config.optim.b1)")
+    if optim.sparse and optim.name == "adamw":
+        raise UserError("config.optim.sparse leaves most rows alone, and adamw decays all of them: take adam or adagrad")
+    if optim.sparse and config.loss.name == "softmax":
+        raise UserError(
+            "config.optim.sparse is for sampled losses: softmax moves every row of the table; set config.optim.sparse="
+            "False, or a sampled loss"
+        )
     if config.seed >= 2**32:
         raise UserError(f"config.seed is {config.seed}: it must be below 2^32")
     for name, value in {"mask": config.mask, "mask_last": config.mask_last}.items():

@@ -109,6 +109,7 @@ def setup(config, split, devices):
         ask,
         draw,
         optimiser,
+        config.optim.sparse,
         batch,
         rows,
         config.batch if config.stream == "lanes" else None,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxrec import sparse
 from jaxrec.random import row_keys, site_keys
 
 AXIS = "data"
@@ -38,6 +39,7 @@ class Parts(NamedTuple):
     ask: Callable  #: (stream, keys_R) -> (Stream as it is shown, objectives.Asked)
     negatives: Callable | None  #: (key, source_M, aside) -> [M, K], for one row's asked slots
     optimiser: optax.GradientTransformation
+    sparse: bool  #: whether only the touched rows of tables are read and written
     batch: Callable  #: (data, step_in_epoch, rows_R) -> Stream of these rows of the step's batch
     rows: int  #: of a step, over all devices
     lanes: int | None  #: by which gradients are divided; None: by the count of real targets
@@ -65,6 +67,16 @@ def step(parts, state, data, aside, index):
         negatives = draw(site_keys(keys, NEGATIVES_SITE), asked.source)
         negatives = negatives.reshape(-1, negatives.shape[-1])
 
+    near, opt, tables = state.params, state.opt, None
+    if parts.sparse:
+        tables = sparse.tables_of(parts.model, parts.optimiser, state.params, state.opt)
+        size = len(parts.model.table(state.params)[0])
+        touched = sparse.rows(stream.items, asked.targets, negatives, size, AXIS)
+        stream = stream._replace(items=sparse.relabel(touched, stream.items))
+        asked = asked._replace(targets=sparse.relabel(touched, asked.targets))
+        negatives = sparse.relabel(touched, negatives)
+        near, opt = (sparse.take(touched, *each) for each in zip((near, opt), tables, strict=True))
+
     def local_sums(params):
         hidden, carry = parts.model.encode(params, stream, state.carry, keys=keys)
         if asked.slots is not None:
@@ -76,12 +88,15 @@ def step(parts, state, data, aside, index):
         return parts.total(hidden.astype(parts.dtype), target, weight, negatives, table, bias), (weight.sum(), carry)
 
     # The gradient is that of this device's sum; sums and counts are added over devices, then divided once.
-    local = jax.lax.pcast(state.params, AXIS, to="varying")
+    local = jax.lax.pcast(near, AXIS, to="varying")
     (total, (count, carry)), grads = jax.value_and_grad(local_sums, has_aux=True)(local)
     total, count, grads = jax.lax.psum((total, count, grads), AXIS)
     grads = jax.tree.map(lambda g: g / (parts.lanes or jnp.maximum(count, 1)), grads)
-    updates, opt = parts.optimiser.update(grads, state.opt, state.params)
-    params = optax.apply_updates(state.params, updates)
+    updates, opt = parts.optimiser.update(grads, opt, near)
+    params = optax.apply_updates(near, updates)
+    if parts.sparse:
+        params = sparse.put(touched, state.params, params, tables[0])
+        opt = sparse.put(touched, state.opt, opt, tables[1])
     carry = None if state.carry is None else carry  # a packed row begins with a sequence: nothing goes on into it
     return State(state.step + 1, params, opt, carry), (total / count, count, optax.tree.norm(grads))
 

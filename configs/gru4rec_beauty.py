@@ -1,6 +1,6 @@
 """GRU4Rec with the full softmax on Amazon Beauty, 5-core: back-propagation through whole histories.
 
-    python train.py --config configs/gru4rec_beauty.py
+python train.py --config configs/gru4rec_beauty.py
 """
 
 from ml_collections import ConfigDict

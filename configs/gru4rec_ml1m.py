@@ -1,6 +1,6 @@
 """GRU4Rec with the full softmax on ML-1M, back-propagation through whole histories.
 
-    python train.py --config configs/gru4rec_ml1m.py
+python train.py --config configs/gru4rec_ml1m.py
 """
 
 from ml_collections import ConfigDict

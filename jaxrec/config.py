@@ -121,7 +121,9 @@ def from_dict(values):
     if optim.momentum and optim.name != "adagrad":
         raise UserError("config.optim.momentum is for adagrad: leave it 0 (adam has its own, config.optim.b1)")
     if optim.sparse and optim.name == "adamw":
-        raise UserError("config.optim.sparse leaves most rows alone, and adamw decays all of them: take adam or adagrad")
+        raise UserError(
+            "config.optim.sparse leaves most rows alone, and adamw decays all of them: take adam or adagrad"
+        )
     if optim.sparse and config.loss.name == "softmax":
         raise UserError(
             "config.optim.sparse is for sampled losses: softmax moves every row of the table; set config.optim.sparse="

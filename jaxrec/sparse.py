@@ -17,8 +17,8 @@ import optax
 class Rows(NamedTuple):
     """The rows that a step touches, the same on all devices."""
 
-    at: Any  #: [U] int32 ascending, without repeats; as many as the catalogue has where there is none
-    used: dict  #: {"shown", "asked"} -> [U] bool, by whom
+    at: Any  #: [U] int32 ascending, a repeated row once for each time; as many as the catalogue has where there is none
+    used: dict  #: {"shown", "asked"} -> [U] bool, by whom; of repeats at most the first is
 
 
 def rows(shown, asked, negatives, items, axis):
@@ -38,7 +38,7 @@ def rows(shown, asked, negatives, items, axis):
     row = lambda ids: jnp.where(ids > 0, ids - 1, items)
     used = {"shown": row(shown), "asked": row(jnp.append(targets, negatives))}
     every = jnp.append(used["shown"], used["asked"])
-    at = jnp.unique(every, size=min(len(every), items), fill_value=items)
+    at = jnp.sort(every) if len(every) < items else jnp.arange(items, dtype=jnp.int32)
     mark = lambda ids: jnp.zeros(len(at), bool).at[jnp.searchsorted(at, ids)].set(True, mode="drop")
     return Rows(at, {name: mark(ids) for name, ids in used.items()})
 
@@ -67,7 +67,8 @@ def put(rows, tree, new, tables):
 
 def tables_of(model, optimiser, params, opt):
     """Which leaves of the params and of the optimiser's state are tables: trees of "", or of their uses' names."""
-    of_params = {name: jax.tree.map(lambda _: " ".join(model.tables.get(name, ())), params[name]) for name in params}
+    uses = {name: " ".join(model.tables.get(name, ())) for name in params}
+    of_params = {name: jax.tree.map(lambda _, uses=uses[name]: uses, params[name]) for name in params}
     of_opt = optax.tree_utils.tree_map_params(
         optimiser, lambda _, uses: uses, opt, of_params, transform_non_params=lambda _: ""
     )

@@ -63,18 +63,16 @@ def step(parts, state, data, aside, index):
     stream, asked = parts.ask(stream, keys)
     negatives = None
     if parts.negatives is not None:
-        draw = jax.vmap(lambda key, source: parts.negatives(key, source, aside))
-        negatives = draw(site_keys(keys, NEGATIVES_SITE), asked.source)
-        negatives = negatives.reshape(-1, negatives.shape[-1])
+        negatives = parts.negatives(None, site_keys(keys, NEGATIVES_SITE), asked, aside)
 
     near, opt, tables = state.params, state.opt, None
     if parts.sparse:
         tables = sparse.tables_of(parts.model, parts.optimiser, state.params, state.opt)
         size = len(parts.model.table(state.params)[0])
-        touched = sparse.rows(stream.items, asked.targets, negatives, size, AXIS)
+        touched = sparse.rows(stream.items, asked.targets, negatives.items, size, AXIS)
         stream = stream._replace(items=sparse.relabel(touched, stream.items))
         asked = asked._replace(targets=sparse.relabel(touched, asked.targets))
-        negatives = sparse.relabel(touched, negatives)
+        negatives = negatives._replace(items=sparse.relabel(touched, negatives.items))
         near, opt = (sparse.take(touched, *each) for each in zip((near, opt), tables, strict=True))
 
     def local_sums(params):

@@ -65,12 +65,17 @@ def assert_close(a, b):
 
 
 LOSSES = {"bce": {}, "softmax": {"loss": {"name": "softmax", "negatives": 0}}}
+GRU = {"name": "gru4rec", "dim": 8, "layers": 2, "dropout": 0.3, "input_dropout": 0.2}
+KINDS = LOSSES | {
+    "gru4rec": {"model": GRU, **LOSSES["softmax"]},
+    "lanes": {"model": GRU, "stream": "lanes", "batch": 12, **LOSSES["softmax"]},  # 4 rows are closed lanes
+}
 
 
-@pytest.fixture(scope="module", params=LOSSES)
+@pytest.fixture(scope="module", params=KINDS)
 def alone(request):
-    """A run on one device, with dropout and negatives, and what its loss is."""
-    return LOSSES[request.param], train(1, **LOSSES[request.param])
+    """A run on one device, with dropout and negatives, and what it is of."""
+    return KINDS[request.param], train(1, **KINDS[request.param])
 
 
 @pytest.mark.parametrize("devices", [2, 4, 8])
@@ -99,8 +104,29 @@ def test_seeds_differ_and_dropout_is_on(alone):
     changes, run = alone
     other = train(1, seed=4, **changes)
     assert not np.allclose(other[1][0], run[1][0], rtol=1e-4)
-    model = {"name": "sasrec", "dim": 8, "layers": 2, "heads": 2, "dropout": 0.0}
-    assert not np.allclose(train(1, model=model, **changes)[1][0], run[1][0], rtol=1e-4)
+    model = changes.get("model", config().model.__dict__) | {"dropout": 0.0, "input_dropout": 0.0}
+    assert not np.allclose(train(1, **changes | {"model": model})[1][0], run[1][0], rtol=1e-4)
+
+
+def test_lanes_carry_their_states_from_step_to_step():
+    """After some steps a carry is the hidden state of the sessions read so far, from where each began."""
+    split = splits.last_item(interactions.from_sequences(histories()))
+    still = {"model": GRU | {"dropout": 0.0, "input_dropout": 0.0}, "optim": {"name": "adam", "rate": 1e-30}}
+    setup = fit.setup(config(**KINDS["lanes"] | still), split, jax.devices()[:2])
+    state = jax.device_put(fit.initial(setup), dev.placed(setup.devices))
+    at = setup.epoch_steps // 2
+    data, _ = fit.Feed(setup)(0, at)
+    state, _ = setup.run(state, data, setup.aside, np.int32(0), np.int32(at))
+    now = setup.gather(*jax.device_get(data), (at - 1) * setup.rows + np.arange(setup.rows))
+    for lane in np.flatnonzero(now.items[:, 0]):
+        source, position = now.source[lane, 0], now.positions[lane, 0]
+        first = max(split.stop[source] - 1 - config().length, split.start[source])
+        items = split.interactions.items[first : first + position + 1]
+        alone = fit.stream.Stream(*(np.zeros((1, position + 1), np.int32),) * 5)
+        alone = alone._replace(items=items[None], positions=np.arange(position + 1)[None])
+        _, wanted = setup.model.encode(state.params, alone)
+        for got, whole in zip(state.carry, wanted, strict=True):
+            np.testing.assert_allclose(got[lane], whole[0], rtol=1e-5, atol=1e-6)
 
 
 def test_every_device_holds_the_same_state():

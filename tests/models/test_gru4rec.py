@@ -18,9 +18,7 @@ SHAPES = [(1, "shared"), (2, "shared"), (2, "separate")]
 
 
 def model(layers=2, embedding="shared", dropout=0.0, input_dropout=0.0, init="uniform"):
-    config = ModelConfig(
-        "gru4rec", WIDTH, layers, dropout, init=init, embedding=embedding, input_dropout=input_dropout
-    )
+    config = ModelConfig("gru4rec", WIDTH, layers, dropout, init=init, embedding=embedding, input_dropout=input_dropout)
     return gru4rec(config, ITEMS, SLOTS, "from_start", jnp.dtype("float32"))
 
 

@@ -3,18 +3,25 @@
 In float32, to 1e-5 of max(1, |value|). The reference counts items from 0, and a closed lane is -1 there.
 """
 
+from collections import namedtuple
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jaxrec.config import ModelConfig
+from jaxrec import devices as dev
+from jaxrec import step
+from jaxrec.config import ModelConfig, OptimConfig
 from jaxrec.data.stream import Stream
 from jaxrec.models.gru4rec import gru4rec
+from jaxrec.objectives import next_item
+from jaxrec.optim import optimiser
 
 ITEMS = 20
+Negatives = namedtuple("Negatives", "items shift")
 
 
 def load(name):
@@ -77,3 +84,91 @@ def test_forward_with_resets(name, layers, whole):
     table, bias = made.table(params)
     scores = jnp.swapaxes(hidden @ table.T + bias, 0, 1)
     agree(scores * wanted["alive"][..., None], wanted["scores"])
+
+
+# --- whole steps of training
+
+
+def columns(hidden, negatives, table, bias):
+    """Scores of each lane: first of all lanes' targets, then of the drawn items; closed lanes' are nowhere."""
+    items = negatives.items
+    scores = hidden @ table[jnp.maximum(items, 1) - 1].T + bias[jnp.maximum(items, 1) - 1]
+    return jnp.where(items > 0, scores, -jnp.inf)
+
+
+def loss_of(wanted):
+    """A batch's total as the page of the fixtures defines it."""
+    elu, bpreg = float(wanted["elu_param"]), float(wanted["bpreg"])
+
+    def cross_entropy(scores, negatives):
+        shifted = scores - negatives.shift
+        return -jnp.log(jnp.diag(jax.nn.softmax(shifted)) + 1e-24)
+
+    def bpr_max(scores, negatives):
+        scores = jnp.where(scores > 0, scores, elu * (jnp.exp(scores) - 1)) if elu else scores
+        scores = jnp.where(negatives.items > 0, scores, -1e9)
+        own = jnp.diag(scores)[:, None]
+        weights = jax.nn.softmax(jnp.where(jnp.eye(*scores.shape, dtype=bool), -jnp.inf, scores))
+        gain = (weights * jax.nn.sigmoid(own - scores)).sum(1)
+        return -jnp.log(gain + 1e-24) + bpreg * (weights * jnp.where(weights > 0, scores, 0) ** 2).sum(1)
+
+    each = bpr_max if bpreg else cross_entropy
+
+    def total(hidden, target, weight, negatives, table, bias):
+        return jnp.where(weight > 0, each(columns(hidden, negatives, table, bias), negatives), 0).sum()
+
+    return total
+
+
+def training(wanted, sparse):
+    """(first State, a step: State, number -> State, loss) on the fixture's own batches."""
+    made = model()
+    lanes, rate, momentum, eps = (float(wanted[name]) for name in ("lanes", "rate", "momentum", "eps"))
+    inputs = lanes_of(wanted["input_items"], wanted["reset"])
+    inputs = inputs._replace(targets=jnp.asarray(wanted["targets"].T + 1, jnp.int32))
+    drawn, counts = jnp.asarray(wanted["negatives"] + 1, jnp.int32), jnp.asarray(wanted["counts"], jnp.float32)
+    log_weight = float(wanted["logq"]) * jnp.log(counts)
+
+    def draw(key, keys, asked, index):
+        own = asked.targets[:, 0]
+        shift = jnp.append(log_weight[own - 1], float(wanted["sample_alpha"]) * log_weight[drawn[index] - 1])
+        return Negatives(jnp.append(own, drawn[index]), shift)
+
+    parts = step.Parts(
+        model=made,
+        total=loss_of(wanted),
+        ask=lambda stream, keys: next_item().ask(stream, keys, 1),
+        negatives=draw,
+        optimiser=optimiser(OptimConfig("adagrad", rate, eps=eps, momentum=momentum), 8),
+        sparse=sparse,
+        batch=lambda data, index, rows: Stream(*(values[rows][:, index, None] for values in inputs)),
+        rows=4,
+        lanes=lanes,
+        seed=0,
+        dtype=jnp.dtype("float32"),
+    )
+    params = jax.tree.map(lambda x: x[0], converted(starting(wanted, "param.")))
+    state = step.State(jnp.int32(0), params, parts.optimiser.init(params), made.carry0(params, 4))
+    run = dev.launch_shard_map(step.call(parts, 1), jax.devices()[:1])
+    return state, lambda state, at: run(state, (), np.int32(at), np.int32(0), np.int32(at + 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "sparse"), [("xe", True), ("bprmax", True), ("xe_nomomentum", True), ("xe_nomomentum", False)]
+)
+def test_whole_steps_of_training(name, sparse):
+    """Loss, hidden states, params and the optimiser's state after each. Both biases of a gate are params of ours too.
+
+    With logQ, in the last two steps the reference takes drawn items for targets, as the page says.
+    """
+    wanted = load(f"train_{name}")
+    state, run = training(wanted, sparse)
+    for at in range(6 if wanted["logq"] else 8):
+        state, report = run(state, at)
+        agree(report.loss[0] * report.count[0], wanted["loss_sum"][at])
+        agree(state.carry[0] * wanted["alive"][at][:, None], wanted["hidden_after"][at])
+        after = lambda prefix, at=at: jax.tree.map(lambda x: x[at + 1], converted(starting(wanted, prefix)))
+        agree(state.params, after("param."))
+        agree(optax.tree_utils.tree_get(state.opt, "sum_of_squares"), after("acc."))
+        if float(wanted["momentum"]):
+            agree(optax.tree_utils.tree_get(state.opt, "trace"), after("mom."))

@@ -1,6 +1,6 @@
 """BERT4Rec (Sun et al. 2019) on ML-1M, as compared by Klenitskiy and Vasilev (2023).
 
-    python train.py --config configs/bert4rec_ml1m.py
+python train.py --config configs/bert4rec_ml1m.py
 """
 
 from ml_collections import ConfigDict

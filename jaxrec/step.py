@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrec.random import row_keys, site_keys
+from jaxrec.random import row_keys, site_keys, step_key
 
 AXIS = "data"
-NEGATIVES_SITE = 2**31 - 1  # beyond the sites of any model's dropouts
+NEGATIVES_SITE = 2**31 - 1  # beyond the sites of any model's dropouts, and beyond the rows of any batch
 
 
 class State(NamedTuple):
@@ -34,9 +34,9 @@ class Parts(NamedTuple):
     """What a step is made of."""
 
     model: Any  #: models.Model
-    total: Callable  #: losses: (hidden_ND, target_N, weight_N, negatives_NK, table, bias) -> sum over slots
+    total: Callable  #: losses: (hidden_ND, target_N, weight_N, negatives, table, bias) -> sum over slots
     ask: Callable  #: (stream, keys_R) -> (Stream as it is shown, objectives.Asked)
-    negatives: Callable | None  #: (key, source_M, aside) -> [M, K], for one row's asked slots
+    negatives: Callable | None  #: (key, keys_R, objectives.Asked, aside) -> negatives.Negatives
     optimiser: optax.GradientTransformation
     batch: Callable  #: (data, step_in_epoch, rows_R) -> Stream of these rows of the step's batch
     rows: int  #: of a step, over all devices
@@ -60,9 +60,8 @@ def step(parts, state, data, aside, index):
     stream, asked = parts.ask(stream, keys)
     negatives = None
     if parts.negatives is not None:
-        draw = jax.vmap(lambda key, source: parts.negatives(key, source, aside))
-        negatives = draw(site_keys(keys, NEGATIVES_SITE), asked.source)
-        negatives = negatives.reshape(-1, negatives.shape[-1])
+        shared = jax.random.fold_in(step_key(parts.seed, state.step), NEGATIVES_SITE)
+        negatives = parts.negatives(shared, site_keys(keys, NEGATIVES_SITE), asked, aside)
 
     def local_sums(params):
         hidden, carry = parts.model.encode(params, stream, state.carry, keys=keys)

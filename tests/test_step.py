@@ -85,6 +85,20 @@ def test_shard_map_is_pmap(alone, devices):
     assert_close(train(devices, launcher="shard_map", **changes), run)
 
 
+SAMPLED = {
+    "mixed": {"name": "sampled-softmax", "negatives": 9, "sampling": "mixed", "share": "batch", "logq": 1.0},
+    "sequence": {"name": "bpr-max", "negatives": 9, "sampling": "popularity", "share": "sequence", "elu": 0.5},
+    "slot": {"name": "gbce", "negatives": 9, "sampling": "uniform"},
+}
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_many_devices_are_one_with_negatives_of_every_sharing(name):
+    run = train(1, (4,), loss=SAMPLED[name])
+    assert_close(train(4, (4,), loss=SAMPLED[name], launcher="shard_map"), run)
+    assert_close(train(8, (4,), loss=SAMPLED[name]), run)
+
+
 def test_cutting_calls_changes_no_bit(alone):
     changes, run = alone
     assert_same(train(1, ends=(3, 4, 8), **changes), run)

@@ -1,6 +1,8 @@
 """GRU4Rec with the full softmax on Amazon Beauty, 5-core: back-propagation through whole histories.
 
-python train.py --config configs/gru4rec_beauty.py
+    python train.py --config configs/gru4rec_beauty.py
+
+Published: HR@10 .0638, NDCG@10 .0356 under full ranking.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,8 @@
 """GRU4Rec with the full softmax on ML-1M, back-propagation through whole histories.
 
-python train.py --config configs/gru4rec_ml1m.py
+    python train.py --config configs/gru4rec_ml1m.py
+
+Published: HR@10 .2811, NDCG@10 .1648 under full ranking.
 """
 
 from ml_collections import ConfigDict
@@ -31,6 +33,6 @@ def get_config():
                 "embedding": "shared",
             },
             "loss": {"name": "softmax", "negatives": 0},
-            "optim": {"name": "adam", "rate": 1e-3},
+            "optim": {"name": "adam", "rate": 5e-3},
         }
     )

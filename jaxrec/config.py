@@ -30,8 +30,16 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    name: str = field(metadata={"choices": ("bce", "softmax")})
-    negatives: int  #: a slot, where the loss is sampled; 0 for the full softmax
+    name: str = field(metadata={"choices": ("bce", "gbce", "softmax", "sampled-softmax", "bpr", "bpr-max", "top1-max")})
+    negatives: int  #: drawn for a slot, or for those that share them; 0 for the full softmax and in-batch
+    sampling: str = among("uniform-unseen", "uniform", "popularity", "in-batch", "mixed")
+    share: str = among("slot", "sequence", "batch")  #: who has a set of negatives: a slot, a row's sequences, a batch
+    collisions: str = among("mask", "keep")  #: whether a negative that is the slot's target counts
+    alpha: float = 0.75  #: of popularity and mixed: items are drawn in proportion to (training count)^alpha
+    logq: float = 0.0  #: of sampled-softmax: share of the log of its expected count that a score is corrected by
+    t: float = 0.75  #: of gbce: calibration, from 0 to 1
+    bpreg: float = 1.0  #: of bpr-max: weight of the squared scores of the negatives
+    elu: float = 0.0  #: of bpr-max: scores below 0 become elu (exp s - 1); 0 leaves them
 
 
 @dataclass(frozen=True)
@@ -157,11 +165,58 @@ def from_dict(values):
         raise UserError(f"config.model.heads {config.model.heads} does not divide config.model.dim {config.model.dim}")
     if 0 < config.row < config.length:
         raise UserError(f"config.row {config.row} is shorter than config.length {config.length}: raise it, or set 0")
-    if config.loss.name == "bce" and config.loss.negatives < 1:
-        raise UserError("config.loss.negatives must be at least 1 for bce")
-    if config.loss.name == "softmax" and config.loss.negatives:
-        raise UserError("config.loss.negatives must be 0 for softmax, which asks the whole catalogue")
+    _check_loss(config.loss)
     return config
+
+
+def _check_loss(loss):
+    for key, name in {"t": "gbce", "bpreg": "bpr-max", "elu": "bpr-max", "logq": "sampled-softmax"}.items():
+        if getattr(loss, key) != _default(LossConfig, key) and loss.name != name:
+            raise UserError(f"config.loss.{key} is for {name}: leave it out for {loss.name}")
+    for key in ("sampling", "share", "collisions"):
+        if loss.name == "softmax" and getattr(loss, key) != _default(LossConfig, key):
+            raise UserError(f"config.loss.{key} is for sampled losses: leave it out for softmax")
+    if loss.alpha != _default(LossConfig, "alpha") and loss.sampling not in ("popularity", "mixed"):
+        raise UserError(f"config.loss.alpha is for loss.sampling=popularity or mixed: leave it out for {loss.sampling}")
+    for key in ("alpha", "logq", "bpreg", "elu"):
+        if not 0 <= getattr(loss, key) < math.inf:
+            raise UserError(f"config.loss.{key} is {getattr(loss, key)}: it must not be negative, and finite")
+    if not 0 <= loss.t <= 1:
+        raise UserError(f"config.loss.t is {loss.t}: it must be from 0 (plain bce) to 1 (calibrated)")
+    if loss.name == "softmax" and loss.negatives:
+        raise UserError("config.loss.negatives must be 0 for softmax, which asks the whole catalogue")
+    if loss.sampling == "in-batch" and loss.negatives:
+        raise UserError(
+            "config.loss.negatives must be 0 for loss.sampling=in-batch; mixed adds drawn ones to the batch"
+        )
+    if loss.name != "softmax" and loss.sampling != "in-batch" and loss.negatives < 1:
+        raise UserError(f"config.loss.negatives must be at least 1 for {loss.name}")
+    if loss.sampling == "uniform-unseen" and loss.share != "slot":
+        raise UserError(
+            f"config.loss.share is {loss.share}: what a user has not met can't be shared with others. Set "
+            "config.loss.sampling=uniform, or share=slot"
+        )
+    if loss.sampling in ("in-batch", "mixed") and loss.share != "batch":
+        raise UserError(f"config.loss.sampling={loss.sampling} takes the batch's targets: set config.loss.share=batch")
+    if loss.name == "gbce" and loss.sampling not in ("uniform-unseen", "uniform"):
+        raise UserError(
+            f"config.loss.sampling is {loss.sampling}: gbce is calibrated for uniform negatives. Set "
+            "config.loss.sampling=uniform or uniform-unseen"
+        )
+    if loss.logq and loss.sampling == "uniform-unseen":
+        raise UserError(
+            "config.loss.logq corrects for how often an item of the whole catalogue is drawn, and uniform-unseen "
+            "leaves some out: set config.loss.sampling=uniform"
+        )
+    if loss.logq and loss.sampling == "uniform" and loss.collisions == "keep":
+        raise UserError(
+            "config.loss.logq would change all scores alike, as uniform negatives that may be the target are drawn as "
+            "often as it: leave it 0, or set config.loss.collisions=mask"
+        )
+
+
+def _default(kind, key):
+    return next(f.default for f in dataclasses.fields(kind) if f.name == key)
 
 
 def to_dict(config):

@@ -83,15 +83,8 @@ def setup(config, split, devices):
     dtype = jnp.dtype(config.precision)
     model = build(config, items)
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
-    draw, aside = None, None
-    if config.loss.name in losses.SAMPLED:
-        aside = negatives.seen(interactions.items, split.start, split.stop, items)
-        halvings = int(np.diff(aside.offsets).max()).bit_length()
-        aside = dev.put(negatives.Seen(aside.items, aside.offsets.astype(np.int32)), devices)
-
-        def draw(key, source, aside):
-            return negatives.uniform(key, source, config.loss.negatives, aside, items, halvings)
-
+    draw, aside = negatives.sampler(config.loss, split, step.AXIS)
+    aside = dev.put(aside, devices)
     data = stream.Data(interactions.items, pieces.start, pieces.source, template)
     if config.feed == "device":
         data = dev.put(data._replace(start=pieces.start.astype(np.int32)), devices)
@@ -105,7 +98,7 @@ def setup(config, split, devices):
 
     parts = step.Parts(
         model,
-        losses.TOTALS[config.loss.name],
+        losses.build(config.loss, items),
         ask,
         draw,
         optimiser,
@@ -116,7 +109,7 @@ def setup(config, split, devices):
         config.seed,
         dtype,
     )
-    options = dev.cpu_options() if config.loss.name in losses.SAMPLED else None
+    options = dev.cpu_options() if draw else None
     run = dev.LAUNCHERS[config.launcher](step.call(parts, config.steps_per_call), devices, options)
     return Setup(
         config,

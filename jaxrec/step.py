@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import optax
 
 from jaxrec import sparse
-from jaxrec.random import row_keys, site_keys
+from jaxrec.random import row_keys, site_keys, step_key
 
 AXIS = "data"
-NEGATIVES_SITE = 2**31 - 1  # beyond the sites of any model's dropouts
+NEGATIVES_SITE = 2**31 - 1  # beyond the sites of any model's dropouts, and beyond the rows of any batch
 
 
 class State(NamedTuple):
@@ -35,9 +35,9 @@ class Parts(NamedTuple):
     """What a step is made of."""
 
     model: Any  #: models.Model
-    total: Callable  #: losses: (hidden_ND, target_N, weight_N, negatives_NK, table, bias) -> sum over slots
+    total: Callable  #: losses: (hidden_ND, target_N, weight_N, negatives, table, bias) -> sum over slots
     ask: Callable  #: (stream, keys_R) -> (Stream as it is shown, objectives.Asked)
-    negatives: Callable | None  #: (key, source_M, aside) -> [M, K], for one row's asked slots
+    negatives: Callable | None  #: (key, keys_R, objectives.Asked, aside) -> negatives.Negatives
     optimiser: optax.GradientTransformation
     sparse: bool  #: whether only the touched rows of tables are read and written
     batch: Callable  #: (data, step_in_epoch, rows_R) -> Stream of these rows of the step's batch
@@ -63,7 +63,8 @@ def step(parts, state, data, aside, index):
     stream, asked = parts.ask(stream, keys)
     negatives = None
     if parts.negatives is not None:
-        negatives = parts.negatives(None, site_keys(keys, NEGATIVES_SITE), asked, aside)
+        shared = jax.random.fold_in(step_key(parts.seed, state.step), NEGATIVES_SITE)
+        negatives = parts.negatives(shared, site_keys(keys, NEGATIVES_SITE), asked, aside)
 
     near, opt, tables = state.params, state.opt, None
     if parts.sparse:

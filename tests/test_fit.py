@@ -164,8 +164,14 @@ def test_asked_to_stop_saves_and_resumes_bit_for_bit(prepare, uninterrupted, tmp
     assert_same(outcome(prepare(), tmp_path), uninterrupted)
 
 
-GRU = {"name": "gru4rec", "dim": 8, "layers": 2, "dropout": 0.2}
-LANES = {"stream": "lanes", "batch": 12, "epochs": 2, "model": GRU, "loss": {"name": "softmax", "negatives": 0}}
+LANES = {
+    "stream": "lanes",
+    "batch": 12,
+    "epochs": 2,
+    "model": {"name": "gru4rec", "dim": 8, "layers": 2, "dropout": 0.2},
+    "loss": {"name": "bpr-max", "negatives": 9, "sampling": "mixed", "share": "batch"},
+    "optim": {"name": "adagrad", "rate": 0.02, "eps": 1e-3, "momentum": 0.3, "sparse": True},
+}
 
 
 @pytest.fixture(scope="module")

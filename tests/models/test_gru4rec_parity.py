@@ -3,7 +3,6 @@
 In float32, to 1e-5 of max(1, |value|). The reference counts items from 0, and a closed lane is -1 there.
 """
 
-from collections import namedtuple
 from pathlib import Path
 
 import jax
@@ -13,15 +12,15 @@ import optax
 import pytest
 
 from jaxrec import devices as dev
-from jaxrec import step
-from jaxrec.config import ModelConfig, OptimConfig
+from jaxrec import losses, step
+from jaxrec.config import LossConfig, ModelConfig, OptimConfig
 from jaxrec.data.stream import Stream
 from jaxrec.models.gru4rec import gru4rec
+from jaxrec.negatives import Negatives
 from jaxrec.objectives import next_item
 from jaxrec.optim import optimiser
 
 ITEMS = 20
-Negatives = namedtuple("Negatives", "items shift")
 
 
 def load(name):
@@ -89,37 +88,6 @@ def test_forward_with_resets(name, layers, whole):
 # --- whole steps of training
 
 
-def columns(hidden, negatives, table, bias):
-    """Scores of each lane: first of all lanes' targets, then of the drawn items; closed lanes' are nowhere."""
-    items = negatives.items
-    scores = hidden @ table[jnp.maximum(items, 1) - 1].T + bias[jnp.maximum(items, 1) - 1]
-    return jnp.where(items > 0, scores, -jnp.inf)
-
-
-def loss_of(wanted):
-    """A batch's total as the page of the fixtures defines it."""
-    elu, bpreg = float(wanted["elu_param"]), float(wanted["bpreg"])
-
-    def cross_entropy(scores, negatives):
-        shifted = scores - negatives.shift
-        return -jnp.log(jnp.diag(jax.nn.softmax(shifted)) + 1e-24)
-
-    def bpr_max(scores, negatives):
-        scores = jnp.where(scores > 0, scores, elu * (jnp.exp(scores) - 1)) if elu else scores
-        scores = jnp.where(negatives.items > 0, scores, -1e9)
-        own = jnp.diag(scores)[:, None]
-        weights = jax.nn.softmax(jnp.where(jnp.eye(*scores.shape, dtype=bool), -jnp.inf, scores))
-        gain = (weights * jax.nn.sigmoid(own - scores)).sum(1)
-        return -jnp.log(gain + 1e-24) + bpreg * (weights * jnp.where(weights > 0, scores, 0) ** 2).sum(1)
-
-    each = bpr_max if bpreg else cross_entropy
-
-    def total(hidden, target, weight, negatives, table, bias):
-        return jnp.where(weight > 0, each(columns(hidden, negatives, table, bias), negatives), 0).sum()
-
-    return total
-
-
 def training(wanted, sparse):
     """(first State, a step: State, number -> State, loss) on the fixture's own batches."""
     made = model()
@@ -128,15 +96,17 @@ def training(wanted, sparse):
     inputs = inputs._replace(targets=jnp.asarray(wanted["targets"].T + 1, jnp.int32))
     drawn, counts = jnp.asarray(wanted["negatives"] + 1, jnp.int32), jnp.asarray(wanted["counts"], jnp.float32)
     log_weight = float(wanted["logq"]) * jnp.log(counts)
+    name = "bpr-max" if wanted["bpreg"] else "sampled-softmax"
+    loss = LossConfig(name, 5, "mixed", "batch", "keep", elu=float(wanted["elu_param"]), bpreg=float(wanted["bpreg"]))
 
     def draw(key, keys, asked, index):
         own = asked.targets[:, 0]
-        shift = jnp.append(log_weight[own - 1], float(wanted["sample_alpha"]) * log_weight[drawn[index] - 1])
-        return Negatives(jnp.append(own, drawn[index]), shift)
+        of_own, of_drawn = log_weight[own - 1], float(wanted["sample_alpha"]) * log_weight[drawn[index] - 1]
+        return Negatives(jnp.append(own, drawn[index]), jnp.append(of_own, of_drawn), of_own, jnp.arange(4))
 
     parts = step.Parts(
         model=made,
-        total=loss_of(wanted),
+        total=losses.build(loss, ITEMS),
         ask=lambda stream, keys: next_item().ask(stream, keys, 1),
         negatives=draw,
         optimiser=optimiser(OptimConfig("adagrad", rate, eps=eps, momentum=momentum), 8),

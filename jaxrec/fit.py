@@ -215,13 +215,14 @@ def fit(setup, workdir, validate, console=None):
     if at is None:
         state = jax.device_put(start, placed)
     else:
-        state, loop = checkpoints.restore(at, step.State(*map(abstract, start, placed)))
-        resolved = loop.get("rows", setup.rows), loop.get("epoch_steps", setup.epoch_steps)
+        before = checkpoints.loop(at)
+        resolved = before.get("rows", setup.rows), before.get("epoch_steps", setup.epoch_steps)
         if resolved != (setup.rows, setup.epoch_steps):
             raise UserError(
                 f"{workdir} was trained with {resolved[0]} rows a step, and {len(setup.devices)} devices make it "
                 f"{setup.rows}: go on with 1, 2, 4 or 8 devices, or as many as before"
             )
+        state, loop = checkpoints.restore(at, step.State(*map(abstract, start, placed)))
     del start
     loop |= {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
     told = report.Report(workdir, loop["step"], setup.total_steps, loop["seconds"], console)

@@ -59,17 +59,17 @@ def put(rows, tree, new, tables):
     def leaf(old, new, uses):
         if not uses:
             return new
-        used = sum(rows.used[use] for use in uses.split()) > 0
+        used = sum(rows.used[use] for use in sorted(uses)) > 0
         return old.at[jnp.where(used, rows.at, len(old))].set(new, mode="drop")
 
     return jax.tree.map(leaf, tree, new, tables)
 
 
 def tables_of(model, optimiser, params, opt):
-    """Which leaves of the params and of the optimiser's state are tables: trees of "", or of their uses' names."""
-    uses = {name: " ".join(model.tables.get(name, ())) for name in params}
+    """Which leaves of the params and of the optimiser's state are tables: trees of frozensets of their uses' names."""
+    uses = {name: frozenset(model.tables.get(name, ())) for name in params}
     of_params = {name: jax.tree.map(lambda _, uses=uses[name]: uses, params[name]) for name in params}
     of_opt = optax.tree_utils.tree_map_params(
-        optimiser, lambda _, uses: uses, opt, of_params, transform_non_params=lambda _: ""
+        optimiser, lambda _, uses: uses, opt, of_params, transform_non_params=lambda _: frozenset()
     )
     return of_params, of_opt

@@ -76,8 +76,8 @@ def rows_of(lanes, devices=1):
 
 
 def oldest_first(pieces, interactions):
-    """The pieces in the order of their first event's time; as they come where there are no absolute times."""
-    if interactions.times is None or interactions.relative:
-        return pieces
-    order = np.argsort(np.asarray(interactions.times)[pieces.start], kind="stable")
+    """The pieces in the order of their first events: by time where times are absolute, else as the data lie."""
+    timed = interactions.times is not None and not interactions.relative
+    key = np.asarray(interactions.times)[pieces.start] if timed else pieces.start
+    order = np.lexsort((pieces.start, key))
     return type(pieces)(*(values[order] for values in pieces))

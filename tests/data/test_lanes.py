@@ -79,13 +79,16 @@ def test_lanes_that_end_together_are_refilled_in_their_order():
     assert stream.positions.tolist()[:4] == [[0, 0, 0], [1, 0, 1], [0, 1, 0], [0, 2, 0]]
 
 
-def test_the_oldest_session_is_first_where_times_tell():
+def test_the_oldest_session_is_first():
     data = interactions.from_sequences([[1, 2], [3, 4, 5], [6, 7]])
     pieces = next_item_pieces(data.offsets[:-1], data.offsets[1:], 10)
-    assert oldest_first(pieces, data) is pieces
+    assert oldest_first(pieces, data).source.tolist() == [0, 1, 2]
+    windows = oldest_first(next_item_pieces(data.offsets[:-1], data.offsets[1:], 1, windows=True), data)
+    assert windows.start.tolist() == [0, 2, 3, 5]
     timed = data._replace(times=np.array([50, 60, 10, 20, 90, 50, 70]))
     assert oldest_first(pieces, timed).source.tolist() == [1, 0, 2]
     assert oldest_first(pieces, timed).length.tolist() == [2, 1, 1]
+    assert oldest_first(pieces, timed._replace(relative=True)).source.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("lanes", "devices", "rows"), [(32, 1, 32), (50, 4, 56), (50, 8, 56), (3, 3, 3), (4, 3, 6)])

@@ -17,9 +17,9 @@ KEYS = row_keys(0, 0, jnp.arange(ROWS))
 SHAPES = [(1, "shared"), (2, "shared"), (2, "separate")]
 
 
-def model(layers=2, embedding="shared", dropout=0.0, input_dropout=0.0, init="uniform"):
+def model(layers=2, embedding="shared", dropout=0.0, input_dropout=0.0, init="uniform", dtype="float32"):
     config = ModelConfig("gru4rec", WIDTH, layers, dropout, init=init, embedding=embedding, input_dropout=input_dropout)
-    return gru4rec(config, ITEMS, SLOTS, "from_start", jnp.dtype("float32"))
+    return gru4rec(config, ITEMS, SLOTS, "from_start", jnp.dtype(dtype))
 
 
 def noisy(model):
@@ -147,3 +147,10 @@ def test_the_tree_and_the_bounds_of_its_params(layers, embedding):
             for gate in np.split(np.asarray(kernel), 3, axis=1):
                 assert 0.5 * (6 / (2 * WIDTH)) ** 0.5 < np.abs(gate).max() <= (6 / (2 * WIDTH)) ** 0.5
             assert not params[f"gru_{i}"][side]["bias"].any()
+
+
+def test_in_bfloat16_only_the_products_are_rounded():
+    params = noisy(model())
+    exact, rounded = (model(dtype=dtype).encode(params, FULL)[0] for dtype in ("float32", "bfloat16"))
+    assert rounded.dtype == jnp.float32
+    assert 0 < np.abs(exact - rounded)[REAL].max() < 0.05

@@ -27,7 +27,7 @@ def get_config():
                 "name": "gru4rec",
                 "dim": 64,
                 "layers": 1,
-                "dropout": 0.1,
+                "dropout": 0.0,
                 "input_dropout": 0.1,
                 "init": "uniform",
                 "embedding": "shared",

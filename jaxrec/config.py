@@ -15,35 +15,47 @@ def among(*choices):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    name: str = field(metadata={"choices": ("sasrec", "bert4rec", "caser", "two-tower")})
+    name: str = field(metadata={"choices": ("sasrec", "gru4rec", "bert4rec", "caser", "two-tower")})
     dim: int  #: width of the embeddings and of every layer
     layers: int  #: blocks
     dropout: float
     heads: int = 1
     norm: str = among("query", "post", "pre")  #: of bert4rec post or pre
-    init: str = among("xavier", "normal")  #: Glorot normal, or N(0, 0.02)
+    init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or Glorot uniform
     expand: int = 4  #: width of bert4rec's feed-forward, in dims
     window: int = 5  #: caser: the newest items that it sees
     vertical: int = 4  #: caser: filters over all of them
     horizontal: int = 16  #: caser: filters of each height
     users: bool = False  #: caser: whether users have vectors; a new user's is zero
     transform: bool = True  #: whether bert4rec's output has a dense layer, GELU and LayerNorm before the table
+    embedding: str = among("shared", "separate")  #: of gru4rec: whether its input's table is also the output's
+    input_dropout: float = 0.0  #: of gru4rec, on the embeddings; `dropout` is on the output of every layer
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    name: str = field(metadata={"choices": ("bce", "softmax")})
-    negatives: int  #: a slot, where the loss is sampled; 0 for the full softmax
+    name: str = field(metadata={"choices": ("bce", "gbce", "softmax", "sampled-softmax", "bpr", "bpr-max", "top1-max")})
+    negatives: int  #: drawn for a slot, or for those that share them; 0 for the full softmax and in-batch
+    sampling: str = among("uniform-unseen", "uniform", "popularity", "in-batch", "mixed")
+    share: str = among("slot", "sequence", "batch")  #: who has a set of negatives: a slot, a row's sequences, a batch
+    collisions: str = among("mask", "keep")  #: whether a negative that is the slot's target counts
+    alpha: float = 0.75  #: of popularity and mixed: items are drawn in proportion to (training count)^alpha
+    logq: float = 0.0  #: of sampled-softmax: share of the log of its expected count that a score is corrected by
+    t: float = 0.75  #: of gbce: calibration, from 0 to 1
+    bpreg: float = 1.0  #: of bpr-max: weight of the squared scores of the negatives
+    elu: float = 0.0  #: of bpr-max: scores below 0 become elu (exp s - 1); 0 leaves them
 
 
 @dataclass(frozen=True)
 class OptimConfig:
-    name: str = field(metadata={"choices": ("adam", "adamw")})
+    name: str = field(metadata={"choices": ("adam", "adamw", "adagrad")})
     rate: float
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0  #: of adamw
+    momentum: float = 0.0  #: of adagrad
+    sparse: bool = False  #: update only the rows of tables whose items are in the batch
     schedule: str = among("constant", "linear", "cosine")
     warmup: int = 0  #: steps
     clip: float = 0.0  #: global norm; 0 is none
@@ -64,6 +76,7 @@ class Config:
     split: str = among("last-item", "sessions", "by-time")
     split_q: float = 0.9  #: the quantile of the times at which the test begins, where they decide
     valid: float = 0.1  #: under sessions, the share of the training sessions that validates; 0 is none: all train
+    stream: str = among("packed", "lanes")  #: sequences packed into rows, or one step of each lane at a time
     objective: str = among("next-item", "cloze")
     ahead: int = 1  #: next-item: how many of the items to come are asked for at a slot
     mask: float = 0.2  #: share of a sequence's slots that the cloze asks for; at least one
@@ -117,11 +130,22 @@ def from_dict(values):
     for name, value in not_negative.items():
         if value < 0:
             raise UserError(f"config.{name} is {value}: it must not be negative")
-    for name, value in {"b1": optim.b1, "b2": optim.b2}.items():
+    for name, value in {"b1": optim.b1, "b2": optim.b2, "momentum": optim.momentum}.items():
         if not 0 <= value < 1:
             raise UserError(f"config.optim.{name} is {value}: it must be at least 0 and below 1")
     if optim.weight_decay and optim.name != "adamw":
         raise UserError("config.optim.weight_decay is for adamw: set config.optim.name=adamw, or leave it 0")
+    if optim.momentum and optim.name != "adagrad":
+        raise UserError("config.optim.momentum is for adagrad: leave it 0 (adam has its own, config.optim.b1)")
+    if optim.sparse and optim.name == "adamw":
+        raise UserError(
+            "config.optim.sparse leaves most rows alone, and adamw decays all of them: take adam or adagrad"
+        )
+    if optim.sparse and config.loss.name == "softmax":
+        raise UserError(
+            "config.optim.sparse is for sampled losses: softmax moves every row of the table; set config.optim.sparse="
+            "False, or a sampled loss"
+        )
     if config.seed >= 2**32:
         raise UserError(f"config.seed is {config.seed}: it must be below 2^32")
     for name, value in {"mask": config.mask, "mask_last": config.mask_last}.items():
@@ -134,10 +158,16 @@ def from_dict(values):
         )
     if config.model.users and (config.model.name != "caser" or config.split == "sessions"):
         raise UserError("config.model.users is for caser, and not for split=sessions, whose test sessions are all new")
+    if config.stream == "lanes" and config.model.name != "gru4rec":
+        raise UserError(
+            f"config.stream is lanes and config.model.name {config.model.name}: only gru4rec carries a state from step "
+            "to step; set config.stream=packed"
+        )
     if config.model.name == "bert4rec" and config.model.norm == "query":
         raise UserError("config.model.norm is query: bert4rec has post or pre")
-    if not 0 <= config.model.dropout < 1:
-        raise UserError(f"config.model.dropout is {config.model.dropout}: it must be at least 0 and below 1")
+    for name, value in {"dropout": config.model.dropout, "input_dropout": config.model.input_dropout}.items():
+        if not 0 <= value < 1:
+            raise UserError(f"config.model.{name} is {value}: it must be at least 0 and below 1")
     if not 0 < config.split_q < 1:
         raise UserError(f"config.split_q is {config.split_q}: it must be above 0 and below 1")
     if not 0 <= config.valid < 1:
@@ -146,11 +176,58 @@ def from_dict(values):
         raise UserError(f"config.model.heads {config.model.heads} does not divide config.model.dim {config.model.dim}")
     if 0 < config.row < config.length:
         raise UserError(f"config.row {config.row} is shorter than config.length {config.length}: raise it, or set 0")
-    if config.loss.name == "bce" and config.loss.negatives < 1:
-        raise UserError("config.loss.negatives must be at least 1 for bce")
-    if config.loss.name == "softmax" and config.loss.negatives:
-        raise UserError("config.loss.negatives must be 0 for softmax, which asks the whole catalogue")
+    _check_loss(config.loss)
     return config
+
+
+def _check_loss(loss):
+    for key, name in {"t": "gbce", "bpreg": "bpr-max", "elu": "bpr-max", "logq": "sampled-softmax"}.items():
+        if getattr(loss, key) != _default(LossConfig, key) and loss.name != name:
+            raise UserError(f"config.loss.{key} is for {name}: leave it out for {loss.name}")
+    for key in ("sampling", "share", "collisions"):
+        if loss.name == "softmax" and getattr(loss, key) != _default(LossConfig, key):
+            raise UserError(f"config.loss.{key} is for sampled losses: leave it out for softmax")
+    if loss.alpha != _default(LossConfig, "alpha") and loss.sampling not in ("popularity", "mixed"):
+        raise UserError(f"config.loss.alpha is for loss.sampling=popularity or mixed: leave it out for {loss.sampling}")
+    for key in ("alpha", "logq", "bpreg", "elu"):
+        if not 0 <= getattr(loss, key) < math.inf:
+            raise UserError(f"config.loss.{key} is {getattr(loss, key)}: it must not be negative, and finite")
+    if not 0 <= loss.t <= 1:
+        raise UserError(f"config.loss.t is {loss.t}: it must be from 0 (plain bce) to 1 (calibrated)")
+    if loss.name == "softmax" and loss.negatives:
+        raise UserError("config.loss.negatives must be 0 for softmax, which asks the whole catalogue")
+    if loss.sampling == "in-batch" and loss.negatives:
+        raise UserError(
+            "config.loss.negatives must be 0 for loss.sampling=in-batch; mixed adds drawn ones to the batch"
+        )
+    if loss.name != "softmax" and loss.sampling != "in-batch" and loss.negatives < 1:
+        raise UserError(f"config.loss.negatives must be at least 1 for {loss.name}")
+    if loss.sampling == "uniform-unseen" and loss.share != "slot":
+        raise UserError(
+            f"config.loss.share is {loss.share}: what a user has not met can't be shared with others. Set "
+            "config.loss.sampling=uniform, or share=slot"
+        )
+    if loss.sampling in ("in-batch", "mixed") and loss.share != "batch":
+        raise UserError(f"config.loss.sampling={loss.sampling} takes the batch's targets: set config.loss.share=batch")
+    if loss.name == "gbce" and loss.sampling not in ("uniform-unseen", "uniform"):
+        raise UserError(
+            f"config.loss.sampling is {loss.sampling}: gbce is calibrated for uniform negatives. Set "
+            "config.loss.sampling=uniform or uniform-unseen"
+        )
+    if loss.logq and loss.sampling == "uniform-unseen":
+        raise UserError(
+            "config.loss.logq corrects for how often an item of the whole catalogue is drawn, and uniform-unseen "
+            "leaves some out: set config.loss.sampling=uniform"
+        )
+    if loss.logq and loss.sampling == "uniform" and loss.collisions == "keep":
+        raise UserError(
+            "config.loss.logq would change all scores alike, as uniform negatives that may be the target are drawn as "
+            "often as it: leave it 0, or set config.loss.collisions=mask"
+        )
+
+
+def _default(kind, key):
+    return next(f.default for f in dataclasses.fields(kind) if f.name == key)
 
 
 def to_dict(config):

@@ -28,7 +28,13 @@ def launch_pmap(call, devices, options=None):
     """`call` on these devices by pmap. Its state is donated; everything but the carry is replicated."""
     axes = {"in_axes": (REPLICATED, None, None, None, None, 0), "out_axes": (REPLICATED, None)}
     mapped = jax.pmap(call, AXIS, devices=devices, **axes)
-    program = jax.jit(mapped, donate_argnums=0, compiler_options=options)
+
+    def split(state, *args):
+        apart = jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), state.carry)
+        state, report = mapped(state._replace(carry=apart), *args)
+        return state._replace(carry=jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), state.carry)), report
+
+    program = jax.jit(split, donate_argnums=0, compiler_options=options)
     return lambda *args: program(*args, np.arange(len(devices)))
 
 
@@ -75,6 +81,12 @@ def cpu_options():
     except jax.errors.JaxRuntimeError:
         return None
     return options
+
+
+def placed(devices):
+    """The shardings of a State: the carry split over the devices along its rows, the rest whole on each."""
+    whole, split = replicated(devices), NamedSharding(mesh_of(devices), P(AXIS))
+    return State(whole, whole, whole, split)
 
 
 def replicated(devices):

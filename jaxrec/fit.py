@@ -12,7 +12,7 @@ from jaxrec import devices as dev
 from jaxrec import losses, negatives, objectives, optim, report, step
 from jaxrec.checkpoint import Checkpoints, abstract
 from jaxrec.config import row_width
-from jaxrec.data import splits, stream
+from jaxrec.data import lanes, splits, stream
 from jaxrec.errors import UserError
 from jaxrec.models import build
 
@@ -39,8 +39,9 @@ class Setup(NamedTuple):
     split: Any
     devices: list
     pieces: stream.Pieces
-    order_of: np.ndarray  #: [P] the piece behind each place of the template
+    order_of: np.ndarray | None  #: [P] the piece behind each place of the template; None: one order in all epochs
     data: stream.Data  #: on the devices, or on the host
+    gather: Any  #: (data, order, rows, asked) -> Stream, of rows counted from an epoch's first on
     aside: Any  #: what negatives are drawn by, on the devices
     objective: Any
     model: Any
@@ -66,39 +67,65 @@ def setup(config, split, devices):
         raise UserError(
             f"{interactions.name}: 2^31 interactions or more are not supported: train on a part of the users"
         )
-    rows = stream.rows_per_step(config.batch, len(pieces.length), stream.pack(pieces.length, width)[1], len(devices))
-    template, order_of = stream.template(pieces.length, width, rows)
+    if config.stream == "lanes":
+        pieces, most, order_of = lanes.oldest_first(pieces, interactions), 1, None
+        rows = lanes.rows_of(config.batch, len(devices))
+        template = lanes.schedule(pieces.length, config.batch, rows)
+        gather = partial(lanes.gather, step_rows=rows)
+    else:
+        packed = stream.pack(pieces.length, width)[1]
+        rows, gather = stream.rows_per_step(config.batch, len(pieces.length), packed, len(devices)), stream.gather
+        template, order_of = stream.template(pieces.length, width, rows)
+        row_of = np.searchsorted(template.first, np.arange(len(order_of)), side="right") - 1
+        most = int(np.bincount(row_of, objective.count(pieces.length[order_of])).max())
     epoch_steps = len(template.place) // rows
-    row_of = np.searchsorted(template.first, np.arange(len(order_of)), side="right") - 1
-    ask = partial(objective.ask, most=int(np.bincount(row_of, objective.count(pieces.length[order_of])).max()))
+    ask = partial(objective.ask, most=most)
     dtype = jnp.dtype(config.precision)
     model = build(config, items, len(interactions.users))
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
-    draw, aside = None, None
-    if config.loss.name in losses.SAMPLED:
-        aside = negatives.seen(interactions.items, split.start, split.stop, items)
-        halvings = int(np.diff(aside.offsets).max()).bit_length()
-        aside = dev.put(negatives.Seen(aside.items, aside.offsets.astype(np.int32)), devices)
-
-        def draw(key, source, aside):
-            return negatives.uniform(key, source, config.loss.negatives, aside, items, halvings)
-
+    draw, aside = negatives.sampler(config.loss, split, step.AXIS)
+    aside = dev.put(aside, devices)
     data = stream.Data(interactions.items, pieces.start, pieces.source, template)
     if config.feed == "device":
         data = dev.put(data._replace(start=pieces.start.astype(np.int32)), devices)
 
         def batch(data, index, share):
-            return stream.gather(*data, index * rows + share, asked=objective.nexts)
+            return gather(*data, index * rows + share, asked=objective.nexts)
     else:
 
         def batch(batches, index, share):
             return jax.tree.map(lambda kept: kept[index, share], batches)
 
-    parts = step.Parts(model, losses.TOTALS[config.loss.name], ask, draw, optimiser, batch, rows, config.seed, dtype)
-    options = dev.cpu_options() if config.loss.name in losses.SAMPLED else None
+    parts = step.Parts(
+        model,
+        losses.build(config.loss, items),
+        ask,
+        draw,
+        optimiser,
+        config.optim.sparse,
+        batch,
+        rows,
+        config.batch if config.stream == "lanes" else None,
+        config.seed,
+        dtype,
+    )
+    options = dev.cpu_options() if draw else None
     run = dev.LAUNCHERS[config.launcher](step.call(parts, config.steps_per_call), devices, options)
     return Setup(
-        config, split, devices, pieces, order_of, data, aside, objective, model, optimiser, run, rows, epoch_steps
+        config,
+        split,
+        devices,
+        pieces,
+        order_of,
+        data,
+        gather,
+        aside,
+        objective,
+        model,
+        optimiser,
+        run,
+        rows,
+        epoch_steps,
     )
 
 
@@ -107,13 +134,16 @@ def initial(setup):
 
     def state(key):
         params = setup.model.init(key)
-        return step.State(jnp.int32(0), params, setup.optimiser.init(params), setup.model.carry0(params, setup.rows))
+        carry = setup.model.carry0(params, setup.rows) if setup.config.stream == "lanes" else None
+        return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry)
 
     return jax.jit(state)(jax.random.key(setup.config.seed))
 
 
 def order(setup, epoch):
-    """The plan of an epoch, on the host."""
+    """The plan of an epoch, on the host; None where all epochs are alike."""
+    if setup.order_of is None:
+        return None
     rows = len(setup.data.template.place)
     return stream.plan(setup.pieces.length, setup.order_of, rows, setup.config.seed, epoch)
 
@@ -136,7 +166,7 @@ class Feed:
             return (s.data, self.order), epoch * s.epoch_steps
         size = s.config.steps_per_call * s.rows
         rows = (start - epoch * s.epoch_steps) * s.rows + np.arange(size)
-        batches = stream.gather(s.data, self.order, rows % len(s.data.template.place), s.objective.nexts)
+        batches = s.gather(s.data, self.order, rows % len(s.data.template.place), s.objective.nexts)
         shape = (s.config.steps_per_call, s.rows, -1)
         return dev.put(jax.tree.map(lambda x: x.reshape(shape), batches), s.devices), start
 
@@ -158,7 +188,7 @@ def users_of(setup, at):
     """The external ids of the users whose sequences are in the batch of a step."""
     epoch, index = divmod(at, setup.epoch_steps)
     data = setup.data if setup.config.feed == "host" else jax.device_get(setup.data)
-    batch = stream.gather(data, order(setup, epoch), index * setup.rows + np.arange(setup.rows))
+    batch = setup.gather(data, order(setup, epoch), index * setup.rows + np.arange(setup.rows))
     return setup.split.interactions.users[np.unique(batch.source[batch.items > 0])].tolist()
 
 
@@ -180,18 +210,19 @@ def fit(setup, workdir, validate, console=None):
     checkpoints = Checkpoints(workdir)
     start = initial(setup)
     loop = {"step": 0, "best": None, "stale": 0, "sums": [0.0, 0.0, 0.0, 0], "seconds": 0.0}
-    replicated = dev.replicated(setup.devices)
+    placed = dev.placed(setup.devices)
     at = checkpoints.latest()
     if at is None:
-        state = jax.device_put(start, replicated)
+        state = jax.device_put(start, placed)
     else:
-        state, loop = checkpoints.restore(at, abstract(start, replicated))
-        resolved = loop.get("rows", setup.rows), loop.get("epoch_steps", setup.epoch_steps)
+        before = checkpoints.loop(at)
+        resolved = before.get("rows", setup.rows), before.get("epoch_steps", setup.epoch_steps)
         if resolved != (setup.rows, setup.epoch_steps):
             raise UserError(
                 f"{workdir} was trained with {resolved[0]} rows a step, and {len(setup.devices)} devices make it "
                 f"{setup.rows}: go on with 1, 2, 4 or 8 devices, or as many as before"
             )
+        state, loop = checkpoints.restore(at, step.State(*map(abstract, start, placed)))
     del start
     loop |= {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
     told = report.Report(workdir, loop["step"], setup.total_steps, loop["seconds"], console)
@@ -306,12 +337,14 @@ def describe(setup):
     """What the split made of the data, and what was resolved from the configuration, a line each."""
     config, split = setup.config, setup.split
     shown, targets = int(setup.pieces.length.sum()), int(setup.objective.count(setup.pieces.length).sum())
-    slots = setup.epoch_steps * setup.rows * row_width(config)
+    width = 1 if config.stream == "lanes" else row_width(config)
+    slots = setup.epoch_steps * setup.rows * width
+    rows = f"{config.batch} lanes" if config.stream == "lanes" else f"{setup.rows} rows of {width} slots"
     return (
         f"{split.interactions.name}, {len(split.interactions.catalogue.ids):,} items, split {config.split}: "
         f"{splits.in_words(split)}\n"
         f"{config.model.name}: {targets:,} targets an epoch in {setup.epoch_steps:,} steps "
-        f"of {setup.rows} rows of {row_width(config)} slots, {shown / slots:.0%} full; "
+        f"of {rows}, {shown / slots:.0%} full; "
         f"{len(setup.devices)} {setup.devices[0].platform} device(s)"
     )
 

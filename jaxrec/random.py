@@ -8,9 +8,14 @@ import jax
 import jax.numpy as jnp
 
 
+def step_key(seed, step):
+    """The key of a step, for what all its rows share."""
+    return jax.random.fold_in(jax.random.key(seed), step)
+
+
 def row_keys(seed, step, rows):
     """Keys of these global rows at this step. int, [], [R] -> keys [R]; different on every row and step."""
-    key = jax.random.fold_in(jax.random.key(seed), step)
+    key = step_key(seed, step)
     return jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
 
 

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrec.random import row_keys, site_keys
+from jaxrec import sparse
+from jaxrec.random import row_keys, site_keys, step_key
 
 AXIS = "data"
-NEGATIVES_SITE = 2**31 - 1  # beyond the sites of any model's dropouts
+NEGATIVES_SITE = 2**31 - 1  # beyond the sites of any model's dropouts, and beyond the rows of any batch
 
 
 class State(NamedTuple):
@@ -34,12 +35,14 @@ class Parts(NamedTuple):
     """What a step is made of."""
 
     model: Any  #: models.Model
-    total: Callable  #: losses: (hidden_ND, target_N, weight_N, negatives_NK, table, bias) -> sum over slots
+    total: Callable  #: losses: (hidden_ND, target_N, weight_N, negatives, table, bias) -> sum over slots
     ask: Callable  #: (stream, keys_R) -> (Stream as it is shown, objectives.Asked)
-    negatives: Callable | None  #: (key, source_M, aside) -> [M, K], for one row's asked slots
+    negatives: Callable | None  #: (key, keys_R, objectives.Asked, aside) -> negatives.Negatives
     optimiser: optax.GradientTransformation
+    sparse: bool  #: whether only the touched rows of tables are read and written
     batch: Callable  #: (data, step_in_epoch, rows_R) -> Stream of these rows of the step's batch
     rows: int  #: of a step, over all devices
+    lanes: int | None  #: by which gradients are divided; None: by the count of real targets
     seed: int
     dtype: Any  #: of the products; params and sums are float32
 
@@ -60,9 +63,18 @@ def step(parts, state, data, aside, index):
     stream, asked = parts.ask(stream, keys)
     negatives = None
     if parts.negatives is not None:
-        draw = jax.vmap(lambda key, source: parts.negatives(key, source, aside))
-        negatives = draw(site_keys(keys, NEGATIVES_SITE), asked.source)
-        negatives = negatives.reshape(-1, negatives.shape[-1])
+        shared = jax.random.fold_in(step_key(parts.seed, state.step), NEGATIVES_SITE)
+        negatives = parts.negatives(shared, site_keys(keys, NEGATIVES_SITE), asked, aside)
+
+    near, opt, tables = state.params, state.opt, None
+    if parts.sparse:
+        tables = sparse.tables_of(parts.model, parts.optimiser, state.params, state.opt)
+        size = len(parts.model.table(state.params)[0])
+        touched = sparse.rows(stream.items, asked.targets, negatives.items, size, AXIS)
+        stream = stream._replace(items=sparse.relabel(touched, stream.items))
+        asked = asked._replace(targets=sparse.relabel(touched, asked.targets))
+        negatives = negatives._replace(items=sparse.relabel(touched, negatives.items))
+        near, opt = (sparse.take(touched, *each) for each in zip((near, opt), tables, strict=True))
 
     def local_sums(params):
         hidden, carry = parts.model.encode(params, stream, state.carry, keys=keys)
@@ -75,12 +87,16 @@ def step(parts, state, data, aside, index):
         return parts.total(hidden.astype(parts.dtype), target, weight, negatives, table, bias), (weight.sum(), carry)
 
     # The gradient is that of this device's sum; sums and counts are added over devices, then divided once.
-    local = jax.lax.pcast(state.params, AXIS, to="varying")
+    local = jax.lax.pcast(near, AXIS, to="varying")
     (total, (count, carry)), grads = jax.value_and_grad(local_sums, has_aux=True)(local)
     total, count, grads = jax.lax.psum((total, count, grads), AXIS)
-    grads = jax.tree.map(lambda g: g / jnp.maximum(count, 1), grads)
-    updates, opt = parts.optimiser.update(grads, state.opt, state.params)
-    params = optax.apply_updates(state.params, updates)
+    grads = jax.tree.map(lambda g: g / (parts.lanes or jnp.maximum(count, 1)), grads)
+    updates, opt = parts.optimiser.update(grads, opt, near)
+    params = optax.apply_updates(near, updates)
+    if parts.sparse:
+        params = sparse.put(touched, state.params, params, tables[0])
+        opt = sparse.put(touched, state.opt, opt, tables[1])
+    carry = None if state.carry is None else carry  # a packed row begins with a sequence: nothing goes on into it
     return State(state.step + 1, params, opt, carry), (total / count, count, optax.tree.norm(grads))
 
 

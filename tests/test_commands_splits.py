@@ -79,6 +79,23 @@ def test_without_validation_the_latest_of_all_sessions_is_tested(clicks, tmp_pat
     assert "config.valid: 0.0 -> 0.1" in capsys.readouterr().err
 
 
+def test_session_parallel_training_from_data_to_recommendations(clicks, tmp_path, capsys):
+    """By the shipped recipe, smaller; what is recommended is what the model scores best after the session's events."""
+    path = tmp_path / "run"
+    small = ["--config.model.dim=8", "--config.batch=4", "--config.epochs=2", "--config.loss.negatives=20"]
+    argv = ["train", "--config", "gru4rec_rsc15", "--workdir", str(path), f"--config.dataset={clicks}", *small]
+    assert cli.main(argv) == 0
+    shown = capsys.readouterr().out
+    assert "steps of 4 lanes, " in shown and "Recall@20" in shown
+    result = evaluated(tmp_path, "--workdir", str(path))
+    assert result["users"] == len(splits.sessions(timed(), valid=0).test.target)
+    recommender = jaxrec.load(path)
+    (best, score), *_ = recommender.recommend([3, 1, 2], exclude_seen=False)
+    table, bias = recommender._model.table(recommender._params)
+    scores = recommender._hidden([[3, 1, 2]])[0] @ table.T + bias
+    assert bias.any() and best == int(scores.argmax()) + 1 and score == pytest.approx(float(scores.max()), rel=1e-5)
+
+
 @pytest.mark.parametrize(("by", "protocol"), [("sessions", "sessions"), ("by-time", "full")])
 def test_the_validation_is_by_the_splits_own_protocol(clicks, tmp_path, by, protocol):
     path = tmp_path / "run"

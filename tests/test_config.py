@@ -75,6 +75,27 @@ def test_an_integer_may_stand_for_a_number():
         ("optim.weight_decay", 0.1, "set config.optim.name=adamw"),
         ("loss.negatives", 0, "at least 1 for bce"),
         ("loss.name", "softmax", "must be 0 for softmax"),
+        ("loss.t", 0.5, "config.loss.t is for gbce: leave it out for bce"),
+        ("loss.elu", 0.5, "config.loss.elu is for bpr-max"),
+        ("loss.logq", 1.0, "config.loss.logq is for sampled-softmax"),
+        ("loss.alpha", 0.5, "config.loss.alpha is for loss.sampling=popularity or mixed"),
+        ("loss.share", "batch", "Set config.loss.sampling=uniform, or share=slot"),
+        ("loss.sampling", "mixed", "set config.loss.share=batch"),
+        ("loss.sampling", "in-batch", "config.loss.negatives must be 0 for loss.sampling=in-batch"),
+        ("loss", {"name": "softmax", "negatives": 0, "share": "batch"}, "config.loss.share is for sampled losses"),
+        ("loss", {"name": "gbce", "negatives": 9, "t": 1.5}, "config.loss.t is 1.5: it must be from 0"),
+        ("loss", {"name": "bpr-max", "negatives": 9, "bpreg": -1}, "config.loss.bpreg is -1.0: it must not be neg"),
+        ("loss", {"name": "gbce", "negatives": 9, "sampling": "popularity"}, "gbce is calibrated for uniform"),
+        ("loss", {"name": "sampled-softmax", "negatives": 9, "logq": 1}, "set config.loss.sampling=uniform"),
+        (
+            "loss",
+            {"name": "sampled-softmax", "negatives": 9, "logq": 1, "sampling": "uniform", "collisions": "keep"},
+            "set config.loss.collisions=mask",
+        ),
+        ("stream", "lanes", "only gru4rec carries a state from step to step; set config.stream=packed"),
+        ("model.input_dropout", 1.0, "config.model.input_dropout is 1.0: it must be at least 0 and below 1"),
+        ("optim.momentum", 0.5, "config.optim.momentum is for adagrad"),
+        ("optim.momentum", 1.0, "config.optim.momentum is 1.0: it must be at least 0 and below 1"),
         ("optim.rate", -1.0, "config.optim.rate is -1.0: it must be above 0 and finite"),
     ],
 )
@@ -82,3 +103,13 @@ def test_mistakes_name_the_key_and_the_cure(key, value, said):
     with pytest.raises(UserError) as error:
         configs.from_dict(changed(key, value))
     assert said in str(error.value)
+
+
+def test_row_sparse_updates_are_refused_where_every_row_moves():
+    """By decay, or by a loss that asks all of them."""
+    sparse = changed("optim.sparse", True)
+    configs.from_dict(sparse)
+    with pytest.raises(UserError, match="adamw decays all of them: take adam or adagrad"):
+        configs.from_dict(sparse | {"optim": sparse["optim"] | {"name": "adamw"}})
+    with pytest.raises(UserError, match="softmax moves every row of the table"):
+        configs.from_dict(sparse | {"loss": {"name": "softmax", "negatives": 0}})

@@ -164,6 +164,54 @@ def test_asked_to_stop_saves_and_resumes_bit_for_bit(prepare, uninterrupted, tmp
     assert_same(outcome(prepare(), tmp_path), uninterrupted)
 
 
+LANES = {
+    "stream": "lanes",
+    "batch": 12,
+    "epochs": 2,
+    "model": {"name": "gru4rec", "dim": 8, "layers": 2, "dropout": 0.2},
+    "loss": {"name": "bpr-max", "negatives": 9, "sampling": "mixed", "share": "batch"},
+    "optim": {"name": "adagrad", "rate": 0.02, "eps": 1e-3, "momentum": 0.3, "sparse": True},
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted_lanes(prepare, tmp_path_factory):
+    path = tmp_path_factory.mktemp("lanes")
+    run(prepare(**LANES), path)
+    return outcome(prepare(**LANES), path)
+
+
+@pytest.mark.parametrize("save", [2, 5])
+def test_lanes_killed_within_an_epoch_resume_bit_for_bit(prepare, uninterrupted_lanes, tmp_path, monkeypatch, save):
+    """Each lane goes on within its session, from the hidden state that was saved."""
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoints, "save", killed_at(save, checkpoint.Checkpoints.save))
+        with pytest.raises(Killed):
+            run(prepare(**LANES), tmp_path)
+    setup = prepare(**LANES)[0]
+    checkpoints = checkpoint.Checkpoints(tmp_path, read_only=True)
+    assert checkpoints.latest() % setup.epoch_steps
+    state, _ = checkpoints.restore(checkpoints.latest(), fit.initial(setup))
+    checkpoints.close()
+    assert [x.shape for x in state.carry] == [(16, 8)] * 2 and all(x[:12].any(axis=1).all() for x in state.carry)
+    run(prepare(**LANES), tmp_path)
+    assert_same(outcome(prepare(**LANES), tmp_path), uninterrupted_lanes)
+
+
+def test_lanes_go_on_on_other_devices(prepare, split, uninterrupted_lanes, tmp_path, monkeypatch):
+    """The carry of a checkpoint is that of all lanes, and is split anew."""
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoints, "save", killed_at(2, checkpoint.Checkpoints.save))
+        with pytest.raises(Killed):
+            run(prepare(**LANES), tmp_path)
+    three, four = (fit.setup(prepare(**LANES)[0].config, split, jax.devices()[:n]) for n in (3, 4))
+    with pytest.raises(UserError, match="1, 2, 4 or 8 devices"):
+        fit.fit(three, tmp_path, None)
+    fit.fit(four, tmp_path, None)
+    for (path, x), (_, y) in zip(outcome(prepare(**LANES), tmp_path)[0], uninterrupted_lanes[0], strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=1e-4, err_msg=str(path))
+
+
 def test_the_same_seed_gives_the_same_run_and_another_does_not(prepare, uninterrupted, tmp_path):
     run(prepare(), tmp_path / "again")
     assert_same(outcome(prepare(), tmp_path / "again"), uninterrupted)

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.negatives: exact, uniform, of the whole training history, and different on every row."""
+"""Laws of jaxrec.negatives: their distributions, who shares what, and the same draws on any number of devices."""
 
 from functools import partial
 
@@ -10,9 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from jaxrec import negatives
+from jaxrec.config import LossConfig
+from jaxrec.data import interactions, splits
 from jaxrec.errors import UserError
-from jaxrec.negatives import Seen, nth_unseen, seen, uniform
-from jaxrec.random import row_keys, site_keys
+from jaxrec.negatives import Seen, draw_popular, nth_unseen, popular, seen, uniform
+from jaxrec.objectives import Asked
+from jaxrec.random import row_keys, site_keys, step_key
 
 CATALOGUE = 23
 MOST = 22  # distinct items that a user may have met
@@ -143,3 +147,148 @@ def test_negatives_are_never_in_the_history(seed, histories):
     assert 1 <= drawn.min() <= drawn.max() <= CATALOGUE
     for slot, user in enumerate(THREE):
         assert not set(drawn[slot].tolist()) & histories[user]
+
+
+# --- by popularity
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=30).filter(any), st.sampled_from([0.3, 0.75, 1.0]))
+def test_an_alias_table_holds_the_shares_of_the_weights(counts, alpha):
+    table = popular(np.array(counts), alpha)
+    wanted = np.array(counts, float) ** alpha / (np.array(counts, float) ** alpha).sum()
+    keep = np.where(table.alias == np.arange(len(counts)), 1, table.keep / 2**32)
+    got = (keep + np.bincount(table.alias, 1 - keep, minlength=len(counts))) / len(counts)
+    np.testing.assert_allclose(got, wanted, atol=1e-9)
+    np.testing.assert_allclose(table.share, wanted, rtol=1e-6)
+    assert not got[np.array(counts) == 0].any()
+    drawable = np.array(counts) > 0
+    ratio = np.exp(table.log_weight[drawable]) / wanted[drawable]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_draws_by_popularity_are_in_proportion_to_the_weights(alpha):
+    counts = np.array([1, 900, 30, 0, 4, 4, 250, 77, 1, 12])
+    table = jax.tree.map(jnp.asarray, popular(counts, alpha))
+    drawn = np.asarray(jax.jit(draw_popular, static_argnums=1)(jax.random.key(5), (100, 300), table))
+    assert drawn.dtype == np.int32
+    got, wanted = np.bincount(drawn.ravel() - 1, minlength=10), 30_000 * np.asarray(table.share, float)
+    assert chisquare(got[wanted > 0], wanted[wanted > 0] / wanted.sum() * 30_000).pvalue > 1e-4
+    assert got[wanted == 0].sum() == 0
+
+
+# --- by configuration
+
+ROWS, SLOTS = 8, 5
+TARGETS = np.random.default_rng(1).integers(0, CATALOGUE + 1, (ROWS, SLOTS)).astype(np.int32)
+SHARES = {"slot": (ROWS * SLOTS, 6), "sequence": (ROWS, 6), "batch": (6,)}
+WAYS = {
+    "uniform-unseen": {},
+    **{
+        f"{sampling} of a {share}": {"sampling": sampling, "share": share}
+        for sampling in ("uniform", "popularity")
+        for share in SHARES
+    },
+    "uniform, logq": {"sampling": "uniform", "logq": 1.0},
+    "popularity, logq": {"sampling": "popularity", "share": "sequence", "logq": 0.5},
+    "popularity, logq, keep": {"sampling": "popularity", "logq": 1.0, "collisions": "keep"},
+    **{
+        f"{sampling}{more}": {"sampling": sampling, "share": "batch", **settings}
+        for sampling in ("in-batch", "mixed")
+        for more, settings in {
+            "": {},
+            ", logq": {"logq": 1.0},
+            ", logq, keep": {"logq": 1.0, "collisions": "keep"},
+        }.items()
+    },
+}
+
+
+def loss_of(sampling="uniform-unseen", **settings):
+    return LossConfig("sampled-softmax", 0 if sampling == "in-batch" else 6, sampling, **settings)
+
+
+@pytest.fixture(scope="module")
+def split():
+    random = np.random.default_rng(0)
+    histories = [random.choice(CATALOGUE, 12, p=random.dirichlet(np.ones(CATALOGUE))) + 1 for _ in range(40)]
+    return splits.last_item(
+        interactions.from_sequences([[*h.tolist(), 1 + u % CATALOGUE] for u, h in enumerate(histories)])
+    )
+
+
+def drawn_on(devices, loss, split, step=3):
+    """The negatives of a step on so many devices, each field put together as if it were on one."""
+    draw, aside = negatives.sampler(loss, split, "data")
+    aside = jax.tree.map(jnp.asarray, aside)
+
+    def of_device(rows, targets):
+        keys = site_keys(row_keys(0, step, rows), 77)
+        source = jnp.broadcast_to(rows[:, None], targets.shape)
+        return draw(step_key(0, step), keys, Asked(targets, source, None), aside)
+
+    rows = np.arange(ROWS, dtype=np.int32).reshape(devices, -1)
+    out = jax.pmap(of_device, "data", devices=jax.devices()[:devices])(rows, TARGETS.reshape(devices, -1, SLOTS))
+
+    def whole(name, each):
+        if each is None:
+            return None
+        shared = out.items.ndim == 2 and name in ("items", "shift")
+        assert not shared or (each == each[0]).all()
+        return np.asarray(each[0] if shared else each.reshape(-1, *each.shape[2:]))
+
+    return negatives.Negatives(*(whole(name, each) for name, each in out._asdict().items()))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_devices_draw_what_one_draws(way, split):
+    loss = loss_of(**WAYS[way])
+    one = drawn_on(1, loss, split)
+    for devices in (2, 8):
+        jax.tree.map(np.testing.assert_array_equal, drawn_on(devices, loss, split), one)
+    other = drawn_on(1, loss, split, step=4)
+    assert loss.sampling == "in-batch" or (other.items != one.items).any()
+    assert one.items.dtype == np.int32
+    assert one.shift is None or one.shift.shape == one.items.shape
+    assert (one.shift is not None) == (loss.logq > 0)
+    assert (one.own_shift is not None) == (loss.logq > 0 and loss.collisions == "keep")
+    if loss.sampling in ("in-batch", "mixed"):
+        assert one.items[: TARGETS.size].tolist() == TARGETS.ravel().tolist()
+        assert one.own_column.tolist() == list(range(TARGETS.size))
+        assert len(one.items) == TARGETS.size + loss.negatives
+    else:
+        assert one.items.shape == SHARES[loss.share]
+        assert 1 <= one.items.min() <= one.items.max() <= CATALOGUE
+        assert len(np.unique(one.items.reshape(-1, 6), axis=0)) == one.items.size // 6  # no two sets are the same
+        assert one.own_column is None
+
+
+def test_uniform_draws_are_uniform_over_the_catalogue(split):
+    loss = LossConfig("bpr", 400, "uniform")
+    counts = np.bincount(drawn_on(1, loss, split).items.ravel(), minlength=CATALOGUE + 1)[1:]
+    assert len(counts) == CATALOGUE and chisquare(counts).pvalue > 1e-4
+
+
+def test_logq_is_the_log_of_the_expected_count(split):
+    """Of an item among a slot's negatives: where the target is masked, it stands for itself and isn't corrected."""
+    counts = splits.training_counts(split)
+    batch, weights = counts / counts.sum(), counts**0.75
+    drawn = {way: drawn_on(1, loss_of(**WAYS[way]), split) for way in WAYS if "logq" in way}
+    real = (TARGETS > 0).sum()
+    expected_of = {
+        "uniform, logq": 6 / CATALOGUE * np.ones(CATALOGUE),
+        "popularity, logq": (6 * weights / weights.sum()) ** 0.5,
+        "in-batch, logq": (real - 1) * batch,
+        "mixed, logq": (real - 1) * batch + 6 * weights / weights.sum(),
+    }
+    for way, expected in expected_of.items():
+        items, shift = drawn[way].items, drawn[way].shift
+        np.testing.assert_allclose(shift[items > 0], np.log(expected)[items[items > 0] - 1], rtol=1e-4, atol=1e-5)
+    # kept, as the official GRU4Rec: each by its own sampler's weights, the targets by the batch's
+    targets = np.maximum(TARGETS.ravel(), 1) - 1
+    mixed, popularity = drawn["mixed, logq, keep"], drawn["popularity, logq, keep"]
+    np.testing.assert_allclose(mixed.own_shift, np.log(counts[targets]), rtol=1e-5)
+    np.testing.assert_allclose(mixed.shift[: len(targets)], np.log(counts[targets]), rtol=1e-5)
+    np.testing.assert_allclose(mixed.shift[len(targets) :], np.log(weights[mixed.items[len(targets) :] - 1]), rtol=1e-5)
+    np.testing.assert_allclose(popularity.own_shift, np.log(weights[targets]), rtol=1e-5)
+    np.testing.assert_allclose(popularity.shift, np.log(weights[popularity.items - 1]), rtol=1e-5)

@@ -107,6 +107,30 @@ def test_steps_are_the_textbook_s(name):
         np.testing.assert_allclose(got, value, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.6])
+def test_adagrad_is_the_one_of_gru4rec_s_authors(momentum):
+    """With eps inside the root, and momentum over the steps; its trajectories are in tests/models/."""
+    made = optimiser(config("adagrad", eps=1e-2, momentum=momentum, schedule="linear", warmup=1), 3)
+    random = np.random.default_rng(0)
+    params, state = PARAMS, made.init(PARAMS)
+    wanted = jax.tree.map(lambda x: np.asarray(x, float), PARAMS)
+    squares = moved = jax.tree.map(np.zeros_like, wanted)
+    for rate in [0, 0.01, 0.005]:
+        grads = tree(random.normal(size=6))
+        updates, state = made.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        squares = jax.tree.map(lambda acc, g: acc + np.asarray(g, float) ** 2, squares, grads)
+        moved = jax.tree.map(
+            lambda m, g, acc, rate=rate: momentum * m - rate * np.asarray(g, float) / np.sqrt(acc + 1e-2),
+            moved,
+            grads,
+            squares,
+        )
+        wanted = jax.tree.map(np.add, wanted, moved)
+    for got, value in zip(jax.tree.leaves(params), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(got, value, rtol=1e-5, atol=1e-6)
+
+
 def test_without_clip_gradients_are_taken_whole():
     made = optimiser(config(), 10)
     _, state = made.update(tree([1e3] * 6), made.init(PARAMS), PARAMS)

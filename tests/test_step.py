@@ -65,12 +65,28 @@ def assert_close(a, b):
 
 
 LOSSES = {"bce": {}, "softmax": {"loss": {"name": "softmax", "negatives": 0}}}
+GRU = {"name": "gru4rec", "dim": 8, "layers": 2, "dropout": 0.3, "input_dropout": 0.2}
+SAMPLED = {
+    "mixed": {"name": "sampled-softmax", "negatives": 9, "sampling": "mixed", "share": "batch", "logq": 1.0},
+    "sequence": {"name": "bpr-max", "negatives": 9, "sampling": "popularity", "share": "sequence", "elu": 0.5},
+    "slot": {"name": "gbce", "negatives": 9, "sampling": "uniform"},
+}
+ADAGRAD = {"name": "adagrad", "rate": 0.02, "eps": 1e-3}
+KINDS = LOSSES | {
+    "lanes": {  # as GRU4Rec's authors train it; 4 rows are closed lanes
+        "stream": "lanes",
+        "batch": 12,
+        "model": GRU,
+        "loss": SAMPLED["mixed"] | {"collisions": "keep"},
+        "optim": ADAGRAD | {"momentum": 0.3, "sparse": True},
+    }
+}
 
 
-@pytest.fixture(scope="module", params=LOSSES)
+@pytest.fixture(scope="module", params=KINDS)
 def alone(request):
-    """A run on one device, with dropout and negatives, and what its loss is."""
-    return LOSSES[request.param], train(1, **LOSSES[request.param])
+    """A run on one device, with dropout and negatives, and what it is of."""
+    return KINDS[request.param], train(1, **KINDS[request.param])
 
 
 @pytest.mark.parametrize("devices", [2, 4, 8])
@@ -83,6 +99,23 @@ def test_many_devices_are_one(alone, devices):
 def test_shard_map_is_pmap(alone, devices):
     changes, run = alone
     assert_close(train(devices, launcher="shard_map", **changes), run)
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_many_devices_are_one_with_negatives_of_every_sharing(name):
+    run = train(1, (4,), loss=SAMPLED[name])
+    assert_close(train(4, (4,), loss=SAMPLED[name], launcher="shard_map"), run)
+    assert_close(train(8, (4,), loss=SAMPLED[name]), run)
+
+
+def test_sparse_rows_are_the_dense_step_where_they_are_defined_to_be():
+    """Of a sampled loss, on any number of devices: Adagrad, and clipping, whose norm is that of all rows."""
+    optim = ADAGRAD | {"clip": 0.5}
+    run = train(1, (4,), loss=SAMPLED["mixed"], optim=optim)
+    assert_close(train(1, (4,), loss=SAMPLED["mixed"], optim=optim | {"sparse": True}), run)
+    slot = {"loss": {"name": "bce", "negatives": 1}, "batch": 8}
+    run = train(1, (4,), optim=optim, **slot)
+    assert_close(train(4, (4,), optim=optim | {"sparse": True}, launcher="shard_map", **slot), run)
 
 
 def test_cutting_calls_changes_no_bit(alone):
@@ -99,8 +132,29 @@ def test_seeds_differ_and_dropout_is_on(alone):
     changes, run = alone
     other = train(1, seed=4, **changes)
     assert not np.allclose(other[1][0], run[1][0], rtol=1e-4)
-    model = {"name": "sasrec", "dim": 8, "layers": 2, "heads": 2, "dropout": 0.0}
-    assert not np.allclose(train(1, model=model, **changes)[1][0], run[1][0], rtol=1e-4)
+    model = changes.get("model", config().model.__dict__) | {"dropout": 0.0, "input_dropout": 0.0}
+    assert not np.allclose(train(1, **changes | {"model": model})[1][0], run[1][0], rtol=1e-4)
+
+
+def test_lanes_carry_their_states_from_step_to_step():
+    """After some steps a carry is the hidden state of the sessions read so far, from where each began."""
+    split = splits.last_item(interactions.from_sequences(histories()))
+    still = {"model": GRU | {"dropout": 0.0, "input_dropout": 0.0}, "optim": ADAGRAD | {"rate": 1e-30}}
+    setup = fit.setup(config(**KINDS["lanes"] | still), split, jax.devices()[:2])
+    state = jax.device_put(fit.initial(setup), dev.placed(setup.devices))
+    at = setup.epoch_steps // 2
+    data, _ = fit.Feed(setup)(0, at)
+    state, _ = setup.run(state, data, setup.aside, np.int32(0), np.int32(at))
+    now = setup.gather(*jax.device_get(data), (at - 1) * setup.rows + np.arange(setup.rows))
+    for lane in np.flatnonzero(now.items[:, 0]):
+        source, position = now.source[lane, 0], now.positions[lane, 0]
+        first = max(split.stop[source] - 1 - config().length, split.start[source])
+        items = split.interactions.items[first : first + position + 1]
+        alone = fit.stream.Stream(*(np.zeros((1, position + 1), np.int32),) * 5)
+        alone = alone._replace(items=items[None], positions=np.arange(position + 1)[None])
+        _, wanted = setup.model.encode(state.params, alone)
+        for got, whole in zip(state.carry, wanted, strict=True):
+            np.testing.assert_allclose(got[lane], whole[0], rtol=1e-5, atol=1e-6)
 
 
 def test_every_device_holds_the_same_state():

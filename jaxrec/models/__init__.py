@@ -4,11 +4,12 @@ import jax.numpy as jnp
 
 from jaxrec.models.bert4rec import bert4rec
 from jaxrec.models.caser import caser
+from jaxrec.models.gru4rec import gru4rec
 from jaxrec.models.model import Model
 from jaxrec.models.sasrec import sasrec
 from jaxrec.models.two_tower import two_tower
 
-MODELS = {"sasrec": sasrec, "bert4rec": bert4rec, "caser": caser, "two-tower": two_tower}
+MODELS = {"sasrec": sasrec, "gru4rec": gru4rec, "bert4rec": bert4rec, "caser": caser, "two-tower": two_tower}
 
 
 def build(config, items, users):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.masks import bidirectional, from_end
-from jaxrec.models.layers import Attention, drop_rows, layer_norm
+from jaxrec.models.layers import INITIAL, Attention, drop_rows, layer_norm
 from jaxrec.models.model import from_module
 
 EPSILON = 1e-12  # of every LayerNorm, as in BERT
@@ -108,7 +108,7 @@ def norm():
 
 def bert4rec(config, items, length, positions, dtype):
     """BERT4Rec as a Model. config: name, dim, layers, heads, dropout, norm, init, expand, transform."""
-    kernel = nn.initializers.truncated_normal(0.02) if config.init == "normal" else nn.initializers.xavier_normal()
+    kernel = nn.initializers.truncated_normal(0.02) if config.init == "normal" else INITIAL[config.init]
     module = BERT4Rec(
         items,
         length,
@@ -124,4 +124,5 @@ def bert4rec(config, items, length, positions, dtype):
         kernel,
     )
     table = lambda params: (params["items"], params["bias"])
-    return from_module(module, length, table, head="head", method="everything")
+    tables = {"items": ("shown", "asked"), "bias": ("asked",)}
+    return from_module(module, length, table, tables, head="head", method="everything")

@@ -5,7 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxrec.models.layers import drop_rows
+from jaxrec.models.layers import INITIAL, drop_rows
 from jaxrec.models.model import from_module
 
 
@@ -69,7 +69,7 @@ class Caser(nn.Module):
 
 def caser(config, items, length, positions, dtype, users=0):
     """Caser as a Model. config: name, dim, dropout, init, window, vertical, horizontal; users: vectors of users."""
-    kernel = nn.initializers.normal(0.02) if config.init == "normal" else nn.initializers.xavier_normal()
+    kernel = INITIAL[config.init]
     module = Caser(
         items,
         users,
@@ -81,4 +81,4 @@ def caser(config, items, length, positions, dtype, users=0):
         dtype,
         kernel,
     )
-    return from_module(module, length, lambda params: (params["items"], None))
+    return from_module(module, length, lambda params: (params["items"], None), {"items": ("shown", "asked")})

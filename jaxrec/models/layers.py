@@ -1,4 +1,4 @@
-"""What the attention models share. Projections are products of flat [slots, features] matrices: XLA's CPU needs it."""
+"""What models share. Projections are products of flat [slots, features] matrices: XLA's CPU needs it."""
 
 from typing import Any
 
@@ -8,6 +8,11 @@ import jax.numpy as jnp
 
 from jaxrec.random import dropout, site_keys
 
+INITIAL = {
+    "xavier": nn.initializers.xavier_normal(),
+    "normal": nn.initializers.normal(0.02),
+    "uniform": nn.initializers.xavier_uniform(),
+}
 SITE_PARTS = 1 << 16  # parts that a site may have
 
 

@@ -16,13 +16,14 @@ class Model(NamedTuple):
     carry0: Callable  #: (params, rows) -> carry, or None for a model that carries nothing
     head: Callable  #: (params, hidden_...D) -> hidden_...D, applied only at slots that are asked
     table: Callable  #: (params) -> (output table [V, D], bias [V] or None)
+    tables: dict  #: of params whose row v - 1 belongs to item v: which items' rows a step uses, "shown", "asked"
 
 
-def from_module(module, length, table, head=None, method="__call__"):
+def from_module(module, length, table, tables, head=None, method="__call__"):
     """The Model of a Linen module (stream, keys) -> hidden that carries nothing.
 
     Args:
-        length: of the stream that makes the params. table: as Model has it.
+        length: of the stream that makes the params. table, tables: as Model has them.
         head: name of the module's method of hidden vectors; none by default. method: that makes all params.
     """
 
@@ -35,4 +36,4 @@ def from_module(module, length, table, head=None, method="__call__"):
     def at_asked(params, hidden):
         return module.apply({"params": params}, hidden, method=head) if head else hidden
 
-    return Model(init, encode, lambda params, rows: None, at_asked, table)
+    return Model(init, encode, lambda params, rows: None, at_asked, table, tables)

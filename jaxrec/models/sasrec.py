@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.masks import causal, from_end
-from jaxrec.models.layers import Attention, FeedForward, drop_rows, layer_norm
+from jaxrec.models.layers import INITIAL, Attention, FeedForward, drop_rows, layer_norm
 from jaxrec.models.model import from_module
 
 
@@ -30,7 +30,7 @@ class SASRec(nn.Module):
     dtype: Any
 
     def setup(self):
-        kernel = nn.initializers.normal(0.02) if self.initial == "normal" else nn.initializers.xavier_normal()
+        kernel = INITIAL[self.initial]
         self.item_table = self.param("items", kernel, (self.items, self.width))
         self.position_table = self.param("positions", kernel, (self.length, self.width))
         self.attention = [Attention(self.heads, self.rate, self.dtype, kernel) for _ in range(self.layers)]
@@ -83,4 +83,4 @@ def sasrec(config, items, length, positions, dtype):
         positions,
         dtype,
     )
-    return from_module(module, length, lambda params: (params["items"], None))
+    return from_module(module, length, lambda params: (params["items"], None), {"items": ("shown", "asked")})

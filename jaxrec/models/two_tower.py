@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.models.layers import drop_rows
+from jaxrec.models.layers import INITIAL, drop_rows
 from jaxrec.models.model import from_module
 
 
@@ -47,6 +47,7 @@ def _sums(x_TD, positions_T):
 
 def two_tower(config, items, length, positions, dtype):
     """TwoTower as a Model. config: name, dim, layers, dropout, init."""
-    kernel = nn.initializers.normal(0.02) if config.init == "normal" else nn.initializers.xavier_normal()
+    kernel = INITIAL[config.init]
     module = TwoTower(items, config.dim, config.layers, config.dropout, dtype, kernel)
-    return from_module(module, length, lambda params: (params["items"], params["bias"]))
+    tables = {"items": ("shown", "asked"), "bias": ("asked",)}
+    return from_module(module, length, lambda params: (params["items"], params["bias"]), tables)

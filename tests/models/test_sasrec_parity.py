@@ -15,8 +15,9 @@ import pytest
 
 from jaxrec.config import ModelConfig, OptimConfig
 from jaxrec.data.stream import Stream
-from jaxrec.losses import bce, softmax, softmax_total, total
+from jaxrec.losses import bce, plain, sampled_softmax, softmax_plain, softmax_total
 from jaxrec.models import sasrec
+from jaxrec.negatives import Negatives
 from jaxrec.optim import optimiser
 
 ROWS, SLOTS, WIDTH, LENGTH, ITEMS = 4, 70, 8, 6, 20
@@ -24,7 +25,12 @@ PYTORCH = ["sasrec_pytorch", "sasrec_pytorch_2heads", "sasrec_pytorch_prenorm", 
 RECSYS23 = ["sasrec_recsys23", "sasrec_recsys23_2heads"]
 
 
-SUMS = {"bce": jax.jit(total(bce)), "softmax": jax.jit(total(softmax)), "softmax by chunks": jax.jit(softmax_total)}
+SUMS = {  # the references count a negative that is the target
+    "bce": jax.jit(plain(bce, keep=True)),
+    "ce": jax.jit(plain(sampled_softmax, keep=True)),
+    "softmax": jax.jit(softmax_plain),
+    "softmax by chunks": jax.jit(softmax_total),
+}
 
 
 def load(name):
@@ -98,7 +104,7 @@ def laid_out(inputs, alone):
 def sum_over(loss, hidden, target, negatives, table):
     """A loss's total over slots that all ask."""
     assert (target > 0).all()
-    return SUMS[loss](hidden, target, jnp.ones(len(target)), negatives, table, None)
+    return SUMS[loss](hidden, target, jnp.ones(len(target)), Negatives(negatives), table, None)
 
 
 @cache
@@ -244,18 +250,19 @@ def test_recsys23_full_softmax_and_three_steps_of_adam(name, alone):
     agree(*map(without_key_biases, (params, with_padding_row(wanted, "adam3."))), 1e-6)
 
 
+@pytest.mark.parametrize("loss, entries", [("bce", 5), ("ce", 1)])
 @pytest.mark.parametrize("kind", ["shared", "each"])
 @pytest.mark.parametrize("name", RECSYS23)
-def test_recsys23_sampled_bce(name, kind):
-    """Its loss of a slot is the mean of five entries, ours their sum."""
+def test_recsys23_sampled_losses(name, kind, loss, entries):
+    """Its binary loss of a slot is the mean of five entries, ours their sum."""
     wanted = load(name)
     encode, labels, real = recsys23(wanted, alone=True)
     negatives = wanted[f"sampled.{kind}.negatives"]
     negatives = np.broadcast_to(negatives[:, None] if kind == "shared" else negatives, (3, 6, 4))[real]
 
-    def loss(params):
-        return sum_over("bce", encode(params), labels, negatives, params["items"]) / (5 * len(labels))
+    def mean(params):
+        return sum_over(loss, encode(params), labels, negatives, params["items"]) / (entries * len(labels))
 
-    value, grads = jax.value_and_grad(loss)(converted(wanted, "param."))
-    agree(value, wanted[f"sampled.{kind}_bce.loss"])
-    agree(grads, converted(wanted, f"sampled.{kind}_bce.grad."))
+    value, grads = jax.value_and_grad(mean)(converted(wanted, "param."))
+    agree(value, wanted[f"sampled.{kind}_{loss}.loss"])
+    agree(grads, converted(wanted, f"sampled.{kind}_{loss}.grad."))

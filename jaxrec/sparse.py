@@ -1,0 +1,75 @@
+"""Row-sparse updates: a step reads and writes the rows of its own items in every table, whatever the catalogue.
+
+The rows are gathered, and stand in for the tables in the params and in the optimiser's state; items are relabelled by
+their places among these rows, so that model, loss and optimiser see a small catalogue; then the rows are put back. Rows
+that are not touched stay as they are, their moments too: they neither decay nor move (lazy, as the authors of GRU4Rec
+and PyTorch's SparseAdam do it). So the result is that of the dense optimiser where a gradient of zero changes nothing
+there: of Adagrad and of gradient descent, without momentum.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+class Rows(NamedTuple):
+    """The rows that a step touches, the same on all devices."""
+
+    at: Any  #: [U] int32 ascending, a repeated row once for each time; as many as the catalogue has where there is none
+    used: dict  #: {"shown", "asked"} -> [U] bool, by whom; of repeats at most the first is
+
+
+def rows(shown, asked, negatives, items, axis):
+    """The Rows of all devices' batches.
+
+    Args:
+        shown, asked, negatives: int32 of any shape, items 1..V; what is not above 0 is none. Negatives of one axis are
+            shared by all devices.
+        items: V. axis: name of the devices' axis.
+    """
+
+    def everywhere(ids):  # pmax tells the check that what was gathered is the same on all devices
+        return jax.lax.pmax(jax.lax.all_gather(ids.reshape(-1), axis, tiled=True), axis)
+
+    shown, targets = everywhere(shown), everywhere(asked)
+    negatives = jax.lax.pmax(negatives, axis) if negatives.ndim == 1 else everywhere(negatives)
+    row = lambda ids: jnp.where(ids > 0, ids - 1, items)
+    used = {"shown": row(shown), "asked": row(jnp.append(targets, negatives))}
+    every = jnp.append(used["shown"], used["asked"])
+    at = jnp.sort(every) if len(every) < items else jnp.arange(items, dtype=jnp.int32)
+    mark = lambda ids: jnp.zeros(len(at), bool).at[jnp.searchsorted(at, ids)].set(True, mode="drop")
+    return Rows(at, {name: mark(ids) for name, ids in used.items()})
+
+
+def relabel(rows, ids):
+    """Items as numbers of these rows, from 1; what is no item stays."""
+    return jnp.where(ids > 0, jnp.searchsorted(rows.at, ids - 1).astype(ids.dtype) + 1, ids)
+
+
+def take(rows, tree, tables):
+    """A tree with these rows in place of each table. tables: which leaves are, `tables_of`."""
+    return jax.tree.map(lambda x, uses: x.at[rows.at].get(mode="clip") if uses else x, tree, tables)
+
+
+def put(rows, tree, new, tables):
+    """The tree of `take` after its update, put back: of each table the rows that are used in it."""
+
+    def leaf(old, new, uses):
+        if not uses:
+            return new
+        used = sum(rows.used[use] for use in sorted(uses)) > 0
+        return old.at[jnp.where(used, rows.at, len(old))].set(new, mode="drop")
+
+    return jax.tree.map(leaf, tree, new, tables)
+
+
+def tables_of(model, optimiser, params, opt):
+    """Which leaves of the params and of the optimiser's state are tables: trees of frozensets of their uses' names."""
+    uses = {name: frozenset(model.tables.get(name, ())) for name in params}
+    of_params = {name: jax.tree.map(lambda _, uses=uses[name]: uses, params[name]) for name in params}
+    of_opt = optax.tree_utils.tree_map_params(
+        optimiser, lambda _, uses: uses, opt, of_params, transform_non_params=lambda _: frozenset()
+    )
+    return of_params, of_opt

@@ -234,7 +234,7 @@ def test_ctrl_c_ends_with_its_status_and_leaves_nothing(run, tmp_path, monkeypat
         raise KeyboardInterrupt
 
     monkeypatch.setattr(prepared, "fingerprint", interrupted)  # all but meta.json is written by then
-    assert run(status=130) == ""
+    assert run(status=130) == "jaxrec prepare: interrupted\n"
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
 
 

@@ -12,8 +12,9 @@ _FLAGS = {"--xla_force_host_platform_device_count": 8, "--xla_backend_optimizati
 _GIVEN = os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = " ".join([_GIVEN, *(f"{k}={v}" for k, v in _FLAGS.items() if k not in _GIVEN)]).strip()
 os.environ["NPROC"] = "16"  # XLA's threads: with fewer than devices, the simulated devices wait for each other for ever
-_PROGRAMS = tempfile.TemporaryDirectory(prefix="jaxrec-tests-")  # compiled once for all processes
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _PROGRAMS.name
+if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers have what their parent set
+    _PROGRAMS = tempfile.TemporaryDirectory(prefix="jaxrec-tests-")  # compiled once for all processes
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _PROGRAMS.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["MPLBACKEND"] = "Agg"
@@ -39,26 +40,24 @@ def real_data():
     return data_folder
 
 
-BROKEN = pytest.StashKey[dict]()  # kind -> (files, a message), for the table below
+BROKEN = "broken input"  # of a test's properties: (kind, message), for the table below
 
 
 @pytest.fixture
-def tabulate(request):
+def tabulate(record_property):
     """`tabulate(kind, message)` counts a broken file for the table at the end of the report."""
-    table = request.config.stash.setdefault(BROKEN, {})
-
-    def count(kind, message):
-        files, example = table.get(kind, (0, message))
-        table[kind] = files + 1, example
-
-    return count
+    return lambda kind, message: record_property(BROKEN, (kind, message))
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    if table := config.stash.get(BROKEN, None):
-        files = sum(files for files, _ in table.values())
-        terminalreporter.section(f"broken input: {len(table)} kinds, {files} files, every one refused")
-        for kind, (files, message) in table.items():
-            terminalreporter.write_line(
-                f"{kind:<48} {files:>3}  {message if len(message) < 150 else message[:149] + '…'}"
-            )
+def pytest_terminal_summary(terminalreporter):
+    passed = terminalreporter.stats.get("passed", ())
+    found = [value for report in passed for name, value in report.user_properties if name == BROKEN]
+    if not found:
+        return
+    table = {}
+    for kind, message in found:
+        table.setdefault(kind, []).append(message)
+    terminalreporter.section(f"broken input: {len(table)} kinds, {len(found)} files, every one refused")
+    for kind, (message, *more) in table.items():
+        line = message if len(message) < 150 else message[:149] + "…"
+        terminalreporter.write_line(f"{kind:<48} {1 + len(more):>3}  {line}")

@@ -63,6 +63,8 @@ def load(path: str | Path) -> Interactions:
     path = Path(path)
     try:
         meta = json.loads((path / META).read_text())
+        if gone := [name for name in meta["files"] if not (path / name).exists()]:
+            raise ValueError(f"{some(gone)}: gone")
         names = [name.removesuffix(".npy") for name in meta["files"] if name.endswith(".npy")]
         arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
         sessions = arrays.pop("sessions", None)

@@ -19,6 +19,8 @@ from jaxrec.baselines import COUNTED
 from jaxrec.data import sources, splits
 from jaxrec.models import build
 
+MEASURES = {False: ("hr@10", "ndcg@10"), True: ("recall@20", "mrr@20")}  # what is published, by sessions or not
+
 
 def trained(paths, protocol, published, note):
     """The test metrics of these workdirs' best checkpoints, and their mean."""
@@ -31,7 +33,7 @@ def trained(paths, protocol, published, note):
         result = commands.test_of(path, model, stored.config, split, jax.local_devices(), protocol=protocol)
         rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
         done = json.loads((path / workdir.DONE).read_text()) if (path / workdir.DONE).exists() else None
-        best = next(row["epoch"] for row in rows if row["step"] == result["step"])
+        best = next(row["epoch"] for row in rows if row["step"] == result["step"])  # or the last, where none validated
         minutes = round(done["seconds"] / 60, 1) if done else None
         runs.append(
             {"seed": stored.config.seed, "epochs": rows[-1]["epoch"], "best_epoch": best, "complete": done is not None}
@@ -47,7 +49,7 @@ def trained(paths, protocol, published, note):
         "data": Path(stored.config.dataset).name,
         "config": config,
         "protocol": protocol,
-        "published": dict(zip(("hr@10", "ndcg@10"), published, strict=True)),
+        "published": dict(zip(MEASURES[protocol == "sessions"], published, strict=True)),
         "mean": mean,
         "seeds": len(runs),
         "note": note,
@@ -83,7 +85,9 @@ if __name__ == "__main__":
     parser.add_argument("--workdirs", nargs="+", help="trained ones: seeds of one configuration")
     parser.add_argument("--floors", nargs="+", metavar="DATASET")
     parser.add_argument("--protocol", default="full")
-    parser.add_argument("--published", nargs=2, type=float, metavar=("HR@10", "NDCG@10"))
+    parser.add_argument(
+        "--published", nargs=2, type=float, metavar="VALUE", help="HR@10 and NDCG@10, or Recall@20 and MRR@20"
+    )
     parser.add_argument("--note", default="", help="what a reader must know of this number")
     flags = parser.parse_args()
     if flags.floors:

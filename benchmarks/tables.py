@@ -16,24 +16,33 @@ README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- tables -->\n", "<!-- /tables -->"
 
 
-def quality(results):
-    """Test metrics beside the published ones."""
+MODELS = {"sasrec": "SASRec", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "caser": "Caser"}
+
+
+def quality(results, first, second):
+    """Test metrics beside the published ones, of the results that have these two."""
+    names = [{"recall@20": "Recall@20"}.get(each, each.upper()) for each in (first, second)]
     rows = [
-        "| model | data, protocol | HR@10 | NDCG@10 | published | NDCG to it | seeds | epochs, best |",
+        f"| model | data, protocol | {names[0]} | {names[1]} | published | {names[1]} to it | seeds | epochs, best |",
         "|---|---|---|---|---|---|---|---|",
     ]
+    results = {name: result for name, result in results.items() if first in result["published"]}
     for name, result in results.items():
         config, mean, published = result["config"], result["mean"], result["published"]
-        label = f"SASRec, {config['loss']}, d {config['dim']}, {config['layers']} block{'s' * (config['layers'] > 1)}"
+        layers = (
+            f"{config['layers']} {'layer' if config['name'] == 'gru4rec' else 'block'}{'s' * (config['layers'] > 1)}"
+        )
+        label = f"{MODELS[config['name']]}, {config['loss']}, d {config['dim']}, {layers}"
         done = "" if all(each["complete"] for each in result["runs"]) else ", not finished"
         rows.append(
             f"| [{label}](benchmarks/results/{name}.json) | {result['data']}, {result['protocol']} "
-            f"| {mean['hr@10']:.4f} | {mean['ndcg@10']:.4f} "
-            f"| {published['hr@10']:.4f} / {published['ndcg@10']:.4f} "
-            f"| {mean['ndcg@10'] / published['ndcg@10'] - 1:+.1%} | {result['seeds']} "
+            f"| {mean[first]:.4f} | {mean[second]:.4f} | {published[first]:.4f} / {published[second]:.4f} "
+            f"| {mean[second] / published[second] - 1:+.1%} | {result['seeds']} "
             f"| {span(result, 'epochs')}, {span(result, 'best_epoch')}{done} |"
         )
     notes = [f"{result['note']}" for result in results.values() if result["note"]]
+    if not results:
+        return ""
     return "\n".join(rows) + ("\n\n" + "\n".join(notes) if notes else "")
 
 
@@ -116,7 +125,8 @@ def tables():
     results = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
     of = lambda kind: {name: result for name, result in results.items() if result["kind"] == kind}
     parts = [
-        quality(of("quality")),
+        quality(of("quality"), "hr@10", "ndcg@10"),
+        quality(of("quality"), "recall@20", "mrr@20"),
         *(floors(result) for result in of("floors").values()),
         *([rates(of("rate"))] if of("rate") else []),
         robustness(results),

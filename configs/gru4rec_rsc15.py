@@ -2,7 +2,7 @@
 
     python train.py --config configs/gru4rec_rsc15.py
 
-Their code on these data: Recall@20 .6793, MRR@20 .3597 after 10 epochs.
+Recall@20 .6821, MRR@20 .3595 after 10 epochs (their code on these data: .6793, .3597).
 """
 
 from ml_collections import ConfigDict

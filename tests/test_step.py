@@ -108,6 +108,15 @@ def test_many_devices_are_one_with_negatives_of_every_sharing(name):
     assert_close(train(8, (4,), loss=SAMPLED[name]), run)
 
 
+def test_many_devices_are_one_with_a_cloze():
+    """What is masked depends on the seed, the step and the global row alone."""
+    model = {"name": "bert4rec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3, "norm": "post"}
+    cloze = {"objective": "cloze", "mask": 0.4, "mask_last": 0.5, "model": model, "loss": LOSSES["softmax"]["loss"]}
+    run = train(1, (4,), **cloze)
+    assert_close(train(4, (4,), launcher="shard_map", **cloze), run)
+    assert_close(train(8, (4,), **cloze), run)
+
+
 def test_sparse_rows_are_the_dense_step_where_they_are_defined_to_be():
     """Of a sampled loss, on any number of devices: Adagrad, and clipping, whose norm is that of all rows."""
     optim = ADAGRAD | {"clip": 0.5}

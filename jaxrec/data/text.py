@@ -61,7 +61,7 @@ class File(NamedTuple):
             start = stream.peek(2)[:2]
         except OSError as error:
             raise UserError(f"{self}: cannot be read ({error.strerror}): check the file and its permissions") from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last of a password, or a method
             raise UserError(f"{self}: the zip is damaged or locked ({error}): fetch it again") from None
         if start == b"\x1f\x8b":
             return gzip.GzipFile(fileobj=stream)

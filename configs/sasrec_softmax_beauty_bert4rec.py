@@ -1,0 +1,29 @@
+"""SASRec with the full softmax on BERT4Rec's Amazon Beauty, 54,542 items (Klenitskiy and Vasilev 2023).
+
+    python train.py --config configs/sasrec_softmax_beauty_bert4rec.py
+
+Published: HR@10 .0533, NDCG@10 .0327 under full ranking.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+    return ConfigDict(
+        {
+            "dataset": "beauty-bert4rec",
+            "split": "last-item",
+            "objective": "next-item",
+            "seed": 0,
+            "epochs": 200,
+            "batch": 128,
+            "length": 50,
+            "row": 50,
+            "positions": "from_start",
+            "eval_every": 1,
+            "patience": 10,
+            "model": {"name": "sasrec", "dim": 64, "layers": 2, "heads": 1, "dropout": 0.1, "init": "normal"},
+            "loss": {"name": "softmax", "negatives": 0},
+            "optim": {"name": "adam", "rate": 1e-3},
+        }
+    )

@@ -1,6 +1,7 @@
 """Which model is better on these data? All of them, and the baselines, under one protocol, in one table and one plot.
 
     python -m benchmarks.compare --dataset ml-1m-sasrec --models gru4rec,sasrec,bert4rec,caser --seeds 3
+    python -m benchmarks.compare --dataset ml-1m-sasrec --models sasrec --vary positions=from_start,from_end,relative
 
 Each model is trained by its recipe for ML-1M, with the length of histories that the data call for, chosen on validation
 and tested once a seed. Trainings lie under --runs and are gone on with, or taken as they are, when they exist.
@@ -34,14 +35,11 @@ RECIPES = {
 SHOWN = ("hr@10", "ndcg@10", "mrr")
 
 
-def trained(model, dataset, seed, length, runs, overrides):
-    """The workdir of a model and seed, trained to its end."""
-    path = runs / f"{model}-{seed}"
-    values = {"dataset": dataset, "seed": seed, "length": length, "row": length} | overrides
+def trained(model, path, values):
+    """The workdir of a model's recipe with these values, trained to its end."""
     flags = [f"--config.{key}={value}" for key, value in values.items()]
     if status := cli.main(["train", "--config", RECIPES[model], "--workdir", str(path), *flags]):
         sys.exit(status)
-    return path
 
 
 def tested(path, split):
@@ -110,16 +108,31 @@ def length_of(interactions):
     return 200 if np.quantile(np.diff(interactions.offsets), 0.75) > 50 else 50
 
 
+def variants(models, vary):
+    """{label: (model, values)}: every model with every value of the key that varies.
+
+    Args:
+        vary: "KEY=VALUE,VALUE", or None.
+    """
+    if vary is None:
+        return {model: (model, {}) for model in models}
+    key, _, values = vary.partition("=")
+    return {f"{model} {value}": (model, {key: value}) for model in models for value in values.split(",")}
+
+
 def compare(dataset, models, baselines, seeds, runs, overrides):
-    """The result of one data set."""
+    """The result of one data set. models: as of `variants`; overrides: {key: value} of every configuration."""
     interactions = sources.load(dataset)
     split, length = splits.last_item(interactions), length_of(interactions)
+    common = {"dataset": dataset, "length": length, "row": length} | overrides
     rows, ranks = {}, {}
     for name in baselines:
         ranks[name] = counted(name, split)[None]
         rows[name] = row_of(ranks[name])
-    for name in models:
-        paths = [trained(name, dataset, seed, length, runs, overrides) for seed in range(seeds)]
+    for name, (model, values) in models.items():
+        paths = [runs / f"{name.replace(' ', '-')}-{seed}" for seed in range(seeds)]
+        for seed, path in enumerate(paths):
+            trained(model, path, common | values | {"seed": seed})
         found, facts = zip(*(tested(path, split) for path in paths), strict=True)
         ranks[name] = np.stack(found)
         mean = {key: float(np.mean([each[key] for each in facts])) for key in facts[0]}
@@ -141,7 +154,7 @@ def show(result):
             cost = [f"{row['parameters']:,.0f}", f"{row['minutes']:.1f}", f"{row['targets_per_second']:,.0f}"]
         interval = "{:.4f} - {:.4f}".format(*row["ci95"]["ndcg@10"])
         table.add_row(name, hr, ndcg, interval, mrr, *cost)
-    Console().print(table)
+    Console(width=max(Console().width, 120)).print(table)
     if versus := result["paired"]:
         low, high = versus["ci95"]
         print(
@@ -175,13 +188,15 @@ if __name__ == "__main__":
     parser.add_argument("--models", type=listed, default=list(RECIPES))
     parser.add_argument("--baselines", type=listed, default=["popularity", "transitions"])
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--runs", type=Path, help="where trainings lie (default: runs/compare/DATASET)")
+    parser.add_argument("--runs", type=Path, help="where trainings lie (default: runs/compare/NAME)")
+    parser.add_argument("--vary", metavar="KEY=VALUE,VALUE", help="train each model with each value")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every configuration")
+    parser.add_argument("--name", help="of the result (default: of the data, and the key that varies)")
     flags = parser.parse_args()
-    name = Path(flags.dataset).name
+    name = flags.name or "_".join([Path(flags.dataset).name, *(flags.vary or "").split("=")[:1]]).strip("_")
     changes = dict(each.split("=", 1) for each in flags.set)
-    runs = flags.runs or Path("runs/compare") / name
-    result = compare(flags.dataset, flags.models, flags.baselines, flags.seeds, runs, changes)
+    runs, models = flags.runs or Path("runs/compare") / name, variants(flags.models, flags.vary)
+    result = compare(flags.dataset, models, flags.baselines, flags.seeds, runs, changes)
     show(result)
     plot(result, record.RESULTS / f"compare_{name}.png")
     record.write(f"compare_{name}", result)

@@ -81,8 +81,8 @@ class Config:
     ahead: int = 1  #: next-item: how many of the items to come are asked for at a slot
     mask: float = 0.2  #: share of a sequence's slots that the cloze asks for; at least one
     mask_last: float = 0.1  #: share of the sequences whose newest item is always among them
-    positions: str = among("from_start", "from_end")
-    history: str = among("newest", "windows")  #: train on the newest `length` + 1 items, or on windows over all of them
+    positions: str = among("from_start", "from_end", "relative")
+    history: str = among("newest", "oldest", "windows")  #: which `length` + 1 items train; or windows over all of them
     row: int = 0  #: slots a row; 0 is `length`
     save_every: float = 1.0  #: epochs
     steps_per_call: int = 64
@@ -162,6 +162,10 @@ def from_dict(values):
         raise UserError(
             f"config.stream is lanes and config.model.name {config.model.name}: only gru4rec carries a state from step "
             "to step; set config.stream=packed"
+        )
+    if config.positions != "from_start" and config.model.name not in ("sasrec", "bert4rec"):
+        raise UserError(
+            f"config.positions is {config.positions}: {config.model.name} has no positions; leave it from_start"
         )
     if config.model.name == "bert4rec" and config.model.norm == "query":
         raise UserError("config.model.norm is query: bert4rec has post or pre")

@@ -60,7 +60,7 @@ def setup(config, split, devices):
     interactions, items = split.interactions, len(split.interactions.catalogue.ids)
     width = row_width(config)
     objective = objectives.build(config)
-    pieces = objective.pieces(split.start, split.stop, config.length, config.history == "windows")
+    pieces = objective.pieces(split.start, split.stop, config.length, config.history)
     if not len(pieces.length):
         raise UserError(f"{interactions.name}: no user has two items to train on after the split: nothing to learn")
     if len(interactions.items) >= 2**31:

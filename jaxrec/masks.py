@@ -22,8 +22,31 @@ def bidirectional(segments, positions):
     return same_sequence(segments)
 
 
+def nearness(heads, queries, keys):
+    """What a score loses by distance, in the place of positions (ALiBi: Press et al. 2022): [H, Q, K] float32.
+
+    Head h of H loses 2^(-8 h / H) a slot between query and key. Of slots of one sequence that is how far apart its
+    items are, wherever in the row it lies; what other sequences lose is masked anyway.
+
+    Args:
+        heads: H. queries, keys: ranges of slots of a row.
+    """
+    slope_H = 2.0 ** (-8 * (jnp.arange(heads) + 1) / heads)
+    distance_QK = jnp.abs(jnp.asarray(queries)[:, None] - jnp.asarray(keys)[None, :])
+    return -slope_H[:, None, None] * distance_QK
+
+
 def from_end(segments):
     """How many slots of its own sequence follow each slot: 0 at the newest. [T] int -> [T] int32."""
     slots = jnp.arange(len(segments), dtype=jnp.int32)
     ends = jnp.append(segments[1:] != segments[:-1], True)
     return jax.lax.cummin(jnp.where(ends, slots, len(segments)), reverse=True) - slots
+
+
+def position_of(stream, count, length):
+    """The row of a table of `length` positions for each slot of a Stream: [B, T] int32.
+
+    Args:
+        count: "from_start", or "from_end", by which the newest slot of every sequence has the last row.
+    """
+    return length - 1 - jax.vmap(from_end)(stream.segments) if count == "from_end" else stream.positions

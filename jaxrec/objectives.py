@@ -27,7 +27,7 @@ class Asked(NamedTuple):
 class Objective(NamedTuple):
     """How histories become questions."""
 
-    pieces: Callable  #: (start, stop, length, windows) -> stream.Pieces of the training histories
+    pieces: Callable  #: (start, stop, length, history) -> stream.Pieces of the training histories
     nexts: bool  #: whether the stream's targets are the items that come next
     count: Callable  #: (lengths of pieces) -> how many slots of each are asked
     ask: Callable  #: (stream, keys_R, most asked slots of a row) -> (the Stream as it is shown, Asked)

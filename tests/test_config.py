@@ -105,6 +105,12 @@ def test_mistakes_name_the_key_and_the_cure(key, value, said):
     assert said in str(error.value)
 
 
+def test_positions_are_of_models_that_have_them():
+    with pytest.raises(UserError, match="gru4rec has no positions; leave it from_start"):
+        configs.from_dict(changed("model.name", "gru4rec") | {"positions": "relative"})
+    assert configs.from_dict(changed("positions", "relative")).positions == "relative"
+
+
 def test_row_sparse_updates_are_refused_where_every_row_moves():
     """By decay, or by a loss that asks all of them."""
     sparse = changed("optim.sparse", True)

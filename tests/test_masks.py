@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec.masks import causal, from_end, same_sequence
+from jaxrec.masks import causal, from_end, nearness, same_sequence
 
 SLOTS = 16
 same_sequence_of, causal_of, from_end_of = jax.jit(same_sequence), jax.jit(causal), jax.jit(from_end)
@@ -42,6 +42,14 @@ def test_causal_is_the_same_sequence_and_not_later(row):
                 assert mask[query, key] == (segments[key] == segments[query] and key <= query)
             else:
                 assert mask[query, key] == (segments[key] == 0)
+
+
+@given(st.integers(1, 8), st.integers(0, 9), st.integers(0, 9))
+def test_nearness_falls_by_each_heads_slope(heads, begin, keys_end):
+    bias = np.asarray(nearness(heads, range(begin, 10), range(keys_end)))
+    for head, query, key in np.ndindex(bias.shape):
+        wanted = -(2.0 ** (-8 * (head + 1) / heads)) * abs(query + begin - key)
+        np.testing.assert_allclose(bias[head, query, key], wanted, rtol=1e-6)
 
 
 @given(rows())

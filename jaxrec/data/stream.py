@@ -51,38 +51,35 @@ class Order(NamedTuple):
     rows: Any  #: [rows] int32, the rows in the order in which they are visited
 
 
-def next_item_pieces(start, stop, length, windows=False):
-    """Pieces that ask for the next item at every slot: of the newest `length` + 1 items, or of windows over all.
+def next_item_pieces(start, stop, length, history="newest"):
+    """Pieces that ask for the next item at every slot: of `length` + 1 items each.
 
     Args:
         start, stop: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
         length: the longest piece, in slots.
-        windows: cover the whole history by windows of `length` + 1 items that overlap by one, so that each item but the
-            first is a target exactly once; the oldest window is the short one.
-    """
-    asked = np.maximum(np.asarray(stop) - np.asarray(start) - 1, 0)
-    count = -(-asked // length) if windows else np.minimum(asked, 1)
-    source = np.repeat(np.arange(len(asked)), count)
-    back = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)  # 0 is the newest window
-    end = np.repeat(stop, count) - 1 - back * length
-    begin = np.maximum(end - length, np.repeat(start, count))
-    return Pieces(begin, (end - begin).astype(np.int32), source.astype(np.int32))
-
-
-def whole_pieces(start, stop, length, windows=False):
-    """Pieces that show every item: the newest `length` of each history, or of windows over all of it, end to end.
-
-    Args:
-        start, stop: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
-        windows: the oldest window is the short one.
+        history: which items of a long one: the "newest", the "oldest", or "windows" over all of them that overlap by
+            one, so that each item but the first is a target exactly once; the oldest window is the short one.
     """
     start, stop = np.asarray(start), np.asarray(stop)
-    lengths = np.where(stop - start > 1, stop - start, 0)
-    count = -(-lengths // length) if windows else np.minimum(lengths, 1)
-    source = np.repeat(np.arange(len(lengths)), count)
+    return _pieces(start, np.maximum(stop - 1, start), length, history)  # the last item is asked for and never shown
+
+
+def whole_pieces(start, stop, length, history="newest"):
+    """Pieces that show every item, `length` of each history; for the rest as `next_item_pieces`, windows end to end."""
+    start, stop = np.asarray(start), np.asarray(stop)
+    return _pieces(start, np.where(stop - start > 1, stop, start), length, history)
+
+
+def _pieces(start, stop, length, history):
+    slots = stop - start
+    count = -(-slots // length) if history == "windows" else np.minimum(slots, 1)
+    source = np.repeat(np.arange(len(slots)), count)
+    first, last = np.repeat(start, count), np.repeat(stop, count)
+    if history == "oldest":
+        last = np.minimum(last, first + length)
     back = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)  # 0 is the newest window
-    end = np.repeat(stop, count) - back * length
-    begin = np.maximum(end - length, np.repeat(start, count))
+    end = last - back * length
+    begin = np.maximum(end - length, first)
     return Pieces(begin, (end - begin).astype(np.int32), source.astype(np.int32))
 
 

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.masks import bidirectional, from_end
+from jaxrec.masks import bidirectional, position_of
 from jaxrec.models.layers import INITIAL, Attention, drop_rows, layer_norm
 from jaxrec.models.model import from_module
 
@@ -35,10 +35,12 @@ class BERT4Rec(nn.Module):
     def setup(self):
         self.item_table = self.param("items", self.kernel, (self.items, self.width))
         self.mask_vector = self.param("mask", self.kernel, (1, self.width))
-        self.position_table = self.param("positions", self.kernel, (self.length, self.width))
+        relative = self.positions == "relative"
+        if not relative:
+            self.position_table = self.param("positions", self.kernel, (self.length, self.width))
         self.bias = self.param("bias", nn.initializers.zeros, (self.items,))
         self.first_norm = norm()
-        attention = lambda: Attention(self.heads, self.rate, self.dtype, self.kernel, causal=False)
+        attention = lambda: Attention(self.heads, self.rate, self.dtype, self.kernel, False, relative)
         self.attention = [attention() for _ in range(self.layers)]
         self.feed_forward = [FeedForward(self.expand * self.width, self.dtype, self.kernel) for _ in range(self.layers)]
         self.attention_norm = [norm() for _ in range(self.layers)]
@@ -51,13 +53,11 @@ class BERT4Rec(nn.Module):
 
     def embed(self, stream):
         """LayerNorm of item (or mask) plus position. -> [B, T, D]"""
-        if self.positions == "from_end":
-            position = self.length - 1 - jax.vmap(from_end)(stream.segments)
-        else:
-            position = stream.positions
         item_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)]
         item_BTD = jnp.where((stream.items > 0)[..., None], item_BTD, self.mask_vector)
-        return self.first_norm(item_BTD + self.position_table[position]).astype(self.dtype)
+        if self.positions != "relative":
+            item_BTD += self.position_table[position_of(stream, self.positions, self.length)]
+        return self.first_norm(item_BTD).astype(self.dtype)
 
     def __call__(self, stream, keys=None):
         mask_BTT = jax.vmap(bidirectional)(stream.segments, stream.positions)

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.masks import nearness
 from jaxrec.random import dropout, site_keys
 
 INITIAL = {
@@ -35,7 +36,7 @@ class Attention(nn.Module):
     """Multi-head attention of a query input to a key-and-value input (Vaswani et al. 2017), dropout on the weights.
 
     In blocks of queries; if causal, each against the keys up to its own last slot: then the mask must let no query see
-    a later slot (but for empty ones, whose outputs nobody reads).
+    a later slot (but for empty ones, whose outputs nobody reads). If relative, a score falls with the distance.
     """
 
     heads: int
@@ -43,6 +44,7 @@ class Attention(nn.Module):
     dtype: Any
     kernel_init: Any
     causal: bool = True
+    relative: bool = False
 
     @nn.compact
     def __call__(self, query_BTD, memory_BTD, mask_BTT, keys, site):
@@ -60,6 +62,8 @@ class Attention(nn.Module):
             keys_end = end if self.causal else slots
             q_BQHd, k_BKHd, v_BKHd = q_BTHd[:, begin:end], k_BTHd[:, :keys_end], v_BTHd[:, :keys_end]
             scores_BHQK = jnp.einsum("bqhd,bkhd->bhqk", q_BQHd, k_BKHd, preferred_element_type=jnp.float32)
+            if self.relative:
+                scores_BHQK += nearness(self.heads, range(begin, end), range(keys_end))
             scores_BHQK = jnp.where(mask_BTT[:, None, begin:end, :keys_end], scores_BHQK, jnp.finfo(jnp.float32).min)
             weights_BHQK = drop_rows(jax.nn.softmax(scores_BHQK), self.rate, keys, (site, block)).astype(v_BTHd.dtype)
             mixed.append(jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, v_BKHd))

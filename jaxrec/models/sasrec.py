@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.masks import causal, from_end
+from jaxrec.masks import causal, position_of
 from jaxrec.models.layers import INITIAL, Attention, FeedForward, drop_rows, layer_norm
 from jaxrec.models.model import from_module
 
@@ -16,6 +16,7 @@ class SASRec(nn.Module):
 
     `norm` is where a block normalises: "query" as in the paper's code, only the queries, with residuals from the
     normalised; "post", after each residual; "pre", before attention and feed-forward alike (for deep stacks).
+    `positions` are counted "from_start", "from_end" or, without a table of them, "relative".
     """
 
     items: int
@@ -32,8 +33,11 @@ class SASRec(nn.Module):
     def setup(self):
         kernel = INITIAL[self.initial]
         self.item_table = self.param("items", kernel, (self.items, self.width))
-        self.position_table = self.param("positions", kernel, (self.length, self.width))
-        self.attention = [Attention(self.heads, self.rate, self.dtype, kernel) for _ in range(self.layers)]
+        relative = self.positions == "relative"
+        if not relative:
+            self.position_table = self.param("positions", kernel, (self.length, self.width))
+        attention = lambda: Attention(self.heads, self.rate, self.dtype, kernel, relative=relative)
+        self.attention = [attention() for _ in range(self.layers)]
         self.feed_forward = [FeedForward(self.rate, self.dtype, kernel) for _ in range(self.layers)]
         self.attention_norm = [layer_norm(None) for _ in range(self.layers)]
         self.feed_forward_norm = [layer_norm(None) for _ in range(self.layers)]
@@ -41,11 +45,9 @@ class SASRec(nn.Module):
 
     def embed(self, stream):
         """Item embeddings times sqrt(width), plus positions; zero where the slot is empty. -> [B, T, D]"""
-        if self.positions == "from_end":
-            position = self.length - 1 - jax.vmap(from_end)(stream.segments)
-        else:
-            position = stream.positions
-        x_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)] * self.width**0.5 + self.position_table[position]
+        x_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)] * self.width**0.5
+        if self.positions != "relative":
+            x_BTD += self.position_table[position_of(stream, self.positions, self.length)]
         return jnp.where((stream.items > 0)[..., None], x_BTD, 0).astype(self.dtype)
 
     def __call__(self, stream, keys=None):

@@ -83,7 +83,7 @@ def test_the_oldest_session_is_first():
     data = interactions.from_sequences([[1, 2], [3, 4, 5], [6, 7]])
     pieces = next_item_pieces(data.offsets[:-1], data.offsets[1:], 10)
     assert oldest_first(pieces, data).source.tolist() == [0, 1, 2]
-    windows = oldest_first(next_item_pieces(data.offsets[:-1], data.offsets[1:], 1, windows=True), data)
+    windows = oldest_first(next_item_pieces(data.offsets[:-1], data.offsets[1:], 1, history="windows"), data)
     assert windows.start.tolist() == [0, 2, 3, 5]
     timed = data._replace(times=np.array([50, 60, 10, 20, 90, 50, 70]))
     assert oldest_first(pieces, timed).source.tolist() == [1, 0, 2]

@@ -22,6 +22,7 @@ from jaxrec.data.stream import (
     plan,
     rows_per_step,
     template,
+    whole_pieces,
 )
 
 seeds = st.integers(0, 2**32 - 1)
@@ -78,9 +79,22 @@ def test_newest_pieces_ask_for_all_but_the_first_of_the_newest_items(drawn, leng
 
 
 @given(bounded, st.integers(1, 8))
+def test_oldest_pieces_begin_with_the_first_item(drawn, length):
+    start, stop = bounds(drawn)
+    sizes, users = stop - start, np.flatnonzero(stop - start >= 2)
+    nexts = next_item_pieces(start, stop, length, history="oldest")
+    np.testing.assert_array_equal(nexts.length, np.minimum(sizes - 1, length)[users])
+    whole = whole_pieces(start, stop, length, history="oldest")
+    np.testing.assert_array_equal(whole.length, np.minimum(sizes, length)[users])
+    for pieces in (nexts, whole):
+        assert pieces.source.tolist() == users.tolist()
+        np.testing.assert_array_equal(pieces.start, start[users])
+
+
+@given(bounded, st.integers(1, 8))
 def test_windows_ask_for_every_item_but_the_first_exactly_once(drawn, length):
     start, stop = bounds(drawn)
-    pieces = next_item_pieces(start, stop, length, windows=True)
+    pieces = next_item_pieces(start, stop, length, history="windows")
     assert pieces.length.max(initial=0) <= length
     asked = [
         (user, index)
@@ -94,7 +108,7 @@ def test_windows_ask_for_every_item_but_the_first_exactly_once(drawn, length):
 @given(bounded, st.integers(1, 8))
 def test_windows_overlap_by_one_and_only_the_oldest_is_short(drawn, length):
     start, stop = bounds(drawn)
-    pieces = next_item_pieces(start, stop, length, windows=True)
+    pieces = next_item_pieces(start, stop, length, history="windows")
     for user in range(len(start)):
         mine = np.flatnonzero(pieces.source == user)
         mine = mine[np.argsort(pieces.start[mine])]

@@ -15,13 +15,15 @@ ROWS, SLOTS, WIDTH, USERS = 2, 70, 8, 12
 ITEMS = ROWS * SLOTS
 CONFIGS = {
     "sasrec": {"layers": 2, "heads": 2},
+    "sasrec relative": {"layers": 1, "heads": 2},
     "bert4rec": {"layers": 2, "heads": 2, "norm": "post"},
     "bert4rec pre": {"layers": 1, "norm": "pre", "transform": False},
+    "bert4rec relative": {"layers": 1, "heads": 2, "norm": "post"},
     "caser": {"layers": 1, "window": 5, "vertical": 2, "horizontal": 3},
     "caser users": {"layers": 1, "window": 3, "vertical": 2, "horizontal": 3, "users": True},
     "two-tower": {"layers": 2},
 }
-BOTH_WAYS = {"bert4rec", "bert4rec pre"}
+BOTH_WAYS = {name for name in CONFIGS if name.startswith("bert4rec")}
 LENGTHS = [[45, 24], [51, 15, 1]]
 FRESH = iter(range(1, ITEMS + 1))  # every slot has an item, so a row of the table, of its own
 SEQUENCES = [[[next(FRESH) for _ in range(length)] for length in row] for row in LENGTHS]
@@ -31,7 +33,8 @@ def made(name, dropout=0.0):
     kind = name.partition(" ")[0]
     config = ModelConfig(kind, WIDTH, dropout=dropout, **CONFIGS[name])
     users = {"users": USERS} if config.users else {}
-    model = MODELS[kind](config, ITEMS, SLOTS, "from_start", jnp.dtype("float32"), **users)
+    positions = "relative" if name.endswith("relative") else "from_start"
+    model = MODELS[kind](config, ITEMS, SLOTS, positions, jnp.dtype("float32"), **users)
     random = np.random.default_rng(1)
 
     def noisy(path, x):  # gains about 1, the rest about 0

@@ -1,0 +1,136 @@
+"""How far back does a model look? By what it is shown, and by what moves its answer.
+
+    python -m benchmarks.reach --name reach_ml-1m --workdirs runs/sasrec_softmax_ml1m runs/gru4rec_ml1m
+
+Accuracy: the test questions asked with the newest 1, 3, 5, ... items of every history alone. Influence: of histories as
+long as the model sees, the gradient of the target's score in the embedding of each item, its norm as a share of all.
+"""
+
+import argparse
+import dataclasses
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import record
+from jaxrec import evaluation, objectives, workdir
+from jaxrec.commands import Judge
+from jaxrec.data import sources, splits
+from jaxrec.data.stream import Stream
+from jaxrec.models import build
+from jaxrec.recommend import restore_params
+
+KEPT = (1, 3, 5, 15, 50)  # newest items
+ROWS, MOST = 32, 1024  # histories differentiated at once, and in all
+
+
+def accuracy(model, params, config, split, kept):
+    """The test metrics where only the newest `kept` items are shown; all of a history is left out as ever."""
+    length = min(kept + objectives.build(config).room, config.length)
+    judge = Judge(model, dataclasses.replace(config, length=length), split, split.test, jax.local_devices())
+    metrics = evaluation.metrics(judge.ranks(params))
+    return {name: metrics[name] for name in ("hr@10", "ndcg@10")}
+
+
+def influence(model, params, config, split):
+    """The share of the gradient by distance, the newest item first, mean over histories: [items that are seen]"""
+    objective, test, items = objectives.build(config), split.test, split.interactions.items
+    seen = config.length - objective.room
+    long = np.flatnonzero(test.stop - test.start >= seen)[:MOST]
+    if not len(long):
+        return None
+    histories = np.stack([items[end - seen : end] for end in test.stop[long]]).astype(np.int32)
+    alike = build(config, ROWS * seen, len(split.interactions.users))
+    program = jax.jit(partial(norms, model, alike, objective))
+    batches = [np.arange(i, i + ROWS) % len(long) for i in range(0, len(long), ROWS)]  # the last one filled up
+    found = [np.asarray(program(params, histories[batch], test.target[long[batch]])) for batch in batches]
+    shares = np.concatenate(found)[: len(long)]
+    shares /= shares.sum(axis=1, keepdims=True)
+    return {"histories": len(long), "shares": shares.mean(axis=0)[::-1].tolist()}
+
+
+def norms(model, alike, objective, params, histories_RN, targets_R):
+    """Norms of the gradients of the targets' scores in the embeddings of their histories' items. -> [R, N]
+
+    Every slot gets a row of its own in the tables, so that an item that comes twice is told apart; `alike` is the model
+    of a catalogue of as many items.
+    """
+    rows, number = histories_RN.shape
+    at = histories_RN.reshape(-1) - 1
+    own = {name: params[name][at] for name in model.tables if name in params}
+    shown = {name: own[name] for name in own if "shown" in model.tables[name]}
+    slots = number + objective.room
+    fresh_RN = 1 + jnp.arange(rows * number, dtype=jnp.int32).reshape(rows, number)
+    ones = jnp.ones((rows, slots), jnp.int32)
+    stream = Stream(
+        jnp.pad(fresh_RN, ((0, 0), (0, objective.room))),
+        targets=0 * ones,
+        segments=ones,
+        positions=jnp.broadcast_to(jnp.arange(slots, dtype=jnp.int32), ones.shape),
+        source=-ones,
+    )
+    answer_RD = model.table(params)[0][targets_R - 1]
+
+    def scores(shown):
+        hidden_RTD, _ = alike.encode(params | own | shown, objective.show(stream))
+        return (alike.head(params | own, hidden_RTD[:, -1]) * answer_RD).sum()
+
+    grads = jax.grad(scores)(shown)
+    return sum(jnp.square(each).sum(-1) for each in grads.values()).reshape(rows, number) ** 0.5
+
+
+def reach(path):
+    """Both, of a workdir's best checkpoint."""
+    config = workdir.read(path).config
+    split = splits.last_item(sources.load(config.dataset))
+    model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    params, step = restore_params(path, model, "best", sharding)
+    kept = [n for n in KEPT if n < config.length] + [config.length]
+    return {
+        "model": config.model.name,
+        "objective": config.objective,
+        "length": config.length,
+        "step": step,
+        "kept": {str(n): accuracy(model, params, config, split, n) for n in kept},
+        "influence": influence(model, params, config, split),
+    }
+
+
+def plot(result, path):
+    """NDCG@10 over the items kept, as a share of that with all; and the influence within a distance."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for name, row in result["rows"].items():
+        kept = [int(n) for n in row["kept"]]
+        left.plot(kept, [each["ndcg@10"] for each in row["kept"].values()], marker="o", markersize=3, label=name)
+        if row["influence"]:
+            shares = row["influence"]["shares"]
+            right.plot(1 + np.arange(len(shares)), np.cumsum(shares), label=name)
+    left.set(xscale="log", xlabel="newest items shown", ylabel="NDCG@10, test", title=result["data"])
+    right.set(xscale="log", xlabel="distance (1: the newest item)", ylabel="influence up to there", ylim=(0, 1))
+    left.legend(frameon=False)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", required=True, help="of the result")
+    parser.add_argument("--workdirs", nargs="+", type=Path, required=True)
+    flags = parser.parse_args()
+    rows = {path.name: reach(path) for path in flags.workdirs}
+    data = Path(workdir.read(flags.workdirs[0]).config.dataset).name
+    result = {"kind": "reach", "data": data, "rows": rows}
+    for name, row in rows.items():
+        print(name, {n: round(each["ndcg@10"], 4) for n, each in row["kept"].items()})
+    plot(result, record.RESULTS / f"{flags.name}.png")
+    record.write(flags.name, result)

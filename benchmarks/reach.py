@@ -43,8 +43,7 @@ def influence(model, params, config, split):
     if not len(long):
         return None
     histories = np.stack([items[end - seen : end] for end in test.stop[long]]).astype(np.int32)
-    alike = build(config, ROWS * seen, len(split.interactions.users))
-    program = jax.jit(partial(norms, model, alike, objective))
+    program = jax.jit(partial(norms, model, objective))
     batches = [np.arange(i, i + ROWS) % len(long) for i in range(0, len(long), ROWS)]  # the last one filled up
     found = [np.asarray(program(params, histories[batch], test.target[long[batch]])) for batch in batches]
     shares = np.concatenate(found)[: len(long)]
@@ -52,11 +51,10 @@ def influence(model, params, config, split):
     return {"histories": len(long), "shares": shares.mean(axis=0)[::-1].tolist()}
 
 
-def norms(model, alike, objective, params, histories_RN, targets_R):
+def norms(model, objective, params, histories_RN, targets_R):
     """Norms of the gradients of the targets' scores in the embeddings of their histories' items. -> [R, N]
 
-    Every slot gets a row of its own in the tables, so that an item that comes twice is told apart; `alike` is the model
-    of a catalogue of as many items.
+    Every slot gets a row of its own in the tables, so that an item that comes twice is told apart.
     """
     rows, number = histories_RN.shape
     at = histories_RN.reshape(-1) - 1
@@ -75,8 +73,8 @@ def norms(model, alike, objective, params, histories_RN, targets_R):
     answer_RD = model.table(params)[0][targets_R - 1]
 
     def scores(shown):
-        hidden_RTD, _ = alike.encode(params | own | shown, objective.show(stream))
-        return (alike.head(params | own, hidden_RTD[:, -1]) * answer_RD).sum()
+        hidden_RTD, _ = model.encode(params | own | shown, objective.show(stream))
+        return (model.head(params, hidden_RTD[:, -1]) * answer_RD).sum()
 
     grads = jax.grad(scores)(shown)
     return sum(jnp.square(each).sum(-1) for each in grads.values()).reshape(rows, number) ** 0.5

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.masks import bidirectional, position_of
-from jaxrec.models.layers import INITIAL, Attention, drop_rows, layer_norm
+from jaxrec.models.layers import INITIAL, Attention, drop_rows, layer_norm, table
 from jaxrec.models.model import from_module
 
 EPSILON = 1e-12  # of every LayerNorm, as in BERT
@@ -33,12 +33,12 @@ class BERT4Rec(nn.Module):
     kernel: Any
 
     def setup(self):
-        self.item_table = self.param("items", self.kernel, (self.items, self.width))
+        self.item_table = table(self, "items", self.kernel, self.items, self.width)
         self.mask_vector = self.param("mask", self.kernel, (1, self.width))
         relative = self.positions == "relative"
         if not relative:
             self.position_table = self.param("positions", self.kernel, (self.length, self.width))
-        self.bias = self.param("bias", nn.initializers.zeros, (self.items,))
+        self.bias = table(self, "bias", nn.initializers.zeros, self.items)
         self.first_norm = norm()
         attention = lambda: Attention(self.heads, self.rate, self.dtype, self.kernel, False, relative)
         self.attention = [attention() for _ in range(self.layers)]
@@ -123,6 +123,6 @@ def bert4rec(config, items, length, positions, dtype):
         dtype,
         kernel,
     )
-    table = lambda params: (params["items"], params["bias"])
+    output = lambda params: (params["items"], params["bias"])
     tables = {"items": ("shown", "asked"), "bias": ("asked",)}
-    return from_module(module, length, table, tables, head="head", method="everything")
+    return from_module(module, length, output, tables, head="head", method="everything")

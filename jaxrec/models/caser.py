@@ -5,7 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxrec.models.layers import INITIAL, drop_rows
+from jaxrec.models.layers import INITIAL, drop_rows, table
 from jaxrec.models.model import from_module
 
 
@@ -27,7 +27,7 @@ class Caser(nn.Module):
     kernel: Any
 
     def setup(self):
-        self.item_table = self.param("items", self.kernel, (self.items, self.width))
+        self.item_table = table(self, "items", self.kernel, self.items, self.width)
         self.before = self.param("before", self.kernel, (1, self.width))
         dense = lambda width: nn.Dense(width, dtype=self.dtype, kernel_init=self.kernel)
         self.columns = nn.Dense(self.vertical, dtype=self.dtype, kernel_init=self.kernel)

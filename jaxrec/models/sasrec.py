@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.masks import causal, position_of
-from jaxrec.models.layers import INITIAL, Attention, FeedForward, drop_rows, layer_norm
+from jaxrec.models.layers import INITIAL, Attention, FeedForward, drop_rows, layer_norm, table
 from jaxrec.models.model import from_module
 
 
@@ -32,7 +32,7 @@ class SASRec(nn.Module):
 
     def setup(self):
         kernel = INITIAL[self.initial]
-        self.item_table = self.param("items", kernel, (self.items, self.width))
+        self.item_table = table(self, "items", kernel, self.items, self.width)
         relative = self.positions == "relative"
         if not relative:
             self.position_table = self.param("positions", kernel, (self.length, self.width))

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.models.layers import INITIAL, drop_rows
+from jaxrec.models.layers import INITIAL, drop_rows, table
 from jaxrec.models.model import from_module
 
 
@@ -22,9 +22,9 @@ class TwoTower(nn.Module):
 
     @nn.compact
     def __call__(self, stream, keys=None):
-        table = self.param("items", self.kernel, (self.items, self.width))
-        bias = self.param("bias", nn.initializers.zeros, (self.items,))  # noqa: F841 made here, read by `table`
-        item_BTD = jnp.where((stream.items > 0)[..., None], table[jnp.maximum(stream.items - 1, 0)], 0)
+        item_table = table(self, "items", self.kernel, self.items, self.width)
+        bias = table(self, "bias", nn.initializers.zeros, self.items)  # noqa: F841 made here, read by `table`
+        item_BTD = jnp.where((stream.items > 0)[..., None], item_table[jnp.maximum(stream.items - 1, 0)], 0)
         x_BTD = (jax.vmap(_sums)(item_BTD, stream.positions) / (stream.positions + 1)[..., None]).astype(self.dtype)
         x_BTD = drop_rows(x_BTD, self.rate, keys, (0, 0))
         x_ND = x_BTD.reshape(-1, self.width)

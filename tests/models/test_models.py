@@ -132,6 +132,19 @@ def test_the_table_is_of_the_items_alone(name):
     assert table.shape == (ITEMS, WIDTH) and (bias is None or bias.shape == (ITEMS,))
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_rows_of_its_tables_are_as_good_as_the_whole(name):
+    """Relabelled as row-sparse updates do it."""
+    model, params = made(name)
+    one = packed(SEQUENCES[:1])
+    ids = np.unique(one.items)[1:]
+    rows = params | {table: params[table][ids - 1] for table in model.tables}
+    relabelled = one._replace(items=jnp.where(one.items > 0, jnp.searchsorted(jnp.asarray(ids), one.items) + 1, 0))
+    few, whole = (model.encode(*given)[0] for given in ((rows, relabelled), (params, one)))
+    np.testing.assert_allclose(few[:, REAL[0]], whole[:, REAL[0]], atol=1e-6)
+    assert len(model.table(rows)[0]) == len(ids) < ITEMS
+
+
 @pytest.mark.parametrize("name", sorted(BOTH_WAYS))
 def test_what_is_masked_is_not_seen(name):
     model, params = made(name)

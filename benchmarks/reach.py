@@ -58,8 +58,7 @@ def norms(model, objective, params, histories_RN, targets_R):
     """
     rows, number = histories_RN.shape
     at = histories_RN.reshape(-1) - 1
-    own = {name: params[name][at] for name in model.tables if name in params}
-    shown = {name: own[name] for name in own if "shown" in model.tables[name]}
+    own = {name: params[name][at] for name, uses in model.tables.items() if "shown" in uses}
     slots = number + objective.room
     fresh_RN = 1 + jnp.arange(rows * number, dtype=jnp.int32).reshape(rows, number)
     ones = jnp.ones((rows, slots), jnp.int32)
@@ -72,11 +71,11 @@ def norms(model, objective, params, histories_RN, targets_R):
     )
     answer_RD = model.table(params)[0][targets_R - 1]
 
-    def scores(shown):
-        hidden_RTD, _ = model.encode(params | own | shown, objective.show(stream))
+    def scores(own):
+        hidden_RTD, _ = model.encode(params | own, objective.show(stream))
         return (model.head(params, hidden_RTD[:, -1]) * answer_RD).sum()
 
-    grads = jax.grad(scores)(shown)
+    grads = jax.grad(scores)(own)
     return sum(jnp.square(each).sum(-1) for each in grads.values()).reshape(rows, number) ** 0.5
 
 

@@ -35,10 +35,10 @@ RECIPES = {
 SHOWN = ("hr@10", "ndcg@10", "mrr")
 
 
-def trained(model, path, values):
-    """The workdir of a model's recipe with these values, trained to its end."""
+def trained(recipe, path, values):
+    """Train a recipe with these values to its end, or take it as it is."""
     flags = [f"--config.{key}={value}" for key, value in values.items()]
-    if status := cli.main(["train", "--config", RECIPES[model], "--workdir", str(path), *flags]):
+    if status := cli.main(["train", "--config", recipe, "--workdir", str(path), *flags]):
         sys.exit(status)
 
 
@@ -132,7 +132,7 @@ def compare(dataset, models, baselines, seeds, runs, overrides):
     for name, (model, values) in models.items():
         paths = [runs / f"{name.replace(' ', '-')}-{seed}" for seed in range(seeds)]
         for seed, path in enumerate(paths):
-            trained(model, path, common | values | {"seed": seed})
+            trained(RECIPES[model], path, common | values | {"seed": seed})
         found, facts = zip(*(tested(path, split) for path in paths), strict=True)
         ranks[name] = np.stack(found)
         mean = {key: float(np.mean([each[key] for each in facts])) for key in facts[0]}

@@ -1,0 +1,61 @@
+"""What this machine could do at most: a count of the multiplications that a target needs, over what it multiplies."""
+
+import functools
+import time
+
+import numpy as np
+
+from jaxrec import objectives
+from jaxrec.data import sources, splits
+
+FORWARD_AND_BACKWARD = 6  # floating-point operations a weight: a multiplication and an addition, and twice that back
+
+
+@functools.cache
+def peak():
+    """Measured: {"flops": a second, of a float32 matrix product; "bytes": a second, of a copy, read and written}."""
+    size = 2048
+    a, b = (np.random.default_rng(i).random((size, size), np.float32) for i in range(2))
+    large = np.zeros(2**26, np.float32)
+    return {
+        "flops": 2 * size**3 / _best(lambda: a @ b, 8),
+        "bytes": 2 * large.nbytes / _best(large.copy, 5),
+    }
+
+
+def _best(run, times):
+    seconds = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds)
+
+
+def targets_per_second(config):
+    """The most real targets a second: every slot real, products at the measured peak, nothing else taking any time."""
+    split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
+    objective = objectives.build(config)
+    length = objective.pieces(split.start, split.stop, config.length, config.history).length.astype(float)
+    targets = objective.count(length.astype(int)).sum()
+    return float(peak()["flops"] * targets / flops(config, length, targets, len(split.interactions.catalogue.ids)))
+
+
+def flops(config, length_P, targets, items):
+    """Of an epoch of pieces of these lengths, forward and backward; no norms, softmax, dropout, no update."""
+    model, dim = config.model, config.model.dim
+    slots = length_P.sum()
+    seen = (length_P**2).sum() if model.name == "bert4rec" else (length_P * (length_P + 1) / 2).sum()
+    wide = {"sasrec": 2, "bert4rec": 2 * model.expand}
+    if model.name in wide:
+        weights = slots * (4 + wide[model.name]) * dim**2 + seen * 2 * dim
+    elif model.name == "gru4rec":
+        weights = slots * 6 * dim**2
+    elif model.name == "caser":
+        filters = model.vertical * dim + model.horizontal * model.window
+        rows = sum(height * dim * model.horizontal for height in range(1, model.window + 1))
+        weights = slots * (model.window * model.vertical * dim + rows + filters * dim + 2 * dim**2 * model.users)
+    else:
+        weights = slots * dim**2
+    scored = items if config.loss.name == "softmax" else 1 + config.loss.negatives
+    return FORWARD_AND_BACKWARD * (model.layers * weights + targets * scored * dim)

@@ -1,0 +1,50 @@
+"""jaxrec as a contender of the speed benchmark: the loop of `fit`, or evaluation, in turns (see benchmarks/peers)."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from benchmarks.peers.turns import Turns, arguments
+from jaxrec import cli, evaluation, fit
+from jaxrec.commands import Judge
+from jaxrec.data import sources, splits
+
+
+def training(setup):
+    """`fit`, with its plan, its reading of metrics and its saves; a turn may end with any call's steps."""
+    turns, before, run = None, None, setup.run
+
+    def turned(*args):
+        nonlocal turns, before
+        if turns is None:
+            turns = Turns()
+        if before is not None:
+            turns.tick(float(np.nansum(before.count)))  # once they are done
+        state, before = run(*args)
+        return state, before
+
+    with tempfile.TemporaryDirectory() as folder:
+        fit.fit(setup._replace(run=turned), Path(folder), None)
+
+
+def evaluating(setup, split):
+    """Full-ranking evaluation of the test questions, again and again; a target is a user."""
+    config = setup.config
+    judge = Judge(setup.model, config, split, split.test, setup.devices)
+    params = jax.device_put(fit.initial(setup).params)
+    turns = Turns()
+    while True:
+        evaluation.metrics(judge.ranks(params))
+        turns.tick(len(split.test.source))
+
+
+if __name__ == "__main__":
+    given = arguments()
+    config, _ = cli.load_config(given["config"], {key: str(value) for key, value in given["set"].items()})
+    split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
+    setup = fit.setup(config, split, jax.local_devices())
+    evaluating(setup, split) if given["mode"] == "evaluation" else training(setup)
+    sys.exit(0)

@@ -1,0 +1,20 @@
+"""The users whom all contenders train on, as the driver wrote them."""
+
+import numpy as np
+
+
+def histories(path):
+    """{user: [items]}: training histories of two items or more, users and items numbered from 1; how many items."""
+    with np.load(path, allow_pickle=False) as file:
+        parts = np.split(file["items"], file["offsets"][1:-1])
+        kept = [part.tolist() for part in parts if len(part) > 1]
+        return dict(enumerate(kept, 1)), int(file["catalogue"])
+
+
+def frame(path, first=1):
+    """The same as a table user_id, item_id (from `first`), time_idx; how many items."""
+    import pandas as pd
+
+    users, items = histories(path)
+    rows = [(user, item + first - 1, at) for user, own in users.items() for at, item in enumerate(own)]
+    return pd.DataFrame(rows, columns=["user_id", "item_id", "time_idx"]), items

@@ -1,0 +1,63 @@
+"""antklen/sasrec-bert4rec-recsys23: its data sets, collation, models and training step, without Lightning's loop.
+
+"shipped": its own data loader; "paired": on batches drawn before; "evaluation": its ranking of every user.
+"""
+
+import itertools
+import sys
+from types import ModuleType
+
+import torch
+from data import frame
+from turns import Turns, arguments
+
+given = arguments()
+sys.path.insert(0, given["checkout"] + "/src")
+sys.modules["pytorch_lightning"] = ModuleType("pytorch_lightning")  # whose module is a plain one to the step
+sys.modules["pytorch_lightning"].LightningModule = torch.nn.Module
+from datasets import CausalLMDataset, CausalLMPredictionDataset, MaskedLMDataset, PaddingCollateFn  # noqa: E402
+from models import BERT4Rec, SASRec  # noqa: E402
+from modules import SeqRec  # noqa: E402
+
+
+def made(items):
+    """The model of its configuration files, with our sizes."""
+    if given["model"] == "bert4rec":
+        sizes = {"hidden_size": given["dim"], "num_hidden_layers": given["layers"], "num_attention_heads": 2}
+        more = {"vocab_size": 2, "max_position_embeddings": given["length"], "intermediate_size": 4 * given["dim"]}
+        return BERT4Rec(vocab_size=items + 2, bert_config=sizes | more)
+    return SASRec(items, given["length"], given["dim"], given["layers"], 1, given["dropout"])
+
+
+def main():
+    masked = given["model"] == "bert4rec"
+    table, items = frame(given["data"], first=2 if masked else 1)
+    module = SeqRec(made(items), lr=1e-3)
+    collate = PaddingCollateFn()
+    load = lambda data, size, shuffle: torch.utils.data.DataLoader(data, size, shuffle, collate_fn=collate)
+    if given["mode"] == "evaluation":
+        module.eval()
+        questions = CausalLMPredictionDataset(table, max_length=given["length"])
+        turns = Turns()
+        with torch.no_grad():
+            for batch in itertools.chain.from_iterable(load(questions, 256, False) for _ in itertools.count()):
+                module.predict_step(batch, 0)
+                turns.tick(len(batch["user_id"]))
+    module.train()
+    kind = MaskedLMDataset if masked else CausalLMDataset
+    drawn = load(kind(table, max_length=given["length"]), given["batch"], True)
+    endless = itertools.chain.from_iterable(drawn for _ in itertools.count())
+    if given["mode"] == "paired":
+        endless = itertools.cycle(list(itertools.islice(endless, 32)))
+    adam = module.configure_optimizers()
+    turns = Turns()
+    for batch in endless:
+        loss = module.training_step(batch, 0)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        turns.tick(int((batch["labels"] != -100).sum()))
+
+
+if __name__ == "__main__":
+    main()

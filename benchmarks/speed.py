@@ -1,0 +1,261 @@
+"""jaxrec beside its peers: real targets a second, in turns on one machine, with the same users, sizes and batch.
+
+    python -m benchmarks.speed --peers DIR --python DIR/venv/bin/python [--only TASK ...]
+
+DIR holds checkouts of SASRec.pytorch, sasrec-bert4rec-recsys23, gSASRec-pytorch and GRU4Rec_PyTorch_Official; the other
+interpreter has torch, rectools and recbole (numpy < 2, transformers < 5). A contender is a process of its own, stopped
+while it is not its turn. "as shipped" is a peer's own loader and loop; "paired" its model and step on batches drawn
+before. Ours is the whole of `fit`: plan, calls, metrics and saves.
+"""
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import limit, record
+from jaxrec import cli
+from jaxrec.data import sources, splits
+
+HERE = Path(__file__).parent
+OFFICIAL = {"layers": [100], "loss": "cross-entropy", "batch_size": 32, "dropout_p_hidden": 0.4, "learning_rate": 0.2}
+OFFICIAL |= {"momentum": 0.2, "sample_alpha": 0.5, "n_sample": 2048, "logq": 1.0, "constrained_embedding": True}
+BEAUTY = {"dataset": "beauty-bert4rec", "length": 50, "row": 50}
+RECSYS23, RECTOOLS = ("recsys23", "sasrec-bert4rec-recsys23"), ("rectools_fit", None)
+SASREC, GSASREC = ("sasrec_pytorch", "SASRec.pytorch"), ("gsasrec", "gSASRec-pytorch")
+
+#: name: (our configuration, {ours: changes of it}, {peer: (file, checkout, what it is told)})
+TASKS = {
+    "bce-ml1m": (
+        "sasrec_ml1m",
+        {"jaxrec": {}},
+        {
+            "SASRec.pytorch as shipped": (*SASREC, {"mode": "shipped"}),
+            "SASRec.pytorch paired": (*SASREC, {"mode": "paired"}),
+        },
+    ),
+    "bce-beauty": (
+        "sasrec_ml1m",
+        {"jaxrec": BEAUTY, "jaxrec, row-sparse": BEAUTY | {"optim.sparse": True}},
+        {
+            "SASRec.pytorch as shipped": (*SASREC, {"mode": "shipped"}),
+            "SASRec.pytorch paired": (*SASREC, {"mode": "paired"}),
+        },
+    ),
+    "softmax-ml1m": (
+        "sasrec_softmax_ml1m",
+        {"jaxrec": {}},
+        {
+            "recsys23 paired": (*RECSYS23, {"mode": "paired", "model": "sasrec"}),
+            "RecTools as shipped": (*RECTOOLS, {"mode": "shipped", "model": "sasrec"}),
+        },
+    ),
+    "softmax-beauty": (
+        "sasrec_softmax_beauty_bert4rec",
+        {"jaxrec": {}},
+        {
+            "recsys23 paired": (*RECSYS23, {"mode": "paired", "model": "sasrec"}),
+            "RecTools as shipped": (*RECTOOLS, {"mode": "shipped", "model": "sasrec"}),
+        },
+    ),
+    "bert4rec-ml1m": (
+        "bert4rec_ml1m",
+        {"jaxrec": {}},
+        {
+            "recsys23 paired": (*RECSYS23, {"mode": "paired", "model": "bert4rec"}),
+            "RecTools as shipped": (*RECTOOLS, {"mode": "shipped", "model": "bert4rec"}),
+        },
+    ),
+    "gbce-ml1m": (
+        "gsasrec_ml1m",
+        {"jaxrec": {}},
+        {"gSASRec-pytorch as shipped": (*GSASREC, {"mode": "shipped", "negatives": 256, "t": 0.75})},
+    ),
+    "gru4rec-rsc15": (
+        "gru4rec_rsc15",
+        {"jaxrec": {}},
+        {
+            "GRU4Rec_PyTorch_Official as shipped": (
+                "gru4rec_official",
+                "GRU4Rec_PyTorch_Official",
+                {"mode": "shipped", "settings": OFFICIAL},
+            )
+        },
+    ),
+    "caser-ml1m": (
+        "caser_ml1m",
+        {"jaxrec": {}},
+        {"RecBole as shipped": ("recbole_fit", None, {"mode": "shipped", "model": "Caser", "length": 50})},
+    ),
+    "evaluation-ml1m": (
+        "sasrec_softmax_ml1m",
+        {"jaxrec": {"mode": "evaluation"}},
+        {"recsys23 as shipped": (*RECSYS23, {"mode": "evaluation", "model": "sasrec"})},
+    ),
+}
+
+
+class Contender:
+    """A process that works when it is told to, and is stopped otherwise."""
+
+    def __init__(self, command, env):
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, env=env
+        )
+        self.answer()
+        self.pause()
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"{' '.join(self.process.args[:3])} ended with {self.process.wait()}: its messages are above")
+        return json.loads(line)
+
+    def pause(self):
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def turn(self, seconds):
+        """Real targets a second, and steps, of a turn."""
+        os.killpg(self.process.pid, signal.SIGCONT)
+        print(seconds, file=self.process.stdin, flush=True)
+        answer = self.answer()
+        self.pause()
+        return {"rate": answer["targets"] / answer["seconds"], "per_step": answer["targets"] / answer["steps"]}
+
+    def peak(self):
+        """GiB at most, summed over its processes."""
+        total = 0
+        for status in Path("/proc").glob("[0-9]*/status"):
+            try:
+                fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+                if os.getsid(int(fields["Pid"])) == self.process.pid:
+                    total += int(fields["VmHWM"].split()[0])
+            except (OSError, KeyError):  # it ended meanwhile, or is the kernel's
+                continue
+        return total / 2**20
+
+    def end(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def written(config, folder):
+    """The training histories of a configuration's data, as a file for the peers."""
+    split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
+    items, start, stop = split.interactions.items, split.start, split.stop
+    path = folder / "histories.npz"
+    offsets = np.concatenate([[0], np.cumsum(stop - start)])
+    flat = np.concatenate([items[a:b] for a, b in zip(start, stop, strict=True)])
+    np.savez(path, items=flat, offsets=offsets, catalogue=len(split.interactions.catalogue.ids))
+    return path
+
+
+def contest(task, peers, python, preload, rounds, seconds, folder):
+    """The result of one task."""
+    name, ours, theirs = TASKS[task]
+    env = os.environ | ({"LD_PRELOAD": preload} if preload else {})
+    env["PYTHONPATH"] = str(HERE.parent)
+    contenders = {}
+    first = next(iter(ours.values()))
+    config, _ = cli.load_config(name, {key: str(value) for key, value in first.items() if key != "mode"})
+    try:
+        for label, changes in ours.items():
+            told = {"config": name, "mode": changes.get("mode", "training")}
+            told["set"] = {"epochs": 100_000} | {key: value for key, value in changes.items() if key != "mode"}
+            contenders[label] = Contender([sys.executable, "-m", "benchmarks.ours", json.dumps(told)], env)
+        path = written(config, folder)
+        sizes = {"dim": config.model.dim, "layers": config.model.layers, "dropout": config.model.dropout}
+        for label, (file, checkout, more) in theirs.items():
+            told = {"data": str(path), "batch": config.batch, "length": config.length} | sizes | more
+            if checkout:
+                told["checkout"] = str(peers / checkout)
+            script = str(HERE / "peers" / f"{file}.py")
+            contenders[label] = Contender([python, script, json.dumps(told)], env | {"PYTHONPATH": ""})
+        for contender in contenders.values():
+            contender.turn(seconds)  # compiles, warms up
+        turns = {label: [] for label in contenders}
+        for _ in range(rounds):
+            for label, contender in contenders.items():
+                turns[label].append(contender.turn(seconds))
+        rows = {
+            label: {
+                "targets_per_second": statistics.median(each["rate"] for each in turns[label]),
+                "rates": [each["rate"] for each in turns[label]],
+                "targets_per_step": turns[label][-1]["per_step"],
+                "peak_gib": contender.peak(),
+            }
+            for label, contender in contenders.items()
+        }
+    finally:
+        for contender in contenders.values():
+            contender.end()
+    for label in ours:
+        for peer in theirs:
+            ratios = [a / b for a, b in zip(rows[label]["rates"], rows[peer]["rates"], strict=True)]
+            rows[label].setdefault("ratio", {})[peer] = [statistics.median(ratios), min(ratios), max(ratios)]
+    bound = None if task.startswith("evaluation") else limit.targets_per_second(config)
+    return {"config": name, "data": Path(config.dataset).name, "limit": bound, "rows": rows}
+
+
+def show(task, result):
+    """A line a contender, and a line a ratio."""
+    print(f"\n{task}")
+    for label, row in result["rows"].items():
+        share = f"{row['targets_per_second'] / result['limit']:.0%} of the limit" if result["limit"] else ""
+        print(
+            f"  {label:36} {row['targets_per_second']:10,.0f}/s  {row['targets_per_step']:8,.0f} a step  "
+            f"{row['peak_gib']:5.1f} GiB  {share}"
+        )
+        for peer, (median, low, high) in row.get("ratio", {}).items():
+            print(f"    {median:.2f} [{low:.2f}..{high:.2f}] times {peer}")
+
+
+def plot(results, path):
+    """How many times as fast as each peer, a bar each."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    bars = [
+        (f"{task}: {peer}", *ratio)
+        for task, result in results.items()
+        for peer, ratio in list(result["rows"].values())[len(TASKS[task][1]) - 1]["ratio"].items()
+    ][::-1]
+    labels, median, low, high = zip(*bars, strict=True)
+    figure, axes = plt.subplots(figsize=(8, 0.35 * len(bars) + 1), layout="constrained")
+    error = [np.subtract(median, low), np.subtract(high, median)]
+    axes.barh(labels, median, xerr=error, color="tab:blue", capsize=3)
+    axes.axvline(1, color="grey", linewidth=1)
+    axes.set(xscale="log", xlabel="real targets a second, times the peer's (median and range of rounds)")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", type=Path, required=True, help="folder of checkouts")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter that has the peers' packages")
+    parser.add_argument("--only", action="append", choices=list(TASKS), help="these tasks")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=5, help="of a turn")
+    parser.add_argument("--preload", help="a library for all contenders, such as jemalloc")
+    parser.add_argument("--name", default="speed", help="of the result")
+    flags = parser.parse_args()
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for task in flags.only or TASKS:
+            results[task] = contest(
+                task, flags.peers.resolve(), flags.python, flags.preload, flags.rounds, flags.seconds, Path(folder)
+            )
+            show(task, results[task])
+    plot(results, record.RESULTS / f"{flags.name}.png")
+    how = {"kind": "speed", "rounds": flags.rounds, "seconds": flags.seconds, "peak": limit.peak()}
+    record.write(flags.name, how | {"tasks": results})

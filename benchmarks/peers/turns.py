@@ -4,6 +4,8 @@ import json
 import sys
 import time
 
+ANSWERS, sys.stdout = sys.stdout, sys.stderr  # what a peer prints goes elsewhere
+
 
 class Turns:
     """Work in turns of so many seconds, granted by lines on standard input, answered by lines of JSON.
@@ -13,7 +15,6 @@ class Turns:
     """
 
     def __init__(self):
-        self.out, sys.stdout = sys.stdout, sys.stderr  # what a peer prints goes elsewhere
         self.say({"ready": True})
         self.wait()
 
@@ -27,7 +28,7 @@ class Turns:
             self.wait()
 
     def say(self, answer):
-        print(json.dumps(answer), file=self.out, flush=True)
+        print(json.dumps(answer), file=ANSWERS, flush=True)
 
     def wait(self):
         line = sys.stdin.readline()

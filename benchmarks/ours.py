@@ -22,7 +22,8 @@ def training(setup):
         if turns is None:
             turns = Turns()
         if before is not None:
-            turns.tick(float(np.nansum(before.count)))  # once they are done
+            count = np.asarray(before.count)  # once they are done
+            turns.tick(float(np.nansum(count)), int(np.isfinite(count).sum()))
         state, before = run(*args)
         return state, before
 

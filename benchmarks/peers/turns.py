@@ -18,10 +18,10 @@ class Turns:
         self.say({"ready": True})
         self.wait()
 
-    def tick(self, targets):
-        """So many more real targets are done: call it after every step. Does not return before the next turn."""
+    def tick(self, targets, steps=1):
+        """So many more real targets are done: call it after every step. May not return before the next turn."""
         self.targets += targets
-        self.steps += 1
+        self.steps += steps
         seconds = time.perf_counter() - self.begun
         if seconds >= self.length:
             self.say({"targets": float(self.targets), "seconds": seconds, "steps": self.steps})

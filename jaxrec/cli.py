@@ -26,8 +26,10 @@ def main(argv=None):
             from jaxrec.prepare import prepare  # without jax
 
             return prepare(arguments, overrides)
-        from jaxrec import commands  # jax starts here, after --help has been answered
+        from jaxrec import commands, devices  # jax starts here, after --help has been answered
+        from jaxrec.data.sources import cache
 
+        devices.keep_programs(cache())
         return commands.COMMANDS[arguments.command](arguments, overrides)
     except (UserError, OSError, KeyboardInterrupt) as error:
         if arguments.debug:

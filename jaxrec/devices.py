@@ -1,6 +1,9 @@
 """Launching one device's program on all of them: the only file that knows how many there are."""
 
 import functools
+import hashlib
+import platform
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -81,6 +84,22 @@ def cpu_options():
     except jax.errors.JaxRuntimeError:
         return None
     return options
+
+
+def keep_programs(folder):
+    """Keep compiled programs in this folder, so that a second start does not compile again; it may be deleted.
+
+    Those of another processor lie apart from this one's: they might not run on it. Where a person has set
+    JAX_COMPILATION_CACHE_DIR, that holds.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text().splitlines() if about.exists() else []
+    able = [platform.machine(), *sorted({line for line in lines if line.startswith(("flags", "Features"))})]
+    name = hashlib.sha256("\n".join(able).encode()).hexdigest()[:12]
+    jax.config.update("jax_compilation_cache_dir", str(folder / "programs" / name))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def placed(devices):

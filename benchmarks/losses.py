@@ -11,16 +11,12 @@ costs.
 import argparse
 import json
 import statistics
-import time
 from pathlib import Path
-
-import jax
-import numpy as np
 
 from benchmarks import record
 from benchmarks.compare import length_of, trained
-from jaxrec import cli, fit
-from jaxrec import devices as dev
+from benchmarks.timed import Timed
+from jaxrec import cli
 from jaxrec.data import sources, splits
 
 SAMPLED = {"name": "sampled-softmax", "sampling": "uniform"}
@@ -39,7 +35,6 @@ LOSSES = {
     "bpr-max, 2048 popular a batch, sparse": {"name": "bpr-max"} | POPULAR,
     "top1-max, 2048 popular a batch, sparse": {"name": "top1-max"} | POPULAR,
 }
-STEPS = 4  # of a timed call
 CLOSE = 0.97  # of the best of the full softmax
 
 
@@ -49,31 +44,12 @@ def values_of(loss, common):
     return common | {"optim.sparse": sparse} | {f"loss.{k}": v for k, v in loss.items() if k != "sparse"}
 
 
-class Timed:
-    """A training that goes on by a call at a time."""
-
-    def __init__(self, recipe, values, split):
-        config, _ = cli.load_config(recipe, {key: str(value) for key, value in values.items()})
-        self.setup = fit.setup(config, split, jax.local_devices()[:1])
-        self.feed, self.at = fit.Feed(self.setup), 0
-        self.state = jax.device_put(fit.initial(self.setup), dev.placed(self.setup.devices))
-        self.call()
-
-    def call(self):
-        """Real targets a second of the next STEPS steps."""
-        left = self.setup.epoch_steps - self.at % self.setup.epoch_steps
-        end = self.at + min(STEPS, left)
-        data, begins = self.feed(self.at, end)
-        begun = time.perf_counter()
-        self.state, report = self.setup.run(self.state, data, self.setup.aside, np.int32(begins), np.int32(end))
-        count = float(np.asarray(report.count)[: end - self.at].sum())
-        self.at = end
-        return count / (time.perf_counter() - begun)
-
-
 def costs(recipe, losses, common, split, rounds):
     """{label: median real targets a second}, all losses in turn."""
-    timed = {label: Timed(recipe, values_of(loss, common), split) for label, loss in losses.items()}
+    timed = {}
+    for label, loss in losses.items():
+        values = {key: str(value) for key, value in values_of(loss, common).items()}
+        timed[label] = Timed(cli.load_config(recipe, values)[0], split)
     rates = {label: [] for label in timed}
     for _ in range(rounds):
         for label, each in timed.items():

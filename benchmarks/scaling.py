@@ -1,0 +1,126 @@
+"""What does a target cost as the catalogue, the histories and the width grow? One plot each.
+
+    python -m benchmarks.scaling [--only catalogue]
+
+Random histories; the training of `fit`, call by call, all of a sweep's models in turn, medians.
+"""
+
+import argparse
+import statistics
+
+import numpy as np
+
+from benchmarks import record
+from benchmarks.timed import Timed
+from jaxrec import config as configs
+from jaxrec.data import splits
+from jaxrec.data.interactions import Catalogue, Interactions
+
+SLOTS = 6400  # of a step, whatever the histories' length
+EPOCH = 8  # steps
+BASE = {"items": 10_000, "length": 50, "dim": 64}
+SOFTMAX = {"name": "softmax", "negatives": 0}
+BCE = {"name": "bce", "negatives": 1}
+SHARED = {"name": "sampled-softmax", "negatives": 256, "sampling": "uniform", "share": "batch"}
+
+#: the key that grows: (its values, {label: (model, loss, row-sparse updates, the largest value)})
+SWEEPS = {
+    "items": (
+        (1_000, 10_000, 100_000, 1_000_000),
+        {
+            "SASRec, softmax": ("sasrec", SOFTMAX, False, 100_000),
+            "SASRec, bce": ("sasrec", BCE, False, 1_000_000),
+            "SASRec, bce, row-sparse": ("sasrec", BCE, True, 1_000_000),
+            "SASRec, 256 shared negatives, row-sparse": ("sasrec", SHARED, True, 1_000_000),
+            "GRU4Rec, 256 shared negatives, row-sparse": ("gru4rec", SHARED, True, 1_000_000),
+        },
+    ),
+    "length": (
+        (25, 50, 100, 200, 400, 800, 1600),
+        {"SASRec, bce": ("sasrec", BCE, False, 1600), "GRU4Rec, bce": ("gru4rec", BCE, False, 1600)},
+    ),
+    "dim": (
+        (32, 64, 128, 256, 512),
+        {
+            "SASRec, bce": ("sasrec", BCE, False, 512),
+            "GRU4Rec, bce": ("gru4rec", BCE, False, 512),
+            "SASRec, softmax": ("sasrec", SOFTMAX, False, 256),
+        },
+    ),
+}
+AXES = {"items": "items of the catalogue", "length": "items of a history", "dim": "width"}
+
+
+def histories(items, length):
+    """Interactions of users with `length` + 3 random items each, enough for an epoch."""
+    users = EPOCH * SLOTS // length
+    flat = np.random.default_rng(0).integers(1, items + 1, users * (length + 3), dtype=np.int32)
+    offsets = np.arange(users + 1, dtype=np.int64) * (length + 3)
+    return Interactions(flat, offsets, np.arange(1, users + 1), Catalogue(np.arange(1, items + 1)), "random histories")
+
+
+def config_of(model, loss, sparse, length, dim):
+    """A Config of these sizes."""
+    return configs.from_dict(
+        {
+            "dataset": "random",
+            "seed": 0,
+            "epochs": 1000,
+            "batch": max(SLOTS // length, 1),
+            "length": length,
+            "eval_every": 1,
+            "patience": 0,
+            "model": {"name": model, "dim": dim, "layers": 2 if model == "sasrec" else 1, "dropout": 0.1},
+            "loss": loss,
+            "optim": {"name": "adam", "rate": 1e-3, "sparse": sparse},
+        }
+    )
+
+
+def sweep(key, rounds):
+    """{label: {value: microseconds a target}}."""
+    values, models = SWEEPS[key]
+    found = {label: {} for label in models}
+    for value in values:
+        sizes = BASE | {key: value}
+        split = splits.last_item(histories(sizes["items"], sizes["length"]))
+        timed = {
+            label: Timed(config_of(model, loss, sparse, sizes["length"], sizes["dim"]), split)
+            for label, (model, loss, sparse, most) in models.items()
+            if value <= most
+        }
+        rates = {label: [] for label in timed}
+        for _ in range(rounds):
+            for label, each in timed.items():
+                rates[label].append(each.call())
+        for label, each in rates.items():
+            found[label][str(value)] = 1e6 / statistics.median(each)
+            print(f"{key} {value:>9,}  {label:45} {found[label][str(value)]:9.2f} us a target", flush=True)
+    return found
+
+
+def plot(result, path):
+    """A panel a sweep."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, len(result), figsize=(4.2 * len(result), 3.6), layout="constrained", squeeze=False)
+    for axes, (key, found) in zip(panels[0], result.items(), strict=True):
+        for label, costs in found.items():
+            axes.plot([int(value) for value in costs], list(costs.values()), marker="o", markersize=3, label=label)
+        axes.set(xscale="log", yscale="log", xlabel=AXES[key], ylabel="microseconds a target")
+        axes.legend(frameon=False, fontsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", choices=list(SWEEPS))
+    parser.add_argument("--rounds", type=int, default=7)
+    flags = parser.parse_args()
+    found = {key: sweep(key, flags.rounds) for key in flags.only or SWEEPS}
+    plot(found, record.RESULTS / "scaling.png")
+    record.write("scaling", {"kind": "scaling", "rounds": flags.rounds, "slots": SLOTS, "base": BASE, "sweeps": found})

@@ -3,7 +3,9 @@
 import functools
 import hashlib
 import platform
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -27,6 +29,20 @@ def local():
     return jax.local_devices()
 
 
+class Launched(NamedTuple):
+    """A jitted program of a call, together with the numbers of its devices, its last argument."""
+
+    program: Callable
+    numbers: np.ndarray
+
+    def __call__(self, *args):
+        return self.program(*args, self.numbers)
+
+    def lower(self, *args):
+        """As of what jax.jit gives: what the compiler makes of it can be looked at."""
+        return self.program.lower(*args, self.numbers)
+
+
 def launch_pmap(call, devices, options=None):
     """`call` on these devices by pmap. Its state is donated; everything but the carry is replicated."""
     axes = {"in_axes": (REPLICATED, None, None, None, None, 0), "out_axes": (REPLICATED, None)}
@@ -38,7 +54,7 @@ def launch_pmap(call, devices, options=None):
         return state._replace(carry=jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), state.carry)), report
 
     program = jax.jit(split, donate_argnums=0, compiler_options=options)
-    return lambda *args: program(*args, np.arange(len(devices)))
+    return Launched(program, np.arange(len(devices)))
 
 
 def launch_shard_map(call, devices, options=None):
@@ -49,7 +65,7 @@ def launch_shard_map(call, devices, options=None):
         call, mesh=mesh, in_specs=(replicated, P(), P(), P(), P(), split), out_specs=(replicated, P()), check_vma=True
     )
     program = jax.jit(mapped, donate_argnums=0, compiler_options=options)
-    return lambda *args: program(*args, np.arange(len(devices)))
+    return Launched(program, np.arange(len(devices)))
 
 
 LAUNCHERS = {"pmap": launch_pmap, "shard_map": launch_shard_map}

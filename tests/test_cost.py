@@ -1,0 +1,57 @@
+"""What a step costs, by the compiler's own count: a guard that needs no clock."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrec import cli, fit
+from jaxrec.data import sources, splits
+
+pytestmark = pytest.mark.slow
+MIB = 2**20
+
+#: of a step of 8 rows of 200 slots, 3,000 items: MiB of temporaries, operations in units of 10^9 (loops counted once)
+KNOWN = {
+    "sasrec_ml1m": (15, 0.64),
+    "sasrec_softmax_ml1m": (34, 1.5),
+    "bert4rec_ml1m": (46, 2.3),
+    "gsasrec_ml1m": (53, 4.4),
+}
+
+
+def compiled(name, **changes):
+    """The program of a recipe's call, with what it is given, on synthetic histories."""
+    values = {"dataset": "synthetic:users=2000,items=3000", "length": "200", "row": "200"} | changes
+    config, _ = cli.load_config(name, {key.replace("__", "."): value for key, value in values.items()})
+    split = splits.last_item(sources.load(config.dataset))
+    setup = fit.setup(config, split, jax.local_devices()[:1])
+    (data, begins), state = fit.Feed(setup)(0, 1), fit.initial(setup)
+    given = state, data, setup.aside, np.int32(begins), np.int32(1)
+    return setup.run.lower(*given).compile()
+
+
+def cost(program):
+    """(bytes of temporaries, floating-point operations)."""
+    return program.memory_analysis().temp_size_in_bytes, program.cost_analysis()["flops"]
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_step_costs_what_it_did(name):
+    temporaries, operations = cost(compiled(name))
+    assert temporaries < 1.2 * KNOWN[name][0] * MIB
+    assert operations < 1.1e9 * KNOWN[name][1]
+
+
+def test_a_row_sparse_step_costs_its_rows_whatever_the_catalogue():
+    changes = {"optim__sparse": "True", "length": "20", "row": "20"}
+    small, large = (
+        cost(compiled("sasrec_ml1m", dataset=f"synthetic:users=2000,items={items}", **changes))
+        for items in (10_000, 40_000)
+    )
+    assert large[1] < 1.05 * small[1]
+    assert large[0] < small[0] + 2 * MIB
+
+
+def test_the_full_softmax_holds_a_chunk_of_its_scores():
+    temporaries, _ = cost(compiled("sasrec_softmax_ml1m", dataset="synthetic:users=2000,items=20000"))
+    assert temporaries < 8 * 200 * 20_000 * 4  # what the scores of all slots alone would take

@@ -1,13 +1,16 @@
 """From Python: a trained workdir as a recommender of external ids."""
 
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import partial, reduce
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec import objectives, ranking, workdir
+from jaxrec import attributes, objectives, ranking, workdir
 from jaxrec.checkpoint import Checkpoints, abstract
 from jaxrec.data.interactions import Catalogue
 from jaxrec.data.stream import Stream
@@ -15,6 +18,27 @@ from jaxrec.errors import UserError
 from jaxrec.models import build
 
 ROWS = 64  # histories encoded at once
+
+
+class Query(NamedTuple):
+    """One request for recommendations. Ids are external ones."""
+
+    history: Sequence  #: ids, oldest first; of any length: the model sees the newest of them
+    k: int = 10  #: how many at most; fewer where fewer are left
+    exclude_seen: bool = True  #: leave out the items of the history
+    candidates: Sequence | None = None  #: ids to choose among; the whole catalogue if None
+    block: Sequence = ()  #: ids never to recommend
+    where: Mapping = MappingProxyType({})  #: attribute of items -> a value, or a list of values of which one will do
+
+
+class Prepared(NamedTuple):
+    """A Query that has been checked, in numbers of items."""
+
+    known: list  #: the history's
+    unknown: list  #: ids of history, candidates and block list that the catalogue lacks
+    k: int
+    out: list  #: not to be recommended
+    pool: np.ndarray | None  #: to choose among, ascending, without `out`; None for the whole catalogue
 
 
 class Ranked(list):
@@ -35,8 +59,8 @@ def load(path, checkpoint="best"):
     stored = workdir.read(path)
     catalogue = Catalogue.load(path / workdir.CATALOGUE)
     model = build(stored.config, len(catalogue.ids), stored.data["users"])
-    params = restore_params(path, model, checkpoint, jax.sharding.SingleDeviceSharding(jax.devices()[0]))[0]
-    return Recommender(stored.config, model, params, catalogue)
+    params, step = restore_params(path, model, checkpoint, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+    return Recommender(stored.config, model, params, catalogue, step)
 
 
 def restore_params(path, model, checkpoint, sharding):
@@ -53,54 +77,80 @@ def restore_params(path, model, checkpoint, sharding):
 class Recommender:
     """Histories of external ids in, external ids and scores out. Made by `load`."""
 
-    def __init__(self, config, model, params, catalogue):
-        self.config, self.catalogue = config, catalogue
+    def __init__(self, config, model, params, catalogue, step=None):
+        self.config, self.catalogue, self.step = config, catalogue, step
         self._model, self._params = model, params
         self._number = {id: v for v, id in enumerate(catalogue.ids.tolist(), 1)}
         self._objective = objectives.build(config)
         self._encode = jax.jit(partial(_encode, model, self._objective))
         self._unit = None
+        self._attributes = {}
 
     def recommend(self, history, k=10, exclude_seen=True, candidates=None):
-        """The k best next items for one history.
-
-        Args:
-            history: external ids, oldest first. Any length: the model sees the newest of them.
-            k: how many at most; fewer where fewer are left.
-            exclude_seen: leave out the items of the history.
-            candidates: external ids to choose among; the whole catalogue if None.
-
-        Returns:
-            Ranked [(external id, score), ...]; its `unknown` lists ids of history and candidates that training had not.
-
-        Raises:
-            UserError: the history is empty, or holds no known id; k is below 1.
-        """
-        return self.recommend_batch([history], k, exclude_seen, candidates)[0]
+        """The k best next items for one history: `answer` of one Query."""
+        return self.answer([Query(history, k, exclude_seen, candidates)])[0]
 
     def recommend_batch(self, histories, k=10, exclude_seen=True, candidates=None):
         """`recommend` for many histories, which share the candidates. -> a list of Ranked in their order."""
-        if k < 1:
-            raise UserError(f"k is {k}: ask for at least one item")
-        if any(isinstance(history, str) for history in histories):
-            raise UserError("a history is a list of ids, and this is one text: put it into brackets")
-        known, unknown = zip(*map(self._numbers, histories), strict=True) if histories else ((), ())
-        for index, numbers in enumerate(known):
-            if not numbers:
-                why = f"none of its ids is in the catalogue ({unknown[index][:5]})" if unknown[index] else "it is empty"
-                if self.catalogue.ids.dtype.kind == "i" and any(isinstance(id, str) for id in unknown[index]):
-                    why += ", whose ids are integers"
-                raise UserError(f"history {index}: {why}: give at least one item of the training data")
-        pool, strangers = (None, []) if candidates is None else self._numbers(dict.fromkeys(candidates))
-        results = [None] * len(histories)
-        by_length = sorted(range(len(histories)), key=lambda i: len(known[i]))
-        for first in range(0, len(histories), ROWS):
+        return self.answer([Query(history, k, exclude_seen, candidates) for history in histories])
+
+    def answer(self, queries):
+        """The best items for each of many queries, which may differ in everything.
+
+        Args:
+            queries: a list of Query, or of what `prepare` made of them.
+
+        Returns:
+            [Ranked [(external id, score), ...], ...] in their order; of equal scores the lower item first.
+
+        Raises:
+            UserError: one of them is at fault; the message says which, and why.
+        """
+        prepared = [self._prepared(query, f"history {index}: ") for index, query in enumerate(queries)]
+        results = [None] * len(prepared)
+        by_length = sorted(range(len(prepared)), key=lambda i: len(prepared[i].known))
+        for first in range(0, len(prepared), ROWS):
             block = by_length[first : first + ROWS]
-            hidden = self._hidden([known[i] for i in block])
-            seen = [known[i] if exclude_seen else [] for i in block]
-            for i, pairs in zip(block, self._best(hidden, seen, k, pool), strict=True):
-                results[i] = Ranked(pairs, [*unknown[i], *strangers])
+            hidden = self._hidden([prepared[i].known for i in block])
+            for row, i in enumerate(block):
+                query = prepared[i]
+                results[i] = Ranked(self._best(hidden[row : row + 1], query), query.unknown)
         return results
+
+    def prepare(self, query):
+        """A Query checked and in numbers: errors are found here, one request at a time, before a batch is answered.
+
+        Raises:
+            UserError: the history is empty or holds no known id; k is below 1; `where` names an unknown attribute or
+                value.
+        """
+        return self._prepared(query, "")
+
+    def _prepared(self, query, which):
+        if isinstance(query, Prepared):
+            return query
+        if query.k < 1:
+            raise UserError(f"{which}k is {query.k}: ask for at least one item")
+        for name in ("history", "candidates", "block"):
+            if isinstance(getattr(query, name), str):
+                raise UserError(f"{which}a {name} is a list of ids, and this is one text: put it into brackets")
+        known, unknown = self._numbers(query.history)
+        if not known:
+            why = f"none of its ids is in the catalogue ({unknown[:5]})" if unknown else "it is empty"
+            if self.catalogue.ids.dtype.kind == "i" and any(isinstance(id, str) for id in unknown):
+                why += ", whose ids are integers"
+            raise UserError(f"{which or 'the history: '}{why}: give at least one item of the training data")
+        blocked, more = self._numbers(query.block)
+        out = [*known, *blocked] if query.exclude_seen else blocked
+        pools = [self._where(name, wanted, which) for name, wanted in query.where.items()]
+        if query.candidates is not None:
+            candidates, strangers = self._numbers(dict.fromkeys(query.candidates))
+            pools.append(np.unique(np.array(candidates, np.int32)))
+            more = [*strangers, *more]
+        pool = None
+        if pools:
+            pool = np.setdiff1d(reduce(partial(np.intersect1d, assume_unique=True), pools), out, assume_unique=False)
+        return Prepared(known, [*unknown, *more], query.k, out, pool)
 
     def similar(self, item, k=10):
         """The k items whose embeddings point most nearly the way this item's does (cosine): who likes it likes them.
@@ -123,13 +173,70 @@ class Recommender:
         items, scores = self._top((self._unit, None), query, np.array([numbers], np.int32), k)
         return Ranked(self._pairs(items[0], scores[0]))
 
+    def influence(self, history, items):
+        """How much each item of a history moved the scores of these items: with it, less without it.
+
+        Args:
+            history: external ids, oldest first. items: external ids, such as those that were recommended.
+
+        Returns:
+            [items, history] float32: what an id that is unknown, or too old for the model to see, moved is 0.
+
+        Raises:
+            UserError: the history holds no known id; an item is not in the catalogue.
+        """
+        prepared = self.prepare(Query(history))
+        numbers, unknown = self._numbers(items)
+        if unknown:
+            raise UserError(f"item {unknown[0]!r} is not in the catalogue: give items of the training data")
+        places = [place for place, id in enumerate(history) if self._numbers([id])[0]]
+        places = places[-(self.config.length - self._objective.room) :]
+        seen = prepared.known[-len(places) :]
+        without = [seen[:place] + seen[place + 1 :] for place in range(len(seen))]
+        params, at = self._model.table(self._params), jnp.array(numbers, jnp.int32)
+        batches = [[seen, *without][first : first + ROWS] for first in range(0, len(seen) + 1, ROWS)]
+        hidden = np.concatenate([self._hidden(batch) for batch in batches])
+        scores = np.asarray(jax.vmap(ranking.dot.at, (None, 0, None))(params, jnp.asarray(hidden), at))
+        if len(seen) == 1 and not self._objective.room:  # nothing is left to encode: as a model that knows nothing
+            scores[1:] = np.asarray(ranking.dot.at(params, jnp.zeros_like(hidden[0]), at))
+        moved = np.zeros((len(numbers), len(history)), np.float32)
+        moved[:, places] = (scores[0] - scores[1:]).T
+        return moved
+
+    def warm(self, batch=1, k=10):
+        """Compile ahead of time what requests need: every length of history, up to so many at once, for so many items.
+
+        What is not warmed is compiled when it is first asked for.
+        """
+        size = 1
+        while size <= min(_power(batch), ROWS):
+            length = 1
+            while length <= _power(self.config.length):
+                self.answer([Query(self.catalogue.ids[:1].tolist() * length, k)] * size)
+                length *= 2
+            size *= 2
+
     def _numbers(self, ids):
         """External ids -> (item numbers, the ids that are unknown)."""
         known, unknown = [], []
         for id in ids:
-            number = self._number.get(id.item() if isinstance(id, np.generic) else id)
+            id = id.item() if isinstance(id, np.generic) else id
+            number = self._number.get(id) if id.__hash__ else None
             known.append(number) if number else unknown.append(id)
         return known, unknown
+
+    def _where(self, name, wanted, which):
+        """Numbers of the items whose attribute is as wanted, ascending."""
+        if name not in self._attributes:
+            about = self.catalogue.about
+            if about is None or name not in about.columns:
+                there = f"there are {', '.join(about.columns)}" if about is not None else "the catalogue has none"
+                raise UserError(f"{which}where: items have no attribute {name!r}: {there}")
+            self._attributes[name] = attributes.index(about[name])
+        try:
+            return attributes.items_with(self._attributes[name], name, wanted)
+        except UserError as error:
+            raise UserError(f"{which}where: {error}") from None
 
     def _hidden(self, histories):
         """The hidden vector after each history's newest items. At most ROWS lists -> [n, D]"""
@@ -141,21 +248,17 @@ class Recommender:
             items[row, : len(numbers)] = numbers
         return self._encode(self._params, items)[: len(newest)]
 
-    def _best(self, hidden, seen, k, pool):
+    def _best(self, hidden, query):
         params = self._model.table(self._params)
-        if pool is not None:
-            scores = np.asarray(jax.vmap(ranking.dot.at, (None, 0, None))(params, hidden, jnp.array(pool, jnp.int32)))
-            order = np.argsort(-scores, axis=1, kind="stable")
-            for row, places in enumerate(order):
-                out = set(seen[row])
-                kept = [place for place in places if pool[place] not in out][:k]
-                yield self._pairs(np.array(pool)[kept], scores[row, kept])
-            return
-        padded = np.zeros((len(seen), _power(max(map(len, seen)))), np.int32)
-        for row, numbers in enumerate(seen):
-            padded[row, : len(numbers)] = numbers
-        for items, scores in zip(*self._top(params, hidden, padded, k), strict=True):
-            yield self._pairs(items, scores)
+        if query.pool is None:
+            out = np.zeros((1, _power(len(query.out))), np.int32)
+            out[0, : len(query.out)] = query.out
+            return self._pairs(*(values[0] for values in self._top(params, hidden, out, query.k)))
+        if not len(query.pool):
+            return []
+        scores = np.asarray(ranking.dot.at(params, hidden[0], jnp.asarray(query.pool)))
+        kept = np.argsort(-scores, kind="stable")[: query.k]
+        return self._pairs(query.pool[kept], scores[kept])
 
     def _top(self, params, queries, seen, k):
         items = len(self.catalogue.ids)

@@ -28,7 +28,7 @@ def index(column: pl.Series) -> Attribute:
     if frame["value"].dtype == pl.String:
         frame = frame.filter(pl.col("value") != "")
     counts = frame.group_by("value", maintain_order=True).len()
-    offsets = np.concatenate([[0], np.cumsum(counts["len"].to_numpy())])
+    offsets = np.append(0, np.cumsum(counts["len"].to_numpy().astype(np.int64)))
     places = {value: place for place, value in enumerate(counts["value"].to_list())}
     return Attribute(places, offsets, frame["item"].to_numpy())
 

@@ -47,8 +47,10 @@ def recommender(path):
 def brute(recommender, history, k, seen, candidates=None):
     """Every item scored by the model on the newest items, sorted; ties to the earlier."""
     numbers = [ITEMS.index(id) + 1 for id in history]
-    hidden = recommender._hidden([numbers])
-    scores = np.asarray(ranking.dot.at((recommender._params["items"], None), hidden[0], np.arange(1, len(ITEMS) + 1)))
+    hidden = recommender.engine.hidden([numbers])
+    scores = np.asarray(
+        ranking.dot.at((recommender.engine.params["items"], None), hidden[0], np.arange(1, len(ITEMS) + 1))
+    )
     left = [id for id in (candidates or ITEMS) if not (seen and id in history)]
     return sorted(left, key=lambda id: (-scores[ITEMS.index(id)], ITEMS.index(id)))[:k]
 
@@ -104,7 +106,7 @@ def test_a_history_of_everything_leaves_nothing(recommender):
 
 
 def test_similar_is_the_cosine_of_embeddings(recommender):
-    table = np.asarray(recommender._params["items"])
+    table = np.asarray(recommender.engine.params["items"])
     unit = table / np.linalg.norm(table, axis=1, keepdims=True)
     cosine = unit @ unit[4]
     cosine[4] = -np.inf

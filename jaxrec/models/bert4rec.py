@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxrec.masks import bidirectional, from_end
 from jaxrec.models.layers import INITIAL, Attention, drop_rows, layer_norm
-from jaxrec.models.model import from_module
+from jaxrec.models.model import from_module, pick
 
 EPSILON = 1e-12  # of every LayerNorm, as in BERT
 
@@ -59,19 +59,23 @@ class BERT4Rec(nn.Module):
         item_BTD = jnp.where((stream.items > 0)[..., None], item_BTD, self.mask_vector)
         return self.first_norm(item_BTD + self.position_table[position]).astype(self.dtype)
 
-    def __call__(self, stream, keys=None):
+    def __call__(self, stream, keys=None, read_B=None):
+        """[B, T] -> [B, T, D]; with slots read_B [B, 1, D] of these alone, all that the last block then computes."""
         mask_BTT = jax.vmap(bidirectional)(stream.segments, stream.positions)
         x = drop_rows(self.embed(stream), self.rate, keys, (0, 0))
         for i in range(self.layers):
-            attend = lambda x, i=i: drop_rows(
-                self.attention[i](x, x, mask_BTT, keys, 3 * i + 1), self.rate, keys, (3 * i + 2, 0)
+            asked = (lambda x: pick(x, read_B)) if read_B is not None and i == self.layers - 1 else (lambda x: x)
+            mask = asked(mask_BTT)
+            attend = lambda query, memory, i=i, mask=mask: drop_rows(
+                self.attention[i](query, memory, mask, keys, 3 * i + 1), self.rate, keys, (3 * i + 2, 0)
             )
             feed = lambda x, i=i: drop_rows(self.feed_forward[i](x), self.rate, keys, (3 * i + 3, 0))
             if self.norm == "post":
-                x = self.attention_norm[i](x + attend(x))
+                x = self.attention_norm[i](asked(x) + attend(asked(x), x))
                 x = self.feed_forward_norm[i](x + feed(x))
             else:
-                x = x + attend(self.attention_norm[i](x))
+                normed = self.attention_norm[i](x)
+                x = asked(x) + attend(asked(normed), normed)
                 x = x + feed(self.feed_forward_norm[i](x))
         return self.last_norm(x) if self.norm == "pre" else x
 
@@ -125,4 +129,4 @@ def bert4rec(config, items, length, positions, dtype):
     )
     table = lambda params: (params["items"], params["bias"])
     tables = {"items": ("shown", "asked"), "bias": ("asked",)}
-    return from_module(module, length, table, tables, head="head", method="everything")
+    return from_module(module, length, table, tables, head="head", method="everything", reads=True)

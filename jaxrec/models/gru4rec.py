@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.models.layers import INITIAL, drop_rows
-from jaxrec.models.model import Model
+from jaxrec.models.model import Model, read_by
 
 
 def gru4rec(config, items, length, positions, dtype):
@@ -61,6 +61,7 @@ def gru4rec(config, items, length, positions, dtype):
     return Model(
         init=init,
         encode=encode,
+        read=read_by(encode),
         carry0=carry0,
         head=lambda params, hidden: hidden,
         table=lambda params: (params["items"], params["bias"]),

@@ -35,7 +35,7 @@ class Attention(nn.Module):
     """Multi-head attention of a query input to a key-and-value input (Vaswani et al. 2017), dropout on the weights.
 
     In blocks of queries; if causal, each against the keys up to its own last slot: then the mask must let no query see
-    a later slot (but for empty ones, whose outputs nobody reads).
+    a later slot (but for empty ones, whose outputs nobody reads). Fewer queries than keys see what the mask lets them.
     """
 
     heads: int
@@ -47,17 +47,18 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, query_BTD, memory_BTD, mask_BTT, keys, site):
         rows, slots, width = query_BTD.shape
+        memory = memory_BTD.shape[1]
 
         def project(name, x_BTD):
             dense = nn.Dense(width, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
-            return dense(x_BTD.reshape(rows * slots, width)).reshape(rows, slots, self.heads, width // self.heads)
+            return dense(x_BTD.reshape(-1, width)).reshape(rows, -1, self.heads, width // self.heads)
 
         q_BTHd = project("query", query_BTD) * (width // self.heads) ** -0.5
         k_BTHd, v_BTHd = project("key", memory_BTD), project("value", memory_BTD)
         mixed = []
         for block, begin in enumerate(range(0, slots, BLOCK)):
             end = min(begin + BLOCK, slots)
-            keys_end = end if self.causal else slots
+            keys_end = end if self.causal and slots == memory else memory
             q_BQHd, k_BKHd, v_BKHd = q_BTHd[:, begin:end], k_BTHd[:, :keys_end], v_BTHd[:, :keys_end]
             scores_BHQK = jnp.einsum("bqhd,bkhd->bhqk", q_BQHd, k_BKHd, preferred_element_type=jnp.float32)
             scores_BHQK = jnp.where(mask_BTT[:, None, begin:end, :keys_end], scores_BHQK, jnp.finfo(jnp.float32).min)

@@ -13,18 +13,32 @@ class Model(NamedTuple):
 
     init: Callable  #: (key) -> params
     encode: Callable  #: (params, stream, carry=None, *, keys=None) -> (hidden_BTD, carry); no keys, no dropout
+    read: (
+        Callable  #: (params, stream, slots_B) -> hidden_BD: what encode gives at one slot a row, for less where it can
+    )
     carry0: Callable  #: (params, rows) -> carry, or None for a model that carries nothing
     head: Callable  #: (params, hidden_...D) -> hidden_...D, applied only at slots that are asked
     table: Callable  #: (params) -> (output table [V, D], bias [V] or None)
     tables: dict  #: of params whose row v - 1 belongs to item v: which items' rows a step uses, "shown", "asked"
 
 
-def from_module(module, length, table, tables, head=None, method="__call__"):
+def pick(x_BT, slots_B):
+    """One slot of each row, as a row of one slot: [B, T, ...], [B] -> [B, 1, ...]."""
+    return jnp.take_along_axis(x_BT, slots_B.reshape(-1, *(1,) * (x_BT.ndim - 1)), axis=1)
+
+
+def read_by(encode):
+    """`Model.read` by encoding every slot."""
+    return lambda params, stream, slots_B: pick(encode(params, stream)[0], slots_B)[:, 0]
+
+
+def from_module(module, length, table, tables, head=None, method="__call__", reads=False):
     """The Model of a Linen module (stream, keys) -> hidden that carries nothing.
 
     Args:
         length: of the stream that makes the params. table, tables: as Model has them.
         head: name of the module's method of hidden vectors; none by default. method: that makes all params.
+        reads: whether the module takes slots_B as its third argument, and then gives [B, 1, D] of these.
     """
 
     def init(key):
@@ -36,4 +50,7 @@ def from_module(module, length, table, tables, head=None, method="__call__"):
     def at_asked(params, hidden):
         return module.apply({"params": params}, hidden, method=head) if head else hidden
 
-    return Model(init, encode, lambda params, rows: None, at_asked, table, tables)
+    def read(params, stream, slots_B):
+        return module.apply({"params": params}, stream, None, slots_B)[:, 0]
+
+    return Model(init, encode, read if reads else read_by(encode), lambda params, rows: None, at_asked, table, tables)

@@ -153,3 +153,11 @@ def test_a_new_user_has_no_vector():
     )
     np.testing.assert_allclose(new, blank, atol=1e-6)
     assert (known != new).any()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_one_slot_is_read_as_all_are_encoded(name):
+    model, params = made(name)
+    for slots in ([0, 20], [44, 65], [60, 66]):
+        want = np.asarray(model.encode(params, FULL)[0])[range(ROWS), slots]
+        np.testing.assert_allclose(model.read(params, FULL, jnp.asarray(slots)), want, atol=2e-5)

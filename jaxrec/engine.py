@@ -44,7 +44,8 @@ class Engine:
         """The same programs with other params of the same shapes: nothing is compiled."""
         other = copy.copy(self)
         other.params = params
-        other.__dict__.pop("_host_table", None)
+        for made in ("_host_table", "_unit"):
+            other.__dict__.pop(made, None)
         other._index = candidates.build(*other._host_table) if self._index else None
         return other
 
@@ -79,7 +80,7 @@ class Engine:
             return self.best_for(self.hidden(histories), allowed, k)
         program, items = partial(answer, self._model, self._objective), self._items(histories)
         found = self._run("best", program, self.params, items, _padded(allowed, len(items)), k=self._k(k))
-        return tuple(np.asarray(x)[: len(histories), :k] for x in found)
+        return _cut(found, len(histories), k)
 
     def best_for(self, hidden_ND, allowed, k):
         """`best` for hidden vectors, [n, D] float32."""
@@ -114,11 +115,9 @@ class Engine:
 
     def similar(self, numbers, allowed, k):
         """`best` by the cosine of the output table's rows to those of these items, [n]."""
-        unit_VD = self._unit
-        found = self._run(
-            "similar", best, (unit_VD, None), np.asarray(unit_VD[np.array(numbers) - 1]), allowed, k=self._k(k)
-        )
-        return tuple(np.asarray(x)[:, :k] for x in found)
+        vectors = np.asarray(self._unit[np.array(numbers) - 1])
+        found = self._run("similar", best, (self._unit, None), vectors, allowed, k=self._k(k))
+        return _cut(found, len(numbers), k)
 
     def start(self):
         """The state of a user without history: (carry, hidden [1, D]); None for a model that carries nothing."""
@@ -126,7 +125,7 @@ class Engine:
         return None if carry is None else (carry, jnp.zeros((1, self._host_table[0].shape[1]), jnp.float32))
 
     def advance(self, state, numbers):
-        """The state after these items more. One program whatever their number, so that one by one gives the same bits."""
+        """The state after these items more: by one program however many, so that one by one gives the same bits."""
         for first in range(0, len(numbers), STEPS):
             block = numbers[first : first + STEPS]
             items = np.zeros(STEPS, np.int32)
@@ -160,10 +159,8 @@ class Engine:
     def _exactly_for(self, hidden_ND, allowed, k):
         rows = _power(len(hidden_ND))
         program = lambda params, *args, k: best(self._model.table(params), *args, k=k)
-        found = self._run(
-            "best for", program, self.params, _padded(hidden_ND, rows), _padded(allowed, rows), k=self._k(k)
-        )
-        return tuple(np.asarray(x)[: len(hidden_ND), :k] for x in found)
+        args = _padded(hidden_ND, rows), _padded(allowed, rows)
+        return _cut(self._run("best for", program, self.params, *args, k=self._k(k)), len(hidden_ND), k)
 
     def _run(self, name, function, tree, *args, **static):
         """Call the program of this name for arguments of these shapes, compiled if it is the first time."""
@@ -230,3 +227,8 @@ def _padded(array, rows):
     if len(array) == rows:
         return array
     return np.concatenate([array, np.zeros((rows - len(array), *array.shape[1:]), array.dtype)])
+
+
+def _cut(found, rows, k):
+    """(items, scores) on the host, without what rounding added."""
+    return tuple(np.asarray(x)[:rows, :k] for x in found)

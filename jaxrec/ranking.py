@@ -46,7 +46,7 @@ dot = Scorer(_dot_chunk, _dot_at)
 def dot_all(params, hidden_BD):
     """The scores of all items. params: (table [V, D], bias [V] or None). [B, D] -> [B, V]"""
     table_VD, bias_V = params
-    if len(hidden_BD) == 1:  # on CPU a product of its own, which does not wait for other threads
+    if hidden_BD.shape[0] == 1:  # on CPU a product of its own, which does not wait for other threads
         scores_BV = _dot(table_VD, hidden_BD[0])[None]
     else:
         scores_BV = jnp.dot(hidden_BD.astype(table_VD.dtype), table_VD.T, precision="highest")

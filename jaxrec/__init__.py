@@ -1,8 +1,8 @@
 """The sequential recommender for JAX."""
 
 
-def load(workdir, checkpoint="best"):
+def load(workdir, checkpoint="best", approximate=False):
     """A trained workdir as a recommender of external ids: `jaxrec.recommend.load`."""
     from jaxrec.recommend import load  # jax starts here, not at the import of a name
 
-    return load(workdir, checkpoint)
+    return load(workdir, checkpoint, approximate)

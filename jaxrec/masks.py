@@ -23,24 +23,25 @@ def bidirectional(segments, positions):
 
 
 def nearness(heads, queries, keys):
-    """What a score loses by distance, in the place of positions (ALiBi: Press et al. 2022): [H, Q, K] float32.
+    """What a score loses by distance, in the place of positions (ALiBi: Press et al. 2022): [..., H, Q, K] float32.
 
     Head h of H loses 2^(-8 h / H) a slot between query and key. Of slots of one sequence that is how far apart its
     items are, wherever in the row it lies; what other sequences lose is masked anyway.
 
     Args:
-        heads: H. queries, keys: ranges of slots of a row.
+        heads: H. queries: [..., Q] slots of a row. keys: [K].
     """
     slope_H = 2.0 ** (-8 * (jnp.arange(heads) + 1) / heads)
-    distance_QK = jnp.abs(jnp.asarray(queries)[:, None] - jnp.asarray(keys)[None, :])
-    return -slope_H[:, None, None] * distance_QK
+    distance_QK = jnp.abs(queries[..., :, None] - keys)
+    return -slope_H[:, None, None] * distance_QK[..., None, :, :]
 
 
 def from_end(segments):
     """How many slots of its own sequence follow each slot: 0 at the newest. [T] int -> [T] int32."""
     slots = jnp.arange(len(segments), dtype=jnp.int32)
     ends = jnp.append(segments[1:] != segments[:-1], True)
-    return jax.lax.cummin(jnp.where(ends, slots, len(segments)), reverse=True) - slots
+    end = jnp.where(ends, slots, len(segments)).astype(jnp.float32)  # exact, and ONNX has no such minimum of integers
+    return jax.lax.cummin(end, reverse=True).astype(jnp.int32) - slots
 
 
 def position_of(stream, count, length):

@@ -21,8 +21,8 @@ class Histories(NamedTuple):
     data: stream.Data
     order: stream.Order
     rows: Any  #: [batches, R] the rows of a batch
-    slot: Any  #: [batches, M] slot to read in the batch's rows laid end to end; 0 where there is none
-    question: np.ndarray  #: [batches, M] whose answer it is, -1 where none
+    slot: Any  #: [batches, R, M] slots of each row to read; 0 where there is none
+    question: np.ndarray  #: [batches, R, M] whose answers these are, -1 where none
     total: int
 
 
@@ -41,35 +41,29 @@ def pack_histories(items, start, stop, length, width, devices, room=0, source=No
     rows = len(template.place)
     spread = np.random.default_rng(0).permutation(rows)  # rows of many short histories are packed next to each other
     rows_BR = spread.reshape(-1, batch).astype(np.int32)
-    row_of = np.searchsorted(template.first, np.arange(len(order_of)), side="right") - 1
-    at = np.empty(rows, np.int64)
-    at[spread] = np.arange(rows)
-    batch_of, in_batch = np.divmod(at[row_of], batch)
-    last = in_batch * width + template.begin + pieces.length[order_of] - 1
-    by_batch = np.argsort(batch_of, kind="stable")
-    counts = np.bincount(batch_of, minlength=len(rows_BR))
-    column = np.arange(len(order_of)) - np.repeat(np.cumsum(counts) - counts, counts)
-    slot = np.zeros((len(rows_BR), counts.max()), np.int32)
+    place = np.arange(len(order_of))
+    row_of = np.searchsorted(template.first, place, side="right") - 1
+    column = place - template.first[row_of]
+    slot = np.zeros((rows, column.max(initial=0) + 1), np.int32)
     question = np.full(slot.shape, -1, np.int64)
-    slot[batch_of[by_batch], column] = last[by_batch]
-    question[batch_of[by_batch], column] = order_of[by_batch]
+    slot[row_of, column] = template.begin + pieces.length[order_of] - 1
+    question[row_of, column] = order_of
     data = stream.Data(items, pieces.start.astype(np.int32), pieces.source, template)
     order = stream.Order(order_of, np.arange(rows, dtype=np.int32))
     data, order = dev.put((data, order), devices)
-    return Histories(data, order, *dev.spread((rows_BR, slot), devices), question, len(start))
+    return Histories(data, order, *dev.spread((rows_BR, slot[rows_BR]), devices), question[rows_BR], len(start))
 
 
 def encoder(model, objective, devices):
     """A program (params, Histories) -> hidden [Q, D] on the host, compiled once for its shapes."""
 
-    def batches(params, data, order, rows_BR, slot_BM):
+    def batches(params, data, order, rows_BR, slot_BRM):
         def one(batch):
-            rows_R, slot_M = batch
+            rows_R, slot_RM = batch
             shown = objective.show(stream.gather(data, order, rows_R, asked=False))
-            hidden, _ = model.encode(params, shown)
-            return model.head(params, hidden.reshape(-1, hidden.shape[-1])[slot_M]).astype(jnp.float32)
+            return model.head(params, model.read(params, shown, slot_RM)).astype(jnp.float32)
 
-        return jax.lax.map(one, (rows_BR, slot_BM))
+        return jax.lax.map(one, (rows_BR, slot_BRM))
 
     split = partial(
         jax.shard_map, mesh=dev.mesh_of(devices), in_specs=(P(), P(), P(), P(AXIS), P(AXIS)), check_vma=False
@@ -77,10 +71,10 @@ def encoder(model, objective, devices):
     program = jax.jit(split(batches, out_specs=P(AXIS)), compiler_options=dev.cpu_options())
 
     def encode(params, histories):
-        hidden_BMD = np.asarray(program(params, *histories[:4]))
+        hidden_BRMD = np.asarray(program(params, *histories[:4]))
         asked = histories.question >= 0
-        hidden_QD = np.empty((histories.total, hidden_BMD.shape[-1]), np.float32)
-        hidden_QD[histories.question[asked]] = hidden_BMD[asked]
+        hidden_QD = np.empty((histories.total, hidden_BRMD.shape[-1]), np.float32)
+        hidden_QD[histories.question[asked]] = hidden_BRMD[asked]
         return hidden_QD
 
     return encode

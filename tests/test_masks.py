@@ -46,7 +46,7 @@ def test_causal_is_the_same_sequence_and_not_later(row):
 
 @given(st.integers(1, 8), st.integers(0, 9), st.integers(0, 9))
 def test_nearness_falls_by_each_heads_slope(heads, begin, keys_end):
-    bias = np.asarray(nearness(heads, range(begin, 10), range(keys_end)))
+    bias = np.asarray(nearness(heads, np.arange(begin, 10), np.arange(keys_end)))
     for head, query, key in np.ndindex(bias.shape):
         wanted = -(2.0 ** (-8 * (head + 1) / heads)) * abs(query + begin - key)
         np.testing.assert_allclose(bias[head, query, key], wanted, rtol=1e-6)

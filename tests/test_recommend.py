@@ -47,8 +47,10 @@ def recommender(path):
 def brute(recommender, history, k, seen, candidates=None):
     """Every item scored by the model on the newest items, sorted; ties to the earlier."""
     numbers = [ITEMS.index(id) + 1 for id in history]
-    hidden = recommender._hidden([numbers])
-    scores = np.asarray(ranking.dot.at((recommender._params["items"], None), hidden[0], np.arange(1, len(ITEMS) + 1)))
+    hidden = recommender.engine.hidden([numbers])
+    scores = np.asarray(
+        ranking.dot.at((recommender.engine.params["items"], None), hidden[0], np.arange(1, len(ITEMS) + 1))
+    )
     left = [id for id in (candidates or ITEMS) if not (seen and id in history)]
     return sorted(left, key=lambda id: (-scores[ITEMS.index(id)], ITEMS.index(id)))[:k]
 
@@ -104,7 +106,7 @@ def test_a_history_of_everything_leaves_nothing(recommender):
 
 
 def test_similar_is_the_cosine_of_embeddings(recommender):
-    table = np.asarray(recommender._params["items"])
+    table = np.asarray(recommender.engine.params["items"])
     unit = table / np.linalg.norm(table, axis=1, keepdims=True)
     cosine = unit @ unit[4]
     cosine[4] = -np.inf
@@ -126,6 +128,18 @@ def test_integers_come_back_as_integers(path, tmp_path):
     checkpoints.close()
     got = jaxrec.load(tmp_path).recommend([np.int64(5), 7])
     assert {id for id, _ in got} == {11, 13} and all(type(id) is int for id, _ in got)
+
+
+def test_another_checkpoint_shares_the_programs(path, recommender):
+    before = recommender.recommend(["tt001", "tt002"])
+    programs = set(recommender.engine._compiled)
+    other = recommender.renewed("latest")
+    assert other.step == recommender.step and other.recommend(["tt001", "tt002"]) == before
+    changed = recommender.engine.renewed(jax.tree.map(lambda x: -x, recommender.engine.params))
+    assert (changed.scores(np.ones(8), [1, 2]) == -recommender.engine.scores(np.ones(8), [1, 2])).all()
+    assert set(changed._compiled) == programs
+    with pytest.raises(UserError, match="has no checkpoint '99'"):
+        recommender.renewed("99")
 
 
 def test_a_workdir_without_training_is_a_message(tmp_path):

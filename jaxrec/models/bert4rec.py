@@ -1,5 +1,6 @@
 """BERT4Rec: sequential recommendation by a cloze, with attention both ways (Sun et al., CIKM 2019)."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxrec.masks import bidirectional, position_of
 from jaxrec.models.layers import INITIAL, Attention, drop_rows, layer_norm, table
-from jaxrec.models.model import from_module
+from jaxrec.models.model import from_module, pick
 
 EPSILON = 1e-12  # of every LayerNorm, as in BERT
 
@@ -59,19 +60,24 @@ class BERT4Rec(nn.Module):
             item_BTD += self.position_table[position_of(stream, self.positions, self.length)]
         return self.first_norm(item_BTD).astype(self.dtype)
 
-    def __call__(self, stream, keys=None):
+    def __call__(self, stream, keys=None, read_BM=None):
+        """[B, T] -> [B, T, D]; with slots read_BM [B, M, D] of these alone, all that the last block then computes."""
         mask_BTT = jax.vmap(bidirectional)(stream.segments, stream.positions)
         x = drop_rows(self.embed(stream), self.rate, keys, (0, 0))
         for i in range(self.layers):
-            attend = lambda x, i=i: drop_rows(
-                self.attention[i](x, x, mask_BTT, keys, 3 * i + 1), self.rate, keys, (3 * i + 2, 0)
+            at_BM = read_BM if i == self.layers - 1 else None
+            asked = (lambda x: x) if at_BM is None else partial(pick, slots_BM=at_BM)
+            attention = partial(self.attention[i], mask_BQT=asked(mask_BTT), keys=keys, site=3 * i + 1, at_BQ=at_BM)
+            attend = lambda query, memory, i=i, attention=attention: drop_rows(
+                attention(query, memory), self.rate, keys, (3 * i + 2, 0)
             )
             feed = lambda x, i=i: drop_rows(self.feed_forward[i](x), self.rate, keys, (3 * i + 3, 0))
             if self.norm == "post":
-                x = self.attention_norm[i](x + attend(x))
+                x = self.attention_norm[i](asked(x) + attend(asked(x), x))
                 x = self.feed_forward_norm[i](x + feed(x))
             else:
-                x = x + attend(self.attention_norm[i](x))
+                normed = self.attention_norm[i](x)
+                x = asked(x) + attend(asked(normed), normed)
                 x = x + feed(self.feed_forward_norm[i](x))
         return self.last_norm(x) if self.norm == "pre" else x
 
@@ -125,4 +131,4 @@ def bert4rec(config, items, length, positions, dtype):
     )
     output = lambda params: (params["items"], params["bias"])
     tables = {"items": ("shown", "asked"), "bias": ("asked",)}
-    return from_module(module, length, output, tables, head="head", method="everything")
+    return from_module(module, length, output, tables, head="head", method="everything", reads=True)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.models.layers import INITIAL, drop_rows
-from jaxrec.models.model import Model
+from jaxrec.models.model import Model, read_by
 
 
 def gru4rec(config, items, length, positions, dtype):
@@ -61,6 +61,7 @@ def gru4rec(config, items, length, positions, dtype):
     return Model(
         init=init,
         encode=encode,
+        read=read_by(encode),
         carry0=carry0,
         head=lambda params, hidden: hidden,
         table=lambda params: (params["items"], params["bias"]),
@@ -99,7 +100,7 @@ def _layer(params, x_BTD, reset_BT, keep_BTD, before_BD, dtype):
 
     def slot(h_BD, inputs):
         x_B3D, reset_B, keep_BD = inputs
-        h_BD = jnp.where(reset_B[:, None], 0, h_BD)
+        h_BD = jnp.where(reset_B[:, None], 0.0, h_BD)
         h_BD = gates(x_B3D, product("hidden", h_BD), h_BD)
         h_BD = h_BD if keep_BD is None else keep_BD * h_BD
         return h_BD, h_BD

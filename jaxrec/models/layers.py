@@ -42,7 +42,8 @@ class Attention(nn.Module):
     """Multi-head attention of a query input to a key-and-value input (Vaswani et al. 2017), dropout on the weights.
 
     In blocks of queries; if causal, each against the keys up to its own last slot: then the mask must let no query see
-    a later slot (but for empty ones, whose outputs nobody reads). If relative, a score falls with the distance.
+    a later slot (but for empty ones, whose outputs nobody reads). If relative, a score falls with the distance. Queries
+    of some slots alone come with `at`, where in the row they are.
     """
 
     heads: int
@@ -53,29 +54,30 @@ class Attention(nn.Module):
     relative: bool = False
 
     @nn.compact
-    def __call__(self, query_BTD, memory_BTD, mask_BTT, keys, site):
-        rows, slots, width = query_BTD.shape
+    def __call__(self, query_BQD, memory_BTD, mask_BQT, keys, site, at_BQ=None):
+        (rows, queries, width), slots = query_BQD.shape, memory_BTD.shape[1]
 
         def project(name, x_BTD):
             dense = nn.Dense(width, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
-            return dense(x_BTD.reshape(rows * slots, width)).reshape(rows, slots, self.heads, width // self.heads)
+            return dense(x_BTD.reshape(-1, width)).reshape(rows, -1, self.heads, width // self.heads)
 
-        q_BTHd = project("query", query_BTD) * (width // self.heads) ** -0.5
+        q_BQHd = project("query", query_BQD) * (width // self.heads) ** -0.5
         k_BTHd, v_BTHd = project("key", memory_BTD), project("value", memory_BTD)
         mixed = []
-        for block, begin in enumerate(range(0, slots, BLOCK)):
-            end = min(begin + BLOCK, slots)
-            keys_end = end if self.causal else slots
-            q_BQHd, k_BKHd, v_BKHd = q_BTHd[:, begin:end], k_BTHd[:, :keys_end], v_BTHd[:, :keys_end]
-            scores_BHQK = jnp.einsum("bqhd,bkhd->bhqk", q_BQHd, k_BKHd, preferred_element_type=jnp.float32)
+        for block, begin in enumerate(range(0, queries, BLOCK)):
+            part = slice(begin, min(begin + BLOCK, queries))
+            end = part.stop if self.causal and at_BQ is None else slots
+            k_BKHd, v_BKHd = k_BTHd[:, :end], v_BTHd[:, :end]
+            scores_BHQK = jnp.einsum("bqhd,bkhd->bhqk", q_BQHd[:, part], k_BKHd, preferred_element_type=jnp.float32)
             if self.relative:
-                scores_BHQK += nearness(self.heads, range(begin, end), range(keys_end))
-            scores_BHQK = jnp.where(mask_BTT[:, None, begin:end, :keys_end], scores_BHQK, jnp.finfo(jnp.float32).min)
+                at = jnp.arange(begin, part.stop) if at_BQ is None else at_BQ[:, part]
+                scores_BHQK += nearness(self.heads, at, jnp.arange(end))
+            scores_BHQK = jnp.where(mask_BQT[:, None, part, :end], scores_BHQK, jnp.finfo(jnp.float32).min)
             weights_BHQK = drop_rows(jax.nn.softmax(scores_BHQK), self.rate, keys, (site, block)).astype(v_BTHd.dtype)
             mixed.append(jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, v_BKHd))
-        mixed_BTHd = jnp.concatenate(mixed, axis=1)
+        mixed_ND = jnp.concatenate(mixed, axis=1).reshape(-1, width)
         out = nn.Dense(width, dtype=self.dtype, kernel_init=self.kernel_init, name="out")
-        return out(mixed_BTHd.reshape(rows * slots, width)).reshape(rows, slots, width)
+        return out(mixed_ND).reshape(rows, queries, width)
 
 
 class FeedForward(nn.Module):

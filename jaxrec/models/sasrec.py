@@ -1,5 +1,6 @@
 """SASRec: self-attentive sequential recommendation (Kang & McAuley, ICDM 2018)."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxrec.masks import causal, position_of
 from jaxrec.models.layers import INITIAL, Attention, FeedForward, drop_rows, layer_norm, table
-from jaxrec.models.model import from_module
+from jaxrec.models.model import from_module, pick
 
 
 class SASRec(nn.Module):
@@ -50,23 +51,26 @@ class SASRec(nn.Module):
             x_BTD += self.position_table[position_of(stream, self.positions, self.length)]
         return jnp.where((stream.items > 0)[..., None], x_BTD, 0).astype(self.dtype)
 
-    def __call__(self, stream, keys=None):
+    def __call__(self, stream, keys=None, read_BM=None):
+        """[B, T] -> [B, T, D]; with slots read_BM [B, M, D] of these alone, all that the last block then computes."""
         mask_BTT = jax.vmap(causal)(stream.segments, stream.positions)
         x = drop_rows(self.embed(stream), self.rate, keys, (0, 0))
         for i in range(self.layers):
-            attend = lambda query, memory, i=i: self.attention[i](query, memory, mask_BTT, keys, 2 * i + 1)
+            at_BM = read_BM if i == self.layers - 1 else None
+            asked = (lambda x: x) if at_BM is None else partial(pick, slots_BM=at_BM)
+            attend = partial(self.attention[i], mask_BQT=asked(mask_BTT), keys=keys, site=2 * i + 1, at_BQ=at_BM)
             feed = lambda x, i=i: self.feed_forward[i](x, keys, 2 * i + 2)
             attention_norm, feed_norm = self.attention_norm[i], self.feed_forward_norm[i]
             if self.norm == "query":
-                query = attention_norm(x)
+                query = attention_norm(asked(x))
                 x = feed_norm(query + attend(query, x))
                 x = x + feed(x)
             elif self.norm == "post":
-                x = attention_norm(x + attend(x, x))
+                x = attention_norm(asked(x) + attend(asked(x), x))
                 x = feed_norm(x + feed(x))
             else:
                 normed = attention_norm(x)
-                x = x + attend(normed, normed)
+                x = asked(x) + attend(asked(normed), normed)
                 x = x + feed(feed_norm(x))
         return self.last_norm(x)
 
@@ -85,4 +89,6 @@ def sasrec(config, items, length, positions, dtype):
         positions,
         dtype,
     )
-    return from_module(module, length, lambda params: (params["items"], None), {"items": ("shown", "asked")})
+    return from_module(
+        module, length, lambda params: (params["items"], None), {"items": ("shown", "asked")}, reads=True
+    )

@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.masks import causal
 from jaxrec.models.layers import INITIAL, drop_rows, table
-from jaxrec.models.model import from_module
+from jaxrec.models.model import from_module, pick
 
 
 class TwoTower(nn.Module):
@@ -21,11 +22,19 @@ class TwoTower(nn.Module):
     kernel: Any
 
     @nn.compact
-    def __call__(self, stream, keys=None):
+    def __call__(self, stream, keys=None, read_BM=None):
+        """[B, T] -> [B, T, D]; with slots read_BM [B, M, D] of these alone, without the sums of the others."""
         item_table = table(self, "items", self.kernel, self.items, self.width)
         bias = table(self, "bias", nn.initializers.zeros, self.items)  # noqa: F841 made here, read by `table`
         item_BTD = jnp.where((stream.items > 0)[..., None], item_table[jnp.maximum(stream.items - 1, 0)], 0)
-        x_BTD = (jax.vmap(_sums)(item_BTD, stream.positions) / (stream.positions + 1)[..., None]).astype(self.dtype)
+        count_BT = stream.positions + 1
+        if read_BM is None:
+            sums_BTD = jax.vmap(_sums)(item_BTD, stream.positions)
+        else:
+            upto_BMT = jax.vmap(causal)(stream.segments, stream.positions)
+            sums_BTD = jnp.einsum("bmt,btd->bmd", pick(upto_BMT, read_BM).astype(item_BTD.dtype), item_BTD)
+            count_BT = pick(count_BT, read_BM)
+        x_BTD = (sums_BTD / count_BT[..., None]).astype(self.dtype)
         x_BTD = drop_rows(x_BTD, self.rate, keys, (0, 0))
         x_ND = x_BTD.reshape(-1, self.width)
         for layer in range(self.layers):
@@ -50,4 +59,5 @@ def two_tower(config, items, length, positions, dtype):
     kernel = INITIAL[config.init]
     module = TwoTower(items, config.dim, config.layers, config.dropout, dtype, kernel)
     tables = {"items": ("shown", "asked"), "bias": ("asked",)}
-    return from_module(module, length, lambda params: (params["items"], params["bias"]), tables)
+    output = lambda params: (params["items"], params["bias"])
+    return from_module(module, length, output, tables, reads=True)

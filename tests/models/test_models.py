@@ -169,3 +169,11 @@ def test_a_new_user_has_no_vector():
     )
     np.testing.assert_allclose(new, blank, atol=1e-6)
     assert (known != new).any()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_some_slots_are_read_as_all_are_encoded(name):
+    model, params = made(name)
+    slots = np.array([[0, 44, 60], [66, 20, 65]])
+    want = np.asarray(model.encode(params, FULL)[0])[np.arange(ROWS)[:, None], slots]
+    np.testing.assert_allclose(model.read(params, FULL, jnp.asarray(slots)), want, atol=2e-5)

@@ -2,7 +2,7 @@
 
     python train.py --config configs/gru4rec_diginetica.py
 
-Their code on these data: Recall@20 .5000, MRR@20 .1663 after 10 epochs.
+Recall@20 .4985, MRR@20 .1636 after 10 epochs (their code on these data: .5000, .1663).
 """
 
 from ml_collections import ConfigDict

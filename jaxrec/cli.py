@@ -26,6 +26,8 @@ def main(argv=None):
             from jaxrec.prepare import prepare  # without jax
 
             return prepare(arguments, overrides)
+        if arguments.command == "serve":
+            return _serve(arguments, overrides)
         from jaxrec import commands  # jax starts here, after --help has been answered
 
         return commands.COMMANDS[arguments.command](arguments, overrides)
@@ -90,6 +92,22 @@ def parse(argv):
     prepare.add_argument("--k-core", type=int, metavar="N", help="until every user and item has N rows")
     prepare.add_argument("--plots", action="store_true", help="draw lengths, popularity and times: plots.png")
 
+    serve = command("serve", "Answer requests over HTTP from a training, and show a page to try it.")
+    serve.add_argument("--workdir", required=True, type=Path, help="of a training")
+    serve.add_argument("--port", type=int, default=8000, help="(default: 8000; 0: any that is free)")
+    serve.add_argument("--host", default="127.0.0.1", help="to listen at (default: 127.0.0.1, this machine alone)")
+    serve.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
+    serve.add_argument("--watch", action="store_true", help="go on with a new checkpoint when there is one")
+    serve.add_argument("--events", type=Path, metavar="FILE", help="keep what users did there, in SQLite")
+    serve.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="history, histories, k, ids, body, batch, queue or deadline (docs/serving.md)",
+    )
+    serve.epilog = "JAXREC_TOKEN in the environment is the bearer token that requests must bear."
+
     arguments, unknown = top.parse_known_args(argv)
     if unknown:
         known = [flag for action in commands.choices[arguments.command]._actions for flag in action.option_strings]
@@ -99,6 +117,14 @@ def parse(argv):
     if overrides and arguments.command != "train":
         top.error(f"--config.{next(iter(overrides))} goes with train alone")
     return arguments, overrides
+
+
+def _serve(arguments, overrides):
+    try:
+        from jaxrec.serve.server import serve
+    except ModuleNotFoundError as error:
+        raise UserError(f"serving needs {error.name}: pip install 'jaxrec[serve]'") from error
+    return serve(arguments, overrides)
 
 
 def split_overrides(argv):

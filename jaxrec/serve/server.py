@@ -4,8 +4,8 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
-from functools import partial
 
 import uvicorn
 
@@ -30,17 +30,27 @@ def serve(arguments, _overrides):
     recommender = watch.load(arguments.workdir, arguments.checkpoint, allowed.k, allowed.batch)
     events = Events(arguments.events, allowed.queue) if arguments.events else None
     service = Service(recommender, allowed, events, token)
-    threading.Thread(target=watch.warm, args=(service.batcher, allowed.k, allowed.batch), daemon=True).start()
+    beside = [threading.Thread(target=watch.warm, args=(service.batcher, allowed.k, allowed.batch), daemon=True)]
     if arguments.watch:
-        renew = partial(watch.renew, recommender, k=allowed.k)
-        counted = service.metrics.refused.inc
-        watch.Watcher(arguments.workdir, arguments.checkpoint, recommender.step, renew, service.take, counted)
+        renew = lambda step: watch.renew(service.batcher.recommender, step, allowed.k)
+        meant, refuse = (arguments.checkpoint, recommender.step), service.metrics.refused.inc
+        beside.append(watch.Watcher(arguments.workdir, *meant, renew, service.take, refuse))
+    for thread in beside:
+        thread.start()
     items = f"{len(service.listing):,} items"
     ready = f"jaxrec serves {arguments.workdir}, step {recommender.step}, {items}, at {address(listening)}"
     if arguments.host not in LOCAL and token is None:
         ready += f" to everyone who reaches it: set {TOKEN} to ask for a token"
     run(service.app, listening, ready)
+    leave(beside)
     return 0
+
+
+def leave(threads):
+    """End the process here if one of these still compiles: the interpreter can't stop it, and aborts at its own end."""
+    if any(thread.is_alive() for thread in threads):
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def bind(host, port):

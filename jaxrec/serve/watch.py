@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -82,8 +83,8 @@ def check(recommender):
             raise UserError(f"{step}: scores {scores} are not finite and falling")
 
 
-class Watcher:
-    """Looks for a new checkpoint every second, in a thread of its own. It opens the workdir for reading only.
+class Watcher(threading.Thread):
+    """Looks for a new checkpoint every second. It opens the workdir for reading only.
 
     What is being written lies under another name until it is whole. A checkpoint that vanishes while it is read, or
     does not pass the check, is refused with a line in the log, and tried again only when its folder has changed.
@@ -96,16 +97,17 @@ class Watcher:
             renew: (step) -> Recommender. take: (Recommender), puts it to work. refuse: (), counts.
             every: seconds.
         """
+        super().__init__(name="watch", daemon=True)
         self._path, self._checkpoint, self._current = path, checkpoint, current
         self._renew, self._take, self._refuse, self._every = renew, take, refuse, every
-        self._there, self._stop = {}, threading.Event()
+        self._there = {}
         self._trained = workdir.read(path)
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self._thread.start()
 
-    def close(self):
-        """Look no more; a load that is under way is left to its fate."""
-        self._stop.set()
+    def run(self):
+        """Look until the process ends."""
+        while True:
+            time.sleep(self._every)
+            self.look()
 
     def look(self):
         """Take the checkpoint that is meant now, if it is another than the current."""
@@ -127,16 +129,9 @@ class Watcher:
             log.warning("step %s answers now", step)
 
     def _check_data(self):
-        now = workdir.read(self._path)
-        if (now.data["fingerprint"], now.config.model) != (
-            self._trained.data["fingerprint"],
-            self._trained.config.model,
-        ):
+        now, then = workdir.read(self._path), self._trained
+        if (now.data, now.config.model) != (then.data, then.config.model):
             raise UserError("it was trained on other data, or another model: start the service again")
-
-    def _run(self):
-        while not self._stop.wait(self._every):
-            self.look()
 
 
 def chosen(path, checkpoint):

@@ -10,13 +10,20 @@ const ICONS = {
 
 // --- talking to the service
 
-async function call(path, body, signal) {
+const PATIENCE = 15; // times that a service too busy is asked again
+
+async function call(path, body, signal, patience = PATIENCE) {
   const headers = { "Content-Type": "application/json" };
   const token = sessionStorage.getItem("token");
   if (token) headers.Authorization = `Bearer ${token}`;
   const response = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body), signal } : { headers, signal });
   const answer = await response.json();
   if (response.ok) return answer;
+  if (response.status === 503 && patience) {
+    await new Promise((done) => setTimeout(done, 1000 * (response.headers.get("Retry-After") ?? 1)));
+    signal.throwIfAborted();
+    return call(path, body, signal, patience - 1);
+  }
   if (response.status === 401) $("token").hidden = false;
   throw new Error(answer.errors.map((each) => (each.field ? `${each.field}: ` : "") + each.message).join("; "));
 }

@@ -8,9 +8,9 @@ import numpy as np
 
 from jaxrec.errors import UserError
 
-WIDER = 32  # candidates for each item that is wanted
+WIDER = 20  # candidates for each item that is wanted
 LEAST = 1024  # candidates at least
-SURE = 16  # of which so many for each item that is wanted have to be allowed
+SURE = 10  # of which so many for each item that is wanted have to be allowed
 LEARN = 1 << 16  # items that the codebooks are learnt from
 
 

@@ -36,7 +36,7 @@ class Engine:
         """
         self.items, self.length, self.room = items, length, objective.room
         self.rows = min(ROWS, 1 << max(SCORES // items, 1).bit_length() - 1)
-        self._model, self._objective, self._compiled = model, objective, {}
+        self.model, self._objective, self._compiled = model, objective, {}
         self.params = params
         self._index = candidates.build(*self._host_table) if approximate else None
 
@@ -63,7 +63,7 @@ class Engine:
 
     def hidden(self, histories):
         """The hidden vector after each history. At most `rows` lists of numbers, oldest first -> [n, D] float32"""
-        program = partial(hidden, self._model, self._objective)
+        program = partial(hidden, self.model, self._objective)
         return np.asarray(self._run("hidden", program, self.params, self._items(histories)))[: len(histories)]
 
     def best(self, histories, allowed, k):
@@ -78,7 +78,7 @@ class Engine:
         """
         if self._index:
             return self.best_for(self.hidden(histories), allowed, k)
-        program, items = partial(answer, self._model, self._objective), self._items(histories)
+        program, items = partial(answer, self.model, self._objective), self._items(histories)
         found = self._run("best", program, self.params, items, _padded(allowed, len(items)), k=self._k(k))
         return _cut(found, len(histories), k)
 
@@ -121,7 +121,7 @@ class Engine:
 
     def start(self):
         """The state of a user without history: (carry, hidden [1, D]); None for a model that carries nothing."""
-        carry = self._model.carry0(self.params, 1)
+        carry = self.model.carry0(self.params, 1)
         return None if carry is None else (carry, jnp.zeros((1, self._host_table[0].shape[1]), jnp.float32))
 
     def advance(self, state, numbers):
@@ -130,7 +130,7 @@ class Engine:
             block = numbers[first : first + STEPS]
             items = np.zeros(STEPS, np.int32)
             items[: len(block)] = block
-            program = partial(advance, self._model)
+            program = partial(advance, self.model)
             state = self._run("advance", program, self.params, *state, items, np.int32(len(block)))
         return state
 
@@ -148,17 +148,17 @@ class Engine:
 
     @cached_property
     def _host_table(self):
-        table_VD, bias_V = self._model.table(self.params)
+        table_VD, bias_V = self.model.table(self.params)
         return np.asarray(table_VD), None if bias_V is None else np.asarray(bias_V)
 
     @cached_property
     def _unit(self):
-        table_VD, _ = self._model.table(self.params)
+        table_VD, _ = self.model.table(self.params)
         return table_VD / jnp.maximum(jnp.linalg.norm(table_VD, axis=1, keepdims=True), 1e-12)
 
     def _exactly_for(self, hidden_ND, allowed, k):
         rows = _power(len(hidden_ND))
-        program = lambda params, *args, k: best(self._model.table(params), *args, k=k)
+        program = lambda params, *args, k: best(self.model.table(params), *args, k=k)
         args = _padded(hidden_ND, rows), _padded(allowed, rows)
         return _cut(self._run("best for", program, self.params, *args, k=self._k(k)), len(hidden_ND), k)
 

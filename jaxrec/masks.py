@@ -26,4 +26,5 @@ def from_end(segments):
     """How many slots of its own sequence follow each slot: 0 at the newest. [T] int -> [T] int32."""
     slots = jnp.arange(len(segments), dtype=jnp.int32)
     ends = jnp.append(segments[1:] != segments[:-1], True)
-    return jax.lax.cummin(jnp.where(ends, slots, len(segments)), reverse=True) - slots
+    end = jnp.where(ends, slots, len(segments)).astype(jnp.float32)  # exact, and ONNX has no such minimum of integers
+    return jax.lax.cummin(end, reverse=True).astype(jnp.int32) - slots

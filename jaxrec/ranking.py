@@ -7,8 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-BLOCK = 64  # scores that `best` first knows by their maximum
-MANY = 1 << 17  # scores from which that is faster than to select among all
+BLOCK = 64  # scores that are first known by their maximum
+MANY = 1 << 17  # scores from which that is faster than to select among them all
 CHUNK = 4096  # items scored at once: with 512 queries 8 MB of scores, which stay in the cache
 
 
@@ -46,41 +46,45 @@ dot = Scorer(_dot_chunk, _dot_at)
 def dot_all(params, hidden_BD):
     """The scores of all items. params: (table [V, D], bias [V] or None). [B, D] -> [B, V]"""
     table_VD, bias_V = params
-    if len(hidden_BD) == 1:  # on CPU a product of its own, which does not wait for other threads
+    if hidden_BD.shape[0] == 1:  # on CPU a product of its own, which does not wait for other threads
         scores_BV = _dot(table_VD, hidden_BD[0])[None]
     else:
         scores_BV = jnp.dot(hidden_BD.astype(table_VD.dtype), table_VD.T, precision="highest")
     return scores_BV if bias_V is None else scores_BV + bias_V
 
 
-def best(scores_BV, k, block=BLOCK, many=MANY):
+def best(scores_BV, k):
     """The best k of each row of scores, exactly, the best first; of equals the lower item first.
 
-    Many scores are cut into blocks: the k best lie in the k blocks of the highest maxima, of equal ones in the first,
-    because each of these blocks holds a score that precedes all of a later block. NaN and -inf are never among them:
-    item 0 with -inf fills up.
+    NaN and -inf are never among them: where fewer than k are left, item 0 with -inf fills up.
 
     Args:
-        scores_BV: floating; column v - 1 is item v. k: static, at most V. block, many: sizes, static.
+        scores_BV: floating; column v - 1 is item v. k: at most V, static.
 
     Returns:
         (items [B, k] int32, scores [B, k])
     """
-    scores_BV = jnp.where(jnp.isnan(scores_BV), -jnp.inf, scores_BV)
-    scores_BV = jnp.where(scores_BV == 0, 0.0, scores_BV)  # top_k puts 0 before -0
-    rows, items = scores_BV.shape
-    if items < many or k * block * 2 > items:
-        scores_Bk, place_Bk = jax.lax.top_k(scores_BV, k)
-    else:
-        blocks = -(-items // block)
-        padded = jnp.pad(scores_BV, ((0, 0), (0, blocks * block - items)), constant_values=-jnp.inf)
-        blocks_BNS = padded.reshape(rows, blocks, block)
-        _, chosen_Bk = jax.lax.top_k(blocks_BNS.max(-1), k)
-        chosen_Bk = jnp.sort(chosen_Bk, axis=-1)  # so that of equals the lower item comes first again
-        kept_BkS = jnp.take_along_axis(blocks_BNS, chosen_Bk[..., None], axis=1)
-        scores_Bk, place_Bk = jax.lax.top_k(kept_BkS.reshape(rows, -1), k)
-        place_Bk = jnp.take_along_axis(chosen_Bk, place_Bk // block, axis=1) * block + place_Bk % block
+    scores_BV = jnp.where(jnp.isnan(scores_BV), -jnp.inf, jnp.where(scores_BV == 0, 0.0, scores_BV))  # no -0 below 0
+    many = scores_BV.shape[1] >= max(MANY, 2 * k * BLOCK)
+    scores_Bk, place_Bk = best_by_blocks(scores_BV, k) if many else jax.lax.top_k(scores_BV, k)
     return jnp.where(scores_Bk > -jnp.inf, place_Bk + 1, 0).astype(jnp.int32), scores_Bk
+
+
+def best_by_blocks(scores_BV, k, block=BLOCK):
+    """`jax.lax.top_k`, for less where there are many: by the maxima of blocks first. -> (scores, places)
+
+    The k best lie in the k blocks of the highest maxima, of equal ones the first: each of these holds a score that
+    comes before all of any other block.
+    """
+    rows, items = scores_BV.shape
+    count = -(-items // block)
+    padded = jnp.pad(scores_BV, ((0, 0), (0, count * block - items)), constant_values=-jnp.inf)
+    blocks_BNS = padded.reshape(rows, count, block)
+    _, chosen_BC = jax.lax.top_k(blocks_BNS.max(-1), min(k, count))
+    chosen_BC = jnp.sort(chosen_BC, axis=-1)  # of equals the lower place is to come first again
+    kept_BCS = jnp.take_along_axis(blocks_BNS, chosen_BC[..., None], axis=1)
+    scores_Bk, at_Bk = jax.lax.top_k(kept_BCS.reshape(rows, -1), k)
+    return scores_Bk, jnp.take_along_axis(chosen_BC, at_Bk // block, axis=1) * block + at_Bk % block
 
 
 @partial(jax.jit, static_argnums=0, static_argnames=("catalogue", "chunk"))

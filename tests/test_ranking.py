@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxrec import ranking
 from jaxrec.ranking import Scorer, dot, ranks, sampled_ranks, top_k
 
 USERS, ITEMS, SEEN = 6, 23, 5
@@ -33,6 +34,10 @@ def brute_best(scores, seen, k):
     left = [v for v in range(1, len(scores) + 1) if v not in set(seen.tolist()) and scores[v - 1] > -np.inf]
     best = sorted(left, key=lambda v: (-scores[v - 1], v))[:k]
     return best + [0] * (k - len(best)), [scores[v - 1] for v in best] + [-np.inf] * (k - len(best))
+
+
+blocks = jax.jit(ranking.best_by_blocks, static_argnums=(1, 2))
+best = jax.jit(ranking.best, static_argnums=1)
 
 
 def problem(seed, levels=4, special=True):
@@ -255,3 +260,27 @@ def test_no_matrix_of_users_by_items_is_held(function):
         lowered = ranks.lower(dot, (table, None), hidden, targets, seen, catalogue=items, chunk=chunk)
     held = lowered.compile().memory_analysis().temp_size_in_bytes
     assert held < users * items * 4 / 8
+
+
+@pytest.mark.parametrize("items, k, block", [(1, 1, 1), (23, 5, 4), (23, 23, 4), (24, 2, 8), (24, 7, 8), (90, 9, 3)])
+@given(st.integers(0, 2**31))
+def test_the_best_by_blocks_are_those_of_a_sort(items, k, block, seed):
+    values = [-2, -1, -0.0, 0.0, 1, 2, np.nan, np.inf, -np.inf]
+    scores = np.random.default_rng(seed).choice(values, (3, items)).astype(np.float32)
+    got_items, got = map(np.asarray, best(scores, k))
+    for row in range(3):
+        want_items, want = brute_best(scores[row], np.array([]), k)
+        assert got_items[row].tolist() == want_items and got[row].tolist() == want
+    plain = np.where(np.isnan(scores), -np.inf, scores) + 0.0
+    got, places = map(np.asarray, blocks(plain, k, block))
+    order = np.argsort(-plain, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(got, np.take_along_axis(plain, order, 1))
+    real = got > -np.inf
+    np.testing.assert_array_equal(places[real], order[real])
+
+
+def test_many_scores_are_cut_into_blocks():
+    scores = np.random.default_rng(0).normal(size=(2, ranking.MANY + 5)).astype(np.float32)
+    items, got = best(scores, 16)
+    np.testing.assert_array_equal(items, np.argsort(-scores, axis=1, kind="stable")[:, :16] + 1)
+    np.testing.assert_array_equal(got, np.sort(scores, axis=1)[:, : -16 - 1 : -1])

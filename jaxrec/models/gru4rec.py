@@ -100,7 +100,7 @@ def _layer(params, x_BTD, reset_BT, keep_BTD, before_BD, dtype):
 
     def slot(h_BD, inputs):
         x_B3D, reset_B, keep_BD = inputs
-        h_BD = jnp.where(reset_B[:, None], 0, h_BD)
+        h_BD = jnp.where(reset_B[:, None], 0.0, h_BD)
         h_BD = gates(x_B3D, product("hidden", h_BD), h_BD)
         h_BD = h_BD if keep_BD is None else keep_BD * h_BD
         return h_BD, h_BD

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.models.layers import INITIAL, drop_rows
-from jaxrec.models.model import from_module
+from jaxrec.models.model import from_module, pick
 
 
 class TwoTower(nn.Module):
@@ -21,11 +21,20 @@ class TwoTower(nn.Module):
     kernel: Any
 
     @nn.compact
-    def __call__(self, stream, keys=None):
+    def __call__(self, stream, keys=None, read_B=None):
+        """[B, T] -> [B, T, D]; with slots read_B [B, 1, D] of these alone, without the sums of the others."""
         table = self.param("items", self.kernel, (self.items, self.width))
         bias = self.param("bias", nn.initializers.zeros, (self.items,))  # noqa: F841 made here, read by `table`
         item_BTD = jnp.where((stream.items > 0)[..., None], table[jnp.maximum(stream.items - 1, 0)], 0)
-        x_BTD = (jax.vmap(_sums)(item_BTD, stream.positions) / (stream.positions + 1)[..., None]).astype(self.dtype)
+        count_BT = stream.positions + 1
+        if read_B is None:
+            sums_BTD = jax.vmap(_sums)(item_BTD, stream.positions)
+        else:
+            upto_BT = jnp.arange(item_BTD.shape[1]) <= read_B[:, None]
+            upto_BT &= stream.segments == pick(stream.segments, read_B)
+            sums_BTD = jnp.where(upto_BT[..., None], item_BTD, 0.0).sum(1, keepdims=True)
+            count_BT = pick(count_BT, read_B)
+        x_BTD = (sums_BTD / count_BT[..., None]).astype(self.dtype)
         x_BTD = drop_rows(x_BTD, self.rate, keys, (0, 0))
         x_ND = x_BTD.reshape(-1, self.width)
         for layer in range(self.layers):
@@ -50,4 +59,5 @@ def two_tower(config, items, length, positions, dtype):
     kernel = INITIAL[config.init]
     module = TwoTower(items, config.dim, config.layers, config.dropout, dtype, kernel)
     tables = {"items": ("shown", "asked"), "bias": ("asked",)}
-    return from_module(module, length, lambda params: (params["items"], params["bias"]), tables)
+    table = lambda params: (params["items"], params["bias"])
+    return from_module(module, length, table, tables, reads=True)

@@ -1,0 +1,57 @@
+"""Recommenders of every model with random params, for tests of what is done with them."""
+
+import jax
+import numpy as np
+import polars as pl
+
+from jaxrec import config as configs
+from jaxrec.data.interactions import Catalogue
+from jaxrec.models import build
+from jaxrec.recommend import Recommender
+
+MODELS = {
+    "sasrec": {"layers": 2, "heads": 2},
+    "gru4rec": {"layers": 2},
+    "bert4rec": {"layers": 2, "heads": 2, "norm": "post"},
+    "caser": {"window": 3, "vertical": 2, "horizontal": 3},
+    "two-tower": {"layers": 2},
+}
+GENRES = ["Comedy", "Drama", "Comedy|War", "", "War"]
+
+
+def config(name, length=20, width=8):
+    """A Config of this model."""
+    values = {
+        "dataset": "histories",
+        "seed": 0,
+        "epochs": 1,
+        "batch": 16,
+        "length": length,
+        "eval_every": 1,
+        "patience": 0,
+        "objective": "cloze" if name == "bert4rec" else "next-item",
+        "model": {"name": name, "dim": width, "dropout": 0.1, "layers": 1} | MODELS[name],
+        "loss": {"name": "bce", "negatives": 1},
+        "optim": {"name": "adam", "rate": 1e-2},
+    }
+    return configs.from_dict(values)
+
+
+def params(model, seed=1):
+    """Random ones, gains about 1 and the rest about 0."""
+    random = np.random.default_rng(seed)
+
+    def noisy(path, x):
+        gain = "scale" in jax.tree_util.keystr(path)
+        return jax.numpy.asarray(gain + 0.3 * random.normal(size=x.shape), jax.numpy.float32)
+
+    return jax.tree_util.tree_map_with_path(noisy, jax.eval_shape(model.init, jax.random.key(0)))
+
+
+def recommender(name, items=60, length=20, width=8, approximate=False):
+    """Of the items "i0", "i1", ..., whose genres and years repeat."""
+    made = config(name, length, width)
+    model = build(made, items, 10)
+    columns = {"genres": [GENRES[v % 5] for v in range(items)], "year": [1990 + v % 3 for v in range(items)]}
+    ids = np.array([f"i{v}" for v in range(items)], np.dtypes.StringDType())
+    return Recommender(made, model, params(model), Catalogue(ids, pl.DataFrame(columns)), 7, None, approximate)

@@ -96,6 +96,7 @@ def run(app, listening, ready):
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=75,  # longer than most pools of connections keep theirs: who closes first breaks no request
         timeout_graceful_shutdown=GRACE,
     )
     # uvicorn raises the signal again once it has stopped: for who asked it to stop, that is an end as good as any

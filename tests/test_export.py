@@ -24,9 +24,16 @@ def answers(run, recommender, histories, k, length):
     return [[(ids[v - 1], s) for v, s in zip(*row, strict=True) if v] for row in zip(items, scores, strict=True)]
 
 
+QUICK = {("sasrec", "stablehlo"), ("gru4rec", "stablehlo"), ("bert4rec", "onnx")}
+
+
 @pytest.mark.parametrize(
     ("name", "format"),
-    [*((name, "stablehlo") for name in recommenders.MODELS), ("gru4rec", "onnx"), ("bert4rec", "onnx")],
+    [
+        pytest.param(name, format, marks=() if (name, format) in QUICK else pytest.mark.slow)
+        for name in recommenders.MODELS
+        for format in export.FORMATS
+    ],
 )
 def test_the_file_answers_as_the_engine(name, format, tmp_path, capsys):
     rec, file = recommenders.recommender(name), tmp_path / "model"

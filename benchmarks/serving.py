@@ -25,7 +25,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks import record
+from benchmarks import engine, record
 from jaxrec import checkpoint, fit, workdir
 from jaxrec import config as configs
 from jaxrec.data import interactions, sources, splits
@@ -206,8 +206,10 @@ def main(flags):
     with tempfile.TemporaryDirectory() as folder:
         path, asked = Path(folder) / "run", bodies(flags.dataset, flags.items)
         state = make(path, flags.items)
+        alone = {"engine, k 10": engine.of_engine(engine.recommender("sasrec", flags.items), 10)}
+        result = {"items": flags.items, "alone_milliseconds": engine.take_turns(alone, flags.items, 3, 1000)}
         server = Server(path)
-        result = {"items": flags.items, "start_seconds": server.start, "warm_seconds": server.warm()}
+        result |= {"start_seconds": server.start, "warm_seconds": server.warm()}
         print(json.dumps(result), flush=True)
         result |= loads(server, asked, flags.seconds)
         result["exit"] = server.stop()

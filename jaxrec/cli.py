@@ -97,6 +97,9 @@ def parse(argv):
     serve.add_argument("--port", type=int, default=8000, help="(default: 8000; 0: any that is free)")
     serve.add_argument("--host", default="127.0.0.1", help="to listen at (default: 127.0.0.1, this machine alone)")
     serve.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
+    serve.add_argument(
+        "--approximate", action="store_true", help="for large catalogues on a CPU: score only the likely best items"
+    )
     serve.add_argument("--watch", action="store_true", help="go on with a new checkpoint when there is one")
     serve.add_argument("--events", type=Path, metavar="FILE", help="keep what users did there, in SQLite")
     serve.add_argument(

@@ -27,7 +27,7 @@ def serve(arguments, _overrides):
     allowed, token = limits.parse(arguments.limit), os.environ.get(TOKEN) or None
     programs.keep()
     listening = bind(arguments.host, arguments.port)
-    recommender = watch.load(arguments.workdir, arguments.checkpoint, allowed.k, allowed.batch)
+    recommender = watch.load(arguments.workdir, arguments.checkpoint, arguments.approximate, allowed.k, allowed.batch)
     events = Events(arguments.events, allowed.queue) if arguments.events else None
     service = Service(recommender, allowed, events, token)
     beside = [threading.Thread(target=watch.warm, args=(service.batcher, allowed.k, allowed.batch), daemon=True)]

@@ -18,17 +18,17 @@ CHECKED, ASKED = 8, 10  # histories of the self-check, and items that each is as
 log = logging.getLogger("jaxrec.serve")
 
 
-def load(path, checkpoint, k, batch):
+def load(path, checkpoint, approximate, k, batch):
     """The Recommender of a workdir's checkpoint, ready to answer one history at once, and checked.
 
     Args:
-        path: Path. checkpoint: "best", "latest" or a step. k: how many items it will be asked for.
+        path: Path. checkpoint, approximate: as of `recommend.load`. k: how many items it will be asked for.
         batch: the most histories that it will be asked at once.
 
     Raises:
         UserError: there is none, or it does not pass `check`.
     """
-    recommender = recommend.load(path, checkpoint)
+    recommender = recommend.load(path, checkpoint, approximate)
     recommender.engine.rows = min(recommender.engine.rows, batch)  # of what is split, no part needs another program
     begin(recommender, k)
     return recommender

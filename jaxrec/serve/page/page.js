@@ -1,7 +1,7 @@
 // The page: a history is built by clicking, and every change asks the service anew. No library, no build.
 
 const $ = (id) => document.getElementById(id);
-const state = { history: [], next: [], influence: null, shown: 0, found: [], marked: -1 };
+const state = { history: [], next: [], influence: null, shown: 0, found: [], foundFor: null, marked: -1, eager: false };
 const K = 10;
 const ICONS = {
   up: "M8 13V3M4 7l4-4 4 4", down: "M8 3v10M4 9l4 4 4-4", remove: "M4 4l8 8M12 4l-8 8",
@@ -69,9 +69,12 @@ const refresh = latest(async (signal) => {
 
 const search = latest(async (signal, text) => {
   const { items } = await call(`items?q=${encodeURIComponent(text)}&k=12`, null, signal);
+  if (text !== $("search").value) return;
   state.found = items;
+  state.foundFor = text;
   state.marked = items.length && text ? 0 : -1;
   drawFound(text);
+  if (state.eager) choose(state.marked);
 });
 
 const similar = latest(async (signal, item) => {
@@ -268,20 +271,28 @@ function open(yes) {
 }
 
 function choose(place) {
+  state.eager = false;
   if (!state.found[place]) return;
   add(state.found[place]);
   $("search").value = "";
+  state.foundFor = null;
   open(false);
 }
 
-$("search").oninput = () => search($("search").value);
+/** Enter: the item that is marked, or, before the answer to what was typed is there, the first that it brings. */
+function enter() {
+  if (state.foundFor === $("search").value) choose(state.marked);
+  else state.eager = Boolean($("search").value);
+}
+
+$("search").oninput = () => { state.eager = false; search($("search").value); };
 $("search").onfocus = () => search($("search").value);
 $("search").onblur = () => open(false);
 $("search").onkeydown = (event) => {
   const count = state.found.length;
   if (event.key === "ArrowDown" && count) mark((state.marked + 1) % count);
   else if (event.key === "ArrowUp" && count) mark((state.marked + count - 1) % count);
-  else if (event.key === "Enter" && state.marked >= 0) choose(state.marked);
+  else if (event.key === "Enter") enter();
   else if (event.key === "Escape") open(false);
   else return;
   event.preventDefault();

@@ -34,7 +34,7 @@ class Client:
         """-> (status, body) of the answer"""
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         async with self._room:
-            reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
+            reader, writer = self._kept() or await asyncio.open_connection("127.0.0.1", self._port)
             writer.write(head + body)
             answer = await reader.readuntil(b"\r\n\r\n")
             length = int(answer.lower().partition(b"content-length:")[2].split(None, 1)[0])
@@ -44,6 +44,14 @@ class Client:
             else:
                 self._idle.append((reader, writer))
             return int(answer[9:12]), content
+
+    def _kept(self):
+        """A connection that the other side has not closed meanwhile, if there is one."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+        return None
 
 
 async def generate(plan):

@@ -179,7 +179,16 @@ class Service:
         count = {"name": "k", "schema": {"type": "integer", "minimum": 1, "maximum": self.limits.k, "default": FOUND}}
         asked = (400, 404, 408, 413, 422, 503)
         return [
-            Endpoint("POST", "/recommend", self.recommend, "The best next items", answers, body.recommend, (), asked),
+            Endpoint(
+                "POST",
+                "/recommend",
+                self.recommend,
+                "The best next items for one of history, histories and user",
+                answers,
+                body.recommend,
+                (),
+                asked,
+            ),
             Endpoint("POST", "/similar", self.similar, "Items like an item", schema.Similar, body.similar, (), asked),
             Endpoint(
                 *("POST", "/influence", self.influence, "What each item of a history did to the scores"),

@@ -84,7 +84,8 @@ def best_by_blocks(scores_BV, k, block=BLOCK):
     chosen_BC = jnp.sort(chosen_BC, axis=-1)  # of equals the lower place is to come first again
     kept_BCS = jnp.take_along_axis(blocks_BNS, chosen_BC[..., None], axis=1)
     scores_Bk, at_Bk = jax.lax.top_k(kept_BCS.reshape(rows, -1), k)
-    return scores_Bk, jnp.take_along_axis(chosen_BC, at_Bk // block, axis=1) * block + at_Bk % block
+    of_Bk = jax.lax.div(at_Bk, jnp.full_like(at_Bk, block))
+    return scores_Bk, jnp.take_along_axis(chosen_BC, of_Bk, axis=1) * block + at_Bk - of_Bk * block
 
 
 @partial(jax.jit, static_argnums=0, static_argnames=("catalogue", "chunk"))

@@ -87,7 +87,7 @@ queries = st.builds(
 
 
 @pytest.mark.parametrize("name", recommenders.MODELS)
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(batch=st.lists(queries, max_size=4))
 def test_unlike_queries_are_answered_together_as_one_by_one_and_by_brute_force(name, batch):
     rec = made(name)
@@ -125,8 +125,7 @@ def test_models_without_a_state_say_so():
         made("gru4rec").answer([Query(made("gru4rec").start())])
 
 
-@pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
-@pytest.mark.parametrize("length", [1, 25])
+@pytest.mark.parametrize(("name", "length"), [("sasrec", 1), ("bert4rec", 25)])
 def test_influence_is_the_score_less_that_without_the_item(name, length):
     rec = made(name)
     history, asked = [*IDS[7 : 7 + length // 2], "nobody", *IDS[30 : 30 + length - length // 2]], ["i3", "i50"]

@@ -130,6 +130,18 @@ def test_integers_come_back_as_integers(path, tmp_path):
     assert {id for id, _ in got} == {11, 13} and all(type(id) is int for id, _ in got)
 
 
+def test_another_checkpoint_shares_the_programs(path, recommender):
+    before = recommender.recommend(["tt001", "tt002"])
+    programs = set(recommender.engine._compiled)
+    other = recommender.renewed("latest")
+    assert other.step == recommender.step and other.recommend(["tt001", "tt002"]) == before
+    changed = recommender.engine.renewed(jax.tree.map(lambda x: -x, recommender.engine.params))
+    assert (changed.scores(np.ones(8), [1, 2]) == -recommender.engine.scores(np.ones(8), [1, 2])).all()
+    assert set(changed._compiled) == programs
+    with pytest.raises(UserError, match="has no checkpoint '99'"):
+        recommender.renewed("99")
+
+
 def test_a_workdir_without_training_is_a_message(tmp_path):
     with pytest.raises(UserError, match="not a workdir"):
         jaxrec.load(tmp_path)

@@ -26,10 +26,14 @@ def main(argv=None):
             from jaxrec.prepare import prepare  # without jax
 
             return prepare(arguments, overrides)
-        from jaxrec import commands, devices  # jax starts here, after --help has been answered
+        from jaxrec import devices  # jax starts here, after --help has been answered
         from jaxrec.data.sources import cache
 
         devices.keep_programs(cache())
+        if arguments.command == "serve":
+            return _serve(arguments, overrides)
+        from jaxrec import commands
+
         return commands.COMMANDS[arguments.command](arguments, overrides)
     except (UserError, OSError, KeyboardInterrupt) as error:
         if arguments.debug:
@@ -92,6 +96,25 @@ def parse(argv):
     prepare.add_argument("--k-core", type=int, metavar="N", help="until every user and item has N rows")
     prepare.add_argument("--plots", action="store_true", help="draw lengths, popularity and times: plots.png")
 
+    serve = command("serve", "Answer requests over HTTP from a training, and show a page to try it.")
+    serve.add_argument("--workdir", required=True, type=Path, help="of a training")
+    serve.add_argument("--port", type=int, default=8000, help="(default: 8000; 0: any that is free)")
+    serve.add_argument("--host", default="127.0.0.1", help="to listen at (default: 127.0.0.1, this machine alone)")
+    serve.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
+    serve.add_argument(
+        "--approximate", action="store_true", help="for large catalogues on a CPU: score only the likely best items"
+    )
+    serve.add_argument("--watch", action="store_true", help="go on with a new checkpoint when there is one")
+    serve.add_argument("--events", type=Path, metavar="FILE", help="keep what users did there, in SQLite")
+    serve.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="history, histories, k, ids, body, batch, queue or deadline (docs/serving.md)",
+    )
+    serve.epilog = "JAXREC_TOKEN in the environment is the bearer token that requests must bear."
+
     arguments, unknown = top.parse_known_args(argv)
     if unknown:
         known = [flag for action in commands.choices[arguments.command]._actions for flag in action.option_strings]
@@ -101,6 +124,14 @@ def parse(argv):
     if overrides and arguments.command != "train":
         top.error(f"--config.{next(iter(overrides))} goes with train alone")
     return arguments, overrides
+
+
+def _serve(arguments, overrides):
+    try:
+        from jaxrec.serve.server import serve
+    except ModuleNotFoundError as error:
+        raise UserError(f"serving needs {error.name}: pip install 'jaxrec[serve]'") from error
+    return serve(arguments, overrides)
 
 
 def split_overrides(argv):

@@ -38,7 +38,8 @@ def train(arguments, overrides):
         if config.valid or config.split != "sessions":
             judge = Judge(setup.model, config, split, split.valid, devices, protocol)
             validate = lambda params: evaluation.metrics(judge.ranks(params))
-        workdir.claim(path, config, interactions, sources.locate(config.dataset), split.interactions.catalogue)
+        catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
+        workdir.claim(path, config, interactions, sources.locate(config.dataset), catalogue)
         if (path / workdir.DONE).exists() and fit.complete(config, path):
             console.print(f"{path}: training is complete; jaxrec evaluate --workdir {path} evaluates it")
             return 0

@@ -115,7 +115,7 @@ def keep_programs(folder):
     able = [platform.machine(), *sorted({line for line in lines if line.startswith(("flags", "Features"))})]
     name = hashlib.sha256("\n".join(able).encode()).hexdigest()[:12]
     jax.config.update("jax_compilation_cache_dir", str(folder / "programs" / name))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def placed(devices):

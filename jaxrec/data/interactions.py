@@ -9,6 +9,7 @@ import polars as pl
 from jaxrec.errors import UserError
 
 ID = "id"  # the column of the external ids, in Parquet
+COUNT = "training_count"  # the column of how often each item occurs in training, in a workdir's catalogue
 
 
 class Catalogue(NamedTuple):
@@ -24,6 +25,17 @@ class Catalogue(NamedTuple):
     @property
     def genres(self) -> list[str] | None:
         return self._column("genres")
+
+    @property
+    def counts(self) -> np.ndarray | None:
+        """How often each item occurs in training, [V]; None where the training was made before they were kept."""
+        known = self.about is not None and COUNT in self.about.columns
+        return self.about[COUNT].to_numpy() if known else None
+
+    def counted(self, counts_V) -> "Catalogue":
+        """The same with these training counts."""
+        column = pl.Series(COUNT, counts_V, pl.Int64)
+        return self._replace(about=column.to_frame() if self.about is None else self.about.with_columns(column))
 
     def _column(self, name):
         known = self.about is not None and name in self.about.columns

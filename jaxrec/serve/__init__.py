@@ -1,0 +1,1 @@
+"""A trained workdir as an HTTP service, and a page to look at it."""

@@ -1,0 +1,295 @@
+"""The HTTP service: requests in, answers out. It knows nothing of workdirs, nor of the server that runs it."""
+
+import asyncio
+import contextlib
+import logging
+import queue
+import sqlite3
+from itertools import chain
+from typing import NamedTuple
+
+from pydantic_core import to_json
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.routing import Route
+
+from jaxrec.errors import UserError
+from jaxrec.recommend import Query
+from jaxrec.serve import openapi, page, schema
+from jaxrec.serve.batching import Batcher, Full
+from jaxrec.serve.guard import Guard
+from jaxrec.serve.listing import Listing
+from jaxrec.serve.metrics import Metrics
+from jaxrec.serve.schema import Wrong
+
+FOUND, LONGEST = 20, 200  # items that a search gives if not told otherwise; characters of its text
+log = logging.getLogger("jaxrec.serve")
+
+
+class Endpoint(NamedTuple):
+    """One path: how it is answered, and all that the schema says of it."""
+
+    method: str
+    path: str
+    handler: object
+    summary: str
+    answer: object  # model, or models of which the answer is one
+    body: object = None  # model of the request
+    parameters: tuple = ()
+    errors: tuple = ()  # statuses
+
+
+class Service:
+    """A recommender behind HTTP. `app` is the ASGI application; `take` puts another recommender to work."""
+
+    def __init__(self, recommender, limits, events=None, token=None):
+        """
+        Args:
+            recommender: warm for one history and limits.k items; where it is for more histories, raise `batcher.size`.
+            limits: Limits. events: store.Events, or None. token: that requests must bear, or None.
+        """
+        self.limits, self.events, self.metrics = limits, events, Metrics()
+        self.batcher = Batcher(recommender, limits.queue, self.metrics.batch.observe)
+        self.listing = Listing(recommender.catalogue)
+        self.metrics.step.set(recommender.step or 0)
+        self.metrics.waiting.set_function(lambda: self.batcher.waiting)
+        self.endpoints = self._endpoints(schema.bodies(limits))
+        self.app = Guard(self._application(), self.metrics, token, {each.path for each in self.endpoints})
+
+    def take(self, recommender):
+        """Answer by another recommender, of the same catalogue, from the next batch on."""
+        self.batcher.recommender = recommender
+        self.metrics.step.set(recommender.step)
+        self.metrics.swapped.inc()
+
+    def close(self):
+        """Finish what waits."""
+        self.batcher.close()
+        if self.events:
+            self.events.close()
+
+    async def recommend(self, body):
+        histories = body.histories or [await self._history_of(body)]
+        histories = [[self.listing.own(id) for id in history] for history in histories]
+        candidates, block = ([self.listing.own(id) for id in ids or ()] for ids in (body.candidates, body.block))
+        candidates = None if body.candidates is None else candidates
+        # the model is asked for as many as the limit allows: one program for every k, and it costs no more
+        query = Query((), self.limits.k, body.exclude_seen, candidates, block, body.where)
+        known = [any(id in self.listing for id in history) for history in histories]
+        ranked = iter(await self._ask([query._replace(history=h) for h, k in zip(histories, known, strict=True) if k]))
+        given = {self.listing.own(id): id for id in self._given(body)}
+        results = [
+            self._ranking(next(ranked), body.k, given) if k else _nothing(history, given)
+            for history, k in zip(histories, known, strict=True)
+        ]
+        return results[0] if body.histories is None else {"results": results}
+
+    async def similar(self, body):
+        item = self.listing.own(body.item)
+        if item not in self.listing:
+            raise Wrong(404, "item", f"{body.item!r} is not in the catalogue: GET /items finds what is")
+        (ranked,) = await self._ask([lambda recommender: recommender.similar(item, self.limits.k)])
+        return {"items": self._scored(ranked[: body.k])}
+
+    async def influence(self, body):
+        history, items = ([self.listing.own(id) for id in ids] for ids in (body.history, body.items))
+        for field, ids in (("history", history), ("items", items)):
+            if not any(id in self.listing for id in ids):
+                raise Wrong(404, field, "none of these ids is in the catalogue")
+        (moved,) = await self._ask([lambda recommender: recommender.influence(history, items).tolist()])
+        return {"influence": moved}
+
+    async def happened(self, body):
+        if self.events is None:
+            raise Wrong(404, None, "this service keeps no events: start it with --events FILE")
+        try:
+            written = self.events.append(body.user, body.items or [body.item], body.time)
+            stored = await asyncio.wrap_future(written)
+        except queue.Full:
+            raise _busy("too many events wait for the disk") from None
+        except sqlite3.Error as error:
+            log.error("events could not be written: %s", error)
+            raise _busy("the event could not be written") from error
+        self.metrics.events.inc(stored)
+        return {"stored": stored}
+
+    async def items(self, request):
+        text, count = request.query_params.get("q", ""), request.query_params.get("k", str(FOUND))
+        if len(text) > LONGEST:
+            raise Wrong(422, "q", f"at most {LONGEST} characters")
+        if not (count.isascii() and count.isdigit() and len(count) < 10 and 1 <= int(count) <= self.limits.k):
+            raise Wrong(422, "k", f"should be a number from 1 to {self.limits.k}")
+        found = await asyncio.to_thread(self.listing.search, text, int(count))
+        return {"items": [{"id": id, "title": self.listing.title(id)} for id in found]}
+
+    async def health(self, _request):
+        if not self.batcher.alive or (self.events and not self.events.alive):
+            raise Wrong(503, None, "a thread of the service has ended: start it again")
+        return {"status": "ok"}
+
+    async def ready(self, _request):
+        if not self.batcher.alive or self.batcher.full:
+            raise _busy("it is stopping, or its queue is full")
+        step, together = self.batcher.recommender.step, self.batcher.size
+        return {"status": "ready", "step": step, "items": len(self.listing), "batch": together}
+
+    async def _history_of(self, body):
+        if body.history is not None:
+            return body.history
+        if self.events is None:
+            raise Wrong(422, "user", "this service keeps no events: give a history, or start it with --events FILE")
+        history = await asyncio.to_thread(self.events.newest, body.user, self.limits.history)
+        if not history:
+            raise Wrong(404, "user", f"there is no event of {body.user!r}: POST /events first, or give a history")
+        return history
+
+    def _given(self, body):
+        histories = body.histories or [body.history or ()]
+        return chain(*histories, body.candidates or (), body.block)
+
+    async def _ask(self, questions):
+        """The answers of the model, in order. Raises what the first at fault raised."""
+        if not questions:
+            return []
+        try:
+            futures = self.batcher.submit(questions)
+        except Full:
+            raise _busy("too many requests wait") from None
+        try:
+            await asyncio.wait(futures)
+            for error in [future.exception() for future in futures]:
+                if error:
+                    raise error
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()  # what nobody waits for any more is not answered
+
+    def _ranking(self, ranked, k, given):
+        return {"items": self._scored(ranked[:k]), "unknown": [given.get(id, id) for id in ranked.unknown]}
+
+    def _scored(self, ranked):
+        return [{"id": id, "score": score, "title": self.listing.title(id)} for id, score in ranked]
+
+    def _endpoints(self, body):
+        answers = [schema.Ranking, schema.Rankings]
+        text = {"name": "q", "schema": {"type": "string", "maxLength": LONGEST, "default": ""}}
+        count = {"name": "k", "schema": {"type": "integer", "minimum": 1, "maximum": self.limits.k, "default": FOUND}}
+        asked = (400, 404, 408, 413, 422, 503)
+        return [
+            Endpoint(
+                "POST",
+                "/recommend",
+                self.recommend,
+                "The best next items for one of history, histories and user",
+                answers,
+                body.recommend,
+                (),
+                asked,
+            ),
+            Endpoint("POST", "/similar", self.similar, "Items like an item", schema.Similar, body.similar, (), asked),
+            Endpoint(
+                *("POST", "/influence", self.influence, "What each item of a history did to the scores"),
+                *(schema.Influence, body.influence, (), asked),
+            ),
+            Endpoint("POST", "/events", self.happened, "What a user did", schema.Stored, body.events, (), asked),
+            Endpoint(
+                *("GET", "/items", self.items, "Items by title, the most popular first"),
+                *(schema.Found, None, (text, count), (422,)),
+            ),
+            Endpoint("GET", "/healthz", self.health, "Whether it runs", schema.Health, errors=(503,)),
+            Endpoint("GET", "/readyz", self.ready, "Whether it takes requests", schema.Ready, errors=(503,)),
+        ]
+
+    def _application(self):
+        described = openapi.document(self.endpoints)
+        fixed = {
+            "/openapi.json": (to_json(described), "application/json"),
+            "/docs": (openapi.page(described).encode(), "text/html"),
+            **page.files(),
+        }
+        routes = [Route(each.path, self._handler(each), methods=[each.method]) for each in self.endpoints]
+        routes += [Route(path, _fixed(*file)) for path, file in fixed.items()]
+        routes.append(Route("/metrics", self._metrics))
+        errors = {Wrong: _wrong, UserError: _mistake, HTTPException: _refused, Exception: _failed}
+        return Starlette(routes=routes, exception_handlers=errors, lifespan=self._lifespan)
+
+    async def _metrics(self, _request):
+        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app):
+        yield
+        await asyncio.to_thread(self.close)
+
+    def _handler(self, endpoint):
+        async def handle(request):
+            asked = None
+            try:
+                async with asyncio.timeout(self.limits.deadline):
+                    asked = request if endpoint.body is None else await self._read(request, endpoint.body)
+                    return _json(await endpoint.handler(asked))
+            except TimeoutError:
+                if asked is None:
+                    raise Wrong(408, None, f"the body took more than {self.limits.deadline} s") from None
+                raise _busy(f"no answer within {self.limits.deadline} s") from None
+
+        return handle
+
+    async def _read(self, request, model):
+        """The body, checked. Nothing is read where the answer would be that the queue is full."""
+        if self.batcher.full:
+            raise _busy("too many requests wait")
+        too_long = Wrong(413, None, f"the body is longer than {self.limits.body} bytes")
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self.limits.body:
+            raise too_long
+        body = bytearray()
+        try:
+            async for part in request.stream():
+                body += part
+                if len(body) > self.limits.body:
+                    raise too_long
+        except ClientDisconnect:
+            raise Wrong(400, None, "the body ended early") from None
+        return schema.parse(model, bytes(body))
+
+
+def _nothing(history, given):
+    return {"items": [], "unknown": [given.get(id, id) for id in history]}
+
+
+def _json(value, status=200, headers=None):
+    return Response(to_json(value), status, headers, "application/json")
+
+
+def _busy(why):
+    return Wrong(503, None, f"{why}: come again later", {"Retry-After": "1"})
+
+
+def _fixed(content, kind):
+    async def handle(_request):
+        return Response(content, media_type=kind)
+
+    return handle
+
+
+def _wrong(_request, error):
+    return _json({"errors": error.errors}, error.status, error.headers)
+
+
+def _mistake(_request, error):
+    """The engine found a mistake in a request: its message names the field where there is one."""
+    name, colon, message = str(error).partition(": ")
+    named = bool(colon) and name.replace("_", "").isalpha()
+    return _json({"errors": [{"field": name if named else None, "message": message if named else str(error)}]}, 422)
+
+
+def _refused(_request, error):
+    return _json({"errors": [{"field": None, "message": error.detail}]}, error.status_code, error.headers)
+
+
+def _failed(_request, _error):
+    return _json({"errors": [{"field": None, "message": "the service failed; its log says why"}]}, 500)

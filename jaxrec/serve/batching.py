@@ -1,0 +1,130 @@
+"""Requests that wait while the model is busy are answered together, by one thread."""
+
+import asyncio
+import threading
+from collections import deque
+from typing import Any, NamedTuple
+
+
+class Full(Exception):
+    """As many wait as may wait: come again later."""
+
+
+class _Job(NamedTuple):
+    ask: Any  # a Query, or a function of the recommender
+    future: asyncio.Future
+
+
+class Batcher:
+    """Runs a recommender in a thread of its own.
+
+    `recommender` and `size`, the most queries answered at once, may be set at any time: the next batch has them.
+
+    No window is waited for. A request that finds the thread idle is answered at once; those that come meanwhile are
+    the next batch, so that batches grow with the load and the wait is never longer than the batch before.
+    """
+
+    def __init__(self, recommender, room, observe=lambda batch: None):
+        """
+        Args:
+            recommender: jaxrec.recommend.Recommender. room: how many questions may wait.
+            observe: called with the size of every batch of queries.
+        """
+        self.recommender, self.size = recommender, 1
+        self._room, self._observe = room, observe
+        self._jobs, self._change, self._closed = deque(), threading.Condition(), False
+        self._thread = threading.Thread(target=self._run, name="recommender", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self):
+        return len(self._jobs)
+
+    @property
+    def full(self):
+        return len(self._jobs) >= self._room
+
+    @property
+    def alive(self):
+        return self._thread.is_alive() and not self._closed
+
+    def submit(self, asked):
+        """Queue all of these, or none. To be called in an event loop.
+
+        Args:
+            asked: a list of Query, which is answered by a Ranked, or of functions of the recommender.
+
+        Returns:
+            A future a question; cancelled, it is left out. A question at fault raises its own UserError alone.
+
+        Raises:
+            Full: there is no room for all of them.
+        """
+        loop = asyncio.get_running_loop()
+        jobs = [_Job(ask, loop.create_future()) for ask in asked]
+        with self._change:
+            if self._closed or len(self._jobs) + len(jobs) > self._room:
+                raise Full
+            self._jobs.extend(jobs)
+            self._change.notify()
+        return [job.future for job in jobs]
+
+    def close(self):
+        """Answer what waits, take nothing more, and end the thread."""
+        with self._change:
+            self._closed = True
+            self._change.notify()
+        self._thread.join()
+
+    def _run(self):
+        while batch := self._take():
+            outcomes = answer(self.recommender, [job.ask for job in batch], self._observe)
+            batch[0].future.get_loop().call_soon_threadsafe(_deliver, batch, outcomes)
+
+    def _take(self):
+        """The next batch, when there is one; [] at the end. What nobody waits for any more is left out."""
+        batch = []
+        with self._change:
+            while not batch and not (self._closed and not self._jobs):
+                self._change.wait_for(lambda: self._jobs or self._closed)
+                while self._jobs and len(batch) < self.size:
+                    job = self._jobs.popleft()
+                    if not job.future.cancelled():
+                        batch.append(job)
+        return batch
+
+
+def answer(recommender, asked, observe=lambda batch: None):
+    """The answers to questions, in their order: what each returned, or the exception that it alone raised."""
+    outcomes, prepared = [None] * len(asked), {}
+    for index, ask in enumerate(asked):
+        try:
+            if callable(ask):
+                outcomes[index] = ask(recommender)
+            else:
+                prepared[index] = recommender.prepare(ask)
+        except Exception as error:  # delivered to whoever asked
+            outcomes[index] = error
+    if prepared:
+        observe(len(prepared))
+        outcomes_of = _answer_prepared(recommender, list(prepared.values()))
+        for index, outcome in zip(prepared, outcomes_of, strict=True):
+            outcomes[index] = outcome
+    return outcomes
+
+
+def _answer_prepared(recommender, prepared):
+    try:
+        return recommender.answer(prepared)
+    except Exception as error:
+        return [error] * len(prepared)
+
+
+def _deliver(batch, outcomes):
+    for job, outcome in zip(batch, outcomes, strict=True):
+        if job.future.done():  # its deadline has passed
+            continue
+        if isinstance(outcome, Exception):
+            job.future.set_exception(outcome)
+        else:
+            job.future.set_result(outcome)

@@ -1,0 +1,81 @@
+"""The catalogue as people meet it: ids as they write them, titles, and a search among these."""
+
+import unicodedata
+from functools import reduce
+from operator import and_
+
+import numpy as np
+import polars as pl
+
+
+class Listing:
+    """Ids, titles and popularity of a catalogue.
+
+    A catalogue's ids are all integers or all texts, and an integer is printed in one way only: so an id may be written
+    in JSON as either, and 7 and "7" are the same item whichever the catalogue has.
+    """
+
+    def __init__(self, catalogue):
+        ids = catalogue.ids.tolist()
+        titles = catalogue.titles or [""] * len(ids)
+        self._integers = catalogue.ids.dtype.kind == "i"
+        self._title = dict(zip(ids, titles, strict=True))
+        order = _by_popularity(catalogue)
+        self._ids = [ids[place] for place in order]
+        self._texts = pl.Series([_fold(titles[place] or str(ids[place])) for place in order], dtype=pl.String)
+
+    def __len__(self):
+        return len(self._ids)
+
+    def __contains__(self, id):
+        return id in self._title
+
+    def title(self, id):
+        """The title of an item, None where it has none."""
+        return self._title.get(id) or None
+
+    def popular(self, count):
+        """The ids of the items that were trained on most often."""
+        return self._ids[:count]
+
+    def own(self, id):
+        """An id as the catalogue would write it."""
+        if self._integers and isinstance(id, str):
+            return _integer(id)
+        return id if self._integers or isinstance(id, str) else str(id)
+
+    def search(self, text, count):
+        """Ids of the items whose titles have all words of a text, at most so many.
+
+        First is the item of that very id, then titles that begin with the text, then the rest, each the most popular
+        first. Case and accents don't matter; an empty text finds everything. Items without a title are found by id.
+        """
+        folded = _fold(text)
+        found = [self._ids[place] for place in self._places(folded, count)] if folded else self.popular(count)
+        exact = self.own(text.strip())
+        return [exact, *(id for id in found if id != exact)][:count] if exact in self else found
+
+    def _places(self, folded, count):
+        match = reduce(and_, (self._texts.str.contains(word, literal=True) for word in folded.split()))
+        begins = self._texts.str.starts_with(folded)
+        first, second = (match & begins).arg_true()[:count], (match & ~begins).arg_true()[:count]
+        return [*first, *second][:count]
+
+
+def _by_popularity(catalogue):
+    """Places in the catalogue, the most trained on first; as they are where nobody counted."""
+    counts = catalogue.counts
+    return np.arange(len(catalogue.ids)) if counts is None else np.argsort(-counts, kind="stable")
+
+
+def _fold(text):
+    """Without case, accents and spare blanks."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return " ".join(plain.casefold().split())
+
+
+def _integer(text):
+    """The integer that is printed as this text, else the text."""
+    if not text.removeprefix("-").isdecimal() or len(text) > 20:
+        return text
+    return int(text) if str(int(text)) == text else text

@@ -1,0 +1,192 @@
+"""What requests and answers look like: the models that check a body are the OpenAPI schema that describes it."""
+
+from itertools import takewhile
+from types import SimpleNamespace
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic_core import PydanticCustomError
+
+SHOWN = 10  # errors that one answer lists
+YEAR_10000 = 253_402_300_800  # seconds
+
+Id = StrictInt | StrictStr
+Value = StrictBool | StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictStr
+
+
+class Wrong(Exception):
+    """A request that can't be answered: the status, the field at fault (None: the whole), and what to do."""
+
+    def __init__(self, status, field, message, headers=None):
+        super().__init__(message)
+        self.status, self.headers = status, headers or {}
+        self.errors = [{"field": field, "message": message}]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Item(_Answer):
+    id: Id
+    title: str | None = Field(description="null where the catalogue has no titles")
+
+
+class Scored(Item):
+    score: float
+
+
+class Ranking(_Answer):
+    items: list[Scored] = Field(description="the best first")
+    unknown: list[Id] = Field(description="ids of the request that the catalogue lacks, as they were given")
+
+
+class Rankings(_Answer):
+    results: list[Ranking] = Field(description="one a history, in their order")
+
+
+class Similar(_Answer):
+    items: list[Scored] = Field(description="the nearest first; the score is the cosine of the embeddings")
+
+
+class Found(_Answer):
+    items: list[Item]
+
+
+class Influence(_Answer):
+    influence: list[list[float]] = Field(
+        description="of each of the items, what each place of the history added to its score"
+    )
+
+
+class Stored(_Answer):
+    stored: int = Field(description="events that are on disk now")
+
+
+class Health(_Answer):
+    status: str
+
+
+class Ready(_Answer):
+    status: str
+    step: int | None = Field(description="of the checkpoint that answers")
+    items: int = Field(description="in the catalogue")
+    batch: int = Field(description="histories that are answered at once: it grows while programs are compiled")
+
+
+class Error(_Answer):
+    field: str | None = Field(description="the field at fault; null for the request as a whole")
+    message: str
+
+
+class Errors(_Answer):
+    errors: list[Error]
+
+
+SOURCES = ("history", "histories", "user")
+
+
+def _one_source(schema):
+    # exactly one of the three, and not null: what `_check_source` checks
+    given = {"history": "array", "histories": "array", "user": ["integer", "string"]}
+    schema["oneOf"] = [{"required": [name], "properties": {name: {"type": kind}}} for name, kind in given.items()]
+
+
+def bodies(limits):
+    """The models of request bodies under these Limits: recommend, similar, influence, events."""
+    ids = lambda least, most: Annotated[list[Id], Field(min_length=least, max_length=most, fail_fast=True)]
+    History = ids(1, limits.history)
+    Histories = Annotated[list[History], Field(min_length=1, max_length=limits.histories, fail_fast=True)]
+    Values = Annotated[list[Value], Field(max_length=limits.ids, fail_fast=True)]
+
+    class Filtered(_Body):
+        k: int = Field(10, ge=1, le=limits.k, description="how many items at most")
+
+    class Recommend(Filtered):
+        model_config = ConfigDict(json_schema_extra=_one_source)
+        history: History | None = Field(None, description="item ids, oldest first")
+        histories: Histories | None = Field(None, description="several histories, answered with the same settings")
+        user: Id | None = Field(None, description="whose stored events are the history; needs --events")
+        exclude_seen: bool = Field(True, description="leave out the items of the history")
+        candidates: ids(0, limits.ids) | None = Field(None, description="ids to choose among; null for all items")
+        block: ids(0, limits.ids) = Field([], description="ids never to recommend")
+        where: dict[str, Value | Values] = Field(
+            {}, description="attribute of items: the value it has, or a list of values of which it has one"
+        )
+
+        def model_post_init(self, _context):
+            given = [name for name in SOURCES if getattr(self, name) is not None]
+            if len(given) != 1:
+                said = "this has " + (" and ".join(given) if given else "none of them")
+                raise PydanticCustomError("source", f"give one of history, histories and user: {said}")
+
+    class SimilarTo(Filtered):
+        item: Id
+
+    class InfluenceOn(_Body):
+        history: History = Field(description="item ids, oldest first")
+        items: ids(1, 100) = Field(description="ids whose scores are to be explained")
+
+    class Happened(_Body):
+        user: Id
+        item: Id | None = None
+        items: History | None = Field(None, description="several, oldest first")
+        time: Annotated[float, Field(ge=0, lt=YEAR_10000)] | None = Field(
+            None, description="seconds since 1970, UTC; now if it is left out"
+        )
+        model_config = ConfigDict(
+            json_schema_extra={
+                "oneOf": [
+                    {"required": ["item"], "properties": {"item": {"type": ["integer", "string"]}}},
+                    {"required": ["items"], "properties": {"items": {"type": "array"}}},
+                ]
+            }
+        )
+
+        def model_post_init(self, _context):
+            if (self.item is None) == (self.items is None):
+                raise PydanticCustomError("source", "give either item or items")
+
+    return SimpleNamespace(recommend=Recommend, similar=SimilarTo, influence=InfluenceOn, events=Happened)
+
+
+def parse(model, body):
+    """A body (bytes) as this model.
+
+    Raises:
+        Wrong: 400 where it is no JSON, else 422; every error names its field.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        wrong = Wrong(400 if found[0]["type"] == "json_invalid" else 422, None, "")
+        wrong.errors = _by_field(found)[:SHOWN]
+        raise wrong from None
+
+
+def _by_field(found):
+    """Pydantic's errors, those of a union's branches joined. -> [{"field", "message"}]"""
+    messages = {}
+    for each in found:
+        messages.setdefault(_field(each["loc"]), []).append(_message(each))
+    return [{"field": field, "message": " or ".join(dict.fromkeys(said))} for field, said in messages.items()]
+
+
+def _field(place):
+    """Where an error is: history.3, where.genres. Pydantic adds the names of a union's branches: they are left out."""
+    if not place:
+        return None
+    name, *rest = place
+    rest = rest[:1] if name == "where" else takewhile(lambda part: isinstance(part, int), rest)
+    return ".".join(map(str, [name, *rest]))
+
+
+def _message(error):
+    if error["type"] == "extra_forbidden":
+        return "there is no such field"
+    return error["msg"].removeprefix("Input ").replace(" after validation", "")

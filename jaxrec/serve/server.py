@@ -1,0 +1,107 @@
+"""The command `serve`: a workdir, the service, and the server that runs it until it is told to stop."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+
+import uvicorn
+
+from jaxrec.errors import UserError
+from jaxrec.serve import limits, watch
+from jaxrec.serve.app import Service
+from jaxrec.serve.store import Events
+
+TOKEN = "JAXREC_TOKEN"  # environment variable: on a command line everyone on the machine would read it
+GRACE = 10  # seconds that a stop waits for what is under way
+LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(arguments, _overrides):
+    """Serve a workdir until SIGTERM or Ctrl-C; then finish what is under way. Returns the exit status."""
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    if arguments.watch and arguments.checkpoint not in ("best", "latest"):
+        raise UserError(f"--watch looks for a new checkpoint, and {arguments.checkpoint} is one: leave one of them out")
+    allowed, token = limits.parse(arguments.limit), os.environ.get(TOKEN) or None
+    listening = bind(arguments.host, arguments.port)
+    recommender = watch.load(arguments.workdir, arguments.checkpoint, arguments.approximate, allowed.k, allowed.batch)
+    events = Events(arguments.events, allowed.queue) if arguments.events else None
+    service = Service(recommender, allowed, events, token)
+    beside = [threading.Thread(target=watch.warm, args=(service.batcher, allowed.k, allowed.batch), daemon=True)]
+    if arguments.watch:
+        renew = lambda step: watch.renew(service.batcher.recommender, step, allowed.k)
+        meant, refuse = (arguments.checkpoint, recommender.step), service.metrics.refused.inc
+        beside.append(watch.Watcher(arguments.workdir, *meant, renew, service.take, refuse))
+    for thread in beside:
+        thread.start()
+    items = f"{len(service.listing):,} items"
+    ready = f"jaxrec serves {arguments.workdir}, step {recommender.step}, {items}, at {address(listening)}"
+    if arguments.host not in LOCAL and token is None:
+        ready += f" to everyone who reaches it: set {TOKEN} to ask for a token"
+    run(service.app, listening, ready)
+    leave(beside)
+    return 0
+
+
+def leave(threads):
+    """End the process here if one of these still compiles: the interpreter can't stop it, and aborts at its own end."""
+    if any(thread.is_alive() for thread in threads):
+        sys.stdout.flush()
+        os._exit(0)
+
+
+def bind(host, port):
+    """A socket at this address, not yet listening.
+
+    Raises:
+        UserError: it is taken, or is no address of this machine.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"{host}:{port} can't be listened at: {error}; name another --host or --port") from error
+    return listening
+
+
+def address(listening):
+    """http://host:port of a socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config, ready):
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets=None):
+        await super().startup(sockets)
+        print(self._ready, flush=True)
+
+
+def run(app, listening, ready):
+    """Serve until a signal; print the line when requests are taken."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        loop="uvloop",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,  # longer than most pools of connections keep theirs: who closes first breaks no request
+        timeout_graceful_shutdown=GRACE,
+    )
+    # uvicorn raises the signal again once it has stopped: for who asked it to stop, that is an end as good as any
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        _Server(config, ready).run(sockets=[listening])
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,0 +1,151 @@
+"""Checkpoints for the service: loaded, warmed and checked beside the one that answers, then put in its place."""
+
+import logging
+import math
+import os
+import threading
+import time
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec import recommend, workdir
+from jaxrec.checkpoint import Checkpoints
+from jaxrec.errors import UserError
+from jaxrec.recommend import Query
+
+CHECKED, ASKED = 8, 10  # histories of the self-check, and items that each is asked for
+log = logging.getLogger("jaxrec.serve")
+
+
+def load(path, checkpoint, approximate, k, batch):
+    """The Recommender of a workdir's checkpoint, ready to answer one history at once, and checked.
+
+    Args:
+        path: Path. checkpoint, approximate: as of `recommend.load`. k: how many items it will be asked for.
+        batch: the most histories that it will be asked at once.
+
+    Raises:
+        UserError: there is none, or it does not pass `check`.
+    """
+    recommender = recommend.load(path, checkpoint, approximate)
+    recommender.engine.rows = min(recommender.engine.rows, batch)  # of what is split, no part needs another program
+    begin(recommender, k)
+    return recommender
+
+
+def renew(recommender, step, k):
+    """A Recommender of another step, with the programs of this one, warmed and checked.
+
+    Raises:
+        UserError: there is none, or it does not pass `check`.
+    """
+    other = recommender.renewed(str(step))
+    begin(other, k)
+    return other
+
+
+def begin(recommender, k):
+    """Compile, or try, all that one history at once needs; then check."""
+    id, engine = recommender.catalogue.ids[0], recommender.engine
+    for slots in engine.buckets():
+        recommender.answer([Query([id] * (slots - engine.room), k)])
+    recommender.similar(id, k)
+    check(recommender)
+
+
+def warm(batcher, k, batch):
+    """Compile what larger batches need, and let the batches grow with it."""
+    rows = 1
+    while rows <= min(batch, batcher.recommender.engine.rows):
+        batcher.recommender.engine.compile(rows, min(k, batcher.recommender.engine.items))
+        batcher.size = rows
+        rows *= 2
+
+
+def check(recommender):
+    """That it answers as a sound model does.
+
+    Raises:
+        UserError: a parameter is not finite; an answer is too short, repeats an item, or is out of order.
+    """
+    step, ids = f"step {recommender.step}", recommender.catalogue.ids.tolist()
+    if not all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(recommender.engine.params)):
+        raise UserError(f"{step}: a parameter is not finite")
+    wanted = min(ASKED, len(ids))
+    for place in range(CHECKED):
+        history = ids[place * len(ids) // CHECKED :][: 1 << place]
+        (ranked,) = recommender.answer([Query(history, wanted, exclude_seen=False)])
+        scores = [score for _, score in ranked]
+        if not len(ranked) == len(set(ranked)) == wanted:
+            raise UserError(f"{step}: of {wanted} items it gives {len(ranked)}")
+        if not all(map(math.isfinite, scores)) or scores != sorted(scores, reverse=True):
+            raise UserError(f"{step}: scores {scores} are not finite and falling")
+
+
+class Watcher(threading.Thread):
+    """Looks for a new checkpoint every second. It opens the workdir for reading only.
+
+    What is being written lies under another name until it is whole. A checkpoint that vanishes while it is read, or
+    does not pass the check, is refused with a line in the log, and tried again only when its folder has changed.
+    """
+
+    def __init__(self, path, checkpoint, current, renew, take, refuse, every=1.0):
+        """
+        Args:
+            path: Path of the workdir. checkpoint: "best" or "latest". current: the step that answers now.
+            renew: (step) -> Recommender. take: (Recommender), puts it to work. refuse: (), counts.
+            every: seconds.
+        """
+        super().__init__(name="watch", daemon=True)
+        self._path, self._checkpoint, self._current = path, checkpoint, current
+        self._renew, self._take, self._refuse, self._every = renew, take, refuse, every
+        self._there = {}
+        self._trained = workdir.read(path)
+
+    def run(self):
+        """Look until the process ends."""
+        while True:
+            time.sleep(self._every)
+            self.look()
+
+    def look(self):
+        """Take the checkpoint that is meant now, if it is another than the current."""
+        there = finished(self._path / "checkpoints")
+        if there == self._there:
+            return
+        self._there = there
+        try:
+            step = chosen(self._path, self._checkpoint)
+            if step == self._current:
+                return
+            self._check_data()
+            self._take(self._renew(step))
+        except Exception as error:  # whatever it is, the old one answers on
+            self._refuse()
+            log.warning("a new checkpoint is refused, step %s answers on: %s", self._current, error)
+        else:
+            self._current = step
+            log.warning("step %s answers now", step)
+
+    def _check_data(self):
+        now, then = workdir.read(self._path), self._trained
+        if (now.data, now.config.model) != (then.data, then.config.model):
+            raise UserError("it was trained on other data, or another model: start the service again")
+
+
+def chosen(path, checkpoint):
+    """The step that is best or latest now."""
+    checkpoints = Checkpoints(path, read_only=True)
+    try:
+        return checkpoints.choose(checkpoint)
+    finally:
+        checkpoints.close()
+
+
+def finished(folder):
+    """{step: when its folder changed} of the checkpoints that are whole; of none while they change."""
+    try:
+        return {entry.name: entry.stat().st_mtime_ns for entry in os.scandir(folder) if entry.name.isdigit()}
+    except FileNotFoundError:
+        return {}

@@ -1,0 +1,3 @@
+from jaxrec.cli import run
+
+run("serve")

@@ -1,0 +1,267 @@
+"""The service in this process: what is answered, what is refused, and by which field."""
+
+import asyncio
+import json
+import threading
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import jaxrec
+from jaxrec.recommend import Query
+from jaxrec.serve import limits
+from jaxrec.serve.limits import Limits
+from jaxrec.serve.store import Events
+
+from .conftest import ITEMS, make_workdir
+
+
+def post(ask, path, body, **settings):
+    """(status, answer) of one request."""
+
+    async def work(client, _service):
+        answer = await client.post(path, content=body if isinstance(body, bytes) else json.dumps(body))
+        return answer.status_code, answer.json()
+
+    return ask(work, **settings)
+
+
+def pairs(answer):
+    return [(item["id"], item["score"]) for item in answer["items"]]
+
+
+@pytest.mark.parametrize("model", ["sasrec", "gru4rec", "bert4rec"])
+def test_every_model_answers_as_from_python(ask, tmp_path, model):
+    recommender = jaxrec.load(make_workdir(tmp_path, model)[0])
+    histories = [[1, 2, 3], [7], list(range(1, 31))]
+    status, answer = post(ask, "/recommend", {"histories": histories, "k": 7}, recommender=recommender)
+    assert status == 200
+    for history, result in zip(histories, answer["results"], strict=True):
+        expected = recommender.recommend(history, 7)
+        assert [id for id, _ in pairs(result)] == [id for id, _ in expected]
+        assert [score for _, score in pairs(result)] == pytest.approx([score for _, score in expected], abs=1e-5)
+
+
+def test_settings_and_titles_and_unknown_ids(ask, recommender):
+    body = {"history": [1, "2", "x", 99], "k": 3, "exclude_seen": False, "block": [5], "where": {"genres": "Comedy"}}
+    status, answer = post(ask, "/recommend", body)
+    (expected,) = recommender.answer([Query([1, 2], 3, False, None, [5], {"genres": "Comedy"})])
+    assert status == 200 and [id for id, _ in pairs(answer)] == [id for id, _ in expected]
+    assert answer["unknown"] == ["x", 99]
+    assert all(item["title"] == f"Film {item['id']:02}" and item["id"] % 2 == 0 for item in answer["items"])
+    status, answer = post(ask, "/recommend", {"history": ["3"], "candidates": ["7", 9, "y"], "k": 5})
+    assert {id for id, _ in pairs(answer)} == {7, 9} and answer["unknown"] == ["y"]
+
+
+def test_a_history_of_strangers_gives_nothing_and_names_them(ask):
+    assert post(ask, "/recommend", {"history": ["x", "99"]}) == (200, {"items": [], "unknown": ["x", "99"]})
+    status, answer = post(ask, "/recommend", {"histories": [["x"], [1]], "k": 2})
+    assert status == 200 and [len(result["items"]) for result in answer["results"]] == [0, 2]
+
+
+def test_similar_items_and_influence(ask, recommender):
+    status, answer = post(ask, "/similar", {"item": "4", "k": 3})
+    assert status == 200 and [id for id, _ in pairs(answer)] == [id for id, _ in recommender.similar(4, 3)]
+    status, answer = post(ask, "/influence", {"history": [1, "x", 2], "items": [5, 6]})
+    assert status == 200 and answer["influence"] == recommender.influence([1, "x", 2], [5, 6]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "status", "field"),
+    [
+        ("/recommend", {}, 422, None),
+        ("/recommend", {"history": None}, 422, None),
+        ("/recommend", {"history": [1], "user": 2}, 422, None),
+        ("/recommend", b"[", 400, None),
+        ("/recommend", b"\xff", 400, None),
+        ("/recommend", b'{"history": ["\\ud800"]}', 400, None),
+        ("/recommend", b"[" * 100_000, 400, None),
+        ("/recommend", {"history": []}, 422, "history"),
+        ("/recommend", {"history": [1, 2.5]}, 422, "history.1"),
+        ("/recommend", {"history": [True]}, 422, "history.0"),
+        ("/recommend", {"history": "12"}, 422, "history"),
+        ("/recommend", {"history": [1] * 1001}, 422, "history"),
+        ("/recommend", {"histories": [[1]] * 65}, 422, "histories"),
+        ("/recommend", {"histories": [[1], []]}, 422, "histories.1"),
+        ("/recommend", {"history": [1], "k": 0}, 422, "k"),
+        ("/recommend", {"history": [1], "k": 10**9}, 422, "k"),
+        ("/recommend", {"history": [1], "k": "3"}, 422, "k"),
+        ("/recommend", {"history": [1], "exclude_sen": True}, 422, "exclude_sen"),
+        ("/recommend", {"history": [1], "where": {"colour": "red"}}, 422, "where"),
+        ("/recommend", {"history": [1], "where": {"genres": "Westren"}}, 422, "where"),
+        ("/recommend", {"history": [1], "where": {"genres": {}}}, 422, "where.genres"),
+        ("/recommend", {"history": [1], "candidates": [None]}, 422, "candidates.0"),
+        ("/recommend", {"user": 1}, 422, "user"),
+        ("/recommend", b'{"history": [%s]}' % (b"1," * 600_000), 413, None),
+        ("/similar", {"item": "nobody"}, 404, "item"),
+        ("/similar", {}, 422, "item"),
+        ("/influence", {"history": ["x"], "items": [1]}, 404, "history"),
+        ("/influence", {"history": [1], "items": [1, "x"]}, 422, "items"),
+        ("/events", {"user": 1, "item": 2}, 404, None),
+        ("/nowhere", {}, 404, None),
+        ("/items", {}, 405, None),
+    ],
+)
+def test_a_mistake_names_its_field(ask, url, body, status, field):
+    got, answer = post(ask, url, body)
+    assert got == status, answer
+    assert answer["errors"][0]["field"] == field and answer["errors"][0]["message"]
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+fields = st.sampled_from(["history", "histories", "user", "k", "exclude_seen", "candidates", "block", "where", "item"])
+bodies = st.binary(max_size=40) | st.dictionaries(fields, anything, max_size=4).map(
+    lambda body: json.dumps(body).encode()
+)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from(["/recommend", "/similar", "/influence", "/events"]), bodies), min_size=20))
+def test_nothing_malformed_breaks_it(ask, requests):
+    async def work(client, _service):
+        answers = [await client.post(path, content=body) for path, body in requests]
+        assert all(answer.status_code == 200 or 400 <= answer.status_code < 500 for answer in answers)
+        alive = await client.get("/healthz")
+        assert alive.status_code == 200
+
+    ask(work)
+
+
+def test_events_are_a_history(ask, recommender, tmp_path):
+    events = Events(tmp_path / "events.db", 10)
+
+    async def work(client, _service):
+        stored = [
+            await client.post("/events", json={"user": "u", "items": [3, "4"], "time": 20}),
+            await client.post("/events", json={"user": "u", "item": 1, "time": 10.5}),
+        ]
+        assert [answer.json() for answer in stored] == [{"stored": 2}, {"stored": 1}]
+        answer = await client.post("/recommend", json={"user": "u", "k": 4})
+        assert [item["id"] for item in answer.json()["items"]] == [id for id, _ in recommender.recommend([1, 3, 4], 4)]
+        assert (await client.post("/recommend", json={"user": "v"})).status_code == 404
+
+    ask(work, events=events)
+
+
+def test_titles_are_searched_and_the_popular_come_first(ask, recommender):
+    async def work(client, _service):
+        get = lambda query: client.get(f"/items?{query}")
+        counts = recommender.catalogue.counts
+        popular = (await get("")).json()["items"]
+        assert len(popular) == 20 and popular[0]["id"] == 1 + int(counts.argmax())
+        assert (await get("q=FÍLM%20%2007")).json() == {"items": [{"id": 7, "title": "Film 07"}]}
+        assert (await get("q=7&k=1")).json()["items"][0]["id"] == 7
+        assert (await get("q=nothing")).json() == {"items": []}
+        for wrong in ("k=0", "k=x", "k=201", "q=" + "x" * 201):
+            assert (await get(wrong)).status_code == 422
+
+    ask(work)
+
+
+def test_a_token_is_asked_for(ask):
+    async def work(client, _service):
+        for path, status in {"/": 200, "/healthz": 200, "/items": 401, "/metrics": 401}.items():
+            assert (await client.get(path)).status_code == status
+        for token, status in {"s3cret": 200, "s3cre": 401, "": 401}.items():
+            answer = await client.get("/items", headers={"Authorization": f"Bearer {token}"})
+            assert answer.status_code == status
+
+    ask(work, token="s3cret")
+
+
+def test_it_describes_itself(ask):
+    async def work(client, _service):
+        described = (await client.get("/openapi.json")).json()
+        assert {"/recommend", "/similar", "/items", "/events"} <= set(described["paths"])
+        for path in ("/", "/docs", "/page.css", "/page.js"):
+            answer = await client.get(path)
+            assert answer.status_code == 200
+            assert "http" not in answer.text.replace("http://www.w3.org/2000/svg", "")  # nothing from elsewhere
+        await client.post("/recommend", json={"history": [1]})
+        metrics = (await client.get("/metrics")).text
+        assert 'jaxrec_requests_total{path="/recommend",status="200"} 1.0' in metrics
+        ready = (await client.get("/readyz")).json()
+        assert ready == {"status": "ready", "step": 1, "items": ITEMS, "batch": 8}
+
+    ask(work)
+
+
+class Slow:
+    """A recommender that waits for `gate` before it answers."""
+
+    def __init__(self, recommender):
+        self.gate, self.begun, self._recommender = threading.Event(), threading.Event(), recommender
+
+    def answer(self, queries):
+        self.begun.set()
+        self.gate.wait(10)
+        return self._recommender.answer(queries)
+
+    def __getattr__(self, name):
+        return getattr(self._recommender, name)
+
+
+def test_a_full_queue_answers_503_and_recovers(ask, recommender):
+    slow = Slow(recommender)
+
+    async def work(client, service):
+        service.batcher.size = 1
+        request = lambda: client.post("/recommend", json={"history": [1]})
+        first = [asyncio.create_task(request())]
+        await asyncio.to_thread(slow.begun.wait, 10)
+        first += [asyncio.create_task(request()) for _ in range(4)]
+        while service.batcher.waiting < 4:
+            await asyncio.sleep(0.001)
+        refused = await asyncio.gather(*(request() for _ in range(20)))
+        assert {(answer.status_code, answer.headers["retry-after"]) for answer in refused} == {(503, "1")}
+        assert (await client.get("/readyz")).status_code == 503 and (await client.get("/healthz")).status_code == 200
+        slow.gate.set()
+        assert {answer.status_code for answer in await asyncio.gather(*first)} == {200}
+        assert (await request()).status_code == 200
+
+    ask(work, recommender=slow, limits=Limits(queue=4, histories=4))
+
+
+def test_a_deadline_is_kept(ask, recommender):
+    slow = Slow(recommender)
+
+    async def work(client, service):
+        late = await asyncio.gather(*(client.post("/recommend", json={"history": [1]}) for _ in range(3)))
+        assert {(answer.status_code, answer.headers["retry-after"]) for answer in late} == {(503, "1")}
+        slow.gate.set()
+        assert (await client.post("/recommend", json={"history": [1]})).status_code == 200
+
+    ask(work, recommender=slow, limits=Limits(deadline=0.2))
+
+
+def test_a_swap_drops_nothing(ask, path, recommender):
+    async def work(client, service):
+        async def swap():
+            for _ in range(20):
+                service.take(recommender.renewed("1"))
+                await asyncio.sleep(0.005)
+
+        swapping = asyncio.create_task(swap())
+        while not swapping.done():
+            answers = await asyncio.gather(*(client.post("/recommend", json={"history": [v]}) for v in range(1, 9)))
+            assert {answer.status_code for answer in answers} == {200}
+        await swapping
+
+    ask(work)
+
+
+def test_limits_are_read():
+    assert limits.parse(["history=5", "deadline=0.5"]) == Limits(history=5, deadline=0.5)
+    for wrong, said in {
+        "histry=5": "no limit 'histry'",
+        "k=x": "no number",
+        "k=0": "above 0",
+        "queue=3": "never fits",
+    }.items():
+        with pytest.raises(limits.UserError, match=said):
+            limits.parse([wrong])

@@ -1,0 +1,111 @@
+"""The command itself: it starts, watches, stops when it is told to, and is described by a schema that holds."""
+
+import concurrent.futures
+import shutil
+import signal
+import socket
+
+import jax
+import pytest
+
+from jaxrec import cli
+
+from .conftest import make_workdir, save, until
+
+
+def test_it_finishes_what_is_under_way_and_keeps_events(serve, path, tmp_path):
+    served = serve("--workdir", path, "--events", tmp_path / "e.db")
+    assert "step 1, 40 items" in served.said[-1] and served.address.startswith("http://127.0.0.1:")
+    post = lambda n: served.post("/recommend", histories=[[1 + n % 40]] * 64).status_code
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert served.post("/events", user="u", items=[1, 2]).json() == {"stored": 2}
+        asked = [pool.submit(post, n) for n in range(4)]
+        until(lambda: served.client.get("/metrics").text.count("/recommend"), 20)
+        status, said = served.stop()
+        answered = [future.result() for future in asked if not future.exception()]
+    assert status == 0 and "Traceback" not in said
+    assert answered and set(answered) == {200}
+    again = serve("--workdir", path, "--events", tmp_path / "e.db")
+    assert len(again.post("/recommend", user="u").json()["items"]) == 10
+    again.process.send_signal(signal.SIGINT)
+    assert again.process.wait(30) == 0
+
+
+def test_new_checkpoints_are_taken_and_bad_ones_refused(serve, tmp_path):
+    path, state = make_workdir(tmp_path / "run")
+    served = serve("--workdir", path, "--watch", "--checkpoint", "latest")
+    step = lambda: served.client.get("/readyz").json()["step"]
+    before = served.post("/recommend", history=[1, 2]).json()
+    save(path, 2, state._replace(params=jax.tree.map(lambda x: -x, state.params)))
+    until(lambda: step() == 2)
+    assert served.post("/recommend", history=[1, 2]).json() != before
+
+    save(path, 3, state._replace(params=jax.tree.map(lambda x: x * float("nan"), state.params)))
+    (path / "checkpoints" / "4").mkdir()
+    refused = lambda: served.client.get("/metrics").text
+    until(lambda: "jaxrec_checkpoints_refused_total 2.0" in refused() or "refused_total 1.0" in refused())
+    assert step() == 2 and served.post("/recommend", history=[1, 2]).status_code == 200
+
+    shutil.rmtree(path / "checkpoints" / "4")
+    save(path, 5, state)
+    until(lambda: step() == 5)
+    assert served.post("/recommend", history=[1, 2]).json() == before
+    _, said = served.stop()
+    assert "is refused, step 2 answers on" in said and "step 5 answers now" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--limit", "histry=3"], "no limit 'histry'"),
+        (["--watch", "--checkpoint", "1"], "--watch looks for a new checkpoint"),
+        (["--checkpoint", "9"], "has no checkpoint '9'"),
+        (["--host", "203.0.113.1"], "can't be listened at"),
+        (["--events", "/nowhere/e.db"], "can't be used for events"),
+    ],
+)
+def test_a_mistake_is_a_message(path, more, said, capsys):
+    assert cli.main(["serve", "--workdir", str(path), "--port", "0", *more]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_taken_port_is_a_message(path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert cli.main(["serve", "--workdir", str(path), "--port", port]) == 2
+    assert "name another --host or --port" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_its_schema_holds(serve, path, tmp_path):
+    """10,000 requests and more that schemathesis makes of the schema, right and wrong: no answer breaks it."""
+    schemathesis = pytest.importorskip("schemathesis")
+    from hypothesis import HealthCheck, Phase, given, settings
+    from schemathesis.checks import CHECKS
+
+    served = serve("--workdir", path, "--events", tmp_path / "e.db")
+    schema = schemathesis.openapi.from_url(f"{served.address}/openapi.json")
+    conform = [f"{what}_conformance" for what in ("response_schema", "status_code", "content_type")]
+    checks = [CHECKS.get_one(name) for name in ("not_a_server_error", *conform)]
+    count = 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        if not operation.body and not operation.query:
+            continue  # nothing to get wrong
+        for mode in schemathesis.GenerationMode:
+
+            @settings(
+                max_examples=1200,
+                phases=[Phase.generate],
+                deadline=None,
+                database=None,
+                suppress_health_check=HealthCheck,
+            )
+            @given(operation.as_strategy(generation_mode=mode))
+            def ask(case):
+                nonlocal count
+                count += 1
+                case.call_and_validate(checks=checks)
+
+            ask()
+    assert count > 10_000 and served.client.get("/healthz").status_code == 200

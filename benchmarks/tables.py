@@ -77,6 +77,46 @@ def rates(results):
     return "\n".join(rows)
 
 
+def speed(result):
+    """Each contender of each task, and how many times the peers ours is."""
+    rows = [
+        "| task | trained by | real targets/s | of the limit | peak GiB | times the peer |",
+        "|---|---|---|---|---|---|",
+    ]
+    for task, found in result["tasks"].items():
+        for label, row in found["rows"].items():
+            limit = f"{row['targets_per_second'] / found['limit']:.0%}" if found["limit"] else ""
+            ratios = "; ".join(
+                f"{median:.1f} [{low:.1f}..{high:.1f}] {peer}"
+                for peer, (median, low, high) in row.get("ratio", {}).items()
+            )
+            rows.append(
+                f"| {task} | {label} | {row['targets_per_second']:,.0f} | {limit} | {row['peak_gib']:.1f} | {ratios} |"
+            )
+    return "\n".join(rows)
+
+
+def latency(engine, service):
+    """One request at a time from Python, then many over HTTP."""
+    lines = ["| one request, history of 100 items | p50, ms | p99, ms |", "|---|---|---|"]
+    for items, found in (engine or {"milliseconds": {}})["milliseconds"].items():
+        lines += [f"| {items}, {label} | {row['p50']:.2f} | {row['p99']:.2f} |" for label, row in found.items()]
+    if engine:
+        lines += ["", f"At a million items recall@100 of the approximate answers is {engine['recall@100']:.4f}."]
+    if service:
+        lines += [
+            "",
+            "| HTTP, 54,000 items, requests a second | p50, ms | p99, ms | not answered |",
+            "|---|---|---|---|",
+        ]
+        for row in service["loads"]:
+            lost = 1 - row["statuses"].get("200", 0) / sum(row["statuses"].values())
+            lines.append(
+                f"| {row['rate']} | {row['milliseconds']['p50']:.1f} | {row['milliseconds']['p99']:.1f} | {lost:.1%} |"
+            )
+    return "\n".join(lines)
+
+
 def robustness(results):
     """The quickstart, kills, devices, and preparing."""
     lines = []
@@ -129,6 +169,8 @@ def tables():
         quality(of("quality"), "recall@20", "mrr@20"),
         *(floors(result) for result in of("floors").values()),
         *([rates(of("rate"))] if of("rate") else []),
+        *(speed(result) for result in of("speed").values()),
+        *([latency(results.get("engine"), results.get("serving"))] if {"engine", "serving"} & set(results) else []),
         robustness(results),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -49,7 +49,7 @@ def trained(paths, protocol, published, note):
         "data": Path(stored.config.dataset).name,
         "config": config,
         "protocol": protocol,
-        "published": dict(zip(MEASURES[protocol == "sessions"], published, strict=True)),
+        "published": published and dict(zip(MEASURES[protocol == "sessions"], published, strict=True)),
         "mean": mean,
         "seeds": len(runs),
         "note": note,

@@ -26,7 +26,8 @@ def quality(results, first, second):
         f"| model | data, protocol | {names[0]} | {names[1]} | published | {names[1]} to it | seeds | epochs, best |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    results = {name: result for name, result in results.items() if first in result["published"]}
+    sessions = first == "recall@20"
+    results = {name: result for name, result in results.items() if (result["protocol"] == "sessions") == sessions}
     for name, result in results.items():
         config, mean, published = result["config"], result["mean"], result["published"]
         layers = (
@@ -34,10 +35,12 @@ def quality(results, first, second):
         )
         label = f"{MODELS[config['name']]}, {config['loss']}, d {config['dim']}, {layers}"
         done = "" if all(each["complete"] for each in result["runs"]) else ", not finished"
+        known = "|"  # and nothing in either column
+        if published:
+            known = f"{published[first]:.4f} / {published[second]:.4f} | {mean[second] / published[second] - 1:+.1%}"
         rows.append(
             f"| [{label}](benchmarks/results/{name}.json) | {result['data']}, {result['protocol']} "
-            f"| {mean[first]:.4f} | {mean[second]:.4f} | {published[first]:.4f} / {published[second]:.4f} "
-            f"| {mean[second] / published[second] - 1:+.1%} | {result['seeds']} "
+            f"| {mean[first]:.4f} | {mean[second]:.4f} | {known} | {result['seeds']} "
             f"| {span(result, 'epochs')}, {span(result, 'best_epoch')}{done} |"
         )
     notes = [f"{result['note']}" for result in results.values() if result["note"]]

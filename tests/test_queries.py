@@ -19,6 +19,7 @@ MODELS = {
     "gru4rec": gru4rec(ModelConfig("gru4rec", 8, 2, 0.5), ITEMS, LENGTH, "from_start", jnp.float32),
 }
 PARAMS = {name: model.init(jax.random.key(0)) for name, model in MODELS.items()}
+ENCODE = {name: jax.jit(model.encode) for name, model in MODELS.items()}  # one history, unpacked
 ENCODERS = {
     (name, n): encoder(model, objectives.next_item(), jax.devices()[:n])
     for name, model in MODELS.items()
@@ -31,7 +32,7 @@ def alone(name, history):
     items = jnp.array([history[-LENGTH:]], jnp.int32)
     positions = jnp.arange(items.shape[1], dtype=jnp.int32)[None]
     stream = Stream(items, items, jnp.ones_like(items), positions, jnp.zeros_like(items))
-    return MODELS[name].encode(PARAMS[name], stream)[0][0, -1]
+    return ENCODE[name](PARAMS[name], stream)[0][0, -1]
 
 
 @settings(max_examples=10)

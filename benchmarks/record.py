@@ -29,7 +29,7 @@ def machine():
 def commit():
     """The commit of the code, "+" where files other than results differ from it."""
     git = lambda *args: subprocess.run(["git", *args], capture_output=True, text=True, cwd=Path(__file__).parent).stdout
-    changed = git("status", "--porcelain", "--", "..", ":!../README.md", ":!results").strip()
+    changed = git("status", "--porcelain", "--", "..", ":!../README.md", ":!../docs/*.png", ":!results").strip()
     return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if changed else "")
 
 

@@ -117,6 +117,20 @@ def latency(engine, service):
             lines.append(
                 f"| {row['rate']} | {row['milliseconds']['p50']:.1f} | {row['milliseconds']['p99']:.1f} | {lost:.1%} |"
             )
+        over, after = (each[-1] for each in zip(*(each.values() for each in service["overload"]), strict=True))
+        lines += ["", f"Under {over['rate']:.0f} a second it answers {over['answered_a_second']:.0f}, the rest by 503;"]
+        lines.append(f"just after, at {after['rate']:.0f} a second, p99 is {after['milliseconds']['p99']:.1f} ms.")
+        if hours := service.get("soak"):
+            done, asked = hours["statuses"].get("200", 0), sum(hours["statuses"].values())
+            lines.append(
+                f"In {hours['seconds'] / 60:.0f} minutes at {hours['rate']:.0f} a second, a new checkpoint every 20 s, "
+                f"{done:,} of {asked:,} requests are answered (p99 {hours['milliseconds']['p99']:.0f} ms), "
+                f"{hours['taken']} of {hours['checkpoints']} checkpoints taken."
+            )
+        if killed := service.get("kills"):
+            lines.append(
+                f"Of {killed['acknowledged']:,} acknowledged events {killed['kills']} kills -9 lose {killed['lost']}."
+            )
     return "\n".join(lines)
 
 

@@ -59,6 +59,12 @@ def packed(rows, source=None):
 
 
 FULL = packed(SEQUENCES)
+ALONE = packed([[items] for sequences in SEQUENCES for items in sequences])  # a row each
+PLACES = [  # in FULL, of each row of ALONE
+    (row, slice(end - length, end))
+    for row, lengths in enumerate(LENGTHS)
+    for length, end in zip(lengths, np.cumsum(lengths).tolist(), strict=True)
+]
 REAL = np.asarray(FULL.segments) > 0
 
 
@@ -73,16 +79,11 @@ def test_packed_is_alone(name):
         return jnp.where(jnp.asarray(REAL)[..., None], hidden * weights, 0).sum(), hidden
 
     def apart(params):
-        total, pieces, user = 0.0, {}, 0
-        for row, sequences in enumerate(SEQUENCES):
-            begin = 0
-            for items in sequences:
-                at = slice(begin, begin := begin + len(items))
-                stream = Stream(*(x[:, : len(items)] for x in packed([[items]], user)))
-                alone = model.head(params, model.encode(params, stream)[0])[0]
-                total += (alone * weights[row, at]).sum()
-                pieces[row, at.start] = alone
-                user += 1
+        hidden = model.head(params, model.encode(params, ALONE)[0])
+        total, pieces = 0.0, {}
+        for alone, (row, at) in zip(hidden, PLACES, strict=True):
+            pieces[row, at.start] = alone[: at.stop - at.start]
+            total += (pieces[row, at.start] * weights[row, at]).sum()
         return total, pieces
 
     (_, hidden), grads = jax.jit(jax.value_and_grad(together, has_aux=True))(params)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrec import checkpoint, evaluation, fit, report, workdir
+from jaxrec import checkpoint, cli, evaluation, fit, report, workdir
 from jaxrec import config as configs
 from jaxrec.commands import Judge
 from jaxrec.data import interactions, splits
@@ -299,7 +299,7 @@ def command(path, *more):
     ]
 
 
-def test_exit_codes_of_signals_and_of_completion(tmp_path):
+def test_exit_codes_of_signals_and_of_completion(tmp_path, capsys):
     """SIGTERM gives 143 with a checkpoint; the same command goes on, ends with 0, and says so if run again."""
     environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
     long = command(tmp_path / "w", "--config.epochs=2000")
@@ -307,8 +307,9 @@ def test_exit_codes_of_signals_and_of_completion(tmp_path):
     while not list((tmp_path / "w").glob("checkpoints/[0-9]*")):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.05)
-    locked = subprocess.run(long, env=environment, capture_output=True, text=True)
-    assert locked.returncode == 2 and f"process {process.pid}" in locked.stderr and "Traceback" not in locked.stderr
+    assert cli.main(["train", *long[2:]]) == 2
+    said = capsys.readouterr().err
+    assert f"process {process.pid}" in said and "Traceback" not in said
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 143, output
@@ -317,10 +318,10 @@ def test_exit_codes_of_signals_and_of_completion(tmp_path):
     finished = subprocess.run(short, env=environment, capture_output=True, text=True)
     assert finished.returncode == 0 and "resumed at step" in finished.stdout, finished.stdout + finished.stderr
     assert "best reachable" in finished.stdout and (tmp_path / "w" / "curves.png").stat().st_size > 10_000
-    again = subprocess.run(short, env=environment, capture_output=True, text=True)
-    assert again.returncode == 0 and "complete" in again.stdout
-    other = subprocess.run([*short, "--config.model.dim=16"], env=environment, capture_output=True, text=True)
-    assert other.returncode == 2 and "config.model.dim: 8 -> 16" in other.stderr
+    assert cli.main(["train", *short[2:]]) == 0
+    assert "complete" in capsys.readouterr().out
+    assert cli.main(["train", *short[2:], "--config.model.dim=16"]) == 2
+    assert "config.model.dim: 8 -> 16" in capsys.readouterr().err
 
 
 def test_a_workdir_of_other_data_is_refused(split, tmp_path):

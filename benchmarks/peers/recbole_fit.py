@@ -1,5 +1,6 @@
 """RecBole: a model's own trainer, one sample a prefix, with a turn taken at each batch's loss."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ given = arguments()
 def main():
     table, _ = frame(given["data"])
     with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # where it leaves its logs
         path = Path(folder) / "given"
         path.mkdir()
         names = {"user_id": "user_id:token", "item_id": "item_id:token", "time_idx": "timestamp:float"}

@@ -91,7 +91,7 @@ SOURCES = ("history", "histories", "user")
 
 
 def _one_source(schema):
-    # exactly one of the three, and not null: what `_check_source` checks
+    # exactly one of the three, and not null: what Recommend checks once it is made
     given = {"history": "array", "histories": "array", "user": ["integer", "string"]}
     schema["oneOf"] = [{"required": [name], "properties": {name: {"type": kind}}} for name, kind in given.items()]
 

@@ -109,9 +109,9 @@ def popular(counts, alpha):
 
 def draw_popular(key, shape, table):
     """Items in 1..V of this shape, by an alias table: two gathers a draw, whatever the catalogue."""
-    for_column, for_coin = jax.random.split(key)
-    column = jax.random.randint(for_column, shape, 0, len(table.keep))
-    stays = jax.random.bits(for_coin, shape, jnp.uint32) < table.keep[column]
+    for_column, coin = jax.random.bits(key, (2, *shape), jnp.uint32)  # of a column more or less often by V / 2^32
+    column = (for_column % jnp.uint32(len(table.keep))).astype(jnp.int32)
+    stays = coin < table.keep[column]
     return jnp.where(stays, column, table.alias[column]) + 1
 
 

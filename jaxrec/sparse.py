@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 
@@ -21,31 +22,44 @@ class Rows(NamedTuple):
     used: dict  #: {"shown", "asked"} -> [U] bool, by whom; of repeats at most the first is
 
 
-def rows(shown, asked, negatives, items, axis):
-    """The Rows of all devices' batches.
+def relabel(shown, asked, negatives, items, axis):
+    """The Rows of all devices' batches, and this device's items as numbers of these rows, from 1.
 
     Args:
-        shown, asked, negatives: int32 of any shape, items 1..V; what is not above 0 is none. Negatives of one axis are
-            shared by all devices.
+        shown, asked, negatives: int32 of any shape, items 1..V; what is not above 0 is none, and stays. Negatives of
+            one axis are shared by all devices.
         items: V. axis: name of the devices' axis.
+
+    Returns:
+        (Rows, shown, asked, negatives)
     """
+    shared = negatives.ndim == 1
+    ids = [shown, asked, negatives]
+    every = [_everywhere(each.reshape(-1), axis) for each in ids[: 3 - shared]]
+    every += [jax.lax.pmax(negatives, axis)] if shared else []
+    ends = np.cumsum([len(each) for each in every])
+    row = jnp.concatenate(every) - 1
+    row = jnp.where(row >= 0, row, items)
+    if len(row) < items:
+        at = jnp.sort(row)
+        place = jnp.searchsorted(at, row).astype(jnp.int32)
+    else:
+        at, place = jnp.arange(items, dtype=jnp.int32), row
+    mark = lambda places: jnp.zeros(len(at), bool).at[places].set(True, mode="drop")
+    used = {"shown": mark(place[: ends[0]]), "asked": mark(place[ends[0] :])}
 
-    def everywhere(ids):  # pmax tells the check that what was gathered is the same on all devices
-        return jax.lax.pmax(jax.lax.all_gather(ids.reshape(-1), axis, tiled=True), axis)
+    def own(number, places):
+        old = ids[number]
+        begin = 0 if shared and number == 2 else jax.lax.axis_index(axis) * old.size
+        new = jax.lax.dynamic_slice_in_dim(places, begin, old.size).reshape(old.shape) + 1
+        return jnp.where(old > 0, new.astype(old.dtype), old)
 
-    shown, targets = everywhere(shown), everywhere(asked)
-    negatives = jax.lax.pmax(negatives, axis) if negatives.ndim == 1 else everywhere(negatives)
-    row = lambda ids: jnp.where(ids > 0, ids - 1, items)
-    used = {"shown": row(shown), "asked": row(jnp.append(targets, negatives))}
-    every = jnp.append(used["shown"], used["asked"])
-    at = jnp.sort(every) if len(every) < items else jnp.arange(items, dtype=jnp.int32)
-    mark = lambda ids: jnp.zeros(len(at), bool).at[jnp.searchsorted(at, ids)].set(True, mode="drop")
-    return Rows(at, {name: mark(ids) for name, ids in used.items()})
+    return Rows(at, used), *(own(number, places) for number, places in enumerate(jnp.split(place, ends[:-1])))
 
 
-def relabel(rows, ids):
-    """Items as numbers of these rows, from 1; what is no item stays."""
-    return jnp.where(ids > 0, jnp.searchsorted(rows.at, ids - 1).astype(ids.dtype) + 1, ids)
+def _everywhere(ids, axis):
+    """Those of all devices; pmax tells the check that what was gathered is the same on each."""
+    return jax.lax.pmax(jax.lax.all_gather(ids, axis, tiled=True), axis)
 
 
 def take(rows, tree, tables):

@@ -70,10 +70,9 @@ def step(parts, state, data, aside, index):
     if parts.sparse:
         tables = sparse.tables_of(parts.model, parts.optimiser, state.params, state.opt)
         size = len(parts.model.table(state.params)[0])
-        touched = sparse.rows(stream.items, asked.targets, negatives.items, size, AXIS)
-        stream = stream._replace(items=sparse.relabel(touched, stream.items))
-        asked = asked._replace(targets=sparse.relabel(touched, asked.targets))
-        negatives = negatives._replace(items=sparse.relabel(touched, negatives.items))
+        touched, *items = sparse.relabel(stream.items, asked.targets, negatives.items, size, AXIS)
+        stream, asked = stream._replace(items=items[0]), asked._replace(targets=items[1])
+        negatives = negatives._replace(items=items[2])
         near, opt = (sparse.take(touched, *each) for each in zip((near, opt), tables, strict=True))
 
     def local_sums(params):

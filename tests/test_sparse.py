@@ -46,9 +46,9 @@ def steps(made, drawn, sparsely):
             updates, opt = made.update(jax.grad(loss)(params, shown, asked, drawn), opt, params)
             return optax.apply_updates(params, updates), opt
         tables = sparse.tables_of(MODEL, made, params, opt)
-        rows = sparse.rows(shown, asked, drawn, ITEMS, "devices")
+        rows, *items = sparse.relabel(shown, asked, drawn, ITEMS, "devices")
         near, near_opt = (sparse.take(rows, *each) for each in zip((params, opt), tables, strict=True))
-        grads = jax.grad(loss)(near, *(sparse.relabel(rows, ids) for ids in (shown, asked, drawn)))
+        grads = jax.grad(loss)(near, *items)
         updates, near_opt = made.update(grads, near_opt, near)
         new = optax.apply_updates(near, updates), near_opt
         return tuple(sparse.put(rows, *each) for each in zip((params, opt), new, tables, strict=True))
@@ -116,14 +116,11 @@ def moments(opt):
 @given(batches, st.sampled_from([12, SHOWN + ASKED + DRAWN, 40]))
 def test_relabelled_items_are_those_of_their_rows(batch, items):
     """With fewer items than places too, when the rows are the whole catalogue."""
-    rows = jax.vmap(lambda *ids: sparse.rows(*ids, items, "devices"), axis_name="devices")(
-        *(ids[None] for ids in batch)
-    )
-    rows = jax.tree.map(lambda x: x[0], rows)
+    relabelled = jax.vmap(lambda *ids: sparse.relabel(*ids, items, "devices"), axis_name="devices")
+    rows, *numbers = jax.tree.map(lambda x: x[0], relabelled(*(ids[None] for ids in batch)))
     assert len(rows.at) == min(SHOWN + ASKED + DRAWN, items) and (np.diff(rows.at) >= 0).all()
-    for ids in batch:
+    for ids, again in zip(batch, numbers, strict=True):
         real = ids > 0
-        again = sparse.relabel(rows, ids)
         np.testing.assert_array_equal(rows.at[again[real] - 1], ids[real] - 1)
         np.testing.assert_array_equal(again[~real], ids[~real])
     for name, wanted in {"shown": batch[0], "asked": np.append(batch[1], batch[2])}.items():

@@ -32,8 +32,10 @@ def trained(paths, protocol, published, note):
         model = build(stored.config, len(split.interactions.catalogue.ids), len(split.interactions.users))
         result = commands.test_of(path, model, stored.config, split, jax.local_devices(), protocol=protocol)
         rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+        if not rows:
+            raise SystemExit(f"{path}: not an epoch of it is complete: train on before measuring it")
         done = json.loads((path / workdir.DONE).read_text()) if (path / workdir.DONE).exists() else None
-        best = next(row["epoch"] for row in rows if row["step"] == result["step"])  # or the last, where none validated
+        best = result["step"] * rows[-1]["epoch"] / rows[-1]["step"]  # or the last, where none validated
         minutes = round(done["seconds"] / 60, 1) if done else None
         runs.append(
             {"seed": stored.config.seed, "epochs": rows[-1]["epoch"], "best_epoch": best, "complete": done is not None}

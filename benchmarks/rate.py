@@ -1,6 +1,6 @@
 """Real targets a second of the real training path, and the seconds of a full-ranking evaluation.
 
-    python -m benchmarks.rate --config sasrec_ml1m --epochs 6
+    python -m benchmarks.rate --config sasrec_ml1m --epochs 6 [--set precision=bfloat16 --name sasrec_ml1m_bfloat16]
 
 The rate is that of `fit`, with its plan, calls and reading of metrics, without the first epoch (it compiles) and the
 evaluations. The evaluation, timed after its first run, encodes every history and ranks its target against the whole
@@ -21,10 +21,11 @@ from jaxrec.commands import Judge
 from jaxrec.data import sources, splits
 
 
-def measure(name, epochs):
+def measure(name, epochs, changes):
     """The rates of all epochs but the first, and the seconds of evaluations of the test questions."""
-    config, _ = cli.load_config(name, {"epochs": str(epochs), "eval_every": str(epochs)})
-    split, devices = splits.last_item(sources.load(config.dataset)), jax.local_devices()
+    config, _ = cli.load_config(name, changes | {"epochs": str(epochs), "eval_every": str(epochs)})
+    split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
+    devices = jax.local_devices()
     setup = fit.setup(config, split, devices)
     judge = Judge(setup.model, config, split, split.test, devices)
     seconds = []
@@ -56,5 +57,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="sasrec_ml1m")
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the configuration")
+    parser.add_argument("--name", help="of the result (default: of the configuration)")
     flags = parser.parse_args()
-    record.write(f"rate_{flags.config}", measure(flags.config, flags.epochs))
+    changes = dict(each.split("=", 1) for each in flags.set)
+    record.write(f"rate_{flags.name or flags.config}", measure(flags.config, flags.epochs, changes))

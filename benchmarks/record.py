@@ -34,9 +34,10 @@ def commit():
 
 
 def write(name, result, command=None):
-    """Write results/<name>.json: the result, and where it comes from."""
+    """Write results/<name>.json: the result, and where it comes from. An accelerator's has its platform in the name."""
     import jax
 
+    name += "" if jax.default_backend() == "cpu" else f"_{jax.default_backend()}"
     stamp = {
         "command": command or "python " + " ".join(["-m benchmarks." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
         "machine": machine(),

@@ -2,7 +2,7 @@
 
     python train.py --config configs/gru4rec_diginetica_bprmax.py
 
-Their code on these data: Recall@20 .5319, MRR@20 .1776 after 3 of 10 epochs.
+Recall@20 .5412, MRR@20 .1829 after 10 epochs (their code on these data: .5319, .1776 after 3 of 10).
 """
 
 from ml_collections import ConfigDict

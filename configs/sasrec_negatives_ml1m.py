@@ -2,8 +2,8 @@
 
     python train.py --config configs/sasrec_negatives_ml1m.py
 
-The negatives are uniform, shared by the sequences of a row, and not corrected for how they are drawn. Published under
-full ranking: HR@10 .3159, NDCG@10 .1857.
+The negatives are uniform, shared by the sequences of a row, and not corrected for how they are drawn. Under full
+ranking HR@10 .3091, NDCG@10 .1798, in 130 epochs; published .3159 and .1857.
 """
 
 from ml_collections import ConfigDict

@@ -35,7 +35,12 @@ def layer_norm(name, epsilon=1e-8):
     return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32, name=name)
 
 
-BLOCK = 50  # queries attended at once: the keys after the last of them are never touched
+BLOCK = 50  # queries attended at once on a CPU: the keys after the last of them are never touched
+
+
+def block_of(queries):
+    """How many queries are attended at once: an accelerator does all of them in less time than it starts the parts."""
+    return BLOCK if jax.default_backend() == "cpu" else queries
 
 
 class Attention(nn.Module):
@@ -63,9 +68,9 @@ class Attention(nn.Module):
 
         q_BQHd = project("query", query_BQD) * (width // self.heads) ** -0.5
         k_BTHd, v_BTHd = project("key", memory_BTD), project("value", memory_BTD)
-        mixed = []
-        for block, begin in enumerate(range(0, queries, BLOCK)):
-            part = slice(begin, min(begin + BLOCK, queries))
+        mixed, size = [], block_of(queries)
+        for block, begin in enumerate(range(0, queries, size)):
+            part = slice(begin, min(begin + size, queries))
             end = part.stop if self.causal and at_BQ is None else slots
             k_BKHd, v_BKHd = k_BTHd[:, :end], v_BTHd[:, :end]
             scores_BHQK = jnp.einsum("bqhd,bkhd->bhqk", q_BQHd[:, part], k_BKHd, preferred_element_type=jnp.float32)

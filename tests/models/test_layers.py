@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from jaxrec.masks import causal
-from jaxrec.models.layers import BLOCK, Attention, FeedForward, drop_rows, layer_norm
+from jaxrec.models.layers import BLOCK, Attention, FeedForward, block_of, drop_rows, layer_norm
 from jaxrec.random import row_keys
 
 ROWS, WIDTH = 2, 8
@@ -38,7 +38,10 @@ def dense(params, x):
 
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("slots", [BLOCK - 1, BLOCK, BLOCK + 5, 2 * BLOCK + 20])
-def test_attention_in_blocks_is_attention(slots, heads):
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # by which the queries are cut into blocks or not
+def test_attention_in_blocks_is_attention(monkeypatch, backend, slots, heads):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert (block_of(slots) == slots) == (backend == "gpu" or slots == BLOCK)
     module = Attention(heads, 0.0, jnp.float32, nn.initializers.normal())
     query, memory, mask = noise(1, ROWS, slots, WIDTH), noise(2, ROWS, slots, WIDTH), two_sequences(slots)
     params = noisy(module, query, memory, mask, None, 0)

@@ -1,0 +1,55 @@
+"""Does this machine compute what a CPU does in float32? The first steps of every model, with dropout and negatives.
+
+    python -m benchmarks.agree [--steps 8]
+
+Of each model and precision: how far, relatively, the hidden vectors of the data are from the CPU's by the same
+parameters, and the losses of the first steps. On a CPU that shows what bfloat16 changes.
+"""
+
+import argparse
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import record
+from jaxrec import cli, fit
+from jaxrec import devices as dev
+from jaxrec.data import sources, splits
+
+CONFIGS = ("sasrec_ml1m", "sasrec_softmax_ml1m", "gsasrec_ml1m", "gru4rec_ml1m", "bert4rec_ml1m", "caser_ml1m")
+DATA = {"dataset": "synthetic:users=2000", "length": "50", "row": "50", "batch": "64"}
+
+
+def computed(name, precision, device, steps):
+    """(hidden vectors of 8 rows, losses of the first steps) on a device, as NumPy's."""
+    config, _ = cli.load_config(name, DATA | {"precision": precision})
+    split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
+    with jax.default_device(device):
+        setup = fit.setup(config, split, [device])
+        state = jax.device_put(fit.initial(setup), dev.placed(setup.devices))
+        feed = fit.Feed(setup)
+        data, begins = feed(0, steps)
+        stream = setup.gather(*data, np.arange(8), asked=setup.objective.nexts)
+        hidden = np.asarray(jax.jit(setup.model.encode)(state.params, stream)[0].astype(jnp.float32))
+        _, report = setup.run(state, data, setup.aside, np.int32(begins), np.int32(steps))
+    return hidden, np.asarray(report.loss)[:steps]
+
+
+def apart(found, wanted):
+    """The norm of the difference over the norm of what is wanted."""
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=8)
+    flags = parser.parse_args()
+    rows = {}
+    for name in CONFIGS:
+        wanted = computed(name, "float32", jax.local_devices(backend="cpu")[0], flags.steps)
+        for precision in ("float32", "bfloat16"):
+            found = computed(name, precision, jax.local_devices()[0], flags.steps)
+            rows[f"{name} {precision}"] = dict(zip(("hidden", "losses"), map(apart, found, wanted), strict=True))
+            print(f"{name:24} {precision:9}", rows[f"{name} {precision}"], flush=True)
+    record.write("agree", {"kind": "agree", "steps": flags.steps, "rows": rows})

@@ -29,6 +29,7 @@ OFFICIAL = {"layers": [100], "loss": "cross-entropy", "batch_size": 32, "dropout
 OFFICIAL |= {"momentum": 0.2, "sample_alpha": 0.5, "n_sample": 2048, "logq": 1.0, "constrained_embedding": True}
 BEAUTY = {"dataset": "beauty-bert4rec", "length": 50, "row": 50}
 RECSYS23, RECTOOLS = ("recsys23", "sasrec-bert4rec-recsys23"), ("rectools_fit", None)
+GRU4REC = ("gru4rec_official", "GRU4Rec_PyTorch_Official")
 SASREC, GSASREC = ("sasrec_pytorch", "SASRec.pytorch"), ("gsasrec", "gSASRec-pytorch")
 
 #: name: (our configuration, {ours: changes of it}, {peer: (file, checkout, what it is told)})
@@ -82,11 +83,8 @@ TASKS = {
         "gru4rec_rsc15",
         {"jaxrec": {}},
         {
-            "GRU4Rec_PyTorch_Official as shipped": (
-                "gru4rec_official",
-                "GRU4Rec_PyTorch_Official",
-                {"mode": "shipped", "settings": OFFICIAL},
-            )
+            "GRU4Rec_PyTorch_Official as shipped": (*GRU4REC, {"mode": "shipped", "settings": OFFICIAL}),
+            "GRU4Rec_PyTorch_Official paired": (*GRU4REC, {"mode": "paired", "settings": OFFICIAL}),
         },
     ),
     "caser-ml1m": (

@@ -99,6 +99,31 @@ def speed(result):
     return "\n".join(rows)
 
 
+def compared(result):
+    """Models and baselines by one protocol, the best first."""
+    seeds = f"{result['seeds']} seed{'s' * (result['seeds'] > 1)}"
+    rows = [
+        f"| {result['data']}, test, full, {seeds} | HR@10 | NDCG@10 (95%) | MRR | parameters | minutes | targets/s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in sorted(result["rows"].items(), key=lambda item: -item[1]["metrics"]["ndcg@10"]):
+        hr, ndcg, mrr = (f"{row['metrics'][each]:.4f}" for each in ("hr@10", "ndcg@10", "mrr"))
+        low, high = row["ci95"]["ndcg@10"]
+        cost = "| | |"
+        if "parameters" in row:
+            cost = f"{row['parameters']:,.0f} | {row['minutes']:.0f} | {row['targets_per_second']:,.0f} |"
+        rows.append(f"| {MODELS.get(name, name)} | {hr} | {ndcg} ({low:.4f} to {high:.4f}) | {mrr} | {cost}")
+    if versus := result["paired"]:
+        first, second = (MODELS.get(versus[each], versus[each]) for each in ("first", "second"))
+        low, high = versus["ci95"]
+        rows += [
+            "",
+            f"{first} less {second}, the same users: {versus['ndcg@10']:.4f} of NDCG@10 ({low:.4f} to {high:.4f})",
+        ]
+        rows[-1] += f", p = {versus['p']:.4f}."
+    return "\n".join(rows)
+
+
 def latency(engine, service):
     """One request at a time from Python, then many over HTTP."""
     lines = ["| one request, history of 100 items | p50, ms | p99, ms |", "|---|---|---|"]
@@ -143,6 +168,11 @@ def robustness(results):
             f"- The [quickstart](benchmarks/results/quickstart.json) takes {first['seconds']:.0f} s; NDCG@10 "
             f"{ndcg['sasrec']:.3f}, transitions {ndcg['transitions']:.3f}, best reachable {ndcg['best reachable']:.3f}."
         )
+    if start := results.get("start"):
+        lines.append(
+            f"- [To the first step](benchmarks/results/start.json) takes {start['kept']:.1f} s from the interpreter's "
+            f"start, and {start['compiled']:.1f} s the first time, when the program is compiled."
+        )
     if kills := results.get("resume"):
         same = "parameters, optimiser state and metrics file bit-identical" if kills["identical"] else "DIFFERENT"
         lines.append(
@@ -184,6 +214,7 @@ def tables():
     parts = [
         quality(of("quality"), "hr@10", "ndcg@10"),
         quality(of("quality"), "recall@20", "mrr@20"),
+        *(compared(result) for name, result in of("compare").items() if name == f"compare_{result['data']}"),
         *(floors(result) for result in of("floors").values()),
         *([rates(of("rate"))] if of("rate") else []),
         *(speed(result) for result in of("speed").values()),

@@ -1,5 +1,9 @@
-"""hidasib/GRU4Rec_PyTorch_Official: its own `fit`, with a turn taken at each call of its loss."""
+"""hidasib/GRU4Rec_PyTorch_Official: its own `fit`, with a turn taken at each call of its loss.
 
+Paired, its iterator gives the first batches, drawn before the turns, again and again.
+"""
+
+import itertools
 import sys
 
 import numpy as np
@@ -16,6 +20,16 @@ import gru4rec_pytorch  # noqa: E402
 def tensor(values, *args, made=torch.tensor, **more):
     """torch.tensor, which no longer takes the Series that `fit` gives it."""
     return made(values.to_numpy() if isinstance(values, pd.Series) else values, *args, **more)
+
+
+def drawn(iterate, number=512):
+    """SessionDataIterator.__call__ of batches that are drawn before; lanes are not reset, which costs it nothing."""
+
+    def again(self, enable_neg_samples, reset_hook=None):
+        first = itertools.islice(iterate(self, enable_neg_samples), number)
+        yield from itertools.cycle([(shown.clone(), asked.clone()) for shown, asked in first])
+
+    return again
 
 
 def main():
@@ -41,6 +55,9 @@ def main():
 
     model.loss_function = loss
     torch.tensor = tensor
+    if given["mode"] == "paired":
+        iterator = gru4rec_pytorch.SessionDataIterator
+        iterator.__call__ = drawn(iterator.__call__)
     model.fit(table)
 
 

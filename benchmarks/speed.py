@@ -232,7 +232,7 @@ def plot(results, path):
     error = [np.subtract(median, low), np.subtract(high, median)]
     axes.barh(labels, median, xerr=error, color="tab:blue", capsize=3)
     axes.axvline(1, color="grey", linewidth=1)
-    axes.set(xscale="log", xlabel="real targets a second, times the peer's (median and range of rounds)")
+    axes.set(xscale="log", xlabel="times the peer's rate: median, range")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
 

@@ -39,8 +39,9 @@ def sampled_softmax(positive, negative_K, valid_K):
 
     Jean et al. 2015; the correction by expected counts (logQ) is made to the scores before.
     """
-    every = jnp.append(jnp.where(valid_K, negative_K, -jnp.inf), positive)
-    return jax.nn.logsumexp(every) - positive
+    negative_K = jnp.where(valid_K, negative_K, -jnp.inf)
+    peak = jax.lax.stop_gradient(jnp.maximum(negative_K.max(), positive))
+    return jnp.log(jnp.exp(negative_K - peak).sum() + jnp.exp(positive - peak)) + peak - positive
 
 
 def bpr(positive, negative_K, valid_K):
@@ -237,9 +238,13 @@ def _by_chunks(slot_loss, keep):
     def scores(look_up, table_VD, bias_V, chunk):
         row_GK = jnp.maximum(chunk.items, 1) - 1 if look_up else jnp.arange(len(table_VD))[None]
         rows_GKD = table_VD[row_GK] if look_up else table_VD[None]
-        rows_GKD = rows_GKD.astype(chunk.hidden.dtype)
-        score_GMK = jnp.einsum("gmd,gkd->gmk", chunk.hidden, rows_GKD, preferred_element_type=jnp.float32)
-        return score_GMK + bias_V[row_GK][:, None], row_GK, rows_GKD
+        rows_GKD, bias_GK = rows_GKD.astype(chunk.hidden.dtype), bias_V[row_GK]
+        if look_up:
+            score_GMK = jnp.einsum("gmd,gkd->gmk", chunk.hidden, rows_GKD, preferred_element_type=jnp.float32)
+            return score_GMK + bias_GK[:, None], row_GK, rows_GKD
+        # Many rows by few slots: in this order a CPU takes a fraction of the time, and a bias within keeps XLA to it.
+        score_GKM = jnp.einsum("gkd,gmd->gkm", rows_GKD, chunk.hidden, preferred_element_type=jnp.float32)
+        return jnp.swapaxes(score_GKM + bias_GK[..., None], 1, 2), row_GK, rows_GKD
 
     def primal(look_up, table_VD, bias_V, chunks):
         def step(loss, chunk):

@@ -10,6 +10,7 @@ import numpy as np
 from jaxrec.data import splits
 from jaxrec.data.ragged import distinct, slices
 from jaxrec.errors import UserError
+from jaxrec.random import hash_bits
 
 
 class Negatives(NamedTuple):
@@ -109,7 +110,7 @@ def popular(counts, alpha):
 
 def draw_popular(key, shape, table):
     """Items in 1..V of this shape, by an alias table: two gathers a draw, whatever the catalogue."""
-    for_column, coin = jax.random.bits(key, (2, *shape), jnp.uint32)  # of a column more or less often by V / 2^32
+    for_column, coin = hash_bits(key, (2, *shape))  # of a column more or less often by V / 2^32
     column = (for_column % jnp.uint32(len(table.keep))).astype(jnp.int32)
     stays = coin < table.keep[column]
     return jnp.where(stays, column, table.alias[column]) + 1

@@ -28,8 +28,8 @@ def hash_bits(key, shape):
     """32 random bits an element, from a counter and a key: uint32 of `shape`.
 
     An integer mixer (xor-shift and multiply, constants of Wellons' lowbias32, 2018) keyed before and between its two
-    multiplications. It fuses into what consumes it, where threefry costs more than the attention that it masks; it
-    is for dropout, not for sampling.
+    multiplications. It fuses into what consumes it, where threefry costs more than the attention that it masks, or
+    a tenth of a step of GRU4Rec; it is for dropout and for negatives by popularity, 2^32 of them from a key at most.
     """
     first, second = jax.random.key_data(key)
     counter = jnp.zeros(shape, jnp.uint32)

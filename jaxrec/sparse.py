@@ -1,10 +1,12 @@
 """Row-sparse updates: a step reads and writes the rows of its own items in every table, whatever the catalogue.
 
-The rows are gathered, and stand in for the tables in the params and in the optimiser's state; items are relabelled by
+The rows are moved out, and stand in for the tables in the params and in the optimiser's state; items are relabelled by
 their places among these rows, so that model, loss and optimiser see a small catalogue; then the rows are put back. Rows
 that are not touched stay as they are, their moments too: they neither decay nor move (lazy, as the authors of GRU4Rec
 and PyTorch's SparseAdam do it). So the result is that of the dense optimiser where a gradient of zero changes nothing
 there: of Adagrad and of gradient descent, without momentum.
+
+Of a small catalogue the tables stand for themselves, and the rows that are not touched are put back by a mask.
 """
 
 from typing import Any, NamedTuple
@@ -18,8 +20,11 @@ import optax
 class Rows(NamedTuple):
     """The rows that a step touches, the same on all devices."""
 
-    at: Any  #: [U] int32 ascending, a repeated row once for each time; as many as the catalogue has where there is none
-    used: dict  #: {"shown", "asked"} -> [U] bool, by whom; of repeats at most the first is
+    at: Any  #: [U] int32 ascending, a repeated row once for each time, V where there is none; or None: all V rows
+    used: dict  #: {"shown", "asked"} -> [U] or [V] bool, by whom; of repeats at most the first is
+
+
+WHOLE = 4  # where the catalogue is at most so many times the touched rows, masking whole tables beats moving rows
 
 
 def relabel(shown, asked, negatives, items, axis):
@@ -40,13 +45,13 @@ def relabel(shown, asked, negatives, items, axis):
     ends = np.cumsum([len(each) for each in every])
     row = jnp.concatenate(every) - 1
     row = jnp.where(row >= 0, row, items)
-    if len(row) < items:
-        at = jnp.sort(row)
-        place = jnp.searchsorted(at, row).astype(jnp.int32)
-    else:
-        at, place = jnp.arange(items, dtype=jnp.int32), row
-    mark = lambda places: jnp.zeros(len(at), bool).at[places].set(True, mode="drop")
+    whole = items <= WHOLE * len(row)
+    at = None if whole else jnp.sort(row)
+    place = row if whole else jnp.searchsorted(at, row).astype(jnp.int32)
+    mark = lambda places: jnp.zeros(items if whole else len(row), bool).at[places].set(True, mode="drop")
     used = {"shown": mark(place[: ends[0]]), "asked": mark(place[ends[0] :])}
+    if whole:
+        return Rows(at, used), shown, asked, negatives
 
     def own(number, places):
         old = ids[number]
@@ -64,6 +69,8 @@ def _everywhere(ids, axis):
 
 def take(rows, tree, tables):
     """A tree with these rows in place of each table. tables: which leaves are, `tables_of`."""
+    if rows.at is None:
+        return tree
     return jax.tree.map(lambda x, uses: x.at[rows.at].get(mode="clip") if uses else x, tree, tables)
 
 
@@ -74,6 +81,8 @@ def put(rows, tree, new, tables):
         if not uses:
             return new
         used = sum(rows.used[use] for use in sorted(uses)) > 0
+        if rows.at is None:
+            return jnp.where(used.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
         return old.at[jnp.where(used, rows.at, len(old))].set(new, mode="drop")
 
     return jax.tree.map(leaf, tree, new, tables)

@@ -96,7 +96,12 @@ def step(parts, state, data, aside, index):
         params = sparse.put(touched, state.params, params, tables[0])
         opt = sparse.put(touched, state.opt, opt, tables[1])
     carry = None if state.carry is None else carry  # a packed row begins with a sequence: nothing goes on into it
-    return State(state.step + 1, params, opt, carry), (total / count, count, optax.tree.norm(grads))
+    return State(state.step + 1, params, opt, carry), (total / count, count, norm(grads))
+
+
+def norm(tree):
+    """The global 2-norm. By products: on a CPU, XLA adds squares up in twice the time."""
+    return jnp.sqrt(sum(jnp.vdot(x, x) for x in jax.tree.leaves(tree)))
 
 
 def call(parts, size):

@@ -177,6 +177,15 @@ def test_draws_by_popularity_are_in_proportion_to_the_weights(alpha):
     assert got[wanted == 0].sum() == 0
 
 
+def test_popularity_draws_of_one_slot_are_fair_over_steps_and_independent_of_the_next():
+    """The same two slots at 30,000 successive steps: pairs come as often as the product of the shares says."""
+    table = jax.tree.map(jnp.asarray, popular(np.array([1, 2, 3, 5, 8]), 1.0))
+    drawn = jax.vmap(lambda step: draw_popular(step_key(3, step), (2,), table))(jnp.arange(30_000))
+    got = np.bincount(np.asarray((drawn[:, 0] - 1) * 5 + drawn[:, 1] - 1), minlength=25)
+    wanted = np.outer(table.share, table.share).astype(float).ravel()
+    assert chisquare(got, wanted / wanted.sum() * 30_000).pvalue > 1e-4
+
+
 # --- by configuration
 
 ROWS, SLOTS = 8, 5

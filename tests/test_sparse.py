@@ -15,6 +15,7 @@ from jaxrec.config import OptimConfig
 from jaxrec.optim import optimiser
 
 ITEMS, WIDTH, SHOWN, ASKED, DRAWN = 30, 3, 5, 4, 6
+PLACES = SHOWN + ASKED + DRAWN
 MODEL = SimpleNamespace(tables={"items": ("shown", "asked"), "bias": ("asked",)})
 RANDOM = np.random.default_rng(0)
 PARAMS = {
@@ -75,6 +76,13 @@ EXACT = {
 }
 
 
+@pytest.fixture(params=["rows", "whole tables"])
+def form(request, monkeypatch):
+    """Touched rows moved out of the tables and back, or the tables masked."""
+    monkeypatch.setattr(sparse, "WHOLE", {"rows": 0, "whole tables": ITEMS}[request.param])
+
+
+@pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("name", EXACT)
 def test_it_is_the_dense_optimiser_where_a_zero_gradient_changes_nothing(name):
     drawn = [draw(np.random.default_rng(seed)) for seed in range(3)]
@@ -87,6 +95,7 @@ LAZY = {
 }
 
 
+@pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("name", LAZY)
 def test_untouched_rows_are_frozen_and_touched_ones_step_as_the_dense(name):
     """After two batches: a row of the second moves as the dense optimiser moves it from there, no other moves."""
@@ -113,17 +122,19 @@ def moments(opt):
     return [tree for tree in jax.tree.leaves(opt, is_leaf=is_params) if is_params(tree)]
 
 
-@given(batches, st.sampled_from([12, SHOWN + ASKED + DRAWN, 40]))
+@given(batches, st.sampled_from([12, sparse.WHOLE * PLACES, sparse.WHOLE * PLACES + 1]))
 def test_relabelled_items_are_those_of_their_rows(batch, items):
-    """With fewer items than places too, when the rows are the whole catalogue."""
+    """With few items too, when the rows are the whole catalogue."""
     relabelled = jax.vmap(lambda *ids: sparse.relabel(*ids, items, "devices"), axis_name="devices")
     rows, *numbers = jax.tree.map(lambda x: x[0], relabelled(*(ids[None] for ids in batch)))
-    assert len(rows.at) == min(SHOWN + ASKED + DRAWN, items) and (np.diff(rows.at) >= 0).all()
+    assert (rows.at is None) == (items <= sparse.WHOLE * PLACES)
+    at = np.arange(items) if rows.at is None else rows.at
+    assert len(at) == (items if rows.at is None else PLACES) and (np.diff(at) >= 0).all()
     for ids, again in zip(batch, numbers, strict=True):
         real = ids > 0
-        np.testing.assert_array_equal(rows.at[again[real] - 1], ids[real] - 1)
+        np.testing.assert_array_equal(at[again[real] - 1], ids[real] - 1)
         np.testing.assert_array_equal(again[~real], ids[~real])
     for name, wanted in {"shown": batch[0], "asked": np.append(batch[1], batch[2])}.items():
-        marked = rows.at[rows.used[name]]
+        marked = at[rows.used[name]]
         assert np.unique(marked[marked < items]).tolist() == (np.unique(wanted[wanted > 0]) - 1).tolist()
         assert len(np.unique(marked)) == len(marked)

@@ -46,7 +46,7 @@ def measure(name, epochs, changes):
         "targets_per_second": statistics.median(rates),
         "rates": rates,
         "evaluation": {
-            "users": len(split.test.source),
+            "questions": len(split.test.source),
             "first_seconds": seconds[0],
             "seconds": statistics.median(seconds[1:]),
         },

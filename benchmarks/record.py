@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def write(name, result, command=None):
 
     name += "" if jax.default_backend() == "cpu" else f"_{jax.default_backend()}"
     stamp = {
-        "command": command or "python " + " ".join(["-m benchmarks." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
+        "command": command or shlex.join(["python", "-m", "benchmarks." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
         "machine": machine(),
         "python": platform.python_version(),
         "jax": jax.__version__,

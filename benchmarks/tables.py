@@ -28,12 +28,14 @@ def quality(results, first, second):
     ]
     sessions = first == "recall@20"
     results = {name: result for name, result in results.items() if (result["protocol"] == "sessions") == sessions}
+    labels = {}
     for name, result in results.items():
         config, mean, published = result["config"], result["mean"], result["published"]
         layers = (
             f"{config['layers']} {'layer' if config['name'] == 'gru4rec' else 'block'}{'s' * (config['layers'] > 1)}"
         )
         label = f"{MODELS[config['name']]}, {config['loss']}, d {config['dim']}, {layers}"
+        labels[name] = f"{label}, {result['data']}"
         done = "" if all(each["complete"] for each in result["runs"]) else ", not finished"
         known = "|"  # and nothing in either column
         if published:
@@ -43,7 +45,7 @@ def quality(results, first, second):
             f"| {mean[first]:.4f} | {mean[second]:.4f} | {known} | {result['seeds']} "
             f"| {span(result, 'epochs')}, {span(result, 'best_epoch')}{done} |"
         )
-    notes = [f"{result['note']}" for result in results.values() if result["note"]]
+    notes = [f"{labels[name]}: {result['note']}" for name, result in results.items() if result["note"]]
     if not results:
         return ""
     return "\n".join(rows) + ("\n\n" + "\n".join(notes) if notes else "")
@@ -70,12 +72,12 @@ def floors(result):
 
 def rates(results):
     """Speed of training and of evaluation."""
-    rows = ["| configuration | machine | real targets/s | users | evaluation, s |", "|---|---|---|---|---|"]
+    rows = ["| configuration | machine | real targets/s | questions | evaluation, s |", "|---|---|---|---|---|"]
     for name, result in results.items():
         checked = result["evaluation"]
         rows.append(
             f"| [{result['config']}](benchmarks/results/{name}.json) | {result['machine']} "
-            f"| {result['targets_per_second']:,.0f} | {checked['users']:,} | {checked['seconds']:.2f} |"
+            f"| {result['targets_per_second']:,.0f} | {checked['questions']:,} | {checked['seconds']:.2f} |"
         )
     return "\n".join(rows)
 

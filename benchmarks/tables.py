@@ -164,12 +164,13 @@ def latency(engine, service):
 def robustness(results):
     """The quickstart, kills, devices, and preparing."""
     lines = []
-    if first := results.get("quickstart"):
-        ndcg = {name: row["ndcg@10"] for name, row in first["rows"].items()}
-        lines.append(
-            f"- The [quickstart](benchmarks/results/quickstart.json) takes {first['seconds']:.0f} s; NDCG@10 "
-            f"{ndcg['sasrec']:.3f}, transitions {ndcg['transitions']:.3f}, best reachable {ndcg['best reachable']:.3f}."
-        )
+    for name, whole in results.items():
+        if whole["kind"] == "whole":
+            ndcg = ", ".join(f"{label} {row['ndcg@10']:.3f}" for label, row in whole["rows"].items())
+            lines.append(
+                f"- [{whole['config']}](benchmarks/results/{name}.json), {whole['epochs']:.0f} epochs: "
+                f"train.py takes {whole['seconds']:,.0f} s, evaluations and all; NDCG@10 on test: {ndcg}."
+            )
     if start := results.get("start"):
         lines.append(
             f"- [To the first step](benchmarks/results/start.json) takes {start['kept']:.1f} s from the interpreter's "

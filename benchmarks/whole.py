@@ -1,0 +1,57 @@
+"""A whole training as a person starts it: its wall time, from the command to the printed table, and what it learnt.
+
+python -m benchmarks.whole --config quickstart
+python -m benchmarks.whole --config sasrec_ml1m --epochs 100
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+
+from benchmarks import record
+from jaxrec import commands, workdir
+from jaxrec.baselines import COUNTED
+from jaxrec.data import sources, splits, synthetic
+from jaxrec.models import build
+
+ROOT = Path(__file__).parents[1]
+
+
+def measure(name, epochs):
+    """Seconds of the whole command, and HR@10 and NDCG@10 on the test split of all that it compares."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, begun = Path(folder) / "run", time.monotonic()
+        command = [sys.executable, str(ROOT / "train.py"), "--config", name, "--workdir", str(path)]
+        subprocess.run(command + [f"--config.epochs={epochs}"] * bool(epochs), check=True, stdout=subprocess.DEVNULL)
+        seconds = time.monotonic() - begun
+        config = workdir.read(path).config
+        last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
+        interactions, devices = sources.load(config.dataset), jax.local_devices()
+        split = splits.split(interactions, config.split, config.split_q, config.valid)
+        model = build(config, len(interactions.catalogue.ids), len(interactions.users))
+        rows = {config.model.name: commands.test_of(path, model, config, split, devices)["metrics"]}
+    for baseline in COUNTED:
+        rows[baseline] = commands.baseline_result(baseline, split, "full", "test", devices)["metrics"]
+    if config.dataset.partition(":")[0] == sources.SYNTHETIC:
+        rows["best reachable"] = synthetic.best_metrics(sources.world(config.dataset), interactions, split.test)
+    return {
+        "kind": "whole",
+        "config": name,
+        "epochs": last["epoch"],
+        "seconds": seconds,
+        "rows": {name: {key: metrics[key] for key in ("hr@10", "ndcg@10")} for name, metrics in rows.items()},
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="quickstart")
+    parser.add_argument("--epochs", type=int, help="in place of the configuration's")
+    flags = parser.parse_args()
+    record.write(f"whole_{flags.config}", measure(flags.config, flags.epochs))

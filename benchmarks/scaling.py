@@ -105,12 +105,19 @@ def plot(result, path):
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     figure, panels = plt.subplots(1, len(result), figsize=(4.2 * len(result), 3.6), layout="constrained", squeeze=False)
     for axes, (key, found) in zip(panels[0], result.items(), strict=True):
         for label, costs in found.items():
             axes.plot([int(value) for value in costs], list(costs.values()), marker="o", markersize=3, label=label)
         axes.set(xscale="log", yscale="log", xlabel=AXES[key], ylabel="microseconds a target")
+        measured = sorted({int(value) for costs in found.values() for value in costs})
+        axes.set_xticks(measured, [f"{value:,}" for value in measured])
+        axes.set_xticks([], minor=True)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
         axes.legend(frameon=False, fontsize=7)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)

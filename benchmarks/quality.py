@@ -3,7 +3,8 @@
     python -m benchmarks.quality --name sasrec_ml1m --workdirs runs/a --protocol uniform-100 --published .8245 .5905
     python -m benchmarks.quality --name floors --floors ml-1m beauty-5core sports-5core beauty-bert4rec
 
-Several workdirs are seeds of one configuration: their mean is reported.
+Several workdirs are seeds of one configuration: their mean is reported. With --plot the curves of the first one
+are kept as well, as results/NAME.png.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import jax
 import numpy as np
 
 from benchmarks import record
-from jaxrec import commands, workdir
+from jaxrec import commands, report, workdir
 from jaxrec.baselines import COUNTED
 from jaxrec.data import sources, splits
 from jaxrec.models import build
@@ -31,7 +32,7 @@ def trained(paths, protocol, published, note):
         split = splits.split(sources.load(kept.dataset), kept.split, kept.split_q, kept.valid)
         model = build(stored.config, len(split.interactions.catalogue.ids), len(split.interactions.users))
         result = commands.test_of(path, model, stored.config, split, jax.local_devices(), protocol=protocol)
-        rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+        rows = report.read_rows(path / "metrics.jsonl")
         if not rows:
             raise SystemExit(f"{path}: not an epoch of it is complete: train on before measuring it")
         done = json.loads((path / workdir.DONE).read_text()) if (path / workdir.DONE).exists() else None
@@ -91,7 +92,11 @@ if __name__ == "__main__":
         "--published", nargs=2, type=float, metavar="VALUE", help="HR@10 and NDCG@10, or Recall@20 and MRR@20"
     )
     parser.add_argument("--note", default="", help="what a reader must know of this number")
+    parser.add_argument("--plot", action="store_true", help="keep the curves of the training")
     flags = parser.parse_args()
+    if flags.plot:
+        rows = report.read_rows(Path(flags.workdirs[0]) / "metrics.jsonl")
+        report.plot(rows, record.RESULTS / f"{flags.name}.png", flags.name)
     if flags.floors:
         record.write(flags.name, floors(flags.floors, FLOORS))
     else:

@@ -3,7 +3,7 @@
     python train.py --config configs/gsasrec_ml1m.py
 
 Published under full ranking: HR@10 .3003, NDCG@10 .1726, with a block of the authors' own and a table apart for the
-output; here SASRec's block, and one table.
+output; here SASRec's block, and one table. For its first 75 epochs it does no better than popularity.
 """
 
 from ml_collections import ConfigDict
@@ -16,13 +16,13 @@ def get_config():
             "split": "last-item",
             "objective": "next-item",
             "seed": 0,
-            "epochs": 200,
+            "epochs": 400,
             "batch": 128,
             "length": 200,
             "row": 200,
             "positions": "from_start",
             "eval_every": 1,
-            "patience": 20,
+            "patience": 50,
             "model": {"name": "sasrec", "dim": 128, "layers": 2, "heads": 1, "dropout": 0.5, "init": "normal"},
             "loss": {"name": "gbce", "negatives": 256, "sampling": "uniform", "t": 0.75},
             "optim": {"name": "adam", "rate": 1e-3},

@@ -5,7 +5,8 @@
 DIR holds checkouts of SASRec.pytorch, sasrec-bert4rec-recsys23, gSASRec-pytorch and GRU4Rec_PyTorch_Official; the other
 interpreter has torch, rectools and recbole (numpy < 2, transformers < 5). A contender is a process of its own, stopped
 while it is not its turn. "as shipped" is a peer's own loader and loop; "paired" its model and step on batches drawn
-before. Ours is the whole of `fit`: plan, calls, metrics and saves.
+before. Ours is the whole of `fit`: plan, calls, metrics and saves. A slot's several targets (Caser) count as one,
+as a peer's sample does: an epoch is the same work.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import limit, record
-from jaxrec import cli
+from jaxrec import cli, objectives
 from jaxrec.data import sources, splits
 
 HERE = Path(__file__).parent
@@ -144,9 +145,15 @@ class Contender:
         self.process.wait()
 
 
-def written(config, folder):
-    """The training histories of a configuration's data, as a file for the peers."""
-    split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
+def epoch_of(config, split):
+    """Real targets of an epoch of training, counted as in a turn."""
+    objective = objectives.build(config)
+    pieces = objective.pieces(split.start, split.stop, config.length, config.history)
+    return int(objective.count(pieces.length).sum()) / config.ahead
+
+
+def written(split, folder):
+    """The training histories of a split, as a file for the peers."""
     items, start, stop = split.interactions.items, split.start, split.stop
     path = folder / "histories.npz"
     offsets = np.concatenate([[0], np.cumsum(stop - start)])
@@ -168,7 +175,8 @@ def contest(task, peers, python, preload, rounds, seconds, folder):
             told = {"config": name, "mode": changes.get("mode", "training")}
             told["set"] = {"epochs": 100_000} | {key: value for key, value in changes.items() if key != "mode"}
             contenders[label] = Contender([sys.executable, "-m", "benchmarks.ours", json.dumps(told)], env)
-        path = written(config, folder)
+        split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
+        path = written(split, folder)
         sizes = {"dim": config.model.dim, "layers": config.model.layers, "dropout": config.model.dropout}
         for label, (file, checkout, more) in theirs.items():
             told = {"data": str(path), "batch": config.batch, "length": config.length} | sizes | more
@@ -198,7 +206,11 @@ def contest(task, peers, python, preload, rounds, seconds, folder):
         for peer in theirs:
             ratios = [a / b for a, b in zip(rows[label]["rates"], rows[peer]["rates"], strict=True)]
             rows[label].setdefault("ratio", {})[peer] = [statistics.median(ratios), min(ratios), max(ratios)]
-    bound = None if task.startswith("evaluation") else limit.targets_per_second(config)
+    evaluated = task.startswith("evaluation")
+    bound = None if evaluated else limit.targets_per_second(config) / config.ahead
+    whole = len(split.test.source) if evaluated else epoch_of(config, split)
+    for row in rows.values():
+        row["epoch_seconds"] = whole / row["targets_per_second"]
     return {"config": name, "data": Path(config.dataset).name, "limit": bound, "rows": rows}
 
 
@@ -209,7 +221,7 @@ def show(task, result):
         share = f"{row['targets_per_second'] / result['limit']:.0%} of the limit" if result["limit"] else ""
         print(
             f"  {label:36} {row['targets_per_second']:10,.0f}/s  {row['targets_per_step']:8,.0f} a step  "
-            f"{row['peak_gib']:5.1f} GiB  {share}"
+            f"{row['peak_gib']:5.1f} GiB  {row['epoch_seconds']:8,.1f} s for all of it  {share}"
         )
         for peer, (median, low, high) in row.get("ratio", {}).items():
             print(f"    {median:.2f} [{low:.2f}..{high:.2f}] times {peer}")

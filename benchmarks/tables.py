@@ -85,8 +85,8 @@ def rates(results):
 def speed(result):
     """Each contender of each task, and how many times the peers ours is."""
     rows = [
-        "| task | trained by | real targets/s | of the limit | peak GiB | times the peer |",
-        "|---|---|---|---|---|---|",
+        "| task | trained by | real targets/s | an epoch, s | of the limit | peak GiB | times the peer |",
+        "|---|---|---|---|---|---|---|",
     ]
     for task, found in result["tasks"].items():
         for label, row in found["rows"].items():
@@ -96,7 +96,8 @@ def speed(result):
                 for peer, (median, low, high) in row.get("ratio", {}).items()
             )
             rows.append(
-                f"| {task} | {label} | {row['targets_per_second']:,.0f} | {limit} | {row['peak_gib']:.1f} | {ratios} |"
+                f"| {task} | {label} | {row['targets_per_second']:,.0f} | {row['epoch_seconds']:,.1f} | {limit} "
+                f"| {row['peak_gib']:.1f} | {ratios} |"
             )
     return "\n".join(rows)
 

@@ -3,7 +3,8 @@
     python train.py --config configs/gsasrec_ml1m.py
 
 Published under full ranking: HR@10 .3003, NDCG@10 .1726, with a block of the authors' own and a table apart for the
-output; here SASRec's block, and one table. For its first 75 epochs it does no better than popularity.
+output; reached with SASRec's block and one table: .3040, .1732 after 331 epochs. For its first 70 it does no better
+than popularity.
 """
 
 from ml_collections import ConfigDict

@@ -7,39 +7,55 @@ uninterrupted one does.
 import jax
 import jax.numpy as jnp
 
+IMPL = "threefry2x32"  # whose keys are two words; its own bits are drawn only by what asks jax.random for them
+
 
 def step_key(seed, step):
     """The key of a step, for what all its rows share."""
-    return jax.random.fold_in(jax.random.key(seed), step)
+    return fold(jax.random.key(seed, impl=IMPL), step)
 
 
 def row_keys(seed, step, rows):
     """Keys of these global rows at this step. int, [], [R] -> keys [R]; different on every row and step."""
-    key = step_key(seed, step)
-    return jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
+    return fold(step_key(seed, step), rows)
 
 
 def site_keys(keys, site):
     """Keys for one place of use (a dropout, the negatives), so that no two places draw the same. [R], int -> [R]."""
-    return jax.vmap(lambda key: jax.random.fold_in(key, site))(keys)
+    return fold(keys, site)
+
+
+def fold(key, number):
+    """The key of a number from 0 to 2^31 - 1, by the hash; threefry's fold_in is a loop of many small programs.
+
+    Numbers of one key have different keys: the hash is a bijection for a fixed key, and they are its words 2n, 2n + 1.
+    """
+    places = 2 * jnp.asarray(number).astype(jnp.uint32)[..., None] + jnp.arange(2, dtype=jnp.uint32)
+    return jax.random.wrap_key_data(_hash(jax.random.key_data(key)[..., None, :], places), impl=IMPL)
 
 
 def hash_bits(key, shape):
     """32 random bits an element, from a counter and a key: uint32 of `shape`.
 
-    An integer mixer (xor-shift and multiply, constants of Wellons' lowbias32, 2018) keyed before and between its two
-    multiplications. It fuses into what consumes it, where threefry costs more than the attention that it masks, or
-    a tenth of a step of GRU4Rec; it is for dropout and for negatives by popularity, 2^32 of them from a key at most.
+    It fuses into what consumes it, where threefry costs more than the attention that it masks, or a tenth of a step of
+    GRU4Rec; it is for dropout and for negatives by popularity, 2^32 of them from a key at most.
     """
-    first, second = jax.random.key_data(key)
-    counter = jnp.zeros(shape, jnp.uint32)
+    places = jnp.zeros(shape, jnp.uint32)
     stride = 1
     for axis in reversed(range(len(shape))):
-        counter += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
+        places += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
         stride *= shape[axis]
-    x = (counter * jnp.uint32(0x9E3779B1)) ^ first
+    return _hash(jax.random.key_data(key), places)
+
+
+def _hash(words, places):
+    """An integer mixer (xor-shift and multiply, constants of Wellons' lowbias32, 2018) of places, uint32.
+
+    It is keyed by two words, [..., 2], before and between its two multiplications.
+    """
+    x = (places * jnp.uint32(0x9E3779B1)) ^ words[..., 0]
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = ((x ^ (x >> 15)) + second) * jnp.uint32(0x846CA68B)
+    x = ((x ^ (x >> 15)) + words[..., 1]) * jnp.uint32(0x846CA68B)
     return x ^ (x >> 16)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxrec import sparse
-from jaxrec.random import row_keys, site_keys, step_key
+from jaxrec.random import fold, row_keys, site_keys, step_key
 
 AXIS = "data"
 NEGATIVES_SITE = 2**31 - 1  # beyond the sites of any model's dropouts, and beyond the rows of any batch
@@ -63,7 +63,7 @@ def step(parts, state, data, aside, index):
     stream, asked = parts.ask(stream, keys)
     negatives = None
     if parts.negatives is not None:
-        shared = jax.random.fold_in(step_key(parts.seed, state.step), NEGATIVES_SITE)
+        shared = fold(step_key(parts.seed, state.step), NEGATIVES_SITE)
         negatives = parts.negatives(shared, site_keys(keys, NEGATIVES_SITE), asked, aside)
 
     near, opt, tables = state.params, state.opt, None

@@ -10,7 +10,7 @@ import numpy as np
 from jaxrec.data import splits
 from jaxrec.data.ragged import distinct, slices
 from jaxrec.errors import UserError
-from jaxrec.random import hash_bits
+from jaxrec.random import below, hash_bits
 
 
 class Negatives(NamedTuple):
@@ -73,7 +73,7 @@ def uniform(key, source, number, seen, catalogue, steps):
         [T, number] int32 in 1..V.
     """
     low, high = seen.offsets[source][:, None], seen.offsets[source + 1][:, None]
-    nth = jax.random.randint(key, (len(source), number), 0, catalogue - (high - low))
+    nth = below(catalogue - (high - low), key, (len(source), number))
     return nth_unseen(nth, low, high, seen.items, steps)
 
 
@@ -165,7 +165,7 @@ def _sampled(key, keys, asked, aside, *, loss, catalogue):
     if loss.sampling == "popularity":
         draw = partial(draw_popular, table=aside.sampled)
     else:
-        draw = partial(jax.random.randint, minval=1, maxval=catalogue + 1)
+        draw = lambda key, shape: 1 + below(catalogue, key, shape)
     if loss.share == "batch":
         items = draw(key, (loss.negatives,))
     elif loss.share == "sequence":

@@ -38,7 +38,7 @@ def hash_bits(key, shape):
     """32 random bits an element, from a counter and a key: uint32 of `shape`.
 
     It fuses into what consumes it, where threefry costs more than the attention that it masks, or a tenth of a step of
-    GRU4Rec; it is for dropout and for negatives by popularity, 2^32 of them from a key at most.
+    GRU4Rec; it is for dropout and for negatives, 2^32 of them from a key at most.
     """
     places = jnp.zeros(shape, jnp.uint32)
     stride = 1
@@ -46,6 +46,11 @@ def hash_bits(key, shape):
         places += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
         stride *= shape[axis]
     return _hash(jax.random.key_data(key), places)
+
+
+def below(bound, key, shape):
+    """int32 of `shape` from 0 to bound - 1, each more or less often by bound / 2^32. bound: int, broadcasts to it."""
+    return (hash_bits(key, shape) % jnp.asarray(bound).astype(jnp.uint32)).astype(jnp.int32)
 
 
 def _hash(words, places):

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from jaxrec.random import dropout, hash_bits, row_keys, site_keys
+from jaxrec.random import below, dropout, hash_bits, row_keys, site_keys
 
 ROWS = 6
 seeds = st.integers(0, 2**31 - 1)
@@ -117,6 +117,20 @@ def test_neighbouring_rows_are_uncorrelated_at_every_place():
     for place in words.T:
         assert strongest_correlation(place, np.roll(place, 1)) < 5.5
     assert strongest_correlation(words[:, 0], words[:, 1]) < 5.5
+
+
+@given(seeds, st.lists(st.integers(1, 2**31 - 1), min_size=1, max_size=20))
+def test_what_is_drawn_below_a_bound_is_the_hash_modulo_it(seed, bounds):
+    key, bounds = jax.random.key(seed), np.array(bounds)
+    drawn = np.asarray(below(bounds[:, None], key, (len(bounds), 3)))
+    assert drawn.dtype == np.int32
+    np.testing.assert_array_equal(drawn, np.asarray(hash_of(key, drawn.shape)) % bounds[:, None])
+
+
+@pytest.mark.parametrize("bound", [2, 7, 100, 3416])
+def test_what_is_drawn_below_a_bound_is_uniform(bound):
+    drawn = below(bound, jax.random.key(6), (2**18,))
+    assert chisquare(np.bincount(drawn, minlength=bound)).pvalue > 1e-4
 
 
 # --- dropout

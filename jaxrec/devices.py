@@ -58,12 +58,11 @@ def launch_pmap(call, devices, options=None):
 
 
 def launch_shard_map(call, devices, options=None):
-    """The same by shard_map, with its check that what is called replicated is."""
+    """The same by shard_map, with its check that what is called replicated is; one device has nothing to check."""
     mesh = mesh_of(devices)
     replicated, split = State(P(), P(), P(), P(AXIS)), P(AXIS)
-    mapped = jax.shard_map(
-        call, mesh=mesh, in_specs=(replicated, P(), P(), P(), P(), split), out_specs=(replicated, P()), check_vma=True
-    )
+    specs = {"in_specs": (replicated, P(), P(), P(), P(), split), "out_specs": (replicated, P())}
+    mapped = jax.shard_map(call, mesh=mesh, check_vma=len(devices) > 1, **specs)
     program = jax.jit(mapped, donate_argnums=0, compiler_options=options)
     return Launched(program, np.arange(len(devices)))
 

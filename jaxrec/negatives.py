@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.collectives import gathered
 from jaxrec.data import splits
 from jaxrec.data.ragged import distinct, slices
 from jaxrec.errors import UserError
@@ -186,7 +187,7 @@ def _sampled(key, keys, asked, aside, *, loss, catalogue):
 def _in_batch(key, keys, asked, aside, *, loss, axis):
     """The targets of the batch of all devices, in the order of its rows; where mixed, then those drawn."""
     own = asked.targets.reshape(-1)
-    targets = jax.lax.all_gather(own, axis, tiled=True)
+    targets = gathered(own, axis)
     column = jax.lax.axis_index(axis) * len(own) + jnp.arange(len(own))
     items = targets
     if loss.sampling == "mixed":

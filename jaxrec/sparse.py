@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxrec.collectives import alike, gathered
+
 
 class Rows(NamedTuple):
     """The rows that a step touches, the same on all devices."""
@@ -40,8 +42,8 @@ def relabel(shown, asked, negatives, items, axis):
     """
     shared = negatives.ndim == 1
     ids = [shown, asked, negatives]
-    every = [_everywhere(each.reshape(-1), axis) for each in ids[: 3 - shared]]
-    every += [jax.lax.pmax(negatives, axis)] if shared else []
+    every = [gathered(each.reshape(-1), axis) for each in ids[: 3 - shared]]
+    every = [alike(each, axis) for each in every + ids[3 - shared :]]
     ends = np.cumsum([len(each) for each in every])
     row = jnp.concatenate(every) - 1
     row = jnp.where(row >= 0, row, items)
@@ -60,11 +62,6 @@ def relabel(shown, asked, negatives, items, axis):
         return jnp.where(old > 0, new.astype(old.dtype), old)
 
     return Rows(at, used), *(own(number, places) for number, places in enumerate(jnp.split(place, ends[:-1])))
-
-
-def _everywhere(ids, axis):
-    """Those of all devices; pmax tells the check that what was gathered is the same on each."""
-    return jax.lax.pmax(jax.lax.all_gather(ids, axis, tiled=True), axis)
 
 
 def take(rows, tree, tables):

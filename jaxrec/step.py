@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxrec import sparse
+from jaxrec.collectives import added
 from jaxrec.random import fold, row_keys, site_keys, step_key
 
 AXIS = "data"
@@ -88,7 +89,7 @@ def step(parts, state, data, aside, index):
     # The gradient is that of this device's sum; sums and counts are added over devices, then divided once.
     local = jax.lax.pcast(near, AXIS, to="varying")
     (total, (count, carry)), grads = jax.value_and_grad(local_sums, has_aux=True)(local)
-    total, count, grads = jax.lax.psum((total, count, grads), AXIS)
+    total, count, grads = added((total, count, grads), AXIS)
     grads = jax.tree.map(lambda g: g / (parts.lanes or jnp.maximum(count, 1)), grads)
     updates, opt = parts.optimiser.update(grads, opt, near)
     params = optax.apply_updates(near, updates)

@@ -1,5 +1,13 @@
-"""The schedule and the optimiser of a configuration."""
+"""The schedule and the optimiser of a configuration.
 
+An optimiser's `update` takes `used`, a tree like the params of what broadcasts to each: of a table the rows that a step
+used, [V, 1...] bool. The others, and what is kept of them, stay as they are. None: all are used.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -15,10 +23,7 @@ def schedule(config, steps):
 
 
 def optimiser(config, steps):
-    """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or Adagrad by the schedule, after clipping by the norm.
-
-    Adagrad (Duchi et al. 2011) as in GRU4Rec's code, with momentum over its steps: acc <- acc + g^2;
-    mom <- momentum x mom - rate x g / sqrt(acc + eps); p <- p + mom.
+    """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or `adagrad` by the schedule, after clipping.
 
     Args:
         config: optim.{name, rate, b1, b2, eps, weight_decay, momentum, schedule, warmup, clip}; clip 0 is none.
@@ -26,10 +31,62 @@ def optimiser(config, steps):
     """
     rate = schedule(config, steps)
     moments = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
-    adagrad = optax.chain(optax.scale_by_rss(0.0, config.eps), optax.scale_by_learning_rate(rate))
     update = {
-        "adam": lambda: optax.adam(rate, **moments),
-        "adamw": lambda: optax.adamw(rate, weight_decay=config.weight_decay, **moments),
-        "adagrad": lambda: optax.chain(adagrad, optax.trace(config.momentum)) if config.momentum else adagrad,
+        "adam": lambda: lazily(optax.adam(rate, **moments)),
+        "adamw": lambda: lazily(optax.adamw(rate, weight_decay=config.weight_decay, **moments)),
+        "adagrad": lambda: adagrad(rate, config.eps, config.momentum),
     }[config.name]()
     return optax.chain(optax.clip_by_global_norm(config.clip), update) if config.clip else update
+
+
+def lazily(transform):
+    """The transform; rows that are not used have no update, and what it keeps of them stays."""
+
+    def update(updates, state, params=None, *, used=None):
+        made, kept = transform.update(updates, state, params)
+        if used is None:
+            return made, kept
+        of_kept = optax.tree_utils.tree_map_params(
+            transform, lambda _, use: use, kept, used, transform_non_params=lambda _: True
+        )
+        kept = jax.tree.map(lambda new, old, use: jnp.where(use, new, old), kept, state, of_kept)
+        return jax.tree.map(lambda new, use: jnp.where(use, new, 0), made, used), kept
+
+    return optax.GradientTransformationExtraArgs(transform.init, update)
+
+
+class AdagradState(NamedTuple):
+    count: Any  #: [] int32, steps taken
+    sum_of_squares: Any  #: of the gradients, as the params
+    trace: Any  #: the last updates, as the params; None without momentum
+
+
+def adagrad(rate, eps, momentum):
+    """Adagrad (Duchi et al. 2011) as in GRU4Rec's code, with momentum over its steps.
+
+    acc <- acc + g^2; mom <- momentum x mom - rate x g / sqrt(acc + eps); p <- p + mom.
+
+    Args:
+        rate: a schedule. eps: above 0.
+    """
+    held = jax.lax.optimization_barrier
+
+    def init(params):
+        zeros = lambda: jax.tree.map(jnp.zeros_like, params)
+        return AdagradState(jnp.zeros([], jnp.int32), zeros(), zeros() if momentum else None)
+
+    def update(grads, state, params=None, *, used=None):
+        # A gradient of zero leaves a sum as it is: only the trace needs `used`. Each is held by a barrier: else a CPU
+        # computes it again for every reader, and copies the old one to do so, in twice the time.
+        sums = held(jax.tree.map(lambda sums, g: sums + g * g, state.sum_of_squares, grads))
+        now = rate(state.count)
+        moves = jax.tree.map(lambda g, sums: -now * g * jax.lax.rsqrt(sums + eps), grads, sums)
+        if not momentum:
+            return moves, AdagradState(state.count + 1, sums, None)
+        used = jax.tree.map(lambda _: True, moves) if used is None else used
+        goes_on = lambda old, move, use: jnp.where(use, momentum * old + move, old)
+        trace = held(jax.tree.map(goes_on, state.trace, moves, used))
+        moves = jax.tree.map(lambda new, use: jnp.where(use, new, 0), trace, used)
+        return moves, AdagradState(state.count + 1, sums, trace)
+
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -6,7 +6,7 @@ that are not touched stay as they are, their moments too: they neither decay nor
 and PyTorch's SparseAdam do it). So the result is that of the dense optimiser where a gradient of zero changes nothing
 there: of Adagrad and of gradient descent, without momentum.
 
-Of a small catalogue the tables stand for themselves, and the rows that are not touched are put back by a mask.
+Of a small catalogue the tables stand for themselves, and the optimiser is told which rows to leave.
 """
 
 from typing import Any, NamedTuple
@@ -73,16 +73,28 @@ def take(rows, tree, tables):
 
 def put(rows, tree, new, tables):
     """The tree of `take` after its update, put back: of each table the rows that are used in it."""
+    if rows.at is None:
+        return new
 
     def leaf(old, new, uses):
-        if not uses:
-            return new
-        used = sum(rows.used[use] for use in sorted(uses)) > 0
-        if rows.at is None:
-            return jnp.where(used.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
-        return old.at[jnp.where(used, rows.at, len(old))].set(new, mode="drop")
+        return old.at[jnp.where(_used(rows, uses), rows.at, len(old))].set(new, mode="drop") if uses else new
 
     return jax.tree.map(leaf, tree, new, tables)
+
+
+def masks(rows, tree, tables):
+    """Of each leaf of the params what broadcasts to it: the rows that are used, True where it is no table.
+
+    None where the rows were moved: there only what is used is put back.
+    """
+    if rows.at is not None:
+        return None
+    leaf = lambda x, uses: _used(rows, uses).reshape(-1, *(1,) * (x.ndim - 1)) if uses else np.True_
+    return jax.tree.map(leaf, tree, tables)
+
+
+def _used(rows, uses):
+    return sum(rows.used[use] for use in sorted(uses)) > 0
 
 
 def tables_of(model, optimiser, params, opt):

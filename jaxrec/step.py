@@ -39,7 +39,7 @@ class Parts(NamedTuple):
     total: Callable  #: losses: (hidden_ND, target_N, weight_N, negatives, table, bias) -> sum over slots
     ask: Callable  #: (stream, keys_R) -> (Stream as it is shown, objectives.Asked)
     negatives: Callable | None  #: (key, keys_R, objectives.Asked, aside) -> negatives.Negatives
-    optimiser: optax.GradientTransformation
+    optimiser: Any  #: of optim
     sparse: bool  #: whether only the touched rows of tables are read and written
     batch: Callable  #: (data, step_in_epoch, rows_R) -> Stream of these rows of the step's batch
     rows: int  #: of a step, over all devices
@@ -67,7 +67,7 @@ def step(parts, state, data, aside, index):
         shared = fold(step_key(parts.seed, state.step), NEGATIVES_SITE)
         negatives = parts.negatives(shared, site_keys(keys, NEGATIVES_SITE), asked, aside)
 
-    near, opt, tables = state.params, state.opt, None
+    near, opt, used = state.params, state.opt, None
     if parts.sparse:
         tables = sparse.tables_of(parts.model, parts.optimiser, state.params, state.opt)
         size = len(parts.model.table(state.params)[0])
@@ -75,6 +75,7 @@ def step(parts, state, data, aside, index):
         stream, asked = stream._replace(items=items[0]), asked._replace(targets=items[1])
         negatives = negatives._replace(items=items[2])
         near, opt = (sparse.take(touched, *each) for each in zip((near, opt), tables, strict=True))
+        used = sparse.masks(touched, near, tables[0])
 
     def local_sums(params):
         hidden, carry = parts.model.encode(params, stream, state.carry, keys=keys)
@@ -91,7 +92,7 @@ def step(parts, state, data, aside, index):
     (total, (count, carry)), grads = jax.value_and_grad(local_sums, has_aux=True)(local)
     total, count, grads = added((total, count, grads), AXIS)
     grads = jax.tree.map(lambda g: g / (parts.lanes or jnp.maximum(count, 1)), grads)
-    updates, opt = parts.optimiser.update(grads, opt, near)
+    updates, opt = parts.optimiser.update(grads, opt, near, used=used)
     params = optax.apply_updates(near, updates)
     if parts.sparse:
         params = sparse.put(touched, state.params, params, tables[0])

@@ -135,3 +135,23 @@ def test_without_clip_gradients_are_taken_whole():
     made = optimiser(config(), 10)
     _, state = made.update(tree([1e3] * 6), made.init(PARAMS), PARAMS)
     np.testing.assert_allclose(optax.tree_utils.tree_get(state, "mu")["a"], 100, rtol=1e-5)
+
+
+@given(gradients, st.sampled_from(["adam", "adamw", "adagrad"]), st.integers(0, 2**5 - 1))
+def test_what_is_not_used_stays_and_the_rest_moves_as_if_all_were(values, name, bits):
+    made = optimiser(config(name, eps=1e-3, momentum=0.5, weight_decay=0.1), 10)
+    used = {"a": np.array([bits >> place & 1 for place in range(4)], bool), "b": np.bool_(bits >> 4 & 1)}
+    state = made.update(tree([1.0, -2, 3, -4, 5, -6]), made.init(PARAMS), PARAMS)[1]
+    # as those of rows that are not used are
+    grads = jax.tree.map(lambda grad, use: jnp.where(use, grad, 0), tree(values), used)
+    moved, kept = made.update(grads, state, PARAMS, used=used)
+    wanted, whole = made.update(grads, state, PARAMS)
+    of_state = optax.tree_utils.tree_map_params(
+        made, lambda _, use: use, state, used, transform_non_params=lambda _: True
+    )
+    for got, new, old, uses in (
+        (moved, wanted, jax.tree.map(jnp.zeros_like, wanted), used),
+        (kept, whole, state, of_state),
+    ):
+        chosen = jax.tree.map(lambda new, old, use: jnp.where(use, new, old), new, old, uses)
+        jax.tree.map(np.testing.assert_array_equal, got, chosen)

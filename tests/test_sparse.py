@@ -50,7 +50,8 @@ def steps(made, drawn, sparsely):
         rows, *items = sparse.relabel(shown, asked, drawn, ITEMS, "devices")
         near, near_opt = (sparse.take(rows, *each) for each in zip((params, opt), tables, strict=True))
         grads = jax.grad(loss)(near, *items)
-        updates, near_opt = made.update(grads, near_opt, near)
+        used = sparse.masks(rows, near, tables[0])
+        updates, near_opt = made.update(grads, near_opt, near, used=used)
         new = optax.apply_updates(near, updates), near_opt
         return tuple(sparse.put(rows, *each) for each in zip((params, opt), new, tables, strict=True))
 
@@ -70,7 +71,7 @@ def close(a, b):
 ADAGRAD = optimiser(OptimConfig("adagrad", 0.1, eps=1e-6), 10)
 EXACT = {
     "adagrad": ADAGRAD,
-    "gradient descent": optax.sgd(0.01),
+    "gradient descent": optax.with_extra_args_support(optax.sgd(0.01)),
     "clipped": optax.chain(optax.clip_by_global_norm(0.5), ADAGRAD),
     "scheduled": optimiser(OptimConfig("adagrad", 0.1, eps=1e-6, schedule="linear", warmup=1), 4),
 }
@@ -78,7 +79,7 @@ EXACT = {
 
 @pytest.fixture(params=["rows", "whole tables"])
 def form(request, monkeypatch):
-    """Touched rows moved out of the tables and back, or the tables masked."""
+    """Touched rows moved out of the tables and back, or whole tables whose other rows the optimiser leaves."""
     monkeypatch.setattr(sparse, "WHOLE", {"rows": 0, "whole tables": ITEMS}[request.param])
 
 

@@ -83,14 +83,25 @@ class Checkpoints:
             raise RuntimeError(f"{self._folder}: checkpoint {step} was not saved: a later one is there")
 
     def restore(self, step, abstract):
-        """The State and the loop's state at a step. abstract: a State of shapes and shardings."""
+        """The State and the loop's state at a step. abstract: a State of shapes and shardings.
+
+        Raises:
+            UserError: what is there is of another form: another version of jaxrec saved it.
+        """
         rest = {"step": abstract.step, "opt": abstract.opt, "carry": abstract.carry}
         args = ocp.args.Composite(
             params=ocp.args.StandardRestore(abstract.params),
             rest=ocp.args.StandardRestore(rest),
             loop=ocp.args.JsonRestore(),
         )
-        got = self._manager.restore(step, args=args)
+        try:
+            got = self._manager.restore(step, args=args)
+        except ValueError as error:  # Orbax's, of a tree or a shape
+            raise UserError(
+                f"{self._folder}: the state in checkpoint {step} is not of the form that this version of jaxrec keeps: "
+                "go on with the version that began this training, or train into a new workdir. Evaluation reads the "
+                f"parameters alone, and works as before. ({error})"
+            ) from error
         return State(params=got.params, **got.rest), got.loop
 
     def restore_params(self, step, abstract):

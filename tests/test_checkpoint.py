@@ -72,3 +72,17 @@ def test_what_is_not_there_is_a_message(tmp_path):
         with pytest.raises(UserError, match="there are best, latest, 5"):
             checkpoints.choose(name)
     checkpoints.close()
+
+
+@pytest.mark.parametrize("opt", [{"count": 0}, ((0, {"items": 0}, 0), ())], ids=["another kind", "another length"])
+def test_a_state_of_another_form_is_refused_and_its_params_are_read(tmp_path, opt):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(5, state(5), {})
+    checkpoints.wait()
+    one = replicated(jax.devices()[:1])
+    other = state(0)._replace(opt=jax.tree.map(jnp.int32, opt))
+    with pytest.raises(UserError, match=r"checkpoint 5 is not of the form.*new workdir"):
+        checkpoints.restore(5, abstract(other, one))
+    params = checkpoints.restore_params(5, abstract(state(0).params, one))
+    jax.tree.map(np.testing.assert_array_equal, params, state(5).params)
+    checkpoints.close()

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.masks import bidirectional, position_of
-from jaxrec.models.layers import INITIAL, Attention, drop_rows, layer_norm, table
+from jaxrec.models.layers import INITIAL, Attention, drop_rows, gelu, layer_norm, table
 from jaxrec.models.model import from_module, pick
 
 EPSILON = 1e-12  # of every LayerNorm, as in BERT
@@ -83,7 +83,7 @@ class BERT4Rec(nn.Module):
 
     def head(self, hidden):
         """What the scores are made of, at the slots that are asked. [..., D] -> [..., D]"""
-        return self.output_norm(nn.gelu(self.output(hidden), approximate=False)) if self.transform else hidden
+        return self.output_norm(gelu(self.output(hidden))) if self.transform else hidden
 
     def everything(self, stream):
         """All parameters used once, to make them."""
@@ -101,9 +101,7 @@ class FeedForward(nn.Module):
     def __call__(self, x_BTD):
         x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
         h_NF = nn.Dense(self.inner, dtype=self.dtype, kernel_init=self.kernel, name="inner")(x_ND)
-        out_ND = nn.Dense(x_BTD.shape[-1], dtype=self.dtype, kernel_init=self.kernel, name="outer")(
-            nn.gelu(h_NF, approximate=False)
-        )
+        out_ND = nn.Dense(x_BTD.shape[-1], dtype=self.dtype, kernel_init=self.kernel, name="outer")(gelu(h_NF))
         return out_ND.reshape(x_BTD.shape)
 
 

@@ -1,5 +1,7 @@
 """Laws of jaxrec.models.layers, against plain NumPy."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from flax import linen as nn
 
 from jaxrec.masks import causal
-from jaxrec.models.layers import BLOCK, Attention, FeedForward, block_of, drop_rows, layer_norm
+from jaxrec.models.layers import BLOCK, Attention, FeedForward, block_of, drop_rows, gelu, layer_norm
 from jaxrec.random import row_keys
 
 ROWS, WIDTH = 2, 8
@@ -62,6 +64,18 @@ def test_feed_forward_is_its_formula():
     params = noisy(module, x, None, 0)
     wanted = dense(params["outer"], np.maximum(dense(params["inner"], x), 0))
     np.testing.assert_allclose(module.apply({"params": params}, x, None, 0), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gelu_and_its_gradient_are_the_definition(dtype):
+    x = jnp.asarray(np.append(np.linspace(-8, 8, 321), [-40, 40]), dtype)
+    wanted = partial(jax.nn.gelu, approximate=False)
+    near = {"rtol": 1e-6, "atol": 1e-7} if dtype == "float32" else {"rtol": 2e-2, "atol": 2**-8}  # 8 bits
+    made, slope = gelu(x), jax.grad(lambda x: gelu(x).sum().astype(jnp.float32))(x)
+    assert made.dtype == slope.dtype == x.dtype
+    wide = x.astype(jnp.float32)
+    np.testing.assert_allclose(made.astype(jnp.float32), wanted(wide), **near)
+    np.testing.assert_allclose(slope.astype(jnp.float32), jax.grad(lambda x: wanted(x).sum())(wide), **near)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3])  # at 1e-3, flax's own epsilon of 1e-6 would halve the output

@@ -86,7 +86,7 @@ class Checkpoints:
         """The State and the loop's state at a step. abstract: a State of shapes and shardings.
 
         Raises:
-            UserError: what is there is of another form: another version of jaxrec saved it.
+            UserError: what is there is of another form, or damaged.
         """
         rest = {"step": abstract.step, "opt": abstract.opt, "carry": abstract.carry}
         args = ocp.args.Composite(
@@ -96,11 +96,11 @@ class Checkpoints:
         )
         try:
             got = self._manager.restore(step, args=args)
-        except ValueError as error:  # Orbax's, of a tree or a shape
+        except ValueError as error:  # Orbax's, of a tree, a shape or a file
             raise UserError(
-                f"{self._folder}: the state in checkpoint {step} is not of the form that this version of jaxrec keeps: "
-                "go on with the version that began this training, or train into a new workdir. Evaluation reads the "
-                f"parameters alone, and works as before. ({error})"
+                f"{self._folder}: the state in checkpoint {step} can't be read: another version of jaxrec saved it in "
+                "another form, or its files are damaged. Go on with the version that began this training, or train "
+                f"into a new workdir; evaluation needs the parameters alone. ({error})"
             ) from error
         return State(params=got.params, **got.rest), got.loop
 

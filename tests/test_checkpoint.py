@@ -81,8 +81,19 @@ def test_a_state_of_another_form_is_refused_and_its_params_are_read(tmp_path, op
     checkpoints.wait()
     one = replicated(jax.devices()[:1])
     other = state(0)._replace(opt=jax.tree.map(jnp.int32, opt))
-    with pytest.raises(UserError, match=r"checkpoint 5 is not of the form.*new workdir"):
+    with pytest.raises(UserError, match=r"checkpoint 5 can't be read.*new workdir"):
         checkpoints.restore(5, abstract(other, one))
     params = checkpoints.restore_params(5, abstract(state(0).params, one))
     jax.tree.map(np.testing.assert_array_equal, params, state(5).params)
+    checkpoints.close()
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(5, state(5), {})
+    checkpoints.wait()
+    for path in (tmp_path / "checkpoints" / "5" / "rest").rglob("d/*"):
+        path.write_bytes(path.read_bytes()[:10])
+    with pytest.raises(UserError, match=r"checkpoint 5 can't be read.*damaged"):
+        checkpoints.restore(5, abstract(state(0), replicated(jax.devices()[:1])))
     checkpoints.close()

@@ -86,6 +86,7 @@ class Config:
     row: int = 0  #: slots a row; 0 is `length`
     save_every: float = 1.0  #: epochs
     steps_per_call: int = 64
+    rows_at_once: int = 0  #: of a device's rows of a step, at most so many at a time; 0: what its kind does fastest
     precision: str = among("float32", "bfloat16")  #: of the compute; parameters, softmax and sums are float32
     launcher: str = among("pmap", "shard_map")
     feed: str = among("device", "host")  #: data on the device; or on the host, sent a call ahead
@@ -123,6 +124,7 @@ def from_dict(values):
         "seed": config.seed,
         "patience": config.patience,
         "row": config.row,
+        "rows_at_once": config.rows_at_once,
         "optim.warmup": optim.warmup,
         "optim.clip": optim.clip,
         "optim.weight_decay": optim.weight_decay,

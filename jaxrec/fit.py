@@ -48,6 +48,7 @@ class Setup(NamedTuple):
     optimiser: Any
     run: Any  #: (state, data, aside, start, end) -> (state, step.Report)
     rows: int  #: a step
+    at_once: int  #: of a device's rows
     epoch_steps: int
 
     @property
@@ -82,6 +83,7 @@ def setup(config, split, devices):
     ask = partial(objective.ask, most=most)
     dtype = jnp.dtype(config.precision)
     model = build(config, items, len(interactions.users))
+    at_once = rows_at_once(config, model, items, rows // len(devices), devices[0].platform)
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
     draw, aside = negatives.sampler(config.loss, split, step.AXIS)
     aside = dev.put(aside, devices)
@@ -105,6 +107,7 @@ def setup(config, split, devices):
         config.optim.sparse,
         batch,
         rows,
+        at_once,
         config.batch if config.stream == "lanes" else None,
         config.seed,
         dtype,
@@ -125,8 +128,20 @@ def setup(config, split, devices):
         optimiser,
         run,
         rows,
+        at_once,
         epoch_steps,
     )
+
+
+CATALOGUE = 4  # of so many items a slot, adding up the gradients of a table costs what smaller portions gain
+
+
+def rows_at_once(config, model, items, share, platform):
+    """Of its share of a step's rows, how many a device of this platform takes at once: it divides the share."""
+    most = config.rows_at_once or share
+    if not config.rows_at_once and platform == "cpu" and model.slots and items <= CATALOGUE * model.slots:
+        most = max(model.slots // row_width(config), 1)
+    return max(size for size in range(1, min(most, share) + 1) if share % size == 0)
 
 
 def initial(setup):
@@ -340,6 +355,7 @@ def describe(setup):
     width = 1 if config.stream == "lanes" else row_width(config)
     slots = setup.epoch_steps * setup.rows * width
     rows = f"{config.batch} lanes" if config.stream == "lanes" else f"{setup.rows} rows of {width} slots"
+    rows += f", {setup.at_once} at once" if setup.at_once < setup.rows // len(setup.devices) else ""
     return (
         f"{split.interactions.name}, {len(split.interactions.catalogue.ids):,} items, split {config.split}: "
         f"{splits.in_words(split)}\n"

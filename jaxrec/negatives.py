@@ -23,6 +23,18 @@ class Negatives(NamedTuple):
     own_column: Any = None  #: [N] the column that is the slot's own target, where items are the batch's targets
 
 
+def portioned(negatives, cut, number):
+    """The Negatives of portions of the slots, an axis of them in front; what all slots share is repeated.
+
+    Args:
+        cut: what makes portions of the slots' or the rows' own arrays. number: of portions.
+    """
+    if negatives.items.ndim > 1:
+        return cut(negatives)
+    items, shift = jax.tree.map(lambda x: jnp.broadcast_to(x, (number, *x.shape)), (negatives.items, negatives.shift))
+    return cut(negatives._replace(items=None, shift=None))._replace(items=items, shift=shift)
+
+
 class Seen(NamedTuple):
     """Each user's distinct training items in ascending order, back to back."""
 

@@ -9,6 +9,7 @@ import optax
 
 from jaxrec import sparse
 from jaxrec.collectives import added
+from jaxrec.negatives import portioned
 from jaxrec.random import fold, row_keys, site_keys, step_key
 
 AXIS = "data"
@@ -43,6 +44,7 @@ class Parts(NamedTuple):
     sparse: bool  #: whether only the touched rows of tables are read and written
     batch: Callable  #: (data, step_in_epoch, rows_R) -> Stream of these rows of the step's batch
     rows: int  #: of a step, over all devices
+    at_once: int  #: of a device's rows, into which it divides: their activations are held together
     lanes: int | None  #: by which the sum of losses is divided; None: by the count of real targets
     seed: int
     dtype: Any  #: of the products; params and sums are float32
@@ -82,24 +84,57 @@ def step(parts, state, data, aside, index):
     count = added(real.sum(), AXIS)
     divisor = parts.lanes or jnp.maximum(count, 1)
 
-    def local_share(params):
-        hidden, carry = parts.model.encode(params, stream, state.carry, keys=keys)
-        if asked.slots is not None:
-            hidden = jnp.take_along_axis(hidden, asked.slots[..., None], 1)
+    def total(params, portion):
+        stream, keys, slots, target, weight, negatives, carry = portion
+        hidden, after = parts.model.encode(params, stream, carry, keys=keys)
+        if slots is not None:
+            hidden = jnp.take_along_axis(hidden, slots[..., None], 1)
         hidden = parts.model.head(params, hidden).reshape(-1, hidden.shape[-1]).astype(parts.dtype)
-        return parts.total(hidden, target, real / divisor, negatives, *parts.model.table(params)), carry
+        after = None if carry is None else after  # a packed row begins with a sequence: nothing goes on into it
+        return parts.total(hidden, target, weight, negatives, *parts.model.table(params)), after
 
     # Weights are divided by the count of all devices: what is left to do to the gradients is to add them up.
     local = jax.lax.pcast(near, AXIS, to="varying")
-    (share, carry), grads = jax.value_and_grad(local_share, has_aux=True)(local)
-    share, grads = added((share, grads), AXIS)
+    whole = stream, keys, asked.slots, target, real / divisor, negatives, state.carry
+    loss, grads, carry = by_portions(total, local, whole, share // parts.at_once)
+    loss, grads = added((loss, grads), AXIS)
     updates, opt = parts.optimiser.update(grads, opt, near, used=used)
     params = optax.apply_updates(near, updates)
     if parts.sparse:
         params = sparse.put(touched, state.params, params, tables[0])
         opt = sparse.put(touched, state.opt, opt, tables[1])
-    carry = None if state.carry is None else carry  # a packed row begins with a sequence: nothing goes on into it
-    return State(state.step + 1, params, opt, carry), (share * divisor / count, count, norm(grads))
+    return State(state.step + 1, params, opt, carry), (loss * divisor / count, count, norm(grads))
+
+
+def by_portions(total, params, whole, number):
+    """A total over rows, its gradient, and the carry; one portion of the rows after the other, if there are several.
+
+    A CPU's caches hold the activations of one, and any device's memory those of more rows in all.
+
+    Args:
+        total: (params, portion) -> (sum over the portion's rows, their carry or None).
+        whole: (Stream, keys, slots, targets, weights, Negatives or None, carry or None), a portion of all rows.
+        number: how many portions, all of one size.
+
+    Returns:
+        (total, gradient, carry)
+    """
+    graded = jax.value_and_grad(total, has_aux=True)
+    if number == 1:
+        (loss, carry), grads = graded(params, whole)
+        return loss, grads, carry
+    cut = lambda tree: jax.tree.map(lambda x: x.reshape(number, -1, *x.shape[1:]), tree)
+    *of_rows, negatives, carry = whole
+    portions = *cut(of_rows), negatives and portioned(negatives, cut, number), cut(carry)
+
+    def next_portion(sums, portion):
+        (loss, carry), grads = graded(params, portion)
+        return jax.tree.map(jnp.add, sums, (loss, grads)), carry
+
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (jnp.float32(0), params))
+    sums = jax.lax.pcast(zeros, AXIS, to="varying")
+    (loss, grads), carry = jax.lax.scan(next_portion, sums, portions)
+    return loss, grads, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), carry)
 
 
 STRANDS = 16

@@ -12,7 +12,9 @@ from jaxrec.errors import UserError
 from jaxrec.files import replacing, write_json
 
 CONFIG, CATALOGUE, DONE, LOCK = "config.json", "catalogue.parquet", "done.json", ".lock"
-FREE = {"dataset", "patience"}  # may differ when a training goes on: the data are known by their fingerprint
+#: keys that may differ when a training goes on: the data are known by their fingerprint, and how many rows are taken at
+#: once changes rounding alone
+FREE = {"dataset", "patience", "rows_at_once"}
 
 
 class Stored(NamedTuple):

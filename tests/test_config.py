@@ -69,6 +69,7 @@ def test_an_integer_may_stand_for_a_number():
         ("patience", -1, "must not be negative"),
         ("seed", 2**32, "must be below 2^32"),
         ("row", -1, "must not be negative"),
+        ("rows_at_once", -1, "must not be negative"),
         ("eval_every", float("inf"), "above 0 and finite"),
         ("optim.clip", -1.0, "must not be negative"),
         ("optim.b2", 1.0, "config.optim.b2 is 1.0: it must be at least 0 and below 1"),

@@ -42,6 +42,13 @@ def test_a_step_costs_what_it_did(name):
     assert operations < 1.1e9 * KNOWN[name][1]
 
 
+def test_portions_of_rows_hold_one_portion_of_activations():
+    """Four times as many rows, taken by eights, need no more than eight rows and a second gradient do."""
+    changes = {"rows_at_once": "8"}
+    eight, portions = (cost(compiled("gsasrec_ml1m", batch=batch, **changes))[0] for batch in ("128", "512"))
+    assert portions < 1.3 * eight
+
+
 def test_a_row_sparse_step_costs_its_rows_whatever_the_catalogue():
     changes = {"optim__sparse": "True", "length": "20", "row": "20"}
     small, large = (

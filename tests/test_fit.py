@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jaxrec import checkpoint, cli, evaluation, fit, report, workdir
 from jaxrec import config as configs
@@ -254,6 +257,35 @@ def test_devices_that_make_other_batches_are_refused(prepare, split, tmp_path):
         fit.fit(three, tmp_path, validate)
 
 
+@given(share=st.integers(1, 300), most=st.integers(0, 400), items=st.sampled_from([100, 10**6]))
+@settings(deadline=None)
+def test_rows_at_once_divide_a_share_and_are_as_many_as_may_be(share, most, items):
+    config = configs.from_dict(BASE | {"rows_at_once": most, "length": 200})
+    attends, other = (SimpleNamespace(slots=slots) for slots in (8192, None))
+    fitting = lambda most: max(size for size in range(1, share + 1) if share % size == 0 and size <= most)
+    asked = fitting(most) if most else share
+    assert fit.rows_at_once(config, attends, items, share, "gpu") == asked
+    assert fit.rows_at_once(config, other, items, share, "cpu") == asked
+    on_cpu = fit.rows_at_once(config, attends, items, share, "cpu")
+    assert on_cpu == (fitting(40) if not most and items == 100 else asked)
+
+
+def test_a_training_goes_on_with_other_rows_at_once(prepare, tmp_path, monkeypatch):
+    """As it must on a smaller device; it is the same but for rounding."""
+    optim = BASE["optim"] | {"eps": 1e-4}  # else Adam makes whole steps of rounding
+    whole, portions = prepare(optim=optim), prepare(optim=optim, rows_at_once=2)
+    assert portions[0].at_once == 2 and "8 rows of 8 slots, 2 at once" in fit.describe(portions[0])
+    run(whole, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoints, "save", killed_at(2, checkpoint.Checkpoints.save))
+        with pytest.raises(Killed):
+            run(whole, tmp_path / "portions")
+    run(portions, tmp_path / "portions")
+    ends = (outcome(each, tmp_path / name)[0] for each, name in ((whole, "whole"), (portions, "portions")))
+    for (path, x), (_, y) in zip(*ends, strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=2e-5, err_msg=str(path))
+
+
 def test_asked_to_stop_at_the_very_end_is_still_a_stop(prepare, tmp_path, monkeypatch):
     def asked(self, wait=checkpoint.Checkpoints.wait):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -330,6 +362,7 @@ def test_a_workdir_of_other_data_is_refused(split, tmp_path):
     workdir.claim(tmp_path, config, split.interactions, "here")
     (tmp_path / "checkpoints" / "3").mkdir(parents=True)
     workdir.claim(tmp_path, config, split.interactions, "elsewhere")
+    workdir.claim(tmp_path, configs.from_dict(BASE | {"rows_at_once": 2}), split.interactions, "here")
     other = interactions.from_sequences([[1, 2, 3], [2, 3, 4]])
     with pytest.raises(UserError, match="2 users, 4 items"):
         workdir.claim(tmp_path, config, other, "here")

@@ -117,6 +117,27 @@ def test_many_devices_are_one_with_a_cloze():
     assert_close(train(8, (4,), **cloze), run)
 
 
+@pytest.mark.parametrize(("devices", "rows"), [(1, 1), (1, 4), (2, 2)])
+def test_portions_of_rows_are_the_whole(alone, devices, rows):
+    changes, run = alone
+    assert_close(train(devices, rows_at_once=rows, **changes), run)
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_portions_are_the_whole_with_negatives_of_every_sharing(name):
+    changes = {"loss": SAMPLED[name], "optim": ADAGRAD | {"sparse": True}}
+    run = train(1, (4,), **changes)
+    assert_close(train(1, (4,), rows_at_once=2, **changes), run)
+    assert_close(train(2, (4,), rows_at_once=1, launcher="shard_map", **changes), run)
+
+
+def test_portions_are_the_whole_with_several_targets_a_slot_and_a_cloze():
+    caser = {"name": "caser", "dim": 8, "layers": 1, "dropout": 0.3}
+    bert4rec = {"name": "bert4rec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3, "norm": "post"}
+    for changes in ({"model": caser, "ahead": 2}, {"model": bert4rec, "objective": "cloze", **LOSSES["softmax"]}):
+        assert_close(train(1, (4,), rows_at_once=2, **changes), train(1, (4,), **changes))
+
+
 def test_sparse_rows_are_the_dense_step_where_they_are_defined_to_be():
     """Of a sampled loss, on any number of devices: Adagrad, and clipping, whose norm is that of all rows."""
     optim = ADAGRAD | {"clip": 0.5}

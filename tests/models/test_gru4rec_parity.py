@@ -113,6 +113,7 @@ def training(wanted, sparse):
         sparse=sparse,
         batch=lambda data, index, rows: Stream(*(values[rows][:, index, None] for values in inputs)),
         rows=4,
+        at_once=4,
         lanes=lanes,
         seed=0,
         dtype=jnp.dtype("float32"),

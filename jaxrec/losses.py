@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrec import strands
 from jaxrec.errors import UserError
 
 
@@ -40,7 +41,7 @@ def sampled_softmax(positive, negative_K, valid_K):
     Jean et al. 2015; the correction by expected counts (logQ) is made to the scores before.
     """
     negative_K = jnp.where(valid_K, negative_K, -jnp.inf)
-    peak = jax.lax.stop_gradient(jnp.maximum(negative_K.max(), positive))
+    peak = jax.lax.stop_gradient(jnp.maximum(strands.largest(negative_K), positive))
     return jnp.log(jnp.exp(negative_K - peak).sum() + jnp.exp(positive - peak)) + peak - positive
 
 
@@ -250,7 +251,7 @@ def _by_chunks(slot_loss, keep):
         def step(loss, chunk):
             return loss + chunk_loss(chunk.positive, scores(look_up, table_VD, bias_V, chunk)[0], chunk), None
 
-        return jax.lax.scan(step, chunks.positive.ravel()[0] * 0, chunks)[0]
+        return jax.lax.scan(step, jnp.zeros_like(chunks.positive.ravel()[0]), chunks)[0]
 
     def forward(look_up, table_VD, bias_V, chunks):
         def step(carry, chunk):
@@ -268,7 +269,7 @@ def _by_chunks(slot_loss, keep):
                 grad_VD, grad_V = grad_VD + grad_GKD[0], grad_V + grad_GK[0]
             return (loss + each, grad_VD, grad_V), (grad_GMD.astype(rows_GKD.dtype), grad_GM)
 
-        zeros = (chunks.positive.ravel()[0] * 0, (table_VD * 0).astype(jnp.float32), (bias_V * 0).astype(jnp.float32))
+        zeros = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), (chunks.positive.ravel()[0], table_VD, bias_V))
         (loss, grad_VD, grad_V), of_slots = jax.lax.scan(step, zeros, chunks)
         return loss, (grad_VD.astype(table_VD.dtype), grad_V.astype(bias_V.dtype), *of_slots)
 
@@ -332,7 +333,7 @@ def _softmax_sum_forward(hidden_ND, table_VD, bias_V, target_N, weight_N):
         grad_VD += jnp.dot(cast_CV.T, hidden_CD, preferred_element_type=jnp.float32)
         return (loss + each, grad_VD, grad_V + share_CV.sum(0)), grad_CD
 
-    zeros = (weight_N[0] * 0, (table_VD * 0).astype(jnp.float32), (bias_V * 0).astype(jnp.float32))
+    zeros = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), (weight_N[0], table_VD, bias_V))
     (loss, grad_VD, grad_V), grad_ND = jax.lax.scan(step, zeros, _chunks(hidden_ND, target_N, weight_N))
     row_N = target_N - 1
     grad_ND = grad_ND.reshape(hidden_ND.shape) - weight_N[:, None] * table_VD[row_N]

@@ -133,15 +133,22 @@ def setup(config, split, devices):
     )
 
 
-CATALOGUE = 4  # of so many items a slot, adding up the gradients of a table costs what smaller portions gain
+CATALOGUE = 4  # items a slot: the gradients of a larger table cost more to add up than portions of rows gain
 
 
 def rows_at_once(config, model, items, share, platform):
-    """Of its share of a step's rows, how many a device of this platform takes at once: it divides the share."""
-    most = config.rows_at_once or share
-    if not config.rows_at_once and platform == "cpu" and model.slots and items <= CATALOGUE * model.slots:
-        most = max(model.slots // row_width(config), 1)
-    return max(size for size in range(1, min(most, share) + 1) if share % size == 0)
+    """Of its share of a step's rows, how many a device of this platform takes at once: it divides the share.
+
+    Those asked for are a limit. Else a CPU takes about as many as suit the model, and all where none divide so.
+    """
+    sizes = [size for size in range(1, share + 1) if share % size == 0]
+    if config.rows_at_once:
+        return max(size for size in sizes if size <= config.rows_at_once)
+    if platform != "cpu" or not model.at_once or items > CATALOGUE * model.at_once:
+        return share
+    wanted = model.at_once / row_width(config)
+    off, size = min((max(size / wanted, wanted / size), size) for size in sizes)
+    return size if off <= 2 else share
 
 
 def initial(setup):

@@ -41,7 +41,7 @@ def sampled_softmax(positive, negative_K, valid_K):
     Jean et al. 2015; the correction by expected counts (logQ) is made to the scores before.
     """
     negative_K = jnp.where(valid_K, negative_K, -jnp.inf)
-    peak = jax.lax.stop_gradient(jnp.maximum(strands.largest(negative_K), positive))
+    peak = jnp.maximum(strands.largest(jax.lax.stop_gradient(negative_K)), jax.lax.stop_gradient(positive))
     return jnp.log(jnp.exp(negative_K - peak).sum() + jnp.exp(positive - peak)) + peak - positive
 
 

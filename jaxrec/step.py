@@ -9,6 +9,7 @@ import optax
 
 from jaxrec import sparse, strands
 from jaxrec.collectives import added
+from jaxrec.models.model import pick
 from jaxrec.negatives import portioned
 from jaxrec.random import fold, row_keys, site_keys, step_key
 
@@ -31,6 +32,18 @@ class Report(NamedTuple):
     loss: Any  #: mean over the real targets of all devices
     count: Any  #: real targets
     norm: Any  #: global norm of the gradient, before clipping
+
+
+class Portion(NamedTuple):
+    """Some of a device's rows of a step: what is shown, and what is asked at their N slots."""
+
+    stream: Any
+    keys: Any  #: of the rows
+    slots: Any  #: objectives.Asked.slots
+    targets: Any  #: [N]
+    weights: Any  #: [N] float32
+    negatives: Any  #: negatives.Negatives, or None
+    carry: Any  #: of the rows, or None
 
 
 class Parts(NamedTuple):
@@ -85,17 +98,16 @@ def step(parts, state, data, aside, index):
     divisor = parts.lanes or jnp.maximum(count, 1)
 
     def total(params, portion):
-        stream, keys, slots, target, weight, negatives, carry = portion
-        hidden, after = parts.model.encode(params, stream, carry, keys=keys)
-        if slots is not None:
-            hidden = jnp.take_along_axis(hidden, slots[..., None], 1)
+        hidden, carry = parts.model.encode(params, portion.stream, portion.carry, keys=portion.keys)
+        hidden = hidden if portion.slots is None else pick(hidden, portion.slots)
         hidden = parts.model.head(params, hidden).reshape(-1, hidden.shape[-1]).astype(parts.dtype)
-        after = None if carry is None else after  # a packed row begins with a sequence: nothing goes on into it
-        return parts.total(hidden, target, weight, negatives, *parts.model.table(params)), after
+        of_slots = hidden, portion.targets, portion.weights, portion.negatives
+        carry = None if portion.carry is None else carry  # a packed row begins with a sequence: nothing goes on into it
+        return parts.total(*of_slots, *parts.model.table(params)), carry
 
     # Weights are divided by the count of all devices: what is left to do to the gradients is to add them up.
     local = jax.lax.pcast(near, AXIS, to="varying")
-    whole = stream, keys, asked.slots, target, real / divisor, negatives, state.carry
+    whole = Portion(stream, keys, asked.slots, target, real / divisor, negatives, state.carry)
     loss, grads, carry = by_portions(total, local, whole, share // parts.at_once)
     loss, grads = added((loss, grads), AXIS)
     updates, opt = parts.optimiser.update(grads, opt, near, used=used)
@@ -107,14 +119,13 @@ def step(parts, state, data, aside, index):
 
 
 def by_portions(total, params, whole, number):
-    """A total over rows, its gradient, and the carry; one portion of the rows after the other, if there are several.
+    """A total over this device's rows, its gradient, and the carry: one portion of the rows after the other.
 
     A CPU's caches hold the activations of one, and any device's memory those of more rows in all.
 
     Args:
-        total: (params, portion) -> (sum over the portion's rows, their carry or None).
-        whole: (Stream, keys, slots, targets, weights, Negatives or None, carry or None), a portion of all rows.
-        number: how many portions, all of one size.
+        total: (params, Portion) -> (sum over its slots, the carry or None).
+        params: varying over the devices. whole: Portion of all rows. number: of equal portions, at least 1.
 
     Returns:
         (total, gradient, carry)
@@ -123,17 +134,16 @@ def by_portions(total, params, whole, number):
     if number == 1:
         (loss, carry), grads = graded(params, whole)
         return loss, grads, carry
-    cut = lambda tree: jax.tree.map(lambda x: x.reshape(number, -1, *x.shape[1:]), tree)
-    *of_rows, negatives, carry = whole
-    portions = *cut(of_rows), negatives and portioned(negatives, cut, number), cut(carry)
 
     def next_portion(sums, portion):
         (loss, carry), grads = graded(params, portion)
         return jax.tree.map(jnp.add, sums, (loss, grads)), carry
 
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (jnp.float32(0), params))
-    sums = jax.lax.pcast(zeros, AXIS, to="varying")
-    (loss, grads), carry = jax.lax.scan(next_portion, sums, portions)
+    cut = lambda tree: jax.tree.map(lambda x: x.reshape(number, -1, *x.shape[1:]), tree)
+    negatives = None if whole.negatives is None else portioned(whole.negatives, cut, number)
+    portions = cut(whole._replace(negatives=None))._replace(negatives=negatives)
+    zeros = jax.tree.map(jnp.zeros_like, (whole.weights[0], params))
+    (loss, grads), carry = jax.lax.scan(next_portion, zeros, portions)
     return loss, grads, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), carry)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from jaxrec import config as configs
 from jaxrec import devices as dev
-from jaxrec import fit, step
+from jaxrec import fit, sparse, step
 from jaxrec.data import interactions, splits
 
 USERS, ITEMS = 40, 30
@@ -117,25 +117,50 @@ def test_many_devices_are_one_with_a_cloze():
     assert_close(train(8, (4,), **cloze), run)
 
 
-@pytest.mark.parametrize(("devices", "rows"), [(1, 1), (1, 4), (2, 2)])
-def test_portions_of_rows_are_the_whole(alone, devices, rows):
+@pytest.fixture
+def portions(monkeypatch):
+    """How many portions each traced step was made of."""
+    numbers, inner = [], step.by_portions
+    spy = lambda total, params, whole, number: numbers.append(number) or inner(total, params, whole, number)
+    monkeypatch.setattr(step, "by_portions", spy)
+    return numbers
+
+
+@pytest.mark.parametrize(("devices", "rows", "launcher"), [(1, 1, "pmap"), (1, 4, "pmap"), (2, 2, "shard_map")])
+def test_portions_of_rows_are_the_whole(alone, portions, devices, rows, launcher):
     changes, run = alone
-    assert_close(train(devices, rows_at_once=rows, **changes), run)
+    assert_close(train(devices, rows_at_once=rows, launcher=launcher, **changes), run)
+    assert set(portions) in ({16 // devices // rows}, {8 // devices // rows})
 
 
+@pytest.mark.parametrize("moved", [False, True])
 @pytest.mark.parametrize("name", SAMPLED)
-def test_portions_are_the_whole_with_negatives_of_every_sharing(name):
+def test_portions_are_the_whole_with_negatives_of_every_sharing(name, moved, portions, monkeypatch):
+    """Also of row-sparse steps, whether their rows are moved or the tables stand for themselves."""
+    if moved:
+        monkeypatch.setattr(sparse, "WHOLE", 0)
     changes = {"loss": SAMPLED[name], "optim": ADAGRAD | {"sparse": True}}
     run = train(1, (4,), **changes)
-    assert_close(train(1, (4,), rows_at_once=2, **changes), run)
-    assert_close(train(2, (4,), rows_at_once=1, launcher="shard_map", **changes), run)
+    assert_close(train(2, (4,), rows_at_once=2, launcher="shard_map", **changes), run)
+    assert min(portions) == 1 < max(portions)
 
 
-def test_portions_are_the_whole_with_several_targets_a_slot_and_a_cloze():
-    caser = {"name": "caser", "dim": 8, "layers": 1, "dropout": 0.3}
-    bert4rec = {"name": "bert4rec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3, "norm": "post"}
-    for changes in ({"model": caser, "ahead": 2}, {"model": bert4rec, "objective": "cloze", **LOSSES["softmax"]}):
-        assert_close(train(1, (4,), rows_at_once=2, **changes), train(1, (4,), **changes))
+OTHERS = {
+    "several targets a slot": {"model": {"name": "caser", "dim": 8, "layers": 1, "dropout": 0.3}, "ahead": 2},
+    "cloze": {
+        "model": {"name": "bert4rec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3, "norm": "post"},
+        "objective": "cloze",
+        **LOSSES["softmax"],
+    },
+    "recurrent without lanes": {"model": GRU},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_portions_are_the_whole_with(name, portions):
+    run = train(1, (4,), **OTHERS[name])
+    assert_close(train(2, (4,), rows_at_once=2, launcher="shard_map", **OTHERS[name]), run)
+    assert min(portions) == 1 < max(portions)
 
 
 def test_sparse_rows_are_the_dense_step_where_they_are_defined_to_be():

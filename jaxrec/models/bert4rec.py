@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.masks import bidirectional, position_of
-from jaxrec.models.layers import INITIAL, SLOTS, Attention, drop_rows, gelu, layer_norm, table
+from jaxrec.models.layers import AT_ONCE, INITIAL, Attention, drop_rows, gelu, layer_norm, table
 from jaxrec.models.model import from_module, pick
 
 EPSILON = 1e-12  # of every LayerNorm, as in BERT
@@ -129,4 +129,4 @@ def bert4rec(config, items, length, positions, dtype):
     )
     output = lambda params: (params["items"], params["bias"])
     tables = {"items": ("shown", "asked"), "bias": ("asked",)}
-    return from_module(module, length, output, tables, head="head", method="everything", reads=True, slots=SLOTS)
+    return from_module(module, length, output, tables, head="head", method="everything", reads=True, at_once=AT_ONCE)

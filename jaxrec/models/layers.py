@@ -51,7 +51,7 @@ def _gelu_moved(at, by):
     return x * share, move * (share + x * jnp.exp(-x * x / 2) / (2 * jnp.pi) ** 0.5)
 
 
-SLOTS = 8192  # that a CPU trains on at once where there is attention: its parts of more of them leave the caches
+AT_ONCE = 8192  # slots that a CPU trains on at once where there is attention: what is kept of more leaves its caches
 BLOCK = 50  # queries attended at once on a CPU: the keys after the last of them are never touched
 
 

@@ -18,7 +18,7 @@ class Model(NamedTuple):
     head: Callable  #: (params, hidden_...D) -> hidden_...D, applied only at slots that are asked
     table: Callable  #: (params) -> (output table [V, D], bias [V] or None)
     tables: dict  #: of params whose row v - 1 belongs to item v: which items' rows a step uses, "shown", "asked"
-    slots: int | None = None  #: how many a CPU trains on fastest at once; None: all of a step
+    at_once: int | None = None  #: slots that a CPU trains on in the least time; None: all of a step
 
 
 def pick(x_BT, slots_BM):
@@ -31,11 +31,11 @@ def read_by(encode):
     return lambda params, stream, slots_BM: pick(encode(params, stream)[0], slots_BM)
 
 
-def from_module(module, length, table, tables, head=None, method="__call__", reads=False, slots=None):
+def from_module(module, length, table, tables, head=None, method="__call__", reads=False, at_once=None):
     """The Model of a Linen module (stream, keys) -> hidden that carries nothing.
 
     Args:
-        length: of the stream that makes the params. table, tables, slots: as Model has them.
+        length: of the stream that makes the params. table, tables, at_once: as Model has them.
         head: name of the module's method of hidden vectors; none by default. method: that makes all params.
         reads: whether the module takes slots_BM as its third argument, and then gives [B, M, D] of these.
     """
@@ -53,4 +53,4 @@ def from_module(module, length, table, tables, head=None, method="__call__", rea
         return module.apply({"params": params}, stream, None, slots_BM)
 
     answers = read if reads else read_by(encode)
-    return Model(init, encode, answers, lambda params, rows: None, at_asked, table, tables, slots)
+    return Model(init, encode, answers, lambda params, rows: None, at_asked, table, tables, at_once)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.masks import causal, position_of
-from jaxrec.models.layers import INITIAL, SLOTS, Attention, FeedForward, drop_rows, layer_norm, table
+from jaxrec.models.layers import AT_ONCE, INITIAL, Attention, FeedForward, drop_rows, layer_norm, table
 from jaxrec.models.model import from_module, pick
 
 
@@ -90,4 +90,4 @@ def sasrec(config, items, length, positions, dtype):
         dtype,
     )
     output, tables = lambda params: (params["items"], None), {"items": ("shown", "asked")}
-    return from_module(module, length, output, tables, reads=True, slots=SLOTS)
+    return from_module(module, length, output, tables, reads=True, at_once=AT_ONCE)

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxrec.config import row_width
 from jaxrec.errors import UserError
 from jaxrec.step import AXIS, State
 
@@ -99,6 +100,24 @@ def cpu_options():
     except jax.errors.JaxRuntimeError:
         return None
     return options
+
+
+CATALOGUE = 4  # items a slot: the gradients of a larger table cost more to add up than portions of rows gain
+
+
+def rows_at_once(config, model, items, share, platform):
+    """Of its share of a step's rows, how many a device of this platform takes at once: it divides the share.
+
+    Those asked for are a limit. Else a CPU takes about as many as suit the model, and all where none divide so.
+    """
+    sizes = [size for size in range(1, share + 1) if share % size == 0]
+    if config.rows_at_once:
+        return max(size for size in sizes if size <= config.rows_at_once)
+    if platform != "cpu" or not model.at_once or items > CATALOGUE * model.at_once:
+        return share
+    wanted = model.at_once / row_width(config)
+    off, size = min((max(size / wanted, wanted / size), size) for size in sizes)
+    return size if off <= 2 else share
 
 
 def keep_programs(folder):

@@ -83,7 +83,7 @@ def setup(config, split, devices):
     ask = partial(objective.ask, most=most)
     dtype = jnp.dtype(config.precision)
     model = build(config, items, len(interactions.users))
-    at_once = rows_at_once(config, model, items, rows // len(devices), devices[0].platform)
+    at_once = dev.rows_at_once(config, model, items, rows // len(devices), devices[0].platform)
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
     draw, aside = negatives.sampler(config.loss, split, step.AXIS)
     aside = dev.put(aside, devices)
@@ -131,24 +131,6 @@ def setup(config, split, devices):
         at_once,
         epoch_steps,
     )
-
-
-CATALOGUE = 4  # items a slot: the gradients of a larger table cost more to add up than portions of rows gain
-
-
-def rows_at_once(config, model, items, share, platform):
-    """Of its share of a step's rows, how many a device of this platform takes at once: it divides the share.
-
-    Those asked for are a limit. Else a CPU takes about as many as suit the model, and all where none divide so.
-    """
-    sizes = [size for size in range(1, share + 1) if share % size == 0]
-    if config.rows_at_once:
-        return max(size for size in sizes if size <= config.rows_at_once)
-    if platform != "cpu" or not model.at_once or items > CATALOGUE * model.at_once:
-        return share
-    wanted = model.at_once / row_width(config)
-    off, size = min((max(size / wanted, wanted / size), size) for size in sizes)
-    return size if off <= 2 else share
 
 
 def initial(setup):

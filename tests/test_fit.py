@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from jaxrec import checkpoint, cli, evaluation, fit, report, workdir
 from jaxrec import config as configs
+from jaxrec import devices as dev
 from jaxrec.commands import Judge
 from jaxrec.data import interactions, splits
 from jaxrec.errors import UserError
@@ -265,7 +266,7 @@ MANY = 4 * 8192 + 1  # items, for whose table a CPU takes all rows at once
 def test_rows_at_once_are_as_many_as_are_asked_for(share, most, items):
     config = configs.from_dict(BASE | {"rows_at_once": most})
     for platform in ("cpu", "gpu"):
-        size = fit.rows_at_once(config, build(config, 10, 0), items, share, platform)
+        size = dev.rows_at_once(config, build(config, 10, 0), items, share, platform)
         assert share % size == 0 and size <= most
         assert not any(share % more == 0 for more in range(size + 1, min(most, share) + 1))
 
@@ -278,9 +279,9 @@ def test_of_itself_a_cpu_takes_about_8192_slots_at_once_where_there_is_attention
     norm = {"norm": "post"} if name == "bert4rec" else {}
     config = configs.from_dict(BASE | objective | {"row": row, "model": BASE["model"] | {"name": name} | norm})
     model = build(config, 10, 0)
-    assert fit.rows_at_once(config, model, 100, share, "gpu") == share
-    assert fit.rows_at_once(config, model, MANY, share, "cpu") == share
-    size = fit.rows_at_once(config, model, MANY - 1, share, "cpu")
+    assert dev.rows_at_once(config, model, 100, share, "gpu") == share
+    assert dev.rows_at_once(config, model, MANY, share, "cpu") == share
+    size = dev.rows_at_once(config, model, MANY - 1, share, "cpu")
     assert share % size == 0
     if name not in ("sasrec", "bert4rec"):
         assert size == share

@@ -11,16 +11,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from jaxrec import checkpoint, cli, evaluation, fit, report, workdir
 from jaxrec import config as configs
-from jaxrec import devices as dev
 from jaxrec.commands import Judge
 from jaxrec.data import interactions, splits
 from jaxrec.errors import UserError
-from jaxrec.models import build
 
 ROOT = Path(__file__).parents[1]
 BASE = {
@@ -256,41 +252,6 @@ def test_devices_that_make_other_batches_are_refused(prepare, split, tmp_path):
     assert three.rows != setup.rows
     with pytest.raises(UserError, match="1, 2, 4 or 8 devices"):
         fit.fit(three, tmp_path, validate)
-
-
-MANY = 4 * 8192 + 1  # items, for whose table a CPU takes all rows at once
-
-
-@given(share=st.integers(1, 500), most=st.integers(1, 600), items=st.sampled_from([100, MANY]))
-@settings(deadline=None)
-def test_rows_at_once_are_as_many_as_are_asked_for(share, most, items):
-    config = configs.from_dict(BASE | {"rows_at_once": most})
-    for platform in ("cpu", "gpu"):
-        size = dev.rows_at_once(config, build(config, 10, 0), items, share, platform)
-        assert share % size == 0 and size <= most
-        assert not any(share % more == 0 for more in range(size + 1, min(most, share) + 1))
-
-
-@pytest.mark.parametrize("name", ["sasrec", "bert4rec", "gru4rec", "caser", "two-tower"])
-@given(share=st.integers(1, 500), row=st.sampled_from([8, 200, 20_000]))
-@settings(deadline=None)
-def test_of_itself_a_cpu_takes_about_8192_slots_at_once_where_there_is_attention(name, share, row):
-    objective = {"objective": "cloze"} if name == "bert4rec" else {}
-    norm = {"norm": "post"} if name == "bert4rec" else {}
-    config = configs.from_dict(BASE | objective | {"row": row, "model": BASE["model"] | {"name": name} | norm})
-    model = build(config, 10, 0)
-    assert dev.rows_at_once(config, model, 100, share, "gpu") == share
-    assert dev.rows_at_once(config, model, MANY, share, "cpu") == share
-    size = dev.rows_at_once(config, model, MANY - 1, share, "cpu")
-    assert share % size == 0
-    if name not in ("sasrec", "bert4rec"):
-        assert size == share
-    elif size < share:
-        assert 4096 <= size * row <= 16384
-    else:
-        assert share * row <= 16384 or not any(
-            share % other == 0 and 4096 <= other * row <= 16384 for other in range(1, share)
-        )
 
 
 def test_a_training_goes_on_with_other_rows_at_once(prepare, tmp_path, monkeypatch):

@@ -44,7 +44,7 @@ def evaluating(setup, split):
 
 if __name__ == "__main__":
     given = arguments()
-    devices.keep_programs(sources.cache())
+    devices.trim_after_compiling()
     config, _ = cli.load_config(given["config"], {key: str(value) for key, value in given["set"].items()})
     split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
     setup = fit.setup(config, split, jax.local_devices())

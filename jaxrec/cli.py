@@ -30,6 +30,7 @@ def main(argv=None):
         from jaxrec.data.sources import cache
 
         devices.keep_programs(cache())
+        devices.trim_after_compiling()
         if arguments.command == "serve":
             return _serve(arguments, overrides)
         from jaxrec import commands

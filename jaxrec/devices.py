@@ -1,5 +1,6 @@
 """Launching one device's program on all of them: the only file that knows how many there are."""
 
+import ctypes
 import functools
 import hashlib
 import platform
@@ -134,6 +135,26 @@ def keep_programs(folder):
     name = hashlib.sha256("\n".join(able).encode()).hexdigest()[:12]
     jax.config.update("jax_compilation_cache_dir", str(folder / "programs" / name))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+COMPILED = "/jax/core/compile/backend_compile_duration"  # what jax says, with the seconds, once a program is compiled
+
+
+@functools.cache
+def trim_after_compiling():
+    """From now on, give what the compiler has freed back to the system, before the program runs.
+
+    Of itself glibc keeps it (some 200 MiB after a train step), and the program's own memory comes on top.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    trim = ctypes.CDLL(None).malloc_trim
+
+    def compiled(event, seconds, **_):
+        if event == COMPILED and seconds > 0.5:  # it takes tens of milliseconds itself
+            trim(0)
+
+    jax.monitoring.register_event_duration_secs_listener(compiled)
 
 
 def placed(devices):

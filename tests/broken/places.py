@@ -1,0 +1,131 @@
+"""Broken folders, paths and filters."""
+
+import os
+
+import pytest
+
+from broken.histories import histories
+from broken.logs import CSV, FORMATS, INTER, JSONL, TSV, Broken, kind, log, put
+from jaxrec import cli
+
+
+@kind("a folder of two kinds")
+def _(folder, chance, number):
+    good, _ = CSV.write(folder / "good", log(chance))
+    TSV.write(folder / "broken", log(chance))
+    one, _ = [CSV, JSONL, CSV._replace(name="b.csv.gz")][number % 3].write(folder / "broken", log(chance))
+    return Broken(good.parent, one.parent, "lie together")
+
+
+@kind("two .inter files")
+def _(folder, chance, number):
+    good, _ = INTER.write(folder / "good", log(chance))
+    for name in ("a.inter", "b.inter"):
+        INTER._replace(name=name).write(folder / "broken", log(chance))
+    return Broken(good.parent, folder / "broken", "name the one to read")
+
+
+@kind("shards that differ")
+def _(folder, chance, number):
+    for name in ("good/a.csv", "good/b.csv", "broken/a.csv"):
+        CSV._replace(name=name).write(folder, log(chance))
+    header = "user_id,item_id,rating,what"
+    _, named = CSV._replace(name="broken/b.csv", header=header).write(folder, log(chance))
+    return Broken(folder / "good", folder / "broken", "shards have one header", named)
+
+
+@kind("a folder without data")
+def _(folder, chance, number):
+    good, _ = CSV.write(folder / "good", log(chance))
+    place = folder / "broken"
+    place.mkdir()
+    if number % 3 == 1:
+        put(place / "notes.md", "hello")
+    if number % 3 == 2:
+        CSV.write(place / "within", log(chance))
+        return Broken(good.parent, place, f"did you mean {place / 'within'}?")
+    return Broken(good.parent, place, "" if number % 3 else "name another folder")
+
+
+@kind("a folder called like a file")
+def _(folder, chance, number):
+    good, _ = CSV.write(folder / "good", log(chance))
+    place = folder / "broken" / ["log.csv", "log.parquet", "sequences.txt", "log.zip", "log.inter"][number % 5]
+    place.mkdir(parents=True)
+    return Broken(good, place, "no file is in this folder")
+
+
+@kind("no such file")
+def _(folder, chance, number):
+    good, _ = CSV.write(folder, log(chance))
+    name, cure = [
+        ("lgo.csv", "log.csv"),
+        ("zzz", "name a folder or a file"),
+        ("*.parquet", "name a folder or a file"),
+        ("no/where", "name a folder or a file"),
+        ("log", "log.csv"),
+    ][number % 5]
+    return Broken(good, folder / name, cure)
+
+
+@kind("a link to nowhere")
+def _(folder, chance, number):
+    good, _ = CSV.write(folder / "good", log(chance))
+    link = folder / "log.csv"
+    link.symlink_to(folder / "nowhere.csv")
+    return Broken(good, link, "a link to nowhere")
+
+
+@kind("a file that may not be read")
+def _(folder, chance, number):
+    good, _ = CSV.write(folder / "good", log(chance))
+    path, _ = FORMATS[number].write(folder / "broken", log(chance))
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user reads every file")
+    return Broken(good, path, "permission")
+
+
+@kind("a prepared folder that is not whole")
+def _(folder, chance, number):
+    made, _ = CSV.write(folder / "made", log(chance))
+    for name in ("good", "broken"):
+        assert cli.main(["prepare", "--input", str(made), "--output", str(folder / name)]) == 0
+    victim = (
+        folder / "broken" / ["items.npy", "offsets.npy", "users.parquet", "catalogue.parquet", "times.npy"][number % 5]
+    )
+    victim.write_bytes(victim.read_bytes()[: -chance.randint(1, 60)]) if number % 2 else victim.unlink()
+    return Broken(folder / "good", folder / "broken", "prepare it again")
+
+
+@kind("filters that leave nothing")
+def _(folder, chance, number):
+    good, _ = CSV.write(folder, log(chance))
+    flags = [
+        ("--k-core", "99"),
+        ("--since", "2030-01-01"),
+        ("--until", "1999-01-01"),
+        ("--min-rating", "6"),
+        ("--max-length", "1"),
+    ]
+    return Broken(good, good, flags[number % 5][0], flags=flags[number % 5])
+
+
+@kind("filters that are none")
+def _(folder, chance, number):
+    good, _ = CSV.write(folder, log(chance))
+    flags = [
+        ("--k-core", "0"),
+        ("--since", "soon"),
+        ("--sample", "1.5"),
+        ("--session-gap", "-1"),
+        ("--min-length", "-2"),
+    ]
+    return Broken(good, good, flags[number % 5][0], flags[number % 5][0], flags[number % 5])
+
+
+@kind("filters without times or ratings")
+def _(folder, chance, number):
+    good = put(folder / "sequences.txt", "\n".join(histories(chance)) + "\n")
+    flags = [("--since", "2014-01-01"), ("--until", "2014-01-01"), ("--min-rating", "3"), ("--session-gap", "30")]
+    return Broken(good, good, flags[number % 4][0], flags=flags[number % 4])

@@ -1,0 +1,58 @@
+"""Problems for losses to solve: slots, weights, negatives, a table; and the forms that must solve them alike."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec import losses
+from jaxrec.losses import bpr, bpr_max, gbce, plain, sampled_softmax, softmax_plain, softmax_total, top1_max
+from jaxrec.negatives import Negatives
+
+V, D, K = 37, 5, 3
+
+SLOTS = {
+    "bce": losses.bce,
+    "gbce": gbce(V, 0.75),
+    "sampled-softmax": sampled_softmax,
+    "bpr": bpr,
+    "bpr-max": bpr_max(1.3, 0.0),
+    "bpr-max of elu": bpr_max(0.7, 0.5),
+    "top1-max": top1_max,
+}
+
+
+def problem(seed, slots, items=V, with_bias=True, scale=1.0, shape=None):
+    """(hidden, targets, weights, Negatives, table, bias): about a third of the slots weigh nothing and ask for 0.
+
+    Negatives of the given shape, [slots, K] if None.
+    """
+    random = np.random.default_rng(seed)
+    weight = np.where(random.random(slots) < 0.3, 0.0, random.uniform(0.2, 2, slots)).astype(np.float32)
+    target = np.where(weight > 0, random.integers(1, items + 1, slots), 0).astype(np.int32)
+    negatives = random.integers(1, items + 1, shape or (slots, K)).astype(np.int32)
+    hidden, table = (scale * random.normal(size=(n, D)).astype(np.float32) for n in (slots, items))
+    bias = random.normal(size=items).astype(np.float32) if with_bias else None
+    return jax.tree.map(jnp.asarray, (hidden, target, weight, Negatives(negatives), table, bias))
+
+
+def with_gradients(summed):
+    """jit of (value, gradients in hidden, table and bias), of (hidden, target, weight, negatives, table, bias)."""
+
+    def of(hidden, target, weight, negatives, table, bias):
+        given = (hidden, table) if bias is None else (hidden, table, bias)
+        at = lambda hidden, table, bias=None: summed(hidden, target, weight, negatives, table, bias)
+        return jax.value_and_grad(at, argnums=tuple(range(len(given))))(*given)
+
+    return jax.jit(of)
+
+
+plain_softmax, fast_softmax = with_gradients(softmax_plain), with_gradients(softmax_total)
+sampled = cache(lambda name, keep=False: with_gradients(plain(SLOTS[name], keep)))
+FORMS = {**{name: sampled(name) for name in SLOTS}, "softmax": plain_softmax, "softmax_total": fast_softmax}
+
+
+def agree(got, wanted, tolerance=1e-5):
+    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * max(1, np.abs(other).max()))

@@ -144,7 +144,7 @@ COMPILED = "/jax/core/compile/backend_compile_duration"  # what jax says, with t
 def trim_after_compiling():
     """From now on, give what the compiler has freed back to the system, before the program runs.
 
-    Of itself glibc keeps it (some 200 MiB after a train step), and the program's own memory comes on top.
+    Of itself glibc keeps it, some 200 MiB of a train step's, and the program's own memory comes on top.
     """
     if platform.libc_ver()[0] != "glibc":
         return

@@ -23,7 +23,7 @@ def get_config():
             "row": 200,
             "positions": "from_start",
             "eval_every": 1,
-            "patience": 20,
+            "patience": 40,
             "model": {"name": "sasrec", "dim": 128, "layers": 2, "heads": 1, "dropout": 0.5, "init": "normal"},
             "loss": {"name": "gbce", "negatives": 256, "sampling": "uniform", "t": 0.75},
             "optim": {"name": "adam", "rate": 1e-3},

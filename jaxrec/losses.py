@@ -210,10 +210,11 @@ def total(slot_loss, keep=False):
 
 
 def _cut(tree, size):
-    """Arrays [N, …] -> [chunks, size, …], the last chunk filled up with zeros; size is at most N."""
-    size = min(size, len(jax.tree.leaves(tree)[0]))
-    pad = lambda x: jnp.pad(x, ((0, -len(x) % size), *((0, 0),) * (x.ndim - 1)))
-    return jax.tree.map(lambda x: pad(x).reshape(-1, size, *x.shape[1:]), tree)
+    """Arrays [N, …] -> [chunks, N / chunks, …], each of at most `size`; the last one is filled up with zeros."""
+    number = len(jax.tree.leaves(tree)[0])
+    chunks = -(-number // size)
+    pad = lambda x: jnp.pad(x, ((0, -number % chunks), *((0, 0),) * (x.ndim - 1)))
+    return jax.tree.map(lambda x: pad(x).reshape(chunks, -1, *x.shape[1:]), tree)
 
 
 def _by_chunks(slot_loss, keep):
@@ -282,7 +283,7 @@ def _by_chunks(slot_loss, keep):
     return summed
 
 
-CHUNK = 512  # slots whose scores over the catalogue are held at once
+CHUNK = 512  # slots whose scores over the catalogue are held at once, at most
 
 
 def softmax_total(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
@@ -291,11 +292,8 @@ def softmax_total(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
     The loss and both gradients come from one pass, since the gradient of a chunk needs nothing but its own scores
     (p - onehot); the backward pass only scales them. So each chunk's scores are computed once instead of twice.
     """
-    short = -len(target_N) % CHUNK
-    hidden_ND = jnp.pad(hidden_ND, ((0, short), (0, 0)))
-    target_N, weight_N = jnp.pad(jnp.maximum(target_N, 1), (0, short), constant_values=1), jnp.pad(weight_N, (0, short))
     bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V
-    return _softmax_sum(hidden_ND, table_VD, bias_V, target_N, weight_N)
+    return _softmax_sum(hidden_ND, table_VD, bias_V, jnp.maximum(target_N, 1), weight_N)
 
 
 def _chunk_loss(table_VD, bias_V, chunk):
@@ -309,17 +307,13 @@ def _chunk_loss(table_VD, bias_V, chunk):
     return loss, weights_CV, norm_C
 
 
-def _chunks(*arrays):
-    return tuple(x.reshape(-1, CHUNK, *x.shape[1:]) for x in arrays)
-
-
 @jax.custom_vjp
 def _softmax_sum(hidden_ND, table_VD, bias_V, target_N, weight_N):
     def step(loss, chunk):
         return loss + _chunk_loss(table_VD, bias_V, chunk)[0], None
 
     loss0 = jnp.zeros_like(weight_N[0])
-    return jax.lax.scan(step, loss0, _chunks(hidden_ND, target_N, weight_N))[0]
+    return jax.lax.scan(step, loss0, _cut((hidden_ND, target_N, weight_N), CHUNK))[0]
 
 
 def _softmax_sum_forward(hidden_ND, table_VD, bias_V, target_N, weight_N):
@@ -334,9 +328,9 @@ def _softmax_sum_forward(hidden_ND, table_VD, bias_V, target_N, weight_N):
         return (loss + each, grad_VD, grad_V + share_CV.sum(0)), grad_CD
 
     zeros = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), (weight_N[0], table_VD, bias_V))
-    (loss, grad_VD, grad_V), grad_ND = jax.lax.scan(step, zeros, _chunks(hidden_ND, target_N, weight_N))
+    (loss, grad_VD, grad_V), grad_ND = jax.lax.scan(step, zeros, _cut((hidden_ND, target_N, weight_N), CHUNK))
     row_N = target_N - 1
-    grad_ND = grad_ND.reshape(hidden_ND.shape) - weight_N[:, None] * table_VD[row_N]
+    grad_ND = grad_ND.reshape(-1, hidden_ND.shape[1])[: len(target_N)] - weight_N[:, None] * table_VD[row_N]
     grad_VD = grad_VD.at[row_N].add(-weight_N[:, None] * hidden_ND)
     grad_V = grad_V.at[row_N].add(-weight_N)
     return loss, (grad_ND.astype(hidden_ND.dtype), grad_VD.astype(table_VD.dtype), grad_V.astype(bias_V.dtype))

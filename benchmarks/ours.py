@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from benchmarks.peers.turns import Turns, arguments
-from jaxrec import cli, devices, evaluation, fit
+from jaxrec import cli, compiler, evaluation, fit
 from jaxrec.commands import Judge
 from jaxrec.data import sources, splits
 
@@ -44,7 +44,7 @@ def evaluating(setup, split):
 
 if __name__ == "__main__":
     given = arguments()
-    devices.trim_after_compiling()
+    compiler.trim_after_compiling()
     config, _ = cli.load_config(given["config"], {key: str(value) for key, value in given["set"].items()})
     split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
     setup = fit.setup(config, split, jax.local_devices())

@@ -16,10 +16,11 @@ from benchmarks import record
 CHILD = """
 import sys, time
 import jax, numpy as np
-from jaxrec import cli, fit
+from jaxrec import cli, compiler, fit
 from jaxrec import devices as dev
 from jaxrec.data import sources, splits
-dev.keep_programs(sources.cache())
+compiler.keep_programs(sources.cache())
+compiler.trim_after_compiling()
 imported = time.time()
 config, _ = cli.load_config(sys.argv[2], {})
 split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)

@@ -26,11 +26,11 @@ def main(argv=None):
             from jaxrec.prepare import prepare  # without jax
 
             return prepare(arguments, overrides)
-        from jaxrec import devices  # jax starts here, after --help has been answered
+        from jaxrec import compiler  # jax starts here, after --help has been answered
         from jaxrec.data.sources import cache
 
-        devices.keep_programs(cache())
-        devices.trim_after_compiling()
+        compiler.keep_programs(cache())
+        compiler.trim_after_compiling()
         if arguments.command == "serve":
             return _serve(arguments, overrides)
         from jaxrec import commands

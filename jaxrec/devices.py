@@ -1,11 +1,6 @@
-"""Launching one device's program on all of them: the only file that knows how many there are."""
+"""One device's program, launched on all of them; what lies where; and how much of a step a device takes at once."""
 
-import ctypes
-import functools
-import hashlib
-import platform
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -87,22 +82,6 @@ def spread(tree, devices):
     return jax.device_put(tree, NamedSharding(mesh_of(devices), P(AXIS)))
 
 
-@functools.cache
-def cpu_options():
-    """Compiler options for programs of many small products: off with the CPU's fusion that slows them by half.
-
-    None on accelerators, and where this version of XLA doesn't know the option (an unknown one is an error).
-    """
-    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
-    if jax.default_backend() != "cpu":
-        return None
-    try:
-        jax.jit(lambda x: x + 1, compiler_options=options)(0)
-    except jax.errors.JaxRuntimeError:
-        return None
-    return options
-
-
 CATALOGUE = 4  # items a slot: the gradients of a larger table cost more to add up than portions of rows gain
 
 
@@ -119,42 +98,6 @@ def rows_at_once(config, model, items, share, platform):
     wanted = model.at_once / row_width(config)
     off, size = min((max(size / wanted, wanted / size), size) for size in sizes)
     return size if off <= 2 else share
-
-
-def keep_programs(folder):
-    """Keep compiled programs in this folder, so that a second start does not compile again; it may be deleted.
-
-    Those of another processor lie apart from this one's: they might not run on it. Where a person has set
-    JAX_COMPILATION_CACHE_DIR, that holds.
-    """
-    if jax.config.jax_compilation_cache_dir is not None:
-        return
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text().splitlines() if about.exists() else []
-    able = [platform.machine(), *sorted({line for line in lines if line.startswith(("flags", "Features"))})]
-    name = hashlib.sha256("\n".join(able).encode()).hexdigest()[:12]
-    jax.config.update("jax_compilation_cache_dir", str(folder / "programs" / name))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-
-
-COMPILED = "/jax/core/compile/backend_compile_duration"  # what jax says, with the seconds, once a program is compiled
-
-
-@functools.cache
-def trim_after_compiling():
-    """From now on, give what the compiler has freed back to the system, before the program runs.
-
-    Of itself glibc keeps it, some 200 MiB of a train step's, and the program's own memory comes on top.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    trim = ctypes.CDLL(None).malloc_trim
-
-    def compiled(event, seconds, **_):
-        if event == COMPILED and seconds > 0.5:  # it takes tens of milliseconds itself
-            trim(0)
-
-    jax.monitoring.register_event_duration_secs_listener(compiled)
 
 
 def placed(devices):

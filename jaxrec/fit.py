@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec import compiler, losses, negatives, objectives, optim, report, step
 from jaxrec import devices as dev
-from jaxrec import losses, negatives, objectives, optim, report, step
 from jaxrec.checkpoint import Checkpoints, abstract
 from jaxrec.config import row_width
 from jaxrec.data import lanes, splits, stream
@@ -112,7 +112,7 @@ def setup(config, split, devices):
         config.seed,
         dtype,
     )
-    options = dev.cpu_options() if draw else None
+    options = compiler.cpu_options() if draw else None
     run = dev.LAUNCHERS[config.launcher](step.call(parts, config.steps_per_call), devices, options)
     return Setup(
         config,

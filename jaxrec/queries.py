@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
+from jaxrec import compiler
 from jaxrec import devices as dev
 from jaxrec.data import stream
 from jaxrec.step import AXIS
@@ -68,7 +69,7 @@ def encoder(model, objective, devices):
     split = partial(
         jax.shard_map, mesh=dev.mesh_of(devices), in_specs=(P(), P(), P(), P(AXIS), P(AXIS)), check_vma=False
     )
-    program = jax.jit(split(batches, out_specs=P(AXIS)), compiler_options=dev.cpu_options())
+    program = jax.jit(split(batches, out_specs=P(AXIS)), compiler_options=compiler.cpu_options())
 
     def encode(params, histories):
         hidden_BRMD = np.asarray(program(params, *histories[:4]))

@@ -1,6 +1,6 @@
 """Reductions over all axes, of the first by strands: equal parts that are first combined element by element.
 
-Without YNN's fusion (see devices.cpu_options) XLA's CPU combines vectors many times as fast as the elements of one.
+Without YNN's fusion (see compiler.cpu_options) XLA's CPU combines vectors many times as fast as the elements of one.
 """
 
 from functools import reduce

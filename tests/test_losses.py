@@ -189,6 +189,14 @@ def test_no_weight_at_all_is_zero_not_nan():
             assert not np.asarray(values).any()
 
 
+@given(st.integers(1, 300), st.integers(1, 100))
+def test_chunks_are_about_equal_and_hold_every_slot_once(number, size):
+    cut = losses._cut(np.arange(1, number + 1), size)
+    chunks, held = cut.shape
+    assert held <= size and chunks * held < number + chunks
+    assert cut.ravel()[:number].tolist() == list(range(1, number + 1)) and not cut.ravel()[number:].any()
+
+
 def test_the_scores_of_a_batch_are_never_held_at_once():
     number, items = 8192, 1000
     given = problem(0, number, items)

@@ -198,5 +198,5 @@ if __name__ == "__main__":
     runs, models = flags.runs or Path("runs/compare") / name, variants(flags.models, flags.vary)
     result = compare(flags.dataset, models, flags.baselines, flags.seeds, runs, changes)
     show(result)
-    plot(result, record.RESULTS / f"compare_{name}.png")
+    plot(result, record.place(f"compare_{name}", "png"))
     record.write(f"compare_{name}", result)

@@ -96,7 +96,7 @@ if __name__ == "__main__":
     flags = parser.parse_args()
     if flags.plot:
         rows = report.read_rows(Path(flags.workdirs[0]) / "metrics.jsonl")
-        report.plot(rows, record.RESULTS / f"{flags.name}.png", flags.name)
+        report.plot(rows, record.place(flags.name, "png"), flags.name)
     if flags.floors:
         record.write(flags.name, floors(flags.floors, FLOORS))
     else:

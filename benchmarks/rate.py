@@ -42,6 +42,7 @@ def measure(name, epochs, changes):
     return {
         "kind": "rate",
         "config": name,
+        "changes": changes,
         "data": Path(config.dataset).name,
         "targets_per_second": statistics.median(rates),
         "rates": rates,

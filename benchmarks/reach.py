@@ -129,5 +129,5 @@ if __name__ == "__main__":
     result = {"kind": "reach", "data": data, "rows": rows}
     for name, row in rows.items():
         print(name, {n: round(each["ndcg@10"], 4) for n, each in row["kept"].items()})
-    plot(result, record.RESULTS / f"{flags.name}.png")
+    plot(result, record.place(flags.name, "png"))
     record.write(flags.name, result)

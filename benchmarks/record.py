@@ -34,11 +34,18 @@ def commit():
     return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if changed else "")
 
 
-def write(name, result, command=None):
-    """Write results/<name>.json: the result, and where it comes from. An accelerator's has its platform in the name."""
+def place(name, ending):
+    """Where a result lies, or its picture; that of an accelerator has its platform in the name."""
     import jax
 
-    name += "" if jax.default_backend() == "cpu" else f"_{jax.default_backend()}"
+    platform = jax.default_backend()
+    return RESULTS / f"{name}{'' if platform == 'cpu' else f'_{platform}'}.{ending}"
+
+
+def write(name, result, command=None):
+    """Write the result, and where it comes from, as JSON."""
+    import jax
+
     stamp = {
         "command": command or shlex.join(["python", "-m", "benchmarks." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
         "machine": machine(),
@@ -47,6 +54,6 @@ def write(name, result, command=None):
         "commit": commit(),
         "date": datetime.date.today().isoformat(),
     }
-    path = RESULTS / f"{name}.json"
+    path = place(name, "json")
     path.write_text(json.dumps(stamp | result, indent=2) + "\n")
     print(f"wrote {path}")

@@ -129,5 +129,5 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=7)
     flags = parser.parse_args()
     found = {key: sweep(key, flags.rounds) for key in flags.only or SWEEPS}
-    plot(found, record.RESULTS / "scaling.png")
+    plot(found, record.place("scaling", "png"))
     record.write("scaling", {"kind": "scaling", "rounds": flags.rounds, "slots": SLOTS, "base": BASE, "sweeps": found})

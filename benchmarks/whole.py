@@ -1,4 +1,4 @@
-"""A whole training as a person starts it: its wall time, from the command to the printed table, and what it learnt.
+"""A whole training as a person first starts it: its time, from the command to the printed table, and what it learnt.
 
 python -m benchmarks.whole --config quickstart
 python -m benchmarks.whole --config sasrec_ml1m --epochs 100
@@ -6,6 +6,7 @@ python -m benchmarks.whole --config sasrec_ml1m --epochs 100
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,9 @@ def measure(name, epochs):
     with tempfile.TemporaryDirectory() as folder:
         path, begun = Path(folder) / "run", time.monotonic()
         command = [sys.executable, str(ROOT / "train.py"), "--config", name, "--workdir", str(path)]
-        subprocess.run(command + [f"--config.epochs={epochs}"] * bool(epochs), check=True, stdout=subprocess.DEVNULL)
+        command += [f"--config.epochs={epochs}"] * bool(epochs)
+        env = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(Path(folder) / "programs")}
+        subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
         seconds = time.monotonic() - begun
         config = workdir.read(path).config
         last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])

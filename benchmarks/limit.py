@@ -32,13 +32,21 @@ def _best(run, times):
     return min(seconds)
 
 
-def targets_per_second(config):
-    """The most real targets a second: every slot real, products at the measured peak, nothing else taking any time."""
+def targets_per_second(config, per_step):
+    """The most real targets a second, `per_step` of them a step: every slot real, nothing else taking any time.
+
+    The lower of two bounds: of the products, at the measured peak; and of memory, through which an update of whole
+    tables reads and writes them and what the optimiser keeps of them.
+    """
     split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
     objective = objectives.build(config)
     length = objective.pieces(split.start, split.stop, config.length, config.history).length.astype(float)
-    targets = objective.count(length.astype(int)).sum()
-    return float(peak()["flops"] * targets / flops(config, length, targets, len(split.interactions.catalogue.ids)))
+    targets, items = objective.count(length.astype(int)).sum(), len(split.interactions.catalogue.ids)
+    products = float(peak()["flops"] * targets / flops(config, length, targets, items))
+    if config.optim.sparse:
+        return products
+    held = 2 + bool(config.optim.momentum) if config.optim.name == "adagrad" else 3
+    return min(products, per_step * peak()["bytes"] / (2 * 4 * held * items * config.model.dim))
 
 
 def flops(config, length_P, targets, items):

@@ -1,12 +1,14 @@
 """jaxrec beside its peers: real targets a second, in turns on one machine, with the same users, sizes and batch.
 
-    python -m benchmarks.speed --peers DIR --python DIR/venv/bin/python [--only TASK ...]
+    python -m benchmarks.speed --peers DIR --python DIR/venv/bin/python [--preload libjemalloc.so.2] [--only TASK ...]
 
 DIR holds checkouts of SASRec.pytorch, sasrec-bert4rec-recsys23, gSASRec-pytorch and GRU4Rec_PyTorch_Official; the other
 interpreter has torch, rectools and recbole (numpy < 2, transformers < 5). A contender is a process of its own, stopped
 while it is not its turn. "as shipped" is a peer's own loader and loop; "paired" its model and step on batches drawn
-before. Ours is the whole of `fit`: plan, calls, metrics and saves. A slot's several targets (Caser) count as one,
-as a peer's sample does: an epoch is the same work.
+before. Ours is the whole of `fit`: plan, calls, metrics and saves; of an evaluation, what is the same each time (packed
+histories, what users have seen) is made once. RecBole's Caser as shipped keeps its own settings: a window of 50 where
+ours has 5, the softmax of the whole catalogue for three negatives, 2,048 samples a step. A slot's several targets
+(Caser) count as one, as a peer's sample does: an epoch is the same work.
 """
 
 import argparse
@@ -31,6 +33,9 @@ OFFICIAL |= {"momentum": 0.2, "sample_alpha": 0.5, "n_sample": 2048, "logq": 1.0
 BEAUTY = {"dataset": "beauty-bert4rec", "length": 50, "row": 50}
 RECSYS23, RECTOOLS = ("recsys23", "sasrec-bert4rec-recsys23"), ("rectools_fit", None)
 GRU4REC = ("gru4rec_official", "GRU4Rec_PyTorch_Official")
+#: a sample has one target and one negative; samples a step are about our slots
+CASER = {"embedding_size": 50, "nh": 16, "nv": 4, "dropout_prob": 0.5, "reg_weight": 0.0, "train_batch_size": 1600}
+CASER |= {"loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
 SASREC, GSASREC = ("sasrec_pytorch", "SASRec.pytorch"), ("gsasrec", "gSASRec-pytorch")
 
 #: name: (our configuration, {ours: changes of it}, {peer: (file, checkout, what it is told)})
@@ -91,12 +96,18 @@ TASKS = {
     "caser-ml1m": (
         "caser_ml1m",
         {"jaxrec": {}},
-        {"RecBole as shipped": ("recbole_fit", None, {"mode": "shipped", "model": "Caser", "length": 50})},
+        {
+            "RecBole as shipped": ("recbole_fit", None, {"model": "Caser", "length": 50}),
+            "RecBole with our sizes": ("recbole_fit", None, {"model": "Caser", "length": 5, "settings": CASER}),
+        },
     ),
     "evaluation-ml1m": (
         "sasrec_softmax_ml1m",
         {"jaxrec": {"mode": "evaluation"}},
-        {"recsys23 as shipped": (*RECSYS23, {"mode": "evaluation", "model": "sasrec"})},
+        {
+            "recsys23 as shipped": (*RECSYS23, {"mode": "evaluation", "model": "sasrec"}),
+            "RecTools as shipped": (*RECTOOLS, {"mode": "evaluation", "model": "sasrec"}),
+        },
     ),
 }
 
@@ -129,7 +140,7 @@ class Contender:
         return {"rate": answer["targets"] / answer["seconds"], "per_step": answer["targets"] / answer["steps"]}
 
     def peak(self):
-        """GiB at most, summed over its processes."""
+        """GiB at most, summed over its processes: what a loader's processes share with it counts for each."""
         total = 0
         for status in Path("/proc").glob("[0-9]*/status"):
             try:
@@ -178,6 +189,7 @@ def contest(task, peers, python, preload, rounds, seconds, folder):
         split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
         path = written(split, folder)
         sizes = {"dim": config.model.dim, "layers": config.model.layers, "dropout": config.model.dropout}
+        sizes |= {"mask": config.mask}
         for label, (file, checkout, more) in theirs.items():
             told = {"data": str(path), "batch": config.batch, "length": config.length} | sizes | more
             if checkout:
@@ -207,11 +219,23 @@ def contest(task, peers, python, preload, rounds, seconds, folder):
             ratios = [a / b for a, b in zip(rows[label]["rates"], rows[peer]["rates"], strict=True)]
             rows[label].setdefault("ratio", {})[peer] = [statistics.median(ratios), min(ratios), max(ratios)]
     evaluated = task.startswith("evaluation")
-    bound = None if evaluated else limit.targets_per_second(config) / config.ahead
+    per_step = next(iter(rows.values()))["targets_per_step"]
+    bound = None if evaluated else limit.targets_per_second(config, per_step * config.ahead) / config.ahead
     whole = len(split.test.source) if evaluated else epoch_of(config, split)
     for row in rows.values():
         row["epoch_seconds"] = whole / row["targets_per_second"]
     return {"config": name, "data": Path(config.dataset).name, "limit": bound, "rows": rows}
+
+
+def versions(python, peers):
+    """Of the peers: their packages', and the commits of the checkouts."""
+    names = ("torch", "numpy", "recbole", "rectools", "pytorch-lightning", "transformers")
+    code = f"import importlib.metadata as of, json; print(json.dumps({{n: of.version(n) for n in {names}}}))"
+    found = json.loads(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout)
+    for checkout in sorted({each[1] for _, _, theirs in TASKS.values() for each in theirs.values() if each[1]}):
+        git = ["git", "-C", str(peers / checkout), "rev-parse", "--short=12", "HEAD"]
+        found[checkout] = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    return found
 
 
 def show(task, result):
@@ -228,16 +252,17 @@ def show(task, result):
 
 
 def plot(results, path):
-    """How many times as fast as each peer, a bar each."""
+    """How many times as fast as each peer each of ours is, a bar each."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     bars = [
-        (f"{task}: {peer}", *ratio)
+        (f"{task}{label.removeprefix('jaxrec')}: {peer}", *ratio)
         for task, result in results.items()
-        for peer, ratio in list(result["rows"].values())[len(TASKS[task][1]) - 1]["ratio"].items()
+        for label, row in result["rows"].items()
+        for peer, ratio in row.get("ratio", {}).items()
     ][::-1]
     labels, median, low, high = zip(*bars, strict=True)
     figure, axes = plt.subplots(figsize=(8, 0.35 * len(bars) + 1), layout="constrained")
@@ -266,6 +291,7 @@ if __name__ == "__main__":
                 task, flags.peers.resolve(), flags.python, flags.preload, flags.rounds, flags.seconds, Path(folder)
             )
             show(task, results[task])
-    plot(results, record.RESULTS / f"{flags.name}.png")
-    how = {"kind": "speed", "rounds": flags.rounds, "seconds": flags.seconds, "peak": limit.peak()}
+    plot(results, record.place(flags.name, "png"))
+    how = {"kind": "speed", "rounds": flags.rounds, "seconds": flags.seconds, "preload": flags.preload}
+    how |= {"peers": versions(flags.python, flags.peers.resolve()), "peak": limit.peak()}
     record.write(flags.name, how | {"tasks": results})

@@ -31,7 +31,7 @@ def main():
             "use_gpu": False,
             "show_progress": False,
             "checkpoint_dir": folder,
-        }
+        } | given.get("settings", {})
         config = Config(given["model"], "given", config_dict=settings)
         init_seed(0, True)
         train, _, _ = data_preparation(config, create_dataset(config))

@@ -45,7 +45,8 @@ def main():
                 turns.tick(len(batch["user_id"]))
     module.train()
     kind = MaskedLMDataset if masked else CausalLMDataset
-    drawn = load(kind(table, max_length=given["length"]), given["batch"], True)
+    own = {"mlm_probability": given["mask"]} if masked else {}
+    drawn = load(kind(table, max_length=given["length"], **own), given["batch"], True)
     endless = itertools.chain.from_iterable(drawn for _ in itertools.count())
     if given["mode"] == "paired":
         endless = itertools.cycle(list(itertools.islice(endless, 32)))

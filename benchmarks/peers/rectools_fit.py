@@ -1,4 +1,7 @@
-"""RecTools: SASRecModel and BERT4RecModel, their own `fit` by Lightning, with a turn taken after each batch."""
+"""RecTools: SASRecModel and BERT4RecModel, their own `fit` by Lightning, with a turn taken after each batch.
+
+"evaluation": `recommend` for all users, what they have seen left out, a turn taken after each.
+"""
 
 import pandas as pd
 from data import frame
@@ -26,7 +29,7 @@ class Turn(Callback):
 
 def trainer():
     return Trainer(
-        max_epochs=1000,
+        max_epochs=0 if given["mode"] == "evaluation" else 1000,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -40,10 +43,10 @@ def main():
     table, _ = frame(given["data"])
     table[Columns.Weight] = 1
     table[Columns.Datetime] = pd.to_datetime(table.pop("time_idx"), unit="s")
-    kind, heads = (BERT4RecModel, 2) if given["model"] == "bert4rec" else (SASRecModel, 1)
-    kind(
+    masked = given["model"] == "bert4rec"
+    kind, own = (BERT4RecModel, {"n_heads": 2, "mask_prob": given["mask"]}) if masked else (SASRecModel, {"n_heads": 1})
+    model = kind(
         n_blocks=given["layers"],
-        n_heads=heads,
         n_factors=given["dim"],
         dropout_rate=given["dropout"],
         session_max_len=given["length"],
@@ -51,7 +54,14 @@ def main():
         loss="softmax",
         lr=1e-3,
         get_trainer_func=trainer,
-    ).fit(Dataset.construct(table))
+        **own,
+    )
+    data = Dataset.construct(table)
+    model.fit(data)
+    users, turns = table[Columns.User].unique(), Turns()  # after training only where this was asked for
+    while True:
+        model.recommend(users, data, k=10, filter_viewed=True)
+        turns.tick(len(users))
 
 
 if __name__ == "__main__":

@@ -85,7 +85,10 @@ def rates(results):
 
 def speed(result):
     """Each contender of each task, and how many times the peers ours is."""
+    allocator = f"{result['preload']} for all" if result.get("preload") else "the C library's allocator for all"
     rows = [
+        f"On {result['machine']}, {result['rounds']} turns of {result['seconds']:g} s for each, medians, {allocator}:",
+        "",
         "| task | trained by | real targets/s | an epoch, s | of the limit | peak GiB | times the peer |",
         "|---|---|---|---|---|---|---|",
     ]

@@ -291,7 +291,8 @@ if __name__ == "__main__":
                 task, flags.peers.resolve(), flags.python, flags.preload, flags.rounds, flags.seconds, Path(folder)
             )
             show(task, results[task])
-    plot(results, record.place(flags.name, "png"))
+    name = flags.name + (f"_{Path(flags.preload).name.partition('.')[0]}" if flags.preload else "")
+    plot(results, record.place(name, "png"))
     how = {"kind": "speed", "rounds": flags.rounds, "seconds": flags.seconds, "preload": flags.preload}
     how |= {"peers": versions(flags.python, flags.peers.resolve()), "peak": limit.peak()}
-    record.write(flags.name, how | {"tasks": results})
+    record.write(name, how | {"tasks": results})

@@ -83,26 +83,37 @@ def rates(results):
     return "\n".join(rows)
 
 
-def speed(result):
-    """Each contender of each task, and how many times the peers ours is."""
-    allocator = f"{result['preload']} for all" if result.get("preload") else "the C library's allocator for all"
+def speed(result, other):
+    """How many times as fast as each peer each of ours is, with the C library's allocator, and with another."""
+    given = {"": result} | (
+        {f", {Path(other['preload']).name.partition('.')[0].removeprefix('lib')}": other} if other else {}
+    )
     rows = [
-        f"On {result['machine']}, {result['rounds']} turns of {result['seconds']:g} s for each, medians, {allocator}:",
+        f"On {result['machine']}, medians of {result['rounds']} turns of {result['seconds']:g} s, ours / the peer's:",
         "",
-        "| task | trained by | real targets/s | an epoch, s | of the limit | peak GiB | times the peer |",
-        "|---|---|---|---|---|---|---|",
+        "| task | peer | real targets/s | an epoch, s | of the limit | peak GiB |"
+        + "".join(f" times as fast{allocator} |" for allocator in given),
+        "|---|---|---|---|---|---|" + "---|" * len(given),
     ]
     for task, found in result["tasks"].items():
         for label, row in found["rows"].items():
-            limit = f"{row['targets_per_second'] / found['limit']:.0%}" if found["limit"] else ""
-            ratios = "; ".join(
-                f"{median:.1f} [{low:.1f}..{high:.1f}] {peer}"
-                for peer, (median, low, high) in row.get("ratio", {}).items()
-            )
-            rows.append(
-                f"| {task} | {label} | {row['targets_per_second']:,.0f} | {row['epoch_seconds']:,.1f} | {limit} "
-                f"| {row['peak_gib']:.1f} | {ratios} |"
-            )
+            for peer in row.get("ratio", {}):
+                both = row, found["rows"][peer]
+                share = " / ".join(
+                    f"{each['targets_per_second'] / found['limit']:.0%}" for each in both if found["limit"]
+                )
+                cells = [
+                    task + label.removeprefix("jaxrec"),
+                    peer,
+                    " / ".join(f"{each['targets_per_second']:,.0f}" for each in both),
+                    " / ".join(f"{each['epoch_seconds']:,.1f}" for each in both),
+                    share,
+                    " / ".join(f"{each['peak_gib']:.2f}" for each in both),
+                ]
+                for each in given.values():
+                    median, low, high = each["tasks"][task]["rows"][label]["ratio"][peer]
+                    cells.append(f"{median:.1f} [{low:.1f}..{high:.1f}]")
+                rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -225,7 +236,7 @@ def tables():
         *(compared(result) for name, result in of("compare").items() if name == f"compare_{result['data']}"),
         *(floors(result) for result in of("floors").values()),
         *([rates(of("rate"))] if of("rate") else []),
-        *(speed(result) for result in of("speed").values()),
+        *([speed(results["speed"], results.get("speed_libjemalloc"))] if "speed" in results else []),
         *([latency(results.get("engine"), results.get("serving"))] if {"engine", "serving"} & set(results) else []),
         robustness(results),
     ]

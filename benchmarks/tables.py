@@ -99,9 +99,9 @@ def speed(result, other):
         for label, row in found["rows"].items():
             for peer in row.get("ratio", {}):
                 both = row, found["rows"][peer]
-                share = " / ".join(
-                    f"{each['targets_per_second'] / found['limit']:.0%}" for each in both if found["limit"]
-                )
+                share = ""
+                if found["limit"] and label == "jaxrec":  # the limit is that of the configuration unchanged
+                    share = " / ".join(f"{each['targets_per_second'] / found['limit']:.0%}" for each in both)
                 cells = [
                     task + label.removeprefix("jaxrec"),
                     peer,

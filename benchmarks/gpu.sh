@@ -4,6 +4,8 @@
 #
 #     JAXREC_DATA=FOLDER bash benchmarks/gpu.sh [--train]
 #
+# FOLDER holds rsc15-100k, as docs/data.md says; the other data sets are fetched where they are not there.
+#
 # Results are benchmarks/results/*_gpu.json, each with the device's name. Run again, trainings go on or are taken as
 # they are.
 set -eu

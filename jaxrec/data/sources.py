@@ -24,7 +24,7 @@ SYNTHETIC = "synthetic"
 class Public(NamedTuple):
     """A public data set: where it lies, what is done to it, and the counts after that, as far as they are published."""
 
-    names: tuple[str, ...]  # under $JAXREC_DATA; the last is the file's own, which it has in the cache
+    names: tuple[str, ...]  # under $JAXREC_DATA; the last is the file's, which it has in the cache
     origin: str  # for those who fetch it by hand
     url: str | None = None  # None: by hand only
     checksum: str | None = None  # as `download` takes it
@@ -53,6 +53,29 @@ def _amazon(name: str, category: str, *counts: int) -> Public:
     return Public((name, file), url, url, None, None, {"k_core": 5}, *counts)
 
 
+def _sequences(name: str, place: str, size: int, *counts: int) -> Public:
+    """A file of sequences that papers share, by its place on GitHub: owner/repository/commit/path."""
+    owner, repository, _, path = place.split("/", 3)
+    origin, url = f"{path} of github.com/{owner}/{repository}", f"https://raw.githubusercontent.com/{place}"
+    return Public((name, f"{name}.txt"), origin, url, f"git:{BLOBS[name]}", size, {}, *counts)
+
+
+def _sessions(name: str, train: int, origin: str, *counts: int) -> Public:
+    """Sessions that lie nowhere as one file of text."""
+    lines, train = "a line a session: its number, its items; training first", f'{{"train_sessions": {train}}}'
+    files = f"sequences.txt ({lines}) and stats.json ({train})"
+    return Public((name,), f"a folder of {files}, from {origin}", None, None, None, {}, *counts)
+
+
+S3REC = "RUCAIBox/CIKM2020-S3Rec/2a81540ae18615d88ef88227b0c066e5b74781e5/data"
+BERT4REC = "FeiSun/BERT4Rec/615eaf2004abecda487a38d5b0c72f3dcfcae5b3/data"
+YOOCHOOSE = "github.com/rn5l/session-rec's yoochoose-clicks-100k_train_full.txt and _test.txt"
+DIGINETICA = "CIKM Cup 2016's sessions, as github.com/CCIIPLab/GCE-GNN prepares them"
+BLOBS = {  # git's hashes of files
+    "beauty-5core": "a29773026846d857ec8176cb25f37b23ecf20155",
+    "sports-5core": "50a7023ca502b42eb0e840c603abda6e851b2018",
+    "beauty-bert4rec": "16718a33ebdb33504f257421b18ae8bf3ddfe327",
+}
 PUBLIC = {
     "ml-100k": _movielens("ml-100k", "0e33842e24a9c977be4e0107933c0723", 4_924_029, 943, 1_682, 100_000),
     "ml-1m": _movielens("ml-1m", "c4d9eecfca2ab87c1945afe126590906", 5_917_549, 6_040, 3_416, 999_611, k_core=5),
@@ -70,6 +93,11 @@ PUBLIC = {
         items=3_416,
         interactions=999_611,
     ),
+    "beauty-5core": _sequences("beauty-5core", f"{S3REC}/Beauty.txt", 1_090_094, 22_363, 12_101, 198_502),
+    "sports-5core": _sequences("sports-5core", f"{S3REC}/Sports_and_Outdoors.txt", 1_707_483, 35_598, 18_357, 296_337),
+    "beauty-bert4rec": _sequences("beauty-bert4rec", f"{BERT4REC}/beauty.txt", 3_912_093, 40_226, 54_542, 353_962),
+    "rsc15-100k": _sessions("rsc15-100k", 17_794, YOOCHOOSE, 21_210, 2_933, 83_846),
+    "diginetica": _sessions("diginetica", 186_670, DIGINETICA, 202_633, 43_097, 982_961),
     "amazon-beauty": _amazon("amazon-beauty", "Beauty", 22_363, 12_101, 198_502),
     "amazon-sports": _amazon("amazon-sports", "Sports_and_Outdoors", 35_598, 18_357, 296_337),
     "steam": Public(

@@ -1,5 +1,6 @@
 """What jaxrec.data.sources resolves, and what it says when it can't."""
 
+import gzip
 import hashlib
 import http.server
 import threading
@@ -205,10 +206,10 @@ def test_the_cache_is_the_platforms_or_set(monkeypatch):
 
 
 def test_public_data_sets_have_files_of_their_own():
-    assert len({each.names[-1] for each in sources.PUBLIC.values()}) == len(sources.PUBLIC)
+    assert len({each.names[-1].lower() for each in sources.PUBLIC.values()}) == len(sources.PUBLIC)
     for name, public in sources.PUBLIC.items():
         assert public.names[0] == name
-        assert public.url is None or public.url.endswith("/" + public.names[-1])
+        assert public.url is None or Path(public.url).suffixes == Path(public.names[-1]).suffixes
         assert name in sources.KINDS
 
 
@@ -234,6 +235,36 @@ def test_the_version_meant_is_taken_from_a_folder_or_the_file_itself(root, monke
 def test_the_real_ml_1m_is_the_version_meant(real_data, monkeypatch):
     monkeypatch.setenv("JAXREC_DATA", str(real_data("ml-1m").parent))
     assert len(load("ml-1m-sasrec").items) == 999_611
+
+
+@pytest.mark.parametrize("name", ["beauty-5core", "sports-5core", "beauty-bert4rec"])
+def test_the_files_that_papers_share_are_those_of_the_folders(name, root, real_data, monkeypatch):
+    folder = real_data(name)
+    lines = gzip.decompress((folder / "sequences.txt.gz").read_bytes())
+    if name == "beauty-bert4rec":  # there an interaction has a line
+        histories = (line.split() for line in lines.splitlines())
+        lines = b"".join(b"%s %s\n" % (user, item) for user, *items in histories for item in items)
+    public = sources.PUBLIC[name]
+    assert len(lines) == public.size
+    assert public.checksum == "git:" + hashlib.sha1(b"blob %d\0" % len(lines) + lines).hexdigest()
+    (root / public.names[-1]).write_bytes(lines)
+    shared = load(name)
+    monkeypatch.setenv("JAXREC_DATA", str(folder.parent))
+    whole = load(name)  # has times too, and the items' names
+    assert whole.items.tolist() == shared.items.tolist()
+    assert whole.offsets.tolist() == shared.offsets.tolist()
+
+
+@pytest.mark.parametrize("name", ["rsc15-100k", "diginetica"])
+def test_sessions_that_are_not_fetched_say_what_to_put_where(name, root):
+    with pytest.raises(UserError, match=rf"Put a folder of sequences\.txt .*train_sessions.*, as {name}, into"):
+        load(name)
+
+
+@pytest.mark.parametrize("name", ["rsc15-100k", "diginetica"])
+def test_sessions_that_were_put_there_are_the_version_meant(name, real_data, monkeypatch):
+    monkeypatch.setenv("JAXREC_DATA", str(real_data(name).parent))
+    assert len(load(name).items) == sources.PUBLIC[name].interactions
 
 
 def test_the_generator_takes_its_options_from_the_name_and_the_call():

@@ -1,4 +1,4 @@
-"""Does this machine compute what a CPU does in float32? The first steps of every model, with dropout and negatives.
+"""Does this machine compute what a CPU does in float32? The first steps of six recipes, with dropout and negatives.
 
     python -m benchmarks.agree [--steps 8]
 

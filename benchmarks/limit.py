@@ -1,4 +1,4 @@
-"""What this machine could do at most: a count of the multiplications that a target needs, over what it multiplies."""
+"""What this machine could do at most: by the multiplications that a target needs, or by its memory."""
 
 import functools
 import time

@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks import record
 from jaxrec import commands, report, workdir
 from jaxrec.baselines import COUNTED
+from jaxrec.config import to_dict
 from jaxrec.data import sources, splits
 from jaxrec.models import build
 
@@ -51,6 +52,7 @@ def trained(paths, protocol, published, note):
         "kind": "quality",
         "data": Path(stored.config.dataset).name,
         "config": config,
+        "training": to_dict(kept) | {"dataset": Path(kept.dataset).name},
         "protocol": protocol,
         "published": published and dict(zip(MEASURES[protocol == "sessions"], published, strict=True)),
         "mean": mean,

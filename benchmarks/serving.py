@@ -1,4 +1,4 @@
-"""The HTTP service under load: latency over load, overload, kills, and hours of new checkpoints.
+"""The HTTP service under load: latency over load, overload, kills, and minutes of new checkpoints.
 
     python -m benchmarks.serving [--items 54000] [--seconds 20] [--kills 20] [--soak 10] [--plot docs/serving.png]
 

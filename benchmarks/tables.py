@@ -17,6 +17,7 @@ BEGIN, END = "<!-- tables -->\n", "<!-- /tables -->"
 
 
 MODELS = {"sasrec": "SASRec", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "caser": "Caser"}
+DATA = {"ml-1m-sasrec": "ml-1m"}  # where one goes by two names
 
 
 def quality(results, first, second):
@@ -45,7 +46,7 @@ def quality(results, first, second):
             f"| {mean[first]:.4f} | {mean[second]:.4f} | {known} | {result['seeds']} "
             f"| {span(result, 'epochs')}, {span(result, 'best_epoch')}{done} |"
         )
-    notes = [f"{labels[name]}: {result['note']}" for name, result in results.items() if result["note"]]
+    notes = [f"{labels[name]}: {result['note'].rstrip('.')}." for name, result in results.items() if result["note"]]
     if not results:
         return ""
     return "\n".join(rows) + ("\n\n" + "\n".join(notes) if notes else "")
@@ -85,9 +86,9 @@ def rates(results):
 
 def speed(result, other):
     """How many times as fast as each peer each of ours is, with the C library's allocator, and with another."""
-    given = {"": result} | (
-        {f", {Path(other['preload']).name.partition('.')[0].removeprefix('lib')}": other} if other else {}
-    )
+    given = {"": result}
+    if other:
+        given[f", {Path(other['preload']).name.partition('.')[0].removeprefix('lib')}"] = other
     rows = [
         f"On {result['machine']}, medians of {result['rounds']} turns of {result['seconds']:g} s, ours / the peer's:",
         "",
@@ -120,8 +121,11 @@ def speed(result, other):
 def compared(result):
     """Models and baselines by one protocol, the best first."""
     seeds = f"{result['seeds']} seed{'s' * (result['seeds'] > 1)}"
+    data = DATA.get(result["data"], result["data"])
     rows = [
-        f"| {result['data']}, test, full, {seeds} | HR@10 | NDCG@10 (95%) | MRR | parameters | minutes | targets/s |",
+        f"By one protocol, trained for it on {result['machine']}:",
+        "",
+        f"| {data}, test, full, {seeds} | HR@10 | NDCG@10 (95%) | MRR | parameters | minutes | targets/s |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in sorted(result["rows"].items(), key=lambda item: -item[1]["metrics"]["ndcg@10"]):
@@ -144,13 +148,16 @@ def compared(result):
 
 def latency(engine, service):
     """One request at a time from Python, then many over HTTP."""
-    lines = ["| one request, history of 100 items | p50, ms | p99, ms |", "|---|---|---|"]
-    for items, found in (engine or {"milliseconds": {}})["milliseconds"].items():
-        lines += [f"| {items}, {label} | {row['p50']:.2f} | {row['p99']:.2f} |" for label, row in found.items()]
+    lines = []
     if engine:
-        lines += ["", f"At a million items recall@100 of the approximate answers is {engine['recall@100']:.4f}."]
+        lines += [f"Of answers, on {engine['machine']}:", ""]
+        lines += ["| one request, history of 100 items | p50, ms | p99, ms |", "|---|---|---|"]
+        for items, found in engine["milliseconds"].items():
+            lines += [f"| {items}, {label} | {row['p50']:.2f} | {row['p99']:.2f} |" for label, row in found.items()]
+        lines += ["", f"At a million items recall@100 of the approximate answers is {engine['recall@100']:.4f}.", ""]
     if service:
         lines += [
+            f"Of the service, on {service['machine']}:",
             "",
             "| HTTP, 54,000 items, requests a second | p50, ms | p99, ms | not answered |",
             "|---|---|---|---|",
@@ -178,30 +185,32 @@ def latency(engine, service):
 
 
 def robustness(results):
-    """The quickstart, kills, devices, and preparing."""
-    lines = []
+    """The quickstart, kills, devices, and preparing; by the machine."""
+    said = {}
+    say = lambda result, line: said.setdefault(result["machine"], []).append(f"- {line}")
     for name, whole in results.items():
         if whole["kind"] == "whole":
             ndcg = ", ".join(f"{label} {row['ndcg@10']:.3f}" for label, row in whole["rows"].items())
-            lines.append(
-                f"- [{whole['config']}](benchmarks/results/{name}.json), {whole['epochs']:.0f} epochs: "
-                f"train.py takes {whole['seconds']:,.0f} s, evaluations and all; NDCG@10 on test: {ndcg}."
+            say(
+                whole,
+                f"[{whole['config']}](benchmarks/results/{name}.json), {whole['epochs']:.0f} epochs: "
+                f"train.py takes {whole['seconds']:,.0f} s, evaluations and all; NDCG@10 on test: {ndcg}.",
             )
     if start := results.get("start"):
-        lines.append(
-            f"- [To the first step](benchmarks/results/start.json) takes {start['kept']:.1f} s from the interpreter's "
-            f"start, and {start['compiled']:.1f} s the first time, when the program is compiled."
+        say(
+            start,
+            f"[To the first step](benchmarks/results/start.json) takes {start['kept']:.1f} s from the interpreter's "
+            f"start, and {start['compiled']:.1f} s the first time, when the program is compiled.",
         )
     if kills := results.get("resume"):
         same = "parameters, optimiser state and metrics file bit-identical" if kills["identical"] else "DIFFERENT"
-        lines.append(
-            f"- [Killed](benchmarks/results/resume.json) with SIGKILL at {kills['kills']} random moments: {same}."
-        )
+        say(kills, f"[Killed](benchmarks/results/resume.json) with SIGKILL at {kills['kills']} random moments: {same}.")
     if devices := results.get("simulated_devices"):
         worst = max(row["largest_difference_of_a_loss"] for row in devices["rows"].values())
-        lines.append(
-            "- [1, 2, 4 and 8 simulated devices](benchmarks/results/simulated_devices.json), by pmap and by shard_map: "
-            f"over {devices['steps']} steps with dropout and negatives no loss differs by more than {worst:.1e}."
+        say(
+            devices,
+            "[1, 2, 4 and 8 simulated devices](benchmarks/results/simulated_devices.json), by pmap and by shard_map: "
+            f"over {devices['steps']} steps with dropout and negatives no loss differs by more than {worst:.1e}.",
         )
     if prepared := results.get("prepare"):
         cost = {
@@ -212,18 +221,20 @@ def robustness(results):
             for who in ("jaxrec", "pandas")
         }
         rows = f"{prepared['rows'] // 10**6} million rows"
-        lines.append(
-            f"- [Prepared](benchmarks/results/prepare.json), {rows}: {cost['jaxrec']}. "
+        say(
+            prepared,
+            f"[Prepared](benchmarks/results/prepare.json), {rows}: {cost['jaxrec']}. "
             "A plain [pandas script](benchmarks/prepare_pandas.py) without checks, summary or splits: "
-            f"{cost['pandas']}."
+            f"{cost['pandas']}.",
         )
     if scale := results.get("prepare_scale"):
-        lines.append(
-            f"- [{scale['rows'] / 1e6:.0f} million rows](benchmarks/results/prepare_scale.json) of Parquet: "
+        say(
+            scale,
+            f"[{scale['rows'] / 1e6:.0f} million rows](benchmarks/results/prepare_scale.json) of Parquet: "
             f"{scale['seconds'] / 60:.1f} minutes, {scale['peak_gib']:.1f} GiB; the prepared folder loads in "
-            f"{scale['load_seconds']:.2f} s."
+            f"{scale['load_seconds']:.2f} s.",
         )
-    return "\n".join(lines)
+    return "\n\n".join("\n".join([f"On {machine}:", "", *lines]) for machine, lines in said.items())
 
 
 def tables():

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.masks import bidirectional, position_of
-from jaxrec.models.layers import AT_ONCE, INITIAL, Attention, drop_rows, gelu, layer_norm, table
+from jaxrec.models.layers import AT_ONCE, INITIAL, Attention, Dense, drop_rows, gelu, layer_norm, table
 from jaxrec.models.model import from_module, pick
 
 EPSILON = 1e-12  # of every LayerNorm, as in BERT
@@ -49,7 +49,7 @@ class BERT4Rec(nn.Module):
         if self.norm == "pre":
             self.last_norm = norm()
         if self.transform:
-            self.output = nn.Dense(self.width, dtype=self.dtype, kernel_init=self.kernel)
+            self.output = Dense(self.width, self.dtype, self.kernel)
             self.output_norm = norm()
 
     def embed(self, stream):
@@ -100,14 +100,14 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x_BTD):
         x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
-        h_NF = nn.Dense(self.inner, dtype=self.dtype, kernel_init=self.kernel, name="inner")(x_ND)
-        out_ND = nn.Dense(x_BTD.shape[-1], dtype=self.dtype, kernel_init=self.kernel, name="outer")(gelu(h_NF))
+        h_NF = Dense(self.inner, self.dtype, self.kernel, name="inner")(x_ND)
+        out_ND = Dense(x_BTD.shape[-1], self.dtype, self.kernel, name="outer")(gelu(h_NF))
         return out_ND.reshape(x_BTD.shape)
 
 
 def norm():
     """A LayerNorm of BERT's."""
-    return layer_norm(None, EPSILON)
+    return layer_norm(EPSILON)
 
 
 def bert4rec(config, items, length, positions, dtype):

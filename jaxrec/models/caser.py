@@ -5,7 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxrec.models.layers import INITIAL, drop_rows, table
+from jaxrec.models.layers import INITIAL, Dense, drop_rows, table
 from jaxrec.models.model import from_module
 
 
@@ -29,8 +29,8 @@ class Caser(nn.Module):
     def setup(self):
         self.item_table = table(self, "items", self.kernel, self.items, self.width)
         self.before = self.param("before", self.kernel, (1, self.width))
-        dense = lambda width: nn.Dense(width, dtype=self.dtype, kernel_init=self.kernel)
-        self.columns = nn.Dense(self.vertical, dtype=self.dtype, kernel_init=self.kernel)
+        dense = lambda width: Dense(width, self.dtype, self.kernel)
+        self.columns = dense(self.vertical)
         self.rows = [dense(self.horizontal) for _ in range(self.window)]
         self.mix = dense(self.width)
         if self.users:

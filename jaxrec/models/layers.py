@@ -30,9 +30,24 @@ def drop_rows(x, rate, keys, site):
     return jax.vmap(lambda key, row: dropout(key, row, rate))(site_keys(keys, SITE_PARTS * site[0] + site[1]), x)
 
 
-def layer_norm(name, epsilon=1e-8):
+def layer_norm(epsilon=1e-8):
     """LayerNorm with the references' small epsilon, its statistics in float32."""
-    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32, name=name)
+    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32)
+
+
+class Dense(nn.Module):
+    """A product of `dtype`, and a bias that is added in float32: so is its gradient, over all slots."""
+
+    width: int
+    dtype: Any
+    kernel_init: Any
+
+    @nn.compact
+    def __call__(self, x):
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.width))
+        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        product = jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
+        return (product.astype(jnp.float32) + bias).astype(self.dtype)
 
 
 @jax.custom_jvp
@@ -80,7 +95,7 @@ class Attention(nn.Module):
         (rows, queries, width), slots = query_BQD.shape, memory_BTD.shape[1]
 
         def project(name, x_BTD):
-            dense = nn.Dense(width, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
+            dense = Dense(width, self.dtype, self.kernel_init, name=name)
             return dense(x_BTD.reshape(-1, width)).reshape(rows, -1, self.heads, width // self.heads)
 
         q_BQHd = project("query", query_BQD) * (width // self.heads) ** -0.5
@@ -98,7 +113,7 @@ class Attention(nn.Module):
             weights_BHQK = drop_rows(jax.nn.softmax(scores_BHQK), self.rate, keys, (site, block)).astype(v_BTHd.dtype)
             mixed.append(jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, v_BKHd))
         mixed_ND = jnp.concatenate(mixed, axis=1).reshape(-1, width)
-        out = nn.Dense(width, dtype=self.dtype, kernel_init=self.kernel_init, name="out")
+        out = Dense(width, self.dtype, self.kernel_init, name="out")
         return out(mixed_ND).reshape(rows, queries, width)
 
 
@@ -114,7 +129,7 @@ class FeedForward(nn.Module):
         rows, slots, width = x_BTD.shape
 
         def dense(name, x_ND):
-            return nn.Dense(width, dtype=self.dtype, kernel_init=self.kernel_init, name=name)(x_ND)
+            return Dense(width, self.dtype, self.kernel_init, name=name)(x_ND)
 
         inner = dense("inner", x_BTD.reshape(rows * slots, width)).reshape(rows, slots, width)
         inner = nn.relu(drop_rows(inner, self.rate, keys, (site, 0)))

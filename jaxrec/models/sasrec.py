@@ -40,9 +40,9 @@ class SASRec(nn.Module):
         attention = lambda: Attention(self.heads, self.rate, self.dtype, kernel, relative=relative)
         self.attention = [attention() for _ in range(self.layers)]
         self.feed_forward = [FeedForward(self.rate, self.dtype, kernel) for _ in range(self.layers)]
-        self.attention_norm = [layer_norm(None) for _ in range(self.layers)]
-        self.feed_forward_norm = [layer_norm(None) for _ in range(self.layers)]
-        self.last_norm = layer_norm(None)
+        self.attention_norm = [layer_norm() for _ in range(self.layers)]
+        self.feed_forward_norm = [layer_norm() for _ in range(self.layers)]
+        self.last_norm = layer_norm()
 
     def embed(self, stream):
         """Item embeddings times sqrt(width), plus positions; zero where the slot is empty. -> [B, T, D]"""

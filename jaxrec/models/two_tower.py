@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.masks import causal
-from jaxrec.models.layers import INITIAL, drop_rows, table
+from jaxrec.models.layers import INITIAL, Dense, drop_rows, table
 from jaxrec.models.model import from_module, pick
 
 
@@ -38,7 +38,7 @@ class TwoTower(nn.Module):
         x_BTD = drop_rows(x_BTD, self.rate, keys, (0, 0))
         x_ND = x_BTD.reshape(-1, self.width)
         for layer in range(self.layers):
-            x_ND = nn.Dense(self.width, dtype=self.dtype, kernel_init=self.kernel)(x_ND)
+            x_ND = Dense(self.width, self.dtype, self.kernel)(x_ND)
             x_ND = nn.relu(x_ND) if layer < self.layers - 1 else x_ND
         return x_ND.reshape(x_BTD.shape)
 

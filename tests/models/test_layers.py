@@ -80,7 +80,7 @@ def test_gelu_and_its_gradient_are_the_definition(dtype):
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3])  # at 1e-3, flax's own epsilon of 1e-6 would halve the output
 def test_layer_norm_is_its_formula_with_a_small_epsilon(scale):
-    module, x = layer_norm(None), 5 * scale + scale * noise(4, 30, WIDTH)
+    module, x = layer_norm(), 5 * scale + scale * noise(4, 30, WIDTH)
     params = noisy(module, x)
     centred = x - x.mean(-1, keepdims=True, dtype=float)
     wanted = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-8) * params["scale"] + params["bias"]
@@ -89,7 +89,7 @@ def test_layer_norm_is_its_formula_with_a_small_epsilon(scale):
 
 def test_layer_norm_counts_in_float32():
     low = jnp.bfloat16(noise(5, 3, WIDTH))
-    module = layer_norm(None)
+    module = layer_norm()
     assert module.apply(module.init(jax.random.key(0), low), low).dtype == jnp.float32
 
 

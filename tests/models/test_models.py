@@ -28,12 +28,12 @@ FRESH = iter(range(1, ITEMS + 1))  # every slot has an item, so a row of the tab
 SEQUENCES = [[[next(FRESH) for _ in range(length)] for length in row] for row in LENGTHS]
 
 
-def made(name, dropout=0.0):
+def made(name, dropout=0.0, dtype="float32"):
     kind = name.partition(" ")[0]
     config = ModelConfig(kind, WIDTH, dropout=dropout, **CONFIGS[name])
     users = {"users": USERS} if config.users else {}
     positions = "relative" if name.endswith("relative") else "from_start"
-    model = MODELS[kind](config, ITEMS, SLOTS, positions, jnp.dtype("float32"), **users)
+    model = MODELS[kind](config, ITEMS, SLOTS, positions, jnp.dtype(dtype), **users)
     random = np.random.default_rng(1)
 
     def noisy(path, x):  # gains about 1, the rest about 0
@@ -158,6 +158,26 @@ def test_what_is_masked_is_not_seen(name):
     np.testing.assert_array_equal(with_targets, model.encode(params, FULL._replace(items=jnp.asarray(other)))[0])
     shown = model.encode(params, FULL)[0]
     assert (np.asarray(shown) != with_targets)[0, :45].any()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_gradients_of_many_slots_add_up_in_bfloat16(name):
+    """Thousands of slots that pull one way: added in bfloat16 a bias's gradient would stop growing."""
+    rows = 120
+    stream = Stream(*(jnp.tile(x[:1], (rows, 1)) for x in FULL))
+
+    def gradient(dtype):
+        model, params = made(name, dtype=dtype)
+
+        def total(params):
+            hidden = model.head(params, model.encode(params, stream)[0])
+            return hidden.astype(jnp.float32).sum()
+
+        return jax.tree_util.tree_leaves_with_path(jax.grad(total)(params))
+
+    for (path, low), (_, exact) in zip(gradient("bfloat16"), gradient("float32"), strict=True):
+        off = jnp.linalg.norm(low - exact) / jnp.maximum(jnp.linalg.norm(exact), 1e-3 * rows * SLOTS)
+        assert off < 0.1, jax.tree_util.keystr(path)
 
 
 def test_a_new_user_has_no_vector():

@@ -53,3 +53,12 @@ def test_packed_is_alone(histories, name, devices, width):
     expected = {key: alone(name, key) for key in expected}
     for row, history in zip(hidden, histories, strict=True):
         np.testing.assert_allclose(row, expected[tuple(history[-LENGTH:])], atol=1e-5)
+
+
+def test_little_is_held_but_what_is_asked():
+    """However many histories the fullest row has."""
+    lengths = np.array([200] * 2_900 + [1, 2, 3, 4, 5] * 40)
+    stop = np.cumsum(lengths)
+    packed = pack_histories(np.ones(stop[-1], np.int32), stop - lengths, stop, 200, 200, jax.devices()[:1])
+    assert packed.slot.shape[2] > 60
+    assert packed.kept.size < 4 * len(lengths)

@@ -284,6 +284,11 @@ def _by_chunks(slot_loss, keep):
 
 
 CHUNK = 512  # slots whose scores over the catalogue are held at once, at most
+SCORES, FEW = 2**27, 128  # of a large catalogue so many scores, but not of fewer slots: these take longer
+
+
+def _chunk_size(items):
+    return min(max(SCORES // items, FEW), CHUNK)
 
 
 def softmax_total(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
@@ -313,7 +318,7 @@ def _softmax_sum(hidden_ND, table_VD, bias_V, target_N, weight_N):
         return loss + _chunk_loss(table_VD, bias_V, chunk)[0], None
 
     loss0 = jnp.zeros_like(weight_N[0])
-    return jax.lax.scan(step, loss0, _cut((hidden_ND, target_N, weight_N), CHUNK))[0]
+    return jax.lax.scan(step, loss0, _cut((hidden_ND, target_N, weight_N), _chunk_size(len(table_VD))))[0]
 
 
 def _softmax_sum_forward(hidden_ND, table_VD, bias_V, target_N, weight_N):
@@ -328,7 +333,8 @@ def _softmax_sum_forward(hidden_ND, table_VD, bias_V, target_N, weight_N):
         return (loss + each, grad_VD, grad_V + share_CV.sum(0)), grad_CD
 
     zeros = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), (weight_N[0], table_VD, bias_V))
-    (loss, grad_VD, grad_V), grad_ND = jax.lax.scan(step, zeros, _cut((hidden_ND, target_N, weight_N), CHUNK))
+    chunks = _cut((hidden_ND, target_N, weight_N), _chunk_size(len(table_VD)))
+    (loss, grad_VD, grad_V), grad_ND = jax.lax.scan(step, zeros, chunks)
     row_N = target_N - 1
     grad_ND = grad_ND.reshape(-1, hidden_ND.shape[1])[: len(target_N)] - weight_N[:, None] * table_VD[row_N]
     grad_VD = grad_VD.at[row_N].add(-weight_N[:, None] * hidden_ND)

@@ -128,6 +128,24 @@ def test_softmax_by_chunks_equals_the_plain_one_in_value_and_gradients(number, w
     agree(fast_softmax(*given), plain_softmax(*given))
 
 
+@pytest.mark.parametrize("held, few", [(1, 1), (1, 5), (100, 1), (1000, 1)])
+def test_softmax_by_the_chunks_of_any_catalogue_equals_the_plain_one(held, few, monkeypatch):
+    """Of a large catalogue fewer slots are scored at once, here as if this one were large."""
+    monkeypatch.setattr(losses, "SCORES", held)
+    monkeypatch.setattr(losses, "FEW", few)
+    given = problem(7, 70)
+    fresh = jax.jit(jax.value_and_grad(losses.softmax_total, argnums=(0, 4, 5)))
+    agree(fresh(*given), plain_softmax(*given))
+
+
+@pytest.mark.parametrize("items", [1, 3_416, 54_542, 10**6, 10**7])
+def test_the_scores_held_at_once_are_bounded_by_number_and_by_slots(items):
+    size = losses._chunk_size(items)
+    assert losses.FEW <= size <= CHUNK
+    assert size == losses.FEW or size * items <= losses.SCORES
+    assert size == CHUNK or (size + 1) * items > losses.SCORES
+
+
 @settings(max_examples=20)
 @given(seeds, st.sampled_from([0.1, 1.0, 6.0]))
 def test_softmax_by_chunks_equals_the_plain_one_at_any_scale(seed, scale):

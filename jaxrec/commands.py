@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -134,6 +135,9 @@ class Judge:
         asked = split.interactions.items, questions.start, questions.stop
         width = row_width(config)
         source = questions.source
+        if config.model.users:  # who never trained has no vector
+            trained = self.objective.pieces(split.start, split.stop, config.length, config.history).source
+            source = np.where(np.isin(source, trained), source, -1)
         self.histories = queries.pack_histories(*asked, config.length, width, devices, self.objective.room, source)
         self.model, self.encode = model, queries.encoder(model, self.objective, devices)
 

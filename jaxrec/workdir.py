@@ -76,6 +76,7 @@ def claim(path, config, interactions, dataset, catalogue=None):
                 + "\nGo back to these values, or name another --workdir"
             )
     else:
+        (path / DONE).unlink(missing_ok=True)
         with replacing(path / CATALOGUE) as temporary:
             (catalogue or interactions.catalogue).save(temporary)
     write_json(path / CONFIG, {"config": values, "data": data})

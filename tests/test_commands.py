@@ -1,13 +1,16 @@
 """The commands, from a file of sequences to a result, on however many devices there are."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
 
 from jaxrec import cli, commands, workdir
+from jaxrec import config as configs
 from jaxrec.data import sources, splits
+from jaxrec.data.interactions import from_sequences
 from jaxrec.models import build
 
 SMALL = [
@@ -76,6 +79,33 @@ def test_any_number_of_devices_restores_it(trained, protocol):
     )
     assert one == pytest.approx(eight, abs=1e-12)
     assert evaluated(path, "--protocol", protocol)["metrics"] == pytest.approx(eight, abs=1e-12)
+
+
+def test_a_user_who_never_trained_is_judged_as_a_new_one(trained):
+    """Of three items one trains, and asks nothing: the user's vector is as it was drawn, and no part of the answer."""
+    path, _ = trained
+    random = np.random.default_rng(1)
+    histories = [random.permutation(40)[: 3 + 9 * (u % 2)] + 1 for u in range(40)]
+    split = splits.last_item(from_sequences([history.tolist() for history in histories]))
+    values = configs.to_dict(workdir.read(path).config)
+    values["model"] |= {"name": "caser", "users": True}
+    config = configs.from_dict(values)
+    model = build(config, len(split.interactions.catalogue.ids), 40)
+    params = model.init(jax.random.key(0))
+    judge = commands.Judge(model, config, split, split.test, jax.devices()[:1])
+    ranks = judge.ranks(params)
+    blank = judge.ranks(params | {"users": params["users"].at[::2].set(0)})
+    np.testing.assert_array_equal(ranks, blank)
+    assert (ranks != judge.ranks(params | {"users": 0 * params["users"]}))[1::2].any()
+
+
+def test_a_workdir_whose_checkpoints_were_removed_trains_anew(trained, tmp_path, capsys):
+    path, data = trained
+    copy = shutil.copytree(path, tmp_path / "run")
+    shutil.rmtree(copy / "checkpoints")
+    argv = ["train", "--config", "quickstart", "--workdir", str(copy), f"--config.dataset={data}", *SMALL]
+    assert cli.main(argv) == 0
+    assert "held-out last item" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("baseline", ["popularity", "transitions"])

@@ -21,7 +21,7 @@ class ModelConfig:
     dropout: float
     heads: int = 1
     norm: str = among("query", "post", "pre")  #: of bert4rec post or pre
-    init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or Glorot uniform
+    init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02) (bert4rec: cut at ±.04), or uniform
     expand: int = 4  #: width of bert4rec's feed-forward, in dims
     window: int = 5  #: caser: the newest items that it sees
     vertical: int = 4  #: caser: filters over all of them
@@ -92,6 +92,28 @@ class Config:
     feed: str = among("device", "host")  #: data on the device; or on the host, sent a call ahead
 
 
+OF_MODELS = {  # the models that use a key, where not all do
+    "heads": ("sasrec", "bert4rec"),
+    "norm": ("sasrec", "bert4rec"),
+    "expand": ("bert4rec",),
+    "transform": ("bert4rec",),
+    "window": ("caser",),
+    "vertical": ("caser",),
+    "horizontal": ("caser",),
+    "users": ("caser",),
+    "embedding": ("gru4rec",),
+    "input_dropout": ("gru4rec",),
+}
+OF_OTHERS = (  # a key, and the values of another that it goes with
+    ("ahead", "objective", ("next-item",)),
+    ("ahead", "stream", ("packed",)),
+    ("mask", "objective", ("cloze",)),
+    ("mask_last", "objective", ("cloze",)),
+    ("split_q", "split", ("by-time", "sessions")),
+    ("valid", "split", ("sessions",)),
+)
+
+
 def from_dict(values):
     """Config from nested dicts, as a config file gives them.
 
@@ -115,6 +137,7 @@ def from_dict(values):
         "model.horizontal": config.model.horizontal,
         "ahead": config.ahead,
         "optim.rate": config.optim.rate,
+        "optim.eps": config.optim.eps,
     }
     for name, value in positive.items():
         if not 0 < value < math.inf:
@@ -158,8 +181,10 @@ def from_dict(values):
             f"config.model.name is {config.model.name} and config.objective {config.objective}: bert4rec, which sees "
             "both sides, goes with cloze, and the others with next-item"
         )
-    if config.model.users and (config.model.name != "caser" or config.split == "sessions"):
-        raise UserError("config.model.users is for caser, and not for split=sessions, whose test sessions are all new")
+    if config.model.users and config.split == "sessions":
+        raise UserError("config.model.users is not for split=sessions, whose test sessions are all new: leave it out")
+    if config.objective == "cloze" and config.length < 2:
+        raise UserError("config.length is 1: an answer of bert4rec takes a slot after the history; set 2 or more")
     if config.stream == "lanes" and config.model.name != "gru4rec":
         raise UserError(
             f"config.stream is lanes and config.model.name {config.model.name}: only gru4rec carries a state from step "
@@ -183,7 +208,19 @@ def from_dict(values):
     if 0 < config.row < config.length:
         raise UserError(f"config.row {config.row} is shorter than config.length {config.length}: raise it, or set 0")
     _check_loss(config.loss)
+    _check_used(config)
     return config
+
+
+def _check_used(config):
+    """That nothing is set which would do nothing."""
+    for key, names in OF_MODELS.items():
+        if getattr(config.model, key) != _default(ModelConfig, key) and config.model.name not in names:
+            raise UserError(f"config.model.{key} is for {' and '.join(names)}: leave it out for {config.model.name}")
+    for key, other, values in OF_OTHERS:
+        if getattr(config, key) != _default(Config, key) and getattr(config, other) not in values:
+            wanted, value = " or ".join(values), getattr(config, other)
+            raise UserError(f"config.{key} is for config.{other}={wanted}: leave it out for {value}")
 
 
 def _check_loss(loss):

@@ -100,7 +100,8 @@ def test_session_parallel_training_from_data_to_recommendations(clicks, tmp_path
 @pytest.mark.parametrize(("by", "protocol"), [("sessions", "sessions"), ("by-time", "full")])
 def test_the_validation_is_by_the_splits_own_protocol(clicks, tmp_path, by, protocol):
     path = tmp_path / "run"
-    rows = trained(path, clicks, f"--config.split={by}", "--config.split_q=0.6", "--config.valid=0.3")
+    share = ["--config.valid=0.3"] * (by == "sessions")
+    rows = trained(path, clicks, f"--config.split={by}", "--config.split_q=0.6", *share)
     split = splits.split(timed(), by, 0.6, 0.3)
     best = max(rows, key=lambda row: row["valid"]["ndcg@10"])
     for part in ("valid", "test"):

@@ -65,6 +65,15 @@ def test_an_integer_may_stand_for_a_number():
         ("split_q", 0, "it must be above 0 and below 1"),
         ("valid", 1.0, "config.valid is 1.0: it must be at least 0 and below 1"),
         ("valid", -0.1, "it must be at least 0 and below 1"),
+        ("valid", 0.2, "config.valid is for config.split=sessions: leave it out for last-item"),
+        ("split_q", 0.8, "config.split_q is for config.split=by-time or sessions: leave it out for last-item"),
+        ("mask", 0.9, "config.mask is for config.objective=cloze: leave it out for next-item"),
+        ("mask_last", 0.9, "config.mask_last is for config.objective=cloze"),
+        ("model.window", 7, "config.model.window is for caser: leave it out for sasrec"),
+        ("model.users", True, "config.model.users is for caser: leave it out for sasrec"),
+        ("model.expand", 2, "config.model.expand is for bert4rec"),
+        ("model.input_dropout", 0.5, "config.model.input_dropout is for gru4rec"),
+        ("model", GOOD["model"] | {"name": "gru4rec", "heads": 2}, "is for sasrec and bert4rec: leave it out for gru4"),
         ("row", 9, "config.row 9 is shorter than config.length 10"),
         ("patience", -1, "must not be negative"),
         ("seed", 2**32, "must be below 2^32"),
@@ -98,6 +107,7 @@ def test_an_integer_may_stand_for_a_number():
         ("optim.momentum", 0.5, "config.optim.momentum is for adagrad"),
         ("optim.momentum", 1.0, "config.optim.momentum is 1.0: it must be at least 0 and below 1"),
         ("optim.rate", -1.0, "config.optim.rate is -1.0: it must be above 0 and finite"),
+        ("optim.eps", 0.0, "config.optim.eps is 0.0: it must be above 0 and finite"),
     ],
 )
 def test_mistakes_name_the_key_and_the_cure(key, value, said):
@@ -110,6 +120,23 @@ def test_positions_are_of_models_that_have_them():
     with pytest.raises(UserError, match="gru4rec has no positions; leave it from_start"):
         configs.from_dict(changed("model.name", "gru4rec") | {"positions": "relative"})
     assert configs.from_dict(changed("positions", "relative")).positions == "relative"
+
+
+def test_the_next_few_items_are_asked_of_packed_histories_alone():
+    values = changed("ahead", 3)
+    assert configs.from_dict(values).ahead == 3
+    with pytest.raises(UserError, match=r"config\.ahead is for config\.stream=packed: leave it out for lanes"):
+        configs.from_dict(values | {"stream": "lanes", "model": GOOD["model"] | {"name": "gru4rec"}})
+    cloze = {"objective": "cloze", "model": GOOD["model"] | {"name": "bert4rec", "norm": "post"}}
+    with pytest.raises(UserError, match=r"config\.ahead is for config\.objective=next-item: leave it out for cloze"):
+        configs.from_dict(values | cloze)
+
+
+def test_an_answer_of_a_cloze_takes_a_slot():
+    cloze = {"objective": "cloze", "model": GOOD["model"] | {"name": "bert4rec", "norm": "post"}}
+    assert configs.from_dict(changed("length", 2) | cloze).length == 2
+    with pytest.raises(UserError, match=r"config\.length is 1: an answer of bert4rec takes a slot"):
+        configs.from_dict(changed("length", 1) | cloze)
 
 
 def test_row_sparse_updates_are_refused_where_every_row_moves():

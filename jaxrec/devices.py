@@ -12,7 +12,7 @@ from jaxrec.config import row_width
 from jaxrec.errors import UserError
 from jaxrec.step import AXIS, State
 
-REPLICATED = State(None, None, None, 0)  # of State: the carry is one slice a device, the rest the same on all
+AXES = State(None, None, None, 0)  # of State: the carry is one slice a device, the rest the same on all
 
 
 def local():
@@ -40,9 +40,13 @@ class Launched(NamedTuple):
         return self.program.lower(*args, self.numbers)
 
 
-def launch_pmap(call, devices, options=None):
-    """`call` on these devices by pmap. Its state is donated; everything but the carry is replicated."""
-    axes = {"in_axes": (REPLICATED, None, None, None, None, 0), "out_axes": (REPLICATED, None)}
+def launch_pmap(call, devices, options=None, apart=False):
+    """`call` on these devices by pmap. Its state is donated; everything but the carry is replicated.
+
+    Args:
+        call: step.call's. options: of the compiler. apart: whether the data too are one slice a device.
+    """
+    axes = {"in_axes": (AXES, 0 if apart else None, None, None, None, 0), "out_axes": (AXES, None)}
     mapped = jax.pmap(call, AXIS, devices=devices, **axes)
 
     def split(state, *args):
@@ -54,11 +58,11 @@ def launch_pmap(call, devices, options=None):
     return Launched(program, np.arange(len(devices)))
 
 
-def launch_shard_map(call, devices, options=None):
+def launch_shard_map(call, devices, options=None, apart=False):
     """The same by shard_map, with its check that what is called replicated is; one device has nothing to check."""
     mesh = mesh_of(devices)
     replicated, split = State(P(), P(), P(), P(AXIS)), P(AXIS)
-    specs = {"in_specs": (replicated, P(), P(), P(), P(), split), "out_specs": (replicated, P())}
+    specs = {"in_specs": (replicated, split if apart else P(), P(), P(), P(), split), "out_specs": (replicated, P())}
     mapped = jax.shard_map(call, mesh=mesh, check_vma=len(devices) > 1, **specs)
     program = jax.jit(mapped, donate_argnums=0, compiler_options=options)
     return Launched(program, np.arange(len(devices)))

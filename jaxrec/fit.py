@@ -96,7 +96,7 @@ def setup(config, split, devices):
     else:
 
         def batch(batches, index, share):
-            return jax.tree.map(lambda kept: kept[index, share], batches)
+            return jax.tree.map(lambda kept: kept.reshape(-1, len(share), kept.shape[-1])[index], batches)
 
     parts = step.Parts(
         model,
@@ -113,7 +113,8 @@ def setup(config, split, devices):
         dtype,
     )
     options = compiler.cpu_options() if draw else None
-    run = dev.LAUNCHERS[config.launcher](step.call(parts, config.steps_per_call), devices, options)
+    call, apart = step.call(parts, config.steps_per_call), config.feed == "host"
+    run = dev.LAUNCHERS[config.launcher](call, devices, options, apart)
     return Setup(
         config,
         split,
@@ -135,13 +136,13 @@ def setup(config, split, devices):
 
 def initial(setup):
     """The State before the first step, on the default device."""
+    return jax.jit(partial(_initial, setup))(jax.random.key(setup.config.seed))
 
-    def state(key):
-        params = setup.model.init(key)
-        carry = setup.model.carry0(params, setup.rows) if setup.config.stream == "lanes" else None
-        return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry)
 
-    return jax.jit(state)(jax.random.key(setup.config.seed))
+def _initial(setup, key):
+    params = setup.model.init(key)
+    carry = setup.model.carry0(params, setup.rows) if setup.config.stream == "lanes" else None
+    return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry)
 
 
 def order(setup, epoch):
@@ -170,9 +171,9 @@ class Feed:
             return (s.data, self.order), epoch * s.epoch_steps
         size = s.config.steps_per_call * s.rows
         rows = (start - epoch * s.epoch_steps) * s.rows + np.arange(size)
-        batches = s.gather(s.data, self.order, rows % len(s.data.template.place), s.objective.nexts)
-        shape = (s.config.steps_per_call, s.rows, -1)
-        return dev.put(jax.tree.map(lambda x: x.reshape(shape), batches), s.devices), start
+        rows = rows.reshape(s.config.steps_per_call, len(s.devices), -1).swapaxes(0, 1)  # those of a device together
+        batches = s.gather(s.data, self.order, rows.ravel() % len(s.data.template.place), s.objective.nexts)
+        return dev.spread(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.devices), start
 
 
 def boundary(setup, now):
@@ -212,12 +213,11 @@ def fit(setup, workdir, validate, console=None):
     """
     config = setup.config
     checkpoints = Checkpoints(workdir)
-    start = initial(setup)
     loop = {"step": 0, "best": None, "stale": 0, "sums": [0.0, 0.0, 0.0, 0], "seconds": 0.0}
     placed = dev.placed(setup.devices)
     at = checkpoints.latest()
     if at is None:
-        state = jax.device_put(start, placed)
+        state = jax.device_put(initial(setup), placed)
     else:
         before = checkpoints.loop(at)
         resolved = before.get("rows", setup.rows), before.get("epoch_steps", setup.epoch_steps)
@@ -226,8 +226,8 @@ def fit(setup, workdir, validate, console=None):
                 f"{workdir} was trained with {resolved[0]} rows a step, and {len(setup.devices)} devices make it "
                 f"{setup.rows}: go on with 1, 2, 4 or 8 devices, or as many as before"
             )
-        state, loop = checkpoints.restore(at, step.State(*map(abstract, start, placed)))
-    del start
+        shapes = jax.eval_shape(partial(_initial, setup), jax.random.key(config.seed))
+        state, loop = checkpoints.restore(at, step.State(*map(abstract, shapes, placed)))
     loop |= {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
     told = report.Report(workdir, loop["step"], setup.total_steps, loop["seconds"], console)
     told.best = best_so_far(setup, loop)

@@ -95,7 +95,7 @@ def step(parts, state, data, aside, index):
     target = asked.targets.reshape(-1)
     real = (target > 0).astype(jnp.float32)
     count = added(real.sum(), AXIS)
-    divisor = parts.lanes or jnp.maximum(count, 1)
+    divisor = parts.lanes or count
 
     def total(params, portion):
         hidden, carry = parts.model.encode(params, portion.stream, portion.carry, keys=portion.keys)

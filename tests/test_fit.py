@@ -127,6 +127,17 @@ def test_killed_anywhere_resumes_bit_for_bit(prepare, uninterrupted, tmp_path, m
     assert_same(outcome(prepare(), tmp_path), uninterrupted)
 
 
+def test_what_is_resumed_is_not_made_anew(prepare, tmp_path, monkeypatch):
+    """Else the params and the optimiser's state would be held twice."""
+    setup, validate = prepare()
+    with monkeypatch.context() as patch:
+        patch.setattr(report.Report, "progress", killed_at(5, report.Report.progress))
+        with pytest.raises(Killed):
+            run(prepare(), tmp_path)
+    monkeypatch.setattr(fit, "initial", lambda setup: pytest.fail("made anew"))
+    fit.fit(setup, tmp_path, validate)
+
+
 def test_killed_during_a_save_resumes_bit_for_bit(prepare, uninterrupted, tmp_path, monkeypatch):
     """What a save leaves that died half-way, a temporary folder, is neither latest nor best."""
     with monkeypatch.context() as patch:

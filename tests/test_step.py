@@ -187,6 +187,20 @@ def test_data_sent_from_the_host_change_no_bit(alone):
     assert_same(train(1, feed="host", **changes), run)
 
 
+@pytest.mark.parametrize("launcher", ["pmap", "shard_map"])
+def test_data_sent_from_the_host_to_many_devices_are_those_of_one(alone, launcher):
+    changes, run = alone
+    assert_close(train(4, feed="host", launcher=launcher, **changes), run)
+
+
+def test_data_sent_from_the_host_are_sent_to_the_device_that_takes_them():
+    split = splits.last_item(interactions.from_sequences(histories()))
+    setup = fit.setup(config(feed="host"), split, jax.devices()[:4])
+    data, _ = fit.Feed(setup)(0, 1)
+    for whole in jax.tree.leaves(data):
+        assert {part.data.size for part in whole.addressable_shards} == {whole.size // 4}
+
+
 def test_seeds_differ_and_dropout_is_on(alone):
     changes, run = alone
     other = train(1, seed=4, **changes)
@@ -222,9 +236,9 @@ def test_every_device_holds_the_same_state():
     devices = jax.devices()[:4]
     captured = {}
 
-    def launch(call, devices, options=None):
+    def launch(call, devices, options, apart):
         captured["mapped"] = jax.pmap(
-            call, step.AXIS, in_axes=(dev.REPLICATED, None, None, None, None, 0), out_axes=0, devices=devices
+            call, step.AXIS, in_axes=(dev.AXES, None, None, None, None, 0), out_axes=0, devices=devices
         )
 
     with pytest.MonkeyPatch.context() as patch:

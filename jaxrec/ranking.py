@@ -64,7 +64,7 @@ def best(scores_BV, k):
     Returns:
         (items [B, k] int32, scores [B, k])
     """
-    scores_BV = jnp.where(jnp.isnan(scores_BV), -jnp.inf, jnp.where(scores_BV == 0, 0.0, scores_BV))  # no -0 below 0
+    scores_BV = _sortable(scores_BV)
     many = scores_BV.shape[1] >= max(MANY, 2 * k * BLOCK)
     scores_Bk, place_Bk = best_by_blocks(scores_BV, k) if many else jax.lax.top_k(scores_BV, k)
     return jnp.where(scores_Bk > -jnp.inf, place_Bk + 1, 0).astype(jnp.int32), scores_Bk
@@ -138,6 +138,11 @@ def top_k(scorer, params, queries, seen_QS, *, k, catalogue, chunk=CHUNK):
     return jax.vmap(one, in_axes=(None, 0, 0))(params, queries, seen_QS)
 
 
+def _sortable(scores):
+    """Floating scores with the NaNs last, and no -0 below 0."""
+    return jnp.where(jnp.isnan(scores), -jnp.inf, jnp.where(scores == 0, 0.0, scores))
+
+
 def _reaches(scores, own):
     return ~(scores < own)
 
@@ -166,15 +171,15 @@ def _rank(scorer, params, query, target, seen_S, *, size, catalogue):
         reaches = _reaches(scorer.chunk(params, query, start, size), own)
         place_S = seen_S - 1 - start
         lost_S = reaches[jnp.clip(place_S, 0, size - 1)] & (place_S >= had) & (place_S < size)
-        reaches &= jnp.arange(size) >= had
+        place = jnp.arange(size)
+        reaches &= (place >= had) & (place != target - 1 - start)
         return rank + reaches.sum(dtype=jnp.int32) - lost_S.sum(dtype=jnp.int32)
 
     own = scorer.at(params, query, target[None])[0]
     if not jnp.issubdtype(own.dtype, jnp.integer):
         # a product may round in another order than the same product in a chunk, and part what is equal
         own = _over_chunks(find, own, size, catalogue)
-    # the target reaches itself, even as NaN: that is the 1 + of the rank
-    return _over_chunks(count, jnp.zeros_like(target, jnp.int32), size, catalogue)
+    return _over_chunks(count, jnp.ones_like(target, jnp.int32), size, catalogue)
 
 
 def _top(scorer, params, query, seen_S, *, k, size, catalogue):
@@ -183,11 +188,11 @@ def _top(scorer, params, query, seen_S, *, k, size, catalogue):
 
     def better(index, best):
         start, had = _chunk(index, size, catalogue)
-        scores = floating(scorer.chunk(params, query, start, size))
+        scores = _sortable(floating(scorer.chunk(params, query, start, size)))
         place_S = seen_S - 1 - start
         place_S = jnp.where((place_S >= 0) & (place_S < size), place_S, size)
         scores = scores.at[place_S].set(-jnp.inf, mode="drop")
-        scores = jnp.where((jnp.arange(size) >= had) & ~jnp.isnan(scores), scores, -jnp.inf)
+        scores = jnp.where(jnp.arange(size) >= had, scores, -jnp.inf)
         scores, places = jax.lax.top_k(scores, min(k, size))
         items = jnp.where(scores > -jnp.inf, start + 1 + places, 0)
         # of equals top_k takes the earlier place, and what was found earlier has the lower number

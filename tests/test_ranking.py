@@ -45,7 +45,8 @@ def problem(seed, levels=4, special=True):
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, levels, (USERS, ITEMS)).astype(np.float32)
     if special:
-        scores = np.where(rng.random(scores.shape) < 0.15, rng.choice([np.nan, np.inf, -np.inf], scores.shape), scores)
+        special = rng.choice([np.nan, np.inf, -np.inf, -0.0], scores.shape)
+        scores = np.where(rng.random(scores.shape) < 0.15, special, scores)
     targets = rng.integers(1, ITEMS + 1, USERS)
     seen = np.stack([rng.permutation(np.delete(np.arange(1, ITEMS + 1), t - 1))[:SEEN] for t in targets])
     seen[rng.random(seen.shape) < 0.3] = 0

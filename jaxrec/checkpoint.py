@@ -72,6 +72,9 @@ class Checkpoints:
         Args:
             step: int. state: State. loop: the loop's own state, JSON.
             score: of the validation, if it was evaluated here.
+
+        Raises:
+            RuntimeError: a later checkpoint is there: the loop has gone back.
         """
         args = ocp.args.Composite(
             params=ocp.args.StandardSave(state.params),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrec.data.stream import Stream
+from jaxrec.data.stream import Stream, unit_of
 
 
 class Schedule(NamedTuple):
@@ -71,7 +71,7 @@ def gather(data, _order, rows, asked=True, *, step_rows):
 
 def rows_of(lanes, devices=1):
     """Rows of a step: the lanes and as many closed ones as make a multiple of 8 (as `stream.rows_per_step`)."""
-    unit = 8 if 8 % devices == 0 else devices
+    unit = unit_of(devices)
     return -(-lanes // unit) * unit
 
 

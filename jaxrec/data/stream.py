@@ -193,6 +193,11 @@ def gather(data, order, rows, asked=True):
 
 def rows_per_step(batch, pieces, rows, devices=1):
     """Rows that hold `batch` sequences on average, to a multiple of 8 (of the devices where they don't divide 8)."""
-    unit = 8 if 8 % devices == 0 else devices
+    unit = unit_of(devices)
     wanted = round(batch * rows / max(pieces, 1) / unit) * unit
     return max(min(wanted, -(-rows // unit) * unit), unit)
+
+
+def unit_of(devices):
+    """What the rows of a step are a multiple of: 8, so that 1, 2, 4 and 8 devices have as many; else the devices."""
+    return 8 if 8 % devices == 0 else devices

@@ -77,7 +77,7 @@ def rates(results):
     for name, result in results.items():
         checked = result["evaluation"]
         rows.append(
-            f"| [{' '.join([result['config'], *map('='.join, result.get('changes', {}).items())])}]"
+            f"| [{' '.join([result['config'], *map('='.join, result['changes'].items())])}]"
             f"(benchmarks/results/{name}.json) | {result['machine']} "
             f"| {result['targets_per_second']:,.0f} | {checked['questions']:,} | {checked['seconds']:.2f} |"
         )

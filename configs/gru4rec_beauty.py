@@ -2,7 +2,7 @@
 
     python train.py --config configs/gru4rec_beauty.py
 
-Published: HR@10 .0638, NDCG@10 .0356 under full ranking; reached: .0756, .0447 after 5 epochs.
+Published: HR@10 .0638, NDCG@10 .0356 under full ranking; reached: .0749, .0446 after 6 epochs.
 """
 
 from ml_collections import ConfigDict

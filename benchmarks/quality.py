@@ -41,7 +41,7 @@ def trained(paths, protocol, published, note):
         minutes = round(done["seconds"] / 60, 1) if done else None
         runs.append(
             {"seed": stored.config.seed, "epochs": rows[-1]["epoch"], "best_epoch": best, "complete": done is not None}
-            | {"training_minutes": minutes}
+            | {"training_minutes": minutes, "validations": validations(rows)}
             | result
         )
     mean = {name: float(np.mean([run["metrics"][name] for run in runs])) for name in runs[0]["metrics"]}
@@ -60,6 +60,11 @@ def trained(paths, protocol, published, note):
         "note": note,
         "runs": runs,
     }
+
+
+def validations(rows):
+    """NDCG@10 of each validation, by epoch. rows: of metrics.jsonl."""
+    return {f"{row['epoch']:g}": row["valid"]["ndcg@10"] for row in rows if "valid" in row}
 
 
 def floors(names, published):

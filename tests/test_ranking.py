@@ -192,6 +192,15 @@ def test_a_target_is_scored_in_the_chunk_that_counts_it(chunk):
     assert found.tolist() == [(first >= own).sum() for own in first]
 
 
+def test_a_rank_is_never_below_one():
+    """Also where the target's own score comes out higher than the chunk has it, as two programs may round."""
+    lifted = given_scores._replace(at=lambda *args: given_scores.at(*args) + 1)
+    scores, rows, targets, seen = problem(0, special=False)
+    found = ranks(lifted, scores.astype(np.int32), rows, targets, seen, catalogue=ITEMS, chunk=8)
+    best = scores[rows, targets - 1] == scores.max(1)
+    assert best.any() and (np.asarray(found)[best] == 1).all()
+
+
 def test_a_random_scorer_hits_k_of_v_times():
     users, items, k = 4000, 200, 10
 

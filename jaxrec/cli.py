@@ -8,6 +8,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from jaxrec.console import printable
 from jaxrec.errors import UserError
 
 EPILOGUE = "--config.KEY=VALUE changes one key of the configuration, as in --config.model.dim=64"
@@ -40,8 +41,8 @@ def main(argv=None):
         if arguments.debug:
             traceback.print_exc()
         else:
-            said = "interrupted" if isinstance(error, KeyboardInterrupt) else error
-            print(f"jaxrec {arguments.command}: {said}", file=sys.stderr)
+            said = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            print(f"jaxrec {arguments.command}: {printable(said)}", file=sys.stderr)
         return 130 if isinstance(error, KeyboardInterrupt) else 2
 
 

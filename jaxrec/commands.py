@@ -4,10 +4,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from jaxrec import cli, evaluation, fit, objectives, queries, ranking, report, workdir
+from jaxrec import console as consoles
 from jaxrec import devices as dev
 from jaxrec.baselines import BASELINES, COUNTED
 from jaxrec.config import row_width
@@ -28,8 +28,9 @@ def train(arguments, overrides):
     """Train by a config, from the workdir's latest checkpoint; then test the best one beside the baselines."""
     config, name = cli.load_config(arguments.config, overrides)
     path = arguments.workdir or Path("runs") / name
-    console = Console(highlight=False)
-    interactions = sources.load(config.dataset, {"say": lambda line: console.print(line, soft_wrap=True, markup=False)})
+    console = consoles.make()
+    say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
+    interactions = sources.load(config.dataset, {"say": say})
     split = splits.split(interactions, config.split, config.split_q, config.valid)
     evaluation.check(split, split.test)
     with workdir.locked(path):
@@ -42,9 +43,9 @@ def train(arguments, overrides):
         catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
         workdir.claim(path, config, interactions, sources.locate(config.dataset), catalogue)
         if (path / workdir.DONE).exists() and fit.complete(config, path):
-            console.print(f"{path}: training is complete; jaxrec evaluate --workdir {path} evaluates it")
+            say(f"{path}: training is complete; jaxrec evaluate --workdir {path} evaluates it")
             return 0
-        console.print(fit.describe(setup), soft_wrap=True)
+        say(fit.describe(setup))
         try:
             done = fit.fit(setup, path, validate, console)
         except fit.Stopped as stopped:
@@ -64,7 +65,7 @@ def train(arguments, overrides):
         asked = f"{len(split.test.source):,} {'events' if protocol == 'sessions' else 'users'}"
         console.print(f"{HELD_OUT[config.split]}, {asked}:")
         console.print(comparison(rows, ("recall@20", "mrr@20") if protocol == "sessions" else ("hr@10", "ndcg@10")))
-        console.print(f"checkpoints {path / 'checkpoints'}, curves {path / 'curves.png'}", soft_wrap=True)
+        say(f"checkpoints {path / 'checkpoints'}, curves {path / 'curves.png'}")
     return 0
 
 
@@ -84,7 +85,9 @@ def evaluate(arguments, _overrides):
         if q is not None and not 0 < q < 1:
             raise UserError(f"--split-q {q}: a share, above 0 and below 1")
         valid = 0.1 if arguments.split == "valid" else 0.0  # else all training sessions are counted
-        split = splits.split(sources.load(arguments.dataset, {"say": print}), by, 0.9 if q is None else q, valid)
+        say = lambda line: print(consoles.printable(line))
+        interactions = sources.load(arguments.dataset, {"say": say})
+        split = splits.split(interactions, by, 0.9 if q is None else q, valid)
         protocol = arguments.protocol or default_protocol(by)
         result = baseline_result(arguments.baseline, split, protocol, arguments.split, devices)
         title = f"{arguments.baseline} on {arguments.dataset}"

@@ -8,9 +8,9 @@ import chex
 import jax
 import numpy as np
 from jax.sharding import PartitionSpec as P
-from rich.console import Console
 from rich.table import Table
 
+from jaxrec import console as consoles
 from jaxrec import devices as dev
 from jaxrec import ranking
 from jaxrec.data.ragged import distinct, slices
@@ -358,7 +358,7 @@ def show(result, title, console=None):
     caption = f"{result['split']}, {result['protocol']}, {asked}, {result['seconds']:.1f} s"
     if result["cold_targets"]:
         caption += f"; {result['cold_targets']:,} targets never occur in training"
-    table = Table(title=title, caption=caption)
+    table = Table(title=consoles.printable(title), caption=caption)
     for column in ("", "", "95%") if sessions else ("k", "HR@k", "95%", "NDCG@k", "95%"):
         table.add_column(column, justify="right", style="dim" if column == "95%" else None)
 
@@ -376,4 +376,4 @@ def show(result, title, console=None):
     table.add_row("MRR", *cells("mrr"))
     if "coverage@10" in values:
         table.add_row("coverage@10", f"{values['coverage@10']:.4f}")
-    (console or Console()).print(table)
+    (console or consoles.make()).print(table)

@@ -3,16 +3,15 @@
 import dataclasses
 import time
 
-from rich.console import Console
-
+from jaxrec import console as consoles
 from jaxrec.data import filters, prepared, sources, splits, summary
 from jaxrec.data.log import ROLES
 
 
 def prepare(arguments, _overrides):
     """Read, leave out what is asked, say what is there, write it."""
-    console = Console(highlight=False)
-    say = lambda line: console.print(line, soft_wrap=True, markup=False)
+    console = consoles.make()
+    say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     options = filters.Options(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(filters.Options)})
     given = dataclasses.asdict(options)
     columns = {role: getattr(arguments, role) for role in ROLES}

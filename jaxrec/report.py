@@ -5,10 +5,10 @@ import os
 import time
 
 import matplotlib
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
 
+from jaxrec import console as consoles
 from jaxrec.files import replacing
 
 matplotlib.use("Agg")
@@ -44,14 +44,15 @@ class Report:
         with replacing(self.path) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         self.events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1, flush_secs=30)
-        self.console = console or Console(highlight=False)
+        self.console = console or consoles.make()
         self.best, self.spent, self.total = "", spent, total_steps
         self.begun = self.spoke = time.monotonic()
         self.first, self.counted = step, time.monotonic()
         self.targets, self.training = 0, 0.0  # since the last row, evaluations and compilation left out
         self.rates = []
-        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}")]
-        self.bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        name, text = (TextColumn(field, markup=False) for field in ("{task.description}", "{task.fields[text]}"))
+        quiet = not self.console.is_terminal
+        self.bar = Progress(name, BarColumn(), text, console=self.console, transient=True, disable=quiet)
         self.task = self.bar.add_task("training", total=total_steps, completed=step, text="")
         self.bar.start()
 
@@ -92,7 +93,7 @@ class Report:
     def say(self, text):
         """A line on the console."""
         self.spoke = time.monotonic()
-        self.bar.console.print(text, soft_wrap=True)
+        self.bar.console.print(consoles.printable(text), soft_wrap=True)
 
     def close(self):
         """Stop the bar and flush the events."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from rich import filesize, progress
 from rich.console import Console
 
+from jaxrec import console as consoles
 from jaxrec.errors import UserError
 
 TIMEOUT = 30  # seconds without a byte
@@ -37,7 +38,7 @@ def download(url: str, path: str | Path, *, checksum: str | None = None, console
     """
     path = Path(path).absolute()
     by_hand = f"download it by other means and put it as {path}"
-    console = console or Console(stderr=True, highlight=False)
+    console = console or consoles.make(stderr=True)
     bar = progress.Progress(*(each() for each in COLUMNS), console=console, disable=not console.is_terminal)
     bar.add_task("", total=None)
     try:
@@ -81,7 +82,7 @@ def _held(path, console):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                console.print(f"another process is downloading {path}: waiting for it", soft_wrap=True, markup=False)
+                console.print(f"another process is downloading {path}: waiting for it", soft_wrap=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
             if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
                 continue  # renamed or removed by who held it
@@ -112,7 +113,7 @@ def _receive(url, file, bar):
             if not lost or failures > RETRIES:
                 raise
             wait = WAIT * 2 ** (failures - 1)
-            bar.console.print(f"{error} after {_so_far(bar)}: trying again in {wait:g} s", soft_wrap=True, markup=False)
+            bar.console.print(f"{error} after {_so_far(bar)}: trying again in {wait:g} s", soft_wrap=True)
             time.sleep(wait)
 
 
@@ -143,7 +144,7 @@ def _connect(url, file, bar):
         total = have + int(length) if length else None
         size = filesize.decimal(total) if total else "size unknown"
         onwards = f", of which {filesize.decimal(have)} are here" if have else ""
-        bar.console.print(f"downloading {url} ({size}{onwards})", soft_wrap=True, markup=False)
+        bar.console.print(f"downloading {url} ({size}{onwards})", soft_wrap=True)
         bar.reset(bar.task_ids[0], completed=have, total=total)
         for chunk in _chunks(response):
             rest = memoryview(chunk)

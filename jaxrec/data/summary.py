@@ -4,6 +4,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from jaxrec.console import printable
 from jaxrec.data.filters import Step, repeats_at_once
 from jaxrec.data.interactions import Interactions, describe
 from jaxrec.data.ragged import stable_order
@@ -81,7 +82,7 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
         lines.append(("times", f"{times['first']} to {times['last']} UTC, {times['days']:,.1f} days"))
     lines += [(f"split={name}", words) for name, words in splits.items()]
     for name, words in lines:
-        console.print(f"{name:<16} {words}", soft_wrap=True)
+        console.print(printable(f"{name:<16} {words}"), soft_wrap=True)
 
 
 def plot(data: Interactions, path, name: str) -> None:

@@ -1,0 +1,43 @@
+"""What is printed for people: never as markup, never a control character, never a line without an end."""
+
+import unicodedata
+
+from rich.console import Console
+
+LINE = 2_000  # characters of a line that are shown
+HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of Unicode: controls, directions, surrogates, ends of lines
+JOINERS = "\u200c\u200d"  # of category Cf, but parts of words and emoji
+
+
+def make(**options) -> Console:
+    """A Console that takes text as it stands: what lies in brackets is no style, and :smile: no emoji."""
+    return Console(**{"highlight": False, "markup": False, "emoji": False} | options)
+
+
+def printable(text: str, most: int = LINE) -> str:
+    r"""A text with every character shown that a terminal would obey or hide, and long lines cut.
+
+    >>> printable("a\x1b[31mb\tc")
+    'a\\x1b[31mb\tc'
+    >>> printable("abcdef", most=3)
+    'abc ... (3 more characters)'
+    """
+    return "\n".join(_cut(_shown(line), most) for line in text.split("\n"))
+
+
+def _shown(line: str) -> str:
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(_escaped(char) if _is_hidden(char) else char for char in line)
+
+
+def _is_hidden(char: str) -> bool:
+    return unicodedata.category(char) in HIDDEN and char != "\t" and char not in JOINERS
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode()
+
+
+def _cut(line: str, most: int) -> str:
+    return line if len(line) <= most else f"{line[:most]} ... ({len(line) - most:,} more characters)"

@@ -40,24 +40,24 @@ def real_data():
     return data_folder
 
 
-BROKEN = "broken input"  # of a test's properties: (kind, message), for the table below
+TRIED = "odd input"  # of a test's properties: (kind, outcome), for the table below
 
 
 @pytest.fixture
 def tabulate(record_property):
-    """`tabulate(kind, message)` counts a broken file for the table at the end of the report."""
-    return lambda kind, message: record_property(BROKEN, (kind, message))
+    """`tabulate(kind, outcome)` counts an odd or broken file for the table at the end of the report."""
+    return lambda kind, outcome: record_property(TRIED, (kind, outcome))
 
 
 def pytest_terminal_summary(terminalreporter):
     passed = terminalreporter.stats.get("passed", ())
-    found = [value for report in passed for name, value in report.user_properties if name == BROKEN]
+    found = [value for report in passed for name, value in report.user_properties if name == TRIED]
     if not found:
         return
     table = {}
-    for kind, message in found:
-        table.setdefault(kind, []).append(message)
-    terminalreporter.section(f"broken input: {len(table)} kinds, {len(found)} files, every one refused")
-    for kind, (message, *more) in table.items():
-        line = message if len(message) < 150 else message[:149] + "…"
-        terminalreporter.write_line(f"{kind:<48} {1 + len(more):>3}  {line}")
+    for kind, outcome in found:
+        table.setdefault(kind, []).append(outcome)
+    terminalreporter.section(f"odd and broken input: {len(table)} kinds, {len(found)} files, each read or refused")
+    for kind, (outcome, *more) in table.items():
+        line = outcome if len(outcome) < 150 else outcome[:149] + "…"
+        terminalreporter.write_line(f"{kind:<56} {1 + len(more):>3}  {line}")

@@ -94,7 +94,7 @@ def read(path):
         hint = f"; beside it are {near}" if near else ""
         raise UserError(f"{path} is not a workdir of a training (it has no {CONFIG}){hint}: name one with --workdir")
     values = json.loads(file.read_text())
-    return Stored(configs.from_dict(values["config"]), values["data"])
+    return Stored(configs.from_stored(values["config"]), values["data"])
 
 
 def check_data(path, stored, interactions):

@@ -12,11 +12,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrec import checkpoint, cli, evaluation, fit, report, workdir
+from jaxrec import checkpoint, cli, fit, report, workdir
 from jaxrec import config as configs
 from jaxrec.commands import Judge
 from jaxrec.data import interactions, splits
 from jaxrec.errors import UserError
+from jaxrec.metrics import metrics
 
 ROOT = Path(__file__).parents[1]
 BASE = {
@@ -56,7 +57,7 @@ def prepare(split):
         if key not in made:
             setup = fit.setup(configs.from_dict(BASE | changes), split, jax.devices()[:1])
             judge = Judge(setup.model, setup.config, split, split.valid, setup.devices)
-            made[key] = setup, lambda params: evaluation.metrics(judge.ranks(params))
+            made[key] = setup, lambda params: metrics(judge.ranks(params))
         return made[key]
 
     return prepared
@@ -69,14 +70,15 @@ def run(prepared, path):
 
 
 def outcome(prepared, path):
-    """What must not differ: the state at the latest checkpoint, the loop's, the metrics file."""
+    """What must not differ: the state at the latest checkpoint, the loop's, the rows of metrics but their seconds."""
     checkpoints = checkpoint.Checkpoints(path, read_only=True)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     state, loop = checkpoints.restore(checkpoints.latest(), checkpoint.abstract(fit.initial(prepared[0]), sharding))
     best = checkpoints.best()
     checkpoints.close()
     loop.pop("seconds")
-    return jax.tree.leaves_with_path(jax.device_get(state)), loop, best, (path / "metrics.jsonl").read_bytes()
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in report.read_rows(path / "metrics.jsonl")]
+    return jax.tree.leaves_with_path(jax.device_get(state)), loop, best, rows
 
 
 def assert_same(a, b):
@@ -231,7 +233,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(prepare, uninterr
 
 
 def test_metrics_rows_are_whole_epochs(prepare, uninterrupted):
-    rows = [json.loads(line) for line in uninterrupted[3].splitlines()]
+    rows = uninterrupted[3]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     targets = int(prepare()[0].pieces.length.sum())
     assert all(row["targets"] == targets and "valid" in row for row in rows)

@@ -5,8 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrec.data.interactions import Interactions, by_session
-from jaxrec.data.ragged import slices
+from jaxrec.data.ragged import distinct, slices
 from jaxrec.errors import UserError
+
+ITEMS_AT_ONCE = 2**22  # of histories, where questions are gone through in blocks
 
 
 class Questions(NamedTuple):
@@ -168,6 +170,21 @@ def training_counts(split: Split) -> np.ndarray:
 def cold_targets(split: Split, questions: Questions) -> int:
     """How many targets never occur in training."""
     return int((training_counts(split)[questions.target - 1] == 0).sum())
+
+
+def repeated_targets(interactions: Interactions, questions: Questions) -> int:
+    """How many targets are an item of the given history."""
+    ends = np.cumsum(questions.stop - questions.start)
+    found, first = 0, 0
+    while first < len(ends):  # so many questions at once that their histories are a few million items
+        before = ends[first - 1] if first else 0
+        last = max(int(np.searchsorted(ends, before + ITEMS_AT_ONCE, side="right")), first + 1)
+        start, stop, target = (x[first:last] for x in (questions.start, questions.stop, questions.target))
+        row = np.repeat(np.arange(last - first), stop - start)
+        same = np.asarray(interactions.items[slices(start, stop)]) == target[row]
+        found += len(distinct(row[same]))
+        first = last
+    return found
 
 
 def describe(split: Split) -> dict:

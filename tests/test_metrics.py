@@ -1,0 +1,55 @@
+"""Laws of jaxrec.metrics."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxrec.metrics import KS, intervals, metrics
+
+
+@pytest.mark.parametrize("group", ["plain", "seen", "ties", "special"])
+def test_metrics_of_the_references(group):
+    with np.load(Path(__file__).parent / "parity" / "ranking.npz", allow_pickle=False) as file:
+        wanted = {name.removeprefix(f"{group}."): file[name] for name in file if name.startswith(f"{group}.")}
+    for i, rank in enumerate(wanted["ranks"]):
+        found = metrics([rank])
+        for name in ("hr@1", "hr@5", "hr@10", "ndcg@1", "ndcg@5", "ndcg@10", "mrr"):
+            assert found[name] == pytest.approx(wanted[name][i], abs=1e-12), name
+    assert metrics(wanted["ranks"])["ndcg@10"] == pytest.approx(wanted["ndcg@10"].mean())
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=50))
+def test_metrics_keep_their_order(ranks):
+    found = metrics(ranks)
+    for name in ("hr", "ndcg"):
+        assert all(found[f"{name}@{a}"] <= found[f"{name}@{b}"] for a, b in itertools.pairwise(KS))
+    assert all(found[f"ndcg@{k}"] <= found[f"hr@{k}"] <= 1 for k in KS)
+    assert found["hr@1"] == found["ndcg@1"] and found["recall@20"] == found["hr@20"]
+    assert found["mrr@20"] == pytest.approx(np.mean([1 / r if r <= 20 else 0 for r in ranks]))
+    assert all(type(value) is float for value in found.values())
+
+
+def test_intervals_hold_the_mean_and_shrink_with_the_root_of_the_users():
+    rng = np.random.default_rng(0)
+    width = {}
+    for users in (500, 8000):
+        ranks = rng.geometric(0.05, users)
+        mean, bounds = metrics(ranks), intervals(ranks)
+        assert bounds.keys() == mean.keys()
+        assert all(low <= mean[name] <= high for name, (low, high) in bounds.items())
+        low, high = bounds["hr@10"]
+        width[users] = high - low
+        assert high - low == pytest.approx(2 * 1.96 * np.sqrt(mean["hr@10"] * (1 - mean["hr@10"]) / users), rel=0.1)
+    assert width[500] / width[8000] == pytest.approx(4, rel=0.15)
+    assert intervals(ranks) == intervals(ranks) and intervals(ranks) != intervals(ranks, seed=1)
+
+
+def test_an_interval_misses_the_truth_one_time_in_twenty():
+    rng = np.random.default_rng(0)
+    truth = 1 - 0.95**10
+    bounds = [intervals(rng.geometric(0.05, 200), resamples=200)["hr@10"] for _ in range(200)]
+    assert 0.9 < np.mean([low <= truth <= high for low, high in bounds]) < 0.99

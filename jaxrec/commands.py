@@ -18,6 +18,7 @@ from jaxrec.files import write_json
 from jaxrec.metrics import metrics
 from jaxrec.models import build
 from jaxrec.recommend import restore_params
+from jaxrec.users import Users
 
 HELD_OUT = {
     "last-item": "held-out last item, whole catalogue",
@@ -41,7 +42,8 @@ def train(arguments, overrides):
         setup = fit.setup(config, split, devices)
         validate = validation(setup) if config.valid or config.split != "sessions" else None
         catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
-        workdir.claim(path, config, interactions, sources.locate(config.dataset), catalogue)
+        users = Users(interactions.users.tolist(), has_vector(config, split)) if config.model.users else None
+        workdir.claim(path, config, interactions, sources.locate(config.dataset), catalogue, users)
         if (path / workdir.DONE).exists() and fit.complete(config, path):
             say(f"{path}: training is complete; jaxrec evaluate --workdir {path} evaluates it")
             return 0

@@ -52,7 +52,7 @@ def train(arguments, overrides):
             repeats = splits.repeated_targets(split.interactions, split.valid)
             say(
                 "validation: "
-                + results.repeats_in_words(repeats, len(split.valid.target))
+                + splits.repeats_in_words(repeats, len(split.valid.target))
                 + advice(config, split, repeats)
             )
         try:
@@ -79,14 +79,14 @@ def train(arguments, overrides):
                 rows["best reachable"] = synthetic.best_metrics(world, interactions, split.test)
             title = each if len(measured[config.model.name]) > 1 else None
             console.print(comparison(rows, SHOWN[protocol == "sessions"], title))
-        say(results.repeats_in_words(scores[config.model.name]["repeats"], len(split.test.target)))
+        say(splits.repeats_in_words(scores[config.model.name]["repeats"], len(split.test.target)))
         say(f"checkpoints {path / 'checkpoints'}, curves {path / 'curves.png'}")
     return 0
 
 
 def advice(config, split, repeats):
     """What is said of the key `seen` beside how many validation targets repeat an item of the history."""
-    if config.seen == "keep" or not evaluation.many(repeats, len(split.valid.target)):
+    if config.seen == "keep" or not splits.many_repeat(repeats, len(split.valid.target)):
         return ""
     chosen = "" if config.split == "sessions" else f"chooses the checkpoint by {KEPT}, and "
     return f"; config.seen=keep {chosen}lets serving recommend these"

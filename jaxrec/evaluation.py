@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxrec import devices as dev
 from jaxrec import ranking
+from jaxrec.data import splits
 from jaxrec.data.ragged import distinct, slices
 from jaxrec.data.splits import training_items
 from jaxrec.errors import UserError
@@ -20,7 +21,6 @@ BLOCK = 512  # queries ranked at once on a device
 WIDTHS = 4  # every bucket of seen lists is at most this many times as wide as the one before
 TRIES = 256  # draws a user before what is missing is drawn from the whole catalogue
 GOLDEN = 0x9E3779B97F4A7C15
-MANY = 0.01  # share of the targets from which repeats of the history call for both measures of `full`
 
 
 class Protocol(NamedTuple):
@@ -71,11 +71,6 @@ def named(protocol):
     return name
 
 
-def many(repeats, questions):
-    """Whether so many of the targets repeat an item of the history that `full` is no measure of its own."""
-    return repeats > MANY * questions
-
-
 def measures(protocol, repeats, questions, both=False):
     """The protocols that questions are ranked under when one is asked for: that one first.
 
@@ -86,7 +81,7 @@ def measures(protocol, repeats, questions, both=False):
         protocol: a name. repeats: how many targets repeat an item of the history. questions: how many there are.
         both: whether the two go together whatever repeats.
     """
-    if protocol not in (FULL, KEPT) or not (both or many(repeats, questions)):
+    if protocol not in (FULL, KEPT) or not (both or splits.many_repeat(repeats, questions)):
         return (protocol,)
     return protocol, KEPT if protocol == FULL else FULL
 

@@ -3,6 +3,7 @@
 from rich.table import Table
 
 from jaxrec import console as consoles
+from jaxrec.data import splits
 from jaxrec.evaluation import FULL, KEPT, whole
 from jaxrec.metrics import KS, intervals, metrics
 
@@ -51,7 +52,7 @@ def show(result, title, console=None):
             caption += f"; {result['cold_targets']:,} targets never occur in training"
         named = f"{title}: {protocol}" if len(found) > 1 else title
         console.print(_table(measured, sessions, consoles.printable(named), caption))
-    words = repeats_in_words(result["repeats"], result["users"])
+    words = splits.repeats_in_words(result["repeats"], result["users"])
     if result["repeats"]:
         words += _what_repeats_mean(result["protocol"], found)
     console.print(consoles.printable(words), soft_wrap=True)
@@ -86,12 +87,3 @@ def _table(measured, sessions, title, caption):
     if "coverage@10" in values:
         table.add_row("coverage@10", f"{values['coverage@10']:.4f}")
     return table
-
-
-def repeats_in_words(repeats, questions):
-    """How many targets repeat an item of the history, for people."""
-    if not repeats:
-        return f"none of the {questions:,} targets repeats an item of the history"
-    if repeats == questions:
-        return f"all {questions:,} targets repeat an item of the history"
-    return f"{repeats:,} of {questions:,} targets repeat{'s' * (repeats == 1)} an item of the history"

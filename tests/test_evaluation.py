@@ -168,6 +168,36 @@ def test_coverage_counts_the_items_in_any_top_ten():
         coverage(prepare(random_split(items=300), random_split(items=300).test, "uniform-100"), constant, None, None)
 
 
+def test_seen_kept_leaves_nothing_out():
+    """Where a target repeats it is ranked among the other items of its history too: never better than by `full`."""
+    split = random_split(longest=30)
+    table, hidden = exact_scores(split, split.test)
+    scores = hidden @ table.T
+    wanted = (scores >= scores[np.arange(len(scores)), split.test.target - 1][:, None]).sum(1)
+    ranks = {
+        name: run(prepare(split, split.test, name), dot, (table, None), hidden)
+        for name in ("full", "full, seen kept", "full-seen-kept")
+    }
+    assert ranks["full, seen kept"].tolist() == wanted.tolist() == ranks["full-seen-kept"].tolist()
+    assert (ranks["full"] <= ranks["full, seen kept"]).all() and (ranks["full"] < ranks["full, seen kept"]).any()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "repeats", "both", "wanted"),
+    [
+        ("full", 1, False, ("full",)),
+        ("full", 2, False, ("full", "full, seen kept")),
+        ("full", 0, True, ("full", "full, seen kept")),
+        ("full, seen kept", 1, False, ("full, seen kept",)),
+        ("full, seen kept", 2, False, ("full, seen kept", "full")),
+        ("sessions", 100, True, ("sessions",)),
+        ("uniform-100", 100, True, ("uniform-100",)),
+    ],
+)
+def test_both_measures_go_together_where_many_targets_repeat(protocol, repeats, both, wanted):
+    assert evaluation.measures(protocol, repeats, 100, both) == wanted
+
+
 # --- sessions
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec.metrics import KS, intervals, metrics
+from jaxrec.metrics import KS, NAMES, intervals, metrics
 
 
 @pytest.mark.parametrize("group", ["plain", "seen", "ties", "special"])
@@ -53,3 +53,26 @@ def test_an_interval_misses_the_truth_one_time_in_twenty():
     truth = 1 - 0.95**10
     bounds = [intervals(rng.geometric(0.05, 200), resamples=200)["hr@10"] for _ in range(200)]
     assert 0.9 < np.mean([low <= truth <= high for low, high in bounds]) < 0.99
+
+
+def by_drawing(ranks, seed=0, resamples=1000):
+    """The percentile bootstrap by its definition: as many questions as there are, drawn with replacement."""
+    rng, number = np.random.default_rng(seed), len(ranks)
+    means = [list(metrics(ranks[rng.integers(0, number, number)]).values()) for _ in range(resamples)]
+    return dict(zip(NAMES, np.quantile(means, [0.025, 0.975], axis=0).T.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("most", [40, 5000])
+def test_counts_of_distinct_ranks_follow_the_law_of_drawing_question_by_question(most):
+    """The ends of the intervals of both lie within the error of 1,000 resamples, for every metric."""
+    ranks = np.exp(np.random.default_rng(3).uniform(0, np.log(most), 400)).astype(int)
+    ours, theirs = (np.array(list(found.values())) for found in (intervals(ranks), by_drawing(ranks, seed=1)))
+    width = theirs[:, 1] - theirs[:, 0]
+    step = 1 / len(ranks)  # hits are counted in these
+    # the standard error of a 2.5% quantile of a normal is 2.7 deviations / sqrt(resamples), and a width 3.92 of these
+    error = 4 * np.sqrt(2) * 2.7 / np.sqrt(1000) * width / 3.92 + step / 2
+    assert (np.abs(ours - theirs) <= error[:, None]).all()
+
+
+def test_names_are_those_of_the_metrics():
+    assert tuple(metrics([1, 5])) == NAMES == tuple(intervals([1, 5]))

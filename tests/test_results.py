@@ -52,3 +52,29 @@ def test_a_result_is_written_whole_and_shown(tmp_path):
     results.show(result, "popularity on toys", Console(file=text, width=100))
     shown = text.getvalue()
     assert "popularity on toys" in shown and "0.6667" in shown and "2 targets never occur in training" in shown
+
+
+def test_both_measures_are_shown_seen_kept_first():
+    full, kept = np.array([1, 1, 2]), np.array([1, 4, 30])
+    result = results.result(
+        "full", "test", full, cold=0, seconds=1.0, repeats=3, coverage=0.5, also={"full, seen kept": (kept, 0.25)}
+    )
+    assert result["protocol"] == "full" and result["metrics"]["hr@1"] == pytest.approx(2 / 3)
+    assert result["also"]["full, seen kept"]["metrics"]["hr@1"] == pytest.approx(1 / 3)
+    assert result["also"]["full, seen kept"]["metrics"]["coverage@10"] == 0.25 and result["repeats"] == 3
+    assert list(results.by_measure(result)) == ["full, seen kept", "full"]
+    text = io.StringIO()
+    results.show(result, "w, checkpoint 7", Console(file=text, width=120))
+    shown = text.getvalue()
+    titles = [line.strip() for line in shown.splitlines() if "w, checkpoint 7" in line]
+    assert titles == ["w, checkpoint 7: full, seen kept", "w, checkpoint 7: full"]
+    assert "all 3 targets repeat an item of the history" in shown
+
+
+def test_of_a_sample_it_is_said_what_repeats_mean():
+    text = io.StringIO()
+    result = results.result("uniform-100", "test", np.array([1, 2]), cold=0, seconds=1.0, repeats=1)
+    results.show(result, "popularity", Console(file=text, width=200))
+    assert (
+        "1 of 2 targets repeats an item of the history, and uniform-100 draws nothing of the history" in text.getvalue()
+    )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec.metrics import KS, NAMES, intervals, metrics
+from jaxrec.metrics import KS, NAMES, _grouped, _values, intervals, metrics
 
 
 @pytest.mark.parametrize("group", ["plain", "seen", "ties", "special"])
@@ -76,3 +76,22 @@ def test_counts_of_distinct_ranks_follow_the_law_of_drawing_question_by_question
 
 def test_names_are_those_of_the_metrics():
     assert tuple(metrics([1, 5])) == NAMES == tuple(intervals([1, 5]))
+
+
+@pytest.mark.parametrize("law", ["even", "even in the logarithm", "near the top"])
+def test_ranks_drawn_together_lose_no_mean_and_a_thousandth_of_a_deviation(law):
+    rng = np.random.default_rng(5)
+    draws = {
+        "even": lambda: rng.integers(1, 40_000, 20_000),
+        "even in the logarithm": lambda: np.exp(rng.uniform(0, np.log(40_000), 20_000)).astype(int),
+        "near the top": lambda: rng.geometric(0.05, 20_000),
+    }
+    ranks = draws[law]()
+    values, counts = _grouped(ranks)
+    each = np.stack(list(_values(ranks).values()), 1)
+    np.testing.assert_allclose(counts @ values / len(ranks), each.mean(0), rtol=1e-9)
+    grouped = np.sqrt(counts @ (values - each.mean(0)) ** 2 / len(ranks))
+    np.testing.assert_allclose(grouped, each.std(0), rtol=1e-3)
+    hits = [name.startswith(("hr", "recall")) for name in NAMES]
+    np.testing.assert_allclose(grouped[hits], each.std(0)[hits], rtol=1e-9)
+    assert len(counts) < 120

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 
 from benchmarks.peers.turns import Turns, arguments
-from jaxrec import cli, compiler, evaluation, fit
+from jaxrec import cli, compiler, fit
 from jaxrec.commands import Judge
 from jaxrec.data import sources, splits
+from jaxrec.metrics import metrics
 
 
 def training(setup):
@@ -38,7 +39,7 @@ def evaluating(setup, split):
     params = jax.device_put(fit.initial(setup).params)
     turns = Turns()
     while True:
-        evaluation.metrics(judge.ranks(params))
+        metrics(judge.ranks(params))
         turns.tick(len(split.test.source))
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 import jax
 
 from benchmarks import record
-from jaxrec import cli, evaluation, fit
+from jaxrec import cli, fit
 from jaxrec.commands import Judge
 from jaxrec.data import sources, splits
+from jaxrec.metrics import metrics
 
 
 def measure(name, epochs, changes):
@@ -33,9 +34,9 @@ def measure(name, epochs, changes):
     def validate(params):
         for _ in range(4):
             begun = time.monotonic()
-            metrics = evaluation.metrics(judge.ranks(params))
+            found = metrics(judge.ranks(params))
             seconds.append(time.monotonic() - begun)
-        return metrics
+        return found
 
     with tempfile.TemporaryDirectory() as folder:
         rates = fit.fit(setup, Path(folder), validate)["rates"][1:]

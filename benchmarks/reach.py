@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import record
-from jaxrec import evaluation, objectives, workdir
+from jaxrec import objectives, workdir
 from jaxrec.commands import Judge
 from jaxrec.data import sources, splits
 from jaxrec.data.stream import Stream
+from jaxrec.metrics import metrics
 from jaxrec.models import build
 from jaxrec.recommend import restore_params
 
@@ -31,8 +32,8 @@ def accuracy(model, params, config, split, kept):
     """The test metrics where only the newest `kept` items are shown; all of a history is left out as ever."""
     length = min(kept + objectives.build(config).room, config.length)
     judge = Judge(model, dataclasses.replace(config, length=length), split, split.test, jax.local_devices())
-    metrics = evaluation.metrics(judge.ranks(params))
-    return {name: metrics[name] for name in ("hr@10", "ndcg@10")}
+    found = metrics(judge.ranks(params))
+    return {name: found[name] for name in ("hr@10", "ndcg@10")}
 
 
 def influence(model, params, config, split):

@@ -4,7 +4,8 @@
 
 Every run is the real command in a process of its own. Half are killed at a moment drawn from its start on (imports and
 compilation included), half within a second of a new checkpoint: in a step, a validation, a save. In the end the params,
-the optimiser's state, the loop's state and metrics.jsonl must be those of a run that nobody killed.
+the optimiser's state, the loop's state and metrics.jsonl, but for its seconds, must be those of a run that nobody
+killed.
 """
 
 import argparse
@@ -39,7 +40,7 @@ def command(path, epochs):
 
 
 def outcome(path):
-    """(leaves of the latest State, the loop's state without its seconds, best step, bytes of metrics.jsonl)."""
+    """(leaves of the latest State, the loop's state, best step, rows of metrics.jsonl): without their seconds."""
     stored = workdir.read(path)
     checkpoints = checkpoint.Checkpoints(path, read_only=True)
     latest, best = checkpoints.latest(), checkpoints.best()
@@ -54,7 +55,8 @@ def outcome(path):
     state, loop = checkpoints.restore(latest, checkpoint.abstract(shapes, sharding))
     checkpoints.close()
     loop.pop("seconds")
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)], loop, best, (path / "metrics.jsonl").read_bytes()
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in report.read_rows(path / "metrics.jsonl")]
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)], loop, best, rows
 
 
 def identical(a, b):

@@ -42,6 +42,7 @@ def get_config():
                 "collisions": "keep",
                 "alpha": 0.5,
                 "logq": 1.0,
+                "logq_counts": "events",
             },
             "optim": {"name": "adagrad", "rate": 0.2, "momentum": 0.2, "eps": 1e-6, "sparse": True},
         }

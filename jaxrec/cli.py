@@ -74,7 +74,9 @@ def parse(argv):
     )
     evaluate.add_argument("--split-q", type=float, help="where times split: the share before the test (default: .9)")
     evaluate.add_argument(
-        "--protocol", help="full, sessions, uniform-100 or popularity-100 (default: full, sessions after such a split)"
+        "--protocol",
+        help="full, full-seen-kept, sessions, uniform-100 or popularity-100 "
+        "(default: full; sessions after such a split)",
     )
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
 

@@ -6,22 +6,26 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from jaxrec import cli, evaluation, fit, objectives, queries, ranking, report, workdir
+from jaxrec import cli, evaluation, fit, objectives, queries, ranking, report, results, workdir
 from jaxrec import console as consoles
 from jaxrec import devices as dev
 from jaxrec.baselines import BASELINES, COUNTED
 from jaxrec.config import row_width
 from jaxrec.data import sources, splits, synthetic
 from jaxrec.errors import UserError
+from jaxrec.evaluation import FULL, KEPT
 from jaxrec.files import write_json
+from jaxrec.metrics import metrics
 from jaxrec.models import build
 from jaxrec.recommend import restore_params
+from jaxrec.users import Users
 
 HELD_OUT = {
     "last-item": "held-out last item, whole catalogue",
     "sessions": "every next item of the test sessions, whole catalogue",
     "by-time": "last item after the cut, whole catalogue",
 }
+SHOWN = {False: ("hr@10", "ndcg@10"), True: ("recall@20", "mrr@20")}  # of a comparison, by sessions or not
 
 
 def train(arguments, overrides):
@@ -36,16 +40,21 @@ def train(arguments, overrides):
     with workdir.locked(path):
         protocol, devices = default_protocol(config.split), dev.local()
         setup = fit.setup(config, split, devices)
-        validate = None
-        if config.valid or config.split != "sessions":
-            judge = Judge(setup.model, config, split, split.valid, devices, protocol)
-            validate = lambda params: evaluation.metrics(judge.ranks(params))
+        validate = validation(setup) if config.valid or config.split != "sessions" else None
         catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
-        workdir.claim(path, config, interactions, sources.locate(config.dataset), catalogue)
+        users = Users(interactions.users.tolist(), has_vector(config, split)) if config.model.users else None
+        workdir.claim(path, config, interactions, sources.locate(config.dataset), catalogue, users)
         if (path / workdir.DONE).exists() and fit.complete(config, path):
             say(f"{path}: training is complete; jaxrec evaluate --workdir {path} evaluates it")
             return 0
         say(fit.describe(setup))
+        if validate:
+            repeats = splits.repeated_targets(split.interactions, split.valid)
+            say(
+                "validation: "
+                + splits.repeats_in_words(repeats, len(split.valid.target))
+                + advice(config, split, repeats)
+            )
         try:
             done = fit.fit(setup, path, validate, console)
         except fit.Stopped as stopped:
@@ -53,20 +62,52 @@ def train(arguments, overrides):
                 f"stopped by signal {stopped.signum}; a checkpoint is saved: the same command goes on from it"
             )
             return 128 + stopped.signum
-        report.plot(done["rows"], path / "curves.png", name)
-        write_json(path / workdir.DONE, {key: done[key] for key in ("step", "best", "seconds")})
+        report.plot(done["rows"], path / "curves.png", name, fit.drawn(config), config.select_by)
+        both = config.seen == "keep"
         scores = {config.model.name: test_of(path, setup.model, config, split, devices, protocol=protocol)}
-        scores |= {baseline: baseline_result(baseline, split, protocol, "test", devices) for baseline in COUNTED}
-        rows = {label: result["metrics"] for label, result in scores.items()}
-        if protocol == "full" and (world := sources.world(config.dataset)):
-            rows["best reachable"] = synthetic.best_metrics(world, interactions, split.test)
+        scores |= {each: baseline_result(each, split, protocol, "test", devices, both) for each in COUNTED}
+        kept = {key: done[key] for key in ("step", "best", "seconds")} | {"select_by": config.select_by}
+        write_json(path / workdir.DONE, kept | {"test": scores[config.model.name]})
         if validate is None:
             console.print(f"nothing validated: the latest checkpoint is taken for {config.model.name}")
         asked = f"{len(split.test.source):,} {'events' if protocol == 'sessions' else 'users'}"
         console.print(f"{HELD_OUT[config.split]}, {asked}:")
-        console.print(comparison(rows, ("recall@20", "mrr@20") if protocol == "sessions" else ("hr@10", "ndcg@10")))
+        measured = {label: results.by_measure(result) for label, result in scores.items()}
+        for each in measured[config.model.name]:
+            rows = {label: found[each]["metrics"] for label, found in measured.items()}
+            if each == FULL and (world := sources.world(config.dataset)):
+                rows["best reachable"] = synthetic.best_metrics(world, interactions, split.test)
+            title = each if len(measured[config.model.name]) > 1 else None
+            console.print(comparison(rows, SHOWN[protocol == "sessions"], title))
+        say(splits.repeats_in_words(scores[config.model.name]["repeats"], len(split.test.target)))
         say(f"checkpoints {path / 'checkpoints'}, curves {path / 'curves.png'}")
     return 0
+
+
+def advice(config, split, repeats):
+    """What is said of the key `seen` beside how many validation targets repeat an item of the history."""
+    if config.seen == "keep" or not splits.many_repeat(repeats, len(split.valid.target)):
+        return ""
+    chosen = "" if config.split == "sessions" else f"chooses the checkpoint by {KEPT}, and "
+    return f"; config.seen=keep {chosen}lets serving recommend these"
+
+
+def validation(setup):
+    """What `fit.fit` validates by: (params) -> the metrics under the protocol that chooses the checkpoint.
+
+    Where many targets repeat an item of the history, the other measure of `full` is beside them, under "also".
+    """
+    config, split = setup.config, setup.split
+    repeats = splits.repeated_targets(split.interactions, split.valid)
+    protocol = KEPT if config.seen == "keep" and config.split != "sessions" else default_protocol(config.split)
+    names = evaluation.measures(protocol, repeats, len(split.valid.target))
+    judge = Judge(setup.model, config, split, split.valid, setup.devices, *names)
+
+    def validate(params):
+        chosen, *others = (metrics(ranks) for ranks in judge.every_rank(params).values())
+        return chosen | ({"also": dict(zip(names[1:], others, strict=True))} if others else {})
+
+    return validate
 
 
 def evaluate(arguments, _overrides):
@@ -88,7 +129,7 @@ def evaluate(arguments, _overrides):
         say = lambda line: print(consoles.printable(line))
         interactions = sources.load(arguments.dataset, {"say": say})
         split = splits.split(interactions, by, 0.9 if q is None else q, valid)
-        protocol = arguments.protocol or default_protocol(by)
+        protocol = evaluation.named(arguments.protocol or default_protocol(by))
         result = baseline_result(arguments.baseline, split, protocol, arguments.split, devices)
         title = f"{arguments.baseline} on {arguments.dataset}"
     else:
@@ -112,13 +153,13 @@ def evaluate(arguments, _overrides):
             split,
             devices,
             arguments.checkpoint or "best",
-            arguments.protocol or default_protocol(config.split),
+            evaluation.named(arguments.protocol or default_protocol(config.split)),
             arguments.split,
         )
         title = f"{arguments.workdir}, checkpoint {result['step']}"
         if arguments.checkpoint in (None, "best") and not len(split.valid.source):
             title += " (nothing validated: the latest)"
-    evaluation.show(result, title)
+    results.show(result, title)
     if arguments.json:
         write_json(arguments.json, result)
     return 0
@@ -132,74 +173,93 @@ def default_protocol(split_by):
 class Judge:
     """The questions of a split, packed once, to be answered by a model again and again."""
 
-    def __init__(self, model, config, split, questions, devices, protocol="full"):
-        self.prepared = evaluation.prepare(split, questions, protocol, devices=devices)
+    def __init__(self, model, config, split, questions, devices, protocol=FULL, *also):
+        self.prepared = {
+            name: evaluation.prepare(split, questions, name, devices=devices) for name in (protocol, *also)
+        }
         self.objective = objectives.build(config)
         asked = split.interactions.items, questions.start, questions.stop
         width = row_width(config)
         source = questions.source
         if config.model.users:  # who never trained has no vector
-            trained = self.objective.pieces(split.start, split.stop, config.length, config.history).source
-            source = np.where(np.isin(source, trained), source, -1)
+            source = np.where(has_vector(config, split)[source], source, -1)
         self.histories = queries.pack_histories(*asked, config.length, width, devices, self.objective.room, source)
         self.model, self.encode = model, queries.encoder(model, self.objective, devices)
 
     def ranks(self, params):
-        """The rank of every question's target. [Q]"""
-        self.hidden = self.encode(params, self.histories)
-        return evaluation.run(self.prepared, ranking.dot, self.model.table(params), self.hidden)
+        """The rank of every question's target, under the first protocol. [Q]"""
+        return next(iter(self.every_rank(params).values()))
 
-    def coverage(self, params):
-        """coverage@10 of the questions that `ranks` was last asked for; None under a sampled protocol."""
-        if not evaluation.whole(self.prepared.protocol):
-            return None
-        return evaluation.coverage(self.prepared, ranking.dot, self.model.table(params), self.hidden)
+    def every_rank(self, params):
+        """{protocol: [Q]}"""
+        self.hidden, table = self.encode(params, self.histories), self.model.table(params)
+        return {name: evaluation.run(each, ranking.dot, table, self.hidden) for name, each in self.prepared.items()}
+
+    def coverages(self, params):
+        """{protocol: coverage@10} of the questions last ranked; None under a sampled protocol."""
+        scored = ranking.dot, self.model.table(params), self.hidden
+        return {name: _coverage(each, *scored) for name, each in self.prepared.items()}
 
 
-def test_of(path, model, config, split, devices, checkpoint="best", protocol="full", part="test"):
-    """The result of a workdir's checkpoint: the dictionary of `evaluation.result`."""
+def has_vector(config, split):
+    """Whether each user of a split has a vector that was trained. [U] bool"""
+    pieces = objectives.build(config).pieces(split.start, split.stop, config.length, config.history)
+    return np.isin(np.arange(len(split.interactions.users)), pieces.source)
+
+
+def _coverage(prepared, *scored):
+    return evaluation.coverage(prepared, *scored) if evaluation.whole(prepared.protocol) else None
+
+
+def test_of(path, model, config, split, devices, checkpoint="best", protocol=FULL, part="test"):
+    """The result of a workdir's checkpoint: the dictionary of `results.result`."""
     begun = time.monotonic()
     questions = getattr(split, part)
     params, step = restore_params(path, model, checkpoint, dev.replicated(devices))
-    judge = Judge(model, config, split, questions, devices, protocol)
-    ranks = judge.ranks(params)
-    return evaluation.result(
-        protocol,
+    repeats = splits.repeated_targets(split.interactions, questions)
+    names = evaluation.measures(protocol, repeats, len(questions.target), both=config.seen == "keep")
+    judge = Judge(model, config, split, questions, devices, *names)
+    ranks, coverages = judge.every_rank(params), judge.coverages(params)
+    return _result(names, part, ranks, coverages, split, repeats, begun, step)
+
+
+def baseline_result(name, split, protocol, part, devices, both=False):
+    """The result of a baseline: the dictionary of `results.result`. both: as of `evaluation.measures`."""
+    begun = time.monotonic()
+    baseline, questions = BASELINES[name], getattr(split, part)
+    repeats = splits.repeated_targets(split.interactions, questions)
+    names = evaluation.measures(protocol, repeats, len(questions.target), both)
+    prepared = {each: evaluation.prepare(split, questions, each, devices=devices) for each in names}
+    learnt = baseline.fit(split)
+    scored = baseline.scorer, baseline.params(learnt), baseline.queries(learnt, split, questions)
+    ranks = {each: evaluation.run(prepared[each], *scored) for each in names}
+    coverages = {each: _coverage(prepared[each], *scored) for each in names}
+    return _result(names, part, ranks, coverages, split, repeats, begun)
+
+
+def _result(names, part, ranks, coverages, split, repeats, begun, step=None):
+    first, *others = names
+    return results.result(
+        first,
         part,
-        ranks,
-        cold=splits.cold_targets(split, questions),
-        coverage=judge.coverage(params),
+        ranks[first],
+        cold=splits.cold_targets(split, getattr(split, part)),
+        repeats=repeats,
+        coverage=coverages[first],
+        also={name: (ranks[name], coverages[name]) for name in others},
         step=step,
         seconds=time.monotonic() - begun,
     )
 
 
-def baseline_result(name, split, protocol, part, devices):
-    """The result of a baseline: the dictionary of `evaluation.result`."""
-    begun = time.monotonic()
-    baseline, questions = BASELINES[name], getattr(split, part)
-    prepared = evaluation.prepare(split, questions, protocol, devices=devices)
-    learnt = baseline.fit(split)
-    scored = baseline.scorer, baseline.params(learnt), baseline.queries(learnt, split, questions)
-    ranks = evaluation.run(prepared, *scored)
-    return evaluation.result(
-        protocol,
-        part,
-        ranks,
-        cold=splits.cold_targets(split, questions),
-        coverage=evaluation.coverage(prepared, *scored) if evaluation.whole(protocol) else None,
-        seconds=time.monotonic() - begun,
-    )
-
-
-def comparison(rows, shown=("hr@10", "ndcg@10")):
+def comparison(rows, shown=("hr@10", "ndcg@10"), title=None):
     """A table of {name: metrics}, with these metrics."""
-    table = Table()
+    table = Table(title=title)
     for column in ("", *shown):
         column = {"recall@20": "Recall@20"}.get(column, column.upper())
         table.add_column(column, justify="right" if column else "left")
-    for name, metrics in rows.items():
-        table.add_row(name, *(f"{metrics[each]:.4f}" for each in shown))
+    for name, found in rows.items():
+        table.add_row(name, *(f"{found[each]:.4f}" for each in shown))
     return table
 
 

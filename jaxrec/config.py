@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from jaxrec.errors import UserError
+from jaxrec.metrics import NAMES
 
 
 def among(*choices):
@@ -41,6 +42,7 @@ class LossConfig:
     collisions: str = among("mask", "keep")  #: whether a negative that is the slot's target counts
     alpha: float = 0.75  #: of popularity and mixed: items are drawn in proportion to (training count)^alpha
     logq: float = 0.0  #: of sampled-softmax: share of the log of its expected count that a score is corrected by
+    logq_counts: str = among("targets", "events")  #: what a batch's targets are expected by: trained targets, or events
     t: float = 0.75  #: of gbce: calibration, from 0 to 1
     bpreg: float = 1.0  #: of bpr-max: weight of the squared scores of the negatives
     elu: float = 0.0  #: of bpr-max: scores below 0 become elu (exp s - 1); 0 leaves them
@@ -69,13 +71,15 @@ class Config:
     batch: int  #: sequences a step, on average
     length: int  #: the longest history that the model sees
     eval_every: float  #: epochs
-    patience: int  #: evaluations without a better validation NDCG@10 before stopping; 0 is never
+    patience: int  #: evaluations without a better validation by `select_by` before stopping; 0 is never
     model: ModelConfig
     loss: LossConfig
     optim: OptimConfig
     split: str = among("last-item", "sessions", "by-time")
     split_q: float = 0.9  #: the quantile of the times at which the test begins, where they decide
     valid: float = 0.1  #: under sessions, the share of the training sessions that validates; 0 is none: all train
+    select_by: str = ""  #: the validation's metric that chooses the checkpoint; "": ndcg@10, of sessions mrr@20
+    seen: str = among("exclude", "keep")  #: whether items of the history may be the answer, in choosing and in serving
     stream: str = among("packed", "lanes")  #: sequences packed into rows, or one step of each lane at a time
     objective: str = among("next-item", "cloze")
     ahead: int = 1  #: next-item: how many of the items to come are asked for at a slot
@@ -104,6 +108,7 @@ OF_MODELS = {  # the models that use a key, where not all do
     "embedding": ("gru4rec",),
     "input_dropout": ("gru4rec",),
 }
+IN_BATCH = ("in-batch", "mixed")  # ways of sampling that take the batch's targets
 OF_OTHERS = (  # a key, and the values of another that it goes with
     ("ahead", "objective", ("next-item",)),
     ("ahead", "stream", ("packed",)),
@@ -209,7 +214,34 @@ def from_dict(values):
         raise UserError(f"config.row {config.row} is shorter than config.length {config.length}: raise it, or set 0")
     _check_loss(config.loss)
     _check_used(config)
-    return config
+    return _with_metric(config)
+
+
+def from_stored(values):
+    """Config from what a workdir keeps: keys that came later have the value by which it was trained."""
+    values = dict(values)
+    loss = values.get("loss", {})
+    if "logq_counts" not in loss and loss.get("logq") and loss.get("sampling") in IN_BATCH:
+        values["loss"] = loss | {"logq_counts": "events"}
+    if "select_by" not in values and _validates(values):
+        values["select_by"] = "ndcg@10"
+    return from_dict(values)
+
+
+def _validates(values):
+    return values.get("split") != "sessions" or values.get("valid", _default(Config, "valid")) > 0
+
+
+def _with_metric(config):
+    """The configuration with the metric that chooses the checkpoint, where anything validates."""
+    if not _validates(dataclasses.asdict(config)):
+        if config.select_by:
+            raise UserError(f"config.select_by is {config.select_by}, and with config.valid=0 nothing validates")
+        return config
+    chosen = config.select_by or ("mrr@20" if config.split == "sessions" else "ndcg@10")
+    if chosen not in NAMES:
+        raise UserError(f"config.select_by is {chosen!r}: choose one of {', '.join(NAMES)}")
+    return dataclasses.replace(config, select_by=chosen)
 
 
 def _check_used(config):
@@ -232,6 +264,10 @@ def _check_loss(loss):
             raise UserError(f"config.loss.{key} is for sampled losses: leave it out for softmax")
     if loss.alpha != _default(LossConfig, "alpha") and loss.sampling not in ("popularity", "mixed"):
         raise UserError(f"config.loss.alpha is for loss.sampling=popularity or mixed: leave it out for {loss.sampling}")
+    if loss.logq_counts != _default(LossConfig, "logq_counts") and not (loss.logq and loss.sampling in IN_BATCH):
+        raise UserError(
+            "config.loss.logq_counts is for loss.logq with loss.sampling=in-batch or mixed: leave it out without"
+        )
     for key in ("alpha", "logq", "bpreg", "elu"):
         if not 0 <= getattr(loss, key) < math.inf:
             raise UserError(f"config.loss.{key} is {getattr(loss, key)}: it must not be negative, and finite")
@@ -250,7 +286,7 @@ def _check_loss(loss):
             f"config.loss.share is {loss.share}: what a user has not met can't be shared with others. Set "
             "config.loss.sampling=uniform, or share=slot"
         )
-    if loss.sampling in ("in-batch", "mixed") and loss.share != "batch":
+    if loss.sampling in IN_BATCH and loss.share != "batch":
         raise UserError(f"config.loss.sampling={loss.sampling} takes the batch's targets: set config.loss.share=batch")
     if loss.name == "gbce" and loss.sampling not in ("uniform-unseen", "uniform"):
         raise UserError(

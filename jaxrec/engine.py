@@ -61,25 +61,31 @@ class Engine:
         """Every number of slots that a history may be given."""
         return sorted({self.slots([0] * n) for n in range(1, self.length - self.room + 1)})
 
-    def hidden(self, histories):
-        """The hidden vector after each history. At most `rows` lists of numbers, oldest first -> [n, D] float32"""
-        program = partial(hidden, self.model, self._objective)
-        return np.asarray(self._run("hidden", program, self.params, self._items(histories)))[: len(histories)]
+    def hidden(self, histories, users=None):
+        """The hidden vector after each history. At most `rows` lists of numbers, oldest first -> [n, D] float32
 
-    def best(self, histories, allowed, k):
+        users: their numbers, -1 for nobody whom the model knows, as all are where None.
+        """
+        program, items = partial(hidden, self.model, self._objective), self._items(histories)
+        found = self._run("hidden", program, self.params, items, self._sources(users, len(items)))
+        return np.asarray(found)[: len(histories)]
+
+    def best(self, histories, allowed, k, users=None):
         """The best k allowed items after each history, in one dispatch.
 
         Args:
             histories: lists of numbers, oldest first, at most `rows`. allowed: [n, V] bool, by item. k: at least 1.
+            users: as of `hidden`.
 
         Returns:
             (items [n, k] int32, scores [n, k] float32), the best first, of equals the lower item first; 0 and -inf
             where no more are left. A score that is NaN or -inf is never among them.
         """
         if self._index:
-            return self.best_for(self.hidden(histories), allowed, k)
+            return self.best_for(self.hidden(histories, users), allowed, k)
         program, items = partial(answer, self.model, self._objective), self._items(histories)
-        found = self._run("best", program, self.params, items, _padded(allowed, len(items)), k=self._k(k))
+        args = items, _padded(allowed, len(items)), self._sources(users, len(items))
+        found = self._run("best", program, self.params, *args, k=self._k(k))
         return _cut(found, len(histories), k)
 
     def best_for(self, hidden_ND, allowed, k):
@@ -177,18 +183,28 @@ class Engine:
             items[row, : len(numbers)] = numbers
         return items
 
+    def _sources(self, users, rows):
+        """[rows] int32 users, -1 for nobody."""
+        sources = np.full(rows, -1, np.int32)
+        if users is not None:
+            sources[: len(users)] = users
+        return sources
+
     def _k(self, k):
         return min(max(_power(k), BEST), self.items)
 
 
-def hidden(model, objective, params, items_BT):
-    """The hidden vector from which each history's next item is scored. [B, T], 0 after the newest -> [B, D] float32"""
+def hidden(model, objective, params, items_BT, user_B=None):
+    """The hidden vector from which each history's next item is scored. [B, T], 0 after the newest -> [B, D] float32
+
+    user_B: [B] int32 numbers of users, -1 for nobody whom the model knows, as all are where None.
+    """
     length_B = (items_BT > 0).sum(-1) + objective.room
     slots = jnp.broadcast_to(jnp.arange(items_BT.shape[1], dtype=jnp.int32), items_BT.shape)
     real = slots < length_B[:, None]
     zeros = jnp.zeros_like(items_BT)
-    nobody = zeros - 1  # not one of the users that were trained on
-    stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), nobody)
+    source = zeros - 1 if user_B is None else zeros + user_B[:, None]
+    stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), source)
     last = model.read(params, objective.show(stream), jnp.maximum(length_B - 1, 0)[:, None])[:, 0]
     return model.head(params, last).astype(jnp.float32)
 
@@ -199,9 +215,9 @@ def best(table, hidden_BD, allowed_BV, *, k):
     return ranking.best(scores_BV, k)
 
 
-def answer(model, objective, params, items_BT, allowed_BV, *, k):
+def answer(model, objective, params, items_BT, allowed_BV, user_B=None, *, k):
     """The best k allowed items after each history: what a request needs, in one program."""
-    return best(model.table(params), hidden(model, objective, params, items_BT), allowed_BV, k=k)
+    return best(model.table(params), hidden(model, objective, params, items_BT, user_B), allowed_BV, k=k)
 
 
 def advance(model, params, carry, hidden_1D, items_T, count):

@@ -1,4 +1,4 @@
-"""Protocols by name: which candidates a target is ranked among; metrics of the ranks, and their intervals."""
+"""Protocols by name: which candidates a target is ranked among; and its rank."""
 
 import functools
 from collections.abc import Callable
@@ -8,17 +8,15 @@ import chex
 import jax
 import numpy as np
 from jax.sharding import PartitionSpec as P
-from rich.table import Table
 
-from jaxrec import console as consoles
 from jaxrec import devices as dev
 from jaxrec import ranking
+from jaxrec.data import splits
 from jaxrec.data.ragged import distinct, slices
 from jaxrec.data.splits import training_items
 from jaxrec.errors import UserError
 from jaxrec.step import AXIS
 
-KS = (1, 5, 10, 20, 50, 100, 200)
 BLOCK = 512  # queries ranked at once on a device
 WIDTHS = 4  # every bucket of seen lists is at most this many times as wide as the one before
 TRIES = 256  # draws a user before what is missing is drawn from the whole catalogue
@@ -46,12 +44,46 @@ def _whole(split, users):
     return split.interactions.offsets[users], split.interactions.offsets[users + 1]
 
 
+FULL, KEPT = "full", "full, seen kept"
 PROTOCOLS = {
-    "full": Protocol(),
+    FULL: Protocol(),
+    KEPT: Protocol(filtered=False),
     "sessions": Protocol(filtered=False),  # Hidasi et al. 2016: an item may come again
     "uniform-100": Protocol(100, _every_item, _training),  # Kang and McAuley 2018
     "popularity-100": Protocol(100, training_items, _whole),  # Sun et al. 2019
 }
+
+
+def plain_names():
+    """The protocols as a person types them: without commas and spaces."""
+    return {name.replace(", ", "-").replace(" ", "-"): name for name in PROTOCOLS}
+
+
+def named(protocol):
+    """The protocol of this name, or of its plain form.
+
+    Raises:
+        UserError: there is none.
+    """
+    name = plain_names().get(protocol, protocol)
+    if name not in PROTOCOLS:
+        raise UserError(f"no protocol {protocol!r}: choose one of {', '.join(plain_names())}")
+    return name
+
+
+def measures(protocol, repeats, questions, both=False):
+    """The protocols that questions are ranked under when one is asked for: that one first.
+
+    Where the history is left out of `full`, but never the target, a target that repeats an item of the history meets
+    none of the others: so where many do, the two measures of `full` go together.
+
+    Args:
+        protocol: a name. repeats: how many targets repeat an item of the history. questions: how many there are.
+        both: whether the two go together whatever repeats.
+    """
+    if protocol not in (FULL, KEPT) or not (both or splits.many_repeat(repeats, questions)):
+        return (protocol,)
+    return protocol, KEPT if protocol == FULL else FULL
 
 
 def whole(protocol):
@@ -182,8 +214,7 @@ def prepare(split, questions, protocol="full", *, seed=0, devices=None, block=BL
     Raises:
         UserError: an unknown protocol; no question; too few items to draw from.
     """
-    if protocol not in PROTOCOLS:
-        raise UserError(f"no protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
+    protocol = named(protocol)
     total, catalogue = len(questions.source), len(split.interactions.catalogue.ids)
     check(split, questions)
     devices = tuple(devices or jax.devices()[:1])
@@ -282,7 +313,7 @@ def run(prepared, scorer, params, queries):
 def coverage(prepared, scorer, params, queries, k=10):
     """The share of the catalogue that is in somebody's best k; what the protocol filters is left out of these.
 
-    `prepared` is under "full" or "sessions", which rank the whole catalogue.
+    `prepared` is under a protocol that ranks the whole catalogue.
     """
     if not whole(prepared.protocol):
         raise ValueError(f"coverage is of the whole catalogue: prepare with 'full', not {prepared.protocol!r}")
@@ -290,90 +321,3 @@ def coverage(prepared, scorer, params, queries, k=10):
     for _, items in _answers(prepared, k, scorer, params, queries):
         recommended[items] = True
     return float(recommended[1:].mean())
-
-
-def _values(ranks):
-    """Every metric of every rank: {name: [Q] float64}."""
-    ranks = np.asarray(ranks, np.float64)
-    gains = 1 / np.log2(ranks + 1)
-    hits = {k: ranks <= k for k in KS}
-    return (
-        {f"hr@{k}": hit * 1.0 for k, hit in hits.items()}
-        | {f"ndcg@{k}": hit * gains for k, hit in hits.items()}
-        | {"mrr": 1 / ranks, "recall@20": hits[20] * 1.0, "mrr@20": hits[20] / ranks}
-    )
-
-
-def metrics(ranks):
-    """Means over questions, of ranks from 1: {"hr@k", "ndcg@k" for k in KS, "mrr", "recall@20", "mrr@20"}.
-
-    Of one target the recall is the hit rate and the ideal DCG is 1, so that NDCG is 1 / log2(rank + 1).
-    """
-    return {name: float(values.mean()) for name, values in _values(ranks).items()}
-
-
-def intervals(ranks, seed=0, resamples=1000):
-    """95% intervals of the metrics by the percentile bootstrap over questions: {name: [low, high]}.
-
-    A user has one question, but a session one an event: these are resampled one by one too, as if independent.
-    """
-    values = _values(ranks)
-    table = np.stack(list(values.values()), 1)
-    total, rng = len(table), np.random.default_rng(seed)
-    at_once = max(2**20 // total, 1)
-    means = []
-    for first in range(0, resamples, at_once):
-        some = min(at_once, resamples - first)
-        chosen = rng.integers(0, total, (some, total), np.int32) + np.arange(some, dtype=np.int64)[:, None] * total
-        times = np.bincount(chosen.ravel(), minlength=some * total).reshape(some, total)
-        means.append(times @ table / total)
-    low, high = np.quantile(np.concatenate(means), [0.025, 0.975], axis=0)
-    return {name: [float(low[i]), float(high[i])] for i, name in enumerate(values)}
-
-
-def result(protocol, part, ranks, *, cold, seconds, step=None, coverage=None):
-    """What evaluation writes, as plain numbers.
-
-    Args:
-        protocol: name. part: "test" or "valid". ranks: [Q]. cold: by `cold_targets`. seconds: it took. step: of the
-            checkpoint, None for a baseline. coverage: the share at 10, where it was computed.
-    """
-    extra = {} if coverage is None else {"coverage@10": coverage}
-    return {
-        "protocol": protocol,
-        "split": part,
-        "users": len(ranks),
-        "metrics": metrics(ranks) | extra,
-        "ci95": intervals(ranks),
-        "cold_targets": cold,
-        "step": step,
-        "seconds": seconds,
-    }
-
-
-def show(result, title, console=None):
-    """Print a result as a table for people: HR and NDCG, or for sessions Recall@20 and MRR@20 before the others."""
-    values, bounds, sessions = result["metrics"], result["ci95"], result["protocol"] == "sessions"
-    asked = f"{result['users']:,} {'events' if sessions else 'users'}"
-    caption = f"{result['split']}, {result['protocol']}, {asked}, {result['seconds']:.1f} s"
-    if result["cold_targets"]:
-        caption += f"; {result['cold_targets']:,} targets never occur in training"
-    table = Table(title=consoles.printable(title), caption=caption)
-    for column in ("", "", "95%") if sessions else ("k", "HR@k", "95%", "NDCG@k", "95%"):
-        table.add_column(column, justify="right", style="dim" if column == "95%" else None)
-
-    def cells(name):
-        return f"{values[name]:.4f}", "{:.4f} - {:.4f}".format(*bounds[name])
-
-    if sessions:
-        table.add_row("Recall@20", *cells("recall@20"))
-        table.add_row("MRR@20", *cells("mrr@20"), end_section=True)
-    for k in KS:
-        if not sessions:
-            table.add_row(str(k), *cells(f"hr@{k}"), *cells(f"ndcg@{k}"), end_section=k == KS[-1])
-        elif k != 20:  # of one target the recall is the hit rate
-            table.add_row(f"Recall@{k}", *cells(f"hr@{k}"), end_section=k == KS[-1])
-    table.add_row("MRR", *cells("mrr"))
-    if "coverage@10" in values:
-        table.add_row("coverage@10", f"{values['coverage@10']:.4f}")
-    (console or consoles.make()).print(table)

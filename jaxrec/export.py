@@ -4,7 +4,9 @@
 
 The program takes, for any b, `history` [b, L] int32, item numbers oldest first with 0 after the newest, and `allowed`
 [b, V] bool, whether each item may be recommended. It gives `items` [b, k] int32, the best first, 0 where no more are
-left, and their `scores` [b, k] float32. FILE.json says what L and k are, and the external id of each number from 1.
+left, and their `scores` [b, k] float32. FILE.json says what L and k are, and the external id of each number from 1. A
+model with vectors of users also takes `user` [b] int32: the place from 0 in `users` of FILE.json, where null has no
+vector; -1 for a new user.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from jaxrec.files import replacing, write_json
 from jaxrec.recommend import load
 
 HISTORIES = 1000  # that the file must answer as the engine does
+INPUTS = ("history", "allowed", "user")
 CLOSE = 1e-4  # how far a score may lie from the engine's, relative to the largest or to 1
 
 
@@ -60,21 +63,29 @@ def export(recommender, format, output, k=10, histories=HISTORIES):
     program = partial(whole, own.model, objectives.build(recommender.config), own.params, k=k)
     (rows,) = jax.export.symbolic_shape("b")
     shapes = jax.ShapeDtypeStruct((rows, length), jnp.int32), jax.ShapeDtypeStruct((rows, items), jnp.bool_)
+    if recommender.config.model.users:
+        if recommender.users is None:
+            raise UserError(f"{recommender.path} does not keep whose its vectors of users are: train it again")
+        shapes += (jax.ShapeDtypeStruct((rows,), jnp.int32),)
     write, read = FORMATS[format]
     content = write(program, shapes, name)
     largest = check(read(content), recommender, length, k, histories, f"{format} of {name}")
     with replacing(output) as temporary:
         temporary.write_bytes(content)
     about = {"model": name, "step": recommender.step, "length": length, "k": k}
-    write_json(output.with_name(output.name + ".json"), about | {"ids": recommender.catalogue.ids.tolist()})
+    about["ids"] = recommender.catalogue.ids.tolist()
+    if recommender.users:
+        pairs = zip(recommender.users.ids, recommender.users.trained, strict=True)
+        about["users"] = [id if trained else None for id, trained in pairs]
+    write_json(output.with_name(output.name + ".json"), about)
     print(f"{output}: {len(content) / 1e6:.1f} MB; {histories:,} histories are answered as by the engine, ", end="")
     print(f"no score further off than {largest:.1e}")
 
 
-def whole(model, objective, params, items_BL, allowed_BV, *, k):
+def whole(model, objective, params, items_BL, allowed_BV, user_B=None, *, k):
     """The program that is exported. A history that fills all L leaves the objective its room."""
     items_BT = jnp.pad(items_BL, ((0, 0), (0, objective.room)))
-    return engine.answer(model, objective, params, items_BT, allowed_BV, k=k)
+    return engine.answer(model, objective, params, items_BT, allowed_BV, user_B, k=k)
 
 
 def check(run, recommender, length, k, count, what):
@@ -91,8 +102,11 @@ def check(run, recommender, length, k, count, what):
         for row, history in enumerate(histories):
             shown[row, : len(history)] = history
             allowed[row, np.array(history) - 1] = False
-        items, scores = map(np.asarray, run(shown, allowed))
-        hidden = own.hidden(histories)
+        users = ()
+        if recommender.users:
+            users = (random.integers(-1, len(recommender.users.ids), len(rows)).astype(np.int32),)
+        items, scores = map(np.asarray, run(shown, allowed, *users))
+        hidden = own.hidden(histories, *users)
         wanted = own.best_for(hidden, allowed, k)[1]
         real = wanted > -np.inf
         if (((items > 0) & allowed[rows, items - 1]) != real).any():
@@ -115,7 +129,7 @@ def from_stablehlo(content):
 
 
 def to_onnx(program, shapes, name):
-    """Bytes of an ONNX model with the inputs history and allowed, and the outputs items and scores."""
+    """Bytes of an ONNX model with the inputs of INPUTS, and the outputs items and scores."""
     from jax.interpreters import batching
 
     if not hasattr(batching, "not_mapped"):  # by this name the newest jax2onnx that admits this Orbax knows None
@@ -130,7 +144,7 @@ def to_onnx(program, shapes, name):
             program,
             shapes,
             model_name=f"jaxrec_{name}",
-            input_names=["history", "allowed"],
+            input_names=list(INPUTS[: len(shapes)]),
             output_names=["items", "scores"],
         )
     except Exception as error:  # what a converter fails with has no common class
@@ -145,7 +159,7 @@ def from_onnx(content):
         session = onnxruntime.InferenceSession(content)
     except Exception as error:  # nor onnxruntime's
         raise UserError(f"onnxruntime refuses the model ({error}): use --format stablehlo") from error
-    return lambda history, allowed: session.run(["items", "scores"], {"history": history, "allowed": allowed})
+    return lambda *inputs: session.run(["items", "scores"], dict(zip(INPUTS, inputs, strict=False)))
 
 
 FORMATS = {"stablehlo": (to_stablehlo, from_stablehlo), "onnx": (to_onnx, from_onnx)}

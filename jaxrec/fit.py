@@ -14,10 +14,11 @@ from jaxrec.checkpoint import Checkpoints, abstract
 from jaxrec.config import row_width
 from jaxrec.data import lanes, splits, stream
 from jaxrec.errors import UserError
+from jaxrec.evaluation import FULL, KEPT
 from jaxrec.models import build
 
 CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.jsonl
-SCORE = "ndcg@10"  # by which the best checkpoint is chosen
+SESSIONS = ("recall@20", "mrr@20")  # and by session these, which are published
 
 
 class Stopped(Exception):
@@ -85,7 +86,8 @@ def setup(config, split, devices):
     model = build(config, items, len(interactions.users))
     at_once = dev.rows_at_once(config, model, items, rows // len(devices), devices[0].platform)
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
-    draw, aside = negatives.sampler(config.loss, split, step.AXIS)
+    targets = partial(objectives.expected_targets, objective, pieces, interactions.items, items)
+    draw, aside = negatives.sampler(config.loss, split, step.AXIS, targets)
     aside = dev.put(aside, devices)
     data = stream.Data(interactions.items, pieces.start, pieces.source, template)
     if config.feed == "device":
@@ -202,7 +204,8 @@ def fit(setup, workdir, validate, console=None):
 
     Args:
         setup: Setup. workdir: Path, locked by the caller.
-        validate: (params) -> {"ndcg@10": …} on the validation questions; None where there are none.
+        validate: (params) -> {"ndcg@10": …} on the validation questions, and as "also" {protocol: the same} by other
+            protocols than the one that chooses; None where there are none.
 
     Returns:
         The loop's state at the end, {"step", "best": {"step", "score"}, "stale", "seconds", …}, with the rows of
@@ -229,6 +232,7 @@ def fit(setup, workdir, validate, console=None):
         shapes = jax.eval_shape(partial(_initial, setup), jax.random.key(config.seed))
         state, loop = checkpoints.restore(at, step.State(*map(abstract, shapes, placed)))
     loop |= {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
+    schedule = optim.schedule(config.optim, setup.total_steps)
     told = report.Report(workdir, loop["step"], setup.total_steps, loop["seconds"], console)
     told.best = best_so_far(setup, loop)
     feed, signals = Feed(setup), Signals()
@@ -273,12 +277,15 @@ def fit(setup, workdir, validate, console=None):
                 pending = None
                 score = None
                 if row_ends:
-                    score = close_row(setup, loop, told, validate(state.params) if evaluates and validate else None)
+                    valid = validate(state.params) if evaluates and validate else None
+                    score = close_row(setup, loop, told, valid, float(schedule(end - 1)))
                 if saves or stop:
                     save(end, score)
                 if stop:
                     raise Stopped(stop)
                 told.skip()
+            if exhausted(config, loop) and loop["step"] < setup.total_steps:
+                told.say(stopped_early(setup, loop))
             checkpoints.wait()
             if signals.caught:  # the training is complete, but what comes after it was not asked for
                 raise Stopped(signals.caught)
@@ -288,8 +295,12 @@ def fit(setup, workdir, validate, console=None):
     return loop | {"seconds": told.seconds(), "rows": told.rows, "rates": told.rates}
 
 
-def close_row(setup, loop, told, valid):
-    """Write a row of metrics for the steps since the last; with a validation, update the best. Returns its score."""
+def close_row(setup, loop, told, valid, rate):
+    """Write a row of metrics for the steps since the last; with a validation, update the best. Returns its score.
+
+    Args:
+        valid: by `validate` of `fit`, or None. rate: the learning rate of the last step.
+    """
     loss, count, norm, steps = loop["sums"]
     now = loop["step"]
     row = {
@@ -298,6 +309,8 @@ def close_row(setup, loop, told, valid):
         "loss": loss / count,
         "norm": norm / steps,
         "targets": int(count),
+        "rate": rate,
+        "seconds": round(told.seconds(), 3),
     }
     loop["sums"] = [0.0, 0.0, 0.0, 0]
     words = f"epoch {row['epoch']:g}/{setup.config.epochs}  loss {row['loss']:.4f}  "
@@ -306,25 +319,57 @@ def close_row(setup, loop, told, valid):
         if not len(setup.split.valid.source):  # else the next validation speaks for this row too
             told.say(words + report.clock(told.seconds()))
         return None
-    row["valid"] = {name: valid[name] for name in CHECKED}
-    score, best = valid[SCORE], loop["best"]
+    also = valid.get("also", {})
+    row["valid"] = {name: valid[name] for name in kept(setup.config)}
+    row |= (
+        {"also": {by: {name: found[name] for name in kept(setup.config)} for by, found in also.items()}} if also else {}
+    )
+    score, best = valid[setup.config.select_by], loop["best"]
     better = best is None or score > best["score"]
     loop["best"] = {"step": now, "score": score} if better else best
     loop["stale"] = 0 if better else loop["stale"] + 1
     told.best = best_so_far(setup, loop)
     told.row(row)
-    told.say(
-        words
-        + "  ".join(f"{name} {value:.4f}" for name, value in row["valid"].items())
-        + f"  {told.best}  {report.clock(told.seconds())}"
-    )
+    told.say(f"{words}{validation_in_words(setup.config, valid)}  {told.best}  {report.clock(told.seconds())}")
     return score
+
+
+def drawn(config):
+    """The validation's metrics that are shown to people: those that are published, and the one that chooses."""
+    published = SESSIONS if config.split == "sessions" else CHECKED
+    return tuple(dict.fromkeys([*published, config.select_by] if config.select_by else published))
+
+
+def kept(config):
+    """The validation's metrics that metrics.jsonl keeps."""
+    return tuple(dict.fromkeys([*CHECKED, *drawn(config)]))
+
+
+def validation_in_words(config, valid):
+    """What a validation found: by each protocol where it is by two, `full, seen kept` first."""
+    shown = lambda found: "  ".join(f"{name} {found[name]:.4f}" for name in drawn(config))
+    if "also" not in valid:
+        return f"validation {shown(valid)}"
+    (other,) = valid["also"]
+    found = {KEPT if other == FULL else FULL: valid} | valid["also"]
+    return "validation  " + "; ".join(f"{name}: {shown(found[name])}" for name in (KEPT, FULL))
 
 
 def best_so_far(setup, loop):
     """The best validation, in words; empty before the first."""
-    best = loop["best"]
-    return f"best {SCORE} {best['score']:.4f} at epoch {best['step'] / setup.epoch_steps:g}" if best else ""
+    best, name = loop["best"], setup.config.select_by
+    return f"best {name} {best['score']:.4f} at epoch {best['step'] / setup.epoch_steps:g}" if best else ""
+
+
+def stopped_early(setup, loop):
+    """That patience has run out, in words."""
+    config, best = setup.config, loop["best"]
+    epoch = lambda at: f"{at / setup.epoch_steps:g}"
+    return (
+        f"stopped early at epoch {epoch(loop['step'])} of {config.epochs}: {loop['stale']} validations in a row "
+        f"(config.patience={config.patience}) without a better {config.select_by} than {best['score']:.4f} at epoch "
+        f"{epoch(best['step'])}"
+    )
 
 
 def complete(config, workdir):

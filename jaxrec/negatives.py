@@ -118,7 +118,8 @@ def popular(counts, alpha):
             small.append(large.pop())
     # What is left over is 1 but for rounding, and is its own alias.
     keep = np.minimum(keep * 2**32, 2**32 - 1).astype(np.uint32)
-    return Popular(keep, alias, share.astype(np.float32), (alpha * np.log(np.maximum(counts, 1))).astype(np.float32))
+    log_weight = alpha * np.log(np.where(np.asarray(counts) > 0, counts, 1))
+    return Popular(keep, alias, share.astype(np.float32), log_weight.astype(np.float32))
 
 
 def draw_popular(key, shape, table):
@@ -140,11 +141,13 @@ class Aside(NamedTuple):
     batch: Any = None  #: Popular of the training's targets, as a batch holds them
 
 
-def sampler(loss, split, axis):
+def sampler(loss, split, axis, targets):
     """How a config.LossConfig draws negatives for the training histories of a split.
 
     Args:
         loss: LossConfig. split: splits.Split. axis: name of the axis over which the devices hold the rows of a batch.
+        targets: () -> [V], how often each item is a target in an epoch (objectives.expected_targets). By these a
+            batch's targets are expected; items are drawn by their counts in training, whatever is asked of these.
 
     Returns:
         (draw, Aside on the host), or (None, None) where the loss takes no negatives. `draw` is
@@ -160,9 +163,11 @@ def sampler(loss, split, axis):
         aside = Aside(Seen(sets.items, sets.offsets.astype(np.int32)))
         return partial(_unseen, number=loss.negatives, catalogue=catalogue, steps=steps), aside
     counts = splits.training_counts(split)
+    corrected = loss.sampling in ("in-batch", "mixed") and loss.logq
+    asked = targets() if corrected and loss.logq_counts == "targets" else counts
     aside = Aside(
         sampled=popular(counts, loss.alpha) if loss.sampling in ("popularity", "mixed") else None,
-        batch=popular(counts, 1.0) if loss.sampling in ("in-batch", "mixed") and loss.logq else None,
+        batch=popular(asked, 1.0) if corrected else None,
     )
     if loss.sampling in ("in-batch", "mixed"):
         return partial(_in_batch, loss=loss, axis=axis), aside

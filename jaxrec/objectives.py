@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.data import stream as streams
+from jaxrec.data.ragged import slices
 from jaxrec.masks import from_end, same_sequence
 from jaxrec.random import site_keys
 
@@ -30,6 +31,7 @@ class Objective(NamedTuple):
     pieces: Callable  #: (start, stop, length, history) -> stream.Pieces of the training histories
     nexts: bool  #: whether the stream's targets are the items that come next
     count: Callable  #: (lengths of pieces) -> how many slots of each are asked
+    expected: Callable  #: (stream.Pieces) -> (places in the items, how often each is a target in an epoch, expected)
     ask: Callable  #: (stream, keys_R, most asked slots of a row) -> (the Stream as it is shown, Asked)
     room: int  #: slots that an answer takes after the history
     show: Callable  #: (stream of histories) -> as a model is shown them to answer at their last slots
@@ -41,6 +43,7 @@ def next_item(ahead=1):
         pieces=streams.next_item_pieces,
         nexts=True,
         count=lambda lengths: sum(np.maximum(lengths - n, 0) for n in range(ahead)),
+        expected=partial(_expect_next, ahead=ahead),
         ask=lambda stream, keys, most: (stream, _ask_next(stream, ahead)),
         room=0,
         show=lambda stream: stream,
@@ -58,6 +61,7 @@ def cloze(rate, last):
         pieces=streams.whole_pieces,
         nexts=False,
         count=lambda lengths: masked(rate, max(lengths))[lengths],
+        expected=partial(_expect_masked, rate=rate, last=last),
         ask=partial(_mask, rate=rate, last=last),
         room=1,
         show=_mask_last,
@@ -69,6 +73,37 @@ def build(config):
     if config.objective == "cloze":
         return cloze(config.mask, config.mask_last)
     return next_item(config.ahead)
+
+
+def expected_targets(objective, pieces, items, catalogue):
+    """How often each item is a target in an epoch: [V] float64; of a cloze its expectation.
+
+    Args:
+        objective: Objective. pieces: stream.Pieces of the training. items: [N] flat. catalogue: V.
+    """
+    places, times = objective.expected(pieces)
+    return np.bincount(items[places], times, minlength=catalogue + 1)[1:]
+
+
+def _expect_next(pieces, ahead):
+    """The item after slot j of a piece is asked for there and at as many slots before as `ahead` allows."""
+    places = slices(pieces.start + 1, pieces.start + 1 + pieces.length)
+    return places, np.minimum(_slot(pieces) + 1, ahead)
+
+
+def _expect_masked(pieces, rate, last):
+    """Of a sequence of n slots m are masked: with probability `last` the newest and m - 1 others, else any m."""
+    length = np.repeat(pieces.length, pieces.length)
+    number = masked(rate, pieces.length.max())[length]
+    newest = _slot(pieces) == length - 1
+    forced = np.where(newest, 1.0, (number - 1) / np.maximum(length - 1, 1))
+    return slices(pieces.start, pieces.start + pieces.length), last * forced + (1 - last) * number / length
+
+
+def _slot(pieces):
+    """The slot of each place within its piece: [sum of lengths]."""
+    ends = np.cumsum(pieces.length)
+    return np.arange(pieces.length.sum()) - np.repeat(ends - pieces.length, pieces.length)
 
 
 def masked(rate, length):

@@ -59,6 +59,8 @@ def prepare(arguments, _overrides):
         )
         prepared.save(interactions, arguments.output, meta, plot)
     summary.show(told, steps, words, console)
+    if advised := splits.advice(interactions):
+        say(advised)
     seconds = time.monotonic() - begun
     say(f"{arguments.output}: written, {len(interactions.items):,} rows in {seconds:.1f} s")
     say(f"train on it: --config.dataset={arguments.output}")

@@ -1,6 +1,7 @@
 """From Python: a trained workdir as a recommender of external ids."""
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
 from pathlib import Path
@@ -16,6 +17,7 @@ from jaxrec.data.interactions import Catalogue
 from jaxrec.engine import Engine
 from jaxrec.errors import UserError
 from jaxrec.models import build
+from jaxrec.users import Users
 
 FEW = 32  # a choice among this share of the catalogue, or less, is scored alone
 
@@ -25,10 +27,11 @@ class Query(NamedTuple):
 
     history: Sequence  #: ids, oldest first, of any length: the model sees the newest of them; or a Session
     k: int = 10  #: how many at most; fewer where fewer are left
-    exclude_seen: bool = True  #: leave out the items of the history
+    exclude_seen: bool | None = None  #: leave out the items of the history; None: as the training's key `seen` says
     candidates: Sequence | None = None  #: ids to choose among; the whole catalogue if None
     block: Sequence = ()  #: ids never to recommend
     where: Mapping = MappingProxyType({})  #: attribute of items -> a value, or a list of values of which one will do
+    user: object = None  #: id of whose history it is, for a model with vectors of users; None is nobody it knows
 
 
 class Session(NamedTuple):
@@ -51,10 +54,11 @@ class Prepared(NamedTuple):
     k: int
     out: list  #: not to be recommended
     pool: np.ndarray | None  #: to choose among, ascending; None for the whole catalogue
+    user: int = -1  #: number of whose history it is; -1 is nobody whom the model knows
 
 
 class Ranked(list):
-    """A list of (external id, score), the best first; `unknown` are the ids given that the catalogue lacks."""
+    """A list of (external id, score), the best first; `unknown` are the ids given that the training did not know."""
 
     def __init__(self, pairs, unknown=()):
         super().__init__(pairs)
@@ -76,7 +80,20 @@ def load(path, checkpoint="best", approximate=False):
     catalogue = Catalogue.load(path / workdir.CATALOGUE)
     model = build(stored.config, len(catalogue.ids), stored.data["users"])
     params, step = restore_params(path, model, checkpoint, _one_device())
-    return Recommender(stored.config, model, params, catalogue, step, path, approximate)
+    users = _users(path) if stored.config.model.users else None
+    return Recommender(stored.config, model, params, catalogue, step, path, approximate, users)
+
+
+def _users(path):
+    """The Users of a workdir; None, with a warning, where an earlier version trained it, which did not keep them."""
+    if (path / workdir.USERS).exists():
+        return Users.load(path / workdir.USERS)
+    warnings.warn(
+        f"{path} has vectors of users and no {workdir.USERS} that says whose: everyone is answered as a new user. The "
+        "training's command, given again, writes it and trains no further",
+        stacklevel=3,
+    )
+    return None
 
 
 def restore_params(path, model, checkpoint, sharding):
@@ -93,7 +110,7 @@ def restore_params(path, model, checkpoint, sharding):
 class Recommender:
     """Histories of external ids in, external ids and scores out. Made by `load`."""
 
-    def __init__(self, config, model, params, catalogue, step=None, path=None, approximate=False):
+    def __init__(self, config, model, params, catalogue, step=None, path=None, approximate=False, users=None):
         self.config, self.catalogue, self.step, self.path = config, catalogue, step, path
         self._model = model
         self._number = {id: v for v, id in enumerate(catalogue.ids.tolist(), 1)}
@@ -101,6 +118,8 @@ class Recommender:
         objective = objectives.build(config)
         self.engine = Engine(model, objective, params, len(catalogue.ids), config.length, approximate)
         self._attributes = {}
+        self.users = users
+        self._user_number = users.numbers() if users else {}
 
     def renewed(self, checkpoint="best"):
         """A Recommender of another checkpoint of the same workdir. Both share all compiled programs.
@@ -113,13 +132,21 @@ class Recommender:
         other.engine, other.step = self.engine.renewed(params), step
         return other
 
-    def recommend(self, history, k=10, exclude_seen=True, candidates=None):
+    def recommend(self, history, k=10, exclude_seen=None, candidates=None, user=None):
         """The k best next items for one history: `answer` of one Query, whose fields these are."""
-        return self.answer([Query(history, k, exclude_seen, candidates)])[0]
+        return self.answer([Query(history, k, exclude_seen, candidates, user=user)])[0]
 
-    def recommend_batch(self, histories, k=10, exclude_seen=True, candidates=None):
-        """`recommend` for many histories, which share the candidates. -> a list of Ranked in their order."""
-        return self.answer([Query(history, k, exclude_seen, candidates) for history in histories])
+    def recommend_batch(self, histories, k=10, exclude_seen=None, candidates=None, users=None):
+        """`recommend` for many histories, which share the candidates. -> a list of Ranked in their order.
+
+        Args:
+            users: whose they are, in their order; None where nobody says.
+        """
+        users = [None] * len(histories) if users is None else users
+        if len(users) != len(histories):
+            raise UserError(f"users: {len(users)} for {len(histories)} histories: give one each, None for nobody")
+        pairs = zip(histories, users, strict=True)
+        return self.answer([Query(history, k, exclude_seen, candidates, user=user) for history, user in pairs])
 
     def answer(self, queries):
         """The best items for each of many queries, which may differ in everything.
@@ -189,11 +216,12 @@ class Recommender:
         (items,), (scores,) = self.engine.similar([number], self._allowed([number], None)[None], min(k, len(self._ids)))
         return Ranked(self._pairs(items, scores))
 
-    def influence(self, history, items):
+    def influence(self, history, items, user=None):
         """How much each item of a history moved the scores of these items: the score with it, less that without it.
 
         Args:
             history: external ids, oldest first. items: external ids, such as those that were recommended.
+            user: whose history it is, as of a Query.
 
         Returns:
             [items, history] float32: what an id that is unknown, or too old for the model to see, moved is 0.
@@ -202,11 +230,12 @@ class Recommender:
             UserError: the history holds no known id; an item is not in the catalogue.
         """
         engine, numbers = self.engine, self._known(items, "items")
-        seen = engine.newest(self.prepare(Query(history)).known)
+        asked = self.prepare(Query(history, user=user))
+        seen = engine.newest(asked.known)
         places = [place for place, id in enumerate(history) if self._numbers([id])[0]][-len(seen) :]
-        asked = [seen, *(seen[:place] + seen[place + 1 :] for place in range(len(seen)))]
-        hidden = [engine.hidden(asked[first : first + engine.rows]) for first in range(0, len(asked), engine.rows)]
-        hidden = np.concatenate(hidden)
+        without = [seen, *(seen[:place] + seen[place + 1 :] for place in range(len(seen)))]
+        blocks = (without[first : first + engine.rows] for first in range(0, len(without), engine.rows))
+        hidden = np.concatenate([engine.hidden(block, [asked.user] * len(block)) for block in blocks])
         if len(seen) == 1 and not engine.room:
             hidden[1:] = 0  # without it there is no history, and nothing that a model could have said
         scores = engine.scores(hidden, numbers)
@@ -250,8 +279,26 @@ class Recommender:
             pools.append(np.unique(np.array(candidates, np.int32)))
             more = [*strangers, *more]
         pool = reduce(partial(np.intersect1d, assume_unique=True), pools) if pools else None
-        out = [*known, *blocked] if query.exclude_seen else blocked
-        return Prepared(known, state, [*unknown, *more], min(query.k, len(self._ids)), out, pool)
+        exclude = self.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
+        out = [*known, *blocked] if exclude else blocked
+        user, new = self._user(query.user, which)
+        return Prepared(known, state, [*unknown, *more, *new], min(query.k, len(self._ids)), out, pool, user)
+
+    def _user(self, id, which):
+        """(number, []) of a user who has a vector; (-1, [id]) of one who has none."""
+        if id is None:
+            return -1, []
+        if self.users is None:
+            name = self.config.model.name
+            kept = f"this training of {name} did not keep whose its vectors of users are: give its command again"
+            raise UserError(
+                f"{which}user: "
+                + (kept if self.config.model.users else f"{name} has no vectors of users: leave it out")
+            )
+        id = id.item() if isinstance(id, np.generic) else id
+        own = self.users.own(id) if isinstance(id, int | str) else None
+        number = self._user_number.get(own, -1)
+        return number, [id] * (number < 0)
 
     def _kind(self, query):
         """Queries of one kind are answered together: (slots, None with a state; whether few items are scored)."""
@@ -261,17 +308,18 @@ class Recommender:
     def _found(self, kind, queries):
         """(items, scores) for each of at most `rows` queries of one kind."""
         (slots, few), engine = kind, self.engine
+        users = [query.user for query in queries]
         if slots is None:
             hidden = np.concatenate([query.state[1] for query in queries])
         elif few:
-            hidden = engine.hidden([query.known for query in queries])
+            hidden = engine.hidden([query.known for query in queries], users)
         if few:
             pools = [np.setdiff1d(query.pool, query.out, assume_unique=False) for query in queries]
             return [engine.among(*each, query.k) for *each, query in zip(hidden, pools, queries, strict=True)]
         allowed, k = np.stack([self._allowed(query.out, query.pool) for query in queries]), max(q.k for q in queries)
         if slots is None:
             return zip(*engine.best_for(hidden, allowed, k), strict=True)
-        return zip(*engine.best([query.known for query in queries], allowed, k), strict=True)
+        return zip(*engine.best([query.known for query in queries], allowed, k, users), strict=True)
 
     def _allowed(self, out, pool):
         """Whether each item may be recommended. [V] bool"""

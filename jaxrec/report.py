@@ -1,6 +1,7 @@
 """What a training tells: progress on the console, metrics.jsonl, TensorBoard events, a plot of its curves."""
 
 import json
+import math
 import os
 import time
 
@@ -76,7 +77,7 @@ class Report:
         self.counted = time.monotonic()
 
     def row(self, row):
-        """A row of metrics.jsonl: only what the same config and data always give. The rate goes to TensorBoard."""
+        """A row of metrics.jsonl: but for its "seconds", only what the same config and data always give."""
         self.rates.append(self.targets / max(self.training, 1e-9))
         self.targets, self.training = 0, 0.0
         with self.path.open("a") as file:
@@ -85,7 +86,10 @@ class Report:
             os.fsync(file.fileno())
         self.rows.append(row)
         scalars = {"train/loss": row["loss"], "train/gradient_norm": row["norm"]}
+        scalars |= {"train/rate": row["rate"]} if "rate" in row else {}
         scalars |= {f"valid/{name}": value for name, value in row.get("valid", {}).items()}
+        for protocol, found in row.get("also", {}).items():
+            scalars |= {f"valid {protocol}/{name}": value for name, value in found.items()}
         scalars["train/targets_per_second"] = self.rates[-1]
         for name, value in scalars.items():
             self.events.add_scalar(name, value, row["step"])
@@ -108,16 +112,26 @@ def clock(seconds):
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def plot(rows, path, title):
-    """Loss and validation curves of metrics.jsonl's rows, as a PNG."""
+def plot(rows, path, title, shown=("hr@10", "ndcg@10"), select_by="ndcg@10"):
+    """Loss and validation curves of metrics.jsonl's rows, as a PNG.
+
+    Args:
+        shown: the metrics to draw; dashed where they are by the protocol that doesn't choose.
+        select_by: the metric whose best validation is marked.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     left.plot([row["epoch"] for row in rows], [row["loss"] for row in rows])
     left.set(xlabel="epoch", ylabel="training loss", title=title)
     scored = [row for row in rows if "valid" in row]
-    for name in ("hr@10", "ndcg@10"):
-        right.plot([row["epoch"] for row in scored], [row["valid"][name] for row in scored], ".-", label=name)
+    epochs = [row["epoch"] for row in scored]
+    for number, name in enumerate(shown):
+        values = [row["valid"].get(name, math.nan) for row in scored]
+        right.plot(epochs, values, ".-", color=f"C{number}", label=name)
+        for other in {other: None for row in scored for other in row.get("also", {})}:
+            values = [row.get("also", {}).get(other, {}).get(name, math.nan) for row in scored]
+            right.plot(epochs, values, ".--", color=f"C{number}", label=f"{name}, {other}", alpha=0.5)
     if scored:
-        best = max(scored, key=lambda row: row["valid"]["ndcg@10"])
+        best = max(scored, key=lambda row: row["valid"][select_by])
         right.axvline(
             best["epoch"], color="grey", linewidth=0.8, linestyle="--", label=f"best, epoch {best['epoch']:g}"
         )

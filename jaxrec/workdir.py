@@ -12,6 +12,7 @@ from jaxrec.errors import UserError
 from jaxrec.files import replacing, write_json
 
 CONFIG, CATALOGUE, DONE, LOCK = "config.json", "catalogue.parquet", "done.json", ".lock"
+USERS = "users.parquet"  #: of a model with vectors of users
 #: keys that may differ when a training goes on: the data are known by their fingerprint, and how many rows are taken at
 #: once changes rounding alone
 FREE = {"dataset", "patience", "rows_at_once"}
@@ -51,12 +52,12 @@ def locked(path):
         yield
 
 
-def claim(path, config, interactions, dataset, catalogue=None):
+def claim(path, config, interactions, dataset, catalogue=None, users=None):
     """Make the workdir this config's and these data's, or check that it is where it holds a checkpoint.
 
     Args:
         path: Path, locked. config: Config. interactions: of the training. dataset: where they lie, absolute.
-        catalogue: the split's, where it is not theirs.
+        catalogue: the split's, where it is not theirs. users: users.Users of a model that has vectors of them.
 
     Raises:
         UserError: it was made with another config or other data; the message shows the difference.
@@ -76,9 +77,13 @@ def claim(path, config, interactions, dataset, catalogue=None):
                 + "\nGo back to these values, or name another --workdir"
             )
     else:
-        (path / DONE).unlink(missing_ok=True)
+        for made in (DONE, USERS):
+            (path / made).unlink(missing_ok=True)
         with replacing(path / CATALOGUE) as temporary:
             (catalogue or interactions.catalogue).save(temporary)
+    if users is not None and not (path / USERS).exists():  # nor did trainings keep them always
+        with replacing(path / USERS) as temporary:
+            users.save(temporary)
     write_json(path / CONFIG, {"config": values, "data": data})
 
 
@@ -94,7 +99,7 @@ def read(path):
         hint = f"; beside it are {near}" if near else ""
         raise UserError(f"{path} is not a workdir of a training (it has no {CONFIG}){hint}: name one with --workdir")
     values = json.loads(file.read_text())
-    return Stored(configs.from_dict(values["config"]), values["data"])
+    return Stored(configs.from_stored(values["config"]), values["data"])
 
 
 def check_data(path, stored, interactions):

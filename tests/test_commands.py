@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+import jaxrec
 from jaxrec import cli, commands, workdir
 from jaxrec import config as configs
 from jaxrec.data import sources, splits
@@ -129,3 +130,36 @@ def test_other_data_are_refused(trained, tmp_path, capsys):
     moved.parent.mkdir()
     moved.write_bytes(data.read_bytes())
     assert cli.main(["evaluate", "--workdir", str(path), "--dataset", str(moved)]) == 0
+
+
+def test_where_targets_repeat_both_measures_choose_are_kept_and_serve_as_the_key_says(tmp_path, capsys):
+    """30 users who pick among 4 items of their own, trained with seen=keep: the validation that chooses leaves nothing
+    out, done.json has both measures of the test, and what was seen is recommended unless the query says otherwise."""
+    random, data, path = np.random.default_rng(0), tmp_path / "sequences.txt", tmp_path / "w"
+    own = [random.choice(60, 4, replace=False) for _ in range(30)]
+    data.write_text("".join(f"u{u} " + " ".join(f"i{v}" for v in random.choice(own[u], 12)) + "\n" for u in range(30)))
+    argv = ["train", "--config", "quickstart", "--workdir", str(path), f"--config.dataset={data}", *SMALL]
+    assert cli.main([*argv, "--config.seen=keep", "--config.select_by=hr@1", "--config.optim.rate=0.05"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "targets repeat an item of the history" in said and "validation full, seen kept: hr@10" in said
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    best = max(rows, key=lambda row: row["valid"]["hr@1"])
+    found = evaluated(path, "--split", "valid")
+    assert found["protocol"] == "full" and found["step"] == best["step"] and found["repeats"] > 20
+    for name, value in best["valid"].items():
+        assert found["also"]["full, seen kept"]["metrics"][name] == pytest.approx(value, abs=1e-12)
+        assert found["metrics"][name] == pytest.approx(best["also"]["full"][name], abs=1e-12)
+    assert found["metrics"]["mrr"] > found["also"]["full, seen kept"]["metrics"]["mrr"]
+    asked = evaluated(path, "--protocol", "full-seen-kept")
+    assert asked["protocol"] == "full, seen kept" and list(asked["also"]) == ["full"]
+    done = json.loads((path / "done.json").read_text())
+    assert done["select_by"] == "hr@1" and done["test"]["metrics"] == asked["also"]["full"]["metrics"]
+    assert done["test"]["also"]["full, seen kept"]["metrics"] == asked["metrics"]
+    recommender, history = jaxrec.load(path), [f"i{v}" for v in own[0]]
+    assert recommender.recommend(history, 60) == recommender.recommend(history, 60, exclude_seen=False)
+    assert not {id for id, _ in recommender.recommend(history, 60, exclude_seen=True)} & set(history)
+    for name in ("popularity", "transitions"):
+        file = tmp_path / "baseline.json"
+        assert cli.main(["evaluate", "--baseline", name, "--dataset", str(data), "--json", str(file)]) == 0
+        result = json.loads(file.read_text())
+        assert result["metrics"]["mrr"] > result["also"]["full, seen kept"]["metrics"]["mrr"]

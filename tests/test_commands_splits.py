@@ -97,13 +97,15 @@ def test_session_parallel_training_from_data_to_recommendations(clicks, tmp_path
     assert bias.any() and best == int(scores.argmax()) + 1 and score == pytest.approx(float(scores.max()), rel=1e-5)
 
 
-@pytest.mark.parametrize(("by", "protocol"), [("sessions", "sessions"), ("by-time", "full")])
-def test_the_validation_is_by_the_splits_own_protocol(clicks, tmp_path, by, protocol):
+@pytest.mark.parametrize(
+    ("by", "protocol", "metric"), [("sessions", "sessions", "mrr@20"), ("by-time", "full", "ndcg@10")]
+)
+def test_the_validation_is_by_the_splits_own_protocol(clicks, tmp_path, by, protocol, metric):
     path = tmp_path / "run"
     share = ["--config.valid=0.3"] * (by == "sessions")
     rows = trained(path, clicks, f"--config.split={by}", "--config.split_q=0.6", *share)
     split = splits.split(timed(), by, 0.6, 0.3)
-    best = max(rows, key=lambda row: row["valid"]["ndcg@10"])
+    best = max(rows, key=lambda row: row["valid"][metric])
     for part in ("valid", "test"):
         result = evaluated(tmp_path, "--workdir", str(path), "--split", part)
         assert (result["protocol"], result["step"]) == (protocol, best["step"])

@@ -102,6 +102,14 @@ def test_an_integer_may_stand_for_a_number():
             {"name": "sampled-softmax", "negatives": 9, "logq": 1, "sampling": "uniform", "collisions": "keep"},
             "set config.loss.collisions=mask",
         ),
+        ("loss.logq_counts", "events", "config.loss.logq_counts is for loss.logq with loss.sampling=in-batch or mixed"),
+        (
+            "loss",
+            {"name": "sampled-softmax", "negatives": 9, "logq": 1, "sampling": "popularity", "logq_counts": "events"},
+            "config.loss.logq_counts is for loss.logq with loss.sampling=in-batch or mixed: leave it out",
+        ),
+        ("select_by", "ndgc@10", "config.select_by is 'ndgc@10': choose one of hr@1, "),
+        ("seen", "forget", "config.seen is 'forget': choose one of exclude, keep"),
         ("stream", "lanes", "only gru4rec carries a state from step to step; set config.stream=packed"),
         ("model.input_dropout", 1.0, "config.model.input_dropout is 1.0: it must be at least 0 and below 1"),
         ("optim.momentum", 0.5, "config.optim.momentum is for adagrad"),
@@ -147,3 +155,38 @@ def test_row_sparse_updates_are_refused_where_every_row_moves():
         configs.from_dict(sparse | {"optim": sparse["optim"] | {"name": "adamw"}})
     with pytest.raises(UserError, match="softmax moves every row of the table"):
         configs.from_dict(sparse | {"loss": {"name": "softmax", "negatives": 0}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, "ndcg@10"),
+        ({"split": "by-time"}, "ndcg@10"),
+        ({"split": "sessions"}, "mrr@20"),
+        ({"split": "sessions", "select_by": "recall@20"}, "recall@20"),
+        ({"select_by": "hr@1"}, "hr@1"),
+        ({"split": "sessions", "valid": 0}, ""),
+    ],
+)
+def test_the_metric_that_chooses_follows_the_split(changes, wanted):
+    config = configs.from_dict(GOOD | changes)
+    assert config.select_by == wanted
+    assert configs.from_dict(configs.to_dict(config)) == config
+
+
+def test_a_metric_is_refused_where_nothing_validates():
+    with pytest.raises(UserError, match=r"config\.select_by is mrr@20, and with config\.valid=0 nothing validates"):
+        configs.from_dict(GOOD | {"split": "sessions", "valid": 0, "select_by": "mrr@20"})
+
+
+def test_what_was_stored_before_a_key_has_what_was_done_then():
+    """Trainings chose by NDCG@10 whatever the split, and corrected in-batch negatives by counts of events."""
+    in_batch = {"name": "sampled-softmax", "negatives": 0, "sampling": "in-batch", "share": "batch", "logq": 1.0}
+    assert configs.from_stored(GOOD | {"split": "sessions"}).select_by == "ndcg@10"
+    assert configs.from_stored(GOOD | {"split": "sessions", "valid": 0.0}).select_by == ""
+    assert configs.from_stored(GOOD) == configs.from_dict(GOOD)
+    assert configs.from_stored(GOOD | {"loss": in_batch}).loss.logq_counts == "events"
+    assert configs.from_dict(GOOD | {"loss": in_batch}).loss.logq_counts == "targets"
+    for values in (GOOD | {"loss": in_batch}, GOOD | {"split": "sessions", "select_by": "hr@1", "seen": "keep"}):
+        config = configs.from_dict(values)
+        assert configs.from_stored(configs.to_dict(config)) == config

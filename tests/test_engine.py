@@ -57,7 +57,7 @@ def brute(rec, query, hidden):
         wanted = {name: value if isinstance(value, list) else [value] for name, value in query.where.items()}
         has = lambda name: about[name][v].split("|") if name == "genres" else [about[name][v]]
         return (
-            not (query.exclude_seen and IDS[v] in query.history)
+            not (query.exclude_seen is not False and IDS[v] in query.history)
             and (query.candidates is None or IDS[v] in query.candidates)
             and IDS[v] not in query.block
             and all(set(has(name)) & set(values) for name, values in wanted.items())

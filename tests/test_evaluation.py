@@ -1,9 +1,6 @@
 """Laws of jaxrec.evaluation: who is ranked among whom, what is drawn, and what the numbers are."""
 
-import io
 import itertools
-import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 from scipy.stats import chisquare
 
 from jaxrec import evaluation
 from jaxrec.baselines import COUNTED
 from jaxrec.data.interactions import from_sequences
-from jaxrec.data.splits import cold_targets, last_item, sessions, training_counts, training_items
+from jaxrec.data.splits import last_item, sessions, training_counts, training_items
 from jaxrec.errors import UserError
-from jaxrec.evaluation import PROTOCOLS, Protocol, coverage, draw, intervals, metrics, prepare, run
-from jaxrec.files import write_json
+from jaxrec.evaluation import PROTOCOLS, Protocol, coverage, draw, prepare, run
+from jaxrec.metrics import metrics
 from jaxrec.ranking import Scorer, dot
 
 ITEMS, DIM = 40, 4
@@ -172,6 +168,36 @@ def test_coverage_counts_the_items_in_any_top_ten():
         coverage(prepare(random_split(items=300), random_split(items=300).test, "uniform-100"), constant, None, None)
 
 
+def test_seen_kept_leaves_nothing_out():
+    """Where a target repeats it is ranked among the other items of its history too: never better than by `full`."""
+    split = random_split(longest=30)
+    table, hidden = exact_scores(split, split.test)
+    scores = hidden @ table.T
+    wanted = (scores >= scores[np.arange(len(scores)), split.test.target - 1][:, None]).sum(1)
+    ranks = {
+        name: run(prepare(split, split.test, name), dot, (table, None), hidden)
+        for name in ("full", "full, seen kept", "full-seen-kept")
+    }
+    assert ranks["full, seen kept"].tolist() == wanted.tolist() == ranks["full-seen-kept"].tolist()
+    assert (ranks["full"] <= ranks["full, seen kept"]).all() and (ranks["full"] < ranks["full, seen kept"]).any()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "repeats", "both", "wanted"),
+    [
+        ("full", 1, False, ("full",)),
+        ("full", 2, False, ("full", "full, seen kept")),
+        ("full", 0, True, ("full", "full, seen kept")),
+        ("full, seen kept", 1, False, ("full, seen kept",)),
+        ("full, seen kept", 2, False, ("full, seen kept", "full")),
+        ("sessions", 100, True, ("sessions",)),
+        ("uniform-100", 100, True, ("uniform-100",)),
+    ],
+)
+def test_both_measures_go_together_where_many_targets_repeat(protocol, repeats, both, wanted):
+    assert evaluation.measures(protocol, repeats, 100, both) == wanted
+
+
 # --- sessions
 
 
@@ -217,18 +243,6 @@ def test_baselines_answer_every_event_as_by_hand(name):
     prepared = prepare(split, split.test, "sessions")
     ranks = run(prepared, baseline.scorer, baseline.fit(split), baseline.queries(None, split, split.test))
     assert ranks.tolist() == wanted
-
-
-def test_events_are_shown_as_recall_and_mrr_at_20():
-    result = evaluation.result("sessions", "test", np.array([1, 10, 30]), cold=0, seconds=1.0)
-    text = io.StringIO()
-    evaluation.show(result, "transitions on toys", Console(file=text, width=100))
-    shown = [line.split() for line in text.getvalue().replace("│", " ").splitlines()]
-    rows = [line[0] for line in shown if line and line[0].startswith(("Recall", "MRR"))]
-    assert rows == ["Recall@20", "MRR@20", *(f"Recall@{k}" for k in evaluation.KS if k != 20), "MRR"]
-    assert ["Recall@20", "0.6667"] in [line[:2] for line in shown]
-    assert ["MRR@20", f"{1.1 / 3:.4f}"] in [line[:2] for line in shown]
-    assert "3 events" in text.getvalue() and "users" not in text.getvalue()
 
 
 # --- draws
@@ -319,74 +333,8 @@ def test_too_few_to_draw_from_is_told_with_the_user(protocol):
 
 def test_an_unknown_protocol_and_nothing_to_rank_are_told():
     split = random_split()
-    with pytest.raises(UserError, match="choose one of full, sessions, uniform-100, popularity-100"):
+    with pytest.raises(UserError, match="choose one of full, full-seen-kept, sessions, uniform-100, popularity-100"):
         prepare(split, split.test, "uniform-99")
     none = last_item(from_sequences([[1, 2], [2, 1]]))
     with pytest.raises(UserError, match="no user has three items"):
         prepare(none, none.test)
-
-
-# --- numbers
-
-
-@pytest.mark.parametrize("group", ["plain", "seen", "ties", "special"])
-def test_metrics_of_the_references(group):
-    with np.load(Path(__file__).parent / "parity" / "ranking.npz", allow_pickle=False) as file:
-        wanted = {name.removeprefix(f"{group}."): file[name] for name in file if name.startswith(f"{group}.")}
-    for i, rank in enumerate(wanted["ranks"]):
-        found = metrics([rank])
-        for name in ("hr@1", "hr@5", "hr@10", "ndcg@1", "ndcg@5", "ndcg@10", "mrr"):
-            assert found[name] == pytest.approx(wanted[name][i], abs=1e-12), name
-    assert metrics(wanted["ranks"])["ndcg@10"] == pytest.approx(wanted["ndcg@10"].mean())
-
-
-@given(st.lists(st.integers(1, 500), min_size=1, max_size=50))
-def test_metrics_keep_their_order(ranks):
-    found = metrics(ranks)
-    ks = evaluation.KS
-    for name in ("hr", "ndcg"):
-        assert all(found[f"{name}@{a}"] <= found[f"{name}@{b}"] for a, b in itertools.pairwise(ks))
-    assert all(found[f"ndcg@{k}"] <= found[f"hr@{k}"] <= 1 for k in ks)
-    assert found["hr@1"] == found["ndcg@1"] and found["recall@20"] == found["hr@20"]
-    assert found["mrr@20"] == pytest.approx(np.mean([1 / r if r <= 20 else 0 for r in ranks]))
-    assert all(type(value) is float for value in found.values())
-
-
-def test_intervals_hold_the_mean_and_shrink_with_the_root_of_the_users():
-    rng = np.random.default_rng(0)
-    width = {}
-    for users in (500, 8000):
-        ranks = rng.geometric(0.05, users)
-        mean, bounds = metrics(ranks), intervals(ranks)
-        assert bounds.keys() == mean.keys()
-        assert all(low <= mean[name] <= high for name, (low, high) in bounds.items())
-        low, high = bounds["hr@10"]
-        width[users] = high - low
-        assert high - low == pytest.approx(2 * 1.96 * np.sqrt(mean["hr@10"] * (1 - mean["hr@10"]) / users), rel=0.1)
-    assert width[500] / width[8000] == pytest.approx(4, rel=0.15)
-    assert intervals(ranks) == intervals(ranks) and intervals(ranks) != intervals(ranks, seed=1)
-
-
-def test_an_interval_misses_the_truth_one_time_in_twenty():
-    rng = np.random.default_rng(0)
-    truth = 1 - 0.95**10
-    bounds = [intervals(rng.geometric(0.05, 200), resamples=200)["hr@10"] for _ in range(200)]
-    assert 0.9 < np.mean([low <= truth <= high for low, high in bounds]) < 0.99
-
-
-def test_a_result_is_written_whole_and_shown(tmp_path):
-    split = split_of([[1, 2, 3, 9], [2, 1, 3, 8], [3, 2, 1, 2]])
-    cold = cold_targets(split, split.test)
-    assert cold == 2  # 9 and 8
-    ranks = np.array([1, 10, 300], np.int32)
-    result = evaluation.result("full", "test", ranks, cold=cold, seconds=1.5, step=7, coverage=0.25)
-    assert list(result) == ["protocol", "split", "users", "metrics", "ci95", "cold_targets", "step", "seconds"]
-    path = tmp_path / "new" / "result.json"
-    write_json(path, result)
-    assert json.loads(path.read_text()) == result and [p.name for p in path.parent.iterdir()] == ["result.json"]
-    assert result["users"] == 3 and result["metrics"]["hr@10"] == pytest.approx(2 / 3)
-    assert result["metrics"]["coverage@10"] == 0.25 and "coverage@10" not in result["ci95"]
-    text = io.StringIO()
-    evaluation.show(result, "popularity on toys", Console(file=text, width=100))
-    shown = text.getvalue()
-    assert "popularity on toys" in shown and "0.6667" in shown and "2 targets never occur in training" in shown

@@ -1,5 +1,7 @@
 """The loop: whatever kills it, and wherever, going on from the workdir gives the uninterrupted run, bit for bit."""
 
+import dataclasses
+import io
 import json
 import os
 import signal
@@ -11,12 +13,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
-from jaxrec import checkpoint, cli, evaluation, fit, report, workdir
+from jaxrec import checkpoint, cli, fit, report, workdir
 from jaxrec import config as configs
 from jaxrec.commands import Judge
 from jaxrec.data import interactions, splits
 from jaxrec.errors import UserError
+from jaxrec.metrics import metrics
 
 ROOT = Path(__file__).parents[1]
 BASE = {
@@ -56,7 +60,7 @@ def prepare(split):
         if key not in made:
             setup = fit.setup(configs.from_dict(BASE | changes), split, jax.devices()[:1])
             judge = Judge(setup.model, setup.config, split, split.valid, setup.devices)
-            made[key] = setup, lambda params: evaluation.metrics(judge.ranks(params))
+            made[key] = setup, lambda params: metrics(judge.ranks(params))
         return made[key]
 
     return prepared
@@ -69,14 +73,15 @@ def run(prepared, path):
 
 
 def outcome(prepared, path):
-    """What must not differ: the state at the latest checkpoint, the loop's, the metrics file."""
+    """What must not differ: the state at the latest checkpoint, the loop's, the rows of metrics but their seconds."""
     checkpoints = checkpoint.Checkpoints(path, read_only=True)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     state, loop = checkpoints.restore(checkpoints.latest(), checkpoint.abstract(fit.initial(prepared[0]), sharding))
     best = checkpoints.best()
     checkpoints.close()
     loop.pop("seconds")
-    return jax.tree.leaves_with_path(jax.device_get(state)), loop, best, (path / "metrics.jsonl").read_bytes()
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in report.read_rows(path / "metrics.jsonl")]
+    return jax.tree.leaves_with_path(jax.device_get(state)), loop, best, rows
 
 
 def assert_same(a, b):
@@ -231,17 +236,37 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(prepare, uninterr
 
 
 def test_metrics_rows_are_whole_epochs(prepare, uninterrupted):
-    rows = [json.loads(line) for line in uninterrupted[3].splitlines()]
+    rows = uninterrupted[3]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     targets = int(prepare()[0].pieces.length.sum())
-    assert all(row["targets"] == targets and "valid" in row for row in rows)
+    assert all(row["targets"] == targets and "valid" in row and row["rate"] == 1e-2 for row in rows)
+
+
+def test_rows_say_the_rate_and_the_seconds_of_their_last_step(prepare, tmp_path):
+    """Of a warm-up over all steps the rate grows in equal parts; the seconds are those of training, and grow too."""
+    setup, validate = prepare()
+    optim = dataclasses.replace(setup.config.optim, warmup=setup.total_steps)
+    warming = setup._replace(config=dataclasses.replace(setup.config, optim=optim))  # what is said, not what is done
+    rows = fit.fit(warming, tmp_path, validate)["rows"]
+    wanted = [1e-2 * (row["step"] - 1) / setup.total_steps for row in rows]
+    assert [row["rate"] for row in rows] == pytest.approx(wanted, rel=1e-5)
+    seconds = [row["seconds"] for row in rows]
+    assert seconds[0] > 0 and seconds == sorted(seconds)
 
 
 def test_patience_stops_and_the_best_is_kept(prepare, tmp_path):
-    """A validation that gets worse after the second: patience 2 stops after the fourth, the second is the best."""
-    setup, _ = prepare(epochs=50, patience=2)
-    scores = iter([0.1, 0.3, 0.3, 0.2, 0.9])
-    done = fit.fit(setup, tmp_path, lambda params: dict.fromkeys(fit.CHECKED, next(scores)))
+    """A validation that gets worse after the second: patience 2 stops after the fourth, the second is the best.
+
+    The metric is that of `select_by`, whatever the others do.
+    """
+    setup, _ = prepare(epochs=50, patience=2, select_by="hr@1")
+    scores, others, out = iter([0.1, 0.3, 0.3, 0.2, 0.9]), iter([0.1, 0.2, 0.3, 0.4, 0.5]), io.StringIO()
+    validate = lambda params: {"hr@1": next(scores)} | dict.fromkeys(fit.CHECKED, next(others))
+    done = fit.fit(setup, tmp_path, validate, Console(file=out, width=200))
+    said = " ".join(out.getvalue().split())
+    assert "stopped early at epoch 4 of 50: 2 validations in a row (config.patience=2) without a better hr@1" in said
+    assert "than 0.3000 at epoch 2" in said and "validation hr@10 0.1000" in said and "hr@1 0.1000 best hr@1" in said
+    assert [row["valid"]["hr@1"] for row in done["rows"]] == [0.1, 0.3, 0.3, 0.2]
     assert done["step"] == 4 * setup.epoch_steps and done["best"] == {"step": 2 * setup.epoch_steps, "score": 0.3}
     checkpoints = checkpoint.Checkpoints(tmp_path, read_only=True)
     assert (checkpoints.best(), checkpoints.latest()) == (2 * setup.epoch_steps, 4 * setup.epoch_steps)

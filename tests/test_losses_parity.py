@@ -65,13 +65,14 @@ def official(name, monkeypatch):
         collisions="keep",
         alpha=alpha,
         logq=logq,
+        logq_counts="events",
         elu=elu,
         bpreg=bpreg,
     )
     monkeypatch.setattr(splits, "training_counts", lambda split: arrays["counts"])
     monkeypatch.setattr(negatives, "draw_popular", lambda *_: jnp.asarray(1 + arrays["negatives"], jnp.int32))
     split = splits.last_item(interactions.from_sequences([list(range(1, 21))]))
-    draw, aside = negatives.sampler(loss, split, "data")
+    draw, aside = negatives.sampler(loss, split, "data", None)
     aside = jax.tree.map(jnp.asarray, aside)
     asked = Asked(jnp.asarray(1 + arrays["targets"], jnp.int32)[:, None], None, None)
     of_device = jax.vmap(lambda asked: draw(None, None, asked, aside), axis_name="data")

@@ -190,6 +190,7 @@ def test_popularity_draws_of_one_slot_are_fair_over_steps_and_independent_of_the
 
 ROWS, SLOTS = 8, 5
 TARGETS = np.random.default_rng(1).integers(0, CATALOGUE + 1, (ROWS, SLOTS)).astype(np.int32)
+TARGET_COUNTS = np.random.default_rng(2).integers(0, 9, CATALOGUE) + 0.5  # expected ones may be fractions
 SHARES = {"slot": (ROWS * SLOTS, 6), "sequence": (ROWS, 6), "batch": (6,)}
 WAYS = {
     "uniform-unseen": {},
@@ -208,6 +209,8 @@ WAYS = {
             "": {},
             ", logq": {"logq": 1.0},
             ", logq, keep": {"logq": 1.0, "collisions": "keep"},
+            ", logq, events": {"logq": 1.0, "logq_counts": "events"},
+            ", logq, keep, events": {"logq": 1.0, "collisions": "keep", "logq_counts": "events"},
         }.items()
     },
 }
@@ -228,7 +231,7 @@ def split():
 
 def drawn_on(devices, loss, split, step=3):
     """The negatives of a step on so many devices, each field put together as if it were on one."""
-    draw, aside = negatives.sampler(loss, split, "data")
+    draw, aside = negatives.sampler(loss, split, "data", lambda: TARGET_COUNTS)
     aside = jax.tree.map(jnp.asarray, aside)
 
     def of_device(rows, targets):
@@ -281,23 +284,28 @@ def test_uniform_draws_are_uniform_over_the_catalogue(split):
 def test_logq_is_the_log_of_the_expected_count(split):
     """Of an item among a slot's negatives: where the target is masked, it stands for itself and isn't corrected."""
     counts = splits.training_counts(split)
-    batch, weights = counts / counts.sum(), counts**0.75
+    weights, real = counts**0.75, (TARGETS > 0).sum()
+    batch, events = TARGET_COUNTS / TARGET_COUNTS.sum(), counts / counts.sum()
     drawn = {way: drawn_on(1, loss_of(**WAYS[way]), split) for way in WAYS if "logq" in way}
-    real = (TARGETS > 0).sum()
     expected_of = {
         "uniform, logq": 6 / CATALOGUE * np.ones(CATALOGUE),
         "popularity, logq": (6 * weights / weights.sum()) ** 0.5,
         "in-batch, logq": (real - 1) * batch,
+        "in-batch, logq, events": (real - 1) * events,
         "mixed, logq": (real - 1) * batch + 6 * weights / weights.sum(),
+        "mixed, logq, events": (real - 1) * events + 6 * weights / weights.sum(),
     }
     for way, expected in expected_of.items():
         items, shift = drawn[way].items, drawn[way].shift
         np.testing.assert_allclose(shift[items > 0], np.log(expected)[items[items > 0] - 1], rtol=1e-4, atol=1e-5)
     # kept, as the official GRU4Rec: each by its own sampler's weights, the targets by the batch's
     targets = np.maximum(TARGETS.ravel(), 1) - 1
-    mixed, popularity = drawn["mixed, logq, keep"], drawn["popularity, logq, keep"]
-    np.testing.assert_allclose(mixed.own_shift, np.log(counts[targets]), rtol=1e-5)
-    np.testing.assert_allclose(mixed.shift[: len(targets)], np.log(counts[targets]), rtol=1e-5)
-    np.testing.assert_allclose(mixed.shift[len(targets) :], np.log(weights[mixed.items[len(targets) :] - 1]), rtol=1e-5)
+    popularity = drawn["popularity, logq, keep"]
+    for way, by in {"mixed, logq, keep": TARGET_COUNTS, "mixed, logq, keep, events": counts}.items():
+        mixed = drawn[way]
+        np.testing.assert_allclose(mixed.own_shift, np.log(by[targets]), rtol=1e-5)
+        np.testing.assert_allclose(mixed.shift[: len(targets)], np.log(by[targets]), rtol=1e-5)
+        drawn_items = mixed.items[len(targets) :]
+        np.testing.assert_allclose(mixed.shift[len(targets) :], np.log(weights[drawn_items - 1]), rtol=1e-5)
     np.testing.assert_allclose(popularity.own_shift, np.log(weights[targets]), rtol=1e-5)
     np.testing.assert_allclose(popularity.shift, np.log(weights[popularity.items - 1]), rtol=1e-5)

@@ -1,5 +1,8 @@
 """A trained workdir from Python: external ids in and out, exactly the best, unknown ids reported."""
 
+import copy
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -150,3 +153,19 @@ def test_a_workdir_without_training_is_a_message(tmp_path):
 def test_one_text_is_no_history(recommender):
     with pytest.raises(UserError, match="a history is a list of ids, and this is one text"):
         recommender.recommend("i001")
+
+
+def test_the_training_says_whether_what_was_seen_is_left_out(path, recommender):
+    """A query that doesn't say follows the key `seen`; one that says does not."""
+    keeps = copy.copy(recommender)
+    keeps.config = dataclasses.replace(recommender.config, seen="keep")
+    history = ITEMS[:4]
+    for rec, left_out in ((recommender, True), (keeps, False)):
+        assert rec.recommend(history, 9) == rec.recommend(history, 9, exclude_seen=left_out)
+        assert rec.recommend_batch([history], 9) == rec.recommend_batch([history], 9, exclude_seen=left_out)
+        assert rec.recommend(history, 9) != rec.recommend(history, 9, exclude_seen=not left_out)
+
+
+def test_a_user_is_named_only_to_a_model_that_has_vectors_of_users(recommender):
+    with pytest.raises(UserError, match="user: sasrec has no vectors of users: leave it out"):
+        recommender.recommend(ITEMS[:3], user=3)

@@ -5,8 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrec.data.interactions import Interactions, by_session
-from jaxrec.data.ragged import slices
+from jaxrec.data.ragged import distinct, slices
 from jaxrec.errors import UserError
+
+MANY = 0.01  # share of the targets
+ITEMS_AT_ONCE = 2**22  # of histories, where questions are gone through in blocks
 
 
 class Questions(NamedTuple):
@@ -168,6 +171,47 @@ def training_counts(split: Split) -> np.ndarray:
 def cold_targets(split: Split, questions: Questions) -> int:
     """How many targets never occur in training."""
     return int((training_counts(split)[questions.target - 1] == 0).sum())
+
+
+def repeated_targets(interactions: Interactions, questions: Questions) -> int:
+    """How many targets are an item of the given history."""
+    ends = np.cumsum(questions.stop - questions.start)
+    found, first = 0, 0
+    while first < len(ends):  # so many questions at once that their histories are a few million items
+        before = ends[first - 1] if first else 0
+        last = max(int(np.searchsorted(ends, before + ITEMS_AT_ONCE, side="right")), first + 1)
+        start, stop, target = (x[first:last] for x in (questions.start, questions.stop, questions.target))
+        row = np.repeat(np.arange(last - first), stop - start)
+        same = np.asarray(interactions.items[slices(start, stop)]) == target[row]
+        found += len(distinct(row[same]))
+        first = last
+    return found
+
+
+def many_repeat(repeats: int, questions: int) -> bool:
+    """Whether so many targets are an item of their history that a ranking without the history is no fair measure."""
+    return repeats > MANY * questions
+
+
+def repeats_in_words(repeats: int, questions: int) -> str:
+    """How many targets repeat an item of the history, for people."""
+    if not repeats:
+        return f"none of the {questions:,} targets repeats an item of the history"
+    if repeats == questions:
+        return f"all {questions:,} targets repeat an item of the history"
+    return f"{repeats:,} of {questions:,} targets repeat{'s' * (repeats == 1)} an item of the history"
+
+
+def advice(interactions: Interactions) -> str | None:
+    """What to do where many users' last item is one that they had before; None where few do."""
+    test = last_item(interactions).test
+    repeats, questions = repeated_targets(interactions, test), len(test.target)
+    if not many_repeat(repeats, questions):
+        return None
+    return (
+        f"last items: {repeats_in_words(repeats, questions)}: if such an item is a right answer, train with "
+        "--config.seen=keep, else it is never recommended, and see `full, seen kept` for how good a model is"
+    )
 
 
 def describe(split: Split) -> dict:

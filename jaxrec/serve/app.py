@@ -76,7 +76,8 @@ class Service:
         candidates, block = ([self.listing.own(id) for id in ids or ()] for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
         # the model is asked for as many as the limit allows: one program for every k, and it costs no more
-        query = Query((), self.limits.k, body.exclude_seen, candidates, block, body.where)
+        whose = body.user if self.batcher.recommender.users else None  # other models answer everyone alike
+        query = Query((), self.limits.k, body.exclude_seen, candidates, block, body.where, whose)
         known = [any(id in self.listing for id in history) for history in histories]
         ranked = iter(await self._ask([query._replace(history=h) for h, k in zip(histories, known, strict=True) if k]))
         given = {self.listing.own(id): id for id in self._given(body)}

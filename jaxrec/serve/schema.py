@@ -91,9 +91,12 @@ SOURCES = ("history", "histories", "user")
 
 
 def _one_source(schema):
-    # exactly one of the three, and not null: what Recommend checks once it is made
+    # one of the three that is not null, or a history and whose it is: what Recommend checks once it is made
     given = {"history": "array", "histories": "array", "user": ["integer", "string"]}
-    schema["oneOf"] = [{"required": [name], "properties": {name: {"type": kind}}} for name, kind in given.items()]
+    history, histories, user = (
+        {"required": [name], "properties": {name: {"type": kind}}} for name, kind in given.items()
+    )
+    schema["oneOf"] = [history, histories, user | {"not": history}]
 
 
 def bodies(limits):
@@ -110,8 +113,14 @@ def bodies(limits):
         model_config = ConfigDict(json_schema_extra=_one_source)
         history: History | None = Field(None, description="item ids, oldest first")
         histories: Histories | None = Field(None, description="several histories, answered with the same settings")
-        user: Id | None = Field(None, description="whose stored events are the history; needs --events")
-        exclude_seen: bool = Field(True, description="leave out the items of the history")
+        user: Id | None = Field(
+            None,
+            description="whose stored events are the history, which needs --events; or, beside a history, whose it is, "
+            "for a model with vectors of users",
+        )
+        exclude_seen: bool | None = Field(
+            None, description="leave out the items of the history; null: as the training's key seen says"
+        )
         candidates: ids(0, limits.ids) | None = Field(None, description="ids to choose among; null for all items")
         block: ids(0, limits.ids) = Field([], description="ids never to recommend")
         where: dict[str, Value | Values] = Field(
@@ -120,7 +129,7 @@ def bodies(limits):
 
         def model_post_init(self, _context):
             given = [name for name in SOURCES if getattr(self, name) is not None]
-            if len(given) != 1:
+            if len(given) != 1 and given != ["history", "user"]:
                 said = "this has " + (" and ".join(given) if given else "none of them")
                 raise PydanticCustomError("source", f"give one of history, histories and user: {said}")
 

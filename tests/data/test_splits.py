@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxrec.data import splits
 from jaxrec.data.interactions import Sessions, by_session, from_sequences
 from jaxrec.data.ragged import slices
 from jaxrec.data.readers import read
@@ -285,3 +286,32 @@ def test_types_are_those_of_the_last_item(data):
         assert len(made.start) == len(made.stop) == len(made.interactions.users)
         for questions in (made.valid, made.test):
             assert [array.dtype for array in questions] == [np.int32, np.int64, np.int64, np.int32]
+
+
+@given(st.lists(st.lists(st.integers(1, 9), min_size=3, max_size=6), min_size=2, max_size=6), st.integers(1, 8))
+def test_targets_that_repeat_are_those_that_the_history_holds(lists, at_once):
+    data = from_sequences(lists)._replace(train_sessions=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splits, "ITEMS_AT_ONCE", at_once)
+        for made in (last_item(data), sessions(data, valid=0)):
+            wanted, test = 0, made.test
+            for start, stop, target in zip(test.start, test.stop, test.target, strict=True):
+                wanted += int(target) in made.interactions.items[start:stop]
+            assert splits.repeated_targets(made.interactions, test) == wanted
+
+
+@pytest.mark.parametrize(
+    ("repeats", "words", "advised"),
+    [
+        (0, "none of the 200 targets repeats", False),
+        (1, "1 of 200 targets repeats", False),
+        (2, "2 of 200 targets repeat an", False),
+        (3, "3 of 200 targets repeat an", True),
+        (200, "all 200 targets repeat", True),
+    ],
+)
+def test_the_key_seen_is_advised_where_over_one_percent_of_last_items_repeat(repeats, words, advised):
+    data = from_sequences([[1, 2, 1] if user < repeats else [1, 2, 3] for user in range(200)])
+    assert splits.repeats_in_words(splits.repeated_targets(data, last_item(data).test), 200).startswith(words)
+    said = splits.advice(data)
+    assert bool(said) == advised and (not said or (words in said and "--config.seen=keep" in said))

@@ -15,6 +15,7 @@ from jaxrec.errors import UserError
 
 SHOWN = 30  # values that an error lists
 CHARACTERS = 60  # of a value in an error
+SPARSE = 64  # fewer items than this share are sorted
 BOUNDS = ("below", "above", "at_least", "at_most")
 INTEGER, NUMBER, DATE, BOOLEAN, TEXT = "integers", "numbers", "dates", "true or false", "text"
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -29,6 +30,7 @@ class Attribute(NamedTuple):
     places: dict  #: text -> its place, in their order; empty for other kinds
     offsets: np.ndarray  #: [places + 1]
     items: np.ndarray  #: [N] int32, numbers of items: those of place p are items[offsets[p]:offsets[p + 1]], ascending
+    total: int  #: V
     dated: bool = False  #: whether DATE values are days
 
 
@@ -53,7 +55,7 @@ class Attributes:
                 raise UserError(f"a dictionary is expected, as {{'year': 1994}}, and this is {_shown(where)}")
             return [items_with(self._index(name), name, wanted) for name, wanted in where.items()]
         except UserError as error:
-            raise UserError(f"{which}where: {error}") from None
+            raise UserError(f"{which}where: {printable(str(error))}") from None
 
     def _index(self, name):
         columns = [] if self._about is None else self._about.columns
@@ -88,7 +90,7 @@ def index(column: pl.Series, name: str = "") -> Attribute:
     text = kind == TEXT
     values = np.empty(0) if text else counts["value"].to_numpy()
     places = {value: place for place, value in enumerate(counts["value"].to_list())} if text else {}
-    return Attribute(kind, values, places, offsets, frame["item"].to_numpy(), dated)
+    return Attribute(kind, values, places, offsets, frame["item"].to_numpy(), len(column), dated)
 
 
 def items_with(attribute: Attribute, name: str, wanted: Any) -> np.ndarray:
@@ -105,7 +107,8 @@ def items_with(attribute: Attribute, name: str, wanted: Any) -> np.ndarray:
         return _between(attribute, name, wanted)
     wanted = wanted.tolist() if isinstance(wanted, np.ndarray | np.generic) else wanted
     wanted = wanted if isinstance(wanted, list | tuple | set | frozenset | pl.Series) else [wanted]
-    return _joined([_having(attribute, name, value) for value in wanted])
+    found = [_having(attribute, name, value) for value in wanted]
+    return found[0] if len(found) == 1 else _distinct(attribute, np.concatenate([np.empty(0, np.int32), *found]))
 
 
 def _plain(values: pl.Series, name: str) -> tuple[str, pl.Series]:
@@ -160,10 +163,8 @@ def _between(attribute: Attribute, name: str, bounds: Mapping) -> np.ndarray:
             raise UserError(f"{name}: {bound} is {_shown(value)}: a bound is one number or date")
         place = _place(attribute, bound, _comparable(value, attribute, f"{name}: {bound}"))
         first, last = (max(first, place), last) if bound in ("above", "at_least") else (first, min(last, place))
-    if first >= last:
-        return np.empty(0, np.int32)
-    # a list may have several values within the bounds
-    return np.unique(attribute.items[attribute.offsets[first] : attribute.offsets[last]])
+    last = max(first, last)
+    return _distinct(attribute, attribute.items[attribute.offsets[first] : attribute.offsets[last]])
 
 
 def _place(attribute: Attribute, bound: str, number: float) -> int:
@@ -235,10 +236,13 @@ def _as_text(value: Any, attribute: Attribute, name: str) -> str:
     return value
 
 
-def _joined(found: list[np.ndarray]) -> np.ndarray:
-    if len(found) == 1:
-        return found[0]
-    return np.unique(np.concatenate(found)) if found else np.empty(0, np.int32)
+def _distinct(attribute: Attribute, items: np.ndarray) -> np.ndarray:
+    """These items, each once, ascending."""
+    if len(items) * SPARSE < attribute.total:
+        return np.unique(items)
+    there = np.zeros(attribute.total + 1, bool)  # faster than sorting many
+    there[items] = True
+    return np.flatnonzero(there).astype(np.int32)
 
 
 def _there(attribute: Attribute) -> str:

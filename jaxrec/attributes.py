@@ -4,6 +4,7 @@ import datetime
 import math
 import re
 from collections.abc import Mapping
+from functools import partial, reduce
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from jaxrec.console import printable
 from jaxrec.errors import UserError
 
 SHOWN = 30  # values that an error lists
-CHARACTERS = 60  # of a value in an error
+CHARACTERS, LONG = 60, 10_000  # of a value in an error, and of the whole
 SPARSE = 64  # fewer items than this share are sorted
 BOUNDS = ("below", "above", "at_least", "at_most")
 INTEGER, NUMBER, DATE, BOOLEAN, TEXT = "integers", "numbers", "dates", "true or false", "text"
@@ -55,7 +56,7 @@ class Attributes:
                 raise UserError(f"a dictionary is expected, as {{'year': 1994}}, and this is {_shown(where)}")
             return [items_with(self._index(name), name, wanted) for name, wanted in where.items()]
         except UserError as error:
-            raise UserError(f"{which}where: {printable(str(error))}") from None
+            raise UserError(f"{which}where: {printable(str(error), LONG)}") from None
 
     def _index(self, name):
         columns = [] if self._about is None else self._about.columns
@@ -236,11 +237,21 @@ def _as_text(value: Any, attribute: Attribute, name: str) -> str:
     return value
 
 
+def common(pools: list[np.ndarray], total: int) -> np.ndarray:
+    """The items that are in every pool, ascending. [[n] int32, ...], each item once -> [N] int32"""
+    if min(map(len, pools)) * SPARSE < total:
+        return reduce(partial(np.intersect1d, assume_unique=True), sorted(pools, key=len))
+    times = np.zeros(total + 1, np.int32)  # faster than sorting many
+    for pool in pools:
+        times[pool] += 1
+    return np.flatnonzero(times == len(pools)).astype(np.int32)
+
+
 def _distinct(attribute: Attribute, items: np.ndarray) -> np.ndarray:
     """These items, each once, ascending."""
     if len(items) * SPARSE < attribute.total:
         return np.unique(items)
-    there = np.zeros(attribute.total + 1, bool)  # faster than sorting many
+    there = np.zeros(attribute.total + 1, bool)
     there[items] = True
     return np.flatnonzero(there).astype(np.int32)
 

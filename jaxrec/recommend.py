@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial, reduce
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxrec import arguments, objectives, workdir
-from jaxrec.attributes import Attributes
+from jaxrec.attributes import Attributes, common
 from jaxrec.checkpoint import Checkpoints, abstract
 from jaxrec.data.interactions import Catalogue
 from jaxrec.engine import Engine
@@ -125,15 +125,18 @@ class Recommender:
         self, history, k=10, exclude_seen=True, candidates=None, block=(), where=MappingProxyType({}), strict=False
     ):
         """The k best next items for one history: `answer` of one Query, whose fields these are."""
-        return self.answer([Query(history, k, exclude_seen, candidates, block, where, strict)])[0]
+        query = Query(history, k, exclude_seen, candidates, block, where, strict=strict)
+        return self.answer([query])[0]
 
     def recommend_batch(
         self, histories, k=10, exclude_seen=True, candidates=None, block=(), where=MappingProxyType({}), strict=False
     ):
         """`recommend` for many histories, which share all the rest. -> a list of Ranked in their order."""
+        # what can be gone through but once serves all of them
         candidates = candidates if candidates is None else arguments.id_list(candidates, "candidates")
-        rest = k, exclude_seen, candidates, arguments.id_list(block, "block"), where, strict
-        return self.answer([Query(history, *rest) for history in arguments.id_list(histories, "histories")])
+        block = () if block is None else arguments.id_list(block, "block")
+        query = Query((), k, exclude_seen, candidates, block, where, strict=strict)
+        return self.answer([query._replace(history=each) for each in arguments.id_list(histories, "histories")])
 
     def answer(self, queries):
         """The best items for each of many queries, which may differ in everything.
@@ -264,7 +267,7 @@ class Recommender:
             candidates, strangers = numbers(query.candidates, "candidates")
             pools.append(np.unique(np.array(candidates, np.int32)))
             more = [*dict.fromkeys(strangers), *more]
-        pool = reduce(partial(np.intersect1d, assume_unique=True), pools) if pools else None
+        pool = common(pools, len(self._ids)) if pools else None
         out = [*known, *blocked] if query.exclude_seen else blocked
         return Prepared(known, state, [*unknown, *more], min(k, len(self._ids)), out, pool)
 

@@ -109,7 +109,8 @@ def table(file: File, column: str | None = None) -> pl.DataFrame:
 def _said(about: pl.DataFrame) -> Iterator[str]:
     """The columns and what they hold."""
     for name, dtype in about.drop(ID).schema.items():
-        yield f"{name} ({'text' if dtype == pl.String else str(dtype).lower()})"
+        kinds = {"text": dtype == pl.String, "integer": dtype.is_integer(), "number": dtype.is_float()}
+        yield f"{name} ({next((kind for kind, fits in kinds.items() if fits), str(dtype).lower())})"
 
 
 def _named(path: str) -> File:
@@ -193,14 +194,13 @@ def _key(file: File, header: list[str], column: str | None = None) -> int:
     for name in filter(None, (column, column and column.rpartition(".")[2])):  # events.aid: aid
         if name in header:
             return header.index(name)
-    known = [*cols.KNOWN["item"].split(), "id"]
-    found = [place for place, name in enumerate(header) if cols.plain(name) in known]
-    if not found:
+    places = {cols.plain(name): place for place, name in reversed(list(enumerate(header)))}
+    found = next((places[name] for name in [*cols.KNOWN["item"].split(), "id"] if name in places), None)
+    if found is None:
         missing = f"no column {column}, nor item_id" if column else "no column item_id"
         cure = "rename the column of the item ids so, or name it with prepare's --item, as the log's"
         fail(file, 1, ",".join(header), f"{missing}: there are {some(header, 30)}: {cure}")
-    exact = [place for place in found if cols.plain(header[place]) != "id"]
-    return (exact or found)[0]
+    return found
 
 
 def _distinct(file: File, header: list[str], key: int) -> list[str]:

@@ -192,6 +192,7 @@ def test_lists_stay_lists_and_titles_are_text(tmp_path):
     [
         ("sku", "item_id,sku", "sku"),
         (None, "sku,item_id", "item_id"),
+        (None, "asin,item_id", "item_id"),
         ("events.aid", "item_id,aid", "aid"),
         ("product", "item_id,title", "item_id"),
         ("product", "title,ITEM ID", "ITEM ID"),

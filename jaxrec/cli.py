@@ -88,6 +88,9 @@ def parse(argv):
         prepare.add_argument(
             f"--{role}", metavar="COLUMN", help=f"the column of the {role}: its name, or number from 1"
         )
+    prepare.add_argument(
+        "--items", metavar="FILE", help="titles, prices and the like (default: items.csv or the like beside the input)"
+    )
     prepare.add_argument("--on-bad-row", default="error", choices=["error", "skip"])
     prepare.add_argument("--since", metavar="DATE", help="leave out what was before")
     prepare.add_argument("--until", metavar="DATE", help="leave out what was from then on")

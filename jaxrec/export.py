@@ -1,6 +1,6 @@
 """A trained workdir as one file that runs without Python: weights, model and the best k inside.
 
-    python -m jaxrec.export --workdir runs/a --format stablehlo|onnx --output FILE [--k 10] [--checkpoint best]
+    python -m jaxrec.export --workdir runs/a --format onnx --output model.onnx
 
 The program takes, for any b, `history` [b, L] int32, item numbers oldest first with 0 after the newest, and `allowed`
 [b, V] bool, whether each item may be recommended. It gives `items` [b, k] int32, the best first, 0 where no more are
@@ -153,8 +153,10 @@ def to_onnx(program, shapes, name):
 
 
 def from_onnx(content):
-    import onnxruntime
-
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("ONNX needs the library onnxruntime: pip install 'jaxrec[export]'") from None
     try:
         session = onnxruntime.InferenceSession(content)
     except Exception as error:  # nor onnxruntime's

@@ -42,8 +42,11 @@ class Seen(NamedTuple):
     offsets: Any  #: [U + 1]
 
 
-def seen(items, start, stop, catalogue):
+def seen(items, start, stop, catalogue, users=None):
     """Seen of the training histories items[start:stop]. Host; one sort of all of them.
+
+    Args:
+        users: [U] external ids, for messages.
 
     Raises:
         UserError: a user has met the whole catalogue, so that no negative exists.
@@ -53,9 +56,10 @@ def seen(items, start, stop, catalogue):
     pairs = distinct(user * (catalogue + 1) + items[slices(start, stop)])
     counts = np.bincount(pairs // (catalogue + 1), minlength=len(lengths))
     if len(counts) and counts.max() >= catalogue:
+        worst = counts.argmax()
         raise UserError(
-            f"user number {counts.argmax() + 1} has all {catalogue} items of the catalogue in the training history: no "
-            "negative can be drawn. Use loss.name=softmax, or leave such users out"
+            f"user {worst + 1 if users is None else users[worst]} has all {catalogue} items of the catalogue in the "
+            "training history: no negative can be drawn. Use loss.name=softmax, or leave such users out"
         )
     return Seen((pairs % (catalogue + 1)).astype(np.int32), np.append(0, np.cumsum(counts)))
 
@@ -158,7 +162,7 @@ def sampler(loss, split, axis, targets):
         return None, None
     catalogue = len(split.interactions.catalogue.ids)
     if loss.sampling == "uniform-unseen":
-        sets = seen(split.interactions.items, split.start, split.stop, catalogue)
+        sets = seen(split.interactions.items, split.start, split.stop, catalogue, split.interactions.users)
         steps = int(np.diff(sets.offsets).max()).bit_length()
         aside = Aside(Seen(sets.items, sets.offsets.astype(np.int32)))
         return partial(_unseen, number=loss.negatives, catalogue=catalogue, steps=steps), aside

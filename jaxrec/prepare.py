@@ -35,6 +35,7 @@ def prepare(arguments, _overrides):
             "skip_bad_rows": arguments.on_bad_row == "skip",
             "say": note,
             "progress": progress,
+            "items": arguments.items,
         }
         interactions, before = sources.load_steps(arguments.input, reading)
         status.update("filtering")
@@ -48,6 +49,7 @@ def prepare(arguments, _overrides):
             "source": interactions.name,
             "options": {name: value for name, value in given.items() if value not in (None, False)},
             "columns": {role: name for role, name in columns.items() if name is not None},
+            **({} if arguments.items is None else {"items_table": arguments.items}),
             "notes": notes,
             "steps": [step._asdict() for step in steps],
             "facts": told,

@@ -3,7 +3,7 @@
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial, reduce
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -11,12 +11,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxrec import attributes, objectives, workdir
+from jaxrec import arguments, objectives, workdir
+from jaxrec.attributes import Attributes, common
 from jaxrec.checkpoint import Checkpoints, abstract
 from jaxrec.data.interactions import Catalogue
 from jaxrec.engine import Engine
 from jaxrec.errors import UserError
 from jaxrec.models import build
+from jaxrec.numbering import Numbering
 from jaxrec.users import Users
 
 FEW = 32  # a choice among this share of the catalogue, or less, is scored alone
@@ -30,8 +32,10 @@ class Query(NamedTuple):
     exclude_seen: bool | None = None  #: leave out the items of the history; None: as the training's key `seen` says
     candidates: Sequence | None = None  #: ids to choose among; the whole catalogue if None
     block: Sequence = ()  #: ids never to recommend
-    where: Mapping = MappingProxyType({})  #: attribute of items -> a value, or a list of values of which one will do
+    #: attribute of items -> a value; a list of values of which one will do; or bounds, as {"at_least": 10, "below": 50}
+    where: Mapping = MappingProxyType({})
     user: object = None  #: id of whose history it is, for a model with vectors of users; None is nobody it knows
+    strict: bool = False  #: whether a history of nothing known is an error, rather than answered by what is popular
 
 
 class Session(NamedTuple):
@@ -58,18 +62,23 @@ class Prepared(NamedTuple):
 
 
 class Ranked(list):
-    """A list of (external id, score), the best first; `unknown` are the ids given that the training did not know."""
+    """A list of (external id, score), the best first.
 
-    def __init__(self, pairs, unknown=()):
+    `unknown` are the ids given that the training did not know. `fallback` is whether nothing of the history is known, so that
+    these are the items that occur most often in training, of equals the earlier in the catalogue, and the scores their
+    shares of all that occurs there. It is empty where the training was made before that was counted.
+    """
+
+    def __init__(self, pairs, unknown=(), fallback=False):
         super().__init__(pairs)
-        self.unknown = list(unknown)
+        self.unknown, self.fallback = list(unknown), fallback
 
 
 def load(path, checkpoint="best", approximate=False):
     """The Recommender of a workdir.
 
     Args:
-        path: the workdir. checkpoint: "best", "latest" or a step.
+        path: the workdir. checkpoint: "best", "latest" or a step, an integer or its text.
         approximate: for large catalogues on a CPU: only the likely best items are scored (see `jaxrec.candidates`).
 
     Raises:
@@ -100,7 +109,7 @@ def restore_params(path, model, checkpoint, sharding):
     """The params of a workdir's checkpoint, with this sharding, and its step."""
     checkpoints = Checkpoints(path, read_only=True)
     try:
-        step = checkpoints.choose(checkpoint)
+        step = checkpoints.choose(arguments.checkpoint_name(checkpoint))
         shapes = jax.eval_shape(model.init, jax.random.key(0))
         return checkpoints.restore_params(step, abstract(shapes, sharding)), step
     finally:
@@ -113,11 +122,10 @@ class Recommender:
     def __init__(self, config, model, params, catalogue, step=None, path=None, approximate=False, users=None):
         self.config, self.catalogue, self.step, self.path = config, catalogue, step, path
         self._model = model
-        self._number = {id: v for v, id in enumerate(catalogue.ids.tolist(), 1)}
+        self._numbering, self._attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
         objective = objectives.build(config)
         self.engine = Engine(model, objective, params, len(catalogue.ids), config.length, approximate)
-        self._attributes = {}
         self.users = users
         self._user_number = users.numbers() if users else {}
 
@@ -132,21 +140,46 @@ class Recommender:
         other.engine, other.step = self.engine.renewed(params), step
         return other
 
-    def recommend(self, history, k=10, exclude_seen=None, candidates=None, user=None):
+    def recommend(
+        self,
+        history,
+        k=10,
+        exclude_seen=None,
+        candidates=None,
+        block=(),
+        where=MappingProxyType({}),
+        user=None,
+        strict=False,
+    ):
         """The k best next items for one history: `answer` of one Query, whose fields these are."""
-        return self.answer([Query(history, k, exclude_seen, candidates, user=user)])[0]
+        return self.answer([Query(history, k, exclude_seen, candidates, block, where, user, strict)])[0]
 
-    def recommend_batch(self, histories, k=10, exclude_seen=None, candidates=None, users=None):
-        """`recommend` for many histories, which share the candidates. -> a list of Ranked in their order.
+    def recommend_batch(
+        self,
+        histories,
+        k=10,
+        exclude_seen=None,
+        candidates=None,
+        block=(),
+        where=MappingProxyType({}),
+        users=None,
+        strict=False,
+    ):
+        """`recommend` for many histories, which share all the rest. -> a list of Ranked in their order.
 
         Args:
             users: whose they are, in their order; None where nobody says.
         """
-        users = [None] * len(histories) if users is None else users
+        # what can be gone through but once serves all of them
+        histories = arguments.id_list(histories, "histories")
+        candidates = candidates if candidates is None else arguments.id_list(candidates, "candidates")
+        block = () if block is None else arguments.id_list(block, "block")
+        users = [None] * len(histories) if users is None else arguments.id_list(users, "users")
         if len(users) != len(histories):
             raise UserError(f"users: {len(users)} for {len(histories)} histories: give one each, None for nobody")
+        query = Query((), k, exclude_seen, candidates, block, where, strict=strict)
         pairs = zip(histories, users, strict=True)
-        return self.answer([Query(history, k, exclude_seen, candidates, user=user) for history, user in pairs])
+        return self.answer([query._replace(history=history, user=user) for history, user in pairs])
 
     def answer(self, queries):
         """The best items for each of many queries, which may differ in everything.
@@ -156,6 +189,7 @@ class Recommender:
 
         Returns:
             [Ranked [(external id, score), ...], ...] in their order; of equal scores the lower item first.
+            Where nothing of a history is known, the most popular of the items that the rest of its Query allows.
 
         Raises:
             UserError: one of them is at fault; the message says which, and why.
@@ -165,9 +199,12 @@ class Recommender:
             for index, query in enumerate(queries)
         ]
         kinds = {}
-        for index, query in enumerate(prepared):
-            kinds.setdefault(self._kind(query), []).append(index)
         results = [None] * len(prepared)
+        for index, query in enumerate(prepared):
+            if query.known:
+                kinds.setdefault(self._kind(query), []).append(index)
+            else:
+                results[index] = self._popular(query)
         for kind, indices in kinds.items():
             for first in range(0, len(indices), self.engine.rows):
                 block = indices[first : first + self.engine.rows]
@@ -180,8 +217,8 @@ class Recommender:
         """A Query checked and in numbers: so errors are found one request at a time, before a batch is answered.
 
         Raises:
-            UserError: the history is empty or holds no known id; k is below 1; `where` names an unknown attribute or
-                value.
+            UserError: a field is not of its kind; `where` names an unknown attribute or value; the Query is strict, and
+                its history is empty or holds no known id.
         """
         return self._prepared(query, "")
 
@@ -210,9 +247,8 @@ class Recommender:
         Raises:
             UserError: the item is not in the catalogue; k is below 1.
         """
-        if k < 1:
-            raise UserError(f"k is {k}: ask for at least one item")
-        (number,) = self._known([item], "item")
+        k = arguments.count(k)
+        (number,) = self._numbering.known([item], "item")
         (items,), (scores,) = self.engine.similar([number], self._allowed([number], None)[None], min(k, len(self._ids)))
         return Ranked(self._pairs(items, scores))
 
@@ -229,10 +265,11 @@ class Recommender:
         Raises:
             UserError: the history holds no known id; an item is not in the catalogue.
         """
-        engine, numbers = self.engine, self._known(items, "items")
-        asked = self.prepare(Query(history, user=user))
+        history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
+        engine, numbers = self.engine, self._numbering.known(items, "items")
+        asked = self.prepare(Query(history, user=user, strict=True))
         seen = engine.newest(asked.known)
-        places = [place for place, id in enumerate(history) if self._numbers([id])[0]][-len(seen) :]
+        places = [place for place, id in enumerate(history) if self._numbering.numbers([id])[0]][-len(seen) :]
         without = [seen, *(seen[:place] + seen[place + 1 :] for place in range(len(seen)))]
         blocks = (without[first : first + engine.rows] for first in range(0, len(without), engine.rows))
         hidden = np.concatenate([engine.hidden(block, [asked.user] * len(block)) for block in blocks])
@@ -258,31 +295,28 @@ class Recommender:
             self.answer([Query(self.start(number), k)])
 
     def _prepared(self, query, which):
-        if query.k < 1:
-            raise UserError(f"{which}k is {query.k}: ask for at least one item")
-        for name in ("history", "candidates", "block"):
-            if isinstance(getattr(query, name), str):
-                raise UserError(f"{which}a {name} is a list of ids, and this is one text: put it into brackets")
+        def numbers(ids, name):
+            return self._numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
+
+        k, state = arguments.count(query.k, which), None
         if isinstance(query.history, Session):
             state, known, unknown = query.history
         else:
-            state, (known, unknown) = None, self._numbers(query.history)
-        if not known:
-            why = f"none of its ids is in the catalogue ({unknown[:5]})" if unknown else "it is empty"
-            if self.catalogue.ids.dtype.kind == "i" and any(isinstance(id, str) for id in unknown):
-                why += ", whose ids are integers"
-            raise UserError(f"{which or 'the history: '}{why}: give at least one item of the training data")
-        blocked, more = self._numbers(query.block)
-        pools = [self._where(name, wanted, which) for name, wanted in query.where.items()]
+            known, unknown = numbers(query.history, "history")
+        if not known and query.strict:
+            said = f"none of its ids is in the catalogue ({arguments.some(unknown)})" if unknown else "it is empty"
+            raise UserError(f"{which or 'the history: '}{said}: give at least one item of the training data")
+        blocked, more = numbers(() if query.block is None else query.block, "block")
+        pools = self._attributes.pools({} if query.where is None else query.where, which)
         if query.candidates is not None:
-            candidates, strangers = self._numbers(dict.fromkeys(query.candidates))
+            candidates, strangers = numbers(query.candidates, "candidates")
             pools.append(np.unique(np.array(candidates, np.int32)))
-            more = [*strangers, *more]
-        pool = reduce(partial(np.intersect1d, assume_unique=True), pools) if pools else None
+            more = [*dict.fromkeys(strangers), *more]
+        pool = common(pools, len(self._ids)) if pools else None
         exclude = self.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
         out = [*known, *blocked] if exclude else blocked
         user, new = self._user(query.user, which)
-        return Prepared(known, state, [*unknown, *more, *new], min(query.k, len(self._ids)), out, pool, user)
+        return Prepared(known, state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
 
     def _user(self, id, which):
         """(number, []) of a user who has a vector; (-1, [id]) of one who has none."""
@@ -299,6 +333,22 @@ class Recommender:
         own = self.users.own(id) if isinstance(id, int | str) else None
         number = self._user_number.get(own, -1)
         return number, [id] * (number < 0)
+
+    def _popular(self, query):
+        """The answer where nothing of the history is known."""
+        if self._popularity is None:
+            return Ranked([], query.unknown, fallback=True)
+        order, share = self._popularity
+        items = order[self._allowed(query.out, query.pool)[order - 1]][: query.k]
+        return Ranked(self._pairs(items, share[items - 1]), query.unknown, fallback=True)
+
+    @cached_property
+    def _popularity(self):
+        """(numbers of the items, most often trained on first, [V]; what share of training each is, [V]), or None."""
+        counts = self.catalogue.counts
+        if counts is None:
+            return None
+        return np.argsort(-counts, kind="stable") + 1, counts / max(counts.sum(), 1)
 
     def _kind(self, query):
         """Queries of one kind are answered together: (slots, None with a state; whether few items are scored)."""
@@ -331,38 +381,9 @@ class Recommender:
         return allowed
 
     def _advanced(self, session, ids):
-        numbers, unknown = self._numbers(ids)
+        numbers, unknown = self._numbering.numbers(arguments.id_list(ids, "history"))
         state = self.engine.advance(session.state, numbers)
         return Session(state, (*session.known, *numbers), (*session.unknown, *unknown))
-
-    def _known(self, ids, what):
-        """External ids -> item numbers, all of which must be known."""
-        numbers, unknown = self._numbers(ids)
-        if unknown:
-            raise UserError(f"{what}: {unknown[0]!r} is not in the catalogue: give items of the training data")
-        return numbers
-
-    def _numbers(self, ids):
-        """External ids -> (item numbers, the ids that are unknown)."""
-        known, unknown = [], []
-        for id in ids:
-            id = id.item() if isinstance(id, np.generic) else id
-            number = self._number.get(id) if id.__hash__ else None
-            known.append(number) if number else unknown.append(id)
-        return known, unknown
-
-    def _where(self, name, wanted, which):
-        """Numbers of the items whose attribute is as wanted, ascending."""
-        if name not in self._attributes:
-            about = self.catalogue.about
-            if about is None or name not in about.columns:
-                there = f"there are {', '.join(about.columns)}" if about is not None else "the catalogue has none"
-                raise UserError(f"{which}where: items have no attribute {name!r}: {there}")
-            self._attributes[name] = attributes.index(about[name])
-        try:
-            return attributes.items_with(self._attributes[name], name, wanted)
-        except UserError as error:
-            raise UserError(f"{which}where: {error}") from None
 
     def _ranked(self, items, scores, query):
         return Ranked(self._pairs(items[: query.k], scores[: query.k]), query.unknown)

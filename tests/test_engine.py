@@ -54,7 +54,8 @@ def brute(rec, query, hidden):
     about = rec.catalogue.about
 
     def fits(v):
-        wanted = {name: value if isinstance(value, list) else [value] for name, value in query.where.items()}
+        listed = {name: value if isinstance(value, list) else [value] for name, value in query.where.items()}
+        wanted = {name: [1991, 1992] if values == [{"above": 1990}] else values for name, values in listed.items()}
         has = lambda name: about[name][v].split("|") if name == "genres" else [about[name][v]]
         return (
             not (query.exclude_seen is not False and IDS[v] in query.history)
@@ -82,7 +83,16 @@ queries = st.builds(
     st.booleans(),
     st.none() | st.lists(ids, max_size=10),
     st.lists(ids, max_size=10),
-    st.sampled_from([{}, {}, {"genres": "Comedy"}, {"genres": ["War", "Drama"], "year": 1991}, {"year": [1990, 1992]}]),
+    st.sampled_from(
+        [
+            {},
+            {},
+            {"genres": "Comedy"},
+            {"genres": ["War", "Drama"], "year": 1991},
+            {"year": [1990, 1992]},
+            {"year": {"above": 1990}},
+        ]
+    ),
 )
 
 
@@ -122,7 +132,8 @@ def test_models_without_a_state_say_so():
     with pytest.raises(UserError, match="sasrec carries no state"):
         made("sasrec").start()
     with pytest.raises(UserError, match="is empty"):
-        made("gru4rec").answer([Query(made("gru4rec").start())])
+        made("gru4rec").answer([Query(made("gru4rec").start(), strict=True)])
+    assert made("gru4rec").answer([Query(made("gru4rec").start())])[0].fallback
 
 
 @pytest.mark.parametrize(("name", "length"), [("sasrec", 1), ("bert4rec", 25)])
@@ -159,7 +170,14 @@ def test_what_was_warmed_is_not_compiled_again():
     [
         (Query(["i1"], where={"genre": "War"}), "where: items have no attribute 'genre': there are genres, year"),
         (Query(["i1"], where={"genres": "Wars"}), "where: no item's genres is 'Wars': there are Comedy, Drama, War"),
-        (Query(["i1"], where={"year": [1990, {}]}), "where: no item's year is {}: there are 1990, 1991, 1992"),
+        (Query(["i1"], where={"year": [1990, {}]}), "where: year is {}, and items have integers there: there are 1990"),
+        (Query(["i1"], where={"year": {"under": 5}}), "where: year is bounded by below, above, at_least, at_most"),
+        (Query(["i1"], where={"genres": {"below": 5}}), "where: genres is text, and bounds are for numbers and dates"),
+        (Query(["i1"], where=["year"]), "where: a dictionary is expected"),
+        (Query(["i1", ["i2"]]), r"history: \['i2'\] is no id"),
+        (Query(7), "history is 7: a list of ids is expected"),
+        (Query({"i1"}), r"history is \{'i1'\}: a list of ids is expected"),
+        (Query(["i1"], candidates=b"i1"), "a candidates is a list of ids"),
         (Query(["i1"], block="i2"), "a block is a list of ids"),
         (Query(["i1"], k=0), "k is 0"),
     ],

@@ -50,8 +50,8 @@ def test_seen_is_the_sorted_set_of_each_training_history(histories, gaps):
 def test_a_user_who_has_met_everything_is_an_error_that_names_the_user_and_the_cure():
     almost, everything = [1, 2, 3, 4], [3, 1, 1, 4, 5, 2]
     seen(*flat([almost, []]), 5)
-    with pytest.raises(UserError, match=r"user number 2 has all 5 items .*loss\.name=softmax"):
-        seen(*flat([almost, everything, almost]), 5)
+    with pytest.raises(UserError, match=r"user ann has all 5 items .*loss\.name=softmax"):
+        seen(*flat([almost, everything, almost]), 5, ["bob", "ann", "cy"])
 
 
 # --- the nth item outside a set

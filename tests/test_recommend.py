@@ -2,9 +2,11 @@
 
 import copy
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from jaxrec import checkpoint, fit, ranking, workdir
 from jaxrec import config as configs
 from jaxrec.data import interactions, splits
 from jaxrec.errors import UserError
+from jaxrec.recommend import Recommender
 
 ITEMS = [f"tt{i:03}" for i in range(1, 31)]
 CONFIG = {
@@ -90,14 +93,115 @@ def test_unknown_ids_are_reported(recommender):
 
 @pytest.mark.parametrize(("history", "said"), [([], "it is empty"), (["nobody"], "nobody"), ([7], "none of its ids")])
 def test_a_history_of_nothing_known_is_an_error(recommender, history, said):
-    with pytest.raises(UserError, match=said):
-        recommender.recommend(history)
-
-
-def test_k_is_checked(recommender):
-    for call in (lambda: recommender.recommend(["tt001"], 0), lambda: recommender.similar("tt001", 0)):
-        with pytest.raises(UserError, match="at least one"):
+    for call in (
+        lambda: recommender.recommend(history, strict=True),
+        lambda: recommender.recommend_batch([history], strict=True),
+        lambda: recommender.influence(history, ["tt001"]),
+    ):
+        with pytest.raises(UserError, match=said):
             call()
+
+
+COUNTS = np.array([5, 9, 0, 9, 7] + [1] * 25)
+BY_COUNT = [ITEMS[v] for v in np.argsort(-COUNTS, kind="stable")]
+
+
+@pytest.fixture(scope="module")
+def counted(recommender):
+    """The recommender, with counts and columns beside its items."""
+    about = pl.DataFrame({"year": [1990 + v % 3 for v in range(30)], "in_stock": [v % 2 == 0 for v in range(30)]})
+    catalogue = recommender.catalogue._replace(about=about).counted(COUNTS)
+    model, engine = recommender._model, recommender.engine
+    return Recommender(recommender.config, model, engine.params, catalogue, recommender.step, recommender.path)
+
+
+nothing = st.lists(st.sampled_from(["nobody", 7, None, 2.5, True, b"tt001", "TT001"]), max_size=3)
+
+
+@settings(max_examples=20)
+@given(
+    st.lists(st.tuples(st.booleans(), histories, nothing), max_size=5),
+    st.none() | st.lists(st.sampled_from([*ITEMS, "stranger"]), max_size=12),
+    st.lists(st.sampled_from([*ITEMS, "other"]), max_size=12),
+    st.sampled_from([{}, {"in_stock": True}, {"year": {"below": 1992}, "in_stock": [True, False]}]),
+    st.sampled_from([1, 4, 40]),
+)
+def test_a_history_of_nothing_known_is_answered_by_what_is_popular(counted, batch, candidates, block, where, k):
+    given_ = [known if is_known else unknown for is_known, known, unknown in batch]
+    got = counted.recommend_batch(given_, k, candidates=candidates, block=block, where=where)
+    fits = lambda v: (v % 2 == 0 or where.get("in_stock") is not True) and ("year" not in where or v % 3 < 2)
+    allowed = {id for v, id in enumerate(ITEMS) if fits(v)} - set(block)
+    kept = [id for id in BY_COUNT if id in allowed and (candidates is None or id in candidates)]
+    for (is_known, known, unknown), ranked in zip(batch, got, strict=True):
+        assert ranked.fallback is not is_known
+        if is_known:
+            alone = counted.recommend(known, k, candidates=candidates, block=block, where=where, strict=True)
+            assert [id for id, _ in alone] == [id for id, _ in ranked] and not alone.fallback
+            continue
+        assert list(ranked) == [(id, COUNTS[ITEMS.index(id)] / COUNTS.sum()) for id in kept[:k]]
+        assert ranked.unknown[: len(unknown)] == unknown
+
+
+def test_without_counts_nothing_is_popular(path):
+    old = jaxrec.load(path)
+    old.catalogue = old.catalogue._replace(about=None)
+    got = old.recommend([])
+    assert got == [] and got.fallback and not old.recommend(["tt001"]).fallback
+
+
+@pytest.mark.parametrize(
+    ("k", "said"),
+    [
+        (0, "k is 0: ask for at least one item"),
+        (np.int64(-3), "k is -3: ask for at least one item"),
+        (True, "k is True: give how many items you want, an integer"),
+        (np.True_, "an integer"),
+        (5.0, r"k is 5\.0: give how many items you want, an integer"),
+        ("5", "k is '5': give how many"),
+        (None, "k is None: give how many"),
+        ([5], r"k is \[5\]: give how many"),
+    ],
+)
+def test_k_is_checked(recommender, k, said):
+    for call in (lambda: recommender.recommend(["tt001"], k), lambda: recommender.similar("tt001", k)):
+        with pytest.raises(UserError, match=said):
+            call()
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint32, np.array])
+def test_k_is_an_integer_of_any_kind(recommender, kind):
+    assert recommender.recommend(["tt001"], kind(3)) == recommender.recommend(["tt001"], 3)
+    assert recommender.similar("tt001", kind(3)) == recommender.similar("tt001", 3)
+
+
+WAYS = {
+    "tuple": tuple,
+    "array": np.array,
+    "objects": lambda ids: np.array(ids, object),
+    "strings": lambda ids: np.array(ids, np.dtypes.StringDType()),
+    "polars": pl.Series,
+    "generator": iter,
+    "numpy texts": lambda ids: [np.str_(id) for id in ids],
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_ids_come_in_any_list(counted, way):
+    history, chosen = ["tt004", "nobody", "tt002"], ["tt001", "tt009", "tt012"]
+    want = counted.recommend(history, 2, candidates=chosen, block=["tt009"])
+    assert counted.recommend(way(history), 2, candidates=way(chosen), block=way(["tt009"])) == want
+    batch = counted.recommend_batch(iter([way(history), way(history)]), 2, candidates=way(chosen), block=way(["tt009"]))
+    assert [[id for id, _ in ranked] for ranked in batch] == [[id for id, _ in want]] * 2
+    assert (counted.influence(way(history), way(chosen)) == counted.influence(history, chosen)).all()
+
+
+def test_threads_share_a_recommender(path, recommender):
+    asked = [ITEMS[: 1 + n % 9] for n in range(24)]
+    fresh = jaxrec.load(path)  # nothing compiled
+    with ThreadPoolExecutor(6) as pool:
+        got = list(pool.map(lambda history: fresh.recommend(history, 4, where={}), asked))
+    for history, ranked in zip(asked, got, strict=True):
+        assert [id for id, _ in ranked] == [id for id, _ in recommender.recommend(history, 4)]
 
 
 def test_no_histories_give_no_answers(recommender):
@@ -129,8 +233,13 @@ def test_integers_come_back_as_integers(path, tmp_path):
     checkpoints = checkpoint.Checkpoints(tmp_path)
     checkpoints.save(1, state, {})
     checkpoints.close()
-    got = jaxrec.load(tmp_path).recommend([np.int64(5), 7])
+    rec = jaxrec.load(tmp_path, checkpoint=1)
+    got = rec.recommend([np.int64(5), 7])
     assert {id for id, _ in got} == {11, 13} and all(type(id) is int for id, _ in got)
+    for same in (["5", 7.0], np.array([5, 7], np.uint8), np.array([5.0, 7.0]), [np.str_("5"), "7"]):
+        assert rec.recommend(same) == got
+    other = ["05", "5.0", "+5", " 5", "\u0665", True, 5.5, float("nan"), 2**70, "9" * 5000, None]
+    assert rec.recommend([*other, 5, 7]).unknown == other
 
 
 def test_another_checkpoint_shares_the_programs(path, recommender):
@@ -143,6 +252,18 @@ def test_another_checkpoint_shares_the_programs(path, recommender):
     assert set(changed._compiled) == programs
     with pytest.raises(UserError, match="has no checkpoint '99'"):
         recommender.renewed("99")
+
+
+@pytest.mark.parametrize("kind", [int, str, np.int64, np.str_, np.uint8])
+def test_a_step_is_an_integer_or_its_text(path, recommender, kind):
+    assert jaxrec.load(path, checkpoint=kind(recommender.step)).step == recommender.step
+    assert recommender.renewed(kind(recommender.step)).step == recommender.step
+
+
+@pytest.mark.parametrize("checkpoint", [True, 4.0, None, -1, 10**30, "", "newest", "1.0"])
+def test_what_is_no_checkpoint_is_said(path, checkpoint):
+    with pytest.raises(UserError, match=r"checkpoint is .*give 'best', 'latest' or a step|has no checkpoint"):
+        jaxrec.load(path, checkpoint=checkpoint)
 
 
 def test_a_workdir_without_training_is_a_message(tmp_path):

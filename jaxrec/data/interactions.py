@@ -10,21 +10,25 @@ from jaxrec.errors import UserError
 
 ID = "id"  # the column of the external ids, in Parquet
 COUNT = "training_count"  # the column of how often each item occurs in training, in a workdir's catalogue
+#: names by which the columns of titles and genres are known, the first found wins; compared as `columns.plain` does
+TITLES, GENRES = ("title", "movietitle", "name", "itemname"), ("genres", "genre", "class", "categories", "category")
 
 
 class Catalogue(NamedTuple):
     """The items: row v - 1 is item v, in the sorted order of the external ids."""
 
     ids: np.ndarray  # [V] int64, or str
-    about: pl.DataFrame | None = None  # V rows: title, genres ("A|B") and whatever else is known, as far as it is
+    about: pl.DataFrame | None = None  # V rows: whatever is known of them, under its own names and types
 
     @property
     def titles(self) -> list[str] | None:
-        return self._column("title")
+        """Of the column that is named as titles are, "" where there is none; None without such a column."""
+        return self._column(TITLES)
 
     @property
     def genres(self) -> list[str] | None:
-        return self._column("genres")
+        """As `titles`, of the column of genres: "A|B" for several."""
+        return self._column(GENRES)
 
     @property
     def counts(self) -> np.ndarray | None:
@@ -37,9 +41,17 @@ class Catalogue(NamedTuple):
         column = pl.Series(COUNT, counts_V, pl.Int64)
         return self._replace(about=column.to_frame() if self.about is None else self.about.with_columns(column))
 
-    def _column(self, name):
-        known = self.about is not None and name in self.about.columns
-        return self.about[name].fill_null("").to_list() if known else None
+    def _column(self, names):
+        from jaxrec.data.columns import plain  # which needs this module
+
+        found = {plain(name): name for name in reversed(self.about.columns)} if self.about is not None else {}
+        name = next((found[each] for each in names if each in found), None)
+        if name is None or isinstance(self.about[name].dtype, pl.Struct):
+            return None
+        column = self.about[name]
+        if isinstance(column.dtype, pl.List):
+            column = column.list.eval(pl.element().cast(pl.String)).list.join("|", ignore_nulls=True)
+        return column.cast(pl.String).fill_null("").to_list()
 
     def save(self, path) -> None:
         """Write it as Parquet: the column id, then the others."""

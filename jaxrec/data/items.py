@@ -1,48 +1,174 @@
-"""What is known of items beside their ids: titles, genres, and any other column of the tables that come with data."""
+"""What is known of items beside their ids: titles, genres, prices, any column of the tables that come with data.
+
+Columns keep their names and types. Of text, a column whose values are all integers holds integers, likewise numbers,
+true and false, and dates; titles stay texts, and so do ids, which are compared with the log's as they are printed.
+"""
 
 import csv
+import os
+import re
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
 
 import polars as pl
 
 from jaxrec.data import columns as cols
-from jaxrec.data.interactions import ID, Interactions
-from jaxrec.data.tables import LONG
-from jaxrec.data.text import File, fail, pieces
+from jaxrec.data import tables
+from jaxrec.data.interactions import COUNT, GENRES, ID, TITLES, Interactions
+from jaxrec.data.tables import COLUMNAR, LONG
+from jaxrec.data.text import File, fail, pieces, short, some
+from jaxrec.data.typed import EXACT, typed
 from jaxrec.errors import UserError
 
-TITLES, GENRES = ("title", "movietitle", "name", "itemname"), ("genres", "genre", "class", "categories", "category")
+NAMES = ("items.csv", "items.tsv", "items.parquet", "items.jsonl")  # of the table beside a log, those of text also .gz
+JSON = (".jsonl", ".ndjson", ".json")
+ROWS = 1 << 16  # of text that are made columns at once
 GENRE_FLAGS = """unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror
 Musical Mystery Romance Sci-Fi Thriller War Western"""  # of u.item, after five other fields
 
 
-def describe(interactions: Interactions, about: pl.DataFrame, say=lambda line: None) -> Interactions:
+def describe(
+    interactions: Interactions, about: pl.DataFrame, say: Callable[[str], None] = lambda line: None
+) -> Interactions:
     """The interactions with what a table says of their items: `ID` as text, and any other column."""
     catalogue = interactions.catalogue
-    ids = pl.DataFrame({ID: [str(item) for item in catalogue.ids.tolist()]})
+    ids = pl.DataFrame({ID: pl.Series(catalogue.ids.tolist()).cast(pl.String)})
     if unknown := len(ids.join(about, on=ID, how="anti")):
         say(f"{unknown:,} of {len(ids):,} items have no row in the table of items")
     aligned = ids.join(about, on=ID, how="left", maintain_order="left").drop(ID)
     return interactions._replace(catalogue=catalogue._replace(about=aligned if aligned.width else None))
 
 
-def table(file: File) -> pl.DataFrame:
-    """An items.csv: item_id, and title, genres, anything."""
+def described(
+    interactions: Interactions, path: str | None, log: list[File], folder: str, column: str | None, say
+) -> Interactions:
+    """The interactions with what the table of items says that is named, or lies beside the log.
+
+    Args:
+        path: of the table; None for the one beside the log, if there is one; "" for none.
+        log: its files. folder: as the log was named: where it is a folder, the table may lie in it.
+        column: of the ids in the log, which is looked for first in the table. say: told what was found.
+
+    Raises:
+        UserError: there is no such table, or two lie beside the log; it is broken, or knows none of the items.
+    """
+    file = _named(path) if path else None if path == "" else beside(log, folder)
+    if file is None:
+        return interactions
+    about = table(file, column)
+    say(f"items: {file}: {some(_said(about), 30)}")
+    if path and not len(about.filter(pl.col(ID).is_in([str(id) for id in interactions.catalogue.ids.tolist()]))):
+        ids = f"{short(str(about[ID].first()))}, where the log has {short(str(interactions.catalogue.ids[0]))}"
+        raise UserError(f"{file}: none of its ids is an item of the log, as {ids}: is it the column --item names?")
+    return describe(interactions, about, say)
+
+
+def beside(log: list[File], folder: str) -> File | None:
+    """The table of items in the folder that was named, in one that holds all files of a log, or beside the first."""
+    places = [log[0]]
+    if len(log) > 1 and not log[0].member:
+        places.insert(0, File(Path(os.path.commonpath([file.path.parent for file in log])) / log[0].path.name))
+    if Path(folder).expanduser().is_dir():
+        places.insert(0, File(Path(folder).expanduser() / log[0].path.name))
+    for place in places:
+        found = [each for name in NAMES if (each := place.beside(name)) and each not in log]
+        if len(found) > 1:
+            raise UserError(
+                f"{some(map(str, found))}: two tables of items: name one with prepare's --items, or remove one"
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def table(file: File, column: str | None = None) -> pl.DataFrame:
+    """A table of items: Parquet, Arrow, JSON lines or RecBole's .item, by its name; else text with a header.
+
+    Args:
+        column: of the ids, where the table has it; else it is known by its name.
+
+    Returns:
+        the columns `ID`, as text, and all others.
+
+    Raises:
+        UserError: it can't be read; no column of ids is found, or an id is missing, or there twice.
+    """
+    suffix = Path(file.name).suffix.lower()
+    if suffix in COLUMNAR:
+        return _columnar(file, column)
+    if suffix in JSON:
+        return _json_lines(file, column)
+    if suffix == ".item":
+        return recbole(file, column)
     rows = _csv(file)
     _, header = next(rows)
-    key = _key(file, header)
-    return _frame(file, header, key, rows)
+    return _frame(file, header, _key(file, header, column), rows)
 
 
-def recbole(file: File) -> pl.DataFrame:
+def _said(about: pl.DataFrame) -> Iterator[str]:
+    """The columns and what they hold."""
+    for name, dtype in about.drop(ID).schema.items():
+        kinds = {"text": dtype == pl.String, "integer": dtype.is_integer(), "number": dtype.is_float()}
+        yield f"{name} ({next((kind for kind, fits in kinds.items() if fits), str(dtype).lower())})"
+
+
+def _named(path: str) -> File:
+    try:
+        given = Path(path).expanduser()
+    except RuntimeError as error:  # no such user
+        raise UserError(f"--items {path}: {error}: name the file") from None
+    if not given.is_file():
+        why = "a folder" if given.is_dir() else "no such file"
+        raise UserError(f"--items {path}: {why}: name a table of items, such as items.csv or items.parquet")
+    return File(given)
+
+
+def _columnar(file: File, column: str | None) -> pl.DataFrame:
+    names = tables.columnar_names(file)
+    frames = [batch.frame for batch in tables.columnar(file, {name: name for name in names})]
+    frame = pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+    return _with_ids(file, frame, _key(file, names, column))
+
+
+def _json_lines(file: File, column: str | None) -> pl.DataFrame:
+    text = b"".join(piece.text for piece in pieces(file))
+    try:
+        frame = pl.read_ndjson(text, infer_schema_length=None)
+    except pl.exceptions.PolarsError as error:
+        why = str(error).strip().partition("\n")[0][:120]
+        raise UserError(f"{file}: not JSON lines, an object a line ({why}): mend it") from None
+    return _with_ids(file, frame, _key(file, frame.columns, column))
+
+
+def _with_ids(file: File, frame: pl.DataFrame, key: int) -> pl.DataFrame:
+    """A table of values, its ids as text."""
+    ids = frame.to_series(key)
+    if ids.dtype.is_float():
+        if not (ids.drop_nulls() == ids.drop_nulls().round()).all() or (ids.abs() >= EXACT).any():
+            raise UserError(f"{file}: column {ids.name} holds floats: an id is an integer or a text: write it so")
+        ids = ids.cast(pl.Int64)
+    if ids.dtype.is_nested() or ids.dtype.is_temporal() or ids.dtype in (pl.Boolean, pl.Binary):
+        raise UserError(f"{file}: column {ids.name} holds {ids.dtype}: an id is an integer or a text")
+    ids = ids.cast(pl.String).fill_null("")
+    names = _distinct(file, frame.columns, key)
+    frame = frame.with_columns(ids).rename(dict(zip(frame.columns, names, strict=True)))
+    _check_ids(file, frame, lambda row: f"row {row + 1}")
+    return frame
+
+
+def recbole(file: File, column: str | None = None) -> pl.DataFrame:
     """RecBole's .item: tab-separated under a typed header; the words of its genres become "A|B"."""
     rows = _split(file, "\t")
     _, header = next(rows)
     names = [name.partition(":")[0] for name in header]
-    frame = _frame(file, names, _key(file, names), rows)
-    kinds = dict(zip(frame.columns, header, strict=True))
-    if not kinds.get("genres", "").endswith("_seq"):
-        return frame
-    return frame.with_columns(pl.col("genres").str.replace_all(" ", "|", literal=True))
+    frame = _frame(file, names, _key(file, names, column), rows)
+    listed = [
+        each
+        for each, kind in zip(frame.columns, header, strict=True)
+        if kind.endswith("_seq") and cols.plain(each) in GENRES and frame[each].dtype == pl.String
+    ]
+    return frame.with_columns(pl.col(listed).str.replace_all(" ", "|", literal=True))
 
 
 def movielens(ratings: File) -> pl.DataFrame | None:
@@ -63,52 +189,94 @@ def _flagged(flags: list[str]) -> str:
     return "|".join(genre for genre, flag in zip(GENRE_FLAGS.split(), flags, strict=False) if flag == "1")
 
 
-def _key(file: File, header: list[str]) -> int:
-    found = [number for number, name in enumerate(header) if cols.plain(name) in cols.KNOWN["item"].split()]
-    if not found:
-        fail(file, 1, ",".join(header), "no column item_id: name the column of the item ids so")
-    return found[0]
+def _key(file: File, header: list[str], column: str | None = None) -> int:
+    """The place of the column of ids: the one that is named as in the log, else one known by its name."""
+    for name in filter(None, (column, column and column.rpartition(".")[2])):  # events.aid: aid
+        if name in header:
+            return header.index(name)
+    places = {cols.plain(name): place for place, name in reversed(list(enumerate(header)))}
+    found = next((places[name] for name in [*cols.KNOWN["item"].split(), "id"] if name in places), None)
+    if found is None:
+        missing = f"no column {column}, nor item_id" if column else "no column item_id"
+        cure = "rename the column of the item ids so, or name it with prepare's --item, as the log's"
+        fail(file, 1, ",".join(header), f"{missing}: there are {some(header, 30)}: {cure}")
+    return found
 
 
-def _frame(file: File, header: list[str], key: int, rows) -> pl.DataFrame:
-    """Rows -> a table with the columns ID, title, genres and the others; text, stripped."""
+def _distinct(file: File, header: list[str], key: int) -> list[str]:
+    """The names of the columns, `ID` for that of the ids."""
     names = list(header)
-    for wanted, aliases in (("title", TITLES), ("genres", GENRES)):
-        alias = next((number for number, name in enumerate(names) if cols.plain(name) in aliases), None)
-        if alias is not None and wanted not in names:
-            names[alias] = wanted
     names[key] = ID
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        fail(file, 1, ",".join(header), f"two columns are {twice}: rename one, or remove it")
-    seen, columns = {}, [[] for _ in names]
-    for line, row in rows:
-        if len(row) != len(names):
-            cure = f"{len(row)} fields where the header has {len(names)}: quote a field that holds a separator"
-            fail(file, line, ",".join(row), cure)
-        item = row[key].strip()
-        if item in seen:
-            fail(file, line, ",".join(row), f"item {item} has line {seen[item]} already: keep one of them")
-        seen[item] = line
-        for column, value in zip(columns, row, strict=True):
-            column.append(value.strip())
-    return pl.DataFrame(dict(zip(names, columns, strict=True)), schema=dict.fromkeys(names, pl.String))
+    if twice := [name for name in names if names.count(name) > 1]:
+        fail(file, 1, ",".join(header), f"two columns are {twice[0]}: rename one, or remove it")
+    if COUNT in names:
+        fail(file, 1, ",".join(header), f"the catalogue keeps its own {COUNT}: rename that column, or remove it")
+    return names
+
+
+def _check_ids(file: File, frame: pl.DataFrame, place: Callable[[int], str]) -> None:
+    """That every row has an id of its own. `place`: the number of a row -> where it is, as "line 7"."""
+    ids = frame[ID]
+    row = lambda at: short(",".join("" if value is None else str(value) for value in frame.row(at)))
+    if (empty := (ids == "").arg_true()).len():
+        raise UserError(f"{file}, {place(empty[0])}: {row(empty[0])}: no item id: fill it in, or remove the row")
+    again = (~ids.is_first_distinct()).arg_true()
+    if again.len():
+        first = (ids == ids[again[0]]).arg_true()[0]
+        cure = f"item {ids[again[0]]} has {place(first)} already: keep one of them"
+        raise UserError(f"{file}, {place(again[0])}: {row(again[0])}: {cure}")
+
+
+def _frame(file: File, header: list[str], key: int, rows: Iterator) -> pl.DataFrame:
+    """Rows of text -> a table with the column ID and the others, of the types that their texts are."""
+    names = _distinct(file, header, key)
+    empty = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+    frames, lines = [empty], [pl.Series([], dtype=pl.Int64)]
+    while chunk := list(islice(rows, ROWS)):
+        for line, row in chunk:
+            if len(row) != len(names):
+                cure = f"{len(row)} fields where the header has {len(names)}: quote a field that holds a separator"
+                fail(file, line, ",".join(row), cure)
+        columns = zip(*(row for _, row in chunk), strict=True)
+        frame = pl.DataFrame([pl.Series(n, c, pl.String) for n, c in zip(names, columns, strict=True)])
+        frames.append(frame.with_columns(pl.all().str.strip_chars()))
+        lines.append(pl.Series([line for line, _ in chunk], dtype=pl.Int64))
+    frame, line = pl.concat(frames), pl.concat(lines)
+    _check_ids(file, frame, lambda row: f"line {line[row]}")
+    texts = {name for name in names if name == ID or cols.plain(name) in TITLES}
+    return frame.with_columns(typed(frame[name]) for name in names if name not in texts)
 
 
 def _csv(file: File):
     """(number of the line, fields) of a CSV file, the header first, its names stripped."""
-    line, first = 0, True
-    rows = csv.reader((f"{text}\n" for piece in pieces(file) for text in piece.lines()), strict=True)
+    separator, line, first = _separator(file), 0, True
+    text = (f"{text}\n" for piece in pieces(file) for text in piece.lines())
+    rows = csv.reader(text, strict=True, delimiter=separator)
     try:
         for row in rows:
             start, line = line + 1, rows.line_num
-            if row:
+            if row and not (first and _names_separator("".join(row))):
                 yield start, [name.strip() for name in row] if first else row
                 first = False
     except csv.Error as error:
-        raise UserError(f"{file}, line {line + 1}: not CSV ({error}): mend the quotes") from None
+        cure = "shorten it, or mend the quote that does not end" if "limit" in str(error) else "mend the quotes"
+        raise UserError(f"{file}, line {line + 1}: not CSV ({error}): {cure}") from None
     if first:
         raise UserError(f"{file}, line 1: the file is empty: give it a header and rows, or remove it")
+
+
+def _separator(file: File) -> str:
+    """What parts the names of the header: the most frequent of the candidates; what Excel's first line says."""
+    line = next(filter(str.strip, tables.first_lines(file)), "")
+    if found := _names_separator(line):
+        return found
+    plain = re.sub('"[^"]*"', "", line)
+    return max(",", "\t", ";", "|", key=plain.count)
+
+
+def _names_separator(line: str) -> str:
+    found = re.fullmatch(r'"?sep=([,;|\t]?)"?', line.strip(" "))
+    return (found[1] or ",") if found else ""
 
 
 def _split(file: File, separator: str, encoding: str = "utf-8", least: int = 1):

@@ -21,7 +21,7 @@ SEPARATORS = (tables.LONG, "\t", ",", ";", "|")
 JSON = (".json", ".jsonl", ".ndjson")
 TEXT = (".csv", ".tsv")
 RATINGS = ("ratings.dat", "ratings.csv", "u.data")  # of MovieLens
-SIDE = ("items.csv", "stats.json", "meta.json")  # files beside the interactions, which hold none
+SIDE = (*items.NAMES, "stats.json", "meta.json")  # files beside the interactions, which hold none
 
 
 class Input(NamedTuple):
@@ -33,6 +33,7 @@ class Input(NamedTuple):
     bad: BadRows
     say: Callable[[str], None]
     progress: Callable[[int], None]
+    items: str | None  # the table of items, as the person said
 
 
 def read(
@@ -42,6 +43,7 @@ def read(
     skip_bad_rows: bool = False,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int], None] = lambda rows: None,
+    items: str | None = None,
 ) -> Interactions:
     """The interactions of a folder, a file, a zip or a glob, in any format that this module knows.
 
@@ -51,6 +53,8 @@ def read(
         skip_bad_rows: leave out the rows that can't be used, and say so; else they are an error.
         say: told what was found out: which columns were taken, what unit the times have.
         progress: told how many rows are read, now and then.
+        items: a table of the items' titles, prices and the like; None for items.csv, .tsv, .parquet or .jsonl beside
+            the log, or what the format has; "" for none.
 
     Raises:
         UserError: naming the file, the line, the row and the cure, where a file is missing, broken or ambiguous.
@@ -68,7 +72,7 @@ def read(
         flags = ", ".join(f"--{role}" for role in columns)
         raise UserError(f"{path}: read as {found}, whose columns are known: leave out {flags}, or say --format table")
     bad = BadRows(skip_bad_rows, "Mend such rows, or leave them out: prepare with --on-bad-row skip")
-    interactions = FORMATS[found](Input(str(path), files, columns, bad, say, progress))
+    interactions = FORMATS[found](Input(str(path), files, columns, bad, say, progress, items))
     for note in bad.notes():
         say(note)
     return interactions._replace(name=str(path))
@@ -218,12 +222,13 @@ def _is_rating(text: str) -> bool:
 
 def _prepared(given: Input) -> Interactions:
     """A folder that `prepare` wrote."""
-    return prepared.load(given.files[0].path.parent)
+    interactions = prepared.load(given.files[0].path.parent)
+    return interactions if given.items is None else _described(given, interactions)
 
 
 def _sequences(given: Input) -> Interactions:
     """sequences.txt with what lies beside it; lines of a user and items; or of "user item"."""
-    return sequences.read(given.files[0], given.bad, given.say)
+    return _described(given, sequences.read(given.files[0], given.bad, given.say))
 
 
 def _table(given: Input) -> Interactions:
@@ -291,7 +296,9 @@ def _recbole(given: Input) -> Interactions:
     _collect(given, log, tables.delimited(file, "\t", len(names), chosen))
     interactions = _histories(given, log)
     beside = file.beside(file.name.removesuffix(".inter") + ".item")
-    return items.describe(interactions, items.recbole(beside), given.say) if beside else interactions
+    if given.items is not None or beside is None:
+        return _described(given, interactions, log.columns["item"])
+    return items.describe(interactions, items.recbole(beside, log.columns["item"]), given.say)
 
 
 def _movielens(given: Input) -> Interactions:
@@ -306,8 +313,8 @@ def _movielens(given: Input) -> Interactions:
     log = Log({role: names[at] for role, at in chosen.items()}, given.bad)
     _collect(given, log, tables.delimited(file, separator, len(names), chosen, header))
     interactions = _histories(given, log)
-    about = items.movielens(file)
-    return interactions if about is None else items.describe(interactions, about, given.say)
+    about = None if given.items is not None else items.movielens(file)
+    return _described(given, interactions) if about is None else items.describe(interactions, about, given.say)
 
 
 def _amazon(given: Input) -> Interactions:
@@ -326,7 +333,7 @@ def _amazon(given: Input) -> Interactions:
     for file in given.files:
         chosen = {"user": 0, "item": 1, "weight": 2, "time": 3}
         _collect(given, log, in_order(tables.delimited(file, ",", 4, chosen, header=False)))
-    return _histories(given, log)
+    return _described(given, _histories(given, log))
 
 
 def _items_first(batch: Batch) -> bool:
@@ -359,10 +366,17 @@ def _histories(given: Input, log: Log, relative: bool = False) -> Interactions:
 
 
 def _named(given: Input, log: Log, relative: bool) -> Interactions:
-    """The histories of a table, with the titles of an items.csv in the same folder, where a folder was named."""
-    interactions = _histories(given, log, relative)
-    beside = given.files[0].beside("items.csv") if len(given.files) > 1 or Path(given.name).is_dir() else None
-    return items.describe(interactions, items.table(beside), given.say) if beside else interactions
+    """The histories of a table, with what is known of its items."""
+    return _described(given, _histories(given, log, relative), log.columns["item"])
+
+
+def _described(given: Input, interactions: Interactions, column: str | None = None) -> Interactions:
+    """The interactions with the table of items that was named, or lies beside the log.
+
+    Args:
+        column: of the item ids in the log.
+    """
+    return items.described(interactions, given.items, given.files, given.name, column, given.say)
 
 
 #: a name for `--format` -> the reader

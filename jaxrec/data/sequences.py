@@ -6,8 +6,8 @@ What counts as what:
   user's items in the order of the lines, users in the order they first appear. Otherwise it is sequences.
 - Tokens stand between runs of spaces or tabs. Which tokens become integers: `interactions.as_ids`.
 - Blank lines may end a file but not stand within it, where they may be a history that was lost.
-- interactions.csv beside it, the same rows in the same order, gives times, weights and sessions; items.csv (item_id,
-  and any other columns) names the items; stats.json with train_sessions says how many lines are training sessions.
+- interactions.csv beside it, the same rows in the same order, gives times, weights and sessions; stats.json with
+  train_sessions says how many lines are training sessions.
 """
 
 import json
@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from jaxrec.data import columns as cols
-from jaxrec.data import items, tables
+from jaxrec.data import tables
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.log import Ids, Log, parts
 from jaxrec.data.text import BadRows, File, fail, pieces, short
@@ -71,8 +71,6 @@ def read(file: File, bad: BadRows, say) -> Interactions:
         return data
     if beside := file.beside("interactions.csv"):
         data = _with_interactions(data, file, beside, say)
-    if beside := file.beside("items.csv"):
-        data = items.describe(data, items.table(beside), say)
     if beside := file.beside("stats.json"):
         data = _with_training(data, beside)
     return data

@@ -128,8 +128,8 @@ def load_steps(
         _fetch(name)
     where = locate(name)
     if where.partition(":")[0] == SYNTHETIC:
-        if reading.get("format") or any(reading.get("columns", {}).values()):
-            raise UserError(f"{where}: made, not read: leave out --format and the names of columns")
+        if reading.get("format") or reading.get("items") or any(reading.get("columns", {}).values()):
+            raise UserError(f"{where}: made, not read: leave out --format, --items and the names of columns")
         return filters.apply(_generate(where, options), filters.Options())
     if options:
         raise UserError(f"{where}: a file has no options: remove {', '.join(options)}")

@@ -2,16 +2,20 @@
 
 from itertools import takewhile
 from types import SimpleNamespace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 from pydantic_core import PydanticCustomError
 
+from jaxrec.attributes import BOUNDS
+
 SHOWN = 10  # errors that one answer lists
+FILTER = f"should be a value, a list of values, or an object of bounds ({', '.join(BOUNDS)}): numbers, or dates as text"
 YEAR_10000 = 253_402_300_800  # seconds
 
 Id = StrictInt | StrictStr
-Value = StrictBool | StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictStr
+Bound = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictStr
+Value = StrictBool | Bound
 
 
 class Wrong(Exception):
@@ -105,6 +109,7 @@ def bodies(limits):
     History = ids(1, limits.history)
     Histories = Annotated[list[History], Field(min_length=1, max_length=limits.histories, fail_fast=True)]
     Values = Annotated[list[Value], Field(max_length=limits.ids, fail_fast=True)]
+    Bounds = Annotated[dict[Literal[BOUNDS], Bound], Field(min_length=1)]
 
     class Filtered(_Body):
         k: int = Field(10, ge=1, le=limits.k, description="how many items at most")
@@ -123,8 +128,10 @@ def bodies(limits):
         )
         candidates: ids(0, limits.ids) | None = Field(None, description="ids to choose among; null for all items")
         block: ids(0, limits.ids) = Field([], description="ids never to recommend")
-        where: dict[str, Value | Values] = Field(
-            {}, description="attribute of items: the value it has, or a list of values of which it has one"
+        where: dict[str, Value | Values | Bounds] = Field(
+            {},
+            description="attribute of items: the value it has, a list of values of which it has one, or bounds, as in "
+            '{"price": {"at_least": 10, "below": 50}}',
         )
 
         def model_post_init(self, _context):
@@ -183,6 +190,9 @@ def _by_field(found):
     messages = {}
     for each in found:
         messages.setdefault(_field(each["loc"]), []).append(_message(each))
+    for field, said in messages.items():
+        if len(said) > 1 and field.startswith("where."):
+            said[:] = [FILTER]
     return [{"field": field, "message": " or ".join(dict.fromkeys(said))} for field, said in messages.items()]
 
 

@@ -1,6 +1,8 @@
 """Laws of jaxrec.data.items: what a table says of an item stands beside that item; a broken table is named."""
 
 import csv
+import datetime
+import gzip
 import io
 import re
 import tempfile
@@ -13,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrec.data import items
-from jaxrec.data.interactions import from_sequences
+from jaxrec.data.interactions import Catalogue, from_sequences
+from jaxrec.data.readers import read
 from jaxrec.data.text import File
+from jaxrec.data.typed import MISSING, typed
 from jaxrec.errors import UserError
 
 titles = st.text(st.sampled_from('ab,"\n é'), max_size=6).map(str.strip)
@@ -60,15 +64,28 @@ def test_a_table_of_ids_alone_says_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("header", "wanted"),
+    ("header", "key", "titles", "genres"),
     [
-        ("item_id,movie_title,class", ["id", "title", "genres"]),
-        ("Name,movieId,Category", ["title", "id", "genres"]),
-        ("item_id,title,name,genres,genre", ["id", "title", "name", "genres", "genre"]),
+        ("item_id,movie_title,class", "item_id", "movie_title", "class"),
+        ("Name,movieId,Category", "movieId", "Name", "Category"),
+        ("item_id,name,title,genre,genres", "item_id", "title", "genres"),
+        ("id,item name", "id", "item name", None),
+        ("id,item_id,title", None, None, None),
     ],
 )
-def test_titles_and_genres_have_many_names(tmp_path, header, wanted):
-    assert items.table(write(tmp_path, "items.csv", f"{header}\n")).columns == wanted
+def test_titles_and_genres_are_found_by_many_names_and_keep_their_own(tmp_path, header, key, titles, genres):
+    names = header.split(",")
+    row = ",".join("1" if name == key else f"the {name}" for name in names)
+    file = write(tmp_path, "items.csv", f"{header}\n{row}\n")
+    if key is None:  # the catalogue has the name id for ids
+        with pytest.raises(UserError, match="two columns are id: rename one"):
+            items.table(file)
+        return
+    about = items.table(file)
+    assert about.columns == ["id" if name == key else name for name in names]
+    catalogue = items.describe(from_sequences([[1, 2]]), about).catalogue
+    assert catalogue.titles == [f"the {titles}", ""]
+    assert catalogue.genres == (genres and [f"the {genres}", ""])
 
 
 @pytest.mark.parametrize("genres", ["genres", "genre", "class"])
@@ -76,9 +93,196 @@ def test_the_words_of_recbole_s_genres_are_apart(tmp_path, genres):
     text = f"item_id:token\tmovie_title:token_seq\t{genres}:token_seq\n1\tToy Story\tAnimation Comedy\n\n2\tHeat\t\n"
     found = items.recbole(write(tmp_path, "a.item", text))
     assert found.rows() == [("1", "Toy Story", "Animation|Comedy"), ("2", "Heat", "")]
-    assert found.columns == ["id", "title", "genres"]
+    assert found.columns == ["id", "movie_title", genres]
     text = f"item_id:token\t{genres}:token\n1\tFilm Noir\n"
     assert items.recbole(write(tmp_path, "a.item", text)).rows() == [("1", "Film Noir")]
+
+
+VALUES = {  # of one kind each, as a CSV has them
+    pl.Int64: st.integers(-(2**63), 2**63 - 1).map(lambda value: (value, str(value))),
+    pl.Float64: st.floats(-1e15, 1e15).map(lambda value: (value, repr(value))),
+    pl.Boolean: st.tuples(
+        st.booleans(), st.sampled_from([str, lambda v: str(v).lower(), lambda v: str(v).upper()])
+    ).map(lambda pair: (pair[0], pair[1](pair[0]))),
+    pl.Date: st.dates(datetime.date(1000, 1, 1)).map(lambda value: (value, value.isoformat())),
+    pl.Datetime: st.datetimes(datetime.datetime(1000, 1, 1)).map(lambda value: (value, value.isoformat(" "))),
+}
+ODD = ["007", "12E4", "+5", "1 000", "9" * 20, "-0", "1_000", "0x1F", "1,5", "yes", "2020-13-45", "2020-02-30 25:00:00"]
+
+
+@pytest.mark.parametrize("kind", VALUES)
+@given(data=st.data())
+def test_a_column_of_one_kind_has_its_values_and_one_odd_text_leaves_it_text(kind, data):
+    found = data.draw(st.lists(VALUES[kind] | st.sampled_from([(None, word) for word in MISSING]), min_size=1))
+    values, texts = [value for value, _ in found], [text for _, text in found]
+    got = typed(pl.Series(texts))
+    if all(value is None for value in values):
+        assert got.to_list() == texts
+        return
+    if kind is pl.Float64 and all(text in MISSING or text.lstrip("-").isdecimal() for text in texts):
+        return  # repr(1e15) and beyond has no point
+    assert got.dtype == kind and got.to_list() == values
+    odd = data.draw(st.sampled_from(ODD))
+    assert typed(pl.Series([*texts, odd])).to_list() == [*texts, odd]
+
+
+def test_integers_that_floats_would_round_stay_text_beside_floats():
+    texts = ["1.5", "9007199254740993"]
+    assert typed(pl.Series(texts)).to_list() == texts
+    assert typed(pl.Series(["1.5", "9007199254740991"])).to_list() == [1.5, 9007199254740991.0]
+    assert typed(pl.Series(["1.5", "1e-05", "2.5E+3", ".5"])).to_list() == [1.5, 1e-05, 2500.0, 0.5]
+
+
+FRAME = pl.DataFrame(
+    {
+        "sku": [1, 3, 4],
+        "title": ["One", "1984", "Four, or more"],
+        "price": [9.5, None, 100.25],
+        "in_stock": [True, False, None],
+        "year": [1994, None, 2001],
+        "since": [datetime.date(2020, 1, 2), None, datetime.date(1999, 12, 31)],
+        "category": ["a|b", "a", "b"],
+    }
+)
+WRITERS = {
+    "items.csv": lambda frame, path: frame.write_csv(path),
+    "items.csv.gz": lambda frame, path: path.write_bytes(gzip.compress(frame.write_csv().encode())),
+    "items.tsv": lambda frame, path: frame.write_csv(path, separator="\t"),
+    "excel.csv": lambda frame, path: path.write_text("sep=;\n" + frame.write_csv(separator=";"), encoding="utf-8-sig"),
+    "items.parquet": lambda frame, path: frame.write_parquet(path),
+    "items.arrow": lambda frame, path: frame.write_ipc(path),
+    "items.jsonl": lambda frame, path: frame.drop("since").write_ndjson(path),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("ids", [pl.Int64, pl.String, pl.Float64])
+def test_a_table_of_any_format_keeps_names_types_and_values(tmp_path, name, ids):
+    file = File(tmp_path / name)
+    text = not name.endswith((".parquet", ".arrow", ".jsonl"))
+    frame = FRAME if text and ids is pl.Float64 else FRAME.with_columns(pl.col("sku").cast(ids))
+    WRITERS[name](frame, file.path)
+    about = items.describe(from_sequences([[1, 2, 3, 4]]), items.table(file, "sku")).catalogue.about
+    wanted = FRAME.drop("sku", *(["since"] if name.endswith(".jsonl") else []))
+    assert about.schema == wanted.schema
+    assert about.rows() == [wanted.row(0), (None,) * len(wanted.columns), wanted.row(1), wanted.row(2)]
+
+
+def test_lists_stay_lists_and_titles_are_text(tmp_path):
+    file = File(tmp_path / "items.parquet")
+    frame = pl.DataFrame(
+        {"asin": ["7", "07"], "name": [1984, 7], "categories": [["a", "b"], None], "nothing": [None] * 2}
+    )
+    frame.write_parquet(file.path)
+    catalogue = items.describe(from_sequences([["7", "07"]]), items.table(file)).catalogue
+    catalogue.save(tmp_path / "catalogue.parquet")
+    back = Catalogue.load(tmp_path / "catalogue.parquet")
+    assert back.about.equals(catalogue.about) and back.about.schema == frame.drop("asin").schema
+    assert dict(zip(back.ids.tolist(), zip(back.titles, back.genres, strict=True), strict=True)) == {
+        "7": ("1984", "a|b"),
+        "07": ("7", ""),
+    }
+    csv_file = write(tmp_path, "items.csv", "item_id,Title,code\n7,1.10,1.10\n07,1.1,1.5\n")
+    catalogue = items.describe(from_sequences([["7", "07"]]), items.table(csv_file)).catalogue
+    assert sorted(catalogue.titles) == ["1.1", "1.10"] and catalogue.about["code"].dtype == pl.Float64
+
+
+@pytest.mark.parametrize(
+    ("column", "header", "wanted"),
+    [
+        ("sku", "item_id,sku", "sku"),
+        (None, "sku,item_id", "item_id"),
+        (None, "asin,item_id", "item_id"),
+        ("events.aid", "item_id,aid", "aid"),
+        ("product", "item_id,title", "item_id"),
+        ("product", "title,ITEM ID", "ITEM ID"),
+        ("product", "id,x", "id"),
+        ("product", "skus,ids", "no column product, nor item_id: there are skus, ids: rename"),
+        (None, "code,text", "no column item_id: there are code, text: rename"),
+    ],
+)
+def test_the_column_of_ids_is_that_of_the_log_or_known_by_its_name(tmp_path, column, header, wanted):
+    row = ",".join(f"<{name}>" for name in header.split(","))
+    file = write(tmp_path, "items.csv", f"{header}\n{row}\n")
+    if wanted.startswith("no column"):
+        with pytest.raises(UserError, match=wanted):
+            items.table(file, column)
+    else:
+        assert items.table(file, column)["id"].to_list() == [f"<{wanted}>"]
+
+
+LOG = "user,sku,time\n1,5,1\n1,6,2\n2,6,3\n2,5,4\n"
+SIX = "sku,title,price\n6,Six,6.5\n5,Five,5.5\n"
+
+
+def put_log(folder, *parts):
+    for part in parts or ("log.csv",):
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        (folder / part).write_text(LOG)
+
+
+@pytest.mark.parametrize("table", ["items.csv", "items.csv.gz", "items.tsv", "items.parquet", "items.jsonl"])
+@pytest.mark.parametrize("named", ["log.csv", "", "lo*.csv", "*.csv"])
+def test_the_table_beside_is_read_however_the_log_is_named(tmp_path, table, named):
+    put_log(tmp_path)
+    WRITERS[table](pl.read_csv(io.StringIO(SIX)).with_columns(since=None), tmp_path / table)
+    said = []
+    data = read(tmp_path / named, columns={"item": "sku"}, say=said.append)
+    assert data.catalogue.titles == ["Five", "Six"] and data.catalogue.about["price"].to_list() == [5.5, 6.5]
+    assert len(data.items) == 4 and any(line.startswith(f"items: {tmp_path / table}: title (text)") for line in said)
+    assert read(tmp_path / named, columns={"item": "sku"}, items="").catalogue.about is None
+
+
+def test_a_table_that_is_named_is_read_wherever_it_lies_and_for_any_format(tmp_path):
+    put_log(tmp_path / "logs")
+    (tmp_path / "logs" / "items.csv").write_text("sku,title\n5,Wrong\n")
+    (tmp_path / "pairs.txt").write_text("1 5\n1 6\n")
+    (tmp_path / "a.inter").write_text("user_id:token\titem_id:token\n1\t5\n1\t6\n")
+    (tmp_path / "a.item").write_text("item_id:token\ttitle:token\n5\tWrong\n")
+    (table := tmp_path / "products.txt").write_text(SIX.replace("sku", "item"))
+    for name in ("logs/log.csv", "pairs.txt", "a.inter"):
+        columns = {"item": "sku"} if name == "logs/log.csv" else {}
+        assert read(tmp_path / name, columns=columns, items=str(table)).catalogue.titles == ["Five", "Six"]
+    assert read(tmp_path / "pairs.txt").catalogue.titles is None
+    (tmp_path / "items.csv").write_text(SIX.replace("sku", "id"))
+    assert read(tmp_path / "pairs.txt").catalogue.titles == ["Five", "Six"]
+
+
+def test_shards_share_the_table_above_them(tmp_path):
+    put_log(tmp_path, "day=1/log.csv", "day=2/more.csv")
+    (tmp_path / "items.csv").write_text(SIX)
+    assert read(tmp_path / "*/*.csv", columns={"item": "sku"}).catalogue.titles == ["Five", "Six"]
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "said"),
+    [
+        ({"items.csv": SIX, "items.tsv": SIX}, None, "two tables of items: name one with prepare's --items, or remove"),
+        ({}, "nowhere.csv", "--items .*nowhere.csv: no such file: name a table of items"),
+        ({"sub/x": ""}, "sub", "--items .*sub: a folder"),
+        (
+            {"p.csv": "sku,title\n05,Five\n"},
+            "p.csv",
+            "none of its ids is an item of the log, as '05', where the log has '5'",
+        ),
+        ({"p.parquet": "nothing"}, "p.parquet", "p.parquet: cannot be read"),
+        ({"p.jsonl": "nothing"}, "p.jsonl", "p.jsonl: not JSON lines"),
+        ({"p.csv": "sku,training_count\n5,1\n"}, "p.csv", "the catalogue keeps its own training_count: rename"),
+        ({"p.csv": "sku,x\n5,1\n,2\n"}, "p.csv", "line 3: ',2': no item id: fill it in"),
+        ({"p.jsonl": '{"sku": 5}\n{"sku": 6.5}\n'}, "p.jsonl", "column sku holds floats"),
+        ({"p.jsonl": '{"sku": 5}\n{"sku": 5}\n'}, "p.jsonl", "row 2: '5': item 5 has row 1 already"),
+        ({"p.jsonl": '{"sku": 5}\n{"x": 5}\n'}, "p.jsonl", "row 2: ',5': no item id"),
+        ({"p.jsonl": '{"sku": [5]}\n'}, "p.jsonl", r"column sku holds List"),
+        ({"p.csv": f'sku,x\n5,"{"a" * 140_000}"\n'}, "p.csv", "field larger than field limit .*: shorten it"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said(tmp_path, files, given, said):
+    put_log(tmp_path)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=said):
+        read(tmp_path / "log.csv", columns={"item": "sku"}, items=given and str(tmp_path / given))
 
 
 MOVIES = [("2", "Amélie (2001)", "Comedy|Romance"), ("5", "Yes, 1 | 2", "Film-Noir"), ("6", "Nothing", "")]
@@ -114,7 +318,7 @@ def test_movielens_names_its_films(tmp_path, kind, zipped):
 @pytest.mark.parametrize(
     ("name", "text", "line", "cure"),
     [
-        ("items.csv", "id,title\n1,One\n", 1, "no column item_id"),
+        ("items.csv", "code,title\n1,One\n", 1, "no column item_id: there are code, title"),
         ("items.csv", "item_id,title\n1,One\n2,Two\n1,Uno\n", 4, "'1,Uno': item 1 has line 2 already: keep one"),
         ("items.csv", "item_id,title\n1,One\n2,Two, too\n", 3, "'2,Two, too': 3 fields where the header has 2"),
         ("items.csv", 'item_id,title\n1,"One\nand\nmore"\n\n1,Two\n', 6, "item 1 has line 2 already"),

@@ -119,12 +119,12 @@ def test_titles_and_genres_are_those_of_the_items_that_occur(tmp_path):
     assert catalogue.ids.tolist() == [7, 8, 30]
     assert catalogue.titles == ["", 'Eight, and "more"', "Thirty"]
     assert catalogue.genres == ["", "A|B", ""]
-    assert catalogue.about["year"].to_list() == [None, "1999", "2000"]
+    assert catalogue.about["year"].to_list() == [None, 1999, 2000]
     (tmp_path / "items.csv").write_text("item_id , title\n7, Seven\n")
     catalogue = read(tmp_path / "sequences.txt").catalogue
     assert catalogue.titles == ["Seven", "", ""] and catalogue.genres is None
     pairs = read(write(tmp_path, "pairs.txt", ["u 7", "u 8"]))
-    assert pairs.catalogue.titles is None and pairs.catalogue.genres is None
+    assert pairs.catalogue.titles == ["Seven", ""] and pairs.catalogue.genres is None
 
 
 BROKEN = [

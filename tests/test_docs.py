@@ -1,0 +1,326 @@
+"""Every command and every block of Python that README and docs print does what it says, in small.
+
+A command runs as it stands, in a folder where small stand-ins lie under the names that the pages use. `HOW` says of
+each kind of command what is run of it and why. One that no line of it fits fails, as does a file without a stand-in.
+"""
+
+import contextlib
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import jax
+import numpy as np
+import polars as pl
+import printed
+import pytest
+
+from jaxrec import checkpoint, cli, fit, workdir
+from jaxrec import config as configs
+from jaxrec.data import interactions, prepared, readers, splits
+
+ASINS = ["B004756YJA", "B004ZT0SSG", "B000052YAN", "B00150LT40", "B001MA0QY2", *(f"B{v:09}" for v in range(115))]
+SMALL = {"epochs": 1, "batch": 16, "length": 8, "row": 8, "model.dim": 8, "model.heads": 1, "model.layers": 1}
+PRINTED = [each for page in printed.PAGES for each in printed.on(page)]
+SYNTHETIC = "synthetic:users=60,items=200,seed=1"
+
+
+def about(items):
+    """Columns that the pages filter by."""
+    return pl.DataFrame(
+        {
+            "title": [f"The matrix, part {v}" for v in range(items)],
+            "genres": ["Comedy|War", "Drama", "Comedy", "War"] * (items // 4),
+            "year": [1994, 2001] * (items // 2),
+            "price": [9.5 + v for v in range(items)],
+            "in_stock": [v % 3 < 2 for v in range(items)],
+        }
+    )
+
+
+def write_log(path):
+    random = np.random.default_rng(0)
+    users, items = (
+        np.repeat(np.arange(60), 12),
+        random.permuted(np.tile(np.arange(120), (60, 1)), axis=1)[:, :12].ravel(),
+    )
+    rows = {
+        "user_id": users,
+        "asin": [ASINS[v] for v in items],
+        "rating": random.integers(1, 6, len(users)),
+        "timestamp": 1_500_000_000 + random.permutation(len(users)) * 60,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(rows).write_csv(path)
+
+
+def write_table(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about(120).insert_column(0, pl.Series("asin", ASINS)).write_csv(path)
+
+
+def write_workdir(path, data, model="sasrec"):
+    """A workdir of a model as it is at first."""
+    named = {"name": model, "dim": 8, "layers": 1, "dropout": 0.0}
+    values = {
+        "dataset": str(data.name),
+        "seed": 0,
+        "epochs": 1,
+        "batch": 16,
+        "length": 8,
+        "eval_every": 1,
+        "patience": 0,
+    }
+    loss, optim = {"name": "bce", "negatives": 1}, {"name": "adam", "rate": 1e-2}
+    config, split = configs.from_dict(values | {"model": named, "loss": loss, "optim": optim}), splits.last_item(data)
+    path.mkdir(parents=True)
+    workdir.claim(path, config, data, str(data.name), data.catalogue.counted(splits.training_counts(split)))
+    checkpoints = checkpoint.Checkpoints(path)
+    checkpoints.save(64, fit.initial(fit.setup(config, split, jax.devices()[:1])), {})
+    checkpoints.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """The folder to run in: the repository's launchers, and stand-ins for all that the pages name."""
+    place = tmp_path_factory.mktemp("docs")
+    for name in ("train.py", "evaluate.py", "prepare.py", "serve.py", "configs", "benchmarks", "pyproject.toml"):
+        (place / name).symlink_to(printed.ROOT / name)
+    write_log(place / "ratings.csv")
+    write_table(place / "items.csv")
+    write_table(place / "products" / "table.csv")
+    (place / "my").mkdir()
+    with contextlib.chdir(place):
+        shop = readers.read("ratings.csv")._replace(name=str(place / "ratings.csv"))
+        write_workdir(place / "runs" / "mine", shop)
+        prepared.save(shop, "my/ratings", {})
+        random = np.random.default_rng(0)
+        histories = [list(range(1, 151)), list(range(151, 301))] + [
+            random.permutation(300)[:12].__add__(1).tolist() for _ in range(40)
+        ]
+        Path("films.txt").write_text("".join(f"{u} {v}\n" for u, items in enumerate(histories) for v in items))
+        films = readers.read("films.txt", items="")._replace(name=str(place / "films.txt"))
+        films = films._replace(catalogue=interactions.Catalogue(films.catalogue.ids, about(300)))
+        for name, model in (("a", "sasrec"), ("quickstart", "sasrec"), ("gru4rec_ml1m", "gru4rec")):
+            write_workdir(place / "runs" / name, films, model)
+    return place
+
+
+@pytest.fixture
+def here(place, monkeypatch):
+    """In that folder, with the arguments of the command: `here(path, *arguments)` runs a launcher or module."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("JAXREC_CACHE", str(place / "cache"))
+
+    def run(program, *arguments):
+        monkeypatch.setattr(sys, "argv", [program, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            if program.endswith(".py"):
+                runpy.run_path(program, run_name="__main__")
+            else:
+                runpy.run_module(program, run_name="__main__", alter_sys=True)
+        assert not ended.value.code, (program, arguments)
+
+    return run
+
+
+def install(here, words):
+    """Needs the network: that each extra is one of the project's, and a folder is the project."""
+    extras = tomllib.loads((printed.ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for word in words[2:]:
+        target, _, wanted = word.partition("[")
+        assert word == "-e" or target in (".", "jaxrec"), word
+        assert all(each in extras for each in filter(None, wanted.rstrip("]").split(",")))
+
+
+def launch(here, words):
+    """As it stands; a training of hours by one epoch of a small model, of the generator's data where it names none."""
+    words = words[1:] if words[0] == "python" else [f"{words[1]}.py", *words[2:]]
+    if words[0] == "train.py":
+        _, given = cli.split_overrides(words)
+        config = runpy.run_path(f"configs/{Path(words[words.index('--config') + 1]).stem}.py")["get_config"]()
+        small = {"dataset": SYNTHETIC} | {key: value for key, value in SMALL.items() if has(config, key)}
+        words += [f"--config.{key}={value}" for key, value in small.items() if key not in given]
+        for at, word in enumerate(words):  # the stand-ins stay for what comes after it
+            words[at] = word.replace("runs/", "trained/")
+        shutil.rmtree("trained", ignore_errors=True)
+    here(*words)
+
+
+def has(config, key):
+    group, _, rest = key.partition(".")
+    return group in config and (not rest or has(config[group], rest))
+
+
+def export(here, words):
+    """As it stands."""
+    if "onnx" in words:
+        pytest.importorskip("jax2onnx")
+    here(words[2], *words[3:])
+
+
+def parse(here, words):
+    """Takes hours, or peers' checkouts: its arguments are parsed, and it stops there."""
+    assert parsed()[shlex.join(words)] == ""
+
+
+@cache
+def parsed():
+    """{command: what was wrong with its arguments} of all benchmarks, in one process: most of it is the start."""
+    program = """
+import argparse, contextlib, io, json, runpy, sys
+
+class Parsed(Exception):
+    pass
+
+def parse_args(self, real=argparse.ArgumentParser.parse_args):
+    real(self)
+    raise Parsed
+
+argparse.ArgumentParser.parse_args = parse_args
+found = []
+for sys.argv in json.load(sys.stdin):
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        found.append("it parsed nothing")
+    except Parsed:
+        found.append("")
+    except SystemExit:
+        found.append(said.getvalue())
+json.dump(found, sys.stdout)
+"""
+    asked = [text for text in COMMANDS if text.startswith("python -m benchmarks.")]
+    given = json.dumps([shlex.split(text)[2:] for text in asked])
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=printed.ROOT, input=given, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(map(shlex.join, map(shlex.split, asked)), json.loads(done.stdout), strict=True))
+
+
+def bash(here, words):
+    """Needs an accelerator: that the script is there, and bash can read it."""
+    script = next(word for word in words if word.endswith(".sh"))
+    assert subprocess.run(["bash", "-n", printed.ROOT / script]).returncode == 0
+
+
+def suite(here, words):
+    """This is that run."""
+    assert words == ["python", "-m", "pytest"]
+
+
+def serving(here, words):
+    """Runs until it is stopped: `test_the_service_and_its_requests` does."""
+    assert words[:2] == ["python", "serve.py"] or words[0] == "curl"
+
+
+#: what a command begins with -> what is run of it, whose docstring says why that; and whether it is slow
+HOW = [
+    (r"pip install ", install),
+    (r"python -m pytest", suite),
+    (r"(JAXREC_\w+=\S+ )?bash benchmarks/", bash),
+    (r"python -m benchmarks\.", parse),
+    (r"python (prepare|train|evaluate)\.py ", launch),
+    (r"jaxrec (prepare|train|evaluate) ", launch),
+    (r"python -m jaxrec\.export ", export),
+    (r"python serve\.py |curl ", serving),
+]
+SLOW = [r"python -m jaxrec\.export .*onnx", r"(python train\.py|jaxrec train) "]
+COMMANDS = list(dict.fromkeys(text for each in PRINTED if each.kind == "command" for text in printed.commands(each)))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(text, marks=pytest.mark.slow if any(re.match(s, text) for s in SLOW) else ()) for text in COMMANDS],
+)
+def test_a_command_does_what_it_says(here, command):
+    how = [run for pattern, run in HOW if re.match(pattern, command)]
+    assert len(how) == 1, f"say in HOW what is to be run of it: {command}"
+    how[0](here, shlex.split(command))
+
+
+def test_every_training_has_its_configuration_and_known_keys(here):
+    trainings = [text for text in COMMANDS if re.match(r"(python train\.py|jaxrec train) ", text)]
+    assert len(trainings) > 2
+    for text in trainings:
+        arguments, overrides = cli.parse(["train", *shlex.split(text)[2:]])
+        cli.load_config(arguments.config, overrides)
+
+
+@pytest.mark.parametrize("page", sorted({each.page for each in PRINTED if each.kind == "python"}))
+def test_the_python_of_a_page_runs_from_top_to_bottom(here, place, page):
+    if page == "serving.md" and not Path("model.hlo").exists():
+        here("jaxrec.export", "--workdir", "runs/a", "--format", "stablehlo", "--output", "model.hlo")
+    names = {}
+    for each in PRINTED:
+        if each.page == page and each.kind == "python":
+            small = re.sub(r"\b(\d{1,3}(_000)+)\b", "400", each.text)  # the generator's millions of users
+            if "onnxruntime" in small:
+                continue  # by test_a_command_does_what_it_says and test_export, where the file is made
+            exec(compile(small, str(each), "exec"), names)
+    assert len(names) > 1
+
+
+@pytest.mark.parametrize("page", ["serving.md", pytest.param("README.md", marks=pytest.mark.slow)])
+def test_the_service_and_its_requests(place, page):
+    """Each start of the service that a page prints, on a free port, and the requests that follow it."""
+    lines = [
+        text for each in PRINTED if each.page == page and each.kind == "command" for text in printed.commands(each)
+    ]
+    starts = [at for at, text in enumerate(lines) if "serve.py" in text]
+    assert starts
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        words = [*shlex.split(lines[start])[1:], "--port", "0"]
+        flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "JAXREC_CACHE": str(place / "cache")}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        with subprocess.Popen([sys.executable, *words], cwd=place, env=os.environ | flags, **pipes) as process:
+            try:
+                said = next(line for line in process.stdout if line.startswith("jaxrec serve"))
+                for text in lines[start + 1 : end]:
+                    if text.startswith("curl "):
+                        ask(said.split()[-1], shlex.split(text))
+            finally:
+                process.terminate()
+                process.stdout.read()
+        assert process.returncode == 0
+
+
+def ask(address, words):
+    """curl URL [-d BODY] [-H HEADER], at this address."""
+    url = next(word for word in words[1:] if word.startswith("localhost"))
+    options = dict(pairwise(words))
+    body, header = options.get("-d"), options.get("-H")
+    headers = dict([header.split(": ", 1)]) if header else {}
+    url = address.rstrip("/") + url.removeprefix("localhost:8000")
+    answer = httpx.request("POST" if body else "GET", url, content=body, headers=headers, timeout=30)
+    assert answer.status_code == 200, (words, answer.text)
+    assert json.loads(answer.text)
+
+
+def test_what_is_printed_is_found(tmp_path):
+    page = tmp_path / "a.md"
+    page.write_text(
+        "Run `jaxrec train\n--config x` or\n\n```\npip install x && python b.py  # why\ncurl \\\n  y\n```\n\n"
+        "```python\nz = 1\n```\n`--port` is a flag, `python` a program.\n"
+    )
+    assert [(each.line, each.kind, printed.commands(each)) for each in printed.on(page)] == [
+        (1, "command", ["jaxrec train --config x"]),
+        (5, "command", ["pip install x", "python b.py"]),
+        (5, "command", ["curl y"]),
+        (11, "python", ["z = 1"]),
+    ]
+    page.write_text("```rust\nfn\n```\n")
+    with pytest.raises(ValueError, match=r"a\.md:2: blocks of 'rust' are not tested"):
+        printed.on(page)

@@ -13,8 +13,8 @@ def facets(about: pl.DataFrame | None) -> list[dict]:
 
     Returns:
         Dictionaries of `name` and `kind`: "boolean"; "number" or "date" with its `least` and `most`; or "text" with
-        `values`, the commonest first, and whether there are `more`. Left out are columns of other kinds, without a value, and
-        texts that are another for every item.
+        `values`, the commonest first, and whether there are `more`. Left out are columns of other kinds, without a
+        value, and texts that are another for every item.
     """
     if about is None:
         return []

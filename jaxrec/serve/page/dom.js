@@ -5,6 +5,13 @@ export const $ = (id) => document.getElementById(id);
 const SEEN = /[^\p{Cc}\p{Cf}\p{Z}\p{M}]/u; // what shows: not only blanks and marks
 
 export const name = (item) => (SEEN.test(item.title ?? "") ? item.title : String(item.id));
+const LONG = 60; // characters of a title within a sentence
+
+/** A title within a sentence, cut where it is long, apart from the sentence's direction. */
+export const titled = (item) => {
+  const letters = [...name(item)];
+  return bdi(letters.length > LONG ? `${letters.slice(0, LONG).join("")}…` : name(item));
+};
 export const bdi = (text) => make("bdi", {}, text);
 export const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 export const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);

@@ -27,7 +27,7 @@ export function filters(facets, get, set) {
     const facet = chosen(), text = $("filter-value").firstElementChild.value;
     const value = facet.kind === "number" ? Number(text) : facet.kind === "boolean" ? text === "yes" : text;
     set(added(get(), facet.name, $("filter-how").value, value), `filtered by ${facet.name}`);
-    if (facet.kind !== "boolean") $("filter-value").firstElementChild.value = "";
+    $("filter-value").querySelectorAll("input").forEach((input) => { input.value = ""; });
   };
 }
 

@@ -1,6 +1,6 @@
 // The page: a history is built by clicking, and every change asks the service anew. No library, no build.
 
-import { $, bdi, fill, make, name, plural, say, signed } from "./dom.js";
+import { $, fill, make, name, plural, say, signed, titled } from "./dom.js";
 import { drawFilters, filters } from "./filter.js";
 import { historyRow, moved, rankedRow, strip, STROKES } from "./rows.js";
 import { searches } from "./search.js";
@@ -10,6 +10,7 @@ const state = {
   history: [], // items: {id, title}; a title not asked for yet is undefined
   where: {}, // filters, as the service takes them
   next: [], // what comes next, of this history and these filters
+  none: false, // the service has answered that nothing is left
   fallback: false, // it is only what is most popular
   unknown: new Set(), // ids of the history that the catalogue lacks, as texts
   influence: null, // of each item of `next`, what each item of the history did to its score; null: not known
@@ -20,18 +21,20 @@ const state = {
 
 // --- asking
 
+const NOTHING = { items: [], unknown: [] };
+
 const refresh = latest("next", $("next"), async (signal) => {
   const asked = { history: state.history.map((item) => item.id), where: state.where };
   if (!asked.history.length) {
-    answered({ items: [], unknown: [] });
+    answered(NOTHING);
     return;
   }
   const answer = await call("recommend", asked, signal, waits);
-  answered(answer);
+  answered(answer, !answer.items.length);
   const count = `${plural(state.next.length, "recommendation")} for ${plural(asked.history.length, "item")}`;
   say(state.next.length ? `${count}, the first is ${name(state.next[0])}` : "Nothing is left to recommend");
   if (state.next.length && !state.fallback) explain();
-}, () => answered({ items: [], unknown: [] }));
+}, () => answered(NOTHING));
 
 const explain = latest("influence", null, async (signal) => {
   state.explaining = true;
@@ -42,7 +45,7 @@ const explain = latest("influence", null, async (signal) => {
 }, () => { state.explaining = false; draw(); });
 
 const similar = latest("similar", $("similar"), async (signal, item) => {
-  $("similar-title").replaceChildren("Similar to ", bdi(name(item)));
+  $("similar-title").replaceChildren("Similar to ", titled(item));
   $("similar").replaceChildren();
   $("similar-section").hidden = false;
   $("similar-title").focus();
@@ -75,8 +78,8 @@ function waits(seconds) {
   $("next-state").textContent = `the service is busy: asking again in ${plural(Math.ceil(seconds), "second")} …`;
 }
 
-function answered({ items, unknown, fallback = false }) {
-  Object.assign(state, { next: items, fallback, unknown: new Set(unknown.map(String)), influence: null, shown: 0 });
+function answered({ items, unknown, fallback = false }, none = false) {
+  Object.assign(state, { next: items, none, fallback, unknown: new Set(unknown.map(String)), influence: null, shown: 0 });
   state.explaining = items.length > 0 && !fallback;
   draw();
 }
@@ -91,7 +94,7 @@ function add(item) {
 
 function remove(place) {
   const before = [...state.history], [item] = state.history.splice(place, 1);
-  changed(`${name(item)} removed`, before, bdi(name(item)), " is removed.");
+  changed(`${name(item)} removed`, before, titled(item), " is removed.");
   if (!state.history.length) $("search").focus();
 }
 
@@ -192,14 +195,15 @@ function draw() {
 }
 
 function drawHistory() {
-  const { history, influence, explaining, unknown } = state, last = history.length - 1;
+  const { history, influence, explaining } = state, last = history.length - 1;
   const list = $("history"), atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 2;
   const values = influence?.[state.shown], most = values && Math.max(...values.map(Math.abs));
+  const strange = (item) => state.unknown.has(String(item.id));
   fill(list, history.map((item, place) => {
     const row = historyRow(item, place, {
       up: place > 0 && (() => move(place, place - 1, "up")), down: place < last && (() => move(place, place + 1, "down")),
-      similar: () => similar(item), remove: () => remove(place),
-    }, unknown.has(String(item.id)));
+      similar: !strange(item) && (() => similar(item)), remove: () => remove(place),
+    }, strange(item));
     row.append(moved(values ? values[place] : null, most, state.next[state.shown]));
     drags(row, place);
     return row;
@@ -216,9 +220,9 @@ function drawHistory() {
 /** What the bars of the history mean, and the most of them in words. */
 function legend(values) {
   const [high, low] = [Math.max(...values), Math.min(...values)];
-  const named = (value) => [bdi(name(state.history[values.indexOf(value)])), ` (${signed(value)})`];
+  const named = (value) => [titled(state.history[values.indexOf(value)]), ` (${signed(value)})`];
   return [
-    "What each item added to the score of ", make("strong", {}, bdi(name(state.next[state.shown]))), ", or took from it.",
+    "What each item added to the score of ", make("strong", {}, titled(state.next[state.shown])), ", or took from it.",
     ...(high > 0 ? [" Most for it: ", ...named(high)] : []), ...(low < 0 ? [`${high > 0 ? "; m" : " M"}ost against it: `, ...named(low)] : []),
     high > 0 || low < 0 ? "." : "",
   ];
@@ -233,7 +237,7 @@ function drags(row, place) {
 }
 
 function drawNext() {
-  const { next, history, fallback, where } = state, best = next[0]?.score;
+  const { next, history, fallback, none, where } = state, best = next[0]?.score;
   fill($("next"), next.map((item, place) => nextRow(item, place, fallback ? null : Math.exp(item.score - best))));
   $("next-empty").hidden = history.length > 0;
   $("next-state").textContent = "";
@@ -241,7 +245,6 @@ function drawNext() {
   const strokes = Math.min(history.length, STROKES), which = strokes < history.length ? `the newest ${strokes} items` : "each item";
   $("strokes").textContent = `A stroke for ${which} of the history, the oldest at the left: up, it raised the score; down, `
     + "it lowered it. The history shows the amounts for the row that is marked: point at another, or tap it.";
-  const none = !next.length && $("next-trouble").hidden && history.length > 0;
   if (!history.length && !$("next-note").hidden) return;
   $("next-note").hidden = !fallback && !none;
   $("next-note").textContent = fallback

@@ -11,7 +11,7 @@ const ICONS = {
 /** A row of the history. @param acts functions up, down, similar, remove; null where it can't be done. */
 export function historyRow(item, place, acts, unknown) {
   const labels = { up: `Move ${name(item)} up`, down: `Move ${name(item)} down`, similar: `Similar to ${name(item)}`, remove: `Remove ${name(item)}` };
-  const title = make("span", { className: "name", dir: "auto", title: hint(item) }, name(item));
+  const title = make("span", { className: "name", title: hint(item) }, twoLines(item));
   return make("li", { className: "row", draggable: true },
     make("span", { className: "place" }, String(place + 1)),
     make("span", { className: "titled" }, title, ...(unknown ? [make("small", {}, "not in the catalogue: left out")] : [])),
@@ -24,9 +24,9 @@ export function rankedRow(item, place, share, add, similar) {
   const row = make("li", { className: "row" },
     make("span", { className: "place" }, String(place + 1)),
     make("button", {
-      type: "button", className: "name", dir: "auto", title: `Add ${hint(item)}`, onclick: add, "data-act": "add",
+      type: "button", className: "name", title: `Add ${hint(item)}`, onclick: add, "data-act": "add",
       "aria-label": `Add ${name(item)}${score && `, score ${score}`}`,
-    }, name(item)),
+    }, twoLines(item)),
     make("span", { className: "acts" }, button("similar", `Similar to ${name(item)}`, similar)));
   if (share === null) return row;
   const bar = make("i");
@@ -58,6 +58,8 @@ export function moved(value, most, next) {
   return make("span", { className: "moved" },
     make("span", { "aria-hidden": "true" }, bar), make("em", { "aria-label": said, role: "note" }, signed(value)));
 }
+
+const twoLines = (item) => make("span", { className: "clamp", dir: "auto" }, name(item));
 
 /** A title is cut after two lines: the whole of it, and the id that tells items of one title apart. */
 const hint = (item) => (name(item) === String(item.id) ? name(item) : `${name(item)} (id ${item.id})`);

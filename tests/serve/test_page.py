@@ -113,9 +113,15 @@ def served(browser, tmp_path_factory):
 
 @pytest.fixture
 def shot(tmp_path_factory):
-    """`shot(page, name)` keeps a screenshot of a state."""
+    """`shot(page, name)` keeps a screenshot of a state, `shot(page, name, part)` where that part begins."""
     folder = Path(os.environ.get("JAXREC_SCREENSHOTS") or tmp_path_factory.getbasetemp() / "screenshots")
-    return lambda page, name, **how: page.screenshot(path=folder / f"{name}.png", **how)
+
+    def shot(page, name, part=None):
+        if part:
+            page.locator(part).evaluate("each => each.scrollIntoView()")
+        page.screenshot(path=folder / f"{name}.png")
+
+    return shot
 
 
 def link(served, history, where=None):
@@ -219,7 +225,8 @@ def test_titles_are_read_on_a_phone(open_page, served, shot, width, height):
     page = open_page(link(served, [1, 2, 12, 13]), width, height, phone=True)
     settled(page)
     page.locator("#filter summary").click()
-    shot(page, f"phone-{width}", full_page=True)
+    shot(page, f"phone-{width}")
+    shot(page, f"phone-{width}-next", "#next-section")
     assert page.evaluate("document.documentElement.scrollWidth") == width  # nothing to scroll sideways
     boxes = page.evaluate(
         """() => [...document.querySelectorAll('.row .clamp')].map((title) => {
@@ -264,7 +271,7 @@ def test_the_influence_of_sixty_items_is_told_apart(open_page, served, shot, wid
     history = [1 + place % FILMS for place in range(60)]
     page = open_page(link(served, history), width, height, phone=width < 500)
     settled(page, 600)
-    shot(page, f"sixty-{width}", full_page=True)
+    shot(page, f"sixty-{width}", "#next-section")
     strokes = page.evaluate(
         """() => [...document.querySelectorAll('#next .row:first-child .strip i')]
           .map((each) => each.getBoundingClientRect()).map(({left, width}) => [left, width])"""
@@ -563,7 +570,7 @@ def test_every_title_is_shown_as_it_stands(open_page, served, shot):
     names = page.locator(".row .clamp, #found li")
     assert set(names.evaluate_all("all => all.map((each) => each.dir)")) == {"auto"}
     assert page.evaluate("document.documentElement.scrollWidth") == 1120
-    shot(page, "titles", full_page=True)
+    shot(page, "titles")
     page.get_by_role("button", name="Clear").click()
     for count, (title, name) in enumerate(zip(TITLES[FILMS:], expected, strict=True), 1):
         text = title.strip() if title and title.strip(" \u200b") else name
@@ -574,7 +581,7 @@ def test_every_title_is_shown_as_it_stands(open_page, served, shot):
     settled(page)
     page.set_viewport_size({"width": 320, "height": 640})
     assert page.evaluate("document.documentElement.scrollWidth") == 320
-    shot(page, "titles-320", full_page=True)
+    shot(page, "titles-320")
 
 
 def test_ids_beyond_2_53_stay_apart(open_page, served):

@@ -63,6 +63,11 @@ def test_the_page_itself_needs_no_token_and_its_data_do(ask):
     assert {"/", "/page.css", "/page.js", "/service.js"} <= set(statuses) and set(statuses.values()) == {200}
 
 
+def test_the_page_takes_nothing_from_elsewhere():
+    for content, _kind in page.files().values():
+        assert b"http" not in content.replace(b"http://www.w3.org/2000/svg", b"")
+
+
 def test_items_are_found_where_few_may_be_asked_for(ask):
     async def work(client, _service):
         return len((await client.get("/items")).json()["items"])

@@ -19,6 +19,7 @@ from jaxrec.errors import UserError
 from jaxrec.recommend import Query
 from jaxrec.serve import openapi, page, schema
 from jaxrec.serve.batching import Batcher, Full
+from jaxrec.serve.facets import facets
 from jaxrec.serve.guard import Guard
 from jaxrec.serve.listing import Listing
 from jaxrec.serve.metrics import Metrics
@@ -52,7 +53,7 @@ class Service:
         """
         self.limits, self.events, self.metrics = limits, events, Metrics()
         self.batcher = Batcher(recommender, limits.queue, self.metrics.batch.observe)
-        self.listing = Listing(recommender.catalogue)
+        self.listing, self._facets = Listing(recommender.catalogue), None
         self.metrics.step.set(recommender.step or 0)
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
         self.endpoints = self._endpoints(schema.bodies(limits))
@@ -117,13 +118,22 @@ class Service:
         return {"stored": stored}
 
     async def items(self, request):
-        text, count = request.query_params.get("q", ""), request.query_params.get("k", str(FOUND))
+        text, count = request.query_params.get("q", ""), request.query_params.get("k", str(min(FOUND, self.limits.k)))
         if len(text) > LONGEST:
             raise Wrong(422, "q", f"at most {LONGEST} characters")
         if not (count.isascii() and count.isdigit() and len(count) < 10 and 1 <= int(count) <= self.limits.k):
             raise Wrong(422, "k", f"should be a number from 1 to {self.limits.k}")
         found = await asyncio.to_thread(self.listing.search, text, int(count))
         return {"items": [{"id": id, "title": self.listing.title(id)} for id in found]}
+
+    async def titles(self, body):
+        ids = [self.listing.own(id) for id in body.items]
+        return {"items": [{"id": id, "title": self.listing.title(id)} for id in ids if id in self.listing]}
+
+    async def attributes(self, _request):
+        if self._facets is None:
+            self._facets = await asyncio.to_thread(facets, self.batcher.recommender.catalogue.about)
+        return {"attributes": self._facets}
 
     async def health(self, _request):
         if not self.batcher.alive or (self.events and not self.events.alive):
@@ -177,7 +187,8 @@ class Service:
     def _endpoints(self, body):
         answers = [schema.Ranking, schema.Rankings]
         text = {"name": "q", "schema": {"type": "string", "maxLength": LONGEST, "default": ""}}
-        count = {"name": "k", "schema": {"type": "integer", "minimum": 1, "maximum": self.limits.k, "default": FOUND}}
+        count = {"name": "k", "schema": {"type": "integer", "minimum": 1, "maximum": self.limits.k}}
+        count["schema"]["default"] = min(FOUND, self.limits.k)
         asked = (400, 404, 408, 413, 422, 503)
         return [
             Endpoint(
@@ -199,6 +210,19 @@ class Service:
             Endpoint(
                 *("GET", "/items", self.items, "Items by title, the most popular first"),
                 *(schema.Found, None, (text, count), (422,)),
+            ),
+            Endpoint(
+                "POST",
+                "/titles",
+                self.titles,
+                "Titles of ids, without those that are unknown",
+                schema.Found,
+                body.titles,
+                (),
+                (400, 408, 413, 422, 503),
+            ),
+            Endpoint(
+                "GET", "/attributes", self.attributes, "What `where` may name, and common values", schema.Attributes
             ),
             Endpoint("GET", "/healthz", self.health, "Whether it runs", schema.Health, errors=(503,)),
             Endpoint("GET", "/readyz", self.ready, "Whether it takes requests", schema.Ready, errors=(503,)),

@@ -5,7 +5,9 @@ import time
 
 from pydantic_core import to_json
 
-OPEN = {"/healthz", "/readyz", "/", "/page.css", "/page.js", "/docs", "/openapi.json"}  # tell nothing of data or users
+from jaxrec.serve import page
+
+OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json", *page.files()}  # tell nothing of data or users
 HEADERS = [
     (b"content-security-policy", b"default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),

@@ -61,6 +61,19 @@ class Found(_Answer):
     items: list[Item]
 
 
+class Attribute(_Answer):
+    name: str
+    kind: Literal["boolean", "date", "number", "text"]
+    least: float | str | None = Field(None, description="of a number or date")
+    most: float | str | None = Field(None, description="of a number or date")
+    values: list[str] | None = Field(None, description="of a text, the commonest first")
+    more: bool | None = Field(None, description="whether a text has other values too")
+
+
+class Attributes(_Answer):
+    attributes: list[Attribute]
+
+
 class Influence(_Answer):
     influence: list[list[float]] = Field(
         description="of each of the items, what each place of the history added to its score"
@@ -104,7 +117,7 @@ def _one_source(schema):
 
 
 def bodies(limits):
-    """The models of request bodies under these Limits: recommend, similar, influence, events."""
+    """The models of request bodies under these Limits: recommend, similar, influence, events, titles."""
     ids = lambda least, most: Annotated[list[Id], Field(min_length=least, max_length=most, fail_fast=True)]
     History = ids(1, limits.history)
     Histories = Annotated[list[History], Field(min_length=1, max_length=limits.histories, fail_fast=True)]
@@ -147,6 +160,9 @@ def bodies(limits):
         history: History = Field(description="item ids, oldest first")
         items: ids(1, 100) = Field(description="ids whose scores are to be explained")
 
+    class TitlesOf(_Body):
+        items: ids(1, limits.ids)
+
     class Happened(_Body):
         user: Id
         item: Id | None = None
@@ -167,7 +183,9 @@ def bodies(limits):
             if (self.item is None) == (self.items is None):
                 raise PydanticCustomError("source", "give either item or items")
 
-    return SimpleNamespace(recommend=Recommend, similar=SimilarTo, influence=InfluenceOn, events=Happened)
+    return SimpleNamespace(
+        recommend=Recommend, similar=SimilarTo, influence=InfluenceOn, events=Happened, titles=TitlesOf
+    )
 
 
 def parse(model, body):

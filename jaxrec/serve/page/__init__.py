@@ -1,11 +1,14 @@
-"""The page: three files, which are read once and need nothing from elsewhere."""
+"""The page: plain files, which are read once and need nothing from elsewhere."""
 
 from importlib.resources import files as _files
 
-KINDS = {"index.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 
 def files():
-    """{path: (content, media type)} of the page."""
-    folder = _files(__package__)
-    return {f"/{name.removeprefix('index.html')}": ((folder / name).read_bytes(), kind) for name, kind in KINDS.items()}
+    """{path: (content, media type)} of the page; index.html is "/"."""
+    found = {each.name: each for each in _files(__package__).iterdir() if each.name.endswith(tuple(KINDS))}
+    return {
+        f"/{name.removeprefix('index.html')}": (file.read_bytes(), KINDS[name[name.rindex(".") :]])
+        for name, file in sorted(found.items())
+    }

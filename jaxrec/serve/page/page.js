@@ -1,103 +1,101 @@
 // The page: a history is built by clicking, and every change asks the service anew. No library, no build.
 
-const $ = (id) => document.getElementById(id);
-const state = { history: [], next: [], influence: null, shown: 0, found: [], foundFor: null, marked: -1, eager: false };
-const K = 10;
-const ICONS = {
-  up: "M8 13V3M4 7l4-4 4 4", down: "M8 3v10M4 9l4 4 4-4", remove: "M4 4l8 8M12 4l-8 8",
-  similar: "M2 6c2-3 4-3 6 0s4 3 6 0M2 11c2-3 4-3 6 0s4 3 6 0",
+import { $, fill, make, name, plural, say, signed, titled } from "./dom.js";
+import { drawFilters, filters } from "./filter.js";
+import { historyRow, moved, rankedRow, strip, STROKES } from "./rows.js";
+import { searches } from "./search.js";
+import { call, latest, parse } from "./service.js";
+
+const state = {
+  history: [], // items: {id, title}; a title not asked for yet is undefined
+  where: {}, // filters, as the service takes them
+  next: [], // what comes next, of this history and these filters
+  none: false, // the service has answered that nothing is left
+  fallback: false, // it is only what is most popular
+  unknown: new Set(), // ids of the history that the catalogue lacks, as texts
+  influence: null, // of each item of `next`, what each item of the history did to its score; null: not known
+  explaining: false, // it is being asked for
+  shown: 0, // the place in `next` whose influence the history shows
+  before: null, // the history before it was cut: what Undo brings back
 };
 
-// --- talking to the service
+// --- asking
 
-const PATIENCE = 15; // times that a service too busy is asked again
+const NOTHING = { items: [], unknown: [] };
 
-async function call(path, body, signal, patience = PATIENCE) {
-  const headers = { "Content-Type": "application/json" };
-  const token = sessionStorage.getItem("token");
-  if (token) headers.Authorization = `Bearer ${token}`;
-  const response = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body), signal } : { headers, signal });
-  const answer = await response.json();
-  if (response.ok) return answer;
-  if (response.status === 503 && patience) {
-    await new Promise((done) => setTimeout(done, 1000 * (response.headers.get("Retry-After") ?? 1)));
-    signal.throwIfAborted();
-    return call(path, body, signal, patience - 1);
-  }
-  if (response.status === 401) $("token").hidden = false;
-  throw new Error(answer.errors.map((each) => (each.field ? `${each.field}: ` : "") + each.message).join("; "));
-}
-
-/** A function that runs `work(signal, …)` and gives up the run before: the last question is the one that is answered. */
-function latest(work) {
-  let running = new AbortController();
-  return async (...args) => {
-    running.abort();
-    running = new AbortController();
-    const { signal } = running;
-    try {
-      await work(signal, ...args);
-      if (!signal.aborted) $("trouble").hidden = true;
-    } catch (error) {
-      if (signal.aborted) return;
-      $("trouble").textContent = error.message;
-      $("trouble").hidden = false;
-    }
-  };
-}
-
-const refresh = latest(async (signal) => {
-  location.replace(`#${encodeURIComponent(JSON.stringify(state.history.map((item) => item.id)))}`);
-  state.influence = null;
-  state.shown = 0;
-  if (!state.history.length) {
-    state.next = [];
-    draw();
+const refresh = latest("next", $("next"), async (signal) => {
+  const asked = { history: state.history.map((item) => item.id), where: state.where };
+  if (!asked.history.length) {
+    answered(NOTHING);
     return;
   }
-  const history = state.history.map((item) => item.id);
-  const answer = await call("recommend", { history, k: K }, signal);
-  state.next = answer.items;
-  draw();
-  const count = `${state.next.length} recommendations for ${plural(history.length, "item")}`;
+  const answer = await call("recommend", asked, signal, waits);
+  answered(answer, !answer.items.length);
+  const count = `${plural(state.next.length, "recommendation")} for ${plural(asked.history.length, "item")}`;
   say(state.next.length ? `${count}, the first is ${name(state.next[0])}` : "Nothing is left to recommend");
-  if (!state.next.length) return;
-  const { influence } = await call("influence", { history, items: state.next.map((item) => item.id) }, signal);
-  state.influence = influence;
+  if (state.next.length && !state.fallback) explain();
+}, () => answered(NOTHING));
+
+const explain = latest("influence", null, async (signal) => {
+  state.explaining = true;
+  const asked = { history: state.history.map((item) => item.id), items: state.next.map((item) => item.id) };
+  const { influence } = await call("influence", asked, signal);
+  Object.assign(state, { influence, explaining: false });
   draw();
-});
+}, () => { state.explaining = false; draw(); });
 
-const search = latest(async (signal, text) => {
-  const { items } = await call(`items?q=${encodeURIComponent(text)}&k=12`, null, signal);
-  if (text !== $("search").value) return;
-  state.found = items;
-  state.foundFor = text;
-  state.marked = items.length && text ? 0 : -1;
-  drawFound(text);
-  if (state.eager) choose(state.marked);
-});
-
-const similar = latest(async (signal, item) => {
-  const { items } = await call("similar", { item: item.id, k: K }, signal);
-  $("similar-title").textContent = `Similar to ${name(item)}`;
-  $("similar").replaceChildren(...items.map((each, place) => ranked(each, place, Math.max(each.score, 0))));
+const similar = latest("similar", $("similar"), async (signal, item) => {
+  $("similar-title").replaceChildren("Similar to ", titled(item));
+  $("similar").replaceChildren();
   $("similar-section").hidden = false;
   $("similar-title").focus();
+  const { items } = await call("similar", { item: item.id }, signal);
+  $("similar").replaceChildren(...items.map((each, place) =>
+    rankedRow(each, place, Math.max(each.score, 0), () => add(each), () => similar(each))));
 });
+
+/** Titles of a history that came by its ids alone. */
+const entitle = latest("history", null, async (signal) => {
+  const bare = state.history.filter((item) => item.title === undefined);
+  if (!bare.length) return;
+  const { items } = await call("titles", { items: [...new Set(bare.map((item) => item.id))] }, signal);
+  const titles = new Map(items.map((item) => [String(item.id), item.title]));
+  for (const item of bare) item.title = titles.get(String(item.id)) ?? null;
+  keep("replaceState");
+  drawHistory();
+});
+
+const begin = latest("start", null, async (signal) => {
+  const [ready, { items }, { attributes }] =
+    await Promise.all(["readyz", "items", "attributes"].map((path) => call(path, null, signal)));
+  $("serving").textContent = `${plural(ready.items, "item")}, checkpoint ${ready.step}`;
+  $("popular").replaceChildren(...items.slice(0, 8).map((item) => make("li", {},
+    make("button", { type: "button", dir: "auto", onclick: () => { add(item); $("search").focus({ preventScroll: true }); } }, name(item)))));
+  filters(attributes, () => state.where, filter);
+});
+
+function waits(seconds) {
+  $("next-state").textContent = `the service is busy: asking again in ${plural(Math.ceil(seconds), "second")} …`;
+}
+
+function answered({ items, unknown, fallback = false }, none = false) {
+  Object.assign(state, { next: items, none, fallback, unknown: new Set(unknown.map(String)), influence: null, shown: 0 });
+  state.explaining = items.length > 0 && !fallback;
+  draw();
+}
 
 // --- changing the history; what has the focus keeps it, or hands it to its neighbour
 
 function add(item) {
-  state.history.push(item);
+  state.history.push({ id: item.id, title: item.title });
   changed(`${name(item)} added`);
+  $("history").lastElementChild.scrollIntoView({ block: "nearest" });
 }
 
 function remove(place) {
-  const [item] = state.history.splice(place, 1);
-  changed(`${name(item)} removed`);
-  const rows = $("history").children;
-  if (rows.length) rows[Math.min(place, rows.length - 1)].querySelector("[data-act=remove]").focus();
-  else $("search").focus();
+  const before = [...state.history], [item] = state.history.splice(place, 1);
+  changed(`${name(item)} removed`, before, titled(item), " is removed.");
+  if (!state.history.length) $("search").focus();
 }
 
 function move(from, to, act) {
@@ -105,45 +103,91 @@ function move(from, to, act) {
   state.history.splice(to, 0, item);
   changed(`${name(item)} is now at ${to + 1} of ${state.history.length}`);
   const row = $("history").children[to];
-  const button = act && row.querySelector(`[data-act=${act}]`);
-  (button && !button.disabled ? button : row.querySelector("button:not(:disabled)")).focus();
+  (row.querySelector(`[data-act="${act}"]:enabled`) ?? row.querySelector("button:enabled")).focus();
 }
 
-function changed(said) {
+function clear() {
+  const before = state.history;
+  state.history = [];
+  changed("History cleared", before, `The history of ${plural(before.length, "item")} is cleared.`);
+  $("search").focus();
+}
+
+function undo() {
+  state.history = state.before;
+  changed(`History of ${plural(state.history.length, "item")} restored`);
+  newest();
+  $("search").focus();
+}
+
+function filter(where, said) {
+  state.where = where;
+  changed(said);
+}
+
+/** @param before the history that Undo brings back, where something was lost. @param told what was lost. */
+function changed(said, before = null, ...told) {
   say(said);
-  state.influence = null;
+  offerUndo(before, told);
+  keep("pushState");
+  renew();
+}
+
+/** Ask anew. Until the answer is there, what was said of another history is dimmed, and its influence gone. */
+function renew() {
+  explain.stop();
+  Object.assign(state, { influence: null, explaining: false });
   drawHistory();
+  for (const each of document.querySelectorAll("#next .strip")) each.replaceChildren();
+  $("next-state").textContent = "asking …";
   refresh();
 }
 
+function offerUndo(before, told) {
+  state.before = before;
+  $("undo").hidden = !before;
+  $("undo-said").replaceChildren(...told);
+}
+
+function newest() {
+  $("history").scrollTop = $("history").scrollHeight;
+}
+
+// --- the address: it names the history and the filters, and the browser's Back and Forward go through them
+
+function keep(how) {
+  const ids = state.history.map((item) => item.id), filtered = Object.keys(state.where).length > 0;
+  const named = filtered ? { history: ids, where: state.where } : ids;
+  const address = ids.length || filtered ? `#${encodeURIComponent(JSON.stringify(named))}` : location.pathname;
+  window.history[how]({ history: state.history, where: state.where }, "", address);
+}
+
+function restore() {
+  const kept = window.history.state ?? named();
+  Object.assign(state, { history: [...kept.history], where: kept.where });
+  offerUndo(null, []);
+  renew();
+  newest();
+  if (state.history.some((item) => item.title === undefined)) entitle();
+}
+
+/** What the address names: ids, or {"history": ids, "where": filters}. */
+function named() {
+  const nothing = { history: [], where: {} };
+  if (location.hash.length < 2) return nothing;
+  try {
+    const said = parse(decodeURIComponent(location.hash.slice(1)));
+    const { history, where = {} } = Array.isArray(said) ? { history: said } : said;
+    const fine = history.every((id) => typeof id === "string" || Number.isSafeInteger(id)) && typeof where === "object" && where;
+    if (fine) return { history: history.map((id) => ({ id })), where };
+  } catch { /* said below */ }
+  say("The address names no history that could be read");
+  $("next-note").textContent = "The address names no history that could be read: it was cut or changed.";
+  $("next-note").hidden = false;
+  return nothing;
+}
+
 // --- drawing
-
-const name = (item) => item.title ?? String(item.id);
-const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
-const say = (text) => { $("said").textContent = text; };
-const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
-
-/** An element with these properties ("data-…" and "aria-…" are attributes) and children. */
-function make(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [key, value] of Object.entries(properties)) {
-    if (key.includes("-") || key === "role") element.setAttribute(key, value);
-    else element[key] = value;
-  }
-  element.append(...children);
-  return element;
-}
-
-function act(kind, label, onclick, disabled = false) {
-  const button = make("button", { type: "button", "aria-label": label, title: label, "data-act": kind, onclick, disabled });
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 16 16");
-  svg.setAttribute("aria-hidden", "true");
-  svg.append(document.createElementNS("http://www.w3.org/2000/svg", "path"));
-  svg.firstChild.setAttribute("d", ICONS[kind]);
-  button.append(svg);
-  return button;
-}
 
 function draw() {
   drawHistory();
@@ -151,61 +195,67 @@ function draw() {
 }
 
 function drawHistory() {
-  const kept = document.activeElement?.dataset?.act;
-  const place = [...$("history").children].findIndex((row) => row.contains(document.activeElement));
-  $("history").replaceChildren(...state.history.map(historyRow));
-  $("start").hidden = state.history.length > 0;
-  $("history-foot").hidden = !state.history.length;
-  const shown = state.influence && state.next[state.shown];
-  $("legend").textContent = shown ? `Bars: what each added to ${name(shown)}` : plural(state.history.length, "item");
-  if (kept && place >= 0) $("history").children[place]?.querySelector(`[data-act=${kept}]`)?.focus();
+  const { history, influence, explaining } = state, last = history.length - 1;
+  const list = $("history"), atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 2;
+  const values = influence?.[state.shown], most = values && Math.max(...values.map(Math.abs));
+  const strange = (item) => state.unknown.has(String(item.id));
+  fill(list, history.map((item, place) => {
+    const row = historyRow(item, place, {
+      up: place > 0 && (() => move(place, place - 1, "up")), down: place < last && (() => move(place, place + 1, "down")),
+      similar: !strange(item) && (() => similar(item)), remove: () => remove(place),
+    }, strange(item));
+    row.append(moved(values ? values[place] : null, most, state.next[state.shown]));
+    drags(row, place);
+    return row;
+  }));
+  list.classList.toggle("explained", Boolean(values));
+  list.style.setProperty("--digits", String(history.length).length);
+  if (atEnd) newest(); // titles and amounts that come later make rows higher
+  $("start").hidden = last >= 0;
+  $("history-foot").hidden = last < 0;
+  $("legend").replaceChildren(...(values ? legend(values) : [plural(history.length, "item"), explaining ? ": asking what each of them did …" : ""]));
+  drawFilters(state.where, filter);
 }
 
-function historyRow(item, place) {
-  const last = state.history.length - 1;
-  const row = make("li", { className: "row", draggable: true },
-    make("span", { className: "place" }, String(place + 1)),
-    make("span", { className: "name", title: name(item) }, name(item)),
-    make("span", { className: "acts" },
-      act("up", `Move ${name(item)} up`, () => move(place, place - 1, "up"), place === 0),
-      act("down", `Move ${name(item)} down`, () => move(place, place + 1, "down"), place === last),
-      act("similar", `Similar to ${name(item)}`, () => similar(item)),
-      act("remove", `Remove ${name(item)}`, () => remove(place))));
-  if (state.influence) row.append(moved(place));
-  drags(row, place);
-  return row;
+/** What the bars of the history mean, and the most of them in words. */
+function legend(values) {
+  const [high, low] = [Math.max(...values), Math.min(...values)];
+  const named = (value) => [titled(state.history[values.indexOf(value)]), ` (${signed(value)})`];
+  return [
+    "What each item added to the score of ", make("strong", {}, titled(state.next[state.shown])), ", or took from it.",
+    ...(high > 0 ? [" Most for it: ", ...named(high)] : []), ...(low < 0 ? [`${high > 0 ? "; m" : " M"}ost against it: `, ...named(low)] : []),
+    high > 0 || low < 0 ? "." : "",
+  ];
 }
 
 function drags(row, place) {
-  row.ondragstart = (event) => { event.dataTransfer.setData("text/plain", place); row.classList.add("dragged"); };
-  row.ondragend = () => row.classList.remove("dragged");
-  row.ondragover = (event) => { event.preventDefault(); row.classList.add("onto"); };
+  row.ondragstart = (event) => { event.dataTransfer.setData("text/plain", name(state.history[place])); state.dragged = place; row.classList.add("dragged"); };
+  row.ondragend = () => { state.dragged = undefined; row.classList.remove("dragged"); };
+  row.ondragover = (event) => { if (state.dragged !== undefined) { event.preventDefault(); row.classList.add("onto"); } };
   row.ondragleave = () => row.classList.remove("onto");
-  row.ondrop = (event) => { event.preventDefault(); move(Number(event.dataTransfer.getData("text/plain")), place); };
-}
-
-/** What an item of the history did to the recommendation that is shown: a bar from the middle, and the number. */
-function moved(place) {
-  const row = state.influence[state.shown];
-  const value = row[place], width = 50 * Math.abs(value) / Math.max(...row.map(Math.abs), 1e-9);
-  const bar = make("b", { className: value < 0 ? "less" : "more" });
-  bar.style.width = `${width}%`;
-  bar.style.left = `${value < 0 ? 50 - width : 50}%`;
-  const said = `${signed(value)} to the score of ${name(state.next[state.shown])}`;
-  return make("span", { className: "moved" },
-    make("span", { "aria-hidden": "true" }, bar), make("em", { "aria-label": said, role: "note" }, signed(value)));
+  row.ondrop = (event) => { event.preventDefault(); if (state.dragged !== undefined) move(state.dragged, place); };
 }
 
 function drawNext() {
-  const best = state.next[0]?.score;
-  $("next").replaceChildren(...state.next.map((item, place) => nextRow(item, place, Math.exp(item.score - best))));
-  $("next-empty").hidden = state.history.length > 0;
-  $("next-foot").hidden = !state.next.length;
+  const { next, history, fallback, none, where } = state, best = next[0]?.score;
+  fill($("next"), next.map((item, place) => nextRow(item, place, fallback ? null : Math.exp(item.score - best))));
+  $("next-empty").hidden = history.length > 0;
+  $("next-state").textContent = "";
+  $("next-foot").hidden = !next.length || fallback;
+  const strokes = Math.min(history.length, STROKES), which = strokes < history.length ? `the newest ${strokes} items` : "each item";
+  $("strokes").textContent = `A stroke for ${which} of the history, the oldest at the left: up, it raised the score; down, `
+    + "it lowered it. The history shows the amounts for the row that is marked: point at another, or tap it.";
+  if (!history.length && !$("next-note").hidden) return;
+  $("next-note").hidden = !fallback && !none;
+  $("next-note").textContent = fallback
+    ? "Nothing of this history is known to the model: these are simply the most popular items."
+    : `Nothing is left to recommend${Object.keys(where).length ? ": no other item fits the filters" : ""}.`;
 }
 
 function nextRow(item, place, share) {
-  const row = ranked(item, place, share);
-  if (state.influence) row.append(strip(state.influence[place]));
+  const row = rankedRow(item, place, share, () => add(item), () => similar(item));
+  if (state.influence) row.append(strip(state.influence[place], state.history));
+  else if (state.explaining) row.append(strip([], []));
   row.classList.toggle("shown", Boolean(state.influence) && place === state.shown);
   const show = () => {
     if (!state.influence || state.shown === place) return;
@@ -214,122 +264,25 @@ function nextRow(item, place, share) {
     drawHistory();
   };
   row.onmouseenter = show;
+  row.onclick = show;
   row.addEventListener("focusin", show);
   return row;
 }
 
-/** A row of a ranking: its title adds it to the history. */
-function ranked(item, place, share) {
-  const bar = make("i");
-  bar.style.width = `${100 * share}%`;
-  return make("li", { className: "row" },
-    make("span", { className: "place" }, String(place + 1)),
-    make("button", {
-      type: "button", className: "name", title: `Add ${name(item)}`, onclick: () => add(item),
-      "aria-label": `Add ${name(item)}, score ${item.score.toFixed(2)}`,
-    }, name(item)),
-    make("span", { className: "score", "aria-hidden": "true" }, item.score.toFixed(2)),
-    make("span", { className: "acts" }, act("similar", `Similar to ${name(item)}`, () => similar(item))),
-    make("span", { className: "bar", "aria-hidden": "true" }, bar));
-}
-
-function strip(values) {
-  const most = Math.max(...values.map(Math.abs), 1e-9);
-  return make("span", { className: "strip", "aria-hidden": "true" }, ...values.map((value) => {
-    const bar = make("b", { className: value < 0 ? "less" : "more" });
-    bar.style.height = `${50 * Math.abs(value) / most}%`;
-    bar.style[value < 0 ? "top" : "bottom"] = "50%";
-    return make("i", {}, bar);
-  }));
-}
-
-// --- the search: a combobox
-
-function drawFound(text) {
-  const options = state.found.map((item, place) => make("li", {
-    id: `found-${place}`, role: "option", "aria-selected": place === state.marked,
-    onmousedown: (event) => event.preventDefault(), onclick: () => choose(place),
-  }, name(item)));
-  const none = make("li", { className: "none", role: "option", "aria-disabled": "true", "aria-selected": "false" }, "Nothing found");
-  $("found").replaceChildren(...(options.length ? options : [none]));
-  open(document.activeElement === $("search"));
-  if (text) say(`${plural(state.found.length, "item")} found`);
-}
-
-function mark(place) {
-  state.marked = place;
-  [...$("found").children].forEach((row, index) => row.setAttribute("aria-selected", index === place));
-  $("found").children[place]?.scrollIntoView({ block: "nearest" });
-  open(true);
-}
-
-function open(yes) {
-  $("found").hidden = !yes;
-  $("search").setAttribute("aria-expanded", yes);
-  if (yes && state.marked >= 0) $("search").setAttribute("aria-activedescendant", `found-${state.marked}`);
-  else $("search").removeAttribute("aria-activedescendant");
-}
-
-function choose(place) {
-  state.eager = false;
-  if (!state.found[place]) return;
-  add(state.found[place]);
-  $("search").value = "";
-  state.foundFor = null;
-  open(false);
-}
-
-/** Enter: the item that is marked, or, before the answer to what was typed is there, the first that it brings. */
-function enter() {
-  if (state.foundFor === $("search").value) choose(state.marked);
-  else state.eager = Boolean($("search").value);
-}
-
-$("search").oninput = () => { state.eager = false; search($("search").value); };
-$("search").onfocus = () => search($("search").value);
-$("search").onblur = () => open(false);
-$("search").onkeydown = (event) => {
-  const count = state.found.length;
-  if (event.key === "ArrowDown" && count) mark((state.marked + 1) % count);
-  else if (event.key === "ArrowUp" && count) mark((state.marked + count - 1) % count);
-  else if (event.key === "Enter") enter();
-  else if (event.key === "Escape") open(false);
-  else return;
-  event.preventDefault();
-};
-
 // --- the start
 
-$("clear").onclick = () => { state.history = []; changed("History cleared"); $("search").focus(); };
+$("clear").onclick = clear;
+$("undo-it").onclick = undo;
 $("similar-close").onclick = () => { $("similar-section").hidden = true; $("search").focus(); };
 $("token").onsubmit = (event) => {
   event.preventDefault();
   sessionStorage.setItem("token", $("token-text").value);
   $("token").hidden = true;
   begin();
+  restore();
 };
+window.onpopstate = restore;
 
-const begin = latest(async (signal) => {
-  const ready = await call("readyz", null, signal);
-  $("serving").textContent = `${ready.items.toLocaleString("en")} items, checkpoint ${ready.step}`;
-  const { items } = await call("items?k=8", null, signal);
-  $("popular").replaceChildren(...items.map((item) => make("li", {},
-    make("button", { type: "button", onclick: () => { add(item); $("search").focus(); } }, name(item)))));
-  state.history = await restored(signal);
-  draw();
-  if (state.history.length) refresh();
-});
-
-/** The history that the address names. */
-async function restored(signal) {
-  let ids;
-  try { ids = JSON.parse(decodeURIComponent(location.hash.slice(1))); } catch { return []; }
-  if (!Array.isArray(ids)) return [];
-  const found = await Promise.all(ids.slice(-200).map(async (id) => {
-    const { items } = await call(`items?q=${encodeURIComponent(id)}&k=1`, null, signal);
-    return items.find((item) => String(item.id) === String(id));
-  }));
-  return found.filter(Boolean);
-}
-
+searches(add);
 begin();
+restore();

@@ -1,0 +1,47 @@
+"""The attributes of items that a person may filter by: their names, kinds and commonest values."""
+
+import numpy as np
+import polars as pl
+
+from jaxrec import attributes
+
+VALUES, LONGEST = 200, 80  # values of an attribute that are listed; characters of a value worth choosing from a list
+
+
+def facets(about: pl.DataFrame | None) -> list[dict]:
+    """What the page offers as filters, one a column of the catalogue but for titles.
+
+    Returns:
+        Dictionaries of `name` and `kind`: "boolean"; "number" or "date" with its `least` and `most`; or "text" with
+        `values`, the commonest first, and whether there are `more`. Left out are columns of other kinds, without a
+        value, and texts that are another for every item.
+    """
+    if about is None:
+        return []
+    return [{"name": column.name, **said} for column in about if column.name != "title" and (said := _facet(column))]
+
+
+def _facet(column):
+    if column.dtype == pl.Boolean:
+        return {"kind": "boolean"} if column.count() else None
+    if column.dtype.is_numeric():
+        values = column.cast(pl.Float64)
+        return _range("number", values.filter(values.is_finite()))
+    if column.dtype == pl.Date or isinstance(column.dtype, pl.Datetime):
+        return _range("date", column.dt.to_string("iso"))
+    if column.dtype in (pl.String, pl.List(pl.String)):
+        return _text(attributes.index(column))
+    return None
+
+
+def _range(kind, values):
+    return {"kind": kind, "least": values.min(), "most": values.max()} if values.count() else None
+
+
+def _text(attribute):
+    names, counts = list(attribute.places), np.diff(attribute.offsets)
+    if counts.max(initial=0) < 2:
+        return None  # no two items share a value: it names items, it doesn't group them
+    common = np.argsort(-counts, kind="stable")
+    chosen = [names[place] for place in common[: 2 * VALUES] if len(names[place]) <= LONGEST][:VALUES]
+    return {"kind": "text", "values": chosen, "more": len(names) > len(chosen)} if chosen else None

@@ -2,16 +2,55 @@
 
 from itertools import takewhile
 from types import SimpleNamespace
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
-SHOWN = 10  # errors that one answer lists
-YEAR_10000 = 253_402_300_800  # seconds
+from jaxrec.console import printable
 
-Id = StrictInt | StrictStr
-Value = StrictBool | StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictStr
+SHOWN, LONG, SHORT = 10, 500, 100  # errors that one answer lists; characters of a message, and of a field's name
+YEAR_10000 = 253_402_300_800  # seconds
+EXACT = (1 << 53) - 1  # the largest integer up to which JSON's readers, such as JavaScript's, tell all apart
+
+
+def exact(id):
+    """An id as an answer has it: an integer that not every reader of JSON keeps exact is a text."""
+    return str(id) if isinstance(id, int) and abs(id) > EXACT else id
+
+
+def _from_float(value):
+    # to JSON, 19.0 is an integer like 19
+    return int(value) if isinstance(value, float) and abs(value) <= EXACT and value.is_integer() else value
+
+
+def _whole(value):
+    if isinstance(value := _from_float(value), int):
+        return value
+    raise PydanticCustomError("whole", "should be whole, and below 2^53 where it is written as a float")
+
+
+Count = Annotated[StrictInt, BeforeValidator(_from_float)]
+# of ids that are written without a point nothing in Python is asked
+Id = StrictInt | StrictStr | Annotated[StrictFloat, AfterValidator(_whole), WithJsonSchema({"type": "integer"})]
+Number = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)]
+Value = StrictBool | Number | StrictStr
+Bounds = Annotated[
+    dict[Literal["below", "above", "at_least", "at_most"], Number | StrictStr],
+    Field(min_length=1, description="of a number or date"),
+]
 
 
 class Wrong(Exception):
@@ -20,7 +59,7 @@ class Wrong(Exception):
     def __init__(self, status, field, message, headers=None):
         super().__init__(message)
         self.status, self.headers = status, headers or {}
-        self.errors = [{"field": field, "message": message}]
+        self.errors = [{"field": field, "message": printable(message, LONG)}]
 
 
 class _Body(BaseModel):
@@ -32,7 +71,7 @@ class _Answer(BaseModel):
 
 
 class Item(_Answer):
-    id: Id
+    id: Id = Field(description=f"an integer beyond {EXACT} is written as a text")
     title: str | None = Field(description="null where the catalogue has no titles")
 
 
@@ -43,6 +82,10 @@ class Scored(Item):
 class Ranking(_Answer):
     items: list[Scored] = Field(description="the best first")
     unknown: list[Id] = Field(description="ids of the request that the catalogue lacks, as they were given")
+    fallback: bool = Field(
+        description="whether nothing of the history is known: the items are then the most popular, the scores their "
+        "shares of what was trained on"
+    )
 
 
 class Rankings(_Answer):
@@ -67,8 +110,14 @@ class Stored(_Answer):
     stored: int = Field(description="events that are on disk now")
 
 
+class Watch(_Answer):
+    looked: float = Field(description="seconds since new checkpoints were last looked for")
+    refused: int | None = Field(description="step of the new checkpoint that was refused, if the last one was")
+
+
 class Health(_Answer):
     status: str
+    watch: Watch | None = Field(description="null where no new checkpoints are looked for")
 
 
 class Ready(_Answer):
@@ -99,23 +148,25 @@ def _one_source(schema):
 def bodies(limits):
     """The models of request bodies under these Limits: recommend, similar, influence, events."""
     ids = lambda least, most: Annotated[list[Id], Field(min_length=least, max_length=most, fail_fast=True)]
-    History = ids(1, limits.history)
+    History, Some = ids(0, limits.history), ids(1, limits.history)
     Histories = Annotated[list[History], Field(min_length=1, max_length=limits.histories, fail_fast=True)]
     Values = Annotated[list[Value], Field(max_length=limits.ids, fail_fast=True)]
 
     class Filtered(_Body):
-        k: int = Field(10, ge=1, le=limits.k, description="how many items at most")
+        k: Count = Field(min(10, limits.k), ge=1, le=limits.k, description="how many items at most")
 
     class Recommend(Filtered):
         model_config = ConfigDict(json_schema_extra=_one_source)
         history: History | None = Field(None, description="item ids, oldest first")
         histories: Histories | None = Field(None, description="several histories, answered with the same settings")
         user: Id | None = Field(None, description="whose stored events are the history; needs --events")
-        exclude_seen: bool = Field(True, description="leave out the items of the history")
+        exclude_seen: bool | None = Field(
+            None, description="leave out the items of the history; null: as the training was evaluated"
+        )
         candidates: ids(0, limits.ids) | None = Field(None, description="ids to choose among; null for all items")
         block: ids(0, limits.ids) = Field([], description="ids never to recommend")
-        where: dict[str, Value | Values] = Field(
-            {}, description="attribute of items: the value it has, or a list of values of which it has one"
+        where: dict[str, Value | Values | Bounds] = Field(
+            {}, description="attribute of items: the value it has, a list of values of which it has one, or bounds"
         )
 
         def model_post_init(self, _context):
@@ -128,13 +179,13 @@ def bodies(limits):
         item: Id
 
     class InfluenceOn(_Body):
-        history: History = Field(description="item ids, oldest first")
+        history: Some = Field(description="item ids, oldest first")
         items: ids(1, 100) = Field(description="ids whose scores are to be explained")
 
     class Happened(_Body):
         user: Id
         item: Id | None = None
-        items: History | None = Field(None, description="several, oldest first")
+        items: Some | None = Field(None, description="several, oldest first")
         time: Annotated[float, Field(ge=0, lt=YEAR_10000)] | None = Field(
             None, description="seconds since 1970, UTC; now if it is left out"
         )
@@ -183,10 +234,10 @@ def _field(place):
         return None
     name, *rest = place
     rest = rest[:1] if name == "where" else takewhile(lambda part: isinstance(part, int), rest)
-    return ".".join(map(str, [name, *rest]))
+    return printable(".".join(map(str, [name, *rest])), SHORT)
 
 
 def _message(error):
     if error["type"] == "extra_forbidden":
         return "there is no such field"
-    return error["msg"].removeprefix("Input ").replace(" after validation", "")
+    return printable(error["msg"].removeprefix("Input ").replace(" after validation", ""), LONG)

@@ -126,7 +126,7 @@ class Connection(HttpToolsProtocol):
 
     def resume_writing(self):
         super().resume_writing()
-        if not self._owes():
+        if not self._answered and not self._owes():
             self._forgive()
 
     def send_400_response(self, msg):

@@ -22,10 +22,11 @@ class Hosts:
                 itself are. Where it is not this machine alone, every address is: only a name can be made to lead
                 elsewhere. allowed: more names, of proxies and the like.
         """
+        listening = _plain(listening)
         address = _address(listening)
         self._any_address = not (address.is_loopback if address else listening == LOCAL)
         self._named = {_plain(name) for name in allowed}
-        self._names = {LOCAL, _plain(listening), *self._named}
+        self._names = {LOCAL, listening, *self._named}
 
     def trouble(self, headers):
         """What is wrong with the hosts of a request.

@@ -103,9 +103,9 @@ class _Server(uvicorn.Server):
         print(self._ready, flush=True)
 
 
-def run(app, listening, ready, crowd):
-    """Serve until a signal; print the line when requests are taken."""
-    config = uvicorn.Config(
+def configuration(app, crowd):
+    """What uvicorn is to do: `app` for the connections of a Crowd."""
+    return uvicorn.Config(
         app,
         http=partial(Connection, crowd=crowd),
         ws="none",
@@ -117,10 +117,14 @@ def run(app, listening, ready, crowd):
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
     )
+
+
+def run(app, listening, ready, crowd):
+    """Serve until a signal; print the line when requests are taken."""
     # uvicorn raises the signal again once it has stopped: for who asked it to stop, that is an end as good as any
     before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
-        _Server(config, ready).run(sockets=[listening])
+        _Server(configuration(app, crowd), ready).run(sockets=[listening])
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

@@ -85,7 +85,7 @@ def ask(recommender):
 
     def run(work, recommender=recommender, limits=None, **settings):
         async def body():
-            service = Service(recommender, limits or Limits(), **settings)
+            service = Service(recommender, limits or Limits(deadline=30), **settings)
             service.batcher.size = 8
             transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
             try:

@@ -142,11 +142,11 @@ class Events:
         try:
             self._database.write([row for append in appends for row in append.rows])
         except Unavailable as error:
-            _deliver(appends, error)
             if isinstance(error, Lost):
                 self._lose(error)
             else:
                 self._say(error)
+            _deliver(appends, error)
         else:
             self._said = None
             for append in appends:
@@ -154,13 +154,14 @@ class Events:
 
     def _lose(self, error):
         """The file isn't what it was: from now on nothing is acknowledged."""
-        held, self._trouble = self._trouble is None, str(error)
         self._say(error)
-        if held:
-            try:
+        try:
+            if self._trouble is None:
                 self._database.close(lost=True)
-            except Unavailable as more:
-                self._say(more)
+        except Unavailable as more:
+            self._say(more)
+        finally:
+            self._trouble = str(error)
 
     def _say(self, error):
         """A line in the log, once for what stays the same."""

@@ -60,8 +60,8 @@ def test_settings_and_titles_and_unknown_ids(ask, recommender):
 def test_of_nothing_known_the_most_popular_are_given_and_marked(ask, recommender):
     counts = recommender.catalogue.counts
     order = [1 + int(place) for place in np.argsort(-counts, kind="stable")]
-    share = {id: counts[id - 1] / counts.sum() for id in order}
-    expected = lambda ids, k: pytest.approx([(id, share[id]) for id in ids[:k]])
+    share = {id: float(counts[id - 1] / counts.sum()) for id in order}
+    expected = lambda ids, k: [(id, share[id]) for id in ids[:k]]
     status, answer = post(ask, "/recommend", {"history": ["x", "99"], "k": 3})
     assert status == 200 and answer["fallback"] is True and answer["unknown"] == ["x", "99"]
     assert pairs(answer) == expected(order, 3)
@@ -153,12 +153,8 @@ def test_similar_items_and_influence(ask, recommender):
         ("/influence", {"history": ["x"], "items": [1]}, 404, "history"),
         ("/influence", {"history": [1], "items": [1, "x"]}, 404, "items"),
         ("/recommend", {"history": [1], "where": {"x" * 10**5: 1}}, 404, "where"),
-        (
-            "/recommend",
-            {"history": [1], "\x1b[31m" + "x" * 10**5: 1},
-            422,
-            "\\x1b[31m" + "x" * 91 + " ... (99,917 more characters)",
-        ),
+        ("/recommend", {"history": [1], "\x1b[31m": 1}, 422, "\\x1b[31m"),
+        ("/recommend", {"history": [1], "x" * 999: 1}, 422, f"{'x' * 100} ... (899 more characters)"),
         ("/events", {"user": 1, "item": 2}, 404, None),
         ("/nowhere", {}, 404, None),
         ("/items", {}, 405, None),
@@ -235,7 +231,7 @@ def test_a_token_is_asked_for(ask):
     async def work(client, _service):
         for path, status in {"/": 200, "/healthz": 200, "/items": 401, "/metrics": 401}.items():
             assert (await client.get(path)).status_code == status
-        for given, status in {
+        for header, status in {
             "Bearer s3cr\xe9t": 200,
             "bearer s3cr\xe9t": 200,
             "BEARER   s3cr\xe9t ": 200,
@@ -247,8 +243,8 @@ def test_a_token_is_asked_for(ask):
             "Basic s3cr\xe9t": 401,
             "": 401,
         }.items():
-            answer = await client.get("/items", headers={"Authorization": given.encode()})
-            assert answer.status_code == status, given
+            answer = await client.get("/items", headers={"Authorization": header.encode()})
+            assert answer.status_code == status, header
             assert status == 200 or answer.json()["errors"][0]["field"] == "Authorization"
 
     ask(work, token="s3cr\xe9t")

@@ -133,8 +133,7 @@ def test_who_keeps_it_waiting_is_closed(server, first, then, status, why):
         if b"/large" not in first:  # of which nothing is taken
             said = everything(client)
             assert (said.split()[1] == status) if status else (not said or why == "malformed")
-        until(lambda: not server.crowd.inside, 3)
-    assert count() == before + 1
+        until(lambda: count() == before + 1, 5)
 
 
 def test_who_goes_on_is_kept(server):

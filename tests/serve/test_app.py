@@ -365,7 +365,7 @@ def test_limits_are_read():
         "k=x": "no number",
         "k=0": "above 0",
         "queue=3": "never fits",
-        "connections=1000000": "needs 1000096 descriptors",
+        "connections=2000000000": "needs 2000000096 descriptors",
         "idle=nan": "above 0",
     }.items():
         with pytest.raises(limits.UserError, match=said):

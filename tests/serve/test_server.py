@@ -106,7 +106,7 @@ def test_new_checkpoints_are_taken_and_bad_ones_refused(serve, tmp_path):
         (["--port", "-1"], "--port -1: a port is a number from 0 to 65535"),
         (["--host", "a..b"], "can't be listened at"),
         (["--host", "x" * 100], "can't be listened at"),
-        (["--limit", "connections=1000000"], "raise that by ulimit -n"),
+        (["--limit", "connections=2000000000"], "raise that by ulimit -n"),
     ],
 )
 def test_a_mistake_is_a_message(path, more, said, capsys):

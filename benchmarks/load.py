@@ -32,7 +32,8 @@ class Client:
 
     async def post(self, path, body):
         """-> (status, body) of the answer"""
-        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+        head = f"{head}Content-Type: application/json\r\n\r\n".encode()
         async with self._room:
             reader, writer = self._kept() or await asyncio.open_connection("127.0.0.1", self._port)
             writer.write(head + body)

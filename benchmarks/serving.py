@@ -33,6 +33,7 @@ from jaxrec.serve.store import Events
 
 ROOT = Path(__file__).parents[1]
 LENGTH, HISTORIES, EVERY = 100, 2000, 20  # items of a history; histories asked; seconds between checkpoints
+JSON = {"Content-Type": "application/json"}
 RATES = (25, 50, 100, 200, 400, 800)
 CONFIG = {
     "dataset": "histories",
@@ -177,7 +178,7 @@ def _write(address, user, acknowledged):
     item = 0
     while True:
         item += 1
-        request = urllib.request.Request(f"{address}/events", json.dumps({"user": user, "item": item}).encode())
+        request = urllib.request.Request(f"{address}/events", json.dumps({"user": user, "item": item}).encode(), JSON)
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:
                 answer.read()

@@ -118,8 +118,13 @@ def parse(argv):
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="history, histories, k, ids, body, batch, queue or deadline (docs/serving.md)",
+        help="history, histories, k, ids, body, batch, queue, deadline, connections, transfer or idle "
+        "(docs/serving.md)",
     )
+    serve.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="that requests may be for, such as a proxy's"
+    )
+    serve.add_argument("--log", default="text", choices=["text", "json"], help="how log lines are written")
     serve.epilog = "JAXREC_TOKEN in the environment is the bearer token that requests must bear."
 
     arguments, unknown = top.parse_known_args(argv)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import queue
-import sqlite3
 from itertools import chain
 from typing import NamedTuple
 
@@ -15,12 +14,15 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
 
+from jaxrec.console import printable
 from jaxrec.errors import UserError
 from jaxrec.recommend import Query
 from jaxrec.serve import openapi, page, schema
 from jaxrec.serve.batching import Batcher, Full
+from jaxrec.serve.database import Unavailable
 from jaxrec.serve.facets import facets
 from jaxrec.serve.guard import Guard
+from jaxrec.serve.hosts import Hosts
 from jaxrec.serve.listing import Listing
 from jaxrec.serve.metrics import Metrics
 from jaxrec.serve.schema import Wrong
@@ -45,19 +47,22 @@ class Endpoint(NamedTuple):
 class Service:
     """A recommender behind HTTP. `app` is the ASGI application; `take` puts another recommender to work."""
 
-    def __init__(self, recommender, limits, events=None, token=None):
+    def __init__(self, recommender, limits, events=None, token=None, hosts=None):
         """
         Args:
             recommender: warm for one history and limits.k items; where it is for more histories, raise `batcher.size`.
-            limits: Limits. events: store.Events, or None. token: that requests must bear, or None.
+            limits: Limits. events: store.Events, or None. token: that requests must bear, or None. hosts: Hosts; this
+                machine's own if None.
         """
+        self.watcher = None  # of new checkpoints, set where there is one: the check of health asks it
         self.limits, self.events, self.metrics = limits, events, Metrics()
         self.batcher = Batcher(recommender, limits.queue, self.metrics.batch.observe)
         self.listing, self._facets = Listing(recommender.catalogue), None
         self.metrics.step.set(recommender.step or 0)
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
         self.endpoints = self._endpoints(schema.bodies(limits))
-        self.app = Guard(self._application(), self.metrics, token, {each.path for each in self.endpoints})
+        paths = {each.path for each in self.endpoints}
+        self.app = Guard(self._application(), self.metrics, token, hosts or Hosts(), paths)
 
     def take(self, recommender):
         """Answer by another recommender, of the same catalogue, from the next batch on."""
@@ -72,20 +77,16 @@ class Service:
             self.events.close()
 
     async def recommend(self, body):
-        histories = body.histories or [await self._history_of(body)]
+        histories = [await self._history_of(body)] if body.histories is None else body.histories
         histories = [[self.listing.own(id) for id in history] for history in histories]
         candidates, block = ([self.listing.own(id) for id in ids or ()] for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
         # the model is asked for as many as the limit allows: one program for every k, and it costs no more
         whose = body.user if self.batcher.recommender.users else None  # other models answer everyone alike
         query = Query((), self.limits.k, body.exclude_seen, candidates, block, body.where, whose)
-        known = [any(id in self.listing for id in history) for history in histories]
-        ranked = iter(await self._ask([query._replace(history=h) for h, k in zip(histories, known, strict=True) if k]))
+        ranked = await self._ask([query._replace(history=history) for history in histories])
         given = {self.listing.own(id): id for id in self._given(body)}
-        results = [
-            self._ranking(next(ranked), body.k, given) if k else _nothing(history, given)
-            for history, k in zip(histories, known, strict=True)
-        ]
+        results = [self._ranking(each, body.k, given) for each in ranked]
         return results[0] if body.histories is None else {"results": results}
 
     async def similar(self, body):
@@ -111,9 +112,8 @@ class Service:
             stored = await asyncio.wrap_future(written)
         except queue.Full:
             raise _busy("too many events wait for the disk") from None
-        except sqlite3.Error as error:
-            log.error("events could not be written: %s", error)
-            raise _busy("the event could not be written") from error
+        except Unavailable as error:
+            raise _busy(f"the event could not be stored: {error}") from error
         self.metrics.events.inc(stored)
         return {"stored": stored}
 
@@ -124,11 +124,13 @@ class Service:
         if not (count.isascii() and count.isdigit() and len(count) < 10 and 1 <= int(count) <= self.limits.k):
             raise Wrong(422, "k", f"should be a number from 1 to {self.limits.k}")
         found = await asyncio.to_thread(self.listing.search, text, int(count))
-        return {"items": [{"id": id, "title": self.listing.title(id)} for id in found]}
+        return {"items": [{"id": schema.exact(id), "title": self.listing.title(id)} for id in found]}
 
     async def titles(self, body):
         ids = [self.listing.own(id) for id in body.items]
-        return {"items": [{"id": id, "title": self.listing.title(id)} for id in ids if id in self.listing]}
+        return {
+            "items": [{"id": schema.exact(id), "title": self.listing.title(id)} for id in ids if id in self.listing]
+        }
 
     async def attributes(self, _request):
         if self._facets is None:
@@ -138,7 +140,11 @@ class Service:
     async def health(self, _request):
         if not self.batcher.alive or (self.events and not self.events.alive):
             raise Wrong(503, None, "a thread of the service has ended: start it again")
-        return {"status": "ok"}
+        if self.events and self.events.trouble:
+            raise _busy(f"no events can be kept: {self.events.trouble}: put the file back, or start the service again")
+        if self.watcher and self.watcher.late:
+            raise _busy(f"new checkpoints were last looked for {self.watcher.told()['looked']} s ago; the log says why")
+        return {"status": "ok", "watch": self.watcher and self.watcher.told()}
 
     async def ready(self, _request):
         if not self.batcher.alive or self.batcher.full:
@@ -151,7 +157,10 @@ class Service:
             return body.history
         if self.events is None:
             raise Wrong(422, "user", "this service keeps no events: give a history, or start it with --events FILE")
-        history = await asyncio.to_thread(self.events.newest, body.user, self.limits.history)
+        try:
+            history = await asyncio.to_thread(self.events.newest, body.user, self.limits.history)
+        except Unavailable as error:
+            raise _busy(f"the history could not be read: {error}") from error
         if not history:
             raise Wrong(404, "user", f"there is no event of {body.user!r}: POST /events first, or give a history")
         return history
@@ -179,10 +188,11 @@ class Service:
                 future.cancel()  # what nobody waits for any more is not answered
 
     def _ranking(self, ranked, k, given):
-        return {"items": self._scored(ranked[:k]), "unknown": [given.get(id, id) for id in ranked.unknown]}
+        unknown = [schema.exact(given.get(id, id)) for id in ranked.unknown]
+        return {"items": self._scored(ranked[:k]), "unknown": unknown, "fallback": ranked.fallback}
 
     def _scored(self, ranked):
-        return [{"id": id, "score": score, "title": self.listing.title(id)} for id, score in ranked]
+        return [{"id": schema.exact(id), "score": score, "title": self.listing.title(id)} for id, score in ranked]
 
     def _endpoints(self, body):
         answers = [schema.Ranking, schema.Rankings]
@@ -239,7 +249,9 @@ class Service:
         routes += [Route(path, _fixed(*file)) for path, file in fixed.items()]
         routes.append(Route("/metrics", self._metrics))
         errors = {Wrong: _wrong, UserError: _mistake, HTTPException: _refused, Exception: _failed}
-        return Starlette(routes=routes, exception_handlers=errors, lifespan=self._lifespan)
+        application = Starlette(routes=routes, exception_handlers=errors, lifespan=self._lifespan)
+        application.router.redirect_slashes = False  # a redirect would lead to whatever host the request names
+        return application
 
     async def _metrics(self, _request):
         return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
@@ -267,6 +279,9 @@ class Service:
         """The body, checked. Nothing is read where the answer would be that the queue is full."""
         if self.batcher.full:
             raise _busy("too many requests wait")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":  # a page from elsewhere can send any other without being asked back
+            raise Wrong(415, "Content-Type", "send the body as application/json, as curl does with --json")
         too_long = Wrong(413, None, f"the body is longer than {self.limits.body} bytes")
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self.limits.body:
@@ -280,10 +295,6 @@ class Service:
         except ClientDisconnect:
             raise Wrong(400, None, "the body ended early") from None
         return schema.parse(model, bytes(body))
-
-
-def _nothing(history, given):
-    return {"items": [], "unknown": [given.get(id, id) for id in history]}
 
 
 def _json(value, status=200, headers=None):
@@ -306,10 +317,11 @@ def _wrong(_request, error):
 
 
 def _mistake(_request, error):
-    """The engine found a mistake in a request: its message names the field where there is one."""
+    """What a request names is not in this workdir; the engine's message names the field where there is one."""
     name, colon, message = str(error).partition(": ")
     named = bool(colon) and name.replace("_", "").isalpha()
-    return _json({"errors": [{"field": name if named else None, "message": message if named else str(error)}]}, 422)
+    said = printable(message if named else str(error), schema.LONG)
+    return _json({"errors": [{"field": name if named else None, "message": said}]}, 404)
 
 
 def _refused(_request, error):

@@ -1,12 +1,16 @@
-"""What stands before every request: the token, the count, and the headers of safety."""
+"""What stands before every request: hosts, the token, the count, and the headers of safety."""
 
 import hmac
+import os
 import time
+from functools import partial
 
 from pydantic_core import to_json
 
+from jaxrec.console import printable
 from jaxrec.serve import page
 
+SHOWN = 300  # characters of a message
 OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json", *page.files()}  # tell nothing of data or users
 HEADERS = [
     (b"content-security-policy", b"default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"),
@@ -18,13 +22,14 @@ HEADERS = [
 class Guard:
     """An ASGI application before another."""
 
-    def __init__(self, app, metrics, token, paths):
+    def __init__(self, app, metrics, token, hosts, paths):
         """
         Args:
-            app: ASGI. metrics: Metrics. token: str, or None for everyone. paths: those that are counted by name.
+            app: ASGI. metrics: Metrics. token: str, or None for everyone. hosts: Hosts. paths: those that are counted
+                by name.
         """
-        self._app, self._metrics, self._paths = app, metrics, paths | {"/metrics"}
-        self._wanted = None if token is None else f"Bearer {token}".encode()
+        self._app, self._metrics, self._hosts, self._paths = app, metrics, hosts, paths | {"/metrics"}
+        self._token = None if token is None else os.fsencode(token)
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -40,22 +45,29 @@ class Guard:
             await send(message)
 
         try:
-            await (self._app if self._admits(scope) else _unauthorised)(scope, receive, answer)
+            await (self._refusal(scope) or self._app)(scope, receive, answer)
         finally:
             path = scope["path"] if scope["path"] in self._paths else "other"
             self._metrics.requests.labels(path, status).inc()
             self._metrics.seconds.labels(path).observe(time.perf_counter() - begun)
 
-    def _admits(self, scope):
-        if self._wanted is None or scope["path"] in OPEN:
-            return True
+    def _refusal(self, scope):
+        """What answers a request that is not to be let in, else None."""
+        if trouble := self._hosts.trouble(scope["headers"]):
+            return partial(_refuse, *trouble)
+        if self._token is None or scope["path"] in OPEN:
+            return None
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        return hmac.compare_digest(given, self._wanted)
+        scheme, _, token = given.strip().partition(b" ")
+        if scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token):
+            return None
+        return partial(_refuse, 401, "Authorization", "send the header Authorization: Bearer TOKEN")
 
 
-async def _unauthorised(_scope, _receive, send):
-    body = to_json({"errors": [{"field": "Authorization", "message": "send the header Authorization: Bearer TOKEN"}]})
-    headers = [(b"www-authenticate", b"Bearer"), (b"content-type", b"application/json")]
-    headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": 401, "headers": headers})
+async def _refuse(status, field, message, _scope, _receive, send):
+    body = to_json({"errors": [{"field": field, "message": printable(message, SHOWN)}]})
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -22,6 +22,10 @@ class Metrics:
         self.step = Gauge("jaxrec_checkpoint_step", "Step of the checkpoint that answers", registry=registry)
         self.swapped = Counter("jaxrec_checkpoints_taken", "New checkpoints taken", registry=registry)
         self.refused = Counter("jaxrec_checkpoints_refused", "New checkpoints refused", registry=registry)
+        self.connections = Gauge("jaxrec_connections", "Connections that are open", registry=registry)
+        self.closed = Counter(
+            "jaxrec_connections_closed", "Connections that the service closed", ["why"], registry=registry
+        )
         self.events = Counter("jaxrec_events_stored", "Events that are on disk", registry=registry)
 
     def text(self):

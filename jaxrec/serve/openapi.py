@@ -10,9 +10,11 @@ from jaxrec.serve.schema import Errors
 SAID = {
     400: "the body is no JSON",
     401: "the token is missing or wrong",
-    404: "nothing of that id is known",
+    403: "it is meant for another host, or comes from a page from elsewhere",
+    404: "there is no such item, user, attribute or value",
     408: "the body took too long",
     413: "the body is too long",
+    415: "the body is not said to be application/json",
     422: "a field is wrong: errors name it",
     503: "too busy; Retry-After says when to come again",
 }
@@ -60,7 +62,8 @@ def _operation(endpoint, names):
     answers = [names[model, "serialization"] for model in _models(endpoint.answer)]
     responses = {"200": _content(answers[0] if len(answers) == 1 else {"oneOf": answers}, "the answer")}
     errors = names[Errors, "serialization"]
-    responses |= {str(status): _content(errors, SAID[status]) for status in (*endpoint.errors, 401)}
+    statuses = {*endpoint.errors, *(400, 401, 403), *([415] if endpoint.body else [])}
+    responses |= {str(status): _content(errors, SAID[status]) for status in sorted(statuses)}
     operation = {"summary": endpoint.summary, "operationId": endpoint.path[1:], "responses": responses}
     if endpoint.parameters:
         operation["parameters"] = [{"in": "query", "required": False, **each} for each in endpoint.parameters]

@@ -4,18 +4,52 @@ from itertools import takewhile
 from types import SimpleNamespace
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from jaxrec.attributes import BOUNDS
+from jaxrec.console import printable
 
-SHOWN = 10  # errors that one answer lists
+SHOWN, LONG, SHORT = 10, 500, 100  # errors that one answer lists; characters of a message, and of a field's name
 FILTER = f"should be a value, a list of values, or an object of bounds ({', '.join(BOUNDS)}): numbers, or dates as text"
 YEAR_10000 = 253_402_300_800  # seconds
+EXACT = (1 << 53) - 1  # the largest integer up to which JSON's readers, such as JavaScript's, tell all apart
 
-Id = StrictInt | StrictStr
+
+def exact(id):
+    """An id as an answer has it: an integer that not every reader of JSON keeps exact is a text."""
+    return str(id) if isinstance(id, int) and abs(id) > EXACT else id
+
+
+def _from_float(value):
+    # to JSON, 19.0 is an integer like 19
+    return int(value) if isinstance(value, float) and abs(value) <= EXACT and value.is_integer() else value
+
+
+def _whole(value):
+    if isinstance(value := _from_float(value), int):
+        return value
+    raise PydanticCustomError("whole", "should be whole, and below 2^53 where it is written as a float")
+
+
+Count = Annotated[StrictInt, BeforeValidator(_from_float)]
+# of ids that are written without a point nothing in Python is asked
+Id = StrictInt | StrictStr | Annotated[StrictFloat, AfterValidator(_whole), WithJsonSchema({"type": "integer"})]
 Bound = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictStr
 Value = StrictBool | Bound
+Bounds = Annotated[dict[Literal[BOUNDS], Bound], Field(min_length=1, description="of a number or date")]
 
 
 class Wrong(Exception):
@@ -24,7 +58,7 @@ class Wrong(Exception):
     def __init__(self, status, field, message, headers=None):
         super().__init__(message)
         self.status, self.headers = status, headers or {}
-        self.errors = [{"field": field, "message": message}]
+        self.errors = [{"field": field, "message": printable(message, LONG)}]
 
 
 class _Body(BaseModel):
@@ -36,7 +70,7 @@ class _Answer(BaseModel):
 
 
 class Item(_Answer):
-    id: Id
+    id: Id = Field(description=f"an integer beyond {EXACT} is written as a text")
     title: str | None = Field(description="null where the catalogue has no titles")
 
 
@@ -47,6 +81,10 @@ class Scored(Item):
 class Ranking(_Answer):
     items: list[Scored] = Field(description="the best first")
     unknown: list[Id] = Field(description="ids of the request that the catalogue lacks, as they were given")
+    fallback: bool = Field(
+        description="whether nothing of the history is known: the items are then the most popular, the scores their "
+        "shares of what was trained on"
+    )
 
 
 class Rankings(_Answer):
@@ -84,8 +122,14 @@ class Stored(_Answer):
     stored: int = Field(description="events that are on disk now")
 
 
+class Watch(_Answer):
+    looked: float = Field(description="seconds since new checkpoints were last looked for")
+    refused: int | None = Field(description="step of the new checkpoint that was refused, if the last one was")
+
+
 class Health(_Answer):
     status: str
+    watch: Watch | None = Field(description="null where no new checkpoints are looked for")
 
 
 class Ready(_Answer):
@@ -119,13 +163,12 @@ def _one_source(schema):
 def bodies(limits):
     """The models of request bodies under these Limits: recommend, similar, influence, events, titles."""
     ids = lambda least, most: Annotated[list[Id], Field(min_length=least, max_length=most, fail_fast=True)]
-    History = ids(1, limits.history)
+    History, Some = ids(0, limits.history), ids(1, limits.history)
     Histories = Annotated[list[History], Field(min_length=1, max_length=limits.histories, fail_fast=True)]
     Values = Annotated[list[Value], Field(max_length=limits.ids, fail_fast=True)]
-    Bounds = Annotated[dict[Literal[BOUNDS], Bound], Field(min_length=1)]
 
     class Filtered(_Body):
-        k: int = Field(10, ge=1, le=limits.k, description="how many items at most")
+        k: Count = Field(min(10, limits.k), ge=1, le=limits.k, description="how many items at most")
 
     class Recommend(Filtered):
         model_config = ConfigDict(json_schema_extra=_one_source)
@@ -157,7 +200,7 @@ def bodies(limits):
         item: Id
 
     class InfluenceOn(_Body):
-        history: History = Field(description="item ids, oldest first")
+        history: Some = Field(description="item ids, oldest first")
         items: ids(1, 100) = Field(description="ids whose scores are to be explained")
 
     class TitlesOf(_Body):
@@ -166,7 +209,7 @@ def bodies(limits):
     class Happened(_Body):
         user: Id
         item: Id | None = None
-        items: History | None = Field(None, description="several, oldest first")
+        items: Some | None = Field(None, description="several, oldest first")
         time: Annotated[float, Field(ge=0, lt=YEAR_10000)] | None = Field(
             None, description="seconds since 1970, UTC; now if it is left out"
         )
@@ -220,10 +263,10 @@ def _field(place):
         return None
     name, *rest = place
     rest = rest[:1] if name == "where" else takewhile(lambda part: isinstance(part, int), rest)
-    return ".".join(map(str, [name, *rest]))
+    return printable(".".join(map(str, [name, *rest])), SHORT)
 
 
 def _message(error):
     if error["type"] == "extra_forbidden":
         return "there is no such field"
-    return error["msg"].removeprefix("Input ").replace(" after validation", "")
+    return printable(error["msg"].removeprefix("Input ").replace(" after validation", ""), LONG)

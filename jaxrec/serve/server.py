@@ -1,48 +1,65 @@
 """The command `serve`: a workdir, the service, and the server that runs it until it is told to stop."""
 
-import logging
 import os
 import signal
 import socket
 import sys
 import threading
+from functools import partial
 
 import uvicorn
 
 from jaxrec.errors import UserError
-from jaxrec.serve import limits, watch
+from jaxrec.serve import limits, logs, watch
 from jaxrec.serve.app import Service
+from jaxrec.serve.connections import Connection, Crowd
+from jaxrec.serve.hosts import Hosts
 from jaxrec.serve.store import Events
 
 TOKEN = "JAXREC_TOKEN"  # environment variable: on a command line everyone on the machine would read it
+LAST_PORT = 65535
 GRACE = 10  # seconds that a stop waits for what is under way
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 def serve(arguments, _overrides):
     """Serve a workdir until SIGTERM or Ctrl-C; then finish what is under way. Returns the exit status."""
-    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    logs.begin(arguments.log)
     if arguments.watch and arguments.checkpoint not in ("best", "latest"):
         raise UserError(f"--watch looks for a new checkpoint, and {arguments.checkpoint} is one: leave one of them out")
-    allowed, token = limits.parse(arguments.limit), os.environ.get(TOKEN) or None
+    allowed, token = limits.parse(arguments.limit), read_token()
+    hosts = Hosts(arguments.host, arguments.allow_host)
     listening = bind(arguments.host, arguments.port)
     recommender = watch.load(arguments.workdir, arguments.checkpoint, arguments.approximate, allowed.k, allowed.batch)
     events = Events(arguments.events, allowed.queue) if arguments.events else None
-    service = Service(recommender, allowed, events, token)
+    service = Service(recommender, allowed, events, token, hosts)
     beside = [threading.Thread(target=watch.warm, args=(service.batcher, allowed.k, allowed.batch), daemon=True)]
     if arguments.watch:
         renew = lambda step: watch.renew(service.batcher.recommender, step, allowed.k)
         meant, refuse = (arguments.checkpoint, recommender.step), service.metrics.refused.inc
-        beside.append(watch.Watcher(arguments.workdir, *meant, renew, service.take, refuse))
+        service.watcher = watch.Watcher(arguments.workdir, *meant, renew, service.take, refuse)
+        beside.append(service.watcher)
     for thread in beside:
         thread.start()
     items = f"{len(service.listing):,} items"
     ready = f"jaxrec serves {arguments.workdir}, step {recommender.step}, {items}, at {address(listening)}"
     if arguments.host not in LOCAL and token is None:
         ready += f" to everyone who reaches it: set {TOKEN} to ask for a token"
-    run(service.app, listening, ready)
+    run(service.app, listening, ready, Crowd(allowed, service.metrics))
     leave(beside)
     return 0
+
+
+def read_token():
+    """The token of the environment, None where there is none.
+
+    Raises:
+        UserError: no request could ever bear it.
+    """
+    token = os.environ.get(TOKEN)
+    if token and (token != token.strip() or not token.isprintable()):
+        raise UserError(f"{TOKEN} begins or ends with blanks, or holds control characters: no request can bear it")
+    return token or None
 
 
 def leave(threads):
@@ -58,12 +75,14 @@ def bind(host, port):
     Raises:
         UserError: it is taken, or is no address of this machine.
     """
+    if not 0 <= port <= LAST_PORT:
+        raise UserError(f"--port {port}: a port is a number from 0 to {LAST_PORT}")
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-    except (OSError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:
         raise UserError(f"{host}:{port} can't be listened at: {error}; name another --host or --port") from error
     return listening
 
@@ -84,24 +103,28 @@ class _Server(uvicorn.Server):
         print(self._ready, flush=True)
 
 
-def run(app, listening, ready):
-    """Serve until a signal; print the line when requests are taken."""
-    config = uvicorn.Config(
+def configuration(app, crowd):
+    """What uvicorn is to do: `app` for the connections of a Crowd."""
+    return uvicorn.Config(
         app,
-        http="httptools",
+        http=partial(Connection, crowd=crowd),
+        ws="none",
         loop="uvloop",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=75,  # longer than most pools of connections keep theirs: who closes first breaks no request
         timeout_graceful_shutdown=GRACE,
     )
+
+
+def run(app, listening, ready, crowd):
+    """Serve until a signal; print the line when requests are taken."""
     # uvicorn raises the signal again once it has stopped: for who asked it to stop, that is an end as good as any
     before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
-        _Server(config, ready).run(sockets=[listening])
+        _Server(configuration(app, crowd), ready).run(sockets=[listening])
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

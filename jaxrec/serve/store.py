@@ -1,23 +1,19 @@
-"""What users did, in SQLite: an event that was acknowledged is on disk."""
+"""What users did, in SQLite: an event that was acknowledged is on disk, in the file that is at its path."""
 
 import json
+import logging
 import queue
-import sqlite3
 import threading
 import time as clock
 from concurrent.futures import Future
 from typing import NamedTuple
 
 from jaxrec.errors import UserError
+from jaxrec.serve.database import Database, Lost, Unavailable
 
-VERSION = 1  # of the tables
-TABLES = """
-    CREATE TABLE IF NOT EXISTS events (
-        number INTEGER PRIMARY KEY, user TEXT NOT NULL, item TEXT NOT NULL, time REAL NOT NULL
-    );
-    CREATE INDEX IF NOT EXISTS newest ON events (user, time, number);
-"""
 TOGETHER = 1000  # requests in one transaction at most
+EVERY = 1.0  # seconds after which the file is looked at where nothing is written
+log = logging.getLogger("jaxrec.serve")
 
 
 class _Append(NamedTuple):
@@ -29,7 +25,9 @@ class Events:
     """An append-only history for each user. A user's id is its text: 7 and "7" are one; an item's keeps its type.
 
     One thread writes. What arrives while it waits for the disk is committed together, so that many writers share an
-    fsync: the write-ahead log is synced at every commit (synchronous=FULL).
+    fsync: the write-ahead log is synced at every commit (synchronous=FULL). Before anything is acknowledged, and every
+    second, the file is looked at: where it was moved, deleted, replaced or cut, nothing is written any more, until a
+    sound file of events is at its path again. That is then opened; none is ever made.
     """
 
     def __init__(self, path, room):
@@ -40,20 +38,23 @@ class Events:
         Raises:
             UserError: it can't be used.
         """
-        self._path = path
+        self._path, self._trouble, self._tried, self._said = path, None, 0.0, None
         try:
-            self._reader = self._connect()
-            with self._reader:
-                self._prepare(self._reader)
-        except sqlite3.Error as error:
+            self._database = Database(path, create=True)
+        except Unavailable as error:
             raise UserError(f"{path}: can't be used for events: {error}; name another with --events") from error
-        self._waiting, self._reading = queue.Queue(room), threading.Lock()
+        self._waiting = queue.Queue(room)
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self._thread.start()
 
     @property
     def alive(self):
         return self._thread.is_alive()
+
+    @property
+    def trouble(self):
+        """Why nothing can be kept until the file is back, None where it is there."""
+        return self._trouble
 
     def append(self, user, items, time=None):
         """Append to a user's history.
@@ -62,8 +63,8 @@ class Events:
             user: id. items: ids, oldest first. time: seconds since 1970; now if None.
 
         Returns:
-            A concurrent Future of how many they are, done when they are on disk; it raises sqlite3.Error where they
-            could not be written. Cancelled before its turn, nothing is written.
+            A concurrent Future of how many they are, done when they are on disk; it raises Unavailable where they
+            may not be. Cancelled before its turn, nothing is written.
 
         Raises:
             queue.Full: too many wait.
@@ -74,52 +75,102 @@ class Events:
         return done
 
     def newest(self, user, count):
-        """The newest items of a user, oldest first; of one time in the order they came."""
-        with self._reading:
-            rows = self._reader.execute(
-                "SELECT item FROM events WHERE user = ? ORDER BY time DESC, number DESC LIMIT ?", (str(user), count)
-            ).fetchall()
-        return [json.loads(item) for (item,) in reversed(rows)]
+        """The newest items of a user, oldest first; of one time in the order they came.
+
+        Raises:
+            Unavailable: they can't be read.
+        """
+        if self._trouble:
+            raise Unavailable(self._trouble)
+        rows = self._database.newest(str(user), count)
+        try:
+            return [json.loads(item) for (item,) in reversed(rows)]
+        except ValueError as error:
+            raise Unavailable("the events file: what it holds is no id") from error
 
     def close(self):
         """Write what waits, and close the file."""
         self._waiting.put(None)
         self._thread.join()
-        self._reader.close()
-
-    def _connect(self):
-        connection = sqlite3.connect(self._path, timeout=5, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        return connection
-
-    def _prepare(self, connection):
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if not version and not tables:
-            connection.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
-        elif version != VERSION:
-            raise sqlite3.DatabaseError("it is a database of something else")
 
     def _run(self):
-        connection, ended = self._connect(), False
+        ended = False
         while not ended:
-            appends = [self._waiting.get()]
-            while len(appends) < TOGETHER and not self._waiting.empty():
-                appends.append(self._waiting.get_nowait())
+            appends = self._next()
             ended = None in appends
-            self._write(connection, [append for append in appends if append])
-        connection.close()
+            try:
+                self._look()
+                self._write([append for append in appends if append])
+            except Exception as error:  # nothing may end this thread, on which all that is kept depends
+                self._say(error)
+                _deliver([append for append in appends if append], Unavailable("the events file could not be written"))
+        if self._trouble is None:
+            self._database.close()
 
-    def _write(self, connection, appends):
-        appends = [append for append in appends if append.done.set_running_or_notify_cancel()]
-        rows = [row for append in appends for row in append.rows]
+    def _next(self):
+        """What has arrived; [] where nothing does for EVERY seconds."""
         try:
-            with connection:  # commits, or rolls back
-                connection.executemany("INSERT INTO events (user, item, time) VALUES (?, ?, ?)", rows)
-        except sqlite3.Error as error:
-            for append in appends:
-                append.done.set_exception(error)
+            appends = [self._waiting.get(timeout=EVERY)]
+        except queue.Empty:
+            return []
+        while len(appends) < TOGETHER and not self._waiting.empty():
+            appends.append(self._waiting.get_nowait())
+        return appends
+
+    def _look(self):
+        """See whether the file is there; where it was lost, open it if it is back."""
+        try:
+            if self._trouble is None:
+                self._database.check()
+            elif clock.monotonic() - self._tried >= EVERY:
+                self._tried = clock.monotonic()
+                self._database = Database(self._path, create=False)
+                self._trouble = None
+                log.warning("%s: the events file is there again, and goes on", self._path)
+        except Lost as error:
+            self._lose(error)
+        except Unavailable as error:
+            self._say(error)
+
+    def _write(self, appends):
+        appends = [append for append in appends if append.done.set_running_or_notify_cancel()]
+        if not appends:
+            return
+        if self._trouble:
+            _deliver(appends, Unavailable(self._trouble))
+            return
+        try:
+            self._database.write([row for append in appends for row in append.rows])
+        except Unavailable as error:
+            if isinstance(error, Lost):
+                self._lose(error)
+            else:
+                self._say(error)
+            _deliver(appends, error)
         else:
+            self._said = None
             for append in appends:
                 append.done.set_result(len(append.rows))
+
+    def _lose(self, error):
+        """The file isn't what it was: from now on nothing is acknowledged."""
+        self._say(error)
+        try:
+            if self._trouble is None:
+                self._database.close(lost=True)
+        except Unavailable as more:
+            self._say(more)
+        finally:
+            self._trouble = str(error)
+
+    def _say(self, error):
+        """A line in the log, once for what stays the same."""
+        if str(error) != self._said:
+            self._said = str(error)
+            log.error("%s: %s; nothing is acknowledged meanwhile", self._path, error)
+
+
+def _deliver(appends, error):
+    for append in appends:
+        if not append.done.done():
+            append.done.set_exception(error)

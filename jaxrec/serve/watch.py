@@ -15,6 +15,8 @@ from jaxrec.errors import UserError
 from jaxrec.recommend import Query
 
 CHECKED, ASKED = 8, 10  # histories of the self-check, and items that each is asked for
+AGAIN = 30.0  # seconds after which a refused checkpoint is tried again, then twice as many, and so on
+SILENT, LOADING = 30.0, 600.0  # seconds without a look, and with one checkpoint, after which it is late
 log = logging.getLogger("jaxrec.serve")
 
 
@@ -84,10 +86,11 @@ def check(recommender):
 
 
 class Watcher(threading.Thread):
-    """Looks for a new checkpoint every second. It opens the workdir for reading only.
+    """Looks for a new checkpoint every second. It opens the workdir for reading only, and no error ends it.
 
     What is being written lies under another name until it is whole. A checkpoint that vanishes while it is read, or
-    does not pass the check, is refused with a line in the log, and tried again only when its folder has changed.
+    does not pass the check, is refused with a line in the log. It is tried again when its folder has changed, and at
+    growing intervals, since what was amiss may have been this machine's.
     """
 
     def __init__(self, path, checkpoint, current, renew, take, refuse, every=1.0):
@@ -100,7 +103,8 @@ class Watcher(threading.Thread):
         super().__init__(name="watch", daemon=True)
         self._path, self._checkpoint, self._current = path, checkpoint, current
         self._renew, self._take, self._refuse, self._every = renew, take, refuse, every
-        self._there = {}
+        self._there, self._looked, self._blind = {}, time.monotonic(), None
+        self._refused, self._again, self._pause, self._loading = None, math.inf, AGAIN, False
         self._trained = workdir.read(path)
 
     def run(self):
@@ -109,24 +113,47 @@ class Watcher(threading.Thread):
             time.sleep(self._every)
             self.look()
 
+    @property
+    def late(self):
+        """Whether it has been long since it could look, or since it began to load a checkpoint."""
+        return time.monotonic() - self._looked > (LOADING if self._loading else SILENT)
+
+    def told(self):
+        """{"looked": seconds since it last could look, "refused": the step that was refused last, or None}"""
+        return {"looked": round(time.monotonic() - self._looked, 1), "refused": self._refused}
+
     def look(self):
         """Take the checkpoint that is meant now, if it is another than the current."""
-        there = finished(self._path / "checkpoints")
-        if there == self._there:
+        try:
+            there = finished(self._path / "checkpoints")
+        except OSError as error:  # a moment without descriptors, a loop of links: the next look may succeed
+            if str(error) != self._blind:
+                log.error("new checkpoints can't be looked for, step %s answers on: %s", self._current, error)
+            self._blind = str(error)
             return
-        self._there = there
+        self._looked, self._blind = time.monotonic(), None
+        if there != self._there:
+            self._again, self._pause = -math.inf, AGAIN
+        if self._again < self._looked:
+            self._there, self._again, self._loading = there, math.inf, True
+            self._consider()
+            self._loading = False
+
+    def _consider(self):
+        step = None
         try:
             step = chosen(self._path, self._checkpoint)
-            if step == self._current:
-                return
-            self._check_data()
-            self._take(self._renew(step))
+            if step != self._current:
+                self._check_data()
+                self._take(self._renew(step))
+                self._current = step
+                log.warning("step %s answers now", step)
+            self._refused = None
         except Exception as error:  # whatever it is, the old one answers on
             self._refuse()
+            self._refused = step
+            self._again, self._pause = time.monotonic() + self._pause, 2 * self._pause
             log.warning("a new checkpoint is refused, step %s answers on: %s", self._current, error)
-        else:
-            self._current = step
-            log.warning("step %s answers now", step)
 
     def _check_data(self):
         now, then = workdir.read(self._path), self._trained

@@ -25,6 +25,7 @@ from jaxrec.serve.limits import Limits
 
 ROOT = Path(__file__).parents[2]
 ITEMS = 40
+JSON = {"Content-Type": "application/json"}
 CONFIG = {
     "dataset": "histories",
     "seed": 0,
@@ -84,13 +85,13 @@ def ask(recommender):
 
     def run(work, recommender=recommender, limits=None, **settings):
         async def body():
-            service = Service(recommender, limits or Limits(), **settings)
+            service = Service(recommender, limits or Limits(deadline=30), **settings)
             service.batcher.size = 8
             transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
             try:
                 async with (
                     asyncio.timeout(60),
-                    httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+                    httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=JSON) as client,
                 ):
                     return await work(client, service)
             finally:
@@ -117,7 +118,7 @@ class Served:
                 break
         assert "http://" in self.said[-1], "".join(self.said)
         self.address = self.said[-1].split()[-1]
-        self.client = httpx.Client(base_url=self.address, timeout=20)
+        self.client = httpx.Client(base_url=self.address, timeout=20, headers=JSON)
 
     def stop(self, signum=signal.SIGTERM):
         self.process.send_signal(signum)

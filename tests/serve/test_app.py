@@ -4,11 +4,14 @@ import asyncio
 import json
 import threading
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import jaxrec
+from jaxrec import workdir
+from jaxrec.data.interactions import Catalogue
 from jaxrec.recommend import Query
 from jaxrec.serve import limits
 from jaxrec.serve.limits import Limits
@@ -54,10 +57,57 @@ def test_settings_and_titles_and_unknown_ids(ask, recommender):
     assert {id for id, _ in pairs(answer)} == {7, 9} and answer["unknown"] == ["y"]
 
 
-def test_a_history_of_strangers_gives_nothing_and_names_them(ask):
-    assert post(ask, "/recommend", {"history": ["x", "99"]}) == (200, {"items": [], "unknown": ["x", "99"]})
-    status, answer = post(ask, "/recommend", {"histories": [["x"], [1]], "k": 2})
-    assert status == 200 and [len(result["items"]) for result in answer["results"]] == [0, 2]
+def test_of_nothing_known_the_most_popular_are_given_and_marked(ask, recommender):
+    counts = recommender.catalogue.counts
+    order = [1 + int(place) for place in np.argsort(-counts, kind="stable")]
+    share = {id: float(counts[id - 1] / counts.sum()) for id in order}
+    expected = lambda ids, k: [(id, share[id]) for id in ids[:k]]
+    status, answer = post(ask, "/recommend", {"history": ["x", "99"], "k": 3})
+    assert status == 200 and answer["fallback"] is True and answer["unknown"] == ["x", "99"]
+    assert pairs(answer) == expected(order, 3)
+    body = {"histories": [[], [1], ["x"]], "k": 4, "block": [order[1], "y"], "where": {"genres": "War"}}
+    status, answer = post(ask, "/recommend", body)
+    assert status == 200 and [each["fallback"] for each in answer["results"]] == [True, False, True]
+    assert [each["unknown"] for each in answer["results"]] == [["y"], ["y"], ["x", "y"]]
+    wars = [id for id in order if id % 2 and id != order[1]]
+    assert pairs(answer["results"][0]) == pairs(answer["results"][2]) == expected(wars, 4)
+    assert len(answer["results"][1]["items"]) == 4
+    status, answer = post(ask, "/recommend", {"history": [], "candidates": [5, "7", 9], "k": 10})
+    assert pairs(answer) == expected([id for id in order if id in (5, 7, 9)], 3)
+
+
+def test_ids_that_javascript_would_round_are_texts(ask, tmp_path):
+    big = 2**53
+    path = make_workdir(tmp_path)[0]
+    catalogue = Catalogue.load(path / workdir.CATALOGUE)
+    ids = np.array([*range(1, ITEMS - 2), big - 1, big, big + 1], np.int64)
+    catalogue._replace(ids=ids).save(path / workdir.CATALOGUE)
+    recommender = jaxrec.load(path)
+
+    async def work(client, _service):
+        for one in (big + 1, str(big + 1)):
+            body = {"history": [one], "candidates": [big - 1, str(big), big + 1], "exclude_seen": False}
+            answer = (await client.post("/recommend", json=body)).json()
+            assert {item["id"] for item in answer["items"]} == {big - 1, str(big), str(big + 1)}
+            assert answer["unknown"] == []
+            similar = (await client.post("/similar", json={"item": one, "k": ITEMS})).json()
+            assert str(big) in {item["id"] for item in similar["items"]}
+        answer = (await client.post("/recommend", json={"history": [1, big + 7, -big, 7.0]})).json()
+        assert answer["unknown"] == [str(big + 7), str(-big)]
+        found = (await client.get(f"/items?q={big + 1}&k=1")).json()
+        assert found["items"][0]["id"] == str(big + 1)
+        assert (await client.post("/influence", json={"history": [str(big)], "items": [big + 1]})).status_code == 200
+
+    ask(work, recommender=recommender, limits=Limits(deadline=30))
+
+
+def test_events_keep_large_ids(ask, tmp_path):
+    async def work(client, service):
+        items = [2**60 + 1, str(2**60 + 1), 7]
+        assert (await client.post("/events", json={"user": 2**60, "items": items})).json() == {"stored": 3}
+        assert service.events.newest(str(2**60), 10) == items
+
+    ask(work, events=Events(tmp_path / "e.db", 10))
 
 
 def test_similar_items_and_influence(ask, recommender):
@@ -77,19 +127,23 @@ def test_similar_items_and_influence(ask, recommender):
         ("/recommend", b"\xff", 400, None),
         ("/recommend", b'{"history": ["\\ud800"]}', 400, None),
         ("/recommend", b"[" * 100_000, 400, None),
-        ("/recommend", {"history": []}, 422, "history"),
         ("/recommend", {"history": [1, 2.5]}, 422, "history.1"),
         ("/recommend", {"history": [True]}, 422, "history.0"),
         ("/recommend", {"history": "12"}, 422, "history"),
         ("/recommend", {"history": [1] * 1001}, 422, "history"),
         ("/recommend", {"histories": [[1]] * 65}, 422, "histories"),
-        ("/recommend", {"histories": [[1], []]}, 422, "histories.1"),
+        ("/recommend", {"histories": []}, 422, "histories"),
+        ("/recommend", {"history": [1, 2**53 + 0.0]}, 422, "history.1"),
+        ("/recommend", {"history": [1], "k": 19.5}, 422, "k"),
+        ("/recommend", {"history": [1], "k": True}, 422, "k"),
+        ("/recommend", {"history": [1], "where": {"genres": {"blow": 3}}}, 422, "where.genres"),
+        ("/events", {"user": 1, "items": []}, 422, "items"),
         ("/recommend", {"history": [1], "k": 0}, 422, "k"),
         ("/recommend", {"history": [1], "k": 10**9}, 422, "k"),
         ("/recommend", {"history": [1], "k": "3"}, 422, "k"),
         ("/recommend", {"history": [1], "exclude_sen": True}, 422, "exclude_sen"),
-        ("/recommend", {"history": [1], "where": {"colour": "red"}}, 422, "where"),
-        ("/recommend", {"history": [1], "where": {"genres": "Westren"}}, 422, "where"),
+        ("/recommend", {"history": [1], "where": {"colour": "red"}}, 404, "where"),
+        ("/recommend", {"history": [1], "where": {"genres": "Westren"}}, 404, "where"),
         ("/recommend", {"history": [1], "where": {"genres": {}}}, 422, "where.genres"),
         ("/recommend", {"history": [1], "candidates": [None]}, 422, "candidates.0"),
         ("/recommend", {"user": 1}, 422, "user"),
@@ -97,7 +151,10 @@ def test_similar_items_and_influence(ask, recommender):
         ("/similar", {"item": "nobody"}, 404, "item"),
         ("/similar", {}, 422, "item"),
         ("/influence", {"history": ["x"], "items": [1]}, 404, "history"),
-        ("/influence", {"history": [1], "items": [1, "x"]}, 422, "items"),
+        ("/influence", {"history": [1], "items": [1, "x"]}, 404, "items"),
+        ("/recommend", {"history": [1], "where": {"x" * 10**5: 1}}, 404, "where"),
+        ("/recommend", {"history": [1], "\x1b[31m": 1}, 422, "\\x1b[31m"),
+        ("/recommend", {"history": [1], "x" * 999: 1}, 422, f"{'x' * 100} ... (899 more characters)"),
         ("/events", {"user": 1, "item": 2}, 404, None),
         ("/nowhere", {}, 404, None),
         ("/items", {}, 405, None),
@@ -106,7 +163,7 @@ def test_similar_items_and_influence(ask, recommender):
 def test_a_mistake_names_its_field(ask, url, body, status, field):
     got, answer = post(ask, url, body)
     assert got == status, answer
-    assert answer["errors"][0]["field"] == field and answer["errors"][0]["message"]
+    assert answer["errors"][0]["field"] == field and 0 < len(answer["errors"][0]["message"]) < 600
 
 
 anything = st.recursive(
@@ -163,15 +220,60 @@ def test_titles_are_searched_and_the_popular_come_first(ask, recommender):
     ask(work)
 
 
+def test_a_whole_number_is_one_however_it_is_written(ask):
+    answers = [
+        post(ask, "/recommend", body) for body in (b'{"history": [1, 2], "k": 7}', b'{"history": [1.0, 2e0], "k": 7.0}')
+    ]
+    assert answers[0] == answers[1] and answers[0][0] == 200 and len(answers[0][1]["items"]) == 7
+
+
 def test_a_token_is_asked_for(ask):
     async def work(client, _service):
         for path, status in {"/": 200, "/healthz": 200, "/items": 401, "/metrics": 401}.items():
             assert (await client.get(path)).status_code == status
-        for token, status in {"s3cret": 200, "s3cre": 401, "": 401}.items():
-            answer = await client.get("/items", headers={"Authorization": f"Bearer {token}"})
-            assert answer.status_code == status
+        for header, status in {
+            "Bearer s3cr\xe9t": 200,
+            "bearer s3cr\xe9t": 200,
+            "BEARER   s3cr\xe9t ": 200,
+            "Bearer s3cr\xe9": 401,
+            "Bearer s3cret": 401,
+            "Bearer \xff\xfe": 401,
+            "Bearer": 401,
+            "Bearers3cr\xe9t": 401,
+            "Basic s3cr\xe9t": 401,
+            "": 401,
+        }.items():
+            answer = await client.get("/items", headers={"Authorization": header.encode()})
+            assert answer.status_code == status, header
+            assert status == 200 or answer.json()["errors"][0]["field"] == "Authorization"
 
-    ask(work, token="s3cret")
+    ask(work, token="s3cr\xe9t")
+
+
+def test_no_page_from_elsewhere_writes_or_reads(ask, tmp_path):
+    event = json.dumps({"user": "u", "item": 1}).encode()
+
+    async def work(client, service):
+        async def status(**headers):
+            headers = {name.replace("_", "-"): value for name, value in headers.items()}
+            return (await client.post("/events", content=event, headers=headers)).status_code
+
+        assert await status() == 200
+        assert await status(Content_Type="application/JSON; charset=utf-8") == 200
+        for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
+            assert await status(Content_Type=kind) == 415
+        assert await status(Host="evil.example") == await status(Host="localhost.evil.example") == 403
+        assert await status(Host="localhost:8000", Origin="http://localhost:8000") == 200
+        for origin in ("http://evil.example", "null", "http://localhost:9000", "http://localhost.evil.example"):
+            assert await status(Host="localhost:8000", Origin=origin) == 403
+        assert len(service.events.newest("u", 100)) == 3
+        for path in ("/", "/items", "/docs", "/metrics", "/healthz"):
+            answer = await client.get(path, headers={"Host": "evil.example"})
+            assert answer.status_code == 403 and answer.json()["errors"][0]["field"] == "Host"
+        answer = await client.get("/items/", headers={"Host": "localhost"})  # no redirect to whatever is named
+        assert answer.status_code == 404 and "location" not in answer.headers
+
+    ask(work, events=Events(tmp_path / "e.db", 10))
 
 
 def test_it_describes_itself(ask):
@@ -263,6 +365,8 @@ def test_limits_are_read():
         "k=x": "no number",
         "k=0": "above 0",
         "queue=3": "never fits",
+        "connections=2000000000": "needs 2000000096 descriptors",
+        "idle=nan": "above 0",
     }.items():
         with pytest.raises(limits.UserError, match=said):
             limits.parse([wrong])

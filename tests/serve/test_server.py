@@ -1,16 +1,56 @@
 """The command itself: it starts, watches, stops when it is told to, and is described by a schema that holds."""
 
 import concurrent.futures
+import contextlib
+import json
+import select
 import shutil
 import signal
 import socket
+import subprocess
+import sys
+import time
 
+import httpx
 import jax
 import pytest
 
 from jaxrec import cli
 
 from .conftest import make_workdir, save, until
+
+
+def test_it_withstands_silent_clients_and_an_events_file_that_is_taken_away(serve, path, tmp_path):
+    file, moved = tmp_path / "e.db", tmp_path / "elsewhere.db"
+    limits = "--limit", "transfer=2", "--limit", "connections=20"
+    served = serve("--workdir", path, "--events", file, "--watch", "--log", "json", *limits)
+    post = lambda: served.post("/events", user="u", item=1)
+    health = lambda: served.client.get("/healthz")
+    assert post().json() == {"stored": 1} and health().json()["watch"]["looked"] < 30
+    file.rename(moved)
+    answer = post()
+    assert answer.status_code == 503 and "moved or deleted" in answer.json()["errors"][0]["message"]
+    assert health().status_code == 503 and str(tmp_path) not in health().text
+    assert served.post("/recommend", user="u").status_code == 503
+    assert served.post("/recommend", history=[1]).status_code == 200
+    moved.rename(file)
+    until(lambda: health().status_code == 200, 20)
+    assert post().json() == {"stored": 1} and served.post("/recommend", user="u").json()["fallback"] is False
+
+    host, port = served.address.removeprefix("http://").split(":")
+    ask = lambda: httpx.get(f"{served.address}/readyz")
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(200)]
+        for each in silent[::2]:
+            each.sendall(b"GET / HTTP/1.1\r\nx: y\r\n")
+        refused = ask()
+        assert refused.status_code == 503 and refused.headers["retry-after"] == "1"
+        until(lambda: ask().status_code == 200, 10)
+        begun = time.monotonic()
+        assert all(select.select([each], [], [], 20)[0] for each in silent) and time.monotonic() < begun + 15
+    _, said = served.stop()
+    levels = [json.loads(line)["level"] for line in said.splitlines()]
+    assert levels[0] == "ERROR" and levels[-1] == "WARNING" and len(levels) < 5
 
 
 def test_it_finishes_what_is_under_way_and_keeps_events(serve, path, tmp_path):
@@ -62,6 +102,11 @@ def test_new_checkpoints_are_taken_and_bad_ones_refused(serve, tmp_path):
         (["--checkpoint", "9"], "has no checkpoint '9'"),
         (["--host", "203.0.113.1"], "can't be listened at"),
         (["--events", "/nowhere/e.db"], "can't be used for events"),
+        (["--port", "80000"], "--port 80000: a port is a number from 0 to 65535"),
+        (["--port", "-1"], "--port -1: a port is a number from 0 to 65535"),
+        (["--host", "a..b"], "can't be listened at"),
+        (["--host", "x" * 100], "can't be listened at"),
+        (["--limit", "connections=2000000000"], "raise that by ulimit -n"),
     ],
 )
 def test_a_mistake_is_a_message(path, more, said, capsys):
@@ -69,11 +114,40 @@ def test_a_mistake_is_a_message(path, more, said, capsys):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("token", ["s3cret\n", " s3cret", "s3\x1bcret"])
+def test_a_token_that_nobody_can_send_is_refused(path, token, monkeypatch, capsys):
+    monkeypatch.setenv("JAXREC_TOKEN", token)
+    assert cli.main(["serve", "--workdir", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "JAXREC_TOKEN begins or ends with blanks" in said and "cret" not in said
+
+
 def test_a_taken_port_is_a_message(path, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert cli.main(["serve", "--workdir", str(path), "--port", port]) == 2
     assert "name another --host or --port" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("token", [None, "s3cret"])
+def test_its_schema_holds(serve, path, tmp_path, token):
+    """schemathesis finds no failure by any of its checks, in thousands of requests."""
+    pytest.importorskip("schemathesis")
+    served = serve("--workdir", path, "--events", tmp_path / "e.db", **({"JAXREC_TOKEN": token} if token else {}))
+    command = [
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "run",
+        f"{served.address}/openapi.json",
+        "--max-examples",
+        "1500",
+    ]
+    command += ["--generation-database", "none", "--header", f"Authorization: Bearer {token}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr
+    assert served.client.get("/healthz").status_code == 200
 
 
 def refused(operation, mode, checks):
@@ -98,7 +172,7 @@ def refused(operation, mode, checks):
 
 
 @pytest.mark.slow
-def test_its_schema_holds(serve, path, tmp_path):
+def test_wrong_bodies_are_refused(serve, path, tmp_path):
     """No answer breaks it, whatever schemathesis makes of it; over 10,000 wrong bodies are each refused by 4xx."""
     schemathesis = pytest.importorskip("schemathesis")
     from schemathesis.checks import CHECKS

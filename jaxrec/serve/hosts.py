@@ -1,0 +1,73 @@
+"""Whether a request is meant for this service: by the host that it names, and by the page that it comes from.
+
+A page from elsewhere can make a browser send requests here. Where the name of its own site is made to lead here (DNS
+rebinding) it could read the answers too. The browser says which host it means, and which site asks.
+"""
+
+import ipaddress
+import re
+from functools import lru_cache
+
+AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([^\s:/?#@,\[\]]{1,255}))(?::(\d{0,5}))?", re.IGNORECASE | re.ASCII)
+LOCAL = "localhost"
+
+
+class Hosts:
+    """The names that a service answers to."""
+
+    def __init__(self, listening="127.0.0.1", allowed=()):
+        """
+        Args:
+            listening: the host that is listened at: it is allowed, as localhost and the addresses of this machine to
+                itself are. Where it is not this machine alone, every address is: only a name can be made to lead
+                elsewhere. allowed: more names, of proxies and the like.
+        """
+        listening = _plain(listening)
+        address = _address(listening)
+        self._any_address = not (address.is_loopback if address else listening == LOCAL)
+        self._named = {_plain(name) for name in allowed}
+        self._names = {LOCAL, listening, *self._named}
+
+    def trouble(self, headers):
+        """What is wrong with the hosts of a request.
+
+        Args:
+            headers: [(name in lower case, value), ...], bytes.
+
+        Returns:
+            (status, header, message), or None.
+        """
+        hosts, origins = ([value for key, value in headers if key == name] for name in (b"host", b"origin"))
+        if len(hosts) != 1 or not (host := _split(hosts[0])):
+            return 400, "Host", "a request names one host"
+        if not self._is_own(host[0]):
+            return 403, "Host", f"{host[0]!r} is no name of this service: start it with --allow-host {host[0]}"
+        for origin in origins:
+            site = _split(origin.partition(b"://")[2])
+            if not site or (site != host and site[0] not in self._named):
+                return 403, "Origin", "pages from elsewhere may not ask: start the service with --allow-host for theirs"
+        return None
+
+    def _is_own(self, name):
+        address = _address(name)
+        return name in self._names or bool(address and (self._any_address or address.is_loopback))
+
+
+def _split(authority):
+    """(host, port as it stands) of a host:port, None where it is none."""
+    found = AUTHORITY.fullmatch(authority.decode("latin-1"))
+    return found and (_plain(found[1] or found[2]), found[3] or "")
+
+
+def _plain(name):
+    """A name or address in the one way in which it is compared."""
+    name = name.strip("[]").lower().removesuffix(".")
+    return str(_address(name) or name)
+
+
+@lru_cache(256)
+def _address(name):
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None

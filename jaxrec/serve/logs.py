@@ -1,0 +1,45 @@
+"""The service's log: one line an event, with time and level, as text for people or as JSON for programs."""
+
+import json
+import logging
+import time
+
+from jaxrec.console import printable
+
+
+def begin(form):
+    """Send what is logged to the standard error. form: "text" or "json"."""
+    handler = logging.StreamHandler()
+    handler.setFormatter({"text": Text, "json": Json}[form]())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.captureWarnings(True)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a malformed request is the client's, and is counted
+
+
+class Text(logging.Formatter):
+    """`2026-11-26T14:22:46.123Z WARNING jaxrec.serve: step 7 answers now`, and a traceback where there is one."""
+
+    def format(self, record):
+        head = f"{_time(record)} {record.levelname} {record.name}: "
+        lines = [record.getMessage().replace("\n", " "), *_traceback(self, record)]
+        return head + printable("\n".join(lines))
+
+
+class Json(logging.Formatter):
+    """An object a line: time, level, logger and message, and traceback where there is one."""
+
+    def format(self, record):
+        said = {"time": _time(record), "level": record.levelname, "logger": record.name}
+        said["message"] = printable(record.getMessage())
+        if found := _traceback(self, record):
+            said["traceback"] = "\n".join(found)
+        return json.dumps(said)
+
+
+def _time(record):
+    """When it happened, UTC, by ISO 8601."""
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z"
+
+
+def _traceback(formatter, record):
+    return formatter.formatException(record.exc_info).split("\n") if record.exc_info else []

@@ -1,0 +1,119 @@
+"""The watcher of checkpoints: no error ends it, and it tells when it last could look."""
+
+import errno
+import os
+import shutil
+
+import pytest
+
+from jaxrec.errors import UserError
+from jaxrec.serve import watch
+from jaxrec.serve.watch import Watcher
+
+
+class Clock:
+    """time.monotonic, set by hand."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(watch, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def folder(path, tmp_path):
+    """A copy of the workdir, with checkpoints that are folders only."""
+    shutil.copytree(path, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    (tmp_path / "run" / "checkpoints" / "1").mkdir(parents=True)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def seen(monkeypatch, folder):
+    """What a watcher did: steps taken, how many times it refused; `watcher`, and `fault` that loading raises."""
+
+    class Seen:
+        taken, refused, fault = [], 0, None
+
+        def renew(self, step):
+            if self.fault:
+                raise self.fault
+            return step
+
+        def refuse(self):
+            self.refused += 1
+
+    def chosen(path, _checkpoint):
+        return max(int(name) for name in os.listdir(path / "checkpoints"))
+
+    monkeypatch.setattr(watch, "chosen", chosen)
+    seen = Seen()
+    seen.taken = []
+    seen.watcher = Watcher(folder, "latest", 1, seen.renew, seen.taken.append, seen.refuse)
+    seen.watcher.look()
+    assert not seen.taken and not seen.refused
+    return seen
+
+
+def loop_of_links(folder, _monkeypatch):
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "checkpoints").symlink_to("checkpoints")
+
+
+def no_descriptors(_folder, monkeypatch):
+    def scandir(_path):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(watch.os, "scandir", scandir)
+
+
+def no_folder(folder, _monkeypatch):
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "checkpoints").write_text("")
+
+
+@pytest.mark.parametrize("fault", [loop_of_links, no_descriptors, no_folder])
+def test_it_looks_again_when_it_can(clock, seen, folder, monkeypatch, fault, caplog):
+    with monkeypatch.context() as patch:
+        fault(folder, patch)
+        for _ in range(40):
+            clock.now += 1
+            seen.watcher.look()
+        assert seen.watcher.told() == {"looked": 40.0, "refused": None} and seen.watcher.late
+        assert len(caplog.records) == 1  # one line for what stays the same
+    if fault is not no_descriptors:
+        (folder / "checkpoints").unlink()
+    (folder / "checkpoints" / "2").mkdir(parents=True)
+    seen.watcher.look()
+    assert seen.taken == [2] and seen.watcher.told() == {"looked": 0.0, "refused": None} and not seen.watcher.late
+
+
+@pytest.mark.parametrize("fault", [UserError("damaged"), OSError(errno.EMFILE, "no"), MemoryError(), KeyError("x")])
+def test_a_refused_checkpoint_is_tried_again_at_growing_intervals(clock, seen, folder, fault):
+    (folder / "checkpoints" / "2").mkdir()
+    seen.fault, tried = fault, []
+    for second in range(250):
+        before = seen.refused
+        seen.watcher.look()
+        tried += [second] * (seen.refused - before)
+        clock.now += 1
+    assert tried == [0, 31, 92, 213] and seen.watcher.told()["refused"] == 2 and not seen.watcher.late
+    (folder / "checkpoints" / "3").mkdir()
+    seen.fault = None
+    seen.watcher.look()
+    assert seen.taken == [3] and seen.watcher.told()["refused"] is None
+
+
+def test_what_vanishes_is_refused_and_does_not_end_it(clock, seen, folder):
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "checkpoints").mkdir()
+    seen.watcher.look()
+    assert seen.refused == 1 and not seen.watcher.late

@@ -64,9 +64,9 @@ class Prepared(NamedTuple):
 class Ranked(list):
     """A list of (external id, score), the best first.
 
-    `unknown` are the ids given that the training did not know. `fallback` is whether nothing of the history is known, so
-    that these are the items that occur most often in training, of equals the earlier in the catalogue, and the scores
-    their shares of all that occurs there. It is empty where the training was made before that was counted.
+    `unknown` are the ids given that the training did not know. `fallback` is whether nothing of the history is known,
+    so that these are the items that occur most often in training, of equals the earlier in the catalogue, and the
+    scores their shares of all that occurs there. It is empty where the training was made before that was counted.
     """
 
     def __init__(self, pairs, unknown=(), fallback=False):

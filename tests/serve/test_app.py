@@ -122,7 +122,7 @@ def test_similar_items_and_influence(ask, recommender):
     [
         ("/recommend", {}, 422, None),
         ("/recommend", {"history": None}, 422, None),
-        ("/recommend", {"history": [1], "user": 2}, 422, None),
+        ("/recommend", {"history": [1], "histories": [[1]]}, 422, None),
         ("/recommend", b"[", 400, None),
         ("/recommend", b"\xff", 400, None),
         ("/recommend", b'{"history": ["\\ud800"]}', 400, None),

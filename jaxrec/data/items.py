@@ -7,7 +7,7 @@ import polars as pl
 from jaxrec.data import columns as cols
 from jaxrec.data.interactions import ID, Interactions
 from jaxrec.data.tables import LONG
-from jaxrec.data.text import File, fail, pieces
+from jaxrec.data.text import File, csv_rows, fail, pieces
 from jaxrec.errors import UserError
 
 TITLES, GENRES = ("title", "movietitle", "name", "itemname"), ("genres", "genre", "class", "categories", "category")
@@ -98,10 +98,10 @@ def _frame(file: File, header: list[str], key: int, rows) -> pl.DataFrame:
 def _csv(file: File):
     """(number of the line, fields) of a CSV file, the header first, its names stripped."""
     line, first = 0, True
-    rows = csv.reader((f"{text}\n" for piece in pieces(file) for text in piece.lines()), strict=True)
+    rows = csv_rows(_numbered(file, count := [0]), strict=True)
     try:
         for row in rows:
-            start, line = line + 1, rows.line_num
+            start, line = line + 1, count[0]
             if row:
                 yield start, [name.strip() for name in row] if first else row
                 first = False
@@ -109,6 +109,14 @@ def _csv(file: File):
         raise UserError(f"{file}, line {line + 1}: not CSV ({error}): mend the quotes") from None
     if first:
         raise UserError(f"{file}, line 1: the file is empty: give it a header and rows, or remove it")
+
+
+def _numbered(file: File, count: list[int]):
+    """The lines of a file with their ends, and in `count` how many they are so far."""
+    for piece in pieces(file):
+        for text in piece.lines():
+            count[0] += 1
+            yield f"{text}\n"
 
 
 def _split(file: File, separator: str, encoding: str = "utf-8", least: int = 1):

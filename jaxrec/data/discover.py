@@ -3,6 +3,7 @@
 import difflib
 import glob
 import itertools
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +81,11 @@ def matches(given: Path) -> list[Path]:
         raise UserError(f"{shown(given)}: ** stands for nothing here: name the folder, whose folders are read too")
     found = list(itertools.islice(glob.iglob(pattern, root_dir=root), MOST + 1))
     _check_number(given, len(found))
-    return sorted(root / each for each in found if (root / each).exists())
+    wanted = Path(pattern).parts
+    seen = lambda parts: (
+        not any(_is_hidden(part) and part[0] != want[0] for part, want in zip(parts, wanted, strict=True))
+    )
+    return sorted(root / each for each in found if seen(Path(each).parts) and os.path.lexists(root / each))
 
 
 def kind(file: File) -> str:
@@ -217,9 +222,9 @@ def _only(given: Path, files: list[File]) -> File:
 
 def _tables(given: Path, files: list[File], say, mixed: bool) -> list[File]:
     """The tables among the files of a folder or zip, of any name; none where there are none."""
-    known = [file for file in files if file.suffix in (*tables.COLUMNAR, *JSON, *TEXT) and file.name not in SIDE]
-    if known:
-        return _shards(given, files, lambda file: file.suffix if file in known else None, say, mixed)
+    known = lambda file: file.suffix if file.suffix in (*tables.COLUMNAR, *JSON, *TEXT) else None
+    if any(known(file) and file.name not in SIDE for file in files):
+        return _shards(given, files, known, say, mixed)
     return _shards(given, files, _looks_like, say, mixed)
 
 
@@ -236,7 +241,8 @@ def _shards(given: Path, files: list[File], label: Callable, say, mixed: bool) -
     shards = sorted(itertools.chain(*kinds.values()), key=lambda file: (file.path.parts, file.member.split("/")))
     filled = [file for file in shards if file.start(1)] if len(shards) > 1 else shards
     shards = filled or shards
-    if shards and (left := [file for file in files if file not in {*shards} and not _is_aside(file)]):
+    taken = {*shards}
+    if taken and (left := [file for file in files if file not in taken and not _is_aside(file)]):
         say(f"not read: {some(file.below for file in left)}")
     _check_distinct(shards)
     return shards
@@ -289,28 +295,28 @@ def _is_hidden(name: str) -> bool:
 
 def _walk(root: Path, say) -> list[Path]:
     """The files in a folder and its folders, each once, whatever links there are."""
-    seen, found, waiting, links = {_identity(root)}, {}, [root], []
-    while waiting or links:
-        folder = waiting.pop() if waiting else links.pop(0)
-        if folder.is_symlink() and folder != root:
-            if _identity(folder) in seen:
-                say(f"not read: {shown(folder)}: a link to a folder that is read")
+    seen, found, waiting, later = {_identity(root)}, [], [root], []  # later: what links lead to
+    while waiting or later:
+        each = waiting.pop() if waiting else later.pop(0)
+        if each.is_symlink() and each != root:
+            if _identity(each) in seen:
+                say(f"not read: {shown(each)}: a link to what is read")
                 continue
-            seen.add(_identity(folder))
-        if len(folder.relative_to(root).parts) > DEEP:
-            raise UserError(f"{shown(folder)}: over {DEEP} folders within each other: name one that is nearer")
-        inside = _scan(folder)
+            seen.add(_identity(each))
+            if each.is_file():
+                found.append(each)
+                continue
+        if len(each.relative_to(root).parts) > DEEP:
+            raise UserError(f"{shown(each)}: over {DEEP} folders within each other: name one that is nearer")
+        inside = _scan(each)
         _refuse(inside.others)
-        for each in inside.folders:
-            (links if each.is_symlink() else waiting).append(each)
-            if not each.is_symlink():
-                seen.add(_identity(each))
-        for each in sorted(inside.files, key=Path.is_symlink):
-            other = found.setdefault(_identity(each) if each.is_symlink() else each, each)
-            if other is not each:
-                say(f"not read: {shown(each)}: a link to a file that is read")
+        later += [one for one in (*inside.files, *inside.folders) if one.is_symlink()]
+        files, folders = ([one for one in group if not one.is_symlink()] for group in inside[:2])
+        seen.update(map(_identity, (*files, *folders)))
+        found += files
+        waiting += folders
         _check_number(root, len(found))
-    return sorted(found.values())
+    return sorted(found)
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import polars as pl
 
 from jaxrec.data.log import Batch
-from jaxrec.data.text import File, some
+from jaxrec.data.text import File, short, some
 from jaxrec.errors import UserError
 
 
@@ -22,14 +22,16 @@ def joined(file: File, names: list[str], batches: Callable) -> tuple[list[str], 
     if not keys:
         return names, batches
     both = [*names, *(key for key in keys if key not in names)]
-    twice = {f"{key} by its folder": names.index(key) for key in keys if key in names}
+    twice = {names.index(key): value for key, value in keys.items() if key in names}
 
     def all_batches(chosen: dict[str, int]) -> Iterator[Batch]:
         inside = {role: number for role, number in chosen.items() if number < len(names)}
+        more = {f"{number} to be checked": number for number in twice if number not in inside.values()}
+        checked = {role: number for role, number in (inside | more).items() if number in twice}
         folders = [pl.lit(keys[both[at]], pl.String).alias(role) for role, at in chosen.items() if at >= len(names)]
-        for batch in batches(inside | twice or {"none": 0}):
-            for role, number in twice.items():
-                _check_same(batch, role, keys[names[number]])
+        for batch in batches(inside | more or {"none": 0}):
+            for role, number in checked.items():
+                _check_same(batch, role, names[number], twice[number])
             yield batch._replace(frame=batch.frame.with_columns(*folders).select(list(chosen)))
 
     return both, all_batches
@@ -40,7 +42,7 @@ def said(file: File) -> str:
     return f"; in the names of folders: {some(file.keys)}" if file.keys else ""
 
 
-def _check_same(batch: Batch, role: str, value: str | None) -> None:
+def _check_same(batch: Batch, role: str, name: str, value: str | None) -> None:
     column = batch.frame[role]
     text = column.cast(pl.String, strict=False)
     same = text.eq_missing(pl.Series([value], dtype=pl.String))
@@ -49,5 +51,5 @@ def _check_same(batch: Batch, role: str, value: str | None) -> None:
         same |= (text.cast(pl.Float64, strict=False) == number).fill_null(False)
     if not same.all():
         place, row = batch.row(int((~same).arg_max()))
-        cure = f"{role.partition(' ')[0]} is {value} by the folder's name: mend one, or rename the folder"
-        raise UserError(f"{batch.file}, {place}: {row[:60]!r}: {cure}")
+        cure = f"{name} is {value} by the folder's name: mend one, or rename the folder"
+        raise UserError(f"{batch.file}, {place}: {short(row)}: {cure}")

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from jaxrec.console import printable
-from jaxrec.data.opener import SUFFIXES, Damaged, Opener
+from jaxrec.data.opener import SUFFIXES, Damaged, Opener, Unreadable
 from jaxrec.errors import UserError
 
 PIECE = 1 << 25  # bytes
@@ -174,7 +174,7 @@ def _chunk(file: File, stream, size: int, line: int, rest: bytes) -> bytes:
             left -= len(part)
     except Damaged as error:
         reached = line + newlines(rest) + sum(map(newlines, parts))
-        raise UserError(str(error).replace(str(file), f"{file}, line {reached} or later", 1)) from None
+        raise Unreadable(str(error).replace(str(file), f"{file}, line {reached} or later", 1)) from None
     return b"".join(parts)
 
 
@@ -269,7 +269,8 @@ class BadRows:
 
     def close(self) -> None:
         if self.count and not self.skip:
-            more = f"({self.count:,} such rows in all)" if self.count > 1 else ""
+            whole = "in all" if self.count <= BAD else "so far: the rest was not read"
+            more = f"({self.count:,} such rows {whole})" if self.count > 1 else ""
             raise UserError("\n".join(filter(None, (*self.examples, more, self.cure))))
 
     def notes(self) -> list[str]:

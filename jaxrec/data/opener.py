@@ -86,8 +86,9 @@ class Opener:
 
     def __init__(self, allow_large: bool = False):
         self.allow_large = allow_large
-        self.packed = self.unpacked = 0  # bytes, of what is compressed
-        self._reached = {}  # (path, member) -> unpacked bytes so far
+        self.packed = self.unpacked = 0  # bytes so far, of what is compressed
+        self._reached = {}  # (path, member) -> its part of these
+        self._sizes = {}  # (path, member) -> bytes in the zip
         self._left = {}  # path of a zip -> its bytes that no member has been counted for
         self._stamps = {}  # path -> what shows a change
         self._archive = (None, None)  # the last path, its ZipFile
@@ -117,10 +118,8 @@ class Opener:
             inner, errors = packing.unpack(stream) if packing else (stream, ())
         except ModuleNotFoundError:
             raise Unreadable(f"{label}: compressed by zstd: pip install backports.zstd, or unpack it") from None
-        if (path, member) not in self._reached:
-            self._reached[path, member] = 0
-            self.packed += size
-        count = lambda reached: self._count((path, member), reached, label)
+        key, place = (path, member), (lambda: size) if member else raw.tell
+        count = lambda reached: self._count(key, place(), reached, label)
         return io.BufferedReader(_Unpacked(inner, stream, errors, count, label), 1 << 16)
 
     def names(self, path: Path) -> list[str]:
@@ -195,9 +194,13 @@ class Opener:
         archive = self._zip(path)
         if member not in archive.NameToInfo:
             raise zipfile.BadZipFile(f"{member} is not in it")
-        size = min(archive.getinfo(member).compress_size, self._left[path])  # members may lie upon each other
-        self._left[path] -= size
-        return archive.open(member), size
+        known = archive.getinfo(member)
+        if (path, member) not in self._sizes:  # members may lie upon each other
+            self._sizes[path, member] = min(known.compress_size, self._left[path])
+            self._left[path] -= self._sizes[path, member]
+            size = self._sizes[path, member]
+            self._count((path, member), size, known.file_size, f"{path}/{member}")
+        return archive.open(member), self._sizes[path, member]
 
     def _zip(self, path: Path) -> zipfile.ZipFile:
         if self._archive[0] != path:
@@ -206,9 +209,11 @@ class Opener:
             self._left.setdefault(path, size)
         return self._archive[1]
 
-    def _count(self, key, reached: int, label: str) -> None:
-        self.unpacked += max(reached - self._reached[key], 0)
-        self._reached[key] = max(reached, self._reached[key])
+    def _count(self, key, packed: int, unpacked: int, label: str) -> None:
+        before = self._reached.get(key, (0, 0))  # of a file that is opened again, the further counts
+        self._reached[key] = max(packed, before[0]), max(unpacked, before[1])
+        self.packed += self._reached[key][0] - before[0]
+        self.unpacked += self._reached[key][1] - before[1]
         if self.unpacked > max(FLOOR, RATIO * self.packed) and not self.allow_large:
             raise Unreadable(
                 f"{label}: {self.packed:,} compressed bytes unpack to over {self.unpacked:,}, more than {RATIO} times "

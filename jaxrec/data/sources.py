@@ -157,7 +157,7 @@ def locate(name: str) -> str:
         return str(path.absolute() if odd else path.resolve())
     public, root = PUBLIC.get(name), os.environ.get("JAXREC_DATA")
     lines = [f"dataset {name!r} was not found. Tried:"]
-    lines += [f"  {path.absolute()}{', a link to nowhere' * path.is_symlink()}" for path in _places(name)]
+    lines += [f"  {path.absolute()}{', a link to nowhere' * os.path.islink(path)}" for path in _places(name)]
     if root:
         lines.append(f"  ($JAXREC_DATA is {root}, which holds {_holds(expand(root))})")
     else:
@@ -193,13 +193,16 @@ def _found(name: str) -> Path | None:
 def _is_there(path: Path) -> bool:
     try:
         return path.exists() or any(discover.matches(path))
-    except OSError:  # a name that is too long, a folder that may not be read
+    except (OSError, ValueError):  # a name that can be none, a folder that may not be read
         return False
 
 
 def _near(path: Path) -> list[str]:
     """The names beside a path that are like its own."""
-    names = [each.name for each in path.parent.iterdir() if each.exists()] if path.parent.is_dir() else []
+    try:
+        names = [name for name in os.listdir(path.parent) if (path.parent / name).exists()]
+    except (OSError, ValueError):  # none is there, or it may not be read
+        names = []
     return difflib.get_close_matches(path.name, names, cutoff=0.5)
 
 

@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
-from jaxrec.data import prepared, sequences, tables
+from jaxrec.data import prepared, sequences, tables, walking
 from jaxrec.data.opener import Opener, Unreadable
 from jaxrec.data.text import MARK, File, shown, some
+from jaxrec.data.walking import check_number, is_hidden, refuse, scan, walk
 from jaxrec.errors import UserError
 from jaxrec.files import expand
 
@@ -24,15 +24,6 @@ ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\10")  # what they begin with
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".ods")  # zips that hold one file
 READMES = ("readme", "license", "licence", "copying", "changelog", "notice")
 SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # that make a table of a file of any name
-MOST, DEEP = 100_000, 32  # files that are read as one log; folders within each other
-
-
-class Folder(NamedTuple):
-    """What a folder holds, by name; no hidden names, nor those that begin with _ as Spark's _SUCCESS."""
-
-    files: list[Path]
-    folders: list[Path]
-    others: list[Path]  # links to nowhere, pipes, sockets, devices
 
 
 def find(path: str, format: str | None, opener: Opener, say: Callable[[str], None]) -> tuple[str | None, list[File]]:
@@ -79,11 +70,11 @@ def matches(given: Path) -> list[Path]:
         return []
     if "**" in pattern:
         raise UserError(f"{shown(given)}: ** stands for nothing here: name the folder, whose folders are read too")
-    found = list(itertools.islice(glob.iglob(pattern, root_dir=root), MOST + 1))
-    _check_number(given, len(found))
+    found = list(itertools.islice(glob.iglob(pattern, root_dir=root), walking.MOST + 1))
+    check_number(given, len(found))
     wanted = Path(pattern).parts
     seen = lambda parts: (
-        not any(_is_hidden(part) and part[0] != want[0] for part, want in zip(parts, wanted, strict=True))
+        not any(is_hidden(part) and part[0] != want[0] for part, want in zip(parts, wanted, strict=True))
     )
     return sorted(root / each for each in found if seen(Path(each).parts) and os.path.lexists(root / each))
 
@@ -102,7 +93,7 @@ def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[st
     """`find` for a folder: what lies in it, else below it, else in its zips."""
     if given.name.endswith(".tmp"):
         raise UserError(f"{given}: left by a prepare that was interrupted: remove it, and prepare again")
-    inside = _scan(given)
+    inside = scan(given)
     files = [File(each, root=given, opener=opener) for each in inside.files]
     if format in NAMES and files:
         return format, _named(given, format, files)
@@ -112,12 +103,12 @@ def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[st
     if shards := _tables(given, files, say, format is not None):
         if inside.folders:
             say(f"not read: {some(f'{each.name}/' for each in inside.folders)}")
-        _refuse(inside.others)
+        refuse(inside.others)
         return format, shards
-    below = [File(each, root=given, opener=opener) for each in _walk(given, say) if each.parent != given]
+    below = [File(each, root=given, opener=opener) for each in walk(given, say) if each.parent != given]
     marked = sorted({file.path.parent for file in below if _is_marker(file)})
-    if not marked and (shards := _tables(given, below, say, format is not None)):
-        _refuse(inside.others)
+    if not marked and (shards := _tables(given, [*files, *below], say, format is not None)):
+        refuse(inside.others)
         return format, shards
     zips = [file for file in files if file.suffix == ".zip"]
     if len(zips) == 1 and not marked:
@@ -126,7 +117,7 @@ def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[st
         return format, shards
     if len(files) == 1 and not marked:  # whatever its name is
         return format, files
-    _refuse(inside.others)
+    refuse(inside.others)
     why = f"no {sequences.NAME} or other data in this folder" if files else "no file is in this folder"
     cure = (
         "name the file that holds the interactions, or a glob" if files else "name another folder, or the file itself"
@@ -152,7 +143,7 @@ def _of_glob(given: Path, opener: Opener, say) -> list[File]:
     found = matches(given)
     if not found:
         raise UserError(f"{shown(given)}: no such file or folder: {_near(given)}")
-    within = {each for match in found if match.is_dir() for each in _walk(match, say)}
+    within = {each for match in found if match.is_dir() for each in walk(match, say)}
     within |= {match for match in found if not match.is_dir()}
     return _unzipped([File(each, root=_literal(given), opener=opener) for each in sorted(within)])
 
@@ -165,7 +156,7 @@ def _unzipped(files: list[File]) -> list[File]:
             found.append(file)
             continue
         names = sorted((Path(name) for name in file.opener.names(file.path)), key=lambda name: name.parts)
-        found += [replace(file, member=str(name)) for name in names if not any(map(_is_hidden, name.parts))]
+        found += [replace(file, member=str(name)) for name in names if not any(map(is_hidden, name.parts))]
     return found
 
 
@@ -275,65 +266,6 @@ def _check_distinct(files: list[File]) -> None:
         other = seen.setdefault((file.path.parent, Path(file.member).parts[:-1], file.name), file)
         if other is not file and not (file.member and file.path != other.path):
             raise UserError(f"{other} and {file} are one file twice: remove one, or name the one to read")
-
-
-def _scan(folder: Path) -> Folder:
-    """What lies in a folder; UserError where it can't be read."""
-    found = Folder([], [], [])
-    try:
-        for each in sorted(folder.iterdir()):
-            if not _is_hidden(each.name):
-                (found.files if each.is_file() else found.folders if each.is_dir() else found.others).append(each)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be read ({error.strerror}): check its permissions") from None
-    return found
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX")) or (name.startswith("_") and "=" not in name)
-
-
-def _walk(root: Path, say) -> list[Path]:
-    """The files in a folder and its folders, each once, whatever links there are."""
-    seen, found, waiting, later = {_identity(root)}, [], [root], []  # later: what links lead to
-    while waiting or later:
-        each = waiting.pop() if waiting else later.pop(0)
-        if each.is_symlink() and each != root:
-            if _identity(each) in seen:
-                say(f"not read: {shown(each)}: a link to what is read")
-                continue
-            seen.add(_identity(each))
-            if each.is_file():
-                found.append(each)
-                continue
-        if len(each.relative_to(root).parts) > DEEP:
-            raise UserError(f"{shown(each)}: over {DEEP} folders within each other: name one that is nearer")
-        inside = _scan(each)
-        _refuse(inside.others)
-        later += [one for one in (*inside.files, *inside.folders) if one.is_symlink()]
-        files, folders = ([one for one in group if not one.is_symlink()] for group in inside[:2])
-        seen.update(map(_identity, (*files, *folders)))
-        found += files
-        waiting += folders
-        _check_number(root, len(found))
-    return sorted(found)
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino
-
-
-def _refuse(others: list[Path]) -> None:
-    """Raise the UserError for what lies in a folder and is neither a file nor a folder."""
-    for each in others:
-        what = "a link to nowhere" if each.is_symlink() else "a pipe, a socket or a device"
-        raise UserError(f"{shown(each)}: {what}, where files are read: remove it, or name the files by a glob")
-
-
-def _check_number(given: Path, number: int) -> None:
-    if number > MOST:
-        raise UserError(f"{shown(given)}: over {MOST:,} files: name a part of them, or join them into fewer")
 
 
 def _holding(given: Path, why: str, names: list[str], cure: str) -> str:

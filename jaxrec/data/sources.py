@@ -193,6 +193,8 @@ def _found(name: str) -> Path | None:
 def _is_there(path: Path) -> bool:
     try:
         return path.exists() or any(discover.matches(path))
+    except UserError:
+        raise
     except (OSError, ValueError):  # a name that can be none, a folder that may not be read
         return False
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ways import data_of, delimited, logs, put
 
-from jaxrec.data import discover
+from jaxrec.data import walking
 from jaxrec.data.interactions import fingerprint
 from jaxrec.data.readers import read
 from jaxrec.errors import UserError
@@ -275,7 +275,7 @@ def test_there_are_bounds_to_what_a_folder_holds(tmp_path, monkeypatch):
     tree(tmp_path, DAILY | {"deep/" + "a/" * 40 + "x.csv": ONE})
     with pytest.raises(UserError, match="over 32 folders within each other"):
         read(tmp_path / "deep")
-    monkeypatch.setattr(discover, "MOST", 1)
+    monkeypatch.setattr(walking, "MOST", 1)
     for path in ("d", "d/*"):
         with pytest.raises(UserError, match="over 1 files: "):
             read(tmp_path / path)

@@ -92,6 +92,9 @@ def parse(argv):
         "--items", metavar="FILE", help="titles, prices and the like (default: items.csv or the like beside the input)"
     )
     prepare.add_argument("--on-bad-row", default="error", choices=["error", "skip"])
+    prepare.add_argument(
+        "--allow-large", action="store_true", help="read what unpacks to over 200 times its compressed size"
+    )
     prepare.add_argument("--since", metavar="DATE", help="leave out what was before")
     prepare.add_argument("--until", metavar="DATE", help="leave out what was from then on")
     prepare.add_argument("--min-rating", type=float, metavar="X", help="leave out rows of a lower weight")

@@ -33,6 +33,7 @@ def prepare(arguments, _overrides):
             "format": arguments.format,
             "columns": columns,
             "skip_bad_rows": arguments.on_bad_row == "skip",
+            "allow_large": arguments.allow_large,
             "say": note,
             "progress": progress,
             "items": arguments.items,

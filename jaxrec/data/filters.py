@@ -1,6 +1,7 @@
 """What may be left out of interactions before they are used, in one order; and how much each step took."""
 
 import datetime
+import math
 import zlib
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -155,10 +156,10 @@ def micro(text: str, flag: str) -> int:
     """
     try:
         moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
         raise UserError(f"--{flag} {text}: not a date: write 2014-04-01 or 2014-04-01T03:00:00") from None
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
     return (moment - EPOCH) // datetime.timedelta(microseconds=1)
 
 
@@ -170,8 +171,10 @@ def check(options: Options) -> None:
             raise UserError(f"--{name.replace('_', '-')} {value}: at least 1")
     if options.sample is not None and not 0 < options.sample <= 1:
         raise UserError(f"--sample {options.sample:g}: a share of the users, above 0 and at most 1")
-    if options.session_gap is not None and not options.session_gap > 0:
+    if options.session_gap is not None and not 0 < options.session_gap < math.inf:
         raise UserError(f"--session-gap {options.session_gap:g}: minutes, above 0")
+    if options.min_rating is not None and not math.isfinite(options.min_rating):
+        raise UserError(f"--min-rating {options.min_rating:g}: a finite number")
     if options.min_length and options.max_length and options.min_length > options.max_length:
         raise UserError(f"--min-length {options.min_length} is above --max-length {options.max_length}")
 

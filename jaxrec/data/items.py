@@ -17,7 +17,7 @@ from jaxrec.data import columns as cols
 from jaxrec.data import tables
 from jaxrec.data.interactions import COUNT, GENRES, ID, TITLES, Interactions
 from jaxrec.data.tables import COLUMNAR, LONG
-from jaxrec.data.text import File, fail, pieces, short, some
+from jaxrec.data.text import File, csv_rows, fail, pieces, short, some
 from jaxrec.data.typed import EXACT, typed
 from jaxrec.errors import UserError
 
@@ -250,11 +250,10 @@ def _frame(file: File, header: list[str], key: int, rows: Iterator) -> pl.DataFr
 def _csv(file: File):
     """(number of the line, fields) of a CSV file, the header first, its names stripped."""
     separator, line, first = _separator(file), 0, True
-    text = (f"{text}\n" for piece in pieces(file) for text in piece.lines())
-    rows = csv.reader(text, strict=True, delimiter=separator)
+    rows = csv_rows(_numbered(file, count := [0]), strict=True, delimiter=separator)
     try:
         for row in rows:
-            start, line = line + 1, rows.line_num
+            start, line = line + 1, count[0]
             if row and not (first and _names_separator("".join(row))):
                 yield start, [name.strip() for name in row] if first else row
                 first = False
@@ -277,6 +276,14 @@ def _separator(file: File) -> str:
 def _names_separator(line: str) -> str:
     found = re.fullmatch(r'"?sep=([,;|\t]?)"?', line.strip(" "))
     return (found[1] or ",") if found else ""
+
+
+def _numbered(file: File, count: list[int]):
+    """The lines of a file with their ends, and in `count` how many they are so far."""
+    for piece in pieces(file):
+        for text in piece.lines():
+            count[0] += 1
+            yield f"{text}\n"
 
 
 def _split(file: File, separator: str, encoding: str = "utf-8", least: int = 1):

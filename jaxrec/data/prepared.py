@@ -13,6 +13,7 @@ import polars as pl
 from jaxrec.data.interactions import ID, Catalogue, Interactions, Sessions, describe, fingerprint, to_array
 from jaxrec.data.text import some
 from jaxrec.errors import UserError
+from jaxrec.files import read_json
 
 META, FORMAT = "meta.json", "jaxrec interactions 1"
 ARRAYS = ("items", "offsets", "times", "weights")  # [N] and [U + 1], as .npy
@@ -62,8 +63,8 @@ def load(path: str | Path) -> Interactions:
     """
     path = Path(path)
     try:
-        meta = json.loads((path / META).read_text())
-        if gone := [name for name in meta["files"] if not (path / name).exists()]:
+        meta = read_json(path / META)
+        if gone := [name for name in meta["files"] if not (path / name).is_file()]:
             raise ValueError(f"{some(gone)}: gone")
         names = [name.removesuffix(".npy") for name in meta["files"] if name.endswith(".npy")]
         arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
@@ -122,7 +123,7 @@ def check(path: str | Path) -> None:
 def _meta(file: Path) -> dict:
     """A meta.json; {} where there is none, or none that can be read."""
     try:
-        meta = json.loads(file.read_text())
+        meta = read_json(file)
     except (OSError, ValueError):
         return {}
     return meta if isinstance(meta, dict) else {}

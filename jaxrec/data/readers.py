@@ -1,9 +1,5 @@
 """Every raw format -> Interactions: one function a format, known by the look of the file or named by the person."""
 
-import difflib
-import glob
-import itertools
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,17 +7,14 @@ from typing import NamedTuple
 import polars as pl
 
 from jaxrec.data import columns as cols
-from jaxrec.data import items, prepared, sequences, tables
+from jaxrec.data import discover, items, partitions, prepared, sequences, tables
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Batch, Log
+from jaxrec.data.opener import Opener
 from jaxrec.data.text import BadRows, File, short, some
 from jaxrec.errors import UserError
 
 SEPARATORS = (tables.LONG, "\t", ",", ";", "|")
-JSON = (".json", ".jsonl", ".ndjson")
-TEXT = (".csv", ".tsv")
-RATINGS = ("ratings.dat", "ratings.csv", "u.data")  # of MovieLens
-SIDE = (*items.NAMES, "stats.json", "meta.json")  # files beside the interactions, which hold none
 
 
 class Input(NamedTuple):
@@ -44,6 +37,7 @@ def read(
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int], None] = lambda rows: None,
     items: str | None = None,
+    allow_large: bool = False,
 ) -> Interactions:
     """The interactions of a folder, a file, a zip or a glob, in any format that this module knows.
 
@@ -55,16 +49,16 @@ def read(
         progress: told how many rows are read, now and then.
         items: a table of the items' titles, prices and the like; None for items.csv, .tsv, .parquet or .jsonl beside
             the log, or what the format has; "" for none.
+        allow_large: read compressed data that unpack to more than `opener.RATIO` times their size.
 
     Raises:
         UserError: naming the file, the line, the row and the cure, where a file is missing, broken or ambiguous.
     """
     if format is not None and format not in FORMATS:
         raise UserError(f"no format {format!r}: choose one of {', '.join(FORMATS)}")
-    files = _list(str(path))
-    if not files:
-        raise UserError(f"{path}: nothing is in there: put interactions there")
-    found, files = _recognise(str(path), files) if format is None else (format, _main(format, files))
+    opener = Opener(allow_large)
+    found, files = discover.find(str(path), format, opener, say)
+    found = found or _look(files[0])
     columns = {role: name for role, name in (columns or {}).items() if name is not None}
     if columns and format is None and found == "amazon":
         found = "table"  # whose columns are numbered
@@ -73,133 +67,25 @@ def read(
         raise UserError(f"{path}: read as {found}, whose columns are known: leave out {flags}, or say --format table")
     bad = BadRows(skip_bad_rows, "Mend such rows, or leave them out: prepare with --on-bad-row skip")
     interactions = FORMATS[found](Input(str(path), files, columns, bad, say, progress, items))
+    opener.close()
     for note in bad.notes():
         say(note)
     return interactions._replace(name=str(path))
 
 
-def _list(path: str) -> list[File]:
-    """The files that a path stands for."""
-    given = Path(path).expanduser()
-    if given.is_dir():
-        if given.name.endswith(".tmp"):
-            raise UserError(f"{path}: left by a prepare that was interrupted: remove it, and prepare again")
-        inside = sorted(each for each in given.iterdir() if not each.name.startswith((".", "_")))
-        files = [File(each) for each in inside if each.is_file()]
-        if not files:
-            cure = f"did you mean {_within(given)}?" if _within(given) else "name another folder, or the file itself"
-            raise UserError(f"{path}: no file is in this folder, which holds {some(map(_name, inside))}: {cure}")
-        return files
-    if given.is_file():
-        if zipfile.is_zipfile(given):
-            try:
-                with zipfile.ZipFile(given) as archive:
-                    names = sorted(each.filename for each in archive.infolist() if not each.is_dir())
-            except (zipfile.BadZipFile, OSError, RuntimeError, ValueError) as error:
-                raise UserError(f"{path}: the zip is damaged ({error}): fetch it again") from None
-            return [File(given, name) for name in names if not name.startswith("__MACOSX")]
-        return [File(given)]
-    if not given.exists() and (matches := sorted(glob.glob(str(given)))):
-        return [File(Path(match)) for match in matches if Path(match).is_file()]
-    parent = given.parent
-    names = sorted(map(_name, parent.iterdir())) if parent.is_dir() else []
-    near = sorted(difflib.get_close_matches(given.name, names, cutoff=0.5))
-    cure = f"did you mean {some(near)}?" if near else f"{parent.absolute()} holds {some(names)}"
-    raise UserError(f"{path}: no such file or folder: {cure}")
-
-
-def _within(folder: Path) -> str:
-    """The folders in a folder that can be read."""
-    found = []
-    for each in sorted(folder.iterdir()):
-        if each.is_dir() and not each.name.startswith("."):
-            try:
-                _recognise(str(each), _list(str(each)))
-            except UserError:
-                continue
-            found.append(str(each))
-    return some(found) if found else ""
-
-
-def _name(path: Path) -> str:
-    return path.name
-
-
-def _main(format: str, files: list[File]) -> list[File]:
-    """The files of a folder that a reader begins with, where the format was named."""
-    wanted = {
-        "prepared": lambda file: file.name == prepared.META,
-        "sequences": lambda file: file.name == sequences.NAME,
-        "movielens": lambda file: file.name in RATINGS,
-        "recbole": lambda file: _suffix(file) == ".inter",
-    }.get(format, _is_table)
-    main = [file for file in files if wanted(file)] if len(files) > 1 else files
-    if not main:
-        raise UserError(f"{files[0].path.parent}: no file of the format {format} among {some(f.name for f in files)}")
-    return main if format in ("table", "amazon") else main[:1]
-
-
-def _is_table(file: File) -> bool:
-    return file.name not in SIDE and _suffix(file) in (*tables.COLUMNAR, *JSON, *TEXT)
-
-
-def _recognise(path: str, files: list[File]) -> tuple[str, list[File]]:
-    """The format of some files, and those that its reader begins with."""
-    alone = len(files) == 1
-    by_name = {file.name: file for file in reversed(files)}
-    if prepared.META in by_name and prepared.recognise(by_name[prepared.META].path):
-        return "prepared", [by_name[prepared.META]]
-    if "offsets.npy" in by_name:
-        raise UserError(f"{path}: a prepared folder whose {prepared.META} is missing or damaged: prepare it again")
-    if sequences.NAME in by_name:
-        return "sequences", [min((f for f in files if f.name == sequences.NAME), key=lambda f: len(str(f)))]
-    for name in RATINGS:
-        if name in by_name and (name != "ratings.csv" or "movies.csv" in by_name):
-            return "movielens", [by_name[name]]
-    if inter := [file for file in files if _suffix(file) == ".inter"]:
-        if len(inter) > 1:
-            raise UserError(f"{path}: several .inter files ({some(f.name for f in inter)}): name the one to read")
-        return "recbole", inter
-    if alone:
-        return _look(files[0]), files
-    kinds = {}
-    for file in files:
-        if _is_table(file):
-            kinds.setdefault(_suffix(file), []).append(file)
-    if len(kinds) != 1:
-        names = some(file.name for file in files)
-        below = _within(Path(path)) if Path(path).is_dir() else ""
-        why = f"files of {some(kinds)} lie together" if kinds else f"no {sequences.NAME} or other data"
-        cure = f"did you mean {below}?" if below else "name the file that holds the interactions, or a glob"
-        raise UserError(f"{path}: {why} in this folder, which holds {names}: {cure}")
-    shards = next(iter(kinds.values()))
-    for one, other in itertools.pairwise(shards):
-        if one.name == other.name:
-            raise UserError(f"{one} and {other} are one file twice: remove one, or name the one to read")
-    return _look(shards[0]), shards
-
-
 def _look(file: File) -> str:
     """The format of a lone file, by its name and its first line."""
-    if _suffix(file) in tables.COLUMNAR:
-        return "table"
-    if _suffix(file) in JSON:
+    if discover.kind(file) != "text":
         return "table"
     line = tables.first_line(file)
-    if line.startswith("{"):
-        return "table"
     separator = _separator(line)
     names = tables.fields(line, separator)
     if any(map(cols.known, names)):
         return "table"
-    if separator in (" ", "\t") and _suffix(file) not in TEXT:
+    if separator in (" ", "\t") and file.suffix not in discover.TEXT:
         return "sequences"
     rated = separator == "," and len(names) == 4 and _is_rating(names[2]) and names[3].isdecimal()
     return "amazon" if rated else "table"
-
-
-def _suffix(file: File) -> str:
-    return Path(file.name).suffix.lower()
 
 
 def _separator(line: str) -> str:
@@ -235,16 +121,16 @@ def _table(given: Input) -> Interactions:
     """CSV, TSV, JSON lines, Parquet or Arrow; one file, or shards of one kind."""
     log, relative = None, False
     if len(given.files) > 1:
-        given.say(f"{len(given.files)} files: {some(file.name for file in given.files)}")
+        given.say(f"{len(given.files)} files: {some(file.below for file in given.files)}")
     for file in given.files:
-        names, batches = _columns_of(file, given)
+        names, batches = partitions.joined(file, *_columns_of(file, given))
         if log is not None and (missing := set(log.columns.values()) - set(names)):
             raise UserError(
                 f"{file}: no column {some(sorted(missing))}, as {given.files[0]} has: shards have one header"
             )
         chosen = cols.choose(names, given.columns, file)
         if log is None:
-            given.say(cols.said(names, chosen))
+            given.say(cols.said(names, chosen) + partitions.said(file))
             log = Log({role: names[number] for role, number in chosen.items()}, given.bad)
             relative = "time" in chosen and cols.plain(names[chosen["time"]]).startswith("relative")
         elif chosen.keys() != log.columns.keys():
@@ -255,11 +141,11 @@ def _table(given: Input) -> Interactions:
 
 def _columns_of(file: File, given: Input):
     """The columns of a table, and the batches of those that are chosen."""
-    if _suffix(file) in tables.COLUMNAR:
+    if (kind := discover.kind(file)) in ("parquet", "arrow"):
         names = tables.columnar_names(file)
         return names, lambda chosen: tables.columnar(file, {role: names[at] for role, at in chosen.items()})
     line = tables.first_line(file)
-    if _suffix(file) in JSON or line.startswith("{"):
+    if kind == "json":
         names = tables.keys(file)
         return names, lambda chosen: tables.json_lines(file, {role: names[at] for role, at in chosen.items()})
     separator = _separator(line)

@@ -10,7 +10,6 @@ What counts as what:
   train_sessions says how many lines are training sessions.
 """
 
-import json
 import re
 
 import numpy as np
@@ -20,8 +19,9 @@ from jaxrec.data import columns as cols
 from jaxrec.data import tables
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.log import Ids, Log, parts
-from jaxrec.data.text import BadRows, File, fail, pieces, short
+from jaxrec.data.text import LINES, BadRows, File, fail, pieces, short
 from jaxrec.errors import UserError
+from jaxrec.files import parse_json
 
 NAME = "sequences.txt"
 
@@ -94,6 +94,8 @@ def _lines(file: File, piece, bad: BadRows, blank: list) -> pl.DataFrame:
     last = frame.filter(lines != "")["line"].max() or 0
     odd = [*blank, *frame.filter(pl.Series(alone)).iter_rows()]
     blank[:] = [(number, row) for number, row in odd if not row and number > last]
+    if len(blank) > LINES:
+        fail(file, blank[0][0], "", f"over {LINES:,} blank lines one after another: remove them")
     for number, row in odd[: len(odd) - len(blank)]:
         cure = "a blank line before the end of the file: remove it, or restore the history it held"
         if row:
@@ -188,7 +190,9 @@ def _with_training(data: Interactions, stats: File) -> Interactions:
     """The interactions with the number of training sessions that a stats.json tells, if it does."""
     try:
         with stats.open() as stream:
-            told = json.loads(stream.read())
+            told = parse_json(stream)
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(f"{stats}: not JSON ({error}): mend it, or remove it") from None
     number = told.get("train_sessions") if isinstance(told, dict) else None

@@ -1,7 +1,6 @@
 """What `dataset` may name: the generator, a path, a folder of $JAXREC_DATA, or a public data set."""
 
 import difflib
-import glob
 import inspect
 import os
 from collections.abc import Mapping
@@ -12,11 +11,12 @@ from typing import NamedTuple
 import platformdirs
 from rich import filesize
 
-from jaxrec.data import filters, readers
+from jaxrec.data import discover, filters, readers
 from jaxrec.data.download import download
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.text import some
 from jaxrec.errors import UserError
+from jaxrec.files import expand
 
 SYNTHETIC = "synthetic"
 
@@ -153,12 +153,13 @@ def locate(name: str) -> str:
     if name.partition(":")[0] == SYNTHETIC:
         return name
     if path := _found(name):
-        return str(path.resolve())
+        odd = path.exists() and not (path.is_file() or path.is_dir())
+        return str(path.absolute() if odd else path.resolve())
     public, root = PUBLIC.get(name), os.environ.get("JAXREC_DATA")
     lines = [f"dataset {name!r} was not found. Tried:"]
-    lines += [f"  {path.absolute()}{', a link to nowhere' * path.is_symlink()}" for path in _places(name)]
+    lines += [f"  {path.absolute()}{', a link to nowhere' * os.path.islink(path)}" for path in _places(name)]
     if root:
-        lines.append(f"  ($JAXREC_DATA is {root}, which holds {_holds(Path(root).expanduser())})")
+        lines.append(f"  ($JAXREC_DATA is {root}, which holds {_holds(expand(root))})")
     else:
         lines.append("  ($JAXREC_DATA is not set: set it to the folder that your data sets lie in)")
     if public:
@@ -173,15 +174,15 @@ def locate(name: str) -> str:
 
 def cache() -> Path:
     """The folder of what was downloaded: $JAXREC_CACHE, or the platform's for caches."""
-    return Path(os.environ.get("JAXREC_CACHE") or platformdirs.user_cache_dir("jaxrec")).expanduser().absolute()
+    return expand(os.environ.get("JAXREC_CACHE") or platformdirs.user_cache_dir("jaxrec")).absolute()
 
 
 def _places(name: str) -> list[Path]:
     """The paths that a name may stand for, in the order they are tried."""
     public = PUBLIC.get(name)
-    places = [Path(name).expanduser()]
+    places = [expand(name)]
     if root := os.environ.get("JAXREC_DATA"):
-        places += [Path(root).expanduser() / each for each in (public.names if public else (name,))]
+        places += [expand(root) / each for each in (public.names if public else (name,))]
     return places + ([_cached(public)] if public else [])
 
 
@@ -190,12 +191,20 @@ def _found(name: str) -> Path | None:
 
 
 def _is_there(path: Path) -> bool:
-    return path.exists() or any(map(os.path.exists, glob.glob(str(path))))
+    try:
+        return path.exists() or any(discover.matches(path))
+    except UserError:
+        raise
+    except (OSError, ValueError):  # a name that can be none, a folder that may not be read
+        return False
 
 
 def _near(path: Path) -> list[str]:
     """The names beside a path that are like its own."""
-    names = [each.name for each in path.parent.iterdir() if each.exists()] if path.parent.is_dir() else []
+    try:
+        names = [name for name in os.listdir(path.parent) if (path.parent / name).exists()]
+    except (OSError, ValueError):  # none is there, or it may not be read
+        names = []
     return difflib.get_close_matches(path.name, names, cutoff=0.5)
 
 

@@ -10,7 +10,8 @@ from functools import partial
 import polars as pl
 
 from jaxrec.data.log import Batch
-from jaxrec.data.text import File, Piece, newlines, pieces, short
+from jaxrec.data.opener import FLOOR, RATIO, Unreadable
+from jaxrec.data.text import File, Piece, csv_rows, newlines, pieces, short
 from jaxrec.errors import UserError
 
 HEAD = 1 << 20  # bytes in which a first line ends
@@ -19,6 +20,7 @@ SPAN = 100  # lines that a quoted field may go on for
 COLUMNAR = (".parquet", ".arrow", ".feather", ".ipc")
 LONG = "::"  # a separator of two characters, which is read as the one below
 UNIT = "\x1f"
+PARQUET, ARROW, STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"  # what such files begin with
 PLAIN = "a string or a number is expected"
 
 
@@ -50,7 +52,7 @@ def first_lines(file: File, encoding: str = "utf-8") -> list[str]:
 def fields(line: str, separator: str) -> list[str]:
     """The fields of a line, unquoted and stripped."""
     if separator != LONG and '"' in line:
-        line_of = next(csv.reader([line], delimiter=separator), [])
+        line_of = next(csv_rows([line], delimiter=separator), [])
         return [field.strip() for field in line_of]
     return [field.strip() for field in line.split(separator)]
 
@@ -123,7 +125,7 @@ def _split(text: list[str], at: int, separator: str) -> tuple[list[str] | None, 
     for span in range(1, min(SPAN, len(text) - at) + 1):
         row = "\n".join(text[at : at + span])
         try:
-            return next(csv.reader([row], delimiter=separator, strict=True)), span
+            return next(csv_rows([row], delimiter=separator, strict=True)), span
         except csv.Error as error:
             if "unexpected end" not in str(error):
                 break
@@ -240,7 +242,7 @@ def columnar(file: File, columns: dict[str, str]) -> Iterator[Batch]:
     Args:
         columns: {role: name}.
     """
-    wanted = _columnar(file).select(**{role: pl.col(name) for role, name in columns.items()})
+    wanted = _columnar(file, list(columns.values())).select(**{role: pl.col(name) for role, name in columns.items()})
     done = 0
     try:
         for frame in wanted.collect_batches(chunk_size=ROWS, maintain_order=True):
@@ -250,19 +252,34 @@ def columnar(file: File, columns: dict[str, str]) -> Iterator[Batch]:
         raise UserError(f"{file}: damaged after row {done:,} ({_one_line(error)}): fetch or write it again") from None
 
 
-def _columnar(file: File) -> pl.LazyFrame:
-    source = file.open().read() if file.member else file.path
+def _columnar(file: File, columns: list[str] | None = None) -> pl.LazyFrame:
+    """The table of a file. `columns`: those to hold where all are read at once, as of a stream; None: no rows of it."""
+    start, source = file.start(len(ARROW)), file.on_disk()
     try:
-        if file.name.lower().endswith(".parquet"):
-            lazy = pl.scan_parquet(source, glob=False)
-        elif file.begins(b"ARROW1"):
-            lazy = pl.scan_ipc(source, glob=False)
+        if start.startswith(PARQUET) or file.suffix == ".parquet":
+            lazy = pl.scan_parquet(source, glob=False, hive_partitioning=False)
+            _check_rows(file, lazy)
+        elif start == ARROW:
+            lazy = pl.scan_ipc(source, glob=False, hive_partitioning=False)
         else:
-            lazy = pl.read_ipc_stream(source).lazy()
+            lazy = pl.read_ipc_stream(source, columns=columns, n_rows=None if columns else 0).lazy()
         lazy.collect_schema()
         return lazy
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{file}: cannot be read ({_one_line(error)}): fetch or write it again") from None
+
+
+def _check_rows(file: File, lazy: pl.LazyFrame) -> None:
+    """That a Parquet file's rows are not out of all proportion to its bytes, one of a value each at least."""
+    if file.opener.allow_large:
+        return
+    rows = lazy.select(pl.len()).collect().item()
+    size = file.path.stat().st_size
+    if rows > max(FLOOR, RATIO * size):
+        raise Unreadable(
+            f"{file}: {rows:,} rows in {size:,} bytes, as files have that are made to fill a disk: "
+            "if these are not, prepare them with --allow-large"
+        )
 
 
 def _record(frame: pl.DataFrame, columns: dict[str, str], before: int, index: int) -> tuple[str, str]:

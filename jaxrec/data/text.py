@@ -1,73 +1,120 @@
-"""Text files in pieces of whole lines: plain, gzip, or within a zip; line numbers kept, bad rows collected."""
+"""Text files in pieces of whole lines: plain, compressed, or within a zip; line numbers kept, bad rows collected."""
 
-import gzip
-import io
-import zipfile
-import zlib
-from collections.abc import Iterator
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, NoReturn
+from urllib.parse import unquote
 
 import numpy as np
 
+from jaxrec.console import printable
+from jaxrec.data.opener import SUFFIXES, Damaged, Opener, Unreadable
 from jaxrec.errors import UserError
 
-PIECE = 1 << 26  # bytes
+PIECE = 1 << 25  # bytes
+LINES = 1 << 20  # of a piece; and how many may be blank one after another
+LINE = 1 << 26  # bytes of a line
+SPAN = 10_000  # lines that a quoted field may go on for
+BLOCK = 1 << 20  # bytes that are looked at together
 MARK = b"\xef\xbb\xbf"  # of byte order
 EXAMPLES = 5
+NAME = 200  # characters of a name in a message
+BAD = 1_000_000  # bad rows after which a file is read no further
+MISSING = "__HIVE_DEFAULT_PARTITION__"
 
 
-class File(NamedTuple):
+@dataclass(frozen=True)
+class File:
     """A file, or a member of a zip."""
 
     path: Path
     member: str = ""
+    root: Path | None = field(default=None, compare=False)  # the folder it was found below; None: it was named
+    opener: Opener = field(default_factory=Opener, compare=False, repr=False)
 
     def __str__(self) -> str:
-        return f"{self.path}/{self.member}" if self.member else str(self.path)
+        text = f"{self.path}/{self.member}" if self.member else str(self.path)
+        return text.replace("\n", "\\n")
 
     @property
     def name(self) -> str:
-        """The last part of its name, without .gz."""
-        return Path(self.member or self.path).name.removesuffix(".gz")
+        """The last part of its name, without .gz and the like."""
+        name = Path(self.member or self.path).name
+        while name.lower().endswith((*SUFFIXES, ".snappy")):
+            name = name[: name.rindex(".")]
+        return name
 
-    def beside(self, name: str) -> "File | None":
-        """The file called so in the same folder, plain or gzip; None if there is none."""
-        for each in (name, f"{name}.gz"):
-            if self.member:
-                inner = str(Path(self.member).with_name(each))
-                with zipfile.ZipFile(self.path) as archive:
-                    if inner in archive.namelist():
-                        return self._replace(member=inner)
-            elif self.path.with_name(each).is_file():
-                return File(self.path.with_name(each))
-        return None
+    @property
+    def suffix(self) -> str:
+        """That of `name`, in lower case."""
+        return Path(self.name).suffix.lower()
 
-    def begins(self, mark: bytes) -> bool:
-        """Whether these are its first bytes."""
-        with self.open() as stream:
-            return stream.read(len(mark)) == mark
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The names of the folders that it lies in, below what was named."""
+        above = self.path.parent.relative_to(self.root).parts if self.root else ()
+        return above + Path(self.member).parts[:-1]
 
-    def open(self) -> io.BufferedIOBase:
-        """Its bytes, decompressed.
+    @property
+    def below(self) -> str:
+        """Its name with its folders."""
+        return "/".join((*self.folders, self.name))
+
+    @property
+    def keys(self) -> dict[str, str | None]:
+        """What its folders are called by: `day=2024-01-01` says day; None where it says that the value is missing.
 
         Raises:
-            UserError: it can't be read.
+            UserError: a name twice, or what is no text.
         """
-        try:
-            archive = zipfile.ZipFile(self.path) if self.member else None
-            raw = archive.open(self.member) if archive else self.path.open("rb", buffering=0)
-            stream = io.BufferedReader(raw)
-            start = stream.peek(2)[:2]
-        except OSError as error:
-            raise UserError(f"{self}: cannot be read ({error.strerror}): check the file and its permissions") from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last of a password, or a method
-            raise UserError(f"{self}: the zip is damaged or locked ({error}): fetch it again") from None
-        if start == b"\x1f\x8b":
-            return gzip.GzipFile(fileobj=stream)
-        if start and str(self.member or self.path).endswith(".gz"):
-            raise UserError(f"{self}, line 1: not gzip, though the name ends in .gz: rename it, or fetch it again")
-        return stream
+        found = {}
+        for folder in self.folders:
+            key, equals, value = folder.partition("=")
+            if key and equals:
+                if key in found:
+                    raise UserError(f"{self}: two of its folders say {key}: rename one")
+                try:
+                    found[key] = None if value == MISSING else unquote(value, errors="strict")
+                    (found[key] or "").encode()
+                except UnicodeError:
+                    raise UserError(f"{self}: the folder {folder} is not named in UTF-8: rename it") from None
+        return found
+
+    def beside(self, name: str, above: bool = False) -> "File | None":
+        """The file called so in the same folder, plain or compressed; None if there is none.
+
+        Args:
+            above: whether it may lie in a folder above, as far as what was named.
+        """
+        names = (name, *(name + suffix for suffix in SUFFIXES))
+        if self.member:
+            within = Path(self.member).parts[:-1]
+            for deep in range(len(within), -1 if above else len(within) - 1, -1):
+                for inner in ("/".join((*within[:deep], each)) for each in names):
+                    if self.opener.has(self.path, inner):
+                        return replace(self, member=inner)
+        if above or not self.member:
+            deep = len(self.path.parent.relative_to(self.root).parts) if self.root and above else 0
+            for folder in self.path.parents[: deep + 1]:
+                for path in (folder / each for each in names):
+                    if path.is_file():
+                        return replace(self, path=path, member="")
+        return None
+
+    def start(self, most: int) -> bytes:
+        """Its first bytes."""
+        with self.open() as stream:
+            return stream.read(most)
+
+    def open(self):
+        """Its bytes, decompressed: a stream; see `Opener.open`."""
+        return self.opener.open(self.path, self.member, str(self))
+
+    def on_disk(self) -> Path | bytes:
+        """Its bytes, decompressed, for a reader that needs them whole; see `Opener.on_disk`."""
+        return self.opener.on_disk(self.path, self.member, str(self))
 
 
 class Piece(NamedTuple):
@@ -89,22 +136,15 @@ def pieces(
         quotes: whether a line end within double quotes is none. most: bytes that a line may have.
 
     Raises:
-        UserError: it can't be read, is no text, or its compressed data are cut; with the line where that shows.
+        UserError: it can't be read, is no text, its compressed data are cut, it has a line of over `most` bytes or
+            over LINES blank ones; with the line where that shows.
     """
-    size, line, rest, begins = max(size or PIECE, len(MARK)), 1, b"", True
+    size, most = max(size or PIECE, len(MARK)), most or LINE
+    line, rest, blank, end, begins = 1, b"", 0, False, True
     with file.open() as stream:
-        while True:
-            parts, left = [], size
-            try:
-                while left and (part := stream.read1(left)):
-                    parts.append(part)
-                    left -= len(part)
-            except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
-                reached = line + rest.count(b"\n") + sum(part.count(b"\n") for part in parts)
-                cure = f"the compressed data are cut or damaged ({error}): fetch the file again"
-                raise UserError(f"{file}, line {reached} or later: {cure}") from None
-            chunk = b"".join(parts)
-            end = left > 0
+        while not end:
+            chunk = _chunk(file, stream, size, line, rest)
+            end = len(chunk) < size
             text = rest + (chunk.removeprefix(MARK) if begins else chunk)
             begins = False
             if b"\r" in text:
@@ -112,15 +152,42 @@ def pieces(
                 text = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n") + held
             if end and text and not text.endswith(b"\n"):
                 text += b"\n"
-            cut = len(text) if end else _cut(text, quotes and len(text) < 4 * size)
+            cut = len(text) if end else _cut(text, quotes and len(text) < 2 * size)
             text, rest = text[:cut], text[cut:]
-            if most and len(rest) >= most:
-                raise UserError(f"{file}, line {line}: no line end in {most:,} bytes: a row a line is expected")
-            if text:
-                yield Piece(_decoded(file, line, text, encoding), line)
-                line += newlines(text)
-            if end:
-                return
+            if len(rest) >= most and b"\n" not in rest[:most]:
+                at = line + newlines(text)
+                raise UserError(f"{file}, line {at}: no line end in {most:,} bytes: a row a line is expected")
+            for part in _parted(text, quotes):
+                blank = blank + len(part) if part.startswith(b"\n") and not part.strip(b"\n") else 0
+                if blank > LINES:
+                    raise UserError(f"{file}, line {line}: over {LINES:,} blank lines one after another: remove them")
+                yield Piece(_decoded(file, line, part, encoding), line)
+                line += newlines(part)
+
+
+def _chunk(file: File, stream, size: int, line: int, rest: bytes) -> bytes:
+    """The next `size` bytes, fewer at the end. `line`, `rest`: the next line's number and what is held of it."""
+    parts, left = [], size
+    try:
+        while left and (part := stream.read1(min(left, BLOCK))):
+            parts.append(part)
+            left -= len(part)
+    except Damaged as error:
+        reached = line + newlines(rest) + sum(map(newlines, parts))
+        raise Unreadable(str(error).replace(str(file), f"{file}, line {reached} or later", 1)) from None
+    return b"".join(parts)
+
+
+def _parted(text: bytes, quotes: bool) -> Iterator[bytes]:
+    """Whole lines in parts of some LINES lines or fewer: what is held of a line is more than its bytes."""
+    begin = lines = 0
+    for at in range(BLOCK, len(text), BLOCK):
+        lines += newlines(text[at - BLOCK : at])
+        if lines >= LINES and (cut := _cut(text[begin:at], quotes)):
+            yield text[begin : begin + cut]
+            begin, lines = begin + cut, 0
+    if begin < len(text):
+        yield text[begin:]
 
 
 def newlines(text: bytes) -> int:
@@ -129,14 +196,34 @@ def newlines(text: bytes) -> int:
 
 
 def _cut(text: bytes, quotes: bool) -> int:
-    """Where the last whole line ends; 0 where none does."""
-    cut = text.rfind(b"\n") + 1
+    """Where the last whole line ends; 0 where none does. Quotes of over SPAN lines are taken to be broken."""
+    last = cut = text.rfind(b"\n") + 1
     odd = quotes and b'"' in text and text.count(b'"', 0, cut) % 2
-    while cut and odd:  # within quotes: the line end before
-        before = text.rfind(b"\n", 0, cut - 1) + 1
+    for _ in range(SPAN):
+        if not (cut and odd):
+            return cut
+        before = text.rfind(b"\n", 0, cut - 1) + 1  # within quotes: the line end before
         odd = (odd + text.count(b'"', before, cut)) % 2
         cut = before
-    return cut
+    return cut if not odd else last
+
+
+def csv_rows(lines: Iterable[str], **options) -> Iterator[list[str]]:
+    """`csv.reader`, for fields of up to LINE characters.
+
+    Raises:
+        csv.Error: as it does; the rows so far have been given.
+    """
+    reader = csv.reader(lines, **options)
+    while True:
+        before = csv.field_size_limit(LINE)  # of the whole process
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        finally:
+            csv.field_size_limit(before)
+        yield row
 
 
 def _decoded(file: File, first: int, text: bytes, encoding: str) -> bytes:
@@ -166,17 +253,24 @@ class BadRows:
 
     def add(self, file, place: str, row: str, why: str) -> None:
         """Note a row. `place`: as "line 7". `why`: what is wrong, and the cure."""
-        self.count += 1
         if len(self.examples) < EXAMPLES:
             self.examples.append(f"{file}, {place}: {short(row)}: {why}")
+        self.add_number(1)
 
     def add_number(self, number: int) -> None:
-        """Note more of them, without saying which."""
+        """Note more of them, without saying which.
+
+        Raises:
+            UserError: they are more than BAD, and not to be skipped.
+        """
         self.count += number
+        if self.count > BAD:
+            self.close()
 
     def close(self) -> None:
         if self.count and not self.skip:
-            more = f"({self.count:,} such rows in all)" if self.count > 1 else ""
+            whole = "in all" if self.count <= BAD else "so far: the rest was not read"
+            more = f"({self.count:,} such rows {whole})" if self.count > 1 else ""
             raise UserError("\n".join(filter(None, (*self.examples, more, self.cure))))
 
     def notes(self) -> list[str]:
@@ -201,4 +295,9 @@ def some(names, most: int = 10) -> str:
     """The first few names, for a message."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more if names else "nothing"
+    return ", ".join(map(shown, names[:most])) + more if names else "nothing"
+
+
+def shown(name) -> str:
+    """A name for a message: on one line, no longer than a line."""
+    return printable(str(name).replace("\n", "\\n"), NAME)

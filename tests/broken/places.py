@@ -42,7 +42,7 @@ def _(folder, chance, number):
     if number % 3 == 1:
         put(place / "notes.md", "hello")
     if number % 3 == 2:
-        CSV.write(place / "within", log(chance))
+        put(place / "within" / "sequences.txt", "1 2 3\n")
         return Broken(good.parent, place, f"did you mean {place / 'within'}?")
     return Broken(good.parent, place, "" if number % 3 else "name another folder")
 

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import http.server
+import os
 import threading
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,24 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXREC_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("JAXREC_CACHE", str(tmp_path / "cache"))
     return tmp_path / "data"
+
+
+def test_paths_of_any_sort_are_found_or_said(root, monkeypatch):
+    (root / "d[1]").mkdir()
+    (root / "d[1]" / "a.csv").write_text("user,item\n1,5\n1,6\n")
+    for name in (root / "d[1]", root / "d[1]" / "*.csv", root / "d[1]" / "a.csv"):
+        assert len(load(str(name)).items) == 2 and not sources.missing(locate(str(name)))
+    (root / "loop").symlink_to(root / "loop")
+    for name in ("~nobody-of-this-name/x.csv", "x" * 300, str(root / "loop"), "a\0b", "\udce9.csv"):
+        with pytest.raises(UserError, match="was not found"):
+            locate(name)
+        assert sources.missing(name)
+    os.mkfifo(root / "pipe")
+    for name in ("pipe", str(root / "pipe"), "/dev/null"):
+        with pytest.raises(UserError, match="a pipe, a socket, a device or a folder, where a file is read"):
+            load(name)
+    monkeypatch.setenv("JAXREC_CACHE", "~nobody-of-this-name/c")
+    assert sources.cache().name == "c"
 
 
 PAIRS = b"1 5\n1 6\n2 5\n"

@@ -1,0 +1,287 @@
+"""Which files a path stands for: a file, a zip, a glob, a folder of folders; and which of them hold interactions."""
+
+import difflib
+import glob
+import itertools
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from jaxrec.data import items, prepared, sequences, tables, walking
+from jaxrec.data.opener import Opener, Unreadable
+from jaxrec.data.text import MARK, File, shown, some
+from jaxrec.data.walking import check_number, is_hidden, refuse, scan, walk
+from jaxrec.errors import UserError
+from jaxrec.files import expand
+
+JSON = (".json", ".jsonl", ".ndjson")
+TEXT = (".csv", ".tsv")
+RATINGS = ("ratings.dat", "ratings.csv", "u.data")  # of MovieLens
+SIDE = (*items.NAMES, "stats.json", "meta.json")  # files beside the interactions, which hold none
+PROSE = (".md", ".rst", ".html", ".pdf")  # and readmes: never shards
+ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\10")  # what they begin with
+WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".ods")  # zips that hold one file
+READMES = ("readme", "license", "licence", "copying", "changelog", "notice")
+SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # that make a table of a file of any name
+
+
+def find(path: str, format: str | None, opener: Opener, say: Callable[[str], None]) -> tuple[str | None, list[File]]:
+    """The format of what a path stands for, None where the first file is to be looked at; and the files to begin with.
+
+    Args:
+        format: as the person named it; None: found by names and first bytes.
+        say: told which files are left out.
+
+    Raises:
+        UserError: there is nothing, or several things; the message says what.
+    """
+    given = expand(path)
+    try:
+        if given.is_dir():
+            return _in_folder(given, format, opener, say)
+        if given.exists():
+            files = _unzipped([File(given, opener=opener)])
+            if len(files) > 1:
+                return _among(given, format, files, say)
+        else:
+            files = _of_glob(given, opener, say)
+    except OSError as error:
+        raise UserError(f"{shown(path)}: cannot be read ({error.strerror}): check the path and permissions") from None
+    if not files:
+        raise UserError(f"{shown(path)}: nothing is in there: put interactions there")
+    if len(files) == 1:
+        return format or _marked(given, files)[0], files
+    if format in NAMES:
+        return format, _named(given, format, files)
+    name, chosen = (format, []) if format else _marked(given, files)
+    return name, chosen or _shards(given, files, lambda file: file.suffix or kind(file), say, format is not None)
+
+
+def matches(given: Path) -> list[Path]:
+    """What a glob stands for, sorted; its folders that are there by their names are no pattern.
+
+    Raises:
+        UserError: `**`; over MOST files.
+    """
+    root = _literal(given)
+    pattern = str(given.relative_to(root))
+    if not glob.has_magic(pattern):
+        return []
+    if "**" in pattern:
+        raise UserError(f"{shown(given)}: ** stands for nothing here: name the folder, whose folders are read too")
+    found = list(itertools.islice(glob.iglob(pattern, root_dir=root), walking.MOST + 1))
+    check_number(given, len(found))
+    wanted = Path(pattern).parts
+    seen = lambda parts: (
+        not any(is_hidden(part) and part[0] != want[0] for part, want in zip(parts, wanted, strict=True))
+    )
+    return sorted(root / each for each in found if seen(Path(each).parts) and os.path.lexists(root / each))
+
+
+def kind(file: File) -> str:
+    """parquet, arrow, json or text: by its first bytes, or by its name where these don't tell."""
+    start = file.start(64)
+    if start.startswith(tables.PARQUET) or file.suffix == ".parquet":
+        return "parquet"
+    if start.startswith((tables.ARROW, tables.STREAM)) or file.suffix in tables.COLUMNAR:
+        return "arrow"
+    return "json" if file.suffix in JSON or start.removeprefix(MARK).startswith(b"{") else "text"
+
+
+def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[str | None, list[File]]:
+    """`find` for a folder: what lies in it, else below it, else in its zips."""
+    if given.name.endswith(".tmp"):
+        raise UserError(f"{given}: left by a prepare that was interrupted: remove it, and prepare again")
+    inside = scan(given)
+    files = [File(each, root=given, opener=opener) for each in inside.files]
+    if format in NAMES and files:
+        return format, _named(given, format, files)
+    name, chosen = (None, []) if format else _marked(given, files)
+    if name:
+        return name, chosen
+    if shards := _tables(given, files, say, format is not None):
+        if inside.folders:
+            say(f"not read: {some(f'{each.name}/' for each in inside.folders)}")
+        refuse(inside.others)
+        return format, shards
+    below = [File(each, root=given, opener=opener) for each in walk(given, say) if each.parent != given]
+    marked = sorted({file.path.parent for file in below if _is_marker(file)})
+    if not marked and (shards := _tables(given, [*files, *below], say, format is not None)):
+        refuse(inside.others)
+        return format, shards
+    zips = [file for file in files if file.suffix == ".zip"]
+    if len(zips) == 1 and not marked:
+        return find(str(zips[0].path), format, opener, say)
+    if not marked and (shards := _tables(given, _unzipped(zips), say, format is not None)):
+        return format, shards
+    if len(files) == 1 and not marked:  # whatever its name is
+        return format, files
+    refuse(inside.others)
+    why = f"no {sequences.NAME} or other data in this folder" if files else "no file is in this folder"
+    cure = (
+        "name the file that holds the interactions, or a glob" if files else "name another folder, or the file itself"
+    )
+    names = [each.name for each in sorted(itertools.chain(*inside))]
+    raise UserError(_holding(given, why, names, f"did you mean {some(marked)}?" if marked else cure))
+
+
+def _among(given: Path, format: str | None, files: list[File], say) -> tuple[str | None, list[File]]:
+    """`find` for the members of a zip."""
+    if format in NAMES:
+        return format, _named(given, format, files)
+    name, chosen = (None, []) if format else _marked(given, files)
+    if chosen := chosen or _tables(given, files, say, format is not None):
+        return name or format, chosen
+    names = some(file.below for file in files)
+    raise UserError(
+        f"{given}: no {sequences.NAME} or other data in this zip, which holds {names}: unzip it, and name it"
+    )
+
+
+def _of_glob(given: Path, opener: Opener, say) -> list[File]:
+    found = matches(given)
+    if not found:
+        raise UserError(f"{shown(given)}: no such file or folder: {_near(given)}")
+    within = {each for match in found if match.is_dir() for each in walk(match, say)}
+    within |= {match for match in found if not match.is_dir()}
+    return _unzipped([File(each, root=_literal(given), opener=opener) for each in sorted(within)])
+
+
+def _unzipped(files: list[File]) -> list[File]:
+    """The same with the members of zips in their place; a workbook, which is a zip too, stays."""
+    found = []
+    for file in files:
+        if file.suffix in WORKBOOKS or file.start(4) not in ZIPS:
+            found.append(file)
+            continue
+        names = sorted((Path(name) for name in file.opener.names(file.path)), key=lambda name: name.parts)
+        found += [replace(file, member=str(name)) for name in names if not any(map(is_hidden, name.parts))]
+    return found
+
+
+NAMES = {  # format -> whether a file is one that its reader begins with
+    "prepared": lambda file: file.name == prepared.META,
+    "sequences": lambda file: file.name == sequences.NAME,
+    "movielens": lambda file: file.name in RATINGS,
+    "recbole": lambda file: file.suffix == ".inter",
+}
+
+
+def _named(given: Path, format: str, files: list[File]) -> list[File]:
+    """The file that the reader of a named format begins with."""
+    main = [file for file in files if NAMES[format](file)]
+    if not main:
+        raise UserError(f"{given}: no file of the format {format} among {some(file.name for file in files)}")
+    return [_only(given, main)]
+
+
+def _marked(given: Path, files: list[File]) -> tuple[str | None, list[File]]:
+    """The format of some files that one of them tells by its name, and that one; or None."""
+    names = {file.name for file in files}
+    for file in files:
+        if file.name == prepared.META and not file.member and prepared.recognise(file.path):
+            return "prepared", [file]
+    if "offsets.npy" in names:
+        cure = "unzip it, and name the folder" if files[0].member else "prepare it again"
+        raise UserError(f"{given}: a prepared folder whose {prepared.META} is missing or damaged: {cure}")
+    for format in ("sequences", "movielens", "recbole"):
+        main = [file for file in files if NAMES[format](file)]
+        if format == "movielens":
+            best = next((name for name in RATINGS if name in names), None)
+            main = [file for file in main if file.name == best and (best != "ratings.csv" or "movies.csv" in names)]
+        if main:
+            return format, [_only(given, main)]
+    return None, []
+
+
+def _is_marker(file: File) -> bool:
+    return file.name in ("offsets.npy", sequences.NAME, *RATINGS[::2]) or file.suffix == ".inter"
+
+
+def _only(given: Path, files: list[File]) -> File:
+    """The one of these files; of one name the plain one, or that at the top."""
+    first = min(files, key=lambda file: len(str(file)))
+    if others := [
+        file for file in files if file.name != first.name or file.folders[: len(first.folders)] != first.folders
+    ]:
+        names = some(file.below for file in files)
+        what = "several .inter files" if all(file.suffix == ".inter" for file in files) else f"{len(others) + 1} logs"
+        raise UserError(f"{given}: {what} ({names}): name the one to read")
+    return first
+
+
+def _tables(given: Path, files: list[File], say, mixed: bool) -> list[File]:
+    """The tables among the files of a folder or zip, of any name; none where there are none."""
+    known = lambda file: file.suffix if file.suffix in (*tables.COLUMNAR, *JSON, *TEXT) else None
+    if any(known(file) and file.name not in SIDE for file in files):
+        return _shards(given, files, known, say, mixed)
+    return _shards(given, files, _looks_like, say, mixed)
+
+
+def _shards(given: Path, files: list[File], label: Callable, say, mixed: bool) -> list[File]:
+    """Those files that a label can be given, sorted: the shards of one log. `mixed`: whether of several labels."""
+    kinds = {}
+    for file in files:
+        if file.name not in SIDE and (found := label(file)):
+            kinds.setdefault(found, []).append(file)
+    if len(kinds) > 1 and not mixed:
+        why = f"files of {some(sorted(kinds))} lie together in this folder"
+        cure = "name the file that holds the interactions, or a glob; --format table reads them all"
+        raise UserError(_holding(given, why, [file.below for file in files], cure))
+    shards = sorted(itertools.chain(*kinds.values()), key=lambda file: (file.path.parts, file.member.split("/")))
+    filled = [file for file in shards if file.start(1)] if len(shards) > 1 else shards
+    shards = filled or shards
+    taken = {*shards}
+    if taken and (left := [file for file in files if file not in taken and not _is_aside(file)]):
+        say(f"not read: {some(file.below for file in left)}")
+    _check_distinct(shards)
+    return shards
+
+
+def _is_aside(file: File) -> bool:
+    return file.name in SIDE or file.suffix in PROSE or file.name.lower().startswith(READMES)
+
+
+def _looks_like(file: File) -> str | None:
+    """What a file of any name looks like: parquet, arrow, JSON, a text with a separator; None: no table."""
+    if _is_aside(file) or file.suffix == ".zip":
+        return None
+    if (found := kind(file)) != "text":
+        return found
+    try:
+        line = next(iter(tables.first_lines(file)), "")
+    except Unreadable:
+        raise
+    except UserError:  # no text
+        return None
+    best = max(SEPARATORS, key=line.count)
+    return f"text with {best!r}" if line.count(best) else None
+
+
+def _check_distinct(files: list[File]) -> None:
+    """That no file is there twice: plain and compressed, or in a zip too."""
+    seen = {}
+    for file in files:
+        other = seen.setdefault((file.path.parent, Path(file.member).parts[:-1], file.name), file)
+        if other is not file and not (file.member and file.path != other.path):
+            raise UserError(f"{other} and {file} are one file twice: remove one, or name the one to read")
+
+
+def _holding(given: Path, why: str, names: list[str], cure: str) -> str:
+    return f"{given}: {why}, which holds {some(names)}: {cure}"
+
+
+def _literal(given: Path) -> Path:
+    """The deepest folder above a glob that is there by its name."""
+    return next(each for each in (*given.parents, Path()) if each.is_dir())
+
+
+def _near(given: Path) -> str:
+    """What may be meant by a path that leads nowhere."""
+    if given.is_symlink():
+        return "a link to nowhere: mend it"
+    parent = given.parent
+    names = sorted(each.name for each in parent.iterdir()) if parent.is_dir() else []
+    near = sorted(difflib.get_close_matches(given.name, names, cutoff=0.5))
+    return f"did you mean {some(near)}?" if near else f"{shown(parent.absolute())} holds {some(names)}"

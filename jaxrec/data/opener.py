@@ -1,0 +1,295 @@
+"""The bytes of the files of one input: decompressed by what they begin with, within bounds, and the same to the end."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxrec.errors import UserError
+from jaxrec.files import SMALL, open_regular
+
+RATIO = 200  # of the unpacked to the packed bytes, beyond which it is to be allowed
+FLOOR = 1 << 28  # unpacked bytes of an input that need no leave
+MEMBERS = 100_000  # of a zip
+DIRECTORY = 1 << 24  # bytes of the list of a zip's members
+CHUNK = 1 << 22  # bytes that are written to the disk at once
+DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)  # the last of a lock, or a method
+
+
+class Unreadable(UserError):
+    """A file that can't be read, or not within the bounds."""
+
+
+class Damaged(Unreadable):
+    """Compressed data that are cut or damaged."""
+
+    def __init__(self, label: str, why: str):
+        super().__init__(f"{label}: the compressed data are cut or damaged ({why}): fetch the file again")
+
+
+class Packing(NamedTuple):
+    """A way to compress."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    marks: tuple[bytes, ...]  # one of which the data begin with
+    unpack: Callable  # stream -> stream, and the errors of damaged data
+
+
+def _by(reader) -> Callable:
+    return lambda stream: (reader(stream), ())
+
+
+def _zstd(stream):
+    try:
+        from compression import zstd  # from Python 3.14 on
+    except ImportError:
+        from backports import zstd
+    return zstd.ZstdFile(stream), (zstd.ZstdError,)
+
+
+PACKINGS = (
+    Packing("gzip", (".gz",), (b"\x1f\x8b",), lambda stream: (gzip.GzipFile(fileobj=stream), (gzip.BadGzipFile,))),
+    Packing(
+        "zstd",
+        (".zst", ".zstd"),
+        (b"\x28\xb5\x2f\xfd", *(bytes([0x50 + number]) + b"\x2a\x4d\x18" for number in range(16))),
+        _zstd,
+    ),
+    Packing(
+        "bzip2",
+        (".bz2",),
+        tuple(b"BZh%d" % level + block for level in range(1, 10) for block in (b"1AY&SY", b"\x17rE8P\x90")),
+        _by(bz2.BZ2File),
+    ),
+    Packing("xz", (".xz", ".lzma"), (b"\xfd7zXZ\0", b"\x5d\0\0"), _by(lzma.LZMAFile)),
+)
+SUFFIXES = tuple(suffix for packing in PACKINGS for suffix in packing.suffixes)
+LONGEST = max(len(mark) for packing in PACKINGS for mark in packing.marks)
+
+
+class Opener:
+    """Opens files, and members of zips. Counts what they unpack to, all together; notes which files it has read.
+
+    Args:
+        allow_large: whether they may unpack to more than RATIO times their size.
+    """
+
+    def __init__(self, allow_large: bool = False):
+        self.allow_large = allow_large
+        self.packed = self.unpacked = 0  # bytes so far, of what is compressed
+        self._reached = {}  # (path, member) -> its part of these
+        self._sizes = {}  # (path, member) -> bytes in the zip
+        self._left = {}  # path of a zip -> its bytes that no member has been counted for
+        self._stamps = {}  # path -> what shows a change
+        self._archive = (None, None)  # the last path, its ZipFile
+        self._on_disk = (None, None)  # the last (path, member), where its bytes are
+
+    def open(self, path: Path, member: str, label: str) -> io.BufferedIOBase:
+        """The bytes of a file, or of a member of a zip, decompressed.
+
+        Raises:
+            Unreadable: it can't be read; reading on, Damaged, or it unpacks to more than is allowed.
+        """
+        try:
+            raw, size = self._member(path, member) if member else self._file(path)
+            stream = io.BufferedReader(raw)
+            start = stream.peek(LONGEST)[:LONGEST]
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise Unreadable(f"{label}: cannot be read ({why}): check the file and its permissions") from None
+        except DAMAGED as error:
+            raise Unreadable(f"{label}: the zip is damaged or locked ({error}): fetch it again") from None
+        packing = next((each for each in PACKINGS if start.startswith(each.marks)), None)
+        if packing is None:
+            _check_suffix(member or path.name, start, label)
+            if not member:
+                return stream
+        try:
+            inner, errors = packing.unpack(stream) if packing else (stream, ())
+        except ModuleNotFoundError:
+            raise Unreadable(f"{label}: compressed by zstd: pip install backports.zstd, or unpack it") from None
+        key, place = (path, member), (lambda: size) if member else raw.tell
+        count = lambda reached: self._count(key, place(), reached, label)
+        return io.BufferedReader(_Unpacked(inner, stream, errors, count, label), 1 << 16)
+
+    def names(self, path: Path) -> list[str]:
+        """The members of a zip that are no folders.
+
+        Raises:
+            Unreadable: it is damaged, or has too many.
+        """
+        try:
+            members = [each.filename for each in self._zip(path).infolist() if not each.is_dir()]
+        except OSError as error:
+            raise Unreadable(f"{path}: cannot be read ({error.strerror}): check the file and its permissions") from None
+        except Unreadable:
+            raise
+        except (*DAMAGED, ValueError) as error:
+            raise Unreadable(f"{path}: the zip is damaged ({error}): fetch it again") from None
+        if len(members) > MEMBERS:
+            raise Unreadable(
+                f"{path}: {len(members):,} files in a zip, over {MEMBERS:,}: unzip it, and name the folder"
+            )
+        (name, times), *_ = [*Counter(members).most_common(1), ("", 0)]
+        if times > 1:
+            raise Unreadable(f"{path}: holds {name} {times} times: unzip it, and name the one to read")
+        return members
+
+    def has(self, path: Path, member: str) -> bool:
+        """Whether a zip has this member."""
+        return member in self._zip(path).NameToInfo
+
+    def on_disk(self, path: Path, member: str, label: str) -> Path | bytes:
+        """The decompressed bytes for a reader that needs them whole: a path, or themselves where they are few.
+
+        What is at the path, if not the file itself, is gone when another is asked for.
+
+        Raises:
+            Unreadable: as `open`; or the disk is too small.
+        """
+        if self._on_disk[0] == (path, member):
+            return getattr(self._on_disk[1], "place", self._on_disk[1])
+        self._on_disk = (None, None)
+        with self.open(path, member, label) as stream:
+            if not isinstance(stream.raw, _Unpacked):
+                return path
+            held = stream.read(SMALL + 1)
+            if len(held) > SMALL:
+                held = _Spooled(held, stream, label)
+        self._on_disk = ((path, member), held)
+        return getattr(held, "place", held)
+
+    def close(self) -> None:
+        """Let go of what is open.
+
+        Raises:
+            UserError: a file is not what it was when it was first read.
+        """
+        self._archive = self._on_disk = (None, None)
+        for path, stamp in self._stamps.items():
+            try:
+                same = _stamp(os.stat(path)) == stamp
+            except OSError:
+                same = False
+            if not same:
+                raise UserError(f"{path}: changed while it was read: wait until it is written, or read a copy of it")
+
+    def _file(self, path: Path) -> tuple[io.FileIO, int]:
+        raw = open_regular(path)
+        status = os.fstat(raw.fileno())
+        self._stamps.setdefault(path, _stamp(status))
+        return raw, status.st_size
+
+    def _member(self, path: Path, member: str) -> tuple[io.BufferedIOBase, int]:
+        archive = self._zip(path)
+        if member not in archive.NameToInfo:
+            raise zipfile.BadZipFile(f"{member} is not in it")
+        known = archive.getinfo(member)
+        if (path, member) not in self._sizes:  # members may lie upon each other
+            self._sizes[path, member] = min(known.compress_size, self._left[path])
+            self._left[path] -= self._sizes[path, member]
+            size = self._sizes[path, member]
+            self._count((path, member), size, known.file_size, f"{path}/{member}")
+        return archive.open(member), self._sizes[path, member]
+
+    def _zip(self, path: Path) -> zipfile.ZipFile:
+        if self._archive[0] != path:
+            raw, size = self._file(path)
+            self._archive = path, zipfile.ZipFile(_Directory(raw, path))
+            self._left.setdefault(path, size)
+        return self._archive[1]
+
+    def _count(self, key, packed: int, unpacked: int, label: str) -> None:
+        before = self._reached.get(key, (0, 0))  # of a file that is opened again, the further counts
+        self._reached[key] = max(packed, before[0]), max(unpacked, before[1])
+        self.packed += self._reached[key][0] - before[0]
+        self.unpacked += self._reached[key][1] - before[1]
+        if self.unpacked > max(FLOOR, RATIO * self.packed) and not self.allow_large:
+            raise Unreadable(
+                f"{label}: {self.packed:,} compressed bytes unpack to over {self.unpacked:,}, more than {RATIO} times "
+                "as many, as data do that are made to fill a disk: if these are not, prepare them with --allow-large"
+            )
+
+
+class _Unpacked(io.RawIOBase):
+    """A decompressor's stream, which counts and says what is wrong in one way."""
+
+    def __init__(self, stream, packed, errors, count, label):
+        self._stream, self._packed, self._errors = stream, packed, (*DAMAGED, *errors)
+        self._count, self._label, self._reached = count, label, 0
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        try:
+            data = self._stream.read1(len(buffer))
+        except self._errors as error:
+            raise Damaged(self._label, str(error)) from None
+        except OSError as error:
+            if error.errno is None:  # what bz2 says of damaged data
+                raise Damaged(self._label, str(error)) from None
+            raise Unreadable(f"{self._label}: cannot be read ({error.strerror}): fetch the file again") from None
+        buffer[: len(data)] = data
+        self._reached += len(data)
+        self._count(self._reached)
+        return len(data)
+
+    def close(self):
+        self._stream.close()
+        self._packed.close()
+        super().close()
+
+
+class _Directory(io.BufferedReader):
+    """A zip's file, whose list of members is read whole: no more than DIRECTORY bytes at once."""
+
+    def __init__(self, raw: io.FileIO, path: Path):
+        super().__init__(raw)
+        self._path = path
+
+    def read(self, size=-1):
+        if size is not None and size > DIRECTORY:
+            raise Unreadable(f"{self._path}: a zip with over {MEMBERS:,} files: unzip it, and name the folder")
+        return super().read(size)
+
+
+class _Spooled:
+    """A temporary file of a stream's bytes, which goes with this object."""
+
+    def __init__(self, begun: bytes, stream, label: str):
+        self._file = tempfile.NamedTemporaryFile(prefix="jaxrec-")  # noqa: SIM115
+        self.place = Path(self._file.name)
+        try:
+            part = begun
+            while part:
+                if shutil.disk_usage(self.place.parent).free < 2 * CHUNK + len(part):
+                    raise OSError(None, "no space is left")
+                self._file.write(part)
+                part = stream.read(CHUNK)
+            self._file.flush()
+        except OSError as error:
+            where = f"{self.place.parent} ({error.strerror})"
+            raise Unreadable(f"{label}: cannot be unpacked to {where}: set TMPDIR to a larger disk") from None
+
+
+def _check_suffix(name: str, start: bytes, label: str) -> None:
+    suffix = Path(name).suffix.lower()
+    if start and suffix in SUFFIXES:
+        packing = next(each for each in PACKINGS if suffix in each.suffixes)
+        cure = "rename it, or fetch it again"
+        raise Unreadable(f"{label}, line 1: not {packing.name}, though the name ends in {suffix}: {cure}")
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,55 @@
+"""Columns that are not in a file but in the names of its folders, as Hive has them: day=2024-01-01/part.parquet."""
+
+from collections.abc import Callable, Iterator
+
+import polars as pl
+
+from jaxrec.data.log import Batch
+from jaxrec.data.text import File, short, some
+from jaxrec.errors import UserError
+
+
+def joined(file: File, names: list[str], batches: Callable) -> tuple[list[str], Callable]:
+    """The columns of a file and then those of its folders, and the batches of those that are chosen; text.
+
+    Args:
+        names: of the columns of the file. batches: {role: number of its column} -> batches of these.
+
+    Raises:
+        UserError: at a row whose column says another value than the folder of the same name.
+    """
+    keys = file.keys
+    if not keys:
+        return names, batches
+    both = [*names, *(key for key in keys if key not in names)]
+    twice = {names.index(key): value for key, value in keys.items() if key in names}
+
+    def all_batches(chosen: dict[str, int]) -> Iterator[Batch]:
+        inside = {role: number for role, number in chosen.items() if number < len(names)}
+        more = {f"{number} to be checked": number for number in twice if number not in inside.values()}
+        checked = {role: number for role, number in (inside | more).items() if number in twice}
+        folders = [pl.lit(keys[both[at]], pl.String).alias(role) for role, at in chosen.items() if at >= len(names)]
+        for batch in batches(inside | more or {"none": 0}):
+            for role, number in checked.items():
+                _check_same(batch, role, names[number], twice[number])
+            yield batch._replace(frame=batch.frame.with_columns(*folders).select(list(chosen)))
+
+    return both, all_batches
+
+
+def said(file: File) -> str:
+    """The columns of its folders, for the line that tells the columns."""
+    return f"; in the names of folders: {some(file.keys)}" if file.keys else ""
+
+
+def _check_same(batch: Batch, role: str, name: str, value: str | None) -> None:
+    column = batch.frame[role]
+    text = column.cast(pl.String, strict=False)
+    same = text.eq_missing(pl.Series([value], dtype=pl.String))
+    if value is not None and not same.all():  # month=01 is 1
+        number = pl.Series([value]).cast(pl.Float64, strict=False)[0]
+        same |= (text.cast(pl.Float64, strict=False) == number).fill_null(False)
+    if not same.all():
+        place, row = batch.row(int((~same).arg_max()))
+        cure = f"{name} is {value} by the folder's name: mend one, or rename the folder"
+        raise UserError(f"{batch.file}, {place}: {short(row)}: {cure}")

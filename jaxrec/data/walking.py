@@ -1,0 +1,76 @@
+"""What lies in folders: files, each once whatever links there are, up to a number and a depth."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxrec.data.text import shown
+from jaxrec.errors import UserError
+
+MOST, DEEP = 100_000, 32  # files that are read as one log; folders within each other
+
+
+class Folder(NamedTuple):
+    """What a folder holds, by name; no hidden names, nor those that begin with _ as Spark's _SUCCESS."""
+
+    files: list[Path]
+    folders: list[Path]
+    others: list[Path]  # links to nowhere, pipes, sockets, devices
+
+
+def scan(folder: Path) -> Folder:
+    """What lies in a folder; UserError where it can't be read."""
+    found = Folder([], [], [])
+    try:
+        for each in sorted(folder.iterdir()):
+            if not is_hidden(each.name):
+                (found.files if each.is_file() else found.folders if each.is_dir() else found.others).append(each)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror}): check its permissions") from None
+    return found
+
+
+def is_hidden(name: str) -> bool:
+    return name.startswith((".", "__MACOSX")) or (name.startswith("_") and "=" not in name)
+
+
+def walk(root: Path, say) -> list[Path]:
+    """The files in a folder and its folders, each once, whatever links there are."""
+    seen, found, waiting, later = {_identity(root)}, [], [root], []  # later: what links lead to
+    while waiting or later:
+        each = waiting.pop() if waiting else later.pop(0)
+        if each.is_symlink() and each != root:
+            if _identity(each) in seen:
+                say(f"not read: {shown(each)}: a link to what is read")
+                continue
+            seen.add(_identity(each))
+            if each.is_file():
+                found.append(each)
+                continue
+        if len(each.relative_to(root).parts) > DEEP:
+            raise UserError(f"{shown(each)}: over {DEEP} folders within each other: name one that is nearer")
+        inside = scan(each)
+        refuse(inside.others)
+        later += [one for one in (*inside.files, *inside.folders) if one.is_symlink()]
+        files, folders = ([one for one in group if not one.is_symlink()] for group in inside[:2])
+        seen.update(map(_identity, (*files, *folders)))
+        found += files
+        waiting += folders
+        check_number(root, len(found))
+    return sorted(found)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def refuse(others: list[Path]) -> None:
+    """Raise the UserError for what lies in a folder and is neither a file nor a folder."""
+    for each in others:
+        what = "a link to nowhere" if each.is_symlink() else "a pipe, a socket or a device"
+        raise UserError(f"{shown(each)}: {what}, where files are read: remove it, or name the files by a glob")
+
+
+def check_number(given: Path, number: int) -> None:
+    if number > MOST:
+        raise UserError(f"{shown(given)}: over {MOST:,} files: name a part of them, or join them into fewer")

@@ -1,0 +1,305 @@
+"""Laws of jaxrec.data.discover: a log is the same data in one file and in any folders, names and compressions."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ways import data_of, delimited, logs, put
+
+from jaxrec.data import walking
+from jaxrec.data.interactions import fingerprint
+from jaxrec.data.readers import read
+from jaxrec.errors import UserError
+
+zstd = pytest.importorskip("backports.zstd")
+HEADER = "user,item,time\n"
+PACK = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".zst": zstd.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
+}
+
+
+def parquet(text: str) -> bytes:
+    pl.read_csv(io.StringIO(text)).write_parquet(out := io.BytesIO())
+    return out.getvalue()
+
+
+def arrow(text: str) -> bytes:
+    pl.read_csv(io.StringIO(text)).write_ipc(out := io.BytesIO())
+    return out.getvalue()
+
+
+def lines(text: str) -> bytes:
+    return pl.read_csv(io.StringIO(text)).write_ndjson().encode()
+
+
+def tree(folder: Path, files: dict) -> Path:
+    """Write {name: rows of HEADER, or any bytes}."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else (HEADER + content).encode())
+    return folder
+
+
+def rows(path, *options, **more) -> list[tuple]:
+    """(user, item) of all rows."""
+    data = read(path, *options, **more)
+    items = [str(data.catalogue.ids[item - 1]) for item in data.items]
+    return [
+        (str(user), items[at])
+        for user, start, end in zip(data.users, data.offsets, data.offsets[1:], strict=False)
+        for at in range(start, end)
+    ]
+
+
+LOG = [("1", "5"), ("1", "6"), ("1", "7"), ("2", "5")]
+ONE, TWO = "1,5,100\n1,6,101\n", "1,7,102\n2,5,103\n"
+KINDS = {"csv": lambda text: text.encode(), "parquet": parquet, "arrow": arrow, "jsonl": lines}
+folders = st.sampled_from(["", "2020-01-01", "2020-01-02", "a/b", "a/c/d", "day=1", "day=1/hour=2"])
+names = st.sampled_from(["events", "part-00000", "part-00000-x-c000.csv", "a.txt", "b.data", "log.log", "x.tsv"])
+
+
+@given(logs(), st.lists(st.tuples(folders, names), min_size=1, max_size=4, unique=True), st.data())
+def test_a_log_in_any_folders_and_names_is_the_same_data(whole, places, data):
+    names = {name for _, name in places}
+    known = {name for name in names if name.endswith((".csv", ".tsv"))}
+    kept = [place for place in places if not known or place[1] in known]  # the known names alone, where there are any
+    if len(known) > 1 or len({bool(folder) for folder, _ in kept}) > 1:
+        return
+    pack = PACK[data.draw(st.sampled_from(sorted(PACK)))]
+    share = -(-len(whole) // len(kept))
+    with tempfile.TemporaryDirectory() as folder:
+        for number, place in enumerate(sorted(kept)):
+            part = whole[number * share : (number + 1) * share]
+            if part:
+                path = Path(folder, "log", *place)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(pack(delimited(part).encode()))
+        assert fingerprint(read(Path(folder, "log"))) == fingerprint(data_of(whole))
+
+
+@pytest.mark.parametrize("pack", PACK)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_read_in_every_compression_with_any_name(tmp_path, kind, pack):
+    made = PACK[pack](KINDS[kind](HEADER + ONE + TWO))
+    for name in (f"log.{kind}{pack}", "part-00000", f"LOG.{kind.upper()}{pack.upper()}"):
+        tree(tmp_path / name, {name: made})
+        assert rows(tmp_path / name / name) == rows(tmp_path / name) == LOG
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"in/log.{kind}{pack}", made)
+    assert rows(tmp_path / "a.zip") == LOG
+
+
+@pytest.mark.parametrize("pack", PACK)
+def test_side_files_may_be_compressed_too(tmp_path, pack):
+    files = {
+        "sequences.txt": b"1 5 6\n2 5\n",
+        "items.csv": b"item_id,title\n5,Five\n",
+        "stats.json": b'{"train_sessions": 1}',
+    }
+    data = read(tree(tmp_path, {name + pack: PACK[pack](content) for name, content in files.items()}))
+    assert data.train_sessions == 1 and data.catalogue.titles == ["Five", ""]
+
+
+DAILY = {"d/2020-01-01/events.csv": ONE, "d/2020-01-02/events.csv": TWO}
+
+
+@pytest.mark.parametrize("path", ["d", "d/*/events.csv", "d/*/*", "d/*", "d/2020-01-0[12]/*.csv", "*"])
+@pytest.mark.parametrize("format", [None, "table"])
+def test_daily_folders_are_shards_by_folder_and_by_glob(tmp_path, path, format):
+    tree(tmp_path, DAILY | {"d/2020-01-01/_SUCCESS": b"", "d/_delta_log/0.json": b"{}", "d/.a.crc": b"\0"})
+    said = []
+    assert rows(tmp_path / path, format, say=said.append) == LOG
+    assert any("2 files: " in line and "2020-01-02/events.csv" in line for line in said)
+
+
+@pytest.mark.parametrize("path", ["h", "h/*/*/*.parquet", "h/*", "*/*/*", "h.zip"])
+def test_partitions_are_columns_of_every_role(tmp_path, path):
+    files = {"day=2020-01-02/user=b%20c/x.parquet": TWO, "day=2020-01-01/user=a/x.parquet": ONE}
+    tree(tmp_path / "h", {name: parquet(HEADER.replace("user", "what") + text) for name, text in files.items()})
+    with zipfile.ZipFile(tmp_path / "h.zip", "w") as archive:
+        for name in files:
+            archive.write(tmp_path / "h" / name, name)
+    said = []
+    wanted = [("a", "5"), ("a", "6"), ("b c", "5"), ("b c", "7")]
+    data = read(tmp_path / path, columns={"time": "day"}, say=said.append)
+    assert sorted(rows(tmp_path / path, columns={"time": "day"})) == wanted
+    assert "columns: user = user, item = item, time = day; in the names of folders: day, user" in said
+    assert sorted({*data.times.tolist()}) == [1_577_836_800_000_000, 1_577_923_200_000_000]
+    assert sorted(rows(tmp_path / path, columns={"item": "user", "user": "item"})) == sorted((b, a) for a, b in wanted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_partition_and_a_column_of_one_name_agree_or_are_refused(tmp_path, kind):
+    text = lambda day: KINDS[kind](f"user,item,day\n1,5,{day}\n1,6,{day}\n")
+    tree(tmp_path, {f"good/day=01/x.{kind}": text(1), f"bad/day=01/x.{kind}": text(2)})
+    assert rows(tmp_path / "good", columns={"time": "day"}) == LOG[:2]
+    with pytest.raises(UserError, match=r"(line|row) \d: .*day is 01 by the folder's name: mend"):
+        read(tmp_path / "bad")
+
+
+def test_a_partition_without_a_value_is_missing(tmp_path):
+    tree(
+        tmp_path,
+        {"user=__HIVE_DEFAULT_PARTITION__/x.csv": b"item,time\n5,1\n", "user=7/x.csv": b"item,time\n5,1\n6,2\n"},
+    )
+    with pytest.raises(UserError, match="user is empty"):
+        read(tmp_path)
+    assert rows(tmp_path, skip_bad_rows=True) == [("7", "5"), ("7", "6")]
+
+
+REFUSED = {
+    "two kinds": (
+        {"a/x.csv": ONE, "b/x.parquet": parquet(HEADER + TWO)},
+        "",
+        r"files of \.csv, \.parquet lie together",
+    ),
+    "two kinds by content": ({"x": parquet(HEADER + ONE), "y": HEADER.encode()}, "", "lie together"),
+    "two kinds by a glob": ({"x.csv": ONE, "y.tsv": TWO}, "*", "lie together"),
+    "plain and compressed": ({"a/x.csv": ONE, "a/x.csv.gz": gzip.compress(b"x")}, "", "are one file twice"),
+    "several sequences": (
+        {"a/sequences.txt": b"1 2 3\n", "b/sequences.txt": b"1 2 3\n"},
+        "",
+        "did you mean .*/a, .*/b?",
+    ),
+    "by a glob": ({"a/sequences.txt": b"1 2 3\n", "b/sequences.txt": b"1 2 3\n"}, "*/sequences.txt", "2 logs"),
+    "stars": ({"a/x.csv": ONE}, "**/x.csv", r"\*\* stands for nothing here: name the folder"),
+    "one key twice": ({"day=1/day=2/x.csv": ONE}, "", "two of its folders say day"),
+    "shards that differ": ({"a/x.csv": ONE, "b/x.csv": b"who,what\n1,2\n"}, "", "shards have one header"),
+    "a damaged shard": ({"a/x": gzip.compress(b"x" * 999)[:-9], "b/x": ONE}, "", "cut or damaged"),
+    "not what it is called": ({"x.csv.xz": b"user,item\n"}, "", r"not xz, though the name ends in \.xz: rename it"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_can_not_be_one_log_is_refused_with_a_cure(tmp_path, name):
+    files, path, message = REFUSED[name]
+    tree(tmp_path, files)
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / path)
+
+
+def test_what_is_not_read_is_said(tmp_path):
+    tree(tmp_path, {"a.csv": ONE, "b.csv": TWO, "c.txt": b"1,2\n", "README.txt": b"a, b", "x/y.csv": b"", "e.csv": b""})
+    said = []
+    assert rows(tmp_path, say=said.append) == LOG
+    assert "not read: c.txt, e.csv" in said and "not read: x/" in said
+
+
+def test_format_table_reads_every_table_of_a_folder_and_of_a_glob(tmp_path):
+    side = {"items.csv": b"item_id,title\n5,Five\n", "stats.json": b"{}"}
+    tree(tmp_path, {"a.csv": ONE, "b.parquet": parquet(HEADER + TWO)} | side)
+    for path in (tmp_path, tmp_path / "*"):
+        assert rows(path, "table") == LOG
+    assert read(tmp_path, "table").catalogue.titles == ["Five", "", ""]
+
+
+def test_the_items_of_daily_folders_lie_above_them(tmp_path):
+    tree(tmp_path, DAILY | {"d/items.csv": b"item_id,title\n5,Five\n"})
+    assert read(tmp_path / "d").catalogue.titles == ["Five", "", ""]
+
+
+def test_names_of_patterns_are_taken_as_they_are(tmp_path):
+    tree(tmp_path, {"d[1]/a[b].csv": ONE, "d[1]/b.csv": TWO, "d1/ab.csv": b"user,item\n9,9\n"})
+    assert rows(tmp_path / "d[1]" / "a[b].csv") == LOG[:2]
+    assert rows(tmp_path / "d[1]" / "*.csv") == LOG
+
+
+def test_links_are_followed_once(tmp_path):
+    tree(tmp_path, DAILY | {"elsewhere/z.csv": "3,5,1\n"})
+    day = tmp_path / "d" / "2020-01-01"
+    (day / "loop").symlink_to(tmp_path / "d")
+    (tmp_path / "d" / "latest").symlink_to(day)
+    (day / "again.csv").symlink_to(day / "events.csv")
+    (tmp_path / "d" / "more").symlink_to(tmp_path / "elsewhere")
+    said = []
+    assert sorted(rows(tmp_path / "d", say=said.append)) == [*LOG, ("3", "5")]
+    assert sum("a link to what is read" in line for line in said) == 3
+
+
+@pytest.mark.parametrize("place", ["d", "d/2020-01-01"])
+@pytest.mark.parametrize("what", ["pipe", "link"])
+def test_what_is_no_file_is_refused_at_once(tmp_path, place, what):
+    tree(tmp_path, DAILY)
+    odd = tmp_path / place / "x.csv"
+    os.mkfifo(odd) if what == "pipe" else odd.symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"x\.csv: (a pipe|a link to nowhere).*: remove it"):
+        read(tmp_path / "d")
+    with pytest.raises(UserError, match=r"x\.csv: .*(a pipe|a link to nowhere)"):
+        read(odd)
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
+    path = tree(tmp_path, {"a.csv": ONE + TWO}) / "a.csv"
+
+    def append(_):
+        with path.open("a") as file:
+            file.write("1,9,200\n")
+
+    with pytest.raises(UserError, match=r"a\.csv: changed while it was read: wait until it is written"):
+        read(path, progress=append)
+
+
+def test_names_of_any_bytes_are_read_or_refused(tmp_path):
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9\n[b]"))
+    assert rows(tree(odd, {"a.csv": ONE, "day=1/x": b""})) == LOG[:2]
+    (odd / "a.csv").unlink()
+    tree(odd, {os.fsdecode(b"day=\xe9/x.csv"): ONE})
+    with pytest.raises(UserError, match="is not named in UTF-8: rename it") as caught:
+        read(odd)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/x.csv", "x" * 300, "a/" * 3000, "/dev/null", "no/*/such"])
+def test_paths_that_lead_nowhere_are_said(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError):
+        read(path)
+
+
+def test_there_are_bounds_to_what_a_folder_holds(tmp_path, monkeypatch):
+    tree(tmp_path, DAILY | {"deep/" + "a/" * 40 + "x.csv": ONE})
+    with pytest.raises(UserError, match="over 32 folders within each other"):
+        read(tmp_path / "deep")
+    monkeypatch.setattr(walking, "MOST", 1)
+    for path in ("d", "d/*"):
+        with pytest.raises(UserError, match="over 1 files: "):
+            read(tmp_path / path)
+
+
+def test_a_folder_of_zips_is_read_a_file_a_zip(tmp_path):
+    for day, text in enumerate((ONE, TWO)):
+        with zipfile.ZipFile(tmp_path / f"{day}.zip", "w") as archive:
+            archive.writestr("events.csv", HEADER + text)
+            archive.writestr("__MACOSX/._events.csv", b"\0")
+    assert rows(tmp_path) == rows(tmp_path / "*.zip") == LOG
+    (tmp_path / "1.zip").unlink()
+    assert rows(tmp_path) == LOG[:2]
+
+
+def test_a_zip_of_several_logs_is_not_guessed(tmp_path):
+    for name in ("u.data", "ratings.dat"):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            for folder in "ab":
+                archive.writestr(f"{folder}/{name}", "1::5::3::100\n")
+        with pytest.raises(UserError, match=rf"2 logs \(a/{name}, b/{name}\): name the one to read"):
+            read(tmp_path / "a.zip")
+
+
+def test_pairs_are_still_pairs(tmp_path):
+    put(tmp_path / "pairs.txt", "1 5\n1 6\n")
+    assert rows(tmp_path) == LOG[:2]

@@ -289,3 +289,27 @@ def test_training_takes_the_folder_and_the_file_for_the_same_data(tmp_path, caps
     assert cli.main(["prepare", "--input", str(path), "--output", str(folder), "--max-length", "12"]) == 0
     assert cli.main(["evaluate", "--workdir", str(workdir)]) == 2
     assert "was trained on other data" in capsys.readouterr().err
+
+
+def test_the_table_of_items_goes_into_the_folder_with_its_types(tmp_path, capsys):
+    (tmp_path / "log.csv").write_text("user,sku,time\n1,5,1\n1,6,2\n2,6,3\n2,5,4\n")
+    (tmp_path / "items.csv").write_text("sku,name,year,price\n5,Five,1994,9.5\n6,Six,,2.5\n")
+    (tmp_path / "other.csv").write_text("item_id,name\n5,Cinq\n6,Six\n")
+    run = lambda name, *flags: cli.main(
+        ["prepare", "--input", str(tmp_path / "log.csv"), "--item", "sku", "--output", str(tmp_path / name), *flags]
+    )
+    assert [run("a"), run("b", "--items", ""), run("c", "--items", str(tmp_path / "other.csv"))] == [0, 0, 0]
+    assert "name (text), year (integer), price (number)" in " ".join(capsys.readouterr().out.split())
+    a, b, c = (prepared.load(tmp_path / name) for name in "abc")
+    assert a.catalogue.about.rows() == [("Five", 1994, 9.5), ("Six", None, 2.5)] and a.catalogue.titles == [
+        "Five",
+        "Six",
+    ]
+    assert b.catalogue.about is None and c.catalogue.titles == ["Cinq", "Six"]
+    assert a.digest == b.digest == c.digest
+    assert json.loads((tmp_path / "c" / "meta.json").read_text())["items_table"] == str(tmp_path / "other.csv")
+    assert run("d", "--items", str(tmp_path / "nowhere.csv")) == 2 and not (tmp_path / "d").exists()
+    assert "no such file: name a table of items" in " ".join(capsys.readouterr().err.split())
+    assert (
+        cli.main(["prepare", "--input", "synthetic:users=9", "--items", "x.csv", "--output", str(tmp_path / "d")]) == 2
+    )

@@ -24,6 +24,8 @@ from jaxrec.errors import UserError
 NAMES = ("items.csv", "items.tsv", "items.parquet", "items.jsonl")  # of the table beside a log, those of text also .gz
 JSON = (".jsonl", ".ndjson", ".json")
 ROWS = 1 << 16  # of text that are made columns at once
+#: the escape of a UTF-16 surrogate without its other half, of which a reader of JSON makes a character of its own
+LONE = re.compile(rb"\\ud[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)\\ud[c-f]..", re.IGNORECASE)
 GENRE_FLAGS = """unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror
 Musical Mystery Romance Sci-Fi Thriller War Western"""  # of u.item, after five other fields
 
@@ -60,7 +62,8 @@ def described(
     say(f"items: {file}: {some(_said(about), 30)}")
     if path and not len(about.filter(pl.col(ID).is_in([str(id) for id in interactions.catalogue.ids.tolist()]))):
         ids = f"{short(str(about[ID].first()))}, where the log has {short(str(interactions.catalogue.ids[0]))}"
-        raise UserError(f"{file}: none of its ids is an item of the log, as {ids}: is it the column --item names?")
+        cure = "call the column of the ids as it is called in the log, or item_id"
+        raise UserError(f"{file}: none of its ids is an item of the log, as {ids}: {cure}")
     return describe(interactions, about, say)
 
 
@@ -133,6 +136,10 @@ def _columnar(file: File, column: str | None) -> pl.DataFrame:
 
 def _json_lines(file: File, column: str | None) -> pl.DataFrame:
     text = b"".join(piece.text for piece in pieces(file))
+    if b"\\u" in text and (half := LONE.search(plain := text.replace(b"\\\\", b"  "))):
+        line = plain.count(b"\n", 0, half.start())
+        row = text.split(b"\n")[line].decode()
+        fail(file, line + 1, row, f"{half[0].decode()} is half a character: write the text as UTF-8")
     try:
         frame = pl.read_ndjson(text, infer_schema_length=None)
     except pl.exceptions.PolarsError as error:
@@ -208,7 +215,7 @@ def _distinct(file: File, header: list[str], key: int) -> list[str]:
     names = list(header)
     names[key] = ID
     if twice := [name for name in names if names.count(name) > 1]:
-        fail(file, 1, ",".join(header), f"two columns are {twice[0]}: rename one, or remove it")
+        fail(file, 1, ",".join(header), f"two columns are {twice[0] or 'without a name'}: rename one, or remove it")
     if COUNT in names:
         fail(file, 1, ",".join(header), f"the catalogue keeps its own {COUNT}: rename that column, or remove it")
     return names

@@ -168,6 +168,11 @@ def test_a_table_of_any_format_keeps_names_types_and_values(tmp_path, name, ids)
     assert about.rows() == [wanted.row(0), (None,) * len(wanted.columns), wanted.row(1), wanted.row(2)]
 
 
+def test_whole_characters_of_json_come_back(tmp_path):
+    file = write(tmp_path, "items.jsonl", '{"item_id": "\\ud83d\\ude00", "name": "\\\\ud83d \\u00e9"}\n')
+    assert items.table(file).rows() == [("😀", "\\ud83d é")]
+
+
 def test_lists_stay_lists_and_titles_are_text(tmp_path):
     file = File(tmp_path / "items.parquet")
     frame = pl.DataFrame(
@@ -273,6 +278,9 @@ def test_shards_share_the_table_above_them(tmp_path):
         ({"p.jsonl": '{"sku": 5}\n{"sku": 5}\n'}, "p.jsonl", "row 2: '5': item 5 has row 1 already"),
         ({"p.jsonl": '{"sku": 5}\n{"x": 5}\n'}, "p.jsonl", "row 2: ',5': no item id"),
         ({"p.jsonl": '{"sku": [5]}\n'}, "p.jsonl", r"column sku holds List"),
+        ({"p.jsonl": '{"sku": 5}\n{"sku": 6, "x": "\\ud83d!"}\n'}, "p.jsonl", r"line 2: .*ud83d is half a character"),
+        ({"p.jsonl": '{"sku": 5, "x": "\\\\\\ude00"}\n'}, "p.jsonl", "half a character"),
+        ({"p.csv": "sku,,\n5,1,2\n"}, "p.csv", "two columns are without a name: rename one"),
         ({"p.csv": f'sku,x\n5,"{"a" * 140_000}"\n'}, "p.csv", "field larger than field limit .*: shorten it"),
     ],
 )

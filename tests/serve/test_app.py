@@ -1,6 +1,7 @@
 """The service in this process: what is answered, what is refused, and by which field."""
 
 import asyncio
+import copy
 import json
 import threading
 
@@ -16,6 +17,7 @@ from jaxrec.recommend import Query
 from jaxrec.serve import limits
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.store import Events
+from jaxrec.users import Users
 
 from .conftest import ITEMS, make_workdir
 
@@ -110,6 +112,16 @@ def test_events_keep_large_ids(ask, tmp_path):
     ask(work, events=Events(tmp_path / "e.db", 10))
 
 
+def test_beside_a_history_a_user_is_whose_it_is(ask, recommender):
+    """A model with vectors of users is told, and names who has none; another answers everyone alike."""
+    knows = copy.copy(recommender)
+    knows.users, knows._user_number = Users([7], [True]), {7: 0}
+    for user, unknown in ((7, []), ("7", []), (8, [8])):
+        body = {"history": [1, 2], "user": user, "k": 3}
+        assert post(ask, "/recommend", body, recommender=knows)[1]["unknown"] == unknown
+        assert post(ask, "/recommend", body)[1] == post(ask, "/recommend", {"history": [1, 2], "k": 3})[1]
+
+
 def test_similar_items_and_influence(ask, recommender):
     status, answer = post(ask, "/similar", {"item": "4", "k": 3})
     assert status == 200 and [id for id, _ in pairs(answer)] == [id for id, _ in recommender.similar(4, 3)]
@@ -123,6 +135,7 @@ def test_similar_items_and_influence(ask, recommender):
         ("/recommend", {}, 422, None),
         ("/recommend", {"history": None}, 422, None),
         ("/recommend", {"history": [1], "histories": [[1]]}, 422, None),
+        ("/recommend", {"histories": [[1]], "user": 2}, 422, None),
         ("/recommend", b"[", 400, None),
         ("/recommend", b"\xff", 400, None),
         ("/recommend", b'{"history": ["\\ud800"]}', 400, None),

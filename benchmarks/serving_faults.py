@@ -187,34 +187,44 @@ class Slow:
 
 
 def crowd(server, idle, slow):
-    """Latency of a request among so many connections, and after how long those that are idle are closed."""
+    """Latency of a request alone and among so many connections; after how long those that are idle are closed."""
+    alone = [timed(server.address) for _ in range(200)]
     silent = [connect(server.address) for _ in range(idle)]
     for client in silent[::2]:  # half of them have asked before
         client.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         client.recv(4096)
     begun = time.monotonic()
     slowly = [Slow(server.address, place % 2) for place in range(slow)]
-    alone, waiting, closed = [], selectors.DefaultSelector(), []
+    among, waiting, closed = [], selectors.DefaultSelector(), []
     for client in silent:
         waiting.register(client, selectors.EVENT_READ)
     while waiting.get_map() and time.monotonic() < begun + QUIET + 10:
         for each in slowly:
             each.drip()
-        asked = time.perf_counter()
-        status, _ = post(server.address, "/recommend", BODY)
-        alone.append(time.perf_counter() - asked if status == 200 else float("inf"))
+        among.append(timed(server.address))
         for key, _ in waiting.select(0.2):
             with contextlib.suppress(ConnectionError):
                 if key.fileobj.recv(4096):
                     continue
             waiting.unregister(key.fileobj)
             closed.append(time.monotonic() - begun)
-    alone.sort()
-    result = {"idle": idle, "slow": slow, "requests": len(alone), "milliseconds": {}}
-    for name, place in {"first half": len(alone) // 2, "p99": int(0.99 * len(alone)), "max": -1}.items():
-        result["milliseconds"][name] = round(1000 * alone[place], 2)
+    result = {"idle": idle, "slow": slow, "requests": len(among)}
+    result |= {"milliseconds_alone": quantiles(alone), "milliseconds": quantiles(among)}
     result |= {"idle_closed": len(closed), "last_closed_after_seconds": round(max(closed), 1)}
     return result | {"slow_turned_away": sum(each.turned_away for each in slowly)}
+
+
+def timed(address):
+    """Seconds of a recommendation over a connection of its own; infinite where it is refused."""
+    asked = time.perf_counter()
+    status, _ = post(address, "/recommend", BODY)
+    return time.perf_counter() - asked if status == 200 else float("inf")
+
+
+def quantiles(seconds):
+    seconds = sorted(seconds)
+    places = {"p50": len(seconds) // 2, "p99": int(0.99 * len(seconds)), "max": -1}
+    return {name: round(1000 * seconds[place], 2) for name, place in places.items()}
 
 
 def main(flags):

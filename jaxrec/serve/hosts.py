@@ -10,6 +10,7 @@ from functools import lru_cache
 
 AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([^\s:/?#@,\[\]]{1,255}))(?::(\d{0,5}))?", re.IGNORECASE | re.ASCII)
 LOCAL = "localhost"
+LONGEST = 600  # bytes of Host and Origin
 
 
 class Hosts:
@@ -27,6 +28,7 @@ class Hosts:
         self._any_address = not (address.is_loopback if address else listening == LOCAL)
         self._named = {_plain(name) for name in allowed}
         self._names = {LOCAL, listening, *self._named}
+        self._judge = lru_cache(256)(self._judged)  # clients say the same with every request
 
     def trouble(self, headers):
         """What is wrong with the hosts of a request.
@@ -37,7 +39,13 @@ class Hosts:
         Returns:
             (status, header, message), or None.
         """
-        hosts, origins = ([value for key, value in headers if key == name] for name in (b"host", b"origin"))
+        named = tuple((key, value) for key, value in headers if key in (b"host", b"origin"))
+        if sum(len(value) for _, value in named) > LONGEST:
+            return 400, "Host", f"Host and Origin together have over {LONGEST} bytes"
+        return self._judge(named)
+
+    def _judged(self, named):
+        hosts, origins = ([value for key, value in named if key == name] for name in (b"host", b"origin"))
         if len(hosts) != 1 or not (host := _split(hosts[0])):
             return 400, "Host", "a request names one host"
         if not self._is_own(host[0]):
@@ -65,7 +73,6 @@ def _plain(name):
     return str(_address(name) or name)
 
 
-@lru_cache(256)
 def _address(name):
     try:
         return ipaddress.ip_address(name)

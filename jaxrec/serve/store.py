@@ -104,8 +104,11 @@ class Events:
             except Exception as error:  # nothing may end this thread, on which all that is kept depends
                 self._say(error)
                 _deliver([append for append in appends if append], Unavailable("the events file could not be written"))
-        if self._trouble is None:
-            self._database.close()
+        try:
+            if self._trouble is None:
+                self._database.close()
+        except Unavailable as error:
+            self._say(error)
 
     def _next(self):
         """What has arrived; [] where nothing does for EVERY seconds."""

@@ -33,7 +33,7 @@ def train(arguments, overrides):
     interactions = sources.load(config.dataset, {"say": say})
     split = splits.split(interactions, config.split, config.split_q, config.valid)
     evaluation.check(split, split.test)
-    with workdir.locked(path):
+    with workdir.locked(path) as held, held.named():
         protocol, devices = default_protocol(config.split), dev.local()
         setup = fit.setup(config, split, devices)
         validate = None
@@ -42,7 +42,7 @@ def train(arguments, overrides):
             validate = lambda params: evaluation.metrics(judge.ranks(params))
         catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
         workdir.claim(path, config, interactions, sources.locate(config.dataset), catalogue)
-        if (path / workdir.DONE).exists() and fit.complete(config, path):
+        if (path / workdir.DONE).exists() and fit.complete(setup, path):
             say(f"{path}: training is complete; jaxrec evaluate --workdir {path} evaluates it")
             return 0
         say(fit.describe(setup))
@@ -53,6 +53,7 @@ def train(arguments, overrides):
                 f"stopped by signal {stopped.signum}; a checkpoint is saved: the same command goes on from it"
             )
             return 128 + stopped.signum
+        held.check()
         report.plot(done["rows"], path / "curves.png", name)
         write_json(path / workdir.DONE, {key: done[key] for key in ("step", "best", "seconds")})
         scores = {config.model.name: test_of(path, setup.model, config, split, devices, protocol=protocol)}
@@ -65,6 +66,7 @@ def train(arguments, overrides):
         asked = f"{len(split.test.source):,} {'events' if protocol == 'sessions' else 'users'}"
         console.print(f"{HELD_OUT[config.split]}, {asked}:")
         console.print(comparison(rows, ("recall@20", "mrr@20") if protocol == "sessions" else ("hr@10", "ndcg@10")))
+        held.check()
         say(f"checkpoints {path / 'checkpoints'}, curves {path / 'curves.png'}")
     return 0
 

@@ -1,6 +1,8 @@
 """From Python: a trained workdir as a recommender of external ids."""
 
+import contextlib
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
 from pathlib import Path
@@ -12,11 +14,12 @@ import numpy as np
 
 from jaxrec import attributes, objectives, workdir
 from jaxrec.checkpoint import Checkpoints, abstract
-from jaxrec.data.interactions import Catalogue
+from jaxrec.console import printable
 from jaxrec.engine import Engine
 from jaxrec.errors import UserError
 from jaxrec.models import build
 
+log = logging.getLogger("jaxrec")
 FEW = 32  # a choice among this share of the catalogue, or less, is scored alone
 
 
@@ -73,7 +76,7 @@ def load(path, checkpoint="best", approximate=False):
     """
     path = Path(path)
     stored = workdir.read(path)
-    catalogue = Catalogue.load(path / workdir.CATALOGUE)
+    catalogue = workdir.catalogue(path, stored)
     model = build(stored.config, len(catalogue.ids), stored.data["users"])
     params, step = restore_params(path, model, checkpoint, _one_device())
     return Recommender(stored.config, model, params, catalogue, step, path, approximate)
@@ -81,13 +84,12 @@ def load(path, checkpoint="best", approximate=False):
 
 def restore_params(path, model, checkpoint, sharding):
     """The params of a workdir's checkpoint, with this sharding, and its step."""
-    checkpoints = Checkpoints(path, read_only=True)
-    try:
-        step = checkpoints.choose(checkpoint)
-        shapes = jax.eval_shape(model.init, jax.random.key(0))
-        return checkpoints.restore_params(step, abstract(shapes, sharding)), step
-    finally:
-        checkpoints.close()
+    wanted = abstract(jax.eval_shape(model.init, jax.random.key(0)), sharding)
+    with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
+        params, step, damaged = checkpoints.take(checkpoint, lambda step: checkpoints.restore_params(step, wanted))
+    for error in damaged.values():
+        log.warning("%s", printable(f"{error}: checkpoint {step} is taken in its place"))
+    return params, step
 
 
 class Recommender:

@@ -246,7 +246,7 @@ def test_patience_stops_and_the_best_is_kept(prepare, tmp_path):
     checkpoints = checkpoint.Checkpoints(tmp_path, read_only=True)
     assert (checkpoints.best(), checkpoints.latest()) == (2 * setup.epoch_steps, 4 * setup.epoch_steps)
     checkpoints.close()
-    assert fit.complete(setup.config, tmp_path)
+    assert fit.complete(setup, tmp_path)
 
 
 def test_the_last_epoch_is_always_evaluated(prepare, tmp_path):

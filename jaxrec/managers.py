@@ -1,0 +1,61 @@
+"""Orbax: how its managers are opened, its log hushed, and its errors told."""
+
+import contextlib
+import logging
+import os
+
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from jaxrec.errors import UserError
+
+ITEMS = ("params", "rest", "loop")
+
+
+def reader(place):
+    """A manager to read the checkpoints of a folder with; it looks into none of them before it is asked to."""
+    options = ocp.CheckpointManagerOptions(create=False, read_only=True, lightweight_initialize=True)
+    return ocp.CheckpointManager(place, options=options, item_names=ITEMS)
+
+
+def writer(place):
+    """A manager that keeps the latest checkpoint and the best."""
+    best = checkpoint_managers.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False)
+    kept = checkpoint_managers.AnyPreservationPolicy([checkpoint_managers.LatestN(1), best])
+    options = ocp.CheckpointManagerOptions(best_fn=_rank, preservation_policy=kept, cleanup_tmp_directories=True)
+    return ocp.CheckpointManager(place, options=options, item_names=ITEMS)
+
+
+def _rank(metrics):
+    return metrics["score"], -metrics["step"]
+
+
+def first_line(error):
+    """An error in a line: its kind, and the beginning of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def writing(folder):
+    """What Orbax fails with in writing, as a UserError."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # tensorstore's have no common class
+        raise UserError(
+            f"{folder}: a checkpoint can't be written ({first_line(error)}): make room, or mend the disk, and run the "
+            "same command again: it goes on from the last checkpoint that was saved"
+        ) from error
+
+
+@contextlib.contextmanager
+def hushed():
+    """Without what Orbax logs of every save and every error, which is raised as well."""
+    absl, filter = logging.getLogger("absl"), lambda record: f"{os.sep}orbax{os.sep}" not in record.pathname
+    absl.addFilter(filter)
+    try:
+        yield
+    finally:
+        absl.removeFilter(filter)

@@ -6,13 +6,12 @@ import os
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from jaxrec import checksums
 from jaxrec.console import printable
 from jaxrec.errors import UserError
 from jaxrec.files import plain
-from jaxrec.managers import ITEMS, first_line, hushed, reader, writer, writing
+from jaxrec.managers import ITEMS, QUIET, first_line, ocp, reader, writer, writing
 from jaxrec.step import State
 
 NO_DAMAGE = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")  # tensorstore's words
@@ -42,7 +41,7 @@ class Checkpoints:
         if read_only and not self._folder.is_dir():
             raise UserError(f"{workdir} holds no checkpoints: train into it first, or name another workdir")
         with contextlib.ExitStack() as opened:
-            opened.enter_context(hushed())
+            opened.enter_context(QUIET)
             if not read_only:
                 with writing(self._folder):
                     self._folder.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,49 @@
-"""Orbax: how its managers are opened, its log hushed, and its errors told."""
+"""Orbax: imported and used in silence, how its managers are opened, and its errors told."""
 
 import contextlib
 import logging
 import os
-
-import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
+import threading
 
 from jaxrec.errors import UserError
+
+
+class _Quiet:
+    """Within it, however often it is entered, Orbax logs nothing, and changes nothing of the caller's logging.
+
+    Its log goes through absl, which gives the root logger a handler where it has none, for good. Meanwhile that is the
+    one which Python itself uses where there is none.
+    """
+
+    def __init__(self):
+        self._lock, self._entered, self._lent = threading.Lock(), 0, False
+
+    def __enter__(self):
+        with self._lock:
+            self._entered += 1
+            if self._entered == 1:
+                logging.getLogger("absl").addFilter(_is_of_others)
+                self._lent = not logging.root.handlers and logging.lastResort is not None
+                if self._lent:
+                    logging.root.addHandler(logging.lastResort)
+
+    def __exit__(self, *exception):
+        with self._lock:
+            self._entered -= 1
+            if not self._entered:
+                logging.getLogger("absl").removeFilter(_is_of_others)
+                if self._lent:
+                    logging.root.removeHandler(logging.lastResort)
+
+
+def _is_of_others(record):
+    return f"{os.sep}orbax{os.sep}" not in record.pathname
+
+
+QUIET = _Quiet()
+with QUIET:
+    import orbax.checkpoint as ocp
+    from orbax.checkpoint import checkpoint_managers
 
 ITEMS = ("params", "rest", "loop")
 
@@ -48,14 +84,3 @@ def writing(folder):
             f"{folder}: a checkpoint can't be written ({first_line(error)}): make room, or mend the disk, and run the "
             "same command again: it goes on from the last checkpoint that was saved"
         ) from error
-
-
-@contextlib.contextmanager
-def hushed():
-    """Without what Orbax logs of every save and every error, which is raised as well."""
-    absl, filter = logging.getLogger("absl"), lambda record: f"{os.sep}orbax{os.sep}" not in record.pathname
-    absl.addFilter(filter)
-    try:
-        yield
-    finally:
-        absl.removeFilter(filter)

@@ -120,6 +120,7 @@ def test_arrays_beyond_any_memory_load_at_once(tmp_path):
         pytest.skip("this file system has no files of that size")
     np.save(tmp_path / "out" / "offsets.npy", np.array([0, 3, number]))
     meta = json.loads((tmp_path / "out" / "meta.json").read_text()) | {"interactions": number}
+    del meta["checksum"]
     (tmp_path / "out" / "meta.json").write_text(json.dumps(meta))
     loaded = readers.read(tmp_path / "out")
     assert len(loaded.items) == number and fingerprint(loaded) == fingerprint(SMALL)

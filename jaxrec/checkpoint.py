@@ -10,10 +10,11 @@ import numpy as np
 from jaxrec import checksums
 from jaxrec.console import printable
 from jaxrec.errors import UserError
-from jaxrec.files import plain
+from jaxrec.files import plain, read_checked, write_checked
 from jaxrec.managers import ITEMS, QUIET, first_line, ocp, reader, writer, writing
 from jaxrec.step import State
 
+SEAL = "checksums.json"  # in a checkpoint: those of its files
 NO_DAMAGE = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")  # tensorstore's words
 log = logging.getLogger("jaxrec")
 
@@ -52,7 +53,7 @@ class Checkpoints:
             if not read_only:
                 self._clear()
                 self._manager.close()
-                self._manager = writer(place)
+                self._manager = writer(place, self._seal)
             self._opened = opened.pop_all()
 
     def latest(self):
@@ -115,6 +116,8 @@ class Checkpoints:
         )
         metrics = None if score is None else {"score": score, "step": step}
         with writing(self._folder):
+            self._manager.wait_until_finished()
+            self._saving = step
             saved = self._manager.save(step, args=args, metrics=metrics)
         if not saved:
             raise RuntimeError(f"{self._folder}: checkpoint {step} was not saved: a later one is there")
@@ -176,12 +179,15 @@ class Checkpoints:
 
     def _read(self, step):
         try:
+            is_sealed = self._check_files(step, lambda name: name.split("/")[0] not in ("params", "rest"))
             kept, metrics = self._parse(step)
         except Exception as error:  # whatever Orbax and its readers make of a damaged file
-            return self._why(step, error)
+            return error if isinstance(error, UserError) else self._why(step, error)
         score = metrics and metrics["score"]
-        if "record" not in kept and "loop" not in kept:  # saved without one, by an earlier version
+        if not is_sealed and "record" not in kept and "loop" not in kept:  # saved by an earlier version
             return kept, {"score": score}
+        if not is_sealed:
+            return self._damaged(step, f"{SEAL} is gone")
         loop, record = kept.get("loop"), kept.get("record")
         own = record.pop("self", None) if isinstance(record, dict) else None
         if own != checksums.of_json([loop, record]):
@@ -189,6 +195,33 @@ class Checkpoints:
         if record["score"] != score:
             return self._damaged(step, "the score of its validation is not what was saved")
         return loop, record
+
+    def _check_files(self, step, which):
+        """Compare the files of a checkpoint, whose names `which` admits, with their checksums. -> whether it has any
+
+        Raises:
+            Damaged: one is gone or changed.
+        """
+        folder = self._folder / str(step)
+        if not (folder / SEAL).exists():
+            return False
+        known = read_checked(folder / SEAL, "it is written with the checkpoint").get("files", {})
+        for name in filter(which, known):
+            if not (folder / name).is_file():
+                raise self._damaged(step, f"{name} is gone")
+            if checksums.of_file(folder / name) != known[name]:
+                raise self._damaged(step, f"{name} is not what was saved")
+        return True
+
+    def _seal(self):
+        """Write the checksums of the files of the checkpoint that is being saved."""
+        mark = f"{self._saving}.orbax-checkpoint-tmp"
+        folder = next(path for path in self._folder.iterdir() if path.name.startswith(mark))
+        names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
+        known = {
+            name: checksums.of_file(folder / name) for name in names if "/" in name
+        }  # Orbax writes on its own later
+        write_checked(folder / SEAL, {"files": known})
 
     def _parse(self, step):
         kept = self._manager.restore(step, args=ocp.args.Composite(loop=ocp.args.JsonRestore())).loop
@@ -203,6 +236,7 @@ class Checkpoints:
         if saved is not None:
             self._check_form(step, saved, _of_leaves(_form, **abstract), "state" if "rest" in abstract else "model")
         args = {item: ocp.args.StandardRestore(tree) for item, tree in abstract.items()}
+        self._check_files(step, lambda name: name.split("/")[0] in abstract)
         try:
             got = self._manager.restore(step, args=ocp.args.Composite(**args))
         except MemoryError:

@@ -13,15 +13,24 @@ from pathlib import Path
 
 from jaxrec.console import printable
 from jaxrec.errors import UserError
+from jaxrec.signals import Interrupt
 
 EPILOGUE = "--config.KEY=VALUE changes one key of the configuration, as in --config.model.dim=64"
 
 
 def run(command=None):
     """A launcher's whole body: this command, or the one that is named first, with the process's arguments."""
+    signal.signal(signal.SIGINT, Interrupt())
+    sys.excepthook = _hook
     status = main([*([command] if command else []), *sys.argv[1:]])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: one more Ctrl-C would be a traceback of what ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(status)
+
+
+def _hook(kind, error, trace):
+    """Without what tensorstore's threads print when a save has failed, which is told already."""
+    if str(error) != "Event loop is closed":
+        sys.__excepthook__(kind, error, trace)
 
 
 def main(argv=None):

@@ -5,6 +5,8 @@ import logging
 import os
 import threading
 
+from absl.logging import get_absl_logger
+
 from jaxrec.errors import UserError
 
 
@@ -22,7 +24,7 @@ class _Quiet:
         with self._lock:
             self._entered += 1
             if self._entered == 1:
-                logging.getLogger("absl").addFilter(_is_of_others)
+                get_absl_logger().addFilter(_is_of_others)
                 self._lent = not logging.root.handlers and logging.lastResort is not None
                 if self._lent:
                     logging.root.addHandler(logging.lastResort)
@@ -31,7 +33,7 @@ class _Quiet:
         with self._lock:
             self._entered -= 1
             if not self._entered:
-                logging.getLogger("absl").removeFilter(_is_of_others)
+                get_absl_logger().removeFilter(_is_of_others)
                 if self._lent:
                     logging.root.removeHandler(logging.lastResort)
 
@@ -54,11 +56,20 @@ def reader(place):
     return ocp.CheckpointManager(place, options=options, item_names=ITEMS)
 
 
-def writer(place):
-    """A manager that keeps the latest checkpoint and the best."""
+def writer(place, seal):
+    """A manager that keeps the latest checkpoint and the best.
+
+    Args:
+        seal: () -> None, called when all files of a checkpoint are written, before it has its name.
+    """
     best = checkpoint_managers.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False)
     kept = checkpoint_managers.AnyPreservationPolicy([checkpoint_managers.LatestN(1), best])
-    options = ocp.CheckpointManagerOptions(best_fn=_rank, preservation_policy=kept, cleanup_tmp_directories=True)
+    options = ocp.CheckpointManagerOptions(
+        best_fn=_rank,
+        preservation_policy=kept,
+        cleanup_tmp_directories=True,
+        async_options=ocp.AsyncOptions(post_finalization_callback=seal),
+    )
     return ocp.CheckpointManager(place, options=options, item_names=ITEMS)
 
 

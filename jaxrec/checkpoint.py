@@ -184,7 +184,7 @@ class Checkpoints:
         except Exception as error:  # whatever Orbax and its readers make of a damaged file
             return error if isinstance(error, UserError) else self._why(step, error)
         score = metrics and metrics["score"]
-        if not is_sealed and "record" not in kept and "loop" not in kept:  # saved by an earlier version
+        if not is_sealed and isinstance(kept.get("step"), int):  # saved by an earlier version
             return kept, {"score": score}
         if not is_sealed:
             return self._damaged(step, f"{SEAL} is gone")
@@ -205,7 +205,12 @@ class Checkpoints:
         folder = self._folder / str(step)
         if not (folder / SEAL).exists():
             return False
-        known = read_checked(folder / SEAL, "it is written with the checkpoint").get("files", {})
+        try:
+            known = read_checked(folder / SEAL, "it is written with the checkpoint").get("files", {})
+        except UserError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            raise self._damaged(step, f"{SEAL} is not what was saved") from error
         for name in filter(which, known):
             if not (folder / name).is_file():
                 raise self._damaged(step, f"{name} is gone")

@@ -10,6 +10,7 @@ same end of the training. Wrong is any other exception, an endless run, and anot
 
 import argparse
 import collections
+import dataclasses
 import io
 import itertools
 import logging
@@ -77,7 +78,9 @@ class Sound:
             sys.exit("prepare failed")
         self.data = sources.load(str(folder / "prepared"))
         self.split = splits.last_item(self.data)
-        self.setups = [self._setup(epochs) for epochs in (3, 4)]
+        config = configs.from_dict(CONFIG | {"dataset": str(folder / "prepared")})
+        setup = fit.setup(config, self.split, jax.devices()[:1])
+        self.setups = setup, setup._replace(config=dataclasses.replace(config, epochs=config.epochs + 1))
         judge = Judge(self.setups[0].model, self.setups[0].config, self.split, self.split.valid, jax.devices()[:1])
         self.validate = lambda params: evaluation.metrics(judge.ranks(params))
         self.train(folder, self.setups[0])
@@ -89,10 +92,6 @@ class Sound:
         self.train(whole, self.setups[1])
         self.end = self.outcome(whole)
         shutil.rmtree(whole)
-
-    def _setup(self, epochs):
-        config = configs.from_dict(CONFIG | {"epochs": epochs, "dataset": str(self.folder / "prepared")})
-        return fit.setup(config, self.split, jax.devices()[:1])
 
     def train(self, folder, setup):
         """As the command does, with the programs that are compiled already."""

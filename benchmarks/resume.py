@@ -1,15 +1,20 @@
-"""Kill -9 a training at random moments, again and again, and compare with the uninterrupted run, bit for bit.
+"""End a training at random moments, again and again, and compare with the uninterrupted run, bit for bit.
 
     python -m benchmarks.resume --kills 20
+    python -m benchmarks.resume --kills 100 --ways kill,term,full,moved,locked
 
-Every run is the real command in a process of its own. Half are killed at a moment drawn from its start on (imports and
-compilation included), half within a second of a new checkpoint: in a step, a validation, a save. In the end the params,
-the optimiser's state, the loop's state and metrics.jsonl, but for its seconds, must be those of a run that nobody
-killed.
+Every run is the real command in a process of its own. Half are ended at a moment drawn from its start on (imports and
+compilation included), half within a second of a new checkpoint: in a step, a validation, a save. The ways: kill -9;
+SIGTERM; a file system that takes no file above some size; the workdir moved away, and back when the run has ended; its
+lock held by another process. All but the first must end by themselves, with the right status and in a line. In the end
+the params, the optimiser's state, the loop's state and metrics.jsonl, but for its seconds, must be those of a run that
+nobody ended.
 """
 
 import argparse
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,10 +69,78 @@ def identical(a, b):
     return all(np.array_equal(x, y) for x, y in zip(a[0], b[0], strict=True)) and a[1:] == b[1:]
 
 
-def main(kills, epochs, seed):
+class Broken:
+    """The training that is ended again and again."""
+
+    def __init__(self, path, epochs, moments):
+        self.path, self.epochs, self.moments = path, epochs, moments
+        self.ends = {
+            "kill": self.kill,
+            "term": self.term,
+            "full": self.full,
+            "moved": self.moved,
+            "locked": self.locked,
+        }
+
+    def start(self, **how):
+        told = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command(self.path, self.epochs), **told, **how)
+
+    def end(self, way, latest):
+        """Start it and end it. latest: the most seconds after its start, where no checkpoint is awaited."""
+        if way in ("full", "locked"):
+            self.ends[way]()
+            return
+        before, process = newest(self.path), self.start()
+        if self.moments.random() < 0.5:  # just after a checkpoint has appeared: in the next step, validation or save
+            while newest(self.path) == before and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(self.moments.uniform(0, 1))
+        else:  # anywhere, the start and the compilation included
+            time.sleep(self.moments.uniform(0, latest))
+        if process.poll() is not None:
+            sys.exit(f"ended by itself, with {process.returncode}: give it more --epochs\n{process.communicate()[1]}")
+        self.ends[way](process)
+
+    def kill(self, process):
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+    def term(self, process):
+        process.send_signal(signal.SIGTERM)
+        ended(process, 143, -signal.SIGTERM)  # the latter before the training has begun
+
+    def full(self):
+        most = self.moments.randrange(200, 30_000)
+        process = self.start(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)))
+        ended(process, 2)
+
+    def moved(self, process):
+        elsewhere = self.path.with_name("elsewhere")
+        while not (self.path / workdir.CONFIG).exists() and process.poll() is None:
+            time.sleep(0.01)
+        self.path.rename(elsewhere)
+        ended(process, 2)
+        if elsewhere.exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+            elsewhere.rename(self.path)
+
+    def locked(self):
+        with workdir.locked(self.path):
+            ended(self.start(), 2)
+
+
+def ended(process, *statuses):
+    """Wait for a run, which has to end with one of these statuses, and in a line."""
+    said = process.communicate(timeout=600)[1]
+    if process.returncode not in statuses or "Traceback" in said:
+        sys.exit(f"ended with {process.returncode}, not {statuses}:\n{said}")
+
+
+def main(kills, epochs, seed, ways):
     moments = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        whole, broken = Path(folder) / "whole", Path(folder) / "broken"
+        whole, broken = Path(folder) / "whole", Broken(Path(folder) / "broken", epochs, moments)
         begun = time.monotonic()
         process = subprocess.Popen(command(whole, epochs), stdout=subprocess.DEVNULL)
         while process.poll() is None and not newest(whole):
@@ -79,26 +152,16 @@ def main(kills, epochs, seed):
         print(f"uninterrupted: {life:.0f} s, the first checkpoint after {start:.0f} s", flush=True)
         killed = []
         while len(killed) < kills:
-            before = newest(broken)
-            process = subprocess.Popen(command(broken, epochs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            if len(killed) % 2:  # just after a checkpoint has appeared: in the next step, validation or save
-                while newest(broken) == before and process.poll() is None:
-                    time.sleep(0.01)
-                time.sleep(moments.uniform(0, 1))
-            else:  # anywhere, the start and the compilation included
-                time.sleep(moments.uniform(0, start + (life - start) / 10))
-            if process.poll() is not None:
-                sys.exit(f"complete after {len(killed)} kills, before {kills}: give it more --epochs")
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            killed.append(newest(broken))
-            print(f"kill {len(killed)}: latest checkpoint {killed[-1]}", flush=True)
-        subprocess.run(command(broken, epochs), check=True, stdout=subprocess.DEVNULL)
-        same = identical(outcome(whole), outcome(broken))
+            way = ways[len(killed) % len(ways)]
+            broken.end(way, start + (life - start) / 10)
+            killed.append(newest(broken.path))
+            print(f"{way} {len(killed)}: latest checkpoint {killed[-1]}", flush=True)
+        subprocess.run(command(broken.path, epochs), check=True, stdout=subprocess.DEVNULL)
+        same = identical(outcome(whole), outcome(broken.path))
         rows = len(report.read_rows(whole / "metrics.jsonl"))
-    print(f"{len(killed)} kills, identical: {same}")
-    result = {"kills": len(killed), "checkpoints_at_kills": killed, "identical": same, "seed": seed, "rows": rows}
-    return {"kind": "resume"} | result
+    print(f"{len(killed)} ended, identical: {same}")
+    result = {"kills": len(killed), "ways": ways, "checkpoints_at_kills": killed, "identical": same}
+    return {"kind": "resume"} | result | {"seed": seed, "rows": rows}
 
 
 def newest(path):
@@ -111,7 +174,8 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=160)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ways", default="kill", help="kill, term, full, moved and locked, joined by commas, in turn")
     flags = parser.parse_args()
-    result = main(flags.kills, flags.epochs, flags.seed)
+    result = main(flags.kills, flags.epochs, flags.seed, flags.ways.split(","))
     record.write("resume", result)
     sys.exit(not result["identical"])

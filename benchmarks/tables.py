@@ -204,7 +204,15 @@ def robustness(results):
         )
     if kills := results.get("resume"):
         same = "parameters, optimiser state and metrics file bit-identical" if kills["identical"] else "DIFFERENT"
-        say(kills, f"[Killed](benchmarks/results/resume.json) with SIGKILL at {kills['kills']} random moments: {same}.")
+        names = {
+            "kill": "SIGKILL",
+            "term": "SIGTERM",
+            "full": "a full disk",
+            "moved": "its workdir moved",
+            "locked": "a lock",
+        }
+        ways = ", ".join(names[way] for way in kills.get("ways", ["kill"]))
+        say(kills, f"[Ended](benchmarks/results/resume.json) by {ways} at {kills['kills']} random moments: {same}.")
     if devices := results.get("simulated_devices"):
         worst = max(row["largest_difference_of_a_loss"] for row in devices["rows"].values())
         say(

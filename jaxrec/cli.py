@@ -2,21 +2,35 @@
 
 import argparse
 import ast
+import contextlib
 import difflib
+import os
 import runpy
+import signal
 import sys
 import traceback
 from pathlib import Path
 
 from jaxrec.console import printable
 from jaxrec.errors import UserError
+from jaxrec.signals import Interrupt
 
 EPILOGUE = "--config.KEY=VALUE changes one key of the configuration, as in --config.model.dim=64"
 
 
-def run(command):
-    """A launcher's whole body: this command with the process's arguments."""
-    sys.exit(main([command, *sys.argv[1:]]))
+def run(command=None):
+    """A launcher's whole body: this command, or the one that is named first, with the process's arguments."""
+    signal.signal(signal.SIGINT, Interrupt())
+    sys.excepthook = _hook
+    status = main([*([command] if command else []), *sys.argv[1:]])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(status)
+
+
+def _hook(kind, error, trace):
+    """Without what tensorstore's threads print when a save has failed, which is told already."""
+    if str(error) != "Event loop is closed":
+        sys.__excepthook__(kind, error, trace)
 
 
 def main(argv=None):
@@ -37,13 +51,31 @@ def main(argv=None):
         from jaxrec import commands
 
         return commands.COMMANDS[arguments.command](arguments, overrides)
-    except (UserError, OSError, KeyboardInterrupt) as error:
+    except BaseException as error:
+        if (said := _said(error)) is None:
+            raise
         if arguments.debug:
             traceback.print_exc()
         else:
-            said = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-            print(f"jaxrec {arguments.command}: {printable(said)}", file=sys.stderr)
+            with contextlib.suppress(OSError):  # of a closed pipe
+                print(f"jaxrec {arguments.command}: {printable(said)}", file=sys.stderr)
+        if isinstance(error, BrokenPipeError):  # else Python fails once more, when it flushes what was not printed
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 130 if isinstance(error, KeyboardInterrupt) else 2
+
+
+def _said(error):
+    """The line for an error that is no fault of the program; None for one that is."""
+    if isinstance(error, BrokenPipeError):
+        return "what was to read its output has ended; a training goes on from its last checkpoint by the same command"
+    if isinstance(error, UserError | OSError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error).partition("\n")[0]:  # the latter is XLA's
+        what = printable(str(error).partition("\n")[0], 200) or type(error).__name__
+        return f"out of memory ({what}): give it more, or take a smaller model or batch, or fewer rows_at_once"
+    return None
 
 
 def parse(argv):

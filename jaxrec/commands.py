@@ -37,14 +37,14 @@ def train(arguments, overrides):
     interactions = sources.load(config.dataset, {"say": say})
     split = splits.split(interactions, config.split, config.split_q, config.valid)
     evaluation.check(split, split.test)
-    with workdir.locked(path):
+    with workdir.locked(path) as held, held.named():
         protocol, devices = default_protocol(config.split), dev.local()
         setup = fit.setup(config, split, devices)
         validate = validation(setup) if config.valid or config.split != "sessions" else None
         catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
         users = Users(interactions.users.tolist(), has_vector(config, split)) if config.model.users else None
         workdir.claim(path, config, interactions, sources.locate(config.dataset), catalogue, users)
-        if (path / workdir.DONE).exists() and fit.complete(config, path):
+        if (path / workdir.DONE).exists() and fit.complete(setup, path):
             say(f"{path}: training is complete; jaxrec evaluate --workdir {path} evaluates it")
             return 0
         say(fit.describe(setup))
@@ -62,10 +62,12 @@ def train(arguments, overrides):
                 f"stopped by signal {stopped.signum}; a checkpoint is saved: the same command goes on from it"
             )
             return 128 + stopped.signum
+        held.check()
         report.plot(done["rows"], path / "curves.png", name, fit.drawn(config), config.select_by)
         both = config.seen == "keep"
         scores = {config.model.name: test_of(path, setup.model, config, split, devices, protocol=protocol)}
         scores |= {each: baseline_result(each, split, protocol, "test", devices, both) for each in COUNTED}
+        held.check()
         kept = {key: done[key] for key in ("step", "best", "seconds")} | {"select_by": config.select_by}
         write_json(path / workdir.DONE, kept | {"test": scores[config.model.name]})
         if validate is None:
@@ -80,6 +82,7 @@ def train(arguments, overrides):
             title = each if len(measured[config.model.name]) > 1 else None
             console.print(comparison(rows, SHOWN[protocol == "sessions"], title))
         say(splits.repeats_in_words(scores[config.model.name]["repeats"], len(split.test.target)))
+        held.check()
         say(f"checkpoints {path / 'checkpoints'}, curves {path / 'curves.png'}")
     return 0
 

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import struct
 from dataclasses import dataclass, field
 
 from jaxrec.errors import UserError
@@ -147,6 +148,9 @@ def from_dict(values):
     for name, value in positive.items():
         if not 0 < value < math.inf:
             raise UserError(f"config.{name} is {value}: it must be above 0 and finite")
+    for name in ("optim.rate", "optim.eps"):
+        if not 0 < _as_float32(positive[name]) < math.inf:
+            raise UserError(f"config.{name} is {positive[name]}: as a float32 it is {_as_float32(positive[name])}")
     optim = config.optim
     not_negative = {
         "seed": config.seed,
@@ -158,11 +162,13 @@ def from_dict(values):
         "optim.weight_decay": optim.weight_decay,
     }
     for name, value in not_negative.items():
-        if value < 0:
-            raise UserError(f"config.{name} is {value}: it must not be negative")
+        if not 0 <= value < math.inf:
+            raise UserError(f"config.{name} is {value}: it must not be negative, and finite")
     for name, value in {"b1": optim.b1, "b2": optim.b2, "momentum": optim.momentum}.items():
-        if not 0 <= value < 1:
-            raise UserError(f"config.optim.{name} is {value}: it must be at least 0 and below 1")
+        _check_below_one(f"optim.{name}", value)
+    for name in ("b1", "b2"):
+        if optim.name == "adagrad" and getattr(optim, name) != _default(OptimConfig, name):
+            raise UserError(f"config.optim.{name} is for adam and adamw: leave it out for adagrad")
     if optim.weight_decay and optim.name != "adamw":
         raise UserError("config.optim.weight_decay is for adamw: set config.optim.name=adamw, or leave it 0")
     if optim.momentum and optim.name != "adagrad":
@@ -202,8 +208,7 @@ def from_dict(values):
     if config.model.name == "bert4rec" and config.model.norm == "query":
         raise UserError("config.model.norm is query: bert4rec has post or pre")
     for name, value in {"dropout": config.model.dropout, "input_dropout": config.model.input_dropout}.items():
-        if not 0 <= value < 1:
-            raise UserError(f"config.model.{name} is {value}: it must be at least 0 and below 1")
+        _check_below_one(f"model.{name}", value)
     if not 0 < config.split_q < 1:
         raise UserError(f"config.split_q is {config.split_q}: it must be above 0 and below 1")
     if not 0 <= config.valid < 1:
@@ -244,8 +249,24 @@ def _with_metric(config):
     return dataclasses.replace(config, select_by=chosen)
 
 
+def _check_below_one(name, value):
+    if not 0 <= value < 1:
+        raise UserError(f"config.{name} is {value}: it must be at least 0 and below 1")
+    if _as_float32(value) == 1:
+        raise UserError(f"config.{name} is {value}: as a float32 it is 1; it must be below 1: .9999999 is")
+
+
+def _as_float32(value):
+    try:
+        return struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        return math.inf
+
+
 def _check_used(config):
     """That nothing is set which would do nothing."""
+    if config.model.name == "caser" and config.model.layers != 1:
+        raise UserError(f"config.model.layers is {config.model.layers}: caser has one layer; set it to 1")
     for key, names in OF_MODELS.items():
         if getattr(config.model, key) != _default(ModelConfig, key) and config.model.name not in names:
             raise UserError(f"config.model.{key} is for {' and '.join(names)}: leave it out for {config.model.name}")
@@ -262,6 +283,11 @@ def _check_loss(loss):
     for key in ("sampling", "share", "collisions"):
         if loss.name == "softmax" and getattr(loss, key) != _default(LossConfig, key):
             raise UserError(f"config.loss.{key} is for sampled losses: leave it out for softmax")
+    if loss.collisions == "keep" and loss.sampling == "uniform-unseen" and loss.name != "softmax":
+        raise UserError(
+            "config.loss.collisions is for negatives that may be the target, and uniform-unseen draws none: leave it "
+            "out, or set config.loss.sampling=uniform"
+        )
     if loss.alpha != _default(LossConfig, "alpha") and loss.sampling not in ("popularity", "mixed"):
         raise UserError(f"config.loss.alpha is for loss.sampling=popularity or mixed: leave it out for {loss.sampling}")
     if loss.logq_counts != _default(LossConfig, "logq_counts") and not (loss.logq and loss.sampling in IN_BATCH):

@@ -9,9 +9,15 @@ HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of Unicode: controls, dire
 JOINERS = "\u200c\u200d"  # of category Cf, but parts of words and emoji
 
 
+class _Console(Console):
+    def on_broken_pipe(self):
+        """Rich would end the process with status 1, and no word."""
+        raise BrokenPipeError
+
+
 def make(**options) -> Console:
     """A Console that takes text as it stands: what lies in brackets is no style, and :smile: no emoji."""
-    return Console(**{"highlight": False, "markup": False, "emoji": False} | options)
+    return _Console(**{"highlight": False, "markup": False, "emoji": False} | options)
 
 
 def printable(text: str, most: int = LINE) -> str:

@@ -1,6 +1,6 @@
 """The loop: resume, call, report, evaluate, save, stop."""
 
-import signal
+import contextlib
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,12 +10,14 @@ import numpy as np
 
 from jaxrec import compiler, losses, negatives, objectives, optim, report, step
 from jaxrec import devices as dev
-from jaxrec.checkpoint import Checkpoints, abstract
+from jaxrec.checkpoint import Checkpoints, Damaged, abstract
 from jaxrec.config import row_width
 from jaxrec.data import lanes, splits, stream
 from jaxrec.errors import UserError
 from jaxrec.evaluation import FULL, KEPT
 from jaxrec.models import build
+from jaxrec.signals import Signals
+from jaxrec.workdir import Place
 
 CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.jsonl
 SESSIONS = ("recall@20", "mrr@20")  # and by session these, which are published
@@ -214,47 +216,35 @@ def fit(setup, workdir, validate, console=None):
     Raises:
         Stopped: on SIGTERM or SIGINT, a checkpoint saved. NotFinite: naming step, users, last good checkpoint.
     """
-    config = setup.config
-    checkpoints = Checkpoints(workdir)
-    loop = {"step": 0, "best": None, "stale": 0, "sums": [0.0, 0.0, 0.0, 0], "seconds": 0.0}
-    placed = dev.placed(setup.devices)
-    at = checkpoints.latest()
-    if at is None:
-        state = jax.device_put(initial(setup), placed)
-    else:
-        before = checkpoints.loop(at)
-        resolved = before.get("rows", setup.rows), before.get("epoch_steps", setup.epoch_steps)
-        if resolved != (setup.rows, setup.epoch_steps):
-            raise UserError(
-                f"{workdir} was trained with {resolved[0]} rows a step, and {len(setup.devices)} devices make it "
-                f"{setup.rows}: go on with 1, 2, 4 or 8 devices, or as many as before"
-            )
-        shapes = jax.eval_shape(partial(_initial, setup), jax.random.key(config.seed))
-        state, loop = checkpoints.restore(at, step.State(*map(abstract, shapes, placed)))
-    loop |= {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
-    schedule = optim.schedule(config.optim, setup.total_steps)
-    told = report.Report(workdir, loop["step"], setup.total_steps, loop["seconds"], console)
-    told.best = best_so_far(setup, loop)
-    feed, signals = Feed(setup), Signals()
+    config, held = setup.config, Place(workdir)
+    with contextlib.ExitStack() as opened:
+        checkpoints = opened.enter_context(contextlib.closing(Checkpoints(workdir)))
+        state, loop = resume(setup, workdir, checkpoints)
+        rows = checkpoints.rows(loop["step"]) if loop["step"] else None
+        told = report.Report(workdir, loop["step"], setup.total_steps, loop["seconds"], console, rows)
+        opened.enter_context(contextlib.closing(told))
+        told.best = best_so_far(setup, loop)
+        feed, signals = Feed(setup), Signals()
+        schedule = optim.schedule(config.optim, setup.total_steps)
 
-    def read(pending):
-        """The host's share of a call that has run: its sums, in the order of its steps."""
-        first, last, values = pending
-        values = jax.device_get(values)
-        done = last - first
-        for index, (loss, count, norm) in enumerate(zip(*(value[:done].tolist() for value in values), strict=True)):
-            if not (np.isfinite(loss) and np.isfinite(norm)):
-                raise not_finite(setup, checkpoints, first + index)
-            sums = loop["sums"]
-            loop["sums"] = [sums[0] + loss * count, sums[1] + count, sums[2] + norm, sums[3] + 1]
-        told.progress(last, float(values.loss[:done].mean()), float(values.count[:done].sum()))
+        def read(pending):
+            """The host's share of a call that has run: its sums, in the order of its steps."""
+            first, last, values = pending
+            values = jax.device_get(values)
+            done = last - first
+            for index, (loss, count, norm) in enumerate(zip(*(value[:done].tolist() for value in values), strict=True)):
+                if not (np.isfinite(loss) and np.isfinite(norm)):
+                    raise not_finite(setup, checkpoints, first + index)
+                sums = loop["sums"]
+                loop["sums"] = [sums[0] + loss * count, sums[1] + count, sums[2] + norm, sums[3] + 1]
+            told.progress(last, float(values.loss[:done].mean()), float(values.count[:done].sum()))
 
-    def save(now, score=None):
-        if checkpoints.latest() != now:
-            checkpoints.save(now, state, loop | {"seconds": told.seconds()}, score)
+        def save(now, score=None):
+            if checkpoints.latest() != now:
+                held.check()
+                checkpoints.save(now, state, loop | {"seconds": told.seconds()}, score, told.checksum())
 
-    try:
-        with signals:
+        with signals, held.named():
             if loop["step"]:
                 told.say(f"resumed at step {loop['step']:,}")
             pending = None
@@ -287,12 +277,47 @@ def fit(setup, workdir, validate, console=None):
             if exhausted(config, loop) and loop["step"] < setup.total_steps:
                 told.say(stopped_early(setup, loop))
             checkpoints.wait()
+            held.check()
             if signals.caught:  # the training is complete, but what comes after it was not asked for
                 raise Stopped(signals.caught)
-    finally:
-        told.close()
-        checkpoints.close()
     return loop | {"seconds": told.seconds(), "rows": told.rows, "rates": told.rates}
+
+
+def resume(setup, workdir, checkpoints):
+    """(state, the loop's state) to go on from: of the newest checkpoint that is whole, or those before the first step.
+
+    Damaged ones that are newer, and a damaged best, are set aside.
+    """
+    if checkpoints.latest() is None:
+        state = jax.device_put(initial(setup), dev.placed(setup.devices))
+        loop = {"step": 0, "best": None, "stale": 0, "sums": [0.0, 0.0, 0.0, 0], "seconds": 0.0}
+        return state, loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
+    wanted = _shapes(setup)
+    (state, loop), at, damaged = checkpoints.take("latest", partial(_restore, setup, workdir, checkpoints, wanted))
+    if (best := checkpoints.best()) != at and best not in damaged:
+        try:
+            checkpoints.restore_params(best, wanted.params)
+        except Damaged as why:
+            damaged[best] = why
+    for newer, why in damaged.items():
+        checkpoints.set_aside(newer, why)
+    return state, loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
+
+
+def _restore(setup, workdir, checkpoints, wanted, at):
+    before = checkpoints.loop(at)
+    resolved = before.get("rows", setup.rows), before.get("epoch_steps", setup.epoch_steps)
+    if resolved != (setup.rows, setup.epoch_steps):
+        raise UserError(
+            f"{workdir} was trained with {resolved[0]} rows a step, and {len(setup.devices)} devices make it "
+            f"{setup.rows}: go on with 1, 2, 4 or 8 devices, or as many as before"
+        )
+    return checkpoints.restore(at, wanted)
+
+
+def _shapes(setup):
+    shapes = jax.eval_shape(partial(_initial, setup), jax.random.key(setup.config.seed))
+    return step.State(*map(abstract, shapes, dev.placed(setup.devices)))
 
 
 def close_row(setup, loop, told, valid, rate):
@@ -372,14 +397,12 @@ def stopped_early(setup, loop):
     )
 
 
-def complete(config, workdir):
-    """Whether the workdir's latest checkpoint is the last one: of the last epoch, or of patience run out."""
-    checkpoints = Checkpoints(workdir, read_only=True)
-    try:
-        loop = checkpoints.loop(checkpoints.choose("latest"))
-    finally:
-        checkpoints.close()
-    return exhausted(config, loop) or loop["step"] >= loop["epoch_steps"] * config.epochs
+def complete(setup, workdir):
+    """Whether the workdir's latest checkpoint is whole and the last one: of the last epoch, or of patience run out."""
+    with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
+        wanted = _shapes(setup)
+        (_, loop), _, damaged = checkpoints.take("latest", partial(_restore, setup, workdir, checkpoints, wanted))
+    return not damaged and (exhausted(setup.config, loop) or loop["step"] >= setup.total_steps)
 
 
 def describe(setup):
@@ -415,22 +438,3 @@ def not_finite(setup, checkpoints, at):
         + (f"The last good checkpoint is step {good}. " if good is not None else "There is no checkpoint yet. ")
         + "Lower config.optim.rate, or set config.optim.clip, and train into a new workdir"
     )
-
-
-class Signals:
-    """Within it, the first SIGTERM or SIGINT is noted in `caught`; a second one acts as it always does."""
-
-    def __init__(self):
-        self.caught = None
-
-    def _note(self, signum, frame):
-        self.caught = signum
-        signal.signal(signum, self._before[signum])
-
-    def __enter__(self):
-        self._before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *exception):
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)

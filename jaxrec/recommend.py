@@ -1,6 +1,8 @@
 """From Python: a trained workdir as a recommender of external ids."""
 
+import contextlib
 import copy
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -14,13 +16,13 @@ import numpy as np
 from jaxrec import arguments, objectives, workdir
 from jaxrec.attributes import Attributes, common
 from jaxrec.checkpoint import Checkpoints, abstract
-from jaxrec.data.interactions import Catalogue
+from jaxrec.console import printable
 from jaxrec.engine import Engine
 from jaxrec.errors import UserError
 from jaxrec.models import build
 from jaxrec.numbering import Numbering
-from jaxrec.users import Users
 
+log = logging.getLogger("jaxrec")
 FEW = 32  # a choice among this share of the catalogue, or less, is scored alone
 
 
@@ -86,34 +88,35 @@ def load(path, checkpoint="best", approximate=False):
     """
     path = Path(path)
     stored = workdir.read(path)
-    catalogue = Catalogue.load(path / workdir.CATALOGUE)
+    catalogue = workdir.catalogue(path, stored)
     model = build(stored.config, len(catalogue.ids), stored.data["users"])
     params, step = restore_params(path, model, checkpoint, _one_device())
-    users = _users(path) if stored.config.model.users else None
+    users = _users(path, stored) if stored.config.model.users else None
     return Recommender(stored.config, model, params, catalogue, step, path, approximate, users)
 
 
-def _users(path):
+def _users(path, stored):
     """The Users of a workdir; None, with a warning, where an earlier version trained it, which did not keep them."""
-    if (path / workdir.USERS).exists():
-        return Users.load(path / workdir.USERS)
-    warnings.warn(
-        f"{path} has vectors of users and no {workdir.USERS} that says whose: everyone is answered as a new user. The "
-        "training's command, given again, writes it and trains no further",
-        stacklevel=3,
-    )
-    return None
+    found = workdir.users(path, stored)
+    if found is None:
+        warnings.warn(
+            f"{path} has vectors of users and no {workdir.USERS} that says whose: everyone is answered as a new user. "
+            "The training's command, given again, writes it and trains no further",
+            stacklevel=3,
+        )
+    return found
 
 
 def restore_params(path, model, checkpoint, sharding):
     """The params of a workdir's checkpoint, with this sharding, and its step."""
-    checkpoints = Checkpoints(path, read_only=True)
-    try:
-        step = checkpoints.choose(arguments.checkpoint_name(checkpoint))
-        shapes = jax.eval_shape(model.init, jax.random.key(0))
-        return checkpoints.restore_params(step, abstract(shapes, sharding)), step
-    finally:
-        checkpoints.close()
+    wanted = abstract(jax.eval_shape(model.init, jax.random.key(0)), sharding)
+    with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
+        params, step, damaged = checkpoints.take(
+            arguments.checkpoint_name(checkpoint), lambda step: checkpoints.restore_params(step, wanted)
+        )
+    for error in damaged.values():
+        log.warning("%s", printable(f"{error}: checkpoint {step} is taken in its place"))
+    return params, step
 
 
 class Recommender:

@@ -1,50 +1,67 @@
 """What a training tells: progress on the console, metrics.jsonl, TensorBoard events, a plot of its curves."""
 
 import json
+import logging
 import math
 import os
 import time
 
-import matplotlib
 from rich.progress import BarColumn, Progress, TextColumn
-from tensorboardX import SummaryWriter
 
+from jaxrec import checksums
 from jaxrec import console as consoles
-from jaxrec.files import replacing
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
+from jaxrec.figures import new_figure, save_figure
+from jaxrec.files import replacing, writing
+from jaxrec.tensorboard import Events
 
 QUIET_SECONDS = 30  # between lines where the console is a file
+log = logging.getLogger("jaxrec")
 
 
 def read_rows(path):
-    """The rows of a metrics.jsonl, up to a last one that was cut off in writing."""
-    rows = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-    return rows
+    """The rows of a metrics.jsonl: all that can be read, a last one left out that was cut off in writing."""
+    return _read(path)[0]
+
+
+def _read(path):
+    """(rows, whether there is anything else than rows, the end of a row cut off in writing left out of account)"""
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return [], False
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
+    rows = [_row(line) for line in lines]
+    return [row for row in rows if row], None in rows
+
+
+def _row(line):
+    try:
+        row = json.loads(line)
+        return row if isinstance(row, dict) and isinstance(row["step"], int) else None
+    except (ValueError, KeyError, RecursionError):
+        return None
 
 
 class Report:
     """The outputs of one training, continued from a step."""
 
-    def __init__(self, workdir, step, total_steps, spent, console=None):
+    def __init__(self, workdir, step, total_steps, spent, console=None, checksum=None):
         """
         Args:
             workdir: Path. step: where training goes on; rows of later steps are cut from metrics.jsonl.
             total_steps: of the whole training. spent: seconds of training before this run.
+            checksum: of the rows up to the step, as `checksum` gave it then; None where it is not known.
         """
         self.path = workdir / "metrics.jsonl"
-        self.rows = [row for row in read_rows(self.path) if row["step"] <= step]
+        rows, is_damaged = _read(self.path)
+        self.rows = [row for row in rows if row["step"] <= step]
+        if is_damaged or checksum not in (None, self.checksum()):
+            self._keep_damaged()
         with replacing(self.path) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        self.events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1, flush_secs=30)
+            temporary.write_text(self._text())
+        with writing(workdir / "tensorboard"):
+            self.events = Events(workdir / "tensorboard", step)
         self.console = console or consoles.make()
         self.best, self.spent, self.total = "", spent, total_steps
         self.begun = self.spoke = time.monotonic()
@@ -56,6 +73,23 @@ class Report:
         self.bar = Progress(name, BarColumn(), text, console=self.console, transient=True, disable=quiet)
         self.task = self.bar.add_task("training", total=total_steps, completed=step, text="")
         self.bar.start()
+
+    def checksum(self):
+        """Of the rows so far."""
+        return checksums.of_text(self._text())
+
+    def _text(self):
+        return "".join(json.dumps(row) + "\n" for row in self.rows)
+
+    def _keep_damaged(self):
+        kept = self.path.with_name(self.path.name + ".damaged")
+        said = "is damaged" if self.path.exists() else "is gone"
+        if self.path.exists():
+            said += f": a copy is kept as {kept.name}"
+            with replacing(kept) as temporary:
+                temporary.write_bytes(self.path.read_bytes())
+        said = f"{self.path} {said}; training goes on with its {len(self.rows)} sound rows"
+        log.warning("%s", consoles.printable(said))
 
     def seconds(self):
         """Of training so far, earlier runs counted in."""
@@ -80,7 +114,7 @@ class Report:
         """A row of metrics.jsonl: but for its "seconds", only what the same config and data always give."""
         self.rates.append(self.targets / max(self.training, 1e-9))
         self.targets, self.training = 0, 0.0
-        with self.path.open("a") as file:
+        with writing(self.path), self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -91,8 +125,8 @@ class Report:
         for protocol, found in row.get("also", {}).items():
             scalars |= {f"valid {protocol}/{name}": value for name, value in found.items()}
         scalars["train/targets_per_second"] = self.rates[-1]
-        for name, value in scalars.items():
-            self.events.add_scalar(name, value, row["step"])
+        with writing(self.events.folder):
+            self.events.add(scalars, row["step"])
 
     def say(self, text):
         """A line on the console."""
@@ -102,7 +136,8 @@ class Report:
     def close(self):
         """Stop the bar and flush the events."""
         self.bar.stop()
-        self.events.close()
+        with writing(self.events.folder):
+            self.events.close()
 
 
 def clock(seconds):
@@ -119,9 +154,11 @@ def plot(rows, path, title, shown=("hr@10", "ndcg@10"), select_by="ndcg@10"):
         shown: the metrics to draw; dashed where they are by the protocol that doesn't choose.
         select_by: the metric whose best validation is marked.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure = new_figure(10, 4)
+    left, right = figure.subplots(1, 2)
     left.plot([row["epoch"] for row in rows], [row["loss"] for row in rows])
-    left.set(xlabel="epoch", ylabel="training loss", title=title)
+    left.set(xlabel="epoch", ylabel="training loss")
+    left.set_title(consoles.printable(title, 80), parse_math=False)
     scored = [row for row in rows if "valid" in row]
     epochs = [row["epoch"] for row in scored]
     for number, name in enumerate(shown):
@@ -140,5 +177,4 @@ def plot(rows, path, title, shown=("hr@10", "ndcg@10"), select_by="ndcg@10"):
     for axes in (left, right):
         axes.grid(alpha=0.3)
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    plt.close(figure)
+        save_figure(figure, temporary)

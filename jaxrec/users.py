@@ -19,7 +19,8 @@ class Users(NamedTuple):
     @classmethod
     def load(cls, path) -> "Users":
         """What `save` wrote."""
-        frame = pl.read_parquet(path)
+        with open(path, "rb") as file:  # a path would be taken for a pattern
+            frame = pl.read_parquet(file)
         return cls(frame["id"].to_list(), frame["trained"].to_numpy())
 
     def numbers(self) -> dict:

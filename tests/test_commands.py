@@ -23,17 +23,22 @@ SMALL = [
 ]
 
 
+#: a name of all printable ASCII, an emoji and right-to-left text
+EVERY = "".join(char for char in map(chr, range(32, 127)) if char != "/") + "🙂 שלום"
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A workdir trained on 8 devices, on a file with external ids."""
-    folder = tmp_path_factory.mktemp("data")
+    folder = tmp_path_factory.mktemp("data") / EVERY
+    folder.mkdir()
     random = np.random.default_rng(0)
     lines = [
         f"u{u} " + " ".join(f"i{v:03}" for v in random.permutation(150)[: random.integers(3, 20)]) for u in range(40)
     ]
     data = folder / "sequences.txt"
     data.write_text("\n".join(lines) + "\n")
-    path = folder / "run"
+    path = folder / f"run {EVERY}"
     argv = ["train", "--config", "quickstart", "--workdir", str(path), f"--config.dataset={data}", *SMALL]
     assert cli.main(argv) == 0
     return path, data

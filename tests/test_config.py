@@ -116,6 +116,16 @@ def test_an_integer_may_stand_for_a_number():
         ("optim.momentum", 1.0, "config.optim.momentum is 1.0: it must be at least 0 and below 1"),
         ("optim.rate", -1.0, "config.optim.rate is -1.0: it must be above 0 and finite"),
         ("optim.eps", 0.0, "config.optim.eps is 0.0: it must be above 0 and finite"),
+        ("optim.eps", 1e-60, "config.optim.eps is 1e-60: as a float32 it is 0.0"),
+        ("optim.rate", 1e39, "config.optim.rate is 1e+39: as a float32 it is inf"),
+        ("optim.clip", float("inf"), "config.optim.clip is inf: it must not be negative, and finite"),
+        ("optim.weight_decay", float("nan"), "config.optim.weight_decay is nan"),
+        ("model.dropout", 0.9999999999, "config.model.dropout is 0.9999999999: as a float32 it is 1"),
+        ("optim.b2", 0.9999999999, "config.optim.b2 is 0.9999999999: as a float32 it is 1"),
+        ("optim", {"name": "adagrad", "rate": 0.1, "b1": 0.5}, "config.optim.b1 is for adam and adamw: leave it out"),
+        ("optim", {"name": "adagrad", "rate": 0.1, "b2": 0.5}, "config.optim.b2 is for adam and adamw: leave it out"),
+        ("model", GOOD["model"] | {"name": "caser", "layers": 7}, "config.model.layers is 7: caser has one layer"),
+        ("loss.collisions", "keep", "uniform-unseen draws none: leave it out, or set config.loss.sampling=uniform"),
     ],
 )
 def test_mistakes_name_the_key_and_the_cure(key, value, said):

@@ -1,5 +1,6 @@
 """The loop: whatever kills it, and wherever, going on from the workdir gives the uninterrupted run, bit for bit."""
 
+import concurrent.futures
 import dataclasses
 import io
 import json
@@ -159,6 +160,60 @@ def test_killed_during_a_save_resumes_bit_for_bit(prepare, uninterrupted, tmp_pa
     assert_same(outcome(prepare(), tmp_path), uninterrupted)
 
 
+@pytest.mark.parametrize("item", ["params", "rest", "loop"])
+def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_goes_on(
+    prepare, uninterrupted, tmp_path, monkeypatch, item
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoints, "save", killed_at(5, checkpoint.Checkpoints.save))
+        with pytest.raises(Killed):
+            run(prepare(), tmp_path)
+    newest = max((tmp_path / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    file = max((newest / item).rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else -1)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    run(prepare(), tmp_path)
+    assert_same(outcome(prepare(), tmp_path), uninterrupted)
+    assert newest.with_name(f"{newest.name}.damaged").is_dir()
+
+
+def test_what_changes_no_result_may_change_on_resume(prepare, uninterrupted, tmp_path, monkeypatch):
+    """Another feed, launcher, size of a call and interval of saves after every kill, and still the same bits."""
+    kinds = [{}, {"feed": "host"}, {"launcher": "shard_map"}, {"steps_per_call": 3, "save_every": 0.2}]
+    for changes in kinds:
+        config = configs.from_dict(BASE | changes)
+        workdir.claim(tmp_path, config, prepare()[0].split.interactions, "here")
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint.Checkpoints, "save", killed_at(2, checkpoint.Checkpoints.save))
+            with pytest.raises(Killed):
+                run(prepare(**changes), tmp_path)
+    run(prepare(), tmp_path)
+    assert_same(outcome(prepare(), tmp_path), uninterrupted)
+
+
+def test_a_training_runs_in_any_thread(prepare, uninterrupted, tmp_path):
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        threads.submit(run, prepare(), tmp_path).result()
+    assert_same(outcome(prepare(), tmp_path), uninterrupted)
+    assert before == {each: signal.getsignal(each) for each in before}
+
+
+def test_a_workdir_that_is_moved_while_it_trains_is_an_error(prepare, tmp_path, monkeypatch):
+    path, feed = tmp_path / "w", fit.Feed.__call__
+
+    def moving(self, start, end):
+        if start == 4:
+            path.rename(tmp_path / "elsewhere")
+        return feed(self, start, end)
+
+    monkeypatch.setattr(fit.Feed, "__call__", moving)
+    with pytest.raises(UserError, match="w was moved or removed while it trained"):
+        run(prepare(), path)
+    assert not path.exists()
+
+
 def test_asked_to_stop_saves_and_resumes_bit_for_bit(prepare, uninterrupted, tmp_path, monkeypatch):
     """At SIGTERM the state is saved at a step where no save was due, and the run goes on from just there."""
     feed = fit.Feed.__call__
@@ -271,7 +326,7 @@ def test_patience_stops_and_the_best_is_kept(prepare, tmp_path):
     checkpoints = checkpoint.Checkpoints(tmp_path, read_only=True)
     assert (checkpoints.best(), checkpoints.latest()) == (2 * setup.epoch_steps, 4 * setup.epoch_steps)
     checkpoints.close()
-    assert fit.complete(setup.config, tmp_path)
+    assert fit.complete(setup, tmp_path)
 
 
 def test_the_last_epoch_is_always_evaluated(prepare, tmp_path):

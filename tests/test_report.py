@@ -28,6 +28,37 @@ def test_metrics_are_cut_to_the_step(tmp_path, step, tail):
     assert list((tmp_path / "tensorboard").iterdir())
 
 
+@pytest.mark.parametrize("line", [b"\x00\xff", b"{", b"[1]", b'{"step": "2"}', b'{"loss": 1}', b"[" * 10_000])
+def test_rows_beside_a_damaged_one_are_kept_and_so_is_the_file(tmp_path, line, caplog):
+    path = tmp_path / "metrics.jsonl"
+    content = b"\n".join([json.dumps(ROWS[0]).encode(), line, *(json.dumps(row).encode() for row in ROWS[1:]), b""])
+    path.write_bytes(content)
+    told = report.Report(tmp_path, 9, 10, 0.0, Console(file=io.StringIO()))
+    told.close()
+    assert report.read_rows(path) == ROWS and (tmp_path / "metrics.jsonl.damaged").read_bytes() == content
+    assert "metrics.jsonl is damaged: a copy is kept as metrics.jsonl.damaged" in caplog.text
+
+
+@pytest.mark.parametrize("change", ["nothing", "a number", "a row", "all"])
+def test_rows_that_are_not_those_of_the_checkpoint_are_named(tmp_path, change, caplog):
+    path = tmp_path / "metrics.jsonl"
+    told = report.Report(tmp_path, 0, 10, 0.0, Console(file=io.StringIO()))
+    for row in ROWS[:2]:
+        told.row(row)
+    known = told.checksum()
+    told.row(ROWS[2])
+    told.close()
+    text = path.read_text()
+    path.write_text(text.replace("0.5", "0.7", 1) if change == "a number" else text)
+    if change == "a row":
+        path.write_text(text.partition("\n")[2])
+    if change == "all":
+        path.unlink()
+    report.Report(tmp_path, 4, 10, 0.0, Console(file=io.StringIO()), known).close()
+    assert ("metrics.jsonl is " in caplog.text) == (change != "nothing")
+    assert (tmp_path / "metrics.jsonl.damaged").exists() == (change in ("a number", "a row"))
+
+
 def test_progress_is_told_in_lines_where_no_one_looks(tmp_path, monkeypatch):
     out = io.StringIO()
     monkeypatch.setattr(report, "QUIET_SECONDS", 0)
@@ -45,7 +76,8 @@ def test_clock(seconds, text):
     assert report.clock(seconds) == text
 
 
+@pytest.mark.parametrize("title", ["title", "$x^$ _ \\frac 🙂 שלום \udcff"])
 @pytest.mark.parametrize("rows", [ROWS, [{"step": 1, "epoch": 1.0, "loss": 1.0, "norm": 1.0}]])
-def test_the_plot_is_a_picture(tmp_path, rows):
-    report.plot(rows, tmp_path / "curves.png", "title")
+def test_the_plot_is_a_picture(tmp_path, rows, title):
+    report.plot(rows, tmp_path / "curves.png", title)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG") and len(list(tmp_path.iterdir())) == 1

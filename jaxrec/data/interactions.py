@@ -58,12 +58,14 @@ class Catalogue(NamedTuple):
         frame = pl.DataFrame({ID: self.ids.tolist()})
         if self.about is not None:
             frame = frame.hstack(self.about.drop(ID, strict=False))
-        frame.write_parquet(path)
+        with open(path, "wb") as file:
+            frame.write_parquet(file)
 
     @classmethod
     def load(cls, path) -> "Catalogue":
         """What `save` wrote."""
-        frame = pl.read_parquet(path)
+        with open(path, "rb") as file:  # a path would be taken for a pattern
+            frame = pl.read_parquet(file)
         about = frame.drop(ID)
         return cls(to_array(frame[ID]), about if about.width else None)
 

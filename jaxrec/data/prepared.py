@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 from pathlib import Path
@@ -10,14 +9,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from jaxrec import checksums, files
 from jaxrec.data.interactions import ID, Catalogue, Interactions, Sessions, describe, fingerprint, to_array
 from jaxrec.data.text import some
 from jaxrec.errors import UserError
-from jaxrec.files import read_json
 
 META, FORMAT = "meta.json", "jaxrec interactions 1"
 ARRAYS = ("items", "offsets", "times", "weights")  # [N] and [U + 1], as .npy
 USERS, CATALOGUE, SESSIONS = "users.parquet", "catalogue.parquet", "sessions.parquet"
+READ = {USERS, CATALOGUE, SESSIONS, "sessions.npy", *(f"{name}.npy" for name in ARRAYS)}
+MOST = 1 << 24  # bytes of a meta.json
+NAME = 200  # bytes of a name that a temporary one may be made of
 
 
 def save(interactions: Interactions, path: str | Path, meta: dict, extra=lambda folder: None) -> None:
@@ -43,30 +45,31 @@ def save(interactions: Interactions, path: str | Path, meta: dict, extra=lambda 
             _write_array(folder / "sessions.npy", interactions.sessions.offsets)
             _write_ids(folder / SESSIONS, interactions.sessions.ids)
         extra(folder)
+        written = sorted(file.name for file in folder.iterdir())
         facts = {
             "format": FORMAT,
-            "files": sorted(file.name for file in folder.iterdir()),
+            "files": written,
+            "checksums": {name: checksums.of_file(folder / name) for name in written if name in READ},
             "fingerprint": fingerprint(interactions),
             **describe(interactions),
             "relative_times": interactions.relative,
             "train_sessions": interactions.train_sessions,
             **meta,
         }
-        (folder / META).write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n")  # last: it makes a folder one
+        files.write_checked(folder / META, facts)  # last: it makes a folder one
 
 
 def load(path: str | Path) -> Interactions:
-    """A prepared folder, its arrays mapped, not read.
+    """A prepared folder, its arrays mapped, not read: that they are what was written is `verify`'s to say.
 
     Raises:
         UserError: it is not whole.
     """
     path = Path(path)
-    try:
-        meta = read_json(path / META)
-        if gone := [name for name in meta["files"] if not (path / name).is_file()]:
-            raise ValueError(f"{some(gone)}: gone")
-        names = [name.removesuffix(".npy") for name in meta["files"] if name.endswith(".npy")]
+    with _whole(path):
+        meta = _checked_meta(path)
+        _check_files(path, meta, {USERS, CATALOGUE, SESSIONS})
+        names = [name.removesuffix(".npy") for name in meta["files"] if name in READ and name.endswith(".npy")]
         arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
         sessions = arrays.pop("sessions", None)
         if sessions is not None:
@@ -81,20 +84,69 @@ def load(path: str | Path) -> Interactions:
             train_sessions=meta["train_sessions"],
             digest=meta["fingerprint"],
         )
-        _check_lengths(interactions, meta)
-    except Exception as error:  # whatever np.load makes of a damaged file
+        _check_form(interactions, meta)
+        return interactions
+
+
+def verify(interactions: Interactions) -> None:
+    """That what was loaded from a prepared folder is what was written there: every byte of it is read.
+
+    Raises:
+        UserError: it is not.
+    """
+    path = Path(interactions.name)
+    with _whole(path):
+        meta = _checked_meta(path)
+        if "checksums" in meta:
+            _check_files(path, meta, READ)
+        elif fingerprint(interactions._replace(digest=None)) != meta["fingerprint"]:  # written by an earlier version
+            raise ValueError("arrays or ids: not what was written")
+        most = len(interactions.catalogue.ids)
+        if len(interactions.items) and not 1 <= interactions.items.min() <= interactions.items.max() <= most:
+            raise ValueError(f"items.npy: numbers beyond the {most:,} items of the catalogue")
+
+
+@contextlib.contextmanager
+def _whole(path: Path):
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever np.load and polars make of a damaged file
         raise UserError(f"{path}: a prepared folder that is not whole ({_said(error)}): prepare it again") from None
-    return interactions
 
 
-def _check_lengths(data: Interactions, meta: dict) -> None:
+def _checked_meta(path: Path) -> dict:
+    file = path / META
+    if not file.is_file() or file.stat().st_size > MOST:
+        raise ValueError(f"{META}: gone, or no such thing")
+    return files.read_checked(file, "it is written with the folder")
+
+
+def _check_files(path: Path, meta: dict, which: set) -> None:
+    if gone := [name for name in meta["files"] if name in READ and not (path / name).is_file()]:
+        raise ValueError(f"{some(gone)}: gone")
+    known = meta.get("checksums", {})
+    if changed := [name for name in sorted(which & known.keys()) if checksums.of_file(path / name) != known[name]]:
+        raise ValueError(f"{some(changed)}: not what was written")
+
+
+def _check_form(data: Interactions, meta: dict) -> None:
     users, items, rows = len(data.users), len(data.catalogue.ids), len(data.items)
     if (users, items, rows) != (meta["users"], meta["items"], meta["interactions"]):
         raise ValueError(f"{users:,} users, {items:,} items and {rows:,} interactions")
-    columns = [array for array in (data.times, data.weights) if array is not None]
-    parts = [(data.offsets, data.users), *([data.sessions] if data.sessions else [])]
-    if any(len(column) != rows for column in columns) or any(len(offsets) != len(ids) + 1 for offsets, ids in parts):
+    kinds = {"items": "<i4", "offsets": "<i8", "times": "<i8", "weights": "<f4"}
+    for name, kind in kinds.items():
+        array = getattr(data, name)
+        if array is not None and (array.ndim != 1 or array.dtype != kind):
+            raise ValueError(f"{name}.npy: {array.dtype} of {array.ndim} dimensions")
+    if any(len(column) != rows for column in (data.times, data.weights) if column is not None):
         raise ValueError("arrays that do not fit together")
+    for offsets, ids in ((data.offsets, data.users), *([data.sessions] if data.sessions else [])):
+        if len(offsets) != len(ids) + 1 or offsets[0] != 0 or offsets[-1] != rows or (np.diff(offsets) < 0).any():
+            raise ValueError("offsets that do not part the rows")
+    if not 0 <= (data.train_sessions or 0) <= users:
+        raise ValueError(f"{META}: {data.train_sessions} training sessions of {users:,}")
 
 
 def recognise(meta: Path) -> bool:
@@ -123,7 +175,7 @@ def check(path: str | Path) -> None:
 def _meta(file: Path) -> dict:
     """A meta.json; {} where there is none, or none that can be read."""
     try:
-        meta = read_json(file)
+        meta = files.read_json(file)
     except (OSError, ValueError):
         return {}
     return meta if isinstance(meta, dict) else {}
@@ -132,8 +184,8 @@ def _meta(file: Path) -> dict:
 @contextlib.contextmanager
 def _building(path: Path):
     path = path.resolve()  # a link stays one
-    folder = path.with_name(f".{path.name}.tmp")
-    before = path.with_name(f".{path.name}.before.tmp")
+    name = path.name if len(os.fsencode(path.name)) <= NAME else checksums.of_text(repr(path.name))
+    folder, before = path.with_name(f".{name}.tmp"), path.with_name(f".{name}.before.tmp")
     made = [each for each in path.parents if not each.exists()]
     _check_unlocked(folder)
     lock = None
@@ -189,11 +241,13 @@ def _write_array(path: Path, array: np.ndarray) -> None:
 
 
 def _write_ids(path: Path, ids: np.ndarray) -> None:
-    pl.DataFrame({ID: ids if ids.dtype.kind == "i" else ids.tolist()}).write_parquet(path)
+    with path.open("wb") as file:
+        pl.DataFrame({ID: ids if ids.dtype.kind == "i" else ids.tolist()}).write_parquet(file)
 
 
 def _read_ids(path: Path) -> np.ndarray:
-    return to_array(pl.read_parquet(path)[ID])
+    with path.open("rb") as file:  # a path would be taken for a pattern
+        return to_array(pl.read_parquet(file)[ID])
 
 
 def _said(error: Exception) -> str:

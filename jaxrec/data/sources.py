@@ -11,7 +11,7 @@ from typing import NamedTuple
 import platformdirs
 from rich import filesize
 
-from jaxrec.data import discover, filters, readers
+from jaxrec.data import discover, filters, prepared, readers
 from jaxrec.data.download import download
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.text import some
@@ -134,6 +134,8 @@ def load_steps(
     if options:
         raise UserError(f"{where}: a file has no options: remove {', '.join(options)}")
     interactions = readers.read(where, **reading)
+    if interactions.digest:  # of a prepared folder
+        prepared.verify(interactions)
     meant = _meant(name, where)
     if meant is None:
         return filters.apply(interactions, filters.Options())

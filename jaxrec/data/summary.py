@@ -87,17 +87,16 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
 
 def plot(data: Interactions, path, name: str) -> None:
     """Histograms of the lengths and the times, and the popularity of the items by rank, as a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from jaxrec.figures import new_figure, save_figure
 
     dated = data.times is not None and not data.relative
-    figure, axes = plt.subplots(1, 3 if dated else 2, figsize=(12 if dated else 8, 3.2), layout="constrained")
+    figure = new_figure(12 if dated else 8, 3.2)
+    axes = figure.subplots(1, 3 if dated else 2)
     lengths = np.diff(data.offsets)
     edges = np.unique(np.geomspace(1, lengths.max() + 1, 40).astype(int))
     axes[0].stairs(np.histogram(lengths, edges)[0] / np.diff(edges), edges, fill=True)
-    axes[0].set(xscale="log", xlabel="rows of a user", ylabel="users, a length", title=name)
+    axes[0].set(xscale="log", xlabel="rows of a user", ylabel="users, a length")
+    axes[0].set_title(printable(name, 80), parse_math=False)
     counts = -np.sort(-np.bincount(data.items, minlength=2)[1:])
     axes[1].plot(np.arange(1, len(counts) + 1), counts)
     axes[1].set(xscale="log", yscale="log", xlabel="item, by popularity", ylabel="rows")
@@ -107,5 +106,4 @@ def plot(data: Interactions, path, name: str) -> None:
         axes[2].tick_params(axis="x", rotation=30)
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save_figure(figure, path)

@@ -120,6 +120,7 @@ def test_arrays_beyond_any_memory_load_at_once(tmp_path):
         pytest.skip("this file system has no files of that size")
     np.save(tmp_path / "out" / "offsets.npy", np.array([0, 3, number]))
     meta = json.loads((tmp_path / "out" / "meta.json").read_text()) | {"interactions": number}
+    del meta["checksum"]
     (tmp_path / "out" / "meta.json").write_text(json.dumps(meta))
     loaded = readers.read(tmp_path / "out")
     assert len(loaded.items) == number and fingerprint(loaded) == fingerprint(SMALL)
@@ -354,3 +355,73 @@ def test_two_prepares_do_not_write_one_folder(tmp_path):
     prepared.save(data, tmp_path / "out", {}, another)
     assert fingerprint(prepared.load(tmp_path / "out")) == fingerprint(data)
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
+
+
+FULL = SMALL._replace(
+    times=np.arange(5), weights=np.ones(5, np.float32), sessions=Sessions(np.array([0, 2, 3, 5]), np.array([7, 8, 9]))
+)
+
+
+def loaded(path):
+    """What is in a folder, verified."""
+    data = prepared.load(path)
+    prepared.verify(data)
+    return data
+
+
+@given(st.data())
+def test_another_bit_anywhere_is_noticed(data):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "out"
+        prepared.save(FULL, path, {"source": "made"})
+        file = data.draw(st.sampled_from(sorted(path.iterdir())))
+        content = bytearray(file.read_bytes())
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        file.write_bytes(content)
+        try:
+            got = loaded(path)
+        except UserError as error:
+            assert str(path) in str(error) and "prepare it again" in str(error)
+        else:  # white space of the JSON
+            assert file.name == "meta.json"
+            same(got, FULL)
+
+
+def test_a_folder_of_an_earlier_version_is_verified_by_its_fingerprint(tmp_path):
+    prepared.save(SMALL, tmp_path / "out", {})
+    meta = json.loads((tmp_path / "out" / "meta.json").read_text())
+    del meta["checksums"], meta["checksum"]
+    (tmp_path / "out" / "meta.json").write_text(json.dumps(meta))
+    same(loaded(tmp_path / "out"), SMALL)
+    np.save(tmp_path / "out" / "items.npy", np.roll(SMALL.items, 1))
+    with pytest.raises(UserError, match=r"arrays or ids: not what was written\): prepare it again"):
+        loaded(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("items", np.array([0, 1, 2, 3, 1], np.int32)),
+        ("items", np.array([1, 1, 2, 3, 9], np.int32)),
+        ("items", np.array([1, 1, 2, 3, 1], np.int64)),
+        ("items", np.array([[1, 1, 2, 3, 1]], np.int32)),
+        ("offsets", np.array([0, 6, 5])),
+        ("offsets", np.array([1, 3, 5])),
+        ("offsets", np.array([0, 3, 4])),
+    ],
+)
+def test_arrays_that_can_not_be_are_refused(tmp_path, name, array):
+    prepared.save(SMALL, tmp_path / "out", {})
+    np.save(tmp_path / "out" / f"{name}.npy", array)
+    meta = json.loads((tmp_path / "out" / "meta.json").read_text())
+    del meta["checksums"], meta["checksum"]
+    (tmp_path / "out" / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(UserError, match="prepare it again"):
+        loaded(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["pre[v2]", "a**", "back\\slash", "n" * 255, "{a}?", "🙂 שלום"])
+def test_a_folder_of_any_name_is_written_and_loaded(tmp_path, name):
+    prepared.save(SMALL, tmp_path / name, {})
+    same(loaded(tmp_path / name), SMALL)
+    assert os.listdir(tmp_path) == [name]

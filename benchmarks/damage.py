@@ -1,0 +1,316 @@
+"""Damage files of a workdir and of a prepared folder at random: what is trained and served is the same, or refused.
+
+    python -m benchmarks.damage --damages 500
+
+A training of two checkpoints, the best and a later one, is copied with its prepared data, one file is damaged, and the
+copy is evaluated, loaded as for serving, and trained on. Right is what is refused in words, what takes the checkpoint
+before and says so, and what has no effect: the same parameters, data, catalogue and configuration, bit for bit, and the
+same end of the training. Wrong is any other exception, an endless run, and another number without a word.
+"""
+
+import argparse
+import collections
+import dataclasses
+import io
+import itertools
+import logging
+import random
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from benchmarks import record
+from jaxrec import cli, evaluation, fit, recommend, report, workdir
+from jaxrec import config as configs
+from jaxrec.checkpoint import Checkpoints, abstract
+from jaxrec.commands import Judge
+from jaxrec.data import sources, splits
+from jaxrec.devices import replicated
+from jaxrec.errors import UserError
+
+SECONDS = 120  # after which a run counts as endless
+REFUSED, SAME, BEFORE, NAMED = "refused", "the same", "the checkpoint before, and said", "the same, and said"
+WRONG = ANOTHER, ENDLESS, CHANGED = "another exception", "endless", "changed without a word"
+CONFIG = {
+    "seed": 0,
+    "epochs": 3,
+    "batch": 16,
+    "length": 8,
+    "eval_every": 1,
+    "patience": 0,
+    "model": {"name": "sasrec", "dim": 8, "layers": 1, "dropout": 0.1},
+    "loss": {"name": "bce", "negatives": 1},
+    "optim": {"name": "adam", "rate": 0.1},
+}
+
+
+class Words(logging.Handler):
+    """What is said in the log, instead of on the terminal."""
+
+    def __init__(self):
+        super().__init__()
+        self.said = []
+
+    def emit(self, record):
+        self.said.append(record.getMessage())
+
+
+class Sound:
+    """A prepared folder and a workdir trained on it, whose best checkpoint is not the latest; and what they give."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        drawn = np.random.default_rng(0)
+        rows = [
+            f"u{u},i{drawn.integers(40):02},{t * 600 + u},{drawn.integers(1, 6)}" for u in range(60) for t in range(8)
+        ]
+        log, titles = folder / "log.csv", folder / "items.csv"
+        log.write_text("user_id,item_id,timestamp,rating\n" + "\n".join(rows) + "\n")
+        titles.write_text("item_id,title\n" + "".join(f"i{v:02},Title {v}\n" for v in range(40)))
+        arguments = ["--input", log, "--output", folder / "prepared", "--session-gap", 15]
+        if cli.main(["prepare", *map(str, arguments)]):
+            sys.exit("prepare failed")
+        self.data = sources.load(str(folder / "prepared"))
+        self.split = splits.last_item(self.data)
+        config = configs.from_dict(CONFIG | {"dataset": str(folder / "prepared")})
+        setup = fit.setup(config, self.split, jax.devices()[:1])
+        self.setups = setup, setup._replace(config=dataclasses.replace(config, epochs=config.epochs + 1))
+        judge = Judge(self.setups[0].model, self.setups[0].config, self.split, self.split.valid, jax.devices()[:1])
+        self.validate = lambda params: evaluation.metrics(judge.ranks(params))
+        self.train(folder, self.setups[0])
+        self.served = self.load(folder, "best"), self.load(folder, "latest")
+        if self.served[0].step == self.served[1].step:
+            sys.exit("the best checkpoint is the latest: change the data")
+        whole = folder / "whole"
+        shutil.copytree(folder, whole, ignore=shutil.ignore_patterns("whole"))
+        self.train(whole, self.setups[1])
+        self.end = self.outcome(whole)
+        shutil.rmtree(whole)
+
+    def train(self, folder, setup):
+        """As the command does, with the programs that are compiled already."""
+        path = folder / "workdir"
+        data = self.read(folder)
+        with workdir.locked(path) as held, held.named():
+            workdir.claim(path, setup.config, data, str(folder / "prepared"))
+            fit.fit(setup, path, self.validate, Console(file=io.StringIO()))
+
+    def read(self, folder):
+        """The prepared data, which have to be the same."""
+        data = sources.load(str(folder / "prepared"))
+        if hasattr(self, "data") and not same_data(data, self.data):
+            raise Changed("data")
+        return data
+
+    def load(self, folder, checkpoint="best"):
+        return recommend.load(folder / "workdir", checkpoint)
+
+    def serve(self, folder):
+        """Load as for serving. -> whether it is the best checkpoint"""
+        got = self.load(folder)
+        best, latest = self.served
+        wanted = best if got.step == best.step else latest
+        same = (
+            got.step == wanted.step
+            and leaves_equal(got.engine.params, wanted.engine.params)
+            and same_catalogue(got.catalogue, wanted.catalogue)
+            and got.config == wanted.config
+        )
+        if not same:
+            raise Changed("what is served")
+        return wanted is best
+
+    def evaluate(self, folder):
+        """The data and the parameters that an evaluation takes. -> whether it is the best checkpoint"""
+        stored = workdir.read(folder / "workdir")
+        workdir.check_data(folder / "workdir", stored, self.read(folder))
+        model, best = self.setups[0].model, self.served[0]
+        params, step = recommend.restore_params(folder / "workdir", model, "best", replicated(jax.devices()[:1]))
+        wanted = best if step == best.step else self.served[1]
+        if step != wanted.step or not leaves_equal(params, wanted.engine.params):
+            raise Changed("what is evaluated")
+        return wanted is best
+
+    def go_on(self, folder):
+        """Train an epoch more. -> whether metrics.jsonl is the same; the parameters and the loop's state have to be"""
+        self.train(folder, self.setups[1])
+        (*state, rows), (*wanted, wanted_rows) = self.outcome(folder), self.end
+        if not leaves_equal(state[0], wanted[0]) or state[1] != wanted[1]:
+            raise Changed("what is trained")
+        return rows == wanted_rows
+
+    def outcome(self, folder):
+        """(the latest State, the loop's without its seconds, the rows of metrics.jsonl)"""
+        checkpoints = Checkpoints(folder / "workdir", read_only=True)
+        shapes = jax.eval_shape(lambda: fit.initial(self.setups[1]))
+        (state, loop), *_ = checkpoints.take(
+            "latest", lambda step: checkpoints.restore(step, abstract(shapes, replicated(jax.devices()[:1])))
+        )
+        checkpoints.close()
+        loop.pop("seconds")
+        return jax.device_get(state), loop, report.read_rows(folder / "workdir" / "metrics.jsonl")
+
+
+class Changed(Exception):
+    """Other numbers, and no word."""
+
+
+class Endless(BaseException):
+    """A run has taken too long."""
+
+
+def leaves_equal(one, other):
+    return all(map(np.array_equal, jax.tree.leaves(one), jax.tree.leaves(other)))
+
+
+def same_catalogue(one, other):
+    titled = (one.about is None) == (other.about is None) and (one.about is None or one.about.equals(other.about))
+    return np.array_equal(one.ids, other.ids) and titled
+
+
+def same_data(one, other):
+    names = ("items", "offsets", "users", "times", "weights", "relative", "train_sessions", "digest")
+    same = all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+    return same and same_catalogue(one.catalogue, other.catalogue) and leaves_equal(one.sessions, other.sessions)
+
+
+def flip(file, moments):
+    content = bytearray(file.read_bytes())
+    content[moments.randrange(len(content))] ^= 1 << moments.randrange(8)
+    file.write_bytes(content)
+
+
+def truncate(file, moments):
+    file.write_bytes(file.read_bytes()[: moments.randrange(file.stat().st_size)])
+
+
+def zero(file, moments):
+    content = bytearray(file.read_bytes())
+    begin = moments.randrange(len(content))
+    size = min(512, len(content) - begin)
+    content[begin : begin + size] = bytes(size)
+    file.write_bytes(content)
+
+
+def append(file, moments):
+    file.write_bytes(file.read_bytes() + moments.randbytes(moments.randrange(1, 100)))
+
+
+def swap(file, moments):
+    other = moments.choice([each for each in files(file.parents[len(file.parts) - 1 - at(file)]) if each != file])
+    content = file.read_bytes()
+    file.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def cut_copy(file, moments):
+    """As of a copy that was stopped: this file is cut, and those after it are not there."""
+    top = file.parents[len(file.parts) - 1 - at(file)]
+    for each in files(top):
+        if each > file:
+            each.unlink()
+    truncate(file, moments)
+
+
+def at(file):
+    """Where in its parts the workdir or the prepared folder is."""
+    return max(file.parts.index(name) for name in ("workdir", "prepared") if name in file.parts)
+
+
+def files(folder):
+    return sorted(each for each in folder.rglob("*") if each.is_file())
+
+
+def delete(file, moments):
+    file.unlink()
+
+
+KINDS = {
+    "a bit flipped": flip,
+    "cut short": truncate,
+    "deleted": delete,
+    "512 bytes zeroed": zero,
+    "bytes appended": append,
+    "swapped with another file": swap,
+    "copy that was stopped": cut_copy,
+}
+
+
+def examine(run, words):
+    """(outcome of a run, what was said)"""
+    words.said.clear()
+    signal.alarm(SECONDS)
+    try:
+        usual = run()
+    except UserError as error:
+        return REFUSED, str(error)
+    except Endless:
+        return ENDLESS, ""
+    except Changed as error:
+        return CHANGED, f"{error}; said: {words.said}"
+    except Exception as error:  # whatever it is, it would be a traceback
+        return ANOTHER, f"{type(error).__name__}: {error}"
+    finally:
+        signal.alarm(0)
+    said = "; ".join(words.said)
+    if said:
+        return (NAMED if usual else BEFORE), said
+    return (SAME if usual else CHANGED), said
+
+
+def main(damages, seed, folder=None):
+    """The result: counts by kind and run, examples of what was wrong."""
+    moments, words = random.Random(seed), Words()
+    log = logging.getLogger("jaxrec")
+    log.addHandler(words)
+    log.propagate = False
+    signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(Endless()))
+    with tempfile.TemporaryDirectory() as temporary:
+        base, now = Path(temporary) / "sound", Path(temporary) / "now"
+        base.mkdir()
+        sound = Sound(base)
+        counts, wrong = collections.defaultdict(collections.Counter), []
+        names = [each.relative_to(base) for top in ("workdir", "prepared") for each in files(base / top)]
+        names = [name for name in names if (base / name).stat().st_size]
+        kinds = itertools.cycle(KINDS.items())
+        for number in range(damages):
+            kind, damage = next(kinds)
+            shutil.copytree(base, now)
+            name = moments.choice(names)
+            damage(now / name, moments)
+            for run in (sound.evaluate, sound.serve, sound.go_on):
+                outcome, said = examine(lambda: run(now), words)  # noqa: B023
+                counts[f"{kind}: {run.__name__}"][outcome] += 1
+                if outcome in WRONG:
+                    wrong.append(
+                        {"kind": kind, "file": str(name), "run": run.__name__, "outcome": outcome, "said": said}
+                    )
+                    print(wrong[-1], flush=True)
+            shutil.rmtree(now)
+            if number % 50 == 49:
+                print(f"{number + 1} damages, {len(wrong)} wrong", flush=True)
+    log.removeHandler(words)
+    log.propagate = True
+    total = sum(counts.values(), collections.Counter())
+    result = {"kind": "damage", "damages": damages, "files": len(names), "seed": seed}
+    return result | {
+        "outcomes": dict(total),
+        "wrong": wrong,
+        "by kind": {key: dict(value) for key, value in counts.items()},
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--damages", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    flags = parser.parse_args()
+    result = main(flags.damages, flags.seed)
+    record.write("damage", result)
+    sys.exit(bool(result["wrong"]))

@@ -1,0 +1,52 @@
+"""Signals that ask a training to stop."""
+
+import os
+import signal
+import sys
+import threading
+
+ASKING = signal.SIGTERM, signal.SIGINT
+
+
+class Interrupt:
+    """What a command does at Ctrl-C: the first is a KeyboardInterrupt, the next ends the process at once.
+
+    By then it would be a traceback of whatever is just ending; what is on the disk is whole at every moment.
+    """
+
+    def __init__(self):
+        self.was_asked = False
+
+    def __call__(self, signum, frame):
+        if self.was_asked:
+            show_cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""  # which a bar of progress had hidden
+            os.write(2, show_cursor + b"interrupted again: ended at once\n")
+            os._exit(128 + signum)
+        self.was_asked = True
+        raise KeyboardInterrupt
+
+
+class Signals:
+    """Within it, the first SIGTERM or SIGINT is noted in `caught`; a second one acts as it always does.
+
+    In another thread than the main one, which alone may ask for signals, none is ever noted.
+    """
+
+    def __init__(self):
+        self.caught = None
+
+    def _note(self, signum, frame):
+        self.caught = signum
+        before = self._before[signum]
+        if isinstance(before, Interrupt):
+            before.was_asked = True
+        signal.signal(signum, before)
+
+    def __enter__(self):
+        is_main = threading.current_thread() is threading.main_thread()
+        self._before = {s: signal.signal(s, self._note) for s in ASKING} if is_main else {}
+        return self
+
+    def __exit__(self, *exception):
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,35 @@
+"""Scalars as TensorBoard events, written at once: an error of the disk is raised where it happens."""
+
+import time
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
+
+
+class Events:
+    """A file of events, continued from a step: TensorBoard hides what earlier files say of later steps."""
+
+    def __init__(self, folder, step):
+        """
+        Args:
+            folder: Path; made if need be. step: the last that has been reached.
+        """
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        self._writer = EventsWriter(str(folder.absolute() / "events"))
+        self._write(step + 1, session_log=SessionLog(status=SessionLog.START))
+        self._writer.flush()
+
+    def add(self, scalars, step):
+        """Write {name: value} of a step."""
+        for name, value in scalars.items():
+            self._write(step, summary=scalar(name, value))
+        self._writer.flush()
+
+    def close(self):
+        """Close the file, whose events are on it already."""
+        self._writer.close()
+
+    def _write(self, step, **what):
+        self._writer.write_event(Event(step=step, wall_time=time.time(), **what))

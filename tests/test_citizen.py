@@ -1,0 +1,45 @@
+"""A good citizen: what the caller's process has is as it was."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+IMPORTED = """
+import importlib, logging, pkgutil, signal, sys, threading, warnings
+
+import absl.logging
+import matplotlib
+
+def state():
+    root, absl_logger = logging.root, absl.logging.get_absl_logger()
+    return {
+        "backend": dict.__getitem__(matplotlib.rcParams, "backend"),
+        "verbosity": absl.logging.get_verbosity(),
+        "loggers": [(log.level, log.handlers[:], log.filters[:], log.disabled) for log in (root, absl_logger)],
+        "signals": {each: signal.getsignal(each) for each in signal.valid_signals()},
+        "warnings": warnings.filters[:],
+        "hooks": (sys.excepthook, sys.unraisablehook, threading.excepthook),
+    }
+
+before = state()
+import jaxrec
+for module in pkgutil.walk_packages(jaxrec.__path__, "jaxrec."):
+    importlib.import_module(module.name)
+after = state()
+assert "matplotlib.pyplot" not in sys.modules
+from jaxrec.figures import new_figure, save_figure
+save_figure(new_figure(1, 1), sys.argv[1])
+assert state() == after
+for name in before:
+    assert before[name] == after[name], (name, before[name], after[name])
+"""
+
+
+def test_importing_changes_nothing(tmp_path):
+    root = Path(__file__).parents[1]
+    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    environment |= {"PYTHONPATH": os.pathsep.join([str(root), *sys.path]), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", IMPORTED, str(tmp_path / "a.png")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

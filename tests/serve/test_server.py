@@ -142,7 +142,7 @@ def test_its_schema_holds(serve, path, tmp_path, token):
         "run",
         f"{served.address}/openapi.json",
         "--max-examples",
-        "1500",
+        "500",
     ]
     command += ["--generation-database", "none", "--header", f"Authorization: Bearer {token}"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

@@ -160,7 +160,7 @@ def test_columns_are_named(run):
     assert chosen in said and chosen in meta["notes"]
     assert meta["columns"] == dict(zip(("user", "item", "weight", "time", "session"), FIELDS, strict=True))
     assert f"sessions         {len({row[4] for row in ROWS})}\n" in said
-    fewer, meta, said = run(columns=COLUMNS[:4])
+    fewer, meta, said = run("--time", "none", columns=COLUMNS[:4])
     assert fewer.times is None and fewer.weights is None and fewer.sessions is None
     assert "none: the order of the file" in said and meta["facts"]["times"] is None
 
@@ -207,7 +207,7 @@ def test_duplicates_are_said_and_kept(run, log):
 
 
 def test_plots_are_drawn_where_they_are_asked_for_and_go_with_the_folder(run, tmp_path):
-    for columns in (COLUMNS, COLUMNS[:4]):
+    for columns in (COLUMNS, [*COLUMNS[:4], "--time", "none"]):
         run("--plots", columns=columns)
         assert (tmp_path / "out" / "plots.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     data, _, _ = run()

@@ -6,7 +6,8 @@ What counts as what:
   a float-like id has the value of another id (`1.0` and `1`), or where no more than half of its distinct ids are words.
   So `1.5` and `1e5` among names are names, but beside numbers, or alone, they are numbers that something has changed.
 - `--ids integer` takes integers only: `1.0` is 1, below 2^53; `1e+05`, one digit and a power of ten, is 100000; other
-  ids in scientific notation have digits that are not written, and are bad rows, as is everything else.
+  ids in scientific notation have digits that are not written, and are bad rows, as is everything else. A column that
+  begins without any number (in its first 64 MiB) is one of words, and stays so.
 - `--ids text` takes ids as they stand, all as text; of a column of floats, the shortest text of the same value.
 - A column of floats, or of decimals, whose values are all whole numbers that its type holds exactly is one of integers.
 """
@@ -43,6 +44,7 @@ class Ids:
         self.name, self.kind, self.keep_na = name, kind, keep_na
         self.count = 0
         self.whole = False  # whether floats were read as integers
+        self._integer = False  # whether there are numbers, where integers are asked for
         self._table = np.zeros(0, np.int32)  # one more than the code of each number; 0 is none yet
         self._type = pl.Categorical(pl.Categories.random())
         self._of_word = np.zeros(0, np.int32)  # the code of each word, in polars' own numbering
@@ -65,6 +67,7 @@ class Ids:
         if values.dtype.is_nested() or values.dtype.is_temporal() or values.dtype == pl.Boolean:
             raise UserError(f"{file}: column {self.name} holds {values.dtype}: an id is an integer or a string")
         if values.dtype.is_integer():
+            self._integer = True
             return values, [(values.is_null(), f"{self.name} is empty")]
         try:
             text = values.cast(pl.String)
@@ -81,6 +84,10 @@ class Ids:
                 wrong = [(empty, f"{self.name} is empty")]
             missing = text.is_in(MISSING).fill_null(False)
             wrong.append((missing, f"{self.name} is a missing value: --keep-na-ids takes such words as ids"))
+        if self.kind == "integer" and not self._integer:
+            good = text.filter(~pl.Series(np.any([mask.to_numpy() for mask, _ in wrong], axis=0)))
+            self._integer = good.str.contains(f"{INTEGER}|{FLOAT}").any()
+            self.kind = "integer" if self._integer or not len(good) else ""
         if self.kind == "integer":
             text = integers(text)
             wrong.append((text.is_null(), f"{self.name} is not exactly an integer: --ids text takes ids as they stand"))
@@ -102,7 +109,7 @@ class Ids:
                 f"{where}: column {self.name} holds floats ({values[at]}): an id is an integer or a string; write it as "
                 "integers (a pandas column with gaps: .astype('Int64')); --ids text takes them as they stand"
             )
-        self.whole |= exact.any()
+        self.whole, self._integer = self.whole or exact.any(), True
         numbers = values.set(inexact, None).cast(pl.Int64, strict=False)
         return numbers, [missing, (inexact, f"{self.name} is not exactly an integer: --ids text takes it as it stands")]
 

@@ -4,7 +4,8 @@ import difflib
 import glob
 import itertools
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +13,15 @@ import polars as pl
 
 from jaxrec.data import columns as cols
 from jaxrec.data import items, prepared, sequences, tables
+from jaxrec.data.ids import KINDS
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.log import Batch, Log
+from jaxrec.data.log import ROLES, Batch, Log
+from jaxrec.data.only import Only
 from jaxrec.data.text import BadRows, File, short, some
+from jaxrec.data.times import reads_as_times
 from jaxrec.errors import UserError
 
+NAMED = [role for role in ROLES if role != "weight"]  # the roles of a table that are known by names
 SEPARATORS = (tables.LONG, "\t", ",", ";", "|")
 JSON = (".json", ".jsonl", ".ndjson")
 TEXT = (".csv", ".tsv")
@@ -33,6 +38,24 @@ class Input(NamedTuple):
     bad: BadRows
     say: Callable[[str], None]
     progress: Callable[[int], None]
+    ids: str = ""
+    keep_na_ids: bool = False
+    time_format: str | None = None
+    only: Only = Only()
+
+    def log(self, columns: dict[str, str]) -> Log:
+        """A log of these columns, {role: name}."""
+        return Log(columns, self.bad, self.ids, self.keep_na_ids, self.time_format)
+
+    def collect(self, log: Log, file, names: list[str], chosen: dict[str, int], batches) -> None:
+        """Put the rows of a file into a log, those that are asked for alone.
+
+        Args:
+            names: of all columns. chosen: {role: number of its column}. batches: the function that reads such columns.
+        """
+        for batch in self.only.rows(file, names, chosen, batches):
+            log.add(batch)
+            self.progress(log.rows)
 
 
 def read(
@@ -42,36 +65,63 @@ def read(
     skip_bad_rows: bool = False,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int], None] = lambda rows: None,
+    ids: str = "",
+    keep_na_ids: bool = False,
+    time_format: str | None = None,
+    only: Sequence[str] = (),
+    left_out: Callable[[str, int], None] = lambda step, rows: None,
 ) -> Interactions:
     """The interactions of a folder, a file, a zip or a glob, in any format that this module knows.
 
     Args:
         format: a name of FORMATS; found by looking where it is None.
-        columns: {"user", "item", "time", "weight", "session": a column's name, or its number from 1}.
+        columns: {"user", "item", "time", "weight", "session": a column's name, its number from 1, or "none"}.
         skip_bad_rows: leave out the rows that can't be used, and say so; else they are an error.
         say: told what was found out: which columns were taken, what unit the times have.
         progress: told how many rows are read, now and then.
+        ids: "integer" (1.0 is 1), "text" (as they stand), or "" for what `data.ids` makes of them.
+        keep_na_ids: take words for a missing value, as NA, for ids.
+        time_format: how dates are written, as strftime has it.
+        only: conditions on the rows, as `Only` has them.
+        left_out: told the name of every such condition, and how many rows it left out.
 
     Raises:
         UserError: naming the file, the line, the row and the cure, where a file is missing, broken or ambiguous.
     """
+    if ids not in ("", *KINDS):
+        raise UserError(f"no ids {ids!r}: choose one of {', '.join(KINDS)}")
+    chosen = Only(only)
     if format is not None and format not in FORMATS:
         raise UserError(f"no format {format!r}: choose one of {', '.join(FORMATS)}")
     files = _list(str(path))
     if not files:
         raise UserError(f"{path}: nothing is in there: put interactions there")
     found, files = _recognise(str(path), files) if format is None else (format, _main(format, files))
-    columns = {role: name for role, name in (columns or {}).items() if name is not None}
+    columns = {role: "" if name == cols.NONE else name for role, name in (columns or {}).items() if name is not None}
     if columns and format is None and found == "amazon":
         found = "table"  # whose columns are numbered
     if columns and found in ("prepared", "sequences", "movielens", "amazon"):
         flags = ", ".join(f"--{role}" for role in columns)
         raise UserError(f"{path}: read as {found}, whose columns are known: leave out {flags}, or say --format table")
+    _check_flags(str(path), found, bool(only), bool(ids or keep_na_ids), bool(time_format))
     bad = BadRows(skip_bad_rows, "Mend such rows, or leave them out: prepare with --on-bad-row skip")
-    interactions = FORMATS[found](Input(str(path), files, columns, bad, say, progress))
+    given = Input(str(path), files, columns, bad, say, progress, ids, keep_na_ids, time_format, chosen)
+    interactions = FORMATS[found](given)
     for note in bad.notes():
         say(note)
+    for step, rows in chosen.steps():
+        left_out(step, rows)
+    if time_format and interactions.times is None:
+        raise UserError(f"{path}: no times for --time-format: name their column with --time")
     return interactions._replace(name=str(path))
+
+
+def _check_flags(path: str, format: str, only: bool, ids: bool, time_format: bool) -> None:
+    """That a format has what the flags are about."""
+    flags = {"--only": only} if format in ("prepared", "sequences") else {}
+    flags |= {"--ids and --keep-na-ids": ids, "--time-format": time_format} if format == "prepared" else {}
+    if wrong := [flag for flag, is_given in flags.items() if is_given]:
+        raise UserError(f"{path}: read as {format}, which has no columns to read so: leave out {some(wrong)}")
 
 
 def _list(path: str) -> list[File]:
@@ -223,7 +273,9 @@ def _prepared(given: Input) -> Interactions:
 
 def _sequences(given: Input) -> Interactions:
     """sequences.txt with what lies beside it; lines of a user and items; or of "user item"."""
-    return sequences.read(given.files[0], given.bad, given.say)
+    return sequences.read(
+        given.files[0], given.bad, given.say, given.ids, given.keep_na_ids, time_format=given.time_format
+    )
 
 
 def _table(given: Input) -> Interactions:
@@ -237,15 +289,34 @@ def _table(given: Input) -> Interactions:
             raise UserError(
                 f"{file}: no column {some(sorted(missing))}, as {given.files[0]} has: shards have one header"
             )
-        chosen = cols.choose(names, given.columns, file)
+        chosen = cols.choose(names, given.columns, file, NAMED)
         if log is None:
-            given.say(cols.said(names, chosen))
-            log = Log({role: names[number] for role, number in chosen.items()}, given.bad)
+            given.say(cols.said(names, chosen, given.columns))
+            _check_order(given, file, names, chosen, batches)
+            log = given.log({role: names[number] for role, number in chosen.items()})
             relative = "time" in chosen and cols.plain(names[chosen["time"]]).startswith("relative")
         elif chosen.keys() != log.columns.keys():
             raise UserError(f"{file}: has columns for {some(chosen)}, the files before it for {some(log.columns)}")
-        _collect(given, log, batches(chosen))
+        given.collect(log, file, names, chosen, batches)
     return _named(given, log, relative)
+
+
+def _check_order(given: Input, file: File, names: list[str], chosen: dict[str, int], batches) -> None:
+    """That a table without a known column of times has no other that reads as times.
+
+    Args:
+        batches: the function that reads columns.
+    """
+    rest = {f"column {number}": number for number in range(len(names)) if number not in chosen.values()}
+    if "time" in chosen or "time" in given.columns or not rest:
+        return
+    if _suffix(file) in tables.COLUMNAR:
+        frame = tables.columnar_head(file, {role: names[number] for role, number in rest.items()})
+    else:
+        frame = next((batch.frame for batch in batches(rest)), None)
+    for role, number in rest.items() if frame is not None else ():
+        if reads_as_times(frame[role].drop_nulls().head(1000)):
+            cols.refuse_order(names, number, file)
 
 
 def _columns_of(file: File, given: Input):
@@ -287,8 +358,10 @@ def _recbole(given: Input) -> Interactions:
     names = [name.partition(":")[0] for name in line.split("\t")]
     chosen = cols.choose(names, given.columns, file)
     given.say(cols.said(names, chosen))
-    log = Log({role: names[number] for role, number in chosen.items()}, given.bad)
-    _collect(given, log, tables.delimited(file, "\t", len(names), chosen))
+    log = given.log({role: names[number] for role, number in chosen.items()})
+    batches = partial(tables.delimited, file, "\t", len(names))
+    _check_order(given, file, names, chosen, batches)
+    given.collect(log, file, names, chosen, batches)
     interactions = _histories(given, log)
     beside = file.beside(file.name.removesuffix(".inter") + ".item")
     return items.describe(interactions, items.recbole(beside), given.say) if beside else interactions
@@ -303,8 +376,8 @@ def _movielens(given: Input) -> Interactions:
     if not (header := any(map(cols.known, names))):
         names = ["user", "movieId", "rating", "timestamp"]
     chosen = cols.choose(names, {}, file)
-    log = Log({role: names[at] for role, at in chosen.items()}, given.bad)
-    _collect(given, log, tables.delimited(file, separator, len(names), chosen, header))
+    log = given.log({role: names[at] for role, at in chosen.items()})
+    given.collect(log, file, names, chosen, partial(tables.delimited, file, separator, len(names), header=header))
     interactions = _histories(given, log)
     about = items.movielens(file)
     return interactions if about is None else items.describe(interactions, about, given.say)
@@ -312,20 +385,16 @@ def _movielens(given: Input) -> Interactions:
 
 def _amazon(given: Input) -> Interactions:
     """Amazon's ratings without a header: user, item, rating, time (2014), or item, user, rating, time (2018)."""
-    log = Log({"user": "user", "item": "item", "weight": "rating", "time": "time"}, given.bad)
+    log = given.log({"user": "user", "item": "item", "weight": "rating", "time": "time"})
     flipped = None
 
-    def in_order(batches):
-        nonlocal flipped
-        for batch in batches:
-            if flipped is None:
-                flipped = _items_first(batch)
-                given.say(f"columns: {'item, user' if flipped else 'user, item'}, rating, time")
-            yield batch._replace(frame=batch.frame.rename({"user": "item", "item": "user"})) if flipped else batch
-
     for file in given.files:
-        chosen = {"user": 0, "item": 1, "weight": 2, "time": 3}
-        _collect(given, log, in_order(tables.delimited(file, ",", 4, chosen, header=False)))
+        read = partial(tables.delimited, file, ",", 4, header=False)
+        if flipped is None:
+            flipped = any(map(_items_first, itertools.islice(read({"user": 0, "item": 1}), 1)))
+            names = ["item", "user", "rating", "time"] if flipped else ["user", "item", "rating", "time"]
+            given.say(f"columns: {', '.join(names)}")
+        given.collect(log, file, names, {role: names.index(name) for role, name in log.columns.items()}, read)
     return _histories(given, log)
 
 
@@ -345,13 +414,8 @@ def _asins(tokens: pl.Series) -> float:
     return tokens.drop_nulls().head(1000).str.contains(r"^(B[0-9A-Z]{9}|[0-9]{9}[0-9X])$").mean() or 0.0
 
 
-def _collect(given: Input, log: Log, batches: Iterator[Batch]) -> None:
-    for batch in batches:
-        log.add(batch)
-        given.progress(log.rows)
-
-
 def _histories(given: Input, log: Log, relative: bool = False) -> Interactions:
+    given.only.close(given.name, log.rows + log.bad.count)
     interactions, notes = log.interactions(given.name, relative)
     for note in filter(None, notes):
         given.say(note)

@@ -4,7 +4,8 @@ What counts as what:
 - In a file called sequences.txt every line is a user (or session) and then that user's items, oldest first.
 - Any other text file with exactly two tokens on every line is "user item" lines, the SASRec repositories' format: a
   user's items in the order of the lines, users in the order they first appear. Otherwise it is sequences.
-- Tokens stand between runs of spaces or tabs. Which tokens become integers: `interactions.as_ids`.
+- Tokens stand between runs of spaces or tabs. Which become integers: `interactions.as_ids`. A line in which one is no
+  id, as `data.ids` has it, is bad.
 - Blank lines may end a file but not stand within it, where they may be a history that was lost.
 - interactions.csv beside it, the same rows in the same order, gives times, weights and sessions; items.csv (item_id,
   and any other columns) names the items; stats.json with train_sessions says how many lines are training sessions.
@@ -19,27 +20,31 @@ import polars as pl
 from jaxrec.data import columns as cols
 from jaxrec.data import items, tables
 from jaxrec.data.interactions import Catalogue, Interactions
-from jaxrec.data.log import Ids, Log, parts
+from jaxrec.data.ids import Ids
+from jaxrec.data.log import Log, parts
 from jaxrec.data.text import BadRows, File, fail, pieces, short
 from jaxrec.errors import UserError
 
 NAME = "sequences.txt"
 
 
-def read(file: File, bad: BadRows, say) -> Interactions:
-    """The interactions of a file of lines; `readers.read` says the rest."""
-    users, tokens = Ids("user"), Ids("item")
+def read(
+    file: File, bad: BadRows, say, kind: str = "", keep_na: bool = False, time_format: str | None = None
+) -> Interactions:
+    """The interactions of a file of lines; `readers.read` says the rest.
+
+    Args:
+        kind, keep_na: as `Ids` has them. time_format: of interactions.csv beside it.
+    """
+    users, tokens = Ids("user", kind, keep_na), Ids("item", kind, keep_na)
     user_codes, item_codes, counts, first_lines, blank = [], [], [], [], []
     for piece in pieces(file):
-        lines = _lines(file, piece, bad, blank)
-        words = lines["text"].str.split(" ")
-        lengths = words.list.len().to_numpy().astype(np.int64)
-        flat = words.explode()
+        lines, flat, lengths = _tokens(file, _lines(file, piece, bad, blank), bad, tokens)
         heads = np.cumsum(lengths) - lengths
         is_item = np.ones(len(flat), bool)
         is_item[heads] = False
-        user_codes.append(users.number(flat.gather(heads)))
-        item_codes.append(tokens.number(flat.filter(pl.Series(is_item))))
+        user_codes.append(users.number(flat.gather(heads), file))
+        item_codes.append(tokens.number(flat.filter(pl.Series(is_item)), file))
         counts.append(lengths - 1)
         first_lines.append(lines["line"].to_numpy())
     bad.close()
@@ -49,6 +54,8 @@ def read(file: File, bad: BadRows, say) -> Interactions:
     paired = file.name != NAME and bool((count == 1).all())
     if not paired:
         _check_distinct(file, users, user, count, line)
+    for note in [*users.notes(), *tokens.notes()]:
+        say(note)
     ids, place = tokens.order()
     if len(ids) < 2:
         raise UserError(
@@ -70,7 +77,7 @@ def read(file: File, bad: BadRows, say) -> Interactions:
     if file.name != NAME:
         return data
     if beside := file.beside("interactions.csv"):
-        data = _with_interactions(data, file, beside, say)
+        data = _with_interactions(data, file, beside, say, (kind, keep_na, time_format))
     if beside := file.beside("items.csv"):
         data = items.describe(data, items.table(beside), say)
     if beside := file.beside("stats.json"):
@@ -105,6 +112,24 @@ def _lines(file: File, piece, bad: BadRows, blank: list) -> pl.DataFrame:
     return frame.filter(pl.Series(~alone))
 
 
+def _tokens(file: File, lines: pl.DataFrame, bad: BadRows, ids: Ids) -> tuple[pl.DataFrame, pl.Series, np.ndarray]:
+    """The lines whose tokens can all be ids, these tokens one after another, and how many every line has [n]."""
+    words = lines["text"].str.split(" ")
+    lengths = words.list.len().to_numpy().astype(np.int64)
+    flat, wrong = ids.clean(words.explode(), file)
+    flaws = np.any([mask.to_numpy() for mask, _ in wrong], axis=0)
+    if not flaws.any():
+        return lines, flat, lengths
+    owner = np.repeat(np.arange(len(lines)), lengths)
+    for at in np.unique(owner[flaws]).tolist():
+        number, row = lines.row(at)
+        first = int(np.flatnonzero(flaws & (owner == at))[0])
+        bad.add(file, f"line {number}", row, next(why for mask, why in wrong if mask[first]))
+    good = ~np.isin(owner, owner[flaws])
+    kept = np.unique(owner[good])
+    return lines[kept.tolist()], flat.filter(pl.Series(good)), lengths[kept]
+
+
 def _check_distinct(file: File, users: Ids, user: np.ndarray, count: np.ndarray, line: np.ndarray) -> None:
     if users.count == len(user):
         return
@@ -131,8 +156,11 @@ def _line(file: File, number: int) -> str:
     raise IndexError(number)
 
 
-def _with_interactions(data: Interactions, file: File, beside: File, say) -> Interactions:
+def _with_interactions(data: Interactions, file: File, beside: File, say, reading: tuple) -> Interactions:
     """The histories with the times, weights and sessions of interactions.csv.
+
+    Args:
+        reading: the last arguments of Log.
 
     Raises:
         UserError: its users and items are not those of the sequences, row by row.
@@ -140,7 +168,7 @@ def _with_interactions(data: Interactions, file: File, beside: File, say) -> Int
     line = tables.first_line(beside)
     names = tables.fields(line, ",")
     chosen = cols.choose(names, {}, beside)
-    log = Log({role: names[number] for role, number in chosen.items()}, bad := BadRows())
+    log = Log({role: names[number] for role, number in chosen.items()}, bad := BadRows(), *reading)
     for batch in tables.delimited(beside, ",", len(names), chosen):
         log.add(batch)
     bad.close()

@@ -106,12 +106,13 @@ def delimited(
 
 
 def _padded(file: File, separator: str, encoding: str) -> bool:
-    """Whether spaces around fields are the file's style: they are around names, or after every separator."""
+    """Whether spaces around fields are the file's style: they are around names, or follow every separator."""
     lines = [line for line in first_lines(file, encoding)[:100] if line]
     if any(field.strip(" ") != field for field in (lines or [""])[0].split(separator)):
         return True
-    every = [line.count(separator) for line in lines]
-    return min(every, default=0) > 1 and every == [line.count(f"{separator} ") for line in lines]
+    rows = lines[1:] or lines
+    every = [line.count(separator) for line in rows]
+    return min(every, default=0) > 1 and every == [line.count(f"{separator} ") for line in rows]
 
 
 def _line_by_line(piece: Piece, separator: str, width: int, columns: dict[str, int]):
@@ -179,7 +180,7 @@ def keys(file: File) -> list[str]:
                 found |= dict.fromkeys(_object(more))
         return list(found)
     except ValueError as error:
-        cure = "JSON lines are expected, an object a line, with every key once"
+        cure = "JSON lines are expected, an object a line"
         if line.startswith("["):
             cure += "; this is one list: `jq -c '.[]'` makes lines of it"
         raise UserError(f"{file}, line 1: {short(line)}: {error}: {cure}") from None
@@ -277,7 +278,7 @@ def _object(line: str, once: bool = False) -> dict:
     try:
         value = json.loads(line, **as_written)
     except KeyError as error:
-        raise ValueError(f"two values of one key, {error}") from None
+        raise ValueError(f"the key {error} has two values: keep one") from None
     except (ValueError, RecursionError) as error:
         try:  # never eval: literals alone, of what JSON has too
             value = json.loads(json.dumps(ast.literal_eval(line)), **as_written)
@@ -291,6 +292,15 @@ def _object(line: str, once: bool = False) -> dict:
 def columnar_names(file: File) -> list[str]:
     """The columns of a Parquet or Arrow file."""
     return list(_columnar(file).collect_schema())
+
+
+def columnar_head(file: File, columns: dict[str, str], rows: int = 1000) -> pl.DataFrame:
+    """The first rows of a Parquet or Arrow file, as `columnar` has them."""
+    wanted = _columnar(file).select(**{role: pl.col(name) for role, name in columns.items()})
+    try:
+        return wanted.head(rows).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{file}: damaged ({_one_line(error)}): fetch or write it again") from None
 
 
 def columnar(file: File, columns: dict[str, str]) -> Iterator[Batch]:

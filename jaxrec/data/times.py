@@ -51,7 +51,7 @@ class Times:
         found = _numbers(values)
         if found.dtype == pl.Float64 and values.dtype == pl.String and self.scientific is None:
             self.scientific = next(iter(values.filter(found.is_not_null() & values.str.contains("[eE]")).head(1)), None)
-        cure = "; --time-format '%d/%m/%Y' names another form of dates"
+        cure = "; or --time-format '%d/%m/%Y'"
         return found, f"{self.name} is no time: neither a number from 0 on nor {like}{cure}"
 
     def add(self, numbers: pl.Series) -> None:

@@ -123,7 +123,7 @@ QUOTES = "a quote that does not end, or text after one: mend the quotes"
         ('a,b,"c"d', ("", ""), QUOTES),
         ("a,,", ("a", ""), None),
         ('a,5" b,c', ("a", "c"), None),
-        (" a ,b, c", (" a", " c"), None),  # ids are what they are: the file has no such style
+        (" a ,b, c", (" a ", " c"), None),  # ids are what they are: the file has no such style
         ("\u00a0a,b,c\u00a0", ("\u00a0a", "c\u00a0"), None),
         ('"a",b,"c\nd"', ("a", "c\nd"), None),
     ],

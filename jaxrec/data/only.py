@@ -78,9 +78,12 @@ class Only:
         )
 
     def _count(self, number: int, text: pl.Series) -> None:
-        found, wanted = self._found[number], set(self.conditions[number].values)
-        for value, count in zip(*text.value_counts().get_columns(), strict=True):
-            if value in wanted or value in found or len(found) < SEEN:
+        found, counts = self._found[number], text.value_counts(sort=True, name="count")
+        wanted = counts[:, 0].is_in(self.conditions[number].values)
+        for value, count in counts.filter(wanted).iter_rows():
+            found[value] += count
+        for value, count in counts.filter(~wanted).head(SEEN).iter_rows():
+            if value in found or len(found) < SEEN:
                 found[value] += count
 
     def close(self, name: str, rows: int) -> None:

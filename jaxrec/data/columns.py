@@ -9,7 +9,8 @@ KNOWN = {
     "user": "userid user uid reviewerid customerid visitorid memberid username author "
     "customer custid clientid client accountid buyerid householdkey profileid",
     "item": "itemid item iid movieid bookid parentasin asin productid articleid songid trackid businessid gmapid "
-    "sku skuid product productcode stockcode videoid recipeid animeid gameid appid newsid venueid poiid aid isbn artistid",
+    "sku skuid product productcode stockcode videoid recipeid animeid gameid appid newsid venueid poiid aid isbn "
+    "artistid",
     "time": "timestamp time ts unixreviewtime unixtime datetime eventtime createdat date tdat relativetimestamp "
     "eventtimestamp eventdate eventdatetime unixtimestamp timestampms timems utctimestamp servertime "
     "purchasedate purchasetime purchasedat orderdate ordertime orderedat invoicedate transactiondate transactiontime "

@@ -1,8 +1,8 @@
-"""Dates as people write them -> microseconds: ISO 8601, forms that can be read in one way only, and a form that is named.
+"""Dates as people write them -> microseconds: ISO 8601, forms that can be read in one way only, and one that is named.
 
-Read without being named are 2014-04-01, 2014/4/1 and 2014.04.01, 20140401T030000Z, and those that spell the month (1 April
-2014, Apr 1, 2014, 01-Apr-2014, Tue Apr 01 03:00:00 +0000 2014), each with or without a time of day and a zone. A date like
-1/4/2014 could be two days: it is none unless its form is named.
+Read without being named are 2014-04-01, 2014/4/1 and 2014.04.01, 20140401T030000Z, and those that spell the month
+(1 April 2014, Apr 1, 2014, 01-Apr-2014, Tue Apr 01 03:00:00 +0000 2014), each with or without a time of day and a zone.
+A date like 1/4/2014 could be two days: it is none unless its form is named.
 """
 
 import datetime
@@ -16,9 +16,8 @@ FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M%#z
 HALF_DAYS = ("%Y-%m-%dT%I:%M:%S%.f %p", "%Y-%m-%dT%I:%M %p")
 FIRST = -30_610_224_000_000_000  # the year 1000: an earlier one has lost digits of its year
 LATEST = 7_258_118_400_000_000  # the year 2200
-MONTHS = {
-    name: f"{number:02}" for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)
-}
+NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTHS = {name: f"{number:02}" for number, name in enumerate(NAMES, 1)}
 MONTH = rf"({'|'.join(MONTHS)})[a-z]*\.?"
 OTHERS = {  # what is written otherwise -> as ISO has it, with the month still a word
     r"(?i)^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +": "",

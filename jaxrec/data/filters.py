@@ -137,7 +137,7 @@ def left_out(data: Interactions, removed: list[tuple[str, int]]) -> list[Step]:
 
 
 def duplicates(data: Interactions) -> np.ndarray:
-    """The mask [N] of rows that equal an earlier one: in user, item, and in time, weight and session as far as known."""
+    """The mask [N] of rows that equal an earlier one: in user, item, and what is known of time, weight and session."""
     user = np.repeat(np.arange(len(data.users)), np.diff(data.offsets))
     keys = [user, data.items]
     keys += [each for each in (data.times, data.weights) if each is not None]

@@ -2,9 +2,9 @@
 
 What counts as what:
 - A missing value is an empty field, null, or a word of MISSING, which `--keep-na-ids` takes as an id.
-- A column in which ids read as floats (`1.0`, `153.`, `1e+05`, `1.00878E+11`) is refused, over all files together, where
-  a float-like id has the value of another id (`1.0` and `1`), or where no more than half of its distinct ids are words.
-  So `1.5` and `1e5` among names are names, but beside numbers, or alone, they are numbers that something has changed.
+- A column in which ids read as floats (`1.0`, `153.`, `1e+05`, `1.00878E+11`) is refused, over all files together,
+  where such an id has the value of another (`1.0` and `1`), or where fewer than half of its distinct ids are words. So
+  `1.5` and `1e5` among names are names, but beside numbers, or alone, they are numbers that something has changed.
 - `--ids integer` takes integers only: `1.0` is 1, below 2^53; `1e+05`, one digit and a power of ten, is 100000; other
   ids in scientific notation have digits that are not written, and are bad rows, as is everything else. A column that
   begins without any number (in its first 64 MiB) is one of words, and stays so.
@@ -106,8 +106,8 @@ class Ids:
             at = inexact.arg_max()
             where = f"{file}, {place(at)}" if place else file
             raise UserError(
-                f"{where}: column {self.name} holds floats ({values[at]}): an id is an integer or a string; write it as "
-                "integers (a pandas column with gaps: .astype('Int64')); --ids text takes them as they stand"
+                f"{where}: column {self.name} holds floats ({values[at]}): an id is an integer or a string; write it "
+                "as integers (a pandas column with gaps: .astype('Int64')); --ids text takes them as they stand"
             )
         self.whole, self._integer = self.whole or exact.any(), True
         numbers = values.set(inexact, None).cast(pl.Int64, strict=False)

@@ -80,8 +80,8 @@ class Log:
     def _check_precision(self, values: pl.Series, file) -> None:
         if values.dtype == pl.Float32 and (values.max() or 0) > 2**24:
             raise UserError(
-                f"{file}: column {self.columns['time']} holds floats of 32 bits, which keep the times of today to within "
-                "two minutes only: write them as integers, or take the order of the file, --time none"
+                f"{file}: column {self.columns['time']} holds floats of 32 bits, which keep the times of today to "
+                "within two minutes only: write them as integers, or take the order of the file, --time none"
             )
 
     def _weights(self, values: pl.Series, file) -> pl.Series:

@@ -27,7 +27,7 @@ class Only:
     """The conditions on the rows of a table, and how many rows each has left out.
 
     Args:
-        texts: COLUMN=VALUE[,VALUE ...] or COLUMN!=VALUE[,VALUE ...]; a value that holds a comma stands in double quotes.
+        texts: COLUMN=VALUE[,VALUE ...] or COLUMN!=VALUE[,VALUE ...]; a value with a comma stands in double quotes.
 
     Raises:
         UserError: one of them is neither.
@@ -97,8 +97,8 @@ class Only:
                 if not found[value]:
                     there = [short(each) for each, _ in found.most_common(10) if each != value]
                     raise UserError(
-                        f"{name}: --only {condition.text}: no row has {short(value)} in {condition.column}, which holds "
-                        f"{some(there)}{' and others' * (len(found) > 11)}"
+                        f"{name}: --only {condition.text}: no row has {short(value)} in {condition.column}, which "
+                        f"holds {some(there)}{' and others' * (len(found) > 11)}"
                     )
         if any(self.left_out) and not rows:
             flags = " ".join(f"--only {each.text}" for each in self.conditions)

@@ -19,8 +19,8 @@ import polars as pl
 
 from jaxrec.data import columns as cols
 from jaxrec.data import items, tables
-from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.ids import Ids
+from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.log import Log, parts
 from jaxrec.data.text import BadRows, File, fail, pieces, short
 from jaxrec.errors import UserError

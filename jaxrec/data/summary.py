@@ -58,8 +58,8 @@ def heavy(data: Interactions) -> list[tuple[str, float]]:
 def warning(user: str, share: float, users: int) -> str:
     """What to say of such a user."""
     return (
-        f"warning: {user!r} alone has {share:.1%} of the rows, among {users:,} users: a machine, or a word for a missing "
-        "value? --max-length N leaves out users with more than N rows"
+        f"warning: {user!r} alone has {share:.1%} of the rows, among {users:,} users: a machine, or a word for a "
+        "missing value? --max-length N leaves out users with more than N rows"
     )
 
 
@@ -114,7 +114,8 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
     else:
         lines.append(("times", f"{times['first']} to {times['last']} UTC, {times['days']:,.1f} days"))
     if told["tied"]:
-        lines.append(("", f"{told['tied']:.0%} of the rows have the time of the row before: theirs is the file's order"))
+        tied = f"{told['tied']:.0%} of the rows have the time of the row before: their order is the file's"
+        lines.append(("", tied))
     lines += [(f"split={name}", words) for name, words in splits.items()]
     for name, words in lines:
         console.print(printable(f"{name:<16} {words}"), soft_wrap=True)

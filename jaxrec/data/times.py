@@ -87,8 +87,8 @@ class Times:
                 raise ValueError(f"{self.name} is {one} and {other}: write all in one unit")
             if most * factor > LATEST:
                 raise ValueError(
-                    f"{self.name} is {most:.0f}: in {unit}, that is {date(most * factor)}; write dates as dates, or name "
-                    "their form, as in --time-format '%Y%m%d%H%M%S'"
+                    f"{self.name} is {most:.0f}: in {unit}, that is {date(most * factor)}; write dates as dates, or "
+                    "name their form, as in --time-format '%Y%m%d%H%M%S'"
                 )
         if values.dtype.kind == "f":
             micro = np.round(values * factor).astype(np.int64)
@@ -161,7 +161,7 @@ def _numbers(values: pl.Series) -> pl.Series:
 
 
 def _days(values: np.ndarray) -> np.ndarray | None:
-    """Microseconds of days written as the numbers 20140401, from 1950 to 2100; None where one of them is no such day."""
+    """Microseconds of days written as the numbers 20140401, from 1950 to 2100; None where one is no such day."""
     if not ((values >= 19_500_101) & (values <= 21_001_231)).all() or (values != np.floor(values)).any():
         return None
     days = pl.Series(values).cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)

@@ -34,7 +34,13 @@ def write(folder, name, rows):
 
 def dated(log):
     rows = [(user, item, START + at, event, price) for at, (user, item, event, price) in enumerate(log)]
-    return [*rows, (9, 1, START, "view", 1), (9, 2, START, "view", 1), (9, 2, START, "cart", 2), (9, 3, START, "a,b", 2)]
+    return [
+        *rows,
+        (9, 1, START, "view", 1),
+        (9, 2, START, "view", 1),
+        (9, 2, START, "cart", 2),
+        (9, 3, START, "a,b", 2),
+    ]
 
 
 CONDITIONS = {

@@ -194,7 +194,7 @@ def json_lines(file: File, columns: dict[str, str]) -> Iterator[Batch]:
     """
     schema = dict.fromkeys(columns.values(), pl.String)
     literal = False  # of Python: no need to try the fast reader again
-    as_written = [_written_otherwise(key) for role, key in columns.items() if role not in NUMERIC]
+    as_written = _written_otherwise([key for role, key in columns.items() if role not in NUMERIC])
     for piece in pieces(file):
         frame, lines, why = None, None, {}
         blank = b"\n\n" in piece.text or piece.text.startswith(b"\n")
@@ -211,15 +211,18 @@ def json_lines(file: File, columns: dict[str, str]) -> Iterator[Batch]:
         yield Batch(frame, file, row, why.get)
 
 
-def _written_otherwise(key: str) -> re.Pattern:
-    """Finds a number of this key that the fast reader would not give back as it is written: 1.0, 1e5, -0."""
-    spellings = {json.dumps(key, ensure_ascii=ascii) for ascii in (True, False)}
-    keys = "|".join(re.escape(spelling) for spelling in sorted(spellings))
-    return re.compile(rf"(?:{keys})[ \t]*:[ \t]*(?:-?[0-9]+[.eE]|-0)".encode("utf-8", "surrogatepass"))
+def _written_otherwise(keys: list[str]) -> str:
+    """A pattern of numbers of these keys that the fast reader would not give back as they are written: 1.0, 1e5, -0."""
+    spellings = {json.dumps(key, ensure_ascii=ascii) for key in keys if _is_text(key) for ascii in (True, False)}
+    names = "|".join(re.escape(spelling) for spelling in sorted(spellings))
+    return rf"(?:{names})[ \t]*:[ \t]*(?:-?[0-9]+[.eE]|-0)"
 
 
-def _misread(text: bytes, as_written: list[re.Pattern]) -> bool:
-    return (b"\\u" in text and HALF.search(text) is not None) or any(each.search(text) for each in as_written)
+def _misread(text: bytes, as_written: str) -> bool:
+    """Whether the fast reader would change something: half a character, or what the pattern finds."""
+    if b"\\u" in text and HALF.search(text):
+        return True
+    return pl.Series([text], dtype=pl.Binary).cast(pl.String).str.contains(as_written).item()
 
 
 def _nested(frame: pl.DataFrame) -> bool:

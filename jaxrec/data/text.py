@@ -14,6 +14,7 @@ from jaxrec.errors import UserError
 
 PIECE = 1 << 26  # bytes
 MARK = b"\xef\xbb\xbf"  # of byte order
+NO_TEXT = b"\xff"  # a byte that UTF-8 does not have
 EXAMPLES = 5
 
 
@@ -86,12 +87,13 @@ def pieces(
     r"""The lines of a file in pieces of about `size` bytes; line ends \r\n and \r become \n, a byte order mark goes.
 
     Args:
-        quotes: whether a line end within double quotes is none. most: bytes that a line may have.
+        quotes: whether a line end within double quotes is none; there a lone \r stays, unless all lines end so.
+        most: bytes that a line may have.
 
     Raises:
         UserError: it can't be read, is no text, or its compressed data are cut; with the line where that shows.
     """
-    size, line, rest, begins = max(size or PIECE, len(MARK)), 1, b"", True
+    size, line, rest, begins, old = max(size or PIECE, len(MARK)), 1, b"", True, False
     with file.open() as stream:
         while True:
             parts, left = [], size
@@ -106,10 +108,11 @@ def pieces(
             chunk = b"".join(parts)
             end = left > 0
             text = rest + (chunk.removeprefix(MARK) if begins else chunk)
+            old = b"\n" not in chunk if begins else old  # of a system whose lines end in \r
             begins = False
             if b"\r" in text:
                 held = b"\r" if text.endswith(b"\r") and not end else b""  # its \n may come with the next chunk
-                text = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n") + held
+                text = _with_plain_ends(text.removesuffix(held), quotes and not old) + held
             if end and text and not text.endswith(b"\n"):
                 text += b"\n"
             cut = len(text) if end else _cut(text, quotes and len(text) < 4 * size)
@@ -121,6 +124,19 @@ def pieces(
                 line += newlines(text)
             if end:
                 return
+
+
+def _with_plain_ends(text: bytes, quotes: bool) -> bytes:
+    r"""The text with \n for \r\n and \r; a \r alone within quotes stays, where these count."""
+    lone = np.zeros(0, bool)
+    if quotes and b'"' in text and NO_TEXT not in text:
+        codes = np.frombuffer(text, np.uint8)
+        lone = (codes == ord("\r")) & (np.append(codes[1:], 0) != ord("\n"))
+    if lone.any():
+        within = np.cumsum(codes == ord('"'), dtype=np.uint8) % 2 == 1
+        text = np.where(lone & within, NO_TEXT[0], codes).astype(np.uint8).tobytes()
+    plain = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return plain.replace(NO_TEXT, b"\r") if lone.any() else plain
 
 
 def newlines(text: bytes) -> int:

@@ -164,16 +164,35 @@ def test_spaces_are_parts_of_ids_and_said():
     assert ids.notes() == ["what: spaces at the ends of ids are parts of them, as of 'a '"]
 
 
-texts = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), min_size=1, max_size=5)
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=5)
 odd = st.sampled_from(
-    [*MISSING, "1.0", "1", "1e5", " ", " a", "a ", "01", "-0", "\u2028", "e\u0301", "\u00e9", '"', ",", "1.00878E+11"]
+    [
+        *MISSING,
+        "1.0",
+        "1",
+        "1e5",
+        " ",
+        " a",
+        "a ",
+        "a\rb",
+        "\r",
+        "01",
+        "-0",
+        "\u2028",
+        "e\u0301",
+        "\u00e9",
+        '"',
+        ",",
+        "1.00878E+11",
+    ]
 )
 tables = st.lists(st.tuples(texts | odd, texts | odd), min_size=1, max_size=6)
 
 
 def in_csv(rows, path):
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([["user", "item", "time"], *rows])
+    quoting = csv.QUOTE_ALL if any("\r" in id for row in rows for id in row[:2]) else csv.QUOTE_MINIMAL
+    csv.writer(out, lineterminator="\n", quoting=quoting).writerows([["user", "item", "time"], *rows])
     path.write_bytes(out.getvalue().encode())
 
 
@@ -202,6 +221,8 @@ def test_with_text_and_words_kept_every_id_comes_back(name, rows):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         WRITERS[name]([(*row, START + at) for at, row in enumerate(rows)], path)
+        if name.endswith("csv"):  # whose line ends are \n, within quotes too
+            rows = [tuple(id.replace("\r\n", "\n") for id in row) for row in rows]
         found = pairs_of(read(path, ids="text", keep_na_ids=True))
         assert sorted(found) == sorted(rows)
         try:

@@ -112,13 +112,18 @@ def _may_weigh(name: str) -> bool:
     return plain(name) in KNOWN["weight"].split()
 
 
-def refuse_order(names: list[str], number: int, where) -> None:
-    """Raise UserError that says that no column is known as the time, though this one reads as times."""
+def refuse_order(names: list[str], number: int, where, in_two_ways: bool) -> None:
+    """Raise UserError that says that no column is known as the time, though this one reads as times.
+
+    Args:
+        in_two_ways: whether the form of its dates must be said too.
+    """
     name = names[number]
     named = number + 1 if name == f"column {number + 1}" else name
+    form = " --time-format '%d/%m/%Y' (or as its dates are written)" if in_two_ways else ""
     raise UserError(
-        f"{where}: no column is known as the time by its name, but {name} reads as times: take it with --time {named}, "
-        f"or the order of the file with --time {NONE} (to prepare.py)"
+        f"{where}: no column is known as the time by its name, but {name} reads as times: take it with "
+        f"--time {named}{form}, or the order of the file with --time {NONE} (to prepare.py)"
     )
 
 

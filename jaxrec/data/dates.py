@@ -34,6 +34,9 @@ OTHERS = {  # what is written otherwise -> as ISO has it, with the month still a
 }
 
 
+TWO_WAYS = r"^\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d\d)(?:[ T,].*)?$"  # 1/4/2014, which may be in January
+
+
 class Dates:
     """Reads a column of dates batch by batch; the form that fitted is tried first next time.
 

@@ -18,7 +18,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import ROLES, Batch, Log
 from jaxrec.data.only import Only
 from jaxrec.data.text import BadRows, File, short, some
-from jaxrec.data.times import reads_as_times
+from jaxrec.data.times import reads_as_times, reads_in_two_ways
 from jaxrec.errors import UserError
 
 NAMED = [role for role in ROLES if role != "weight"]  # the roles of a table that are known by names
@@ -315,8 +315,9 @@ def _check_order(given: Input, file: File, names: list[str], chosen: dict[str, i
     else:
         frame = next((batch.frame for batch in batches(rest)), None)
     for role, number in rest.items() if frame is not None else ():
-        if reads_as_times(frame[role].drop_nulls().head(1000)):
-            cols.refuse_order(names, number, file)
+        values = frame[role].drop_nulls().head(1000)
+        if (in_two_ways := reads_in_two_ways(values)) or reads_as_times(values):
+            cols.refuse_order(names, number, file, in_two_ways)
 
 
 def _columns_of(file: File, given: Input):

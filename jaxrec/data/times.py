@@ -5,7 +5,7 @@ import datetime
 import numpy as np
 import polars as pl
 
-from jaxrec.data.dates import LATEST, Dates
+from jaxrec.data.dates import LATEST, TWO_WAYS, Dates
 
 RELATIVE = 1e8  # whatever lies below, in seconds before March 1973, counts from an unknown moment
 UNITS = {  # numbers below these
@@ -110,6 +110,15 @@ class Times:
         if values.dtype.is_temporal() or values.dtype.is_nested():
             return _from_temporal(values)
         return self.dates.read(values.cast(pl.String, strict=False))
+
+
+def reads_in_two_ways(values: pl.Series) -> bool:
+    """Whether nearly all of a column's values are dates of which it is not known what is the day, what the month."""
+    if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        return False
+    text = values.cast(pl.String).str.strip_chars()
+    text = text.filter(text != "")
+    return len(text) > 0 and text.str.contains(TWO_WAYS).mean() >= LIKELY
 
 
 def reads_as_times(values: pl.Series) -> bool:

@@ -39,13 +39,10 @@ def read(
     users, tokens = Ids("user", kind, keep_na), Ids("item", kind, keep_na)
     user_codes, item_codes, counts, first_lines, blank = [], [], [], [], []
     for piece in pieces(file):
-        lines, flat, lengths = _tokens(file, _lines(file, piece, bad, blank), bad, tokens)
-        heads = np.cumsum(lengths) - lengths
-        is_item = np.ones(len(flat), bool)
-        is_item[heads] = False
-        user_codes.append(users.number(flat.gather(heads), file))
-        item_codes.append(tokens.number(flat.filter(pl.Series(is_item)), file))
-        counts.append(lengths - 1)
+        lines, heads, rest, numbers = _tokens(file, _lines(file, piece, bad, blank), bad, users, tokens)
+        user_codes.append(users.number(heads, file))
+        item_codes.append(tokens.number(rest, file))
+        counts.append(numbers)
         first_lines.append(lines["line"].to_numpy())
     bad.close()
     if not counts or not users.count:
@@ -112,22 +109,30 @@ def _lines(file: File, piece, bad: BadRows, blank: list) -> pl.DataFrame:
     return frame.filter(pl.Series(~alone))
 
 
-def _tokens(file: File, lines: pl.DataFrame, bad: BadRows, ids: Ids) -> tuple[pl.DataFrame, pl.Series, np.ndarray]:
-    """The lines whose tokens can all be ids, these tokens one after another, and how many every line has [n]."""
+def _tokens(file: File, lines: pl.DataFrame, bad: BadRows, users: Ids, items: Ids):
+    """The lines whose tokens can all be ids, their users [n], their items one after another, how many each has [n]."""
     words = lines["text"].str.split(" ")
     lengths = words.list.len().to_numpy().astype(np.int64)
-    flat, wrong = ids.clean(words.explode(), file)
-    flaws = np.any([mask.to_numpy() for mask, _ in wrong], axis=0)
-    if not flaws.any():
-        return lines, flat, lengths
-    owner = np.repeat(np.arange(len(lines)), lengths)
-    for at in np.unique(owner[flaws]).tolist():
-        number, row = lines.row(at)
-        first = int(np.flatnonzero(flaws & (owner == at))[0])
-        bad.add(file, f"line {number}", row, next(why for mask, why in wrong if mask[first]))
-    good = ~np.isin(owner, owner[flaws])
-    kept = np.unique(owner[good])
-    return lines[kept.tolist()], flat.filter(pl.Series(good)), lengths[kept]
+    flat = words.explode()
+    heads = np.cumsum(lengths) - lengths
+    is_item = np.ones(len(flat), bool)
+    is_item[heads] = False
+    heads, rest = (flat.filter(pl.Series(mask)) for mask in (~is_item, is_item))
+    (heads, wrong), (rest, flaws) = users.clean(heads, file), items.clean(rest, file)
+    if not any(mask.any() for mask, _ in wrong + flaws):
+        return lines, heads, rest, lengths - 1
+    owner, why = np.repeat(np.arange(len(lines)), lengths - 1), {}
+    spoiled = [(np.flatnonzero(mask.to_numpy()), reason) for mask, reason in wrong]
+    spoiled += [(owner[mask.to_numpy()], reason) for mask, reason in flaws]
+    for at, reason in spoiled:
+        why |= {line: why.get(line, reason) for line in np.unique(at).tolist()}
+    kept = np.ones(len(lines), bool)
+    kept[list(why)] = False
+    for line in sorted(why):
+        number, row = lines.row(line)
+        bad.add(file, f"line {number}", row, why[line])
+    good = pl.Series(kept)
+    return lines.filter(good), heads.filter(good), rest.filter(pl.Series(kept[owner])), lengths[kept] - 1
 
 
 def _check_distinct(file: File, users: Ids, user: np.ndarray, count: np.ndarray, line: np.ndarray) -> None:

@@ -290,6 +290,8 @@ def test_lines_of_histories_have_the_same_ids(tmp_path, name):
     path.write_text("1 10\n2.0 11\n3 12.0\n")
     whole = read(path, ids="integer")
     assert whole.catalogue.ids.tolist() == [10, 11, 12] and whole.users.tolist() == [1, 2, 3]
+    path.write_text("a 10\nb 11.0\nc 12.0\n")
+    assert read(path, ids="integer").users.tolist() == ["a", "b", "c"]
     path.write_text("1 10\n2 NA\n3 12\n")
     with pytest.raises(UserError, match=rf"{name}, line 2: '2 NA': item is a missing value"):
         read(path)

@@ -118,15 +118,22 @@ def parse(argv):
     prepare.add_argument("--format", help="of the input (default: found by looking)")
     for role in ("user", "item", "time", "weight", "session"):
         prepare.add_argument(
-            f"--{role}", metavar="COLUMN", help=f"the column of the {role}: its name, or number from 1"
+            f"--{role}", metavar="COLUMN", help=f"the column of the {role}: its name, or number from 1; none for none"
         )
     prepare.add_argument(
         "--items", metavar="FILE", help="titles, prices and the like (default: items.csv or the like beside the input)"
+    )
+    prepare.add_argument("--ids", default="", choices=["integer", "text"], help="take 1.0 for 1, or all as they stand")
+    prepare.add_argument("--keep-na-ids", action="store_true", help="take NA, null, None and the like for ids")
+    prepare.add_argument("--time-format", metavar="FORMAT", help="how dates are written, as in '%%d/%%m/%%Y %%H:%%M'")
+    prepare.add_argument(
+        "--only", action="append", default=[], metavar="COLUMN=VALUE[,...]", help="read such rows alone; !=: all others"
     )
     prepare.add_argument("--on-bad-row", default="error", choices=["error", "skip"])
     prepare.add_argument(
         "--allow-large", action="store_true", help="read what unpacks to over 200 times its compressed size"
     )
+    prepare.add_argument("--drop-duplicates", action="store_true", help="leave out rows that equal another")
     prepare.add_argument("--since", metavar="DATE", help="leave out what was before")
     prepare.add_argument("--until", metavar="DATE", help="leave out what was from then on")
     prepare.add_argument("--min-rating", type=float, metavar="X", help="leave out rows of a lower weight")

@@ -7,6 +7,8 @@ from jaxrec import console as consoles
 from jaxrec.data import filters, prepared, sources, splits, summary
 from jaxrec.data.log import ROLES
 
+READING = ("ids", "keep_na_ids", "time_format", "only")  # options of how the input is read
+
 
 def prepare(arguments, _overrides):
     """Read, leave out what is asked, say what is there, write it."""
@@ -37,10 +39,13 @@ def prepare(arguments, _overrides):
             "say": note,
             "progress": progress,
             "items": arguments.items,
+            **{name: getattr(arguments, name) for name in READING},
         }
         interactions, before = sources.load_steps(arguments.input, reading)
+        warned = {user for user, _ in _warn(interactions, note)}
         status.update("filtering")
         interactions, steps = filters.apply(interactions, options)
+        _warn(interactions, note, warned)
         steps = before + steps[1:]
         status.update("counting")
         told = summary.facts(interactions)
@@ -49,6 +54,7 @@ def prepare(arguments, _overrides):
         meta = {
             "source": interactions.name,
             "options": {name: value for name, value in given.items() if value not in (None, False)},
+            "reading": {name: value for name in READING if (value := getattr(arguments, name))},
             "columns": {role: name for role, name in columns.items() if name is not None},
             **({} if arguments.items is None else {"items_table": arguments.items}),
             "notes": notes,
@@ -68,6 +74,15 @@ def prepare(arguments, _overrides):
     say(f"{arguments.output}: written, {len(interactions.items):,} rows in {seconds:.1f} s")
     say(f"train on it: --config.dataset={arguments.output}")
     return 0
+
+
+def _warn(interactions, note, but=frozenset()):
+    """Say of every user with too many rows, but those named before; -> [(id, share)]."""
+    found = summary.heavy(interactions)
+    for user, share in found:
+        if user not in but:
+            note(summary.warning(user, share, len(interactions.users)))
+    return found
 
 
 def applicable(interactions):

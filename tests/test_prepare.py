@@ -160,7 +160,7 @@ def test_columns_are_named(run):
     assert chosen in said and chosen in meta["notes"]
     assert meta["columns"] == dict(zip(("user", "item", "weight", "time", "session"), FIELDS, strict=True))
     assert f"sessions         {len({row[4] for row in ROWS})}\n" in said
-    fewer, meta, said = run(columns=COLUMNS[:4])
+    fewer, meta, said = run("--time", "none", columns=COLUMNS[:4])
     assert fewer.times is None and fewer.weights is None and fewer.sessions is None
     assert "none: the order of the file" in said and meta["facts"]["times"] is None
 
@@ -207,7 +207,7 @@ def test_duplicates_are_said_and_kept(run, log):
 
 
 def test_plots_are_drawn_where_they_are_asked_for_and_go_with_the_folder(run, tmp_path):
-    for columns in (COLUMNS, COLUMNS[:4]):
+    for columns in (COLUMNS, [*COLUMNS[:4], "--time", "none"]):
         run("--plots", columns=columns)
         assert (tmp_path / "out" / "plots.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     data, _, _ = run()
@@ -313,3 +313,43 @@ def test_the_table_of_items_goes_into_the_folder_with_its_types(tmp_path, capsys
     assert (
         cli.main(["prepare", "--input", "synthetic:users=9", "--items", "x.csv", "--output", str(tmp_path / "d")]) == 2
     )
+def test_a_condition_is_the_first_step(run):
+    data, meta, said = run("--only", "grade=4,5", "--only", "thing!=i3", "--min-length", "2")
+    kept = [row for row in ROWS if row[2] >= 4]
+    left = [row for row in kept if row[1] != "i3"]
+    assert sorted(rows_of(data)) == sorted(row for row, length in by_user(left) if length >= 2)
+    assert [step["name"] for step in meta["steps"]] == ["read", "only grade=4,5", "only thing!=i3", "min-length 2"]
+    assert [step["rows"] for step in meta["steps"]][:3] == [len(ROWS), len(kept), len(left)]
+    assert meta["steps"][0]["users"] is None and meta["reading"] == {"only": ["grade=4,5", "thing!=i3"]}
+    line = next(line for line in said.splitlines() if "only grade=4,5" in line)
+    assert [each.strip() for each in line.split("│")[2:6]] == ["", "", str(len(kept)), str(len(ROWS) - len(kept))]
+
+
+def test_duplicates_are_dropped_where_that_is_asked(run, log):
+    write(log, [*ROWS, ROWS[3], ROWS[3], (*ROWS[3][:2], 9, *ROWS[3][3:])])
+    data, meta, said = run("--drop-duplicates")
+    assert len(data.items) == len({*ROWS}) + 1 and meta["options"] == {"drop_duplicates": True}
+    assert "drop-duplicates" in said and sorted({*rows_of(data)}) == sorted(rows_of(data))
+
+
+def test_a_user_with_too_many_rows_is_named(run, log):
+    rows = [(f"u{user}", f"i{at}", 1, APRIL + at, user) for user in range(1_001) for at in range(2)]
+    write(log, [*rows, *(("[N/A]", f"i{at % 7}", 1, APRIL + at, "s") for at in range(1_000))])
+    _, meta, said = run()
+    warned = "warning: '[N/A]' alone has 33.3% of the rows, among 1,002 users"
+    assert said.count(warned) == 1 and any(note.startswith(warned) for note in meta["notes"])
+    assert "warning" not in run("--max-length", "10")[2].partition("read │")[2]
+
+
+def test_ids_and_dates_are_read_as_the_flags_say(run, log):
+    log.write_text("user,item,date\n1,7.0,02/01/2020\nNA,8.0,01/02/2020\n")
+    names = []
+    flags = ("--ids", "integer", "--keep-na-ids", "--time-format", "%d/%m/%Y")
+    error = run(*flags, columns=names, status=2)
+    assert "line 3: 'NA,8.0,01/02/2020': user is not exactly an integer: --ids text" in error
+    data, meta, _ = run("--ids", "text", *flags[2:], columns=names)
+    assert data.users.tolist() == ["1", "NA"] and data.catalogue.ids.tolist() == ["7.0", "8.0"]
+    assert meta["reading"] == {"ids": "text", "keep_na_ids": True, "time_format": "%d/%m/%Y"}
+    days = np.asarray(data.times, "datetime64[us]").astype("datetime64[D]")
+    assert days.astype(str).tolist() == ["2020-01-02", "2020-02-01"]
+    assert run("--ids", "integer", *flags[3:], "--on-bad-row", "skip", columns=names, status=2).endswith("or more\n")

@@ -199,6 +199,17 @@ class Way(NamedTuple):
     kinds: tuple = ("integers", "strings")
     carries: str = "tw"
     sorts: bool = True  # whether it sorts by time itself
+    rating: str = "rating"  # the column of the weights
+
+    @property
+    def columns(self):
+        """What must be named to read all of it."""
+        return {"weight": self.rating} if self.format == "table" else {}
+
+    @property
+    def unnamed(self):
+        """What is read of it with no column named."""
+        return self.carries.replace("w", "") if self.format == "table" else self.carries
 
 
 QUOTED = {"quoting": csv.QUOTE_ALL}
@@ -224,8 +235,8 @@ WAYS = [
     Way("u.data zip", "movielens", zipped(u_data), ("integers",)),
     Way("amazon 2014", "amazon", amazon(RATING), ("amazon",)),
     Way("amazon 2018", "amazon", amazon(ITEM_FIRST, "Beauty.csv.gz"), ("amazon",)),
-    Way("amazon JSON", "table", json_lines("reviews.json.gz", header=REVIEW), ("amazon", "strings")),
-    Way("amazon literals", "table", json_lines("reviews.json", repr, REVIEW), ("amazon", "strings")),
+    Way("amazon JSON", "table", json_lines("reviews.json.gz", header=REVIEW), ("amazon", "strings"), rating="overall"),
+    Way("amazon literals", "table", json_lines("reviews.json", repr, REVIEW), ("amazon", "strings"), rating="overall"),
     Way("JSON lines", "table", json_lines("a.jsonl")),
     Way("parquet", "table", parquet),
     Way("arrow", "table", arrow),

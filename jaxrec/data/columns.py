@@ -6,12 +6,19 @@ from jaxrec.errors import UserError
 
 #: names by which columns are known, the first found wins; compared in lower case, without _, - and spaces
 KNOWN = {
-    "user": "userid user uid reviewerid customerid visitorid memberid username author",
-    "item": "itemid item iid movieid bookid parentasin asin productid articleid songid trackid businessid gmapid",
-    "time": "timestamp time ts unixreviewtime unixtime datetime eventtime createdat date tdat relativetimestamp",
+    "user": "userid user uid reviewerid customerid visitorid memberid username author "
+    "customer custid clientid client accountid buyerid householdkey profileid",
+    "item": "itemid item iid movieid bookid parentasin asin productid articleid songid trackid businessid gmapid "
+    "sku skuid product productcode stockcode videoid recipeid animeid gameid appid newsid venueid poiid aid isbn "
+    "artistid",
+    "time": "timestamp time ts unixreviewtime unixtime datetime eventtime createdat date tdat relativetimestamp "
+    "eventtimestamp eventdate eventdatetime unixtimestamp timestampms timems utctimestamp servertime "
+    "purchasedate purchasetime purchasedat orderdate ordertime orderedat invoicedate transactiondate transactiontime "
+    "reviewdate ratedat clicktime viewedat playedat",
     "weight": "rating overall weight score stars playtime hours",
-    "session": "sessionid session",
+    "session": "sessionid session usersession visitid",
 }
+NONE = "none"  # what a person says for no column, as "" too
 
 
 def plain(name: str) -> str:
@@ -24,20 +31,25 @@ def known(name: str) -> bool:
     return any(plain(name) in KNOWN[role].split() for role in ("user", "item", "session"))
 
 
-def choose(names: list[str], given: dict[str, str], where) -> dict[str, int]:
+def choose(
+    names: list[str], given: dict[str, str], where, by_name: tuple[str, ...] | list[str] = ROLES
+) -> dict[str, int]:
     """{role: number of its column} for the columns of a table.
 
     Args:
         names: of the columns. given: {role: name, number from 1, or "" for none} as the person said.
-        where: for messages.
+        where: for messages. by_name: the roles whose columns may be known by their names.
 
     Raises:
-        UserError: a column that was named is not there, or neither user nor session, or no item, is known by its name.
+        UserError: a column that was named is not there, or neither user nor session, or no item, is known by its name;
+            two columns have one name, or names that are known for one.
     """
     chosen = {}
     for role, name in given.items():
         if not name:  # "": the role is left out
             continue
+        if names.count(name) > 1:
+            raise UserError(f"{where}: --{role} {name}: two columns are called so: {_numbers(names, name, role)}")
         if name in names:
             chosen[role] = names.index(name)
         elif name.isdecimal() and 1 <= int(name) <= len(names):
@@ -46,10 +58,16 @@ def choose(names: list[str], given: dict[str, str], where) -> dict[str, int]:
             raise UserError(f"{where}: --{role} {name}: no such column; the columns are {some(names, 30)}")
     if len(set(chosen.values())) < len(chosen):
         raise UserError(f"{where}: one column cannot be two things: {_said(names, chosen)}")
-    free = {plain(name): number for number, name in reversed(list(enumerate(names))) if number not in chosen.values()}
-    for role in ROLES:
+    free = {}
+    for number, name in enumerate(names):
+        if number not in chosen.values():
+            free.setdefault(plain(name), []).append(number)
+    for role in by_name:
         if role not in given and (found := next((each for each in KNOWN[role].split() if each in free), None)):
-            chosen[role] = free.pop(found)
+            numbers = free.pop(found)
+            if len(numbers) > 1:
+                raise UserError(_compete(where, names, role, numbers))
+            (chosen[role],) = numbers
     for roles in (("user", "session"), ("item",)):
         if not any(role in chosen for role in roles):
             flags = " or ".join(f"--{role} COLUMN" for role in roles)
@@ -64,9 +82,49 @@ def choose(names: list[str], given: dict[str, str], where) -> dict[str, int]:
     return {role: chosen[role] for role in ROLES if role in chosen}
 
 
-def said(names: list[str], chosen: dict[str, int]) -> str:
-    """The choice in words."""
-    return "columns: " + _said(names, chosen)
+def _compete(where, names: list[str], role: str, numbers: list[int]) -> str:
+    """What to say of columns that could all be a role by their names."""
+    called = [names[number] for number in numbers]
+    if len(set(called)) < len(called):
+        return f"{where}: two columns are called {called[0]}: {_numbers(names, called[0], role)}"
+    return f"{where}: {some(called)} could all be the {role}: name the one, as by --{role} {called[0]}"
+
+
+def _numbers(names: list[str], name: str, role: str) -> str:
+    numbers = [str(number) for number, each in enumerate(names, 1) if each == name]
+    return f"rename one, or take one by its number, --{role} {' or '.join(numbers)}"
+
+
+def said(names: list[str], chosen: dict[str, int], given: dict[str, str] | None = None) -> str:
+    """The choice in words, and which column that may be a weight is not read.
+
+    Args:
+        given: what the person said, as `choose` has it.
+    """
+    words = "columns: " + _said(names, chosen)
+    if "weight" in chosen or "weight" in (given or {}):
+        return words
+    unread = [name for at, name in enumerate(names) if at not in chosen.values() and _may_weigh(name)]
+    return words + (f"; {unread[0]} is not read: --weight {unread[0]} takes it for a weight" if unread else "")
+
+
+def _may_weigh(name: str) -> bool:
+    return plain(name) in KNOWN["weight"].split()
+
+
+def refuse_order(names: list[str], number: int, where, in_two_ways: bool) -> None:
+    """Raise UserError that says that no column is known as the time, though this one reads as times.
+
+    Args:
+        in_two_ways: whether the form of its dates must be said too.
+    """
+    name = names[number]
+    named = number + 1 if name == f"column {number + 1}" else name
+    form = " --time-format '%d/%m/%Y' (or as its dates are written)" if in_two_ways else ""
+    raise UserError(
+        f"{where}: no column is known as the time by its name, but {name} reads as times: take it with "
+        f"--time {named}{form}, or the order of the file with --time {NONE} (to prepare.py)"
+    )
 
 
 def _said(names, chosen):

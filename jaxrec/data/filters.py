@@ -17,6 +17,7 @@ from jaxrec.errors import UserError
 class Options:
     """The steps, in their order; what is None or False is left out."""
 
+    drop_duplicates: bool = False  #: rows that are another's equal in user, item, time, weight and session
     since: str | None = None  #: a date: rows from then on
     until: str | None = None  #: a date: rows before then
     min_rating: float | None = None  #: rows of this weight or more
@@ -32,8 +33,8 @@ class Step(NamedTuple):
     """What was left after a step."""
 
     name: str
-    users: int
-    items: int
+    users: int | None  # None where rows were left out as they were read, before users and items were counted
+    items: int | None
     rows: int
 
 
@@ -53,13 +54,15 @@ def apply(data: Interactions, options: Options) -> tuple[Interactions, list[Step
             raise UserError(f"{data.name}: --{name} leaves {steps[-1].items} items: a recommender needs two or more")
         return rest
 
+    if options.drop_duplicates:
+        data = left("drop-duplicates", ~duplicates(data))
     if options.since is not None:
         data = left(f"since {options.since}", _dated(data, "since") >= micro(options.since, "since"))
     if options.until is not None:
         data = left(f"until {options.until}", _dated(data, "until") < micro(options.until, "until"))
     if options.min_rating is not None:
         if data.weights is None:
-            raise UserError(f"{data.name}: no ratings for --min-rating: name their column with --weight")
+            raise UserError(f"{data.name}: no ratings for --min-rating: name their column with --weight COLUMN")
         data = left(f"min-rating {options.min_rating:g}", data.weights >= np.float32(options.min_rating))
     if options.sample is not None:
         data = left(f"sample {options.sample:g}", np.repeat(chosen(data.users, options.sample), np.diff(data.offsets)))
@@ -118,6 +121,38 @@ def core(data: Interactions, user_least: int, item_least: int) -> np.ndarray:
         keep[np.flatnonzero(~stays) if rows is None else rows[~stays]] = False
         user, item = user[stays], item[stays]
         rows = np.flatnonzero(stays) if rows is None else rows[stays]
+
+
+def left_out(data: Interactions, removed: list[tuple[str, int]]) -> list[Step]:
+    """The steps of rows that were left out as they were read.
+
+    Args:
+        data: what is left. removed: (name of the step, rows that it left out).
+    """
+    rows = len(data.items) + sum(number for _, number in removed)
+    steps = [Step("read", None, None, rows)]
+    for name, number in removed:
+        rows -= number
+        steps.append(Step(name, None, None, rows))
+    return [*steps[:-1], _step(steps[-1].name, data)]
+
+
+def duplicates(data: Interactions) -> np.ndarray:
+    """The mask [N] of rows that equal an earlier one: in user, item, and what is known of time, weight and session."""
+    user = np.repeat(np.arange(len(data.users)), np.diff(data.offsets))
+    keys = [user, data.items]
+    keys += [each for each in (data.times, data.weights) if each is not None]
+    if data.sessions is not None:
+        _, session = np.unique(data.sessions.ids, return_inverse=True)
+        keys.append(np.repeat(session, np.diff(data.sessions.offsets)))
+    order = np.lexsort(keys)  # stable: the earliest comes first
+    again = np.ones(max(len(order) - 1, 0), bool)
+    for key in keys:
+        ordered = key[order]
+        again &= ordered[1:] == ordered[:-1]
+    found = np.zeros(len(order), bool)
+    found[order[1:][again]] = True
+    return found
 
 
 def repeats_at_once(data: Interactions) -> np.ndarray:

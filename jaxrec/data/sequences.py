@@ -4,7 +4,8 @@ What counts as what:
 - In a file called sequences.txt every line is a user (or session) and then that user's items, oldest first.
 - Any other text file with exactly two tokens on every line is "user item" lines, the SASRec repositories' format: a
   user's items in the order of the lines, users in the order they first appear. Otherwise it is sequences.
-- Tokens stand between runs of spaces or tabs. Which tokens become integers: `interactions.as_ids`.
+- Tokens stand between runs of spaces or tabs. Which become integers: `interactions.as_ids`. A line in which one is no
+  id, as `data.ids` has it, is bad.
 - Blank lines may end a file but not stand within it, where they may be a history that was lost.
 - interactions.csv beside it, the same rows in the same order, gives times, weights and sessions; stats.json with
   train_sessions says how many lines are training sessions.
@@ -17,8 +18,9 @@ import polars as pl
 
 from jaxrec.data import columns as cols
 from jaxrec.data import tables
+from jaxrec.data.ids import Ids
 from jaxrec.data.interactions import Catalogue, Interactions
-from jaxrec.data.log import Ids, Log, parts
+from jaxrec.data.log import Log, parts
 from jaxrec.data.text import LINES, BadRows, File, fail, pieces, short
 from jaxrec.errors import UserError
 from jaxrec.files import parse_json
@@ -26,21 +28,21 @@ from jaxrec.files import parse_json
 NAME = "sequences.txt"
 
 
-def read(file: File, bad: BadRows, say) -> Interactions:
-    """The interactions of a file of lines; `readers.read` says the rest."""
-    users, tokens = Ids("user"), Ids("item")
+def read(
+    file: File, bad: BadRows, say, kind: str = "", keep_na: bool = False, time_format: str | None = None
+) -> Interactions:
+    """The interactions of a file of lines; `readers.read` says the rest.
+
+    Args:
+        kind, keep_na: as `Ids` has them. time_format: of interactions.csv beside it.
+    """
+    users, tokens = Ids("user", kind, keep_na), Ids("item", kind, keep_na)
     user_codes, item_codes, counts, first_lines, blank = [], [], [], [], []
     for piece in pieces(file):
-        lines = _lines(file, piece, bad, blank)
-        words = lines["text"].str.split(" ")
-        lengths = words.list.len().to_numpy().astype(np.int64)
-        flat = words.explode()
-        heads = np.cumsum(lengths) - lengths
-        is_item = np.ones(len(flat), bool)
-        is_item[heads] = False
-        user_codes.append(users.number(flat.gather(heads)))
-        item_codes.append(tokens.number(flat.filter(pl.Series(is_item))))
-        counts.append(lengths - 1)
+        lines, heads, rest, numbers = _tokens(file, _lines(file, piece, bad, blank), bad, users, tokens)
+        user_codes.append(users.number(heads, file))
+        item_codes.append(tokens.number(rest, file))
+        counts.append(numbers)
         first_lines.append(lines["line"].to_numpy())
     bad.close()
     if not counts or not users.count:
@@ -49,6 +51,8 @@ def read(file: File, bad: BadRows, say) -> Interactions:
     paired = file.name != NAME and bool((count == 1).all())
     if not paired:
         _check_distinct(file, users, user, count, line)
+    for note in [*users.notes(), *tokens.notes()]:
+        say(note)
     ids, place = tokens.order()
     if len(ids) < 2:
         raise UserError(
@@ -70,7 +74,7 @@ def read(file: File, bad: BadRows, say) -> Interactions:
     if file.name != NAME:
         return data
     if beside := file.beside("interactions.csv"):
-        data = _with_interactions(data, file, beside, say)
+        data = _with_interactions(data, file, beside, say, (kind, keep_na, time_format))
     if beside := file.beside("stats.json"):
         data = _with_training(data, beside)
     return data
@@ -105,6 +109,32 @@ def _lines(file: File, piece, bad: BadRows, blank: list) -> pl.DataFrame:
     return frame.filter(pl.Series(~alone))
 
 
+def _tokens(file: File, lines: pl.DataFrame, bad: BadRows, users: Ids, items: Ids):
+    """The lines whose tokens can all be ids, their users [n], their items one after another, how many each has [n]."""
+    words = lines["text"].str.split(" ")
+    lengths = words.list.len().to_numpy().astype(np.int64)
+    flat = words.explode()
+    heads = np.cumsum(lengths) - lengths
+    is_item = np.ones(len(flat), bool)
+    is_item[heads] = False
+    heads, rest = (flat.filter(pl.Series(mask)) for mask in (~is_item, is_item))
+    (heads, wrong), (rest, flaws) = users.clean(heads, file), items.clean(rest, file)
+    if not any(mask.any() for mask, _ in wrong + flaws):
+        return lines, heads, rest, lengths - 1
+    owner, why = np.repeat(np.arange(len(lines)), lengths - 1), {}
+    spoiled = [(np.flatnonzero(mask.to_numpy()), reason) for mask, reason in wrong]
+    spoiled += [(owner[mask.to_numpy()], reason) for mask, reason in flaws]
+    for at, reason in spoiled:
+        why |= {line: why.get(line, reason) for line in np.unique(at).tolist()}
+    kept = np.ones(len(lines), bool)
+    kept[list(why)] = False
+    for line in sorted(why):
+        number, row = lines.row(line)
+        bad.add(file, f"line {number}", row, why[line])
+    good = pl.Series(kept)
+    return lines.filter(good), heads.filter(good), rest.filter(pl.Series(kept[owner])), lengths[kept] - 1
+
+
 def _check_distinct(file: File, users: Ids, user: np.ndarray, count: np.ndarray, line: np.ndarray) -> None:
     if users.count == len(user):
         return
@@ -131,8 +161,11 @@ def _line(file: File, number: int) -> str:
     raise IndexError(number)
 
 
-def _with_interactions(data: Interactions, file: File, beside: File, say) -> Interactions:
+def _with_interactions(data: Interactions, file: File, beside: File, say, reading: tuple) -> Interactions:
     """The histories with the times, weights and sessions of interactions.csv.
+
+    Args:
+        reading: the last arguments of Log.
 
     Raises:
         UserError: its users and items are not those of the sequences, row by row.
@@ -140,7 +173,7 @@ def _with_interactions(data: Interactions, file: File, beside: File, say) -> Int
     line = tables.first_line(beside)
     names = tables.fields(line, ",")
     chosen = cols.choose(names, {}, beside)
-    log = Log({role: names[number] for role, number in chosen.items()}, bad := BadRows())
+    log = Log({role: names[number] for role, number in chosen.items()}, bad := BadRows(), *reading)
     for batch in tables.delimited(beside, ",", len(names), chosen):
         log.add(batch)
     bad.close()

@@ -128,20 +128,25 @@ def load_steps(
         _fetch(name)
     where = locate(name)
     if where.partition(":")[0] == SYNTHETIC:
-        if reading.get("format") or reading.get("items") or any(reading.get("columns", {}).values()):
-            raise UserError(f"{where}: made, not read: leave out --format, --items and the names of columns")
+        flags = ("format", "items", "ids", "keep_na_ids", "time_format", "only", "separator")
+        if any(map(reading.get, flags)) or any(reading.get("columns", {}).values()):
+            raise UserError(
+                f"{where}: made, not read: leave out --format, --items, --ids, --only, --separator and the names of columns"
+            )
         return filters.apply(_generate(where, options), filters.Options())
     if options:
         raise UserError(f"{where}: a file has no options: remove {', '.join(options)}")
-    interactions = readers.read(where, **reading)
+    removed = []
+    interactions = readers.read(where, **reading, left_out=lambda *step: removed.append(step))
     if interactions.digest:  # of a prepared folder
         prepared.verify(interactions)
     meant = _meant(name, where)
-    if meant is None:
-        return filters.apply(interactions, filters.Options())
-    interactions, steps = filters.apply(interactions, filters.Options(**PUBLIC[meant].options))
-    _check_version(meant, where, interactions)
-    return interactions, steps
+    options = PUBLIC[meant].options if meant else {}
+    before = filters.left_out(interactions, removed) if removed else []
+    interactions, steps = filters.apply(interactions, filters.Options(**options))
+    if meant and not removed:
+        _check_version(meant, where, interactions)
+    return interactions, before + steps[1:] if before else steps
 
 
 def locate(name: str) -> str:

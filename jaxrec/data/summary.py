@@ -10,6 +10,8 @@ from jaxrec.data.interactions import Interactions, describe
 from jaxrec.data.ragged import stable_order
 from jaxrec.data.times import date
 
+CROWD, SHARE = 1_000, 0.01  # of more users than these, one with a larger share of the rows is odd
+
 
 def facts(data: Interactions) -> dict:
     """Counts, quantiles of the lengths, density, range of times, repeats, duplicates: plain values."""
@@ -18,6 +20,7 @@ def facts(data: Interactions) -> dict:
         "sessions": None if data.sessions is None else len(data.sessions.ids),
         "train_sessions": data.train_sessions,
         "times": _times(data),
+        "tied": _tied(data),
         "repeats_at_once": int(repeats_at_once(data).sum()),
         **_repeats(data),
     }
@@ -30,6 +33,34 @@ def _times(data: Interactions) -> dict | None:
     if data.relative:
         return {"relative": True, "days": (most - least) / 86_400e6}
     return {"relative": False, "first": date(least), "last": date(most), "days": (most - least) / 86_400e6}
+
+
+def _tied(data: Interactions) -> float | None:
+    """The share of the rows that have the time of the user's row before; None without times."""
+    if data.times is None or not len(data.times):
+        return None
+    same = data.times[1:] == data.times[:-1]
+    begins = data.offsets[:-1][np.diff(data.offsets) > 0]
+    same[begins[begins > 0] - 1] = False
+    return float(same.sum() / len(data.times))
+
+
+def heavy(data: Interactions) -> list[tuple[str, float]]:
+    """(id, share of the rows) of users with more than a hundredth of them, among more than a thousand users."""
+    lengths = np.diff(data.offsets)
+    if len(lengths) <= CROWD:
+        return []
+    found = np.flatnonzero(lengths > SHARE * len(data.items))
+    found = found[np.argsort(-lengths[found], kind="stable")]
+    return [(str(data.users[user]), lengths[user] / len(data.items)) for user in found.tolist()]
+
+
+def warning(user: str, share: float, users: int) -> str:
+    """What to say of such a user."""
+    return (
+        f"warning: {user!r} alone has {share:.1%} of the rows, among {users:,} users: a machine, or a word for a "
+        "missing value? --max-length N leaves out users with more than N rows"
+    )
 
 
 def _repeats(data: Interactions) -> dict:
@@ -58,7 +89,8 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
         table.add_column(column, justify="right" if column else "left")
     for before, step in zip([None, *steps], steps, strict=False):
         removed = f"{before.rows - step.rows:,}" if before else ""
-        table.add_row(step.name, f"{step.users:,}", f"{step.items:,}", f"{step.rows:,}", removed)
+        counts = ("" if count is None else f"{count:,}" for count in (step.users, step.items, step.rows))
+        table.add_row(printable(step.name, 60), *counts, removed)
     console.print(table)
     length, times = told["length"], told["times"]
     lines = [
@@ -71,7 +103,8 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
         ),
     ]
     if told["duplicates"]:
-        lines.append(("", f"{told['duplicates']:,} of them at the same time: duplicate rows? They were kept"))
+        words = f"{told['duplicates']:,} of them at the same time: duplicate rows? They were kept"
+        lines.append(("", f"{words}; --drop-duplicates leaves out equal ones"))
     if told["sessions"]:
         lines.append(("sessions", f"{told['sessions']:,}"))
     if times is None:
@@ -80,6 +113,9 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
         lines.append(("times", f"from an unknown moment, over {times['days']:,.1f} days: an order, no dates"))
     else:
         lines.append(("times", f"{times['first']} to {times['last']} UTC, {times['days']:,.1f} days"))
+    if told["tied"]:
+        tied = f"{told['tied']:.0%} of the rows have the time of the row before: their order is the file's"
+        lines.append(("", tied))
     lines += [(f"split={name}", words) for name, words in splits.items()]
     for name, words in lines:
         console.print(printable(f"{name:<16} {words}"), soft_wrap=True)

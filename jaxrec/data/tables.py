@@ -4,6 +4,7 @@ import ast
 import contextlib
 import csv
 import json
+import re
 from collections.abc import Iterator
 from functools import partial
 
@@ -22,6 +23,10 @@ LONG = "::"  # a separator of two characters, which is read as the one below
 UNIT = "\x1f"
 PARQUET, ARROW, STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"  # what such files begin with
 PLAIN = "a string or a number is expected"
+NUMERIC = {"time", "weight"}  # roles whose numbers may be written in any way
+HALF = re.compile(  # of a character beyond 16 bits, alone
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+)
 
 
 def first_line(file: File, encoding: str = "utf-8") -> str:
@@ -70,6 +75,8 @@ def delimited(
     head = (one.join(map(str, range(width + 1))) + "\n").encode()
     over = str(width)  # the field after the last, for polars does not count the fields where it reads but some
     names = {str(number): role for role, number in columns.items()} | {over: over}
+    padded = _padded(file, separator, encoding)
+    as_they_stand = pl.selectors.by_name("user", "item", "session", require_all=False)
     for piece in pieces(file, quotes=separator != LONG, encoding=encoding):
         if header:
             text = piece.text.partition(b"\n")[2]
@@ -94,9 +101,20 @@ def delimited(
         if not counted or b"\n\n" in text or text.startswith(b"\n"):
             frame, lines, why = _line_by_line(piece, one, width, columns)
         if b" " in text:
-            frame = frame.with_columns(pl.all().str.strip_chars(" "))
+            stripped = pl.selectors.all() if padded else pl.selectors.all() - as_they_stand
+            frame = frame.with_columns(stripped.str.strip_chars(" "))
         row = partial(_row, piece, lines, one, separator)
         yield Batch(frame.select(list(columns)), file, row, partial(_why, row, why, separator, width))
+
+
+def _padded(file: File, separator: str, encoding: str) -> bool:
+    """Whether spaces around fields are the file's style: they are around names, or follow every separator."""
+    lines = [line for line in first_lines(file, encoding)[:100] if line]
+    if any(field.strip(" ") != field for field in (lines or [""])[0].split(separator)):
+        return True
+    rows = lines[1:] or lines
+    every = [line.count(separator) for line in rows]
+    return min(every, default=0) > 1 and every == [line.count(f"{separator} ") for line in rows]
 
 
 def _line_by_line(piece: Piece, separator: str, width: int, columns: dict[str, int]):
@@ -151,10 +169,14 @@ def _count(found: int, width: int) -> str:
 
 
 def keys(file: File) -> list[str]:
-    """The keys of the first objects of a file of JSON lines."""
+    """The keys of the first objects of a file of JSON lines.
+
+    Raises:
+        UserError: the first line is no object, or has a key twice.
+    """
     line = first_line(file)
     try:
-        found = dict.fromkeys(_object(line))
+        found = dict.fromkeys(_object(line, once=True))
         for more in first_lines(file)[1:1000]:
             with contextlib.suppress(ValueError):  # a bad row is said of when its turn comes
                 found |= dict.fromkeys(_object(more))
@@ -174,9 +196,11 @@ def json_lines(file: File, columns: dict[str, str]) -> Iterator[Batch]:
     """
     schema = dict.fromkeys(columns.values(), pl.String)
     literal = False  # of Python: no need to try the fast reader again
+    as_written = _written_otherwise([key for role, key in columns.items() if role not in NUMERIC])
     for piece in pieces(file):
         frame, lines, why = None, None, {}
-        if not literal and b"\n\n" not in piece.text and not piece.text.startswith(b"\n"):
+        blank = b"\n\n" in piece.text or piece.text.startswith(b"\n")
+        if not literal and not blank and not _misread(piece.text, as_written):
             try:
                 frame = pl.read_ndjson(piece.text, schema=schema).select(
                     **{role: pl.col(key) for role, key in columns.items()}
@@ -187,6 +211,20 @@ def json_lines(file: File, columns: dict[str, str]) -> Iterator[Batch]:
             frame, lines, why, literal = _object_by_object(piece, columns)
         row = partial(_row, piece, lines, "\n", "\n")
         yield Batch(frame, file, row, why.get)
+
+
+def _written_otherwise(keys: list[str]) -> str:
+    """A pattern of numbers of these keys that the fast reader would not give back as they are written: 1.0, 1e5, -0."""
+    spellings = {json.dumps(key, ensure_ascii=ascii) for key in keys if _is_text(key) for ascii in (True, False)}
+    names = "|".join(re.escape(spelling) for spelling in sorted(spellings))
+    return rf"(?:{names})[ \t]*:[ \t]*(?:-?[0-9]+[.eE]|-0)"
+
+
+def _misread(text: bytes, as_written: str) -> bool:
+    """Whether the fast reader would change something: half a character, or what the pattern finds."""
+    if b"\\u" in text and HALF.search(text):
+        return True
+    return pl.Series([text], dtype=pl.Binary).cast(pl.String).str.contains(as_written).item()
 
 
 def _nested(frame: pl.DataFrame) -> bool:
@@ -211,19 +249,44 @@ def _object_by_object(piece: Piece, columns: dict[str, str]):
             if isinstance(value, dict | list):
                 why[len(lines) - 1] = f"{key} is {'an object' if isinstance(value, dict) else 'a list'}: {PLAIN}"
                 value = None
-            if isinstance(value, float) and value.is_integer():  # as the fast reader prints it
-                value = f"{value:.0f}"
+            if isinstance(value, str) and not _is_text(value):
+                why[len(lines) - 1] = f"{key} holds half a character (a lone surrogate): write it whole"
+                value = None
             found[role].append(value if value is None or isinstance(value, str) else json.dumps(value))
     return pl.DataFrame(found, schema=dict.fromkeys(found, pl.String)), lines, why, literal
 
 
-def _object(line: str) -> dict:
-    """The dict of a line. Raises ValueError that says why there is none."""
+def _is_text(value: str) -> bool:
     try:
-        value = json.loads(line)
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _object(line: str, once: bool = False) -> dict:
+    """The dict of a line, its numbers as they are written. Raises ValueError that says why there is none.
+
+    Args:
+        once: whether a key may stand there but once; else the first of its values is taken.
+    """
+
+    def of_pairs(pairs):
+        found = {}
+        for key, value in pairs:
+            if once and key in found:
+                raise KeyError(key)
+            found.setdefault(key, value)
+        return found
+
+    as_written = {"parse_float": str, "parse_int": str, "object_pairs_hook": of_pairs}
+    try:
+        value = json.loads(line, **as_written)
+    except KeyError as error:
+        raise ValueError(f"the key {error} has two values: keep one") from None
     except (ValueError, RecursionError) as error:
         try:  # never eval: literals alone, of what JSON has too
-            value = json.loads(json.dumps(ast.literal_eval(line)))
+            value = json.loads(json.dumps(ast.literal_eval(line)), **as_written)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             raise ValueError(f"not JSON ({error}): mend the line") from None
     if not isinstance(value, dict):
@@ -234,6 +297,15 @@ def _object(line: str) -> dict:
 def columnar_names(file: File) -> list[str]:
     """The columns of a Parquet or Arrow file."""
     return list(_columnar(file).collect_schema())
+
+
+def columnar_head(file: File, columns: dict[str, str], rows: int = 1000) -> pl.DataFrame:
+    """The first rows of a Parquet or Arrow file, as `columnar` has them."""
+    wanted = _columnar(file).select(**{role: pl.col(name) for role, name in columns.items()})
+    try:
+        return wanted.head(rows).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{file}: damaged ({_one_line(error)}): fetch or write it again") from None
 
 
 def columnar(file: File, columns: dict[str, str]) -> Iterator[Batch]:

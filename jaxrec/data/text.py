@@ -19,6 +19,7 @@ LINE = 1 << 26  # bytes of a line
 SPAN = 10_000  # lines that a quoted field may go on for
 BLOCK = 1 << 20  # bytes that are looked at together
 MARK = b"\xef\xbb\xbf"  # of byte order
+NO_TEXT = b"\xff"  # a byte that UTF-8 does not have
 EXAMPLES = 5
 NAME = 200  # characters of a name in a message
 BAD = 1_000_000  # bad rows after which a file is read no further
@@ -133,23 +134,25 @@ def pieces(
     r"""The lines of a file in pieces of about `size` bytes; line ends \r\n and \r become \n, a byte order mark goes.
 
     Args:
-        quotes: whether a line end within double quotes is none. most: bytes that a line may have.
+        quotes: whether a line end within double quotes is none; there a lone \r stays, unless all lines end so.
+        most: bytes that a line may have.
 
     Raises:
         UserError: it can't be read, is no text, its compressed data are cut, it has a line of over `most` bytes or
             over LINES blank ones; with the line where that shows.
     """
     size, most = max(size or PIECE, len(MARK)), most or LINE
-    line, rest, blank, end, begins = 1, b"", 0, False, True
+    line, rest, blank, end, begins, old = 1, b"", 0, False, True, False
     with file.open() as stream:
         while not end:
             chunk = _chunk(file, stream, size, line, rest)
             end = len(chunk) < size
             text = rest + (chunk.removeprefix(MARK) if begins else chunk)
+            old = b"\n" not in chunk if begins else old  # of a system whose lines end in \r
             begins = False
             if b"\r" in text:
                 held = b"\r" if text.endswith(b"\r") and not end else b""  # its \n may come with the next chunk
-                text = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n") + held
+                text = _with_plain_ends(text.removesuffix(held), quotes and not old) + held
             if end and text and not text.endswith(b"\n"):
                 text += b"\n"
             cut = len(text) if end else _cut(text, quotes and len(text) < 2 * size)
@@ -188,6 +191,19 @@ def _parted(text: bytes, quotes: bool) -> Iterator[bytes]:
             begin, lines = begin + cut, 0
     if begin < len(text):
         yield text[begin:]
+
+
+def _with_plain_ends(text: bytes, quotes: bool) -> bytes:
+    r"""The text with \n for \r\n and \r; a \r alone within quotes stays, where these count."""
+    lone = np.zeros(0, bool)
+    if quotes and b'"' in text and NO_TEXT not in text:
+        codes = np.frombuffer(text, np.uint8)
+        lone = (codes == ord("\r")) & (np.append(codes[1:], 0) != ord("\n"))
+    if lone.any():
+        within = np.cumsum(codes == ord('"'), dtype=np.uint8) % 2 == 1
+        text = np.where(lone & within, NO_TEXT[0], codes).astype(np.uint8).tobytes()
+    plain = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return plain.replace(NO_TEXT, b"\r") if lone.any() else plain
 
 
 def newlines(text: bytes) -> int:

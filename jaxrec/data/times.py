@@ -5,6 +5,8 @@ import datetime
 import numpy as np
 import polars as pl
 
+from jaxrec.data.dates import LATEST, TWO_WAYS, Dates
+
 RELATIVE = 1e8  # whatever lies below, in seconds before March 1973, counts from an unknown moment
 UNITS = {  # numbers below these
     1e11: ("seconds", 1_000_000),
@@ -12,19 +14,25 @@ UNITS = {  # numbers below these
     1e17: ("microseconds", 1),
     2.0**63: ("nanoseconds", 0.001),
 }
-LATEST = 7_258_118_400_000_000  # the year 2200
-DAY = "%Y-%m-%d"
-FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%dT%H:%M", DAY)
+FIRST, LAST = 788_918_400, 4_102_444_800  # 1995 and 2100, in seconds: what lies between is likely to be a time
+LIKELY = 0.95  # of a column's values are times, where it is one of times
 EPOCH = datetime.datetime(1970, 1, 1)
 
 
 class Times:
-    """Collects a column batch by batch; only the whole of it says which unit its numbers have."""
+    """Collects a column batch by batch; only the whole of it says which unit its numbers have.
 
-    def __init__(self, name: str):
-        self.name = name  # of the column
-        self.parts, self.dated, self.zoneless = [], None, False
-        self.formats = FORMATS
+    Args:
+        name: of the column. format: how its dates are written, as strftime has it; None where that is to be found out.
+
+    Raises:
+        UserError: the format tells no date.
+    """
+
+    def __init__(self, name: str, format: str | None = None):
+        self.name, self.format, self.dates = name, format, Dates(format)
+        self.parts, self.dated = [], None if format is None else True
+        self.scientific = None  # a number so written
 
     def parse(self, values: pl.Series) -> tuple[pl.Series, str]:
         """Values -> numbers (Int64, Float64; where they are dates Int64 microseconds), null where they are no times.
@@ -35,8 +43,16 @@ class Times:
             self.dated = self._has_dates(values)
         like = "a date like 2014-04-01T03:00:00Z"
         if self.dated:
-            return self._from_dates(values), f"{self.name} is not {like}, as other rows have"
-        return _numbers(values), f"{self.name} is no time: neither a number from 0 on nor {like}"
+            found = self._from_dates(values)
+            if (found > LATEST).any():
+                return found.set(found > LATEST, None), f"{self.name} is no date before the year 2200"
+            why = f"{like}, as other rows have" if self.format is None else f"a date like {self.format}"
+            return found, f"{self.name} is not {why}"
+        found = _numbers(values)
+        if found.dtype == pl.Float64 and values.dtype == pl.String and self.scientific is None:
+            self.scientific = next(iter(values.filter(found.is_not_null() & values.str.contains("[eE]")).head(1)), None)
+        cure = "; or --time-format '%d/%m/%Y'"
+        return found, f"{self.name} is no time: neither a number from 0 on nor {like}{cure}"
 
     def add(self, numbers: pl.Series) -> None:
         """Keep what `parse` made, less the bad rows."""
@@ -54,10 +70,13 @@ class Times:
         values = np.concatenate(self.parts) if self.parts else np.zeros(0, np.int64)
         self.parts = []
         if self.dated:
-            return values, False, f"{self.name}: dates" + (", without a zone: taken as UTC" if self.zoneless else "")
+            zone = ", without a zone: taken as UTC" if self.dates.zoneless else ""
+            return values, False, f"{self.name}: dates{zone}"
         if not len(values):
             return values.astype(np.int64), True, ""
         most, least = float(values.max()), float(values.min())
+        if not relative and (days := _days(values)) is not None:
+            return days, False, f"{self.name}: dates like {int(most)}"
         if relative or most < RELATIVE:
             unit, relative = "numbers from an unknown moment: an order, no dates", True
             factor = 1_000_000 if most < 2**63 / 1e6 else 1
@@ -68,13 +87,15 @@ class Times:
                 raise ValueError(f"{self.name} is {one} and {other}: write all in one unit")
             if most * factor > LATEST:
                 raise ValueError(
-                    f"{self.name} is {most:.0f}: in {unit}, that is {date(most * factor)}; write dates as dates"
+                    f"{self.name} is {most:.0f}: in {unit}, that is {date(most * factor)}; write dates as dates, or "
+                    "name their form, as in --time-format '%Y%m%d%H%M%S'"
                 )
         if values.dtype.kind == "f":
             micro = np.round(values * factor).astype(np.int64)
         else:
             micro = values * factor if factor >= 1 else values // 1000
-        return micro, relative, f"{self.name}: {unit}"
+        lost = f"; in scientific notation, as {self.scientific}: digits may be lost" if self.scientific else ""
+        return micro, relative, f"{self.name}: {unit}{lost}"
 
     def _has_dates(self, values: pl.Series) -> bool | None:
         """Whether there are more dates than numbers; None where there is neither."""
@@ -85,25 +106,39 @@ class Times:
         return None
 
     def _from_dates(self, values: pl.Series) -> pl.Series:
-        """Dates in ISO 8601 -> microseconds, null where they are none; what fits is tried first next time."""
+        """Dates -> microseconds, null where they are none."""
         if values.dtype.is_temporal() or values.dtype.is_nested():
             return _from_temporal(values)
+        return self.dates.read(values.cast(pl.String, strict=False))
+
+
+def reads_in_two_ways(values: pl.Series) -> bool:
+    """Whether nearly all of a column's values are dates of which it is not known what is the day, what the month."""
+    if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        return False
+    text = values.cast(pl.String).str.strip_chars()
+    text = text.filter(text != "")
+    return len(text) > 0 and text.str.contains(TWO_WAYS).mean() >= LIKELY
+
+
+def reads_as_times(values: pl.Series) -> bool:
+    """Whether nearly all of a column's values are dates, or numbers that are moments from 1995 to 2100."""
+    if values.dtype.is_temporal():
+        return values.dtype.base_type() in (pl.Date, pl.Datetime) and values.count() > 0
+    if values.dtype.is_nested() or values.dtype in (pl.Boolean, pl.Binary):
+        return False
+    numbers = values
+    if not values.dtype.is_numeric():
         values = values.cast(pl.String, strict=False)
-        text = values.str.strip_chars().str.replace(r"^(\d{4}-\d\d-\d\d) ", "${1}T").str.replace(r" ?UTC$", "Z")
-        text = text.str.replace(r" ([+-]\d\d)", "$1")
-        found = _nothing(len(text))
-        fits = []
-        for format in self.formats:
-            if found.null_count() == values.null_count():
-                break
-            dates = text.str.to_datetime(format, strict=False, time_unit="us")
-            some = dates.count() > 0
-            if some and "%#z" not in format and format != DAY:
-                self.zoneless = True
-            fits += [format] if some else []
-            found = found.fill_null(dates.dt.epoch("us")) if some else found
-        self.formats = (*fits, *(format for format in self.formats if format not in fits))
-        return found
+        values = values.filter(values.str.strip_chars() != "")
+        if len(values) and Dates().read(values).count() >= LIKELY * len(values):
+            return True
+        numbers = values
+    numbers = numbers.cast(pl.Float64, strict=False).drop_nulls()
+    if not len(numbers) or len(numbers) < LIKELY * values.count():
+        return False
+    in_a_unit = (numbers.is_between(FIRST * per_second, LAST * per_second) for per_second in (1, 1e3, 1e6, 1e9))
+    return any(each.mean() >= LIKELY for each in in_a_unit) or _days(numbers.to_numpy()) is not None
 
 
 def date(micro: int) -> str:
@@ -132,6 +167,14 @@ def _numbers(values: pl.Series) -> pl.Series:
         if whole.count() == fine.sum():
             return whole
     return reals.set(~fine, None)
+
+
+def _days(values: np.ndarray) -> np.ndarray | None:
+    """Microseconds of days written as the numbers 20140401, from 1950 to 2100; None where one is no such day."""
+    if not ((values >= 19_500_101) & (values <= 21_001_231)).all() or (values != np.floor(values)).any():
+        return None
+    days = pl.Series(values).cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)
+    return days.cast(pl.Datetime("us")).dt.epoch("us").to_numpy() if not days.null_count() else None
 
 
 def _nothing(length: int) -> pl.Series:

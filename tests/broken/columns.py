@@ -40,7 +40,7 @@ def _(folder, chance, number):
 
 @kind("Parquet or Arrow with floats as ids")
 def _(folder, chance, number):
-    floats = pl.col("item_id").cast([pl.Float64, pl.Float32][number // 2 % 2])
+    floats = (pl.col("item_id") + [0.5, 2.0**53][number // 2 % 2]).cast([pl.Float64, pl.Float32][number // 2 % 2])
     return columns_spoiled(folder, chance, number, lambda data: data.with_columns(floats), "astype('Int64')")
 
 
@@ -68,7 +68,9 @@ def _(folder, chance, number):
         pl.lit(1e300),  # beyond what is kept of it
     ][number % 5].alias("rating")
     cure = "is not a finite number" if number == 4 else "a weight is a number"
-    return columns_spoiled(folder, chance, number, lambda data: data.with_columns(column), cure)
+    return columns_spoiled(
+        folder, chance, number, lambda data: data.with_columns(column), cure, both=("--weight", "rating")
+    )
 
 
 @kind("Parquet or Arrow with ids of bytes that are no text")
@@ -83,7 +85,8 @@ def _(folder, chance, number):
     name = FIELDS[number % 4]
     at = chance.randrange(1, 40)
     null = pl.when(pl.int_range(pl.len()) != at).then(name).alias(name)
-    broken = columns_spoiled(folder, chance, number, lambda data: data.with_columns(null), name)
+    both = ("--weight", "rating")
+    broken = columns_spoiled(folder, chance, number, lambda data: data.with_columns(null), name, both=both)
     return broken._replace(named=f"{broken.path}, row {at + 1}")
 
 

@@ -27,6 +27,12 @@ class Format(NamedTuple):
             else json.dumps(dict(zip(FIELDS, map(_plain, row), strict=False)))
         )
 
+    @property
+    def flags(self):
+        """What names the weights, where the format does not."""
+        generic = self.name.partition(".")[2] != "inter" and (self.header or not self.separator)
+        return ("--weight", "rating") if generic else ()
+
     def place(self, index):
         return f"line {index + 1 + bool(self.header)}"
 

@@ -7,6 +7,7 @@ def field(at, *values):
     return lambda row, chance: [*row[:at], chance.choice(values), *row[at + 1 :]]
 
 
+MISSING = ("NA", "N/A", "NaN", "nan", "NULL", "null", "None", r"\N", "<NA>")
 NO_TIMES = ("yesterday", "n/a", "12:30", "-", "1.2.3", "2014-13-01", "0x10", "1 2")
 #: kind -> (its formats, row -> broken row, a part of the message)
 ROWS = {
@@ -19,6 +20,10 @@ ROWS = {
     "a rating without end": (FORMATS, field(2, "NaN", "Infinity", "1e400"), "not a finite number"),
     "no user": (FORMATS, field(0, ""), "is empty"),
     "no item": (FORMATS, field(1, ""), "is empty"),
+    "a word for a missing user": (FORMATS, field(0, *MISSING), "--keep-na-ids"),
+    "a word for a missing item": (FORMATS, field(1, *MISSING), "--keep-na-ids"),
+    "a date that could be two": (FORMATS, field(3, "01/02/2014", "1/2/2014 03:04"), "--time-format"),
+    "half a character": ([JSONL], None, "half a character"),
     "too many fields": (
         DELIMITED,
         lambda row, chance: row + ["x"] * chance.randint(1, 3),
@@ -52,10 +57,12 @@ def broken_rows(kind, folder, chance, number):
             lines[at] = made.line(spoil(rows[at], chance))
         elif kind.endswith("cut"):
             lines[at] = lines[at][: -chance.randint(1, 40)]
+        elif kind.startswith("half"):
+            lines[at] = lines[at].replace('"A', chance.choice([r'"\ud83dA', r'"A\udc00', r'"\ude00\ud83d']))
         elif kind.endswith("missing"):
             lines[at] = lines[at].replace(chance.choice(FIELDS), "other")
         else:
             lines[at] = chance.choice(["3", "null", '"text"', "[1, 2]"])
     good, _ = made.write(folder / "good", rows)
     path, named = made.write_lines(folder / "broken", lines)
-    return Broken(good, path, cure, named), rows, bad, [made.place(at) for at in bad]
+    return Broken(good, path, cure, named, both=made.flags), rows, bad, [made.place(at) for at in bad]

@@ -76,7 +76,7 @@ def test_bad_rows_are_named_or_skipped(name, number, tmp_path, refuse, run):
     assert len(lines) == min(len(bad), 5) + 1 + (len(bad) > 1)
     assert (f"({len(bad)} such rows in all)" in lines) == (len(bad) > 1)
     assert "--on-bad-row skip" in lines[-1]
-    status, said, _ = run(broken.path, "--on-bad-row", "skip")
+    status, said, _ = run(broken.path, "--on-bad-row", "skip", *broken.both)
     assert status == 0 and f"{len(bad)} bad row" in said
     kept = [row for at, row in enumerate(rows) if at not in bad]
     assert Counter(rows_of(tmp_path / "outputs" / "new")) == Counter(map(expected, kept))
@@ -125,7 +125,7 @@ def test_what_is_odd_but_right_is_kept_as_it_is(name, mark, end, tmp_path, run):
         else:
             csv.writer(text, delimiter="\t" if "tsv" in name else ",", lineterminator=end).writerows([FIELDS, *rows])
         put(path, mark + text.getvalue())
-    status, said, _ = run(path)
+    status, said, _ = run(path, "--keep-na-ids", "--weight", "rating")
     assert status == 0, said
     assert Counter(rows_of(tmp_path / "outputs" / "new")) == Counter(map(expected, rows))
 

@@ -60,8 +60,14 @@ def test_what_is_named_is_taken_before_what_is_known():
     assert choose(names, {"weight": "3"}, "f")["weight"] == 2
 
 
-def test_the_first_of_the_known_names_wins_and_the_first_of_two_columns():
-    assert choose(["user", "user_id", "item", "USER-ID"], {}, "f") == {"user": 1, "item": 2}
+def test_the_first_of_the_known_names_wins():
+    assert choose(["user", "item", "customer", "user_id", "sku"], {}, "f") == {"user": 3, "item": 1}
+
+
+def test_a_role_is_known_by_name_where_that_is_allowed():
+    names = ["user", "item", "rating"]
+    assert choose(names, {}, "f", ["user", "item"]) == {"user": 0, "item": 1}
+    assert choose(names, {"weight": "rating"}, "f", ["user", "item"]) == {"user": 0, "item": 1, "weight": 2}
 
 
 def test_sessions_may_stand_for_users():
@@ -85,6 +91,11 @@ def test_sessions_may_stand_for_users():
             {"user": "item", "item": "2"},
             "f: one column cannot be two things: user = item, item = item",
         ),
+        (
+            ["user_id", "item", "USER-ID"],
+            {},
+            "f: user_id, USER-ID could all be the user: name the one, as by --user user_id",
+        ),
     ],
 )
 def test_what_is_missing_is_said(names, given, message):
@@ -92,5 +103,19 @@ def test_what_is_missing_is_said(names, given, message):
         choose(names, given, "f")
 
 
+def test_two_columns_of_one_name_are_told_apart_by_their_numbers():
+    names = ["user", "item", "item", "time"]
+    with pytest.raises(UserError, match=r"two columns are called item: rename one, or .*, --item 2 or"):
+        choose(names, {}, "f")
+    with pytest.raises(UserError, match=r"--item item: two columns are called so: rename one, or .* --item 2 or 3"):
+        choose(names, {"item": "item"}, "f")
+    assert choose(names, {"item": "3"}, "f") == {"user": 0, "item": 2, "time": 3}
+
+
 def test_the_choice_in_words():
-    assert said(["a", "b"], {"user": 1, "item": 0}) == "columns: user = b, item = a"
+    names = ["a", "b", "Stars"]
+    assert said(names[:2], {"user": 1, "item": 0}) == "columns: user = b, item = a"
+    unread = "columns: user = a, item = b; Stars is not read: --weight Stars takes it for a weight"
+    assert said(names, {"user": 0, "item": 1}) == unread
+    assert "not read" not in said(names, {"user": 0, "item": 1}, {"weight": ""})
+    assert "not read" not in said(names, {"user": 0, "item": 1, "weight": 2})

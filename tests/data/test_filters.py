@@ -193,3 +193,35 @@ def test_the_published_version_of_ml_1m_is_the_5_core_of_its_ratings(real_data):
     columns = {"user": "original_user_id", "item": "original_movie_id"}
     rest, _ = apply(read(real_data("ml-1m") / "ratings_unordered.csv.gz", columns=columns), Options(k_core=5))
     assert (len(rest.users), len(rest.catalogue.ids), len(rest.items)) == (6_040, 3_416, 999_611)
+
+
+@given(logs, st.booleans(), st.booleans())
+def test_duplicates_are_rows_equal_in_all_that_is_known(log, timed, weighted):
+    log = {user: [row for row in each for _ in range(1 + row[1] % 2)] for user, each in log.items()}
+    data, before = made(log)
+    seen, wanted = set(), []
+    for user, each in before.items():
+        for item, minute, weight in each:
+            key = (user, item, minute if timed else None, weight if weighted else None)
+            wanted.append(key not in seen)
+            seen.add(key)
+    data = data._replace(times=data.times if timed else None, weights=data.weights if weighted else None)
+    assert (~filters.duplicates(data)).tolist() == wanted
+
+
+def test_rows_of_two_sessions_are_no_duplicates():
+    data = from_sequences([[1, 1, 1, 1], [1, 2]])._replace(times=np.zeros(6, np.int64))
+    parted = data._replace(sessions=Sessions(np.array([0, 1, 2, 4, 6]), np.array([7, 8, 7, 9])))
+    assert filters.duplicates(parted).nonzero()[0].tolist() == [2, 3]
+    rest, steps = apply(parted, Options(drop_duplicates=True))
+    assert [step.name for step in steps] == ["read", "drop-duplicates"] and len(rest.items) == 4
+
+
+def test_rows_left_out_while_reading_are_steps():
+    data = from_sequences([[1, 2, 3]])
+    steps = filters.left_out(data, [("only a=1", 4), ("only b=2", 2)])
+    assert [tuple(step) for step in steps] == [
+        ("read", None, None, 9),
+        ("only a=1", None, None, 5),
+        ("only b=2", 1, 3, 3),
+    ]

@@ -194,8 +194,8 @@ def test_a_reader_s_reason_comes_first():
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        (pl.Series([1.0, 2.0]), r"f: column what holds floats \(1.0\): .*astype"),
-        (pl.Series(["1.0", "2."]), r"f: column what holds floats \(1.0\): .*astype"),
+        (pl.Series([1.0, 2.5]), r"f, row 2: column what holds floats \(2.5\): .*astype"),
+        (pl.Series(["1.0", "2."]), r"f: column what holds floats \(1.0\): an id is .*--ids integer .*--ids text"),
         (pl.Series([[1], [2]]), r"f: column what holds List\(Int64\): an id is an integer or a string"),
         (pl.Series([True, False]), "column what holds Boolean"),
         (pl.Series([1, 2]).cast(pl.Date), "column what holds Date"),
@@ -206,7 +206,8 @@ def test_a_reader_s_reason_comes_first():
 def test_what_is_no_log_says_why(column, message):
     log = Log({"user": "who", "item": "what"}, BadRows())
     with pytest.raises(UserError, match=message):
-        log.add(Batch(pl.DataFrame({"user": ["u"] * len(column), "item": column}), "f", None))
+        place = lambda index: (f"row {index + 1}", "")
+        log.add(Batch(pl.DataFrame({"user": ["u"] * len(column), "item": column}), "f", place))
         log.interactions("f")
 
 

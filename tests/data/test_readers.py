@@ -22,12 +22,11 @@ from jaxrec.errors import UserError
 @given(data=st.data(), order=st.randoms(use_true_random=False))
 def test_a_log_is_the_same_data_in_every_format_and_order(way, data, order):
     rows = data.draw(logs(st.sampled_from(way.kinds)))
-    wanted = fingerprint(data_of(rows, way.carries))
     with tempfile.TemporaryDirectory() as folder:
         path = way.write(Path(folder), shuffled(rows, order) if way.sorts else rows)
-        for format in (None, way.format):
-            found = read(path, format)
-            assert fingerprint(found) == wanted, format
+        for format, columns, carries in ((None, way.columns, way.carries), (way.format, {}, way.unnamed)):
+            found = read(path, format, columns)
+            assert fingerprint(found) == fingerprint(data_of(rows, carries)), format
             assert found.users.tolist() == data_of(rows).users.tolist() and found.name == str(path)
             assert found.items.dtype == np.int32 and found.offsets.dtype == np.int64
 
@@ -36,7 +35,8 @@ def test_a_log_is_the_same_data_in_every_format_and_order(way, data, order):
 def test_a_log_of_many_pieces_is_the_same(rows, order, way):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "PIECE", 80)
-        assert fingerprint(read(way.write(Path(folder), shuffled(rows, order)))) == fingerprint(data_of(rows))
+        path = way.write(Path(folder), shuffled(rows, order))
+        assert fingerprint(read(path, columns=way.columns)) == fingerprint(data_of(rows))
 
 
 @given(logs(), st.permutations(range(4)))
@@ -67,7 +67,8 @@ def test_titles_come_with_the_formats_that_have_them(tmp_path):
 def test_what_was_found_out_is_said(tmp_path):
     said, rows = [], []
     read(table("a.csv")(tmp_path, [("1", "1", START, 5), ("1", "2", START, 4)]), say=said.append, progress=rows.append)
-    assert said[0] == "columns: user = user_id, item = item_id, time = timestamp, weight = rating"
+    columns = "columns: user = user_id, item = item_id, time = timestamp"
+    assert said[0] == f"{columns}; rating is not read: --weight rating takes it for a weight"
     assert "timestamp: seconds" in said and rows == [2]
 
 
@@ -80,7 +81,7 @@ def test_bad_rows_are_left_out_and_said(tmp_path, way):
     rows = [row for at in range(29) for row in ([bad[at // 3], good[at]] if at % 3 == 0 and at < 27 else [good[at]])]
     path = way.write(tmp_path, rows)
     said = []
-    found = read(path, skip_bad_rows=True, say=said.append)
+    found = read(path, columns=way.columns, skip_bad_rows=True, say=said.append)
     assert fingerprint(found) == fingerprint(data_of(good))
     (head,) = [at for at, line in enumerate(said) if line == "9 bad rows skipped, the first:"]
     reasons = said[head + 1 :]
@@ -117,7 +118,7 @@ def test_amazon_s_columns_may_be_numbered_where_they_look_alike(tmp_path):
 def test_a_ratings_csv_that_is_not_movielens_is_read_by_its_header(tmp_path):
     table("ratings.csv")(tmp_path, SPECIMENS)
     put(tmp_path / "README.txt", "hello")
-    assert fingerprint(read(tmp_path)) == fingerprint(data_of(SPECIMENS))
+    assert fingerprint(read(tmp_path, columns={"weight": "rating"})) == fingerprint(data_of(SPECIMENS))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_ml_100k_is_the_same_from_every_format(ml_100k, tmp_path):
     ).write_csv(tmp_path / "ml-100k.inter", separator="\t")
     files = (ml_100k / "interactions.csv.gz", tmp_path / "u.data", tmp_path / "a.parquet", tmp_path / "ml-100k.inter")
     for path in files:
-        found = read(path)
+        found = read(path, columns={} if path.suffix in (".data", ".inter") else {"weight": "rating"})
         assert fingerprint(found) == fingerprint(wanted), path
         for name in ARRAYS:
             assert getattr(found, name).dtype == getattr(wanted, name).dtype
@@ -270,18 +271,22 @@ def test_one_file_twice_is_refused_and_shards_are_said(tmp_path):
         read(tmp_path)
 
 
-def test_a_column_that_was_guessed_can_be_declined(tmp_path):
+def test_a_weight_is_read_where_it_is_named_and_said_where_it_is_not(tmp_path):
     (tmp_path / "log.csv").write_text("user,item,score\n1,1,good\n1,2,bad\n")
     with pytest.raises(UserError, match="score is not a finite number"):
-        read(tmp_path / "log.csv")
-    assert read(tmp_path / "log.csv", columns={"weight": ""}).weights is None
+        read(tmp_path / "log.csv", columns={"weight": "score"})
+    for columns, note in (({}, "; score is not read: --weight score"), ({"weight": ""}, ""), ({"weight": "none"}, "")):
+        said = []
+        assert read(tmp_path / "log.csv", columns=columns, say=said.append).weights is None
+        assert said[0].startswith(f"columns: user = user, item = item{note}")
+        assert ("not read" in said[0]) == bool(note)
 
 
 def test_numbered_columns_do_not_make_a_row_of_a_header(tmp_path):
-    (tmp_path / "log.csv").write_text("customer,sku\n1,1\n1,2\n")
-    with pytest.raises(UserError, match=r"line 1: 'customer,sku': looks like a header"):
+    (tmp_path / "log.csv").write_text("who,what\n1,1\n1,2\n")
+    with pytest.raises(UserError, match=r"line 1: 'who,what': looks like a header"):
         read(tmp_path / "log.csv", columns={"user": "1", "item": "2"})
-    assert read(tmp_path / "log.csv", columns={"user": "customer", "item": "sku"}).catalogue.ids.tolist() == [1, 2]
+    assert read(tmp_path / "log.csv", columns={"user": "who", "item": "what"}).catalogue.ids.tolist() == [1, 2]
 
 
 def test_ratings_of_something_else_are_a_table(tmp_path):
@@ -301,3 +306,76 @@ def test_items_without_a_row_in_the_table_of_items_are_counted(tmp_path):
     said = []
     assert read(tmp_path, say=said.append).catalogue.titles == ["", "Six", ""]
     assert said[1:] == ["2 of 3 items have no row in the table of items"]
+
+
+CLOCK = {"csv": pl.DataFrame.write_csv, "jsonl": pl.DataFrame.write_ndjson, "parquet": pl.DataFrame.write_parquet}
+
+
+@pytest.mark.parametrize("kind", CLOCK)
+@pytest.mark.parametrize("dated", [False, True])
+def test_an_unknown_column_of_times_is_named_and_the_order_of_the_file_must_be_asked_for(tmp_path, kind, dated):
+    when = pl.Series("happened", [START + 5, START, START + 9])
+    when = pl.from_epoch(when).dt.to_string("%Y/%m/%d %H:%M:%S") if dated else when
+    path = tmp_path / f"a.{kind}"
+    CLOCK[kind](pl.DataFrame({"user": [1, 1, 2], "stars": [3, 4, 5], "item": [1, 2, 1]}).with_columns(when), path)
+    with pytest.raises(UserError, match=r"happened reads as times: take it with --time happened, or .* --time none"):
+        read(path)
+    assert read(path, columns={"time": "happened"}).items.tolist() == [2, 1, 1]
+    for declined in ("none", ""):
+        found = read(path, columns={"time": declined})
+        assert found.items.tolist() == [1, 2, 1] and found.times is None
+
+
+def test_the_order_is_asked_for_by_numbers_where_there_is_no_header(tmp_path):
+    (tmp_path / "a.csv").write_text(f"1,1,3,{START}\n1,2,4,{START}\n")
+    columns = {"user": "1", "item": "2"}
+    with pytest.raises(UserError, match="column 4 reads as times: take it with --time 4"):
+        read(tmp_path / "a.csv", columns=columns)
+    assert read(tmp_path / "a.csv", columns=columns | {"time": "4"}).times is not None
+    assert read(tmp_path / "a.csv", columns=columns | {"time": "none"}).times is None
+
+
+def test_recbole_s_columns_of_times_are_known_too(tmp_path):
+    (tmp_path / "a.inter").write_text(f"user_id:token\titem_id:token\tmoment:float\n1\t1\t{START}\n1\t2\t{START}\n")
+    with pytest.raises(UserError, match="moment reads as times"):
+        read(tmp_path / "a.inter")
+    assert len(read(tmp_path / "a.inter", columns={"time": "moment"}).items) == 2
+
+
+def test_times_of_32_bits_are_refused_and_small_ones_read(tmp_path):
+    frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "time": pl.Series([START, START + 1], dtype=pl.Float32)})
+    frame.write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"column time holds floats of 32 bits.* --time none"):
+        read(tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", columns={"time": "none"}).times is None
+    frame.with_columns(pl.col("time") - START).write_parquet(tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet").relative
+
+
+def test_dates_are_read_as_their_form_says(tmp_path):
+    (tmp_path / "a.csv").write_text("user,item,date\n1,1,02/01/2020\n1,2,01/02/2020\n")
+    with pytest.raises(UserError, match=r"line 2: .*date is no time: .*--time-format '%d/%m/%Y'"):
+        read(tmp_path / "a.csv")
+    for form, items in (("%d/%m/%Y", [1, 2]), ("%m/%d/%Y", [2, 1])):
+        assert read(tmp_path / "a.csv", time_format=form).catalogue.ids.tolist() == [1, 2]
+        assert read(tmp_path / "a.csv", time_format=form).items.tolist() == items
+    with pytest.raises(UserError, match="--time-format soon: tells no date"):
+        read(tmp_path / "a.csv", time_format="soon")
+    with pytest.raises(UserError, match="no times for --time-format: name their column with --time"):
+        read(tmp_path / "a.csv", columns={"time": "none"}, time_format="%d/%m/%Y")
+
+
+def test_a_prepared_folder_is_as_it_was_read(tmp_path):
+    path = next(way for way in WAYS if way.name == "prepared").write(tmp_path, SPECIMENS)
+    for options in ({"ids": "text"}, {"keep_na_ids": True}, {"time_format": "%Y"}, {"only": ["user=1"]}):
+        with pytest.raises(UserError, match="read as prepared, which has no columns to read so: leave out --"):
+            read(path, **options)
+    with pytest.raises(UserError, match="no ids 'float': choose one of integer, text"):
+        read(path, ids="float")
+
+
+def test_a_column_of_dates_that_could_be_two_days_needs_their_form(tmp_path):
+    (tmp_path / "a.csv").write_text("user,item,when\n1,1,02/01/2020\n1,2,01/02/2020\n")
+    with pytest.raises(UserError, match=r"when reads as times: take it with --time when --time-format '%d/%m/%Y' \(or"):
+        read(tmp_path / "a.csv")
+    assert read(tmp_path / "a.csv", columns={"time": "when"}, time_format="%d/%m/%Y").items.tolist() == [1, 2]

@@ -52,3 +52,21 @@ def test_the_summary_is_printed_and_drawn(tmp_path):
     for each in (data, data._replace(times=None), rest):
         summary.plot(each, tmp_path / "plots.png", "name")
         assert (tmp_path / "plots.png").read_bytes().startswith(b"\x89PNG")
+
+
+@given(st.lists(rows, min_size=1, max_size=5))
+def test_ties_are_rows_with_the_time_of_the_row_before(log):
+    log = [sorted(each, key=lambda row: row[1]) for each in log]
+    data = from_sequences([[item for item, _ in each] for each in log])
+    timed = data._replace(times=np.array([time for each in log for _, time in each], np.int64))
+    ties = sum(a[1] == b[1] for each in log for a, b in itertools.pairwise(each))
+    assert summary.facts(timed)["tied"] == ties / sum(map(len, log))
+    assert summary.facts(data)["tied"] is None
+
+
+def test_users_with_too_many_rows_are_found_in_a_crowd():
+    data = from_sequences([[1, 2]] * 1_000 + [[1, 2] * 11, [1] * 40], users=[*range(1_000), "NA", "x"])
+    assert summary.heavy(data) == [("x", 40 / 2_062), ("NA", 22 / 2_062)]
+    rest = filters.select(data, np.append(np.ones(2_022, bool), np.zeros(40, bool)))
+    assert summary.heavy(rest) == [("NA", 22 / 2_022)]
+    assert summary.heavy(from_sequences([[1, 2]] * 999 + [[1] * 400])) == []

@@ -118,12 +118,12 @@ QUOTES = "a quote that does not end, or text after one: mend the quotes"
         ("a,b,c,d", ("", ""), f"4 fields where the first line has 3: {COUNT}"),
         ("a,b,c,,", ("a", "c"), f"5 fields where the first line has 3: {COUNT}"),  # said only were it bad
         ('a,"b,b",c,d', ("", ""), f"4 fields where the first line has 3: {COUNT}"),
-        (" ", ("", ""), f"1 field where the first line has 3: {COUNT}"),
+        (" ", (" ", ""), f"1 field where the first line has 3: {COUNT}"),
         ('a,b,"c', ("", ""), QUOTES),
         ('a,b,"c"d', ("", ""), QUOTES),
         ("a,,", ("a", ""), None),
         ('a,5" b,c', ("a", "c"), None),
-        (" a ,b, c", ("a", "c"), None),
+        (" a ,b, c", (" a ", " c"), None),  # ids are what they are: the file has no such style
         ("\u00a0a,b,c\u00a0", ("\u00a0a", "c\u00a0"), None),
         ('"a",b,"c\nd"', ("a", "c\nd"), None),
     ],
@@ -144,7 +144,8 @@ def test_an_odd_row_is_found_and_hurts_no_other(tmp_path, monkeypatch, row, foun
         assert rows[20] == (*found, "line 22", row, why)
         assert [one[:3] for one in rows[:20]] == [(f"u{n}", f"i{n}", f"line {n + 2}") for n in range(20)]
         then = 23 + row.count("\n")
-        assert [one[:3] for one in rows[21:]] == [(f"v{n}", f"j{n}", f"line {n + then}") for n in range(20)]
+        ids = [*(f"j{n}" for n in range(19)), f"j19{spaced}"]
+        assert [one[:3] for one in rows[21:]] == [(f"v{n}", ids[n], f"line {n + then}") for n in range(20)]
         assert not any(one[-1] for one in rows[:20] + rows[21:])
 
 

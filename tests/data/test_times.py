@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec.data.times import Times, date
+from jaxrec.data.times import Times, date, reads_as_times, reads_in_two_ways
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -203,3 +203,60 @@ def test_a_date_written_as_a_number_is_not_taken_for_milliseconds():
     column.add(column.parse(pl.Series([20140401123000]))[0])
     with pytest.raises(ValueError, match=r"ts is 20140401123000: in milliseconds, that is 2608-"):
         column.close(relative=False)
+
+
+def test_days_as_numbers_are_dates():
+    assert micro([pl.Series([20140401, 20140402])]) == ([16161 * DAY, 16162 * DAY], False, "t: dates like 20140402")
+    assert micro([pl.Series(["20140401"])])[0] == [16161 * DAY]
+    assert micro([pl.Series([20140401, 20141301])])[1]
+
+
+@pytest.mark.parametrize("late", ["9999-12-31", datetime.date(9999, 12, 31), datetime.datetime(2201, 1, 1)])
+def test_dates_beyond_2200_are_bad(late):
+    found, why = Times("t").parse(pl.Series([late, None]))
+    assert found[0] is None and why == "t is no date before the year 2200"
+
+
+def test_scientific_times_are_said():
+    note = "t: seconds; in scientific notation, as 1.39631e+09: digits may be lost"
+    assert micro([pl.Series(["1396310400", "1.39631e+09"])])[2] == note
+
+
+TIMES = {
+    "seconds": pl.Series([1_600_000_000, 1_600_000_001]),
+    "text": pl.Series(["1600000000.5", "1600000001"]),
+    "milliseconds": pl.Series([1_600_000_000_000]),
+    "nanoseconds": pl.Series([1_600_000_000 * 10**9]),
+    "floats": pl.Series([1.6e9, 1.5e9]),
+    "days": pl.Series([20200101, 20200102]),
+    "dates": pl.Series(["2020-01-01"] * 30 + ["?"]),
+    "slashes": pl.Series(["2020/01/01 03:04"]),
+    "datetimes": pl.Series([EPOCH]),
+    "categories": pl.Series(["2020-01-01"], dtype=pl.Categorical),
+}
+OTHERS = {
+    "ids": pl.Series(range(1000)),
+    "years": pl.Series([1994, 2001]),
+    "ratings": pl.Series([3.5, 5.0]),
+    "words": pl.Series(["a", "b"]),
+    "half": pl.Series(["2020-01-01", "soon"]),
+    "versions": pl.Series(["1.2.3"]),
+    "hours": pl.Series(["12:30"]),
+    "nothing": pl.Series(["", " "]),
+    "nulls": pl.Series([None, None]),
+    "flags": pl.Series([True]),
+    "lists": pl.Series([[1_600_000_000]]),
+    "spans": pl.Series([datetime.timedelta(1)]),
+    "large": pl.Series([2**62, 5]),
+}
+
+
+@pytest.mark.parametrize("name", [*TIMES, *OTHERS])
+def test_what_reads_as_times(name):
+    assert reads_as_times((TIMES | OTHERS)[name]) == (name in TIMES)
+    assert not reads_in_two_ways((TIMES | OTHERS)[name])
+
+
+@pytest.mark.parametrize("text", ["13/01/2020", "1/2/20 03:04", "01.02.2020", "1-2-2020T03:04:05Z", " 1/2/2020"])
+def test_what_could_be_two_days_reads_in_two_ways(text):
+    assert reads_in_two_ways(pl.Series([text, "", text])) and not reads_as_times(pl.Series([text]))

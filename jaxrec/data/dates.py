@@ -1,0 +1,110 @@
+"""Dates as people write them -> microseconds: ISO 8601, forms that can be read in one way only, and one that is named.
+
+Read without being named are 2014-04-01, 2014/4/1 and 2014.04.01, 20140401T030000Z, and those that spell the month
+(1 April 2014, Apr 1, 2014, 01-Apr-2014, Tue Apr 01 03:00:00 +0000 2014), each with or without a time of day and a zone.
+A date like 1/4/2014 could be two days: it is none unless its form is named.
+"""
+
+import datetime
+
+import polars as pl
+
+from jaxrec.errors import UserError
+
+DAY = "%Y-%m-%d"
+FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%dT%H:%M", DAY)
+HALF_DAYS = ("%Y-%m-%dT%I:%M:%S%.f %p", "%Y-%m-%dT%I:%M %p")
+FIRST = -30_610_224_000_000_000  # the year 1000: an earlier one has lost digits of its year
+LATEST = 7_258_118_400_000_000  # the year 2200
+NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTHS = {name: f"{number:02}" for number, name in enumerate(NAMES, 1)}
+MONTH = rf"({'|'.join(MONTHS)})[a-z]*\.?"
+OTHERS = {  # what is written otherwise -> as ISO has it, with the month still a word
+    r"(?i)^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +": "",
+    r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})": "$1-$2-$3",
+    r"^(\d{4})(\d\d)(\d\d)[T ](\d\d):?(\d\d):?(\d\d)": "$1-$2-${3}T$4:$5:$6",
+    rf"(?i)^(\d{{1,2}})(?:st|nd|rd|th)?[ /-]{MONTH}[ /-](\d{{4}})": "$3-$2-$1",
+    rf"(?i)^{MONTH} +(\d{{1,2}})(?:st|nd|rd|th)?,? +(\d{{4}})": "$3-$1-$2",
+    rf"(?i)^{MONTH} +(\d{{1,2}}) +(\d\d:\d\d:\d\d) +([+-]\d\d:?\d\d )?(\d{{4}})$": "$5-$1-${2}T$3$4",
+    rf"(?i)^(\d{{4}})[ /-]{MONTH}[ /-](\d{{1,2}})": "$1-$2-$3",
+    r"^(\d{4}-\w{1,3}-\d{1,2})(?:,? +(?:at )?)": "${1}T",
+    r" +\(.*\)$": "",
+    r" *(?:UTC|GMT)$": "Z",
+    r" *(?:UTC|GMT)?([+-]\d\d:?\d\d) *$": "$1",
+}
+
+
+TWO_WAYS = r"^\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d\d)(?:[ T,].*)?$"  # 1/4/2014, which may be in January
+
+
+class Dates:
+    """Reads a column of dates batch by batch; the form that fitted is tried first next time.
+
+    Args:
+        named: the form of all of them, as strftime has it; None where it is to be found out.
+    """
+
+    def __init__(self, named: str | None = None):
+        self.named = None if named is None else checked(named)
+        self.formats = FORMATS
+        self.zoneless = False  # whether a time of day had no zone
+
+    def read(self, text: pl.Series) -> pl.Series:
+        """Text -> Int64 microseconds since 1970, UTC where there is no zone; null where it is no date."""
+        text = text.str.strip_chars()
+        if self.named:
+            self.zoneless |= not any(zone in self.named for zone in ("z", "%s"))
+            return _of_four_digits(text.str.to_datetime(self.named, strict=False, time_unit="us").dt.epoch("us"))
+        iso = text.str.replace(r"^(\d{4}-\d\d-\d\d) ", "${1}T").str.replace(r" ?UTC$", "Z")
+        iso = iso.str.replace(r" ([+-]\d\d)", "$1")
+        found, self.formats = self._by(self.formats, iso)
+        if found.null_count() > text.null_count():
+            rest = (found.is_null() & text.is_not_null()).arg_true()
+            others, _ = self._by((*FORMATS, *HALF_DAYS), _as_iso(text.gather(rest)))
+            found = found.scatter(rest, others) if others.count() else found
+        return _of_four_digits(found)
+
+    def _by(self, formats: tuple[str, ...], text: pl.Series) -> tuple[pl.Series, tuple[str, ...]]:
+        """Microseconds, by the first of the formats that fits, and the formats, those that fitted first."""
+        found, fits = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(text)), []
+        for format in formats:
+            if found.null_count() == text.null_count():
+                break
+            dates = text.str.to_datetime(format, strict=False, time_unit="us")
+            if not dates.count():
+                continue
+            self.zoneless |= "%#z" not in format and format != DAY
+            fits.append(format)
+            found = found.fill_null(dates.dt.epoch("us"))
+        return found, (*fits, *(format for format in formats if format not in fits))
+
+
+def checked(named: str) -> str:
+    """A form of dates as chrono has it, from one as strftime has it.
+
+    Raises:
+        UserError: it is none, or does not tell the year.
+    """
+    form = named.replace(".%f", "%.f").replace("%f", "%6f")
+    moment = datetime.datetime(2014, 11, 23, 17, 45, 56)
+    try:
+        written = pl.Series([moment]).dt.replace_time_zone("UTC" if "z" in named else None).dt.to_string(form)
+        (back,) = written.str.to_datetime(form, strict=False, time_unit="us")
+    except pl.exceptions.PolarsError:
+        back = None
+    if back is None or back.year != moment.year:
+        raise UserError(f"--time-format {named}: tells no date: write it as strftime does, as in '%d/%m/%Y %H:%M:%S'")
+    return form
+
+
+def _as_iso(text: pl.Series) -> pl.Series:
+    for form, as_iso in OTHERS.items():
+        text = text.str.replace(form, as_iso)
+    return text.str.replace_many(
+        [f"-{name}-" for name in MONTHS], [f"-{number}-" for number in MONTHS.values()], ascii_case_insensitive=True
+    )
+
+
+def _of_four_digits(micro: pl.Series) -> pl.Series:
+    early = (micro < FIRST).fill_null(False)
+    return micro.set(early, None) if early.any() else micro

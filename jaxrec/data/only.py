@@ -1,0 +1,133 @@
+"""Rows that are to be read alone, by the text in any column of a table: `--only event_type=purchase,cart`."""
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from jaxrec.data.log import Batch
+from jaxrec.data.text import short, some
+from jaxrec.errors import UserError
+
+SEEN = 1_000  # different values of a column that are kept for messages
+
+
+class Condition(NamedTuple):
+    """A column, and the values that rows must have there, or must not."""
+
+    text: str  # as the person wrote it
+    column: str  # its name, or its number from 1
+    values: list[str]
+    apart: bool  # whether rows with these values are left out
+
+
+class Only:
+    """The conditions on the rows of a table, and how many rows each has left out.
+
+    Args:
+        texts: COLUMN=VALUE[,VALUE ...] or COLUMN!=VALUE[,VALUE ...]; a value with a comma stands in double quotes.
+
+    Raises:
+        UserError: one of them is neither.
+    """
+
+    def __init__(self, texts: Sequence[str] = ()):
+        self.conditions = [_condition(text) for text in texts]
+        self.left_out = [0 for _ in self.conditions]
+        self._found = [Counter() for _ in self.conditions]  # how often each value occurs
+
+    def rows(
+        self, file, names: list[str], chosen: dict[str, int], batches: Callable[[dict[str, int]], Iterator[Batch]]
+    ) -> Iterator[Batch]:
+        """The batches of the chosen columns, less the rows that are left out.
+
+        Args:
+            names: of all columns. chosen: {role: number of its column}. batches: reads such columns.
+
+        Raises:
+            UserError: a condition is on a column that is not there.
+        """
+        if not self.conditions:
+            yield from batches(chosen)
+            return
+        role_of = {number: role for role, number in chosen.items()}
+        at = [role_of.setdefault(_number(file, names, each), f"only {each.column}") for each in self.conditions]
+        for batch in batches({role: number for number, role in role_of.items()}):
+            yield self._kept(batch, at, chosen)
+
+    def _kept(self, batch: Batch, at: list[str], chosen: dict[str, int]) -> Batch:
+        roles = [role for role in ("user", "item", "session") if role in chosen]
+        broken = batch.frame.select(pl.any_horizontal(pl.col(roles).is_null())).to_series()  # to be judged as bad rows
+        keep = pl.Series([True]).new_from_index(0, len(broken))
+        for number, (role, condition) in enumerate(zip(at, self.conditions, strict=True)):
+            values = batch.frame[role]
+            if values.dtype.is_nested():
+                raise UserError(f"{batch.file}: --only {condition.text}: the column holds {values.dtype}, no text")
+            text = values.cast(pl.String).fill_null("")
+            self._count(number, text)
+            has = text.is_in(condition.values)
+            passes = (~has if condition.apart else has) | (broken & values.is_null())
+            self.left_out[number] += int((keep & ~passes).sum())
+            keep &= passes
+        rows = keep.arg_true().to_list() if not keep.all() else range(len(keep))
+        frame = batch.frame.select(list(chosen))
+        return Batch(
+            frame.filter(keep), batch.file, lambda index: batch.row(rows[index]), lambda index: batch.why(rows[index])
+        )
+
+    def _count(self, number: int, text: pl.Series) -> None:
+        found, counts = self._found[number], text.value_counts(sort=True, name="count")
+        wanted = counts[:, 0].is_in(self.conditions[number].values)
+        for value, count in counts.filter(wanted).iter_rows():
+            found[value] += count
+        for value, count in counts.filter(~wanted).head(SEEN).iter_rows():
+            if value in found or len(found) < SEEN:
+                found[value] += count
+
+    def close(self, name: str, rows: int) -> None:
+        """Check, when all is read, that every value occurs, and that not all rows were left out.
+
+        Raises:
+            UserError: naming what there is.
+        """
+        for condition, found in zip(self.conditions, self._found, strict=True):
+            for value in condition.values:
+                if not found[value]:
+                    there = [short(each) for each, _ in found.most_common(10) if each != value]
+                    raise UserError(
+                        f"{name}: --only {condition.text}: no row has {short(value)} in {condition.column}, which "
+                        f"holds {some(there)}{' and others' * (len(found) > 11)}"
+                    )
+        if any(self.left_out) and not rows:
+            flags = " ".join(f"--only {each.text}" for each in self.conditions)
+            raise UserError(f"{name}: {flags} leaves no row: no row has all of these")
+
+    def steps(self) -> list[tuple[str, int]]:
+        """The conditions, and how many rows each left out."""
+        return [(f"only {each.text}", rows) for each, rows in zip(self.conditions, self.left_out, strict=True)]
+
+
+def _condition(text: str) -> Condition:
+    column, equals, values = text.partition("=")
+    apart = column.endswith("!")
+    column = column.removesuffix("!").strip()
+    if not column or not equals:
+        raise UserError(f"--only {text}: write COLUMN=VALUE, COLUMN=VALUE,VALUE or COLUMN!=VALUE")
+    try:
+        (row,) = csv.reader([values], strict=True) if values else [[""]]
+    except (csv.Error, ValueError) as error:
+        raise UserError(f"--only {text}: the quotes do not match ({error}): mend them") from None
+    return Condition(text, column, row, apart)
+
+
+def _number(file, names: list[str], condition: Condition) -> int:
+    column = condition.column
+    if names.count(column) > 1:
+        raise UserError(f"{file}: --only {condition.text}: two columns are called {column}: name it by its number")
+    if column in names:
+        return names.index(column)
+    if column.isdecimal() and 1 <= int(column) <= len(names):
+        return int(column) - 1
+    raise UserError(f"{file}: --only {condition.text}: no column {column}; the columns are {some(names, 30)}")

@@ -1,0 +1,77 @@
+"""Laws of jaxrec.data.dates: what can be read in one way only is read so, and what could be two days is none."""
+
+import datetime
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxrec.data.dates import Dates, checked
+from jaxrec.data.times import Times, reads_as_times
+from jaxrec.errors import UserError
+
+EPOCH = datetime.datetime(1970, 1, 1)
+moments = st.integers(0, 5_680_281_600).map(lambda seconds: EPOCH + datetime.timedelta(seconds=seconds))  # to 2150
+DAYS = ["%Y/%m/%d", "%Y.%m.%d", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y", "%Y-%b-%d"]
+CLOCKS = [" %H:%M:%S", " %H:%M", "T%H:%M:%SZ", " %I:%M:%S %p", ", %H:%M:%S GMT", " %H:%M:%S +0000", " %H:%M:%S.000"]
+WHOLE = ["%a, %d %b %Y %H:%M:%S GMT", "%a %b %d %H:%M:%S +0000 %Y", "%a %b %d %H:%M:%S %Y", "%Y%m%dT%H%M%SZ"]
+WHOLE += ["%a %b %d %Y %H:%M:%S GMT+0000 (Coordinated Universal Time)"]
+
+
+def micro(moment):
+    return (moment - EPOCH) // datetime.timedelta(microseconds=1)
+
+
+@given(st.lists(moments, min_size=1, max_size=5), st.sampled_from(DAYS), st.sampled_from(["", *CLOCKS]))
+def test_dates_of_one_meaning_are_read_without_a_word(wanted, day, clock):
+    if not clock:
+        wanted = [moment.replace(hour=0, minute=0, second=0) for moment in wanted]
+    elif "%S" not in clock:
+        wanted = [moment.replace(second=0) for moment in wanted]
+    written = [moment.strftime(day + clock) for moment in wanted]
+    assert Dates().read(pl.Series(written)).to_list() == list(map(micro, wanted)), written
+
+
+@given(st.lists(moments, min_size=1, max_size=5), st.sampled_from(WHOLE))
+def test_dates_as_machines_write_them(wanted, form):
+    written = pl.Series([moment.strftime(form) for moment in wanted])
+    assert Dates().read(written).to_list() == list(map(micro, wanted))
+    assert reads_as_times(written)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1/2/2020", "01/02/2020", "01-02-2020", "13.02.2020", "20-01-02", "1.2.3", "2020/13/01", "2020/01", "Jan 2020",
+     "20/1/2", "0001-01-01", "12:30", "2020-01-02-03", "May", "1 Jum 2020", "2020/01/02x"],
+)  # fmt: skip
+def test_what_could_be_two_days_or_is_none_is_no_date(text):
+    assert Dates().read(pl.Series([text])).to_list() == [None]
+
+
+FORMS = ["%d/%m/%Y", "%m/%d/%Y %H:%M", "%d.%m.%y %H:%M:%S", "%Y%m%d%H%M%S", "%d/%m/%Y %I:%M %p", "%d/%m/%Y %H:%M:%S.%f"]
+
+
+@given(st.lists(moments, min_size=1, max_size=5), st.sampled_from(FORMS))
+def test_a_form_that_is_named_is_the_only_one(wanted, form):
+    wanted = [
+        moment.replace(year=2000 + moment.year % 60) for moment in wanted if (moment.month, moment.day) != (2, 29)
+    ]
+    written = [moment.strftime(form) for moment in wanted]
+    back = [datetime.datetime.strptime(text, form) for text in written]
+    times = Times("t", form)
+    found, why = times.parse(pl.Series([*written, "2020-01-02", None], dtype=pl.String))
+    assert found.to_list() == [*map(micro, back), None, None] and why == f"t is not a date like {form}"
+
+
+def test_a_form_takes_a_zone_and_numbers():
+    wanted = micro(datetime.datetime(2020, 1, 2))
+    assert Times("t", "%Y%m%d").parse(pl.Series([20200102, 5]))[0].to_list() == [wanted, None]
+    found = Times("t", "%d/%m/%Y %H:%M %z").parse(pl.Series(["02/01/2020 02:00 +0200"]))[0]
+    assert found.to_list() == [wanted]
+
+
+@pytest.mark.parametrize("form", ["", "soon", "%H:%M", "%d/%m", "%Q", "%d/%m/%Y %"])
+def test_a_form_that_tells_no_date_is_refused(form):
+    with pytest.raises(UserError, match="tells no date: write it as strftime does"):
+        checked(form)

@@ -86,6 +86,10 @@ def parse(argv):
         prepare.add_argument(
             f"--{role}", metavar="COLUMN", help=f"the column of the {role}: its name, or number from 1"
         )
+    prepare.add_argument("--separator", help="of text: one character, '::', tab or space (default: found by looking)")
+    prepare.add_argument(
+        "--quote", default='"', choices=['"', "none"], help="of text: none where quotes are plain characters"
+    )
     prepare.add_argument("--on-bad-row", default="error", choices=["error", "skip"])
     prepare.add_argument("--since", metavar="DATE", help="leave out what was before")
     prepare.add_argument("--until", metavar="DATE", help="leave out what was from then on")

@@ -11,16 +11,16 @@ from typing import NamedTuple
 import polars as pl
 
 from jaxrec.data import columns as cols
-from jaxrec.data import items, prepared, sequences, tables
+from jaxrec.data import dialects, histories, items, prepared, sequences, tables, tabular, workbooks
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Batch, Log
+from jaxrec.data.oddities import Oddities
 from jaxrec.data.text import BadRows, File, short, some
 from jaxrec.errors import UserError
 
-SEPARATORS = (tables.LONG, "\t", ",", ";", "|")
-JSON = (".json", ".jsonl", ".ndjson")
 TEXT = (".csv", ".tsv")
 RATINGS = ("ratings.dat", "ratings.csv", "u.data")  # of MovieLens
+QUOTES = {'"': '"', "none": ""}  # a word for `--quote` -> the character
 SIDE = ("items.csv", "stats.json", "meta.json")  # files beside the interactions, which hold none
 
 
@@ -33,6 +33,10 @@ class Input(NamedTuple):
     bad: BadRows
     say: Callable[[str], None]
     progress: Callable[[int], None]
+    separator: str | None = None  # of delimited text, as the person said
+    quote: str = '"'  # "" where quotes are plain characters
+    odd: Oddities = Oddities()
+    format: str | None = None  # as the person said
 
 
 def read(
@@ -42,6 +46,8 @@ def read(
     skip_bad_rows: bool = False,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int], None] = lambda rows: None,
+    separator: str | None = None,
+    quote: str = '"',
 ) -> Interactions:
     """The interactions of a folder, a file, a zip or a glob, in any format that this module knows.
 
@@ -51,15 +57,23 @@ def read(
         skip_bad_rows: leave out the rows that can't be used, and say so; else they are an error.
         say: told what was found out: which columns were taken, what unit the times have.
         progress: told how many rows are read, now and then.
+        separator: of delimited text: one character, "::", "tab", "space"; found by looking where it is None.
+        quote: "none" where quotes are plain characters.
 
     Raises:
         UserError: naming the file, the line, the row and the cure, where a file is missing, broken or ambiguous.
     """
     if format is not None and format not in FORMATS:
         raise UserError(f"no format {format!r}: choose one of {', '.join(FORMATS)}")
+    if quote not in QUOTES:
+        raise UserError(f"no quote {quote!r}: choose one of {', '.join(QUOTES)}")
+    separator = None if separator is None else dialects.separator(separator)
     files = _list(str(path))
     if not files:
         raise UserError(f"{path}: nothing is in there: put interactions there")
+    said = format
+    if format is None and separator is not None and (len(files) == 1 or any(map(_is_table, files))):
+        format = "table"  # the one whose separator may be said
     found, files = _recognise(str(path), files) if format is None else (format, _main(format, files))
     columns = {role: name for role, name in (columns or {}).items() if name is not None}
     if columns and format is None and found == "amazon":
@@ -68,10 +82,24 @@ def read(
         flags = ", ".join(f"--{role}" for role in columns)
         raise UserError(f"{path}: read as {found}, whose columns are known: leave out {flags}, or say --format table")
     bad = BadRows(skip_bad_rows, "Mend such rows, or leave them out: prepare with --on-bad-row skip")
-    interactions = FORMATS[found](Input(str(path), files, columns, bad, say, progress))
-    for note in bad.notes():
+    _check_dialect(str(path), found, separator, quote)
+    odd = Oddities()
+    given = Input(str(path), files, columns, bad, say, progress, separator, QUOTES[quote], odd, said)
+    interactions = FORMATS[found](given)
+    for note in odd.notes() + bad.notes():
         say(note)
     return interactions._replace(name=str(path))
+
+
+def _check_dialect(path: str, format: str, separator: str | None, quote: str) -> None:
+    """That a format has the separator and the quotes that the person spoke of."""
+    known = {"--separator": separator is not None and format != "table"}
+    known["--quote"] = QUOTES[quote] == "" and format in ("prepared", "sequences")
+    if wrong := [flag for flag, is_given in known.items() if is_given]:
+        cure = f"leave out {some(wrong)}, or say --format table"
+        raise UserError(
+            f"{path}: read as {format}, whose {'lines' if known['--quote'] else 'separator'} are known: {cure}"
+        )
 
 
 def _list(path: str) -> list[File]:
@@ -93,6 +121,8 @@ def _list(path: str) -> list[File]:
                     names = sorted(each.filename for each in archive.infolist() if not each.is_dir())
             except (zipfile.BadZipFile, OSError, RuntimeError, ValueError) as error:
                 raise UserError(f"{path}: the zip is damaged ({error}): fetch it again") from None
+            if workbooks.PART in names:
+                return [File(given)]
             return [File(given, name) for name in names if not name.startswith("__MACOSX")]
         return [File(given)]
     if not given.exists() and (matches := sorted(glob.glob(str(given)))):
@@ -136,7 +166,7 @@ def _main(format: str, files: list[File]) -> list[File]:
 
 
 def _is_table(file: File) -> bool:
-    return file.name not in SIDE and _suffix(file) in (*tables.COLUMNAR, *JSON, *TEXT)
+    return file.name not in SIDE and _suffix(file) in (*tables.COLUMNAR, *tabular.JSON, *TEXT, *workbooks.SUFFIXES)
 
 
 def _recognise(path: str, files: list[File]) -> tuple[str, list[File]]:
@@ -179,18 +209,18 @@ def _look(file: File) -> str:
     """The format of a lone file, by its name and its first line."""
     if _suffix(file) in tables.COLUMNAR:
         return "table"
-    if _suffix(file) in JSON:
+    if _suffix(file) in tabular.JSON or workbooks.recognise(file):
         return "table"
-    line = tables.first_line(file)
-    if line.startswith("{"):
+    told, lines = dialects.first_rows(file)
+    if told or lines[0].startswith("{"):
         return "table"
-    separator = _separator(line)
-    names = tables.fields(line, separator)
-    if any(map(cols.known, names)):
+    separator, *others = dialects.candidates(lines, {})
+    names = dialects.names_of(lines[0], separator)
+    if others or any(map(cols.known, names)):
         return "table"
     if separator in (" ", "\t") and _suffix(file) not in TEXT:
         return "sequences"
-    rated = separator == "," and len(names) == 4 and _is_rating(names[2]) and names[3].isdecimal()
+    rated = separator == "," and len(names) == 4 and dialects.is_rating(names[2]) and names[3].isdecimal()
     return "amazon" if rated else "table"
 
 
@@ -199,21 +229,9 @@ def _suffix(file: File) -> str:
 
 
 def _separator(line: str) -> str:
-    """What parts the fields of a first line: the most frequent of the candidates, a space where there is none."""
-    found = max(SEPARATORS, key=line.count)
+    """What parts the fields of MovieLens' first line: the most frequent candidate, a space where there is none."""
+    found = max(dialects.SEPARATORS, key=line.count)
     return found if line.count(found) else " "
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_rating(text: str) -> bool:
-    return _is_number(text) and 0 <= float(text) <= 10
 
 
 def _prepared(given: Input) -> Interactions:
@@ -223,21 +241,21 @@ def _prepared(given: Input) -> Interactions:
 
 def _sequences(given: Input) -> Interactions:
     """sequences.txt with what lies beside it; lines of a user and items; or of "user item"."""
-    return sequences.read(given.files[0], given.bad, given.say)
+    return sequences.read(given.files[0], given.bad, given.say, asked=given.format == "sequences")
 
 
 def _table(given: Input) -> Interactions:
-    """CSV, TSV, JSON lines, Parquet or Arrow; one file, or shards of one kind."""
+    """CSV, TSV, JSON lines, Parquet, Arrow or a workbook; one file, or shards of one kind."""
     log, relative = None, False
     if len(given.files) > 1:
         given.say(f"{len(given.files)} files: {some(file.name for file in given.files)}")
     for file in given.files:
-        names, batches = _columns_of(file, given)
+        names, batches = tabular.columns_of(file, given)
         if log is not None and (missing := set(log.columns.values()) - set(names)):
             raise UserError(
                 f"{file}: no column {some(sorted(missing))}, as {given.files[0]} has: shards have one header"
             )
-        chosen = cols.choose(names, given.columns, file)
+        chosen = tabular.choose(names, given.columns, file)
         if log is None:
             given.say(cols.said(names, chosen))
             log = Log({role: names[number] for role, number in chosen.items()}, given.bad)
@@ -248,50 +266,40 @@ def _table(given: Input) -> Interactions:
     return _named(given, log, relative)
 
 
-def _columns_of(file: File, given: Input):
-    """The columns of a table, and the batches of those that are chosen."""
-    if _suffix(file) in tables.COLUMNAR:
-        names = tables.columnar_names(file)
-        return names, lambda chosen: tables.columnar(file, {role: names[at] for role, at in chosen.items()})
-    line = tables.first_line(file)
-    if _suffix(file) in JSON or line.startswith("{"):
-        names = tables.keys(file)
-        return names, lambda chosen: tables.json_lines(file, {role: names[at] for role, at in chosen.items()})
-    separator = _separator(line)
-    names = tables.fields(line, separator)
-    numbered = given.columns and all(name.isdecimal() for name in given.columns.values() if name)
-    header = not numbered or any(map(cols.known, names))
-    if not header:
-        _check_headless(file, separator, given)
-        given.say(f"{file}: no header, the first row is {short(line)}")
-        names = [f"column {number}" for number in range(1, len(names) + 1)]
-    return names, lambda chosen: tables.delimited(file, separator, len(names), chosen, header)
-
-
-def _check_headless(file: File, separator: str, given: Input) -> None:
-    """That the first row is none of names: words where the second has numbers."""
-    rows = [tables.fields(line, separator) for line in tables.first_lines(file)[:2]]
-    at = [int(name) - 1 for name in given.columns.values() if name]
-    if len(rows) == 2 and max(at) < min(map(len, rows)):
-        first, second = ([_is_number(row[number]) for number in at] for row in rows)
-        if all(second) and not any(first):
-            raise UserError(f"{file}, line 1: {short(','.join(rows[0]))}: looks like a header: name the columns by it")
-
-
 def _recbole(given: Input) -> Interactions:
     """RecBole's .inter, with the .item of the same name beside it."""
     (file,) = given.files
     line = tables.first_line(file)
     if ":" not in line:
-        raise UserError(f"{file}, line 1: {short(line)}: no typed header, as user_id:token is: name another --format")
-    names = [name.partition(":")[0] for name in line.split("\t")]
-    chosen = cols.choose(names, given.columns, file)
+        raise UserError(f"{file}, line 1: {short(line)}: no typed header, as user_id:token is: say --format table")
+    names, kinds = dialects.typed(line)
+    chosen = cols.choose(names, dialects.with_lists(names, kinds, given.columns), file)
     given.say(cols.said(names, chosen))
     log = Log({role: names[number] for role, number in chosen.items()}, given.bad)
-    _collect(given, log, tables.delimited(file, "\t", len(names), chosen))
+    _collect(given, log, _recbole_rows(file, given, names, kinds)(chosen))
     interactions = _histories(given, log)
     beside = file.beside(file.name.removesuffix(".inter") + ".item")
     return items.describe(interactions, items.recbole(beside), given.say) if beside else interactions
+
+
+def _recbole_rows(file: File, given: Input, names: list[str], kinds: list[str]):
+    """The function that reads the chosen columns of an .inter: {role: number} -> batches.
+
+    A column item_id_list beside item_id holds the items before it, as do those of times and ratings.
+    """
+
+    def batches(chosen):
+        before = {f"{histories.BEFORE}{role}": f"{names[at]}_list" for role, at in chosen.items()}
+        every = chosen | {role: names.index(name) for role, name in before.items() if name in names}
+        lists = [role for role, at in every.items() if kinds[at].endswith("_seq") or at not in chosen.values()]
+        read = lambda: (
+            histories.split(batch, lists)
+            for batch in tables.delimited(file, "\t", len(names), every, quote=given.quote, odd=given.odd)
+        )
+        named = {role: names[at] for role, at in chosen.items()}
+        return histories.rows(read, named, given.say, grows=len(every) > len(chosen))
+
+    return batches
 
 
 def _movielens(given: Input) -> Interactions:
@@ -304,7 +312,8 @@ def _movielens(given: Input) -> Interactions:
         names = ["user", "movieId", "rating", "timestamp"]
     chosen = cols.choose(names, {}, file)
     log = Log({role: names[at] for role, at in chosen.items()}, given.bad)
-    _collect(given, log, tables.delimited(file, separator, len(names), chosen, header))
+    options = {"quote": given.quote, "odd": given.odd}
+    _collect(given, log, tables.delimited(file, separator, len(names), chosen, header, **options))
     interactions = _histories(given, log)
     about = items.movielens(file)
     return interactions if about is None else items.describe(interactions, about, given.say)
@@ -325,7 +334,8 @@ def _amazon(given: Input) -> Interactions:
 
     for file in given.files:
         chosen = {"user": 0, "item": 1, "weight": 2, "time": 3}
-        _collect(given, log, in_order(tables.delimited(file, ",", 4, chosen, header=False)))
+        options = {"quote": given.quote, "odd": given.odd}
+        _collect(given, log, in_order(tables.delimited(file, ",", 4, chosen, header=False, **options)))
     return _histories(given, log)
 
 

@@ -4,6 +4,8 @@ What counts as what:
 - In a file called sequences.txt every line is a user (or session) and then that user's items, oldest first.
 - Any other text file with exactly two tokens on every line is "user item" lines, the SASRec repositories' format: a
   user's items in the order of the lines, users in the order they first appear. Otherwise it is sequences.
+- Lines of one number of tokens, three or more, whose third or later looks like ratings or times, are no histories but a
+  table without a header: refused, unless the file is called so or the person said that they are histories.
 - Tokens stand between runs of spaces or tabs. Which tokens become integers: `interactions.as_ids`.
 - Blank lines may end a file but not stand within it, where they may be a history that was lost.
 - interactions.csv beside it, the same rows in the same order, gives times, weights and sessions; items.csv (item_id,
@@ -17,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from jaxrec.data import columns as cols
-from jaxrec.data import items, tables
+from jaxrec.data import items, lines, tables
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.log import Ids, Log, parts
 from jaxrec.data.text import BadRows, File, fail, pieces, short
@@ -26,13 +28,13 @@ from jaxrec.errors import UserError
 NAME = "sequences.txt"
 
 
-def read(file: File, bad: BadRows, say) -> Interactions:
-    """The interactions of a file of lines; `readers.read` says the rest."""
+def read(file: File, bad: BadRows, say, asked: bool = False) -> Interactions:
+    """The interactions of a file of lines; `readers.read` says the rest. `asked`: the person said that it is one."""
     users, tokens = Ids("user"), Ids("item")
     user_codes, item_codes, counts, first_lines, blank = [], [], [], [], []
     for piece in pieces(file):
-        lines = _lines(file, piece, bad, blank)
-        words = lines["text"].str.split(" ")
+        found = _lines(file, piece, bad, blank)
+        words = found["text"].str.split(" ")
         lengths = words.list.len().to_numpy().astype(np.int64)
         flat = words.explode()
         heads = np.cumsum(lengths) - lengths
@@ -41,14 +43,14 @@ def read(file: File, bad: BadRows, say) -> Interactions:
         user_codes.append(users.number(flat.gather(heads)))
         item_codes.append(tokens.number(flat.filter(pl.Series(is_item))))
         counts.append(lengths - 1)
-        first_lines.append(lines["line"].to_numpy())
+        first_lines.append(found["line"].to_numpy())
     bad.close()
     if not counts or not users.count:
         raise UserError(f"{file}, line 1: the file is empty: put a user and that user's items on every line")
     user, item, count, line = map(np.concatenate, (user_codes, item_codes, counts, first_lines))
     paired = file.name != NAME and bool((count == 1).all())
     if not paired:
-        _check_distinct(file, users, user, count, line)
+        _check_histories(file, users, user, count, line, asked)
     ids, place = tokens.order()
     if len(ids) < 2:
         raise UserError(
@@ -105,15 +107,24 @@ def _lines(file: File, piece, bad: BadRows, blank: list) -> pl.DataFrame:
     return frame.filter(pl.Series(~alone))
 
 
-def _check_distinct(file: File, users: Ids, user: np.ndarray, count: np.ndarray, line: np.ndarray) -> None:
+def _check_histories(
+    file: File, users: Ids, user: np.ndarray, count: np.ndarray, line: np.ndarray, asked: bool
+) -> None:
+    """That every user has one line, and that lines are no rows of a table."""
+    command, looks = (file.name != NAME and (count == count[0]).all() and lines.as_table(file)) or ("", False)
     if users.count == len(user):
+        if looks and not asked:
+            cure = f"read it by {command}, or say --format sequences if these are a user and that user's items"
+            fail(file, line[0], _line(file, line[0]), f"looks like the row of a table, as all lines do: {cure}")
         return
     first = np.full(users.count, len(user))
     np.minimum.at(first, user, np.arange(len(user)))
     again = int(np.flatnonzero(first[user] != np.arange(len(user)))[0])
     name = users.tokens()[int(user[again])]
     cure = "join that user's items into one line"
-    if file.name != NAME:  # more often "user item" lines with a flaw, or a table
+    if command:
+        cure = f"these are rows of a table: read it by {command}; or {cure}"
+    elif file.name != NAME:  # more often "user item" lines with a flaw, or a table
         odd = int(np.flatnonzero(count != 1)[0])
         cure += (
             f"; or, if these are 'user item' lines, mend line {line[odd]}, with {count[odd] + 1} tokens instead of two"

@@ -9,8 +9,10 @@ from functools import partial
 
 import polars as pl
 
+from jaxrec.data import nested
 from jaxrec.data.log import Batch
-from jaxrec.data.text import File, Piece, newlines, pieces, short
+from jaxrec.data.oddities import Oddities
+from jaxrec.data.text import MARK, File, Piece, newlines, pieces, short
 from jaxrec.errors import UserError
 
 HEAD = 1 << 20  # bytes in which a first line ends
@@ -19,7 +21,7 @@ SPAN = 100  # lines that a quoted field may go on for
 COLUMNAR = (".parquet", ".arrow", ".feather", ".ipc")
 LONG = "::"  # a separator of two characters, which is read as the one below
 UNIT = "\x1f"
-PLAIN = "a string or a number is expected"
+BROKEN = "a quote that does not end, or text after one: mend the quotes, or say --quote none where they are characters"
 
 
 def first_line(file: File, encoding: str = "utf-8") -> str:
@@ -47,31 +49,49 @@ def first_lines(file: File, encoding: str = "utf-8") -> list[str]:
     return []
 
 
-def fields(line: str, separator: str) -> list[str]:
+def quoted(separator: str, quote: str = '"') -> bool:
+    """Whether a separator within double quotes is none."""
+    return bool(quote) and separator != LONG
+
+
+def fields(line: str, separator: str, quote: str = '"') -> list[str]:
     """The fields of a line, unquoted and stripped."""
-    if separator != LONG and '"' in line:
-        line_of = next(csv.reader([line], delimiter=separator), [])
-        return [field.strip() for field in line_of]
+    if quoted(separator, quote) and '"' in line:
+        with contextlib.suppress(csv.Error):  # a quoted field longer than its limit
+            return [field.strip() for field in next(csv.reader([line], delimiter=separator), [])]
     return [field.strip() for field in line.split(separator)]
 
 
 def delimited(
-    file: File, separator: str, width: int, columns: dict[str, int], header: bool = True, encoding: str = "utf-8"
+    file: File,
+    separator: str,
+    width: int,
+    columns: dict[str, int],
+    header: bool = True,
+    encoding: str = "utf-8",
+    *,
+    quote: str = '"',
+    before: int = 0,
+    odd: Oddities | None = None,
 ) -> Iterator[Batch]:
     """Delimited text, quoted or not.
 
     Args:
         width: fields of a row, which may end in more separators. columns: {role: number of the field, from 0}.
-        header: whether the first line is one.
+        header: whether the first line is one; lines that are the same as it are left out.
+        quote: "" where quotes are plain characters. before: lines before the first row, or before the header.
+        odd: takes what is worth a word.
     """
+    has_quotes, skip, title, odd = quoted(separator, quote), before + header, b"", odd or Oddities()
+    odd.begin(file)
     one = UNIT if separator == LONG else separator
     head = (one.join(map(str, range(width + 1))) + "\n").encode()
     over = str(width)  # the field after the last, for polars does not count the fields where it reads but some
     names = {str(number): role for role, number in columns.items()} | {over: over}
-    for piece in pieces(file, quotes=separator != LONG, encoding=encoding):
-        if header:
-            text = piece.text.partition(b"\n")[2]
-            piece, header = Piece(text, piece.first + 1), False
+    for piece in pieces(file, quotes=has_quotes, encoding=encoding):
+        while skip and piece.text:
+            title, _, text = piece.text.partition(b"\n")
+            piece, skip = Piece(text, piece.first + 1), skip - 1
         if separator == LONG:
             piece = piece._replace(text=piece.text.replace(LONG.encode(), UNIT.encode()))
         if not piece.text:
@@ -83,42 +103,67 @@ def delimited(
                 separator=one,
                 columns=list(names),
                 infer_schema=False,
-                quote_char=None if separator == LONG else '"',
+                quote_char='"' if has_quotes else None,
             ).rename(names)
         except pl.exceptions.PolarsError:
             frame = None
         text = piece.text
         counted = frame is not None and len(frame) == newlines(text) and frame[over].null_count() == len(frame)
-        if not counted or b"\n\n" in text or text.startswith(b"\n"):
-            frame, lines, why = _line_by_line(piece, one, width, columns)
+        again = _again(title.replace(separator.encode(), one.encode()), text) if header else ""
+        if not counted or b"\n\n" in text or text.startswith(b"\n") or again:
+            rows = _rows(piece, one, has_quotes, again, file, odd)
+            frame, lines, why = _line_by_line(rows, width, columns)
         if b" " in text:
             frame = frame.with_columns(pl.all().str.strip_chars(" "))
         row = partial(_row, piece, lines, one, separator)
-        yield Batch(frame.select(list(columns)), file, row, partial(_why, row, why, separator, width))
+        yield Batch(frame.select(list(columns)), file, row, partial(_why, row, why, separator, width, quote))
 
 
-def _line_by_line(piece: Piece, separator: str, width: int, columns: dict[str, int]):
+def _again(title: bytes, text: bytes) -> str:
+    """The line of the header where it may come again in a text, else nothing."""
+    there = any(text.startswith(line) or b"\n" + line in text for line in (title + b"\n", MARK + title + b"\n"))
+    return title.decode() if there else ""
+
+
+def _line_by_line(rows, width: int, columns: dict[str, int]):
     """For what the fast reader refuses or would miscount: the same rows, their lines, what is wrong with some."""
     found = {role: [] for role in columns}
-    lines, why, text, at = [], {}, piece.lines(), 0
-    while at < len(text):
-        values, span = _split(text, at, separator)
+    lines, why = [], {}
+    for line, at, span, values in rows:
         if values is None:
-            why[len(lines)] = "a quote that does not end, or text after one: mend the quotes"
+            why[len(lines)] = BROKEN
         elif "".join(values[width : width + 1]).strip(" "):
             why[len(lines)] = _count(len(values), width)
-        if text[at]:
-            lines.append((piece.first + at, at, span))
-            usable = len(lines) - 1 not in why
-            for role, number in columns.items():
-                found[role].append(values[number] if usable and number < len(values) else None)
-        at += span
+        lines.append((line, at, span))
+        usable = len(lines) - 1 not in why
+        for role, number in columns.items():
+            found[role].append(values[number] if usable and number < len(values) else None)
     return pl.DataFrame(found, schema=dict.fromkeys(found, pl.String)), lines, why
 
 
-def _split(text: list[str], at: int, separator: str) -> tuple[list[str] | None, int]:
+def _rows(piece: Piece, separator: str, has_quotes: bool, title: str, file: File, odd: Oddities):
+    """(number of the line, its place in the piece, how many lines it has, fields or None) of every row of a piece.
+
+    Args:
+        title: the header, which is no row where it comes again.
+    """
+    text, at = piece.lines(), 0
+    while at < len(text):
+        if title and text[at].removeprefix("\ufeff") == title:
+            odd.header(file, piece.first + at)
+            at += 1
+            continue
+        values, span = _split(text, at, separator, has_quotes)
+        if span > 1:
+            odd.spans(file, piece.first + at, sum("\n" in value for value in values))
+        if text[at]:
+            yield piece.first + at, at, span, values
+        at += span
+
+
+def _split(text: list[str], at: int, separator: str, has_quotes: bool) -> tuple[list[str] | None, int]:
     """The fields of the row that begins at a line, and how many lines it has; None where its quotes are broken."""
-    if separator == UNIT or '"' not in text[at]:
+    if not has_quotes or '"' not in text[at]:
         return text[at].split(separator), 1
     for span in range(1, min(SPAN, len(text) - at) + 1):
         row = "\n".join(text[at : at + span])
@@ -136,10 +181,10 @@ def _row(piece: Piece, lines, one: str, separator: str, index: int) -> tuple[str
     return f"line {number}", text.replace(one, separator)
 
 
-def _why(row, why: dict[int, str], separator: str, width: int, index: int) -> str | None:
+def _why(row, why: dict[int, str], separator: str, width: int, quote: str, index: int) -> str | None:
     if index in why:
         return why[index]
-    found = len(fields(row(index)[1], separator))
+    found = len(fields(row(index)[1], separator, quote))
     return _count(found, width) if found != width else None
 
 
@@ -149,50 +194,54 @@ def _count(found: int, width: int) -> str:
 
 
 def keys(file: File) -> list[str]:
-    """The keys of the first objects of a file of JSON lines."""
+    """The keys of the first objects of a file of JSON lines, then the fields within: events.aid."""
     line = first_line(file)
     try:
-        found = dict.fromkeys(_object(line))
-        for more in first_lines(file)[1:1000]:
-            with contextlib.suppress(ValueError):  # a bad row is said of when its turn comes
-                found |= dict.fromkeys(_object(more))
-        return list(found)
+        _object(line)
     except ValueError as error:
         cure = "JSON lines are expected, an object a line"
         if line.startswith("["):
             cure += "; this is one list: `jq -c '.[]'` makes lines of it"
         raise UserError(f"{file}, line 1: {short(line)}: {error}: {cure}") from None
+    return nested.paths(nested.shape(_first_objects(file)))
+
+
+def _first_objects(file: File) -> Iterator[dict]:
+    """The objects among the first lines of a file; a bad row is said of when its turn comes."""
+    for line in first_lines(file)[:1000]:
+        with contextlib.suppress(ValueError):
+            yield _object(line)
 
 
 def json_lines(file: File, columns: dict[str, str]) -> Iterator[Batch]:
     """JSON objects, one a line; or Python's dict literals, as some old dumps have.
 
     Args:
-        columns: {role: key}.
+        columns: {role: key, or a path of `nested.paths`}.
     """
-    schema = dict.fromkeys(columns.values(), pl.String)
+    shape = nested.shape(_first_objects(file), columns.values())
+    wanted = {role: nested.column(shape, key) for role, key in columns.items()}
     literal = False  # of Python: no need to try the fast reader again
     for piece in pieces(file):
         frame, lines, why = None, None, {}
         if not literal and b"\n\n" not in piece.text and not piece.text.startswith(b"\n"):
             try:
-                frame = pl.read_ndjson(piece.text, schema=schema).select(
-                    **{role: pl.col(key) for role, key in columns.items()}
-                )
+                frame = pl.read_ndjson(piece.text, schema=shape).select(**wanted)
             except pl.exceptions.PolarsError:
                 frame = None
         if frame is None or len(frame) != newlines(piece.text) or _nested(frame):
-            frame, lines, why, literal = _object_by_object(piece, columns)
+            frame, lines, why, literal = _object_by_object(piece, columns, shape)
         row = partial(_row, piece, lines, "\n", "\n")
         yield Batch(frame, file, row, why.get)
 
 
 def _nested(frame: pl.DataFrame) -> bool:
     """Whether a value may be an object or a list, of which the fast reader makes text."""
-    return frame.select(pl.any_horizontal(pl.all().str.contains(r"^[\[{]").any())).item()
+    texts = (values.explode() if values.dtype == pl.List(pl.String) else values for values in frame)
+    return any(values.dtype.is_nested() or values.str.contains(r"^[\[{]").any() for values in texts)
 
 
-def _object_by_object(piece: Piece, columns: dict[str, str]):
+def _object_by_object(piece: Piece, columns: dict[str, str], shape):
     found = {role: [] for role in columns}
     lines, why, literal = [], {}, False
     for at, line in enumerate(piece.lines()):
@@ -205,14 +254,20 @@ def _object_by_object(piece: Piece, columns: dict[str, str]):
             why[len(lines)], values = str(error), {}
         lines.append((piece.first + at, at, 1))
         for role, key in columns.items():
-            value = values.get(key)
-            if isinstance(value, dict | list):
-                why[len(lines) - 1] = f"{key} is {'an object' if isinstance(value, dict) else 'a list'}: {PLAIN}"
-                value = None
-            if isinstance(value, float) and value.is_integer():  # as the fast reader prints it
-                value = f"{value:.0f}"
-            found[role].append(value if value is None or isinstance(value, str) else json.dumps(value))
-    return pl.DataFrame(found, schema=dict.fromkeys(found, pl.String)), lines, why, literal
+            try:
+                value = nested.value(shape, values, key, _token)
+            except ValueError as error:
+                why[len(lines) - 1], value = str(error), None
+            found[role].append(value)
+    types = pl.DataFrame(schema=shape).select(**{role: nested.column(shape, key) for role, key in columns.items()})
+    return pl.DataFrame(found, schema=types.schema), lines, why, literal
+
+
+def _token(value) -> str:
+    """A string, number or boolean of JSON as text."""
+    if isinstance(value, float) and value.is_integer():  # as the fast reader prints it
+        value = f"{value:.0f}"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _object(line: str) -> dict:
@@ -230,17 +285,19 @@ def _object(line: str) -> dict:
 
 
 def columnar_names(file: File) -> list[str]:
-    """The columns of a Parquet or Arrow file."""
-    return list(_columnar(file).collect_schema())
+    """The columns of a Parquet or Arrow file, then the fields within: events.aid."""
+    return nested.paths(_columnar(file).collect_schema())
 
 
 def columnar(file: File, columns: dict[str, str]) -> Iterator[Batch]:
     """Parquet or Arrow.
 
     Args:
-        columns: {role: name}.
+        columns: {role: name, or a path of `nested.paths`}.
     """
-    wanted = _columnar(file).select(**{role: pl.col(name) for role, name in columns.items()})
+    table = _columnar(file)
+    schema = table.collect_schema()
+    wanted = table.select(**{role: nested.column(schema, name) for role, name in columns.items()})
     done = 0
     try:
         for frame in wanted.collect_batches(chunk_size=ROWS, maintain_order=True):

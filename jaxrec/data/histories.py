@@ -47,7 +47,8 @@ def rows(
         + (f"; the {' and '.join(alone)} of a row goes with every item of it" if alone else "")
     )
     listed = lambda: map(partial(_listed, texts, names), make())
-    kept, note = _longest(listed, names, grows)
+    odd = _listed(texts, names, first).frame["item"].dtype.inner.is_nested()  # lists of lists: the log refuses them
+    kept, note = (None, "") if odd else _longest(listed, names, grows)
     if note:
         say(note)
     done = 0

@@ -35,7 +35,7 @@ class Input(NamedTuple):
     progress: Callable[[int], None]
     separator: str | None = None  # of delimited text, as the person said
     quote: str = '"'  # "" where quotes are plain characters
-    odd: Oddities = Oddities()
+    odd: Oddities | None = None
     format: str | None = None  # as the person said
 
 
@@ -96,10 +96,7 @@ def _check_dialect(path: str, format: str, separator: str | None, quote: str) ->
     known = {"--separator": separator is not None and format != "table"}
     known["--quote"] = QUOTES[quote] == "" and format in ("prepared", "sequences")
     if wrong := [flag for flag, is_given in known.items() if is_given]:
-        cure = f"leave out {some(wrong)}, or say --format table"
-        raise UserError(
-            f"{path}: read as {format}, whose {'lines' if known['--quote'] else 'separator'} are known: {cure}"
-        )
+        raise UserError(f"{path}: read as {format}: leave out {some(wrong)}, or say --format table")
 
 
 def _list(path: str) -> list[File]:

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import csv
 import json
+import re
 from collections.abc import Iterator
 from functools import partial
 
@@ -21,6 +22,7 @@ SPAN = 100  # lines that a quoted field may go on for
 COLUMNAR = (".parquet", ".arrow", ".feather", ".ipc")
 LONG = "::"  # a separator of two characters, which is read as the one below
 UNIT = "\x1f"
+OTHERWISE = re.compile(rb"[\[,:][ \t]*(-?[0-9]+[.eE]|-0)")  # numbers in JSON that the fast reader writes in another way
 BROKEN = "a quote that does not end, or text after one: mend the quotes, or say --quote none where they are characters"
 
 
@@ -221,10 +223,12 @@ def json_lines(file: File, columns: dict[str, str]) -> Iterator[Batch]:
     """
     shape = nested.shape(_first_objects(file), columns.values())
     wanted = {role: nested.column(shape, key) for role, key in columns.items()}
+    listed = any(dtype.is_nested() for dtype in shape.values())
     literal = False  # of Python: no need to try the fast reader again
     for piece in pieces(file):
         frame, lines, why = None, None, {}
-        if not literal and b"\n\n" not in piece.text and not piece.text.startswith(b"\n"):
+        fast = not literal and b"\n\n" not in piece.text and not piece.text.startswith(b"\n")
+        if fast and not (listed and OTHERWISE.search(piece.text)):
             try:
                 frame = pl.read_ndjson(piece.text, schema=shape).select(**wanted)
             except pl.exceptions.PolarsError:

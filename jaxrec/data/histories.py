@@ -13,6 +13,7 @@ from jaxrec.data.log import Batch
 OWNERS = "user", "session"
 BEFORE = "before "  # and a role: a list of what came before the value of the row
 SAMPLE = 1000  # cells that show whether text holds lists
+MOST = 0.9  # of these, that have to
 CARRIED_ON = 0.9, 10  # the share of rows, and their number, from which rows of other users are one history that grows
 TEXTS = pl.List(pl.String)
 
@@ -70,14 +71,15 @@ def split(batch: Batch, roles: list[str]) -> Batch:
 
 
 def _are_lists(cells: pl.Series) -> bool:
-    """Whether text reads as lists: all of it, some with several entries, for an id may be [1]."""
+    """Whether text reads as lists: nearly all of it, some with several entries, for an id may be [1]."""
     if cells.dtype != pl.String:
         return False
     cells = cells.drop_nulls().head(SAMPLE)
-    if not len(cells) or not cells.str.contains(r"(?s)^\s*\[.*\]\s*$").all():
+    looking = cells.filter(cells.str.contains(r"(?s)^\s*\[.*\]\s*$"))
+    if not len(looking) or len(looking) < MOST * len(cells):
         return False
-    found = [_entries(cell) for cell in cells]
-    return None not in found and any(len(entries) > 1 for entries in found)
+    found = [entries for entries in map(_entries, looking) if entries is not None]
+    return len(found) >= MOST * len(cells) and any(len(entries) > 1 for entries in found)
 
 
 def _entries(cell: str | None) -> list[str | None] | None:
@@ -113,7 +115,7 @@ def _listed(texts: list[str], names: dict[str, str], batch: Batch) -> Batch:
     for role in texts:
         found = [_entries(cell) for cell in frame[role]]
         missing = frame[role].is_null()
-        why = f"{names[role]} is no list, as in the rows before: mend it"
+        why = f"{names[role]} is no list, as in other rows: mend it"
         wrong |= {at: why for at, each in enumerate(found) if each is None and not missing[at]}
         frame = frame.with_columns(pl.Series(role, found, TEXTS))
     frame = frame.with_columns(pl.col(role).arr.to_list() for role, kind in frame.schema.items() if _is_array(kind))

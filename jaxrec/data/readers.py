@@ -112,14 +112,12 @@ def _list(path: str) -> list[File]:
             raise UserError(f"{path}: no file is in this folder, which holds {some(map(_name, inside))}: {cure}")
         return files
     if given.is_file():
-        if zipfile.is_zipfile(given):
+        if zipfile.is_zipfile(given) and not workbooks.recognise(File(given)):
             try:
                 with zipfile.ZipFile(given) as archive:
                     names = sorted(each.filename for each in archive.infolist() if not each.is_dir())
             except (zipfile.BadZipFile, OSError, RuntimeError, ValueError) as error:
                 raise UserError(f"{path}: the zip is damaged ({error}): fetch it again") from None
-            if workbooks.PART in names:
-                return [File(given)]
             return [File(given, name) for name in names if not name.startswith("__MACOSX")]
         return [File(given)]
     if not given.exists() and (matches := sorted(glob.glob(str(given)))):

@@ -51,7 +51,7 @@ def rows(
     odd = _listed(texts, names, first).frame["item"].dtype.inner.is_nested()  # lists of lists: the log refuses them
     kept, note = (None, "") if odd else _longest(listed, names, grows)
     if note:
-        say(note)
+        say(f"{first.file}: {note}")
     done = 0
     for batch in listed():
         number = len(batch.frame)

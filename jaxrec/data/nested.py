@@ -13,6 +13,11 @@ def paths(schema) -> list[str]:
     return [*schema, *(path for path in within if path not in schema)]
 
 
+def lists(schema) -> list[str]:
+    """The columns that are lists of plain values."""
+    return [name for name, dtype in schema.items() if dtype.is_nested() and not _inner(dtype).is_nested()]
+
+
 def column(schema, name: str) -> pl.Expr:
     """The values that a name of `paths` stands for: lists, where there is a list on the way."""
     root, path = _parted(schema, name)

@@ -1,6 +1,7 @@
 """Every raw format -> Interactions: one function a format, known by the look of the file or named by the person."""
 
 import difflib
+import functools
 import glob
 import itertools
 import zipfile
@@ -71,20 +72,19 @@ def read(
     files = _list(str(path))
     if not files:
         raise UserError(f"{path}: nothing is in there: put interactions there")
-    said = format
-    if format is None and separator is not None and (len(files) == 1 or any(map(_is_table, files))):
-        format = "table"  # the one whose separator may be said
     found, files = _recognise(str(path), files) if format is None else (format, _main(format, files))
     columns = {role: name for role, name in (columns or {}).items() if name is not None}
     if columns and format is None and found == "amazon":
         found = "table"  # whose columns are numbered
+    if separator is not None and format is None and found in ("sequences", "amazon"):
+        found = "table"  # whose separator may be said
     if columns and found in ("prepared", "sequences", "movielens", "amazon"):
         flags = ", ".join(f"--{role}" for role in columns)
         raise UserError(f"{path}: read as {found}, whose columns are known: leave out {flags}, or say --format table")
     bad = BadRows(skip_bad_rows, "Mend such rows, or leave them out: prepare with --on-bad-row skip")
     _check_dialect(str(path), found, separator, quote)
     odd = Oddities()
-    given = Input(str(path), files, columns, bad, say, progress, separator, QUOTES[quote], odd, said)
+    given = Input(str(path), files, columns, bad, say, progress, separator, QUOTES[quote], odd, format)
     interactions = FORMATS[found](given)
     for note in odd.notes() + bad.notes():
         say(note)
@@ -242,15 +242,16 @@ def _sequences(given: Input) -> Interactions:
 def _table(given: Input) -> Interactions:
     """CSV, TSV, JSON lines, Parquet, Arrow or a workbook; one file, or shards of one kind."""
     log, relative = None, False
+    given = given._replace(say=functools.cache(given.say))  # shards have the same to say
     if len(given.files) > 1:
         given.say(f"{len(given.files)} files: {some(file.name for file in given.files)}")
     for file in given.files:
-        names, batches = tabular.columns_of(file, given)
+        names, lists, batches = tabular.columns_of(file, given)
         if log is not None and (missing := set(log.columns.values()) - set(names)):
             raise UserError(
                 f"{file}: no column {some(sorted(missing))}, as {given.files[0]} has: shards have one header"
             )
-        chosen = tabular.choose(names, given.columns, file)
+        chosen = tabular.choose(names, lists, given.columns, file)
         if log is None:
             given.say(cols.said(names, chosen))
             log = Log({role: names[number] for role, number in chosen.items()}, given.bad)

@@ -26,6 +26,7 @@ from jaxrec.data.text import BadRows, File, fail, pieces, short
 from jaxrec.errors import UserError
 
 NAME = "sequences.txt"
+WIDEST = 50  # columns that a table may have to be known as one
 
 
 def read(file: File, bad: BadRows, say, asked: bool = False) -> Interactions:
@@ -111,7 +112,7 @@ def _check_histories(
     file: File, users: Ids, user: np.ndarray, count: np.ndarray, line: np.ndarray, asked: bool
 ) -> None:
     """That every user has one line, and that lines are no rows of a table."""
-    command, looks = (file.name != NAME and (count == count[0]).all() and lines.as_table(file)) or ("", False)
+    command, looks = (_may_be_table(file, count) and lines.as_table(file)) or ("", False)
     if users.count == len(user):
         if looks and not asked:
             cure = f"read it by {command}, or say --format sequences if these are a user and that user's items"
@@ -132,6 +133,10 @@ def _check_histories(
         cure += f": {short(_line(file, line[odd]))}"
     place = f"line {line[first[user[again]]]}"
     fail(file, line[again], _line(file, line[again]), f"user {name} has {place} already: {cure}")
+
+
+def _may_be_table(file: File, count: np.ndarray) -> bool:
+    return file.name != NAME and 1 < count[0] < WIDEST and bool((count == count[0]).all())
 
 
 def _line(file: File, number: int) -> str:

@@ -13,7 +13,7 @@ import polars as pl
 from jaxrec.data import nested
 from jaxrec.data.log import Batch
 from jaxrec.data.oddities import Oddities
-from jaxrec.data.text import MARK, File, Piece, newlines, pieces, short
+from jaxrec.data.text import File, Piece, newlines, pieces, short
 from jaxrec.errors import UserError
 
 HEAD = 1 << 20  # bytes in which a first line ends
@@ -111,7 +111,7 @@ def delimited(
             frame = None
         text = piece.text
         counted = frame is not None and len(frame) == newlines(text) and frame[over].null_count() == len(frame)
-        again = _again(title.replace(separator.encode(), one.encode()), text) if header else ""
+        again = _again(title.decode().replace(separator, one), one, has_quotes, text) if header else []
         if not counted or b"\n\n" in text or text.startswith(b"\n") or again:
             rows = _rows(piece, one, has_quotes, again, file, odd)
             frame, lines, why = _line_by_line(rows, width, columns)
@@ -121,10 +121,12 @@ def delimited(
         yield Batch(frame.select(list(columns)), file, row, partial(_why, row, why, separator, width, quote))
 
 
-def _again(title: bytes, text: bytes) -> str:
-    """The line of the header where it may come again in a text, else nothing."""
-    there = any(text.startswith(line) or b"\n" + line in text for line in (title + b"\n", MARK + title + b"\n"))
-    return title.decode() if there else ""
+def _again(title: str, separator: str, has_quotes: bool, text: bytes) -> list[str]:
+    """The lines in which a header comes again in a text: as it is, and with its names in quotes or without."""
+    names = fields(title, separator, '"' if has_quotes else "")
+    ways = {title, *(separator.join(f"{mark}{name}{mark}" for name in names) for mark in ("", '"' * has_quotes))}
+    lines = [mark + way for mark in ("", "\ufeff") for way in ways]
+    return [line for line in lines if text.startswith(f"{line}\n".encode()) or f"\n{line}\n".encode() in text]
 
 
 def _line_by_line(rows, width: int, columns: dict[str, int]):
@@ -143,15 +145,15 @@ def _line_by_line(rows, width: int, columns: dict[str, int]):
     return pl.DataFrame(found, schema=dict.fromkeys(found, pl.String)), lines, why
 
 
-def _rows(piece: Piece, separator: str, has_quotes: bool, title: str, file: File, odd: Oddities):
+def _rows(piece: Piece, separator: str, has_quotes: bool, titles: list[str], file: File, odd: Oddities):
     """(number of the line, its place in the piece, how many lines it has, fields or None) of every row of a piece.
 
     Args:
-        title: the header, which is no row where it comes again.
+        titles: the lines of a header, which are no rows.
     """
     text, at = piece.lines(), 0
     while at < len(text):
-        if title and text[at].removeprefix("\ufeff") == title:
+        if text[at] in titles:
             odd.header(file, piece.first + at)
             at += 1
             continue
@@ -197,6 +199,15 @@ def _count(found: int, width: int) -> str:
 
 def keys(file: File) -> list[str]:
     """The keys of the first objects of a file of JSON lines, then the fields within: events.aid."""
+    return nested.paths(json_schema(file))
+
+
+def json_schema(file: File) -> dict[str, pl.DataType]:
+    """The keys of the first objects of a file of JSON lines, and what they hold.
+
+    Raises:
+        UserError: the first line is no object.
+    """
     line = first_line(file)
     try:
         _object(line)
@@ -205,7 +216,7 @@ def keys(file: File) -> list[str]:
         if line.startswith("["):
             cure += "; this is one list: `jq -c '.[]'` makes lines of it"
         raise UserError(f"{file}, line 1: {short(line)}: {error}: {cure}") from None
-    return nested.paths(nested.shape(_first_objects(file)))
+    return nested.shape(_first_objects(file))
 
 
 def _first_objects(file: File) -> Iterator[dict]:
@@ -290,7 +301,12 @@ def _object(line: str) -> dict:
 
 def columnar_names(file: File) -> list[str]:
     """The columns of a Parquet or Arrow file, then the fields within: events.aid."""
-    return nested.paths(_columnar(file).collect_schema())
+    return nested.paths(columnar_schema(file))
+
+
+def columnar_schema(file: File) -> pl.Schema:
+    """The columns of a Parquet or Arrow file, and their types."""
+    return _columnar(file).collect_schema()
 
 
 def columnar(file: File, columns: dict[str, str]) -> Iterator[Batch]:

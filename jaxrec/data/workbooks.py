@@ -16,7 +16,7 @@ SUFFIXES = (".xlsx", ".xlsm")
 PART = "xl/workbook.xml"  # by which a zip is a workbook
 ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 OTHERS = {".xls": OLE, ".ods": ZIP, ".xlsb": ZIP, ".numbers": ZIP}
-LARGEST = 1 << 32  # bytes that the parts of a workbook may have
+LARGEST = 1 << 30  # bytes that the parts of a workbook may have
 EXACT = 2**53  # the numbers of a workbook are floats
 EXPORT = "save its sheet as .csv"
 

@@ -138,6 +138,14 @@ def test_a_header_that_comes_again_is_left_out_and_said(tmp_path, monkeypatch, s
     assert f"{path}: the header comes again and is left out: 2 times, first in line 4" in said
 
 
+def test_a_header_comes_again_in_quotes_or_without(tmp_path):
+    for one, other in (("user,item", '"user","item"'), ('"user","item"', "user,item")):
+        path = put(tmp_path, f"{one}\n1,5\n{other}\n1,6\n")
+        assert histories(read(path)) == {"1": ["5", "6"]}
+    path = put(tmp_path, 'user,item\n1,5\n"user","item"\n1,6\n')
+    assert histories(read(path, quote="none")) == {"1": ["5", "6"], '"user"': ['"item"']}
+
+
 def test_a_header_within_quotes_is_a_value(tmp_path):
     path = put(tmp_path, 'user,item\n1,"a\nuser,item\nb"\n1,c\nuser,item\n2,c\n')
     said = []

@@ -135,7 +135,10 @@ def test_rows_that_begin_another_of_the_same_user_are_left_out(tmp_path, write, 
     said = []
     found = read(write(tmp_path, pl.DataFrame(rows, ["user", "item"], orient="row")), say=said.append)
     assert fingerprint(found) == fingerprint(from_sequences(list(log.values()), users=list(log)))
-    assert "16 of 20 rows hold the beginning of another row of the same user, and are left out" in said
+    assert any(
+        line.endswith("16 of 20 rows hold the beginning of another row of the same user, and are left out")
+        for line in said
+    )
 
 
 @pytest.mark.parametrize("falling", [False, True])
@@ -155,7 +158,7 @@ def test_recbole_s_augmented_rows_are_one_history(tmp_path, own, falling):
     users = list(log) if own else [f"{session}-4" for session in log]
     assert fingerprint(found) == fingerprint(from_sequences(list(log.values()), users=users))
     whose = "another row of the same session_id" if own else "the row beside them"
-    assert f"21 of 28 rows hold the beginning of {whose}, and are left out" in said
+    assert any(line.endswith(f"21 of 28 rows hold the beginning of {whose}, and are left out") for line in said)
 
 
 def test_rows_of_one_user_that_are_no_beginnings_follow_each_other(tmp_path):
@@ -163,7 +166,7 @@ def test_rows_of_one_user_that_are_no_beginnings_follow_each_other(tmp_path):
     said = []
     found = read(as_parquet(tmp_path, pl.DataFrame(rows, ["user", "item"], orient="row")), say=said.append)
     assert found.catalogue.ids[found.items - 1].tolist() == [5, 6, 7, 5, 6, 5, 5, 6]
-    assert "user: 2 have several rows, whose lists follow each other as they stand" in said
+    assert any(line.endswith("user: 2 have several rows, whose lists follow each other as they stand") for line in said)
 
 
 def test_other_users_with_the_beginning_of_a_history_are_users(tmp_path):
@@ -224,6 +227,19 @@ def test_text_is_lists_where_all_of_it_is(tmp_path, cells, ids):
     path = tmp_path / "a.csv"
     path.write_text("user,item\n" + "".join(f'{at},"{cell}"\n' for at, cell in enumerate(cells)))
     assert read(path).catalogue.ids.tolist() == ids
+
+
+@pytest.mark.parametrize("write", [as_parquet, as_arrow, as_json])
+@pytest.mark.parametrize(
+    ("items", "times"), [("items", "timestamps"), ("item_ids", "times"), ("item_id_list", "ts_list")]
+)
+def test_lists_are_known_by_the_plural_of_a_name(tmp_path, write, items, times):
+    frame = pl.DataFrame({"user": [1, 2], items: [[5, 6], [6]], times: [[START, START + 1], [START]], "n": [2, 1]})
+    found = read(write(tmp_path, frame))
+    assert found.items.tolist() == [1, 2, 2] and found.times[0] == START * 10**6
+    numbers = frame.with_columns(pl.col("n").alias(items))
+    with pytest.raises(UserError, match="no column for the item is known"):
+        read(write(tmp_path, numbers))
 
 
 @pytest.mark.parametrize("column", ["user", "session"])

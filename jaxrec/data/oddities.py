@@ -29,8 +29,8 @@ class Oddities:
             if lines
         ]
         spans = [
-            f"{file}: {_fields(lines)} several lines, the first from line {lines[0]:,}; if quotes are plain characters "
-            "there, rows were swallowed: say --quote none"
+            f"{file}: quoted fields that span several lines: {len(lines):,}, the first from line {lines[0]:,}; if quotes "
+            "are plain characters there, rows were swallowed: say --quote none"
             for file, lines in self._spans.items()
             if lines
         ]
@@ -39,7 +39,3 @@ class Oddities:
 
 def _times(lines: list[int]) -> str:
     return "once" if len(lines) == 1 else f"{len(lines):,} times"
-
-
-def _fields(lines: list[int]) -> str:
-    return "1 quoted field spans" if len(lines) == 1 else f"{len(lines):,} quoted fields span"

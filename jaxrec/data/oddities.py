@@ -29,7 +29,7 @@ class Oddities:
             if lines
         ]
         spans = [
-            f"{file}: quoted fields that span several lines: {len(lines):,}, the first from line {lines[0]:,}; if quotes "
+            f"{file}: quoted fields that span several lines: {len(lines):,}, first from line {lines[0]:,}; if quotes "
             "are plain characters there, rows were swallowed: say --quote none"
             for file, lines in self._spans.items()
             if lines

@@ -175,7 +175,7 @@ def test_quotes_may_be_plain_characters(tmp_path, monkeypatch, size):
     path = put(tmp_path, SWALLOWED + "u3\td\t1600000004\n", "log.tsv")
     said = []
     assert len(read(path, say=said.append).items) == 2
-    note = f"{path}: quoted fields that span several lines: 1, the first from line 2; if quotes are plain characters "
+    note = f"{path}: quoted fields that span several lines: 1, first from line 2; if quotes are plain characters "
     assert f"{note}there, rows were swallowed: say --quote none" in said
     monkeypatch.setattr(text, "PIECE", size)
     said.clear()
@@ -188,7 +188,7 @@ def test_every_field_that_spans_lines_is_counted(tmp_path):
     path = put(tmp_path, 'user,item\n1,"a\nb"\n"u\n2","a\n\nc"\n1,d\n')
     said = []
     read(path, say=said.append)
-    assert f"{path}: quoted fields that span several lines: 3, the first from line 2; if" in "\n".join(said)
+    assert f"{path}: quoted fields that span several lines: 3, first from line 2; if" in "\n".join(said)
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def _tie(file: File, lines: list[str], found: list[str], given: dict[str, str]) 
     cure = " or ".join(f"--separator {flag(each)}" for each in found)
     more = "" if given else " (with --user 1 --item 2 and so on where there is no header)"
     where = f"{file}, line 1: {short(lines[0])}"
-    return UserError(f"{where}: more than one separator fits every row: {readings}: say {cure}{more}")
+    return UserError(f"{where}: more than one separator fits every row: {readings}: prepare it with {cure}{more}")
 
 
 def _shown(line: str, separator: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Lines of three tokens or more without a header: histories, or rows of a table? What to say where it is a table."""
 
 import re
+import shlex
 from collections.abc import Iterable
 
 from jaxrec.data import tables
@@ -33,10 +34,13 @@ def as_table(file: File) -> tuple[str, bool] | None:
         if flag:
             flags.setdefault(flag, number)
     clear = [is_like for is_like in (_is_moment, is_rating) if not _all(is_like, columns[1])]
+    clear += [is_number] * (not any(map(is_number, columns[1])))
     looks = any(_all(is_like, values) for is_like in clear for values in columns[2:])
     said = " ".join(f"{flag} {number}" for flag, number in flags.items())
     if split is str.split:
-        return f"`{SINGLE_TABS} {file} >table.tsv`, then `--input table.tsv --format table {said}`", looks
+        packed = "unpacking it, " * bool(file.member or not str(file.path).endswith(file.name))
+        tabs = f"{packed}`{SINGLE_TABS} {shlex.quote(str(file))} >table.tsv`"
+        return f"{tabs}, then `--input table.tsv --format table {said}`", looks
     return f"`--format table {said}`", looks
 
 

@@ -115,7 +115,7 @@ def _check_histories(
     command, looks = (_may_be_table(file, count) and lines.as_table(file)) or ("", False)
     if users.count == len(user):
         if looks and not asked:
-            cure = f"read it by {command}, or say --format sequences if these are a user and that user's items"
+            cure = f"prepare it with {command}, or say --format sequences if these are a user and that user's items"
             fail(file, line[0], _line(file, line[0]), f"looks like the row of a table, as all lines do: {cure}")
         return
     first = np.full(users.count, len(user))
@@ -124,7 +124,7 @@ def _check_histories(
     name = users.tokens()[int(user[again])]
     cure = "join that user's items into one line"
     if command:
-        cure = f"these are rows of a table: read it by {command}; or {cure}"
+        cure = f"these are rows of a table: prepare it with {command}; or {cure}"
     elif file.name != NAME:  # more often "user item" lines with a flaw, or a table
         odd = int(np.flatnonzero(count != 1)[0])
         cure += (

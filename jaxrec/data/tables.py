@@ -23,7 +23,7 @@ COLUMNAR = (".parquet", ".arrow", ".feather", ".ipc")
 LONG = "::"  # a separator of two characters, which is read as the one below
 UNIT = "\x1f"
 OTHERWISE = re.compile(rb"[\[,:][ \t]*(-?[0-9]+[.eE]|-0)")  # numbers in JSON that the fast reader writes in another way
-BROKEN = "a quote that does not end, or text after one: mend the quotes, or say --quote none where they are characters"
+BROKEN = "a quote that does not end, or text after one: mend the quotes, or prepare with --quote none"
 
 
 def first_line(file: File, encoding: str = "utf-8") -> str:

@@ -83,7 +83,7 @@ def test_two_colons_within_ids_do_not_part_them(tmp_path):
 
 def test_a_tie_shows_both_readings_and_each_can_be_said(tmp_path):
     path = put(tmp_path, "u::1,i::2\nu::1,i::3\n")
-    message = r"'::' makes '\[u\], \[1,i\], \[2\]' of it, ',' makes '\[u::1\], \[i::2\]' of it: say --separator '::' or"
+    message = r"'::' makes '\[u\], \[1,i\], \[2\]' of it, ',' makes '\[u::1\], \[i::2\]' of it: prepare it with"
     with pytest.raises(UserError, match=message):
         read(path)
     assert histories(read(path, separator=",", **NUMBERED)) == {"u::1": ["i::2", "i::3"]}

@@ -15,12 +15,14 @@ TABLES = {
     "dates": ["1 50 2014-04-01", "2 60 2014-04-02"],
     "words and ratings": ["u1 B01 4.5", "u2 B02 3.0"],
     "milliseconds": ["1 50 1396310400000", "2 60 1396310400001"],
+    "words and plays": ["u1 B01 700", "u2 B02 12"],
     "plays and time": ["1 50 700 881250949", "2 60 12 881250950"],
     "time before rating": ["1 50 881250949 3", "2 60 881250950 4"],
 }
 HISTORIES = {
     "of one length": ["1 50 60 70", "2 60 70 90"],
     "of large ids": ["1 214536502 214536500 214536506", "2 214536500 214536506 214536507"],
+    "of words": ["u1 a b c", "u2 b c 5"],
     "of small ids": ["1 3 5 7", "2 4 6 8"],
     "of several lengths": ["1 50 3 881250949", "2 60 4"],
     "pairs": ["1 881250949", "2 881250950"],
@@ -36,16 +38,16 @@ def put(folder, lines, separator, name="log.txt"):
 @pytest.mark.parametrize("separator", ["\t", " ", "  "])
 @pytest.mark.parametrize("lines", TABLES.values(), ids=TABLES)
 def test_the_command_reads_them(tmp_path, capsys, lines, separator):
-    path = put(tmp_path, lines, separator)
-    with pytest.raises(UserError, match="looks like the row of a table, as all lines do: read it by") as caught:
+    path = put(tmp_path, lines, separator, "log of May's.txt")
+    with pytest.raises(UserError, match="looks like the row of a table, as all lines do: prepare it with") as caught:
         read(path)
-    command = str(caught.value).partition("read it by `")[2].partition("`, or say")[0]
+    command = str(caught.value).partition("prepare it with `")[2].partition("`, or say")[0]
     if command.startswith("awk"):
         first, _, command = command.partition("`, then `")
         subprocess.run(first, shell=True, check=True, cwd=tmp_path)
         command = command.replace("table.tsv", str(tmp_path / "table.tsv"))
     else:
-        command = f"--input {path} {command}"
+        command = f"--input {shlex.quote(str(path))} {command}"
     assert cli.main(["prepare", "--output", str(tmp_path / "out"), *shlex.split(command)]) == 0
     data = prepared.load(tmp_path / "out")
     assert list(map(str, data.users.tolist())) == [line.split(" ")[0] for line in lines]
@@ -71,6 +73,6 @@ def test_histories_are_read(tmp_path, lines):
 @pytest.mark.parametrize("format", [None, "sequences"])
 def test_users_of_several_rows_are_told_of_the_table(tmp_path, format):
     path = put(tmp_path, ["1 50 3 881250949", "1 60 4 881250950"], "\t")
-    with pytest.raises(UserError, match="read it by `--format table --user 1 --item 2 --weight 3 --time 4`; or join"):
+    with pytest.raises(UserError, match="with `--format table --user 1 --item 2 --weight 3 --time 4`; or join"):
         read(path, format)
     assert read(path, "table", {"user": "1", "item": "2", "weight": "3", "time": "4"}).weights.tolist() == [3, 4]

@@ -145,7 +145,7 @@ BROKEN = [
         "u.log",
         b"1 2 5 881250949\n1 3 3 881250950\n",
         2,
-        "by `--format table --user 1 --item 2 --weight 3 --time 4`",
+        "with `--format table --user 1 --item 2 --weight 3 --time 4`",
     ),
     ("sequences.txt", b"1 2 2\n2 2\n", 1, "2 is the only item"),
     ("pairs.txt.gz", b"1 2\n1 3\n", 1, "not gzip"),

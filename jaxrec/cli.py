@@ -126,6 +126,10 @@ def parse(argv):
     prepare.add_argument("--ids", default="", choices=["integer", "text"], help="take 1.0 for 1, or all as they stand")
     prepare.add_argument("--keep-na-ids", action="store_true", help="take NA, null, None and the like for ids")
     prepare.add_argument("--time-format", metavar="FORMAT", help="how dates are written, as in '%%d/%%m/%%Y %%H:%%M'")
+    prepare.add_argument("--separator", help="of text: one character, '::', tab or space (default: found by looking)")
+    prepare.add_argument(
+        "--quote", default='"', choices=['"', "none"], help="of text: none where quotes are plain characters"
+    )
     prepare.add_argument(
         "--only", action="append", default=[], metavar="COLUMN=VALUE[,...]", help="read such rows alone; !=: all others"
     )

@@ -34,6 +34,8 @@ def prepare(arguments, _overrides):
         reading = {
             "format": arguments.format,
             "columns": columns,
+            "separator": arguments.separator,
+            "quote": arguments.quote,
             "skip_bad_rows": arguments.on_bad_row == "skip",
             "allow_large": arguments.allow_large,
             "say": note,

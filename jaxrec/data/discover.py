@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from jaxrec.data import items, prepared, sequences, tables, walking
+from jaxrec.data import columnar, items, json_lines, prepared, sequences, tables, walking, workbooks
 from jaxrec.data.opener import Opener, Unreadable
 from jaxrec.data.text import MARK, File, shown, some
 from jaxrec.data.walking import check_number, is_hidden, refuse, scan, walk
 from jaxrec.errors import UserError
 from jaxrec.files import expand
 
-JSON = (".json", ".jsonl", ".ndjson")
 TEXT = (".csv", ".tsv")
 RATINGS = ("ratings.dat", "ratings.csv", "u.data")  # of MovieLens
 SIDE = (*items.NAMES, "stats.json", "meta.json")  # files beside the interactions, which hold none
@@ -82,11 +81,11 @@ def matches(given: Path) -> list[Path]:
 def kind(file: File) -> str:
     """parquet, arrow, json or text: by its first bytes, or by its name where these don't tell."""
     start = file.start(64)
-    if start.startswith(tables.PARQUET) or file.suffix == ".parquet":
+    if start.startswith(columnar.PARQUET) or file.suffix == ".parquet":
         return "parquet"
-    if start.startswith((tables.ARROW, tables.STREAM)) or file.suffix in tables.COLUMNAR:
+    if start.startswith((columnar.ARROW, columnar.STREAM)) or file.suffix in columnar.SUFFIXES:
         return "arrow"
-    return "json" if file.suffix in JSON or start.removeprefix(MARK).startswith(b"{") else "text"
+    return "json" if file.suffix in json_lines.SUFFIXES or start.removeprefix(MARK).startswith(b"{") else "text"
 
 
 def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[str | None, list[File]]:
@@ -152,7 +151,7 @@ def _unzipped(files: list[File]) -> list[File]:
     """The same with the members of zips in their place; a workbook, which is a zip too, stays."""
     found = []
     for file in files:
-        if file.suffix in WORKBOOKS or file.start(4) not in ZIPS:
+        if file.start(4) not in ZIPS or file.suffix in WORKBOOKS or workbooks.recognise(file):
             found.append(file)
             continue
         names = sorted((Path(name) for name in file.opener.names(file.path)), key=lambda name: name.parts)
@@ -213,7 +212,9 @@ def _only(given: Path, files: list[File]) -> File:
 
 def _tables(given: Path, files: list[File], say, mixed: bool) -> list[File]:
     """The tables among the files of a folder or zip, of any name; none where there are none."""
-    known = lambda file: file.suffix if file.suffix in (*tables.COLUMNAR, *JSON, *TEXT) else None
+    known = lambda file: (
+        file.suffix if file.suffix in (*columnar.SUFFIXES, *json_lines.SUFFIXES, *TEXT, *workbooks.SUFFIXES) else None
+    )
     if any(known(file) and file.name not in SIDE for file in files):
         return _shards(given, files, known, say, mixed)
     return _shards(given, files, _looks_like, say, mixed)

@@ -13,16 +13,15 @@ from pathlib import Path
 
 import polars as pl
 
+from jaxrec.data import columnar, json_lines, tables
 from jaxrec.data import columns as cols
-from jaxrec.data import tables
 from jaxrec.data.interactions import COUNT, GENRES, ID, TITLES, Interactions
-from jaxrec.data.tables import COLUMNAR, LONG
+from jaxrec.data.tables import LONG
 from jaxrec.data.text import File, csv_rows, fail, pieces, short, some
 from jaxrec.data.typed import EXACT, typed
 from jaxrec.errors import UserError
 
 NAMES = ("items.csv", "items.tsv", "items.parquet", "items.jsonl")  # of the table beside a log, those of text also .gz
-JSON = (".jsonl", ".ndjson", ".json")
 ROWS = 1 << 16  # of text that are made columns at once
 #: the escape of a UTF-16 surrogate without its other half, of which a reader of JSON makes a character of its own
 LONE = re.compile(rb"\\ud[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)\\ud[c-f]..", re.IGNORECASE)
@@ -98,9 +97,9 @@ def table(file: File, column: str | None = None) -> pl.DataFrame:
         UserError: it can't be read; no column of ids is found, or an id is missing, or there twice.
     """
     suffix = Path(file.name).suffix.lower()
-    if suffix in COLUMNAR:
+    if suffix in columnar.SUFFIXES:
         return _columnar(file, column)
-    if suffix in JSON:
+    if suffix in json_lines.SUFFIXES:
         return _json_lines(file, column)
     if suffix == ".item":
         return recbole(file, column)
@@ -128,8 +127,8 @@ def _named(path: str) -> File:
 
 
 def _columnar(file: File, column: str | None) -> pl.DataFrame:
-    names = tables.columnar_names(file)
-    frames = [batch.frame for batch in tables.columnar(file, {name: name for name in names})]
+    names = columnar.names(file)
+    frames = [batch.frame for batch in columnar.read(file, {name: name for name in names})]
     frame = pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(names, pl.String))
     return _with_ids(file, frame, _key(file, names, column))
 

@@ -1,32 +1,38 @@
 """Every raw format -> Interactions: one function a format, known by the look of the file or named by the person."""
 
-from collections.abc import Callable, Iterator
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 
 from jaxrec.data import columns as cols
-from jaxrec.data import discover, items, partitions, prepared, sequences, tables
+from jaxrec.data import (
+    dialects,
+    discover,
+    histories,
+    items,
+    partitions,
+    prepared,
+    sequences,
+    tables,
+    tabular,
+    workbooks,
+)
+from jaxrec.data.given import Input
+from jaxrec.data.ids import KINDS
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Batch, Log
+from jaxrec.data.oddities import Oddities
+from jaxrec.data.only import Only
 from jaxrec.data.opener import Opener
 from jaxrec.data.text import BadRows, File, short, some
 from jaxrec.errors import UserError
 
-SEPARATORS = (tables.LONG, "\t", ",", ";", "|")
-
-
-class Input(NamedTuple):
-    """What a reader is given."""
-
-    name: str  # as the person wrote it
-    files: list[File]  # in the order of their names
-    columns: dict[str, str]  # {role: column} as the person said
-    bad: BadRows
-    say: Callable[[str], None]
-    progress: Callable[[int], None]
-    items: str | None  # the table of items, as the person said
+QUOTES = {'"': '"', "none": ""}  # a word for `--quote` -> the character
 
 
 def read(
@@ -36,74 +42,117 @@ def read(
     skip_bad_rows: bool = False,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int], None] = lambda rows: None,
+    *,
     items: str | None = None,
+    ids: str = "",
+    keep_na_ids: bool = False,
+    time_format: str | None = None,
+    only: Sequence[str] = (),
+    left_out: Callable[[str, int], None] = lambda step, rows: None,
+    separator: str | None = None,
+    quote: str = '"',
     allow_large: bool = False,
 ) -> Interactions:
     """The interactions of a folder, a file, a zip or a glob, in any format that this module knows.
 
     Args:
         format: a name of FORMATS; found by looking where it is None.
-        columns: {"user", "item", "time", "weight", "session": a column's name, or its number from 1}.
+        columns: {"user", "item", "time", "weight", "session": a column's name, its number from 1, or "none"}.
         skip_bad_rows: leave out the rows that can't be used, and say so; else they are an error.
         say: told what was found out: which columns were taken, what unit the times have.
         progress: told how many rows are read, now and then.
         items: a table of the items' titles, prices and the like; None for items.csv, .tsv, .parquet or .jsonl beside
             the log, or what the format has; "" for none.
+        ids: "integer" (1.0 is 1), "text" (as they stand), or "" for what `data.ids` makes of them.
+        keep_na_ids: take words for a missing value, as NA, for ids.
+        time_format: how dates are written, as strftime has it.
+        only: conditions on the rows, as `Only` has them.
+        left_out: told the name of every such condition, and how many rows it left out.
+        separator: of delimited text: one character, "::", "tab", "space"; found by looking where it is None.
+        quote: "none" where quotes are plain characters.
         allow_large: read compressed data that unpack to more than `opener.RATIO` times their size.
 
     Raises:
         UserError: naming the file, the line, the row and the cure, where a file is missing, broken or ambiguous.
     """
-    if format is not None and format not in FORMATS:
-        raise UserError(f"no format {format!r}: choose one of {', '.join(FORMATS)}")
+    for name, value, known in (("ids", ids, ("", *KINDS)), ("quote", quote, QUOTES), ("format", format, FORMATS)):
+        if value is not None and value not in known:
+            raise UserError(f"no {name} {value!r}: choose one of {', '.join(filter(None, known))}")
+    chosen, separator = Only(only), None if separator is None else dialects.separator(separator)
     opener = Opener(allow_large)
     found, files = discover.find(str(path), format, opener, say)
     found = found or _look(files[0])
-    columns = {role: name for role, name in (columns or {}).items() if name is not None}
-    if columns and format is None and found == "amazon":
-        found = "table"  # whose columns are numbered
+    columns = {role: "" if name == cols.NONE else name for role, name in (columns or {}).items() if name is not None}
+    if format is None and ((columns and found == "amazon") or (separator and found in ("sequences", "amazon"))):
+        found = "table"  # whose columns are numbered, and whose separator may be said
     if columns and found in ("prepared", "sequences", "movielens", "amazon"):
         flags = ", ".join(f"--{role}" for role in columns)
         raise UserError(f"{path}: read as {found}, whose columns are known: leave out {flags}, or say --format table")
-    bad = BadRows(skip_bad_rows, "Mend such rows, or leave them out: prepare with --on-bad-row skip")
-    interactions = FORMATS[found](Input(str(path), files, columns, bad, say, progress, items))
+    _check_flags(str(path), found, bool(only), bool(ids or keep_na_ids), bool(time_format))
+    _check_dialect(str(path), found, separator, quote)
+    given = Input(
+        name=str(path),
+        files=files,
+        columns=columns,
+        bad=BadRows(skip_bad_rows, "Mend such rows, or leave them out: prepare with --on-bad-row skip"),
+        odd=Oddities(),
+        say=say,
+        progress=progress,
+        format=format,
+        items=items,
+        ids=ids,
+        keep_na_ids=keep_na_ids,
+        time_format=time_format,
+        only=chosen,
+        separator=separator,
+        quote=QUOTES[quote],
+    )
+    interactions = FORMATS[found](given)
     opener.close()
-    for note in bad.notes():
+    for note in given.odd.notes() + given.bad.notes():
         say(note)
+    for step, rows in chosen.steps():
+        left_out(step, rows)
+    if time_format and interactions.times is None:
+        raise UserError(f"{path}: no times for --time-format: name their column with --time")
     return interactions._replace(name=str(path))
 
 
+def _check_flags(path: str, format: str, only: bool, ids: bool, time_format: bool) -> None:
+    """That a format has what the flags are about."""
+    flags = {"--only": only} if format in ("prepared", "sequences") else {}
+    flags |= {"--ids and --keep-na-ids": ids, "--time-format": time_format} if format == "prepared" else {}
+    if wrong := [flag for flag, is_given in flags.items() if is_given]:
+        raise UserError(f"{path}: read as {format}, which has no columns to read so: leave out {some(wrong)}")
+
+
+def _check_dialect(path: str, format: str, separator: str | None, quote: str) -> None:
+    """That a format has the separator and the quotes that the person spoke of."""
+    known = {"--separator": separator is not None and format != "table"}
+    known["--quote"] = QUOTES[quote] == "" and format in ("prepared", "sequences")
+    if wrong := [flag for flag, is_given in known.items() if is_given]:
+        raise UserError(f"{path}: read as {format}: leave out {some(wrong)}, or say --format table")
+
+
 def _look(file: File) -> str:
-    """The format of a lone file, by its name and its first line."""
-    if discover.kind(file) != "text":
+    """The format of a lone file, by its name and its first lines."""
+    if discover.kind(file) != "text" or workbooks.recognise(file):
         return "table"
-    line = tables.first_line(file)
-    separator = _separator(line)
-    names = tables.fields(line, separator)
-    if any(map(cols.known, names)):
+    told, lines = dialects.first_rows(file)
+    separator, *others = dialects.candidates(lines, {})
+    names = dialects.names_of(lines[0], separator)
+    if told or others or any(map(cols.known, names)):
         return "table"
     if separator in (" ", "\t") and file.suffix not in discover.TEXT:
         return "sequences"
-    rated = separator == "," and len(names) == 4 and _is_rating(names[2]) and names[3].isdecimal()
+    rated = separator == "," and len(names) == 4 and dialects.is_rating(names[2]) and names[3].isdecimal()
     return "amazon" if rated else "table"
 
 
 def _separator(line: str) -> str:
-    """What parts the fields of a first line: the most frequent of the candidates, a space where there is none."""
-    found = max(SEPARATORS, key=line.count)
+    """What parts the fields of MovieLens' first line: the most frequent candidate, a space where there is none."""
+    found = max(dialects.SEPARATORS, key=line.count)
     return found if line.count(found) else " "
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_rating(text: str) -> bool:
-    return _is_number(text) and 0 <= float(text) <= 10
 
 
 def _prepared(given: Input) -> Interactions:
@@ -114,59 +163,33 @@ def _prepared(given: Input) -> Interactions:
 
 def _sequences(given: Input) -> Interactions:
     """sequences.txt with what lies beside it; lines of a user and items; or of "user item"."""
-    return _described(given, sequences.read(given.files[0], given.bad, given.say))
+    options = (given.ids, given.keep_na_ids, given.time_format, given.format == "sequences")
+    return _described(given, sequences.read(given.files[0], given.bad, given.say, *options))
 
 
 def _table(given: Input) -> Interactions:
-    """CSV, TSV, JSON lines, Parquet or Arrow; one file, or shards of one kind."""
+    """CSV, TSV, JSON lines, Parquet, Arrow or a workbook; one file, or shards of one kind."""
     log, relative = None, False
+    given = replace(given, say=functools.cache(given.say))  # shards have the same to say
     if len(given.files) > 1:
         given.say(f"{len(given.files)} files: {some(file.below for file in given.files)}")
     for file in given.files:
-        names, batches = partitions.joined(file, *_columns_of(file, given))
+        table = tabular.table(file, given)
+        names = table.names
         if log is not None and (missing := set(log.columns.values()) - set(names)):
             raise UserError(
                 f"{file}: no column {some(sorted(missing))}, as {given.files[0]} has: shards have one header"
             )
-        chosen = cols.choose(names, given.columns, file)
+        chosen = tabular.choose(table, given.columns, file)
         if log is None:
-            given.say(cols.said(names, chosen) + partitions.said(file))
-            log = Log({role: names[number] for role, number in chosen.items()}, given.bad)
+            given.say(cols.said(names, chosen, given.columns) + partitions.said(file))
+            tabular.check_order(given, file, table, chosen)
+            log = given.log({role: names[number] for role, number in chosen.items()})
             relative = "time" in chosen and cols.plain(names[chosen["time"]]).startswith("relative")
         elif chosen.keys() != log.columns.keys():
             raise UserError(f"{file}: has columns for {some(chosen)}, the files before it for {some(log.columns)}")
-        _collect(given, log, batches(chosen))
-    return _named(given, log, relative)
-
-
-def _columns_of(file: File, given: Input):
-    """The columns of a table, and the batches of those that are chosen."""
-    if (kind := discover.kind(file)) in ("parquet", "arrow"):
-        names = tables.columnar_names(file)
-        return names, lambda chosen: tables.columnar(file, {role: names[at] for role, at in chosen.items()})
-    line = tables.first_line(file)
-    if kind == "json":
-        names = tables.keys(file)
-        return names, lambda chosen: tables.json_lines(file, {role: names[at] for role, at in chosen.items()})
-    separator = _separator(line)
-    names = tables.fields(line, separator)
-    numbered = given.columns and all(name.isdecimal() for name in given.columns.values() if name)
-    header = not numbered or any(map(cols.known, names))
-    if not header:
-        _check_headless(file, separator, given)
-        given.say(f"{file}: no header, the first row is {short(line)}")
-        names = [f"column {number}" for number in range(1, len(names) + 1)]
-    return names, lambda chosen: tables.delimited(file, separator, len(names), chosen, header)
-
-
-def _check_headless(file: File, separator: str, given: Input) -> None:
-    """That the first row is none of names: words where the second has numbers."""
-    rows = [tables.fields(line, separator) for line in tables.first_lines(file)[:2]]
-    at = [int(name) - 1 for name in given.columns.values() if name]
-    if len(rows) == 2 and max(at) < min(map(len, rows)):
-        first, second = ([_is_number(row[number]) for number in at] for row in rows)
-        if all(second) and not any(first):
-            raise UserError(f"{file}, line 1: {short(','.join(rows[0]))}: looks like a header: name the columns by it")
+        given.collect(log, file, names, chosen, table.batches)
+    return _described(given, _histories(given, log, relative), log.columns["item"])
 
 
 def _recbole(given: Input) -> Interactions:
@@ -174,17 +197,41 @@ def _recbole(given: Input) -> Interactions:
     (file,) = given.files
     line = tables.first_line(file)
     if ":" not in line:
-        raise UserError(f"{file}, line 1: {short(line)}: no typed header, as user_id:token is: name another --format")
-    names = [name.partition(":")[0] for name in line.split("\t")]
-    chosen = cols.choose(names, given.columns, file)
+        raise UserError(f"{file}, line 1: {short(line)}: no typed header, as user_id:token is: say --format table")
+    names, kinds = dialects.typed(line)
+    chosen = cols.choose(names, dialects.with_lists(names, kinds, given.columns), file)
     given.say(cols.said(names, chosen))
-    log = Log({role: names[number] for role, number in chosen.items()}, given.bad)
-    _collect(given, log, tables.delimited(file, "\t", len(names), chosen))
+    log = given.log({role: names[number] for role, number in chosen.items()})
+    lists = [name for name, kind in zip(names, kinds, strict=True) if kind.endswith("_seq")]
+    rows = _recbole_rows(file, given, names, kinds)
+    table = tabular.Table(names, lists, rows, rows)
+    tabular.check_order(given, file, table, chosen)
+    given.collect(log, file, names, chosen, table.batches)
     interactions = _histories(given, log)
     beside = file.beside(file.name.removesuffix(".inter") + ".item")
     if given.items is not None or beside is None:
         return _described(given, interactions, log.columns["item"])
     return items.describe(interactions, items.recbole(beside, log.columns["item"]), given.say)
+
+
+def _recbole_rows(file: File, given: Input, names: list[str], kinds: list[str]):
+    """The function that reads the chosen columns of an .inter: {role: number} -> batches.
+
+    A column item_id_list beside item_id holds the items before it, as do those of times and ratings.
+    """
+
+    def batches(chosen):
+        before = {f"{histories.BEFORE}{role}": f"{names[at]}_list" for role, at in chosen.items()}
+        every = chosen | {role: names.index(name) for role, name in before.items() if name in names}
+        lists = [role for role, at in every.items() if kinds[at].endswith("_seq") or at not in chosen.values()]
+        read = lambda: (
+            histories.split(batch, lists)
+            for batch in tables.delimited(file, "\t", len(names), every, quote=given.quote, odd=given.odd)
+        )
+        named = {role: names[at] for role, at in chosen.items()}
+        return histories.rows(read, named, given.say, grows=len(every) > len(chosen))
+
+    return batches
 
 
 def _movielens(given: Input) -> Interactions:
@@ -196,8 +243,9 @@ def _movielens(given: Input) -> Interactions:
     if not (header := any(map(cols.known, names))):
         names = ["user", "movieId", "rating", "timestamp"]
     chosen = cols.choose(names, {}, file)
-    log = Log({role: names[at] for role, at in chosen.items()}, given.bad)
-    _collect(given, log, tables.delimited(file, separator, len(names), chosen, header))
+    log = given.log({role: names[at] for role, at in chosen.items()})
+    options = {"header": header, "quote": given.quote, "odd": given.odd}
+    given.collect(log, file, names, chosen, partial(tables.delimited, file, separator, len(names), **options))
     interactions = _histories(given, log)
     about = None if given.items is not None else items.movielens(file)
     return _described(given, interactions) if about is None else items.describe(interactions, about, given.say)
@@ -205,20 +253,15 @@ def _movielens(given: Input) -> Interactions:
 
 def _amazon(given: Input) -> Interactions:
     """Amazon's ratings without a header: user, item, rating, time (2014), or item, user, rating, time (2018)."""
-    log = Log({"user": "user", "item": "item", "weight": "rating", "time": "time"}, given.bad)
-    flipped = None
-
-    def in_order(batches):
-        nonlocal flipped
-        for batch in batches:
-            if flipped is None:
-                flipped = _items_first(batch)
-                given.say(f"columns: {'item, user' if flipped else 'user, item'}, rating, time")
-            yield batch._replace(frame=batch.frame.rename({"user": "item", "item": "user"})) if flipped else batch
-
+    log = given.log({"user": "user", "item": "item", "weight": "rating", "time": "time"})
+    names = None
     for file in given.files:
-        chosen = {"user": 0, "item": 1, "weight": 2, "time": 3}
-        _collect(given, log, in_order(tables.delimited(file, ",", 4, chosen, header=False)))
+        read = partial(tables.delimited, file, ",", 4, header=False, quote=given.quote, odd=given.odd)
+        if names is None:
+            flipped = any(map(_items_first, itertools.islice(read({"user": 0, "item": 1}), 1)))
+            names = ["item", "user", "rating", "time"] if flipped else ["user", "item", "rating", "time"]
+            given.say(f"columns: {', '.join(names)}")
+        given.collect(log, file, names, {role: names.index(name) for role, name in log.columns.items()}, read)
     return _described(given, _histories(given, log))
 
 
@@ -238,22 +281,12 @@ def _asins(tokens: pl.Series) -> float:
     return tokens.drop_nulls().head(1000).str.contains(r"^(B[0-9A-Z]{9}|[0-9]{9}[0-9X])$").mean() or 0.0
 
 
-def _collect(given: Input, log: Log, batches: Iterator[Batch]) -> None:
-    for batch in batches:
-        log.add(batch)
-        given.progress(log.rows)
-
-
 def _histories(given: Input, log: Log, relative: bool = False) -> Interactions:
+    given.only.close(given.name, log.rows)
     interactions, notes = log.interactions(given.name, relative)
     for note in filter(None, notes):
         given.say(note)
     return interactions
-
-
-def _named(given: Input, log: Log, relative: bool) -> Interactions:
-    """The histories of a table, with what is known of its items."""
-    return _described(given, _histories(given, log, relative), log.columns["item"])
 
 
 def _described(given: Input, interactions: Interactions, column: str | None = None) -> Interactions:

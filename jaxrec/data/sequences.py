@@ -4,6 +4,8 @@ What counts as what:
 - In a file called sequences.txt every line is a user (or session) and then that user's items, oldest first.
 - Any other text file with exactly two tokens on every line is "user item" lines, the SASRec repositories' format: a
   user's items in the order of the lines, users in the order they first appear. Otherwise it is sequences.
+- Lines of one number of tokens, three or more, whose third or later looks like ratings or times, are no histories but a
+  table without a header: refused, unless the file is called so or the person said that they are histories.
 - Tokens stand between runs of spaces or tabs. Which become integers: `interactions.as_ids`. A line in which one is no
   id, as `data.ids` has it, is bad.
 - Blank lines may end a file but not stand within it, where they may be a history that was lost.
@@ -17,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from jaxrec.data import columns as cols
-from jaxrec.data import tables
+from jaxrec.data import lines, tables
 from jaxrec.data.ids import Ids
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.log import Log, parts
@@ -26,31 +28,39 @@ from jaxrec.errors import UserError
 from jaxrec.files import parse_json
 
 NAME = "sequences.txt"
+WIDEST = 50  # columns that a table may have to be known as one
 
 
 def read(
-    file: File, bad: BadRows, say, kind: str = "", keep_na: bool = False, time_format: str | None = None
+    file: File,
+    bad: BadRows,
+    say,
+    kind: str = "",
+    keep_na: bool = False,
+    time_format: str | None = None,
+    asked: bool = False,
 ) -> Interactions:
     """The interactions of a file of lines; `readers.read` says the rest.
 
     Args:
-        kind, keep_na: as `Ids` has them. time_format: of interactions.csv beside it.
+        kind, keep_na: as `Ids` has them. time_format: of interactions.csv beside it. asked: whether the person said
+            that these are histories.
     """
     users, tokens = Ids("user", kind, keep_na), Ids("item", kind, keep_na)
     user_codes, item_codes, counts, first_lines, blank = [], [], [], [], []
     for piece in pieces(file):
-        lines, heads, rest, numbers = _tokens(file, _lines(file, piece, bad, blank), bad, users, tokens)
+        found, heads, rest, numbers = _tokens(file, _lines(file, piece, bad, blank), bad, users, tokens)
         user_codes.append(users.number(heads, file))
         item_codes.append(tokens.number(rest, file))
         counts.append(numbers)
-        first_lines.append(lines["line"].to_numpy())
+        first_lines.append(found["line"].to_numpy())
     bad.close()
     if not counts or not users.count:
         raise UserError(f"{file}, line 1: the file is empty: put a user and that user's items on every line")
     user, item, count, line = map(np.concatenate, (user_codes, item_codes, counts, first_lines))
     paired = file.name != NAME and bool((count == 1).all())
     if not paired:
-        _check_distinct(file, users, user, count, line)
+        _check_histories(file, users, user, count, line, asked)
     for note in [*users.notes(), *tokens.notes()]:
         say(note)
     ids, place = tokens.order()
@@ -135,15 +145,24 @@ def _tokens(file: File, lines: pl.DataFrame, bad: BadRows, users: Ids, items: Id
     return lines.filter(good), heads.filter(good), rest.filter(pl.Series(kept[owner])), lengths[kept] - 1
 
 
-def _check_distinct(file: File, users: Ids, user: np.ndarray, count: np.ndarray, line: np.ndarray) -> None:
+def _check_histories(
+    file: File, users: Ids, user: np.ndarray, count: np.ndarray, line: np.ndarray, asked: bool
+) -> None:
+    """That every user has one line, and that lines are no rows of a table."""
+    command, looks = (_may_be_table(file, count) and lines.as_table(file)) or ("", False)
     if users.count == len(user):
+        if looks and not asked:
+            cure = f"prepare it with {command}, or say --format sequences if these are a user and that user's items"
+            fail(file, line[0], _line(file, line[0]), f"looks like the row of a table, as all lines do: {cure}")
         return
     first = np.full(users.count, len(user))
     np.minimum.at(first, user, np.arange(len(user)))
     again = int(np.flatnonzero(first[user] != np.arange(len(user)))[0])
     name = users.tokens()[int(user[again])]
     cure = "join that user's items into one line"
-    if file.name != NAME:  # more often "user item" lines with a flaw, or a table
+    if command:
+        cure = f"these are rows of a table: prepare it with {command}; or {cure}"
+    elif file.name != NAME:  # more often "user item" lines with a flaw, or a table
         odd = int(np.flatnonzero(count != 1)[0])
         cure += (
             f"; or, if these are 'user item' lines, mend line {line[odd]}, with {count[odd] + 1} tokens instead of two"
@@ -151,6 +170,10 @@ def _check_distinct(file: File, users: Ids, user: np.ndarray, count: np.ndarray,
         cure += f": {short(_line(file, line[odd]))}"
     place = f"line {line[first[user[again]]]}"
     fail(file, line[again], _line(file, line[again]), f"user {name} has {place} already: {cure}")
+
+
+def _may_be_table(file: File, count: np.ndarray) -> bool:
+    return file.name != NAME and 1 < count[0] < WIDEST and bool((count == count[0]).all())
 
 
 def _line(file: File, number: int) -> str:

@@ -130,9 +130,7 @@ def load_steps(
     if where.partition(":")[0] == SYNTHETIC:
         flags = ("format", "items", "ids", "keep_na_ids", "time_format", "only", "separator")
         if any(map(reading.get, flags)) or any(reading.get("columns", {}).values()):
-            raise UserError(
-                f"{where}: made, not read: leave out --format, --items, --ids, --only, --separator and the names of columns"
-            )
+            raise UserError(f"{where}: made, not read: leave out --format, --ids, --only and the names of columns")
         return filters.apply(_generate(where, options), filters.Options())
     if options:
         raise UserError(f"{where}: a file has no options: remove {', '.join(options)}")

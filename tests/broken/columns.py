@@ -11,6 +11,11 @@ def frame(chance, number=40):
     return pl.DataFrame(dict(zip(FIELDS, map(list, columns), strict=True)))
 
 
+def lists_of_lists(name):
+    inner = pl.Int64 if name == "item_id" else pl.Float64
+    return pl.col(name).map_elements(lambda value: [[value]], pl.List(pl.List(inner)))
+
+
 COLUMNAR = {"log.parquet": pl.DataFrame.write_parquet, "log.arrow": pl.DataFrame.write_ipc}
 
 
@@ -47,8 +52,8 @@ def _(folder, chance, number):
 @kind("Parquet or Arrow with a column of another type")
 def _(folder, chance, number):
     column = [
-        pl.concat_list("item_id").alias("item_id"),
-        pl.struct("item_id").alias("item_id"),
+        pl.concat_list("user_id").alias("user_id"),
+        lists_of_lists("item_id"),
         pl.from_epoch("timestamp").alias("user_id"),
         (pl.col("rating") > 3).alias("item_id"),
         pl.from_epoch("timestamp").dt.date().alias("item_id"),
@@ -62,7 +67,7 @@ def _(folder, chance, number):
 def _(folder, chance, number):
     column = [
         pl.concat_list("rating"),
-        pl.struct("rating"),
+        lists_of_lists("rating"),
         pl.from_epoch("timestamp"),
         pl.lit(b"3.5"),
         pl.lit(1e300),  # beyond what is kept of it
@@ -71,6 +76,17 @@ def _(folder, chance, number):
     return columns_spoiled(
         folder, chance, number, lambda data: data.with_columns(column), cure, both=("--weight", "rating")
     )
+
+
+@kind("Parquet or Arrow with records")
+def _(folder, chance, number):
+    name = [*FIELDS, "item_id"][number % 5]
+    records = pl.struct(pl.col(name).alias("inner")).alias(name)
+    records = pl.concat_list(records) if number == 4 else records
+    flag = {"user_id": "user", "item_id": "item", "rating": "weight", "timestamp": "time"}[name]
+    flags = (f"--{flag}", name)
+    cure = f"name a field of theirs, as --{flag} {name}.inner"
+    return columns_spoiled(folder, chance, number, lambda data: data.with_columns(records), cure, both=flags)
 
 
 @kind("Parquet or Arrow with ids of bytes that are no text")

@@ -143,7 +143,12 @@ BROKEN = [
     ("pairs.txt", b" \t\n1 2\n\n1 3\n", 1, "a blank line"),
     ("sequences.txt", b"1 2 3\n2 4\n3 5\n2 9 9\n", 4, "'2 9 9': user 2 has line 2 already: join"),
     ("pairs.txt", b"1 2\n1 3\n2 3 9 9\n2 4\n", 2, "mend line 3, with 4 tokens instead of two: '2 3 9 9'"),
-    ("u.log", b"1 2 5 881250949\n1 3 3 881250950\n", 2, "mend line 1, with 4 tokens instead of two"),
+    (
+        "u.log",
+        b"1 2 5 881250949\n1 3 3 881250950\n",
+        2,
+        "with `--format table --user 1 --item 2 --weight 3 --time 4`",
+    ),
     ("sequences.txt", b"1 2 2\n2 2\n", 1, "2 is the only item"),
     ("pairs.txt.gz", b"1 2\n1 3\n", 1, "not gzip"),
     ("pairs.gz", b"", 1, "empty"),

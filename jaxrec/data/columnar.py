@@ -1,0 +1,94 @@
+"""Parquet and Arrow -> batches of the wanted columns."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import polars as pl
+
+from jaxrec.data import nested
+from jaxrec.data.log import Batch
+from jaxrec.data.opener import FLOOR, RATIO, Unreadable
+from jaxrec.data.text import File
+from jaxrec.errors import UserError
+
+ROWS = 1 << 21  # of a batch
+SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
+PARQUET, ARROW, STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"  # what such files begin with
+
+
+def names(file: File) -> list[str]:
+    """The columns of a file, then the fields within: events.aid."""
+    return nested.paths(schema(file))
+
+
+def schema(file: File) -> pl.Schema:
+    """The columns of a file, and their types."""
+    return _table(file).collect_schema()
+
+
+def head(file: File, columns: dict[str, str], rows: int = 1000) -> pl.DataFrame:
+    """The first rows of a file, as `read` has them."""
+    try:
+        return _chosen(file, columns).head(rows).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{file}: damaged ({_one_line(error)}): fetch or write it again") from None
+
+
+def read(file: File, columns: dict[str, str]) -> Iterator[Batch]:
+    """The rows of a file.
+
+    Args:
+        columns: {role: name, or a path of `nested.paths`}.
+    """
+    done = 0
+    try:
+        for frame in _chosen(file, columns).collect_batches(chunk_size=ROWS, maintain_order=True):
+            yield Batch(frame, file, partial(_record, frame, columns, done))
+            done += len(frame)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{file}: damaged after row {done:,} ({_one_line(error)}): fetch or write it again") from None
+
+
+def _chosen(file: File, columns: dict[str, str]) -> pl.LazyFrame:
+    known = schema(file)
+    roots = list(dict.fromkeys(nested.root(known, name) for name in columns.values()))
+    return _table(file, roots).select(**{role: nested.column(known, name) for role, name in columns.items()})
+
+
+def _table(file: File, columns: list[str] | None = None) -> pl.LazyFrame:
+    """The table of a file. `columns`: those to hold where all are read at once, as of a stream; None: no rows of it."""
+    start, source = file.start(len(ARROW)), file.on_disk()
+    try:
+        if start.startswith(PARQUET) or file.suffix == ".parquet":
+            lazy = pl.scan_parquet(source, glob=False, hive_partitioning=False)
+            _check_rows(file, lazy)
+        elif start == ARROW:
+            lazy = pl.scan_ipc(source, glob=False, hive_partitioning=False)
+        else:
+            lazy = pl.read_ipc_stream(source, columns=columns, n_rows=None if columns else 0).lazy()
+        lazy.collect_schema()
+        return lazy
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{file}: cannot be read ({_one_line(error)}): fetch or write it again") from None
+
+
+def _check_rows(file: File, lazy: pl.LazyFrame) -> None:
+    """That a Parquet file's rows are not out of all proportion to its bytes, one of a value each at least."""
+    if file.opener.allow_large:
+        return
+    rows = lazy.select(pl.len()).collect().item()
+    size = file.path.stat().st_size
+    if rows > max(FLOOR, RATIO * size):
+        raise Unreadable(
+            f"{file}: {rows:,} rows in {size:,} bytes, as files have that are made to fill a disk: "
+            "if these are not, prepare them with --allow-large"
+        )
+
+
+def _record(frame: pl.DataFrame, columns: dict[str, str], before: int, index: int) -> tuple[str, str]:
+    values = {columns[role]: value for role, value in frame.row(index, named=True).items()}
+    return f"row {before + index + 1}", str(values)
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:120]

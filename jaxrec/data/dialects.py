@@ -1,0 +1,184 @@
+"""How a delimited file is written: its separator, its quotes, its header."""
+
+import csv
+import re
+from typing import NamedTuple
+
+from jaxrec.data import columns as cols
+from jaxrec.data import tables
+from jaxrec.data.text import File, csv_rows, short, some
+from jaxrec.errors import UserError
+
+SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # that are looked for; a space is one where there are none of these
+WORDS = {"tab": "\t", "\\t": "\t", "space": " "}
+SAMPLE = 1000  # lines that a separator is found by
+EXCEL = re.compile('"?sep=([^"])"?', re.IGNORECASE)  # a first line by which Excel is told the separator
+MARK = re.compile(r"\s*(#|//|%)+\s*")  # of a comment, before the names of some headers
+
+
+class Dialect(NamedTuple):
+    """How the rows of a file are written."""
+
+    separator: str
+    quote: str  # '"', or "" where quotes are plain characters
+    names: list[str]  # of the columns; numbers where there is no header
+    header: bool  # whether the first row is one
+    before: int  # lines before that
+    first: str  # the first row
+
+
+def separator(text: str) -> str:
+    r"""What --separator says: one character, "::", or a word for one.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    found = WORDS.get(text.lower(), text)
+    if found != tables.LONG and not (len(found) == 1 and found.isascii() and found not in '"\r\n\0'):
+        raise UserError(f"--separator {text}: one character is expected (as ',' or ';'), or '::', tab, space")
+    return found
+
+
+def find(file: File, given: dict[str, str], separator: str | None = None, quote: str = '"') -> Dialect:
+    """The dialect of a file, by its first lines.
+
+    Args:
+        given: {role: name of a column, or its number from 1} as the person said. separator, quote: likewise.
+
+    Raises:
+        UserError: two separators fit every row; numbers of columns are given, and the first row holds names.
+    """
+    told, lines = first_rows(file)
+    separator = separator or told
+    if separator is None:
+        separator, *others = candidates(lines, given, quote)
+        if others:
+            raise _tie(file, lines, [separator, *others], given)
+    names = names_of(lines[0], separator, quote)
+    numbered = bool(given) and all(name.isdecimal() for name in given.values() if name)
+    header = not numbered or any(map(cols.known, names))
+    if not header:
+        _check_headless(file, lines, separator, quote, given)
+        names = [f"column {number}" for number in range(1, len(names) + 1)]
+    return Dialect(separator, quote, names, header, before=1 if told else 0, first=lines[0])
+
+
+def first_rows(file: File) -> tuple[str | None, list[str]]:
+    """The separator that a first line names for Excel, if it does, and the first lines that hold rows.
+
+    Raises:
+        UserError: there are none, or it is no text.
+    """
+    line, lines = tables.first_line(file), tables.first_lines(file)[: SAMPLE + 1]
+    if not (told := EXCEL.fullmatch(line)):
+        return None, lines
+    if len(lines) < 2 or not lines[1].strip():
+        raise UserError(f"{file}, line 2: nothing follows the line {short(line)}: put a header and rows there")
+    return told[1], lines[1:]
+
+
+def names_of(line: str, separator: str, quote: str = '"') -> list[str]:
+    """The fields of a first row; those after the mark of a comment, where they are names of columns."""
+    bare = MARK.match(line)
+    if bare and any(map(cols.known, names := tables.fields(line[bare.end() :], separator, quote))):
+        return names
+    return tables.fields(line, separator, quote)
+
+
+def typed(line: str) -> tuple[list[str], list[str]]:
+    """The names and the types of a header as RecBole has it, `user_id:token` and so on."""
+    mark = MARK.match(line)
+    parts = [name.strip().partition(":") for name in line[mark.end() if mark else 0 :].split("\t")]
+    return [name for name, _, _ in parts], [kind for _, _, kind in parts]
+
+
+def with_lists(names: list[str], kinds: list[str], given: dict[str, str]) -> dict[str, str]:
+    """`given` with the column of lists that stands for the items, where no other does: item_id_list:token_seq."""
+    if "item" in given or any(cols.plain(name) in cols.KNOWN["item"].split() for name in names):
+        return given
+    lists = [name for name, kind in zip(names, kinds, strict=True) if kind == "token_seq"]
+    known = [name for name in lists if cols.plain(name.removesuffix("_list")) in cols.KNOWN["item"].split()]
+    return given | {"item": known[0]} if known else given
+
+
+def candidates(lines: list[str], given: dict[str, str], quote: str = '"') -> list[str]:
+    """The separators that the first lines may have, of equal right: more than one is a tie.
+
+    It is the one under which the first line names the columns; else the one that gives as many fields in all lines;
+    else in the most.
+    """
+    names = {each: names_of(lines[0], each, quote) for each in SEPARATORS}
+    found = [each for each in SEPARATORS if len(names[each]) > 1]
+    found = [each for each in found if _are_names(names[each], given)] or found
+    if len(found) < 2:
+        return found or [" "]
+    fit = {each: _fit(lines, each, quote) for each in found}
+    if everywhere := [each for each in found if fit[each] == 1]:
+        return everywhere
+    return [max(found, key=lambda each: (fit[each], lines[0].count(each)))]
+
+
+def _are_names(names: list[str], given: dict[str, str]) -> bool:
+    """Whether a first row holds the names of the user's and the item's columns, known ones or those given."""
+    if not (any(map(cols.known, names)) or {name for name in given.values() if not name.isdecimal()} & {*names}):
+        return False
+    try:
+        cols.choose(names, given, "")
+    except UserError:
+        return False
+    return True
+
+
+def _fit(lines: list[str], separator: str, quote: str) -> float:
+    """The share of rows with as many fields as the first, and some separators after them at most."""
+    if tables.quoted(separator, quote):
+        rows = csv_rows((f"{line}\n" for line in lines), delimiter=separator)
+    else:
+        rows = (line.split(separator) for line in lines)
+    try:
+        rows = [row for row in rows if any(row)]
+    except csv.Error:  # a quoted field longer than its limit
+        return 0.0
+    width = len(rows[0])
+    return sum(len(row) >= width and not any(map(str.strip, row[width:])) for row in rows) / len(rows)
+
+
+def _tie(file: File, lines: list[str], found: list[str], given: dict[str, str]) -> UserError:
+    readings = ", ".join(f"{flag(each)} makes {short(some(_shown(lines[0], each)))} of it" for each in found)
+    cure = " or ".join(f"--separator {flag(each)}" for each in found)
+    more = "" if given else " (with --user 1 --item 2 and so on where there is no header)"
+    where = f"{file}, line 1: {short(lines[0])}"
+    return UserError(f"{where}: more than one separator fits every row: {readings}: prepare it with {cure}{more}")
+
+
+def _shown(line: str, separator: str) -> list[str]:
+    return [f"[{field}]" for field in tables.fields(line, separator)]
+
+
+def flag(separator: str) -> str:
+    """A separator as --separator takes it."""
+    return {"\t": "tab", " ": "space"}.get(separator, f"'{separator}'")
+
+
+def _check_headless(file: File, lines: list[str], separator: str, quote: str, given: dict[str, str]) -> None:
+    """That the first row is none of names: words where the second has numbers."""
+    rows = [tables.fields(line, separator, quote) for line in lines[:2]]
+    at = [int(name) - 1 for name in given.values() if name]
+    if len(rows) == 2 and max(at) < min(map(len, rows)):
+        first, second = ([is_number(row[number]) for number in at] for row in rows)
+        if all(second) and not any(first):
+            raise UserError(f"{file}, line 1: {short(','.join(rows[0]))}: looks like a header: name the columns by it")
+
+
+def is_number(text: str) -> bool:
+    """Whether a text reads as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_rating(text: str) -> bool:
+    """Whether a text reads as a number from 0 to 10."""
+    return is_number(text) and 0 <= float(text) <= 10

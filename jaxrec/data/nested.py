@@ -1,0 +1,148 @@
+"""Values within values: `events.aid` is the field aid of the records in the lists of the column events."""
+
+from collections.abc import Callable, Iterable
+
+import polars as pl
+
+DEPTH = 8  # of values within values that are told apart; below lies text
+
+
+def paths(schema) -> list[str]:
+    """The names of columns {name: type}, then those of the fields within their records."""
+    within = [f"{name}.{path}" for name, dtype in schema.items() for path in _fields(dtype)]
+    return [*schema, *(path for path in within if path not in schema)]
+
+
+def lists(schema) -> list[str]:
+    """The columns that are lists of plain values."""
+    return [name for name, dtype in schema.items() if dtype.is_nested() and not _inner(dtype).is_nested()]
+
+
+def root(schema, name: str) -> str:
+    """The column that a name of `paths` lies in."""
+    return _parted(schema, name)[0]
+
+
+def column(schema, name: str) -> pl.Expr:
+    """The values that a name of `paths` stands for: lists, where there is a list on the way."""
+    root, path = _parted(schema, name)
+    return _reach(pl.col(root), schema[root], path)
+
+
+def shape(objects: Iterable[dict], names: Iterable[str] | None = None) -> dict[str, pl.DataType]:
+    """{key: type} of JSON objects: text, lists and records, each as it is first met.
+
+    Args:
+        names: of `paths`, which alone are wanted; text where no object has them. All where it is None.
+    """
+    found = {}
+    for each in objects:
+        for key, value in each.items():
+            found[key] = _merged(found.get(key), _type(value))
+    found = {key: _known(dtype) for key, dtype in found.items()}
+    if names is None:
+        return found
+    wanted = {}
+    known = paths(found)
+    for root, path in (_parted(found, name) for name in names if name in known):
+        wanted.setdefault(root, []).append(path)
+    unknown = {name: pl.String() for name in names if name not in known}
+    return {root: _pruned(found[root], some) for root, some in wanted.items()} | unknown
+
+
+def value(schema, record: dict, name: str, token: Callable):
+    """What a name of `paths` stands for in a JSON object, with `token` of its scalars.
+
+    Raises:
+        ValueError: a part of it has another shape than the schema.
+    """
+    root, path = _parted(schema, name)
+    return _follow(record.get(root), schema[root], path, name, token)
+
+
+def _parted(schema, name: str) -> tuple[str, str]:
+    """A name -> its column, and the path within."""
+    root = max((each for each in schema if name == each or name.startswith(f"{each}.")), key=len)
+    return root, name[len(root) + 1 :]
+
+
+def _inner(dtype):
+    return dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
+
+
+def _fields(dtype) -> list[str]:
+    """The paths to the fields of a record, or of a list of records."""
+    dtype = _inner(dtype)
+    return paths(dict(dtype)) if isinstance(dtype, pl.Struct) else []
+
+
+def _reach(values: pl.Expr, dtype, path: str) -> pl.Expr:
+    if isinstance(dtype, pl.Array):
+        values, dtype = values.arr.to_list(), pl.List(dtype.inner)
+    if not path:
+        return values
+    if isinstance(dtype, pl.List):
+        return values.list.eval(_reach(pl.element(), dtype.inner, path))
+    field, rest = _parted(dict(dtype), path)
+    return _reach(values.struct.field(field), dict(dtype)[field], rest)
+
+
+def _type(value, depth: int = 0):
+    """The type of a JSON value: a dict of a record, [type] of a list, text of others; None where it does not show."""
+    if isinstance(value, dict) and depth < DEPTH:
+        return {key: _type(each, depth + 1) for key, each in value.items()}
+    if isinstance(value, list) and depth < DEPTH:
+        kind = None
+        for each in value:
+            kind = _merged(kind, _type(each, depth + 1))
+        return [kind]
+    return None if value is None else pl.String
+
+
+def _merged(one, other):
+    """What two values show of their type: the first that shows any, with the fields of both."""
+    if one is None or other is None:
+        return other if one is None else one
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {key: _merged(one.get(key), other.get(key)) for key in {**one, **other}}
+    if isinstance(one, list) and isinstance(other, list):
+        return [_merged(one[0], other[0])]
+    return one
+
+
+def _known(kind):
+    if isinstance(kind, dict):
+        return pl.Struct({key: _known(each) for key, each in kind.items()}) if kind else pl.String()
+    if isinstance(kind, list):
+        return pl.List(_known(kind[0]))
+    return pl.String()
+
+
+def _pruned(dtype, wanted: list[str]):
+    """A type without the fields that nothing wants."""
+    if "" in wanted:
+        return dtype
+    if isinstance(dtype, pl.List):
+        return pl.List(_pruned(dtype.inner, wanted))
+    fields, some = dict(dtype), {}
+    for field, rest in (_parted(fields, path) for path in wanted):
+        some.setdefault(field, []).append(rest)
+    return pl.Struct({field: _pruned(fields[field], rest) for field, rest in some.items()})
+
+
+def _follow(value, dtype, path: str, name: str, token: Callable):
+    if value is None:
+        return None
+    if isinstance(dtype, pl.List):
+        if not isinstance(value, list):
+            raise ValueError(f"{name} is no list, as in the first rows: write lists in all rows, or in none")
+        return [_follow(each, dtype.inner, path, name, token) for each in value]
+    if path:
+        if not isinstance(value, dict):
+            raise ValueError(f"{name.removesuffix('.' + path)} is no object, as in the first rows: mend the line")
+        field, rest = _parted(dict(dtype), path)
+        return _follow(value.get(field), dict(dtype)[field], rest, name, token)
+    if isinstance(value, dict | list):
+        what = "an object" if isinstance(value, dict) else "a list"
+        raise ValueError(f"{name} is {what}: a string or a number is expected")
+    return token(value)

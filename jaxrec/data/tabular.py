@@ -1,0 +1,133 @@
+"""A table of any kind: its columns, and their rows."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+from jaxrec.data import columnar, dialects, discover, histories, json_lines, nested, partitions, tables, workbooks
+from jaxrec.data import columns as cols
+from jaxrec.data.given import Input
+from jaxrec.data.log import ROLES, Batch
+from jaxrec.data.text import File, short, some
+from jaxrec.data.times import reads_as_times, reads_in_two_ways
+from jaxrec.errors import UserError
+
+NAMED = [role for role in ROLES if role != "weight"]  # the roles of a table that are known by names
+SAMPLE = 1000  # values that show whether a column reads as times
+
+
+class Table(NamedTuple):
+    """A file as a table."""
+
+    names: list[str]  # of its columns, those of the folders it lies in, and the fields within records: events.aid
+    lists: list[str]  # those that hold lists of plain values
+    batches: Callable  # reads those that are chosen: {role: number} -> batches, a row an entry of the items' lists
+    peek: Callable  # as `batches`, to look at the first rows: no more of them need be read
+
+
+def table(file: File, given: Input) -> Table:
+    """The table that a file holds."""
+    names, lists, read, peek = _reader_of(file, given)
+
+    def unrolled(read, say):
+        named = lambda chosen: {role: names[at] for role, at in chosen.items()}
+        batches = lambda chosen: histories.rows(lambda: read(chosen), named(chosen), say)
+        return partitions.joined(file, names, batches)
+
+    every, batches = unrolled(read, given.say)
+    return Table(every, lists, batches, unrolled(peek or read, lambda line: None)[1])
+
+
+def _reader_of(file: File, given: Input):
+    """The names of the columns, of those that are lists, and functions: `batches` and `peek` (None: the same)."""
+    kind = discover.kind(file)
+    if kind in ("parquet", "arrow"):
+        _check_undelimited(file, given)
+        head = lambda columns: iter([Batch(columnar.head(file, columns), file, lambda index: (f"row {index + 1}", ""))])
+        return _records(columnar.schema(file), functools.partial(columnar.read, file), head)
+    if workbooks.recognise(file):
+        _check_undelimited(file, given)
+        names, read = workbooks.read(file, given.columns)
+        return names, [], read, None
+    if kind == "json":
+        _check_undelimited(file, given)
+        return _records(json_lines.schema(file), functools.partial(json_lines.read, file))
+    found = dialects.find(file, given.columns, given.separator, given.quote)
+    if not found.header:
+        given.say(f"{file}: no header, the first row is {short(found.first)}")
+    options = {"quote": found.quote, "before": found.before, "odd": given.odd}
+    read = lambda chosen: tables.delimited(file, found.separator, len(found.names), chosen, found.header, **options)
+    return found.names, [], read, None
+
+
+def _records(schema, read, peek=None):
+    """What `_reader_of` gives, of columns {name: type} with records within. `read`, `peek`: of {role: name}."""
+    names = nested.paths(schema)
+    named = lambda read: lambda chosen: read({role: names[at] for role, at in chosen.items()})
+    return names, nested.lists(schema), named(read), peek and named(peek)
+
+
+def _check_undelimited(file: File, given: Input) -> None:
+    """That nothing was said of separators and quotes that a file does not have."""
+    said = {"--separator": given.separator is not None, "--quote": not given.quote}
+    if wrong := [flag for flag, is_given in said.items() if is_given]:
+        raise UserError(f"{file}: no delimited text: leave out {some(wrong)}")
+
+
+def choose(table: Table, given: dict[str, str], file: File) -> dict[str, int]:
+    """`columns.choose`, of columns that may hold records, or lists: these are known as items, item_ids, item_list."""
+    names = table.names
+    for role in ("item", "time"):
+        known = cols.KNOWN[role].split()
+        plural = [name for name in table.lists if not _singular(name).isdisjoint(known)]
+        if role not in given and len(plural) == 1 and not any(cols.plain(name) in known for name in names):
+            given = given | {role: plural[0]}
+    fields = [name for name in names if any(name.startswith(f"{other}.") for other in names)]
+    try:
+        chosen = cols.choose(names, given, file, NAMED)
+    except UserError as error:
+        known = [name for name in fields if cols.plain(name.rpartition(".")[2]) in cols.KNOWN["item"].split()]
+        hint = f"; a field of a record is named so: --item {(known or fields)[0]}" if fields else ""
+        raise UserError(f"{error}{hint}") from None
+    for role, at in chosen.items():
+        if within := [name for name in fields if name.startswith(f"{names[at]}.")]:
+            raise UserError(f"{file}: {names[at]} holds records: name a field of theirs, as --{role} {within[0]}")
+    return chosen
+
+
+def _singular(name: str) -> set[str]:
+    """What one of a column of lists may be called: item_id of item_ids and item_id_list."""
+    bare = cols.plain(name).removesuffix("list")
+    return {bare, bare.removesuffix("s")}
+
+
+def check_order(given: Input, file: File, table: Table, chosen: dict[str, int]) -> None:
+    """That a table without a known column of times has no other that reads as times.
+
+    Raises:
+        UserError: it has one; the message names it.
+    """
+    if "time" in chosen or "time" in given.columns:
+        return
+    names = table.names
+    parents = {name for name in names if any(other.startswith(f"{name}.") for other in names)}
+    item = names[chosen["item"]]
+    others = [
+        number
+        for number, name in enumerate(names)
+        if number not in chosen.values() and name not in parents and _goes_with(table, name, item)
+    ]
+    wanted = {"item": chosen["item"]} | {f"column {number}": number for number in others}
+    first = next(iter(table.peek(wanted)), None) if others else None
+    for number in others if first else ():
+        values = first.frame[f"column {number}"].drop_nulls().head(SAMPLE)
+        if values.dtype.is_nested():
+            continue
+        if (in_two_ways := reads_in_two_ways(values)) or reads_as_times(values):
+            cols.refuse_order(names, number, file, in_two_ways)
+
+
+def _goes_with(table: Table, name: str, item: str) -> bool:
+    """Whether a column has a value a row, or an entry of the items' lists."""
+    within = [name.rpartition(".")[0], item.rpartition(".")[0]]
+    return within[0] in ("", within[1]) and (name not in table.lists or item in table.lists)

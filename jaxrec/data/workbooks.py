@@ -1,0 +1,120 @@
+"""Workbooks: the sheet of an .xlsx that holds data -> batches; others are named with their cure."""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+
+import polars as pl
+
+from jaxrec.data import columns as cols
+from jaxrec.data.log import Batch
+from jaxrec.data.text import File, some
+from jaxrec.errors import UserError
+
+SUFFIXES = (".xlsx", ".xlsm")
+PART = "xl/workbook.xml"  # by which a zip is a workbook
+ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+OTHERS = {".xls": OLE, ".ods": ZIP, ".xlsb": ZIP, ".numbers": ZIP}
+LARGEST = 1 << 30  # bytes that the parts of a workbook may have
+EXACT = 2**53  # the numbers of a workbook are floats
+EXPORT = "save its sheet as .csv"
+
+
+def recognise(file: File) -> bool:
+    """Whether a file is an .xlsx, by its name or its bytes.
+
+    Raises:
+        UserError: it is a workbook of another kind.
+    """
+    suffix = file.name[file.name.rfind(".") :].lower()
+    other = next((suffix for suffix in OTHERS if file.name.lower().endswith(suffix)), "")
+    if _begins(file, OLE):
+        raise UserError(f"{file}: an old workbook (.xls), or one with a password: save it as .xlsx without, or as .csv")
+    if other and _begins(file, OTHERS[other]):
+        raise UserError(f"{file}: a workbook ({other}): save it as .xlsx, or as .csv")
+    return suffix in SUFFIXES or (
+        _begins(file, ZIP) and PART in _parts(file, "the zip is damaged ({}): fetch it again")
+    )
+
+
+def _begins(file: File, mark: bytes) -> bool:
+    try:
+        return file.start(len(mark)) == mark
+    except UserError:  # cut or damaged: its reader says where
+        return False
+
+
+def _parts(file: File, damaged: str) -> dict[str, int]:
+    """The size of each part of a zip. `damaged`: what to say where it cannot be read."""
+    try:
+        place = file.on_disk()
+        with zipfile.ZipFile(io.BytesIO(place) if isinstance(place, bytes) else place) as archive:
+            return {part.filename: part.file_size for part in archive.infolist()}
+    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, NotImplementedError) as error:
+        raise UserError(f"{file}: {damaged.format(error)}") from None
+
+
+def read(file: File, given: dict[str, str]):
+    """The columns of a workbook, and the function that reads those that are chosen: {role: number} -> batches.
+
+    Args:
+        given: {role: name of a column, or its number from 1}; where all are numbers and the first row has no known
+            names, there is no header.
+
+    Raises:
+        UserError: the reader for workbooks is not installed; the file is damaged, or has data on several sheets.
+    """
+    frame, first = _sheet(file, header=True), 2
+    names = frame.columns
+    if given and all(name.isdecimal() for name in given.values() if name) and not any(map(cols.known, names)):
+        frame, first = _sheet(file, header=False), 1
+        names = [f"column {number}" for number in range(1, frame.width + 1)]
+    return list(names), partial(_batches, file, frame, first, list(names))
+
+
+def _sheet(file: File, header: bool) -> pl.DataFrame:
+    """The one sheet that holds data, with all of its rows."""
+    size = sum(_parts(file, f"the workbook is damaged ({{}}): save it again, or {EXPORT}").values())
+    if size > LARGEST:
+        raise UserError(f"{file}: the workbook has {size:,} bytes, unpacked: {EXPORT}")
+    try:
+        import fastexcel
+    except ModuleNotFoundError:
+        raise UserError(
+            f"{file}: a workbook, which needs fastexcel to be read: pip install 'jaxrec[excel]', or {EXPORT}"
+        ) from None
+    try:
+        sheets = pl.read_excel(
+            file.on_disk(),
+            sheet_id=0,
+            has_header=header,
+            infer_schema_length=None,
+            drop_empty_rows=False,
+            raise_if_empty=False,
+        )
+    except (fastexcel.FastExcelError, pl.exceptions.PolarsError) as error:
+        why = str(error).strip().partition("\n")[0][:120]
+        raise UserError(f"{file}: the workbook cannot be read ({why}): {EXPORT}") from None
+    full = {name: sheet for name, sheet in sheets.items() if len(sheet)}
+    if len(full) > 1:
+        raise UserError(f"{file}: the sheets {some(full)} all hold data: save the one to read as .csv, and name that")
+    return next(iter((full or sheets).values()))
+
+
+def _batches(file: File, frame: pl.DataFrame, first: int, names: list[str], chosen: dict[str, int]) -> Iterator[Batch]:
+    """The rows of a sheet that are not blank. `first`: the number of the first, as the workbook counts."""
+    frame = frame.with_row_index("")  # a name that no column has
+    frame = frame.filter(~pl.all_horizontal(pl.exclude("").is_null()))
+    rows = frame.to_series(0).to_numpy()
+    found = frame.select(**{role: pl.nth(at + 1) for role, at in chosen.items()})
+    for role in ("user", "item", "session"):
+        if role in chosen and found[role].dtype.is_integer() and (found[role].abs().max() or 0) >= EXACT:
+            cure = "workbooks keep 15 digits of a number: write such ids as text"
+            raise UserError(f"{file}: column {names[chosen[role]]} holds numbers from 2^53 on: {cure}")
+
+    def row(index):
+        values = {names[chosen[role]]: value for role, value in found.row(index, named=True).items()}
+        return f"row {int(rows[index]) + first}", str(values)
+
+    yield Batch(found, file, row)

@@ -67,12 +67,12 @@ class Sound:
     def __init__(self, folder):
         self.folder = folder
         drawn = np.random.default_rng(0)
-        rows = [
-            f"u{u},i{drawn.integers(40):02},{t * 600 + u},{drawn.integers(1, 6)}" for u in range(60) for t in range(8)
-        ]
-        log, titles = folder / "log.csv", folder / "items.csv"
-        log.write_text("user_id,item_id,timestamp,rating\n" + "\n".join(rows) + "\n")
-        titles.write_text("item_id,title\n" + "".join(f"i{v:02},Title {v}\n" for v in range(40)))
+        rows = [(u, drawn.integers(40), 1_600_000_000 + 600 * t + 3600 * (t // 4)) for u in range(60) for t in range(8)]
+        lines = [f"u{u},i{v:02},{time},{drawn.integers(1, 6)}" for u, v, time in rows]
+        log = folder / "log"
+        log.mkdir()
+        (log / "log.csv").write_text("\n".join(["user_id,item_id,timestamp,rating", *lines, ""]))
+        (log / "items.csv").write_text("".join(["item_id,title\n", *(f"i{v:02},Title {v}\n" for v in range(40))]))
         arguments = ["--input", log, "--output", folder / "prepared", "--session-gap", 15]
         if cli.main(["prepare", *map(str, arguments)]):
             sys.exit("prepare failed")

@@ -7,14 +7,13 @@ import os
 import jax
 import numpy as np
 
-from jaxrec import checksums
+from jaxrec import checksums, seals
 from jaxrec.console import printable
 from jaxrec.errors import UserError
-from jaxrec.files import plain, read_checked, write_checked
+from jaxrec.files import plain
 from jaxrec.managers import ITEMS, QUIET, first_line, ocp, reader, writer, writing
 from jaxrec.step import State
 
-SEAL = "checksums.json"  # in a checkpoint: those of its files
 NO_DAMAGE = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")  # tensorstore's words
 log = logging.getLogger("jaxrec")
 
@@ -187,7 +186,7 @@ class Checkpoints:
         if not is_sealed and isinstance(kept.get("step"), int):  # saved by an earlier version
             return kept, {"score": score}
         if not is_sealed:
-            return self._damaged(step, f"{SEAL} is gone")
+            return self._damaged(step, f"{seals.NAME} is gone")
         loop, record = kept.get("loop"), kept.get("record")
         own = record.pop("self", None) if isinstance(record, dict) else None
         if own != checksums.of_json([loop, record]):
@@ -202,31 +201,16 @@ class Checkpoints:
         Raises:
             Damaged: one is gone or changed.
         """
-        folder = self._folder / str(step)
-        if not (folder / SEAL).exists():
-            return False
-        try:
-            known = read_checked(folder / SEAL, "it is written with the checkpoint").get("files", {})
-        except UserError as error:
-            if isinstance(error.__cause__, OSError):
-                raise
-            raise self._damaged(step, f"{SEAL} is not what was saved") from error
-        for name in filter(which, known):
-            if not (folder / name).is_file():
-                raise self._damaged(step, f"{name} is gone")
-            if checksums.of_file(folder / name) != known[name]:
-                raise self._damaged(step, f"{name} is not what was saved")
-        return True
+        wrong = seals.broken(self._folder / str(step), which)
+        if wrong:
+            raise self._damaged(step, wrong)
+        return wrong is not None
 
     def _seal(self):
         """Write the checksums of the files of the checkpoint that is being saved."""
         mark = f"{self._saving}.orbax-checkpoint-tmp"
         folder = next(path for path in self._folder.iterdir() if path.name.startswith(mark))
-        names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
-        known = {
-            name: checksums.of_file(folder / name) for name in names if "/" in name
-        }  # Orbax writes on its own later
-        write_checked(folder / SEAL, {"files": known})
+        seals.write(folder)
 
     def _parse(self, step):
         kept = self._manager.restore(step, args=ocp.args.Composite(loop=ocp.args.JsonRestore())).loop

@@ -22,15 +22,27 @@ def run(command=None):
     """A launcher's whole body: this command, or the one that is named first, with the process's arguments."""
     signal.signal(signal.SIGINT, Interrupt())
     sys.excepthook = _hook
+    sys.unraisablehook = _unraisable
     status = main([*([command] if command else []), *sys.argv[1:]])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if status == 2:  # told in a line: what a failed save has left undone would be tracebacks of its own
+        with contextlib.suppress(OSError):  # of a closed pipe
+            sys.stdout.flush()
+        os._exit(status)
     sys.exit(status)
 
 
+CLOSED = "Event loop is closed"  # what tensorstore's threads fail with when a save has failed, which is told already
+
+
 def _hook(kind, error, trace):
-    """Without what tensorstore's threads print when a save has failed, which is told already."""
-    if str(error) != "Event loop is closed":
+    if str(error) != CLOSED:
         sys.__excepthook__(kind, error, trace)
+
+
+def _unraisable(what):
+    if str(what.exc_value) != CLOSED:
+        sys.__unraisablehook__(what)
 
 
 def main(argv=None):
@@ -59,8 +71,6 @@ def main(argv=None):
         else:
             with contextlib.suppress(OSError):  # of a closed pipe
                 print(f"jaxrec {arguments.command}: {printable(said)}", file=sys.stderr)
-        if isinstance(error, BrokenPipeError):  # else Python fails once more, when it flushes what was not printed
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 130 if isinstance(error, KeyboardInterrupt) else 2
 
 

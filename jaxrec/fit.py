@@ -217,7 +217,7 @@ def fit(setup, workdir, validate, console=None):
         Stopped: on SIGTERM or SIGINT, a checkpoint saved. NotFinite: naming step, users, last good checkpoint.
     """
     config, held = setup.config, Place(workdir)
-    with contextlib.ExitStack() as opened:
+    with held.named(), contextlib.ExitStack() as opened:
         checkpoints = opened.enter_context(contextlib.closing(Checkpoints(workdir)))
         state, loop = resume(setup, workdir, checkpoints)
         rows = checkpoints.rows(loop["step"]) if loop["step"] else None
@@ -244,7 +244,7 @@ def fit(setup, workdir, validate, console=None):
                 held.check()
                 checkpoints.save(now, state, loop | {"seconds": told.seconds()}, score, told.checksum())
 
-        with signals, held.named():
+        with signals:
             if loop["step"]:
                 told.say(f"resumed at step {loop['step']:,}")
             pending = None

@@ -24,7 +24,8 @@ class _Quiet:
         with self._lock:
             self._entered += 1
             if self._entered == 1:
-                get_absl_logger().addFilter(_is_of_others)
+                for log in _logs():
+                    log.addFilter(_is_of_others)
                 self._lent = not logging.root.handlers and logging.lastResort is not None
                 if self._lent:
                     logging.root.addHandler(logging.lastResort)
@@ -33,13 +34,18 @@ class _Quiet:
         with self._lock:
             self._entered -= 1
             if not self._entered:
-                get_absl_logger().removeFilter(_is_of_others)
+                for log in _logs():
+                    log.removeFilter(_is_of_others)
                 if self._lent:
                     logging.root.removeHandler(logging.lastResort)
 
 
+def _logs():
+    return get_absl_logger(), logging.getLogger("asyncio")  # the latter tells of what failed beside the first failure
+
+
 def _is_of_others(record):
-    return f"{os.sep}orbax{os.sep}" not in record.pathname
+    return not any(f"{os.sep}orbax{os.sep}" in text for text in (record.pathname, record.getMessage()))
 
 
 QUIET = _Quiet()

@@ -1,5 +1,8 @@
 """The command line: overrides, configs by name, and messages instead of tracebacks."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,3 +123,43 @@ def test_an_unknown_flag_is_answered_with_a_near_one(argv, said, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(argv)
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (BrokenPipeError(32, "Broken pipe"), 2, "what was to read its output has ended"),
+        (MemoryError("4 GiB"), 2, "out of memory (4 GiB): give it more"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"), 2, "out of memory (RESOURCE_EXHAUSTED"),
+        (OSError(28, "No space left on device"), 2, "No space left on device"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_what_is_no_fault_of_the_program_is_a_line(monkeypatch, capfd, error, status, said):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr("jaxrec.prepare.prepare", fails)
+    assert cli.main(["prepare", "--input", "a", "--output", "b"]) == status
+    told = capfd.readouterr().err
+    assert said in told and told.count("\n") == 1
+
+
+def test_a_fault_of_the_program_is_a_traceback(monkeypatch):
+    monkeypatch.setattr("jaxrec.prepare.prepare", lambda *_: {}["a"])
+    with pytest.raises(KeyError):
+        cli.main(["prepare", "--input", "a", "--output", "b"])
+
+
+def test_a_second_interrupt_ends_the_process_at_once():
+    code = (
+        "import os, signal; from jaxrec.signals import Interrupt, Signals\n"
+        "signal.signal(signal.SIGINT, Interrupt())\n"
+        "with Signals() as signals:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    assert signals.caught == signal.SIGINT\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('here')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted again: ended at once\n")

@@ -204,14 +204,13 @@ def test_a_workdir_that_is_moved_while_it_trains_is_an_error(prepare, tmp_path, 
     path, feed = tmp_path / "w", fit.Feed.__call__
 
     def moving(self, start, end):
-        if start == 4:
+        if start >= 4 and path.exists():
             path.rename(tmp_path / "elsewhere")
         return feed(self, start, end)
 
     monkeypatch.setattr(fit.Feed, "__call__", moving)
     with pytest.raises(UserError, match="w was moved or removed while it trained"):
         run(prepare(), path)
-    assert not path.exists()
 
 
 def test_asked_to_stop_saves_and_resumes_bit_for_bit(prepare, uninterrupted, tmp_path, monkeypatch):

@@ -117,7 +117,8 @@ def check_order(given: Input, file: File, table: Table, chosen: dict[str, int]) 
         for number, name in enumerate(names)
         if number not in chosen.values() and name not in parents and _goes_with(table, name, item)
     ]
-    wanted = {"item": chosen["item"]} | {f"column {number}": number for number in others}
+    ids = {role: number for role, number in chosen.items() if role != "weight"}
+    wanted = ids | {f"column {number}": number for number in others}
     first = next(iter(table.peek(wanted)), None) if others else None
     for number in others if first else ():
         values = first.frame[f"column {number}"].drop_nulls().head(SAMPLE)

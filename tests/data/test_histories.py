@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrec.data import tables, text
+from jaxrec.data import columnar, text
 from jaxrec.data.interactions import fingerprint, from_sequences
 from jaxrec.data.readers import read
 from jaxrec.errors import UserError
@@ -80,7 +80,7 @@ def test_lists_are_histories_with_what_lies_beside_them(write, log, size):
     weights = np.concatenate([np.full(len(some), len(some), np.float32) for some in log.values()])
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "PIECE", size)
-        patch.setattr(tables, "ROWS", 2)
+        patch.setattr(columnar, "ROWS", 2)
         found = read(write(Path(folder), frame), columns={"weight": "rating"})
     assert fingerprint(found) == fingerprint(wanted._replace(times=times, weights=weights))
 

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec.data import tables, text
-from jaxrec.data import columnar, json_lines
+from jaxrec.data import columnar, json_lines, tables, text
 from jaxrec.data.tables import LONG, delimited, fields, first_line
 from jaxrec.data.text import File
 from jaxrec.errors import UserError
@@ -238,7 +237,7 @@ TYPES = [*INTEGERS, pl.String, pl.Categorical, pl.Enum(["1", "2", "77"])]
 @pytest.mark.parametrize("write_to", [pl.DataFrame.write_parquet, pl.DataFrame.write_ipc])
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_parquet_and_arrow_of_any_type(tmp_path, monkeypatch, write_to, dtype):
-    monkeypatch.setattr(tables, "ROWS", 5)
+    monkeypatch.setattr(columnar, "ROWS", 5)
     ids = pl.Series(["1", "2", "77"] * 5)
     frame = pl.DataFrame({"a": ids.cast(dtype), "b": range(15), "c": ids[::-1].cast(dtype)})
     name = "a.parquet" if write_to is pl.DataFrame.write_parquet else "a.feather"

@@ -313,6 +313,8 @@ def test_the_table_of_items_goes_into_the_folder_with_its_types(tmp_path, capsys
     assert (
         cli.main(["prepare", "--input", "synthetic:users=9", "--items", "x.csv", "--output", str(tmp_path / "d")]) == 2
     )
+
+
 def test_a_condition_is_the_first_step(run):
     data, meta, said = run("--only", "grade=4,5", "--only", "thing!=i3", "--min-length", "2")
     kept = [row for row in ROWS if row[2] >= 4]

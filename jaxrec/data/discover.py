@@ -151,10 +151,12 @@ def _unzipped(files: list[File]) -> list[File]:
     """The same with the members of zips in their place; a workbook, which is a zip too, stays."""
     found = []
     for file in files:
-        if file.start(4) not in ZIPS or file.suffix in WORKBOOKS or workbooks.recognise(file):
+        is_zip = file.start(4) in ZIPS and file.suffix not in WORKBOOKS
+        inside = file.opener.names(file.path) if is_zip else []
+        if not is_zip or workbooks.PART in inside:
             found.append(file)
             continue
-        names = sorted((Path(name) for name in file.opener.names(file.path)), key=lambda name: name.parts)
+        names = sorted(map(Path, inside), key=lambda name: name.parts)
         found += [replace(file, member=str(name)) for name in names if not any(map(is_hidden, name.parts))]
     return found
 

@@ -112,7 +112,7 @@ def _object_by_object(piece: Piece, columns: dict[str, str], shape):
         lines.append((piece.first + at, at, 1))
         for role, key in columns.items():
             try:
-                value = nested.value(shape, values, key, _token)
+                value = nested.value(shape, values, key, partial(_token, key))
             except ValueError as error:
                 why[len(lines) - 1], value = str(error), None
             found[role].append(value)
@@ -120,14 +120,14 @@ def _object_by_object(piece: Piece, columns: dict[str, str], shape):
     return pl.DataFrame(found, schema=types.schema), lines, why, literal
 
 
-def _token(value) -> str:
-    """A string, number or boolean of JSON as text.
+def _token(key: str, value) -> str:
+    """A string, number or boolean of JSON as text. `key`: of it, for messages.
 
     Raises:
         ValueError: a string that is no text.
     """
     if isinstance(value, str) and not _is_text(value):
-        raise ValueError("a value holds half a character (a lone surrogate): write it whole")
+        raise ValueError(f"{key} holds half a character (a lone surrogate): write it whole")
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -83,6 +83,7 @@ def choose(table: Table, given: dict[str, str], file: File) -> dict[str, int]:
         if role not in given and len(plural) == 1 and not any(cols.plain(name) in known for name in names):
             given = given | {role: plural[0]}
     fields = [name for name in names if any(name.startswith(f"{other}.") for other in names)]
+    given = given | _beside(given, fields)
     try:
         chosen = cols.choose(names, given, file, NAMED)
     except UserError as error:
@@ -93,6 +94,16 @@ def choose(table: Table, given: dict[str, str], file: File) -> dict[str, int]:
         if within := [name for name in fields if name.startswith(f"{names[at]}.")]:
             raise UserError(f"{file}: {names[at]} holds records: name a field of theirs, as --{role} {within[0]}")
     return chosen
+
+
+def _beside(given: dict[str, str], fields: list[str]) -> dict[str, str]:
+    """The time beside the items in their records, by its name: events.ts, where the item is events.aid."""
+    record = given.get("item", "").rpartition(".")[0]
+    if given.get("item") not in fields or "time" in given:
+        return {}
+    within = {cols.plain(name.rpartition(".")[2]): name for name in fields if name.rpartition(".")[0] == record}
+    known = [within[name] for name in cols.KNOWN["time"].split() if name in within]
+    return {"time": known[0]} if known else {}
 
 
 def _singular(name: str) -> set[str]:

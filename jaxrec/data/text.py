@@ -134,7 +134,7 @@ def pieces(
     r"""The lines of a file in pieces of about `size` bytes; line ends \r\n and \r become \n, a byte order mark goes.
 
     Args:
-        quotes: whether a line end within double quotes is none; there a lone \r stays, unless all lines end so.
+        quotes: whether a line end within double quotes is none; there \r stays, unless lines end so, and so does \r\n.
         most: bytes that a line may have.
 
     Raises:
@@ -142,17 +142,17 @@ def pieces(
             over LINES blank ones; with the line where that shows.
     """
     size, most = max(size or PIECE, len(MARK)), most or LINE
-    line, rest, blank, end, begins, old = 1, b"", 0, False, True, False
+    line, rest, blank, end, begins, ends = 1, b"", 0, False, True, b"\n"
     with file.open() as stream:
         while not end:
             chunk = _chunk(file, stream, size, line, rest)
             end = len(chunk) < size
             text = rest + (chunk.removeprefix(MARK) if begins else chunk)
-            old = b"\n" not in chunk if begins else old  # of a system whose lines end in \r
+            ends = _line_end(chunk) if begins else ends
             begins = False
             if b"\r" in text:
                 held = b"\r" if text.endswith(b"\r") and not end else b""  # its \n may come with the next chunk
-                text = _with_plain_ends(text.removesuffix(held), quotes and not old) + held
+                text = _with_plain_ends(text.removesuffix(held), ends, quotes) + held
             if end and text and not text.endswith(b"\n"):
                 text += b"\n"
             cut = len(text) if end else _cut(text, quotes and len(text) < 2 * size)
@@ -193,17 +193,27 @@ def _parted(text: bytes, quotes: bool) -> Iterator[bytes]:
         yield text[begin:]
 
 
-def _with_plain_ends(text: bytes, quotes: bool) -> bytes:
-    r"""The text with \n for \r\n and \r; a \r alone within quotes stays, where these count."""
-    lone = np.zeros(0, bool)
-    if quotes and b'"' in text and NO_TEXT not in text:
+def _line_end(text: bytes) -> bytes:
+    r"""What the first line of a text ends in: \n, \r\n, or \r as on some old systems."""
+    at = text.find(b"\n")
+    if at < 0:
+        return b"\r"
+    return b"\r\n" if text[at - 1 : at] == b"\r" else b"\n"
+
+
+def _with_plain_ends(text: bytes, ends: bytes, quotes: bool) -> bytes:
+    r"""The text with \n for \r\n and \r; within quotes, where these count, what is no end of the file's lines stays."""
+    kept = np.zeros(0, bool)
+    if quotes and ends != b"\r" and b'"' in text and NO_TEXT not in text:
         codes = np.frombuffer(text, np.uint8)
-        lone = (codes == ord("\r")) & (np.append(codes[1:], 0) != ord("\n"))
-    if lone.any():
+        kept = codes == ord("\r")
+        if ends == b"\r\n":
+            kept &= np.append(codes[1:], 0) != ord("\n")
+    if kept.any():
         within = np.cumsum(codes == ord('"'), dtype=np.uint8) % 2 == 1
-        text = np.where(lone & within, NO_TEXT[0], codes).astype(np.uint8).tobytes()
+        text = np.where(kept & within, NO_TEXT[0], codes).astype(np.uint8).tobytes()
     plain = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return plain.replace(NO_TEXT, b"\r") if lone.any() else plain
+    return plain.replace(NO_TEXT, b"\r") if kept.any() else plain
 
 
 def newlines(text: bytes) -> int:

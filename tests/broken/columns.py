@@ -72,7 +72,7 @@ def _(folder, chance, number):
         pl.lit(b"3.5"),
         pl.lit(1e300),  # beyond what is kept of it
     ][number % 5].alias("rating")
-    cure = "is not a finite number" if number == 4 else "a weight is a number"
+    cure = "is not a finite number" if number % 5 == 4 else "a weight is a number"
     return columns_spoiled(
         folder, chance, number, lambda data: data.with_columns(column), cure, both=("--weight", "rating")
     )
@@ -82,7 +82,7 @@ def _(folder, chance, number):
 def _(folder, chance, number):
     name = [*FIELDS, "item_id"][number % 5]
     records = pl.struct(pl.col(name).alias("inner")).alias(name)
-    records = pl.concat_list(records) if number == 4 else records
+    records = pl.concat_list(records) if number % 5 == 4 else records
     flag = {"user_id": "user", "item_id": "item", "rating": "weight", "timestamp": "time"}[name]
     flags = (f"--{flag}", name)
     cure = f"name a field of theirs, as --{flag} {name}.inner"

@@ -417,7 +417,7 @@ def _(folder, chance, number):
     for at in range(3):
         place = folder / "log" / ["2020-01-0{}", "day=2020-01-0{}", "2020/01/0{}"][number % 3].format(at + 1)
         put(place / "events.csv", text(rows[at * 10 : at * 10 + 10]))
-    glob = folder / "log" / ("*/*/*.csv" if number % 3 == 2 else "*/*.csv")
+    glob = folder / "log" / ("*/*/*/*.csv" if number % 3 == 2 else "*/*.csv")
     return Odd(folder / "log" if number % 2 else glob, rows)
 
 

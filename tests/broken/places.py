@@ -79,7 +79,7 @@ def _(folder, chance, number):
 @kind("a file that may not be read")
 def _(folder, chance, number):
     good, _ = CSV.write(folder / "good", log(chance))
-    path, _ = FORMATS[number].write(folder / "broken", log(chance))
+    path, _ = FORMATS[number % len(FORMATS)].write(folder / "broken", log(chance))
     path.chmod(0)
     if os.access(path, os.R_OK):
         pytest.skip("this user reads every file")

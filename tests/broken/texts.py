@@ -158,7 +158,8 @@ def _(folder, chance, number):
 @kind("a lone item")
 def _(folder, chance, number):
     change = lambda lines, made: [made.line([row[0], "B000000001", *row[2:]]) for row in log(chance)]
-    return spoiled(folder, chance, number, change, "the only item")
+    broken = spoiled(folder, chance, number, change, "the only item")
+    return broken._replace(named=str(broken.path))  # of a zip too it is the whole
 
 
 @kind("bad rows alone")

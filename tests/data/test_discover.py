@@ -89,7 +89,8 @@ def test_a_log_in_any_folders_and_names_is_the_same_data(whole, places, data):
                 path = Path(folder, "log", *place)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(pack(delimited(part).encode()))
-        assert fingerprint(read(Path(folder, "log"))) == fingerprint(data_of(whole))
+        found = read(Path(folder, "log"), columns={"weight": "rating"})
+        assert fingerprint(found) == fingerprint(data_of(whole))
 
 
 @pytest.mark.parametrize("pack", PACK)

@@ -39,7 +39,7 @@ def test_the_events_of_sessions_are_the_same_from_json_and_parquet(sessions, siz
         {"session": number, "events": [{"aid": aid, "ts": ts, "type": "x"} for aid, ts in some]}
         for number, some in enumerate(sessions)
     ]
-    columns = COLUMNS if timed else {"item": "events.aid"}
+    columns = COLUMNS if timed else {"item": "events.aid", "time": "none"}
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "PIECE", size)
         folder = Path(place)
@@ -66,7 +66,8 @@ def test_the_message_names_a_field_that_works(tmp_path):
             read(path)
         with pytest.raises(UserError, match=r"events holds records: name a field of theirs, as --item events\.aid"):
             read(path, columns={"item": "events"})
-        assert read(path, columns={"item": "events.aid"}).offsets.tolist() == [0, 2, 3]
+        found = read(path, columns={"item": "events.aid"})  # the time beside it is known by its name
+        assert found.offsets.tolist() == [0, 2, 3] and found.times is not None
 
 
 def test_records_within_records_and_keys_with_dots(tmp_path):
@@ -100,7 +101,7 @@ BAD = {
 def test_an_odd_object_is_found_and_hurts_no_other(tmp_path, monkeypatch, line, why, size):
     monkeypatch.setattr(text, "PIECE", size)
     path = put(tmp_path, [*SESSIONS, line, {"session": 4, "events": SESSIONS[0]["events"]}])
-    columns = {"item": "events.aid"} if why.startswith("events") else COLUMNS
+    columns = {"item": "events.aid", "time": "none"} if why.startswith("events") else COLUMNS
     with pytest.raises(UserError, match="line 3: ") as caught:
         read(path, columns=columns)
     assert why in str(caught.value)

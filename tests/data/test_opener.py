@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from jaxrec.data import opener
+from jaxrec.data import columnar, opener
 from jaxrec.data.opener import SUFFIXES, Opener
 from jaxrec.data.readers import read
 from jaxrec.data.text import File, pieces
@@ -132,10 +132,8 @@ def test_an_honest_log_needs_no_leave(tmp_path, tight, way):
 
 def test_a_parquet_file_of_more_rows_than_its_bytes_can_mean_needs_leave(tmp_path, tight):
     pl.DataFrame({"user": 1, "item": pl.Series([1, 2] * 100_000)}).write_parquet(tmp_path / "a.parquet")
-    from jaxrec.data import tables
-
-    tight.setattr(tables, "FLOOR", 1000)
-    tight.setattr(tables, "RATIO", 1)
+    tight.setattr(columnar, "FLOOR", 1000)
+    tight.setattr(columnar, "RATIO", 1)
     with pytest.raises(UserError, match=r"200,000 rows in [\d,]+ bytes.*--allow-large"):
         read(tmp_path / "a.parquet")
     assert len(read(tmp_path / "a.parquet", allow_large=True).items) == 200_000

@@ -77,7 +77,7 @@ def main(argv=None):
 def _said(error):
     """The line for an error that is no fault of the program; None for one that is."""
     if isinstance(error, BrokenPipeError):
-        return "what was to read its output has ended; a training goes on from its last checkpoint by the same command"
+        return "its output was closed before it had ended: run the same command again, which goes on with a training"
     if isinstance(error, UserError | OSError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):

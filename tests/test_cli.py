@@ -128,7 +128,7 @@ def test_an_unknown_flag_is_answered_with_a_near_one(argv, said, capsys):
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
-        (BrokenPipeError(32, "Broken pipe"), 2, "what was to read its output has ended"),
+        (BrokenPipeError(32, "Broken pipe"), 2, "its output was closed"),
         (MemoryError("4 GiB"), 2, "out of memory (4 GiB): give it more"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"), 2, "out of memory (RESOURCE_EXHAUSTED"),
         (OSError(28, "No space left on device"), 2, "No space left on device"),

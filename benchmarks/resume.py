@@ -153,7 +153,7 @@ def main(kills, epochs, seed, ways):
         killed = []
         while len(killed) < kills:
             way = ways[len(killed) % len(ways)]
-            broken.end(way, start + (life - start) / 10)
+            broken.end(way, start + 2 * (life - start) / kills)  # so that all of them fall within its life
             killed.append(newest(broken.path))
             print(f"{way} {len(killed)}: latest checkpoint {killed[-1]}", flush=True)
         subprocess.run(command(broken.path, epochs), check=True, stdout=subprocess.DEVNULL)

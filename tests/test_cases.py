@@ -77,7 +77,21 @@ def test_ids_in_scientific_notation_are_refused(prepare, tmp_path):
     status, said, _ = prepare("pandas.csv")
     assert status == 2 and "digits" in said and "1.2345678901234568e+18" in said
     status, said, _ = prepare("pandas.csv", "--ids", "integer")
-    assert status == 2, "rounded ids are not exact"
+    assert status == 2 and "line 2: " in said, "rounded ids are not exact"
+    status, said, data = prepare("pandas.csv", "--ids", "text")
+    assert status == 0, said
+    assert histories(data) == {"a": items[::2], "b": items[1:2]}
+
+
+def test_floats_with_gaps_are_the_integers_that_they_were(prepare, tmp_path):
+    times = range(NIGHT, NIGHT + 4)
+    frame = pl.DataFrame({"user": [1.0, None, 2.0, 2.0], "item": [5, 6, 5, 6], "time": times})
+    frame.write_parquet(tmp_path / "a.parquet")
+    status, said, _ = prepare("a.parquet")
+    assert status == 2 and "a.parquet, row 2: " in said and "user is empty" in said
+    status, said, data = prepare("a.parquet", "--on-bad-row", "skip")
+    assert status == 0 and "user: floats, all of them whole numbers, read as integers" in said
+    assert histories(data) == {1: [5], 2: [5, 6]}
 
 
 @pytest.mark.parametrize("named", ["daily/*/events.csv", "daily", "hive/*/*.parquet", "hive"])

@@ -102,6 +102,10 @@ class Broken:
             sys.exit(f"ended by itself, with {process.returncode}: give it more --epochs\n{process.communicate()[1]}")
         self.ends[way](process)
 
+    def holder(self):
+        lock = self.path / workdir.LOCK
+        return lock.read_text() if lock.exists() else ""
+
     def kill(self, process):
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -117,7 +121,7 @@ class Broken:
 
     def moved(self, process):
         elsewhere = self.path.with_name("elsewhere")
-        while not (self.path / workdir.CONFIG).exists() and process.poll() is None:
+        while self.holder() != str(process.pid) and process.poll() is None:  # before, it would begin a new one
             time.sleep(0.01)
         self.path.rename(elsewhere)
         ended(process, 2)

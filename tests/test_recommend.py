@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxrec
-from jaxrec import checkpoint, fit, ranking, workdir
+from jaxrec import checkpoint, fit, ranking, wording, workdir
 from jaxrec import config as configs
 from jaxrec.data import interactions, splits
 from jaxrec.errors import UserError
@@ -41,7 +41,7 @@ def path(tmp_path_factory):
     config = configs.from_dict(CONFIG)
     workdir.claim(path, config, data, "histories")
     setup = fit.setup(config, splits.last_item(data), jax.devices()[:1])
-    fit.fit(setup, path, lambda params: dict.fromkeys(fit.CHECKED, 0.5))
+    fit.fit(setup, path, lambda params: dict.fromkeys(wording.CHECKED, 0.5))
     return path
 
 

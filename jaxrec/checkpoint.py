@@ -266,8 +266,9 @@ class Checkpoints:
 
     def _candidates(self, name):
         whole, bad = self._whole(), {s: known for s, known in self._known.items() if isinstance(known, UserError)}
-        if name not in ("best", "latest") and name.isdecimal() and int(name) in bad:
-            raise bad[int(name)]
+        steps = {str(step): step for step in sorted(self._known)}
+        if steps.get(name) in bad:
+            raise bad[steps[name]]
         for error in bad.values():
             if not isinstance(error, Damaged):
                 raise error
@@ -278,10 +279,10 @@ class Checkpoints:
             for error in bad.values():
                 log.warning("%s", printable(f"{error}: it is left out"))
             return self._best_first() if name == "best" else sorted(whole, reverse=True)
-        if not name.isdecimal() or int(name) not in whole:
-            steps = ", ".join(map(str, sorted(whole)))
-            raise UserError(f"{self._folder} has no checkpoint {name!r}: there are best, latest, {steps}")
-        return [int(name)]
+        if steps.get(name) not in whole:
+            there = ", ".join(map(str, sorted(whole)))
+            raise UserError(f"{self._folder} has no checkpoint {name!r}: there are best, latest, {there}")
+        return [steps[name]]
 
     def _clear(self):
         """Set aside what has a checkpoint's name and is none that is whole, where one is left that is."""

@@ -260,7 +260,7 @@ def test_a_step_is_an_integer_or_its_text(path, recommender, kind):
     assert recommender.renewed(kind(recommender.step)).step == recommender.step
 
 
-@pytest.mark.parametrize("checkpoint", [True, 4.0, None, -1, 10**30, "", "newest", "1.0"])
+@pytest.mark.parametrize("checkpoint", [True, 4.0, None, -1, 10**30, "", "newest", "1.0", "²", "٣", "01", "9" * 5000])
 def test_what_is_no_checkpoint_is_said(path, checkpoint):
     with pytest.raises(UserError, match=r"checkpoint is .*give 'best', 'latest' or a step|has no checkpoint"):
         jaxrec.load(path, checkpoint=checkpoint)

@@ -146,7 +146,7 @@ class Sound:
         return rows == wanted_rows
 
     def outcome(self, folder):
-        """(the latest State, the loop's without its seconds, the rows of metrics.jsonl)"""
+        """(the latest State, the loop's, the rows of metrics.jsonl): without their seconds"""
         checkpoints = Checkpoints(folder / "workdir", read_only=True)
         shapes = jax.eval_shape(lambda: fit.initial(self.setups[1]))
         (state, loop), *_ = checkpoints.take(
@@ -154,7 +154,8 @@ class Sound:
         )
         checkpoints.close()
         loop.pop("seconds")
-        return jax.device_get(state), loop, report.read_rows(folder / "workdir" / "metrics.jsonl")
+        rows = report.read_rows(folder / "workdir" / "metrics.jsonl")
+        return jax.device_get(state), loop, [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
 class Changed(Exception):

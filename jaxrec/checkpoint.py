@@ -5,9 +5,8 @@ import logging
 import os
 
 import jax
-import numpy as np
 
-from jaxrec import checksums, seals
+from jaxrec import checksums, leaves, seals
 from jaxrec.console import printable
 from jaxrec.errors import UserError
 from jaxrec.files import plain
@@ -106,7 +105,7 @@ class Checkpoints:
             UserError: the last one could not be written.
         """
         params, rest = _parts(state)
-        record = {"score": score, "rows": rows, "arrays": _of_leaves(_sealed, params=params, rest=rest)}
+        record = {"score": score, "rows": rows, "arrays": leaves.described(leaves.sealed, params=params, rest=rest)}
         record["self"] = checksums.of_json([loop, record])
         args = ocp.args.Composite(
             params=ocp.args.StandardSave(params),
@@ -223,7 +222,7 @@ class Checkpoints:
         """{item: tree} of arrays, compared with what was saved. abstract: {item: tree of shapes}."""
         saved = self._sound(step)[1].get("arrays")
         if saved is not None:
-            self._check_form(step, saved, _of_leaves(_form, **abstract), "state" if "rest" in abstract else "model")
+            self._check_form(step, saved, abstract)
         args = {item: ocp.args.StandardRestore(tree) for item, tree in abstract.items()}
         self._check_files(step, lambda name: name.split("/")[0] in abstract)
         try:
@@ -233,12 +232,13 @@ class Checkpoints:
         except Exception as error:  # as in _read
             raise (self._why(step, error) if saved else self._of_earlier(step, error)) from error
         got = {item: got[item] for item in abstract}
-        for name, (*_, checksum) in _of_leaves(_sealed, **got).items() if saved else ():
+        for name, (*_, checksum) in leaves.described(leaves.sealed, **got).items() if saved else ():
             if checksum != saved[name][-1]:
                 raise self._damaged(step, f"{name} is not what was saved")
         return got
 
-    def _check_form(self, step, saved, wanted, what):
+    def _check_form(self, step, saved, abstract):
+        wanted, what = leaves.described(leaves.form, **abstract), "state" if "rest" in abstract else "model"
         saved = {name: value[:2] for name, value in saved.items() if name.split("/")[0] in {*_items(wanted)}}
         if saved != wanted:
             differ = sorted(name for name in saved.keys() | wanted if saved.get(name) != wanted.get(name))
@@ -266,8 +266,9 @@ class Checkpoints:
 
     def _candidates(self, name):
         whole, bad = self._whole(), {s: known for s, known in self._known.items() if isinstance(known, UserError)}
-        if name not in ("best", "latest") and name.isdecimal() and int(name) in bad:
-            raise bad[int(name)]
+        steps = {str(step): step for step in sorted(self._known)}
+        if steps.get(name) in bad:
+            raise bad[steps[name]]
         for error in bad.values():
             if not isinstance(error, Damaged):
                 raise error
@@ -278,10 +279,10 @@ class Checkpoints:
             for error in bad.values():
                 log.warning("%s", printable(f"{error}: it is left out"))
             return self._best_first() if name == "best" else sorted(whole, reverse=True)
-        if not name.isdecimal() or int(name) not in whole:
-            steps = ", ".join(map(str, sorted(whole)))
-            raise UserError(f"{self._folder} has no checkpoint {name!r}: there are best, latest, {steps}")
-        return [int(name)]
+        if steps.get(name) not in whole:
+            there = ", ".join(map(str, sorted(whole)))
+            raise UserError(f"{self._folder} has no checkpoint {name!r}: there are best, latest, {there}")
+        return [steps[name]]
 
     def _clear(self):
         """Set aside what has a checkpoint's name and is none that is whole, where one is left that is."""
@@ -326,24 +327,8 @@ def _parts(state):
     return state.params, {"step": state.step, "opt": state.opt, "carry": state.carry}
 
 
-def _of_leaves(described, **trees):
-    """{path: what `described` makes of the leaf}; a path begins with its tree's name."""
-    leaves = jax.tree_util.tree_leaves_with_path(trees)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): described(leaf) for path, leaf in leaves}
-
-
 def _items(paths):
     return (path.split("/")[0] for path in paths)
-
-
-def _form(leaf):
-    return [str(leaf.dtype), list(leaf.shape)]
-
-
-def _sealed(leaf):
-    if isinstance(leaf, jax.Array) and leaf.is_fully_replicated:  # of the whole, JAX would keep a copy on the host
-        return [*_form(leaf), checksums.of_array(leaf.addressable_data(0))]
-    return [*_form(leaf), checksums.of_array(np.asarray(leaf))]
 
 
 def _is_step(name):

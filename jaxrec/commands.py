@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from jaxrec import cli, evaluation, fit, objectives, queries, ranking, report, results, workdir
+from jaxrec import cli, evaluation, fit, objectives, queries, ranking, report, results, wording, workdir
 from jaxrec import console as consoles
 from jaxrec import devices as dev
 from jaxrec.baselines import BASELINES, COUNTED
@@ -47,7 +47,7 @@ def train(arguments, overrides):
         if (path / workdir.DONE).exists() and fit.complete(setup, path):
             say(f"{path}: training is complete; jaxrec evaluate --workdir {path} evaluates it")
             return 0
-        say(fit.describe(setup))
+        say(wording.describe(setup))
         if validate:
             repeats = splits.repeated_targets(split.interactions, split.valid)
             say(
@@ -63,7 +63,7 @@ def train(arguments, overrides):
             )
             return 128 + stopped.signum
         held.check()
-        report.plot(done["rows"], path / "curves.png", name, fit.drawn(config), config.select_by)
+        report.plot(done["rows"], path / "curves.png", name, wording.drawn(config), config.select_by)
         both = config.seen == "keep"
         scores = {config.model.name: test_of(path, setup.model, config, split, devices, protocol=protocol)}
         scores |= {each: baseline_result(each, split, protocol, "test", devices, both) for each in COUNTED}

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jaxrec import checkpoint, cli, fit, report, workdir
+from jaxrec import checkpoint, cli, fit, report, wording, workdir
 from jaxrec import config as configs
 from jaxrec.commands import Judge
 from jaxrec.data import interactions, splits
@@ -315,7 +315,7 @@ def test_patience_stops_and_the_best_is_kept(prepare, tmp_path):
     """
     setup, _ = prepare(epochs=50, patience=2, select_by="hr@1")
     scores, others, out = iter([0.1, 0.3, 0.3, 0.2, 0.9]), iter([0.1, 0.2, 0.3, 0.4, 0.5]), io.StringIO()
-    validate = lambda params: {"hr@1": next(scores)} | dict.fromkeys(fit.CHECKED, next(others))
+    validate = lambda params: {"hr@1": next(scores)} | dict.fromkeys(wording.CHECKED, next(others))
     done = fit.fit(setup, tmp_path, validate, Console(file=out, width=200))
     said = " ".join(out.getvalue().split())
     assert "stopped early at epoch 4 of 50: 2 validations in a row (config.patience=2) without a better hr@1" in said
@@ -348,7 +348,7 @@ def test_a_training_goes_on_with_other_rows_at_once(prepare, tmp_path, monkeypat
     """As it must on a smaller device; it is the same but for rounding."""
     optim = BASE["optim"] | {"eps": 1e-4}  # else Adam makes whole steps of rounding
     whole, portions = prepare(optim=optim), prepare(optim=optim, rows_at_once=2)
-    assert portions[0].at_once == 2 and "8 rows of 8 slots, 2 at once" in fit.describe(portions[0])
+    assert portions[0].at_once == 2 and "8 rows of 8 slots, 2 at once" in wording.describe(portions[0])
     run(whole, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.Checkpoints, "save", killed_at(2, checkpoint.Checkpoints.save))

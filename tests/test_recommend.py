@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxrec
-from jaxrec import checkpoint, fit, ranking, workdir
+from jaxrec import checkpoint, fit, ranking, wording, workdir
 from jaxrec import config as configs
 from jaxrec.data import interactions, splits
 from jaxrec.errors import UserError
@@ -41,7 +41,7 @@ def path(tmp_path_factory):
     config = configs.from_dict(CONFIG)
     workdir.claim(path, config, data, "histories")
     setup = fit.setup(config, splits.last_item(data), jax.devices()[:1])
-    fit.fit(setup, path, lambda params: dict.fromkeys(fit.CHECKED, 0.5))
+    fit.fit(setup, path, lambda params: dict.fromkeys(wording.CHECKED, 0.5))
     return path
 
 
@@ -260,7 +260,7 @@ def test_a_step_is_an_integer_or_its_text(path, recommender, kind):
     assert recommender.renewed(kind(recommender.step)).step == recommender.step
 
 
-@pytest.mark.parametrize("checkpoint", [True, 4.0, None, -1, 10**30, "", "newest", "1.0"])
+@pytest.mark.parametrize("checkpoint", [True, 4.0, None, -1, 10**30, "", "newest", "1.0", "²", "٣", "01", "9" * 5000])
 def test_what_is_no_checkpoint_is_said(path, checkpoint):
     with pytest.raises(UserError, match=r"checkpoint is .*give 'best', 'latest' or a step|has no checkpoint"):
         jaxrec.load(path, checkpoint=checkpoint)

@@ -8,7 +8,7 @@ import pytest
 from jaxrec import config as configs
 from jaxrec import devices as dev
 from jaxrec import fit, sparse, step
-from jaxrec.data import interactions, splits
+from jaxrec.data import interactions, splits, stream
 
 USERS, ITEMS = 40, 30
 
@@ -223,7 +223,7 @@ def test_lanes_carry_their_states_from_step_to_step():
         source, position = now.source[lane, 0], now.positions[lane, 0]
         first = max(split.stop[source] - 1 - config().length, split.start[source])
         items = split.interactions.items[first : first + position + 1]
-        alone = fit.stream.Stream(*(np.zeros((1, position + 1), np.int32),) * 5)
+        alone = stream.Stream(*(np.zeros((1, position + 1), np.int32),) * 5)
         alone = alone._replace(items=items[None], positions=np.arange(position + 1)[None])
         _, wanted = setup.model.encode(state.params, alone)
         for got, whole in zip(state.carry, wanted, strict=True):
@@ -262,7 +262,7 @@ def test_gradient_is_normalised_by_the_global_count():
             setup = fit.setup(config(**changes), split, jax.devices()[:devices])
         start = fit.initial(setup)
         data, _ = fit.Feed(setup)(0, 1)
-        batch = fit.stream.gather(*jax.device_get(data), np.arange(setup.rows))
+        batch = stream.gather(*jax.device_get(data), np.arange(setup.rows))
 
         def mean_loss(params, batch=batch, model=setup.model):
             hidden, _ = model.encode(params, batch)

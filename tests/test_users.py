@@ -9,6 +9,7 @@ import pytest
 
 import jaxrec
 from jaxrec import cli, commands, export, workdir
+from jaxrec.config import to_dict
 from jaxrec.data import sources, splits
 from jaxrec.recommend import Query
 from jaxrec.users import Users
@@ -63,6 +64,8 @@ def test_a_workdir_that_did_not_keep_its_users_says_so_and_the_command_mends_it(
     path, argv, _ = trained
     old = shutil.copytree(path, tmp_path / "old")
     (old / workdir.USERS).unlink()
+    stored = workdir.read(path)
+    (old / workdir.CONFIG).write_text(json.dumps({"config": to_dict(stored.config), "data": stored.data}))
     with pytest.warns(UserWarning, match=r"has vectors of users and no users\.parquet"):
         recommender = jaxrec.load(old)
     with pytest.raises(jaxrec.errors.UserError, match="give its command again"):

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import recommenders
 from hypothesis import given
@@ -13,21 +14,23 @@ from jaxrec.config import to_dict
 from jaxrec.data.interactions import from_sequences
 from jaxrec.errors import UserError
 from jaxrec.files import MARK
+from jaxrec.users import Users
 
 CONFIG = recommenders.config("sasrec")
 DATA = from_sequences([["a", "b", "c"], ["b", "a"]])
+USERS = Users(["ann", "bob"], np.array([True, False]))
 
 
 @pytest.fixture(scope="module")
 def claimed(tmp_path_factory):
     path = tmp_path_factory.mktemp("claimed")
-    workdir.claim(path, CONFIG, DATA, "histories")
+    workdir.claim(path, CONFIG, DATA, "histories", users=USERS)
     return path
 
 
 @given(st.data())
 def test_another_bit_anywhere_is_noticed(claimed, tmp_path_factory, data):
-    name = data.draw(st.sampled_from([workdir.CONFIG, workdir.CATALOGUE]))
+    name = data.draw(st.sampled_from([workdir.CONFIG, workdir.CATALOGUE, workdir.USERS]))
     path = shutil.copytree(claimed, tmp_path_factory.mktemp("copy") / "w")
     content = bytearray((path / name).read_bytes())
     at = data.draw(st.integers(0, len(content) - 1))
@@ -35,11 +38,12 @@ def test_another_bit_anywhere_is_noticed(claimed, tmp_path_factory, data):
     (path / name).write_bytes(content)
     try:
         stored = workdir.read(path)
-        catalogue = workdir.catalogue(path, stored)
+        items, users = workdir.catalogue(path, stored).ids.tolist(), workdir.users(path, stored).ids
     except UserError as error:
         assert str(path / name) in str(error)
     else:  # white space of the JSON
-        assert name == workdir.CONFIG and (stored, catalogue.ids.tolist()) == (workdir.read(claimed), ["a", "b", "c"])
+        assert name == workdir.CONFIG and stored == workdir.read(claimed)
+        assert items == ["a", "b", "c"] and users == USERS.ids
 
 
 @pytest.mark.parametrize(
@@ -56,17 +60,26 @@ def test_a_config_of_an_earlier_version_is_read(claimed, tmp_path):
     path = shutil.copytree(claimed, tmp_path / "w")
     stored = workdir.read(path)
     (path / workdir.CONFIG).write_text(json.dumps({"config": to_dict(stored.config), "data": stored.data}))
-    assert workdir.read(path) == stored._replace(catalogue=None)
+    assert workdir.read(path) == stored._replace(files={})
     assert workdir.catalogue(path, workdir.read(path)).ids.tolist() == ["a", "b", "c"]
 
 
-def test_a_damaged_catalogue_is_written_anew_by_training(claimed, tmp_path, caplog):
+@pytest.mark.parametrize("name", [workdir.CATALOGUE, workdir.USERS])
+def test_what_is_damaged_beside_the_config_is_written_anew_by_training(claimed, tmp_path, caplog, name):
     path = shutil.copytree(claimed, tmp_path / "w")
     (path / "checkpoints" / "3").mkdir(parents=True)
-    whole = (path / workdir.CATALOGUE).read_bytes()
-    (path / workdir.CATALOGUE).write_bytes(whole[:-9])
-    workdir.claim(path, CONFIG, DATA, "histories")
-    assert (path / workdir.CATALOGUE).read_bytes() == whole and "catalogue.parquet was damaged" in caplog.text
+    whole = (path / name).read_bytes()
+    (path / name).write_bytes(whole[:-9])
+    workdir.claim(path, CONFIG, DATA, "histories", users=USERS)
+    assert (path / name).read_bytes() == whole and f"{name} was damaged" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "load"), [(workdir.CATALOGUE, workdir.catalogue), (workdir.USERS, workdir.users)])
+def test_what_is_gone_beside_the_config_is_a_message(claimed, tmp_path, name, load):
+    path = shutil.copytree(claimed, tmp_path / "w")
+    (path / name).unlink()
+    with pytest.raises(UserError, match=f"{name}: gone: the training's command, run again, writes it anew"):
+        load(path, workdir.read(path))
 
 
 def test_checkpoints_without_their_config_are_not_trained_on(tmp_path):

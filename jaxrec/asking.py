@@ -1,0 +1,57 @@
+"""What a Recommender is asked, and what it answers."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Query(NamedTuple):
+    """One request for recommendations. Ids are external ones."""
+
+    history: Sequence  #: ids, oldest first, of any length: the model sees the newest of them; or a Session
+    k: int = 10  #: how many at most; fewer where fewer are left
+    exclude_seen: bool | None = None  #: leave out the items of the history; None: as the training's key `seen` says
+    candidates: Sequence | None = None  #: ids to choose among; the whole catalogue if None
+    block: Sequence = ()  #: ids never to recommend
+    #: attribute of items -> a value; a list of values of which one will do; or bounds, as {"at_least": 10, "below": 50}
+    where: Mapping = MappingProxyType({})
+    user: object = None  #: id of whose history it is, for a model with vectors of users; None is nobody it knows
+    strict: bool = False  #: whether a history of nothing known is an error, rather than answered by what is popular
+
+
+class Session(NamedTuple):
+    """A user of a model that carries a state, such as GRU4Rec: what `Recommender.start` and `advance` return.
+
+    It stands for a history in a Query, and is never changed: sessions may be kept, and go on in several ways.
+    """
+
+    state: tuple  #: (carry, hidden [1, D])
+    known: tuple = ()  #: numbers of the items so far
+    unknown: tuple = ()  #: ids that the catalogue lacks: they count for nothing
+
+
+class Prepared(NamedTuple):
+    """A Query that has been checked, in numbers of items."""
+
+    known: list  #: the history's
+    state: tuple | None  #: of a Session
+    unknown: list  #: ids of history, candidates and block list that the catalogue lacks
+    k: int
+    out: list  #: not to be recommended
+    pool: np.ndarray | None  #: to choose among, ascending; None for the whole catalogue
+    user: int = -1  #: number of whose history it is; -1 is nobody whom the model knows
+
+
+class Ranked(list):
+    """A list of (external id, score), the best first.
+
+    `unknown` are the ids given that the training did not know. `fallback` is whether nothing of the history is known,
+    so that these are the items that occur most often in training, of equals the earlier in the catalogue, and the
+    scores their shares of all that occurs there. It is empty where the training was made before that was counted.
+    """
+
+    def __init__(self, pairs, unknown=(), fallback=False):
+        super().__init__(pairs)
+        self.unknown, self.fallback = list(unknown), fallback

@@ -67,7 +67,7 @@ def read(file: File, given: dict[str, str]):
     """
     frame, first = _sheet(file, header=True), 2
     names = frame.columns
-    if given and all(name.isdecimal() for name in given.values() if name) and not any(map(cols.known, names)):
+    if cols.are_numbers(given) and not any(map(cols.known, names)):
         frame, first = _sheet(file, header=False), 1
         names = [f"column {number}" for number in range(1, frame.width + 1)]
     return list(names), partial(_batches, file, frame, first, list(names))

@@ -31,6 +31,12 @@ def known(name: str) -> bool:
     return any(plain(name) in KNOWN[role].split() for role in ("user", "item", "session"))
 
 
+def are_numbers(given: dict[str, str]) -> bool:
+    """Whether what the person said of the columns, as `choose` has it, are their numbers."""
+    said = [name for name in given.values() if name]
+    return bool(said) and all(name.isdecimal() for name in said)
+
+
 def choose(
     names: list[str], given: dict[str, str], where, by_name: tuple[str, ...] | list[str] = ROLES
 ) -> dict[str, int]:

@@ -49,13 +49,15 @@ def find(file: File, given: dict[str, str], separator: str | None = None, quote:
         UserError: two separators fit every row; numbers of columns are given, and the first row holds names.
     """
     told, lines = first_rows(file)
+    _check_comment(file, lines, given)
     separator = separator or told
     if separator is None:
         separator, *others = candidates(lines, given, quote)
         if others:
             raise _tie(file, lines, [separator, *others], given)
     names = names_of(lines[0], separator, quote)
-    numbered = bool(given) and all(name.isdecimal() for name in given.values() if name)
+    _check_lists(file, names, separator)
+    numbered = cols.are_numbers(given)
     header = not numbered or any(map(cols.known, names))
     if not header:
         _check_headless(file, lines, separator, quote, given)
@@ -158,6 +160,26 @@ def _shown(line: str, separator: str) -> list[str]:
 def flag(separator: str) -> str:
     """A separator as --separator takes it."""
     return {"\t": "tab", " ": "space"}.get(separator, f"'{separator}'")
+
+
+def _check_comment(file: File, lines: list[str], given: dict[str, str]) -> None:
+    """That the first line is no comment above a header."""
+    marked = MARK.match(lines[0]) and len(lines) > 1
+    if not marked or any(_are_names(names_of(lines[0], each), given) for each in (*SEPARATORS, " ")):
+        return
+    if any(_are_names(names_of(lines[1], each), given) for each in (*SEPARATORS, " ")):
+        raise UserError(f"{file}, line 1: {short(lines[0])}: a comment above the header, as it seems: remove that line")
+
+
+def _check_lists(file: File, names: list[str], separator: str) -> None:
+    """That no column of items holds lists as RecBole writes them: item_id_list:token_seq."""
+    kinds = (name.partition(":")[2] for name in names)
+    known = cols.KNOWN["item"].split()
+    for name, kind in zip(names, kinds, strict=True):
+        if kind == "token_seq" and cols.plain(name.partition(":")[0].removesuffix("_list")) in known:
+            tabs = "" if separator == "\t" else "separate its columns by tabs, and "
+            cure = f"{tabs}prepare each such file alone, with --format recbole"
+            raise UserError(f"{file}: {name} holds lists of items, as RecBole writes them: {cure}")
 
 
 def _check_headless(file: File, lines: list[str], separator: str, quote: str, given: dict[str, str]) -> None:

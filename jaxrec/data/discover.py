@@ -4,6 +4,7 @@ import difflib
 import glob
 import itertools
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ PROSE = (".md", ".rst", ".html", ".pdf")  # and readmes: never shards
 ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\10")  # what they begin with
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".ods")  # zips that hold one file
 READMES = ("readme", "license", "licence", "copying", "changelog", "notice")
+NUMBERS = re.compile("([0-9]+)")  # within a name
 SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # that make a table of a file of any name
 
 
@@ -232,7 +234,7 @@ def _shards(given: Path, files: list[File], label: Callable, say, mixed: bool) -
         why = f"files of {some(sorted(kinds))} lie together in this folder"
         cure = "name the file that holds the interactions, or a glob; --format table reads them all"
         raise UserError(_holding(given, why, [file.below for file in files], cure))
-    shards = sorted(itertools.chain(*kinds.values()), key=lambda file: (file.path.parts, file.member.split("/")))
+    shards = sorted(itertools.chain(*kinds.values()), key=_by_name)
     filled = [file for file in shards if file.start(1)] if len(shards) > 1 else shards
     shards = filled or shards
     taken = {*shards}
@@ -240,6 +242,16 @@ def _shards(given: Path, files: list[File], label: Callable, say, mixed: bool) -
         say(f"not read: {some(file.below for file in left)}")
     _check_distinct(shards)
     return shards
+
+
+def _by_name(file: File) -> tuple:
+    """What files are sorted by: the parts of their names, numbers within these by their values (2 before 10)."""
+    parts = [*file.path.parts, *file.member.split("/")]
+    numbered = [
+        [(len(each.lstrip("0")), each.lstrip("0")) if at % 2 else each for at, each in enumerate(NUMBERS.split(part))]
+        for part in parts
+    ]
+    return numbered, parts
 
 
 def _is_aside(file: File) -> bool:

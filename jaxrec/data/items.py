@@ -58,12 +58,22 @@ def described(
     if file is None:
         return interactions
     about = table(file, column)
+    if interactions.catalogue.ids.dtype.kind == "i":
+        about = _as_integers(file, about)
     say(f"items: {file}: {some(_said(about), 30)}")
     if path and not len(about.filter(pl.col(ID).is_in([str(id) for id in interactions.catalogue.ids.tolist()]))):
         ids = f"{short(str(about[ID].first()))}, where the log has {short(str(interactions.catalogue.ids[0]))}"
         cure = "call the column of the ids as it is called in the log, or item_id"
         raise UserError(f"{file}: none of its ids is an item of the log, as {ids}: {cure}")
     return describe(interactions, about, say)
+
+
+def _as_integers(file: File, about: pl.DataFrame) -> pl.DataFrame:
+    """A table for items whose ids are integers: the id 1.0 is 1, as pandas writes it in a column with gaps."""
+    ids = about[ID].str.replace(r"^(-?[0-9]{1,15})\.0*$", "${1}")
+    if (twice := ids.is_duplicated()).any():
+        raise UserError(f"{file}: item {ids.filter(twice)[0]} has two rows, as a float and as an integer: keep one")
+    return about.with_columns(ids)
 
 
 def beside(log: list[File], folder: str) -> File | None:

@@ -14,8 +14,9 @@ def paths(schema) -> list[str]:
 
 
 def lists(schema) -> list[str]:
-    """The columns that are lists of plain values."""
-    return [name for name, dtype in schema.items() if dtype.is_nested() and not _inner(dtype).is_nested()]
+    """The names of `paths` that stand for lists of plain values."""
+    types = pl.DataFrame(schema=schema).select(**{name: column(schema, name) for name in paths(schema)}).schema
+    return [name for name, dtype in types.items() if dtype.is_nested() and not _inner(dtype).is_nested()]
 
 
 def root(schema, name: str) -> str:

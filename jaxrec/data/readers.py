@@ -90,6 +90,12 @@ def read(
         raise UserError(f"{path}: read as {found}, whose columns are known: leave out {flags}, or say --format table")
     _check_flags(str(path), found, bool(only), bool(ids or keep_na_ids), bool(time_format))
     _check_dialect(str(path), found, separator, quote)
+    if found == "sequences" and len(files) > 1:
+        names = some(file.below for file in files)
+        raise UserError(
+            f"{path}: {len(files)} files of lines ({names}), where one is read: join them into one, as by cat; or, if "
+            "these are rows of a table, prepare them with --format table --user 1 --item 2"
+        )
     given = Input(
         name=str(path),
         files=files,
@@ -180,16 +186,25 @@ def _table(given: Input) -> Interactions:
             raise UserError(
                 f"{file}: no column {some(sorted(missing))}, as {given.files[0]} has: shards have one header"
             )
-        chosen = tabular.choose(table, given.columns, file)
+        chosen = tabular.choose(table, given.columns, file) if log is None else _as_before(log, given, file, table)
+        tabular.check_order(given, file, table, chosen)
         if log is None:
             given.say(cols.said(names, chosen, given.columns) + partitions.said(file))
-            tabular.check_order(given, file, table, chosen)
             log = given.log({role: names[number] for role, number in chosen.items()})
             relative = "time" in chosen and cols.plain(names[chosen["time"]]).startswith("relative")
         elif chosen.keys() != log.columns.keys():
-            raise UserError(f"{file}: has columns for {some(chosen)}, the files before it for {some(log.columns)}")
+            others = [role for role in chosen if role not in log.columns]
+            cure = " ".join(f"--{role} {cols.NONE}" for role in others)
+            what = f"has columns for {some(chosen)}, the files before it for {some(log.columns)}"
+            raise UserError(f"{file}: {what}: shards have one header; {cure} leaves the others out")
         given.collect(log, file, names, chosen, table.batches)
     return _described(given, _histories(given, log, relative), log.columns["item"])
+
+
+def _as_before(log: Log, given: Input, file: File, table: tabular.Table) -> dict[str, int]:
+    """The columns of a shard: those that are called as in the first, where that is one; else as in the first."""
+    named = {role: name for role, name in log.columns.items() if table.names.count(name) == 1}
+    return tabular.choose(table, given.columns | named, file)
 
 
 def _recbole(given: Input) -> Interactions:
@@ -257,10 +272,11 @@ def _amazon(given: Input) -> Interactions:
     names = None
     for file in given.files:
         read = partial(tables.delimited, file, ",", 4, header=False, quote=given.quote, odd=given.odd)
-        if names is None:
-            flipped = any(map(_items_first, itertools.islice(read({"user": 0, "item": 1}), 1)))
-            names = ["item", "user", "rating", "time"] if flipped else ["user", "item", "rating", "time"]
-            given.say(f"columns: {', '.join(names)}")
+        flipped = any(map(_items_first, itertools.islice(read({"user": 0, "item": 1}), 1)))
+        own = ["item", "user", "rating", "time"] if flipped else ["user", "item", "rating", "time"]
+        if own != names:
+            given.say(f"{file}: columns: {', '.join(own)}" if names else f"columns: {', '.join(own)}")
+        names = own
         given.collect(log, file, names, {role: names.index(name) for role, name in log.columns.items()}, read)
     return _described(given, _histories(given, log))
 

@@ -54,6 +54,8 @@ def read(
         item_codes.append(tokens.number(rest, file))
         counts.append(numbers)
         first_lines.append(found["line"].to_numpy())
+    if file.name != NAME and not asked:
+        _check_first(file)
     bad.close()
     if not counts or not users.count:
         raise UserError(f"{file}, line 1: the file is empty: put a user and that user's items on every line")
@@ -170,6 +172,13 @@ def _check_histories(
         cure += f": {short(_line(file, line[odd]))}"
     place = f"line {line[first[user[again]]]}"
     fail(file, line[again], _line(file, line[again]), f"user {name} has {place} already: {cure}")
+
+
+def _check_first(file: File) -> None:
+    """That the first line is no header, and no comment."""
+    if (line := tables.first_line(file)).strip() and (cure := lines.header_cure(file)):
+        others = "or say --format sequences if these are a user and that user's items"
+        fail(file, 1, line, f"looks like a header or a comment, unlike all other lines: {cure}, {others}")
 
 
 def _may_be_table(file: File, count: np.ndarray) -> bool:

@@ -20,7 +20,7 @@ class Table(NamedTuple):
     """A file as a table."""
 
     names: list[str]  # of its columns, those of the folders it lies in, and the fields within records: events.aid
-    lists: list[str]  # those that hold lists of plain values
+    lists: list[str]  # those of these that hold lists of plain values
     batches: Callable  # reads those that are chosen: {role: number} -> batches, a row an entry of the items' lists
     peek: Callable  # as `batches`, to look at the first rows: no more of them need be read
 
@@ -142,4 +142,4 @@ def check_order(given: Input, file: File, table: Table, chosen: dict[str, int]) 
 def _goes_with(table: Table, name: str, item: str) -> bool:
     """Whether a column has a value a row, or an entry of the items' lists."""
     within = [name.rpartition(".")[0], item.rpartition(".")[0]]
-    return within[0] in ("", within[1]) and (name not in table.lists or item in table.lists)
+    return name not in table.lists or (item in table.lists and within[0] == within[1])

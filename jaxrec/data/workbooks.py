@@ -1,6 +1,7 @@
 """Workbooks: the sheet of an .xlsx that holds data -> batches; others are named with their cure."""
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +18,7 @@ PART = "xl/workbook.xml"  # by which a zip is a workbook
 ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 OTHERS = {".xls": OLE, ".ods": ZIP, ".xlsb": ZIP, ".numbers": ZIP}
 LARGEST = 1 << 30  # bytes that the parts of a workbook may have
+ABOVE = 50  # rows in which a header is looked for that is not the first
 EXACT = 2**53  # the numbers of a workbook are floats
 EXPORT = "save its sheet as .csv"
 
@@ -67,10 +69,35 @@ def read(file: File, given: dict[str, str]):
     """
     frame, first = _sheet(file, header=True), 2
     names = frame.columns
-    if given and all(name.isdecimal() for name in given.values() if name) and not any(map(cols.known, names)):
+    if cols.are_numbers(given) and not any(map(cols.known, names)):
         frame, first = _sheet(file, header=False), 1
         names = [f"column {number}" for number in range(1, frame.width + 1)]
+    else:
+        names = _header(file, frame, given)
     return list(names), partial(_batches, file, frame, first, list(names))
+
+
+def _header(file: File, frame: pl.DataFrame, given: dict[str, str]) -> list[str]:
+    """The names of a sheet's columns as its first row has them.
+
+    Raises:
+        UserError: names that are known stand in a later row.
+    """
+    names = frame.columns
+    if any(re.fullmatch(r"(.*)_\d+", name) and name.rpartition("_")[0] in names for name in names):
+        names = [name if value is None else str(value) for name, value in zip(names, _first_row(file), strict=True)]
+    if not any(map(cols.known, names)) and not {*names} & {*given.values()}:
+        for number, row in enumerate(frame.head(ABOVE).iter_rows(), 2):
+            if found := [value for value in row if isinstance(value, str) and cols.known(value)]:
+                raise UserError(
+                    f"{file}: the names of columns ({some(found)}) are in row {number}: remove the rows above it"
+                )
+    return names
+
+
+def _first_row(file: File) -> tuple:
+    """The first row of the sheet that holds data, where several names of columns are one."""
+    return _sheet(file, header=False).row(0)
 
 
 def _sheet(file: File, header: bool) -> pl.DataFrame:
@@ -104,10 +131,9 @@ def _sheet(file: File, header: bool) -> pl.DataFrame:
 
 def _batches(file: File, frame: pl.DataFrame, first: int, names: list[str], chosen: dict[str, int]) -> Iterator[Batch]:
     """The rows of a sheet that are not blank. `first`: the number of the first, as the workbook counts."""
-    frame = frame.with_row_index("")  # a name that no column has
-    frame = frame.filter(~pl.all_horizontal(pl.exclude("").is_null()))
-    rows = frame.to_series(0).to_numpy()
-    found = frame.select(**{role: pl.nth(at + 1) for role, at in chosen.items()})
+    filled = frame.select(~pl.all_horizontal(pl.all().is_null())).to_series()
+    rows = filled.arg_true().to_numpy()
+    found = frame.filter(filled).select(**{role: pl.nth(at) for role, at in chosen.items()})
     for role in ("user", "item", "session"):
         if role in chosen and found[role].dtype.is_integer() and (found[role].abs().max() or 0) >= EXACT:
             cure = "workbooks keep 15 digits of a number: write such ids as text"

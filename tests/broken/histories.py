@@ -123,3 +123,33 @@ def _(folder, chance, number):
     good, broken = beside(folder, chance, lambda rows: None)
     put(good / "items.csv", "item_id,title\n1,One\n")
     return Broken(good, broken, cure, str(put(broken / "items.csv", text)))
+
+
+@kind("a header above lines")
+def _(folder, chance, number):
+    width = [2, 3, 4, 7][number % 4]
+    lines = [" ".join(line.split()[:width]) for line in histories(chance)]
+    names = ["viewer", "film", "when", "where", "why", "how", "what"][:width]
+    separator = "\t "[number // 4 % 2]
+    lines = [separator.join(line.split(" ")) for line in lines]
+    cure = f"`--format table --user viewer --item film{' --weight when' * (width > 2)}`"
+    if number % 3 == 0:  # of histories that differ in length
+        names, cure = names[:2], "remove it, or say --format sequences"
+        lines.append(f"u99{separator}{separator.join('123456789')}")
+    broken = lines_spoiled(folder, chance, [separator.join(names), *lines], cure, 1, "log.txt")
+    put(broken.good, "\n".join(lines) + "\n")
+    return broken
+
+
+@kind("a comment above lines")
+def _(folder, chance, number):
+    mark = ["#", "//", "%", "%%"][number % 4]
+    lines = [f"{mark} a file of {number}", *histories(chance)]
+    return lines_spoiled(folder, chance, lines, "remove it, or say --format sequences", 1, "log.txt")
+
+
+@kind("a table whose dates could be two days, as lines")
+def _(folder, chance, number):
+    form = ["{:02}/{:02}/2020", "{}.{}.2020", "{:02}-{:02}-20 10:11", "2020{:02}{:02}"][number % 4]
+    lines = [f"{user}\t{chance.randrange(30)}\t{form.format(1 + user % 9, 1 + user)}" for user in range(12)]
+    return lines_spoiled(folder, chance, lines, "`--format table --user 1 --item 2 --time 3`", 1, "log.txt")

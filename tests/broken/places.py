@@ -1,11 +1,12 @@
 """Broken folders, paths and filters."""
 
+import json
 import os
 
 import pytest
 
 from broken.histories import histories
-from broken.logs import CSV, FORMATS, INTER, JSONL, TSV, Broken, kind, log, put
+from broken.logs import CSV, FORMATS, INTER, JSONL, MIDNIGHT, TSV, Broken, kind, log, put
 from jaxrec import cli
 
 
@@ -129,3 +130,37 @@ def _(folder, chance, number):
     good = put(folder / "sequences.txt", "\n".join(histories(chance)) + "\n")
     flags = [("--since", "2014-01-01"), ("--until", "2014-01-01"), ("--min-rating", "3"), ("--session-gap", "30")]
     return Broken(good, good, flags[number % 4][0], flags=flags[number % 4])
+
+
+@kind("several files of lines")
+def _(folder, chance, number):
+    separator = " \t"[number % 2]
+    lines = [line.replace(" ", separator) + "\n" for line in histories(chance)]
+    for at in range(2):
+        put(folder / "broken" / f"{at}.txt", "".join(lines[at::2]))
+    return Broken(put(folder / "good.txt", "".join(lines)), folder / "broken" / "*", "join them into one, as by cat")
+
+
+@kind("times in a later shard alone")
+def _(folder, chance, number):
+    rows = log(chance)
+    known, start = number % 2, [MIDNIGHT, MIDNIGHT * 1000][number // 2 % 2]
+    for name in ("good/0.csv", "good/1.csv", "broken/0.csv"):
+        put(folder / name, "user,item\n" + "".join(f"{row[0]},{row[1]}\n" for row in rows))
+    header = f"user,item,{'time' if known else 'when'}\n"
+    later = "".join(f"{row[0]},{row[1]},{start - at}\n" for at, row in enumerate(rows))
+    named = put(folder / "broken" / "1.csv", header + later)
+    return Broken(folder / "good", folder / "broken", "--time none", str(named))
+
+
+@kind("times of records beside the item's")
+def _(folder, chance, number):
+    start = [MIDNIGHT, MIDNIGHT * 1000, "2020-01-0"][number % 3]
+    time = lambda at: f"{start}{9 - at % 9}" if isinstance(start, str) else start - at
+    rows = [
+        {"who": {"user": row[0]}, "what": {"item": row[1]}, "event": {"moment": time(at)}}
+        for at, row in enumerate(log(chance))
+    ]
+    broken = put(folder / "broken.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+    good = put(folder / "good.jsonl", "".join(f"{json.dumps(row | {'event': {}})}\n" for row in rows))
+    return Broken(good, broken, "--time event.moment", both=("--user", "who.user", "--item", "what.item"))

@@ -252,3 +252,22 @@ def _(folder, chance, number):
     ][number % 5]
     good, _ = CSV.write(folder / "good", log(chance))
     return Broken(good, put(folder / "broken" / name, data), "")
+
+
+@kind("a comment above a header")
+def _(folder, chance, number):
+    comment = [f"{mark} a log{number % 3 * ', long'}" for mark in ("#", "//", "%", "##")][number % 4]
+    made, rows = [CSV, TSV, SEMICOLON, CSV._replace(name="log.csv.gz")][number % 4], log(chance)
+    good, _ = made.write(folder / "good", rows)
+    path, _ = made._replace(header=f"{comment}\n{made.header}").write(folder / "broken", rows)
+    return Broken(good, path, "remove", f"{path}, line 1")
+
+
+@kind("lists of RecBole in a table")
+def _(folder, chance, number):
+    separator, name = [("\t", "log.tsv"), (",", "log.csv")][number % 2]
+    columns = ["user_id:token", ["item_id_list:token_seq", "item_id:token_seq"][number // 2 % 2], "when:token"]
+    rows = [[row[0], f"{row[1]} {row[1][::-1]}", "x"] for row in log(chance)]
+    path = put(folder / "broken" / name, "".join(separator.join(row) + "\n" for row in [columns, *rows]))
+    good = put(folder / "good" / "log.inter", "".join("\t".join(row) + "\n" for row in [columns, *rows]))
+    return Broken(good, path, "with --format recbole")

@@ -354,3 +354,12 @@ def test_what_is_known_survives_the_catalogue(tmp_path):
     catalogue = items.describe(from_sequences([[1, 2]]), about).catalogue
     catalogue.save(tmp_path / "catalogue.parquet")
     assert type(catalogue).load(tmp_path / "catalogue.parquet").about.equals(pl.DataFrame({"title": ["One", "Two"]}))
+
+
+def test_ids_as_floats_are_the_integers_of_the_log(tmp_path):
+    log = write(tmp_path, "log.csv", "user,item,time\n1,1,7\n1,2,8\n").path
+    table = write(tmp_path, "about.csv", "item,title\n1.0,One\n2.,Two\n").path
+    assert read(log, items=str(table)).catalogue.about["title"].to_list() == ["One", "Two"]
+    write(tmp_path, "about.csv", "item,title\n1.0,One\n1,Uno\n")
+    with pytest.raises(UserError, match=r"about\.csv: item 1 has two rows, as a float and as an integer"):
+        read(log, items=str(table))

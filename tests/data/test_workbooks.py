@@ -125,6 +125,20 @@ def test_a_sheet_without_a_header_is_read_by_numbers(tmp_path):
 
 
 @pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("engine")
+def test_names_of_columns_are_the_sheet_s(tmp_path):
+    rows = [["user", "item", "user", "", None], ["a", 1, "x", 5, None], ["b", 2, "y", 6, None]]
+    twice = workbook(tmp_path / "a.xlsx", A=rows)
+    with pytest.raises(UserError, match=r"two columns are called user: rename one, or take one by .*, --user 1 or 3"):
+        read(twice)
+    assert read(twice, columns={"user": "3"}).users.tolist() == ["x", "y"]
+    data = read(workbook(tmp_path / "b.xlsx", A=[["user", "item", "item_1"], ["a", 1, 3], ["a", 2, 4]]))
+    assert data.catalogue.ids.tolist() == [1, 2]
+    below = workbook(tmp_path / "c.xlsx", A=[["Report of May"], [], HEADER, *ROWS])
+    with pytest.raises(UserError, match=r"names of columns .*user.* are in row 3: remove the rows above it"):
+        read(below)
+
+
 def test_what_cannot_be_read_is_said(tmp_path, monkeypatch):
     two = workbook(tmp_path / "two.xlsx", May=[HEADER, *ROWS], June=[HEADER, *ROWS])
     with pytest.raises(UserError, match=r"the sheets May, June all hold data: save the one to read as \.csv"):

@@ -56,7 +56,7 @@ def train(arguments, overrides):
                 + advice(config, split, repeats)
             )
         try:
-            done = fit.fit(setup, path, validate, console)
+            done = fit.fit(setup, path, validate, console, held)
         except fit.Stopped as stopped:
             console.print(
                 f"stopped by signal {stopped.signum}; a checkpoint is saved: the same command goes on from it"

@@ -42,13 +42,14 @@ def interval(setup, epochs):
     return max(round(epochs * setup.epoch_steps), 1)
 
 
-def fit(setup, workdir, validate, console=None):
+def fit(setup, workdir, validate, console=None, held=None):
     """Train to the end, or to the end of patience, from the workdir's latest checkpoint.
 
     Args:
         setup: Setup. workdir: Path, locked by the caller.
         validate: (params) -> {"ndcg@10": …} on the validation questions, and as "also" {protocol: the same} by other
             protocols than the one that chooses; None where there are none.
+        held: workdir.Place of when it was locked; what lies at the path now if None.
 
     Returns:
         The loop's state at the end, {"step", "best": {"step", "score"}, "stale", "seconds", …}, with the rows of
@@ -57,7 +58,7 @@ def fit(setup, workdir, validate, console=None):
     Raises:
         Stopped: on SIGTERM or SIGINT, a checkpoint saved. NotFinite: naming step, users, last good checkpoint.
     """
-    config, held = setup.config, Place(workdir)
+    config, held = setup.config, held or Place(workdir)
     with held.named(), contextlib.ExitStack() as opened:
         checkpoints = opened.enter_context(contextlib.closing(Checkpoints(workdir)))
         state, loop = resume(setup, workdir, checkpoints)

@@ -255,7 +255,8 @@ def _frame(file: File, header: list[str], key: int, rows: Iterator) -> pl.DataFr
                 fail(file, line, ",".join(row), cure)
         columns = zip(*(row for _, row in chunk), strict=True)
         frame = pl.DataFrame([pl.Series(n, c, pl.String) for n, c in zip(names, columns, strict=True)])
-        frames.append(frame.with_columns(pl.all().str.strip_chars()))
+        frames.append(frame := frame.with_columns(pl.all().str.strip_chars()))
+        _check_ids(file, frame, lambda row, chunk=chunk: f"line {chunk[row][0]}")  # at once: it may be very long
         lines.append(pl.Series([line for line, _ in chunk], dtype=pl.Int64))
     frame, line = pl.concat(frames), pl.concat(lines)
     _check_ids(file, frame, lambda row: f"line {line[row]}")

@@ -15,6 +15,7 @@ DATE = re.compile(
     r"\d{4}[-/.]\d\d?[-/.]\d\d?([T ].*)?|\d\d?[-/.]\d\d?[-/.]\d{2,4}([T ,].*)?"
     r"|(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
 )
+LISTS = 0.5  # of the lines, from which on what stands beside the user is a list
 MARKS = re.compile(r"(#|//|%)+")  # of a comment
 SINGLE_TABS = "awk -v OFS='\\t' '{$1=$1; print}'"
 
@@ -55,6 +56,19 @@ def header_cure(file: File) -> str | None:
     if is_comment or split is None:
         return "remove it"
     return f"prepare it with `--format table {_flags(list(zip(*rows, strict=True)), map(shlex.quote, names))}`"
+
+
+def lists_cure(file: File) -> str | None:
+    """What to do about lines of a user and a list without spaces, as 1,2,3; None where they hold none."""
+    rows, split = _rows(file)
+    if split is None or len(rows) < LEAST or len(rows[0]) != 2:
+        return None
+    for mark in ",;|":
+        parts = [row[1].split(mark) for row in rows]
+        differ = min(map(len, parts)) < max(map(len, parts))
+        if differ and all(map(all, parts)) and sum(len(each) > 1 for each in parts) >= LISTS * len(parts):
+            return f"put spaces for the {mark!r} between its items"
+    return None
 
 
 def _rows(file: File) -> tuple[list[list[str]], Callable | None]:

@@ -36,6 +36,7 @@ class Only:
     def __init__(self, texts: Sequence[str] = ()):
         self.conditions = [_condition(text) for text in texts]
         self.left_out = [0 for _ in self.conditions]
+        self._called = {}  # column of a condition -> its name
         self._found = [Counter() for _ in self.conditions]  # how often each value occurs
 
     def rows(
@@ -53,9 +54,16 @@ class Only:
             yield from batches(chosen)
             return
         role_of = {number: role for role, number in chosen.items()}
-        at = [role_of.setdefault(_number(file, names, each), f"only {each.column}") for each in self.conditions]
+        at = [role_of.setdefault(self._number(file, names, each), f"only {each.column}") for each in self.conditions]
         for batch in batches({role: number for number, role in role_of.items()}):
             yield self._kept(batch, at, chosen)
+
+    def _number(self, file, names: list[str], condition: Condition) -> int:
+        """The number of a condition's column, from 0; in later files it is called as in the first."""
+        called = self._called.get(condition.column)
+        number = names.index(called) if names.count(called) == 1 else _number(file, names, condition)
+        self._called[condition.column] = names[number]
+        return number
 
     def _kept(self, batch: Batch, at: list[str], chosen: dict[str, int]) -> Batch:
         roles = [role for role in ("user", "item", "session") if role in chosen]

@@ -189,7 +189,8 @@ def _table(given: Input) -> Interactions:
         chosen = tabular.choose(table, given.columns, file) if log is None else _as_before(log, given, file, table)
         tabular.check_order(given, file, table, chosen)
         if log is None:
-            given.say(cols.said(names, chosen, given.columns) + partitions.said(file))
+            lists = tabular.unread_lists(table, chosen)
+            given.say(cols.said(names, chosen, given.columns) + partitions.said(file) + lists)
             log = given.log({role: names[number] for role, number in chosen.items()})
             relative = "time" in chosen and cols.plain(names[chosen["time"]]).startswith("relative")
         elif chosen.keys() != log.columns.keys():

@@ -175,10 +175,14 @@ def _check_histories(
 
 
 def _check_first(file: File) -> None:
-    """That the first line is no header, and no comment."""
-    if (line := tables.first_line(file)).strip() and (cure := lines.header_cure(file)):
-        others = "or say --format sequences if these are a user and that user's items"
+    """That the first line is no header, no comment and no user beside a list."""
+    if not (line := tables.first_line(file)).strip():
+        return
+    others = "or say --format sequences if these are a user and that user's items"
+    if cure := lines.header_cure(file):
         fail(file, 1, line, f"looks like a header or a comment, unlike all other lines: {cure}, {others}")
+    if cure := lines.lists_cure(file):
+        fail(file, 1, line, f"looks like a user beside a list, as other lines do: {cure}, {others}")
 
 
 def _may_be_table(file: File, count: np.ndarray) -> bool:

@@ -106,6 +106,13 @@ def _beside(given: dict[str, str], fields: list[str]) -> dict[str, str]:
     return {"time": known[0]} if known else {}
 
 
+def unread_lists(table: Table, chosen: dict[str, int]) -> str:
+    """What to say of lists of items, by their name, that are not read."""
+    known, read = cols.KNOWN["item"].split(), [table.names[at] for at in chosen.values()]
+    lists = [name for name in table.lists if not _singular(name).isdisjoint(known) and name not in read]
+    return f"; {lists[0]} is not read: --item {lists[0]} takes its lists for histories" if lists else ""
+
+
 def _singular(name: str) -> set[str]:
     """What one of a column of lists may be called: item_id of item_ids and item_id_list."""
     bare = cols.plain(name).removesuffix("list")

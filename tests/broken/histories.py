@@ -153,3 +153,10 @@ def _(folder, chance, number):
     form = ["{:02}/{:02}/2020", "{}.{}.2020", "{:02}-{:02}-20 10:11", "2020{:02}{:02}"][number % 4]
     lines = [f"{user}\t{chance.randrange(30)}\t{form.format(1 + user % 9, 1 + user)}" for user in range(12)]
     return lines_spoiled(folder, chance, lines, "`--format table --user 1 --item 2 --time 3`", 1, "log.txt")
+
+
+@kind("a user beside a list")
+def _(folder, chance, number):
+    mark, name = ",;|"[number % 3], ["log", "log.txt", "log.dat.gz"][number // 3 % 3]
+    lines = [f"u{at}\t{mark.join('123456'[: 1 + (at + number) % 5])}" for at in range(12)]
+    return lines_spoiled(folder, chance, lines, f"put spaces for the {mark!r}", 1, name)

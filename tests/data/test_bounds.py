@@ -86,6 +86,16 @@ def test_bad_rows_without_end_are_not_all_read(tmp_path, tight):
         bad.close()
 
 
+def test_headers_without_end_are_not_all_read(tmp_path, tight):
+    (tmp_path / "a.csv").write_bytes(LOG + HEADER * 1000)
+    said = []
+    assert len(read(tmp_path / "a.csv", say=said.append).items) == 2
+    assert any("the header comes again and is left out: 1,000 times, first in line 4" in line for line in said)
+    (tmp_path / "a.csv").write_bytes(LOG + HEADER * 1001)
+    with pytest.raises(UserError, match=r"a\.csv, line 1004: the header again, over 1,000 times"):
+        read(tmp_path / "a.csv", skip_bad_rows=True)
+
+
 @pytest.mark.parametrize("skip", [False, True])
 def test_a_field_may_be_as_long_as_a_line(tmp_path, skip):
     """Longer than csv's own limit: by the slow reader too, for a blank line; in the header; in items.csv."""
@@ -203,6 +213,21 @@ HOSTILE = {  # what -> how to make it in a folder, the message; "" where it is r
     "a member of 8 GB": (
         lambda folder: members(folder / "a.zip", "a.parquet", b"PAR1", bytes(MIB), 8_000),
         "--allow-large",
+    ),
+    "gzip of headers": (
+        lambda folder: big(folder / "a.csv.gz", LOG, HEADER * (MIB // len(HEADER)), 600),
+        "the header again",
+    ),
+    "gzip of a table of items": (
+        lambda folder: (
+            big(
+                big(folder / "a.csv", LOG, b"", 0).with_name("items.csv.gz"),
+                b"item,title\n",
+                b"1,One\n" * (MIB // 6),
+                600,
+            ).parent
+        ),
+        "item 1 has line 2 already",
     ),
     "a stats.json of 4 GB": (stats, "not JSON"),
 }

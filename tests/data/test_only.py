@@ -104,3 +104,10 @@ def test_messages_keep_but_some_values():
     only._count(0, pl.Series([str(number) for number in range(5_000)]))
     only.close("f", 1)
     assert len(only._found[0]) <= 1_001 and only._found[0]["0"] == 1
+
+
+def test_a_column_by_its_number_is_one_column_of_all_shards(tmp_path):
+    (tmp_path / "a.csv").write_text("user,item,event\n1,1,view\n1,2,cart\n")
+    (tmp_path / "b.csv").write_text("event,user,item\nview,2,3\ncart,2,1\n")
+    data = read(tmp_path, only=["3=view"])
+    assert data.users.tolist() == [1, 2] and data.catalogue.ids.tolist() == [1, 3]

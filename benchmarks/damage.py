@@ -26,13 +26,14 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks import record
-from jaxrec import cli, evaluation, fit, recommend, report, workdir
+from jaxrec import cli, fit, recommend, report, workdir
 from jaxrec import config as configs
 from jaxrec.checkpoint import Checkpoints, abstract
 from jaxrec.commands import Judge
 from jaxrec.data import sources, splits
 from jaxrec.devices import replicated
 from jaxrec.errors import UserError
+from jaxrec.metrics import metrics
 
 SECONDS = 120  # after which a run counts as endless
 REFUSED, SAME, BEFORE, NAMED = "refused", "the same", "the checkpoint before, and said", "the same, and said"
@@ -82,7 +83,7 @@ class Sound:
         setup = fit.setup(config, self.split, jax.devices()[:1])
         self.setups = setup, setup._replace(config=dataclasses.replace(config, epochs=config.epochs + 1))
         judge = Judge(self.setups[0].model, self.setups[0].config, self.split, self.split.valid, jax.devices()[:1])
-        self.validate = lambda params: evaluation.metrics(judge.ranks(params))
+        self.validate = lambda params: metrics(judge.ranks(params))
         self.train(folder, self.setups[0])
         self.served = self.load(folder, "best"), self.load(folder, "latest")
         if self.served[0].step == self.served[1].step:

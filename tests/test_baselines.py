@@ -16,7 +16,8 @@ from jaxrec.data.ragged import slices
 from jaxrec.data.readers import read
 from jaxrec.data.splits import last_item, sessions
 from jaxrec.errors import UserError
-from jaxrec.evaluation import metrics, prepare, run
+from jaxrec.evaluation import prepare, run
+from jaxrec.metrics import metrics
 from jaxrec.ranking import ranks, top_k
 
 

@@ -11,6 +11,7 @@ import re
 import runpy
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -64,6 +65,15 @@ def write_log(path):
     pl.DataFrame(rows).write_csv(path)
 
 
+def write_nested(path):
+    """Sessions as OTTO's: a line each, with their events."""
+    sessions = [
+        {"session": s, "events": [{"aid": s + v, "ts": 10**12 + v, "type": "clicks"} for v in range(5)]}
+        for s in range(9)
+    ]
+    path.write_text("".join(json.dumps(each) + "\n" for each in sessions))
+
+
 def write_table(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     about(120).insert_column(0, pl.Series("asin", ASINS)).write_csv(path)
@@ -97,6 +107,7 @@ def place(tmp_path_factory):
     for name in ("train.py", "evaluate.py", "prepare.py", "serve.py", "configs", "benchmarks", "pyproject.toml"):
         (place / name).symlink_to(printed.ROOT / name)
     write_log(place / "ratings.csv")
+    write_nested(place / "train.jsonl")
     write_table(place / "items.csv")
     write_table(place / "products" / "table.csv")
     (place / "my").mkdir()
@@ -121,6 +132,10 @@ def here(place, monkeypatch):
     """In that folder, with the arguments of the command: `here(path, *arguments)` runs a launcher or module."""
     monkeypatch.chdir(place)
     monkeypatch.setenv("JAXREC_CACHE", str(place / "cache"))
+    monkeypatch.setattr(os, "_exit", sys.exit)  # else a command that fails would end the tests
+    for hook in ("excepthook", "unraisablehook"):  # which a launcher sets for its process
+        monkeypatch.setattr(sys, hook, getattr(sys, hook))
+    interrupt = signal.getsignal(signal.SIGINT)
 
     def run(program, *arguments):
         monkeypatch.setattr(sys, "argv", [program, *arguments])
@@ -131,7 +146,8 @@ def here(place, monkeypatch):
                 runpy.run_module(program, run_name="__main__", alter_sys=True)
         assert not ended.value.code, (program, arguments)
 
-    return run
+    yield run
+    signal.signal(signal.SIGINT, interrupt)
 
 
 def install(here, words):
@@ -217,8 +233,15 @@ def bash(here, words):
 
 
 def suite(here, words):
-    """This is that run."""
-    assert words == ["python", "-m", "pytest"]
+    """This is that run, or one of a part of it: that the part is there."""
+    parts = [word for word in words if word.startswith("tests/")]
+    assert words[-3:] == ["python", "-m", "pytest"] or (parts and all((printed.ROOT / part).exists() for part in parts))
+
+
+def folder(here, words):
+    """As it stands."""
+    assert words[:2] == ["mkdir", "-p"]
+    Path(words[2]).mkdir(parents=True, exist_ok=True)
 
 
 def serving(here, words):
@@ -229,7 +252,8 @@ def serving(here, words):
 #: what a command begins with -> what is run of it, whose docstring says why that; and whether it is slow
 HOW = [
     (r"pip install ", install),
-    (r"python -m pytest", suite),
+    (r"(JAXREC_\w+=\S+ )?python -m pytest", suite),
+    (r"mkdir ", folder),
     (r"(JAXREC_\w+=\S+ )?bash benchmarks/", bash),
     (r"python -m benchmarks\.", parse),
     (r"python (prepare|train|evaluate)\.py ", launch),
@@ -298,12 +322,14 @@ def test_the_service_and_its_requests(place, page):
 
 
 def ask(address, words):
-    """curl URL [-d BODY] [-H HEADER], at this address."""
+    """curl URL [--json BODY] [-H HEADER], at this address."""
     url = next(word for word in words[1:] if word.startswith("localhost"))
     options = dict(pairwise(words))
-    body, header = options.get("-d"), options.get("-H")
+    header = options.get("-H")
     headers = dict([header.split(": ", 1)]) if header else {}
     url = address.rstrip("/") + url.removeprefix("localhost:8000")
+    if body := options.get("--json"):
+        headers |= {"Content-Type": "application/json"}
     answer = httpx.request("POST" if body else "GET", url, content=body, headers=headers, timeout=30)
     assert answer.status_code == 200, (words, answer.text)
     assert json.loads(answer.text)

@@ -93,6 +93,7 @@ queries = st.builds(
             {"year": {"above": 1990}},
         ]
     ),
+    user=st.none(),
 )
 
 

@@ -11,9 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import jaxrec
-from jaxrec import workdir
-from jaxrec.data.interactions import Catalogue
-from jaxrec.recommend import Query
+from jaxrec.recommend import Query, Recommender
 from jaxrec.serve import limits
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.store import Events
@@ -81,10 +79,10 @@ def test_of_nothing_known_the_most_popular_are_given_and_marked(ask, recommender
 def test_ids_that_javascript_would_round_are_texts(ask, tmp_path):
     big = 2**53
     path = make_workdir(tmp_path)[0]
-    catalogue = Catalogue.load(path / workdir.CATALOGUE)
+    made = jaxrec.load(path)
     ids = np.array([*range(1, ITEMS - 2), big - 1, big, big + 1], np.int64)
-    catalogue._replace(ids=ids).save(path / workdir.CATALOGUE)
-    recommender = jaxrec.load(path)
+    catalogue = made.catalogue._replace(ids=ids)
+    recommender = Recommender(made.config, made._model, made.engine.params, catalogue, made.step, made.path)
 
     async def work(client, _service):
         for one in (big + 1, str(big + 1)):

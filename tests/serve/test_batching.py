@@ -21,6 +21,7 @@ queries = st.builds(
     st.none() | st.lists(ids, max_size=5),
     st.lists(ids, max_size=5),
     st.sampled_from([{}, {"genres": "War"}, {"genres": ["War", "Comedy"]}]),
+    user=st.none(),
 )
 
 

@@ -37,6 +37,12 @@ def are_numbers(given: dict[str, str]) -> bool:
     return bool(said) and all(name.isdecimal() for name in said)
 
 
+def number_of(text: str, names: list[str]) -> int | None:
+    """The column, from 0, that a number from 1 names; None where it names none of these."""
+    fits = text.isascii() and text.isdecimal() and len(text) <= len(str(len(names)))
+    return int(text) - 1 if fits and 1 <= int(text) <= len(names) else None
+
+
 def choose(
     names: list[str], given: dict[str, str], where, by_name: tuple[str, ...] | list[str] = ROLES
 ) -> dict[str, int]:
@@ -58,8 +64,8 @@ def choose(
             raise UserError(f"{where}: --{role} {name}: two columns are called so: {_numbers(names, name, role)}")
         if name in names:
             chosen[role] = names.index(name)
-        elif name.isdecimal() and 1 <= int(name) <= len(names):
-            chosen[role] = int(name) - 1
+        elif (number := number_of(name, names)) is not None:
+            chosen[role] = number
         else:
             raise UserError(f"{where}: --{role} {name}: no such column; the columns are {some(names, 30)}")
     if len(set(chosen.values())) < len(chosen):

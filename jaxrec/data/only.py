@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from jaxrec.data import columns as cols
 from jaxrec.data.log import Batch
 from jaxrec.data.text import short, some
 from jaxrec.errors import UserError
@@ -136,6 +137,6 @@ def _number(file, names: list[str], condition: Condition) -> int:
         raise UserError(f"{file}: --only {condition.text}: two columns are called {column}: name it by its number")
     if column in names:
         return names.index(column)
-    if column.isdecimal() and 1 <= int(column) <= len(names):
-        return int(column) - 1
+    if (number := cols.number_of(column, names)) is not None:
+        return number
     raise UserError(f"{file}: --only {condition.text}: no column {column}; the columns are {some(names, 30)}")

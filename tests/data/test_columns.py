@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxrec.data import columns
 from jaxrec.data.columns import KNOWN, choose, known, plain, said
 from jaxrec.data.log import ROLES
 from jaxrec.errors import UserError
@@ -119,3 +120,12 @@ def test_the_choice_in_words():
     assert said(names, {"user": 0, "item": 1}) == unread
     assert "not read" not in said(names, {"user": 0, "item": 1}, {"weight": ""})
     assert "not read" not in said(names, {"user": 0, "item": 1, "weight": 2})
+
+
+@given(st.text(max_size=6), st.integers(1, 30))
+def test_a_column_is_named_by_its_number_or_not_at_all(text, width):
+    names = [f"c{number}" for number in range(1, width + 1)]
+    found = columns.number_of(text, names)
+    assert found is None or (0 <= found < width and int(text) == found + 1)
+    assert [columns.number_of(str(number), names) for number in range(1, width + 1)] == list(range(width))
+    assert columns.number_of("9" * 5_000, names) is None

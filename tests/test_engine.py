@@ -21,6 +21,7 @@ from jaxrec.recommend import Query
 
 ITEMS, LENGTH = 60, 20
 IDS = [f"i{v}" for v in range(ITEMS)]
+QUICK = ("sasrec", "caser")  # of the models: what is tested of the others too takes minutes
 made = cache(recommenders.recommender)
 
 
@@ -97,7 +98,10 @@ queries = st.builds(
 )
 
 
-@pytest.mark.parametrize("name", recommenders.MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in recommenders.MODELS],
+)
 @settings(max_examples=4)
 @given(batch=st.lists(queries, max_size=4))
 def test_unlike_queries_are_answered_together_as_one_by_one_and_by_brute_force(name, batch):

@@ -102,7 +102,7 @@ def fresh(tmp_path_factory):
     return lambda: tmp_path_factory.mktemp("ids")
 
 
-many = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("name", WAYS)

@@ -81,6 +81,7 @@ KINDS = LOSSES | {
         "optim": ADAGRAD | {"momentum": 0.3, "sparse": True},
     }
 }
+ONE_QUICK = [pytest.param(name, marks=() if name == "mixed" else pytest.mark.slow) for name in SAMPLED]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -95,13 +96,13 @@ def test_many_devices_are_one(alone, devices):
     assert_close(train(devices, **changes), run)
 
 
-@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_shard_map_is_pmap(alone, devices):
     changes, run = alone
     assert_close(train(devices, launcher="shard_map", **changes), run)
 
 
-@pytest.mark.parametrize("name", SAMPLED)
+@pytest.mark.parametrize("name", ONE_QUICK)
 def test_many_devices_are_one_with_negatives_of_every_sharing(name):
     run = train(1, (4,), loss=SAMPLED[name])
     assert_close(train(4, (4,), loss=SAMPLED[name], launcher="shard_map"), run)
@@ -137,8 +138,8 @@ def test_portions_of_rows_are_the_whole(alone, portions, devices, rows, launcher
     assert all(number > 1 and size == rows for number, size in portions) and portions
 
 
-@pytest.mark.parametrize("moved", [False, True])
-@pytest.mark.parametrize("name", SAMPLED)
+@pytest.mark.parametrize("moved", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ONE_QUICK)
 def test_portions_are_the_whole_with_negatives_of_every_sharing(name, moved, portions, monkeypatch):
     """Also of row-sparse steps, whether their rows are moved or the tables stand for themselves."""
     if moved:

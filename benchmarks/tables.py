@@ -203,7 +203,8 @@ def robustness(results):
             f"start, and {start['compiled']:.1f} s the first time, when the program is compiled.",
         )
     if kills := results.get("resume"):
-        same = "parameters, optimiser state and metrics (but for their seconds) bit-identical" if kills["identical"] else "DIFFERENT"
+        same = "parameters, optimiser state and metrics (but for their seconds) bit-identical"
+        same = same if kills["identical"] else "DIFFERENT"
         names = {
             "kill": "SIGKILL",
             "term": "SIGTERM",

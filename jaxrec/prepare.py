@@ -5,7 +5,7 @@ import time
 
 from jaxrec import console as consoles
 from jaxrec.data import filters, prepared, sources, splits, summary
-from jaxrec.data.log import ROLES
+from jaxrec.data.columns import ROLES
 
 READING = ("ids", "keep_na_ids", "time_format", "only")  # options of how the input is read
 

@@ -13,13 +13,11 @@ from jaxrec.data.text import EXAMPLES, BadRows
 from jaxrec.data.times import Times
 from jaxrec.errors import UserError
 
-ROLES = ("user", "item", "time", "weight", "session")
-
 
 class Batch(NamedTuple):
     """Some rows of a file, in its order."""
 
-    frame: pl.DataFrame  # the columns of ROLES that there are, as they were read; text, or what Parquet has
+    frame: pl.DataFrame  # the columns of `columns.ROLES` that there are, as they were read; text, or what Parquet has
     file: object  # for messages
     row: Callable[[int], tuple[str, str]]  # the number of a row -> its place ("line 7") and its text
     why: Callable[[int], str | None] = lambda index: None  # what the reader knows to be wrong with a row

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from jaxrec.data import columnar, dialects, discover, histories, json_lines, nested, partitions, tables, workbooks
 from jaxrec.data import columns as cols
+from jaxrec.data.columns import ROLES
 from jaxrec.data.given import Input
-from jaxrec.data.log import ROLES, Batch
+from jaxrec.data.log import Batch
 from jaxrec.data.text import File, short, some
 from jaxrec.data.times import reads_as_times, reads_in_two_ways
 from jaxrec.errors import UserError

@@ -49,11 +49,11 @@ def _begins(file: File, mark: bytes) -> bool:
 
 def _parts(file: File, damaged: str) -> dict[str, int]:
     """The size of each part of a zip. `damaged`: what to say where it cannot be read."""
+    place = file.on_disk()
     try:
-        place = file.on_disk()
         with zipfile.ZipFile(io.BytesIO(place) if isinstance(place, bytes) else place) as archive:
             return {part.filename: part.file_size for part in archive.infolist()}
-    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:  # its directory is cut or garbled
         raise UserError(f"{file}: {damaged.format(error)}") from None
 
 

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrec.data import columns
-from jaxrec.data.columns import KNOWN, choose, known, plain, said
-from jaxrec.data.log import ROLES
+from jaxrec.data.columns import KNOWN, ROLES, choose, known, plain, said
 from jaxrec.errors import UserError
 
 

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import record
-from jaxrec import cli, fit
 from jaxrec import devices as dev
+from jaxrec import fit, recipes
 from jaxrec.data import sources, splits
 
 CONFIGS = ("sasrec_ml1m", "sasrec_softmax_ml1m", "gsasrec_ml1m", "gru4rec_ml1m", "bert4rec_ml1m", "caser_ml1m")
@@ -23,7 +23,7 @@ DATA = {"dataset": "synthetic:users=2000", "length": "50", "row": "50", "batch":
 
 def computed(name, precision, device, steps):
     """(hidden vectors of 8 rows, losses of the first steps) on a device, as NumPy's."""
-    config, _ = cli.load_config(name, DATA | {"precision": precision})
+    config, _ = recipes.load(name, DATA | {"precision": precision})
     split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
     with jax.default_device(device):
         setup = fit.setup(config, split, [device])

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 from benchmarks import record
-from jaxrec import cli, fit, negatives
 from jaxrec import config as configs
+from jaxrec import fit, negatives, recipes
 from jaxrec.config import row_width
 from jaxrec.data import sources, splits
 from jaxrec.random import step_key
@@ -71,7 +71,7 @@ def main(dataset, lengths, config):
         rows[str(length)] = {}
         for counts in ("targets", "events"):
             values = {"dataset": dataset, "length": length, "row": length, "loss": LOSS | {"logq_counts": counts}}
-            made = cli.load_config(config, {})[0]
+            made = recipes.load(config, {})[0]
             setup = fit.setup(changed(made, values), splits.last_item(interactions), jax.local_devices()[:1])
             rows[str(length)][counts] = measured(*weights(setup))
             print(length, counts, rows[str(length)][counts], flush=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks import record
 from benchmarks.compare import length_of, trained
 from benchmarks.timed import Timed
-from jaxrec import cli
+from jaxrec import recipes
 from jaxrec.data import sources, splits
 
 SAMPLED = {"name": "sampled-softmax", "sampling": "uniform"}
@@ -49,7 +49,7 @@ def costs(recipe, losses, common, split, rounds):
     timed = {}
     for label, loss in losses.items():
         values = {key: str(value) for key, value in values_of(loss, common).items()}
-        timed[label] = Timed(cli.load_config(recipe, values)[0], split)
+        timed[label] = Timed(recipes.load(recipe, values)[0], split)
     rates = {label: [] for label in timed}
     for _ in range(rounds):
         for label, each in timed.items():

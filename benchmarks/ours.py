@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from benchmarks.peers.turns import Turns, arguments
-from jaxrec import cli, compiler, fit
+from jaxrec import compiler, fit, recipes
 from jaxrec.commands import Judge
 from jaxrec.data import sources, splits
 from jaxrec.metrics import metrics
@@ -46,7 +46,7 @@ def evaluating(setup, split):
 if __name__ == "__main__":
     given = arguments()
     compiler.trim_after_compiling()
-    config, _ = cli.load_config(given["config"], {key: str(value) for key, value in given["set"].items()})
+    config, _ = recipes.load(given["config"], {key: str(value) for key, value in given["set"].items()})
     split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
     setup = fit.setup(config, split, jax.local_devices())
     evaluating(setup, split) if given["mode"] == "evaluation" else training(setup)

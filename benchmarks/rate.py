@@ -16,7 +16,7 @@ from pathlib import Path
 import jax
 
 from benchmarks import record
-from jaxrec import cli, fit
+from jaxrec import fit, recipes
 from jaxrec.commands import Judge
 from jaxrec.data import sources, splits
 from jaxrec.metrics import metrics
@@ -24,7 +24,7 @@ from jaxrec.metrics import metrics
 
 def measure(name, epochs, changes):
     """The rates of all epochs but the first, and the seconds of evaluations of the test questions."""
-    config, _ = cli.load_config(name, changes | {"epochs": str(epochs), "eval_every": str(epochs)})
+    config, _ = recipes.load(name, changes | {"epochs": str(epochs), "eval_every": str(epochs)})
     split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
     devices = jax.local_devices()
     setup = fit.setup(config, split, devices)

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 from benchmarks import record
-from jaxrec import cli, fit
 from jaxrec import devices as dev
+from jaxrec import fit, recipes
 from jaxrec.data import sources, splits
 
 OVERRIDES = {
@@ -28,7 +28,7 @@ OVERRIDES = {
 
 def train(split, count, launcher, steps):
     """Params and losses after so many steps on so many devices."""
-    config, _ = cli.load_config("quickstart", OVERRIDES | {"launcher": launcher})
+    config, _ = recipes.load("quickstart", OVERRIDES | {"launcher": launcher})
     setup = fit.setup(config, split, jax.devices()[:count])
     state = jax.device_put(fit.initial(setup), dev.replicated(setup.devices))
     feed, losses, now = fit.Feed(setup), [], 0

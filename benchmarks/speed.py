@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import limit, record
-from jaxrec import cli, objectives
+from jaxrec import objectives, recipes
 from jaxrec.data import sources, splits
 
 HERE = Path(__file__).parent
@@ -180,7 +180,7 @@ def contest(task, peers, python, preload, rounds, seconds, folder):
     env["PYTHONPATH"] = str(HERE.parent)
     contenders = {}
     first = next(iter(ours.values()))
-    config, _ = cli.load_config(name, {key: str(value) for key, value in first.items() if key != "mode"})
+    config, _ = recipes.load(name, {key: str(value) for key, value in first.items() if key != "mode"})
     try:
         for label, changes in ours.items():
             told = {"config": name, "mode": changes.get("mode", "training")}

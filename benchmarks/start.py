@@ -16,13 +16,13 @@ from benchmarks import record
 CHILD = """
 import sys, time
 import jax, numpy as np
-from jaxrec import cli, compiler, fit
+from jaxrec import recipes, compiler, fit
 from jaxrec import devices as dev
 from jaxrec.data import sources, splits
 compiler.keep_programs(sources.cache())
 compiler.trim_after_compiling()
 imported = time.time()
-config, _ = cli.load_config(sys.argv[2], {})
+config, _ = recipes.load(sys.argv[2], {})
 split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
 setup = fit.setup(config, split, jax.local_devices())
 state = jax.device_put(fit.initial(setup), dev.placed(setup.devices))

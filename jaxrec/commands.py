@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from jaxrec import cli, evaluation, fit, objectives, queries, ranking, report, results, wording, workdir
 from jaxrec import console as consoles
 from jaxrec import devices as dev
+from jaxrec import evaluation, fit, objectives, queries, ranking, recipes, report, results, wording, workdir
 from jaxrec.baselines import BASELINES, COUNTED
 from jaxrec.config import row_width
 from jaxrec.data import sources, splits, synthetic
@@ -30,7 +30,7 @@ SHOWN = {False: ("hr@10", "ndcg@10"), True: ("recall@20", "mrr@20")}  # of a com
 
 def train(arguments, overrides):
     """Train by a config, from the workdir's latest checkpoint; then test the best one beside the baselines."""
-    config, name = cli.load_config(arguments.config, overrides)
+    config, name = recipes.load(arguments.config, overrides)
     path = arguments.workdir or Path("runs") / name
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)

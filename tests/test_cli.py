@@ -1,4 +1,4 @@
-"""The command line: overrides, configs by name, and messages instead of tracebacks."""
+"""The command line: overrides, and messages instead of tracebacks."""
 
 import subprocess
 import sys
@@ -7,15 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec import cli
-from jaxrec.errors import UserError
-
-SHIPPED = ("quickstart", "sasrec_ml1m", "sasrec_softmax_ml1m", "sasrec_softmax_beauty")
+from jaxrec import cli, recipes
 
 
 @given(
     st.dictionaries(
-        st.from_regex(r"[a-z]+(\.[a-z]+)?", fullmatch=True), st.one_of(st.integers(), st.floats(allow_nan=False))
+        st.from_regex(r"[a-z]+(\.[a-z]+)?", fullmatch=True),
+        st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False)),
     )
 )
 def test_overrides_are_taken_out_in_either_form(values):
@@ -24,37 +22,7 @@ def test_overrides_are_taken_out_in_either_form(values):
         argv += [f"--config.{key}={value}"] if index % 2 else [f"--config.{key}", str(value)]
     rest, overrides = cli.split_overrides([*argv, "--debug"])
     assert rest == ["train", "--debug"]
-    assert {key: cli.literal(text) for key, text in overrides.items()} == values
-
-
-@pytest.mark.parametrize("text", ["some/path", "ml-1m", "synthetic:users=5,items=9", "[1, 2]", "None", ""])
-def test_what_is_no_number_stays_text(text):
-    assert cli.literal(text) == text
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_configs_are_found_by_name_and_are_whole(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config, stem = cli.load_config(name, {"model.dim": "32", "optim.rate": "1", "dataset": "elsewhere"})
-    assert stem == name and config.model.dim == 32 and config.optim.rate == 1.0 and config.dataset == "elsewhere"
-
-
-def test_an_unknown_config_lists_the_shipped():
-    with pytest.raises(UserError) as error:
-        cli.load_config("sasrek", {})
-    assert all(name in str(error.value) for name in SHIPPED)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [("x = 1", "defines get_config"), ("def get_config(): return 1 / 0", "ZeroDivisionError"), ("def", "SyntaxError")],
-)
-def test_a_broken_config_file_is_named(tmp_path, text, said):
-    path = tmp_path / "mine.py"
-    path.write_text(text)
-    with pytest.raises(UserError) as error:
-        cli.load_config(str(path), {})
-    assert str(path) in str(error.value) and said in str(error.value)
+    assert {key: recipes.literal(text) for key, text in overrides.items()} == values
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec import cli, fit
+from jaxrec import fit, recipes
 from jaxrec.config import ModelConfig
 from jaxrec.data import sources, splits
 from jaxrec.data.stream import Stream
@@ -30,7 +30,7 @@ KNOWN = {
 def compiled(name, **changes):
     """The program of a recipe's call, with what it is given, on synthetic histories."""
     values = {"dataset": "synthetic:users=2000,items=3000", "length": "200", "row": "200"} | changes
-    config, _ = cli.load_config(name, {key.replace("__", "."): value for key, value in values.items()})
+    config, _ = recipes.load(name, {key.replace("__", "."): value for key, value in values.items()})
     split = splits.last_item(sources.load(config.dataset))
     setup = fit.setup(config, split, jax.local_devices()[:1])
     (data, begins), state = fit.Feed(setup)(0, 1), fit.initial(setup)

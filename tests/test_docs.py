@@ -26,7 +26,7 @@ import polars as pl
 import printed
 import pytest
 
-from jaxrec import checkpoint, cli, fit, workdir
+from jaxrec import checkpoint, cli, fit, recipes, workdir
 from jaxrec import config as configs
 from jaxrec.data import interactions, prepared, readers, splits
 
@@ -280,7 +280,7 @@ def test_every_training_has_its_configuration_and_known_keys(here):
     assert len(trainings) > 2
     for text in trainings:
         arguments, overrides = cli.parse(["train", *shlex.split(text)[2:]])
-        cli.load_config(arguments.config, overrides)
+        recipes.load(arguments.config, overrides)
 
 
 @pytest.mark.parametrize("page", sorted({each.page for each in PRINTED if each.kind == "python"}))

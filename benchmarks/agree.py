@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import record
-from jaxrec import devices as dev
-from jaxrec import fit, recipes
+from jaxrec.config import recipes
 from jaxrec.data import sources, splits
+from jaxrec.training import fit
+from jaxrec.training import launch as dev
 
 CONFIGS = ("sasrec_ml1m", "sasrec_softmax_ml1m", "gsasrec_ml1m", "gru4rec_ml1m", "bert4rec_ml1m", "caser_ml1m")
 DATA = {"dataset": "synthetic:users=2000", "length": "50", "row": "50", "batch": "64"}

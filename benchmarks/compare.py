@@ -19,11 +19,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import record
-from jaxrec import cli, commands, evaluation, workdir
-from jaxrec.baselines import BASELINES
+from jaxrec import cli
 from jaxrec.data import sources, splits
+from jaxrec.evaluation import evaluator, ranker
+from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.models import build
-from jaxrec.recommend import restore_params
+from jaxrec.training import workdir
+from jaxrec.training.restore import restore_params
 
 RECIPES = {
     "gru4rec": "gru4rec_ml1m",
@@ -48,7 +50,7 @@ def tested(path, split):
     interactions, devices = split.interactions, jax.local_devices()
     model = build(config, len(interactions.catalogue.ids), len(interactions.users))
     params, step = restore_params(path, model, "best", jax.sharding.SingleDeviceSharding(devices[0]))
-    judge = commands.Judge(model, config, split, split.test, devices[:1])
+    judge = evaluator.Judge(model, config, split, split.test, devices[:1])
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     done = json.loads((path / workdir.DONE).read_text())
     return judge.ranks(params), {
@@ -64,9 +66,9 @@ def counted(name, split):
     """Ranks of the test questions by a baseline."""
     baseline = BASELINES[name]
     learnt = baseline.fit(split)
-    prepared = evaluation.prepare(split, split.test, devices=jax.local_devices())
+    prepared = ranker.prepare(split, split.test, devices=jax.local_devices())
     queries = baseline.queries(learnt, split, split.test)
-    return evaluation.run(prepared, baseline.scorer, baseline.params(learnt), queries)
+    return ranker.run(prepared, baseline.scorer, baseline.params(learnt), queries)
 
 
 def gains(ranks):

@@ -26,14 +26,16 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks import record
-from jaxrec import cli, fit, recommend, report, workdir
-from jaxrec import config as configs
-from jaxrec.checkpoint import Checkpoints, abstract
-from jaxrec.commands import Judge
+from jaxrec import cli
+from jaxrec.config import parsing as configs
 from jaxrec.data import sources, splits
-from jaxrec.devices import replicated
-from jaxrec.errors import UserError
-from jaxrec.metrics import metrics
+from jaxrec.evaluation.evaluator import Judge
+from jaxrec.evaluation.metrics import metrics
+from jaxrec.inference import recommender
+from jaxrec.kernels.placement import replicated
+from jaxrec.system.errors import UserError
+from jaxrec.training import checkpoint, fit, metric_writer, workdir
+from jaxrec.training.checkpoint import Checkpoints, abstract
 
 SECONDS = 120  # after which a run counts as endless
 REFUSED, SAME, BEFORE, NAMED = "refused", "the same", "the checkpoint before, and said", "the same, and said"
@@ -110,7 +112,7 @@ class Sound:
         return data
 
     def load(self, folder, checkpoint="best"):
-        return recommend.load(folder / "workdir", checkpoint)
+        return recommender.load(folder / "workdir", checkpoint)
 
     def serve(self, folder):
         """Load as for serving. -> whether it is the best checkpoint"""
@@ -132,7 +134,7 @@ class Sound:
         stored = workdir.read(folder / "workdir")
         workdir.check_data(folder / "workdir", stored, self.read(folder))
         model, best = self.setups[0].model, self.served[0]
-        params, step = recommend.restore_params(folder / "workdir", model, "best", replicated(jax.devices()[:1]))
+        params, step = checkpoint.restore_params(folder / "workdir", model, "best", replicated(jax.devices()[:1]))
         wanted = best if step == best.step else self.served[1]
         if step != wanted.step or not leaves_equal(params, wanted.engine.params):
             raise Changed("what is evaluated")
@@ -155,7 +157,7 @@ class Sound:
         )
         checkpoints.close()
         loop.pop("seconds")
-        rows = report.read_rows(folder / "workdir" / "metrics.jsonl")
+        rows = metric_writer.read_rows(folder / "workdir" / "metrics.jsonl")
         return jax.device_get(state), loop, [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 

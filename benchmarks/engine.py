@@ -15,10 +15,11 @@ import time
 import numpy as np
 
 from benchmarks import record
-from jaxrec import config as configs
+from jaxrec.config import parsing as configs
 from jaxrec.data.interactions import Catalogue
+from jaxrec.inference.queries import Query
+from jaxrec.inference.recommender import Recommender
 from jaxrec.models import build
-from jaxrec.recommend import Query, Recommender
 
 WIDTH, BLOCKS, HISTORY, LENGTH = 64, 2, 100, 200
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}

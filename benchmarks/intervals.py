@@ -12,10 +12,10 @@ import jax
 import numpy as np
 
 from benchmarks import record
-from jaxrec import evaluation
-from jaxrec.baselines import BASELINES
 from jaxrec.data import sources, splits
-from jaxrec.metrics import NAMES, intervals, metrics
+from jaxrec.evaluation import ranker
+from jaxrec.evaluation.baselines import BASELINES
+from jaxrec.evaluation.metrics import NAMES, intervals, metrics
 
 SHOWN = ("recall@20", "mrr@20", "mrr")
 
@@ -44,9 +44,9 @@ def timed(function, ranks, times):
 
 def main(dataset):
     split, counted = splits.sessions(sources.load(dataset), valid=0.0), BASELINES["transitions"]
-    prepared = evaluation.prepare(split, split.test, "sessions", devices=jax.local_devices()[:1])
+    prepared = ranker.prepare(split, split.test, "sessions", devices=jax.local_devices()[:1])
     learnt = counted.fit(split)
-    ranks = evaluation.run(prepared, counted.scorer, learnt, counted.queries(learnt, split, split.test))
+    ranks = ranker.run(prepared, counted.scorer, learnt, counted.queries(learnt, split, split.test))
     (ours, seconds), (theirs, plain) = timed(intervals, ranks, 5), timed(one_by_one, ranks, 2)
     return {
         "kind": "intervals",

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from jaxrec import objectives
+from jaxrec.batches import objectives
 from jaxrec.data import sources, splits
 
 FORWARD_AND_BACKWARD = 6  # floating-point operations a weight: a multiplication and an addition, and twice that back

@@ -13,11 +13,12 @@ import jax
 import numpy as np
 
 from benchmarks import record
-from jaxrec import config as configs
-from jaxrec import fit, negatives, recipes
-from jaxrec.config import row_width
+from jaxrec.config import parsing as configs
+from jaxrec.config import recipes
+from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
-from jaxrec.random import step_key
+from jaxrec.kernels.random import step_key
+from jaxrec.training import fit, negatives
 
 LOSS = {"name": "sampled-softmax", "negatives": 0, "sampling": "in-batch", "share": "batch", "logq": 1.0}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks import record
 from benchmarks.compare import length_of, trained
 from benchmarks.timed import Timed
-from jaxrec import recipes
+from jaxrec.config import recipes
 from jaxrec.data import sources, splits
 
 SAMPLED = {"name": "sampled-softmax", "sampling": "uniform"}

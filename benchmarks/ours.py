@@ -8,10 +8,12 @@ import jax
 import numpy as np
 
 from benchmarks.peers.turns import Turns, arguments
-from jaxrec import compiler, fit, recipes
-from jaxrec.commands import Judge
+from jaxrec.config import recipes
 from jaxrec.data import sources, splits
-from jaxrec.metrics import metrics
+from jaxrec.evaluation.evaluator import Judge
+from jaxrec.evaluation.metrics import metrics
+from jaxrec.kernels import compiler
+from jaxrec.training import fit
 
 
 def training(setup):

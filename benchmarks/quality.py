@@ -15,11 +15,12 @@ import jax
 import numpy as np
 
 from benchmarks import record
-from jaxrec import commands, report, workdir
-from jaxrec.baselines import COUNTED
-from jaxrec.config import to_dict
+from jaxrec.config.parsing import to_dict
 from jaxrec.data import sources, splits
+from jaxrec.evaluation import evaluator
+from jaxrec.evaluation.baselines import COUNTED
 from jaxrec.models import build
+from jaxrec.training import metric_writer, workdir
 
 MEASURES = {False: ("hr@10", "ndcg@10"), True: ("recall@20", "mrr@20")}  # what is published, by sessions or not
 
@@ -32,8 +33,8 @@ def trained(paths, protocol, published, note):
         kept = stored.config
         split = splits.split(sources.load(kept.dataset), kept.split, kept.split_q, kept.valid)
         model = build(stored.config, len(split.interactions.catalogue.ids), len(split.interactions.users))
-        result = commands.test_of(path, model, stored.config, split, jax.local_devices(), protocol=protocol)
-        rows = report.read_rows(path / "metrics.jsonl")
+        result = evaluator.test_of(path, model, stored.config, split, jax.local_devices(), protocol=protocol)
+        rows = metric_writer.read_rows(path / "metrics.jsonl")
         if not rows:
             raise SystemExit(f"{path}: not an epoch of it is complete: train on before measuring it")
         done = json.loads((path / workdir.DONE).read_text()) if (path / workdir.DONE).exists() else None
@@ -73,7 +74,7 @@ def floors(names, published):
     for name in names:
         split = splits.last_item(sources.load(name))
         for baseline in COUNTED:
-            result = commands.baseline_result(baseline, split, "full", "test", jax.local_devices())
+            result = evaluator.baseline_result(baseline, split, "full", "test", jax.local_devices())
             rows[f"{name} {baseline}"] = {"expected": published.get(f"{name} {baseline}")} | result
     return {"kind": "floors", "seeds": 1, "rows": rows}
 
@@ -102,8 +103,8 @@ if __name__ == "__main__":
     parser.add_argument("--plot", action="store_true", help="keep the curves of the training")
     flags = parser.parse_args()
     if flags.plot:
-        rows = report.read_rows(Path(flags.workdirs[0]) / "metrics.jsonl")
-        report.plot(rows, record.place(flags.name, "png"), flags.name)
+        rows = metric_writer.read_rows(Path(flags.workdirs[0]) / "metrics.jsonl")
+        metric_writer.plot(rows, record.place(flags.name, "png"), flags.name)
     if flags.floors:
         record.write(flags.name, floors(flags.floors, FLOORS))
     else:

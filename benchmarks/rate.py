@@ -16,10 +16,11 @@ from pathlib import Path
 import jax
 
 from benchmarks import record
-from jaxrec import fit, recipes
-from jaxrec.commands import Judge
+from jaxrec.config import recipes
 from jaxrec.data import sources, splits
-from jaxrec.metrics import metrics
+from jaxrec.evaluation.evaluator import Judge
+from jaxrec.evaluation.metrics import metrics
+from jaxrec.training import fit
 
 
 def measure(name, epochs, changes):

@@ -16,13 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import record
-from jaxrec import objectives, workdir
-from jaxrec.commands import Judge
+from jaxrec.batches import objectives
+from jaxrec.batches.stream import Stream
 from jaxrec.data import sources, splits
-from jaxrec.data.stream import Stream
-from jaxrec.metrics import metrics
+from jaxrec.evaluation.evaluator import Judge
+from jaxrec.evaluation.metrics import metrics
 from jaxrec.models import build
-from jaxrec.recommend import restore_params
+from jaxrec.training import workdir
+from jaxrec.training.restore import restore_params
 
 KEPT = (1, 3, 5, 15, 50)  # newest items
 ROWS, MOST = 32, 1024  # histories differentiated at once, and in all

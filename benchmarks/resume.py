@@ -26,10 +26,10 @@ import jax
 import numpy as np
 
 from benchmarks import record
-from jaxrec import checkpoint, report, workdir
 from jaxrec.models import build
-from jaxrec.optim import optimiser
-from jaxrec.step import State
+from jaxrec.training import checkpoint, metric_writer, workdir
+from jaxrec.training.optim import optimiser
+from jaxrec.training.step import State
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,7 +60,7 @@ def outcome(path):
     state, loop = checkpoints.restore(latest, checkpoint.abstract(shapes, sharding))
     checkpoints.close()
     loop.pop("seconds")
-    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in report.read_rows(path / "metrics.jsonl")]
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in metric_writer.read_rows(path / "metrics.jsonl")]
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state)], loop, best, rows
 
 
@@ -162,7 +162,7 @@ def main(kills, epochs, seed, ways):
             print(f"{way} {len(killed)}: latest checkpoint {killed[-1]}", flush=True)
         subprocess.run(command(broken.path, epochs), check=True, stdout=subprocess.DEVNULL)
         same = identical(outcome(whole), outcome(broken.path))
-        rows = len(report.read_rows(whole / "metrics.jsonl"))
+        rows = len(metric_writer.read_rows(whole / "metrics.jsonl"))
     print(f"{len(killed)} ended, identical: {same}")
     result = {"kills": len(killed), "ways": ways, "checkpoints_at_kills": killed, "identical": same}
     return {"kind": "resume"} | result | {"seed": seed, "rows": rows}

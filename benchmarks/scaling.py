@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks import record
 from benchmarks.timed import Timed
-from jaxrec import config as configs
+from jaxrec.config import parsing as configs
 from jaxrec.data import splits
 from jaxrec.data.interactions import Catalogue, Interactions
 

@@ -26,10 +26,10 @@ import jax
 import numpy as np
 
 from benchmarks import engine, record
-from jaxrec import checkpoint, fit, workdir
-from jaxrec import config as configs
+from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, sources, splits
 from jaxrec.serve.store import Events
+from jaxrec.training import checkpoint, fit, workdir
 
 ROOT = Path(__file__).parents[1]
 LENGTH, HISTORIES, EVERY = 100, 2000, 20  # items of a history; histories asked; seconds between checkpoints

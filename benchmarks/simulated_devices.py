@@ -13,9 +13,10 @@ import jax
 import numpy as np
 
 from benchmarks import record
-from jaxrec import devices as dev
-from jaxrec import fit, recipes
+from jaxrec.config import recipes
 from jaxrec.data import sources, splits
+from jaxrec.kernels import placement as dev
+from jaxrec.training import fit
 
 OVERRIDES = {
     "dataset": "synthetic:users=2000",

@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import limit, record
-from jaxrec import objectives, recipes
+from jaxrec.batches import objectives
+from jaxrec.config import recipes
 from jaxrec.data import sources, splits
 
 HERE = Path(__file__).parent

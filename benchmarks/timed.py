@@ -5,8 +5,8 @@ import time
 import jax
 import numpy as np
 
-from jaxrec import devices as dev
-from jaxrec import fit
+from jaxrec.training import fit
+from jaxrec.training import launch as dev
 
 
 class Timed:

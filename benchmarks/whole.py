@@ -16,10 +16,11 @@ from pathlib import Path
 import jax
 
 from benchmarks import record
-from jaxrec import commands, workdir
-from jaxrec.baselines import COUNTED
 from jaxrec.data import sources, splits, synthetic
+from jaxrec.evaluation import evaluator
+from jaxrec.evaluation.baselines import COUNTED
 from jaxrec.models import build
+from jaxrec.training import workdir
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,9 +39,9 @@ def measure(name, epochs):
         interactions, devices = sources.load(config.dataset), jax.local_devices()
         split = splits.split(interactions, config.split, config.split_q, config.valid)
         model = build(config, len(interactions.catalogue.ids), len(interactions.users))
-        rows = {config.model.name: commands.test_of(path, model, config, split, devices)["metrics"]}
+        rows = {config.model.name: evaluator.test_of(path, model, config, split, devices)["metrics"]}
     for baseline in COUNTED:
-        rows[baseline] = commands.baseline_result(baseline, split, "full", "test", devices)["metrics"]
+        rows[baseline] = evaluator.baseline_result(baseline, split, "full", "test", devices)["metrics"]
     if config.dataset.partition(":")[0] == sources.SYNTHETIC:
         rows["best reachable"] = synthetic.best_metrics(sources.world(config.dataset), interactions, split.test)
     return {

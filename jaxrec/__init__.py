@@ -2,7 +2,7 @@
 
 
 def load(workdir, checkpoint="best", approximate=False):
-    """A trained workdir as a recommender of external ids: `jaxrec.recommend.load`."""
-    from jaxrec.recommend import load  # jax starts here, not at the import of a name
+    """A trained workdir as a recommender of external ids: `jaxrec.inference.recommender.load`."""
+    from jaxrec.inference.recommender import load  # jax starts here, not at the import of a name
 
     return load(workdir, checkpoint, approximate)

@@ -9,9 +9,9 @@ import sys
 import traceback
 from pathlib import Path
 
-from jaxrec.console import printable
-from jaxrec.errors import UserError
-from jaxrec.signals import Interrupt
+from jaxrec.system.console import printable
+from jaxrec.system.errors import UserError
+from jaxrec.system.signals import Interrupt
 
 EPILOGUE = "--config.KEY=VALUE changes one key of the configuration, as in --config.model.dim=64"
 
@@ -48,19 +48,23 @@ def main(argv=None):
     arguments, overrides = parse(sys.argv[1:] if argv is None else argv)
     try:
         if arguments.command == "prepare":
-            from jaxrec.prepare import prepare  # without jax
+            from jaxrec.commands.prepare import prepare  # without jax
 
             return prepare(arguments, overrides)
-        from jaxrec import compiler  # jax starts here, after --help has been answered
         from jaxrec.data.sources import cache
+        from jaxrec.kernels import compiler  # jax starts here, after --help has been answered
 
         compiler.keep_programs(cache())
         compiler.trim_after_compiling()
         if arguments.command == "serve":
             return _serve(arguments, overrides)
-        from jaxrec import commands
+        if arguments.command == "train":
+            from jaxrec.commands.train import train
 
-        return commands.COMMANDS[arguments.command](arguments, overrides)
+            return train(arguments, overrides)
+        from jaxrec.commands.evaluate import evaluate
+
+        return evaluate(arguments, overrides)
     except BaseException as error:
         if (said := _said(error)) is None:
             raise

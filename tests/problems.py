@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec import losses
-from jaxrec.losses import bpr, bpr_max, gbce, plain, sampled_softmax, softmax_plain, softmax_total, top1_max
-from jaxrec.negatives import Negatives
+from jaxrec.training import losses
+from jaxrec.training.losses import bpr, bpr_max, gbce, plain, sampled_softmax, softmax_plain, softmax_total, top1_max
+from jaxrec.training.negatives import Negatives
 
 V, D, K = 37, 5, 3
 

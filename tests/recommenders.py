@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import polars as pl
 
-from jaxrec import config as configs
+from jaxrec.config import parsing as configs
 from jaxrec.data.interactions import Catalogue
+from jaxrec.inference.recommender import Recommender
 from jaxrec.models import build
-from jaxrec.recommend import Recommender
 
 MODELS = {
     "sasrec": {"layers": 2, "heads": 2},

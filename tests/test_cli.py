@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec import cli, recipes
+from jaxrec import cli
+from jaxrec.config import recipes
 
 
 @given(

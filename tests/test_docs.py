@@ -26,9 +26,11 @@ import polars as pl
 import printed
 import pytest
 
-from jaxrec import checkpoint, cli, fit, recipes, workdir
-from jaxrec import config as configs
+from jaxrec import cli
+from jaxrec.config import parsing as configs
+from jaxrec.config import recipes
 from jaxrec.data import interactions, prepared, readers, splits
+from jaxrec.training import checkpoint, fit, workdir
 
 ASINS = ["B004756YJA", "B004ZT0SSG", "B000052YAN", "B00150LT40", "B001MA0QY2", *(f"B{v:09}" for v in range(115))]
 SMALL = {"epochs": 1, "batch": 16, "length": 8, "row": 8, "model.dim": 8, "model.heads": 1, "model.layers": 1}
@@ -258,10 +260,10 @@ HOW = [
     (r"python -m benchmarks\.", parse),
     (r"python (prepare|train|evaluate)\.py ", launch),
     (r"jaxrec (prepare|train|evaluate) ", launch),
-    (r"python -m jaxrec\.export ", export),
+    (r"python -m jaxrec\.inference\.export ", export),
     (r"python serve\.py |curl ", serving),
 ]
-SLOW = [r"python -m jaxrec\.export .*onnx", r"(python train\.py|jaxrec train) "]
+SLOW = [r"python -m jaxrec\.inference\.export .*onnx", r"(python train\.py|jaxrec train) "]
 COMMANDS = list(dict.fromkeys(text for each in PRINTED if each.kind == "command" for text in printed.commands(each)))
 
 
@@ -286,7 +288,7 @@ def test_every_training_has_its_configuration_and_known_keys(here):
 @pytest.mark.parametrize("page", sorted({each.page for each in PRINTED if each.kind == "python"}))
 def test_the_python_of_a_page_runs_from_top_to_bottom(here, place, page):
     if page == "serving.md" and not Path("model.hlo").exists():
-        here("jaxrec.export", "--workdir", "runs/a", "--format", "stablehlo", "--output", "model.hlo")
+        here("jaxrec.inference.export", "--workdir", "runs/a", "--format", "stablehlo", "--output", "model.hlo")
     names = {}
     for each in PRINTED:
         if each.page == page and each.kind == "python":

@@ -9,7 +9,7 @@ from jaxrec.data import nested
 from jaxrec.data.log import Batch
 from jaxrec.data.opener import FLOOR, RATIO, Unreadable
 from jaxrec.data.text import File
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 ROWS = 1 << 21  # of a batch
 SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")

@@ -1,7 +1,7 @@
 """Which column is the user, which the item: named by the person, or known by its name."""
 
 from jaxrec.data.text import some
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 ROLES = ("user", "item", "time", "weight", "session")
 #: names by which columns are known, the first found wins; compared in lower case, without _, - and spaces

@@ -9,7 +9,7 @@ import datetime
 
 import polars as pl
 
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 DAY = "%Y-%m-%d"
 FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%dT%H:%M", DAY)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from jaxrec.data import columns as cols
 from jaxrec.data import tables
 from jaxrec.data.text import File, csv_rows, short, some
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # that are looked for; a space is one where there are none of these
 WORDS = {"tab": "\t", "\\t": "\t", "space": " "}

@@ -13,8 +13,8 @@ from jaxrec.data import columnar, items, json_lines, prepared, sequences, tables
 from jaxrec.data.opener import Opener, Unreadable
 from jaxrec.data.text import MARK, File, shown, some
 from jaxrec.data.walking import check_number, is_hidden, refuse, scan, walk
-from jaxrec.errors import UserError
-from jaxrec.files import expand
+from jaxrec.system.errors import UserError
+from jaxrec.system.files import expand
 
 TEXT = (".csv", ".tsv")
 RATINGS = ("ratings.dat", "ratings.csv", "u.data")  # of MovieLens

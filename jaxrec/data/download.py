@@ -15,8 +15,8 @@ from pathlib import Path
 from rich import filesize, progress
 from rich.console import Console
 
-from jaxrec import console as consoles
-from jaxrec.errors import UserError
+from jaxrec.system import console as consoles
+from jaxrec.system.errors import UserError
 
 TIMEOUT = 30  # seconds without a byte
 RETRIES = 4  # connections in a row that bring nothing new

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxrec.data.interactions import Interactions, Sessions
 from jaxrec.data.times import EPOCH
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 
 @dataclass(frozen=True)

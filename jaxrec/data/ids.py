@@ -22,7 +22,7 @@ import polars as pl
 
 from jaxrec.data.interactions import as_ids, to_array
 from jaxrec.data.ragged import distinct
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 KINDS = ("integer", "text")  # of --ids
 TABLE = 1 << 26  # the numbers below it are looked up

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 ID = "id"  # the column of the external ids, in Parquet
 COUNT = "training_count"  # the column of how often each item occurs in training, in a workdir's catalogue

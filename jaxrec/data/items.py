@@ -19,7 +19,7 @@ from jaxrec.data.interactions import COUNT, GENRES, ID, TITLES, Interactions
 from jaxrec.data.tables import LONG
 from jaxrec.data.text import File, csv_rows, fail, pieces, short, some
 from jaxrec.data.typed import EXACT, typed
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 NAMES = ("items.csv", "items.tsv", "items.parquet", "items.jsonl")  # of the table beside a log, those of text also .gz
 ROWS = 1 << 16  # of text that are made columns at once

@@ -13,7 +13,7 @@ from jaxrec.data import nested
 from jaxrec.data.log import Batch
 from jaxrec.data.tables import first_line, first_lines, row_of
 from jaxrec.data.text import File, Piece, newlines, pieces, short
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson")
 NUMERIC = {"time", "weight"}  # roles whose numbers may be written in any way

@@ -11,7 +11,7 @@ from jaxrec.data.interactions import Catalogue, Interactions, Sessions
 from jaxrec.data.ragged import distinct, stable_order
 from jaxrec.data.text import EXAMPLES, BadRows
 from jaxrec.data.times import Times
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 
 class Batch(NamedTuple):

@@ -4,7 +4,7 @@ from collections import Counter
 
 from jaxrec.data import text
 from jaxrec.data.text import File
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 
 class Oddities:

@@ -10,7 +10,7 @@ import polars as pl
 from jaxrec.data import columns as cols
 from jaxrec.data.log import Batch
 from jaxrec.data.text import short, some
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 SEEN = 1_000  # different values of a column that are kept for messages
 

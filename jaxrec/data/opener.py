@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxrec.errors import UserError
-from jaxrec.files import SMALL, open_regular
+from jaxrec.system.errors import UserError
+from jaxrec.system.files import SMALL, open_regular
 
 RATIO = 200  # of the unpacked to the packed bytes, beyond which it is to be allowed
 FLOOR = 1 << 28  # unpacked bytes of an input that need no leave

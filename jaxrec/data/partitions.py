@@ -6,7 +6,7 @@ import polars as pl
 
 from jaxrec.data.log import Batch
 from jaxrec.data.text import File, short, some
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 
 def joined(file: File, names: list[str], batches: Callable) -> tuple[list[str], Callable]:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from jaxrec import checksums, files
 from jaxrec.data.interactions import ID, Catalogue, Interactions, Sessions, describe, fingerprint, to_array
 from jaxrec.data.text import some
-from jaxrec.errors import UserError
+from jaxrec.system import checksums, files
+from jaxrec.system.errors import UserError
 
 META, FORMAT = "meta.json", "jaxrec interactions 1"
 ARRAYS = ("items", "offsets", "times", "weights")  # [N] and [U + 1], as .npy

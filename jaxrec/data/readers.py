@@ -30,7 +30,7 @@ from jaxrec.data.oddities import Oddities
 from jaxrec.data.only import Only
 from jaxrec.data.opener import Opener
 from jaxrec.data.text import BadRows, File, short, some
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 QUOTES = {'"': '"', "none": ""}  # a word for `--quote` -> the character
 

@@ -24,8 +24,8 @@ from jaxrec.data.ids import Ids
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.log import Log, parts
 from jaxrec.data.text import LINES, BadRows, File, fail, pieces, short
-from jaxrec.errors import UserError
-from jaxrec.files import parse_json
+from jaxrec.system.errors import UserError
+from jaxrec.system.files import parse_json
 
 NAME = "sequences.txt"
 WIDEST = 50  # columns that a table may have to be known as one

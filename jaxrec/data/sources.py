@@ -15,8 +15,8 @@ from jaxrec.data import discover, filters, prepared, readers
 from jaxrec.data.download import download
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.text import some
-from jaxrec.errors import UserError
-from jaxrec.files import expand
+from jaxrec.system.errors import UserError
+from jaxrec.system.files import expand
 
 SYNTHETIC = "synthetic"
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxrec.data.interactions import Interactions, by_session
 from jaxrec.data.ragged import distinct, slices
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 MANY = 0.01  # share of the targets
 ITEMS_AT_ONCE = 2**22  # of histories, where questions are gone through in blocks

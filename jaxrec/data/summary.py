@@ -4,11 +4,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxrec.console import printable
 from jaxrec.data.filters import Step, repeats_at_once
 from jaxrec.data.interactions import Interactions, describe
 from jaxrec.data.ragged import stable_order
 from jaxrec.data.times import date
+from jaxrec.system.console import printable
 
 CROWD, SHARE = 1_000, 0.01  # of more users than these, one with a larger share of the rows is odd
 
@@ -123,7 +123,7 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
 
 def plot(data: Interactions, path, name: str) -> None:
     """Histograms of the lengths and the times, and the popularity of the items by rank, as a PNG."""
-    from jaxrec.figures import new_figure, save_figure
+    from jaxrec.system.figures import new_figure, save_figure
 
     dated = data.times is not None and not data.relative
     figure = new_figure(12 if dated else 8, 3.2)

@@ -38,8 +38,8 @@ from polars.io.plugins import register_io_source
 
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.splits import Questions
-from jaxrec.errors import UserError
-from jaxrec.files import replacing
+from jaxrec.system.errors import UserError
+from jaxrec.system.files import replacing
 
 CHUNK = 1 << 14  # users at a time: their arrays stay in the cache
 LENGTH, TASTE, GROUP, FLAVOUR, RANK, TIME = range(6)  # what a random number is for

@@ -9,7 +9,7 @@ import polars as pl
 from jaxrec.data.log import Batch
 from jaxrec.data.oddities import Oddities
 from jaxrec.data.text import File, Piece, csv_rows, newlines, pieces
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 HEAD = 1 << 20  # bytes in which a first line ends
 SPAN = 100  # lines that a quoted field may go on for

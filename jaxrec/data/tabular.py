@@ -11,7 +11,7 @@ from jaxrec.data.given import Input
 from jaxrec.data.log import Batch
 from jaxrec.data.text import File, short, some
 from jaxrec.data.times import reads_as_times, reads_in_two_ways
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 NAMED = [role for role in ROLES if role != "weight"]  # the roles of a table that are known by names
 SAMPLE = 1000  # values that show whether a column reads as times

@@ -9,9 +9,9 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from jaxrec.console import printable
 from jaxrec.data.opener import SUFFIXES, Damaged, Opener, Unreadable
-from jaxrec.errors import UserError
+from jaxrec.system.console import printable
+from jaxrec.system.errors import UserError
 
 PIECE = 1 << 25  # bytes
 LINES = 1 << 20  # of a piece; and how many may be blank one after another

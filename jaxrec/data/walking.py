@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxrec.data.text import shown
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 MOST, DEEP = 100_000, 32  # files that are read as one log; folders within each other
 

@@ -11,7 +11,7 @@ import polars as pl
 from jaxrec.data import columns as cols
 from jaxrec.data.log import Batch
 from jaxrec.data.text import File, some
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 SUFFIXES = (".xlsx", ".xlsm")
 PART = "xl/workbook.xml"  # by which a zip is a workbook

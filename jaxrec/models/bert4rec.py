@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.masks import bidirectional, position_of
+from jaxrec.kernels.masks import bidirectional, position_of
 from jaxrec.models.layers import AT_ONCE, INITIAL, Attention, Dense, drop_rows, gelu, layer_norm, table
 from jaxrec.models.model import from_module, pick
 

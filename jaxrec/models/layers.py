@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.masks import nearness
-from jaxrec.random import dropout, site_keys
+from jaxrec.kernels.masks import nearness
+from jaxrec.kernels.random import dropout, site_keys
 
 INITIAL = {
     "xavier": nn.initializers.xavier_normal(),

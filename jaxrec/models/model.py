@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from jaxrec.data.stream import Stream
+from jaxrec.batches.stream import Stream
 
 
 class Model(NamedTuple):

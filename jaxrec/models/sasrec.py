@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.masks import causal, position_of
+from jaxrec.kernels.masks import causal, position_of
 from jaxrec.models.layers import AT_ONCE, INITIAL, Attention, FeedForward, drop_rows, layer_norm, table
 from jaxrec.models.model import from_module, pick
 

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrec.masks import causal
+from jaxrec.kernels.masks import causal
 from jaxrec.models.layers import INITIAL, Dense, drop_rows, table
 from jaxrec.models.model import from_module, pick
 

@@ -14,9 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
 
-from jaxrec.console import printable
-from jaxrec.errors import UserError
-from jaxrec.recommend import Query
+from jaxrec.inference.queries import Query
 from jaxrec.serve import openapi, page, schema
 from jaxrec.serve.batching import Batcher, Full
 from jaxrec.serve.database import Unavailable
@@ -26,6 +24,8 @@ from jaxrec.serve.hosts import Hosts
 from jaxrec.serve.listing import Listing
 from jaxrec.serve.metrics import Metrics
 from jaxrec.serve.schema import Wrong
+from jaxrec.system.console import printable
+from jaxrec.system.errors import UserError
 
 FOUND, LONGEST = 20, 200  # items that a search gives if not told otherwise; characters of its text
 log = logging.getLogger("jaxrec.serve")

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from jaxrec import attributes
+from jaxrec.inference import attributes
 
 VALUES, LONGEST = 200, 80  # values of an attribute that are listed; characters of a value worth choosing from a list
 

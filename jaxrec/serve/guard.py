@@ -7,8 +7,8 @@ from functools import partial
 
 from pydantic_core import to_json
 
-from jaxrec.console import printable
 from jaxrec.serve import page
+from jaxrec.system.console import printable
 
 SHOWN = 300  # characters of a message
 OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json", *page.files()}  # tell nothing of data or users

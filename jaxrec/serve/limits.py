@@ -3,7 +3,7 @@
 import dataclasses
 import resource
 
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 MOST = 1024  # connections, if the process may have as many
 RESERVE = 96  # descriptors for all else: the libraries' own, checkpoints, events, and clients that are turned away

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 
-from jaxrec.console import printable
+from jaxrec.system.console import printable
 
 
 def begin(form):

@@ -19,8 +19,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from jaxrec.attributes import BOUNDS
-from jaxrec.console import printable
+from jaxrec.inference.attributes import BOUNDS
+from jaxrec.system.console import printable
 
 SHOWN, LONG, SHORT = 10, 500, 100  # errors that one answer lists; characters of a message, and of a field's name
 FILTER = f"should be a value, a list of values, or an object of bounds ({', '.join(BOUNDS)}): numbers, or dates as text"

@@ -9,12 +9,12 @@ from functools import partial
 
 import uvicorn
 
-from jaxrec.errors import UserError
 from jaxrec.serve import limits, logs, watch
 from jaxrec.serve.app import Service
 from jaxrec.serve.connections import Connection, Crowd
 from jaxrec.serve.hosts import Hosts
 from jaxrec.serve.store import Events
+from jaxrec.system.errors import UserError
 
 TOKEN = "JAXREC_TOKEN"  # environment variable: on a command line everyone on the machine would read it
 LAST_PORT = 65535

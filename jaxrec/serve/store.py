@@ -8,8 +8,8 @@ import time as clock
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from jaxrec.errors import UserError
 from jaxrec.serve.database import Database, Lost, Unavailable
+from jaxrec.system.errors import UserError
 
 TOGETHER = 1000  # requests in one transaction at most
 EVERY = 1.0  # seconds after which the file is looked at where nothing is written

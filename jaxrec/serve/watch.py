@@ -9,10 +9,11 @@ import time
 import jax
 import jax.numpy as jnp
 
-from jaxrec import recommend, workdir
-from jaxrec.checkpoint import Checkpoints
-from jaxrec.errors import UserError
-from jaxrec.recommend import Query
+from jaxrec.inference import recommender as recommenders
+from jaxrec.inference.queries import Query
+from jaxrec.system.errors import UserError
+from jaxrec.training import workdir
+from jaxrec.training.checkpoint import Checkpoints
 
 CHECKED, ASKED = 8, 10  # histories of the self-check, and items that each is asked for
 AGAIN = 30.0  # seconds after which a refused checkpoint is tried again, then twice as many, and so on
@@ -24,13 +25,13 @@ def load(path, checkpoint, approximate, k, batch):
     """The Recommender of a workdir's checkpoint, ready to answer one history at once, and checked.
 
     Args:
-        path: Path. checkpoint, approximate: as of `recommend.load`. k: how many items it will be asked for.
+        path: Path. checkpoint, approximate: as of `recommenders.load`. k: how many items it will be asked for.
         batch: the most histories that it will be asked at once.
 
     Raises:
         UserError: there is none, or it does not pass `check`.
     """
-    recommender = recommend.load(path, checkpoint, approximate)
+    recommender = recommenders.load(path, checkpoint, approximate)
     recommender.engine.rows = min(recommender.engine.rows, batch)  # of what is split, no part needs another program
     begin(recommender, k)
     return recommender

@@ -11,8 +11,8 @@ import pytest
 from jaxrec.data import text
 from jaxrec.data.readers import read
 from jaxrec.data.text import BadRows, File, pieces
-from jaxrec.errors import UserError
-from jaxrec.files import read_json
+from jaxrec.system.errors import UserError
+from jaxrec.system.files import read_json
 
 HEADER = b"user,item,time\n"
 LOG = HEADER + b"1,1,1\n1,2,2\n"

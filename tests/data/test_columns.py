@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from jaxrec.data import columns
 from jaxrec.data.columns import KNOWN, ROLES, choose, known, plain, said
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 
 def spellings(name):

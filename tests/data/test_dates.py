@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jaxrec.data.dates import Dates, checked
 from jaxrec.data.times import Times, reads_as_times
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 EPOCH = datetime.datetime(1970, 1, 1)
 moments = st.integers(0, 5_680_281_600).map(lambda seconds: EPOCH + datetime.timedelta(seconds=seconds))  # to 2150

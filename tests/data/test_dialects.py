@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jaxrec.data import dialects, text
 from jaxrec.data.readers import read
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 SEPARATORS = [",", ";", "\t", "|"]
 ids = st.text(st.sampled_from("ab1:,;|\t "), min_size=1, max_size=5).map(str.strip).filter(bool)

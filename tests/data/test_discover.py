@@ -18,7 +18,7 @@ from ways import data_of, delimited, logs, put
 from jaxrec.data import walking
 from jaxrec.data.interactions import fingerprint
 from jaxrec.data.readers import read
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 zstd = pytest.importorskip("backports.zstd")
 HEADER = "user,item,time\n"

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from jaxrec.data import download as module
 from jaxrec.data.download import download
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 DATA = bytes(range(256)) * 400
 MD5 = hashlib.md5(DATA).hexdigest()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jaxrec.data import filters
 from jaxrec.data.filters import Options, apply
 from jaxrec.data.interactions import Sessions, fingerprint, from_sequences
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 MINUTE = 60_000_000
 rows = st.lists(st.tuples(st.integers(1, 7), st.integers(0, 20), st.integers(1, 5)), min_size=1, max_size=8)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from jaxrec.data.ids import MISSING, Ids, integers
 from jaxrec.data.readers import read
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 START = 1_396_321_200
 

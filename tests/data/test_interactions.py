@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrec.data.interactions import Catalogue, Sessions, as_ids, by_session, describe, fingerprint, from_sequences
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 ids = st.one_of(st.integers(-5, 20), st.sampled_from(["a", "b", "ab", "07", "x y", "é", "10"]))
 histories = st.lists(st.lists(ids, min_size=1, max_size=6), min_size=1, max_size=5)

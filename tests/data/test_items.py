@@ -19,7 +19,7 @@ from jaxrec.data.interactions import Catalogue, from_sequences
 from jaxrec.data.readers import read
 from jaxrec.data.text import File
 from jaxrec.data.typed import MISSING, typed
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 titles = st.text(st.sampled_from('ab,"\n é'), max_size=6).map(str.strip)
 GENRES = items.GENRE_FLAGS.split()

@@ -8,7 +8,7 @@ import pytest
 from jaxrec import cli
 from jaxrec.data import prepared
 from jaxrec.data.readers import read
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 TABLES = {
     "user item rating time": ["1 50 3 881250949", "2 60 4 881250950", "3 50 3 881250951"],

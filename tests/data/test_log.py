@@ -13,7 +13,7 @@ from jaxrec.data import log as module
 from jaxrec.data.interactions import fingerprint
 from jaxrec.data.log import Batch, Ids, Log, parts
 from jaxrec.data.text import BadRows
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 NAMES = {"user": "who", "item": "what", "time": "when", "weight": "stars", "session": "visit"}
 START = 1_396_321_200

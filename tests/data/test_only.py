@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jaxrec.data.interactions import fingerprint
 from jaxrec.data.only import Only
 from jaxrec.data.readers import read
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 FIELDS = ["user", "item", "time", "event", "price"]
 START = 1_396_321_200

@@ -15,7 +15,7 @@ from jaxrec.data import columnar, opener
 from jaxrec.data.opener import SUFFIXES, Opener
 from jaxrec.data.readers import read
 from jaxrec.data.text import File, pieces
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 zstd = pytest.importorskip("backports.zstd")
 SUM = {zstd.CompressionParameter.checksum_flag: 1}  # as the command zstd writes, by which damage is known

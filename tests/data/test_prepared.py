@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from jaxrec.data import prepared, readers
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions, fingerprint, from_sequences
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
 

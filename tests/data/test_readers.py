@@ -15,7 +15,7 @@ from ways import HEADER, RATING, START, WAYS, amazon, data_of, delimited, logs, 
 from jaxrec.data import text
 from jaxrec.data.interactions import fingerprint
 from jaxrec.data.readers import FORMATS, read
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)

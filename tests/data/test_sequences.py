@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jaxrec.data import readers, text
 from jaxrec.data.ids import FLOAT, MISSING
 from jaxrec.data.interactions import Sessions, fingerprint, from_sequences
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), min_size=1, max_size=4)
 words = words.filter(lambda word: word not in MISSING and not re.match(FLOAT, word))  # tests/data/test_ids.py has these

@@ -13,7 +13,7 @@ import pytest
 from jaxrec.data import download, filters, sources, synthetic
 from jaxrec.data.interactions import fingerprint, from_sequences
 from jaxrec.data.sources import load, locate
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from jaxrec.data.interactions import Sessions, by_session, from_sequences
 from jaxrec.data.ragged import slices
 from jaxrec.data.readers import read
 from jaxrec.data.splits import SPLITS, by_time, describe, in_words, last_item, quantile, sessions, split
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 histories = st.lists(st.lists(st.integers(1, 9), max_size=6), max_size=6)
 

@@ -11,7 +11,7 @@ from scipy.stats import chi2
 
 from jaxrec.data import synthetic
 from jaxrec.data.splits import last_item
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 
 @st.composite

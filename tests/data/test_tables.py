@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jaxrec.data import columnar, json_lines, tables, text
 from jaxrec.data.tables import LONG, delimited, fields, first_line
 from jaxrec.data.text import File
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 SEPARATORS = (",", ";", "\t", "|", "~")
 ROLES = {"user": 0, "item": 2}

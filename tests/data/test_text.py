@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrec.data.text import BadRows, File, pieces, short, some
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 texts = st.lists(st.sampled_from(["a", "é", ",", " ", "\t", "\n", "\r", "\r\n", "\n\n", "12345"]), max_size=20).map(
     "".join

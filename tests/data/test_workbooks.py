@@ -9,7 +9,7 @@ import pytest
 
 from jaxrec.data import workbooks
 from jaxrec.data.readers import read
-from jaxrec.errors import UserError
+from jaxrec.system.errors import UserError
 
 DAY = 43_831  # 2020-01-01, as workbooks count
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"

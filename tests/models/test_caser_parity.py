@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.config import ModelConfig
-from jaxrec.data.stream import Stream
+from jaxrec.batches.stream import Stream
+from jaxrec.config.parsing import ModelConfig
 from jaxrec.models.caser import caser
 
 ITEMS, USERS, WIDTH, WINDOW = 20, 5, 8, 6

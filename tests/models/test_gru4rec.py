@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.config import ModelConfig
-from jaxrec.data.stream import Stream
+from jaxrec.batches.stream import Stream
+from jaxrec.config.parsing import ModelConfig
+from jaxrec.kernels.random import row_keys
 from jaxrec.models.gru4rec import gru4rec
-from jaxrec.random import row_keys
 
 ROWS, SLOTS, WIDTH = 3, 9, 4
 ITEMS = ROWS * SLOTS

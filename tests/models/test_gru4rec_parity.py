@@ -11,14 +11,14 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrec import devices as dev
-from jaxrec import losses, step
-from jaxrec.config import LossConfig, ModelConfig, OptimConfig
-from jaxrec.data.stream import Stream
+from jaxrec.batches.objectives import next_item
+from jaxrec.batches.stream import Stream
+from jaxrec.config.parsing import LossConfig, ModelConfig, OptimConfig
 from jaxrec.models.gru4rec import gru4rec
-from jaxrec.negatives import Negatives
-from jaxrec.objectives import next_item
-from jaxrec.optim import optimiser
+from jaxrec.training import launch as dev
+from jaxrec.training import losses, step
+from jaxrec.training.negatives import Negatives
+from jaxrec.training.optim import optimiser
 
 ITEMS = 20
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxrec.masks import causal
+from jaxrec.kernels.masks import causal
+from jaxrec.kernels.random import row_keys
 from jaxrec.models.layers import BLOCK, Attention, FeedForward, block_of, drop_rows, gelu, layer_norm
-from jaxrec.random import row_keys
 
 ROWS, WIDTH = 2, 8
 

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.config import ModelConfig
-from jaxrec.data.stream import Stream
+from jaxrec.batches.objectives import MASK
+from jaxrec.batches.stream import Stream
+from jaxrec.config.parsing import ModelConfig
+from jaxrec.kernels.random import row_keys
 from jaxrec.models import MODELS
-from jaxrec.objectives import MASK
-from jaxrec.random import row_keys
 
 ROWS, SLOTS, WIDTH, USERS = 2, 70, 8, 12
 ITEMS = ROWS * SLOTS

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.config import ModelConfig
-from jaxrec.data import stream
-from jaxrec.data.stream import Stream
+from jaxrec.batches import stream
+from jaxrec.batches.stream import Stream
+from jaxrec.config.parsing import ModelConfig
+from jaxrec.kernels.random import row_keys
 from jaxrec.models import layers, sasrec
-from jaxrec.random import row_keys
 
 ROWS, SLOTS, WIDTH = 4, 70, 8  # more slots than a block of the attention's
 ITEMS = ROWS * SLOTS

@@ -13,12 +13,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrec.config import ModelConfig, OptimConfig
-from jaxrec.data.stream import Stream
-from jaxrec.losses import bce, plain, sampled_softmax, softmax_plain, softmax_total
+from jaxrec.batches.stream import Stream
+from jaxrec.config.parsing import ModelConfig, OptimConfig
 from jaxrec.models import sasrec
-from jaxrec.negatives import Negatives
-from jaxrec.optim import optimiser
+from jaxrec.training.losses import bce, plain, sampled_softmax, softmax_plain, softmax_total
+from jaxrec.training.negatives import Negatives
+from jaxrec.training.optim import optimiser
 
 ROWS, SLOTS, WIDTH, LENGTH, ITEMS = 4, 70, 8, 6, 20
 PYTORCH = ["sasrec_pytorch", "sasrec_pytorch_2heads", "sasrec_pytorch_prenorm", "sasrec_pytorch_prenorm_2heads"]

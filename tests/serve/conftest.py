@@ -17,11 +17,11 @@ import polars as pl
 import pytest
 
 import jaxrec
-from jaxrec import checkpoint, fit, workdir
-from jaxrec import config as configs
+from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
 from jaxrec.serve.app import Service
 from jaxrec.serve.limits import Limits
+from jaxrec.training import checkpoint, fit, workdir
 
 ROOT = Path(__file__).parents[2]
 ITEMS = 40

@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import jaxrec
-from jaxrec.recommend import Query, Recommender
+from jaxrec.data.users import Users
+from jaxrec.inference.queries import Query
+from jaxrec.inference.recommender import Recommender
 from jaxrec.serve import limits
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.store import Events
-from jaxrec.users import Users
 
 from .conftest import ITEMS, make_workdir
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrec.errors import UserError
-from jaxrec.recommend import Query
+from jaxrec.inference.queries import Query
 from jaxrec.serve.batching import Batcher, Full, answer
+from jaxrec.system.errors import UserError
 
 from .conftest import ITEMS
 

@@ -11,10 +11,10 @@ import time
 
 import pytest
 
-from jaxrec.errors import UserError
 from jaxrec.serve import database, store
 from jaxrec.serve.database import Unavailable
 from jaxrec.serve.store import Events
+from jaxrec.system.errors import UserError
 
 from .conftest import until
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxrec.errors import UserError
 from jaxrec.serve.store import Events
+from jaxrec.system.errors import UserError
 
 WRITER = """
 import sys

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from jaxrec.errors import UserError
 from jaxrec.serve import watch
 from jaxrec.serve.watch import Watcher
+from jaxrec.system.errors import UserError
 
 
 class Clock:

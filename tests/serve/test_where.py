@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import jaxrec
-from jaxrec.recommend import Recommender
+from jaxrec.inference.recommender import Recommender
 
 from .conftest import ITEMS
 

@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jaxrec import config as configs
-from jaxrec import fit, workdir
+from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
+from jaxrec.training import fit, workdir
 
 from ..conftest import CONFIG, Served, save
 

@@ -1,0 +1,152 @@
+"""What is shown and what is asked: the next item at every slot, or the masked items of a cloze; and where to read."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.batches import stream as streams
+from jaxrec.data.ragged import slices
+from jaxrec.kernels.masks import from_end, same_sequence
+from jaxrec.kernels.random import site_keys
+
+MASK = -1  # in a stream's items: something is here, and is not shown
+SITE = 2**31 - 2  # of the cloze's draws, beyond the sites of any model's dropouts
+
+
+class Asked(NamedTuple):
+    """The slots of a batch of rows at which an item is asked for."""
+
+    targets: Any  #: [R, M] int32, the items; 0 where nothing is asked
+    source: Any  #: [R, M] int32, whose slot it is
+    slots: Any  #: [R, M] int32, where in the row; None where these are all T slots in their order
+
+
+class Objective(NamedTuple):
+    """How histories become questions."""
+
+    pieces: Callable  #: (start, stop, length, history) -> stream.Pieces of the training histories
+    nexts: bool  #: whether the stream's targets are the items that come next
+    count: Callable  #: (lengths of pieces) -> how many slots of each are asked
+    expected: Callable  #: (stream.Pieces) -> (places in the items, how often each is a target in an epoch, expected)
+    ask: Callable  #: (stream, keys_R, most asked slots of a row) -> (the Stream as it is shown, Asked)
+    room: int  #: slots that an answer takes after the history
+    show: Callable  #: (stream of histories) -> as a model is shown them to answer at their last slots
+
+
+def next_item(ahead=1):
+    """At every slot the item that comes next (Kang & McAuley 2018), or the next few (Tang & Wang 2018)."""
+    return Objective(
+        pieces=streams.next_item_pieces,
+        nexts=True,
+        count=lambda lengths: sum(np.maximum(lengths - n, 0) for n in range(ahead)),
+        expected=partial(_expect_next, ahead=ahead),
+        ask=lambda stream, keys, most: (stream, _ask_next(stream, ahead)),
+        room=0,
+        show=lambda stream: stream,
+    )
+
+
+def cloze(rate, last):
+    """Some items of every sequence are masked, and asked for (Sun et al. 2019, after Devlin et al. 2019).
+
+    Args:
+        rate: share of the slots: round(rate x length) of a sequence, at least one, drawn without replacement.
+        last: share of the sequences whose newest item is always among them, since it is the one asked at inference.
+    """
+    return Objective(
+        pieces=streams.whole_pieces,
+        nexts=False,
+        count=lambda lengths: masked(rate, max(lengths))[lengths],
+        expected=partial(_expect_masked, rate=rate, last=last),
+        ask=partial(_mask, rate=rate, last=last),
+        room=1,
+        show=_mask_last,
+    )
+
+
+def build(config):
+    """The Objective of a configuration."""
+    if config.objective == "cloze":
+        return cloze(config.mask, config.mask_last)
+    return next_item(config.ahead)
+
+
+def expected_targets(objective, pieces, items, catalogue):
+    """How often each item is a target in an epoch: [V] float64; of a cloze its expectation.
+
+    Args:
+        objective: Objective. pieces: stream.Pieces of the training. items: [N] flat. catalogue: V.
+    """
+    places, times = objective.expected(pieces)
+    return np.bincount(items[places], times, minlength=catalogue + 1)[1:]
+
+
+def _expect_next(pieces, ahead):
+    """The item after slot j of a piece is asked for there and at as many slots before as `ahead` allows."""
+    places = slices(pieces.start + 1, pieces.start + 1 + pieces.length)
+    return places, np.minimum(_slot(pieces) + 1, ahead)
+
+
+def _expect_masked(pieces, rate, last):
+    """Of a sequence of n slots m are masked: with probability `last` the newest and m - 1 others, else any m."""
+    length = np.repeat(pieces.length, pieces.length)
+    number = masked(rate, pieces.length.max())[length]
+    newest = _slot(pieces) == length - 1
+    forced = np.where(newest, 1.0, (number - 1) / np.maximum(length - 1, 1))
+    return slices(pieces.start, pieces.start + pieces.length), last * forced + (1 - last) * number / length
+
+
+def _slot(pieces):
+    """The slot of each place within its piece: [sum of lengths]."""
+    ends = np.cumsum(pieces.length)
+    return np.arange(pieces.length.sum()) - np.repeat(ends - pieces.length, pieces.length)
+
+
+def masked(rate, length):
+    """How many slots of a sequence are masked, by its length: [length + 1] int32."""
+    return np.maximum(np.round(rate * np.arange(length + 1)), 1).astype(np.int32)
+
+
+def _ask_next(stream, ahead):
+    if ahead == 1:
+        return Asked(stream.targets, stream.source, None)
+    shift = lambda values, n: jnp.pad(values, ((0, 0), (0, n)))[:, n:]
+    same = lambda n: shift(stream.segments, n) == stream.segments
+    targets = [jnp.where(same(n), shift(stream.targets, n), 0) for n in range(ahead)]
+    slots = jnp.broadcast_to(jnp.arange(stream.items.shape[1]), stream.items.shape)
+    repeated = lambda values: jnp.concatenate([values] * ahead, axis=1)
+    return Asked(jnp.concatenate(targets, axis=1), repeated(stream.source), repeated(slots))
+
+
+def _mask(stream, keys, most, *, rate, last):
+    number = jnp.asarray(masked(rate, stream.items.shape[1]))
+    row = partial(_mask_row, number=number, last=last, most=most)
+    hidden, slots = jax.vmap(row)(site_keys(keys, SITE), stream.items, stream.segments)
+    real = jnp.take_along_axis(hidden, slots, 1)
+    pick = lambda values: jnp.where(real, jnp.take_along_axis(values, slots, 1), 0)
+    asked = Asked(pick(stream.items), pick(stream.source), slots)
+    return stream._replace(items=jnp.where(hidden, MASK, stream.items)), asked
+
+
+def _mask_row(key, items, segments, *, number, last, most):
+    """Which slots of a row are masked [T] bool, and those slots first among `most` [most]."""
+    order, force = jax.random.split(key)
+    bits = jax.random.bits(order, items.shape, jnp.uint32)
+    newest = jax.vmap(from_end)(segments[None])[0] == 0
+    forced = jax.random.uniform(force, (len(items) + 1,))[segments] < last
+    bits = jnp.where(forced & newest, jnp.uint32(0), bits | 1)
+    same = same_sequence(segments)
+    slot = jnp.arange(len(items))
+    before = (bits[None, :] < bits[:, None]) | ((bits[None, :] == bits[:, None]) & (slot[None, :] < slot[:, None]))
+    rank = (same & before).sum(1)
+    hidden = (rank < number[same.sum(1)]) & (items > 0)
+    return hidden, jnp.argsort(~hidden, stable=True)[:most]
+
+
+def _mask_last(stream):
+    newest = jax.vmap(from_end)(stream.segments) == 0
+    return stream._replace(items=jnp.where(newest & (stream.segments > 0), MASK, stream.items))

@@ -1,0 +1,58 @@
+"""Configurations by file or shipped name, with what the command line changes in them."""
+
+import ast
+import runpy
+from pathlib import Path
+
+from jaxrec.config import parsing as configs
+from jaxrec.system.errors import UserError
+
+
+def load(name, overrides):
+    """The Config of a file or a shipped name, with the overrides. Returns it and the config's own name.
+
+    Raises:
+        UserError: no such config, an error in it, or an override that fits no key.
+    """
+    path = find(name)
+    try:
+        module = runpy.run_path(str(path))
+        values = module["get_config"]().to_dict() if "get_config" in module else None
+    except Exception as error:
+        raise UserError(f"{path}: {type(error).__name__}: {error} (--debug shows where)") from error
+    if values is None:
+        raise UserError(f"{path}: a configuration file defines get_config(), which returns a ConfigDict")
+    for key, text in overrides.items():
+        *groups, last = key.split(".")
+        inner = values
+        for group in groups:
+            inner = inner.setdefault(group, {})
+            if not isinstance(inner, dict):
+                raise UserError(f"--config.{key}: config.{group} is a value, not a group of keys")
+        inner[last] = literal(text)
+    return configs.from_dict(values), path.stem
+
+
+def literal(text):
+    """A number or boolean where the text reads as one, else the text."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, bool | int | float | str) else text
+
+
+def find(name):
+    """The file of a configuration: a path, or a name in ./configs or among the shipped.
+
+    Raises:
+        UserError: none; the message lists the shipped ones.
+    """
+    here = Path(__file__).parents[1]
+    shipped = [here / "configs", here.parent / "configs"]
+    stem = name.removesuffix(".py")
+    for path in (Path(name), *(folder / f"{stem}.py" for folder in (Path("configs"), *shipped))):
+        if path.is_file():
+            return path
+    names = sorted({path.stem for folder in shipped for path in folder.glob("*.py")})
+    raise UserError(f"no configuration {name!r}: give a file, or one of the shipped: {', '.join(names)}")

@@ -1,0 +1,1 @@
+"""How well a model ranks held-out items: protocols, ranks, metrics, baselines."""

@@ -1,0 +1,199 @@
+"""What a model has to beat: scorers that count, and neighbours and factors by the library implicit."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.data.ragged import slices
+from jaxrec.data.splits import training_counts
+from jaxrec.kernels.ranking import Scorer, dot
+from jaxrec.system.errors import UserError
+
+
+class Baseline(NamedTuple):
+    """A scorer, how it learns, and what it asks of a history."""
+
+    scorer: Scorer
+    fit: Callable  # (split) -> what was learnt, on the host
+    queries: Callable  # (learnt, split, questions) -> queries, a tree with leading axis Q or None
+    params: Callable = lambda learnt: learnt  # (learnt) -> the scorer's parameters
+
+
+def _popularity_chunk(counts_V, _query, start, size):
+    return jax.lax.dynamic_slice_in_dim(counts_V, start, size)
+
+
+def _popularity_at(counts_V, _query, items_C):
+    return counts_V[items_C - 1]
+
+
+def _count_items(split):
+    # the order of the counts, not the counts: small enough to be exact in float32 too, however large the data
+    return np.unique(training_counts(split), return_inverse=True)[1].astype(np.int32)
+
+
+def _no_query(_learnt, split, questions):
+    return None
+
+
+class Transitions(NamedTuple):
+    """What follows an item in training: row v - 1 has the items that follow item v, in ascending order.
+
+    A score is a place in the order of all pairs (count of the transition, popularity): a small exact integer.
+    """
+
+    offsets: Any  # [V + 1] int32
+    items: Any  # [E + 1] int32
+    scores: Any  # [E + 1] int32
+    rest: Any  # [V] int32 the score of an item that never followed
+    slots: Any  # [W] int32 0, 1, … W - 1: as wide as the longest row
+
+
+def _count_transitions(split):
+    popularity, items = training_counts(split), split.interactions.items
+    total = len(popularity) + 1
+    before = slices(split.start, np.maximum(split.stop - 1, split.start))
+    pairs, counts = np.unique(np.asarray(items[before], np.int64) * total + items[before + 1], return_counts=True)
+    last, following = np.divmod(pairs, total)
+    levels = np.unique(popularity, return_inverse=True)[1]
+    scores = np.unique(np.append(levels, counts * total + levels[following - 1]), return_inverse=True)[1]
+    offsets = np.searchsorted(last, np.arange(1, total + 1)).astype(np.int32)
+    slots = np.arange(max(np.diff(offsets).max(), 1), dtype=np.int32)
+    rest, scores = np.split(scores.astype(np.int32), [total - 1])
+    # one entry of nobody's at the end, so that there is one
+    return Transitions(offsets, np.append(following, 0).astype(np.int32), np.append(scores, np.int32(0)), rest, slots)
+
+
+def _last_items(_learnt, split, questions):
+    return split.interactions.items[questions.stop - 1]
+
+
+def _row(params, last):
+    """The row of item `last`: items [W], scores [W], and which of them are real."""
+    start, stop = params.offsets[last - 1], params.offsets[last]
+    places = start + params.slots
+    return params.items[places], params.scores[places], places < stop
+
+
+def _transitions_chunk(params, last, start, size):
+    items_W, scores_W, real_W = _row(params, last)
+    place_W = items_W - 1 - start
+    place_W = jnp.where(real_W & (place_W >= 0), place_W, size)
+    return jax.lax.dynamic_slice_in_dim(params.rest, start, size).at[place_W].set(scores_W, mode="drop")
+
+
+def _transitions_at(params, last, items_C):
+    items_W, scores_W, real_W = _row(params, last)
+    place_C = jnp.searchsorted(jnp.where(real_W, items_W, len(params.rest) + 1), items_C)
+    follows = items_W[place_C] == items_C
+    return jnp.where(follows & real_W[place_C], scores_W[place_C], params.rest[items_C - 1])
+
+
+NEIGHBOURS = 100  # of an item
+FACTORS = 64
+NEWEST = 1000  # items of a history that its neighbours are summed over
+
+
+class Neighbours(NamedTuple):
+    """The items most like each, [V + 1, K]: row 0 is of no item and has none."""
+
+    items: Any  # int32, 0 is none
+    weights: Any  # float32
+
+
+def _library():
+    try:
+        import implicit
+    except ImportError:
+        raise UserError("this baseline needs the library implicit: pip install 'jaxrec[baselines]'") from None
+    return implicit
+
+
+def _matrix(split, start, stop):
+    """Histories as a sparse matrix of counts, users by items."""
+    from scipy.sparse import csr_matrix
+
+    items = np.asarray(split.interactions.items[slices(start, stop)]) - 1
+    shape = len(start), len(split.interactions.catalogue.ids)
+    matrix = csr_matrix((np.ones(len(items), np.float32), items, np.append(0, np.cumsum(stop - start))), shape)
+    matrix.sum_duplicates()
+    return matrix
+
+
+def _fit_neighbours(split):
+    """Items by the cosine of who trained on them (Sarwar et al. 2001)."""
+    model = _library().nearest_neighbours.CosineRecommender(K=NEIGHBOURS + 1)
+    with warnings.catch_warnings(action="ignore"):  # of a matrix that the library itself made
+        model.fit(_matrix(split, split.start, split.stop), show_progress=False)
+    similar = model.similarity.tocsr()
+    similar.setdiag(0)
+    similar.eliminate_zeros()
+    counts = np.diff(similar.indptr)
+    real = np.arange(max(counts.max(), 1)) < counts[:, None]
+    items, weights = np.zeros(real.shape, np.int32), np.zeros(real.shape, np.float32)
+    items[real], weights[real] = similar.indices + 1, similar.data
+    none = lambda values: np.pad(values, ((1, 0), (0, 0)))
+    return Neighbours(none(items), none(weights))
+
+
+def _newest_items(_learnt, split, questions):
+    """The newest items of each history, [Q, L]; 0 is none."""
+    lengths = np.minimum(questions.stop - questions.start, NEWEST)
+    found = np.zeros((len(lengths), lengths.max(initial=1)), np.int32)
+    found[np.arange(found.shape[1]) < lengths[:, None]] = split.interactions.items[
+        slices(questions.stop - lengths, questions.stop)
+    ]
+    return found
+
+
+def _neighbours_chunk(params, history_L, start, size):
+    place_N = params.items[history_L].ravel() - 1 - start
+    place_N = jnp.where(place_N >= 0, place_N, size)
+    scores = jnp.zeros_like(params.weights, shape=(size,))
+    return scores.at[place_N].add(params.weights[history_L].ravel(), mode="drop")
+
+
+def _neighbours_at(params, history_L, items_C):
+    return _neighbours_chunk(params, history_L, 0, len(params.items) - 1)[items_C - 1]
+
+
+def _fit_als(split):
+    """Alternating least squares for implicit feedback (Hu, Koren and Volinsky 2008)."""
+    model = _library().als.AlternatingLeastSquares(factors=FACTORS, regularization=0.05, iterations=15, random_state=0)
+    model.fit(_matrix(split, split.start, split.stop), show_progress=False)
+    return model
+
+
+def _place_als(model, split, questions):
+    """Users' vectors for their histories as they are when they are asked."""
+    return model.recalculate_user(np.arange(len(questions.start)), _matrix(split, questions.start, questions.stop))
+
+
+def _fit_bpr(split):
+    """Bayesian personalised ranking (Rendle et al. 2009)."""
+    model = _library().bpr.BayesianPersonalizedRanking(factors=FACTORS, iterations=100, random_state=0)
+    model.fit(_matrix(split, split.start, split.stop), show_progress=False)
+    return model
+
+
+def _place_bpr(model, split, questions):
+    trained = (split.stop > split.start)[questions.source]
+    if not trained.all():
+        raise UserError("bpr has no vector for those that did not train: take als, or a split whose users all train")
+    return model.user_factors[questions.source]
+
+
+#: Those that need nothing but this package.
+COUNTED = {
+    "popularity": Baseline(Scorer(_popularity_chunk, _popularity_at), _count_items, _no_query),
+    "transitions": Baseline(Scorer(_transitions_chunk, _transitions_at), _count_transitions, _last_items),
+}
+BASELINES = COUNTED | {
+    "item-knn": Baseline(Scorer(_neighbours_chunk, _neighbours_at), _fit_neighbours, _newest_items),
+    "als": Baseline(dot, _fit_als, _place_als, lambda model: (model.item_factors, None)),
+    "bpr": Baseline(dot, _fit_bpr, _place_bpr, lambda model: (model.item_factors, None)),
+}

@@ -1,0 +1,114 @@
+"""Models and baselines judged on the questions of a split."""
+
+import time
+
+import numpy as np
+
+from jaxrec.batches import objectives
+from jaxrec.config.parsing import row_width
+from jaxrec.data import splits
+from jaxrec.evaluation import histories, protocols, ranker, results
+from jaxrec.evaluation.baselines import BASELINES
+from jaxrec.evaluation.metrics import metrics
+from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
+from jaxrec.kernels import placement as dev
+from jaxrec.kernels import ranking
+from jaxrec.training.restore import restore_params
+
+
+def validation(setup):
+    """What `fit.fit` validates by: (params) -> the metrics under the protocol that chooses the checkpoint.
+
+    Where many targets repeat an item of the history, the other measure of `full` is beside them, under "also".
+    """
+    config, split = setup.config, setup.split
+    repeats = splits.repeated_targets(split.interactions, split.valid)
+    protocol = KEPT if config.seen == "keep" and config.split != "sessions" else default_protocol(config.split)
+    names = protocols.measures(protocol, repeats, len(split.valid.target))
+    judge = Judge(setup.model, config, split, split.valid, setup.devices, *names)
+
+    def validate(params):
+        chosen, *others = (metrics(ranks) for ranks in judge.every_rank(params).values())
+        return chosen | ({"also": dict(zip(names[1:], others, strict=True))} if others else {})
+
+    return validate
+
+
+class Judge:
+    """The questions of a split, packed once, to be answered by a model again and again."""
+
+    def __init__(self, model, config, split, questions, devices, protocol=FULL, *also):
+        self.prepared = {name: ranker.prepare(split, questions, name, devices=devices) for name in (protocol, *also)}
+        self.objective = objectives.build(config)
+        asked = split.interactions.items, questions.start, questions.stop
+        width = row_width(config)
+        source = questions.source
+        if config.model.users:  # who never trained has no vector
+            source = np.where(has_vector(config, split)[source], source, -1)
+        self.histories = histories.pack_histories(*asked, config.length, width, devices, self.objective.room, source)
+        self.model, self.encode = model, histories.encoder(model, self.objective, devices)
+
+    def ranks(self, params):
+        """The rank of every question's target, under the first protocol. [Q]"""
+        return next(iter(self.every_rank(params).values()))
+
+    def every_rank(self, params):
+        """{protocol: [Q]}"""
+        self.hidden, table = self.encode(params, self.histories), self.model.table(params)
+        return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.prepared.items()}
+
+    def coverages(self, params):
+        """{protocol: coverage@10} of the questions last ranked; None under a sampled protocol."""
+        scored = ranking.dot, self.model.table(params), self.hidden
+        return {name: _coverage(each, *scored) for name, each in self.prepared.items()}
+
+
+def has_vector(config, split):
+    """Whether each user of a split has a vector that was trained. [U] bool"""
+    pieces = objectives.build(config).pieces(split.start, split.stop, config.length, config.history)
+    return np.isin(np.arange(len(split.interactions.users)), pieces.source)
+
+
+def _coverage(prepared, *scored):
+    return ranker.coverage(prepared, *scored) if protocols.whole(prepared.protocol) else None
+
+
+def test_of(path, model, config, split, devices, checkpoint="best", protocol=FULL, part="test"):
+    """The result of a workdir's checkpoint: the dictionary of `results.result`."""
+    begun = time.monotonic()
+    questions = getattr(split, part)
+    params, step = restore_params(path, model, checkpoint, dev.replicated(devices))
+    repeats = splits.repeated_targets(split.interactions, questions)
+    names = protocols.measures(protocol, repeats, len(questions.target), both=config.seen == "keep")
+    judge = Judge(model, config, split, questions, devices, *names)
+    ranks, coverages = judge.every_rank(params), judge.coverages(params)
+    return _result(names, part, ranks, coverages, split, repeats, begun, step)
+
+
+def baseline_result(name, split, protocol, part, devices, both=False):
+    """The result of a baseline: the dictionary of `results.result`. both: as of `protocols.measures`."""
+    begun = time.monotonic()
+    baseline, questions = BASELINES[name], getattr(split, part)
+    repeats = splits.repeated_targets(split.interactions, questions)
+    names = protocols.measures(protocol, repeats, len(questions.target), both)
+    prepared = {each: ranker.prepare(split, questions, each, devices=devices) for each in names}
+    learnt = baseline.fit(split)
+    scored = baseline.scorer, baseline.params(learnt), baseline.queries(learnt, split, questions)
+    ranks = {each: ranker.run(prepared[each], *scored) for each in names}
+    coverages = {each: _coverage(prepared[each], *scored) for each in names}
+    return _result(names, part, ranks, coverages, split, repeats, begun)
+
+
+def _result(names, part, ranks, coverages, split, repeats, begun, step=None):
+    first, *others = names
+    return results.result(
+        first,
+        part,
+        ranks[first],
+        cold=splits.cold_targets(split, getattr(split, part)),
+        repeats=repeats,
+        coverage=coverages[first],
+        also={name: (ranks[name], coverages[name]) for name in others},
+        step=step,
+        seconds=time.monotonic() - begun,
+    )

@@ -1,0 +1,90 @@
+"""Histories in, one hidden vector a history out: packed like training, for evaluation and recommendation."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec as P
+
+from jaxrec.batches import stream
+from jaxrec.kernels import compiler
+from jaxrec.kernels import placement as dev
+from jaxrec.kernels.placement import AXIS
+
+ROWS = 32  # rows encoded at once on a device
+
+
+class Histories(NamedTuple):
+    """Packed histories on the devices, in batches of rows, and the slots at which their answers are read."""
+
+    data: stream.Data
+    order: stream.Order
+    rows: Any  #: [batches, R] the rows of a batch
+    slot: Any  #: [batches, R, M] slots of each row to read; 0 where there is none
+    kept: Any  #: [batches, K] which of a batch's R x M are read for a question; 0 where none is left
+    question: np.ndarray  #: [batches, K] which question that is, -1 where none
+    total: int
+
+
+def pack_histories(items, start, stop, length, width, devices, room=0, source=None):
+    """Histories of questions: the newest items of items[start:stop] each.
+
+    Args:
+        items: [N] flat. start, stop: [Q]. length: the most slots of a history. width: slots a row.
+        devices: to encode on. room: slots of each that the objective takes for itself, after the history.
+        source: [Q] whose histories they are; nobody's whom the model knows if None.
+    """
+    pieces = stream.history_pieces(start, stop, length, room)
+    pieces = pieces._replace(source=np.full(len(start), -1, np.int32) if source is None else source)
+    batch = min(ROWS, -(-max(len(pieces.length), 1) // len(devices)))
+    template, order_of = stream.template(pieces.length, width, batch * len(devices))
+    rows = len(template.place)
+    spread = np.random.default_rng(0).permutation(rows)  # rows of many short histories are packed next to each other
+    place = np.arange(len(order_of))
+    row_of = np.searchsorted(template.first, place, side="right") - 1
+    column = place - template.first[row_of]
+    slot = np.zeros((rows, column.max(initial=0) + 1), np.int32)
+    slot[row_of, column] = template.begin + pieces.length[order_of] - 1
+    # Few rows hold as many histories as the fullest does: of what is read, a batch keeps what answers a question.
+    batch_of, within = np.divmod(np.argsort(spread)[row_of], batch)
+    by_batch = np.argsort(batch_of, kind="stable")
+    count = np.bincount(batch_of, minlength=rows // batch)
+    at = batch_of[by_batch], place - np.repeat(np.cumsum(count) - count, count)
+    kept = np.zeros((rows // batch, count.max(initial=1)), np.int32)
+    kept[at] = (within * slot.shape[1] + column)[by_batch]
+    question = np.full(kept.shape, -1, np.int64)
+    question[at] = order_of[by_batch]
+    rows_BR = spread.reshape(-1, batch).astype(np.int32)
+    data = stream.Data(items, pieces.start.astype(np.int32), pieces.source, template)
+    order = stream.Order(order_of, np.arange(rows, dtype=np.int32))
+    data, order = dev.put((data, order), devices)
+    return Histories(data, order, *dev.spread((rows_BR, slot[rows_BR], kept), devices), question, len(start))
+
+
+def encoder(model, objective, devices):
+    """A program (params, Histories) -> hidden [Q, D] on the host, compiled once for its shapes."""
+
+    def batches(params, data, order, rows_BR, slot_BRM, kept_BK):
+        def one(batch):
+            rows_R, slot_RM, kept_K = batch
+            shown = objective.show(stream.gather(data, order, rows_R, asked=False))
+            hidden_RMD = model.read(params, shown, slot_RM)
+            hidden_KD = hidden_RMD.reshape(-1, hidden_RMD.shape[-1])[kept_K]
+            return model.head(params, hidden_KD).astype(jnp.float32)
+
+        return jax.lax.map(one, (rows_BR, slot_BRM, kept_BK))
+
+    specs = (P(), P(), P(), P(AXIS), P(AXIS), P(AXIS))
+    split = partial(jax.shard_map, mesh=dev.mesh_of(devices), in_specs=specs, check_vma=False)
+    program = jax.jit(split(batches, out_specs=P(AXIS)), compiler_options=compiler.cpu_options())
+
+    def encode(params, histories):
+        hidden_BKD = np.asarray(program(params, *histories[:5]))
+        asked = histories.question >= 0
+        hidden_QD = np.empty((histories.total, hidden_BKD.shape[-1]), np.float32)
+        hidden_QD[histories.question[asked]] = hidden_BKD[asked]
+        return hidden_QD
+
+    return encode

@@ -1,0 +1,157 @@
+"""The rank of every question's target among the candidates of a protocol."""
+
+import functools
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import numpy as np
+from jax.sharding import PartitionSpec as P
+
+from jaxrec.data.ragged import distinct, slices
+from jaxrec.evaluation.candidates import draw
+from jaxrec.evaluation.protocols import PROTOCOLS, named, whole
+from jaxrec.kernels import placement as dev
+from jaxrec.kernels import ranking
+from jaxrec.kernels.placement import AXIS
+from jaxrec.system.errors import UserError
+
+BLOCK = 512  # queries ranked at once on a device
+WIDTHS = 4  # every bucket of seen lists is at most this many times as wide as the one before
+
+
+class Bucket(NamedTuple):
+    """Questions with lists of about one length, in blocks; the last ones are repeated to fill the last block."""
+
+    rows: np.ndarray  # [N, B] number of the question
+    targets: Any  # [N, B] on the devices, split along N
+    items: Any  # [N, B, S] the seen items, or the candidates; 0 is none
+
+
+class Prepared(NamedTuple):
+    """Questions ready to be ranked again and again."""
+
+    protocol: str
+    catalogue: int
+    total: int  # questions
+    buckets: tuple
+    devices: tuple
+
+
+def prepare(split, questions, protocol="full", *, seed=0, devices=None, block=BLOCK):
+    """Lay out the lists that questions are ranked with; once, on the host.
+
+    Args:
+        split, questions: as of splits. protocol: a name of PROTOCOLS. seed: of the draws.
+        devices: to rank on, the first one unless given. block: queries ranked at once on a device.
+
+    Raises:
+        UserError: an unknown protocol; no question; too few items to draw from.
+    """
+    protocol = named(protocol)
+    total, catalogue = len(questions.source), len(split.interactions.catalogue.ids)
+    check(split, questions)
+    devices = tuple(devices or jax.devices()[:1])
+    if not PROTOCOLS[protocol].filtered:
+        items, counts = np.zeros(0, np.int32), np.zeros(total, np.int64)
+    elif whole(protocol):
+        items, counts = _seen(split.interactions.items, questions, catalogue)
+    else:
+        drawn = draw(split, questions, protocol, seed)
+        items, counts = drawn.ravel(), np.full(total, drawn.shape[1])
+    offsets = np.cumsum(counts) - counts
+    buckets, order, done, width = [], np.argsort(counts, kind="stable"), 0, 4
+    while done < total:
+        width = WIDTHS * width
+        end = np.searchsorted(counts[order], width, side="right")
+        if end == done:
+            continue
+        rows, done = order[done:end], end
+        number = -(-len(rows) // (block * len(devices))) * len(devices)
+        size = -(-len(rows) // (8 * number)) * 8  # multiples of 8: a lone query is multiplied in another order
+        filled = np.pad(rows, (0, number * size - len(rows)), mode="edge")
+        lists = np.zeros((len(filled), max(counts[rows].max(), 1)), np.int32)
+        lists[np.arange(lists.shape[1]) < counts[filled][:, None]] = items[
+            slices(offsets[filled], offsets[filled] + counts[filled])
+        ]
+        filled, lists = filled.reshape(number, size), lists.reshape(number, size, -1)
+        buckets.append(Bucket(filled, *dev.spread((questions.target[filled], lists), devices)))
+    return Prepared(protocol, catalogue, total, tuple(buckets), devices)
+
+
+def check(split, questions):
+    """Raise UserError where there is no question."""
+    if not len(questions.source):
+        raise UserError(
+            f"{split.interactions.name}: nothing to rank: no user has three items, or, where the split is by time or "
+            "by session, nobody held out has two: give more data, or another split, split_q or share to validate"
+        )
+
+
+def _seen(items, questions, catalogue):
+    """The distinct items of each history but the target, one list after another, and how many in each."""
+    row = np.repeat(np.arange(len(questions.source)), questions.stop - questions.start)
+    item = np.asarray(items[slices(questions.start, questions.stop)])
+    other = item != questions.target[row]
+    row, item = np.divmod(distinct(row[other] * (catalogue + 1) + item[other]), catalogue + 1)
+    return item.astype(np.int32), np.bincount(row, minlength=len(questions.source))
+
+
+@functools.cache
+def _program(scorer, how, catalogue, devices):
+    """The blocks of a bucket, shared out to the devices: compiled once a bucket's shape."""
+
+    def blocks(params, queries, targets, items):
+        def block(these):
+            queries, targets, items = these
+            if how == "sampled":
+                return ranking.sampled_ranks(scorer, params, queries, targets, items)
+            if how == "full":
+                return ranking.ranks(scorer, params, queries, targets, items, catalogue=catalogue)
+            return ranking.top_k(scorer, params, queries, items, k=how, catalogue=catalogue)[0]
+
+        return jax.lax.map(block, (queries, targets, items))
+
+    shared = P(AXIS)
+    specs = {"in_specs": (P(), shared, shared, shared), "out_specs": shared}
+    return jax.jit(jax.shard_map(blocks, mesh=dev.mesh_of(devices), check_vma=False, **specs))
+
+
+def _answers(prepared, how, scorer, params, queries):
+    """(rows, answers) of every bucket, on the host; all programs are under way before the first is waited for."""
+    chex.assert_tree_shape_prefix(queries, (prepared.total,))
+    program = _program(scorer, how, prepared.catalogue, prepared.devices)
+    params, queries = dev.put(params, prepared.devices), jax.tree.map(np.asarray, queries)
+    answers = []
+    for rows, targets, items in prepared.buckets:
+        asked = dev.spread(jax.tree.map(lambda query: query[rows], queries), prepared.devices)  # noqa: B023
+        answers.append((rows, program(params, asked, targets, items)))
+    return [(rows, np.asarray(answer)) for rows, answer in answers]
+
+
+def run(prepared, scorer, params, queries):
+    """The rank of every question's target, in the questions' order: [Q] int32, from 1.
+
+    Args:
+        prepared: by `prepare`. scorer: ranking.Scorer. params: its own. queries: a tree with leading axis Q, or None.
+
+    No program is compiled twice for the same `prepared`, whatever the values.
+    """
+    found = np.zeros(prepared.total, np.int32)
+    how = "full" if whole(prepared.protocol) else "sampled"
+    for rows, ranks in _answers(prepared, how, scorer, params, queries):
+        found[rows] = ranks
+    return found
+
+
+def coverage(prepared, scorer, params, queries, k=10):
+    """The share of the catalogue that is in somebody's best k; what the protocol filters is left out of these.
+
+    `prepared` is under a protocol that ranks the whole catalogue.
+    """
+    if not whole(prepared.protocol):
+        raise ValueError(f"coverage is of the whole catalogue: prepare with 'full', not {prepared.protocol!r}")
+    recommended = np.zeros(prepared.catalogue + 1, bool)
+    for _, items in _answers(prepared, k, scorer, params, queries):
+        recommended[items] = True
+    return float(recommended[1:].mean())

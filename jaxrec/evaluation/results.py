@@ -1,0 +1,89 @@
+"""What evaluation writes, and shows to people."""
+
+from rich.table import Table
+
+from jaxrec.data import splits
+from jaxrec.evaluation.metrics import KS, intervals, metrics
+from jaxrec.evaluation.protocols import FULL, KEPT, whole
+from jaxrec.system import console as consoles
+
+
+def result(protocol, part, ranks, *, cold, seconds, repeats=0, step=None, coverage=None, also=None):
+    """What evaluation writes, as plain numbers.
+
+    Args:
+        protocol: name. part: "test" or "valid". ranks: [Q]. cold: by `cold_targets`. seconds: it took. repeats: by
+            `repeated_targets`. step: of the checkpoint, None for a baseline. coverage: the share at 10, where it was
+            computed. also: {another protocol: (ranks, coverage)} of the same questions.
+    """
+    others = {name: _measured(*values) for name, values in (also or {}).items()}
+    return {
+        "protocol": protocol,
+        "split": part,
+        "users": len(ranks),
+        **_measured(ranks, coverage),
+        **({"also": others} if others else {}),
+        "repeats": repeats,
+        "cold_targets": cold,
+        "step": step,
+        "seconds": seconds,
+    }
+
+
+def _measured(ranks, coverage):
+    extra = {} if coverage is None else {"coverage@10": coverage}
+    return {"metrics": metrics(ranks) | extra, "ci95": intervals(ranks)}
+
+
+def by_measure(result):
+    """{protocol: {"metrics", "ci95"}} of a result in the order in which they are shown: `full, seen kept` first."""
+    found = {result["protocol"]: {key: result[key] for key in ("metrics", "ci95")}} | result.get("also", {})
+    return dict(sorted(found.items(), key=lambda item: item[0] != KEPT))
+
+
+def show(result, title, console=None):
+    """Print a result for people, a table a measure: HR and NDCG, or of sessions Recall@20 and MRR@20 before others."""
+    console = console or consoles.make()
+    found, sessions = by_measure(result), result["protocol"] == "sessions"
+    asked = f"{result['users']:,} {'events' if sessions else 'users'}"
+    for protocol, measured in found.items():
+        caption = f"{result['split']}, {protocol}, {asked}, {result['seconds']:.1f} s"
+        if result["cold_targets"]:
+            caption += f"; {result['cold_targets']:,} targets never occur in training"
+        named = f"{title}: {protocol}" if len(found) > 1 else title
+        console.print(_table(measured, sessions, consoles.printable(named), caption))
+    words = splits.repeats_in_words(result["repeats"], result["users"])
+    if result["repeats"]:
+        words += _what_repeats_mean(result["protocol"], found)
+    console.print(consoles.printable(words), soft_wrap=True)
+
+
+def _what_repeats_mean(protocol, found):
+    if KEPT in found and FULL in found:
+        return f". {FULL} ranks such a target among what the history lacks, and so too well; {KEPT} leaves nothing out"
+    if not whole(protocol):
+        return f", and {protocol} draws nothing of the history to rank such a target among: --protocol full tells more"
+    return ""
+
+
+def _table(measured, sessions, title, caption):
+    values, bounds = measured["metrics"], measured["ci95"]
+    table = Table(title=title, caption=caption)
+    for column in ("", "", "95%") if sessions else ("k", "HR@k", "95%", "NDCG@k", "95%"):
+        table.add_column(column, justify="right", style="dim" if column == "95%" else None)
+
+    def cells(name):
+        return f"{values[name]:.4f}", "{:.4f} - {:.4f}".format(*bounds[name])
+
+    if sessions:
+        table.add_row("Recall@20", *cells("recall@20"))
+        table.add_row("MRR@20", *cells("mrr@20"), end_section=True)
+    for k in KS:
+        if not sessions:
+            table.add_row(str(k), *cells(f"hr@{k}"), *cells(f"ndcg@{k}"), end_section=k == KS[-1])
+        elif k != 20:  # of one target the recall is the hit rate
+            table.add_row(f"Recall@{k}", *cells(f"hr@{k}"), end_section=k == KS[-1])
+    table.add_row("MRR", *cells("mrr"))
+    if "coverage@10" in values:
+        table.add_row("coverage@10", f"{values['coverage@10']:.4f}")
+    return table

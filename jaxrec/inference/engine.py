@@ -1,0 +1,251 @@
+"""Histories of item numbers in, the best items out: one compiled program a batch, for shapes known ahead of time."""
+
+import copy
+from functools import cached_property, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.batches.stream import Stream
+from jaxrec.inference import candidates
+from jaxrec.kernels import ranking
+
+ROWS = 64  # histories answered at once, at most
+SCORES = 1 << 25  # and no more of them than make so many scores: 128 MiB
+SLOTS = 16  # the shortest histories are given so many slots: fewer are not faster
+BEST = 16  # and the fewest items that are looked for
+STEPS = 64  # items that one call carries a state over, at most
+
+
+class Engine:
+    """The programs of one model and its params: one compiled for every bucket of shapes.
+
+    Rows, slots and k are rounded up to powers of two, so that few programs answer everything. What rounding adds is
+    masked, and changes no answer. Items are numbers, 1..V.
+    """
+
+    def __init__(self, model, objective, params, items, length, approximate=False):
+        """
+        Args:
+            model: Model. objective: Objective. params: on the device that is to answer.
+            items: V. length: the most slots that the model knows.
+            approximate: score only candidates that an index finds (see `candidates`), where that is sure enough.
+
+        Raises:
+            UserError: approximate, and the library of the index is missing.
+        """
+        self.items, self.length, self.room = items, length, objective.room
+        self.rows = min(ROWS, 1 << max(SCORES // items, 1).bit_length() - 1)
+        self.model, self._objective, self._compiled = model, objective, {}
+        self.params = params
+        self._index = candidates.build(*self._host_table) if approximate else None
+
+    def renewed(self, params):
+        """The same programs with other params of the same shapes: nothing is compiled."""
+        other = copy.copy(self)
+        other.params = params
+        for made in ("_host_table", "_unit"):
+            other.__dict__.pop(made, None)
+        other._index = candidates.build(*other._host_table) if self._index else None
+        return other
+
+    def newest(self, history):
+        """The part of a history that the model sees."""
+        return history[-(self.length - self.room) :]
+
+    def slots(self, history):
+        """The slots that a history is given. Histories of one bucket are best answered together."""
+        return min(max(_power(len(self.newest(history)) + self.room), SLOTS), self.length)
+
+    def buckets(self):
+        """Every number of slots that a history may be given."""
+        return sorted({self.slots([0] * n) for n in range(1, self.length - self.room + 1)})
+
+    def hidden(self, histories, users=None):
+        """The hidden vector after each history. At most `rows` lists of numbers, oldest first -> [n, D] float32
+
+        users: their numbers, -1 for nobody whom the model knows, as all are where None.
+        """
+        program, items = partial(hidden, self.model, self._objective), self._items(histories)
+        found = self._run("hidden", program, self.params, items, self._sources(users, len(items)))
+        return np.asarray(found)[: len(histories)]
+
+    def best(self, histories, allowed, k, users=None):
+        """The best k allowed items after each history, in one dispatch.
+
+        Args:
+            histories: lists of numbers, oldest first, at most `rows`. allowed: [n, V] bool, by item. k: at least 1.
+            users: as of `hidden`.
+
+        Returns:
+            (items [n, k] int32, scores [n, k] float32), the best first, of equals the lower item first; 0 and -inf
+            where no more are left. A score that is NaN or -inf is never among them.
+        """
+        if self._index:
+            return self.best_for(self.hidden(histories, users), allowed, k)
+        program, items = partial(answer, self.model, self._objective), self._items(histories)
+        args = items, _padded(allowed, len(items)), self._sources(users, len(items))
+        found = self._run("best", program, self.params, *args, k=self._k(k))
+        return _cut(found, len(histories), k)
+
+    def best_for(self, hidden_ND, allowed, k):
+        """`best` for hidden vectors, [n, D] float32."""
+        if self._index is None:
+            return self._exactly_for(hidden_ND, allowed, k)
+        items, scores = np.zeros((len(hidden_ND), k), np.int32), np.full((len(hidden_ND), k), -np.inf, np.float32)
+        unsure = []
+        for row, found in enumerate(candidates.search(self._index, hidden_ND, k)):
+            kept = found[allowed[row, found - 1]]
+            if candidates.enough(len(kept), k):
+                items[row], scores[row] = self.among(hidden_ND[row], np.sort(kept), k)
+            else:
+                unsure.append(row)
+        if unsure:
+            items[unsure], scores[unsure] = self._exactly_for(hidden_ND[unsure], allowed[unsure], k)
+        return items, scores
+
+    def among(self, hidden_D, numbers, k):
+        """`best` of these items alone, [N] int32 ascending, for one hidden vector: (items [K], scores [K]), K <= k."""
+        scores = self.scores(hidden_D, numbers)
+        scores[np.isnan(scores)] = -np.inf
+        order = np.argsort(-scores, kind="stable")[:k]
+        order = order[scores[order] > -np.inf]
+        return numbers[order], scores[order]
+
+    def scores(self, hidden, numbers):
+        """What these items score for hidden vectors. [..., D], [N] -> [..., N] float32"""
+        table_VD, bias_V = self._host_table
+        at = np.asarray(numbers, np.int32) - 1
+        scores = hidden @ table_VD[at].T
+        return scores if bias_V is None else scores + bias_V[at]
+
+    def similar(self, numbers, allowed, k):
+        """`best` by the cosine of the output table's rows to those of these items, [n]."""
+        vectors = np.asarray(self._unit[np.array(numbers) - 1])
+        found = self._run("similar", best, (self._unit, None), vectors, allowed, k=self._k(k))
+        return _cut(found, len(numbers), k)
+
+    def start(self):
+        """The state of a user without history: (carry, hidden [1, D]); None for a model that carries nothing."""
+        carry = self.model.carry0(self.params, 1)
+        return None if carry is None else (carry, jnp.zeros((1, self._host_table[0].shape[1]), jnp.float32))
+
+    def advance(self, state, numbers):
+        """The state after these items more: by one program however many, so that one by one gives the same bits."""
+        for first in range(0, len(numbers), STEPS):
+            block = numbers[first : first + STEPS]
+            items = np.zeros(STEPS, np.int32)
+            items[: len(block)] = block
+            program = partial(advance, self.model)
+            state = self._run("advance", program, self.params, *state, items, np.int32(len(block)))
+        return state
+
+    def compile(self, rows, k):
+        """Compile what this many histories at once need, of any length, for k items.
+
+        With a carry, also what states need.
+        """
+        for slots in self.buckets():
+            histories = [[1] * (slots - self.room)] * rows
+            hidden_ND = self.hidden(histories)
+            if self._index is None:
+                self.best(histories, np.ones((rows, self.items), bool), k)
+        self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k)
+
+    @cached_property
+    def _host_table(self):
+        table_VD, bias_V = self.model.table(self.params)
+        return np.asarray(table_VD), None if bias_V is None else np.asarray(bias_V)
+
+    @cached_property
+    def _unit(self):
+        table_VD, _ = self.model.table(self.params)
+        return table_VD / jnp.maximum(jnp.linalg.norm(table_VD, axis=1, keepdims=True), 1e-12)
+
+    def _exactly_for(self, hidden_ND, allowed, k):
+        rows = _power(len(hidden_ND))
+        program = lambda params, *args, k: best(self.model.table(params), *args, k=k)
+        args = _padded(hidden_ND, rows), _padded(allowed, rows)
+        return _cut(self._run("best for", program, self.params, *args, k=self._k(k)), len(hidden_ND), k)
+
+    def _run(self, name, function, tree, *args, **static):
+        """Call the program of this name for arguments of these shapes, compiled if it is the first time."""
+        key = (name, *static.values(), *(np.shape(x) for x in jax.tree.leaves(args)))
+        if key not in self._compiled:
+            self._compiled[key] = jax.jit(partial(function, **static)).lower(tree, *args).compile()
+        return self._compiled[key](tree, *args)
+
+    def _items(self, histories):
+        """[rows, slots] int32, both in their buckets."""
+        newest = [self.newest(history) for history in histories]
+        items = np.zeros((_power(len(newest)), max(map(self.slots, newest))), np.int32)
+        for row, numbers in enumerate(newest):
+            items[row, : len(numbers)] = numbers
+        return items
+
+    def _sources(self, users, rows):
+        """[rows] int32 users, -1 for nobody."""
+        sources = np.full(rows, -1, np.int32)
+        if users is not None:
+            sources[: len(users)] = users
+        return sources
+
+    def _k(self, k):
+        return min(max(_power(k), BEST), self.items)
+
+
+def hidden(model, objective, params, items_BT, user_B=None):
+    """The hidden vector from which each history's next item is scored. [B, T], 0 after the newest -> [B, D] float32
+
+    user_B: [B] int32 numbers of users, -1 for nobody whom the model knows, as all are where None.
+    """
+    length_B = (items_BT > 0).sum(-1) + objective.room
+    slots = jnp.broadcast_to(jnp.arange(items_BT.shape[1], dtype=jnp.int32), items_BT.shape)
+    real = slots < length_B[:, None]
+    zeros = jnp.zeros_like(items_BT)
+    source = zeros - 1 if user_B is None else zeros + user_B[:, None]
+    stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), source)
+    last = model.read(params, objective.show(stream), jnp.maximum(length_B - 1, 0)[:, None])[:, 0]
+    return model.head(params, last).astype(jnp.float32)
+
+
+def best(table, hidden_BD, allowed_BV, *, k):
+    """The best k allowed items by the table (table [V, D], bias [V] or None). -> (items [B, k] int32, scores [B, k])"""
+    scores_BV = jnp.where(allowed_BV, ranking.dot_all(table, hidden_BD), -jnp.inf)
+    return ranking.best(scores_BV, k)
+
+
+def answer(model, objective, params, items_BT, allowed_BV, user_B=None, *, k):
+    """The best k allowed items after each history: what a request needs, in one program."""
+    return best(model.table(params), hidden(model, objective, params, items_BT, user_B), allowed_BV, k=k)
+
+
+def advance(model, params, carry, hidden_1D, items_T, count):
+    """The carry and the hidden vector after the first `count` of these items. [T], int32 -> (carry, [1, D])"""
+
+    def one(i, state):
+        item_11, zero = items_T[i].reshape(1, 1), jnp.zeros((1, 1), jnp.int32)
+        # position 0 would begin a sequence: what was carried would not count
+        stream = Stream(item_11, zero, zero + 1, zero + 1, zero - 1)
+        hidden_11D, carry = model.encode(params, stream, state[0])
+        return carry, model.head(params, hidden_11D[:, 0]).astype(jnp.float32)
+
+    return jax.lax.fori_loop(0, count, one, (carry, hidden_1D))
+
+
+def _power(n):
+    """The power of two from n up: few shapes, few compilations."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def _padded(array, rows):
+    """The array with rows of zeros after it."""
+    if len(array) == rows:
+        return array
+    return np.concatenate([array, np.zeros((rows - len(array), *array.shape[1:]), array.dtype)])
+
+
+def _cut(found, rows, k):
+    """(items, scores) on the host, without what rounding added."""
+    return tuple(np.asarray(x)[:rows, :k] for x in found)

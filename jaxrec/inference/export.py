@@ -1,0 +1,171 @@
+"""A trained workdir as one file that runs without Python: weights, model and the best k inside.
+
+    python -m jaxrec.inference.export --workdir runs/a --format onnx --output model.onnx
+
+The program takes, for any b, `history` [b, L] int32, item numbers oldest first with 0 after the newest, and `allowed`
+[b, V] bool, whether each item may be recommended. It gives `items` [b, k] int32, the best first, 0 where no more are
+left, and their `scores` [b, k] float32. FILE.json says what L and k are, and the external id of each number from 1. A
+model with vectors of users also takes `user` [b] int32: the place from 0 in `users` of FILE.json, where null has no
+vector; -1 for a new user.
+"""
+
+import argparse
+import logging
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.batches import objectives
+from jaxrec.inference import engine
+from jaxrec.inference.recommender import load
+from jaxrec.system.errors import UserError
+from jaxrec.system.files import replacing, write_json
+
+HISTORIES = 1000  # that the file must answer as the engine does
+INPUTS = ("history", "allowed", "user")
+CLOSE = 1e-4  # how far a score may lie from the engine's, relative to the largest or to 1
+
+
+def main(argv=None):
+    """Parse and carry out. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m jaxrec.inference.export", description=__doc__.partition("\n")[0])
+    parser.add_argument("--workdir", required=True, type=Path, help="of a training")
+    parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
+    parser.add_argument("--format", required=True, choices=sorted(FORMATS))
+    parser.add_argument("--output", required=True, type=Path, help="the file to write")
+    parser.add_argument("--k", type=int, default=10, help="how many items it recommends (default: 10)")
+    flags = parser.parse_args(argv)
+    try:
+        export(load(flags.workdir, flags.checkpoint), flags.format, flags.output, flags.k)
+    except (UserError, OSError) as error:
+        print(f"jaxrec export: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def export(recommender, format, output, k=10, histories=HISTORIES):
+    """Write a Recommender as one file, after it has answered random histories as the engine does.
+
+    Args:
+        format: "stablehlo" or "onnx". output: Path. k: how many items. histories: how many are checked.
+
+    Raises:
+        UserError: the model can't be converted, the file answers otherwise, a library is missing, k is out of range.
+    """
+    own, items = recommender.engine, len(recommender.catalogue.ids)
+    name = recommender.config.model.name
+    if not 1 <= k <= items:
+        raise UserError(f"--k {k}: between 1 and the {items:,} items of the catalogue")
+    length = own.length - own.room
+    program = partial(whole, own.model, objectives.build(recommender.config), own.params, k=k)
+    (rows,) = jax.export.symbolic_shape("b")
+    shapes = jax.ShapeDtypeStruct((rows, length), jnp.int32), jax.ShapeDtypeStruct((rows, items), jnp.bool_)
+    if recommender.config.model.users:
+        if recommender.users is None:
+            raise UserError(f"{recommender.path} does not keep whose its vectors of users are: train it again")
+        shapes += (jax.ShapeDtypeStruct((rows,), jnp.int32),)
+    write, read = FORMATS[format]
+    content = write(program, shapes, name)
+    largest = check(read(content), recommender, length, k, histories, f"{format} of {name}")
+    with replacing(output) as temporary:
+        temporary.write_bytes(content)
+    about = {"model": name, "step": recommender.step, "length": length, "k": k}
+    about["ids"] = recommender.catalogue.ids.tolist()
+    if recommender.users:
+        pairs = zip(recommender.users.ids, recommender.users.trained, strict=True)
+        about["users"] = [id if trained else None for id, trained in pairs]
+    write_json(output.with_name(output.name + ".json"), about)
+    print(f"{output}: {len(content) / 1e6:.1f} MB; {histories:,} histories are answered as by the engine, ", end="")
+    print(f"no score further off than {largest:.1e}")
+
+
+def whole(model, objective, params, items_BL, allowed_BV, user_B=None, *, k):
+    """The program that is exported. A history that fills all L leaves the objective its room."""
+    items_BT = jnp.pad(items_BL, ((0, 0), (0, objective.room)))
+    return engine.answer(model, objective, params, items_BT, allowed_BV, user_B, k=k)
+
+
+def check(run, recommender, length, k, count, what):
+    """Compare with the engine on random histories, without their own items. -> the largest difference of a score
+
+    Raises:
+        UserError: the answers differ.
+    """
+    own, random, largest = recommender.engine, np.random.default_rng(0), 0.0
+    for first in range(0, count, own.rows):
+        rows = np.arange(min(own.rows, count - first))[:, None]
+        histories = [random.integers(1, own.items + 1, n).tolist() for n in random.integers(1, length + 1, len(rows))]
+        shown, allowed = np.zeros((len(rows), length), np.int32), np.ones((len(rows), own.items), bool)
+        for row, history in enumerate(histories):
+            shown[row, : len(history)] = history
+            allowed[row, np.array(history) - 1] = False
+        users = ()
+        if recommender.users:
+            users = (random.integers(-1, len(recommender.users.ids), len(rows)).astype(np.int32),)
+        items, scores = map(np.asarray, run(shown, allowed, *users))
+        hidden = own.hidden(histories, *users)
+        wanted = own.best_for(hidden, allowed, k)[1]
+        real = wanted > -np.inf
+        if (((items > 0) & allowed[rows, items - 1]) != real).any():
+            raise UserError(f"{what}: it recommends what is not allowed, or too few: report this")
+        named = np.stack([own.scores(*each) for each in zip(hidden, np.maximum(items, 1), strict=True)])
+        for found in (scores, named):  # of equal scores, and nearly so, either item may come first
+            largest = max(largest, np.abs(found[real] - wanted[real]).max(initial=0))
+        if not largest <= CLOSE * max(1.0, np.abs(wanted[real]).max(initial=0)):
+            raise UserError(f"{what}: a score differs by {largest:.1e} from the engine's: report this")
+    return largest
+
+
+def to_stablehlo(program, shapes, name):
+    """Bytes of jax.export, for CPU, CUDA and TPU: `jax.export.deserialize(bytes).call(history, allowed)`."""
+    return bytes(jax.export.export(jax.jit(program), platforms=("cpu", "cuda", "tpu"))(*shapes).serialize())
+
+
+def from_stablehlo(content):
+    return jax.jit(jax.export.deserialize(content).call)
+
+
+def to_onnx(program, shapes, name):
+    """Bytes of an ONNX model with the inputs of INPUTS, and the outputs items and scores."""
+    from jax.interpreters import batching
+
+    if not hasattr(batching, "not_mapped"):  # by this name the newest jax2onnx that admits this Orbax knows None
+        batching.not_mapped = None
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of every value whose shape is symbolic
+    try:
+        import jax2onnx
+    except ImportError:
+        raise UserError("ONNX needs the library jax2onnx: pip install 'jaxrec[export]'") from None
+    try:
+        model = jax2onnx.to_onnx(
+            program,
+            shapes,
+            model_name=f"jaxrec_{name}",
+            input_names=list(INPUTS[: len(shapes)]),
+            output_names=["items", "scores"],
+        )
+    except Exception as error:  # what a converter fails with has no common class
+        raise UserError(f"{name} can't be converted to ONNX by jax2onnx ({error}): use --format stablehlo") from error
+    return model.SerializeToString()
+
+
+def from_onnx(content):
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("ONNX needs the library onnxruntime: pip install 'jaxrec[export]'") from None
+    try:
+        session = onnxruntime.InferenceSession(content)
+    except Exception as error:  # nor onnxruntime's
+        raise UserError(f"onnxruntime refuses the model ({error}): use --format stablehlo") from error
+    return lambda *inputs: session.run(["items", "scores"], dict(zip(INPUTS, inputs, strict=False)))
+
+
+FORMATS = {"stablehlo": (to_stablehlo, from_stablehlo), "onnx": (to_onnx, from_onnx)}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""External ids -> item numbers, however a caller writes them."""
+
+import numpy as np
+
+from jaxrec.system import arguments
+from jaxrec.system.errors import UserError
+
+EXACT = 1 << 53  # floats below it are exact integers
+LARGE = 1 << 64  # no id is larger
+
+
+class Numbering:
+    """The numbers of a catalogue's external ids.
+
+    A catalogue's ids are all integers or all texts, and an integer is printed in one way only: so 7 and "7" are the
+    same item whichever it has, and "07" is another.
+    """
+
+    def __init__(self, ids):
+        """ids: [V] int64 or str, in the order of their numbers, the first of which is 1."""
+        self._number = {id: number for number, id in enumerate(ids.tolist(), 1)}
+        self._kind = int if ids.dtype.kind == "i" else str
+
+    def numbers(self, ids, where=""):
+        """(numbers of the ids that are known, the ids that are not), in their order. `where` begins an error.
+
+        Raises:
+            UserError: one of them is no id but a list or the like.
+        """
+        known, unknown = [], []
+        for id in ids:
+            id = id.item() if isinstance(id, np.generic) else id
+            number = self._number.get(id if type(id) is self._kind else self._own(id, where))
+            known.append(number) if number else unknown.append(id)
+        return known, unknown
+
+    def known(self, ids, name):
+        """The numbers of ids.
+
+        Raises:
+            UserError: one of them is not in the catalogue.
+        """
+        numbers, unknown = self.numbers(ids, f"{name}: ")
+        if unknown:
+            said = arguments.some(unknown[:1])
+            raise UserError(f"{name}: {said} is not in the catalogue: give items of the training data")
+        return numbers
+
+    def _own(self, id, where):
+        """An id as the catalogue would have it; None for what can't be there, as True, or a float that lost digits."""
+        if not id.__hash__:
+            raise UserError(f"{where}{arguments.some([id])} is no id: give texts or integers, one after the other")
+        if isinstance(id, float) and id.is_integer() and abs(id) < EXACT:
+            id = int(id)
+        if isinstance(id, int) and not isinstance(id, bool) and abs(id) < LARGE:
+            return self._kind(int(id))
+        if isinstance(id, str):
+            return str(id) if self._kind is str else _integer(id)
+        return None
+
+
+def _integer(text):
+    """The integer that is printed as this text, None where there is none."""
+    plain = text.isascii() and text.removeprefix("-").isdecimal() and len(text) <= 20
+    return int(text) if plain and str(int(text)) == text else None

@@ -1,0 +1,337 @@
+"""From Python: a trained workdir as a recommender of external ids."""
+
+import copy
+import logging
+import warnings
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+
+import jax
+import numpy as np
+
+from jaxrec.batches import objectives
+from jaxrec.inference.attributes import Attributes, common
+from jaxrec.inference.engine import Engine
+from jaxrec.inference.numbering import Numbering
+from jaxrec.inference.queries import Prepared, Query, Ranked, Session
+from jaxrec.models import build
+from jaxrec.system import arguments
+from jaxrec.system.errors import UserError
+from jaxrec.training import workdir
+from jaxrec.training.restore import restore_params
+
+log = logging.getLogger("jaxrec")
+FEW = 32  # a choice among this share of the catalogue, or less, is scored alone
+
+
+def load(path, checkpoint="best", approximate=False):
+    """The Recommender of a workdir.
+
+    Args:
+        path: the workdir. checkpoint: "best", "latest" or a step, an integer or its text.
+        approximate: for large catalogues on a CPU: only the likely best items are scored (see `candidates`).
+
+    Raises:
+        UserError: no training lies there, or no such checkpoint; a library is missing.
+    """
+    path = Path(path)
+    stored = workdir.read(path)
+    catalogue = workdir.catalogue(path, stored)
+    model = build(stored.config, len(catalogue.ids), stored.data["users"])
+    params, step = restore_params(path, model, checkpoint, _one_device())
+    users = _users(path, stored) if stored.config.model.users else None
+    return Recommender(stored.config, model, params, catalogue, step, path, approximate, users)
+
+
+def _users(path, stored):
+    """The Users of a workdir; None, with a warning, where an earlier version trained it, which did not keep them."""
+    found = workdir.users(path, stored)
+    if found is None:
+        warnings.warn(
+            f"{path} has vectors of users and no {workdir.USERS} that says whose: everyone is answered as a new user. "
+            "The training's command, given again, writes it and trains no further",
+            stacklevel=3,
+        )
+    return found
+
+
+class Recommender:
+    """Histories of external ids in, external ids and scores out. Made by `load`."""
+
+    def __init__(self, config, model, params, catalogue, step=None, path=None, approximate=False, users=None):
+        self.config, self.catalogue, self.step, self.path = config, catalogue, step, path
+        self._model = model
+        self._numbering, self._attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
+        self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
+        objective = objectives.build(config)
+        self.engine = Engine(model, objective, params, len(catalogue.ids), config.length, approximate)
+        self.users = users
+        self._user_number = users.numbers() if users else {}
+
+    def renewed(self, checkpoint="best"):
+        """A Recommender of another checkpoint of the same workdir. Both share all compiled programs.
+
+        Raises:
+            UserError: no such checkpoint.
+        """
+        params, step = restore_params(self.path, self._model, checkpoint, _one_device())
+        other = copy.copy(self)
+        other.engine, other.step = self.engine.renewed(params), step
+        return other
+
+    def recommend(
+        self,
+        history,
+        k=10,
+        exclude_seen=None,
+        candidates=None,
+        block=(),
+        where=MappingProxyType({}),
+        user=None,
+        strict=False,
+    ):
+        """The k best next items for one history: `answer` of one Query, whose fields these are."""
+        return self.answer([Query(history, k, exclude_seen, candidates, block, where, user, strict)])[0]
+
+    def recommend_batch(
+        self,
+        histories,
+        k=10,
+        exclude_seen=None,
+        candidates=None,
+        block=(),
+        where=MappingProxyType({}),
+        users=None,
+        strict=False,
+    ):
+        """`recommend` for many histories, which share all the rest. -> a list of Ranked in their order.
+
+        Args:
+            users: whose they are, in their order; None where nobody says.
+        """
+        # what can be gone through but once serves all of them
+        histories = arguments.id_list(histories, "histories")
+        candidates = candidates if candidates is None else arguments.id_list(candidates, "candidates")
+        block = () if block is None else arguments.id_list(block, "block")
+        users = [None] * len(histories) if users is None else arguments.id_list(users, "users")
+        if len(users) != len(histories):
+            raise UserError(f"users: {len(users)} for {len(histories)} histories: give one each, None for nobody")
+        query = Query((), k, exclude_seen, candidates, block, where, strict=strict)
+        pairs = zip(histories, users, strict=True)
+        return self.answer([query._replace(history=history, user=user) for history, user in pairs])
+
+    def answer(self, queries):
+        """The best items for each of many queries, which may differ in everything.
+
+        Args:
+            queries: a list of Query, or of what `prepare` made of them.
+
+        Returns:
+            [Ranked [(external id, score), ...], ...] in their order; of equal scores the lower item first.
+            Where nothing of a history is known, the most popular of the items that the rest of its Query allows.
+
+        Raises:
+            UserError: one of them is at fault; the message says which, and why.
+        """
+        prepared = [
+            query if isinstance(query, Prepared) else self._prepared(query, f"history {index}: ")
+            for index, query in enumerate(queries)
+        ]
+        kinds = {}
+        results = [None] * len(prepared)
+        for index, query in enumerate(prepared):
+            if query.known:
+                kinds.setdefault(self._kind(query), []).append(index)
+            else:
+                results[index] = self._popular(query)
+        for kind, indices in kinds.items():
+            for first in range(0, len(indices), self.engine.rows):
+                block = indices[first : first + self.engine.rows]
+                found = self._found(kind, [prepared[index] for index in block])
+                for index, (items, scores) in zip(block, found, strict=True):
+                    results[index] = self._ranked(items, scores, prepared[index])
+        return results
+
+    def prepare(self, query):
+        """A Query checked and in numbers: so errors are found one request at a time, before a batch is answered.
+
+        Raises:
+            UserError: a field is not of its kind; `where` names an unknown attribute or value; the Query is strict, and
+                its history is empty or holds no known id.
+        """
+        return self._prepared(query, "")
+
+    def start(self, history=()):
+        """A Session with this history, of a model that carries a state: `advance` takes it on by an item.
+
+        Raises:
+            UserError: the model carries none.
+        """
+        state = self.engine.start()
+        if state is None:
+            name = self.config.model.name
+            raise UserError(f"{name} carries no state of a user, as gru4rec does: give the whole history to recommend")
+        return self._advanced(Session(state), history)
+
+    def advance(self, session, item):
+        """The Session with one item more; the same where the catalogue lacks it, but for its `unknown`."""
+        return self._advanced(session, [item])
+
+    def similar(self, item, k=10):
+        """The k items whose embeddings point most nearly the way this item's does (cosine): who likes it likes them.
+
+        Returns:
+            Ranked [(external id, cosine), ...], without the item itself.
+
+        Raises:
+            UserError: the item is not in the catalogue; k is below 1.
+        """
+        k = arguments.count(k)
+        (number,) = self._numbering.known([item], "item")
+        (items,), (scores,) = self.engine.similar([number], self._allowed([number], None)[None], min(k, len(self._ids)))
+        return Ranked(self._pairs(items, scores))
+
+    def influence(self, history, items, user=None):
+        """How much each item of a history moved the scores of these items: the score with it, less that without it.
+
+        Args:
+            history: external ids, oldest first. items: external ids, such as those that were recommended.
+            user: whose history it is, as of a Query.
+
+        Returns:
+            [items, history] float32: what an id that is unknown, or too old for the model to see, moved is 0.
+
+        Raises:
+            UserError: the history holds no known id; an item is not in the catalogue.
+        """
+        history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
+        engine, numbers = self.engine, self._numbering.known(items, "items")
+        asked = self.prepare(Query(history, user=user, strict=True))
+        seen = engine.newest(asked.known)
+        places = [place for place, id in enumerate(history) if self._numbering.numbers([id])[0]][-len(seen) :]
+        without = [seen, *(seen[:place] + seen[place + 1 :] for place in range(len(seen)))]
+        blocks = (without[first : first + engine.rows] for first in range(0, len(without), engine.rows))
+        hidden = np.concatenate([engine.hidden(block, [asked.user] * len(block)) for block in blocks])
+        if len(seen) == 1 and not engine.room:
+            hidden[1:] = 0  # without it there is no history, and nothing that a model could have said
+        scores = engine.scores(hidden, numbers)
+        moved = np.zeros((len(numbers), len(history)), np.float32)
+        moved[:, places] = (scores[0] - scores[1:]).T
+        return moved
+
+    def warm(self, batch=1, k=10):
+        """Compile ahead of time what is asked for up to so many items, of up to `batch` histories of any length.
+
+        What is not warmed is compiled when it is first asked for, while others wait.
+        """
+        rows = 1
+        while rows < min(batch, self.engine.rows) * 2:
+            self.engine.compile(min(rows, self.engine.rows), min(k, len(self._ids)))
+            rows *= 2
+        number = self._ids[:1].tolist()
+        self.similar(number[0], k)
+        if self.engine.start() is not None:
+            self.answer([Query(self.start(number), k)])
+
+    def _prepared(self, query, which):
+        def numbers(ids, name):
+            return self._numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
+
+        k, state = arguments.count(query.k, which), None
+        if isinstance(query.history, Session):
+            state, known, unknown = query.history
+        else:
+            known, unknown = numbers(query.history, "history")
+        if not known and query.strict:
+            said = f"none of its ids is in the catalogue ({arguments.some(unknown)})" if unknown else "it is empty"
+            raise UserError(f"{which or 'the history: '}{said}: give at least one item of the training data")
+        blocked, more = numbers(() if query.block is None else query.block, "block")
+        pools = self._attributes.pools({} if query.where is None else query.where, which)
+        if query.candidates is not None:
+            candidates, strangers = numbers(query.candidates, "candidates")
+            pools.append(np.unique(np.array(candidates, np.int32)))
+            more = [*dict.fromkeys(strangers), *more]
+        pool = common(pools, len(self._ids)) if pools else None
+        exclude = self.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
+        out = [*known, *blocked] if exclude else blocked
+        user, new = self._user(query.user, which)
+        return Prepared(known, state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
+
+    def _user(self, id, which):
+        """(number, []) of a user who has a vector; (-1, [id]) of one who has none."""
+        if id is None:
+            return -1, []
+        if self.users is None:
+            name = self.config.model.name
+            kept = f"this training of {name} did not keep whose its vectors of users are: give its command again"
+            raise UserError(
+                f"{which}user: "
+                + (kept if self.config.model.users else f"{name} has no vectors of users: leave it out")
+            )
+        id = id.item() if isinstance(id, np.generic) else id
+        own = self.users.own(id) if isinstance(id, int | str) else None
+        number = self._user_number.get(own, -1)
+        return number, [id] * (number < 0)
+
+    def _popular(self, query):
+        """The answer where nothing of the history is known."""
+        if self._popularity is None:
+            return Ranked([], query.unknown, fallback=True)
+        order, share = self._popularity
+        items = order[self._allowed(query.out, query.pool)[order - 1]][: query.k]
+        return Ranked(self._pairs(items, share[items - 1]), query.unknown, fallback=True)
+
+    @cached_property
+    def _popularity(self):
+        """(numbers of the items, most often trained on first, [V]; what share of training each is, [V]), or None."""
+        counts = self.catalogue.counts
+        if counts is None:
+            return None
+        return np.argsort(-counts, kind="stable") + 1, counts / max(counts.sum(), 1)
+
+    def _kind(self, query):
+        """Queries of one kind are answered together: (slots, None with a state; whether few items are scored)."""
+        few = query.pool is not None and len(query.pool) * FEW <= len(self._ids)
+        return None if query.state else self.engine.slots(query.known), few
+
+    def _found(self, kind, queries):
+        """(items, scores) for each of at most `rows` queries of one kind."""
+        (slots, few), engine = kind, self.engine
+        users = [query.user for query in queries]
+        if slots is None:
+            hidden = np.concatenate([query.state[1] for query in queries])
+        elif few:
+            hidden = engine.hidden([query.known for query in queries], users)
+        if few:
+            pools = [np.setdiff1d(query.pool, query.out, assume_unique=False) for query in queries]
+            return [engine.among(*each, query.k) for *each, query in zip(hidden, pools, queries, strict=True)]
+        allowed, k = np.stack([self._allowed(query.out, query.pool) for query in queries]), max(q.k for q in queries)
+        if slots is None:
+            return zip(*engine.best_for(hidden, allowed, k), strict=True)
+        return zip(*engine.best([query.known for query in queries], allowed, k, users), strict=True)
+
+    def _allowed(self, out, pool):
+        """Whether each item may be recommended. [V] bool"""
+        allowed = np.ones(len(self._ids), bool) if pool is None else np.zeros(len(self._ids), bool)
+        if pool is not None:
+            allowed[pool - 1] = True
+        if out:
+            allowed[np.array(out) - 1] = False
+        return allowed
+
+    def _advanced(self, session, ids):
+        numbers, unknown = self._numbering.numbers(arguments.id_list(ids, "history"))
+        state = self.engine.advance(session.state, numbers)
+        return Session(state, (*session.known, *numbers), (*session.unknown, *unknown))
+
+    def _ranked(self, items, scores, query):
+        return Ranked(self._pairs(items[: query.k], scores[: query.k]), query.unknown)
+
+    def _pairs(self, items, scores):
+        items = items[items > 0]
+        return list(zip(self._ids[items - 1].tolist(), scores[: len(items)].tolist(), strict=True))
+
+
+def _one_device():
+    return jax.sharding.SingleDeviceSharding(jax.devices()[0])

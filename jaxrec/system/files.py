@@ -1,0 +1,180 @@
+"""Files that are whole or not there; regular files alone, and small ones within bounds."""
+
+import contextlib
+import io
+import json
+import os
+import secrets
+import stat
+import tempfile
+from pathlib import Path
+
+from jaxrec.system import checksums
+from jaxrec.system.errors import UserError
+
+SMALL = 1 << 26  # bytes of a file that is read whole
+CHECKSUM = "checksum"  # the key of a JSON file that holds the checksum of the others
+MARK = ".jaxrec-"  # temporary files begin with it
+SPECIAL = "*?[]{}\\"  # in a path: what Orbax, or the libraries below it, take for a pattern
+
+
+@contextlib.contextmanager
+def writing(path):
+    """What a disk refuses within the block, as a UserError that names the file."""
+    try:
+        yield
+    except BrokenPipeError:  # of what is printed meanwhile
+        raise
+    except OSError as error:
+        raise UserError(
+            f"{path}: can't be written ({error.strerror or error}): make room, mend the disk or name another place, "
+            "and run the same command again"
+        ) from error
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A temporary file beside this path, which takes its place when the block ends well and is removed otherwise.
+
+    Its name can't be known before, so that no link can wait there to be followed.
+
+    Raises:
+        UserError: it can't be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{MARK}{secrets.token_hex(8)}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def sweep(folder):
+    """Remove the temporary files that a process left there which was killed."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith(MARK) and entry.name.endswith(".tmp") and entry.is_file(follow_symlinks=False):
+            os.unlink(entry.path)
+
+
+def write_json(path, value):
+    """Write a value as JSON.
+
+    Raises:
+        ValueError: it holds a number that is not finite.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path):
+    """The value of a JSON file.
+
+    Raises:
+        ValueError: it is no JSON, or of more than SMALL bytes. OSError: it can't be read.
+    """
+    with open_regular(path) as stream:
+        return parse_json(stream)
+
+
+def parse_json(stream: io.RawIOBase | io.BufferedIOBase):
+    """The value of a stream of JSON.
+
+    Raises:
+        ValueError: it is no JSON, lists or objects lie too deep within each other, or it has more than SMALL bytes.
+    """
+    data = bytearray()
+    while part := stream.read(min(SMALL + 1 - len(data), 1 << 20)):
+        data += part
+        if len(data) > SMALL:
+            raise ValueError(f"over {SMALL:,} bytes, and no such file is that large")
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("lists or objects too deep within each other") from None
+
+
+def open_regular(path: str | Path) -> io.FileIO:
+    """A file's bytes; never waits for what another process may write.
+
+    Raises:
+        UserError: a pipe, a socket, a device or a folder. OSError: it can't be read.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return io.FileIO(handle)
+    os.close(handle)
+    raise UserError(f"{path}: {NO_FILE}")
+
+
+NO_FILE = "a pipe, a socket, a device or a folder, where a file is read: write the content to a file, and name that"
+
+
+def expand(path: str | Path) -> Path:
+    """A path with `~` as the home folder; as it is where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def write_checked(path, values):
+    """Write a dictionary as JSON, with a checksum of what it holds."""
+    write_json(path, values | {CHECKSUM: checksums.of_json(values)})
+
+
+def read_checked(path, cure):
+    """The dictionary of a JSON file, without its checksum; one that was written without is taken as it is.
+
+    Args:
+        cure: what to do where it is damaged, for the message.
+
+    Raises:
+        UserError: it can't be read, is no JSON, or is not what was written.
+    """
+    try:
+        values = read_json(path)
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: damaged: no JSON ({error}): {cure}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: damaged: a {type(values).__name__}, not a dictionary: {cure}")
+    known = values.pop(CHECKSUM, None)
+    if known is not None and known != checksums.of_json(values):
+        raise UserError(f"{path}: damaged: its content is not what was written: {cure}")
+    return values
+
+
+@contextlib.contextmanager
+def plain(folder):
+    """A path to a folder without what a library below us would take for a pattern, an escape, or no text.
+
+    Where its own path has such characters, that is a link to it in a folder of this process's own, for as long as the
+    block runs.
+
+    Raises:
+        UserError: no such link can be made.
+    """
+    folder = Path(folder).absolute()
+    if not _is_special(str(folder)):
+        yield folder
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix="jaxrec-") as own:
+            if _is_special(own):
+                raise UserError(f"{own}: no folder for temporary files: set TMPDIR to one without {SPECIAL}")
+            link = Path(own) / "folder"
+            link.symlink_to(folder)
+            yield link
+    except OSError as error:
+        if error.filename is None or "jaxrec-" not in str(error.filename):
+            raise
+        raise UserError(f"{folder}: can't be reached by a link in the folder for temporary files: {error}") from error
+
+
+def _is_special(path):
+    return any(char in SPECIAL or char < " " or "\ud800" <= char <= "\udfff" for char in path)

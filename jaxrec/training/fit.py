@@ -1,0 +1,221 @@
+"""The loop: resume, call, report, evaluate, save, stop."""
+
+import contextlib
+from functools import partial
+
+import jax
+import numpy as np
+
+from jaxrec.system.errors import UserError
+from jaxrec.system.signals import Signals
+from jaxrec.training import launch as dev
+from jaxrec.training import metric_writer, optim, wording
+from jaxrec.training.checkpoint import Checkpoints, Damaged
+from jaxrec.training.setup import Feed, initial, shapes, users_of
+from jaxrec.training.setup import order as order
+from jaxrec.training.setup import setup as setup
+from jaxrec.training.workdir import Place
+
+
+class Stopped(Exception):
+    """Training was asked to stop by a signal; a checkpoint is saved."""
+
+    def __init__(self, signum):
+        super().__init__(signum)
+        self.signum = signum
+
+
+class NotFinite(UserError):
+    """A loss or gradient that is not a number: training can't go on from here."""
+
+
+def boundary(setup, now):
+    """The next step at which a call must end: an epoch's end, a save, an evaluation, or the call's full size."""
+    config, epoch = setup.config, setup.epoch_steps
+    every = (epoch, interval(setup, config.eval_every), interval(setup, config.save_every))
+    ends = [now + config.steps_per_call, setup.total_steps, *((now // n + 1) * n for n in every)]
+    return min(ends)
+
+
+def interval(setup, epochs):
+    """Epochs in steps, at least one."""
+    return max(round(epochs * setup.epoch_steps), 1)
+
+
+def fit(setup, workdir, validate, console=None, held=None):
+    """Train to the end, or to the end of patience, from the workdir's latest checkpoint.
+
+    Args:
+        setup: Setup. workdir: Path, locked by the caller.
+        validate: (params) -> {"ndcg@10": …} on the validation questions, and as "also" {protocol: the same} by other
+            protocols than the one that chooses; None where there are none.
+        held: workdir.Place of when it was locked; what lies at the path now if None.
+
+    Returns:
+        The loop's state at the end, {"step", "best": {"step", "score"}, "stale", "seconds", …}, with the rows of
+        metrics.jsonl as "rows" and this run's real targets a second, a row each, as "rates".
+
+    Raises:
+        Stopped: on SIGTERM or SIGINT, a checkpoint saved. NotFinite: naming step, users, last good checkpoint.
+    """
+    config, held = setup.config, held or Place(workdir)
+    with held.named(), contextlib.ExitStack() as opened:
+        checkpoints = opened.enter_context(contextlib.closing(Checkpoints(workdir)))
+        state, loop = resume(setup, workdir, checkpoints)
+        rows = checkpoints.rows(loop["step"]) if loop["step"] else None
+        told = metric_writer.Report(workdir, loop["step"], setup.total_steps, loop["seconds"], console, rows)
+        opened.enter_context(contextlib.closing(told))
+        told.best = wording.best_so_far(setup, loop)
+        feed, signals = Feed(setup), Signals()
+        schedule = optim.schedule(config.optim, setup.total_steps)
+
+        def read(pending):
+            """The host's share of a call that has run: its sums, in the order of its steps."""
+            first, last, values = pending
+            values = jax.device_get(values)
+            done = last - first
+            for index, (loss, count, norm) in enumerate(zip(*(value[:done].tolist() for value in values), strict=True)):
+                if not (np.isfinite(loss) and np.isfinite(norm)):
+                    raise not_finite(setup, checkpoints, first + index)
+                sums = loop["sums"]
+                loop["sums"] = [sums[0] + loss * count, sums[1] + count, sums[2] + norm, sums[3] + 1]
+            told.progress(last, float(values.loss[:done].mean()), float(values.count[:done].sum()))
+
+        def save(now, score=None):
+            if checkpoints.latest() != now:
+                held.check()
+                checkpoints.save(now, state, loop | {"seconds": told.seconds()}, score, told.checksum())
+
+        with signals:
+            if loop["step"]:
+                told.say(f"resumed at step {loop['step']:,}")
+            pending = None
+            while loop["step"] < setup.total_steps and not exhausted(config, loop):
+                now = loop["step"]
+                end = boundary(setup, now)
+                data, begins = feed(now, end)
+                state, values = setup.run(state, data, setup.aside, np.int32(begins), np.int32(end))
+                if pending:
+                    read(pending)
+                pending = now, end, values
+                loop["step"] = end
+                evaluates = end % interval(setup, config.eval_every) == 0 or end == setup.total_steps
+                row_ends = evaluates or end % setup.epoch_steps == 0
+                saves = evaluates or end % interval(setup, config.save_every) == 0
+                stop = signals.caught
+                if not (row_ends or saves or stop):
+                    continue
+                read(pending)
+                pending = None
+                score = None
+                if row_ends:
+                    valid = validate(state.params) if evaluates and validate else None
+                    score = close_row(setup, loop, told, valid, float(schedule(end - 1)))
+                if saves or stop:
+                    save(end, score)
+                if stop:
+                    raise Stopped(stop)
+                told.skip()
+            if exhausted(config, loop) and loop["step"] < setup.total_steps:
+                told.say(wording.stopped_early(setup, loop))
+            checkpoints.wait()
+            held.check()
+            if signals.caught:  # the training is complete, but what comes after it was not asked for
+                raise Stopped(signals.caught)
+    return loop | {"seconds": told.seconds(), "rows": told.rows, "rates": told.rates}
+
+
+def resume(setup, workdir, checkpoints):
+    """(state, the loop's state) to go on from: of the newest checkpoint that is whole, or those before the first step.
+
+    Damaged ones that are newer, and a damaged best, are set aside.
+    """
+    if checkpoints.latest() is None:
+        state = jax.device_put(initial(setup), dev.placed(setup.devices))
+        loop = {"step": 0, "best": None, "stale": 0, "sums": [0.0, 0.0, 0.0, 0], "seconds": 0.0}
+        return state, loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
+    wanted = shapes(setup)
+    (state, loop), at, damaged = checkpoints.take("latest", partial(_restore, setup, workdir, checkpoints, wanted))
+    if (best := checkpoints.best()) != at and best not in damaged:
+        try:
+            checkpoints.restore_params(best, wanted.params)
+        except Damaged as why:
+            damaged[best] = why
+    for newer, why in damaged.items():
+        checkpoints.set_aside(newer, why)
+    return state, loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
+
+
+def _restore(setup, workdir, checkpoints, wanted, at):
+    before = checkpoints.loop(at)
+    resolved = before.get("rows", setup.rows), before.get("epoch_steps", setup.epoch_steps)
+    if resolved != (setup.rows, setup.epoch_steps):
+        raise UserError(
+            f"{workdir} was trained with {resolved[0]} rows a step, and {len(setup.devices)} devices make it "
+            f"{setup.rows}: go on with 1, 2, 4 or 8 devices, or as many as before"
+        )
+    return checkpoints.restore(at, wanted)
+
+
+def close_row(setup, loop, told, valid, rate):
+    """Write a row of metrics for the steps since the last; with a validation, update the best. Returns its score.
+
+    Args:
+        valid: by `validate` of `fit`, or None. rate: the learning rate of the last step.
+    """
+    loss, count, norm, steps = loop["sums"]
+    now = loop["step"]
+    row = {
+        "step": now,
+        "epoch": now / setup.epoch_steps,
+        "loss": loss / count,
+        "norm": norm / steps,
+        "targets": int(count),
+        "rate": rate,
+        "seconds": round(told.seconds(), 3),
+    }
+    loop["sums"] = [0.0, 0.0, 0.0, 0]
+    words = f"epoch {row['epoch']:g}/{setup.config.epochs}  loss {row['loss']:.4f}  "
+    if valid is None:
+        told.row(row)
+        if not len(setup.split.valid.source):  # else the next validation speaks for this row too
+            told.say(words + metric_writer.clock(told.seconds()))
+        return None
+    names = wording.kept(setup.config)
+    row["valid"] = {name: valid[name] for name in names}
+    if "also" in valid:
+        row["also"] = {by: {name: found[name] for name in names} for by, found in valid["also"].items()}
+    score, best = valid[setup.config.select_by], loop["best"]
+    better = best is None or score > best["score"]
+    loop["best"] = {"step": now, "score": score} if better else best
+    loop["stale"] = 0 if better else loop["stale"] + 1
+    told.best = wording.best_so_far(setup, loop)
+    told.row(row)
+    told.say(f"{words}{wording.validation(setup.config, valid)}  {told.best}  {metric_writer.clock(told.seconds())}")
+    return score
+
+
+def complete(setup, workdir):
+    """Whether the workdir's latest checkpoint is whole and the last one: of the last epoch, or of patience run out."""
+    with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
+        wanted = shapes(setup)
+        (_, loop), _, damaged = checkpoints.take("latest", partial(_restore, setup, workdir, checkpoints, wanted))
+    return not damaged and (exhausted(setup.config, loop) or loop["step"] >= setup.total_steps)
+
+
+def exhausted(config, loop):
+    """Whether patience has run out."""
+    return 0 < config.patience <= loop["stale"]
+
+
+def not_finite(setup, checkpoints, at):
+    """The error for a step whose loss or gradient is not finite."""
+    users = users_of(setup, at)
+    shown = ", ".join(map(str, users[:10])) + (f" and {len(users) - 10} more" if len(users) > 10 else "")
+    good = checkpoints.latest()
+    return NotFinite(
+        f"the loss or its gradient is not finite at step {at} (epoch {at // setup.epoch_steps}); "
+        f"the batch holds users {shown}. "
+        + (f"The last good checkpoint is step {good}. " if good is not None else "There is no checkpoint yet. ")
+        + "Lower config.optim.rate, or set config.optim.clip, and train into a new workdir"
+    )

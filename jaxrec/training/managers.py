@@ -1,0 +1,103 @@
+"""Orbax: imported and used in silence, how its managers are opened, and its errors told."""
+
+import contextlib
+import logging
+import os
+import threading
+
+from absl.logging import get_absl_logger
+
+from jaxrec.system.errors import UserError
+
+
+class _Quiet:
+    """Within it, however often it is entered, Orbax logs nothing, and changes nothing of the caller's logging.
+
+    Its log goes through absl, which gives the root logger a handler where it has none, for good. Meanwhile that is the
+    one which Python itself uses where there is none.
+    """
+
+    def __init__(self):
+        self._lock, self._entered, self._lent = threading.Lock(), 0, False
+
+    def __enter__(self):
+        with self._lock:
+            self._entered += 1
+            if self._entered == 1:
+                for log in _logs():
+                    log.addFilter(_is_of_others)
+                self._lent = not logging.root.handlers and logging.lastResort is not None
+                if self._lent:
+                    logging.root.addHandler(logging.lastResort)
+
+    def __exit__(self, *exception):
+        with self._lock:
+            self._entered -= 1
+            if not self._entered:
+                for log in _logs():
+                    log.removeFilter(_is_of_others)
+                if self._lent:
+                    logging.root.removeHandler(logging.lastResort)
+
+
+def _logs():
+    return get_absl_logger(), logging.getLogger("asyncio")  # the latter tells of what failed beside the first failure
+
+
+def _is_of_others(record):
+    return not any(f"{os.sep}orbax{os.sep}" in text for text in (record.pathname, record.getMessage()))
+
+
+QUIET = _Quiet()
+with QUIET:
+    import orbax.checkpoint as ocp
+    from orbax.checkpoint import checkpoint_managers
+
+ITEMS = ("params", "rest", "loop")
+
+
+def reader(place):
+    """A manager to read the checkpoints of a folder with; it looks into none of them before it is asked to."""
+    options = ocp.CheckpointManagerOptions(create=False, read_only=True, lightweight_initialize=True)
+    return ocp.CheckpointManager(place, options=options, item_names=ITEMS)
+
+
+def writer(place, seal):
+    """A manager that keeps the latest checkpoint and the best.
+
+    Args:
+        seal: () -> None, called when all files of a checkpoint are written, before it has its name.
+    """
+    best = checkpoint_managers.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False)
+    kept = checkpoint_managers.AnyPreservationPolicy([checkpoint_managers.LatestN(1), best])
+    options = ocp.CheckpointManagerOptions(
+        best_fn=_rank,
+        preservation_policy=kept,
+        cleanup_tmp_directories=True,
+        async_options=ocp.AsyncOptions(post_finalization_callback=seal),
+    )
+    return ocp.CheckpointManager(place, options=options, item_names=ITEMS)
+
+
+def _rank(metrics):
+    return metrics["score"], -metrics["step"]
+
+
+def first_line(error):
+    """An error in a line: its kind, and the beginning of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def writing(folder):
+    """What Orbax fails with in writing, as a UserError."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # tensorstore's have no common class
+        raise UserError(
+            f"{folder}: a checkpoint can't be written ({first_line(error)}): make room, or mend the disk, and run the "
+            "same command again: it goes on from the last checkpoint that was saved"
+        ) from error

@@ -1,0 +1,180 @@
+"""What a training tells: progress on the console, metrics.jsonl, TensorBoard events, a plot of its curves."""
+
+import json
+import logging
+import math
+import os
+import time
+
+from rich.progress import BarColumn, Progress, TextColumn
+
+from jaxrec.system import checksums
+from jaxrec.system import console as consoles
+from jaxrec.system.figures import new_figure, save_figure
+from jaxrec.system.files import replacing, writing
+from jaxrec.training.tensorboard import Events
+
+QUIET_SECONDS = 30  # between lines where the console is a file
+log = logging.getLogger("jaxrec")
+
+
+def read_rows(path):
+    """The rows of a metrics.jsonl: all that can be read, a last one left out that was cut off in writing."""
+    return _read(path)[0]
+
+
+def _read(path):
+    """(rows, whether there is anything else than rows, the end of a row cut off in writing left out of account)"""
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return [], False
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
+    rows = [_row(line) for line in lines]
+    return [row for row in rows if row], None in rows
+
+
+def _row(line):
+    try:
+        row = json.loads(line)
+        return row if isinstance(row, dict) and isinstance(row["step"], int) else None
+    except (ValueError, KeyError, RecursionError):
+        return None
+
+
+class Report:
+    """The outputs of one training, continued from a step."""
+
+    def __init__(self, workdir, step, total_steps, spent, console=None, checksum=None):
+        """
+        Args:
+            workdir: Path. step: where training goes on; rows of later steps are cut from metrics.jsonl.
+            total_steps: of the whole training. spent: seconds of training before this run.
+            checksum: of the rows up to the step, as `checksum` gave it then; None where it is not known.
+        """
+        self.path = workdir / "metrics.jsonl"
+        rows, is_damaged = _read(self.path)
+        self.rows = [row for row in rows if row["step"] <= step]
+        if is_damaged or checksum not in (None, self.checksum()):
+            self._keep_damaged()
+        with replacing(self.path) as temporary:
+            temporary.write_text(self._text())
+        with writing(workdir / "tensorboard"):
+            self.events = Events(workdir / "tensorboard", step)
+        self.console = console or consoles.make()
+        self.best, self.spent, self.total = "", spent, total_steps
+        self.begun = self.spoke = time.monotonic()
+        self.first, self.counted = step, time.monotonic()
+        self.targets, self.training = 0, 0.0  # since the last row, evaluations and compilation left out
+        self.rates = []
+        name, text = (TextColumn(field, markup=False) for field in ("{task.description}", "{task.fields[text]}"))
+        quiet = not self.console.is_terminal
+        self.bar = Progress(name, BarColumn(), text, console=self.console, transient=True, disable=quiet)
+        self.task = self.bar.add_task("training", total=total_steps, completed=step, text="")
+        self.bar.start()
+
+    def checksum(self):
+        """Of the rows so far."""
+        return checksums.of_text(self._text())
+
+    def _text(self):
+        return "".join(json.dumps(row) + "\n" for row in self.rows)
+
+    def _keep_damaged(self):
+        kept = self.path.with_name(self.path.name + ".damaged")
+        said = "is damaged" if self.path.exists() else "is gone"
+        if self.path.exists():
+            said += f": a copy is kept as {kept.name}"
+            with replacing(kept) as temporary:
+                temporary.write_bytes(self.path.read_bytes())
+        said = f"{self.path} {said}; training goes on with its {len(self.rows)} sound rows"
+        log.warning("%s", consoles.printable(said))
+
+    def seconds(self):
+        """Of training so far, earlier runs counted in."""
+        return self.spent + time.monotonic() - self.begun
+
+    def progress(self, step, loss, targets):
+        """After every call: step reached, its mean loss, its real targets."""
+        now = time.monotonic()
+        rate = targets / max(now - self.counted, 1e-9)
+        self.targets, self.training, self.counted = self.targets + targets, self.training + now - self.counted, now
+        left = (now - self.begun) / max(step - self.first, 1) * (self.total - step)
+        text = f"loss {loss:.4f}  {rate:,.0f} targets/s  {clock(left)} left at most  {self.best}"
+        self.bar.update(self.task, completed=step, text=f"{step:,}/{self.total:,}  {text}")
+        if not self.console.is_terminal and now - self.spoke > QUIET_SECONDS:
+            self.say(f"step {step:,}/{self.total:,}  {text}")
+
+    def skip(self):
+        """Leave out of the rate what was done since the last call (an evaluation, a save)."""
+        self.counted = time.monotonic()
+
+    def row(self, row):
+        """A row of metrics.jsonl: but for its "seconds", only what the same config and data always give."""
+        self.rates.append(self.targets / max(self.training, 1e-9))
+        self.targets, self.training = 0, 0.0
+        with writing(self.path), self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.rows.append(row)
+        scalars = {"train/loss": row["loss"], "train/gradient_norm": row["norm"]}
+        scalars |= {"train/rate": row["rate"]} if "rate" in row else {}
+        scalars |= {f"valid/{name}": value for name, value in row.get("valid", {}).items()}
+        for protocol, found in row.get("also", {}).items():
+            scalars |= {f"valid {protocol}/{name}": value for name, value in found.items()}
+        scalars["train/targets_per_second"] = self.rates[-1]
+        with writing(self.events.folder):
+            self.events.add(scalars, row["step"])
+
+    def say(self, text):
+        """A line on the console."""
+        self.spoke = time.monotonic()
+        self.bar.console.print(consoles.printable(text), soft_wrap=True)
+
+    def close(self):
+        """Stop the bar and flush the events."""
+        self.bar.stop()
+        with writing(self.events.folder):
+            self.events.close()
+
+
+def clock(seconds):
+    """Seconds as h:mm:ss or m:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def plot(rows, path, title, shown=("hr@10", "ndcg@10"), select_by="ndcg@10"):
+    """Loss and validation curves of metrics.jsonl's rows, as a PNG.
+
+    Args:
+        shown: the metrics to draw; dashed where they are by the protocol that doesn't choose.
+        select_by: the metric whose best validation is marked.
+    """
+    figure = new_figure(10, 4)
+    left, right = figure.subplots(1, 2)
+    left.plot([row["epoch"] for row in rows], [row["loss"] for row in rows])
+    left.set(xlabel="epoch", ylabel="training loss")
+    left.set_title(consoles.printable(title, 80), parse_math=False)
+    scored = [row for row in rows if "valid" in row]
+    epochs = [row["epoch"] for row in scored]
+    for number, name in enumerate(shown):
+        values = [row["valid"].get(name, math.nan) for row in scored]
+        right.plot(epochs, values, ".-", color=f"C{number}", label=name)
+        for other in {other: None for row in scored for other in row.get("also", {})}:
+            values = [row.get("also", {}).get(other, {}).get(name, math.nan) for row in scored]
+            right.plot(epochs, values, ".--", color=f"C{number}", label=f"{name}, {other}", alpha=0.5)
+    if scored:
+        best = max(scored, key=lambda row: row["valid"][select_by])
+        right.axvline(
+            best["epoch"], color="grey", linewidth=0.8, linestyle="--", label=f"best, epoch {best['epoch']:g}"
+        )
+        right.legend()
+    right.set(xlabel="epoch", title="validation", ylim=(0, None))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    with replacing(path) as temporary:
+        save_figure(figure, temporary)

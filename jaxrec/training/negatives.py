@@ -1,0 +1,228 @@
+"""Negatives: uniform outside a user's history, exactly; uniform; by popularity; the batch's own targets; and mixed."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.data import splits
+from jaxrec.data.ragged import distinct, slices
+from jaxrec.kernels.collectives import gathered
+from jaxrec.kernels.random import below, hash_bits
+from jaxrec.system.errors import UserError
+
+
+class Negatives(NamedTuple):
+    """What a sampled loss compares the targets of N slots with. Item 0 is none."""
+
+    items: Any  #: [N, K] of each slot; [R, K] shared by the slots of each of R rows; [K] by the batch of all devices
+    shift: Any = None  #: as items: what logQ subtracts from their scores; None is nothing
+    own_shift: Any = None  #: [N], and from the targets' scores
+    own_column: Any = None  #: [N] the column that is the slot's own target, where items are the batch's targets
+
+
+def portioned(negatives, cut, number):
+    """The Negatives of portions of the slots, an axis of them in front; what all slots share is repeated.
+
+    Args:
+        cut: what makes portions of the slots' or the rows' own arrays. number: of portions.
+    """
+    if negatives.items.ndim > 1:
+        return cut(negatives)
+    items, shift = jax.tree.map(lambda x: jnp.broadcast_to(x, (number, *x.shape)), (negatives.items, negatives.shift))
+    return cut(negatives._replace(items=None, shift=None))._replace(items=items, shift=shift)
+
+
+class Seen(NamedTuple):
+    """Each user's distinct training items in ascending order, back to back."""
+
+    items: Any  #: [M] int32
+    offsets: Any  #: [U + 1]
+
+
+def seen(items, start, stop, catalogue, users=None):
+    """Seen of the training histories items[start:stop]. Host; one sort of all of them.
+
+    Args:
+        users: [U] external ids, for messages.
+
+    Raises:
+        UserError: a user has met the whole catalogue, so that no negative exists.
+    """
+    lengths = np.asarray(stop) - np.asarray(start)
+    user = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
+    pairs = distinct(user * (catalogue + 1) + items[slices(start, stop)])
+    counts = np.bincount(pairs // (catalogue + 1), minlength=len(lengths))
+    if len(counts) and counts.max() >= catalogue:
+        worst = counts.argmax()
+        raise UserError(
+            f"user {worst + 1 if users is None else users[worst]} has all {catalogue} items of the catalogue in the "
+            "training history: no negative can be drawn. Use loss.name=softmax, or leave such users out"
+        )
+    return Seen((pairs % (catalogue + 1)).astype(np.int32), np.append(0, np.cumsum(counts)))
+
+
+def nth_unseen(nth, low, high, items, steps):
+    """The nth (from 0) item outside a sorted set items[low:high], by bisection; all [K] but items [M].
+
+    items[low + j] - 1 - j unseen items precede the set's j-th, a non-decreasing sequence: with j of them at most nth,
+    the answer is nth + 1 + j.
+    """
+    left, right = jnp.zeros_like(nth), jnp.zeros_like(nth) + (high - low)
+    for _ in range(steps):
+        middle = (left + right) // 2
+        before = items[jnp.minimum(low + middle, len(items) - 1)] - 1 - middle
+        go_right = (before <= nth) & (left < right)
+        left, right = jnp.where(go_right, middle + 1, left), jnp.where(go_right, right, middle)
+    return nth + 1 + left
+
+
+def uniform(key, source, number, seen, catalogue, steps):
+    """Negatives for the slots of one row, uniform over what each slot's user has not met in training.
+
+    Args:
+        key: the row's. source: [T] user. number: negatives a slot. seen: Seen on the device. catalogue: V.
+        steps: bisection steps, enough for the longest set: ceil(log2(longest + 1)).
+
+    Returns:
+        [T, number] int32 in 1..V.
+    """
+    low, high = seen.offsets[source][:, None], seen.offsets[source + 1][:, None]
+    nth = below(catalogue - (high - low), key, (len(source), number))
+    return nth_unseen(nth, low, high, seen.items, steps)
+
+
+# --- by popularity
+
+
+class Popular(NamedTuple):
+    """What draws items in proportion to their weights, and the shares by which logQ corrects. Of V items each."""
+
+    keep: Any  #: uint32, in units of 2^-32: how often a column stays with itself
+    alias: Any  #: int32, the row of the item that a column goes to otherwise
+    share: Any  #: float32, the probability of an item in a draw
+    log_weight: Any  #: float32, log of the item's weight
+
+
+def popular(counts, alpha):
+    """Popular of weights counts^alpha, as an alias table (Walker 1977, by Vose's method of 1991). Host; V steps."""
+    weights = np.asarray(counts, float) ** alpha
+    share = weights / weights.sum()
+    scaled = (share * len(share)).tolist()
+    keep, alias = np.ones(len(share)), np.arange(len(share), dtype=np.int32)
+    small = [row for row, of in enumerate(scaled) if of < 1]
+    large = [row for row, of in enumerate(scaled) if of >= 1]
+    while small and large:
+        low, high = small.pop(), large[-1]
+        keep[low], alias[low] = scaled[low], high
+        scaled[high] -= 1 - scaled[low]
+        if scaled[high] < 1:
+            small.append(large.pop())
+    # What is left over is 1 but for rounding, and is its own alias.
+    keep = np.minimum(keep * 2**32, 2**32 - 1).astype(np.uint32)
+    log_weight = alpha * np.log(np.where(np.asarray(counts) > 0, counts, 1))
+    return Popular(keep, alias, share.astype(np.float32), log_weight.astype(np.float32))
+
+
+def draw_popular(key, shape, table):
+    """Items in 1..V of this shape, by an alias table: two gathers a draw, whatever the catalogue."""
+    for_column, coin = hash_bits(key, (2, *shape))  # of a column more or less often by V / 2^32
+    column = (for_column % jnp.uint32(len(table.keep))).astype(jnp.int32)
+    stays = coin < table.keep[column]
+    return jnp.where(stays, column, table.alias[column]) + 1
+
+
+# --- by configuration
+
+
+class Aside(NamedTuple):
+    """What negatives are drawn by, on the devices; None where a way of sampling does without."""
+
+    seen: Any = None  #: Seen
+    sampled: Any = None  #: Popular of the items drawn
+    batch: Any = None  #: Popular of the training's targets, as a batch holds them
+
+
+def sampler(loss, split, axis, targets):
+    """How a config.LossConfig draws negatives for the training histories of a split.
+
+    Args:
+        loss: LossConfig. split: splits.Split. axis: name of the axis over which the devices hold the rows of a batch.
+        targets: () -> [V], how often each item is a target in an epoch (objectives.expected_targets). By these a
+            batch's targets are expected; items are drawn by their counts in training, whatever is asked of these.
+
+    Returns:
+        (draw, Aside on the host), or (None, None) where the loss takes no negatives. `draw` is
+        (key, keys_R, objectives.Asked of R rows, aside) -> Negatives for their N = R x M slots; the key is the step's,
+        keys_R the rows', so that one device and eight draw the same.
+    """
+    if loss.name == "softmax":
+        return None, None
+    catalogue = len(split.interactions.catalogue.ids)
+    if loss.sampling == "uniform-unseen":
+        sets = seen(split.interactions.items, split.start, split.stop, catalogue, split.interactions.users)
+        steps = int(np.diff(sets.offsets).max()).bit_length()
+        aside = Aside(Seen(sets.items, sets.offsets.astype(np.int32)))
+        return partial(_unseen, number=loss.negatives, catalogue=catalogue, steps=steps), aside
+    counts = splits.training_counts(split)
+    corrected = loss.sampling in ("in-batch", "mixed") and loss.logq
+    asked = targets() if corrected and loss.logq_counts == "targets" else counts
+    aside = Aside(
+        sampled=popular(counts, loss.alpha) if loss.sampling in ("popularity", "mixed") else None,
+        batch=popular(asked, 1.0) if corrected else None,
+    )
+    if loss.sampling in ("in-batch", "mixed"):
+        return partial(_in_batch, loss=loss, axis=axis), aside
+    return partial(_sampled, loss=loss, catalogue=catalogue), aside
+
+
+def _unseen(key, keys, asked, aside, *, number, catalogue, steps):
+    row = partial(uniform, number=number, seen=aside.seen, catalogue=catalogue, steps=steps)
+    return Negatives(jax.vmap(row)(keys, asked.source).reshape(-1, number))
+
+
+def _sampled(key, keys, asked, aside, *, loss, catalogue):
+    if loss.sampling == "popularity":
+        draw = partial(draw_popular, table=aside.sampled)
+    else:
+        draw = lambda key, shape: 1 + below(catalogue, key, shape)
+    if loss.share == "batch":
+        items = draw(key, (loss.negatives,))
+    elif loss.share == "sequence":
+        items = jax.vmap(lambda key: draw(key, (loss.negatives,)))(keys)
+    else:
+        slots = asked.targets.shape[1]
+        items = jax.vmap(lambda key: draw(key, (slots, loss.negatives)))(keys).reshape(-1, loss.negatives)
+    if not loss.logq:
+        return Negatives(items)
+    if loss.collisions == "mask":
+        share = aside.sampled.share[items - 1] if aside.sampled else jnp.full(items.shape, 1 / catalogue)
+        return Negatives(items, loss.logq * jnp.log(loss.negatives * share))
+    log_weight = aside.sampled.log_weight
+    own = log_weight[jnp.maximum(asked.targets.reshape(-1), 1) - 1]
+    return Negatives(items, loss.logq * log_weight[items - 1], loss.logq * own)
+
+
+def _in_batch(key, keys, asked, aside, *, loss, axis):
+    """The targets of the batch of all devices, in the order of its rows; where mixed, then those drawn."""
+    own = asked.targets.reshape(-1)
+    targets = gathered(own, axis)
+    column = jax.lax.axis_index(axis) * len(own) + jnp.arange(len(own))
+    items = targets
+    if loss.sampling == "mixed":
+        items = jnp.append(targets, draw_popular(key, (loss.negatives,), aside.sampled))
+    if not loss.logq:
+        return Negatives(items, own_column=column)
+    row, own_row = jnp.maximum(items, 1) - 1, jnp.maximum(own, 1) - 1
+    if loss.collisions == "mask":
+        expected = ((targets > 0).sum() - 1) * aside.batch.share[row]
+        if loss.sampling == "mixed":
+            expected += loss.negatives * aside.sampled.share[row]
+        return Negatives(items, loss.logq * jnp.log(jnp.maximum(expected, 1e-30)), own_column=column)
+    log_weight = aside.batch.log_weight[row]
+    if loss.sampling == "mixed":
+        sampled = jnp.arange(len(items)) >= len(targets)
+        log_weight = jnp.where(sampled, aside.sampled.log_weight[row], log_weight)
+    return Negatives(items, loss.logq * log_weight, loss.logq * aside.batch.log_weight[own_row], column)

@@ -1,0 +1,24 @@
+"""The parameters of a workdir's checkpoint, without the state of its training."""
+
+import contextlib
+import logging
+
+import jax
+
+from jaxrec.system import arguments
+from jaxrec.system.console import printable
+from jaxrec.training.checkpoint import Checkpoints, abstract
+
+log = logging.getLogger("jaxrec")
+
+
+def restore_params(path, model, checkpoint, sharding):
+    """The params of a workdir's checkpoint, with this sharding, and its step."""
+    wanted = abstract(jax.eval_shape(model.init, jax.random.key(0)), sharding)
+    with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
+        params, step, damaged = checkpoints.take(
+            arguments.checkpoint_name(checkpoint), lambda step: checkpoints.restore_params(step, wanted)
+        )
+    for error in damaged.values():
+        log.warning("%s", printable(f"{error}: checkpoint {step} is taken in its place"))
+    return params, step

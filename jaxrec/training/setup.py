@@ -1,0 +1,175 @@
+"""What a training is made of: data, objective, model, optimiser and the program of a call, put together."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.batches import objectives, session_parallel, stream
+from jaxrec.config.parsing import row_width
+from jaxrec.kernels import compiler, placement
+from jaxrec.models import build
+from jaxrec.system.errors import UserError
+from jaxrec.training import launch, losses, negatives, optim, step
+from jaxrec.training.checkpoint import abstract
+
+
+class Setup(NamedTuple):
+    """Everything that training is made of, and that is not state: a function of config, split and devices."""
+
+    config: Any
+    split: Any
+    devices: list
+    pieces: stream.Pieces
+    order_of: np.ndarray | None  #: [P] the piece behind each place of the template; None: one order in all epochs
+    data: stream.Data  #: on the devices, or on the host
+    gather: Any  #: (data, order, rows, asked) -> Stream, of rows counted from an epoch's first on
+    aside: Any  #: what negatives are drawn by, on the devices
+    objective: Any
+    model: Any
+    optimiser: Any
+    run: Any  #: (state, data, aside, start, end) -> (state, step.Report)
+    rows: int  #: a step
+    at_once: int  #: of a device's rows
+    epoch_steps: int
+
+    @property
+    def total_steps(self):
+        return self.config.epochs * self.epoch_steps
+
+
+def setup(config, split, devices):
+    """Pack the training histories, place them, and build the program of a call."""
+    interactions, items = split.interactions, len(split.interactions.catalogue.ids)
+    width = row_width(config)
+    objective = objectives.build(config)
+    pieces = objective.pieces(split.start, split.stop, config.length, config.history)
+    if not len(pieces.length):
+        raise UserError(f"{interactions.name}: no user has two items to train on after the split: nothing to learn")
+    if len(interactions.items) >= 2**31:
+        raise UserError(
+            f"{interactions.name}: 2^31 interactions or more are not supported: train on a part of the users"
+        )
+    if config.stream == "lanes":
+        pieces, most, order_of = session_parallel.oldest_first(pieces, interactions), 1, None
+        rows = session_parallel.rows_of(config.batch, len(devices))
+        template = session_parallel.schedule(pieces.length, config.batch, rows)
+        gather = partial(session_parallel.gather, step_rows=rows)
+    else:
+        packed = stream.pack(pieces.length, width)[1]
+        rows, gather = stream.rows_per_step(config.batch, len(pieces.length), packed, len(devices)), stream.gather
+        template, order_of = stream.template(pieces.length, width, rows)
+        row_of = np.searchsorted(template.first, np.arange(len(order_of)), side="right") - 1
+        most = int(np.bincount(row_of, objective.count(pieces.length[order_of])).max())
+    epoch_steps = len(template.place) // rows
+    ask = partial(objective.ask, most=most)
+    dtype = jnp.dtype(config.precision)
+    model = build(config, items, len(interactions.users))
+    at_once = launch.rows_at_once(config, model, items, rows // len(devices), devices[0].platform)
+    optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
+    targets = partial(objectives.expected_targets, objective, pieces, interactions.items, items)
+    draw, aside = negatives.sampler(config.loss, split, placement.AXIS, targets)
+    aside = placement.put(aside, devices)
+    data = stream.Data(interactions.items, pieces.start, pieces.source, template)
+    if config.feed == "device":
+        data = placement.put(data._replace(start=pieces.start.astype(np.int32)), devices)
+
+        def batch(data, index, share):
+            return gather(*data, index * rows + share, asked=objective.nexts)
+    else:
+
+        def batch(batches, index, share):
+            return jax.tree.map(lambda kept: kept.reshape(-1, len(share), kept.shape[-1])[index], batches)
+
+    parts = step.Parts(
+        model,
+        losses.build(config.loss, items),
+        ask,
+        draw,
+        optimiser,
+        config.optim.sparse,
+        batch,
+        rows,
+        at_once,
+        config.batch if config.stream == "lanes" else None,
+        config.seed,
+        dtype,
+    )
+    options = compiler.cpu_options() if draw else None
+    call, apart = step.call(parts, config.steps_per_call), config.feed == "host"
+    run = launch.LAUNCHERS[config.launcher](call, devices, options, apart)
+    return Setup(
+        config,
+        split,
+        devices,
+        pieces,
+        order_of,
+        data,
+        gather,
+        aside,
+        objective,
+        model,
+        optimiser,
+        run,
+        rows,
+        at_once,
+        epoch_steps,
+    )
+
+
+def initial(setup):
+    """The State before the first step, on the default device."""
+    return jax.jit(partial(_initial, setup))(jax.random.key(setup.config.seed))
+
+
+def _initial(setup, key):
+    params = setup.model.init(key)
+    carry = setup.model.carry0(params, setup.rows) if setup.config.stream == "lanes" else None
+    return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry)
+
+
+def shapes(setup):
+    """The State of `initial` as shapes, with where its arrays lie."""
+    found = jax.eval_shape(partial(_initial, setup), jax.random.key(setup.config.seed))
+    return step.State(*map(abstract, found, launch.placed(setup.devices)))
+
+
+def order(setup, epoch):
+    """The plan of an epoch, on the host; None where all epochs are alike."""
+    if setup.order_of is None:
+        return None
+    rows = len(setup.data.template.place)
+    return stream.plan(setup.pieces.length, setup.order_of, rows, setup.config.seed, epoch)
+
+
+class Feed:
+    """What the program reads for the steps of a call: the plan on the device, or batches sent from the host."""
+
+    def __init__(self, setup):
+        self.setup, self.epoch, self.order = setup, None, None
+
+    def __call__(self, start, end):
+        """For steps start to end of one epoch: (data, the step at which the data begin)."""
+        s = self.setup
+        epoch = start // s.epoch_steps
+        if epoch != self.epoch:
+            self.epoch, self.order = epoch, order(s, epoch)
+            if s.config.feed == "device":
+                self.order = placement.put(self.order, s.devices)
+        if s.config.feed == "device":
+            return (s.data, self.order), epoch * s.epoch_steps
+        size = s.config.steps_per_call * s.rows
+        rows = (start - epoch * s.epoch_steps) * s.rows + np.arange(size)
+        rows = rows.reshape(s.config.steps_per_call, len(s.devices), -1).swapaxes(0, 1)  # those of a device together
+        batches = s.gather(s.data, self.order, rows.ravel() % len(s.data.template.place), s.objective.nexts)
+        return placement.spread(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.devices), start
+
+
+def users_of(setup, at):
+    """The external ids of the users whose sequences are in the batch of a step."""
+    epoch, index = divmod(at, setup.epoch_steps)
+    data = setup.data if setup.config.feed == "host" else jax.device_get(setup.data)
+    batch = setup.gather(data, order(setup, epoch), index * setup.rows + np.arange(setup.rows))
+    return setup.split.interactions.users[np.unique(batch.source[batch.items > 0])].tolist()

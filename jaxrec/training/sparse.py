@@ -1,0 +1,107 @@
+"""Row-sparse updates: a step reads and writes the rows of its own items in every table, whatever the catalogue.
+
+The rows are moved out, and stand in for the tables in the params and in the optimiser's state; items are relabelled by
+their places among these rows, so that model, loss and optimiser see a small catalogue; then the rows are put back. Rows
+that are not touched stay as they are, their moments too: they neither decay nor move (lazy, as the authors of GRU4Rec
+and PyTorch's SparseAdam do it). So the result is that of the dense optimiser where a gradient of zero changes nothing
+there: of Adagrad and of gradient descent, without momentum.
+
+Of a small catalogue the tables stand for themselves, and the optimiser is told which rows to leave.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxrec.kernels.collectives import alike, gathered
+
+
+class Rows(NamedTuple):
+    """The rows that a step touches, the same on all devices."""
+
+    at: Any  #: [U] int32 ascending, a repeated row once for each time, V where there is none; or None: all V rows
+    used: dict  #: {"shown", "asked"} -> [U] or [V] bool, by whom; of repeats at most the first is
+
+
+WHOLE = 4  # where the catalogue is at most so many times the touched rows, masking whole tables beats moving rows
+
+
+def relabel(shown, asked, negatives, items, axis):
+    """The Rows of all devices' batches, and this device's items as numbers of these rows, from 1.
+
+    Args:
+        shown, asked, negatives: int32 of any shape, items 1..V; what is not above 0 is none, and stays. Negatives of
+            one axis are shared by all devices.
+        items: V. axis: name of the devices' axis.
+
+    Returns:
+        (Rows, shown, asked, negatives)
+    """
+    shared = negatives.ndim == 1
+    ids = [shown, asked, negatives]
+    every = [gathered(each.reshape(-1), axis) for each in ids[: 3 - shared]]
+    every = [alike(each, axis) for each in every + ids[3 - shared :]]
+    ends = np.cumsum([len(each) for each in every])
+    row = jnp.concatenate(every) - 1
+    row = jnp.where(row >= 0, row, items)
+    whole = items <= WHOLE * len(row)
+    at = None if whole else jnp.sort(row)
+    place = row if whole else jnp.searchsorted(at, row).astype(jnp.int32)
+    mark = lambda places: jnp.zeros(items if whole else len(row), bool).at[places].set(True, mode="drop")
+    used = {"shown": mark(place[: ends[0]]), "asked": mark(place[ends[0] :])}
+    if whole:
+        return Rows(at, used), shown, asked, negatives
+
+    def own(number, places):
+        old = ids[number]
+        begin = 0 if shared and number == 2 else jax.lax.axis_index(axis) * old.size
+        new = jax.lax.dynamic_slice_in_dim(places, begin, old.size).reshape(old.shape) + 1
+        return jnp.where(old > 0, new.astype(old.dtype), old)
+
+    return Rows(at, used), *(own(number, places) for number, places in enumerate(jnp.split(place, ends[:-1])))
+
+
+def take(rows, tree, tables):
+    """A tree with these rows in place of each table. tables: which leaves are, `tables_of`."""
+    if rows.at is None:
+        return tree
+    return jax.tree.map(lambda x, uses: x.at[rows.at].get(mode="clip") if uses else x, tree, tables)
+
+
+def put(rows, tree, new, tables):
+    """The tree of `take` after its update, put back: of each table the rows that are used in it."""
+    if rows.at is None:
+        return new
+
+    def leaf(old, new, uses):
+        return old.at[jnp.where(_used(rows, uses), rows.at, len(old))].set(new, mode="drop") if uses else new
+
+    return jax.tree.map(leaf, tree, new, tables)
+
+
+def masks(rows, tree, tables):
+    """Of each leaf of the params what broadcasts to it: the rows that are used, True where it is no table.
+
+    None where the rows were moved: there only what is used is put back.
+    """
+    if rows.at is not None:
+        return None
+    leaf = lambda x, uses: _used(rows, uses).reshape(-1, *(1,) * (x.ndim - 1)) if uses else np.True_
+    return jax.tree.map(leaf, tree, tables)
+
+
+def _used(rows, uses):
+    return sum(rows.used[use] for use in sorted(uses)) > 0
+
+
+def tables_of(model, optimiser, params, opt):
+    """Which leaves of the params and of the optimiser's state are tables: trees of frozensets of their uses' names."""
+    uses = {name: frozenset(model.tables.get(name, ())) for name in params}
+    of_params = {name: jax.tree.map(lambda _, uses=uses[name]: uses, params[name]) for name in params}
+    of_opt = optax.tree_utils.tree_map_params(
+        optimiser, lambda _, uses: uses, opt, of_params, transform_non_params=lambda _: frozenset()
+    )
+    return of_params, of_opt

@@ -1,0 +1,63 @@
+"""What is said of a training: of what it is made, and what a validation found."""
+
+from jaxrec.config.parsing import row_width
+from jaxrec.data import splits
+from jaxrec.evaluation.protocols import FULL, KEPT
+
+CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.jsonl
+SESSIONS = ("recall@20", "mrr@20")  # and by session these, which are published
+
+
+def describe(setup):
+    """What the split made of the data, and what was resolved from the configuration, a line each."""
+    config, split = setup.config, setup.split
+    shown, targets = int(setup.pieces.length.sum()), int(setup.objective.count(setup.pieces.length).sum())
+    width = 1 if config.stream == "lanes" else row_width(config)
+    slots = setup.epoch_steps * setup.rows * width
+    rows = f"{config.batch} lanes" if config.stream == "lanes" else f"{setup.rows} rows of {width} slots"
+    rows += f", {setup.at_once} at once" if setup.at_once < setup.rows // len(setup.devices) else ""
+    return (
+        f"{split.interactions.name}, {len(split.interactions.catalogue.ids):,} items, split {config.split}: "
+        f"{splits.in_words(split)}\n"
+        f"{config.model.name}: {targets:,} targets an epoch in {setup.epoch_steps:,} steps "
+        f"of {rows}, {shown / slots:.0%} full; "
+        f"{len(setup.devices)} {setup.devices[0].platform} device(s)"
+    )
+
+
+def drawn(config):
+    """The validation's metrics that are shown to people: those that are published, and the one that chooses."""
+    published = SESSIONS if config.split == "sessions" else CHECKED
+    return tuple(dict.fromkeys([*published, config.select_by] if config.select_by else published))
+
+
+def kept(config):
+    """The validation's metrics that metrics.jsonl keeps."""
+    return tuple(dict.fromkeys([*CHECKED, *drawn(config)]))
+
+
+def validation(config, valid):
+    """What a validation found: by each protocol where it is by two, `full, seen kept` first."""
+    shown = lambda found: "  ".join(f"{name} {found[name]:.4f}" for name in drawn(config))
+    if "also" not in valid:
+        return f"validation {shown(valid)}"
+    (other,) = valid["also"]
+    found = {KEPT if other == FULL else FULL: valid} | valid["also"]
+    return "validation  " + "; ".join(f"{name}: {shown(found[name])}" for name in (KEPT, FULL))
+
+
+def best_so_far(setup, loop):
+    """The best validation, in words; empty before the first."""
+    best, name = loop["best"], setup.config.select_by
+    return f"best {name} {best['score']:.4f} at epoch {best['step'] / setup.epoch_steps:g}" if best else ""
+
+
+def stopped_early(setup, loop):
+    """That patience has run out, in words."""
+    config, best = setup.config, loop["best"]
+    epoch = lambda at: f"{at / setup.epoch_steps:g}"
+    return (
+        f"stopped early at epoch {epoch(loop['step'])} of {config.epochs}: {loop['stale']} validations in a row "
+        f"(config.patience={config.patience}) without a better {config.select_by} than {best['score']:.4f} at epoch "
+        f"{epoch(best['step'])}"
+    )

@@ -1,0 +1,248 @@
+"""A workdir: one training's folder. Locked while it runs; refused to another config or other data."""
+
+import contextlib
+import fcntl
+import logging
+import os
+from typing import NamedTuple
+
+from jaxrec.config import parsing as configs
+from jaxrec.data.interactions import Catalogue, describe, fingerprint
+from jaxrec.data.users import Users
+from jaxrec.system import checksums
+from jaxrec.system.console import printable
+from jaxrec.system.errors import UserError
+from jaxrec.system.files import read_checked, replacing, sweep, write_checked
+
+CONFIG, CATALOGUE, DONE, LOCK = "config.json", "catalogue.parquet", "done.json", ".lock"
+USERS = "users.parquet"  #: of a model with vectors of users
+#: keys that may differ when a training goes on: the data are known by their fingerprint; how the steps are fed, called
+#: and saved changes no result; how many rows are taken at once changes rounding alone
+FREE = {"dataset", "patience", "rows_at_once", "feed", "steps_per_call", "launcher", "save_every"}
+log = logging.getLogger("jaxrec")
+
+
+class Stored(NamedTuple):
+    """What a workdir says of its training."""
+
+    config: configs.Config
+    data: dict  #: fingerprint and counts
+    files: dict  #: {name: checksum} of the files beside it; of those alone that were written since these are kept
+
+
+class Place:
+    """What lies at a workdir's path now, to know it by later."""
+
+    def __init__(self, path):
+        self.path, self._inode = path, _inode(path)
+
+    def check(self):
+        """That the path still leads to the workdir.
+
+        Raises:
+            UserError: it was moved or removed.
+        """
+        if _inode(self.path) != self._inode:
+            raise UserError(
+                f"{self.path} was moved or removed while it trained: put it back, or name its new place with "
+                "--workdir; the same command goes on from its last checkpoint"
+            )
+
+    @contextlib.contextmanager
+    def named(self):
+        """Within it, a file that can't be written because the workdir was moved is said to be so."""
+        try:
+            yield
+        except (OSError, UserError):
+            self.check()
+            raise
+
+
+@contextlib.contextmanager
+def locked(path):
+    """Hold the workdir, created if need be; the lock ends with the process. Gives its Place.
+
+    Raises:
+        UserError: another process holds it, or it can't be used.
+    """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path}: a name that is no Unicode text: name another --workdir") from None
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = open(path / LOCK, "r+", errors="replace", opener=_opened)  # noqa: SIM115
+    except OSError as error:
+        said = f"its {LOCK} is a link" if (path / LOCK).is_symlink() else error.strerror or error
+        raise UserError(f"{path}: can't be used as a workdir: {said}; name another with --workdir") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = file.read(20).strip()
+            raise UserError(
+                f"{path} is in use by another training (process {holder if holder.isdecimal() else 'unknown'}): "
+                "wait for it, stop it, or name another --workdir"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        sweep(path)
+        yield Place(path)
+
+
+def claim(path, config, interactions, dataset, catalogue=None, users=None):
+    """Make the workdir this config's and these data's, or check that it is where it holds a checkpoint.
+
+    Args:
+        path: Path, locked. config: Config. interactions: of the training. dataset: where they lie, absolute.
+        catalogue: the split's, where it is not theirs. users: users.Users of a model that has vectors of them.
+
+    Raises:
+        UserError: it was made with another config or other data; the message shows the difference. It is damaged.
+    """
+    data = {"fingerprint": fingerprint(interactions), **describe(interactions)}
+    values = configs.to_dict(config) | {"dataset": dataset}
+    stored = None
+    if any(step.name.isdecimal() for step in _inside(path / "checkpoints")):
+        stored = read(path)
+        differences = _differences(configs.to_dict(stored.config), values, config.optim.schedule == "constant")
+        if stored.data["fingerprint"] != data["fingerprint"]:
+            differences.append(
+                f"  data: {_counts(stored.data)} in {stored.config.dataset} -> {_counts(data)} in {dataset}"
+            )
+        if differences:
+            raise UserError(
+                "\n".join([f"{path} was made with another configuration or other data:", *differences])
+                + "\nGo back to these values, or name another --workdir"
+            )
+    else:
+        for made in (DONE, USERS):
+            (path / made).unlink(missing_ok=True)
+    known = stored.files if stored else {}
+    save = {CATALOGUE: (catalogue or interactions.catalogue).save} | ({USERS: users.save} if users else {})
+    files = {name: _written(path / name, write, known.get(name)) for name, write in save.items()}
+    write_checked(path / CONFIG, {"config": values, "data": data, "files": files})
+
+
+def _written(file, save, known):
+    """The checksum of a file of the workdir, which is written where it is not there or not what it was."""
+    if known and known == (found := _checksum(file)):
+        return found
+    if known:
+        log.warning("%s", printable(f"{file} was damaged: it is written anew, from the data"))
+    with replacing(file) as temporary:
+        save(temporary)
+        return checksums.of_file(temporary)
+
+
+def read(path):
+    """The Stored config and data of a workdir.
+
+    Raises:
+        UserError: it is no workdir, or its config is damaged.
+    """
+    file, cure = path / CONFIG, "put back a copy, or train into a new workdir"
+    if not file.exists():
+        near = ", ".join(sorted(each.name for each in _inside(path.parent) if (each / CONFIG).exists()))
+        hint = f"; beside it are {near}" if near else ""
+        if (path / "checkpoints").exists():
+            raise UserError(f"{path} has checkpoints but no {CONFIG}: {cure}{hint}")
+        raise UserError(f"{path} is not a workdir of a training (it has no {CONFIG}){hint}: name one with --workdir")
+    values = read_checked(file, cure)
+    try:
+        config, data = configs.from_stored(values["config"]), values["data"]
+        _counts(data)
+        if not isinstance(data["fingerprint"], str):
+            raise TypeError("a fingerprint is text")
+    except (KeyError, TypeError, ValueError) as error:
+        said = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        raise UserError(f"{file}: damaged, or of another version of jaxrec ({said}): {cure}") from None
+    if extra := values.keys() - {"config", "data", "files"}:
+        raise UserError(f"{file}: damaged, or of another version of jaxrec ({min(extra)}: no such key): {cure}")
+    return Stored(config, data, values.get("files", {}))
+
+
+def catalogue(path, stored):
+    """The Catalogue of a workdir: the items of its split, with what is known of them.
+
+    Raises:
+        UserError: it is gone or damaged.
+    """
+    return _loaded(path / CATALOGUE, stored, Catalogue.load)
+
+
+def users(path, stored):
+    """The Users of a workdir whose model has vectors of them; None where an earlier version trained it.
+
+    Raises:
+        UserError: they are gone or damaged.
+    """
+    if USERS not in stored.files and not (path / USERS).exists():
+        return None
+    return _loaded(path / USERS, stored, Users.load)
+
+
+def _loaded(file, stored, load):
+    cure, known = "the training's command, run again, writes it anew", stored.files.get(file.name)
+    if known not in (None, checksum := _checksum(file)):
+        raise UserError(f"{file}: {'damaged' if checksum else 'gone'}: {cure}")
+    try:
+        return load(file)
+    except Exception as error:  # whatever polars makes of a damaged file
+        raise UserError(f"{file}: gone or damaged ({type(error).__name__}): {cure}") from error
+
+
+def check_data(path, stored, interactions):
+    """That these are the data of the training.
+
+    Raises:
+        UserError: they are others.
+    """
+    if fingerprint(interactions) != stored.data["fingerprint"]:
+        raise UserError(
+            f"{path} was trained on other data ({_counts(stored.data)}) than {interactions.name} holds "
+            f"({_counts(describe(interactions))}): name the original with --dataset"
+        )
+
+
+def _opened(path, _):
+    """A file, created if need be: no link is followed, and no pipe waited for."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+
+def _inside(folder):
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _inode(path):
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _checksum(file):
+    """Of a file; None where it can't be read."""
+    try:
+        return checksums.of_file(file)
+    except OSError:
+        return None
+
+
+def _differences(before, after, epochs_free):
+    before, after = configs.flatten(before), configs.flatten(after)
+    free = FREE | ({"epochs"} if epochs_free else set())
+    return [
+        f"  config.{key}: {before[key]!r} -> {after[key]!r}"
+        for key in after
+        if key not in free and before[key] != after[key]
+    ]
+
+
+def _counts(data):
+    return f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions"

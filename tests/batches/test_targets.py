@@ -1,0 +1,82 @@
+"""What is expected to be asked in an epoch is what its batches ask: logQ corrects in-batch negatives by it."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrec.batches import objectives
+from jaxrec.config import parsing as configs
+from jaxrec.data import interactions, splits
+from jaxrec.kernels.random import row_keys
+from jaxrec.training import fit
+
+ITEMS, MOST = 20, 6
+BASE = {
+    "dataset": "histories",
+    "seed": 1,
+    "epochs": 1,
+    "batch": 16,
+    "length": MOST,
+    "row": 8,
+    "eval_every": 1,
+    "patience": 0,
+    "model": {"name": "gru4rec", "dim": 4, "layers": 1, "dropout": 0.0},
+    "loss": {"name": "sampled-softmax", "negatives": 0, "sampling": "in-batch", "share": "batch", "logq": 1.0},
+    "optim": {"name": "adam", "rate": 1e-2},
+}
+CLOZE = {
+    "objective": "cloze",
+    "mask": 0.4,
+    "mask_last": 0.5,
+    "model": {"name": "bert4rec", "dim": 4, "layers": 1, "dropout": 0.0, "norm": "post"},
+}
+CASES = {
+    "newest": {},
+    "oldest": {"history": "oldest"},
+    "windows": {"history": "windows"},
+    "three ahead": {"ahead": 3},
+    "three ahead in windows": {"ahead": 3, "history": "windows"},
+    "lanes": {"stream": "lanes", "row": MOST},
+    "cloze": CLOZE,
+    "cloze in windows": CLOZE | {"history": "windows"},
+}
+
+
+@pytest.fixture(scope="module")
+def split():
+    random = np.random.default_rng(0)
+    histories = [random.integers(1, ITEMS + 1, n).tolist() for n in random.integers(1, 20, 60)]
+    return splits.last_item(interactions.from_sequences([list(range(1, ITEMS + 1)), *histories]))
+
+
+def asked_in(setup, epoch):
+    """How often each item is a target of the batches of an epoch. [V]"""
+    data, order, rows = jax.device_get(setup.data), fit.order(setup, epoch), np.arange(setup.epoch_steps * setup.rows)
+    batch = setup.gather(data, order, rows, setup.objective.nexts)
+    keys = row_keys(0, epoch, rows)
+    _, asked = jax.jit(setup.objective.ask, static_argnums=2)(jax.device_put(batch), keys, batch.items.shape[1])
+    return np.bincount(np.asarray(asked.targets).ravel(), minlength=ITEMS + 1)[1:]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_epoch_asks_for_each_item_as_often_as_is_expected(split, case):
+    setup = fit.setup(configs.from_dict(BASE | CASES[case]), split, jax.devices()[:1])
+    pieces, objective = setup.pieces, setup.objective
+    expected = objectives.expected_targets(objective, pieces, split.interactions.items, ITEMS)
+    assert expected.sum() == pytest.approx(objective.count(pieces.length).sum())
+    np.testing.assert_allclose(setup.aside.batch.share, expected / expected.sum(), rtol=1e-6)
+    if "cloze" not in case:
+        np.testing.assert_array_equal(asked_in(setup, 0), expected)
+        assert (expected != splits.training_counts(split)).any()
+        return
+    epochs = 40
+    found = sum(asked_in(setup, epoch) for epoch in range(epochs)) / epochs
+    assert np.abs(found - expected).max() < 5 * np.sqrt(expected.max() / epochs)
+    assert np.abs(found - expected).mean() < np.sqrt(expected.mean() / epochs)
+
+
+def test_events_are_counted_where_the_configuration_says_so(split):
+    loss = BASE["loss"] | {"logq_counts": "events"}
+    setup = fit.setup(configs.from_dict(BASE | {"loss": loss}), split, jax.devices()[:1])
+    counts = splits.training_counts(split)
+    np.testing.assert_allclose(setup.aside.batch.share, counts / counts.sum(), rtol=1e-6)

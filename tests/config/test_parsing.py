@@ -1,0 +1,202 @@
+"""A configuration: every mistake is named with its key and a cure."""
+
+import copy
+
+import pytest
+
+from jaxrec.config import parsing as configs
+from jaxrec.system.errors import UserError
+
+GOOD = {
+    "dataset": "synthetic",
+    "seed": 0,
+    "epochs": 2,
+    "batch": 8,
+    "length": 10,
+    "eval_every": 1,
+    "patience": 0,
+    "model": {"name": "sasrec", "dim": 8, "layers": 1, "dropout": 0.1},
+    "loss": {"name": "bce", "negatives": 1},
+    "optim": {"name": "adam", "rate": 1e-3},
+}
+
+
+def changed(key, value):
+    values = copy.deepcopy(GOOD)
+    *groups, last = key.split(".")
+    inner = values
+    for group in groups:
+        inner = inner[group]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return values
+
+
+def test_to_dict_and_back_is_the_same():
+    config = configs.from_dict(GOOD)
+    assert configs.from_dict(configs.to_dict(config)) == config
+
+
+def test_an_integer_may_stand_for_a_number():
+    config = configs.from_dict(GOOD)
+    assert type(config.eval_every) is float and type(config.epochs) is int
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("modle", {}, "did you mean config.model?"),
+        ("model.dims", 8, "did you mean config.model.dim?"),
+        ("optim.zzz", 8, "the keys are name, rate"),
+        ("epochs", None, "config.epochs is missing"),
+        ("loss.negatives", None, "config.loss.negatives is missing"),
+        ("epochs", 1.5, "config.epochs is 1.5, of type float: it must be of type int"),
+        ("epochs", True, "must be of type int"),
+        ("epochs", 0, "config.epochs is 0: it must be above 0 and finite"),
+        ("model", "sasrec", "it is a group of keys"),
+        ("model.name", "sasrek", "choose one of sasrec"),
+        ("model.heads", 3, "config.model.heads 3 does not divide config.model.dim 8"),
+        ("model.dropout", 1.0, "below 1"),
+        ("positions", "end", "choose one of from_start, from_end"),
+        ("split", "by-user", "choose one of last-item, sessions, by-time"),
+        ("split_q", 1.0, "config.split_q is 1.0: it must be above 0 and below 1"),
+        ("split_q", 0, "it must be above 0 and below 1"),
+        ("valid", 1.0, "config.valid is 1.0: it must be at least 0 and below 1"),
+        ("valid", -0.1, "it must be at least 0 and below 1"),
+        ("valid", 0.2, "config.valid is for config.split=sessions: leave it out for last-item"),
+        ("split_q", 0.8, "config.split_q is for config.split=by-time or sessions: leave it out for last-item"),
+        ("mask", 0.9, "config.mask is for config.objective=cloze: leave it out for next-item"),
+        ("mask_last", 0.9, "config.mask_last is for config.objective=cloze"),
+        ("model.window", 7, "config.model.window is for caser: leave it out for sasrec"),
+        ("model.users", True, "config.model.users is for caser: leave it out for sasrec"),
+        ("model.expand", 2, "config.model.expand is for bert4rec"),
+        ("model.input_dropout", 0.5, "config.model.input_dropout is for gru4rec"),
+        ("model", GOOD["model"] | {"name": "gru4rec", "heads": 2}, "is for sasrec and bert4rec: leave it out for gru4"),
+        ("row", 9, "config.row 9 is shorter than config.length 10"),
+        ("patience", -1, "must not be negative"),
+        ("seed", 2**32, "must be below 2^32"),
+        ("row", -1, "must not be negative"),
+        ("rows_at_once", -1, "must not be negative"),
+        ("eval_every", float("inf"), "above 0 and finite"),
+        ("optim.clip", -1.0, "must not be negative"),
+        ("optim.b2", 1.0, "config.optim.b2 is 1.0: it must be at least 0 and below 1"),
+        ("optim.weight_decay", 0.1, "set config.optim.name=adamw"),
+        ("loss.negatives", 0, "at least 1 for bce"),
+        ("loss.name", "softmax", "must be 0 for softmax"),
+        ("loss.t", 0.5, "config.loss.t is for gbce: leave it out for bce"),
+        ("loss.elu", 0.5, "config.loss.elu is for bpr-max"),
+        ("loss.logq", 1.0, "config.loss.logq is for sampled-softmax"),
+        ("loss.alpha", 0.5, "config.loss.alpha is for loss.sampling=popularity or mixed"),
+        ("loss.share", "batch", "Set config.loss.sampling=uniform, or share=slot"),
+        ("loss.sampling", "mixed", "set config.loss.share=batch"),
+        ("loss.sampling", "in-batch", "config.loss.negatives must be 0 for loss.sampling=in-batch"),
+        ("loss", {"name": "softmax", "negatives": 0, "share": "batch"}, "config.loss.share is for sampled losses"),
+        ("loss", {"name": "gbce", "negatives": 9, "t": 1.5}, "config.loss.t is 1.5: it must be from 0"),
+        ("loss", {"name": "bpr-max", "negatives": 9, "bpreg": -1}, "config.loss.bpreg is -1.0: it must not be neg"),
+        ("loss", {"name": "gbce", "negatives": 9, "sampling": "popularity"}, "gbce is calibrated for uniform"),
+        ("loss", {"name": "sampled-softmax", "negatives": 9, "logq": 1}, "set config.loss.sampling=uniform"),
+        (
+            "loss",
+            {"name": "sampled-softmax", "negatives": 9, "logq": 1, "sampling": "uniform", "collisions": "keep"},
+            "set config.loss.collisions=mask",
+        ),
+        ("loss.logq_counts", "events", "config.loss.logq_counts is for loss.logq with loss.sampling=in-batch or mixed"),
+        (
+            "loss",
+            {"name": "sampled-softmax", "negatives": 9, "logq": 1, "sampling": "popularity", "logq_counts": "events"},
+            "config.loss.logq_counts is for loss.logq with loss.sampling=in-batch or mixed: leave it out",
+        ),
+        ("select_by", "ndgc@10", "config.select_by is 'ndgc@10': choose one of hr@1, "),
+        ("seen", "forget", "config.seen is 'forget': choose one of exclude, keep"),
+        ("stream", "lanes", "only gru4rec carries a state from step to step; set config.stream=packed"),
+        ("model.input_dropout", 1.0, "config.model.input_dropout is 1.0: it must be at least 0 and below 1"),
+        ("optim.momentum", 0.5, "config.optim.momentum is for adagrad"),
+        ("optim.momentum", 1.0, "config.optim.momentum is 1.0: it must be at least 0 and below 1"),
+        ("optim.rate", -1.0, "config.optim.rate is -1.0: it must be above 0 and finite"),
+        ("optim.eps", 0.0, "config.optim.eps is 0.0: it must be above 0 and finite"),
+        ("optim.eps", 1e-60, "config.optim.eps is 1e-60: as a float32 it is 0.0"),
+        ("optim.rate", 1e39, "config.optim.rate is 1e+39: as a float32 it is inf"),
+        ("optim.clip", float("inf"), "config.optim.clip is inf: it must not be negative, and finite"),
+        ("optim.weight_decay", float("nan"), "config.optim.weight_decay is nan"),
+        ("model.dropout", 0.9999999999, "config.model.dropout is 0.9999999999: as a float32 it is 1"),
+        ("optim.b2", 0.9999999999, "config.optim.b2 is 0.9999999999: as a float32 it is 1"),
+        ("optim", {"name": "adagrad", "rate": 0.1, "b1": 0.5}, "config.optim.b1 is for adam and adamw: leave it out"),
+        ("optim", {"name": "adagrad", "rate": 0.1, "b2": 0.5}, "config.optim.b2 is for adam and adamw: leave it out"),
+        ("model", GOOD["model"] | {"name": "caser", "layers": 7}, "config.model.layers is 7: caser has one layer"),
+        ("loss.collisions", "keep", "uniform-unseen draws none: leave it out, or set config.loss.sampling=uniform"),
+    ],
+)
+def test_mistakes_name_the_key_and_the_cure(key, value, said):
+    with pytest.raises(UserError) as error:
+        configs.from_dict(changed(key, value))
+    assert said in str(error.value)
+
+
+def test_positions_are_of_models_that_have_them():
+    with pytest.raises(UserError, match="gru4rec has no positions; leave it from_start"):
+        configs.from_dict(changed("model.name", "gru4rec") | {"positions": "relative"})
+    assert configs.from_dict(changed("positions", "relative")).positions == "relative"
+
+
+def test_the_next_few_items_are_asked_of_packed_histories_alone():
+    values = changed("ahead", 3)
+    assert configs.from_dict(values).ahead == 3
+    with pytest.raises(UserError, match=r"config\.ahead is for config\.stream=packed: leave it out for lanes"):
+        configs.from_dict(values | {"stream": "lanes", "model": GOOD["model"] | {"name": "gru4rec"}})
+    cloze = {"objective": "cloze", "model": GOOD["model"] | {"name": "bert4rec", "norm": "post"}}
+    with pytest.raises(UserError, match=r"config\.ahead is for config\.objective=next-item: leave it out for cloze"):
+        configs.from_dict(values | cloze)
+
+
+def test_an_answer_of_a_cloze_takes_a_slot():
+    cloze = {"objective": "cloze", "model": GOOD["model"] | {"name": "bert4rec", "norm": "post"}}
+    assert configs.from_dict(changed("length", 2) | cloze).length == 2
+    with pytest.raises(UserError, match=r"config\.length is 1: an answer of bert4rec takes a slot"):
+        configs.from_dict(changed("length", 1) | cloze)
+
+
+def test_row_sparse_updates_are_refused_where_every_row_moves():
+    """By decay, or by a loss that asks all of them."""
+    sparse = changed("optim.sparse", True)
+    configs.from_dict(sparse)
+    with pytest.raises(UserError, match="adamw decays all of them: take adam or adagrad"):
+        configs.from_dict(sparse | {"optim": sparse["optim"] | {"name": "adamw"}})
+    with pytest.raises(UserError, match="softmax moves every row of the table"):
+        configs.from_dict(sparse | {"loss": {"name": "softmax", "negatives": 0}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, "ndcg@10"),
+        ({"split": "by-time"}, "ndcg@10"),
+        ({"split": "sessions"}, "mrr@20"),
+        ({"split": "sessions", "select_by": "recall@20"}, "recall@20"),
+        ({"select_by": "hr@1"}, "hr@1"),
+        ({"split": "sessions", "valid": 0}, ""),
+    ],
+)
+def test_the_metric_that_chooses_follows_the_split(changes, wanted):
+    config = configs.from_dict(GOOD | changes)
+    assert config.select_by == wanted
+    assert configs.from_dict(configs.to_dict(config)) == config
+
+
+def test_a_metric_is_refused_where_nothing_validates():
+    with pytest.raises(UserError, match=r"config\.select_by is mrr@20, and with config\.valid=0 nothing validates"):
+        configs.from_dict(GOOD | {"split": "sessions", "valid": 0, "select_by": "mrr@20"})
+
+
+def test_what_was_stored_before_a_key_has_what_was_done_then():
+    """Trainings chose by NDCG@10 whatever the split, and corrected in-batch negatives by counts of events."""
+    in_batch = {"name": "sampled-softmax", "negatives": 0, "sampling": "in-batch", "share": "batch", "logq": 1.0}
+    assert configs.from_stored(GOOD | {"split": "sessions"}).select_by == "ndcg@10"
+    assert configs.from_stored(GOOD | {"split": "sessions", "valid": 0.0}).select_by == ""
+    assert configs.from_stored(GOOD) == configs.from_dict(GOOD)
+    assert configs.from_stored(GOOD | {"loss": in_batch}).loss.logq_counts == "events"
+    assert configs.from_dict(GOOD | {"loss": in_batch}).loss.logq_counts == "targets"
+    for values in (GOOD | {"loss": in_batch}, GOOD | {"split": "sessions", "select_by": "hr@1", "seen": "keep"}):
+        config = configs.from_dict(values)
+        assert configs.from_stored(configs.to_dict(config)) == config

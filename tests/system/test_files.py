@@ -1,0 +1,44 @@
+"""Files that are whole or not there."""
+
+import pytest
+
+from jaxrec.system.errors import UserError
+from jaxrec.system.files import read_checked, replacing, write_checked, write_json
+
+
+@pytest.mark.parametrize("value", [{"a": object()}, {"a": float("nan")}])
+def test_a_failed_write_leaves_what_was(tmp_path, value):
+    path = tmp_path / "folder" / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises((TypeError, ValueError)):
+        write_json(path, value)
+    assert path.read_text() == '{\n  "a": 1\n}\n' and list(path.parent.iterdir()) == [path]
+
+
+def test_a_block_cut_off_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a") as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_as_long_as_any_is_written(tmp_path):
+    write_json(tmp_path / ("n" * 255), {})
+    assert [each.name for each in tmp_path.iterdir()] == ["n" * 255]
+
+
+def test_what_a_disk_refuses_is_a_message(tmp_path):
+    said = r"/a: can't be written \(No space left on device\): make room"
+    with pytest.raises(UserError, match=said), replacing(tmp_path / "a") as temporary:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert not list(tmp_path.iterdir())
+
+
+def test_checked_values_come_back_or_are_refused(tmp_path):
+    path = tmp_path / "a.json"
+    write_checked(path, {"a": [1, 0.1], "b": None})
+    assert read_checked(path, "mend it") == {"a": [1, 0.1], "b": None}
+    path.write_text(path.read_text().replace("0.1", "0.2"))
+    with pytest.raises(UserError, match=r"a\.json: damaged: its content is not what was written: mend it"):
+        read_checked(path, "mend it")

@@ -1,0 +1,393 @@
+"""Laws of jaxrec.losses: the formulas, and that fast forms equal the plain ones in value and gradients."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+from problems import FORMS, SLOTS, K, V, agree, fast_softmax, plain_softmax, problem, sampled, with_gradients
+
+from jaxrec.config.parsing import LossConfig
+from jaxrec.system.errors import UserError
+from jaxrec.training import losses
+from jaxrec.training.losses import CHUNK, bpr, gbce, sampled_softmax, score, softmax, softmax_total, total
+from jaxrec.training.negatives import Negatives, draw_popular, popular
+
+seeds = st.integers(0, 2**31 - 1)
+
+# --- one slot
+
+sigmoid = lambda x: 1 / (1 + np.exp(-x))
+shares = lambda x: np.exp(x) / np.exp(x).sum()
+elu = lambda x, a: np.where(x > 0, x, a * (np.exp(x) - 1))
+
+FORMULAS = {  # of the positive's score and of the negatives that count, in float64
+    "bce": lambda p, n: -np.log(sigmoid(p)) - np.log(1 - sigmoid(n)).sum(),
+    "gbce": lambda p, n: (
+        (-np.log(sigmoid(p) ** (K / 36 * ((1 - 36 / K) * 0.75 + 36 / K))) - np.log(1 - sigmoid(n)).sum()) / (K + 1)
+    ),
+    "sampled-softmax": lambda p, n: -np.log(np.exp(p) / (np.exp(p) + np.exp(n).sum())),
+    "bpr": lambda p, n: -np.log(sigmoid(p - n)).mean() if len(n) else 0,
+    "bpr-max": lambda p, n: -np.log((shares(n) * sigmoid(p - n)).sum()) + 1.3 * (shares(n) * n**2).sum(),
+    "bpr-max of elu": lambda p, n: (
+        -np.log((shares(elu(n, 0.5)) * sigmoid(elu(p, 0.5) - elu(n, 0.5))).sum())
+        + 0.7 * (shares(elu(n, 0.5)) * elu(n, 0.5) ** 2).sum()
+    ),
+    "top1-max": lambda p, n: (shares(n) * (sigmoid(n - p) + sigmoid(n**2))).sum(),
+}
+slots = {name: jax.jit(slot) for name, slot in SLOTS.items()}
+score_of, softmax_of = jax.jit(score), jax.jit(softmax)
+
+
+@pytest.mark.parametrize("name", SLOTS)
+@given(seeds, st.lists(st.booleans(), min_size=K, max_size=K))
+def test_a_slot_of_a_sampled_loss_is_its_formula(name, seed, valid):
+    positive, *negatives = np.random.default_rng(seed).normal(0, 2, K + 1).astype(np.float32)
+    negatives, valid = np.array(negatives), np.array(valid)
+    got = slots[name](positive, negatives, valid)
+    if not valid.any() and name in ("bpr", "bpr-max", "bpr-max of elu", "top1-max"):
+        assert got == 0
+    else:
+        wanted = FORMULAS[name](np.float64(positive), np.float64(negatives[valid]))
+        assert got == pytest.approx(wanted, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", SLOTS)
+@pytest.mark.parametrize("valid", [(True, True, True), (True, False, True), (False, False, False)], ids=str)
+def test_gradients_of_a_slot_are_finite_differences(name, valid):
+    at = partial(SLOTS[name], valid_K=np.array(valid))
+    with jax.enable_x64(True):
+        for positive, negatives in ((0.3, [1.1, -0.7, 0.2]), (-4.0, [3.0, -2.0, 5.0]), (6.0, [-5.0, 0.1, -0.1])):
+            check_grads(at, (positive, jnp.array(negatives)), order=1, modes=["fwd", "rev"], atol=1e-7, rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", SLOTS)
+def test_a_slot_of_large_scores_is_finite_and_learns(name):
+    valid = jnp.ones(K, bool)
+    for scale in (30.0, 100.0):
+        scores = (jnp.float32(-scale), scale * jnp.array([1.0, -1.0, 0.5]))
+        value, grads = jax.jit(jax.value_and_grad(SLOTS[name], (0, 1)))(*scores, valid)
+        assert np.isfinite(value) and all(np.isfinite(grad).all() for grad in grads)
+        if name not in ("top1-max", "bpr-max of elu"):  # these saturate by their formulas
+            assert grads[0] < -0.05
+
+
+def test_gbce_at_0_is_the_mean_of_bce():
+    scores = jnp.float32(0.4), jnp.array([-1.0, 2.0, 0.3]), jnp.array([True, False, True])
+    assert gbce(V, 0.0)(*scores) == pytest.approx(float(losses.bce(*scores)) / 4)
+
+
+@given(seeds, st.booleans())
+def test_a_slot_of_the_softmax_is_its_formula(seed, with_bias):
+    hidden, target, _, _, table, bias = problem(seed, 1, with_bias=with_bias)
+    item = max(int(target[0]), 1)
+    scores = np.asarray(table, float) @ np.asarray(hidden[0]) + (0 if bias is None else np.asarray(bias))
+    assert score_of(hidden[0], item, table, bias) == pytest.approx(scores[item - 1], rel=1e-5, abs=1e-5)
+    wanted = -np.log(np.exp(scores[item - 1]) / np.exp(scores).sum())
+    assert softmax_of(hidden[0], item, table, bias) == pytest.approx(wanted, rel=1e-5, abs=1e-6)
+
+
+def test_the_softmax_of_large_scores_is_finite():
+    table, hidden = jnp.array([[100.0], [-100.0], [0.0]]), jnp.ones(1)
+    assert softmax_of(hidden, 2, table, None) == 200
+    assert softmax_of(hidden, 1, table, None) == 0
+    value, grads = fast_softmax(jnp.ones((3, 1)), jnp.array([2, 1, 3]), jnp.ones(3), None, table, None)
+    assert value == 300
+    assert all(np.isfinite(grad).all() for grad in grads)
+
+
+# --- totals
+
+
+@pytest.mark.parametrize("name", SLOTS)
+def test_the_total_is_the_weighted_sum_over_slots(name):
+    hidden, target, weight, negatives, table, bias = problem(0, 20)
+    wanted = 0.0
+    for n in np.flatnonzero(weight):
+        scores = table @ hidden[n] + bias
+        items = negatives.items[n]
+        wanted += weight[n] * slots[name](scores[target[n] - 1], scores[items - 1], items != target[n])
+    given = hidden, target, weight, negatives, table, bias
+    assert float(sampled(name)(*given)[0]) == pytest.approx(float(wanted), rel=1e-5)
+
+
+@pytest.mark.parametrize("form", [plain_softmax, fast_softmax], ids=["plain", "fast"])
+def test_the_total_of_the_softmax_is_the_weighted_sum_over_slots(form):
+    hidden, target, weight, negatives, table, bias = problem(0, CHUNK + 1)
+    each = [weight[n] * softmax_of(hidden[n], target[n], table, bias) for n in np.flatnonzero(weight)]
+    assert float(form(hidden, target, weight, negatives, table, bias)[0]) == pytest.approx(float(sum(each)), rel=1e-5)
+
+
+@pytest.mark.parametrize("number, with_bias", [(1, True), (CHUNK, False), (CHUNK + 1, False), (2 * CHUNK + 11, True)])
+def test_softmax_by_chunks_equals_the_plain_one_in_value_and_gradients(number, with_bias):
+    given = problem(number, number, with_bias=with_bias)
+    agree(fast_softmax(*given), plain_softmax(*given))
+
+
+@pytest.mark.parametrize("held, few", [(1, 1), (1, 5), (100, 1), (1000, 1)])
+def test_softmax_by_the_chunks_of_any_catalogue_equals_the_plain_one(held, few, monkeypatch):
+    """Of a large catalogue fewer slots are scored at once, here as if this one were large."""
+    monkeypatch.setattr(losses, "SCORES", held)
+    monkeypatch.setattr(losses, "FEW", few)
+    given = problem(7, 70)
+    fresh = jax.jit(jax.value_and_grad(losses.softmax_total, argnums=(0, 4, 5)))
+    agree(fresh(*given), plain_softmax(*given))
+
+
+@pytest.mark.parametrize("items", [1, 3_416, 54_542, 10**6, 10**7])
+def test_the_scores_held_at_once_are_bounded_by_number_and_by_slots(items):
+    size = losses._chunk_size(items)
+    assert losses.FEW <= size <= CHUNK
+    assert size == losses.FEW or size * items <= losses.SCORES
+    assert size == CHUNK or (size + 1) * items > losses.SCORES
+
+
+@settings(max_examples=20)
+@given(seeds, st.sampled_from([0.1, 1.0, 6.0]))
+def test_softmax_by_chunks_equals_the_plain_one_at_any_scale(seed, scale):
+    given = problem(seed, CHUNK + 1, scale=scale)
+    agree(fast_softmax(*given), plain_softmax(*given))
+
+
+def test_gradients_are_scaled_by_what_follows():
+    hidden, target, weight, negatives, table, bias = problem(5, CHUNK + 1)
+
+    @jax.jit
+    def gradients(hidden, table, bias):
+        at = lambda *at: 3 * softmax_total(at[0], target, weight, negatives, *at[1:]) / weight.sum()
+        return jax.grad(at, argnums=(0, 1, 2))(hidden, table, bias)
+
+    wanted = jax.tree.map(
+        lambda grad: 3 / weight.sum() * grad, plain_softmax(hidden, target, weight, negatives, table, bias)[1]
+    )
+    agree(gradients(hidden, table, bias), wanted)
+
+
+def test_in_bfloat16_the_sums_are_float32():
+    hidden, target, weight, negatives, table, bias = problem(6, CHUNK + 1)
+    low = (jnp.bfloat16(hidden), target, weight, negatives, jnp.bfloat16(table), bias)
+    value, grads = fast_softmax(*low)
+    assert value.dtype == jnp.float32
+    assert [grad.dtype for grad in grads] == [jnp.bfloat16, jnp.bfloat16, jnp.float32]
+    exact = plain_softmax(low[0].astype(jnp.float32), *low[1:4], low[4].astype(jnp.float32), bias)
+    agree(value, exact[0])  # inputs rounded alike: products of bfloat16 are exact in float32
+    agree(jax.tree.map(jnp.float32, grads), exact[1], 2**-7)  # a gradient is rounded to 8 bits, its factors before
+
+
+def test_gradients_of_the_softmax_are_finite_differences():
+    hidden, target, weight, negatives, table, bias = problem(2, 6, 8)
+    at = jax.jit(lambda hidden, table, bias: softmax_total(hidden, target, weight, negatives, table, bias))
+    check_grads(at, (hidden, table, bias), order=1, modes=["rev"], atol=1e-2, rtol=1e-2, eps=1e-2)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_slot_of_no_weight_changes_nothing_and_has_no_gradient(name):
+    hidden, target, weight, negatives, table, bias = problem(3, CHUNK + 1)
+    idle = np.asarray(weight == 0)
+    assert 0 < idle.sum() < len(weight)
+    noise = jnp.where(idle[:, None], 1e3 * hidden, hidden)
+    items = jnp.where(idle[:, None], 1, negatives.items)
+    value, (grad, *shared) = FORMS[name](hidden, target, weight, negatives, table, bias)
+    noisy = FORMS[name](noise, jnp.where(idle, 5, target), weight, Negatives(items), table, bias)
+    noisy_value, (noisy_grad, *noisy_shared) = noisy
+    for of_hidden in (grad, noisy_grad):
+        assert not np.asarray(of_hidden)[idle].any()
+        assert np.asarray(of_hidden)[~idle].any(axis=1).mean() > 0.95  # the rest have no negative but their target
+    agree((noisy_value, noisy_grad, noisy_shared), (value, grad, shared), 1e-6)
+
+
+def test_no_weight_at_all_is_zero_not_nan():
+    hidden, target, weight, negatives, table, bias = problem(4, CHUNK + 1)
+    for form in FORMS.values():
+        for values in jax.tree.leaves(form(hidden, target, jnp.zeros_like(weight), negatives, table, bias)):
+            assert not np.asarray(values).any()
+
+
+@given(st.integers(1, 300), st.integers(1, 100))
+def test_chunks_are_about_equal_and_hold_every_slot_once(number, size):
+    cut = losses._cut(np.arange(1, number + 1), size)
+    chunks, held = cut.shape
+    assert held <= size and chunks * held < number + chunks
+    assert cut.ravel()[:number].tolist() == list(range(1, number + 1)) and not cut.ravel()[number:].any()
+
+
+def test_the_scores_of_a_batch_are_never_held_at_once():
+    number, items = 8192, 1000
+    given = problem(0, number, items)
+    held = [form.lower(*given).compile().memory_analysis().temp_size_in_bytes for form in (fast_softmax, plain_softmax)]
+    scores = 4 * number * items
+    assert held[0] < scores / 4
+    assert held[1] >= scores  # what the chunks save
+
+
+@pytest.mark.parametrize("name", ["bce", "softmax"])
+def test_gradients_of_one_item_add_up_in_bfloat16(name):
+    """Thousands of slots that ask for one item: added in bfloat16, its row's gradient would stop growing at 128."""
+    slots = 2048
+    target, weight = jnp.full(slots, 3), jnp.ones(slots)
+    summed = losses.build(LossConfig(name, 1), 6)
+
+    def grad(dtype, items):
+        hidden = jnp.ones((slots, 8), dtype)
+        loss = lambda table: summed(hidden, target, weight, Negatives(items), table, None)
+        return jax.grad(loss)(jnp.zeros((6, 8), jnp.float32))
+
+    for items in (jnp.full((slots, 1), 5), jnp.full(1, 5)):
+        np.testing.assert_allclose(grad(jnp.bfloat16, items), grad(jnp.float32, items), rtol=0.01, atol=4)
+
+
+# --- sampled: the fast forms
+
+ROWS, MEMBERS, MANY = 6, 7, 11  # negatives of a row or batch
+SLOT_COUNT = ROWS * MEMBERS
+LAYOUTS = {  # shape of the negatives, and TAKE
+    "slots, looked up": ((SLOT_COUNT, MANY), 0),
+    "slots, taken": ((SLOT_COUNT, MANY), 16),
+    "rows": ((ROWS, MANY), 0),
+    "batch": ((MANY,), 0),
+}
+
+
+def shifted(given, seed=1):
+    """The problem with shifts of its scores, an own column a slot, and a negative that is none."""
+    hidden, target, weight, negatives, table, bias = given
+    random = np.random.default_rng(seed)
+    shape = negatives.items.shape
+    negatives = Negatives(
+        negatives.items.at[..., 2].set(0),
+        jnp.asarray(random.normal(size=shape), jnp.float32),
+        jnp.asarray(random.normal(size=len(target)), jnp.float32),
+        jnp.asarray(random.integers(0, shape[-1], len(target)), jnp.int32),
+    )
+    return hidden, target, weight, negatives, table, bias
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request, monkeypatch):
+    """A shape of negatives, with bounds so low that they are cut into several chunks, the last of them not full."""
+    shape, take = LAYOUTS[request.param]
+    monkeypatch.setattr(losses, "TAKE", take)
+    monkeypatch.setattr(losses, "HELD", {"batch": 5 * MANY, "rows": 4 * MEMBERS * MANY}.get(request.param, 5 * V))
+    return shape
+
+
+@pytest.mark.parametrize("name", SLOTS)
+def test_fast_forms_equal_the_plain_one_in_value_and_gradients(name, layout):
+    given = shifted(problem(1, SLOT_COUNT, shape=layout))
+    agree(with_gradients(total(SLOTS[name]))(*given), sampled(name)(*given))
+
+
+def test_fast_forms_without_bias_and_shifts_and_where_collisions_are_kept(layout):
+    given = problem(2, SLOT_COUNT, with_bias=False, shape=layout)
+    agree(with_gradients(total(bpr))(*given), sampled("bpr")(*given))
+    given = shifted(given)
+    agree(with_gradients(total(bpr, keep=True))(*given), sampled("bpr", True)(*given))
+
+
+def test_fast_forms_in_bfloat16(layout):
+    hidden, target, weight, negatives, table, bias = shifted(problem(4, SLOT_COUNT, shape=layout))
+    table = table.astype(jnp.bfloat16).astype(jnp.float32)
+    low = hidden.astype(jnp.bfloat16)
+    got, grads = with_gradients(total(sampled_softmax))(low, target, weight, negatives, table, bias)
+    assert got.dtype == jnp.float32
+    assert [grad.dtype for grad in grads] == [jnp.bfloat16, jnp.float32, jnp.float32]
+    exact = sampled("sampled-softmax")(low.astype(jnp.float32), target, weight, negatives, table, bias)
+    agree(got, exact[0])
+    agree(jax.tree.map(jnp.float32, grads), exact[1], 2**-6)
+
+
+def test_fast_gradients_are_scaled_by_what_follows(layout):
+    hidden, target, weight, negatives, table, bias = shifted(problem(5, SLOT_COUNT, shape=layout))
+
+    @jax.jit
+    def gradients(*at):
+        return jax.grad(
+            lambda *at: 3 * total(bpr)(at[0], target, weight, negatives, *at[1:]) / weight.sum(), argnums=(0, 1, 2)
+        )(*at)
+
+    wanted = sampled("bpr")(hidden, target, weight, negatives, table, bias)[1]
+    agree(gradients(hidden, table, bias), jax.tree.map(lambda grad: 3 / weight.sum() * grad, wanted))
+
+
+@pytest.mark.parametrize("shape", [(4096, 256), (32, 1024), (2048,)], ids=["slots", "rows", "batch"])
+@pytest.mark.parametrize("items", [1000, 10_000])
+def test_memory_is_bounded(shape, items):
+    """Gathered rows or scores of all the slots are never held at once; gradients of the table are."""
+    given = problem(0, 4096, items, shape=shape)
+    given = (jnp.zeros((4096, 64)), *given[1:4], jnp.zeros((items, 64)), None)
+    fast = with_gradients(total(sampled_softmax))
+    held = fast.lower(*given).compile().memory_analysis().temp_size_in_bytes
+    assert held < 10 * 4 * losses.HELD + 4 * 4 * items * 64
+    if len(shape) == 2 and items == 1000:
+        whole = sampled("sampled-softmax").lower(*given).compile().memory_analysis().temp_size_in_bytes
+        assert held < whole / 4
+
+
+# --- sampled: what counts
+
+
+def test_a_softmax_against_all_other_items_is_the_full_one():
+    for shape in ((V,), (1, V), (SLOT_COUNT, V)):
+        given = problem(7, SLOT_COUNT)
+        negatives = Negatives(jnp.broadcast_to(jnp.arange(1, V + 1), shape))
+        given = (*given[:3], negatives, *given[4:])
+        agree(with_gradients(total(sampled_softmax))(*given), plain_softmax(*given))
+
+
+@pytest.mark.parametrize("name", SLOTS)
+def test_a_negative_that_is_the_target_counts_only_where_it_is_kept(name):
+    hidden, _, weight, negatives, table, bias = problem(8, 20)
+    target = jnp.full(20, 5)
+    items = jnp.where(negatives.items == 5, 6, negatives.items)
+    # in place of the second: another item; the target; no item
+    forms = [Negatives(items.at[:, 1].set(item)) for item in (7, 5, 0)]
+    masked = [sampled(name)(hidden, target, weight, each, table, bias)[0] for each in forms]
+    kept = [sampled(name, True)(hidden, target, weight, each, table, bias)[0] for each in forms]
+    assert masked[1] == masked[2] == kept[2] != masked[0]
+    assert kept[0] == masked[0] and kept[1] != kept[2]
+    own = forms[1]._replace(own_column=jnp.ones(20, jnp.int32))
+    assert sampled(name, True)(hidden, target, weight, own, table, bias)[0] == kept[2]
+
+
+@pytest.mark.parametrize("keep", [False, True], ids=["mask", "keep"])
+def test_the_expected_gradient_with_logq_goes_to_that_of_the_full_softmax(keep):
+    """Where the target is masked among the negatives it stands for itself; where kept, it is corrected like them."""
+    items, target, draws = 9, 3, 4000
+    scores = jnp.asarray(np.random.default_rng(0).normal(0, 1, items), jnp.float32)
+    table = popular(np.array([1, 40, 6, 3, 100, 2, 10, 20, 5]), 0.75)
+    wanted = jax.nn.softmax(scores) - jax.nn.one_hot(target - 1, items)
+
+    def error(number, logq):
+        def grad(key):
+            drawn = draw_popular(key, (number,), jax.tree.map(jnp.asarray, table))
+            if keep:
+                shift, own = table.log_weight[drawn - 1], table.log_weight[target - 1]
+            else:
+                shift, own = jnp.log(number * table.share[drawn - 1]), 0.0
+
+            def loss(scores):
+                valid = jnp.ones(number, bool) if keep else drawn != target
+                return sampled_softmax(scores[target - 1] - logq * own, scores[drawn - 1] - logq * shift, valid)
+
+            return jax.grad(loss)(scores)
+
+        keys = jax.random.split(jax.random.key(1), draws)
+        mean = jax.jit(lambda keys: jax.lax.map(grad, keys, batch_size=500).mean(0))(keys)
+        return np.abs(mean - wanted).max()
+
+    table = jax.tree.map(jnp.asarray, table)
+    few, many, most = (error(number, 1.0) for number in (4, 32, 256))
+    assert few > many > most
+    assert most < (0.012 if keep else 0.006)  # kept, the bias goes with 1 over the target's expected count
+    assert error(256, 0.0) > 0.05
+
+
+def test_gbce_takes_a_share_of_the_catalogue():
+    with pytest.raises(
+        UserError, match=r"config.loss.negatives is 20 of a catalogue of 20 items.*Set it to 19 or less"
+    ):
+        losses.build(LossConfig("gbce", 20, "uniform"), 20)

@@ -1,0 +1,307 @@
+"""One device's step: the same run on any number of devices, under either launcher, however its calls are cut."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from jaxrec.batches import stream
+from jaxrec.config import parsing as configs
+from jaxrec.data import interactions, splits
+from jaxrec.kernels import placement
+from jaxrec.training import fit, launch, sparse, step
+
+USERS, ITEMS = 40, 30
+
+
+def histories(seed=0):
+    random = np.random.default_rng(seed)
+    return [random.integers(1, ITEMS + 1, random.integers(3, 15)).tolist() for _ in range(USERS)] + [
+        list(range(1, ITEMS))
+    ]
+
+
+def config(**changes):
+    values = {
+        "dataset": "histories",
+        "seed": 3,
+        "epochs": 10,
+        "batch": 20,
+        "length": 12,
+        "eval_every": 1,
+        "patience": 0,
+        "steps_per_call": 16,
+        "model": {"name": "sasrec", "dim": 8, "layers": 2, "heads": 2, "dropout": 0.3},
+        "loss": {"name": "bce", "negatives": 2},
+        # Adam turns rounding noise into steps of the size of the rate, but for a large eps
+        "optim": {"name": "adam", "rate": 1e-2, "eps": 1e-4, "clip": 1.0},
+    }
+    return configs.from_dict(values | changes)
+
+
+def train(devices=1, ends=(8,), **changes):
+    """Params and the reports of calls up to each end."""
+    split = splits.last_item(interactions.from_sequences(histories()))
+    setup = fit.setup(config(**changes), split, jax.devices()[:devices])
+    state = jax.device_put(fit.initial(setup), placement.replicated(setup.devices))
+    feed, reports = fit.Feed(setup), []
+    for end in ends:
+        while (now := int(state.step)) < end:
+            stop = min(fit.boundary(setup, now), end)
+            data, begins = feed(now, stop)
+            state, report = setup.run(state, data, setup.aside, np.int32(begins), np.int32(stop))
+            reports.append(np.stack(jax.device_get(report))[:, : stop - now])
+    return jax.device_get(state.params), np.concatenate(reports, axis=1)
+
+
+def assert_same(a, b):
+    for path, value in jax.tree.leaves_with_path(a[0]):
+        np.testing.assert_array_equal(value, dict(jax.tree.leaves_with_path(b[0]))[path], err_msg=str(path))
+    np.testing.assert_array_equal(a[1], b[1])
+
+
+def assert_close(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=2e-5), a[0], b[0])
+    np.testing.assert_allclose(a[1], b[1], rtol=1e-4)
+
+
+LOSSES = {"bce": {}, "softmax": {"loss": {"name": "softmax", "negatives": 0}}}
+GRU = {"name": "gru4rec", "dim": 8, "layers": 2, "dropout": 0.3, "input_dropout": 0.2}
+SAMPLED = {
+    "mixed": {"name": "sampled-softmax", "negatives": 9, "sampling": "mixed", "share": "batch", "logq": 1.0},
+    "sequence": {"name": "bpr-max", "negatives": 9, "sampling": "popularity", "share": "sequence", "elu": 0.5},
+    "slot": {"name": "gbce", "negatives": 9, "sampling": "uniform"},
+}
+ADAGRAD = {"name": "adagrad", "rate": 0.02, "eps": 1e-3}
+KINDS = LOSSES | {
+    "lanes": {  # as GRU4Rec's authors train it; 4 rows are closed lanes
+        "stream": "lanes",
+        "batch": 12,
+        "model": GRU,
+        "loss": SAMPLED["mixed"] | {"collisions": "keep"},
+        "optim": ADAGRAD | {"momentum": 0.3, "sparse": True},
+    }
+}
+ONE_QUICK = [pytest.param(name, marks=() if name == "mixed" else pytest.mark.slow) for name in SAMPLED]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def alone(request):
+    """A run on one device, with dropout and negatives, and what it is of."""
+    return KINDS[request.param], train(1, **KINDS[request.param])
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_many_devices_are_one(alone, devices):
+    changes, run = alone
+    assert_close(train(devices, **changes), run)
+
+
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 4])
+def test_shard_map_is_pmap(alone, devices):
+    changes, run = alone
+    assert_close(train(devices, launcher="shard_map", **changes), run)
+
+
+@pytest.mark.parametrize("name", ONE_QUICK)
+def test_many_devices_are_one_with_negatives_of_every_sharing(name):
+    run = train(1, (4,), loss=SAMPLED[name])
+    assert_close(train(4, (4,), loss=SAMPLED[name], launcher="shard_map"), run)
+    assert_close(train(8, (4,), loss=SAMPLED[name]), run)
+
+
+def test_many_devices_are_one_with_a_cloze():
+    """What is masked depends on the seed, the step and the global row alone."""
+    model = {"name": "bert4rec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3, "norm": "post"}
+    cloze = {"objective": "cloze", "mask": 0.4, "mask_last": 0.5, "model": model, "loss": LOSSES["softmax"]["loss"]}
+    run = train(1, (4,), **cloze)
+    assert_close(train(4, (4,), launcher="shard_map", **cloze), run)
+    assert_close(train(8, (4,), **cloze), run)
+
+
+@pytest.fixture
+def portions(monkeypatch):
+    """Of each traced step: how many portions, and the rows of one."""
+    traced, inner = [], step.by_portions
+
+    def spy(total, params, whole, number):
+        traced.append((number, len(whole.stream.items) // number))
+        return inner(total, params, whole, number)
+
+    monkeypatch.setattr(step, "by_portions", spy)
+    return traced
+
+
+@pytest.mark.parametrize(("devices", "rows", "launcher"), [(1, 1, "pmap"), (1, 4, "pmap"), (2, 2, "shard_map")])
+def test_portions_of_rows_are_the_whole(alone, portions, devices, rows, launcher):
+    changes, run = alone
+    assert_close(train(devices, rows_at_once=rows, launcher=launcher, **changes), run)
+    assert all(number > 1 and size == rows for number, size in portions) and portions
+
+
+@pytest.mark.parametrize("moved", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ONE_QUICK)
+def test_portions_are_the_whole_with_negatives_of_every_sharing(name, moved, portions, monkeypatch):
+    """Also of row-sparse steps, whether their rows are moved or the tables stand for themselves."""
+    if moved:
+        monkeypatch.setattr(sparse, "WHOLE", 0)
+    changes = {"loss": SAMPLED[name], "optim": ADAGRAD | {"sparse": True}}
+    run = train(1, (4,), **changes)
+    assert_close(train(2, (4,), rows_at_once=2, launcher="shard_map", **changes), run)
+    assert min(portions)[0] == 1 < max(portions)[0]
+
+
+OTHERS = {
+    "several targets a slot": {"model": {"name": "caser", "dim": 8, "layers": 1, "dropout": 0.3}, "ahead": 2},
+    "cloze": {
+        "model": {"name": "bert4rec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3, "norm": "post"},
+        "objective": "cloze",
+        **LOSSES["softmax"],
+    },
+    "recurrent without lanes": {"model": GRU},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_portions_are_the_whole_with(name, portions):
+    run = train(1, (4,), **OTHERS[name])
+    assert_close(train(2, (4,), rows_at_once=2, launcher="shard_map", **OTHERS[name]), run)
+    assert min(portions)[0] == 1 < max(portions)[0]
+
+
+def test_sparse_rows_are_the_dense_step_where_they_are_defined_to_be():
+    """Of a sampled loss, on any number of devices: Adagrad, and clipping, whose norm is that of all rows."""
+    optim = ADAGRAD | {"clip": 0.5}
+    run = train(1, (4,), loss=SAMPLED["mixed"], optim=optim)
+    assert_close(train(1, (4,), loss=SAMPLED["mixed"], optim=optim | {"sparse": True}), run)
+    slot = {"loss": {"name": "bce", "negatives": 1}, "batch": 8}
+    run = train(1, (4,), optim=optim, **slot)
+    assert_close(train(4, (4,), optim=optim | {"sparse": True}, launcher="shard_map", **slot), run)
+
+
+def test_cutting_calls_changes_no_bit(alone):
+    changes, run = alone
+    assert_same(train(1, ends=(3, 4, 8), **changes), run)
+
+
+def test_data_sent_from_the_host_change_no_bit(alone):
+    changes, run = alone
+    assert_same(train(1, feed="host", **changes), run)
+
+
+def test_data_sent_from_the_host_to_many_devices_are_those_that_lie_there():
+    run = train(4, (4,))
+    for launcher in ("pmap", "shard_map"):
+        assert_close(train(4, (4,), feed="host", launcher=launcher), run)
+
+
+def test_data_sent_from_the_host_are_sent_to_the_device_that_takes_them():
+    split = splits.last_item(interactions.from_sequences(histories()))
+    setup = fit.setup(config(feed="host"), split, jax.devices()[:4])
+    data, _ = fit.Feed(setup)(0, 1)
+    for whole in jax.tree.leaves(data):
+        assert {part.data.size for part in whole.addressable_shards} == {whole.size // 4}
+
+
+def test_seeds_differ_and_dropout_is_on(alone):
+    changes, run = alone
+    other = train(1, seed=4, **changes)
+    assert not np.allclose(other[1][0], run[1][0], rtol=1e-4)
+    model = changes.get("model", config().model.__dict__) | {"dropout": 0.0, "input_dropout": 0.0}
+    assert not np.allclose(train(1, **changes | {"model": model})[1][0], run[1][0], rtol=1e-4)
+
+
+def test_lanes_carry_their_states_from_step_to_step():
+    """After some steps a carry is the hidden state of the sessions read so far, from where each began."""
+    split = splits.last_item(interactions.from_sequences(histories()))
+    still = {"model": GRU | {"dropout": 0.0, "input_dropout": 0.0}, "optim": ADAGRAD | {"rate": 1e-30}}
+    setup = fit.setup(config(**KINDS["lanes"] | still), split, jax.devices()[:2])
+    state = jax.device_put(fit.initial(setup), launch.placed(setup.devices))
+    at = setup.epoch_steps // 2
+    data, _ = fit.Feed(setup)(0, at)
+    state, _ = setup.run(state, data, setup.aside, np.int32(0), np.int32(at))
+    now = setup.gather(*jax.device_get(data), (at - 1) * setup.rows + np.arange(setup.rows))
+    for lane in np.flatnonzero(now.items[:, 0]):
+        source, position = now.source[lane, 0], now.positions[lane, 0]
+        first = max(split.stop[source] - 1 - config().length, split.start[source])
+        items = split.interactions.items[first : first + position + 1]
+        alone = stream.Stream(*(np.zeros((1, position + 1), np.int32),) * 5)
+        alone = alone._replace(items=items[None], positions=np.arange(position + 1)[None])
+        _, wanted = setup.model.encode(state.params, alone)
+        for got, whole in zip(state.carry, wanted, strict=True):
+            np.testing.assert_allclose(got[lane], whole[0], rtol=1e-5, atol=1e-6)
+
+
+def test_every_device_holds_the_same_state():
+    """out_axes None takes device 0's value in silence; here every device shows its own."""
+    split = splits.last_item(interactions.from_sequences(histories()))
+    devices = jax.devices()[:4]
+    captured = {}
+
+    def launch(call, devices, options, apart):
+        captured["mapped"] = jax.pmap(
+            call, placement.AXIS, in_axes=(launch.AXES, None, None, None, None, 0), out_axes=0, devices=devices
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(launch.LAUNCHERS, "pmap", launch)
+        setup = fit.setup(config(), split, devices)
+    state = fit.initial(setup)
+    data, begins = fit.Feed(setup)(0, 4)
+    state, _ = captured["mapped"](state, data, setup.aside, np.int32(begins), np.int32(4), np.arange(4))
+    for leaf in jax.tree.leaves(state):
+        for device in range(1, 4):
+            np.testing.assert_array_equal(leaf[0], leaf[device])
+
+
+def test_gradient_is_normalised_by_the_global_count():
+    """One SGD step on n devices moves by the gradient of (sum of losses over all targets) / (number of targets)."""
+    split = splits.last_item(interactions.from_sequences(histories()))
+    changes = {"model": {"name": "sasrec", "dim": 8, "layers": 1, "dropout": 0.0}, **LOSSES["softmax"]}
+    for devices in (1, 8):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fit.optim, "optimiser", lambda config, steps: optax.sgd(1.0))
+            setup = fit.setup(config(**changes), split, jax.devices()[:devices])
+        start = fit.initial(setup)
+        data, _ = fit.Feed(setup)(0, 1)
+        batch = stream.gather(*jax.device_get(data), np.arange(setup.rows))
+
+        def mean_loss(params, batch=batch, model=setup.model):
+            hidden, _ = model.encode(params, batch)
+            scores = hidden @ model.table(params)[0].T
+            each = optax.softmax_cross_entropy_with_integer_labels(scores, np.maximum(batch.targets - 1, 0))
+            return (each * (batch.targets > 0)).sum() / (batch.targets > 0).sum()
+
+        expected = jax.tree.map(lambda p, g: p - g, start.params, jax.grad(mean_loss)(start.params))
+        state = jax.device_put(start, placement.replicated(setup.devices))
+        state, report = setup.run(state, data, setup.aside, np.int32(0), np.int32(1))
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=1e-5), jax.device_get(state.params), expected
+        )
+        assert report.count[0] == (batch.targets > 0).sum()
+
+
+def test_a_call_stops_at_what_is_not_finite():
+    split = splits.last_item(interactions.from_sequences(histories()))
+    setup = fit.setup(config(epochs=30), split, jax.devices()[:1])
+    start = fit.initial(setup)
+    start.params["items"] = start.params["items"].at[4].set(np.nan)
+    data, _ = fit.Feed(setup)(0, 2)
+    state, report = setup.run(
+        jax.device_put(start, placement.replicated(setup.devices)), data, setup.aside, np.int32(0), np.int32(2)
+    )
+    assert int(state.step) == 1 and np.isnan(report.loss[0]) and np.isnan(report.count[1])
+
+
+def test_one_program_serves_every_number_of_steps():
+    split = splits.last_item(interactions.from_sequences(histories()))
+    with pytest.MonkeyPatch.context() as patch:
+        traced = []
+        patch.setattr(step, "step", lambda *args, inner=step.step: traced.append(1) or inner(*args))
+        setup = fit.setup(config(), split, jax.devices()[:1])
+        state = jax.device_put(fit.initial(setup), placement.replicated(setup.devices))
+        feed = fit.Feed(setup)
+        for now, end in ((0, 1), (1, 3), (3, 5)):
+            data, begins = feed(now, end)
+            state, _ = setup.run(state, data, setup.aside, np.int32(begins), np.int32(end))
+        assert int(state.step) == 5 and len(traced) == 1

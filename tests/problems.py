@@ -6,14 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.training import losses
-from jaxrec.training.losses import bpr, bpr_max, gbce, plain, sampled_softmax, softmax_plain, softmax_total, top1_max
+from jaxrec.training.losses.bce import bce
+from jaxrec.training.losses.bpr import bpr
+from jaxrec.training.losses.bpr_max import bpr_max
+from jaxrec.training.losses.gbce import gbce
+from jaxrec.training.losses.sampled_softmax import sampled_softmax
+from jaxrec.training.losses.softmax import softmax_plain, softmax_total
+from jaxrec.training.losses.top1_max import top1_max
+from jaxrec.training.losses.totals import plain
 from jaxrec.training.negatives import Negatives
 
 V, D, K = 37, 5, 3
 
 SLOTS = {
-    "bce": losses.bce,
+    "bce": bce,
     "gbce": gbce(V, 0.75),
     "sampled-softmax": sampled_softmax,
     "bpr": bpr,

@@ -28,7 +28,7 @@ for module in pkgutil.walk_packages(jaxrec.__path__, "jaxrec."):
     importlib.import_module(module.name)
 after = state()
 assert "matplotlib.pyplot" not in sys.modules
-from jaxrec.figures import new_figure, save_figure
+from jaxrec.system.figures import new_figure, save_figure
 save_figure(new_figure(1, 1), sys.argv[1])
 assert state() == after
 for name in before:

@@ -122,7 +122,7 @@ def test_a_fault_of_the_program_is_a_traceback(monkeypatch):
 
 def test_a_second_interrupt_ends_the_process_at_once():
     code = (
-        "import os, signal; from jaxrec.signals import Interrupt, Signals\n"
+        "import os, signal; from jaxrec.system.signals import Interrupt, Signals\n"
         "signal.signal(signal.SIGINT, Interrupt())\n"
         "with Signals() as signals:\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

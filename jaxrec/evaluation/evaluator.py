@@ -9,27 +9,37 @@ from jaxrec.config.parsing import row_width
 from jaxrec.data import splits
 from jaxrec.evaluation import histories, protocols, ranker, results
 from jaxrec.evaluation.baselines import BASELINES
-from jaxrec.evaluation.metrics import metrics
+from jaxrec.evaluation.metrics import NAMES, metrics
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.kernels import placement as dev
 from jaxrec.kernels import ranking
+from jaxrec.system.errors import UserError
 from jaxrec.training.restore import restore_params
 
 
 def validation(setup):
     """What `fit.fit` validates by: (params) -> the metrics under the protocol that chooses the checkpoint.
 
-    Where many targets repeat an item of the history, the other measure of `full` is beside them, under "also".
+    Where many targets repeat an item of the history, the other measure of `full` is beside them, under "also", and
+    both by their names in the order in which they are shown, under "by".
+
+    Raises:
+        UserError: no metric has the name that config.select_by says.
     """
     config, split = setup.config, setup.split
+    if config.select_by not in NAMES:
+        raise UserError(f"config.select_by is {config.select_by!r}: choose one of {', '.join(NAMES)}")
     repeats = splits.repeated_targets(split.interactions, split.valid)
     protocol = KEPT if config.seen == "keep" and config.split != "sessions" else default_protocol(config.split)
     names = protocols.measures(protocol, repeats, len(split.valid.target))
     judge = Judge(setup.model, config, split, split.valid, setup.devices, *names)
 
     def validate(params):
-        chosen, *others = (metrics(ranks) for ranks in judge.every_rank(params).values())
-        return chosen | ({"also": dict(zip(names[1:], others, strict=True))} if others else {})
+        found = {name: metrics(ranks) for name, ranks in judge.every_rank(params).items()}
+        if len(found) == 1:
+            return found[protocol]
+        also = {name: each for name, each in found.items() if name != protocol}
+        return found[protocol] | {"also": also, "by": results.in_order(found)}
 
     return validate
 

@@ -38,6 +38,11 @@ def _measured(ranks, coverage):
 def by_measure(result):
     """{protocol: {"metrics", "ci95"}} of a result in the order in which they are shown: `full, seen kept` first."""
     found = {result["protocol"]: {key: result[key] for key in ("metrics", "ci95")}} | result.get("also", {})
+    return in_order(found)
+
+
+def in_order(found):
+    """{protocol: what was found} in the order in which it is shown: `full, seen kept` first."""
     return dict(sorted(found.items(), key=lambda item: item[0] != KEPT))
 
 

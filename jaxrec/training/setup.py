@@ -12,8 +12,9 @@ from jaxrec.config.parsing import row_width
 from jaxrec.kernels import compiler, placement
 from jaxrec.models import build
 from jaxrec.system.errors import UserError
-from jaxrec.training import launch, losses, negatives, optim, step
+from jaxrec.training import launch, negatives, optim, step
 from jaxrec.training.checkpoint import abstract
+from jaxrec.training.losses import loss as losses
 
 
 class Setup(NamedTuple):

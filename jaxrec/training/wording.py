@@ -2,7 +2,6 @@
 
 from jaxrec.config.parsing import row_width
 from jaxrec.data import splits
-from jaxrec.evaluation.protocols import FULL, KEPT
 
 CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.jsonl
 SESSIONS = ("recall@20", "mrr@20")  # and by session these, which are published
@@ -37,13 +36,11 @@ def kept(config):
 
 
 def validation(config, valid):
-    """What a validation found: by each protocol where it is by two, `full, seen kept` first."""
+    """What a validation found: by each protocol where it is by two."""
     shown = lambda found: "  ".join(f"{name} {found[name]:.4f}" for name in drawn(config))
     if "also" not in valid:
         return f"validation {shown(valid)}"
-    (other,) = valid["also"]
-    found = {KEPT if other == FULL else FULL: valid} | valid["also"]
-    return "validation  " + "; ".join(f"{name}: {shown(found[name])}" for name in (KEPT, FULL))
+    return "validation  " + "; ".join(f"{name}: {shown(found)}" for name, found in valid["by"].items())
 
 
 def best_so_far(setup, loop):

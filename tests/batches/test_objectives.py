@@ -1,4 +1,4 @@
-"""Laws of jaxrec.objectives: what is shown, what is asked, where it is read."""
+"""Laws of objectives: what is shown, what is asked, where it is read."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.data.lanes. The flat items are 1, 2, 3, ...: an item tells where in the sessions it stands."""
+"""Laws of session_parallel. The flat items are 1, 2, 3, ...: an item tells where in the sessions it stands."""
 
 import jax
 import numpy as np

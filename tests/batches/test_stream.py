@@ -1,4 +1,4 @@
-"""Laws of jaxrec.data.stream.
+"""Laws of stream.
 
 The flat items of the drawn data sets are 1, 2, 3, ...: an item tells where in the histories it stands.
 """

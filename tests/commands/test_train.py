@@ -107,6 +107,13 @@ def test_a_user_who_never_trained_is_judged_as_a_new_one(trained):
     assert (ranks != judge.ranks(params | {"users": 0 * params["users"]}))[1::2].any()
 
 
+def test_a_metric_that_no_validation_has_is_refused_at_once(trained, tmp_path, capsys):
+    flags = [f"--config.dataset={trained[1]}", "--config.select_by=ndgc@10", *SMALL]
+    assert cli.main(["train", "--config", "quickstart", "--workdir", str(tmp_path / "a"), *flags]) == 2
+    assert "config.select_by is 'ndgc@10': choose one of hr@1, " in capsys.readouterr().err
+    assert not (tmp_path / "a" / workdir.CONFIG).exists()
+
+
 def test_a_workdir_whose_checkpoints_were_removed_trains_anew(trained, tmp_path, capsys):
     path, data = trained
     copy = shutil.copytree(path, tmp_path / "run")

@@ -108,7 +108,6 @@ def test_an_integer_may_stand_for_a_number():
             {"name": "sampled-softmax", "negatives": 9, "logq": 1, "sampling": "popularity", "logq_counts": "events"},
             "config.loss.logq_counts is for loss.logq with loss.sampling=in-batch or mixed: leave it out",
         ),
-        ("select_by", "ndgc@10", "config.select_by is 'ndgc@10': choose one of hr@1, "),
         ("seen", "forget", "config.seen is 'forget': choose one of exclude, keep"),
         ("stream", "lanes", "only gru4rec carries a state from step to step; set config.stream=packed"),
         ("model.input_dropout", 1.0, "config.model.input_dropout is 1.0: it must be at least 0 and below 1"),

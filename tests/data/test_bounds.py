@@ -136,7 +136,7 @@ def test_deep_json_is_no_traceback(tmp_path, content):
 
 
 def test_small_files_are_small(tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxrec.files.SMALL", 100)
+    monkeypatch.setattr("jaxrec.system.files.SMALL", 100)
     (tmp_path / "sequences.txt").write_text("1 2 3\n2 3 4\n")
     (tmp_path / "stats.json").write_text(" " * 101)
     with pytest.raises(UserError, match=r"stats\.json: not JSON \(over 100 bytes"):

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.baselines: counts by hand, and the floors of the real data sets."""
+"""Laws of baselines: counts by hand, and the floors of the real data sets."""
 
 import itertools
 import sys

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.metrics."""
+"""Laws of metrics."""
 
 import itertools
 from pathlib import Path

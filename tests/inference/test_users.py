@@ -15,6 +15,7 @@ from jaxrec.data.users import Users
 from jaxrec.evaluation import evaluator
 from jaxrec.inference import export
 from jaxrec.inference.queries import Query
+from jaxrec.system.errors import UserError
 from jaxrec.training import workdir
 
 TRAIN = [
@@ -71,7 +72,7 @@ def test_a_workdir_that_did_not_keep_its_users_says_so_and_the_command_mends_it(
     (old / workdir.CONFIG).write_text(json.dumps({"config": to_dict(stored.config), "data": stored.data}))
     with pytest.warns(UserWarning, match=r"has vectors of users and no users\.parquet"):
         recommender = jaxrec.load(old)
-    with pytest.raises(jaxrec.errors.UserError, match="give its command again"):
+    with pytest.raises(UserError, match="give its command again"):
         recommender.answer([Query(["i1"], user="u1")])
     assert cli.main([str(old) if word == str(path) else word for word in argv]) == 0
     assert jaxrec.load(old).recommend(["i1"], user="u1") == jaxrec.load(path).recommend(["i1"], user="u1")

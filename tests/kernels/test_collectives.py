@@ -1,4 +1,4 @@
-"""Laws of jaxrec.collectives: every device has what all have, and one device what it gave."""
+"""Laws of collectives: every device has what all have, and one device what it gave."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What jaxrec.compiler keeps and gives back. (What it tells XLA changes no result, only times.)"""
+"""What jaxrec.kernels.compiler keeps and gives back. (What it tells XLA changes no result, only times.)"""
 
 import os
 import platform
@@ -14,7 +14,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import jax
-from jaxrec.compiler import keep_programs
+from jaxrec.kernels.compiler import keep_programs
 keep_programs(Path(sys.argv[1]))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.jit(lambda x: x + 1)(1)
@@ -22,7 +22,7 @@ jax.jit(lambda x: x + 1)(1)
 TRIM = """
 import ctypes, os
 import jax
-from jaxrec.compiler import trim_after_compiling
+from jaxrec.kernels.compiler import trim_after_compiling
 trim_after_compiling()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]

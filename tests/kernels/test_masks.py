@@ -1,4 +1,4 @@
-"""Laws of jaxrec.masks, against double loops over the slots."""
+"""Laws of masks, against double loops over the slots."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.random: keys are functions of (seed, step, row), and the hash behind dropout is even and uncorrelated.
+"""Laws of random: keys are functions of (seed, step, row), and the hash behind dropout is even and uncorrelated.
 
 Statistics are of fixed keys, with bounds that chance passes once in ten thousand times or less.
 """

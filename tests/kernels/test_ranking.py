@@ -1,4 +1,4 @@
-"""Laws of jaxrec.ranking: what chunks count is what a count over everything counts, ties and NaN against the scorer."""
+"""Laws of ranking: what chunks count is what a count over everything counts, ties and NaN against the scorer."""
 
 from functools import partial
 from pathlib import Path

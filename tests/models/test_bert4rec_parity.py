@@ -16,7 +16,7 @@ from jaxrec.batches.objectives import MASK, cloze
 from jaxrec.batches.stream import Stream
 from jaxrec.config.parsing import ModelConfig
 from jaxrec.models.bert4rec import bert4rec
-from jaxrec.training.losses import softmax_total
+from jaxrec.training.losses.softmax import softmax_total
 
 ITEMS, WIDTH, SLOTS = 20, 8, 8  # the reference's ids 2 ... 21 are our items; a table of 8 positions
 CONFIG = ModelConfig("bert4rec", WIDTH, 2, 0.0, 2, "post", expand=2, transform=False)

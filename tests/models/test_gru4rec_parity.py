@@ -16,7 +16,8 @@ from jaxrec.batches.stream import Stream
 from jaxrec.config.parsing import LossConfig, ModelConfig, OptimConfig
 from jaxrec.models.gru4rec import gru4rec
 from jaxrec.training import launch as dev
-from jaxrec.training import losses, step
+from jaxrec.training import step
+from jaxrec.training.losses import loss as losses
 from jaxrec.training.negatives import Negatives
 from jaxrec.training.optim import optimiser
 

@@ -16,7 +16,10 @@ import pytest
 from jaxrec.batches.stream import Stream
 from jaxrec.config.parsing import ModelConfig, OptimConfig
 from jaxrec.models import sasrec
-from jaxrec.training.losses import bce, plain, sampled_softmax, softmax_plain, softmax_total
+from jaxrec.training.losses.bce import bce
+from jaxrec.training.losses.sampled_softmax import sampled_softmax
+from jaxrec.training.losses.softmax import softmax_plain, softmax_total
+from jaxrec.training.losses.totals import plain
 from jaxrec.training.negatives import Negatives
 from jaxrec.training.optim import optimiser
 

@@ -1,4 +1,4 @@
-"""What jaxrec.devices does beside launching, whose laws are test_step's: rows taken at once."""
+"""What launch does beside launching, whose laws are in test_step: rows taken at once."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.losses: the formulas, and that fast forms equal the plain ones in value and gradients."""
+"""Laws of losses: the formulas, and that fast forms equal the plain ones in value and gradients."""
 
 from functools import partial
 
@@ -13,8 +13,15 @@ from problems import FORMS, SLOTS, K, V, agree, fast_softmax, plain_softmax, pro
 
 from jaxrec.config.parsing import LossConfig
 from jaxrec.system.errors import UserError
-from jaxrec.training import losses
-from jaxrec.training.losses import CHUNK, bpr, gbce, sampled_softmax, score, softmax, softmax_total, total
+from jaxrec.training.losses import loss as losses
+from jaxrec.training.losses import softmax as full
+from jaxrec.training.losses import totals
+from jaxrec.training.losses.bce import bce
+from jaxrec.training.losses.bpr import bpr
+from jaxrec.training.losses.gbce import gbce
+from jaxrec.training.losses.sampled_softmax import sampled_softmax
+from jaxrec.training.losses.softmax import CHUNK, softmax, softmax_total
+from jaxrec.training.losses.totals import score, total
 from jaxrec.training.negatives import Negatives, draw_popular, popular
 
 seeds = st.integers(0, 2**31 - 1)
@@ -78,7 +85,7 @@ def test_a_slot_of_large_scores_is_finite_and_learns(name):
 
 def test_gbce_at_0_is_the_mean_of_bce():
     scores = jnp.float32(0.4), jnp.array([-1.0, 2.0, 0.3]), jnp.array([True, False, True])
-    assert gbce(V, 0.0)(*scores) == pytest.approx(float(losses.bce(*scores)) / 4)
+    assert gbce(V, 0.0)(*scores) == pytest.approx(float(bce(*scores)) / 4)
 
 
 @given(seeds, st.booleans())
@@ -134,16 +141,16 @@ def test_softmax_by_the_chunks_of_any_catalogue_equals_the_plain_one(held, few, 
     monkeypatch.setattr(losses, "SCORES", held)
     monkeypatch.setattr(losses, "FEW", few)
     given = problem(7, 70)
-    fresh = jax.jit(jax.value_and_grad(losses.softmax_total, argnums=(0, 4, 5)))
+    fresh = jax.jit(jax.value_and_grad(softmax_total, argnums=(0, 4, 5)))
     agree(fresh(*given), plain_softmax(*given))
 
 
 @pytest.mark.parametrize("items", [1, 3_416, 54_542, 10**6, 10**7])
 def test_the_scores_held_at_once_are_bounded_by_number_and_by_slots(items):
-    size = losses._chunk_size(items)
-    assert losses.FEW <= size <= CHUNK
-    assert size == losses.FEW or size * items <= losses.SCORES
-    assert size == CHUNK or (size + 1) * items > losses.SCORES
+    size = full._chunk_size(items)
+    assert full.FEW <= size <= CHUNK
+    assert size == full.FEW or size * items <= full.SCORES
+    assert size == CHUNK or (size + 1) * items > full.SCORES
 
 
 @settings(max_examples=20)
@@ -209,7 +216,7 @@ def test_no_weight_at_all_is_zero_not_nan():
 
 @given(st.integers(1, 300), st.integers(1, 100))
 def test_chunks_are_about_equal_and_hold_every_slot_once(number, size):
-    cut = losses._cut(np.arange(1, number + 1), size)
+    cut = totals.cut(np.arange(1, number + 1), size)
     chunks, held = cut.shape
     assert held <= size and chunks * held < number + chunks
     assert cut.ravel()[:number].tolist() == list(range(1, number + 1)) and not cut.ravel()[number:].any()
@@ -321,7 +328,7 @@ def test_memory_is_bounded(shape, items):
     given = (jnp.zeros((4096, 64)), *given[1:4], jnp.zeros((items, 64)), None)
     fast = with_gradients(total(sampled_softmax))
     held = fast.lower(*given).compile().memory_analysis().temp_size_in_bytes
-    assert held < 10 * 4 * losses.HELD + 4 * 4 * items * 64
+    assert held < 10 * 4 * totals.HELD + 4 * 4 * items * 64
     if len(shape) == 2 and items == 1000:
         whole = sampled("sampled-softmax").lower(*given).compile().memory_analysis().temp_size_in_bytes
         assert held < whole / 4

@@ -12,7 +12,9 @@ from jaxrec.batches.objectives import Asked
 from jaxrec.config.parsing import LossConfig
 from jaxrec.data import interactions, splits
 from jaxrec.training import negatives
-from jaxrec.training.losses import SLOTS, bpr, gbce
+from jaxrec.training.losses.bpr import bpr
+from jaxrec.training.losses.gbce import gbce
+from jaxrec.training.losses.loss import SLOTS
 
 
 @cache

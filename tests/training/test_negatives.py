@@ -1,4 +1,4 @@
-"""Laws of jaxrec.negatives: their distributions, who shares what, and the same draws on any number of devices."""
+"""Laws of negatives: their distributions, who shares what, and the same draws on any number of devices."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.optim: where schedules begin and end, the textbook's Adam, and clipping.
+"""Laws of optim: where schedules begin and end, the textbook's Adam, and clipping.
 
 The trajectories of the references' Adam are in tests/models/test_sasrec.py.
 """

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.sparse: rows by relabelling are the dense optimiser's where that is defined, and frozen elsewhere."""
+"""Laws of sparse: rows by relabelling are the dense optimiser's where that is defined, and frozen elsewhere."""
 
 from types import SimpleNamespace
 

@@ -1,0 +1,1 @@
+"""Losses, one a file, each written for one slot; and their totals over a batch."""

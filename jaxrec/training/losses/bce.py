@@ -1,0 +1,9 @@
+"""Binary cross-entropy over the target and sampled negatives."""
+
+import jax
+import jax.numpy as jnp
+
+
+def bce(positive, negative_K, valid_K):
+    """Binary cross-entropy: softplus(-s+) + sum_k softplus(s-_k). Kang & McAuley 2018 for K = 1."""
+    return jax.nn.softplus(-positive) + jnp.where(valid_K, jax.nn.softplus(negative_K), 0).sum()

@@ -1,0 +1,27 @@
+"""BPR-max: the target against a soft maximum of its negatives, whose scores are kept small."""
+
+import jax
+import jax.numpy as jnp
+
+
+def bpr_max(bpreg, elu):
+    """BPR-max: -log sum_k p_k sigmoid(s+ - s-_k) + bpreg sum_k p_k s-_k^2, p the softmax of the negatives.
+
+    Hidasi & Karatzoglou 2018, here in log space. With elu > 0 the scores pass elu(s) = s above 0,
+    elu (exp s - 1) below, as in the authors' code.
+    """
+
+    def slot(positive, negative_K, valid_K):
+        if elu:
+            positive, negative_K = jax.nn.elu(positive, elu), jax.nn.elu(negative_K, elu)
+        log_share_K = log_shares(negative_K, valid_K)
+        ranked = -jax.nn.logsumexp(log_share_K + jax.nn.log_sigmoid(positive - negative_K))
+        loss = ranked + bpreg * (jnp.exp(log_share_K) * negative_K**2).sum()
+        return jnp.where(valid_K.any(), loss, 0)
+
+    return slot
+
+
+def log_shares(negative_K, valid_K):
+    """Log of the softmax over the valid negatives; over all where none is, for the gradient's sake."""
+    return jax.nn.log_softmax(jnp.where(valid_K | ~valid_K.any(), negative_K, -jnp.inf))

@@ -1,0 +1,87 @@
+"""Cross-entropy of the target against the whole catalogue."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.training.losses.totals import cut
+
+
+def softmax(hidden_D, target, table_VD, bias_V):
+    """Cross-entropy of the target against the whole catalogue: logsumexp(s) - s+."""
+    scores_V = jnp.dot(table_VD.astype(hidden_D.dtype), hidden_D, preferred_element_type=jnp.float32)
+    scores_V = scores_V if bias_V is None else scores_V + bias_V
+    return jax.nn.logsumexp(scores_V) - scores_V[target - 1]
+
+
+def softmax_plain(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
+    """The total of the full softmax by its definition."""
+    each_N = jax.vmap(softmax, (0, 0, None, None))(hidden_ND, jnp.maximum(target_N, 1), table_VD, bias_V)
+    return jnp.where(weight_N > 0, weight_N * each_N, 0).sum()
+
+
+CHUNK = 512  # slots whose scores over the catalogue are held at once, at most
+
+
+SCORES, FEW = 2**27, 128  # of a large catalogue so many scores, but not of fewer slots: these take longer
+
+
+def _chunk_size(items):
+    return min(max(SCORES // items, FEW), CHUNK)
+
+
+def softmax_total(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
+    """`softmax_plain` over chunks of slots: the scores of a batch are never held at once.
+
+    The loss and both gradients come from one pass, since the gradient of a chunk needs nothing but its own scores
+    (p - onehot); the backward pass only scales them. So each chunk's scores are computed once instead of twice.
+    """
+    bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V
+    return _softmax_sum(hidden_ND, table_VD, bias_V, jnp.maximum(target_N, 1), weight_N)
+
+
+def _chunk_loss(table_VD, bias_V, chunk):
+    hidden_CD, target_C, weight_C = chunk
+    scores_CV = jnp.dot(hidden_CD, table_VD.T.astype(hidden_CD.dtype), preferred_element_type=jnp.float32) + bias_V
+    peak_C = scores_CV.max(-1, keepdims=True)
+    weights_CV = jnp.exp(scores_CV - peak_C)
+    norm_C = weights_CV.sum(-1, keepdims=True)
+    at_target_C = jnp.take_along_axis(scores_CV, target_C[:, None] - 1, axis=1)
+    loss = (weight_C * (jnp.log(norm_C) + peak_C - at_target_C)[:, 0]).sum()
+    return loss, weights_CV, norm_C
+
+
+@jax.custom_vjp
+def _softmax_sum(hidden_ND, table_VD, bias_V, target_N, weight_N):
+    def step(loss, chunk):
+        return loss + _chunk_loss(table_VD, bias_V, chunk)[0], None
+
+    loss0 = jnp.zeros_like(weight_N[0])
+    return jax.lax.scan(step, loss0, cut((hidden_ND, target_N, weight_N), _chunk_size(len(table_VD))))[0]
+
+
+def _softmax_sum_forward(hidden_ND, table_VD, bias_V, target_N, weight_N):
+    def step(carry, chunk):
+        loss, grad_VD, grad_V = carry
+        hidden_CD, _, weight_C = chunk
+        each, weights_CV, norm_C = _chunk_loss(table_VD, bias_V, chunk)
+        share_CV = weights_CV * (weight_C[:, None] / norm_C)
+        cast_CV = share_CV.astype(hidden_CD.dtype)
+        grad_CD = jnp.dot(cast_CV, table_VD.astype(hidden_CD.dtype), preferred_element_type=jnp.float32)
+        grad_VD += jnp.dot(cast_CV.T, hidden_CD, preferred_element_type=jnp.float32)
+        return (loss + each, grad_VD, grad_V + share_CV.sum(0)), grad_CD
+
+    zeros = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), (weight_N[0], table_VD, bias_V))
+    chunks = cut((hidden_ND, target_N, weight_N), _chunk_size(len(table_VD)))
+    (loss, grad_VD, grad_V), grad_ND = jax.lax.scan(step, zeros, chunks)
+    row_N = target_N - 1
+    grad_ND = grad_ND.reshape(-1, hidden_ND.shape[1])[: len(target_N)] - weight_N[:, None] * table_VD[row_N]
+    grad_VD = grad_VD.at[row_N].add(-weight_N[:, None] * hidden_ND)
+    grad_V = grad_V.at[row_N].add(-weight_N)
+    return loss, (grad_ND.astype(hidden_ND.dtype), grad_VD.astype(table_VD.dtype), grad_V.astype(bias_V.dtype))
+
+
+def _softmax_sum_backward(grads, cotangent):
+    return *(jax.tree.map(lambda g: (g * cotangent).astype(g.dtype), grads)), None, None
+
+
+_softmax_sum.defvjp(_softmax_sum_forward, _softmax_sum_backward)

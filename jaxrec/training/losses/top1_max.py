@@ -1,0 +1,16 @@
+"""TOP1-max: the target and zero against a soft maximum of the negatives."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.training.losses.bpr_max import log_shares
+
+
+def top1_max(positive, negative_K, valid_K):
+    """TOP1-max: sum_k p_k (sigmoid(s-_k - s+) + sigmoid(s-_k^2)), p the softmax of the negatives.
+
+    Hidasi & Karatzoglou 2018.
+    """
+    share_K = jnp.exp(log_shares(negative_K, valid_K))
+    each_K = jax.nn.sigmoid(negative_K - positive) + jax.nn.sigmoid(negative_K**2)
+    return jnp.where(valid_K.any(), (share_K * each_K).sum(), 0)

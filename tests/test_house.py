@@ -1,0 +1,90 @@
+"""The house: few rooms on a floor, arrows that run one way, files that fit on a few screens."""
+
+import ast
+import collections
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "jaxrec"
+#: from the front door down to the ground: a room imports only from rooms that stand after it
+FLOORS = [
+    "__main__",
+    "cli",
+    "commands",
+    "api",
+    "serve",
+    "inference",
+    "evaluation",
+    "training",
+    "models",
+    "batches",
+    "data",
+    "config",
+    "kernels",
+    "system",
+]
+
+
+def room(path):
+    """The room on the package's floor that a file belongs to: a folder, or a file beside them."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def modules(path):
+    """The modules of the package that a file imports anywhere, as parts below it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            if (node.module or "").split(".")[0] == "jaxrec":
+                below = node.module.split(".")[1:]
+                for name in node.names:
+                    yield [*below, name.name]
+        elif isinstance(node, ast.Import):
+            for name in node.names:
+                if name.name.split(".")[0] == "jaxrec":
+                    yield name.name.split(".")[1:]
+
+
+def files():
+    return [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
+
+
+def arrows():
+    """{(room, room it imports)} of the package's floor, without the face that hands names on."""
+    found = set()
+    for path in files():
+        for parts in modules(path):
+            target = parts[0] if parts else "__init__"
+            if target != room(path):
+                found.add((room(path), target))
+    return found
+
+
+def test_every_room_is_known_and_arrows_run_down():
+    assert {room(path) for path in files()} <= set(FLOORS)
+    up = [(here, there) for here, there in sorted(arrows()) if FLOORS.index(here) > FLOORS.index(there)]
+    assert not up
+
+
+def test_the_floor_is_easy_to_see():
+    assert len({room(path) for path in files()}) <= 15
+    assert len(arrows()) <= 60
+
+
+def test_no_files_import_each_other_in_a_circle():
+    names = {tuple(path.relative_to(PACKAGE).with_suffix("").parts): path for path in files()}
+    imports = collections.defaultdict(set)
+    for own, path in names.items():
+        for parts in modules(path):
+            whole = tuple(parts)
+            target = whole if whole in names else whole[:-1]
+            if target in names and target != own:
+                imports[own].add(target)
+    left = dict.fromkeys(names)
+    while free := [each for each in left if not any(target in left for target in imports[each])]:
+        for each in free:
+            del left[each]
+    assert not left, "in a circle, or above one"
+
+
+def test_no_file_is_too_long_to_read():
+    assert not [str(path) for path in files() if len(path.read_text().splitlines()) > 350]

@@ -138,8 +138,8 @@ def test_softmax_by_chunks_equals_the_plain_one_in_value_and_gradients(number, w
 @pytest.mark.parametrize("held, few", [(1, 1), (1, 5), (100, 1), (1000, 1)])
 def test_softmax_by_the_chunks_of_any_catalogue_equals_the_plain_one(held, few, monkeypatch):
     """Of a large catalogue fewer slots are scored at once, here as if this one were large."""
-    monkeypatch.setattr(losses, "SCORES", held)
-    monkeypatch.setattr(losses, "FEW", few)
+    monkeypatch.setattr(full, "SCORES", held)
+    monkeypatch.setattr(full, "FEW", few)
     given = problem(7, 70)
     fresh = jax.jit(jax.value_and_grad(softmax_total, argnums=(0, 4, 5)))
     agree(fresh(*given), plain_softmax(*given))

@@ -55,7 +55,8 @@ def next_item_pieces(start, stop, length, history="newest"):
     """Pieces that ask for the next item at every slot: of `length` + 1 items each.
 
     Args:
-        start, stop: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
+        start: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
+        stop: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
         length: the longest piece, in slots.
         history: which items of a long one: the "newest", the "oldest", or "windows" over all of them that overlap by
             one, so that each item but the first is a target exactly once; the oldest window is the short one.
@@ -156,7 +157,9 @@ def plan(lengths, order_of, rows, seed, epoch):
     """The arrangement of one epoch: pieces permuted within their length class, then the rows.
 
     Args:
-        lengths: [P] of the pieces. order_of: [P], the piece behind each place in the template. rows: how many.
+        lengths: [P] of the pieces.
+        order_of: [P], the piece behind each place in the template.
+        rows: how many.
     """
     random = np.random.Generator(np.random.Philox(key=[seed, epoch]))
     shuffled = np.lexsort((random.random(len(lengths)), lengths))

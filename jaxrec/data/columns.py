@@ -49,8 +49,10 @@ def choose(
     """{role: number of its column} for the columns of a table.
 
     Args:
-        names: of the columns. given: {role: name, number from 1, or "" for none} as the person said.
-        where: for messages. by_name: the roles whose columns may be known by their names.
+        names: of the columns.
+        given: {role: name, number from 1, or "" for none} as the person said.
+        where: for messages.
+        by_name: the roles whose columns may be known by their names.
 
     Raises:
         UserError: a column that was named is not there, or neither user nor session, or no item, is known by its name;

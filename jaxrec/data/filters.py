@@ -127,7 +127,8 @@ def left_out(data: Interactions, removed: list[tuple[str, int]]) -> list[Step]:
     """The steps of rows that were left out as they were read.
 
     Args:
-        data: what is left. removed: (name of the step, rows that it left out).
+        data: what is left.
+        removed: (name of the step, rows that it left out).
     """
     rows = len(data.items) + sum(number for _, number in removed)
     steps = [Step("read", None, None, rows)]

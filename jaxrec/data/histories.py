@@ -183,7 +183,8 @@ def _beginnings(make, owner: np.ndarray, several: np.ndarray) -> np.ndarray:
     """Whether each row's list is the beginning of the longest of its owner [rows], and of another length than others.
 
     Args:
-        owner: of each row, a number. several: whether an owner has several rows.
+        owner: of each row, a number.
+        several: whether an owner has several rows.
     """
     parts, done = [], 0
     for batch in make():

@@ -37,7 +37,9 @@ class Ids:
     """A column's ids, numbered from 0 as they come: small integers by a table, the others by the interning of polars.
 
     Args:
-        name: of the column, for messages. kind: "", "integer" or "text". keep_na: whether words of MISSING are ids.
+        name: of the column, for messages.
+        kind: "", "integer" or "text".
+        keep_na: whether words of MISSING are ids.
     """
 
     def __init__(self, name: str, kind: str = "", keep_na: bool = False):

@@ -29,7 +29,9 @@ class Log:
     Args:
         columns: {role: name of the column, for messages}, of what every batch has.
         bad: takes the rows that can't be used.
-        ids, keep_na_ids: as `Ids` has them. time_format: how dates are written, as strftime has it.
+        ids: as `Ids` has them.
+        keep_na_ids: as `Ids` has them.
+        time_format: how dates are written, as strftime has it.
     """
 
     def __init__(

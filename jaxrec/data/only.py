@@ -46,7 +46,9 @@ class Only:
         """The batches of the chosen columns, less the rows that are left out.
 
         Args:
-            names: of all columns. chosen: {role: number of its column}. batches: reads such columns.
+            names: of all columns.
+            chosen: {role: number of its column}.
+            batches: reads such columns.
 
         Raises:
             UserError: a condition is on a column that is not there.

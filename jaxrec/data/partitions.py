@@ -13,7 +13,8 @@ def joined(file: File, names: list[str], batches: Callable) -> tuple[list[str], 
     """The columns of a file and then those of its folders, and the batches of those that are chosen; text.
 
     Args:
-        names: of the columns of the file. batches: {role: number of its column} -> batches of these.
+        names: of the columns of the file.
+        batches: {role: number of its column} -> batches of these.
 
     Raises:
         UserError: at a row whose column says another value than the folder of the same name.

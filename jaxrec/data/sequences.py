@@ -43,8 +43,10 @@ def read(
     """The interactions of a file of lines; `readers.read` says the rest.
 
     Args:
-        kind, keep_na: as `Ids` has them. time_format: of interactions.csv beside it. asked: whether the person said
-            that these are histories.
+        kind: as `Ids` has them.
+        keep_na: as `Ids` has them.
+        time_format: of interactions.csv beside it.
+        asked: whether the person said that these are histories.
     """
     users, tokens = Ids("user", kind, keep_na), Ids("item", kind, keep_na)
     user_codes, item_codes, counts, first_lines, blank = [], [], [], [], []

@@ -82,7 +82,8 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
     """Print the steps and the facts.
 
     Args:
-        told: by `facts`. splits: {name: what it gives, in words}.
+        told: by `facts`.
+        splits: {name: what it gives, in words}.
     """
     table = Table()
     for column in ("", "users", "items", "rows", "removed"):

@@ -70,9 +70,11 @@ def delimited(
     """Delimited text, quoted or not.
 
     Args:
-        width: fields of a row, which may end in more separators. columns: {role: number of the field, from 0}.
+        width: fields of a row, which may end in more separators.
+        columns: {role: number of the field, from 0}.
         header: whether the first line is one; lines that are the same as it are left out.
-        quote: "" where quotes are plain characters. before: lines before the first row, or before the header.
+        quote: "" where quotes are plain characters.
+        before: lines before the first row, or before the header.
         odd: takes what is worth a word.
     """
     has_quotes, skip, title, odd = quoted(separator, quote), before + header, b"", odd or Oddities()

@@ -23,7 +23,8 @@ class Times:
     """Collects a column batch by batch; only the whole of it says which unit its numbers have.
 
     Args:
-        name: of the column. format: how its dates are written, as strftime has it; None where that is to be found out.
+        name: of the column.
+        format: how its dates are written, as strftime has it; None where that is to be found out.
 
     Raises:
         UserError: the format tells no date.

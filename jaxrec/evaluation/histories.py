@@ -32,8 +32,13 @@ def pack_histories(items, start, stop, length, width, devices, room=0, source=No
     """Histories of questions: the newest items of items[start:stop] each.
 
     Args:
-        items: [N] flat. start, stop: [Q]. length: the most slots of a history. width: slots a row.
-        devices: to encode on. room: slots of each that the objective takes for itself, after the history.
+        items: [N] flat.
+        start: [Q].
+        stop: [Q].
+        length: the most slots of a history.
+        width: slots a row.
+        devices: to encode on.
+        room: slots of each that the objective takes for itself, after the history.
         source: [Q] whose histories they are; nobody's whom the model knows if None.
     """
     pieces = stream.history_pieces(start, stop, length, room)

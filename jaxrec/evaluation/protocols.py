@@ -67,7 +67,9 @@ def measures(protocol, repeats, questions, both=False):
     none of the others: so where many do, the two measures of `full` go together.
 
     Args:
-        protocol: a name. repeats: how many targets repeat an item of the history. questions: how many there are.
+        protocol: a name.
+        repeats: how many targets repeat an item of the history.
+        questions: how many there are.
         both: whether the two go together whatever repeats.
     """
     if protocol not in (FULL, KEPT) or not (both or splits.many_repeat(repeats, questions)):

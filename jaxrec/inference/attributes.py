@@ -46,7 +46,8 @@ class Attributes:
         """Numbers of the items that fit each condition of `where`, ascending. -> [[n] int32, ...]
 
         Args:
-            where: {attribute: what is wanted, as `items_with` takes it}. which: begins the message of an error.
+            where: {attribute: what is wanted, as `items_with` takes it}.
+            which: begins the message of an error.
 
         Raises:
             UserError: an attribute is not there, or no item has what is wanted.

@@ -51,7 +51,10 @@ def export(recommender, format, output, k=10, histories=HISTORIES):
     """Write a Recommender as one file, after it has answered random histories as the engine does.
 
     Args:
-        format: "stablehlo" or "onnx". output: Path. k: how many items. histories: how many are checked.
+        format: "stablehlo" or "onnx".
+        output: Path.
+        k: how many items.
+        histories: how many are checked.
 
     Raises:
         UserError: the model can't be converted, the file answers otherwise, a library is missing, k is out of range.

@@ -51,8 +51,10 @@ class Service:
         """
         Args:
             recommender: warm for one history and limits.k items; where it is for more histories, raise `batcher.size`.
-            limits: Limits. events: store.Events, or None. token: that requests must bear, or None. hosts: Hosts; this
-                machine's own if None.
+            limits: Limits.
+            events: store.Events, or None.
+            token: that requests must bear, or None.
+            hosts: Hosts; this machine's own if None.
         """
         self.watcher = None  # of new checkpoints, set where there is one: the check of health asks it
         self.limits, self.events, self.metrics = limits, events, Metrics()

@@ -27,7 +27,8 @@ class Batcher:
     def __init__(self, recommender, room, observe=lambda batch: None):
         """
         Args:
-            recommender: inference.recommender.Recommender. room: how many questions may wait.
+            recommender: inference.recommender.Recommender.
+            room: how many questions may wait.
             observe: called with the size of every batch of queries.
         """
         self.recommender, self.size = recommender, 1

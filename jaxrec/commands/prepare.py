@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Collection
 
 from jaxrec.data import filters, prepared, sources, splits, summary
 from jaxrec.data.columns import ROLES
@@ -78,7 +79,7 @@ def prepare(arguments, _overrides):
     return 0
 
 
-def _warn(interactions, note, but=frozenset()):
+def _warn(interactions, note, but: Collection[str] = ()):
     """Say of every user with too many rows, but those named before; -> [(id, share)]."""
     found = summary.heavy(interactions)
     for user, share in found:

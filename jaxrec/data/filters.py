@@ -50,8 +50,9 @@ def apply(data: Interactions, options: Options) -> tuple[Interactions, list[Step
     def left(name: str, keep: np.ndarray) -> Interactions:
         rest = select(data, keep)
         steps.append(_step(name, rest))
-        if steps[-1].items < 2:
-            raise UserError(f"{data.name}: --{name} leaves {steps[-1].items} items: a recommender needs two or more")
+        items = len(rest.catalogue.ids)
+        if items < 2:
+            raise UserError(f"{data.name}: --{name} leaves {items} items: a recommender needs two or more")
         return rest
 
     if options.drop_duplicates:

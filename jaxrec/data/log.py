@@ -78,7 +78,7 @@ class Log:
             self.weights.append(frame["weight"].to_numpy())
 
     def _check_precision(self, values: pl.Series, file) -> None:
-        if values.dtype == pl.Float32 and (values.max() or 0) > 2**24:
+        if values.dtype == pl.Float32 and (values.fill_nan(None) > 2**24).any():
             raise UserError(
                 f"{file}: column {self.columns['time']} holds floats of 32 bits, which keep the times of today to "
                 "within two minutes only: write them as integers, or take the order of the file, --time none"

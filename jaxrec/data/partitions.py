@@ -51,6 +51,6 @@ def _check_same(batch: Batch, role: str, name: str, value: str | None) -> None:
         number = pl.Series([value]).cast(pl.Float64, strict=False)[0]
         same |= (text.cast(pl.Float64, strict=False) == number).fill_null(False)
     if not same.all():
-        place, row = batch.row(int((~same).arg_max()))
+        place, row = batch.row((~same).arg_true()[0])
         cure = f"{name} is {value} by the folder's name: mend one, or rename the folder"
         raise UserError(f"{batch.file}, {place}: {short(row)}: {cure}")

@@ -199,6 +199,7 @@ def _table(given: Input) -> Interactions:
             what = f"has columns for {some(chosen)}, the files before it for {some(log.columns)}"
             raise UserError(f"{file}: {what}: shards have one header; {cure} leaves the others out")
         given.collect(log, file, names, chosen, table.batches)
+    assert log is not None, "a log has a file"
     return _described(given, _histories(given, log, relative), log.columns["item"])
 
 
@@ -295,7 +296,8 @@ def _items_first(batch: Batch) -> bool:
 
 def _asins(tokens: pl.Series) -> float:
     """The share of a column's first tokens that are Amazon's item numbers: B and nine more, or an ISBN."""
-    return tokens.drop_nulls().head(1000).str.contains(r"^(B[0-9A-Z]{9}|[0-9]{9}[0-9X])$").mean() or 0.0
+    first = tokens.drop_nulls().head(1000)
+    return float(first.str.contains(r"^(B[0-9A-Z]{9}|[0-9]{9}[0-9X])$").sum()) / max(len(first), 1)
 
 
 def _histories(given: Input, log: Log, relative: bool = False) -> Interactions:

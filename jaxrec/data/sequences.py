@@ -220,7 +220,7 @@ def _with_interactions(data: Interactions, file: File, beside: File, say, readin
         role = role if role in chosen else "session"
         _check_same(beside, file, role, log, codes, wanted)
     extra = {}
-    if "time" in chosen:
+    if log.times:
         try:
             micro, relative, note = log.times.close(cols.plain(names[chosen["time"]]).startswith("relative"))
         except ValueError as error:

@@ -100,7 +100,7 @@ def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> 
     order = np.flatnonzero(lengths)
     if data.train_sessions is not None:
         tests = order >= data.train_sessions
-    elif _absolute(data):
+    elif data.times is not None and _absolute(data):
         order = order[np.argsort(data.times[data.offsets[order]], kind="stable")]
         tests = data.times[data.offsets[order + 1] - 1] >= quantile(data.times, q)
     else:

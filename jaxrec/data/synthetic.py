@@ -316,10 +316,10 @@ def _offsets(lengths):
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
-def _switch(u, chance, value, count):
+def _switch(u, chance, value, count) -> np.ndarray:
     """`value`, but with this chance (u below it) uniform over 0 ... count - 1."""
     if not chance:
-        return value
+        return np.asarray(value)
     draw = (np.minimum(u, chance) / chance * count).astype(np.int32)
     return np.where(u < chance, np.minimum(draw, count - 1), value)
 

@@ -139,7 +139,9 @@ def check_order(given: Input, file: File, table: Table, chosen: dict[str, int]) 
     ids = {role: number for role, number in chosen.items() if role != "weight"}
     wanted = ids | {f"column {number}": number for number in others}
     first = next(iter(table.peek(wanted)), None) if others else None
-    for number in others if first else ():
+    if first is None:
+        return
+    for number in others:
         values = first.frame[f"column {number}"].drop_nulls().head(SAMPLE)
         if values.dtype.is_nested():
             continue

@@ -33,6 +33,7 @@ def draw(split, questions, protocol, seed=0, block=4096):
         UserError: fewer items than that can be drawn for some user.
     """
     number, pool_of, known, _ = PROTOCOLS[protocol]
+    assert number and pool_of and known, "a protocol that draws"
     pool, total = pool_of(split), len(split.interactions.catalogue.ids) + 1
     weights = np.bincount(pool, minlength=total)
     drawn = np.zeros((len(questions.source), number), np.int32)

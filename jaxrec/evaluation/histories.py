@@ -65,7 +65,8 @@ def pack_histories(items, start, stop, length, width, devices, room=0, source=No
     data = stream.Data(items, pieces.start.astype(np.int32), pieces.source, template)
     order = stream.Order(order_of, np.arange(rows, dtype=np.int32))
     data, order = dev.put((data, order), devices)
-    return Histories(data, order, *dev.spread((rows_BR, slot[rows_BR], kept), devices), question, len(start))
+    rows_BR, slot_BR, kept_BR = dev.spread((rows_BR, slot[rows_BR], kept), devices)
+    return Histories(data, order, rows_BR, slot_BR, kept_BR, question, len(start))
 
 
 def encoder(model, objective, devices):

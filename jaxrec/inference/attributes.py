@@ -61,7 +61,7 @@ class Attributes:
 
     def _index(self, name):
         columns = [] if self._about is None else self._about.columns
-        if name not in columns:
+        if self._about is None or name not in columns:
             there = f"there are {', '.join(columns)}" if columns else "the catalogue has none"
             raise UserError(f"items have no attribute {_shown(name)}: {there}")
         if name not in self._indexed:

@@ -151,6 +151,7 @@ class Engine:
 
         With a carry, also what states need.
         """
+        hidden_ND = None
         for slots in self.buckets():
             histories = [[1] * (slots - self.room)] * rows
             hidden_ND = self.hidden(histories)

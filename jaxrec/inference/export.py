@@ -32,7 +32,9 @@ CLOSE = 1e-4  # how far a score may lie from the engine's, relative to the large
 
 def main(argv=None):
     """Parse and carry out. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m jaxrec.inference.export", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxrec.inference.export", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--workdir", required=True, type=Path, help="of a training")
     parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
     parser.add_argument("--format", required=True, choices=sorted(FORMATS))
@@ -137,7 +139,7 @@ def to_onnx(program, shapes, name):
     from jax.interpreters import batching
 
     if not hasattr(batching, "not_mapped"):  # by this name the newest jax2onnx that admits this Orbax knows None
-        batching.not_mapped = None
+        batching.not_mapped = None  # pyright: ignore[reportAttributeAccessIssue]
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of every value whose shape is symbolic
     try:
         import jax2onnx

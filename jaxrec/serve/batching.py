@@ -97,7 +97,8 @@ class Batcher:
 
 def answer(recommender, asked, observe=lambda batch: None):
     """The answers to questions, in their order: what each returned, or the exception that it alone raised."""
-    outcomes, prepared = [None] * len(asked), {}
+    outcomes: list[Any] = [None] * len(asked)
+    prepared = {}
     for index, ask in enumerate(asked):
         try:
             if callable(ask):

@@ -1,5 +1,8 @@
 """What requests and answers look like: the models that check a body are the OpenAPI schema that describes it."""
 
+# pyright: reportInvalidTypeForm=false
+# (types of fields are made from the limits, which a checker cannot evaluate)
+
 from itertools import takewhile
 from types import SimpleNamespace
 from typing import Annotated, Literal
@@ -194,7 +197,7 @@ def bodies(limits):
             given = [name for name in SOURCES if getattr(self, name) is not None]
             if len(given) != 1 and given != ["history", "user"]:
                 said = "this has " + (" and ".join(given) if given else "none of them")
-                raise PydanticCustomError("source", f"give one of history, histories and user: {said}")
+                raise PydanticCustomError("source", "give one of history, histories and user: {said}", {"said": said})
 
     class SimilarTo(Filtered):
         item: Id

@@ -1,6 +1,7 @@
 """What is printed for people: never as markup, never a control character, never a line without an end."""
 
 import unicodedata
+from typing import Any
 
 from rich.console import Console
 
@@ -15,9 +16,10 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def make(**options) -> Console:
+def make(**options: Any) -> Console:
     """A Console that takes text as it stands: what lies in brackets is no style, and :smile: no emoji."""
-    return _Console(**{"highlight": False, "markup": False, "emoji": False} | options)
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    return _Console(**plain | options)
 
 
 def printable(text: str, most: int = LINE) -> str:

@@ -60,6 +60,10 @@ def next_item_pieces(start, stop, length, history="newest"):
         length: the longest piece, in slots.
         history: which items of a long one: the "newest", the "oldest", or "windows" over all of them that overlap by
             one, so that each item but the first is a target exactly once; the oldest window is the short one.
+
+    >>> pieces = next_item_pieces([0], [8], length=3, history="windows")
+    >>> pieces.start.tolist(), pieces.length.tolist()
+    ([4, 1, 0], [3, 3, 1])
     """
     start, stop = np.asarray(start), np.asarray(stop)
     return _pieces(start, np.maximum(stop - 1, start), length, history)  # the last item is asked for and never shown
@@ -98,6 +102,9 @@ def pack(lengths, width):
 
     Each piece goes to the fullest row that still takes it. Rows are held by the room left in them, so that equal
     lengths are placed together and the cost is that of the distinct lengths, not of the pieces.
+
+    >>> pack([2, 5, 3, 4], width=7)
+    (array([0, 0, 1, 1]), 2)
     """
     lengths = np.asarray(lengths)
     row_of = np.empty(len(lengths), np.int64)

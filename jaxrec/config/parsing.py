@@ -53,7 +53,11 @@ def to_dict(config):
 
 
 def flatten(values, prefix=""):
-    """Nested dict -> {"model.dim": 64, ...}."""
+    """Nested dict -> {"model.dim": 64, ...}.
+
+    >>> flatten({"seed": 0, "model": {"dim": 64}})
+    {'seed': 0, 'model.dim': 64}
+    """
     flat = {}
     for key, value in values.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}

@@ -34,7 +34,11 @@ def load(name, overrides):
 
 
 def literal(text):
-    """A number or boolean where the text reads as one, else the text."""
+    """A number or boolean where the text reads as one, else the text.
+
+    >>> literal("64"), literal("0.1"), literal("windows")
+    (64, 0.1, 'windows')
+    """
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -22,7 +22,11 @@ NONE = "none"  # what a person says for no column, as "" too
 
 
 def plain(name: str) -> str:
-    """A name as `KNOWN` has it; RecBole's `user_id:token` is `userid`."""
+    """A name as `KNOWN` has it; RecBole's `user_id:token` is `userid`.
+
+    >>> plain("User_ID"), plain("user_id:token")
+    ('userid', 'userid')
+    """
     return name.strip().partition(":")[0].lower().translate(dict.fromkeys(map(ord, "_- ")))
 
 

@@ -43,6 +43,12 @@ def apply(data: Interactions, options: Options) -> tuple[Interactions, list[Step
 
     Raises:
         UserError: a step needs times or weights that are not there, or leaves nothing.
+
+    >>> from jaxrec.data.interactions import from_sequences
+    >>> log = from_sequences([["a", "a", "b"], ["a", "b"], ["b", "c"]])
+    >>> kept, steps = apply(log, Options(collapse_repeats=True, k_core=2))
+    >>> [(step.name, step.users, step.items, step.rows) for step in steps]
+    [('read', 3, 3, 7), ('collapse-repeats', 3, 3, 6), ('k-core 2', 2, 2, 4)]
     """
     check(options)
     steps = [_step("read", data)]

@@ -154,7 +154,14 @@ def describe(interactions: Interactions) -> dict:
 
 
 def from_sequences(histories: list[list], users: Sequence | None = None) -> Interactions:
-    """A small data set from Python lists of external ids, oldest first; users are 1..U unless given."""
+    """A small data set from Python lists of external ids, oldest first; users are 1..U unless given.
+
+    >>> log = from_sequences([["a", "b", "c"], ["b", "c"]], users=["ann", "ben"])
+    >>> log.items.tolist(), log.offsets.tolist()
+    ([1, 2, 3, 2, 3], [0, 3, 5])
+    >>> log.catalogue.ids.tolist(), log.users.tolist()
+    (['a', 'b', 'c'], ['ann', 'ben'])
+    """
     if users is None:
         users = range(1, len(histories) + 1)
     elif len(users) != len(histories):

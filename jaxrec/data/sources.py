@@ -115,6 +115,9 @@ def load(name: str, reading: Mapping = MappingProxyType({}), **options) -> Inter
     `reading` goes to `readers.read`. The options are the generator's, and win over those in the name. Raises UserError
     for a name that is nothing, for options that nothing takes, for a download that fails, and where the counts of a
     public data set are not those of the version meant.
+
+    >>> load("synthetic:users=20,items=200,seed=1").users.shape
+    (20,)
     """
     return load_steps(name, reading, **options)[0]
 

@@ -143,7 +143,11 @@ def reads_as_times(values: pl.Series) -> bool:
 
 
 def date(micro: float) -> str:
-    """As people read it."""
+    """As people read it.
+
+    >>> date(1_388_534_400_000_000)
+    '2014-01-01 00:00:00'
+    """
     return str(np.datetime64(int(micro) // 1_000_000, "s")).replace("T", " ")  # of any year
 
 

@@ -53,6 +53,9 @@ def named(protocol):
 
     Raises:
         UserError: there is none.
+
+    >>> named("full-seen-kept")
+    'full, seen kept'
     """
     name = plain_names().get(protocol, protocol)
     if name not in PROTOCOLS:
@@ -83,5 +86,9 @@ def whole(protocol):
 
 
 def default_protocol(split_by):
-    """The protocol that goes with a split."""
+    """The protocol that goes with a split.
+
+    >>> default_protocol("sessions"), default_protocol("last-item")
+    ('sessions', 'full')
+    """
     return "sessions" if split_by == "sessions" else "full"

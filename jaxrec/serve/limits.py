@@ -43,6 +43,9 @@ def parse(settings):
 
     Raises:
         UserError: no such limit, no number, or one below 1 (the deadline: not above 0).
+
+    >>> parse(["k=50", "deadline=0.5"]).k
+    50
     """
     values, usual = {}, dataclasses.asdict(Limits())
     kinds = {name: type(value) for name, value in usual.items()}

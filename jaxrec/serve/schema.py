@@ -32,7 +32,11 @@ EXACT = (1 << 53) - 1  # the largest integer up to which JSON's readers, such as
 
 
 def exact(id):
-    """An id as an answer has it: an integer that not every reader of JSON keeps exact is a text."""
+    """An id as an answer has it: an integer that not every reader of JSON keeps exact is a text.
+
+    >>> exact(19), exact(2**60)
+    (19, '1152921504606846976')
+    """
     return str(id) if isinstance(id, int) and abs(id) > EXACT else id
 
 

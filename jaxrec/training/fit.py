@@ -8,10 +8,10 @@ import numpy as np
 
 from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Signals
-from jaxrec.training import launch as dev
-from jaxrec.training import metric_writer, optim, wording
+from jaxrec.training import assembly, metric_writer, optim, wording
 from jaxrec.training.checkpoint import Checkpoints, Damaged
-from jaxrec.training.setup import Feed, initial, shapes, users_of
+from jaxrec.training.setup import Feed, shapes, users_of
+from jaxrec.training.setup import initial as initial
 from jaxrec.training.setup import order as order
 from jaxrec.training.setup import setup as setup
 from jaxrec.training.workdir import Place
@@ -93,8 +93,7 @@ def fit(setup, workdir, validate, console=None, held=None):
             while loop["step"] < setup.total_steps and not exhausted(config, loop):
                 now = loop["step"]
                 end = boundary(setup, now)
-                data, begins = feed(now, end)
-                state, values = setup.run(state, data, setup.aside, np.int32(begins), np.int32(end))
+                state, values = assembly.call(setup, feed, state, now, end)
                 if pending:
                     read(pending)
                 pending = now, end, values
@@ -131,7 +130,7 @@ def resume(setup, workdir, checkpoints):
     Damaged ones that are newer, and a damaged best, are set aside.
     """
     if checkpoints.latest() is None:
-        state = jax.device_put(initial(setup), dev.placed(setup.devices))
+        state = assembly.first_state(setup)
         loop = {"step": 0, "best": None, "stale": 0, "sums": [0.0, 0.0, 0.0, 0], "seconds": 0.0}
         return state, loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
     wanted = shapes(setup)

@@ -5,14 +5,15 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from jaxrec.data import columns as cols
 from jaxrec.data import (
+    arrow,
     dialects,
     discover,
+    frames,
     histories,
     items,
     partitions,
@@ -22,6 +23,7 @@ from jaxrec.data import (
     tabular,
     workbooks,
 )
+from jaxrec.data import columns as cols
 from jaxrec.data.given import Input
 from jaxrec.data.ids import KINDS
 from jaxrec.data.interactions import Interactions
@@ -36,14 +38,14 @@ QUOTES = {'"': '"', "none": ""}  # a word for `--quote` -> the character
 
 
 def read(
-    path: str | Path,
+    path: Any,
     format: str | None = None,
     columns: dict[str, str] | None = None,
     skip_bad_rows: bool = False,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int], None] = lambda rows: None,
     *,
-    items: str | None = None,
+    items: Any = None,
     ids: str = "",
     keep_na_ids: bool = False,
     time_format: str | None = None,
@@ -53,16 +55,17 @@ def read(
     quote: str = '"',
     allow_large: bool = False,
 ) -> Interactions:
-    """The interactions of a folder, a file, a zip or a glob, in any format that this module knows.
+    """The interactions of a folder, a file, a zip or a glob, in any format that this module knows; or of a frame.
 
     Args:
+        path: where they lie; or a table in memory, as of `arrow`.
         format: a name of FORMATS; found by looking where it is None.
         columns: {"user", "item", "time", "weight", "session": a column's name, its number from 1, or "none"}.
         skip_bad_rows: leave out the rows that can't be used, and say so; else they are an error.
         say: told what was found out: which columns were taken, what unit the times have.
         progress: told how many rows are read, now and then.
         items: a table of the items' titles, prices and the like; None for items.csv, .tsv, .parquet or .jsonl beside
-            the log, or what the format has; "" for none.
+            the log, or what the format has; "" for none. A table in memory too.
         ids: "integer" (1.0 is 1), "text" (as they stand), or "" for what `data.ids` makes of them.
         keep_na_ids: take words for a missing value, as NA, for ids.
         time_format: how dates are written, as strftime has it.
@@ -79,26 +82,10 @@ def read(
         if value is not None and value not in known:
             raise UserError(f"no {name} {value!r}: choose one of {', '.join(filter(None, known))}")
     chosen, separator = Only(only), None if separator is None else dialects.separator(separator)
-    opener = Opener(allow_large)
-    found, files = discover.find(str(path), format, opener, say)
-    found = found or _look(files[0])
     columns = {role: "" if name == cols.NONE else name for role, name in (columns or {}).items() if name is not None}
-    if format is None and ((columns and found == "amazon") or (separator and found in ("sequences", "amazon"))):
-        found = "table"  # whose columns are numbered, and whose separator may be said
-    if columns and found in ("prepared", "sequences", "movielens", "amazon"):
-        flags = ", ".join(f"--{role}" for role in columns)
-        raise UserError(f"{path}: read as {found}, whose columns are known: leave out {flags}, or say --format table")
-    _check_flags(str(path), found, bool(only), bool(ids or keep_na_ids), bool(time_format))
-    _check_dialect(str(path), found, separator, quote)
-    if found == "sequences" and len(files) > 1:
-        names = some(file.below for file in files)
-        raise UserError(
-            f"{path}: {len(files)} files of lines ({names}), where one is read: join them into one, as by cat; or, if "
-            "these are rows of a table, prepare them with --format table --user 1 --item 2"
-        )
     given = Input(
-        name=str(path),
-        files=files,
+        name=arrow.name_of(path) if arrow.is_frame(path) else str(path),
+        files=[],
         columns=columns,
         bad=BadRows(skip_bad_rows, "Mend such rows, or leave them out: prepare with --on-bad-row skip"),
         odd=Oddities(),
@@ -113,15 +100,40 @@ def read(
         separator=separator,
         quote=QUOTES[quote],
     )
-    interactions = FORMATS[found](given)
+    if arrow.is_frame(path):
+        frames.check(given, allow_large)
+        return _read(partial(_frame, arrow.to_polars(path)), given, left_out)
+    opener = Opener(allow_large)
+    found, files = discover.find(str(path), format, opener, say)
+    found = found or _look(files[0])
+    if format is None and ((columns and found == "amazon") or (separator and found in ("sequences", "amazon"))):
+        found = "table"  # whose columns are numbered, and whose separator may be said
+    if columns and found in ("prepared", "sequences", "movielens", "amazon"):
+        flags = ", ".join(f"--{role}" for role in columns)
+        raise UserError(f"{path}: read as {found}, whose columns are known: leave out {flags}, or say --format table")
+    _check_flags(str(path), found, bool(only), bool(ids or keep_na_ids), bool(time_format))
+    _check_dialect(str(path), found, separator, quote)
+    if found == "sequences" and len(files) > 1:
+        names = some(file.below for file in files)
+        raise UserError(
+            f"{path}: {len(files)} files of lines ({names}), where one is read: join them into one, as by cat; or, if "
+            "these are rows of a table, prepare them with --format table --user 1 --item 2"
+        )
+    interactions = _read(FORMATS[found], replace(given, files=files), left_out)
     opener.close()
+    return interactions
+
+
+def _read(reader: Callable[[Input], Interactions], given: Input, left_out: Callable[[str, int], None]) -> Interactions:
+    """What a reader makes of its input; says what was skipped, and what `only` left out."""
+    interactions = reader(given)
     for note in given.odd.notes() + given.bad.notes():
-        say(note)
-    for step, rows in chosen.steps():
+        given.say(note)
+    for step, rows in given.only.steps():
         left_out(step, rows)
-    if time_format and interactions.times is None:
-        raise UserError(f"{path}: no times for --time-format: name their column with --time")
-    return interactions._replace(name=str(path))
+    if given.time_format and interactions.times is None:
+        raise UserError(f"{given.name}: no times for --time-format: name their column with --time")
+    return interactions._replace(name=given.name)
 
 
 def _check_flags(path: str, format: str, only: bool, ids: bool, time_format: bool) -> None:
@@ -206,6 +218,13 @@ def _as_before(log: Log, given: Input, file: File, table: tabular.Table) -> dict
     """The columns of a shard: those that are called as in the first, where that is one; else as in the first."""
     named = {role: name for role, name in log.columns.items() if table.names.count(name) == 1}
     return tabular.choose(table, given.columns | named, file)
+
+
+def _frame(frame: pl.DataFrame, given: Input) -> Interactions:
+    """A table in memory."""
+    log, relative = frames.read(frame, given)
+    interactions = _histories(given, log, relative)
+    return _described(given, interactions, log.columns["item"]) if given.items is not None else interactions
 
 
 def _recbole(given: Input) -> Interactions:

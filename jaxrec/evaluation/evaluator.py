@@ -97,6 +97,19 @@ def test_of(path, model, config, split, devices, checkpoint="best", protocol=FUL
     return _result(names, part, ranks, coverages, split, repeats, begun, step)
 
 
+def evaluation(path, interactions=None, checkpoint="best", protocol=None, part="test", baselines=(), devices=None):
+    """The Evaluation of a workdir's checkpoint, beside these baselines; the other arguments as of `workdir_result`."""
+    devices, config = devices or dev.local(), workdir.read(path).config
+    protocol = protocols.named(protocol or default_protocol(config.split))
+    result, split = workdir_result(path, interactions, devices, checkpoint, protocol, part)
+    title = f"{path}, checkpoint {result['step']}"
+    if checkpoint == "best" and not len(split.valid.source):
+        title += " (nothing validated: the latest)"
+    both = config.seen == "keep"
+    beside = {each: baseline_result(each, split, protocol, part, devices, both) for each in baselines}
+    return results.Evaluation(config.model.name, result, title, beside)
+
+
 def workdir_result(path, interactions=None, devices=None, checkpoint="best", protocol=None, part="test"):
     """The result of a workdir's checkpoint on its own split of the data, and that split.
 

@@ -1,5 +1,6 @@
 """What is printed for people: never as markup, never a control character, never a line without an end."""
 
+import importlib.util
 import io
 import unicodedata
 from collections.abc import Callable
@@ -22,6 +23,11 @@ class _Console(Console):
 def make(**options) -> Console:
     """A Console that takes text as it stands: what lies in brackets is no style, and :smile: no emoji."""
     return _Console(**{"highlight": False, "markup": False, "emoji": False} | options)
+
+
+def can_show_bars(console: Console) -> bool:
+    """Whether a bar of progress moves there: in a terminal, and in a notebook that has ipywidgets."""
+    return console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
 
 
 def as_text(show: Callable[[Console], None], width: int = WIDTH) -> str:

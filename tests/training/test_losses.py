@@ -277,8 +277,8 @@ def shifted(given, seed=1):
 def layout(request, monkeypatch):
     """A shape of negatives, with bounds so low that they are cut into several chunks, the last of them not full."""
     shape, take = LAYOUTS[request.param]
-    monkeypatch.setattr(losses, "TAKE", take)
-    monkeypatch.setattr(losses, "HELD", {"batch": 5 * MANY, "rows": 4 * MEMBERS * MANY}.get(request.param, 5 * V))
+    monkeypatch.setattr(totals, "TAKE", take)
+    monkeypatch.setattr(totals, "HELD", {"batch": 5 * MANY, "rows": 4 * MEMBERS * MANY}.get(request.param, 5 * V))
     return shape
 
 

@@ -25,7 +25,7 @@ DATA = {"dataset": "synthetic:users=2000", "length": "50", "row": "50", "batch":
 def computed(name, precision, device, steps):
     """(hidden vectors of 8 rows, losses of the first steps) on a device, as NumPy's."""
     config, _ = recipes.load(name, DATA | {"precision": precision})
-    split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
+    split = splits.split(sources.load(config.dataset), config.split, config.test_quantile, config.valid_fraction)
     with jax.default_device(device):
         setup = fit.setup(config, split, [device])
         state = jax.device_put(fit.initial(setup), dev.placed(setup.devices))

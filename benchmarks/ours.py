@@ -26,7 +26,7 @@ def training(setup):
             turns = Turns()
         if before is not None:
             count = np.asarray(before.count)  # once they are done
-            turns.tick(float(np.nansum(count)) / setup.config.ahead, int(np.isfinite(count).sum()))
+            turns.tick(float(np.nansum(count)) / setup.config.num_future_targets, int(np.isfinite(count).sum()))
         state, before = run(*args)
         return state, before
 
@@ -49,7 +49,7 @@ if __name__ == "__main__":
     given = arguments()
     compiler.trim_after_compiling()
     config, _ = recipes.load(given["config"], {key: str(value) for key, value in given["set"].items()})
-    split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
+    split = splits.split(sources.load(config.dataset), config.split, config.test_quantile, config.valid_fraction)
     setup = fit.setup(config, split, jax.local_devices())
     evaluating(setup, split) if given["mode"] == "evaluation" else training(setup)
     sys.exit(0)

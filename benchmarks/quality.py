@@ -19,7 +19,7 @@ from jaxrec.config.parsing import to_dict
 from jaxrec.data import sources, splits
 from jaxrec.evaluation import evaluator
 from jaxrec.evaluation.baselines import COUNTED
-from jaxrec.models import build
+from jaxrec.models.entry import build
 from jaxrec.training import metric_writer, workdir
 
 MEASURES = {False: ("hr@10", "ndcg@10"), True: ("recall@20", "mrr@20")}  # what is published, by sessions or not

@@ -26,7 +26,7 @@ from jaxrec.training import fit
 def measure(name, epochs, changes):
     """The rates of all epochs but the first, and the seconds of evaluations of the test questions."""
     config, _ = recipes.load(name, changes | {"epochs": str(epochs), "eval_every": str(epochs)})
-    split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
+    split = splits.split(sources.load(config.dataset), config.split, config.test_quantile, config.valid_fraction)
     devices = jax.local_devices()
     setup = fit.setup(config, split, devices)
     judge = Judge(setup.model, config, split, split.test, devices)

@@ -19,7 +19,7 @@ from benchmarks import record
 from jaxrec.data import sources, splits, synthetic
 from jaxrec.evaluation import evaluator
 from jaxrec.evaluation.baselines import COUNTED
-from jaxrec.models import build
+from jaxrec.models.entry import build
 from jaxrec.training import workdir
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ def measure(name, epochs):
         config = workdir.read(path).config
         last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
         interactions, devices = sources.load(config.dataset), jax.local_devices()
-        split = splits.split(interactions, config.split, config.split_q, config.valid)
+        split = splits.split(interactions, config.split, config.test_quantile, config.valid_fraction)
         model = build(config, len(interactions.catalogue.ids), len(interactions.users))
         rows = {config.model.name: evaluator.test_of(path, model, config, split, devices)["metrics"]}
     for baseline in COUNTED:

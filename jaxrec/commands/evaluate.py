@@ -6,7 +6,7 @@ from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.evaluator import baseline_result, test_of
 from jaxrec.evaluation.protocols import default_protocol
 from jaxrec.kernels import placement as dev
-from jaxrec.models import build
+from jaxrec.models.entry import build
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import write_json
@@ -47,7 +47,7 @@ def evaluate(arguments, _overrides):
         interactions = sources.load(arguments.dataset or stored.config.dataset)
         workdir.check_data(arguments.workdir, stored, interactions)
         config = stored.config
-        split = splits.split(interactions, config.split, config.split_q, config.valid)
+        split = splits.split(interactions, config.split, config.test_quantile, config.valid_fraction)
         model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
         result = test_of(
             arguments.workdir,

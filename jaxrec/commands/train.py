@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from jaxrec.config import recipes
+from jaxrec.config import recipes, registry
 from jaxrec.data import sources, splits, synthetic
 from jaxrec.data.users import Users
 from jaxrec.evaluation import ranker, results
@@ -12,15 +12,11 @@ from jaxrec.evaluation.baselines import COUNTED
 from jaxrec.evaluation.evaluator import baseline_result, has_vector, test_of, validation
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.kernels import placement as dev
+from jaxrec.models.entry import has_users
 from jaxrec.system import console as consoles
 from jaxrec.system.files import write_json
 from jaxrec.training import fit, metric_writer, wording, workdir
 
-HELD_OUT = {
-    "last-item": "held-out last item, whole catalogue",
-    "sessions": "every next item of the test sessions, whole catalogue",
-    "by-time": "last item after the cut, whole catalogue",
-}
 SHOWN = {False: ("hr@10", "ndcg@10"), True: ("recall@20", "mrr@20")}  # of a comparison, by sessions or not
 
 
@@ -31,14 +27,14 @@ def train(arguments, overrides):
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     interactions = sources.load(config.dataset, {"say": say})
-    split = splits.split(interactions, config.split, config.split_q, config.valid)
+    split = splits.split(interactions, config.split, config.test_quantile, config.valid_fraction)
     ranker.check(split, split.test)
     with workdir.locked(path) as held, held.named():
         protocol, devices = default_protocol(config.split), dev.local()
         setup = fit.setup(config, split, devices)
-        validate = validation(setup) if config.valid or config.split != "sessions" else None
+        validate = validation(setup) if config.select_by else None
         catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
-        users = Users(interactions.users.tolist(), has_vector(config, split)) if config.model.users else None
+        users = Users(interactions.users.tolist(), has_vector(config, split)) if has_users(config) else None
         workdir.claim(path, config, interactions, sources.locate(config.dataset), catalogue, users)
         if (path / workdir.DONE).exists() and fit.complete(setup, path):
             say(f"{path}: training is complete; jaxrec evaluate --workdir {path} evaluates it")
@@ -69,7 +65,7 @@ def train(arguments, overrides):
         if validate is None:
             console.print(f"nothing validated: the latest checkpoint is taken for {config.model.name}")
         asked = f"{len(split.test.source):,} {'events' if protocol == 'sessions' else 'users'}"
-        console.print(f"{HELD_OUT[config.split]}, {asked}:")
+        console.print(f"{registry.find('split', config.split).held_out}, {asked}:")
         measured = {label: results.by_measure(result) for label, result in scores.items()}
         for each in measured[config.model.name]:
             rows = {label: found[each]["metrics"] for label, found in measured.items()}
@@ -87,7 +83,7 @@ def advice(config, split, repeats):
     """What is said of the key `seen` beside how many validation targets repeat an item of the history."""
     if config.seen == "keep" or not splits.many_repeat(repeats, len(split.valid.target)):
         return ""
-    chosen = "" if config.split == "sessions" else f"chooses the checkpoint by {KEPT}, and "
+    chosen = f"chooses the checkpoint by {KEPT}, and "
     return f"; config.seen=keep {chosen}lets serving recommend these"
 
 

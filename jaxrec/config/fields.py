@@ -14,6 +14,11 @@ def among(*choices: str) -> Any:
     return dataclasses.field(default=choices[0], metadata={"choices": choices})
 
 
+def choice(*choices: str) -> Any:
+    """A key whose value is one of these, which every configuration sets."""
+    return dataclasses.field(metadata={"choices": choices})
+
+
 def key(rule: Rule, default: Any = dataclasses.MISSING) -> Any:
     """A key whose value follows a rule; without a default every configuration sets it."""
     return dataclasses.field(default=default, metadata={"rule": rule})

@@ -1,9 +1,9 @@
 """The keys of a configuration, as frozen dataclasses. Those of a model or a loss are with its entry."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from jaxrec.config.fields import among, below_one, key, not_negative, positive, rate, seed, share, within
+from jaxrec.config.fields import among, below_one, choice, key, not_negative, positive, rate, seed, share, within
 
 IN_BATCH = ("in-batch", "mixed")  # ways of sampling that take the batch's targets
 
@@ -35,10 +35,12 @@ class SampledOptions(LossOptions):
     remove_accidental_hits: bool = True  #: whether a negative that is the slot's target counts for nothing
     alpha: float = key(not_negative, 0.75)  #: popularity and mixed: items in proportion to (training count)^alpha
 
+    logq: ClassVar[float] = 0.0  #: share of the log of its expected count that a score is corrected by: of few losses
+
 
 @dataclass(frozen=True)
 class OptimConfig:
-    name: str = among("adam", "adamw", "adagrad")
+    name: str = choice("adam", "adamw", "adagrad")
     learning_rate: float = key(rate)
     b1: float = key(below_one, 0.9)
     b2: float = key(below_one, 0.999)

@@ -36,16 +36,20 @@ def from_stored(values: dict) -> Config:
 
 
 def _validates(values):
-    return values.get("split") != "sessions" or values.get("valid_fraction", default(Config, "valid_fraction")) > 0
+    split = registry.find("split", values.get("split", default(Config, "split")))
+    fraction = values.get("valid_fraction", default(Config, "valid_fraction"))
+    return "valid_fraction" not in split.keys or fraction > 0
 
 
 def _with_metric(config):
     """The configuration with the metric that chooses the checkpoint, where anything validates."""
     if not _validates(dataclasses.asdict(config)):
         if config.select_by:
-            raise UserError(f"config.select_by is {config.select_by}, and with valid_fraction=0 nothing validates")
+            raise UserError(
+                f"config.select_by is {config.select_by}, and with config.valid_fraction=0 nothing validates"
+            )
         return config
-    chosen = config.select_by or ("mrr@20" if config.split == "sessions" else "ndcg@10")
+    chosen = config.select_by or registry.find("split", config.split).select_by
     return dataclasses.replace(config, select_by=chosen)
 
 

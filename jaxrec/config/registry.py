@@ -29,6 +29,7 @@ PLACES = {
     "protocol": "jaxrec.evaluation.protocols",
     "split": "jaxrec.data.splits",
 }
+WORDS = {"reader": "format"}  #: what people call a kind, where they call it otherwise
 _registered: dict[tuple[str, str], Entry] = {}
 
 
@@ -60,7 +61,7 @@ def find(kind: str, name: str) -> Any:
     if found := _registered.get((kind, name)) or _direct(kind, name) or _own(kind).get(name):
         return found
     raise UserError(
-        f"no {kind} {name!r}: choose one of {', '.join(names(kind))}; or one of your own, by its import path as "
+        f"no {WORDS.get(kind, kind)} {name!r}: choose one of {', '.join(names(kind))}; or one of your own, by its import path as "
         "package.module:NAME, or after jaxrec.register"
     )
 

@@ -15,7 +15,7 @@ from jaxrec.inference.attributes import Attributes, common
 from jaxrec.inference.engine import Engine
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.queries import Prepared, Query, Ranked, Session
-from jaxrec.models import build
+from jaxrec.models.entry import build, has_users
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training import workdir
@@ -40,7 +40,7 @@ def load(path, checkpoint="best", approximate=False):
     catalogue = workdir.catalogue(path, stored)
     model = build(stored.config, len(catalogue.ids), stored.data["users"])
     params, step = restore_params(path, model, checkpoint, _one_device())
-    users = _users(path, stored) if stored.config.model.users else None
+    users = _users(path, stored) if has_users(stored.config) else None
     return Recommender(stored.config, model, params, catalogue, step, path, approximate, users)
 
 
@@ -266,8 +266,7 @@ class Recommender:
             name = self.config.model.name
             kept = f"this training of {name} did not keep whose its vectors of users are: give its command again"
             raise UserError(
-                f"{which}user: "
-                + (kept if self.config.model.users else f"{name} has no vectors of users: leave it out")
+                f"{which}user: " + (kept if has_users(self.config) else f"{name} has no vectors of users: leave it out")
             )
         id = id.item() if isinstance(id, np.generic) else id
         own = self.users.own(id) if isinstance(id, int | str) else None

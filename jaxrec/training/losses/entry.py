@@ -24,8 +24,12 @@ class LossEntry(Entry):
     name: str
     build: Callable[[Any, int], Callable]  #: (options, items of the catalogue) -> its total, as `totals` has them
     options: type[LossOptions] = LossOptions  #: a frozen dataclass of its keys
-    sampled: bool = False  #: whether negatives are drawn for it, by its SampledOptions
     check: Callable[[Any], None] = _agreed  #: of its options; raises UserError where they don't go together
+
+    @property
+    def sampled(self) -> bool:
+        """Whether negatives are drawn for it, as its options say."""
+        return issubclass(self.options, SampledOptions)
 
 
 def sampled(
@@ -48,7 +52,7 @@ def sampled(
         check_sampling(options)
         check(options)
 
-    return LossEntry(name=name, options=options, build=build, sampled=True, check=check_all)
+    return LossEntry(name=name, options=options, build=build, check=check_all)
 
 
 def build(options: LossOptions, items: int) -> Callable:

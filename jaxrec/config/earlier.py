@@ -97,12 +97,13 @@ def modernised(values: dict) -> dict:
                 if (f"{name}.{own}" in RENAMED) == old:
                     put(f"{name}.{own}", inner)
     if changed:
-        _warn("; ".join(changed))
+        warn("; ".join(changed))
     return new
 
 
 @functools.cache
-def _warn(text):
+def warn(text: str) -> None:
+    """Say what was renamed, once."""
     log.warning("%s: the old names are still read", text)
 
 

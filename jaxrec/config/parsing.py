@@ -91,10 +91,14 @@ def _no_such_key(key, fields, prefix, of):
     group = prefix.rstrip(".")
     others = [name for name in registry.names(group) if _has(group, name, key)] if of else []
     if others:
-        return f"config.{prefix}{key} is for {' and '.join(others)}: leave it out for {of}"
+        return f"config.{prefix}{key} is for {_listed(others)}: leave it out for {of}"
     near = difflib.get_close_matches(key, fields, 1)
     hint = f"did you mean config.{prefix}{near[0]}?" if near else f"the keys are {', '.join(fields)}"
     return f"config.{prefix}{key}: no such key{f' of {of}' if of else ''}; {hint}"
+
+
+def _listed(names):
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _has(group, name, key):

@@ -61,8 +61,8 @@ def find(kind: str, name: str) -> Any:
     if found := _registered.get((kind, name)) or _direct(kind, name) or _own(kind).get(name):
         return found
     raise UserError(
-        f"no {WORDS.get(kind, kind)} {name!r}: choose one of {', '.join(names(kind))}; or one of your own, by its import path as "
-        "package.module:NAME, or after jaxrec.register"
+        f"no {WORDS.get(kind, kind)} {name!r}: choose one of {', '.join(names(kind))}; or one of your own, by its "
+        "import path as package.module:NAME, or after jaxrec.register"
     )
 
 

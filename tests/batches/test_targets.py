@@ -26,7 +26,7 @@ BASE = {
 }
 CLOZE = {
     "objective": "cloze",
-    "mask": 0.4,
+    "mask_prob": 0.4,
     "mask_last_prob": 0.5,
     "model": {"name": "bert4rec", "dim": 4, "layers": 1, "dropout": 0.0, "norm": "post"},
 }

@@ -19,6 +19,8 @@ GOOD = {
     "loss": {"name": "bce", "negatives": 1},
     "optim": {"name": "adam", "learning_rate": 1e-3},
 }
+ADAGRAD = {"name": "adagrad", "learning_rate": 0.1}
+UNIFORM = {"name": "sampled-softmax", "negatives": 9, "sampling": "uniform"}
 
 
 def changed(key, value):
@@ -96,7 +98,7 @@ def test_an_integer_may_stand_for_a_number():
         ("loss.share", "batch", "Set config.loss.sampling=uniform, or share=slot"),
         ("loss.sampling", "mixed", "set config.loss.share=batch"),
         ("loss.sampling", "in-batch", "config.loss.negatives must be 0 for loss.sampling=in-batch"),
-        ("loss", {"name": "softmax", "negatives": 0, "share": "batch"}, "config.loss.share is for sampled losses"),
+        ("loss", {"name": "softmax", "negatives": 0, "share": "batch"}, "config.loss.share is for bce, bpr, bpr-max, "),
         ("loss", {"name": "gbce", "negatives": 9, "t": 1.5}, "config.loss.gbce_t is 1.5: it must be from 0"),
         ("loss", {"name": "bpr-max", "negatives": 9, "bpreg": -1}, "config.loss.bpreg is -1.0: it must not be neg"),
         ("loss", {"name": "gbce", "negatives": 9, "sampling": "popularity"}, "gbce is calibrated for uniform"),
@@ -112,15 +114,23 @@ def test_an_integer_may_stand_for_a_number():
             },
             "set config.loss.remove_accidental_hits=True",
         ),
-        ("loss.logq_counts", "events", "config.loss.logq_counts is for loss.logq with loss.sampling=in-batch or mixed"),
+        ("loss.logq_counts", "events", "config.loss.logq_counts is for sampled-softmax: leave it out for bce"),
         (
             "loss",
             {"name": "sampled-softmax", "negatives": 9, "logq": 1, "sampling": "popularity", "logq_counts": "events"},
             "config.loss.logq_counts is for loss.logq with loss.sampling=in-batch or mixed: leave it out",
         ),
         ("seen", "forget", "config.seen is 'forget': choose one of exclude, keep"),
-        ("stream", "lanes", "only gru4rec carries a state from step to step; set config.stream=packed"),
-        ("model.input_dropout", 1.0, "config.model.input_dropout is 1.0: it must be at least 0 and below 1"),
+        (
+            "stream",
+            "session-parallel",
+            "sasrec carries no state from step to step, as gru4rec does; set",
+        ),
+        (
+            "model",
+            GOOD["model"] | {"name": "gru4rec", "input_dropout": 1.0},
+            "input_dropout is 1.0: it must be",
+        ),
         ("optim.momentum", 0.5, "config.optim.momentum is for adagrad"),
         ("optim.momentum", 1.0, "config.optim.momentum is 1.0: it must be at least 0 and below 1"),
         ("optim.learning_rate", -1.0, "config.optim.learning_rate is -1.0: it must be above 0 and finite"),
@@ -145,7 +155,7 @@ def test_an_integer_may_stand_for_a_number():
         (
             "loss.remove_accidental_hits",
             "keep",
-            "uniform-unseen draws none: leave it out, or set config.loss.sampling=uniform",
+            "uniform-unseen draws none: leave it out, or set",
         ),
     ],
 )
@@ -162,12 +172,12 @@ def test_positions_are_of_models_that_have_them():
 
 
 def test_the_next_few_items_are_asked_of_packed_histories_alone():
-    values = changed("ahead", 3)
-    assert configs.from_dict(values).ahead == 3
-    with pytest.raises(UserError, match=r"config\.ahead is for config\.stream=packed: leave it out for lanes"):
+    values = changed("num_future_targets", 3)
+    assert configs.from_dict(values).num_future_targets == 3
+    with pytest.raises(UserError, match=r"config\.num_future_targets is for config\.stream=packed: leave it out"):
         configs.from_dict(values | {"stream": "session-parallel", "model": GOOD["model"] | {"name": "gru4rec"}})
     cloze = {"objective": "cloze", "model": GOOD["model"] | {"name": "bert4rec", "norm": "post"}}
-    with pytest.raises(UserError, match=r"config\.ahead is for config\.objective=next-item: leave it out for cloze"):
+    with pytest.raises(UserError, match=r"config\.num_future_targets is for config\.objective=next-item"):
         configs.from_dict(values | cloze)
 
 
@@ -206,15 +216,15 @@ def test_the_metric_that_chooses_follows_the_split(changes, wanted):
 
 
 def test_a_metric_is_refused_where_nothing_validates():
-    with pytest.raises(UserError, match=r"config\.select_by is mrr@20, and with config\.valid=0 nothing validates"):
-        configs.from_dict(GOOD | {"split": "sessions", "valid": 0, "select_by": "mrr@20"})
+    with pytest.raises(UserError, match=r"select_by is mrr@20, and with config\.valid_fraction=0 nothing validates"):
+        configs.from_dict(GOOD | {"split": "sessions", "valid_fraction": 0, "select_by": "mrr@20"})
 
 
 def test_what_was_stored_before_a_key_has_what_was_done_then():
     """Trainings chose by NDCG@10 whatever the split, and corrected in-batch negatives by counts of events."""
     in_batch = {"name": "sampled-softmax", "negatives": 0, "sampling": "in-batch", "share": "batch", "logq": 1.0}
     assert configs.from_stored(GOOD | {"split": "sessions"}).select_by == "ndcg@10"
-    assert configs.from_stored(GOOD | {"split": "sessions", "valid": 0.0}).select_by == ""
+    assert configs.from_stored(GOOD | {"split": "sessions", "valid_fraction": 0.0}).select_by == ""
     assert configs.from_stored(GOOD) == configs.from_dict(GOOD)
     assert configs.from_stored(GOOD | {"loss": in_batch}).loss.logq_counts == "events"
     assert configs.from_dict(GOOD | {"loss": in_batch}).loss.logq_counts == "targets"

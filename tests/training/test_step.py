@@ -115,7 +115,7 @@ def test_many_devices_are_one_with_a_cloze():
     model = {"name": "bert4rec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3, "norm": "post"}
     cloze = {
         "objective": "cloze",
-        "mask": 0.4,
+        "mask_prob": 0.4,
         "mask_last_prob": 0.5,
         "model": model,
         "loss": LOSSES["softmax"]["loss"],

@@ -1,5 +1,7 @@
 """The sequential recommender for JAX."""
 
+from jaxrec.config.registry import register as register
+
 
 def load(workdir, checkpoint="best", approximate=False):
     """A trained workdir as a recommender of external ids: `jaxrec.inference.recommender.load`."""

@@ -14,6 +14,7 @@ from rich import filesize
 from jaxrec.data import discover, filters, prepared
 from jaxrec.data.download import download
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.reading import read
 from jaxrec.data.text import some
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import expand
@@ -112,7 +113,7 @@ KINDS = f"name a folder or a file of interactions, '{SYNTHETIC}', or a public da
 def load(name: str, reading: Mapping = MappingProxyType({}), **options) -> Interactions:
     """The interactions that `name` stands for; see `locate`. A public data set that is nowhere is fetched to the cache.
 
-    `reading` goes to `reading.read`. The options are the generator's, and win over those in the name. Raises UserError
+    `reading` goes to `read`. The options are the generator's, and win over those in the name. Raises UserError
     for a name that is nothing, for options that nothing takes, for a download that fails, and where the counts of a
     public data set are not those of the version meant.
     """
@@ -135,7 +136,7 @@ def load_steps(
     if options:
         raise UserError(f"{where}: a file has no options: remove {', '.join(options)}")
     removed = []
-    interactions = reading.read(where, **reading, left_out=lambda *step: removed.append(step))
+    interactions = read(where, **reading, left_out=lambda *step: removed.append(step))
     if interactions.digest:  # of a prepared folder
         prepared.verify(interactions)
     meant = _meant(name, where)

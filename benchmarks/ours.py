@@ -25,7 +25,7 @@ def training(setup):
             turns = Turns()
         if before is not None:
             count = np.asarray(before.count)  # once they are done
-            turns.tick(float(np.nansum(count)) / setup.config.ahead, int(np.isfinite(count).sum()))
+            turns.tick(float(np.nansum(count)) / setup.config.num_future_targets, int(np.isfinite(count).sum()))
         state, before = run(*args)
         return state, before
 

@@ -161,7 +161,7 @@ def epoch_of(config, split):
     """Real targets of an epoch of training, counted as in a turn."""
     objective = objectives.build(config)
     pieces = objective.pieces(split.start, split.stop, config.length, config.history)
-    return int(objective.count(pieces.length).sum()) / config.ahead
+    return int(objective.count(pieces.length).sum()) / config.num_future_targets
 
 
 def written(split, folder):
@@ -190,7 +190,7 @@ def contest(task, peers, python, preload, rounds, seconds, folder):
         split = assembly.split_of(config)
         path = written(split, folder)
         sizes = {"dim": config.model.dim, "layers": config.model.layers, "dropout": config.model.dropout}
-        sizes |= {"mask": config.mask}
+        sizes |= {"mask": config.mask_prob}
         for label, (file, checkout, more) in theirs.items():
             told = {"data": str(path), "batch": config.batch, "length": config.length} | sizes | more
             if checkout:
@@ -221,7 +221,11 @@ def contest(task, peers, python, preload, rounds, seconds, folder):
             rows[label].setdefault("ratio", {})[peer] = [statistics.median(ratios), min(ratios), max(ratios)]
     evaluated = task.startswith("evaluation")
     per_step = next(iter(rows.values()))["targets_per_step"]
-    bound = None if evaluated else limit.targets_per_second(config, per_step * config.ahead) / config.ahead
+    bound = (
+        None
+        if evaluated
+        else limit.targets_per_second(config, per_step * config.num_future_targets) / config.num_future_targets
+    )
     whole = len(split.test.source) if evaluated else epoch_of(config, split)
     for row in rows.values():
         row["epoch_seconds"] = whole / row["targets_per_second"]

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from jaxrec.api.logs import Log, as_log
 from jaxrec.config import parsing as configs
-from jaxrec.config import recipes
+from jaxrec.config import recipes, registry
 from jaxrec.config.keys import Config
 from jaxrec.data import sources, splits, synthetic
 from jaxrec.data.interactions import Interactions
@@ -28,6 +28,7 @@ from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.inference.loading import load
 from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels import placement
+from jaxrec.models.entry import has_users
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_json, write_json
@@ -35,11 +36,6 @@ from jaxrec.training import assembly, metric_writer, wording
 from jaxrec.training import fit as loop
 from jaxrec.training import workdir as workdirs
 
-HELD_OUT = {
-    "last-item": "held-out last item, whole catalogue",
-    "sessions": "every next item of the test sessions, whole catalogue",
-    "by-time": "last item after the cut, whole catalogue",
-}
 CURVES = "curves.png"
 LENGTHS = 16, 200  # the shortest and the longest histories that the recipe for any log looks at
 
@@ -61,7 +57,7 @@ class Training:
         console, own = console or consoles.make(), self.scores[self.config.model.name]
         sessions = own["protocol"] == "sessions"
         asked = f"{own['users']:,} {'events' if sessions else 'users'}"
-        console.print(f"{HELD_OUT[self.config.split]}, {asked}:")
+        console.print(f"{registry.find('split', self.config.split).held_out}, {asked}:")
         measured = {label: results.by_measure(result) for label, result in self.scores.items()}
         for each in measured[self.config.model.name]:
             rows = {label: found[each]["metrics"] for label, found in measured.items()}
@@ -222,9 +218,9 @@ def train(
     with workdirs.locked(path) as held, held.named():
         protocol, devices = default_protocol(config.split), placement.local()
         setup = assembly.assemble(config, split, devices)
-        validate = validation(setup) if config.valid or config.split != "sessions" else None
+        validate = validation(setup) if config.select_by else None
         catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
-        users = Users(interactions.users.tolist(), has_vector(config, split)) if config.model.users else None
+        users = Users(interactions.users.tolist(), has_vector(config, split)) if has_users(config) else None
         workdirs.claim(path, config, interactions, log.dataset, catalogue, users)
         if (path / workdirs.DONE).exists() and loop.complete(setup, path):
             kept, rows = read_json(path / workdirs.DONE), metric_writer.read_rows(path / "metrics.jsonl")
@@ -258,5 +254,5 @@ def advice(config: Config, split: splits.Split, repeats: int) -> str:
     """What is said of the key `seen` beside how many validation targets repeat an item of the history."""
     if config.seen == "keep" or not splits.many_repeat(repeats, len(split.valid.target)):
         return ""
-    chosen = "" if config.split == "sessions" else f"chooses the checkpoint by {KEPT}, and "
+    chosen = f"chooses the checkpoint by {KEPT}, and "
     return f"; config.seen=keep {chosen}lets serving recommend these"

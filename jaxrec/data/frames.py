@@ -1,4 +1,4 @@
-"""A table in memory -> a Log of its rows."""
+"""A table in memory -> Interactions."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -8,7 +8,9 @@ import polars as pl
 from jaxrec.data import columnar, tabular
 from jaxrec.data import columns as cols
 from jaxrec.data.given import Input
-from jaxrec.data.log import Batch, Log
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.log import Batch
+from jaxrec.data.reader import described, finished
 from jaxrec.data.text import some
 from jaxrec.system.errors import UserError
 
@@ -24,8 +26,8 @@ def check(given: Input, allow_large: bool) -> None:
         raise UserError(f"{given.name}: a table in memory is no file: leave out {some(wrong)}")
 
 
-def read(frame: pl.DataFrame, given: Input) -> tuple[Log, bool]:
-    """A Log of a frame's rows, and whether its times count from an unknown moment.
+def read(frame: pl.DataFrame, given: Input) -> Interactions:
+    """The interactions of a frame.
 
     The columns, ids, times and missing values are treated as those of a Parquet file are.
     """
@@ -37,7 +39,9 @@ def read(frame: pl.DataFrame, given: Input) -> tuple[Log, bool]:
     given.say(cols.said(names, chosen, given.columns) + tabular.unread_lists(table, chosen))
     log = given.log({role: names[number] for role, number in chosen.items()})
     given.collect(log, where, names, chosen, table.batches)
-    return log, "time" in chosen and cols.plain(names[chosen["time"]]).startswith("relative")
+    relative = "time" in chosen and cols.plain(names[chosen["time"]]).startswith("relative")
+    interactions = finished(given, log, relative)
+    return interactions if given.items is None else described(given, interactions, log.columns["item"])
 
 
 def _batches(frame: pl.DataFrame, name: str, columns: dict[str, str]) -> Iterator[Batch]:

@@ -12,7 +12,7 @@ from jaxrec.data.text import BadRows, File
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """The files of a log, and how they are to be read; see `readers.read`."""
+    """The files of a log, and how they are to be read; see `reading.read`."""
 
     name: str  # as the person wrote it
     files: list[File]  # in the order of their names

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import platformdirs
 from rich import filesize
 
-from jaxrec.data import arrow, discover, filters, prepared, readers
+from jaxrec.data import arrow, discover, filters, prepared
 from jaxrec.data.download import download
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.reading import read
 from jaxrec.data.text import some
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import expand
@@ -112,7 +113,7 @@ KINDS = f"name a folder or a file of interactions, '{SYNTHETIC}', or a public da
 def load(name: Any, reading: Mapping = MappingProxyType({}), **options) -> Interactions:
     """The interactions that `name` stands for; see `locate`. A public data set that is nowhere is fetched to the cache.
 
-    A table in memory stands for its own rows. `reading` goes to `readers.read`. The options are the generator's, and
+    A table in memory stands for its own rows. `reading` goes to `read`. The options are the generator's, and
     win over those in the name. Raises UserError for a name that is nothing, for options that nothing takes, for a
     download that fails, and where the counts of a public data set are not those of the version meant.
     """
@@ -125,7 +126,7 @@ def load_steps(
     """`load`, and what each step of it left: what was read, and what the version of a public data set leaves out."""
     if arrow.is_frame(name):
         removed = []
-        interactions = readers.read(name, **reading, left_out=lambda *step: removed.append(step))
+        interactions = read(name, **reading, left_out=lambda *step: removed.append(step))
         whole = filters.apply(interactions, filters.Options())
         return interactions, filters.left_out(interactions, removed) if removed else whole[1]
     public = PUBLIC.get(name)
@@ -140,7 +141,7 @@ def load_steps(
     if options:
         raise UserError(f"{where}: a file has no options: remove {', '.join(options)}")
     removed = []
-    interactions = readers.read(where, **reading, left_out=lambda *step: removed.append(step))
+    interactions = read(where, **reading, left_out=lambda *step: removed.append(step))
     if interactions.digest:  # of a prepared folder
         prepared.verify(interactions)
     meant = _meant(name, where)

@@ -13,7 +13,7 @@ from jaxrec.evaluation.metrics import NAMES, metrics
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.kernels import placement as dev
 from jaxrec.kernels import ranking
-from jaxrec.models import build
+from jaxrec.models.entry import build, has_users
 from jaxrec.system.errors import UserError
 from jaxrec.training import assembly, workdir
 from jaxrec.training.restore import restore_params
@@ -32,7 +32,8 @@ def validation(setup):
     if config.select_by not in NAMES:
         raise UserError(f"config.select_by is {config.select_by!r}: choose one of {', '.join(NAMES)}")
     repeats = splits.repeated_targets(split.interactions, split.valid)
-    protocol = KEPT if config.seen == "keep" and config.split != "sessions" else default_protocol(config.split)
+    protocol = default_protocol(config.split)
+    protocol = KEPT if config.seen == "keep" and protocol == FULL else protocol
     names = protocols.measures(protocol, repeats, len(split.valid.target))
     judge = Judge(setup.model, config, split, split.valid, setup.devices, *names)
 
@@ -55,7 +56,7 @@ class Judge:
         asked = split.interactions.items, questions.start, questions.stop
         width = row_width(config)
         source = questions.source
-        if config.model.users:  # who never trained has no vector
+        if has_users(config):  # who never trained has no vector
             source = np.where(has_vector(config, split)[source], source, -1)
         self.histories = histories.pack_histories(*asked, config.length, width, devices, self.objective.room, source)
         self.model, self.encode = model, histories.encoder(model, self.objective, devices)

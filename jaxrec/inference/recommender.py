@@ -18,6 +18,7 @@ from jaxrec.inference.engine import Engine
 from jaxrec.inference.influence import influence
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.queries import Prepared, Query, Ranked, Session
+from jaxrec.models.entry import has_users
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training.restore import restore_params
@@ -273,8 +274,7 @@ class Recommender:
             name = self.config.model.name
             kept = f"this training of {name} did not keep whose its vectors of users are: give its command again"
             raise UserError(
-                f"{which}user: "
-                + (kept if self.config.model.users else f"{name} has no vectors of users: leave it out")
+                f"{which}user: " + (kept if has_users(self.config) else f"{name} has no vectors of users: leave it out")
             )
         id = id.item() if isinstance(id, np.generic) else id
         own = self.users.own(id) if isinstance(id, int | str) else None

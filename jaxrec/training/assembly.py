@@ -20,7 +20,7 @@ def split_of(config: Config, interactions: Interactions | None = None) -> splits
         interactions: what is split; those that `config.dataset` names if None.
     """
     found = sources.load(config.dataset) if interactions is None else interactions
-    return splits.split(found, config.split, config.split_q, config.valid)
+    return splits.split(found, config.split, config.test_quantile, config.valid_fraction)
 
 
 def assemble(config: Config, split: splits.Split | None = None, devices: Sequence | None = None) -> Setup:

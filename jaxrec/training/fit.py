@@ -224,5 +224,5 @@ def not_finite(setup, checkpoints, at):
         f"the loss or its gradient is not finite at step {at} (epoch {at // setup.epoch_steps}); "
         f"the batch holds users {shown}. "
         + (f"The last good checkpoint is step {good}. " if good is not None else "There is no checkpoint yet. ")
-        + "Lower config.optim.rate, or set config.optim.clip, and train into a new workdir"
+        + "Lower config.optim.learning_rate, or set config.optim.clip, and train into a new workdir"
     )

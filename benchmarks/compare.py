@@ -23,7 +23,7 @@ from jaxrec import cli
 from jaxrec.data import sources, splits
 from jaxrec.evaluation import evaluator, ranker
 from jaxrec.evaluation.baselines import BASELINES
-from jaxrec.models import build
+from jaxrec.models.entry import build
 from jaxrec.training import workdir
 from jaxrec.training.restore import restore_params
 

@@ -19,7 +19,7 @@ from jaxrec.config import parsing as configs
 from jaxrec.data.interactions import Catalogue
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
-from jaxrec.models import build
+from jaxrec.models.entry import build
 
 WIDTH, BLOCKS, HISTORY, LENGTH = 64, 2, 100, 200
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
@@ -40,7 +40,7 @@ def recommender(name, items, approximate=False):
             "patience": 0,
             "model": {"name": name, "dim": WIDTH, "layers": BLOCKS if name == "sasrec" else 1, "dropout": 0.0},
             "loss": {"name": "softmax", "negatives": 0},
-            "optim": {"name": "adam", "rate": 1e-3},
+            "optim": {"name": "adam", "learning_rate": 1e-3},
         }
     )
     model = build(config, items, 1)

@@ -29,7 +29,7 @@ LOSSES = {
     "gbce, 256 a slot, sparse": {"name": "gbce", "negatives": 256, "sparse": True},
     "sampled-softmax, 256 a slot": SAMPLED | {"negatives": 256},
     "sampled-softmax, 256 a slot, sparse": SAMPLED | {"negatives": 256, "sparse": True},
-    "sampled-softmax, 3000 a row, sparse": SAMPLED | {"negatives": 3000, "share": "sequence", "sparse": True},
+    "sampled-softmax, 3000 a row, sparse": SAMPLED | {"negatives": 3000, "share": "row", "sparse": True},
     "sampled-softmax, 3000 a batch, sparse": SAMPLED | {"negatives": 3000, "share": "batch", "sparse": True},
     "sampled-softmax, 2048 popular a batch, logQ, sparse": SAMPLED | POPULAR | {"logq": 1.0},
     "bpr-max, 2048 popular a batch, sparse": {"name": "bpr-max"} | POPULAR,

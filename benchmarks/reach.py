@@ -21,7 +21,7 @@ from jaxrec.batches.stream import Stream
 from jaxrec.data import sources, splits
 from jaxrec.evaluation.evaluator import Judge
 from jaxrec.evaluation.metrics import metrics
-from jaxrec.models import build
+from jaxrec.models.entry import build
 from jaxrec.training import workdir
 from jaxrec.training.restore import restore_params
 

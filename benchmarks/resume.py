@@ -26,7 +26,7 @@ import jax
 import numpy as np
 
 from benchmarks import record
-from jaxrec.models import build
+from jaxrec.models.entry import build
 from jaxrec.training import checkpoint, metric_writer, workdir
 from jaxrec.training.optim import optimiser
 from jaxrec.training.step import State

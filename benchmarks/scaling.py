@@ -72,7 +72,7 @@ def config_of(model, loss, sparse, length, dim):
             "patience": 0,
             "model": {"name": model, "dim": dim, "layers": 2 if model == "sasrec" else 1, "dropout": 0.1},
             "loss": loss,
-            "optim": {"name": "adam", "rate": 1e-3, "sparse": sparse},
+            "optim": {"name": "adam", "learning_rate": 1e-3, "sparse": sparse},
         }
     )
 

@@ -45,7 +45,7 @@ CONFIG = {
     "patience": 0,
     "model": {"name": "sasrec", "dim": 64, "layers": 2, "dropout": 0.0},
     "loss": {"name": "bce", "negatives": 1},
-    "optim": {"name": "adam", "rate": 1e-3},
+    "optim": {"name": "adam", "learning_rate": 1e-3},
 }
 
 

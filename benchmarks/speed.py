@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks import limit, record
 from jaxrec.batches import objectives
 from jaxrec.config import recipes
-from jaxrec.data import sources, splits
+from jaxrec.training import assembly
 
 HERE = Path(__file__).parent
 OFFICIAL = {"layers": [100], "loss": "cross-entropy", "batch_size": 32, "dropout_p_hidden": 0.4, "learning_rate": 0.2}
@@ -161,7 +161,7 @@ def epoch_of(config, split):
     """Real targets of an epoch of training, counted as in a turn."""
     objective = objectives.build(config)
     pieces = objective.pieces(split.start, split.stop, config.length, config.history)
-    return int(objective.count(pieces.length).sum()) / config.ahead
+    return int(objective.count(pieces.length).sum()) / config.num_future_targets
 
 
 def written(split, folder):
@@ -187,10 +187,10 @@ def contest(task, peers, python, preload, rounds, seconds, folder):
             told = {"config": name, "mode": changes.get("mode", "training")}
             told["set"] = {"epochs": 100_000} | {key: value for key, value in changes.items() if key != "mode"}
             contenders[label] = Contender([sys.executable, "-m", "benchmarks.ours", json.dumps(told)], env)
-        split = splits.split(sources.load(config.dataset), config.split, config.split_q, config.valid)
+        split = assembly.split_of(config)
         path = written(split, folder)
         sizes = {"dim": config.model.dim, "layers": config.model.layers, "dropout": config.model.dropout}
-        sizes |= {"mask": config.mask}
+        sizes |= {"mask": config.mask_prob}
         for label, (file, checkout, more) in theirs.items():
             told = {"data": str(path), "batch": config.batch, "length": config.length} | sizes | more
             if checkout:
@@ -221,7 +221,11 @@ def contest(task, peers, python, preload, rounds, seconds, folder):
             rows[label].setdefault("ratio", {})[peer] = [statistics.median(ratios), min(ratios), max(ratios)]
     evaluated = task.startswith("evaluation")
     per_step = next(iter(rows.values()))["targets_per_step"]
-    bound = None if evaluated else limit.targets_per_second(config, per_step * config.ahead) / config.ahead
+    bound = (
+        None
+        if evaluated
+        else limit.targets_per_second(config, per_step * config.num_future_targets) / config.num_future_targets
+    )
     whole = len(split.test.source) if evaluated else epoch_of(config, split)
     for row in rows.values():
         row["epoch_seconds"] = whole / row["targets_per_second"]

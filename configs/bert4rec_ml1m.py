@@ -15,7 +15,7 @@ def get_config():
             "dataset": "ml-1m-sasrec",
             "split": "last-item",
             "objective": "cloze",
-            "mask": 0.2,
+            "mask_prob": 0.2,
             "seed": 0,
             "epochs": 300,
             "batch": 128,
@@ -35,6 +35,6 @@ def get_config():
                 "transform": False,
             },
             "loss": {"name": "softmax", "negatives": 0},
-            "optim": {"name": "adam", "rate": 1e-3},
+            "optim": {"name": "adam", "learning_rate": 1e-3},
         }
     )

@@ -15,7 +15,7 @@ def get_config():
             "dataset": "ml-1m-sasrec",
             "split": "last-item",
             "objective": "next-item",
-            "ahead": 3,
+            "num_future_targets": 3,
             "seed": 0,
             "epochs": 60,
             "batch": 16,
@@ -36,6 +36,6 @@ def get_config():
                 "users": True,
             },
             "loss": {"name": "bce", "negatives": 3},
-            "optim": {"name": "adam", "rate": 1e-3},
+            "optim": {"name": "adam", "learning_rate": 1e-3},
         }
     )

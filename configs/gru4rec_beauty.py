@@ -33,6 +33,6 @@ def get_config():
                 "embedding": "shared",
             },
             "loss": {"name": "softmax", "negatives": 0},
-            "optim": {"name": "adam", "rate": 5e-3},
+            "optim": {"name": "adam", "learning_rate": 5e-3},
         }
     )

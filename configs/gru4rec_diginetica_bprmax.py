@@ -13,9 +13,9 @@ def get_config():
         {
             "dataset": "diginetica",
             "split": "sessions",
-            "valid": 0.0,
+            "valid_fraction": 0.0,
             "objective": "next-item",
-            "stream": "lanes",
+            "stream": "session-parallel",
             "seed": 0,
             "epochs": 10,
             "batch": 128,
@@ -39,11 +39,11 @@ def get_config():
                 "negatives": 2048,
                 "sampling": "mixed",
                 "share": "batch",
-                "collisions": "keep",
+                "remove_accidental_hits": False,
                 "alpha": 0.3,
                 "bpreg": 0.9,
                 "elu": 1.0,
             },
-            "optim": {"name": "adagrad", "rate": 0.05, "momentum": 0.15, "eps": 1e-6, "sparse": True},
+            "optim": {"name": "adagrad", "learning_rate": 0.05, "momentum": 0.15, "eps": 1e-6, "sparse": True},
         }
     )

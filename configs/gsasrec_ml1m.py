@@ -25,7 +25,7 @@ def get_config():
             "eval_every": 1,
             "patience": 40,
             "model": {"name": "sasrec", "dim": 128, "layers": 2, "heads": 1, "dropout": 0.5, "init": "normal"},
-            "loss": {"name": "gbce", "negatives": 256, "sampling": "uniform", "t": 0.75},
-            "optim": {"name": "adam", "rate": 1e-3},
+            "loss": {"name": "gbce", "negatives": 256, "sampling": "uniform", "gbce_t": 0.75},
+            "optim": {"name": "adam", "learning_rate": 1e-3},
         }
     )

@@ -26,6 +26,6 @@ def get_config():
             "patience": 20,
             "model": {"name": "sasrec", "dim": 50, "layers": 2, "heads": 1, "dropout": 0.2},
             "loss": {"name": "bce", "negatives": 1},
-            "optim": {"name": "adam", "rate": 1e-3, "b2": 0.98},
+            "optim": {"name": "adam", "learning_rate": 1e-3, "b2": 0.98},
         }
     )

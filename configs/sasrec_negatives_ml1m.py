@@ -24,7 +24,7 @@ def get_config():
             "eval_every": 1,
             "patience": 10,
             "model": {"name": "sasrec", "dim": 64, "layers": 2, "heads": 1, "dropout": 0.1, "init": "normal"},
-            "loss": {"name": "sampled-softmax", "negatives": 3000, "sampling": "uniform", "share": "sequence"},
-            "optim": {"name": "adam", "rate": 1e-3},
+            "loss": {"name": "sampled-softmax", "negatives": 3000, "sampling": "uniform", "share": "row"},
+            "optim": {"name": "adam", "learning_rate": 1e-3},
         }
     )

@@ -24,6 +24,6 @@ def get_config():
             "patience": 10,
             "model": {"name": "sasrec", "dim": 64, "layers": 2, "heads": 1, "dropout": 0.1, "init": "normal"},
             "loss": {"name": "softmax", "negatives": 0},
-            "optim": {"name": "adam", "rate": 1e-3},
+            "optim": {"name": "adam", "learning_rate": 1e-3},
         }
     )

@@ -22,6 +22,6 @@ def get_config():
             "patience": 10,
             "model": {"name": "two-tower", "dim": 64, "layers": 2, "dropout": 0.1, "init": "normal"},
             "loss": {"name": "softmax", "negatives": 0},
-            "optim": {"name": "adam", "rate": 1e-3},
+            "optim": {"name": "adam", "learning_rate": 1e-3},
         }
     )

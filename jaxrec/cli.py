@@ -86,7 +86,7 @@ def _said(error):
         return "interrupted"
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error).partition("\n")[0]:  # the latter is XLA's
         what = printable(str(error).partition("\n")[0], 200) or type(error).__name__
-        return f"out of memory ({what}): give it more, or take a smaller model or batch, or fewer rows_at_once"
+        return f"out of memory ({what}): give it more, or take a smaller model or batch, or fewer microbatch_rows"
     return None
 
 

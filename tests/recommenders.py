@@ -7,7 +7,7 @@ import polars as pl
 from jaxrec.config import parsing as configs
 from jaxrec.data.interactions import Catalogue
 from jaxrec.inference.recommender import Recommender
-from jaxrec.models import build
+from jaxrec.models.entry import build
 
 MODELS = {
     "sasrec": {"layers": 2, "heads": 2},
@@ -32,7 +32,7 @@ def config(name, length=20, width=8):
         "objective": "cloze" if name == "bert4rec" else "next-item",
         "model": {"name": name, "dim": width, "dropout": 0.1, "layers": 1} | MODELS[name],
         "loss": {"name": "bce", "negatives": 1},
-        "optim": {"name": "adam", "rate": 1e-2},
+        "optim": {"name": "adam", "learning_rate": 1e-2},
     }
     return configs.from_dict(values)
 

@@ -194,7 +194,7 @@ def get_config():
             "dataset": "refill.csv", "split": "last-item", "objective": "next-item", "seed": 0, "epochs": 8,
             "batch": 16, "length": 24, "row": 24, "positions": "from_start", "eval_every": 4, "patience": 0,
             "model": {"name": "sasrec", "dim": 32, "layers": 1, "heads": 1, "dropout": 0.1, "init": "normal"},
-            "loss": {"name": "softmax", "negatives": 0}, "optim": {"name": "adam", "rate": 3e-3},
+            "loss": {"name": "softmax", "negatives": 0}, "optim": {"name": "adam", "learning_rate": 3e-3},
         }
     )
 """

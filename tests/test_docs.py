@@ -29,7 +29,7 @@ import pytest
 from jaxrec import cli
 from jaxrec.config import parsing as configs
 from jaxrec.config import recipes
-from jaxrec.data import interactions, prepared, readers, splits
+from jaxrec.data import interactions, prepared, reading, splits
 from jaxrec.training import checkpoint, fit, workdir
 
 ASINS = ["B004756YJA", "B004ZT0SSG", "B000052YAN", "B00150LT40", "B001MA0QY2", *(f"B{v:09}" for v in range(115))]
@@ -93,7 +93,7 @@ def write_workdir(path, data, model="sasrec"):
         "eval_every": 1,
         "patience": 0,
     }
-    loss, optim = {"name": "bce", "negatives": 1}, {"name": "adam", "rate": 1e-2}
+    loss, optim = {"name": "bce", "negatives": 1}, {"name": "adam", "learning_rate": 1e-2}
     config, split = configs.from_dict(values | {"model": named, "loss": loss, "optim": optim}), splits.last_item(data)
     path.mkdir(parents=True)
     workdir.claim(path, config, data, str(data.name), data.catalogue.counted(splits.training_counts(split)))
@@ -114,7 +114,7 @@ def place(tmp_path_factory):
     write_table(place / "products" / "table.csv")
     (place / "my").mkdir()
     with contextlib.chdir(place):
-        shop = readers.read("ratings.csv")._replace(name=str(place / "ratings.csv"))
+        shop = reading.read("ratings.csv")._replace(name=str(place / "ratings.csv"))
         write_workdir(place / "runs" / "mine", shop)
         prepared.save(shop, "my/ratings", {})
         random = np.random.default_rng(0)
@@ -122,7 +122,7 @@ def place(tmp_path_factory):
             random.permutation(300)[:12].__add__(1).tolist() for _ in range(40)
         ]
         Path("films.txt").write_text("".join(f"{u} {v}\n" for u, items in enumerate(histories) for v in items))
-        films = readers.read("films.txt", items="")._replace(name=str(place / "films.txt"))
+        films = reading.read("films.txt", items="")._replace(name=str(place / "films.txt"))
         films = films._replace(catalogue=interactions.Catalogue(films.catalogue.ids, about(300)))
         for name, model in (("a", "sasrec"), ("quickstart", "sasrec"), ("gru4rec_ml1m", "gru4rec")):
             write_workdir(place / "runs" / name, films, model)

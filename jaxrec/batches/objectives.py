@@ -71,8 +71,8 @@ def cloze(rate, last):
 def build(config):
     """The Objective of a configuration."""
     if config.objective == "cloze":
-        return cloze(config.mask, config.mask_last)
-    return next_item(config.ahead)
+        return cloze(config.mask_prob, config.mask_last_prob)
+    return next_item(config.num_future_targets)
 
 
 def expected_targets(objective, pieces, items, catalogue):

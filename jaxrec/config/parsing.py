@@ -2,29 +2,31 @@
 
 import dataclasses
 import difflib
+from typing import Any
 
-from jaxrec.config import checks
-from jaxrec.config.keys import IN_BATCH, Config, default
-from jaxrec.config.keys import LossConfig as LossConfig
-from jaxrec.config.keys import ModelConfig as ModelConfig
+from jaxrec.config import checks, earlier, registry
+from jaxrec.config.fields import default
+from jaxrec.config.keys import IN_BATCH, Config
 from jaxrec.config.keys import OptimConfig as OptimConfig
 from jaxrec.system.errors import UserError
 
+ENTRIES = ("model", "loss")  # groups of keys that are an entry's own
 
-def from_dict(values):
+
+def from_dict(values: dict) -> Config:
     """Config from nested dicts, as a config file gives them.
 
     Raises:
         UserError: an unknown, missing or ill-typed key, or a value that can't be.
     """
-    config = _build(Config, dict(values), "")
+    config = _build(Config, earlier.modernised(dict(values)), "")
     checks.check(config)
     return _with_metric(config)
 
 
-def from_stored(values):
+def from_stored(values: dict) -> Config:
     """Config from what a workdir keeps: keys that came later have the value by which it was trained."""
-    values = dict(values)
+    values = earlier.modernised(dict(values))
     loss = values.get("loss", {})
     if "logq_counts" not in loss and loss.get("logq") and loss.get("sampling") in IN_BATCH:
         values["loss"] = loss | {"logq_counts": "events"}
@@ -34,25 +36,29 @@ def from_stored(values):
 
 
 def _validates(values):
-    return values.get("split") != "sessions" or values.get("valid", default(Config, "valid")) > 0
+    split = registry.find("split", values.get("split", default(Config, "split")))
+    fraction = values.get("valid_fraction", default(Config, "valid_fraction"))
+    return "valid_fraction" not in split.keys or fraction > 0
 
 
 def _with_metric(config):
     """The configuration with the metric that chooses the checkpoint, where anything validates."""
     if not _validates(dataclasses.asdict(config)):
         if config.select_by:
-            raise UserError(f"config.select_by is {config.select_by}, and with config.valid=0 nothing validates")
+            raise UserError(
+                f"config.select_by is {config.select_by}, and with config.valid_fraction=0 nothing validates"
+            )
         return config
-    chosen = config.select_by or ("mrr@20" if config.split == "sessions" else "ndcg@10")
+    chosen = config.select_by or registry.find("split", config.split).select_by
     return dataclasses.replace(config, select_by=chosen)
 
 
-def to_dict(config):
+def to_dict(config: Config) -> dict:
     """The nested dict that `from_dict` takes."""
     return dataclasses.asdict(config)
 
 
-def flatten(values, prefix=""):
+def flatten(values: dict, prefix: str = "") -> dict[str, Any]:
     """Nested dict -> {"model.dim": 64, ...}.
 
     >>> flatten({"seed": 0, "model": {"dim": 64}})
@@ -64,18 +70,17 @@ def flatten(values, prefix=""):
     return flat
 
 
-def row_width(config):
+def row_width(config: Config) -> int:
     """Slots a row: config.row, or the longest history."""
     return config.row or config.length
 
 
-def _build(kind, values, prefix):
+def _build(kind, values, prefix, of=""):
+    """An instance of the dataclass `kind`. of: the name of the entry whose keys they are."""
     fields = {f.name: f for f in dataclasses.fields(kind)}
     for key in values:
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, 1)
-            hint = f"did you mean config.{prefix}{near[0]}?" if near else f"the keys are {', '.join(fields)}"
-            raise UserError(f"config.{prefix}{key}: no such key; {hint}")
+            raise UserError(_no_such_key(key, fields, prefix, of))
     built = {}
     for name, f in fields.items():
         if name not in values:
@@ -86,11 +91,29 @@ def _build(kind, values, prefix):
     return kind(**built)
 
 
+def _no_such_key(key, fields, prefix, of):
+    group = prefix.rstrip(".")
+    others = [name for name in registry.names(group) if _has(group, name, key)] if of else []
+    if others:
+        return f"config.{prefix}{key} is for {_listed(others)}: leave it out for {of}"
+    near = difflib.get_close_matches(key, fields, 1)
+    hint = f"did you mean config.{prefix}{near[0]}?" if near else f"the keys are {', '.join(fields)}"
+    return f"config.{prefix}{key}: no such key{f' of {of}' if of else ''}; {hint}"
+
+
+def _listed(names):
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _has(group, name, key):
+    return any(f.name == key for f in dataclasses.fields(registry.find(group, name).options))
+
+
 def _value(f, value, name):
+    if name in ENTRIES:
+        return _options(name, value)
     if dataclasses.is_dataclass(f.type):
-        if not isinstance(value, dict):
-            raise UserError(f"config.{name} is {value!r}: it is a group of keys, as in config.{name}.name")
-        return _build(f.type, value, f"{name}.")
+        return _build(f.type, _group(value, name), f"{name}.")
     if f.type is float and type(value) is int:
         value = float(value)
     if f.type is str and type(value) is int:  # a folder may be named by a number
@@ -99,7 +122,25 @@ def _value(f, value, name):
         raise UserError(
             f"config.{name} is {value!r}, of type {type(value).__name__}: it must be of type {f.type.__name__}"
         )
-    choices = f.metadata.get("choices")
+    choices, rule = f.metadata.get("choices"), f.metadata.get("rule")
     if choices and value not in choices:
         raise UserError(f"config.{name} is {value!r}: choose one of {', '.join(choices)}")
+    if rule and (said := rule(value)):
+        raise UserError(f"config.{name} is {value}: {said}")
     return value
+
+
+def _group(value, name):
+    if not isinstance(value, dict):
+        raise UserError(f"config.{name} is {value!r}: it is a group of keys, as in config.{name}.name")
+    return value
+
+
+def _options(group, value):
+    """The options of the entry that a group of keys names."""
+    name = _group(value, group).get("name")
+    if not isinstance(name, str):
+        raise UserError(f"config.{group}.name is missing: choose one of {', '.join(registry.names(group))}")
+    entry = registry.find(group, name)
+    own = {f.name for f in dataclasses.fields(entry.options)}
+    return _build(entry.options, earlier.without_defaults(group, value, own), f"{group}.", entry.name)

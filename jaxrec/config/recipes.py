@@ -4,6 +4,7 @@ import ast
 import runpy
 from pathlib import Path
 
+from jaxrec.config import earlier
 from jaxrec.config import parsing as configs
 from jaxrec.system.errors import UserError
 
@@ -22,14 +23,18 @@ def load(name, overrides):
         raise UserError(f"{path}: {type(error).__name__}: {error} (--debug shows where)") from error
     if values is None:
         raise UserError(f"{path}: a configuration file defines get_config(), which returns a ConfigDict")
+    values = earlier.modernised(values)
     for key, text in overrides.items():
-        *groups, last = key.split(".")
+        now, value = earlier.renamed(key, literal(text))
+        *groups, last = now.split(".")
         inner = values
         for group in groups:
             inner = inner.setdefault(group, {})
             if not isinstance(inner, dict):
                 raise UserError(f"--config.{key}: config.{group} is a value, not a group of keys")
-        inner[last] = literal(text)
+        inner[last] = value
+        if now != key:
+            earlier.warn(f"config.{key} is renamed to config.{now}")
     return configs.from_dict(values), path.stem
 
 

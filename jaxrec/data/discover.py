@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from jaxrec.config import registry
 from jaxrec.data import columnar, items, json_lines, prepared, sequences, tables, walking, workbooks
 from jaxrec.data.opener import Opener, Unreadable
 from jaxrec.data.text import MARK, File, shown, some
@@ -53,7 +54,7 @@ def find(path: str, format: str | None, opener: Opener, say: Callable[[str], Non
         raise UserError(f"{shown(path)}: nothing is in there: put interactions there")
     if len(files) == 1:
         return format or _marked(given, files)[0], files
-    if format in NAMES:
+    if _begins(format):
         return format, _named(given, format, files)
     name, chosen = (format, []) if format else _marked(given, files)
     return name, chosen or _shards(given, files, lambda file: file.suffix or kind(file), say, format is not None)
@@ -96,7 +97,7 @@ def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[st
         raise UserError(f"{given}: left by a prepare that was interrupted: remove it, and prepare again")
     inside = scan(given)
     files = [File(each, root=given, opener=opener) for each in inside.files]
-    if format in NAMES and files:
+    if files and _begins(format):
         return format, _named(given, format, files)
     name, chosen = (None, []) if format else _marked(given, files)
     if name:
@@ -129,7 +130,7 @@ def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[st
 
 def _among(given: Path, format: str | None, files: list[File], say) -> tuple[str | None, list[File]]:
     """`find` for the members of a zip."""
-    if format in NAMES:
+    if _begins(format):
         return format, _named(given, format, files)
     name, chosen = (None, []) if format else _marked(given, files)
     if chosen := chosen or _tables(given, files, say, format is not None):
@@ -163,17 +164,15 @@ def _unzipped(files: list[File]) -> list[File]:
     return found
 
 
-NAMES = {  # format -> whether a file is one that its reader begins with
-    "prepared": lambda file: file.name == prepared.META,
-    "sequences": lambda file: file.name == sequences.NAME,
-    "movielens": lambda file: file.name in RATINGS,
-    "recbole": lambda file: file.suffix == ".inter",
-}
+def _begins(format: str | None) -> bool:
+    """Whether a format begins with one file, rather than with shards."""
+    return format is not None and registry.find("reader", format).begins is not None
 
 
 def _named(given: Path, format: str, files: list[File]) -> list[File]:
     """The file that the reader of a named format begins with."""
-    main = [file for file in files if NAMES[format](file)]
+    begins = registry.find("reader", format).begins
+    main = [file for file in files if begins(file)]
     if not main:
         raise UserError(f"{given}: no file of the format {format} among {some(file.name for file in files)}")
     return [_only(given, main)]
@@ -189,7 +188,8 @@ def _marked(given: Path, files: list[File]) -> tuple[str | None, list[File]]:
         cure = "unzip it, and name the folder" if files[0].member else "prepare it again"
         raise UserError(f"{given}: a prepared folder whose {prepared.META} is missing or damaged: {cure}")
     for format in ("sequences", "movielens", "recbole"):
-        main = [file for file in files if NAMES[format](file)]
+        begins = registry.find("reader", format).begins
+        main = [file for file in files if begins(file)]
         if format == "movielens":
             best = next((name for name in RATINGS if name in names), None)
             main = [file for file in main if file.name == best and (best != "ratings.csv" or "movies.csv" in names)]

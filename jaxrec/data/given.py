@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from jaxrec.data.log import Log
 from jaxrec.data.oddities import Oddities
@@ -11,7 +12,7 @@ from jaxrec.data.text import BadRows, File
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """The files of a log, and how they are to be read; see `readers.read`."""
+    """The files of a log, and how they are to be read; see `reading.read`."""
 
     name: str  # as the person wrote it
     files: list[File]  # in the order of their names
@@ -21,7 +22,7 @@ class Input:
     say: Callable[[str], None]
     progress: Callable[[int], None]
     format: str | None = None  # as the person said
-    items: str | None = None  # the table of items, as the person said
+    items: Any = None  # the table of items, as the person said: a path or a frame
     ids: str = ""
     keep_na_ids: bool = False
     time_format: str | None = None

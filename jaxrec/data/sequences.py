@@ -40,7 +40,7 @@ def read(
     time_format: str | None = None,
     asked: bool = False,
 ) -> Interactions:
-    """The interactions of a file of lines; `readers.read` says the rest.
+    """The interactions of a file of lines; `reading.read` says the rest.
 
     Args:
         kind: as `Ids` has them.

@@ -1,9 +1,13 @@
 """Which interactions train, which validate, which test: ranges into the Interactions."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from jaxrec.config import registry
+from jaxrec.config.registry import Entry
 from jaxrec.data.interactions import Interactions, by_session
 from jaxrec.data.ragged import distinct, slices
 from jaxrec.system.errors import UserError
@@ -32,9 +36,24 @@ class Split(NamedTuple):
     left_out: int = 0  # events of test sessions that can't be asked, or given: their items did not train
 
 
+@dataclass(frozen=True, kw_only=True)
+class SplitEntry(Entry):
+    """A way to split, by its name for `config.split`."""
+
+    kind: ClassVar[str] = "split"
+    name: str
+    split: Callable[[Interactions, float, float], Split]  #: (interactions, test_quantile, valid_fraction)
+    held_out: str  #: what is asked in the test, for people
+    keys: tuple[str, ...] = ()  #: which of "test_quantile" and "valid_fraction" it takes
+    protocol: str = "full"  #: by which its questions are ranked, where nobody says
+    metrics: tuple[str, ...] = ("hr@10", "ndcg@10", "mrr")  #: that are shown of a validation
+    select_by: str = "ndcg@10"  #: the metric that chooses the checkpoint, where nobody says
+    same_users: bool = True  #: whether those who are asked in the test may have trained
+
+
 def split(interactions: Interactions, name: str, q: float = 0.9, valid: float = 0.1) -> Split:
-    """The split of that name, one of SPLITS; q and valid are for those that take them."""
-    return SPLITS[name](interactions, q, valid)
+    """The split of an entry's name; q and valid are for those that take them."""
+    return registry.find("split", name).split(interactions, q, valid)
 
 
 def last_item(interactions: Interactions) -> Split:
@@ -149,11 +168,27 @@ def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> 
     )
 
 
-SPLITS = {
-    "last-item": lambda interactions, q, valid: last_item(interactions),
-    "sessions": sessions,
-    "by-time": lambda interactions, q, valid: by_time(interactions, q),
-}
+LAST_ITEM = SplitEntry(
+    name="last-item",
+    split=lambda interactions, q, valid: last_item(interactions),
+    held_out="held-out last item, whole catalogue",
+)
+SESSIONS = SplitEntry(
+    name="sessions",
+    split=sessions,
+    held_out="every next item of the test sessions, whole catalogue",
+    keys=("test_quantile", "valid_fraction"),
+    protocol="sessions",
+    metrics=("recall@20", "mrr@20"),
+    select_by="mrr@20",
+    same_users=False,
+)
+BY_TIME = SplitEntry(
+    name="by-time",
+    split=lambda interactions, q, valid: by_time(interactions, q),
+    held_out="last item after the cut, whole catalogue",
+    keys=("test_quantile",),
+)
 
 
 def quantile(times: np.ndarray, q: float) -> int:

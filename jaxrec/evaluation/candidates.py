@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxrec.data.ragged import distinct, slices
-from jaxrec.evaluation.protocols import PROTOCOLS
+from jaxrec.evaluation import protocols
 from jaxrec.system.errors import UserError
 
 TRIES = 256  # draws a user before what is missing is drawn from the whole catalogue
@@ -32,9 +32,10 @@ def draw(split, questions, protocol, seed=0, block=4096):
     Raises:
         UserError: fewer items than that can be drawn for some user.
     """
-    number, pool_of, known, _ = PROTOCOLS[protocol]
-    assert number and pool_of and known, "a protocol that draws"
-    pool, total = pool_of(split), len(split.interactions.catalogue.ids) + 1
+    found = protocols.find(protocol)
+    number, known = found.number, found.known
+    assert number and known and found.pool, "a protocol that draws"
+    pool, total = found.pool(split), len(split.interactions.catalogue.ids) + 1
     weights = np.bincount(pool, minlength=total)
     drawn = np.zeros((len(questions.source), number), np.int32)
     for first in range(0, len(drawn), block):

@@ -1,18 +1,24 @@
 """Protocols by name: which candidates a target is ranked among."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from jaxrec.config import registry
+from jaxrec.config.registry import Entry
 from jaxrec.data import splits
 from jaxrec.data.splits import training_items
 from jaxrec.system.errors import UserError
 
 
-class Protocol(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Protocol(Entry):
     """The target among `number` items drawn from `pool` outside `known`; without a number, among the catalogue."""
 
+    kind: ClassVar[str] = "protocol"
+    name: str
     number: int | None = None
     pool: Callable | None = None  # (split) -> items; an item's chance is its number of places
     known: Callable | None = None  # (split, users) -> start, stop of the interactions that are not drawn
@@ -33,19 +39,21 @@ def _whole(split, users):
 
 FULL, KEPT = "full", "full, seen kept"
 
+WITHOUT_HISTORY = Protocol(name=FULL)
+WITH_HISTORY = Protocol(name=KEPT, filtered=False)
+EVERY_EVENT = Protocol(name="sessions", filtered=False)  # Hidasi et al. 2016: an item may come again
+UNIFORM_100 = Protocol(name="uniform-100", number=100, pool=_every_item, known=_training)  # Kang and McAuley 2018
+POPULARITY_100 = Protocol(name="popularity-100", number=100, pool=training_items, known=_whole)  # Sun et al. 2019
 
-PROTOCOLS = {
-    FULL: Protocol(),
-    KEPT: Protocol(filtered=False),
-    "sessions": Protocol(filtered=False),  # Hidasi et al. 2016: an item may come again
-    "uniform-100": Protocol(100, _every_item, _training),  # Kang and McAuley 2018
-    "popularity-100": Protocol(100, training_items, _whole),  # Sun et al. 2019
-}
+
+def find(name) -> Protocol:
+    """The protocol of a name, or at an import path."""
+    return registry.find("protocol", name)
 
 
 def plain_names():
     """The protocols as a person types them: without commas and spaces."""
-    return {name.replace(", ", "-").replace(" ", "-"): name for name in PROTOCOLS}
+    return {name.replace(", ", "-").replace(" ", "-"): name for name in registry.names("protocol")}
 
 
 def named(protocol):
@@ -58,9 +66,9 @@ def named(protocol):
     'full, seen kept'
     """
     name = plain_names().get(protocol, protocol)
-    if name not in PROTOCOLS:
+    if ":" not in name and name not in registry.names("protocol"):
         raise UserError(f"no protocol {protocol!r}: choose one of {', '.join(plain_names())}")
-    return name
+    return find(name).name
 
 
 def measures(protocol, repeats, questions, both=False):
@@ -82,7 +90,7 @@ def measures(protocol, repeats, questions, both=False):
 
 def whole(protocol):
     """Whether a protocol ranks the whole catalogue, rather than a sample."""
-    return PROTOCOLS[protocol].number is None
+    return find(protocol).number is None
 
 
 def default_protocol(split_by):
@@ -91,4 +99,4 @@ def default_protocol(split_by):
     >>> default_protocol("sessions"), default_protocol("last-item")
     ('sessions', 'full')
     """
-    return "sessions" if split_by == "sessions" else "full"
+    return registry.find("split", split_by).protocol

@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxrec.data.ragged import distinct, slices
 from jaxrec.evaluation.candidates import draw
-from jaxrec.evaluation.protocols import PROTOCOLS, named, whole
+from jaxrec.evaluation.protocols import find, named, whole
 from jaxrec.kernels import placement as dev
 from jaxrec.kernels import ranking
 from jaxrec.kernels.placement import AXIS
@@ -44,7 +44,7 @@ def prepare(split, questions, protocol="full", *, seed=0, devices=None, block=BL
     Args:
         split: as of splits.
         questions: as of splits.
-        protocol: a name of PROTOCOLS.
+        protocol: a name.
         seed: of the draws.
         devices: to rank on, the first one unless given.
         block: queries ranked at once on a device.
@@ -56,7 +56,7 @@ def prepare(split, questions, protocol="full", *, seed=0, devices=None, block=BL
     total, catalogue = len(questions.source), len(split.interactions.catalogue.ids)
     check(split, questions)
     devices = tuple(devices or jax.devices()[:1])
-    if not PROTOCOLS[protocol].filtered:
+    if not find(protocol).filtered:
         items, counts = np.zeros(0, np.int32), np.zeros(total, np.int64)
     elif whole(protocol):
         items, counts = _seen(split.interactions.items, questions, catalogue)
@@ -88,7 +88,7 @@ def check(split, questions):
     if not len(questions.source):
         raise UserError(
             f"{split.interactions.name}: nothing to rank: no user has three items, or, where the split is by time or "
-            "by session, nobody held out has two: give more data, or another split, split_q or share to validate"
+            "by session, nobody held out has two: give more data, or another split, test_quantile or valid_fraction"
         )
 
 

@@ -159,6 +159,10 @@ class Engine:
                 self.best(histories, np.ones((rows, self.items), bool), k)
         self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k)
 
+    def output_table(self):
+        """The vectors that items are scored by, on the host: (table [V, D], bias [V] or None)."""
+        return self._host_table
+
     @cached_property
     def _host_table(self):
         table_VD, bias_V = self.model.table(self.params)

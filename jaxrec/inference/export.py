@@ -21,7 +21,8 @@ import numpy as np
 
 from jaxrec.batches import objectives
 from jaxrec.inference import engine
-from jaxrec.inference.recommender import load
+from jaxrec.inference.loading import load
+from jaxrec.models.entry import has_users
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import replacing, write_json
 
@@ -69,7 +70,7 @@ def export(recommender, format, output, k=10, histories=HISTORIES):
     program = partial(whole, own.model, objectives.build(recommender.config), own.params, k=k)
     (rows,) = jax.export.symbolic_shape("b")
     shapes = jax.ShapeDtypeStruct((rows, length), jnp.int32), jax.ShapeDtypeStruct((rows, items), jnp.bool_)
-    if recommender.config.model.users:
+    if has_users(recommender.config):
         if recommender.users is None:
             raise UserError(f"{recommender.path} does not keep whose its vectors of users are: train it again")
         shapes += (jax.ShapeDtypeStruct((rows,), jnp.int32),)

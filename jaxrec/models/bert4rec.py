@@ -1,5 +1,6 @@
 """BERT4Rec: sequential recommendation by a cloze, with attention both ways (Sun et al., CIKM 2019)."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -7,9 +8,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.config.fields import among, key, positive
+from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import bidirectional, position_of
+from jaxrec.models.entry import ModelEntry
 from jaxrec.models.layers import AT_ONCE, INITIAL, Attention, Dense, drop_rows, gelu, layer_norm, table
 from jaxrec.models.model import from_module, pick
+from jaxrec.models.sasrec import check
 
 EPSILON = 1e-12  # of every LayerNorm, as in BERT
 
@@ -110,23 +115,46 @@ def norm():
     return layer_norm(EPSILON)
 
 
-def bert4rec(config, items, length, positions, dtype):
-    """BERT4Rec as a Model. config: name, dim, layers, heads, dropout, norm, init, expand, transform."""
+@dataclass(frozen=True)
+class BERT4RecOptions(ModelOptions):
+    """The keys of BERT4Rec."""
+
+    heads: int = key(positive, 1)
+    norm: str = among("post", "pre")  #: where a block normalises
+    init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02) cut at ±.04, or uniform
+    ffn_multiplier: int = key(positive, 4)  #: width of the feed-forward, in dims
+    transform: bool = True  #: whether the output has a dense layer, GELU and LayerNorm before the table
+
+
+def bert4rec(config, sizes):
+    """BERT4Rec as a Model. config: BERT4RecOptions. sizes: Sizes."""
     kernel = nn.initializers.truncated_normal(0.02) if config.init == "normal" else INITIAL[config.init]
     module = BERT4Rec(
-        items,
-        length,
+        sizes.items,
+        sizes.length,
         config.dim,
         config.layers,
         config.heads,
         config.dropout,
         config.norm,
-        config.expand,
+        config.ffn_multiplier,
         config.transform,
-        positions,
-        dtype,
+        sizes.positions,
+        sizes.dtype,
         kernel,
     )
     output = lambda params: (params["items"], params["bias"])
     tables = {"items": ("shown", "asked"), "bias": ("asked",)}
-    return from_module(module, length, output, tables, head="head", method="everything", reads=True, at_once=AT_ONCE)
+    return from_module(
+        module, sizes.length, output, tables, head="head", method="everything", reads=True, at_once=AT_ONCE
+    )
+
+
+MODEL = ModelEntry(
+    name="bert4rec",
+    options=BERT4RecOptions,
+    build=bert4rec,
+    objectives=("cloze",),
+    positions=("from_start", "from_end", "relative"),
+    check=check,
+)

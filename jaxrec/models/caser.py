@@ -1,12 +1,17 @@
 """Caser: convolutions over the newest items (Tang & Wang, WSDM 2018)."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxrec.config.fields import among, key, positive
+from jaxrec.config.keys import ModelOptions
+from jaxrec.models.entry import ModelEntry
 from jaxrec.models.layers import INITIAL, Dense, drop_rows, table
 from jaxrec.models.model import from_module
+from jaxrec.system.errors import UserError
 
 
 class Caser(nn.Module):
@@ -67,18 +72,40 @@ class Caser(nn.Module):
         return jnp.where((positions_BT >= n)[..., None], moved, outside_1F.astype(x_BTF.dtype))
 
 
-def caser(config, items, length, positions, dtype, users=0):
-    """Caser as a Model. config: name, dim, dropout, init, window, vertical, horizontal; users: vectors of users."""
+@dataclass(frozen=True)
+class CaserOptions(ModelOptions):
+    """The keys of Caser, which has one layer."""
+
+    init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
+    window: int = key(positive, 5)  #: the newest items that it sees
+    vertical: int = key(positive, 4)  #: filters over all of them
+    horizontal: int = key(positive, 16)  #: filters of each height
+    users: bool = False  #: whether users have vectors; a new user's is zero
+
+
+def check(config):
+    """That one layer is asked for."""
+    if config.model.layers != 1:
+        raise UserError(f"config.model.layers is {config.model.layers}: caser has one layer; set it to 1")
+
+
+def caser(config, sizes):
+    """Caser as a Model. config: CaserOptions. sizes: Sizes."""
     kernel = INITIAL[config.init]
     module = Caser(
-        items,
-        users,
+        sizes.items,
+        sizes.users if config.users else 0,
         config.dim,
         config.window,
         config.vertical,
         config.horizontal,
         config.dropout,
-        dtype,
+        sizes.dtype,
         kernel,
     )
-    return from_module(module, length, lambda params: (params["items"], None), {"items": ("shown", "asked")})
+    return from_module(module, sizes.length, lambda params: (params["items"], None), {"items": ("shown", "asked")})
+
+
+MODEL = ModelEntry(
+    name="caser", options=CaserOptions, build=caser, has_users=lambda options: options.users, check=check
+)

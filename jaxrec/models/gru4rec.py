@@ -1,16 +1,29 @@
 """GRU4Rec: a recurrent network over sessions (Hidasi et al., ICLR 2016; Hidasi & Karatzoglou, CIKM 2018)."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxrec.config.fields import among, below_one, key
+from jaxrec.config.keys import ModelOptions
+from jaxrec.models.entry import ModelEntry
 from jaxrec.models.layers import INITIAL, drop_rows
 from jaxrec.models.model import Model, read_by
 
 
-def gru4rec(config, items, length, positions, dtype):
-    """GRU4Rec as a Model. config: name, dim, layers, dropout, input_dropout, init, embedding.
+@dataclass(frozen=True)
+class GRU4RecOptions(ModelOptions):
+    """The keys of GRU4Rec; `dropout` is on the output of every layer."""
+
+    init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
+    embedding: str = among("shared", "separate")  #: whether the input's table is also the output's
+    input_dropout: float = key(below_one, 0.0)  #: on the embeddings
+
+
+def gru4rec(config, sizes):
+    """GRU4Rec as a Model. config: GRU4RecOptions. sizes: Sizes.
 
     Its params, with V items and width D, and 3D the gates r, z and the candidate in this order:
 
@@ -23,7 +36,7 @@ def gru4rec(config, items, length, positions, dtype):
 
     The carry is a tuple of a [rows, D] hidden state a layer; it is zero where a sequence begins, in every row.
     """
-    initial = INITIAL[config.init]
+    initial, items, dtype = INITIAL[config.init], sizes.items, sizes.dtype
 
     def init(key):
         keys = iter(jax.random.split(key, 2 + 6 * config.layers))
@@ -110,3 +123,6 @@ def _layer(params, x_BTD, reset_BT, keep_BTD, before_BD, dtype):
     before_BD = jnp.zeros_like(x_TB3D[0, :, :width]) if before_BD is None else before_BD
     after_BD, out_TBD = jax.lax.scan(slot, before_BD, (x_TB3D, reset_BT.T, keep_TBD))
     return jnp.swapaxes(out_TBD, 0, 1), after_BD
+
+
+MODEL = ModelEntry(name="gru4rec", options=GRU4RecOptions, build=gru4rec, carries_state=True)

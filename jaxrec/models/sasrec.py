@@ -1,5 +1,6 @@
 """SASRec: self-attentive sequential recommendation (Kang & McAuley, ICDM 2018)."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -7,9 +8,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.config.fields import among, key, positive
+from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal, position_of
+from jaxrec.models.entry import ModelEntry
 from jaxrec.models.layers import AT_ONCE, INITIAL, Attention, FeedForward, drop_rows, layer_norm, table
 from jaxrec.models.model import from_module, pick
+from jaxrec.system.errors import UserError
 
 
 class SASRec(nn.Module):
@@ -75,19 +80,39 @@ class SASRec(nn.Module):
         return self.last_norm(x)
 
 
-def sasrec(config, items, length, positions, dtype):
-    """SASRec as a Model. config: name, dim, layers, heads, dropout, norm, init."""
+@dataclass(frozen=True)
+class SASRecOptions(ModelOptions):
+    """The keys of SASRec."""
+
+    heads: int = key(positive, 1)
+    norm: str = among("query", "post", "pre")  #: where a block normalises
+    init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
+
+
+def check(config):
+    """That the heads divide the width."""
+    if config.model.dim % config.model.heads:
+        raise UserError(f"config.model.heads {config.model.heads} does not divide config.model.dim {config.model.dim}")
+
+
+def sasrec(config, sizes):
+    """SASRec as a Model. config: SASRecOptions. sizes: Sizes."""
     module = SASRec(
-        items,
-        length,
+        sizes.items,
+        sizes.length,
         config.dim,
         config.layers,
         config.heads,
         config.dropout,
         config.norm,
         config.init,
-        positions,
-        dtype,
+        sizes.positions,
+        sizes.dtype,
     )
     output, tables = lambda params: (params["items"], None), {"items": ("shown", "asked")}
-    return from_module(module, length, output, tables, reads=True, at_once=AT_ONCE)
+    return from_module(module, sizes.length, output, tables, reads=True, at_once=AT_ONCE)
+
+
+MODEL = ModelEntry(
+    name="sasrec", options=SASRecOptions, build=sasrec, positions=("from_start", "from_end", "relative"), check=check
+)

@@ -1,12 +1,16 @@
 """Two towers: the mean of a history against items. It knows no order: what sequential models have to beat."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.config.fields import among
+from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal
+from jaxrec.models.entry import ModelEntry
 from jaxrec.models.layers import INITIAL, Dense, drop_rows, table
 from jaxrec.models.model import from_module, pick
 
@@ -54,10 +58,20 @@ def _sums(x_TD, positions_T):
     return jax.lax.associative_scan(add, (x_TD, begins_T1))[0]
 
 
-def two_tower(config, items, length, positions, dtype):
-    """TwoTower as a Model. config: name, dim, layers, dropout, init."""
+@dataclass(frozen=True)
+class TwoTowerOptions(ModelOptions):
+    """The keys of TwoTower."""
+
+    init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
+
+
+def two_tower(config, sizes):
+    """TwoTower as a Model. config: TwoTowerOptions. sizes: Sizes."""
     kernel = INITIAL[config.init]
-    module = TwoTower(items, config.dim, config.layers, config.dropout, dtype, kernel)
+    module = TwoTower(sizes.items, config.dim, config.layers, config.dropout, sizes.dtype, kernel)
     tables = {"items": ("shown", "asked"), "bias": ("asked",)}
     output = lambda params: (params["items"], params["bias"])
-    return from_module(module, length, output, tables, reads=True)
+    return from_module(module, sizes.length, output, tables, reads=True)
+
+
+MODEL = ModelEntry(name="two-tower", options=TwoTowerOptions, build=two_tower)

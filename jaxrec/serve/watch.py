@@ -9,7 +9,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from jaxrec.inference import recommender as recommenders
+from jaxrec.inference import loading
 from jaxrec.inference.queries import Query
 from jaxrec.system.errors import UserError
 from jaxrec.training import workdir
@@ -26,15 +26,15 @@ def load(path, checkpoint, approximate, k, batch):
 
     Args:
         path: Path.
-        checkpoint: as of `recommenders.load`.
-        approximate: as of `recommenders.load`.
+        checkpoint: as of `loading.load`.
+        approximate: as of `loading.load`.
         k: how many items it will be asked for.
         batch: the most histories that it will be asked at once.
 
     Raises:
         UserError: there is none, or it does not pass `check`.
     """
-    recommender = recommenders.load(path, checkpoint, approximate)
+    recommender = loading.load(path, checkpoint, approximate)
     recommender.engine.rows = min(recommender.engine.rows, batch)  # of what is split, no part needs another program
     begin(recommender, k)
     return recommender

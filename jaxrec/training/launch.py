@@ -69,8 +69,8 @@ def rows_at_once(config, model, items, share, platform):
     Those asked for are a limit. Else a CPU takes about as many as suit the model, and all where none divide so.
     """
     sizes = [size for size in range(1, share + 1) if share % size == 0]
-    if config.rows_at_once:
-        return max(size for size in sizes if size <= config.rows_at_once)
+    if config.microbatch_rows:
+        return max(size for size in sizes if size <= config.microbatch_rows)
     if platform != "cpu" or not model.at_once or items > CATALOGUE * model.at_once:
         return share
     wanted = model.at_once / row_width(config)

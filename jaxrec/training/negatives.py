@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.config.keys import SampledOptions
 from jaxrec.data import splits
 from jaxrec.data.ragged import distinct, slices
 from jaxrec.kernels.collectives import gathered
@@ -146,10 +147,10 @@ class Aside(NamedTuple):
 
 
 def sampler(loss, split, axis, targets):
-    """How a config.LossConfig draws negatives for the training histories of a split.
+    """How a configuration's loss draws negatives for the training histories of a split.
 
     Args:
-        loss: LossConfig. split: splits.Split. axis: name of the axis over which the devices hold the rows of a batch.
+        loss: its options. split: splits.Split. axis: name of the axis over which the devices hold the rows of a batch.
         targets: () -> [V], how often each item is a target in an epoch (objectives.expected_targets). By these a
             batch's targets are expected; items are drawn by their counts in training, whatever is asked of these.
 
@@ -158,7 +159,7 @@ def sampler(loss, split, axis, targets):
         (key, keys_R, objectives.Asked of R rows, aside) -> Negatives for their N = R x M slots; the key is the step's,
         keys_R the rows', so that one device and eight draw the same.
     """
-    if loss.name == "softmax":
+    if not isinstance(loss, SampledOptions):
         return None, None
     catalogue = len(split.interactions.catalogue.ids)
     if loss.sampling == "uniform-unseen":
@@ -190,14 +191,14 @@ def _sampled(key, keys, asked, aside, *, loss, catalogue):
         draw = lambda key, shape: 1 + below(catalogue, key, shape)
     if loss.share == "batch":
         items = draw(key, (loss.negatives,))
-    elif loss.share == "sequence":
+    elif loss.share == "row":
         items = jax.vmap(lambda key: draw(key, (loss.negatives,)))(keys)
     else:
         slots = asked.targets.shape[1]
         items = jax.vmap(lambda key: draw(key, (slots, loss.negatives)))(keys).reshape(-1, loss.negatives)
     if not loss.logq:
         return Negatives(items)
-    if loss.collisions == "mask":
+    if loss.remove_accidental_hits:
         share = aside.sampled.share[items - 1] if aside.sampled else jnp.full(items.shape, 1 / catalogue)
         return Negatives(items, loss.logq * jnp.log(loss.negatives * share))
     log_weight = aside.sampled.log_weight
@@ -216,7 +217,7 @@ def _in_batch(key, keys, asked, aside, *, loss, axis):
     if not loss.logq:
         return Negatives(items, own_column=column)
     row, own_row = jnp.maximum(items, 1) - 1, jnp.maximum(own, 1) - 1
-    if loss.collisions == "mask":
+    if loss.remove_accidental_hits:
         expected = ((targets > 0).sum() - 1) * aside.batch.share[row]
         if loss.sampling == "mixed":
             expected += loss.negatives * aside.sampled.share[row]

@@ -13,7 +13,7 @@ import optax
 
 def schedule(config, steps):
     """The learning rate as a function of the step: linear warm-up, then constant, linear to zero, or cosine to zero."""
-    rate, warmup = config.rate, config.warmup
+    rate, warmup = config.learning_rate, config.warmup
     after = {
         "constant": lambda: optax.constant_schedule(rate),
         "linear": lambda: optax.linear_schedule(rate, 0.0, max(steps - warmup, 1)),
@@ -26,7 +26,7 @@ def optimiser(config, steps):
     """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or `adagrad` by the schedule, after clipping.
 
     Args:
-        config: optim.{name, rate, b1, b2, eps, weight_decay, momentum, schedule, warmup, clip}; clip 0 is none.
+        config: OptimConfig.
         steps: of the whole training, where a decaying schedule ends.
     """
     rate = schedule(config, steps)

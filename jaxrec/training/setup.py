@@ -10,11 +10,11 @@ import numpy as np
 from jaxrec.batches import objectives, session_parallel, stream
 from jaxrec.config.parsing import row_width
 from jaxrec.kernels import compiler, placement
-from jaxrec.models import build
+from jaxrec.models.entry import build
 from jaxrec.system.errors import UserError
 from jaxrec.training import launch, negatives, optim, step
 from jaxrec.training.checkpoint import abstract
-from jaxrec.training.losses import loss as losses
+from jaxrec.training.losses import entry as losses
 
 
 class Setup(NamedTuple):
@@ -53,7 +53,7 @@ def setup(config, split, devices):
         raise UserError(
             f"{interactions.name}: 2^31 interactions or more are not supported: train on a part of the users"
         )
-    if config.stream == "lanes":
+    if config.stream == "session-parallel":
         pieces, most, order_of = session_parallel.oldest_first(pieces, interactions), 1, None
         rows = session_parallel.rows_of(config.batch, len(devices))
         template = session_parallel.schedule(pieces.length, config.batch, rows)
@@ -94,7 +94,7 @@ def setup(config, split, devices):
         batch,
         rows,
         at_once,
-        config.batch if config.stream == "lanes" else None,
+        config.batch if config.stream == "session-parallel" else None,
         config.seed,
         dtype,
     )
@@ -127,7 +127,7 @@ def initial(setup):
 
 def _initial(setup, key):
     params = setup.model.init(key)
-    carry = setup.model.carry0(params, setup.rows) if setup.config.stream == "lanes" else None
+    carry = setup.model.carry0(params, setup.rows) if setup.config.stream == "session-parallel" else None
     return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry)
 
 

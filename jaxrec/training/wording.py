@@ -1,19 +1,19 @@
 """What is said of a training: of what it is made, and what a validation found."""
 
+from jaxrec.config import registry
 from jaxrec.config.parsing import row_width
 from jaxrec.data import splits
 
 CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.jsonl
-SESSIONS = ("recall@20", "mrr@20")  # and by session these, which are published
 
 
 def describe(setup):
     """What the split made of the data, and what was resolved from the configuration, a line each."""
     config, split = setup.config, setup.split
     shown, targets = int(setup.pieces.length.sum()), int(setup.objective.count(setup.pieces.length).sum())
-    width = 1 if config.stream == "lanes" else row_width(config)
+    width = 1 if config.stream == "session-parallel" else row_width(config)
     slots = setup.epoch_steps * setup.rows * width
-    rows = f"{config.batch} lanes" if config.stream == "lanes" else f"{setup.rows} rows of {width} slots"
+    rows = f"{config.batch} lanes" if config.stream == "session-parallel" else f"{setup.rows} rows of {width} slots"
     rows += f", {setup.at_once} at once" if setup.at_once < setup.rows // len(setup.devices) else ""
     return (
         f"{split.interactions.name}, {len(split.interactions.catalogue.ids):,} items, split {config.split}: "
@@ -26,7 +26,7 @@ def describe(setup):
 
 def drawn(config):
     """The validation's metrics that are shown to people: those that are published, and the one that chooses."""
-    published = SESSIONS if config.split == "sessions" else CHECKED
+    published = registry.find("split", config.split).metrics
     return tuple(dict.fromkeys([*published, config.select_by] if config.select_by else published))
 
 

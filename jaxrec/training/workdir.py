@@ -18,7 +18,7 @@ CONFIG, CATALOGUE, DONE, LOCK = "config.json", "catalogue.parquet", "done.json",
 USERS = "users.parquet"  #: of a model with vectors of users
 #: keys that may differ when a training goes on: the data are known by their fingerprint; how the steps are fed, called
 #: and saved changes no result; how many rows are taken at once changes rounding alone
-FREE = {"dataset", "patience", "rows_at_once", "feed", "steps_per_call", "launcher", "save_every"}
+FREE = {"dataset", "patience", "microbatch_rows", "feed", "steps_per_call", "launcher", "save_every"}
 log = logging.getLogger("jaxrec")
 
 
@@ -237,11 +237,9 @@ def _checksum(file):
 def _differences(before, after, epochs_free):
     before, after = configs.flatten(before), configs.flatten(after)
     free = FREE | ({"epochs"} if epochs_free else set())
-    return [
-        f"  config.{key}: {before[key]!r} -> {after[key]!r}"
-        for key in after
-        if key not in free and before[key] != after[key]
-    ]
+    none = "(none)"  # a model's or a loss's keys are its own
+    pairs = {key: (before.get(key, none), after.get(key, none)) for key in {**before, **after} if key not in free}
+    return [f"  config.{key}: {old!r} -> {new!r}" for key, (old, new) in pairs.items() if old != new]
 
 
 def _counts(data):

@@ -22,21 +22,21 @@ BASE = {
     "patience": 0,
     "model": {"name": "gru4rec", "dim": 4, "layers": 1, "dropout": 0.0},
     "loss": {"name": "sampled-softmax", "negatives": 0, "sampling": "in-batch", "share": "batch", "logq": 1.0},
-    "optim": {"name": "adam", "rate": 1e-2},
+    "optim": {"name": "adam", "learning_rate": 1e-2},
 }
 CLOZE = {
     "objective": "cloze",
-    "mask": 0.4,
-    "mask_last": 0.5,
+    "mask_prob": 0.4,
+    "mask_last_prob": 0.5,
     "model": {"name": "bert4rec", "dim": 4, "layers": 1, "dropout": 0.0, "norm": "post"},
 }
 CASES = {
     "newest": {},
     "oldest": {"history": "oldest"},
     "windows": {"history": "windows"},
-    "three ahead": {"ahead": 3},
-    "three ahead in windows": {"ahead": 3, "history": "windows"},
-    "lanes": {"stream": "lanes", "row": MOST},
+    "three ahead": {"num_future_targets": 3},
+    "three ahead in windows": {"num_future_targets": 3, "history": "windows"},
+    "lanes": {"stream": "session-parallel", "row": MOST},
     "cloze": CLOZE,
     "cloze in windows": CLOZE | {"history": "windows"},
 }

@@ -50,7 +50,7 @@ def evaluated(tmp_path, *argv):
 
 def test_without_validation_the_latest_of_all_sessions_is_tested(clicks, tmp_path, capsys):
     path = tmp_path / "run"
-    rows = trained(path, clicks, "--config.split=sessions", "--config.valid=0")
+    rows = trained(path, clicks, "--config.split=sessions", "--config.valid_fraction=0")
     split = splits.sessions(timed(), valid=0)
     events = len(split.test.target)
     shown = capsys.readouterr().out
@@ -74,10 +74,10 @@ def test_without_validation_the_latest_of_all_sessions_is_tested(clicks, tmp_pat
     assert cli.main(["evaluate", "--workdir", str(path), "--split", "valid"]) == 2
     assert "clicks: nothing to rank" in capsys.readouterr().err
     argv = ["train", "--config", "quickstart", "--workdir", str(path), f"--config.dataset={clicks}", *SMALL]
-    assert cli.main([*argv, "--config.split=sessions", "--config.valid=0"]) == 0
+    assert cli.main([*argv, "--config.split=sessions", "--config.valid_fraction=0"]) == 0
     assert "complete" in capsys.readouterr().out
     assert cli.main([*argv, "--config.split=sessions"]) == 2
-    assert "config.valid: 0.0 -> 0.1" in capsys.readouterr().err
+    assert "config.valid_fraction: 0.0 -> 0.1" in capsys.readouterr().err
 
 
 def test_session_parallel_training_from_data_to_recommendations(clicks, tmp_path, capsys):
@@ -102,8 +102,8 @@ def test_session_parallel_training_from_data_to_recommendations(clicks, tmp_path
 )
 def test_the_validation_is_by_the_splits_own_protocol(clicks, tmp_path, by, protocol, metric):
     path = tmp_path / "run"
-    share = ["--config.valid=0.3"] * (by == "sessions")
-    rows = trained(path, clicks, f"--config.split={by}", "--config.split_q=0.6", *share)
+    share = ["--config.valid_fraction=0.3"] * (by == "sessions")
+    rows = trained(path, clicks, f"--config.split={by}", "--config.test_quantile=0.6", *share)
     split = splits.split(timed(), by, 0.6, 0.3)
     best = max(rows, key=lambda row: row["valid"][metric])
     for part in ("valid", "test"):

@@ -13,7 +13,7 @@ from jaxrec.config import parsing as configs
 from jaxrec.data import sources, splits
 from jaxrec.data.interactions import from_sequences
 from jaxrec.evaluation import evaluator
-from jaxrec.models import build
+from jaxrec.models.entry import build
 from jaxrec.training import workdir
 
 SMALL = [
@@ -153,7 +153,7 @@ def test_where_targets_repeat_both_measures_choose_are_kept_and_serve_as_the_key
     own = [random.choice(60, 4, replace=False) for _ in range(30)]
     data.write_text("".join(f"u{u} " + " ".join(f"i{v}" for v in random.choice(own[u], 12)) + "\n" for u in range(30)))
     argv = ["train", "--config", "quickstart", "--workdir", str(path), f"--config.dataset={data}", *SMALL]
-    assert cli.main([*argv, "--config.seen=keep", "--config.select_by=hr@1", "--config.optim.rate=0.05"]) == 0
+    assert cli.main([*argv, "--config.seen=keep", "--config.select_by=hr@1", "--config.optim.learning_rate=0.05"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "targets repeat an item of the history" in said and "validation full, seen kept: hr@10" in said
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]

@@ -17,8 +17,10 @@ GOOD = {
     "patience": 0,
     "model": {"name": "sasrec", "dim": 8, "layers": 1, "dropout": 0.1},
     "loss": {"name": "bce", "negatives": 1},
-    "optim": {"name": "adam", "rate": 1e-3},
+    "optim": {"name": "adam", "learning_rate": 1e-3},
 }
+ADAGRAD = {"name": "adagrad", "learning_rate": 0.1}
+UNIFORM = {"name": "sampled-softmax", "negatives": 9, "sampling": "uniform"}
 
 
 def changed(key, value):
@@ -49,31 +51,31 @@ def test_an_integer_may_stand_for_a_number():
     [
         ("modle", {}, "did you mean config.model?"),
         ("model.dims", 8, "did you mean config.model.dim?"),
-        ("optim.zzz", 8, "the keys are name, rate"),
+        ("optim.zzz", 8, "the keys are name, learning_rate"),
         ("epochs", None, "config.epochs is missing"),
         ("loss.negatives", None, "config.loss.negatives is missing"),
         ("epochs", 1.5, "config.epochs is 1.5, of type float: it must be of type int"),
         ("epochs", True, "must be of type int"),
         ("epochs", 0, "config.epochs is 0: it must be above 0 and finite"),
         ("model", "sasrec", "it is a group of keys"),
-        ("model.name", "sasrek", "choose one of sasrec"),
+        ("model.name", "sasrek", "no model 'sasrek': choose one of "),
         ("model.heads", 3, "config.model.heads 3 does not divide config.model.dim 8"),
         ("model.dropout", 1.0, "below 1"),
         ("positions", "end", "choose one of from_start, from_end"),
-        ("split", "by-user", "choose one of last-item, sessions, by-time"),
-        ("split_q", 1.0, "config.split_q is 1.0: it must be above 0 and below 1"),
-        ("split_q", 0, "it must be above 0 and below 1"),
-        ("valid", 1.0, "config.valid is 1.0: it must be at least 0 and below 1"),
-        ("valid", -0.1, "it must be at least 0 and below 1"),
-        ("valid", 0.2, "config.valid is for config.split=sessions: leave it out for last-item"),
-        ("split_q", 0.8, "config.split_q is for config.split=by-time or sessions: leave it out for last-item"),
-        ("mask", 0.9, "config.mask is for config.objective=cloze: leave it out for next-item"),
-        ("mask_last", 0.9, "config.mask_last is for config.objective=cloze"),
+        ("split", "by-user", "no split 'by-user': choose one of last-item, sessions, by-time"),
+        ("split_q", 1.0, "config.test_quantile is 1.0: it must be above 0 and below 1"),
+        ("test_quantile", 0, "it must be above 0 and below 1"),
+        ("valid", 1.0, "config.valid_fraction is 1.0: it must be at least 0 and below 1"),
+        ("valid_fraction", -0.1, "it must be at least 0 and below 1"),
+        ("valid", 0.2, "config.valid_fraction is for config.split=sessions: leave it out for last-item"),
+        ("split_q", 0.8, "config.test_quantile is for config.split=by-time or sessions: leave it out for last-item"),
+        ("mask", 0.9, "config.mask_prob is for config.objective=cloze: leave it out for next-item"),
+        ("mask_last", 0.9, "config.mask_last_prob is for config.objective=cloze"),
         ("model.window", 7, "config.model.window is for caser: leave it out for sasrec"),
         ("model.users", True, "config.model.users is for caser: leave it out for sasrec"),
-        ("model.expand", 2, "config.model.expand is for bert4rec"),
+        ("model.expand", 2, "config.model.ffn_multiplier is for bert4rec"),
         ("model.input_dropout", 0.5, "config.model.input_dropout is for gru4rec"),
-        ("model", GOOD["model"] | {"name": "gru4rec", "heads": 2}, "is for sasrec and bert4rec: leave it out for gru4"),
+        ("model", GOOD["model"] | {"name": "gru4rec", "heads": 2}, "is for bert4rec and sasrec: leave it out for gru4"),
         ("row", 9, "config.row 9 is shorter than config.length 10"),
         ("patience", -1, "must not be negative"),
         ("seed", 2**32, "must be below 2^32"),
@@ -84,47 +86,77 @@ def test_an_integer_may_stand_for_a_number():
         ("optim.b2", 1.0, "config.optim.b2 is 1.0: it must be at least 0 and below 1"),
         ("optim.weight_decay", 0.1, "set config.optim.name=adamw"),
         ("loss.negatives", 0, "at least 1 for bce"),
-        ("loss.name", "softmax", "must be 0 for softmax"),
-        ("loss.t", 0.5, "config.loss.t is for gbce: leave it out for bce"),
+        (
+            "loss.name",
+            "softmax",
+            "config.loss.negatives is for bce, bpr, bpr-max, gbce, sampled-softmax and top1-max: leave",
+        ),
+        ("loss.t", 0.5, "config.loss.gbce_t is for gbce: leave it out for bce"),
         ("loss.elu", 0.5, "config.loss.elu is for bpr-max"),
         ("loss.logq", 1.0, "config.loss.logq is for sampled-softmax"),
         ("loss.alpha", 0.5, "config.loss.alpha is for loss.sampling=popularity or mixed"),
         ("loss.share", "batch", "Set config.loss.sampling=uniform, or share=slot"),
         ("loss.sampling", "mixed", "set config.loss.share=batch"),
         ("loss.sampling", "in-batch", "config.loss.negatives must be 0 for loss.sampling=in-batch"),
-        ("loss", {"name": "softmax", "negatives": 0, "share": "batch"}, "config.loss.share is for sampled losses"),
-        ("loss", {"name": "gbce", "negatives": 9, "t": 1.5}, "config.loss.t is 1.5: it must be from 0"),
+        ("loss", {"name": "softmax", "negatives": 0, "share": "batch"}, "config.loss.share is for bce, bpr, bpr-max, "),
+        ("loss", {"name": "gbce", "negatives": 9, "t": 1.5}, "config.loss.gbce_t is 1.5: it must be from 0"),
         ("loss", {"name": "bpr-max", "negatives": 9, "bpreg": -1}, "config.loss.bpreg is -1.0: it must not be neg"),
         ("loss", {"name": "gbce", "negatives": 9, "sampling": "popularity"}, "gbce is calibrated for uniform"),
         ("loss", {"name": "sampled-softmax", "negatives": 9, "logq": 1}, "set config.loss.sampling=uniform"),
         (
             "loss",
-            {"name": "sampled-softmax", "negatives": 9, "logq": 1, "sampling": "uniform", "collisions": "keep"},
-            "set config.loss.collisions=mask",
+            {
+                "name": "sampled-softmax",
+                "negatives": 9,
+                "logq": 1,
+                "sampling": "uniform",
+                "remove_accidental_hits": False,
+            },
+            "set config.loss.remove_accidental_hits=True",
         ),
-        ("loss.logq_counts", "events", "config.loss.logq_counts is for loss.logq with loss.sampling=in-batch or mixed"),
+        ("loss.logq_counts", "events", "config.loss.logq_counts is for sampled-softmax: leave it out for bce"),
         (
             "loss",
             {"name": "sampled-softmax", "negatives": 9, "logq": 1, "sampling": "popularity", "logq_counts": "events"},
             "config.loss.logq_counts is for loss.logq with loss.sampling=in-batch or mixed: leave it out",
         ),
         ("seen", "forget", "config.seen is 'forget': choose one of exclude, keep"),
-        ("stream", "lanes", "only gru4rec carries a state from step to step; set config.stream=packed"),
-        ("model.input_dropout", 1.0, "config.model.input_dropout is 1.0: it must be at least 0 and below 1"),
+        (
+            "stream",
+            "session-parallel",
+            "sasrec carries no state from step to step, as gru4rec does; set",
+        ),
+        (
+            "model",
+            GOOD["model"] | {"name": "gru4rec", "input_dropout": 1.0},
+            "input_dropout is 1.0: it must be",
+        ),
         ("optim.momentum", 0.5, "config.optim.momentum is for adagrad"),
         ("optim.momentum", 1.0, "config.optim.momentum is 1.0: it must be at least 0 and below 1"),
-        ("optim.rate", -1.0, "config.optim.rate is -1.0: it must be above 0 and finite"),
+        ("optim.learning_rate", -1.0, "config.optim.learning_rate is -1.0: it must be above 0 and finite"),
         ("optim.eps", 0.0, "config.optim.eps is 0.0: it must be above 0 and finite"),
         ("optim.eps", 1e-60, "config.optim.eps is 1e-60: as a float32 it is 0.0"),
-        ("optim.rate", 1e39, "config.optim.rate is 1e+39: as a float32 it is inf"),
+        ("optim.learning_rate", 1e39, "config.optim.learning_rate is 1e+39: as a float32 it is inf"),
         ("optim.clip", float("inf"), "config.optim.clip is inf: it must not be negative, and finite"),
         ("optim.weight_decay", float("nan"), "config.optim.weight_decay is nan"),
         ("model.dropout", 0.9999999999, "config.model.dropout is 0.9999999999: as a float32 it is 1"),
         ("optim.b2", 0.9999999999, "config.optim.b2 is 0.9999999999: as a float32 it is 1"),
-        ("optim", {"name": "adagrad", "rate": 0.1, "b1": 0.5}, "config.optim.b1 is for adam and adamw: leave it out"),
-        ("optim", {"name": "adagrad", "rate": 0.1, "b2": 0.5}, "config.optim.b2 is for adam and adamw: leave it out"),
+        (
+            "optim",
+            {"name": "adagrad", "learning_rate": 0.1, "b1": 0.5},
+            "config.optim.b1 is for adam and adamw: leave it out",
+        ),
+        (
+            "optim",
+            {"name": "adagrad", "learning_rate": 0.1, "b2": 0.5},
+            "config.optim.b2 is for adam and adamw: leave it out",
+        ),
         ("model", GOOD["model"] | {"name": "caser", "layers": 7}, "config.model.layers is 7: caser has one layer"),
-        ("loss.collisions", "keep", "uniform-unseen draws none: leave it out, or set config.loss.sampling=uniform"),
+        (
+            "loss.remove_accidental_hits",
+            "keep",
+            "uniform-unseen draws none: leave it out, or set",
+        ),
     ],
 )
 def test_mistakes_name_the_key_and_the_cure(key, value, said):
@@ -140,12 +172,12 @@ def test_positions_are_of_models_that_have_them():
 
 
 def test_the_next_few_items_are_asked_of_packed_histories_alone():
-    values = changed("ahead", 3)
-    assert configs.from_dict(values).ahead == 3
-    with pytest.raises(UserError, match=r"config\.ahead is for config\.stream=packed: leave it out for lanes"):
-        configs.from_dict(values | {"stream": "lanes", "model": GOOD["model"] | {"name": "gru4rec"}})
+    values = changed("num_future_targets", 3)
+    assert configs.from_dict(values).num_future_targets == 3
+    with pytest.raises(UserError, match=r"config\.num_future_targets is for config\.stream=packed: leave it out"):
+        configs.from_dict(values | {"stream": "session-parallel", "model": GOOD["model"] | {"name": "gru4rec"}})
     cloze = {"objective": "cloze", "model": GOOD["model"] | {"name": "bert4rec", "norm": "post"}}
-    with pytest.raises(UserError, match=r"config\.ahead is for config\.objective=next-item: leave it out for cloze"):
+    with pytest.raises(UserError, match=r"config\.num_future_targets is for config\.objective=next-item"):
         configs.from_dict(values | cloze)
 
 
@@ -184,15 +216,15 @@ def test_the_metric_that_chooses_follows_the_split(changes, wanted):
 
 
 def test_a_metric_is_refused_where_nothing_validates():
-    with pytest.raises(UserError, match=r"config\.select_by is mrr@20, and with config\.valid=0 nothing validates"):
-        configs.from_dict(GOOD | {"split": "sessions", "valid": 0, "select_by": "mrr@20"})
+    with pytest.raises(UserError, match=r"select_by is mrr@20, and with config\.valid_fraction=0 nothing validates"):
+        configs.from_dict(GOOD | {"split": "sessions", "valid_fraction": 0, "select_by": "mrr@20"})
 
 
 def test_what_was_stored_before_a_key_has_what_was_done_then():
     """Trainings chose by NDCG@10 whatever the split, and corrected in-batch negatives by counts of events."""
     in_batch = {"name": "sampled-softmax", "negatives": 0, "sampling": "in-batch", "share": "batch", "logq": 1.0}
     assert configs.from_stored(GOOD | {"split": "sessions"}).select_by == "ndcg@10"
-    assert configs.from_stored(GOOD | {"split": "sessions", "valid": 0.0}).select_by == ""
+    assert configs.from_stored(GOOD | {"split": "sessions", "valid_fraction": 0.0}).select_by == ""
     assert configs.from_stored(GOOD) == configs.from_dict(GOOD)
     assert configs.from_stored(GOOD | {"loss": in_batch}).loss.logq_counts == "events"
     assert configs.from_dict(GOOD | {"loss": in_batch}).loss.logq_counts == "targets"

@@ -16,8 +16,10 @@ def test_what_is_no_number_stays_text(text):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_configs_are_found_by_name_and_are_whole(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config, stem = recipes.load(name, {"model.dim": "32", "optim.rate": "1", "dataset": "elsewhere"})
-    assert stem == name and config.model.dim == 32 and config.optim.rate == 1.0 and config.dataset == "elsewhere"
+    config, stem = recipes.load(name, {"model.dim": "32", "optim.learning_rate": "1", "dataset": "elsewhere"})
+    assert (
+        stem == name and config.model.dim == 32 and config.optim.learning_rate == 1.0 and config.dataset == "elsewhere"
+    )
 
 
 def test_an_unknown_config_lists_the_shipped():

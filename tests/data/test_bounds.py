@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from jaxrec.data import text
-from jaxrec.data.readers import read
+from jaxrec.data.reading import read
 from jaxrec.data.text import BadRows, File, pieces
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_json

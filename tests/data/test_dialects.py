@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrec.data import dialects, text
-from jaxrec.data.readers import read
+from jaxrec.data.reading import read
 from jaxrec.system.errors import UserError
 
 SEPARATORS = [",", ";", "\t", "|"]

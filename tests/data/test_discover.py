@@ -17,7 +17,7 @@ from ways import data_of, delimited, logs, put
 
 from jaxrec.data import walking
 from jaxrec.data.interactions import fingerprint
-from jaxrec.data.readers import read
+from jaxrec.data.reading import read
 from jaxrec.system.errors import UserError
 
 zstd = pytest.importorskip("backports.zstd")

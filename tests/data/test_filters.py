@@ -188,7 +188,7 @@ def test_what_is_missing_is_said():
 
 def test_the_published_version_of_ml_1m_is_the_5_core_of_its_ratings(real_data):
     """The counts of the SASRec paper, from the ratings as GroupLens gives them."""
-    from jaxrec.data.readers import read
+    from jaxrec.data.reading import read
 
     columns = {"user": "original_user_id", "item": "original_movie_id"}
     rest, _ = apply(read(real_data("ml-1m") / "ratings_unordered.csv.gz", columns=columns), Options(k_core=5))

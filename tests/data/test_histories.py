@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jaxrec.data import columnar, text
 from jaxrec.data.interactions import fingerprint, from_sequences
-from jaxrec.data.readers import read
+from jaxrec.data.reading import read
 from jaxrec.system.errors import UserError
 
 words = st.text(st.sampled_from("ab é'\"[],:\\"), min_size=1, max_size=4).filter(lambda word: word.strip() == word)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from jaxrec.data import items
 from jaxrec.data.interactions import Catalogue, from_sequences
-from jaxrec.data.readers import read
+from jaxrec.data.reading import read
 from jaxrec.data.text import File
 from jaxrec.data.typed import MISSING, typed
 from jaxrec.system.errors import UserError

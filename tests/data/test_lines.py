@@ -7,7 +7,7 @@ import pytest
 
 from jaxrec import cli
 from jaxrec.data import prepared
-from jaxrec.data.readers import read
+from jaxrec.data.reading import read
 from jaxrec.system.errors import UserError
 
 TABLES = {

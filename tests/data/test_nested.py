@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jaxrec.data import nested, text
 from jaxrec.data.interactions import fingerprint, from_sequences
-from jaxrec.data.readers import read
+from jaxrec.data.reading import read
 from jaxrec.system.errors import UserError
 
 START = 1_661_724_000_278

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jaxrec.data.interactions import fingerprint
 from jaxrec.data.only import Only
-from jaxrec.data.readers import read
+from jaxrec.data.reading import read
 from jaxrec.system.errors import UserError
 
 FIELDS = ["user", "item", "time", "event", "price"]

@@ -13,7 +13,7 @@ import pytest
 
 from jaxrec.data import columnar, opener
 from jaxrec.data.opener import SUFFIXES, Opener
-from jaxrec.data.readers import read
+from jaxrec.data.reading import read
 from jaxrec.data.text import File, pieces
 from jaxrec.system.errors import UserError
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec.data import prepared, readers
+from jaxrec.data import prepared, reading
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions, fingerprint, from_sequences
 from jaxrec.system.errors import UserError
 
@@ -122,7 +122,7 @@ def test_arrays_beyond_any_memory_load_at_once(tmp_path):
     meta = json.loads((tmp_path / "out" / "meta.json").read_text()) | {"interactions": number}
     del meta["checksum"]
     (tmp_path / "out" / "meta.json").write_text(json.dumps(meta))
-    loaded = readers.read(tmp_path / "out")
+    loaded = reading.read(tmp_path / "out")
     assert len(loaded.items) == number and fingerprint(loaded) == fingerprint(SMALL)
 
 
@@ -174,12 +174,12 @@ def test_what_is_killed_leaves_nothing_that_is_taken_for_data(tmp_path, old, ren
     for each in left:
         if each != path:
             with pytest.raises(UserError, match="left by a prepare that was interrupted"):
-                readers.read(each)
+                reading.read(each)
     if old and renames < 2:
         same(prepared.load(path), OTHER)
     if not old:
         with pytest.raises(UserError):
-            readers.read(tmp_path)
+            reading.read(tmp_path)
     with pytest.raises(RuntimeError):  # the next fails too: the old one is there still
         prepared.save(SMALL, path, {}, lambda folder: (_ for _ in ()).throw(RuntimeError))
     assert list(tmp_path.iterdir()) == ([path] if old else [])
@@ -259,7 +259,7 @@ def test_a_folder_that_is_not_whole_says_so(tmp_path, name, damage):
     if damage == "gone":
         file.unlink()
     with pytest.raises(UserError, match=r"out: a prepared folder that is not whole \(.*\): prepare it again") as caught:
-        readers.read(tmp_path / "out")
+        reading.read(tmp_path / "out")
     assert len(str(caught.value)) < 400
 
 
@@ -268,7 +268,7 @@ def test_an_array_of_another_length_is_refused(tmp_path, name):
     prepared.save(WHOLE, tmp_path / "out", {})
     np.save(tmp_path / "out" / f"{name}.npy", np.load(tmp_path / "out" / f"{name}.npy")[:-1])
     with pytest.raises(UserError, match="not whole"):
-        readers.read(tmp_path / "out")
+        reading.read(tmp_path / "out")
 
 
 @pytest.mark.parametrize("meta", [None, "", "{", "[]", "{}", '{"format": "jaxrec interactions 1"}'])
@@ -278,7 +278,7 @@ def test_a_folder_without_its_meta_says_so(tmp_path, meta):
     if meta is not None:
         (tmp_path / "out" / "meta.json").write_text(meta)
     with pytest.raises(UserError, match="prepare it again"):
-        readers.read(tmp_path / "out")
+        reading.read(tmp_path / "out")
 
 
 def write_pairs(path):

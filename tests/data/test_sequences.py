@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec.data import readers, text
+from jaxrec.data import reading, text
 from jaxrec.data.ids import FLOAT, MISSING
 from jaxrec.data.interactions import Sessions, fingerprint, from_sequences
 from jaxrec.system.errors import UserError
@@ -25,7 +25,7 @@ START = 1_396_321_200
 
 
 def read(path, **options):
-    return readers.read(path, "sequences", **options)
+    return reading.read(path, "sequences", **options)
 
 
 @st.composite
@@ -102,7 +102,7 @@ def test_the_plain_file_of_a_folder_comes_first(tmp_path):
     write(tmp_path, "sequences.txt", ["1 5 6"])
     write(tmp_path, "sequences.txt.gz", ["1 7 8 9"])
     for format in (None, "sequences"):
-        assert readers.read(tmp_path, format).catalogue.ids.tolist() == [5, 6]
+        assert reading.read(tmp_path, format).catalogue.ids.tolist() == [5, 6]
     assert read(tmp_path / "sequences.txt.gz").catalogue.ids.tolist() == [7, 8, 9]
 
 

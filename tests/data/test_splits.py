@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jaxrec.data import splits
 from jaxrec.data.interactions import Sessions, by_session, from_sequences
 from jaxrec.data.ragged import slices
-from jaxrec.data.readers import read
+from jaxrec.data.reading import read
 from jaxrec.data.splits import SPLITS, by_time, describe, in_words, last_item, quantile, sessions, split
 from jaxrec.system.errors import UserError
 

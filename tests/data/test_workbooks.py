@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from jaxrec.data import workbooks
-from jaxrec.data.readers import read
+from jaxrec.data.reading import read
 from jaxrec.system.errors import UserError
 
 DAY = 43_831  # 2020-01-01, as workbooks count

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jaxrec.data.interactions import from_sequences
 from jaxrec.data.ragged import slices
-from jaxrec.data.readers import read
+from jaxrec.data.reading import read
 from jaxrec.data.splits import last_item, sessions
 from jaxrec.evaluation.baselines import BASELINES, COUNTED
 from jaxrec.evaluation.metrics import metrics

@@ -1,5 +1,6 @@
 """Histories encoded for inference: packed on any number of devices, each as if it were alone."""
 
+import entries
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,15 +9,12 @@ from hypothesis import strategies as st
 
 from jaxrec.batches import objectives
 from jaxrec.batches.stream import Stream
-from jaxrec.config.parsing import ModelConfig
 from jaxrec.evaluation.histories import encoder, pack_histories
-from jaxrec.models.gru4rec import gru4rec
-from jaxrec.models.sasrec import sasrec
 
 ITEMS, LENGTH = 20, 6
 MODELS = {
-    "sasrec": sasrec(ModelConfig("sasrec", 8, 2, 0.5, heads=2), ITEMS, LENGTH, "from_end", jnp.float32),
-    "gru4rec": gru4rec(ModelConfig("gru4rec", 8, 2, 0.5), ITEMS, LENGTH, "from_start", jnp.float32),
+    "sasrec": entries.model("sasrec", ITEMS, LENGTH, "from_end", dim=8, layers=2, dropout=0.5, heads=2),
+    "gru4rec": entries.model("gru4rec", ITEMS, LENGTH, dim=8, layers=2, dropout=0.5),
 }
 PARAMS = {name: model.init(jax.random.key(0)) for name, model in MODELS.items()}
 ENCODE = {name: jax.jit(model.encode) for name, model in MODELS.items()}  # one history, unpacked

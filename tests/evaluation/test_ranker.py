@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from jaxrec.config import registry
 from jaxrec.data.interactions import from_sequences
 from jaxrec.data.splits import last_item, sessions, training_counts, training_items
 from jaxrec.evaluation import candidates, protocols
 from jaxrec.evaluation.baselines import COUNTED
 from jaxrec.evaluation.candidates import draw
 from jaxrec.evaluation.metrics import metrics
-from jaxrec.evaluation.protocols import PROTOCOLS, Protocol
+from jaxrec.evaluation.protocols import Protocol
 from jaxrec.evaluation.ranker import coverage, prepare, run
 from jaxrec.kernels.ranking import Scorer, dot
 from jaxrec.system.errors import UserError
@@ -81,7 +82,7 @@ def test_full_ranks_are_those_of_a_count_in_the_questions_order(part, block):
     assert run(prepared, dot, (table, None), hidden).tolist() == brute_ranks(split, questions, table, hidden)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", registry.names("protocol"))
 def test_eight_devices_rank_as_one(protocol):
     split = random_split(items=300)
     params, hidden = exact_scores(split, split.test)
@@ -91,7 +92,7 @@ def test_eight_devices_rank_as_one(protocol):
         assert coverage(alone, dot, (params, None), hidden) == coverage(spread, dot, (params, None), hidden)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", registry.names("protocol"))
 def test_a_second_call_with_new_parameters_compiles_nothing(protocol, caplog):
     split = random_split(items=300)
     prepared = prepare(split, split.test, protocol, block=24)
@@ -119,7 +120,7 @@ def test_a_target_met_before_stays_a_candidate():
     assert run(prepared, dot, (table, None), -np.ones((2, 1), np.float32)).tolist() == [5, 4]
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", registry.names("protocol"))
 def test_a_constant_scorer_hits_nothing(protocol):
     split = random_split(items=300)
     found = run(prepare(split, split.test, protocol), constant, None, None)
@@ -292,7 +293,8 @@ def test_the_law_of_the_draws_is_successive_sampling(monkeypatch, tries, weights
     """Every ordered triple of six items as often as drawing by weight among the rest makes it."""
     users = 6000
     pool = np.repeat(np.arange(1, 7), weights)
-    monkeypatch.setitem(PROTOCOLS, "three", Protocol(3, lambda split: pool, protocols._training))
+    three = Protocol(name="three", number=3, pool=lambda split: pool, known=protocols._training)
+    monkeypatch.setitem(registry._registered, ("protocol", "three"), three)
     monkeypatch.setattr(candidates, "TRIES", tries)
     split = split_of([[7, 8, 9]] * users)
     drawn = draw(split, split.test, "three")

@@ -20,7 +20,13 @@ from jaxrec.training import workdir
 
 TRAIN = [
     *("--config.model.dim=8", "--config.model.window=3", "--config.model.users=True", "--config.length=6"),
-    *("--config.row=6", "--config.batch=8", "--config.epochs=2", "--config.eval_every=2", "--config.optim.rate=0.05"),
+    *(
+        "--config.row=6",
+        "--config.batch=8",
+        "--config.epochs=2",
+        "--config.eval_every=2",
+        "--config.optim.learning_rate=0.05",
+    ),
 ]
 
 

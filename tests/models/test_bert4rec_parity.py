@@ -6,6 +6,7 @@ the first is added to our positions, the latter two are appended to the table of
 
 from pathlib import Path
 
+import entries
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,13 +15,10 @@ import pytest
 
 from jaxrec.batches.objectives import MASK, cloze
 from jaxrec.batches.stream import Stream
-from jaxrec.config.parsing import ModelConfig
-from jaxrec.models.bert4rec import bert4rec
 from jaxrec.training.losses.softmax import softmax_total
 
 ITEMS, WIDTH, SLOTS = 20, 8, 8  # the reference's ids 2 ... 21 are our items; a table of 8 positions
-CONFIG = ModelConfig("bert4rec", WIDTH, 2, 0.0, 2, "post", expand=2, transform=False)
-MODEL = bert4rec(CONFIG, ITEMS, SLOTS, "from_start", jnp.dtype("float32"))
+MODEL = entries.model("bert4rec", ITEMS, SLOTS, dim=WIDTH, layers=2, heads=2, ffn_multiplier=2, transform=False)
 
 
 @pytest.fixture(scope="module")

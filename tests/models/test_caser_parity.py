@@ -5,18 +5,17 @@ Theirs pads on the right and convolves the padding's vector like an item's: here
 
 from pathlib import Path
 
+import entries
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxrec.batches.stream import Stream
-from jaxrec.config.parsing import ModelConfig
-from jaxrec.models.caser import caser
 
 ITEMS, USERS, WIDTH, WINDOW = 20, 5, 8, 6
-CONFIG = ModelConfig("caser", WIDTH, 1, 0.0, window=WINDOW, vertical=2, horizontal=3, users=True)
-MODEL = caser(CONFIG, ITEMS + 1, WINDOW, "from_start", jnp.dtype("float32"), USERS)
+KEYS = {"dim": WIDTH, "window": WINDOW, "vertical": 2, "horizontal": 3, "users": True}
+MODEL = entries.model("caser", ITEMS + 1, WINDOW, users=USERS, **KEYS)
 
 
 @pytest.fixture(scope="module")

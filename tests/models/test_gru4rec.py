@@ -1,14 +1,13 @@
 """Laws of jaxrec.models.gru4rec, on rows of one shape."""
 
+import entries
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxrec.batches.stream import Stream
-from jaxrec.config.parsing import ModelConfig
 from jaxrec.kernels.random import row_keys
-from jaxrec.models.gru4rec import gru4rec
 
 ROWS, SLOTS, WIDTH = 3, 9, 4
 ITEMS = ROWS * SLOTS
@@ -18,8 +17,8 @@ SHAPES = [(1, "shared"), (2, "shared"), (2, "separate")]
 
 
 def model(layers=2, embedding="shared", dropout=0.0, input_dropout=0.0, init="uniform", dtype="float32"):
-    config = ModelConfig("gru4rec", WIDTH, layers, dropout, init=init, embedding=embedding, input_dropout=input_dropout)
-    return gru4rec(config, ITEMS, SLOTS, "from_start", jnp.dtype(dtype))
+    keys = {"init": init, "embedding": embedding, "input_dropout": input_dropout}
+    return entries.model("gru4rec", ITEMS, SLOTS, dtype=dtype, dim=WIDTH, layers=layers, dropout=dropout, **keys)
 
 
 def noisy(model):

@@ -5,6 +5,7 @@ In float32, to 1e-5 of max(1, |value|). The reference counts items from 0, and a
 
 from pathlib import Path
 
+import entries
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +14,7 @@ import pytest
 
 from jaxrec.batches.objectives import next_item
 from jaxrec.batches.stream import Stream
-from jaxrec.config.parsing import LossConfig, ModelConfig, OptimConfig
-from jaxrec.models.gru4rec import gru4rec
+from jaxrec.config.parsing import OptimConfig
 from jaxrec.training import launch as dev
 from jaxrec.training import step
 from jaxrec.training.losses import loss as losses
@@ -30,8 +30,7 @@ def load(name):
 
 
 def model(layers=1):
-    config = ModelConfig("gru4rec", 8, layers, 0.0)
-    return gru4rec(config, ITEMS, 8, "from_start", jnp.dtype("float32"))
+    return entries.model("gru4rec", ITEMS, 8, dim=8, layers=layers)
 
 
 def converted(of, layers=1):
@@ -98,7 +97,9 @@ def training(wanted, sparse):
     drawn, counts = jnp.asarray(wanted["negatives"] + 1, jnp.int32), jnp.asarray(wanted["counts"], jnp.float32)
     log_weight = float(wanted["logq"]) * jnp.log(counts)
     name = "bpr-max" if wanted["bpreg"] else "sampled-softmax"
-    loss = LossConfig(name, 5, "mixed", "batch", "keep", elu=float(wanted["elu_param"]), bpreg=float(wanted["bpreg"]))
+    own = {key: float(wanted[of]) for key, of in {"elu": "elu_param", "bpreg": "bpreg"}.items() if name == "bpr-max"}
+    how = {"sampling": "mixed", "share": "batch", "remove_accidental_hits": False}
+    loss = entries.loss(name, negatives=5, **how, **own)
 
     def draw(key, keys, asked, index):
         own = asked.targets[:, 0]

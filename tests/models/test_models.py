@@ -1,5 +1,6 @@
 """The laws that every model keeps: packed is alone, a slot sees what it may, no keys no dropout, a head of slots."""
 
+import entries
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +8,7 @@ import pytest
 
 from jaxrec.batches.objectives import MASK
 from jaxrec.batches.stream import Stream
-from jaxrec.config.parsing import ModelConfig
 from jaxrec.kernels.random import row_keys
-from jaxrec.models import MODELS
 
 ROWS, SLOTS, WIDTH, USERS = 2, 70, 8, 12
 ITEMS = ROWS * SLOTS
@@ -30,10 +29,8 @@ SEQUENCES = [[[next(FRESH) for _ in range(length)] for length in row] for row in
 
 def made(name, dropout=0.0, dtype="float32"):
     kind = name.partition(" ")[0]
-    config = ModelConfig(kind, WIDTH, dropout=dropout, **CONFIGS[name])
-    users = {"users": USERS} if config.users else {}
     positions = "relative" if name.endswith("relative") else "from_start"
-    model = MODELS[kind](config, ITEMS, SLOTS, positions, jnp.dtype(dtype), **users)
+    model = entries.model(kind, ITEMS, SLOTS, positions, dtype, USERS, dim=WIDTH, dropout=dropout, **CONFIGS[name])
     random = np.random.default_rng(1)
 
     def noisy(path, x):  # gains about 1, the rest about 0

@@ -2,6 +2,7 @@
 
 import importlib
 
+import entries
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +10,8 @@ import pytest
 
 from jaxrec.batches import stream
 from jaxrec.batches.stream import Stream
-from jaxrec.config.parsing import ModelConfig
 from jaxrec.kernels.random import row_keys
-from jaxrec.models import layers, sasrec
+from jaxrec.models import layers
 
 ROWS, SLOTS, WIDTH = 4, 70, 8  # more slots than a block of the attention's
 ITEMS = ROWS * SLOTS
@@ -21,8 +21,8 @@ KEYS = row_keys(0, 0, jnp.arange(ROWS))
 
 
 def model(norm="query", heads=1, positions="from_start", dropout=0.0, layers=2, dtype="float32"):
-    config = ModelConfig("sasrec", WIDTH, layers, dropout, heads, norm)
-    return sasrec(config, ITEMS, SLOTS, positions, jnp.dtype(dtype))
+    keys = {"dim": WIDTH, "layers": layers, "dropout": dropout, "heads": heads, "norm": norm}
+    return entries.model("sasrec", ITEMS, SLOTS, positions, dtype, **keys)
 
 
 def noisy(model):
@@ -243,8 +243,8 @@ def test_from_end_numbers_as_a_left_padded_row_does():
 
 @pytest.mark.parametrize("initial", ["xavier", "normal"])
 def test_parameters(initial):
-    config = ModelConfig("sasrec", WIDTH, 1, 0.1, init=initial)
-    made, low = (sasrec(config, ITEMS, SLOTS, "from_start", jnp.dtype(dtype)) for dtype in ("float32", "bfloat16"))
+    keys = {"dim": WIDTH, "dropout": 0.1, "init": initial}
+    made, low = (entries.model("sasrec", ITEMS, SLOTS, dtype=dtype, **keys) for dtype in ("float32", "bfloat16"))
     init = jax.jit(made.init)
     params = init(jax.random.key(0))
     shapes = jax.eval_shape(low.init, jax.random.key(0))

@@ -7,6 +7,7 @@ compiled there serves here; a model of length 6 in rows of 70 slots also has mor
 from functools import cache
 from pathlib import Path
 
+import entries
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +15,7 @@ import optax
 import pytest
 
 from jaxrec.batches.stream import Stream
-from jaxrec.config.parsing import ModelConfig, OptimConfig
-from jaxrec.models import sasrec
+from jaxrec.config.parsing import OptimConfig
 from jaxrec.training.losses.bce import bce
 from jaxrec.training.losses.sampled_softmax import sampled_softmax
 from jaxrec.training.losses.softmax import softmax_plain, softmax_total
@@ -42,8 +42,7 @@ def load(name):
 
 
 def model(heads, norm, positions="from_start", items=ITEMS, length=LENGTH):
-    config = ModelConfig("sasrec", WIDTH, 2, 0.0, int(heads), norm)
-    return sasrec(config, items, length, positions, jnp.dtype("float32"))
+    return entries.model("sasrec", items, length, positions, dim=WIDTH, layers=2, heads=int(heads), norm=norm)
 
 
 def converted(arrays, prefix):

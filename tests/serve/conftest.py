@@ -36,7 +36,7 @@ CONFIG = {
     "patience": 0,
     "model": {"name": "sasrec", "dim": 8, "layers": 1, "dropout": 0.1},
     "loss": {"name": "bce", "negatives": 1},
-    "optim": {"name": "adam", "rate": 1e-2},
+    "optim": {"name": "adam", "learning_rate": 1e-2},
 }
 
 

@@ -1,15 +1,13 @@
 """What a step costs, by the compiler's own count: a guard that needs no clock."""
 
+import entries
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxrec.batches.stream import Stream
 from jaxrec.config import recipes
-from jaxrec.config.parsing import ModelConfig
 from jaxrec.data import sources, splits
-from jaxrec.models import MODELS
 from jaxrec.training import fit
 
 pytestmark = pytest.mark.slow
@@ -53,7 +51,7 @@ def test_a_step_costs_what_it_did(name):
 
 def test_portions_of_rows_hold_one_portion_of_activations():
     """Four times as many rows, taken by eights, need no more than eight rows and a second gradient do."""
-    changes = {"rows_at_once": "8"}
+    changes = {"microbatch_rows": "8"}
     eight, portions = (cost(compiled("gsasrec_ml1m", batch=batch, **changes))[0] for batch in ("128", "512"))
     assert portions < 1.3 * eight
 
@@ -76,8 +74,7 @@ def test_the_full_softmax_holds_a_chunk_of_its_scores():
 @pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
 def test_the_last_block_is_left_out_where_nobody_reads(name):
     """Of two blocks, a read of one slot a row computes the first, and of the second little but keys and values."""
-    config = ModelConfig(name, 64, layers=2, dropout=0.0, norm="post" if name == "bert4rec" else "pre")
-    model = MODELS[name](config, 3_000, 200, "from_start", jnp.dtype("float32"))
+    model = entries.model(name, 3_000, 200, dim=64, layers=2, norm="post" if name == "bert4rec" else "pre")
     params = jax.eval_shape(model.init, jax.random.key(0))
     rows = Stream(*[jax.ShapeDtypeStruct((8, 200), np.int32)] * 5)
     whole = jax.jit(lambda params, rows: model.encode(params, rows)[0]).lower(params, rows)

@@ -37,7 +37,7 @@ BASE = {
     "patience": 0,
     "model": {"name": "sasrec", "dim": 8, "layers": 1, "dropout": 0.2},
     "loss": {"name": "bce", "negatives": 1},
-    "optim": {"name": "adam", "rate": 1e-2},
+    "optim": {"name": "adam", "learning_rate": 1e-2},
 }
 
 
@@ -236,12 +236,12 @@ def test_asked_to_stop_saves_and_resumes_bit_for_bit(prepare, uninterrupted, tmp
 
 
 LANES = {
-    "stream": "lanes",
+    "stream": "session-parallel",
     "batch": 12,
     "epochs": 2,
     "model": {"name": "gru4rec", "dim": 8, "layers": 2, "dropout": 0.2},
     "loss": {"name": "bpr-max", "negatives": 9, "sampling": "mixed", "share": "batch"},
-    "optim": {"name": "adagrad", "rate": 0.02, "eps": 1e-3, "momentum": 0.3, "sparse": True},
+    "optim": {"name": "adagrad", "learning_rate": 0.02, "eps": 1e-3, "momentum": 0.3, "sparse": True},
 }
 
 
@@ -372,14 +372,18 @@ def test_asked_to_stop_at_the_very_end_is_still_a_stop(prepare, tmp_path, monkey
 
 
 def test_what_is_not_finite_names_step_users_and_last_good(prepare, split, tmp_path):
-    setup, validate = prepare(optim={"name": "adam", "rate": 1e30})
+    setup, validate = prepare(optim={"name": "adam", "learning_rate": 1e30})
     with pytest.raises(fit.NotFinite) as error:
         run((setup, validate), tmp_path)
     text = str(error.value)
     at = int(text.split("step ")[1].split()[0])
     batch = fit.users_of(setup, at)
     assert 0 < len(batch) < len(split.interactions.users)
-    assert f"users {', '.join(map(str, batch[:10]))}" in text and "checkpoint" in text and "config.optim.rate" in text
+    assert (
+        f"users {', '.join(map(str, batch[:10]))}" in text
+        and "checkpoint" in text
+        and "config.optim.learning_rate" in text
+    )
     checkpoints = checkpoint.Checkpoints(tmp_path)
     good = checkpoints.latest()
     checkpoints.close()
@@ -437,7 +441,7 @@ def test_a_workdir_of_other_data_is_refused(split, tmp_path):
     workdir.claim(tmp_path, config, split.interactions, "here")
     (tmp_path / "checkpoints" / "3").mkdir(parents=True)
     workdir.claim(tmp_path, config, split.interactions, "elsewhere")
-    workdir.claim(tmp_path, configs.from_dict(BASE | {"rows_at_once": 2}), split.interactions, "here")
+    workdir.claim(tmp_path, configs.from_dict(BASE | {"microbatch_rows": 2}), split.interactions, "here")
     other = interactions.from_sequences([[1, 2, 3], [2, 3, 4]])
     with pytest.raises(UserError, match="2 users, 4 items"):
         workdir.claim(tmp_path, config, other, "here")

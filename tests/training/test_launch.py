@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxrec.config import parsing as configs
-from jaxrec.models import build
+from jaxrec.models.entry import build
 from jaxrec.training import launch
 
 CONFIG = {
@@ -20,7 +20,7 @@ CONFIG = {
     "length": 8,
     "model": {"name": "sasrec", "dim": 8, "layers": 1, "dropout": 0.0},
     "loss": {"name": "bce", "negatives": 1},
-    "optim": {"name": "adam", "rate": 1e-3},
+    "optim": {"name": "adam", "learning_rate": 1e-3},
 }
 MANY = 4 * 8192 + 1  # items, for whose table a CPU takes all rows at once
 
@@ -28,7 +28,7 @@ MANY = 4 * 8192 + 1  # items, for whose table a CPU takes all rows at once
 @given(share=st.integers(1, 500), most=st.integers(1, 600), items=st.sampled_from([100, MANY]))
 @settings(deadline=None)
 def test_rows_at_once_are_as_many_as_are_asked_for(share, most, items):
-    config = configs.from_dict(CONFIG | {"rows_at_once": most})
+    config = configs.from_dict(CONFIG | {"microbatch_rows": most})
     for kind in ("cpu", "gpu"):
         size = launch.rows_at_once(config, build(config, 10, 0), items, share, kind)
         assert share % size == 0 and size <= most

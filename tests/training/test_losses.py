@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import entries
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +12,8 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 from problems import FORMS, SLOTS, K, V, agree, fast_softmax, plain_softmax, problem, sampled, with_gradients
 
-from jaxrec.config.parsing import LossConfig
 from jaxrec.system.errors import UserError
-from jaxrec.training.losses import loss as losses
+from jaxrec.training.losses import entry as losses
 from jaxrec.training.losses import softmax as full
 from jaxrec.training.losses import totals
 from jaxrec.training.losses.bce import bce
@@ -236,7 +236,7 @@ def test_gradients_of_one_item_add_up_in_bfloat16(name):
     """Thousands of slots that ask for one item: added in bfloat16, its row's gradient would stop growing at 128."""
     slots = 2048
     target, weight = jnp.full(slots, 3), jnp.ones(slots)
-    summed = losses.build(LossConfig(name, 1), 6)
+    summed = losses.build(entries.loss(name, **({} if name == "softmax" else {"negatives": 1})), 6)
 
     def grad(dtype, items):
         hidden = jnp.ones((slots, 8), dtype)
@@ -277,8 +277,8 @@ def shifted(given, seed=1):
 def layout(request, monkeypatch):
     """A shape of negatives, with bounds so low that they are cut into several chunks, the last of them not full."""
     shape, take = LAYOUTS[request.param]
-    monkeypatch.setattr(losses, "TAKE", take)
-    monkeypatch.setattr(losses, "HELD", {"batch": 5 * MANY, "rows": 4 * MEMBERS * MANY}.get(request.param, 5 * V))
+    monkeypatch.setattr(totals, "TAKE", take)
+    monkeypatch.setattr(totals, "HELD", {"batch": 5 * MANY, "rows": 4 * MEMBERS * MANY}.get(request.param, 5 * V))
     return shape
 
 
@@ -397,4 +397,4 @@ def test_gbce_takes_a_share_of_the_catalogue():
     with pytest.raises(
         UserError, match=r"config.loss.negatives is 20 of a catalogue of 20 items.*Set it to 19 or less"
     ):
-        losses.build(LossConfig("gbce", 20, "uniform"), 20)
+        losses.build(entries.loss("gbce", negatives=20, sampling="uniform"), 20)

@@ -3,13 +3,13 @@
 from functools import cache
 from pathlib import Path
 
+import entries
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxrec.batches.objectives import Asked
-from jaxrec.config.parsing import LossConfig
 from jaxrec.data import interactions, splits
 from jaxrec.training import negatives
 from jaxrec.training.losses.bpr import bpr
@@ -59,17 +59,16 @@ def official(name, monkeypatch):
     """The loss's config, our Negatives of the fixture's draws (its items are 0 to 19), and the scores."""
     arrays = load("gru4rec_official_losses")
     logq, alpha, elu, bpreg = arrays[f"{name}.settings"].tolist()
-    loss = LossConfig(
-        name="sampled-softmax" if name.startswith("xe") else "bpr-max",
+    kind = "sampled-softmax" if name.startswith("xe") else "bpr-max"
+    own = {"logq": logq, "logq_counts": "events"} if kind == "sampled-softmax" else {"elu": elu, "bpreg": bpreg}
+    loss = entries.loss(
+        kind,
         negatives=0 if "inbatch" in name else len(arrays["negatives"]),
         sampling="in-batch" if "inbatch" in name else "mixed",
         share="batch",
-        collisions="keep",
+        remove_accidental_hits=False,
         alpha=alpha,
-        logq=logq,
-        logq_counts="events",
-        elu=elu,
-        bpreg=bpreg,
+        **own,
     )
     monkeypatch.setattr(splits, "training_counts", lambda split: arrays["counts"])
     monkeypatch.setattr(negatives, "draw_popular", lambda *_: jnp.asarray(1 + arrays["negatives"], jnp.int32))

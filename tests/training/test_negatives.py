@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import entries
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from jaxrec.batches.objectives import Asked
-from jaxrec.config.parsing import LossConfig
 from jaxrec.data import interactions, splits
 from jaxrec.kernels.random import row_keys, site_keys, step_key
 from jaxrec.system.errors import UserError
@@ -200,24 +200,24 @@ WAYS = {
         for share in SHARES
     },
     "uniform, logq": {"sampling": "uniform", "logq": 1.0},
-    "popularity, logq": {"sampling": "popularity", "share": "sequence", "logq": 0.5},
-    "popularity, logq, keep": {"sampling": "popularity", "logq": 1.0, "collisions": "keep"},
+    "popularity, logq": {"sampling": "popularity", "share": "row", "logq": 0.5},
+    "popularity, logq, keep": {"sampling": "popularity", "logq": 1.0, "remove_accidental_hits": False},
     **{
         f"{sampling}{more}": {"sampling": sampling, "share": "batch", **settings}
         for sampling in ("in-batch", "mixed")
         for more, settings in {
             "": {},
             ", logq": {"logq": 1.0},
-            ", logq, keep": {"logq": 1.0, "collisions": "keep"},
+            ", logq, keep": {"logq": 1.0, "remove_accidental_hits": False},
             ", logq, events": {"logq": 1.0, "logq_counts": "events"},
-            ", logq, keep, events": {"logq": 1.0, "collisions": "keep", "logq_counts": "events"},
+            ", logq, keep, events": {"logq": 1.0, "remove_accidental_hits": False, "logq_counts": "events"},
         }.items()
     },
 }
 
 
 def loss_of(sampling="uniform-unseen", **settings):
-    return LossConfig("sampled-softmax", 0 if sampling == "in-batch" else 6, sampling, **settings)
+    return entries.loss("sampled-softmax", negatives=0 if sampling == "in-batch" else 6, sampling=sampling, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +263,7 @@ def test_devices_draw_what_one_draws(way, split):
     assert one.items.dtype == np.int32
     assert one.shift is None or one.shift.shape == one.items.shape
     assert (one.shift is not None) == (loss.logq > 0)
-    assert (one.own_shift is not None) == (loss.logq > 0 and loss.collisions == "keep")
+    assert (one.own_shift is not None) == (loss.logq > 0 and loss.remove_accidental_hits == "keep")
     if loss.sampling in ("in-batch", "mixed"):
         assert one.items[: TARGETS.size].tolist() == TARGETS.ravel().tolist()
         assert one.own_column.tolist() == list(range(TARGETS.size))
@@ -276,7 +276,7 @@ def test_devices_draw_what_one_draws(way, split):
 
 
 def test_uniform_draws_are_uniform_over_the_catalogue(split):
-    loss = LossConfig("bpr", 400, "uniform")
+    loss = entries.loss("bpr", negatives=400, sampling="uniform")
     counts = np.bincount(drawn_on(1, loss, split).items.ravel(), minlength=CATALOGUE + 1)[1:]
     assert len(counts) == CATALOGUE and chisquare(counts).pvalue > 1e-4
 

@@ -34,7 +34,7 @@ def config(**changes):
         "model": {"name": "sasrec", "dim": 8, "layers": 2, "heads": 2, "dropout": 0.3},
         "loss": {"name": "bce", "negatives": 2},
         # Adam turns rounding noise into steps of the size of the rate, but for a large eps
-        "optim": {"name": "adam", "rate": 1e-2, "eps": 1e-4, "clip": 1.0},
+        "optim": {"name": "adam", "learning_rate": 1e-2, "eps": 1e-4, "clip": 1.0},
     }
     return configs.from_dict(values | changes)
 
@@ -69,16 +69,16 @@ LOSSES = {"bce": {}, "softmax": {"loss": {"name": "softmax", "negatives": 0}}}
 GRU = {"name": "gru4rec", "dim": 8, "layers": 2, "dropout": 0.3, "input_dropout": 0.2}
 SAMPLED = {
     "mixed": {"name": "sampled-softmax", "negatives": 9, "sampling": "mixed", "share": "batch", "logq": 1.0},
-    "sequence": {"name": "bpr-max", "negatives": 9, "sampling": "popularity", "share": "sequence", "elu": 0.5},
+    "sequence": {"name": "bpr-max", "negatives": 9, "sampling": "popularity", "share": "row", "elu": 0.5},
     "slot": {"name": "gbce", "negatives": 9, "sampling": "uniform"},
 }
-ADAGRAD = {"name": "adagrad", "rate": 0.02, "eps": 1e-3}
+ADAGRAD = {"name": "adagrad", "learning_rate": 0.02, "eps": 1e-3}
 KINDS = LOSSES | {
     "lanes": {  # as GRU4Rec's authors train it; 4 rows are closed lanes
-        "stream": "lanes",
+        "stream": "session-parallel",
         "batch": 12,
         "model": GRU,
-        "loss": SAMPLED["mixed"] | {"collisions": "keep"},
+        "loss": SAMPLED["mixed"] | {"remove_accidental_hits": False},
         "optim": ADAGRAD | {"momentum": 0.3, "sparse": True},
     }
 }
@@ -113,7 +113,13 @@ def test_many_devices_are_one_with_negatives_of_every_sharing(name):
 def test_many_devices_are_one_with_a_cloze():
     """What is masked depends on the seed, the step and the global row alone."""
     model = {"name": "bert4rec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3, "norm": "post"}
-    cloze = {"objective": "cloze", "mask": 0.4, "mask_last": 0.5, "model": model, "loss": LOSSES["softmax"]["loss"]}
+    cloze = {
+        "objective": "cloze",
+        "mask_prob": 0.4,
+        "mask_last_prob": 0.5,
+        "model": model,
+        "loss": LOSSES["softmax"]["loss"],
+    }
     run = train(1, (4,), **cloze)
     assert_close(train(4, (4,), launcher="shard_map", **cloze), run)
     assert_close(train(8, (4,), **cloze), run)
@@ -152,7 +158,10 @@ def test_portions_are_the_whole_with_negatives_of_every_sharing(name, moved, por
 
 
 OTHERS = {
-    "several targets a slot": {"model": {"name": "caser", "dim": 8, "layers": 1, "dropout": 0.3}, "ahead": 2},
+    "several targets a slot": {
+        "model": {"name": "caser", "dim": 8, "layers": 1, "dropout": 0.3},
+        "num_future_targets": 2,
+    },
     "cloze": {
         "model": {"name": "bert4rec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3, "norm": "post"},
         "objective": "cloze",
@@ -214,7 +223,7 @@ def test_seeds_differ_and_dropout_is_on(alone):
 def test_lanes_carry_their_states_from_step_to_step():
     """After some steps a carry is the hidden state of the sessions read so far, from where each began."""
     split = splits.last_item(interactions.from_sequences(histories()))
-    still = {"model": GRU | {"dropout": 0.0, "input_dropout": 0.0}, "optim": ADAGRAD | {"rate": 1e-30}}
+    still = {"model": GRU | {"dropout": 0.0, "input_dropout": 0.0}, "optim": ADAGRAD | {"learning_rate": 1e-30}}
     setup = fit.setup(config(**KINDS["lanes"] | still), split, jax.devices()[:2])
     state = jax.device_put(fit.initial(setup), launch.placed(setup.devices))
     at = setup.epoch_steps // 2

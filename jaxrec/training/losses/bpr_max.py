@@ -1,7 +1,13 @@
 """BPR-max: the target against a soft maximum of its negatives, whose scores are kept small."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
+
+from jaxrec.config.fields import key, not_negative
+from jaxrec.config.keys import SampledOptions
+from jaxrec.training.losses.entry import sampled
 
 
 def bpr_max(bpreg, elu):
@@ -25,3 +31,14 @@ def bpr_max(bpreg, elu):
 def log_shares(negative_K, valid_K):
     """Log of the softmax over the valid negatives; over all where none is, for the gradient's sake."""
     return jax.nn.log_softmax(jnp.where(valid_K | ~valid_K.any(), negative_K, -jnp.inf))
+
+
+@dataclass(frozen=True)
+class BPRMaxOptions(SampledOptions):
+    """The keys of BPR-max."""
+
+    bpreg: float = key(not_negative, 1.0)  #: weight of the squared scores of the negatives
+    elu: float = key(not_negative, 0.0)  #: scores below 0 become elu (exp s - 1); 0 leaves them
+
+
+LOSS = sampled("bpr-max", lambda options, items: bpr_max(options.bpreg, options.elu), BPRMaxOptions)

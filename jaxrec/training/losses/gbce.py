@@ -1,7 +1,14 @@
 """Generalised binary cross-entropy: calibrated for having seen only a share of the negatives."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
+
+from jaxrec.config.fields import key
+from jaxrec.config.keys import SampledOptions
+from jaxrec.system.errors import UserError
+from jaxrec.training.losses.entry import sampled
 
 
 def gbce(items, t):
@@ -18,3 +25,41 @@ def gbce(items, t):
         return (beta * jax.nn.softplus(-positive) + negatives) / (1 + len(negative_K))
 
     return slot
+
+
+def calibration(value):
+    """From 0 to 1."""
+    return None if 0 <= value <= 1 else "it must be from 0 (plain bce) to 1 (calibrated)"
+
+
+@dataclass(frozen=True)
+class GBCEOptions(SampledOptions):
+    """The keys of gBCE."""
+
+    gbce_t: float = key(calibration, 0.75)  #: t
+
+
+def check(options):
+    """That its negatives are what it is calibrated for."""
+    if options.sampling not in ("uniform-unseen", "uniform"):
+        raise UserError(
+            f"config.loss.sampling is {options.sampling}: gbce is calibrated for uniform negatives. Set "
+            "config.loss.sampling=uniform or uniform-unseen"
+        )
+
+
+def slot(options, items):
+    """The loss of a slot over a catalogue of so many items.
+
+    Raises:
+        UserError: its negatives are more than there are.
+    """
+    if options.negatives >= items:
+        raise UserError(
+            f"config.loss.negatives is {options.negatives} of a catalogue of {items} items: gbce takes a share of "
+            f"them. Set it to {items - 1} or less, or config.loss.name=softmax"
+        )
+    return gbce(items, options.gbce_t)
+
+
+LOSS = sampled("gbce", slot, GBCEOptions, check)

@@ -1,9 +1,15 @@
 """Cross-entropy of the target against itself and sampled negatives."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 
+from jaxrec.config.fields import among, default, key, not_negative
+from jaxrec.config.keys import IN_BATCH, SampledOptions
 from jaxrec.kernels import reductions
+from jaxrec.system.errors import UserError
+from jaxrec.training.losses.entry import sampled
 
 
 def sampled_softmax(positive, negative_K, valid_K):
@@ -14,3 +20,35 @@ def sampled_softmax(positive, negative_K, valid_K):
     negative_K = jnp.where(valid_K, negative_K, -jnp.inf)
     peak = jnp.maximum(reductions.largest(jax.lax.stop_gradient(negative_K)), jax.lax.stop_gradient(positive))
     return jnp.log(jnp.exp(negative_K - peak).sum() + jnp.exp(positive - peak)) + peak - positive
+
+
+@dataclass(frozen=True)
+class SampledSoftmaxOptions(SampledOptions):
+    """The keys of the sampled softmax."""
+
+    logq: float = key(not_negative, 0.0)  #: share of the log of its expected count that a score is corrected by
+    logq_counts: str = among(
+        "targets", "events"
+    )  #: what in-batch negatives are expected by: trained targets, or events
+
+
+def check(options):
+    """That the correction by expected counts is of negatives that have some."""
+    corrected = options.logq and options.sampling in IN_BATCH
+    if options.logq_counts != default(SampledSoftmaxOptions, "logq_counts") and not corrected:
+        raise UserError(
+            "config.loss.logq_counts is for loss.logq with loss.sampling=in-batch or mixed: leave it out without"
+        )
+    if options.logq and options.sampling == "uniform-unseen":
+        raise UserError(
+            "config.loss.logq corrects for how often an item of the whole catalogue is drawn, and uniform-unseen "
+            "leaves some out: set config.loss.sampling=uniform"
+        )
+    if options.logq and options.sampling == "uniform" and not options.remove_accidental_hits:
+        raise UserError(
+            "config.loss.logq would change all scores alike, as uniform negatives that may be the target are drawn as "
+            "often as it: leave it 0, or set config.loss.remove_accidental_hits=True"
+        )
+
+
+LOSS = sampled("sampled-softmax", lambda options, items: sampled_softmax, SampledSoftmaxOptions, check)

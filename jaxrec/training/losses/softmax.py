@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxrec.training.losses.entry import LossEntry
 from jaxrec.training.losses.totals import cut
 
 
@@ -85,3 +86,6 @@ def _softmax_sum_backward(grads, cotangent):
 
 
 _softmax_sum.defvjp(_softmax_sum_forward, _softmax_sum_backward)
+
+
+LOSS = LossEntry(name="softmax", build=lambda options, items: softmax_total)

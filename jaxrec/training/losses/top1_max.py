@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.training.losses.bpr_max import log_shares
+from jaxrec.training.losses.entry import sampled
 
 
 def top1_max(positive, negative_K, valid_K):
@@ -14,3 +15,6 @@ def top1_max(positive, negative_K, valid_K):
     share_K = jnp.exp(log_shares(negative_K, valid_K))
     each_K = jax.nn.sigmoid(negative_K - positive) + jax.nn.sigmoid(negative_K**2)
     return jnp.where(valid_K.any(), (share_K * each_K).sum(), 0)
+
+
+LOSS = sampled("top1-max", lambda options, items: top1_max)

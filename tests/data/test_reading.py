@@ -1,4 +1,4 @@
-"""Laws of jaxrec.data.readers: one log, in whatever format and order it is written, is the same data."""
+"""Laws of reading: one log, in whatever format and order it is written, is the same data."""
 
 import gzip
 import re
@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ways import HEADER, RATING, START, WAYS, amazon, data_of, delimited, logs, ordered, put, shuffled, table
 
+from jaxrec.config import registry
 from jaxrec.data import text
 from jaxrec.data.interactions import fingerprint
-from jaxrec.data.readers import FORMATS, read
+from jaxrec.data.reading import read
 from jaxrec.system.errors import UserError
 
 
@@ -95,7 +96,7 @@ SPECIMENS = [("1", "5", START, 3), ("1", "6", START, 4), ("2", "5", START, 5)]
 
 
 def test_an_unknown_format_and_columns_where_they_are_known(tmp_path):
-    with pytest.raises(UserError, match=f"no format 'csv': choose one of {', '.join(FORMATS)}"):
+    with pytest.raises(UserError, match=f"no format 'csv': choose one of {', '.join(registry.names('reader'))}"):
         read(tmp_path, "csv")
     for way in WAYS:
         if way.format in ("prepared", "sequences", "movielens"):

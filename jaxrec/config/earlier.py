@@ -1,0 +1,117 @@
+"""Configurations of earlier versions: keys that were renamed are read by their old names, with one warning."""
+
+import functools
+import logging
+from typing import Any
+
+from jaxrec.system.errors import UserError
+
+log = logging.getLogger("jaxrec")
+
+RENAMED = {
+    "split_q": "test_quantile",
+    "valid": "valid_fraction",
+    "ahead": "num_future_targets",
+    "mask": "mask_prob",
+    "mask_last": "mask_last_prob",
+    "rows_at_once": "microbatch_rows",
+    "model.expand": "model.ffn_multiplier",
+    "loss.collisions": "loss.remove_accidental_hits",
+    "loss.t": "loss.gbce_t",
+    "optim.rate": "optim.learning_rate",
+}
+VALUES = {  # of a key by its name of now: {its value of before: that of now}
+    "stream": {"lanes": "session-parallel"},
+    "loss.share": {"sequence": "row"},
+    "loss.remove_accidental_hits": {"mask": True, "keep": False},
+}
+#: what every model and every loss had before its keys were its entry's own; so it says nothing where it has none such
+DEFAULTS = {
+    "model": {
+        "heads": 1,
+        "norm": "query",
+        "init": "xavier",
+        "ffn_multiplier": 4,
+        "window": 5,
+        "vertical": 4,
+        "horizontal": 16,
+        "users": False,
+        "transform": True,
+        "embedding": "shared",
+        "input_dropout": 0.0,
+    },
+    "loss": {
+        "negatives": 0,
+        "sampling": "uniform-unseen",
+        "share": "slot",
+        "remove_accidental_hits": True,
+        "alpha": 0.75,
+        "logq": 0.0,
+        "logq_counts": "targets",
+        "gbce_t": 0.75,
+        "bpreg": 1.0,
+        "elu": 0.0,
+    },
+}
+
+
+def renamed(key: str, value: Any) -> tuple[str, Any]:
+    """A key, as "optim.rate", and its value, by their names of now."""
+    key = RENAMED.get(key, key)
+    values = VALUES.get(key, {})
+    return key, values[value] if isinstance(value, str) and value in values else value
+
+
+def modernised(values: dict) -> dict:
+    """The nested dict of a configuration with all keys and values by their names of now.
+
+    Raises:
+        UserError: a key is given by both names.
+    """
+    new: dict[str, Any] = {}
+    changed = []
+
+    def put(path, value):
+        now, given = renamed(path, value)
+        *groups, last = now.split(".")
+        inner = new
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        if last in inner:
+            raise UserError(f"config.{path} is renamed to config.{now}, and both are given: leave out config.{path}")
+        inner[last] = given
+        if now != path:
+            changed.append(f"config.{path} is renamed to config.{now}")
+        elif given is not value:
+            changed.append(f"config.{path}={value} is renamed to config.{now}={given}")
+
+    # by the name of now first, so that the old one of two is the one that is named
+    for old in (False, True):
+        for name, value in values.items():
+            if not isinstance(value, dict):
+                if (name in RENAMED) == old:
+                    put(name, value)
+                continue
+            new.setdefault(name, {})
+            for own, inner in value.items():
+                if (f"{name}.{own}" in RENAMED) == old:
+                    put(f"{name}.{own}", inner)
+    if changed:
+        warn("; ".join(changed))
+    return new
+
+
+@functools.cache
+def warn(text: str) -> None:
+    """Say what was renamed, once."""
+    log.warning("%s: the old names are still read", text)
+
+
+def without_defaults(group: str, values: dict, own: set[str]) -> dict:
+    """The keys of a model or a loss but for those it has none of, where these have the value that said nothing."""
+    said_nothing = DEFAULTS[group]
+    return {
+        name: value
+        for name, value in values.items()
+        if name in own or name not in said_nothing or value != said_nothing[name]
+    }

@@ -1,0 +1,1 @@
+"""Readers of logs, a format a file."""

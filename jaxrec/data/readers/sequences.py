@@ -1,0 +1,23 @@
+"""Lines of a user and items."""
+
+from jaxrec.data import (
+    sequences,
+)
+from jaxrec.data.given import Input
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.reader import ReaderEntry, described
+
+
+def read(given: Input) -> Interactions:
+    """sequences.txt with what lies beside it; lines of a user and items; or of "user item"."""
+    options = (given.ids, given.keep_na_ids, given.time_format, given.format == "sequences")
+    return described(given, sequences.read(given.files[0], given.bad, given.say, *options))
+
+
+READER = ReaderEntry(
+    name="sequences",
+    read=read,
+    begins=lambda file: file.name == sequences.NAME,
+    takes=frozenset({"ids", "time_format"}),
+    as_table=frozenset({"separator"}),
+)

@@ -1,0 +1,155 @@
+"""Every raw format -> Interactions: known by the look of the file, or named by the person."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from jaxrec.config import registry
+from jaxrec.data import arrow, dialects, discover, frames, workbooks
+from jaxrec.data import columns as cols
+from jaxrec.data.given import Input
+from jaxrec.data.ids import KINDS
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.oddities import Oddities
+from jaxrec.data.only import Only
+from jaxrec.data.opener import Opener
+from jaxrec.data.reader import ReaderEntry
+from jaxrec.data.text import BadRows, File, some
+from jaxrec.system.errors import UserError
+
+QUOTES = {'"': '"', "none": ""}  # a word for `--quote` -> the character
+
+
+def read(
+    path: Any,
+    format: str | None = None,
+    columns: dict[str, str] | None = None,
+    skip_bad_rows: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int], None] = lambda rows: None,
+    *,
+    items: Any = None,
+    ids: str = "",
+    keep_na_ids: bool = False,
+    time_format: str | None = None,
+    only: Sequence[str] = (),
+    left_out: Callable[[str, int], None] = lambda step, rows: None,
+    separator: str | None = None,
+    quote: str = '"',
+    allow_large: bool = False,
+) -> Interactions:
+    """The interactions of a folder, a file, a zip or a glob, in any format that is known; or of a table in memory.
+
+    Args:
+        path: where they lie; or a table in memory, as of `arrow`.
+        format: the name of a reader, or its import path; found by looking where it is None.
+        columns: {"user", "item", "time", "weight", "session": a column's name, its number from 1, or "none"}.
+        skip_bad_rows: leave out the rows that can't be used, and say so; else they are an error.
+        say: told what was found out: which columns were taken, what unit the times have.
+        progress: told how many rows are read, now and then.
+        items: a table of the items' titles, prices and the like; None for items.csv, .tsv, .parquet or .jsonl beside
+            the log, or what the format has; "" for none. A table in memory too.
+        ids: "integer" (1.0 is 1), "text" (as they stand), or "" for what `data.ids` makes of them.
+        keep_na_ids: take words for a missing value, as NA, for ids.
+        time_format: how dates are written, as strftime has it.
+        only: conditions on the rows, as `Only` has them.
+        left_out: told the name of every such condition, and how many rows it left out.
+        separator: of delimited text: one character, "::", "tab", "space"; found by looking where it is None.
+        quote: "none" where quotes are plain characters.
+        allow_large: read compressed data that unpack to more than `opener.RATIO` times their size.
+
+    Raises:
+        UserError: naming the file, the line, the row and the cure, where a file is missing, broken or ambiguous.
+    """
+    for name, value, known in (("ids", ids, ("", *KINDS)), ("quote", quote, QUOTES)):
+        if value not in known:
+            raise UserError(f"no {name} {value!r}: choose one of {', '.join(filter(None, known))}")
+    if format is not None:
+        registry.find("reader", format)
+    chosen, separator = Only(only), None if separator is None else dialects.separator(separator)
+    columns = {role: "" if name == cols.NONE else name for role, name in (columns or {}).items() if name is not None}
+    given = Input(
+        name=arrow.name_of(path) if arrow.is_frame(path) else str(path),
+        files=[],
+        columns=columns,
+        bad=BadRows(skip_bad_rows, "Mend such rows, or leave them out: prepare with --on-bad-row skip"),
+        odd=Oddities(),
+        say=say,
+        progress=progress,
+        format=format,
+        items=items,
+        ids=ids,
+        keep_na_ids=keep_na_ids,
+        time_format=time_format,
+        only=chosen,
+        separator=separator,
+        quote=QUOTES[quote],
+    )
+    if arrow.is_frame(path):
+        frames.check(given, allow_large)
+        return _read(partial(frames.read, arrow.to_polars(path)), given, left_out)
+    opener = Opener(allow_large)
+    found, files = discover.find(str(path), format, opener, say)
+    reader = registry.find("reader", found or _look(files[0]))
+    said = {name for name, value in {"columns": columns, "separator": separator}.items() if value}
+    if format is None and reader.as_table & said:
+        reader = registry.find("reader", "table")  # whose columns are numbered, and whose separator may be said
+    if columns and "columns" not in reader.takes:
+        flags = ", ".join(f"--{role}" for role in columns)
+        raise UserError(
+            f"{path}: read as {reader.name}, whose columns are known: leave out {flags}, or say --format table"
+        )
+    _check_flags(str(path), reader, bool(only), bool(ids or keep_na_ids), bool(time_format))
+    _check_dialect(str(path), reader, separator, quote)
+    if reader.name == "sequences" and len(files) > 1:
+        names = some(file.below for file in files)
+        raise UserError(
+            f"{path}: {len(files)} files of lines ({names}), where one is read: join them into one, as by cat; or, if "
+            "these are rows of a table, prepare them with --format table --user 1 --item 2"
+        )
+    interactions = _read(reader.read, replace(given, files=files), left_out)
+    opener.close()
+    return interactions
+
+
+def _read(reader: Callable[[Input], Interactions], given: Input, left_out: Callable[[str, int], None]) -> Interactions:
+    """What a reader makes of its input; says what was skipped, and what `only` left out."""
+    interactions = reader(given)
+    for note in given.odd.notes() + given.bad.notes():
+        given.say(note)
+    for step, rows in given.only.steps():
+        left_out(step, rows)
+    if given.time_format and interactions.times is None:
+        raise UserError(f"{given.name}: no times for --time-format: name their column with --time")
+    return interactions._replace(name=given.name)
+
+
+def _check_flags(path: str, reader: ReaderEntry, only: bool, ids: bool, time_format: bool) -> None:
+    """That a format has what the flags are about."""
+    flags = {"only": ("--only", only), "ids": ("--ids and --keep-na-ids", ids)}
+    flags["time_format"] = ("--time-format", time_format)
+    if wrong := [flag for name, (flag, is_given) in flags.items() if is_given and name not in reader.takes]:
+        raise UserError(f"{path}: read as {reader.name}, which has no columns to read so: leave out {some(wrong)}")
+
+
+def _check_dialect(path: str, reader: ReaderEntry, separator: str | None, quote: str) -> None:
+    """That a format has the separator and the quotes that the person spoke of."""
+    known = {"separator": separator is not None, "quote": QUOTES[quote] == ""}
+    if wrong := [f"--{name}" for name, is_given in known.items() if is_given and name not in reader.takes]:
+        raise UserError(f"{path}: read as {reader.name}: leave out {some(wrong)}, or say --format table")
+
+
+def _look(file: File) -> str:
+    """The format of a lone file, by its name and its first lines."""
+    if discover.kind(file) != "text" or workbooks.recognise(file):
+        return "table"
+    told, lines = dialects.first_rows(file)
+    separator, *others = dialects.candidates(lines, {})
+    names = dialects.names_of(lines[0], separator)
+    if told or others or any(map(cols.known, names)):
+        return "table"
+    if separator in (" ", "\t") and file.suffix not in discover.TEXT:
+        return "sequences"
+    rated = separator == "," and len(names) == 4 and dialects.is_rating(names[2]) and names[3].isdecimal()
+    return "amazon" if rated else "table"

@@ -1,0 +1,53 @@
+"""What a model is to the rest of jaxrec: its keys, what it needs, and how it is built."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import jax.numpy as jnp
+
+from jaxrec.config import registry
+from jaxrec.config.keys import Config, ModelOptions
+from jaxrec.config.registry import Entry
+from jaxrec.models.model import Model
+
+
+class Sizes(NamedTuple):
+    """What a model is built for, beside its own options."""
+
+    items: int  #: of the catalogue
+    length: int  #: slots of the longest history
+    positions: str = "from_start"  #: how positions are counted, one of the entry's
+    dtype: Any = "float32"  #: of the compute
+    users: int = 0  #: of the training, where the model has vectors of them
+
+
+def _agreed(config: Config) -> None:
+    """No more rules."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry(Entry):
+    """A model by its name."""
+
+    kind: ClassVar[str] = "model"
+    name: str
+    build: Callable[[Any, Sizes], Model]  #: from its options
+    options: type[ModelOptions] = ModelOptions  #: a frozen dataclass of its keys
+    objectives: tuple[str, ...] = ("next-item",)  #: what it can be trained by
+    positions: tuple[str, ...] = ("from_start",)  #: how it can count positions; one alone: it has none
+    carries_state: bool = False  #: whether it can be trained an event of each session at a time
+    has_users: Callable[[Any], bool] = lambda options: False  #: whether its options give users vectors of their own
+    check: Callable[[Config], None] = _agreed  #: raises UserError where its keys don't go together
+
+
+def build(config: Config, items: int, users: int) -> Model:
+    """The model of a configuration, for so many items and users (of which few models have vectors)."""
+    entry = registry.find("model", config.model.name)
+    sizes = Sizes(items, config.length, config.positions, jnp.dtype(config.precision), users)
+    return entry.build(config.model, sizes)
+
+
+def has_users(config: Config) -> bool:
+    """Whether the model of a configuration has vectors of users."""
+    return registry.find("model", config.model.name).has_users(config.model)

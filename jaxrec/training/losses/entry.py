@@ -1,0 +1,88 @@
+"""What a loss is to the rest of jaxrec: its keys, their rules, and how its total is built."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from jaxrec.config import registry
+from jaxrec.config.fields import default
+from jaxrec.config.keys import IN_BATCH, LossOptions, SampledOptions
+from jaxrec.config.registry import Entry
+from jaxrec.system.errors import UserError
+from jaxrec.training.losses.totals import total
+
+
+def _agreed(options: Any) -> None:
+    """No more rules."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossEntry(Entry):
+    """A loss by its name."""
+
+    kind: ClassVar[str] = "loss"
+    name: str
+    build: Callable[[Any, int], Callable]  #: (options, items of the catalogue) -> its total, as `totals` has them
+    options: type[LossOptions] = LossOptions  #: a frozen dataclass of its keys
+    check: Callable[[Any], None] = _agreed  #: of its options; raises UserError where they don't go together
+
+    @property
+    def sampled(self) -> bool:
+        """Whether negatives are drawn for it, as its options say."""
+        return issubclass(self.options, SampledOptions)
+
+
+def sampled(
+    name: str,
+    slot: Callable[[Any, int], Callable],
+    options: type[SampledOptions] = SampledOptions,
+    check: Callable[[Any], None] = _agreed,
+) -> LossEntry:
+    """The entry of a loss that compares a target with sampled negatives.
+
+    Args:
+        slot: (options, items of the catalogue) -> the loss of one slot, (positive [], negative_K, valid_K) -> [].
+        options: of what it takes beside negatives and how they are drawn. check: what it asks of these.
+    """
+
+    def build(options, items):
+        return total(slot(options, items), keep=not options.remove_accidental_hits)
+
+    def check_all(options):
+        check_sampling(options)
+        check(options)
+
+    return LossEntry(name=name, options=options, build=build, check=check_all)
+
+
+def build(options: LossOptions, items: int) -> Callable:
+    """The total of a configuration's loss over a catalogue of so many items.
+
+    Raises:
+        UserError: the catalogue is too small for it.
+    """
+    return registry.find("loss", options.name).build(options, items)
+
+
+def check_sampling(loss: SampledOptions) -> None:
+    """That the ways of drawing negatives go together."""
+    if not loss.remove_accidental_hits and loss.sampling == "uniform-unseen":
+        raise UserError(
+            "config.loss.remove_accidental_hits is for negatives that may be the target, and uniform-unseen draws "
+            "none: leave it out, or set config.loss.sampling=uniform"
+        )
+    if loss.alpha != default(SampledOptions, "alpha") and loss.sampling not in ("popularity", "mixed"):
+        raise UserError(f"config.loss.alpha is for loss.sampling=popularity or mixed: leave it out for {loss.sampling}")
+    if loss.sampling == "in-batch" and loss.negatives:
+        raise UserError(
+            "config.loss.negatives must be 0 for loss.sampling=in-batch; mixed adds drawn ones to the batch"
+        )
+    if loss.sampling != "in-batch" and loss.negatives < 1:
+        raise UserError(f"config.loss.negatives must be at least 1 for {loss.name}")
+    if loss.sampling == "uniform-unseen" and loss.share != "slot":
+        raise UserError(
+            f"config.loss.share is {loss.share}: what a user has not met can't be shared with others. Set "
+            "config.loss.sampling=uniform, or share=slot"
+        )
+    if loss.sampling in IN_BATCH and loss.share != "batch":
+        raise UserError(f"config.loss.sampling={loss.sampling} takes the batch's targets: set config.loss.share=batch")

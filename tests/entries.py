@@ -1,0 +1,18 @@
+"""Models and losses as their entries make them, from a few of their keys."""
+
+import jax.numpy as jnp
+
+from jaxrec.config import registry
+from jaxrec.models.entry import Sizes
+
+
+def model(name, items, length, positions="from_start", dtype="float32", users=0, *, dim, layers=1, dropout=0.0, **keys):
+    """The Model of this name and these options."""
+    entry = registry.find("model", name)
+    options = entry.options(name=name, dim=dim, layers=layers, dropout=dropout, **keys)
+    return entry.build(options, Sizes(items, length, positions, jnp.dtype(dtype), users))
+
+
+def loss(name, **keys):
+    """The options of the loss of this name."""
+    return registry.find("loss", name).options(name=name, **keys)

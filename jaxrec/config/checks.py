@@ -1,11 +1,14 @@
 """Which values of a configuration's keys can be, alone and together; an error names the key and the cure."""
 
+import dataclasses
 import math
 import struct
 
 from jaxrec.config.keys import IN_BATCH, Config, LossConfig, ModelConfig, OptimConfig, default
+from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 
+MOST = (1 << 31) - 1
 OF_MODELS = {  # the models that use a key, where not all do
     "heads": ("sasrec", "bert4rec"),
     "norm": ("sasrec", "bert4rec"),
@@ -34,11 +37,22 @@ def check(config):
     Raises:
         UserError: it can't, or does.
     """
+    _integers(config)
     _numbers(config)
     _optim(config.optim, config.loss)
     _together(config)
     _loss(config.loss)
     _used(config)
+
+
+def _integers(config):
+    """That every integer is an int32, as steps, slots and ids are."""
+    for prefix, group in {"": config, "model.": config.model, "loss.": config.loss, "optim.": config.optim}.items():
+        for f in dataclasses.fields(group):
+            if f.type is int and f.name != "seed" and getattr(group, f.name) > MOST:
+                raise UserError(
+                    f"config.{prefix}{f.name} is {arguments.shown(getattr(group, f.name))}: at most {MOST:,}"
+                )
 
 
 def _numbers(config):

@@ -14,7 +14,7 @@ from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.kernels import placement as dev
 from jaxrec.models.entry import has_users
 from jaxrec.system import console as consoles
-from jaxrec.system.files import write_json
+from jaxrec.system.files import write_checked
 from jaxrec.training import fit, metric_writer, wording, workdir
 
 SHOWN = {False: ("hr@10", "ndcg@10"), True: ("recall@20", "mrr@20")}  # of a comparison, by sessions or not
@@ -36,7 +36,7 @@ def train(arguments, overrides):
         catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
         users = Users(interactions.users.tolist(), has_vector(config, split)) if has_users(config) else None
         workdir.claim(path, config, interactions, sources.locate(config.dataset), catalogue, users)
-        if (path / workdir.DONE).exists() and fit.complete(setup, path):
+        if workdir.is_done(path) and fit.complete(setup, path):
             say(f"{path}: training is complete; jaxrec evaluate --workdir {path} evaluates it")
             return 0
         say(wording.describe(setup))
@@ -61,7 +61,7 @@ def train(arguments, overrides):
         scores |= {each: baseline_result(each, split, protocol, "test", devices, both) for each in COUNTED}
         held.check()
         kept = {key: done[key] for key in ("step", "best", "seconds")} | {"select_by": config.select_by}
-        write_json(path / workdir.DONE, kept | {"test": scores[config.model.name]})
+        write_checked(path / workdir.DONE, kept | {"test": scores[config.model.name]})
         if validate is None:
             console.print(f"nothing validated: the latest checkpoint is taken for {config.model.name}")
         asked = f"{len(split.test.source):,} {'events' if protocol == 'sessions' else 'users'}"

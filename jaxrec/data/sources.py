@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import platformdirs
 from rich import filesize
 
-from jaxrec.data import discover, filters, prepared
+from jaxrec.data import arrow, discover, filters, prepared
 from jaxrec.data.download import download
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reading import read
@@ -110,20 +110,25 @@ PUBLIC = {
 KINDS = f"name a folder or a file of interactions, '{SYNTHETIC}', or a public data set ({', '.join(PUBLIC)})"
 
 
-def load(name: str, reading: Mapping = MappingProxyType({}), **options) -> Interactions:
+def load(name: Any, reading: Mapping = MappingProxyType({}), **options) -> Interactions:
     """The interactions that `name` stands for; see `locate`. A public data set that is nowhere is fetched to the cache.
 
-    `reading` goes to `read`. The options are the generator's, and win over those in the name. Raises UserError
-    for a name that is nothing, for options that nothing takes, for a download that fails, and where the counts of a
-    public data set are not those of the version meant.
+    A table in memory stands for its own rows. `reading` goes to `read`. The options are the generator's, and
+    win over those in the name. Raises UserError for a name that is nothing, for options that nothing takes, for a
+    download that fails, and where the counts of a public data set are not those of the version meant.
     """
     return load_steps(name, reading, **options)[0]
 
 
 def load_steps(
-    name: str, reading: Mapping = MappingProxyType({}), **options
+    name: Any, reading: Mapping = MappingProxyType({}), **options
 ) -> tuple[Interactions, list[filters.Step]]:
     """`load`, and what each step of it left: what was read, and what the version of a public data set leaves out."""
+    if arrow.is_frame(name):
+        removed = []
+        interactions = read(name, **reading, left_out=lambda *step: removed.append(step))
+        whole = filters.apply(interactions, filters.Options())
+        return interactions, filters.left_out(interactions, removed) if removed else whole[1]
     public = PUBLIC.get(name)
     if public and public.url and not _found(name):
         _fetch(name)

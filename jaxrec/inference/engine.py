@@ -154,6 +154,10 @@ class Engine:
                 self.best(histories, np.ones((rows, self.items), bool), k)
         self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k)
 
+    def output_table(self):
+        """The vectors that items are scored by, on the host: (table [V, D], bias [V] or None)."""
+        return self._host_table
+
     @cached_property
     def checksum(self):
         """Of the params."""

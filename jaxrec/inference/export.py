@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxrec.batches import objectives
 from jaxrec.inference import engine
-from jaxrec.inference.recommender import load
+from jaxrec.inference.loading import load
 from jaxrec.models.entry import has_users
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import replacing, write_json

@@ -1,67 +1,39 @@
 """From Python: a trained workdir as a recommender of external ids."""
 
 import copy
+import html
 import logging
-import warnings
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
 
 import jax
 import numpy as np
 
 from jaxrec.batches import objectives
+from jaxrec.data import sources
+from jaxrec.data.interactions import Interactions
+from jaxrec.inference import vectors
 from jaxrec.inference.attributes import Attributes, common
 from jaxrec.inference.engine import Engine
+from jaxrec.inference.influence import influence
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.queries import Prepared, Query, Ranked, Session, check_session
-from jaxrec.models.entry import build, has_users
+from jaxrec.models.entry import has_users
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
-from jaxrec.training import workdir
 from jaxrec.training.restore import restore_params
 
 log = logging.getLogger("jaxrec")
 FEW = 32  # a choice among this share of the catalogue, or less, is scored alone
 
 
-def load(path, checkpoint="best", approximate=False):
-    """The Recommender of a workdir.
-
-    Args:
-        path: the workdir. checkpoint: "best", "latest" or a step, an integer or its text.
-        approximate: for large catalogues on a CPU: only the likely best items are scored (see `candidates`).
-
-    Raises:
-        UserError: no training lies there, or no such checkpoint; a library is missing.
-    """
-    path = Path(path)
-    stored = workdir.read(path)
-    catalogue = workdir.catalogue(path, stored)
-    model = build(stored.config, len(catalogue.ids), stored.data["users"])
-    params, step = restore_params(path, model, checkpoint, _one_device())
-    users = _users(path, stored) if has_users(stored.config) else None
-    return Recommender(stored.config, model, params, catalogue, step, path, approximate, users)
-
-
-def _users(path, stored):
-    """The Users of a workdir; None, with a warning, where an earlier version trained it, which did not keep them."""
-    found = workdir.users(path, stored)
-    if found is None:
-        warnings.warn(
-            f"{path} has vectors of users and no {workdir.USERS} that says whose: everyone is answered as a new user. "
-            "The training's command, given again, writes it and trains no further",
-            stacklevel=3,
-        )
-    return found
-
-
 class Recommender:
-    """Histories of external ids in, external ids and scores out. Made by `load`."""
+    """Histories of external ids in, external ids and scores out. Made by `loading.load`."""
 
     def __init__(self, config, model, params, catalogue, step=None, path=None, approximate=False, users=None):
         self.config, self.catalogue, self.step, self.path = config, catalogue, step, path
         self._model = model
+        self.data = self.training = None  # Interactions and Training, of `jaxrec.fit`
         self._numbering, self._attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
         objective = objectives.build(config)
@@ -75,7 +47,7 @@ class Recommender:
         Raises:
             UserError: no such checkpoint.
         """
-        params, step = restore_params(self.path, self._model, checkpoint, _one_device())
+        params, step = restore_params(self.path, self._model, checkpoint, one_device())
         other = copy.copy(self)
         other.engine, other.step = self.engine.renewed(params), step
         return other
@@ -209,19 +181,55 @@ class Recommender:
         if isinstance(history, Session):
             raise UserError("history is a Session, which does not keep the ids of all its items: give the ids")
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
-        engine, numbers = self.engine, self._numbering.known(items, "items")
+        numbers = self._numbering.known(items, "items")
         asked = self.prepare(Query(history, user=user, strict=True))
-        seen = engine.newest(asked.known)
-        places = [place for place, id in enumerate(history) if self._numbering.numbers([id])[0]][-len(seen) :]
-        without = [seen, *(seen[:place] + seen[place + 1 :] for place in range(len(seen)))]
-        blocks = (without[first : first + engine.rows] for first in range(0, len(without), engine.rows))
-        hidden = np.concatenate([engine.hidden(block, [asked.user] * len(block)) for block in blocks])
-        if len(seen) == 1 and not engine.room:
-            hidden[1:] = 0  # without it there is no history, and nothing that a model could have said
-        scores = engine.scores(hidden, numbers)
-        moved = np.zeros((len(numbers), len(history)), np.float32)
-        moved[:, places] = (scores[0] - scores[1:]).T
-        return moved
+        places = [place for place, id in enumerate(history) if self._numbering.numbers([id])[0]]
+        return influence(self.engine, asked.known, places, len(history), numbers, asked.user)
+
+    def evaluate(self, data=None, *, protocol=None, split="test", baselines=("popularity", "transitions")):
+        """The metrics of this checkpoint on its training's split of the data, beside those of baselines.
+
+        Args:
+            data: those of the training: a Log, a path, a table in memory; where they are known to lie if None.
+            protocol: a name of `protocols.PROTOCOLS`; the split's own if None. split: "test" or "valid".
+
+        Returns:
+            results.Evaluation: `metrics`, `ci95`; printed, its tables.
+
+        Raises:
+            UserError: the data are gone, or others than those of the training.
+        """
+        from jaxrec.evaluation.evaluator import evaluation  # serving does without
+
+        return evaluation(self.path, self._data(data), self.step, protocol, split, baselines)
+
+    def item_vectors(self):
+        """A polars frame, a row an item: id, vector [D] float32, and bias where the model has one."""
+        return vectors.item_vectors(self.engine, self.catalogue)
+
+    def user_vectors(self, data=None):
+        """A polars frame, a row a user: id, and the vector [D] float32 after the whole history.
+
+        Args:
+            data: whose users are meant, as of `evaluate`; those of the training if None. Users without a known item are
+                left out.
+        """
+        found = self._data(data)
+        found = sources.load(self.config.dataset) if found is None else found
+        return vectors.user_vectors(self.engine, self.catalogue, found, self.users)
+
+    def _data(self, data):
+        """Interactions of what stands for data; those of the training where it is None, if they are in memory."""
+        data = getattr(data, "interactions", data)  # of a Log
+        return self.data if data is None else data if isinstance(data, Interactions) else sources.load(data)
+
+    def __repr__(self):
+        model, loss = self.config.model, self.config.loss.name
+        sizes = f"{len(self._ids):,} items, dim {model.dim}, {model.layers} layers, length {self.config.length}"
+        return f"Recommender({model.name}, {loss}, {sizes}, step {self.step}, {self.path})"
+
+    def _repr_html_(self):
+        return f"<p>{html.escape(repr(self))}</p>{self.training._repr_html_() if self.training else ''}"
 
     def warm(self, batch=1, k=10):
         """Compile ahead of time what is asked for up to so many items, of up to `batch` histories of any length.
@@ -340,5 +348,6 @@ class Recommender:
         return list(zip(self._ids[items - 1].tolist(), scores[: len(items)].tolist(), strict=True))
 
 
-def _one_device():
+def one_device():
+    """Where a Recommender answers."""
     return jax.sharding.SingleDeviceSharding(jax.devices()[0])

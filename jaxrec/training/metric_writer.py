@@ -71,7 +71,7 @@ class Report:
         self.targets, self.training = 0, 0.0  # since the last row, evaluations and compilation left out
         self.rates = []
         name, text = (TextColumn(field, markup=False) for field in ("{task.description}", "{task.fields[text]}"))
-        quiet = not self.console.is_terminal
+        quiet = not consoles.can_show_bars(self.console)
         self.bar = Progress(name, BarColumn(), text, console=self.console, transient=True, disable=quiet)
         self.task = self.bar.add_task("training", total=total_steps, completed=step, text="")
         self.bar.start()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from jaxrec.system import arguments
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 
@@ -279,4 +280,4 @@ def _said(attribute: Attribute, value: Any) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, int) and abs(value) >= 1 << 200:
         return "an integer of many digits"
-    return printable(repr(value), CHARACTERS)
+    return printable(arguments.shown(value), CHARACTERS)

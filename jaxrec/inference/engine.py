@@ -10,6 +10,7 @@ import numpy as np
 from jaxrec.batches.stream import Stream
 from jaxrec.inference import candidates
 from jaxrec.kernels import ranking
+from jaxrec.system import checksums
 
 ROWS = 64  # histories answered at once, at most
 SCORES = 1 << 25  # and no more of them than make so many scores: 128 MiB
@@ -48,7 +49,7 @@ class Engine:
         """The same programs with other params of the same shapes: nothing is compiled."""
         other = copy.copy(self)
         other.params = params
-        for made in ("_host_table", "_unit"):
+        for made in ("_host_table", "_unit", "checksum"):
             other.__dict__.pop(made, None)
         other._index = candidates.build(*other._host_table) if self._index else None
         return other
@@ -162,6 +163,11 @@ class Engine:
     def output_table(self):
         """The vectors that items are scored by, on the host: (table [V, D], bias [V] or None)."""
         return self._host_table
+
+    @cached_property
+    def checksum(self):
+        """Of the params."""
+        return checksums.of_json([checksums.of_array(leaf) for leaf in jax.tree.leaves(self.params)])
 
     @cached_property
     def _host_table(self):

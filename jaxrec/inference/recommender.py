@@ -18,7 +18,7 @@ from jaxrec.inference.attributes import Attributes, common
 from jaxrec.inference.engine import Engine
 from jaxrec.inference.influence import influence
 from jaxrec.inference.numbering import Numbering
-from jaxrec.inference.queries import Prepared, Query, Ranked, Session
+from jaxrec.inference.queries import Prepared, Query, Ranked, Session, check_session
 from jaxrec.models.entry import has_users
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
@@ -145,10 +145,11 @@ class Recommender:
         if state is None:
             name = self.config.model.name
             raise UserError(f"{name} carries no state of a user, as gru4rec does: give the whole history to recommend")
-        return self._advanced(Session(state), history)
+        return self._advanced(Session(state, params=self.engine.checksum), history)
 
     def advance(self, session, item):
         """The Session with one item more; the same where the catalogue lacks it, but for its `unknown`."""
+        check_session(session, self)
         return self._advanced(session, [item])
 
     def similar(self, item, k=10):
@@ -178,6 +179,8 @@ class Recommender:
         Raises:
             UserError: the history holds no known id; an item is not in the catalogue.
         """
+        if isinstance(history, Session):
+            raise UserError("history is a Session, which does not keep the ids of all its items: give the ids")
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
         numbers = self._numbering.known(items, "items")
         asked = self.prepare(Query(history, user=user, strict=True))
@@ -247,9 +250,12 @@ class Recommender:
         def numbers(ids, name):
             return self._numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
 
+        if not isinstance(query, Query):
+            raise UserError(f"{which}{arguments.some([query])} is no Query: give Query(history, ...)")
         k, state = arguments.count(query.k, which), None
         if isinstance(query.history, Session):
-            state, known, unknown = query.history
+            check_session(query.history, self, which)
+            state, known, unknown, _ = query.history
         else:
             known, unknown = numbers(query.history, "history")
         if not known and query.strict:
@@ -278,6 +284,8 @@ class Recommender:
                 f"{which}user: " + (kept if has_users(self.config) else f"{name} has no vectors of users: leave it out")
             )
         id = id.item() if isinstance(id, np.generic) else id
+        if not id.__hash__:
+            raise UserError(f"{which}user: {arguments.some([id])} is no id: give a text or an integer")
         own = self.users.own(id) if isinstance(id, int | str) else None
         number = self._user_number.get(own, -1)
         return number, [id] * (number < 0)
@@ -330,7 +338,7 @@ class Recommender:
     def _advanced(self, session, ids):
         numbers, unknown = self._numbering.numbers(arguments.id_list(ids, "history"))
         state = self.engine.advance(session.state, numbers)
-        return Session(state, (*session.known, *numbers), (*session.unknown, *unknown))
+        return Session(state, (*session.known, *numbers), (*session.unknown, *unknown), session.params)
 
     def _ranked(self, items, scores, query):
         return Ranked(self._pairs(items[: query.k], scores[: query.k]), query.unknown)

@@ -104,7 +104,11 @@ class Service:
         for field, ids in (("history", history), ("items", items)):
             if not any(id in self.listing for id in ids):
                 raise Wrong(404, field, "none of these ids is in the catalogue")
-        (moved,) = await self._ask([lambda recommender: recommender.influence(history, items).tolist()])
+
+        def ask(recommender):
+            return recommender.influence(history, items, body.user if recommender.users else None).tolist()
+
+        (moved,) = await self._ask([ask])
         return {"influence": moved}
 
     async def happened(self, body):

@@ -209,6 +209,7 @@ def bodies(limits):
     class InfluenceOn(_Body):
         history: Some = Field(description="item ids, oldest first")
         items: ids(1, 100) = Field(description="ids whose scores are to be explained")
+        user: Id | None = Field(None, description="whose history it is, for a model with vectors of users")
 
     class TitlesOf(_Body):
         items: ids(1, limits.ids)

@@ -38,8 +38,10 @@ def _read(path):
 def _row(line):
     try:
         row = json.loads(line)
-        return row if isinstance(row, dict) and isinstance(row["step"], int) else None
-    except (ValueError, KeyError, RecursionError):
+        measured = [row.get("valid", {}), *row.get("also", {}).values()]
+        numbers = [row["step"], row["epoch"], row["loss"], *(number for each in measured for number in each.values())]
+        return row if isinstance(row["step"], int) and all(isinstance(each, int | float) for each in numbers) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -167,6 +169,7 @@ def plot(rows, path, title, shown=("hr@10", "ndcg@10"), select_by="ndcg@10"):
         for other in {other: None for row in scored for other in row.get("also", {})}:
             values = [row.get("also", {}).get(other, {}).get(name, math.nan) for row in scored]
             right.plot(epochs, values, ".--", color=f"C{number}", label=f"{name}, {other}", alpha=0.5)
+    scored = [row for row in scored if select_by in row["valid"]]
     if scored:
         best = max(scored, key=lambda row: row["valid"][select_by])
         right.axvline(

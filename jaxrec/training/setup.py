@@ -65,6 +65,9 @@ def setup(config, split, devices):
         row_of = np.searchsorted(template.first, np.arange(len(order_of)), side="right") - 1
         most = int(np.bincount(row_of, objective.count(pieces.length[order_of])).max())
     epoch_steps = len(template.place) // rows
+    if config.epochs * epoch_steps >= 2**31:
+        most = (2**31 - 1) // epoch_steps
+        raise UserError(f"config.epochs is {config.epochs:,}, of {epoch_steps:,} steps each: 2^31 or more: {most:,} do")
     ask = partial(objective.ask, most=most)
     dtype = jnp.dtype(config.precision)
     model = build(config, items, len(interactions.users))

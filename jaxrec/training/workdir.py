@@ -163,6 +163,18 @@ def read(path):
     return Stored(config, data, values.get("files", {}))
 
 
+def is_done(path):
+    """Whether the result of a whole training is there; a damaged one is said to be so, and counts for nothing."""
+    if not (path / DONE).exists():
+        return False
+    try:
+        read_checked(path / DONE, "it is written anew")
+    except UserError as error:
+        log.warning("%s", printable(str(error)))
+        return False
+    return True
+
+
 def catalogue(path, stored):
     """The Catalogue of a workdir: the items of its split, with what is known of them.
 

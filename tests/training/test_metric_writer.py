@@ -32,7 +32,13 @@ def test_metrics_are_cut_to_the_step(tmp_path, step, tail):
     assert list((tmp_path / "tensorboard").iterdir())
 
 
-@pytest.mark.parametrize("line", [b"\x00\xff", b"{", b"[1]", b'{"step": "2"}', b'{"loss": 1}', b"[" * 10_000])
+OF_NO_ROW = [
+    *(b"\x00\xff", b"{", b"[1]", b'{"step": "2"}', b'{"loss": 1}', b"[" * 10_000, b'{"step": 2}'),
+    *(b'{"step": 2, "epoch": 1, "loss": 1, "valid": 3}', b'{"step": 2, "epoch": 1, "loss": 1, "valid": {"mrr": "x"}}'),
+]
+
+
+@pytest.mark.parametrize("line", OF_NO_ROW)
 def test_rows_beside_a_damaged_one_are_kept_and_so_is_the_file(tmp_path, line, caplog):
     path = tmp_path / "metrics.jsonl"
     content = b"\n".join([json.dumps(ROWS[0]).encode(), line, *(json.dumps(row).encode() for row in ROWS[1:]), b""])

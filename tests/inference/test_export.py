@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import recommenders
 
+from jaxrec import cli
 from jaxrec.inference import export
 from jaxrec.inference.queries import Query
 from jaxrec.system.errors import UserError

@@ -108,14 +108,14 @@ def test_what_is_no_fault_of_the_program_is_a_line(monkeypatch, capfd, error, st
     def fails(*_):
         raise error
 
-    monkeypatch.setattr("jaxrec.prepare.prepare", fails)
+    monkeypatch.setattr("jaxrec.commands.prepare.prepare", fails)
     assert cli.main(["prepare", "--input", "a", "--output", "b"]) == status
     told = capfd.readouterr().err
     assert said in told and told.count("\n") == 1
 
 
 def test_a_fault_of_the_program_is_a_traceback(monkeypatch):
-    monkeypatch.setattr("jaxrec.prepare.prepare", lambda *_: {}["a"])
+    monkeypatch.setattr("jaxrec.commands.prepare.prepare", lambda *_: {}["a"])
     with pytest.raises(KeyError):
         cli.main(["prepare", "--input", "a", "--output", "b"])
 

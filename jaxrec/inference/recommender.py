@@ -2,7 +2,6 @@
 
 import copy
 import html
-import logging
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -24,7 +23,6 @@ from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training.restore import restore_params
 
-log = logging.getLogger("jaxrec")
 FEW = 32  # a choice among this share of the catalogue, or less, is scored alone
 
 

@@ -17,7 +17,7 @@ from jaxrec.batches.stream import Stream
 from jaxrec.config.parsing import OptimConfig
 from jaxrec.training import launch as dev
 from jaxrec.training import step
-from jaxrec.training.losses import loss as losses
+from jaxrec.training.losses import entry as losses
 from jaxrec.training.negatives import Negatives
 from jaxrec.training.optim import optimiser
 

@@ -98,7 +98,15 @@ def test_of(path, model, config, split, devices, checkpoint="best", protocol=FUL
     return _result(names, part, ranks, coverages, split, repeats, begun, step)
 
 
-def evaluation(path, interactions=None, checkpoint="best", protocol=None, part="test", baselines=(), devices=None):
+def evaluation(
+    path,
+    interactions=None,
+    checkpoint: str | int | None = "best",
+    protocol=None,
+    part="test",
+    baselines=(),
+    devices=None,
+):
     """The Evaluation of a workdir's checkpoint, beside these baselines; the other arguments as of `workdir_result`."""
     devices, config = devices or dev.local(), workdir.read(path).config
     protocol = protocols.named(protocol or default_protocol(config.split))
@@ -111,7 +119,14 @@ def evaluation(path, interactions=None, checkpoint="best", protocol=None, part="
     return results.Evaluation(config.model.name, result, title, beside)
 
 
-def workdir_result(path, interactions=None, devices=None, checkpoint="best", protocol=None, part="test"):
+def workdir_result(
+    path,
+    interactions=None,
+    devices=None,
+    checkpoint: str | int | None = "best",
+    protocol=None,
+    part="test",
+):
     """The result of a workdir's checkpoint on its own split of the data, and that split.
 
     Args:

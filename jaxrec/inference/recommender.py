@@ -32,7 +32,8 @@ class Recommender:
     def __init__(self, config, model, params, catalogue, step=None, path=None, approximate=False, users=None):
         self.config, self.catalogue, self.step, self.path = config, catalogue, step, path
         self._model = model
-        self.data = self.training = None  # Interactions and Training, of `jaxrec.fit`
+        self.data: Any = None  # Interactions, and the Training, of `jaxrec.fit`
+        self.training: Any = None
         self._numbering, self._attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
         objective = objectives.build(config)
@@ -317,8 +318,7 @@ class Recommender:
         if few:
             hidden = stated() if slots is None else engine.hidden(histories, users)
             pools = [np.setdiff1d(query.pool, query.out, assume_unique=False) for query in queries]
-            asked = zip(hidden, pools, queries, strict=True)
-            return [engine.among(hidden_D, pool, query.k) for hidden_D, pool, query in asked]
+            return [engine.among(*each) for each in zip(hidden, pools, [q.k for q in queries], strict=True)]
         allowed, k = np.stack([self._allowed(query.out, query.pool) for query in queries]), max(q.k for q in queries)
         if slots is None:
             return zip(*engine.best_for(stated(), allowed, k), strict=True)

@@ -115,7 +115,7 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
                 score = None
                 if row_ends:
                     valid = validate(state.params) if evaluates and validate else None
-                    score = close_row(setup, loop, told, valid, float(schedule(end - 1)))
+                    score = close_row(setup, loop, told, valid, float(np.asarray(schedule(end - 1))))
                     if on_evaluate and evaluates:
                         on_evaluate(copy.deepcopy(told.rows[-1]))
                 if saves or stop:

@@ -38,7 +38,7 @@ class Engine:
         """
         self.items, self.length, self.room = items, length, objective.room
         self.rows = min(ROWS, 1 << max(SCORES // items, 1).bit_length() - 1)
-        self.model, self._objective, self._compiled = model, objective, {}
+        self.model, self.objective, self._compiled = model, objective, {}
         self.params = params
         self._index = candidates.build(*self._host_table) if approximate else None
 
@@ -68,7 +68,7 @@ class Engine:
 
         users: their numbers, -1 for nobody whom the model knows, as all are where None.
         """
-        program, items = partial(hidden, self.model, self._objective), self._items(histories)
+        program, items = partial(hidden, self.model, self.objective), self._items(histories)
         found = self._run("hidden", program, self.params, items, self._sources(users, len(items)))
         return np.asarray(found)[: len(histories)]
 
@@ -85,7 +85,7 @@ class Engine:
         """
         if self._index:
             return self.best_for(self.hidden(histories, users), allowed, k)
-        program, items = partial(answer, self.model, self._objective), self._items(histories)
+        program, items = partial(answer, self.model, self.objective), self._items(histories)
         args = items, _padded(allowed, len(items)), self._sources(users, len(items))
         found = self._run("best", program, self.params, *args, k=self._k(k))
         return _cut(found, len(histories), k)

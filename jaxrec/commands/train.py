@@ -39,7 +39,8 @@ def train(arguments, overrides):
         validate = validation(setup) if config.valid or config.split != "sessions" else None
         catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
         users = Users(interactions.users.tolist(), has_vector(config, split)) if config.model.users else None
-        workdir.claim(path, config, interactions, sources.locate(config.dataset), catalogue, users)
+        dataset = sources.locate(config.dataset)
+        workdir.claim(path, config, interactions, dataset, catalogue, users, setup.total_steps)
         if workdir.is_done(path) and fit.complete(setup, path):
             say(f"{path}: training is complete; jaxrec evaluate --workdir {path} evaluates it")
             return 0

@@ -221,7 +221,7 @@ def train(
         validate = validation(setup) if config.select_by else None
         catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
         users = Users(interactions.users.tolist(), has_vector(config, split)) if has_users(config) else None
-        workdirs.claim(path, config, interactions, log.dataset, catalogue, users)
+        workdirs.claim(path, config, interactions, log.dataset, catalogue, users, setup.total_steps)
         if workdirs.is_done(path) and loop.complete(setup, path):
             kept, rows = (
                 read_checked(path / workdirs.DONE, "it is written anew"),

@@ -431,6 +431,10 @@ def test_exit_codes_of_signals_and_of_completion(tmp_path, capsys):
     assert "best reachable" in finished.stdout and (tmp_path / "w" / "curves.png").stat().st_size > 10_000
     assert cli.main(["train", *short[2:]]) == 0
     assert "complete" in capsys.readouterr().out
+    kept = (tmp_path / "w" / "config.json").read_bytes()
+    assert cli.main(["train", *short[2:], "--config.epochs=1"]) == 2
+    assert "ask for at least as many epochs as it has" in capsys.readouterr().err
+    assert (tmp_path / "w" / "config.json").read_bytes() == kept
     assert cli.main(["train", *short[2:], "--config.model.dim=16"]) == 2
     assert "config.model.dim: 8 -> 16" in capsys.readouterr().err
 

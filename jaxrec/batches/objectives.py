@@ -79,7 +79,10 @@ def expected_targets(objective, pieces, items, catalogue):
     """How often each item is a target in an epoch: [V] float64; of a cloze its expectation.
 
     Args:
-        objective: Objective. pieces: stream.Pieces of the training. items: [N] flat. catalogue: V.
+        objective: Objective.
+        pieces: stream.Pieces of the training.
+        items: [N] flat.
+        catalogue: V.
     """
     places, times = objective.expected(pieces)
     return np.bincount(items[places], times, minlength=catalogue + 1)[1:]

@@ -25,7 +25,8 @@ def schedule(lengths, lanes, rows):
     close, and the last step is the end of the longest.
 
     Args:
-        lengths: [P] slots of each piece, in the order in which they are begun. lanes: how many are read at once.
+        lengths: [P] slots of each piece, in the order in which they are begun.
+        lanes: how many are read at once.
         rows: at least `lanes`: those from there on are closed always.
     """
     lengths = np.asarray(lengths)
@@ -48,7 +49,8 @@ def gather(data, _order, rows, asked=True, *, step_rows):
     NumPy and JAX arrays alike. The order of the pieces is the schedule's, in every epoch.
 
     Args:
-        data: stream.Data whose template is a Schedule. step_rows: of a step.
+        data: stream.Data whose template is a Schedule.
+        step_rows: of a step.
     """
     xp = data.items.__array_namespace__() if hasattr(data.items, "__array_namespace__") else np
     place = data.template.place[rows]

@@ -55,10 +55,15 @@ def next_item_pieces(start, stop, length, history="newest"):
     """Pieces that ask for the next item at every slot: of `length` + 1 items each.
 
     Args:
-        start, stop: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
+        start: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
+        stop: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
         length: the longest piece, in slots.
         history: which items of a long one: the "newest", the "oldest", or "windows" over all of them that overlap by
             one, so that each item but the first is a target exactly once; the oldest window is the short one.
+
+    >>> pieces = next_item_pieces([0], [8], length=3, history="windows")
+    >>> pieces.start.tolist(), pieces.length.tolist()
+    ([4, 1, 0], [3, 3, 1])
     """
     start, stop = np.asarray(start), np.asarray(stop)
     return _pieces(start, np.maximum(stop - 1, start), length, history)  # the last item is asked for and never shown
@@ -97,6 +102,9 @@ def pack(lengths, width):
 
     Each piece goes to the fullest row that still takes it. Rows are held by the room left in them, so that equal
     lengths are placed together and the cost is that of the distinct lengths, not of the pieces.
+
+    >>> pack([2, 5, 3, 4], width=7)
+    (array([0, 0, 1, 1]), 2)
     """
     lengths = np.asarray(lengths)
     row_of = np.empty(len(lengths), np.int64)
@@ -156,7 +164,9 @@ def plan(lengths, order_of, rows, seed, epoch):
     """The arrangement of one epoch: pieces permuted within their length class, then the rows.
 
     Args:
-        lengths: [P] of the pieces. order_of: [P], the piece behind each place in the template. rows: how many.
+        lengths: [P] of the pieces.
+        order_of: [P], the piece behind each place in the template.
+        rows: how many.
     """
     random = np.random.Generator(np.random.Philox(key=[seed, epoch]))
     shuffled = np.lexsort((random.random(len(lengths)), lengths))

@@ -61,7 +61,11 @@ def to_dict(config: Config) -> dict:
 
 
 def flatten(values: dict, prefix: str = "") -> dict[str, Any]:
-    """Nested dict -> {"model.dim": 64, ...}."""
+    """Nested dict -> {"model.dim": 64, ...}.
+
+    >>> flatten({"seed": 0, "model": {"dim": 64}})
+    {'seed': 0, 'model.dim': 64}
+    """
     flat = {}
     for key, value in values.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}

@@ -43,7 +43,11 @@ def load(name, overrides):
 
 
 def literal(text):
-    """A number or boolean where the text reads as one, else the text."""
+    """A number or boolean where the text reads as one, else the text.
+
+    >>> literal("64"), literal("0.1"), literal("windows")
+    (64, 0.1, 'windows')
+    """
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # all that it raises of what is none

@@ -49,8 +49,10 @@ def described(
 
     Args:
         path: of the table, or one in memory; None for the one beside the log, if there is one; "" for none.
-        log: its files. folder: as the log was named: where it is a folder, the table may lie in it.
-        column: of the ids in the log, which is looked for first in the table. say: told what was found.
+        log: its files.
+        folder: as the log was named: where it is a folder, the table may lie in it.
+        column: of the ids in the log, which is looked for first in the table.
+        say: told what was found.
 
     Raises:
         UserError: there is no such table, or two lie beside the log; it is broken, or knows none of the items.

@@ -115,7 +115,9 @@ def workdir_result(path, interactions=None, devices=None, checkpoint="best", pro
     """The result of a workdir's checkpoint on its own split of the data, and that split.
 
     Args:
-        path: Path. interactions: of the training; those it names if None. protocol: the split's own if None.
+        path: Path.
+        interactions: of the training; those it names if None.
+        protocol: the split's own if None.
 
     Raises:
         UserError: no training lies there; its data are gone, or these are others.

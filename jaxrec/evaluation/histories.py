@@ -32,8 +32,13 @@ def pack_histories(items, start, stop, length, width, devices, room=0, source=No
     """Histories of questions: the newest items of items[start:stop] each.
 
     Args:
-        items: [N] flat. start, stop: [Q]. length: the most slots of a history. width: slots a row.
-        devices: to encode on. room: slots of each that the objective takes for itself, after the history.
+        items: [N] flat.
+        start: [Q].
+        stop: [Q].
+        length: the most slots of a history.
+        width: slots a row.
+        devices: to encode on.
+        room: slots of each that the objective takes for itself, after the history.
         source: [Q] whose histories they are; nobody's whom the model knows if None.
     """
     pieces = stream.history_pieces(start, stop, length, room)
@@ -60,7 +65,8 @@ def pack_histories(items, start, stop, length, width, devices, room=0, source=No
     data = stream.Data(items, pieces.start.astype(np.int32), pieces.source, template)
     order = stream.Order(order_of, np.arange(rows, dtype=np.int32))
     data, order = dev.put((data, order), devices)
-    return Histories(data, order, *dev.spread((rows_BR, slot[rows_BR], kept), devices), question, len(start))
+    rows_BR, slot_BR, kept_BR = dev.spread((rows_BR, slot[rows_BR], kept), devices)
+    return Histories(data, order, rows_BR, slot_BR, kept_BR, question, len(start))
 
 
 def encoder(model, objective, devices):

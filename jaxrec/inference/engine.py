@@ -29,8 +29,11 @@ class Engine:
     def __init__(self, model, objective, params, items, length, approximate=False):
         """
         Args:
-            model: Model. objective: Objective. params: on the device that is to answer.
-            items: V. length: the most slots that the model knows.
+            model: Model.
+            objective: Objective.
+            params: on the device that is to answer.
+            items: V.
+            length: the most slots that the model knows.
             approximate: score only candidates that an index finds (see `candidates`), where that is sure enough.
 
         Raises:
@@ -76,7 +79,9 @@ class Engine:
         """The best k allowed items after each history, in one dispatch.
 
         Args:
-            histories: lists of numbers, oldest first, at most `rows`. allowed: [n, V] bool, by item. k: at least 1.
+            histories: lists of numbers, oldest first, at most `rows`.
+            allowed: [n, V] bool, by item.
+            k: at least 1.
             users: as of `hidden`.
 
         Returns:
@@ -147,6 +152,7 @@ class Engine:
 
         With a carry, also what states need.
         """
+        hidden_ND = None
         for slots in self.buckets():
             histories = [[1] * (slots - self.room)] * rows
             hidden_ND = self.hidden(histories)

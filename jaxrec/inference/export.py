@@ -31,7 +31,10 @@ def export(recommender, format, output, k=10, histories=HISTORIES):
     """Write a Recommender as one file, after it has answered random histories as the engine does.
 
     Args:
-        format: "stablehlo" or "onnx". output: Path. k: how many items. histories: how many are checked.
+        format: "stablehlo" or "onnx".
+        output: Path.
+        k: how many items.
+        histories: how many are checked.
 
     Raises:
         UserError: the model can't be converted, the file answers otherwise, a library is missing, k is out of range.
@@ -114,7 +117,7 @@ def to_onnx(program, shapes, name):
     from jax.interpreters import batching
 
     if not hasattr(batching, "not_mapped"):  # by this name the newest jax2onnx that admits this Orbax knows None
-        batching.not_mapped = None
+        batching.not_mapped = None  # pyright: ignore[reportAttributeAccessIssue]
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of every value whose shape is symbolic
     try:
         import jax2onnx

@@ -9,9 +9,10 @@ def influence(engine: Engine, known: list[int], places: list[int], length: int, 
     """What each place of a history moved.
 
     Args:
-        known: the numbers of the history's items that the catalogue has, oldest first. places: where each of them
-            stands in the history, of this length. items: the numbers of the items whose scores are looked at. user: a
-            number, -1 for nobody.
+        known: the numbers of the history's items that the catalogue has, oldest first.
+        places: where each of them stands in the history, of this length.
+        items: the numbers of the items whose scores are looked at.
+        user: a number, -1 for nobody.
 
     Returns:
         [items, length] float32: what is unknown, or too old for the model to see, moved is 0.

@@ -3,6 +3,7 @@
 import copy
 import html
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import numpy as np
@@ -112,7 +113,7 @@ class Recommender:
             for index, query in enumerate(queries)
         ]
         kinds = {}
-        results = [None] * len(prepared)
+        results: list[Any] = [None] * len(prepared)
         for index, query in enumerate(prepared):
             if query.known:
                 kinds.setdefault(self._kind(query), []).append(index)
@@ -298,7 +299,7 @@ class Recommender:
         exclude = self.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
         out = [*known, *blocked] if exclude else blocked
         user, new = self._user(query.user, which)
-        return Prepared(known, state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
+        return Prepared(list(known), state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
 
     def _user(self, id, which):
         """(number, []) of a user who has a vector; (-1, [id]) of one who has none."""
@@ -330,18 +331,17 @@ class Recommender:
     def _found(self, kind, queries):
         """(items, scores) for each of at most `rows` queries of one kind."""
         (slots, few), engine = kind, self.engine
-        users = [query.user for query in queries]
-        if slots is None:
-            hidden = np.concatenate([query.state[1] for query in queries])
-        elif few:
-            hidden = engine.hidden([query.known for query in queries], users)
+        histories, users = [query.known for query in queries], [query.user for query in queries]
+        stated = lambda: np.concatenate([query.state[1] for query in queries])
         if few:
+            hidden = stated() if slots is None else engine.hidden(histories, users)
             pools = [np.setdiff1d(query.pool, query.out, assume_unique=False) for query in queries]
-            return [engine.among(*each, query.k) for *each, query in zip(hidden, pools, queries, strict=True)]
+            asked = zip(hidden, pools, queries, strict=True)
+            return [engine.among(hidden_D, pool, query.k) for hidden_D, pool, query in asked]
         allowed, k = np.stack([self._allowed(query.out, query.pool) for query in queries]), max(q.k for q in queries)
         if slots is None:
-            return zip(*engine.best_for(hidden, allowed, k), strict=True)
-        return zip(*engine.best([query.known for query in queries], allowed, k, users), strict=True)
+            return zip(*engine.best_for(stated(), allowed, k), strict=True)
+        return zip(*engine.best(histories, allowed, k, users), strict=True)
 
     def _allowed(self, out, pool):
         """Whether each item may be recommended. [V] bool"""

@@ -24,6 +24,7 @@ from jaxrec.serve.hosts import Hosts
 from jaxrec.serve.listing import Listing
 from jaxrec.serve.metrics import Metrics
 from jaxrec.serve.schema import Wrong
+from jaxrec.serve.watch import Watcher
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 
@@ -51,10 +52,13 @@ class Service:
         """
         Args:
             recommender: warm for one history and limits.k items; where it is for more histories, raise `batcher.size`.
-            limits: Limits. events: store.Events, or None. token: that requests must bear, or None. hosts: Hosts; this
-                machine's own if None. known: Known users of a log, or None.
+            limits: Limits.
+            events: store.Events, or None.
+            token: that requests must bear, or None.
+            hosts: Hosts; this machine's own if None.
+            known: Known users of a log, or None.
         """
-        self.watcher = None  # of new checkpoints, set where there is one: the check of health asks it
+        self.watcher: Watcher | None = None  # of new checkpoints, set where there is one: the check of health asks it
         self.limits, self.events, self.known, self.metrics = limits, events, known, Metrics()
         self.batcher = Batcher(recommender, limits.queue, self.metrics.batch.observe)
         self.listing, self._facets = Listing(recommender.catalogue), None

@@ -40,8 +40,9 @@ class Database:
     def __init__(self, path, create):
         """
         Args:
-            path: the file. create: whether it is made where there is none, for its owner alone; otherwise all of it is
-                read once, to see whether it is whole.
+            path: the file.
+            create: whether it is made where there is none, for its owner alone; otherwise all of it is read once, to
+                see whether it is whole.
 
         Raises:
             Unavailable: it can't be used.

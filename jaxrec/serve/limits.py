@@ -44,9 +44,12 @@ def parse(settings):
 
     Raises:
         UserError: no such limit, no number, or one below 1 (the deadline: not above 0).
+
+    >>> parse(["k=50", "deadline=0.5"]).k
+    50
     """
-    kinds = {field.name: field.type for field in dataclasses.fields(Limits)}
     values, usual = {}, dataclasses.asdict(Limits())
+    kinds = {name: type(value) for name, value in usual.items()}
     for setting in settings:
         name, _, text = setting.partition("=")
         if name not in kinds:

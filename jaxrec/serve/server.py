@@ -39,8 +39,9 @@ def serve(arguments, _overrides):
     if arguments.watch:
         renew = lambda step: watch.renew(service.batcher.recommender, step, allowed.k)
         meant, refuse = (arguments.checkpoint, recommender.step), service.metrics.refused.inc
-        service.watcher = watch.Watcher(arguments.workdir, *meant, renew, service.take, refuse)
-        beside.append(service.watcher)
+        watcher = watch.Watcher(arguments.workdir, *meant, renew, service.take, refuse)
+        service.watcher = watcher
+        beside.append(watcher)
     for thread in beside:
         thread.start()
     items = f"{len(service.listing):,} items"
@@ -115,7 +116,7 @@ def configuration(app, crowd):
     """What uvicorn is to do: `app` for the connections of a Crowd."""
     return uvicorn.Config(
         app,
-        http=partial(Connection, crowd=crowd),
+        http=partial(Connection, crowd=crowd),  # pyright: ignore[reportArgumentType] any callable will do
         ws="none",
         loop="uvloop",
         lifespan="on",

@@ -33,7 +33,8 @@ class Events:
     def __init__(self, path, room):
         """
         Args:
-            path: the file, made if need be. room: how many appends may wait.
+            path: the file, made if need be.
+            room: how many appends may wait.
 
         Raises:
             UserError: it can't be used.
@@ -61,7 +62,9 @@ class Events:
         """Append to a user's history.
 
         Args:
-            user: id. items: ids, oldest first. time: seconds since 1970; now if None.
+            user: id.
+            items: ids, oldest first.
+            time: seconds since 1970; now if None.
 
         Returns:
             A concurrent Future of how many they are, done when they are on disk; it raises Unavailable where they

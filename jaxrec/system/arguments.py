@@ -17,6 +17,9 @@ def checkpoint_name(checkpoint):
 
     Raises:
         UserError: it is neither a text nor an integer.
+
+    >>> checkpoint_name("best"), checkpoint_name(64)
+    ('best', '64')
     """
     if isinstance(checkpoint, str):
         return str(checkpoint)
@@ -31,6 +34,9 @@ def count(k, which=""):
 
     Raises:
         UserError: it is no integer, of Python or NumPy, or below 1.
+
+    >>> count(10)
+    10
     """
     try:
         number = _integer(k)

@@ -4,6 +4,7 @@ import importlib.util
 import io
 import unicodedata
 from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console
 
@@ -20,9 +21,10 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def make(**options) -> Console:
+def make(**options: Any) -> Console:
     """A Console that takes text as it stands: what lies in brackets is no style, and :smile: no emoji."""
-    return _Console(**{"highlight": False, "markup": False, "emoji": False} | options)
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    return _Console(**plain | options)
 
 
 def can_show_bars(console: Console) -> bool:

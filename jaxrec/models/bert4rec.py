@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import bidirectional, position_of
+from jaxrec.kernels.sizes import ATTENTION_SLOTS
 from jaxrec.models.entry import ModelEntry
-from jaxrec.models.layers import AT_ONCE, INITIAL, Attention, Dense, drop_rows, gelu, layer_norm, table
+from jaxrec.models.layers import INITIAL, Attention, Dense, drop_rows, gelu, layer_norm, table
 from jaxrec.models.model import from_module, pick
 from jaxrec.models.sasrec import check
 
@@ -146,7 +147,14 @@ def bert4rec(config, sizes):
     output = lambda params: (params["items"], params["bias"])
     tables = {"items": ("shown", "asked"), "bias": ("asked",)}
     return from_module(
-        module, sizes.length, output, tables, head="head", method="everything", reads=True, at_once=AT_ONCE
+        module,
+        sizes.length,
+        output,
+        tables,
+        head="head",
+        method="everything",
+        reads=True,
+        at_once=ATTENTION_SLOTS,
     )
 
 

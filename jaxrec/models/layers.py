@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.kernels import sizes
 from jaxrec.kernels.masks import nearness
 from jaxrec.kernels.random import dropout, site_keys
 
@@ -66,15 +67,6 @@ def _gelu_moved(at, by):
     return x * share, move * (share + x * jnp.exp(-x * x / 2) / (2 * jnp.pi) ** 0.5)
 
 
-AT_ONCE = 8192  # slots that a CPU trains on at once where there is attention: what is kept of more leaves its caches
-BLOCK = 50  # queries attended at once on a CPU: the keys after the last of them are never touched
-
-
-def block_of(queries):
-    """How many queries are attended at once: an accelerator does all of them in less time than it starts the parts."""
-    return BLOCK if jax.default_backend() == "cpu" else queries
-
-
 class Attention(nn.Module):
     """Multi-head attention of a query input to a key-and-value input (Vaswani et al. 2017), dropout on the weights.
 
@@ -100,7 +92,7 @@ class Attention(nn.Module):
 
         q_BQHd = project("query", query_BQD) * (width // self.heads) ** -0.5
         k_BTHd, v_BTHd = project("key", memory_BTD), project("value", memory_BTD)
-        mixed, size = [], block_of(queries)
+        mixed, size = [], sizes.query_block(queries)
         for block, begin in enumerate(range(0, queries, size)):
             part = slice(begin, min(begin + size, queries))
             end = part.stop if self.causal and at_BQ is None else slots

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal, position_of
+from jaxrec.kernels.sizes import ATTENTION_SLOTS
 from jaxrec.models.entry import ModelEntry
-from jaxrec.models.layers import AT_ONCE, INITIAL, Attention, FeedForward, drop_rows, layer_norm, table
+from jaxrec.models.layers import INITIAL, Attention, FeedForward, drop_rows, layer_norm, table
 from jaxrec.models.model import from_module, pick
 from jaxrec.system.errors import UserError
 
@@ -110,7 +111,7 @@ def sasrec(config, sizes):
         sizes.dtype,
     )
     output, tables = lambda params: (params["items"], None), {"items": ("shown", "asked")}
-    return from_module(module, sizes.length, output, tables, reads=True, at_once=AT_ONCE)
+    return from_module(module, sizes.length, output, tables, reads=True, at_once=ATTENTION_SLOTS)
 
 
 MODEL = ModelEntry(

@@ -1,4 +1,4 @@
-"""One device's program, launched on all of them; and how much of a step a device takes at once."""
+"""One device's program, launched on all of them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,7 +8,6 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxrec.config.parsing import row_width
 from jaxrec.kernels.placement import AXIS, mesh_of, replicated
 from jaxrec.training.step import State
 
@@ -58,24 +57,6 @@ def launch_shard_map(call, devices, options=None, apart=False):
 
 
 LAUNCHERS = {"pmap": launch_pmap, "shard_map": launch_shard_map}
-
-
-CATALOGUE = 4  # items a slot: the gradients of a larger table cost more to add up than portions of rows gain
-
-
-def rows_at_once(config, model, items, share, platform):
-    """Of its share of a step's rows, how many a device of this platform takes at once: it divides the share.
-
-    Those asked for are a limit. Else a CPU takes about as many as suit the model, and all where none divide so.
-    """
-    sizes = [size for size in range(1, share + 1) if share % size == 0]
-    if config.microbatch_rows:
-        return max(size for size in sizes if size <= config.microbatch_rows)
-    if platform != "cpu" or not model.at_once or items > CATALOGUE * model.at_once:
-        return share
-    wanted = model.at_once / row_width(config)
-    off, size = min((max(size / wanted, wanted / size), size) for size in sizes)
-    return size if off <= 2 else share
 
 
 def placed(devices):

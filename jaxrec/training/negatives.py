@@ -1,7 +1,9 @@
 """Negatives: uniform outside a user's history, exactly; uniform; by popularity; the batch's own targets; and mixed."""
 
+import dataclasses
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,26 +16,39 @@ from jaxrec.kernels.collectives import gathered
 from jaxrec.kernels.random import below, hash_bits
 from jaxrec.system.errors import UserError
 
+SharedBy = Literal["slot", "row", "batch"]
 
-class Negatives(NamedTuple):
-    """What a sampled loss compares the targets of N slots with. Item 0 is none."""
 
-    items: Any  #: [N, K] of each slot; [R, K] shared by the slots of each of R rows; [K] by the batch of all devices
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Negatives:
+    """What a sampled loss compares the targets of N slots, of R rows, with. Item 0 is none."""
+
+    items: Any  #: int32; by `shared_by`: [N, K] of each slot, [R, K] of each row, or [K] of the batch of all devices
+    _: KW_ONLY
+    shared_by: SharedBy = field(metadata={"static": True})  #: which slots have the same items: each has its own, or
     shift: Any = None  #: as items: what logQ subtracts from their scores; None is nothing
     own_shift: Any = None  #: [N], and from the targets' scores
     own_column: Any = None  #: [N] the column that is the slot's own target, where items are the batch's targets
 
+    def of_each_slot(self, slots):
+        """The Negatives of so many slots, each with a copy of its own of those that it shares."""
 
-def portioned(negatives, cut, number):
-    """The Negatives of portions of the slots, an axis of them in front; what all slots share is repeated.
+        def repeat(x):
+            x = x.reshape(-1, x.shape[-1])
+            return jnp.repeat(x, slots // len(x), axis=0)
 
-    Args:
-        cut: what makes portions of the slots' or the rows' own arrays. number: of portions.
-    """
-    if negatives.items.ndim > 1:
-        return cut(negatives)
-    items, shift = jax.tree.map(lambda x: jnp.broadcast_to(x, (number, *x.shape)), (negatives.items, negatives.shift))
-    return cut(negatives._replace(items=None, shift=None))._replace(items=items, shift=shift)
+        items, shift = jax.tree.map(repeat, (self.items, self.shift))
+        return dataclasses.replace(self, items=items, shift=shift, shared_by="slot")
+
+    def split(self, number):
+        """The Negatives of equal parts of the rows: an axis of them in front; what the batch shares is repeated."""
+        cut = lambda tree: jax.tree.map(lambda x: x.reshape(number, -1, *x.shape[1:]), tree)
+        if self.shared_by != "batch":
+            return cut(self)
+        repeat = lambda x: jnp.broadcast_to(x, (number, *x.shape))
+        items, shift = jax.tree.map(repeat, (self.items, self.shift))
+        return dataclasses.replace(cut(dataclasses.replace(self, items=None, shift=None)), items=items, shift=shift)
 
 
 class Seen(NamedTuple):
@@ -181,7 +196,7 @@ def sampler(loss, split, axis, targets):
 
 def _unseen(key, keys, asked, aside, *, number, catalogue, steps):
     row = partial(uniform, number=number, seen=aside.seen, catalogue=catalogue, steps=steps)
-    return Negatives(jax.vmap(row)(keys, asked.source).reshape(-1, number))
+    return Negatives(jax.vmap(row)(keys, asked.source).reshape(-1, number), shared_by="slot")
 
 
 def _sampled(key, keys, asked, aside, *, loss, catalogue):
@@ -196,14 +211,15 @@ def _sampled(key, keys, asked, aside, *, loss, catalogue):
     else:
         slots = asked.targets.shape[1]
         items = jax.vmap(lambda key: draw(key, (slots, loss.negatives)))(keys).reshape(-1, loss.negatives)
+    made = partial(Negatives, items, shared_by=loss.share)
     if not loss.logq:
-        return Negatives(items)
+        return made()
     if loss.remove_accidental_hits:
         share = aside.sampled.share[items - 1] if aside.sampled else jnp.full(items.shape, 1 / catalogue)
-        return Negatives(items, loss.logq * jnp.log(loss.negatives * share))
+        return made(shift=loss.logq * jnp.log(loss.negatives * share))
     log_weight = aside.sampled.log_weight
     own = log_weight[jnp.maximum(asked.targets.reshape(-1), 1) - 1]
-    return Negatives(items, loss.logq * log_weight[items - 1], loss.logq * own)
+    return made(shift=loss.logq * log_weight[items - 1], own_shift=loss.logq * own)
 
 
 def _in_batch(key, keys, asked, aside, *, loss, axis):
@@ -214,16 +230,17 @@ def _in_batch(key, keys, asked, aside, *, loss, axis):
     items = targets
     if loss.sampling == "mixed":
         items = jnp.append(targets, draw_popular(key, (loss.negatives,), aside.sampled))
+    made = partial(Negatives, items, shared_by="batch", own_column=column)
     if not loss.logq:
-        return Negatives(items, own_column=column)
+        return made()
     row, own_row = jnp.maximum(items, 1) - 1, jnp.maximum(own, 1) - 1
     if loss.remove_accidental_hits:
         expected = ((targets > 0).sum() - 1) * aside.batch.share[row]
         if loss.sampling == "mixed":
             expected += loss.negatives * aside.sampled.share[row]
-        return Negatives(items, loss.logq * jnp.log(jnp.maximum(expected, 1e-30)), own_column=column)
+        return made(shift=loss.logq * jnp.log(jnp.maximum(expected, 1e-30)))
     log_weight = aside.batch.log_weight[row]
     if loss.sampling == "mixed":
         sampled = jnp.arange(len(items)) >= len(targets)
         log_weight = jnp.where(sampled, aside.sampled.log_weight[row], log_weight)
-    return Negatives(items, loss.logq * log_weight, loss.logq * aside.batch.log_weight[own_row], column)
+    return made(shift=loss.logq * log_weight, own_shift=loss.logq * aside.batch.log_weight[own_row])

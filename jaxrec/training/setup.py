@@ -1,7 +1,8 @@
 """What a training is made of: data, objective, model, optimiser and the program of a call, put together."""
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,13 @@ from jaxrec.config.parsing import row_width
 from jaxrec.kernels import compiler, placement
 from jaxrec.models.entry import build
 from jaxrec.system.errors import UserError
-from jaxrec.training import launch, negatives, optim, step
+from jaxrec.training import launch, microbatches, negatives, optim, sparse, step
 from jaxrec.training.checkpoint import abstract
 from jaxrec.training.losses import entry as losses
 
 
-class Setup(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Setup:
     """Everything that training is made of, and that is not state: a function of config, split and devices."""
 
     config: Any
@@ -31,9 +33,9 @@ class Setup(NamedTuple):
     objective: Any
     model: Any
     optimiser: Any
-    run: Any  #: (state, data, aside, start, end) -> (state, step.Report)
+    run: Any  #: (state, data, aside, start, end) -> (state, step.StepMetrics)
     rows: int  #: a step
-    at_once: int  #: of a device's rows
+    microbatch_rows: int  #: of a device's rows of a step, those it takes at once
     epoch_steps: int
 
     @property
@@ -68,7 +70,7 @@ def setup(config, split, devices):
     ask = partial(objective.ask, most=most)
     dtype = jnp.dtype(config.precision)
     model = build(config, items, len(interactions.users))
-    at_once = launch.rows_at_once(config, model, items, rows // len(devices), devices[0].platform)
+    microbatch_rows = microbatches.rows_for(config, model, items, rows // len(devices), devices[0].platform)
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
     targets = partial(objectives.expected_targets, objective, pieces, interactions.items, items)
     draw, aside = negatives.sampler(config.loss, split, placement.AXIS, targets)
@@ -84,39 +86,36 @@ def setup(config, split, devices):
         def batch(batches, index, share):
             return jax.tree.map(lambda kept: kept.reshape(-1, len(share), kept.shape[-1])[index], batches)
 
+    loss_and_grad = step.loss_and_grad(model, losses.build(config.loss, items), dtype)
     parts = step.Parts(
-        model,
-        losses.build(config.loss, items),
-        ask,
-        draw,
-        optimiser,
-        config.optim.sparse,
-        batch,
-        rows,
-        at_once,
-        config.batch if config.stream == "session-parallel" else None,
-        config.seed,
-        dtype,
+        batch=batch,
+        make_targets=ask,
+        sample=draw,
+        loss_and_grad=microbatches.accumulated(loss_and_grad, microbatch_rows),
+        optimiser=optimiser,
+        wrap_update=sparse.on_touched_rows(model, optimiser) if config.optim.sparse else lambda update: update,
+        rows=rows,
+        loss_divisor=config.batch if config.stream == "session-parallel" else None,
+        seed=config.seed,
     )
     options = compiler.cpu_options() if draw else None
     call, apart = step.call(parts, config.steps_per_call), config.feed == "host"
-    run = launch.LAUNCHERS[config.launcher](call, devices, options, apart)
     return Setup(
-        config,
-        split,
-        devices,
-        pieces,
-        order_of,
-        data,
-        gather,
-        aside,
-        objective,
-        model,
-        optimiser,
-        run,
-        rows,
-        at_once,
-        epoch_steps,
+        config=config,
+        split=split,
+        devices=devices,
+        pieces=pieces,
+        order_of=order_of,
+        data=data,
+        gather=gather,
+        aside=aside,
+        objective=objective,
+        model=model,
+        optimiser=optimiser,
+        run=launch.LAUNCHERS[config.launcher](call, devices, options, apart),
+        rows=rows,
+        microbatch_rows=microbatch_rows,
+        epoch_steps=epoch_steps,
     )
 
 

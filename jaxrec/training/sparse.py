@@ -9,6 +9,7 @@ there: of Adagrad and of gradient descent, without momentum.
 Of a small catalogue the tables stand for themselves, and the optimiser is told which rows to leave.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,42 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxrec.kernels import sizes
 from jaxrec.kernels.collectives import alike, gathered
+from jaxrec.kernels.placement import AXIS
+
+
+def on_touched_rows(model, optimiser):
+    """What makes of a step's update one that reads and writes the touched rows of the tables alone.
+
+    Args:
+        model: models.Model. optimiser: of optim.
+
+    Returns:
+        (update) -> update, both (params, optimiser's state, step.Batch) -> (params, optimiser's state, anything); the
+        one that is given takes `touched_mask` too, as an optimiser's `used`.
+    """
+
+    def wrap(update):
+        def sparse_update(params, opt, batch):
+            tables = tables_of(model, optimiser, params, opt)
+            touched, batch = _relabel_batch(batch, len(model.table(params)[0]))
+            gathered_params, gathered_opt = (gather(touched, *each) for each in zip((params, opt), tables, strict=True))
+            touched_mask = mask_of(touched, gathered_params, tables[0])
+            *new, rest = update(gathered_params, gathered_opt, batch, touched_mask)
+            params, opt = (scatter(touched, *each) for each in zip((params, opt), new, tables, strict=True))
+            return params, opt, rest
+
+        return sparse_update
+
+    return wrap
+
+
+def _relabel_batch(batch, items):
+    ids = batch.stream.items, batch.targets, batch.negatives.items
+    touched, *ids = relabel(*ids, items, AXIS, negatives_shared=batch.negatives.shared_by == "batch")
+    negatives = dataclasses.replace(batch.negatives, items=ids[2])
+    return touched, batch._replace(stream=batch.stream._replace(items=ids[0]), targets=ids[1], negatives=negatives)
 
 
 class Rows(NamedTuple):
@@ -26,28 +62,23 @@ class Rows(NamedTuple):
     used: dict  #: {"shown", "asked"} -> [U] or [V] bool, by whom; of repeats at most the first is
 
 
-WHOLE = 4  # where the catalogue is at most so many times the touched rows, masking whole tables beats moving rows
-
-
-def relabel(shown, asked, negatives, items, axis):
+def relabel(shown, asked, negatives, items, axis, *, negatives_shared):
     """The Rows of all devices' batches, and this device's items as numbers of these rows, from 1.
 
     Args:
-        shown, asked, negatives: int32 of any shape, items 1..V; what is not above 0 is none, and stays. Negatives of
-            one axis are shared by all devices.
-        items: V. axis: name of the devices' axis.
+        shown, asked, negatives: int32 of any shape, items 1..V; what is not above 0 is none, and stays.
+        items: V. axis: name of the devices' axis. negatives_shared: whether all devices have the same negatives.
 
     Returns:
         (Rows, shown, asked, negatives)
     """
-    shared = negatives.ndim == 1
     ids = [shown, asked, negatives]
-    every = [gathered(each.reshape(-1), axis) for each in ids[: 3 - shared]]
-    every = [alike(each, axis) for each in every + ids[3 - shared :]]
+    every = [gathered(each.reshape(-1), axis) for each in ids[: 3 - negatives_shared]]
+    every = [alike(each, axis) for each in every + ids[3 - negatives_shared :]]
     ends = np.cumsum([len(each) for each in every])
     row = jnp.concatenate(every) - 1
     row = jnp.where(row >= 0, row, items)
-    whole = items <= WHOLE * len(row)
+    whole = items <= sizes.MASKED_ROWS_PER_TOUCHED * len(row)
     at = None if whole else jnp.sort(row)
     place = row if whole else jnp.searchsorted(at, row).astype(jnp.int32)
     mark = lambda places: jnp.zeros(items if whole else len(row), bool).at[places].set(True, mode="drop")
@@ -57,22 +88,22 @@ def relabel(shown, asked, negatives, items, axis):
 
     def own(number, places):
         old = ids[number]
-        begin = 0 if shared and number == 2 else jax.lax.axis_index(axis) * old.size
+        begin = 0 if negatives_shared and number == 2 else jax.lax.axis_index(axis) * old.size
         new = jax.lax.dynamic_slice_in_dim(places, begin, old.size).reshape(old.shape) + 1
         return jnp.where(old > 0, new.astype(old.dtype), old)
 
     return Rows(at, used), *(own(number, places) for number, places in enumerate(jnp.split(place, ends[:-1])))
 
 
-def take(rows, tree, tables):
+def gather(rows, tree, tables):
     """A tree with these rows in place of each table. tables: which leaves are, `tables_of`."""
     if rows.at is None:
         return tree
     return jax.tree.map(lambda x, uses: x.at[rows.at].get(mode="clip") if uses else x, tree, tables)
 
 
-def put(rows, tree, new, tables):
-    """The tree of `take` after its update, put back: of each table the rows that are used in it."""
+def scatter(rows, tree, new, tables):
+    """The tree of `gather` after its update, put back: of each table the rows that are used in it."""
     if rows.at is None:
         return new
 
@@ -82,7 +113,7 @@ def put(rows, tree, new, tables):
     return jax.tree.map(leaf, tree, new, tables)
 
 
-def masks(rows, tree, tables):
+def mask_of(rows, tree, tables):
     """Of each leaf of the params what broadcasts to it: the rows that are used, True where it is no table.
 
     None where the rows were moved: there only what is used is put back.

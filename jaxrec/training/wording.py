@@ -14,7 +14,7 @@ def describe(setup):
     width = 1 if config.stream == "session-parallel" else row_width(config)
     slots = setup.epoch_steps * setup.rows * width
     rows = f"{config.batch} lanes" if config.stream == "session-parallel" else f"{setup.rows} rows of {width} slots"
-    rows += f", {setup.at_once} at once" if setup.at_once < setup.rows // len(setup.devices) else ""
+    rows += f", {setup.microbatch_rows} at once" if setup.microbatch_rows < setup.rows // len(setup.devices) else ""
     return (
         f"{split.interactions.name}, {len(split.interactions.catalogue.ids):,} items, split {config.split}: "
         f"{splits.in_words(split)}\n"

@@ -1,4 +1,4 @@
-"""Products in the form that XLA's CPU computes fast; all add up in float32."""
+"""Products in the form that XLA's CPU computes fast."""
 
 import jax.numpy as jnp
 

@@ -105,10 +105,8 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x_BTD):
-        x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
-        h_NF = Dense(self.inner, self.dtype, self.kernel, name="inner")(x_ND)
-        out_ND = Dense(x_BTD.shape[-1], self.dtype, self.kernel, name="outer")(gelu(h_NF))
-        return out_ND.reshape(x_BTD.shape)
+        inner_BTF = gelu(Dense(self.inner, self.dtype, self.kernel, name="inner")(x_BTD))
+        return Dense(x_BTD.shape[-1], self.dtype, self.kernel, name="outer")(inner_BTF)
 
 
 def norm():
@@ -149,8 +147,8 @@ def bert4rec(config, sizes):
     return from_module(
         module,
         sizes.length,
-        output,
-        tables,
+        table=output,
+        tables=tables,
         head="head",
         method="everything",
         reads=True,

@@ -103,7 +103,8 @@ def caser(config, sizes):
         sizes.dtype,
         kernel,
     )
-    return from_module(module, sizes.length, lambda params: (params["items"], None), {"items": ("shown", "asked")})
+    output, tables = lambda params: (params["items"], None), {"items": ("shown", "asked")}
+    return from_module(module, sizes.length, table=output, tables=tables)
 
 
 MODEL = ModelEntry(

@@ -1,14 +1,15 @@
 """What a model is: pure functions of a plain dict of params."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 
 from jaxrec.batches.stream import Stream
 
 
-class Model(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Model:
     """A sequential recommender. Row v - 1 of its table is item v; padding is never a row that could be ranked."""
 
     init: Callable  #: (key) -> params
@@ -31,7 +32,7 @@ def read_by(encode):
     return lambda params, stream, slots_BM: pick(encode(params, stream)[0], slots_BM)
 
 
-def from_module(module, length, table, tables, head=None, method="__call__", reads=False, at_once=None):
+def from_module(module, length, *, table, tables, head=None, method="__call__", reads=False, at_once=None):
     """The Model of a Linen module (stream, keys) -> hidden that carries nothing.
 
     Args:
@@ -52,5 +53,13 @@ def from_module(module, length, table, tables, head=None, method="__call__", rea
     def read(params, stream, slots_BM):
         return module.apply({"params": params}, stream, None, slots_BM)
 
-    answers = read if reads else read_by(encode)
-    return Model(init, encode, answers, lambda params, rows: None, at_asked, table, tables, at_once)
+    return Model(
+        init=init,
+        encode=encode,
+        read=read if reads else read_by(encode),
+        carry0=lambda params, rows: None,
+        head=at_asked,
+        table=table,
+        tables=tables,
+        at_once=at_once,
+    )

@@ -111,7 +111,7 @@ def sasrec(config, sizes):
         sizes.dtype,
     )
     output, tables = lambda params: (params["items"], None), {"items": ("shown", "asked")}
-    return from_module(module, sizes.length, output, tables, reads=True, at_once=ATTENTION_SLOTS)
+    return from_module(module, sizes.length, table=output, tables=tables, reads=True, at_once=ATTENTION_SLOTS)
 
 
 MODEL = ModelEntry(

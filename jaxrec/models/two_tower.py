@@ -71,7 +71,7 @@ def two_tower(config, sizes):
     module = TwoTower(sizes.items, config.dim, config.layers, config.dropout, sizes.dtype, kernel)
     tables = {"items": ("shown", "asked"), "bias": ("asked",)}
     output = lambda params: (params["items"], params["bias"])
-    return from_module(module, sizes.length, output, tables, reads=True)
+    return from_module(module, sizes.length, table=output, tables=tables, reads=True)
 
 
 MODEL = ModelEntry(name="two-tower", options=TwoTowerOptions, build=two_tower)

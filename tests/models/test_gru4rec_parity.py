@@ -17,9 +17,10 @@ from jaxrec.batches.stream import Stream
 from jaxrec.config.parsing import OptimConfig
 from jaxrec.training import launch as dev
 from jaxrec.training import step
-from jaxrec.training.losses import loss as losses
+from jaxrec.training.losses import entry as losses
 from jaxrec.training.negatives import Negatives
 from jaxrec.training.optim import optimiser
+from jaxrec.training.sparse import on_touched_rows
 
 ITEMS = 20
 
@@ -104,21 +105,25 @@ def training(wanted, sparse):
     def draw(key, keys, asked, index):
         own = asked.targets[:, 0]
         of_own, of_drawn = log_weight[own - 1], float(wanted["sample_alpha"]) * log_weight[drawn[index] - 1]
-        return Negatives(jnp.append(own, drawn[index]), jnp.append(of_own, of_drawn), of_own, jnp.arange(4))
+        return Negatives(
+            jnp.append(own, drawn[index]),
+            shared_by="batch",
+            shift=jnp.append(of_own, of_drawn),
+            own_shift=of_own,
+            own_column=jnp.arange(4),
+        )
 
+    adagrad = optimiser(OptimConfig("adagrad", rate, eps=eps, momentum=momentum), 8)
     parts = step.Parts(
-        model=made,
-        total=losses.build(loss, ITEMS),
-        ask=lambda stream, keys: next_item().ask(stream, keys, 1),
-        negatives=draw,
-        optimiser=optimiser(OptimConfig("adagrad", rate, eps=eps, momentum=momentum), 8),
-        sparse=sparse,
         batch=lambda data, index, rows: Stream(*(values[rows][:, index, None] for values in inputs)),
+        make_targets=lambda stream, keys: next_item().ask(stream, keys, 1),
+        sample=draw,
+        loss_and_grad=step.loss_and_grad(made, losses.build(loss, ITEMS), jnp.dtype("float32")),
+        optimiser=adagrad,
+        **({"wrap_update": on_touched_rows(made, adagrad)} if sparse else {}),
         rows=4,
-        at_once=4,
-        lanes=lanes,
+        loss_divisor=lanes,
         seed=0,
-        dtype=jnp.dtype("float32"),
     )
     params = jax.tree.map(lambda x: x[0], converted(starting(wanted, "param.")))
     state = step.State(jnp.int32(0), params, parts.optimiser.init(params), made.carry0(params, 4))

@@ -1,5 +1,7 @@
 """The laws that every model keeps: packed is alone, a slot sees what it may, no keys no dropout, a head of slots."""
 
+import dataclasses
+
 import entries
 import jax
 import jax.numpy as jnp
@@ -37,7 +39,7 @@ def made(name, dropout=0.0, dtype="float32"):
         return jnp.asarray(("scale" in jax.tree_util.keystr(path)) + 0.3 * random.normal(size=x.shape), jnp.float32)
 
     params = jax.tree_util.tree_map_with_path(noisy, jax.eval_shape(model.init, jax.random.key(0)))
-    return model._replace(encode=jax.jit(model.encode)), params
+    return dataclasses.replace(model, encode=jax.jit(model.encode)), params
 
 
 def packed(rows, source=None):

@@ -10,6 +10,7 @@ import pytest
 
 from jaxrec.batches import stream
 from jaxrec.batches.stream import Stream
+from jaxrec.kernels import sizes
 from jaxrec.kernels.random import row_keys
 from jaxrec.models import layers
 
@@ -186,7 +187,7 @@ def test_no_two_dropouts_draw_from_one_site(norm, monkeypatch):
     params = jax.eval_shape(made.init, jax.random.key(0))
     sites.clear()
     jax.eval_shape(made.encode, params, FULL)
-    blocks = -(-SLOTS // layers.BLOCK)
+    blocks = -(-SLOTS // sizes.QUERY_BLOCK)
     assert len(sites) == len(set(sites)) == 1 + 3 * (blocks + 2)
     assert all(0 <= part < layers.SITE_PARTS for _, part in sites)
 

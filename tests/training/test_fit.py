@@ -301,7 +301,9 @@ def test_rows_say_the_rate_and_the_seconds_of_their_last_step(prepare, tmp_path)
     """Of a warm-up over all steps the rate grows in equal parts; the seconds are those of training, and grow too."""
     setup, validate = prepare()
     optim = dataclasses.replace(setup.config.optim, warmup=setup.total_steps)
-    warming = setup._replace(config=dataclasses.replace(setup.config, optim=optim))  # what is said, not what is done
+    warming = dataclasses.replace(
+        setup, config=dataclasses.replace(setup.config, optim=optim)
+    )  # what is said, not what is done
     rows = fit.fit(warming, tmp_path, validate)["rows"]
     wanted = [1e-2 * (row["step"] - 1) / setup.total_steps for row in rows]
     assert [row["rate"] for row in rows] == pytest.approx(wanted, rel=1e-5)

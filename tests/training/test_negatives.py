@@ -1,5 +1,6 @@
 """Laws of negatives: their distributions, who shares what, and the same draws on any number of devices."""
 
+import dataclasses
 from functools import partial
 
 import entries
@@ -245,11 +246,12 @@ def drawn_on(devices, loss, split, step=3):
     def whole(name, each):
         if each is None:
             return None
-        shared = out.items.ndim == 2 and name in ("items", "shift")
+        shared = out.shared_by == "batch" and name in ("items", "shift")
         assert not shared or (each == each[0]).all()
         return np.asarray(each[0] if shared else each.reshape(-1, *each.shape[2:]))
 
-    return negatives.Negatives(*(whole(name, each) for name, each in out._asdict().items()))
+    fields = ("items", "shift", "own_shift", "own_column")
+    return dataclasses.replace(out, **{name: whole(name, getattr(out, name)) for name in fields})
 
 
 @pytest.mark.parametrize("way", WAYS)

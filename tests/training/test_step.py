@@ -8,8 +8,8 @@ import pytest
 from jaxrec.batches import stream
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
-from jaxrec.kernels import placement
-from jaxrec.training import fit, launch, sparse, step
+from jaxrec.kernels import placement, sizes
+from jaxrec.training import fit, launch, microbatches, step
 
 USERS, ITEMS = 40, 30
 
@@ -126,35 +126,40 @@ def test_many_devices_are_one_with_a_cloze():
 
 
 @pytest.fixture
-def portions(monkeypatch):
-    """Of each traced step: how many portions, and the rows of one."""
-    traced, inner = [], step.by_portions
+def cuts(monkeypatch):
+    """Of each traced step: how many microbatches, and the rows of one."""
+    traced, inner = [], microbatches.accumulated
 
-    def spy(total, params, whole, number):
-        traced.append((number, len(whole.stream.items) // number))
-        return inner(total, params, whole, number)
+    def spied(loss_and_grad, rows):
+        over_microbatches = inner(loss_and_grad, rows)
 
-    monkeypatch.setattr(step, "by_portions", spy)
+        def spy(params, batch):
+            traced.append((len(batch.stream.items) // rows, rows))
+            return over_microbatches(params, batch)
+
+        return spy
+
+    monkeypatch.setattr(microbatches, "accumulated", spied)
     return traced
 
 
 @pytest.mark.parametrize(("devices", "rows", "launcher"), [(1, 1, "pmap"), (1, 4, "pmap"), (2, 2, "shard_map")])
-def test_portions_of_rows_are_the_whole(alone, portions, devices, rows, launcher):
+def test_microbatches_are_the_whole(alone, cuts, devices, rows, launcher):
     changes, run = alone
-    assert_close(train(devices, rows_at_once=rows, launcher=launcher, **changes), run)
-    assert all(number > 1 and size == rows for number, size in portions) and portions
+    assert_close(train(devices, microbatch_rows=rows, launcher=launcher, **changes), run)
+    assert all(number > 1 and size == rows for number, size in cuts) and cuts
 
 
 @pytest.mark.parametrize("moved", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ONE_QUICK)
-def test_portions_are_the_whole_with_negatives_of_every_sharing(name, moved, portions, monkeypatch):
+def test_microbatches_are_the_whole_with_negatives_of_every_sharing(name, moved, cuts, monkeypatch):
     """Also of row-sparse steps, whether their rows are moved or the tables stand for themselves."""
     if moved:
-        monkeypatch.setattr(sparse, "WHOLE", 0)
+        monkeypatch.setattr(sizes, "MASKED_ROWS_PER_TOUCHED", 0)
     changes = {"loss": SAMPLED[name], "optim": ADAGRAD | {"sparse": True}}
     run = train(1, (4,), **changes)
-    assert_close(train(2, (4,), rows_at_once=2, launcher="shard_map", **changes), run)
-    assert min(portions)[0] == 1 < max(portions)[0]
+    assert_close(train(2, (4,), microbatch_rows=2, launcher="shard_map", **changes), run)
+    assert min(cuts)[0] == 1 < max(cuts)[0]
 
 
 OTHERS = {
@@ -172,10 +177,10 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_portions_are_the_whole_with(name, portions):
+def test_microbatches_are_the_whole_with(name, cuts):
     run = train(1, (4,), **OTHERS[name])
-    assert_close(train(2, (4,), rows_at_once=2, launcher="shard_map", **OTHERS[name]), run)
-    assert min(portions)[0] == 1 < max(portions)[0]
+    assert_close(train(2, (4,), microbatch_rows=2, launcher="shard_map", **OTHERS[name]), run)
+    assert min(cuts)[0] == 1 < max(cuts)[0]
 
 
 def test_sparse_rows_are_the_dense_step_where_they_are_defined_to_be():

@@ -12,8 +12,8 @@ import numpy as np
 from jaxrec.config.keys import SampledOptions
 from jaxrec.data import splits
 from jaxrec.data.ragged import distinct, slices
-from jaxrec.kernels.collectives import gathered
-from jaxrec.kernels.random import below, hash_bits
+from jaxrec.kernels.collectives import all_gather
+from jaxrec.kernels.random import randint, random_bits
 from jaxrec.system.errors import UserError
 
 SharedBy = Literal["slot", "row", "batch"]
@@ -106,7 +106,7 @@ def uniform(key, source, number, seen, catalogue, steps):
         [T, number] int32 in 1..V.
     """
     low, high = seen.offsets[source][:, None], seen.offsets[source + 1][:, None]
-    nth = below(catalogue - (high - low), key, (len(source), number))
+    nth = randint(key, (len(source), number), catalogue - (high - low))
     return nth_unseen(nth, low, high, seen.items, steps)
 
 
@@ -144,7 +144,7 @@ def popular(counts, alpha):
 
 def draw_popular(key, shape, table):
     """Items in 1..V of this shape, by an alias table: two gathers a draw, whatever the catalogue."""
-    for_column, coin = hash_bits(key, (2, *shape))  # of a column more or less often by V / 2^32
+    for_column, coin = random_bits(key, (2, *shape))  # of a column more or less often by V / 2^32
     column = (for_column % jnp.uint32(len(table.keep))).astype(jnp.int32)
     stays = coin < table.keep[column]
     return jnp.where(stays, column, table.alias[column]) + 1
@@ -203,7 +203,7 @@ def _sampled(key, keys, asked, aside, *, loss, catalogue):
     if loss.sampling == "popularity":
         draw = partial(draw_popular, table=aside.sampled)
     else:
-        draw = lambda key, shape: 1 + below(catalogue, key, shape)
+        draw = lambda key, shape: 1 + randint(key, shape, catalogue)
     if loss.share == "batch":
         items = draw(key, (loss.negatives,))
     elif loss.share == "row":
@@ -225,7 +225,7 @@ def _sampled(key, keys, asked, aside, *, loss, catalogue):
 def _in_batch(key, keys, asked, aside, *, loss, axis):
     """The targets of the batch of all devices, in the order of its rows; where mixed, then those drawn."""
     own = asked.targets.reshape(-1)
-    targets = gathered(own, axis)
+    targets = all_gather(own, axis)
     column = jax.lax.axis_index(axis) * len(own) + jnp.arange(len(own))
     items = targets
     if loss.sampling == "mixed":

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from jaxrec.kernels import sizes
-from jaxrec.kernels.collectives import alike, gathered
+from jaxrec.kernels.collectives import all_gather, mark_replicated
 from jaxrec.kernels.placement import AXIS
 
 
@@ -73,8 +73,8 @@ def relabel(shown, asked, negatives, items, axis, *, negatives_shared):
         (Rows, shown, asked, negatives)
     """
     ids = [shown, asked, negatives]
-    every = [gathered(each.reshape(-1), axis) for each in ids[: 3 - negatives_shared]]
-    every = [alike(each, axis) for each in every + ids[3 - negatives_shared :]]
+    every = [all_gather(each.reshape(-1), axis) for each in ids[: 3 - negatives_shared]]
+    every = [mark_replicated(each, axis) for each in every + ids[3 - negatives_shared :]]
     ends = np.cumsum([len(each) for each in every])
     row = jnp.concatenate(every) - 1
     row = jnp.where(row >= 0, row, items)

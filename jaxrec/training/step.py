@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from jaxrec.kernels import reductions
-from jaxrec.kernels.collectives import added
+from jaxrec.kernels.collectives import psum
 from jaxrec.kernels.placement import AXIS
-from jaxrec.kernels.random import fold, row_keys, site_keys, step_key
+from jaxrec.kernels.random import fold_in, row_keys, site_keys, step_key
 from jaxrec.models.model import pick
 
 NEGATIVES_SITE = 2**31 - 1  # beyond the sites of any model's dropouts, and beyond the rows of any batch
@@ -78,11 +78,11 @@ def step(parts, state, data, sampler_tables, index):
     stream, asked = parts.make_targets(stream, keys)
     negatives = None
     if parts.sample is not None:
-        shared_key = fold(step_key(parts.seed, state.step), NEGATIVES_SITE)
+        shared_key = fold_in(step_key(parts.seed, state.step), NEGATIVES_SITE)
         negatives = parts.sample(shared_key, site_keys(keys, NEGATIVES_SITE), asked, sampler_tables)
     targets = asked.targets.reshape(-1)
     is_real = (targets > 0).astype(jnp.float32)
-    count = added(is_real.sum(), AXIS)
+    count = psum(is_real.sum(), AXIS)
     divisor = parts.loss_divisor or count
     # Weights are divided by the count of all devices: what is left to do to the gradients is to add them up.
     batch = Batch(stream, keys, asked.slots, targets, is_real / divisor, negatives, state.carry)
@@ -91,7 +91,7 @@ def step(parts, state, data, sampler_tables, index):
     def update(params, opt, batch, touched_mask=None):
         local = jax.lax.pcast(params, AXIS, to="varying")
         loss, grads, carry = parts.loss_and_grad(local, batch)
-        loss, grads = added((loss, grads), AXIS)
+        loss, grads = psum((loss, grads), AXIS)
         updates, opt = parts.optimiser.update(grads, opt, params, used=touched_mask)
         return optax.apply_updates(params, updates), opt, (loss, grads, carry)
 

@@ -60,7 +60,7 @@ def norms(model, objective, params, histories_RN, targets_R):
     """
     rows, number = histories_RN.shape
     at = histories_RN.reshape(-1) - 1
-    own = {name: params[name][at] for name, uses in model.tables.items() if "shown" in uses}
+    own = {name: params[name][at] for name, uses in model.item_tables.items() if "inputs" in uses}
     slots = number + objective.room
     fresh_RN = 1 + jnp.arange(rows * number, dtype=jnp.int32).reshape(rows, number)
     ones = jnp.ones((rows, slots), jnp.int32)
@@ -71,7 +71,7 @@ def norms(model, objective, params, histories_RN, targets_R):
         positions=jnp.broadcast_to(jnp.arange(slots, dtype=jnp.int32), ones.shape),
         source=-ones,
     )
-    answer_RD = model.table(params)[0][targets_R - 1]
+    answer_RD = model.output_embedding(params)[0][targets_R - 1]
 
     def scores(own):
         hidden_RTD, _ = model.encode(params | own, objective.show(stream))

@@ -66,12 +66,12 @@ class Judge:
 
     def every_rank(self, params):
         """{protocol: [Q]}"""
-        self.hidden, table = self.encode(params, self.histories), self.model.table(params)
+        self.hidden, table = self.encode(params, self.histories), self.model.output_embedding(params)
         return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.prepared.items()}
 
     def coverages(self, params):
         """{protocol: coverage@10} of the questions last ranked; None under a sampled protocol."""
-        scored = ranking.dot, self.model.table(params), self.hidden
+        scored = ranking.dot, self.model.output_embedding(params), self.hidden
         return {name: _coverage(each, *scored) for name, each in self.prepared.items()}
 
 

@@ -70,7 +70,7 @@ def encoder(model, objective, devices):
         def one(batch):
             rows_R, slot_RM, kept_K = batch
             shown = objective.show(stream.gather(data, order, rows_R, asked=False))
-            hidden_RMD = model.read(params, shown, slot_RM)
+            hidden_RMD = model.encode_at(params, shown, slot_RM)
             hidden_KD = hidden_RMD.reshape(-1, hidden_RMD.shape[-1])[kept_K]
             return model.head(params, hidden_KD).astype(jnp.float32)
 

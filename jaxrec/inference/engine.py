@@ -128,7 +128,7 @@ class Engine:
 
     def start(self):
         """The state of a user without history: (carry, hidden [1, D]); None for a model that carries nothing."""
-        carry = self.model.carry0(self.params, 1)
+        carry = self.model.initial_carry(self.params, 1)
         return None if carry is None else (carry, jnp.zeros((1, self._host_table[0].shape[1]), jnp.float32))
 
     def advance(self, state, numbers):
@@ -155,17 +155,17 @@ class Engine:
 
     @cached_property
     def _host_table(self):
-        table_VD, bias_V = self.model.table(self.params)
+        table_VD, bias_V = self.model.output_embedding(self.params)
         return np.asarray(table_VD), None if bias_V is None else np.asarray(bias_V)
 
     @cached_property
     def _unit(self):
-        table_VD, _ = self.model.table(self.params)
+        table_VD, _ = self.model.output_embedding(self.params)
         return table_VD / jnp.maximum(jnp.linalg.norm(table_VD, axis=1, keepdims=True), 1e-12)
 
     def _exactly_for(self, hidden_ND, allowed, k):
         rows = _power(len(hidden_ND))
-        program = lambda params, *args, k: best(self.model.table(params), *args, k=k)
+        program = lambda params, *args, k: best(self.model.output_embedding(params), *args, k=k)
         args = _padded(hidden_ND, rows), _padded(allowed, rows)
         return _cut(self._run("best for", program, self.params, *args, k=self._k(k)), len(hidden_ND), k)
 
@@ -206,7 +206,7 @@ def hidden(model, objective, params, items_BT, user_B=None):
     zeros = jnp.zeros_like(items_BT)
     source = zeros - 1 if user_B is None else zeros + user_B[:, None]
     stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), source)
-    last = model.read(params, objective.show(stream), jnp.maximum(length_B - 1, 0)[:, None])[:, 0]
+    last = model.encode_at(params, objective.show(stream), jnp.maximum(length_B - 1, 0)[:, None])[:, 0]
     return model.head(params, last).astype(jnp.float32)
 
 
@@ -218,7 +218,7 @@ def best(table, hidden_BD, allowed_BV, *, k):
 
 def answer(model, objective, params, items_BT, allowed_BV, user_B=None, *, k):
     """The best k allowed items after each history: what a request needs, in one program."""
-    return best(model.table(params), hidden(model, objective, params, items_BT, user_B), allowed_BV, k=k)
+    return best(model.output_embedding(params), hidden(model, objective, params, items_BT, user_B), allowed_BV, k=k)
 
 
 def advance(model, params, carry, hidden_1D, items_T, count):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.models.entry import ModelEntry
-from jaxrec.models.layers import INITIAL, Dense, drop_rows, table
+from jaxrec.models.layers import INITIAL, Dense, drop_rows, item_param
 from jaxrec.models.model import from_module
 from jaxrec.system.errors import UserError
 
@@ -32,7 +32,7 @@ class Caser(nn.Module):
     kernel: Any
 
     def setup(self):
-        self.item_table = table(self, "items", self.kernel, self.items, self.width)
+        self.item_table = item_param(self, "items", self.kernel, self.items, self.width)
         self.before = self.param("before", self.kernel, (1, self.width))
         dense = lambda width: Dense(width, self.dtype, self.kernel)
         self.columns = dense(self.vertical)
@@ -103,8 +103,8 @@ def caser(config, sizes):
         sizes.dtype,
         kernel,
     )
-    output, tables = lambda params: (params["items"], None), {"items": ("shown", "asked")}
-    return from_module(module, sizes.length, table=output, tables=tables)
+    output, item_tables = lambda params: (params["items"], None), {"items": ("inputs", "targets")}
+    return from_module(module, sizes.length, output_embedding=output, item_tables=item_tables)
 
 
 MODEL = ModelEntry(

@@ -18,7 +18,7 @@ INITIAL = {
 SITE_PARTS = 1 << 16  # parts that a site may have
 
 
-def table(module, name, initial, *shape):
+def item_param(module, name, initial, *shape):
     """A param with a row an item: of this shape when it is made; then of whatever rows are given (see sparse.py)."""
     given = module.has_variable("params", name)
     return module.get_variable("params", name) if given else module.param(name, initial, shape)

@@ -49,8 +49,8 @@ def rows_for(config, model, items, share, platform):
     divisors = [rows for rows in range(1, share + 1) if share % rows == 0]
     if config.microbatch_rows:
         return max(rows for rows in divisors if rows <= config.microbatch_rows)
-    if platform != "cpu" or not model.at_once or items > sizes.GRADIENT_ROWS_PER_SLOT * model.at_once:
+    if platform != "cpu" or not model.microbatch_slots or items > sizes.GRADIENT_ROWS_PER_SLOT * model.microbatch_slots:
         return share
-    wanted = model.at_once / row_width(config)
+    wanted = model.microbatch_slots / row_width(config)
     off, rows = min((max(rows / wanted, wanted / rows), rows) for rows in divisors)
     return rows if off <= 2 else share

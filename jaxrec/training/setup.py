@@ -126,7 +126,7 @@ def initial(setup):
 
 def _initial(setup, key):
     params = setup.model.init(key)
-    carry = setup.model.carry0(params, setup.rows) if setup.config.stream == "session-parallel" else None
+    carry = setup.model.initial_carry(params, setup.rows) if setup.config.stream == "session-parallel" else None
     return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry)
 
 

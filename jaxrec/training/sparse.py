@@ -36,7 +36,7 @@ def on_touched_rows(model, optimiser):
     def wrap(update):
         def sparse_update(params, opt, batch):
             tables = tables_of(model, optimiser, params, opt)
-            touched, batch = _relabel_batch(batch, len(model.table(params)[0]))
+            touched, batch = _relabel_batch(batch, len(model.output_embedding(params)[0]))
             gathered_params, gathered_opt = (gather(touched, *each) for each in zip((params, opt), tables, strict=True))
             touched_mask = mask_of(touched, gathered_params, tables[0])
             *new, rest = update(gathered_params, gathered_opt, batch, touched_mask)
@@ -59,7 +59,7 @@ class Rows(NamedTuple):
     """The rows that a step touches, the same on all devices."""
 
     at: Any  #: [U] int32 ascending, a repeated row once for each time, V where there is none; or None: all V rows
-    used: dict  #: {"shown", "asked"} -> [U] or [V] bool, by whom; of repeats at most the first is
+    used: dict  #: {"inputs", "targets"} -> [U] or [V] bool, by whom; of repeats at most the first is
 
 
 def relabel(shown, asked, negatives, items, axis, *, negatives_shared):
@@ -82,7 +82,7 @@ def relabel(shown, asked, negatives, items, axis, *, negatives_shared):
     at = None if whole else jnp.sort(row)
     place = row if whole else jnp.searchsorted(at, row).astype(jnp.int32)
     mark = lambda places: jnp.zeros(items if whole else len(row), bool).at[places].set(True, mode="drop")
-    used = {"shown": mark(place[: ends[0]]), "asked": mark(place[ends[0] :])}
+    used = {"inputs": mark(place[: ends[0]]), "targets": mark(place[ends[0] :])}
     if whole:
         return Rows(at, used), shown, asked, negatives
 
@@ -130,7 +130,7 @@ def _used(rows, uses):
 
 def tables_of(model, optimiser, params, opt):
     """Which leaves of the params and of the optimiser's state are tables: trees of frozensets of their uses' names."""
-    uses = {name: frozenset(model.tables.get(name, ())) for name in params}
+    uses = {name: frozenset(model.item_tables.get(name, ())) for name in params}
     of_params = {name: jax.tree.map(lambda _, uses=uses[name]: uses, params[name]) for name in params}
     of_opt = optax.tree_utils.tree_map_params(
         optimiser, lambda _, uses: uses, opt, of_params, transform_non_params=lambda _: frozenset()

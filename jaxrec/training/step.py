@@ -112,7 +112,7 @@ def loss_and_grad(model, total, dtype):
         hidden = hidden if batch.slots is None else pick(hidden, batch.slots)
         hidden = model.head(params, hidden).reshape(-1, hidden.shape[-1]).astype(dtype)
         carry = None if batch.carry is None else carry  # a packed row begins with a sequence: nothing goes on into it
-        return total(hidden, batch.targets, batch.weights, batch.negatives, *model.table(params)), carry
+        return total(hidden, batch.targets, batch.weights, batch.negatives, *model.output_embedding(params)), carry
 
     def value_and_grad(params, batch):
         (value, carry), grads = jax.value_and_grad(loss, has_aux=True)(params, batch)

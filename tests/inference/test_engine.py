@@ -50,7 +50,7 @@ def encoded(rec, history):
 
 def brute(rec, query, hidden):
     """Every item scored, filtered one by one, sorted; ties to the earlier."""
-    table, bias = rec.engine.model.table(rec.engine.params)
+    table, bias = rec.engine.model.output_embedding(rec.engine.params)
     scores = np.asarray(table) @ hidden + (0 if bias is None else np.asarray(bias))
     about = rec.catalogue.about
 

@@ -31,7 +31,9 @@ def test_added_is_the_sum_of_all_shares(number):
 
 @pytest.mark.parametrize("number", [1, 2, 4, 8])
 def test_gathered_is_the_whole_in_order_and_alike_says_so(number):
-    np.testing.assert_array_equal(on_devices(lambda share: mark_replicated(all_gather(share, AXIS), AXIS), number), PARTS)
+    np.testing.assert_array_equal(
+        on_devices(lambda share: mark_replicated(all_gather(share, AXIS), AXIS), number), PARTS
+    )
 
 
 def test_without_alike_the_check_does_not_know():

@@ -70,7 +70,7 @@ def test_forward_with_resets(name, layers, whole):
     wanted = starting(load("forward"), f"{name}.")
     made, params = model(layers), converted(starting(wanted, "param."), layers)
     stream = lanes_of(wanted["input_items"], wanted["reset"])
-    carry, hidden = made.carry0(params, 3), []
+    carry, hidden = made.initial_carry(params, 3), []
     if whole:
         hidden = made.encode(params, stream, carry)[0]
     else:
@@ -81,7 +81,7 @@ def test_forward_with_resets(name, layers, whole):
             for layer, state in enumerate(carry):
                 agree(state * wanted["alive"][step][:, None], wanted[f"hidden{layer}"][step])
         hidden = jnp.concatenate(hidden, axis=1)
-    table, bias = made.table(params)
+    table, bias = made.output_embedding(params)
     scores = jnp.swapaxes(hidden @ table.T + bias, 0, 1)
     agree(scores * wanted["alive"][..., None], wanted["scores"])
 
@@ -126,7 +126,7 @@ def training(wanted, sparse):
         seed=0,
     )
     params = jax.tree.map(lambda x: x[0], converted(starting(wanted, "param.")))
-    state = step.State(jnp.int32(0), params, parts.optimiser.init(params), made.carry0(params, 4))
+    state = step.State(jnp.int32(0), params, parts.optimiser.init(params), made.initial_carry(params, 4))
     run = dev.launch_shard_map(step.call(parts, 1), jax.devices()[:1])
     return state, lambda state, at: run(state, (), np.int32(at), np.int32(0), np.int32(at + 1))
 

@@ -127,7 +127,7 @@ def test_dropout_is_by_keys_alone(name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_table_is_of_the_items_alone(name):
     model, params = made(name)
-    table, bias = model.table(params)
+    table, bias = model.output_embedding(params)
     assert table.shape == (ITEMS, WIDTH) and (bias is None or bias.shape == (ITEMS,))
 
 
@@ -137,11 +137,11 @@ def test_rows_of_its_tables_are_as_good_as_the_whole(name):
     model, params = made(name)
     one = packed(SEQUENCES[:1])
     ids = np.unique(one.items)[1:]
-    rows = params | {table: params[table][ids - 1] for table in model.tables}
+    rows = params | {table: params[table][ids - 1] for table in model.item_tables}
     relabelled = one._replace(items=jnp.where(one.items > 0, jnp.searchsorted(jnp.asarray(ids), one.items) + 1, 0))
     few, whole = (model.encode(*given)[0] for given in ((rows, relabelled), (params, one)))
     np.testing.assert_allclose(few[:, REAL[0]], whole[:, REAL[0]], atol=1e-6)
-    assert len(model.table(rows)[0]) == len(ids) < ITEMS
+    assert len(model.output_embedding(rows)[0]) == len(ids) < ITEMS
 
 
 @pytest.mark.parametrize("name", sorted(BOTH_WAYS))
@@ -195,4 +195,4 @@ def test_some_slots_are_read_as_all_are_encoded(name):
     model, params = made(name)
     slots = np.array([[0, 44, 60], [66, 20, 65]])
     want = np.asarray(model.encode(params, FULL)[0])[np.arange(ROWS)[:, None], slots]
-    np.testing.assert_allclose(model.read(params, FULL, jnp.asarray(slots)), want, atol=2e-5)
+    np.testing.assert_allclose(model.encode_at(params, FULL, jnp.asarray(slots)), want, atol=2e-5)

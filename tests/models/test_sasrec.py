@@ -250,13 +250,13 @@ def test_parameters(initial):
     params = init(jax.random.key(0))
     shapes = jax.eval_shape(low.init, jax.random.key(0))
     assert shapes == jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), params)
-    table, bias = made.table(params)
+    table, bias = made.output_embedding(params)
     assert table is params["items"]
     assert bias is None
     assert table.shape == (ITEMS, WIDTH)
     spread = 0.02 if initial == "normal" else np.sqrt(2 / (ITEMS + WIDTH))
     assert np.std(table) == pytest.approx(spread, rel=0.05)
-    assert made.carry0(params, 8) is None
+    assert made.initial_carry(params, 8) is None
     assert made.head(params, table) is table
     np.testing.assert_array_equal(table, init(jax.random.key(0))["items"])
     assert not np.array_equal(table, init(jax.random.key(1))["items"])

@@ -17,7 +17,7 @@ from jaxrec.training.optim import optimiser
 
 ITEMS, WIDTH, SHOWN, ASKED, DRAWN = 30, 3, 5, 4, 6
 PLACES = SHOWN + ASKED + DRAWN
-MODEL = SimpleNamespace(tables={"items": ("shown", "asked"), "bias": ("asked",)})
+MODEL = SimpleNamespace(item_tables={"items": ("inputs", "targets"), "bias": ("targets",)})
 RANDOM = np.random.default_rng(0)
 PARAMS = {
     "items": jnp.asarray(RANDOM.normal(size=(ITEMS, WIDTH)), jnp.float32),
@@ -141,7 +141,7 @@ def test_relabelled_items_are_those_of_their_rows(batch, items):
         real = ids > 0
         np.testing.assert_array_equal(at[again[real] - 1], ids[real] - 1)
         np.testing.assert_array_equal(again[~real], ids[~real])
-    for name, wanted in {"shown": batch[0], "asked": np.append(batch[1], batch[2])}.items():
+    for name, wanted in {"inputs": batch[0], "targets": np.append(batch[1], batch[2])}.items():
         marked = at[rows.used[name]]
         assert np.unique(marked[marked < items]).tolist() == (np.unique(wanted[wanted > 0]) - 1).tolist()
         assert len(np.unique(marked)) == len(marked)

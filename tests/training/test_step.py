@@ -282,7 +282,7 @@ def test_gradient_is_normalised_by_the_global_count():
 
         def mean_loss(params, batch=batch, model=setup.model):
             hidden, _ = model.encode(params, batch)
-            scores = hidden @ model.table(params)[0].T
+            scores = hidden @ model.output_embedding(params)[0].T
             each = optax.softmax_cross_entropy_with_integer_labels(scores, np.maximum(batch.targets - 1, 0))
             return (each * (batch.targets > 0)).sum() / (batch.targets > 0).sum()
 

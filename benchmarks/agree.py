@@ -31,9 +31,9 @@ def computed(name, precision, device, steps):
         state = jax.device_put(fit.initial(setup), dev.placed(setup.devices))
         feed = fit.Feed(setup)
         data, begins = feed(0, steps)
-        stream = setup.gather(*data, np.arange(8), asked=setup.objective.nexts)
+        stream = setup.gather(*data, np.arange(8), with_targets=setup.objective.stream_targets)
         hidden = np.asarray(jax.jit(setup.model.encode)(state.params, stream)[0].astype(jnp.float32))
-        _, report = setup.run(state, data, setup.aside, np.int32(begins), np.int32(steps))
+        _, report = setup.run(state, data, setup.sampler_tables, np.int32(begins), np.int32(steps))
     return hidden, np.asarray(report.loss)[:steps]
 
 

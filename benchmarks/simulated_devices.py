@@ -36,7 +36,7 @@ def train(split, count, launcher, steps):
     while now < steps:
         end = min(fit.boundary(setup, now), steps)
         data, begins = feed(now, end)
-        state, report = setup.run(state, data, setup.aside, np.int32(begins), np.int32(end))
+        state, report = setup.run(state, data, setup.sampler_tables, np.int32(begins), np.int32(end))
         losses += np.asarray(report.loss)[: end - now].tolist()
         now = end
     return jax.device_get(state.params), losses

@@ -27,7 +27,7 @@ split = splits.split(sources.load(config.dataset), config.split, config.test_qua
 setup = fit.setup(config, split, jax.local_devices())
 state = jax.device_put(fit.initial(setup), dev.placed(setup.devices))
 data, begins = fit.Feed(setup)(0, 1)
-_, report = setup.run(state, data, setup.aside, np.int32(begins), np.int32(1))
+_, report = setup.run(state, data, setup.sampler_tables, np.int32(begins), np.int32(1))
 assert np.isfinite(report.loss[0])
 print(imported - float(sys.argv[1]), time.time() - float(sys.argv[1]))
 """

@@ -25,7 +25,8 @@ class Timed:
         end = self.at + min(self.steps, left)
         data, begins = self.feed(self.at, end)
         begun = time.perf_counter()
-        self.state, report = self.setup.run(self.state, data, self.setup.aside, np.int32(begins), np.int32(end))
+        tables = self.setup.sampler_tables
+        self.state, report = self.setup.run(self.state, data, tables, np.int32(begins), np.int32(end))
         count = float(np.asarray(report.count)[: end - self.at].sum())
         self.at = end
         return count / (time.perf_counter() - begun)

@@ -57,7 +57,8 @@ class Judge:
         source = questions.source
         if has_users(config):  # who never trained has no vector
             source = np.where(has_vector(config, split)[source], source, -1)
-        self.histories = histories.pack_histories(*asked, config.length, width, devices, self.objective.room, source)
+        mask_slots = self.objective.num_mask_slots
+        self.histories = histories.pack_histories(*asked, config.length, width, devices, mask_slots, source)
         self.model, self.encode = model, histories.encoder(model, self.objective, devices)
 
     def ranks(self, params):
@@ -77,8 +78,8 @@ class Judge:
 
 def has_vector(config, split):
     """Whether each user of a split has a vector that was trained. [U] bool"""
-    pieces = objectives.build(config).pieces(split.start, split.stop, config.length, config.history)
-    return np.isin(np.arange(len(split.interactions.users)), pieces.source)
+    subsequences = objectives.build(config).subsequences(split.start, split.stop, config.length, config.history)
+    return np.isin(np.arange(len(split.interactions.users)), subsequences.user_index)
 
 
 def _coverage(prepared, *scored):

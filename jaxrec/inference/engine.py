@@ -35,7 +35,7 @@ class Engine:
         Raises:
             UserError: approximate, and the library of the index is missing.
         """
-        self.items, self.length, self.room = items, length, objective.room
+        self.items, self.length, self.num_mask_slots = items, length, objective.num_mask_slots
         self.rows = min(ROWS, 1 << max(SCORES // items, 1).bit_length() - 1)
         self.model, self._objective, self._compiled = model, objective, {}
         self.params = params
@@ -52,15 +52,15 @@ class Engine:
 
     def newest(self, history):
         """The part of a history that the model sees."""
-        return history[-(self.length - self.room) :]
+        return history[-(self.length - self.num_mask_slots) :]
 
     def slots(self, history):
         """The slots that a history is given. Histories of one bucket are best answered together."""
-        return min(max(_power(len(self.newest(history)) + self.room), SLOTS), self.length)
+        return min(max(_power(len(self.newest(history)) + self.num_mask_slots), SLOTS), self.length)
 
     def buckets(self):
         """Every number of slots that a history may be given."""
-        return sorted({self.slots([0] * n) for n in range(1, self.length - self.room + 1)})
+        return sorted({self.slots([0] * n) for n in range(1, self.length - self.num_mask_slots + 1)})
 
     def hidden(self, histories, users=None):
         """The hidden vector after each history. At most `rows` lists of numbers, oldest first -> [n, D] float32
@@ -147,7 +147,7 @@ class Engine:
         With a carry, also what states need.
         """
         for slots in self.buckets():
-            histories = [[1] * (slots - self.room)] * rows
+            histories = [[1] * (slots - self.num_mask_slots)] * rows
             hidden_ND = self.hidden(histories)
             if self._index is None:
                 self.best(histories, np.ones((rows, self.items), bool), k)
@@ -200,13 +200,13 @@ def hidden(model, objective, params, items_BT, user_B=None):
 
     user_B: [B] int32 numbers of users, -1 for nobody whom the model knows, as all are where None.
     """
-    length_B = (items_BT > 0).sum(-1) + objective.room
+    length_B = (items_BT > 0).sum(-1) + objective.num_mask_slots
     slots = jnp.broadcast_to(jnp.arange(items_BT.shape[1], dtype=jnp.int32), items_BT.shape)
     real = slots < length_B[:, None]
     zeros = jnp.zeros_like(items_BT)
-    source = zeros - 1 if user_B is None else zeros + user_B[:, None]
-    stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), source)
-    last = model.encode_at(params, objective.show(stream), jnp.maximum(length_B - 1, 0)[:, None])[:, 0]
+    user_index = zeros - 1 if user_B is None else zeros + user_B[:, None]
+    stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), user_index)
+    last = model.encode_at(params, objective.mask_inputs(stream), jnp.maximum(length_B - 1, 0)[:, None])[:, 0]
     return model.head(params, last).astype(jnp.float32)
 
 

@@ -213,7 +213,7 @@ class Recommender:
         without = [seen, *(seen[:place] + seen[place + 1 :] for place in range(len(seen)))]
         blocks = (without[first : first + engine.rows] for first in range(0, len(without), engine.rows))
         hidden = np.concatenate([engine.hidden(block, [asked.user] * len(block)) for block in blocks])
-        if len(seen) == 1 and not engine.room:
+        if len(seen) == 1 and not engine.num_mask_slots:
             hidden[1:] = 0  # without it there is no history, and nothing that a model could have said
         scores = engine.scores(hidden, numbers)
         moved = np.zeros((len(numbers), len(history)), np.float32)

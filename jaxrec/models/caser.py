@@ -60,9 +60,9 @@ class Caser(nn.Module):
         found_BTF = drop_rows(jnp.concatenate(found, axis=-1), self.rate, keys, (0, 0))
         z_ND = nn.relu(self.mix(found_BTF.reshape(rows * slots, -1)))
         if self.users:
-            source_N = stream.source.reshape(-1)[:, None]
-            user_ND = jnp.where(source_N < 0, 0, self.user_table[source_N[:, 0]]).astype(self.dtype)  # a new user: zero
-            z_ND = nn.relu(self.with_user(jnp.concatenate([z_ND, user_ND], axis=-1)))
+            user_index_N1 = stream.user_index.reshape(-1)[:, None]
+            user_ND = jnp.where(user_index_N1 < 0, 0, self.user_table[user_index_N1[:, 0]])  # a new user: zero
+            z_ND = nn.relu(self.with_user(jnp.concatenate([z_ND, user_ND.astype(self.dtype)], axis=-1)))
         return z_ND.reshape(rows, slots, self.width)
 
     @staticmethod

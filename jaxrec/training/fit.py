@@ -94,7 +94,7 @@ def fit(setup, workdir, validate, console=None, held=None):
                 now = loop["step"]
                 end = boundary(setup, now)
                 data, begins = feed(now, end)
-                state, values = setup.run(state, data, setup.aside, np.int32(begins), np.int32(end))
+                state, values = setup.run(state, data, setup.sampler_tables, np.int32(begins), np.int32(end))
                 if pending:
                     read(pending)
                 pending = now, end, values

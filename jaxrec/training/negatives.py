@@ -95,18 +95,18 @@ def nth_unseen(nth, low, high, items, steps):
     return nth + 1 + left
 
 
-def uniform(key, source, number, seen, catalogue, steps):
+def uniform(key, user_index, number, seen, catalogue, steps):
     """Negatives for the slots of one row, uniform over what each slot's user has not met in training.
 
     Args:
-        key: the row's. source: [T] user. number: negatives a slot. seen: Seen on the device. catalogue: V.
+        key: the row's. user_index: [T] user. number: negatives a slot. seen: Seen on the device. catalogue: V.
         steps: bisection steps, enough for the longest set: ceil(log2(longest + 1)).
 
     Returns:
         [T, number] int32 in 1..V.
     """
-    low, high = seen.offsets[source][:, None], seen.offsets[source + 1][:, None]
-    nth = randint(key, (len(source), number), catalogue - (high - low))
+    low, high = seen.offsets[user_index][:, None], seen.offsets[user_index + 1][:, None]
+    nth = randint(key, (len(user_index), number), catalogue - (high - low))
     return nth_unseen(nth, low, high, seen.items, steps)
 
 
@@ -153,8 +153,8 @@ def draw_popular(key, shape, table):
 # --- by configuration
 
 
-class Aside(NamedTuple):
-    """What negatives are drawn by, on the devices; None where a way of sampling does without."""
+class SamplerTables(NamedTuple):
+    """The tables that negatives are drawn by, on the devices; None where a way of sampling does without."""
 
     seen: Any = None  #: Seen
     sampled: Any = None  #: Popular of the items drawn
@@ -167,12 +167,12 @@ def sampler(loss, split, axis, targets):
     Args:
         loss: its options. split: splits.Split. axis: name of the axis over which the devices hold the rows of a batch.
         targets: () -> [V], how often each item is a target in an epoch (objectives.expected_targets). By these a
-            batch's targets are expected; items are drawn by their counts in training, whatever is asked of these.
+            batch's targets are expected; items are drawn by their counts in training, whatever the targets are.
 
     Returns:
-        (draw, Aside on the host), or (None, None) where the loss takes no negatives. `draw` is
-        (key, keys_R, objectives.Asked of R rows, aside) -> Negatives for their N = R x M slots; the key is the step's,
-        keys_R the rows', so that one device and eight draw the same.
+        (draw, SamplerTables on the host), or (None, None) where the loss takes no negatives. `draw` is
+        (key, keys_R, objectives.Targets of R rows, tables) -> Negatives for their N = R x M slots; the key is the
+        step's, keys_R the rows', so that one device and eight draw the same.
     """
     if not isinstance(loss, SampledOptions):
         return None, None
@@ -180,28 +180,28 @@ def sampler(loss, split, axis, targets):
     if loss.sampling == "uniform-unseen":
         sets = seen(split.interactions.items, split.start, split.stop, catalogue, split.interactions.users)
         steps = int(np.diff(sets.offsets).max()).bit_length()
-        aside = Aside(Seen(sets.items, sets.offsets.astype(np.int32)))
-        return partial(_unseen, number=loss.negatives, catalogue=catalogue, steps=steps), aside
+        sampler_tables = SamplerTables(Seen(sets.items, sets.offsets.astype(np.int32)))
+        return partial(_unseen, number=loss.negatives, catalogue=catalogue, steps=steps), sampler_tables
     counts = splits.training_counts(split)
     corrected = loss.sampling in ("in-batch", "mixed") and loss.logq
-    asked = targets() if corrected and loss.logq_counts == "targets" else counts
-    aside = Aside(
+    expected = targets() if corrected and loss.logq_counts == "targets" else counts
+    sampler_tables = SamplerTables(
         sampled=popular(counts, loss.alpha) if loss.sampling in ("popularity", "mixed") else None,
-        batch=popular(asked, 1.0) if corrected else None,
+        batch=popular(expected, 1.0) if corrected else None,
     )
     if loss.sampling in ("in-batch", "mixed"):
-        return partial(_in_batch, loss=loss, axis=axis), aside
-    return partial(_sampled, loss=loss, catalogue=catalogue), aside
+        return partial(_in_batch, loss=loss, axis=axis), sampler_tables
+    return partial(_sampled, loss=loss, catalogue=catalogue), sampler_tables
 
 
-def _unseen(key, keys, asked, aside, *, number, catalogue, steps):
-    row = partial(uniform, number=number, seen=aside.seen, catalogue=catalogue, steps=steps)
-    return Negatives(jax.vmap(row)(keys, asked.source).reshape(-1, number), shared_by="slot")
+def _unseen(key, keys, targets, sampler_tables, *, number, catalogue, steps):
+    row = partial(uniform, number=number, seen=sampler_tables.seen, catalogue=catalogue, steps=steps)
+    return Negatives(jax.vmap(row)(keys, targets.user_index).reshape(-1, number), shared_by="slot")
 
 
-def _sampled(key, keys, asked, aside, *, loss, catalogue):
+def _sampled(key, keys, targets, sampler_tables, *, loss, catalogue):
     if loss.sampling == "popularity":
-        draw = partial(draw_popular, table=aside.sampled)
+        draw = partial(draw_popular, table=sampler_tables.sampled)
     else:
         draw = lambda key, shape: 1 + randint(key, shape, catalogue)
     if loss.share == "batch":
@@ -209,38 +209,39 @@ def _sampled(key, keys, asked, aside, *, loss, catalogue):
     elif loss.share == "row":
         items = jax.vmap(lambda key: draw(key, (loss.negatives,)))(keys)
     else:
-        slots = asked.targets.shape[1]
+        slots = targets.items.shape[1]
         items = jax.vmap(lambda key: draw(key, (slots, loss.negatives)))(keys).reshape(-1, loss.negatives)
     made = partial(Negatives, items, shared_by=loss.share)
     if not loss.logq:
         return made()
     if loss.remove_accidental_hits:
-        share = aside.sampled.share[items - 1] if aside.sampled else jnp.full(items.shape, 1 / catalogue)
+        popular = sampler_tables.sampled
+        share = popular.share[items - 1] if popular else jnp.full(items.shape, 1 / catalogue)
         return made(shift=loss.logq * jnp.log(loss.negatives * share))
-    log_weight = aside.sampled.log_weight
-    own = log_weight[jnp.maximum(asked.targets.reshape(-1), 1) - 1]
+    log_weight = sampler_tables.sampled.log_weight
+    own = log_weight[jnp.maximum(targets.items.reshape(-1), 1) - 1]
     return made(shift=loss.logq * log_weight[items - 1], own_shift=loss.logq * own)
 
 
-def _in_batch(key, keys, asked, aside, *, loss, axis):
+def _in_batch(key, keys, targets, sampler_tables, *, loss, axis):
     """The targets of the batch of all devices, in the order of its rows; where mixed, then those drawn."""
-    own = asked.targets.reshape(-1)
-    targets = all_gather(own, axis)
+    own = targets.items.reshape(-1)
+    batch_items = all_gather(own, axis)
     column = jax.lax.axis_index(axis) * len(own) + jnp.arange(len(own))
-    items = targets
+    items = batch_items
     if loss.sampling == "mixed":
-        items = jnp.append(targets, draw_popular(key, (loss.negatives,), aside.sampled))
+        items = jnp.append(batch_items, draw_popular(key, (loss.negatives,), sampler_tables.sampled))
     made = partial(Negatives, items, shared_by="batch", own_column=column)
     if not loss.logq:
         return made()
     row, own_row = jnp.maximum(items, 1) - 1, jnp.maximum(own, 1) - 1
     if loss.remove_accidental_hits:
-        expected = ((targets > 0).sum() - 1) * aside.batch.share[row]
+        expected = ((batch_items > 0).sum() - 1) * sampler_tables.batch.share[row]
         if loss.sampling == "mixed":
-            expected += loss.negatives * aside.sampled.share[row]
+            expected += loss.negatives * sampler_tables.sampled.share[row]
         return made(shift=loss.logq * jnp.log(jnp.maximum(expected, 1e-30)))
-    log_weight = aside.batch.log_weight[row]
+    log_weight = sampler_tables.batch.log_weight[row]
     if loss.sampling == "mixed":
-        sampled = jnp.arange(len(items)) >= len(targets)
-        log_weight = jnp.where(sampled, aside.sampled.log_weight[row], log_weight)
-    return made(shift=loss.logq * log_weight, own_shift=loss.logq * aside.batch.log_weight[own_row])
+        sampled = jnp.arange(len(items)) >= len(batch_items)
+        log_weight = jnp.where(sampled, sampler_tables.sampled.log_weight[row], log_weight)
+    return made(shift=loss.logq * log_weight, own_shift=loss.logq * sampler_tables.batch.log_weight[own_row])

@@ -62,17 +62,17 @@ class Rows(NamedTuple):
     used: dict  #: {"inputs", "targets"} -> [U] or [V] bool, by whom; of repeats at most the first is
 
 
-def relabel(shown, asked, negatives, items, axis, *, negatives_shared):
+def relabel(inputs, targets, negatives, items, axis, *, negatives_shared):
     """The Rows of all devices' batches, and this device's items as numbers of these rows, from 1.
 
     Args:
-        shown, asked, negatives: int32 of any shape, items 1..V; what is not above 0 is none, and stays.
+        inputs, targets, negatives: int32 of any shape, items 1..V; what is not above 0 is none, and stays.
         items: V. axis: name of the devices' axis. negatives_shared: whether all devices have the same negatives.
 
     Returns:
-        (Rows, shown, asked, negatives)
+        (Rows, inputs, targets, negatives)
     """
-    ids = [shown, asked, negatives]
+    ids = [inputs, targets, negatives]
     every = [all_gather(each.reshape(-1), axis) for each in ids[: 3 - negatives_shared]]
     every = [mark_replicated(each, axis) for each in every + ids[3 - negatives_shared :]]
     ends = np.cumsum([len(each) for each in every])
@@ -84,7 +84,7 @@ def relabel(shown, asked, negatives, items, axis, *, negatives_shared):
     mark = lambda places: jnp.zeros(items if whole else len(row), bool).at[places].set(True, mode="drop")
     used = {"inputs": mark(place[: ends[0]]), "targets": mark(place[ends[0] :])}
     if whole:
-        return Rows(at, used), shown, asked, negatives
+        return Rows(at, used), inputs, targets, negatives
 
     def own(number, places):
         old = ids[number]

@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
     stream: Any
     keys: Any  #: of the rows
-    slots: Any  #: objectives.Asked.slots
+    slots: Any  #: objectives.Targets.slots
     targets: Any  #: [N]
     weights: Any  #: [N] float32
     negatives: Any  #: negatives.Negatives, or None
@@ -51,8 +51,8 @@ class Parts:
     """What a step is made of."""
 
     batch: Callable  #: (data, step_in_epoch, rows_R) -> Stream of these rows of the step's batch
-    make_targets: Callable  #: (stream, keys_R) -> (Stream as the model is shown it, objectives.Asked)
-    sample: Callable | None  #: (key, keys_R, objectives.Asked, sampler tables) -> negatives.Negatives
+    make_targets: Callable  #: (stream, keys_R) -> (Stream as the model is shown it, objectives.Targets)
+    sample: Callable | None  #: (key, keys_R, objectives.Targets, sampler tables) -> negatives.Negatives
     loss_and_grad: Callable  #: (params, Batch) -> (sum of weight x loss, its gradient, carry), as `loss_and_grad` makes
     optimiser: Any  #: of optim
     wrap_update: Callable = lambda update: update  #: makes another update of a step's, as `sparse.on_touched_rows` does
@@ -75,17 +75,17 @@ def step(parts, state, data, sampler_tables, index):
     rows = jax.lax.axis_index(AXIS) * share + jnp.arange(share)
     stream = parts.batch(data, index, rows)
     keys = row_keys(parts.seed, state.step, rows)
-    stream, asked = parts.make_targets(stream, keys)
+    stream, targets = parts.make_targets(stream, keys)
     negatives = None
     if parts.sample is not None:
         shared_key = fold_in(step_key(parts.seed, state.step), NEGATIVES_SITE)
-        negatives = parts.sample(shared_key, site_keys(keys, NEGATIVES_SITE), asked, sampler_tables)
-    targets = asked.targets.reshape(-1)
-    is_real = (targets > 0).astype(jnp.float32)
-    count = psum(is_real.sum(), AXIS)
+        negatives = parts.sample(shared_key, site_keys(keys, NEGATIVES_SITE), targets, sampler_tables)
+    target_N = targets.items.reshape(-1)
+    is_real_N = (target_N > 0).astype(jnp.float32)
+    count = psum(is_real_N.sum(), AXIS)
     divisor = parts.loss_divisor or count
     # Weights are divided by the count of all devices: what is left to do to the gradients is to add them up.
-    batch = Batch(stream, keys, asked.slots, targets, is_real / divisor, negatives, state.carry)
+    batch = Batch(stream, keys, targets.slots, target_N, is_real_N / divisor, negatives, state.carry)
 
     @parts.wrap_update
     def update(params, opt, batch, touched_mask=None):

@@ -102,8 +102,8 @@ def training(wanted, sparse):
     how = {"sampling": "mixed", "share": "batch", "remove_accidental_hits": False}
     loss = entries.loss(name, negatives=5, **how, **own)
 
-    def draw(key, keys, asked, index):
-        own = asked.targets[:, 0]
+    def draw(key, keys, targets, index):
+        own = targets.items[:, 0]
         of_own, of_drawn = log_weight[own - 1], float(wanted["sample_alpha"]) * log_weight[drawn[index] - 1]
         return Negatives(
             jnp.append(own, drawn[index]),
@@ -116,7 +116,7 @@ def training(wanted, sparse):
     adagrad = optimiser(OptimConfig("adagrad", rate, eps=eps, momentum=momentum), 8)
     parts = step.Parts(
         batch=lambda data, index, rows: Stream(*(values[rows][:, index, None] for values in inputs)),
-        make_targets=lambda stream, keys: next_item().ask(stream, keys, 1),
+        make_targets=lambda stream, keys: next_item().make_targets(stream, keys, 1),
         sample=draw,
         loss_and_grad=step.loss_and_grad(made, losses.build(loss, ITEMS), jnp.dtype("float32")),
         optimiser=adagrad,

@@ -42,7 +42,7 @@ def made(name, dropout=0.0, dtype="float32"):
     return dataclasses.replace(model, encode=jax.jit(model.encode)), params
 
 
-def packed(rows, source=None):
+def packed(rows, user_index=None):
     """The Stream of sequences of items, row by row."""
     stream = Stream(*np.zeros((5, len(rows), SLOTS), np.int32))
     user = 0
@@ -52,7 +52,7 @@ def packed(rows, source=None):
             at = slice(begin, begin := begin + len(items))
             stream.items[row, at], stream.segments[row, at] = items, number
             stream.positions[row, at] = np.arange(len(items))
-            stream.source[row, at] = user if source is None else source
+            stream.user_index[row, at] = user if user_index is None else user_index
             user += 1
     return Stream(*map(jnp.asarray, stream))
 
@@ -181,7 +181,7 @@ def test_gradients_of_many_slots_add_up_in_bfloat16(name):
 
 def test_a_new_user_has_no_vector():
     model, params = made("caser users")
-    nobody = packed(SEQUENCES, source=-1)
+    nobody = packed(SEQUENCES, user_index=-1)
     zero = params | {"users": jnp.zeros_like(params["users"])}
     new, blank, known = (
         np.asarray(model.encode(*args)[0])[REAL] for args in ((params, nobody), (zero, FULL), (params, FULL))

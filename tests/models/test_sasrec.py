@@ -210,10 +210,10 @@ def rows_read(positions, shown):
 )
 def test_the_position_read_at_inference_is_trained(positions, history):
     """From the end always; from the start for a training history longer than the model's length."""
-    pieces = stream.next_item_pieces(np.array([0]), np.array([history]), SLOTS)
-    places, order_of = stream.template(pieces.length, SLOTS, ROWS)
-    data = stream.Data(np.arange(1, history + 1, dtype=np.int32), pieces.start, pieces.source, places)
-    order = stream.plan(pieces.length, order_of, ROWS, 0, 0)
+    subsequences = stream.next_item_subsequences(np.array([0]), np.array([history]), SLOTS)
+    places, order_of = stream.packing_layout(subsequences.length, SLOTS, ROWS)
+    data = stream.Data(np.arange(1, history + 1, dtype=np.int32), subsequences.start, subsequences.user_index, places)
+    order = stream.plan(subsequences.length, order_of, ROWS, 0, 0)
     batch = Stream(*map(jnp.asarray, stream.gather(data, order, np.arange(ROWS))))
     made = model(positions=positions)
     params = noisy(made)

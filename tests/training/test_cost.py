@@ -33,7 +33,7 @@ def compiled(name, **changes):
     split = splits.last_item(sources.load(config.dataset))
     setup = fit.setup(config, split, jax.local_devices()[:1])
     (data, begins), state = fit.Feed(setup)(0, 1), fit.initial(setup)
-    given = state, data, setup.aside, np.int32(begins), np.int32(1)
+    given = state, data, setup.sampler_tables, np.int32(begins), np.int32(1)
     return setup.run.lower(*given).compile()
 
 

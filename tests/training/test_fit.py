@@ -293,7 +293,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(prepare, uninterr
 def test_metrics_rows_are_whole_epochs(prepare, uninterrupted):
     rows = uninterrupted[3]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
-    targets = int(prepare()[0].pieces.length.sum())
+    targets = int(prepare()[0].subsequences.length.sum())
     assert all(row["targets"] == targets and "valid" in row and row["rate"] == 1e-2 for row in rows)
 
 

@@ -49,7 +49,7 @@ def train(devices=1, ends=(8,), **changes):
         while (now := int(state.step)) < end:
             stop = min(fit.boundary(setup, now), end)
             data, begins = feed(now, stop)
-            state, report = setup.run(state, data, setup.aside, np.int32(begins), np.int32(stop))
+            state, report = setup.run(state, data, setup.sampler_tables, np.int32(begins), np.int32(stop))
             reports.append(np.stack(jax.device_get(report))[:, : stop - now])
     return jax.device_get(state.params), np.concatenate(reports, axis=1)
 
@@ -233,11 +233,11 @@ def test_lanes_carry_their_states_from_step_to_step():
     state = jax.device_put(fit.initial(setup), launch.placed(setup.devices))
     at = setup.epoch_steps // 2
     data, _ = fit.Feed(setup)(0, at)
-    state, _ = setup.run(state, data, setup.aside, np.int32(0), np.int32(at))
+    state, _ = setup.run(state, data, setup.sampler_tables, np.int32(0), np.int32(at))
     now = setup.gather(*jax.device_get(data), (at - 1) * setup.rows + np.arange(setup.rows))
     for lane in np.flatnonzero(now.items[:, 0]):
-        source, position = now.source[lane, 0], now.positions[lane, 0]
-        first = max(split.stop[source] - 1 - config().length, split.start[source])
+        user, position = now.user_index[lane, 0], now.positions[lane, 0]
+        first = max(split.stop[user] - 1 - config().length, split.start[user])
         items = split.interactions.items[first : first + position + 1]
         alone = stream.Stream(*(np.zeros((1, position + 1), np.int32),) * 5)
         alone = alone._replace(items=items[None], positions=np.arange(position + 1)[None])
@@ -262,7 +262,7 @@ def test_every_device_holds_the_same_state():
         setup = fit.setup(config(), split, devices)
     state = fit.initial(setup)
     data, begins = fit.Feed(setup)(0, 4)
-    state, _ = captured["mapped"](state, data, setup.aside, np.int32(begins), np.int32(4), np.arange(4))
+    state, _ = captured["mapped"](state, data, setup.sampler_tables, np.int32(begins), np.int32(4), np.arange(4))
     for leaf in jax.tree.leaves(state):
         for device in range(1, 4):
             np.testing.assert_array_equal(leaf[0], leaf[device])
@@ -288,7 +288,7 @@ def test_gradient_is_normalised_by_the_global_count():
 
         expected = jax.tree.map(lambda p, g: p - g, start.params, jax.grad(mean_loss)(start.params))
         state = jax.device_put(start, placement.replicated(setup.devices))
-        state, report = setup.run(state, data, setup.aside, np.int32(0), np.int32(1))
+        state, report = setup.run(state, data, setup.sampler_tables, np.int32(0), np.int32(1))
         jax.tree.map(
             lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=1e-5), jax.device_get(state.params), expected
         )
@@ -302,7 +302,7 @@ def test_a_call_stops_at_what_is_not_finite():
     start.params["items"] = start.params["items"].at[4].set(np.nan)
     data, _ = fit.Feed(setup)(0, 2)
     state, report = setup.run(
-        jax.device_put(start, placement.replicated(setup.devices)), data, setup.aside, np.int32(0), np.int32(2)
+        jax.device_put(start, placement.replicated(setup.devices)), data, setup.sampler_tables, np.int32(0), np.int32(2)
     )
     assert int(state.step) == 1 and np.isnan(report.loss[0]) and np.isnan(report.count[1])
 
@@ -317,5 +317,5 @@ def test_one_program_serves_every_number_of_steps():
         feed = fit.Feed(setup)
         for now, end in ((0, 1), (1, 3), (3, 5)):
             data, begins = feed(now, end)
-            state, _ = setup.run(state, data, setup.aside, np.int32(begins), np.int32(end))
+            state, _ = setup.run(state, data, setup.sampler_tables, np.int32(begins), np.int32(end))
         assert int(state.step) == 5 and len(traced) == 1

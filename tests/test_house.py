@@ -36,12 +36,20 @@ def modules(path):
             assert node.level == 0, f"{path}: imports are absolute"
             if (node.module or "").split(".")[0] == "jaxrec":
                 below = node.module.split(".")[1:]
+                if not below and not any(
+                    (PACKAGE / name).exists() for each in node.names for name in _files(each.name)
+                ):
+                    continue  # a name that the package's face defines or hands on
                 for name in node.names:
                     yield [*below, name.name]
         elif isinstance(node, ast.Import):
             for name in node.names:
                 if name.name.split(".")[0] == "jaxrec":
                     yield name.name.split(".")[1:]
+
+
+def _files(name):
+    return name, f"{name}.py"
 
 
 def files():

@@ -20,7 +20,7 @@ from jaxrec.inference.influence import influence
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.popularity import Popularity
 from jaxrec.inference.queries import Prepared, Query, Ranked, Session, check_session
-from jaxrec.models.entry import has_users
+from jaxrec.inference.user_vectors import UserVectors
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training.restore import restore_params
@@ -41,7 +41,7 @@ class Recommender:
         objective = objectives.build(config)
         self.engine = Engine(model, objective, params, len(catalogue.ids), config.length, approximate)
         self.users = users
-        self._user_number = users.numbers() if users else {}
+        self._user_vectors = UserVectors(users, config)
 
     def renewed(self, checkpoint="best"):
         """A Recommender of another checkpoint of the same workdir. Both share all compiled programs.
@@ -233,10 +233,7 @@ class Recommender:
 
     def bulk(self, log):
         """The users of a log, Interactions, to be answered in blocks."""
-        vectors = None
-        if self.users is not None:
-            vectors = np.array([self._user_number.get(self.users.own(id), -1) for id in log.users.tolist()], np.int32)
-        return Bulk(self.engine, self.catalogue, log, vectors)
+        return Bulk(self.engine, self.catalogue, log, self._user_vectors.rows(log))
 
     def log(self, data=None):
         """Interactions of what stands for a log: a Log, a path, a table in memory; those of the training if None."""
@@ -298,25 +295,8 @@ class Recommender:
         pool = common(pools, len(self._ids)) if pools else None
         exclude = self.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
         out = [*known, *blocked] if exclude else blocked
-        user, new = self._user(query.user, which)
+        user, new = self._user_vectors.row(query.user, which)
         return Prepared(list(known), state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
-
-    def _user(self, id, which):
-        """(number, []) of a user who has a vector; (-1, [id]) of one who has none."""
-        if id is None:
-            return -1, []
-        if self.users is None:
-            name = self.config.model.name
-            kept = f"this training of {name} did not keep whose its vectors of users are: give its command again"
-            raise UserError(
-                f"{which}user: " + (kept if has_users(self.config) else f"{name} has no vectors of users: leave it out")
-            )
-        id = id.item() if isinstance(id, np.generic) else id
-        if not id.__hash__:
-            raise UserError(f"{which}user: {arguments.some([id])} is no id: give a text or an integer")
-        own = self.users.own(id) if isinstance(id, int | str) else None
-        number = self._user_number.get(own, -1)
-        return number, [id] * (number < 0)
 
     def _popular(self, query):
         """The answer where nothing of the history is known."""

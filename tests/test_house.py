@@ -36,9 +36,8 @@ def modules(path):
             assert node.level == 0, f"{path}: imports are absolute"
             if (node.module or "").split(".")[0] == "jaxrec":
                 below = node.module.split(".")[1:]
-                if not below and not any(
-                    (PACKAGE / name).exists() for each in node.names for name in _files(each.name)
-                ):
+                places = [PACKAGE / place for each in node.names for place in (each.name, f"{each.name}.py")]
+                if not below and not any(place.exists() for place in places):
                     continue  # a name that the package's face defines or hands on
                 for name in node.names:
                     yield [*below, name.name]
@@ -46,10 +45,6 @@ def modules(path):
             for name in node.names:
                 if name.name.split(".")[0] == "jaxrec":
                     yield name.name.split(".")[1:]
-
-
-def _files(name):
-    return name, f"{name}.py"
 
 
 def files():

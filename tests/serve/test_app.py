@@ -14,6 +14,7 @@ import jaxrec
 from jaxrec.data.users import Users
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
+from jaxrec.inference.user_vectors import UserVectors
 from jaxrec.serve import limits
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.store import Events

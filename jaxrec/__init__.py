@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 from jaxrec.system.errors import UserError as UserError
 
 if TYPE_CHECKING:
+    from jaxrec.api.comparing import compare as compare
     from jaxrec.api.evaluating import evaluate as evaluate
     from jaxrec.api.fitting import Training as Training
     from jaxrec.api.fitting import fit as fit
     from jaxrec.api.logs import Log as Log
     from jaxrec.api.logs import prepare as prepare
+    from jaxrec.api.tuning import tune as tune
     from jaxrec.config.registry import register as register
     from jaxrec.evaluation.results import Evaluation as Evaluation
     from jaxrec.inference.loading import load as load
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _PLACES = {  # where each name is: its module is imported, and jax started, when it is first asked for
+    "api.comparing": ("compare",),
     "api.evaluating": ("evaluate",),
     "api.fitting": ("Training", "fit"),
     "api.logs": ("Log", "prepare"),
+    "api.tuning": ("tune",),
     "config.registry": ("register",),
     "evaluation.results": ("Evaluation",),
     "inference.loading": ("load",),

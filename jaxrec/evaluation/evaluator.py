@@ -58,7 +58,8 @@ class Judge:
         source = questions.source
         if has_users(config):  # who never trained has no vector
             source = np.where(has_vector(config, split)[source], source, -1)
-        self.histories = histories.pack_histories(*asked, config.length, width, devices, self.objective.room, source)
+        mask_slots = self.objective.num_mask_slots
+        self.histories = histories.pack_histories(*asked, config.length, width, devices, mask_slots, source)
         self.model, self.encode = model, histories.encoder(model, self.objective, devices)
 
     def ranks(self, params):
@@ -67,19 +68,19 @@ class Judge:
 
     def every_rank(self, params):
         """{protocol: [Q]}"""
-        self.hidden, table = self.encode(params, self.histories), self.model.table(params)
+        self.hidden, table = self.encode(params, self.histories), self.model.output_embedding(params)
         return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.prepared.items()}
 
     def coverages(self, params):
         """{protocol: coverage@10} of the questions last ranked; None under a sampled protocol."""
-        scored = ranking.dot, self.model.table(params), self.hidden
+        scored = ranking.dot, self.model.output_embedding(params), self.hidden
         return {name: _coverage(each, *scored) for name, each in self.prepared.items()}
 
 
 def has_vector(config, split):
     """Whether each user of a split has a vector that was trained. [U] bool"""
-    pieces = objectives.build(config).pieces(split.start, split.stop, config.length, config.history)
-    return np.isin(np.arange(len(split.interactions.users)), pieces.source)
+    subsequences = objectives.build(config).subsequences(split.start, split.stop, config.length, config.history)
+    return np.isin(np.arange(len(split.interactions.users)), subsequences.user_index)
 
 
 def _coverage(prepared, *scored):

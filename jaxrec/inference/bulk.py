@@ -1,179 +1,183 @@
-"""Recommendations for many users at once: a stream of frames in bounded memory, whatever the number of users.
+"""Answers for all users of a log: a stream of frames in bounded memory, whatever the number of users.
 
 Users are taken in blocks, and within a block in the order of the lengths of their histories: so few programs serve all,
-and the slots of a batch are nearly full. A batch is ranked on the device while the next is put together.
+and the slots of a batch are nearly full. A batch is answered on the device while the next is put together.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from jaxrec.data.interactions import Interactions
+from jaxrec.data.interactions import ID, Catalogue, Interactions
 from jaxrec.data.ragged import slices
-from jaxrec.inference.engine import SLOTS, hidden
-from jaxrec.inference.recommender import Recommender
+from jaxrec.inference.engine import SLOTS, Engine, hidden
+from jaxrec.inference.numbering import Numbering
+from jaxrec.inference.popularity import Popularity
 from jaxrec.kernels import ranking
 from jaxrec.system import arguments
 
 BLOCK = 1 << 15  # users whose answers make one frame
-BATCH = 256  # users ranked at once
+BATCH = 256  # histories that are answered at once
 SCORES = 1 << 24  # and no more of them than make so many scores: 64 MiB
+AHEAD = 2  # batches that are under way
 
 
-def recommend_users(
-    recommender: Recommender,
-    interactions: Interactions,
-    users: np.ndarray | None = None,
-    k: int = 10,
-    exclude_seen: bool | None = None,
-) -> Iterator[pl.DataFrame]:
-    """The k best next items of every user of a log, a frame for some tens of thousands of users.
+class Bulk:
+    """The users of a log, asked of one model.
 
     Args:
-        recommender: of a trained workdir. interactions: the log, which may be any with external ids of the same kind.
-        users: numbers of users in the log, in the order of the answer; all of them if None.
-        k: items a user; fewer where fewer are left.
-        exclude_seen: leave out the items of the user's history; None: as the training's key `seen` says.
+        engine: of the model. catalogue: its own. log: whose users are meant; its items are known by their external ids.
+        vectors: [users of the log] the row of each user's vector in the model; -1 for who has none.
+    """
 
-    Yields:
-        Frames with the columns user, rank (from 1), item and score, in the order of the users and their ranks. Of a
-        user without one known item these are the most popular items, as of `Recommender.recommend`.
+    def __init__(self, engine: Engine, catalogue: Catalogue, log: Interactions, vectors: np.ndarray | None = None):
+        self._engine, self._catalogue, self._log = engine, catalogue, log
+        self._numbers = numbers_in(catalogue, log)
+        self._vectors = np.full(len(log.users), -1, np.int32) if vectors is None else vectors
+        self._programs: dict[Any, Callable] = {}
+
+    def recommend(self, users: np.ndarray, k: int, exclude_seen: bool) -> Iterator[pl.DataFrame]:
+        """The best next items of these users, numbers of the log, in their order.
+
+        Args:
+            k: items a user, at most as many as the catalogue has. exclude_seen: leave out the items of the history.
+
+        Yields:
+            Frames of the columns user, rank (from 1), item and score. Of a user without one known item these are the
+            most popular items, and the scores their shares of training.
+        """
+        program = partial(_best, self._engine.model, self._engine.objective, k=k, exclude=exclude_seen)
+        popular = Popularity(self._catalogue.counts).best(np.ones(len(self._catalogue.ids), bool), k)
+        for first in range(0, len(users), BLOCK):
+            some = users[first : first + BLOCK]
+            items, scores = np.zeros((len(some), k), np.int32), np.zeros((len(some), k), np.float32)
+            answered = np.zeros(len(some), bool)
+            for rows, found in self._answers(some, ("best", k, exclude_seen), program):
+                items[rows], scores[rows] = found
+                answered[rows] = True
+            for into, values in zip((items, scores), popular, strict=True):
+                into[np.flatnonzero(~answered)[:, None], np.arange(len(values))] = values
+            yield self._frame(some, items, scores)
+
+    def hidden(self, users: np.ndarray) -> Iterator[pl.DataFrame]:
+        """Frames of the columns id and vector, [D] float32 after the whole history, of these users in their order.
+
+        Users without a known item are left out.
+        """
+        program = partial(_hidden, self._engine.model, self._engine.objective)
+        width = self._engine.output_table()[0].shape[1]
+        for first in range(0, len(users), BLOCK):
+            some = users[first : first + BLOCK]
+            vectors, answered = np.zeros((len(some), width), np.float32), np.zeros(len(some), bool)
+            for rows, (found,) in self._answers(some, "hidden", program):
+                vectors[rows], answered[rows] = found, True
+            ids = _series(self._log.users[some])
+            yield pl.DataFrame({ID: ids, "vector": vectors}).filter(pl.Series(answered))
+
+    def _answers(self, users, name, program):
+        """(places among the users, what the program answers for them), for all who have a known item."""
+        start, stop = self._log.offsets[users], self._log.offsets[users + 1]
+        numbers = self._numbers[self._log.items[slices(start, stop)]]
+        length = np.bincount(np.repeat(np.arange(len(users)), stop - start)[numbers > 0], minlength=len(users))
+        flat, stop = numbers[numbers > 0], np.cumsum(length)
+        order = np.argsort(length, kind="stable")
+        order = order[length[order] > 0]
+        run = self._programs.setdefault(name, jax.jit(program))
+        size = max(min(BATCH, SCORES // len(self._catalogue.ids)), 1)
+        under_way: deque = deque()
+        for first in range(0, len(order), size):
+            rows = order[first : first + size]
+            given = self._batch(flat, stop[rows] - length[rows], stop[rows], self._vectors[users[rows]], size)
+            under_way.append((rows, run(self._engine.params, *given)))
+            if len(under_way) > AHEAD:
+                yield _on_host(under_way.popleft())
+        while under_way:
+            yield _on_host(under_way.popleft())
+
+    def _batch(self, flat, start, stop, vectors, size):
+        """(items [size, T], seen [size, S], vectors [size]) int32 of some histories, T and S in their buckets."""
+        engine = self._engine
+        newest = np.maximum(start, stop - (engine.length - engine.num_mask_slots))
+        shown = np.zeros(
+            (size, min(_bucket(int((stop - newest).max()) + engine.num_mask_slots), engine.length)), np.int32
+        )
+        seen = np.zeros((size, _bucket(int((stop - start).max()))), np.int32)
+        for into, first in ((shown, newest), (seen, start)):
+            row = np.repeat(np.arange(len(first)), stop - first)
+            into[row, slices(np.zeros_like(first), stop - first)] = flat[slices(first, stop)]
+        return shown, seen, np.append(vectors, np.full(size - len(vectors), -1)).astype(np.int32)
+
+    def _frame(self, users, items, scores):
+        """The rows of these users' items, without those that are none."""
+        user, rank = np.nonzero(items > 0)
+        columns = {
+            "user": _series(self._log.users[users])[user],
+            "rank": (rank + 1).astype(np.int32),
+            "item": _series(self._catalogue.ids)[items[user, rank] - 1],
+            "score": scores[user, rank],
+        }
+        return pl.DataFrame(columns)
+
+
+def rows_of(log: Interactions, users: Any) -> np.ndarray:
+    """The numbers of these users in a log.
+
+    Args:
+        users: external ids, or "all".
 
     Raises:
-        UserError: k is no positive integer.
+        UserError: the log lacks one of them.
     """
-    k = min(arguments.count(k), len(recommender.catalogue.ids))
-    exclude = recommender.config.seen == "exclude" if exclude_seen is None else exclude_seen
-    users = np.arange(len(interactions.users)) if users is None else np.asarray(users)
-    histories = _Histories(recommender, interactions)
-    for first in range(0, len(users), BLOCK):
-        some = users[first : first + BLOCK]
-        items, scores = _block(recommender, histories, some, k, exclude)
-        yield _frame(recommender, interactions.users[some], items, scores)
+    if isinstance(users, str) and users == "all":
+        return np.arange(len(log.users))
+    own = Numbering(log.users)
+    return np.array(own.known(arguments.id_list(users, "users"), "users", f"a user of {log.name}"), np.int64) - 1
 
 
-class _Histories:
-    """The histories of a log in the numbers of a recommender's catalogue; what it lacks is left out."""
-
-    def __init__(self, recommender, interactions):
-        self._numbers = _numbers_of(recommender, interactions)
-        self._interactions = interactions
-        self.users = _vectors_of(recommender, interactions)
-
-    def of(self, users):
-        """(flat numbers, length of each) of these users."""
-        offsets = self._interactions.offsets
-        start, stop = offsets[users], offsets[users + 1]
-        numbers = self._numbers[self._interactions.items[slices(start, stop)]]
-        row = np.repeat(np.arange(len(users)), stop - start)[numbers > 0]
-        return numbers[numbers > 0], np.bincount(row, minlength=len(users))
-
-
-def _numbers_of(recommender, interactions):
-    """[items of the log + 1] int32: the recommender's number of each of the log's items; 0 where it has none."""
-    own, theirs = recommender.catalogue.ids, interactions.catalogue.ids
+def numbers_in(catalogue: Catalogue, log: Interactions) -> np.ndarray:
+    """The catalogue's number of each of the log's items, 0 for one that it lacks. [items of the log + 1] int32"""
+    ids, theirs = catalogue.ids, log.catalogue.ids
     numbers = np.zeros(len(theirs) + 1, np.int32)
-    if own is theirs or (own.dtype == theirs.dtype and np.array_equal(own, theirs)):
-        numbers[1:] = np.arange(1, len(own) + 1)
+    if ids.dtype.kind == theirs.dtype.kind:
+        order = np.argsort(ids, kind="stable")
+        place = order[np.minimum(np.searchsorted(ids, theirs, sorter=order), len(ids) - 1)]
+        numbers[1:] = np.where(ids[place] == theirs, place + 1, 0)
         return numbers
+    known = Numbering(ids)
     for row, id in enumerate(theirs.tolist(), 1):
-        known, _ = recommender.numbers([id])
-        numbers[row] = known[0] if known else 0
+        numbers[row] = (known.numbers([id])[0] or [0])[0]
     return numbers
 
 
-def _vectors_of(recommender, interactions):
-    """[users of the log] int32: the row of each user's vector; -1 where the model has none."""
-    rows = np.full(len(interactions.users), -1, np.int32)
-    if recommender.users is not None:
-        known = recommender.users.numbers()
-        for user, id in enumerate(interactions.users.tolist()):
-            rows[user] = known.get(recommender.users.own(id), -1)
-    return rows
-
-
-def _block(recommender, histories, users, k, exclude):
-    """(items [n, k] int32, 0 where none is left; scores [n, k]) of these users, in their order."""
-    flat, length = histories.of(users)
-    stop = np.cumsum(length)
-    items, scores = np.zeros((len(users), k), np.int32), np.full((len(users), k), -np.inf, np.float32)
-    order = np.argsort(length, kind="stable")
-    unknown, order = order[length[order] == 0], order[length[order] > 0]
-    if len(unknown):
-        numbers, shares = recommender.popular(k)
-        items[unknown, : len(numbers)], scores[unknown, : len(numbers)] = numbers, shares
-    size = max(min(BATCH, SCORES // len(recommender.catalogue.ids)), 1)
-    pending = []
-    for first in range(0, len(order), size):
-        rows = order[first : first + size]
-        given = _batch(
-            recommender.engine, flat, stop[rows] - length[rows], stop[rows], histories.users[users[rows]], size
-        )
-        pending.append((rows, _program(recommender.engine, k, exclude)(recommender.engine.params, *given)))
-        if len(pending) > 1:
-            _keep(pending.pop(0), items, scores)
-    for each in pending:
-        _keep(each, items, scores)
-    return items, scores
-
-
-def _keep(pending, items, scores):
-    rows, found = pending
-    items[rows], scores[rows] = (np.asarray(values)[: len(rows)] for values in found)
-
-
-def _batch(engine, flat, start, stop, user, size):
-    """(items [size, T], seen [size, S], user [size]) int32 of some histories, T and S in their buckets."""
-    newest = np.maximum(start, stop - (engine.length - engine.room))
-    slots = min(_bucket(int((stop - newest).max()) + engine.room), engine.length)
-    shown = np.zeros((size, slots), np.int32)
-    seen = np.zeros((size, _bucket(int((stop - start).max()))), np.int32)
-    for into, first in ((shown, newest), (seen, start)):
-        row = np.repeat(np.arange(len(first)), stop - first)
-        into[row, slices(np.zeros_like(first), stop - first)] = flat[slices(first, stop)]
-    users = np.full(size, -1, np.int32)
-    users[: len(user)] = user
-    return shown, seen, users
+def _on_host(batch):
+    rows, found = batch
+    return rows, [np.asarray(values)[: len(rows)] for values in found]
 
 
 def _bucket(number):
-    """The bucket of so many slots: a power of two, of 16 at least."""
+    """So many slots, and as many more as make a power of two."""
     return max(1 << (number - 1).bit_length(), SLOTS)
 
 
-def _program(of, k, exclude):
-    """The compiled program of an engine's model for the best k; compiled once a bucket."""
-    key = ("bulk", k, exclude)
-    if key not in of._compiled:
-        of._compiled[key] = jax.jit(partial(_best, of.model, of._objective, k=k, exclude=exclude))
-    return of._compiled[key]
+def _hidden(model, objective, params, items_BT, seen_BS, user_B):
+    return (hidden(model, objective, params, items_BT, user_B),)
 
 
 def _best(model, objective, params, items_BT, seen_BS, user_B, *, k, exclude):
+    """(items [B, k], scores [B, k]): what is best after each history, without what it has where that is excluded."""
     hidden_BD = hidden(model, objective, params, items_BT, user_B)
-    scores_BV = ranking.dot_all(model.table(params), hidden_BD)
+    scores_BV = ranking.dot_all(model.output_embedding(params), hidden_BD)
     if exclude:
         row_BS = jnp.broadcast_to(jnp.arange(len(seen_BS))[:, None], seen_BS.shape)
         place_BS = jnp.where(seen_BS > 0, seen_BS - 1, scores_BV.shape[1])
         scores_BV = scores_BV.at[row_BS, place_BS].set(-jnp.inf, mode="drop")
     return ranking.best(scores_BV, k)
-
-
-def _frame(recommender, ids, items, scores):
-    """The rows of these users' items, without those that are none."""
-    user, rank = np.nonzero(items > 0)
-    return pl.DataFrame(
-        {
-            "user": _series(ids)[user],
-            "rank": (rank + 1).astype(np.int32),
-            "item": _series(recommender.catalogue.ids)[items[user, rank] - 1],
-            "score": scores[user, rank],
-        }
-    )
 
 
 def _series(ids):

@@ -43,7 +43,7 @@ def export(recommender, format, output, k=10, histories=HISTORIES):
     name = recommender.config.model.name
     if not 1 <= k <= items:
         raise UserError(f"--k {k}: between 1 and the {items:,} items of the catalogue")
-    length = own.length - own.room
+    length = own.length - own.num_mask_slots
     program = partial(whole, own.model, objectives.build(recommender.config), own.params, k=k)
     (rows,) = jax.export.symbolic_shape("b")
     shapes = jax.ShapeDtypeStruct((rows, length), jnp.int32), jax.ShapeDtypeStruct((rows, items), jnp.bool_)
@@ -68,7 +68,7 @@ def export(recommender, format, output, k=10, histories=HISTORIES):
 
 def whole(model, objective, params, items_BL, allowed_BV, user_B=None, *, k):
     """The program that is exported. A history that fills all L leaves the objective its room."""
-    items_BT = jnp.pad(items_BL, ((0, 0), (0, objective.room)))
+    items_BT = jnp.pad(items_BL, ((0, 0), (0, objective.num_mask_slots)))
     return engine.answer(model, objective, params, items_BT, allowed_BV, user_B, k=k)
 
 

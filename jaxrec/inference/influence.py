@@ -21,7 +21,7 @@ def influence(engine: Engine, known: list[int], places: list[int], length: int, 
     without = [seen, *(seen[:place] + seen[place + 1 :] for place in range(len(seen)))]
     blocks = (without[first : first + engine.rows] for first in range(0, len(without), engine.rows))
     hidden = np.concatenate([engine.hidden(block, [user] * len(block)) for block in blocks])
-    if len(seen) == 1 and not engine.room:
+    if len(seen) == 1 and not engine.num_mask_slots:
         hidden[1:] = 0  # without it there is no history, and nothing that a model could have said
     scores = engine.scores(hidden, items)
     moved = np.zeros((len(items), length), np.float32)

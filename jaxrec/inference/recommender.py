@@ -2,23 +2,25 @@
 
 import copy
 import html
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 import jax
 import numpy as np
+import polars as pl
 
 from jaxrec.batches import objectives
 from jaxrec.data import sources
 from jaxrec.data.interactions import Interactions
 from jaxrec.inference import vectors
 from jaxrec.inference.attributes import Attributes, common
+from jaxrec.inference.bulk import Bulk, rows_of
 from jaxrec.inference.engine import Engine
 from jaxrec.inference.influence import influence
 from jaxrec.inference.numbering import Numbering
+from jaxrec.inference.popularity import Popularity
 from jaxrec.inference.queries import Prepared, Query, Ranked, Session, check_session
-from jaxrec.models.entry import has_users
+from jaxrec.inference.user_vectors import UserVectors
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training.restore import restore_params
@@ -35,11 +37,12 @@ class Recommender:
         self.data: Any = None  # Interactions, and the Training, of `jaxrec.fit`
         self.training: Any = None
         self._numbering, self._attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
+        self._popularity = Popularity(catalogue.counts)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
         objective = objectives.build(config)
         self.engine = Engine(model, objective, params, len(catalogue.ids), config.length, approximate)
         self.users = users
-        self._user_number = users.numbers() if users else {}
+        self._user_vectors = UserVectors(users, config)
 
     def renewed(self, checkpoint="best"):
         """A Recommender of another checkpoint of the same workdir. Both share all compiled programs.
@@ -211,15 +214,39 @@ class Recommender:
         """A polars frame, a row a user: id, and the vector [D] float32 after the whole history.
 
         Args:
-            data: whose users are meant, as of `evaluate`; those of the training if None. Users without a known item are
-                left out.
+            data: whose users are meant, as of `evaluate`. Users without a known item are left out.
         """
+        log = self.log(data)
+        return pl.concat(self.bulk(log).hidden(np.arange(len(log.users))))
+
+    def recommend_users(self, users="all", k=10, data=None, exclude_seen=None):
+        """The best next items of users of a log: a polars frame of user, rank (from 1), item and score.
+
+        Args:
+            users: external ids, or "all" users of the log. k: items a user, at most.
+            data: the log, as of `evaluate`. exclude_seen: as of a Query.
+
+        Raises:
+            UserError: the log lacks one of the users; k is below 1.
+        """
+        log = self.log(data)
+        return pl.concat(self.bulk(log).recommend(rows_of(log, users), *self.asked(k, exclude_seen)))
+
+    def bulk(self, log):
+        """The users of a log, Interactions, to be answered in blocks."""
+        return Bulk(self.engine, self.catalogue, log, self._user_vectors.rows(log))
+
+    def log(self, data=None):
+        """Interactions of what stands for a log: a Log, a path, a table in memory; those of the training if None."""
         found = self._data(data)
-        found = sources.load(self.config.dataset) if found is None else found
-        return vectors.user_vectors(self.engine, self.catalogue, found, self.users)
+        return sources.load(self.config.dataset) if found is None else found
+
+    def asked(self, k, exclude_seen=None):
+        """(how many items, whether those of the history are left out) of what a person gave."""
+        exclude = self.config.seen == "exclude" if exclude_seen is None else exclude_seen
+        return min(arguments.count(k), len(self._ids)), exclude
 
     def _data(self, data):
-        """Interactions of what stands for data; those of the training where it is None, if they are in memory."""
         data = getattr(data, "interactions", data)  # of a Log
         return self.data if data is None else data if isinstance(data, Interactions) else sources.load(data)
 
@@ -269,41 +296,13 @@ class Recommender:
         pool = common(pools, len(self._ids)) if pools else None
         exclude = self.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
         out = [*known, *blocked] if exclude else blocked
-        user, new = self._user(query.user, which)
+        user, new = self._user_vectors.row(query.user, which)
         return Prepared(list(known), state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
-
-    def _user(self, id, which):
-        """(number, []) of a user who has a vector; (-1, [id]) of one who has none."""
-        if id is None:
-            return -1, []
-        if self.users is None:
-            name = self.config.model.name
-            kept = f"this training of {name} did not keep whose its vectors of users are: give its command again"
-            raise UserError(
-                f"{which}user: " + (kept if has_users(self.config) else f"{name} has no vectors of users: leave it out")
-            )
-        id = id.item() if isinstance(id, np.generic) else id
-        if not id.__hash__:
-            raise UserError(f"{which}user: {arguments.some([id])} is no id: give a text or an integer")
-        own = self.users.own(id) if isinstance(id, int | str) else None
-        number = self._user_number.get(own, -1)
-        return number, [id] * (number < 0)
 
     def _popular(self, query):
         """The answer where nothing of the history is known."""
-        if self._popularity is None:
-            return Ranked([], query.unknown, fallback=True)
-        order, share = self._popularity
-        items = order[self._allowed(query.out, query.pool)[order - 1]][: query.k]
-        return Ranked(self._pairs(items, share[items - 1]), query.unknown, fallback=True)
-
-    @cached_property
-    def _popularity(self):
-        """(numbers of the items, most often trained on first, [V]; what share of training each is, [V]), or None."""
-        counts = self.catalogue.counts
-        if counts is None:
-            return None
-        return np.argsort(-counts, kind="stable") + 1, counts / max(counts.sum(), 1)
+        items, shares = self._popularity.best(self._allowed(query.out, query.pool), query.k)
+        return Ranked(self._pairs(items, shares), query.unknown, fallback=True)
 
     def _kind(self, query):
         """Queries of one kind are answered together: (slots, None with a state; whether few items are scored)."""

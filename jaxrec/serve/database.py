@@ -17,7 +17,7 @@ TABLES = """
 BUSY = 1.0  # seconds that another process's lock is waited for
 LOG = "-wal"  # the write-ahead log beside the file: what was committed since the last checkpoint is in there alone
 BESIDE = ("", LOG, "-shm")
-GONE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY_DBMOVED)
+GONE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY_DBMOVED, sqlite3.SQLITE_ERROR)  # the last: tables are gone
 
 
 class Unavailable(Exception):

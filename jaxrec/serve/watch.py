@@ -55,7 +55,7 @@ def begin(recommender, k):
     """Compile, or try, all that one history at once needs; then check."""
     id, engine = recommender.catalogue.ids[0], recommender.engine
     for slots in engine.buckets():
-        recommender.answer([Query([id] * (slots - engine.room), k)])
+        recommender.answer([Query([id] * (slots - engine.num_mask_slots), k)])
     recommender.similar(id, k)
     check(recommender)
 

@@ -51,7 +51,7 @@ def encoded(rec, history):
 
 def brute(rec, query, hidden):
     """Every item scored, filtered one by one, sorted; ties to the earlier."""
-    table, bias = rec.engine.model.table(rec.engine.params)
+    table, bias = rec.engine.model.output_embedding(rec.engine.params)
     scores = np.asarray(table) @ hidden + (0 if bias is None else np.asarray(bias))
     about = rec.catalogue.about
 
@@ -168,13 +168,13 @@ def test_influence_is_the_score_less_that_without_the_item(name, length):
     rec = made(name)
     history, asked = [*IDS[7 : 7 + length // 2], "nobody", *IDS[30 : 30 + length - length // 2]], ["i3", "i50"]
     moved = rec.influence(history, asked)
-    known = [id for id in history if id in IDS][-(LENGTH - rec.engine.room) :]
+    known = [id for id in history if id in IDS][-(LENGTH - rec.engine.num_mask_slots) :]
     for place, id in enumerate(history):
         if id not in known:
             assert (moved[:, place] == 0).all()
             continue
         rest = [other for other in known if other != id]
-        without = encoded(rec, rest) if rest or rec.engine.room else np.zeros(8)
+        without = encoded(rec, rest) if rest or rec.engine.num_mask_slots else np.zeros(8)
         table = rec.engine.params["items"]
         want = np.asarray(table)[[3, 50]] @ (encoded(rec, known) - without)
         np.testing.assert_allclose(moved[:, place], want, atol=1e-4)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.batches.objectives import Asked
+from jaxrec.batches.objectives import Targets
 from jaxrec.config import registry
 from jaxrec.data import interactions, splits
 from jaxrec.training import negatives
@@ -73,11 +73,11 @@ def official(name, monkeypatch):
     monkeypatch.setattr(splits, "training_counts", lambda split: arrays["counts"])
     monkeypatch.setattr(negatives, "draw_popular", lambda *_: jnp.asarray(1 + arrays["negatives"], jnp.int32))
     split = splits.last_item(interactions.from_sequences([list(range(1, 21))]))
-    draw, aside = negatives.sampler(loss, split, "data", None)
-    aside = jax.tree.map(jnp.asarray, aside)
-    asked = Asked(jnp.asarray(1 + arrays["targets"], jnp.int32)[:, None], None, None)
-    of_device = jax.vmap(lambda asked: draw(None, None, asked, aside), axis_name="data")
-    drawn = jax.tree.map(lambda x: x[0], of_device(jax.tree.map(lambda x: x[None], asked)))
+    draw, tables = negatives.sampler(loss, split, "data", None)
+    tables = jax.tree.map(jnp.asarray, tables)
+    targets = Targets(jnp.asarray(1 + arrays["targets"], jnp.int32)[:, None], None, None)
+    of_device = jax.vmap(lambda targets: draw(None, None, targets, tables), axis_name="data")
+    drawn = jax.tree.map(lambda x: x[0], of_device(jax.tree.map(lambda x: x[None], targets)))
     return loss, drawn, arrays["scores"][:, : len(drawn.items)].astype(np.float32)
 
 

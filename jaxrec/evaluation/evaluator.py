@@ -87,7 +87,7 @@ def _coverage(prepared, *scored):
     return ranker.coverage(prepared, *scored) if protocols.whole(prepared.protocol) else None
 
 
-def test_of(path, model, config, split, devices, checkpoint="best", protocol=FULL, part="test"):
+def test_of(path, model, config, split, devices, checkpoint: str | int | None = "best", protocol=FULL, part="test"):
     """The result of a workdir's checkpoint: the dictionary of `results.result`."""
     begun = time.monotonic()
     questions = getattr(split, part)

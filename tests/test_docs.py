@@ -33,6 +33,7 @@ from jaxrec.data import interactions, prepared, reading, splits
 from jaxrec.training import checkpoint, fit, workdir
 
 ASINS = ["B004756YJA", "B004ZT0SSG", "B000052YAN", "B00150LT40", "B001MA0QY2", *(f"B{v:09}" for v in range(115))]
+LAUNCHERS = ("train.py", "evaluate.py", "prepare.py", "serve.py")
 SMALL = {"epochs": 1, "batch": 16, "length": 8, "row": 8, "model.dim": 8, "model.heads": 1, "model.layers": 1}
 PRINTED = [each for page in printed.PAGES for each in printed.on(page)]
 SYNTHETIC = "synthetic:users=60,items=200,seed=1"
@@ -106,7 +107,7 @@ def write_workdir(path, data, model="sasrec"):
 def place(tmp_path_factory):
     """The folder to run in: the repository's launchers, and stand-ins for all that the pages name."""
     place = tmp_path_factory.mktemp("docs")
-    for name in ("train.py", "evaluate.py", "prepare.py", "serve.py", "configs", "benchmarks", "pyproject.toml"):
+    for name in (*LAUNCHERS, "configs", "benchmarks", "examples", "pyproject.toml"):
         (place / name).symlink_to(printed.ROOT / name)
     write_log(place / "ratings.csv")
     write_nested(place / "train.jsonl")
@@ -155,6 +156,9 @@ def here(place, monkeypatch):
 def install(here, words):
     """Needs the network: that each extra is one of the project's, and a folder is the project."""
     extras = tomllib.loads((printed.ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    if "-c" in words:
+        assert (printed.ROOT / words[-1]).exists() and words[-2] == "-c", "constraints come last"
+        words = words[:-2]
     for word in words[2:]:
         target, _, wanted = word.partition("[")
         assert word == "-e" or target in (".", "jaxrec"), word
@@ -240,6 +244,22 @@ def suite(here, words):
     assert words[-3:] == ["python", "-m", "pytest"] or (parts and all((printed.ROOT / part).exists() for part in parts))
 
 
+def check(here, words):
+    """A tool of the repository: that the continuous check runs it, or that it only looks."""
+    checked = (printed.ROOT / ".ci" / "run").read_text().replace(" --quiet", "")
+    assert shlex.join(words) in checked or words[:2] in (["pre-commit", "install"], ["mkdocs", "serve"])
+
+
+def docker(here, words):
+    """Needs a daemon: that the files it names are there, and that the image's command takes the flags."""
+    if words[1] == "build":
+        assert (printed.ROOT / words[words.index("--file") + 1]).exists()
+        return
+    image = next(at for at, word in enumerate(words) if word.startswith("jaxrec:"))
+    arguments = words[image + 1 :] or ["--workdir", "/workdir"]
+    cli.parse(arguments if "--entrypoint" in words else ["serve", *arguments])
+
+
 def folder(here, words):
     """As it stands."""
     assert words[:2] == ["mkdir", "-p"]
@@ -256,6 +276,8 @@ HOW = [
     (r"pip install ", install),
     (r"(JAXREC_\w+=\S+ )?python -m pytest", suite),
     (r"mkdir ", folder),
+    (r"docker (build|run) ", docker),
+    (r"(ruff|pyright|pre-commit|mkdocs) ", check),
     (r"(JAXREC_\w+=\S+ )?bash benchmarks/", bash),
     (r"python -m benchmarks\.", parse),
     (r"python (prepare|train|evaluate)\.py ", launch),

@@ -19,7 +19,7 @@ from jaxrec.inference.engine import Engine
 from jaxrec.inference.influence import influence
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.popularity import Popularity
-from jaxrec.inference.queries import Prepared, Query, Ranked, Session, check_session
+from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session
 from jaxrec.inference.user_vectors import UserVectors
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
@@ -99,7 +99,7 @@ class Recommender:
         """The best items for each of many queries, which may differ in everything.
 
         Args:
-            queries: a list of Query, or of what `prepare` made of them.
+            queries: a list of Query, or of what `check` made of them.
 
         Returns:
             [Ranked [(external id, score), ...], ...] in their order; of equal scores the lower item first.
@@ -108,13 +108,13 @@ class Recommender:
         Raises:
             UserError: one of them is at fault; the message says which, and why.
         """
-        prepared = [
-            query if isinstance(query, Prepared) else self._prepared(query, f"history {index}: ")
+        checked = [
+            query if isinstance(query, CheckedQuery) else self._checked(query, f"history {index}: ")
             for index, query in enumerate(queries)
         ]
         kinds = {}
-        results: list[Any] = [None] * len(prepared)
-        for index, query in enumerate(prepared):
+        results: list[Any] = [None] * len(checked)
+        for index, query in enumerate(checked):
             if query.known:
                 kinds.setdefault(self._kind(query), []).append(index)
             else:
@@ -122,19 +122,19 @@ class Recommender:
         for kind, indices in kinds.items():
             for first in range(0, len(indices), self.engine.rows):
                 block = indices[first : first + self.engine.rows]
-                found = self._found(kind, [prepared[index] for index in block])
+                found = self._found(kind, [checked[index] for index in block])
                 for index, (items, scores) in zip(block, found, strict=True):
-                    results[index] = self._ranked(items, scores, prepared[index])
+                    results[index] = self._ranked(items, scores, checked[index])
         return results
 
-    def prepare(self, query):
+    def check(self, query):
         """A Query checked and in numbers: so errors are found one request at a time, before a batch is answered.
 
         Raises:
             UserError: a field is not of its kind; `where` names an unknown attribute or value; the Query is strict, and
                 its history is empty or holds no known id.
         """
-        return self._prepared(query, "")
+        return self._checked(query, "")
 
     def start(self, history=()):
         """A Session with this history, of a model that carries a state: `advance` takes it on by an item.
@@ -184,7 +184,7 @@ class Recommender:
             raise UserError("history is a Session, which does not keep the ids of all its items: give the ids")
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
         numbers = self._numbering.known(items, "items")
-        asked = self.prepare(Query(history, user=user, strict=True))
+        asked = self.check(Query(history, user=user, strict=True))
         places = [place for place, id in enumerate(history) if self._numbering.numbers([id])[0]]
         return influence(self.engine, asked.known, places, len(history), numbers, asked.user)
 
@@ -271,7 +271,7 @@ class Recommender:
         if self.engine.start() is not None:
             self.answer([Query(self.start(number), k)])
 
-    def _prepared(self, query, which):
+    def _checked(self, query, which):
         def numbers(ids, name):
             return self._numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
 
@@ -296,7 +296,7 @@ class Recommender:
         exclude = self.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
         out = [*known, *blocked] if exclude else blocked
         user, new = self._user_vectors.row(query.user, which)
-        return Prepared(list(known), state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
+        return CheckedQuery(list(known), state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
 
     def _popular(self, query):
         """The answer where nothing of the history is known."""

@@ -304,11 +304,11 @@ class Recommender:
             hidden = engine.hidden([query.known for query in queries], users)
         if few:
             pools = [np.setdiff1d(query.pool, query.out, assume_unique=False) for query in queries]
-            return [engine.among(*each, query.k) for *each, query in zip(hidden, pools, queries, strict=True)]
+            return [engine.score_subset(*each, query.k) for *each, query in zip(hidden, pools, queries, strict=True)]
         allowed, k = np.stack([self._allowed(query.out, query.pool) for query in queries]), max(q.k for q in queries)
         if slots is None:
-            return zip(*engine.best_for(hidden, allowed, k), strict=True)
-        return zip(*engine.best([query.known for query in queries], allowed, k, users), strict=True)
+            return zip(*engine.top_k_from_hidden(hidden, allowed, k), strict=True)
+        return zip(*engine.top_k([query.known for query in queries], allowed, k, users), strict=True)
 
     def _allowed(self, out, pool):
         """Whether each item may be recommended. [V] bool"""

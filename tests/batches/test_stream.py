@@ -18,9 +18,9 @@ from jaxrec.batches.stream import (
     history_subsequences,
     next_item_subsequences,
     pack,
+    packing_layout,
     plan,
     rows_per_step,
-    packing_layout,
     whole_subsequences,
 )
 from jaxrec.data import sources, splits

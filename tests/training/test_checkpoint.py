@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back, the best and the latest are kept, nothing else is."""
 
+import contextlib
 import logging
 import random
 import shutil
@@ -21,6 +22,13 @@ from jaxrec.training.step import State
 def state(step):
     params = {"items": jnp.arange(6.0).reshape(3, 2) + step, "deep": {"bias": jnp.full(2, float(step))}}
     return State(jnp.int32(step), params, ((jnp.int32(step), params), ()), None)
+
+
+def test_the_state_of_a_loop_that_an_earlier_version_saved_has_the_names_of_now(tmp_path):
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+        checkpoints.save(7, jax.device_put(state(7), replicated(jax.devices()[:1])), {"step": 7, "stale": 3})
+    with contextlib.closing(Checkpoints(tmp_path, read_only=True)) as checkpoints:
+        assert checkpoints.loop(7) == {"step": 7, "evals_without_improvement": 3}
 
 
 def test_a_state_comes_back_on_another_number_of_devices(tmp_path):

@@ -14,9 +14,7 @@ import numpy as np
 
 from benchmarks import record
 from jaxrec.config import recipes
-from jaxrec.data import sources, splits
-from jaxrec.training import fit
-from jaxrec.training import launch as dev
+from jaxrec.training import assembly, fit
 
 CONFIGS = ("sasrec_ml1m", "sasrec_softmax_ml1m", "gsasrec_ml1m", "gru4rec_ml1m", "bert4rec_ml1m", "caser_ml1m")
 DATA = {"dataset": "synthetic:users=2000", "length": "50", "row": "50", "batch": "64"}
@@ -25,15 +23,13 @@ DATA = {"dataset": "synthetic:users=2000", "length": "50", "row": "50", "batch":
 def computed(name, precision, device, steps):
     """(hidden vectors of 8 rows, losses of the first steps) on a device, as NumPy's."""
     config, _ = recipes.load(name, DATA | {"precision": precision})
-    split = splits.split(sources.load(config.dataset), config.split, config.test_quantile, config.valid_fraction)
     with jax.default_device(device):
-        setup = fit.setup(config, split, [device])
-        state = jax.device_put(fit.initial(setup), dev.placed(setup.devices))
-        feed = fit.Feed(setup)
-        data, begins = feed(0, steps)
+        setup = assembly.assemble(config, devices=[device])
+        state, feed = assembly.first_state(setup), fit.Feed(setup)
+        data, _ = feed(0, steps)
         stream = setup.gather(*data, np.arange(8), with_targets=setup.objective.stream_targets)
         hidden = np.asarray(jax.jit(setup.model.encode)(state.params, stream)[0].astype(jnp.float32))
-        _, report = setup.run(state, data, setup.sampler_tables, np.int32(begins), np.int32(steps))
+        _, report = assembly.call(setup, feed, state, 0, steps)
     return hidden, np.asarray(report.loss)[:steps]
 
 

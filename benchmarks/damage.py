@@ -31,7 +31,7 @@ from jaxrec.config import parsing as configs
 from jaxrec.data import sources, splits
 from jaxrec.evaluation.evaluator import Judge
 from jaxrec.evaluation.metrics import metrics
-from jaxrec.inference import recommender
+from jaxrec.inference import loading
 from jaxrec.kernels.placement import replicated
 from jaxrec.system.errors import UserError
 from jaxrec.training import checkpoint, fit, metric_writer, workdir
@@ -112,7 +112,7 @@ class Sound:
         return data
 
     def load(self, folder, checkpoint="best"):
-        return recommender.load(folder / "workdir", checkpoint)
+        return loading.load(folder / "workdir", checkpoint)
 
     def serve(self, folder):
         """Load as for serving. -> whether it is the best checkpoint"""

@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from jaxrec.batches import objectives
-from jaxrec.data import sources, splits
+from jaxrec.training import assembly
 
 FORWARD_AND_BACKWARD = 6  # floating-point operations a weight: a multiplication and an addition, and twice that back
 
@@ -38,7 +38,7 @@ def targets_per_second(config, per_step):
     The lower of two bounds: of the products, at the measured peak; and of memory, through which an update of whole
     tables reads and writes them and what the optimiser keeps of them.
     """
-    split = splits.split(sources.load(config.dataset), config.split, config.test_quantile, config.valid_fraction)
+    split = assembly.split_of(config)
     objective = objectives.build(config)
     length = objective.subsequences(split.start, split.stop, config.length, config.history).length.astype(float)
     targets, items = objective.count(length.astype(int)).sum(), len(split.interactions.catalogue.ids)

@@ -18,7 +18,7 @@ from jaxrec.config import recipes
 from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
 from jaxrec.kernels.random import step_key
-from jaxrec.training import fit, negatives
+from jaxrec.training import assembly, fit, negatives
 
 LOSS = {"name": "sampled-softmax", "negatives": 0, "sampling": "in-batch", "share": "batch", "logq": 1.0}
 
@@ -73,7 +73,8 @@ def main(dataset, lengths, config):
         for counts in ("targets", "events"):
             values = {"dataset": dataset, "length": length, "row": length, "loss": LOSS | {"logq_counts": counts}}
             made = recipes.load(config, {})[0]
-            setup = fit.setup(changed(made, values), splits.last_item(interactions), jax.local_devices()[:1])
+            split = splits.last_item(interactions)
+            setup = assembly.assemble(changed(made, values), split, jax.local_devices()[:1])
             rows[str(length)][counts] = measured(*weights(setup))
             print(length, counts, rows[str(length)][counts], flush=True)
     return {"kind": "logq", "data": dataset, "config": config, "rows": rows}

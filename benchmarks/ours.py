@@ -10,11 +10,10 @@ import numpy as np
 
 from benchmarks.peers.turns import Turns, arguments
 from jaxrec.config import recipes
-from jaxrec.data import sources, splits
 from jaxrec.evaluation.evaluator import Judge
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.kernels import compiler
-from jaxrec.training import fit
+from jaxrec.training import assembly, fit
 
 
 def training(setup):
@@ -35,10 +34,10 @@ def training(setup):
         fit.fit(dataclasses.replace(setup, run=turned), Path(folder), None)
 
 
-def evaluating(setup, split):
+def evaluating(setup):
     """Full-ranking evaluation of the test questions, again and again; a target is a user."""
-    config = setup.config
-    judge = Judge(setup.model, config, split, split.test, setup.devices)
+    split = setup.split
+    judge = Judge(setup.model, setup.config, split, split.test, setup.devices)
     params = jax.device_put(fit.initial(setup).params)
     turns = Turns()
     while True:
@@ -50,7 +49,6 @@ if __name__ == "__main__":
     given = arguments()
     compiler.trim_after_compiling()
     config, _ = recipes.load(given["config"], {key: str(value) for key, value in given["set"].items()})
-    split = splits.split(sources.load(config.dataset), config.split, config.test_quantile, config.valid_fraction)
-    setup = fit.setup(config, split, jax.local_devices())
-    evaluating(setup, split) if given["mode"] == "evaluation" else training(setup)
+    setup = assembly.assemble(config)
+    evaluating(setup) if given["mode"] == "evaluation" else training(setup)
     sys.exit(0)

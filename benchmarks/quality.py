@@ -19,7 +19,6 @@ from jaxrec.config.parsing import to_dict
 from jaxrec.data import sources, splits
 from jaxrec.evaluation import evaluator
 from jaxrec.evaluation.baselines import COUNTED
-from jaxrec.models.entry import build
 from jaxrec.training import metric_writer, workdir
 
 MEASURES = {False: ("hr@10", "ndcg@10"), True: ("recall@20", "mrr@20")}  # what is published, by sessions or not
@@ -31,9 +30,7 @@ def trained(paths, protocol, published, note):
     for path in map(Path, paths):
         stored = workdir.read(path)
         kept = stored.config
-        split = splits.split(sources.load(kept.dataset), kept.split, kept.split_q, kept.valid)
-        model = build(stored.config, len(split.interactions.catalogue.ids), len(split.interactions.users))
-        result = evaluator.test_of(path, model, stored.config, split, jax.local_devices(), protocol=protocol)
+        result, _ = evaluator.workdir_result(path, protocol=protocol)
         rows = metric_writer.read_rows(path / "metrics.jsonl")
         if not rows:
             raise SystemExit(f"{path}: not an epoch of it is complete: train on before measuring it")

@@ -13,23 +13,19 @@ import tempfile
 import time
 from pathlib import Path
 
-import jax
-
 from benchmarks import record
 from jaxrec.config import recipes
-from jaxrec.data import sources, splits
 from jaxrec.evaluation.evaluator import Judge
 from jaxrec.evaluation.metrics import metrics
-from jaxrec.training import fit
+from jaxrec.training import assembly, fit
 
 
 def measure(name, epochs, changes):
     """The rates of all epochs but the first, and the seconds of evaluations of the test questions."""
     config, _ = recipes.load(name, changes | {"epochs": str(epochs), "eval_every": str(epochs)})
-    split = splits.split(sources.load(config.dataset), config.split, config.test_quantile, config.valid_fraction)
-    devices = jax.local_devices()
-    setup = fit.setup(config, split, devices)
-    judge = Judge(setup.model, config, split, split.test, devices)
+    setup = assembly.assemble(config)
+    questions = setup.split.test
+    judge = Judge(setup.model, config, setup.split, questions, setup.devices)
     seconds = []
 
     def validate(params):
@@ -49,7 +45,7 @@ def measure(name, epochs, changes):
         "targets_per_second": statistics.median(rates),
         "rates": rates,
         "evaluation": {
-            "questions": len(split.test.source),
+            "questions": len(questions.source),
             "first_seconds": seconds[0],
             "seconds": statistics.median(seconds[1:]),
         },

@@ -15,8 +15,7 @@ import numpy as np
 from benchmarks import record
 from jaxrec.config import recipes
 from jaxrec.data import sources, splits
-from jaxrec.kernels import placement as dev
-from jaxrec.training import fit
+from jaxrec.training import assembly, fit
 
 OVERRIDES = {
     "dataset": "synthetic:users=2000",
@@ -30,13 +29,12 @@ OVERRIDES = {
 def train(split, count, launcher, steps):
     """Params and losses after so many steps on so many devices."""
     config, _ = recipes.load("quickstart", OVERRIDES | {"launcher": launcher})
-    setup = fit.setup(config, split, jax.devices()[:count])
-    state = jax.device_put(fit.initial(setup), dev.replicated(setup.devices))
+    setup = assembly.assemble(config, split, jax.devices()[:count])
+    state = assembly.first_state(setup)
     feed, losses, now = fit.Feed(setup), [], 0
     while now < steps:
         end = min(fit.boundary(setup, now), steps)
-        data, begins = feed(now, end)
-        state, report = setup.run(state, data, setup.sampler_tables, np.int32(begins), np.int32(end))
+        state, report = assembly.call(setup, feed, state, now, end)
         losses += np.asarray(report.loss)[: end - now].tolist()
         now = end
     return jax.device_get(state.params), losses

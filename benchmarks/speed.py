@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks import limit, record
 from jaxrec.batches import objectives
 from jaxrec.config import recipes
-from jaxrec.data import sources, splits
+from jaxrec.training import assembly
 
 HERE = Path(__file__).parent
 OFFICIAL = {"layers": [100], "loss": "cross-entropy", "batch_size": 32, "dropout_p_hidden": 0.4, "learning_rate": 0.2}
@@ -187,7 +187,7 @@ def contest(task, peers, python, preload, rounds, seconds, folder):
             told = {"config": name, "mode": changes.get("mode", "training")}
             told["set"] = {"epochs": 100_000} | {key: value for key, value in changes.items() if key != "mode"}
             contenders[label] = Contender([sys.executable, "-m", "benchmarks.ours", json.dumps(told)], env)
-        split = splits.split(sources.load(config.dataset), config.split, config.test_quantile, config.valid_fraction)
+        split = assembly.split_of(config)
         path = written(split, folder)
         sizes = {"dim": config.model.dim, "layers": config.model.layers, "dropout": config.model.dropout}
         sizes |= {"mask": config.mask_prob}

@@ -16,18 +16,16 @@ from benchmarks import record
 CHILD = """
 import sys, time
 import jax, numpy as np
-from jaxrec import recipes, compiler, fit
-from jaxrec import devices as dev
-from jaxrec.data import sources, splits
+from jaxrec.config import recipes
+from jaxrec.data import sources
+from jaxrec.kernels import compiler
+from jaxrec.training import assembly, fit
 compiler.keep_programs(sources.cache())
 compiler.trim_after_compiling()
 imported = time.time()
 config, _ = recipes.load(sys.argv[2], {})
-split = splits.split(sources.load(config.dataset), config.split, config.test_quantile, config.valid_fraction)
-setup = fit.setup(config, split, jax.local_devices())
-state = jax.device_put(fit.initial(setup), dev.placed(setup.devices))
-data, begins = fit.Feed(setup)(0, 1)
-_, report = setup.run(state, data, setup.sampler_tables, np.int32(begins), np.int32(1))
+setup = assembly.assemble(config)
+_, report = assembly.call(setup, fit.Feed(setup), assembly.first_state(setup), 0, 1)
 assert np.isfinite(report.loss[0])
 print(imported - float(sys.argv[1]), time.time() - float(sys.argv[1]))
 """

@@ -5,8 +5,7 @@ import time
 import jax
 import numpy as np
 
-from jaxrec.training import fit
-from jaxrec.training import launch as dev
+from jaxrec.training import assembly, fit
 
 
 class Timed:
@@ -14,19 +13,19 @@ class Timed:
 
     def __init__(self, config, split, steps=4):
         """steps: of a call."""
-        self.setup, self.steps = fit.setup(config, split, jax.local_devices()[:1]), min(steps, config.steps_per_call)
+        self.setup = assembly.assemble(config, split, jax.local_devices()[:1])
+        self.steps = min(steps, config.steps_per_call)
         self.feed, self.at = fit.Feed(self.setup), 0
-        self.state = jax.device_put(fit.initial(self.setup), dev.placed(self.setup.devices))
+        self.state = assembly.first_state(self.setup)
         self.call()
 
     def call(self):
         """Real targets a second of the next call."""
         left = self.setup.epoch_steps - self.at % self.setup.epoch_steps
         end = self.at + min(self.steps, left)
-        data, begins = self.feed(self.at, end)
+        self.feed(self.at, end)  # an epoch's plan is no part of its steps
         begun = time.perf_counter()
-        tables = self.setup.sampler_tables
-        self.state, report = self.setup.run(self.state, data, tables, np.int32(begins), np.int32(end))
+        self.state, report = assembly.call(self.setup, self.feed, self.state, self.at, end)
         count = float(np.asarray(report.count)[: end - self.at].sum())
         self.at = end
         return count / (time.perf_counter() - begun)

@@ -16,10 +16,9 @@ from pathlib import Path
 import jax
 
 from benchmarks import record
-from jaxrec.data import sources, splits, synthetic
+from jaxrec.data import sources, synthetic
 from jaxrec.evaluation import evaluator
 from jaxrec.evaluation.baselines import COUNTED
-from jaxrec.models.entry import build
 from jaxrec.training import workdir
 
 ROOT = Path(__file__).parents[1]
@@ -34,16 +33,14 @@ def measure(name, epochs):
         env = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(Path(folder) / "programs")}
         subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
         seconds = time.monotonic() - begun
-        config = workdir.read(path).config
         last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
-        interactions, devices = sources.load(config.dataset), jax.local_devices()
-        split = splits.split(interactions, config.split, config.test_quantile, config.valid_fraction)
-        model = build(config, len(interactions.catalogue.ids), len(interactions.users))
-        rows = {config.model.name: evaluator.test_of(path, model, config, split, devices)["metrics"]}
+        config, devices = workdir.read(path).config, jax.local_devices()
+        result, split = evaluator.workdir_result(path, devices=devices, protocol="full")
+        rows = {config.model.name: result["metrics"]}
     for baseline in COUNTED:
         rows[baseline] = evaluator.baseline_result(baseline, split, "full", "test", devices)["metrics"]
     if config.dataset.partition(":")[0] == sources.SYNTHETIC:
-        rows["best reachable"] = synthetic.best_metrics(sources.world(config.dataset), interactions, split.test)
+        rows["best reachable"] = synthetic.best_metrics(sources.world(config.dataset), split.interactions, split.test)
     return {
         "kind": "whole",
         "config": name,

@@ -1,8 +1,35 @@
 """The sequential recommender for JAX."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
 
-def load(workdir, checkpoint="best", approximate=False):
-    """A trained workdir as a recommender of external ids: `jaxrec.inference.recommender.load`."""
-    from jaxrec.inference.recommender import load  # jax starts here, not at the import of a name
+from jaxrec.system.errors import UserError as UserError
 
-    return load(workdir, checkpoint, approximate)
+if TYPE_CHECKING:
+    from jaxrec.api.evaluating import evaluate as evaluate
+    from jaxrec.api.fitting import Training as Training
+    from jaxrec.api.fitting import fit as fit
+    from jaxrec.api.logs import Log as Log
+    from jaxrec.api.logs import prepare as prepare
+    from jaxrec.config.registry import register as register
+    from jaxrec.evaluation.results import Evaluation as Evaluation
+    from jaxrec.inference.loading import load as load
+    from jaxrec.inference.recommender import Recommender as Recommender
+
+__version__ = "0.1.0"
+_PLACES = {  # where each name is: its module is imported, and jax started, when it is first asked for
+    "api.evaluating": ("evaluate",),
+    "api.fitting": ("Training", "fit"),
+    "api.logs": ("Log", "prepare"),
+    "config.registry": ("register",),
+    "evaluation.results": ("Evaluation",),
+    "inference.loading": ("load",),
+    "inference.recommender": ("Recommender",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for place, names in _PLACES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"jaxrec.{place}"), name)
+    raise AttributeError(f"module 'jaxrec' has no attribute {name!r}")

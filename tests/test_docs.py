@@ -184,7 +184,7 @@ def export(here, words):
     """As it stands."""
     if "onnx" in words:
         pytest.importorskip("jax2onnx")
-    here(words[2], *words[3:])
+    here(*words)
 
 
 def parse(here, words):
@@ -260,10 +260,10 @@ HOW = [
     (r"python -m benchmarks\.", parse),
     (r"python (prepare|train|evaluate)\.py ", launch),
     (r"jaxrec (prepare|train|evaluate) ", launch),
-    (r"python -m jaxrec\.inference\.export ", export),
+    (r"jaxrec export ", export),
     (r"python serve\.py |curl ", serving),
 ]
-SLOW = [r"python -m jaxrec\.inference\.export .*onnx", r"(python train\.py|jaxrec train) "]
+SLOW = [r"jaxrec export .*onnx", r"(python train\.py|jaxrec train) "]
 COMMANDS = list(dict.fromkeys(text for each in PRINTED if each.kind == "command" for text in printed.commands(each)))
 
 
@@ -288,7 +288,7 @@ def test_every_training_has_its_configuration_and_known_keys(here):
 @pytest.mark.parametrize("page", sorted({each.page for each in PRINTED if each.kind == "python"}))
 def test_the_python_of_a_page_runs_from_top_to_bottom(here, place, page):
     if page == "serving.md" and not Path("model.hlo").exists():
-        here("jaxrec.inference.export", "--workdir", "runs/a", "--format", "stablehlo", "--output", "model.hlo")
+        here("jaxrec", "export", "--workdir", "runs/a", "--format", "stablehlo", "--output", "model.hlo")
     names = {}
     for each in PRINTED:
         if each.page == page and each.kind == "python":

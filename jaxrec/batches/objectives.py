@@ -79,7 +79,10 @@ def expected_targets(objective, subsequences, items, catalogue):
     """How often each item is a target in an epoch: [V] float64; of a cloze its expectation.
 
     Args:
-        objective: Objective. subsequences: stream.Subsequences of the training. items: [N] flat. catalogue: V.
+        objective: Objective.
+        subsequences: stream.Subsequences of the training.
+        items: [N] flat.
+        catalogue: V.
     """
     places, times = objective.expected(subsequences)
     return np.bincount(items[places], times, minlength=catalogue + 1)[1:]

@@ -52,7 +52,8 @@ def gather(data, _order, rows, with_targets=True, *, step_rows):
     NumPy and JAX arrays alike. The order of the subsequences is the schedule's, in every epoch.
 
     Args:
-        data: stream.Data whose layout is a Schedule. step_rows: of a step.
+        data: stream.Data whose layout is a Schedule.
+        step_rows: of a step.
     """
     xp = data.items.__array_namespace__() if hasattr(data.items, "__array_namespace__") else np
     slot_to_segment = data.layout.slot_to_segment[rows]

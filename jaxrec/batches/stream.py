@@ -56,10 +56,15 @@ def next_item_subsequences(start, stop, length, history="newest"):
     """Subsequences with the next item as the target of every slot: of `length` + 1 items each.
 
     Args:
-        start, stop: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
+        start: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
+        stop: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
         length: the longest subsequence, in slots.
         history: which items of a long one: the "newest", the "oldest", or "windows" over all of them that overlap by
             one, so that each item but the first is a target exactly once; the oldest window is the short one.
+
+    >>> subsequences = next_item_subsequences([0], [8], length=3, history="windows")
+    >>> subsequences.start.tolist(), subsequences.length.tolist()
+    ([4, 1, 0], [3, 3, 1])
     """
     start, stop = np.asarray(start), np.asarray(stop)
     # The last item is a target only.
@@ -99,6 +104,9 @@ def pack(lengths, width):
 
     Each subsequence goes to the fullest row that still takes it. Rows are held by the room left in them, so that equal
     lengths are placed together and the cost is that of the distinct lengths, not of the subsequences.
+
+    >>> pack([2, 5, 3, 4], width=7)
+    (array([0, 0, 1, 1]), 2)
     """
     lengths = np.asarray(lengths)
     row_of = np.empty(len(lengths), np.int64)
@@ -159,7 +167,9 @@ def plan(lengths, order_of, rows, seed, epoch):
     """The arrangement of one epoch: subsequences permuted within their length class, then the rows.
 
     Args:
-        lengths: [P] of the subsequences. order_of: [P], as `packing_layout` gives it. rows: how many.
+        lengths: [P] of the subsequences.
+        order_of: [P], as `packing_layout` gives it.
+        rows: how many.
     """
     random = np.random.Generator(np.random.Philox(key=[seed, epoch]))
     shuffled = np.lexsort((random.random(len(lengths)), lengths))

@@ -8,6 +8,9 @@ from jaxrec.config import earlier
 from jaxrec.config import parsing as configs
 from jaxrec.system.errors import UserError
 
+FOLDERS = [Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs"]  # installed, and in a checkout
+KEYS = Path(__file__).with_name("keys.py")  # which says of every key what it means
+
 
 def load(name, overrides):
     """The Config of a file or a shipped name, with the overrides. Returns it and the config's own name.
@@ -32,17 +35,22 @@ def load(name, overrides):
             inner = inner.setdefault(group, {})
             if not isinstance(inner, dict):
                 raise UserError(f"--config.{key}: config.{group} is a value, not a group of keys")
-        inner[last] = value
+        # a text stays as it stands: a folder may be named 1_000, 1.50 or True
+        inner[last] = text if isinstance(inner.get(last), str) else value
         if now != key:
             earlier.warn(f"config.{key} is renamed to config.{now}")
     return configs.from_dict(values), path.stem
 
 
 def literal(text):
-    """A number or boolean where the text reads as one, else the text."""
+    """A number or boolean where the text reads as one, else the text.
+
+    >>> literal("64"), literal("0.1"), literal("windows")
+    (64, 0.1, 'windows')
+    """
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # all that it raises of what is none
         return text
     return value if isinstance(value, bool | int | float | str) else text
 
@@ -53,11 +61,15 @@ def find(name):
     Raises:
         UserError: none; the message lists the shipped ones.
     """
-    here = Path(__file__).parents[1]
-    shipped = [here / "configs", here.parent / "configs"]
     stem = name.removesuffix(".py")
-    for path in (Path(name), *(folder / f"{stem}.py" for folder in (Path("configs"), *shipped))):
+    for path in (Path(name), *(folder / f"{stem}.py" for folder in (Path("configs"), *FOLDERS))):
         if path.is_file():
             return path
-    names = sorted({path.stem for folder in shipped for path in folder.glob("*.py")})
-    raise UserError(f"no configuration {name!r}: give a file, or one of the shipped: {', '.join(names)}")
+    names = ", ".join(path.stem for path in shipped())
+    raise UserError(f"no configuration {name!r}: give a file, or one of the shipped: {names}")
+
+
+def shipped():
+    """The files of the shipped configurations, by name."""
+    found = {path.stem: path for folder in reversed(FOLDERS) for path in folder.glob("*.py")}
+    return [found[name] for name in sorted(found)]

@@ -43,7 +43,7 @@ def read(file: File, columns: dict[str, str]) -> Iterator[Batch]:
     done = 0
     try:
         for frame in _chosen(file, columns).collect_batches(chunk_size=ROWS, maintain_order=True):
-            yield Batch(frame, file, partial(_record, frame, columns, done))
+            yield Batch(frame, file, partial(record, frame, columns, done))
             done += len(frame)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{file}: damaged after row {done:,} ({_one_line(error)}): fetch or write it again") from None
@@ -52,7 +52,12 @@ def read(file: File, columns: dict[str, str]) -> Iterator[Batch]:
 def _chosen(file: File, columns: dict[str, str]) -> pl.LazyFrame:
     known = schema(file)
     roots = list(dict.fromkeys(nested.root(known, name) for name in columns.values()))
-    return _table(file, roots).select(**{role: nested.column(known, name) for role, name in columns.items()})
+    return select(_table(file, roots), known, columns)
+
+
+def select(table: pl.LazyFrame, schema: pl.Schema, columns: dict[str, str]) -> pl.LazyFrame:
+    """The columns {role: name, or a path of `nested.paths`} of a table of this schema, named by their roles."""
+    return table.select(**{role: nested.column(schema, name) for role, name in columns.items()})
 
 
 def _table(file: File, columns: list[str] | None = None) -> pl.LazyFrame:
@@ -85,7 +90,8 @@ def _check_rows(file: File, lazy: pl.LazyFrame) -> None:
         )
 
 
-def _record(frame: pl.DataFrame, columns: dict[str, str], before: int, index: int) -> tuple[str, str]:
+def record(frame: pl.DataFrame, columns: dict[str, str], before: int, index: int) -> tuple[str, str]:
+    """The place and the text of a row, as of `Batch.row`. before: the rows before the frame's first."""
     values = {columns[role]: value for role, value in frame.row(index, named=True).items()}
     return f"row {before + index + 1}", str(values)
 

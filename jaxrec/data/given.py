@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from jaxrec.data.log import Log
 from jaxrec.data.oddities import Oddities
@@ -21,7 +22,7 @@ class Input:
     say: Callable[[str], None]
     progress: Callable[[int], None]
     format: str | None = None  # as the person said
-    items: str | None = None  # the table of items, as the person said
+    items: Any = None  # the table of items, as the person said: a path or a frame
     ids: str = ""
     keep_na_ids: bool = False
     time_format: str | None = None
@@ -37,7 +38,9 @@ class Input:
         """Put the rows of a file into a log, those that are asked for alone.
 
         Args:
-            names: of all columns. chosen: {role: number of its column}. batches: the function that reads such columns.
+            names: of all columns.
+            chosen: {role: number of its column}.
+            batches: the function that reads such columns.
         """
         for batch in self.only.rows(file, names, chosen, batches):
             log.add(batch)

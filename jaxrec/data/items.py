@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from jaxrec.data import columnar, json_lines, tables
+from jaxrec.data import arrow, columnar, json_lines, tables
 from jaxrec.data import columns as cols
 from jaxrec.data.interactions import COUNT, GENRES, ID, TITLES, Interactions
 from jaxrec.data.tables import LONG
@@ -42,26 +43,33 @@ def describe(
 
 
 def described(
-    interactions: Interactions, path: str | None, log: list[File], folder: str, column: str | None, say
+    interactions: Interactions, path: Any, log: list[File], folder: str, column: str | None, say
 ) -> Interactions:
     """The interactions with what the table of items says that is named, or lies beside the log.
 
     Args:
-        path: of the table; None for the one beside the log, if there is one; "" for none.
-        log: its files. folder: as the log was named: where it is a folder, the table may lie in it.
-        column: of the ids in the log, which is looked for first in the table. say: told what was found.
+        path: of the table, or one in memory; None for the one beside the log, if there is one; "" for none.
+        log: its files.
+        folder: as the log was named: where it is a folder, the table may lie in it.
+        column: of the ids in the log, which is looked for first in the table.
+        say: told what was found.
 
     Raises:
         UserError: there is no such table, or two lie beside the log; it is broken, or knows none of the items.
     """
-    file = _named(path) if path else None if path == "" else beside(log, folder)
-    if file is None:
-        return interactions
-    about = table(file, column)
+    if arrow.is_frame(path):
+        file, about = "items", arrow.to_polars(path)
+        about = _with_ids(file, about, _key(file, about.columns, column))
+    else:
+        file = _named(path) if path else None if path == "" else beside(log, folder)
+        if file is None:
+            return interactions
+        about = table(file, column)
     if interactions.catalogue.ids.dtype.kind == "i":
         about = _as_integers(file, about)
     say(f"items: {file}: {some(_said(about), 30)}")
-    if path and not len(about.filter(pl.col(ID).is_in([str(id) for id in interactions.catalogue.ids.tolist()]))):
+    known = [str(id) for id in interactions.catalogue.ids.tolist()]
+    if path is not None and not len(about.filter(pl.col(ID).is_in(known))):
         ids = f"{short(str(about[ID].first()))}, where the log has {short(str(interactions.catalogue.ids[0]))}"
         cure = "call the column of the ids as it is called in the log, or item_id"
         raise UserError(f"{file}: none of its ids is an item of the log, as {ids}: {cure}")

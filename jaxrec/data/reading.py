@@ -1,15 +1,13 @@
 """Every raw format -> Interactions: known by the look of the file, or named by the person."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from jaxrec.config import registry
+from jaxrec.data import arrow, dialects, discover, frames, workbooks
 from jaxrec.data import columns as cols
-from jaxrec.data import (
-    dialects,
-    discover,
-    workbooks,
-)
 from jaxrec.data.given import Input
 from jaxrec.data.ids import KINDS
 from jaxrec.data.interactions import Interactions
@@ -24,14 +22,14 @@ QUOTES = {'"': '"', "none": ""}  # a word for `--quote` -> the character
 
 
 def read(
-    path: str | Path,
+    path: Any,
     format: str | None = None,
     columns: dict[str, str] | None = None,
     skip_bad_rows: bool = False,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int], None] = lambda rows: None,
     *,
-    items: str | None = None,
+    items: Any = None,
     ids: str = "",
     keep_na_ids: bool = False,
     time_format: str | None = None,
@@ -41,16 +39,17 @@ def read(
     quote: str = '"',
     allow_large: bool = False,
 ) -> Interactions:
-    """The interactions of a folder, a file, a zip or a glob, in any format that this module knows.
+    """The interactions of a folder, a file, a zip or a glob, in any format that is known; or of a table in memory.
 
     Args:
+        path: where they lie; or a table in memory, as of `arrow`.
         format: the name of a reader, or its import path; found by looking where it is None.
         columns: {"user", "item", "time", "weight", "session": a column's name, its number from 1, or "none"}.
         skip_bad_rows: leave out the rows that can't be used, and say so; else they are an error.
         say: told what was found out: which columns were taken, what unit the times have.
         progress: told how many rows are read, now and then.
         items: a table of the items' titles, prices and the like; None for items.csv, .tsv, .parquet or .jsonl beside
-            the log, or what the format has; "" for none.
+            the log, or what the format has; "" for none. A table in memory too.
         ids: "integer" (1.0 is 1), "text" (as they stand), or "" for what `data.ids` makes of them.
         keep_na_ids: take words for a missing value, as NA, for ids.
         time_format: how dates are written, as strftime has it.
@@ -69,10 +68,30 @@ def read(
     if format is not None:
         registry.find("reader", format)
     chosen, separator = Only(only), None if separator is None else dialects.separator(separator)
+    columns = {role: "" if name == cols.NONE else name for role, name in (columns or {}).items() if name is not None}
+    given = Input(
+        name=arrow.name_of(path) if arrow.is_frame(path) else str(path),
+        files=[],
+        columns=columns,
+        bad=BadRows(skip_bad_rows, "Mend such rows, or leave them out: prepare with --on-bad-row skip"),
+        odd=Oddities(),
+        say=say,
+        progress=progress,
+        format=format,
+        items=items,
+        ids=ids,
+        keep_na_ids=keep_na_ids,
+        time_format=time_format,
+        only=chosen,
+        separator=separator,
+        quote=QUOTES[quote],
+    )
+    if arrow.is_frame(path):
+        frames.check(given, allow_large)
+        return _read(partial(frames.read, arrow.to_polars(path)), given, left_out)
     opener = Opener(allow_large)
     found, files = discover.find(str(path), format, opener, say)
     reader = registry.find("reader", found or _look(files[0]))
-    columns = {role: "" if name == cols.NONE else name for role, name in (columns or {}).items() if name is not None}
     said = {name for name, value in {"columns": columns, "separator": separator}.items() if value}
     if format is None and reader.as_table & said:
         reader = registry.find("reader", "table")  # whose columns are numbered, and whose separator may be said
@@ -89,32 +108,21 @@ def read(
             f"{path}: {len(files)} files of lines ({names}), where one is read: join them into one, as by cat; or, if "
             "these are rows of a table, prepare them with --format table --user 1 --item 2"
         )
-    given = Input(
-        name=str(path),
-        files=files,
-        columns=columns,
-        bad=BadRows(skip_bad_rows, "Mend such rows, or leave them out: prepare with --on-bad-row skip"),
-        odd=Oddities(),
-        say=say,
-        progress=progress,
-        format=format,
-        items=items,
-        ids=ids,
-        keep_na_ids=keep_na_ids,
-        time_format=time_format,
-        only=chosen,
-        separator=separator,
-        quote=QUOTES[quote],
-    )
-    interactions = reader.read(given)
+    interactions = _read(reader.read, replace(given, files=files), left_out)
     opener.close()
+    return interactions
+
+
+def _read(reader: Callable[[Input], Interactions], given: Input, left_out: Callable[[str, int], None]) -> Interactions:
+    """What a reader makes of its input; says what was skipped, and what `only` left out."""
+    interactions = reader(given)
     for note in given.odd.notes() + given.bad.notes():
-        say(note)
-    for step, rows in chosen.steps():
+        given.say(note)
+    for step, rows in given.only.steps():
         left_out(step, rows)
-    if time_format and interactions.times is None:
-        raise UserError(f"{path}: no times for --time-format: name their column with --time")
-    return interactions._replace(name=str(path))
+    if given.time_format and interactions.times is None:
+        raise UserError(f"{given.name}: no times for --time-format: name their column with --time")
+    return interactions._replace(name=given.name)
 
 
 def _check_flags(path: str, reader: ReaderEntry, only: bool, ids: bool, time_format: bool) -> None:

@@ -6,14 +6,15 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import platformdirs
 from rich import filesize
 
-from jaxrec.data import discover, filters, prepared
+from jaxrec.data import arrow, discover, filters, prepared
 from jaxrec.data.download import download
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.reading import read
 from jaxrec.data.text import some
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import expand
@@ -62,8 +63,8 @@ def _sequences(name: str, place: str, size: int, *counts: int) -> Public:
 
 def _sessions(name: str, train: int, origin: str, *counts: int) -> Public:
     """Sessions that lie nowhere as one file of text."""
-    lines, train = "a line a session: its number, its items; training first", f'{{"train_sessions": {train}}}'
-    files = f"sequences.txt ({lines}) and stats.json ({train})"
+    lines, stats = "a line a session: its number, its items; training first", f'{{"train_sessions": {train}}}'
+    files = f"sequences.txt ({lines}) and stats.json ({stats})"
     return Public((name,), f"a folder of {files}, from {origin}", None, None, None, {}, *counts)
 
 
@@ -109,23 +110,31 @@ PUBLIC = {
 KINDS = f"name a folder or a file of interactions, '{SYNTHETIC}', or a public data set ({', '.join(PUBLIC)})"
 
 
-def load(name: str, reading: Mapping = MappingProxyType({}), **options) -> Interactions:
+def load(name: Any, reading: Mapping = MappingProxyType({}), **options) -> Interactions:
     """The interactions that `name` stands for; see `locate`. A public data set that is nowhere is fetched to the cache.
 
-    `reading` goes to `reading.read`. The options are the generator's, and win over those in the name. Raises UserError
-    for a name that is nothing, for options that nothing takes, for a download that fails, and where the counts of a
-    public data set are not those of the version meant.
+    A table in memory stands for its own rows. `reading` goes to `read`. The options are the generator's, and
+    win over those in the name. Raises UserError for a name that is nothing, for options that nothing takes, for a
+    download that fails, and where the counts of a public data set are not those of the version meant.
+
+    >>> load("synthetic:users=20,items=200,seed=1").users.shape
+    (20,)
     """
     return load_steps(name, reading, **options)[0]
 
 
 def load_steps(
-    name: str, reading: Mapping = MappingProxyType({}), **options
+    name: Any, reading: Mapping = MappingProxyType({}), **options
 ) -> tuple[Interactions, list[filters.Step]]:
     """`load`, and what each step of it left: what was read, and what the version of a public data set leaves out."""
+    if arrow.is_frame(name):
+        removed = []
+        interactions = read(name, **reading, left_out=lambda *step: removed.append(step))
+        whole = filters.apply(interactions, filters.Options())
+        return interactions, filters.left_out(interactions, removed) if removed else whole[1]
     public = PUBLIC.get(name)
     if public and public.url and not _found(name):
-        _fetch(name)
+        _fetch(name, public.url)
     where = locate(name)
     if where.partition(":")[0] == SYNTHETIC:
         flags = ("format", "items", "ids", "keep_na_ids", "time_format", "only", "separator")
@@ -135,7 +144,7 @@ def load_steps(
     if options:
         raise UserError(f"{where}: a file has no options: remove {', '.join(options)}")
     removed = []
-    interactions = reading.read(where, **reading, left_out=lambda *step: removed.append(step))
+    interactions = read(where, **reading, left_out=lambda *step: removed.append(step))
     if interactions.digest:  # of a prepared folder
         prepared.verify(interactions)
     meant = _meant(name, where)
@@ -217,10 +226,10 @@ def _cached(public: Public) -> Path:
     return cache() / public.names[-1]
 
 
-def _fetch(name: str) -> None:
+def _fetch(name: str, url: str) -> None:
     public = PUBLIC[name]
     try:
-        download(public.url, _cached(public), checksum=public.checksum)
+        download(url, _cached(public), checksum=public.checksum)
     except UserError as error:
         root = os.environ.get("JAXREC_DATA")
         there = f"in $JAXREC_DATA, {root}," if root else "in a folder that you set $JAXREC_DATA to,"

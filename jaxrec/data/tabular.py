@@ -29,14 +29,24 @@ class Table(NamedTuple):
 def table(file: File, given: Input) -> Table:
     """The table that a file holds."""
     names, lists, read, peek = _reader_of(file, given)
+    every, batches = partitions.joined(file, names, _unrolled(names, read, given.say))
+    return Table(every, lists, batches, partitions.joined(file, names, _unrolled(names, peek or read, _nothing))[1])
 
-    def unrolled(read, say):
-        named = lambda chosen: {role: names[at] for role, at in chosen.items()}
-        batches = lambda chosen: histories.rows(lambda: read(chosen), named(chosen), say)
-        return partitions.joined(file, names, batches)
 
-    every, batches = unrolled(read, given.say)
-    return Table(every, lists, batches, unrolled(peek or read, lambda line: None)[1])
+def records(schema, read: Callable, peek: Callable, say: Callable[[str], None]) -> Table:
+    """The table of columns {name: type}, which may hold records. read, peek: {role: name} -> batches."""
+    names, lists, read, peek = _records(schema, read, peek)
+    return Table(names, lists, _unrolled(names, read, say), _unrolled(names, peek, _nothing))
+
+
+def _nothing(line: str) -> None:
+    """Says nothing."""
+
+
+def _unrolled(names: list[str], read: Callable, say: Callable[[str], None]) -> Callable:
+    """The batches of the chosen columns, a row an entry of the items' lists."""
+    named = lambda chosen: {role: names[at] for role, at in chosen.items()}
+    return lambda chosen: histories.rows(lambda: read(chosen), named(chosen), say)
 
 
 def _reader_of(file: File, given: Input):
@@ -75,7 +85,7 @@ def _check_undelimited(file: File, given: Input) -> None:
         raise UserError(f"{file}: no delimited text: leave out {some(wrong)}")
 
 
-def choose(table: Table, given: dict[str, str], file: File) -> dict[str, int]:
+def choose(table: Table, given: dict[str, str], file: File | str) -> dict[str, int]:
     """`columns.choose`, of columns that may hold records, or lists: these are known as items, item_ids, item_list."""
     names = table.names
     for role in ("item", "time"):
@@ -120,7 +130,7 @@ def _singular(name: str) -> set[str]:
     return {bare, bare.removesuffix("s")}
 
 
-def check_order(given: Input, file: File, table: Table, chosen: dict[str, int]) -> None:
+def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, int]) -> None:
     """That a table without a known column of times has no other that reads as times.
 
     Raises:
@@ -139,7 +149,9 @@ def check_order(given: Input, file: File, table: Table, chosen: dict[str, int]) 
     ids = {role: number for role, number in chosen.items() if role != "weight"}
     wanted = ids | {f"column {number}": number for number in others}
     first = next(iter(table.peek(wanted)), None) if others else None
-    for number in others if first else ():
+    if first is None:
+        return
+    for number in others:
         values = first.frame[f"column {number}"].drop_nulls().head(SAMPLE)
         if values.dtype.is_nested():
             continue

@@ -6,15 +6,16 @@ import numpy as np
 
 from jaxrec.batches import objectives
 from jaxrec.config.parsing import row_width
-from jaxrec.data import splits
+from jaxrec.data import sources, splits
 from jaxrec.evaluation import histories, protocols, ranker, results
 from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.metrics import NAMES, metrics
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.kernels import placement as dev
 from jaxrec.kernels import ranking
-from jaxrec.models.entry import has_users
+from jaxrec.models.entry import build, has_users
 from jaxrec.system.errors import UserError
+from jaxrec.training import assembly, workdir
 from jaxrec.training.restore import restore_params
 
 
@@ -96,6 +97,43 @@ def test_of(path, model, config, split, devices, checkpoint="best", protocol=FUL
     judge = Judge(model, config, split, questions, devices, *names)
     ranks, coverages = judge.every_rank(params), judge.coverages(params)
     return _result(names, part, ranks, coverages, split, repeats, begun, step)
+
+
+def evaluation(path, interactions=None, checkpoint="best", protocol=None, part="test", baselines=(), devices=None):
+    """The Evaluation of a workdir's checkpoint, beside these baselines; the other arguments as of `workdir_result`."""
+    devices, config = devices or dev.local(), workdir.read(path).config
+    protocol = protocols.named(protocol or default_protocol(config.split))
+    result, split = workdir_result(path, interactions, devices, checkpoint, protocol, part)
+    title = f"{path}, checkpoint {result['step']}"
+    if checkpoint == "best" and not len(split.valid.source):
+        title += " (nothing validated: the latest)"
+    both = config.seen == "keep"
+    beside = {each: baseline_result(each, split, protocol, part, devices, both) for each in baselines}
+    return results.Evaluation(config.model.name, result, title, beside)
+
+
+def workdir_result(path, interactions=None, devices=None, checkpoint="best", protocol=None, part="test"):
+    """The result of a workdir's checkpoint on its own split of the data, and that split.
+
+    Args:
+        path: Path.
+        interactions: of the training; those it names if None.
+        protocol: the split's own if None.
+
+    Raises:
+        UserError: no training lies there; its data are gone, or these are others.
+    """
+    stored = workdir.read(path)
+    config = stored.config
+    if interactions is None:
+        if sources.missing(config.dataset):
+            raise UserError(f"the data of {path}, {config.dataset}, are gone: name them with --dataset")
+        interactions = sources.load(config.dataset)
+    workdir.check_data(path, stored, interactions)
+    split = assembly.split_of(config, interactions)
+    model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
+    protocol = protocol or default_protocol(config.split)
+    return test_of(path, model, config, split, devices or dev.local(), checkpoint, protocol, part), split
 
 
 def baseline_result(name, split, protocol, part, devices, both=False):

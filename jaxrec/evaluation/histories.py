@@ -32,8 +32,13 @@ def pack_histories(items, start, stop, length, width, devices, num_mask_slots=0,
     """Histories of questions: the newest items of items[start:stop] each.
 
     Args:
-        items: [N] flat. start, stop: [Q]. length: the most slots of a history. width: slots a row.
-        devices: to encode on. room: slots of each that the objective takes for itself, after the history.
+        items: [N] flat.
+        start: [Q].
+        stop: [Q].
+        length: the most slots of a history.
+        width: slots a row.
+        devices: to encode on.
+        num_mask_slots: slots of each that the objective takes for itself, after the history.
         user_index: [Q] whose histories they are; nobody's whom the model knows if None.
     """
     subsequences = stream.history_subsequences(start, stop, length, num_mask_slots)
@@ -61,7 +66,8 @@ def pack_histories(items, start, stop, length, width, devices, num_mask_slots=0,
     data = stream.Data(items, subsequences.start.astype(np.int32), subsequences.user_index, layout)
     order = stream.Order(order_of, np.arange(rows, dtype=np.int32))
     data, order = dev.put((data, order), devices)
-    return Histories(data, order, *dev.spread((rows_BR, slot[rows_BR], kept), devices), question, len(start))
+    rows_BR, slot_BR, kept_BR = dev.spread((rows_BR, slot[rows_BR], kept), devices)
+    return Histories(data, order, rows_BR, slot_BR, kept_BR, question, len(start))
 
 
 def encoder(model, objective, devices):

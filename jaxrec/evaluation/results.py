@@ -1,5 +1,9 @@
 """What evaluation writes, and shows to people."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from rich.console import Console
 from rich.table import Table
 
 from jaxrec.data import splits
@@ -12,9 +16,15 @@ def result(protocol, part, ranks, *, cold, seconds, repeats=0, step=None, covera
     """What evaluation writes, as plain numbers.
 
     Args:
-        protocol: name. part: "test" or "valid". ranks: [Q]. cold: by `cold_targets`. seconds: it took. repeats: by
-            `repeated_targets`. step: of the checkpoint, None for a baseline. coverage: the share at 10, where it was
-            computed. also: {another protocol: (ranks, coverage)} of the same questions.
+        protocol: name.
+        part: "test" or "valid".
+        ranks: [Q].
+        cold: by `cold_targets`.
+        seconds: it took.
+        repeats: by `repeated_targets`.
+        step: of the checkpoint, None for a baseline.
+        coverage: the share at 10, where it was computed.
+        also: {another protocol: (ranks, coverage)} of the same questions.
     """
     others = {name: _measured(*values) for name, values in (also or {}).items()}
     return {
@@ -61,6 +71,60 @@ def show(result, title, console=None):
     if result["repeats"]:
         words += _what_repeats_mean(result["protocol"], found)
     console.print(consoles.printable(words), soft_wrap=True)
+
+
+SHOWN = {False: ("hr@10", "ndcg@10"), True: ("recall@20", "mrr@20")}  # of a comparison, by sessions or not
+
+
+def comparison(rows, shown=("hr@10", "ndcg@10"), title=None):
+    """A table of {name: metrics}, with these metrics."""
+    table = Table(title=title)
+    for column in ("", *shown):
+        column = {"recall@20": "Recall@20"}.get(column, column.upper())
+        table.add_column(column, justify="right" if column else "left")
+    for name, found in rows.items():
+        table.add_row(name, *(f"{found[each]:.4f}" for each in shown))
+    return table
+
+
+class Evaluation:
+    """What an evaluation found, with 95% intervals, beside baselines on the same questions. Printed, it is its tables.
+
+    Attributes:
+        name: of the model or baseline. title: of its table. beside: {baseline: its result, as `result`}.
+        result: the dictionary that `jaxrec evaluate --json` writes.
+    """
+
+    def __init__(self, name: str, result: dict, title: str = "", beside: Mapping[str, dict] = MappingProxyType({})):
+        self.name, self.result, self.title, self.beside = name, result, title or name, dict(beside)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """{"ndcg@10": …} under the protocol of the evaluation."""
+        return self.result["metrics"]
+
+    @property
+    def ci95(self) -> dict[str, list[float]]:
+        """{"ndcg@10": [low, high]}: bootstrap intervals over the questions."""
+        return self.result["ci95"]
+
+    def show(self, console: Console | None = None) -> None:
+        """Print the tables."""
+        console = console or consoles.make()
+        show(self.result, self.title, console)
+        if not self.beside:
+            return
+        measured = {name: by_measure(found) for name, found in {self.name: self.result, **self.beside}.items()}
+        for each in measured[self.name]:
+            rows = {name: found[each]["metrics"] for name, found in measured.items()}
+            title = each if len(measured[self.name]) > 1 else None
+            console.print(comparison(rows, SHOWN[self.result["protocol"] == "sessions"], title))
+
+    def __repr__(self) -> str:
+        return consoles.as_text(self.show)
+
+    def _repr_html_(self) -> str:
+        return consoles.as_html(self.show)
 
 
 def _what_repeats_mean(protocol, found):

@@ -10,6 +10,7 @@ import numpy as np
 from jaxrec.batches.stream import Stream
 from jaxrec.inference import candidates
 from jaxrec.kernels import ranking
+from jaxrec.system import checksums
 
 ROWS = 64  # histories answered at once, at most
 SCORES = 1 << 25  # and no more of them than make so many scores: 128 MiB
@@ -28,8 +29,11 @@ class Engine:
     def __init__(self, model, objective, params, items, length, approximate=False):
         """
         Args:
-            model: Model. objective: Objective. params: on the device that is to answer.
-            items: V. length: the most slots that the model knows.
+            model: Model.
+            objective: Objective.
+            params: on the device that is to answer.
+            items: V.
+            length: the most slots that the model knows.
             approximate: score only candidates that an index finds (see `candidates`), where that is sure enough.
 
         Raises:
@@ -37,7 +41,7 @@ class Engine:
         """
         self.items, self.length, self.num_mask_slots = items, length, objective.num_mask_slots
         self.rows = min(ROWS, 1 << max(SCORES // items, 1).bit_length() - 1)
-        self.model, self._objective, self._compiled = model, objective, {}
+        self.model, self.objective, self._compiled = model, objective, {}
         self.params = params
         self._index = candidates.build(*self._host_table) if approximate else None
 
@@ -45,7 +49,7 @@ class Engine:
         """The same programs with other params of the same shapes: nothing is compiled."""
         other = copy.copy(self)
         other.params = params
-        for made in ("_host_table", "_unit"):
+        for made in ("_host_table", "_unit", "checksum"):
             other.__dict__.pop(made, None)
         other._index = candidates.build(*other._host_table) if self._index else None
         return other
@@ -67,7 +71,7 @@ class Engine:
 
         users: their numbers, -1 for nobody whom the model knows, as all are where None.
         """
-        program, items = partial(hidden, self.model, self._objective), self._items(histories)
+        program, items = partial(hidden, self.model, self.objective), self._items(histories)
         found = self._run("hidden", program, self.params, items, self._sources(users, len(items)))
         return np.asarray(found)[: len(histories)]
 
@@ -75,7 +79,9 @@ class Engine:
         """The best k allowed items after each history, in one dispatch.
 
         Args:
-            histories: lists of numbers, oldest first, at most `rows`. allowed: [n, V] bool, by item. k: at least 1.
+            histories: lists of numbers, oldest first, at most `rows`.
+            allowed: [n, V] bool, by item.
+            k: at least 1.
             users: as of `hidden`.
 
         Returns:
@@ -84,7 +90,7 @@ class Engine:
         """
         if self._index:
             return self.top_k_from_hidden(self.hidden(histories, users), allowed, k)
-        program, items = partial(answer, self.model, self._objective), self._items(histories)
+        program, items = partial(answer, self.model, self.objective), self._items(histories)
         args = items, _padded(allowed, len(items)), self._sources(users, len(items))
         found = self._run("best", program, self.params, *args, k=self._k(k))
         return _cut(found, len(histories), k)
@@ -146,12 +152,22 @@ class Engine:
 
         With a carry, also what states need.
         """
+        hidden_ND = None
         for slots in self.buckets():
             histories = [[1] * (slots - self.num_mask_slots)] * rows
             hidden_ND = self.hidden(histories)
             if self._index is None:
                 self.top_k(histories, np.ones((rows, self.items), bool), k)
         self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k)
+
+    def output_table(self):
+        """The vectors that items are scored by, on the host: (table [V, D], bias [V] or None)."""
+        return self._host_table
+
+    @cached_property
+    def checksum(self):
+        """Of the params."""
+        return checksums.of_json([checksums.of_array(leaf) for leaf in jax.tree.leaves(self.params)])
 
     @cached_property
     def _host_table(self):

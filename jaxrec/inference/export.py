@@ -1,6 +1,6 @@
 """A trained workdir as one file that runs without Python: weights, model and the best k inside.
 
-    python -m jaxrec.inference.export --workdir runs/a --format onnx --output model.onnx
+    jaxrec export --workdir runs/a --format onnx --output model.onnx
 
 The program takes, for any b, `history` [b, L] int32, item numbers oldest first with 0 after the newest, and `allowed`
 [b, V] bool, whether each item may be recommended. It gives `items` [b, k] int32, the best first, 0 where no more are
@@ -9,11 +9,8 @@ model with vectors of users also takes `user` [b] int32: the place from 0 in `us
 vector; -1 for a new user.
 """
 
-import argparse
 import logging
-import sys
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +18,6 @@ import numpy as np
 
 from jaxrec.batches import objectives
 from jaxrec.inference import engine
-from jaxrec.inference.recommender import load
 from jaxrec.models.entry import has_users
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import replacing, write_json
@@ -31,28 +27,14 @@ INPUTS = ("history", "allowed", "user")
 CLOSE = 1e-4  # how far a score may lie from the engine's, relative to the largest or to 1
 
 
-def main(argv=None):
-    """Parse and carry out. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m jaxrec.inference.export", description=__doc__.partition("\n")[0])
-    parser.add_argument("--workdir", required=True, type=Path, help="of a training")
-    parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
-    parser.add_argument("--format", required=True, choices=sorted(FORMATS))
-    parser.add_argument("--output", required=True, type=Path, help="the file to write")
-    parser.add_argument("--k", type=int, default=10, help="how many items it recommends (default: 10)")
-    flags = parser.parse_args(argv)
-    try:
-        export(load(flags.workdir, flags.checkpoint), flags.format, flags.output, flags.k)
-    except (UserError, OSError) as error:
-        print(f"jaxrec export: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 def export(recommender, format, output, k=10, histories=HISTORIES):
     """Write a Recommender as one file, after it has answered random histories as the engine does.
 
     Args:
-        format: "stablehlo" or "onnx". output: Path. k: how many items. histories: how many are checked.
+        format: "stablehlo" or "onnx".
+        output: Path.
+        k: how many items.
+        histories: how many are checked.
 
     Raises:
         UserError: the model can't be converted, the file answers otherwise, a library is missing, k is out of range.
@@ -135,7 +117,7 @@ def to_onnx(program, shapes, name):
     from jax.interpreters import batching
 
     if not hasattr(batching, "not_mapped"):  # by this name the newest jax2onnx that admits this Orbax knows None
-        batching.not_mapped = None
+        batching.not_mapped = None  # pyright: ignore[reportAttributeAccessIssue]
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of every value whose shape is symbolic
     try:
         import jax2onnx
@@ -167,6 +149,3 @@ def from_onnx(content):
 
 
 FORMATS = {"stablehlo": (to_stablehlo, from_stablehlo), "onnx": (to_onnx, from_onnx)}
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,68 +1,42 @@
 """From Python: a trained workdir as a recommender of external ids."""
 
 import copy
-import logging
-import warnings
-from functools import cached_property
-from pathlib import Path
+import html
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import numpy as np
+import polars as pl
 
 from jaxrec.batches import objectives
+from jaxrec.data import sources
+from jaxrec.data.interactions import Interactions
+from jaxrec.inference import vectors
 from jaxrec.inference.attributes import Attributes, common
+from jaxrec.inference.bulk import Bulk, rows_of
 from jaxrec.inference.engine import Engine
+from jaxrec.inference.influence import influence
 from jaxrec.inference.numbering import Numbering
-from jaxrec.inference.queries import Prepared, Query, Ranked, Session
-from jaxrec.models.entry import build, has_users
+from jaxrec.inference.popularity import Popularity
+from jaxrec.inference.queries import Prepared, Query, Ranked, Session, check_session
+from jaxrec.models.entry import has_users
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
-from jaxrec.training import workdir
 from jaxrec.training.restore import restore_params
 
-log = logging.getLogger("jaxrec")
 FEW = 32  # a choice among this share of the catalogue, or less, is scored alone
 
 
-def load(path, checkpoint="best", approximate=False):
-    """The Recommender of a workdir.
-
-    Args:
-        path: the workdir. checkpoint: "best", "latest" or a step, an integer or its text.
-        approximate: for large catalogues on a CPU: only the likely best items are scored (see `candidates`).
-
-    Raises:
-        UserError: no training lies there, or no such checkpoint; a library is missing.
-    """
-    path = Path(path)
-    stored = workdir.read(path)
-    catalogue = workdir.catalogue(path, stored)
-    model = build(stored.config, len(catalogue.ids), stored.data["users"])
-    params, step = restore_params(path, model, checkpoint, _one_device())
-    users = _users(path, stored) if has_users(stored.config) else None
-    return Recommender(stored.config, model, params, catalogue, step, path, approximate, users)
-
-
-def _users(path, stored):
-    """The Users of a workdir; None, with a warning, where an earlier version trained it, which did not keep them."""
-    found = workdir.users(path, stored)
-    if found is None:
-        warnings.warn(
-            f"{path} has vectors of users and no {workdir.USERS} that says whose: everyone is answered as a new user. "
-            "The training's command, given again, writes it and trains no further",
-            stacklevel=3,
-        )
-    return found
-
-
 class Recommender:
-    """Histories of external ids in, external ids and scores out. Made by `load`."""
+    """Histories of external ids in, external ids and scores out. Made by `loading.load`."""
 
     def __init__(self, config, model, params, catalogue, step=None, path=None, approximate=False, users=None):
         self.config, self.catalogue, self.step, self.path = config, catalogue, step, path
         self._model = model
+        self.data = self.training = None  # Interactions and Training, of `jaxrec.fit`
         self._numbering, self._attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
+        self._popularity = Popularity(catalogue.counts)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
         objective = objectives.build(config)
         self.engine = Engine(model, objective, params, len(catalogue.ids), config.length, approximate)
@@ -75,7 +49,7 @@ class Recommender:
         Raises:
             UserError: no such checkpoint.
         """
-        params, step = restore_params(self.path, self._model, checkpoint, _one_device())
+        params, step = restore_params(self.path, self._model, checkpoint, one_device())
         other = copy.copy(self)
         other.engine, other.step = self.engine.renewed(params), step
         return other
@@ -139,7 +113,7 @@ class Recommender:
             for index, query in enumerate(queries)
         ]
         kinds = {}
-        results = [None] * len(prepared)
+        results: list[Any] = [None] * len(prepared)
         for index, query in enumerate(prepared):
             if query.known:
                 kinds.setdefault(self._kind(query), []).append(index)
@@ -172,10 +146,11 @@ class Recommender:
         if state is None:
             name = self.config.model.name
             raise UserError(f"{name} carries no state of a user, as gru4rec does: give the whole history to recommend")
-        return self._advanced(Session(state), history)
+        return self._advanced(Session(state, params=self.engine.checksum), history)
 
     def advance(self, session, item):
         """The Session with one item more; the same where the catalogue lacks it, but for its `unknown`."""
+        check_session(session, self)
         return self._advanced(session, [item])
 
     def similar(self, item, k=10):
@@ -205,20 +180,85 @@ class Recommender:
         Raises:
             UserError: the history holds no known id; an item is not in the catalogue.
         """
+        if isinstance(history, Session):
+            raise UserError("history is a Session, which does not keep the ids of all its items: give the ids")
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
-        engine, numbers = self.engine, self._numbering.known(items, "items")
+        numbers = self._numbering.known(items, "items")
         asked = self.prepare(Query(history, user=user, strict=True))
-        seen = engine.newest(asked.known)
-        places = [place for place, id in enumerate(history) if self._numbering.numbers([id])[0]][-len(seen) :]
-        without = [seen, *(seen[:place] + seen[place + 1 :] for place in range(len(seen)))]
-        blocks = (without[first : first + engine.rows] for first in range(0, len(without), engine.rows))
-        hidden = np.concatenate([engine.hidden(block, [asked.user] * len(block)) for block in blocks])
-        if len(seen) == 1 and not engine.num_mask_slots:
-            hidden[1:] = 0  # without it there is no history, and nothing that a model could have said
-        scores = engine.scores(hidden, numbers)
-        moved = np.zeros((len(numbers), len(history)), np.float32)
-        moved[:, places] = (scores[0] - scores[1:]).T
-        return moved
+        places = [place for place, id in enumerate(history) if self._numbering.numbers([id])[0]]
+        return influence(self.engine, asked.known, places, len(history), numbers, asked.user)
+
+    def evaluate(self, data=None, *, protocol=None, split="test", baselines=("popularity", "transitions")):
+        """The metrics of this checkpoint on its training's split of the data, beside those of baselines.
+
+        Args:
+            data: those of the training: a Log, a path, a table in memory; where they are known to lie if None.
+            protocol: a name of `protocols.PROTOCOLS`; the split's own if None. split: "test" or "valid".
+
+        Returns:
+            results.Evaluation: `metrics`, `ci95`; printed, its tables.
+
+        Raises:
+            UserError: the data are gone, or others than those of the training.
+        """
+        from jaxrec.evaluation.evaluator import evaluation  # serving does without
+
+        return evaluation(self.path, self._data(data), self.step, protocol, split, baselines)
+
+    def item_vectors(self):
+        """A polars frame, a row an item: id, vector [D] float32, and bias where the model has one."""
+        return vectors.item_vectors(self.engine, self.catalogue)
+
+    def user_vectors(self, data=None):
+        """A polars frame, a row a user: id, and the vector [D] float32 after the whole history.
+
+        Args:
+            data: whose users are meant, as of `evaluate`. Users without a known item are left out.
+        """
+        log = self.log(data)
+        return pl.concat(self.bulk(log).hidden(np.arange(len(log.users))))
+
+    def recommend_users(self, users="all", k=10, data=None, exclude_seen=None):
+        """The best next items of users of a log: a polars frame of user, rank (from 1), item and score.
+
+        Args:
+            users: external ids, or "all" users of the log. k: items a user, at most.
+            data: the log, as of `evaluate`. exclude_seen: as of a Query.
+
+        Raises:
+            UserError: the log lacks one of the users; k is below 1.
+        """
+        log = self.log(data)
+        return pl.concat(self.bulk(log).recommend(rows_of(log, users), *self.asked(k, exclude_seen)))
+
+    def bulk(self, log):
+        """The users of a log, Interactions, to be answered in blocks."""
+        vectors = None
+        if self.users is not None:
+            vectors = np.array([self._user_number.get(self.users.own(id), -1) for id in log.users.tolist()], np.int32)
+        return Bulk(self.engine, self.catalogue, log, vectors)
+
+    def log(self, data=None):
+        """Interactions of what stands for a log: a Log, a path, a table in memory; those of the training if None."""
+        found = self._data(data)
+        return sources.load(self.config.dataset) if found is None else found
+
+    def asked(self, k, exclude_seen=None):
+        """(how many items, whether those of the history are left out) of what a person gave."""
+        exclude = self.config.seen == "exclude" if exclude_seen is None else exclude_seen
+        return min(arguments.count(k), len(self._ids)), exclude
+
+    def _data(self, data):
+        data = getattr(data, "interactions", data)  # of a Log
+        return self.data if data is None else data if isinstance(data, Interactions) else sources.load(data)
+
+    def __repr__(self):
+        model, loss = self.config.model, self.config.loss.name
+        sizes = f"{len(self._ids):,} items, dim {model.dim}, {model.layers} layers, length {self.config.length}"
+        return f"Recommender({model.name}, {loss}, {sizes}, step {self.step}, {self.path})"
+
+    def _repr_html_(self):
+        return f"<p>{html.escape(repr(self))}</p>{self.training._repr_html_() if self.training else ''}"
 
     def warm(self, batch=1, k=10):
         """Compile ahead of time what is asked for up to so many items, of up to `batch` histories of any length.
@@ -238,9 +278,12 @@ class Recommender:
         def numbers(ids, name):
             return self._numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
 
+        if not isinstance(query, Query):
+            raise UserError(f"{which}{arguments.some([query])} is no Query: give Query(history, ...)")
         k, state = arguments.count(query.k, which), None
         if isinstance(query.history, Session):
-            state, known, unknown = query.history
+            check_session(query.history, self, which)
+            state, known, unknown, _ = query.history
         else:
             known, unknown = numbers(query.history, "history")
         if not known and query.strict:
@@ -256,7 +299,7 @@ class Recommender:
         exclude = self.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
         out = [*known, *blocked] if exclude else blocked
         user, new = self._user(query.user, which)
-        return Prepared(known, state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
+        return Prepared(list(known), state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
 
     def _user(self, id, which):
         """(number, []) of a user who has a vector; (-1, [id]) of one who has none."""
@@ -269,25 +312,16 @@ class Recommender:
                 f"{which}user: " + (kept if has_users(self.config) else f"{name} has no vectors of users: leave it out")
             )
         id = id.item() if isinstance(id, np.generic) else id
+        if not id.__hash__:
+            raise UserError(f"{which}user: {arguments.some([id])} is no id: give a text or an integer")
         own = self.users.own(id) if isinstance(id, int | str) else None
         number = self._user_number.get(own, -1)
         return number, [id] * (number < 0)
 
     def _popular(self, query):
         """The answer where nothing of the history is known."""
-        if self._popularity is None:
-            return Ranked([], query.unknown, fallback=True)
-        order, share = self._popularity
-        items = order[self._allowed(query.out, query.pool)[order - 1]][: query.k]
-        return Ranked(self._pairs(items, share[items - 1]), query.unknown, fallback=True)
-
-    @cached_property
-    def _popularity(self):
-        """(numbers of the items, most often trained on first, [V]; what share of training each is, [V]), or None."""
-        counts = self.catalogue.counts
-        if counts is None:
-            return None
-        return np.argsort(-counts, kind="stable") + 1, counts / max(counts.sum(), 1)
+        items, shares = self._popularity.best(self._allowed(query.out, query.pool), query.k)
+        return Ranked(self._pairs(items, shares), query.unknown, fallback=True)
 
     def _kind(self, query):
         """Queries of one kind are answered together: (slots, None with a state; whether few items are scored)."""
@@ -297,18 +331,17 @@ class Recommender:
     def _found(self, kind, queries):
         """(items, scores) for each of at most `rows` queries of one kind."""
         (slots, few), engine = kind, self.engine
-        users = [query.user for query in queries]
-        if slots is None:
-            hidden = np.concatenate([query.state[1] for query in queries])
-        elif few:
-            hidden = engine.hidden([query.known for query in queries], users)
+        histories, users = [query.known for query in queries], [query.user for query in queries]
+        stated = lambda: np.concatenate([query.state[1] for query in queries])
         if few:
+            hidden = stated() if slots is None else engine.hidden(histories, users)
             pools = [np.setdiff1d(query.pool, query.out, assume_unique=False) for query in queries]
-            return [engine.score_subset(*each, query.k) for *each, query in zip(hidden, pools, queries, strict=True)]
+            asked = zip(hidden, pools, queries, strict=True)
+            return [engine.score_subset(hidden_D, pool, query.k) for hidden_D, pool, query in asked]
         allowed, k = np.stack([self._allowed(query.out, query.pool) for query in queries]), max(q.k for q in queries)
         if slots is None:
-            return zip(*engine.top_k_from_hidden(hidden, allowed, k), strict=True)
-        return zip(*engine.top_k([query.known for query in queries], allowed, k, users), strict=True)
+            return zip(*engine.top_k_from_hidden(stated(), allowed, k), strict=True)
+        return zip(*engine.top_k(histories, allowed, k, users), strict=True)
 
     def _allowed(self, out, pool):
         """Whether each item may be recommended. [V] bool"""
@@ -322,7 +355,7 @@ class Recommender:
     def _advanced(self, session, ids):
         numbers, unknown = self._numbering.numbers(arguments.id_list(ids, "history"))
         state = self.engine.advance(session.state, numbers)
-        return Session(state, (*session.known, *numbers), (*session.unknown, *unknown))
+        return Session(state, (*session.known, *numbers), (*session.unknown, *unknown), session.params)
 
     def _ranked(self, items, scores, query):
         return Ranked(self._pairs(items[: query.k], scores[: query.k]), query.unknown)
@@ -332,5 +365,6 @@ class Recommender:
         return list(zip(self._ids[items - 1].tolist(), scores[: len(items)].tolist(), strict=True))
 
 
-def _one_device():
+def one_device():
+    """Where a Recommender answers."""
     return jax.sharding.SingleDeviceSharding(jax.devices()[0])

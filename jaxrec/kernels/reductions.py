@@ -11,18 +11,19 @@ PARTS = 8
 
 
 def largest(x):
-    """The largest of [N, ...], N at least 1, over all axes."""
+    """The largest of [N, ...], N at least 1, or of a scalar, over all axes."""
     partial, rest = partial_reductions(jnp.maximum, x)
     return jnp.maximum(partial.max(initial=-jnp.inf), rest.max(initial=-jnp.inf))
 
 
 def total(x):
-    """The sum of [N, ...] over all axes."""
+    """The sum of [N, ...], or of a scalar, over all axes."""
     partial, rest = partial_reductions(jnp.add, x)
     return partial.sum() + rest.sum()
 
 
 def partial_reductions(function, x):
-    """(the function of all parts, [N // PARTS, ...]; what is left of x after them)."""
+    """(the function of all parts, [N // PARTS, ...]; what is left of x after them). A scalar is one of one."""
+    x = jnp.atleast_1d(x)
     length = len(x) // PARTS
     return reduce(function, (x[i * length : (i + 1) * length] for i in range(PARTS))), x[PARTS * length :]

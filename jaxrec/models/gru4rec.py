@@ -1,6 +1,7 @@
 """GRU4Rec: a recurrent network over sessions (Hidasi et al., ICLR 2016; Hidasi & Karatzoglou, CIKM 2018)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +45,7 @@ def gru4rec(config, sizes):
             return jnp.concatenate([initial(next(keys), (config.dim, config.dim)) for _ in range(3)], axis=1)
 
         table = lambda: initial(next(keys), (items, config.dim))
-        params = {"items": table(), "bias": jnp.zeros(items)}
+        params: dict[str, Any] = {"items": table(), "bias": jnp.zeros(items)}
         if config.embedding == "separate":
             params["inputs"] = table()
         for i in range(config.layers):

@@ -9,7 +9,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from jaxrec.inference import recommender as recommenders
+from jaxrec.inference import loading
 from jaxrec.inference.queries import Query
 from jaxrec.system.errors import UserError
 from jaxrec.training import workdir
@@ -25,13 +25,16 @@ def load(path, checkpoint, approximate, k, batch):
     """The Recommender of a workdir's checkpoint, ready to answer one history at once, and checked.
 
     Args:
-        path: Path. checkpoint, approximate: as of `recommenders.load`. k: how many items it will be asked for.
+        path: Path.
+        checkpoint: as of `loading.load`.
+        approximate: as of `loading.load`.
+        k: how many items it will be asked for.
         batch: the most histories that it will be asked at once.
 
     Raises:
         UserError: there is none, or it does not pass `check`.
     """
-    recommender = recommenders.load(path, checkpoint, approximate)
+    recommender = loading.load(path, checkpoint, approximate)
     recommender.engine.rows = min(recommender.engine.rows, batch)  # of what is split, no part needs another program
     begin(recommender, k)
     return recommender
@@ -97,8 +100,12 @@ class Watcher(threading.Thread):
     def __init__(self, path, checkpoint, current, renew, take, refuse, every=1.0):
         """
         Args:
-            path: Path of the workdir. checkpoint: "best" or "latest". current: the step that answers now.
-            renew: (step) -> Recommender. take: (Recommender), puts it to work. refuse: (), counts.
+            path: Path of the workdir.
+            checkpoint: "best" or "latest".
+            current: the step that answers now.
+            renew: (step) -> Recommender.
+            take: (Recommender), puts it to work.
+            refuse: (), counts.
             every: seconds.
         """
         super().__init__(name="watch", daemon=True)

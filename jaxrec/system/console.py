@@ -1,11 +1,17 @@
 """What is printed for people: never as markup, never a control character, never a line without an end."""
 
+import importlib.util
+import io
 import unicodedata
+from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console
 
 LINE = 2_000  # characters of a line that are shown
 HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of Unicode: controls, directions, surrogates, ends of lines
+WIDTH = 110  # characters of a line in a notebook
+PAGE = '<pre style="font-family: monospace; line-height: 1.2; overflow-x: auto">{code}</pre>'  # of HTML
 JOINERS = "\u200c\u200d"  # of category Cf, but parts of words and emoji
 
 
@@ -15,9 +21,29 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def make(**options) -> Console:
+def make(**options: Any) -> Console:
     """A Console that takes text as it stands: what lies in brackets is no style, and :smile: no emoji."""
-    return _Console(**{"highlight": False, "markup": False, "emoji": False} | options)
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    return _Console(**plain | options)
+
+
+def can_show_bars(console: Console) -> bool:
+    """Whether a bar of progress moves there: in a terminal, and in a notebook that has ipywidgets."""
+    return console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
+
+
+def as_text(show: Callable[[Console], None], width: int = WIDTH) -> str:
+    """What `show` prints, as plain text."""
+    console = make(file=io.StringIO(), width=width, force_terminal=False, force_jupyter=False, no_color=True)
+    show(console)
+    return console.file.getvalue().rstrip("\n")
+
+
+def as_html(show: Callable[[Console], None], width: int = WIDTH) -> str:
+    """What `show` prints, as HTML for a notebook."""
+    console = make(file=io.StringIO(), width=width, record=True, force_jupyter=False)
+    show(console)
+    return console.export_html(inline_styles=True, code_format=PAGE)
 
 
 def printable(text: str, most: int = LINE) -> str:

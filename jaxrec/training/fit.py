@@ -1,6 +1,7 @@
 """The loop: resume, call, report, evaluate, save, stop."""
 
 import contextlib
+import copy
 from functools import partial
 
 import jax
@@ -8,10 +9,10 @@ import numpy as np
 
 from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Signals
-from jaxrec.training import launch as dev
-from jaxrec.training import metric_writer, optim, wording
+from jaxrec.training import assembly, metric_writer, optim, wording
 from jaxrec.training.checkpoint import Checkpoints, Damaged
-from jaxrec.training.setup import Feed, initial, shapes, users_of
+from jaxrec.training.setup import Feed, shapes, users_of
+from jaxrec.training.setup import initial as initial
 from jaxrec.training.setup import order as order
 from jaxrec.training.setup import setup as setup
 from jaxrec.training.workdir import Place
@@ -38,11 +39,11 @@ def boundary(setup, now):
 
 
 def interval(setup, epochs):
-    """Epochs in steps, at least one."""
-    return max(round(epochs * setup.epoch_steps), 1)
+    """Epochs in steps, at least one, and no more than the training has."""
+    return max(round(min(epochs, setup.config.epochs) * setup.epoch_steps), 1)
 
 
-def fit(setup, workdir, validate, console=None, held=None):
+def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_checkpoint=None):
     """Train to the end, or to the end of patience, from the workdir's latest checkpoint.
 
     Args:
@@ -50,6 +51,8 @@ def fit(setup, workdir, validate, console=None, held=None):
         validate: (params) -> {"ndcg@10": …} on the validation questions, and as "also" {protocol: the same} by other
             protocols than the one that chooses; None where there are none.
         held: workdir.Place of when it was locked; what lies at the path now if None.
+        on_evaluate: (row) -> None, after each evaluation: the row of metrics.jsonl, a dict of its own.
+        on_checkpoint: (step, folder) -> None, after each save, when it is whole; a later save may remove the folder.
 
     Returns:
         The loop's state at the end, {"step", "best": {"step", "score"}, "evals_without_improvement", "seconds", …},
@@ -85,6 +88,9 @@ def fit(setup, workdir, validate, console=None, held=None):
             if checkpoints.latest() != now:
                 held.check()
                 checkpoints.save(now, state, loop | {"seconds": logger.seconds()}, score, logger.checksum())
+                if on_checkpoint:
+                    checkpoints.wait()
+                    on_checkpoint(now, workdir / "checkpoints" / str(now))
 
         with signals:
             if loop["step"]:
@@ -93,8 +99,7 @@ def fit(setup, workdir, validate, console=None, held=None):
             while loop["step"] < setup.total_steps and not out_of_patience(config, loop):
                 now = loop["step"]
                 end = boundary(setup, now)
-                data, begins = feed(now, end)
-                state, values = setup.run(state, data, setup.sampler_tables, np.int32(begins), np.int32(end))
+                state, values = assembly.call(setup, feed, state, now, end)
                 if pending:
                     read(pending)
                 pending = now, end, values
@@ -111,6 +116,8 @@ def fit(setup, workdir, validate, console=None, held=None):
                 if row_ends:
                     valid = validate(state.params) if evaluates and validate else None
                     score = close_row(setup, loop, logger, valid, float(schedule(end - 1)))
+                    if on_evaluate and evaluates:
+                        on_evaluate(copy.deepcopy(logger.rows[-1]))
                 if saves or stop:
                     save(end, score)
                 if stop:
@@ -131,7 +138,7 @@ def resume(setup, workdir, checkpoints):
     Damaged ones that are newer, and a damaged best, are set aside.
     """
     if checkpoints.latest() is None:
-        state = jax.device_put(initial(setup), dev.placed(setup.devices))
+        state = assembly.first_state(setup)
         loop = {"step": 0, "best": None, "evals_without_improvement": 0, "sums": [0.0, 0.0, 0.0, 0], "seconds": 0.0}
         return state, loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
     wanted = shapes(setup)
@@ -191,9 +198,8 @@ def close_row(setup, loop, logger, valid, rate):
     loop["evals_without_improvement"] = 0 if better else loop["evals_without_improvement"] + 1
     logger.best = wording.best_so_far(setup, loop)
     logger.row(row)
-    logger.log(
-        f"{words}{wording.validation(setup.config, valid)}  {logger.best}  {metric_writer.clock(logger.seconds())}"
-    )
+    found = wording.validation(setup.config, valid)
+    logger.log(f"{words}{found}  {logger.best}  {metric_writer.clock(logger.seconds())}")
     return score
 
 

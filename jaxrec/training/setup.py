@@ -67,6 +67,9 @@ def setup(config, split, devices):
         row_of = np.searchsorted(layout.first, np.arange(len(order_of)), side="right") - 1
         most = int(np.bincount(row_of, objective.count(subsequences.length[order_of])).max())
     epoch_steps = len(layout.slot_to_segment) // rows
+    if config.epochs * epoch_steps >= 2**31:
+        most = (2**31 - 1) // epoch_steps
+        raise UserError(f"config.epochs is {config.epochs:,}, of {epoch_steps:,} steps each: 2^31 or more: {most:,} do")
     make_targets = partial(objective.make_targets, most=most)
     dtype = jnp.dtype(config.precision)
     model = build(config, items, len(interactions.users))

@@ -17,6 +17,7 @@ OLD = {
     "eval_every": 1,
     "patience": 0,
     "split": "sessions",
+    "select_by": "mrr@20",
     "split_q": 0.8,
     "valid": 0.2,
     "stream": "lanes",

@@ -1,5 +1,6 @@
 """What the engine answers: the same in any batch and bucket, what filters leave, a state as the whole history."""
 
+import copy
 from functools import cache
 
 import jax
@@ -131,6 +132,27 @@ def test_a_state_that_goes_on_is_that_of_the_whole_history(first, then):
         np.testing.assert_allclose(whole.state[1][0], encoded(rec, [*first, *then]), atol=1e-6)
         same(got[0], rec.recommend([*first, *then], 9))
         same(got[1], rec.answer([Query([*first, *then], where={"year": 1990})])[0])
+
+
+def test_a_state_means_nothing_to_other_parameters():
+    rec = made("gru4rec")
+    session, other = rec.start(["i1"]), copy.copy(rec)
+    other.engine = rec.engine.renewed(jax.tree.map(lambda leaf: leaf + 1, rec.engine.params))
+    for call in (
+        lambda: other.recommend(session),
+        lambda: other.advance(session, "i2"),
+        lambda: made("sasrec").recommend(session),
+    ):
+        with pytest.raises(UserError, match="the Session is of another model, or of another checkpoint"):
+            call()
+    assert other.recommend(other.start(["i1"]), 3) != rec.recommend(session, 3)
+    for call in (
+        lambda: rec.advance(["i1"], "i2"),
+        lambda: rec.answer([["i1"]]),
+        lambda: rec.influence(session, ["i2"]),
+    ):
+        with pytest.raises(UserError, match=r"is no Session|is no Query|history is a Session"):
+            call()
 
 
 def test_models_without_a_state_say_so():

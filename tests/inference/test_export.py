@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import recommenders
 
+from jaxrec import cli
 from jaxrec.inference import export
 from jaxrec.inference.queries import Query
 from jaxrec.system.errors import UserError
@@ -67,7 +68,7 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
 
 
 def test_mistakes_are_messages(tmp_path, capsys):
-    assert export.main(["--workdir", str(tmp_path), "--format", "onnx", "--output", str(tmp_path / "m")]) == 2
+    assert cli.main(["export", "--workdir", str(tmp_path), "--format", "onnx", "--output", str(tmp_path / "m")]) == 2
     assert "is not a workdir" in capsys.readouterr().err
     with pytest.raises(UserError, match="--k 61: between 1 and the 60 items"):
         export.export(recommenders.recommender("sasrec"), "stablehlo", tmp_path / "m", k=61)

@@ -15,7 +15,7 @@ from jaxrec.batches.stream import Stream
 
 ITEMS, USERS, WIDTH, WINDOW = 20, 5, 8, 6
 KEYS = {"dim": WIDTH, "window": WINDOW, "vertical": 2, "horizontal": 3, "users": True}
-MODEL = entries.model("caser", ITEMS + 1, WINDOW, users=USERS, **KEYS)
+MODEL = entries.model("caser", ITEMS + 1, WINDOW, num_users=USERS, **KEYS)
 
 
 @pytest.fixture(scope="module")

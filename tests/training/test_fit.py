@@ -347,11 +347,11 @@ def test_devices_that_make_other_batches_are_refused(prepare, split, tmp_path):
         fit.fit(three, tmp_path, validate)
 
 
-def test_a_training_goes_on_with_other_rows_at_once(prepare, tmp_path, monkeypatch):
+def test_a_training_goes_on_with_other_microbatches(prepare, tmp_path, monkeypatch):
     """As it must on a smaller device; it is the same but for rounding."""
     optim = BASE["optim"] | {"eps": 1e-4}  # else Adam makes whole steps of rounding
     whole, portions = prepare(optim=optim), prepare(optim=optim, rows_at_once=2)
-    assert portions[0].at_once == 2 and "8 rows of 8 slots, 2 at once" in wording.describe(portions[0])
+    assert portions[0].microbatch_rows == 2 and "8 rows of 8 slots, 2 at once" in wording.describe(portions[0])
     run(whole, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.Checkpoints, "save", killed_at(2, checkpoint.Checkpoints.save))
@@ -433,6 +433,10 @@ def test_exit_codes_of_signals_and_of_completion(tmp_path, capsys):
     assert "best reachable" in finished.stdout and (tmp_path / "w" / "curves.png").stat().st_size > 10_000
     assert cli.main(["train", *short[2:]]) == 0
     assert "complete" in capsys.readouterr().out
+    kept = (tmp_path / "w" / "config.json").read_bytes()
+    assert cli.main(["train", *short[2:], "--config.epochs=1"]) == 2
+    assert "ask for at least as many epochs as it has" in capsys.readouterr().err
+    assert (tmp_path / "w" / "config.json").read_bytes() == kept
     assert cli.main(["train", *short[2:], "--config.model.dim=16"]) == 2
     assert "config.model.dim: 8 -> 16" in capsys.readouterr().err
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from jaxrec.batches.objectives import Targets
+from jaxrec.config import registry
 from jaxrec.data import interactions, splits
 from jaxrec.training import negatives
 from jaxrec.training.losses.bpr import bpr
 from jaxrec.training.losses.gbce import gbce
-from jaxrec.training.losses.loss import SLOTS
 
 
 @cache
@@ -85,7 +85,7 @@ def official(name, monkeypatch):
 def test_the_official_gru4rec_losses(name, monkeypatch):
     """Sums over lanes, whose scores of the lanes' targets come first; nothing is masked."""
     loss, drawn, scores = official(name, monkeypatch)
-    slot = SLOTS[loss.name](loss, 20)
+    slot = registry.find("loss", loss.name).slot(loss, 20)
     assert drawn.own_column.tolist() == [0, 1, 2, 3]
 
     @jax.value_and_grad

@@ -1,0 +1,1 @@
+"""The front door: what notebooks, scripts and the commands call."""

@@ -1,0 +1,76 @@
+"""Evaluate a training or a baseline on the held-out items of a log."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from jaxrec.api.logs import as_log
+from jaxrec.data import splits
+from jaxrec.evaluation import evaluator, protocols
+from jaxrec.evaluation.baselines import BASELINES
+from jaxrec.evaluation.results import Evaluation
+from jaxrec.inference.recommender import Recommender
+from jaxrec.kernels import placement
+from jaxrec.system import console as consoles
+from jaxrec.system.errors import UserError
+
+
+def evaluate(
+    what: Recommender | str | os.PathLike,
+    data: Any = None,
+    *,
+    checkpoint: str | int | None = None,
+    protocol: str | None = None,
+    split: str = "test",
+    split_by: str | None = None,
+    split_q: float | None = None,
+) -> Evaluation:
+    """Evaluate a Recommender, a workdir or a baseline: its metrics on the held-out items, with 95% intervals.
+
+    >>> import jaxrec
+    >>> jaxrec.evaluate("popularity", "synthetic:users=200").metrics["ndcg@10"] > 0
+    True
+
+    Args:
+        what: a Recommender, the path of a workdir, or the name of a baseline: popularity, transitions, item-knn, als
+            or bpr.
+        data: what `prepare` gave, or takes. A baseline counts on them; a training is evaluated on its own where None.
+        checkpoint: of a workdir: "best", "latest" or a step. protocol: full, full-seen-kept, sessions, uniform-100 or
+            popularity-100; if None full, and sessions after such a split.
+        split: "test" or "valid". split_by, split_q: of a baseline: last-item, sessions or by-time, and the share of the
+            times before the test.
+
+    Raises:
+        UserError: there is no such training or baseline; the data are gone, or others.
+    """
+    if split not in ("test", "valid"):
+        raise UserError(f"split {split!r}: choose one of test, valid")
+    if isinstance(what, Recommender):
+        checkpoint, what = what.step if checkpoint is None else checkpoint, _of(what)
+    elif str(what) in BASELINES and not Path(what).exists():
+        if checkpoint is not None:
+            raise UserError("a baseline has no checkpoints: leave checkpoint out")
+        if data is None:
+            raise UserError(f"{what}: name the data to count on")
+        return baseline(str(what), data, protocol, split, split_by or "last-item", split_q)
+    if split_by is not None or split_q is not None:
+        raise UserError("split_by and split_q are for baselines: a workdir keeps the split of its training")
+    interactions = None if data is None else as_log(data).interactions
+    return evaluator.evaluation(Path(what), interactions, checkpoint or "best", protocol, split)
+
+
+def _of(recommender: Recommender) -> Path:
+    if recommender.path is None:
+        raise UserError("this Recommender is of no workdir: load one")
+    return recommender.path
+
+
+def baseline(name: str, data: Any, protocol: str | None, split: str, by: str, q: float | None) -> Evaluation:
+    """The Evaluation of a baseline. by, q: as `splits.split` takes them; the others as of `evaluate`."""
+    console = consoles.make()
+    log = as_log(data, lambda line: console.print(consoles.printable(line), soft_wrap=True))
+    valid = 0.1 if split == "valid" else 0.0  # else all training sessions are counted
+    made = splits.split(log.interactions, by, 0.9 if q is None else q, valid)
+    chosen = protocols.named(protocol or protocols.default_protocol(by))
+    result = evaluator.baseline_result(name, made, chosen, split, placement.local())
+    return Evaluation(name, result, f"{name} on {data if isinstance(data, str) else log.dataset}")

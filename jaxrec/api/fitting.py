@@ -1,0 +1,261 @@
+"""Train by a recipe, in a workdir; then test the best checkpoint beside the baselines."""
+
+import base64
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from jaxrec.api.logs import Log, as_log
+from jaxrec.config import parsing as configs
+from jaxrec.config import recipes, registry
+from jaxrec.config.keys import Config
+from jaxrec.data import sources, splits, synthetic
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.users import Users
+from jaxrec.evaluation import ranker, results
+from jaxrec.evaluation.baselines import COUNTED
+from jaxrec.evaluation.evaluator import baseline_result, has_vector, test_of, validation
+from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
+from jaxrec.inference.loading import load
+from jaxrec.inference.recommender import Recommender
+from jaxrec.kernels import placement
+from jaxrec.models.entry import has_users
+from jaxrec.system import console as consoles
+from jaxrec.system.errors import UserError
+from jaxrec.system.files import read_checked, write_checked
+from jaxrec.training import assembly, metric_writer, wording
+from jaxrec.training import fit as loop
+from jaxrec.training import workdir as workdirs
+
+CURVES = "curves.png"
+LENGTHS = 16, 200  # the shortest and the longest histories that the recipe for any log looks at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A complete training: its curve, its test metrics and those of the baselines. Printed, it is their table."""
+
+    path: Path  #: the workdir
+    config: Config
+    rows: list[dict]  #: of metrics.jsonl
+    seconds: float  #: that it trained for, all runs together
+    scores: dict[str, dict]  #: {model or baseline: its result on the test, as `results.result`}
+    reachable: dict | None = None  #: of made data, the metrics that no model can surpass
+    trained: bool = True  #: whether it was trained now; False where it was complete before
+
+    def show(self, console: Console | None = None) -> None:
+        """Print the comparison of the test metrics."""
+        console, own = console or consoles.make(), self.scores[self.config.model.name]
+        sessions = own["protocol"] == "sessions"
+        asked = f"{own['users']:,} {'events' if sessions else 'users'}"
+        console.print(f"{registry.find('split', self.config.split).held_out}, {asked}:")
+        measured = {label: results.by_measure(result) for label, result in self.scores.items()}
+        for each in measured[self.config.model.name]:
+            rows = {label: found[each]["metrics"] for label, found in measured.items()}
+            if each == FULL and self.reachable:
+                rows["best reachable"] = self.reachable
+            title = each if len(measured[self.config.model.name]) > 1 else None
+            console.print(results.comparison(rows, results.SHOWN[sessions], title))
+        console.print(consoles.printable(splits.repeats_in_words(own["repeats"], own["users"])), soft_wrap=True)
+
+    def __repr__(self) -> str:
+        return consoles.as_text(self.show)
+
+    def _repr_png_(self) -> bytes | None:
+        file = self.path / CURVES
+        return file.read_bytes() if file.exists() else None
+
+    def _repr_html_(self) -> str:
+        curves, table = self._repr_png_(), consoles.as_html(self.show)
+        if curves is None:
+            return table
+        return f'{table}<img alt="curves" src="data:image/png;base64,{base64.b64encode(curves).decode()}">'
+
+
+def fit(
+    data: Any,
+    config: Any = None,
+    workdir: str | os.PathLike | None = None,
+    *,
+    on_evaluate: Callable[[dict], None] | None = None,
+    on_checkpoint: Callable[[int, Path], None] | None = None,
+    **keys: Any,
+) -> Recommender:
+    """Train a model on a log, test its best checkpoint, and give it as a Recommender.
+
+    >>> import jaxrec
+    >>> rec = jaxrec.fit("synthetic:users=200", epochs=1, batch=32, model={"dim": 8})  # doctest: +SKIP
+    >>> rec.recommend([1, 2, 3], k=5)  # doctest: +SKIP
+
+    Args:
+        data: what `prepare` gave, or takes: a Log, a path, a public data set's name, a table in memory.
+        config: the name of a shipped configuration, a file, a ConfigDict or a dict; a recipe for any log if None.
+        workdir: the training's folder, resumed where it holds one of the same configuration and data; a fresh one
+            under runs/, which is printed, if None.
+        on_evaluate: (row) -> None, after each evaluation: losses and validation, a row of metrics.jsonl.
+        on_checkpoint: (step, folder) -> None, after each checkpoint.
+        keys: of the configuration, all but `dataset`: `epochs=3, model={"dim": 128}`; a group changes the keys it
+            names and leaves the others.
+
+    Returns:
+        Recommender of the best checkpoint; its `training` is the Training.
+
+    Raises:
+        UserError: a key or the data are at fault; the workdir holds another training.
+        KeyboardInterrupt: Ctrl-C; a checkpoint is saved. SystemExit: SIGTERM, likewise.
+    """
+    console = consoles.make()
+    say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
+    log = as_log(data, say)
+    made, name = configuration(config, keys, log)
+    workdir_is_fresh = workdir is None
+    path = fresh(name) if workdir is None else Path(workdir)
+    if workdir_is_fresh:
+        say(f"workdir {path}")
+    try:
+        done = train(made, name, log, path, console, on_evaluate, on_checkpoint)
+    except loop.Stopped as stopped:
+        said = f"stopped by signal {stopped.signum}; a checkpoint is saved: fit(…, workdir={str(path)!r}) goes on"
+        if stopped.signum == signal.SIGINT:
+            raise KeyboardInterrupt(said) from None
+        say(said)
+        raise SystemExit(128 + stopped.signum) from None
+    except UserError:
+        if workdir_is_fresh and not (path / workdirs.CONFIG).exists():
+            shutil.rmtree(path)
+        raise
+    recommender = load(path)
+    recommender.training, recommender.data = done, log.interactions
+    return recommender
+
+
+def configuration(config: Any, keys: Mapping[str, Any], log: Log) -> tuple[Config, str]:
+    """The Config that `fit` is asked for, and its name: of a recipe with changes, for these data.
+
+    Raises:
+        UserError: no such recipe or key, or a value that can't be.
+    """
+    if "dataset" in keys:
+        raise UserError("dataset is no key here: it is the first argument")
+    changes = configs.flatten(dict(keys))
+    if config is None:
+        recipe, own = default_recipe(log.interactions)
+        made, name = recipes.load(recipe, own | changes)[0], recipe.partition("_")[0]
+    elif isinstance(config, str | os.PathLike):
+        made, name = recipes.load(os.fspath(config), changes)
+    elif isinstance(config, Config):
+        made, name = configs.from_dict(_changed(configs.to_dict(config), keys)), config.model.name
+    else:
+        values = config.to_dict() if hasattr(config, "to_dict") else config
+        if not isinstance(values, Mapping):
+            raise UserError(f"config is a {type(config).__name__}: give a name, a file, a ConfigDict or a dict")
+        made = configs.from_dict({"dataset": log.dataset} | _changed(values, keys))
+        name = made.model.name
+    return replace(made, dataset=log.dataset), name
+
+
+def _changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict:
+    """Nested dicts with the changed keys in their groups."""
+    both = dict(values)
+    for key, value in changes.items():
+        within = isinstance(value, Mapping) and isinstance(both.get(key), Mapping)
+        both[key] = _changed(both[key], value) if within else value
+    return both
+
+
+def default_recipe(interactions: Interactions) -> tuple[str, dict]:
+    """The shipped recipe for any log, and what of it follows from the data.
+
+    SASRec with the full softmax: its length is that of nine tenths of the histories, in steps of eight, so that few
+    events are left out and few slots are long.
+    """
+    long = float(np.quantile(np.diff(interactions.offsets), 0.9)) if len(interactions.users) else 0.0
+    length = int(np.clip(8 * np.ceil(long / 8), *LENGTHS))
+    return "sasrec_softmax_ml1m", {"length": length, "row": length}
+
+
+def fresh(name: str) -> Path:
+    """A new folder under runs/, made: runs/NAME-1, or the first number that is free."""
+    Path("runs").mkdir(exist_ok=True)
+    for number in itertools.count(1):
+        path = Path("runs") / f"{name}-{number}"
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise AssertionError("numbers do not end")
+
+
+def train(
+    config: Config,
+    name: str,
+    log: Log,
+    path: Path,
+    console: Console,
+    on_evaluate: Callable[[dict], None] | None = None,
+    on_checkpoint: Callable[[int, Path], None] | None = None,
+) -> Training:
+    """Train from the workdir's latest checkpoint to the end; then test the best one beside the baselines.
+
+    Args:
+        name: of the plot. log: of the data. path: the workdir, locked meanwhile. console: shows the progress.
+
+    Raises:
+        UserError: the data, the workdir or the configuration are at fault. fit.Stopped: by a signal.
+    """
+    say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
+    interactions = log.interactions
+    split = assembly.split_of(config, interactions)
+    ranker.check(split, split.test)
+    with workdirs.locked(path) as held, held.named():
+        protocol, devices = default_protocol(config.split), placement.local()
+        setup = assembly.assemble(config, split, devices)
+        validate = validation(setup) if config.select_by else None
+        catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
+        users = Users(interactions.users.tolist(), has_vector(config, split)) if has_users(config) else None
+        workdirs.claim(path, config, interactions, log.dataset, catalogue, users, setup.total_steps)
+        if workdirs.is_done(path) and loop.complete(setup, path):
+            kept, rows = (
+                read_checked(path / workdirs.DONE, "it is written anew"),
+                metric_writer.read_rows(path / "metrics.jsonl"),
+            )
+            found = {"scores": {config.model.name: kept["test"]}, "seconds": kept["seconds"]}
+            return Training(path=path, config=config, rows=rows, trained=False, **found)
+        say(wording.describe(setup))
+        if validate:
+            repeats = splits.repeated_targets(split.interactions, split.valid)
+            said = splits.repeats_in_words(repeats, len(split.valid.target))
+            say(f"validation: {said}{advice(config, split, repeats)}")
+        done = loop.fit(setup, path, validate, console, held, on_evaluate, on_checkpoint)
+        held.check()
+        metric_writer.plot(done["rows"], path / CURVES, name, wording.drawn(config), config.select_by)
+        both = config.seen == "keep"
+        scores = {config.model.name: test_of(path, setup.model, config, split, devices, protocol=protocol)}
+        scores |= {each: baseline_result(each, split, protocol, "test", devices, both) for each in COUNTED}
+        held.check()
+        kept = {key: done[key] for key in ("step", "best", "seconds")} | {"select_by": config.select_by}
+        write_checked(path / workdirs.DONE, kept | {"test": scores[config.model.name]})
+        if validate is None:
+            console.print(f"nothing validated: the latest checkpoint is taken for {config.model.name}")
+        ranked_whole = FULL in results.by_measure(scores[config.model.name])
+        world = sources.world(config.dataset) if ranked_whole else None
+        reachable = synthetic.best_metrics(world, interactions, split.test) if world else None
+        held.check()
+    found = {"rows": done["rows"], "seconds": done["seconds"], "scores": scores, "reachable": reachable}
+    return Training(path=path, config=config, **found)
+
+
+def advice(config: Config, split: splits.Split, repeats: int) -> str:
+    """What is said of the key `seen` beside how many validation targets repeat an item of the history."""
+    if config.seen == "keep" or not splits.many_repeat(repeats, len(split.valid.target)):
+        return ""
+    chosen = f"chooses the checkpoint by {KEPT}, and "
+    return f"; config.seen=keep {chosen}lets serving recommend these"

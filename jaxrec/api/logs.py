@@ -1,0 +1,215 @@
+"""Any raw log, in a file or in memory -> a Log that everything else takes. Without jax."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from jaxrec.data import arrow, filters, prepared, sources, splits, summary
+from jaxrec.data.interactions import Interactions, fingerprint
+from jaxrec.system import console as consoles
+from jaxrec.system.errors import UserError
+
+READING = ("ids", "keep_na_ids", "time_format", "only")  # options of reading that a prepared folder keeps
+FILTERS = tuple(field.name for field in dataclasses.fields(filters.Options))
+
+
+class Log:
+    """Interactions that are ready to train on, and how they came about. Made by `prepare`; printed, it is a summary.
+
+    Attributes:
+        interactions: every user's history, with the external ids of users and items.
+        dataset: what a workdir says it was trained on: a path, a public data set's name, or a description.
+        steps: what each filter left. notes: what was found out while reading, a line each.
+    """
+
+    def __init__(
+        self,
+        interactions: Interactions,
+        dataset: str,
+        steps: Sequence[filters.Step] = (),
+        notes: Sequence[str] = (),
+    ):
+        self.interactions, self.dataset = interactions, dataset
+        self.steps, self.notes = list(steps), list(notes)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the histories and ids: the same for the same data, whatever form they came in."""
+        return fingerprint(self.interactions)
+
+    @cached_property
+    def facts(self) -> dict:
+        """Counts, quantiles of the lengths, density, range of times, repeats, duplicates: plain values."""
+        return summary.facts(self.interactions)
+
+    @cached_property
+    def splits(self) -> dict[str, str]:
+        """{name: what it gives, in words} of the splits that these interactions allow."""
+        return {name: splits.in_words(made(self.interactions)) for name, made in applicable(self.interactions).items()}
+
+    def show(self, console: Console | None = None) -> None:
+        """Print the summary: what each filter left, lengths, times, repeats, splits."""
+        steps = self.steps or filters.apply(self.interactions, filters.Options())[1]
+        summary.show(self.facts, steps, self.splits, console or consoles.make())
+
+    def __repr__(self) -> str:
+        return "\n".join([*map(consoles.printable, self.notes), consoles.as_text(self.show)])
+
+    def _repr_html_(self) -> str:
+        return consoles.as_html(lambda console: [self._show_notes(console), self.show(console)])
+
+    def _show_notes(self, console: Console) -> None:
+        for note in self.notes:
+            console.print(consoles.printable(note), soft_wrap=True)
+
+
+def prepare(
+    data: Any,
+    *,
+    user: str | None = None,
+    item: str | None = None,
+    time: str | None = None,
+    weight: str | None = None,
+    session: str | None = None,
+    format: str | None = None,
+    items: Any = None,
+    ids: str = "",
+    keep_na_ids: bool = False,
+    time_format: str | None = None,
+    separator: str | None = None,
+    quote: str = '"',
+    only: Sequence[str] = (),
+    on_bad_row: str = "error",
+    allow_large: bool = False,
+    drop_duplicates: bool = False,
+    since: str | None = None,
+    until: str | None = None,
+    min_rating: float | None = None,
+    sample: float | None = None,
+    collapse_repeats: bool = False,
+    session_gap: float | None = None,
+    max_length: int | None = None,
+    min_length: int | None = None,
+    k_core: int | None = None,
+    output: str | os.PathLike | None = None,
+    plots: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int], None] = lambda rows: None,
+    stage: Callable[[str], None] = lambda name: None,
+) -> Log:
+    """Read a log of any form, leave out what is asked, and say what is there.
+
+    >>> import polars as pl
+    >>> frame = pl.DataFrame({"customer": [7, 7, 7, 8, 8, 8], "sku": list("abcabd"), "at": [1, 2, 3, 1, 2, 3]})
+    >>> log = prepare(frame, user="customer", item="sku", time="at")
+    >>> log.facts["users"], log.facts["items"], log.facts["interactions"]
+    (2, 4, 6)
+
+    Args:
+        data: a path, a glob, the name of a public data set; or a table in memory: of polars, pandas, pyarrow, or
+            anything else with the Arrow stream interface.
+        user, item, time, weight, session: the names of their columns, or their numbers from 1; "none" for none. Those
+            that are called as such columns usually are need not be named.
+        format: of the files, found by looking if None. items: a table of titles, prices and the like: a path or a
+            table in memory; "" for none. The other options are those of `jaxrec prepare`.
+        output: a folder to write, which trainings map; None to hold the log in memory only.
+        plots: draw lengths, popularity and times into the output folder.
+        say: told what is found out, a line each. progress: told how many rows are read. stage: told what is being done.
+
+    Raises:
+        UserError: the data can't be read so; the message names the place and the cure.
+    """
+    given = dict(locals())
+    columns = {role: given[role] for role in ("user", "item", "time", "weight", "session")}
+    columns = {role: None if name is None else str(name) for role, name in columns.items()}
+    options = filters.Options(**{name: given[name] for name in FILTERS})
+    if on_bad_row not in ("error", "skip"):
+        raise UserError(f"on_bad_row {on_bad_row!r}: choose one of error, skip")
+    if plots and output is None:
+        raise UserError("plots are drawn into the output folder: name one with output")
+    filters.check(options)
+    if output is not None:
+        prepared.check(output)
+    notes: list[str] = []
+
+    def note(line: str) -> None:
+        notes.append(line)
+        say(line)
+
+    reading = {name: given[name] for name in (*READING, "format", "separator", "quote", "allow_large", "items")}
+    reading |= {"columns": columns, "skip_bad_rows": on_bad_row == "skip", "say": note, "progress": progress}
+    source = data if arrow.is_frame(data) else os.fspath(data)
+    if not arrow.is_frame(items) and items is not None:
+        reading["items"] = os.fspath(items)
+    interactions, before = sources.load_steps(source, reading)
+    warned = {user for user, _ in _warn(interactions, note)}
+    stage("filtering")
+    whole = interactions
+    interactions, steps = filters.apply(interactions, options)
+    _warn(interactions, note, warned)
+    as_it_is = interactions is whole and not any(columns.values()) and not any(given[name] for name in READING)
+    log = Log(interactions, _dataset(source, as_it_is), before + steps[1:], notes)
+    if output is not None:
+        _save(log, Path(output), given, columns, options, stage)
+        log.dataset = str(Path(output).resolve())
+    return log
+
+
+def _save(log: Log, output: Path, given: dict, columns: dict, options: filters.Options, stage) -> None:
+    """Write the prepared folder of a log."""
+    stage("counting")
+    told, _ = log.facts, log.splits
+    stage("writing")
+    items = given["items"]
+    meta = {
+        "source": log.interactions.name,
+        "options": {name: value for name, value in dataclasses.asdict(options).items() if value not in (None, False)},
+        "reading": {name: value for name in READING if (value := given[name])},
+        "columns": {role: name for role, name in columns.items() if name is not None},
+        **({} if items is None else {"items_table": arrow.name_of(items) if arrow.is_frame(items) else str(items)}),
+        "notes": log.notes,
+        "steps": [step._asdict() for step in log.steps],
+        "facts": told,
+    }
+    draw = lambda folder: summary.plot(log.interactions, folder / "plots.png", output.name)
+    prepared.save(log.interactions, output, meta, draw if given["plots"] else lambda folder: None)
+
+
+def as_log(data: Any, say: Callable[[str], None] = lambda line: None) -> Log:
+    """A Log of whatever stands for a dataset: a Log, a table in memory, or what `config.dataset` may name."""
+    if isinstance(data, Log):
+        return data
+    if arrow.is_frame(data):
+        return prepare(data, say=say)
+    name = os.fspath(data)
+    return Log(sources.load(name, {"say": say}), sources.locate(name))
+
+
+def _dataset(source: Any, as_it_is: bool) -> str:
+    """What a workdir keeps as the place of the data: where they lie, or in words what they were made of."""
+    if arrow.is_frame(source):
+        return f"a {arrow.name_of(source)}"
+    return sources.locate(source) if as_it_is else f"{source}, prepared in memory"
+
+
+def _warn(interactions: Interactions, note: Callable[[str], None], but=frozenset()) -> list[tuple[str, float]]:
+    """Say of every user with too many rows, but those named before; -> [(id, share)]."""
+    found = summary.heavy(interactions)
+    for user, share in found:
+        if user not in but:
+            note(summary.warning(user, share, len(interactions.users)))
+    return found
+
+
+def applicable(interactions: Interactions) -> dict[str, Callable[[Interactions], splits.Split]]:
+    """The splits that these interactions allow: {name: function of the interactions}."""
+    found: dict[str, Callable] = {"last-item": splits.last_item}
+    dated = interactions.times is not None and not interactions.relative
+    if interactions.train_sessions is not None or dated:
+        found["sessions"] = splits.sessions
+    return found | ({"by-time": splits.by_time} if dated else {})

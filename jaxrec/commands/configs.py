@@ -1,0 +1,30 @@
+"""The command configs: the shipped configurations, what for, and the number each reached."""
+
+import ast
+
+from rich.table import Table
+
+from jaxrec.config import recipes
+from jaxrec.system import console as consoles
+
+
+def configs(_arguments, _overrides):
+    """Print the table."""
+    table = Table()
+    for column in ("--config", "what for", "reached"):
+        table.add_column(column, no_wrap=column == "--config")
+    for path in recipes.shipped():
+        table.add_row(path.stem, *map(consoles.printable, described(path.read_text())))
+    console = consoles.make()
+    console.print(table)
+    console.print(f"jaxrec train --config NAME trains by one; the keys are listed in {recipes.KEYS}")
+    return 0
+
+
+def described(text):
+    """(what a configuration is for, the number that it reached) by the docstring of its file; "" where it says none.
+
+    The docstring's first line says what for; its second paragraph is commands; the others say the number.
+    """
+    first, *others = [" ".join(each.split()) for each in (ast.get_docstring(ast.parse(text)) or "").split("\n\n")]
+    return first, " ".join(others[1:])

@@ -1,0 +1,55 @@
+"""A table in memory -> Interactions."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import polars as pl
+
+from jaxrec.data import columnar, tabular
+from jaxrec.data import columns as cols
+from jaxrec.data.given import Input
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.log import Batch
+from jaxrec.data.reader import described, finished
+from jaxrec.data.text import some
+from jaxrec.system.errors import UserError
+
+
+def check(given: Input, allow_large: bool) -> None:
+    """That nothing was said of a frame that only files have.
+
+    Raises:
+        UserError: it was.
+    """
+    said = {"format": given.format, "separator": given.separator, "quote": not given.quote, "allow_large": allow_large}
+    if wrong := [name for name, is_given in said.items() if is_given]:
+        raise UserError(f"{given.name}: a table in memory is no file: leave out {some(wrong)}")
+
+
+def read(frame: pl.DataFrame, given: Input) -> Interactions:
+    """The interactions of a frame.
+
+    The columns, ids, times and missing values are treated as those of a Parquet file are.
+    """
+    peek = lambda columns: iter([_batch(frame.head(tabular.SAMPLE), columns, given.name, 0)])
+    table = tabular.records(frame.schema, partial(_batches, frame, given.name), peek, given.say)
+    names, where = table.names, given.name
+    chosen = tabular.choose(table, given.columns, where)
+    tabular.check_order(given, where, table, chosen)
+    given.say(cols.said(names, chosen, given.columns) + tabular.unread_lists(table, chosen))
+    log = given.log({role: names[number] for role, number in chosen.items()})
+    given.collect(log, where, names, chosen, table.batches)
+    relative = "time" in chosen and cols.plain(names[chosen["time"]]).startswith("relative")
+    interactions = finished(given, log, relative)
+    return interactions if given.items is None else described(given, interactions, log.columns["item"])
+
+
+def _batches(frame: pl.DataFrame, name: str, columns: dict[str, str]) -> Iterator[Batch]:
+    """The rows of a frame. columns: {role: name, or a path of `nested.paths`}"""
+    for first in range(0, max(len(frame), 1), columnar.ROWS):
+        yield _batch(frame.slice(first, columnar.ROWS), columns, name, first)
+
+
+def _batch(frame: pl.DataFrame, columns: dict[str, str], name: str, first: int) -> Batch:
+    chosen = columnar.select(frame.lazy(), frame.schema, columns).collect()
+    return Batch(chosen, name, partial(columnar.record, chosen, columns, first))

@@ -1,0 +1,43 @@
+"""A trained workdir -> a Recommender."""
+
+import os
+import warnings
+from pathlib import Path
+
+from jaxrec.data.users import Users
+from jaxrec.inference.recommender import Recommender, one_device
+from jaxrec.models.entry import build, has_users
+from jaxrec.training import workdir
+from jaxrec.training.restore import restore_params
+
+
+def load(path: str | os.PathLike, checkpoint: str | int = "best", approximate: bool = False) -> Recommender:
+    """The Recommender of a workdir.
+
+    Args:
+        path: the workdir.
+        checkpoint: "best", "latest" or a step, an integer or its text.
+        approximate: for large catalogues on a CPU: only the likely best items are scored (see `candidates`).
+
+    Raises:
+        UserError: no training lies there, or no such checkpoint; a library is missing.
+    """
+    path = Path(path)
+    stored = workdir.read(path)
+    catalogue = workdir.catalogue(path, stored)
+    model = build(stored.config, len(catalogue.ids), stored.data["users"])
+    params, step = restore_params(path, model, checkpoint, one_device())
+    users = _users(path, stored) if has_users(stored.config) else None
+    return Recommender(stored.config, model, params, catalogue, step, path, approximate, users)
+
+
+def _users(path: Path, stored: workdir.Stored) -> Users | None:
+    """The Users of a workdir; None, with a warning, where an earlier version trained it, which did not keep them."""
+    found = workdir.users(path, stored)
+    if found is None:
+        warnings.warn(
+            f"{path} has vectors of users and no {workdir.USERS} that says whose: everyone is answered as a new user. "
+            "The training's command, given again, writes it and trains no further",
+            stacklevel=3,
+        )
+    return found

@@ -1,1 +1,1 @@
-"""Measurements, each a command that writes JSON under results/; tables.py makes the README's tables from them."""
+"""Measurements, each a command that writes JSON under results/; tables.py makes the tables of the pages from them."""

@@ -83,7 +83,7 @@ class Sound:
         self.split = splits.last_item(self.data)
         config = configs.from_dict(CONFIG | {"dataset": str(folder / "prepared")})
         setup = fit.setup(config, self.split, jax.devices()[:1])
-        self.setups = setup, setup._replace(config=dataclasses.replace(config, epochs=config.epochs + 1))
+        self.setups = setup, dataclasses.replace(setup, config=dataclasses.replace(config, epochs=config.epochs + 1))
         judge = Judge(self.setups[0].model, self.setups[0].config, self.split, self.split.valid, jax.devices()[:1])
         self.validate = lambda params: metrics(judge.ranks(params))
         self.train(folder, self.setups[0])

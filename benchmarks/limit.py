@@ -40,7 +40,7 @@ def targets_per_second(config, per_step):
     """
     split = assembly.split_of(config)
     objective = objectives.build(config)
-    length = objective.pieces(split.start, split.stop, config.length, config.history).length.astype(float)
+    length = objective.subsequences(split.start, split.stop, config.length, config.history).length.astype(float)
     targets, items = objective.count(length.astype(int)).sum(), len(split.interactions.catalogue.ids)
     products = float(peak()["flops"] * targets / flops(config, length, targets, items))
     if config.optim.sparse:
@@ -50,7 +50,7 @@ def targets_per_second(config, per_step):
 
 
 def flops(config, length_P, targets, items):
-    """Of an epoch of pieces of these lengths, forward and backward; no norms, softmax, dropout, no update."""
+    """Of an epoch of subsequences of these lengths, forward and backward; no norms, softmax, dropout, no update."""
     model, dim = config.model, config.model.dim
     slots = length_P.sum()
     seen = (length_P**2).sum() if model.name == "bert4rec" else (length_P * (length_P + 1) / 2).sum()

@@ -31,14 +31,14 @@ def weights(setup):
     draw, _ = negatives.sampler(config.loss, setup.split, "data", lambda: np.ones(catalogue))  # how, not by what counts
 
     @jax.jit
-    def drawn(batch, key, aside):
-        _, asked = setup.objective.ask(batch, jax.random.split(key, setup.rows), row_width(config))
-        own = jax.vmap(lambda asked: draw(key, None, asked, aside), axis_name="data")
-        return jax.tree.map(lambda x: x[0], own(jax.tree.map(lambda x: x[None], asked)))
+    def drawn(batch, key, tables):
+        _, targets = setup.objective.make_targets(batch, jax.random.split(key, setup.rows), row_width(config))
+        own = jax.vmap(lambda targets: draw(key, None, targets, tables), axis_name="data")
+        return jax.tree.map(lambda x: x[0], own(jax.tree.map(lambda x: x[None], targets)))
 
     for index in range(setup.epoch_steps):
-        batch = setup.gather(data, order, index * setup.rows + np.arange(setup.rows), setup.objective.nexts)
-        found = jax.device_get(drawn(batch, step_key(config.seed, index), setup.aside))
+        batch = setup.gather(data, order, index * setup.rows + np.arange(setup.rows), setup.objective.stream_targets)
+        found = jax.device_get(drawn(batch, step_key(config.seed, index), setup.sampler_tables))
         items = found.items
         real = int((items > 0).sum())
         counts = np.bincount(items, minlength=catalogue + 1)

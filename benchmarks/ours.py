@@ -1,5 +1,6 @@
 """jaxrec as a contender of the speed benchmark: the loop of `fit`, or evaluation, in turns (see benchmarks/peers)."""
 
+import dataclasses
 import sys
 import tempfile
 from pathlib import Path
@@ -30,7 +31,7 @@ def training(setup):
         return state, before
 
     with tempfile.TemporaryDirectory() as folder:
-        fit.fit(setup._replace(run=turned), Path(folder), None)
+        fit.fit(dataclasses.replace(setup, run=turned), Path(folder), None)
 
 
 def evaluating(setup):

@@ -31,7 +31,7 @@ ROWS, MOST = 32, 1024  # histories differentiated at once, and in all
 
 def accuracy(model, params, config, split, kept):
     """The test metrics where only the newest `kept` items are shown; all of a history is left out as ever."""
-    length = min(kept + objectives.build(config).room, config.length)
+    length = min(kept + objectives.build(config).num_mask_slots, config.length)
     judge = Judge(model, dataclasses.replace(config, length=length), split, split.test, jax.local_devices())
     found = metrics(judge.ranks(params))
     return {name: found[name] for name in ("hr@10", "ndcg@10")}
@@ -40,7 +40,7 @@ def accuracy(model, params, config, split, kept):
 def influence(model, params, config, split):
     """The share of the gradient by distance, the newest item first, mean over histories: [items that are seen]"""
     objective, test, items = objectives.build(config), split.test, split.interactions.items
-    seen = config.length - objective.room
+    seen = config.length - objective.num_mask_slots
     long = np.flatnonzero(test.stop - test.start >= seen)[:MOST]
     if not len(long):
         return None
@@ -60,21 +60,21 @@ def norms(model, objective, params, histories_RN, targets_R):
     """
     rows, number = histories_RN.shape
     at = histories_RN.reshape(-1) - 1
-    own = {name: params[name][at] for name, uses in model.tables.items() if "shown" in uses}
-    slots = number + objective.room
+    own = {name: params[name][at] for name, uses in model.item_tables.items() if "inputs" in uses}
+    slots = number + objective.num_mask_slots
     fresh_RN = 1 + jnp.arange(rows * number, dtype=jnp.int32).reshape(rows, number)
     ones = jnp.ones((rows, slots), jnp.int32)
     stream = Stream(
-        jnp.pad(fresh_RN, ((0, 0), (0, objective.room))),
+        jnp.pad(fresh_RN, ((0, 0), (0, objective.num_mask_slots))),
         targets=0 * ones,
         segments=ones,
         positions=jnp.broadcast_to(jnp.arange(slots, dtype=jnp.int32), ones.shape),
-        source=-ones,
+        user_index=-ones,
     )
-    answer_RD = model.table(params)[0][targets_R - 1]
+    answer_RD = model.output_embedding(params)[0][targets_R - 1]
 
     def scores(own):
-        hidden_RTD, _ = model.encode(params | own, objective.show(stream))
+        hidden_RTD, _ = model.encode(params | own, objective.mask_inputs(stream))
         return (model.head(params, hidden_RTD[:, -1]) * answer_RD).sum()
 
     grads = jax.grad(scores)(own)

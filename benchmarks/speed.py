@@ -160,8 +160,8 @@ class Contender:
 def epoch_of(config, split):
     """Real targets of an epoch of training, counted as in a turn."""
     objective = objectives.build(config)
-    pieces = objective.pieces(split.start, split.stop, config.length, config.history)
-    return int(objective.count(pieces.length).sum()) / config.num_future_targets
+    subsequences = objective.subsequences(split.start, split.stop, config.length, config.history)
+    return int(objective.count(subsequences.length).sum()) / config.num_future_targets
 
 
 def written(split, folder):

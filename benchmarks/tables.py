@@ -1,8 +1,8 @@
-"""Write the README's tables from results/*.json.
+"""Write the tables of docs/results.md, and the small one of the README, from results/*.json.
 
     python -m benchmarks.tables [--check]
 
-With --check nothing is written, and the exit status says whether the README is up to date.
+With --check nothing is written, and the exit status says whether both pages are up to date.
 """
 
 import argparse
@@ -12,10 +12,16 @@ from pathlib import Path
 
 from benchmarks.record import RESULTS
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- tables -->\n", "<!-- /tables -->"
-
-
+#: of the README's table: a file of results/, the metric, and the task of speed.json that trains the same
+SMALL = {
+    "sasrec_ml1m": ("ndcg@10", "bce-ml1m"),
+    "sasrec_softmax_ml1m": ("ndcg@10", "softmax-ml1m"),
+    "gsasrec_ml1m": ("ndcg@10", "gbce-ml1m"),
+    "bert4rec_ml1m": ("ndcg@10", "bert4rec-ml1m"),
+    "gru4rec_rsc15": ("mrr@20", "gru4rec-rsc15"),
+}
 MODELS = {"sasrec": "SASRec", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "caser": "Caser"}
 DATA = {"ml-1m-sasrec": "ml-1m"}  # where one goes by two names
 
@@ -246,34 +252,66 @@ def robustness(results):
     return "\n\n".join("\n".join([f"On {machine}:", "", *lines]) for machine, lines in said.items())
 
 
-def tables():
-    """The section between the marks."""
-    results = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
-    of = lambda kind: {name: result for name, result in results.items() if result["kind"] == kind}
-    parts = [
-        quality(of("quality"), "hr@10", "ndcg@10"),
-        quality(of("quality"), "recall@20", "mrr@20"),
-        *(compared(result) for name, result in of("compare").items() if name == f"compare_{result['data']}"),
-        *(floors(result) for result in of("floors").values()),
-        *([rates(of("rate"))] if of("rate") else []),
-        *([speed(results["speed"], results.get("speed_libjemalloc"))] if "speed" in results else []),
-        *([latency(results.get("engine"), results.get("serving"))] if {"engine", "serving"} & set(results) else []),
-        robustness(results),
+def small(results):
+    """The README's table: recipes, what they reach, and how many times as fast they train as the nearest peer."""
+    timed = [results[name]["tasks"] for name in ("speed", "speed_libjemalloc") if name in results]
+    rows = [
+        "| recipe | data, protocol | metric | here | published | training, times as fast as |",
+        "|---|---|---|---|---|---|",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    for name, (metric, task) in SMALL.items():
+        if name not in results:
+            continue
+        result = results[name]
+        ratios = [(ratio[0], peer) for tasks in timed for peer, ratio in tasks[task]["rows"]["jaxrec"]["ratio"].items()]
+        times, peer = min(ratios, default=(0, ""))
+        rows.append(
+            f"| [{name}](configs/{name}.py) | {result['data']}, {result['protocol']} | {metric.upper()} "
+            f"| {result['mean'][metric]:.4f} | {result['published'][metric]:.4f} "
+            f"| {f'{times:.1f}, {peer.split()[0]}' if peer else ''} |"
+        )
+    return "\n".join(rows) + "\n"
 
 
-if __name__ == "__main__":
+def tables(results):
+    """All tables under their titles, as docs/results.md shows them."""
+    of = lambda kind: {name: result for name, result in results.items() if result["kind"] == kind}
+    sections = {
+        "Accuracy": [quality(of("quality"), "hr@10", "ndcg@10"), quality(of("quality"), "recall@20", "mrr@20")],
+        "Models by one protocol": [
+            compared(result) for name, result in of("compare").items() if name == f"compare_{result['data']}"
+        ],
+        "Baselines": [floors(result) for result in of("floors").values()],
+        "Speed": [
+            *([rates(of("rate"))] if of("rate") else []),
+            *([speed(results["speed"], results.get("speed_libjemalloc"))] if "speed" in results else []),
+        ],
+        "Answers": [latency(results.get("engine"), results.get("serving"))],
+        "Whole trainings, resuming and preparing": [robustness(results)],
+    }
+    filled = {title: [part for part in parts if part] for title, parts in sections.items()}
+    text = "\n\n".join("\n\n".join([f"## {title}", *parts]) for title, parts in filled.items() if parts)
+    return text.replace("](benchmarks/", "](../benchmarks/") + "\n"
+
+
+def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     flags = parser.parse_args()
-    text = README.read_text()
-    head, rest = text.split(BEGIN)
-    fresh = head + BEGIN + tables() + END + rest.split(END)[1]
-    if flags.check:
-        sys.exit(
-            0
-            if fresh == text
-            else "README.md's tables are not those of benchmarks/results: python -m benchmarks.tables"
-        )
-    README.write_text(fresh)
+    results = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+    stale = []
+    for page, fresh in {"README.md": small(results), "docs/results.md": tables(results)}.items():
+        text = (ROOT / page).read_text()
+        head, rest = text.split(BEGIN)
+        fresh = head + BEGIN + fresh + END + rest.split(END)[1]
+        if fresh == text:
+            continue
+        stale.append(page)
+        if not flags.check:
+            (ROOT / page).write_text(fresh)
+    if flags.check and stale:
+        sys.exit(f"not of benchmarks/results: {', '.join(stale)}; run python -m benchmarks.tables")
+
+
+if __name__ == "__main__":
+    main()

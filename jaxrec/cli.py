@@ -5,15 +5,18 @@ import contextlib
 import difflib
 import importlib
 import os
+import resource
 import signal
 import sys
 import traceback
 
-from jaxrec import __version__
 from jaxrec.commands.flags import COMMANDS
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Interrupt
+from jaxrec.system.version import VERSION
+
+LEAST = 2 << 30  # bytes of addresses
 
 
 def run(command=None):
@@ -49,6 +52,7 @@ def main(argv=None):
     try:
         command = COMMANDS[arguments.command]
         if command.starts_jax:  # after --help has been answered
+            check_memory()
             from jaxrec.data.sources import cache
             from jaxrec.kernels import compiler
 
@@ -65,6 +69,20 @@ def main(argv=None):
             with contextlib.suppress(OSError):  # of a closed pipe
                 print(f"jaxrec {arguments.command}: {printable(said)}", file=sys.stderr)
         return 130 if isinstance(error, KeyboardInterrupt) else 2
+
+
+def check_memory():
+    """That this process may have the address space without which jax's libraries abort, with no word of what to do.
+
+    Raises:
+        UserError: ulimit -v leaves it less.
+    """
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY and allowed < LEAST:
+        raise UserError(
+            f"this process may have {allowed / 2**30:.1f} GiB of addresses, and needs {LEAST >> 30} GiB before any "
+            "data or model: raise that by ulimit -v"
+        )
 
 
 def _said(error):
@@ -85,7 +103,7 @@ def parse(argv):
     """argv -> (arguments, {"model.dim": "64", …}). Exits with a usage message where it can't."""
     argv, overrides = split_overrides(argv)
     top = argparse.ArgumentParser(prog="jaxrec", description="Sequential recommendation in JAX.", allow_abbrev=False)
-    top.add_argument("--version", action="version", version=f"jaxrec {__version__}")
+    top.add_argument("--version", action="version", version=f"jaxrec {VERSION}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         parser = commands.add_parser(name, help=command.about, description=command.about, allow_abbrev=False)

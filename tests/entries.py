@@ -6,11 +6,13 @@ from jaxrec.config import registry
 from jaxrec.models.entry import Sizes
 
 
-def model(name, items, length, positions="from_start", dtype="float32", users=0, *, dim, layers=1, dropout=0.0, **keys):
+def model(
+    name, items, length, positions="from_start", dtype="float32", num_users=0, *, dim, layers=1, dropout=0.0, **keys
+):
     """The Model of this name and these options."""
     entry = registry.find("model", name)
     options = entry.options(name=name, dim=dim, layers=layers, dropout=dropout, **keys)
-    return entry.build(options, Sizes(items, length, positions, jnp.dtype(dtype), users))
+    return entry.build(options, Sizes(items, length, positions, jnp.dtype(dtype), num_users))
 
 
 def loss(name, **keys):

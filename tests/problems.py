@@ -29,10 +29,10 @@ SLOTS = {
 }
 
 
-def problem(seed, slots, items=V, with_bias=True, scale=1.0, shape=None):
+def problem(seed, slots, items=V, with_bias=True, scale=1.0, shape=None, shared_by="slot"):
     """(hidden, targets, weights, Negatives, table, bias): about a third of the slots weigh nothing and ask for 0.
 
-    Negatives of the given shape, [slots, K] if None.
+    Negatives of the given shape, [slots, K] if None, and of what shares them.
     """
     random = np.random.default_rng(seed)
     weight = np.where(random.random(slots) < 0.3, 0.0, random.uniform(0.2, 2, slots)).astype(np.float32)
@@ -40,7 +40,7 @@ def problem(seed, slots, items=V, with_bias=True, scale=1.0, shape=None):
     negatives = random.integers(1, items + 1, shape or (slots, K)).astype(np.int32)
     hidden, table = (scale * random.normal(size=(n, D)).astype(np.float32) for n in (slots, items))
     bias = random.normal(size=items).astype(np.float32) if with_bias else None
-    return jax.tree.map(jnp.asarray, (hidden, target, weight, Negatives(negatives), table, bias))
+    return jax.tree.map(jnp.asarray, (hidden, target, weight, Negatives(negatives, shared_by=shared_by), table, bias))
 
 
 def with_gradients(summed):

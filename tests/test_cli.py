@@ -1,5 +1,6 @@
 """The command line: overrides, and messages instead of tracebacks."""
 
+import resource
 import subprocess
 import sys
 
@@ -112,6 +113,13 @@ def test_what_is_no_fault_of_the_program_is_a_line(monkeypatch, capfd, error, st
     assert cli.main(["prepare", "--input", "a", "--output", "b"]) == status
     told = capfd.readouterr().err
     assert said in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize(("allowed", "refused"), [(1 << 30, True), (cli.LEAST, False), (resource.RLIM_INFINITY, False)])
+def test_too_few_addresses_for_jax_are_said(monkeypatch, capsys, allowed, refused):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (allowed, allowed))
+    assert cli.main(["evaluate", "--workdir", "no such folder"]) == 2
+    assert ("1.0 GiB of addresses, and needs 2 GiB" in capsys.readouterr().err) == refused
 
 
 def test_a_fault_of_the_program_is_a_traceback(monkeypatch):

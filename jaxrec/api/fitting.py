@@ -31,7 +31,7 @@ from jaxrec.kernels import placement
 from jaxrec.models.entry import has_users
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
-from jaxrec.system.files import read_json, write_json
+from jaxrec.system.files import read_checked, write_checked
 from jaxrec.training import assembly, metric_writer, wording
 from jaxrec.training import fit as loop
 from jaxrec.training import workdir as workdirs
@@ -226,8 +226,9 @@ def train(
         protocol, devices = default_protocol(config.split), placement.local()
         setup, validate = assembled(config, split)
         claim(path, setup, log)
-        if (path / workdirs.DONE).exists() and loop.complete(setup, path):
-            kept, rows = read_json(path / workdirs.DONE), metric_writer.read_rows(path / "metrics.jsonl")
+        if workdirs.is_done(path) and loop.complete(setup, path):
+            kept = read_checked(path / workdirs.DONE, "it is written anew")
+            rows = metric_writer.read_rows(path / "metrics.jsonl")
             found = {"scores": {config.model.name: kept["test"]}, "seconds": kept["seconds"]}
             return Training(path=path, config=config, rows=rows, trained=False, **found)
         say(wording.describe(setup))
@@ -243,7 +244,7 @@ def train(
         scores |= {each: baseline_result(each, split, protocol, "test", devices, both) for each in COUNTED}
         held.check()
         kept = {key: done[key] for key in ("step", "best", "seconds")} | {"select_by": config.select_by}
-        write_json(path / workdirs.DONE, kept | {"test": scores[config.model.name]})
+        write_checked(path / workdirs.DONE, kept | {"test": scores[config.model.name]})
         if validate is None:
             console.print(f"nothing validated: the latest checkpoint is taken for {config.model.name}")
         ranked_whole = FULL in results.by_measure(scores[config.model.name])
@@ -280,7 +281,7 @@ def claim(path: Path, setup: Setup, log: Log) -> None:
     config, split, interactions = setup.config, setup.split, log.interactions
     catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
     users = Users(interactions.users.tolist(), has_vector(config, split)) if has_users(config) else None
-    workdirs.claim(path, config, interactions, log.dataset, catalogue, users)
+    workdirs.claim(path, config, interactions, log.dataset, catalogue, users, setup.total_steps)
 
 
 def advice(config: Config, split: splits.Split, repeats: int) -> str:

@@ -1,1 +1,1 @@
-"""From interactions to batches: packed rows, session-parallel lanes, and what is shown and asked."""
+"""From interactions to batches: packed rows, session-parallel lanes, and their targets."""

@@ -1,4 +1,4 @@
-"""What is shown and what is asked: the next item at every slot, or the masked items of a cloze; and where to read."""
+"""A batch's targets: the next item at every slot, or the masked items of a cloze; and where answers are read."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,54 +17,54 @@ MASK = -1  # in a stream's items: something is here, and is not shown
 SITE = 2**31 - 2  # of the cloze's draws, beyond the sites of any model's dropouts
 
 
-class Asked(NamedTuple):
-    """The slots of a batch of rows at which an item is asked for."""
+class Targets(NamedTuple):
+    """The items to be predicted, and the slots of a batch of rows at which they are."""
 
-    targets: Any  #: [R, M] int32, the items; 0 where nothing is asked
-    source: Any  #: [R, M] int32, whose slot it is
+    items: Any  #: [R, M] int32; 0 where there is none
+    user_index: Any  #: [R, M] int32, whose slot it is
     slots: Any  #: [R, M] int32, where in the row; None where these are all T slots in their order
 
 
 class Objective(NamedTuple):
     """How histories become questions."""
 
-    pieces: Callable  #: (start, stop, length, history) -> stream.Pieces of the training histories
-    nexts: bool  #: whether the stream's targets are the items that come next
-    count: Callable  #: (lengths of pieces) -> how many slots of each are asked
-    expected: Callable  #: (stream.Pieces) -> (places in the items, how often each is a target in an epoch, expected)
-    ask: Callable  #: (stream, keys_R, most asked slots of a row) -> (the Stream as it is shown, Asked)
-    room: int  #: slots that an answer takes after the history
-    show: Callable  #: (stream of histories) -> as a model is shown them to answer at their last slots
+    subsequences: Callable  #: (start, stop, length, history) -> stream.Subsequences of the training histories
+    stream_targets: bool  #: whether the stream's targets are the items that come next
+    count: Callable  #: (lengths of subsequences) -> how many targets each has
+    expected: Callable  #: (stream.Subsequences) -> (places in the items, their expected times as a target in an epoch)
+    make_targets: Callable  #: (stream, keys_R, most targets of a row) -> (the Stream as models see it, Targets)
+    num_mask_slots: int  #: masked slots that follow a history, where the answer is read
+    mask_inputs: Callable  #: (stream of histories) -> as a model sees them to answer at their last slots
 
 
 def next_item(ahead=1):
     """At every slot the item that comes next (Kang & McAuley 2018), or the next few (Tang & Wang 2018)."""
     return Objective(
-        pieces=streams.next_item_pieces,
-        nexts=True,
+        subsequences=streams.next_item_subsequences,
+        stream_targets=True,
         count=lambda lengths: sum(np.maximum(lengths - n, 0) for n in range(ahead)),
         expected=partial(_expect_next, ahead=ahead),
-        ask=lambda stream, keys, most: (stream, _ask_next(stream, ahead)),
-        room=0,
-        show=lambda stream: stream,
+        make_targets=lambda stream, keys, most: (stream, _next_targets(stream, ahead)),
+        num_mask_slots=0,
+        mask_inputs=lambda stream: stream,
     )
 
 
 def cloze(rate, last):
-    """Some items of every sequence are masked, and asked for (Sun et al. 2019, after Devlin et al. 2019).
+    """Some items of every sequence are masked, and are the targets (Sun et al. 2019, after Devlin et al. 2019).
 
     Args:
         rate: share of the slots: round(rate x length) of a sequence, at least one, drawn without replacement.
-        last: share of the sequences whose newest item is always among them, since it is the one asked at inference.
+        last: share of the sequences whose newest item is always among them, since inference reads an answer there.
     """
     return Objective(
-        pieces=streams.whole_pieces,
-        nexts=False,
+        subsequences=streams.whole_subsequences,
+        stream_targets=False,
         count=lambda lengths: masked(rate, max(lengths))[lengths],
         expected=partial(_expect_masked, rate=rate, last=last),
-        ask=partial(_mask, rate=rate, last=last),
-        room=1,
-        show=_mask_last,
+        make_targets=partial(_mask, rate=rate, last=last),
+        num_mask_slots=1,
+        mask_inputs=_mask_last,
     )
 
 
@@ -75,35 +75,39 @@ def build(config):
     return next_item(config.num_future_targets)
 
 
-def expected_targets(objective, pieces, items, catalogue):
+def expected_targets(objective, subsequences, items, catalogue):
     """How often each item is a target in an epoch: [V] float64; of a cloze its expectation.
 
     Args:
-        objective: Objective. pieces: stream.Pieces of the training. items: [N] flat. catalogue: V.
+        objective: Objective.
+        subsequences: stream.Subsequences of the training.
+        items: [N] flat.
+        catalogue: V.
     """
-    places, times = objective.expected(pieces)
+    places, times = objective.expected(subsequences)
     return np.bincount(items[places], times, minlength=catalogue + 1)[1:]
 
 
-def _expect_next(pieces, ahead):
-    """The item after slot j of a piece is asked for there and at as many slots before as `ahead` allows."""
-    places = slices(pieces.start + 1, pieces.start + 1 + pieces.length)
-    return places, np.minimum(_slot(pieces) + 1, ahead)
+def _expect_next(subsequences, ahead):
+    """The item after slot j of a subsequence is a target there and at as many slots before as `ahead` allows."""
+    places = slices(subsequences.start + 1, subsequences.start + 1 + subsequences.length)
+    return places, np.minimum(_slot(subsequences) + 1, ahead)
 
 
-def _expect_masked(pieces, rate, last):
+def _expect_masked(subsequences, rate, last):
     """Of a sequence of n slots m are masked: with probability `last` the newest and m - 1 others, else any m."""
-    length = np.repeat(pieces.length, pieces.length)
-    number = masked(rate, pieces.length.max())[length]
-    newest = _slot(pieces) == length - 1
+    length = np.repeat(subsequences.length, subsequences.length)
+    number = masked(rate, subsequences.length.max())[length]
+    newest = _slot(subsequences) == length - 1
     forced = np.where(newest, 1.0, (number - 1) / np.maximum(length - 1, 1))
-    return slices(pieces.start, pieces.start + pieces.length), last * forced + (1 - last) * number / length
+    places = slices(subsequences.start, subsequences.start + subsequences.length)
+    return places, last * forced + (1 - last) * number / length
 
 
-def _slot(pieces):
-    """The slot of each place within its piece: [sum of lengths]."""
-    ends = np.cumsum(pieces.length)
-    return np.arange(pieces.length.sum()) - np.repeat(ends - pieces.length, pieces.length)
+def _slot(subsequences):
+    """The slot of each place within its subsequence: [sum of lengths]."""
+    ends = np.cumsum(subsequences.length)
+    return np.arange(subsequences.length.sum()) - np.repeat(ends - subsequences.length, subsequences.length)
 
 
 def masked(rate, length):
@@ -111,15 +115,15 @@ def masked(rate, length):
     return np.maximum(np.round(rate * np.arange(length + 1)), 1).astype(np.int32)
 
 
-def _ask_next(stream, ahead):
+def _next_targets(stream, ahead):
     if ahead == 1:
-        return Asked(stream.targets, stream.source, None)
+        return Targets(stream.targets, stream.user_index, None)
     shift = lambda values, n: jnp.pad(values, ((0, 0), (0, n)))[:, n:]
     same = lambda n: shift(stream.segments, n) == stream.segments
     targets = [jnp.where(same(n), shift(stream.targets, n), 0) for n in range(ahead)]
     slots = jnp.broadcast_to(jnp.arange(stream.items.shape[1]), stream.items.shape)
     repeated = lambda values: jnp.concatenate([values] * ahead, axis=1)
-    return Asked(jnp.concatenate(targets, axis=1), repeated(stream.source), repeated(slots))
+    return Targets(jnp.concatenate(targets, axis=1), repeated(stream.user_index), repeated(slots))
 
 
 def _mask(stream, keys, most, *, rate, last):
@@ -128,8 +132,8 @@ def _mask(stream, keys, most, *, rate, last):
     hidden, slots = jax.vmap(row)(site_keys(keys, SITE), stream.items, stream.segments)
     real = jnp.take_along_axis(hidden, slots, 1)
     pick = lambda values: jnp.where(real, jnp.take_along_axis(values, slots, 1), 0)
-    asked = Asked(pick(stream.items), pick(stream.source), slots)
-    return stream._replace(items=jnp.where(hidden, MASK, stream.items)), asked
+    targets = Targets(pick(stream.items), pick(stream.user_index), slots)
+    return stream._replace(items=jnp.where(hidden, MASK, stream.items)), targets
 
 
 def _mask_row(key, items, segments, *, number, last, most):

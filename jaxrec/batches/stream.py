@@ -1,7 +1,8 @@
 """The one data format: several users' sequences back to back in rows of fixed width, and the plan that fills them.
 
-Lengths are packed once, best fit, into a template of places; an epoch permutes the pieces within each length class,
-then the rows. So rows, steps an epoch and shapes are constants, and a batch is a pure function of (data, seed, step).
+Lengths are packed once, best fit, into a layout of segments; an epoch permutes the subsequences within each length
+class, then the rows. So rows, steps an epoch and shapes are constants, and a batch is a pure function of (data, seed,
+step).
 """
 
 from typing import Any, NamedTuple
@@ -13,26 +14,26 @@ class Stream(NamedTuple):
     """Rows of packed sequences, int32 [rows, T] each."""
 
     items: Any  #: 1..V; 0 where the slot is empty, -1 where it is masked
-    targets: Any  #: the item asked for at this slot; 0 where nothing is asked
+    targets: Any  #: the item to be predicted at this slot; 0 where there is none
     segments: Any  #: 1, 2, ... within the row; 0 where empty
     positions: Any  #: 0, 1, ... within the slot's own sequence
-    source: Any  #: the user (or session) that the slot belongs to; 0 where empty
+    user_index: Any  #: the user (or session) that the slot belongs to; 0 where empty
 
 
-class Pieces(NamedTuple):
-    """Parts of histories to be placed in rows: slot j of a piece shows items[start + j]."""
+class Subsequences(NamedTuple):
+    """Parts of histories, to be packed into rows: slot j of a subsequence shows items[start + j]."""
 
     start: np.ndarray  #: [P] index into the flat items
     length: np.ndarray  #: [P] int32, slots
-    source: np.ndarray  #: [P] int32 user
+    user_index: np.ndarray  #: [P] int32 user
 
 
-class Template(NamedTuple):
-    """Where places of given lengths lie in the rows; places are numbered row by row, left to right."""
+class PackingLayout(NamedTuple):
+    """Where segments of given lengths lie in the rows; they are numbered over all rows, left to right in each."""
 
-    place: Any  #: [rows, T] int32, the place a slot belongs to; -1 where empty
-    first: Any  #: [rows] int32, the first place of a row
-    begin: Any  #: [P] int32, the slot at which a place begins
+    slot_to_segment: Any  #: [rows, T] int32, the segment that a slot belongs to; -1 where empty
+    first: Any  #: [rows] int32, the first segment of a row
+    begin: Any  #: [P] int32, the slot at which a segment begins
 
 
 class Data(NamedTuple):
@@ -40,63 +41,72 @@ class Data(NamedTuple):
 
     items: Any  #: [N] int32, the flat histories
     start: Any  #: [P]
-    source: Any  #: [P]
-    template: Template
+    user_index: Any  #: [P]
+    layout: PackingLayout
 
 
 class Order(NamedTuple):
     """One epoch's arrangement."""
 
-    occupant: Any  #: [P] int32, the piece in each place
+    segment_assignment: Any  #: [P] int32, the subsequence in each segment
     rows: Any  #: [rows] int32, the rows in the order in which they are visited
 
 
-def next_item_pieces(start, stop, length, history="newest"):
-    """Pieces that ask for the next item at every slot: of `length` + 1 items each.
+def next_item_subsequences(start, stop, length, history="newest"):
+    """Subsequences with the next item as the target of every slot: of `length` + 1 items each.
 
     Args:
-        start, stop: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
-        length: the longest piece, in slots.
+        start: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
+        stop: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
+        length: the longest subsequence, in slots.
         history: which items of a long one: the "newest", the "oldest", or "windows" over all of them that overlap by
             one, so that each item but the first is a target exactly once; the oldest window is the short one.
+
+    >>> subsequences = next_item_subsequences([0], [8], length=3, history="windows")
+    >>> subsequences.start.tolist(), subsequences.length.tolist()
+    ([4, 1, 0], [3, 3, 1])
     """
     start, stop = np.asarray(start), np.asarray(stop)
-    return _pieces(start, np.maximum(stop - 1, start), length, history)  # the last item is asked for and never shown
+    # The last item is a target only.
+    return _subsequences(start, np.maximum(stop - 1, start), length, history)
 
 
-def whole_pieces(start, stop, length, history="newest"):
-    """Pieces that show every item, `length` of each history; for the rest as `next_item_pieces`, windows end to end."""
+def whole_subsequences(start, stop, length, history="newest"):
+    """Subsequences of every item, `length` of each history: as `next_item_subsequences`, but windows end to end."""
     start, stop = np.asarray(start), np.asarray(stop)
-    return _pieces(start, np.where(stop - start > 1, stop, start), length, history)
+    return _subsequences(start, np.where(stop - start > 1, stop, start), length, history)
 
 
-def _pieces(start, stop, length, history):
+def _subsequences(start, stop, length, history):
     slots = stop - start
     count = -(-slots // length) if history == "windows" else np.minimum(slots, 1)
-    source = np.repeat(np.arange(len(slots)), count)
+    user_index = np.repeat(np.arange(len(slots)), count)
     first, last = np.repeat(start, count), np.repeat(stop, count)
     if history == "oldest":
         last = np.minimum(last, first + length)
     back = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)  # 0 is the newest window
     end = last - back * length
     begin = np.maximum(end - length, first)
-    return Pieces(begin, (end - begin).astype(np.int32), source.astype(np.int32))
+    return Subsequences(begin, (end - begin).astype(np.int32), user_index.astype(np.int32))
 
 
-def history_pieces(start, stop, length, room=0):
-    """Pieces of at most `length` slots for inference: the newest items of each history, and `room` slots after them.
+def history_subsequences(start, stop, length, num_mask_slots=0):
+    """Subsequences of at most `length` slots for inference: the newest items, and `num_mask_slots` after them.
 
-    [Q], [Q], int -> Pieces of [Q]. What a slot after the history shows is for the objective to overwrite.
+    [Q], [Q], int -> Subsequences of [Q]. What a slot after the history shows is for the objective to overwrite.
     """
-    begin = np.maximum(np.asarray(stop) - (length - room), start)
-    return Pieces(begin, (stop - begin + room).astype(np.int32), np.arange(len(begin), dtype=np.int32))
+    begin = np.maximum(np.asarray(stop) - (length - num_mask_slots), start)
+    return Subsequences(begin, (stop - begin + num_mask_slots).astype(np.int32), np.arange(len(begin), dtype=np.int32))
 
 
 def pack(lengths, width):
-    """Best-fit decreasing packing. [P] lengths in 1..width -> the row of each piece [P], the number of rows.
+    """Best-fit decreasing packing. [P] lengths in 1..width -> the row of each subsequence [P], the number of rows.
 
-    Each piece goes to the fullest row that still takes it. Rows are held by the room left in them, so that equal
-    lengths are placed together and the cost is that of the distinct lengths, not of the pieces.
+    Each subsequence goes to the fullest row that still takes it. Rows are held by the room left in them, so that equal
+    lengths are placed together and the cost is that of the distinct lengths, not of the subsequences.
+
+    >>> pack([2, 5, 3, 4], width=7)
+    (array([0, 0, 1, 1]), 2)
     """
     lengths = np.asarray(lengths)
     row_of = np.empty(len(lengths), np.int64)
@@ -107,7 +117,7 @@ def pack(lengths, width):
     for group in np.split(by_length, bounds) if len(lengths) else []:
         need = int(lengths[group[0]])
         if not 1 <= need <= width:
-            raise ValueError(f"a piece of {need} slots does not fit a row of {width}")
+            raise ValueError(f"a subsequence of {need} slots does not fit a row of {width}")
         room = need
         while len(group):
             while room < width and not with_room[room]:
@@ -132,50 +142,53 @@ def pack(lengths, width):
     return row_of, rows
 
 
-def template(lengths, width, multiple=1):
-    """Pack places of these lengths into rows. Returns a Template and `order_of` [P]: the piece behind each place.
+def packing_layout(lengths, width, multiple=1):
+    """Pack subsequences of these lengths into rows: (PackingLayout, `order_of` [P], whose length each segment has).
 
     Rows are filled up with empty ones to a multiple, so that the last batch is whole.
     """
     lengths = np.asarray(lengths)
     row_of, used = pack(lengths, width)
     rows = max(-(-used // multiple), 1) * multiple
-    order_of = np.lexsort((-lengths, row_of)).astype(np.int32)  # places row by row, longest first
-    place_row, place_length = row_of[order_of], lengths[order_of].astype(np.int64)
-    first = np.searchsorted(place_row, np.arange(rows)).astype(np.int32)
-    ends = np.cumsum(place_length)
+    order_of = np.lexsort((-lengths, row_of)).astype(np.int32)  # segments row by row, longest first
+    segment_row, segment_length = row_of[order_of], lengths[order_of].astype(np.int64)
+    first = np.searchsorted(segment_row, np.arange(rows)).astype(np.int32)
+    ends = np.cumsum(segment_length)
     before_row = np.append(0, ends)[first]  # slots used in all earlier rows
-    begin = ends - place_length - before_row[place_row]
-    place = np.full((rows, width), -1, np.int32)
-    slot = np.repeat(begin - (ends - place_length), place_length) + np.arange(place_length.sum())
-    place[np.repeat(place_row, place_length), slot] = np.repeat(np.arange(len(lengths), dtype=np.int32), place_length)
-    return Template(place, first, begin.astype(np.int32)), order_of
+    begin = ends - segment_length - before_row[segment_row]
+    slot_to_segment = np.full((rows, width), -1, np.int32)
+    slot = np.repeat(begin - (ends - segment_length), segment_length) + np.arange(segment_length.sum())
+    numbers = np.arange(len(lengths), dtype=np.int32)
+    slot_to_segment[np.repeat(segment_row, segment_length), slot] = np.repeat(numbers, segment_length)
+    return PackingLayout(slot_to_segment, first, begin.astype(np.int32)), order_of
 
 
 def plan(lengths, order_of, rows, seed, epoch):
-    """The arrangement of one epoch: pieces permuted within their length class, then the rows.
+    """The arrangement of one epoch: subsequences permuted within their length class, then the rows.
 
     Args:
-        lengths: [P] of the pieces. order_of: [P], the piece behind each place in the template. rows: how many.
+        lengths: [P] of the subsequences.
+        order_of: [P], as `packing_layout` gives it.
+        rows: how many.
     """
     random = np.random.Generator(np.random.Philox(key=[seed, epoch]))
     shuffled = np.lexsort((random.random(len(lengths)), lengths))
     by_length = np.argsort(lengths[order_of], kind="stable")
-    occupant = np.empty(len(lengths), np.int32)
-    occupant[by_length] = shuffled
-    return Order(occupant, random.permutation(rows).astype(np.int32))
+    segment_assignment = np.empty(len(lengths), np.int32)
+    segment_assignment[by_length] = shuffled
+    return Order(segment_assignment, random.permutation(rows).astype(np.int32))
 
 
-def gather(data, order, rows, asked=True):
-    """The Stream of these places in the epoch's row order. [R] -> Stream of [R, T]; NumPy and JAX arrays alike."""
+def gather(data, order, rows, with_targets=True):
+    """The Stream of these rows in the epoch's row order. [R] -> Stream of [R, T]; NumPy and JAX arrays alike."""
     xp = data.items.__array_namespace__() if hasattr(data.items, "__array_namespace__") else np
     rows = order.rows[rows]
-    place = data.template.place[rows]
-    real = place >= 0
-    place = xp.maximum(place, 0)
-    positions = xp.arange(place.shape[1], dtype=xp.int32)[None, :] - data.template.begin[place]
-    piece = order.occupant[place]
-    at = data.start[piece] + positions
+    slot_to_segment = data.layout.slot_to_segment[rows]
+    real = slot_to_segment >= 0
+    slot_to_segment = xp.maximum(slot_to_segment, 0)
+    positions = xp.arange(slot_to_segment.shape[1], dtype=xp.int32)[None, :] - data.layout.begin[slot_to_segment]
+    subsequence = order.segment_assignment[slot_to_segment]
+    at = data.start[subsequence] + positions
     at = xp.where(real, at, 0)
     last = len(data.items) - 1  # a slot after the last history of all
 
@@ -184,17 +197,17 @@ def gather(data, order, rows, asked=True):
 
     return Stream(
         items=where_real(data.items[xp.minimum(at, last)]),
-        targets=where_real(data.items[xp.minimum(at + 1, last)]) if asked else xp.zeros_like(place),
-        segments=where_real(place - data.template.first[rows][:, None] + 1),
+        targets=where_real(data.items[xp.minimum(at + 1, last)]) if with_targets else xp.zeros_like(slot_to_segment),
+        segments=where_real(slot_to_segment - data.layout.first[rows][:, None] + 1),
         positions=where_real(positions),
-        source=where_real(data.source[piece]),
+        user_index=where_real(data.user_index[subsequence]),
     )
 
 
-def rows_per_step(batch, pieces, rows, devices=1):
+def rows_per_step(batch, subsequences, rows, devices=1):
     """Rows that hold `batch` sequences on average, to a multiple of 8 (of the devices where they don't divide 8)."""
     unit = unit_of(devices)
-    wanted = round(batch * rows / max(pieces, 1) / unit) * unit
+    wanted = round(batch * rows / max(subsequences, 1) / unit) * unit
     return max(min(wanted, -(-rows // unit) * unit), unit)
 
 

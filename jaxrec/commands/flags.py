@@ -97,6 +97,9 @@ def serve(parser):
         "--approximate", action="store_true", help="for large catalogues on a CPU: score only the likely best items"
     )
     parser.add_argument("--watch", action="store_true", help="go on with a new checkpoint when there is one")
+    parser.add_argument(
+        "--histories", metavar="training|DATA", help="know the users of the training, or of other data, by their ids"
+    )
     parser.add_argument("--events", type=Path, metavar="FILE", help="keep what users did there, in SQLite")
     parser.add_argument(
         "--limit",
@@ -150,6 +153,28 @@ def export(parser):
     parser.add_argument("--k", type=int, default=10, help="how many items it recommends (default: 10)")
 
 
+def recommend(parser):
+    """Of recommendations for many users."""
+    parser.add_argument("--workdir", required=True, type=Path, help="of a training")
+    whom = parser.add_mutually_exclusive_group(required=True)
+    whom.add_argument(
+        "--users", metavar="all|FILE", help="of the training: all, or those that a file lists, one a line"
+    )
+    whom.add_argument("--histories", metavar="PATH", help="of anybody: a log of any format that prepare reads")
+    parser.add_argument("--dataset", help="where the data of the training are now (default: where they were)")
+    parser.add_argument("--k", type=int, default=10, help="items a user (default: 10)")
+    parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="to write: .parquet or .csv")
+
+
+def vectors(parser):
+    """Of the vectors of a training."""
+    parser.add_argument("--workdir", required=True, type=Path, help="of a training")
+    parser.add_argument("--dataset", help="whose users are meant (default: the data of the training)")
+    parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="the folder to write")
+
+
 def assigned(flag: str, texts: list[str], but: tuple[str, ...] = ()) -> dict[str, str]:
     """{KEY: VALUE} of the values of a flag, KEY=VALUE each.
 
@@ -178,6 +203,8 @@ COMMANDS = {
     "serve": Command("Answer requests over HTTP from a training, and show a page to try it.", serve, "serve"),
     "compare": Command("Which model is better on these data? All of them, in one table.", compare, "compare"),
     "tune": Command("Find the recipe that suits these data, and leave its training ready.", tune, "tune"),
+    "recommend": Command("Write the best items of many users to a file.", recommend, "recommend"),
+    "vectors": Command("Write the vectors of items and users to files.", vectors, "vectors"),
     "export": Command("Write a training as one file that runs without Python.", export, "export"),
     "configs": Command("List the shipped configurations: what for, and the number reached.", configs, "configs", False),
 }

@@ -8,8 +8,10 @@ from jaxrec.config import checks, earlier, registry
 from jaxrec.config.fields import default
 from jaxrec.config.keys import IN_BATCH, Config
 from jaxrec.config.keys import OptimConfig as OptimConfig
+from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 
+MOST = (1 << 31) - 1  # of an integer: steps, slots and ids are int32
 ENTRIES = ("model", "loss")  # groups of keys that are an entry's own
 
 
@@ -59,7 +61,11 @@ def to_dict(config: Config) -> dict:
 
 
 def flatten(values: dict, prefix: str = "") -> dict[str, Any]:
-    """Nested dict -> {"model.dim": 64, ...}."""
+    """Nested dict -> {"model.dim": 64, ...}.
+
+    >>> flatten({"seed": 0, "model": {"dim": 64}})
+    {'seed': 0, 'model.dim': 64}
+    """
     flat = {}
     for key, value in values.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
@@ -118,6 +124,8 @@ def _value(f, value, name):
         raise UserError(
             f"config.{name} is {value!r}, of type {type(value).__name__}: it must be of type {f.type.__name__}"
         )
+    if f.type is int and name != "seed" and value > MOST:
+        raise UserError(f"config.{name} is {arguments.shown(value)}: at most {MOST:,}")
     choices, rule = f.metadata.get("choices"), f.metadata.get("rule")
     if choices and value not in choices:
         raise UserError(f"config.{name} is {value!r}: choose one of {', '.join(choices)}")

@@ -35,17 +35,22 @@ def load(name, overrides):
             inner = inner.setdefault(group, {})
             if not isinstance(inner, dict):
                 raise UserError(f"--config.{key}: config.{group} is a value, not a group of keys")
-        inner[last] = value
+        # a text stays as it stands: a folder may be named 1_000, 1.50 or True
+        inner[last] = text if isinstance(inner.get(last), str) else value
         if now != key:
             earlier.warn(f"config.{key} is renamed to config.{now}")
     return configs.from_dict(values), path.stem
 
 
 def literal(text):
-    """A number or boolean where the text reads as one, else the text."""
+    """A number or boolean where the text reads as one, else the text.
+
+    >>> literal("64"), literal("0.1"), literal("windows")
+    (64, 0.1, 'windows')
+    """
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # all that it raises of what is none
         return text
     return value if isinstance(value, bool | int | float | str) else text
 

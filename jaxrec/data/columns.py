@@ -22,7 +22,11 @@ NONE = "none"  # what a person says for no column, as "" too
 
 
 def plain(name: str) -> str:
-    """A name as `KNOWN` has it; RecBole's `user_id:token` is `userid`."""
+    """A name as `KNOWN` has it; RecBole's `user_id:token` is `userid`.
+
+    >>> plain("User_ID"), plain("user_id:token")
+    ('userid', 'userid')
+    """
     return name.strip().partition(":")[0].lower().translate(dict.fromkeys(map(ord, "_- ")))
 
 
@@ -49,8 +53,10 @@ def choose(
     """{role: number of its column} for the columns of a table.
 
     Args:
-        names: of the columns. given: {role: name, number from 1, or "" for none} as the person said.
-        where: for messages. by_name: the roles whose columns may be known by their names.
+        names: of the columns.
+        given: {role: name, number from 1, or "" for none} as the person said.
+        where: for messages.
+        by_name: the roles whose columns may be known by their names.
 
     Raises:
         UserError: a column that was named is not there, or neither user nor session, or no item, is known by its name;

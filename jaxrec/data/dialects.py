@@ -43,7 +43,9 @@ def find(file: File, given: dict[str, str], separator: str | None = None, quote:
     """The dialect of a file, by its first lines.
 
     Args:
-        given: {role: name of a column, or its number from 1} as the person said. separator, quote: likewise.
+        given: {role: name of a column, or its number from 1} as the person said.
+        separator: likewise.
+        quote: likewise.
 
     Raises:
         UserError: two separators fit every row; numbers of columns are given, and the first row holds names.

@@ -43,6 +43,12 @@ def apply(data: Interactions, options: Options) -> tuple[Interactions, list[Step
 
     Raises:
         UserError: a step needs times or weights that are not there, or leaves nothing.
+
+    >>> from jaxrec.data.interactions import from_sequences
+    >>> log = from_sequences([["a", "a", "b"], ["a", "b"], ["b", "c"]])
+    >>> kept, steps = apply(log, Options(collapse_repeats=True, k_core=2))
+    >>> [(step.name, step.users, step.items, step.rows) for step in steps]
+    [('read', 3, 3, 7), ('collapse-repeats', 3, 3, 6), ('k-core 2', 2, 2, 4)]
     """
     check(options)
     steps = [_step("read", data)]
@@ -50,8 +56,9 @@ def apply(data: Interactions, options: Options) -> tuple[Interactions, list[Step
     def left(name: str, keep: np.ndarray) -> Interactions:
         rest = select(data, keep)
         steps.append(_step(name, rest))
-        if steps[-1].items < 2:
-            raise UserError(f"{data.name}: --{name} leaves {steps[-1].items} items: a recommender needs two or more")
+        items = len(rest.catalogue.ids)
+        if items < 2:
+            raise UserError(f"{data.name}: --{name} leaves {items} items: a recommender needs two or more")
         return rest
 
     if options.drop_duplicates:
@@ -127,7 +134,8 @@ def left_out(data: Interactions, removed: list[tuple[str, int]]) -> list[Step]:
     """The steps of rows that were left out as they were read.
 
     Args:
-        data: what is left. removed: (name of the step, rows that it left out).
+        data: what is left.
+        removed: (name of the step, rows that it left out).
     """
     rows = len(data.items) + sum(number for _, number in removed)
     steps = [Step("read", None, None, rows)]

@@ -38,7 +38,9 @@ class Input:
         """Put the rows of a file into a log, those that are asked for alone.
 
         Args:
-            names: of all columns. chosen: {role: number of its column}. batches: the function that reads such columns.
+            names: of all columns.
+            chosen: {role: number of its column}.
+            batches: the function that reads such columns.
         """
         for batch in self.only.rows(file, names, chosen, batches):
             log.add(batch)

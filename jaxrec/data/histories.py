@@ -48,7 +48,8 @@ def rows(
         + (f"; the {' and '.join(alone)} of a row goes with every item of it" if alone else "")
     )
     listed = lambda: map(partial(_listed, texts, names), make())
-    odd = _listed(texts, names, first).frame["item"].dtype.inner.is_nested()  # lists of lists: the log refuses them
+    dtype = _listed(texts, names, first).frame["item"].dtype
+    odd = isinstance(dtype, pl.List | pl.Array) and dtype.inner.is_nested()  # lists of lists: the log refuses them
     kept, note = (None, "") if odd else _longest(listed, names, grows)
     if note:
         say(f"{first.file}: {note}")
@@ -91,7 +92,7 @@ def _entries(cell: str | None) -> list[str | None] | None:
     except (ValueError, RecursionError):
         words = cell.strip()[1:-1].split()
         if words and all(map(_is_number, words)):  # NumPy's: no commas
-            return words
+            return [*words]
         try:
             found = ast.literal_eval(cell)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
@@ -183,7 +184,8 @@ def _beginnings(make, owner: np.ndarray, several: np.ndarray) -> np.ndarray:
     """Whether each row's list is the beginning of the longest of its owner [rows], and of another length than others.
 
     Args:
-        owner: of each row, a number. several: whether an owner has several rows.
+        owner: of each row, a number.
+        several: whether an owner has several rows.
     """
     parts, done = [], 0
     for batch in make():

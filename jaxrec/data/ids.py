@@ -37,7 +37,9 @@ class Ids:
     """A column's ids, numbered from 0 as they come: small integers by a table, the others by the interning of polars.
 
     Args:
-        name: of the column, for messages. kind: "", "integer" or "text". keep_na: whether words of MISSING are ids.
+        name: of the column, for messages.
+        kind: "", "integer" or "text".
+        keep_na: whether words of MISSING are ids.
     """
 
     def __init__(self, name: str, kind: str = "", keep_na: bool = False):
@@ -103,7 +105,7 @@ class Ids:
         exact = (values == values.floor()) & (values.abs() < bound) if values.dtype.is_float() else _whole(values)
         inexact = ~exact.fill_null(True)
         if self.kind != "integer" and inexact.any():
-            at = inexact.arg_max()
+            at = inexact.arg_true()[0]
             where = f"{file}, {place(at)}" if place else file
             raise UserError(
                 f"{where}: column {self.name} holds floats ({values[at]}): an id is an integer or a string; write it "
@@ -215,7 +217,7 @@ class Ids:
         code_of = np.concatenate([codes for codes, _ in self._words])
         written = floats.str.contains("[eE]")
         example = floats.filter(written)[0] if written.any() else floats[0]
-        file = self._file_of(code_of[(words == example).arg_max()])
+        file = self._file_of(int(code_of[(words == example).arg_true()[0]]))
         if written.any():
             raise UserError(
                 f"{file}: column {self.name} holds ids in scientific notation ({_cut(example)}), which may have lost "
@@ -260,7 +262,8 @@ def _scientific(token: str) -> int | None:
     number = Decimal(token)
     if abs(number) >= 2**53 or number != number.to_integral_value():
         return None
-    hidden = number.as_tuple().exponent > 0 and len(number.normalize().as_tuple().digits) > 1
+    exponent = number.as_tuple().exponent
+    hidden = isinstance(exponent, int) and exponent > 0 and len(number.normalize().as_tuple().digits) > 1
     return None if hidden else int(number)
 
 

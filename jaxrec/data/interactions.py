@@ -1,6 +1,7 @@
 """Interactions: every user's history as flat arrays of item numbers, with the external ids beside them."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,8 +34,9 @@ class Catalogue(NamedTuple):
     @property
     def counts(self) -> np.ndarray | None:
         """How often each item occurs in training, [V]; None where the training was made before they were kept."""
-        known = self.about is not None and COUNT in self.about.columns
-        return self.about[COUNT].to_numpy() if known else None
+        if self.about is None or COUNT not in self.about.columns:
+            return None
+        return self.about[COUNT].to_numpy()
 
     def counted(self, counts_V) -> "Catalogue":
         """The same with these training counts."""
@@ -44,7 +46,9 @@ class Catalogue(NamedTuple):
     def _column(self, names):
         from jaxrec.data.columns import plain  # which needs this module
 
-        found = {plain(name): name for name in reversed(self.about.columns)} if self.about is not None else {}
+        if self.about is None:
+            return None
+        found = {plain(name): name for name in reversed(self.about.columns)}
         name = next((found[each] for each in names if each in found), None)
         if name is None or isinstance(self.about[name].dtype, pl.Struct):
             return None
@@ -149,8 +153,15 @@ def describe(interactions: Interactions) -> dict:
     }
 
 
-def from_sequences(histories: list[list], users: list | None = None) -> Interactions:
-    """A small data set from Python lists of external ids, oldest first; users are 1..U unless given."""
+def from_sequences(histories: list[list], users: Sequence | None = None) -> Interactions:
+    """A small data set from Python lists of external ids, oldest first; users are 1..U unless given.
+
+    >>> log = from_sequences([["a", "b", "c"], ["b", "c"]], users=["ann", "ben"])
+    >>> log.items.tolist(), log.offsets.tolist()
+    ([1, 2, 3, 2, 3], [0, 3, 5])
+    >>> log.catalogue.ids.tolist(), log.users.tolist()
+    (['a', 'b', 'c'], ['ann', 'ben'])
+    """
     if users is None:
         users = range(1, len(histories) + 1)
     elif len(users) != len(histories):

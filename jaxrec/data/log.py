@@ -29,7 +29,9 @@ class Log:
     Args:
         columns: {role: name of the column, for messages}, of what every batch has.
         bad: takes the rows that can't be used.
-        ids, keep_na_ids: as `Ids` has them. time_format: how dates are written, as strftime has it.
+        ids: as `Ids` has them.
+        keep_na_ids: as `Ids` has them.
+        time_format: how dates are written, as strftime has it.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class Log:
             self.weights.append(frame["weight"].to_numpy())
 
     def _check_precision(self, values: pl.Series, file) -> None:
-        if values.dtype == pl.Float32 and (values.max() or 0) > 2**24:
+        if values.dtype == pl.Float32 and (values.fill_nan(None) > 2**24).any():
             raise UserError(
                 f"{file}: column {self.columns['time']} holds floats of 32 bits, which keep the times of today to "
                 "within two minutes only: write them as integers, or take the order of the file, --time none"

@@ -40,15 +40,15 @@ def shape(objects: Iterable[dict], names: Iterable[str] | None = None) -> dict[s
     for each in objects:
         for key, value in each.items():
             found[key] = _merged(found.get(key), _type(value))
-    found = {key: _known(dtype) for key, dtype in found.items()}
+    types: dict[str, pl.DataType] = {key: _known(kind) for key, kind in found.items()}
     if names is None:
-        return found
+        return types
     wanted = {}
-    known = paths(found)
-    for root, path in (_parted(found, name) for name in names if name in known):
+    known = paths(types)
+    for root, path in (_parted(types, name) for name in names if name in known):
         wanted.setdefault(root, []).append(path)
-    unknown = {name: pl.String() for name in names if name not in known}
-    return {root: _pruned(found[root], some) for root, some in wanted.items()} | unknown
+    pruned: dict[str, pl.DataType] = {root: _pruned(types[root], some) for root, some in wanted.items()}
+    return pruned | {name: pl.String() for name in names if name not in known}
 
 
 def value(schema, record: dict, name: str, token: Callable):

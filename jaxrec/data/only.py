@@ -46,7 +46,9 @@ class Only:
         """The batches of the chosen columns, less the rows that are left out.
 
         Args:
-            names: of all columns. chosen: {role: number of its column}. batches: reads such columns.
+            names: of all columns.
+            chosen: {role: number of its column}.
+            batches: reads such columns.
 
         Raises:
             UserError: a condition is on a column that is not there.
@@ -62,7 +64,7 @@ class Only:
     def _number(self, file, names: list[str], condition: Condition) -> int:
         """The number of a condition's column, from 0; in later files it is called as in the first."""
         called = self._called.get(condition.column)
-        number = names.index(called) if names.count(called) == 1 else _number(file, names, condition)
+        number = names.index(called) if called and names.count(called) == 1 else _number(file, names, condition)
         self._called[condition.column] = names[number]
         return number
 

@@ -12,7 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import SMALL, open_regular
@@ -51,7 +51,7 @@ def _by(reader) -> Callable:
 
 def _zstd(stream):
     try:
-        from compression import zstd  # from Python 3.14 on
+        from compression import zstd  # from Python 3.14 on  # pyright: ignore[reportMissingImports]
     except ImportError:
         from backports import zstd
     return zstd.ZstdFile(stream), (zstd.ZstdError,)
@@ -91,10 +91,10 @@ class Opener:
         self._sizes = {}  # (path, member) -> bytes in the zip
         self._left = {}  # path of a zip -> its bytes that no member has been counted for
         self._stamps = {}  # path -> what shows a change
-        self._archive = (None, None)  # the last path, its ZipFile
-        self._on_disk = (None, None)  # the last (path, member), where its bytes are
+        self._archive: tuple[Path, zipfile.ZipFile] | None = None  # the last path
+        self._on_disk: tuple[tuple[Path, str], bytes | _Spooled] | None = None  # the last (path, member), its bytes
 
-    def open(self, path: Path, member: str, label: str) -> io.BufferedIOBase:
+    def open(self, path: Path, member: str, label: str) -> io.BufferedReader:
         """The bytes of a file, or of a member of a zip, decompressed.
 
         Raises:
@@ -102,7 +102,7 @@ class Opener:
         """
         try:
             raw, size = self._member(path, member) if member else self._file(path)
-            stream = io.BufferedReader(raw)
+            stream: io.BufferedReader = io.BufferedReader(raw)
             start = stream.peek(LONGEST)[:LONGEST]
         except OSError as error:
             why = error.strerror or str(error)
@@ -157,17 +157,16 @@ class Opener:
         Raises:
             Unreadable: as `open`; or the disk is too small.
         """
-        if self._on_disk[0] == (path, member):
-            return getattr(self._on_disk[1], "place", self._on_disk[1])
-        self._on_disk = (None, None)
+        if self._on_disk and self._on_disk[0] == (path, member):
+            return _place(self._on_disk[1])
+        self._on_disk = None
         with self.open(path, member, label) as stream:
             if not isinstance(stream.raw, _Unpacked):
                 return path
-            held = stream.read(SMALL + 1)
-            if len(held) > SMALL:
-                held = _Spooled(held, stream, label)
+            begun = stream.read(SMALL + 1)
+            held = begun if len(begun) <= SMALL else _Spooled(begun, stream, label)
         self._on_disk = ((path, member), held)
-        return getattr(held, "place", held)
+        return _place(held)
 
     def close(self) -> None:
         """Let go of what is open.
@@ -175,7 +174,7 @@ class Opener:
         Raises:
             UserError: a file is not what it was when it was first read.
         """
-        self._archive = self._on_disk = (None, None)
+        self._archive = self._on_disk = None
         for path, stamp in self._stamps.items():
             try:
                 same = _stamp(os.stat(path)) == stamp
@@ -190,7 +189,7 @@ class Opener:
         self._stamps.setdefault(path, _stamp(status))
         return raw, status.st_size
 
-    def _member(self, path: Path, member: str) -> tuple[io.BufferedIOBase, int]:
+    def _member(self, path: Path, member: str) -> tuple[Any, int]:
         archive = self._zip(path)
         if member not in archive.NameToInfo:
             raise zipfile.BadZipFile(f"{member} is not in it")
@@ -203,7 +202,7 @@ class Opener:
         return archive.open(member), self._sizes[path, member]
 
     def _zip(self, path: Path) -> zipfile.ZipFile:
-        if self._archive[0] != path:
+        if self._archive is None or self._archive[0] != path:
             raw, size = self._file(path)
             self._archive = path, zipfile.ZipFile(_Directory(raw, path))
             self._left.setdefault(path, size)
@@ -258,10 +257,14 @@ class _Directory(io.BufferedReader):
         super().__init__(raw)
         self._path = path
 
-    def read(self, size=-1):
+    def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > DIRECTORY:
             raise Unreadable(f"{self._path}: a zip with over {MEMBERS:,} files: unzip it, and name the folder")
         return super().read(size)
+
+
+def _place(held: "bytes | _Spooled") -> Path | bytes:
+    return held if isinstance(held, bytes) else held.place
 
 
 class _Spooled:

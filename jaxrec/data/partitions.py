@@ -13,7 +13,8 @@ def joined(file: File, names: list[str], batches: Callable) -> tuple[list[str], 
     """The columns of a file and then those of its folders, and the batches of those that are chosen; text.
 
     Args:
-        names: of the columns of the file. batches: {role: number of its column} -> batches of these.
+        names: of the columns of the file.
+        batches: {role: number of its column} -> batches of these.
 
     Raises:
         UserError: at a row whose column says another value than the folder of the same name.
@@ -50,6 +51,6 @@ def _check_same(batch: Batch, role: str, name: str, value: str | None) -> None:
         number = pl.Series([value]).cast(pl.Float64, strict=False)[0]
         same |= (text.cast(pl.Float64, strict=False) == number).fill_null(False)
     if not same.all():
-        place, row = batch.row(int((~same).arg_max()))
+        place, row = batch.row((~same).arg_true()[0])
         cure = f"{name} is {value} by the folder's name: mend one, or rename the folder"
         raise UserError(f"{batch.file}, {place}: {short(row)}: {cure}")

@@ -237,7 +237,7 @@ def _check_unlocked(folder: Path) -> None:
 def _write_array(path: Path, array: np.ndarray) -> None:
     with path.open("wb") as file:  # np.save does not say why a disk refuses
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(np.ascontiguousarray(array))
+        file.write(np.ascontiguousarray(array).data)
 
 
 def _write_ids(path: Path, ids: np.ndarray) -> None:

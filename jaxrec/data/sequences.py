@@ -43,8 +43,10 @@ def read(
     """The interactions of a file of lines; `reading.read` says the rest.
 
     Args:
-        kind, keep_na: as `Ids` has them. time_format: of interactions.csv beside it. asked: whether the person said
-            that these are histories.
+        kind: as `Ids` has them.
+        keep_na: as `Ids` has them.
+        time_format: of interactions.csv beside it.
+        asked: whether the person said that these are histories.
     """
     users, tokens = Ids("user", kind, keep_na), Ids("item", kind, keep_na)
     user_codes, item_codes, counts, first_lines, blank = [], [], [], [], []
@@ -218,7 +220,7 @@ def _with_interactions(data: Interactions, file: File, beside: File, say, readin
         role = role if role in chosen else "session"
         _check_same(beside, file, role, log, codes, wanted)
     extra = {}
-    if "time" in chosen:
+    if log.times:
         try:
             micro, relative, note = log.times.close(cols.plain(names[chosen["time"]]).startswith("relative"))
         except ValueError as error:

@@ -63,8 +63,8 @@ def _sequences(name: str, place: str, size: int, *counts: int) -> Public:
 
 def _sessions(name: str, train: int, origin: str, *counts: int) -> Public:
     """Sessions that lie nowhere as one file of text."""
-    lines, train = "a line a session: its number, its items; training first", f'{{"train_sessions": {train}}}'
-    files = f"sequences.txt ({lines}) and stats.json ({train})"
+    lines, stats = "a line a session: its number, its items; training first", f'{{"train_sessions": {train}}}'
+    files = f"sequences.txt ({lines}) and stats.json ({stats})"
     return Public((name,), f"a folder of {files}, from {origin}", None, None, None, {}, *counts)
 
 
@@ -116,6 +116,9 @@ def load(name: Any, reading: Mapping = MappingProxyType({}), **options) -> Inter
     A table in memory stands for its own rows. `reading` goes to `read`. The options are the generator's, and
     win over those in the name. Raises UserError for a name that is nothing, for options that nothing takes, for a
     download that fails, and where the counts of a public data set are not those of the version meant.
+
+    >>> load("synthetic:users=20,items=200,seed=1").users.shape
+    (20,)
     """
     return load_steps(name, reading, **options)[0]
 
@@ -131,7 +134,7 @@ def load_steps(
         return interactions, filters.left_out(interactions, removed) if removed else whole[1]
     public = PUBLIC.get(name)
     if public and public.url and not _found(name):
-        _fetch(name)
+        _fetch(name, public.url)
     where = locate(name)
     if where.partition(":")[0] == SYNTHETIC:
         flags = ("format", "items", "ids", "keep_na_ids", "time_format", "only", "separator")
@@ -223,10 +226,10 @@ def _cached(public: Public) -> Path:
     return cache() / public.names[-1]
 
 
-def _fetch(name: str) -> None:
+def _fetch(name: str, url: str) -> None:
     public = PUBLIC[name]
     try:
-        download(public.url, _cached(public), checksum=public.checksum)
+        download(url, _cached(public), checksum=public.checksum)
     except UserError as error:
         root = os.environ.get("JAXREC_DATA")
         there = f"in $JAXREC_DATA, {root}," if root else "in a folder that you set $JAXREC_DATA to,"

@@ -61,6 +61,13 @@ def last_item(interactions: Interactions) -> Split:
 
     The test's history includes the validation item. Users with fewer than three items train only, on all they have
     (Kang and McAuley 2018, as in their code).
+
+    >>> from jaxrec.data.interactions import from_sequences
+    >>> found = last_item(from_sequences([[7, 8, 9, 10], [8, 9]]))
+    >>> found.stop - found.start  # the second user has too few items to be asked
+    array([2, 2])
+    >>> found.test.target.tolist(), found.valid.target.tolist()  # items by number, from 1
+    ([4], [3])
     """
     start, end = interactions.offsets[:-1], interactions.offsets[1:]
     asked = np.flatnonzero(end - start >= 3)
@@ -119,7 +126,7 @@ def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> 
     order = np.flatnonzero(lengths)
     if data.train_sessions is not None:
         tests = order >= data.train_sessions
-    elif _absolute(data):
+    elif data.times is not None and _absolute(data):
         order = order[np.argsort(data.times[data.offsets[order]], kind="stable")]
         tests = data.times[data.offsets[order + 1] - 1] >= quantile(data.times, q)
     else:

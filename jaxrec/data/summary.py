@@ -52,7 +52,7 @@ def heavy(data: Interactions) -> list[tuple[str, float]]:
         return []
     found = np.flatnonzero(lengths > SHARE * len(data.items))
     found = found[np.argsort(-lengths[found], kind="stable")]
-    return [(str(data.users[user]), lengths[user] / len(data.items)) for user in found.tolist()]
+    return [(str(data.users[user]), float(lengths[user] / len(data.items))) for user in found.tolist()]
 
 
 def warning(user: str, share: float, users: int) -> str:
@@ -82,7 +82,8 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
     """Print the steps and the facts.
 
     Args:
-        told: by `facts`. splits: {name: what it gives, in words}.
+        told: by `facts`.
+        splits: {name: what it gives, in words}.
     """
     table = Table()
     for column in ("", "users", "items", "rows", "removed"):
@@ -125,7 +126,8 @@ def plot(data: Interactions, path, name: str) -> None:
     """Histograms of the lengths and the times, and the popularity of the items by rank, as a PNG."""
     from jaxrec.system.figures import new_figure, save_figure
 
-    dated = data.times is not None and not data.relative
+    times = None if data.relative else data.times
+    dated = times is not None
     figure = new_figure(12 if dated else 8, 3.2)
     axes = figure.subplots(1, 3 if dated else 2)
     lengths = np.diff(data.offsets)
@@ -137,8 +139,8 @@ def plot(data: Interactions, path, name: str) -> None:
     axes[1].plot(np.arange(1, len(counts) + 1), counts)
     axes[1].set(xscale="log", yscale="log", xlabel="item, by popularity", ylabel="rows")
     if dated:
-        axes[2].hist(np.asarray(data.times[:: max(len(data.times) // 10**6, 1)], "datetime64[us]"), 60)
-        axes[2].set(xlabel="time", ylabel="rows" if len(data.times) < 2 * 10**6 else "rows, of a sample")
+        axes[2].hist(np.asarray(times[:: max(len(times) // 10**6, 1)], "datetime64[us]"), 60)
+        axes[2].set(xlabel="time", ylabel="rows" if len(times) < 2 * 10**6 else "rows, of a sample")
         axes[2].tick_params(axis="x", rotation=30)
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)

@@ -81,11 +81,15 @@ def world(
 
     Args:
         items: the size of the catalogue; at least groups x tastes, and twice the longest history.
-        tastes, groups: K and G.
+        tastes: K and G.
+        groups: K and G.
         seed: of the rule and of every user.
         branches: how many groups can follow a group by the rule; the group before it decides which.
         period: the cue comes back at every multiple of it.
-        whim, stray, drift, skew: see the module.
+        whim: see the module.
+        stray: see the module.
+        drift: see the module.
+        skew: see the module.
         lengths: the shortest and the longest history; a length is the smaller of two uniform draws.
 
     Raises:
@@ -312,10 +316,10 @@ def _offsets(lengths):
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
-def _switch(u, chance, value, count):
+def _switch(u, chance, value, count) -> np.ndarray:
     """`value`, but with this chance (u below it) uniform over 0 ... count - 1."""
     if not chance:
-        return value
+        return np.asarray(value)
     draw = (np.minimum(u, chance) / chance * count).astype(np.int32)
     return np.where(u < chance, np.minimum(draw, count - 1), value)
 

@@ -70,9 +70,11 @@ def delimited(
     """Delimited text, quoted or not.
 
     Args:
-        width: fields of a row, which may end in more separators. columns: {role: number of the field, from 0}.
+        width: fields of a row, which may end in more separators.
+        columns: {role: number of the field, from 0}.
         header: whether the first line is one; lines that are the same as it are left out.
-        quote: "" where quotes are plain characters. before: lines before the first row, or before the header.
+        quote: "" where quotes are plain characters.
+        before: lines before the first row, or before the header.
         odd: takes what is worth a word.
     """
     has_quotes, skip, title, odd = quoted(separator, quote), before + header, b"", odd or Oddities()
@@ -105,7 +107,7 @@ def delimited(
         text = piece.text
         counted = frame is not None and len(frame) == newlines(text) and frame[over].null_count() == len(frame)
         again = _again(title.decode().replace(separator, one), one, has_quotes, text) if header else []
-        if not counted or b"\n\n" in text or text.startswith(b"\n") or again:
+        if frame is None or not counted or b"\n\n" in text or text.startswith(b"\n") or again:
             rows = _rows(piece, one, has_quotes, again, file, odd)
             frame, lines, why = _line_by_line(rows, width, columns)
         if b" " in text:
@@ -145,7 +147,7 @@ def _line_by_line(rows, width: int, columns: dict[str, int]):
         lines.append((line, at, span))
         usable = len(lines) - 1 not in why
         for role, number in columns.items():
-            found[role].append(values[number] if usable and number < len(values) else None)
+            found[role].append(values[number] if values and usable and number < len(values) else None)
     return pl.DataFrame(found, schema=dict.fromkeys(found, pl.String)), lines, why
 
 
@@ -163,7 +165,7 @@ def _rows(piece: Piece, separator: str, has_quotes: bool, titles: list[str], fil
             continue
         values, span = _split(text, at, separator, has_quotes)
         if span > 1:
-            odd.spans(file, piece.first + at, sum("\n" in value for value in values))
+            odd.spans(file, piece.first + at, sum("\n" in value for value in values or ()))
         if text[at]:
             yield piece.first + at, at, span, values
         at += span

@@ -149,7 +149,9 @@ def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, 
     ids = {role: number for role, number in chosen.items() if role != "weight"}
     wanted = ids | {f"column {number}": number for number in others}
     first = next(iter(table.peek(wanted)), None) if others else None
-    for number in others if first else ():
+    if first is None:
+        return
+    for number in others:
         values = first.frame[f"column {number}"].drop_nulls().head(SAMPLE)
         if values.dtype.is_nested():
             continue

@@ -203,7 +203,7 @@ def _line_end(text: bytes) -> bytes:
 
 def _with_plain_ends(text: bytes, ends: bytes, quotes: bool) -> bytes:
     r"""The text with \n for \r\n and \r; within quotes, where these count, what is no end of the file's lines stays."""
-    kept = np.zeros(0, bool)
+    codes = kept = np.zeros(0, np.uint8)
     if quotes and ends != b"\r" and b'"' in text and NO_TEXT not in text:
         codes = np.frombuffer(text, np.uint8)
         kept = codes == ord("\r")

@@ -23,7 +23,8 @@ class Times:
     """Collects a column batch by batch; only the whole of it says which unit its numbers have.
 
     Args:
-        name: of the column. format: how its dates are written, as strftime has it; None where that is to be found out.
+        name: of the column.
+        format: how its dates are written, as strftime has it; None where that is to be found out.
 
     Raises:
         UserError: the format tells no date.
@@ -118,7 +119,7 @@ def reads_in_two_ways(values: pl.Series) -> bool:
         return False
     text = values.cast(pl.String).str.strip_chars()
     text = text.filter(text != "")
-    return len(text) > 0 and text.str.contains(TWO_WAYS).mean() >= LIKELY
+    return len(text) > 0 and text.str.contains(TWO_WAYS).sum() >= LIKELY * len(text)
 
 
 def reads_as_times(values: pl.Series) -> bool:
@@ -138,11 +139,15 @@ def reads_as_times(values: pl.Series) -> bool:
     if not len(numbers) or len(numbers) < LIKELY * values.count():
         return False
     in_a_unit = (numbers.is_between(FIRST * per_second, LAST * per_second) for per_second in (1, 1e3, 1e6, 1e9))
-    return any(each.mean() >= LIKELY for each in in_a_unit) or _days(numbers.to_numpy()) is not None
+    return any(each.sum() >= LIKELY * len(each) for each in in_a_unit) or _days(numbers.to_numpy()) is not None
 
 
-def date(micro: int) -> str:
-    """As people read it."""
+def date(micro: float) -> str:
+    """As people read it.
+
+    >>> date(1_388_534_400_000_000)
+    '2014-01-01 00:00:00'
+    """
     return str(np.datetime64(int(micro) // 1_000_000, "s")).replace("T", " ")  # of any year
 
 

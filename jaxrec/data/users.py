@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+LARGE = 10**1000  # a number of more digits is nobody's id, and one of too many can't be written
+
 
 class Users(NamedTuple):
     """User u's vector is row u of the model's table of users."""
@@ -33,5 +35,5 @@ class Users(NamedTuple):
         if isinstance(id, bool) or integers == (not isinstance(id, str)):
             return None if isinstance(id, bool) else id
         if not integers:
-            return str(id)
+            return str(id) if abs(id) < LARGE else None
         return int(id) if id.removeprefix("-").isdecimal() and len(id) <= 20 and str(int(id)) == id else id

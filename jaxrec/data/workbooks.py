@@ -135,7 +135,7 @@ def _batches(file: File, frame: pl.DataFrame, first: int, names: list[str], chos
     rows = filled.arg_true().to_numpy()
     found = frame.filter(filled).select(**{role: pl.nth(at) for role, at in chosen.items()})
     for role in ("user", "item", "session"):
-        if role in chosen and found[role].dtype.is_integer() and (found[role].abs().max() or 0) >= EXACT:
+        if role in chosen and found[role].dtype.is_integer() and (found[role].abs() >= EXACT).any():
             cure = "workbooks keep 15 digits of a number: write such ids as text"
             raise UserError(f"{file}: column {names[chosen[role]]} holds numbers from 2^53 on: {cure}")
 

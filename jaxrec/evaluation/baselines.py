@@ -129,7 +129,7 @@ def _fit_neighbours(split):
     model = _library().nearest_neighbours.CosineRecommender(K=NEIGHBOURS + 1)
     with warnings.catch_warnings(action="ignore"):  # of a matrix that the library itself made
         model.fit(_matrix(split, split.start, split.stop), show_progress=False)
-    similar = model.similarity.tocsr()
+    similar = model.similarity.tocsr()  # pyright: ignore[reportOptionalMemberAccess] it is set by fit
     similar.setdiag(0)
     similar.eliminate_zeros()
     counts = np.diff(similar.indptr)

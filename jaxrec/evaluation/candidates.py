@@ -20,7 +20,11 @@ def draw(split, questions, protocol, seed=0, block=4096):
     too many are completed by a race of exponentials.
 
     Args:
-        split, questions: as of splits. protocol: a name. seed: int. block: users at once.
+        split: as of splits.
+        questions: as of splits.
+        protocol: a name.
+        seed: int.
+        block: users at once.
 
     Returns:
         [Q, number] int32, in the order drawn: never the target, nor what the protocol calls known.
@@ -30,6 +34,7 @@ def draw(split, questions, protocol, seed=0, block=4096):
     """
     found = protocols.find(protocol)
     number, known = found.number, found.known
+    assert number and known and found.pool, "a protocol that draws"
     pool, total = found.pool(split), len(split.interactions.catalogue.ids) + 1
     weights = np.bincount(pool, minlength=total)
     drawn = np.zeros((len(questions.source), number), np.int32)

@@ -1,12 +1,15 @@
 """Models and baselines judged on the questions of a split."""
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from jaxrec.batches import objectives
 from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
+from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation import histories, protocols, ranker, results
 from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.metrics import NAMES, metrics
@@ -58,7 +61,8 @@ class Judge:
         source = questions.source
         if has_users(config):  # who never trained has no vector
             source = np.where(has_vector(config, split)[source], source, -1)
-        self.histories = histories.pack_histories(*asked, config.length, width, devices, self.objective.room, source)
+        mask_slots = self.objective.num_mask_slots
+        self.histories = histories.pack_histories(*asked, config.length, width, devices, mask_slots, source)
         self.model, self.encode = model, histories.encoder(model, self.objective, devices)
 
     def ranks(self, params):
@@ -67,19 +71,19 @@ class Judge:
 
     def every_rank(self, params):
         """{protocol: [Q]}"""
-        self.hidden, table = self.encode(params, self.histories), self.model.table(params)
+        self.hidden, table = self.encode(params, self.histories), self.model.output_embedding(params)
         return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.prepared.items()}
 
     def coverages(self, params):
         """{protocol: coverage@10} of the questions last ranked; None under a sampled protocol."""
-        scored = ranking.dot, self.model.table(params), self.hidden
+        scored = ranking.dot, self.model.output_embedding(params), self.hidden
         return {name: _coverage(each, *scored) for name, each in self.prepared.items()}
 
 
 def has_vector(config, split):
     """Whether each user of a split has a vector that was trained. [U] bool"""
-    pieces = objectives.build(config).pieces(split.start, split.stop, config.length, config.history)
-    return np.isin(np.arange(len(split.interactions.users)), pieces.source)
+    subsequences = objectives.build(config).subsequences(split.start, split.stop, config.length, config.history)
+    return np.isin(np.arange(len(split.interactions.users)), subsequences.user_index)
 
 
 def _coverage(prepared, *scored):
@@ -98,7 +102,15 @@ def test_of(path, model, config, split, devices, checkpoint="best", protocol=FUL
     return _result(names, part, ranks, coverages, split, repeats, begun, step)
 
 
-def evaluation(path, interactions=None, checkpoint="best", protocol=None, part="test", baselines=(), devices=None):
+def evaluation(
+    path: Path,
+    interactions: Interactions | None = None,
+    checkpoint: str | int | None = "best",
+    protocol: str | None = None,
+    part: str = "test",
+    baselines: Sequence[str] = (),
+    devices: Sequence | None = None,
+) -> results.Evaluation:
     """The Evaluation of a workdir's checkpoint, beside these baselines; the other arguments as of `workdir_result`."""
     devices, config = devices or dev.local(), workdir.read(path).config
     protocol = protocols.named(protocol or default_protocol(config.split))
@@ -115,7 +127,9 @@ def workdir_result(path, interactions=None, devices=None, checkpoint="best", pro
     """The result of a workdir's checkpoint on its own split of the data, and that split.
 
     Args:
-        path: Path. interactions: of the training; those it names if None. protocol: the split's own if None.
+        path: Path.
+        interactions: of the training; those it names if None.
+        protocol: the split's own if None.
 
     Raises:
         UserError: no training lies there; its data are gone, or these are others.

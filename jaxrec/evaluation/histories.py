@@ -28,25 +28,31 @@ class Histories(NamedTuple):
     total: int
 
 
-def pack_histories(items, start, stop, length, width, devices, room=0, source=None):
+def pack_histories(items, start, stop, length, width, devices, num_mask_slots=0, user_index=None):
     """Histories of questions: the newest items of items[start:stop] each.
 
     Args:
-        items: [N] flat. start, stop: [Q]. length: the most slots of a history. width: slots a row.
-        devices: to encode on. room: slots of each that the objective takes for itself, after the history.
-        source: [Q] whose histories they are; nobody's whom the model knows if None.
+        items: [N] flat.
+        start: [Q].
+        stop: [Q].
+        length: the most slots of a history.
+        width: slots a row.
+        devices: to encode on.
+        num_mask_slots: slots of each that the objective takes for itself, after the history.
+        user_index: [Q] whose histories they are; nobody's whom the model knows if None.
     """
-    pieces = stream.history_pieces(start, stop, length, room)
-    pieces = pieces._replace(source=np.full(len(start), -1, np.int32) if source is None else source)
-    batch = min(ROWS, -(-max(len(pieces.length), 1) // len(devices)))
-    template, order_of = stream.template(pieces.length, width, batch * len(devices))
-    rows = len(template.place)
+    subsequences = stream.history_subsequences(start, stop, length, num_mask_slots)
+    user_index = np.full(len(start), -1, np.int32) if user_index is None else user_index
+    subsequences = subsequences._replace(user_index=user_index)
+    batch = min(ROWS, -(-max(len(subsequences.length), 1) // len(devices)))
+    layout, order_of = stream.packing_layout(subsequences.length, width, batch * len(devices))
+    rows = len(layout.slot_to_segment)
     spread = np.random.default_rng(0).permutation(rows)  # rows of many short histories are packed next to each other
     place = np.arange(len(order_of))
-    row_of = np.searchsorted(template.first, place, side="right") - 1
-    column = place - template.first[row_of]
+    row_of = np.searchsorted(layout.first, place, side="right") - 1
+    column = place - layout.first[row_of]
     slot = np.zeros((rows, column.max(initial=0) + 1), np.int32)
-    slot[row_of, column] = template.begin + pieces.length[order_of] - 1
+    slot[row_of, column] = layout.begin + subsequences.length[order_of] - 1
     # Few rows hold as many histories as the fullest does: of what is read, a batch keeps what answers a question.
     batch_of, within = np.divmod(np.argsort(spread)[row_of], batch)
     by_batch = np.argsort(batch_of, kind="stable")
@@ -57,10 +63,11 @@ def pack_histories(items, start, stop, length, width, devices, room=0, source=No
     question = np.full(kept.shape, -1, np.int64)
     question[at] = order_of[by_batch]
     rows_BR = spread.reshape(-1, batch).astype(np.int32)
-    data = stream.Data(items, pieces.start.astype(np.int32), pieces.source, template)
+    data = stream.Data(items, subsequences.start.astype(np.int32), subsequences.user_index, layout)
     order = stream.Order(order_of, np.arange(rows, dtype=np.int32))
     data, order = dev.put((data, order), devices)
-    return Histories(data, order, *dev.spread((rows_BR, slot[rows_BR], kept), devices), question, len(start))
+    rows_BR, slot_BR, kept_BR = dev.spread((rows_BR, slot[rows_BR], kept), devices)
+    return Histories(data, order, rows_BR, slot_BR, kept_BR, question, len(start))
 
 
 def encoder(model, objective, devices):
@@ -69,8 +76,8 @@ def encoder(model, objective, devices):
     def batches(params, data, order, rows_BR, slot_BRM, kept_BK):
         def one(batch):
             rows_R, slot_RM, kept_K = batch
-            shown = objective.show(stream.gather(data, order, rows_R, asked=False))
-            hidden_RMD = model.read(params, shown, slot_RM)
+            shown = objective.mask_inputs(stream.gather(data, order, rows_R, with_targets=False))
+            hidden_RMD = model.encode_at(params, shown, slot_RM)
             hidden_KD = hidden_RMD.reshape(-1, hidden_RMD.shape[-1])[kept_K]
             return model.head(params, hidden_KD).astype(jnp.float32)
 

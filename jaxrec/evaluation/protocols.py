@@ -61,6 +61,9 @@ def named(protocol):
 
     Raises:
         UserError: there is none.
+
+    >>> named("full-seen-kept")
+    'full, seen kept'
     """
     name = plain_names().get(protocol, protocol)
     if ":" not in name and name not in registry.names("protocol"):
@@ -75,7 +78,9 @@ def measures(protocol, repeats, questions, both=False):
     none of the others: so where many do, the two measures of `full` go together.
 
     Args:
-        protocol: a name. repeats: how many targets repeat an item of the history. questions: how many there are.
+        protocol: a name.
+        repeats: how many targets repeat an item of the history.
+        questions: how many there are.
         both: whether the two go together whatever repeats.
     """
     if protocol not in (FULL, KEPT) or not (both or splits.many_repeat(repeats, questions)):
@@ -89,5 +94,9 @@ def whole(protocol):
 
 
 def default_protocol(split_by):
-    """The protocol that goes with a split."""
+    """The protocol that goes with a split.
+
+    >>> default_protocol("sessions"), default_protocol("last-item")
+    ('sessions', 'full')
+    """
     return registry.find("split", split_by).protocol

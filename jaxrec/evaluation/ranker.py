@@ -42,8 +42,12 @@ def prepare(split, questions, protocol="full", *, seed=0, devices=None, block=BL
     """Lay out the lists that questions are ranked with; once, on the host.
 
     Args:
-        split, questions: as of splits. protocol: a name. seed: of the draws.
-        devices: to rank on, the first one unless given. block: queries ranked at once on a device.
+        split: as of splits.
+        questions: as of splits.
+        protocol: a name.
+        seed: of the draws.
+        devices: to rank on, the first one unless given.
+        block: queries ranked at once on a device.
 
     Raises:
         UserError: an unknown protocol; no question; too few items to draw from.
@@ -133,7 +137,10 @@ def run(prepared, scorer, params, queries):
     """The rank of every question's target, in the questions' order: [Q] int32, from 1.
 
     Args:
-        prepared: by `prepare`. scorer: ranking.Scorer. params: its own. queries: a tree with leading axis Q, or None.
+        prepared: by `prepare`.
+        scorer: ranking.Scorer.
+        params: its own.
+        queries: a tree with leading axis Q, or None.
 
     No program is compiled twice for the same `prepared`, whatever the values.
     """

@@ -16,9 +16,15 @@ def result(protocol, part, ranks, *, cold, seconds, repeats=0, step=None, covera
     """What evaluation writes, as plain numbers.
 
     Args:
-        protocol: name. part: "test" or "valid". ranks: [Q]. cold: by `cold_targets`. seconds: it took. repeats: by
-            `repeated_targets`. step: of the checkpoint, None for a baseline. coverage: the share at 10, where it was
-            computed. also: {another protocol: (ranks, coverage)} of the same questions.
+        protocol: name.
+        part: "test" or "valid".
+        ranks: [Q].
+        cold: by `cold_targets`.
+        seconds: it took.
+        repeats: by `repeated_targets`.
+        step: of the checkpoint, None for a baseline.
+        coverage: the share at 10, where it was computed.
+        also: {another protocol: (ranks, coverage)} of the same questions.
     """
     others = {name: _measured(*values) for name, values in (also or {}).items()}
     return {

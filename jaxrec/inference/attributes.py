@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from jaxrec.system import arguments
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 
@@ -46,7 +47,8 @@ class Attributes:
         """Numbers of the items that fit each condition of `where`, ascending. -> [[n] int32, ...]
 
         Args:
-            where: {attribute: what is wanted, as `items_with` takes it}. which: begins the message of an error.
+            where: {attribute: what is wanted, as `items_with` takes it}.
+            which: begins the message of an error.
 
         Raises:
             UserError: an attribute is not there, or no item has what is wanted.
@@ -60,7 +62,7 @@ class Attributes:
 
     def _index(self, name):
         columns = [] if self._about is None else self._about.columns
-        if name not in columns:
+        if self._about is None or name not in columns:
             there = f"there are {', '.join(columns)}" if columns else "the catalogue has none"
             raise UserError(f"items have no attribute {_shown(name)}: {there}")
         if name not in self._indexed:
@@ -278,4 +280,4 @@ def _said(attribute: Attribute, value: Any) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, int) and abs(value) >= 1 << 200:
         return "an integer of many digits"
-    return printable(repr(value), CHARACTERS)
+    return printable(arguments.shown(value), CHARACTERS)

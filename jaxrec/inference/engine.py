@@ -10,6 +10,7 @@ import numpy as np
 from jaxrec.batches.stream import Stream
 from jaxrec.inference import candidates
 from jaxrec.kernels import ranking
+from jaxrec.system import checksums
 
 ROWS = 64  # histories answered at once, at most
 SCORES = 1 << 25  # and no more of them than make so many scores: 128 MiB
@@ -28,16 +29,19 @@ class Engine:
     def __init__(self, model, objective, params, items, length, approximate=False):
         """
         Args:
-            model: Model. objective: Objective. params: on the device that is to answer.
-            items: V. length: the most slots that the model knows.
+            model: Model.
+            objective: Objective.
+            params: on the device that is to answer.
+            items: V.
+            length: the most slots that the model knows.
             approximate: score only candidates that an index finds (see `candidates`), where that is sure enough.
 
         Raises:
             UserError: approximate, and the library of the index is missing.
         """
-        self.items, self.length, self.room = items, length, objective.room
+        self.items, self.length, self.num_mask_slots = items, length, objective.num_mask_slots
         self.rows = min(ROWS, 1 << max(SCORES // items, 1).bit_length() - 1)
-        self.model, self._objective, self._compiled = model, objective, {}
+        self.model, self.objective, self._compiled = model, objective, {}
         self.params = params
         self._index = candidates.build(*self._host_table) if approximate else None
 
@@ -45,29 +49,29 @@ class Engine:
         """The same programs with other params of the same shapes: nothing is compiled."""
         other = copy.copy(self)
         other.params = params
-        for made in ("_host_table", "_unit"):
+        for made in ("_host_table", "_unit", "checksum"):
             other.__dict__.pop(made, None)
         other._index = candidates.build(*other._host_table) if self._index else None
         return other
 
     def newest(self, history):
         """The part of a history that the model sees."""
-        return history[-(self.length - self.room) :]
+        return history[-(self.length - self.num_mask_slots) :]
 
     def slots(self, history):
         """The slots that a history is given. Histories of one bucket are best answered together."""
-        return min(max(_power(len(self.newest(history)) + self.room), SLOTS), self.length)
+        return min(max(_power(len(self.newest(history)) + self.num_mask_slots), SLOTS), self.length)
 
     def buckets(self):
         """Every number of slots that a history may be given."""
-        return sorted({self.slots([0] * n) for n in range(1, self.length - self.room + 1)})
+        return sorted({self.slots([0] * n) for n in range(1, self.length - self.num_mask_slots + 1)})
 
     def hidden(self, histories, users=None):
         """The hidden vector after each history. At most `rows` lists of numbers, oldest first -> [n, D] float32
 
         users: their numbers, -1 for nobody whom the model knows, as all are where None.
         """
-        program, items = partial(hidden, self.model, self._objective), self._items(histories)
+        program, items = partial(hidden, self.model, self.objective), self._items(histories)
         found = self._run("hidden", program, self.params, items, self._sources(users, len(items)))
         return np.asarray(found)[: len(histories)]
 
@@ -75,7 +79,9 @@ class Engine:
         """The best k allowed items after each history, in one dispatch.
 
         Args:
-            histories: lists of numbers, oldest first, at most `rows`. allowed: [n, V] bool, by item. k: at least 1.
+            histories: lists of numbers, oldest first, at most `rows`.
+            allowed: [n, V] bool, by item.
+            k: at least 1.
             users: as of `hidden`.
 
         Returns:
@@ -84,7 +90,7 @@ class Engine:
         """
         if self._index:
             return self.best_for(self.hidden(histories, users), allowed, k)
-        program, items = partial(answer, self.model, self._objective), self._items(histories)
+        program, items = partial(answer, self.model, self.objective), self._items(histories)
         args = items, _padded(allowed, len(items)), self._sources(users, len(items))
         found = self._run("best", program, self.params, *args, k=self._k(k))
         return _cut(found, len(histories), k)
@@ -128,7 +134,7 @@ class Engine:
 
     def start(self):
         """The state of a user without history: (carry, hidden [1, D]); None for a model that carries nothing."""
-        carry = self.model.carry0(self.params, 1)
+        carry = self.model.initial_carry(self.params, 1)
         return None if carry is None else (carry, jnp.zeros((1, self._host_table[0].shape[1]), jnp.float32))
 
     def advance(self, state, numbers):
@@ -146,8 +152,9 @@ class Engine:
 
         With a carry, also what states need.
         """
+        hidden_ND = None
         for slots in self.buckets():
-            histories = [[1] * (slots - self.room)] * rows
+            histories = [[1] * (slots - self.num_mask_slots)] * rows
             hidden_ND = self.hidden(histories)
             if self._index is None:
                 self.best(histories, np.ones((rows, self.items), bool), k)
@@ -158,18 +165,23 @@ class Engine:
         return self._host_table
 
     @cached_property
+    def checksum(self):
+        """Of the params."""
+        return checksums.of_json([checksums.of_array(leaf) for leaf in jax.tree.leaves(self.params)])
+
+    @cached_property
     def _host_table(self):
-        table_VD, bias_V = self.model.table(self.params)
+        table_VD, bias_V = self.model.output_embedding(self.params)
         return np.asarray(table_VD), None if bias_V is None else np.asarray(bias_V)
 
     @cached_property
     def _unit(self):
-        table_VD, _ = self.model.table(self.params)
+        table_VD, _ = self.model.output_embedding(self.params)
         return table_VD / jnp.maximum(jnp.linalg.norm(table_VD, axis=1, keepdims=True), 1e-12)
 
     def _exactly_for(self, hidden_ND, allowed, k):
         rows = _power(len(hidden_ND))
-        program = lambda params, *args, k: best(self.model.table(params), *args, k=k)
+        program = lambda params, *args, k: best(self.model.output_embedding(params), *args, k=k)
         args = _padded(hidden_ND, rows), _padded(allowed, rows)
         return _cut(self._run("best for", program, self.params, *args, k=self._k(k)), len(hidden_ND), k)
 
@@ -204,13 +216,13 @@ def hidden(model, objective, params, items_BT, user_B=None):
 
     user_B: [B] int32 numbers of users, -1 for nobody whom the model knows, as all are where None.
     """
-    length_B = (items_BT > 0).sum(-1) + objective.room
+    length_B = (items_BT > 0).sum(-1) + objective.num_mask_slots
     slots = jnp.broadcast_to(jnp.arange(items_BT.shape[1], dtype=jnp.int32), items_BT.shape)
     real = slots < length_B[:, None]
     zeros = jnp.zeros_like(items_BT)
-    source = zeros - 1 if user_B is None else zeros + user_B[:, None]
-    stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), source)
-    last = model.read(params, objective.show(stream), jnp.maximum(length_B - 1, 0)[:, None])[:, 0]
+    user_index = zeros - 1 if user_B is None else zeros + user_B[:, None]
+    stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), user_index)
+    last = model.encode_at(params, objective.mask_inputs(stream), jnp.maximum(length_B - 1, 0)[:, None])[:, 0]
     return model.head(params, last).astype(jnp.float32)
 
 
@@ -222,7 +234,7 @@ def best(table, hidden_BD, allowed_BV, *, k):
 
 def answer(model, objective, params, items_BT, allowed_BV, user_B=None, *, k):
     """The best k allowed items after each history: what a request needs, in one program."""
-    return best(model.table(params), hidden(model, objective, params, items_BT, user_B), allowed_BV, k=k)
+    return best(model.output_embedding(params), hidden(model, objective, params, items_BT, user_B), allowed_BV, k=k)
 
 
 def advance(model, params, carry, hidden_1D, items_T, count):

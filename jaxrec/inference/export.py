@@ -31,7 +31,10 @@ def export(recommender, format, output, k=10, histories=HISTORIES):
     """Write a Recommender as one file, after it has answered random histories as the engine does.
 
     Args:
-        format: "stablehlo" or "onnx". output: Path. k: how many items. histories: how many are checked.
+        format: "stablehlo" or "onnx".
+        output: Path.
+        k: how many items.
+        histories: how many are checked.
 
     Raises:
         UserError: the model can't be converted, the file answers otherwise, a library is missing, k is out of range.
@@ -40,7 +43,7 @@ def export(recommender, format, output, k=10, histories=HISTORIES):
     name = recommender.config.model.name
     if not 1 <= k <= items:
         raise UserError(f"--k {k}: between 1 and the {items:,} items of the catalogue")
-    length = own.length - own.room
+    length = own.length - own.num_mask_slots
     program = partial(whole, own.model, objectives.build(recommender.config), own.params, k=k)
     (rows,) = jax.export.symbolic_shape("b")
     shapes = jax.ShapeDtypeStruct((rows, length), jnp.int32), jax.ShapeDtypeStruct((rows, items), jnp.bool_)
@@ -65,7 +68,7 @@ def export(recommender, format, output, k=10, histories=HISTORIES):
 
 def whole(model, objective, params, items_BL, allowed_BV, user_B=None, *, k):
     """The program that is exported. A history that fills all L leaves the objective its room."""
-    items_BT = jnp.pad(items_BL, ((0, 0), (0, objective.room)))
+    items_BT = jnp.pad(items_BL, ((0, 0), (0, objective.num_mask_slots)))
     return engine.answer(model, objective, params, items_BT, allowed_BV, user_B, k=k)
 
 
@@ -114,7 +117,7 @@ def to_onnx(program, shapes, name):
     from jax.interpreters import batching
 
     if not hasattr(batching, "not_mapped"):  # by this name the newest jax2onnx that admits this Orbax knows None
-        batching.not_mapped = None
+        batching.not_mapped = None  # pyright: ignore[reportAttributeAccessIssue]
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of every value whose shape is symbolic
     try:
         import jax2onnx

@@ -9,9 +9,10 @@ def influence(engine: Engine, known: list[int], places: list[int], length: int, 
     """What each place of a history moved.
 
     Args:
-        known: the numbers of the history's items that the catalogue has, oldest first. places: where each of them
-            stands in the history, of this length. items: the numbers of the items whose scores are looked at. user: a
-            number, -1 for nobody.
+        known: the numbers of the history's items that the catalogue has, oldest first.
+        places: where each of them stands in the history, of this length.
+        items: the numbers of the items whose scores are looked at.
+        user: a number, -1 for nobody.
 
     Returns:
         [items, length] float32: what is unknown, or too old for the model to see, moved is 0.
@@ -20,7 +21,7 @@ def influence(engine: Engine, known: list[int], places: list[int], length: int, 
     without = [seen, *(seen[:place] + seen[place + 1 :] for place in range(len(seen)))]
     blocks = (without[first : first + engine.rows] for first in range(0, len(without), engine.rows))
     hidden = np.concatenate([engine.hidden(block, [user] * len(block)) for block in blocks])
-    if len(seen) == 1 and not engine.room:
+    if len(seen) == 1 and not engine.num_mask_slots:
         hidden[1:] = 0  # without it there is no history, and nothing that a model could have said
     scores = engine.scores(hidden, items)
     moved = np.zeros((len(items), length), np.float32)

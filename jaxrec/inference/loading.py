@@ -15,7 +15,8 @@ def load(path: str | os.PathLike, checkpoint: str | int = "best", approximate: b
     """The Recommender of a workdir.
 
     Args:
-        path: the workdir. checkpoint: "best", "latest" or a step, an integer or its text.
+        path: the workdir.
+        checkpoint: "best", "latest" or a step, an integer or its text.
         approximate: for large catalogues on a CPU: only the likely best items are scored (see `candidates`).
 
     Raises:

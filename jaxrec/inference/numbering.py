@@ -34,16 +34,17 @@ class Numbering:
             known.append(number) if number else unknown.append(id)
         return known, unknown
 
-    def known(self, ids, name):
-        """The numbers of ids.
+    def known(self, ids, name, what="in the catalogue"):
+        """The numbers of ids. name: of the argument, and what: they have to be, for the message.
 
         Raises:
-            UserError: one of them is not in the catalogue.
+            UserError: one of them is not known.
         """
         numbers, unknown = self.numbers(ids, f"{name}: ")
         if unknown:
             said = arguments.some(unknown[:1])
-            raise UserError(f"{name}: {said} is not in the catalogue: give items of the training data")
+            cure = "give items of the training data" if what == "in the catalogue" else "leave it out"
+            raise UserError(f"{name}: {said} is not {what}: {cure}")
         return numbers
 
     def _own(self, id, where):

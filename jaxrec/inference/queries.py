@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxrec.system import arguments
+from jaxrec.system.errors import UserError
+
 
 class Query(NamedTuple):
     """One request for recommendations. Ids are external ones."""
@@ -30,6 +33,22 @@ class Session(NamedTuple):
     state: tuple  #: (carry, hidden [1, D])
     known: tuple = ()  #: numbers of the items so far
     unknown: tuple = ()  #: ids that the catalogue lacks: they count for nothing
+    params: str = ""  #: checksum of the parameters that made the state: to others it means nothing
+
+
+def check_session(session, recommender, which=""):
+    """That a Session was made by these parameters. `which` begins the message of an error.
+
+    Raises:
+        UserError: it was made by others, or is none.
+    """
+    if not isinstance(session, Session):
+        raise UserError(f"{which}{arguments.some([session])} is no Session: `start` makes one of a history")
+    if session.params != recommender.engine.checksum:
+        raise UserError(
+            f"{which}the Session is of another model, or of another checkpoint than step {recommender.step}: `start` "
+            "makes one of the whole history"
+        )
 
 
 class Prepared(NamedTuple):

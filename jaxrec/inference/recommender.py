@@ -2,28 +2,29 @@
 
 import copy
 import html
-import logging
-from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import numpy as np
+import polars as pl
 
 from jaxrec.batches import objectives
 from jaxrec.data import sources
 from jaxrec.data.interactions import Interactions
 from jaxrec.inference import vectors
 from jaxrec.inference.attributes import Attributes, common
+from jaxrec.inference.bulk import Bulk, rows_of
 from jaxrec.inference.engine import Engine
 from jaxrec.inference.influence import influence
 from jaxrec.inference.numbering import Numbering
-from jaxrec.inference.queries import Prepared, Query, Ranked, Session
+from jaxrec.inference.popularity import Popularity
+from jaxrec.inference.queries import Prepared, Query, Ranked, Session, check_session
 from jaxrec.models.entry import has_users
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training.restore import restore_params
 
-log = logging.getLogger("jaxrec")
 FEW = 32  # a choice among this share of the catalogue, or less, is scored alone
 
 
@@ -33,8 +34,10 @@ class Recommender:
     def __init__(self, config, model, params, catalogue, step=None, path=None, approximate=False, users=None):
         self.config, self.catalogue, self.step, self.path = config, catalogue, step, path
         self._model = model
-        self.data = self.training = None  # Interactions and Training, of `jaxrec.fit`
+        self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
+        self.training: Any = None  #: the Training of `jaxrec.fit`
         self._numbering, self._attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
+        self._popularity = Popularity(catalogue.counts)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
         objective = objectives.build(config)
         self.engine = Engine(model, objective, params, len(catalogue.ids), config.length, approximate)
@@ -111,7 +114,7 @@ class Recommender:
             for index, query in enumerate(queries)
         ]
         kinds = {}
-        results = [None] * len(prepared)
+        results: list[Any] = [None] * len(prepared)
         for index, query in enumerate(prepared):
             if query.known:
                 kinds.setdefault(self._kind(query), []).append(index)
@@ -144,10 +147,11 @@ class Recommender:
         if state is None:
             name = self.config.model.name
             raise UserError(f"{name} carries no state of a user, as gru4rec does: give the whole history to recommend")
-        return self._advanced(Session(state), history)
+        return self._advanced(Session(state, params=self.engine.checksum), history)
 
     def advance(self, session, item):
         """The Session with one item more; the same where the catalogue lacks it, but for its `unknown`."""
+        check_session(session, self)
         return self._advanced(session, [item])
 
     def similar(self, item, k=10):
@@ -177,6 +181,8 @@ class Recommender:
         Raises:
             UserError: the history holds no known id; an item is not in the catalogue.
         """
+        if isinstance(history, Session):
+            raise UserError("history is a Session, which does not keep the ids of all its items: give the ids")
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
         numbers = self._numbering.known(items, "items")
         asked = self.prepare(Query(history, user=user, strict=True))
@@ -208,15 +214,42 @@ class Recommender:
         """A polars frame, a row a user: id, and the vector [D] float32 after the whole history.
 
         Args:
-            data: whose users are meant, as of `evaluate`; those of the training if None. Users without a known item are
-                left out.
+            data: whose users are meant, as of `evaluate`. Users without a known item are left out.
         """
+        log = self.log(data)
+        return pl.concat(self.bulk(log).hidden(np.arange(len(log.users))))
+
+    def recommend_users(self, users="all", k=10, data=None, exclude_seen=None):
+        """The best next items of users of a log: a polars frame of user, rank (from 1), item and score.
+
+        Args:
+            users: external ids, or "all" users of the log. k: items a user, at most.
+            data: the log, as of `evaluate`. exclude_seen: as of a Query.
+
+        Raises:
+            UserError: the log lacks one of the users; k is below 1.
+        """
+        log = self.log(data)
+        return pl.concat(self.bulk(log).recommend(rows_of(log, users), *self.asked(k, exclude_seen)))
+
+    def bulk(self, log):
+        """The users of a log, Interactions, to be answered in blocks."""
+        vectors = None
+        if self.users is not None:
+            vectors = np.array([self._user_number.get(self.users.own(id), -1) for id in log.users.tolist()], np.int32)
+        return Bulk(self.engine, self.catalogue, log, vectors)
+
+    def log(self, data=None):
+        """Interactions of what stands for a log: a Log, a path, a table in memory; those of the training if None."""
         found = self._data(data)
-        found = sources.load(self.config.dataset) if found is None else found
-        return vectors.user_vectors(self.engine, self.catalogue, found, self.users)
+        return sources.load(self.config.dataset) if found is None else found
+
+    def asked(self, k, exclude_seen=None):
+        """(how many items, whether those of the history are left out) of what a person gave."""
+        exclude = self.config.seen == "exclude" if exclude_seen is None else exclude_seen
+        return min(arguments.count(k), len(self._ids)), exclude
 
     def _data(self, data):
-        """Interactions of what stands for data; those of the training where it is None, if they are in memory."""
         data = getattr(data, "interactions", data)  # of a Log
         return self.data if data is None else data if isinstance(data, Interactions) else sources.load(data)
 
@@ -246,9 +279,12 @@ class Recommender:
         def numbers(ids, name):
             return self._numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
 
+        if not isinstance(query, Query):
+            raise UserError(f"{which}{arguments.some([query])} is no Query: give Query(history, ...)")
         k, state = arguments.count(query.k, which), None
         if isinstance(query.history, Session):
-            state, known, unknown = query.history
+            check_session(query.history, self, which)
+            state, known, unknown, _ = query.history
         else:
             known, unknown = numbers(query.history, "history")
         if not known and query.strict:
@@ -264,7 +300,7 @@ class Recommender:
         exclude = self.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
         out = [*known, *blocked] if exclude else blocked
         user, new = self._user(query.user, which)
-        return Prepared(known, state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
+        return Prepared(list(known), state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
 
     def _user(self, id, which):
         """(number, []) of a user who has a vector; (-1, [id]) of one who has none."""
@@ -277,25 +313,16 @@ class Recommender:
                 f"{which}user: " + (kept if has_users(self.config) else f"{name} has no vectors of users: leave it out")
             )
         id = id.item() if isinstance(id, np.generic) else id
+        if not id.__hash__:
+            raise UserError(f"{which}user: {arguments.some([id])} is no id: give a text or an integer")
         own = self.users.own(id) if isinstance(id, int | str) else None
         number = self._user_number.get(own, -1)
         return number, [id] * (number < 0)
 
     def _popular(self, query):
         """The answer where nothing of the history is known."""
-        if self._popularity is None:
-            return Ranked([], query.unknown, fallback=True)
-        order, share = self._popularity
-        items = order[self._allowed(query.out, query.pool)[order - 1]][: query.k]
-        return Ranked(self._pairs(items, share[items - 1]), query.unknown, fallback=True)
-
-    @cached_property
-    def _popularity(self):
-        """(numbers of the items, most often trained on first, [V]; what share of training each is, [V]), or None."""
-        counts = self.catalogue.counts
-        if counts is None:
-            return None
-        return np.argsort(-counts, kind="stable") + 1, counts / max(counts.sum(), 1)
+        items, shares = self._popularity.best(self._allowed(query.out, query.pool), query.k)
+        return Ranked(self._pairs(items, shares), query.unknown, fallback=True)
 
     def _kind(self, query):
         """Queries of one kind are answered together: (slots, None with a state; whether few items are scored)."""
@@ -305,18 +332,17 @@ class Recommender:
     def _found(self, kind, queries):
         """(items, scores) for each of at most `rows` queries of one kind."""
         (slots, few), engine = kind, self.engine
-        users = [query.user for query in queries]
-        if slots is None:
-            hidden = np.concatenate([query.state[1] for query in queries])
-        elif few:
-            hidden = engine.hidden([query.known for query in queries], users)
+        histories, users = [query.known for query in queries], [query.user for query in queries]
+        stated = lambda: np.concatenate([query.state[1] for query in queries])
         if few:
+            hidden = stated() if slots is None else engine.hidden(histories, users)
             pools = [np.setdiff1d(query.pool, query.out, assume_unique=False) for query in queries]
-            return [engine.among(*each, query.k) for *each, query in zip(hidden, pools, queries, strict=True)]
+            asked = zip(hidden, pools, queries, strict=True)
+            return [engine.among(hidden_D, pool, query.k) for hidden_D, pool, query in asked]
         allowed, k = np.stack([self._allowed(query.out, query.pool) for query in queries]), max(q.k for q in queries)
         if slots is None:
-            return zip(*engine.best_for(hidden, allowed, k), strict=True)
-        return zip(*engine.best([query.known for query in queries], allowed, k, users), strict=True)
+            return zip(*engine.best_for(stated(), allowed, k), strict=True)
+        return zip(*engine.best(histories, allowed, k, users), strict=True)
 
     def _allowed(self, out, pool):
         """Whether each item may be recommended. [V] bool"""
@@ -330,7 +356,7 @@ class Recommender:
     def _advanced(self, session, ids):
         numbers, unknown = self._numbering.numbers(arguments.id_list(ids, "history"))
         state = self.engine.advance(session.state, numbers)
-        return Session(state, (*session.known, *numbers), (*session.unknown, *unknown))
+        return Session(state, (*session.known, *numbers), (*session.unknown, *unknown), session.params)
 
     def _ranked(self, items, scores, query):
         return Ranked(self._pairs(items[: query.k], scores[: query.k]), query.unknown)

@@ -31,7 +31,7 @@ def keep_programs(folder):
     Those of another processor lie apart from this one's: they might not run on it. Where a person has set
     JAX_COMPILATION_CACHE_DIR, that holds.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
         return
     about = Path("/proc/cpuinfo")
     lines = about.read_text().splitlines() if about.exists() else []
@@ -54,8 +54,8 @@ def trim_after_compiling():
         return
     trim = ctypes.CDLL(None).malloc_trim
 
-    def compiled(event, seconds, **_):
-        if event == COMPILED and seconds > 0.5:  # it takes tens of milliseconds itself
+    def compiled(event, duration_secs, **_):
+        if event == COMPILED and duration_secs > 0.5:  # it takes tens of milliseconds itself
             trim(0)
 
     jax.monitoring.register_event_duration_secs_listener(compiled)

@@ -13,7 +13,12 @@ def same_sequence(segments):
 
 
 def causal(segments, positions):
-    """Whether query (first axis) may attend to key (second): the same sequence, not later. [T], [T] -> [T, T] bool."""
+    """Whether query (first axis) may attend to key (second): the same sequence, not later. [T], [T] -> [T, T] bool.
+
+    >>> segments, positions = jnp.array([1, 1, 2]), jnp.array([0, 1, 0])
+    >>> causal(segments, positions).astype(int).tolist()
+    [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    """
     return same_sequence(segments) & (positions[:, None] >= positions[None, :])
 
 
@@ -37,7 +42,11 @@ def nearness(heads, queries, keys):
 
 
 def from_end(segments):
-    """How many slots of its own sequence follow each slot: 0 at the newest. [T] int -> [T] int32."""
+    """How many slots of its own sequence follow each slot: 0 at the newest. [T] int -> [T] int32.
+
+    >>> from_end(jnp.array([1, 1, 1, 2, 2])).tolist()
+    [2, 1, 0, 1, 0]
+    """
     slots = jnp.arange(len(segments), dtype=jnp.int32)
     ends = jnp.append(segments[1:] != segments[:-1], True)
     end = jnp.where(ends, slots, len(segments)).astype(jnp.float32)  # exact, and ONNX has no such minimum of integers

@@ -12,20 +12,20 @@ IMPL = "threefry2x32"  # whose keys are two words; its own bits are drawn only b
 
 def step_key(seed, step):
     """The key of a step, for what all its rows share."""
-    return fold(jax.random.key(seed, impl=IMPL), step)
+    return fold_in(jax.random.key(seed, impl=IMPL), step)
 
 
 def row_keys(seed, step, rows):
     """Keys of these global rows at this step. int, [], [R] -> keys [R]; different on every row and step."""
-    return fold(step_key(seed, step), rows)
+    return fold_in(step_key(seed, step), rows)
 
 
 def site_keys(keys, site):
     """Keys for one place of use (a dropout, the negatives), so that no two places draw the same. [R], int -> [R]."""
-    return fold(keys, site)
+    return fold_in(keys, site)
 
 
-def fold(key, number):
+def fold_in(key, number):
     """The key of a number from 0 to 2^31 - 1, by the hash; threefry's fold_in is a loop of many small programs.
 
     Numbers of one key have different keys: the hash is a bijection for a fixed key, and they are its words 2n, 2n + 1.
@@ -34,7 +34,7 @@ def fold(key, number):
     return jax.random.wrap_key_data(_hash(jax.random.key_data(key)[..., None, :], places), impl=IMPL)
 
 
-def hash_bits(key, shape):
+def random_bits(key, shape):
     """32 random bits an element, from a counter and a key: uint32 of `shape`.
 
     It fuses into what consumes it, where threefry costs more than the attention that it masks, or a tenth of a step of
@@ -48,9 +48,9 @@ def hash_bits(key, shape):
     return _hash(jax.random.key_data(key), places)
 
 
-def below(bound, key, shape):
+def randint(key, shape, bound):
     """int32 of `shape` from 0 to bound - 1, each more or less often by bound / 2^32. bound: int, broadcasts to it."""
-    return (hash_bits(key, shape) % jnp.asarray(bound).astype(jnp.uint32)).astype(jnp.int32)
+    return (random_bits(key, shape) % jnp.asarray(bound).astype(jnp.uint32)).astype(jnp.int32)
 
 
 def _hash(words, places):
@@ -68,5 +68,5 @@ def dropout(key, x, rate):
     """Zero each element with probability `rate`, scale the rest by 1 / (1 - rate); x itself where there is no key."""
     if key is None or rate == 0.0:
         return x
-    keep = hash_bits(key, x.shape) >= jnp.uint32(round(rate * 2**32))
+    keep = random_bits(key, x.shape) >= jnp.uint32(round(rate * 2**32))
     return jnp.where(keep, x / (1 - rate), jnp.zeros((), x.dtype))

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import bidirectional, position_of
+from jaxrec.kernels.sizes import ATTENTION_SLOTS
 from jaxrec.models.entry import ModelEntry
-from jaxrec.models.layers import AT_ONCE, INITIAL, Attention, Dense, drop_rows, gelu, layer_norm, table
+from jaxrec.models.layers import INITIAL, Attention, Dense, drop_rows, gelu, item_param, layer_norm
 from jaxrec.models.model import from_module, pick
 from jaxrec.models.sasrec import check
 
@@ -39,12 +40,12 @@ class BERT4Rec(nn.Module):
     kernel: Any
 
     def setup(self):
-        self.item_table = table(self, "items", self.kernel, self.items, self.width)
+        self.item_table = item_param(self, "items", self.kernel, self.items, self.width)
         self.mask_vector = self.param("mask", self.kernel, (1, self.width))
         relative = self.positions == "relative"
         if not relative:
             self.position_table = self.param("positions", self.kernel, (self.length, self.width))
-        self.bias = table(self, "bias", nn.initializers.zeros, self.items)
+        self.bias = item_param(self, "bias", nn.initializers.zeros, self.items)
         self.first_norm = norm()
         attention = lambda: Attention(self.heads, self.rate, self.dtype, self.kernel, False, relative)
         self.attention = [attention() for _ in range(self.layers)]
@@ -71,23 +72,23 @@ class BERT4Rec(nn.Module):
         x = drop_rows(self.embed(stream), self.rate, keys, (0, 0))
         for i in range(self.layers):
             at_BM = read_BM if i == self.layers - 1 else None
-            asked = (lambda x: x) if at_BM is None else partial(pick, slots_BM=at_BM)
-            attention = partial(self.attention[i], mask_BQT=asked(mask_BTT), keys=keys, site=3 * i + 1, at_BQ=at_BM)
+            picked = (lambda x: x) if at_BM is None else partial(pick, slots_BM=at_BM)
+            attention = partial(self.attention[i], mask_BQT=picked(mask_BTT), keys=keys, site=3 * i + 1, at_BQ=at_BM)
             attend = lambda query, memory, i=i, attention=attention: drop_rows(
                 attention(query, memory), self.rate, keys, (3 * i + 2, 0)
             )
             feed = lambda x, i=i: drop_rows(self.feed_forward[i](x), self.rate, keys, (3 * i + 3, 0))
             if self.norm == "post":
-                x = self.attention_norm[i](asked(x) + attend(asked(x), x))
+                x = self.attention_norm[i](picked(x) + attend(picked(x), x))
                 x = self.feed_forward_norm[i](x + feed(x))
             else:
                 normed = self.attention_norm[i](x)
-                x = asked(x) + attend(asked(normed), normed)
+                x = picked(x) + attend(picked(normed), normed)
                 x = x + feed(self.feed_forward_norm[i](x))
         return self.last_norm(x) if self.norm == "pre" else x
 
     def head(self, hidden):
-        """What the scores are made of, at the slots that are asked. [..., D] -> [..., D]"""
+        """What the scores are made of, at the slots with a target. [..., D] -> [..., D]"""
         return self.output_norm(gelu(self.output(hidden))) if self.transform else hidden
 
     def everything(self, stream):
@@ -104,10 +105,8 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x_BTD):
-        x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
-        h_NF = Dense(self.inner, self.dtype, self.kernel, name="inner")(x_ND)
-        out_ND = Dense(x_BTD.shape[-1], self.dtype, self.kernel, name="outer")(gelu(h_NF))
-        return out_ND.reshape(x_BTD.shape)
+        inner_BTF = gelu(Dense(self.inner, self.dtype, self.kernel, name="inner")(x_BTD))
+        return Dense(x_BTD.shape[-1], self.dtype, self.kernel, name="outer")(inner_BTF)
 
 
 def norm():
@@ -144,9 +143,16 @@ def bert4rec(config, sizes):
         kernel,
     )
     output = lambda params: (params["items"], params["bias"])
-    tables = {"items": ("shown", "asked"), "bias": ("asked",)}
+    item_tables = {"items": ("inputs", "targets"), "bias": ("targets",)}
     return from_module(
-        module, sizes.length, output, tables, head="head", method="everything", reads=True, at_once=AT_ONCE
+        module,
+        sizes.length,
+        output_embedding=output,
+        item_tables=item_tables,
+        head="head",
+        method="everything",
+        reads=True,
+        microbatch_slots=ATTENTION_SLOTS,
     )
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.models.entry import ModelEntry
-from jaxrec.models.layers import INITIAL, Dense, drop_rows, table
+from jaxrec.models.layers import INITIAL, Dense, drop_rows, item_param
 from jaxrec.models.model import from_module
 from jaxrec.system.errors import UserError
 
@@ -32,7 +32,7 @@ class Caser(nn.Module):
     kernel: Any
 
     def setup(self):
-        self.item_table = table(self, "items", self.kernel, self.items, self.width)
+        self.item_table = item_param(self, "items", self.kernel, self.items, self.width)
         self.before = self.param("before", self.kernel, (1, self.width))
         dense = lambda width: Dense(width, self.dtype, self.kernel)
         self.columns = dense(self.vertical)
@@ -60,9 +60,9 @@ class Caser(nn.Module):
         found_BTF = drop_rows(jnp.concatenate(found, axis=-1), self.rate, keys, (0, 0))
         z_ND = nn.relu(self.mix(found_BTF.reshape(rows * slots, -1)))
         if self.users:
-            source_N = stream.source.reshape(-1)[:, None]
-            user_ND = jnp.where(source_N < 0, 0, self.user_table[source_N[:, 0]]).astype(self.dtype)  # a new user: zero
-            z_ND = nn.relu(self.with_user(jnp.concatenate([z_ND, user_ND], axis=-1)))
+            user_index_N1 = stream.user_index.reshape(-1)[:, None]
+            user_ND = jnp.where(user_index_N1 < 0, 0, self.user_table[user_index_N1[:, 0]])  # a new user: zero
+            z_ND = nn.relu(self.with_user(jnp.concatenate([z_ND, user_ND.astype(self.dtype)], axis=-1)))
         return z_ND.reshape(rows, slots, self.width)
 
     @staticmethod
@@ -103,7 +103,8 @@ def caser(config, sizes):
         sizes.dtype,
         kernel,
     )
-    return from_module(module, sizes.length, lambda params: (params["items"], None), {"items": ("shown", "asked")})
+    output, item_tables = lambda params: (params["items"], None), {"items": ("inputs", "targets")}
+    return from_module(module, sizes.length, output_embedding=output, item_tables=item_tables)
 
 
 MODEL = ModelEntry(

@@ -1,6 +1,7 @@
 """GRU4Rec: a recurrent network over sessions (Hidasi et al., ICLR 2016; Hidasi & Karatzoglou, CIKM 2018)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from jaxrec.config.fields import among, below_one, key
 from jaxrec.config.keys import ModelOptions
 from jaxrec.models.entry import ModelEntry
 from jaxrec.models.layers import INITIAL, drop_rows
-from jaxrec.models.model import Model, read_by
+from jaxrec.models.model import Model, encode_then_pick
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def gru4rec(config, sizes):
             return jnp.concatenate([initial(next(keys), (config.dim, config.dim)) for _ in range(3)], axis=1)
 
         table = lambda: initial(next(keys), (items, config.dim))
-        params = {"items": table(), "bias": jnp.zeros(items)}
+        params: dict[str, Any] = {"items": table(), "bias": jnp.zeros(items)}
         if config.embedding == "separate":
             params["inputs"] = table()
         for i in range(config.layers):
@@ -67,19 +68,22 @@ def gru4rec(config, sizes):
             carried.append(after)
         return x_BTD, tuple(carried)
 
-    def carry0(params, rows):
+    def initial_carry(params, rows):
         widths = [params[f"gru_{i}"]["hidden"]["kernel"].shape[0] for i in range(config.layers)]
         return tuple(jnp.zeros((rows, width)) for width in widths)
 
-    tables = {"items": ("asked",), "bias": ("asked",), "inputs": ("shown",)}
+    if config.embedding == "separate":
+        item_tables = {"items": ("targets",), "bias": ("targets",), "inputs": ("inputs",)}
+    else:
+        item_tables = {"items": ("inputs", "targets"), "bias": ("targets",)}
     return Model(
         init=init,
         encode=encode,
-        read=read_by(encode),
-        carry0=carry0,
+        encode_at=encode_then_pick(encode),
+        initial_carry=initial_carry,
         head=lambda params, hidden: hidden,
-        table=lambda params: (params["items"], params["bias"]),
-        tables=tables if config.embedding == "separate" else {"items": ("shown", "asked"), "bias": ("asked",)},
+        output_embedding=lambda params: (params["items"], params["bias"]),
+        item_tables=item_tables,
     )
 
 

@@ -1,4 +1,4 @@
-"""What models share. Projections are products of flat [slots, features] matrices: XLA's CPU needs it."""
+"""What models share."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.kernels import sizes
 from jaxrec.kernels.masks import nearness
 from jaxrec.kernels.random import dropout, site_keys
 
@@ -17,7 +18,7 @@ INITIAL = {
 SITE_PARTS = 1 << 16  # parts that a site may have
 
 
-def table(module, name, initial, *shape):
+def item_param(module, name, initial, *shape):
     """A param with a row an item: of this shape when it is made; then of whatever rows are given (see sparse.py)."""
     given = module.has_variable("params", name)
     return module.get_variable("params", name) if given else module.param(name, initial, shape)
@@ -36,7 +37,10 @@ def layer_norm(epsilon=1e-8):
 
 
 class Dense(nn.Module):
-    """A product of `dtype`, and a bias that is added in float32: so is its gradient, over all slots."""
+    """A product of `dtype`, and a bias added in float32, as is its gradient over all slots: [..., D] -> [..., F].
+
+    Of the flat [N, D]: XLA's CPU takes longer for products and sums over several axes.
+    """
 
     width: int
     dtype: Any
@@ -46,8 +50,8 @@ class Dense(nn.Module):
     def __call__(self, x):
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.width))
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
-        product = jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
-        return (product.astype(jnp.float32) + bias).astype(self.dtype)
+        product_NF = jnp.dot(x.reshape(-1, x.shape[-1]).astype(self.dtype), kernel.astype(self.dtype))
+        return (product_NF.astype(jnp.float32) + bias).astype(self.dtype).reshape(*x.shape[:-1], self.width)
 
 
 @jax.custom_jvp
@@ -64,15 +68,6 @@ def _gelu_moved(at, by):
     (x,), (move,) = at, by
     share = jax.lax.erfc(-x * 0.5**0.5) / 2
     return x * share, move * (share + x * jnp.exp(-x * x / 2) / (2 * jnp.pi) ** 0.5)
-
-
-AT_ONCE = 8192  # slots that a CPU trains on at once where there is attention: what is kept of more leaves its caches
-BLOCK = 50  # queries attended at once on a CPU: the keys after the last of them are never touched
-
-
-def block_of(queries):
-    """How many queries are attended at once: an accelerator does all of them in less time than it starts the parts."""
-    return BLOCK if jax.default_backend() == "cpu" else queries
 
 
 class Attention(nn.Module):
@@ -96,11 +91,11 @@ class Attention(nn.Module):
 
         def project(name, x_BTD):
             dense = Dense(width, self.dtype, self.kernel_init, name=name)
-            return dense(x_BTD.reshape(-1, width)).reshape(rows, -1, self.heads, width // self.heads)
+            return dense(x_BTD).reshape(rows, -1, self.heads, width // self.heads)
 
         q_BQHd = project("query", query_BQD) * (width // self.heads) ** -0.5
         k_BTHd, v_BTHd = project("key", memory_BTD), project("value", memory_BTD)
-        mixed, size = [], block_of(queries)
+        mixed, size = [], sizes.query_block(queries)
         for block, begin in enumerate(range(0, queries, size)):
             part = slice(begin, min(begin + size, queries))
             end = part.stop if self.causal and at_BQ is None else slots
@@ -112,9 +107,8 @@ class Attention(nn.Module):
             scores_BHQK = jnp.where(mask_BQT[:, None, part, :end], scores_BHQK, jnp.finfo(jnp.float32).min)
             weights_BHQK = drop_rows(jax.nn.softmax(scores_BHQK), self.rate, keys, (site, block)).astype(v_BTHd.dtype)
             mixed.append(jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, v_BKHd))
-        mixed_ND = jnp.concatenate(mixed, axis=1).reshape(-1, width)
-        out = Dense(width, self.dtype, self.kernel_init, name="out")
-        return out(mixed_ND).reshape(rows, queries, width)
+        mixed_BQD = jnp.concatenate(mixed, axis=1).reshape(rows, queries, width)
+        return Dense(width, self.dtype, self.kernel_init, name="out")(mixed_BQD)
 
 
 class FeedForward(nn.Module):
@@ -126,12 +120,6 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x_BTD, keys, site):
-        rows, slots, width = x_BTD.shape
-
-        def dense(name, x_ND):
-            return Dense(width, self.dtype, self.kernel_init, name=name)(x_ND)
-
-        inner = dense("inner", x_BTD.reshape(rows * slots, width)).reshape(rows, slots, width)
-        inner = nn.relu(drop_rows(inner, self.rate, keys, (site, 0)))
-        outer = dense("outer", inner.reshape(rows * slots, width)).reshape(rows, slots, width)
-        return drop_rows(outer, self.rate, keys, (site, 1))
+        dense = lambda name: Dense(x_BTD.shape[-1], self.dtype, self.kernel_init, name=name)
+        inner_BTD = nn.relu(drop_rows(dense("inner")(x_BTD), self.rate, keys, (site, 0)))
+        return drop_rows(dense("outer")(inner_BTD), self.rate, keys, (site, 1))

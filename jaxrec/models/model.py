@@ -1,24 +1,25 @@
 """What a model is: pure functions of a plain dict of params."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 
 from jaxrec.batches.stream import Stream
 
 
-class Model(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Model:
     """A sequential recommender. Row v - 1 of its table is item v; padding is never a row that could be ranked."""
 
     init: Callable  #: (key) -> params
     encode: Callable  #: (params, stream, carry=None, *, keys=None) -> (hidden_BTD, carry); no keys, no dropout
-    read: Callable  #: (params, stream, slots_BM) -> hidden_BMD: what encode gives at these slots, for less where it can
-    carry0: Callable  #: (params, rows) -> carry, or None for a model that carries nothing
-    head: Callable  #: (params, hidden_...D) -> hidden_...D, applied only at slots that are asked
-    table: Callable  #: (params) -> (output table [V, D], bias [V] or None)
-    tables: dict  #: of params whose row v - 1 belongs to item v: which items' rows a step uses, "shown", "asked"
-    at_once: int | None = None  #: slots that a CPU trains on in the least time; None: all of a step
+    encode_at: Callable  #: (params, stream, slots_BM) -> hidden_BMD: what encode gives at these slots, or faster
+    initial_carry: Callable  #: (params, rows) -> carry, or None for a model that carries nothing
+    head: Callable  #: (params, hidden_...D) -> hidden_...D, applied only at slots with a target
+    output_embedding: Callable  #: (params) -> (embedding [V, D], bias [V] or None) of all items
+    item_tables: dict  #: params whose row v - 1 is of item v -> whose rows a step uses: of "inputs", of "targets"
+    microbatch_slots: int | None = None  #: slots that a CPU is fastest with; None: all of a step
 
 
 def pick(x_BT, slots_BM):
@@ -26,16 +27,19 @@ def pick(x_BT, slots_BM):
     return jnp.take_along_axis(x_BT, slots_BM.reshape(*slots_BM.shape, *(1,) * (x_BT.ndim - 2)), axis=1)
 
 
-def read_by(encode):
-    """`Model.read` by encoding every slot."""
+def encode_then_pick(encode):
+    """`Model.encode_at` by encoding every slot."""
     return lambda params, stream, slots_BM: pick(encode(params, stream)[0], slots_BM)
 
 
-def from_module(module, length, table, tables, head=None, method="__call__", reads=False, at_once=None):
+def from_module(
+    module, length, *, output_embedding, item_tables, head=None, method="__call__", reads=False, microbatch_slots=None
+):
     """The Model of a Linen module (stream, keys) -> hidden that carries nothing.
 
     Args:
-        length: of the stream that makes the params. table, tables, at_once: as Model has them.
+        length: of the stream that makes the params.
+        output_embedding, item_tables, microbatch_slots: as Model has them.
         head: name of the module's method of hidden vectors; none by default. method: that makes all params.
         reads: whether the module takes slots_BM as its third argument, and then gives [B, M, D] of these.
     """
@@ -46,11 +50,19 @@ def from_module(module, length, table, tables, head=None, method="__call__", rea
     def encode(params, stream, carry=None, *, keys=None):
         return module.apply({"params": params}, stream, keys), carry
 
-    def at_asked(params, hidden):
+    def apply_head(params, hidden):
         return module.apply({"params": params}, hidden, method=head) if head else hidden
 
-    def read(params, stream, slots_BM):
+    def encode_at(params, stream, slots_BM):
         return module.apply({"params": params}, stream, None, slots_BM)
 
-    answers = read if reads else read_by(encode)
-    return Model(init, encode, answers, lambda params, rows: None, at_asked, table, tables, at_once)
+    return Model(
+        init=init,
+        encode=encode,
+        encode_at=encode_at if reads else encode_then_pick(encode),
+        initial_carry=lambda params, rows: None,
+        head=apply_head,
+        output_embedding=output_embedding,
+        item_tables=item_tables,
+        microbatch_slots=microbatch_slots,
+    )

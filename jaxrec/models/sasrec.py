@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal, position_of
+from jaxrec.kernels.sizes import ATTENTION_SLOTS
 from jaxrec.models.entry import ModelEntry
-from jaxrec.models.layers import AT_ONCE, INITIAL, Attention, FeedForward, drop_rows, layer_norm, table
+from jaxrec.models.layers import INITIAL, Attention, FeedForward, drop_rows, item_param, layer_norm
 from jaxrec.models.model import from_module, pick
 from jaxrec.system.errors import UserError
 
@@ -38,7 +39,7 @@ class SASRec(nn.Module):
 
     def setup(self):
         kernel = INITIAL[self.initial]
-        self.item_table = table(self, "items", kernel, self.items, self.width)
+        self.item_table = item_param(self, "items", kernel, self.items, self.width)
         relative = self.positions == "relative"
         if not relative:
             self.position_table = self.param("positions", kernel, (self.length, self.width))
@@ -62,20 +63,20 @@ class SASRec(nn.Module):
         x = drop_rows(self.embed(stream), self.rate, keys, (0, 0))
         for i in range(self.layers):
             at_BM = read_BM if i == self.layers - 1 else None
-            asked = (lambda x: x) if at_BM is None else partial(pick, slots_BM=at_BM)
-            attend = partial(self.attention[i], mask_BQT=asked(mask_BTT), keys=keys, site=2 * i + 1, at_BQ=at_BM)
+            picked = (lambda x: x) if at_BM is None else partial(pick, slots_BM=at_BM)
+            attend = partial(self.attention[i], mask_BQT=picked(mask_BTT), keys=keys, site=2 * i + 1, at_BQ=at_BM)
             feed = lambda x, i=i: self.feed_forward[i](x, keys, 2 * i + 2)
             attention_norm, feed_norm = self.attention_norm[i], self.feed_forward_norm[i]
             if self.norm == "query":
-                query = attention_norm(asked(x))
+                query = attention_norm(picked(x))
                 x = feed_norm(query + attend(query, x))
                 x = x + feed(x)
             elif self.norm == "post":
-                x = attention_norm(asked(x) + attend(asked(x), x))
+                x = attention_norm(picked(x) + attend(picked(x), x))
                 x = feed_norm(x + feed(x))
             else:
                 normed = attention_norm(x)
-                x = asked(x) + attend(asked(normed), normed)
+                x = picked(x) + attend(picked(normed), normed)
                 x = x + feed(feed_norm(x))
         return self.last_norm(x)
 
@@ -109,8 +110,15 @@ def sasrec(config, sizes):
         sizes.positions,
         sizes.dtype,
     )
-    output, tables = lambda params: (params["items"], None), {"items": ("shown", "asked")}
-    return from_module(module, sizes.length, output, tables, reads=True, at_once=AT_ONCE)
+    output, item_tables = lambda params: (params["items"], None), {"items": ("inputs", "targets")}
+    return from_module(
+        module,
+        sizes.length,
+        output_embedding=output,
+        item_tables=item_tables,
+        reads=True,
+        microbatch_slots=ATTENTION_SLOTS,
+    )
 
 
 MODEL = ModelEntry(

@@ -11,7 +11,7 @@ from jaxrec.config.fields import among
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal
 from jaxrec.models.entry import ModelEntry
-from jaxrec.models.layers import INITIAL, Dense, drop_rows, table
+from jaxrec.models.layers import INITIAL, Dense, drop_rows, item_param
 from jaxrec.models.model import from_module, pick
 
 
@@ -28,8 +28,8 @@ class TwoTower(nn.Module):
     @nn.compact
     def __call__(self, stream, keys=None, read_BM=None):
         """[B, T] -> [B, T, D]; with slots read_BM [B, M, D] of these alone, without the sums of the others."""
-        item_table = table(self, "items", self.kernel, self.items, self.width)
-        bias = table(self, "bias", nn.initializers.zeros, self.items)  # noqa: F841 made here, read by `table`
+        item_table = item_param(self, "items", self.kernel, self.items, self.width)
+        bias = item_param(self, "bias", nn.initializers.zeros, self.items)  # noqa: F841 made here, read by `output`
         item_BTD = jnp.where((stream.items > 0)[..., None], item_table[jnp.maximum(stream.items - 1, 0)], 0)
         count_BT = stream.positions + 1
         if read_BM is None:
@@ -69,9 +69,9 @@ def two_tower(config, sizes):
     """TwoTower as a Model. config: TwoTowerOptions. sizes: Sizes."""
     kernel = INITIAL[config.init]
     module = TwoTower(sizes.items, config.dim, config.layers, config.dropout, sizes.dtype, kernel)
-    tables = {"items": ("shown", "asked"), "bias": ("asked",)}
+    item_tables = {"items": ("inputs", "targets"), "bias": ("targets",)}
     output = lambda params: (params["items"], params["bias"])
-    return from_module(module, sizes.length, output, tables, reads=True)
+    return from_module(module, sizes.length, output_embedding=output, item_tables=item_tables, reads=True)
 
 
 MODEL = ModelEntry(name="two-tower", options=TwoTowerOptions, build=two_tower)

@@ -24,6 +24,7 @@ from jaxrec.serve.hosts import Hosts
 from jaxrec.serve.listing import Listing
 from jaxrec.serve.metrics import Metrics
 from jaxrec.serve.schema import Wrong
+from jaxrec.serve.watch import Watcher
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 
@@ -47,15 +48,18 @@ class Endpoint(NamedTuple):
 class Service:
     """A recommender behind HTTP. `app` is the ASGI application; `take` puts another recommender to work."""
 
-    def __init__(self, recommender, limits, events=None, token=None, hosts=None):
+    def __init__(self, recommender, limits, events=None, token=None, hosts=None, known=None):
         """
         Args:
             recommender: warm for one history and limits.k items; where it is for more histories, raise `batcher.size`.
-            limits: Limits. events: store.Events, or None. token: that requests must bear, or None. hosts: Hosts; this
-                machine's own if None.
+            limits: Limits.
+            events: store.Events, or None.
+            token: that requests must bear, or None.
+            hosts: Hosts; this machine's own if None.
+            known: Known users of a log, or None.
         """
-        self.watcher = None  # of new checkpoints, set where there is one: the check of health asks it
-        self.limits, self.events, self.metrics = limits, events, Metrics()
+        self.watcher: Watcher | None = None  # of new checkpoints, set where there is one: the check of health asks it
+        self.limits, self.events, self.known, self.metrics = limits, events, known, Metrics()
         self.batcher = Batcher(recommender, limits.queue, self.metrics.batch.observe)
         self.listing, self._facets = Listing(recommender.catalogue), None
         self.metrics.step.set(recommender.step or 0)
@@ -101,7 +105,11 @@ class Service:
         for field, ids in (("history", history), ("items", items)):
             if not any(id in self.listing for id in ids):
                 raise Wrong(404, field, "none of these ids is in the catalogue")
-        (moved,) = await self._ask([lambda recommender: recommender.influence(history, items).tolist()])
+
+        def ask(recommender):
+            return recommender.influence(history, items, body.user if recommender.users else None).tolist()
+
+        (moved,) = await self._ask([ask])
         return {"influence": moved}
 
     async def happened(self, body):
@@ -155,14 +163,20 @@ class Service:
     async def _history_of(self, body):
         if body.history is not None:
             return body.history
-        if self.events is None:
-            raise Wrong(422, "user", "this service keeps no events: give a history, or start it with --events FILE")
+        if self.events is None and self.known is None:
+            cure = "give a history, or start it with --events FILE or --histories DATA"
+            raise Wrong(422, "user", f"this service keeps no events: {cure}")
+        most, history = self.limits.history, []
         try:
-            history = await asyncio.to_thread(self.events.newest, body.user, self.limits.history)
+            if self.events:
+                history = await asyncio.to_thread(self.events.newest, body.user, most)
         except Unavailable as error:
             raise _busy(f"the history could not be read: {error}") from error
+        if self.known and len(history) < most:  # what a log holds was before what happened here
+            history = self.known.newest(body.user, most - len(history)) + history
         if not history:
-            raise Wrong(404, "user", f"there is no event of {body.user!r}: POST /events first, or give a history")
+            cure = "POST /events first, or give a history" if self.events else "give a history"
+            raise Wrong(404, "user", f"there is no event of {body.user!r}: {cure}")
         return history
 
     def _given(self, body):

@@ -27,7 +27,8 @@ class Batcher:
     def __init__(self, recommender, room, observe=lambda batch: None):
         """
         Args:
-            recommender: inference.recommender.Recommender. room: how many questions may wait.
+            recommender: inference.recommender.Recommender.
+            room: how many questions may wait.
             observe: called with the size of every batch of queries.
         """
         self.recommender, self.size = recommender, 1
@@ -96,7 +97,8 @@ class Batcher:
 
 def answer(recommender, asked, observe=lambda batch: None):
     """The answers to questions, in their order: what each returned, or the exception that it alone raised."""
-    outcomes, prepared = [None] * len(asked), {}
+    outcomes: list[Any] = [None] * len(asked)
+    prepared = {}
     for index, ask in enumerate(asked):
         try:
             if callable(ask):

@@ -15,7 +15,8 @@ class Crowd:
     def __init__(self, limits, metrics):
         """
         Args:
-            limits: Limits. metrics: Metrics.
+            limits: Limits.
+            metrics: Metrics.
         """
         self.limits, self.metrics = limits, metrics
         self.inside, self.leaving = set(), {}  # leaving: those that have their last answer, the earliest first

@@ -17,7 +17,7 @@ TABLES = """
 BUSY = 1.0  # seconds that another process's lock is waited for
 LOG = "-wal"  # the write-ahead log beside the file: what was committed since the last checkpoint is in there alone
 BESIDE = ("", LOG, "-shm")
-GONE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY_DBMOVED)
+GONE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY_DBMOVED, sqlite3.SQLITE_ERROR)  # the last: tables are gone
 
 
 class Unavailable(Exception):
@@ -40,8 +40,9 @@ class Database:
     def __init__(self, path, create):
         """
         Args:
-            path: the file. create: whether it is made where there is none, for its owner alone; otherwise all of it is
-                read once, to see whether it is whole.
+            path: the file.
+            create: whether it is made where there is none, for its owner alone; otherwise all of it is read once, to
+                see whether it is whole.
 
         Raises:
             Unavailable: it can't be used.

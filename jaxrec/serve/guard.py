@@ -25,8 +25,11 @@ class Guard:
     def __init__(self, app, metrics, token, hosts, paths):
         """
         Args:
-            app: ASGI. metrics: Metrics. token: str, or None for everyone. hosts: Hosts. paths: those that are counted
-                by name.
+            app: ASGI.
+            metrics: Metrics.
+            token: str, or None for everyone.
+            hosts: Hosts.
+            paths: those that are counted by name.
         """
         self._app, self._metrics, self._hosts, self._paths = app, metrics, hosts, paths | {"/metrics"}
         self._token = None if token is None else os.fsencode(token)

@@ -21,7 +21,8 @@ class Hosts:
         Args:
             listening: the host that is listened at: it is allowed, as localhost and the addresses of this machine to
                 itself are. Where it is not this machine alone, every address is: only a name can be made to lead
-                elsewhere. allowed: more names, of proxies and the like.
+                elsewhere.
+            allowed: more names, of proxies and the like.
         """
         listening = _plain(listening)
         address = _address(listening)

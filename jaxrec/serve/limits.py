@@ -6,6 +6,7 @@ import resource
 from jaxrec.system.errors import UserError
 
 MOST = 1024  # connections, if the process may have as many
+ENDLESS = 1 << 31  # no limit at all: more bytes, ids or seconds than any request has
 RESERVE = 96  # descriptors for all else: the libraries' own, checkpoints, events, and clients that are turned away
 
 
@@ -43,9 +44,12 @@ def parse(settings):
 
     Raises:
         UserError: no such limit, no number, or one below 1 (the deadline: not above 0).
+
+    >>> parse(["k=50", "deadline=0.5"]).k
+    50
     """
-    kinds = {field.name: field.type for field in dataclasses.fields(Limits)}
     values, usual = {}, dataclasses.asdict(Limits())
+    kinds = {name: type(value) for name, value in usual.items()}
     for setting in settings:
         name, _, text = setting.partition("=")
         if name not in kinds:
@@ -54,8 +58,8 @@ def parse(settings):
             values[name] = kinds[name](text)
         except ValueError:
             raise UserError(f"--limit {setting}: {text!r} is no number: write {name}={usual[name]}") from None
-        if not (0 < values[name] < float("inf")):
-            raise UserError(f"--limit {setting}: a limit is above 0 and finite: write {name}={usual[name]}")
+        if not 0 < values[name] < ENDLESS:
+            raise UserError(f"--limit {setting}: a limit is above 0 and below 2^31: write {name}={usual[name]}")
     limits = Limits(**values)
     if limits.connections > max(descriptors() - RESERVE, _connections()):
         raise UserError(

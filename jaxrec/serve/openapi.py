@@ -2,6 +2,7 @@
 
 from html import escape
 from importlib.metadata import version
+from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
@@ -23,7 +24,7 @@ SAID = {
 def document(endpoints):
     """The OpenAPI 3.1 document of Endpoints, as a dictionary."""
     answers = [model for each in endpoints for model in _models(each.answer)]
-    wanted = [(each.body, "validation") for each in endpoints if each.body]
+    wanted: list[tuple[Any, Any]] = [(each.body, "validation") for each in endpoints if each.body]
     wanted += [(model, "serialization") for model in [*answers, Errors]]
     names, schemas = models_json_schema(wanted, ref_template="#/components/schemas/{model}")
     paths = {each.path: {each.method.lower(): _operation(each, names)} for each in endpoints}

@@ -1,5 +1,8 @@
 """What requests and answers look like: the models that check a body are the OpenAPI schema that describes it."""
 
+# pyright: reportInvalidTypeForm=false
+# (types of fields are made from the limits, which a checker cannot evaluate)
+
 from itertools import takewhile
 from types import SimpleNamespace
 from typing import Annotated, Literal
@@ -29,7 +32,11 @@ EXACT = (1 << 53) - 1  # the largest integer up to which JSON's readers, such as
 
 
 def exact(id):
-    """An id as an answer has it: an integer that not every reader of JSON keeps exact is a text."""
+    """An id as an answer has it: an integer that not every reader of JSON keeps exact is a text.
+
+    >>> exact(19), exact(2**60)
+    (19, '1152921504606846976')
+    """
     return str(id) if isinstance(id, int) and abs(id) > EXACT else id
 
 
@@ -194,7 +201,7 @@ def bodies(limits):
             given = [name for name in SOURCES if getattr(self, name) is not None]
             if len(given) != 1 and given != ["history", "user"]:
                 said = "this has " + (" and ".join(given) if given else "none of them")
-                raise PydanticCustomError("source", f"give one of history, histories and user: {said}")
+                raise PydanticCustomError("source", "give one of history, histories and user: {said}", {"said": said})
 
     class SimilarTo(Filtered):
         item: Id
@@ -202,6 +209,7 @@ def bodies(limits):
     class InfluenceOn(_Body):
         history: Some = Field(description="item ids, oldest first")
         items: ids(1, 100) = Field(description="ids whose scores are to be explained")
+        user: Id | None = Field(None, description="whose history it is, for a model with vectors of users")
 
     class TitlesOf(_Body):
         items: ids(1, limits.ids)

@@ -13,6 +13,7 @@ from jaxrec.serve import limits, logs, watch
 from jaxrec.serve.app import Service
 from jaxrec.serve.connections import Connection, Crowd
 from jaxrec.serve.hosts import Hosts
+from jaxrec.serve.known import Known
 from jaxrec.serve.store import Events
 from jaxrec.system.errors import UserError
 
@@ -32,22 +33,30 @@ def serve(arguments, _overrides):
     listening = bind(arguments.host, arguments.port)
     recommender = watch.load(arguments.workdir, arguments.checkpoint, arguments.approximate, allowed.k, allowed.batch)
     events = Events(arguments.events, allowed.queue) if arguments.events else None
-    service = Service(recommender, allowed, events, token, hosts)
+    known = Known(histories(recommender, arguments.histories)) if arguments.histories else None
+    service = Service(recommender, allowed, events, token, hosts, known)
     beside = [threading.Thread(target=watch.warm, args=(service.batcher, allowed.k, allowed.batch), daemon=True)]
     if arguments.watch:
         renew = lambda step: watch.renew(service.batcher.recommender, step, allowed.k)
         meant, refuse = (arguments.checkpoint, recommender.step), service.metrics.refused.inc
-        service.watcher = watch.Watcher(arguments.workdir, *meant, renew, service.take, refuse)
-        beside.append(service.watcher)
+        watcher = watch.Watcher(arguments.workdir, *meant, renew, service.take, refuse)
+        service.watcher = watcher
+        beside.append(watcher)
     for thread in beside:
         thread.start()
     items = f"{len(service.listing):,} items"
+    items += f", {len(known):,} users" if known else ""
     ready = f"jaxrec serves {arguments.workdir}, step {recommender.step}, {items}, at {address(listening)}"
     if arguments.host not in LOCAL and token is None:
         ready += f" to everyone who reaches it: set {TOKEN} to ask for a token"
     run(service.app, listening, ready, Crowd(allowed, service.metrics))
     leave(beside)
     return 0
+
+
+def histories(recommender, data):
+    """The log whose users are known: that of the training for "training", else what `prepare` reads."""
+    return recommender.log(None if data == "training" else data)
 
 
 def read_token():
@@ -107,7 +116,7 @@ def configuration(app, crowd):
     """What uvicorn is to do: `app` for the connections of a Crowd."""
     return uvicorn.Config(
         app,
-        http=partial(Connection, crowd=crowd),
+        http=partial(Connection, crowd=crowd),  # pyright: ignore[reportArgumentType] any callable will do
         ws="none",
         loop="uvloop",
         lifespan="on",

@@ -33,12 +33,14 @@ class Events:
     def __init__(self, path, room):
         """
         Args:
-            path: the file, made if need be. room: how many appends may wait.
+            path: the file, made if need be.
+            room: how many appends may wait.
 
         Raises:
             UserError: it can't be used.
         """
         self._path, self._trouble, self._tried, self._said = path, None, 0.0, None
+        self._unread = None  # the Lost of a reader: the thread that writes is to look
         try:
             self._database = Database(path, create=True)
         except Unavailable as error:
@@ -60,7 +62,9 @@ class Events:
         """Append to a user's history.
 
         Args:
-            user: id. items: ids, oldest first. time: seconds since 1970; now if None.
+            user: id.
+            items: ids, oldest first.
+            time: seconds since 1970; now if None.
 
         Returns:
             A concurrent Future of how many they are, done when they are on disk; it raises Unavailable where they
@@ -82,7 +86,11 @@ class Events:
         """
         if self._trouble:
             raise Unavailable(self._trouble)
-        rows = self._database.newest(str(user), count)
+        try:
+            rows = self._database.newest(str(user), count)
+        except Lost as error:
+            self._unread = error
+            raise
         try:
             return [json.loads(item) for (item,) in reversed(rows)]
         except ValueError as error:
@@ -124,6 +132,9 @@ class Events:
         """See whether the file is there; where it was lost, open it if it is back."""
         try:
             if self._trouble is None:
+                found, self._unread = self._unread, None
+                if found:
+                    raise found
                 self._database.check()
             elif clock.monotonic() - self._tried >= EVERY:
                 self._tried = clock.monotonic()

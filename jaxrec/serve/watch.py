@@ -25,7 +25,10 @@ def load(path, checkpoint, approximate, k, batch):
     """The Recommender of a workdir's checkpoint, ready to answer one history at once, and checked.
 
     Args:
-        path: Path. checkpoint, approximate: as of `loading.load`. k: how many items it will be asked for.
+        path: Path.
+        checkpoint: as of `loading.load`.
+        approximate: as of `loading.load`.
+        k: how many items it will be asked for.
         batch: the most histories that it will be asked at once.
 
     Raises:
@@ -52,7 +55,7 @@ def begin(recommender, k):
     """Compile, or try, all that one history at once needs; then check."""
     id, engine = recommender.catalogue.ids[0], recommender.engine
     for slots in engine.buckets():
-        recommender.answer([Query([id] * (slots - engine.room), k)])
+        recommender.answer([Query([id] * (slots - engine.num_mask_slots), k)])
     recommender.similar(id, k)
     check(recommender)
 
@@ -97,8 +100,12 @@ class Watcher(threading.Thread):
     def __init__(self, path, checkpoint, current, renew, take, refuse, every=1.0):
         """
         Args:
-            path: Path of the workdir. checkpoint: "best" or "latest". current: the step that answers now.
-            renew: (step) -> Recommender. take: (Recommender), puts it to work. refuse: (), counts.
+            path: Path of the workdir.
+            checkpoint: "best" or "latest".
+            current: the step that answers now.
+            renew: (step) -> Recommender.
+            take: (Recommender), puts it to work.
+            refuse: (), counts.
             every: seconds.
         """
         super().__init__(name="watch", daemon=True)

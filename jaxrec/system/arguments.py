@@ -9,6 +9,7 @@ from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 
 SHOWN, CHARACTERS = 5, 200  # values that an error shows, and how much of them
+ORDERED = ("history", "histories", "users")  # lists whose order counts
 
 
 def checkpoint_name(checkpoint):
@@ -16,12 +17,15 @@ def checkpoint_name(checkpoint):
 
     Raises:
         UserError: it is neither a text nor an integer.
+
+    >>> checkpoint_name("best"), checkpoint_name(64)
+    ('best', '64')
     """
     if isinstance(checkpoint, str):
         return str(checkpoint)
     try:
         return str(_integer(checkpoint))
-    except TypeError:
+    except (TypeError, ValueError):  # the latter of too many digits to write
         raise UserError(f"checkpoint is {some([checkpoint])}: give 'best', 'latest' or a step, an integer") from None
 
 
@@ -30,6 +34,9 @@ def count(k, which=""):
 
     Raises:
         UserError: it is no integer, of Python or NumPy, or below 1.
+
+    >>> count(10)
+    10
     """
     try:
         number = _integer(k)
@@ -48,7 +55,7 @@ def id_list(ids, name, which=""):
     """
     if isinstance(ids, str | bytes):
         raise UserError(f"{which}a {name} is a list of ids, and this is one text: put it into brackets")
-    unordered = isinstance(ids, Mapping) or (name == "history" and isinstance(ids, set | frozenset))
+    unordered = isinstance(ids, Mapping) or (name in ORDERED and isinstance(ids, set | frozenset))
     if unordered or not isinstance(ids, Iterable) or (isinstance(ids, np.ndarray) and ids.ndim == 0):
         raise UserError(f"{which}{name} is {some([ids])}: a list of ids is expected")
     return list(ids)
@@ -56,7 +63,15 @@ def id_list(ids, name, which=""):
 
 def some(values):
     """The first few values, for a message."""
-    return printable(", ".join(map(repr, values[:SHOWN])), CHARACTERS)
+    return printable(", ".join(map(shown, values[:SHOWN])), CHARACTERS)
+
+
+def shown(value):
+    """What a value is, for a message: Python writes no integer of some thousand digits, alone or within a list."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "an integer of many digits" if isinstance(value, int) else f"a {type(value).__name__} of such integers"
 
 
 def _integer(value):

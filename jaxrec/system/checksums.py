@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import xxhash
+from numpy.typing import ArrayLike
 
 CHUNK = 1 << 24  # bytes of a file that are read at a time
 
 
-def of_array(array) -> str:
+def of_array(array: ArrayLike) -> str:
     """Of an array's bytes: not of its shape or dtype."""
-    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def of_json(value: Any) -> str:

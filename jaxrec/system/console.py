@@ -4,6 +4,7 @@ import importlib.util
 import io
 import unicodedata
 from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console
 
@@ -20,9 +21,10 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def make(**options) -> Console:
+def make(**options: Any) -> Console:
     """A Console that takes text as it stands: what lies in brackets is no style, and :smile: no emoji."""
-    return _Console(**{"highlight": False, "markup": False, "emoji": False} | options)
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    return _Console(**plain | options)
 
 
 def can_show_bars(console: Console) -> bool:
@@ -32,9 +34,9 @@ def can_show_bars(console: Console) -> bool:
 
 def as_text(show: Callable[[Console], None], width: int = WIDTH) -> str:
     """What `show` prints, as plain text."""
-    console = make(file=io.StringIO(), width=width, force_terminal=False, force_jupyter=False, no_color=True)
-    show(console)
-    return console.file.getvalue().rstrip("\n")
+    text = io.StringIO()
+    show(make(file=text, width=width, force_terminal=False, force_jupyter=False, no_color=True))
+    return text.getvalue().rstrip("\n")
 
 
 def as_html(show: Callable[[Console], None], width: int = WIDTH) -> str:

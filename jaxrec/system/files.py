@@ -42,6 +42,8 @@ def replacing(path):
         UserError: it can't be written.
     """
     path = Path(path)
+    if not path.name:
+        raise UserError(f"{str(path)!r} is a folder, and a file is written there: name one in it")
     temporary = path.with_name(f"{MARK}{secrets.token_hex(8)}.tmp")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -47,4 +47,4 @@ def call(setup: Setup, feed: Feed, state: Any, start: int, end: int) -> tuple[An
         The State after them, and their metrics, arrays of `config.steps_per_call` of which the first are filled.
     """
     data, begins = feed(start, end)
-    return setup.run(state, data, setup.aside, np.int32(begins), np.int32(end))
+    return setup.run(state, data, setup.sampler_tables, np.int32(begins), np.int32(end))

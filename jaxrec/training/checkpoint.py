@@ -191,6 +191,8 @@ class Checkpoints:
         own = record.pop("self", None) if isinstance(record, dict) else None
         if own != checksums.of_json([loop, record]):
             return self._damaged(step, "the state of the loop is not what was saved")
+        if loop.get("step", step) != step:
+            return self._damaged(step, f"it is a copy of step {loop['step']}")
         if record["score"] != score:
             return self._damaged(step, "the score of its validation is not what was saved")
         return loop, record

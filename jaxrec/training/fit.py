@@ -44,8 +44,8 @@ def boundary(setup, now):
 
 
 def interval(setup, epochs):
-    """Epochs in steps, at least one."""
-    return max(round(epochs * setup.epoch_steps), 1)
+    """Epochs in steps, at least one, and no more than the training has."""
+    return max(round(min(epochs, setup.config.epochs) * setup.epoch_steps), 1)
 
 
 def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_checkpoint=None, deadline=None):

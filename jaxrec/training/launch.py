@@ -1,4 +1,4 @@
-"""One device's program, launched on all of them; and how much of a step a device takes at once."""
+"""One device's program, launched on all of them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,7 +8,6 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxrec.config.parsing import row_width
 from jaxrec.kernels.placement import AXIS, mesh_of, replicated
 from jaxrec.training.step import State
 
@@ -29,53 +28,38 @@ class Launched(NamedTuple):
         return self.program.lower(*args, self.numbers)
 
 
-def launch_pmap(call, devices, options=None, apart=False):
+def launch_pmap(call, devices, options=None, per_device_data=False):
     """`call` on these devices by pmap. Its state is donated; everything but the carry is replicated.
 
     Args:
-        call: step.call's. options: of the compiler. apart: whether the data too are one slice a device.
+        call: step.call's. options: of the compiler. per_device_data: whether the data too are one slice a device.
     """
-    axes = {"in_axes": (AXES, 0 if apart else None, None, None, None, 0), "out_axes": (AXES, None)}
+    axes = {"in_axes": (AXES, 0 if per_device_data else None, None, None, None, 0), "out_axes": (AXES, None)}
     mapped = jax.pmap(call, AXIS, devices=devices, **axes)
 
     def split(state, *args):
-        apart = jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), state.carry)
-        state, report = mapped(state._replace(carry=apart), *args)
+        per_device_data = jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), state.carry)
+        state, report = mapped(state._replace(carry=per_device_data), *args)
         return state._replace(carry=jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), state.carry)), report
 
     program = jax.jit(split, donate_argnums=0, compiler_options=options)
     return Launched(program, np.arange(len(devices)))
 
 
-def launch_shard_map(call, devices, options=None, apart=False):
+def launch_shard_map(call, devices, options=None, per_device_data=False):
     """The same by shard_map, with its check that what is called replicated is; one device has nothing to check."""
     mesh = mesh_of(devices)
     replicated, split = State(P(), P(), P(), P(AXIS)), P(AXIS)
-    specs = {"in_specs": (replicated, split if apart else P(), P(), P(), P(), split), "out_specs": (replicated, P())}
+    specs = {
+        "in_specs": (replicated, split if per_device_data else P(), P(), P(), P(), split),
+        "out_specs": (replicated, P()),
+    }
     mapped = jax.shard_map(call, mesh=mesh, check_vma=len(devices) > 1, **specs)
     program = jax.jit(mapped, donate_argnums=0, compiler_options=options)
     return Launched(program, np.arange(len(devices)))
 
 
 LAUNCHERS = {"pmap": launch_pmap, "shard_map": launch_shard_map}
-
-
-CATALOGUE = 4  # items a slot: the gradients of a larger table cost more to add up than portions of rows gain
-
-
-def rows_at_once(config, model, items, share, platform):
-    """Of its share of a step's rows, how many a device of this platform takes at once: it divides the share.
-
-    Those asked for are a limit. Else a CPU takes about as many as suit the model, and all where none divide so.
-    """
-    sizes = [size for size in range(1, share + 1) if share % size == 0]
-    if config.microbatch_rows:
-        return max(size for size in sizes if size <= config.microbatch_rows)
-    if platform != "cpu" or not model.at_once or items > CATALOGUE * model.at_once:
-        return share
-    wanted = model.at_once / row_width(config)
-    off, size = min((max(size / wanted, wanted / size), size) for size in sizes)
-    return size if off <= 2 else share
 
 
 def placed(devices):

@@ -38,8 +38,10 @@ def _read(path):
 def _row(line):
     try:
         row = json.loads(line)
-        return row if isinstance(row, dict) and isinstance(row["step"], int) else None
-    except (ValueError, KeyError, RecursionError):
+        measured = [row.get("valid", {}), *row.get("also", {}).values()]
+        numbers = [row["step"], row["epoch"], row["loss"], *(number for each in measured for number in each.values())]
+        return row if isinstance(row["step"], int) and all(isinstance(each, int | float) for each in numbers) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -57,7 +59,7 @@ class Report:
         rows, is_damaged = _read(self.path)
         self.rows = [row for row in rows if row["step"] <= step]
         if is_damaged or checksum not in (None, self.checksum()):
-            self._keep_damaged()
+            self._keep_damaged(is_damaged)
         with replacing(self.path) as temporary:
             temporary.write_text(self._text())
         with writing(workdir / "tensorboard"):
@@ -81,10 +83,15 @@ class Report:
     def _text(self):
         return "".join(json.dumps(row) + "\n" for row in self.rows)
 
-    def _keep_damaged(self):
-        kept = self.path.with_name(self.path.name + ".damaged")
+    def _keep_damaged(self, is_damaged):
+        """Say what is wrong, and keep a copy; not a second one of what a training has made of the first."""
+        names = [f"{self.path.name}.damaged", *(f"{self.path.name}.damaged-{n}" for n in range(2, 100))]
+        there = [name for name in names if os.path.lexists(self.path.with_name(name))]
+        kept = self.path.with_name(next((name for name in names if name not in there), names[-1]))
         said = "is damaged" if self.path.exists() else "is gone"
-        if self.path.exists():
+        if there and not is_damaged:
+            said = f"lacks rows since it was damaged: a copy is kept as {there[-1]}"
+        elif self.path.exists():
             said += f": a copy is kept as {kept.name}"
             with replacing(kept) as temporary:
                 temporary.write_bytes(self.path.read_bytes())
@@ -167,6 +174,7 @@ def plot(rows, path, title, shown=("hr@10", "ndcg@10"), select_by="ndcg@10"):
         for other in {other: None for row in scored for other in row.get("also", {})}:
             values = [row.get("also", {}).get(other, {}).get(name, math.nan) for row in scored]
             right.plot(epochs, values, ".--", color=f"C{number}", label=f"{name}, {other}", alpha=0.5)
+    scored = [row for row in scored if select_by in row["valid"]]
     if scored:
         best = max(scored, key=lambda row: row["valid"][select_by])
         right.axvline(

@@ -1,7 +1,9 @@
 """Negatives: uniform outside a user's history, exactly; uniform; by popularity; the batch's own targets; and mixed."""
 
+import dataclasses
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,30 +12,43 @@ import numpy as np
 from jaxrec.config.keys import SampledOptions
 from jaxrec.data import splits
 from jaxrec.data.ragged import distinct, slices
-from jaxrec.kernels.collectives import gathered
-from jaxrec.kernels.random import below, hash_bits
+from jaxrec.kernels.collectives import all_gather
+from jaxrec.kernels.random import randint, random_bits
 from jaxrec.system.errors import UserError
 
+SharedBy = Literal["slot", "row", "batch"]
 
-class Negatives(NamedTuple):
-    """What a sampled loss compares the targets of N slots with. Item 0 is none."""
 
-    items: Any  #: [N, K] of each slot; [R, K] shared by the slots of each of R rows; [K] by the batch of all devices
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Negatives:
+    """What a sampled loss compares the targets of N slots, of R rows, with. Item 0 is none."""
+
+    items: Any  #: int32; by `shared_by`: [N, K] of each slot, [R, K] of each row, or [K] of the batch of all devices
+    _: KW_ONLY
+    shared_by: SharedBy = field(metadata={"static": True})  #: which slots have the same items: each has its own, or
     shift: Any = None  #: as items: what logQ subtracts from their scores; None is nothing
     own_shift: Any = None  #: [N], and from the targets' scores
     own_column: Any = None  #: [N] the column that is the slot's own target, where items are the batch's targets
 
+    def of_each_slot(self, slots):
+        """The Negatives of so many slots, each with a copy of its own of those that it shares."""
 
-def portioned(negatives, cut, number):
-    """The Negatives of portions of the slots, an axis of them in front; what all slots share is repeated.
+        def repeat(x):
+            x = x.reshape(-1, x.shape[-1])
+            return jnp.repeat(x, slots // len(x), axis=0)
 
-    Args:
-        cut: what makes portions of the slots' or the rows' own arrays. number: of portions.
-    """
-    if negatives.items.ndim > 1:
-        return cut(negatives)
-    items, shift = jax.tree.map(lambda x: jnp.broadcast_to(x, (number, *x.shape)), (negatives.items, negatives.shift))
-    return cut(negatives._replace(items=None, shift=None))._replace(items=items, shift=shift)
+        items, shift = jax.tree.map(repeat, (self.items, self.shift))
+        return dataclasses.replace(self, items=items, shift=shift, shared_by="slot")
+
+    def split(self, number):
+        """The Negatives of equal parts of the rows: an axis of them in front; what the batch shares is repeated."""
+        cut = lambda tree: jax.tree.map(lambda x: x.reshape(number, -1, *x.shape[1:]), tree)
+        if self.shared_by != "batch":
+            return cut(self)
+        repeat = lambda x: jnp.broadcast_to(x, (number, *x.shape))
+        items, shift = jax.tree.map(repeat, (self.items, self.shift))
+        return dataclasses.replace(cut(dataclasses.replace(self, items=None, shift=None)), items=items, shift=shift)
 
 
 class Seen(NamedTuple):
@@ -80,18 +95,18 @@ def nth_unseen(nth, low, high, items, steps):
     return nth + 1 + left
 
 
-def uniform(key, source, number, seen, catalogue, steps):
+def uniform(key, user_index, number, seen, catalogue, steps):
     """Negatives for the slots of one row, uniform over what each slot's user has not met in training.
 
     Args:
-        key: the row's. source: [T] user. number: negatives a slot. seen: Seen on the device. catalogue: V.
+        key: the row's. user_index: [T] user. number: negatives a slot. seen: Seen on the device. catalogue: V.
         steps: bisection steps, enough for the longest set: ceil(log2(longest + 1)).
 
     Returns:
         [T, number] int32 in 1..V.
     """
-    low, high = seen.offsets[source][:, None], seen.offsets[source + 1][:, None]
-    nth = below(catalogue - (high - low), key, (len(source), number))
+    low, high = seen.offsets[user_index][:, None], seen.offsets[user_index + 1][:, None]
+    nth = randint(key, (len(user_index), number), catalogue - (high - low))
     return nth_unseen(nth, low, high, seen.items, steps)
 
 
@@ -129,7 +144,7 @@ def popular(counts, alpha):
 
 def draw_popular(key, shape, table):
     """Items in 1..V of this shape, by an alias table: two gathers a draw, whatever the catalogue."""
-    for_column, coin = hash_bits(key, (2, *shape))  # of a column more or less often by V / 2^32
+    for_column, coin = random_bits(key, (2, *shape))  # of a column more or less often by V / 2^32
     column = (for_column % jnp.uint32(len(table.keep))).astype(jnp.int32)
     stays = coin < table.keep[column]
     return jnp.where(stays, column, table.alias[column]) + 1
@@ -138,8 +153,8 @@ def draw_popular(key, shape, table):
 # --- by configuration
 
 
-class Aside(NamedTuple):
-    """What negatives are drawn by, on the devices; None where a way of sampling does without."""
+class SamplerTables(NamedTuple):
+    """The tables that negatives are drawn by, on the devices; None where a way of sampling does without."""
 
     seen: Any = None  #: Seen
     sampled: Any = None  #: Popular of the items drawn
@@ -152,12 +167,12 @@ def sampler(loss, split, axis, targets):
     Args:
         loss: its options. split: splits.Split. axis: name of the axis over which the devices hold the rows of a batch.
         targets: () -> [V], how often each item is a target in an epoch (objectives.expected_targets). By these a
-            batch's targets are expected; items are drawn by their counts in training, whatever is asked of these.
+            batch's targets are expected; items are drawn by their counts in training, whatever the targets are.
 
     Returns:
-        (draw, Aside on the host), or (None, None) where the loss takes no negatives. `draw` is
-        (key, keys_R, objectives.Asked of R rows, aside) -> Negatives for their N = R x M slots; the key is the step's,
-        keys_R the rows', so that one device and eight draw the same.
+        (draw, SamplerTables on the host), or (None, None) where the loss takes no negatives. `draw` is
+        (key, keys_R, objectives.Targets of R rows, tables) -> Negatives for their N = R x M slots; the key is the
+        step's, keys_R the rows', so that one device and eight draw the same.
     """
     if not isinstance(loss, SampledOptions):
         return None, None
@@ -165,65 +180,68 @@ def sampler(loss, split, axis, targets):
     if loss.sampling == "uniform-unseen":
         sets = seen(split.interactions.items, split.start, split.stop, catalogue, split.interactions.users)
         steps = int(np.diff(sets.offsets).max()).bit_length()
-        aside = Aside(Seen(sets.items, sets.offsets.astype(np.int32)))
-        return partial(_unseen, number=loss.negatives, catalogue=catalogue, steps=steps), aside
+        sampler_tables = SamplerTables(Seen(sets.items, sets.offsets.astype(np.int32)))
+        return partial(_unseen, number=loss.negatives, catalogue=catalogue, steps=steps), sampler_tables
     counts = splits.training_counts(split)
     corrected = loss.sampling in ("in-batch", "mixed") and loss.logq
-    asked = targets() if corrected and loss.logq_counts == "targets" else counts
-    aside = Aside(
+    expected = targets() if corrected and loss.logq_counts == "targets" else counts
+    sampler_tables = SamplerTables(
         sampled=popular(counts, loss.alpha) if loss.sampling in ("popularity", "mixed") else None,
-        batch=popular(asked, 1.0) if corrected else None,
+        batch=popular(expected, 1.0) if corrected else None,
     )
     if loss.sampling in ("in-batch", "mixed"):
-        return partial(_in_batch, loss=loss, axis=axis), aside
-    return partial(_sampled, loss=loss, catalogue=catalogue), aside
+        return partial(_in_batch, loss=loss, axis=axis), sampler_tables
+    return partial(_sampled, loss=loss, catalogue=catalogue), sampler_tables
 
 
-def _unseen(key, keys, asked, aside, *, number, catalogue, steps):
-    row = partial(uniform, number=number, seen=aside.seen, catalogue=catalogue, steps=steps)
-    return Negatives(jax.vmap(row)(keys, asked.source).reshape(-1, number))
+def _unseen(key, keys, targets, sampler_tables, *, number, catalogue, steps):
+    row = partial(uniform, number=number, seen=sampler_tables.seen, catalogue=catalogue, steps=steps)
+    return Negatives(jax.vmap(row)(keys, targets.user_index).reshape(-1, number), shared_by="slot")
 
 
-def _sampled(key, keys, asked, aside, *, loss, catalogue):
+def _sampled(key, keys, targets, sampler_tables, *, loss, catalogue):
     if loss.sampling == "popularity":
-        draw = partial(draw_popular, table=aside.sampled)
+        draw = partial(draw_popular, table=sampler_tables.sampled)
     else:
-        draw = lambda key, shape: 1 + below(catalogue, key, shape)
+        draw = lambda key, shape: 1 + randint(key, shape, catalogue)
     if loss.share == "batch":
         items = draw(key, (loss.negatives,))
     elif loss.share == "row":
         items = jax.vmap(lambda key: draw(key, (loss.negatives,)))(keys)
     else:
-        slots = asked.targets.shape[1]
+        slots = targets.items.shape[1]
         items = jax.vmap(lambda key: draw(key, (slots, loss.negatives)))(keys).reshape(-1, loss.negatives)
+    made = partial(Negatives, items, shared_by=loss.share)
     if not loss.logq:
-        return Negatives(items)
+        return made()
     if loss.remove_accidental_hits:
-        share = aside.sampled.share[items - 1] if aside.sampled else jnp.full(items.shape, 1 / catalogue)
-        return Negatives(items, loss.logq * jnp.log(loss.negatives * share))
-    log_weight = aside.sampled.log_weight
-    own = log_weight[jnp.maximum(asked.targets.reshape(-1), 1) - 1]
-    return Negatives(items, loss.logq * log_weight[items - 1], loss.logq * own)
+        popular = sampler_tables.sampled
+        share = popular.share[items - 1] if popular else jnp.full(items.shape, 1 / catalogue)
+        return made(shift=loss.logq * jnp.log(loss.negatives * share))
+    log_weight = sampler_tables.sampled.log_weight
+    own = log_weight[jnp.maximum(targets.items.reshape(-1), 1) - 1]
+    return made(shift=loss.logq * log_weight[items - 1], own_shift=loss.logq * own)
 
 
-def _in_batch(key, keys, asked, aside, *, loss, axis):
+def _in_batch(key, keys, targets, sampler_tables, *, loss, axis):
     """The targets of the batch of all devices, in the order of its rows; where mixed, then those drawn."""
-    own = asked.targets.reshape(-1)
-    targets = gathered(own, axis)
+    own = targets.items.reshape(-1)
+    batch_items = all_gather(own, axis)
     column = jax.lax.axis_index(axis) * len(own) + jnp.arange(len(own))
-    items = targets
+    items = batch_items
     if loss.sampling == "mixed":
-        items = jnp.append(targets, draw_popular(key, (loss.negatives,), aside.sampled))
+        items = jnp.append(batch_items, draw_popular(key, (loss.negatives,), sampler_tables.sampled))
+    made = partial(Negatives, items, shared_by="batch", own_column=column)
     if not loss.logq:
-        return Negatives(items, own_column=column)
+        return made()
     row, own_row = jnp.maximum(items, 1) - 1, jnp.maximum(own, 1) - 1
     if loss.remove_accidental_hits:
-        expected = ((targets > 0).sum() - 1) * aside.batch.share[row]
+        expected = ((batch_items > 0).sum() - 1) * sampler_tables.batch.share[row]
         if loss.sampling == "mixed":
-            expected += loss.negatives * aside.sampled.share[row]
-        return Negatives(items, loss.logq * jnp.log(jnp.maximum(expected, 1e-30)), own_column=column)
-    log_weight = aside.batch.log_weight[row]
+            expected += loss.negatives * sampler_tables.sampled.share[row]
+        return made(shift=loss.logq * jnp.log(jnp.maximum(expected, 1e-30)))
+    log_weight = sampler_tables.batch.log_weight[row]
     if loss.sampling == "mixed":
-        sampled = jnp.arange(len(items)) >= len(targets)
-        log_weight = jnp.where(sampled, aside.sampled.log_weight[row], log_weight)
-    return Negatives(items, loss.logq * log_weight, loss.logq * aside.batch.log_weight[own_row], column)
+        sampled = jnp.arange(len(items)) >= len(batch_items)
+        log_weight = jnp.where(sampled, sampler_tables.sampled.log_weight[row], log_weight)
+    return made(shift=loss.logq * log_weight, own_shift=loss.logq * sampler_tables.batch.log_weight[own_row])

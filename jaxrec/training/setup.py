@@ -1,7 +1,8 @@
 """What a training is made of: data, objective, model, optimiser and the program of a call, put together."""
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,28 +13,29 @@ from jaxrec.config.parsing import row_width
 from jaxrec.kernels import compiler, placement
 from jaxrec.models.entry import build
 from jaxrec.system.errors import UserError
-from jaxrec.training import launch, negatives, optim, step
+from jaxrec.training import launch, microbatches, negatives, optim, sparse, step
 from jaxrec.training.checkpoint import abstract
 from jaxrec.training.losses import entry as losses
 
 
-class Setup(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Setup:
     """Everything that training is made of, and that is not state: a function of config, split and devices."""
 
     config: Any
     split: Any
     devices: list
-    pieces: stream.Pieces
-    order_of: np.ndarray | None  #: [P] the piece behind each place of the template; None: one order in all epochs
+    subsequences: stream.Subsequences
+    order_of: np.ndarray | None  #: [P] as stream.packing_layout gives it; None: one order in all epochs
     data: stream.Data  #: on the devices, or on the host
-    gather: Any  #: (data, order, rows, asked) -> Stream, of rows counted from an epoch's first on
-    aside: Any  #: what negatives are drawn by, on the devices
+    gather: Any  #: (data, order, rows, with_targets) -> Stream, of rows counted from an epoch's first on
+    sampler_tables: Any  #: what negatives are drawn by, on the devices
     objective: Any
     model: Any
     optimiser: Any
-    run: Any  #: (state, data, aside, start, end) -> (state, step.Report)
+    run: Any  #: (state, data, sampler_tables, start, end) -> (state, step.StepMetrics)
     rows: int  #: a step
-    at_once: int  #: of a device's rows
+    microbatch_rows: int  #: of a device's rows of a step, those it takes at once
     epoch_steps: int
 
     @property
@@ -46,77 +48,77 @@ def setup(config, split, devices):
     interactions, items = split.interactions, len(split.interactions.catalogue.ids)
     width = row_width(config)
     objective = objectives.build(config)
-    pieces = objective.pieces(split.start, split.stop, config.length, config.history)
-    if not len(pieces.length):
+    subsequences = objective.subsequences(split.start, split.stop, config.length, config.history)
+    if not len(subsequences.length):
         raise UserError(f"{interactions.name}: no user has two items to train on after the split: nothing to learn")
     if len(interactions.items) >= 2**31:
         raise UserError(
             f"{interactions.name}: 2^31 interactions or more are not supported: train on a part of the users"
         )
     if config.stream == "session-parallel":
-        pieces, most, order_of = session_parallel.oldest_first(pieces, interactions), 1, None
+        subsequences, most, order_of = session_parallel.oldest_first(subsequences, interactions), 1, None
         rows = session_parallel.rows_of(config.batch, len(devices))
-        template = session_parallel.schedule(pieces.length, config.batch, rows)
+        layout = session_parallel.schedule(subsequences.length, config.batch, rows)
         gather = partial(session_parallel.gather, step_rows=rows)
     else:
-        packed = stream.pack(pieces.length, width)[1]
-        rows, gather = stream.rows_per_step(config.batch, len(pieces.length), packed, len(devices)), stream.gather
-        template, order_of = stream.template(pieces.length, width, rows)
-        row_of = np.searchsorted(template.first, np.arange(len(order_of)), side="right") - 1
-        most = int(np.bincount(row_of, objective.count(pieces.length[order_of])).max())
-    epoch_steps = len(template.place) // rows
-    ask = partial(objective.ask, most=most)
+        packed = stream.pack(subsequences.length, width)[1]
+        rows, gather = stream.rows_per_step(config.batch, len(subsequences.length), packed, len(devices)), stream.gather
+        layout, order_of = stream.packing_layout(subsequences.length, width, rows)
+        row_of = np.searchsorted(layout.first, np.arange(len(order_of)), side="right") - 1
+        most = int(np.bincount(row_of, objective.count(subsequences.length[order_of])).max())
+    epoch_steps = len(layout.slot_to_segment) // rows
+    if config.epochs * epoch_steps >= 2**31:
+        most = (2**31 - 1) // epoch_steps
+        raise UserError(f"config.epochs is {config.epochs:,}, of {epoch_steps:,} steps each: 2^31 or more: {most:,} do")
+    make_targets = partial(objective.make_targets, most=most)
     dtype = jnp.dtype(config.precision)
     model = build(config, items, len(interactions.users))
-    at_once = launch.rows_at_once(config, model, items, rows // len(devices), devices[0].platform)
+    microbatch_rows = microbatches.rows_for(config, model, items, rows // len(devices), devices[0].platform)
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
-    targets = partial(objectives.expected_targets, objective, pieces, interactions.items, items)
-    draw, aside = negatives.sampler(config.loss, split, placement.AXIS, targets)
-    aside = placement.put(aside, devices)
-    data = stream.Data(interactions.items, pieces.start, pieces.source, template)
+    targets = partial(objectives.expected_targets, objective, subsequences, interactions.items, items)
+    draw, sampler_tables = negatives.sampler(config.loss, split, placement.AXIS, targets)
+    sampler_tables = placement.put(sampler_tables, devices)
+    data = stream.Data(interactions.items, subsequences.start, subsequences.user_index, layout)
     if config.feed == "device":
-        data = placement.put(data._replace(start=pieces.start.astype(np.int32)), devices)
+        data = placement.put(data._replace(start=subsequences.start.astype(np.int32)), devices)
 
         def batch(data, index, share):
-            return gather(*data, index * rows + share, asked=objective.nexts)
+            return gather(*data, index * rows + share, with_targets=objective.stream_targets)
     else:
 
         def batch(batches, index, share):
             return jax.tree.map(lambda kept: kept.reshape(-1, len(share), kept.shape[-1])[index], batches)
 
+    loss_and_grad = step.loss_and_grad(model, losses.build(config.loss, items), dtype)
     parts = step.Parts(
-        model,
-        losses.build(config.loss, items),
-        ask,
-        draw,
-        optimiser,
-        config.optim.sparse,
-        batch,
-        rows,
-        at_once,
-        config.batch if config.stream == "session-parallel" else None,
-        config.seed,
-        dtype,
+        batch=batch,
+        make_targets=make_targets,
+        sample=draw,
+        loss_and_grad=microbatches.accumulated(loss_and_grad, microbatch_rows),
+        optimiser=optimiser,
+        wrap_update=sparse.on_touched_rows(model, optimiser) if config.optim.sparse else lambda update: update,
+        rows=rows,
+        loss_divisor=config.batch if config.stream == "session-parallel" else None,
+        seed=config.seed,
     )
     options = compiler.cpu_options() if draw else None
-    call, apart = step.call(parts, config.steps_per_call), config.feed == "host"
-    run = launch.LAUNCHERS[config.launcher](call, devices, options, apart)
+    call, per_device_data = step.call(parts, config.steps_per_call), config.feed == "host"
     return Setup(
-        config,
-        split,
-        devices,
-        pieces,
-        order_of,
-        data,
-        gather,
-        aside,
-        objective,
-        model,
-        optimiser,
-        run,
-        rows,
-        at_once,
-        epoch_steps,
+        config=config,
+        split=split,
+        devices=devices,
+        subsequences=subsequences,
+        order_of=order_of,
+        data=data,
+        gather=gather,
+        sampler_tables=sampler_tables,
+        objective=objective,
+        model=model,
+        optimiser=optimiser,
+        run=launch.LAUNCHERS[config.launcher](call, devices, options, per_device_data),
+        rows=rows,
+        microbatch_rows=microbatch_rows,
+        epoch_steps=epoch_steps,
     )
 
 
@@ -127,7 +129,7 @@ def initial(setup):
 
 def _initial(setup, key):
     params = setup.model.init(key)
-    carry = setup.model.carry0(params, setup.rows) if setup.config.stream == "session-parallel" else None
+    carry = setup.model.initial_carry(params, setup.rows) if setup.config.stream == "session-parallel" else None
     return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry)
 
 
@@ -141,8 +143,8 @@ def order(setup, epoch):
     """The plan of an epoch, on the host; None where all epochs are alike."""
     if setup.order_of is None:
         return None
-    rows = len(setup.data.template.place)
-    return stream.plan(setup.pieces.length, setup.order_of, rows, setup.config.seed, epoch)
+    rows = len(setup.data.layout.slot_to_segment)
+    return stream.plan(setup.subsequences.length, setup.order_of, rows, setup.config.seed, epoch)
 
 
 class Feed:
@@ -164,7 +166,8 @@ class Feed:
         size = s.config.steps_per_call * s.rows
         rows = (start - epoch * s.epoch_steps) * s.rows + np.arange(size)
         rows = rows.reshape(s.config.steps_per_call, len(s.devices), -1).swapaxes(0, 1)  # those of a device together
-        batches = s.gather(s.data, self.order, rows.ravel() % len(s.data.template.place), s.objective.nexts)
+        rows_of_layout = rows.ravel() % len(s.data.layout.slot_to_segment)
+        batches = s.gather(s.data, self.order, rows_of_layout, s.objective.stream_targets)
         return placement.spread(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.devices), start
 
 
@@ -173,4 +176,4 @@ def users_of(setup, at):
     epoch, index = divmod(at, setup.epoch_steps)
     data = setup.data if setup.config.feed == "host" else jax.device_get(setup.data)
     batch = setup.gather(data, order(setup, epoch), index * setup.rows + np.arange(setup.rows))
-    return setup.split.interactions.users[np.unique(batch.source[batch.items > 0])].tolist()
+    return setup.split.interactions.users[np.unique(batch.user_index[batch.items > 0])].tolist()

@@ -9,6 +9,7 @@ there: of Adagrad and of gradient descent, without momentum.
 Of a small catalogue the tables stand for themselves, and the optimiser is told which rows to leave.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -16,63 +17,93 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrec.kernels.collectives import alike, gathered
+from jaxrec.kernels import sizes
+from jaxrec.kernels.collectives import all_gather, mark_replicated
+from jaxrec.kernels.placement import AXIS
+
+
+def on_touched_rows(model, optimiser):
+    """What makes of a step's update one that reads and writes the touched rows of the tables alone.
+
+    Args:
+        model: models.Model. optimiser: of optim.
+
+    Returns:
+        (update) -> update, both (params, optimiser's state, step.Batch) -> (params, optimiser's state, anything); the
+        one that is given takes `touched_mask` too, as an optimiser's `used`.
+    """
+
+    def wrap(update):
+        def sparse_update(params, opt, batch):
+            tables = tables_of(model, optimiser, params, opt)
+            touched, batch = _relabel_batch(batch, len(model.output_embedding(params)[0]))
+            gathered_params, gathered_opt = (gather(touched, *each) for each in zip((params, opt), tables, strict=True))
+            touched_mask = mask_of(touched, gathered_params, tables[0])
+            *new, rest = update(gathered_params, gathered_opt, batch, touched_mask)
+            params, opt = (scatter(touched, *each) for each in zip((params, opt), new, tables, strict=True))
+            return params, opt, rest
+
+        return sparse_update
+
+    return wrap
+
+
+def _relabel_batch(batch, items):
+    ids = batch.stream.items, batch.targets, batch.negatives.items
+    touched, *ids = relabel(*ids, items, AXIS, negatives_shared=batch.negatives.shared_by == "batch")
+    negatives = dataclasses.replace(batch.negatives, items=ids[2])
+    return touched, batch._replace(stream=batch.stream._replace(items=ids[0]), targets=ids[1], negatives=negatives)
 
 
 class Rows(NamedTuple):
     """The rows that a step touches, the same on all devices."""
 
     at: Any  #: [U] int32 ascending, a repeated row once for each time, V where there is none; or None: all V rows
-    used: dict  #: {"shown", "asked"} -> [U] or [V] bool, by whom; of repeats at most the first is
+    used: dict  #: {"inputs", "targets"} -> [U] or [V] bool, by whom; of repeats at most the first is
 
 
-WHOLE = 4  # where the catalogue is at most so many times the touched rows, masking whole tables beats moving rows
-
-
-def relabel(shown, asked, negatives, items, axis):
+def relabel(inputs, targets, negatives, items, axis, *, negatives_shared):
     """The Rows of all devices' batches, and this device's items as numbers of these rows, from 1.
 
     Args:
-        shown, asked, negatives: int32 of any shape, items 1..V; what is not above 0 is none, and stays. Negatives of
-            one axis are shared by all devices.
-        items: V. axis: name of the devices' axis.
+        inputs, targets, negatives: int32 of any shape, items 1..V; what is not above 0 is none, and stays.
+        items: V. axis: name of the devices' axis. negatives_shared: whether all devices have the same negatives.
 
     Returns:
-        (Rows, shown, asked, negatives)
+        (Rows, inputs, targets, negatives)
     """
-    shared = negatives.ndim == 1
-    ids = [shown, asked, negatives]
-    every = [gathered(each.reshape(-1), axis) for each in ids[: 3 - shared]]
-    every = [alike(each, axis) for each in every + ids[3 - shared :]]
+    ids = [inputs, targets, negatives]
+    every = [all_gather(each.reshape(-1), axis) for each in ids[: 3 - negatives_shared]]
+    every = [mark_replicated(each, axis) for each in every + ids[3 - negatives_shared :]]
     ends = np.cumsum([len(each) for each in every])
     row = jnp.concatenate(every) - 1
     row = jnp.where(row >= 0, row, items)
-    whole = items <= WHOLE * len(row)
+    whole = items <= sizes.MASKED_ROWS_PER_TOUCHED * len(row)
     at = None if whole else jnp.sort(row)
     place = row if whole else jnp.searchsorted(at, row).astype(jnp.int32)
     mark = lambda places: jnp.zeros(items if whole else len(row), bool).at[places].set(True, mode="drop")
-    used = {"shown": mark(place[: ends[0]]), "asked": mark(place[ends[0] :])}
+    used = {"inputs": mark(place[: ends[0]]), "targets": mark(place[ends[0] :])}
     if whole:
-        return Rows(at, used), shown, asked, negatives
+        return Rows(at, used), inputs, targets, negatives
 
     def own(number, places):
         old = ids[number]
-        begin = 0 if shared and number == 2 else jax.lax.axis_index(axis) * old.size
+        begin = 0 if negatives_shared and number == 2 else jax.lax.axis_index(axis) * old.size
         new = jax.lax.dynamic_slice_in_dim(places, begin, old.size).reshape(old.shape) + 1
         return jnp.where(old > 0, new.astype(old.dtype), old)
 
     return Rows(at, used), *(own(number, places) for number, places in enumerate(jnp.split(place, ends[:-1])))
 
 
-def take(rows, tree, tables):
+def gather(rows, tree, tables):
     """A tree with these rows in place of each table. tables: which leaves are, `tables_of`."""
     if rows.at is None:
         return tree
     return jax.tree.map(lambda x, uses: x.at[rows.at].get(mode="clip") if uses else x, tree, tables)
 
 
-def put(rows, tree, new, tables):
-    """The tree of `take` after its update, put back: of each table the rows that are used in it."""
+def scatter(rows, tree, new, tables):
+    """The tree of `gather` after its update, put back: of each table the rows that are used in it."""
     if rows.at is None:
         return new
 
@@ -82,7 +113,7 @@ def put(rows, tree, new, tables):
     return jax.tree.map(leaf, tree, new, tables)
 
 
-def masks(rows, tree, tables):
+def mask_of(rows, tree, tables):
     """Of each leaf of the params what broadcasts to it: the rows that are used, True where it is no table.
 
     None where the rows were moved: there only what is used is put back.
@@ -99,7 +130,7 @@ def _used(rows, uses):
 
 def tables_of(model, optimiser, params, opt):
     """Which leaves of the params and of the optimiser's state are tables: trees of frozensets of their uses' names."""
-    uses = {name: frozenset(model.tables.get(name, ())) for name in params}
+    uses = {name: frozenset(model.item_tables.get(name, ())) for name in params}
     of_params = {name: jax.tree.map(lambda _, uses=uses[name]: uses, params[name]) for name in params}
     of_opt = optax.tree_utils.tree_map_params(
         optimiser, lambda _, uses: uses, opt, of_params, transform_non_params=lambda _: frozenset()

@@ -10,11 +10,11 @@ CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.json
 def describe(setup):
     """What the split made of the data, and what was resolved from the configuration, a line each."""
     config, split = setup.config, setup.split
-    shown, targets = int(setup.pieces.length.sum()), int(setup.objective.count(setup.pieces.length).sum())
+    shown, targets = int(setup.subsequences.length.sum()), int(setup.objective.count(setup.subsequences.length).sum())
     width = 1 if config.stream == "session-parallel" else row_width(config)
     slots = setup.epoch_steps * setup.rows * width
     rows = f"{config.batch} lanes" if config.stream == "session-parallel" else f"{setup.rows} rows of {width} slots"
-    rows += f", {setup.at_once} at once" if setup.at_once < setup.rows // len(setup.devices) else ""
+    rows += f", {setup.microbatch_rows} at once" if setup.microbatch_rows < setup.rows // len(setup.devices) else ""
     return (
         f"{split.interactions.name}, {len(split.interactions.catalogue.ids):,} items, split {config.split}: "
         f"{splits.in_words(split)}\n"

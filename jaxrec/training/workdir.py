@@ -13,6 +13,7 @@ from jaxrec.system import checksums
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_checked, replacing, sweep, write_checked
+from jaxrec.training.checkpoint import Checkpoints
 
 CONFIG, CATALOGUE, DONE, LOCK = "config.json", "catalogue.parquet", "done.json", ".lock"
 USERS = "users.parquet"  #: of a model with vectors of users
@@ -91,15 +92,17 @@ def locked(path):
         yield Place(path)
 
 
-def claim(path, config, interactions, dataset, catalogue=None, users=None):
+def claim(path, config, interactions, dataset, catalogue=None, users=None, last=None):
     """Make the workdir this config's and these data's, or check that it is where it holds a checkpoint.
 
     Args:
         path: Path, locked. config: Config. interactions: of the training. dataset: where they lie, absolute.
         catalogue: the split's, where it is not theirs. users: users.Users of a model that has vectors of them.
+        last: the step at which the training ends, if known.
 
     Raises:
-        UserError: it was made with another config or other data; the message shows the difference. It is damaged.
+        UserError: it was made with another config or other data; the message shows the difference. It is trained
+            further than to the last step. It is damaged.
     """
     data = {"fingerprint": fingerprint(interactions), **describe(interactions)}
     values = configs.to_dict(config) | {"dataset": dataset}
@@ -116,6 +119,8 @@ def claim(path, config, interactions, dataset, catalogue=None, users=None):
                 "\n".join([f"{path} was made with another configuration or other data:", *differences])
                 + "\nGo back to these values, or name another --workdir"
             )
+        if last and config.epochs < stored.config.epochs:
+            _check_last(path, config, last)
     else:
         for made in (DONE, USERS):
             (path / made).unlink(missing_ok=True)
@@ -123,6 +128,16 @@ def claim(path, config, interactions, dataset, catalogue=None, users=None):
     save = {CATALOGUE: (catalogue or interactions.catalogue).save} | ({USERS: users.save} if users else {})
     files = {name: _written(path / name, write, known.get(name)) for name, write in save.items()}
     write_checked(path / CONFIG, {"config": values, "data": data, "files": files})
+
+
+def _check_last(path, config, last):
+    with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
+        newest = checkpoints.latest() or 0
+    if newest > last:
+        raise UserError(
+            f"{path} is trained to step {newest:,}, and config.epochs={config.epochs} ends at step {last:,}: ask for "
+            "at least as many epochs as it has, or name another --workdir"
+        )
 
 
 def _written(file, save, known):
@@ -161,6 +176,18 @@ def read(path):
     if extra := values.keys() - {"config", "data", "files"}:
         raise UserError(f"{file}: damaged, or of another version of jaxrec ({min(extra)}: no such key): {cure}")
     return Stored(config, data, values.get("files", {}))
+
+
+def is_done(path):
+    """Whether the result of a whole training is there; a damaged one is said to be so, and counts for nothing."""
+    if not (path / DONE).exists():
+        return False
+    try:
+        read_checked(path / DONE, "it is written anew")
+    except UserError as error:
+        log.warning("%s", printable(str(error)))
+        return False
+    return True
 
 
 def catalogue(path, stored):

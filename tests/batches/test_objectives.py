@@ -1,4 +1,4 @@
-"""Laws of objectives: what is shown, what is asked, where it is read."""
+"""Laws of objectives: what is masked, what the targets are, where answers are read."""
 
 from collections import Counter
 
@@ -20,7 +20,7 @@ rows = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1,
 def packed(rows):
     """The Stream of sequences of these lengths: a slot has an item of its own, and the one above it as target."""
     stream = Stream(*np.zeros((5, len(rows), SLOTS), np.int32))
-    item, source = 0, 0
+    item, user_index = 0, 0
     for row, lengths in enumerate(rows):
         begin = 0
         for number, length in enumerate(lengths, 1):
@@ -30,18 +30,18 @@ def packed(rows):
             stream.items[row, at] = item + 1 + np.arange(length)
             stream.targets[row, at] = stream.items[row, at] + 1
             stream.segments[row, at], stream.positions[row, at] = number, np.arange(length)
-            stream.source[row, at] = source
-            item, source = item + length + 1, source + 1
+            stream.user_index[row, at] = user_index
+            item, user_index = item + length + 1, user_index + 1
     return Stream(*map(jnp.asarray, stream))
 
 
-def ask(objective, stream, seed=0):
+def made(objective, stream, seed=0):
     keys = row_keys(seed, 0, jnp.arange(len(stream.items)))
-    return jax.tree.map(np.asarray, objective.ask(stream, keys, most_of(objective, stream)))
+    return jax.tree.map(np.asarray, objective.make_targets(stream, keys, most_of(objective, stream)))
 
 
 def most_of(objective, stream):
-    """The most that a row is asked, as training counts it: from the lengths of its sequences."""
+    """The most targets of a row, as training counts it: from the lengths of its sequences."""
     counts = [
         objective.count(np.unique(row[row > 0], return_counts=True)[1]).sum() if (row > 0).any() else 0
         for row in np.asarray(stream.segments)
@@ -51,9 +51,9 @@ def most_of(objective, stream):
 
 @settings(max_examples=15)
 @given(rows, st.sampled_from([0.0, 0.2, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 2**32 - 1))
-def test_of_every_sequence_an_exact_number_is_hidden_and_asked(rows, rate, last, seed):
+def test_of_every_sequence_an_exact_number_is_masked_and_a_target(rows, rate, last, seed):
     objective, stream = cloze(rate, last), packed(rows)
-    shown, asked = ask(objective, stream, seed)
+    shown, targets = made(objective, stream, seed)
     items, segments = np.asarray(stream.items), np.asarray(stream.segments)
     hidden = shown.items == MASK
     np.testing.assert_array_equal(shown.items, np.where(hidden, MASK, items))
@@ -64,10 +64,11 @@ def test_of_every_sequence_an_exact_number_is_hidden_and_asked(rows, rate, last,
             assert hidden[row, here].sum() == max(np.round(rate * here.sum()), 1) == masked(rate, SLOTS)[here.sum()]
             if last == 1.0:
                 assert hidden[row, np.flatnonzero(here)[-1]]
-        real = asked.targets[row] > 0
-        assert sorted(asked.slots[row, real]) == np.flatnonzero(hidden[row]).tolist()
-        np.testing.assert_array_equal(asked.targets[row, real], items[row, asked.slots[row, real]])
-        np.testing.assert_array_equal(asked.source[row, real], np.asarray(stream.source)[row, asked.slots[row, real]])
+        real = targets.items[row] > 0
+        assert sorted(targets.slots[row, real]) == np.flatnonzero(hidden[row]).tolist()
+        np.testing.assert_array_equal(targets.items[row, real], items[row, targets.slots[row, real]])
+        users = np.asarray(stream.user_index)[row, targets.slots[row, real]]
+        np.testing.assert_array_equal(targets.user_index[row, real], users)
 
 
 def test_what_is_hidden_is_uniform_but_for_the_newest():
@@ -75,7 +76,8 @@ def test_what_is_hidden_is_uniform_but_for_the_newest():
 
     def drawn(last):
         objective = cloze(0.25, last)
-        return jax.jit(lambda seed: objective.ask(stream, row_keys(seed, 0, jnp.arange(2)), 2)[0].items == MASK)
+        keys = lambda seed: row_keys(seed, 0, jnp.arange(2))
+        return jax.jit(lambda seed: objective.make_targets(stream, keys(seed), 2)[0].items == MASK)
 
     draw, often = drawn(0.0), drawn(0.5)
     counts = np.zeros(SLOTS)
@@ -88,15 +90,15 @@ def test_what_is_hidden_is_uniform_but_for_the_newest():
 
 def test_each_step_and_row_draws_anew_and_the_same_again():
     stream, objective = packed([[11], [11]]), cloze(0.5, 0.0)
-    one, again, other = (ask(objective, stream, seed)[0].items for seed in (0, 0, 1))
+    one, again, other = (made(objective, stream, seed)[0].items for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, again)
     assert (one != other).any() and ((one[0] == MASK) != (one[1] == MASK)).any()
 
 
 @given(rows, st.integers(1, 4))
-def test_the_items_to_come_are_asked_within_the_sequence(rows, ahead):
+def test_the_items_to_come_are_targets_within_the_sequence(rows, ahead):
     objective, stream = next_item(ahead), packed(rows)
-    shown, asked = ask(objective, stream)
+    shown, targets = made(objective, stream)
     np.testing.assert_array_equal(shown.items, stream.items)
     wanted, found = Counter(), Counter()
     items, targets, segments = (np.asarray(x) for x in (stream.items, stream.targets, stream.segments))
@@ -105,8 +107,8 @@ def test_the_items_to_come_are_asked_within_the_sequence(rows, ahead):
             for n in range(ahead):
                 if slot + n < SLOTS and segments[row, slot + n] == segments[row, slot]:
                     wanted[row, slot, targets[row, slot + n]] += 1
-        slots = np.arange(SLOTS) if asked.slots is None else asked.slots[row]
-        found.update((row, slot, target) for slot, target in zip(slots, asked.targets[row], strict=True) if target)
+        slots = np.arange(SLOTS) if targets.slots is None else targets.slots[row]
+        found.update((row, slot, target) for slot, target in zip(slots, targets.items[row], strict=True) if target)
     assert found == wanted
     lengths = np.concatenate([np.unique(row[row > 0], return_counts=True)[1] for row in segments])
     assert objective.count(lengths).sum() == sum(wanted.values())
@@ -115,8 +117,9 @@ def test_the_items_to_come_are_asked_within_the_sequence(rows, ahead):
 @given(rows)
 def test_an_answer_is_read_at_a_mask_in_place_of_the_newest_slot(rows):
     stream = packed(rows)
-    shown = np.asarray(cloze(0.2, 0.1).show(stream).items)
+    shown = np.asarray(cloze(0.2, 0.1).mask_inputs(stream).items)
     segments = np.asarray(stream.segments)
     ends = (segments > 0) & (np.append(segments[:, 1:], np.zeros((len(segments), 1)), 1) != segments)
     np.testing.assert_array_equal(shown, np.where(ends, MASK, stream.items))
-    assert next_item().show(stream) is stream and (cloze(0.2, 0.1).room, next_item().room) == (1, 0)
+    assert next_item().mask_inputs(stream) is stream
+    assert (cloze(0.2, 0.1).num_mask_slots, next_item().num_mask_slots) == (1, 0)

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrec.batches.session_parallel import gather, oldest_first, rows_of, schedule
-from jaxrec.batches.stream import Data, next_item_pieces
+from jaxrec.batches.stream import Data, next_item_subsequences
 from jaxrec.data import interactions
 
 lengths_of = st.lists(st.integers(1, 7), min_size=1, max_size=30)
-gather_on_device = jax.jit(gather, static_argnames=("asked", "step_rows"))
+gather_on_device = jax.jit(gather, static_argnames=("with_targets", "step_rows"))
 
 
 def read(lengths, lanes, rows, on_device=False):
@@ -21,7 +21,7 @@ def read(lengths, lanes, rows, on_device=False):
     made = schedule(lengths, lanes, rows)
     items = np.arange(1, (lengths + 1).sum() + 1, dtype=np.int32)
     data = Data(items, start.astype(np.int32), np.arange(len(lengths), dtype=np.int32), made)
-    flat = np.arange(len(made.place), dtype=np.int32)
+    flat = np.arange(len(made.slot_to_segment), dtype=np.int32)
     stream = gather(data, None, flat, step_rows=rows)
     if on_device:
         for a, b in zip(stream, gather_on_device(data, None, flat, step_rows=rows), strict=True):
@@ -54,7 +54,7 @@ def test_the_schedule_is_the_authors(lengths, lanes, more):
     wanted = official(lengths, lanes)
     for lane in range(lanes + more):
         steps = np.flatnonzero(stream.items[:, lane])
-        got = [(s, stream.source[s, lane], stream.positions[s, lane]) for s in steps]
+        got = [(s, stream.user_index[s, lane], stream.positions[s, lane]) for s in steps]
         assert got == wanted.get(lane, [])
         for s, session, place in got:
             assert stream.items[s, lane] == first[session] + place
@@ -62,7 +62,7 @@ def test_the_schedule_is_the_authors(lengths, lanes, more):
 
 
 @given(lengths_of, st.integers(1, 8))
-def test_every_event_is_asked_once_and_closed_lanes_ask_nothing(lengths, lanes):
+def test_every_event_is_a_target_once_and_closed_lanes_have_none(lengths, lanes):
     stream, first = read(lengths, lanes, lanes + 2)
     wanted = np.concatenate([f + 1 + np.arange(length) for f, length in zip(first, lengths, strict=True)])
     assert np.sort(stream.targets[stream.targets > 0]).tolist() == wanted.tolist()
@@ -75,20 +75,20 @@ def test_every_event_is_asked_once_and_closed_lanes_ask_nothing(lengths, lanes):
 
 def test_lanes_that_end_together_are_refilled_in_their_order():
     stream, _ = read([2, 1, 2, 5, 1, 1], 3, 3, on_device=True)
-    assert stream.source.tolist()[:4] == [[0, 1, 2], [0, 3, 2], [4, 3, 5], [0, 3, 0]]
+    assert stream.user_index.tolist()[:4] == [[0, 1, 2], [0, 3, 2], [4, 3, 5], [0, 3, 0]]
     assert stream.positions.tolist()[:4] == [[0, 0, 0], [1, 0, 1], [0, 1, 0], [0, 2, 0]]
 
 
 def test_the_oldest_session_is_first():
     data = interactions.from_sequences([[1, 2], [3, 4, 5], [6, 7]])
-    pieces = next_item_pieces(data.offsets[:-1], data.offsets[1:], 10)
-    assert oldest_first(pieces, data).source.tolist() == [0, 1, 2]
-    windows = oldest_first(next_item_pieces(data.offsets[:-1], data.offsets[1:], 1, history="windows"), data)
+    subsequences = next_item_subsequences(data.offsets[:-1], data.offsets[1:], 10)
+    assert oldest_first(subsequences, data).user_index.tolist() == [0, 1, 2]
+    windows = oldest_first(next_item_subsequences(data.offsets[:-1], data.offsets[1:], 1, history="windows"), data)
     assert windows.start.tolist() == [0, 2, 3, 5]
     timed = data._replace(times=np.array([50, 60, 10, 20, 90, 50, 70]))
-    assert oldest_first(pieces, timed).source.tolist() == [1, 0, 2]
-    assert oldest_first(pieces, timed).length.tolist() == [2, 1, 1]
-    assert oldest_first(pieces, timed._replace(relative=True)).source.tolist() == [0, 1, 2]
+    assert oldest_first(subsequences, timed).user_index.tolist() == [1, 0, 2]
+    assert oldest_first(subsequences, timed).length.tolist() == [2, 1, 1]
+    assert oldest_first(subsequences, timed._replace(relative=True)).user_index.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("lanes", "devices", "rows"), [(32, 1, 32), (50, 4, 56), (50, 8, 56), (3, 3, 3), (4, 3, 6)])

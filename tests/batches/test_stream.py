@@ -15,13 +15,13 @@ from jaxrec.batches.stream import (
     Order,
     Stream,
     gather,
-    history_pieces,
-    next_item_pieces,
+    history_subsequences,
+    next_item_subsequences,
     pack,
+    packing_layout,
     plan,
     rows_per_step,
-    template,
-    whole_pieces,
+    whole_subsequences,
 )
 from jaxrec.data import sources, splits
 
@@ -37,18 +37,18 @@ def bounds(drawn):
     return start, start + lengths
 
 
-def arranged(lengths, width, seed, epoch, multiple=1, source=None):
-    """Pieces of these lengths, one item apart, in rows: (Data, Order)."""
+def arranged(lengths, width, seed, epoch, multiple=1, user_index=None):
+    """Subsequences of these lengths, one item apart, in rows: (Data, Order)."""
     lengths = np.asarray(lengths)
     start = np.cumsum(lengths + 1) - lengths - 1
-    places, order_of = template(lengths, width, multiple)
+    layout, order_of = packing_layout(lengths, width, multiple)
     items = np.arange(1, (lengths + 1).sum() + 1, dtype=np.int32)
-    source = np.arange(len(lengths), dtype=np.int32) if source is None else source
-    return Data(items, start, source, places), plan(lengths, order_of, len(places.place), seed, epoch)
+    user_index = np.arange(len(lengths), dtype=np.int32) if user_index is None else user_index
+    return Data(items, start, user_index, layout), plan(lengths, order_of, len(layout.slot_to_segment), seed, epoch)
 
 
 def read(row):
-    """The pieces in a row of a Stream, left to right: [(source, items, targets)]; asserts the form of each."""
+    """The subsequences in a row of a Stream, left to right: [(user, items, targets)]; asserts the form of each."""
     row = Stream(*(np.asarray(values) for values in row))
     used = int((row.segments > 0).sum())
     assert (row.segments[:used] > 0).all()
@@ -56,49 +56,49 @@ def read(row):
         assert not values[used:].any()
     assert row.segments[:used].tolist() == sorted(row.segments[:used].tolist())
     assert sorted(set(row.segments[:used].tolist())) == list(range(1, row.segments.max() + 1))
-    pieces = []
+    subsequences = []
     for segment in range(1, row.segments.max() + 1):
         at = np.flatnonzero(row.segments == segment)
         assert row.positions[at].tolist() == list(range(len(at)))
-        assert len(set(row.source[at].tolist())) == 1
-        pieces.append((int(row.source[at[0]]), row.items[at].tolist(), row.targets[at].tolist()))
-    return pieces
+        assert len(set(row.user_index[at].tolist())) == 1
+        subsequences.append((int(row.user_index[at[0]]), row.items[at].tolist(), row.targets[at].tolist()))
+    return subsequences
 
 
-# --- pieces
+# --- subsequences
 
 
 @given(bounded, st.integers(1, 8))
 def test_newest_pieces_ask_for_all_but_the_first_of_the_newest_items(drawn, length):
     start, stop = bounds(drawn)
-    pieces = next_item_pieces(start, stop, length)
+    subsequences = next_item_subsequences(start, stop, length)
     sizes = stop - start
-    assert pieces.source.tolist() == np.flatnonzero(sizes >= 2).tolist()
-    np.testing.assert_array_equal(pieces.length, np.minimum(sizes - 1, length)[sizes >= 2])
-    np.testing.assert_array_equal(pieces.start + pieces.length, stop[pieces.source] - 1)
+    assert subsequences.user_index.tolist() == np.flatnonzero(sizes >= 2).tolist()
+    np.testing.assert_array_equal(subsequences.length, np.minimum(sizes - 1, length)[sizes >= 2])
+    np.testing.assert_array_equal(subsequences.start + subsequences.length, stop[subsequences.user_index] - 1)
 
 
 @given(bounded, st.integers(1, 8))
 def test_oldest_pieces_begin_with_the_first_item(drawn, length):
     start, stop = bounds(drawn)
     sizes, users = stop - start, np.flatnonzero(stop - start >= 2)
-    nexts = next_item_pieces(start, stop, length, history="oldest")
+    nexts = next_item_subsequences(start, stop, length, history="oldest")
     np.testing.assert_array_equal(nexts.length, np.minimum(sizes - 1, length)[users])
-    whole = whole_pieces(start, stop, length, history="oldest")
+    whole = whole_subsequences(start, stop, length, history="oldest")
     np.testing.assert_array_equal(whole.length, np.minimum(sizes, length)[users])
-    for pieces in (nexts, whole):
-        assert pieces.source.tolist() == users.tolist()
-        np.testing.assert_array_equal(pieces.start, start[users])
+    for subsequences in (nexts, whole):
+        assert subsequences.user_index.tolist() == users.tolist()
+        np.testing.assert_array_equal(subsequences.start, start[users])
 
 
 @given(bounded, st.integers(1, 8))
 def test_windows_ask_for_every_item_but_the_first_exactly_once(drawn, length):
     start, stop = bounds(drawn)
-    pieces = next_item_pieces(start, stop, length, history="windows")
-    assert pieces.length.max(initial=0) <= length
+    subsequences = next_item_subsequences(start, stop, length, history="windows")
+    assert subsequences.length.max(initial=0) <= length
     asked = [
         (user, index)
-        for user, begin, size in zip(pieces.source, pieces.start, pieces.length, strict=True)
+        for user, begin, size in zip(subsequences.user_index, subsequences.start, subsequences.length, strict=True)
         for index in range(begin + 1, begin + size + 1)
     ]
     wanted = [(user, index) for user in range(len(start)) for index in range(start[user] + 1, stop[user])]
@@ -108,29 +108,30 @@ def test_windows_ask_for_every_item_but_the_first_exactly_once(drawn, length):
 @given(bounded, st.integers(1, 8))
 def test_windows_overlap_by_one_and_only_the_oldest_is_short(drawn, length):
     start, stop = bounds(drawn)
-    pieces = next_item_pieces(start, stop, length, history="windows")
+    subsequences = next_item_subsequences(start, stop, length, history="windows")
     for user in range(len(start)):
-        mine = np.flatnonzero(pieces.source == user)
-        mine = mine[np.argsort(pieces.start[mine])]
-        first, last = pieces.start[mine], pieces.start[mine] + pieces.length[mine]  # the last item is only a target
+        mine = np.flatnonzero(subsequences.user_index == user)
+        mine = mine[np.argsort(subsequences.start[mine])]
+        first = subsequences.start[mine]
+        last = first + subsequences.length[mine]  # the last item is only a target
         np.testing.assert_array_equal(first[1:], last[:-1])
-        assert (pieces.length[mine][1:] == length).all()
+        assert (subsequences.length[mine][1:] == length).all()
 
 
 @given(bounded, st.integers(1, 8))
 def test_histories_are_shown_to_their_last_item(drawn, length):
     start, stop = bounds(drawn)
-    pieces = history_pieces(start, stop, length)
-    np.testing.assert_array_equal(pieces.length, np.minimum(stop - start, length))
-    np.testing.assert_array_equal(pieces.start + pieces.length, stop)
-    assert pieces.source.tolist() == list(range(len(start)))
+    subsequences = history_subsequences(start, stop, length)
+    np.testing.assert_array_equal(subsequences.length, np.minimum(stop - start, length))
+    np.testing.assert_array_equal(subsequences.start + subsequences.length, stop)
+    assert subsequences.user_index.tolist() == list(range(len(start)))
 
 
 # --- packing
 
 
 def best_fit(lengths, width):
-    """Rows that best-fit decreasing takes, one piece at a time."""
+    """Rows that best-fit decreasing takes, one subsequence at a time."""
     rooms = []
     for length in sorted(lengths, reverse=True):
         fitting = [index for index, room in enumerate(rooms) if room >= length]
@@ -169,22 +170,22 @@ def test_rows_are_those_of_best_fit_decreasing(packing):
 
 @pytest.mark.parametrize("length", [0, 6])
 def test_a_piece_that_fits_no_row_is_an_error(length):
-    with pytest.raises(ValueError, match=f"a piece of {length} slots does not fit a row of 5"):
+    with pytest.raises(ValueError, match=f"a subsequence of {length} slots does not fit a row of 5"):
         pack([3, length], 5)
 
 
 def test_nothing_packs_into_one_empty_batch():
-    places, order_of = template(np.zeros(0, int), 5, 8)
-    assert places.place.tolist() == [[-1] * 5] * 8
+    layout, order_of = packing_layout(np.zeros(0, int), 5, 8)
+    assert layout.slot_to_segment.tolist() == [[-1] * 5] * 8
     assert len(order_of) == 0
 
 
 def test_ml_1m_is_packed_to_the_brim(real_data):
     split = splits.last_item(sources.load(str(real_data("ml-1m"))))
-    pieces = next_item_pieces(split.start, split.stop, 200)
-    _, rows = pack(pieces.length, 200)
+    subsequences = next_item_subsequences(split.start, split.stop, 200)
+    _, rows = pack(subsequences.length, 200)
     assert rows == 3250
-    assert pieces.length.sum() / (rows * 200) == pytest.approx(0.996, abs=5e-4)
+    assert subsequences.length.sum() / (rows * 200) == pytest.approx(0.996, abs=5e-4)
 
 
 # --- an epoch
@@ -200,15 +201,15 @@ def epochs(draw):
 @given(epochs())
 def test_an_epoch_shows_every_piece_once_whole_and_in_order(drawn):
     lengths, width, seed, epoch, multiple = drawn
-    source = np.random.default_rng(seed).integers(1, 2**31, len(lengths), dtype=np.int32)
-    data, order = arranged(lengths, width, seed, epoch, multiple, source)
+    user_index = np.random.default_rng(seed).integers(1, 2**31, len(lengths), dtype=np.int32)
+    data, order = arranged(lengths, width, seed, epoch, multiple, user_index)
     shown = gather(data, order, np.arange(len(order.rows)))
     assert all(values.dtype == np.int32 and values.shape == (len(order.rows), width) for values in shown)
     wanted = [
         (int(user), list(range(begin + 1, begin + size + 1)), list(range(begin + 2, begin + size + 2)))
-        for user, begin, size in zip(source, data.start, lengths, strict=True)
+        for user, begin, size in zip(user_index, data.start, lengths, strict=True)
     ]
-    assert sorted(piece for row in zip(*shown, strict=True) for piece in read(Stream(*row))) == sorted(wanted)
+    assert sorted(each for row in zip(*shown, strict=True) for each in read(Stream(*row))) == sorted(wanted)
 
 
 @given(epochs())
@@ -216,7 +217,7 @@ def test_histories_ask_for_nothing(drawn):
     lengths, width, seed, epoch, _ = drawn
     data, order = arranged(lengths, width, seed, epoch)
     rows = np.arange(len(order.rows))
-    asked, shown = gather(data, order, rows), gather(data, order, rows, asked=False)
+    asked, shown = gather(data, order, rows), gather(data, order, rows, with_targets=False)
     assert not shown.targets.any()
     for got, wanted in zip(shown._replace(targets=asked.targets), asked, strict=True):
         np.testing.assert_array_equal(got, wanted)
@@ -225,22 +226,22 @@ def test_histories_ask_for_nothing(drawn):
 @given(epochs())
 def test_rows_are_as_many_every_epoch_and_whole_batches(drawn):
     lengths, width, seed, epoch, multiple = drawn
-    places, order_of = template(lengths, width, multiple)
+    layout, order_of = packing_layout(lengths, width, multiple)
     used = pack(lengths, width)[1]
-    assert len(places.place) % multiple == 0
-    assert used <= len(places.place) < used + multiple
-    order = plan(np.array(lengths), order_of, len(places.place), seed, epoch)
-    assert sorted(order.rows.tolist()) == list(range(len(places.place)))
+    assert len(layout.slot_to_segment) % multiple == 0
+    assert used <= len(layout.slot_to_segment) < used + multiple
+    order = plan(np.array(lengths), order_of, len(layout.slot_to_segment), seed, epoch)
+    assert sorted(order.rows.tolist()) == list(range(len(layout.slot_to_segment)))
 
 
 @given(epochs())
 def test_pieces_are_permuted_within_their_length_class(drawn):
     lengths, width, seed, epoch, _ = drawn
     lengths = np.array(lengths)
-    places, order_of = template(lengths, width)
-    order = plan(lengths, order_of, len(places.place), seed, epoch)
-    assert sorted(order.occupant.tolist()) == list(range(len(lengths)))
-    np.testing.assert_array_equal(lengths[order.occupant], lengths[order_of])
+    layout, order_of = packing_layout(lengths, width)
+    order = plan(lengths, order_of, len(layout.slot_to_segment), seed, epoch)
+    assert sorted(order.segment_assignment.tolist()) == list(range(len(lengths)))
+    np.testing.assert_array_equal(lengths[order.segment_assignment], lengths[order_of])
 
 
 @given(st.tuples(seeds, seeds), st.tuples(seeds, seeds))
@@ -248,8 +249,8 @@ def test_pieces_are_permuted_within_their_length_class(drawn):
 @example((5, 0), (5, 1))
 def test_the_plan_is_a_function_of_seed_and_epoch(one, other):
     lengths = np.repeat([2, 3, 5], 30)
-    places, order_of = template(lengths, 10)
-    first, again, second = (plan(lengths, order_of, len(places.place), *pair) for pair in (one, one, other))
+    layout, order_of = packing_layout(lengths, 10)
+    first, again, second = (plan(lengths, order_of, len(layout.slot_to_segment), *pair) for pair in (one, one, other))
     for values, same, others in zip(first, again, second, strict=True):
         np.testing.assert_array_equal(values, same)
         assert np.array_equal(values, others) == (one == other)
@@ -257,11 +258,11 @@ def test_the_plan_is_a_function_of_seed_and_epoch(one, other):
 
 def test_every_piece_comes_to_every_place_of_its_class_and_every_row_at_every_time():
     lengths = np.array([4, 2, 4, 2, 4, 2, 4, 4])
-    places, order_of = template(lengths, 4)
-    plans = [plan(lengths, order_of, len(places.place), 3, epoch) for epoch in range(2000)]
-    occupant, rows = (np.stack(values) for values in zip(*plans, strict=True))
+    layout, order_of = packing_layout(lengths, 4)
+    plans = [plan(lengths, order_of, len(layout.slot_to_segment), 3, epoch) for epoch in range(2000)]
+    segment_assignment, rows = (np.stack(values) for values in zip(*plans, strict=True))
     for size in (2, 4):
-        at = occupant[:, lengths[order_of] == size]
+        at = segment_assignment[:, lengths[order_of] == size]
         counts = [np.bincount(column, minlength=8)[lengths == size] for column in at.T]
         assert chisquare(counts, axis=1).pvalue.min() > 1e-4
     assert chisquare([np.bincount(column) for column in rows.T], axis=1).pvalue.min() > 1e-4
@@ -269,11 +270,11 @@ def test_every_piece_comes_to_every_place_of_its_class_and_every_row_at_every_ti
 
 @settings(max_examples=10)
 @given(seeds, st.lists(st.integers(0, 7), min_size=3, max_size=3), st.booleans())
-def test_numpy_and_jax_gather_the_same(seed, rows, asked):
+def test_numpy_and_jax_gather_the_same(seed, rows, with_targets):
     data, order = arranged([7, 6, 5, 5, 4, 3, 3, 2, 1, 1], 9, seed, 1, multiple=8)
     rows = np.array(rows)
-    on_host = gather(data, order, rows, asked)
-    on_device = gather_on_device(jax.device_put(data), jax.device_put(order), rows, asked)
+    on_host = gather(data, order, rows, with_targets)
+    on_device = gather_on_device(jax.device_put(data), jax.device_put(order), rows, with_targets)
     for got, wanted in zip(on_device, on_host, strict=True):
         assert isinstance(got, jax.Array)
         assert type(wanted) is np.ndarray
@@ -290,12 +291,12 @@ def test_a_memory_map_is_gathered_as_it_is(tmp_path):
 
 
 def test_places_are_numbered_row_by_row_longest_first():
-    places, order_of = template([1, 3, 2, 2], 4)
-    np.testing.assert_array_equal(places.place, [[0, 0, 0, 1], [2, 2, 3, 3]])
-    assert (places.first.tolist(), places.begin.tolist()) == ([0, 2], [0, 3, 0, 2])
+    layout, order_of = packing_layout([1, 3, 2, 2], 4)
+    np.testing.assert_array_equal(layout.slot_to_segment, [[0, 0, 0, 1], [2, 2, 3, 3]])
+    assert (layout.first.tolist(), layout.begin.tolist()) == ([0, 2], [0, 3, 0, 2])
     assert order_of.tolist() == [1, 0, 2, 3]
     kept = Order(np.array([1, 0, 3, 2]), np.array([1, 0]))  # row 1 first, and its places with each other's occupants
-    data = Data(np.arange(10, 30), np.array([0, 2, 6, 9]), np.array([7, 8, 9, 6]), places)
+    data = Data(np.arange(10, 30), np.array([0, 2, 6, 9]), np.array([7, 8, 9, 6]), layout)
     assert gather(data, kept, np.array([0])).items.tolist() == [[19, 20, 16, 17]]
 
 
@@ -303,17 +304,17 @@ def test_places_are_numbered_row_by_row_longest_first():
 
 
 @given(st.integers(1, 3000), st.integers(1, 5000), st.floats(0.01, 1), st.integers(1, 20))
-def test_rows_a_step_hold_the_batch_to_the_nearest_multiple(batch, pieces, share, devices):
-    rows = max(round(share * pieces), 1)
+def test_rows_a_step_hold_the_batch_to_the_nearest_multiple(batch, subsequences, share, devices):
+    rows = max(round(share * subsequences), 1)
     unit = 8 if devices in (1, 2, 4, 8) else devices
-    got = rows_per_step(batch, pieces, rows, devices)
+    got = rows_per_step(batch, subsequences, rows, devices)
     assert got % unit == 0
     whole = -(-rows // unit) * unit
-    wanted = min(max(batch * rows / pieces, unit), whole)
+    wanted = min(max(batch * rows / subsequences, unit), whole)
     assert unit <= got <= whole
     assert abs(got - wanted) <= unit / 2
 
 
 @given(st.integers(1, 3000), st.integers(1, 5000), st.integers(1, 5000))
-def test_one_two_four_and_eight_devices_make_the_same_run(batch, pieces, rows):
-    assert len({rows_per_step(batch, pieces, rows, devices) for devices in (1, 2, 4, 8)}) == 1
+def test_one_two_four_and_eight_devices_make_the_same_run(batch, subsequences, rows):
+    assert len({rows_per_step(batch, subsequences, rows, devices) for devices in (1, 2, 4, 8)}) == 1

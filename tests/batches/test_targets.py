@@ -1,4 +1,4 @@
-"""What is expected to be asked in an epoch is what its batches ask: logQ corrects in-batch negatives by it."""
+"""The targets expected of an epoch are those of its batches: logQ corrects in-batch negatives by it."""
 
 import jax
 import numpy as np
@@ -49,28 +49,29 @@ def split():
     return splits.last_item(interactions.from_sequences([list(range(1, ITEMS + 1)), *histories]))
 
 
-def asked_in(setup, epoch):
+def targets_in(setup, epoch):
     """How often each item is a target of the batches of an epoch. [V]"""
     data, order, rows = jax.device_get(setup.data), fit.order(setup, epoch), np.arange(setup.epoch_steps * setup.rows)
-    batch = setup.gather(data, order, rows, setup.objective.nexts)
+    batch = setup.gather(data, order, rows, setup.objective.stream_targets)
     keys = row_keys(0, epoch, rows)
-    _, asked = jax.jit(setup.objective.ask, static_argnums=2)(jax.device_put(batch), keys, batch.items.shape[1])
-    return np.bincount(np.asarray(asked.targets).ravel(), minlength=ITEMS + 1)[1:]
+    make_targets = jax.jit(setup.objective.make_targets, static_argnums=2)
+    _, targets = make_targets(jax.device_put(batch), keys, batch.items.shape[1])
+    return np.bincount(np.asarray(targets.items).ravel(), minlength=ITEMS + 1)[1:]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_an_epoch_asks_for_each_item_as_often_as_is_expected(split, case):
     setup = fit.setup(configs.from_dict(BASE | CASES[case]), split, jax.devices()[:1])
-    pieces, objective = setup.pieces, setup.objective
-    expected = objectives.expected_targets(objective, pieces, split.interactions.items, ITEMS)
-    assert expected.sum() == pytest.approx(objective.count(pieces.length).sum())
-    np.testing.assert_allclose(setup.aside.batch.share, expected / expected.sum(), rtol=1e-6)
+    subsequences, objective = setup.subsequences, setup.objective
+    expected = objectives.expected_targets(objective, subsequences, split.interactions.items, ITEMS)
+    assert expected.sum() == pytest.approx(objective.count(subsequences.length).sum())
+    np.testing.assert_allclose(setup.sampler_tables.batch.share, expected / expected.sum(), rtol=1e-6)
     if "cloze" not in case:
-        np.testing.assert_array_equal(asked_in(setup, 0), expected)
+        np.testing.assert_array_equal(targets_in(setup, 0), expected)
         assert (expected != splits.training_counts(split)).any()
         return
     epochs = 40
-    found = sum(asked_in(setup, epoch) for epoch in range(epochs)) / epochs
+    found = sum(targets_in(setup, epoch) for epoch in range(epochs)) / epochs
     assert np.abs(found - expected).max() < 5 * np.sqrt(expected.max() / epochs)
     assert np.abs(found - expected).mean() < np.sqrt(expected.mean() / epochs)
 
@@ -79,4 +80,4 @@ def test_events_are_counted_where_the_configuration_says_so(split):
     loss = BASE["loss"] | {"logq_counts": "events"}
     setup = fit.setup(configs.from_dict(BASE | {"loss": loss}), split, jax.devices()[:1])
     counts = splits.training_counts(split)
-    np.testing.assert_allclose(setup.aside.batch.share, counts / counts.sum(), rtol=1e-6)
+    np.testing.assert_allclose(setup.sampler_tables.batch.share, counts / counts.sum(), rtol=1e-6)

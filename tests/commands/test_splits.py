@@ -92,7 +92,7 @@ def test_session_parallel_training_from_data_to_recommendations(clicks, tmp_path
     assert result["users"] == len(splits.sessions(timed(), valid=0).test.target)
     recommender = jaxrec.load(path)
     (best, score), *_ = recommender.recommend([3, 1, 2], exclude_seen=False)
-    table, bias = recommender._model.table(recommender.engine.params)
+    table, bias = recommender._model.output_embedding(recommender.engine.params)
     scores = recommender.engine.hidden([[3, 1, 2]])[0] @ table.T + bias
     assert bias.any() and best == int(scores.argmax()) + 1 and score == pytest.approx(float(scores.max()), rel=1e-5)
 

@@ -8,7 +8,10 @@ from jaxrec.system.errors import UserError
 SHIPPED = ("quickstart", "sasrec_ml1m", "sasrec_softmax_ml1m", "sasrec_softmax_beauty")
 
 
-@pytest.mark.parametrize("text", ["some/path", "ml-1m", "synthetic:users=5,items=9", "[1, 2]", "None", "inf", ""])
+@pytest.mark.parametrize(
+    "text",
+    ["some/path", "ml-1m", "synthetic:users=5,items=9", "[1, 2]", "None", "inf", "", "{[]: 1}", "-" * 100_000 + "1"],
+)
 def test_what_is_no_number_stays_text(text):
     assert recipes.literal(text) == text
 
@@ -20,6 +23,11 @@ def test_shipped_configs_are_found_by_name_and_are_whole(name, tmp_path, monkeyp
     assert (
         stem == name and config.model.dim == 32 and config.optim.learning_rate == 1.0 and config.dataset == "elsewhere"
     )
+
+
+@pytest.mark.parametrize("text", ["1_000", "0x10", "1.50", "True", "'quoted'"])
+def test_a_dataset_is_named_as_it_stands(text):
+    assert recipes.load("quickstart", {"dataset": text})[0].dataset == text
 
 
 def test_an_unknown_config_lists_the_shipped():

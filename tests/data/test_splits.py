@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxrec.config import registry
 from jaxrec.data import splits
 from jaxrec.data.interactions import Sessions, by_session, from_sequences
 from jaxrec.data.ragged import slices
 from jaxrec.data.reading import read
-from jaxrec.data.splits import SPLITS, by_time, describe, in_words, last_item, quantile, sessions, split
+from jaxrec.data.splits import by_time, describe, in_words, last_item, quantile, sessions, split
 from jaxrec.system.errors import UserError
 
 histories = st.lists(st.lists(st.integers(1, 9), max_size=6), max_size=6)
@@ -263,7 +264,7 @@ def test_the_events_of_real_sessions_are_those_counted_by_others(real_data, name
 
 @given(in_sessions())
 def test_the_counts_are_those_of_the_lists(data):
-    for name in SPLITS:
+    for name in registry.names("split"):
         if name == "by-time" and data.relative:
             continue
         made = split(data, name, 0.7, 0.3)
@@ -278,7 +279,7 @@ def test_the_counts_are_those_of_the_lists(data):
 
 @given(in_sessions())
 def test_types_are_those_of_the_last_item(data):
-    for name in SPLITS:
+    for name in registry.names("split"):
         if name == "by-time" and data.relative:
             continue
         made = split(data, name)

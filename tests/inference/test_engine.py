@@ -1,5 +1,6 @@
 """What the engine answers: the same in any batch and bucket, what filters leave, a state as the whole history."""
 
+import copy
 from functools import cache
 
 import jax
@@ -50,7 +51,7 @@ def encoded(rec, history):
 
 def brute(rec, query, hidden):
     """Every item scored, filtered one by one, sorted; ties to the earlier."""
-    table, bias = rec.engine.model.table(rec.engine.params)
+    table, bias = rec.engine.model.output_embedding(rec.engine.params)
     scores = np.asarray(table) @ hidden + (0 if bias is None else np.asarray(bias))
     about = rec.catalogue.about
 
@@ -133,6 +134,27 @@ def test_a_state_that_goes_on_is_that_of_the_whole_history(first, then):
         same(got[1], rec.answer([Query([*first, *then], where={"year": 1990})])[0])
 
 
+def test_a_state_means_nothing_to_other_parameters():
+    rec = made("gru4rec")
+    session, other = rec.start(["i1"]), copy.copy(rec)
+    other.engine = rec.engine.renewed(jax.tree.map(lambda leaf: leaf + 1, rec.engine.params))
+    for call in (
+        lambda: other.recommend(session),
+        lambda: other.advance(session, "i2"),
+        lambda: made("sasrec").recommend(session),
+    ):
+        with pytest.raises(UserError, match="the Session is of another model, or of another checkpoint"):
+            call()
+    assert other.recommend(other.start(["i1"]), 3) != rec.recommend(session, 3)
+    for call in (
+        lambda: rec.advance(["i1"], "i2"),
+        lambda: rec.answer([["i1"]]),
+        lambda: rec.influence(session, ["i2"]),
+    ):
+        with pytest.raises(UserError, match=r"is no Session|is no Query|history is a Session"):
+            call()
+
+
 def test_models_without_a_state_say_so():
     with pytest.raises(UserError, match="sasrec carries no state"):
         made("sasrec").start()
@@ -146,13 +168,13 @@ def test_influence_is_the_score_less_that_without_the_item(name, length):
     rec = made(name)
     history, asked = [*IDS[7 : 7 + length // 2], "nobody", *IDS[30 : 30 + length - length // 2]], ["i3", "i50"]
     moved = rec.influence(history, asked)
-    known = [id for id in history if id in IDS][-(LENGTH - rec.engine.room) :]
+    known = [id for id in history if id in IDS][-(LENGTH - rec.engine.num_mask_slots) :]
     for place, id in enumerate(history):
         if id not in known:
             assert (moved[:, place] == 0).all()
             continue
         rest = [other for other in known if other != id]
-        without = encoded(rec, rest) if rest or rec.engine.room else np.zeros(8)
+        without = encoded(rec, rest) if rest or rec.engine.num_mask_slots else np.zeros(8)
         table = rec.engine.params["items"]
         want = np.asarray(table)[[3, 50]] @ (encoded(rec, known) - without)
         np.testing.assert_allclose(moved[:, place], want, atol=1e-4)

@@ -154,6 +154,7 @@ def test_without_counts_nothing_is_popular(path):
     ("k", "said"),
     [
         (0, "k is 0: ask for at least one item"),
+        pytest.param(-(10**5000), "k is an integer of many digits: ask for at least one item", id="digits"),
         (np.int64(-3), "k is -3: ask for at least one item"),
         (True, "k is True: give how many items you want, an integer"),
         (np.True_, "an integer"),
@@ -261,7 +262,10 @@ def test_a_step_is_an_integer_or_its_text(path, recommender, kind):
     assert recommender.renewed(kind(recommender.step)).step == recommender.step
 
 
-@pytest.mark.parametrize("checkpoint", [True, 4.0, None, -1, 10**30, "", "newest", "1.0", "²", "٣", "01", "9" * 5000])
+@pytest.mark.parametrize(
+    "checkpoint",
+    [True, 4.0, None, -1, 10**30, pytest.param(10**5000, id="digits"), "", "newest", "1.0", "²", "٣", "01", "9" * 5000],
+)
 def test_what_is_no_checkpoint_is_said(path, checkpoint):
     with pytest.raises(UserError, match=r"checkpoint is .*give 'best', 'latest' or a step|has no checkpoint"):
         jaxrec.load(path, checkpoint=checkpoint)
@@ -275,6 +279,20 @@ def test_a_workdir_without_training_is_a_message(tmp_path):
 def test_one_text_is_no_history(recommender):
     with pytest.raises(UserError, match="a history is a list of ids, and this is one text"):
         recommender.recommend("i001")
+
+
+@pytest.mark.parametrize("given", [{"histories": {("tt001",)}}, {"histories": [["tt001"]], "users": {7}}], ids=str)
+def test_a_set_is_no_list_whose_order_counts(recommender, given):
+    with pytest.raises(UserError, match="a list of ids is expected"):
+        recommender.recommend_batch(**given)
+
+
+def test_ids_of_any_number_of_digits_are_unknown_or_named(recommender):
+    large = 10**5000
+    assert recommender.recommend([large, "tt001"], 3).unknown == [large]
+    for call in (lambda: recommender.similar(large), lambda: recommender.recommend([large], strict=True)):
+        with pytest.raises(UserError, match="an integer of many digits"):
+            call()
 
 
 def test_the_training_says_whether_what_was_seen_is_left_out(path, recommender):

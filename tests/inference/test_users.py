@@ -111,6 +111,7 @@ def test_the_exported_program_takes_users(trained, tmp_path):
         (["7"], 7, "7"),
         (["7"], "7", "7"),
         (["7"], True, None),
+        pytest.param(["7"], 10**5000, None, id="digits"),
     ],
 )
 def test_an_id_is_the_users_whether_written_as_text_or_integer(tmp_path, ids, given, own):

@@ -11,13 +11,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from jaxrec.kernels.random import below, dropout, hash_bits, row_keys, site_keys
+from jaxrec.kernels.random import dropout, randint, random_bits, row_keys, site_keys
 
 ROWS = 6
 seeds = st.integers(0, 2**31 - 1)
 row_keys_of, site_keys_of = jax.jit(row_keys), jax.jit(site_keys)
-hash_of, dropout_of = jax.jit(hash_bits, static_argnums=1), jax.jit(dropout, static_argnums=2)
-hash_rows = jax.jit(jax.vmap(hash_bits, (0, None)), static_argnums=1)
+hash_of, dropout_of = jax.jit(random_bits, static_argnums=1), jax.jit(dropout, static_argnums=2)
+hash_rows = jax.jit(jax.vmap(random_bits, (0, None)), static_argnums=1)
 
 
 def data(keys):
@@ -122,14 +122,14 @@ def test_neighbouring_rows_are_uncorrelated_at_every_place():
 @given(seeds, st.lists(st.integers(1, 2**31 - 1), min_size=1, max_size=20))
 def test_what_is_drawn_below_a_bound_is_the_hash_modulo_it(seed, bounds):
     key, bounds = jax.random.key(seed), np.array(bounds)
-    drawn = np.asarray(below(bounds[:, None], key, (len(bounds), 3)))
+    drawn = np.asarray(randint(key, (len(bounds), 3), bounds[:, None]))
     assert drawn.dtype == np.int32
     np.testing.assert_array_equal(drawn, np.asarray(hash_of(key, drawn.shape)) % bounds[:, None])
 
 
 @pytest.mark.parametrize("bound", [2, 7, 100, 3416])
 def test_what_is_drawn_below_a_bound_is_uniform(bound):
-    drawn = below(bound, jax.random.key(6), (2**18,))
+    drawn = randint(jax.random.key(6), (2**18,), bound)
     assert chisquare(np.bincount(drawn, minlength=bound)).pvalue > 1e-4
 
 

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 
 from jaxrec.kernels import reductions
 
-SHAPES = st.tuples(st.integers(1, 50), st.integers(1, 5)) | st.tuples(st.integers(1, 70))
+SHAPES = st.tuples(st.integers(1, 50), st.integers(1, 5)) | st.tuples(st.integers(1, 70)) | st.just(())
 ELEMENTS = st.floats(-1e3, 1e3, width=32)
 
 

@@ -103,7 +103,7 @@ def test_hidden_vectors_and_scores(arrays):
     hidden = np.asarray(hidden_of(tree, arrays["input_ids"]))
     agree(hidden[real], arrays["hidden"][real])
     rows, slots = arrays["masked_slots"].T
-    table, bias = MODEL.table(params_of(tree))
+    table, bias = MODEL.output_embedding(params_of(tree))
     agree(hidden[rows, slots] @ table.T + bias, arrays["masked_logits"][:, 2:])
 
 
@@ -139,8 +139,8 @@ def test_the_answer_is_read_at_a_mask_after_the_newest_items(arrays):
     history = arrays["infer.input_ids"].copy()
     masks = history == 1
     stream = shown(np.where(masks, 2, history))  # any item: it is not to be seen
-    stream = cloze(0.2, 0.1).show(stream)
+    stream = cloze(0.2, 0.1).mask_inputs(stream)
     np.testing.assert_array_equal(np.asarray(stream.items) == MASK, masks)
     params = params_of(tree)
     hidden = np.asarray(MODEL.encode(params, stream)[0])[np.arange(3), arrays["infer.read_slot"]]
-    agree(hidden @ MODEL.table(params)[0].T, arrays["infer.scores"][:, 2:])
+    agree(hidden @ MODEL.output_embedding(params)[0].T, arrays["infer.scores"][:, 2:])

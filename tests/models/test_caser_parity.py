@@ -15,7 +15,7 @@ from jaxrec.batches.stream import Stream
 
 ITEMS, USERS, WIDTH, WINDOW = 20, 5, 8, 6
 KEYS = {"dim": WIDTH, "window": WINDOW, "vertical": 2, "horizontal": 3, "users": True}
-MODEL = entries.model("caser", ITEMS + 1, WINDOW, users=USERS, **KEYS)
+MODEL = entries.model("caser", ITEMS + 1, WINDOW, num_users=USERS, **KEYS)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def converted(arrays, prefix):
 def output(params, arrays):
     items = np.where(arrays["seq"] > 0, arrays["seq"], ITEMS + 1)
     slots = np.broadcast_to(np.arange(WINDOW), items.shape)
-    source = np.broadcast_to(arrays["users"][:, None], items.shape)
-    parts = (items, np.zeros_like(items), np.ones_like(items), slots, source)
+    user_index = np.broadcast_to(arrays["users"][:, None], items.shape)
+    parts = (items, np.zeros_like(items), np.ones_like(items), slots, user_index)
     return MODEL.encode(params, Stream(*(jnp.asarray(x, jnp.int32) for x in parts)))[0][:, -1]
 
 

@@ -87,7 +87,7 @@ def test_slot_by_slot_is_the_whole(layers):
     made = model(layers)
     params = noisy(made)
     whole, last = made.encode(params, FULL)
-    carry = jax.tree.map(lambda x: x + 7, made.carry0(params, ROWS))
+    carry = jax.tree.map(lambda x: x + 7, made.initial_carry(params, ROWS))
     for slot in range(SLOTS):
         one = Stream(*(values[:, slot : slot + 1] for values in FULL))
         hidden, carry = made.encode(params, one, carry)
@@ -99,7 +99,7 @@ def test_a_reset_is_exact():
     """From whatever state, even one that is not a number."""
     made = model(2)
     params = noisy(made)
-    start = made.carry0(params, ROWS)
+    start = made.initial_carry(params, ROWS)
     wanted = made.encode(params, FULL, start)[0]
     for bad in (1e3, np.nan):
         got = made.encode(params, FULL, jax.tree.map(lambda x, bad=bad: x + bad, start))[0]
@@ -135,7 +135,7 @@ def test_the_tree_and_the_bounds_of_its_params(layers, embedding):
     params = made.init(jax.random.key(0))
     names = {"items", "bias"} | {f"gru_{i}" for i in range(layers)}
     names |= {"inputs"} if embedding == "separate" else set()
-    assert set(params) == names and set(made.tables) <= set(params)
+    assert set(params) == names and set(made.item_tables) <= set(params)
     for name, bound in {"items": (6 / (ITEMS + WIDTH)) ** 0.5, "inputs": (6 / (ITEMS + WIDTH)) ** 0.5}.items():
         if name in params:
             assert 0.8 * bound < np.abs(params[name]).max() <= bound

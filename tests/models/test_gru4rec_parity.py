@@ -17,9 +17,10 @@ from jaxrec.batches.stream import Stream
 from jaxrec.config.parsing import OptimConfig
 from jaxrec.training import launch as dev
 from jaxrec.training import step
-from jaxrec.training.losses import loss as losses
+from jaxrec.training.losses import entry as losses
 from jaxrec.training.negatives import Negatives
 from jaxrec.training.optim import optimiser
+from jaxrec.training.sparse import on_touched_rows
 
 ITEMS = 20
 
@@ -69,7 +70,7 @@ def test_forward_with_resets(name, layers, whole):
     wanted = starting(load("forward"), f"{name}.")
     made, params = model(layers), converted(starting(wanted, "param."), layers)
     stream = lanes_of(wanted["input_items"], wanted["reset"])
-    carry, hidden = made.carry0(params, 3), []
+    carry, hidden = made.initial_carry(params, 3), []
     if whole:
         hidden = made.encode(params, stream, carry)[0]
     else:
@@ -80,7 +81,7 @@ def test_forward_with_resets(name, layers, whole):
             for layer, state in enumerate(carry):
                 agree(state * wanted["alive"][step][:, None], wanted[f"hidden{layer}"][step])
         hidden = jnp.concatenate(hidden, axis=1)
-    table, bias = made.table(params)
+    table, bias = made.output_embedding(params)
     scores = jnp.swapaxes(hidden @ table.T + bias, 0, 1)
     agree(scores * wanted["alive"][..., None], wanted["scores"])
 
@@ -101,27 +102,31 @@ def training(wanted, sparse):
     how = {"sampling": "mixed", "share": "batch", "remove_accidental_hits": False}
     loss = entries.loss(name, negatives=5, **how, **own)
 
-    def draw(key, keys, asked, index):
-        own = asked.targets[:, 0]
+    def draw(key, keys, targets, index):
+        own = targets.items[:, 0]
         of_own, of_drawn = log_weight[own - 1], float(wanted["sample_alpha"]) * log_weight[drawn[index] - 1]
-        return Negatives(jnp.append(own, drawn[index]), jnp.append(of_own, of_drawn), of_own, jnp.arange(4))
+        return Negatives(
+            jnp.append(own, drawn[index]),
+            shared_by="batch",
+            shift=jnp.append(of_own, of_drawn),
+            own_shift=of_own,
+            own_column=jnp.arange(4),
+        )
 
+    adagrad = optimiser(OptimConfig("adagrad", rate, eps=eps, momentum=momentum), 8)
     parts = step.Parts(
-        model=made,
-        total=losses.build(loss, ITEMS),
-        ask=lambda stream, keys: next_item().ask(stream, keys, 1),
-        negatives=draw,
-        optimiser=optimiser(OptimConfig("adagrad", rate, eps=eps, momentum=momentum), 8),
-        sparse=sparse,
         batch=lambda data, index, rows: Stream(*(values[rows][:, index, None] for values in inputs)),
+        make_targets=lambda stream, keys: next_item().make_targets(stream, keys, 1),
+        sample=draw,
+        loss_and_grad=step.loss_and_grad(made, losses.build(loss, ITEMS), jnp.dtype("float32")),
+        optimiser=adagrad,
+        **({"wrap_update": on_touched_rows(made, adagrad)} if sparse else {}),
         rows=4,
-        at_once=4,
-        lanes=lanes,
+        loss_divisor=lanes,
         seed=0,
-        dtype=jnp.dtype("float32"),
     )
     params = jax.tree.map(lambda x: x[0], converted(starting(wanted, "param.")))
-    state = step.State(jnp.int32(0), params, parts.optimiser.init(params), made.carry0(params, 4))
+    state = step.State(jnp.int32(0), params, parts.optimiser.init(params), made.initial_carry(params, 4))
     run = dev.launch_shard_map(step.call(parts, 1), jax.devices()[:1])
     return state, lambda state, at: run(state, (), np.int32(at), np.int32(0), np.int32(at + 1))
 

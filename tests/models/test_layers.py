@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from jaxrec.kernels import sizes
 from jaxrec.kernels.masks import causal
 from jaxrec.kernels.random import row_keys
-from jaxrec.models.layers import BLOCK, Attention, FeedForward, block_of, drop_rows, gelu, layer_norm
+from jaxrec.models.layers import Attention, FeedForward, drop_rows, gelu, layer_norm
 
 ROWS, WIDTH = 2, 8
+BLOCK = sizes.QUERY_BLOCK
 
 
 def noise(seed, *shape):
@@ -43,7 +45,7 @@ def dense(params, x):
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])  # by which the queries are cut into blocks or not
 def test_attention_in_blocks_is_attention(monkeypatch, backend, slots, heads):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    assert (block_of(slots) == slots) == (backend == "gpu" or slots == BLOCK)
+    assert (sizes.query_block(slots) == slots) == (backend == "gpu" or slots == BLOCK)
     module = Attention(heads, 0.0, jnp.float32, nn.initializers.normal())
     query, memory, mask = noise(1, ROWS, slots, WIDTH), noise(2, ROWS, slots, WIDTH), two_sequences(slots)
     params = noisy(module, query, memory, mask, None, 0)

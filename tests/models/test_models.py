@@ -1,5 +1,7 @@
 """The laws that every model keeps: packed is alone, a slot sees what it may, no keys no dropout, a head of slots."""
 
+import dataclasses
+
 import entries
 import jax
 import jax.numpy as jnp
@@ -37,10 +39,10 @@ def made(name, dropout=0.0, dtype="float32"):
         return jnp.asarray(("scale" in jax.tree_util.keystr(path)) + 0.3 * random.normal(size=x.shape), jnp.float32)
 
     params = jax.tree_util.tree_map_with_path(noisy, jax.eval_shape(model.init, jax.random.key(0)))
-    return model._replace(encode=jax.jit(model.encode)), params
+    return dataclasses.replace(model, encode=jax.jit(model.encode)), params
 
 
-def packed(rows, source=None):
+def packed(rows, user_index=None):
     """The Stream of sequences of items, row by row."""
     stream = Stream(*np.zeros((5, len(rows), SLOTS), np.int32))
     user = 0
@@ -50,7 +52,7 @@ def packed(rows, source=None):
             at = slice(begin, begin := begin + len(items))
             stream.items[row, at], stream.segments[row, at] = items, number
             stream.positions[row, at] = np.arange(len(items))
-            stream.source[row, at] = user if source is None else source
+            stream.user_index[row, at] = user if user_index is None else user_index
             user += 1
     return Stream(*map(jnp.asarray, stream))
 
@@ -125,7 +127,7 @@ def test_dropout_is_by_keys_alone(name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_table_is_of_the_items_alone(name):
     model, params = made(name)
-    table, bias = model.table(params)
+    table, bias = model.output_embedding(params)
     assert table.shape == (ITEMS, WIDTH) and (bias is None or bias.shape == (ITEMS,))
 
 
@@ -135,11 +137,11 @@ def test_rows_of_its_tables_are_as_good_as_the_whole(name):
     model, params = made(name)
     one = packed(SEQUENCES[:1])
     ids = np.unique(one.items)[1:]
-    rows = params | {table: params[table][ids - 1] for table in model.tables}
+    rows = params | {table: params[table][ids - 1] for table in model.item_tables}
     relabelled = one._replace(items=jnp.where(one.items > 0, jnp.searchsorted(jnp.asarray(ids), one.items) + 1, 0))
     few, whole = (model.encode(*given)[0] for given in ((rows, relabelled), (params, one)))
     np.testing.assert_allclose(few[:, REAL[0]], whole[:, REAL[0]], atol=1e-6)
-    assert len(model.table(rows)[0]) == len(ids) < ITEMS
+    assert len(model.output_embedding(rows)[0]) == len(ids) < ITEMS
 
 
 @pytest.mark.parametrize("name", sorted(BOTH_WAYS))
@@ -179,7 +181,7 @@ def test_gradients_of_many_slots_add_up_in_bfloat16(name):
 
 def test_a_new_user_has_no_vector():
     model, params = made("caser users")
-    nobody = packed(SEQUENCES, source=-1)
+    nobody = packed(SEQUENCES, user_index=-1)
     zero = params | {"users": jnp.zeros_like(params["users"])}
     new, blank, known = (
         np.asarray(model.encode(*args)[0])[REAL] for args in ((params, nobody), (zero, FULL), (params, FULL))
@@ -193,4 +195,4 @@ def test_some_slots_are_read_as_all_are_encoded(name):
     model, params = made(name)
     slots = np.array([[0, 44, 60], [66, 20, 65]])
     want = np.asarray(model.encode(params, FULL)[0])[np.arange(ROWS)[:, None], slots]
-    np.testing.assert_allclose(model.read(params, FULL, jnp.asarray(slots)), want, atol=2e-5)
+    np.testing.assert_allclose(model.encode_at(params, FULL, jnp.asarray(slots)), want, atol=2e-5)

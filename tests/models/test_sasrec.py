@@ -10,6 +10,7 @@ import pytest
 
 from jaxrec.batches import stream
 from jaxrec.batches.stream import Stream
+from jaxrec.kernels import sizes
 from jaxrec.kernels.random import row_keys
 from jaxrec.models import layers
 
@@ -186,7 +187,7 @@ def test_no_two_dropouts_draw_from_one_site(norm, monkeypatch):
     params = jax.eval_shape(made.init, jax.random.key(0))
     sites.clear()
     jax.eval_shape(made.encode, params, FULL)
-    blocks = -(-SLOTS // layers.BLOCK)
+    blocks = -(-SLOTS // sizes.QUERY_BLOCK)
     assert len(sites) == len(set(sites)) == 1 + 3 * (blocks + 2)
     assert all(0 <= part < layers.SITE_PARTS for _, part in sites)
 
@@ -209,10 +210,10 @@ def rows_read(positions, shown):
 )
 def test_the_position_read_at_inference_is_trained(positions, history):
     """From the end always; from the start for a training history longer than the model's length."""
-    pieces = stream.next_item_pieces(np.array([0]), np.array([history]), SLOTS)
-    places, order_of = stream.template(pieces.length, SLOTS, ROWS)
-    data = stream.Data(np.arange(1, history + 1, dtype=np.int32), pieces.start, pieces.source, places)
-    order = stream.plan(pieces.length, order_of, ROWS, 0, 0)
+    subsequences = stream.next_item_subsequences(np.array([0]), np.array([history]), SLOTS)
+    places, order_of = stream.packing_layout(subsequences.length, SLOTS, ROWS)
+    data = stream.Data(np.arange(1, history + 1, dtype=np.int32), subsequences.start, subsequences.user_index, places)
+    order = stream.plan(subsequences.length, order_of, ROWS, 0, 0)
     batch = Stream(*map(jnp.asarray, stream.gather(data, order, np.arange(ROWS))))
     made = model(positions=positions)
     params = noisy(made)
@@ -249,13 +250,13 @@ def test_parameters(initial):
     params = init(jax.random.key(0))
     shapes = jax.eval_shape(low.init, jax.random.key(0))
     assert shapes == jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), params)
-    table, bias = made.table(params)
+    table, bias = made.output_embedding(params)
     assert table is params["items"]
     assert bias is None
     assert table.shape == (ITEMS, WIDTH)
     spread = 0.02 if initial == "normal" else np.sqrt(2 / (ITEMS + WIDTH))
     assert np.std(table) == pytest.approx(spread, rel=0.05)
-    assert made.carry0(params, 8) is None
+    assert made.initial_carry(params, 8) is None
     assert made.head(params, table) is table
     np.testing.assert_array_equal(table, init(jax.random.key(0))["items"])
     assert not np.array_equal(table, init(jax.random.key(1))["items"])

@@ -106,7 +106,7 @@ def laid_out(inputs, alone):
 def sum_over(loss, hidden, target, negatives, table):
     """A loss's total over slots that all ask."""
     assert (target > 0).all()
-    return SUMS[loss](hidden, target, jnp.ones(len(target)), Negatives(negatives), table, None)
+    return SUMS[loss](hidden, target, jnp.ones(len(target)), Negatives(negatives, shared_by="slot"), table, None)
 
 
 @cache

@@ -119,6 +119,8 @@ def test_beside_a_history_a_user_is_whose_it_is(ask, recommender):
         body = {"history": [1, 2], "user": user, "k": 3}
         assert post(ask, "/recommend", body, recommender=knows)[1]["unknown"] == unknown
         assert post(ask, "/recommend", body)[1] == post(ask, "/recommend", {"history": [1, 2], "k": 3})[1]
+        body = {"history": [1, 2], "items": [5], "user": user}
+        assert post(ask, "/influence", body)[1] == {"influence": recommender.influence([1, 2], [5]).tolist()}
 
 
 def test_similar_items_and_influence(ask, recommender):
@@ -379,6 +381,8 @@ def test_limits_are_read():
         "queue=3": "never fits",
         "connections=2000000000": "needs 2000000096 descriptors",
         "idle=nan": "above 0",
+        "deadline=1e300": r"below 2\^31",
+        "history=1000000000000000000000000": r"below 2\^31",
     }.items():
         with pytest.raises(limits.UserError, match=said):
             limits.parse([wrong])

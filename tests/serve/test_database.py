@@ -184,6 +184,19 @@ def test_only_its_owner_reads_it(events, path):
         os.umask(before)
 
 
+@pytest.mark.parametrize("use", [lambda events: kept(events, 2), lambda events: events.newest("u", 1)])
+def test_a_file_whose_table_was_taken_away_is_not_healthy(events, path, use):
+    assert kept(events, 1)
+    connection = sqlite3.connect(path)
+    with contextlib.closing(connection), connection:
+        connection.execute("DROP TABLE events")
+    with contextlib.suppress(Unavailable):
+        assert not use(events)
+    until(lambda: events.trouble, 5)
+    time.sleep(0.15)
+    assert "no such table" in events.trouble and not kept(events, 3)
+
+
 @pytest.mark.parametrize("damage", ["middle", "rows"])
 def test_what_can_not_be_read_is_said(events, path, damage):
     assert events.append("u", [f"{item:0100}" for item in range(300)]).result() == 300

@@ -35,6 +35,12 @@ def test_what_a_disk_refuses_is_a_message(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_what_has_no_name_is_no_file_to_write(path):
+    with pytest.raises(UserError, match="is a folder, and a file is written there"), replacing(path):
+        pass
+
+
 def test_checked_values_come_back_or_are_refused(tmp_path):
     path = tmp_path / "a.json"
     write_checked(path, {"a": [1, 0.1], "b": None})

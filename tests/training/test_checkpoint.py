@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back, the best and the latest are kept, nothing else is."""
 
+import contextlib
 import logging
 import random
 import shutil
@@ -200,6 +201,16 @@ def test_what_is_no_checkpoint_is_left_out_of_account(copy, caplog):
     names = {each.name for each in (copy / "checkpoints").iterdir()}
     assert names == {"5", "8", "notes", "123.damaged", "456.damaged", "789.damaged"}
     assert (copy / "checkpoints" / "456.damaged" / "mine").is_dir()
+
+
+def test_a_copy_under_the_name_of_another_step_is_none(copy):
+    with contextlib.closing(Checkpoints(copy, read_only=True)) as checkpoints:
+        newest = checkpoints.latest()
+    shutil.copytree(copy / "checkpoints" / str(newest), copy / "checkpoints" / "99999")
+    with contextlib.closing(Checkpoints(copy, read_only=True)) as checkpoints:
+        assert checkpoints.latest() == newest
+        with pytest.raises(Damaged, match=f"it is a copy of step {newest}"):
+            checkpoints.choose("99999")
 
 
 def test_a_checkpoint_of_an_earlier_version_is_read(tmp_path):

@@ -33,7 +33,7 @@ def compiled(name, **changes):
     split = splits.last_item(sources.load(config.dataset))
     setup = fit.setup(config, split, jax.local_devices()[:1])
     (data, begins), state = fit.Feed(setup)(0, 1), fit.initial(setup)
-    given = state, data, setup.aside, np.int32(begins), np.int32(1)
+    given = state, data, setup.sampler_tables, np.int32(begins), np.int32(1)
     return setup.run.lower(*given).compile()
 
 
@@ -78,6 +78,6 @@ def test_the_last_block_is_left_out_where_nobody_reads(name):
     params = jax.eval_shape(model.init, jax.random.key(0))
     rows = Stream(*[jax.ShapeDtypeStruct((8, 200), np.int32)] * 5)
     whole = jax.jit(lambda params, rows: model.encode(params, rows)[0]).lower(params, rows)
-    read = jax.jit(model.read).lower(params, rows, jax.ShapeDtypeStruct((8, 1), np.int32))
+    read = jax.jit(model.encode_at).lower(params, rows, jax.ShapeDtypeStruct((8, 1), np.int32))
     whole, read = (cost(program.compile())[1] for program in (whole, read))
     assert read < 0.67 * whole

@@ -293,7 +293,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(prepare, uninterr
 def test_metrics_rows_are_whole_epochs(prepare, uninterrupted):
     rows = uninterrupted[3]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
-    targets = int(prepare()[0].pieces.length.sum())
+    targets = int(prepare()[0].subsequences.length.sum())
     assert all(row["targets"] == targets and "valid" in row and row["rate"] == 1e-2 for row in rows)
 
 
@@ -301,7 +301,9 @@ def test_rows_say_the_rate_and_the_seconds_of_their_last_step(prepare, tmp_path)
     """Of a warm-up over all steps the rate grows in equal parts; the seconds are those of training, and grow too."""
     setup, validate = prepare()
     optim = dataclasses.replace(setup.config.optim, warmup=setup.total_steps)
-    warming = setup._replace(config=dataclasses.replace(setup.config, optim=optim))  # what is said, not what is done
+    warming = dataclasses.replace(
+        setup, config=dataclasses.replace(setup.config, optim=optim)
+    )  # what is said, not what is done
     rows = fit.fit(warming, tmp_path, validate)["rows"]
     wanted = [1e-2 * (row["step"] - 1) / setup.total_steps for row in rows]
     assert [row["rate"] for row in rows] == pytest.approx(wanted, rel=1e-5)
@@ -431,6 +433,10 @@ def test_exit_codes_of_signals_and_of_completion(tmp_path, capsys):
     assert "best reachable" in finished.stdout and (tmp_path / "w" / "curves.png").stat().st_size > 10_000
     assert cli.main(["train", *short[2:]]) == 0
     assert "complete" in capsys.readouterr().out
+    kept = (tmp_path / "w" / "config.json").read_bytes()
+    assert cli.main(["train", *short[2:], "--config.epochs=1"]) == 2
+    assert "ask for at least as many epochs as it has" in capsys.readouterr().err
+    assert (tmp_path / "w" / "config.json").read_bytes() == kept
     assert cli.main(["train", *short[2:], "--config.model.dim=16"]) == 2
     assert "config.model.dim: 8 -> 16" in capsys.readouterr().err
 

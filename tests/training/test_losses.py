@@ -1,5 +1,6 @@
 """Laws of losses: the formulas, and that fast forms equal the plain ones in value and gradients."""
 
+import dataclasses
 from functools import partial
 
 import entries
@@ -12,19 +13,19 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 from problems import FORMS, SLOTS, K, V, agree, fast_softmax, plain_softmax, problem, sampled, with_gradients
 
+from jaxrec.kernels import sizes
 from jaxrec.system.errors import UserError
 from jaxrec.training.losses import entry as losses
-from jaxrec.training.losses import softmax as full
-from jaxrec.training.losses import totals
 from jaxrec.training.losses.bce import bce
 from jaxrec.training.losses.bpr import bpr
 from jaxrec.training.losses.gbce import gbce
 from jaxrec.training.losses.sampled_softmax import sampled_softmax
-from jaxrec.training.losses.softmax import CHUNK, softmax, softmax_total
+from jaxrec.training.losses.softmax import softmax, softmax_total
 from jaxrec.training.losses.totals import score, total
 from jaxrec.training.negatives import Negatives, draw_popular, popular
 
 seeds = st.integers(0, 2**31 - 1)
+CHUNK = sizes.PRODUCT_ROWS
 
 # --- one slot
 
@@ -138,19 +139,11 @@ def test_softmax_by_chunks_equals_the_plain_one_in_value_and_gradients(number, w
 @pytest.mark.parametrize("held, few", [(1, 1), (1, 5), (100, 1), (1000, 1)])
 def test_softmax_by_the_chunks_of_any_catalogue_equals_the_plain_one(held, few, monkeypatch):
     """Of a large catalogue fewer slots are scored at once, here as if this one were large."""
-    monkeypatch.setattr(full, "SCORES", held)
-    monkeypatch.setattr(full, "FEW", few)
+    monkeypatch.setattr(sizes, "PRODUCT_NUMBERS", held)
+    monkeypatch.setattr(sizes, "FEWEST_PRODUCT_ROWS", few)
     given = problem(7, 70)
     fresh = jax.jit(jax.value_and_grad(softmax_total, argnums=(0, 4, 5)))
     agree(fresh(*given), plain_softmax(*given))
-
-
-@pytest.mark.parametrize("items", [1, 3_416, 54_542, 10**6, 10**7])
-def test_the_scores_held_at_once_are_bounded_by_number_and_by_slots(items):
-    size = full._chunk_size(items)
-    assert full.FEW <= size <= CHUNK
-    assert size == full.FEW or size * items <= full.SCORES
-    assert size == CHUNK or (size + 1) * items > full.SCORES
 
 
 @settings(max_examples=20)
@@ -199,7 +192,7 @@ def test_a_slot_of_no_weight_changes_nothing_and_has_no_gradient(name):
     noise = jnp.where(idle[:, None], 1e3 * hidden, hidden)
     items = jnp.where(idle[:, None], 1, negatives.items)
     value, (grad, *shared) = FORMS[name](hidden, target, weight, negatives, table, bias)
-    noisy = FORMS[name](noise, jnp.where(idle, 5, target), weight, Negatives(items), table, bias)
+    noisy = FORMS[name](noise, jnp.where(idle, 5, target), weight, Negatives(items, shared_by="slot"), table, bias)
     noisy_value, (noisy_grad, *noisy_shared) = noisy
     for of_hidden in (grad, noisy_grad):
         assert not np.asarray(of_hidden)[idle].any()
@@ -212,14 +205,6 @@ def test_no_weight_at_all_is_zero_not_nan():
     for form in FORMS.values():
         for values in jax.tree.leaves(form(hidden, target, jnp.zeros_like(weight), negatives, table, bias)):
             assert not np.asarray(values).any()
-
-
-@given(st.integers(1, 300), st.integers(1, 100))
-def test_chunks_are_about_equal_and_hold_every_slot_once(number, size):
-    cut = totals.cut(np.arange(1, number + 1), size)
-    chunks, held = cut.shape
-    assert held <= size and chunks * held < number + chunks
-    assert cut.ravel()[:number].tolist() == list(range(1, number + 1)) and not cut.ravel()[number:].any()
 
 
 def test_the_scores_of_a_batch_are_never_held_at_once():
@@ -238,24 +223,25 @@ def test_gradients_of_one_item_add_up_in_bfloat16(name):
     target, weight = jnp.full(slots, 3), jnp.ones(slots)
     summed = losses.build(entries.loss(name, **({} if name == "softmax" else {"negatives": 1})), 6)
 
-    def grad(dtype, items):
+    def grad(dtype, negatives):
         hidden = jnp.ones((slots, 8), dtype)
-        loss = lambda table: summed(hidden, target, weight, Negatives(items), table, None)
+        loss = lambda table: summed(hidden, target, weight, negatives, table, None)
         return jax.grad(loss)(jnp.zeros((6, 8), jnp.float32))
 
-    for items in (jnp.full((slots, 1), 5), jnp.full(1, 5)):
-        np.testing.assert_allclose(grad(jnp.bfloat16, items), grad(jnp.float32, items), rtol=0.01, atol=4)
+    for shared_by, shape in {"slot": (slots, 1), "batch": (1,)}.items():
+        negatives = Negatives(jnp.full(shape, 5), shared_by=shared_by)
+        np.testing.assert_allclose(grad(jnp.bfloat16, negatives), grad(jnp.float32, negatives), rtol=0.01, atol=4)
 
 
 # --- sampled: the fast forms
 
 ROWS, MEMBERS, MANY = 6, 7, 11  # negatives of a row or batch
 SLOT_COUNT = ROWS * MEMBERS
-LAYOUTS = {  # shape of the negatives, and TAKE
-    "slots, looked up": ((SLOT_COUNT, MANY), 0),
-    "slots, taken": ((SLOT_COUNT, MANY), 16),
-    "rows": ((ROWS, MANY), 0),
-    "batch": ((MANY,), 0),
+LAYOUTS = {  # shape of the negatives, what shares them, and TABLE_ROWS_PER_LOOKUP
+    "slots, looked up": ((SLOT_COUNT, MANY), "slot", 0),
+    "slots, taken": ((SLOT_COUNT, MANY), "slot", 16),
+    "rows": ((ROWS, MANY), "row", 0),
+    "batch": ((MANY,), "batch", 0),
 }
 
 
@@ -264,39 +250,41 @@ def shifted(given, seed=1):
     hidden, target, weight, negatives, table, bias = given
     random = np.random.default_rng(seed)
     shape = negatives.items.shape
-    negatives = Negatives(
-        negatives.items.at[..., 2].set(0),
-        jnp.asarray(random.normal(size=shape), jnp.float32),
-        jnp.asarray(random.normal(size=len(target)), jnp.float32),
-        jnp.asarray(random.integers(0, shape[-1], len(target)), jnp.int32),
+    negatives = dataclasses.replace(
+        negatives,
+        items=negatives.items.at[..., 2].set(0),
+        shift=jnp.asarray(random.normal(size=shape), jnp.float32),
+        own_shift=jnp.asarray(random.normal(size=len(target)), jnp.float32),
+        own_column=jnp.asarray(random.integers(0, shape[-1], len(target)), jnp.int32),
     )
     return hidden, target, weight, negatives, table, bias
 
 
 @pytest.fixture(params=LAYOUTS)
 def layout(request, monkeypatch):
-    """A shape of negatives, with bounds so low that they are cut into several chunks, the last of them not full."""
-    shape, take = LAYOUTS[request.param]
-    monkeypatch.setattr(totals, "TAKE", take)
-    monkeypatch.setattr(totals, "HELD", {"batch": 5 * MANY, "rows": 4 * MEMBERS * MANY}.get(request.param, 5 * V))
-    return shape
+    """A layout of negatives, with bounds so low that they are cut into several chunks, the last of them not full."""
+    shape, shared_by, rows = LAYOUTS[request.param]
+    monkeypatch.setattr(sizes, "TABLE_ROWS_PER_LOOKUP", rows)
+    held = {"batch": 5 * MANY, "rows": 4 * MEMBERS * MANY}.get(request.param, 5 * V)
+    monkeypatch.setattr(sizes, "HELD_NUMBERS", held)
+    return {"shape": shape, "shared_by": shared_by}
 
 
 @pytest.mark.parametrize("name", SLOTS)
 def test_fast_forms_equal_the_plain_one_in_value_and_gradients(name, layout):
-    given = shifted(problem(1, SLOT_COUNT, shape=layout))
+    given = shifted(problem(1, SLOT_COUNT, **layout))
     agree(with_gradients(total(SLOTS[name]))(*given), sampled(name)(*given))
 
 
 def test_fast_forms_without_bias_and_shifts_and_where_collisions_are_kept(layout):
-    given = problem(2, SLOT_COUNT, with_bias=False, shape=layout)
+    given = problem(2, SLOT_COUNT, with_bias=False, **layout)
     agree(with_gradients(total(bpr))(*given), sampled("bpr")(*given))
     given = shifted(given)
     agree(with_gradients(total(bpr, keep=True))(*given), sampled("bpr", True)(*given))
 
 
 def test_fast_forms_in_bfloat16(layout):
-    hidden, target, weight, negatives, table, bias = shifted(problem(4, SLOT_COUNT, shape=layout))
+    hidden, target, weight, negatives, table, bias = shifted(problem(4, SLOT_COUNT, **layout))
     table = table.astype(jnp.bfloat16).astype(jnp.float32)
     low = hidden.astype(jnp.bfloat16)
     got, grads = with_gradients(total(sampled_softmax))(low, target, weight, negatives, table, bias)
@@ -308,7 +296,7 @@ def test_fast_forms_in_bfloat16(layout):
 
 
 def test_fast_gradients_are_scaled_by_what_follows(layout):
-    hidden, target, weight, negatives, table, bias = shifted(problem(5, SLOT_COUNT, shape=layout))
+    hidden, target, weight, negatives, table, bias = shifted(problem(5, SLOT_COUNT, **layout))
 
     @jax.jit
     def gradients(*at):
@@ -320,16 +308,16 @@ def test_fast_gradients_are_scaled_by_what_follows(layout):
     agree(gradients(hidden, table, bias), jax.tree.map(lambda grad: 3 / weight.sum() * grad, wanted))
 
 
-@pytest.mark.parametrize("shape", [(4096, 256), (32, 1024), (2048,)], ids=["slots", "rows", "batch"])
+@pytest.mark.parametrize(("shared_by", "shape"), [("slot", (4096, 256)), ("row", (32, 1024)), ("batch", (2048,))])
 @pytest.mark.parametrize("items", [1000, 10_000])
-def test_memory_is_bounded(shape, items):
+def test_memory_is_bounded(shared_by, shape, items):
     """Gathered rows or scores of all the slots are never held at once; gradients of the table are."""
-    given = problem(0, 4096, items, shape=shape)
+    given = problem(0, 4096, items, shape=shape, shared_by=shared_by)
     given = (jnp.zeros((4096, 64)), *given[1:4], jnp.zeros((items, 64)), None)
     fast = with_gradients(total(sampled_softmax))
     held = fast.lower(*given).compile().memory_analysis().temp_size_in_bytes
-    assert held < 10 * 4 * totals.HELD + 4 * 4 * items * 64
-    if len(shape) == 2 and items == 1000:
+    assert held < 10 * 4 * sizes.HELD_NUMBERS + 4 * 4 * items * 64
+    if shared_by != "batch" and items == 1000:
         whole = sampled("sampled-softmax").lower(*given).compile().memory_analysis().temp_size_in_bytes
         assert held < whole / 4
 
@@ -338,9 +326,9 @@ def test_memory_is_bounded(shape, items):
 
 
 def test_a_softmax_against_all_other_items_is_the_full_one():
-    for shape in ((V,), (1, V), (SLOT_COUNT, V)):
+    for shared_by, shape in {"batch": (V,), "row": (1, V), "slot": (SLOT_COUNT, V)}.items():
         given = problem(7, SLOT_COUNT)
-        negatives = Negatives(jnp.broadcast_to(jnp.arange(1, V + 1), shape))
+        negatives = Negatives(jnp.broadcast_to(jnp.arange(1, V + 1), shape), shared_by=shared_by)
         given = (*given[:3], negatives, *given[4:])
         agree(with_gradients(total(sampled_softmax))(*given), plain_softmax(*given))
 
@@ -351,12 +339,12 @@ def test_a_negative_that_is_the_target_counts_only_where_it_is_kept(name):
     target = jnp.full(20, 5)
     items = jnp.where(negatives.items == 5, 6, negatives.items)
     # in place of the second: another item; the target; no item
-    forms = [Negatives(items.at[:, 1].set(item)) for item in (7, 5, 0)]
+    forms = [Negatives(items.at[:, 1].set(item), shared_by="slot") for item in (7, 5, 0)]
     masked = [sampled(name)(hidden, target, weight, each, table, bias)[0] for each in forms]
     kept = [sampled(name, True)(hidden, target, weight, each, table, bias)[0] for each in forms]
     assert masked[1] == masked[2] == kept[2] != masked[0]
     assert kept[0] == masked[0] and kept[1] != kept[2]
-    own = forms[1]._replace(own_column=jnp.ones(20, jnp.int32))
+    own = dataclasses.replace(forms[1], own_column=jnp.ones(20, jnp.int32))
     assert sampled(name, True)(hidden, target, weight, own, table, bias)[0] == kept[2]
 
 

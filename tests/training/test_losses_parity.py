@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.batches.objectives import Asked
+from jaxrec.batches.objectives import Targets
+from jaxrec.config import registry
 from jaxrec.data import interactions, splits
 from jaxrec.training import negatives
 from jaxrec.training.losses.bpr import bpr
 from jaxrec.training.losses.gbce import gbce
-from jaxrec.training.losses.loss import SLOTS
 
 
 @cache
@@ -73,11 +73,11 @@ def official(name, monkeypatch):
     monkeypatch.setattr(splits, "training_counts", lambda split: arrays["counts"])
     monkeypatch.setattr(negatives, "draw_popular", lambda *_: jnp.asarray(1 + arrays["negatives"], jnp.int32))
     split = splits.last_item(interactions.from_sequences([list(range(1, 21))]))
-    draw, aside = negatives.sampler(loss, split, "data", None)
-    aside = jax.tree.map(jnp.asarray, aside)
-    asked = Asked(jnp.asarray(1 + arrays["targets"], jnp.int32)[:, None], None, None)
-    of_device = jax.vmap(lambda asked: draw(None, None, asked, aside), axis_name="data")
-    drawn = jax.tree.map(lambda x: x[0], of_device(jax.tree.map(lambda x: x[None], asked)))
+    draw, tables = negatives.sampler(loss, split, "data", None)
+    tables = jax.tree.map(jnp.asarray, tables)
+    targets = Targets(jnp.asarray(1 + arrays["targets"], jnp.int32)[:, None], None, None)
+    of_device = jax.vmap(lambda targets: draw(None, None, targets, tables), axis_name="data")
+    drawn = jax.tree.map(lambda x: x[0], of_device(jax.tree.map(lambda x: x[None], targets)))
     return loss, drawn, arrays["scores"][:, : len(drawn.items)].astype(np.float32)
 
 
@@ -85,7 +85,7 @@ def official(name, monkeypatch):
 def test_the_official_gru4rec_losses(name, monkeypatch):
     """Sums over lanes, whose scores of the lanes' targets come first; nothing is masked."""
     loss, drawn, scores = official(name, monkeypatch)
-    slot = SLOTS[loss.name](loss, 20)
+    slot = registry.find("loss", loss.name).slot(loss, 20)
     assert drawn.own_column.tolist() == [0, 1, 2, 3]
 
     @jax.value_and_grad

@@ -32,7 +32,13 @@ def test_metrics_are_cut_to_the_step(tmp_path, step, tail):
     assert list((tmp_path / "tensorboard").iterdir())
 
 
-@pytest.mark.parametrize("line", [b"\x00\xff", b"{", b"[1]", b'{"step": "2"}', b'{"loss": 1}', b"[" * 10_000])
+OF_NO_ROW = [
+    *(b"\x00\xff", b"{", b"[1]", b'{"step": "2"}', b'{"loss": 1}', b"[" * 10_000, b'{"step": 2}'),
+    *(b'{"step": 2, "epoch": 1, "loss": 1, "valid": 3}', b'{"step": 2, "epoch": 1, "loss": 1, "valid": {"mrr": "x"}}'),
+]
+
+
+@pytest.mark.parametrize("line", OF_NO_ROW)
 def test_rows_beside_a_damaged_one_are_kept_and_so_is_the_file(tmp_path, line, caplog):
     path = tmp_path / "metrics.jsonl"
     content = b"\n".join([json.dumps(ROWS[0]).encode(), line, *(json.dumps(row).encode() for row in ROWS[1:]), b""])
@@ -41,6 +47,18 @@ def test_rows_beside_a_damaged_one_are_kept_and_so_is_the_file(tmp_path, line, c
     told.close()
     assert metric_writer.read_rows(path) == ROWS and (tmp_path / "metrics.jsonl.damaged").read_bytes() == content
     assert "metrics.jsonl is damaged: a copy is kept as metrics.jsonl.damaged" in caplog.text
+
+
+def test_the_copy_of_a_damaged_file_stays_as_the_training_goes_on(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    for damage, names in ((b"{", {""}), (b"", {""}), (b"[", {"", "-2"}), (b"", {"", "-2"})):
+        lines = [json.dumps(row).encode() for row in ROWS]
+        content = path.read_bytes() + damage + b"\n" if path.exists() else b"\n".join([damage, *lines[1:], b""])
+        path.write_bytes(content if damage else path.read_bytes())
+        metric_writer.Report(tmp_path, 9, 10, 0.0, Console(file=io.StringIO()), "that of all rows").close()
+        kept = {each.name.partition(".damaged")[2] for each in tmp_path.glob("metrics.jsonl.damaged*")}
+        assert kept == names and (tmp_path / "metrics.jsonl.damaged").read_bytes().startswith(b"{\n")
+    assert "lacks rows since it was damaged: a copy is kept as metrics.jsonl.damaged-2" in caplog.text
 
 
 @pytest.mark.parametrize("change", ["nothing", "a number", "a row", "all"])

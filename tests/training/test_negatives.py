@@ -1,5 +1,6 @@
 """Laws of negatives: their distributions, who shares what, and the same draws on any number of devices."""
 
+import dataclasses
 from functools import partial
 
 import entries
@@ -11,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from jaxrec.batches.objectives import Asked
+from jaxrec.batches.objectives import Targets
 from jaxrec.data import interactions, splits
 from jaxrec.kernels.random import row_keys, site_keys, step_key
 from jaxrec.system.errors import UserError
@@ -97,18 +98,18 @@ HISTORIES = {
 def draws():
     """Items drawn by every user of HISTORIES on each of 40 rows, [rows, T, K], and the user of each slot, [T]."""
     sets = seen(*flat(HISTORIES.values(), 1), CATALOGUE)
-    source = np.repeat(np.arange(len(HISTORIES), dtype=np.int32), 10)
+    user_index = np.repeat(np.arange(len(HISTORIES), dtype=np.int32), 10)
     draw = partial(uniform, number=12, seen=jax.tree.map(jnp.asarray, sets), catalogue=CATALOGUE, steps=halvings(sets))
     keys = site_keys(row_keys(0, 3, np.arange(40)), 77)
-    return np.asarray(jax.jit(jax.vmap(lambda key: draw(key, source)))(keys)), source
+    return np.asarray(jax.jit(jax.vmap(lambda key: draw(key, user_index)))(keys)), user_index
 
 
 @pytest.mark.parametrize("user", range(len(HISTORIES)), ids=HISTORIES)
 def test_negatives_are_uniform_over_what_the_user_has_not_met(draws, user):
-    drawn, source = draws
+    drawn, user_index = draws
     assert drawn.dtype == np.int32
-    assert drawn.shape == (40, len(source), 12)
-    counts = np.bincount(drawn[:, source == user].ravel(), minlength=CATALOGUE + 1)
+    assert drawn.shape == (40, len(user_index), 12)
+    counts = np.bincount(drawn[:, user_index == user].ravel(), minlength=CATALOGUE + 1)
     assert len(counts) == CATALOGUE + 1
     outside = sorted(set(range(1, CATALOGUE + 1)) - set(list(HISTORIES.values())[user]))
     assert counts[outside].sum() == counts.sum() == 40 * 10 * 12
@@ -117,8 +118,8 @@ def test_negatives_are_uniform_over_what_the_user_has_not_met(draws, user):
 
 
 def test_negatives_of_two_rows_slots_or_columns_are_independent(draws):
-    drawn, source = draws
-    one = drawn[:, source == 0]  # of the user with an empty history
+    drawn, user_index = draws
+    one = drawn[:, user_index == 0]  # of the user with an empty history
     pairs = {
         "rows": (one[::2], one[1::2]),
         "slots": (one[:, ::2], one[:, 1::2]),
@@ -236,8 +237,8 @@ def drawn_on(devices, loss, split, step=3):
 
     def of_device(rows, targets):
         keys = site_keys(row_keys(0, step, rows), 77)
-        source = jnp.broadcast_to(rows[:, None], targets.shape)
-        return draw(step_key(0, step), keys, Asked(targets, source, None), aside)
+        user_index = jnp.broadcast_to(rows[:, None], targets.shape)
+        return draw(step_key(0, step), keys, Targets(targets, user_index, None), aside)
 
     rows = np.arange(ROWS, dtype=np.int32).reshape(devices, -1)
     out = jax.pmap(of_device, "data", devices=jax.devices()[:devices])(rows, TARGETS.reshape(devices, -1, SLOTS))
@@ -245,11 +246,12 @@ def drawn_on(devices, loss, split, step=3):
     def whole(name, each):
         if each is None:
             return None
-        shared = out.items.ndim == 2 and name in ("items", "shift")
+        shared = out.shared_by == "batch" and name in ("items", "shift")
         assert not shared or (each == each[0]).all()
         return np.asarray(each[0] if shared else each.reshape(-1, *each.shape[2:]))
 
-    return negatives.Negatives(*(whole(name, each) for name, each in out._asdict().items()))
+    fields = ("items", "shift", "own_shift", "own_column")
+    return dataclasses.replace(out, **{name: whole(name, getattr(out, name)) for name in fields})
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrec.config.parsing import OptimConfig
+from jaxrec.kernels import sizes
 from jaxrec.training import sparse
 from jaxrec.training.optim import optimiser
 
 ITEMS, WIDTH, SHOWN, ASKED, DRAWN = 30, 3, 5, 4, 6
 PLACES = SHOWN + ASKED + DRAWN
-MODEL = SimpleNamespace(tables={"items": ("shown", "asked"), "bias": ("asked",)})
+MODEL = SimpleNamespace(item_tables={"items": ("inputs", "targets"), "bias": ("targets",)})
 RANDOM = np.random.default_rng(0)
 PARAMS = {
     "items": jnp.asarray(RANDOM.normal(size=(ITEMS, WIDTH)), jnp.float32),
@@ -47,13 +48,13 @@ def steps(made, drawn, sparsely):
             updates, opt = made.update(jax.grad(loss)(params, shown, asked, drawn), opt, params)
             return optax.apply_updates(params, updates), opt
         tables = sparse.tables_of(MODEL, made, params, opt)
-        rows, *items = sparse.relabel(shown, asked, drawn, ITEMS, "devices")
-        near, near_opt = (sparse.take(rows, *each) for each in zip((params, opt), tables, strict=True))
+        rows, *items = sparse.relabel(shown, asked, drawn, ITEMS, "devices", negatives_shared=True)
+        near, near_opt = (sparse.gather(rows, *each) for each in zip((params, opt), tables, strict=True))
         grads = jax.grad(loss)(near, *items)
-        used = sparse.masks(rows, near, tables[0])
+        used = sparse.mask_of(rows, near, tables[0])
         updates, near_opt = made.update(grads, near_opt, near, used=used)
         new = optax.apply_updates(near, updates), near_opt
-        return tuple(sparse.put(rows, *each) for each in zip((params, opt), new, tables, strict=True))
+        return tuple(sparse.scatter(rows, *each) for each in zip((params, opt), new, tables, strict=True))
 
     run = jax.jit(
         lambda *args: jax.tree.map(lambda x: x[0], jax.vmap(one, axis_name="devices", axis_size=1, in_axes=None)(*args))
@@ -80,7 +81,7 @@ EXACT = {
 @pytest.fixture(params=["rows", "whole tables"])
 def form(request, monkeypatch):
     """Touched rows moved out of the tables and back, or whole tables whose other rows the optimiser leaves."""
-    monkeypatch.setattr(sparse, "WHOLE", {"rows": 0, "whole tables": ITEMS}[request.param])
+    monkeypatch.setattr(sizes, "MASKED_ROWS_PER_TOUCHED", {"rows": 0, "whole tables": ITEMS}[request.param])
 
 
 @pytest.mark.usefixtures("form")
@@ -123,19 +124,24 @@ def moments(opt):
     return [tree for tree in jax.tree.leaves(opt, is_leaf=is_params) if is_params(tree)]
 
 
-@given(batches, st.sampled_from([12, sparse.WHOLE * PLACES, sparse.WHOLE * PLACES + 1]))
+MOST_WHOLE = sizes.MASKED_ROWS_PER_TOUCHED * PLACES  # items of a catalogue whose tables stand for themselves
+
+
+@given(batches, st.sampled_from([12, MOST_WHOLE, MOST_WHOLE + 1]))
 def test_relabelled_items_are_those_of_their_rows(batch, items):
     """With few items too, when the rows are the whole catalogue."""
-    relabelled = jax.vmap(lambda *ids: sparse.relabel(*ids, items, "devices"), axis_name="devices")
+    relabelled = jax.vmap(
+        lambda *ids: sparse.relabel(*ids, items, "devices", negatives_shared=True), axis_name="devices"
+    )
     rows, *numbers = jax.tree.map(lambda x: x[0], relabelled(*(ids[None] for ids in batch)))
-    assert (rows.at is None) == (items <= sparse.WHOLE * PLACES)
+    assert (rows.at is None) == (items <= MOST_WHOLE)
     at = np.arange(items) if rows.at is None else rows.at
     assert len(at) == (items if rows.at is None else PLACES) and (np.diff(at) >= 0).all()
     for ids, again in zip(batch, numbers, strict=True):
         real = ids > 0
         np.testing.assert_array_equal(at[again[real] - 1], ids[real] - 1)
         np.testing.assert_array_equal(again[~real], ids[~real])
-    for name, wanted in {"shown": batch[0], "asked": np.append(batch[1], batch[2])}.items():
+    for name, wanted in {"inputs": batch[0], "targets": np.append(batch[1], batch[2])}.items():
         marked = at[rows.used[name]]
         assert np.unique(marked[marked < items]).tolist() == (np.unique(wanted[wanted > 0]) - 1).tolist()
         assert len(np.unique(marked)) == len(marked)

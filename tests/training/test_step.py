@@ -8,8 +8,8 @@ import pytest
 from jaxrec.batches import stream
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
-from jaxrec.kernels import placement
-from jaxrec.training import fit, launch, sparse, step
+from jaxrec.kernels import placement, sizes
+from jaxrec.training import fit, launch, microbatches, step
 
 USERS, ITEMS = 40, 30
 
@@ -49,7 +49,7 @@ def train(devices=1, ends=(8,), **changes):
         while (now := int(state.step)) < end:
             stop = min(fit.boundary(setup, now), end)
             data, begins = feed(now, stop)
-            state, report = setup.run(state, data, setup.aside, np.int32(begins), np.int32(stop))
+            state, report = setup.run(state, data, setup.sampler_tables, np.int32(begins), np.int32(stop))
             reports.append(np.stack(jax.device_get(report))[:, : stop - now])
     return jax.device_get(state.params), np.concatenate(reports, axis=1)
 
@@ -126,35 +126,40 @@ def test_many_devices_are_one_with_a_cloze():
 
 
 @pytest.fixture
-def portions(monkeypatch):
-    """Of each traced step: how many portions, and the rows of one."""
-    traced, inner = [], step.by_portions
+def cuts(monkeypatch):
+    """Of each traced step: how many microbatches, and the rows of one."""
+    traced, inner = [], microbatches.accumulated
 
-    def spy(total, params, whole, number):
-        traced.append((number, len(whole.stream.items) // number))
-        return inner(total, params, whole, number)
+    def spied(loss_and_grad, rows):
+        over_microbatches = inner(loss_and_grad, rows)
 
-    monkeypatch.setattr(step, "by_portions", spy)
+        def spy(params, batch):
+            traced.append((len(batch.stream.items) // rows, rows))
+            return over_microbatches(params, batch)
+
+        return spy
+
+    monkeypatch.setattr(microbatches, "accumulated", spied)
     return traced
 
 
 @pytest.mark.parametrize(("devices", "rows", "launcher"), [(1, 1, "pmap"), (1, 4, "pmap"), (2, 2, "shard_map")])
-def test_portions_of_rows_are_the_whole(alone, portions, devices, rows, launcher):
+def test_microbatches_are_the_whole(alone, cuts, devices, rows, launcher):
     changes, run = alone
-    assert_close(train(devices, rows_at_once=rows, launcher=launcher, **changes), run)
-    assert all(number > 1 and size == rows for number, size in portions) and portions
+    assert_close(train(devices, microbatch_rows=rows, launcher=launcher, **changes), run)
+    assert all(number > 1 and size == rows for number, size in cuts) and cuts
 
 
 @pytest.mark.parametrize("moved", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ONE_QUICK)
-def test_portions_are_the_whole_with_negatives_of_every_sharing(name, moved, portions, monkeypatch):
+def test_microbatches_are_the_whole_with_negatives_of_every_sharing(name, moved, cuts, monkeypatch):
     """Also of row-sparse steps, whether their rows are moved or the tables stand for themselves."""
     if moved:
-        monkeypatch.setattr(sparse, "WHOLE", 0)
+        monkeypatch.setattr(sizes, "MASKED_ROWS_PER_TOUCHED", 0)
     changes = {"loss": SAMPLED[name], "optim": ADAGRAD | {"sparse": True}}
     run = train(1, (4,), **changes)
-    assert_close(train(2, (4,), rows_at_once=2, launcher="shard_map", **changes), run)
-    assert min(portions)[0] == 1 < max(portions)[0]
+    assert_close(train(2, (4,), microbatch_rows=2, launcher="shard_map", **changes), run)
+    assert min(cuts)[0] == 1 < max(cuts)[0]
 
 
 OTHERS = {
@@ -172,10 +177,10 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_portions_are_the_whole_with(name, portions):
+def test_microbatches_are_the_whole_with(name, cuts):
     run = train(1, (4,), **OTHERS[name])
-    assert_close(train(2, (4,), rows_at_once=2, launcher="shard_map", **OTHERS[name]), run)
-    assert min(portions)[0] == 1 < max(portions)[0]
+    assert_close(train(2, (4,), microbatch_rows=2, launcher="shard_map", **OTHERS[name]), run)
+    assert min(cuts)[0] == 1 < max(cuts)[0]
 
 
 def test_sparse_rows_are_the_dense_step_where_they_are_defined_to_be():
@@ -228,11 +233,11 @@ def test_lanes_carry_their_states_from_step_to_step():
     state = jax.device_put(fit.initial(setup), launch.placed(setup.devices))
     at = setup.epoch_steps // 2
     data, _ = fit.Feed(setup)(0, at)
-    state, _ = setup.run(state, data, setup.aside, np.int32(0), np.int32(at))
+    state, _ = setup.run(state, data, setup.sampler_tables, np.int32(0), np.int32(at))
     now = setup.gather(*jax.device_get(data), (at - 1) * setup.rows + np.arange(setup.rows))
     for lane in np.flatnonzero(now.items[:, 0]):
-        source, position = now.source[lane, 0], now.positions[lane, 0]
-        first = max(split.stop[source] - 1 - config().length, split.start[source])
+        user, position = now.user_index[lane, 0], now.positions[lane, 0]
+        first = max(split.stop[user] - 1 - config().length, split.start[user])
         items = split.interactions.items[first : first + position + 1]
         alone = stream.Stream(*(np.zeros((1, position + 1), np.int32),) * 5)
         alone = alone._replace(items=items[None], positions=np.arange(position + 1)[None])
@@ -257,7 +262,7 @@ def test_every_device_holds_the_same_state():
         setup = fit.setup(config(), split, devices)
     state = fit.initial(setup)
     data, begins = fit.Feed(setup)(0, 4)
-    state, _ = captured["mapped"](state, data, setup.aside, np.int32(begins), np.int32(4), np.arange(4))
+    state, _ = captured["mapped"](state, data, setup.sampler_tables, np.int32(begins), np.int32(4), np.arange(4))
     for leaf in jax.tree.leaves(state):
         for device in range(1, 4):
             np.testing.assert_array_equal(leaf[0], leaf[device])
@@ -277,13 +282,13 @@ def test_gradient_is_normalised_by_the_global_count():
 
         def mean_loss(params, batch=batch, model=setup.model):
             hidden, _ = model.encode(params, batch)
-            scores = hidden @ model.table(params)[0].T
+            scores = hidden @ model.output_embedding(params)[0].T
             each = optax.softmax_cross_entropy_with_integer_labels(scores, np.maximum(batch.targets - 1, 0))
             return (each * (batch.targets > 0)).sum() / (batch.targets > 0).sum()
 
         expected = jax.tree.map(lambda p, g: p - g, start.params, jax.grad(mean_loss)(start.params))
         state = jax.device_put(start, placement.replicated(setup.devices))
-        state, report = setup.run(state, data, setup.aside, np.int32(0), np.int32(1))
+        state, report = setup.run(state, data, setup.sampler_tables, np.int32(0), np.int32(1))
         jax.tree.map(
             lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=1e-5), jax.device_get(state.params), expected
         )
@@ -297,7 +302,7 @@ def test_a_call_stops_at_what_is_not_finite():
     start.params["items"] = start.params["items"].at[4].set(np.nan)
     data, _ = fit.Feed(setup)(0, 2)
     state, report = setup.run(
-        jax.device_put(start, placement.replicated(setup.devices)), data, setup.aside, np.int32(0), np.int32(2)
+        jax.device_put(start, placement.replicated(setup.devices)), data, setup.sampler_tables, np.int32(0), np.int32(2)
     )
     assert int(state.step) == 1 and np.isnan(report.loss[0]) and np.isnan(report.count[1])
 
@@ -312,5 +317,5 @@ def test_one_program_serves_every_number_of_steps():
         feed = fit.Feed(setup)
         for now, end in ((0, 1), (1, 3), (3, 5)):
             data, begins = feed(now, end)
-            state, _ = setup.run(state, data, setup.aside, np.int32(begins), np.int32(end))
+            state, _ = setup.run(state, data, setup.sampler_tables, np.int32(begins), np.int32(end))
         assert int(state.step) == 5 and len(traced) == 1

@@ -13,7 +13,7 @@ from jaxrec.config.parsing import to_dict
 from jaxrec.data.interactions import from_sequences
 from jaxrec.data.users import Users
 from jaxrec.system.errors import UserError
-from jaxrec.system.files import MARK
+from jaxrec.system.files import MARK, write_checked
 from jaxrec.training import workdir
 
 CONFIG = recommenders.config("sasrec")
@@ -54,6 +54,17 @@ def test_a_config_that_is_none_is_a_message(claimed, tmp_path, content):
     (path / workdir.CONFIG).write_text(content)
     with pytest.raises(UserError, match=r"config\.json: damaged.*train into a new workdir"):
         workdir.read(path)
+
+
+@pytest.mark.parametrize(("change", "done"), [(b"", False), (b"[]", False), (b'{"step": 3}', True), (None, True)])
+def test_a_damaged_result_counts_for_nothing(tmp_path, change, done, caplog):
+    assert not workdir.is_done(tmp_path) and not caplog.text
+    write_checked(tmp_path / workdir.DONE, {"step": 4})
+    if change is not None:
+        (tmp_path / workdir.DONE).write_bytes(change)
+    assert workdir.is_done(tmp_path) == done and ("done.json: damaged" in caplog.text) != done
+    (tmp_path / workdir.DONE).write_text((tmp_path / workdir.DONE).read_text().replace("4", "5"))
+    assert workdir.is_done(tmp_path) == (change == b'{"step": 3}')
 
 
 def test_a_config_of_an_earlier_version_is_read(claimed, tmp_path):

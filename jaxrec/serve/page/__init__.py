@@ -7,7 +7,7 @@ KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 def files():
     """{path: (content, media type)} of the page; index.html is "/"."""
-    found = {each.name: each for each in _files(__package__).iterdir() if each.name.endswith(tuple(KINDS))}
+    found = {each.name: each for each in _files(__name__).iterdir() if each.name.endswith(tuple(KINDS))}
     return {
         f"/{name.removeprefix('index.html')}": (file.read_bytes(), KINDS[name[name.rindex(".") :]])
         for name, file in sorted(found.items())

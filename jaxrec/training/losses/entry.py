@@ -25,6 +25,7 @@ class LossEntry(Entry):
     build: Callable[[Any, int], Callable]  #: (options, items of the catalogue) -> its total, as `totals` has them
     options: type[LossOptions] = LossOptions  #: a frozen dataclass of its keys
     check: Callable[[Any], None] = _agreed  #: of its options; raises UserError where they don't go together
+    slot: Callable[[Any, int], Callable] | None = None  #: (options, items) -> the loss of a slot, if it is sampled
 
     @property
     def sampled(self) -> bool:
@@ -52,7 +53,7 @@ def sampled(
         check_sampling(options)
         check(options)
 
-    return LossEntry(name=name, options=options, build=build, check=check_all)
+    return LossEntry(name=name, options=options, build=build, check=check_all, slot=slot)
 
 
 def build(options: LossOptions, items: int) -> Callable:

@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from jaxrec.kernels import sizes
+from jaxrec.kernels.chunks import chunked
 from jaxrec.training.losses.entry import LossEntry
-from jaxrec.training.losses.totals import cut
 
 
 def softmax(hidden_D, target, table_VD, bias_V):
@@ -18,16 +19,6 @@ def softmax_plain(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
     """The total of the full softmax by its definition."""
     each_N = jax.vmap(softmax, (0, 0, None, None))(hidden_ND, jnp.maximum(target_N, 1), table_VD, bias_V)
     return jnp.where(weight_N > 0, weight_N * each_N, 0).sum()
-
-
-CHUNK = 512  # slots whose scores over the catalogue are held at once, at most
-
-
-SCORES, FEW = 2**27, 128  # of a large catalogue so many scores, but not of fewer slots: these take longer
-
-
-def _chunk_size(items):
-    return min(max(SCORES // items, FEW), CHUNK)
 
 
 def softmax_total(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
@@ -56,8 +47,8 @@ def _softmax_sum(hidden_ND, table_VD, bias_V, target_N, weight_N):
     def step(loss, chunk):
         return loss + _chunk_loss(table_VD, bias_V, chunk)[0], None
 
-    loss0 = jnp.zeros_like(weight_N[0])
-    return jax.lax.scan(step, loss0, cut((hidden_ND, target_N, weight_N), _chunk_size(len(table_VD))))[0]
+    chunks = chunked((hidden_ND, target_N, weight_N), sizes.product_rows(len(table_VD)))
+    return jax.lax.scan(step, jnp.zeros_like(weight_N[0]), chunks)[0]
 
 
 def _softmax_sum_forward(hidden_ND, table_VD, bias_V, target_N, weight_N):
@@ -72,7 +63,7 @@ def _softmax_sum_forward(hidden_ND, table_VD, bias_V, target_N, weight_N):
         return (loss + each, grad_VD, grad_V + share_CV.sum(0)), grad_CD
 
     zeros = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), (weight_N[0], table_VD, bias_V))
-    chunks = cut((hidden_ND, target_N, weight_N), _chunk_size(len(table_VD)))
+    chunks = chunked((hidden_ND, target_N, weight_N), sizes.product_rows(len(table_VD)))
     (loss, grad_VD, grad_V), grad_ND = jax.lax.scan(step, zeros, chunks)
     row_N = target_N - 1
     grad_ND = grad_ND.reshape(-1, hidden_ND.shape[1])[: len(target_N)] - weight_N[:, None] * table_VD[row_N]

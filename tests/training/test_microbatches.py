@@ -1,4 +1,4 @@
-"""What launch does beside launching, whose laws are in test_step: rows taken at once."""
+"""How many rows a microbatch has. That microbatches are the whole is a law of test_step."""
 
 import pytest
 from hypothesis import given, settings
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from jaxrec.config import parsing as configs
 from jaxrec.models.entry import build
-from jaxrec.training import launch
+from jaxrec.training import microbatches
 
 CONFIG = {
     "dataset": "histories",
@@ -27,10 +27,10 @@ MANY = 4 * 8192 + 1  # items, for whose table a CPU takes all rows at once
 
 @given(share=st.integers(1, 500), most=st.integers(1, 600), items=st.sampled_from([100, MANY]))
 @settings(deadline=None)
-def test_rows_at_once_are_as_many_as_are_asked_for(share, most, items):
+def test_rows_are_as_many_as_are_asked_for(share, most, items):
     config = configs.from_dict(CONFIG | {"microbatch_rows": most})
     for kind in ("cpu", "gpu"):
-        size = launch.rows_at_once(config, build(config, 10, 0), items, share, kind)
+        size = microbatches.rows_for(config, build(config, 10, 0), items, share, kind)
         assert share % size == 0 and size <= most
         assert not any(share % more == 0 for more in range(size + 1, min(most, share) + 1))
 
@@ -43,9 +43,9 @@ def test_of_itself_a_cpu_takes_about_8192_slots_at_once_where_there_is_attention
     norm = {"norm": "post"} if name == "bert4rec" else {}
     config = configs.from_dict(CONFIG | objective | {"row": row, "model": CONFIG["model"] | {"name": name} | norm})
     model = build(config, 10, 0)
-    assert launch.rows_at_once(config, model, 100, share, "gpu") == share
-    assert launch.rows_at_once(config, model, MANY, share, "cpu") == share
-    size = launch.rows_at_once(config, model, MANY - 1, share, "cpu")
+    assert microbatches.rows_for(config, model, 100, share, "gpu") == share
+    assert microbatches.rows_for(config, model, MANY, share, "cpu") == share
+    size = microbatches.rows_for(config, model, MANY - 1, share, "cpu")
     assert share % size == 0
     if name not in ("sasrec", "bert4rec"):
         assert size == share

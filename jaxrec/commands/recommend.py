@@ -1,0 +1,38 @@
+"""The command recommend: the best items of many users, streamed to a file."""
+
+from jaxrec.commands.writing import write
+from jaxrec.data import sources
+from jaxrec.inference.bulk import rows_of
+from jaxrec.inference.loading import load
+from jaxrec.system import arguments as checked
+from jaxrec.system import console as consoles
+from jaxrec.system.errors import UserError
+
+
+def recommend(arguments, _overrides):
+    """Write user, rank, item and score, a row each, in bounded memory."""
+    console = consoles.make()
+    say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
+    if arguments.output.suffix not in (".parquet", ".csv"):
+        raise UserError(f"{arguments.output}: a file that ends in .parquet or .csv is written: name one")
+    k = checked.count(arguments.k, "--")
+    recommender = load(arguments.workdir, arguments.checkpoint)
+    if arguments.histories:
+        log, users = sources.load(arguments.histories, {"say": say}), "all"
+    else:
+        log = recommender.log(arguments.dataset)
+        users = arguments.users if arguments.users == "all" else _listed(arguments.users)
+    rows = rows_of(log, users)
+    frames = recommender.bulk(log).recommend(rows, *recommender.asked(k))
+    write(frames, arguments.output, len(rows), "users", console)
+    return 0
+
+
+def _listed(path):
+    """The ids that a file lists, one a line."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: can't be read: {error}; list users in a text file, an id a line") from error
+    return [line for line in text.splitlines() if line]

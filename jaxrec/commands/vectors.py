@@ -1,0 +1,24 @@
+"""The command vectors: what a model compares users with items by, written to files."""
+
+import numpy as np
+
+from jaxrec.commands.writing import write
+from jaxrec.inference.loading import load
+from jaxrec.system import console as consoles
+from jaxrec.system.errors import UserError
+
+
+def vectors(arguments, _overrides):
+    """Write items.parquet (id, vector, and bias where there is one) and users.parquet (id, vector) into a folder."""
+    console = consoles.make()
+    recommender = load(arguments.workdir, arguments.checkpoint)
+    log = recommender.log(arguments.dataset)
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{arguments.output}: can't be made a folder: {error.strerror}; name another") from error
+    items = recommender.item_vectors()
+    write(iter([items]), arguments.output / "items.parquet", len(items), "items", console)
+    users = recommender.bulk(log).hidden(np.arange(len(log.users)))
+    write(users, arguments.output / "users.parquet", len(log.users), "users", console)
+    return 0

@@ -1,0 +1,182 @@
+"""Answers for all users of a log: a stream of frames in bounded memory, whatever the number of users.
+
+Users are taken in blocks, and within a block in the order of the lengths of their histories: so few programs serve all,
+and the slots of a batch are nearly full. A batch is answered on the device while the next is put together.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+
+from jaxrec.data.interactions import ID, Catalogue, Interactions
+from jaxrec.data.ragged import slices
+from jaxrec.inference.engine import SLOTS, Engine, hidden
+from jaxrec.inference.numbering import Numbering
+from jaxrec.inference.popularity import Popularity
+from jaxrec.kernels import ranking
+from jaxrec.system import arguments
+
+BLOCK = 1 << 15  # users whose answers make one frame
+BATCH = 256  # histories that are answered at once
+SCORES = 1 << 24  # and no more of them than make so many scores: 64 MiB
+AHEAD = 2  # batches that are under way
+
+
+class Bulk:
+    """The users of a log, asked of one model.
+
+    Args:
+        engine: of the model. catalogue: its own. log: whose users are meant; its items are known by their external ids.
+        vectors: [users of the log] the row of each user's vector in the model; -1 for who has none.
+    """
+
+    def __init__(self, engine: Engine, catalogue: Catalogue, log: Interactions, vectors: np.ndarray | None = None):
+        self._engine, self._catalogue, self._log = engine, catalogue, log
+        self._numbers = numbers_in(catalogue, log)
+        self._vectors = np.full(len(log.users), -1, np.int32) if vectors is None else vectors
+        self._programs: dict[Any, Callable] = {}
+
+    def recommend(self, users: np.ndarray, k: int, exclude_seen: bool) -> Iterator[pl.DataFrame]:
+        """The best next items of these users, numbers of the log, in their order.
+
+        Args:
+            k: items a user, at most as many as the catalogue has. exclude_seen: leave out the items of the history.
+
+        Yields:
+            Frames of the columns user, rank (from 1), item and score. Of a user without one known item these are the
+            most popular items, and the scores their shares of training.
+        """
+        program = partial(_best, self._engine.model, self._engine.objective, k=k, exclude=exclude_seen)
+        popular = Popularity(self._catalogue.counts).best(np.ones(len(self._catalogue.ids), bool), k)
+        for first in range(0, len(users), BLOCK):
+            some = users[first : first + BLOCK]
+            items, scores = np.zeros((len(some), k), np.int32), np.zeros((len(some), k), np.float32)
+            answered = np.zeros(len(some), bool)
+            for rows, found in self._answers(some, ("best", k, exclude_seen), program):
+                items[rows], scores[rows] = found
+                answered[rows] = True
+            for into, values in zip((items, scores), popular, strict=True):
+                into[np.flatnonzero(~answered)[:, None], np.arange(len(values))] = values
+            yield self._frame(some, items, scores)
+
+    def hidden(self, users: np.ndarray) -> Iterator[pl.DataFrame]:
+        """Frames of the columns id and vector, [D] float32 after the whole history, of these users in their order.
+
+        Users without a known item are left out.
+        """
+        program = partial(_hidden, self._engine.model, self._engine.objective)
+        width = self._engine.output_table()[0].shape[1]
+        for first in range(0, len(users), BLOCK):
+            some = users[first : first + BLOCK]
+            vectors, answered = np.zeros((len(some), width), np.float32), np.zeros(len(some), bool)
+            for rows, (found,) in self._answers(some, "hidden", program):
+                vectors[rows], answered[rows] = found, True
+            ids = _series(self._log.users[some])
+            yield pl.DataFrame({ID: ids, "vector": vectors}).filter(pl.Series(answered))
+
+    def _answers(self, users, name, program):
+        """(places among the users, what the program answers for them), for all who have a known item."""
+        start, stop = self._log.offsets[users], self._log.offsets[users + 1]
+        numbers = self._numbers[self._log.items[slices(start, stop)]]
+        length = np.bincount(np.repeat(np.arange(len(users)), stop - start)[numbers > 0], minlength=len(users))
+        flat, stop = numbers[numbers > 0], np.cumsum(length)
+        order = np.argsort(length, kind="stable")
+        order = order[length[order] > 0]
+        run = self._programs.setdefault(name, jax.jit(program))
+        size = max(min(BATCH, SCORES // len(self._catalogue.ids)), 1)
+        under_way: deque = deque()
+        for first in range(0, len(order), size):
+            rows = order[first : first + size]
+            given = self._batch(flat, stop[rows] - length[rows], stop[rows], self._vectors[users[rows]], size)
+            under_way.append((rows, run(self._engine.params, *given)))
+            if len(under_way) > AHEAD:
+                yield _on_host(under_way.popleft())
+        while under_way:
+            yield _on_host(under_way.popleft())
+
+    def _batch(self, flat, start, stop, vectors, size):
+        """(items [size, T], seen [size, S], vectors [size]) int32 of some histories, T and S in their buckets."""
+        engine = self._engine
+        newest = np.maximum(start, stop - (engine.length - engine.room))
+        shown = np.zeros((size, min(_bucket(int((stop - newest).max()) + engine.room), engine.length)), np.int32)
+        seen = np.zeros((size, _bucket(int((stop - start).max()))), np.int32)
+        for into, first in ((shown, newest), (seen, start)):
+            row = np.repeat(np.arange(len(first)), stop - first)
+            into[row, slices(np.zeros_like(first), stop - first)] = flat[slices(first, stop)]
+        return shown, seen, np.append(vectors, np.full(size - len(vectors), -1)).astype(np.int32)
+
+    def _frame(self, users, items, scores):
+        """The rows of these users' items, without those that are none."""
+        user, rank = np.nonzero(items > 0)
+        columns = {
+            "user": _series(self._log.users[users])[user],
+            "rank": (rank + 1).astype(np.int32),
+            "item": _series(self._catalogue.ids)[items[user, rank] - 1],
+            "score": scores[user, rank],
+        }
+        return pl.DataFrame(columns)
+
+
+def rows_of(log: Interactions, users: Any) -> np.ndarray:
+    """The numbers of these users in a log.
+
+    Args:
+        users: external ids, or "all".
+
+    Raises:
+        UserError: the log lacks one of them.
+    """
+    if isinstance(users, str) and users == "all":
+        return np.arange(len(log.users))
+    own = Numbering(log.users)
+    return np.array(own.known(arguments.id_list(users, "users"), "users", f"a user of {log.name}"), np.int64) - 1
+
+
+def numbers_in(catalogue: Catalogue, log: Interactions) -> np.ndarray:
+    """The catalogue's number of each of the log's items, 0 for one that it lacks. [items of the log + 1] int32"""
+    ids, theirs = catalogue.ids, log.catalogue.ids
+    numbers = np.zeros(len(theirs) + 1, np.int32)
+    if ids.dtype.kind == theirs.dtype.kind:
+        order = np.argsort(ids, kind="stable")
+        place = order[np.minimum(np.searchsorted(ids, theirs, sorter=order), len(ids) - 1)]
+        numbers[1:] = np.where(ids[place] == theirs, place + 1, 0)
+        return numbers
+    known = Numbering(ids)
+    for row, id in enumerate(theirs.tolist(), 1):
+        numbers[row] = (known.numbers([id])[0] or [0])[0]
+    return numbers
+
+
+def _on_host(batch):
+    rows, found = batch
+    return rows, [np.asarray(values)[: len(rows)] for values in found]
+
+
+def _bucket(number):
+    """So many slots, and as many more as make a power of two."""
+    return max(1 << (number - 1).bit_length(), SLOTS)
+
+
+def _hidden(model, objective, params, items_BT, seen_BS, user_B):
+    return (hidden(model, objective, params, items_BT, user_B),)
+
+
+def _best(model, objective, params, items_BT, seen_BS, user_B, *, k, exclude):
+    """(items [B, k], scores [B, k]): what is best after each history, without what it has where that is excluded."""
+    hidden_BD = hidden(model, objective, params, items_BT, user_B)
+    scores_BV = ranking.dot_all(model.table(params), hidden_BD)
+    if exclude:
+        row_BS = jnp.broadcast_to(jnp.arange(len(seen_BS))[:, None], seen_BS.shape)
+        place_BS = jnp.where(seen_BS > 0, seen_BS - 1, scores_BV.shape[1])
+        scores_BV = scores_BV.at[row_BS, place_BS].set(-jnp.inf, mode="drop")
+    return ranking.best(scores_BV, k)
+
+
+def _series(ids):
+    return pl.Series(ids if ids.dtype.kind == "i" else ids.tolist())

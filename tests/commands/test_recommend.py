@@ -1,0 +1,69 @@
+"""The commands that write for many users: what they write is what a Recommender says, in a file that is whole."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+import jaxrec
+from jaxrec import cli
+
+SMALL = ["--config.model.dim=8", "--config.model.layers=1", "--config.batch=16", "--config.epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bulk")
+    random = np.random.default_rng(0)
+    rows = [f"u{user},i{item},{at}" for user in range(30) for at, item in enumerate(random.permutation(40)[:9])]
+    (folder / "log.csv").write_text("user,item,time\n" + "\n".join(rows) + "\n")
+    argv = ["train", "--config", "quickstart", f"--config.dataset={folder / 'log.csv'}", *SMALL]
+    assert cli.main([*argv, "--config.eval_every=1", "--workdir", str(folder / "run")]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_all_users_are_written(trained, kind, tmp_path):
+    out = tmp_path / f"all.{kind}"
+    assert cli.main(["recommend", "--workdir", str(trained / "run"), "--users", "all", "--output", str(out)]) == 0
+    found = pl.read_parquet(out) if kind == "parquet" else pl.read_csv(out)
+    assert found.columns == ["user", "rank", "item", "score"]
+    wanted = jaxrec.load(trained / "run").recommend_users(k=10)
+    for column in ("user", "rank", "item"):
+        assert found[column].to_list() == wanted[column].to_list()
+    assert found["user"].n_unique() == 30 and [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def test_some_users_and_the_histories_of_anybody(trained, tmp_path):
+    (tmp_path / "users.txt").write_text("u7\nu3\n")
+    argv = ["recommend", "--workdir", str(trained / "run"), "--k", "2", "--output", str(tmp_path / "out.csv")]
+    assert cli.main([*argv, "--users", str(tmp_path / "users.txt")]) == 0
+    assert pl.read_csv(tmp_path / "out.csv")["user"].to_list() == ["u7", "u7", "u3", "u3"]
+    rows = [{"user": 1, "item": f"i{item}", "time": item} for item in (4, 5)]
+    (tmp_path / "new.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert cli.main([*argv, "--histories", str(tmp_path / "new.jsonl")]) == 0
+    wanted = jaxrec.load(trained / "run").recommend(["i4", "i5"], k=2)
+    assert pl.read_csv(tmp_path / "out.csv")["item"].to_list() == [item for item, _ in wanted]
+
+
+def test_vectors_are_written_with_their_ids(trained, tmp_path):
+    argv = ["vectors", "--workdir", str(trained / "run"), "--output", str(tmp_path / "vectors")]
+    assert cli.main(argv) == 0
+    items, users = (pl.read_parquet(tmp_path / "vectors" / f"{name}.parquet") for name in ("items", "users"))
+    assert len(items) == 40 and items["vector"].to_numpy().shape == (40, 8)
+    assert sorted(users["id"]) == sorted(f"u{user}" for user in range(30))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--users", "all", "--output", "out.xlsx"], "ends in .parquet or .csv"),
+        (["--users", "gone.txt", "--output", "out.csv"], "gone.txt: can't be read"),
+        (["--users", "all", "--k", "0", "--output", "out.csv"], "k is 0: ask for at least one item"),
+    ],
+)
+def test_mistakes_are_messages(trained, flags, said, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["recommend", "--workdir", str(trained / "run"), *flags]) == 2
+    assert said in capsys.readouterr().err and not list(tmp_path.iterdir())

@@ -1,0 +1,77 @@
+"""All users at once are answered as each of them alone, whatever block, batch or bucket they fall into."""
+
+import numpy as np
+import pytest
+import recommenders
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxrec.data.interactions import from_sequences
+from jaxrec.inference import bulk
+from jaxrec.system.errors import UserError
+
+ITEMS = 60
+
+
+def log_of(histories):
+    """A log of these histories of item numbers; some of its items the model does not know."""
+    ids = [[f"i{number}" for number in history] for history in histories]
+    return from_sequences(ids, [f"u{number}" for number in range(len(ids))])
+
+
+@pytest.fixture(scope="module")
+def own():
+    return recommenders.recommender("sasrec", ITEMS)
+
+
+histories = st.lists(st.lists(st.integers(0, ITEMS + 4), min_size=1, max_size=70), min_size=1, max_size=9)
+
+
+@given(histories=histories, k=st.integers(1, ITEMS + 5), exclude=st.booleans(), batch=st.sampled_from([1, 2, 256]))
+@settings(deadline=None, max_examples=10)
+def test_each_user_is_answered_as_alone(own, histories, k, exclude, batch):
+    log = log_of(histories)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bulk, "BATCH", batch)
+        patch.setattr(bulk, "BLOCK", 4)
+        frame = own.recommend_users(k=k, data=log, exclude_seen=exclude)
+    for number, history in enumerate(histories):
+        alone = own.recommend([f"i{item}" for item in history], k=k, exclude_seen=exclude)
+        rows = frame.filter(frame["user"] == f"u{number}")
+        assert rows["rank"].to_list() == list(range(1, len(alone) + 1))
+        assert rows["item"].to_list() == [item for item, _ in alone]
+        np.testing.assert_allclose(rows["score"], [score for _, score in alone], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gru4rec", "bert4rec"])
+def test_every_kind_of_model_answers_all_users(name):
+    model = recommenders.recommender(name, ITEMS)
+    log = log_of([[1, 2, 3], [5], [7, 8] * 20])
+    frame = model.recommend_users(["u2", "u0"], k=3, data=log)
+    assert frame["user"].to_list() == ["u2"] * 3 + ["u0"] * 3
+    for user, history in {"u2": [7, 8] * 20, "u0": [1, 2, 3]}.items():
+        alone = model.recommend([f"i{item}" for item in history], k=3)
+        assert frame.filter(frame["user"] == user)["item"].to_list() == [item for item, _ in alone]
+    with pytest.raises(UserError, match=r"users: 'x' is not a user of .*: leave it out"):
+        model.recommend_users(["u0", "x"], data=log)
+
+
+def test_vectors_of_users_score_items_as_the_model_does(own):
+    log = log_of([[1, 2, 3], [ITEMS + 3], [7]])
+    users, items = own.user_vectors(log), own.item_vectors()
+    assert users["id"].to_list() == ["u0", "u2"]  # the other has no known item
+    scores = users["vector"].to_numpy() @ items["vector"].to_numpy().T
+    best = own.recommend(["i1", "i2", "i3"], k=1, exclude_seen=False)[0]
+    assert items["id"][int(scores[0].argmax())] == best[0] and scores[0].max() == pytest.approx(best[1], rel=1e-5)
+
+
+@given(numbers=st.lists(st.integers(0, 99), min_size=1, max_size=20), texts=st.tuples(st.booleans(), st.booleans()))
+@settings(deadline=None)
+def test_an_id_is_the_same_item_as_an_integer_and_as_a_text(numbers, texts):
+    made = [[f"{number}" if text else number for number in range(0, 99, 2)] for text in texts]
+    catalogue = from_sequences([made[0]]).catalogue
+    log = from_sequences([[f"{number}" if texts[1] else number for number in numbers]])
+    found = bulk.numbers_in(catalogue, log)
+    assert [str(catalogue.ids[number - 1]) for number in found[1:] if number] == [
+        str(id) for id in log.catalogue.ids.tolist() if int(id) % 2 == 0
+    ]

@@ -1,0 +1,32 @@
+"""The products are those of their definitions."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.kernels import products
+
+RANDOM = np.random.default_rng(0)
+X_GMD = RANDOM.normal(size=(2, 3, 4)).astype(np.float32)
+
+
+def test_vectors_by_rows_of_their_group():
+    rows, bias = RANDOM.normal(size=(2, 5, 4)).astype(np.float32), RANDOM.normal(size=(2, 5)).astype(np.float32)
+    wanted = X_GMD @ np.swapaxes(rows, 1, 2) + bias[:, None]
+    np.testing.assert_allclose(products.by_rows(X_GMD, rows, bias), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_vectors_by_a_table():
+    table, bias = RANDOM.normal(size=(1, 5, 4)).astype(np.float32), RANDOM.normal(size=(1, 5)).astype(np.float32)
+    wanted = X_GMD[:1] @ np.swapaxes(table, 1, 2) + bias[:, None]
+    np.testing.assert_allclose(products.by_table(X_GMD[:1], table, bias), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_products_of_bfloat16_add_up_in_float32():
+    ones = jnp.ones((1, 1, 1000), jnp.bfloat16)
+    for product in (products.by_rows, products.by_table):
+        out = product(ones, ones, jnp.zeros((1, 1)))
+        assert out.dtype == jnp.float32 and out[0, 0, 0] == 1000
+
+
+def test_member_sums():
+    np.testing.assert_allclose(products.member_sums(X_GMD), X_GMD.sum(1), rtol=1e-6)

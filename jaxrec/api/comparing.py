@@ -18,7 +18,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation import protocols, ranker
 from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.comparison import SHOWN, paired, row_of
-from jaxrec.evaluation.evaluator import Judge
+from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.kernels import placement
 from jaxrec.models.entry import build
 from jaxrec.system import console as consoles
@@ -192,7 +192,7 @@ def _ranks_of_baseline(name: str, split: splits.Split, protocol: str) -> np.ndar
     """Ranks of the test questions by a baseline, [Q]."""
     baseline = BASELINES[name]
     learnt = baseline.fit(split)
-    prepared = ranker.prepare(split, split.test, protocol, devices=placement.local())
+    prepared = ranker.lay_out(split, split.test, protocol, devices=placement.local())
     return ranker.run(prepared, baseline.scorer, baseline.params(learnt), baseline.queries(learnt, split, split.test))
 
 
@@ -201,8 +201,8 @@ def _tested(training: fitting.Training, split: splits.Split, protocol: str) -> t
     config, devices, rows = training.config, placement.local(), training.rows
     model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
     params, step = restore_params(training.path, model, "best", jax.sharding.SingleDeviceSharding(devices[0]))
-    judge = Judge(model, config, split, split.test, devices[:1], protocol)
-    return judge.ranks(params), {
+    evaluator = Evaluator(model, config, split, split.test, devices[:1], protocol)
+    return evaluator.ranks(params), {
         "parameters": sum(x.size for x in jax.tree.leaves(params)),
         "minutes": training.seconds / 60,
         "epochs": rows[-1]["epoch"],

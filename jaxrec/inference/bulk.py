@@ -103,8 +103,10 @@ class Bulk:
     def _batch(self, flat, start, stop, vectors, size):
         """(items [size, T], seen [size, S], vectors [size]) int32 of some histories, T and S in their buckets."""
         engine = self._engine
-        newest = np.maximum(start, stop - (engine.length - engine.room))
-        shown = np.zeros((size, min(_bucket(int((stop - newest).max()) + engine.room), engine.length)), np.int32)
+        newest = np.maximum(start, stop - (engine.length - engine.num_mask_slots))
+        shown = np.zeros(
+            (size, min(_bucket(int((stop - newest).max()) + engine.num_mask_slots), engine.length)), np.int32
+        )
         seen = np.zeros((size, _bucket(int((stop - start).max()))), np.int32)
         for into, first in ((shown, newest), (seen, start)):
             row = np.repeat(np.arange(len(first)), stop - first)
@@ -170,7 +172,7 @@ def _hidden(model, objective, params, items_BT, seen_BS, user_B):
 def _best(model, objective, params, items_BT, seen_BS, user_B, *, k, exclude):
     """(items [B, k], scores [B, k]): what is best after each history, without what it has where that is excluded."""
     hidden_BD = hidden(model, objective, params, items_BT, user_B)
-    scores_BV = ranking.dot_all(model.table(params), hidden_BD)
+    scores_BV = ranking.dot_all(model.output_embedding(params), hidden_BD)
     if exclude:
         row_BS = jnp.broadcast_to(jnp.arange(len(seen_BS))[:, None], seen_BS.shape)
         place_BS = jnp.where(seen_BS > 0, seen_BS - 1, scores_BV.shape[1])

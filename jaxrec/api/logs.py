@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from jaxrec.api.keywords import with_keywords
 from jaxrec.data import arrow, filters, prepared, sources, splits, summary
 from jaxrec.data.interactions import Interactions, fingerprint
 from jaxrec.system import console as consoles
@@ -69,6 +70,7 @@ class Log:
         self.show(console)
 
 
+@with_keywords
 def prepare(
     data: Any,
     *,

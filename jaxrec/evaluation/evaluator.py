@@ -123,7 +123,14 @@ def evaluation(
     return results.Evaluation(config.model.name, result, title, beside)
 
 
-def workdir_result(path, interactions=None, devices=None, checkpoint="best", protocol=None, part="test"):
+def workdir_result(
+    path: Path,
+    interactions: Interactions | None = None,
+    devices: Sequence | None = None,
+    checkpoint: str | int | None = "best",
+    protocol: str | None = None,
+    part: str = "test",
+) -> tuple[dict, splits.Split]:
     """The result of a workdir's checkpoint on its own split of the data, and that split.
 
     Args:

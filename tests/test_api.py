@@ -135,13 +135,16 @@ def test_evaluate_refuses_what_does_not_fit(trained):
         (("popularity",), {}, "name the data to count on"),
         (("popularity", log), {"checkpoint": 3}, "a baseline has no checkpoints"),
         ((rec.path, log), {"split_by": "sessions"}, "for baselines"),
-        ((rec.path,), {}, "are gone"),
-        ((rec.path, made_rows(seed=1).rename({"customer": "user", "sku": "item"})), {}, "was trained on other data"),
+        ((rec.path,), {}, "a polars DataFrame, are gone"),
+        ((rec.path, made_log(seed=1)), {}, "was trained on other data"),
         ((rec,), {"split": "train"}, "choose one of test, valid"),
     ]
     for arguments, options, said in cases:
         with pytest.raises(jaxrec.UserError, match=said):
             jaxrec.evaluate(*arguments, **options)
+    with pytest.raises(jaxrec.UserError) as refused:
+        jaxrec.evaluate(rec.path)
+    assert refused.value.__notes__ == ["From Python: --dataset is data=…"]
 
 
 class Recorder(types.ModuleType):

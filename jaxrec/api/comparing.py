@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxrec.api import fitting
+from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
 from jaxrec.data import splits
 from jaxrec.data.interactions import Interactions
@@ -93,6 +94,7 @@ class Comparison:
         return consoles.as_html(self.show)
 
 
+@with_keywords
 def compare(
     data: Any,
     models: Sequence[str] | None = None,

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxrec.api import fitting
+from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
 from jaxrec.config.keys import Config
 from jaxrec.evaluation.baselines import COUNTED
@@ -105,6 +106,7 @@ class Tuning:
         return consoles.as_html(self.show)
 
 
+@with_keywords
 def tune(
     data: Any,
     minutes: float = 60,
@@ -241,7 +243,7 @@ class _Search:
             link.unlink(missing_ok=True)
             link.symlink_to(best.name)
             path = self.folder / best.name
-            test = evaluation(path, self.log.interactions, baselines=COUNTED)
+            test = evaluation(path, self.log.interactions, baselines=tuple(COUNTED))
         self._keep()
         metric = self.configs[best.name].select_by
         return Tuning(path=self.folder, trials=order, metric=metric, test=test, seconds=self.seconds)

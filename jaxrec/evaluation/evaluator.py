@@ -1,12 +1,15 @@
 """Models and baselines judged on the questions of a split."""
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from jaxrec.batches import objectives
 from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
+from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation import histories, protocols, ranker, results
 from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.metrics import NAMES, metrics
@@ -99,7 +102,15 @@ def test_of(path, model, config, split, devices, checkpoint="best", protocol=FUL
     return _result(names, part, ranks, coverages, split, repeats, begun, step)
 
 
-def evaluation(path, interactions=None, checkpoint="best", protocol=None, part="test", baselines=(), devices=None):
+def evaluation(
+    path: Path,
+    interactions: Interactions | None = None,
+    checkpoint: str | int | None = "best",
+    protocol: str | None = None,
+    part: str = "test",
+    baselines: Sequence[str] = (),
+    devices: Sequence | None = None,
+) -> results.Evaluation:
     """The Evaluation of a workdir's checkpoint, beside these baselines; the other arguments as of `workdir_result`."""
     devices, config = devices or dev.local(), workdir.read(path).config
     protocol = protocols.named(protocol or default_protocol(config.split))
@@ -112,7 +123,14 @@ def evaluation(path, interactions=None, checkpoint="best", protocol=None, part="
     return results.Evaluation(config.model.name, result, title, beside)
 
 
-def workdir_result(path, interactions=None, devices=None, checkpoint="best", protocol=None, part="test"):
+def workdir_result(
+    path: Path,
+    interactions: Interactions | None = None,
+    devices: Sequence | None = None,
+    checkpoint: str | int | None = "best",
+    protocol: str | None = None,
+    part: str = "test",
+) -> tuple[dict, splits.Split]:
     """The result of a workdir's checkpoint on its own split of the data, and that split.
 
     Args:

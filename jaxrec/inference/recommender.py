@@ -34,7 +34,8 @@ class Recommender:
     def __init__(self, config, model, params, catalogue, step=None, path=None, approximate=False, users=None):
         self.config, self.catalogue, self.step, self.path = config, catalogue, step, path
         self._model = model
-        self.data = self.training = None  # Interactions and Training, of `jaxrec.fit`
+        self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
+        self.training: Any = None  #: the Training of `jaxrec.fit`
         self._numbering, self._attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
         self._popularity = Popularity(catalogue.counts)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
@@ -189,14 +190,11 @@ class Recommender:
         return influence(self.engine, asked.known, places, len(history), numbers, asked.user)
 
     def evaluate(self, data=None, *, protocol=None, split="test", baselines=("popularity", "transitions")):
-        """The metrics of this checkpoint on its training's split of the data, beside those of baselines.
+        """The results.Evaluation of this checkpoint on its training's split of the data, beside baselines.
 
         Args:
             data: those of the training: a Log, a path, a table in memory; where they are known to lie if None.
             protocol: a name of `protocols.PROTOCOLS`; the split's own if None. split: "test" or "valid".
-
-        Returns:
-            results.Evaluation: `metrics`, `ci95`; printed, its tables.
 
         Raises:
             UserError: the data are gone, or others than those of the training.

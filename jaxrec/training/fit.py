@@ -122,7 +122,7 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
                 score = None
                 if row_ends:
                     valid = validate(state.params) if evaluates and validate else None
-                    score = close_row(setup, loop, logger, valid, float(schedule(end - 1)))
+                    score = close_row(setup, loop, logger, valid, float(np.asarray(schedule(end - 1))))
                 if saves or stop or late:
                     save(end, score)
                 if on_evaluate and evaluates:

@@ -1,5 +1,6 @@
 """What jaxrec.data.sources resolves, and what it says when it can't."""
 
+import dataclasses
 import gzip
 import hashlib
 import http.server
@@ -191,10 +192,10 @@ def test_another_version_in_the_cache_is_to_be_deleted(root, served, monkeypatch
         with pytest.raises(UserError, match=rf"1 users, 4 items, 4 interactions .*Delete {sources.cache()}/tiny.txt"):
             load(name)
     unknown = {"users": None, "items": None, "interactions": None}
-    monkeypatch.setitem(sources.PUBLIC, "tiny", meant._replace(**unknown | {count: getattr(meant, count)}))
+    monkeypatch.setitem(sources.PUBLIC, "tiny", dataclasses.replace(meant, **unknown | {count: getattr(meant, count)}))
     with pytest.raises(UserError, match=f"instead of {getattr(meant, count)} {count}\\. Delete"):
         load("tiny")
-    monkeypatch.setitem(sources.PUBLIC, "tiny", meant._replace(**unknown))
+    monkeypatch.setitem(sources.PUBLIC, "tiny", dataclasses.replace(meant, **unknown))
     assert len(load("tiny").items) == 4
 
 

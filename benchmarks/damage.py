@@ -29,7 +29,7 @@ from benchmarks import record
 from jaxrec import cli
 from jaxrec.config import parsing as configs
 from jaxrec.data import sources, splits
-from jaxrec.evaluation.evaluator import Judge
+from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.inference import loading
 from jaxrec.kernels.placement import replicated
@@ -84,7 +84,7 @@ class Sound:
         config = configs.from_dict(CONFIG | {"dataset": str(folder / "prepared")})
         setup = fit.setup(config, self.split, jax.devices()[:1])
         self.setups = setup, dataclasses.replace(setup, config=dataclasses.replace(config, epochs=config.epochs + 1))
-        judge = Judge(self.setups[0].model, self.setups[0].config, self.split, self.split.valid, jax.devices()[:1])
+        judge = Evaluator(self.setups[0].model, self.setups[0].config, self.split, self.split.valid, jax.devices()[:1])
         self.validate = lambda params: metrics(judge.ranks(params))
         self.train(folder, self.setups[0])
         self.served = self.load(folder, "best"), self.load(folder, "latest")

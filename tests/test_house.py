@@ -36,6 +36,9 @@ def modules(path):
             assert node.level == 0, f"{path}: imports are absolute"
             if (node.module or "").split(".")[0] == "jaxrec":
                 below = node.module.split(".")[1:]
+                places = [PACKAGE / place for each in node.names for place in (each.name, f"{each.name}.py")]
+                if not below and not any(place.exists() for place in places):
+                    continue  # a name that the package's face defines or hands on
                 for name in node.names:
                     yield [*below, name.name]
         elif isinstance(node, ast.Import):

@@ -6,7 +6,7 @@ import itertools
 import os
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
 from jaxrec.config import parsing as configs
 from jaxrec.config import recipes, registry
@@ -35,6 +36,7 @@ from jaxrec.system.files import read_checked, write_checked
 from jaxrec.training import assembly, metric_writer, wording
 from jaxrec.training import fit as loop
 from jaxrec.training import workdir as workdirs
+from jaxrec.training.setup import Setup
 
 CURVES = "curves.png"
 LENGTHS = 16, 200  # the shortest and the longest histories that the recipe for any log looks at
@@ -81,6 +83,7 @@ class Training:
         return f'{table}<img alt="curves" src="data:image/png;base64,{base64.b64encode(curves).decode()}">'
 
 
+@with_keywords
 def fit(
     data: Any,
     config: Any = None,
@@ -122,13 +125,8 @@ def fit(
     if workdir_is_fresh:
         say(f"workdir {path}")
     try:
-        done = train(made, name, log, path, console, on_evaluate, on_checkpoint)
-    except loop.Stopped as stopped:
-        said = f"stopped by signal {stopped.signum}; a checkpoint is saved: fit(…, workdir={str(path)!r}) goes on"
-        if stopped.signum == signal.SIGINT:
-            raise KeyboardInterrupt(said) from None
-        say(said)
-        raise SystemExit(128 + stopped.signum) from None
+        with ending(path):
+            done = train(made, name, log, path, console, on_evaluate, on_checkpoint)
     except UserError:
         if workdir_is_fresh and not (path / workdirs.CONFIG).exists():
             shutil.rmtree(path)
@@ -136,6 +134,19 @@ def fit(
     recommender = load(path)
     recommender.training, recommender.data = done, log.interactions
     return recommender
+
+
+@contextlib.contextmanager
+def ending(path: Path) -> Iterator[None]:
+    """Within it, a training that a signal stopped ends as Python does: by KeyboardInterrupt, or with status 143."""
+    try:
+        yield
+    except loop.Stopped as stopped:
+        said = f"stopped by signal {stopped.signum}; what is trained is kept: with workdir={str(path)!r} it goes on"
+        if stopped.signum == signal.SIGINT:
+            raise KeyboardInterrupt(said) from None
+        print(consoles.printable(said))
+        raise SystemExit(128 + stopped.signum) from None
 
 
 def configuration(config: Any, keys: Mapping[str, Any], log: Log) -> tuple[Config, str]:
@@ -212,21 +223,14 @@ def train(
         UserError: the data, the workdir or the configuration are at fault. fit.Stopped: by a signal.
     """
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
-    interactions = log.interactions
-    split = assembly.split_of(config, interactions)
-    ranker.check(split, split.test)
+    split = split_for(config, log)
     with workdirs.locked(path) as held, held.named():
         protocol, devices = default_protocol(config.split), placement.local()
-        setup = assembly.assemble(config, split, devices)
-        validate = validation(setup) if config.select_by else None
-        catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
-        users = Users(interactions.users.tolist(), has_vector(config, split)) if has_users(config) else None
-        workdirs.claim(path, config, interactions, log.dataset, catalogue, users, setup.total_steps)
+        setup, validate = assembled(config, split)
+        claim(path, setup, log)
         if workdirs.is_done(path) and loop.complete(setup, path):
-            kept, rows = (
-                read_checked(path / workdirs.DONE, "it is written anew"),
-                metric_writer.read_rows(path / "metrics.jsonl"),
-            )
+            kept = read_checked(path / workdirs.DONE, "it is written anew")
+            rows = metric_writer.read_rows(path / "metrics.jsonl")
             found = {"scores": {config.model.name: kept["test"]}, "seconds": kept["seconds"]}
             return Training(path=path, config=config, rows=rows, trained=False, **found)
         say(wording.describe(setup))
@@ -247,10 +251,39 @@ def train(
             console.print(f"nothing validated: the latest checkpoint is taken for {config.model.name}")
         ranked_whole = FULL in results.by_measure(scores[config.model.name])
         world = sources.world(config.dataset) if ranked_whole else None
-        reachable = synthetic.best_metrics(world, interactions, split.test) if world else None
+        reachable = synthetic.best_metrics(world, log.interactions, split.test) if world else None
         held.check()
     found = {"rows": done["rows"], "seconds": done["seconds"], "scores": scores, "reachable": reachable}
     return Training(path=path, config=config, **found)
+
+
+def split_for(config: Config, log: Log) -> splits.Split:
+    """The split of a log that a configuration asks for, with test questions.
+
+    Raises:
+        UserError: it has none.
+    """
+    split = assembly.split_of(config, log.interactions)
+    ranker.check(split, split.test)
+    return split
+
+
+def assembled(config: Config, split: splits.Split) -> tuple[Setup, Callable | None]:
+    """The Setup of a training on all local devices, and what it validates by; None where nothing validates."""
+    setup = assembly.assemble(config, split, placement.local())
+    return setup, validation(setup) if config.select_by else None
+
+
+def claim(path: Path, setup: Setup, log: Log) -> None:
+    """Make the workdir this training's, or check that it is.
+
+    Raises:
+        UserError: it is another's.
+    """
+    config, split, interactions = setup.config, setup.split, log.interactions
+    catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
+    users = Users(interactions.users.tolist(), has_vector(config, split)) if has_users(config) else None
+    workdirs.claim(path, config, interactions, log.dataset, catalogue, users, setup.total_steps)
 
 
 def advice(config: Config, split: splits.Split, repeats: int) -> str:

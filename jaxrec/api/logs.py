@@ -2,13 +2,14 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from jaxrec.api.keywords import with_keywords
 from jaxrec.data import arrow, filters, prepared, sources, splits, summary
 from jaxrec.data.interactions import Interactions, fingerprint
 from jaxrec.system import console as consoles
@@ -58,16 +59,18 @@ class Log:
         summary.show(self.facts, steps, self.splits, console or consoles.make())
 
     def __repr__(self) -> str:
-        return "\n".join([*map(consoles.printable, self.notes), consoles.as_text(self.show)])
+        return consoles.as_text(self._show_all)
 
     def _repr_html_(self) -> str:
-        return consoles.as_html(lambda console: [self._show_notes(console), self.show(console)])
+        return consoles.as_html(self._show_all)
 
-    def _show_notes(self, console: Console) -> None:
+    def _show_all(self, console: Console) -> None:
         for note in self.notes:
             console.print(consoles.printable(note), soft_wrap=True)
+        self.show(console)
 
 
+@with_keywords
 def prepare(
     data: Any,
     *,
@@ -134,7 +137,7 @@ def prepare(
         raise UserError("plots are drawn into the output folder: name one with output")
     filters.check(options)
     if output is not None:
-        prepared.check(output)
+        prepared.check(Path(output))
     notes: list[str] = []
 
     def note(line: str) -> None:
@@ -197,7 +200,9 @@ def _dataset(source: Any, as_it_is: bool) -> str:
     return sources.locate(source) if as_it_is else f"{source}, prepared in memory"
 
 
-def _warn(interactions: Interactions, note: Callable[[str], None], but=frozenset()) -> list[tuple[str, float]]:
+def _warn(
+    interactions: Interactions, note: Callable[[str], None], but: Collection[str] = ()
+) -> list[tuple[str, float]]:
     """Say of every user with too many rows, but those named before; -> [(id, share)]."""
     found = summary.heavy(interactions)
     for user, share in found:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxrec.config import recipes
+from jaxrec.system.errors import UserError
 
 
 class Command(NamedTuple):
@@ -172,6 +173,20 @@ def vectors(parser):
     parser.add_argument("--dataset", help="whose users are meant (default: the data of the training)")
     parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="the folder to write")
+
+
+def assigned(flag: str, texts: list[str], but: tuple[str, ...] = ()) -> dict[str, str]:
+    """{KEY: VALUE} of the values of a flag, KEY=VALUE each.
+
+    Raises:
+        UserError: one is not of that form, or its key is one of `but`.
+    """
+    if wrong := [text for text in texts if not text.partition("=")[2]]:
+        raise UserError(f"{flag} {wrong[0]}: write it as KEY=VALUE, as in model.dim=64")
+    found = dict(text.split("=", 1) for text in texts)
+    if wrong := [key for key in found if key in but]:
+        raise UserError(f"{flag} {wrong[0]}: no key of every configuration that may be set here")
+    return found
 
 
 def _listed(text):

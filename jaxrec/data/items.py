@@ -76,7 +76,7 @@ def described(
     return describe(interactions, about, say)
 
 
-def _as_integers(file: File, about: pl.DataFrame) -> pl.DataFrame:
+def _as_integers(file: File | str, about: pl.DataFrame) -> pl.DataFrame:
     """A table for items whose ids are integers: the id 1.0 is 1, as pandas writes it in a column with gaps."""
     ids = about[ID].str.replace(r"^(-?[0-9]{1,15})\.0*$", "${1}")
     if (twice := ids.is_duplicated()).any():
@@ -165,7 +165,7 @@ def _json_lines(file: File, column: str | None) -> pl.DataFrame:
     return _with_ids(file, frame, _key(file, frame.columns, column))
 
 
-def _with_ids(file: File, frame: pl.DataFrame, key: int) -> pl.DataFrame:
+def _with_ids(file: File | str, frame: pl.DataFrame, key: int) -> pl.DataFrame:
     """A table of values, its ids as text."""
     ids = frame.to_series(key)
     if ids.dtype.is_float():
@@ -213,7 +213,7 @@ def _flagged(flags: list[str]) -> str:
     return "|".join(genre for genre, flag in zip(GENRE_FLAGS.split(), flags, strict=False) if flag == "1")
 
 
-def _key(file: File, header: list[str], column: str | None = None) -> int:
+def _key(file: File | str, header: list[str], column: str | None = None) -> int:
     """The place of the column of ids: the one that is named as in the log, else one known by its name."""
     for name in filter(None, (column, column and column.rpartition(".")[2])):  # events.aid: aid
         if name in header:
@@ -227,7 +227,7 @@ def _key(file: File, header: list[str], column: str | None = None) -> int:
     return found
 
 
-def _distinct(file: File, header: list[str], key: int) -> list[str]:
+def _distinct(file: File | str, header: list[str], key: int) -> list[str]:
     """The names of the columns, `ID` for that of the ids."""
     names = list(header)
     names[key] = ID
@@ -238,7 +238,7 @@ def _distinct(file: File, header: list[str], key: int) -> list[str]:
     return names
 
 
-def _check_ids(file: File, frame: pl.DataFrame, place: Callable[[int], str]) -> None:
+def _check_ids(file: File | str, frame: pl.DataFrame, place: Callable[[int], str]) -> None:
     """That every row has an id of its own. `place`: the number of a row -> where it is, as "line 7"."""
     ids = frame[ID]
     row = lambda at: short(",".join("" if value is None else str(value) for value in frame.row(at)))

@@ -53,7 +53,7 @@ def check_session(session, recommender, which=""):
         )
 
 
-class Prepared(NamedTuple):
+class CheckedQuery(NamedTuple):
     """A Query that has been checked, in numbers of items."""
 
     known: list  #: the history's

@@ -19,8 +19,8 @@ from jaxrec.inference.engine import Engine
 from jaxrec.inference.influence import influence
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.popularity import Popularity
-from jaxrec.inference.queries import Prepared, Query, Ranked, Session, check_session
-from jaxrec.models.entry import has_users
+from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session
+from jaxrec.inference.user_vectors import UserVectors
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training.restore import restore_params
@@ -34,14 +34,15 @@ class Recommender:
     def __init__(self, config, model, params, catalogue, step=None, path=None, approximate=False, users=None):
         self.config, self.catalogue, self.step, self.path = config, catalogue, step, path
         self._model = model
-        self.data = self.training = None  # Interactions and Training, of `jaxrec.fit`
+        self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
+        self.training: Any = None  #: the Training of `jaxrec.fit`
         self._numbering, self._attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
         self._popularity = Popularity(catalogue.counts)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
         objective = objectives.build(config)
         self.engine = Engine(model, objective, params, len(catalogue.ids), config.length, approximate)
         self.users = users
-        self._user_number = users.numbers() if users else {}
+        self._user_vectors = UserVectors(users, config)
 
     def renewed(self, checkpoint="best"):
         """A Recommender of another checkpoint of the same workdir. Both share all compiled programs.
@@ -99,7 +100,7 @@ class Recommender:
         """The best items for each of many queries, which may differ in everything.
 
         Args:
-            queries: a list of Query, or of what `prepare` made of them.
+            queries: a list of Query, or of what `check` made of them.
 
         Returns:
             [Ranked [(external id, score), ...], ...] in their order; of equal scores the lower item first.
@@ -108,13 +109,13 @@ class Recommender:
         Raises:
             UserError: one of them is at fault; the message says which, and why.
         """
-        prepared = [
-            query if isinstance(query, Prepared) else self._prepared(query, f"history {index}: ")
+        checked = [
+            query if isinstance(query, CheckedQuery) else self._checked(query, f"history {index}: ")
             for index, query in enumerate(queries)
         ]
         kinds = {}
-        results: list[Any] = [None] * len(prepared)
-        for index, query in enumerate(prepared):
+        results: list[Any] = [None] * len(checked)
+        for index, query in enumerate(checked):
             if query.known:
                 kinds.setdefault(self._kind(query), []).append(index)
             else:
@@ -122,19 +123,19 @@ class Recommender:
         for kind, indices in kinds.items():
             for first in range(0, len(indices), self.engine.rows):
                 block = indices[first : first + self.engine.rows]
-                found = self._found(kind, [prepared[index] for index in block])
+                found = self._found(kind, [checked[index] for index in block])
                 for index, (items, scores) in zip(block, found, strict=True):
-                    results[index] = self._ranked(items, scores, prepared[index])
+                    results[index] = self._ranked(items, scores, checked[index])
         return results
 
-    def prepare(self, query):
+    def check(self, query):
         """A Query checked and in numbers: so errors are found one request at a time, before a batch is answered.
 
         Raises:
             UserError: a field is not of its kind; `where` names an unknown attribute or value; the Query is strict, and
                 its history is empty or holds no known id.
         """
-        return self._prepared(query, "")
+        return self._checked(query, "")
 
     def start(self, history=()):
         """A Session with this history, of a model that carries a state: `advance` takes it on by an item.
@@ -184,19 +185,16 @@ class Recommender:
             raise UserError("history is a Session, which does not keep the ids of all its items: give the ids")
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
         numbers = self._numbering.known(items, "items")
-        asked = self.prepare(Query(history, user=user, strict=True))
+        asked = self.check(Query(history, user=user, strict=True))
         places = [place for place, id in enumerate(history) if self._numbering.numbers([id])[0]]
         return influence(self.engine, asked.known, places, len(history), numbers, asked.user)
 
     def evaluate(self, data=None, *, protocol=None, split="test", baselines=("popularity", "transitions")):
-        """The metrics of this checkpoint on its training's split of the data, beside those of baselines.
+        """The results.Evaluation of this checkpoint on its training's split of the data, beside baselines.
 
         Args:
             data: those of the training: a Log, a path, a table in memory; where they are known to lie if None.
             protocol: a name of `protocols.PROTOCOLS`; the split's own if None. split: "test" or "valid".
-
-        Returns:
-            results.Evaluation: `metrics`, `ci95`; printed, its tables.
 
         Raises:
             UserError: the data are gone, or others than those of the training.
@@ -233,10 +231,7 @@ class Recommender:
 
     def bulk(self, log):
         """The users of a log, Interactions, to be answered in blocks."""
-        vectors = None
-        if self.users is not None:
-            vectors = np.array([self._user_number.get(self.users.own(id), -1) for id in log.users.tolist()], np.int32)
-        return Bulk(self.engine, self.catalogue, log, vectors)
+        return Bulk(self.engine, self.catalogue, log, self._user_vectors.rows(log))
 
     def log(self, data=None):
         """Interactions of what stands for a log: a Log, a path, a table in memory; those of the training if None."""
@@ -274,7 +269,7 @@ class Recommender:
         if self.engine.start() is not None:
             self.answer([Query(self.start(number), k)])
 
-    def _prepared(self, query, which):
+    def _checked(self, query, which):
         def numbers(ids, name):
             return self._numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
 
@@ -298,25 +293,8 @@ class Recommender:
         pool = common(pools, len(self._ids)) if pools else None
         exclude = self.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
         out = [*known, *blocked] if exclude else blocked
-        user, new = self._user(query.user, which)
-        return Prepared(list(known), state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
-
-    def _user(self, id, which):
-        """(number, []) of a user who has a vector; (-1, [id]) of one who has none."""
-        if id is None:
-            return -1, []
-        if self.users is None:
-            name = self.config.model.name
-            kept = f"this training of {name} did not keep whose its vectors of users are: give its command again"
-            raise UserError(
-                f"{which}user: " + (kept if has_users(self.config) else f"{name} has no vectors of users: leave it out")
-            )
-        id = id.item() if isinstance(id, np.generic) else id
-        if not id.__hash__:
-            raise UserError(f"{which}user: {arguments.some([id])} is no id: give a text or an integer")
-        own = self.users.own(id) if isinstance(id, int | str) else None
-        number = self._user_number.get(own, -1)
-        return number, [id] * (number < 0)
+        user, new = self._user_vectors.row(query.user, which)
+        return CheckedQuery(list(known), state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
 
     def _popular(self, query):
         """The answer where nothing of the history is known."""

@@ -19,11 +19,11 @@ from jaxrec.serve import openapi, page, schema
 from jaxrec.serve.batching import Batcher, Full
 from jaxrec.serve.database import Unavailable
 from jaxrec.serve.facets import facets
-from jaxrec.serve.guard import Guard
+from jaxrec.serve.guard import AuthMiddleware
 from jaxrec.serve.hosts import Hosts
 from jaxrec.serve.listing import Listing
 from jaxrec.serve.metrics import Metrics
-from jaxrec.serve.schema import Wrong
+from jaxrec.serve.schema import RequestError
 from jaxrec.serve.watch import Watcher
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
@@ -67,7 +67,7 @@ class Service:
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
         self.endpoints = self._endpoints(schema.bodies(limits))
         paths = {each.path for each in self.endpoints}
-        self.app = Guard(self._application(), self.metrics, token, hosts or Hosts(), paths)
+        self.app = AuthMiddleware(self._application(), self.metrics, token, hosts or Hosts(), paths)
 
     def take(self, recommender):
         """Answer by another recommender, of the same catalogue, from the next batch on."""
@@ -98,7 +98,7 @@ class Service:
     async def similar(self, body):
         item = self.listing.own(body.item)
         if item not in self.listing:
-            raise Wrong(404, "item", f"{body.item!r} is not in the catalogue: GET /items finds what is")
+            raise RequestError(404, "item", f"{body.item!r} is not in the catalogue: GET /items finds what is")
         (ranked,) = await self._ask([lambda recommender: recommender.similar(item, self.limits.k)])
         return {"items": self._scored(ranked[: body.k])}
 
@@ -106,7 +106,7 @@ class Service:
         history, items = ([self.listing.own(id) for id in ids] for ids in (body.history, body.items))
         for field, ids in (("history", history), ("items", items)):
             if not any(id in self.listing for id in ids):
-                raise Wrong(404, field, "none of these ids is in the catalogue")
+                raise RequestError(404, field, "none of these ids is in the catalogue")
 
         def ask(recommender):
             return recommender.influence(history, items, body.user if recommender.users else None).tolist()
@@ -116,7 +116,7 @@ class Service:
 
     async def happened(self, body):
         if self.events is None:
-            raise Wrong(404, None, "this service keeps no events: start it with --events FILE")
+            raise RequestError(404, None, "this service keeps no events: start it with --events FILE")
         try:
             written = self.events.append(body.user, body.items or [body.item], body.time)
             stored = await asyncio.wrap_future(written)
@@ -130,9 +130,9 @@ class Service:
     async def items(self, request):
         text, count = request.query_params.get("q", ""), request.query_params.get("k", str(min(FOUND, self.limits.k)))
         if len(text) > LONGEST:
-            raise Wrong(422, "q", f"at most {LONGEST} characters")
+            raise RequestError(422, "q", f"at most {LONGEST} characters")
         if not (count.isascii() and count.isdigit() and len(count) < 10 and 1 <= int(count) <= self.limits.k):
-            raise Wrong(422, "k", f"should be a number from 1 to {self.limits.k}")
+            raise RequestError(422, "k", f"should be a number from 1 to {self.limits.k}")
         found = await asyncio.to_thread(self.listing.search, text, int(count))
         return {"items": [{"id": schema.exact(id), "title": self.listing.title(id)} for id in found]}
 
@@ -149,7 +149,7 @@ class Service:
 
     async def health(self, _request):
         if not self.batcher.alive or (self.events and not self.events.alive):
-            raise Wrong(503, None, "a thread of the service has ended: start it again")
+            raise RequestError(503, None, "a thread of the service has ended: start it again")
         if self.events and self.events.trouble:
             raise _busy(f"no events can be kept: {self.events.trouble}: put the file back, or start the service again")
         if self.watcher and self.watcher.late:
@@ -167,7 +167,7 @@ class Service:
             return body.history
         if self.events is None and self.known is None:
             cure = "give a history, or start it with --events FILE or --histories DATA"
-            raise Wrong(422, "user", f"this service keeps no events: {cure}")
+            raise RequestError(422, "user", f"this service keeps no events: {cure}")
         most, history = self.limits.history, []
         try:
             if self.events:
@@ -178,7 +178,7 @@ class Service:
             history = self.known.newest(body.user, most - len(history)) + history
         if not history:
             cure = "POST /events first, or give a history" if self.events else "give a history"
-            raise Wrong(404, "user", f"there is no event of {body.user!r}: {cure}")
+            raise RequestError(404, "user", f"there is no event of {body.user!r}: {cure}")
         return history
 
     def _given(self, body):
@@ -254,7 +254,7 @@ class Service:
         routes = [Route(each.path, self._handler(each), methods=[each.method]) for each in self.endpoints]
         routes += [Route(path, _fixed(*file)) for path, file in fixed.items()]
         routes.append(Route("/metrics", self._metrics))
-        errors = {Wrong: _wrong, UserError: _mistake, HTTPException: _refused, Exception: _failed}
+        errors = {RequestError: _wrong, UserError: _mistake, HTTPException: _refused, Exception: _failed}
         application = Starlette(routes=routes, exception_handlers=errors, lifespan=self._lifespan)
         application.router.redirect_slashes = False  # a redirect would lead to whatever host the request names
         return application
@@ -276,7 +276,7 @@ class Service:
                     return _json(await endpoint.handler(asked))
             except TimeoutError:
                 if asked is None:
-                    raise Wrong(408, None, f"the body took more than {self.limits.deadline} s") from None
+                    raise RequestError(408, None, f"the body took more than {self.limits.deadline} s") from None
                 raise _busy(f"no answer within {self.limits.deadline} s") from None
 
         return handle
@@ -287,8 +287,8 @@ class Service:
             raise _busy("too many requests wait")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":  # a page from elsewhere can send any other without being asked back
-            raise Wrong(415, "Content-Type", "send the body as application/json, as curl does with --json")
-        too_long = Wrong(413, None, f"the body is longer than {self.limits.body} bytes")
+            raise RequestError(415, "Content-Type", "send the body as application/json, as curl does with --json")
+        too_long = RequestError(413, None, f"the body is longer than {self.limits.body} bytes")
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self.limits.body:
             raise too_long
@@ -299,7 +299,7 @@ class Service:
                 if len(body) > self.limits.body:
                     raise too_long
         except ClientDisconnect:
-            raise Wrong(400, None, "the body ended early") from None
+            raise RequestError(400, None, "the body ended early") from None
         return schema.parse(model, bytes(body))
 
 
@@ -308,7 +308,7 @@ def _json(value, status=200, headers=None):
 
 
 def _busy(why):
-    return Wrong(503, None, f"{why}: come again later", {"Retry-After": "1"})
+    return RequestError(503, None, f"{why}: come again later", {"Retry-After": "1"})
 
 
 def _fixed(content, kind):

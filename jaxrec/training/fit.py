@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import time
 from functools import partial
 
 import jax
@@ -26,6 +27,10 @@ class Stopped(Exception):
         self.signum = signum
 
 
+class OutOfTime(Exception):
+    """Training has come to its deadline; a checkpoint is saved."""
+
+
 class NotFinite(UserError):
     """A loss or gradient that is not a number: training can't go on from here."""
 
@@ -43,7 +48,7 @@ def interval(setup, epochs):
     return max(round(min(epochs, setup.config.epochs) * setup.epoch_steps), 1)
 
 
-def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_checkpoint=None):
+def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_checkpoint=None, deadline=None):
     """Train to the end, or to the end of patience, from the workdir's latest checkpoint.
 
     Args:
@@ -53,13 +58,15 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
         held: workdir.Place of when it was locked; what lies at the path now if None.
         on_evaluate: (row) -> None, after each evaluation: the row of metrics.jsonl, a dict of its own.
         on_checkpoint: (step, folder) -> None, after each save, when it is whole; a later save may remove the folder.
+        deadline: the moment, by time.monotonic, after which no call begins; None for none.
 
     Returns:
         The loop's state at the end, {"step", "best": {"step", "score"}, "evals_without_improvement", "seconds", …},
         with the rows of metrics.jsonl as "rows" and this run's real targets a second, a row each, as "rates".
 
     Raises:
-        Stopped: on SIGTERM or SIGINT, a checkpoint saved. NotFinite: naming step, users, last good checkpoint.
+        Stopped: on SIGTERM or SIGINT, a checkpoint saved. OutOfTime: at the deadline, likewise.
+        NotFinite: naming step, users, last good checkpoint.
     """
     config, held = setup.config, held or Place(workdir)
     with held.named(), contextlib.ExitStack() as opened:
@@ -107,8 +114,8 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
                 evaluates = end % interval(setup, config.eval_every) == 0 or end == setup.total_steps
                 row_ends = evaluates or end % setup.epoch_steps == 0
                 saves = evaluates or end % interval(setup, config.save_every) == 0
-                stop = signals.caught
-                if not (row_ends or saves or stop):
+                stop, late = signals.caught, deadline is not None and time.monotonic() >= deadline
+                if not (row_ends or saves or stop or late):
                     continue
                 read(pending)
                 pending = None
@@ -116,12 +123,14 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
                 if row_ends:
                     valid = validate(state.params) if evaluates and validate else None
                     score = close_row(setup, loop, logger, valid, float(schedule(end - 1)))
-                    if on_evaluate and evaluates:
-                        on_evaluate(copy.deepcopy(logger.rows[-1]))
-                if saves or stop:
+                if saves or stop or late:
                     save(end, score)
+                if on_evaluate and evaluates:
+                    on_evaluate(copy.deepcopy(logger.rows[-1]))
                 if stop:
                     raise Stopped(stop)
+                if late and end < setup.total_steps and not out_of_patience(config, loop):
+                    raise OutOfTime
                 logger.skip()
             if out_of_patience(config, loop) and loop["step"] < setup.total_steps:
                 logger.log(wording.stopped_early(setup, loop))

@@ -14,6 +14,7 @@ import jaxrec
 from jaxrec.data.users import Users
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
+from jaxrec.inference.user_vectors import UserVectors
 from jaxrec.serve import limits
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.store import Events
@@ -114,7 +115,8 @@ def test_events_keep_large_ids(ask, tmp_path):
 def test_beside_a_history_a_user_is_whose_it_is(ask, recommender):
     """A model with vectors of users is told, and names who has none; another answers everyone alike."""
     knows = copy.copy(recommender)
-    knows.users, knows._user_number = Users([7], [True]), {7: 0}
+    knows.users = Users([7], [True])
+    knows._user_vectors = UserVectors(knows.users, knows.config)
     for user, unknown in ((7, []), ("7", []), (8, [8])):
         body = {"history": [1, 2], "user": user, "k": 3}
         assert post(ask, "/recommend", body, recommender=knows)[1]["unknown"] == unknown

@@ -19,7 +19,7 @@ from rich.console import Console
 from jaxrec import cli
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
-from jaxrec.evaluation.evaluator import Judge
+from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.system.errors import UserError
 from jaxrec.training import checkpoint, fit, metric_writer, wording, workdir
@@ -61,8 +61,8 @@ def prepare(split):
         key = json.dumps(changes)
         if key not in made:
             setup = fit.setup(configs.from_dict(BASE | changes), split, jax.devices()[:1])
-            judge = Judge(setup.model, setup.config, split, split.valid, setup.devices)
-            made[key] = setup, lambda params: metrics(judge.ranks(params))
+            evaluator = Evaluator(setup.model, setup.config, split, split.valid, setup.devices)
+            made[key] = setup, lambda params: metrics(evaluator.ranks(params))
         return made[key]
 
     return prepared

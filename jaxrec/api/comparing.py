@@ -1,0 +1,213 @@
+"""Which model is better on these data? All of them, and baselines, on the same questions, in one table."""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from jaxrec.api import fitting
+from jaxrec.api.keywords import with_keywords
+from jaxrec.api.logs import Log, as_log
+from jaxrec.data import splits
+from jaxrec.data.interactions import Interactions
+from jaxrec.evaluation import protocols, ranker
+from jaxrec.evaluation.baselines import BASELINES
+from jaxrec.evaluation.comparison import SHOWN, paired, row_of
+from jaxrec.evaluation.evaluator import Evaluator
+from jaxrec.kernels import placement
+from jaxrec.models.entry import build
+from jaxrec.system import console as consoles
+from jaxrec.system.errors import UserError
+from jaxrec.system.figures import new_figure, save_figure
+from jaxrec.training.restore import restore_params
+
+RECIPES = {
+    "gru4rec": "gru4rec_ml1m",
+    "sasrec": "sasrec_softmax_ml1m",
+    "bert4rec": "bert4rec_ml1m",
+    "caser": "caser_ml1m",
+    "two-tower": "two_tower_ml1m",
+}
+
+
+class Comparison:
+    """What a comparison found. Printed, it is its table.
+
+    Attributes:
+        result: plain values: `rows` {model or baseline: metrics, ci95, seeds, costs}, and `paired`, the difference of
+            the best two models on the same questions.
+    """
+
+    def __init__(self, result: dict):
+        self.result = result
+
+    @property
+    def rows(self) -> dict[str, dict]:
+        """{model or baseline: {"metrics", "ci95", "seeds"; of models "parameters", "minutes", …}}, the best first."""
+        return dict(sorted(self.result["rows"].items(), key=lambda item: -item[1]["metrics"]["ndcg@10"]))
+
+    def show(self, console: Console | None = None) -> None:
+        """Print the table."""
+        console = console or consoles.make()
+        table = Table(title=consoles.printable(f"{self.result['data']}, {self.result['seeds']} seed(s)"))
+        for column in ("", "HR@10", "NDCG@10", "95%", "MRR", "parameters", "minutes", "targets/s"):
+            table.add_column(column, justify="right" if column else "left")
+        for name, row in self.rows.items():
+            hr, ndcg, mrr = (f"{row['metrics'][each]:.4f}" for each in SHOWN)
+            cost = [""] * 3
+            if "parameters" in row:
+                cost = [f"{row['parameters']:,.0f}", f"{row['minutes']:.1f}", f"{row['targets_per_second']:,.0f}"]
+            interval = "{:.4f} - {:.4f}".format(*row["ci95"]["ndcg@10"])
+            table.add_row(name, hr, ndcg, interval, mrr, *cost)
+        console.print(table)
+        if versus := self.result["paired"]:
+            low, high = versus["ci95"]
+            console.print(
+                f"{versus['first']} less {versus['second']}, NDCG@10 of the same users: {versus['ndcg@10']:.4f} "
+                f"({low:.4f} to {high:.4f}), p = {versus['p']:.4f}"
+            )
+
+    def plot(self, path: str | os.PathLike | io.IOBase) -> None:
+        """Draw NDCG@10 with its interval, a bar a model, as a PNG."""
+        rows = dict(reversed(self.rows.items()))
+        values = np.array([row["metrics"]["ndcg@10"] for row in rows.values()])
+        low, high = np.array([row["ci95"]["ndcg@10"] for row in rows.values()]).T
+        figure = new_figure(6, 0.4 * len(rows) + 1)
+        axes = figure.subplots()
+        colours = ["tab:blue" if "parameters" in row else "lightgrey" for row in rows.values()]
+        axes.barh(list(rows), values, xerr=[values - low, high - values], color=colours, capsize=3)
+        axes.set(xlabel="NDCG@10, test, whole catalogue")
+        axes.set_title(consoles.printable(self.result["data"], 80), parse_math=False)
+        axes.spines[["top", "right"]].set_visible(False)
+        save_figure(figure, path)
+
+    def __repr__(self) -> str:
+        return consoles.as_text(self.show)
+
+    def _repr_html_(self) -> str:
+        return consoles.as_html(self.show)
+
+
+@with_keywords
+def compare(
+    data: Any,
+    models: Sequence[str] | None = None,
+    *,
+    seeds: int = 1,
+    baselines: Sequence[str] = ("popularity", "transitions"),
+    vary: Mapping[str, Sequence] | None = None,
+    workdir: str | os.PathLike | None = None,
+    **keys: Any,
+) -> Comparison:
+    """Train several models on one log, and compare them with baselines on the same test questions.
+
+    Each is trained by its recipe, with the length of histories that the data call for, chosen on validation, and tested
+    once a seed.
+
+    Args:
+        data: what `prepare` gave, or takes.
+        models: names of RECIPES, or of shipped configurations, or files; all of RECIPES if None.
+        seeds: trainings of each. baselines: popularity, transitions, item-knn, als or bpr.
+        vary: {key: values}: each model is trained with each value of the key.
+        workdir: the folder of the trainings, which are gone on with, or taken as they are; a fresh one if None.
+        keys: of every configuration, as of `fit`.
+
+    Raises:
+        UserError: no such model, baseline or key; the models are split in different ways.
+        KeyboardInterrupt: Ctrl-C; with the same workdir the comparison goes on.
+    """
+    console = consoles.make()
+    say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
+    log = as_log(data, say)
+    folder = fitting.fresh("compare") if workdir is None else Path(workdir)
+    if workdir is None:
+        say(f"workdir {folder}")
+    if unknown := [name for name in baselines if name not in BASELINES]:
+        raise UserError(f"no baseline {unknown[0]!r}: choose one of {', '.join(BASELINES)}")
+    length = length_of(log.interactions)
+    planned = variants(list(RECIPES) if models is None else models, vary)
+    common = {"length": length, "row": length} | keys
+    made = {
+        label: [fitting.configuration(recipe, common | values | {"seed": seed}, log) for seed in range(seeds)]
+        for label, (recipe, values) in planned.items()
+    }
+    if len({(config.split, config.test_quantile) for each in made.values() for config, _ in each}) > 1:
+        raise UserError("these configurations split the data in different ways: set split for all of them")
+    split, protocol = _split_and_protocol(made, log)
+    rows, ranks = {}, {}
+    for name in baselines:
+        ranks[name] = _ranks_of_baseline(name, split, protocol)[None]
+        rows[name] = row_of(ranks[name])
+    for label, each in made.items():
+        found = []
+        for config, name in each:
+            path = folder / f"{label.replace(' ', '-').replace(os.sep, '-')}-{config.seed}"
+            say(f"{label}, seed {config.seed}: {path}")
+            with fitting.ending(folder):
+                training = fitting.train(config, name, log, path, console)
+            found.append(_tested(training, split, protocol))
+        ranks[label] = np.stack([each for each, _ in found])
+        mean = {key: float(np.mean([facts[key] for _, facts in found])) for key in found[0][1]}
+        rows[label] = row_of(ranks[label]) | mean
+    order = sorted(made, key=lambda name: -rows[name]["metrics"]["ndcg@10"])
+    versus = {"first": order[0], "second": order[1]} | paired(ranks[order[0]], ranks[order[1]]) if order[1:] else None
+    return Comparison(
+        {"kind": "compare", "data": Path(log.dataset).name, "seeds": seeds, "rows": rows, "paired": versus}
+    )
+
+
+def variants(models: Sequence[str], vary: Mapping[str, Sequence] | None) -> dict[str, tuple[str, dict]]:
+    """{label: (recipe, changes)}: every model with every value of the key that varies.
+
+    >>> variants(["sasrec"], {"positions": ["from_start", "relative"]})["sasrec relative"]
+    ('sasrec_softmax_ml1m', {'positions': 'relative'})
+    """
+    plain = {Path(model).stem: RECIPES.get(model, model) for model in models}
+    if not vary:
+        return {label: (recipe, {}) for label, recipe in plain.items()}
+    (key, values), *more = vary.items()
+    if more:
+        raise UserError(f"vary one key at a time, not {key} and {more[0][0]}")
+    return {f"{label} {value}": (recipe, {key: value}) for label, recipe in plain.items() for value in values}
+
+
+def length_of(interactions: Interactions) -> int:
+    """200 where a quarter of the histories is longer than 50 items, else 50."""
+    return 200 if np.quantile(np.diff(interactions.offsets), 0.75) > 50 else 50
+
+
+def _split_and_protocol(made: dict, log: Log) -> tuple[splits.Split, str]:
+    """Those of the first configuration; of the last item where none is trained."""
+    first = next((each[0][0] for each in made.values()), None)
+    if first is None:
+        return splits.last_item(log.interactions), protocols.FULL
+    return fitting.split_for(first, log), protocols.default_protocol(first.split)
+
+
+def _ranks_of_baseline(name: str, split: splits.Split, protocol: str) -> np.ndarray:
+    """Ranks of the test questions by a baseline, [Q]."""
+    baseline = BASELINES[name]
+    learnt = baseline.fit(split)
+    prepared = ranker.lay_out(split, split.test, protocol, devices=placement.local())
+    return ranker.run(prepared, baseline.scorer, baseline.params(learnt), baseline.queries(learnt, split, split.test))
+
+
+def _tested(training: fitting.Training, split: splits.Split, protocol: str) -> tuple[np.ndarray, dict[str, float]]:
+    """Ranks of the test questions by a training's best checkpoint, [Q], and what the training cost."""
+    config, devices, rows = training.config, placement.local(), training.rows
+    model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
+    params, step = restore_params(training.path, model, "best", jax.sharding.SingleDeviceSharding(devices[0]))
+    evaluator = Evaluator(model, config, split, split.test, devices[:1], protocol)
+    return evaluator.ranks(params), {
+        "parameters": sum(x.size for x in jax.tree.leaves(params)),
+        "minutes": training.seconds / 60,
+        "epochs": rows[-1]["epoch"],
+        "best_epoch": next((row["epoch"] for row in rows if row["step"] == step), rows[-1]["epoch"]),
+        "targets_per_second": sum(row["targets"] for row in rows) / max(training.seconds, 1e-9),
+    }

@@ -1,0 +1,21 @@
+"""The command compare: models and baselines on the same questions, in one table."""
+
+from jaxrec.api import comparing
+from jaxrec.commands.flags import assigned
+from jaxrec.system.errors import UserError
+from jaxrec.system.files import write_json
+
+
+def compare(arguments, _overrides):
+    """Train what is not trained yet, print the table, and write JSON where asked."""
+    if arguments.seeds < 1:
+        raise UserError(f"--seeds {arguments.seeds}: at least 1")
+    vary = assigned("--vary", [arguments.vary] if arguments.vary else [])
+    options = {"seeds": arguments.seeds, "baselines": arguments.baselines, "workdir": arguments.workdir}
+    options |= {"vary": {key: values.split(",") for key, values in vary.items()}}
+    options |= assigned("--set", arguments.set, but=("dataset", "seed", *options))
+    found = comparing.compare(arguments.dataset, arguments.models, **options)
+    found.show()
+    if arguments.json:
+        write_json(arguments.json, found.result)
+    return 0

@@ -1,0 +1,11 @@
+"""The command tune: the recipe that suits a log, within a time."""
+
+from jaxrec.api import tuning
+from jaxrec.commands.flags import assigned
+
+
+def tune(arguments, _overrides):
+    """Search, print the table, and leave the best workdir ready."""
+    changes = assigned("--set", arguments.set, but=("dataset", "data", "minutes", "workdir"))
+    tuning.tune(arguments.dataset, arguments.minutes, arguments.workdir, **changes).show()
+    return 0

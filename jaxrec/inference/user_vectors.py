@@ -1,0 +1,49 @@
+"""Which row of a model's vectors of users belongs to whom, for the few models that have them."""
+
+import numpy as np
+
+from jaxrec.config.keys import Config
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.users import Users
+from jaxrec.models.entry import has_users
+from jaxrec.system import arguments
+from jaxrec.system.errors import UserError
+
+
+class UserVectors:
+    """Rows of a model's table of users, by external ids.
+
+    Args:
+        users: those of the training; None where the model has no such table, or an earlier version trained it.
+        config: of the training.
+    """
+
+    def __init__(self, users: Users | None, config: Config):
+        self._users, self._config = users, config
+        self._row = users.numbers() if users else {}
+
+    def row(self, id, which: str = "") -> tuple[int, list]:
+        """(row, []) of a user who has a vector; (-1, [id]) of one who has none. `which` begins an error.
+
+        Raises:
+            UserError: the id is none, or the model has no vectors of users.
+        """
+        if id is None:
+            return -1, []
+        if self._users is None:
+            name = self._config.model.name
+            kept = f"this training of {name} did not keep whose its vectors of users are: give its command again"
+            none = f"{name} has no vectors of users: leave it out"
+            raise UserError(f"{which}user: {kept if has_users(self._config) else none}")
+        id = id.item() if isinstance(id, np.generic) else id
+        if not id.__hash__:
+            raise UserError(f"{which}user: {arguments.some([id])} is no id: give a text or an integer")
+        own = self._users.own(id) if isinstance(id, int | str) else None
+        row = self._row.get(own, -1)
+        return row, [id] * (row < 0)
+
+    def rows(self, log: Interactions) -> np.ndarray | None:
+        """The row of each user of a log, -1 for who has none: [U] int32; None where the model has no vectors."""
+        if self._users is None:
+            return None
+        return np.array([self._row.get(self._users.own(id), -1) for id in log.users.tolist()], np.int32)

@@ -1,0 +1,113 @@
+"""A table in memory is the data that its file is, and is checked as that is."""
+
+import polars as pl
+import pytest
+from made_logs import COLUMNS, made_rows
+
+import jaxrec
+from jaxrec.data import sources
+from jaxrec.data.interactions import fingerprint
+
+
+def pandas_frame(frame):
+    pytest.importorskip("pyarrow")
+    pandas = pytest.importorskip("pandas")
+    return pandas.DataFrame(frame.to_dict(as_series=False))
+
+
+def arrow_table(frame):
+    pytest.importorskip("pyarrow")
+    return frame.to_arrow()
+
+
+def arrow_reader(frame):
+    return arrow_table(frame).to_reader(max_chunksize=100)
+
+
+class Stream:
+    """Anything with the Arrow stream interface, and nothing else."""
+
+    def __init__(self, frame):
+        self.frame = frame
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.frame.__arrow_c_stream__(requested_schema)
+
+
+KINDS = {
+    "polars": lambda frame: frame,
+    "stream": Stream,
+    "pandas": pandas_frame,
+    "pyarrow": arrow_table,
+    "reader": arrow_reader,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_in_memory_is_the_same_data_as_its_csv(kind, tmp_path):
+    frame = made_rows()
+    frame.write_csv(tmp_path / "log.csv")
+    options = COLUMNS | {"weight": "rating", "only": ["rating!=1"], "k_core": 3, "collapse_repeats": True}
+    found, wanted = jaxrec.prepare(KINDS[kind](frame), **options), jaxrec.prepare(tmp_path / "log.csv", **options)
+    assert found.fingerprint == wanted.fingerprint
+    assert found.steps == wanted.steps and found.facts == wanted.facts
+    assert fingerprint(sources.load(KINDS[kind](frame), {"columns": COLUMNS})) != found.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["polars", "pandas"])
+def test_real_data_from_a_frame_are_those_of_the_file(kind, real_data):
+    path = real_data("ml-100k") / "interactions.csv.gz"
+    reader = pytest.importorskip("pandas") if kind == "pandas" else pl
+    if kind == "pandas":
+        pytest.importorskip("pyarrow")
+    assert jaxrec.prepare(reader.read_csv(path)).fingerprint == jaxrec.prepare(path).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "said"),
+    [
+        (lambda f: f.with_columns(pl.lit(None, pl.String).alias("sku")), {}, "sku is empty"),
+        (lambda f: f.with_columns(pl.col("customer") + 0.5), {}, "column customer holds floats ("),
+        (lambda f: f.with_columns(pl.lit("NA").alias("sku")), {}, "missing value"),
+        (
+            lambda f: f.with_columns(pl.lit("soon").alias("at")),
+            {},
+            "at is no time",
+        ),
+        (lambda f: f.head(0), {}, "polars DataFrame: no rows"),
+        (lambda f: f, {"user": "nobody"}, "no such column; the columns are customer, sku, at, rating"),
+        (lambda f: f, {"separator": ","}, "a table in memory is no file: leave out separator"),
+        (lambda f: f, {"on_bad_row": "drop"}, "choose one of error, skip"),
+        (lambda f: f, {"k_core": 1_000}, "leaves 0 items"),
+    ],
+)
+def test_a_frame_is_checked_as_a_file_is(change, options, said):
+    with pytest.raises(jaxrec.UserError) as refused:
+        jaxrec.prepare(change(made_rows()), **(COLUMNS | options))
+    assert said in str(refused.value)
+
+
+def test_a_column_of_several_types_is_a_message():
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame({"user": [1, "a", 2.5], "item": [1, 2, 3]})
+    with pytest.raises(jaxrec.UserError, match=r"pandas DataFrame: no Arrow table can be made of it .*one type"):
+        jaxrec.prepare(frame)
+
+
+def test_items_may_be_a_table_in_memory():
+    about = pl.DataFrame({"sku": [f"i{v:02}" for v in range(50)], "title": [f"Title {v}" for v in range(50)]})
+    log = jaxrec.prepare(made_rows(), items=about, **COLUMNS)
+    assert log.interactions.catalogue.titles[7] == "Title 7"
+    with pytest.raises(jaxrec.UserError, match="none of its ids is an item of the log"):
+        jaxrec.prepare(made_rows(), items=about.with_columns((pl.lit("x") + pl.col("sku")).alias("sku")), **COLUMNS)
+
+
+def test_a_log_is_written_and_goes_where_a_path_goes(tmp_path):
+    log = jaxrec.prepare(made_rows(), output=tmp_path / "log", **COLUMNS)
+    again = jaxrec.prepare(tmp_path / "log")
+    assert again.fingerprint == log.fingerprint and log.dataset == again.dataset == str(tmp_path / "log")
+    assert "40 │" in repr(log) and "split=last-item" in repr(log) and "customer" in repr(log)
+    assert log._repr_html_().startswith("<pre") and "\x1b" not in log._repr_html_() + repr(log)
+    found = jaxrec.evaluate("popularity", log)
+    assert found.result["metrics"] == jaxrec.evaluate("popularity", str(tmp_path / "log")).metrics

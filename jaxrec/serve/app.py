@@ -88,9 +88,19 @@ class Service:
         candidates = None if body.candidates is None else candidates
         # the model is asked for as many as the limit allows: one program for every k, and it costs no more
         whose = body.user if self.batcher.recommender.users else None  # other models answer everyone alike
-        filters = {"candidates": candidates, "block": block, "where": body.where}
-        query = Query((), self.limits.k, exclude_seen=body.exclude_seen, user=whose, **filters)
-        ranked = await self._ask([dataclasses.replace(query, history=history) for history in histories])
+        queries = [
+            Query(
+                history,
+                self.limits.k,
+                exclude_seen=body.exclude_seen,
+                candidates=candidates,
+                block=block,
+                where=body.where,
+                user=whose,
+            )
+            for history in histories
+        ]
+        ranked = await self._ask(queries)
         given = {self.listing.own(id): id for id in self._given(body)}
         results = [self._ranking(each, body.k, given) for each in ranked]
         return results[0] if body.histories is None else {"results": results}

@@ -67,7 +67,8 @@ class Recommender:
         strict=False,
     ):
         """The k best next items for one history: `answer` of one Query, whose fields these are."""
-        return self.answer([Query(history, k, exclude_seen, candidates, block, where, user, strict)])[0]
+        rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
+        return self.answer([Query(history, k, user=user, strict=strict, **rest)])[0]
 
     def recommend_batch(
         self,
@@ -92,9 +93,9 @@ class Recommender:
         users = [None] * len(histories) if users is None else arguments.id_list(users, "users")
         if len(users) != len(histories):
             raise UserError(f"users: {len(users)} for {len(histories)} histories: give one each, None for nobody")
-        query = Query((), k, exclude_seen, candidates, block, where, strict=strict)
+        rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
         pairs = zip(histories, users, strict=True)
-        return self.answer([query._replace(history=history, user=user) for history, user in pairs])
+        return self.answer([Query(history, k, user=user, strict=strict, **rest) for history, user in pairs])
 
     def answer(self, queries):
         """The best items for each of many queries, which may differ in everything.

@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import queue
 from itertools import chain
-from typing import NamedTuple
 
 from pydantic_core import to_json
 from starlette.applications import Starlette
@@ -32,7 +32,8 @@ FOUND, LONGEST = 20, 200  # items that a search gives if not told otherwise; cha
 log = logging.getLogger("jaxrec.serve")
 
 
-class Endpoint(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Endpoint:
     """One path: how it is answered, and all that the schema says of it."""
 
     method: str
@@ -87,8 +88,19 @@ class Service:
         candidates = None if body.candidates is None else candidates
         # the model is asked for as many as the limit allows: one program for every k, and it costs no more
         whose = body.user if self.batcher.recommender.users else None  # other models answer everyone alike
-        query = Query((), self.limits.k, body.exclude_seen, candidates, block, body.where, whose)
-        ranked = await self._ask([query._replace(history=history) for history in histories])
+        queries = [
+            Query(
+                history,
+                self.limits.k,
+                exclude_seen=body.exclude_seen,
+                candidates=candidates,
+                block=block,
+                where=body.where,
+                user=whose,
+            )
+            for history in histories
+        ]
+        ranked = await self._ask(queries)
         given = {self.listing.own(id): id for id in self._given(body)}
         results = [self._ranking(each, body.k, given) for each in ranked]
         return results[0] if body.histories is None else {"results": results}
@@ -214,42 +226,32 @@ class Service:
         count = {"name": "k", "schema": {"type": "integer", "minimum": 1, "maximum": self.limits.k}}
         count["schema"]["default"] = min(FOUND, self.limits.k)
         asked = (400, 404, 408, 413, 422, 503)
+        posted = lambda path, handler, summary, answer, body, errors=asked: Endpoint(
+            method="POST", path=path, handler=handler, summary=summary, answer=answer, body=body, errors=errors
+        )
+        got = lambda path, handler, summary, answer, **more: Endpoint(
+            method="GET", path=path, handler=handler, summary=summary, answer=answer, **more
+        )
+        best = "The best next items for one of history, histories and user"
+        titles = "Titles of ids, without those that are unknown"
+        found = {"parameters": (text, count), "errors": (422,)}
+        without_404 = (400, 408, 413, 422, 503)
         return [
-            Endpoint(
-                "POST",
-                "/recommend",
-                self.recommend,
-                "The best next items for one of history, histories and user",
-                answers,
-                body.recommend,
-                (),
-                asked,
+            posted("/recommend", self.recommend, best, answers, body.recommend),
+            posted("/similar", self.similar, "Items like an item", schema.Similar, body.similar),
+            posted(
+                "/influence",
+                self.influence,
+                "What each item of a history did to the scores",
+                schema.Influence,
+                body.influence,
             ),
-            Endpoint("POST", "/similar", self.similar, "Items like an item", schema.Similar, body.similar, (), asked),
-            Endpoint(
-                *("POST", "/influence", self.influence, "What each item of a history did to the scores"),
-                *(schema.Influence, body.influence, (), asked),
-            ),
-            Endpoint("POST", "/events", self.happened, "What a user did", schema.Stored, body.events, (), asked),
-            Endpoint(
-                *("GET", "/items", self.items, "Items by title, the most popular first"),
-                *(schema.Found, None, (text, count), (422,)),
-            ),
-            Endpoint(
-                "POST",
-                "/titles",
-                self.titles,
-                "Titles of ids, without those that are unknown",
-                schema.Found,
-                body.titles,
-                (),
-                (400, 408, 413, 422, 503),
-            ),
-            Endpoint(
-                "GET", "/attributes", self.attributes, "What `where` may name, and common values", schema.Attributes
-            ),
-            Endpoint("GET", "/healthz", self.health, "Whether it runs", schema.Health, errors=(503,)),
-            Endpoint("GET", "/readyz", self.ready, "Whether it takes requests", schema.Ready, errors=(503,)),
+            posted("/events", self.happened, "What a user did", schema.Stored, body.events),
+            got("/items", self.items, "Items by title, the most popular first", schema.Found, **found),
+            posted("/titles", self.titles, titles, schema.Found, body.titles, without_404),
+            got("/attributes", self.attributes, "What `where` may name, and common values", schema.Attributes),
+            got("/healthz", self.health, "Whether it runs", schema.Health, errors=(503,)),
+            got("/readyz", self.ready, "Whether it takes requests", schema.Ready, errors=(503,)),
         ]
 
     def _application(self):

@@ -80,7 +80,7 @@ def relabel(inputs, targets, negatives, items, axis, *, negatives_shared):
     row = jnp.where(row >= 0, row, items)
     whole = items <= sizes.MASKED_ROWS_PER_TOUCHED * len(row)
     at = None if whole else jnp.sort(row)
-    place = row if whole else jnp.searchsorted(at, row).astype(jnp.int32)
+    place = row if at is None else jnp.searchsorted(at, row).astype(jnp.int32)
     mark = lambda places: jnp.zeros(items if whole else len(row), bool).at[places].set(True, mode="drop")
     used = {"inputs": mark(place[: ends[0]]), "targets": mark(place[ends[0] :])}
     if whole:

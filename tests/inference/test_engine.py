@@ -82,10 +82,10 @@ queries = st.builds(
     Query,
     st.lists(st.sampled_from(IDS), min_size=1, max_size=30),
     st.sampled_from([1, 12]),
-    st.booleans(),
-    st.none() | st.lists(ids, max_size=10),
-    st.lists(ids, max_size=10),
-    st.sampled_from(
+    exclude_seen=st.booleans(),
+    candidates=st.none() | st.lists(ids, max_size=10),
+    block=st.lists(ids, max_size=10),
+    where=st.sampled_from(
         [
             {},
             {},

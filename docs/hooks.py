@@ -4,10 +4,12 @@ import ast
 import re
 from pathlib import Path
 
+import griffe
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxrec"
+EXAMPLE = re.compile(r"^>>> .*(?:\n(?!\n).+)*", re.MULTILINE)  # of a docstring: up to an empty line
 OUTSIDE = re.compile(r"\]\(\.\./([^)#]+)")  # links of a page of docs/ to a file of the repository
 #: wing -> what its page is called; in the order of the package's layers, from the front door down
 WINGS = {
@@ -33,9 +35,24 @@ def modules(wing):
             yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def front():
-    """The modules of the front door: the package itself and, where it is there, `jaxrec.api`."""
-    return ["jaxrec", *(["jaxrec.api"] if (PACKAGE / "api.py").exists() else [])]
+def front_door():
+    """The page of what `import jaxrec` gives, each under the name it has there."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    values = {target.id: node.value for node in tree.body if isinstance(node, ast.Assign) for target in node.targets}
+    places = ast.literal_eval(values["_PLACES"])
+    named = sorted((name, f"jaxrec.{place}.{name}") for place, names in places.items() for name in names)
+    own = [each for each in named if each[1].startswith("jaxrec.api.")]  # the others have their wing's page
+    links = [f"- `jaxrec.{name}` is [{path}][]" for name, path in named if (name, path) not in own]
+    entries = [f"::: {path}\n    options:\n      heading: jaxrec.{name}" for name, path in own]
+    return "\n\n".join(["# The front door", "\n".join(links), *entries])
+
+
+class Examples(griffe.Extension):
+    """Shows the examples of docstrings as code wherever they stand."""
+
+    def on_object(self, *, obj, **_):
+        if obj.docstring and not obj.is_alias:
+            obj.docstring.value = EXAMPLE.sub(lambda found: f"```pycon\n{found[0]}\n```", obj.docstring.value)
 
 
 def reference(title, names):
@@ -52,7 +69,7 @@ def on_config(config):
 
 def on_files(files, config):
     """Make the pages of the reference, and take in what pages link to outside docs/."""
-    texts = {"reference/index.md": reference("The front door", front())}
+    texts = {"reference/index.md": front_door()}
     texts |= {f"reference/{wing}.md": reference(title, modules(wing)) for wing, title in WINGS.items()}
     for path, text in texts.items():
         files.append(File.generated(config, path, content=text))

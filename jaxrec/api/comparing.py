@@ -113,7 +113,8 @@ def compare(
     Args:
         data: what `prepare` gave, or takes.
         models: names of RECIPES, or of shipped configurations, or files; all of RECIPES if None.
-        seeds: trainings of each. baselines: popularity, transitions, item-knn, als or bpr.
+        seeds: trainings of each.
+        baselines: popularity, transitions, item-knn, als or bpr.
         vary: {key: values}: each model is trained with each value of the key.
         workdir: the folder of the trainings, which are gone on with, or taken as they are; a fresh one if None.
         keys: of every configuration, as of `fit`.

@@ -35,13 +35,15 @@ def evaluate(
     True
 
     Args:
-        what: a Recommender, the path of a workdir, or the name of a baseline: popularity, transitions, item-knn, als
-            or bpr.
+        what: a Recommender, the path of a workdir, or the name of a baseline: popularity, transitions, item-knn, als or
+            bpr.
         data: what `prepare` gave, or takes. A baseline counts on them; a training is evaluated on its own where None.
-        checkpoint: of a workdir: "best", "latest" or a step. protocol: full, full-seen-kept, sessions, uniform-100 or
-            popularity-100; if None full, and sessions after such a split.
-        split: "test" or "valid". split_by, split_q: of a baseline: last-item, sessions or by-time, and the share of the
-            times before the test.
+        checkpoint: of a workdir: "best", "latest" or a step.
+        protocol: full, full-seen-kept, sessions, uniform-100 or popularity-100; if None full, and sessions after such a
+            split.
+        split: "test" or "valid".
+        split_by: of a baseline: last-item, sessions or by-time, and the share of the times before the test.
+        split_q: of a baseline: last-item, sessions or by-time, and the share of the times before the test.
 
     Raises:
         UserError: there is no such training or baseline; the data are gone, or others.

@@ -217,7 +217,10 @@ def train(
     """Train from the workdir's latest checkpoint to the end; then test the best one beside the baselines.
 
     Args:
-        name: of the plot. log: of the data. path: the workdir, locked meanwhile. console: shows the progress.
+        name: of the plot.
+        log: of the data.
+        path: the workdir, locked meanwhile.
+        console: shows the progress.
 
     Raises:
         UserError: the data, the workdir or the configuration are at fault. fit.Stopped: by a signal.

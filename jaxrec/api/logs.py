@@ -116,13 +116,24 @@ def prepare(
     Args:
         data: a path, a glob, the name of a public data set; or a table in memory: of polars, pandas, pyarrow, or
             anything else with the Arrow stream interface.
-        user, item, time, weight, session: the names of their columns, or their numbers from 1; "none" for none. Those
-            that are called as such columns usually are need not be named.
-        format: of the files, found by looking if None. items: a table of titles, prices and the like: a path or a
-            table in memory; "" for none. The other options are those of `jaxrec prepare`.
+        user: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
+            columns usually are need not be named.
+        item: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
+            columns usually are need not be named.
+        time: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
+            columns usually are need not be named.
+        weight: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
+            columns usually are need not be named.
+        session: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
+            columns usually are need not be named.
+        format: of the files, found by looking if None.
+        items: a table of titles, prices and the like: a path or a table in memory; "" for none. The other options are
+            those of `jaxrec prepare`.
         output: a folder to write, which trainings map; None to hold the log in memory only.
         plots: draw lengths, popularity and times into the output folder.
-        say: told what is found out, a line each. progress: told how many rows are read. stage: told what is being done.
+        say: told what is found out, a line each.
+        progress: told how many rows are read.
+        stage: told what is being done.
 
     Raises:
         UserError: the data can't be read so; the message names the place and the cure.

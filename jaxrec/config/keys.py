@@ -36,6 +36,7 @@ class SampledOptions(LossOptions):
     alpha: float = key(not_negative, 0.75)  #: popularity and mixed: items in proportion to (training count)^alpha
 
     logq: ClassVar[float] = 0.0  #: share of the log of its expected count that a score is corrected by: of few losses
+    logq_counts: ClassVar[str] = "targets"  #: by what that count is expected
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ def paired(first: np.ndarray, second: np.ndarray, resamples: int = 10_000, seed:
     """The mean difference of two models' NDCG@10 a question, its 95% interval, the p of a sign-flip permutation test.
 
     Args:
-        first, second: ranks of the same questions, a row a seed [S, Q].
+        first: ranks of the same questions, a row a seed [S, Q].
+        second: ranks of the same questions, a row a seed [S, Q].
     """
     difference, rng = gains(first)[1] - gains(second)[1], np.random.default_rng(seed)
     low, high = bootstrap(difference[None])[0]

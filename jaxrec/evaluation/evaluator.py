@@ -90,7 +90,7 @@ def _coverage(layouts, *scored):
     return ranker.coverage(layouts, *scored) if protocols.whole(layouts.protocol) else None
 
 
-def test_of(path, model, config, split, devices, checkpoint="best", protocol=FULL, part="test"):
+def test_of(path, model, config, split, devices, checkpoint: str | int | None = "best", protocol=FULL, part="test"):
     """The result of a workdir's checkpoint: the dictionary of `results.result`."""
     begun = time.monotonic()
     questions = getattr(split, part)

@@ -32,7 +32,9 @@ class Bulk:
     """The users of a log, asked of one model.
 
     Args:
-        engine: of the model. catalogue: its own. log: whose users are meant; its items are known by their external ids.
+        engine: of the model.
+        catalogue: its own.
+        log: whose users are meant; its items are known by their external ids.
         vectors: [users of the log] the row of each user's vector in the model; -1 for who has none.
     """
 
@@ -46,7 +48,8 @@ class Bulk:
         """The best next items of these users, numbers of the log, in their order.
 
         Args:
-            k: items a user, at most as many as the catalogue has. exclude_seen: leave out the items of the history.
+            k: items a user, at most as many as the catalogue has.
+            exclude_seen: leave out the items of the history.
 
         Yields:
             Frames of the columns user, rank (from 1), item and score. Of a user without one known item these are the

@@ -34,7 +34,9 @@ def nearness(heads, queries, keys):
     items are, wherever in the row it lies; what other sequences lose is masked anyway.
 
     Args:
-        heads: H. queries: [..., Q] slots of a row. keys: [K].
+        heads: H.
+        queries: [..., Q] slots of a row.
+        keys: [K].
     """
     slope_H = 2.0 ** (-8 * (jnp.arange(heads) + 1) / heads)
     distance_QK = jnp.abs(queries[..., :, None] - keys)

@@ -59,7 +59,8 @@ def top_k_of_scores(scores_BV, k):
     NaN and -inf are never among them: where fewer than k are left, item 0 with -inf fills up.
 
     Args:
-        scores_BV: floating; column v - 1 is item v. k: at most V, static.
+        scores_BV: floating; column v - 1 is item v.
+        k: at most V, static.
 
     Returns:
         (items [B, k] int32, scores [B, k])
@@ -97,10 +98,13 @@ def ranks(scorer, params, queries, targets_Q, seen_QS, *, catalogue, chunk=CHUNK
     only where a device has several queries to multiply: give it eight or more, as evaluation does.
 
     Args:
-        scorer: Scorer, static. params: its own. queries: a tree with leading axis Q, or None.
+        scorer: Scorer, static.
+        params: its own.
+        queries: a tree with leading axis Q, or None.
         targets_Q: 1..V. They are candidates, seen or not.
         seen_QS: items that are no candidates: distinct, without the target; 0 is none.
-        catalogue: V, static. chunk: how many items are scored at once, static.
+        catalogue: V, static.
+        chunk: how many items are scored at once, static.
     """
     one = partial(_rank, scorer, size=min(chunk, catalogue), catalogue=catalogue)
     return jax.vmap(one, in_axes=(None, 0, 0, 0))(params, queries, targets_Q, seen_QS)
@@ -111,7 +115,11 @@ def sampled_ranks(scorer, params, queries, targets_Q, candidates_QC):
     """The rank of each target among given candidates, by the rule of `ranks`: [Q] int32, from 1.
 
     Args:
-        scorer, params, queries, targets_Q: as of `ranks`. candidates_QC: items without the target; 0 is none.
+        scorer: as of `ranks`.
+        params: as of `ranks`.
+        queries: as of `ranks`.
+        targets_Q: as of `ranks`.
+        candidates_QC: items without the target; 0 is none.
     """
 
     def one(query, target, candidates_C):
@@ -129,7 +137,13 @@ def top_k(scorer, params, queries, seen_QS, *, k, catalogue, chunk=CHUNK):
     scores become float32, so they are told apart below 2^24 only.
 
     Args:
-        scorer, params, queries, catalogue, chunk: as of `ranks`. seen_QS: items to leave out; 0 is none. k: static.
+        scorer: as of `ranks`.
+        params: as of `ranks`.
+        queries: as of `ranks`.
+        catalogue: as of `ranks`.
+        chunk: as of `ranks`.
+        seen_QS: items to leave out; 0 is none.
+        k: static.
 
     Returns:
         (items [Q, k] int32, scores [Q, k])

@@ -50,8 +50,11 @@ def from_module(
     Args:
         module: (stream, keys) -> hidden; one that carries a state is (stream, keys, carry) -> (hidden, carry).
         length: of the stream that makes the params.
-        output_embedding, item_tables, microbatch_slots: as Model has them.
-        head: name of the module's method of hidden vectors; none by default. method: that makes all params.
+        output_embedding: as Model has them.
+        item_tables: as Model has them.
+        microbatch_slots: as Model has them.
+        head: name of the module's method of hidden vectors; none by default.
+        method: that makes all params.
         reads: whether the module takes slots_BM as its third argument, and then gives [B, M, D] of these.
         init: (key) -> params, where these are not to be drawn by the module.
         initial_carry: as Model has it, where the module carries a state.

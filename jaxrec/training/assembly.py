@@ -27,7 +27,8 @@ def assemble(config: Config, split: splits.Split | None = None, devices: Sequenc
     """The Setup of a configuration.
 
     Args:
-        split: of the data; the one that the configuration asks for if None. devices: all local ones if None.
+        split: of the data; the one that the configuration asks for if None.
+        devices: all local ones if None.
     """
     return setup(config, split or split_of(config), list(devices or jax.local_devices()))
 
@@ -41,7 +42,8 @@ def call(setup: Setup, feed: Feed, state: Any, start: int, end: int) -> tuple[An
     """Run the steps from `start` to `end` of one epoch, in one call of the program.
 
     Args:
-        feed: of the setup. state: before step `start`; its buffers are donated.
+        feed: of the setup.
+        state: before step `start`; its buffers are donated.
 
     Returns:
         The State after them, and their metrics, arrays of `config.steps_per_call` of which the first are filled.

@@ -34,7 +34,8 @@ class Checkpoints:
     def __init__(self, workdir, read_only=False):
         """
         Args:
-            workdir: Path. read_only: for evaluation; nothing is created, removed or renamed.
+            workdir: Path.
+            read_only: for evaluation; nothing is created, removed or renamed.
 
         Raises:
             UserError: there are none to read, or none that is whole to go on from.
@@ -99,7 +100,9 @@ class Checkpoints:
         """Save in the background; an error of the last save is raised here.
 
         Args:
-            step: int. state: State. loop: the loop's own state, JSON.
+            step: int.
+            state: State.
+            loop: the loop's own state, JSON.
             score: of the validation, if it was evaluated here.
             rows: the checksum of metrics.jsonl at this step.
 
@@ -225,7 +228,7 @@ class Checkpoints:
 
     def _arrays(self, step, **abstract):
         """{item: tree} of arrays, compared with what was saved. abstract: {item: tree of shapes}."""
-        saved: Any = self._sound(step)[1].get("arrays")
+        saved = self._sound(step)[1].get("arrays")
         if saved is not None:
             self._check_form(step, saved, abstract)
         args = {item: ocp.args.StandardRestore(tree) for item, tree in abstract.items()}
@@ -237,9 +240,10 @@ class Checkpoints:
         except Exception as error:  # as in _read
             raise (self._why(step, error) if saved else self._of_earlier(step, error)) from error
         got = {item: got[item] for item in abstract}
-        for name, (*_, checksum) in leaves.described(leaves.sealed, **got).items() if saved else ():
-            if checksum != saved[name][-1]:
-                raise self._damaged(step, f"{name} is not what was saved")
+        if saved:
+            for name, (*_, checksum) in leaves.described(leaves.sealed, **got).items():
+                if checksum != saved[name][-1]:
+                    raise self._damaged(step, f"{name} is not what was saved")
         return got
 
     def _check_form(self, step, saved, abstract):

@@ -52,7 +52,8 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
     """Train to the end, or to the end of patience, from the workdir's latest checkpoint.
 
     Args:
-        setup: Setup. workdir: Path, locked by the caller.
+        setup: Setup.
+        workdir: Path, locked by the caller.
         validate: (params) -> {"ndcg@10": …} on the validation questions, and as "also" {protocol: the same} by other
             protocols than the one that chooses; None where there are none.
         held: workdir.Place of when it was locked; what lies at the path now if None.
@@ -177,7 +178,8 @@ def close_row(setup, loop, logger, valid, rate):
     """Write a row of metrics for the steps since the last; with a validation, update the best. Returns its score.
 
     Args:
-        valid: by `validate` of `fit`, or None. rate: the learning rate of the last step.
+        valid: by `validate` of `fit`, or None.
+        rate: the learning rate of the last step.
     """
     loss, count, norm, steps = loop["sums"]
     now = loop["step"]

@@ -32,7 +32,9 @@ def launch_pmap(call, devices, options=None, per_device_data=False):
     """`call` on these devices by pmap. Its state is donated; everything but the carry is replicated.
 
     Args:
-        call: step.call's. options: of the compiler. per_device_data: whether the data too are one slice a device.
+        call: step.call's.
+        options: of the compiler.
+        per_device_data: whether the data too are one slice a device.
     """
     axes = {"in_axes": (AXES, 0 if per_device_data else None, None, None, None, 0), "out_axes": (AXES, None)}
     mapped = jax.pmap(call, AXIS, devices=devices, **axes)

@@ -51,8 +51,10 @@ class MetricWriter:
     def __init__(self, workdir, step, total_steps, spent, console=None, checksum=None):
         """
         Args:
-            workdir: Path. step: where training goes on; rows of later steps are cut from metrics.jsonl.
-            total_steps: of the whole training. spent: seconds of training before this run.
+            workdir: Path.
+            step: where training goes on; rows of later steps are cut from metrics.jsonl.
+            total_steps: of the whole training.
+            spent: seconds of training before this run.
             checksum: of the rows up to the step, as `checksum` gave it then; None where it is not known.
         """
         self.path = workdir / "metrics.jsonl"

@@ -44,7 +44,10 @@ def rows_for(config, model, items, share, platform):
     so.
 
     Args:
-        config: Config. model: models.Model. items: of the catalogue. share: rows of a step on one device.
+        config: Config.
+        model: models.Model.
+        items: of the catalogue.
+        share: rows of a step on one device.
     """
     divisors = [rows for rows in range(1, share + 1) if share % rows == 0]
     if config.microbatch_rows:

@@ -99,7 +99,11 @@ def uniform(key, user_index, number, seen, catalogue, steps):
     """Negatives for the slots of one row, uniform over what each slot's user has not met in training.
 
     Args:
-        key: the row's. user_index: [T] user. number: negatives a slot. seen: Seen on the device. catalogue: V.
+        key: the row's.
+        user_index: [T] user.
+        number: negatives a slot.
+        seen: Seen on the device.
+        catalogue: V.
         steps: bisection steps, enough for the longest set: ceil(log2(longest + 1)).
 
     Returns:
@@ -165,7 +169,9 @@ def sampler(loss, split, axis, targets):
     """How a configuration's loss draws negatives for the training histories of a split.
 
     Args:
-        loss: its options. split: splits.Split. axis: name of the axis over which the devices hold the rows of a batch.
+        loss: its options.
+        split: splits.Split.
+        axis: name of the axis over which the devices hold the rows of a batch.
         targets: () -> [V], how often each item is a target in an epoch (objectives.expected_targets). By these a
             batch's targets are expected; items are drawn by their counts in training, whatever the targets are.
 

@@ -67,7 +67,8 @@ def adagrad(rate, eps, momentum):
     acc <- acc + g^2; mom <- momentum x mom - rate x g / sqrt(acc + eps); p <- p + mom.
 
     Args:
-        rate: a schedule. eps: above 0.
+        rate: a schedule.
+        eps: above 0.
     """
     held = jax.lax.optimization_barrier
 

@@ -58,7 +58,7 @@ def setup(config, split, devices):
     if config.stream == "session-parallel":
         subsequences, most, order_of = session_parallel.oldest_first(subsequences, interactions), 1, None
         rows = session_parallel.rows_of(config.batch, len(devices))
-        layout = session_parallel.schedule(subsequences.length, config.batch, rows)
+        layout: Any = session_parallel.schedule(subsequences.length, config.batch, rows)
         gather = partial(session_parallel.gather, step_rows=rows)
     else:
         packed = stream.pack(subsequences.length, width)[1]
@@ -82,12 +82,12 @@ def setup(config, split, devices):
     if config.feed == "device":
         data = placement.put(data._replace(start=subsequences.start.astype(np.int32)), devices)
 
-        def batch(data, index, share):
-            return gather(*data, index * rows + share, with_targets=objective.stream_targets)
+        def batch(data, index, share) -> Any:
+            return gather(data[0], data[1], index * rows + share, with_targets=objective.stream_targets)
     else:
 
-        def batch(batches, index, share):
-            return jax.tree.map(lambda kept: kept.reshape(-1, len(share), kept.shape[-1])[index], batches)
+        def batch(data, index, share) -> Any:
+            return jax.tree.map(lambda kept: kept.reshape(-1, len(share), kept.shape[-1])[index], data)
 
     loss_and_grad = step.loss_and_grad(model, losses.build(config.loss, items), dtype)
     parts = step.Parts(

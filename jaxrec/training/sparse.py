@@ -26,7 +26,8 @@ def on_touched_rows(model, optimiser):
     """What makes of a step's update one that reads and writes the touched rows of the tables alone.
 
     Args:
-        model: models.Model. optimiser: of optim.
+        model: models.Model.
+        optimiser: of optim.
 
     Returns:
         (update) -> update, both (params, optimiser's state, step.Batch) -> (params, optimiser's state, anything); the
@@ -66,8 +67,12 @@ def relabel(inputs, targets, negatives, items, axis, *, negatives_shared):
     """The Rows of all devices' batches, and this device's items as numbers of these rows, from 1.
 
     Args:
-        inputs, targets, negatives: int32 of any shape, items 1..V; what is not above 0 is none, and stays.
-        items: V. axis: name of the devices' axis. negatives_shared: whether all devices have the same negatives.
+        inputs: int32 of any shape, items 1..V; what is not above 0 is none, and stays.
+        targets: int32 of any shape, items 1..V; what is not above 0 is none, and stays.
+        negatives: int32 of any shape, items 1..V; what is not above 0 is none, and stays.
+        items: V.
+        axis: name of the devices' axis.
+        negatives_shared: whether all devices have the same negatives.
 
     Returns:
         (Rows, inputs, targets, negatives)
@@ -124,7 +129,7 @@ def mask_of(rows, tree, tables):
     return jax.tree.map(leaf, tree, tables)
 
 
-def _used(rows, uses):
+def _used(rows, uses) -> Any:
     return sum(rows.used[use] for use in sorted(uses)) > 0
 
 

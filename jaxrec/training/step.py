@@ -65,8 +65,9 @@ def step(parts, state, data, sampler_tables, index):
     """One step on this device's share of the rows: batch, loss, gradient, update.
 
     Args:
-        data: what `parts.batch` reads. sampler_tables: what `parts.sample` reads. index: [] the step's number in the
-            data.
+        data: what `parts.batch` reads.
+        sampler_tables: what `parts.sample` reads.
+        index: [] the step's number in the data.
 
     Returns:
         (State, StepMetrics), the same on every device.
@@ -103,7 +104,8 @@ def loss_and_grad(model, total, dtype):
     """The loss of a Batch and its gradient: (params, Batch) -> (sum over the slots, gradient, carry or None).
 
     Args:
-        model: models.Model. dtype: of the products; params and sums are float32.
+        model: models.Model.
+        dtype: of the products; params and sums are float32.
         total: (hidden_ND, target_N, weight_N, negatives, table_VD, bias_V) -> sum over the slots.
     """
 

@@ -13,7 +13,8 @@ class Events:
     def __init__(self, folder, step):
         """
         Args:
-            folder: Path; made if need be. step: the last that has been reached.
+            folder: Path; made if need be.
+            step: the last that has been reached.
         """
         self.folder = folder
         folder.mkdir(exist_ok=True)

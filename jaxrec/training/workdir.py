@@ -96,8 +96,12 @@ def claim(path, config, interactions, dataset, catalogue=None, users=None, last=
     """Make the workdir this config's and these data's, or check that it is where it holds a checkpoint.
 
     Args:
-        path: Path, locked. config: Config. interactions: of the training. dataset: where they lie, absolute.
-        catalogue: the split's, where it is not theirs. users: users.Users of a model that has vectors of them.
+        path: Path, locked.
+        config: Config.
+        interactions: of the training.
+        dataset: where they lie, absolute.
+        catalogue: the split's, where it is not theirs.
+        users: users.Users of a model that has vectors of them.
         last: the step at which the training ends, if known.
 
     Raises:

@@ -43,7 +43,8 @@ def sampled(
 
     Args:
         slot: (options, items of the catalogue) -> the loss of one slot, (positive [], negative_K, valid_K) -> [].
-        options: of what it takes beside negatives and how they are drawn. check: what it asks of these.
+        options: of what it takes beside negatives and how they are drawn.
+        check: what it asks of these.
     """
 
     def build(options, items):

@@ -40,7 +40,8 @@ def plain(slot_loss, keep=False):
     """The total of a sampled loss by its definition: a vmap over slots, each of which looks up its own negatives.
 
     Args:
-        slot_loss: (positive, negative_K, valid_K) -> []. keep: whether a negative that is the target counts.
+        slot_loss: (positive, negative_K, valid_K) -> [].
+        keep: whether a negative that is the target counts.
     """
 
     def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):

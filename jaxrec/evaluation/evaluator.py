@@ -90,7 +90,9 @@ def _coverage(layouts, *scored):
     return ranker.coverage(layouts, *scored) if protocols.whole(layouts.protocol) else None
 
 
-def test_of(path, model, config, split, devices, checkpoint="best", protocol=FULL, part="test"):
+def test_of(
+    path, model, config, split, devices, checkpoint: str | int = "best", protocol: str = FULL, part: str = "test"
+):
     """The result of a workdir's checkpoint: the dictionary of `results.result`."""
     begun = time.monotonic()
     questions = getattr(split, part)
@@ -150,8 +152,8 @@ def workdir_result(
     workdir.check_data(path, stored, interactions)
     split = assembly.split_of(config, interactions)
     model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
-    protocol = protocol or default_protocol(config.split)
-    return test_of(path, model, config, split, devices or dev.local(), checkpoint, protocol, part), split
+    chosen = str(protocol or default_protocol(config.split))
+    return test_of(path, model, config, split, devices or dev.local(), checkpoint or "best", chosen, part), split
 
 
 def baseline_result(name, split, protocol, part, devices, both=False):

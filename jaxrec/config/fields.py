@@ -19,8 +19,8 @@ def choice(*choices: str) -> Any:
     return dataclasses.field(metadata={"choices": choices})
 
 
-def key(rule: Rule, default: Any = dataclasses.MISSING) -> Any:
-    """A key whose value follows a rule; without a default every configuration sets it."""
+def key(rule: Rule | None = None, default: Any = dataclasses.MISSING) -> Any:
+    """A key whose value follows a rule, if there is one; without a default every configuration sets it."""
     return dataclasses.field(default=default, metadata={"rule": rule})
 
 

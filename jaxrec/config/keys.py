@@ -62,9 +62,9 @@ class Config:
     length: int = key(positive)  #: the longest history that the model sees
     eval_every: float = key(positive)  #: epochs
     patience: int = key(not_negative)  #: evaluations without a better `select_by` before stopping; 0 is never
-    model: Any  #: the options of a model's entry
-    loss: Any  #: the options of a loss's entry
-    optim: OptimConfig
+    model: Any = key()  # noqa: RUF009  #: the options of a model's entry
+    loss: Any = key()  # noqa: RUF009  #: the options of a loss's entry
+    optim: OptimConfig = key()  # noqa: RUF009
     split: str = "last-item"  #: of an entry: last-item, sessions or by-time
     test_quantile: float = key(within, 0.9)  #: of the times, at which the test begins, where they decide
     valid_fraction: float = key(below_one, 0.1)  #: of the training sessions, which validates; 0: all train

@@ -124,7 +124,7 @@ def _value(f, value, name):
         raise UserError(
             f"config.{name} is {value!r}, of type {type(value).__name__}: it must be of type {f.type.__name__}"
         )
-    if f.type is int and name != "seed" and value > MOST:
+    if isinstance(value, int) and name != "seed" and value > MOST:
         raise UserError(f"config.{name} is {arguments.shown(value)}: at most {MOST:,}")
     choices, rule = f.metadata.get("choices"), f.metadata.get("rule")
     if choices and value not in choices:

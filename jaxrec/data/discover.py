@@ -54,7 +54,7 @@ def find(path: str, format: str | None, opener: Opener, say: Callable[[str], Non
         raise UserError(f"{shown(path)}: nothing is in there: put interactions there")
     if len(files) == 1:
         return format or _marked(given, files)[0], files
-    if _begins(format):
+    if format is not None and _begins(format):
         return format, _named(given, format, files)
     name, chosen = (format, []) if format else _marked(given, files)
     return name, chosen or _shards(given, files, lambda file: file.suffix or kind(file), say, format is not None)
@@ -97,7 +97,7 @@ def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[st
         raise UserError(f"{given}: left by a prepare that was interrupted: remove it, and prepare again")
     inside = scan(given)
     files = [File(each, root=given, opener=opener) for each in inside.files]
-    if files and _begins(format):
+    if files and format is not None and _begins(format):
         return format, _named(given, format, files)
     name, chosen = (None, []) if format else _marked(given, files)
     if name:
@@ -130,7 +130,7 @@ def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[st
 
 def _among(given: Path, format: str | None, files: list[File], say) -> tuple[str | None, list[File]]:
     """`find` for the members of a zip."""
-    if _begins(format):
+    if format is not None and _begins(format):
         return format, _named(given, format, files)
     name, chosen = (None, []) if format else _marked(given, files)
     if chosen := chosen or _tables(given, files, say, format is not None):
@@ -164,9 +164,9 @@ def _unzipped(files: list[File]) -> list[File]:
     return found
 
 
-def _begins(format: str | None) -> bool:
+def _begins(format: str) -> bool:
     """Whether a format begins with one file, rather than with shards."""
-    return format is not None and registry.find("reader", format).begins is not None
+    return registry.find("reader", format).begins is not None
 
 
 def _named(given: Path, format: str, files: list[File]) -> list[File]:

@@ -56,7 +56,7 @@ def plain_names():
     return {name.replace(", ", "-").replace(" ", "-"): name for name in registry.names("protocol")}
 
 
-def named(protocol):
+def named(protocol: str) -> str:
     """The protocol of this name, or of its plain form.
 
     Raises:

@@ -317,11 +317,11 @@ class Recommender:
             hidden = stated() if slots is None else engine.hidden(histories, users)
             pools = [np.setdiff1d(query.pool, query.out, assume_unique=False) for query in queries]
             asked = zip(hidden, pools, queries, strict=True)
-            return [engine.among(hidden_D, pool, query.k) for hidden_D, pool, query in asked]
+            return [engine.score_subset(hidden_D, pool, query.k) for hidden_D, pool, query in asked]
         allowed, k = np.stack([self._allowed(query.out, query.pool) for query in queries]), max(q.k for q in queries)
         if slots is None:
-            return zip(*engine.best_for(stated(), allowed, k), strict=True)
-        return zip(*engine.best(histories, allowed, k, users), strict=True)
+            return zip(*engine.top_k_from_hidden(stated(), allowed, k), strict=True)
+        return zip(*engine.top_k(histories, allowed, k, users), strict=True)
 
     def _allowed(self, out, pool):
         """Whether each item may be recommended. [V] bool"""

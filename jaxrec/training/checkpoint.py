@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+from typing import Any
 
 import jax
 
@@ -15,6 +16,7 @@ from jaxrec.training.managers import ITEMS, QUIET, first_line, ocp, reader, writ
 from jaxrec.training.step import State
 
 NO_DAMAGE = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")  # tensorstore's words
+EARLIER = {"stale": "evals_without_improvement"}  # keys of a loop's state in checkpoints of earlier versions
 log = logging.getLogger("jaxrec")
 
 
@@ -141,8 +143,8 @@ class Checkpoints:
         return self._arrays(step, params=abstract)["params"]
 
     def loop(self, step):
-        """The loop's state at a step."""
-        return dict(self._sound(step)[0])
+        """The loop's state at a step, its keys by their names of now."""
+        return {EARLIER.get(key, key): value for key, value in self._sound(step)[0].items()}
 
     def rows(self, step):
         """The checksum of metrics.jsonl at a step; None where none was kept."""
@@ -176,7 +178,7 @@ class Checkpoints:
         gone = [path for path in found if not path.exists()]  # removed by a training meanwhile
         return {step: each for step, each in known.items() if self._folder / str(step) not in gone}
 
-    def _read(self, step):
+    def _read(self, step) -> tuple[dict, dict] | UserError:
         try:
             is_sealed = self._check_files(step, lambda name: name.split("/")[0] not in ("params", "rest"))
             kept, metrics = self._parse(step)
@@ -187,9 +189,9 @@ class Checkpoints:
             return kept, {"score": score}
         if not is_sealed:
             return self._damaged(step, f"{seals.NAME} is gone")
-        loop, record = kept.get("loop"), kept.get("record")
-        own = record.pop("self", None) if isinstance(record, dict) else None
-        if own != checksums.of_json([loop, record]):
+        loop: Any = kept.get("loop")
+        record = kept.get("record")
+        if not isinstance(record, dict) or record.pop("self", None) != checksums.of_json([loop, record]):
             return self._damaged(step, "the state of the loop is not what was saved")
         if loop.get("step", step) != step:
             return self._damaged(step, f"it is a copy of step {loop['step']}")
@@ -214,8 +216,8 @@ class Checkpoints:
         folder = next(path for path in self._folder.iterdir() if path.name.startswith(mark))
         seals.write(folder)
 
-    def _parse(self, step):
-        kept = self._manager.restore(step, args=ocp.args.Composite(loop=ocp.args.JsonRestore())).loop
+    def _parse(self, step) -> tuple[dict, Any]:
+        kept = self._manager.restore(step, args=ocp.args.Composite(loop=ocp.args.JsonRestore()))["loop"]
         metrics = self._manager.metrics(step)
         if not isinstance(kept, dict) or not (metrics is None or isinstance(metrics["score"], float | int)):
             raise ValueError("no state of a loop")
@@ -223,7 +225,7 @@ class Checkpoints:
 
     def _arrays(self, step, **abstract):
         """{item: tree} of arrays, compared with what was saved. abstract: {item: tree of shapes}."""
-        saved = self._sound(step)[1].get("arrays")
+        saved: Any = self._sound(step)[1].get("arrays")
         if saved is not None:
             self._check_form(step, saved, abstract)
         args = {item: ocp.args.StandardRestore(tree) for item, tree in abstract.items()}
@@ -251,7 +253,7 @@ class Checkpoints:
                 "began this training, or train into a new workdir; evaluation needs the parameters alone"
             )
 
-    def _sound(self, step):
+    def _sound(self, step) -> tuple[dict, dict]:
         if step not in self._known:
             raise self._damaged(step, "it is gone")
         if isinstance(known := self._known[step], UserError):

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import threading
+from typing import Any
 
 from absl.logging import get_absl_logger
 
@@ -18,7 +19,8 @@ class _Quiet:
     """
 
     def __init__(self):
-        self._lock, self._entered, self._lent = threading.Lock(), 0, False
+        self._lock, self._entered = threading.Lock(), 0
+        self._lent: logging.Handler | None = None
 
     def __enter__(self):
         with self._lock:
@@ -26,9 +28,9 @@ class _Quiet:
             if self._entered == 1:
                 for log in _logs():
                     log.addFilter(_is_of_others)
-                self._lent = not logging.root.handlers and logging.lastResort is not None
+                self._lent = None if logging.root.handlers else logging.lastResort
                 if self._lent:
-                    logging.root.addHandler(logging.lastResort)
+                    logging.root.addHandler(self._lent)
 
     def __exit__(self, *exception):
         with self._lock:
@@ -37,7 +39,7 @@ class _Quiet:
                 for log in _logs():
                     log.removeFilter(_is_of_others)
                 if self._lent:
-                    logging.root.removeHandler(logging.lastResort)
+                    logging.root.removeHandler(self._lent)
 
 
 def _logs():
@@ -79,7 +81,7 @@ def writer(place, seal):
     return ocp.CheckpointManager(place, options=options, item_names=ITEMS)
 
 
-def _rank(metrics):
+def _rank(metrics) -> Any:
     return metrics["score"], -metrics["step"]
 
 

@@ -75,12 +75,12 @@ def adagrad(rate, eps, momentum):
         zeros = lambda: jax.tree.map(jnp.zeros_like, params)
         return AdagradState(jnp.zeros([], jnp.int32), zeros(), zeros() if momentum else None)
 
-    def update(grads, state, params=None, *, used=None):
+    def update(updates, state, params=None, *, used=None, **extra_args):
         # A gradient of zero leaves a sum as it is: only the trace needs `used`. Each is held by a barrier: else a CPU
         # computes it again for every reader, and copies the old one to do so, in twice the time.
-        sums = held(jax.tree.map(lambda sums, g: sums + g * g, state.sum_of_squares, grads))
+        sums = held(jax.tree.map(lambda sums, g: sums + g * g, state.sum_of_squares, updates))
         now = rate(state.count)
-        moves = jax.tree.map(lambda g, sums: -now * g * jax.lax.rsqrt(sums + eps), grads, sums)
+        moves = jax.tree.map(lambda g, sums: -now * g * jax.lax.rsqrt(sums + eps), updates, sums)
         if not momentum:
             return moves, AdagradState(state.count + 1, sums, None)
         used = jax.tree.map(lambda _: True, moves) if used is None else used

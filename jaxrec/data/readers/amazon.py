@@ -43,7 +43,8 @@ def _items_first(batch: Batch) -> bool:
 
 def _asins(tokens: pl.Series) -> float:
     """The share of a column's first tokens that are Amazon's item numbers: B and nine more, or an ISBN."""
-    return tokens.drop_nulls().head(1000).str.contains(r"^(B[0-9A-Z]{9}|[0-9]{9}[0-9X])$").mean() or 0.0
+    first = tokens.drop_nulls().head(1000)
+    return float(first.str.contains(r"^(B[0-9A-Z]{9}|[0-9]{9}[0-9X])$").sum()) / max(len(first), 1)
 
 
 READER = ReaderEntry(name="amazon", read=read, takes=ROWS, as_table=frozenset({"columns", "separator"}))

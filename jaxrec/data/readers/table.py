@@ -42,6 +42,7 @@ def read(given: Input) -> Interactions:
             what = f"has columns for {some(chosen)}, the files before it for {some(log.columns)}"
             raise UserError(f"{file}: {what}: shards have one header; {cure} leaves the others out")
         given.collect(log, file, names, chosen, table.batches)
+    assert log is not None, "a log has a file"
     return described(given, finished(given, log, relative), log.columns["item"])
 
 

@@ -125,9 +125,6 @@ def compare(
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     log = as_log(data, say)
-    folder = fitting.fresh("compare") if workdir is None else Path(workdir)
-    if workdir is None:
-        say(f"workdir {folder}")
     if unknown := [name for name in baselines if name not in BASELINES]:
         raise UserError(f"no baseline {unknown[0]!r}: choose one of {', '.join(BASELINES)}")
     length = length_of(log.interactions)
@@ -140,6 +137,9 @@ def compare(
     if len({(config.split, config.test_quantile) for each in made.values() for config, _ in each}) > 1:
         raise UserError("these configurations split the data in different ways: set split for all of them")
     split, protocol = _split_and_protocol(made, log)
+    folder = fitting.fresh("compare") if workdir is None else Path(workdir)
+    if workdir is None:
+        say(f"workdir {folder}")
     rows, ranks = {}, {}
     for name in baselines:
         ranks[name] = _ranks_of_baseline(name, split, protocol)[None]

@@ -110,6 +110,10 @@ def compare(
     Each is trained by its recipe, with the length of histories that the data call for, chosen on validation, and tested
     once a seed.
 
+    >>> import jaxrec
+    >>> found = jaxrec.compare("ml-100k", ["sasrec", "gru4rec"], seeds=3)  # doctest: +SKIP
+    >>> found.rows["sasrec"]["ci95"]["ndcg@10"], found.result["paired"]["p"]  # doctest: +SKIP
+
     Args:
         data: what `prepare` gave, or takes.
         models: names of RECIPES, or of shipped configurations, or files; all of RECIPES if None.

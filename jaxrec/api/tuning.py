@@ -115,6 +115,10 @@ def tune(
 ) -> Tuning:
     """Find the recipe that suits a log within a time; the best training is left ready.
 
+    >>> import jaxrec
+    >>> found = jaxrec.tune("ml-100k", minutes=30)  # doctest: +SKIP
+    >>> found.load().recommend([1, 2, 3], k=5)  # doctest: +SKIP
+
     Args:
         data: what `prepare` gave, or takes.
         minutes: of the whole search, all runs of it together; what is compiling at the end may take some seconds more.

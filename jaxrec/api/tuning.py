@@ -139,6 +139,7 @@ def tune(
     folder = fitting.fresh("tune") if workdir is None else Path(workdir)
     if workdir is None:
         say(f"workdir {folder}")
+    folder = folder.absolute()  # where it is when the caller goes elsewhere
     with workdirs.locked(folder):
         search = _Search(log, folder, minutes, keys, say)
         with fitting.ending(folder):

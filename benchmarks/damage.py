@@ -34,7 +34,7 @@ from jaxrec.evaluation.metrics import metrics
 from jaxrec.inference import loading
 from jaxrec.kernels.placement import replicated
 from jaxrec.system.errors import UserError
-from jaxrec.training import checkpoint, fit, metric_writer, workdir
+from jaxrec.training import assembly, checkpoint, fit, metric_writer, workdir
 from jaxrec.training.checkpoint import Checkpoints, abstract
 
 SECONDS = 120  # after which a run counts as endless
@@ -82,7 +82,7 @@ class Sound:
         self.data = sources.load(str(folder / "prepared"))
         self.split = splits.last_item(self.data)
         config = configs.from_dict(CONFIG | {"dataset": str(folder / "prepared")})
-        setup = fit.setup(config, self.split, jax.devices()[:1])
+        setup = assembly.assemble(config, self.split, jax.devices()[:1])
         self.setups = setup, dataclasses.replace(setup, config=dataclasses.replace(config, epochs=config.epochs + 1))
         judge = Evaluator(self.setups[0].model, self.setups[0].config, self.split, self.split.valid, jax.devices()[:1])
         self.validate = lambda params: metrics(judge.ranks(params))

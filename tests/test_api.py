@@ -37,9 +37,7 @@ def trained(tmp_path_factory):
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    rec = told.pop("rec")
-    rec.path = folder / rec.path  # which was named within it
-    return rec, log, told
+    return told.pop("rec"), log, told
 
 
 def test_a_training_is_that_of_the_command(trained, tmp_path):
@@ -56,6 +54,20 @@ def test_a_training_is_that_of_the_command(trained, tmp_path):
     assert timeless(rows) == timeless(told["rows"]) == timeless(rec.training.rows)
     done = json.loads((tmp_path / "run" / "done.json").read_text())["test"]
     assert done["metrics"] == rec.training.scores["sasrec"]["metrics"]
+
+
+@pytest.mark.slow
+def test_real_data_in_ten_lines(real_data, tmp_path, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    monkeypatch.chdir(tmp_path)
+    frame = pandas.read_csv(real_data("ml-100k") / "interactions.csv.gz")
+    log = jaxrec.prepare(frame, weight="rating")
+    rec = jaxrec.fit(log, epochs=5, model={"dim": 32})
+    found = rec.evaluate()
+    assert found.metrics["ndcg@10"] > found.beside["popularity"]["metrics"]["ndcg@10"]
+    assert len(rec.recommend([168, 172], k=10)) == 10
+    assert len(rec.recommend_users([1, 2, 3], k=5)) == 15
 
 
 def test_callbacks_are_told_of_evaluations_and_whole_checkpoints(trained):

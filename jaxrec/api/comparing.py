@@ -110,6 +110,10 @@ def compare(
     Each is trained by its recipe, with the length of histories that the data call for, chosen on validation, and tested
     once a seed.
 
+    >>> import jaxrec
+    >>> found = jaxrec.compare("ml-100k", ["sasrec", "gru4rec"], seeds=3)  # doctest: +SKIP
+    >>> found.rows["sasrec"]["ci95"]["ndcg@10"], found.result["paired"]["p"]  # doctest: +SKIP
+
     Args:
         data: what `prepare` gave, or takes.
         models: names of RECIPES, or of shipped configurations, or files; all of RECIPES if None.
@@ -126,9 +130,6 @@ def compare(
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     log = as_log(data, say)
-    folder = fitting.fresh("compare") if workdir is None else Path(workdir)
-    if workdir is None:
-        say(f"workdir {folder}")
     if unknown := [name for name in baselines if name not in BASELINES]:
         raise UserError(f"no baseline {unknown[0]!r}: choose one of {', '.join(BASELINES)}")
     length = length_of(log.interactions)
@@ -141,6 +142,9 @@ def compare(
     if len({(config.split, config.test_quantile) for each in made.values() for config, _ in each}) > 1:
         raise UserError("these configurations split the data in different ways: set split for all of them")
     split, protocol = _split_and_protocol(made, log)
+    folder = fitting.fresh("compare") if workdir is None else Path(workdir)
+    if workdir is None:
+        say(f"workdir {folder}")
     rows, ranks = {}, {}
     for name in baselines:
         ranks[name] = _ranks_of_baseline(name, split, protocol)[None]

@@ -48,8 +48,6 @@ def evaluate(
     Raises:
         UserError: there is no such training or baseline; the data are gone, or others.
     """
-    if split not in ("test", "valid"):
-        raise UserError(f"split {split!r}: choose one of test, valid")
     if isinstance(what, Recommender):
         data = what.data if data is None else data
         checkpoint, what = what.step if checkpoint is None else checkpoint, _of(what)

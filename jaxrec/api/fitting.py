@@ -124,6 +124,7 @@ def fit(
     path = fresh(name) if workdir is None else Path(workdir)
     if workdir_is_fresh:
         say(f"workdir {path}")
+    path = path.absolute()  # where it is when the caller goes elsewhere
     try:
         with ending(path):
             done = train(made, name, log, path, console, on_evaluate, on_checkpoint)

@@ -8,7 +8,8 @@ from typing import ParamSpec, TypeVar
 from jaxrec.system.errors import UserError
 
 FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*)(?![\w.-])")
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def with_keywords(function: Callable[P, T]) -> Callable[P, T]:

@@ -90,16 +90,36 @@ def _coverage(layouts, *scored):
     return ranker.coverage(layouts, *scored) if protocols.whole(layouts.protocol) else None
 
 
-def test_of(path, model, config, split, devices, checkpoint: str | int | None = "best", protocol=FULL, part="test"):
+def test_of(
+    path,
+    model,
+    config,
+    split,
+    devices,
+    checkpoint: str | int | None = "best",
+    protocol: str = FULL,
+    part: str = "test",
+):
     """The result of a workdir's checkpoint: the dictionary of `results.result`."""
     begun = time.monotonic()
-    questions = getattr(split, part)
+    questions = questions_of(split, part)
     params, step = restore_params(path, model, checkpoint, dev.replicated(devices))
     repeats = splits.repeated_targets(split.interactions, questions)
     names = protocols.measures(protocol, repeats, len(questions.target), both=config.seen == "keep")
     evaluator = Evaluator(model, config, split, questions, devices, *names)
     ranks, coverages = evaluator.every_rank(params), evaluator.coverages(params)
     return _result(names, part, ranks, coverages, split, repeats, begun, step)
+
+
+def questions_of(split: splits.Split, part: str) -> splits.Questions:
+    """The questions of a part of a split: "test" or "valid".
+
+    Raises:
+        UserError: it has no such part.
+    """
+    if part not in ("test", "valid"):
+        raise UserError(f"split {part!r}: choose one of test, valid")
+    return getattr(split, part)
 
 
 def evaluation(
@@ -150,14 +170,14 @@ def workdir_result(
     workdir.check_data(path, stored, interactions)
     split = assembly.split_of(config, interactions)
     model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
-    protocol = protocol or default_protocol(config.split)
-    return test_of(path, model, config, split, devices or dev.local(), checkpoint, protocol, part), split
+    chosen = str(protocol or default_protocol(config.split))
+    return test_of(path, model, config, split, devices or dev.local(), checkpoint or "best", chosen, part), split
 
 
 def baseline_result(name, split, protocol, part, devices, both=False):
     """The result of a baseline: the dictionary of `results.result`. both: as of `protocols.measures`."""
     begun = time.monotonic()
-    baseline, questions = BASELINES[name], getattr(split, part)
+    baseline, questions = BASELINES[name], questions_of(split, part)
     repeats = splits.repeated_targets(split.interactions, questions)
     names = protocols.measures(protocol, repeats, len(questions.target), both)
     layouts = {each: ranker.lay_out(split, questions, each, devices=devices) for each in names}

@@ -202,6 +202,8 @@ class Recommender:
         """
         from jaxrec.evaluation.evaluator import evaluation  # serving does without
 
+        if self.path is None:
+            raise UserError("a Recommender of no workdir can't be evaluated: load one")
         return evaluation(self.path, self._data(data), self.step, protocol, split, baselines)
 
     def item_vectors(self):

@@ -44,7 +44,7 @@ def test_models_are_compared_on_the_same_questions(tmp_path, capsys):
     ],
 )
 def test_mistakes_are_messages(argv, said, tmp_path, capsys):
-    made_rows().rename({"customer": "user"}).write_csv(tmp_path / "log.csv")
+    made_rows().rename({"customer": "user", "at": "time"}).write_csv(tmp_path / "log.csv")
     given = ["compare", "--dataset", str(tmp_path / "log.csv"), "--workdir", str(tmp_path / "runs")]
     assert cli.main([*given, *argv]) == 2
     assert said in capsys.readouterr().err and not (tmp_path / "runs").exists()

@@ -126,7 +126,8 @@ class Recommender:
                 block = indices[first : first + self.engine.rows]
                 found = self._found(kind, [checked[index] for index in block])
                 for index, (items, scores) in zip(block, found, strict=True):
-                    results[index] = self._ranked(items, scores, checked[index])
+                    k, unknown = checked[index].k, checked[index].unknown
+                    results[index] = Ranked(self._pairs(items[:k], scores[:k]), unknown)
         return results
 
     def check(self, query):
@@ -337,9 +338,6 @@ class Recommender:
         numbers, unknown = self._numbering.numbers(arguments.id_list(ids, "history"))
         state = self.engine.advance(session.state, numbers)
         return Session(state, (*session.known, *numbers), (*session.unknown, *unknown), session.params)
-
-    def _ranked(self, items, scores, query):
-        return Ranked(self._pairs(items[: query.k], scores[: query.k]), query.unknown)
 
     def _pairs(self, items, scores):
         items = items[items > 0]

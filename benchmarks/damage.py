@@ -29,12 +29,12 @@ from benchmarks import record
 from jaxrec import cli
 from jaxrec.config import parsing as configs
 from jaxrec.data import sources, splits
-from jaxrec.evaluation.evaluator import Judge
+from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.inference import loading
 from jaxrec.kernels.placement import replicated
 from jaxrec.system.errors import UserError
-from jaxrec.training import checkpoint, fit, metric_writer, workdir
+from jaxrec.training import assembly, checkpoint, fit, metric_writer, workdir
 from jaxrec.training.checkpoint import Checkpoints, abstract
 
 SECONDS = 120  # after which a run counts as endless
@@ -82,9 +82,9 @@ class Sound:
         self.data = sources.load(str(folder / "prepared"))
         self.split = splits.last_item(self.data)
         config = configs.from_dict(CONFIG | {"dataset": str(folder / "prepared")})
-        setup = fit.setup(config, self.split, jax.devices()[:1])
+        setup = assembly.assemble(config, self.split, jax.devices()[:1])
         self.setups = setup, dataclasses.replace(setup, config=dataclasses.replace(config, epochs=config.epochs + 1))
-        judge = Judge(self.setups[0].model, self.setups[0].config, self.split, self.split.valid, jax.devices()[:1])
+        judge = Evaluator(self.setups[0].model, self.setups[0].config, self.split, self.split.valid, jax.devices()[:1])
         self.validate = lambda params: metrics(judge.ranks(params))
         self.train(folder, self.setups[0])
         self.served = self.load(folder, "best"), self.load(folder, "latest")

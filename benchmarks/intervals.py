@@ -44,9 +44,9 @@ def timed(function, ranks, times):
 
 def main(dataset):
     split, counted = splits.sessions(sources.load(dataset), valid=0.0), BASELINES["transitions"]
-    prepared = ranker.prepare(split, split.test, "sessions", devices=jax.local_devices()[:1])
+    layouts = ranker.lay_out(split, split.test, "sessions", devices=jax.local_devices()[:1])
     learnt = counted.fit(split)
-    ranks = ranker.run(prepared, counted.scorer, learnt, counted.queries(learnt, split, split.test))
+    ranks = ranker.run(layouts, counted.scorer, learnt, counted.queries(learnt, split, split.test))
     (ours, seconds), (theirs, plain) = timed(intervals, ranks, 5), timed(one_by_one, ranks, 2)
     return {
         "kind": "intervals",

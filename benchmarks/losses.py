@@ -14,8 +14,9 @@ import statistics
 from pathlib import Path
 
 from benchmarks import record
-from benchmarks.compare import length_of, trained
 from benchmarks.timed import Timed
+from jaxrec.api.comparing import length_of
+from jaxrec.api.fitting import fit
 from jaxrec.config import recipes
 from jaxrec.data import sources, splits
 
@@ -73,7 +74,8 @@ def measure(dataset, recipe, losses, rounds, epochs, runs):
     if epochs:
         for label, loss in losses.items():
             path = runs / label.replace(", ", "-").replace(" ", "-")
-            trained(recipe, path, values_of(loss, common) | {"epochs": epochs, "patience": 0})
+            values = values_of(loss, {"length": length, "row": length})
+            fit(dataset, recipe, path, **values, epochs=epochs, patience=0)
             rows[label] |= {"valid": learnt(path), "best": max(ndcg for _, ndcg in learnt(path))}
         bar = CLOSE * rows["softmax"]["best"]
         for row in rows.values():

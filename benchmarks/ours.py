@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.peers.turns import Turns, arguments
 from jaxrec.config import recipes
-from jaxrec.evaluation.evaluator import Judge
+from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.kernels import compiler
 from jaxrec.training import assembly, fit
@@ -37,11 +37,11 @@ def training(setup):
 def evaluating(setup):
     """Full-ranking evaluation of the test questions, again and again; a target is a user."""
     split = setup.split
-    judge = Judge(setup.model, setup.config, split, split.test, setup.devices)
+    evaluator = Evaluator(setup.model, setup.config, split, split.test, setup.devices)
     params = jax.device_put(fit.initial(setup).params)
     turns = Turns()
     while True:
-        metrics(judge.ranks(params))
+        metrics(evaluator.ranks(params))
         turns.tick(len(split.test.source))
 
 

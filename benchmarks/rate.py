@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import record
 from jaxrec.config import recipes
-from jaxrec.evaluation.evaluator import Judge
+from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.training import assembly, fit
 
@@ -25,13 +25,13 @@ def measure(name, epochs, changes):
     config, _ = recipes.load(name, changes | {"epochs": str(epochs), "eval_every": str(epochs)})
     setup = assembly.assemble(config)
     questions = setup.split.test
-    judge = Judge(setup.model, config, setup.split, questions, setup.devices)
+    evaluator = Evaluator(setup.model, config, setup.split, questions, setup.devices)
     seconds = []
 
     def validate(params):
         for _ in range(4):
             begun = time.monotonic()
-            found = metrics(judge.ranks(params))
+            found = metrics(evaluator.ranks(params))
             seconds.append(time.monotonic() - begun)
         return found
 

@@ -19,7 +19,7 @@ from benchmarks import record
 from jaxrec.batches import objectives
 from jaxrec.batches.stream import Stream
 from jaxrec.data import sources, splits
-from jaxrec.evaluation.evaluator import Judge
+from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.models.entry import build
 from jaxrec.training import workdir
@@ -32,7 +32,7 @@ ROWS, MOST = 32, 1024  # histories differentiated at once, and in all
 def accuracy(model, params, config, split, kept):
     """The test metrics where only the newest `kept` items are shown; all of a history is left out as ever."""
     length = min(kept + objectives.build(config).num_mask_slots, config.length)
-    judge = Judge(model, dataclasses.replace(config, length=length), split, split.test, jax.local_devices())
+    judge = Evaluator(model, dataclasses.replace(config, length=length), split, split.test, jax.local_devices())
     found = metrics(judge.ranks(params))
     return {name: found[name] for name in ("hr@10", "ndcg@10")}
 

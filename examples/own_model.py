@@ -14,7 +14,7 @@ from jaxrec.config.fields import key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal
 from jaxrec.models.entry import ModelEntry
-from jaxrec.models.layers import INITIAL, drop_rows, table
+from jaxrec.models.layers import INITIAL, drop_rows, item_param
 from jaxrec.models.model import from_module
 
 
@@ -35,7 +35,7 @@ class DecayedMean(nn.Module):
     @nn.compact
     def __call__(self, stream, keys=None):
         """[B, T] -> [B, T, D]"""
-        item_table = table(self, "items", self.init_table, self.items, self.width)
+        item_table = item_param(self, "items", self.init_table, self.items, self.width)
         decay = self.param("decay", nn.initializers.constant(jnp.log(2) / self.half_life), ())
         x_BTD = jnp.where((stream.items > 0)[..., None], item_table[jnp.maximum(stream.items - 1, 0)], 0)
         x_BTD = drop_rows(x_BTD, self.dropout, keys, (0, 0))
@@ -48,7 +48,8 @@ class DecayedMean(nn.Module):
 def build(options, sizes):
     init = INITIAL[options.init]
     module = DecayedMean(sizes.items, options.dim, options.dropout, options.half_life, init, sizes.dtype)
-    return from_module(module, sizes.length, lambda params: (params["items"], None), {"items": ("shown", "asked")})
+    output, item_tables = lambda params: (params["items"], None), {"items": ("inputs", "targets")}
+    return from_module(module, sizes.length, output_embedding=output, item_tables=item_tables)
 
 
 MODEL = ModelEntry(name="decayed-mean", options=Options, build=build)

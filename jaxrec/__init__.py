@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from jaxrec.system.errors import UserError as UserError
+from jaxrec.system.version import VERSION as __version__  # noqa: F401
 
 if TYPE_CHECKING:
     from jaxrec.api.comparing import compare as compare
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from jaxrec.inference.loading import load as load
     from jaxrec.inference.recommender import Recommender as Recommender
 
-__version__ = "0.1.0"
 _PLACES = {  # where each name is: its module is imported, and jax started, when it is first asked for
     "api.comparing": ("compare",),
     "api.evaluating": ("evaluate",),

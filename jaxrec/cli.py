@@ -10,11 +10,11 @@ import signal
 import sys
 import traceback
 
-from jaxrec import __version__
 from jaxrec.commands.flags import COMMANDS
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Interrupt
+from jaxrec.system.version import VERSION
 
 LEAST = 2 << 30  # bytes of addresses
 
@@ -103,7 +103,7 @@ def parse(argv):
     """argv -> (arguments, {"model.dim": "64", …}). Exits with a usage message where it can't."""
     argv, overrides = split_overrides(argv)
     top = argparse.ArgumentParser(prog="jaxrec", description="Sequential recommendation in JAX.", allow_abbrev=False)
-    top.add_argument("--version", action="version", version=f"jaxrec {__version__}")
+    top.add_argument("--version", action="version", version=f"jaxrec {VERSION}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         parser = commands.add_parser(name, help=command.about, description=command.about, allow_abbrev=False)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from examples.own_loss import hinge
 from jaxrec.training.losses.bce import bce
 from jaxrec.training.losses.bpr import bpr
 from jaxrec.training.losses.bpr_max import bpr_max
@@ -26,7 +27,9 @@ SLOTS = {
     "bpr-max": bpr_max(1.3, 0.0),
     "bpr-max of elu": bpr_max(0.7, 0.5),
     "top1-max": top1_max,
+    "hinge, from outside": hinge(1.0),
 }
+FLAT = {"hinge, from outside"}  #: losses that are constant where the target is far enough above its negatives
 
 
 def problem(seed, slots, items=V, with_bias=True, scale=1.0, shape=None, shared_by="slot"):

@@ -37,9 +37,7 @@ def trained(tmp_path_factory):
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    rec = told.pop("rec")
-    rec.path = folder / rec.path  # which was named within it
-    return rec, log, told
+    return told.pop("rec"), log, told
 
 
 def test_a_training_is_that_of_the_command(trained, tmp_path):
@@ -56,6 +54,21 @@ def test_a_training_is_that_of_the_command(trained, tmp_path):
     assert timeless(rows) == timeless(told["rows"]) == timeless(rec.training.rows)
     done = json.loads((tmp_path / "run" / "done.json").read_text())["test"]
     assert done["metrics"] == rec.training.scores["sasrec"]["metrics"]
+
+
+@pytest.mark.slow
+def test_real_data_in_ten_lines(real_data, tmp_path, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    monkeypatch.chdir(tmp_path)
+    frame = pandas.read_csv(real_data("ml-100k") / "interactions.csv.gz")
+    log = jaxrec.prepare(frame, weight="rating")
+    rec = jaxrec.fit(log, epochs=5, model={"dim": 32})
+    found = rec.evaluate()
+    losses = [row["loss"] for row in rec.training.rows]
+    assert losses == sorted(losses, reverse=True) and found.metrics == rec.training.scores["sasrec"]["metrics"]
+    assert len(rec.recommend([168, 172], k=10)) == 10
+    assert len(rec.recommend_users([1, 2, 3], k=5)) == 15
 
 
 def test_callbacks_are_told_of_evaluations_and_whole_checkpoints(trained):
@@ -135,13 +148,16 @@ def test_evaluate_refuses_what_does_not_fit(trained):
         (("popularity",), {}, "name the data to count on"),
         (("popularity", log), {"checkpoint": 3}, "a baseline has no checkpoints"),
         ((rec.path, log), {"split_by": "sessions"}, "for baselines"),
-        ((rec.path,), {}, "are gone"),
-        ((rec.path, made_rows(seed=1).rename({"customer": "user", "sku": "item"})), {}, "was trained on other data"),
+        ((rec.path,), {}, "a polars DataFrame, are gone"),
+        ((rec.path, made_log(seed=1)), {}, "was trained on other data"),
         ((rec,), {"split": "train"}, "choose one of test, valid"),
     ]
     for arguments, options, said in cases:
         with pytest.raises(jaxrec.UserError, match=said):
             jaxrec.evaluate(*arguments, **options)
+    with pytest.raises(jaxrec.UserError) as refused:
+        jaxrec.evaluate(rec.path)
+    assert refused.value.__notes__ == ["From Python: --dataset is data=…"]
 
 
 class Recorder(types.ModuleType):

@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxrec.api import fitting
+from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
 from jaxrec.data import splits
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation import protocols, ranker
 from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.comparison import SHOWN, paired, row_of
-from jaxrec.evaluation.evaluator import Judge
+from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.kernels import placement
 from jaxrec.models.entry import build
 from jaxrec.system import console as consoles
@@ -93,6 +94,7 @@ class Comparison:
         return consoles.as_html(self.show)
 
 
+@with_keywords
 def compare(
     data: Any,
     models: Sequence[str] | None = None,
@@ -107,6 +109,10 @@ def compare(
 
     Each is trained by its recipe, with the length of histories that the data call for, chosen on validation, and tested
     once a seed.
+
+    >>> import jaxrec
+    >>> found = jaxrec.compare("ml-100k", ["sasrec", "gru4rec"], seeds=3)  # doctest: +SKIP
+    >>> found.rows["sasrec"]["ci95"]["ndcg@10"], found.result["paired"]["p"]  # doctest: +SKIP
 
     Args:
         data: what `prepare` gave, or takes.
@@ -124,9 +130,6 @@ def compare(
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     log = as_log(data, say)
-    folder = fitting.fresh("compare") if workdir is None else Path(workdir)
-    if workdir is None:
-        say(f"workdir {folder}")
     if unknown := [name for name in baselines if name not in BASELINES]:
         raise UserError(f"no baseline {unknown[0]!r}: choose one of {', '.join(BASELINES)}")
     length = length_of(log.interactions)
@@ -139,6 +142,9 @@ def compare(
     if len({(config.split, config.test_quantile) for each in made.values() for config, _ in each}) > 1:
         raise UserError("these configurations split the data in different ways: set split for all of them")
     split, protocol = _split_and_protocol(made, log)
+    folder = fitting.fresh("compare") if workdir is None else Path(workdir)
+    if workdir is None:
+        say(f"workdir {folder}")
     rows, ranks = {}, {}
     for name in baselines:
         ranks[name] = _ranks_of_baseline(name, split, protocol)[None]
@@ -193,7 +199,7 @@ def _ranks_of_baseline(name: str, split: splits.Split, protocol: str) -> np.ndar
     """Ranks of the test questions by a baseline, [Q]."""
     baseline = BASELINES[name]
     learnt = baseline.fit(split)
-    prepared = ranker.prepare(split, split.test, protocol, devices=placement.local())
+    prepared = ranker.lay_out(split, split.test, protocol, devices=placement.local())
     return ranker.run(prepared, baseline.scorer, baseline.params(learnt), baseline.queries(learnt, split, split.test))
 
 
@@ -202,8 +208,8 @@ def _tested(training: fitting.Training, split: splits.Split, protocol: str) -> t
     config, devices, rows = training.config, placement.local(), training.rows
     model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
     params, step = restore_params(training.path, model, "best", jax.sharding.SingleDeviceSharding(devices[0]))
-    judge = Judge(model, config, split, split.test, devices[:1], protocol)
-    return judge.ranks(params), {
+    evaluator = Evaluator(model, config, split, split.test, devices[:1], protocol)
+    return evaluator.ranks(params), {
         "parameters": sum(x.size for x in jax.tree.leaves(params)),
         "minutes": training.seconds / 60,
         "epochs": rows[-1]["epoch"],

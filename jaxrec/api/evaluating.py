@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import as_log
 from jaxrec.data import splits
+from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation import evaluator, protocols
 from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.results import Evaluation
@@ -15,6 +17,7 @@ from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 
 
+@with_keywords
 def evaluate(
     what: Recommender | str | os.PathLike,
     data: Any = None,
@@ -45,9 +48,8 @@ def evaluate(
     Raises:
         UserError: there is no such training or baseline; the data are gone, or others.
     """
-    if split not in ("test", "valid"):
-        raise UserError(f"split {split!r}: choose one of test, valid")
     if isinstance(what, Recommender):
+        data = what.data if data is None else data
         checkpoint, what = what.step if checkpoint is None else checkpoint, _of(what)
     elif str(what) in BASELINES and not Path(what).exists():
         if checkpoint is not None:
@@ -57,7 +59,7 @@ def evaluate(
         return baseline(str(what), data, protocol, split, split_by or "last-item", split_q)
     if split_by is not None or split_q is not None:
         raise UserError("split_by and split_q are for baselines: a workdir keeps the split of its training")
-    interactions = None if data is None else as_log(data).interactions
+    interactions = data if data is None or isinstance(data, Interactions) else as_log(data).interactions
     return evaluator.evaluation(Path(what), interactions, checkpoint or "best", protocol, split)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
 from jaxrec.config import parsing as configs
 from jaxrec.config import recipes, registry
@@ -82,6 +83,7 @@ class Training:
         return f'{table}<img alt="curves" src="data:image/png;base64,{base64.b64encode(curves).decode()}">'
 
 
+@with_keywords
 def fit(
     data: Any,
     config: Any = None,
@@ -122,6 +124,7 @@ def fit(
     path = fresh(name) if workdir is None else Path(workdir)
     if workdir_is_fresh:
         say(f"workdir {path}")
+    path = path.absolute()  # where it is when the caller goes elsewhere
     try:
         with ending(path):
             done = train(made, name, log, path, console, on_evaluate, on_checkpoint)

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from jaxrec.api.keywords import with_keywords
 from jaxrec.data import arrow, filters, prepared, sources, splits, summary
 from jaxrec.data.interactions import Interactions, fingerprint
 from jaxrec.system import console as consoles
@@ -58,7 +59,7 @@ class Log:
         summary.show(self.facts, steps, self.splits, console or consoles.make())
 
     def __repr__(self) -> str:
-        return "\n".join([*map(consoles.printable, self.notes), consoles.as_text(self.show)])
+        return consoles.as_text(self._show_all)
 
     def _repr_html_(self) -> str:
         return consoles.as_html(self._show_all)
@@ -69,6 +70,7 @@ class Log:
         self.show(console)
 
 
+@with_keywords
 def prepare(
     data: Any,
     *,

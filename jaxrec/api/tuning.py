@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxrec.api import fitting
+from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
 from jaxrec.config.keys import Config
 from jaxrec.evaluation.baselines import COUNTED
@@ -105,6 +106,7 @@ class Tuning:
         return consoles.as_html(self.show)
 
 
+@with_keywords
 def tune(
     data: Any,
     minutes: float = 60,
@@ -112,6 +114,10 @@ def tune(
     **keys: Any,
 ) -> Tuning:
     """Find the recipe that suits a log within a time; the best training is left ready.
+
+    >>> import jaxrec
+    >>> found = jaxrec.tune("ml-100k", minutes=30)  # doctest: +SKIP
+    >>> found.load().recommend([1, 2, 3], k=5)  # doctest: +SKIP
 
     Args:
         data: what `prepare` gave, or takes.
@@ -128,9 +134,12 @@ def tune(
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     log = as_log(data, say)
+    for trial in _trials():
+        _config(trial, keys, log)  # before a folder is made, so that a mistake leaves none
     folder = fitting.fresh("tune") if workdir is None else Path(workdir)
     if workdir is None:
         say(f"workdir {folder}")
+    folder = folder.absolute()  # where it is when the caller goes elsewhere
     with workdirs.locked(folder):
         search = _Search(log, folder, minutes, keys, say)
         with fitting.ending(folder):
@@ -142,12 +151,12 @@ class _Search:
     """A search under way, kept in its folder."""
 
     def __init__(self, log: Log, folder: Path, minutes: float, keys: dict, say: Callable[[str], None]):
-        self.log, self.folder, self.say, self.keys = log, folder, say, keys
+        self.log, self.folder, self.say = log, folder, say
         self.seconds, self.trials, self._ready = 0.0, _trials(), {}
         self.budget, self.least = 60 * minutes, 0.0  # the longest that a trial took to its first score
         if (folder / STATE).exists():
             self._take_up()
-        self.configs = {trial.name: self._config(trial) for trial in self.trials}
+        self.configs = {trial.name: _config(trial, keys, log) for trial in self.trials}
         self.begun = time.monotonic() - self.seconds  # as if all runs were one
 
     def _take_up(self) -> None:
@@ -160,10 +169,6 @@ class _Search:
         if data != self.log.fingerprint:
             raise UserError(f"{self.folder} holds a search on other data: name another workdir")
         self.say(f"gone on with after {self.seconds / 60:.1f} minutes")
-
-    def _config(self, trial: Trial) -> Config:
-        own = fitting.default_recipe(self.log.interactions)[1] | trial.changes
-        return fitting.configuration(trial.recipe, own | self.keys, self.log)[0]
 
     def run(self) -> None:
         """Go through the rounds, each with half as many trials, until the time is up."""
@@ -241,10 +246,15 @@ class _Search:
             link.unlink(missing_ok=True)
             link.symlink_to(best.name)
             path = self.folder / best.name
-            test = evaluation(path, self.log.interactions, baselines=COUNTED)
+            test = evaluation(path, self.log.interactions, baselines=tuple(COUNTED))
         self._keep()
         metric = self.configs[best.name].select_by
         return Tuning(path=self.folder, trials=order, metric=metric, test=test, seconds=self.seconds)
+
+
+def _config(trial: Trial, keys: dict, log: Log) -> Config:
+    own = fitting.default_recipe(log.interactions)[1] | trial.changes
+    return fitting.configuration(trial.recipe, own | keys, log)[0]
 
 
 def _trials() -> list[Trial]:

@@ -42,7 +42,7 @@ class Data(NamedTuple):
     items: Any  #: [N] int32, the flat histories
     start: Any  #: [P]
     user_index: Any  #: [P]
-    layout: PackingLayout
+    layout: Any  #: PackingLayout, or session_parallel.Schedule
 
 
 class Order(NamedTuple):

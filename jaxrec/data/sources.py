@@ -3,10 +3,11 @@
 import difflib
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import platformdirs
 from rich import filesize
@@ -22,7 +23,8 @@ from jaxrec.system.files import expand
 SYNTHETIC = "synthetic"
 
 
-class Public(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Public:
     """A public data set: where it lies, what is done to it, and the counts after that, as far as they are published."""
 
     names: tuple[str, ...]  # under $JAXREC_DATA; the last is the file's, which it has in the cache
@@ -30,7 +32,7 @@ class Public(NamedTuple):
     url: str | None = None  # None: by hand only
     checksum: str | None = None  # as `download` takes it
     size: int | None = None  # bytes
-    options: Mapping = MappingProxyType({})  # of `filters.Options`, which this version means
+    options: Mapping = field(default_factory=dict)  # of `filters.Options`, which this version means
     users: int | None = None
     items: int | None = None  # those that occur
     interactions: int | None = None
@@ -41,31 +43,39 @@ class Public(NamedTuple):
         return f"{self.origin}, as {self.names[-1]}" + (f" ({filesize.decimal(self.size)})" if self.size else "")
 
 
+def _counts(counts: Iterable[int | None]) -> dict[str, int | None]:
+    """The published counts, as far as there are some, by their names in Public."""
+    return dict(zip(("users", "items", "interactions"), counts, strict=False))
+
+
 def _movielens(name: str, md5: str | None, size: int | None, *counts: int | None, **options) -> Public:
     """A data set of GroupLens, whose MD5 is published beside it; ml-latest-small changes and has none."""
     url = f"https://files.grouplens.org/datasets/movielens/{name}.zip"
-    return Public((name, f"{name}.zip"), url, url, md5 and f"md5:{md5}", size, options, *counts)
+    checksum = md5 and f"md5:{md5}"
+    names = name, f"{name}.zip"
+    return Public(names=names, origin=url, url=url, checksum=checksum, size=size, options=options, **_counts(counts))
 
 
 def _amazon(name: str, category: str, *counts: int) -> Public:
     """Ratings of the Amazon reviews of 2014 (McAuley et al. 2015), with five ratings or more of users and items."""
     file = f"ratings_{category}.csv"
     url = f"https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/{file}"
-    return Public((name, file), url, url, None, None, {"k_core": 5}, *counts)
+    return Public(names=(name, file), origin=url, url=url, options={"k_core": 5}, **_counts(counts))
 
 
 def _sequences(name: str, place: str, size: int, *counts: int) -> Public:
     """A file of sequences that papers share, by its place on GitHub: owner/repository/commit/path."""
     owner, repository, _, path = place.split("/", 3)
     origin, url = f"{path} of github.com/{owner}/{repository}", f"https://raw.githubusercontent.com/{place}"
-    return Public((name, f"{name}.txt"), origin, url, f"git:{BLOBS[name]}", size, {}, *counts)
+    names, checksum = (name, f"{name}.txt"), f"git:{BLOBS[name]}"
+    return Public(names=names, origin=origin, url=url, checksum=checksum, size=size, **_counts(counts))
 
 
 def _sessions(name: str, train: int, origin: str, *counts: int) -> Public:
     """Sessions that lie nowhere as one file of text."""
     lines, stats = "a line a session: its number, its items; training first", f'{{"train_sessions": {train}}}'
     files = f"sequences.txt ({lines}) and stats.json ({stats})"
-    return Public((name,), f"a folder of {files}, from {origin}", None, None, None, {}, *counts)
+    return Public(names=(name,), origin=f"a folder of {files}, from {origin}", **_counts(counts))
 
 
 S3REC = "RUCAIBox/CIKM2020-S3Rec/2a81540ae18615d88ef88227b0c066e5b74781e5/data"

@@ -29,8 +29,8 @@ and Flood 2014) of seed, user, step, attempt and purpose. So chunks of any size 
 them need no more memory than a chunk.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -47,7 +47,8 @@ DAY = 24 * 60 * 60
 START = 50 * 365 * DAY  # seconds: every first item lies within the year after this
 
 
-class World(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class World:
     """All that a history depends on but the user's number. Item (g, f, r) has the number (r G + g) K + f + 1."""
 
     items: int  # V

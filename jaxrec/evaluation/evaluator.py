@@ -1,12 +1,15 @@
 """Models and baselines judged on the questions of a split."""
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from jaxrec.batches import objectives
 from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
+from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation import histories, protocols, ranker, results
 from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.metrics import NAMES, metrics
@@ -35,10 +38,10 @@ def validation(setup):
     protocol = default_protocol(config.split)
     protocol = KEPT if config.seen == "keep" and protocol == FULL else protocol
     names = protocols.measures(protocol, repeats, len(split.valid.target))
-    judge = Judge(setup.model, config, split, split.valid, setup.devices, *names)
+    evaluator = Evaluator(setup.model, config, split, split.valid, setup.devices, *names)
 
     def validate(params):
-        found = {name: metrics(ranks) for name, ranks in judge.every_rank(params).items()}
+        found = {name: metrics(ranks) for name, ranks in evaluator.every_rank(params).items()}
         if len(found) == 1:
             return found[protocol]
         also = {name: each for name, each in found.items() if name != protocol}
@@ -47,11 +50,11 @@ def validation(setup):
     return validate
 
 
-class Judge:
+class Evaluator:
     """The questions of a split, packed once, to be answered by a model again and again."""
 
     def __init__(self, model, config, split, questions, devices, protocol=FULL, *also):
-        self.prepared = {name: ranker.prepare(split, questions, name, devices=devices) for name in (protocol, *also)}
+        self.layouts = {name: ranker.lay_out(split, questions, name, devices=devices) for name in (protocol, *also)}
         self.objective = objectives.build(config)
         asked = split.interactions.items, questions.start, questions.stop
         width = row_width(config)
@@ -69,12 +72,12 @@ class Judge:
     def every_rank(self, params):
         """{protocol: [Q]}"""
         self.hidden, table = self.encode(params, self.histories), self.model.output_embedding(params)
-        return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.prepared.items()}
+        return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.layouts.items()}
 
     def coverages(self, params):
         """{protocol: coverage@10} of the questions last ranked; None under a sampled protocol."""
         scored = ranking.dot, self.model.output_embedding(params), self.hidden
-        return {name: _coverage(each, *scored) for name, each in self.prepared.items()}
+        return {name: _coverage(each, *scored) for name, each in self.layouts.items()}
 
 
 def has_vector(config, split):
@@ -83,31 +86,51 @@ def has_vector(config, split):
     return np.isin(np.arange(len(split.interactions.users)), subsequences.user_index)
 
 
-def _coverage(prepared, *scored):
-    return ranker.coverage(prepared, *scored) if protocols.whole(prepared.protocol) else None
+def _coverage(layouts, *scored):
+    return ranker.coverage(layouts, *scored) if protocols.whole(layouts.protocol) else None
 
 
-def test_of(path, model, config, split, devices, checkpoint: str | int | None = "best", protocol=FULL, part="test"):
+def test_of(
+    path,
+    model,
+    config,
+    split,
+    devices,
+    checkpoint: str | int | None = "best",
+    protocol: str = FULL,
+    part: str = "test",
+):
     """The result of a workdir's checkpoint: the dictionary of `results.result`."""
     begun = time.monotonic()
-    questions = getattr(split, part)
+    questions = questions_of(split, part)
     params, step = restore_params(path, model, checkpoint, dev.replicated(devices))
     repeats = splits.repeated_targets(split.interactions, questions)
     names = protocols.measures(protocol, repeats, len(questions.target), both=config.seen == "keep")
-    judge = Judge(model, config, split, questions, devices, *names)
-    ranks, coverages = judge.every_rank(params), judge.coverages(params)
+    evaluator = Evaluator(model, config, split, questions, devices, *names)
+    ranks, coverages = evaluator.every_rank(params), evaluator.coverages(params)
     return _result(names, part, ranks, coverages, split, repeats, begun, step)
 
 
+def questions_of(split: splits.Split, part: str) -> splits.Questions:
+    """The questions of a part of a split: "test" or "valid".
+
+    Raises:
+        UserError: it has no such part.
+    """
+    if part not in ("test", "valid"):
+        raise UserError(f"split {part!r}: choose one of test, valid")
+    return getattr(split, part)
+
+
 def evaluation(
-    path,
-    interactions=None,
+    path: Path,
+    interactions: Interactions | None = None,
     checkpoint: str | int | None = "best",
-    protocol=None,
-    part="test",
-    baselines=(),
-    devices=None,
-):
+    protocol: str | None = None,
+    part: str = "test",
+    baselines: Sequence[str] = (),
+    devices: Sequence | None = None,
+) -> results.Evaluation:
     """The Evaluation of a workdir's checkpoint, beside these baselines; the other arguments as of `workdir_result`."""
     devices, config = devices or dev.local(), workdir.read(path).config
     protocol = protocols.named(protocol or default_protocol(config.split))
@@ -121,13 +144,13 @@ def evaluation(
 
 
 def workdir_result(
-    path,
-    interactions=None,
-    devices=None,
+    path: Path,
+    interactions: Interactions | None = None,
+    devices: Sequence | None = None,
     checkpoint: str | int | None = "best",
-    protocol=None,
-    part="test",
-):
+    protocol: str | None = None,
+    part: str = "test",
+) -> tuple[dict, splits.Split]:
     """The result of a workdir's checkpoint on its own split of the data, and that split.
 
     Args:
@@ -147,21 +170,21 @@ def workdir_result(
     workdir.check_data(path, stored, interactions)
     split = assembly.split_of(config, interactions)
     model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
-    protocol = protocol or default_protocol(config.split)
-    return test_of(path, model, config, split, devices or dev.local(), checkpoint, protocol, part), split
+    chosen = str(protocol or default_protocol(config.split))
+    return test_of(path, model, config, split, devices or dev.local(), checkpoint or "best", chosen, part), split
 
 
 def baseline_result(name, split, protocol, part, devices, both=False):
     """The result of a baseline: the dictionary of `results.result`. both: as of `protocols.measures`."""
     begun = time.monotonic()
-    baseline, questions = BASELINES[name], getattr(split, part)
+    baseline, questions = BASELINES[name], questions_of(split, part)
     repeats = splits.repeated_targets(split.interactions, questions)
     names = protocols.measures(protocol, repeats, len(questions.target), both)
-    prepared = {each: ranker.prepare(split, questions, each, devices=devices) for each in names}
+    layouts = {each: ranker.lay_out(split, questions, each, devices=devices) for each in names}
     learnt = baseline.fit(split)
     scored = baseline.scorer, baseline.params(learnt), baseline.queries(learnt, split, questions)
-    ranks = {each: ranker.run(prepared[each], *scored) for each in names}
-    coverages = {each: _coverage(prepared[each], *scored) for each in names}
+    ranks = {each: ranker.run(layouts[each], *scored) for each in names}
+    coverages = {each: _coverage(layouts[each], *scored) for each in names}
     return _result(names, part, ranks, coverages, split, repeats, begun)
 
 

@@ -28,7 +28,7 @@ class Bucket(NamedTuple):
     items: Any  # [N, B, S] the seen items, or the candidates; 0 is none
 
 
-class Prepared(NamedTuple):
+class Layout(NamedTuple):
     """Questions ready to be ranked again and again."""
 
     protocol: str
@@ -38,7 +38,7 @@ class Prepared(NamedTuple):
     devices: tuple
 
 
-def prepare(split, questions, protocol="full", *, seed=0, devices=None, block=BLOCK):
+def lay_out(split, questions, protocol="full", *, seed=0, devices=None, block=BLOCK):
     """Lay out the lists that questions are ranked with; once, on the host.
 
     Args:
@@ -80,7 +80,7 @@ def prepare(split, questions, protocol="full", *, seed=0, devices=None, block=BL
         ]
         filled, lists = filled.reshape(number, size), lists.reshape(number, size, -1)
         buckets.append(Bucket(filled, *dev.spread((questions.target[filled], lists), devices)))
-    return Prepared(protocol, catalogue, total, tuple(buckets), devices)
+    return Layout(protocol, catalogue, total, tuple(buckets), devices)
 
 
 def check(split, questions):
@@ -121,44 +121,44 @@ def _program(scorer, how, catalogue, devices):
     return jax.jit(jax.shard_map(blocks, mesh=dev.mesh_of(devices), check_vma=False, **specs))
 
 
-def _answers(prepared, how, scorer, params, queries):
+def _answers(layout, how, scorer, params, queries):
     """(rows, answers) of every bucket, on the host; all programs are under way before the first is waited for."""
-    chex.assert_tree_shape_prefix(queries, (prepared.total,))
-    program = _program(scorer, how, prepared.catalogue, prepared.devices)
-    params, queries = dev.put(params, prepared.devices), jax.tree.map(np.asarray, queries)
+    chex.assert_tree_shape_prefix(queries, (layout.total,))
+    program = _program(scorer, how, layout.catalogue, layout.devices)
+    params, queries = dev.put(params, layout.devices), jax.tree.map(np.asarray, queries)
     answers = []
-    for rows, targets, items in prepared.buckets:
-        asked = dev.spread(jax.tree.map(lambda query: query[rows], queries), prepared.devices)  # noqa: B023
+    for rows, targets, items in layout.buckets:
+        asked = dev.spread(jax.tree.map(lambda query: query[rows], queries), layout.devices)  # noqa: B023
         answers.append((rows, program(params, asked, targets, items)))
     return [(rows, np.asarray(answer)) for rows, answer in answers]
 
 
-def run(prepared, scorer, params, queries):
+def run(layout, scorer, params, queries):
     """The rank of every question's target, in the questions' order: [Q] int32, from 1.
 
     Args:
-        prepared: by `prepare`.
+        layout: by `lay_out`.
         scorer: ranking.Scorer.
         params: its own.
         queries: a tree with leading axis Q, or None.
 
-    No program is compiled twice for the same `prepared`, whatever the values.
+    No program is compiled twice for the same `layout`, whatever the values.
     """
-    found = np.zeros(prepared.total, np.int32)
-    how = "full" if whole(prepared.protocol) else "sampled"
-    for rows, ranks in _answers(prepared, how, scorer, params, queries):
+    found = np.zeros(layout.total, np.int32)
+    how = "full" if whole(layout.protocol) else "sampled"
+    for rows, ranks in _answers(layout, how, scorer, params, queries):
         found[rows] = ranks
     return found
 
 
-def coverage(prepared, scorer, params, queries, k=10):
+def coverage(layout, scorer, params, queries, k=10):
     """The share of the catalogue that is in somebody's best k; what the protocol filters is left out of these.
 
-    `prepared` is under a protocol that ranks the whole catalogue.
+    `layout` is under a protocol that ranks the whole catalogue.
     """
-    if not whole(prepared.protocol):
-        raise ValueError(f"coverage is of the whole catalogue: prepare with 'full', not {prepared.protocol!r}")
-    recommended = np.zeros(prepared.catalogue + 1, bool)
-    for _, items in _answers(prepared, k, scorer, params, queries):
+    if not whole(layout.protocol):
+        raise ValueError(f"coverage is of the whole catalogue: lay out by 'full', not {layout.protocol!r}")
+    recommended = np.zeros(layout.catalogue + 1, bool)
+    for _, items in _answers(layout, k, scorer, params, queries):
         recommended[items] = True
     return float(recommended[1:].mean())

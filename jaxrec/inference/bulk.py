@@ -180,7 +180,7 @@ def _best(model, objective, params, items_BT, seen_BS, user_B, *, k, exclude):
         row_BS = jnp.broadcast_to(jnp.arange(len(seen_BS))[:, None], seen_BS.shape)
         place_BS = jnp.where(seen_BS > 0, seen_BS - 1, scores_BV.shape[1])
         scores_BV = scores_BV.at[row_BS, place_BS].set(-jnp.inf, mode="drop")
-    return ranking.best(scores_BV, k)
+    return ranking.top_k_of_scores(scores_BV, k)
 
 
 def _series(ids):

@@ -75,7 +75,7 @@ class Engine:
         found = self._run("hidden", program, self.params, items, self._sources(users, len(items)))
         return np.asarray(found)[: len(histories)]
 
-    def best(self, histories, allowed, k, users=None):
+    def top_k(self, histories, allowed, k, users=None):
         """The best k allowed items after each history, in one dispatch.
 
         Args:
@@ -89,14 +89,14 @@ class Engine:
             where no more are left. A score that is NaN or -inf is never among them.
         """
         if self._index:
-            return self.best_for(self.hidden(histories, users), allowed, k)
+            return self.top_k_from_hidden(self.hidden(histories, users), allowed, k)
         program, items = partial(answer, self.model, self.objective), self._items(histories)
         args = items, _padded(allowed, len(items)), self._sources(users, len(items))
         found = self._run("best", program, self.params, *args, k=self._k(k))
         return _cut(found, len(histories), k)
 
-    def best_for(self, hidden_ND, allowed, k):
-        """`best` for hidden vectors, [n, D] float32."""
+    def top_k_from_hidden(self, hidden_ND, allowed, k):
+        """`top_k` for hidden vectors, [n, D] float32."""
         if self._index is None:
             return self._exactly_for(hidden_ND, allowed, k)
         items, scores = np.zeros((len(hidden_ND), k), np.int32), np.full((len(hidden_ND), k), -np.inf, np.float32)
@@ -104,15 +104,15 @@ class Engine:
         for row, found in enumerate(candidates.search(self._index, hidden_ND, k)):
             kept = found[allowed[row, found - 1]]
             if candidates.enough(len(kept), k):
-                items[row], scores[row] = self.among(hidden_ND[row], np.sort(kept), k)
+                items[row], scores[row] = self.score_subset(hidden_ND[row], np.sort(kept), k)
             else:
                 unsure.append(row)
         if unsure:
             items[unsure], scores[unsure] = self._exactly_for(hidden_ND[unsure], allowed[unsure], k)
         return items, scores
 
-    def among(self, hidden_D, numbers, k):
-        """`best` of these items alone, [N] int32 ascending, for one hidden vector: (items [K], scores [K]), K <= k."""
+    def score_subset(self, hidden_D, numbers, k):
+        """`top_k` of these items alone, [N] int32 ascending, for one hidden vector: (items [K], scores [K]), K <= k."""
         scores = self.scores(hidden_D, numbers)
         scores[np.isnan(scores)] = -np.inf
         order = np.argsort(-scores, kind="stable")[:k]
@@ -127,9 +127,9 @@ class Engine:
         return scores if bias_V is None else scores + bias_V[at]
 
     def similar(self, numbers, allowed, k):
-        """`best` by the cosine of the output table's rows to those of these items, [n]."""
+        """`top_k` by the cosine of the output table's rows to those of these items, [n]."""
         vectors = np.asarray(self._unit[np.array(numbers) - 1])
-        found = self._run("similar", best, (self._unit, None), vectors, allowed, k=self._k(k))
+        found = self._run("similar", top_k, (self._unit, None), vectors, allowed, k=self._k(k))
         return _cut(found, len(numbers), k)
 
     def start(self):
@@ -157,7 +157,7 @@ class Engine:
             histories = [[1] * (slots - self.num_mask_slots)] * rows
             hidden_ND = self.hidden(histories)
             if self._index is None:
-                self.best(histories, np.ones((rows, self.items), bool), k)
+                self.top_k(histories, np.ones((rows, self.items), bool), k)
         self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k)
 
     def output_table(self):
@@ -181,7 +181,7 @@ class Engine:
 
     def _exactly_for(self, hidden_ND, allowed, k):
         rows = _power(len(hidden_ND))
-        program = lambda params, *args, k: best(self.model.output_embedding(params), *args, k=k)
+        program = lambda params, *args, k: top_k(self.model.output_embedding(params), *args, k=k)
         args = _padded(hidden_ND, rows), _padded(allowed, rows)
         return _cut(self._run("best for", program, self.params, *args, k=self._k(k)), len(hidden_ND), k)
 
@@ -226,15 +226,15 @@ def hidden(model, objective, params, items_BT, user_B=None):
     return model.head(params, last).astype(jnp.float32)
 
 
-def best(table, hidden_BD, allowed_BV, *, k):
+def top_k(table, hidden_BD, allowed_BV, *, k):
     """The best k allowed items by the table (table [V, D], bias [V] or None). -> (items [B, k] int32, scores [B, k])"""
     scores_BV = jnp.where(allowed_BV, ranking.dot_all(table, hidden_BD), -jnp.inf)
-    return ranking.best(scores_BV, k)
+    return ranking.top_k_of_scores(scores_BV, k)
 
 
 def answer(model, objective, params, items_BT, allowed_BV, user_B=None, *, k):
     """The best k allowed items after each history: what a request needs, in one program."""
-    return best(model.output_embedding(params), hidden(model, objective, params, items_BT, user_B), allowed_BV, k=k)
+    return top_k(model.output_embedding(params), hidden(model, objective, params, items_BT, user_B), allowed_BV, k=k)
 
 
 def advance(model, params, carry, hidden_1D, items_T, count):

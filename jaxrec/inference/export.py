@@ -91,7 +91,7 @@ def check(run, recommender, length, k, count, what):
             users = (random.integers(-1, len(recommender.users.ids), len(rows)).astype(np.int32),)
         items, scores = map(np.asarray, run(shown, allowed, *users))
         hidden = own.hidden(histories, *users)
-        wanted = own.best_for(hidden, allowed, k)[1]
+        wanted = own.top_k_from_hidden(hidden, allowed, k)[1]
         real = wanted > -np.inf
         if (((items > 0) & allowed[rows, items - 1]) != real).any():
             raise UserError(f"{what}: it recommends what is not allowed, or too few: report this")

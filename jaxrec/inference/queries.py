@@ -1,7 +1,7 @@
 """What a Recommender is asked, and what it answers."""
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from dataclasses import KW_ONLY, dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -10,16 +10,18 @@ from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 
 
-class Query(NamedTuple):
+@dataclass(frozen=True)
+class Query:
     """One request for recommendations. Ids are external ones."""
 
     history: Sequence  #: ids, oldest first, of any length: the model sees the newest of them; or a Session
     k: int = 10  #: how many at most; fewer where fewer are left
+    _: KW_ONLY
     exclude_seen: bool | None = None  #: leave out the items of the history; None: as the training's key `seen` says
     candidates: Sequence | None = None  #: ids to choose among; the whole catalogue if None
     block: Sequence = ()  #: ids never to recommend
     #: attribute of items -> a value; a list of values of which one will do; or bounds, as {"at_least": 10, "below": 50}
-    where: Mapping = MappingProxyType({})
+    where: Mapping = field(default_factory=dict)
     user: object = None  #: id of whose history it is, for a model with vectors of users; None is nobody it knows
     strict: bool = False  #: whether a history of nothing known is an error, rather than answered by what is popular
 
@@ -51,7 +53,7 @@ def check_session(session, recommender, which=""):
         )
 
 
-class Prepared(NamedTuple):
+class CheckedQuery(NamedTuple):
     """A Query that has been checked, in numbers of items."""
 
     known: list  #: the history's

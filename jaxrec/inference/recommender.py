@@ -19,7 +19,7 @@ from jaxrec.inference.engine import Engine
 from jaxrec.inference.influence import influence
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.popularity import Popularity
-from jaxrec.inference.queries import Prepared, Query, Ranked, Session, check_session
+from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session
 from jaxrec.inference.user_vectors import UserVectors
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
@@ -34,8 +34,8 @@ class Recommender:
     def __init__(self, config, model, params, catalogue, step=None, path=None, approximate=False, users=None):
         self.config, self.catalogue, self.step, self.path = config, catalogue, step, path
         self._model = model
-        self.data: Any = None  # Interactions, and the Training, of `jaxrec.fit`
-        self.training: Any = None
+        self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
+        self.training: Any = None  #: the Training of `jaxrec.fit`
         self._numbering, self._attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
         self._popularity = Popularity(catalogue.counts)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
@@ -67,7 +67,8 @@ class Recommender:
         strict=False,
     ):
         """The k best next items for one history: `answer` of one Query, whose fields these are."""
-        return self.answer([Query(history, k, exclude_seen, candidates, block, where, user, strict)])[0]
+        rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
+        return self.answer([Query(history, k, user=user, strict=strict, **rest)])[0]
 
     def recommend_batch(
         self,
@@ -92,15 +93,15 @@ class Recommender:
         users = [None] * len(histories) if users is None else arguments.id_list(users, "users")
         if len(users) != len(histories):
             raise UserError(f"users: {len(users)} for {len(histories)} histories: give one each, None for nobody")
-        query = Query((), k, exclude_seen, candidates, block, where, strict=strict)
+        rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
         pairs = zip(histories, users, strict=True)
-        return self.answer([query._replace(history=history, user=user) for history, user in pairs])
+        return self.answer([Query(history, k, user=user, strict=strict, **rest) for history, user in pairs])
 
     def answer(self, queries):
         """The best items for each of many queries, which may differ in everything.
 
         Args:
-            queries: a list of Query, or of what `prepare` made of them.
+            queries: a list of Query, or of what `check` made of them.
 
         Returns:
             [Ranked [(external id, score), ...], ...] in their order; of equal scores the lower item first.
@@ -109,13 +110,13 @@ class Recommender:
         Raises:
             UserError: one of them is at fault; the message says which, and why.
         """
-        prepared = [
-            query if isinstance(query, Prepared) else self._prepared(query, f"history {index}: ")
+        checked = [
+            query if isinstance(query, CheckedQuery) else self._checked(query, f"history {index}: ")
             for index, query in enumerate(queries)
         ]
         kinds = {}
-        results: list[Any] = [None] * len(prepared)
-        for index, query in enumerate(prepared):
+        results: list[Any] = [None] * len(checked)
+        for index, query in enumerate(checked):
             if query.known:
                 kinds.setdefault(self._kind(query), []).append(index)
             else:
@@ -123,19 +124,20 @@ class Recommender:
         for kind, indices in kinds.items():
             for first in range(0, len(indices), self.engine.rows):
                 block = indices[first : first + self.engine.rows]
-                found = self._found(kind, [prepared[index] for index in block])
+                found = self._found(kind, [checked[index] for index in block])
                 for index, (items, scores) in zip(block, found, strict=True):
-                    results[index] = self._ranked(items, scores, prepared[index])
+                    k, unknown = checked[index].k, checked[index].unknown
+                    results[index] = Ranked(self._pairs(items[:k], scores[:k]), unknown)
         return results
 
-    def prepare(self, query):
+    def check(self, query):
         """A Query checked and in numbers: so errors are found one request at a time, before a batch is answered.
 
         Raises:
             UserError: a field is not of its kind; `where` names an unknown attribute or value; the Query is strict, and
                 its history is empty or holds no known id.
         """
-        return self._prepared(query, "")
+        return self._checked(query, "")
 
     def start(self, history=()):
         """A Session with this history, of a model that carries a state: `advance` takes it on by an item.
@@ -185,25 +187,24 @@ class Recommender:
             raise UserError("history is a Session, which does not keep the ids of all its items: give the ids")
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
         numbers = self._numbering.known(items, "items")
-        asked = self.prepare(Query(history, user=user, strict=True))
+        asked = self.check(Query(history, user=user, strict=True))
         places = [place for place, id in enumerate(history) if self._numbering.numbers([id])[0]]
         return influence(self.engine, asked.known, places, len(history), numbers, asked.user)
 
     def evaluate(self, data=None, *, protocol=None, split="test", baselines=("popularity", "transitions")):
-        """The metrics of this checkpoint on its training's split of the data, beside those of baselines.
+        """The results.Evaluation of this checkpoint on its training's split of the data, beside baselines.
 
         Args:
             data: those of the training: a Log, a path, a table in memory; where they are known to lie if None.
             protocol: a name of `protocols.PROTOCOLS`; the split's own if None. split: "test" or "valid".
-
-        Returns:
-            results.Evaluation: `metrics`, `ci95`; printed, its tables.
 
         Raises:
             UserError: the data are gone, or others than those of the training.
         """
         from jaxrec.evaluation.evaluator import evaluation  # serving does without
 
+        if self.path is None:
+            raise UserError("a Recommender of no workdir can't be evaluated: load one")
         return evaluation(self.path, self._data(data), self.step, protocol, split, baselines)
 
     def item_vectors(self):
@@ -272,7 +273,7 @@ class Recommender:
         if self.engine.start() is not None:
             self.answer([Query(self.start(number), k)])
 
-    def _prepared(self, query, which):
+    def _checked(self, query, which):
         def numbers(ids, name):
             return self._numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
 
@@ -297,7 +298,7 @@ class Recommender:
         exclude = self.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
         out = [*known, *blocked] if exclude else blocked
         user, new = self._user_vectors.row(query.user, which)
-        return Prepared(list(known), state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
+        return CheckedQuery(list(known), state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
 
     def _popular(self, query):
         """The answer where nothing of the history is known."""
@@ -317,11 +318,12 @@ class Recommender:
         if few:
             hidden = stated() if slots is None else engine.hidden(histories, users)
             pools = [np.setdiff1d(query.pool, query.out, assume_unique=False) for query in queries]
-            return [engine.among(*each) for each in zip(hidden, pools, [q.k for q in queries], strict=True)]
+            asked = zip(hidden, pools, queries, strict=True)
+            return [engine.score_subset(hidden_D, pool, query.k) for hidden_D, pool, query in asked]
         allowed, k = np.stack([self._allowed(query.out, query.pool) for query in queries]), max(q.k for q in queries)
         if slots is None:
-            return zip(*engine.best_for(stated(), allowed, k), strict=True)
-        return zip(*engine.best(histories, allowed, k, users), strict=True)
+            return zip(*engine.top_k_from_hidden(stated(), allowed, k), strict=True)
+        return zip(*engine.top_k(histories, allowed, k, users), strict=True)
 
     def _allowed(self, out, pool):
         """Whether each item may be recommended. [V] bool"""
@@ -336,9 +338,6 @@ class Recommender:
         numbers, unknown = self._numbering.numbers(arguments.id_list(ids, "history"))
         state = self.engine.advance(session.state, numbers)
         return Session(state, (*session.known, *numbers), (*session.unknown, *unknown), session.params)
-
-    def _ranked(self, items, scores, query):
-        return Ranked(self._pairs(items[: query.k], scores[: query.k]), query.unknown)
 
     def _pairs(self, items, scores):
         items = items[items > 0]

@@ -53,7 +53,7 @@ def dot_all(params, hidden_BD):
     return scores_BV if bias_V is None else scores_BV + bias_V
 
 
-def best(scores_BV, k):
+def top_k_of_scores(scores_BV, k):
     """The best k of each row of scores, exactly, the best first; of equals the lower item first.
 
     NaN and -inf are never among them: where fewer than k are left, item 0 with -inf fills up.
@@ -67,11 +67,11 @@ def best(scores_BV, k):
     """
     scores_BV = _sortable(scores_BV)
     many = scores_BV.shape[1] >= max(MANY, 2 * k * BLOCK)
-    scores_Bk, place_Bk = best_by_blocks(scores_BV, k) if many else jax.lax.top_k(scores_BV, k)
+    scores_Bk, place_Bk = top_k_by_blocks(scores_BV, k) if many else jax.lax.top_k(scores_BV, k)
     return jnp.where(scores_Bk > -jnp.inf, place_Bk + 1, 0).astype(jnp.int32), scores_Bk
 
 
-def best_by_blocks(scores_BV, k, block=BLOCK):
+def top_k_by_blocks(scores_BV, k, block=BLOCK):
     """`jax.lax.top_k`, for less where there are many: by the maxima of blocks first. -> (scores, places)
 
     The k best lie in the k blocks of the highest maxima, of equal ones the first: each of these holds a score that

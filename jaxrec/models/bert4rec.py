@@ -105,8 +105,10 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x_BTD):
-        inner_BTF = gelu(Dense(self.inner, self.dtype, self.kernel, name="inner")(x_BTD))
-        return Dense(x_BTD.shape[-1], self.dtype, self.kernel, name="outer")(inner_BTF)
+        x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
+        h_NF = Dense(self.inner, self.dtype, self.kernel, name="inner")(x_ND)
+        out_ND = Dense(x_BTD.shape[-1], self.dtype, self.kernel, name="outer")(gelu(h_NF))
+        return out_ND.reshape(x_BTD.shape)
 
 
 def norm():

@@ -1,16 +1,18 @@
 """GRU4Rec: a recurrent network over sessions (Hidasi et al., ICLR 2016; Hidasi & Karatzoglou, CIKM 2018)."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxrec.config.fields import among, below_one, key
 from jaxrec.config.keys import ModelOptions
 from jaxrec.models.entry import ModelEntry
-from jaxrec.models.layers import INITIAL, drop_rows
-from jaxrec.models.model import Model, encode_then_pick
+from jaxrec.models.layers import INITIAL, drop_rows, item_param
+from jaxrec.models.model import from_module
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class GRU4RecOptions(ModelOptions):
     input_dropout: float = key(below_one, 0.0)  #: on the embeddings
 
 
-def gru4rec(config, sizes):
-    """GRU4Rec as a Model. config: GRU4RecOptions. sizes: Sizes.
+class GRU4Rec(nn.Module):
+    """Item embeddings, layers of gated recurrent units, and scores by the item table with a bias an item.
 
     Its params, with V items and width D, and 3D the gates r, z and the candidate in this order:
 
@@ -31,60 +33,96 @@ def gru4rec(config, sizes):
         inputs [V, D]                       the input's table with embedding "separate"
         gru_0, gru_1, ...                   a layer each: {"input", "hidden"}, both {"kernel" [D, 3D], "bias" [3D]}
 
-    Both kernels have a bias, as in the authors' code: of r and z only the sum counts, but each makes the optimiser's
-    step, so that the sum moves twice as far as one bias would.
-
     The carry is a tuple of a [rows, D] hidden state a layer; it is zero where a sequence begins, in every row.
     """
-    initial, items, dtype = INITIAL[config.init], sizes.items, sizes.dtype
 
-    def init(key):
-        keys = iter(jax.random.split(key, 2 + 6 * config.layers))
+    items: int
+    width: int
+    layers: int
+    rate: float
+    input_rate: float
+    separate: bool
+    dtype: Any
+    kernel: Any
 
-        def kernel():  # the bound is that of a gate's own matrix
-            return jnp.concatenate([initial(next(keys), (config.dim, config.dim)) for _ in range(3)], axis=1)
+    def setup(self):
+        self.item_table = item_param(self, "items", self.kernel, self.items, self.width)
+        self.bias = item_param(self, "bias", nn.initializers.zeros, self.items)
+        if self.separate:
+            self.input_table = item_param(self, "inputs", self.kernel, self.items, self.width)
+        self.gru = [GRULayer(self.width, self.rate, self.dtype, self.kernel) for _ in range(self.layers)]
 
-        table = lambda: initial(next(keys), (items, config.dim))
-        params: dict[str, Any] = {"items": table(), "bias": jnp.zeros(items)}
-        if config.embedding == "separate":
-            params["inputs"] = table()
-        for i in range(config.layers):
-            zeros = jnp.zeros(3 * config.dim)
-            params[f"gru_{i}"] = {name: {"kernel": kernel(), "bias": zeros} for name in ("input", "hidden")}
-        return params
-
-    def encode(params, stream, carry=None, *, keys=None):
-        table = params["inputs" if config.embedding == "separate" else "items"]
+    def __call__(self, stream, keys=None, carry=None):
+        """[B, T] -> [B, T, D], and what goes on to the next slots."""
+        table = self.input_table if self.separate else self.item_table
         x_BTD = jnp.where((stream.items > 0)[..., None], table[jnp.maximum(stream.items - 1, 0)], 0)
-        x_BTD = drop_rows(x_BTD, config.input_dropout, keys, (0, 0))
-        carried = []
-        for i in range(config.layers):
-            before = None if carry is None else carry[i]
-            layer, keep_BTD = params[f"gru_{i}"], None
-            if keys is not None and config.dropout:
-                ones_BTD = jnp.ones((*x_BTD.shape[:2], layer["hidden"]["kernel"].shape[0]))
-                keep_BTD = drop_rows(ones_BTD, config.dropout, keys, (i + 1, 0))
-            x_BTD, after = _layer(layer, x_BTD, stream.positions == 0, keep_BTD, before, dtype)
+        x_BTD = drop_rows(x_BTD, self.input_rate, keys, (0, 0))
+        carry, carried = carry or (None,) * self.layers, []
+        for i, (layer, before) in enumerate(zip(self.gru, carry, strict=True), 1):
+            x_BTD, after = layer(x_BTD, stream.positions == 0, before, keys, i)
             carried.append(after)
         return x_BTD, tuple(carried)
 
-    def initial_carry(params, rows):
-        widths = [params[f"gru_{i}"]["hidden"]["kernel"].shape[0] for i in range(config.layers)]
-        return tuple(jnp.zeros((rows, width)) for width in widths)
 
-    if config.embedding == "separate":
-        item_tables = {"items": ("targets",), "bias": ("targets",), "inputs": ("inputs",)}
-    else:
-        item_tables = {"items": ("inputs", "targets"), "bias": ("targets",)}
-    return Model(
-        init=init,
-        encode=encode,
-        encode_at=encode_then_pick(encode),
-        initial_carry=initial_carry,
-        head=lambda params, hidden: hidden,
-        output_embedding=lambda params: (params["items"], params["bias"]),
-        item_tables=item_tables,
-    )
+class GRULayer(nn.Module):
+    """A layer over all slots. What dropout leaves of its output is also the state that goes on (the authors' code)."""
+
+    width: int
+    rate: float
+    dtype: Any
+    kernel: Any
+
+    def setup(self):
+        self.input = Gates(self.width, self.dtype, self.kernel)
+        self.hidden = Gates(self.width, self.dtype, self.kernel)
+
+    def __call__(self, x_BTD, reset_BT, before_BD, keys, site):
+        """-> (output [B, T, D], state after the last slot [B, D])
+
+        The products of the inputs don't wait for each other: they are one flat product before the loop.
+        """
+        (rows, slots, _), width = x_BTD.shape, self.hidden.kernel.shape[0]
+        keep_TBD = None
+        if keys is not None and self.rate:
+            keep_TBD = jnp.swapaxes(drop_rows(jnp.ones((rows, slots, width)), self.rate, keys, (site, 0)), 0, 1)
+        x_TBD = jnp.swapaxes(x_BTD, 0, 1)
+        x_TB3D = self.input(x_TBD.reshape(slots * rows, -1)).reshape(slots, rows, 3 * width)
+        kernel, bias = self.hidden.kernel, self.hidden.bias
+
+        def slot(h_BD, inputs):
+            x_B3D, reset_B, keep_BD = inputs
+            h_BD = jnp.where(reset_B[:, None], 0.0, h_BD)
+            h_BD = gates(x_B3D, product(h_BD, kernel, bias, self.dtype), h_BD)
+            h_BD = h_BD if keep_BD is None else keep_BD * h_BD
+            return h_BD, h_BD
+
+        before_BD = jnp.zeros_like(x_TB3D[0, :, :width]) if before_BD is None else before_BD
+        after_BD, out_TBD = jax.lax.scan(slot, before_BD, (x_TB3D, reset_BT.T, keep_TBD))
+        return jnp.swapaxes(out_TBD, 0, 1), after_BD
+
+
+class Gates(nn.Module):
+    """What an input or a state says of the gates and the candidate: [N, D] -> [N, 3D] float32.
+
+    Both have a bias, as in the authors' code: of r and z only the sum counts, but each makes the optimiser's step, so
+    that the sum moves twice as far as one bias would.
+    """
+
+    width: int
+    dtype: Any
+    kernel_init: Any
+
+    def setup(self):
+        self.kernel = item_param(self, "kernel", self.kernel_init, self.width, 3 * self.width)
+        self.bias = item_param(self, "bias", nn.initializers.zeros, 3 * self.width)
+
+    def __call__(self, x_ND):
+        return product(x_ND, self.kernel, self.bias, self.dtype)
+
+
+def product(x_ND, kernel_DF, bias_F, dtype):
+    """x W + b, the factors of `dtype`, the sums in float32."""
+    return jnp.dot(x_ND.astype(dtype), kernel_DF.astype(dtype), preferred_element_type=jnp.float32) + bias_F
 
 
 def gates(x_B3D, h_B3D, h_BD):
@@ -102,32 +140,52 @@ def gates(x_B3D, h_B3D, h_BD):
     return (1 - z_BD) * jnp.tanh(x_c + jax.nn.sigmoid(x_r + h_r) * h_c) + z_BD * h_BD
 
 
-def _layer(params, x_BTD, reset_BT, keep_BTD, before_BD, dtype):
-    """A layer over all slots: (output [B, T, D], state after the last slot [B, D]).
+def initial_params(options, items, key):
+    """The params before training: the matrix of every gate has the bound of its own shape, and a draw of its own."""
+    initial, width = INITIAL[options.init], options.dim
+    keys = iter(jax.random.split(key, 2 + 6 * options.layers))
 
-    The products of the inputs don't wait for each other: they are one flat product before the loop. What dropout
-    leaves of the output is also the state that goes on, as in the authors' code.
-    """
-    (rows, slots, _), width = x_BTD.shape, params["hidden"]["kernel"].shape[0]
+    def kernel():
+        return jnp.concatenate([initial(next(keys), (width, width)) for _ in range(3)], axis=1)
 
-    def product(side, x_ND):
-        kernel, bias = params[side]["kernel"].astype(dtype), params[side]["bias"]
-        return jnp.dot(x_ND.astype(dtype), kernel, preferred_element_type=jnp.float32) + bias
+    table = lambda: initial(next(keys), (items, width))
+    params: dict[str, Any] = {"items": table(), "bias": jnp.zeros(items)}
+    if options.embedding == "separate":
+        params["inputs"] = table()
+    for i in range(options.layers):
+        zeros = jnp.zeros(3 * width)
+        params[f"gru_{i}"] = {name: {"kernel": kernel(), "bias": zeros} for name in ("input", "hidden")}
+    return params
 
-    x_TBD = jnp.swapaxes(x_BTD, 0, 1)
-    x_TB3D = product("input", x_TBD.reshape(slots * rows, -1)).reshape(slots, rows, 3 * width)
-    keep_TBD = None if keep_BTD is None else jnp.swapaxes(keep_BTD, 0, 1)
 
-    def slot(h_BD, inputs):
-        x_B3D, reset_B, keep_BD = inputs
-        h_BD = jnp.where(reset_B[:, None], 0.0, h_BD)
-        h_BD = gates(x_B3D, product("hidden", h_BD), h_BD)
-        h_BD = h_BD if keep_BD is None else keep_BD * h_BD
-        return h_BD, h_BD
+def initial_carry(layers, params, rows):
+    """The states before a sequence, [rows, D] zeros a layer."""
+    widths = [params[f"gru_{i}"]["hidden"]["kernel"].shape[0] for i in range(layers)]
+    return tuple(jnp.zeros((rows, width)) for width in widths)
 
-    before_BD = jnp.zeros_like(x_TB3D[0, :, :width]) if before_BD is None else before_BD
-    after_BD, out_TBD = jax.lax.scan(slot, before_BD, (x_TB3D, reset_BT.T, keep_TBD))
-    return jnp.swapaxes(out_TBD, 0, 1), after_BD
+
+def gru4rec(config, sizes):
+    """GRU4Rec as a Model. config: GRU4RecOptions. sizes: Sizes."""
+    separate = config.embedding == "separate"
+    module = GRU4Rec(
+        sizes.items,
+        config.dim,
+        config.layers,
+        config.dropout,
+        config.input_dropout,
+        separate,
+        sizes.dtype,
+        INITIAL[config.init],
+    )
+    shared = {"items": ("inputs", "targets"), "bias": ("targets",)}
+    return from_module(
+        module,
+        sizes.length,
+        output_embedding=lambda params: (params["items"], params["bias"]),
+        item_tables={"items": ("targets",), "bias": ("targets",), "inputs": ("inputs",)} if separate else shared,
+        init=partial(initial_params, config, sizes.items),
+        initial_carry=partial(initial_carry, config.layers),
+    )
 
 
 MODEL = ModelEntry(name="gru4rec", options=GRU4RecOptions, build=gru4rec, carries_state=True)

@@ -1,4 +1,4 @@
-"""What models share."""
+"""What models share. Projections are products of flat [slots, features] matrices: XLA's CPU needs it."""
 
 from typing import Any
 
@@ -37,10 +37,7 @@ def layer_norm(epsilon=1e-8):
 
 
 class Dense(nn.Module):
-    """A product of `dtype`, and a bias added in float32, as is its gradient over all slots: [..., D] -> [..., F].
-
-    Of the flat [N, D]: XLA's CPU takes longer for products and sums over several axes.
-    """
+    """A product of `dtype`, and a bias that is added in float32: so is its gradient, over all slots."""
 
     width: int
     dtype: Any
@@ -50,8 +47,8 @@ class Dense(nn.Module):
     def __call__(self, x):
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.width))
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
-        product_NF = jnp.dot(x.reshape(-1, x.shape[-1]).astype(self.dtype), kernel.astype(self.dtype))
-        return (product_NF.astype(jnp.float32) + bias).astype(self.dtype).reshape(*x.shape[:-1], self.width)
+        product = jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
+        return (product.astype(jnp.float32) + bias).astype(self.dtype)
 
 
 @jax.custom_jvp
@@ -91,7 +88,7 @@ class Attention(nn.Module):
 
         def project(name, x_BTD):
             dense = Dense(width, self.dtype, self.kernel_init, name=name)
-            return dense(x_BTD).reshape(rows, -1, self.heads, width // self.heads)
+            return dense(x_BTD.reshape(-1, width)).reshape(rows, -1, self.heads, width // self.heads)
 
         q_BQHd = project("query", query_BQD) * (width // self.heads) ** -0.5
         k_BTHd, v_BTHd = project("key", memory_BTD), project("value", memory_BTD)
@@ -107,8 +104,9 @@ class Attention(nn.Module):
             scores_BHQK = jnp.where(mask_BQT[:, None, part, :end], scores_BHQK, jnp.finfo(jnp.float32).min)
             weights_BHQK = drop_rows(jax.nn.softmax(scores_BHQK), self.rate, keys, (site, block)).astype(v_BTHd.dtype)
             mixed.append(jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, v_BKHd))
-        mixed_BQD = jnp.concatenate(mixed, axis=1).reshape(rows, queries, width)
-        return Dense(width, self.dtype, self.kernel_init, name="out")(mixed_BQD)
+        mixed_ND = jnp.concatenate(mixed, axis=1).reshape(-1, width)
+        out = Dense(width, self.dtype, self.kernel_init, name="out")
+        return out(mixed_ND).reshape(rows, queries, width)
 
 
 class FeedForward(nn.Module):
@@ -120,6 +118,12 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x_BTD, keys, site):
-        dense = lambda name: Dense(x_BTD.shape[-1], self.dtype, self.kernel_init, name=name)
-        inner_BTD = nn.relu(drop_rows(dense("inner")(x_BTD), self.rate, keys, (site, 0)))
-        return drop_rows(dense("outer")(inner_BTD), self.rate, keys, (site, 1))
+        rows, slots, width = x_BTD.shape
+
+        def dense(name, x_ND):
+            return Dense(width, self.dtype, self.kernel_init, name=name)(x_ND)
+
+        inner = dense("inner", x_BTD.reshape(rows * slots, width)).reshape(rows, slots, width)
+        inner = nn.relu(drop_rows(inner, self.rate, keys, (site, 0)))
+        outer = dense("outer", inner.reshape(rows * slots, width)).reshape(rows, slots, width)
+        return drop_rows(outer, self.rate, keys, (site, 1))

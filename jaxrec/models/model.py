@@ -33,11 +33,22 @@ def encode_then_pick(encode):
 
 
 def from_module(
-    module, length, *, output_embedding, item_tables, head=None, method="__call__", reads=False, microbatch_slots=None
+    module,
+    length,
+    *,
+    output_embedding,
+    item_tables,
+    head=None,
+    method="__call__",
+    reads=False,
+    init=None,
+    initial_carry=None,
+    microbatch_slots=None,
 ):
-    """The Model of a Linen module (stream, keys) -> hidden that carries nothing.
+    """The Model of a Linen module.
 
     Args:
+        module: (stream, keys) -> hidden; one that carries a state is (stream, keys, carry) -> (hidden, carry).
         length: of the stream that makes the params.
         output_embedding: as Model has them.
         item_tables: as Model has them.
@@ -45,13 +56,17 @@ def from_module(
         head: name of the module's method of hidden vectors; none by default.
         method: that makes all params.
         reads: whether the module takes slots_BM as its third argument, and then gives [B, M, D] of these.
+        init: (key) -> params, where these are not to be drawn by the module.
+        initial_carry: as Model has it, where the module carries a state.
     """
 
-    def init(key):
+    def own_init(key):
         return module.init(key, Stream(*(jnp.zeros((1, length), jnp.int32),) * 5), method=method)["params"]
 
     def encode(params, stream, carry=None, *, keys=None):
-        return module.apply({"params": params}, stream, keys), carry
+        if initial_carry is None:
+            return module.apply({"params": params}, stream, keys), carry
+        return module.apply({"params": params}, stream, keys, carry)
 
     def apply_head(params, hidden):
         return module.apply({"params": params}, hidden, method=head) if head else hidden
@@ -60,10 +75,10 @@ def from_module(
         return module.apply({"params": params}, stream, None, slots_BM)
 
     return Model(
-        init=init,
+        init=init or own_init,
         encode=encode,
         encode_at=encode_at if reads else encode_then_pick(encode),
-        initial_carry=lambda params, rows: None,
+        initial_carry=initial_carry or (lambda params, rows: None),
         head=apply_head,
         output_embedding=output_embedding,
         item_tables=item_tables,

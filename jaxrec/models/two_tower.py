@@ -25,12 +25,15 @@ class TwoTower(nn.Module):
     dtype: Any
     kernel: Any
 
-    @nn.compact
+    def setup(self):
+        self.item_table = item_param(self, "items", self.kernel, self.items, self.width)
+        self.bias = item_param(self, "bias", nn.initializers.zeros, self.items)
+        # its name is that of its params, Dense_0 and so on
+        self.Dense = [Dense(self.width, self.dtype, self.kernel) for _ in range(self.layers)]
+
     def __call__(self, stream, keys=None, read_BM=None):
         """[B, T] -> [B, T, D]; with slots read_BM [B, M, D] of these alone, without the sums of the others."""
-        item_table = item_param(self, "items", self.kernel, self.items, self.width)
-        bias = item_param(self, "bias", nn.initializers.zeros, self.items)  # noqa: F841 made here, read by `output`
-        item_BTD = jnp.where((stream.items > 0)[..., None], item_table[jnp.maximum(stream.items - 1, 0)], 0)
+        item_BTD = jnp.where((stream.items > 0)[..., None], self.item_table[jnp.maximum(stream.items - 1, 0)], 0)
         count_BT = stream.positions + 1
         if read_BM is None:
             sums_BTD = jax.vmap(_sums)(item_BTD, stream.positions)
@@ -41,9 +44,8 @@ class TwoTower(nn.Module):
         x_BTD = (sums_BTD / count_BT[..., None]).astype(self.dtype)
         x_BTD = drop_rows(x_BTD, self.rate, keys, (0, 0))
         x_ND = x_BTD.reshape(-1, self.width)
-        for layer in range(self.layers):
-            x_ND = Dense(self.width, self.dtype, self.kernel)(x_ND)
-            x_ND = nn.relu(x_ND) if layer < self.layers - 1 else x_ND
+        for number, layer in enumerate(self.Dense, 1):
+            x_ND = nn.relu(layer(x_ND)) if number < self.layers else layer(x_ND)
         return x_ND.reshape(x_BTD.shape)
 
 

@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import queue
 from itertools import chain
-from typing import NamedTuple
 
 from pydantic_core import to_json
 from starlette.applications import Starlette
@@ -19,11 +19,11 @@ from jaxrec.serve import openapi, page, schema
 from jaxrec.serve.batching import Batcher, Full
 from jaxrec.serve.database import Unavailable
 from jaxrec.serve.facets import facets
-from jaxrec.serve.guard import Guard
+from jaxrec.serve.guard import AuthMiddleware
 from jaxrec.serve.hosts import Hosts
 from jaxrec.serve.listing import Listing
 from jaxrec.serve.metrics import Metrics
-from jaxrec.serve.schema import Wrong
+from jaxrec.serve.schema import RequestError
 from jaxrec.serve.watch import Watcher
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
@@ -32,7 +32,8 @@ FOUND, LONGEST = 20, 200  # items that a search gives if not told otherwise; cha
 log = logging.getLogger("jaxrec.serve")
 
 
-class Endpoint(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Endpoint:
     """One path: how it is answered, and all that the schema says of it."""
 
     method: str
@@ -66,7 +67,7 @@ class Service:
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
         self.endpoints = self._endpoints(schema.bodies(limits))
         paths = {each.path for each in self.endpoints}
-        self.app = Guard(self._application(), self.metrics, token, hosts or Hosts(), paths)
+        self.app = AuthMiddleware(self._application(), self.metrics, token, hosts or Hosts(), paths)
 
     def take(self, recommender):
         """Answer by another recommender, of the same catalogue, from the next batch on."""
@@ -87,8 +88,19 @@ class Service:
         candidates = None if body.candidates is None else candidates
         # the model is asked for as many as the limit allows: one program for every k, and it costs no more
         whose = body.user if self.batcher.recommender.users else None  # other models answer everyone alike
-        query = Query((), self.limits.k, body.exclude_seen, candidates, block, body.where, whose)
-        ranked = await self._ask([query._replace(history=history) for history in histories])
+        queries = [
+            Query(
+                history,
+                self.limits.k,
+                exclude_seen=body.exclude_seen,
+                candidates=candidates,
+                block=block,
+                where=body.where,
+                user=whose,
+            )
+            for history in histories
+        ]
+        ranked = await self._ask(queries)
         given = {self.listing.own(id): id for id in self._given(body)}
         results = [self._ranking(each, body.k, given) for each in ranked]
         return results[0] if body.histories is None else {"results": results}
@@ -96,7 +108,7 @@ class Service:
     async def similar(self, body):
         item = self.listing.own(body.item)
         if item not in self.listing:
-            raise Wrong(404, "item", f"{body.item!r} is not in the catalogue: GET /items finds what is")
+            raise RequestError(404, "item", f"{body.item!r} is not in the catalogue: GET /items finds what is")
         (ranked,) = await self._ask([lambda recommender: recommender.similar(item, self.limits.k)])
         return {"items": self._scored(ranked[: body.k])}
 
@@ -104,7 +116,7 @@ class Service:
         history, items = ([self.listing.own(id) for id in ids] for ids in (body.history, body.items))
         for field, ids in (("history", history), ("items", items)):
             if not any(id in self.listing for id in ids):
-                raise Wrong(404, field, "none of these ids is in the catalogue")
+                raise RequestError(404, field, "none of these ids is in the catalogue")
 
         def ask(recommender):
             return recommender.influence(history, items, body.user if recommender.users else None).tolist()
@@ -114,7 +126,7 @@ class Service:
 
     async def happened(self, body):
         if self.events is None:
-            raise Wrong(404, None, "this service keeps no events: start it with --events FILE")
+            raise RequestError(404, None, "this service keeps no events: start it with --events FILE")
         try:
             written = self.events.append(body.user, body.items or [body.item], body.time)
             stored = await asyncio.wrap_future(written)
@@ -128,9 +140,9 @@ class Service:
     async def items(self, request):
         text, count = request.query_params.get("q", ""), request.query_params.get("k", str(min(FOUND, self.limits.k)))
         if len(text) > LONGEST:
-            raise Wrong(422, "q", f"at most {LONGEST} characters")
+            raise RequestError(422, "q", f"at most {LONGEST} characters")
         if not (count.isascii() and count.isdigit() and len(count) < 10 and 1 <= int(count) <= self.limits.k):
-            raise Wrong(422, "k", f"should be a number from 1 to {self.limits.k}")
+            raise RequestError(422, "k", f"should be a number from 1 to {self.limits.k}")
         found = await asyncio.to_thread(self.listing.search, text, int(count))
         return {"items": [{"id": schema.exact(id), "title": self.listing.title(id)} for id in found]}
 
@@ -147,7 +159,7 @@ class Service:
 
     async def health(self, _request):
         if not self.batcher.alive or (self.events and not self.events.alive):
-            raise Wrong(503, None, "a thread of the service has ended: start it again")
+            raise RequestError(503, None, "a thread of the service has ended: start it again")
         if self.events and self.events.trouble:
             raise _busy(f"no events can be kept: {self.events.trouble}: put the file back, or start the service again")
         if self.watcher and self.watcher.late:
@@ -165,7 +177,7 @@ class Service:
             return body.history
         if self.events is None and self.known is None:
             cure = "give a history, or start it with --events FILE or --histories DATA"
-            raise Wrong(422, "user", f"this service keeps no events: {cure}")
+            raise RequestError(422, "user", f"this service keeps no events: {cure}")
         most, history = self.limits.history, []
         try:
             if self.events:
@@ -176,7 +188,7 @@ class Service:
             history = self.known.newest(body.user, most - len(history)) + history
         if not history:
             cure = "POST /events first, or give a history" if self.events else "give a history"
-            raise Wrong(404, "user", f"there is no event of {body.user!r}: {cure}")
+            raise RequestError(404, "user", f"there is no event of {body.user!r}: {cure}")
         return history
 
     def _given(self, body):
@@ -214,42 +226,32 @@ class Service:
         count = {"name": "k", "schema": {"type": "integer", "minimum": 1, "maximum": self.limits.k}}
         count["schema"]["default"] = min(FOUND, self.limits.k)
         asked = (400, 404, 408, 413, 422, 503)
+        posted = lambda path, handler, summary, answer, body, errors=asked: Endpoint(
+            method="POST", path=path, handler=handler, summary=summary, answer=answer, body=body, errors=errors
+        )
+        got = lambda path, handler, summary, answer, **more: Endpoint(
+            method="GET", path=path, handler=handler, summary=summary, answer=answer, **more
+        )
+        best = "The best next items for one of history, histories and user"
+        titles = "Titles of ids, without those that are unknown"
+        found = {"parameters": (text, count), "errors": (422,)}
+        without_404 = (400, 408, 413, 422, 503)
         return [
-            Endpoint(
-                "POST",
-                "/recommend",
-                self.recommend,
-                "The best next items for one of history, histories and user",
-                answers,
-                body.recommend,
-                (),
-                asked,
+            posted("/recommend", self.recommend, best, answers, body.recommend),
+            posted("/similar", self.similar, "Items like an item", schema.Similar, body.similar),
+            posted(
+                "/influence",
+                self.influence,
+                "What each item of a history did to the scores",
+                schema.Influence,
+                body.influence,
             ),
-            Endpoint("POST", "/similar", self.similar, "Items like an item", schema.Similar, body.similar, (), asked),
-            Endpoint(
-                *("POST", "/influence", self.influence, "What each item of a history did to the scores"),
-                *(schema.Influence, body.influence, (), asked),
-            ),
-            Endpoint("POST", "/events", self.happened, "What a user did", schema.Stored, body.events, (), asked),
-            Endpoint(
-                *("GET", "/items", self.items, "Items by title, the most popular first"),
-                *(schema.Found, None, (text, count), (422,)),
-            ),
-            Endpoint(
-                "POST",
-                "/titles",
-                self.titles,
-                "Titles of ids, without those that are unknown",
-                schema.Found,
-                body.titles,
-                (),
-                (400, 408, 413, 422, 503),
-            ),
-            Endpoint(
-                "GET", "/attributes", self.attributes, "What `where` may name, and common values", schema.Attributes
-            ),
-            Endpoint("GET", "/healthz", self.health, "Whether it runs", schema.Health, errors=(503,)),
-            Endpoint("GET", "/readyz", self.ready, "Whether it takes requests", schema.Ready, errors=(503,)),
+            posted("/events", self.happened, "What a user did", schema.Stored, body.events),
+            got("/items", self.items, "Items by title, the most popular first", schema.Found, **found),
+            posted("/titles", self.titles, titles, schema.Found, body.titles, without_404),
+            got("/attributes", self.attributes, "What `where` may name, and common values", schema.Attributes),
+            got("/healthz", self.health, "Whether it runs", schema.Health, errors=(503,)),
+            got("/readyz", self.ready, "Whether it takes requests", schema.Ready, errors=(503,)),
         ]
 
     def _application(self):
@@ -262,7 +264,7 @@ class Service:
         routes = [Route(each.path, self._handler(each), methods=[each.method]) for each in self.endpoints]
         routes += [Route(path, _fixed(*file)) for path, file in fixed.items()]
         routes.append(Route("/metrics", self._metrics))
-        errors = {Wrong: _wrong, UserError: _mistake, HTTPException: _refused, Exception: _failed}
+        errors = {RequestError: _wrong, UserError: _mistake, HTTPException: _refused, Exception: _failed}
         application = Starlette(routes=routes, exception_handlers=errors, lifespan=self._lifespan)
         application.router.redirect_slashes = False  # a redirect would lead to whatever host the request names
         return application
@@ -284,7 +286,7 @@ class Service:
                     return _json(await endpoint.handler(asked))
             except TimeoutError:
                 if asked is None:
-                    raise Wrong(408, None, f"the body took more than {self.limits.deadline} s") from None
+                    raise RequestError(408, None, f"the body took more than {self.limits.deadline} s") from None
                 raise _busy(f"no answer within {self.limits.deadline} s") from None
 
         return handle
@@ -295,8 +297,8 @@ class Service:
             raise _busy("too many requests wait")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":  # a page from elsewhere can send any other without being asked back
-            raise Wrong(415, "Content-Type", "send the body as application/json, as curl does with --json")
-        too_long = Wrong(413, None, f"the body is longer than {self.limits.body} bytes")
+            raise RequestError(415, "Content-Type", "send the body as application/json, as curl does with --json")
+        too_long = RequestError(413, None, f"the body is longer than {self.limits.body} bytes")
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self.limits.body:
             raise too_long
@@ -307,7 +309,7 @@ class Service:
                 if len(body) > self.limits.body:
                     raise too_long
         except ClientDisconnect:
-            raise Wrong(400, None, "the body ended early") from None
+            raise RequestError(400, None, "the body ended early") from None
         return schema.parse(model, bytes(body))
 
 
@@ -316,7 +318,7 @@ def _json(value, status=200, headers=None):
 
 
 def _busy(why):
-    return Wrong(503, None, f"{why}: come again later", {"Retry-After": "1"})
+    return RequestError(503, None, f"{why}: come again later", {"Retry-After": "1"})
 
 
 def _fixed(content, kind):

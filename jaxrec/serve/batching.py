@@ -98,28 +98,28 @@ class Batcher:
 def answer(recommender, asked, observe=lambda batch: None):
     """The answers to questions, in their order: what each returned, or the exception that it alone raised."""
     outcomes: list[Any] = [None] * len(asked)
-    prepared = {}
+    checked = {}
     for index, ask in enumerate(asked):
         try:
             if callable(ask):
                 outcomes[index] = ask(recommender)
             else:
-                prepared[index] = recommender.prepare(ask)
+                checked[index] = recommender.check(ask)
         except Exception as error:  # delivered to whoever asked
             outcomes[index] = error
-    if prepared:
-        observe(len(prepared))
-        outcomes_of = _answer_prepared(recommender, list(prepared.values()))
-        for index, outcome in zip(prepared, outcomes_of, strict=True):
+    if checked:
+        observe(len(checked))
+        outcomes_of = _answer_checked(recommender, list(checked.values()))
+        for index, outcome in zip(checked, outcomes_of, strict=True):
             outcomes[index] = outcome
     return outcomes
 
 
-def _answer_prepared(recommender, prepared):
+def _answer_checked(recommender, checked):
     try:
-        return recommender.answer(prepared)
+        return recommender.answer(checked)
     except Exception as error:
-        return [error] * len(prepared)
+        return [error] * len(checked)
 
 
 def _deliver(batch, outcomes):

@@ -19,7 +19,7 @@ HEADERS = [
 ]
 
 
-class Guard:
+class AuthMiddleware:
     """An ASGI application before another."""
 
     def __init__(self, app, metrics, token, hosts, paths):

@@ -59,7 +59,7 @@ Value = StrictBool | Bound
 Bounds = Annotated[dict[Literal[BOUNDS], Bound], Field(min_length=1, description="of a number or date")]
 
 
-class Wrong(Exception):
+class RequestError(Exception):
     """A request that can't be answered: the status, the field at fault (None: the whole), and what to do."""
 
     def __init__(self, status, field, message, headers=None):
@@ -243,13 +243,13 @@ def parse(model, body):
     """A body (bytes) as this model.
 
     Raises:
-        Wrong: 400 where it is no JSON, else 422; every error names its field.
+        RequestError: 400 where it is no JSON, else 422; every error names its field.
     """
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
-        wrong = Wrong(400 if found[0]["type"] == "json_invalid" else 422, None, "")
+        wrong = RequestError(400 if found[0]["type"] == "json_invalid" else 422, None, "")
         wrong.errors = _by_field(found)[:SHOWN]
         raise wrong from None
 

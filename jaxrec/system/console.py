@@ -34,9 +34,9 @@ def can_show_bars(console: Console) -> bool:
 
 def as_text(show: Callable[[Console], None], width: int = WIDTH) -> str:
     """What `show` prints, as plain text."""
-    file = io.StringIO()
-    show(make(file=file, width=width, force_terminal=False, force_jupyter=False, no_color=True))
-    return file.getvalue().rstrip("\n")
+    text = io.StringIO()
+    show(make(file=text, width=width, force_terminal=False, force_jupyter=False, no_color=True))
+    return text.getvalue().rstrip("\n")
 
 
 def as_html(show: Callable[[Console], None], width: int = WIDTH) -> str:

@@ -16,6 +16,7 @@ from jaxrec.training.managers import ITEMS, QUIET, first_line, ocp, reader, writ
 from jaxrec.training.step import State
 
 NO_DAMAGE = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")  # tensorstore's words
+EARLIER = {"stale": "evals_without_improvement"}  # keys of a loop's state in checkpoints of earlier versions
 log = logging.getLogger("jaxrec")
 
 
@@ -145,8 +146,8 @@ class Checkpoints:
         return self._arrays(step, params=abstract)["params"]
 
     def loop(self, step):
-        """The loop's state at a step."""
-        return dict(self._sound(step)[0])
+        """The loop's state at a step, its keys by their names of now."""
+        return {EARLIER.get(key, key): value for key, value in self._sound(step)[0].items()}
 
     def rows(self, step):
         """The checksum of metrics.jsonl at a step; None where none was kept."""

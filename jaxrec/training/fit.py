@@ -62,8 +62,8 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
         deadline: the moment, by time.monotonic, after which no call begins; None for none.
 
     Returns:
-        The loop's state at the end, {"step", "best": {"step", "score"}, "stale", "seconds", …}, with the rows of
-        metrics.jsonl as "rows" and this run's real targets a second, a row each, as "rates".
+        The loop's state at the end, {"step", "best": {"step", "score"}, "evals_without_improvement", "seconds", …},
+        with the rows of metrics.jsonl as "rows" and this run's real targets a second, a row each, as "rates".
 
     Raises:
         Stopped: on SIGTERM or SIGINT, a checkpoint saved. OutOfTime: at the deadline, likewise.
@@ -74,9 +74,9 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
         checkpoints = opened.enter_context(contextlib.closing(Checkpoints(workdir)))
         state, loop = resume(setup, workdir, checkpoints)
         rows = checkpoints.rows(loop["step"]) if loop["step"] else None
-        told = metric_writer.Report(workdir, loop["step"], setup.total_steps, loop["seconds"], console, rows)
-        opened.enter_context(contextlib.closing(told))
-        told.best = wording.best_so_far(setup, loop)
+        logger = metric_writer.MetricWriter(workdir, loop["step"], setup.total_steps, loop["seconds"], console, rows)
+        opened.enter_context(contextlib.closing(logger))
+        logger.best = wording.best_so_far(setup, loop)
         feed, signals = Feed(setup), Signals()
         schedule = optim.schedule(config.optim, setup.total_steps)
 
@@ -90,21 +90,21 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
                     raise not_finite(setup, checkpoints, first + index)
                 sums = loop["sums"]
                 loop["sums"] = [sums[0] + loss * count, sums[1] + count, sums[2] + norm, sums[3] + 1]
-            told.progress(last, float(values.loss[:done].mean()), float(values.count[:done].sum()))
+            logger.progress(last, float(values.loss[:done].mean()), float(values.count[:done].sum()))
 
         def save(now, score=None):
             if checkpoints.latest() != now:
                 held.check()
-                checkpoints.save(now, state, loop | {"seconds": told.seconds()}, score, told.checksum())
+                checkpoints.save(now, state, loop | {"seconds": logger.seconds()}, score, logger.checksum())
                 if on_checkpoint:
                     checkpoints.wait()
                     on_checkpoint(now, workdir / "checkpoints" / str(now))
 
         with signals:
             if loop["step"]:
-                told.say(f"resumed at step {loop['step']:,}")
+                logger.log(f"resumed at step {loop['step']:,}")
             pending = None
-            while loop["step"] < setup.total_steps and not exhausted(config, loop):
+            while loop["step"] < setup.total_steps and not out_of_patience(config, loop):
                 now = loop["step"]
                 end = boundary(setup, now)
                 state, values = assembly.call(setup, feed, state, now, end)
@@ -123,23 +123,23 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
                 score = None
                 if row_ends:
                     valid = validate(state.params) if evaluates and validate else None
-                    score = close_row(setup, loop, told, valid, float(np.asarray(schedule(end - 1))))
+                    score = close_row(setup, loop, logger, valid, float(np.asarray(schedule(end - 1))))
                 if saves or stop or late:
                     save(end, score)
                 if on_evaluate and evaluates:
-                    on_evaluate(copy.deepcopy(told.rows[-1]))
+                    on_evaluate(copy.deepcopy(logger.rows[-1]))
                 if stop:
                     raise Stopped(stop)
-                if late and end < setup.total_steps and not exhausted(config, loop):
+                if late and end < setup.total_steps and not out_of_patience(config, loop):
                     raise OutOfTime
-                told.skip()
-            if exhausted(config, loop) and loop["step"] < setup.total_steps:
-                told.say(wording.stopped_early(setup, loop))
+                logger.skip()
+            if out_of_patience(config, loop) and loop["step"] < setup.total_steps:
+                logger.log(wording.stopped_early(setup, loop))
             checkpoints.wait()
             held.check()
             if signals.caught:  # the training is complete, but what comes after it was not asked for
                 raise Stopped(signals.caught)
-    return loop | {"seconds": told.seconds(), "rows": told.rows, "rates": told.rates}
+    return loop | {"seconds": logger.seconds(), "rows": logger.rows, "rates": logger.rates}
 
 
 def resume(setup, workdir, checkpoints):
@@ -149,7 +149,7 @@ def resume(setup, workdir, checkpoints):
     """
     if checkpoints.latest() is None:
         state = assembly.first_state(setup)
-        loop = {"step": 0, "best": None, "stale": 0, "sums": [0.0, 0.0, 0.0, 0], "seconds": 0.0}
+        loop = {"step": 0, "best": None, "evals_without_improvement": 0, "sums": [0.0, 0.0, 0.0, 0], "seconds": 0.0}
         return state, loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
     wanted = shapes(setup)
     (state, loop), at, damaged = checkpoints.take("latest", partial(_restore, setup, workdir, checkpoints, wanted))
@@ -174,7 +174,7 @@ def _restore(setup, workdir, checkpoints, wanted, at):
     return checkpoints.restore(at, wanted)
 
 
-def close_row(setup, loop, told, valid, rate):
+def close_row(setup, loop, logger, valid, rate):
     """Write a row of metrics for the steps since the last; with a validation, update the best. Returns its score.
 
     Args:
@@ -190,14 +190,14 @@ def close_row(setup, loop, told, valid, rate):
         "norm": norm / steps,
         "targets": int(count),
         "rate": rate,
-        "seconds": round(told.seconds(), 3),
+        "seconds": round(logger.seconds(), 3),
     }
     loop["sums"] = [0.0, 0.0, 0.0, 0]
     words = f"epoch {row['epoch']:g}/{setup.config.epochs}  loss {row['loss']:.4f}  "
     if valid is None:
-        told.row(row)
+        logger.row(row)
         if not len(setup.split.valid.source):  # else the next validation speaks for this row too
-            told.say(words + metric_writer.clock(told.seconds()))
+            logger.log(words + metric_writer.clock(logger.seconds()))
         return None
     names = wording.kept(setup.config)
     row["valid"] = {name: valid[name] for name in names}
@@ -206,10 +206,11 @@ def close_row(setup, loop, told, valid, rate):
     score, best = valid[setup.config.select_by], loop["best"]
     better = best is None or score > best["score"]
     loop["best"] = {"step": now, "score": score} if better else best
-    loop["stale"] = 0 if better else loop["stale"] + 1
-    told.best = wording.best_so_far(setup, loop)
-    told.row(row)
-    told.say(f"{words}{wording.validation(setup.config, valid)}  {told.best}  {metric_writer.clock(told.seconds())}")
+    loop["evals_without_improvement"] = 0 if better else loop["evals_without_improvement"] + 1
+    logger.best = wording.best_so_far(setup, loop)
+    logger.row(row)
+    found = wording.validation(setup.config, valid)
+    logger.log(f"{words}{found}  {logger.best}  {metric_writer.clock(logger.seconds())}")
     return score
 
 
@@ -218,12 +219,12 @@ def complete(setup, workdir):
     with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
         wanted = shapes(setup)
         (_, loop), _, damaged = checkpoints.take("latest", partial(_restore, setup, workdir, checkpoints, wanted))
-    return not damaged and (exhausted(setup.config, loop) or loop["step"] >= setup.total_steps)
+    return not damaged and (out_of_patience(setup.config, loop) or loop["step"] >= setup.total_steps)
 
 
-def exhausted(config, loop):
+def out_of_patience(config, loop):
     """Whether patience has run out."""
-    return 0 < config.patience <= loop["stale"]
+    return 0 < config.patience <= loop["evals_without_improvement"]
 
 
 def not_finite(setup, checkpoints, at):

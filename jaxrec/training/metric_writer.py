@@ -45,7 +45,7 @@ def _row(line):
         return None
 
 
-class Report:
+class MetricWriter:
     """The outputs of one training, continued from a step."""
 
     def __init__(self, workdir, step, total_steps, spent, console=None, checksum=None):
@@ -113,7 +113,7 @@ class Report:
         text = f"loss {loss:.4f}  {rate:,.0f} targets/s  {clock(left)} left at most  {self.best}"
         self.bar.update(self.task, completed=step, text=f"{step:,}/{self.total:,}  {text}")
         if not self.console.is_terminal and now - self.spoke > QUIET_SECONDS:
-            self.say(f"step {step:,}/{self.total:,}  {text}")
+            self.log(f"step {step:,}/{self.total:,}  {text}")
 
     def skip(self):
         """Leave out of the rate what was done since the last call (an evaluation, a save)."""
@@ -137,7 +137,7 @@ class Report:
         with writing(self.events.folder):
             self.events.add(scalars, row["step"])
 
-    def say(self, text):
+    def log(self, text):
         """A line on the console."""
         self.spoke = time.monotonic()
         self.bar.console.print(consoles.printable(text), soft_wrap=True)

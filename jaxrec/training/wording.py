@@ -54,7 +54,8 @@ def stopped_early(setup, loop):
     config, best = setup.config, loop["best"]
     epoch = lambda at: f"{at / setup.epoch_steps:g}"
     return (
-        f"stopped early at epoch {epoch(loop['step'])} of {config.epochs}: {loop['stale']} validations in a row "
+        f"stopped early at epoch {epoch(loop['step'])} of {config.epochs}: "
+        f"{loop['evals_without_improvement']} validations in a row "
         f"(config.patience={config.patience}) without a better {config.select_by} than {best['score']:.4f} at epoch "
         f"{epoch(best['step'])}"
     )

@@ -91,6 +91,21 @@ def test_a_search_that_is_cut_off_goes_on(pretended, monkeypatch):
         jaxrec.tune(log, 10, folder)
 
 
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--minutes", "0"], "minutes 0: above 0"),
+        (["--set", "epohcs=3"], "did you mean config.epochs?"),
+        (["--set", "workdir=x"], "no key"),
+        (["--dataset", "nowhere"], "'nowhere' was not found"),
+    ],
+)
+def test_mistakes_are_messages_and_leave_no_folder(argv, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["tune", "--dataset", "synthetic:users=50", *argv]) == 2
+    assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_a_search_trains_and_leaves_the_best_ready(tmp_path):
     log = jaxrec.prepare(made_rows(), output=tmp_path / "log", **COLUMNS)

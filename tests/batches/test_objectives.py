@@ -101,12 +101,12 @@ def test_the_items_to_come_are_targets_within_the_sequence(rows, ahead):
     shown, targets = made(objective, stream)
     np.testing.assert_array_equal(shown.items, stream.items)
     wanted, found = Counter(), Counter()
-    items, targets, segments = (np.asarray(x) for x in (stream.items, stream.targets, stream.segments))
+    items, nexts, segments = (np.asarray(x) for x in (stream.items, stream.targets, stream.segments))
     for row in range(len(items)):
         for slot in np.flatnonzero(items[row]):
             for n in range(ahead):
                 if slot + n < SLOTS and segments[row, slot + n] == segments[row, slot]:
-                    wanted[row, slot, targets[row, slot + n]] += 1
+                    wanted[row, slot, nexts[row, slot + n]] += 1
         slots = np.arange(SLOTS) if targets.slots is None else targets.slots[row]
         found.update((row, slot, target) for slot, target in zip(slots, targets.items[row], strict=True) if target)
     assert found == wanted

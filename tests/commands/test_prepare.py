@@ -1,6 +1,7 @@
 """The command prepare from end to end: what its options do, and that training takes what it wrote."""
 
 import csv
+import dataclasses
 import datetime
 import json
 import random
@@ -244,7 +245,7 @@ def test_a_public_name_without_a_network_says_which_file_to_put_where(tmp_path, 
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(download, "WAIT", 0.0)
     url = "http://127.0.0.1:9/ml-1m.zip"  # nobody answers there
-    monkeypatch.setitem(sources.PUBLIC, "ml-1m", sources.PUBLIC["ml-1m"]._replace(url=url))
+    monkeypatch.setitem(sources.PUBLIC, "ml-1m", dataclasses.replace(sources.PUBLIC["ml-1m"], url=url))
     assert cli.main(["prepare", "--input", "ml-1m", "--output", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     for part in ("'ml-1m'", url, str(tmp_path / "cache" / "ml-1m.zip"), str(tmp_path / "data"), "ml-1m.zip is found"):

@@ -100,7 +100,7 @@ def test_a_user_who_never_trained_is_judged_as_a_new_one(trained):
     config = configs.from_dict(values)
     model = build(config, len(split.interactions.catalogue.ids), 40)
     params = model.init(jax.random.key(0))
-    judge = evaluator.Judge(model, config, split, split.test, jax.devices()[:1])
+    judge = evaluator.Evaluator(model, config, split, split.test, jax.devices()[:1])
     ranks = judge.ranks(params)
     blank = judge.ranks(params | {"users": params["users"].at[::2].set(0)})
     np.testing.assert_array_equal(ranks, blank)

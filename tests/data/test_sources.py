@@ -1,5 +1,6 @@
 """What jaxrec.data.sources resolves, and what it says when it can't."""
 
+import dataclasses
 import gzip
 import hashlib
 import http.server
@@ -191,16 +192,16 @@ def test_another_version_in_the_cache_is_to_be_deleted(root, served, monkeypatch
         with pytest.raises(UserError, match=rf"1 users, 4 items, 4 interactions .*Delete {sources.cache()}/tiny.txt"):
             load(name)
     unknown = {"users": None, "items": None, "interactions": None}
-    monkeypatch.setitem(sources.PUBLIC, "tiny", meant._replace(**unknown | {count: getattr(meant, count)}))
+    monkeypatch.setitem(sources.PUBLIC, "tiny", dataclasses.replace(meant, **unknown | {count: getattr(meant, count)}))
     with pytest.raises(UserError, match=f"instead of {getattr(meant, count)} {count}\\. Delete"):
         load("tiny")
-    monkeypatch.setitem(sources.PUBLIC, "tiny", meant._replace(**unknown))
+    monkeypatch.setitem(sources.PUBLIC, "tiny", dataclasses.replace(meant, **unknown))
     assert len(load("tiny").items) == 4
 
 
 def test_the_options_of_a_public_data_set_are_applied_by_name_and_by_its_file_in_the_cache(root, served, monkeypatch):
     asked = []
-    tiny = sources.PUBLIC["tiny"]._replace(options={"k_core": 5})
+    tiny = dataclasses.replace(sources.PUBLIC["tiny"], options={"k_core": 5})
     monkeypatch.setitem(sources.PUBLIC, "tiny", tiny)
     monkeypatch.setattr(filters, "apply", lambda data, options: asked.append(options) or (data, []))
     load("tiny")
@@ -212,7 +213,7 @@ def test_the_options_of_a_public_data_set_are_applied_by_name_and_by_its_file_in
 
 
 def test_a_set_to_be_fetched_by_hand_says_so(root, served, monkeypatch):
-    monkeypatch.setitem(sources.PUBLIC, "tiny", sources.PUBLIC["tiny"]._replace(url=None))
+    monkeypatch.setitem(sources.PUBLIC, "tiny", dataclasses.replace(sources.PUBLIC["tiny"], url=None))
     with pytest.raises(UserError, match=r"Put tiny\.txt of this machine"):
         load("tiny")
 
@@ -241,7 +242,7 @@ def test_another_version_of_a_public_data_set_is_refused(root, name):
 
 
 def test_the_version_meant_is_taken_from_a_folder_or_the_file_itself(root, monkeypatch):
-    small = sources.PUBLIC["ml-1m-sasrec"]._replace(users=1, items=2, interactions=2)
+    small = dataclasses.replace(sources.PUBLIC["ml-1m-sasrec"], users=1, items=2, interactions=2)
     monkeypatch.setitem(sources.PUBLIC, "ml-1m-sasrec", small)
     (root / "ml-1m.txt").write_text("1 5\n1 6\n")
     assert locate("ml-1m-sasrec") == str(root / "ml-1m.txt")

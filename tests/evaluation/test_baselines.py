@@ -16,7 +16,7 @@ from jaxrec.data.reading import read
 from jaxrec.data.splits import last_item, sessions
 from jaxrec.evaluation.baselines import BASELINES, COUNTED
 from jaxrec.evaluation.metrics import metrics
-from jaxrec.evaluation.ranker import prepare, run
+from jaxrec.evaluation.ranker import lay_out, run
 from jaxrec.kernels.ranking import ranks, top_k
 from jaxrec.system.errors import UserError
 
@@ -99,7 +99,7 @@ def test_ranks_and_the_best_are_those_of_the_counts(name):
         others = np.array([v for v in range(1, 16) if v not in history])
         wanted.append((scores[q, others - 1] >= scores[q, target - 1]).sum())
         scores[q, np.array(list(history), int) - 1] = -1
-    assert run(prepare(split, split.test), scorer, params, queries).tolist() == wanted
+    assert run(lay_out(split, split.test), scorer, params, queries).tolist() == wanted
     targets = split.test.target
     assert ranks(scorer, params, queries, targets, seen, catalogue=15, chunk=4).tolist() == wanted
     items, _ = top_k(scorer, params, queries, seen, k=3, catalogue=15, chunk=4)
@@ -149,9 +149,9 @@ SLOW = ("sports-5core", "beauty-bert4rec")
 @pytest.mark.parametrize("data", [pytest.param(d, marks=pytest.mark.slow if d in SLOW else ()) for d in FLOORS])
 def test_floors_of_the_real_data(data, real_data):
     split = last_item(read(real_data(data)))
-    prepared = prepare(split, split.test)
+    layout = lay_out(split, split.test)
     for baseline, floor in zip(COUNTED, FLOORS[data], strict=True):
-        found = metrics(run(prepared, *learnt(baseline, split, split.test)))
+        found = metrics(run(layout, *learnt(baseline, split, split.test)))
         for name, value in zip(("hr@10", "ndcg@10"), floor, strict=True):
             # ours count ties of both count and popularity against the scorer: a little lower, never higher
             assert value - 0.0006 < found[name] < value + 0.00005
@@ -183,8 +183,8 @@ def test_what_others_bought_beats_popularity(name):
     groups = np.random.default_rng(0).integers(0, 4, 300)
     rng = np.random.default_rng(1)
     split = last_item(from_sequences([(rng.permutation(25)[:10] + 25 * group).tolist() for group in groups]))
-    prepared = prepare(split, split.test)
-    found, floor = (metrics(run(prepared, *learnt(each, split, split.test)))["hr@10"] for each in (name, "popularity"))
+    layout = lay_out(split, split.test)
+    found, floor = (metrics(run(layout, *learnt(each, split, split.test)))["hr@10"] for each in (name, "popularity"))
     assert found > 1.5 * floor
 
 

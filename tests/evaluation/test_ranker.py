@@ -18,7 +18,7 @@ from jaxrec.evaluation.baselines import COUNTED
 from jaxrec.evaluation.candidates import draw
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.evaluation.protocols import Protocol
-from jaxrec.evaluation.ranker import coverage, prepare, run
+from jaxrec.evaluation.ranker import coverage, lay_out, run
 from jaxrec.kernels.ranking import Scorer, dot
 from jaxrec.system.errors import UserError
 
@@ -78,15 +78,15 @@ def test_full_ranks_are_those_of_a_count_in_the_questions_order(part, block):
     lengths = questions.stop - questions.start
     assert (np.diff(lengths) < 0).any() and lengths.max() > 4 * lengths.min()  # several buckets, and out of order
     table, hidden = exact_scores(split, questions)
-    prepared = prepare(split, questions, block=block)
-    assert run(prepared, dot, (table, None), hidden).tolist() == brute_ranks(split, questions, table, hidden)
+    layout = lay_out(split, questions, block=block)
+    assert run(layout, dot, (table, None), hidden).tolist() == brute_ranks(split, questions, table, hidden)
 
 
 @pytest.mark.parametrize("protocol", registry.names("protocol"))
 def test_eight_devices_rank_as_one(protocol):
     split = random_split(items=300)
     params, hidden = exact_scores(split, split.test)
-    alone, spread = (prepare(split, split.test, protocol, devices=some, block=8) for some in (None, eight()))
+    alone, spread = (lay_out(split, split.test, protocol, devices=some, block=8) for some in (None, eight()))
     np.testing.assert_array_equal(run(alone, dot, (params, None), hidden), run(spread, dot, (params, None), hidden))
     if protocols.whole(protocol):
         assert coverage(alone, dot, (params, None), hidden) == coverage(spread, dot, (params, None), hidden)
@@ -95,35 +95,35 @@ def test_eight_devices_rank_as_one(protocol):
 @pytest.mark.parametrize("protocol", registry.names("protocol"))
 def test_a_second_call_with_new_parameters_compiles_nothing(protocol, caplog):
     split = random_split(items=300)
-    prepared = prepare(split, split.test, protocol, block=24)
+    layout = lay_out(split, split.test, protocol, block=24)
     (table, hidden), (table2, hidden2) = (exact_scores(split, split.test, seed) for seed in (1, 2))
     scorer = Scorer(dot.chunk, lambda *args: dot.at(*args))  # a new one: the sampled protocols share their program
 
     def compiled(params, queries):
         caplog.clear()
         with jax.log_compiles():
-            ranks = run(prepared, scorer, (params, None), queries)
+            ranks = run(layout, scorer, (params, None), queries)
         return ranks, sum("Compiling" in record.getMessage() for record in caplog.records)
 
     before, programs = compiled(table, hidden)
     after, more = compiled(table2, hidden2)
-    assert programs >= len(prepared.buckets) and more == 0
+    assert programs >= len(layout.buckets) and more == 0
     assert (before != after).any()
 
 
 def test_a_target_met_before_stays_a_candidate():
     split = split_of([[7, 3, 4, 7], [1, 2, 3, 7]])
     table = np.arange(7, dtype=np.float32)[:, None]  # item 7 is the best
-    prepared = prepare(split, split.test)
-    assert run(prepared, dot, (table, None), np.ones((2, 1), np.float32)).tolist() == [1, 1]
+    layout = lay_out(split, split.test)
+    assert run(layout, dot, (table, None), np.ones((2, 1), np.float32)).tolist() == [1, 1]
     # as the worst it stands behind what it has not met: of 7 items 5 are left to the first, 4 to the second
-    assert run(prepared, dot, (table, None), -np.ones((2, 1), np.float32)).tolist() == [5, 4]
+    assert run(layout, dot, (table, None), -np.ones((2, 1), np.float32)).tolist() == [5, 4]
 
 
 @pytest.mark.parametrize("protocol", registry.names("protocol"))
 def test_a_constant_scorer_hits_nothing(protocol):
     split = random_split(items=300)
-    found = run(prepare(split, split.test, protocol), constant, None, None)
+    found = run(lay_out(split, split.test, protocol), constant, None, None)
     assert metrics(found)["hr@50"] == 0
     if not protocols.whole(protocol):
         assert (found == 101).all()
@@ -136,7 +136,7 @@ def test_items_of_one_vector_tie_for_a_lone_query_too(users):
         split, rng = random_split(users, 100, 20, seed), np.random.default_rng(seed)
         table = np.tile(rng.normal(size=64).astype(np.float32), (100, 1))
         hidden = rng.normal(size=(users, 64)).astype(np.float32)
-        found = run(prepare(split, split.test), dot, (table, None), hidden)
+        found = run(lay_out(split, split.test), dot, (table, None), hidden)
         history = [split.interactions.items[a:b] for a, b in zip(split.test.start, split.test.stop, strict=True)]
         wanted = [100 - len(set(h) - {t}) for h, t in zip(history, split.test.target, strict=True)]
         assert found.tolist() == wanted
@@ -147,7 +147,7 @@ def test_a_random_scorer_hits_k_of_the_candidates_times(protocol, candidates):
     split = random_split(users=3000, items=300, longest=6)
     rng = np.random.default_rng(0)
     table, hidden = (rng.normal(size=(n, 16)).astype(np.float32) for n in (300, len(split.test.target)))
-    hits = metrics(run(prepare(split, split.test, protocol), dot, (table, None), hidden))["hr@10"]
+    hits = metrics(run(lay_out(split, split.test, protocol), dot, (table, None), hidden))["hr@10"]
     share = 10 / candidates
     assert abs(hits - share) < 5 * np.sqrt(share / 3000)
 
@@ -155,7 +155,7 @@ def test_a_random_scorer_hits_k_of_the_candidates_times(protocol, candidates):
 def test_queries_of_another_number_are_refused():
     split = random_split()
     with pytest.raises(AssertionError, match="prefix"):
-        run(prepare(split, split.test), dot, (np.zeros((ITEMS, DIM), np.float32), None), np.zeros((3, DIM), np.float32))
+        run(lay_out(split, split.test), dot, (np.zeros((ITEMS, DIM), np.float32), None), np.zeros((3, DIM), np.float32))
 
 
 def test_coverage_counts_the_items_in_any_top_ten():
@@ -166,9 +166,9 @@ def test_coverage_counts_the_items_in_any_top_ten():
         history = set(split.interactions.items[split.test.start[q] : split.test.stop[q]].tolist()) - {target}
         scores = table @ hidden[q]
         covered |= set(sorted(set(range(1, ITEMS + 1)) - history, key=lambda v: (-scores[v - 1], v))[:10])
-    assert coverage(prepare(split, split.test), dot, (table, None), hidden) == len(covered) / ITEMS
+    assert coverage(lay_out(split, split.test), dot, (table, None), hidden) == len(covered) / ITEMS
     with pytest.raises(ValueError, match="full"):
-        coverage(prepare(random_split(items=300), random_split(items=300).test, "uniform-100"), constant, None, None)
+        coverage(lay_out(random_split(items=300), random_split(items=300).test, "uniform-100"), constant, None, None)
 
 
 def test_seen_kept_leaves_nothing_out():
@@ -178,7 +178,7 @@ def test_seen_kept_leaves_nothing_out():
     scores = hidden @ table.T
     wanted = (scores >= scores[np.arange(len(scores)), split.test.target - 1][:, None]).sum(1)
     ranks = {
-        name: run(prepare(split, split.test, name), dot, (table, None), hidden)
+        name: run(lay_out(split, split.test, name), dot, (table, None), hidden)
         for name in ("full", "full, seen kept", "full-seen-kept")
     }
     assert ranks["full, seen kept"].tolist() == wanted.tolist() == ranks["full-seen-kept"].tolist()
@@ -216,16 +216,16 @@ def test_sessions_filter_nothing():
     scores = hidden @ table.T
     wanted = (scores >= scores[np.arange(len(scores)), split.test.target - 1][:, None]).sum(1)
     assert len(wanted) == 8 + 1 + 29
-    prepared = prepare(split, split.test, "sessions", block=8)
-    assert run(prepared, dot, (table, None), hidden).tolist() == wanted.tolist()
+    layout = lay_out(split, split.test, "sessions", block=8)
+    assert run(layout, dot, (table, None), hidden).tolist() == wanted.tolist()
 
 
 def test_a_target_that_repeats_the_last_item_is_hit_where_it_scores_best():
     split = in_sessions([[1, 2, 3], [2, 2]], 1)
     table = np.array([[0.0], [2.0], [1.0]], np.float32)
-    prepared = prepare(split, split.test, "sessions")
-    assert run(prepared, dot, (table, None), np.ones((1, 1), np.float32)).tolist() == [1]
-    assert coverage(prepared, dot, (table, None), np.ones((1, 1), np.float32), k=1) == pytest.approx(1 / 3)
+    layout = lay_out(split, split.test, "sessions")
+    assert run(layout, dot, (table, None), np.ones((1, 1), np.float32)).tolist() == [1]
+    assert coverage(layout, dot, (table, None), np.ones((1, 1), np.float32), k=1) == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("name", COUNTED)
@@ -243,8 +243,8 @@ def test_baselines_answer_every_event_as_by_hand(name):
         last = split.interactions.items[stop - 1]
         scores = [(follows[last, v] if name == "transitions" else 0, counts[v]) for v in range(1, 13)]
         wanted.append(sum(score >= scores[target - 1] for score in scores))
-    prepared = prepare(split, split.test, "sessions")
-    ranks = run(prepared, baseline.scorer, baseline.fit(split), baseline.queries(None, split, split.test))
+    layout = lay_out(split, split.test, "sessions")
+    ranks = run(layout, baseline.scorer, baseline.fit(split), baseline.queries(None, split, split.test))
     assert ranks.tolist() == wanted
 
 
@@ -332,13 +332,13 @@ def test_draws_of_a_large_catalogue_are_uniform_and_by_popularity():
 def test_too_few_to_draw_from_is_told_with_the_user(protocol):
     split = random_split(items=105, longest=90)
     with pytest.raises(UserError, match=rf"only \d+ items can be drawn for user \d+, and {protocol} takes 100"):
-        prepare(split, split.test, protocol)
+        lay_out(split, split.test, protocol)
 
 
 def test_an_unknown_protocol_and_nothing_to_rank_are_told():
     split = random_split()
     with pytest.raises(UserError, match="choose one of full, full-seen-kept, sessions, uniform-100, popularity-100"):
-        prepare(split, split.test, "uniform-99")
+        lay_out(split, split.test, "uniform-99")
     none = last_item(from_sequences([[1, 2], [2, 1]]))
     with pytest.raises(UserError, match="no user has three items"):
-        prepare(none, none.test)
+        lay_out(none, none.test)

@@ -15,7 +15,7 @@ from jaxrec.batches.objectives import MASK
 from jaxrec.batches.stream import Stream
 from jaxrec.data import splits
 from jaxrec.data.interactions import from_sequences
-from jaxrec.evaluation.evaluator import Judge
+from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.inference import candidates
 from jaxrec.inference.queries import Query
 from jaxrec.system.errors import UserError
@@ -82,10 +82,10 @@ queries = st.builds(
     Query,
     st.lists(st.sampled_from(IDS), min_size=1, max_size=30),
     st.sampled_from([1, 12]),
-    st.booleans(),
-    st.none() | st.lists(ids, max_size=10),
-    st.lists(ids, max_size=10),
-    st.sampled_from(
+    exclude_seen=st.booleans(),
+    candidates=st.none() | st.lists(ids, max_size=10),
+    block=st.lists(ids, max_size=10),
+    where=st.sampled_from(
         [
             {},
             {},
@@ -109,7 +109,7 @@ def test_unlike_queries_are_answered_together_as_one_by_one_and_by_brute_force(n
     rec = made(name)
     for query, got in zip(batch, rec.answer(batch), strict=True):
         same(got, brute(rec, query, encoded(rec, query.history)))
-        same(rec.answer([rec.prepare(query)])[0], got)
+        same(rec.answer([rec.check(query)])[0], got)
         strangers = {id for id in [*(query.candidates or ()), *query.block] if id not in IDS}
         assert set(got.unknown) == strangers
 
@@ -212,7 +212,7 @@ def test_what_was_warmed_is_not_compiled_again():
 def test_what_is_wrong_with_a_query_is_said(query, said):
     rec = made("sasrec")
     with pytest.raises(UserError, match=said):
-        rec.prepare(query)
+        rec.check(query)
     with pytest.raises(UserError, match=f"history 1: .*{said[:9]}"):
         rec.answer([Query(["i1"]), query])
 
@@ -225,7 +225,7 @@ def test_the_place_in_the_list_is_the_rank_of_evaluation(name):
     numbers = [IDS.index(id) + 1 for id in data.catalogue.ids.tolist()]  # sorted as text
     data = data._replace(items=np.array(numbers, np.int32)[data.items - 1], catalogue=rec.catalogue)
     split = splits.last_item(data)
-    ranks = Judge(rec.engine.model, rec.config, split, split.test, jax.devices()[:1]).ranks(rec.engine.params)
+    ranks = Evaluator(rec.engine.model, rec.config, split, split.test, jax.devices()[:1]).ranks(rec.engine.params)
     asked = zip(split.test.start, split.test.stop, strict=True)
     histories = [[IDS[v - 1] for v in data.items[start:stop]] for start, stop in asked]
     targets = [IDS[data.items[stop] - 1] for stop in split.test.stop]

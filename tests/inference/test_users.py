@@ -48,7 +48,7 @@ def test_users_are_answered_as_they_are_evaluated(trained):
     stored, recommender = workdir.read(path), jaxrec.load(path)
     interactions = sources.load(str(data))
     split = splits.last_item(interactions)
-    judge = evaluator.Judge(recommender.engine.model, stored.config, split, split.test, jax.devices()[:1])
+    judge = evaluator.Evaluator(recommender.engine.model, stored.config, split, split.test, jax.devices()[:1])
     ranks = judge.ranks(recommender.engine.params)
     ids, users = interactions.catalogue.ids.tolist(), interactions.users.tolist()
     histories = [

@@ -36,8 +36,8 @@ def brute_best(scores, seen, k):
     return best + [0] * (k - len(best)), [scores[v - 1] for v in best] + [-np.inf] * (k - len(best))
 
 
-blocks = jax.jit(ranking.best_by_blocks, static_argnums=(1, 2))
-best = jax.jit(ranking.best, static_argnums=1)
+blocks = jax.jit(ranking.top_k_by_blocks, static_argnums=(1, 2))
+best = jax.jit(ranking.top_k_of_scores, static_argnums=1)
 
 
 def problem(seed, levels=4, special=True):

@@ -22,6 +22,7 @@ CONFIGS = {
     "caser": {"layers": 1, "window": 5, "vertical": 2, "horizontal": 3},
     "caser users": {"layers": 1, "window": 3, "vertical": 2, "horizontal": 3, "users": True},
     "two-tower": {"layers": 2},
+    "examples.own_model:MODEL": {},
 }
 BOTH_WAYS = {name for name in CONFIGS if name.startswith("bert4rec")}
 LENGTHS = [[45, 24], [51, 15, 1]]

@@ -51,7 +51,7 @@ def test_every_model_answers_as_from_python(ask, tmp_path, model):
 def test_settings_and_titles_and_unknown_ids(ask, recommender):
     body = {"history": [1, "2", "x", 99], "k": 3, "exclude_seen": False, "block": [5], "where": {"genres": "Comedy"}}
     status, answer = post(ask, "/recommend", body)
-    (expected,) = recommender.answer([Query([1, 2], 3, False, None, [5], {"genres": "Comedy"})])
+    (expected,) = recommender.answer([Query([1, 2], 3, exclude_seen=False, block=[5], where={"genres": "Comedy"})])
     assert status == 200 and [id for id, _ in pairs(answer)] == [id for id, _ in expected]
     assert answer["unknown"] == ["x", 99]
     assert all(item["title"] == f"Film {item['id']:02}" and item["id"] % 2 == 0 for item in answer["items"])

@@ -17,10 +17,10 @@ queries = st.builds(
     Query,
     st.lists(ids, min_size=1, max_size=12),
     st.integers(1, 5),
-    st.booleans(),
-    st.none() | st.lists(ids, max_size=5),
-    st.lists(ids, max_size=5),
-    st.sampled_from([{}, {"genres": "War"}, {"genres": ["War", "Comedy"]}]),
+    exclude_seen=st.booleans(),
+    candidates=st.none() | st.lists(ids, max_size=5),
+    block=st.lists(ids, max_size=5),
+    where=st.sampled_from([{}, {"genres": "War"}, {"genres": ["War", "Comedy"]}]),
     user=st.none(),
 )
 

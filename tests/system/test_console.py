@@ -3,8 +3,10 @@
 import io
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.table import Table
 
 from jaxrec.system import console
 
@@ -35,3 +37,26 @@ def test_text_is_never_markup_nor_emoji():
     out = io.StringIO()
     console.make(file=out, width=200).print("runs/[red]a[/] :smile: [x] [/]")
     assert out.getvalue() == "runs/[red]a[/] :smile: [x] [/]\n"
+
+
+def test_what_is_shown_is_text_and_html_for_a_notebook():
+    table = Table(title="<b> [red]")
+    table.add_column("x & y")
+    table.add_row("1")
+    text, page = (make(lambda shown: shown.print(table)) for make in (console.as_text, console.as_html))
+    assert "x & y" in text and "<b> [red]" in text and "\x1b" not in text
+    assert page.startswith("<pre") and "x &amp; y" in page and "&lt;b&gt; [red]" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "widgets", "moves"),
+    [
+        ({"force_terminal": True}, False, True),
+        ({"force_terminal": False, "force_jupyter": False}, True, False),
+        ({"force_jupyter": True}, True, True),
+        ({"force_jupyter": True}, False, False),
+    ],
+)
+def test_a_bar_moves_in_a_terminal_and_in_a_notebook_that_has_widgets(options, widgets, moves, monkeypatch):
+    monkeypatch.setattr(console.importlib.util, "find_spec", lambda name: object() if widgets else None)
+    assert console.can_show_bars(console.make(file=io.StringIO(), **options)) == moves

@@ -24,6 +24,13 @@ def state(step):
     return State(jnp.int32(step), params, ((jnp.int32(step), params), ()), None)
 
 
+def test_the_state_of_a_loop_that_an_earlier_version_saved_has_the_names_of_now(tmp_path):
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+        checkpoints.save(7, jax.device_put(state(7), replicated(jax.devices()[:1])), {"step": 7, "stale": 3})
+    with contextlib.closing(Checkpoints(tmp_path, read_only=True)) as checkpoints:
+        assert checkpoints.loop(7) == {"step": 7, "evals_without_improvement": 3}
+
+
 def test_a_state_comes_back_on_another_number_of_devices(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     one, four = replicated(jax.devices()[:1]), replicated(jax.devices()[:4])

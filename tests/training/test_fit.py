@@ -19,7 +19,7 @@ from rich.console import Console
 from jaxrec import cli
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
-from jaxrec.evaluation.evaluator import Judge
+from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.system.errors import UserError
 from jaxrec.training import checkpoint, fit, metric_writer, wording, workdir
@@ -61,8 +61,8 @@ def prepare(split):
         key = json.dumps(changes)
         if key not in made:
             setup = fit.setup(configs.from_dict(BASE | changes), split, jax.devices()[:1])
-            judge = Judge(setup.model, setup.config, split, split.valid, setup.devices)
-            made[key] = setup, lambda params: metrics(judge.ranks(params))
+            evaluator = Evaluator(setup.model, setup.config, split, split.valid, setup.devices)
+            made[key] = setup, lambda params: metrics(evaluator.ranks(params))
         return made[key]
 
     return prepared
@@ -117,11 +117,11 @@ def killed_at(nth, function):
     [
         (fit.Feed, "__call__", 1),  # before anything
         (fit.Feed, "__call__", 7),  # between two calls
-        (metric_writer.Report, "progress", 5),  # a call under way, its steps not yet read
+        (metric_writer.MetricWriter, "progress", 5),  # a call under way, its steps not yet read
         (fit, "close_row", 2),  # after a validation, before its row
         (checkpoint.Checkpoints, "save", 1),  # between the row and the save
         (checkpoint.Checkpoints, "save", 5),
-        (metric_writer.Report, "close", 1),  # after the last save
+        (metric_writer.MetricWriter, "close", 1),  # after the last save
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
@@ -138,7 +138,7 @@ def test_what_is_resumed_is_not_made_anew(prepare, tmp_path, monkeypatch):
     """Else the params and the optimiser's state would be held twice."""
     setup, validate = prepare()
     with monkeypatch.context() as patch:
-        patch.setattr(metric_writer.Report, "progress", killed_at(5, metric_writer.Report.progress))
+        patch.setattr(metric_writer.MetricWriter, "progress", killed_at(5, metric_writer.MetricWriter.progress))
         with pytest.raises(Killed):
             run(prepare(), tmp_path)
     monkeypatch.setattr(fit, "initial", lambda setup: pytest.fail("made anew"))
@@ -347,11 +347,11 @@ def test_devices_that_make_other_batches_are_refused(prepare, split, tmp_path):
         fit.fit(three, tmp_path, validate)
 
 
-def test_a_training_goes_on_with_other_rows_at_once(prepare, tmp_path, monkeypatch):
+def test_a_training_goes_on_with_other_microbatches(prepare, tmp_path, monkeypatch):
     """As it must on a smaller device; it is the same but for rounding."""
     optim = BASE["optim"] | {"eps": 1e-4}  # else Adam makes whole steps of rounding
     whole, portions = prepare(optim=optim), prepare(optim=optim, rows_at_once=2)
-    assert portions[0].at_once == 2 and "8 rows of 8 slots, 2 at once" in wording.describe(portions[0])
+    assert portions[0].microbatch_rows == 2 and "8 rows of 8 slots, 2 at once" in wording.describe(portions[0])
     run(whole, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.Checkpoints, "save", killed_at(2, checkpoint.Checkpoints.save))

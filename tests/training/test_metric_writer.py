@@ -20,14 +20,14 @@ def test_metrics_are_cut_to_the_step(tmp_path, step, tail):
     """Rows after the restored step, and a last one that was cut off in writing, are gone."""
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS) + tail)
-    told = metric_writer.Report(tmp_path, step, 10, 0.0, Console(file=io.StringIO()))
-    told.row({"step": step + 1, "epoch": 5.0, "loss": 0.5, "norm": 0.1})
-    told.close()
+    logger = metric_writer.MetricWriter(tmp_path, step, 10, 0.0, Console(file=io.StringIO()))
+    logger.row({"step": step + 1, "epoch": 5.0, "loss": 0.5, "norm": 0.1})
+    logger.close()
     kept = [row for row in ROWS if row["step"] <= step]
     assert (
         metric_writer.read_rows(path)
         == [*kept, {"step": step + 1, "epoch": 5.0, "loss": 0.5, "norm": 0.1}]
-        == told.rows
+        == logger.rows
     )
     assert list((tmp_path / "tensorboard").iterdir())
 
@@ -43,8 +43,8 @@ def test_rows_beside_a_damaged_one_are_kept_and_so_is_the_file(tmp_path, line, c
     path = tmp_path / "metrics.jsonl"
     content = b"\n".join([json.dumps(ROWS[0]).encode(), line, *(json.dumps(row).encode() for row in ROWS[1:]), b""])
     path.write_bytes(content)
-    told = metric_writer.Report(tmp_path, 9, 10, 0.0, Console(file=io.StringIO()))
-    told.close()
+    logger = metric_writer.MetricWriter(tmp_path, 9, 10, 0.0, Console(file=io.StringIO()))
+    logger.close()
     assert metric_writer.read_rows(path) == ROWS and (tmp_path / "metrics.jsonl.damaged").read_bytes() == content
     assert "metrics.jsonl is damaged: a copy is kept as metrics.jsonl.damaged" in caplog.text
 
@@ -55,7 +55,7 @@ def test_the_copy_of_a_damaged_file_stays_as_the_training_goes_on(tmp_path, capl
         lines = [json.dumps(row).encode() for row in ROWS]
         content = path.read_bytes() + damage + b"\n" if path.exists() else b"\n".join([damage, *lines[1:], b""])
         path.write_bytes(content if damage else path.read_bytes())
-        metric_writer.Report(tmp_path, 9, 10, 0.0, Console(file=io.StringIO()), "that of all rows").close()
+        metric_writer.MetricWriter(tmp_path, 9, 10, 0.0, Console(file=io.StringIO()), "that of all rows").close()
         kept = {each.name.partition(".damaged")[2] for each in tmp_path.glob("metrics.jsonl.damaged*")}
         assert kept == names and (tmp_path / "metrics.jsonl.damaged").read_bytes().startswith(b"{\n")
     assert "lacks rows since it was damaged: a copy is kept as metrics.jsonl.damaged-2" in caplog.text
@@ -64,19 +64,19 @@ def test_the_copy_of_a_damaged_file_stays_as_the_training_goes_on(tmp_path, capl
 @pytest.mark.parametrize("change", ["nothing", "a number", "a row", "all"])
 def test_rows_that_are_not_those_of_the_checkpoint_are_named(tmp_path, change, caplog):
     path = tmp_path / "metrics.jsonl"
-    told = metric_writer.Report(tmp_path, 0, 10, 0.0, Console(file=io.StringIO()))
+    logger = metric_writer.MetricWriter(tmp_path, 0, 10, 0.0, Console(file=io.StringIO()))
     for row in ROWS[:2]:
-        told.row(row)
-    known = told.checksum()
-    told.row(ROWS[2])
-    told.close()
+        logger.row(row)
+    known = logger.checksum()
+    logger.row(ROWS[2])
+    logger.close()
     text = path.read_text()
     path.write_text(text.replace("0.5", "0.7", 1) if change == "a number" else text)
     if change == "a row":
         path.write_text(text.partition("\n")[2])
     if change == "all":
         path.unlink()
-    metric_writer.Report(tmp_path, 4, 10, 0.0, Console(file=io.StringIO()), known).close()
+    metric_writer.MetricWriter(tmp_path, 4, 10, 0.0, Console(file=io.StringIO()), known).close()
     assert ("metrics.jsonl is " in caplog.text) == (change != "nothing")
     assert (tmp_path / "metrics.jsonl.damaged").exists() == (change in ("a number", "a row"))
 
@@ -84,13 +84,13 @@ def test_rows_that_are_not_those_of_the_checkpoint_are_named(tmp_path, change, c
 def test_progress_is_told_in_lines_where_no_one_looks(tmp_path, monkeypatch):
     out = io.StringIO()
     monkeypatch.setattr(metric_writer, "QUIET_SECONDS", 0)
-    told = metric_writer.Report(tmp_path, 10, 20, 60.0, Console(file=out))
-    told.best = "best ndcg@10 0.1000 at epoch 1"
-    told.progress(15, 0.25, 1000)
-    told.close()
+    logger = metric_writer.MetricWriter(tmp_path, 10, 20, 60.0, Console(file=out))
+    logger.best = "best ndcg@10 0.1000 at epoch 1"
+    logger.progress(15, 0.25, 1000)
+    logger.close()
     line = out.getvalue()
     assert "15/20" in line and "0.2500" in line and "targets/s" in line and "left" in line and "best ndcg@10" in line
-    assert told.seconds() >= 60
+    assert logger.seconds() >= 60
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3661, "1:01:01")])

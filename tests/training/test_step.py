@@ -73,44 +73,71 @@ SAMPLED = {
     "slot": {"name": "gbce", "negatives": 9, "sampling": "uniform"},
 }
 ADAGRAD = {"name": "adagrad", "learning_rate": 0.02, "eps": 1e-3}
-KINDS = LOSSES | {
-    "lanes": {  # as GRU4Rec's authors train it; 4 rows are closed lanes
-        "stream": "session-parallel",
-        "batch": 12,
-        "model": GRU,
-        "loss": SAMPLED["mixed"] | {"remove_accidental_hits": False},
-        "optim": ADAGRAD | {"momentum": 0.3, "sparse": True},
-    }
+OUTSIDE = {
+    "model": {"name": "examples.own_model:MODEL", "dim": 8, "layers": 1, "dropout": 0.3},
+    "loss": {"name": "examples.own_loss:LOSS", "negatives": 2},
 }
-ONE_QUICK = [pytest.param(name, marks=() if name == "mixed" else pytest.mark.slow) for name in SAMPLED]
+KINDS = (
+    LOSSES
+    | {"outside": OUTSIDE}
+    | {
+        "lanes": {  # as GRU4Rec's authors train it; 4 rows are closed lanes
+            "stream": "session-parallel",
+            "batch": 12,
+            "model": GRU,
+            "loss": SAMPLED["mixed"] | {"remove_accidental_hits": False},
+            "optim": ADAGRAD | {"momentum": 0.3, "sparse": True},
+        }
+    }
+)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+def some(values, *quick):
+    """Of these values the quick ones, and the others where slow tests are run too."""
+    return [pytest.param(*value, marks=() if value in quick else pytest.mark.slow) for value in values]
+
+
+def over_kinds(*quick, of=((),)):
+    """Every kind of training with each of these values, as `some` has them."""
+    return some([(kind, *value) for kind in KINDS for value in of], *quick)
+
+
+@pytest.fixture(scope="module")
 def alone(request):
     """A run on one device, with dropout and negatives, and what it is of."""
     return KINDS[request.param], train(1, **KINDS[request.param])
 
 
-@pytest.mark.parametrize("devices", [2, 4, 8])
+@pytest.mark.parametrize(
+    ("alone", "devices"),
+    over_kinds(("bce", 4), ("softmax", 2), ("lanes", 8), of=[(2,), (4,), (8,)]),
+    indirect=["alone"],
+)
 def test_many_devices_are_one(alone, devices):
     changes, run = alone
     assert_close(train(devices, **changes), run)
 
 
-@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize(("alone", "devices"), over_kinds(("softmax", 4), of=[(1,), (4,)]), indirect=["alone"])
 def test_shard_map_is_pmap(alone, devices):
     changes, run = alone
     assert_close(train(devices, launcher="shard_map", **changes), run)
 
 
-@pytest.mark.parametrize("name", ONE_QUICK)
-def test_many_devices_are_one_with_negatives_of_every_sharing(name):
+TWO_WAYS = [(4, "shard_map"), (8, "pmap")]
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "launcher"),
+    some([(name, *way) for name in SAMPLED for way in TWO_WAYS], ("mixed", 4, "shard_map")),
+)
+def test_many_devices_are_one_with_negatives_of_every_sharing(name, devices, launcher):
     run = train(1, (4,), loss=SAMPLED[name])
-    assert_close(train(4, (4,), loss=SAMPLED[name], launcher="shard_map"), run)
-    assert_close(train(8, (4,), loss=SAMPLED[name]), run)
+    assert_close(train(devices, (4,), loss=SAMPLED[name], launcher=launcher), run)
 
 
-def test_many_devices_are_one_with_a_cloze():
+@pytest.mark.parametrize(("devices", "launcher"), some(TWO_WAYS, (4, "shard_map")))
+def test_many_devices_are_one_with_a_cloze(devices, launcher):
     """What is masked depends on the seed, the step and the global row alone."""
     model = {"name": "bert4rec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3, "norm": "post"}
     cloze = {
@@ -120,9 +147,7 @@ def test_many_devices_are_one_with_a_cloze():
         "model": model,
         "loss": LOSSES["softmax"]["loss"],
     }
-    run = train(1, (4,), **cloze)
-    assert_close(train(4, (4,), launcher="shard_map", **cloze), run)
-    assert_close(train(8, (4,), **cloze), run)
+    assert_close(train(devices, (4,), launcher=launcher, **cloze), train(1, (4,), **cloze))
 
 
 @pytest.fixture
@@ -143,15 +168,24 @@ def cuts(monkeypatch):
     return traced
 
 
-@pytest.mark.parametrize(("devices", "rows", "launcher"), [(1, 1, "pmap"), (1, 4, "pmap"), (2, 2, "shard_map")])
+@pytest.mark.parametrize(
+    ("alone", "devices", "rows", "launcher"),
+    over_kinds(
+        ("bce", 1, 4, "pmap"),
+        ("lanes", 2, 2, "shard_map"),
+        of=[(1, 1, "pmap"), (1, 4, "pmap"), (2, 2, "shard_map")],
+    ),
+    indirect=["alone"],
+)
 def test_microbatches_are_the_whole(alone, cuts, devices, rows, launcher):
     changes, run = alone
     assert_close(train(devices, microbatch_rows=rows, launcher=launcher, **changes), run)
     assert all(number > 1 and size == rows for number, size in cuts) and cuts
 
 
-@pytest.mark.parametrize("moved", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ONE_QUICK)
+@pytest.mark.parametrize(
+    ("name", "moved"), some([(name, moved) for name in SAMPLED for moved in (False, True)], ("mixed", False))
+)
 def test_microbatches_are_the_whole_with_negatives_of_every_sharing(name, moved, cuts, monkeypatch):
     """Also of row-sparse steps, whether their rows are moved or the tables stand for themselves."""
     if moved:
@@ -176,37 +210,43 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", some([(name,) for name in OTHERS], ("cloze",)))
 def test_microbatches_are_the_whole_with(name, cuts):
     run = train(1, (4,), **OTHERS[name])
     assert_close(train(2, (4,), microbatch_rows=2, launcher="shard_map", **OTHERS[name]), run)
     assert min(cuts)[0] == 1 < max(cuts)[0]
 
 
-def test_sparse_rows_are_the_dense_step_where_they_are_defined_to_be():
+SPARSE = {
+    "shared by the batch": (1, {"loss": SAMPLED["mixed"]}),
+    "a slot's own": (4, {"loss": {"name": "bce", "negatives": 1}, "batch": 8, "launcher": "shard_map"}),
+    "from outside": (4, {"model": OUTSIDE["model"], "loss": OUTSIDE["loss"], "batch": 8}),
+}
+
+
+@pytest.mark.parametrize("name", some([(name,) for name in SPARSE], ("a slot's own",)))
+def test_sparse_rows_are_the_dense_step_where_they_are_defined_to_be(name):
     """Of a sampled loss, on any number of devices: Adagrad, and clipping, whose norm is that of all rows."""
-    optim = ADAGRAD | {"clip": 0.5}
-    run = train(1, (4,), loss=SAMPLED["mixed"], optim=optim)
-    assert_close(train(1, (4,), loss=SAMPLED["mixed"], optim=optim | {"sparse": True}), run)
-    slot = {"loss": {"name": "bce", "negatives": 1}, "batch": 8}
-    run = train(1, (4,), optim=optim, **slot)
-    assert_close(train(4, (4,), optim=optim | {"sparse": True}, launcher="shard_map", **slot), run)
+    (devices, changes), optim = SPARSE[name], ADAGRAD | {"clip": 0.5}
+    run = train(1, (4,), optim=optim, **changes)
+    assert_close(train(devices, (4,), optim=optim | {"sparse": True}, **changes), run)
 
 
+@pytest.mark.parametrize("alone", over_kinds(("lanes",)), indirect=True)
 def test_cutting_calls_changes_no_bit(alone):
     changes, run = alone
     assert_same(train(1, ends=(3, 4, 8), **changes), run)
 
 
+@pytest.mark.parametrize("alone", over_kinds(("bce",)), indirect=True)
 def test_data_sent_from_the_host_change_no_bit(alone):
     changes, run = alone
     assert_same(train(1, feed="host", **changes), run)
 
 
-def test_data_sent_from_the_host_to_many_devices_are_those_that_lie_there():
-    run = train(4, (4,))
-    for launcher in ("pmap", "shard_map"):
-        assert_close(train(4, (4,), feed="host", launcher=launcher), run)
+@pytest.mark.parametrize("launcher", some([("pmap",), ("shard_map",)], ("pmap",)))
+def test_data_sent_from_the_host_to_many_devices_are_those_that_lie_there(launcher):
+    assert_close(train(4, (4,), feed="host", launcher=launcher), train(4, (4,)))
 
 
 def test_data_sent_from_the_host_are_sent_to_the_device_that_takes_them():
@@ -217,11 +257,13 @@ def test_data_sent_from_the_host_are_sent_to_the_device_that_takes_them():
         assert {part.data.size for part in whole.addressable_shards} == {whole.size // 4}
 
 
+@pytest.mark.parametrize("alone", over_kinds(("bce",)), indirect=True)
 def test_seeds_differ_and_dropout_is_on(alone):
     changes, run = alone
     other = train(1, seed=4, **changes)
     assert not np.allclose(other[1][0], run[1][0], rtol=1e-4)
-    model = changes.get("model", config().model.__dict__) | {"dropout": 0.0, "input_dropout": 0.0}
+    model = changes.get("model", config().model.__dict__)
+    model = model | {key: 0.0 for key in ("dropout", "input_dropout") if key in model}
     assert not np.allclose(train(1, **changes | {"model": model})[1][0], run[1][0], rtol=1e-4)
 
 
@@ -268,31 +310,31 @@ def test_every_device_holds_the_same_state():
             np.testing.assert_array_equal(leaf[0], leaf[device])
 
 
-def test_gradient_is_normalised_by_the_global_count():
+@pytest.mark.parametrize("devices", some([(1,), (8,)], (8,)))
+def test_gradient_is_normalised_by_the_global_count(devices):
     """One SGD step on n devices moves by the gradient of (sum of losses over all targets) / (number of targets)."""
     split = splits.last_item(interactions.from_sequences(histories()))
     changes = {"model": {"name": "sasrec", "dim": 8, "layers": 1, "dropout": 0.0}, **LOSSES["softmax"]}
-    for devices in (1, 8):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fit.optim, "optimiser", lambda config, steps: optax.sgd(1.0))
-            setup = fit.setup(config(**changes), split, jax.devices()[:devices])
-        start = fit.initial(setup)
-        data, _ = fit.Feed(setup)(0, 1)
-        batch = stream.gather(*jax.device_get(data), np.arange(setup.rows))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit.optim, "optimiser", lambda config, steps: optax.sgd(1.0))
+        setup = fit.setup(config(**changes), split, jax.devices()[:devices])
+    start = fit.initial(setup)
+    data, _ = fit.Feed(setup)(0, 1)
+    batch = stream.gather(*jax.device_get(data), np.arange(setup.rows))
 
-        def mean_loss(params, batch=batch, model=setup.model):
-            hidden, _ = model.encode(params, batch)
-            scores = hidden @ model.output_embedding(params)[0].T
-            each = optax.softmax_cross_entropy_with_integer_labels(scores, np.maximum(batch.targets - 1, 0))
-            return (each * (batch.targets > 0)).sum() / (batch.targets > 0).sum()
+    def mean_loss(params, batch=batch, model=setup.model):
+        hidden, _ = model.encode(params, batch)
+        scores = hidden @ model.output_embedding(params)[0].T
+        each = optax.softmax_cross_entropy_with_integer_labels(scores, np.maximum(batch.targets - 1, 0))
+        return (each * (batch.targets > 0)).sum() / (batch.targets > 0).sum()
 
-        expected = jax.tree.map(lambda p, g: p - g, start.params, jax.grad(mean_loss)(start.params))
-        state = jax.device_put(start, placement.replicated(setup.devices))
-        state, report = setup.run(state, data, setup.sampler_tables, np.int32(0), np.int32(1))
-        jax.tree.map(
-            lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=1e-5), jax.device_get(state.params), expected
-        )
-        assert report.count[0] == (batch.targets > 0).sum()
+    expected = jax.tree.map(lambda p, g: p - g, start.params, jax.grad(mean_loss)(start.params))
+    state = jax.device_put(start, placement.replicated(setup.devices))
+    state, report = setup.run(state, data, setup.sampler_tables, np.int32(0), np.int32(1))
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=1e-5), jax.device_get(state.params), expected
+    )
+    assert report.count[0] == (batch.targets > 0).sum()
 
 
 def test_a_call_stops_at_what_is_not_finite():

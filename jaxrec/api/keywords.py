@@ -1,0 +1,42 @@
+"""Messages speak of flags; who calls from Python is told beside them what keywords these are."""
+
+import functools
+import re
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from jaxrec.system.errors import UserError
+
+FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*)(?![\w.-])")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def with_keywords(function: Callable[P, T]) -> Callable[P, T]:
+    """The same function; a UserError that names flags of a command has a note with the keywords that they are.
+
+    >>> @with_keywords
+    ... def refuse():
+    ...     raise UserError("take the order of the file, --time none, or say --time-format")
+    >>> try:
+    ...     refuse()
+    ... except UserError as error:
+    ...     print(*error.__notes__)
+    From Python: --time is time=…, --time-format is time_format=…
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            flags = dict.fromkeys(FLAG.findall(str(error)))
+            if flags and not hasattr(error, "__notes__"):
+                said = (f"--{flag} is {KEYWORDS.get(flag, flag.replace('-', '_'))}=…" for flag in flags)
+                error.add_note(f"From Python: {', '.join(said)}")
+            raise
+
+    return wrapped
+
+
+KEYWORDS = {"dataset": "data"}  #: of flags whose keyword is called otherwise

@@ -281,7 +281,7 @@ HOW = [
     (r"(JAXREC_\w+=\S+ )?bash benchmarks/", bash),
     (r"python -m benchmarks\.", parse),
     (r"python (prepare|train|evaluate)\.py ", launch),
-    (r"jaxrec (prepare|train|evaluate) ", launch),
+    (r"jaxrec (prepare|train|evaluate|recommend|vectors) ", launch),
     (r"jaxrec export ", export),
     (r"python serve\.py |curl ", serving),
 ]

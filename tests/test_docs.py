@@ -184,6 +184,11 @@ def has(config, key):
     return group in config and (not rest or has(config[group], rest))
 
 
+def as_it_stands(here, words):
+    """All of it."""
+    here(*words)
+
+
 def export(here, words):
     """As it stands."""
     if "onnx" in words:
@@ -281,7 +286,8 @@ HOW = [
     (r"(JAXREC_\w+=\S+ )?bash benchmarks/", bash),
     (r"python -m benchmarks\.", parse),
     (r"python (prepare|train|evaluate)\.py ", launch),
-    (r"jaxrec (prepare|train|evaluate|recommend|vectors) ", launch),
+    (r"jaxrec (prepare|train|evaluate) ", launch),
+    (r"jaxrec (recommend|vectors) ", as_it_stands),
     (r"jaxrec export ", export),
     (r"python serve\.py |curl ", serving),
 ]

@@ -313,7 +313,19 @@ def test_every_training_has_its_configuration_and_known_keys(here):
         recipes.load(arguments.config, overrides)
 
 
-@pytest.mark.parametrize("page", sorted({each.page for each in PRINTED if each.kind == "python"}))
+#: what takes minutes of the front door -> the same in small
+QUICK = {
+    'workdir="runs/shop")': 'workdir="trained/shop", epochs=1, length=8, model={"dim": 8})',
+    'load("runs/shop")': 'load("trained/shop")',
+    '["gru4rec", "sasrec"])': '["gru4rec", "sasrec"], epochs=1, model={"dim": 8})',
+    "minutes=60": "minutes=0.05",
+}
+PAGES = sorted({each.page for each in PRINTED if each.kind == "python"})
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=pytest.mark.slow if page == "README.md" else ()) for page in PAGES]
+)
 def test_the_python_of_a_page_runs_from_top_to_bottom(here, place, page):
     if page == "serving.md" and not Path("model.hlo").exists():
         here("jaxrec", "export", "--workdir", "runs/a", "--format", "stablehlo", "--output", "model.hlo")
@@ -321,6 +333,8 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(here, place, page):
     for each in PRINTED:
         if each.page == page and each.kind == "python":
             small = re.sub(r"\b(\d{1,3}(_000)+)\b", "400", each.text)  # the generator's millions of users
+            for long, quick in QUICK.items():
+                small = small.replace(long, quick)
             if "onnxruntime" in small:
                 continue  # by test_a_command_does_what_it_says and test_export, where the file is made
             exec(compile(small, str(each), "exec"), names)

@@ -43,7 +43,7 @@ class Public:
         return f"{self.origin}, as {self.names[-1]}" + (f" ({filesize.decimal(self.size)})" if self.size else "")
 
 
-def _counts(counts: Iterable[int | None]) -> dict[str, int | None]:
+def _published(counts: Iterable[int | None]) -> dict[str, Any]:
     """The published counts, as far as there are some, by their names in Public."""
     return dict(zip(("users", "items", "interactions"), counts, strict=False))
 
@@ -53,14 +53,14 @@ def _movielens(name: str, md5: str | None, size: int | None, *counts: int | None
     url = f"https://files.grouplens.org/datasets/movielens/{name}.zip"
     checksum = md5 and f"md5:{md5}"
     names = name, f"{name}.zip"
-    return Public(names=names, origin=url, url=url, checksum=checksum, size=size, options=options, **_counts(counts))
+    return Public(names=names, origin=url, url=url, checksum=checksum, size=size, options=options, **_published(counts))
 
 
 def _amazon(name: str, category: str, *counts: int) -> Public:
     """Ratings of the Amazon reviews of 2014 (McAuley et al. 2015), with five ratings or more of users and items."""
     file = f"ratings_{category}.csv"
     url = f"https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/{file}"
-    return Public(names=(name, file), origin=url, url=url, options={"k_core": 5}, **_counts(counts))
+    return Public(names=(name, file), origin=url, url=url, options={"k_core": 5}, **_published(counts))
 
 
 def _sequences(name: str, place: str, size: int, *counts: int) -> Public:
@@ -68,14 +68,14 @@ def _sequences(name: str, place: str, size: int, *counts: int) -> Public:
     owner, repository, _, path = place.split("/", 3)
     origin, url = f"{path} of github.com/{owner}/{repository}", f"https://raw.githubusercontent.com/{place}"
     names, checksum = (name, f"{name}.txt"), f"git:{BLOBS[name]}"
-    return Public(names=names, origin=origin, url=url, checksum=checksum, size=size, **_counts(counts))
+    return Public(names=names, origin=origin, url=url, checksum=checksum, size=size, **_published(counts))
 
 
 def _sessions(name: str, train: int, origin: str, *counts: int) -> Public:
     """Sessions that lie nowhere as one file of text."""
     lines, stats = "a line a session: its number, its items; training first", f'{{"train_sessions": {train}}}'
     files = f"sequences.txt ({lines}) and stats.json ({stats})"
-    return Public(names=(name,), origin=f"a folder of {files}, from {origin}", **_counts(counts))
+    return Public(names=(name,), origin=f"a folder of {files}, from {origin}", **_published(counts))
 
 
 S3REC = "RUCAIBox/CIKM2020-S3Rec/2a81540ae18615d88ef88227b0c066e5b74781e5/data"

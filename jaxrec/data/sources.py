@@ -270,10 +270,10 @@ def _check_version(name: str, where: str, interactions: Interactions) -> None:
         cure = f"Delete {where}, and it is downloaded anew"
     else:
         cure = f"Put {public.file}, there, or name what you have by its path"
-    raise UserError(f"{where} holds another version than {name}: {_counts_in_words(found)} instead of {_counts_in_words(meant)}. {cure}")
+    raise UserError(f"{where} holds another version than {name}: {_told(found)} instead of {_told(meant)}. {cure}")
 
 
-def _counts_in_words(counts: tuple[int | None, ...]) -> str:
+def _told(counts: tuple[int | None, ...]) -> str:
     named = zip(counts, ("users", "items", "interactions"), strict=True)
     return ", ".join(f"{count:,} {what}" for count, what in named if count is not None)
 

@@ -34,7 +34,7 @@ from jaxrec.evaluation.metrics import metrics
 from jaxrec.inference import loading
 from jaxrec.kernels.placement import replicated
 from jaxrec.system.errors import UserError
-from jaxrec.training import assembly, checkpoint, fit, metric_writer, workdir
+from jaxrec.training import assembly, fit, metric_writer, restore, workdir
 from jaxrec.training.checkpoint import Checkpoints, abstract
 
 SECONDS = 120  # after which a run counts as endless
@@ -134,7 +134,7 @@ class Sound:
         stored = workdir.read(folder / "workdir")
         workdir.check_data(folder / "workdir", stored, self.read(folder))
         model, best = self.setups[0].model, self.served[0]
-        params, step = checkpoint.restore_params(folder / "workdir", model, "best", replicated(jax.devices()[:1]))
+        params, step = restore.restore_params(folder / "workdir", model, "best", replicated(jax.devices()[:1]))
         wanted = best if step == best.step else self.served[1]
         if step != wanted.step or not leaves_equal(params, wanted.engine.params):
             raise Changed("what is evaluated")

@@ -165,7 +165,7 @@ def in_sessions(draw):
         ids = np.arange(len(offsets) - 1) + 100
         data = data._replace(sessions=Sessions(offsets, ids))
     if draw(st.booleans()):
-        number = draw(st.integers(0, len(by_session(data).users)))
+        number = draw(st.integers(0, len(data.users)))  # of histories, as by_session takes it
         relative = draw(st.booleans())
         data = data._replace(train_sessions=number, relative=relative)
     return data

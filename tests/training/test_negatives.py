@@ -192,7 +192,7 @@ def test_popularity_draws_of_one_slot_are_fair_over_steps_and_independent_of_the
 ROWS, SLOTS = 8, 5
 TARGETS = np.random.default_rng(1).integers(0, CATALOGUE + 1, (ROWS, SLOTS)).astype(np.int32)
 TARGET_COUNTS = np.random.default_rng(2).integers(0, 9, CATALOGUE) + 0.5  # expected ones may be fractions
-SHARES = {"slot": (ROWS * SLOTS, 6), "sequence": (ROWS, 6), "batch": (6,)}
+SHARES = {"slot": (ROWS * SLOTS, 6), "row": (ROWS, 6), "batch": (6,)}
 WAYS = {
     "uniform-unseen": {},
     **{
@@ -265,7 +265,7 @@ def test_devices_draw_what_one_draws(way, split):
     assert one.items.dtype == np.int32
     assert one.shift is None or one.shift.shape == one.items.shape
     assert (one.shift is not None) == (loss.logq > 0)
-    assert (one.own_shift is not None) == (loss.logq > 0 and loss.remove_accidental_hits == "keep")
+    assert (one.own_shift is not None) == (loss.logq > 0 and not loss.remove_accidental_hits)
     if loss.sampling in ("in-batch", "mixed"):
         assert one.items[: TARGETS.size].tolist() == TARGETS.ravel().tolist()
         assert one.own_column.tolist() == list(range(TARGETS.size))

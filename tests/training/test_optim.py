@@ -18,7 +18,7 @@ runs = st.integers(1, 10_000).flatmap(lambda warmup: st.tuples(st.just(warmup), 
 
 
 def config(name="adam", rate=0.01, **more):
-    return OptimConfig(name=name, rate=rate, **more)
+    return OptimConfig(name=name, learning_rate=rate, **more)
 
 
 @given(runs, st.sampled_from(["constant", "linear", "cosine"]))

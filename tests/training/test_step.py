@@ -294,13 +294,13 @@ def test_every_device_holds_the_same_state():
     devices = jax.devices()[:4]
     captured = {}
 
-    def launch(call, devices, options, apart):
+    def show_each(call, devices, options, per_device_data):
         captured["mapped"] = jax.pmap(
             call, placement.AXIS, in_axes=(launch.AXES, None, None, None, None, 0), out_axes=0, devices=devices
         )
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(launch.LAUNCHERS, "pmap", launch)
+        patch.setitem(launch.LAUNCHERS, "pmap", show_each)
         setup = fit.setup(config(), split, devices)
     state = fit.initial(setup)
     data, begins = fit.Feed(setup)(0, 4)

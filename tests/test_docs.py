@@ -246,7 +246,11 @@ def bash(here, words):
 def suite(here, words):
     """This is that run, or one of a part of it: that the part is there."""
     parts = [word for word in words if word.startswith("tests/")]
-    assert words[-3:] == ["python", "-m", "pytest"] or (parts and all((printed.ROOT / part).exists() for part in parts))
+    assert (
+        words[-3:] == ["python", "-m", "pytest"]
+        or words[-2:] == ["-m", "slow"]
+        or (parts and all((printed.ROOT / part).exists() for part in parts))
+    )
 
 
 def check(here, words):

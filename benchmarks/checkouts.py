@@ -1,0 +1,82 @@
+"""Is a checkout of the code as fast as another? Rates of training and of evaluation, the two in turns.
+
+    git worktree add ../before COMMIT
+    python -m benchmarks.checkouts --before ../before --rounds 9
+
+Each configuration is trained by both, on the same data, a turn of some seconds after the other; in every round the one
+that begins is the other one. What is reported is the ratio of their real targets a second, new to old: its median over
+the rounds, and a 95% interval of that by the bootstrap. Configurations are those of this checkout, by their names.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import record
+from benchmarks.speed import Contender
+
+TASKS = {
+    "sasrec_ml1m": "training",
+    "sasrec_softmax_ml1m": "training",
+    "bert4rec_ml1m": "training",
+    "gru4rec_rsc15": "training",
+    "sasrec_softmax_ml1m, evaluation": "evaluation",
+}
+
+
+def contender(root, task, mode):
+    """The process that works on a task with the code of this checkout."""
+    told = {"config": task.partition(",")[0], "set": {}, "mode": mode}
+    env = os.environ | {"PYTHONPATH": str(root)}
+    os.chdir(root)
+    return Contender([sys.executable, "-m", "benchmarks.ours", json.dumps(told)], env)
+
+
+def compare(before, task, mode, rounds, seconds):
+    """The rates of both in every round, and the ratio of the new to the old."""
+    roots = {"before": Path(before).resolve(), "now": Path(__file__).resolve().parents[1]}
+    running = {name: contender(root, task, mode) for name, root in roots.items()}
+    for each in running.values():
+        each.turn(seconds)  # it compiles
+    rates = {name: [] for name in running}
+    for number in range(rounds):
+        for name in sorted(running, reverse=bool(number % 2)):
+            rates[name].append(running[name].turn(seconds)["rate"])
+    for each in running.values():
+        each.end()
+    ratios = np.array(rates["now"]) / np.array(rates["before"])
+    random = np.random.default_rng(0)
+    medians = np.median(ratios[random.integers(0, rounds, (10_000, rounds))], axis=1)
+    return {
+        "rates": rates,
+        "ratio": float(np.median(ratios)),
+        "ci95": np.quantile(medians, [0.025, 0.975]).tolist(),
+    }
+
+
+def commit_of(folder):
+    """The commit of a checkout."""
+    command = ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", required=True, type=Path, help="another checkout of this repository")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS), metavar="TASK")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=4, help="of a turn")
+    flags = parser.parse_args()
+    result = {"kind": "checkouts", "before": commit_of(flags.before), "rounds": flags.rounds, "tasks": {}}
+    home = Path.cwd()
+    for task in flags.tasks:
+        result["tasks"][task] = compare(flags.before, task, TASKS[task], flags.rounds, flags.seconds)
+        found = result["tasks"][task]
+        print(f"{task}: {found['ratio']:.3f} [{found['ci95'][0]:.3f} to {found['ci95'][1]:.3f}]", flush=True)
+    os.chdir(home)
+    record.write("checkouts", result, f"python -m benchmarks.checkouts --before PATH --rounds {flags.rounds}")

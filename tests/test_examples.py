@@ -27,7 +27,7 @@ def test_each_is_one_short_file(name):
     ("config", "key", "value"),
     [
         ("quickstart", "model", "examples.own_model:MODEL"),
-        ("sasrec_ml1m", "loss", "examples.own_loss:LOSS"),
+        pytest.param("sasrec_ml1m", "loss", "examples.own_loss:LOSS", marks=pytest.mark.slow),
     ],
 )
 def test_an_outsider_is_trained_resumed_evaluated_and_asked(config, key, value, tmp_path):

@@ -13,6 +13,7 @@ from jaxrec.api import comparing
 SMALL = {"epochs": 1, "batch": 16, "model.dim": 8, "model.layers": 1}
 
 
+@pytest.mark.slow
 def test_models_are_compared_on_the_same_questions(tmp_path, capsys):
     jaxrec.prepare(made_rows(), output=tmp_path / "log", **COLUMNS)
     argv = ["compare", "--dataset", str(tmp_path / "log"), "--models", "two-tower", "--json", str(tmp_path / "r.json")]

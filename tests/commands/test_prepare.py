@@ -267,6 +267,7 @@ def test_jax_is_not_imported(log, tmp_path):
 SMALL = ["--config.model.dim=8", "--config.model.layers=1", "--config.batch=8", "--config.epochs=2"]
 
 
+@pytest.mark.slow
 def test_training_takes_the_folder_and_the_file_for_the_same_data(tmp_path, capsys):
     """Trained on either, evaluated on the other; ids are those of the file."""
     rows = [(user, f"00{item}", 1, when, visit) for user, item, _, when, visit in ROWS]

@@ -97,9 +97,10 @@ def test_session_parallel_training_from_data_to_recommendations(clicks, tmp_path
     assert bias.any() and best == int(scores.argmax()) + 1 and score == pytest.approx(float(scores.max()), rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("by", "protocol", "metric"), [("sessions", "sessions", "mrr@20"), ("by-time", "full", "ndcg@10")]
-)
+BY_TIME = pytest.param("by-time", "full", "ndcg@10", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("by", "protocol", "metric"), [("sessions", "sessions", "mrr@20"), BY_TIME])
 def test_the_validation_is_by_the_splits_own_protocol(clicks, tmp_path, by, protocol, metric):
     path = tmp_path / "run"
     share = ["--config.valid_fraction=0.3"] * (by == "sessions")

@@ -89,6 +89,7 @@ def test_any_number_of_devices_restores_it(trained, protocol):
     assert evaluated(path, "--protocol", protocol)["metrics"] == pytest.approx(eight, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_user_who_never_trained_is_judged_as_a_new_one(trained):
     """Of three items one trains, and asks nothing: the user's vector is as it was drawn, and no part of the answer."""
     path, _ = trained
@@ -146,6 +147,7 @@ def test_other_data_are_refused(trained, tmp_path, capsys):
     assert cli.main(["evaluate", "--workdir", str(path), "--dataset", str(moved)]) == 0
 
 
+@pytest.mark.slow
 def test_where_targets_repeat_both_measures_choose_are_kept_and_serve_as_the_key_says(tmp_path, capsys):
     """30 users who pick among 4 items of their own, trained with seen=keep: the validation that chooses leaves nothing
     out, done.json has both measures of the test, and what was seen is recommended unless the query says otherwise."""

@@ -179,6 +179,7 @@ def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_goes_on(
     assert newest.with_name(f"{newest.name}.damaged").is_dir()
 
 
+@pytest.mark.slow
 def test_what_changes_no_result_may_change_on_resume(prepare, uninterrupted, tmp_path, monkeypatch):
     """Another feed, launcher, size of a call and interval of saves after every kill, and still the same bits."""
     kinds = [{}, {"feed": "host"}, {"launcher": "shard_map"}, {"steps_per_call": 3, "save_every": 0.2}]
@@ -252,6 +253,7 @@ def uninterrupted_lanes(prepare, tmp_path_factory):
     return outcome(prepare(**LANES), path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save", [2, 5])
 def test_lanes_killed_within_an_epoch_resume_bit_for_bit(prepare, uninterrupted_lanes, tmp_path, monkeypatch, save):
     """Each lane goes on within its session, from the hidden state that was saved."""
@@ -269,6 +271,7 @@ def test_lanes_killed_within_an_epoch_resume_bit_for_bit(prepare, uninterrupted_
     assert_same(outcome(prepare(**LANES), tmp_path), uninterrupted_lanes)
 
 
+@pytest.mark.slow
 def test_lanes_go_on_on_other_devices(prepare, split, uninterrupted_lanes, tmp_path, monkeypatch):
     """The carry of a checkpoint is that of all lanes, and is split anew."""
     with monkeypatch.context() as patch:
@@ -347,6 +350,7 @@ def test_devices_that_make_other_batches_are_refused(prepare, split, tmp_path):
         fit.fit(three, tmp_path, validate)
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_other_microbatches(prepare, tmp_path, monkeypatch):
     """As it must on a smaller device; it is the same but for rounding."""
     optim = BASE["optim"] | {"eps": 1e-4}  # else Adam makes whole steps of rounding

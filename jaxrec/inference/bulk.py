@@ -5,7 +5,7 @@ and the slots of a batch are nearly full. A batch is answered on the device whil
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -42,7 +42,6 @@ class Bulk:
         self._engine, self._catalogue, self._log = engine, catalogue, log
         self._numbers = numbers_in(catalogue, log)
         self._vectors = np.full(len(log.users), -1, np.int32) if vectors is None else vectors
-        self._programs: dict[Any, Callable] = {}
 
     def recommend(self, users: np.ndarray, k: int, exclude_seen: bool) -> Iterator[pl.DataFrame]:
         """The best next items of these users, numbers of the log, in their order.
@@ -91,7 +90,7 @@ class Bulk:
         flat, stop = numbers[numbers > 0], np.cumsum(length)
         order = np.argsort(length, kind="stable")
         order = order[length[order] > 0]
-        run = self._programs.setdefault(name, jax.jit(program))
+        run = self._engine.programs.setdefault(name, jax.jit(program))  # kept: another log compiles nothing
         size = max(min(BATCH, SCORES // len(self._catalogue.ids)), 1)
         under_way: deque = deque()
         for first in range(0, len(order), size):

@@ -42,6 +42,7 @@ class Engine:
         self.items, self.length, self.num_mask_slots = items, length, objective.num_mask_slots
         self.rows = min(ROWS, 1 << max(SCORES // items, 1).bit_length() - 1)
         self.model, self.objective, self._compiled = model, objective, {}
+        self.programs = {}  # of others that ask this model: see bulk
         self.params = params
         self._index = candidates.build(*self._host_table) if approximate else None
 

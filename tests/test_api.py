@@ -160,6 +160,19 @@ def test_evaluate_refuses_what_does_not_fit(trained):
     assert refused.value.__notes__ == ["From Python: --dataset is data=…"]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"test_quantile": 0.5}, "last-item needs none"),
+        ({"split_by": "by-time", "test_quantile": 1.5}, "above 0 and below 1"),
+        ({"split_by": "nope"}, "no split 'nope'"),
+    ],
+)
+def test_a_baseline_refuses_what_its_split_does_not_take(options, said):
+    with pytest.raises(jaxrec.UserError, match=said):
+        jaxrec.evaluate("popularity", "synthetic:users=9", **options)
+
+
 class Recorder(types.ModuleType):
     """Stands in for a library that keeps records: notes every call."""
 

@@ -45,7 +45,7 @@ def test_overrides_are_taken_out_in_either_form(values):
             "choose one of full",
         ),
         (["evaluate", "--workdir", "nowhere", "--split-by", "sessions"], "--split-by goes with --baseline"),
-        (["evaluate", "--workdir", "nowhere", "--split-q", "0.5"], "--split-q goes with --baseline"),
+        (["evaluate", "--workdir", "nowhere", "--split-q", "0.5"], "--test-quantile goes with --baseline"),
         (
             ["evaluate", "--baseline", "popularity", "--dataset", "synthetic:users=9", "--checkpoint", "best"],
             "--checkpoint goes with --workdir",

@@ -6,6 +6,8 @@ from typing import Any
 
 from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import as_log
+from jaxrec.config import registry
+from jaxrec.config.fields import within
 from jaxrec.data import splits
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation import evaluator, protocols
@@ -26,7 +28,7 @@ def evaluate(
     protocol: str | None = None,
     split: str = "test",
     split_by: str | None = None,
-    split_q: float | None = None,
+    test_quantile: float | None = None,
 ) -> Evaluation:
     """Evaluate a Recommender, a workdir or a baseline: its metrics on the held-out items, with 95% intervals.
 
@@ -42,8 +44,8 @@ def evaluate(
         protocol: full, full-seen-kept, sessions, uniform-100 or popularity-100; if None full, and sessions after such a
             split.
         split: "test" or "valid".
-        split_by: of a baseline: last-item, sessions or by-time, and the share of the times before the test.
-        split_q: of a baseline: last-item, sessions or by-time, and the share of the times before the test.
+        split_by: of a baseline: last-item, sessions or by-time; last-item if None.
+        test_quantile: of a baseline, where times split: the share of them before the test; 0.9 if None.
 
     Raises:
         UserError: there is no such training or baseline; the data are gone, or others.
@@ -56,9 +58,9 @@ def evaluate(
             raise UserError("a baseline has no checkpoints: leave checkpoint out")
         if data is None:
             raise UserError(f"{what}: name the data to count on")
-        return baseline(str(what), data, protocol, split, split_by or "last-item", split_q)
-    if split_by is not None or split_q is not None:
-        raise UserError("split_by and split_q are for baselines: a workdir keeps the split of its training")
+        return baseline(str(what), data, protocol, split, split_by or "last-item", test_quantile)
+    if split_by is not None or test_quantile is not None:
+        raise UserError("split_by and test_quantile are for baselines: a workdir keeps the split of its training")
     interactions = data if data is None or isinstance(data, Interactions) else as_log(data).interactions
     return evaluator.evaluation(Path(what), interactions, checkpoint or "best", protocol, split)
 
@@ -70,7 +72,17 @@ def _of(recommender: Recommender) -> Path:
 
 
 def baseline(name: str, data: Any, protocol: str | None, split: str, by: str, q: float | None) -> Evaluation:
-    """The Evaluation of a baseline. by, q: as `splits.split` takes them; the others as of `evaluate`."""
+    """The Evaluation of a baseline. by, q: as `splits.split` takes them; the others as of `evaluate`.
+
+    Raises:
+        UserError: there is no such baseline or split, or it takes no q, or not this one.
+    """
+    if name not in BASELINES:
+        raise UserError(f"no baseline {name!r}: choose one of {', '.join(BASELINES)}")
+    if q is not None and "test_quantile" not in registry.find("split", by).keys:
+        raise UserError(f"--test-quantile {q} goes with --split-by sessions or by-time: {by} needs none")
+    if q is not None and (said := within(q)):
+        raise UserError(f"--test-quantile {q}: a share; {said}")
     console = consoles.make()
     log = as_log(data, lambda line: console.print(consoles.printable(line), soft_wrap=True))
     valid = 0.1 if split == "valid" else 0.0  # else all training sessions are counted

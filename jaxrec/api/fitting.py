@@ -36,6 +36,7 @@ from jaxrec.system.files import read_checked, write_checked
 from jaxrec.training import assembly, metric_writer, wording
 from jaxrec.training import fit as loop
 from jaxrec.training import workdir as workdirs
+from jaxrec.training.fit import Stopped
 from jaxrec.training.setup import Setup
 
 CURVES = "curves.png"
@@ -142,7 +143,7 @@ def ending(path: Path) -> Iterator[None]:
     """Within it, a training that a signal stopped ends as Python does: by KeyboardInterrupt, or with status 143."""
     try:
         yield
-    except loop.Stopped as stopped:
+    except Stopped as stopped:
         said = f"stopped by signal {stopped.signum}; what is trained is kept: with workdir={str(path)!r} it goes on"
         if stopped.signum == signal.SIGINT:
             raise KeyboardInterrupt(said) from None
@@ -224,7 +225,7 @@ def train(
         console: shows the progress.
 
     Raises:
-        UserError: the data, the workdir or the configuration are at fault. fit.Stopped: by a signal.
+        UserError: the data, the workdir or the configuration are at fault. Stopped: by a signal.
     """
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     split = split_for(config, log)

@@ -56,8 +56,8 @@ def next_item_subsequences(start, stop, length, history="newest"):
     """Subsequences with the next item as the target of every slot: of `length` + 1 items each.
 
     Args:
-        start: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
-        stop: [U] bounds of each user's history in the flat items; users with fewer than two items have none.
+        start: [U] where each user's history begins in the flat items.
+        stop: [U] where it ends; users with fewer than two items have no subsequence.
         length: the longest subsequence, in slots.
         history: which items of a long one: the "newest", the "oldest", or "windows" over all of them that overlap by
             one, so that each item but the first is a target exactly once; the oldest window is the short one.

@@ -1,22 +1,19 @@
 """The command evaluate: a checkpoint or a baseline, on the held-out items."""
 
 from jaxrec.api import evaluating
-from jaxrec.evaluation.baselines import BASELINES
-from jaxrec.kernels import placement
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import write_json
 
 
 def evaluate(arguments, _overrides):
     """Evaluate a workdir's checkpoint or a baseline; print a table, and write JSON where asked."""
-    placement.local()
     options = {"protocol": arguments.protocol, "split": arguments.split}
     if arguments.baseline:
         _check_baseline(arguments)
         by = arguments.split_by or "last-item"
-        found = evaluating.baseline(arguments.baseline, arguments.dataset, **options, by=by, q=arguments.split_q)
+        found = evaluating.baseline(arguments.baseline, arguments.dataset, **options, by=by, q=arguments.test_quantile)
     else:
-        for flag, value in {"--split-by": arguments.split_by, "--split-q": arguments.split_q}.items():
+        for flag, value in {"--split-by": arguments.split_by, "--test-quantile": arguments.test_quantile}.items():
             if value is not None:
                 raise UserError(f"{flag} goes with --baseline: a workdir keeps the split of its training, leave it out")
         options["checkpoint"] = arguments.checkpoint
@@ -29,14 +26,7 @@ def evaluate(arguments, _overrides):
 
 def _check_baseline(arguments):
     """That the flags beside --baseline go with it."""
-    if arguments.baseline not in BASELINES:
-        raise UserError(f"no baseline {arguments.baseline!r}: choose one of {', '.join(BASELINES)}")
     if not arguments.dataset:
         raise UserError("--baseline goes with --dataset: name the data to count on")
     if arguments.checkpoint:
         raise UserError("--checkpoint goes with --workdir: a baseline has no checkpoints, leave it out")
-    by, q = arguments.split_by or "last-item", arguments.split_q
-    if q is not None and by == "last-item":
-        raise UserError(f"--split-q {q} goes with --split-by sessions or by-time: the last item needs none")
-    if q is not None and not 0 < q < 1:
-        raise UserError(f"--split-q {q}: a share, above 0 and below 1")

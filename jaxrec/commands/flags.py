@@ -39,7 +39,9 @@ def evaluate(parser):
     parser.add_argument(
         "--split-by", choices=["last-item", "sessions", "by-time"], help="for a baseline (default: last-item)"
     )
-    parser.add_argument("--split-q", type=float, help="where times split: the share before the test (default: .9)")
+    parser.add_argument(
+        "--test-quantile", "--split-q", type=float, help="where times split: the share before the test (default: .9)"
+    )
     parser.add_argument(
         "--protocol",
         help="full, full-seen-kept, sessions, uniform-100 or popularity-100 "

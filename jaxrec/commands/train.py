@@ -6,7 +6,6 @@ from jaxrec.api import fitting
 from jaxrec.api.logs import as_log
 from jaxrec.config import recipes
 from jaxrec.system import console as consoles
-from jaxrec.training import fit
 
 
 def train(arguments, overrides):
@@ -18,7 +17,7 @@ def train(arguments, overrides):
     log = as_log(config.dataset, say)
     try:
         done = fitting.train(config, name, log, path, console)
-    except fit.Stopped as stopped:
+    except fitting.Stopped as stopped:
         console.print(f"stopped by signal {stopped.signum}; a checkpoint is saved: the same command goes on from it")
         return 128 + stopped.signum
     if not done.trained:

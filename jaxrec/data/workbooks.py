@@ -53,7 +53,9 @@ def _parts(file: File, damaged: str) -> dict[str, int]:
     try:
         with zipfile.ZipFile(io.BytesIO(place) if isinstance(place, bytes) else place) as archive:
             return {part.filename: part.file_size for part in archive.infolist()}
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:  # its directory is cut or garbled
+    except OSError as error:
+        raise UserError(f"{file}: can't be read: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:  # its directory is cut or garbled
         raise UserError(f"{file}: {damaged.format(error)}") from None
 
 

@@ -131,8 +131,8 @@ def gates(x_B3D, h_B3D, h_BD):
     r = sigmoid(x_r + h_r); z = sigmoid(x_z + h_z); c = tanh(x_c + r h_c); (1 - z) c + z h.
 
     Args:
-        x_B3D: the input and the state, multiplied with their kernels, biases added.
-        h_B3D: the input and the state, multiplied with their kernels, biases added.
+        x_B3D: the input, multiplied with its kernel, its bias added.
+        h_B3D: the state, multiplied with its kernel, its bias added.
         h_BD: the state.
     """
     (x_r, x_z, x_c), (h_r, h_z, h_c) = (jnp.split(gates, 3, axis=-1) for gates in (x_B3D, h_B3D))

@@ -111,6 +111,8 @@ def place(tmp_path_factory):
         (place / name).symlink_to(printed.ROOT / name)
     write_log(place / "ratings.csv")
     write_nested(place / "train.jsonl")
+    view = '10.0.0.1 - ann [0{day}/Jan/2024:10:00:00 +0000] "GET /item/{day} HTTP/1.1" 200 512\n'
+    (place / "access.log").write_text("".join(view.format(day=day) for day in (1, 2, 3)))
     write_table(place / "items.csv")
     write_table(place / "products" / "table.csv")
     (place / "my").mkdir()

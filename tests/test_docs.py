@@ -175,6 +175,8 @@ def launch(here, words):
         config = runpy.run_path(f"configs/{Path(words[words.index('--config') + 1]).stem}.py")["get_config"]()
         small = {"dataset": SYNTHETIC} | {key: value for key, value in SMALL.items() if has(config, key)}
         words += [f"--config.{key}={value}" for key, value in small.items() if key not in given]
+        if "--workdir" not in words:
+            words += ["--workdir", "runs/unnamed"]
         for at, word in enumerate(words):  # the stand-ins stay for what comes after it
             words[at] = word.replace("runs/", "trained/")
         shutil.rmtree("trained", ignore_errors=True)

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import difflib
+import functools
 import importlib
 import os
 import resource
@@ -99,9 +100,9 @@ def _said(error):
     return None
 
 
-def parse(argv):
-    """argv -> (arguments, {"model.dim": "64", …}). Exits with a usage message where it can't."""
-    argv, overrides = split_overrides(argv)
+@functools.cache
+def _parser():
+    """(the parser, its subparsers): made once a process, as a program may call `main` often."""
     top = argparse.ArgumentParser(prog="jaxrec", description="Sequential recommendation in JAX.", allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"jaxrec {VERSION}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -109,6 +110,13 @@ def parse(argv):
         parser = commands.add_parser(name, help=command.about, description=command.about, allow_abbrev=False)
         parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
         command.flags(parser)
+    return top, commands
+
+
+def parse(argv):
+    """argv -> (arguments, {"model.dim": "64", …}). Exits with a usage message where it can't."""
+    argv, overrides = split_overrides(argv)
+    top, commands = _parser()
     arguments, unknown = top.parse_known_args(argv)
     if unknown:
         known = [flag for action in commands.choices[arguments.command]._actions for flag in action.option_strings]

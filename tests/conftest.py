@@ -22,7 +22,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["MPLBACKEND"] = "Agg"
 
-settings.register_profile("jaxrec", deadline=None, derandomize=True, database=None, max_examples=25)
+settings.register_profile("jaxrec", deadline=None, derandomize=True, database=None, max_examples=15)
 settings.load_profile("jaxrec")
 
 

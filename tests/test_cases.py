@@ -200,6 +200,7 @@ def get_config():
 """
 
 
+@pytest.mark.slow
 def test_targets_that_repeat_are_ranked_with_nothing_left_out(tmp_path, monkeypatch, capsys):
     """Users pick uniformly among 8 items of their own: no model has HR@1 above 1/8."""
     chance = random.Random(5)

@@ -80,6 +80,7 @@ def test_without_validation_the_latest_of_all_sessions_is_tested(clicks, tmp_pat
     assert "config.valid_fraction: 0.0 -> 0.1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_session_parallel_training_from_data_to_recommendations(clicks, tmp_path, capsys):
     """By the shipped recipe, smaller; what is recommended is what the model scores best after the session's events."""
     path = tmp_path / "run"

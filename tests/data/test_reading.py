@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ways import HEADER, RATING, START, WAYS, amazon, data_of, delimited, logs, ordered, put, shuffled, table
 
@@ -20,6 +20,7 @@ from jaxrec.system.errors import UserError
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+@settings(max_examples=8)
 @given(data=st.data(), order=st.randoms(use_true_random=False))
 def test_a_log_is_the_same_data_in_every_format_and_order(way, data, order):
     rows = data.draw(logs(st.sampled_from(way.kinds)))

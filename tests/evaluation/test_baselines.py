@@ -70,7 +70,7 @@ def places(values):
 
 @pytest.mark.parametrize("name", COUNTED)
 @pytest.mark.parametrize("part", ["valid", "test"])
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_scores_are_in_the_order_of_the_counts_of_training(name, part, seed):
     split = random_split(seed)

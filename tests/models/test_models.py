@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from some import some
 
 from jaxrec.batches.objectives import MASK
 from jaxrec.batches.stream import Stream
@@ -24,6 +25,7 @@ CONFIGS = {
     "two-tower": {"layers": 2},
     "examples.own_model:MODEL": {},
 }
+MODELS = ("sasrec", "bert4rec", "caser users", "two-tower", "examples.own_model:MODEL")  # one of each
 BOTH_WAYS = {name for name in CONFIGS if name.startswith("bert4rec")}
 LENGTHS = [[45, 24], [51, 15, 1]]
 FRESH = iter(range(1, ITEMS + 1))  # every slot has an item, so a row of the table, of its own
@@ -68,7 +70,7 @@ PLACES = [  # in FULL, of each row of ALONE
 REAL = np.asarray(FULL.segments) > 0
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", some(CONFIGS, *MODELS))
 def test_packed_is_alone(name):
     """Forward, and in the gradient of every parameter."""
     model, params = made(name)
@@ -114,7 +116,7 @@ def test_a_slot_sees_its_own_sequence_and_only_bidirectional_models_what_follows
         assert (seen == visible).all() or (name.startswith("caser") and seen[slot])
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", some(CONFIGS, *MODELS))
 def test_dropout_is_by_keys_alone(name):
     (model, params), (dry, _) = made(name, dropout=0.5), made(name)
     keys = row_keys(0, 0, jnp.arange(ROWS))
@@ -132,7 +134,7 @@ def test_the_table_is_of_the_items_alone(name):
     assert table.shape == (ITEMS, WIDTH) and (bias is None or bias.shape == (ITEMS,))
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", some(CONFIGS, *MODELS))
 def test_rows_of_its_tables_are_as_good_as_the_whole(name):
     """Relabelled as row-sparse updates do it."""
     model, params = made(name)
@@ -160,7 +162,7 @@ def test_what_is_masked_is_not_seen(name):
     assert (np.asarray(shown) != with_targets)[0, :45].any()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", some(CONFIGS, "sasrec relative", "two-tower"))
 def test_gradients_of_many_slots_add_up_in_bfloat16(name):
     """Thousands of slots that pull one way: added in bfloat16 a bias's gradient would stop growing."""
     rows = 120
@@ -191,7 +193,7 @@ def test_a_new_user_has_no_vector():
     assert (known != new).any()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", some(CONFIGS, *MODELS))
 def test_some_slots_are_read_as_all_are_encoded(name):
     model, params = made(name)
     slots = np.array([[0, 44, 60], [66, 20, 65]])

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from some import some
 
 from jaxrec.batches import stream
 from jaxrec.batches.stream import Stream
@@ -61,7 +62,7 @@ REAL = SEGMENTS > 0
 # --- what a slot sees
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", some(NORMS, "query"))
 def test_a_slot_sees_its_own_sequence_up_to_itself(norm):
     """By the gradient in the input embeddings: exactly zero beyond, not zero within."""
     made = model(norm, heads=2)
@@ -111,14 +112,18 @@ def weighted(model, params, rows):
 
 @pytest.mark.parametrize(  # each norm with both numbers of heads and both numberings
     "norm, heads, positions",
-    [
-        ("query", 1, "from_end"),
+    some(
+        [
+            ("query", 1, "from_end"),
+            ("query", 2, "from_start"),
+            ("post", 1, "from_start"),
+            ("post", 2, "from_end"),
+            ("pre", 1, "from_start"),
+            ("pre", 2, "from_end"),
+        ],
         ("query", 2, "from_start"),
-        ("post", 1, "from_start"),
-        ("post", 2, "from_end"),
-        ("pre", 1, "from_start"),
         ("pre", 2, "from_end"),
-    ],
+    ),
 )
 def test_packed_is_each_sequence_alone(norm, heads, positions):
     made = model(norm, heads, positions)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 from problems import FLAT, FORMS, SLOTS, K, V, agree, fast_softmax, plain_softmax, problem, sampled, with_gradients
+from some import some
 
 from jaxrec.kernels import sizes
 from jaxrec.system.errors import UserError
@@ -66,7 +67,7 @@ def test_a_slot_of_a_sampled_loss_is_its_formula(name, seed, valid):
 
 
 @pytest.mark.parametrize("name", SLOTS)
-@pytest.mark.parametrize("valid", [(True, True, True), (True, False, True), (False, False, False)], ids=str)
+@pytest.mark.parametrize("valid", [(True, False, True), (False, False, False)], ids=str)
 def test_gradients_of_a_slot_are_finite_differences(name, valid):
     at = partial(SLOTS[name], valid_K=np.array(valid))
     with jax.enable_x64(True):
@@ -218,7 +219,7 @@ def test_the_scores_of_a_batch_are_never_held_at_once():
     assert held[1] >= scores  # what the chunks save
 
 
-@pytest.mark.parametrize("name", ["bce", "softmax"])
+@pytest.mark.parametrize("name", some(["bce", "softmax"], "softmax"))
 def test_gradients_of_one_item_add_up_in_bfloat16(name):
     """Thousands of slots that ask for one item: added in bfloat16, its row's gradient would stop growing at 128."""
     slots = 2048
@@ -228,7 +229,7 @@ def test_gradients_of_one_item_add_up_in_bfloat16(name):
     def grad(dtype, negatives):
         hidden = jnp.ones((slots, 8), dtype)
         loss = lambda table: summed(hidden, target, weight, negatives, table, None)
-        return jax.grad(loss)(jnp.zeros((6, 8), jnp.float32))
+        return jax.jit(jax.grad(loss))(jnp.zeros((6, 8), jnp.float32))
 
     for shared_by, shape in {"slot": (slots, 1), "batch": (1,)}.items():
         negatives = Negatives(jnp.full(shape, 5), shared_by=shared_by)
@@ -272,7 +273,7 @@ def layout(request, monkeypatch):
     return {"shape": shape, "shared_by": shared_by}
 
 
-@pytest.mark.parametrize("name", SLOTS)
+@pytest.mark.parametrize("name", some(SLOTS, "bce", "sampled-softmax", "bpr-max of elu", "hinge, from outside"))
 def test_fast_forms_equal_the_plain_one_in_value_and_gradients(name, layout):
     given = shifted(problem(1, SLOT_COUNT, **layout))
     agree(with_gradients(total(SLOTS[name]))(*given), sampled(name)(*given))
@@ -335,7 +336,7 @@ def test_a_softmax_against_all_other_items_is_the_full_one():
         agree(with_gradients(total(sampled_softmax))(*given), plain_softmax(*given))
 
 
-@pytest.mark.parametrize("name", SLOTS)
+@pytest.mark.parametrize("name", some(SLOTS, "bce", "bpr-max", "hinge, from outside"))
 def test_a_negative_that_is_the_target_counts_only_where_it_is_kept(name):
     hidden, _, weight, negatives, table, bias = problem(8, 20)
     target = jnp.full(20, 5)

@@ -94,8 +94,9 @@ def _said(error):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error).partition("\n")[0]:  # the latter is XLA's
-        what = printable(str(error).partition("\n")[0], 200) or type(error).__name__
+    first = str(error).partition("\n")[0]
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in first or "Out of memory" in first:  # the last two: XLA
+        what = printable(first, 200) or type(error).__name__
         return f"out of memory ({what}): give it more, or take a smaller model or batch, or fewer microbatch_rows"
     return None
 

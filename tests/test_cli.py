@@ -101,6 +101,7 @@ def test_an_unknown_flag_is_answered_with_a_near_one(argv, said, capsys):
         (BrokenPipeError(32, "Broken pipe"), 2, "its output was closed"),
         (MemoryError("4 GiB"), 2, "out of memory (4 GiB): give it more"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"), 2, "out of memory (RESOURCE_EXHAUSTED"),
+        (RuntimeError("INTERNAL: Error dispatching: Out of memory allocating 9 bytes"), 2, "out of memory (INTERNAL"),
         (OSError(28, "No space left on device"), 2, "No space left on device"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],

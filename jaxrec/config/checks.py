@@ -28,6 +28,11 @@ def check(config: Config) -> None:
     _model(config, model)
     if 0 < config.row < config.length:
         raise UserError(f"config.row {config.row} is shorter than config.length {config.length}: raise it, or set 0")
+    if config.num_future_targets > config.length:
+        raise UserError(
+            f"config.num_future_targets is {config.num_future_targets}, of histories of {config.length} items: set it "
+            f"to config.length, {config.length}, or less"
+        )
     for key, other, values in TOGETHER:
         if getattr(config, key) != default(Config, key) and getattr(config, other) not in values:
             wanted, value = " or ".join(values), getattr(config, other)

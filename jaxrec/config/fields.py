@@ -25,21 +25,18 @@ def key(rule: Rule | None = None, default: Any = dataclasses.MISSING) -> Any:
 
 
 def positive(value: float) -> str | None:
-    """Above 0 and finite."""
-    return None if 0 < value < math.inf else "it must be above 0 and finite"
-
-
-def rate(value: float) -> str | None:
-    """Positive, as a float32 too."""
-    if said := positive(value):
-        return said
-    low = as_float32(value)
-    return None if 0 < low < math.inf else f"as a float32 it is {low}"
+    """Above 0 and finite, as a float32 too."""
+    return _in_float32(value) if 0 < value < math.inf else "it must be above 0 and finite"
 
 
 def not_negative(value: float) -> str | None:
-    """0 or above, and finite."""
-    return None if 0 <= value < math.inf else "it must not be negative, and finite"
+    """0 or above, and finite, as a float32 too."""
+    return _in_float32(value) if 0 <= value < math.inf else "it must not be negative, and finite"
+
+
+def _in_float32(value):
+    low = as_float32(value)
+    return None if 0 < low < math.inf or value == 0 else f"as a float32 it is {low}"
 
 
 def share(value: float) -> str | None:
@@ -61,7 +58,7 @@ def within(value: float) -> str | None:
 
 def seed(value: float) -> str | None:
     """A whole number that 32 bits hold."""
-    return not_negative(value) or (None if value < 2**32 else "it must be below 2^32")
+    return None if 0 <= value < 2**32 else "it must be below 2^32, and not negative"
 
 
 def as_float32(value: float) -> float:

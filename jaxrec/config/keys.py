@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jaxrec.config.fields import among, below_one, choice, key, not_negative, positive, rate, seed, share, within
+from jaxrec.config.fields import among, below_one, choice, key, not_negative, positive, seed, share, within
 
 IN_BATCH = ("in-batch", "mixed")  # ways of sampling that take the batch's targets
 
@@ -42,10 +42,10 @@ class SampledOptions(LossOptions):
 @dataclass(frozen=True)
 class OptimConfig:
     name: str = choice("adam", "adamw", "adagrad")
-    learning_rate: float = key(rate)
+    learning_rate: float = key(positive)
     b1: float = key(below_one, 0.9)
     b2: float = key(below_one, 0.999)
-    eps: float = key(rate, 1e-8)
+    eps: float = key(positive, 1e-8)
     weight_decay: float = key(not_negative, 0.0)  #: of adamw
     momentum: float = key(below_one, 0.0)  #: of adagrad
     sparse: bool = False  #: update only the rows of tables whose items are in the batch

@@ -84,9 +84,14 @@ class CaserOptions(ModelOptions):
 
 
 def check(config):
-    """That one layer is asked for."""
+    """That one layer is asked for, and a window of no more than a history has."""
     if config.model.layers != 1:
         raise UserError(f"config.model.layers is {config.model.layers}: caser has one layer; set it to 1")
+    if config.model.window > config.length:
+        raise UserError(
+            f"config.model.window is {config.model.window}, of histories of {config.length} items: set it to "
+            f"config.length, {config.length}, or less"
+        )
 
 
 def caser(config, sizes):

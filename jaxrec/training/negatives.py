@@ -128,7 +128,12 @@ class Popular(NamedTuple):
 
 def popular(counts, alpha):
     """Popular of weights counts^alpha, as an alias table (Walker 1977, by Vose's method of 1991). Host; V steps."""
-    weights = np.asarray(counts, float) ** alpha
+    with np.errstate(over="ignore"):
+        weights = np.asarray(counts, float) ** alpha
+    if not np.isfinite(weights.sum()):
+        raise UserError(
+            f"config.loss.alpha is {alpha:g}: to that power the counts of the items are too large; 0 to 1 are usual"
+        )
     share = weights / weights.sum()
     scaled = (share * len(share)).tolist()
     keep, alias = np.ones(len(share)), np.arange(len(share), dtype=np.int32)

@@ -168,6 +168,11 @@ def test_an_alias_table_holds_the_shares_of_the_weights(counts, alpha):
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)
 
 
+def test_counts_to_a_power_that_no_number_holds_are_refused():
+    with pytest.raises(UserError, match=r"config\.loss\.alpha is 300: to that power the counts"):
+        popular(np.array([1, 10**5]), 300.0)
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
 def test_draws_by_popularity_are_in_proportion_to_the_weights(alpha):
     counts = np.array([1, 900, 30, 0, 4, 4, 250, 77, 1, 12])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from jaxrec.config.fields import among, default, key, not_negative
+from jaxrec.config.fields import among, default, key, share
 from jaxrec.config.keys import IN_BATCH, SampledOptions
 from jaxrec.kernels import reductions
 from jaxrec.system.errors import UserError
@@ -26,7 +26,7 @@ def sampled_softmax(positive, negative_K, valid_K):
 class SampledSoftmaxOptions(SampledOptions):
     """The keys of the sampled softmax."""
 
-    logq: float = key(not_negative, 0.0)  #: share of the log of its expected count that a score is corrected by
+    logq: float = key(share, 0.0)  #: share of the log of its expected count that a score is corrected by
     logq_counts: str = among(
         "targets", "events"
     )  #: what in-batch negatives are expected by: trained targets, or events

@@ -4,6 +4,6 @@ from benchmarks import damage
 
 
 def test_what_is_damaged_is_refused_or_has_no_effect():
-    result = damage.main(damages=8, seed=1)
+    result = damage.main(damages=5, seed=1)
     assert not result["wrong"]
     assert result["outcomes"][damage.REFUSED] and result["outcomes"][damage.BEFORE]

@@ -143,7 +143,7 @@ FLOORS = {  # popularity, transitions: HR@10, NDCG@10 as published; met to the d
     "sports-5core": ((0.0091, 0.0052), (0.0368, 0.0234)),
     "beauty-bert4rec": ((0.0078, 0.0035), (0.0424, 0.0287)),
 }
-SLOW = ("sports-5core", "beauty-bert4rec")
+SLOW = ("beauty-5core", "sports-5core", "beauty-bert4rec")
 
 
 @pytest.mark.parametrize("data", [pytest.param(d, marks=pytest.mark.slow if d in SLOW else ()) for d in FLOORS])

@@ -33,7 +33,7 @@ def alone(name, history):
     return ENCODE[name](PARAMS[name], stream)[0][0, -1]
 
 
-@settings(max_examples=10)
+@settings(max_examples=4)
 @given(
     histories=st.lists(st.lists(st.integers(1, ITEMS), min_size=1, max_size=2 * LENGTH), min_size=1, max_size=30),
     name=st.sampled_from(list(MODELS)),

@@ -8,7 +8,7 @@ import polars as pl
 
 from jaxrec.data.log import Batch
 from jaxrec.data.oddities import Oddities
-from jaxrec.data.text import File, Piece, csv_rows, newlines, pieces
+from jaxrec.data.text import File, Piece, csv_rows, newlines, pieces, short
 from jaxrec.system.errors import UserError
 
 HEAD = 1 << 20  # bytes in which a first line ends
@@ -114,6 +114,10 @@ def delimited(
             stripped = pl.selectors.all() if padded else pl.selectors.all() - as_they_stand
             frame = frame.with_columns(stripped.str.strip_chars(" "))
         row = partial(row_of, piece, lines, one, separator)
+        if header:
+            _check_headers(
+                frame.select(list(columns)), file, fields(title.decode(), separator, quote), row, separator, quote
+            )
         yield Batch(frame.select(list(columns)), file, row, partial(_why, row, why, separator, width, quote))
 
 
@@ -133,6 +137,22 @@ def _again(title: str, separator: str, has_quotes: bool, text: bytes) -> list[st
     ways = {title, *(separator.join(f"{mark}{name}{mark}" for name in names) for mark in ("", '"' * has_quotes))}
     lines = [mark + way for mark in ("", "\ufeff") for way in ways]
     return [line for line in lines if text.startswith(f"{line}\n".encode()) or f"\n{line}\n".encode() in text]
+
+
+def _check_headers(frame: pl.DataFrame, file: File, names: list[str], row, separator: str, quote: str) -> None:
+    """That no row is a header with its columns in another order, as of files that were joined.
+
+    Raises:
+        UserError: one is.
+    """
+    named = frame.select(pl.all_horizontal(pl.all().is_in(names))).to_series()
+    for index in named.arg_true():
+        place, text = row(index)
+        if sorted(fields(text, separator, quote)) == sorted(names):
+            raise UserError(
+                f"{file}, {place}: {short(text)}: the header again, with its columns in another order: what follows "
+                "would be read as other columns. Split the file there, and prepare the folder of its parts"
+            )
 
 
 def _line_by_line(rows, width: int, columns: dict[str, int]):

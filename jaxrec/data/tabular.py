@@ -14,6 +14,7 @@ from jaxrec.data.times import reads_as_times, reads_in_two_ways
 from jaxrec.system.errors import UserError
 
 NAMED = [role for role in ROLES if role != "weight"]  # the roles of a table that are known by names
+PARTS = {"year", "month", "day"}  # names of columns that are times together
 SAMPLE = 1000  # values that show whether a column reads as times
 
 
@@ -139,6 +140,13 @@ def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, 
     if "time" in chosen or "time" in given.columns:
         return
     names = table.names
+    parts = [name for number, name in enumerate(names) if number not in chosen.values() and cols.plain(name) in PARTS]
+    if len(parts) > 1:
+        raise UserError(
+            f"{file}: no column is known as the time by its name, but {some(parts)} read as parts of one: put a column "
+            f"of whole dates beside them (2024-01-31 23:59:00), or take the order of the file with --time {cols.NONE} "
+            "(to prepare.py)"
+        )
     parents = {name for name in names if any(other.startswith(f"{name}.") for other in names)}
     item = names[chosen["item"]]
     others = [

@@ -271,3 +271,29 @@ def _(folder, chance, number):
     path = put(folder / "broken" / name, "".join(separator.join(row) + "\n" for row in [columns, *rows]))
     good = put(folder / "good" / "log.inter", "".join("\t".join(row) + "\n" for row in [columns, *rows]))
     return Broken(good, path, "with --format recbole")
+
+
+@kind("files joined, the columns of the second in another order")
+def _(folder, chance, number):
+    mark = [",", "\t", ";"][number % 3]
+    names = ["user_id", "item_id", "rating"][: 2 + number % 2]
+    rows = [row[: len(names)] for row in log(chance)]
+    turned, cut = chance.sample(range(1, len(names)), len(names) - 1), chance.randrange(1, len(rows))
+    order = [*turned, 0]
+    lines = [mark.join(names), *(mark.join(row) for row in rows)]
+    joined = lines[: cut + 1] + [mark.join(values[at] for at in order) for values in [names, *rows[cut:]]]
+    good, path = (folder / name / "log.csv" for name in ("good", "broken"))
+    for file, text in ((good, lines), (path, joined)):
+        put(file, "".join(f"{line}\n" for line in text))
+    return Broken(good, path, "Split the file there", f"{path}, line {cut + 2}")
+
+
+@kind("times in columns of years, months and days")
+def _(folder, chance, number):
+    names = chance.sample(["year", "Month", "day"], 2 + number % 2)
+    parts = {"year": (2014, 2025), "Month": (1, 13), "day": (1, 29)}
+    rows = [[*row[:2], *(str(chance.randrange(*parts[name])) for name in names)] for row in log(chance)]
+    good, path = (folder / name / "log.csv" for name in ("good", "broken"))
+    put(good, "".join(",".join(row[:2]) + "\n" for row in [FIELDS, *rows]))
+    put(path, "".join(",".join(row) + "\n" for row in [[*FIELDS[:2], *names], *rows]))
+    return Broken(good, path, "--time none")

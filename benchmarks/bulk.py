@@ -36,7 +36,9 @@ def log_of(users, seed=0):
     weights = 1 / np.arange(1, ITEMS + 1)
     ranks = np.searchsorted(np.cumsum(weights / weights.sum()), random.random(offsets[-1]))
     items = random.permutation(ITEMS).astype(np.int32)[np.minimum(ranks, ITEMS - 1)] + 1
-    return Interactions(items, offsets, np.arange(users), Catalogue(np.arange(ITEMS)), "zipf")
+    return Interactions(
+        items=items, offsets=offsets, users=np.arange(users), catalogue=Catalogue(np.arange(ITEMS)), name="zipf"
+    )
 
 
 def ours(rec, log, users, path):

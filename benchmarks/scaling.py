@@ -56,7 +56,13 @@ def histories(items, length):
     users = EPOCH * SLOTS // length
     flat = np.random.default_rng(0).integers(1, items + 1, users * (length + 3), dtype=np.int32)
     offsets = np.arange(users + 1, dtype=np.int64) * (length + 3)
-    return Interactions(flat, offsets, np.arange(1, users + 1), Catalogue(np.arange(1, items + 1)), "random histories")
+    return Interactions(
+        items=flat,
+        offsets=offsets,
+        users=np.arange(1, users + 1),
+        catalogue=Catalogue(np.arange(1, items + 1)),
+        name="random histories",
+    )
 
 
 def config_of(model, loss, sparse, length, dim):

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -117,7 +118,7 @@ def place(tmp_path_factory):
     write_table(place / "products" / "table.csv")
     (place / "my").mkdir()
     with contextlib.chdir(place):
-        shop = reading.read("ratings.csv")._replace(name=str(place / "ratings.csv"))
+        shop = replace(reading.read("ratings.csv"), name=str(place / "ratings.csv"))
         write_workdir(place / "runs" / "mine", shop)
         prepared.save(shop, "my/ratings", {})
         random = np.random.default_rng(0)
@@ -125,8 +126,8 @@ def place(tmp_path_factory):
             random.permutation(300)[:12].__add__(1).tolist() for _ in range(40)
         ]
         Path("films.txt").write_text("".join(f"{u} {v}\n" for u, items in enumerate(histories) for v in items))
-        films = reading.read("films.txt", items="")._replace(name=str(place / "films.txt"))
-        films = films._replace(catalogue=interactions.Catalogue(films.catalogue.ids, about(300)))
+        films = replace(reading.read("films.txt", items=""), name=str(place / "films.txt"))
+        films = replace(films, catalogue=interactions.Catalogue(films.catalogue.ids, about(300)))
         for name, model in (("a", "sasrec"), ("quickstart", "sasrec"), ("gru4rec_ml1m", "gru4rec")):
             write_workdir(place / "runs" / name, films, model)
     return place

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +51,8 @@ def data_of(rows, carries="tw"):
         histories.setdefault(user, []).append(item)
     data = from_sequences(list(histories.values()), users=list(histories))
     times, weights = (np.array(column) for column in list(zip(*rows, strict=True))[2:])
-    return data._replace(
+    return replace(
+        data,
         times=times * 1_000_000 if "t" in carries else None,
         weights=weights.astype(np.float32) if "w" in carries else None,
     )

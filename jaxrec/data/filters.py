@@ -3,7 +3,7 @@
 import datetime
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -102,7 +102,8 @@ def select(data: Interactions, keep: np.ndarray) -> Interactions:
         kept, at = _shrunk(sessions.offsets, before)
         sessions = Sessions(at, sessions.ids[kept])
     training = data.train_sessions
-    return data._replace(
+    return replace(
+        data,
         items=numbers[items],
         offsets=offsets,
         users=data.users[has],
@@ -180,7 +181,7 @@ def with_gaps(data: Interactions, minutes: float) -> Interactions:
     begins[offsets[offsets < len(begins)]] = True
     starts = np.flatnonzero(begins)
     sessions = Sessions(np.append(starts, len(begins)), np.arange(1, len(starts) + 1))
-    return data._replace(sessions=sessions, digest=None)
+    return replace(data, sessions=sessions, digest=None)
 
 
 def chosen(users: np.ndarray, share: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -86,7 +87,8 @@ class Sessions(NamedTuple):
     ids: np.ndarray  # [S] external ids, int64 or str
 
 
-class Interactions(NamedTuple):
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Interactions:
     """Histories back to back: user u's is `items[offsets[u]:offsets[u + 1]]`, oldest first."""
 
     items: np.ndarray  # [N] int32, 1..V; may be a memory map
@@ -110,7 +112,7 @@ def by_session(interactions: Interactions) -> Interactions:
     training = interactions.train_sessions
     if training is not None:  # so many histories: their sessions
         training = int(np.searchsorted(offsets, interactions.offsets[training]))
-    return interactions._replace(offsets=offsets, users=ids, sessions=None, train_sessions=training, digest=None)
+    return replace(interactions, offsets=offsets, users=ids, sessions=None, train_sessions=training, digest=None)
 
 
 def fingerprint(interactions: Interactions) -> str:
@@ -181,7 +183,7 @@ def assemble(users: pl.Series, items: pl.Series, lengths: np.ndarray, name: str)
     ids, codes = number(items)
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    return Interactions(codes, offsets, as_ids(users), Catalogue(ids), name)
+    return Interactions(items=codes, offsets=offsets, users=as_ids(users), catalogue=Catalogue(ids), name=name)
 
 
 def as_ids(tokens: pl.Series) -> np.ndarray:

@@ -8,6 +8,7 @@ import csv
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def describe(
     if unknown := len(ids.join(about, on=ID, how="anti")):
         say(f"{unknown:,} of {len(ids):,} items have no row in the table of items")
     aligned = ids.join(about, on=ID, how="left", maintain_order="left").drop(ID)
-    return interactions._replace(catalogue=catalogue._replace(about=aligned if aligned.width else None))
+    return replace(interactions, catalogue=catalogue._replace(about=aligned if aligned.width else None))
 
 
 def described(

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def verify(interactions: Interactions) -> None:
         meta = _checked_meta(path)
         if "checksums" in meta:
             _check_files(path, meta, READ)
-        elif fingerprint(interactions._replace(digest=None)) != meta["fingerprint"]:  # written by an earlier version
+        elif fingerprint(replace(interactions, digest=None)) != meta["fingerprint"]:  # written by an earlier version
             raise ValueError("arrays or ids: not what was written")
         most = len(interactions.catalogue.ids)
         if len(interactions.items) and not 1 <= interactions.items.min() <= interactions.items.max() <= most:

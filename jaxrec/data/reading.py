@@ -122,7 +122,7 @@ def _read(reader: Callable[[Input], Interactions], given: Input, left_out: Calla
         left_out(step, rows)
     if given.time_format and interactions.times is None:
         raise UserError(f"{given.name}: no times for --time-format: name their column with --time")
-    return interactions._replace(name=given.name)
+    return replace(interactions, name=given.name)
 
 
 def _check_flags(path: str, reader: ReaderEntry, only: bool, ids: bool, time_format: bool) -> None:

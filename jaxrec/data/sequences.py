@@ -14,6 +14,7 @@ What counts as what:
 """
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -84,7 +85,9 @@ def read(
     else:
         names = user_ids[user_place[user]]
     offsets = np.append(0, np.cumsum(count)).astype(np.int64)
-    data = Interactions(place[item] + np.int32(1), offsets, names, Catalogue(ids), str(file))
+    data = Interactions(
+        items=place[item] + np.int32(1), offsets=offsets, users=names, catalogue=Catalogue(ids), name=str(file)
+    )
     if file.name != NAME:
         return data
     if beside := file.beside("interactions.csv"):
@@ -237,7 +240,7 @@ def _with_interactions(data: Interactions, file: File, beside: File, say, readin
     if "session" in chosen and "user" in chosen:
         ids, place = log.ids["session"].order()
         extra["sessions"] = parts(data.offsets, place[np.concatenate(log.codes["session"])], ids)
-    return data._replace(**extra)
+    return replace(data, **extra)
 
 
 def _check_same(beside: File, file: File, role: str, log: Log, codes: np.ndarray, wanted: np.ndarray) -> None:
@@ -273,4 +276,4 @@ def _with_training(data: Interactions, stats: File) -> Interactions:
         raise UserError(
             f"{stats}: train_sessions is {number!r}: a number from 1 to {len(data.users) - 1:,}, the lines less one"
         )
-    return data._replace(train_sessions=number)
+    return replace(data, train_sessions=number)

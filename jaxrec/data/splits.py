@@ -1,7 +1,7 @@
 """Which interactions train, which validate, which test: ranges into the Interactions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -145,7 +145,8 @@ def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> 
     stays = (np.arange(len(order)) < trains) | (left >= 2)
     kept = known[items] & stays[row]
     at, offsets = at[kept], np.append(0, np.cumsum(left[stays]))
-    data = data._replace(
+    data = replace(
+        data,
         items=np.cumsum(known, dtype=np.int32)[items[kept]],
         offsets=offsets,
         users=data.users[order[stays]],

@@ -175,7 +175,9 @@ def sample(world: World, users: int) -> Interactions:
         stop = min(start + CHUNK, users)
         items[offsets[start] : offsets[stop]] = histories(world, start, stop)[0]
     name = f"synthetic data ({users} users, {world.items} items, seed {world.seed})"
-    return Interactions(items, offsets, np.arange(1, users + 1), catalogue(world), name)
+    return Interactions(
+        items=items, offsets=offsets, users=np.arange(1, users + 1), catalogue=catalogue(world), name=name
+    )
 
 
 def interactions(users: int = 10_000, items: int = 768, seed: int = 0, **options) -> Interactions:

@@ -1,5 +1,7 @@
 """Laws of session_parallel. The flat items are 1, 2, 3, ...: an item tells where in the sessions it stands."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -85,7 +87,7 @@ def test_the_oldest_session_is_first():
     assert oldest_first(subsequences, data).user_index.tolist() == [0, 1, 2]
     windows = oldest_first(next_item_subsequences(data.offsets[:-1], data.offsets[1:], 1, history="windows"), data)
     assert windows.start.tolist() == [0, 2, 3, 5]
-    timed = data._replace(times=np.array([50, 60, 10, 20, 90, 50, 70]))
+    timed = replace(data, times=np.array([50, 60, 10, 20, 90, 50, 70]))
     assert oldest_first(subsequences, timed).user_index.tolist() == [1, 0, 2]
     assert oldest_first(subsequences, timed).length.tolist() == [2, 1, 1]
     assert oldest_first(subsequences, timed._replace(relative=True)).user_index.tolist() == [0, 1, 2]

@@ -1,6 +1,7 @@
 """The commands by session and by time, from data with times to a result."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def timed():
     random = np.random.default_rng(0)
     lists = [random.integers(1, ITEMS + 1 + 5 * (s >= TRAINS), random.integers(2, 12)) for s in range(TRAINS + TESTS)]
     data = interactions.from_sequences([items.tolist() for items in lists])
-    return data._replace(times=np.arange(len(data.items)) * 1_000_000, train_sessions=TRAINS, name="clicks")
+    return replace(data, times=np.arange(len(data.items)) * 1_000_000, train_sessions=TRAINS, name="clicks")
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_baselines_go_through_every_split(clicks, tmp_path, baseline):
 
 
 def test_a_split_that_leaves_nothing_to_ask_is_told_before_training(clicks, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sources, "load", lambda name, reading=None: timed()._replace(train_sessions=TRAINS + TESTS))
+    monkeypatch.setattr(sources, "load", lambda name, reading=None: replace(timed(), train_sessions=TRAINS + TESTS))
     path = tmp_path / "run"
     argv = ["train", "--config", "quickstart", "--workdir", str(path), f"--config.dataset={clicks}", *SMALL]
     assert cli.main([*argv, "--config.split=sessions"]) == 2

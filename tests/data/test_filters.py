@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def made(log):
     data = from_sequences([[item for item, _, _ in each] for each in log.values()], users=list(log))
     flat = [row for each in log.values() for row in each]
     times = np.array([minute * MINUTE for _, minute, _ in flat])
-    return data._replace(times=times, weights=np.array([weight for _, _, weight in flat], np.float32)), log
+    return replace(data, times=times, weights=np.array([weight for _, _, weight in flat], np.float32)), log
 
 
 def as_log(data):
@@ -138,11 +139,11 @@ def test_sessions_and_training_sessions_go_with_their_rows():
     data = from_sequences([[1, 2], [2, 2, 3], [3, 1], [2, 1]], users=["a", "b", "c", "d"])
     sessions = Sessions(np.array([0, 1, 2, 4, 5, 7, 9]), np.arange(10, 16))
     keep = np.array([1, 0, 0, 0, 1, 0, 0, 1, 1], bool)
-    rest = filters.select(data._replace(sessions=sessions, train_sessions=3, digest="old"), keep)
+    rest = filters.select(replace(data, sessions=sessions, train_sessions=3, digest="old"), keep)
     assert rest.users.tolist() == ["a", "b", "d"] and rest.train_sessions == 2 and rest.digest is None
     assert rest.sessions.ids.tolist() == [10, 13, 15] and rest.sessions.offsets.tolist() == [0, 1, 2, 4]
     assert rest.catalogue.ids[rest.items - 1].tolist() == [1, 3, 2, 1]
-    again = data._replace(items=np.array([1, 1, 1, 1, 1, 1, 1, 1, 1], np.int32), sessions=sessions)
+    again = replace(data, items=np.array([1, 1, 1, 1, 1, 1, 1, 1, 1], np.int32), sessions=sessions)
     assert (~filters.repeats_at_once(again)).nonzero()[0].tolist() == sessions.offsets[:-1].tolist()
 
 
@@ -181,7 +182,7 @@ def test_what_is_missing_is_said():
     with pytest.raises(UserError, match="has no times: --since needs dates"):
         apply(data, Options(since="2014-01-01"))
     with pytest.raises(UserError, match="count from an unknown moment: --until needs dates"):
-        apply(data._replace(times=np.arange(2), relative=True), Options(until="2014-01-01"))
+        apply(replace(data, times=np.arange(2), relative=True), Options(until="2014-01-01"))
     with pytest.raises(UserError, match="no times for --session-gap"):
         apply(data, Options(session_gap=30))
 
@@ -205,13 +206,13 @@ def test_duplicates_are_rows_equal_in_all_that_is_known(log, timed, weighted):
             key = (user, item, minute if timed else None, weight if weighted else None)
             wanted.append(key not in seen)
             seen.add(key)
-    data = data._replace(times=data.times if timed else None, weights=data.weights if weighted else None)
+    data = replace(data, times=data.times if timed else None, weights=data.weights if weighted else None)
     assert (~filters.duplicates(data)).tolist() == wanted
 
 
 def test_rows_of_two_sessions_are_no_duplicates():
-    data = from_sequences([[1, 1, 1, 1], [1, 2]])._replace(times=np.zeros(6, np.int64))
-    parted = data._replace(sessions=Sessions(np.array([0, 1, 2, 4, 6]), np.array([7, 8, 7, 9])))
+    data = replace(from_sequences([[1, 1, 1, 1], [1, 2]]), times=np.zeros(6, np.int64))
+    parted = replace(data, sessions=Sessions(np.array([0, 1, 2, 4, 6]), np.array([7, 8, 7, 9])))
     assert filters.duplicates(parted).nonzero()[0].tolist() == [2, 3]
     rest, steps = apply(parted, Options(drop_duplicates=True))
     assert [step.name for step in steps] == ["read", "drop-duplicates"] and len(rest.items) == 4

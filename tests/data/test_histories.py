@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_lists_are_histories_with_what_lies_beside_them(write, log, size):
         patch.setattr(text, "PIECE", size)
         patch.setattr(columnar, "ROWS", 2)
         found = read(write(Path(folder), frame), columns={"weight": "rating"})
-    assert fingerprint(found) == fingerprint(wanted._replace(times=times, weights=weights))
+    assert fingerprint(found) == fingerprint(replace(wanted, times=times, weights=weights))
 
 
 tokens = st.one_of(st.integers(0, 12).map(str), st.text(st.sampled_from("abé'[]:"), min_size=1, max_size=3))
@@ -101,7 +102,7 @@ def test_recbole_s_lists_are_what_came_before_the_item(log, ahead, size):
         path.write_text("".join(f"{line}\n" for line in lines))
         found = read(path, quote="none", say=said.append)
     wanted = from_sequences(list(log.values()), users=list(log))
-    assert fingerprint(found._replace(times=None)) == fingerprint(wanted)
+    assert fingerprint(replace(found, times=None)) == fingerprint(wanted)
     assert any("the timestamp of a row goes with every item of it" in line for line in said)
 
 

@@ -1,6 +1,7 @@
 """Laws of jaxrec.data.interactions: numbering, ids, the fingerprint."""
 
 import tempfile
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -62,10 +63,10 @@ def test_the_fingerprint_is_that_of_the_histories(one, other):
 
 def test_the_fingerprint_knows_every_part():
     data = from_sequences([[1, 2, 3], [2, 3]], users=["ab", "c"])
-    timed = data._replace(times=np.arange(5))
+    timed = replace(data, times=np.arange(5))
     changed = {
-        "same": data._replace(
-            name="elsewhere", catalogue=data.catalogue._replace(about=pl.DataFrame({"title": ["x", "y", "z"]}))
+        "same": replace(
+            data, name="elsewhere", catalogue=data.catalogue._replace(about=pl.DataFrame({"title": ["x", "y", "z"]}))
         ),
         "item": from_sequences([[1, 2, 3], [2, 1]], users=["ab", "c"]),
         "order": from_sequences([[1, 3, 2], [2, 3]], users=["ab", "c"]),
@@ -74,12 +75,12 @@ def test_the_fingerprint_knows_every_part():
         "users swapped": from_sequences([[2, 3], [1, 2, 3]], users=["c", "ab"]),
         "item id": from_sequences([[1, 2, 4], [2, 4]], users=["ab", "c"]),
         "times": timed,
-        "times from nowhere": timed._replace(relative=True),
-        "weights": data._replace(weights=np.arange(5, dtype=np.float32)),
-        "sessions": data._replace(sessions=Sessions(np.array([0, 2, 3, 5]), np.array([1, 2, 3]))),
-        "other sessions": data._replace(sessions=Sessions(np.array([0, 1, 3, 5]), np.array([1, 2, 3]))),
-        "training sessions": data._replace(train_sessions=1),
-        "item id as text": data._replace(catalogue=data.catalogue._replace(ids=np.array(["1", "2", "3"]))),
+        "times from nowhere": replace(timed, relative=True),
+        "weights": replace(data, weights=np.arange(5, dtype=np.float32)),
+        "sessions": replace(data, sessions=Sessions(np.array([0, 2, 3, 5]), np.array([1, 2, 3]))),
+        "other sessions": replace(data, sessions=Sessions(np.array([0, 1, 3, 5]), np.array([1, 2, 3]))),
+        "training sessions": replace(data, train_sessions=1),
+        "item id as text": replace(data, catalogue=data.catalogue._replace(ids=np.array(["1", "2", "3"]))),
     }
     prints = {name: fingerprint(each) for name, each in changed.items()}
     assert prints.pop("same") == fingerprint(data)
@@ -91,8 +92,8 @@ def test_the_fingerprint_is_fixed_and_that_of_a_memory_map(tmp_path):
     # work folders store it: the same data must have it in years to come
     assert fingerprint(data) == "d7d0d0a49d6fb65f18957bd06177cf2760d72427df87e44756f1f1836f091c2f"
     data.items.tofile(tmp_path / "items.bin")
-    assert fingerprint(data._replace(items=np.memmap(tmp_path / "items.bin", np.int32, "r"))) == fingerprint(data)
-    wide = data._replace(items=data.items.astype(np.int64), users=data.users.astype("<U9"))
+    assert fingerprint(replace(data, items=np.memmap(tmp_path / "items.bin", np.int32, "r"))) == fingerprint(data)
+    wide = replace(data, items=data.items.astype(np.int64), users=data.users.astype("<U9"))
     assert fingerprint(wide) == fingerprint(data)
 
 
@@ -131,5 +132,5 @@ def test_a_catalogue_comes_back_from_parquet(lists):
 def test_a_session_stands_in_the_place_of_a_user():
     data = from_sequences([[1, 2, 3], [2, 3]], users=["a", "b"])
     assert by_session(data) is data
-    parted = by_session(data._replace(sessions=Sessions(np.array([0, 2, 3, 5]), np.array([7, 8, 9])), digest="x"))
+    parted = by_session(replace(data, sessions=Sessions(np.array([0, 2, 3, 5]), np.array([7, 8, 9])), digest="x"))
     assert fingerprint(parted) == fingerprint(from_sequences([[1, 2], [3], [2, 3]], users=[7, 8, 9]))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_what_is_loaded_is_what_was_saved(data):
         loaded = prepared.load(path)
         same(loaded, data)
         assert loaded.name == str(path)
-        assert fingerprint(loaded) == fingerprint(data) == fingerprint(loaded._replace(digest=None))
+        assert fingerprint(loaded) == fingerprint(data) == fingerprint(replace(loaded, digest=None))
         assert os.listdir(folder) == ["out"]
         for array in (
             loaded.items,
@@ -242,8 +243,11 @@ def test_empty_folders_links_and_the_current_folder_will_do(tmp_path, monkeypatc
     assert sorted(os.listdir(tmp_path)) == ["empty", "here", "link"]
 
 
-WHOLE = SMALL._replace(
-    times=np.arange(5), weights=np.ones(5, np.float32), sessions=Sessions(np.array([0, 2, 3, 5]), np.array([1, 2, 3]))
+WHOLE = replace(
+    SMALL,
+    times=np.arange(5),
+    weights=np.ones(5, np.float32),
+    sessions=Sessions(np.array([0, 2, 3, 5]), np.array([1, 2, 3])),
 )
 FILES = ["items", "offsets", "times", "weights", "sessions"]
 
@@ -359,8 +363,11 @@ def test_two_prepares_do_not_write_one_folder(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
 
 
-FULL = SMALL._replace(
-    times=np.arange(5), weights=np.ones(5, np.float32), sessions=Sessions(np.array([0, 2, 3, 5]), np.array([7, 8, 9]))
+FULL = replace(
+    SMALL,
+    times=np.arange(5),
+    weights=np.ones(5, np.float32),
+    sessions=Sessions(np.array([0, 2, 3, 5]), np.array([7, 8, 9])),
 )
 
 

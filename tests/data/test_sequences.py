@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -239,7 +240,8 @@ def test_the_rows_beside_give_times_weights_and_sessions(log, name, order):
     rows = rows_of(log)
     bare = from_sequences(list(log.values()), users=list(log))
     starts = [at for at, row in enumerate(rows) if at == 0 or (row[0], row[4]) != (rows[at - 1][0], rows[at - 1][4])]
-    wanted = bare._replace(
+    wanted = replace(
+        bare,
         times=np.array([row[2] for row in rows]) * 1_000_000,
         weights=np.array([row[3] for row in rows], np.float32),
         sessions=Sessions(np.array([*starts, len(rows)]), np.array([rows[at][4] for at in starts])),

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_types_and_shapes(lists):
 def test_a_memory_map_stays_one(tmp_path):
     data = from_sequences([[1, 2, 3, 4], [4, 3, 2]])
     data.items.tofile(tmp_path / "items.bin")
-    mapped = data._replace(items=np.memmap(tmp_path / "items.bin", np.int32, "r"))
+    mapped = replace(data, items=np.memmap(tmp_path / "items.bin", np.int32, "r"))
     split = last_item(mapped)
     assert split.interactions.items is mapped.items
     for got, wanted in zip((*split.valid, *split.test), (*last_item(data).valid, *last_item(data).test), strict=True):
@@ -85,7 +86,7 @@ def timed(draw, relative=False):
     times = [sorted(draw(st.lists(st.integers(0, 20), min_size=len(x), max_size=len(x)))) for x in lists]
     times = np.array([t for some in times for t in some], np.int64)
     weights = np.arange(len(times), dtype=np.float32)
-    return from_sequences(lists)._replace(times=times, weights=weights, relative=relative, name="toys")
+    return replace(from_sequences(lists), times=times, weights=weights, relative=relative, name="toys")
 
 
 shares = st.floats(0.01, 0.99)
@@ -147,7 +148,7 @@ def test_no_more_than_the_share_comes_before_the_quantile(times, q):
 @pytest.mark.parametrize("of", [by_time, sessions])
 @pytest.mark.parametrize(("times", "said"), [(None, "there are no times"), (np.arange(3), "from an unknown moment")])
 def test_times_that_are_no_moments_are_told(of, times, said):
-    data = from_sequences([[1, 2], [3]])._replace(times=times, relative=True, name="toys")
+    data = replace(from_sequences([[1, 2], [3]]), times=times, relative=True, name="toys")
     with pytest.raises(UserError, match=f"^toys: .*{said}.*split by last-item"):
         of(data)
 
@@ -163,11 +164,11 @@ def in_sessions(draw):
         cuts = draw(st.sets(st.integers(0, len(data.items))))
         offsets = np.array(sorted({*cuts, *data.offsets.tolist()}))
         ids = np.arange(len(offsets) - 1) + 100
-        data = data._replace(sessions=Sessions(offsets, ids))
+        data = replace(data, sessions=Sessions(offsets, ids))
     if draw(st.booleans()):
         number = draw(st.integers(0, len(data.users)))  # of histories, as by_session takes it
         relative = draw(st.booleans())
-        data = data._replace(train_sessions=number, relative=relative)
+        data = replace(data, train_sessions=number, relative=relative)
     return data
 
 
@@ -210,7 +211,7 @@ def test_sessions_are_what_they_say(data, q, valid):
 
 @given(in_sessions(), shares)
 def test_by_time_no_training_session_reaches_into_the_test(data, q):
-    split = sessions(data._replace(train_sessions=None, relative=False), q, 0.5)
+    split = sessions(replace(data, train_sessions=None, relative=False), q, 0.5)
     new = split.interactions
     first = new.offsets[new.train_sessions]
     if 0 < first < len(new.items):
@@ -231,15 +232,15 @@ def test_what_was_split_is_split_again_as_it_was(data, q, valid):
 
 
 def test_test_events_that_cannot_be_asked_are_counted():
-    data = from_sequences([[1, 2], [2, 1], [1, 9, 2], [9, 1], [9, 9, 9]])._replace(train_sessions=2)
+    data = replace(from_sequences([[1, 2], [2, 1], [1, 9, 2], [9, 1], [9, 9, 9]]), train_sessions=2)
     assert sessions(data, valid=0).left_out == 1 + 2 + 3
     assert "6 test events left out" in in_words(sessions(data, valid=0))
 
 
 def test_training_histories_in_parts_train_with_all_their_parts():
     """train_sessions counts histories, as the lines of sequences.txt do; their parts are the sessions."""
-    data = from_sequences([[1, 2, 3, 1], [2, 3], [3, 1]], users=["a", "b", "c"])._replace(train_sessions=2)
-    parted = data._replace(sessions=Sessions(np.array([0, 2, 4, 6, 8]), np.arange(4)))
+    data = replace(from_sequences([[1, 2, 3, 1], [2, 3], [3, 1]], users=["a", "b", "c"]), train_sessions=2)
+    parted = replace(data, sessions=Sessions(np.array([0, 2, 4, 6, 8]), np.arange(4)))
     made = sessions(parted, valid=0)
     assert (made.interactions.train_sessions, len(made.test.target)) == (3, 1)
     assert (made.stop[:3] - made.start[:3]).tolist() == [2, 2, 2]
@@ -247,7 +248,7 @@ def test_training_histories_in_parts_train_with_all_their_parts():
 
 def test_one_session_trains_and_two_give_one_to_validate():
     data = from_sequences([[1, 2], [2, 1], [1, 2, 1]])
-    counts = [len(sessions(data._replace(train_sessions=n), valid=0.1).valid.target) for n in (1, 2)]
+    counts = [len(sessions(replace(data, train_sessions=n), valid=0.1).valid.target) for n in (1, 2)]
     assert counts == [0, 1]
 
 
@@ -255,7 +256,7 @@ def test_one_session_trains_and_two_give_one_to_validate():
 def test_the_events_of_real_sessions_are_those_counted_by_others(real_data, name):
     folder = real_data(name)
     trains = json.loads((folder / "stats.json").read_text())["train_sessions"]
-    split = sessions(read(folder)._replace(train_sessions=trains), valid=0)
+    split = sessions(replace(read(folder), train_sessions=trains), valid=0)
     assert describe(split)["test"] == {"rsc15-100k": 10_152, "diginetica": 60_858}[name]
 
 
@@ -291,7 +292,7 @@ def test_types_are_those_of_the_last_item(data):
 
 @given(st.lists(st.lists(st.integers(1, 9), min_size=3, max_size=6), min_size=2, max_size=6), st.integers(1, 8))
 def test_targets_that_repeat_are_those_that_the_history_holds(lists, at_once):
-    data = from_sequences(lists)._replace(train_sessions=1)
+    data = replace(from_sequences(lists), train_sessions=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits, "ITEMS_AT_ONCE", at_once)
         for made in (last_item(data), sessions(data, valid=0)):

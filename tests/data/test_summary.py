@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -18,7 +19,7 @@ rows = st.lists(st.tuples(st.integers(1, 5), st.integers(0, 3)), min_size=1, max
 def test_repeats_and_duplicates_are_those_of_a_plain_loop(log):
     log = [sorted(each, key=lambda row: row[1]) for each in log]
     data = from_sequences([[item for item, _ in each] for each in log])
-    timed = data._replace(times=np.array([time for each in log for _, time in each], np.int64))
+    timed = replace(data, times=np.array([time for each in log for _, time in each], np.int64))
     repeats = sum(len(each) - len({item for item, _ in each}) for each in log)
     at_once = sum(a[0] == b[0] for each in log for a, b in itertools.pairwise(each))
     told = summary.facts(timed)
@@ -29,15 +30,15 @@ def test_repeats_and_duplicates_are_those_of_a_plain_loop(log):
 
 
 def test_times_are_dates_only_where_they_are_known():
-    data = from_sequences([[1, 2], [2, 3]])._replace(times=np.array([0, 86_400, 7, 2 * 86_400]) * 10**6)
+    data = replace(from_sequences([[1, 2], [2, 3]]), times=np.array([0, 86_400, 7, 2 * 86_400]) * 10**6)
     dated = {"relative": False, "first": "1970-01-01 00:00:00", "last": "1970-01-03 00:00:00", "days": 2.0}
     assert summary.facts(data)["times"] == dated
-    assert summary.facts(data._replace(relative=True))["times"] == {"relative": True, "days": 2.0}
-    assert summary.facts(data._replace(times=None))["times"] is None
+    assert summary.facts(replace(data, relative=True))["times"] == {"relative": True, "days": 2.0}
+    assert summary.facts(replace(data, times=None))["times"] is None
 
 
 def test_the_summary_is_printed_and_drawn(tmp_path):
-    data = from_sequences([[1, 1, 2], [2, 3]])._replace(times=np.array([0, 0, 7, 8, 9]) * 10**6)
+    data = replace(from_sequences([[1, 1, 2], [2, 3]]), times=np.array([0, 0, 7, 8, 9]) * 10**6)
     told, (rest, steps) = summary.facts(data), filters.apply(data, filters.Options(min_length=3))
     console = Console(file=io.StringIO(), width=120)
     summary.show(told, steps, {"last-item": "much"}, console)
@@ -49,7 +50,7 @@ def test_the_summary_is_printed_and_drawn(tmp_path):
         "split=last-item much",
     ):
         assert part in text, text
-    for each in (data, data._replace(times=None), rest):
+    for each in (data, replace(data, times=None), rest):
         summary.plot(each, tmp_path / "plots.png", "name")
         assert (tmp_path / "plots.png").read_bytes().startswith(b"\x89PNG")
 
@@ -58,7 +59,7 @@ def test_the_summary_is_printed_and_drawn(tmp_path):
 def test_ties_are_rows_with_the_time_of_the_row_before(log):
     log = [sorted(each, key=lambda row: row[1]) for each in log]
     data = from_sequences([[item for item, _ in each] for each in log])
-    timed = data._replace(times=np.array([time for each in log for _, time in each], np.int64))
+    timed = replace(data, times=np.array([time for each in log for _, time in each], np.int64))
     ties = sum(a[1] == b[1] for each in log for a, b in itertools.pairwise(each))
     assert summary.facts(timed)["tied"] == ties / sum(map(len, log))
     assert summary.facts(data)["tied"] is None

@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -112,7 +113,7 @@ def test_nothing_is_learnt_from_what_is_held_out():
     held = np.setdiff1d(np.arange(len(split.interactions.items)), slices(split.start, split.stop))
     changed = split.interactions.items.copy()
     changed[held] = 1
-    other = split._replace(interactions=split.interactions._replace(items=changed))
+    other = split._replace(interactions=replace(split.interactions, items=changed))
     assert (changed != split.interactions.items).any()
     for name in [*COUNTED, "item-knn"]:
         fit = BASELINES[name].fit
@@ -190,7 +191,7 @@ def test_what_others_bought_beats_popularity(name):
 
 def test_bpr_has_nothing_for_a_new_session():
     pytest.importorskip("implicit")
-    split = sessions(from_sequences([[1, 2, 3], [2, 3], [3, 1], [1, 2]])._replace(train_sessions=2), valid=0)
+    split = sessions(replace(from_sequences([[1, 2, 3], [2, 3], [3, 1], [1, 2]]), train_sessions=2), valid=0)
     with pytest.raises(UserError, match="bpr has no vector for those that did not train: take als"):
         learnt("bpr", split, split.test)
     assert learnt("als", split, split.test)[2].shape == (2, 64)

@@ -1,6 +1,7 @@
 """Laws of jaxrec.evaluation: who is ranked among whom, what is drawn, and what the numbers are."""
 
 import itertools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -205,7 +206,7 @@ def test_both_measures_go_together_where_many_targets_repeat(protocol, repeats, 
 
 
 def in_sessions(histories, trains):
-    return sessions(from_sequences(histories)._replace(train_sessions=trains), valid=0)
+    return sessions(replace(from_sequences(histories), train_sessions=trains), valid=0)
 
 
 def test_sessions_filter_nothing():

@@ -1,6 +1,7 @@
 """What the engine answers: the same in any batch and bucket, what filters leave, a state as the whole history."""
 
 import copy
+from dataclasses import replace
 from functools import cache
 
 import jax
@@ -223,7 +224,7 @@ def test_the_place_in_the_list_is_the_rank_of_evaluation(name):
     random = np.random.default_rng(2)
     data = from_sequences([random.permutation(IDS)[:n].tolist() for n in (60, 40, 3, 7, 30, 12)])
     numbers = [IDS.index(id) + 1 for id in data.catalogue.ids.tolist()]  # sorted as text
-    data = data._replace(items=np.array(numbers, np.int32)[data.items - 1], catalogue=rec.catalogue)
+    data = replace(data, items=np.array(numbers, np.int32)[data.items - 1], catalogue=rec.catalogue)
     split = splits.last_item(data)
     ranks = Evaluator(rec.engine.model, rec.config, split, split.test, jax.devices()[:1]).ranks(rec.engine.params)
     asked = zip(split.test.start, split.test.stop, strict=True)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -49,7 +50,7 @@ def make_workdir(path, model="sasrec", steps=(1,)):
     about = pl.DataFrame(
         {"title": [f"Film {v:02}" for v in range(1, ITEMS + 1)], "genres": ["Drama|War", "Comedy"] * 20}
     )
-    data = data._replace(catalogue=data.catalogue._replace(about=about))
+    data = replace(data, catalogue=data.catalogue._replace(about=about))
     split = splits.last_item(data)
     both_sides = model == "bert4rec"
     named = CONFIG["model"] | {"name": model} | ({"norm": "post"} if both_sides else {})

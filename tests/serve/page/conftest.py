@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import string
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -105,7 +106,7 @@ def served(chromium, tmp_path_factory):
             "in_stock": [each % 2 == 0 for each in place],
         }
     )
-    data = data._replace(catalogue=data.catalogue._replace(about=about))
+    data = replace(data, catalogue=data.catalogue._replace(about=about))
     split = splits.last_item(data)
     config = configs.from_dict(CONFIG | {"length": 16})
     path.mkdir()

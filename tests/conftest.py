@@ -8,12 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# 8 simulated devices; compiled in haste, since tests run small programs once
-_FLAGS = {"--xla_force_host_platform_device_count": 8, "--xla_backend_optimization_level": 0}
-if importlib.metadata.version("jaxlib").startswith("0.10."):  # a third of the time; later ones may not know it
-    _FLAGS["--xla_cpu_use_fusion_emitters"] = "false"
-_GIVEN = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = " ".join([_GIVEN, *(f"{k}={v}" for k, v in _FLAGS.items() if k not in _GIVEN)]).strip()
 os.environ["NPROC"] = "16"  # XLA's threads: with fewer than devices, the simulated devices wait for each other for ever
 if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers have what their parent set
     _PROGRAMS = tempfile.TemporaryDirectory(prefix="jaxrec-tests-")  # compiled once for all processes
@@ -21,6 +15,19 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers have what their paren
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["MPLBACKEND"] = "Agg"
+
+
+def pytest_configure(config):
+    """Before jax is imported: 8 simulated devices, and programs compiled in haste, since tests run small ones once.
+
+    The slow run has programs as a training has them in another respect: some of its laws hold bit for bit of these.
+    """
+    flags = {"--xla_force_host_platform_device_count": 8, "--xla_backend_optimization_level": 0}
+    if importlib.metadata.version("jaxlib").startswith("0.10.") and config.option.markexpr == "not slow":
+        flags["--xla_cpu_use_fusion_emitters"] = "false"  # a third of the time; later versions may not know it
+    given = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = " ".join([given, *(f"{k}={v}" for k, v in flags.items() if k not in given)]).strip()
+
 
 settings.register_profile("jaxrec", deadline=None, derandomize=True, database=None, max_examples=15)
 settings.load_profile("jaxrec")

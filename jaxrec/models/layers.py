@@ -36,18 +36,29 @@ def layer_norm(epsilon=1e-8):
     return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32)
 
 
+def rms_norm(epsilon=1e-8):
+    """RMSNorm (Zhang and Sennrich 2019), its statistics in float32: no mean is taken off, no bias is added."""
+    return nn.RMSNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32)
+
+
+NORMS = {"layer": layer_norm, "rms": rms_norm}
+
+
 class Dense(nn.Module):
     """A product of `dtype`, and a bias that is added in float32: so is its gradient, over all slots."""
 
     width: int
     dtype: Any
     kernel_init: Any
+    biased: bool = True
 
     @nn.compact
     def __call__(self, x):
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.width))
-        bias = self.param("bias", nn.initializers.zeros, (self.width,))
         product = jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
+        if not self.biased:
+            return product
+        bias = self.param("bias", nn.initializers.zeros, (self.width,))
         return (product.astype(jnp.float32) + bias).astype(self.dtype)
 
 
@@ -67,12 +78,26 @@ def _gelu_moved(at, by):
     return x * share, move * (share + x * jnp.exp(-x * x / 2) / (2 * jnp.pi) ** 0.5)
 
 
+def rotated(x_BTHd, positions_BT):
+    """Pairs of features turned by angles that grow with the position (Su et al. 2021): [B, T, H, d] -> the same.
+
+    Feature i and feature i + d/2 turn by position * 10000^(-2i / d): the product of a query and a key then depends on
+    how far apart they are, not on where.
+    """
+    half = x_BTHd.shape[-1] // 2
+    angle_BTd = positions_BT[..., None] * 10_000.0 ** (-jnp.arange(half) / half)
+    cos, sin = (f(angle_BTd)[:, :, None].astype(x_BTHd.dtype) for f in (jnp.cos, jnp.sin))
+    left, right = x_BTHd[..., :half], x_BTHd[..., half:]
+    return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1)
+
+
 class Attention(nn.Module):
     """Multi-head attention of a query input to a key-and-value input (Vaswani et al. 2017), dropout on the weights.
 
     In blocks of queries; if causal, each against the keys up to its own last slot: then the mask must let no query see
     a later slot (but for empty ones, whose outputs nobody reads). If relative, a score falls with the distance. Queries
-    of some slots alone come with `at`, where in the row they are.
+    of some slots alone come with `at`, where in the row they are. With positions of the keys, queries and keys are
+    rotated by them.
     """
 
     heads: int
@@ -83,7 +108,7 @@ class Attention(nn.Module):
     relative: bool = False
 
     @nn.compact
-    def __call__(self, query_BQD, memory_BTD, mask_BQT, keys, site, at_BQ=None):
+    def __call__(self, query_BQD, memory_BTD, mask_BQT, keys, site, at_BQ=None, positions_BT=None):
         (rows, queries, width), slots = query_BQD.shape, memory_BTD.shape[1]
 
         def project(name, x_BTD):
@@ -92,6 +117,9 @@ class Attention(nn.Module):
 
         q_BQHd = project("query", query_BQD) * (width // self.heads) ** -0.5
         k_BTHd, v_BTHd = project("key", memory_BTD), project("value", memory_BTD)
+        if positions_BT is not None:
+            at_query = positions_BT if at_BQ is None else jnp.take_along_axis(positions_BT, at_BQ, axis=1)
+            q_BQHd, k_BTHd = rotated(q_BQHd, at_query), rotated(k_BTHd, positions_BT)
         mixed, size = [], sizes.query_block(queries)
         for block, begin in enumerate(range(0, queries, size)):
             part = slice(begin, min(begin + size, queries))
@@ -109,21 +137,34 @@ class Attention(nn.Module):
         return out(mixed_ND).reshape(rows, queries, width)
 
 
+ACTIVATIONS = {"relu": nn.relu, "gelu": gelu}
+
+
 class FeedForward(nn.Module):
-    """Two pointwise layers with a ReLU between, each followed by dropout (Kang & McAuley 2018, eq. 6)."""
+    """Two pointwise layers with an activation between, each followed by dropout (Kang & McAuley 2018, eq. 6).
+
+    As "swiglu" three without biases: silu(x W1) * (x W3), through W2 (Shazeer 2020).
+    """
 
     rate: float
     dtype: Any
     kernel_init: Any
+    kind: str = "relu"
+    multiplier: int = 1  #: the width between, in widths
 
     @nn.compact
     def __call__(self, x_BTD, keys, site):
         rows, slots, width = x_BTD.shape
+        x_ND, within, gated = x_BTD.reshape(rows * slots, width), self.multiplier * width, self.kind == "swiglu"
 
-        def dense(name, x_ND):
-            return Dense(width, self.dtype, self.kernel_init, name=name)(x_ND)
+        def dense(name, x_ND, features):
+            return Dense(features, self.dtype, self.kernel_init, not gated, name=name)(x_ND)
 
-        inner = dense("inner", x_BTD.reshape(rows * slots, width)).reshape(rows, slots, width)
-        inner = nn.relu(drop_rows(inner, self.rate, keys, (site, 0)))
-        outer = dense("outer", inner.reshape(rows * slots, width)).reshape(rows, slots, width)
+        inner_NF = dense("inner", x_ND, within)
+        if gated:
+            inner_NF = nn.silu(inner_NF) * dense("gate", x_ND, within)
+        inner = drop_rows(inner_NF.reshape(rows, slots, within), self.rate, keys, (site, 0))
+        if not gated:
+            inner = ACTIVATIONS[self.kind](inner)
+        outer = dense("outer", inner.reshape(rows * slots, within), width).reshape(rows, slots, width)
         return drop_rows(outer, self.rate, keys, (site, 1))

@@ -13,72 +13,107 @@ from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal, position_of
 from jaxrec.kernels.sizes import ATTENTION_SLOTS
 from jaxrec.models.entry import ModelEntry
-from jaxrec.models.layers import INITIAL, Attention, FeedForward, drop_rows, item_param, layer_norm
+from jaxrec.models.layers import INITIAL, NORMS, Attention, Dense, FeedForward, drop_rows, item_param
 from jaxrec.models.model import from_module, pick
 from jaxrec.system.errors import UserError
 
+COUNTED = ("from_start", "from_end")  # positions that have a table
+TEMPERATURE = 0.05  # of cosine scores, before training
+
 
 class SASRec(nn.Module):
-    """Item and position embeddings, causal blocks, a final LayerNorm; the item table is also the output's.
+    """Item and position embeddings, causal blocks, a final norm; the scores are products with a table of the items.
 
     `norm` is where a block normalises: "query" as in the paper's code, only the queries, with residuals from the
-    normalised; "post", after each residual; "pre", before attention and feed-forward alike (for deep stacks).
-    `positions` are counted "from_start", "from_end" or, without a table of them, "relative".
+    normalised; "post", after each residual; "pre", before attention and feed-forward alike (for deep stacks); "gated",
+    as "pre", what a part adds times a sigmoid of what entered it, not normalised (LiGR: Borisyuk et al. 2024).
+    `positions` are counted "from_start" or "from_end"; "relative" and "rotary" have no table of them.
     """
 
     items: int
     length: int
-    width: int
-    layers: int
-    heads: int
-    rate: float
-    norm: str
-    initial: str
+    options: "SASRecOptions"
     positions: str
     dtype: Any
 
     def setup(self):
-        kernel = INITIAL[self.initial]
-        self.item_table = item_param(self, "items", kernel, self.items, self.width)
+        of = self.options
+        kernel, norm = INITIAL[of.init], NORMS[of.norm_type]
+        self.item_table = item_param(self, "items", kernel, self.items, of.dim)
+        if of.embedding == "separate":
+            self.input_table = item_param(self, "inputs", kernel, self.items, of.dim)
+        if of.score == "cosine":
+            self.temperature = self.param("temperature", lambda key: jnp.log(jnp.float32(TEMPERATURE)))
+        if self.positions in COUNTED:
+            self.position_table = self.param("positions", kernel, (self.length, of.dim))
         relative = self.positions == "relative"
-        if not relative:
-            self.position_table = self.param("positions", kernel, (self.length, self.width))
-        attention = lambda: Attention(self.heads, self.rate, self.dtype, kernel, relative=relative)
-        self.attention = [attention() for _ in range(self.layers)]
-        self.feed_forward = [FeedForward(self.rate, self.dtype, kernel) for _ in range(self.layers)]
-        self.attention_norm = [layer_norm() for _ in range(self.layers)]
-        self.feed_forward_norm = [layer_norm() for _ in range(self.layers)]
-        self.last_norm = layer_norm()
+        attention = lambda: Attention(of.heads, of.dropout, self.dtype, kernel, relative=relative)
+        feed_forward = lambda: FeedForward(of.dropout, self.dtype, kernel, of.ffn, of.ffn_multiplier)
+        self.attention = [attention() for _ in range(of.layers)]
+        self.feed_forward = [feed_forward() for _ in range(of.layers)]
+        self.attention_norm = [norm() for _ in range(of.layers)]
+        self.feed_forward_norm = [norm() for _ in range(of.layers)]
+        if of.norm == "gated":
+            gate = lambda: Dense(of.dim, self.dtype, kernel)
+            self.attention_gate = [gate() for _ in range(of.layers)]
+            self.feed_forward_gate = [gate() for _ in range(of.layers)]
+        self.last_norm = norm()
 
     def embed(self, stream):
         """Item embeddings times sqrt(width), plus positions; zero where the slot is empty. -> [B, T, D]"""
-        x_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)] * self.width**0.5
-        if self.positions != "relative":
+        table_VD = self.input_table if self.options.embedding == "separate" else self.item_table
+        x_BTD = table_VD[jnp.maximum(stream.items - 1, 0)] * self.options.dim**0.5
+        if self.positions in COUNTED:
             x_BTD += self.position_table[position_of(stream, self.positions, self.length)]
         return jnp.where((stream.items > 0)[..., None], x_BTD, 0).astype(self.dtype)
 
-    def __call__(self, stream, keys=None, read_BM=None):
-        """[B, T] -> [B, T, D]; with slots read_BM [B, M, D] of these alone, all that the last block then computes."""
+    def blocks(self, x, stream, keys=None, read_BM=None):
+        """The blocks alone: [B, T, D] -> [B, T, D], or [B, M, D] of some slots."""
         mask_BTT = jax.vmap(causal)(stream.segments, stream.positions)
-        x = drop_rows(self.embed(stream), self.rate, keys, (0, 0))
-        for i in range(self.layers):
-            at_BM = read_BM if i == self.layers - 1 else None
+        turned_BT = stream.positions if self.positions == "rotary" else None
+        for i in range(self.options.layers):
+            at_BM = read_BM if i == self.options.layers - 1 else None
             picked = (lambda x: x) if at_BM is None else partial(pick, slots_BM=at_BM)
-            attend = partial(self.attention[i], mask_BQT=picked(mask_BTT), keys=keys, site=2 * i + 1, at_BQ=at_BM)
+            where = {"mask_BQT": picked(mask_BTT), "at_BQ": at_BM, "positions_BT": turned_BT}
+            attend = partial(self.attention[i], keys=keys, site=2 * i + 1, **where)
             feed = lambda x, i=i: self.feed_forward[i](x, keys, 2 * i + 2)
             attention_norm, feed_norm = self.attention_norm[i], self.feed_forward_norm[i]
-            if self.norm == "query":
+            if self.options.norm == "query":
                 query = attention_norm(picked(x))
                 x = feed_norm(query + attend(query, x))
                 x = x + feed(x)
-            elif self.norm == "post":
+            elif self.options.norm == "post":
                 x = attention_norm(picked(x) + attend(picked(x), x))
                 x = feed_norm(x + feed(x))
             else:
+                gated = self.options.norm == "gated"
                 normed = attention_norm(x)
-                x = picked(x) + attend(picked(normed), normed)
-                x = x + feed(feed_norm(x))
-        return self.last_norm(x)
+                added = attend(picked(normed), normed)
+                x = picked(x)
+                x = x + (gate(self.attention_gate[i], x) * added if gated else added)
+                added = feed(feed_norm(x))
+                x = x + (gate(self.feed_forward_gate[i], x) * added if gated else added)
+        return x
+
+    def __call__(self, stream, keys=None, read_BM=None):
+        """[B, T] -> [B, T, D]; with slots read_BM [B, M, D] of these alone, all that the last block then computes."""
+        x = drop_rows(self.embed(stream), self.options.dropout, keys, (0, 0))
+        return self.last_norm(self.blocks(x, stream, keys, read_BM))
+
+    def head(self, hidden):
+        """For cosine scores: of length 1 / temperature."""
+        return unit(hidden) * jnp.exp(-self.temperature) if self.options.score == "cosine" else hidden
+
+
+def gate(dense, x_BTD):
+    """A sigmoid of a dense layer of each slot."""
+    return nn.sigmoid(dense(x_BTD.reshape(-1, x_BTD.shape[-1]))).reshape(x_BTD.shape)
+
+
+def unit(x):
+    """Vectors of length 1, in float32; zero stays zero."""
+    x = x.astype(jnp.float32)
+    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
 
 
 @dataclass(frozen=True)
@@ -86,41 +121,46 @@ class SASRecOptions(ModelOptions):
     """The keys of SASRec."""
 
     heads: int = key(positive, 1)
-    norm: str = among("query", "post", "pre")  #: where a block normalises
+    norm: str = among("query", "post", "pre", "gated")  #: where a block normalises
+    norm_type: str = among("layer", "rms")  #: LayerNorm, or RMSNorm
+    ffn: str = among("relu", "gelu", "swiglu")  #: the feed-forward's activation
+    ffn_multiplier: int = key(positive, 1)  #: width of the feed-forward, in dims
+    embedding: str = among("shared", "separate")  #: whether the output has the input's table, or its own
+    score: str = among("dot", "cosine")  #: product of vectors; or of their directions, over a learned temperature
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
 
 
 def check(config):
-    """That the heads divide the width."""
+    """That the heads divide the width, and rotary positions have pairs of features."""
     if config.model.dim % config.model.heads:
         raise UserError(f"config.model.heads {config.model.heads} does not divide config.model.dim {config.model.dim}")
+    if config.positions == "rotary" and config.model.dim // config.model.heads % 2:
+        raise UserError(
+            f"config.positions is rotary, and a head has {config.model.dim // config.model.heads} features: make "
+            "config.model.dim an even multiple of config.model.heads"
+        )
 
 
 def sasrec(config, sizes):
     """SASRec as a Model. config: SASRecOptions. sizes: Sizes."""
-    module = SASRec(
-        sizes.items,
-        sizes.length,
-        config.dim,
-        config.layers,
-        config.heads,
-        config.dropout,
-        config.norm,
-        config.init,
-        sizes.positions,
-        sizes.dtype,
-    )
-    output, item_tables = lambda params: (params["items"], None), {"items": ("inputs", "targets")}
+    module = SASRec(sizes.items, sizes.length, config, sizes.positions, sizes.dtype)
+    shared = config.embedding == "shared"
+    cosine = config.score == "cosine"
     return from_module(
         module,
         sizes.length,
-        output_embedding=output,
-        item_tables=item_tables,
+        output_embedding=lambda params: (unit(params["items"]) if cosine else params["items"], None),
+        item_tables={"items": ("inputs", "targets")} if shared else {"items": ("targets",), "inputs": ("inputs",)},
+        head="head" if cosine else None,
         reads=True,
         microbatch_slots=ATTENTION_SLOTS,
     )
 
 
 MODEL = ModelEntry(
-    name="sasrec", options=SASRecOptions, build=sasrec, positions=("from_start", "from_end", "relative"), check=check
+    name="sasrec",
+    options=SASRecOptions,
+    build=sasrec,
+    positions=("from_start", "from_end", "relative", "rotary"),
+    check=check,
 )

@@ -76,7 +76,7 @@ def test_an_integer_may_stand_for_a_number():
         ("mask_last", 0.9, "config.mask_last_prob is for config.objective=cloze"),
         ("model.window", 7, "config.model.window is for caser: leave it out for sasrec"),
         ("model.users", True, "config.model.users is for caser: leave it out for sasrec"),
-        ("model.expand", 2, "config.model.ffn_multiplier is for bert4rec"),
+        ("model.transform", False, "config.model.transform is for bert4rec"),
         ("model.input_dropout", 0.5, "config.model.input_dropout is for gru4rec"),
         ("model", GOOD["model"] | {"name": "gru4rec", "heads": 2}, "is for bert4rec and sasrec: leave it out for gru4"),
         ("row", 9, "config.row 9 is shorter than config.length 10"),

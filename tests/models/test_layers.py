@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxrec.kernels import sizes
 from jaxrec.kernels.masks import causal
 from jaxrec.kernels.random import row_keys
-from jaxrec.models.layers import Attention, FeedForward, drop_rows, gelu, layer_norm
+from jaxrec.models.layers import INITIAL, Attention, FeedForward, drop_rows, gelu, layer_norm, rms_norm, rotated
 
 ROWS, WIDTH = 2, 8
 BLOCK = sizes.QUERY_BLOCK
@@ -119,3 +119,35 @@ def test_attention_drops_weights_and_keeps_their_mean():
     error = np.abs(dropped.mean(0) - plain[0]) / (dropped.std(0) / np.sqrt(400))
     assert error.max() < 5
     assert (dropped.std(0) > 0).all()
+
+
+def test_what_is_rotated_scores_by_how_far_apart_it_is():
+    """A query and a key, both moved on by any number of slots, have the product that they had."""
+    random = np.random.default_rng(0)
+    query, key = (jnp.asarray(random.normal(size=(1, 1, 2, 8)), jnp.float32) for _ in range(2))
+
+    def product(at, other):
+        return np.asarray((rotated(query, jnp.array([[at]])) * rotated(key, jnp.array([[other]]))).sum(-1))
+
+    for moved in (1, 7, 150):
+        np.testing.assert_allclose(product(5 + moved, 2 + moved), product(5, 2), atol=1e-4)
+    np.testing.assert_allclose(product(3, 3), np.asarray((query * key).sum(-1)), atol=1e-5)
+    assert abs(product(5, 2) - product(4, 2)).max() > 0.01
+
+
+def test_an_rms_norm_takes_off_no_mean():
+    x = jnp.asarray([[3.0, 4.0], [30.0, 40.0], [0.0, 0.0]])
+    norm = rms_norm()
+    out = norm.apply(norm.init(jax.random.key(0), x), x)
+    np.testing.assert_allclose(out, np.array([[3, 4], [3, 4], [0, 0]]) / 12.5**0.5, atol=1e-6)
+
+
+def test_a_swiglu_is_its_formula():
+    feed = FeedForward(0.0, jnp.float32, INITIAL["xavier"], "swiglu", 3)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 4)), jnp.float32)
+    params = feed.init(jax.random.key(0), x, None, 0)["params"]
+    one, gate, two = (params[name]["kernel"] for name in ("inner", "gate", "outer"))
+    assert one.shape == (4, 12) and all(set(part) == {"kernel"} for part in params.values())
+    np.testing.assert_allclose(
+        feed.apply({"params": params}, x, None, 0), (jax.nn.silu(x @ one) * (x @ gate)) @ two, atol=1e-5
+    )

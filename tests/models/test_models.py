@@ -18,6 +18,8 @@ ITEMS = ROWS * SLOTS
 CONFIGS = {
     "sasrec": {"layers": 2, "heads": 2},
     "sasrec relative": {"layers": 1, "heads": 2},
+    "sasrec gated, rotary": {"layers": 2, "heads": 2, "norm": "gated", "ffn": "swiglu", "norm_type": "rms"},
+    "sasrec cosine": {"layers": 1, "heads": 1, "ffn": "gelu", "embedding": "separate", "score": "cosine"},
     "bert4rec": {"layers": 2, "heads": 2, "norm": "post"},
     "bert4rec pre, relative": {"layers": 1, "heads": 2, "norm": "pre", "transform": False},
     "caser": {"layers": 1, "window": 5, "vertical": 2, "horizontal": 3},
@@ -25,7 +27,14 @@ CONFIGS = {
     "two-tower": {"layers": 2},
     "examples.own_model:MODEL": {},
 }
-MODELS = ("sasrec", "bert4rec", "caser users", "two-tower", "examples.own_model:MODEL")  # one of each
+MODELS = (
+    "sasrec",
+    "sasrec gated, rotary",
+    "bert4rec",
+    "caser users",
+    "two-tower",
+    "examples.own_model:MODEL",
+)  # one of each
 BOTH_WAYS = {name for name in CONFIGS if name.startswith("bert4rec")}
 LENGTHS = [[45, 24], [51, 15, 1]]
 FRESH = iter(range(1, ITEMS + 1))  # every slot has an item, so a row of the table, of its own
@@ -34,7 +43,7 @@ SEQUENCES = [[[next(FRESH) for _ in range(length)] for length in row] for row in
 
 def made(name, dropout=0.0, dtype="float32"):
     kind = name.partition(" ")[0]
-    positions = "relative" if name.endswith("relative") else "from_start"
+    positions = next((kind for kind in ("relative", "rotary") if name.endswith(kind)), "from_start")
     model = entries.model(kind, ITEMS, SLOTS, positions, dtype, USERS, dim=WIDTH, dropout=dropout, **CONFIGS[name])
     random = np.random.default_rng(1)
 
@@ -99,8 +108,9 @@ def test_packed_is_alone(name):
 def test_a_slot_sees_its_own_sequence_and_only_bidirectional_models_what_follows(name):
     """By the gradient in the input embeddings: exactly zero where it may not look, not zero where it must."""
     model, params = made(name)
-    encode = lambda items: model.encode(params | {"items": items}, FULL)[0]
-    pull = jax.jit(lambda asked: jax.vjp(encode, params["items"])[1](asked)[0])
+    table = "inputs" if "inputs" in params else "items"
+    encode = lambda items: model.encode(params | {table: items}, FULL)[0]
+    pull = jax.jit(lambda asked: jax.vjp(encode, params[table])[1](asked)[0])
     segments, slots = np.asarray(FULL.segments), np.arange(SLOTS)
     window = CONFIGS[name].get("window", SLOTS)
     for row, slot in ((0, 44), (0, 45), (0, 60), (1, 20), (1, 51), (1, 66)):

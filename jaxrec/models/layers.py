@@ -9,12 +9,14 @@ import jax.numpy as jnp
 from jaxrec.kernels import sizes
 from jaxrec.kernels.masks import nearness
 from jaxrec.kernels.random import dropout, site_keys
+from jaxrec.system.errors import UserError
 
 INITIAL = {
     "xavier": nn.initializers.xavier_normal(),
     "normal": nn.initializers.normal(0.02),
     "uniform": nn.initializers.xavier_uniform(),
 }
+TEMPERATURE = 0.05  # of cosine scores, before training
 SITE_PARTS = 1 << 16  # parts that a site may have
 
 
@@ -31,9 +33,9 @@ def drop_rows(x, rate, keys, site):
     return jax.vmap(lambda key, row: dropout(key, row, rate))(site_keys(keys, SITE_PARTS * site[0] + site[1]), x)
 
 
-def layer_norm(epsilon=1e-8):
+def layer_norm(epsilon=1e-8, name=None):
     """LayerNorm with the references' small epsilon, its statistics in float32."""
-    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32)
+    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32, name=name)
 
 
 def rms_norm(epsilon=1e-8):
@@ -60,6 +62,22 @@ class Dense(nn.Module):
             return product
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
         return (product.astype(jnp.float32) + bias).astype(self.dtype)
+
+
+def unit(x):
+    """Vectors of length 1, in float32; zero stays zero."""
+    x = x.astype(jnp.float32)
+    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
+
+
+def divides(config):
+    """Of a model with heads, that they divide the width.
+
+    Raises:
+        UserError: they don't.
+    """
+    if config.model.dim % config.model.heads:
+        raise UserError(f"config.model.heads {config.model.heads} does not divide config.model.dim {config.model.dim}")
 
 
 @jax.custom_jvp

@@ -13,12 +13,22 @@ from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal, position_of
 from jaxrec.kernels.sizes import ATTENTION_SLOTS
 from jaxrec.models.entry import ModelEntry
-from jaxrec.models.layers import INITIAL, NORMS, Attention, Dense, FeedForward, drop_rows, item_param
+from jaxrec.models.layers import (
+    INITIAL,
+    NORMS,
+    TEMPERATURE,
+    Attention,
+    Dense,
+    FeedForward,
+    divides,
+    drop_rows,
+    item_param,
+    unit,
+)
 from jaxrec.models.model import from_module, pick
 from jaxrec.system.errors import UserError
 
 COUNTED = ("from_start", "from_end")  # positions that have a table
-TEMPERATURE = 0.05  # of cosine scores, before training
 
 
 class SASRec(nn.Module):
@@ -110,12 +120,6 @@ def gate(dense, x_BTD):
     return nn.sigmoid(dense(x_BTD.reshape(-1, x_BTD.shape[-1]))).reshape(x_BTD.shape)
 
 
-def unit(x):
-    """Vectors of length 1, in float32; zero stays zero."""
-    x = x.astype(jnp.float32)
-    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
-
-
 @dataclass(frozen=True)
 class SASRecOptions(ModelOptions):
     """The keys of SASRec."""
@@ -132,8 +136,7 @@ class SASRecOptions(ModelOptions):
 
 def check(config):
     """That the heads divide the width, and rotary positions have pairs of features."""
-    if config.model.dim % config.model.heads:
-        raise UserError(f"config.model.heads {config.model.heads} does not divide config.model.dim {config.model.dim}")
+    divides(config)
     if config.positions == "rotary" and config.model.dim // config.model.heads % 2:
         raise UserError(
             f"config.positions is rotary, and a head has {config.model.dim // config.model.heads} features: make "

@@ -78,7 +78,11 @@ def test_an_integer_may_stand_for_a_number():
         ("model.users", True, "config.model.users is for caser: leave it out for sasrec"),
         ("model.transform", False, "config.model.transform is for bert4rec"),
         ("model.input_dropout", 0.5, "config.model.input_dropout is for gru4rec"),
-        ("model", GOOD["model"] | {"name": "gru4rec", "heads": 2}, "is for bert4rec and sasrec: leave it out for gru4"),
+        (
+            "model",
+            GOOD["model"] | {"name": "gru4rec", "heads": 2},
+            "is for bert4rec, hstu and sasrec: leave it out for gru4",
+        ),
         ("row", 9, "config.row 9 is shorter than config.length 10"),
         ("patience", -1, "must not be negative"),
         ("seed", 2**32, "must be below 2^32"),

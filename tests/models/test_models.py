@@ -25,6 +25,7 @@ CONFIGS = {
     "caser": {"layers": 1, "window": 5, "vertical": 2, "horizontal": 3},
     "caser users": {"layers": 1, "window": 3, "vertical": 2, "horizontal": 3, "users": True},
     "two-tower": {"layers": 2},
+    "hstu relative": {"layers": 2, "heads": 2, "score": "cosine"},
     "examples.own_model:MODEL": {},
 }
 MODELS = (

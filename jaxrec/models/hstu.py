@@ -1,0 +1,132 @@
+"""HSTU: hierarchical sequential transduction units, without times (Zhai et al., ICML 2024)."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxrec.config.fields import among, key, positive
+from jaxrec.config.keys import ModelOptions
+from jaxrec.kernels.masks import causal, position_of
+from jaxrec.models.entry import ModelEntry
+from jaxrec.models.layers import INITIAL, TEMPERATURE, Dense, divides, drop_rows, item_param, layer_norm, unit
+from jaxrec.models.model import from_module, pick
+
+EPSILON = 1e-6  # of its norms
+
+
+class HSTU(nn.Module):
+    """Item embeddings, units that attend without a softmax, scores by products with the same table.
+
+    `positions` are counted "from_start" or "from_end"; "relative" leaves order to the units, which know distances.
+    """
+
+    items: int
+    length: int
+    options: "HSTUOptions"
+    positions: str
+    dtype: Any
+
+    def setup(self):
+        of = self.options
+        kernel = INITIAL[of.init]
+        self.item_table = item_param(self, "items", kernel, self.items, of.dim)
+        if of.score == "cosine":
+            self.temperature = self.param("temperature", lambda key: jnp.log(jnp.float32(TEMPERATURE)))
+        if self.positions != "relative":
+            self.position_table = self.param("positions", kernel, (self.length, of.dim))
+        features = of.dim // of.heads
+        made = lambda: Unit(of.heads, features, features, self.length, of.dropout, self.dtype, kernel)
+        self.unit = [made() for _ in range(of.layers)]
+
+    def __call__(self, stream, keys=None, read_BM=None):
+        """[B, T] -> [B, T, D]; with slots read_BM [B, M, D] of these alone, all that the last unit then computes."""
+        x_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)] * self.options.dim**0.5
+        if self.positions != "relative":
+            x_BTD += self.position_table[position_of(stream, self.positions, self.length)]
+        x_BTD = drop_rows(x_BTD.astype(self.dtype), self.options.dropout, keys, (0, 0))
+        return self.units(x_BTD, stream, keys, read_BM)
+
+    def units(self, x, stream, keys=None, read_BM=None):
+        """The units alone: [B, T, D] -> [B, T, D], or [B, M, D] of some slots; zero where the slot is empty."""
+        real_BT1 = (stream.items > 0)[..., None]
+        mask_BTT = jax.vmap(causal)(stream.segments, stream.positions) & real_BT1
+        x = jnp.where(real_BT1, x, 0)
+        for i, added in enumerate(self.unit):
+            at_BM = read_BM if i == len(self.unit) - 1 else None
+            picked = (lambda x: x) if at_BM is None else partial(pick, slots_BM=at_BM)
+            x = jnp.where(picked(real_BT1), picked(x) + added(x, picked(mask_BTT), keys, i + 1, at_BM), 0)
+        return x
+
+    def head(self, hidden):
+        """For cosine scores: of length 1 / temperature."""
+        return unit(hidden) * jnp.exp(-self.temperature) if self.options.score == "cosine" else hidden
+
+
+class Unit(nn.Module):
+    """Pointwise attention, gated: what a unit adds to [B, T, D] (eqs. 1 to 3).
+
+    u, v, q, k = silu(norm(x) W); A = silu(q k + b) / length, b of the distance in slots; out(u * norm(A v)).
+    """
+
+    heads: int
+    linear: int  #: features of a head of u and v
+    attention: int  #: features of a head of q and k
+    length: int
+    rate: float
+    dtype: Any
+    kernel_init: Any
+    biased: bool = True  #: whether distances have a bias
+
+    @nn.compact
+    def __call__(self, x_BTD, mask_BQT, keys, site, at_BQ=None):
+        (rows, slots, width), wide, narrow = x_BTD.shape, self.heads * self.linear, self.heads * self.attention
+        dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init)
+        x_ND = layer_norm(EPSILON, name="norm")(x_BTD).reshape(-1, width)
+        parts_BTF = nn.silu(dense(2 * (wide + narrow), biased=False, name="inner")(x_ND)).reshape(rows, slots, -1)
+        u, v, q, k = jnp.split(parts_BTF, (wide, 2 * wide, 2 * wide + narrow), axis=-1)
+        if at_BQ is not None:
+            u, q = pick(u, at_BQ), pick(q, at_BQ)
+        by_head = lambda x: x.reshape(rows, -1, self.heads, x.shape[-1] // self.heads)
+        scores_BHQK = jnp.einsum("bqhd,bkhd->bhqk", by_head(q), by_head(k), preferred_element_type=jnp.float32)
+        if self.biased:
+            bias = self.param("distance", nn.initializers.normal(0.02), (self.length,))
+            at = jnp.arange(slots) if at_BQ is None else at_BQ
+            distance = jnp.clip(at[..., None] - jnp.arange(slots), 0, self.length - 1)
+            scores_BHQK += bias[distance] if at_BQ is None else bias[distance][:, None]
+        weights_BHQK = jnp.where(mask_BQT[:, None], nn.silu(scores_BHQK) / self.length, 0).astype(self.dtype)
+        mixed_BQF = jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, by_head(v)).reshape(rows, -1, wide)
+        gated_BQF = drop_rows(
+            (u * layer_norm(EPSILON, name="mixed_norm")(mixed_BQF)).astype(self.dtype), self.rate, keys, (site, 0)
+        )
+        return dense(width, name="outer")(gated_BQF.reshape(-1, wide)).reshape(rows, -1, width)
+
+
+@dataclass(frozen=True)
+class HSTUOptions(ModelOptions):
+    """The keys of HSTU."""
+
+    heads: int = key(positive, 1)
+    init: str = among("normal", "xavier", "uniform")  #: N(0, 0.02), Glorot normal, or uniform
+    score: str = among("dot", "cosine")  #: product of vectors; or of their directions, over a learned temperature
+
+
+def hstu(config, sizes):
+    """HSTU as a Model. config: HSTUOptions. sizes: Sizes."""
+    cosine = config.score == "cosine"
+    return from_module(
+        HSTU(sizes.items, sizes.length, config, sizes.positions, sizes.dtype),
+        sizes.length,
+        output_embedding=lambda params: (unit(params["items"]) if cosine else params["items"], None),
+        item_tables={"items": ("inputs", "targets")},
+        head="head" if cosine else None,
+        reads=True,
+    )
+
+
+MODEL = ModelEntry(
+    name="hstu", options=HSTUOptions, build=hstu, positions=("relative", "from_start", "from_end"), check=divides
+)

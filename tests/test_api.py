@@ -9,6 +9,7 @@ import threading
 import tomllib
 import types
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,24 @@ def test_a_recommender_evaluates_itself_and_hands_out_its_vectors(trained):
     for shown in (found, rec, rec.training):
         assert "sasrec" in repr(shown) and "sasrec" in shown._repr_html_()
     assert "data:image/png;base64" in rec._repr_html_() and rec.training._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_model_below_what_only_counts_says_so(trained):
+    training = trained[0].training
+
+    def beside(counted, valid):
+        rows = [{"valid": {"ndcg@10": value}} for value in valid]
+        own = training.scores["sasrec"]
+        others = {"transitions": counted, "popularity": 0.0}
+        scores = {name: own | {"metrics": own["metrics"] | {"ndcg@10": value}} for name, value in others.items()}
+        return replace(training, rows=rows, scores={"sasrec": own} | scores)
+
+    own = training.scores["sasrec"]["metrics"]["ndcg@10"]
+    assert beside(own, [0.1]).warning() is None and not beside(own, [0.1]).below
+    late, early = beside(own + 0.1, [0.1, 0.2]), beside(own + 0.1, [0.2, 0.1])
+    assert late.below == {"transitions": own + 0.1}
+    assert f"ends below transitions ({own + 0.1:.4f}): it was still getting better" in late.warning()
+    assert "jaxrec tune" in early.warning() and "WARNING: sasrec (ndcg@10" in repr(early)
 
 
 def test_only_a_workdir_that_is_named_is_resumed(trained, tmp_path, monkeypatch):

@@ -55,6 +55,30 @@ class Training:
     reachable: dict | None = None  #: of made data, the metrics that no model can surpass
     trained: bool = True  #: whether it was trained now; False where it was complete before
 
+    @property
+    def below(self) -> dict[str, float]:
+        """The baselines that are better on the test, {name: value}, by the metric that chooses the checkpoint."""
+        by, own = self._judged_by, self.scores[self.config.model.name]["metrics"]
+        values = {name: found["metrics"].get(by) for name, found in self.scores.items() if name in COUNTED}
+        return {name: value for name, value in values.items() if value is not None and value > own[by]}
+
+    @property
+    def _judged_by(self):
+        return self.config.select_by or registry.find("split", self.config.split).select_by
+
+    def warning(self) -> str | None:
+        """What to say where counting alone is better than the model; None where it is not."""
+        if not self.below:
+            return None
+        name, by = self.config.model.name, self._judged_by
+        counted = " and ".join(f"{each} ({value:.4f})" for each, value in self.below.items())
+        validated = [row["valid"][by] for row in self.rows if by in row.get("valid", {})]
+        cure = "its recipe does not suit it, or the log: jaxrec tune looks for one, jaxrec configs lists what there is"
+        if validated and max(validated) == validated[-1]:
+            cure = "it was still getting better when its epochs ended: raise config.epochs"
+        value = self.scores[name]["metrics"][by]
+        return f"WARNING: {name} ({by} {value:.4f}) ends below {counted}: {cure}"
+
     def show(self, console: Console | None = None) -> None:
         """Print the comparison of the test metrics."""
         console, own = console or consoles.make(), self.scores[self.config.model.name]
@@ -69,6 +93,8 @@ class Training:
             title = each if len(measured[self.config.model.name]) > 1 else None
             console.print(results.comparison(rows, results.SHOWN[sessions], title))
         console.print(consoles.printable(splits.repeats_in_words(own["repeats"], own["users"])), soft_wrap=True)
+        if said := self.warning():
+            console.print(consoles.printable(said, 400), style="bold red", soft_wrap=True)
 
     def __repr__(self) -> str:
         return consoles.as_text(self.show)

@@ -39,39 +39,45 @@ def warning(trap: str, text: str, **figures: float) -> dict[str, Any]:
 
 def of_lists(placed: PlacedLists, split: Split, questions: Questions, protocol: str) -> list[dict]:
     """The warnings that lists of the best items give."""
-    found = _strangers(placed.strangers, "list", len(questions.source))
-    lengths, k = placed.lengths[placed.lengths > 0], placed.k
+    found = _strangers(placed.strangers, "list", len(questions.source)) + _of_rows(placed, questions)
+    at, seen = min(AT, placed.k), _seen_share(placed, split, questions)
+    if seen and protocol == FULL:
+        text = (
+            f"{seen:.2%} of the rows hold an item of the user's history (the newest aside): the seen-filter lacks it "
+        )
+        text += "(sets scores to 0, reaches back too short), or the history is another; `full` filters before it cuts"
+        found.append(warning("seen items", text, share=seen))
+    every = np.stack([placed.ranks(target) <= at for target in _backwards(split, questions, 4)])
+    hit = every[:, questions.stop - questions.start >= LONG]
+    hits, rates = hit.sum(1), (hit.mean(1) if hit.size else np.zeros(4)).tolist()
+    if max(rates[2:]) >= 0.1 * max(rates[:2]):  # no seen-filter, or none of this order
+        found += _input_ends_elsewhere(rates, hits, at)
+    elif hits[1] >= FEW and rates[1] >= 0.3 * rates[0]:
+        found.append(_newest_in_lists(hit, at))
+    newest = _newest_hits(placed, split, questions, at)
+    if newest.sum() > max(every[0].sum(), FEW) and seen * placed.k < 0.5:  # else there is no seen-filter
+        text = (
+            f"the target is among the {at} best of {every[0].mean():.1%}, a random one of the last {NEWEST} items of "
+        )
+        text += f"the history of {newest.mean():.1%}: another order, or another file, of the data"
+        found.append(warning("wrong order", text, target=float(every[0].mean()), newest=float(newest.mean())))
+    return found + _below_popularity(placed.ranks(questions.target), split, questions, at)
+
+
+def _of_rows(placed: PlacedLists, questions: Questions) -> list[dict]:
+    """Warnings of the form of lists, whatever the history."""
+    found, lengths, k = [], placed.lengths[placed.lengths > 0], placed.k
     if short := int((lengths < k).sum()):
         text = f"lists are of {lengths.min():,} to {k:,} items, {short:,} of {len(lengths):,} shorter than the longest"
         found.append(warning("unequal lists", f"{text}: what they lack counts as a miss", lists=short))
     if placed.repeated:
-        share = placed.repeated / len(placed.item)
         text = f"{placed.repeated:,} rows repeat an item of the same list, and take a place for nothing"
-        found.append(warning("repeated items", text, share=share))
+        found.append(warning("repeated items", text, rows=placed.repeated))
     tied = _tied_in_lists(placed, questions)
     if tied > TIED:
         text = f"{tied:.1%} of the targets that lists hold share their rank or score with others, which count as better"
         found.append(warning("ties", f"{text}: write a rank, or scores with more digits", share=tied))
-    long = questions.stop - questions.start >= LONG
-    at = min(AT, k)
-    rates = [float((placed.ranks(target)[long] <= at).mean()) for target in _backwards(split, questions, 4)]
-    seen = _seen_share(placed, split, questions) if protocol == FULL else 0.0
-    if seen:
-        text = f"{seen:.2%} of the rows hold an item of the user's history before the one last given"
-        text += ": the seen-filter lacks it (or only sets scores to 0, or reaches back too short), or the history is "
-        found.append(warning("seen items", text + "another; `full` leaves the history out before it cuts", share=seen))
-    hits = int(long.sum()) * np.array(rates)
-    filtered = max(rates[2:]) < 0.1 * max(rates[:2])
-    if filtered and hits[1] >= FEW and rates[1] >= 0.3 * rates[0]:
-        found.append(_wrong_order(rates, at) if rates[0] < 0.5 * rates[1] else _too_short(rates, at))
-    elif not filtered:
-        found += _input_ends_elsewhere(rates, hits, at)
-    newest = _newest_rate(placed, split, questions, at)
-    if newest > rates[0] and (rates[2] < 0.5 * newest or not filtered) and newest * len(lengths) >= FEW:
-        text = f"the target is among the {at} best of {rates[0]:.1%}, a random one of the last {NEWEST} items of the "
-        text += f"history of {newest:.1%}: another order or file of the data, or no seen-filter"
-        found.append(warning("wrong order", text, target=rates[0], newest=newest))
-    return found + _below_popularity(placed.ranks(questions.target), split, questions, at)
+    return found
 
 
 def of_vectors(placed: PlacedVectors, split: Split, questions: Questions, devices) -> list[dict]:
@@ -85,10 +91,8 @@ def of_vectors(placed: PlacedVectors, split: Split, questions: Questions, device
     ranks = some_of.ranks(split, asked, FULL, devices)
     tied = _tied_in_vectors(some_of, split, asked, ranks, devices)
     if tied > TIED:
-        text = (
-            f"{tied:.1%} of the targets score the same as other items, which count as better: are scores rounded, or "
-        )
-        found.append(warning("ties", text + "the vectors of many items the same?", share=tied))
+        text = f"{tied:.1%} of the targets score the same as other items, which count as better"
+        found.append(warning("ties", f"{text}: are scores rounded, or vectors of many items the same?", share=tied))
     long = np.flatnonzero(asked.stop - asked.start >= LONG)
     if len(long):
         asked = Questions(*(field[long] for field in asked))
@@ -136,7 +140,7 @@ def _input_ends_elsewhere(rates: list[float], hits: np.ndarray, at: int) -> list
         text = f"the target is among the {at} best of {target:.1%}, the items before it of {before:.1%} and "
         text += f"{second:.1%}: the input seems to hold the target itself (jaxrec vectors takes --split test)"
         return [warning("target in the input", text, target=target, before=before)]
-    stands_out = abs(second - third) > 1.5 * abs(before - third) + 0.02 and max(hits[1:]) >= FEW
+    stands_out = abs(second - third) > 1.2 * abs(before - third) + 0.03 and max(hits[1:]) >= FEW
     unlike = 0.7 * target < before < 1.5 * target and min(second, third) > 2 * before and hits[1] >= FEW
     return [_too_short(rates, at)] if stands_out or unlike else []
 
@@ -149,10 +153,24 @@ def _too_short(rates: list[float], at: int) -> dict:
     return warning("missing validation item", text, target=target, before=before, second=second)
 
 
-def _wrong_order(rates: list[float], at: int) -> dict:
-    text = f"the target is among the {at} best of {rates[0]:.1%}, the item before it of {rates[1]:.1%}: another order "
-    text += "of the data, or the wrong file (of the validation)"
-    return warning("wrong order", text, target=rates[0], before=rates[1])
+def _newest_in_lists(hit: np.ndarray, at: int) -> dict:
+    """The warning for lists that hold the item before the target, but none of the items before that.
+
+    Args:
+        hit: [4, Q] whether the target, the item before it, … are in the lists.
+    """
+    target, before, second, _ = rates = hit.mean(1).tolist()
+    together, apart = hit[0][hit[1]].sum(), hit[1].sum() * target  # apart: how many if the two had nothing to do
+    never = together < 0.2 * apart if apart >= 5 else target < 0.1 * before
+    if never:
+        text = f"the target is among the {at} best of {target:.1%}, the item before it of {before:.1%}, never both: "
+        text += "another order of the last items, or the wrong file (of the validation)"
+        return warning("wrong order", text, target=target, before=before)
+    if before > 2 * target:
+        text = f"the item before the target is among the {at} best of {before:.1%}, the target of {target:.1%}, what "
+        text += f"came before of {second:.1%}: the seen-filter lacks the newest item (or the input does)"
+        return warning("seen items", text, target=target, before=before)
+    return _too_short(rates, at)
 
 
 def _seen_share(placed: PlacedLists, split: Split, questions: Questions) -> float:
@@ -166,14 +184,12 @@ def _seen_share(placed: PlacedLists, split: Split, questions: Questions) -> floa
     return float((np.isin(placed.question * total + placed.item, history) & ~own).mean())
 
 
-def _newest_rate(placed: PlacedLists, split: Split, questions: Questions, at: int) -> float:
-    """How often a random one of the last items of the history, but the very last, is among the best."""
+def _newest_hits(placed: PlacedLists, split: Split, questions: Questions, at: int) -> np.ndarray:
+    """Whether a random one of the last items of the history, the very last aside, is among the best. [Q] bool"""
     length = np.minimum(questions.stop - questions.start - 1, NEWEST)
     back = 2 + np.floor(np.random.default_rng(0).random(len(length)) * np.maximum(length, 1)).astype(np.int64)
-    place = np.maximum(questions.stop - back, 0)
-    target = np.where(length > 0, np.asarray(split.interactions.items[place]), -1)
-    target = np.where(target == questions.target, -1, target)
-    return float((placed.ranks(target) <= at).mean())
+    item = np.asarray(split.interactions.items[np.maximum(questions.stop - back, 0)])
+    return placed.ranks(np.where((length > 0) & (item != questions.target), item, -1)) <= at
 
 
 def _tied_in_lists(placed: PlacedLists, questions: Questions) -> float:

@@ -4,7 +4,7 @@ Nothing of a file is ever unpickled.
 """
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -74,7 +74,8 @@ def _archive(path: Path) -> Vectors:
         with np.load(path, allow_pickle=False) as archive:
             if not hasattr(archive, "files"):
                 raise UserError(f"{path}: a lone array, saved by np.save: write it by np.savez with {_wanted()}")
-            for name in set(ARRAYS) & set(archive.files):
+            held = archive.files
+            for name in set(ARRAYS) & set(held):
                 try:
                     arrays[name] = archive[name]
                 except ValueError as error:
@@ -88,7 +89,7 @@ def _archive(path: Path) -> Vectors:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: no .npz that can be read ({error}): write it again by np.savez") from None
-    return _vectors(str(path), arrays)
+    return _vectors(str(path), arrays, held)
 
 
 def _folder(path: Path) -> Vectors:
@@ -123,11 +124,12 @@ def _matrix(path: Path, vectors: pl.Series) -> np.ndarray:
     return np.stack(vectors.to_list()).astype(np.float32)
 
 
-def _vectors(name: str, arrays: Mapping[str, Any]) -> Vectors:
-    """Vectors of these arrays, checked."""
+def _vectors(name: str, arrays: Mapping[str, Any], held: Iterable[str] = ()) -> Vectors:
+    """Vectors of these arrays, checked. held: the names of all that there are."""
     if missing := [each for each in ARRAYS if each not in arrays and each != "bias"]:
-        held = f" beside {some(sorted(map(str, arrays)))}" if arrays else ""
-        raise UserError(f"{name}: no array {some(missing)}{held}: write it by np.savez with {_wanted()}")
+        raise UserError(
+            f"{name}: no array {some(missing)} among {some(held or arrays)}: write it by np.savez with {_wanted()}"
+        )
     found = {}
     for each, axes in ARRAYS.items():
         if arrays.get(each) is None:
@@ -139,7 +141,8 @@ def _vectors(name: str, arrays: Mapping[str, Any]) -> Vectors:
         array = np.asarray(array)
         if array.ndim != axes or array.dtype.kind not in "fiu":
             raise UserError(f"{name}: {each} is {array.dtype} of {array.ndim} axes: give numbers of {axes}")
-        found[each] = array.astype(np.float32)
+        with np.errstate(over="ignore"):  # it is refused below
+            found[each] = array.astype(np.float32)
         if (wrong := ~np.isfinite(found[each])).any():
             row = int(np.nonzero(wrong)[0][0])
             raise UserError(f"{name}: {each} row {row} holds a number that is not finite: leave such rows out")
@@ -150,8 +153,11 @@ def _vectors(name: str, arrays: Mapping[str, Any]) -> Vectors:
 def _check_vectors(name: str, found: dict) -> None:
     """That arrays go together, and no id comes twice."""
     users, items = found["users"], found["items"]
-    if users.shape[1] != items.shape[1]:
-        raise UserError(f"{name}: vectors of users have {users.shape[1]} numbers and of items {items.shape[1]}")
+    if users.shape[1] != items.shape[1] or not users.shape[1]:
+        raise UserError(
+            f"{name}: vectors of users have {users.shape[1]} numbers and of items {items.shape[1]}: "
+            "give both as many, and one at least"
+        )
     for values, ids in (("users", "user_ids"), ("items", "item_ids"), ("bias", "item_ids")):
         if values in found and len(found[values]) != len(found[ids]):
             raise UserError(

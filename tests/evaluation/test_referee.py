@@ -8,11 +8,11 @@ import jax
 import numpy as np
 import polars as pl
 import pytest
+import recommenders
 from some import some
 
 import jaxrec
 from jaxrec import cli
-from jaxrec.config import parsing
 from jaxrec.data import reading, splits
 from jaxrec.data.interactions import from_sequences
 from jaxrec.evaluation import referee
@@ -23,14 +23,12 @@ from jaxrec.training import checkpoint, fit, workdir
 USERS, ITEMS, LENGTH, K = 300, 120, 12, 10
 
 
-def write_workdir(path, data, place):
+def write_workdir(path, place, model="sasrec"):
     """A workdir of a model as it is at first, which is judged like any other."""
-    values = {"dataset": place, "seed": 0, "epochs": 1, "batch": 16, "length": 8, "eval_every": 1, "patience": 0}
-    values |= {"model": {"name": "sasrec", "dim": 8, "layers": 1, "dropout": 0.0}}
-    values |= {"loss": {"name": "bce", "negatives": 1}, "optim": {"name": "adam", "learning_rate": 1e-2}}
-    config, split = parsing.from_dict(values), splits.last_item(data)
+    data = reading.read(str(place))
+    config, split = replace(recommenders.config(model, length=8), dataset=str(place)), splits.last_item(data)
     path.mkdir()
-    workdir.claim(path, config, data, place, data.catalogue.counted(splits.training_counts(split)))
+    workdir.claim(path, config, data, str(place), data.catalogue.counted(splits.training_counts(split)))
     checkpoints = checkpoint.Checkpoints(path)
     checkpoints.save(64, fit.initial(fit.setup(config, split, jax.devices()[:1])), {})
     checkpoints.close()
@@ -42,7 +40,7 @@ def trained(tmp_path_factory):
     folder, random = tmp_path_factory.mktemp("referee"), np.random.default_rng(0)
     rows = [f"u{user},i{item},{at}" for user in range(60) for at, item in enumerate(random.permutation(130)[:9])]
     (folder / "log.csv").write_text("user,item,time\n" + "\n".join(rows) + "\n")
-    write_workdir(folder / "run", reading.read(str(folder / "log.csv")), str(folder / "log.csv"))
+    write_workdir(folder / "run", folder / "log.csv")
     asked = ["--workdir", str(folder / "run"), "--split", "test", "--output"]
     assert cli.main(["vectors", *asked, str(folder / "vectors")]) == 0
     assert cli.main(["recommend", "--users", "all", "--k", "20", *asked, str(folder / "lists.csv")]) == 0
@@ -60,6 +58,17 @@ def test_vectors_are_judged_as_the_model_that_hands_them_out(trained, protocol):
     assert found.metrics == pytest.approx(wanted.metrics, abs=1e-12)
     assert found.ci95["ndcg@10"] == pytest.approx(wanted.ci95["ndcg@10"], abs=1e-12)
     assert found.result["paired"]["ndcg@10"] == 0 and found.result["paired"]["p"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", recommenders.MODELS)
+def test_every_models_vectors_are_judged_as_the_model(trained, model, tmp_path):
+    write_workdir(tmp_path / "run", trained / "log.csv", model)
+    argv = ["vectors", "--workdir", str(tmp_path / "run"), "--split", "test", "--output", str(tmp_path / "vectors")]
+    assert cli.main(argv) == 0
+    wanted = jaxrec.evaluate(tmp_path / "run").metrics
+    found = jaxrec.judge(tmp_path / "vectors", trained / "log.csv").metrics
+    assert found == pytest.approx(wanted, abs=1e-6)
 
 
 def test_an_archive_in_any_order_is_judged_as_the_folder(trained, tmp_path):
@@ -263,8 +272,10 @@ WHOLE = {
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"users": None}, "no array users"),
+        ({"users": None, "user": np.ones((2, 3))}, "no array users among user_ids, items, item_ids, user: write"),
         ({"user_ids": np.array(["a", None], object)}, "user_ids holds Python objects, which are not unpickled"),
+        ({"users": np.ones((2, 0)), "items": np.ones((4, 0))}, "and one at least"),
+        ({"users": np.full((2, 3), 1e300)}, "users row 0 holds a number that is not finite"),
         ({"users": np.ones((2, 2))}, "users have 2 numbers and of items 3"),
         ({"user_ids": np.array([1])}, "users has 2 rows and user_ids 1"),
         ({"item_ids": np.array([1, 2, 3, 3])}, "item_ids holds '3' twice"),

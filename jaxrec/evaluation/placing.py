@@ -69,13 +69,14 @@ def place_vectors(vectors: Vectors, split: Split, questions: Questions) -> Place
     """Vectors on these questions.
 
     Raises:
-        UserError: none of the users, or of the items, is one of the data.
+        UserError: none of the users who are asked has a vector, or none of the items is one of the data.
     """
     data = split.interactions
     total, width = len(data.catalogue.ids), vectors.items.shape[1]
     items, users = numbers(vectors.item_ids, data.catalogue.ids), numbers(vectors.user_ids, data.users)
     check_known(items, vectors.item_ids, data.catalogue.ids, "item", vectors.name)
-    check_known(users, vectors.user_ids, data.users, "user", vectors.name)
+    asked = np.isin(users - 1, questions.source)
+    check_known(asked, vectors.user_ids, data.users[questions.source], "user", vectors.name)
     table, bias = np.zeros((total + 1, width), np.float32), np.full(total + 1, -np.inf, np.float32)
     table[items] = vectors.items
     bias[items] = 0 if vectors.bias is None else vectors.bias

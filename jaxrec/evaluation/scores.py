@@ -14,7 +14,7 @@ import polars as pl
 from jaxrec.data import arrow, columnar, dialects, discover, tables
 from jaxrec.data.columns import KNOWN, plain
 from jaxrec.data.log import Batch
-from jaxrec.data.text import BadRows, File, some
+from jaxrec.data.text import EXAMPLES, BadRows, File, some
 from jaxrec.system.errors import UserError
 
 ARRAYS = {"users": 2, "user_ids": 1, "items": 2, "item_ids": 1, "bias": 1}  # of an .npz, and their axes
@@ -225,9 +225,9 @@ def _lists(name: str, columns: dict[str, str], batches) -> Lists:
     users, items, orders = [], [], []
     for batch in batches:
         order = batch.frame[by].cast(pl.Float64, strict=False)
-        for role in ("user", "item"):
-            _refuse(bad, batch, batch.frame[role].is_null(), f"no {role}: give its id")
-        _refuse(bad, batch, ~order.is_finite().fill_null(False), f"{columns[by]} is no finite number: give one")
+        wrong = [(batch.frame[role].is_null(), f"no {role}: give its id") for role in ("user", "item")]
+        wrong.append((~order.is_finite().fill_null(False), f"{columns[by]} is no finite number: give one"))
+        _refuse(bad, batch, wrong)
         users.append(_texts(batch.frame["user"], name))
         items.append(_texts(batch.frame["item"], name))
         orders.append(order.to_numpy() * (1 if by == "rank" else -1))
@@ -237,11 +237,12 @@ def _lists(name: str, columns: dict[str, str], batches) -> Lists:
     return Lists(name, pl.concat(users), pl.concat(items), np.concatenate(orders))
 
 
-def _refuse(bad: BadRows, batch: Batch, wrong: pl.Series, why: str) -> None:
-    rows = wrong.arg_true().to_list()
-    for row in rows[:5]:
-        bad.add(batch.file, *batch.row(row), batch.why(row) or why)
-    bad.add_number(max(len(rows) - 5, 0))
+def _refuse(bad: BadRows, batch: Batch, wrong: list[tuple[pl.Series, str]]) -> None:
+    """Note the rows of a batch that are wrong, each for the first reason."""
+    reasons = {row: why for mask, why in reversed(wrong) for row in mask.arg_true().to_list()}
+    for row in sorted(reasons)[:EXAMPLES]:
+        bad.add(batch.file, *batch.row(row), batch.why(row) or reasons[row])
+    bad.add_number(max(len(reasons) - EXAMPLES, 0))
 
 
 def numbers(ids: pl.Series, own: np.ndarray) -> np.ndarray:
@@ -263,10 +264,10 @@ def check_known(found: np.ndarray, ids: pl.Series, own: np.ndarray, what: str, n
         UserError: none of them is.
     """
     if not found.any():
-        have = some(own[:3].tolist())
+        theirs, ours = some(ids.unique(maintain_order=True)[:3]), some(own[:3].tolist())
         raise UserError(
-            f"{name}: none of its {what}s is one of the data: it has {some(ids.unique(maintain_order=True)[:3])}, and "
-            f"the data {have}: give the ids that the data have, no numbers of the model's own"
+            f"{name}: none of its {what}s is asked for in the data: it has {theirs}, and the data {ours}: give the "
+            "ids that the data have, no numbers of the model's own"
         )
 
 

@@ -281,7 +281,7 @@ WHOLE = {
         ({"item_ids": np.array([1, 2, 3, 3])}, "item_ids holds '3' twice"),
         ({"items": np.full((4, 3), np.nan)}, "items row 0 holds a number that is not finite"),
         ({"items": np.array(["x"] * 4)}, "give numbers of 2"),
-        ({"user_ids": np.array([8, 9])}, "none of its users is one of the data: it has 8, 9, and the data 1, 2"),
+        ({"user_ids": np.array([8, 9])}, "none of its users is asked for in the data: it has 8, 9, and the data 1, 2"),
     ],
 )
 def test_an_archive_that_is_wrong_is_told_of(changed, said, tmp_path):
@@ -300,8 +300,8 @@ LOG = pl.DataFrame({"user": [1] * 4 + [2] * 4, "item": [1, 2, 3, 4, 4, 3, 2, 1],
         ("user,item,rank\n1,4,1\n2,,1\n", "line 3: '2,,1': no item: give its id"),
         ("user,item,rank\n1,4,first\n", "line 2: '1,4,first': rank is no finite number"),
         ("user,item,score\n1,4,nan\n", "score is no finite number"),
-        ("user,item,rank\n7,4,1\n", "none of its users is one of the data"),
-        ("user,item,rank\n1,nine,1\n", "none of its items is one of the data"),
+        ("user,item,rank\n7,4,1\n", "none of its users is asked for in the data"),
+        ("user,item,rank\n1,nine,1\n", "none of its items is asked for in the data"),
         ("user,item,rank\n1,4,1,5\n", "4 fields where the first line has 3"),
     ],
 )

@@ -9,6 +9,7 @@ from jaxrec.system.version import VERSION as __version__  # noqa: F401
 if TYPE_CHECKING:
     from jaxrec.api.comparing import compare as compare
     from jaxrec.api.evaluating import evaluate as evaluate
+    from jaxrec.api.evaluating import judge as judge
     from jaxrec.api.fitting import Training as Training
     from jaxrec.api.fitting import fit as fit
     from jaxrec.api.logs import Log as Log
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _PLACES = {  # where each name is: its module is imported, and jax started, when it is first asked for
     "api.comparing": ("compare",),
-    "api.evaluating": ("evaluate",),
+    "api.evaluating": ("evaluate", "judge"),
     "api.fitting": ("Training", "fit"),
     "api.logs": ("Log", "prepare"),
     "api.tuning": ("tune",),

@@ -83,6 +83,16 @@ def write_table(path):
     about(120).insert_column(0, pl.Series("asin", ASINS)).write_csv(path)
 
 
+def write_scores(path):
+    """A model of the users and products of `write_log`, as another library might leave it: vectors, and lists."""
+    random, users = np.random.default_rng(1), np.arange(60)
+    vectors = {"users": random.normal(size=(60, 4)), "items": random.normal(size=(120, 4))}
+    np.savez(path / "theirs.npz", **vectors, user_ids=users, item_ids=np.array(ASINS))
+    best = np.argsort(-vectors["users"] @ vectors["items"].T)[:, :20]
+    rows = {"user": np.repeat(users, 20), "item": [ASINS[v] for v in best.ravel()], "rank": np.tile(range(1, 21), 60)}
+    pl.DataFrame(rows).write_csv(path / "theirs.csv")
+
+
 def write_workdir(path, data, model="sasrec"):
     """A workdir of a model as it is at first."""
     named = {"name": model, "dim": 8, "layers": 1, "dropout": 0.0}
@@ -114,6 +124,7 @@ def place(tmp_path_factory):
     write_nested(place / "train.jsonl")
     view = '10.0.0.1 - ann [0{day}/Jan/2024:10:00:00 +0000] "GET /item/{day} HTTP/1.1" 200 512\n'
     (place / "access.log").write_text("".join(view.format(day=day) for day in (1, 2, 3)))
+    write_scores(place)
     write_table(place / "items.csv")
     write_table(place / "products" / "table.csv")
     (place / "my").mkdir()

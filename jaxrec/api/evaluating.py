@@ -1,18 +1,20 @@
-"""Evaluate a training or a baseline on the held-out items of a log."""
+"""Evaluate a training, a baseline or anybody's scores on the held-out items of a log."""
 
 import os
 from pathlib import Path
 from typing import Any
 
 from jaxrec.api.keywords import with_keywords
-from jaxrec.api.logs import as_log
+from jaxrec.api.logs import Log, as_log
 from jaxrec.config import registry
 from jaxrec.config.fields import within
 from jaxrec.data import splits
 from jaxrec.data.interactions import Interactions
-from jaxrec.evaluation import evaluator, protocols
+from jaxrec.evaluation import evaluator, protocols, referee
 from jaxrec.evaluation.baselines import BASELINES
+from jaxrec.evaluation.referee import Judgement
 from jaxrec.evaluation.results import Evaluation
+from jaxrec.evaluation.scores import load
 from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels import placement
 from jaxrec.system import console as consoles
@@ -61,8 +63,11 @@ def evaluate(
         return baseline(str(what), data, protocol, split, split_by or "last-item", test_quantile)
     if split_by is not None or test_quantile is not None:
         raise UserError("split_by and test_quantile are for baselines: a workdir keeps the split of its training")
-    interactions = data if data is None or isinstance(data, Interactions) else as_log(data).interactions
-    return evaluator.evaluation(Path(what), interactions, checkpoint or "best", protocol, split)
+    return evaluator.evaluation(Path(what), _interactions(data), checkpoint or "best", protocol, split)
+
+
+def _interactions(data: Any) -> Interactions | None:
+    return data if data is None or isinstance(data, Interactions) else as_log(data).interactions
 
 
 def _of(recommender: Recommender) -> Path:
@@ -79,14 +84,73 @@ def baseline(name: str, data: Any, protocol: str | None, split: str, by: str, q:
     """
     if name not in BASELINES:
         raise UserError(f"no baseline {name!r}: choose one of {', '.join(BASELINES)}")
+    log, made, chosen = _split(data, protocol, split, by, q)
+    result = evaluator.baseline_result(name, made, chosen, split, placement.local())
+    return Evaluation(name, result, f"{name} on {data if isinstance(data, str) else log.dataset}")
+
+
+def _split(data: Any, protocol: str | None, part: str, by: str, q: float | None) -> tuple[Log, splits.Split, str]:
+    """The Log of the data, its split, and the protocol of the questions; the arguments as of `baseline`."""
     if q is not None and "test_quantile" not in registry.find("split", by).keys:
         raise UserError(f"--test-quantile {q} goes with --split-by sessions or by-time: {by} needs none")
     if q is not None and (said := within(q)):
         raise UserError(f"--test-quantile {q}: a share; {said}")
     console = consoles.make()
     log = as_log(data, lambda line: console.print(consoles.printable(line), soft_wrap=True))
-    valid = 0.1 if split == "valid" else 0.0  # else all training sessions are counted
+    valid = 0.1 if part == "valid" else 0.0  # else all training sessions are counted
     made = splits.split(log.interactions, by, 0.9 if q is None else q, valid)
-    chosen = protocols.named(protocol or protocols.default_protocol(by))
-    result = evaluator.baseline_result(name, made, chosen, split, placement.local())
-    return Evaluation(name, result, f"{name} on {data if isinstance(data, str) else log.dataset}")
+    return log, made, protocols.named(protocol or protocols.default_protocol(by))
+
+
+@with_keywords
+def judge(
+    scores: Any,
+    data: Any = None,
+    *,
+    workdir: str | os.PathLike | None = None,
+    checkpoint: str | int | None = None,
+    protocol: str | None = None,
+    split: str = "test",
+    split_by: str | None = None,
+    test_quantile: float | None = None,
+) -> Judgement:
+    """Judge anybody's model by its vectors or its lists of best items: metrics, and warnings of how they were made.
+
+    >>> import numpy as np, polars as pl, jaxrec
+    >>> log = jaxrec.prepare(pl.DataFrame({"user": [1] * 3 + [2] * 3, "item": [1, 2, 3, 2, 1, 3]}), time="none")
+    >>> lists = pl.DataFrame({"user": [1, 2], "item": [3, 4], "rank": [1, 1]})
+    >>> jaxrec.judge(lists, log).metrics["hr@1"]
+    0.5
+
+    Args:
+        scores: a path or a mapping of arrays: `users` [U, D], `user_ids` [U], `items` [V, D], `item_ids` [V] and
+            perhaps `bias` [V]; or the path of a table, or one in memory, of user, item and rank or score. All by the
+            ids of the data.
+        data: what `prepare` gave, or takes; those of the workdir if None.
+        workdir: of a training to test against, on its own split.
+        checkpoint: of the workdir: "best", "latest" or a step.
+        protocol: full, full-seen-kept, uniform-100 or popularity-100, as of `evaluate`; lists go by the first two.
+        split: "test" or "valid".
+        split_by: last-item or by-time; that of the workdir, or last-item, if None.
+        test_quantile: where times split, as of `evaluate`.
+
+    Raises:
+        UserError: the scores can't be read, or none of their ids is one of the data.
+    """
+    if workdir is None and data is None:
+        raise UserError("--scores goes with --dataset, or --workdir: name the data that the scores are of")
+    if workdir is None and checkpoint is not None:
+        raise UserError("--checkpoint goes with --workdir: leave it out")
+    if workdir is not None and (split_by is not None or test_quantile is not None):
+        raise UserError("--split-by and --test-quantile go without --workdir, whose split is that of its training")
+    found, devices = load(scores), placement.local()
+    if workdir is None:
+        _, made, chosen = _split(data, protocol, split, split_by or "last-item", test_quantile)
+        result = referee.judge(found, made, chosen, split, devices)
+    else:
+        path = Path(workdir)
+        config, made = evaluator.opened(path, _interactions(data))
+        chosen = protocols.named(protocol or protocols.default_protocol(config.split))
+        rival = lambda: evaluator.ranks_of(path, config, made, checkpoint, chosen, split, devices)
+        result = referee.judge(found, made, chosen, split, devices, (str(path), rival), config.seen == "keep")
+    return Judgement(found.name, result)

@@ -1,4 +1,4 @@
-"""The command evaluate: a checkpoint or a baseline, on the held-out items."""
+"""The command evaluate: a checkpoint, a baseline or anybody's scores, on the held-out items."""
 
 from jaxrec.api import evaluating
 from jaxrec.system.errors import UserError
@@ -6,9 +6,17 @@ from jaxrec.system.files import write_json
 
 
 def evaluate(arguments, _overrides):
-    """Evaluate a workdir's checkpoint or a baseline; print a table, and write JSON where asked."""
+    """Evaluate a workdir's checkpoint, a baseline or scores; print a table, and write JSON where asked."""
     options = {"protocol": arguments.protocol, "split": arguments.split}
-    if arguments.baseline:
+    if not (arguments.workdir or arguments.baseline or arguments.scores):
+        raise UserError("name what to evaluate: --workdir, --baseline or --scores")
+    if arguments.scores:
+        if arguments.baseline:
+            raise UserError("--baseline is no training to test scores against: leave it out, or name a --workdir")
+        options |= {"workdir": arguments.workdir, "checkpoint": arguments.checkpoint}
+        options |= {"split_by": arguments.split_by, "test_quantile": arguments.test_quantile}
+        found = evaluating.judge(arguments.scores, arguments.dataset, **options)
+    elif arguments.baseline:
         _check_baseline(arguments)
         by = arguments.split_by or "last-item"
         found = evaluating.baseline(arguments.baseline, arguments.dataset, **options, by=by, q=arguments.test_quantile)

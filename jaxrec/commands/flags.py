@@ -30,14 +30,21 @@ def train(parser):
 
 def evaluate(parser):
     """Of an evaluation."""
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--workdir", type=Path, help="of a training")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--workdir", type=Path, help="of a training; with --scores, to test them against")
     what.add_argument("--baseline", help="popularity, transitions, item-knn, als or bpr, with --dataset")
+    parser.add_argument(
+        "--scores",
+        type=Path,
+        metavar="FILE",
+        help="of anybody's model, with --dataset or --workdir: an .npz of vectors, a folder of jaxrec vectors, or "
+        "lists, a .csv or .parquet of user, item and rank or score (docs/evaluation.md)",
+    )
     parser.add_argument("--dataset", help="the data (default: those of the training)")
     parser.add_argument("--checkpoint", help="of a workdir: best, latest or a step (default: best)")
     parser.add_argument("--split", default="test", choices=["test", "valid"])
     parser.add_argument(
-        "--split-by", choices=["last-item", "sessions", "by-time"], help="for a baseline (default: last-item)"
+        "--split-by", choices=["last-item", "sessions", "by-time"], help="for a baseline or scores (default: last-item)"
     )
     parser.add_argument(
         "--test-quantile", "--split-q", type=float, help="where times split: the share before the test (default: .9)"
@@ -165,6 +172,7 @@ def recommend(parser):
     whom.add_argument("--histories", metavar="PATH", help="of anybody: a log of any format that prepare reads")
     parser.add_argument("--dataset", help="where the data of the training are now (default: where they were)")
     parser.add_argument("--k", type=int, default=10, help="items a user (default: 10)")
+    _held_out(parser)
     parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="to write: .parquet or .csv")
 
@@ -173,8 +181,18 @@ def vectors(parser):
     """Of the vectors of a training."""
     parser.add_argument("--workdir", required=True, type=Path, help="of a training")
     parser.add_argument("--dataset", help="whose users are meant (default: the data of the training)")
+    _held_out(parser)
     parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="the folder to write")
+
+
+def _held_out(parser):
+    """The flag by which users are asked as an evaluation asks them."""
+    parser.add_argument(
+        "--split",
+        choices=["test", "valid"],
+        help="of the training's users, with the histories that its test or validation gives (default: whole ones)",
+    )
 
 
 def assigned(flag: str, texts: list[str], but: tuple[str, ...] = ()) -> dict[str, str]:
@@ -198,7 +216,9 @@ def _listed(text):
 #: in the order in which --help lists them
 COMMANDS = {
     "train": Command("Train by a configuration, or go on with a training that was cut off.", train, "train"),
-    "evaluate": Command("Evaluate a training, or a baseline, on the held-out items.", evaluate, "evaluate"),
+    "evaluate": Command(
+        "Evaluate a training, a baseline, or anybody's scores, on held-out items.", evaluate, "evaluate"
+    ),
     "prepare": Command(
         "Read interactions of any format, and write a folder that training maps.", prepare, "prepare", False
     ),

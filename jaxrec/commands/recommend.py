@@ -1,5 +1,6 @@
 """The command recommend: the best items of many users, streamed to a file."""
 
+from jaxrec.commands.asking import histories
 from jaxrec.commands.writing import write
 from jaxrec.data import sources
 from jaxrec.inference.bulk import rows_of
@@ -18,9 +19,11 @@ def recommend(arguments, _overrides):
     k = checked.count(arguments.k, "--")
     recommender = load(arguments.workdir, arguments.checkpoint)
     if arguments.histories:
+        if arguments.split:
+            raise UserError("--split goes with --users: histories of one's own are answered as they are, leave it out")
         log, users = sources.load(arguments.histories, {"say": say}), "all"
     else:
-        log = recommender.log(arguments.dataset)
+        log = histories(recommender, arguments.dataset, arguments.split)
         users = arguments.users if arguments.users == "all" else _listed(arguments.users)
     rows = rows_of(log, users)
     frames = recommender.bulk(log).recommend(rows, *recommender.asked(k))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxrec.commands.asking import histories
 from jaxrec.commands.writing import write
 from jaxrec.inference.loading import load
 from jaxrec.system import console as consoles
@@ -12,7 +13,7 @@ def vectors(arguments, _overrides):
     """Write items.parquet (id, vector, and bias where there is one) and users.parquet (id, vector) into a folder."""
     console = consoles.make()
     recommender = load(arguments.workdir, arguments.checkpoint)
-    log = recommender.log(arguments.dataset)
+    log = histories(recommender, arguments.dataset, arguments.split)
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

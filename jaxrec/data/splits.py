@@ -201,6 +201,29 @@ def quantile(times: np.ndarray, q: float) -> int:
     return int(np.partition(times, place)[place]) if len(times) else int(np.iinfo(np.int64).min)
 
 
+def one_a_user(questions: Questions) -> bool:
+    """Whether no user is asked twice, so that a user's id says which question is meant."""
+    return bool((np.bincount(questions.source) <= 1).all())
+
+
+def given(interactions: Interactions, questions: Questions) -> Interactions:
+    """The users who are asked, each with the history that the question gives: items and ids alone.
+
+    >>> from jaxrec.data.interactions import from_sequences
+    >>> log = from_sequences([[7, 8, 9, 10], [8, 9]])
+    >>> found = given(log, last_item(log).test)
+    >>> found.users.tolist(), found.items.tolist()
+    ([1], [1, 2, 3])
+    """
+    return Interactions(
+        items=np.asarray(interactions.items[slices(questions.start, questions.stop)]),
+        offsets=np.append(0, np.cumsum(questions.stop - questions.start)),
+        users=interactions.users[questions.source],
+        catalogue=interactions.catalogue,
+        name=interactions.name,
+    )
+
+
 def training_items(split: Split) -> np.ndarray:
     """Every item of every training history, one after another: int32."""
     return np.asarray(split.interactions.items[slices(split.start, split.stop)])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxrec.batches import objectives
+from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
 from jaxrec.data.interactions import Interactions
@@ -161,6 +162,14 @@ def workdir_result(
     Raises:
         UserError: no training lies there; its data are gone, or these are others.
     """
+    config, split = opened(path, interactions)
+    model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
+    chosen = str(protocol or default_protocol(config.split))
+    return test_of(path, model, config, split, devices or dev.local(), checkpoint or "best", chosen, part), split
+
+
+def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config, splits.Split]:
+    """The configuration of a workdir, and its own split of the data. As of `workdir_result`."""
     stored = workdir.read(path)
     config = stored.config
     if interactions is None:
@@ -168,10 +177,22 @@ def workdir_result(
             raise UserError(f"the data of {path}, {config.dataset}, are gone: name them with --dataset")
         interactions = sources.load(config.dataset)
     workdir.check_data(path, stored, interactions)
-    split = assembly.split_of(config, interactions)
+    return config, assembly.split_of(config, interactions)
+
+
+def ranks_of(
+    path: Path,
+    config: Config,
+    split: splits.Split,
+    checkpoint: str | int | None,
+    protocol: str,
+    part: str,
+    devices: Sequence,
+) -> np.ndarray:
+    """The ranks of the targets of a part of a split by a workdir's checkpoint, [Q]."""
     model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
-    chosen = str(protocol or default_protocol(config.split))
-    return test_of(path, model, config, split, devices or dev.local(), checkpoint or "best", chosen, part), split
+    params, _ = restore_params(path, model, checkpoint or "best", dev.replicated(devices))
+    return Evaluator(model, config, split, questions_of(split, part), devices, protocol).ranks(params)
 
 
 def baseline_result(name, split, protocol, part, devices, both=False):

@@ -147,12 +147,14 @@ def _table(measured, sessions, title, caption):
     if sessions:
         table.add_row("Recall@20", *cells("recall@20"))
         table.add_row("MRR@20", *cells("mrr@20"), end_section=True)
-    for k in KS:
+    known = [k for k in KS if f"hr@{k}" in values]  # of lists, those that they reach to
+    for k in known:
         if not sessions:
-            table.add_row(str(k), *cells(f"hr@{k}"), *cells(f"ndcg@{k}"), end_section=k == KS[-1])
+            table.add_row(str(k), *cells(f"hr@{k}"), *cells(f"ndcg@{k}"), end_section=k == known[-1])
         elif k != 20:  # of one target the recall is the hit rate
-            table.add_row(f"Recall@{k}", *cells(f"hr@{k}"), end_section=k == KS[-1])
-    table.add_row("MRR", *cells("mrr"))
+            table.add_row(f"Recall@{k}", *cells(f"hr@{k}"), end_section=k == known[-1])
+    if "mrr" in values:
+        table.add_row("MRR", *cells("mrr"))
     if "coverage@10" in values:
         table.add_row("coverage@10", f"{values['coverage@10']:.4f}")
     return table

@@ -1,0 +1,139 @@
+"""Which of the data sets that papers share are these? By their histories, whatever file they came in."""
+
+import hashlib
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxrec.data.interactions import Interactions, fingerprint
+
+
+class Known(NamedTuple):
+    """A data set as it is shared: its counts, and what tells it from another of the same counts."""
+
+    users: int
+    items: int
+    interactions: int
+    histories: str  #: as of `histories`
+    pattern: str  #: as of `pattern`
+
+
+class Identity(NamedTuple):
+    """What data turn out to be."""
+
+    histories: str  #: their own fingerprint
+    name: str | None  #: of the known data set with these counts, None where there is none
+    same: bool  #: whether they are that data set itself
+    words: str  #: a line for people
+
+
+def histories(interactions: Interactions) -> str:
+    """The fingerprint of histories and ids alone: the same with times and ratings beside them, or without."""
+    return fingerprint(
+        replace(interactions, times=None, weights=None, sessions=None, train_sessions=None, relative=False, digest=None)
+    )
+
+
+def pattern(interactions: Interactions) -> str:
+    """SHA-256 (hex) of what stays the same when users or items are numbered anew: how often the items of each history
+    occur in the data, in its order."""
+    items = np.asarray(interactions.items)
+    counts = np.bincount(items)[items].astype("<i8").tobytes()
+    ends = interactions.offsets * 8
+    users = zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
+    digests = sorted(hashlib.sha256(counts[start:end]).digest() for start, end in users)
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def identify(interactions: Interactions) -> Identity:
+    """Say whether the data are a known data set, or one in another order or with other ids.
+
+    >>> from jaxrec.data.interactions import from_sequences
+    >>> identify(from_sequences([[1, 2, 3]])).name is None
+    True
+    """
+    own, total = histories(interactions), len(interactions.items)
+    counts = len(interactions.users), len(interactions.catalogue.ids), total
+    said = f"data {own[:12]}: {counts[0]:,} users, {counts[1]:,} items, {total:,} interactions"
+    alike = {name: each for name, each in KNOWN.items() if each[:3] == counts}
+    for name, each in alike.items():
+        if each.histories == own:
+            return Identity(own, name, True, f"{said}: {name}")
+    if not alike:
+        return Identity(own, None, False, f"{said}: none of the files that papers share ({', '.join(KNOWN)})")
+    name = next(iter(alike))
+    words = f"{said}: the counts of {name} in another order or with other ids"
+    if alike[name].pattern == pattern(interactions):
+        words += ": its histories, so other ids alone: its numbers compare"
+    else:
+        words += ": other items may be the last ones, and its numbers do not compare"
+    return Identity(own, name, False, words)
+
+
+#: as they lie in the repositories and papers that `sources.PUBLIC` names
+KNOWN: dict[str, Known] = {
+    "30music-sample10": Known(
+        14_262,
+        9_999,
+        343_183,
+        "1f7a1d8a7db7557ef6d01bee32823c3b070546f0e3c35627cf2f54e019ff107d",
+        "ff7a4e0f12129000499e6b4269d648d5ce8dd7cebd5c43490b7c2c421768f280",
+    ),
+    "beauty-5core": Known(
+        22_363,
+        12_101,
+        198_502,
+        "b19a2783352843b8da227bcb602517a10d6765a0822e60daa3c159b6881ed4ce",
+        "b1d8ba7356a55d792210b19a16783d48b12632fa38c17f5ce0146696afcc63ef",
+    ),
+    "beauty-bert4rec": Known(
+        40_226,
+        54_542,
+        353_962,
+        "2727503cb68bec0645934f000d2a694e62ca81ad919409956d6c7881dc618142",
+        "d628b6cfbb82285b221a638c3876f3545fe9aa7f01910ee295d669809f828fd8",
+    ),
+    "diginetica": Known(
+        202_633,
+        43_097,
+        982_961,
+        "050104dcd30bbcba6cf1cb20f03fa051b648c1da23ad7145cf2232c67c198f6d",
+        "97f1dab3c7b24b7bc438cbc3e1cf014c15169548aa9f4e9022c765a64ce630e3",
+    ),
+    "ml-100k": Known(
+        943,
+        1_682,
+        100_000,
+        "f99a240b2b851009c517a949e140a2324ebbc3d036b79d47a43b4845a09a76e3",
+        "0083bc09e9215b4dce483dd6e0c1c925c795e3213fa9bb180e6efd928b564d0c",
+    ),
+    "ml-1m-sasrec": Known(
+        6_040,
+        3_416,
+        999_611,
+        "69b7c33c136bac7751682e0b98a24a95b14383b4234364cf7558dd8d98f817d2",
+        "601dc3bab47fcbf14715e2cc5cf8ce98a4afe03f8fc69eebf8da45cc4e37dca3",
+    ),
+    "rsc15-100k": Known(
+        21_210,
+        2_933,
+        83_846,
+        "e54a77d67bdd20a7354075298d30f73eb1158d26b1718aff73c9c66d63827c09",
+        "00c7975e9c79490fd3ea0dd06ddf283951f904c46547a5feca3d9dc7c56edbe5",
+    ),
+    "sports-5core": Known(
+        35_598,
+        18_357,
+        296_337,
+        "dce1cc1a856531e94c8dba954d9a78f367564b59cb3e0c5169f8d629c03f2cff",
+        "c238523731b5f5aa05888e2a23fa7d5e427b28a5f20572501c9651e8a8405880",
+    ),
+    "yoochoose1_64": Known(
+        131_491,
+        17_745,
+        557_248,
+        "ac00d9d01daf94bc1b59655022d48b907846cde825db24d5831326326330789a",
+        "d50312ae098f232b236b1a9189555e1c239edea0f06797762351a44e4d7d5ac9",
+    ),
+}

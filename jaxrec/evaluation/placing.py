@@ -1,0 +1,134 @@
+"""Scores on a split's questions: where each target stands by a file of vectors or of lists."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from jaxrec.data.ragged import distinct
+from jaxrec.data.splits import Questions, Split
+from jaxrec.evaluation import ranker
+from jaxrec.evaluation.scores import Lists, Vectors, check_known, numbers
+from jaxrec.kernels.ranking import dot
+
+MISS = np.iinfo(np.int32).max  # the rank of a target that a list lacks
+
+
+class Strangers(NamedTuple):
+    """What a file names and the data lack, and the other way round."""
+
+    users: list[str]  # of the file
+    items: list[str]
+    item_rows: float  # the share of the file's items, or of the rows of its lists, that are none of the data's
+    absent_users: int  # who are asked and have no vector or list
+    absent_items: int  # of the data, without a vector; 0 of lists
+
+
+class PlacedVectors(NamedTuple):
+    """Vectors in the order of the catalogue and of the questions."""
+
+    params: tuple[np.ndarray, np.ndarray | None]  # [V, D], and [V] or None: an item without a vector has a bias of -inf
+    queries: np.ndarray  # [Q, D]; NaN, by which every target is last, of users without a vector
+    strangers: Strangers
+
+    @property
+    def scored(self) -> tuple[Any, ...]:
+        """Scorer, its parameters and queries, as the ranker takes them."""
+        return dot, self.params, self.queries
+
+    def ranks(self, split: Split, questions: Questions, protocol: str, devices) -> np.ndarray:
+        """The rank of every question's target, [Q]. The questions are those of the placing, whatever their targets."""
+        return ranker.run(ranker.lay_out(split, questions, protocol, devices=devices), *self.scored)
+
+
+class PlacedLists(NamedTuple):
+    """The rows of lists that are asked for, by question and then from the best on."""
+
+    question: np.ndarray  # [N]
+    item: np.ndarray  # [N] 0 is none of the catalogue
+    place: np.ndarray  # [N] from 1, without ties
+    last: np.ndarray  # [N] the same, of equals the last: ties count against the list
+    lengths: np.ndarray  # [Q]
+    repeated: int  # rows whose item was in the list before
+    strangers: Strangers
+
+    @property
+    def k(self) -> int:
+        """The length of the longest list."""
+        return int(self.lengths.max())
+
+    def ranks(self, target: np.ndarray) -> np.ndarray:
+        """The rank of every question's target, MISS where its list lacks it. [Q]"""
+        found = np.full(len(self.lengths), MISS, np.int32)
+        here = self.item == target[self.question]
+        np.minimum.at(found, self.question[here], self.last[here].astype(np.int32))
+        return found
+
+
+def place_vectors(vectors: Vectors, split: Split, questions: Questions) -> PlacedVectors:
+    """Vectors on these questions.
+
+    Raises:
+        UserError: none of the users who are asked has a vector, or none of the items is one of the data.
+    """
+    data = split.interactions
+    total, width = len(data.catalogue.ids), vectors.items.shape[1]
+    items, users = numbers(vectors.item_ids, data.catalogue.ids), numbers(vectors.user_ids, data.users)
+    check_known(items, vectors.item_ids, data.catalogue.ids, "item", vectors.name)
+    asked = np.isin(users - 1, questions.source)
+    check_known(asked, vectors.user_ids, data.users[questions.source], "user", vectors.name)
+    table, bias = np.zeros((total + 1, width), np.float32), np.full(total + 1, -np.inf, np.float32)
+    table[items] = vectors.items
+    bias[items] = 0 if vectors.bias is None else vectors.bias
+    absent = int(np.isneginf(bias[1:]).sum())
+    of_user = np.full((len(data.users) + 1, width), np.nan, np.float32)
+    of_user[users] = vectors.users
+    of_user[0] = np.nan
+    queries = of_user[questions.source + 1]
+    strangers = Strangers(
+        _examples(vectors.user_ids, users == 0),
+        _examples(vectors.item_ids, items == 0),
+        float((items == 0).mean()),
+        int(np.isnan(queries[:, 0]).sum()),
+        absent,
+    )
+    plain = vectors.bias is None and not absent
+    return PlacedVectors((table[1:], None if plain else bias[1:]), queries, strangers)
+
+
+def place_lists(lists: Lists, split: Split, questions: Questions) -> PlacedLists:
+    """Lists on these questions.
+
+    Raises:
+        UserError: none of the users who are asked has a list, or none of the items is one of the data.
+    """
+    data = split.interactions
+    users, items = numbers(lists.users, data.users), numbers(lists.items, data.catalogue.ids)
+    check_known(items, lists.items, data.catalogue.ids, "item", lists.name)
+    of_user = np.full(len(data.users) + 1, -1)
+    of_user[questions.source + 1] = np.arange(len(questions.source))
+    question = of_user[users]
+    check_known(question >= 0, lists.users, data.users[questions.source], "user", lists.name)
+    unknown = Strangers(
+        _examples(lists.users, users == 0),
+        _examples(lists.items, items == 0),
+        float((items == 0).mean()),
+        len(questions.source) - len(distinct(question[question >= 0])),
+        0,
+    )
+    kept = np.flatnonzero(question >= 0)
+    kept = kept[np.lexsort((lists.order[kept], question[kept]))]
+    question, items, order = question[kept], items[kept], lists.order[kept]
+    lengths = np.bincount(question, minlength=len(questions.source))
+    begins = np.cumsum(lengths) - lengths
+    place = np.arange(len(question)) - begins[question] + 1
+    ends = np.append((question[1:] != question[:-1]) | (order[1:] != order[:-1]), True)  # of runs of equals
+    last = place[np.flatnonzero(ends)][np.cumsum(ends) - ends]
+    pairs = (question * (len(data.catalogue.ids) + 1) + items)[items > 0]
+    repeated = len(pairs) - len(distinct(pairs))
+    return PlacedLists(question, items, place, last, lengths, repeated, unknown)
+
+
+def _examples(ids: pl.Series, which: np.ndarray) -> list[str]:
+    """The distinct ids of these rows."""
+    return ids.filter(pl.Series(which)).unique(maintain_order=True).to_list()

@@ -1,0 +1,276 @@
+"""Anybody's model as a file: vectors of users and items, or lists of the best items, by external ids.
+
+Nothing of a file is ever unpickled.
+"""
+
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import polars as pl
+
+from jaxrec.data import arrow, columnar, dialects, discover, tables
+from jaxrec.data.columns import KNOWN, plain
+from jaxrec.data.log import Batch
+from jaxrec.data.text import EXAMPLES, BadRows, File, some
+from jaxrec.system.errors import UserError
+
+ARRAYS = {"users": 2, "user_ids": 1, "items": 2, "item_ids": 1, "bias": 1}  # of an .npz, and their axes
+FOLDER = ("items.parquet", "users.parquet")  # that `jaxrec vectors` writes
+ROLES = {"user": KNOWN["user"].split(), "item": KNOWN["item"].split(), "rank": ["rank"], "score": ["score", "scores"]}
+FORMS = (
+    "name an .npz of users, user_ids, items and item_ids, a folder that jaxrec vectors wrote, or a .csv or .parquet of "
+    "user, item and rank or score"
+)
+
+
+class Vectors(NamedTuple):
+    """A model whose scores are products of a user's and an item's vector, plus the item's bias."""
+
+    name: str
+    users: np.ndarray  # [U, D] float32
+    user_ids: pl.Series  # [U] external ids as text
+    items: np.ndarray  # [V, D] float32
+    item_ids: pl.Series  # [V]
+    bias: np.ndarray | None  # [V] float32
+
+
+class Lists(NamedTuple):
+    """The best items of users: a row each, in any order."""
+
+    name: str
+    users: pl.Series  # [N] external ids as text
+    items: pl.Series  # [N]
+    order: np.ndarray  # [N] float64: the rank, or the score with its sign changed; the lowest is the best
+
+
+def load(scores: Any) -> Vectors | Lists:
+    """What a file, a folder, a mapping of arrays or a table in memory holds.
+
+    Raises:
+        UserError: it is none of these; a column, an array or a value is missing or no such thing.
+    """
+    if isinstance(scores, Mapping):
+        return _vectors("the vectors", scores)
+    if arrow.is_frame(scores):
+        name, frame = arrow.name_of(scores), arrow.to_polars(scores)
+        chosen = _columns(name, frame.columns)
+        columns = {role: frame.columns[at] for role, at in chosen.items()}
+        row = lambda index: (f"row {index + 1}", str(frame.row(index)))
+        return _lists(name, columns, iter([Batch(frame.select(**columns), name, row)]))
+    path = Path(scores)
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file of scores: {FORMS}")
+    return _archive(path) if path.suffix == ".npz" else _table(path)
+
+
+def _archive(path: Path) -> Vectors:
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not hasattr(archive, "files"):
+                raise UserError(f"{path}: a lone array, saved by np.save: write it by np.savez with {_wanted()}")
+            held = archive.files
+            for name in set(ARRAYS) & set(held):
+                try:
+                    arrays[name] = archive[name]
+                except ValueError as error:
+                    if "pickle" not in str(error):
+                        raise
+                    raise UserError(
+                        f"{path}: {name} holds Python objects, which are not unpickled: save it as numbers, or ids as "
+                        "text by np.array(ids, dtype=str)"
+                    ) from None
+    except (zipfile.BadZipFile, EOFError, ValueError, OSError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: no .npz that can be read ({error}): write it again by np.savez") from None
+    return _vectors(str(path), arrays, held)
+
+
+def _folder(path: Path) -> Vectors:
+    if missing := [name for name in FOLDER if not (path / name).is_file()]:
+        raise UserError(f"{path}: a folder without {some(missing)}, which jaxrec vectors writes: {FORMS}")
+    arrays = {}
+    for name, kind in zip(FOLDER, ("item", "user"), strict=True):
+        frame = _frame(path / name)
+        if lacking := [column for column in ("id", "vector") if column not in frame.columns]:
+            raise UserError(f"{path / name}: no column {some(lacking)}: write it again by jaxrec vectors")
+        arrays |= {f"{kind}_ids": frame["id"], f"{kind}s": _matrix(path / name, frame["vector"])}
+        if kind == "item" and "bias" in frame.columns:
+            arrays["bias"] = frame["bias"].to_numpy()
+    return _vectors(str(path), arrays)
+
+
+def _frame(path: Path) -> pl.DataFrame:
+    try:
+        with open(path, "rb") as file:  # a path would be taken for a pattern
+            return pl.read_parquet(file)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        why = str(error).partition("\n")[0]
+        raise UserError(f"{path}: cannot be read ({why}): write it again") from None
+
+
+def _matrix(path: Path, vectors: pl.Series) -> np.ndarray:
+    lengths = vectors.cast(pl.List(pl.Float32), strict=False).list.len().unique()
+    if lengths.null_count() or len(lengths) != 1:
+        raise UserError(
+            f"{path}: vector holds lists of several lengths, or none: give every row a vector of one length"
+        )
+    return np.stack(vectors.to_list()).astype(np.float32)
+
+
+def _vectors(name: str, arrays: Mapping[str, Any], held: Iterable[str] = ()) -> Vectors:
+    """Vectors of these arrays, checked. held: the names of all that there are."""
+    if missing := [each for each in ARRAYS if each not in arrays and each != "bias"]:
+        raise UserError(
+            f"{name}: no array {some(missing)} among {some(held or arrays)}: write it by np.savez with {_wanted()}"
+        )
+    found = {}
+    for each, axes in ARRAYS.items():
+        if arrays.get(each) is None:
+            continue
+        array = arrays[each]
+        if each.endswith("_ids"):
+            found[each] = _texts(pl.Series(each, array if isinstance(array, pl.Series) else np.asarray(array)), name)
+            continue
+        array = np.asarray(array)
+        if array.ndim != axes or array.dtype.kind not in "fiu":
+            raise UserError(f"{name}: {each} is {array.dtype} of {array.ndim} axes: give numbers of {axes}")
+        with np.errstate(over="ignore"):  # it is refused below
+            found[each] = array.astype(np.float32)
+        if (wrong := ~np.isfinite(found[each])).any():
+            row = int(np.nonzero(wrong)[0][0])
+            raise UserError(f"{name}: {each} row {row} holds a number that is not finite: leave such rows out")
+    _check_vectors(name, found)
+    return Vectors(name, **{"bias": None, **found})
+
+
+def _check_vectors(name: str, found: dict) -> None:
+    """That arrays go together, and no id comes twice."""
+    users, items = found["users"], found["items"]
+    if users.shape[1] != items.shape[1] or not users.shape[1]:
+        raise UserError(
+            f"{name}: vectors of users have {users.shape[1]} numbers and of items {items.shape[1]}: "
+            "give both as many, and one at least"
+        )
+    for values, ids in (("users", "user_ids"), ("items", "item_ids"), ("bias", "item_ids")):
+        if values in found and len(found[values]) != len(found[ids]):
+            raise UserError(
+                f"{name}: {values} has {len(found[values]):,} rows and {ids} {len(found[ids]):,}: give one id a row"
+            )
+    for each in ("user_ids", "item_ids"):
+        if (twice := found[each].is_duplicated()).any():
+            raise UserError(f"{name}: {each} holds {found[each].filter(twice)[0]!r} twice: give every id one vector")
+
+
+def _wanted() -> str:
+    return "users [U, D], user_ids [U], items [V, D], item_ids [V] and, where there is one, bias [V]"
+
+
+def _texts(ids: pl.Series, where: str) -> pl.Series:
+    """Ids as text, each as it is printed: integers that are held as floats too."""
+    if ids.dtype.is_float() and (ids == ids.floor()).all():
+        ids = ids.cast(pl.Int64, strict=False)
+    if not (ids.dtype.is_integer() or ids.dtype in (pl.String, pl.Categorical) or isinstance(ids.dtype, pl.Enum)):
+        raise UserError(f"{where}: column {ids.name} holds {ids.dtype}: an id is an integer or a text")
+    return ids.cast(pl.String)
+
+
+def _table(path: Path) -> Lists:
+    """The lists of a delimited or Parquet file."""
+    file, kind = File(path), discover.kind(File(path))
+    if kind in ("parquet", "arrow"):
+        names = list(columnar.schema(file))
+        chosen = _columns(str(file), names)
+        return _lists(str(file), *_read(names, chosen, lambda columns: columnar.read(file, columns)))
+    if kind == "json":
+        raise UserError(f"{file}: JSON: {FORMS}")
+    found = dialects.find(file, {})
+    chosen = _columns(str(file), found.names)
+    options = {"quote": found.quote, "before": found.before}
+    batches = tables.delimited(file, found.separator, len(found.names), chosen, found.header, **options)
+    return _lists(str(file), {role: found.names[at] for role, at in chosen.items()}, batches)
+
+
+def _read(names, chosen, read):
+    columns = {role: names[at] for role, at in chosen.items()}
+    return columns, read(columns)
+
+
+def _columns(name: str, names: list[str]) -> dict[str, int]:
+    """{role: number of its column}: of user, item, and of rank or else score."""
+    plainly = [plain(each) for each in names]
+    found: dict[str, int] = {}
+    for role, known in ROLES.items():
+        if at := [number for each in known for number, own in enumerate(plainly) if own == each]:
+            found[role] = at[0]
+    if "rank" in found:
+        found.pop("score", None)
+    missing = [role for role in ("user", "item") if role not in found]
+    missing += ["rank or score"] * (not found.keys() & {"rank", "score"})
+    if missing:
+        raise UserError(f"{name}: no column {some(missing)} among {some(names)}: name the columns user, item and rank")
+    return found
+
+
+def _lists(name: str, columns: dict[str, str], batches) -> Lists:
+    """Lists of batches of rows, checked."""
+    bad = BadRows(cure="Mend such rows, and give the file again")
+    by = "rank" if "rank" in columns else "score"
+    users, items, orders = [], [], []
+    for batch in batches:
+        order = batch.frame[by].cast(pl.Float64, strict=False)
+        wrong = [(batch.frame[role].is_null(), f"no {role}: give its id") for role in ("user", "item")]
+        wrong.append((~order.is_finite().fill_null(False), f"{columns[by]} is no finite number: give one"))
+        _refuse(bad, batch, wrong)
+        users.append(_texts(batch.frame["user"], name))
+        items.append(_texts(batch.frame["item"], name))
+        orders.append(order.to_numpy() * (1 if by == "rank" else -1))
+    bad.close()
+    if not sum(map(len, users)):
+        raise UserError(f"{name}: no rows: give the best items of every user, a row each")
+    return Lists(name, pl.concat(users), pl.concat(items), np.concatenate(orders))
+
+
+def _refuse(bad: BadRows, batch: Batch, wrong: list[tuple[pl.Series, str]]) -> None:
+    """Note the rows of a batch that are wrong, each for the first reason."""
+    reasons = {row: why for mask, why in reversed(wrong) for row in mask.arg_true().to_list()}
+    for row in sorted(reasons)[:EXAMPLES]:
+        bad.add(batch.file, *batch.row(row), batch.why(row) or reasons[row])
+    bad.add_number(max(len(reasons) - EXAMPLES, 0))
+
+
+def numbers(ids: pl.Series, own: np.ndarray) -> np.ndarray:
+    """The number of each id among a log's own, from 1; 0 where it is none of these. [N] int32
+
+    >>> numbers(pl.Series(["7", "9"]), np.array([7, 8])).tolist()
+    [1, 0]
+    """
+    known = pl.Series(own.tolist()).cast(pl.String)
+    table = pl.DataFrame({"id": known, "number": np.arange(1, len(known) + 1, dtype=np.int32)})
+    found = ids.rename("id").to_frame().join(table, on="id", how="left", maintain_order="left")
+    return found["number"].fill_null(0).to_numpy().astype(np.int32)
+
+
+def check_known(found: np.ndarray, ids: pl.Series, own: np.ndarray, what: str, name: str) -> None:
+    """That some of the ids are those of the log.
+
+    Raises:
+        UserError: none of them is.
+    """
+    if not found.any():
+        theirs, ours = some(ids.unique(maintain_order=True)[:3]), some(own[:3].tolist())
+        raise UserError(
+            f"{name}: none of its {what}s is asked for in the data: it has {theirs}, and the data {ours}: give the "
+            "ids that the data have, no numbers of the model's own"
+        )
+
+
+def unlisted(what: str, name: str) -> NoReturn:
+    """Raise the UserError for what lists of the best items can't be judged by."""
+    raise UserError(f"{name}: {what}: give vectors, whose every score is known")

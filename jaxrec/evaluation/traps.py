@@ -1,0 +1,231 @@
+"""What scores show of how they were made: ties, seen items, another order, an input that ends too soon.
+
+A suspicion compares how often the items of a history are among the ten best (or the k best of shorter lists) as if each
+were the target: the target itself, the item before it, the two before that. What a model was given last stands out from
+what came before, far above (a model that repeats) or far below (one that never does).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from jaxrec.data.ragged import distinct, slices
+from jaxrec.data.splits import Questions, Split
+from jaxrec.data.text import some
+from jaxrec.evaluation import ranker
+from jaxrec.evaluation.baselines import BASELINES
+from jaxrec.evaluation.placing import PlacedLists, PlacedVectors, Strangers
+from jaxrec.evaluation.protocols import FULL
+from jaxrec.kernels.ranking import dot
+
+AT = 10  # hits are among so many
+SAMPLE = 4000  # questions that vectors are looked at by
+FEW = 10  # hits that a suspicion needs
+TIED = 0.01  # share of targets from which ties are told
+NEWEST = 10  # items of a history that count as its last ones
+LONG = 4  # items of a history that a suspicion needs
+QUESTIONS = (
+    "Was the checkpoint, or any setting, chosen by looking at the test? Choose on the validation items.",
+    "Did anything train on the test items: the interactions themselves, vectors of items or users made beforehand?",
+    "Is this the best of several seeds or runs? Give the mean of all of them.",
+    "Was the model told when the target happened? Others are not.",
+)
+
+
+def warning(trap: str, text: str, **figures: float) -> dict[str, Any]:
+    """A warning as plain values: which trap, what was found in words, and the figures."""
+    return {"trap": trap, "text": text, **figures}
+
+
+def of_lists(placed: PlacedLists, split: Split, questions: Questions, protocol: str) -> list[dict]:
+    """The warnings that lists of the best items give."""
+    found = _strangers(placed.strangers, "list", len(questions.source)) + _of_rows(placed, questions)
+    at, seen = min(AT, placed.k), _seen_share(placed, split, questions)
+    if seen and protocol == FULL:
+        text = (
+            f"{seen:.2%} of the rows hold an item of the user's history (the newest aside): the seen-filter lacks it "
+        )
+        text += "(sets scores to 0, reaches back too short), or the history is another; `full` filters before it cuts"
+        found.append(warning("seen items", text, share=seen))
+    every = np.stack([placed.ranks(target) <= at for target in _backwards(split, questions, 4)])
+    hit = every[:, questions.stop - questions.start >= LONG]
+    hits, rates = hit.sum(1), (hit.mean(1) if hit.size else np.zeros(4)).tolist()
+    if max(rates[2:]) >= 0.1 * max(rates[:2]):  # no seen-filter, or none of this order
+        found += _input_ends_elsewhere(rates, hits, at)
+    elif hits[1] >= FEW and rates[1] >= 0.3 * rates[0]:
+        found.append(_newest_in_lists(hit, at))
+    newest = _newest_hits(placed, split, questions, at)
+    if newest.sum() > max(every[0].sum(), FEW) and seen * placed.k < 0.5:  # else there is no seen-filter
+        text = (
+            f"the target is among the {at} best of {every[0].mean():.1%}, a random one of the last {NEWEST} items of "
+        )
+        text += f"the history of {newest.mean():.1%}: another order, or another file, of the data"
+        found.append(warning("wrong order", text, target=float(every[0].mean()), newest=float(newest.mean())))
+    return found + _below_popularity(placed.ranks(questions.target), split, questions, at)
+
+
+def _of_rows(placed: PlacedLists, questions: Questions) -> list[dict]:
+    """Warnings of the form of lists, whatever the history."""
+    found, lengths, k = [], placed.lengths[placed.lengths > 0], placed.k
+    if short := int((lengths < k).sum()):
+        text = f"lists are of {lengths.min():,} to {k:,} items, {short:,} of {len(lengths):,} shorter than the longest"
+        found.append(warning("unequal lists", f"{text}: what they lack counts as a miss", lists=short))
+    if placed.repeated:
+        text = f"{placed.repeated:,} rows repeat an item of the same list, and take a place for nothing"
+        found.append(warning("repeated items", text, rows=placed.repeated))
+    tied = _tied_in_lists(placed, questions)
+    if tied > TIED:
+        text = f"{tied:.1%} of the targets that lists hold share their rank or score with others, which count as better"
+        found.append(warning("ties", f"{text}: write a rank, or scores with more digits", share=tied))
+    return found
+
+
+def of_vectors(placed: PlacedVectors, split: Split, questions: Questions, devices) -> list[dict]:
+    """The warnings that vectors of users and items give."""
+    found = _strangers(placed.strangers, "vector", len(questions.source))
+    here = np.flatnonzero(~np.isnan(placed.queries[:, 0]))
+    if len(here) > SAMPLE:
+        here = np.sort(np.random.default_rng(0).choice(here, SAMPLE, replace=False))
+    asked = Questions(*(field[here] for field in questions))
+    some_of = placed._replace(queries=placed.queries[here])
+    ranks = some_of.ranks(split, asked, FULL, devices)
+    tied = _tied_in_vectors(some_of, split, asked, ranks, devices)
+    if tied > TIED:
+        text = f"{tied:.1%} of the targets score the same as other items, which count as better"
+        found.append(warning("ties", f"{text}: are scores rounded, or vectors of many items the same?", share=tied))
+    long = np.flatnonzero(asked.stop - asked.start >= LONG)
+    if len(long):
+        asked = Questions(*(field[long] for field in asked))
+        some_of = some_of._replace(queries=some_of.queries[long])
+        every = [asked._replace(target=target) for target in _backwards(split, asked, 4)]
+        hits = np.array([(some_of.ranks(split, each, FULL, devices) <= AT).sum() for each in every])
+        found += _input_ends_elsewhere((hits / len(long)).tolist(), hits, AT)
+    return found + _below_popularity(ranks, split, Questions(*(field[here] for field in questions)), AT)
+
+
+def _strangers(found: Strangers, what: str, asked: int) -> list[dict]:
+    """Warnings of ids that the data or the file lack."""
+    warnings = []
+    for kind, ids in (("users", found.users), ("items", found.items)):
+        text = f"{len(ids):,} {kind} are none of the data ({some(ids, 3)})"
+        if kind == "items":
+            text += f", {found.item_rows:.1%} of the {'rows, which take a place' if what == 'list' else 'vectors'}"
+        warnings += [warning(f"unknown {kind}", text, number=len(ids))] if ids else []
+    if found.absent_users:
+        text = f"{found.absent_users:,} of {asked:,} users who are asked have no {what}: their targets count as misses"
+        warnings.append(warning("missing users", text, number=found.absent_users))
+    if found.absent_items:
+        text = f"{found.absent_items:,} items of the data have no vector: they are ranked last"
+        warnings.append(warning("missing items", text, number=found.absent_items))
+    return warnings
+
+
+def _backwards(split: Split, questions: Questions, number: int) -> list[np.ndarray]:
+    """The targets, the items before them, those before these, …: `number` arrays [Q]; 0 where a history has ended."""
+    items = split.interactions.items
+    found = [questions.target]
+    for back in range(1, number):
+        at = questions.stop - back
+        found.append(np.where(at >= questions.start, np.asarray(items[np.maximum(at, 0)]), 0))
+    return found
+
+
+def _input_ends_elsewhere(rates: list[float], hits: np.ndarray, at: int) -> list[dict]:
+    """A warning where the item that stands out as the one last given is not the one before the target.
+
+    Or where the item before the target is hit as seldom as the target, and those before it far more often.
+    """
+    target, before, second, third = rates
+    if target > max(0.5, 3 * max(rates[1:])) and min(rates[1:]) > 0.05:
+        text = f"the target is among the {at} best of {target:.1%}, the items before it of {before:.1%} and "
+        text += f"{second:.1%}: the input seems to hold the target itself (jaxrec vectors takes --split test), or to "
+        text += "be in another order"
+        return [warning("target in the input", text, target=target, before=before)]
+    stands_out = abs(second - third) > 1.2 * abs(before - third) + 0.03 and max(hits[1:]) >= FEW
+    unlike = 0.7 * target < before < 1.5 * target and min(second, third) > 2 * before and hits[1] >= FEW
+    return [_too_short(rates, at)] if stands_out or unlike else []
+
+
+def _too_short(rates: list[float], at: int) -> dict:
+    target, before, second, _ = rates
+    text = f"the item before the target (the validation item, of a test) is among the {at} best of {before:.1%}, the "
+    text += f"target of {target:.1%}, the item before both of {second:.1%}: the input seems to end before that item, "
+    text += "and the test gives it"
+    return warning("missing validation item", text, target=target, before=before, second=second)
+
+
+def _newest_in_lists(hit: np.ndarray, at: int) -> dict:
+    """The warning for lists that hold the item before the target, but none of the items before that.
+
+    Args:
+        hit: [4, Q] whether the target, the item before it, … are in the lists.
+    """
+    target, before, second, _ = hit.mean(1).tolist()
+    together, apart = hit[0][hit[1]].sum(), hit[1].sum() * target  # apart: how many if the two had nothing to do
+    never = together < 0.2 * apart if apart >= 5 else target < 0.1 * before
+    if never:
+        text = f"the target is among the {at} best of {target:.1%}, the item before it of {before:.1%}, never both: "
+        text += "another order of the last items, or the wrong file (of the validation)"
+        return warning("wrong order", text, target=target, before=before)
+    text = f"the item before the target (the validation item, of a test) is among the {at} best of {before:.1%}, the "
+    text += f"target of {target:.1%}, what came before of {second:.1%}: the seen-filter lacks that item, and "
+    text += "perhaps the input too, the more so the nearer the first two are: the test gives it"
+    return warning("missing validation item", text, target=target, before=before, second=second)
+
+
+def _seen_share(placed: PlacedLists, split: Split, questions: Questions) -> float:
+    """The share of rows with an item of the history, but the target and the item before it."""
+    stop = np.maximum(questions.stop - 1, questions.start)
+    row = np.repeat(np.arange(len(stop)), stop - questions.start)
+    total = len(split.interactions.catalogue.ids) + 1
+    history = distinct(row * total + np.asarray(split.interactions.items[slices(questions.start, stop)]))
+    before = _backwards(split, questions, 2)[1]
+    own = (placed.item == questions.target[placed.question]) | (placed.item == before[placed.question])
+    return float((np.isin(placed.question * total + placed.item, history) & ~own).mean())
+
+
+def _newest_hits(placed: PlacedLists, split: Split, questions: Questions, at: int) -> np.ndarray:
+    """Whether a random one of the last items of the history, the very last aside, is among the best. [Q] bool"""
+    length = np.minimum(questions.stop - questions.start - 1, NEWEST)
+    back = 2 + np.floor(np.random.default_rng(0).random(len(length)) * np.maximum(length, 1)).astype(np.int64)
+    item = np.asarray(split.interactions.items[np.maximum(questions.stop - back, 0)])
+    return placed.ranks(np.where((length > 0) & (item != questions.target), item, -1)) <= at
+
+
+def _tied_in_lists(placed: PlacedLists, questions: Questions) -> float:
+    """Of the targets that lists hold the share that is no better than another row."""
+    here = placed.item == questions.target[placed.question]
+    alone = np.ones(len(placed.item), bool)
+    same = (placed.question[1:] == placed.question[:-1]) & (placed.last[1:] == placed.last[:-1])
+    alone[1:] &= ~same
+    alone[:-1] &= ~same
+    return float((~alone[here]).mean()) if here.any() else 0.0
+
+
+def _tied_in_vectors(placed: PlacedVectors, split: Split, questions: Questions, ranks, devices) -> float:
+    """The share of targets that score the same as another candidate.
+
+    A rank counts who scores as high or higher, and with all signs changed who scores as low or lower: both have ties.
+    """
+    layout = ranker.lay_out(split, questions, FULL, devices=devices)
+    table, bias = placed.params
+    turned = ranker.run(layout, dot, (-table, None if bias is None else -bias), placed.queries)
+    one = np.zeros((len(table), 1), np.float32), None
+    candidates = ranker.run(layout, dot, one, np.zeros((len(ranks), 1), np.float32))
+    return float((ranks + turned - 2 > candidates - 1).mean())
+
+
+def _below_popularity(ranks: np.ndarray, split: Split, questions: Questions, at: int) -> list[dict]:
+    """A warning where counting would rank better."""
+    baseline = BASELINES["popularity"]
+    learnt = baseline.fit(split)
+    layout = ranker.lay_out(split, questions, FULL)
+    counted = ranker.run(layout, baseline.scorer, learnt, baseline.queries(learnt, split, questions))
+    own, floor = ((each <= at).sum() for each in (ranks, counted))
+    if floor - own < max(3 * np.sqrt(floor), FEW):  # three standard deviations
+        return []
+    own, floor = float(own / len(ranks)), float(floor / len(ranks))
+    text = (
+        f"HR@{at} is {own:.4f}, of mere popularity {floor:.4f}: other ids, another order or another file are likelier "
+    )
+    return [warning("below popularity", text + "than such a model", own=own, popularity=floor)]

@@ -1,0 +1,341 @@
+"""Laws of the referee: scores that a model hands out are judged as the model is, and each trap is told of."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+import recommenders
+from some import some
+
+import jaxrec
+from jaxrec import cli
+from jaxrec.data import reading, splits
+from jaxrec.data.interactions import from_sequences
+from jaxrec.evaluation import referee
+from jaxrec.evaluation.scores import Lists, Vectors, load
+from jaxrec.system.errors import UserError
+from jaxrec.training import checkpoint, fit, workdir
+
+USERS, ITEMS, LENGTH, K = 300, 120, 12, 10
+
+
+def write_workdir(path, place, model="sasrec"):
+    """A workdir of a model as it is at first, which is judged like any other."""
+    data = reading.read(str(place))
+    config, split = replace(recommenders.config(model, length=8), dataset=str(place)), splits.last_item(data)
+    path.mkdir()
+    workdir.claim(path, config, data, str(place), data.catalogue.counted(splits.training_counts(split)))
+    checkpoints = checkpoint.Checkpoints(path)
+    checkpoints.save(64, fit.initial(fit.setup(config, split, jax.devices()[:1])), {})
+    checkpoints.close()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a log, a workdir, and what the commands write of its test."""
+    folder, random = tmp_path_factory.mktemp("referee"), np.random.default_rng(0)
+    rows = [f"u{user},i{item},{at}" for user in range(60) for at, item in enumerate(random.permutation(130)[:9])]
+    (folder / "log.csv").write_text("user,item,time\n" + "\n".join(rows) + "\n")
+    write_workdir(folder / "run", folder / "log.csv")
+    asked = ["--workdir", str(folder / "run"), "--split", "test", "--output"]
+    assert cli.main(["vectors", *asked, str(folder / "vectors")]) == 0
+    assert cli.main(["recommend", "--users", "all", "--k", "20", *asked, str(folder / "lists.csv")]) == 0
+    return folder
+
+
+def known_to(k, metrics):
+    return {name: value for name, value in metrics.items() if float(name.partition("@")[2] or "inf") <= k}
+
+
+@pytest.mark.parametrize("protocol", some(["full", "full-seen-kept", "uniform-100"], "full"))
+def test_vectors_are_judged_as_the_model_that_hands_them_out(trained, protocol):
+    wanted = jaxrec.evaluate(trained / "run", protocol=protocol)
+    found = jaxrec.judge(trained / "vectors", workdir=trained / "run", protocol=protocol)
+    assert found.metrics == pytest.approx(wanted.metrics, abs=1e-12)
+    assert found.ci95["ndcg@10"] == pytest.approx(wanted.ci95["ndcg@10"], abs=1e-12)
+    assert found.result["paired"]["ndcg@10"] == 0 and found.result["paired"]["p"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", recommenders.MODELS)
+def test_every_models_vectors_are_judged_as_the_model(trained, model, tmp_path):
+    write_workdir(tmp_path / "run", trained / "log.csv", model)
+    argv = ["vectors", "--workdir", str(tmp_path / "run"), "--split", "test", "--output", str(tmp_path / "vectors")]
+    assert cli.main(argv) == 0
+    wanted = jaxrec.evaluate(tmp_path / "run").metrics
+    found = jaxrec.judge(tmp_path / "vectors", trained / "log.csv").metrics
+    assert found == pytest.approx(wanted, abs=1e-6)
+
+
+def test_an_archive_in_any_order_is_judged_as_the_folder(trained, tmp_path):
+    items, users = (pl.read_parquet(trained / "vectors" / f"{name}.parquet") for name in ("items", "users"))
+    items, users = items.sample(fraction=1, shuffle=True, seed=1), users.sample(fraction=1, shuffle=True, seed=2)
+    arrays = {name: frame["vector"].to_numpy() for name, frame in {"items": items, "users": users}.items()}
+    arrays |= {"item_ids": np.array(items["id"].to_list()), "user_ids": np.array(users["id"].to_list())}
+    arrays |= {"bias": items["bias"].to_numpy() if "bias" in items.columns else np.zeros(len(items))}
+    np.savez(tmp_path / "scores.npz", **arrays)
+    wanted = jaxrec.judge(trained / "vectors", trained / "log.csv").metrics
+    assert jaxrec.judge(tmp_path / "scores.npz", trained / "log.csv").metrics == pytest.approx(wanted, abs=1e-12)
+    assert jaxrec.judge(arrays, trained / "log.csv").metrics == pytest.approx(wanted, abs=1e-12)
+
+
+def test_lists_are_judged_as_the_model_as_far_as_they_reach(trained, tmp_path, capsys):
+    argv = ["evaluate", "--dataset", str(trained / "log.csv"), "--json", str(tmp_path / "found.json")]
+    assert cli.main([*argv, "--scores", str(trained / "lists.csv")]) == 0
+    found, wanted = json.loads((tmp_path / "found.json").read_text()), jaxrec.evaluate(trained / "run")
+    assert found["metrics"] == pytest.approx(known_to(20, wanted.metrics), abs=1e-12)
+    assert found["metrics"].keys() == found["ci95"].keys() | {"coverage@10"} and "hr@20" in found["metrics"]
+    assert found["k"] == 20 and found["paired"] is None and found["data"]["name"] is None
+    said = capsys.readouterr().out
+    assert "lists of 20: no metric beyond that is known" in said and "chosen by looking at the test?" in said
+    against = jaxrec.judge(trained / "lists.csv", workdir=trained / "run").result["paired"]
+    assert against["second"] == str(trained / "run") and against["ndcg@10"] == 0
+    frame = pl.read_csv(trained / "lists.csv").sample(fraction=1, shuffle=True, seed=3)
+    for columns in (["user", "item", "rank"], ["user", "item", "score"]):
+        assert jaxrec.judge(frame.select(columns), trained / "log.csv").metrics == pytest.approx(found["metrics"])
+    frame.write_parquet(tmp_path / "lists.parquet")
+    assert jaxrec.judge(tmp_path / "lists.parquet", trained / "log.csv").metrics == pytest.approx(found["metrics"])
+
+
+@pytest.fixture(scope="module")
+def world():
+    """A split of a log where an item often tells the next two, and some items are far more popular than others."""
+    random, share = np.random.default_rng(0), 1 / np.arange(5, ITEMS + 5)
+    histories = []
+    for _ in range(USERS):
+        own = [int(random.choice(ITEMS, p=share / share.sum()))]
+        while len(own) < LENGTH:
+            step = random.choice([7, 14, 0], p=[0.3, 0.2, 0.5])
+            item = (own[-1] + step) % ITEMS if step else int(random.choice(ITEMS, p=share / share.sum()))
+            own += [item] * (item not in own)
+        histories.append([f"i{item:03}" for item in own])
+    return splits.last_item(from_sequences(histories))
+
+
+def queries(split, back=0):
+    """The scores of all items, a row a user, after an input that ends `back` items before the history does.
+
+    The item that it ends with scores high, as by many models, and so do those that it tells.
+    """
+    last = split.interactions.items[split.test.stop - 1 - back] - 1
+    found, users = np.random.default_rng(1).random((USERS, ITEMS), np.float32), np.arange(USERS)
+    for step, score in ((7, 1.0), (14, 0.9), (21, 0.8), (28, 0.7), (0, 0.9)):
+        found[users, (last + step) % ITEMS] += score
+    return found
+
+
+def vectors(split, users, items=None, bias=None):
+    ids, items = split.interactions.catalogue.ids.tolist(), np.eye(ITEMS, dtype=np.float32) if items is None else items
+    return Vectors("v", users, pl.Series(map(str, split.interactions.users)), items, pl.Series(ids[: len(items)]), bias)
+
+
+def best(split, scores, stop, k=K):
+    """Lists of the best items but those of the history up to `stop`."""
+    scores, inter = scores.copy(), split.interactions
+    for user, (start, end) in enumerate(zip(split.test.start, stop, strict=True)):
+        scores[user, inter.items[start:end] - 1] = -np.inf
+    top = np.argsort(-scores, axis=1)[:, :k]
+    users = pl.Series(map(str, np.repeat(inter.users, k)))
+    return Lists(
+        "l", users, pl.Series(inter.catalogue.ids[top.ravel()].tolist()), np.tile(np.arange(1.0, k + 1), USERS)
+    )
+
+
+def judged(scores, split, protocol="full"):
+    return referee.judge(scores, split, protocol, "test", jax.devices()[:1])
+
+
+def traps(scores, split, **options):
+    return [each["trap"] for each in judged(scores, split, **options)["warnings"]]
+
+
+def clean(split):
+    return best(split, queries(split), split.test.stop)
+
+
+def rows(lists, keep, **columns):
+    """The lists of these rows, with some columns changed."""
+    kept = Lists(lists.name, lists.users.filter(keep), lists.items.filter(keep), lists.order[keep.to_numpy()])
+    return kept._replace(**columns)
+
+
+def test_clean_scores_give_no_warning(world):
+    assert traps(clean(world), world) == [] and traps(vectors(world, queries(world)), world) == []
+    found = judged(clean(world), world)
+    assert 0.3 < found["metrics"]["hr@10"] < 0.8 and len(found["questions"]) == 4
+
+
+def without_filter(split):
+    scores = queries(split)
+    items = split.interactions.items[split.test.stop[:, None] - np.arange(2, 7)]
+    scores[np.arange(USERS)[:, None], items - 1] += 0.9
+    return best(split, scores, split.test.start)
+
+
+def in_another_order(split):
+    """Lists by a log where the last two items of every user change places."""
+    items, at = split.interactions.items.copy(), split.test.stop
+    items[at], items[at - 1] = items[at - 1].copy(), items[at].copy()
+    other = splits.last_item(replace(split.interactions, items=items))
+    scores = queries(other)
+    scores[np.arange(USERS), other.test.target - 1] += 0.3
+    return best(other, scores, other.test.stop)
+
+
+SHOWN = {  # a trap -> lists that fall into it
+    "seen items": without_filter,
+    "missing validation item": lambda split: best(split, queries(split, 1), split.test.stop - 1),
+    "wrong order": in_another_order,
+    "below popularity": lambda split: best(
+        split, -np.tile(splits.training_counts(split), (USERS, 1)).astype(float), split.test.stop
+    ),
+    "missing users": lambda split: rows(clean(split), clean(split).users.cast(pl.Int64) > 30),
+    "unequal lists": lambda split: rows(clean(split), pl.Series(np.arange(USERS * K) % 97 != 5)),
+    "unknown items": lambda split: clean(split)._replace(
+        items=clean(split).items.replace({split.interactions.catalogue.ids.tolist()[3]: "gone"})
+    ),
+    "unknown users": lambda split: clean(split)._replace(users=clean(split).users.replace({"7": "nobody"})),
+    "repeated items": lambda split: Lists(
+        "l",
+        pl.concat([clean(split).users, clean(split).users[:5]]),
+        pl.concat([clean(split).items, clean(split).items[:5]]),
+        np.append(clean(split).order, np.arange(11.0, 16)),
+    ),
+    "ties": lambda split: clean(split)._replace(order=np.ceil(clean(split).order / 2)),
+}
+
+
+@pytest.mark.parametrize("trap", SHOWN)
+def test_lists_show_a_trap(world, trap):
+    assert trap in traps(SHOWN[trap](world), world)
+
+
+def test_seen_items_are_no_trap_where_they_are_kept(world):
+    assert "seen items" not in traps(without_filter(world), world, protocol="full, seen kept")
+
+
+VECTORS = {
+    "ties": lambda split: vectors(split, np.round(queries(split) * 4)),
+    "missing validation item": lambda split: vectors(split, queries(split, 1)),
+    "below popularity": lambda split: vectors(
+        split, -np.tile(splits.training_counts(split), (USERS, 1)).astype(np.float32)
+    ),
+    "missing users": lambda split: vectors(split, queries(split))._replace(
+        users=queries(split)[20:], user_ids=pl.Series(map(str, split.interactions.users[20:]))
+    ),
+    "missing items": lambda split: vectors(split, queries(split), np.eye(ITEMS, dtype=np.float32)[:-3]),
+    "unknown items": lambda split: vectors(split, queries(split))._replace(
+        item_ids=pl.Series(["gone", *split.interactions.catalogue.ids.tolist()[1:]])
+    ),
+    "target in the input": lambda split: vectors(split, queries(split, -1)),
+}
+
+
+@pytest.mark.parametrize("trap", VECTORS)
+def test_vectors_show_a_trap(world, trap):
+    assert trap in traps(VECTORS[trap](world), world)
+
+
+def test_a_missing_user_is_last_and_a_missing_item_is_never_recommended(world):
+    scores = vectors(world, np.ones((USERS, ITEMS), np.float32), np.eye(ITEMS, dtype=np.float32)[:1])
+    found = judged(scores._replace(users=scores.users[1:], user_ids=scores.user_ids[1:]), world)
+    hits = world.test.target[1:] == 1  # the only item with a vector
+    assert found["metrics"]["hr@1"] == pytest.approx(hits.sum() / USERS)
+
+
+def test_ranks_of_lists_are_places_and_ties_count_against_them():
+    split = splits.last_item(from_sequences([[1, 2, 3, 4], [2, 3, 4, 1], [3, 4, 1, 2]], users=["a", "b", "c"]))
+    frame = {"user": list("aaabbb"), "item": [4, 5, 1, 3, 1, 2], "score": [0.5, 0.5, 0.9, 3.0, 2.0, 1.0]}
+    found = judged(load(pl.DataFrame(frame)), split)
+    assert [found["metrics"][f"hr@{k}"] for k in (1,)] == [0] and found["k"] == 3 and "hr@5" not in found["metrics"]
+    again = judged(load(pl.DataFrame(frame | {"score": [0.95, 0.5, 0.9, 3.0, 2.0, 1.0]})), split)
+    assert again["metrics"]["hr@1"] == pytest.approx(1 / 3)
+
+
+def write(path: Path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+WHOLE = {
+    "users": np.ones((2, 3)),
+    "user_ids": np.array([1, 2]),
+    "items": np.ones((4, 3)),
+    "item_ids": np.arange(1, 5),
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"users": None, "user": np.ones((2, 3))}, "no array users among user_ids, items, item_ids, user: write"),
+        ({"user_ids": np.array(["a", None], object)}, "user_ids holds Python objects, which are not unpickled"),
+        ({"users": np.ones((2, 0)), "items": np.ones((4, 0))}, "and one at least"),
+        ({"users": np.full((2, 3), 1e300)}, "users row 0 holds a number that is not finite"),
+        ({"users": np.ones((2, 2))}, "users have 2 numbers and of items 3"),
+        ({"user_ids": np.array([1])}, "users has 2 rows and user_ids 1"),
+        ({"item_ids": np.array([1, 2, 3, 3])}, "item_ids holds '3' twice"),
+        ({"items": np.full((4, 3), np.nan)}, "items row 0 holds a number that is not finite"),
+        ({"items": np.array(["x"] * 4)}, "give numbers of 2"),
+        ({"user_ids": np.array([8, 9])}, "none of its users is asked for in the data: it has 8, 9, and the data 1, 2"),
+    ],
+)
+def test_an_archive_that_is_wrong_is_told_of(changed, said, tmp_path):
+    arrays = {name: array for name, array in (WHOLE | changed).items() if array is not None}
+    with pytest.raises(UserError, match=said):
+        jaxrec.judge(write(tmp_path / "scores.npz", **arrays), LOG)
+
+
+LOG = pl.DataFrame({"user": [1] * 4 + [2] * 4, "item": [1, 2, 3, 4, 4, 3, 2, 1], "time": [*range(4)] * 2})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("user,item\n1,4\n", "no column rank or score among user, item"),
+        ("user,item,rank\n1,4,1\n2,,1\n", "line 3: '2,,1': no item: give its id"),
+        ("user,item,rank\n1,4,first\n", "line 2: '1,4,first': rank is no finite number"),
+        ("user,item,score\n1,4,nan\n", "score is no finite number"),
+        ("user,item,rank\n7,4,1\n", "none of its users is asked for in the data"),
+        ("user,item,rank\n1,nine,1\n", "none of its items is asked for in the data"),
+        ("user,item,rank\n1,4,1,5\n", "4 fields where the first line has 3"),
+    ],
+)
+def test_a_table_that_is_wrong_is_told_of(text, said, tmp_path):
+    (tmp_path / "lists.csv").write_text(text)
+    with pytest.raises(UserError, match=said):
+        jaxrec.judge(tmp_path / "lists.csv", LOG)
+
+
+def test_what_is_no_file_of_scores_is_refused(trained, tmp_path, capsys):
+    (tmp_path / "bad.npz").write_bytes(b"no archive")
+    (tmp_path / "empty").mkdir()
+    pl.read_csv(trained / "lists.csv").filter(pl.col("rank") <= 5).write_csv(tmp_path / "five.csv")
+    run, lists = str(trained / "run"), str(trained / "lists.csv")
+    cases = [
+        (["--scores", "nowhere.npz", "--dataset", run], "no such file of scores"),
+        (["--scores", str(tmp_path / "bad.npz"), "--workdir", run], r"no \.npz that can be read"),
+        (["--scores", str(tmp_path / "empty"), "--workdir", run], "which jaxrec vectors writes"),
+        (["--scores", lists], "name the data"),
+        (["--scores", lists, "--baseline", "popularity"], "no training to test scores against"),
+        (["--scores", lists, "--workdir", run, "--protocol", "uniform-100"], "give vectors, whose every score"),
+        (["--scores", lists, "--workdir", run, "--split-by", "last-item"], "go without --workdir"),
+        (["--scores", str(tmp_path / "five.csv"), "--workdir", run], "lists of 5, and the paired test is of NDCG@10"),
+        ([], "name what to evaluate: --workdir, --baseline or --scores"),
+    ]
+    for flags, said in cases:
+        assert cli.main(["evaluate", *flags]) == 2
+        assert said.replace("\\", "") in capsys.readouterr().err, flags
+
+
+def test_events_of_sessions_are_not_told_apart_by_a_user(trained):
+    split = splits.sessions(replace(from_sequences([[1, 2, 3]] * 4), train_sessions=2), valid=0)
+    scores = load({"users": np.ones((4, 1)), "user_ids": range(1, 5), "items": np.ones((3, 1)), "item_ids": [1, 2, 3]})
+    with pytest.raises(UserError, match="this split asks after every event"):
+        judged(scores, split, "sessions")
+    argv = ["recommend", "--workdir", str(trained / "run"), "--histories", "x.csv", "--output", "out.csv"]
+    assert cli.main([*argv, "--split", "test"]) == 2

@@ -57,7 +57,7 @@ def plain_names():
 
 
 def named(protocol: str) -> str:
-    """The protocol of this name, or of its plain form.
+    """The protocol of this name, or of its plain form; of one's own by its import path, that path.
 
     Raises:
         UserError: there is none.
@@ -68,7 +68,8 @@ def named(protocol: str) -> str:
     name = plain_names().get(protocol, protocol)
     if ":" not in name and name not in registry.names("protocol"):
         raise UserError(f"no protocol {protocol!r}: choose one of {', '.join(plain_names())}")
-    return find(name).name
+    own = find(name).name
+    return name if ":" in name else own  # of an import path the whole: by it alone it is found again
 
 
 def measures(protocol, repeats, questions, both=False):

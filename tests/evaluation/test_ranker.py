@@ -343,3 +343,8 @@ def test_an_unknown_protocol_and_nothing_to_rank_are_told():
     none = last_item(from_sequences([[1, 2], [2, 1]]))
     with pytest.raises(UserError, match="no user has three items"):
         lay_out(none, none.test)
+
+
+def test_a_protocol_is_known_by_its_import_path_as_often_as_it_is_asked_for():
+    path = "jaxrec.evaluation.protocols:UNIFORM_100"
+    assert protocols.named(protocols.named(path)) == path and protocols.find(path) is protocols.find("uniform-100")

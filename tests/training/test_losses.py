@@ -21,7 +21,7 @@ from jaxrec.training.losses.bce import bce
 from jaxrec.training.losses.bpr import bpr
 from jaxrec.training.losses.gbce import gbce
 from jaxrec.training.losses.sampled_softmax import sampled_softmax
-from jaxrec.training.losses.softmax import softmax, softmax_total
+from jaxrec.training.losses.softmax import softmax, softmax_plain, softmax_total
 from jaxrec.training.losses.totals import score, total
 from jaxrec.training.negatives import Negatives, draw_popular, popular
 
@@ -99,6 +99,23 @@ def test_a_slot_of_the_softmax_is_its_formula(seed, with_bias):
     assert score_of(hidden[0], item, table, bias) == pytest.approx(scores[item - 1], rel=1e-5, abs=1e-5)
     wanted = -np.log(np.exp(scores[item - 1]) / np.exp(scores).sum())
     assert softmax_of(hidden[0], item, table, bias) == pytest.approx(wanted, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_a_smoothed_softmax_is_a_mixture_of_every_target(with_bias):
+    """Of its own target with 1 - s, and of each item of the catalogue with s / V; value and gradients."""
+    hidden, target, weight, negatives, table, bias = problem(3, 20)
+    given = hidden, target, weight, negatives, table, bias if with_bias else None
+    build = losses.build(entries.loss("softmax", label_smoothing=0.2), len(table))
+
+    def mixture(hidden, target, weight, negatives, table, bias):
+        total = lambda target: softmax_plain(hidden, target, weight, negatives, table, bias)
+        every = sum(total(jnp.full_like(target, item)) for item in range(1, len(table) + 1))
+        return 0.8 * total(target) + 0.2 * every / len(table)
+
+    at = (0, 4, 5) if with_bias else (0, 4)
+    agree(*(jax.jit(jax.value_and_grad(form, argnums=at))(*given) for form in (build, mixture)))
+    assert losses.build(entries.loss("softmax"), len(table)) is softmax_total
 
 
 def test_the_softmax_of_large_scores_is_finite():

@@ -1,11 +1,16 @@
 """Cross-entropy of the target against the whole catalogue."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 
+from jaxrec.config.fields import below_one, key
+from jaxrec.config.keys import LossOptions
 from jaxrec.kernels import sizes
 from jaxrec.kernels.chunks import chunked
 from jaxrec.training.losses.entry import LossEntry
+from jaxrec.training.losses.totals import score
 
 
 def softmax(hidden_D, target, table_VD, bias_V):
@@ -79,4 +84,35 @@ def _softmax_sum_backward(grads, cotangent):
 _softmax_sum.defvjp(_softmax_sum_forward, _softmax_sum_backward)
 
 
-LOSS = LossEntry(name="softmax", build=lambda options, items: softmax_total)
+def smoothed(total, smoothing):
+    """A total of the full softmax whose target shares its weight with the catalogue (Szegedy et al. 2016, section 7).
+
+    The cross-entropy with 1 - smoothing on the target and smoothing on all items alike: the target's own, plus
+    smoothing * (s+ - the mean score). The mean score is the product with the mean vector, so it costs next to nothing.
+    """
+    if not smoothing:
+        return total
+
+    def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
+        mean_D, mean = table_VD.mean(0), 0.0 if bias_V is None else bias_V.mean()
+        positive_N = jax.vmap(score, (0, 0, None, None))(hidden_ND, jnp.maximum(target_N, 1), table_VD, bias_V)
+        mean_N = jnp.dot(hidden_ND, mean_D.astype(hidden_ND.dtype), preferred_element_type=jnp.float32) + mean
+        above = jnp.where(weight_N > 0, weight_N * (positive_N - mean_N), 0).sum()
+        return total(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V) + smoothing * above
+
+    return summed
+
+
+@dataclass(frozen=True)
+class SoftmaxOptions(LossOptions):
+    """The keys of the full softmax."""
+
+    label_smoothing: float = key(below_one, 0.0)  #: share of a target's weight that all items get alike
+
+
+def build(options, items):
+    """The total of the full softmax. options: SoftmaxOptions."""
+    return smoothed(softmax_total, options.label_smoothing)
+
+
+LOSS = LossEntry(name="softmax", options=SoftmaxOptions, build=build)

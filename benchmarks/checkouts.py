@@ -78,5 +78,5 @@ if __name__ == "__main__":
         result["tasks"][task] = compare(flags.before, task, TASKS[task], flags.rounds, flags.seconds)
         found = result["tasks"][task]
         print(f"{task}: {found['ratio']:.3f} [{found['ci95'][0]:.3f} to {found['ci95'][1]:.3f}]", flush=True)
-    os.chdir(home)
-    record.write("checkouts", result, f"python -m benchmarks.checkouts --before PATH --rounds {flags.rounds}")
+        os.chdir(home)
+        record.write("checkouts", result, f"python -m benchmarks.checkouts --before PATH --rounds {flags.rounds}")

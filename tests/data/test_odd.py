@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from broken.odd import ODD
+from odd.logs import ODD
 
 from jaxrec import cli
 from jaxrec.data import prepared

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prepared_folders import loaded, same
 from some import some
 
 from jaxrec.data import prepared, reading
@@ -65,20 +66,6 @@ def many(draw):
         sessions=sessions,
         train_sessions=draw(st.one_of(st.none(), st.integers(1, users - 1))),
     )
-
-
-def same(one, other):
-    for name in ("items", "offsets", "users", "times", "weights"):
-        a, b = getattr(one, name), getattr(other, name)
-        assert (a is None) == (b is None), name
-        assert a is None or (a.dtype == b.dtype and a.tolist() == b.tolist()), name
-    assert one.catalogue.ids.dtype == other.catalogue.ids.dtype
-    assert one.catalogue.ids.tolist() == other.catalogue.ids.tolist()
-    assert (one.catalogue.about is None) == (other.catalogue.about is None)
-    assert one.catalogue.about is None or one.catalogue.about.equals(other.catalogue.about)
-    assert (one.sessions is None) == (other.sessions is None)
-    assert one.sessions is None or [each.tolist() for each in one.sessions] == [e.tolist() for e in other.sessions]
-    assert (one.relative, one.train_sessions) == (other.relative, other.train_sessions)
 
 
 @given(many())
@@ -243,49 +230,6 @@ def test_empty_folders_links_and_the_current_folder_will_do(tmp_path, monkeypatc
     assert sorted(os.listdir(tmp_path)) == ["empty", "here", "link"]
 
 
-WHOLE = replace(
-    SMALL,
-    times=np.arange(5),
-    weights=np.ones(5, np.float32),
-    sessions=Sessions(np.array([0, 2, 3, 5]), np.array([1, 2, 3])),
-)
-FILES = ["items", "offsets", "times", "weights", "sessions"]
-
-
-@pytest.mark.parametrize("damage", ["gone", "cut", "empty", "garbage"])
-@pytest.mark.parametrize(
-    "name", [*(f"{name}.npy" for name in FILES), *(f"{name}.parquet" for name in ("users", "catalogue", "sessions"))]
-)
-def test_a_folder_that_is_not_whole_says_so(tmp_path, name, damage):
-    prepared.save(WHOLE, tmp_path / "out", {})
-    file = tmp_path / "out" / name
-    data = file.read_bytes()
-    file.write_bytes({"cut": data[:-3], "empty": b"", "garbage": b"<html>" * 50}.get(damage, b""))
-    if damage == "gone":
-        file.unlink()
-    with pytest.raises(UserError, match=r"out: a prepared folder that is not whole \(.*\): prepare it again") as caught:
-        reading.read(tmp_path / "out")
-    assert len(str(caught.value)) < 400
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_an_array_of_another_length_is_refused(tmp_path, name):
-    prepared.save(WHOLE, tmp_path / "out", {})
-    np.save(tmp_path / "out" / f"{name}.npy", np.load(tmp_path / "out" / f"{name}.npy")[:-1])
-    with pytest.raises(UserError, match="not whole"):
-        reading.read(tmp_path / "out")
-
-
-@pytest.mark.parametrize("meta", [None, "", "{", "[]", "{}", '{"format": "jaxrec interactions 1"}'])
-def test_a_folder_without_its_meta_says_so(tmp_path, meta):
-    prepared.save(WHOLE, tmp_path / "out", {})
-    (tmp_path / "out" / "meta.json").unlink()
-    if meta is not None:
-        (tmp_path / "out" / "meta.json").write_text(meta)
-    with pytest.raises(UserError, match="prepare it again"):
-        reading.read(tmp_path / "out")
-
-
 def write_pairs(path):
     """Lines of a user and an item that grow to more than 100 kB, which do not compress."""
     users = [hashlib.sha256(b"%d" % user).hexdigest() for user in range(2_000)]
@@ -361,72 +305,6 @@ def test_two_prepares_do_not_write_one_folder(tmp_path):
     prepared.save(data, tmp_path / "out", {}, another)
     assert fingerprint(prepared.load(tmp_path / "out")) == fingerprint(data)
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
-
-
-FULL = replace(
-    SMALL,
-    times=np.arange(5),
-    weights=np.ones(5, np.float32),
-    sessions=Sessions(np.array([0, 2, 3, 5]), np.array([7, 8, 9])),
-)
-
-
-def loaded(path):
-    """What is in a folder, verified."""
-    data = prepared.load(path)
-    prepared.verify(data)
-    return data
-
-
-@given(st.data())
-def test_another_bit_anywhere_is_noticed(data):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "out"
-        prepared.save(FULL, path, {"source": "made"})
-        file = data.draw(st.sampled_from(sorted(path.iterdir())))
-        content = bytearray(file.read_bytes())
-        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-        file.write_bytes(content)
-        try:
-            got = loaded(path)
-        except UserError as error:
-            assert str(path) in str(error) and "prepare it again" in str(error)
-        else:  # white space of the JSON
-            assert file.name == "meta.json"
-            same(got, FULL)
-
-
-def test_a_folder_of_an_earlier_version_is_verified_by_its_fingerprint(tmp_path):
-    prepared.save(SMALL, tmp_path / "out", {})
-    meta = json.loads((tmp_path / "out" / "meta.json").read_text())
-    del meta["checksums"], meta["checksum"]
-    (tmp_path / "out" / "meta.json").write_text(json.dumps(meta))
-    same(loaded(tmp_path / "out"), SMALL)
-    np.save(tmp_path / "out" / "items.npy", np.roll(SMALL.items, 1))
-    with pytest.raises(UserError, match=r"arrays or ids: not what was written\): prepare it again"):
-        loaded(tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("name", "array"),
-    [
-        ("items", np.array([0, 1, 2, 3, 1], np.int32)),
-        ("items", np.array([1, 1, 2, 3, 9], np.int32)),
-        ("items", np.array([1, 1, 2, 3, 1], np.int64)),
-        ("items", np.array([[1, 1, 2, 3, 1]], np.int32)),
-        ("offsets", np.array([0, 6, 5])),
-        ("offsets", np.array([1, 3, 5])),
-        ("offsets", np.array([0, 3, 4])),
-    ],
-)
-def test_arrays_that_can_not_be_are_refused(tmp_path, name, array):
-    prepared.save(SMALL, tmp_path / "out", {})
-    np.save(tmp_path / "out" / f"{name}.npy", array)
-    meta = json.loads((tmp_path / "out" / "meta.json").read_text())
-    del meta["checksums"], meta["checksum"]
-    (tmp_path / "out" / "meta.json").write_text(json.dumps(meta))
-    with pytest.raises(UserError, match="prepare it again"):
-        loaded(tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["pre[v2]", "a**", "back\\slash", "n" * 255, "{a}?", "🙂 שלום"])

@@ -310,63 +310,6 @@ def test_items_without_a_row_in_the_table_of_items_are_counted(tmp_path):
     assert said[1:] == ["2 of 3 items have no row in the table of items"]
 
 
-CLOCK = {"csv": pl.DataFrame.write_csv, "jsonl": pl.DataFrame.write_ndjson, "parquet": pl.DataFrame.write_parquet}
-
-
-@pytest.mark.parametrize("kind", CLOCK)
-@pytest.mark.parametrize("dated", [False, True])
-def test_an_unknown_column_of_times_is_named_and_the_order_of_the_file_must_be_asked_for(tmp_path, kind, dated):
-    when = pl.Series("happened", [START + 5, START, START + 9])
-    when = pl.from_epoch(when).dt.to_string("%Y/%m/%d %H:%M:%S") if dated else when
-    path = tmp_path / f"a.{kind}"
-    CLOCK[kind](pl.DataFrame({"user": [1, 1, 2], "stars": [3, 4, 5], "item": [1, 2, 1]}).with_columns(when), path)
-    with pytest.raises(UserError, match=r"happened reads as times: take it with --time happened, or .* --time none"):
-        read(path)
-    assert read(path, columns={"time": "happened"}).items.tolist() == [2, 1, 1]
-    for declined in ("none", ""):
-        found = read(path, columns={"time": declined})
-        assert found.items.tolist() == [1, 2, 1] and found.times is None
-
-
-def test_the_order_is_asked_for_by_numbers_where_there_is_no_header(tmp_path):
-    (tmp_path / "a.csv").write_text(f"1,1,3,{START}\n1,2,4,{START}\n")
-    columns = {"user": "1", "item": "2"}
-    with pytest.raises(UserError, match="column 4 reads as times: take it with --time 4"):
-        read(tmp_path / "a.csv", columns=columns)
-    assert read(tmp_path / "a.csv", columns=columns | {"time": "4"}).times is not None
-    assert read(tmp_path / "a.csv", columns=columns | {"time": "none"}).times is None
-
-
-def test_recbole_s_columns_of_times_are_known_too(tmp_path):
-    (tmp_path / "a.inter").write_text(f"user_id:token\titem_id:token\tmoment:float\n1\t1\t{START}\n1\t2\t{START}\n")
-    with pytest.raises(UserError, match="moment reads as times"):
-        read(tmp_path / "a.inter")
-    assert len(read(tmp_path / "a.inter", columns={"time": "moment"}).items) == 2
-
-
-def test_times_of_32_bits_are_refused_and_small_ones_read(tmp_path):
-    frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "time": pl.Series([START, START + 1], dtype=pl.Float32)})
-    frame.write_parquet(tmp_path / "a.parquet")
-    with pytest.raises(UserError, match=r"column time holds floats of 32 bits.* --time none"):
-        read(tmp_path / "a.parquet")
-    assert read(tmp_path / "a.parquet", columns={"time": "none"}).times is None
-    frame.with_columns(pl.col("time") - START).write_parquet(tmp_path / "a.parquet")
-    assert read(tmp_path / "a.parquet").relative
-
-
-def test_dates_are_read_as_their_form_says(tmp_path):
-    (tmp_path / "a.csv").write_text("user,item,date\n1,1,02/01/2020\n1,2,01/02/2020\n")
-    with pytest.raises(UserError, match=r"line 2: .*date is no time: .*--time-format '%d/%m/%Y'"):
-        read(tmp_path / "a.csv")
-    for form, items in (("%d/%m/%Y", [1, 2]), ("%m/%d/%Y", [2, 1])):
-        assert read(tmp_path / "a.csv", time_format=form).catalogue.ids.tolist() == [1, 2]
-        assert read(tmp_path / "a.csv", time_format=form).items.tolist() == items
-    with pytest.raises(UserError, match="--time-format soon: tells no date"):
-        read(tmp_path / "a.csv", time_format="soon")
-    with pytest.raises(UserError, match="no times for --time-format: name their column with --time"):
-        read(tmp_path / "a.csv", columns={"time": "none"}, time_format="%d/%m/%Y")
-
-
 def test_a_prepared_folder_is_as_it_was_read(tmp_path):
     path = next(way for way in WAYS if way.name == "prepared").write(tmp_path, SPECIMENS)
     for options in ({"ids": "text"}, {"keep_na_ids": True}, {"time_format": "%Y"}, {"only": ["user=1"]}):
@@ -374,20 +317,3 @@ def test_a_prepared_folder_is_as_it_was_read(tmp_path):
             read(path, **options)
     with pytest.raises(UserError, match="no ids 'float': choose one of integer, text"):
         read(path, ids="float")
-
-
-def test_a_column_of_dates_that_could_be_two_days_needs_their_form(tmp_path):
-    (tmp_path / "a.csv").write_text("user,item,when\n1,1,02/01/2020\n1,2,01/02/2020\n")
-    with pytest.raises(UserError, match=r"when reads as times: take it with --time when --time-format '%d/%m/%Y' \(or"):
-        read(tmp_path / "a.csv")
-    assert read(tmp_path / "a.csv", columns={"time": "when"}, time_format="%d/%m/%Y").items.tolist() == [1, 2]
-
-
-def test_lists_of_items_beside_an_item_are_said(tmp_path):
-    frame = pl.DataFrame({"user": [1, 2], "item_id_list": [[1, 2], [4]], "item_id": [9, 8]})
-    frame.write_parquet(tmp_path / "a.parquet")
-    said = []
-    assert read(tmp_path / "a.parquet", say=said.append).catalogue.ids.tolist() == [8, 9]
-    assert "item_id_list is not read: --item item_id_list takes its lists for histories" in said[0]
-    data = read(tmp_path / "a.parquet", columns={"item": "item_id_list"}, say=said.append)
-    assert data.catalogue.ids.tolist() == [1, 2, 4] and "not read" not in said[1]

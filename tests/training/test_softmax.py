@@ -1,0 +1,126 @@
+"""Laws of the full softmax: its formula, and that its chunks equal the plain one in value and gradients."""
+
+import entries
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+from problems import agree, fast_softmax, plain_softmax, problem
+
+from jaxrec.kernels import sizes
+from jaxrec.training.losses import entry as losses
+from jaxrec.training.losses.softmax import softmax, softmax_plain, softmax_total
+from jaxrec.training.losses.totals import score
+
+seeds = st.integers(0, 2**31 - 1)
+CHUNK = sizes.PRODUCT_ROWS
+score_of, softmax_of = jax.jit(score), jax.jit(softmax)
+
+
+@given(seeds, st.booleans())
+def test_a_slot_of_the_softmax_is_its_formula(seed, with_bias):
+    hidden, target, _, _, table, bias = problem(seed, 1, with_bias=with_bias)
+    item = max(int(target[0]), 1)
+    scores = np.asarray(table, float) @ np.asarray(hidden[0]) + (0 if bias is None else np.asarray(bias))
+    assert score_of(hidden[0], item, table, bias) == pytest.approx(scores[item - 1], rel=1e-5, abs=1e-5)
+    wanted = -np.log(np.exp(scores[item - 1]) / np.exp(scores).sum())
+    assert softmax_of(hidden[0], item, table, bias) == pytest.approx(wanted, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_a_smoothed_softmax_is_a_mixture_of_every_target(with_bias):
+    """Of its own target with 1 - s, and of each item of the catalogue with s / V; value and gradients."""
+    hidden, target, weight, negatives, table, bias = problem(3, 20)
+    given = hidden, target, weight, negatives, table, bias if with_bias else None
+    build = losses.build(entries.loss("softmax", label_smoothing=0.2), len(table))
+
+    def mixture(hidden, target, weight, negatives, table, bias):
+        total = lambda target: softmax_plain(hidden, target, weight, negatives, table, bias)
+        every = sum(total(jnp.full_like(target, item)) for item in range(1, len(table) + 1))
+        return 0.8 * total(target) + 0.2 * every / len(table)
+
+    at = (0, 4, 5) if with_bias else (0, 4)
+    agree(*(jax.jit(jax.value_and_grad(form, argnums=at))(*given) for form in (build, mixture)))
+    assert losses.build(entries.loss("softmax"), len(table)) is softmax_total
+
+
+def test_the_softmax_of_large_scores_is_finite():
+    table, hidden = jnp.array([[100.0], [-100.0], [0.0]]), jnp.ones(1)
+    assert softmax_of(hidden, 2, table, None) == 200
+    assert softmax_of(hidden, 1, table, None) == 0
+    value, grads = fast_softmax(jnp.ones((3, 1)), jnp.array([2, 1, 3]), jnp.ones(3), None, table, None)
+    assert value == 300
+    assert all(np.isfinite(grad).all() for grad in grads)
+
+
+@pytest.mark.parametrize("form", [plain_softmax, fast_softmax], ids=["plain", "fast"])
+def test_the_total_of_the_softmax_is_the_weighted_sum_over_slots(form):
+    hidden, target, weight, negatives, table, bias = problem(0, CHUNK + 1)
+    each = [weight[n] * softmax_of(hidden[n], target[n], table, bias) for n in np.flatnonzero(weight)]
+    assert float(form(hidden, target, weight, negatives, table, bias)[0]) == pytest.approx(float(sum(each)), rel=1e-5)
+
+
+@pytest.mark.parametrize("number, with_bias", [(1, True), (CHUNK, False), (CHUNK + 1, False), (2 * CHUNK + 11, True)])
+def test_softmax_by_chunks_equals_the_plain_one_in_value_and_gradients(number, with_bias):
+    given = problem(number, number, with_bias=with_bias)
+    agree(fast_softmax(*given), plain_softmax(*given))
+
+
+@pytest.mark.parametrize("held, few", [(1, 1), (1, 5), (100, 1), (1000, 1)])
+def test_softmax_by_the_chunks_of_any_catalogue_equals_the_plain_one(held, few, monkeypatch):
+    """Of a large catalogue fewer slots are scored at once, here as if this one were large."""
+    monkeypatch.setattr(sizes, "PRODUCT_NUMBERS", held)
+    monkeypatch.setattr(sizes, "FEWEST_PRODUCT_ROWS", few)
+    given = problem(7, 70)
+    fresh = jax.jit(jax.value_and_grad(softmax_total, argnums=(0, 4, 5)))
+    agree(fresh(*given), plain_softmax(*given))
+
+
+@settings(max_examples=20)
+@given(seeds, st.sampled_from([0.1, 1.0, 6.0]))
+def test_softmax_by_chunks_equals_the_plain_one_at_any_scale(seed, scale):
+    given = problem(seed, CHUNK + 1, scale=scale)
+    agree(fast_softmax(*given), plain_softmax(*given))
+
+
+def test_gradients_are_scaled_by_what_follows():
+    hidden, target, weight, negatives, table, bias = problem(5, CHUNK + 1)
+
+    @jax.jit
+    def gradients(hidden, table, bias):
+        at = lambda *at: 3 * softmax_total(at[0], target, weight, negatives, *at[1:]) / weight.sum()
+        return jax.grad(at, argnums=(0, 1, 2))(hidden, table, bias)
+
+    wanted = jax.tree.map(
+        lambda grad: 3 / weight.sum() * grad, plain_softmax(hidden, target, weight, negatives, table, bias)[1]
+    )
+    agree(gradients(hidden, table, bias), wanted)
+
+
+def test_in_bfloat16_the_sums_are_float32():
+    hidden, target, weight, negatives, table, bias = problem(6, CHUNK + 1)
+    low = (jnp.bfloat16(hidden), target, weight, negatives, jnp.bfloat16(table), bias)
+    value, grads = fast_softmax(*low)
+    assert value.dtype == jnp.float32
+    assert [grad.dtype for grad in grads] == [jnp.bfloat16, jnp.bfloat16, jnp.float32]
+    exact = plain_softmax(low[0].astype(jnp.float32), *low[1:4], low[4].astype(jnp.float32), bias)
+    agree(value, exact[0])  # inputs rounded alike: products of bfloat16 are exact in float32
+    agree(jax.tree.map(jnp.float32, grads), exact[1], 2**-7)  # a gradient is rounded to 8 bits, its factors before
+
+
+def test_gradients_of_the_softmax_are_finite_differences():
+    hidden, target, weight, negatives, table, bias = problem(2, 6, 8)
+    at = jax.jit(lambda hidden, table, bias: softmax_total(hidden, target, weight, negatives, table, bias))
+    check_grads(at, (hidden, table, bias), order=1, modes=["rev"], atol=1e-2, rtol=1e-2, eps=1e-2)
+
+
+def test_the_scores_of_a_batch_are_never_held_at_once():
+    number, items = 8192, 1000
+    given = problem(0, number, items)
+    held = [form.lower(*given).compile().memory_analysis().temp_size_in_bytes for form in (fast_softmax, plain_softmax)]
+    scores = 4 * number * items
+    assert held[0] < scores / 4
+    assert held[1] >= scores  # what the chunks save

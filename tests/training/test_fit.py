@@ -1,9 +1,8 @@
-"""The loop: whatever kills it, and wherever, going on from the workdir gives the uninterrupted run, bit for bit."""
+"""The loop: what it reports, when it stops, and what it refuses."""
 
 import concurrent.futures
 import dataclasses
 import io
-import json
 import os
 import signal
 import subprocess
@@ -15,188 +14,15 @@ import jax
 import numpy as np
 import pytest
 from rich.console import Console
-from some import some
+from trainings import BASE, Killed, assert_same, killed_at, outcome, run
 
 from jaxrec import cli
 from jaxrec.config import parsing as configs
-from jaxrec.data import interactions, splits
-from jaxrec.evaluation.evaluator import Evaluator
-from jaxrec.evaluation.metrics import metrics
+from jaxrec.data import interactions
 from jaxrec.system.errors import UserError
 from jaxrec.training import checkpoint, fit, metric_writer, wording, workdir
 
 ROOT = Path(__file__).parents[2]
-BASE = {
-    "dataset": "histories",
-    "seed": 1,
-    "epochs": 3,
-    "batch": 16,
-    "length": 8,
-    "eval_every": 1,
-    "save_every": 0.4,
-    "steps_per_call": 2,
-    "patience": 0,
-    "model": {"name": "sasrec", "dim": 8, "layers": 1, "dropout": 0.2},
-    "loss": {"name": "bce", "negatives": 1},
-    "optim": {"name": "adam", "learning_rate": 1e-2},
-}
-
-
-class Killed(BaseException):
-    """Ends a run as kill does: nothing that the loop would catch."""
-
-
-@pytest.fixture(scope="module")
-def split():
-    random = np.random.default_rng(0)
-    histories = [random.integers(1, 21, random.integers(3, 12)).tolist() for _ in range(120)]
-    return splits.last_item(interactions.from_sequences(histories))
-
-
-@pytest.fixture(scope="module")
-def prepare(split):
-    """(setup, validate) of a config, compiled once for all runs that share it."""
-    made = {}
-
-    def prepared(**changes):
-        key = json.dumps(changes)
-        if key not in made:
-            setup = fit.setup(configs.from_dict(BASE | changes), split, jax.devices()[:1])
-            evaluator = Evaluator(setup.model, setup.config, split, split.valid, setup.devices)
-            made[key] = setup, lambda params: metrics(evaluator.ranks(params))
-        return made[key]
-
-    return prepared
-
-
-def run(prepared, path):
-    setup, validate = prepared
-    path.mkdir(exist_ok=True)
-    return fit.fit(setup, path, validate)
-
-
-def outcome(prepared, path):
-    """What must not differ: the state at the latest checkpoint, the loop's, the rows of metrics but their seconds."""
-    checkpoints = checkpoint.Checkpoints(path, read_only=True)
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    state, loop = checkpoints.restore(checkpoints.latest(), checkpoint.abstract(fit.initial(prepared[0]), sharding))
-    best = checkpoints.best()
-    checkpoints.close()
-    loop.pop("seconds")
-    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in metric_writer.read_rows(path / "metrics.jsonl")]
-    return jax.tree.leaves_with_path(jax.device_get(state)), loop, best, rows
-
-
-def assert_same(a, b):
-    for (path, x), (_, y) in zip(a[0], b[0], strict=True):
-        np.testing.assert_array_equal(x, y, err_msg=str(path))
-    assert a[1:] == b[1:]
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(prepare, tmp_path_factory):
-    path = tmp_path_factory.mktemp("whole")
-    run(prepare(), path)
-    return outcome(prepare(), path)
-
-
-def killed_at(nth, function):
-    """`function`, killed before its nth call."""
-    calls = []
-
-    def wrapped(*args, **kwargs):
-        calls.append(1)
-        if len(calls) == nth:
-            raise Killed
-        return function(*args, **kwargs)
-
-    return wrapped
-
-
-@pytest.mark.parametrize(
-    ("owner", "name", "nth"),
-    some(
-        [
-            (fit.Feed, "__call__", 1),  # before anything
-            (fit.Feed, "__call__", 7),  # between two calls
-            (metric_writer.MetricWriter, "progress", 5),  # a call under way, its steps not yet read
-            (fit, "close_row", 2),  # after a validation, before its row
-            (checkpoint.Checkpoints, "save", 1),  # between the row and the save
-            (checkpoint.Checkpoints, "save", 5),
-            (metric_writer.MetricWriter, "close", 1),  # after the last save
-        ],
-        (fit.Feed, "__call__", 7),
-        (checkpoint.Checkpoints, "save", 1),
-    ),
-    ids=lambda value: getattr(value, "__name__", value),
-)
-def test_killed_anywhere_resumes_bit_for_bit(prepare, uninterrupted, tmp_path, monkeypatch, owner, name, nth):
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, name, killed_at(nth, getattr(owner, name)))
-        with pytest.raises(Killed):
-            run(prepare(), tmp_path)
-    run(prepare(), tmp_path)
-    assert_same(outcome(prepare(), tmp_path), uninterrupted)
-
-
-def test_what_is_resumed_is_not_made_anew(prepare, tmp_path, monkeypatch):
-    """Else the params and the optimiser's state would be held twice."""
-    setup, validate = prepare()
-    with monkeypatch.context() as patch:
-        patch.setattr(metric_writer.MetricWriter, "progress", killed_at(5, metric_writer.MetricWriter.progress))
-        with pytest.raises(Killed):
-            run(prepare(), tmp_path)
-    monkeypatch.setattr(fit, "initial", lambda setup: pytest.fail("made anew"))
-    fit.fit(setup, tmp_path, validate)
-
-
-def test_killed_during_a_save_resumes_bit_for_bit(prepare, uninterrupted, tmp_path, monkeypatch):
-    """What a save leaves that died half-way, a temporary folder, is neither latest nor best."""
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.Checkpoints, "save", killed_at(4, checkpoint.Checkpoints.save))
-        with pytest.raises(Killed):
-            run(prepare(), tmp_path)
-    folder = tmp_path / "checkpoints"
-    newest = max(int(step.name) for step in folder.iterdir() if step.name.isdigit())
-    half = folder / f"{newest + 3}.orbax-checkpoint-tmp"
-    half.mkdir()
-    (half / "params").write_text("half")
-    run(prepare(), tmp_path)
-    assert not half.exists()
-    assert_same(outcome(prepare(), tmp_path), uninterrupted)
-
-
-@pytest.mark.parametrize("item", some(["params", "rest", "loop"], "params"))
-def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_goes_on(
-    prepare, uninterrupted, tmp_path, monkeypatch, item
-):
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.Checkpoints, "save", killed_at(5, checkpoint.Checkpoints.save))
-        with pytest.raises(Killed):
-            run(prepare(), tmp_path)
-    newest = max((tmp_path / "checkpoints").iterdir(), key=lambda path: int(path.name))
-    file = max((newest / item).rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else -1)
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-    run(prepare(), tmp_path)
-    assert_same(outcome(prepare(), tmp_path), uninterrupted)
-    assert newest.with_name(f"{newest.name}.damaged").is_dir()
-
-
-@pytest.mark.slow
-def test_what_changes_no_result_may_change_on_resume(prepare, uninterrupted, tmp_path, monkeypatch):
-    """Another feed, launcher, size of a call and interval of saves after every kill, and still the same bits."""
-    kinds = [{}, {"feed": "host"}, {"launcher": "shard_map"}, {"steps_per_call": 3, "save_every": 0.2}]
-    for changes in kinds:
-        config = configs.from_dict(BASE | changes)
-        workdir.claim(tmp_path, config, prepare()[0].split.interactions, "here")
-        with monkeypatch.context() as patch:
-            patch.setattr(checkpoint.Checkpoints, "save", killed_at(2, checkpoint.Checkpoints.save))
-            with pytest.raises(Killed):
-                run(prepare(**changes), tmp_path)
-    run(prepare(), tmp_path)
-    assert_same(outcome(prepare(), tmp_path), uninterrupted)
 
 
 def test_a_training_runs_in_any_thread(prepare, uninterrupted, tmp_path):
@@ -218,77 +44,6 @@ def test_a_workdir_that_is_moved_while_it_trains_is_an_error(prepare, tmp_path, 
     monkeypatch.setattr(fit.Feed, "__call__", moving)
     with pytest.raises(UserError, match="w was moved or removed while it trained"):
         run(prepare(), path)
-
-
-def test_asked_to_stop_saves_and_resumes_bit_for_bit(prepare, uninterrupted, tmp_path, monkeypatch):
-    """At SIGTERM the state is saved at a step where no save was due, and the run goes on from just there."""
-    feed = fit.Feed.__call__
-
-    def asked(self, start, end):
-        if start == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return feed(self, start, end)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fit.Feed, "__call__", asked)
-        with pytest.raises(fit.Stopped) as stopped:
-            run(prepare(), tmp_path)
-    assert stopped.value.signum == signal.SIGTERM
-    checkpoints = checkpoint.Checkpoints(tmp_path, read_only=True)
-    assert checkpoints.latest() % fit.interval(prepare()[0], BASE["save_every"])
-    checkpoints.close()
-    run(prepare(), tmp_path)
-    assert_same(outcome(prepare(), tmp_path), uninterrupted)
-
-
-LANES = {
-    "stream": "session-parallel",
-    "batch": 12,
-    "epochs": 2,
-    "model": {"name": "gru4rec", "dim": 8, "layers": 2, "dropout": 0.2},
-    "loss": {"name": "bpr-max", "negatives": 9, "sampling": "mixed", "share": "batch"},
-    "optim": {"name": "adagrad", "learning_rate": 0.02, "eps": 1e-3, "momentum": 0.3, "sparse": True},
-}
-
-
-@pytest.fixture(scope="module")
-def uninterrupted_lanes(prepare, tmp_path_factory):
-    path = tmp_path_factory.mktemp("lanes")
-    run(prepare(**LANES), path)
-    return outcome(prepare(**LANES), path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("save", [2, 5])
-def test_lanes_killed_within_an_epoch_resume_bit_for_bit(prepare, uninterrupted_lanes, tmp_path, monkeypatch, save):
-    """Each lane goes on within its session, from the hidden state that was saved."""
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.Checkpoints, "save", killed_at(save, checkpoint.Checkpoints.save))
-        with pytest.raises(Killed):
-            run(prepare(**LANES), tmp_path)
-    setup = prepare(**LANES)[0]
-    checkpoints = checkpoint.Checkpoints(tmp_path, read_only=True)
-    assert checkpoints.latest() % setup.epoch_steps
-    state, _ = checkpoints.restore(checkpoints.latest(), fit.initial(setup))
-    checkpoints.close()
-    assert [x.shape for x in state.carry] == [(16, 8)] * 2 and all(x[:12].any(axis=1).all() for x in state.carry)
-    run(prepare(**LANES), tmp_path)
-    assert_same(outcome(prepare(**LANES), tmp_path), uninterrupted_lanes)
-
-
-@pytest.mark.slow
-def test_lanes_go_on_on_other_devices(prepare, split, uninterrupted_lanes, tmp_path, monkeypatch):
-    """The carry of a checkpoint is that of all lanes, and is split anew."""
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.Checkpoints, "save", killed_at(2, checkpoint.Checkpoints.save))
-        with pytest.raises(Killed):
-            run(prepare(**LANES), tmp_path)
-    three, four = (fit.setup(prepare(**LANES)[0].config, split, jax.devices()[:n]) for n in (3, 4))
-    with pytest.raises(UserError, match="1, 2, 4 or 8 devices"):
-        fit.fit(three, tmp_path, None)
-    fit.fit(four, tmp_path, None)
-    for (path, x), (_, y) in zip(outcome(prepare(**LANES), tmp_path)[0], uninterrupted_lanes[0], strict=True):
-        np.testing.assert_allclose(x, y, rtol=0, atol=1e-4, err_msg=str(path))
 
 
 @pytest.mark.slow  # what is killed and resumed is the same run too, always

@@ -1,8 +1,8 @@
 """The command recommend: the best items of many users, streamed to a file."""
 
-from jaxrec.commands.asking import histories
 from jaxrec.commands.writing import write
 from jaxrec.data import sources
+from jaxrec.inference.asking import histories
 from jaxrec.inference.bulk import rows_of
 from jaxrec.inference.loading import load
 from jaxrec.system import arguments as checked

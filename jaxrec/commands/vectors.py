@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from jaxrec.commands.asking import histories
 from jaxrec.commands.writing import write
+from jaxrec.inference.asking import histories
 from jaxrec.inference.loading import load
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError

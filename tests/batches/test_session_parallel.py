@@ -90,7 +90,7 @@ def test_the_oldest_session_is_first():
     timed = replace(data, times=np.array([50, 60, 10, 20, 90, 50, 70]))
     assert oldest_first(subsequences, timed).user_index.tolist() == [1, 0, 2]
     assert oldest_first(subsequences, timed).length.tolist() == [2, 1, 1]
-    assert oldest_first(subsequences, timed._replace(relative=True)).user_index.tolist() == [0, 1, 2]
+    assert oldest_first(subsequences, replace(timed, relative=True)).user_index.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("lanes", "devices", "rows"), [(32, 1, 32), (50, 4, 56), (50, 8, 56), (3, 3, 3), (4, 3, 6)])

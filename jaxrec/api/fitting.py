@@ -7,11 +7,10 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from jaxrec.api.keywords import with_keywords
@@ -20,7 +19,6 @@ from jaxrec.config import parsing as configs
 from jaxrec.config import recipes, registry
 from jaxrec.config.keys import Config
 from jaxrec.data import sources, splits, synthetic
-from jaxrec.data.interactions import Interactions
 from jaxrec.data.users import Users
 from jaxrec.evaluation import ranker, results
 from jaxrec.evaluation.baselines import COUNTED
@@ -33,14 +31,14 @@ from jaxrec.models.entry import has_users
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_checked, write_checked
-from jaxrec.training import assembly, metric_writer, wording
+from jaxrec.training import assembly, auto, metric_writer, wording
 from jaxrec.training import fit as loop
 from jaxrec.training import workdir as workdirs
 from jaxrec.training.fit import Stopped
 from jaxrec.training.setup import Setup
 
 CURVES = "curves.png"
-LENGTHS = 16, 200  # the shortest and the longest histories that the recipe for any log looks at
+DEFAULT = "default"  # the recipe for a log of one's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +126,8 @@ def fit(
 
     Args:
         data: what `prepare` gave, or takes: a Log, a path, a public data set's name, a table in memory.
-        config: the name of a shipped configuration, a file, a ConfigDict or a dict; a recipe for any log if None.
+        config: the name of a shipped configuration, a file, a ConfigDict or a dict; "default", whose keys follow from
+            the log, if None.
         workdir: the training's folder, resumed where it holds one of the same configuration and data; a fresh one
             under runs/, which is printed, if None.
         on_evaluate: (row) -> None, after each evaluation: losses and validation, a row of metrics.jsonl.
@@ -146,7 +145,7 @@ def fit(
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     log = as_log(data, say)
-    made, name = configuration(config, keys, log)
+    made, name = configuration(config, keys, log, say)
     workdir_is_fresh = workdir is None
     path = fresh(name) if workdir is None else Path(workdir)
     if workdir_is_fresh:
@@ -177,49 +176,43 @@ def ending(path: Path) -> Iterator[None]:
         raise SystemExit(128 + stopped.signum) from None
 
 
-def configuration(config: Any, keys: Mapping[str, Any], log: Log) -> tuple[Config, str]:
+def configuration(
+    config: Any, keys: Mapping[str, Any], log: Log, say: Callable[[str], None] = lambda line: None
+) -> tuple[Config, str]:
     """The Config that `fit` is asked for, and its name: of a recipe with changes, for these data.
+
+    Args:
+        say: takes the lines for people: what suits another model, and what every `auto` was resolved to.
 
     Raises:
         UserError: no such recipe or key, or a value that can't be.
     """
     if "dataset" in keys:
         raise UserError("dataset is no key here: it is the first argument")
-    changes = configs.flatten(dict(keys))
+    return resolved(_recipe(config, configs.flatten(dict(keys))), log, say)
+
+
+def resolved(recipe: recipes.Recipe, log: Log, say: Callable[[str], None]) -> tuple[Config, str]:
+    """As `configuration`, of a recipe that has its changes."""
+    values, reasons = auto.resolve(recipe.values, log.interactions)
+    for line in (*recipe.notes, *reasons):
+        say(line)
+    made = configs.from_dict(values | {"dataset": log.dataset})
+    return made, recipe.name or made.model.name
+
+
+def _recipe(config, changes):
+    """The Recipe of what `fit` takes for a configuration; without a name where it has none of its own."""
     if config is None:
-        recipe, own = default_recipe(log.interactions)
-        made, name = recipes.load(recipe, own | changes)[0], recipe.partition("_")[0]
-    elif isinstance(config, str | os.PathLike):
-        made, name = recipes.load(os.fspath(config), changes)
-    elif isinstance(config, Config):
-        made, name = configs.from_dict(_changed(configs.to_dict(config), keys)), config.model.name
-    else:
-        values = config.to_dict() if hasattr(config, "to_dict") else config
-        if not isinstance(values, Mapping):
-            raise UserError(f"config is a {type(config).__name__}: give a name, a file, a ConfigDict or a dict")
-        made = configs.from_dict({"dataset": log.dataset} | _changed(values, keys))
-        name = made.model.name
-    return replace(made, dataset=log.dataset), name
-
-
-def _changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict:
-    """Nested dicts with the changed keys in their groups."""
-    both = dict(values)
-    for key, value in changes.items():
-        within = isinstance(value, Mapping) and isinstance(both.get(key), Mapping)
-        both[key] = _changed(both[key], value) if within else value
-    return both
-
-
-def default_recipe(interactions: Interactions) -> tuple[str, dict]:
-    """The shipped recipe for any log, and what of it follows from the data.
-
-    SASRec with the full softmax: its length is that of nine tenths of the histories, in steps of eight, so that few
-    events are left out and few slots are long.
-    """
-    long = float(np.quantile(np.diff(interactions.offsets), 0.9)) if len(interactions.users) else 0.0
-    length = int(np.clip(8 * np.ceil(long / 8), *LENGTHS))
-    return "sasrec_softmax_ml1m", {"length": length, "row": length}
+        return recipes.read(DEFAULT, changes)._replace(name="")
+    if isinstance(config, str | os.PathLike):
+        return recipes.read(os.fspath(config), changes)
+    if isinstance(config, Config):
+        return recipes.changed(configs.to_dict(config), changes, "")
+    values = config.to_dict() if hasattr(config, "to_dict") else config
+    if not isinstance(values, Mapping):
+        raise UserError(f"config is a {type(config).__name__}: give a name, a file, a ConfigDict or a dict")
+    return recipes.changed(dict(values), changes, "")
 
 
 def fresh(name: str) -> Path:

@@ -253,8 +253,7 @@ class _Search:
 
 
 def _config(trial: Trial, keys: dict, log: Log) -> Config:
-    own = fitting.default_recipe(log.interactions)[1] | trial.changes
-    return fitting.configuration(trial.recipe, own | keys, log)[0]
+    return fitting.configuration(trial.recipe, {"length": "auto", "row": 0} | trial.changes | keys, log)[0]
 
 
 def _trials() -> list[Trial]:

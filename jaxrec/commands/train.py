@@ -5,16 +5,22 @@ from pathlib import Path
 from jaxrec.api import fitting
 from jaxrec.api.logs import as_log
 from jaxrec.config import recipes
+from jaxrec.config.parsing import check_keys
 from jaxrec.system import console as consoles
+from jaxrec.system.errors import UserError
 
 
 def train(arguments, overrides):
     """Train by a config, from the workdir's latest checkpoint; then test the best one beside the baselines."""
-    config, name = recipes.load(arguments.config, overrides)
-    path = arguments.workdir or Path("runs") / name
+    recipe = recipes.read(arguments.config, overrides)
+    path = arguments.workdir or Path("runs") / recipe.name
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
-    log = as_log(config.dataset, say)
+    if "dataset" not in recipe.values:
+        raise UserError(f"{recipe.name} is for a log of your own: name it, --config.dataset=PATH")
+    check_keys(recipe.values)  # before a log is read, which may take long
+    log = as_log(recipe.values["dataset"], say)
+    config, name = fitting.resolved(recipe, log, say)
     try:
         done = fitting.train(config, name, log, path, console)
     except fitting.Stopped as stopped:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from jaxrec.config.fields import among, below_one, choice, key, not_negative, positive, seed, share, within
 
+AUTO = "auto"  # a value that follows from the log
 IN_BATCH = ("in-batch", "mixed")  # ways of sampling that take the batch's targets
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxrec.config import checks, earlier, registry
 from jaxrec.config.fields import default
-from jaxrec.config.keys import IN_BATCH, Config
+from jaxrec.config.keys import AUTO, IN_BATCH, Config
 from jaxrec.config.keys import OptimConfig as OptimConfig
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
@@ -55,6 +55,30 @@ def _with_metric(config):
     return dataclasses.replace(config, select_by=chosen)
 
 
+def check_keys(values: dict) -> None:
+    """That nested values, some of which may be `auto`, are of keys that there are.
+
+    Raises:
+        UserError: one is of no key; the message names the nearest.
+    """
+    _check_keys(Config, values, "")
+    _check_keys(OptimConfig, values.get("optim", {}), "optim.")
+    for group in ENTRIES:
+        found = values.get(group)
+        if isinstance(found, dict) and isinstance(found.get("name"), str) and found["name"] != AUTO:
+            entry = registry.find(group, found["name"])
+            own = {f.name for f in dataclasses.fields(entry.options)}
+            given = {key: value for key, value in found.items() if value != AUTO}
+            _check_keys(entry.options, earlier.without_defaults(group, given, own), f"{group}.", entry.name)
+
+
+def _check_keys(kind, values, prefix, of=""):
+    fields = [f.name for f in dataclasses.fields(kind)]
+    for key in values if isinstance(values, dict) else ():
+        if key not in fields:
+            raise UserError(_no_such_key(key, fields, prefix, of))
+
+
 def to_dict(config: Config) -> dict:
     """The nested dict that `from_dict` takes."""
     return dataclasses.asdict(config)
@@ -80,9 +104,7 @@ def row_width(config: Config) -> int:
 def _build(kind, values, prefix, of=""):
     """An instance of the dataclass `kind`. of: the name of the entry whose keys they are."""
     fields = {f.name: f for f in dataclasses.fields(kind)}
-    for key in values:
-        if key not in fields:
-            raise UserError(_no_such_key(key, fields, prefix, of))
+    _check_keys(kind, values, prefix, of)
     built = {}
     for name, f in fields.items():
         if name not in values:

@@ -1,15 +1,27 @@
 """Configurations by file or shipped name, with what the command line changes in them."""
 
 import ast
+import copy
 import runpy
 from pathlib import Path
+from typing import NamedTuple
 
-from jaxrec.config import earlier
+from jaxrec.config import earlier, suiting
 from jaxrec.config import parsing as configs
+from jaxrec.config.keys import AUTO
 from jaxrec.system.errors import UserError
 
 FOLDERS = [Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs"]  # installed, and in a checkout
+TEXTS = ("dataset",)  # keys whose value is never a number
 KEYS = Path(__file__).with_name("keys.py")  # which says of every key what it means
+
+
+class Recipe(NamedTuple):
+    """A configuration before it is checked: its values may be `auto`, which a log resolves (training/auto.py)."""
+
+    values: dict  #: nested, as a file gives them, with the changes
+    name: str  #: the file's, without its ending
+    notes: tuple[str, ...]  #: what else had to change, for people
 
 
 def load(name, overrides):
@@ -17,6 +29,16 @@ def load(name, overrides):
 
     Raises:
         UserError: no such config, an error in it, or an override that fits no key.
+    """
+    recipe = read(name, overrides)
+    return configs.from_dict(recipe.values), recipe.name
+
+
+def read(name, overrides):
+    """The Recipe of a file or a shipped name, with the overrides: {"model.dim": a value, or its text}.
+
+    Raises:
+        UserError: no such config, an error in it, or an override of a key within a key.
     """
     path = find(name)
     try:
@@ -26,7 +48,14 @@ def load(name, overrides):
         raise UserError(f"{path}: {type(error).__name__}: {error} (--debug shows where)") from error
     if values is None:
         raise UserError(f"{path}: a configuration file defines get_config(), which returns a ConfigDict")
-    values = earlier.modernised(values)
+    return changed(values, overrides, path.stem)
+
+
+def changed(values, overrides, name):
+    """The Recipe of nested values with some keys changed; with another model, what suits that one is changed too."""
+    values = copy.deepcopy(earlier.modernised(values))
+    model = values.get("model", {}).get("name") if isinstance(values.get("model"), dict) else None
+    given = set()
     for key, text in overrides.items():
         now, value = earlier.renamed(key, literal(text))
         *groups, last = now.split(".")
@@ -36,10 +65,12 @@ def load(name, overrides):
             if not isinstance(inner, dict):
                 raise UserError(f"--config.{key}: config.{group} is a value, not a group of keys")
         # a text stays as it stands: a folder may be named 1_000, 1.50 or True
-        inner[last] = text if isinstance(inner.get(last), str) else value
+        as_it_stands = (isinstance(inner.get(last), str) and inner[last] != AUTO) or now in TEXTS
+        inner[last] = text if as_it_stands else value
+        given.add(now)
         if now != key:
             earlier.warn(f"config.{key} is renamed to config.{now}")
-    return configs.from_dict(values), path.stem
+    return Recipe(values, name, suiting.suited(values, model, given))
 
 
 def literal(text):

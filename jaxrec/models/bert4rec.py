@@ -165,4 +165,15 @@ MODEL = ModelEntry(
     objectives=("cloze",),
     positions=("from_start", "from_end", "relative"),
     check=check,
+    suits={
+        "objective": "cloze",
+        "stream": "packed",
+        "positions": "from_start",
+        "model.heads": 2,
+        "model.norm": "post",
+        "model.init": "normal",
+        "model.transform": False,
+        "optim.name": "adam",
+        "optim.learning_rate": 1e-3,
+    },
 )

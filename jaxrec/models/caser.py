@@ -113,5 +113,19 @@ def caser(config, sizes):
 
 
 MODEL = ModelEntry(
-    name="caser", options=CaserOptions, build=caser, has_users=lambda options: options.users, check=check
+    name="caser",
+    options=CaserOptions,
+    build=caser,
+    has_users=lambda options: options.users,
+    check=check,
+    suits={
+        "objective": "next-item",
+        "stream": "packed",
+        "positions": "from_start",
+        "num_future_targets": 3,
+        "model.layers": 1,
+        "model.dropout": 0.5,
+        "optim.name": "adam",
+        "optim.learning_rate": 1e-3,
+    },
 )

@@ -1,7 +1,7 @@
 """What a model is to the rest of jaxrec: its keys, what it needs, and how it is built."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -39,6 +39,9 @@ class ModelEntry(Entry):
     carries_state: bool = False  #: whether it can be trained an event of each session at a time
     has_users: Callable[[Any], bool] = lambda options: False  #: whether its options give users vectors of their own
     check: Callable[[Config], None] = _agreed  #: raises UserError where its keys don't go together
+    #: keys of a configuration that suit it, {"optim.learning_rate": 5e-3}: taken where another's recipe is given to it,
+    #: and where they are `auto`
+    suits: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build(config: Config, items: int, users: int) -> Model:

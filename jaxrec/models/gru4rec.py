@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.config.fields import among, below_one, key
-from jaxrec.config.keys import ModelOptions
+from jaxrec.config.keys import AUTO, ModelOptions
 from jaxrec.models.entry import ModelEntry
 from jaxrec.models.layers import INITIAL, drop_rows, item_param
 from jaxrec.models.model import from_module
@@ -188,4 +188,20 @@ def gru4rec(config, sizes):
     )
 
 
-MODEL = ModelEntry(name="gru4rec", options=GRU4RecOptions, build=gru4rec, carries_state=True)
+MODEL = ModelEntry(
+    name="gru4rec",
+    options=GRU4RecOptions,
+    build=gru4rec,
+    carries_state=True,
+    suits={
+        "objective": "next-item",
+        "stream": "packed",
+        "positions": "from_start",
+        "model.layers": 1,
+        "model.dropout": 0.0,
+        "model.input_dropout": AUTO,
+        "model.init": "uniform",
+        "optim.name": "adam",
+        "optim.learning_rate": 5e-3,
+    },
+)

@@ -128,5 +128,16 @@ def hstu(config, sizes):
 
 
 MODEL = ModelEntry(
-    name="hstu", options=HSTUOptions, build=hstu, positions=("relative", "from_start", "from_end"), check=divides
+    name="hstu",
+    options=HSTUOptions,
+    build=hstu,
+    positions=("relative", "from_start", "from_end"),
+    check=divides,
+    suits={
+        "objective": "next-item",
+        "stream": "packed",
+        "positions": "relative",
+        "optim.name": "adam",
+        "optim.learning_rate": 1e-3,
+    },
 )

@@ -166,4 +166,12 @@ MODEL = ModelEntry(
     build=sasrec,
     positions=("from_start", "from_end", "relative", "rotary"),
     check=check,
+    suits={
+        "objective": "next-item",
+        "stream": "packed",
+        "positions": "from_start",
+        "model.init": "normal",
+        "optim.name": "adam",
+        "optim.learning_rate": 1e-3,
+    },
 )

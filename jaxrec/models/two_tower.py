@@ -76,4 +76,16 @@ def two_tower(config, sizes):
     return from_module(module, sizes.length, output_embedding=output, item_tables=item_tables, reads=True)
 
 
-MODEL = ModelEntry(name="two-tower", options=TwoTowerOptions, build=two_tower)
+MODEL = ModelEntry(
+    name="two-tower",
+    options=TwoTowerOptions,
+    build=two_tower,
+    suits={
+        "objective": "next-item",
+        "stream": "packed",
+        "positions": "from_start",
+        "model.init": "normal",
+        "optim.name": "adam",
+        "optim.learning_rate": 1e-3,
+    },
+)

@@ -1,0 +1,33 @@
+"""The recipe for a log of one's own: what its keys are follows from the log, by the rules of jaxrec/training/auto.py.
+
+    python train.py --config configs/default.py --config.dataset=PATH
+
+A key that is `auto` is resolved when the log is read, and printed with the reason; one that is given stays, and another
+model comes with the keys that suit it, as in --config.model.name=gru4rec.
+"""
+
+from ml_collections import ConfigDict
+
+AUTO = "auto"
+
+
+def get_config():
+    return ConfigDict(
+        {
+            "split": AUTO,
+            "seen": AUTO,
+            "objective": AUTO,
+            "stream": AUTO,
+            "positions": AUTO,
+            "seed": 0,
+            "epochs": AUTO,
+            "batch": AUTO,
+            "length": AUTO,
+            "history": AUTO,
+            "eval_every": 1,
+            "patience": AUTO,
+            "model": {"name": "sasrec", "dim": AUTO, "layers": AUTO, "heads": AUTO, "dropout": AUTO, "init": AUTO},
+            "loss": {"name": AUTO},
+            "optim": {"name": AUTO, "learning_rate": AUTO, "sparse": AUTO},
+        }
+    )

@@ -1,0 +1,66 @@
+"""A recipe is written for its model: with another one, the keys that this asks for change with it."""
+
+import dataclasses
+from collections.abc import Collection
+from typing import Any
+
+from jaxrec.config import registry
+from jaxrec.config.keys import AUTO, Config
+from jaxrec.config.parsing import flatten
+
+OF_THE_MOMENTS = ("name", "learning_rate", "b1", "b2", "eps", "momentum", "weight_decay")  #: of optim: they go together
+#: of the keys that a configuration may leave out
+DEFAULTS = {f.name: f.default for f in dataclasses.fields(Config) if f.default is not dataclasses.MISSING}
+MISSING = object()
+
+
+def suited(values: dict, before: str | None, given: Collection[str]) -> tuple[str, ...]:
+    """Change a recipe's values in place to suit its model, where this is not the one that it was written for.
+
+    Keys that were given stay. What the entry of the new model names in `suits` is taken, `auto` apart from what it
+    names; what only the old one has goes. A model that names nothing (one of your own, say) changes nothing.
+
+    Args:
+        values: the nested values of a configuration.
+        before: the model that the recipe was written for; None where it names none.
+        given: keys that a person gave, as "model.dim".
+
+    Returns:
+        What was changed, a line for people; empty where nothing was.
+    """
+    now = values["model"].get("name") if isinstance(values.get("model"), dict) else None
+    if not before or before == now or not isinstance(now, str):
+        return ()
+    old, new = registry.find("model", before), registry.find("model", now)
+    if not new.suits:
+        return ()
+    was = DEFAULTS | flatten(values)
+    own = {f.name for f in dataclasses.fields(new.options)}
+    _drop(values["model"], [key for key in values["model"] if key not in own and f"model.{key}" not in given])
+    for key in old.suits:
+        if key not in new.suits and key not in given and key in DEFAULTS:
+            values.pop(key, None)
+    optim = values.get("optim")
+    if isinstance(optim, dict) and "optim.name" not in given and was.get("optim.learning_rate") != AUTO:
+        _drop(optim, [key for key in OF_THE_MOMENTS if f"optim.{key}" not in given])
+    for key, value in new.suits.items():
+        if key not in given and was.get(key) != AUTO:
+            _put(values, key, value)
+    is_now = flatten(values)
+    changed = {key: value for key, value in is_now.items() if key not in given and was.get(key, MISSING) != value}
+    if not changed:
+        return ()
+    listed = ", ".join(f"{key}={value}" for key, value in sorted(changed.items()))
+    return (f"the recipe is {before}'s: for {now} {listed} (--config.KEY=VALUE changes any)",)
+
+
+def _put(values: dict, key: str, value: Any) -> None:
+    *groups, last = key.split(".")
+    for group in groups:
+        values = values.setdefault(group, {})
+    values[last] = value
+
+
+def _drop(values, keys):
+    for key in keys:
+        values.pop(key, None)

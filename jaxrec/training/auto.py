@@ -1,0 +1,245 @@
+"""What `auto` stands for in a configuration: a few rules by which a key follows from the log, each with its reason."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxrec.config import registry
+from jaxrec.config.keys import AUTO
+from jaxrec.config.parsing import flatten
+from jaxrec.data import splits
+from jaxrec.data.interactions import Interactions
+from jaxrec.models.entry import ModelEntry
+from jaxrec.system.errors import UserError
+
+LENGTHS = 16, 64  # the shortest and the longest that histories are cut to
+STEPS = 80  # an epoch has about as many
+BATCHES = 32, 512  # the smallest and the largest
+WIDTHS = ((0, 64), (150_000, 128), (500_000, 256))  # (from so many training events on, the width)
+SOFTMAX_ITEMS = 100_000  # the largest catalogue that is scored whole for every target
+#: the rest of the loss above: the batch's other targets, and 2,048 items by the root of their counts, corrected
+SAMPLED = {"negatives": 2_048, "sampling": "mixed", "share": "batch", "alpha": 0.5, "logq": 1.0}
+NEEDED = ("length", "model.dim")  # numbers that rules take from other keys
+
+
+class Counted(NamedTuple):
+    """What the rules look at."""
+
+    items: int
+    sequences: int  #: that train: users, or sessions
+    events: int  #: of these
+    lengths: np.ndarray  #: [sequences], events of each
+    sessions: bool  #: whether the log says which of its sequences train, and which are the test
+    repeats: float  #: share of the last items that the user had before
+    model: ModelEntry
+
+    def suits(self, key: str, otherwise: Any) -> Any:
+        """What the model's entry says of a key; otherwise this."""
+        found = self.model.suits.get(key, AUTO)
+        return otherwise if found == AUTO else found
+
+
+class Found(NamedTuple):
+    """A resolved value."""
+
+    value: Any
+    why: str
+
+
+Rule = Callable[[Counted, Mapping[str, Any]], Found]  #: of the counts, and of all keys that are resolved so far
+
+
+def _split(counted, _):
+    if counted.sessions:
+        return Found("sessions", "the log says which of its sessions train")
+    return Found("last-item", "the users who train are those who will be served")
+
+
+def _of_model(key: str, otherwise: Callable[[ModelEntry], Any]) -> Rule:
+    """What the model's entry names, or else has."""
+    return lambda counted, _: Found(counted.suits(key, otherwise(counted.model)), f"suits {counted.model.name}")
+
+
+def _seen(counted, _):
+    if counted.repeats > splits.MANY:
+        return Found("keep", f"{counted.repeats:.0%} of the last items are ones that the user had before")
+    return Found("exclude", "hardly a last item is one that the user had before")
+
+
+def _length(counted, _):
+    long = float(np.quantile(counted.lengths, 0.99)) if counted.sequences else 0.0
+    least, most = LENGTHS
+    value = int(np.clip(8 * np.ceil((long - 1) / 8), least, most))
+    longer = float((counted.lengths > value + 1).mean()) if counted.sequences else 0.0
+    return Found(value, f"{longer:.0%} of the histories are longer")
+
+
+def _history(counted, chosen):
+    lost = np.maximum(counted.lengths - (chosen["length"] + 1), 0).sum() / max(counted.events, 1)
+    if chosen["objective"] == "next-item" and lost > 0.01:
+        return Found(
+            "windows", f"the newest {chosen['length'] + 1} items alone would leave {lost:.0%} of the events out"
+        )
+    return Found("newest", f"all but {lost:.0%} of the events are among the newest {chosen['length'] + 1}")
+
+
+def _batch(counted, chosen):
+    windows = -(-np.maximum(counted.lengths - 1, 1) // chosen["length"]) if chosen["history"] == "windows" else 1
+    parts = int(np.broadcast_to(windows, counted.lengths.shape).sum())
+    least, most = BATCHES
+    value = int(np.clip(2 ** round(np.log2(max(parts / STEPS, 1))), least, most))
+    return Found(value, f"{-(-parts // value):,} steps an epoch")
+
+
+def _dim(counted, _):
+    value = max(width for least, width in WIDTHS if counted.events >= least)
+    return Found(value, f"{counted.events:,} events train it")
+
+
+def _layers(counted, chosen):
+    value = counted.suits("model.layers", 3 if chosen["model.dim"] >= 256 else 2)
+    return Found(value, f"suits {counted.model.name} of width {chosen['model.dim']}")
+
+
+def _heads(counted, chosen):
+    width = chosen["model.dim"]
+    value = counted.suits("model.heads", max(n for n in range(1, max(width // 64, 1) + 1) if width % n == 0))
+    return Found(value, f"of {width // value} features")
+
+
+def _dropout(counted, _):
+    each = counted.events / max(counted.items, 1)
+    value = counted.suits("model.dropout", 0.3 if each >= 100 else 0.5)
+    return Found(value, f"{each:,.0f} events an item")
+
+
+def _input_dropout(counted, _):
+    each = counted.events / max(counted.items, 1)
+    return Found(0.1 if each >= 100 else 0.3, f"{each:,.0f} events an item")
+
+
+def _loss(counted, _):
+    if counted.items <= SOFTMAX_ITEMS:
+        return Found("softmax", f"the whole catalogue can be scored: {counted.items:,} items")
+    return Found("sampled-softmax", f"{counted.items:,} items are too many to score for every target")
+
+
+def _sparse(counted, chosen):
+    if registry.find("loss", chosen["loss.name"]).sampled and chosen.get("optim.name", "adam") != "adamw":
+        return Found(True, "a step moves the rows of its own items alone")
+    return Found(False, f"{chosen['loss.name']} moves every row")
+
+
+def _rate(counted, chosen):
+    value = counted.suits("optim.learning_rate", 1e-3)
+    return Found(value / 2, "wide") if chosen["model.dim"] >= 256 else Found(value, f"suits {counted.model.name}")
+
+
+def _epochs(counted, _):
+    return Found(200, "at most: patience ends it")
+
+
+def _patience(counted, chosen):
+    if chosen["objective"] == "cloze":
+        return Found(30, "a cloze gets better slowly")
+    return Found(10, "so many evaluations without a better one end it")
+
+
+#: by the key, in the order in which they are resolved
+RULES: dict[str, Rule] = {
+    "split": _split,
+    "seen": _seen,
+    "objective": _of_model("objective", lambda model: model.objectives[0]),
+    "stream": _of_model("stream", lambda model: "packed"),
+    "positions": _of_model("positions", lambda model: model.positions[0]),
+    "length": _length,
+    "history": _history,
+    "batch": _batch,
+    "model.dim": _dim,
+    "model.layers": _layers,
+    "model.heads": _heads,
+    "model.dropout": _dropout,
+    "model.input_dropout": _input_dropout,
+    "loss.name": _loss,
+    "optim.name": _of_model("optim.name", lambda model: "adam"),
+    "optim.sparse": _sparse,
+    "optim.learning_rate": _rate,
+    "epochs": _epochs,
+    "patience": _patience,
+}
+
+
+def resolve(values: Mapping[str, Any], interactions: Interactions) -> tuple[dict, list[str]]:
+    """The nested values of a configuration with every `auto` in its place, and the reason for each, in words.
+
+    A value that is given stays, and those that depend on it follow it.
+
+    >>> from jaxrec.data import sources
+    >>> made, why = resolve({"length": "auto", "model": {"name": "sasrec"}}, sources.load("synthetic:users=50"))
+    >>> made["length"], why
+    (32, ['length=32: 0% of the histories are longer'])
+
+    Raises:
+        UserError: no rule says what a key's `auto` is.
+    """
+    chosen = flatten(dict(values))
+    asked = [key for key, value in chosen.items() if value == AUTO]
+    if not asked:
+        return dict(values), []
+    model = registry.find("model", str(chosen.get("model.name", "")))
+    own = {f"model.{each.name}": each.default for each in fields(model.options)}
+    for key in [key for key in asked if key.startswith("model.") and _says_nothing(key, own, model)]:
+        asked.remove(key)
+        del chosen[key]
+    _check(asked, chosen, model)
+    counted, found = _counted(interactions, model), {}
+    known = {"objective": model.objectives[0], "history": "newest"} | chosen
+    for key in [*(key for key in asked if key not in RULES), *(key for key in RULES if key in asked)]:
+        found[key] = RULES.get(key, _of_model(key, lambda model: None))(counted, known)
+        chosen[key] = known[key] = found[key].value
+    if "loss.name" in found and found["loss.name"].value == "sampled-softmax":
+        chosen = {f"loss.{key}": value for key, value in SAMPLED.items()} | chosen
+    reasons = dict.fromkeys(each.why for each in found.values())
+    told = {why: ", ".join(f"{key}={each.value}" for key, each in found.items() if each.why == why) for why in reasons}
+    return _nested(chosen), [f"{keys}: {why}" for why, keys in told.items()]
+
+
+def _says_nothing(key, own, model):
+    """Whether a key is for other models, or one whose default is as good as any."""
+    return key not in own or (key not in RULES and key not in model.suits and own[key] is not MISSING)
+
+
+def _check(asked, chosen, model):
+    for key in asked:
+        if key not in RULES and model.suits.get(key, AUTO) == AUTO:
+            can = ", ".join(dict.fromkeys([*RULES, *model.suits]))
+            raise UserError(f"config.{key} is auto, and nothing says what that is: set a value; auto can be {can}")
+    for key in NEEDED:
+        value = chosen.get(key, AUTO)
+        if value != AUTO and not (type(value) is int and value > 0):
+            raise UserError(f"config.{key} is {value!r}: it must be a whole number above 0, or auto")
+
+
+def _counted(interactions, model):
+    offsets, sessions = interactions.offsets, interactions.train_sessions
+    lengths = np.diff(offsets if sessions is None else offsets[: sessions + 1])
+    if sessions is None:  # the last two items of those who have three are the test's and the validation's
+        lengths = np.where(lengths > 2, lengths - 2, lengths)
+    test = splits.last_item(interactions).test
+    repeats = splits.repeated_targets(interactions, test) / max(len(test.target), 1)
+    trains = lengths[lengths > 0]
+    items = len(interactions.catalogue.ids)
+    return Counted(items, len(trains), int(trains.sum()), trains, sessions is not None, repeats, model)
+
+
+def _nested(flat):
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *groups, last = key.split(".")
+        inner = nested
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[last] = value
+    return nested

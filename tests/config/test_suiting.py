@@ -1,0 +1,78 @@
+"""A recipe with another model: what suits that one comes with it, and what is given stays."""
+
+import pytest
+
+from jaxrec.config import parsing, recipes, registry
+from jaxrec.data import sources
+from jaxrec.training import auto
+
+SHIPPED = [path.stem for path in recipes.shipped()]
+MODELS = registry.names("model")
+LOG = sources.load("synthetic:users=60")
+
+
+def resolved(recipe):
+    return parsing.from_dict({"dataset": "any"} | auto.resolve(recipe.values, LOG)[0])
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_recipe_suits_every_model(name):
+    plain = resolved(recipes.read(name, {}))
+    for model in MODELS:
+        recipe = recipes.read(name, {"model.name": model})
+        made, suits = resolved(recipe), registry.find("model", model).suits
+        assert made.model.name == model
+        if model == plain.model.name:
+            assert made == plain and not recipe.notes
+            continue
+        flat = parsing.flatten(parsing.to_dict(made))
+        fixed = {key: value for key, value in suits.items() if value != auto.AUTO and key not in auto.RULES}
+        assert fixed.items() <= flat.items()
+        if name != "default":
+            assert flat["optim.learning_rate"] == suits["optim.learning_rate"]
+            assert (made.split, made.length, made.batch, made.epochs) == (
+                plain.split, plain.length, plain.batch, plain.epochs,
+            )  # fmt: skip
+
+
+def test_what_is_given_stays():
+    given = {
+        "model.name": "gru4rec",
+        "optim.learning_rate": "0.25",
+        "model.dropout": "0.75",
+        "model.embedding": "separate",
+    }
+    made = resolved(recipes.read("sasrec_softmax_ml1m", given))
+    assert (made.optim.learning_rate, made.model.dropout, made.model.embedding) == (0.25, 0.75, "separate")
+    assert made.optim.name == "adam" and made.model.layers == 1
+
+
+def test_the_notes_name_each_key_that_is_changed_beside_those_given():
+    (note,) = recipes.read("sasrec_softmax_ml1m", {"model.name": "gru4rec"}).notes
+    assert note.startswith("the recipe is sasrec's: for gru4rec ")
+    assert all(f"{key}=" in note for key in ("model.layers", "optim.learning_rate", "model.input_dropout"))
+    assert not any(f"{key}=" in note for key in ("model.name", "stream", "objective", "model.dim", "length"))
+
+
+def test_a_model_that_names_nothing_changes_nothing():
+    own = "examples.own_model:MODEL"
+    assert not registry.find("model", own).suits
+    plain, changed = (recipes.read("quickstart", given) for given in ({}, {"model.name": own}))
+    assert changed.values["model"].pop("name") == own and plain.values["model"].pop("name") == "sasrec"
+    assert changed.values == plain.values and not changed.notes
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"epohcs": 3}, "did you mean config.epochs?"),
+        ({"model": {"name": "sasrec", "hedas": 2}}, "did you mean config.model.heads?"),
+        ({"model": {"name": "caser", "heads": 2}}, "config.model.heads is for"),
+        ({"loss": {"name": "bce", "gbce_t": 0.5}}, "config.loss.gbce_t is for gbce"),
+        ({"optim": {"rates": 1}}, "config.optim.rates: no such key"),
+    ],
+)
+def test_a_key_that_there_is_not_is_found_before_a_log_is_read(values, said):
+    with pytest.raises(parsing.UserError, match=said.replace("?", r"\\?")):
+        parsing.check_keys(values)
+    parsing.check_keys(recipes.read("default", {}).values)

@@ -1,0 +1,108 @@
+"""What `auto` stands for: for any log a configuration that holds, the same each time, of what is given and counted."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxrec.config import parsing, recipes, registry
+from jaxrec.config.keys import AUTO
+from jaxrec.data.interactions import Catalogue, Interactions
+from jaxrec.system.errors import UserError
+from jaxrec.training import auto
+
+MODELS = registry.names("model")
+
+
+def log_of(lengths, items, sessions=None, repeats=False):
+    """Histories of these lengths over a catalogue; all of one item if it repeats."""
+    total = sum(lengths)
+    flat = np.ones(total, np.int32) if repeats else np.arange(total, dtype=np.int32) % items + 1
+    return Interactions(
+        items=flat,
+        offsets=np.append(0, np.cumsum(lengths)).astype(np.int64),
+        users=np.arange(len(lengths)),
+        catalogue=Catalogue(np.arange(items)),
+        name="made",
+        train_sessions=sessions,
+    )
+
+
+def resolve(log, **given):
+    values, why = auto.resolve(recipes.read("default", given | {"dataset": "made"}).values, log)
+    return parsing.from_dict(values), why
+
+
+@given(
+    lengths=st.lists(st.integers(0, 400), min_size=1, max_size=30),
+    items=st.sampled_from([1, 30, 5_000, 100_001]),
+    model=st.sampled_from(MODELS),
+    dim=st.sampled_from([None, 1, 60, 200, 512]),
+)
+def test_any_log_and_model_have_a_configuration_that_holds(lengths, items, model, dim):
+    log = log_of(lengths, items)
+    given = {"model.name": model} | ({"model.dim": dim} if dim else {})
+    made, why = resolve(log, **given)
+    assert AUTO not in parsing.flatten(parsing.to_dict(made)).values()
+    assert (made, why) == resolve(log, **given)
+    assert made.model.dim == dim or dim is None
+    assert made.batch in range(32, 513) and made.length in range(16, 65)
+    assert (made.loss.name == "softmax") == (items <= auto.SOFTMAX_ITEMS)
+    assert made.optim.sparse == (made.loss.name != "softmax")
+
+
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=30), st.integers(1, 500))
+def test_a_configuration_without_auto_stays_as_it_is(lengths, length):
+    values = recipes.read("sasrec_softmax_ml1m", {"length": length, "row": 0}).values
+    assert auto.resolve(values, log_of(lengths, 9)) == (values, [])
+
+
+def test_every_key_that_is_auto_is_told_with_a_reason():
+    values = parsing.flatten(recipes.read("default", {}).values)
+    told = "\n".join(resolve(log_of([9] * 40, 50))[1])
+    assert all(f"{key}=" in told for key, value in values.items() if value == AUTO)
+    assert all(": " in line for line in told.splitlines())
+
+
+def test_given_keys_stay_and_others_follow_them():
+    log = log_of([300] * 200, 50)
+    made, why = resolve(log, length="200", **{"model.dim": "256"})
+    assert (made.length, made.model.dim, made.model.layers, made.model.heads) == (200, 256, 3, 4)
+    assert not any("length=" in line or "model.dim=" in line for line in why)
+    assert made.history == "windows" and resolve(log, length="300")[0].history == "newest"
+
+
+def test_sessions_and_repeats_choose_how_the_log_is_split_and_what_may_be_answered():
+    assert resolve(log_of([5] * 20, 9))[0].split == "last-item"
+    assert resolve(log_of([5] * 20, 9, sessions=15))[0].split == "sessions"
+    assert resolve(log_of([5] * 20, 9))[0].seen == "exclude"
+    assert resolve(log_of([5] * 20, 9, repeats=True))[0].seen == "keep"
+
+
+def test_an_own_model_leaves_out_what_it_has_no_key_for():
+    made, _ = resolve(log_of([9] * 40, 50), **{"model.name": "examples.own_model:MODEL"})
+    assert made.model.name == "examples.own_model:MODEL" and made.objective == "next-item"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"seed": AUTO}, "config.seed is auto, and nothing says what that is"),
+        ({"loss.negatives": AUTO}, "config.loss.negatives is auto"),
+        ({"model.name": AUTO}, "no model 'auto'"),
+        ({"length": "0"}, "config.length is 0: it must be a whole number above 0, or auto"),
+        ({"model.dim": "wide"}, "config.model.dim is 'wide'"),
+    ],
+)
+def test_what_can_not_be_resolved_is_named(given, said):
+    with pytest.raises(UserError, match=said):
+        resolve(log_of([9] * 40, 50), **given)
+
+
+def test_of_a_log_that_grows_the_batch_grows_and_the_model_never_shrinks():
+    sizes = [resolve(log_of([12] * users, 50))[0] for users in (50, 3_000, 20_000, 60_000)]
+    for smaller, larger in pairwise(sizes):
+        assert smaller.batch <= larger.batch and smaller.model.dim <= larger.model.dim
+        assert smaller.model.layers <= larger.model.layers

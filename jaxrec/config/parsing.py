@@ -59,22 +59,21 @@ def check_keys(values: dict) -> None:
     """That nested values, some of which may be `auto`, are of keys that there are.
 
     Raises:
-        UserError: one is of no key; the message names the nearest.
+        UserError: one is of no key, and the message names the nearest; or an entry is not named.
     """
     _check_keys(Config, values, "")
-    _check_keys(OptimConfig, values.get("optim", {}), "optim.")
+    _check_keys(OptimConfig, _group(values.get("optim", {}), "optim"), "optim.")
     for group in ENTRIES:
-        found = values.get(group)
-        if isinstance(found, dict) and isinstance(found.get("name"), str) and found["name"] != AUTO:
-            entry = registry.find(group, found["name"])
-            own = {f.name for f in dataclasses.fields(entry.options)}
+        found = _group(values.get(group, {}), group)
+        if found.get("name") != AUTO:
+            entry, own = _entry(group, found)
             given = {key: value for key, value in found.items() if value != AUTO}
             _check_keys(entry.options, earlier.without_defaults(group, given, own), f"{group}.", entry.name)
 
 
 def _check_keys(kind, values, prefix, of=""):
     fields = [f.name for f in dataclasses.fields(kind)]
-    for key in values if isinstance(values, dict) else ():
+    for key in values:
         if key not in fields:
             raise UserError(_no_such_key(key, fields, prefix, of))
 
@@ -164,9 +163,14 @@ def _group(value, name):
 
 def _options(group, value):
     """The options of the entry that a group of keys names."""
-    name = _group(value, group).get("name")
+    entry, own = _entry(group, _group(value, group))
+    return _build(entry.options, earlier.without_defaults(group, value, own), f"{group}.", entry.name)
+
+
+def _entry(group, values):
+    """(the entry that a group of keys names, the names of its keys)"""
+    name = values.get("name")
     if not isinstance(name, str):
         raise UserError(f"config.{group}.name is missing: choose one of {', '.join(registry.names(group))}")
     entry = registry.find(group, name)
-    own = {f.name for f in dataclasses.fields(entry.options)}
-    return _build(entry.options, earlier.without_defaults(group, value, own), f"{group}.", entry.name)
+    return entry, {f.name for f in dataclasses.fields(entry.options)}

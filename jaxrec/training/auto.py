@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxrec.config import registry
 from jaxrec.config.keys import AUTO
-from jaxrec.config.parsing import flatten
+from jaxrec.config.parsing import check_keys, flatten
 from jaxrec.data import splits
 from jaxrec.data.interactions import Interactions
 from jaxrec.models.entry import ModelEntry
@@ -105,7 +105,8 @@ def _layers(counted, chosen):
 
 def _heads(counted, chosen):
     width = chosen["model.dim"]
-    value = counted.suits("model.heads", max(n for n in range(1, max(width // 64, 1) + 1) if width % n == 0))
+    most = counted.suits("model.heads", max(width // 64, 1))
+    value = max(n for n in range(1, most + 1) if width % n == 0)
     return Found(value, f"of {width // value} features")
 
 
@@ -176,10 +177,12 @@ def resolve(values: Mapping[str, Any], interactions: Interactions) -> tuple[dict
 
     A value that is given stays, and those that depend on it follow it.
 
+    >>> from jaxrec.config import recipes
     >>> from jaxrec.data import sources
-    >>> made, why = resolve({"length": "auto", "model": {"name": "sasrec"}}, sources.load("synthetic:users=50"))
-    >>> made["length"], why
-    (32, ['length=32: 0% of the histories are longer'])
+    >>> values = recipes.read("default", {"model.dim": 32}).values
+    >>> made, why = resolve(values, sources.load("synthetic:users=50"))
+    >>> made["model"]["dim"], made["length"], [line for line in why if "length" in line]
+    (32, 24, ['length=24: 0% of the histories are longer'])
 
     Raises:
         UserError: no rule says what a key's `auto` is.
@@ -188,7 +191,8 @@ def resolve(values: Mapping[str, Any], interactions: Interactions) -> tuple[dict
     asked = [key for key, value in chosen.items() if value == AUTO]
     if not asked:
         return dict(values), []
-    model = registry.find("model", str(chosen.get("model.name", "")))
+    check_keys(dict(values))
+    model = registry.find("model", chosen["model.name"])
     own = {f"model.{each.name}": each.default for each in fields(model.options)}
     for key in [key for key in asked if key.startswith("model.") and _says_nothing(key, own, model)]:
         asked.remove(key)

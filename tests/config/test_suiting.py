@@ -67,8 +67,10 @@ def test_a_model_that_names_nothing_changes_nothing():
     [
         ({"epohcs": 3}, "did you mean config.epochs?"),
         ({"model": {"name": "sasrec", "hedas": 2}}, "did you mean config.model.heads?"),
+        ({"model": "caser"}, "config.model is 'caser': it is a group of keys"),
+        ({"model": {"dim": 8}}, "config.model.name is missing"),
         ({"model": {"name": "caser", "heads": 2}}, "config.model.heads is for"),
-        ({"loss": {"name": "bce", "gbce_t": 0.5}}, "config.loss.gbce_t is for gbce"),
+        ({"model": {"name": "caser"}, "loss": {"name": "bce", "gbce_t": 0.5}}, "config.loss.gbce_t is for gbce"),
         ({"optim": {"rates": 1}}, "config.optim.rates: no such key"),
     ],
 )

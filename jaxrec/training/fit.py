@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Signals
-from jaxrec.training import assembly, metric_writer, optim, wording
+from jaxrec.training import assembly, metric_writer, optim, preflight, wording
 from jaxrec.training.checkpoint import Checkpoints, Damaged
 from jaxrec.training.setup import Feed, shapes, users_of
 from jaxrec.training.setup import initial as initial
@@ -72,6 +72,7 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
     config, held = setup.config, held or Place(workdir)
     with held.named(), contextlib.ExitStack() as opened:
         checkpoints = opened.enter_context(contextlib.closing(Checkpoints(workdir)))
+        preflight.check_state(setup)
         state, loop = resume(setup, workdir, checkpoints)
         rows = checkpoints.rows(loop["step"]) if loop["step"] else None
         logger = metric_writer.MetricWriter(workdir, loop["step"], setup.total_steps, loop["seconds"], console, rows)
@@ -103,8 +104,12 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
         with signals:
             if loop["step"]:
                 logger.log(f"resumed at step {loop['step']:,}")
-            pending = None
-            while loop["step"] < setup.total_steps and not out_of_patience(config, loop):
+            if not is_over(setup, loop):
+                needs = preflight.check(setup, state, feed, loop["step"], boundary(setup, loop["step"]))
+                logger.log(preflight.describe(setup, needs))
+                logger.skip()
+            pending, begun, seconds = None, loop["step"], logger.seconds()
+            while not is_over(setup, loop):
                 now = loop["step"]
                 end = boundary(setup, now)
                 state, values = assembly.call(setup, feed, state, now, end)
@@ -124,13 +129,16 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
                 if row_ends:
                     valid = validate(state.params) if evaluates and validate else None
                     score = close_row(setup, loop, logger, valid, float(np.asarray(schedule(end - 1))))
+                    if begun is not None and not is_over(setup, loop):
+                        logger.log(wording.estimate(setup, end - begun, logger.seconds() - seconds, end))
+                    begun = None
                 if saves or stop or late:
                     save(end, score)
                 if on_evaluate and evaluates:
                     on_evaluate(copy.deepcopy(logger.rows[-1]))
                 if stop:
                     raise Stopped(stop)
-                if late and end < setup.total_steps and not out_of_patience(config, loop):
+                if late and not is_over(setup, loop):
                     raise OutOfTime
                 logger.skip()
             if out_of_patience(config, loop) and loop["step"] < setup.total_steps:
@@ -219,7 +227,12 @@ def complete(setup, workdir):
     with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
         wanted = shapes(setup)
         (_, loop), _, damaged = checkpoints.take("latest", partial(_restore, setup, workdir, checkpoints, wanted))
-    return not damaged and (out_of_patience(setup.config, loop) or loop["step"] >= setup.total_steps)
+    return not damaged and is_over(setup, loop)
+
+
+def is_over(setup, loop):
+    """Whether the last epoch is done, or patience has run out."""
+    return loop["step"] >= setup.total_steps or out_of_patience(setup.config, loop)
 
 
 def out_of_patience(config, loop):

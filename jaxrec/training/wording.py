@@ -3,6 +3,7 @@
 from jaxrec.config import registry
 from jaxrec.config.parsing import row_width
 from jaxrec.data import splits
+from jaxrec.training.metric_writer import clock
 
 CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.jsonl
 
@@ -47,6 +48,13 @@ def best_so_far(setup, loop):
     """The best validation, in words; empty before the first."""
     best, name = loop["best"], setup.config.select_by
     return f"best {name} {best['score']:.4f} at epoch {best['step'] / setup.epoch_steps:g}" if best else ""
+
+
+def estimate(setup, steps, seconds, now):
+    """How long the training takes at most, by the first of its steps, those that evaluate counted in."""
+    each = seconds / steps
+    left = each * (setup.total_steps - now)
+    return f"{clock(each * setup.epoch_steps)} an epoch, its evaluation counted in: {clock(left)} more at most"
 
 
 def stopped_early(setup, loop):

@@ -1,0 +1,115 @@
+"""Before a training begins: does it fit the memory of its devices? What it takes is the compiler's own count."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxrec.config import registry
+from jaxrec.kernels import memory
+from jaxrec.kernels.memory import in_words
+from jaxrec.system.errors import UserError
+from jaxrec.training.setup import shapes
+
+LARGE = 50_000  # items from which on a sampled loss is a cure
+
+
+class TooLarge(UserError):
+    """A training that its devices have no memory for."""
+
+
+class Needs(NamedTuple):
+    """Bytes that a training takes of one device."""
+
+    state: int  #: params, and what the optimiser keeps of them
+    data: int  #: histories, or the batches of a call; what negatives are drawn by
+    work: int  #: gradients, activations and scores: what the program takes while it runs
+
+
+def check_state(setup) -> None:
+    """Before anything is allocated: that the state fits, and a gradient beside it.
+
+    Raises:
+        TooLarge: it does not; the message names a cure.
+    """
+    wanted = shapes(setup)
+    params = _bytes(wanted.params)
+    needs = Needs(_bytes(wanted), 0, 0 if setup.config.optim.sparse else params)
+    _compare(setup, needs, needs.state + needs.work)
+
+
+def check(setup, state, feed, start: int, end: int) -> Needs:
+    """Compile the program of a call, and check that what it takes beside its arguments fits.
+
+    The program is compiled once: the training runs this one.
+
+    Args:
+        setup: Setup.
+        state: State, placed.
+        feed: setup.Feed.
+        start, end: the steps of the first call.
+
+    Raises:
+        TooLarge: it does not; the message names a cure.
+    """
+    data, begins = feed(start, end)
+    args = (data, setup.sampler_tables, np.int32(begins), np.int32(end))
+    counted = setup.run.lower(state, *args).compile().memory_analysis()
+    devices = len(setup.devices)
+    data_bytes = _bytes((data, setup.sampler_tables)) // (devices if setup.config.feed == "host" else 1)
+    work = counted.temp_size_in_bytes + max(counted.output_size_in_bytes - counted.alias_size_in_bytes, 0)
+    needs = Needs(_bytes(state._replace(carry=None)) + _bytes(state.carry) // devices, data_bytes, work)
+    _compare(setup, needs, needs.work)
+    return needs
+
+
+def describe(setup, needs: Needs) -> str:
+    """Memory and steps, in a line for people."""
+    left = memory.free(setup.devices[0])
+    of = f" of the {in_words(left)} free" if left else ""
+    return (
+        f"memory a device: {in_words(needs.state)} parameters and optimiser, {in_words(needs.data)} data, "
+        f"{in_words(needs.work)} to work{of}; {setup.total_steps:,} steps in {setup.config.epochs:,} epochs at most"
+    )
+
+
+def _compare(setup, needs, more):
+    """That so many bytes more are free on every device."""
+    device = setup.devices[0]
+    left = memory.free(device)
+    shared = len(setup.devices) if device.platform == "cpu" else 1  # the devices of a CPU have one memory
+    if left is None or more * shared <= left:
+        return
+    kept = in_words(needs.state)
+    raise TooLarge(
+        f"this does not fit the memory: it takes {in_words(more)} more on each of {len(setup.devices)} "
+        f"{device.platform} device(s), and {in_words(left // shared)} are left ({kept} are the parameters and what the "
+        f"optimiser keeps of them): {'; or '.join(_cures(setup, needs, left // shared))}"
+    )
+
+
+def _cures(setup, needs, left):
+    """What to set instead, the gentlest first."""
+    config, found = setup.config, []
+    params = _bytes(shapes(setup).params)
+    fixed = 0 if config.optim.sparse else 2 * params  # of the work, what is as large as the params: gradients, updates
+    rows, loss = setup.microbatch_rows, registry.find("loss", config.loss.name)
+    if needs.data and rows > 1 and fixed < left:
+        fewer = int(rows * (left - fixed) / max(needs.work - fixed, 1) / 2)
+        found.append(f"--config.microbatch_rows={min(max(fewer, 1), rows // 2)}")
+    if needs.data > needs.work - left and needs.data and config.feed == "device" and config.stream == "packed":
+        found.append("--config.feed=host, which keeps the data off the device")
+    if loss.sampled and not config.optim.sparse and config.optim.name != "adamw":
+        found.append("--config.optim.sparse=True, which has gradients of the batch's items alone")
+    elif not loss.sampled and len(setup.split.interactions.catalogue.ids) >= LARGE:
+        found.append("a sampled loss with --config.optim.sparse=True (docs/losses.md)")
+    heads = getattr(config.model, "heads", 1)
+    narrower = int(config.model.dim * left / max(needs.state + needs.work, 1) / 2) // heads * heads
+    if config.model.dim > heads:
+        found.append(f"--config.model.dim={min(max(narrower, heads), config.model.dim - heads)}")
+    return found or ["take a device with more memory"]
+
+
+def _bytes(tree):
+    """Of the arrays of a tree, whole."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x, "dtype"))

@@ -1,0 +1,102 @@
+"""Before a training begins it is known whether it fits, and a cure that is named is one."""
+
+import re
+
+import jax
+import pytest
+from some import some
+from trainings import BASE
+
+from jaxrec.config import parsing, recipes
+from jaxrec.data import sources
+from jaxrec.kernels import memory
+from jaxrec.training import assembly, fit, preflight
+from jaxrec.training.setup import Feed
+
+LOG = sources.load("synthetic:users=300,items=200")
+FLAG = re.compile(r"--config\.([\w.]+)=([\w.]+)")
+SOFTMAX = {"name": "softmax"}
+
+
+def assembled(**changes):
+    values = recipes.changed(BASE | {"loss": SOFTMAX}, {"length": 30, "dataset": "synthetic"} | changes, "").values
+    config = parsing.from_dict(values)
+    return assembly.assemble(config, assembly.split_of(config, LOG), jax.devices()[:1])
+
+
+def needs_of(setup):
+    preflight.check_state(setup)
+    return preflight.check(setup, assembly.first_state(setup), Feed(setup), 0, fit.boundary(setup, 0))
+
+
+@pytest.mark.parametrize(
+    "changes", some([{}, {"feed": "host"}, {"optim.name": "adagrad", "model.dim": 24}], {"feed": "host"})
+)
+def test_what_a_training_takes_is_what_its_arrays_and_its_program_take(changes):
+    setup = assembled(**changes)
+    needs, state = needs_of(setup), assembly.first_state(setup)
+    size = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))
+    assert needs.state == size(state)
+    data, _ = Feed(setup)(0, fit.boundary(setup, 0))
+    assert needs.data == size((data, setup.sampler_tables))
+    assert needs.work > size(state.params)  # the gradients at least
+    said = preflight.describe(setup, needs)
+    assert "MiB parameters and optimiser" in said and f"{setup.total_steps:,} steps in 3 epochs" in said
+
+
+def test_the_program_is_compiled_once(monkeypatch):
+    setup = assembled(**{"model.dim": 12})
+    compiled = []
+    listen = lambda event, seconds, **_: compiled.append(seconds) if "backend_compile" in event else None
+    state, feed, end = assembly.first_state(setup), Feed(setup), fit.boundary(setup, 0)
+    preflight.check(setup, state, feed, 0, end)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        jax.block_until_ready(assembly.call(setup, feed, state, 0, end))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert max(compiled, default=0) < 0.2  # no more than what shapes a batch
+
+
+@pytest.mark.parametrize(
+    "changes",
+    some(
+        [
+            {"model.dim": 64, "batch": 64},
+            {"model.dim": 32, "batch": 8, "model.heads": 2},
+            {"loss.name": "bce", "loss.negatives": 1, "model.dim": 64, "batch": 64},
+        ],
+        {"model.dim": 64, "batch": 64},
+    ),
+)
+@pytest.mark.parametrize("share", some([0.3, 0.9], 0.3))
+def test_the_cure_that_is_named_cures(changes, share, monkeypatch):
+    """Of what the training takes there is a share: whoever sets what the message says first comes to fit it."""
+    wanted = needs_of(assembled(**changes))
+    left = int(share * wanted.work)
+    monkeypatch.setattr(memory, "free", lambda device: left)
+    with pytest.raises(preflight.TooLarge) as refused:
+        needs_of(assembled(**changes))
+    said = refused.value
+    for _ in range(3):
+        key, value = FLAG.search(str(said)).groups()
+        assert changes.get(key) != value
+        changes = changes | {key: value}
+        try:
+            return needs_of(assembled(**changes))
+        except preflight.TooLarge as error:
+            said = error
+    pytest.fail(f"{changes} does not fit")
+
+
+def test_what_has_no_room_for_its_params_is_refused_before_they_are_made(monkeypatch, tmp_path):
+    setup = assembled()
+    monkeypatch.setattr(memory, "free", lambda device: 1000)
+    monkeypatch.setattr(assembly, "first_state", lambda setup: pytest.fail("it is made"))
+    with pytest.raises(preflight.TooLarge, match=r"this does not fit the memory: it takes .*--config\.model\.dim="):
+        fit.fit(setup, tmp_path, None)
+
+
+def test_where_free_memory_is_not_known_nothing_is_refused(monkeypatch):
+    monkeypatch.setattr(memory, "free", lambda device: None)
+    assert " free" not in preflight.describe(assembled(), needs_of(assembled()))

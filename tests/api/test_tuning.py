@@ -1,12 +1,16 @@
-"""A search keeps to its time, halves its trials, goes on where it was cut off, and leaves the best ready."""
+"""A search keeps to its time, halves its trials, never loses sight of `default`, and goes on where it was cut off."""
 
+from itertools import islice
+
+import jax
 import pytest
 from made_logs import COLUMNS, made_log, made_rows
 
 import jaxrec
 from jaxrec import cli
-from jaxrec.api import tuning
+from jaxrec.api import halving, search, tuning
 from jaxrec.training import fit as loop
+from jaxrec.training import preflight
 
 
 class Clock:
@@ -19,48 +23,75 @@ class Clock:
         return self.now
 
 
+#: what a recipe's score at its end is, by its changes: the best is of several that help
+WORTH = {"model.dropout": 0.1, "model.layers": 0.2, "optim.learning_rate": -0.3, "model.norm": -0.2}
+
+
 @pytest.fixture
 def pretended(monkeypatch, tmp_path):
-    """Trainings that take the time of a clock: `start` seconds to begin, one an epoch; dim 128 is the best."""
-    clock, ran = Clock(), []
-    monkeypatch.setattr(tuning, "time", clock)
-    monkeypatch.setattr(tuning.fitting, "assembled", lambda config, split: (config, None))
-    monkeypatch.setattr(tuning.fitting, "claim", lambda *_: None)
+    """Trainings that take the time of a clock: `start` seconds to begin, one an epoch, 300 in all."""
+    clock, ran, started = Clock(), [], {}
+    monkeypatch.setattr(halving, "time", clock)
+    monkeypatch.setattr(halving.fitting, "assembled", lambda config, split, devices: (config, None))
+    monkeypatch.setattr(halving.fitting, "claim", lambda *_: None)
+    monkeypatch.setattr(halving.placement, "local", lambda: jax.devices()[:1])
+    monkeypatch.setattr(halving.Halving, "against", lambda self: None)
     monkeypatch.setattr(tuning, "evaluation", lambda *_, **__: None)
-    started = {}
+    base = {}
+
+    def worth(config):
+        flat = search.parsing.flatten(search.parsing.to_dict(config))
+        base.setdefault("flat", flat)
+        return 1 + sum(value for key, value in WORTH.items() if flat.get(key) != base["flat"][key])
 
     def fit(config, path, validate, console, held, note, deadline):
-        first = path not in started
-        clock.now += 10 * first
+        clock.now += 10 * (path not in started)
         ran.append((path.name, clock.now))
         while True:
             clock.now += 1
             epoch = started[path] = started.get(path, 0) + 1
-            score = min(epoch, 500) * (1 + (config.model.dim == 128))
-            note({"epoch": epoch, "valid": {config.select_by: score}})
-            if epoch >= 1_000:
+            note({"epoch": epoch, "valid": {config.select_by: epoch / 300 * worth(config)}})
+            if epoch >= 300:
                 return
             if clock.now >= deadline:
                 raise loop.OutOfTime
 
-    monkeypatch.setattr(tuning.loop, "fit", fit)
+    monkeypatch.setattr(halving.loop, "fit", fit)
     return clock, ran, tmp_path / "tune"
 
 
 def test_a_search_halves_its_trials_and_keeps_to_its_time(pretended):
     clock, ran, folder = pretended
     log = made_log()
-    found = jaxrec.tune(log, 10, folder)
-    assert clock.now <= 600
-    assert [trial.rounds for trial in found.trials] == [4, 3, 2, 2, 1, 1, 1, 1]
-    assert "128" in found.trials[0].name and "128" in found.trials[1].name
+    found = jaxrec.tune(log, 30, folder)
+    assert 0.9 * 1800 <= clock.now <= 1800
+    rounds = sorted((trial.rounds for trial in found.trials if not trial.of), reverse=True)
+    assert len(rounds) > 8 and rounds[0] > 3 and rounds.count(1) >= len(rounds) // 3
     assert (folder / "best").resolve() == found.best.resolve() and found.trials[0].name in repr(found)
+    assert found._repr_png_().startswith(b"\x89PNG")
     before = len(ran)
-    again = jaxrec.tune(log, 10, folder)
+    again = jaxrec.tune(log, 30, folder)
     assert [trial.name for trial in again.trials] == [trial.name for trial in found.trials]
-    assert len(ran) <= before + 1
+    assert len(ran) <= before + 2
     with pytest.raises(jaxrec.UserError, match="a search on other data"):
-        jaxrec.tune(made_log(seed=1), 10, folder)
+        jaxrec.tune(made_log(seed=1), 30, folder)
+
+
+def test_what_helps_is_tried_together_and_beats_each_alone(pretended):
+    found = jaxrec.tune(made_log(), 60, pretended[2])
+    changed = found.trials[0].changes
+    assert {"model.dropout", "model.layers"} <= changed.keys()
+    assert not {"model.norm", "optim.learning_rate"} & changed.keys()
+
+
+def test_default_is_trained_to_its_end_beside_the_best_and_both_with_as_many_seeds(pretended):
+    found = jaxrec.tune(made_log(), 90, pretended[2])
+    of = lambda name: [trial for trial in found.trials if name in (trial.name, trial.of)]
+    best = found.trials[0].of or found.trials[0].name
+    assert all(trial.ended for trial in of("default") + of(best))
+    assert len(of("default")) == len(of(best)) > 1
+    seeds = [trial.changes.get("seed", 0) for trial in of(best)]
+    assert sorted(seeds) == list(range(len(seeds)))
 
 
 @pytest.mark.parametrize("minutes", [0.5, 1, 2, 5])
@@ -68,27 +99,57 @@ def test_a_short_search_tries_fewer_recipes(pretended, minutes):
     clock, _, folder = pretended
     found = jaxrec.tune(made_log(), minutes, folder)
     assert clock.now <= 60 * minutes and found.trials[0].score
+    assert len(found.trials) <= 2 + 2 * minutes
 
 
-def test_a_search_that_is_cut_off_goes_on(pretended, monkeypatch):
+def test_what_fails_is_named_and_left_out(pretended, monkeypatch):
+    whole = halving.loop.fit
+
+    def fit(config, *args, **kwargs):
+        if config.model.layers == 3:
+            raise preflight.TooLarge("this does not fit the memory: set another")
+        if config.model.name == "gru4rec":
+            raise loop.NotFinite("the loss is not finite at step 3: lower it")
+        whole(config, *args, **kwargs)
+
+    monkeypatch.setattr(halving.loop, "fit", fit)
+    found = jaxrec.tune(made_log(), 30, pretended[2])
+    failed = {trial.name: trial.failed for trial in found.trials if trial.failed}
+    assert failed["layers-3"] == "this does not fit the memory" and "not finite at step 3" in failed["gru4rec"]
+    assert not found.trials[0].failed and "layers-3" in repr(found)
+
+
+@pytest.mark.parametrize("nth", [1, 5, 14])
+def test_a_search_that_is_cut_off_goes_on(pretended, monkeypatch, nth):
     clock, ran, folder = pretended
-    log, whole = made_log(), tuning._Search._train
+    log, whole = made_log(), halving.Halving._train
 
-    def cut(self, trial, deadline, number):
-        if len(ran) == 5:
+    def cut(self, *args, **kwargs):
+        if len(ran) == nth:
             raise KeyboardInterrupt
-        whole(self, trial, deadline, number)
+        whole(self, *args, **kwargs)
 
-    monkeypatch.setattr(tuning._Search, "_train", cut)
+    monkeypatch.setattr(halving.Halving, "_train", cut)
     with pytest.raises(KeyboardInterrupt):
-        jaxrec.tune(log, 10, folder)
-    monkeypatch.setattr(tuning._Search, "_train", whole)
-    found = jaxrec.tune(log, 10, folder)
-    assert clock.now <= 600 and len({name for name, _ in ran[:8]}) == 8
-    assert [trial.rounds for trial in found.trials] == [4, 3, 2, 2, 1, 1, 1, 1]
-    (folder / tuning.STATE).write_text("{")
+        jaxrec.tune(log, 60, folder)
+    monkeypatch.setattr(halving.Halving, "_train", whole)
+    found = jaxrec.tune(log, 60, folder)
+    assert clock.now <= 3600
+    assert {"model.dropout", "model.layers"} <= found.trials[0].changes.keys()
+    (folder / halving.STATE).write_text("{")
     with pytest.raises(jaxrec.UserError, match="damaged"):
-        jaxrec.tune(log, 10, folder)
+        jaxrec.tune(log, 60, folder)
+
+
+def test_candidates_are_new_each_and_leave_what_is_set_alone():
+    log, keys = made_log(), {"model": {"dim": 8}, "epochs": 3}
+    base = search.configuration({}, keys, log)
+    found = list(islice(search.candidates(base, keys, log), 40))
+    made = [search.configuration(changes, keys, log) for changes in found]
+    assert len(made) == 40 and base not in made and all(a != b for i, a in enumerate(made) for b in made[:i])
+    assert all(config.model.dim == 8 and config.epochs == 3 for config in made)
+    assert found == list(islice(search.candidates(base, keys, log), 40))
+    assert len({search.trial(changes).name for changes in found}) == 40
 
 
 @pytest.mark.parametrize(
@@ -104,6 +165,20 @@ def test_mistakes_are_messages_and_leave_no_folder(argv, said, tmp_path, capsys,
     monkeypatch.chdir(tmp_path)
     assert cli.main(["tune", "--dataset", "synthetic:users=50", *argv]) == 2
     assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_trials_run_side_by_side_on_several_devices_as_on_one(tmp_path, monkeypatch):
+    """To their ends: the same scores, bit for bit, wherever and beside whatever they run."""
+    log, found = made_log(), {}
+    monkeypatch.setattr(halving, "MOST", 4)
+    for devices in (1, 2):
+        monkeypatch.setattr(halving.placement, "local", lambda devices=devices: jax.devices()[:devices])
+        keys = {"epochs": 2, "batch": 16, "model": {"dim": 8, "layers": 1}}
+        each = jaxrec.tune(log, 10, tmp_path / str(devices), **keys)
+        found[devices] = {trial.name: trial.score for trial in each.trials if trial.ended}
+    both = found[1].keys() & found[2].keys()
+    assert len(both) >= 4 and all(found[1][name] == found[2][name] for name in both)
 
 
 @pytest.mark.slow

@@ -1,0 +1,276 @@
+"""A search under way: trials by successive halving within a time, kept in its folder.
+
+All trials of a round train for an equal share of its time; the better half goes on, and so on until the best is left
+beside `default`, which every round keeps (Jamieson and Talwalkar 2016). These two are trained to their ends, then with
+other seeds. Every trial is a workdir, so that a search that was cut off goes on.
+"""
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrec.api import fitting, search
+from jaxrec.api.logs import Log
+from jaxrec.api.search import Trial
+from jaxrec.config.keys import Config
+from jaxrec.evaluation.comparison import paired
+from jaxrec.evaluation.evaluator import ranks_of
+from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
+from jaxrec.kernels import placement
+from jaxrec.system import console as consoles
+from jaxrec.system.errors import UserError
+from jaxrec.system.files import read_json, write_json
+from jaxrec.training import fit as loop
+from jaxrec.training import preflight
+from jaxrec.training import workdir as workdirs
+
+STATE = "tune.json"
+FOR_TEST = 0.05  # share of the time that is left for the test
+FIRST, LAST = (
+    0.35,
+    0.5,
+)  # shares: of the time for the first round, of what is left then for the two that are trained out
+LEAST_SHARE = 3  # in the first round a trial has so many times what the first needed to its first score
+MOST = 32  # trials of the first round
+
+
+class Halted(Exception):
+    """A trial is to stop where it is, at an evaluation."""
+
+
+class Halving:
+    """The search: `run` it, and ask for its `order`."""
+
+    def __init__(self, log: Log, folder: Path, minutes: float, base: Config, keys: Mapping[str, Any], say: Callable):
+        """
+        Args:
+            folder: of the search, locked by the caller.
+            base: the Config of `default` for these data.
+            keys: what the person set of every configuration.
+            say: takes lines for people.
+        """
+        self.log, self.folder, self.base, self.keys, self.say = log, folder, base, dict(keys), say
+        self.devices = placement.local()
+        self.budget, self.seconds, self.least = 60 * minutes, 0.0, 0.0  # least: seconds to a trial's first score
+        self.trials, self.planned = [search.trial({})], 0  # how many are of the first round; 0: not known yet
+        self._ready: dict[str, tuple] = {}  # trial -> (device, Setup, what validates)
+        self._lock, self._halted = threading.Lock(), False
+        if (folder / STATE).exists():
+            self._take_up()
+        self.begun = time.monotonic() - self.seconds  # as if all runs were one
+
+    def _take_up(self):
+        try:
+            kept = read_json(self.folder / STATE)
+            data, self.seconds, self.planned = kept["data"], float(kept["seconds"]), int(kept["planned"])
+            self.least, self.trials = float(kept["least"]), [Trial(**each) for each in kept["trials"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{self.folder / STATE}: damaged ({error}): remove it, or name another workdir") from None
+        if data != self.log.fingerprint:
+            raise UserError(f"{self.folder} holds a search on other data: name another workdir")
+        self.say(f"gone on with after {self.seconds / 60:.1f} minutes")
+
+    @property
+    def first(self) -> Trial:
+        """`default`."""
+        return self.trials[0]
+
+    def run(self) -> None:
+        """Go through the rounds until the time is up."""
+        if self.first.score is None and not (self.first.ended or self.first.failed):
+            self._train(self.first, time.monotonic() + self._left(), -1, self.devices[0], to_its_first_score=True)
+        self._plan()
+        going = self.trials[: self.planned]
+        rounds = max(len(going).bit_length() - 1, 0)  # of 16: 16, 8, 4, 2
+        for number in range(rounds):
+            share = FIRST * self._left() if number == 0 else (1 - LAST) * self._left() / (rounds - number)
+            self._round(going, number, share)
+            if number == 0:
+                going = going + self._together(share / max(len(going), 1))
+            better = sorted((trial for trial in going if trial.rounds > number), key=lambda trial: -trial.rank)
+            going = [self.first, *(trial for trial in better if trial is not self.first)][: max(len(going) // 2, 2)]
+            self._ready = {name: each for name, each in self._ready.items() if name in {trial.name for trial in going}}
+        finalists = self._finalists()
+        for number, trial in enumerate(finalists):
+            if not (trial.ended or trial.failed):
+                self._round([trial], rounds, self._left() / (len(finalists) - number))
+        self._reseed(finalists, rounds)
+        for trial in sorted(self.trials, key=lambda trial: -trial.rank):
+            self._round([trial], trial.rounds, self._left())  # what time there is left is for the next best
+
+    def _plan(self):
+        """Decide, once, how many trials the first round has time for, and which."""
+        if self.planned:
+            return
+        share = LEAST_SHARE * max(self.least, 1e-9)
+        number = int(np.clip(FIRST * self.budget * len(self.devices) / share, 1, MOST))
+        found = search.candidates(self.base, self.keys, self.log)
+        self.trials += [search.trial(changes) for changes, _ in zip(found, range(number - 1), strict=False)]
+        self.planned = len(self.trials)
+        self.keep()
+
+    def _together(self, share):
+        """The changes that were better than `default`, tried at once: a trial that joins the others, or none."""
+        better = [each for each in self.trials[1 : self.planned] if each.rank > self.first.rank and not each.of]
+        changes = search.together(sorted(better, key=lambda trial: -trial.rank))
+        if len(better) < 2 or any(trial.changes == changes for trial in self.trials):
+            return [trial for trial in self.trials[self.planned :] if trial.changes == changes]
+        try:
+            search.configuration(changes, self.keys, self.log)
+        except UserError:  # what is good alone may not go together
+            return []
+        self.trials.append(search.trial(changes))
+        self._round(self.trials[-1:], 0, share)
+        return self.trials[-1:]
+
+    def _finalists(self):
+        """The best, and `default`: two at most, those that have a score."""
+        best = max((each for each in self.trials if not each.of), key=lambda trial: trial.rank)
+        return [self.first] if best is self.first or best.score is None else [best, self.first]
+
+    def _reseed(self, finalists, number):
+        """Train the finalists with more seeds, each as often, while there is time for all of them."""
+        for seed in range(1, MOST):
+            needed = 1.2 * sum(trial.seconds for trial in finalists) / min(len(self.devices), len(finalists))
+            if not all(trial.ended for trial in finalists) or needed > self._left():
+                return
+            names = {trial.name: trial for trial in self.trials}
+            more = [search.another_seed(trial, seed, self.base.seed) for trial in finalists]
+            more = [names.get(trial.name, trial) for trial in more]
+            self.trials += [trial for trial in more if trial.name not in names]
+            self._round([trial for trial in more if not trial.ended], number, self._left())
+            if not all(trial.ended for trial in more):
+                self.trials = [trial for trial in self.trials if trial not in more or trial.ended]
+                return
+
+    def _left(self) -> float:
+        """Seconds in which trials may train: what is left then is for the test."""
+        end = self.begun + self.budget - max(FOR_TEST * self.budget, self.least / 2)
+        return end - time.monotonic()
+
+    def _round(self, trials, number, share):
+        """Train each trial that has not been through this round for an equal part of so many seconds."""
+        todo = [trial for trial in trials if trial.rounds <= number and not (trial.ended or trial.failed)]
+        end = time.monotonic() + min(share, self._left())
+        free: queue.SimpleQueue = queue.SimpleQueue()
+        for device in self.devices:
+            free.put(device)
+
+        def run(trial):
+            with self._lock:
+                waiting = max(-(-len(todo) // len(self.devices)), 1)
+                todo.remove(trial)
+            needed = 0.0 if trial.name in self._ready else 1.2 * self.least
+            if self._halted or self._left() < needed:
+                return
+            own = time.monotonic() + max((end - time.monotonic()) / waiting, needed)
+            device = free.get()
+            try:
+                self._train(trial, min(own, time.monotonic() + self._left()), number, device)
+            finally:
+                free.put(device)
+
+        if len(self.devices) == 1:
+            for trial in list(todo):
+                run(trial)
+            return
+        with ThreadPoolExecutor(len(self.devices)) as pool:
+            running = [pool.submit(run, trial) for trial in list(todo)]
+            try:
+                for each in running:
+                    each.result()
+            except BaseException:
+                self._halted = True  # each stops at its next evaluation
+                raise
+
+    def _train(self, trial, deadline, number, device, to_its_first_score=False):
+        """Let a trial train until a deadline, or to its end."""
+        path, begun, before = self.folder / trial.name, time.monotonic(), trial.seconds
+        is_new = trial.name not in self._ready
+
+        def note(row):
+            nonlocal is_new
+            with self._lock:
+                if is_new:
+                    self.least, is_new = max(self.least, time.monotonic() - begun), False
+                found = row.get("valid", {}).get(self.base.select_by)
+                trial.score = found if trial.score is None else max(trial.score, found or trial.score)
+                trial.epoch, trial.seconds = row["epoch"], before + time.monotonic() - begun
+            self.keep()
+            if self._halted or to_its_first_score:
+                raise Halted
+
+        try:
+            with workdirs.locked(path) as held, held.named():
+                setup, validate = self._assembled(trial, device)
+                fitting.claim(path, setup, self.log)
+                with contextlib.suppress(loop.OutOfTime, Halted):
+                    loop.fit(setup, path, validate, consoles.make(quiet=True), held, note, deadline=deadline)
+                    trial.ended = True
+        except (loop.NotFinite, preflight.TooLarge) as error:
+            trial.failed = str(error).partition(":")[0]
+        trial.rounds, trial.seconds = number + 1, before + time.monotonic() - begun
+        self.keep()
+        score = "no validation yet" if trial.score is None else f"{self.base.select_by} {trial.score:.4f}"
+        at = f"round {number + 1}" if number >= 0 else "begins with"
+        self.say(f"{at}: {trial.name}: {trial.failed or score}, epoch {trial.epoch:.3g}")
+
+    def _assembled(self, trial, device):
+        known = self._ready.get(trial.name)
+        if known is None or known[0] != device:
+            config = search.configuration(trial.changes, self.keys, self.log)
+            known = device, *fitting.assembled(config, fitting.split_for(config, self.log), [device])
+            self._ready[trial.name] = known
+        return known[1:]
+
+    def keep(self) -> float:
+        """Write the state of the search. Returns the seconds that it took so far, all runs together."""
+        with self._lock:
+            self.seconds = time.monotonic() - self.begun
+            kept = {"data": self.log.fingerprint, "seconds": self.seconds, "least": self.least}
+            trials = [trial.to_dict() for trial in self.trials]
+            write_json(self.folder / STATE, kept | {"planned": self.planned, "trials": trials})
+            return self.seconds
+
+    def order(self) -> list[Trial]:
+        """The trials, the best first: by the mean over a recipe's seeds where `default` has as many."""
+        groups = {trial.name: self._seeds(trial.name) for trial in self.trials if not trial.of}
+        both = len(groups[self.first.name])
+        means = {
+            name: np.mean([each.rank for each in group[:both]]) if len(group) >= both > 1 else group[0].rank
+            for name, group in groups.items()
+        }
+        best = max(means, key=lambda name: (means[name], groups[name][0].epoch))
+        others = [trial for name, group in groups.items() if name != best for trial in group]
+        within = lambda trials: sorted(trials, key=lambda trial: (-trial.rank, -trial.epoch))
+        return within(groups[best]) + within(others)
+
+    def _seeds(self, name):
+        return [trial for trial in self.trials if name in (trial.name, trial.of) and trial.score is not None] or [
+            trial for trial in self.trials if trial.name == name
+        ]
+
+    def against(self) -> dict[str, Any] | None:
+        """The best against `default` on the same validation questions, seed by seed; None where it is `default`."""
+        best = self.order()[0]
+        name = best.of or best.name
+        if name == self.first.name or best.score is None or self.first.score is None:
+            return None
+        pairs = list(zip(self._seeds(name), self._seeds(self.first.name), strict=False))
+        first, second = (np.stack([self._ranks(trial) for trial in each]) for each in zip(*pairs, strict=True))
+        return {"first": name, "seeds": len(pairs)} | paired(first, second)
+
+    def _ranks(self, trial):
+        """Of the validation's targets, by the protocol that chooses."""
+        config = search.configuration(trial.changes, self.keys, self.log)
+        protocol = default_protocol(config.split)
+        protocol = KEPT if config.seen == "keep" and protocol == FULL else protocol
+        split = fitting.split_for(config, self.log)
+        return ranks_of(self.folder / trial.name, config, split, "best", protocol, "valid", self.devices[:1])

@@ -59,6 +59,10 @@ def _optim(optim):
         raise UserError(
             "config.optim.sparse leaves most rows alone, and adamw decays all of them: take adam or adagrad"
         )
+    if optim.sparse and optim.ema:
+        raise UserError(
+            "config.optim.sparse leaves most rows alone, and config.optim.ema averages all of them: leave one out"
+        )
 
 
 def _model(config, model):

@@ -52,6 +52,7 @@ class OptimConfig:
     schedule: str = among("constant", "linear", "cosine")
     warmup: int = key(not_negative, 0)  #: steps
     clip: float = key(not_negative, 0.0)  #: global norm; 0 is none
+    ema: float = key(below_one, 0.0)  #: weight of a step's params in their average, a step later; 0: no average
 
 
 @dataclass(frozen=True)

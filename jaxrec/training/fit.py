@@ -122,7 +122,7 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
                 pending = None
                 score = None
                 if row_ends:
-                    valid = validate(state.params) if evaluates and validate else None
+                    valid = validate(state.evaluated) if evaluates and validate else None
                     score = close_row(setup, loop, logger, valid, float(np.asarray(schedule(end - 1))))
                 if saves or stop or late:
                     save(end, score)

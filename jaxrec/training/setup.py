@@ -100,6 +100,7 @@ def setup(config, split, devices):
         rows=rows,
         loss_divisor=config.batch if config.stream == "session-parallel" else None,
         seed=config.seed,
+        ema=config.optim.ema,
     )
     options = compiler.cpu_options() if draw else None
     call, per_device_data = step.call(parts, config.steps_per_call), config.feed == "host"
@@ -130,7 +131,8 @@ def initial(setup):
 def _initial(setup, key):
     params = setup.model.init(key)
     carry = setup.model.initial_carry(params, setup.rows) if setup.config.stream == "session-parallel" else None
-    return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry)
+    average = jax.tree.map(jnp.zeros_like, params) if setup.config.optim.ema else None
+    return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry, average)
 
 
 def shapes(setup):

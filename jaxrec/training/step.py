@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxrec.kernels import reductions
@@ -24,6 +25,25 @@ class State(NamedTuple):
     params: Any
     opt: Any  #: optimiser state
     carry: Any  #: what a recurrent model carries from step to step, one slice a device; None otherwise
+    average: Any = None  #: of the params of all steps so far, as `averaged` gives it; None where none is kept
+
+    @property
+    def evaluated(self):
+        """The params that are evaluated and served: the average where there is one."""
+        return self.params if self.average is None else self.average
+
+    def to_save(self):
+        """(the params that are evaluated and served, all else: with an average, of what it is as "trained")."""
+        rest = {"step": self.step, "opt": self.opt, "carry": self.carry}
+        return self.evaluated, rest if self.average is None else rest | {"trained": self.params}
+
+    @classmethod
+    def saved(cls, params, rest):
+        """The State of `to_save`."""
+        step, opt, carry = (rest[name] for name in ("step", "opt", "carry"))
+        if "trained" not in rest:
+            return cls(step, params, opt, carry)
+        return cls(step, rest["trained"], opt, carry, params)
 
 
 class StepMetrics(NamedTuple):
@@ -58,6 +78,7 @@ class Parts:
     wrap_update: Callable = lambda update: update  #: makes another update of a step's, as `sparse.on_touched_rows` does
     rows: int  #: of a step, over all devices
     loss_divisor: int | None  #: of the sum of the losses; None: the count of real targets
+    ema: float = 0.0  #: as `averaged` takes it, where the State has an average
     seed: int
 
 
@@ -97,7 +118,25 @@ def step(parts, state, data, sampler_tables, index):
         return optax.apply_updates(params, updates), opt, (loss, grads, carry)
 
     params, opt, (loss, grads, carry) = update(state.params, state.opt, batch)
-    return State(state.step + 1, params, opt, carry), StepMetrics(loss * divisor / count, count, norm(grads))
+    average = None if state.average is None else averaged(state.average, params, state.step, parts.ema)
+    return State(state.step + 1, params, opt, carry, average), StepMetrics(loss * divisor / count, count, norm(grads))
+
+
+def averaged(average, params, step, ema):
+    """The exponential moving average of the params, with those of a further step.
+
+    The mean of the params after steps 1 to t, weighted by ema^(t - step): debiased as in Adam (Kingma & Ba 2015,
+    section 3), so that those before the first step never count. After the first step it is its params.
+
+    Args:
+        average: after `step` steps; of any finite values after none.
+        params: after `step` + 1.
+        step: [] int32.
+        ema: above 0, below 1.
+    """
+    log = np.log(ema)
+    share = np.float32(-np.expm1(log)) / -jnp.expm1(np.float32(log) * (step + 1).astype(jnp.float32))
+    return jax.tree.map(lambda mean, value: mean + jnp.minimum(share, 1) * (value - mean), average, params)
 
 
 def loss_and_grad(model, total, dtype):

@@ -92,6 +92,8 @@ def test_an_integer_may_stand_for_a_number():
         ("optim.clip", -1.0, "must not be negative"),
         ("optim.b2", 1.0, "config.optim.b2 is 1.0: it must be at least 0 and below 1"),
         ("optim.weight_decay", 0.1, "set config.optim.name=adamw"),
+        ("optim.ema", 1.0, "below 1"),
+        ("optim", GOOD["optim"] | {"ema": 0.9, "sparse": True}, "config.optim.ema averages all of them: leave one out"),
         ("loss.negatives", 0, "at least 1 for bce"),
         (
             "loss.name",

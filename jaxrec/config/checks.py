@@ -51,13 +51,21 @@ def _optim(optim):
     for name in ("b1", "b2"):
         if optim.name == "adagrad" and getattr(optim, name) != default(OptimConfig, name):
             raise UserError(f"config.optim.{name} is for adam and adamw: leave it out for adagrad")
-    if optim.weight_decay and optim.name != "adamw":
-        raise UserError("config.optim.weight_decay is for adamw: set config.optim.name=adamw, or leave it 0")
+    if optim.weight_decay and optim.name == "adagrad":
+        raise UserError("config.optim.weight_decay is for adam and adamw: leave it 0 for adagrad")
+    if optim.decayed != default(OptimConfig, "decayed") and not optim.weight_decay:
+        raise UserError("config.optim.decayed is for config.optim.weight_decay: leave it out without")
     if optim.momentum and optim.name != "adagrad":
         raise UserError("config.optim.momentum is for adagrad: leave it 0 (adam has its own, config.optim.b1)")
-    if optim.sparse and optim.name == "adamw":
+    if optim.sparse and (optim.name == "adamw" or optim.weight_decay) and optim.decayed != "rows":
         raise UserError(
-            "config.optim.sparse leaves most rows alone, and adamw decays all of them: take adam or adagrad"
+            "config.optim.sparse leaves most rows alone, and "
+            + (
+                "adamw decays all of them: take adam or adagrad, or set config.optim.weight_decay and "
+                if optim.name == "adamw"
+                else "config.optim.weight_decay decays all of them: leave it 0, or set "
+            )
+            + "config.optim.decayed=rows"
         )
     if optim.sparse and optim.ema:
         raise UserError(

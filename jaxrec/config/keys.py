@@ -46,7 +46,9 @@ class OptimConfig:
     b1: float = key(below_one, 0.9)
     b2: float = key(below_one, 0.999)
     eps: float = key(positive, 1e-8)
-    weight_decay: float = key(not_negative, 0.0)  #: of adamw
+    weight_decay: float = key(not_negative, 0.0)  #: of adamw: added to its update; of adam: to the gradient (L2)
+    decayed: str = among("all", "matrices", "rows")  #: params that decay: all; neither biases nor scales; nor rows of
+    # item tables whose items are not in the step
     momentum: float = key(below_one, 0.0)  #: of adagrad
     sparse: bool = False  #: update only the rows of tables whose items are in the batch
     schedule: str = among("constant", "linear", "cosine")

@@ -96,7 +96,7 @@ def setup(config, split, devices):
         sample=draw,
         loss_and_grad=microbatches.accumulated(loss_and_grad, microbatch_rows),
         optimiser=optimiser,
-        wrap_update=sparse.on_touched_rows(model, optimiser) if config.optim.sparse else lambda update: update,
+        wrap_update=sparse.wrapping(config.optim, model, optimiser),
         rows=rows,
         loss_divisor=config.batch if config.stream == "session-parallel" else None,
         seed=config.seed,

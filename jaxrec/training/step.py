@@ -75,7 +75,7 @@ class Parts:
     sample: Callable | None  #: (key, keys_R, objectives.Targets, sampler tables) -> negatives.Negatives
     loss_and_grad: Callable  #: (params, Batch) -> (sum of weight x loss, its gradient, carry), as `loss_and_grad` makes
     optimiser: Any  #: of optim
-    wrap_update: Callable = lambda update: update  #: makes another update of a step's, as `sparse.on_touched_rows` does
+    wrap_update: Callable = lambda update: update  #: makes another update of a step's, as `sparse` does
     rows: int  #: of a step, over all devices
     loss_divisor: int | None  #: of the sum of the losses; None: the count of real targets
     ema: float = 0.0  #: as `averaged` takes it, where the State has an average
@@ -110,11 +110,11 @@ def step(parts, state, data, sampler_tables, index):
     batch = Batch(stream, keys, targets.slots, target_N, is_real_N / divisor, negatives, state.carry)
 
     @parts.wrap_update
-    def update(params, opt, batch, touched_mask=None):
+    def update(params, opt, batch, touched_mask=None, decayed_mask=None):
         local = jax.lax.pcast(params, AXIS, to="varying")
         loss, grads, carry = parts.loss_and_grad(local, batch)
         loss, grads = psum((loss, grads), AXIS)
-        updates, opt = parts.optimiser.update(grads, opt, params, used=touched_mask)
+        updates, opt = parts.optimiser.update(grads, opt, params, used=touched_mask, decayed=decayed_mask)
         return optax.apply_updates(params, updates), opt, (loss, grads, carry)
 
     params, opt, (loss, grads, carry) = update(state.params, state.opt, batch)

@@ -104,6 +104,7 @@ def test_an_integer_may_stand_for_a_number():
         ),
         ("loss.t", 0.5, "config.loss.gbce_t is for gbce: leave it out for bce"),
         ("loss.elu", 0.5, "config.loss.elu is for bpr-max"),
+        ("loss", UNIFORM | {"scale": 0}, "config.loss.scale is 0.0: it must be above 0"),
         ("loss.logq", 1.0, "config.loss.logq is for sampled-softmax"),
         ("loss.alpha", 0.5, "config.loss.alpha is for loss.sampling=popularity or mixed"),
         ("loss.share", "batch", "Set config.loss.sampling=uniform, or share=slot"),

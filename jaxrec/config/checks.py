@@ -11,6 +11,9 @@ from jaxrec.system.errors import UserError
 TOGETHER = (  # a key, and the values of another that it goes with
     ("num_future_targets", "objective", ("next-item",)),
     ("num_future_targets", "stream", ("packed",)),
+    ("overlap", "history", ("windows",)),
+    ("overlap", "objective", ("next-item",)),
+    ("overlap", "stream", ("packed",)),
     ("mask_prob", "objective", ("cloze",)),
     ("mask_last_prob", "objective", ("cloze",)),
 )
@@ -32,6 +35,10 @@ def check(config: Config) -> None:
         raise UserError(
             f"config.num_future_targets is {config.num_future_targets}, of histories of {config.length} items: set it "
             f"to config.length, {config.length}, or less"
+        )
+    if config.overlap >= config.length:
+        raise UserError(
+            f"config.overlap is {config.overlap} of windows of {config.length} items: set it below config.length"
         )
     for key, other, values in TOGETHER:
         if getattr(config, key) != default(Config, key) and getattr(config, other) not in values:

@@ -81,6 +81,10 @@ class Config:
     mask_last_prob: float = key(share, 0.1)  #: cloze: share of the sequences whose newest item is always among them
     positions: str = among("from_start", "from_end", "relative", "rotary")
     history: str = among("newest", "oldest", "windows")  #: which `length` + 1 items train; or windows over all of them
+    overlap: int = key(
+        not_negative, 0
+    )  #: windows: items that the next shows again, and asks no more; length - 1: every
+    # prefix is a sample, and its last slot alone has a target
     row: int = key(not_negative, 0)  #: slots a row; 0 is `length`
     save_every: float = key(positive, 1.0)  #: epochs
     steps_per_call: int = key(positive, 64)

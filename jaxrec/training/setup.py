@@ -61,9 +61,10 @@ def setup(config, split, devices):
         layout: Any = session_parallel.schedule(subsequences.length, config.batch, rows)
         gather = partial(session_parallel.gather, step_rows=rows)
     else:
-        packed = stream.pack(subsequences.length, width)[1]
+        room = objective.room(subsequences.length)
+        packed = stream.pack(np.maximum(subsequences.length, room), width)[1]
         rows, gather = stream.rows_per_step(config.batch, len(subsequences.length), packed, len(devices)), stream.gather
-        layout, order_of = stream.packing_layout(subsequences.length, width, rows)
+        layout, order_of = stream.packing_layout(subsequences.length, width, rows, room)
         row_of = np.searchsorted(layout.first, np.arange(len(order_of)), side="right") - 1
         most = int(np.bincount(row_of, objective.count(subsequences.length[order_of])).max())
     epoch_steps = len(layout.slot_to_segment) // rows

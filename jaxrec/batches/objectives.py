@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.batches import dropout
 from jaxrec.batches import stream as streams
 from jaxrec.data.ragged import slices
 from jaxrec.kernels.masks import from_end, same_sequence
@@ -80,9 +81,22 @@ def build(config):
     """The Objective of a configuration."""
     if config.objective == "cloze":
         return cloze(config.mask_prob, config.mask_last_prob)
-    if config.overlap:
-        return next_item(config.num_future_targets, config.length - config.overlap, config.overlap)
-    return next_item(config.num_future_targets)
+    newest = config.length - config.overlap if config.overlap else None
+    objective = next_item(config.num_future_targets, newest, config.overlap)
+    return dropping(objective, config.item_dropout, config.sequence_dropout)
+
+
+def dropping(objective, item_rate, sequence_rate):
+    """The objective, its targets as they are, for models that are shown less (see `dropout`)."""
+    if not item_rate and not sequence_rate:
+        return objective
+
+    def make_targets(stream, keys, most):
+        shown, targets = objective.make_targets(stream, keys, most)
+        shown = dropout.cut_sequences(shown, keys, sequence_rate) if sequence_rate else shown
+        return dropout.drop_items(shown, keys, item_rate) if item_rate else shown, targets
+
+    return objective._replace(make_targets=make_targets)
 
 
 def expected_targets(objective, subsequences, items, catalogue):

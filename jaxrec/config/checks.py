@@ -14,6 +14,10 @@ TOGETHER = (  # a key, and the values of another that it goes with
     ("overlap", "history", ("windows",)),
     ("overlap", "objective", ("next-item",)),
     ("overlap", "stream", ("packed",)),
+    ("item_dropout", "objective", ("next-item",)),
+    ("item_dropout", "stream", ("packed",)),
+    ("sequence_dropout", "objective", ("next-item",)),
+    ("sequence_dropout", "stream", ("packed",)),
     ("mask_prob", "objective", ("cloze",)),
     ("mask_last_prob", "objective", ("cloze",)),
 )

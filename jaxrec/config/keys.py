@@ -79,6 +79,8 @@ class Config:
     num_future_targets: int = key(positive, 1)  #: next-item: how many of the items to come are targets of a slot
     mask_prob: float = key(share, 0.2)  #: cloze: share of a sequence's slots that are masked; at least one
     mask_last_prob: float = key(share, 0.1)  #: cloze: share of the sequences whose newest item is always among them
+    item_dropout: float = key(below_one, 0.0)  #: next-item: how often an item of the input is left out in training
+    sequence_dropout: float = key(share, 0.0)  #: next-item: how often a history is cut in two at a random place
     positions: str = among("from_start", "from_end", "relative", "rotary")
     history: str = among("newest", "oldest", "windows")  #: which `length` + 1 items train; or windows over all of them
     overlap: int = key(

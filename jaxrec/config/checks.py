@@ -32,6 +32,7 @@ def check(config: Config) -> None:
     """
     model, loss = registry.find("model", config.model.name), registry.find("loss", config.loss.name)
     _optim(config.optim)
+    _plateau(config)
     _model(config, model)
     if 0 < config.row < config.length:
         raise UserError(f"config.row {config.row} is shorter than config.length {config.length}: raise it, or set 0")
@@ -82,6 +83,24 @@ def _optim(optim):
         raise UserError(
             "config.optim.sparse leaves most rows alone, and config.optim.ema averages all of them: leave one out"
         )
+
+
+def _plateau(config):
+    optim = config.optim
+    if optim.schedule != "plateau":
+        for name in ("plateau", "plateau_factor"):
+            if getattr(optim, name) != default(OptimConfig, name):
+                raise UserError(f"config.optim.{name} is for config.optim.schedule=plateau: leave it out")
+        return
+    if not optim.plateau:
+        raise UserError("config.optim.schedule is plateau: set config.optim.plateau, evaluations without a better one")
+    if 0 < config.patience <= optim.plateau:
+        raise UserError(
+            f"config.patience {config.patience} ends the training before config.optim.plateau {optim.plateau} lowers "
+            "its rate: set it below config.patience"
+        )
+    if "valid_fraction" in registry.find("split", config.split).keys and not config.valid_fraction:
+        raise UserError("config.optim.schedule is plateau, and with config.valid_fraction=0 nothing validates")
 
 
 def _model(config, model):

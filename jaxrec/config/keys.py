@@ -51,7 +51,9 @@ class OptimConfig:
     # item tables whose items are not in the step
     momentum: float = key(below_one, 0.0)  #: of adagrad
     sparse: bool = False  #: update only the rows of tables whose items are in the batch
-    schedule: str = among("constant", "linear", "cosine")
+    schedule: str = among("constant", "linear", "cosine", "plateau")
+    plateau: int = key(not_negative, 0)  #: of plateau: evaluations without a better one after which the rate falls
+    plateau_factor: float = key(within, 0.5)  #: of plateau: by what it is multiplied then
     warmup: int = key(not_negative, 0)  #: steps
     clip: float = key(not_negative, 0.0)  #: global norm; 0 is none
     ema: float = key(below_one, 0.0)  #: weight of a step's params in their average, a step later; 0: no average

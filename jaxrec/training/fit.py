@@ -123,7 +123,11 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
                 score = None
                 if row_ends:
                     valid = validate(state.evaluated) if evaluates and validate else None
-                    score = close_row(setup, loop, logger, valid, float(np.asarray(schedule(end - 1))))
+                    rate = float(np.asarray(schedule(end - 1))) * optim.rate_factor(state.opt)
+                    score = close_row(setup, loop, logger, valid, rate)
+                    if valid:
+                        opt = optim.lower(config.optim, state.opt, loop["evals_without_improvement"])
+                        state = state._replace(opt=opt)
                 if saves or stop or late:
                     save(end, score)
                 if on_evaluate and evaluates:

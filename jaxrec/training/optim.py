@@ -9,14 +9,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 
 def schedule(config, steps):
-    """The learning rate as a function of the step: linear warm-up, then constant, linear to zero, or cosine to zero."""
+    """The learning rate as a function of the step: linear warm-up, then constant, linear to zero, or cosine to zero.
+
+    That of a plateau is constant: what lowers it is in the optimiser's state (`lower`).
+    """
     rate, warmup = config.learning_rate, config.warmup
     after = {
         "constant": lambda: optax.constant_schedule(rate),
+        "plateau": lambda: optax.constant_schedule(rate),
         "linear": lambda: optax.linear_schedule(rate, 0.0, max(steps - warmup, 1)),
         "cosine": lambda: optax.cosine_decay_schedule(rate, max(steps - warmup, 1)),
     }[config.schedule]()
@@ -37,7 +42,41 @@ def optimiser(config, steps):
         "adamw": lambda: lazily(_adamw(config, rate, moments)),
         "adagrad": lambda: adagrad(rate, config.eps, config.momentum),
     }[config.name]()
+    if config.schedule == "plateau":
+        update = optax.chain(update, lowered())
     return optax.chain(optax.clip_by_global_norm(config.clip), update) if config.clip else update
+
+
+class LoweredState(NamedTuple):
+    rate_factor: Any  #: [] float32, what the learning rate is multiplied by
+
+
+def lowered():
+    """Updates times a factor, 1 at first, that `lower` changes between steps: as another learning rate."""
+
+    def update(updates, state, params=None, **extra_args):
+        return jax.tree.map(lambda move: state.rate_factor * move, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: LoweredState(jnp.float32(1)), update)
+
+
+def rate_factor(opt):
+    """What the learning rate of an optimiser's state is multiplied by: 1 where no plateau lowers it."""
+    return float(optax.tree_utils.tree_get(opt, "rate_factor", 1.0))
+
+
+def lower(config, opt, evals_without_improvement):
+    """The optimiser's state after an evaluation: at every so many without a better one the rate is multiplied.
+
+    Args:
+        config: OptimConfig.
+        evals_without_improvement: up to now; 0: this is the best.
+    """
+    if config.schedule != "plateau" or not evals_without_improvement or evals_without_improvement % config.plateau:
+        return opt
+    held = optax.tree_utils.tree_get(opt, "rate_factor")
+    factor = jax.device_put(np.float32(config.plateau_factor * rate_factor(opt)), held.sharding)
+    return optax.tree_utils.tree_set(opt, rate_factor=factor)
 
 
 def _adam(config, rate, moments):

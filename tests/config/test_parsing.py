@@ -97,6 +97,8 @@ def test_an_integer_may_stand_for_a_number():
         ("optim.decayed", "rows", "config.optim.decayed is for config.optim.weight_decay"),
         ("optim", GOOD["optim"] | {"weight_decay": 0.1, "sparse": True}, "or set config.optim.decayed=rows"),
         ("optim.ema", 1.0, "below 1"),
+        ("optim.plateau", 3, "config.optim.plateau is for config.optim.schedule=plateau"),
+        ("optim.schedule", "plateau", "set config.optim.plateau, evaluations without"),
         ("optim", GOOD["optim"] | {"ema": 0.9, "sparse": True}, "config.optim.ema averages all of them: leave one out"),
         ("loss.negatives", 0, "at least 1 for bce"),
         (

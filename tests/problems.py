@@ -11,7 +11,7 @@ from jaxrec.training.losses.bce import bce
 from jaxrec.training.losses.bpr import bpr
 from jaxrec.training.losses.bpr_max import bpr_max
 from jaxrec.training.losses.gbce import gbce
-from jaxrec.training.losses.sampled_softmax import sampled_softmax
+from jaxrec.training.losses.sampled_softmax import sampled_softmax, scaled
 from jaxrec.training.losses.softmax import softmax_plain, softmax_total
 from jaxrec.training.losses.top1_max import top1_max
 from jaxrec.training.losses.totals import plain
@@ -23,6 +23,7 @@ SLOTS = {
     "bce": bce,
     "gbce": gbce(V, 0.75),
     "sampled-softmax": sampled_softmax,
+    "sampled-softmax, scaled": scaled(100.0),
     "bpr": bpr,
     "bpr-max": bpr_max(1.3, 0.0),
     "bpr-max of elu": bpr_max(0.7, 0.5),

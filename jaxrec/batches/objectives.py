@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.batches import dropout
 from jaxrec.batches import stream as streams
 from jaxrec.data.ragged import slices
 from jaxrec.kernels.masks import from_end, same_sequence
@@ -35,16 +36,24 @@ class Objective(NamedTuple):
     make_targets: Callable  #: (stream, keys_R, most targets of a row) -> (the Stream as models see it, Targets)
     num_mask_slots: int  #: masked slots that follow a history, where the answer is read
     mask_inputs: Callable  #: (stream of histories) -> as a model sees them to answer at their last slots
+    room: Callable = lambda lengths: 0  #: (lengths of subsequences) -> slots of one at least, for packing_layout
 
 
-def next_item(ahead=1):
-    """At every slot the item that comes next (Kang & McAuley 2018), or the next few (Tang & Wang 2018)."""
+def next_item(ahead=1, newest=None, overlap=0):
+    """At every slot the item that comes next (Kang & McAuley 2018), or the next few (Tang & Wang 2018).
+
+    Args:
+        newest: how many slots of a subsequence have a target, the others are context; all if None.
+        overlap: of windows, as `stream.next_item_subsequences` takes it.
+    """
+    context = lambda lengths: 0 if newest is None else np.maximum(lengths - newest, 0)
     return Objective(
-        subsequences=streams.next_item_subsequences,
+        subsequences=partial(streams.next_item_subsequences, overlap=overlap),
         stream_targets=True,
-        count=lambda lengths: sum(np.maximum(lengths - n, 0) for n in range(ahead)),
-        expected=partial(_expect_next, ahead=ahead),
-        make_targets=lambda stream, keys, most: (stream, _next_targets(stream, ahead)),
+        count=lambda lengths: sum(np.maximum(lengths - np.maximum(context(lengths), n), 0) for n in range(ahead)),
+        expected=partial(_expect_next, ahead=ahead, context=context),
+        make_targets=lambda stream, keys, most: (stream, _next_targets(stream, ahead, newest, most)),
+        room=lambda lengths: _room(lengths, context(lengths)),
         num_mask_slots=0,
         mask_inputs=lambda stream: stream,
     )
@@ -72,7 +81,22 @@ def build(config):
     """The Objective of a configuration."""
     if config.objective == "cloze":
         return cloze(config.mask_prob, config.mask_last_prob)
-    return next_item(config.num_future_targets)
+    newest = config.length - config.overlap if config.overlap else None
+    objective = next_item(config.num_future_targets, newest, config.overlap)
+    return dropping(objective, config.item_dropout, config.sequence_dropout)
+
+
+def dropping(objective, item_rate, sequence_rate):
+    """The objective, its targets as they are, for models that are shown less (see `dropout`)."""
+    if not item_rate and not sequence_rate:
+        return objective
+
+    def make_targets(stream, keys, most):
+        shown, targets = objective.make_targets(stream, keys, most)
+        shown = dropout.cut_sequences(shown, keys, sequence_rate) if sequence_rate else shown
+        return dropout.drop_items(shown, keys, item_rate) if item_rate else shown, targets
+
+    return objective._replace(make_targets=make_targets)
 
 
 def expected_targets(objective, subsequences, items, catalogue):
@@ -88,10 +112,20 @@ def expected_targets(objective, subsequences, items, catalogue):
     return np.bincount(items[places], times, minlength=catalogue + 1)[1:]
 
 
-def _expect_next(subsequences, ahead):
+def _expect_next(subsequences, ahead, context):
     """The item after slot j of a subsequence is a target there and at as many slots before as `ahead` allows."""
     places = slices(subsequences.start + 1, subsequences.start + 1 + subsequences.length)
-    return places, np.minimum(_slot(subsequences) + 1, ahead)
+    slot, length = _slot(subsequences), np.repeat(subsequences.length, subsequences.length)
+    return places, np.where(slot >= context(length), np.minimum(slot + 1, ahead), 0)
+
+
+def _room(lengths, context):
+    """The slots that a subsequence has at least: their mean length, where most slots are context.
+
+    The loss is computed for as many slots of each row as the row with the most targets has. That is one of many short
+    subsequences; with room for fewer of them the loss has less to do for nothing.
+    """
+    return round(lengths.mean()) if np.sum(context) > lengths.sum() / 2 else 0
 
 
 def _expect_masked(subsequences, rate, last):
@@ -115,7 +149,19 @@ def masked(rate, length):
     return np.maximum(np.round(rate * np.arange(length + 1)), 1).astype(np.int32)
 
 
-def _next_targets(stream, ahead):
+def _next_targets(stream, ahead, newest, most):
+    if newest is None:
+        return _all_targets(stream, ahead)
+    asked = jax.vmap(from_end)(stream.segments) < newest
+    targets = _all_targets(stream._replace(targets=jnp.where(asked, stream.targets, 0)), ahead)
+    if most >= stream.items.shape[1]:
+        return targets
+    first = jnp.argsort(targets.items == 0, axis=1, stable=True)[:, :most]
+    pick = lambda values: jnp.take_along_axis(values, first, axis=1)
+    return Targets(pick(targets.items), pick(targets.user_index), first if ahead == 1 else pick(targets.slots))
+
+
+def _all_targets(stream, ahead):
     if ahead == 1:
         return Targets(stream.targets, stream.user_index, None)
     shift = lambda values, n: jnp.pad(values, ((0, 0), (0, n)))[:, n:]

@@ -52,7 +52,7 @@ class Order(NamedTuple):
     rows: Any  #: [rows] int32, the rows in the order in which they are visited
 
 
-def next_item_subsequences(start, stop, length, history="newest"):
+def next_item_subsequences(start, stop, length, history="newest", overlap=0):
     """Subsequences with the next item as the target of every slot: of `length` + 1 items each.
 
     Args:
@@ -61,14 +61,19 @@ def next_item_subsequences(start, stop, length, history="newest"):
         length: the longest subsequence, in slots.
         history: which items of a long one: the "newest", the "oldest", or "windows" over all of them that overlap by
             one, so that each item but the first is a target exactly once; the oldest window is the short one.
+        overlap: of windows, slots more by which they do: each ends `length` - `overlap` items before the next, and
+            shows what is before, `length` items at most. Its newest `length` - `overlap` slots are those to be asked.
 
     >>> subsequences = next_item_subsequences([0], [8], length=3, history="windows")
     >>> subsequences.start.tolist(), subsequences.length.tolist()
     ([4, 1, 0], [3, 3, 1])
+    >>> subsequences = next_item_subsequences([0], [8], length=3, history="windows", overlap=2)
+    >>> subsequences.start.tolist(), subsequences.length.tolist()
+    ([4, 3, 2, 1, 0, 0, 0], [3, 3, 3, 3, 3, 2, 1])
     """
     start, stop = np.asarray(start), np.asarray(stop)
     # The last item is a target only.
-    return _subsequences(start, np.maximum(stop - 1, start), length, history)
+    return _subsequences(start, np.maximum(stop - 1, start), length, history, overlap)
 
 
 def whole_subsequences(start, stop, length, history="newest"):
@@ -77,15 +82,15 @@ def whole_subsequences(start, stop, length, history="newest"):
     return _subsequences(start, np.where(stop - start > 1, stop, start), length, history)
 
 
-def _subsequences(start, stop, length, history):
-    slots = stop - start
-    count = -(-slots // length) if history == "windows" else np.minimum(slots, 1)
+def _subsequences(start, stop, length, history, overlap=0):
+    slots, stride = stop - start, length - overlap
+    count = -(-slots // stride) if history == "windows" else np.minimum(slots, 1)
     user_index = np.repeat(np.arange(len(slots)), count)
     first, last = np.repeat(start, count), np.repeat(stop, count)
     if history == "oldest":
         last = np.minimum(last, first + length)
     back = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)  # 0 is the newest window
-    end = last - back * length
+    end = last - back * stride
     begin = np.maximum(end - length, first)
     return Subsequences(begin, (end - begin).astype(np.int32), user_index.astype(np.int32))
 
@@ -142,20 +147,25 @@ def pack(lengths, width):
     return row_of, rows
 
 
-def packing_layout(lengths, width, multiple=1):
+def packing_layout(lengths, width, multiple=1, room=0):
     """Pack subsequences of these lengths into rows: (PackingLayout, `order_of` [P], whose length each segment has).
 
     Rows are filled up with empty ones to a multiple, so that the last batch is whole.
+
+    Args:
+        room: slots that a subsequence has for itself at least; what it leaves of them stays empty.
     """
     lengths = np.asarray(lengths)
-    row_of, used = pack(lengths, width)
+    row_of, used = pack(np.maximum(lengths, room), width)
     rows = max(-(-used // multiple), 1) * multiple
     order_of = np.lexsort((-lengths, row_of)).astype(np.int32)  # segments row by row, longest first
     segment_row, segment_length = row_of[order_of], lengths[order_of].astype(np.int64)
     first = np.searchsorted(segment_row, np.arange(rows)).astype(np.int32)
-    ends = np.cumsum(segment_length)
+    segment_room = np.maximum(segment_length, room)
+    ends = np.cumsum(segment_room)
     before_row = np.append(0, ends)[first]  # slots used in all earlier rows
-    begin = ends - segment_length - before_row[segment_row]
+    begin = ends - segment_room - before_row[segment_row]
+    ends = np.cumsum(segment_length)
     slot_to_segment = np.full((rows, width), -1, np.int32)
     slot = np.repeat(begin - (ends - segment_length), segment_length) + np.arange(segment_length.sum())
     numbers = np.arange(len(lengths), dtype=np.int32)

@@ -11,6 +11,15 @@ from jaxrec.system.errors import UserError
 TOGETHER = (  # a key, and the values of another that it goes with
     ("num_future_targets", "objective", ("next-item",)),
     ("num_future_targets", "stream", ("packed",)),
+    ("overlap", "history", ("windows",)),
+    ("overlap", "objective", ("next-item",)),
+    ("overlap", "stream", ("packed",)),
+    ("item_dropout", "objective", ("next-item",)),
+    ("item_dropout", "stream", ("packed",)),
+    ("sequence_dropout", "objective", ("next-item",)),
+    ("sequence_dropout", "stream", ("packed",)),
+    ("contrast", "stream", ("packed",)),
+    ("contrast", "microbatch_rows", (0,)),
     ("mask_prob", "objective", ("cloze",)),
     ("mask_last_prob", "objective", ("cloze",)),
 )
@@ -25,6 +34,7 @@ def check(config: Config) -> None:
     """
     model, loss = registry.find("model", config.model.name), registry.find("loss", config.loss.name)
     _optim(config.optim)
+    _plateau(config)
     _model(config, model)
     if 0 < config.row < config.length:
         raise UserError(f"config.row {config.row} is shorter than config.length {config.length}: raise it, or set 0")
@@ -33,9 +43,13 @@ def check(config: Config) -> None:
             f"config.num_future_targets is {config.num_future_targets}, of histories of {config.length} items: set it "
             f"to config.length, {config.length}, or less"
         )
+    if config.overlap >= config.length:
+        raise UserError(
+            f"config.overlap is {config.overlap} of windows of {config.length} items: set it below config.length"
+        )
     for key, other, values in TOGETHER:
         if getattr(config, key) != default(Config, key) and getattr(config, other) not in values:
-            wanted, value = " or ".join(values), getattr(config, other)
+            wanted, value = " or ".join(map(str, values)), getattr(config, other)
             raise UserError(f"config.{key} is for config.{other}={wanted}: leave it out for {value}")
     _split(config)
     if config.optim.sparse and not loss.sampled:
@@ -51,14 +65,44 @@ def _optim(optim):
     for name in ("b1", "b2"):
         if optim.name == "adagrad" and getattr(optim, name) != default(OptimConfig, name):
             raise UserError(f"config.optim.{name} is for adam and adamw: leave it out for adagrad")
-    if optim.weight_decay and optim.name != "adamw":
-        raise UserError("config.optim.weight_decay is for adamw: set config.optim.name=adamw, or leave it 0")
+    if optim.weight_decay and optim.name == "adagrad":
+        raise UserError("config.optim.weight_decay is for adam and adamw: leave it 0 for adagrad")
+    if optim.decayed != default(OptimConfig, "decayed") and not optim.weight_decay:
+        raise UserError("config.optim.decayed is for config.optim.weight_decay: leave it out without")
     if optim.momentum and optim.name != "adagrad":
         raise UserError("config.optim.momentum is for adagrad: leave it 0 (adam has its own, config.optim.b1)")
-    if optim.sparse and optim.name == "adamw":
+    if optim.sparse and (optim.name == "adamw" or optim.weight_decay) and optim.decayed != "rows":
         raise UserError(
-            "config.optim.sparse leaves most rows alone, and adamw decays all of them: take adam or adagrad"
+            "config.optim.sparse leaves most rows alone, and "
+            + (
+                "adamw decays all of them: take adam or adagrad, or set config.optim.weight_decay and "
+                if optim.name == "adamw"
+                else "config.optim.weight_decay decays all of them: leave it 0, or set "
+            )
+            + "config.optim.decayed=rows"
         )
+    if optim.sparse and optim.ema:
+        raise UserError(
+            "config.optim.sparse leaves most rows alone, and config.optim.ema averages all of them: leave one out"
+        )
+
+
+def _plateau(config):
+    optim = config.optim
+    if optim.schedule != "plateau":
+        for name in ("plateau", "plateau_factor"):
+            if getattr(optim, name) != default(OptimConfig, name):
+                raise UserError(f"config.optim.{name} is for config.optim.schedule=plateau: leave it out")
+        return
+    if not optim.plateau:
+        raise UserError("config.optim.schedule is plateau: set config.optim.plateau, evaluations without a better one")
+    if 0 < config.patience <= optim.plateau:
+        raise UserError(
+            f"config.patience {config.patience} ends the training before config.optim.plateau {optim.plateau} lowers "
+            "its rate: set it below config.patience"
+        )
+    if "valid_fraction" in registry.find("split", config.split).keys and not config.valid_fraction:
+        raise UserError("config.optim.schedule is plateau, and with config.valid_fraction=0 nothing validates")
 
 
 def _model(config, model):

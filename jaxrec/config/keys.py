@@ -47,12 +47,17 @@ class OptimConfig:
     b1: float = key(below_one, 0.9)
     b2: float = key(below_one, 0.999)
     eps: float = key(positive, 1e-8)
-    weight_decay: float = key(not_negative, 0.0)  #: of adamw
+    weight_decay: float = key(not_negative, 0.0)  #: of adamw: added to its update; of adam: to the gradient (L2)
+    decayed: str = among("all", "matrices", "rows")  #: params that decay: all; neither biases nor scales; nor rows of
+    # item tables whose items are not in the step
     momentum: float = key(below_one, 0.0)  #: of adagrad
     sparse: bool = False  #: update only the rows of tables whose items are in the batch
-    schedule: str = among("constant", "linear", "cosine")
+    schedule: str = among("constant", "linear", "cosine", "plateau")
+    plateau: int = key(not_negative, 0)  #: of plateau: evaluations without a better one after which the rate falls
+    plateau_factor: float = key(within, 0.5)  #: of plateau: by what it is multiplied then
     warmup: int = key(not_negative, 0)  #: steps
     clip: float = key(not_negative, 0.0)  #: global norm; 0 is none
+    ema: float = key(below_one, 0.0)  #: weight of a step's params in their average, a step later; 0: no average
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Config:
     model: Any = key()  # noqa: RUF009  #: the options of a model's entry
     loss: Any = key()  # noqa: RUF009  #: the options of a loss's entry
     optim: OptimConfig = key()  # noqa: RUF009
+    contrast: float = key(not_negative, 0.0)  #: weight of the contrast between sequences with the same next item
     split: str = "last-item"  #: of an entry: last-item, sessions or by-time
     test_quantile: float = key(within, 0.9)  #: of the times, at which the test begins, where they decide
     valid_fraction: float = key(below_one, 0.1)  #: of the training sessions, which validates; 0: all train
@@ -77,8 +83,14 @@ class Config:
     num_future_targets: int = key(positive, 1)  #: next-item: how many of the items to come are targets of a slot
     mask_prob: float = key(share, 0.2)  #: cloze: share of a sequence's slots that are masked; at least one
     mask_last_prob: float = key(share, 0.1)  #: cloze: share of the sequences whose newest item is always among them
+    item_dropout: float = key(below_one, 0.0)  #: next-item: how often an item of the input is left out in training
+    sequence_dropout: float = key(share, 0.0)  #: next-item: how often a history is cut in two at a random place
     positions: str = among("from_start", "from_end", "relative", "rotary")
     history: str = among("newest", "oldest", "windows")  #: which `length` + 1 items train; or windows over all of them
+    overlap: int = key(
+        not_negative, 0
+    )  #: windows: items that the next shows again, and asks no more; length - 1: every
+    # prefix is a sample, and its last slot alone has a target
     row: int = key(not_negative, 0)  #: slots a row; 0 is `length`
     save_every: float = key(positive, 1.0)  #: epochs
     steps_per_call: int = key(positive, 64)

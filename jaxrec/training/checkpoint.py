@@ -110,7 +110,7 @@ class Checkpoints:
             RuntimeError: a later checkpoint is there: the loop has gone back.
             UserError: the last one could not be written.
         """
-        params, rest = _parts(state)
+        params, rest = state.to_save()
         record = {"score": score, "rows": rows, "arrays": leaves.described(leaves.sealed, params=params, rest=rest)}
         record["self"] = checksums.of_json([loop, record])
         args = ocp.args.Composite(
@@ -133,12 +133,15 @@ class Checkpoints:
         Raises:
             Damaged: it is not what was saved. UserError: it is of another form, or can't be read.
         """
-        params, rest = _parts(abstract)
+        params, rest = abstract.to_save()
         got = self._arrays(step, params=params, rest=rest)
-        return State(params=got["params"], **got["rest"]), self.loop(step)
+        return State.saved(got["params"], got["rest"]), self.loop(step)
 
     def restore_params(self, step, abstract):
-        """The params at a step, without the optimiser's state. abstract: a tree of shapes and shardings.
+        """The params at a step that are evaluated and served, and nothing else of the State.
+
+        Args:
+            abstract: a tree of shapes and shardings.
 
         Raises:
             Damaged: they are not what was saved. UserError: they are of another form, or can't be read.
@@ -330,10 +333,6 @@ class Checkpoints:
 def abstract(tree, sharding):
     """The shapes of a tree of arrays, to be restored with this sharding."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
-
-
-def _parts(state):
-    return state.params, {"step": state.step, "opt": state.opt, "carry": state.carry}
 
 
 def _items(paths):

@@ -127,8 +127,12 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
                 pending = None
                 score = None
                 if row_ends:
-                    valid = validate(state.params) if evaluates and validate else None
-                    score = close_row(setup, loop, logger, valid, float(np.asarray(schedule(end - 1))))
+                    valid = validate(state.evaluated) if evaluates and validate else None
+                    rate = float(np.asarray(schedule(end - 1))) * optim.rate_factor(state.opt)
+                    score = close_row(setup, loop, logger, valid, rate)
+                    if valid:
+                        opt = optim.lower(config.optim, state.opt, loop["evals_without_improvement"])
+                        state = state._replace(opt=opt)
                     if begun is not None and not is_over(setup, loop):
                         logger.log(wording.estimate(setup, end - begun, logger.seconds() - seconds, end))
                     begun = None

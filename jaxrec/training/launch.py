@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 from jaxrec.kernels.placement import AXIS, mesh_of, replicated
 from jaxrec.training.step import State
 
-AXES = State(None, None, None, 0)  # of State: the carry is one slice a device, the rest the same on all
+AXES = State(None, None, None, 0, None)  # of State: the carry is one slice a device, the rest the same on all
 
 
 class Launched(NamedTuple):
@@ -51,7 +51,7 @@ def launch_pmap(call, devices, options=None, per_device_data=False):
 def launch_shard_map(call, devices, options=None, per_device_data=False):
     """The same by shard_map, with its check that what is called replicated is; one device has nothing to check."""
     mesh = mesh_of(devices)
-    replicated, split = State(P(), P(), P(), P(AXIS)), P(AXIS)
+    replicated, split = State(P(), P(), P(), P(AXIS), P()), P(AXIS)
     specs = {
         "in_specs": (replicated, split if per_device_data else P(), P(), P(), P(), split),
         "out_specs": (replicated, P()),
@@ -67,4 +67,4 @@ LAUNCHERS = {"pmap": launch_pmap, "shard_map": launch_shard_map}
 def placed(devices):
     """The shardings of a State: the carry split over the devices along its rows, the rest whole on each."""
     whole, split = replicated(devices), NamedSharding(mesh_of(devices), P(AXIS))
-    return State(whole, whole, whole, split)
+    return State(whole, whole, whole, split, whole)

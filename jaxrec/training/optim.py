@@ -1,21 +1,27 @@
 """The schedule and the optimiser of a configuration.
 
 An optimiser's `update` takes `used`, a tree like the params of what broadcasts to each: of a table the rows that a step
-used, [V, 1...] bool. The others, and what is kept of them, stay as they are. None: all are used.
+used, [V, 1...] bool. The others, and what is kept of them, stay as they are. None: all are used. It takes `decayed`
+too, a tree of the same kind: what `decay` decays; None: all.
 """
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 
 def schedule(config, steps):
-    """The learning rate as a function of the step: linear warm-up, then constant, linear to zero, or cosine to zero."""
+    """The learning rate as a function of the step: linear warm-up, then constant, linear to zero, or cosine to zero.
+
+    That of a plateau is constant: what lowers it is in the optimiser's state (`lower`).
+    """
     rate, warmup = config.learning_rate, config.warmup
     after = {
         "constant": lambda: optax.constant_schedule(rate),
+        "plateau": lambda: optax.constant_schedule(rate),
         "linear": lambda: optax.linear_schedule(rate, 0.0, max(steps - warmup, 1)),
         "cosine": lambda: optax.cosine_decay_schedule(rate, max(steps - warmup, 1)),
     }[config.schedule]()
@@ -32,18 +38,82 @@ def optimiser(config, steps):
     rate = schedule(config, steps)
     moments = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
     update = {
-        "adam": lambda: lazily(optax.adam(rate, **moments)),
-        "adamw": lambda: lazily(optax.adamw(rate, weight_decay=config.weight_decay, **moments)),
+        "adam": lambda: lazily(_adam(config, rate, moments)),
+        "adamw": lambda: lazily(_adamw(config, rate, moments)),
         "adagrad": lambda: adagrad(rate, config.eps, config.momentum),
     }[config.name]()
+    if config.schedule == "plateau":
+        update = optax.chain(update, lowered())
     return optax.chain(optax.clip_by_global_norm(config.clip), update) if config.clip else update
+
+
+class LoweredState(NamedTuple):
+    rate_factor: Any  #: [] float32, what the learning rate is multiplied by
+
+
+def lowered():
+    """Updates times a factor, 1 at first, that `lower` changes between steps: as another learning rate."""
+
+    def update(updates, state, params=None, **extra_args):
+        return jax.tree.map(lambda move: state.rate_factor * move, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: LoweredState(jnp.float32(1)), update)
+
+
+def rate_factor(opt):
+    """What the learning rate of an optimiser's state is multiplied by: 1 where no plateau lowers it."""
+    return float(optax.tree_utils.tree_get(opt, "rate_factor", 1.0))
+
+
+def lower(config, opt, evals_without_improvement):
+    """The optimiser's state after an evaluation: at every so many without a better one the rate is multiplied.
+
+    Args:
+        config: OptimConfig.
+        evals_without_improvement: up to now; 0: this is the best.
+    """
+    if config.schedule != "plateau" or not evals_without_improvement or evals_without_improvement % config.plateau:
+        return opt
+    held = optax.tree_utils.tree_get(opt, "rate_factor")
+    factor = jax.device_put(np.float32(config.plateau_factor * rate_factor(opt)), held.sharding)
+    return optax.tree_utils.tree_set(opt, rate_factor=factor)
+
+
+def _adam(config, rate, moments):
+    adam = optax.adam(rate, **moments)
+    return optax.chain(decay(config.weight_decay, config.decayed), adam) if config.weight_decay else adam
+
+
+def _adamw(config, rate, moments):
+    if config.decayed == "all":
+        return optax.adamw(rate, weight_decay=config.weight_decay, **moments)
+    decaying = decay(config.weight_decay, config.decayed)
+    return optax.chain(optax.scale_by_adam(**moments), decaying, optax.scale_by_learning_rate(rate))
+
+
+def decay(share, which):
+    """Adds a share of the params to their updates.
+
+    Args:
+        which: "all"; or else only matrices, as BERT's authors do it (Devlin et al. 2019): biases, and the scales of
+            norms, whose size means something, are left alone.
+    """
+
+    def update(updates, state, params=None, *, decayed=None, **extra_args):
+        decayed = jax.tree.map(lambda _: True, params) if decayed is None else decayed
+        leaf = lambda move, value, rows: move + share * jnp.where(rows, value, 0) if _decays(value) else move
+        return jax.tree.map(leaf, updates, params, decayed), state
+
+    _decays = lambda value: which == "all" or value.ndim > 1
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
 def lazily(transform):
     """The transform; rows that are not used have no update, and what it keeps of them stays."""
+    transform = optax.with_extra_args_support(transform)
 
-    def update(updates, state, params=None, *, used=None):
-        made, kept = transform.update(updates, state, params)
+    def update(updates, state, params=None, *, used=None, **extra_args):
+        made, kept = transform.update(updates, state, params, **extra_args)
         if used is None:
             return made, kept
         of_kept = optax.tree_utils.tree_map_params(

@@ -61,9 +61,10 @@ def setup(config, split, devices):
         layout: Any = session_parallel.schedule(subsequences.length, config.batch, rows)
         gather = partial(session_parallel.gather, step_rows=rows)
     else:
-        packed = stream.pack(subsequences.length, width)[1]
+        room = objective.room(subsequences.length)
+        packed = stream.pack(np.maximum(subsequences.length, room), width)[1]
         rows, gather = stream.rows_per_step(config.batch, len(subsequences.length), packed, len(devices)), stream.gather
-        layout, order_of = stream.packing_layout(subsequences.length, width, rows)
+        layout, order_of = stream.packing_layout(subsequences.length, width, rows, room)
         row_of = np.searchsorted(layout.first, np.arange(len(order_of)), side="right") - 1
         most = int(np.bincount(row_of, objective.count(subsequences.length[order_of])).max())
     epoch_steps = len(layout.slot_to_segment) // rows
@@ -74,6 +75,8 @@ def setup(config, split, devices):
     dtype = jnp.dtype(config.precision)
     model = build(config, items, len(interactions.users))
     microbatch_rows = microbatches.rows_for(config, model, items, rows // len(devices), devices[0].platform)
+    if config.contrast:  # of all slots of a step with each other
+        microbatch_rows = rows // len(devices)
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
     targets = partial(objectives.expected_targets, objective, subsequences, interactions.items, items)
     draw, sampler_tables = negatives.sampler(config.loss, split, placement.AXIS, targets)
@@ -89,17 +92,18 @@ def setup(config, split, devices):
         def batch(data, index, share) -> Any:
             return jax.tree.map(lambda kept: kept.reshape(-1, len(share), kept.shape[-1])[index], data)
 
-    loss_and_grad = step.loss_and_grad(model, losses.build(config.loss, items), dtype)
+    loss_and_grad = step.loss_and_grad(model, losses.build(config.loss, items), dtype, config.contrast, rows)
     parts = step.Parts(
         batch=batch,
         make_targets=make_targets,
         sample=draw,
         loss_and_grad=microbatches.accumulated(loss_and_grad, microbatch_rows),
         optimiser=optimiser,
-        wrap_update=sparse.on_touched_rows(model, optimiser) if config.optim.sparse else lambda update: update,
+        wrap_update=sparse.wrapping(config.optim, model, optimiser),
         rows=rows,
         loss_divisor=config.batch if config.stream == "session-parallel" else None,
         seed=config.seed,
+        ema=config.optim.ema,
     )
     options = compiler.cpu_options() if draw else None
     call, per_device_data = step.call(parts, config.steps_per_call), config.feed == "host"
@@ -130,7 +134,8 @@ def initial(setup):
 def _initial(setup, key):
     params = setup.model.init(key)
     carry = setup.model.initial_carry(params, setup.rows) if setup.config.stream == "session-parallel" else None
-    return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry)
+    average = jax.tree.map(jnp.zeros_like, params) if setup.config.optim.ema else None
+    return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry, average)
 
 
 def shapes(setup):

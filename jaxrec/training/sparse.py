@@ -18,8 +18,15 @@ import numpy as np
 import optax
 
 from jaxrec.kernels import sizes
-from jaxrec.kernels.collectives import all_gather, mark_replicated
+from jaxrec.kernels.collectives import all_gather, mark_replicated, psum
 from jaxrec.kernels.placement import AXIS
+
+
+def wrapping(config, model, optimiser):
+    """What makes of a step's update the one that a configuration asks for. config: OptimConfig."""
+    if config.sparse:
+        return on_touched_rows(model, optimiser)
+    return decaying_touched_rows(model, optimiser) if config.decayed == "rows" else lambda update: update
 
 
 def on_touched_rows(model, optimiser):
@@ -47,6 +54,40 @@ def on_touched_rows(model, optimiser):
         return sparse_update
 
     return wrap
+
+
+def decaying_touched_rows(model, optimiser):
+    """What makes of a step's update one in which only rows of items that are in the step decay.
+
+    Else an item that is seldom met decays as often as all others, and its gradient is too rare to bring it back.
+
+    Args:
+        model: models.Model.
+        optimiser: of optim; it takes `decayed`.
+
+    Returns:
+        (update) -> update, as `on_touched_rows`, the one that is given takes `decayed_mask`.
+    """
+
+    def wrap(update):
+        def decaying_update(params, opt, batch):
+            items = len(model.output_embedding(params)[0])
+            asked = [batch.targets] if batch.negatives is None else [batch.targets, batch.negatives.items]
+            rows = Rows(None, {"inputs": _mark([batch.stream.items], items), "targets": _mark(asked, items)})
+            return update(
+                params, opt, batch, decayed_mask=mask_of(rows, params, tables_of(model, optimiser, params, opt)[0])
+            )
+
+        return decaying_update
+
+    return wrap
+
+
+def _mark(ids, items):
+    """Which of so many items are among these of any device. [V] bool"""
+    row = jnp.concatenate([each.reshape(-1) for each in ids]) - 1
+    here = jnp.zeros(items, jnp.int32).at[jnp.where(row >= 0, row, items)].set(1, mode="drop")
+    return psum(here, AXIS) > 0
 
 
 def _relabel_batch(batch, items):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxrec.kernels import reductions
@@ -13,6 +14,7 @@ from jaxrec.kernels.collectives import psum
 from jaxrec.kernels.placement import AXIS
 from jaxrec.kernels.random import fold_in, row_keys, site_keys, step_key
 from jaxrec.models.model import pick
+from jaxrec.training import contrast
 
 NEGATIVES_SITE = 2**31 - 1  # beyond the sites of any model's dropouts, and beyond the rows of any batch
 
@@ -24,6 +26,25 @@ class State(NamedTuple):
     params: Any
     opt: Any  #: optimiser state
     carry: Any  #: what a recurrent model carries from step to step, one slice a device; None otherwise
+    average: Any = None  #: of the params of all steps so far, as `averaged` gives it; None where none is kept
+
+    @property
+    def evaluated(self):
+        """The params that are evaluated and served: the average where there is one."""
+        return self.params if self.average is None else self.average
+
+    def to_save(self):
+        """(the params that are evaluated and served, all else: with an average, of what it is as "trained")."""
+        rest = {"step": self.step, "opt": self.opt, "carry": self.carry}
+        return self.evaluated, rest if self.average is None else rest | {"trained": self.params}
+
+    @classmethod
+    def saved(cls, params, rest):
+        """The State of `to_save`."""
+        step, opt, carry = (rest[name] for name in ("step", "opt", "carry"))
+        if "trained" not in rest:
+            return cls(step, params, opt, carry)
+        return cls(step, rest["trained"], opt, carry, params)
 
 
 class StepMetrics(NamedTuple):
@@ -55,9 +76,10 @@ class Parts:
     sample: Callable | None  #: (key, keys_R, objectives.Targets, sampler tables) -> negatives.Negatives
     loss_and_grad: Callable  #: (params, Batch) -> (sum of weight x loss, its gradient, carry), as `loss_and_grad` makes
     optimiser: Any  #: of optim
-    wrap_update: Callable = lambda update: update  #: makes another update of a step's, as `sparse.on_touched_rows` does
+    wrap_update: Callable = lambda update: update  #: makes another update of a step's, as `sparse` does
     rows: int  #: of a step, over all devices
     loss_divisor: int | None  #: of the sum of the losses; None: the count of real targets
+    ema: float = 0.0  #: as `averaged` takes it, where the State has an average
     seed: int
 
 
@@ -89,24 +111,44 @@ def step(parts, state, data, sampler_tables, index):
     batch = Batch(stream, keys, targets.slots, target_N, is_real_N / divisor, negatives, state.carry)
 
     @parts.wrap_update
-    def update(params, opt, batch, touched_mask=None):
+    def update(params, opt, batch, touched_mask=None, decayed_mask=None):
         local = jax.lax.pcast(params, AXIS, to="varying")
         loss, grads, carry = parts.loss_and_grad(local, batch)
         loss, grads = psum((loss, grads), AXIS)
-        updates, opt = parts.optimiser.update(grads, opt, params, used=touched_mask)
+        updates, opt = parts.optimiser.update(grads, opt, params, used=touched_mask, decayed=decayed_mask)
         return optax.apply_updates(params, updates), opt, (loss, grads, carry)
 
     params, opt, (loss, grads, carry) = update(state.params, state.opt, batch)
-    return State(state.step + 1, params, opt, carry), StepMetrics(loss * divisor / count, count, norm(grads))
+    average = None if state.average is None else averaged(state.average, params, state.step, parts.ema)
+    return State(state.step + 1, params, opt, carry, average), StepMetrics(loss * divisor / count, count, norm(grads))
 
 
-def loss_and_grad(model, total, dtype):
+def averaged(average, params, step, ema):
+    """The exponential moving average of the params, with those of a further step.
+
+    The mean of the params after steps 1 to t, weighted by ema^(t - step): debiased as in Adam (Kingma & Ba 2015,
+    section 3), so that those before the first step never count. After the first step it is its params.
+
+    Args:
+        average: after `step` steps; of any finite values after none.
+        params: after `step` + 1.
+        step: [] int32.
+        ema: above 0, below 1.
+    """
+    log = np.log(ema)
+    share = np.float32(-np.expm1(log)) / -jnp.expm1(np.float32(log) * (step + 1).astype(jnp.float32))
+    return jax.tree.map(lambda mean, value: mean + jnp.minimum(share, 1) * (value - mean), average, params)
+
+
+def loss_and_grad(model, total, dtype, contrast_weight=0.0, rows=0):
     """The loss of a Batch and its gradient: (params, Batch) -> (sum over the slots, gradient, carry or None).
 
     Args:
         model: models.Model.
         dtype: of the products; params and sums are float32.
         total: (hidden_ND, target_N, weight_N, negatives, table_VD, bias_V) -> sum over the slots.
+        contrast_weight: of `contrast.mean_contrast`, for a Batch that is all of a device's rows.
+        rows: of a step, over all devices.
     """
 
     def loss(params, batch):
@@ -114,7 +156,10 @@ def loss_and_grad(model, total, dtype):
         hidden = hidden if batch.slots is None else pick(hidden, batch.slots)
         hidden = model.head(params, hidden).reshape(-1, hidden.shape[-1]).astype(dtype)
         carry = None if batch.carry is None else carry  # a packed row begins with a sequence: nothing goes on into it
-        return total(hidden, batch.targets, batch.weights, batch.negatives, *model.output_embedding(params)), carry
+        value = total(hidden, batch.targets, batch.weights, batch.negatives, *model.output_embedding(params))
+        if contrast_weight:
+            value += contrast_weight * contrast.mean_contrast(hidden, batch.targets, batch.keys, rows)
+        return value, carry
 
     def value_and_grad(params, batch):
         (value, carry), grads = jax.value_and_grad(loss, has_aux=True)(params, batch)

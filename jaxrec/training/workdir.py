@@ -113,7 +113,9 @@ def claim(path, config, interactions, dataset, catalogue=None, users=None, last=
     stored = None
     if any(step.name.isdecimal() for step in _inside(path / "checkpoints")):
         stored = read(path)
-        differences = _differences(configs.to_dict(stored.config), values, config.optim.schedule == "constant")
+        differences = _differences(
+            configs.to_dict(stored.config), values, config.optim.schedule in ("constant", "plateau")
+        )
         if stored.data["fingerprint"] != data["fingerprint"]:
             differences.append(
                 f"  data: {_counts(stored.data)} in {stored.config.dataset} -> {_counts(data)} in {dataset}"

@@ -114,6 +114,27 @@ def test_the_items_to_come_are_targets_within_the_sequence(rows, ahead):
     assert objective.count(lengths).sum() == sum(wanted.values())
 
 
+@given(rows, st.integers(1, 3), st.integers(1, 4))
+def test_of_windows_that_overlap_only_the_newest_slots_are_asked(rows, ahead, newest):
+    """Each item as often as `ahead` and what is before it allow, at no more slots of a row than there have to be."""
+    stream, objective = packed(rows), next_item(ahead, newest)
+    shown, targets = made(objective, stream)
+    assert shown is stream or shown.items.tolist() == np.asarray(stream.items).tolist()
+    whole, found = Counter(), Counter()
+    items, nexts, segments = (np.asarray(x) for x in (stream.items, stream.targets, stream.segments))
+    for row in range(len(items)):
+        for segment in range(1, segments[row].max() + 1):
+            at = np.flatnonzero(segments[row] == segment)
+            for asked in at[max(len(at) - newest, 0) :]:
+                whole.update((row, slot, nexts[row, asked]) for slot in range(max(asked - ahead + 1, at[0]), asked + 1))
+        slots = np.arange(SLOTS) if targets.slots is None else targets.slots[row]
+        real = targets.items[row] > 0
+        found.update((row, slot, target) for slot, target in zip(slots[real], targets.items[row][real], strict=True))
+        np.testing.assert_array_equal(targets.user_index[row][real], np.asarray(stream.user_index)[row, slots[real]])
+    assert found == whole
+    assert targets.items.shape[1] <= max(most_of(objective, stream), 1) or most_of(objective, stream) >= SLOTS
+
+
 @given(rows)
 def test_an_answer_is_read_at_a_mask_in_place_of_the_newest_slot(rows):
     stream = packed(rows)

@@ -118,6 +118,21 @@ def test_windows_overlap_by_one_and_only_the_oldest_is_short(drawn, length):
         assert (subsequences.length[mine][1:] == length).all()
 
 
+@given(bounded, st.integers(1, 8).flatmap(lambda length: st.tuples(st.just(length), st.integers(0, length - 1))))
+def test_windows_ask_for_every_item_once_after_as_many_as_the_overlap_or_all_there_are(drawn, sizes):
+    (start, stop), (length, overlap) = bounds(drawn), sizes
+    subsequences = next_item_subsequences(start, stop, length, history="windows", overlap=overlap)
+    assert subsequences.length.min(initial=1) >= 1 and subsequences.length.max(initial=0) <= length
+    asked = []
+    for user, begin, size in zip(subsequences.user_index, subsequences.start, subsequences.length, strict=True):
+        for index in range(max(begin, begin + size - (length - overlap)), begin + size):
+            assert index - begin >= min(index - start[user], overlap)
+            asked.append((user, index + 1))
+    assert sorted(asked) == [
+        (user, index) for user in range(len(start)) for index in range(start[user] + 1, stop[user])
+    ]
+
+
 @given(bounded, st.integers(1, 8))
 def test_histories_are_shown_to_their_last_item(drawn, length):
     start, stop = bounds(drawn)
@@ -128,6 +143,17 @@ def test_histories_are_shown_to_their_last_item(drawn, length):
 
 
 # --- packing
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.integers(0, 9), seeds)
+def test_with_room_each_subsequence_lies_whole_and_no_row_has_more_than_there_is_room_for(lengths, room, seed):
+    layout, order_of = packing_layout(lengths, 9, 1, room)
+    assert sorted(order_of) == list(range(len(lengths)))
+    for segment, subsequence in enumerate(order_of):
+        row, slots = np.nonzero(layout.slot_to_segment == segment)
+        assert len(set(row)) == 1 and slots.tolist() == list(layout.begin[segment] + np.arange(lengths[subsequence]))
+    most = max(len(set(row[row >= 0])) for row in layout.slot_to_segment)
+    assert most <= 9 // max(room, 1) and layout.first.tolist() == [min(r[r >= 0]) for r in layout.slot_to_segment]
 
 
 def best_fit(lengths, width):

@@ -34,6 +34,9 @@ CASES = {
     "newest": {},
     "oldest": {"history": "oldest"},
     "windows": {"history": "windows"},
+    "windows that overlap": {"history": "windows", "overlap": 3},
+    "every prefix": {"history": "windows", "overlap": MOST - 1},
+    "three ahead of every prefix": {"history": "windows", "overlap": MOST - 1, "num_future_targets": 3},
     "three ahead": {"num_future_targets": 3},
     "three ahead in windows": {"num_future_targets": 3, "history": "windows"},
     "lanes": {"stream": "session-parallel", "row": MOST},
@@ -74,6 +77,24 @@ def test_an_epoch_asks_for_each_item_as_often_as_is_expected(split, case):
     found = sum(targets_in(setup, epoch) for epoch in range(epochs)) / epochs
     assert np.abs(found - expected).max() < 5 * np.sqrt(expected.max() / epochs)
     assert np.abs(found - expected).mean() < np.sqrt(expected.mean() / epochs)
+
+
+@pytest.mark.parametrize("model", ["gru4rec", "sasrec"])
+def test_every_prefix_with_a_target_at_its_end_is_the_history_with_all_its_targets(model):
+    """Of a causal model, its positions counted from the start, where no history is cut: the loss and the gradient."""
+    random = np.random.default_rng(1)
+    histories = [random.integers(1, ITEMS + 1, n).tolist() for n in random.integers(3, MOST + 4, 30)]
+    split = splits.last_item(interactions.from_sequences([*histories, list(range(1, ITEMS + 1))[: MOST + 3]]))
+    softmax = {"model": BASE["model"] | {"name": model}, "loss": {"name": "softmax", "negatives": 0}}
+    reports = []
+    for overlap in (0, MOST - 1):
+        changes = {"batch": 10_000, "history": "windows", "overlap": overlap, "row": MOST}
+        setup = fit.setup(configs.from_dict(BASE | softmax | changes), split, jax.devices()[:1])
+        assert setup.epoch_steps == 1
+        data, begins = fit.Feed(setup)(0, 1)
+        _, report = setup.run(fit.initial(setup), data, setup.sampler_tables, np.int32(begins), np.int32(1))
+        reports.append(np.array(report)[:, 0])
+    np.testing.assert_allclose(reports[1], reports[0], rtol=1e-5)
 
 
 def test_events_are_counted_where_the_configuration_says_so(split):

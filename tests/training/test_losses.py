@@ -40,6 +40,7 @@ FORMULAS = {  # of the positive's score and of the negatives that count, in floa
         (-np.log(sigmoid(p) ** (K / 36 * ((1 - 36 / K) * 0.75 + 36 / K))) - np.log(1 - sigmoid(n)).sum()) / (K + 1)
     ),
     "sampled-softmax": lambda p, n: -np.log(np.exp(p) / (np.exp(p) + np.exp(n).sum())),
+    "sampled-softmax, scaled": lambda p, n: -np.log(np.exp(p) / (np.exp(p) + 100 * np.exp(n).sum())),
     "bpr": lambda p, n: -np.log(sigmoid(p - n)).mean() if len(n) else 0,
     "bpr-max": lambda p, n: -np.log((shares(n) * sigmoid(p - n)).sum()) + 1.3 * (shares(n) * n**2).sum(),
     "bpr-max of elu": lambda p, n: (

@@ -86,7 +86,8 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction(values, clip):
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_steps_are_the_textbook_s(name):
-    decay = 0.1 if name == "adamw" else 0.0
+    """With the decay of adamw added to its update, of adam to the gradient, as PyTorch's have it."""
+    decay, penalty = (0.1, 0.0) if name == "adamw" else (0.0, 0.1)
     chosen = config(name, b1=0.8, b2=0.95, eps=1e-3, weight_decay=0.1, schedule="linear", warmup=2)
     made = optimiser(chosen, 6)
     random = np.random.default_rng(0)
@@ -97,6 +98,7 @@ def test_steps_are_the_textbook_s(name):
         grads = tree(random.normal(size=6))
         updates, state = made.update(grads, state, params)
         params = optax.apply_updates(params, updates)
+        grads = jax.tree.map(lambda g, p: g + penalty * p, grads, wanted)
         first = jax.tree.map(lambda m, g: 0.8 * m + 0.2 * np.asarray(g, float), first, grads)
         second = jax.tree.map(lambda v, g: 0.95 * v + 0.05 * np.asarray(g, float) ** 2, second, grads)
         moved = jax.tree.map(
@@ -135,6 +137,25 @@ def test_without_clip_gradients_are_taken_whole():
     made = optimiser(config(), 10)
     _, state = made.update(tree([1e3] * 6), made.init(PARAMS), PARAMS)
     np.testing.assert_allclose(optax.tree_utils.tree_get(state, "mu")["a"], 100, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("decayed", ["matrices", "rows"])
+def test_only_matrices_decay_and_of_tables_the_rows_that_are_said(name, decayed):
+    rows = {"a": np.True_, "b": np.array([[True], [False]])}
+    params = {"a": jnp.arange(4.0), "b": jnp.arange(4.0).reshape(2, 2)}
+    grads = jax.tree.map(lambda p: jnp.cos(p), params)
+    none, all_, some_ = (
+        optimiser(config(name, eps=1e-3, weight_decay=wd, decayed=d), 9)
+        for wd, d in ((0.0, "all"), (0.1, "all"), (0.1, decayed))
+    )
+    moved = lambda made, **how: made.update(grads, made.init(params), params, **how)[0]
+    plain, whole = moved(none), moved(all_)
+    found = moved(some_, decayed=rows) if decayed == "rows" else moved(some_)
+    np.testing.assert_array_equal(found["a"], plain["a"])
+    last = plain if decayed == "rows" else whole
+    np.testing.assert_allclose(found["b"], [whole["b"][0], last["b"][1]], rtol=1e-6)
+    assert (whole["b"][1] != plain["b"][1]).any()
 
 
 @given(gradients, st.sampled_from(["adam", "adamw", "adagrad"]), st.integers(0, 2**5 - 1))

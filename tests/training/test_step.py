@@ -202,6 +202,7 @@ OTHERS = {
         **LOSSES["softmax"],
     },
     "recurrent without lanes": {"model": GRU},
+    "every prefix": {"history": "windows", "overlap": 11, "loss": SAMPLED["slot"]},
 }
 
 

@@ -1,11 +1,12 @@
 """Cross-entropy of the target against itself and sampled negatives."""
 
+import math
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
-from jaxrec.config.fields import among, default, key, share
+from jaxrec.config.fields import among, default, key, positive, share
 from jaxrec.config.keys import IN_BATCH, SampledOptions
 from jaxrec.kernels import reductions
 from jaxrec.system.errors import UserError
@@ -22,10 +23,22 @@ def sampled_softmax(positive, negative_K, valid_K):
     return jnp.log(jnp.exp(negative_K - peak).sum() + jnp.exp(positive - peak)) + peak - positive
 
 
+def scaled(scale):
+    """`sampled_softmax` of negatives that count so many times each: log(scale) is added to their scores.
+
+    log(exp s+ + scale x sum_k exp s-_k) - s+. With scale = (V - 1) / K it is as logQ of uniform negatives; a chosen
+    one is that of the scaled cross-entropy (Xu et al. 2024).
+    """
+    if scale == 1:
+        return sampled_softmax
+    return lambda positive, negative_K, valid_K: sampled_softmax(positive, negative_K + math.log(scale), valid_K)
+
+
 @dataclass(frozen=True)
 class SampledSoftmaxOptions(SampledOptions):
     """The keys of the sampled softmax."""
 
+    scale: float = key(positive, 1.0)  #: how many times each negative counts: its log is added to their scores
     logq: float = key(share, 0.0)  #: share of the log of its expected count that a score is corrected by
     logq_counts: str = among(
         "targets", "events"
@@ -51,4 +64,4 @@ def check(options):
         )
 
 
-LOSS = sampled("sampled-softmax", lambda options, items: sampled_softmax, SampledSoftmaxOptions, check)
+LOSS = sampled("sampled-softmax", lambda options, items: scaled(options.scale), SampledSoftmaxOptions, check)

@@ -1,0 +1,35 @@
+"""A small training in tests, call by call."""
+
+import jax
+import numpy as np
+from trainings import BASE
+
+from jaxrec.config import parsing as configs
+from jaxrec.data import interactions, splits
+from jaxrec.training import assembly, fit
+
+ADAM = {"name": "adam", "learning_rate": 1e-2, "eps": 1e-4}  # with a small eps it makes steps of rounding noise
+
+
+def made(devices=1, items=20, **changes):
+    """The Setup of a configuration for histories of 3 to 14 of so many items."""
+    random = np.random.default_rng(0)
+    histories = [random.integers(1, items + 1, random.integers(3, 15)).tolist() for _ in range(60)]
+    split = splits.last_item(interactions.from_sequences([list(range(1, items + 1)), *histories]))
+    return fit.setup(configs.from_dict(BASE | {"optim": ADAM} | changes), split, jax.devices()[:devices])
+
+
+def states(setup, ends):
+    """The State and the StepMetrics after the steps up to each of these, on the host."""
+    state, values, feed, found = assembly.first_state(setup), None, fit.Feed(setup), []
+    for end in ends:
+        while (now := int(state.step)) < end:
+            state, values = assembly.call(setup, feed, state, now, min(fit.boundary(setup, now), end))
+        found.append(jax.device_get((state, values)))
+    return found
+
+
+def assert_close(a, b, atol=2e-5):
+    """That two States are the same to rounding."""
+    for (path, x), (_, y) in zip(*map(jax.tree.leaves_with_path, (a, b)), strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=atol, err_msg=str(path))

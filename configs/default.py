@@ -1,8 +1,8 @@
-"""The recipe for a log of one's own: what its keys are follows from the log, by the rules of jaxrec/training/auto.py.
+"""The recipe for a log of one's own: keys that are `auto` follow from the log, by the rules of training/auto.py.
 
     python train.py --config configs/default.py --config.dataset=PATH
 
-A key that is `auto` is resolved when the log is read, and printed with the reason; one that is given stays, and another
+Whatever the log calls for. What a key was resolved to is printed with the reason; one that is given stays, and another
 model comes with the keys that suit it, as in --config.model.name=gru4rec.
 """
 

@@ -27,7 +27,7 @@ import pytest
 from stand_ins import SMALL, SYNTHETIC, about, write_log, write_nested, write_scores, write_table, write_workdir
 
 from jaxrec import cli
-from jaxrec.config import recipes
+from jaxrec.config import parsing, recipes
 from jaxrec.data import interactions, prepared, reading
 
 LAUNCHERS = ("train.py", "evaluate.py", "prepare.py", "serve.py")
@@ -123,6 +123,12 @@ def has(config, key):
 def as_it_stands(here, words):
     """All of it."""
     here(*words)
+
+
+def tuning(here, words):
+    """Three seconds of it, of a small model."""
+    words[words.index("--minutes") + 1] = "0.05"
+    here(*words, *(f"--set={key}={value}" for key, value in {"epochs": 1, "model.dim": 8, "length": 8}.items()))
 
 
 def export(here, words):
@@ -229,9 +235,10 @@ HOW = [
     (r"jaxrec (prepare|train|evaluate) ", launch),
     (r"jaxrec (recommend|vectors) ", as_it_stands),
     (r"jaxrec export ", export),
+    (r"jaxrec tune ", tuning),
     (r"python serve\.py |curl ", serving),
 ]
-SLOW = [r"jaxrec export .*onnx", r"(python train\.py|jaxrec train) "]
+SLOW = [r"jaxrec export .*onnx", r"jaxrec tune ", r"(python train\.py|jaxrec train) "]
 COMMANDS = list(dict.fromkeys(text for each in PRINTED if each.kind == "command" for text in printed.commands(each)))
 
 
@@ -250,7 +257,7 @@ def test_every_training_has_its_configuration_and_known_keys(here):
     assert len(trainings) > 2
     for text in trainings:
         arguments, overrides = cli.parse(["train", *shlex.split(text)[2:]])
-        recipes.load(arguments.config, overrides)
+        parsing.check_keys(recipes.read(arguments.config, overrides).values)
 
 
 #: what takes minutes of the front door -> the same in small

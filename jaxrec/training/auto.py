@@ -77,12 +77,10 @@ def _length(counted, _):
 
 
 def _history(counted, chosen):
-    lost = np.maximum(counted.lengths - (chosen["length"] + 1), 0).sum() / max(counted.events, 1)
-    if chosen["objective"] == "next-item" and lost > 0.01:
-        return Found(
-            "windows", f"the newest {chosen['length'] + 1} items alone would leave {lost:.0%} of the events out"
-        )
-    return Found("newest", f"all but {lost:.0%} of the events are among the newest {chosen['length'] + 1}")
+    most = chosen["length"] + 1
+    lost = np.maximum(counted.lengths - most, 0).sum() / max(counted.events, 1)
+    why = f"{lost:.0%} of the events are older than the newest {most} of their history"
+    return Found("windows" if lost > 0.01 else "newest", why)
 
 
 def _batch(counted, chosen):

@@ -104,9 +104,11 @@ def _cures(setup, needs, left):
     elif not loss.sampled and len(setup.split.interactions.catalogue.ids) >= LARGE:
         found.append("a sampled loss with --config.optim.sparse=True (docs/losses.md)")
     heads = getattr(config.model, "heads", 1)
-    narrower = int(config.model.dim * left / max(needs.state + needs.work, 1) / 2) // heads * heads
-    if config.model.dim > heads:
-        found.append(f"--config.model.dim={min(max(narrower, heads), config.model.dim - heads)}")
+    narrower = max(int(config.model.dim * left / max(needs.state + needs.work, 1) / 2), 1)
+    if narrower >= heads < config.model.dim:
+        found.append(f"--config.model.dim={min(narrower // heads * heads, config.model.dim - heads)}")
+    elif config.model.dim > 1:
+        found.append(f"--config.model.dim={narrower} with --config.model.heads=1")
     return found or ["take a device with more memory"]
 
 

@@ -1,0 +1,108 @@
+"""What does each lever of training gain? A base recipe, and the same with one thing changed, on the same users.
+
+    python -m benchmarks.levers --dataset beauty-5core
+    python -m benchmarks.levers --dataset beauty-5core --levers label_smoothing,gated --seeds 5
+
+With one seed it is a screening, by the validation alone: the test is not looked at to choose. With more the gain on
+the test stands beside it. Trainings lie under --runs and are gone on with, or taken as they are; each run adds to the
+result.
+"""
+
+import argparse
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import record
+from jaxrec.api import fitting
+from jaxrec.api.logs import as_log
+from jaxrec.evaluation.comparison import gains, paired
+from jaxrec.evaluation.evaluator import ranks_of
+from jaxrec.evaluation.protocols import default_protocol
+from jaxrec.kernels import placement
+from jaxrec.system import console as consoles
+
+COSINE = {"optim.schedule": "cosine", "patience": 0, "optim.learning_rate": 2e-3}
+#: {data: (recipe, what of it changes in the base and in all others)}
+BASES = {
+    "beauty-5core": (
+        "sasrec_softmax_beauty",
+        COSINE | {"model.layers": 2, "model.dropout": 0.5, "batch": 256, "epochs": 30, "eval_every": 3},
+    ),
+    "ml-1m-sasrec": (
+        "sasrec_softmax_ml1m",
+        COSINE | {"history": "windows", "length": 50, "row": 50, "epochs": 15, "eval_every": 3, "batch": 256},
+    ),
+}
+BASES["ml-1m"] = BASES["ml-1m-sasrec"]
+#: {lever: what it changes}
+LEVERS = {
+    "gated": {"model.norm": "gated", "model.ffn": "swiglu", "model.ffn_multiplier": 2},
+    "pre": {"model.norm": "pre", "model.ffn": "gelu", "model.ffn_multiplier": 2},
+    "label_smoothing": {"loss.label_smoothing": 0.1},
+    "ema": {"optim.schedule": "constant", "optim.ema": 0.998},
+    "item_dropout": {"item_dropout": 0.1},
+    "sequence_dropout": {"sequence_dropout": 0.1},
+    "row_decay": {"optim.name": "adamw", "optim.weight_decay": 0.01, "optim.decayed": "rows"},
+    "contrast": {"contrast": 0.1},
+    "cosine_scores": {"model.score": "cosine"},
+    "rotary": {"positions": "rotary"},
+    "separate": {"model.embedding": "separate"},
+    "overlap": {"history": "windows", "overlap": 25},
+    "wide": {"model.dim": 128, "model.heads": 2},
+}
+
+
+def train(log, recipe, changes, runs, name, seed):
+    """The workdir and the Config of a training, made or taken."""
+    config, _ = fitting.configuration(recipe, changes | {"seed": seed}, log)
+    path = runs / f"{name}-{seed}"
+    fitting.train(config, name, log, path, consoles.make())
+    return path, config
+
+
+def ranks(log, found, part):
+    """[S, Q] by the best checkpoints of some trainings."""
+    config = found[0][1]
+    split, protocol = fitting.split_for(config, log), default_protocol(config.split)
+    of = functools.partial(ranks_of, split=split, checkpoint="best", protocol=protocol, devices=placement.local())
+    return np.stack([of(path, config, part=part) for path, config in found])
+
+
+def main(flags):
+    """Train what is lacking, and write what each lever gains."""
+    log = as_log(flags.dataset)
+    recipe, base = BASES[Path(flags.dataset).name]
+    runs, seeds = flags.runs / Path(flags.dataset).name, range(flags.seeds)
+    parts = ("valid",) if flags.seeds == 1 else ("valid", "test")
+    plain = [train(log, recipe, base, runs, "base", seed) for seed in seeds]
+    of_base = {part: ranks(log, plain, part) for part in parts}
+    path = record.place("levers", "json")
+    kept = json.loads(path.read_text())["data"] if path.exists() else {}
+    result = kept.setdefault(Path(flags.dataset).name, {"base": {}, "levers": {}})
+    result["base"] = {"recipe": recipe, "changes": base, **{part: summary(of_base[part]) for part in parts}}
+    for name in flags.levers:
+        changed = [train(log, recipe, base | LEVERS[name], runs, name, seed) for seed in seeds]
+        row = {"changes": LEVERS[name], "seeds": flags.seeds}
+        for part in parts:
+            found = ranks(log, changed, part)
+            row[part] = summary(found) | {"gain": paired(found, of_base[part])}
+        result["levers"][name] = row
+        record.write("levers", {"data": kept})
+
+
+def summary(ranks):
+    """NDCG@10 and HR@10, means over seeds."""
+    hits, ndcg, _ = gains(ranks).mean(1)
+    return {"hr@10": float(hits), "ndcg@10": float(ndcg), "seeds": len(ranks)}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--levers", type=functools.partial(str.split, sep=","), default=list(LEVERS))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--runs", type=Path, default=Path("runs/levers"), help="where trainings lie")
+    main(parser.parse_args())

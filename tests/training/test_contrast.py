@@ -51,13 +51,6 @@ def test_where_slots_are_many_some_of_each_row_are_drawn_that_have_a_target(monk
 @pytest.mark.parametrize(("devices", "launcher"), some([(4, "pmap"), (2, "shard_map")], (2, "shard_map")))
 def test_many_devices_are_one(devices, launcher):
     softmax = {"loss": {"name": "softmax"}, "contrast": 0.3}
-    plain, one, many = (
-        states(made(n, **changes, launcher=by), [4])[0][0]
-        for n, by, changes in (
-            (1, "pmap", softmax | {"contrast": 0.0}),
-            (1, "pmap", softmax),
-            (devices, launcher, softmax),
-        )
-    )
-    assert_close(many, one)
-    assert np.abs(one.params["items"] - plain.params["items"]).max() > 1e-3
+    one, many = (states(made(n, **softmax, launcher=by), [4])[0] for n, by in ((1, "pmap"), (devices, launcher)))
+    assert_close(many[0], one[0])
+    assert one[1].loss[0] > 1.1 * np.log(20)  # what the softmax of 20 items is at first, and the contrast beside it

@@ -76,7 +76,7 @@ class Config:
     num_future_targets: int = key(positive, 1)  #: next-item: how many of the items to come are targets of a slot
     mask_prob: float = key(share, 0.2)  #: cloze: share of a sequence's slots that are masked; at least one
     mask_last_prob: float = key(share, 0.1)  #: cloze: share of the sequences whose newest item is always among them
-    positions: str = among("from_start", "from_end", "relative", "rotary")
+    positions: str = among("from_start", "from_end", "relative", "rotary", "buckets")
     history: str = among("newest", "oldest", "windows")  #: which `length` + 1 items train; or windows over all of them
     row: int = key(not_negative, 0)  #: slots a row; 0 is `length`
     save_every: float = key(positive, 1.0)  #: epochs

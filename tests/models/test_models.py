@@ -19,6 +19,7 @@ CONFIGS = {
     "sasrec": {"layers": 2, "heads": 2},
     "sasrec relative": {"layers": 1, "heads": 2},
     "sasrec gated, rotary": {"layers": 2, "heads": 2, "norm": "gated", "ffn": "swiglu", "norm_type": "rms"},
+    "sasrec buckets": {"layers": 2, "heads": 2, "norm": "pre"},
     "sasrec cosine": {"layers": 1, "heads": 1, "ffn": "gelu", "embedding": "separate", "score": "cosine"},
     "bert4rec": {"layers": 2, "heads": 2, "norm": "post"},
     "bert4rec pre, relative": {"layers": 1, "heads": 2, "norm": "pre", "transform": False},
@@ -26,6 +27,8 @@ CONFIGS = {
     "caser users": {"layers": 1, "window": 3, "vertical": 2, "horizontal": 3, "users": True},
     "two-tower": {"layers": 2},
     "hstu relative": {"layers": 2, "heads": 2, "score": "cosine"},
+    "rg-lru": {"layers": 2},
+    "rg-lru cosine": {"layers": 1, "ffn": "gelu", "ffn_multiplier": 1, "score": "cosine"},
     "examples.own_model:MODEL": {},
 }
 MODELS = (
@@ -34,6 +37,7 @@ MODELS = (
     "bert4rec",
     "caser users",
     "two-tower",
+    "rg-lru",
     "examples.own_model:MODEL",
 )  # one of each
 BOTH_WAYS = {name for name in CONFIGS if name.startswith("bert4rec")}
@@ -44,7 +48,7 @@ SEQUENCES = [[[next(FRESH) for _ in range(length)] for length in row] for row in
 
 def made(name, dropout=0.0, dtype="float32"):
     kind = name.partition(" ")[0]
-    positions = next((kind for kind in ("relative", "rotary") if name.endswith(kind)), "from_start")
+    positions = next((kind for kind in ("relative", "rotary", "buckets") if name.endswith(kind)), "from_start")
     model = entries.model(kind, ITEMS, SLOTS, positions, dtype, USERS, dim=WIDTH, dropout=dropout, **CONFIGS[name])
     random = np.random.default_rng(1)
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal, position_of
-from jaxrec.kernels.sizes import query_block
+from jaxrec.kernels.sizes import GATED_SLOTS, query_block
 from jaxrec.models.entry import ModelEntry
 from jaxrec.models.layers import (
     INITIAL,
@@ -145,6 +145,7 @@ def hstu(config, sizes):
         item_tables={"items": ("inputs", "targets")},
         head="head" if cosine else None,
         reads=True,
+        microbatch_slots=GATED_SLOTS,
     )
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.recurrence import linear_recurrence
+from jaxrec.kernels.sizes import GATED_SLOTS
 from jaxrec.models.entry import ModelEntry
 from jaxrec.models.layers import INITIAL, TEMPERATURE, Dense, FeedForward, drop_rows, gelu, item_param, rms_norm, unit
 from jaxrec.models.model import from_module
@@ -49,7 +50,7 @@ class RGLRU(nn.Module):
         x_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)] * self.options.dim**0.5
         x_BTD = jnp.where((stream.items > 0)[..., None], x_BTD, 0).astype(self.dtype)
         x_BTD = drop_rows(x_BTD, self.options.dropout, keys, (0, 0))
-        carry, carried = carry or initial_carry(self.options, None, len(x_BTD)), []
+        carry, carried = carry or initial_carry(self.options, None, x_BTD.shape[0]), []
         for i, before in enumerate(carry):
             added, after = self.mixer[i](self.mixer_norm[i](x_BTD), stream.positions == 0, before, keys, 2 * i + 1)
             x_BTD = x_BTD + added
@@ -101,8 +102,9 @@ def rg_lru(x_BTD, decay_BTD, input_BTD, slowness_D, reset_BT, before_BD):
     """
     log_a_BTD = -SHARPNESS * nn.softplus(-slowness_D) * nn.sigmoid(decay_BTD)
     added_BTD = jnp.sqrt(jnp.maximum(-jnp.expm1(2 * log_a_BTD), LEAST)) * nn.sigmoid(input_BTD) * x_BTD
-    a_BTD = jnp.where(reset_BT[..., None], 0, jnp.exp(log_a_BTD))
-    return linear_recurrence(a_BTD, added_BTD, jnp.where(reset_BT[:, :1], 0, before_BD))
+    a_BTD, none_BD = jnp.exp(log_a_BTD), jnp.zeros_like(before_BD)  # of its type: the way to ONNX makes a 0 a float64
+    a_BTD = jnp.where(reset_BT[..., None], jnp.zeros_like(a_BTD), a_BTD)
+    return linear_recurrence(a_BTD, added_BTD, jnp.where(reset_BT[:, :1], none_BD, before_BD))
 
 
 def initial_slowness(key, shape):
@@ -113,7 +115,7 @@ def initial_slowness(key, shape):
 
 def initial_carry(options, params, rows):
     """The states before a sequence, [rows, D] zeros a block."""
-    return tuple(jnp.zeros((rows, options.dim)) for _ in range(options.layers))
+    return tuple(jnp.zeros((rows, options.dim), jnp.float32) for _ in range(options.layers))
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ def rg_lru_model(config, sizes):
         item_tables={"items": ("inputs", "targets")},
         head="head" if cosine else None,
         initial_carry=partial(initial_carry, config),
+        microbatch_slots=GATED_SLOTS,
     )
 
 

@@ -123,7 +123,7 @@ class Attention(nn.Module):
 
     In blocks of queries; if causal, each against the keys up to its own last slot: then the mask must let no query see
     a later slot (but for empty ones, whose outputs nobody reads). If relative, a score falls with the distance; with
-    buckets of causal distances, each adds what a head has learned. Queries of some slots alone come with `at`, where in
+    buckets of causal distances, a head has learned what each adds. Queries of some slots alone come with `at`, where in
     the row they are. With positions of the keys, queries and keys are rotated by them.
     """
 
@@ -157,11 +157,10 @@ class Attention(nn.Module):
             end = part.stop if self.causal and at_BQ is None else slots
             k_BKHd, v_BKHd = k_BTHd[:, :end], v_BTHd[:, :end]
             scores_BHQK = jnp.einsum("bqhd,bkhd->bhqk", q_BQHd[:, part], k_BKHd, preferred_element_type=jnp.float32)
-            at = jnp.arange(begin, part.stop) if at_BQ is None else at_BQ[:, part]
-            if self.relative:
-                scores_BHQK += nearness(self.heads, at, jnp.arange(end))
-            if self.buckets:
-                scores_BHQK += by_distance(bias_TH, at, end)
+            if self.relative or self.buckets:
+                at = jnp.arange(begin, part.stop) if at_BQ is None else at_BQ[:, part]
+                near = nearness(self.heads, at, jnp.arange(end)) if self.relative else by_distance(bias_TH, at, end)
+                scores_BHQK += near
             scores_BHQK = jnp.where(mask_BQT[:, None, part, :end], scores_BHQK, jnp.finfo(jnp.float32).min)
             weights_BHQK = drop_rows(jax.nn.softmax(scores_BHQK), self.rate, keys, (site, block)).astype(v_BTHd.dtype)
             mixed.append(jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, v_BKHd))

@@ -15,6 +15,7 @@ MODELS = {
     "bert4rec": {"layers": 2, "heads": 2, "norm": "post"},
     "caser": {"window": 3, "vertical": 2, "horizontal": 3},
     "two-tower": {"layers": 2},
+    "rg-lru": {"layers": 2},
 }
 GENRES = ["Comedy", "Drama", "Comedy|War", "", "War"]
 

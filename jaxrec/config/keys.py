@@ -85,7 +85,7 @@ class Config:
     mask_last_prob: float = key(share, 0.1)  #: cloze: share of the sequences whose newest item is always among them
     item_dropout: float = key(below_one, 0.0)  #: next-item: how often an item of the input is left out in training
     sequence_dropout: float = key(share, 0.0)  #: next-item: how often a history is cut in two at a random place
-    positions: str = among("from_start", "from_end", "relative", "rotary")
+    positions: str = among("from_start", "from_end", "relative", "rotary", "buckets")
     history: str = among("newest", "oldest", "windows")  #: which `length` + 1 items train; or windows over all of them
     overlap: int = key(
         not_negative, 0

@@ -2,6 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+DISTANCE_BUCKETS = 32  #: that distances between slots are told apart by, half of them of one distance each
+FAR = 128  #: slots apart, from which on all distances are one bucket
 
 
 def same_sequence(segments):
@@ -41,6 +45,20 @@ def nearness(heads, queries, keys):
     slope_H = 2.0 ** (-8 * (jnp.arange(heads) + 1) / heads)
     distance_QK = jnp.abs(queries[..., :, None] - keys)
     return -slope_H[:, None, None] * distance_QK[..., None, :, :]
+
+
+def distance_buckets(slots):
+    """Which bucket each distance backwards falls into, from 0 to slots - 1 (T5: Raffel et al. 2020). -> [slots] int32
+
+    Half of the buckets are one distance each, the others ever wider ranges, even on a logarithmic scale, up to `FAR`.
+
+    >>> distance_buckets(200)[[0, 15, 16, 18, 19, 127, 199]].tolist()
+    [0, 15, 16, 16, 17, 31, 31]
+    """
+    exact, distance = DISTANCE_BUCKETS // 2, np.arange(slots)
+    wide = exact * np.log(np.maximum(distance, exact) / exact) / np.log(FAR / exact)
+    buckets = np.where(distance < exact, distance, exact + wide.astype(np.int32))
+    return np.minimum(buckets, DISTANCE_BUCKETS - 1).astype(np.int32)
 
 
 def from_end(segments):

@@ -10,6 +10,7 @@ TABLE_ROWS_PER_LOOKUP = 16  #: a table of at most so many rows a lookup is multi
 MASKED_ROWS_PER_TOUCHED = 4  #: a table of at most so many rows a touched one is updated whole, under a mask
 GRADIENT_ROWS_PER_SLOT = 4  #: adding up the gradients of a table of more rows a slot costs more than microbatches gain
 ATTENTION_SLOTS = 8192  #: activations of so many slots are trained on at once where there is attention
+GATED_SLOTS = 2048  #: and of so many where a layer is made of several gated products, as in HSTU and RG-LRU
 
 PRODUCT_ROWS = 512  #: of a product of many columns: so many are held at once, at most
 PRODUCT_NUMBERS = 2**27  #: and no more of them than make so many numbers,

@@ -7,12 +7,24 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal, position_of
+from jaxrec.kernels.sizes import GATED_SLOTS, query_block
 from jaxrec.models.entry import ModelEntry
-from jaxrec.models.layers import INITIAL, TEMPERATURE, Dense, divides, drop_rows, item_param, layer_norm, unit
+from jaxrec.models.layers import (
+    INITIAL,
+    TEMPERATURE,
+    Dense,
+    by_distance,
+    divides,
+    drop_rows,
+    item_param,
+    layer_norm,
+    unit,
+)
 from jaxrec.models.model import from_module, pick
 
 EPSILON = 1e-6  # of its norms
@@ -69,7 +81,8 @@ class HSTU(nn.Module):
 class Unit(nn.Module):
     """Pointwise attention, gated: what a unit adds to [B, T, D] (eqs. 1 to 3).
 
-    u, v, q, k = silu(norm(x) W); A = silu(q k + b) / length, b of the distance in slots; out(u * norm(A v)).
+    u, v, q, k = silu(norm(x) W); A = silu(q k + b) / length, b of the distance in slots; out(u * norm(A v)). In blocks
+    of queries, each against the keys up to its own last slot.
     """
 
     heads: int
@@ -91,14 +104,22 @@ class Unit(nn.Module):
         if at_BQ is not None:
             u, q = pick(u, at_BQ), pick(q, at_BQ)
         by_head = lambda x: x.reshape(rows, -1, self.heads, x.shape[-1] // self.heads)
-        scores_BHQK = jnp.einsum("bqhd,bkhd->bhqk", by_head(q), by_head(k), preferred_element_type=jnp.float32)
+        q_BQHd, k_BTHd, v_BTHd = by_head(q), by_head(k), by_head(v)
         if self.biased:
-            bias = self.param("distance", nn.initializers.normal(0.02), (self.length,))
-            at = jnp.arange(slots) if at_BQ is None else at_BQ
-            distance = jnp.clip(at[..., None] - jnp.arange(slots), 0, self.length - 1)
-            scores_BHQK += bias[distance] if at_BQ is None else bias[distance][:, None]
-        weights_BHQK = jnp.where(mask_BQT[:, None], nn.silu(scores_BHQK) / self.length, 0).astype(self.dtype)
-        mixed_BQF = jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, by_head(v)).reshape(rows, -1, wide)
+            bias_L = self.param("distance", nn.initializers.normal(0.02), (self.length,))
+            bias_T1 = bias_L[np.minimum(np.arange(slots), self.length - 1)][:, None]
+        mixed, size = [], query_block(q_BQHd.shape[1])
+        for begin in range(0, q_BQHd.shape[1], size):
+            part = slice(begin, min(begin + size, q_BQHd.shape[1]))
+            end = part.stop if at_BQ is None else slots  # no query sees a later slot
+            k_BKHd, v_BKHd = k_BTHd[:, :end], v_BTHd[:, :end]
+            scores_BHQK = jnp.einsum("bqhd,bkhd->bhqk", q_BQHd[:, part], k_BKHd, preferred_element_type=jnp.float32)
+            if self.biased:
+                at = jnp.arange(begin, part.stop) if at_BQ is None else at_BQ[:, part]
+                scores_BHQK += by_distance(bias_T1, at, end)
+            weights_BHQK = jnp.where(mask_BQT[:, None, part, :end], nn.silu(scores_BHQK) / self.length, 0)
+            mixed.append(jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK.astype(self.dtype), v_BKHd))
+        mixed_BQF = jnp.concatenate(mixed, axis=1).reshape(rows, -1, wide)
         gated_BQF = drop_rows(
             (u * layer_norm(EPSILON, name="mixed_norm")(mixed_BQF)).astype(self.dtype), self.rate, keys, (site, 0)
         )
@@ -124,6 +145,7 @@ def hstu(config, sizes):
         item_tables={"items": ("inputs", "targets")},
         head="head" if cosine else None,
         reads=True,
+        microbatch_slots=GATED_SLOTS,
     )
 
 

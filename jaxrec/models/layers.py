@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.kernels import sizes
-from jaxrec.kernels.masks import nearness
+from jaxrec.kernels.masks import DISTANCE_BUCKETS, distance_buckets, nearness
 from jaxrec.kernels.random import dropout, site_keys
 from jaxrec.system.errors import UserError
 
@@ -109,13 +109,22 @@ def rotated(x_BTHd, positions_BT):
     return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1)
 
 
+def by_distance(bias_TH, at, keys):
+    """What a learned bias of each distance adds to scores, [..., Q] slots and the first so many keys: [..., H, Q, K].
+
+    Of slots of one sequence, that is how far apart its items are, wherever in the row it lies.
+    """
+    distance_QK = jnp.maximum(at[..., None] - jnp.arange(keys), 0)
+    return jnp.moveaxis(bias_TH[distance_QK], -1, -3)
+
+
 class Attention(nn.Module):
     """Multi-head attention of a query input to a key-and-value input (Vaswani et al. 2017), dropout on the weights.
 
     In blocks of queries; if causal, each against the keys up to its own last slot: then the mask must let no query see
-    a later slot (but for empty ones, whose outputs nobody reads). If relative, a score falls with the distance. Queries
-    of some slots alone come with `at`, where in the row they are. With positions of the keys, queries and keys are
-    rotated by them.
+    a later slot (but for empty ones, whose outputs nobody reads). If relative, a score falls with the distance; with
+    buckets of causal distances, a head has learned what each adds. Queries of some slots alone come with `at`, where in
+    the row they are. With positions of the keys, queries and keys are rotated by them.
     """
 
     heads: int
@@ -124,6 +133,7 @@ class Attention(nn.Module):
     kernel_init: Any
     causal: bool = True
     relative: bool = False
+    buckets: bool = False
 
     @nn.compact
     def __call__(self, query_BQD, memory_BTD, mask_BQT, keys, site, at_BQ=None, positions_BT=None):
@@ -138,15 +148,19 @@ class Attention(nn.Module):
         if positions_BT is not None:
             at_query = positions_BT if at_BQ is None else jnp.take_along_axis(positions_BT, at_BQ, axis=1)
             q_BQHd, k_BTHd = rotated(q_BQHd, at_query), rotated(k_BTHd, positions_BT)
+        if self.buckets:
+            learned = self.param("distance", nn.initializers.normal(0.02), (DISTANCE_BUCKETS, self.heads))
+            bias_TH = learned[distance_buckets(slots)]
         mixed, size = [], sizes.query_block(queries)
         for block, begin in enumerate(range(0, queries, size)):
             part = slice(begin, min(begin + size, queries))
             end = part.stop if self.causal and at_BQ is None else slots
             k_BKHd, v_BKHd = k_BTHd[:, :end], v_BTHd[:, :end]
             scores_BHQK = jnp.einsum("bqhd,bkhd->bhqk", q_BQHd[:, part], k_BKHd, preferred_element_type=jnp.float32)
-            if self.relative:
+            if self.relative or self.buckets:
                 at = jnp.arange(begin, part.stop) if at_BQ is None else at_BQ[:, part]
-                scores_BHQK += nearness(self.heads, at, jnp.arange(end))
+                near = nearness(self.heads, at, jnp.arange(end)) if self.relative else by_distance(bias_TH, at, end)
+                scores_BHQK += near
             scores_BHQK = jnp.where(mask_BQT[:, None, part, :end], scores_BHQK, jnp.finfo(jnp.float32).min)
             weights_BHQK = drop_rows(jax.nn.softmax(scores_BHQK), self.rate, keys, (site, block)).astype(v_BTHd.dtype)
             mixed.append(jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, v_BKHd))

@@ -37,7 +37,7 @@ class SASRec(nn.Module):
     `norm` is where a block normalises: "query" as in the paper's code, only the queries, with residuals from the
     normalised; "post", after each residual; "pre", before attention and feed-forward alike (for deep stacks); "gated",
     as "pre", what a part adds times a sigmoid of what entered it, not normalised (LiGR: Borisyuk et al. 2024).
-    `positions` are counted "from_start" or "from_end"; "relative" and "rotary" have no table of them.
+    `positions` are counted "from_start" or "from_end"; "relative", "rotary" and "buckets" have no table of them.
     """
 
     items: int
@@ -56,8 +56,8 @@ class SASRec(nn.Module):
             self.temperature = self.param("temperature", lambda key: jnp.log(jnp.float32(TEMPERATURE)))
         if self.positions in COUNTED:
             self.position_table = self.param("positions", kernel, (self.length, of.dim))
-        relative = self.positions == "relative"
-        attention = lambda: Attention(of.heads, of.dropout, self.dtype, kernel, relative=relative)
+        distance = {"relative": self.positions == "relative", "buckets": self.positions == "buckets"}
+        attention = lambda: Attention(of.heads, of.dropout, self.dtype, kernel, **distance)
         feed_forward = lambda: FeedForward(of.dropout, self.dtype, kernel, of.ffn, of.ffn_multiplier)
         self.attention = [attention() for _ in range(of.layers)]
         self.feed_forward = [feed_forward() for _ in range(of.layers)]
@@ -164,7 +164,7 @@ MODEL = ModelEntry(
     name="sasrec",
     options=SASRecOptions,
     build=sasrec,
-    positions=("from_start", "from_end", "relative", "rotary"),
+    positions=("from_start", "from_end", "relative", "rotary", "buckets"),
     check=check,
     suits={
         "objective": "next-item",

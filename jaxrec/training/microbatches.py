@@ -54,6 +54,6 @@ def rows_for(config, model, items, share, platform):
         return max(rows for rows in divisors if rows <= config.microbatch_rows)
     if platform != "cpu" or not model.microbatch_slots or items > sizes.GRADIENT_ROWS_PER_SLOT * model.microbatch_slots:
         return share
-    wanted = model.microbatch_slots / row_width(config)
+    wanted = model.microbatch_slots / (1 if config.stream == "session-parallel" else row_width(config))
     off, rows = min((max(rows / wanted, wanted / rows), rows) for rows in divisors)
     return rows if off <= 2 else share

@@ -115,10 +115,11 @@ def test_unlike_queries_are_answered_together_as_one_by_one_and_by_brute_force(n
         assert set(got.unknown) == strangers
 
 
+@pytest.mark.parametrize("name", ["gru4rec", "rg-lru"])
 @settings(max_examples=10)
-@given(st.lists(ids, min_size=1, max_size=LENGTH), st.lists(ids, max_size=30))
-def test_a_state_that_goes_on_is_that_of_the_whole_history(first, then):
-    rec = made("gru4rec")
+@given(first=st.lists(ids, min_size=1, max_size=LENGTH), then=st.lists(ids, max_size=30))
+def test_a_state_that_goes_on_is_that_of_the_whole_history(name, first, then):
+    rec = made(name)
     whole = session = rec.start(first)
     for id in then:
         session = rec.advance(session, id)

@@ -1,11 +1,13 @@
 """Laws of masks, against double loops over the slots."""
 
+import math
+
 import jax
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec.kernels.masks import causal, from_end, nearness, same_sequence
+from jaxrec.kernels.masks import causal, distance_buckets, from_end, nearness, same_sequence
 
 SLOTS = 16
 same_sequence_of, causal_of, from_end_of = jax.jit(same_sequence), jax.jit(causal), jax.jit(from_end)
@@ -74,3 +76,13 @@ def test_from_end_and_from_start_add_up_to_the_length(row):
     for number in range(1, segments.max() + 1):
         at = segments == number
         np.testing.assert_array_equal((np.asarray(from_end_of(segments)) + positions)[at], at.sum() - 1)
+
+
+def test_buckets_of_distances_are_those_of_t5():
+    """The near half one by one, the rest by the logarithm up to the far ones, none left out."""
+    buckets = distance_buckets(1000)
+    for distance, bucket in enumerate(buckets.tolist()):
+        wide = 16 + int(math.log(max(distance, 1) / 16) / math.log(128 / 16) * 16)
+        assert bucket == (distance if distance < 16 else min(wide, 31))
+    assert set(buckets.tolist()) == set(range(32))
+    assert (distance_buckets(20) == buckets[:20]).all()

@@ -19,6 +19,7 @@ CONFIGS = {
     "sasrec": {"layers": 2, "heads": 2},
     "sasrec relative": {"layers": 1, "heads": 2},
     "sasrec gated, rotary": {"layers": 2, "heads": 2, "norm": "gated", "ffn": "swiglu", "norm_type": "rms"},
+    "sasrec buckets": {"layers": 2, "heads": 2, "norm": "pre"},
     "sasrec cosine": {"layers": 1, "heads": 1, "ffn": "gelu", "embedding": "separate", "score": "cosine"},
     "bert4rec": {"layers": 2, "heads": 2, "norm": "post"},
     "bert4rec pre, relative": {"layers": 1, "heads": 2, "norm": "pre", "transform": False},
@@ -26,6 +27,8 @@ CONFIGS = {
     "caser users": {"layers": 1, "window": 3, "vertical": 2, "horizontal": 3, "users": True},
     "two-tower": {"layers": 2},
     "hstu relative": {"layers": 2, "heads": 2, "score": "cosine"},
+    "rg-lru": {"layers": 2},
+    "rg-lru cosine": {"layers": 1, "ffn": "gelu", "ffn_multiplier": 1, "score": "cosine"},
     "examples.own_model:MODEL": {},
 }
 MODELS = (
@@ -44,12 +47,13 @@ SEQUENCES = [[[next(FRESH) for _ in range(length)] for length in row] for row in
 
 def made(name, dropout=0.0, dtype="float32"):
     kind = name.partition(" ")[0]
-    positions = next((kind for kind in ("relative", "rotary") if name.endswith(kind)), "from_start")
+    positions = next((kind for kind in ("relative", "rotary", "buckets") if name.endswith(kind)), "from_start")
     model = entries.model(kind, ITEMS, SLOTS, positions, dtype, USERS, dim=WIDTH, dropout=dropout, **CONFIGS[name])
     random = np.random.default_rng(1)
 
-    def noisy(path, x):  # gains about 1, the rest about 0
-        return jnp.asarray(("scale" in jax.tree_util.keystr(path)) + 0.3 * random.normal(size=x.shape), jnp.float32)
+    def noisy(path, x):  # gains about 1, what decays is slow, the rest about 0
+        about = ("scale" in jax.tree_util.keystr(path)) + 4 * ("slowness" in jax.tree_util.keystr(path))
+        return jnp.asarray(about + 0.3 * random.normal(size=x.shape), jnp.float32)
 
     params = jax.tree_util.tree_map_with_path(noisy, jax.eval_shape(model.init, jax.random.key(0)))
     return dataclasses.replace(model, encode=jax.jit(model.encode)), params
@@ -80,7 +84,7 @@ PLACES = [  # in FULL, of each row of ALONE
 REAL = np.asarray(FULL.segments) > 0
 
 
-@pytest.mark.parametrize("name", some(CONFIGS, *MODELS))
+@pytest.mark.parametrize("name", some(CONFIGS, *MODELS, "rg-lru"))
 def test_packed_is_alone(name):
     """Forward, and in the gradient of every parameter."""
     model, params = made(name)

@@ -55,3 +55,10 @@ def test_of_itself_a_cpu_takes_about_8192_slots_at_once_where_there_is_attention
         assert share * row <= 16384 or not any(
             share % other == 0 and 4096 <= other * row <= 16384 for other in range(1, share)
         )
+
+
+@pytest.mark.parametrize(("stream", "rows"), [("packed", 8), ("session-parallel", 512)])
+def test_a_row_of_session_parallel_training_is_one_slot(stream, rows):
+    """Of 512 rows of 256: a model that suits 2,048 slots at once takes 8 of them packed, and all by an event each."""
+    config = configs.from_dict(CONFIG | {"row": 256, "stream": stream, "model": CONFIG["model"] | {"name": "rg-lru"}})
+    assert microbatches.rows_for(config, build(config, 10, 0), 100, 512, "cpu") == rows

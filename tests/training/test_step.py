@@ -88,7 +88,12 @@ KINDS = (
             "model": GRU,
             "loss": SAMPLED["mixed"] | {"remove_accidental_hits": False},
             "optim": ADAGRAD | {"momentum": 0.3, "sparse": True},
-        }
+        },
+        "gated lanes": {
+            "stream": "session-parallel",
+            "batch": 12,
+            "model": {"name": "rg-lru", "dim": 8, "layers": 2, "dropout": 0.3},
+        },
     }
 )
 
@@ -263,11 +268,13 @@ def test_seeds_differ_and_dropout_is_on(alone):
     assert not np.allclose(train(1, **changes | {"model": model})[1][0], run[1][0], rtol=1e-4)
 
 
-def test_lanes_carry_their_states_from_step_to_step():
+@pytest.mark.parametrize("kind", some([("lanes",), ("gated lanes",)], ("lanes",)))
+def test_lanes_carry_their_states_from_step_to_step(kind):
     """After some steps a carry is the hidden state of the sessions read so far, from where each began."""
     split = splits.last_item(interactions.from_sequences(histories()))
-    still = {"model": GRU | {"dropout": 0.0, "input_dropout": 0.0}, "optim": ADAGRAD | {"learning_rate": 1e-30}}
-    setup = fit.setup(config(**KINDS["lanes"] | still), split, jax.devices()[:2])
+    dry = {key: 0.0 for key in ("dropout", "input_dropout") if key in KINDS[kind]["model"]}
+    still = {"model": KINDS[kind]["model"] | dry, "optim": ADAGRAD | {"learning_rate": 1e-30}}
+    setup = fit.setup(config(**KINDS[kind] | still), split, jax.devices()[:2])
     state = jax.device_put(fit.initial(setup), launch.placed(setup.devices))
     at = setup.epoch_steps // 2
     data, _ = fit.Feed(setup)(0, at)

@@ -3,6 +3,7 @@
 import numpy as np
 
 KS = (1, 5, 10, 20, 50, 100, 200)
+MISS = np.iinfo(np.int32).max  # the rank of a target that a list lacks
 SINGLE, STEP = 20, 1.1  # a bootstrap tells apart ranks up to this one, and beyond it those of this ratio
 
 
@@ -19,6 +20,15 @@ def _values(ranks):
 
 
 NAMES = tuple(_values([1]))
+
+
+def at_most(k, found):
+    """Those of {metric: value} that lists of k show: of more, and of the whole catalogue, nothing is known.
+
+    >>> at_most(10, {"hr@10": 0.3, "hr@20": 0.4, "mrr": 0.2, "coverage@10": 0.5})
+    {'hr@10': 0.3, 'coverage@10': 0.5}
+    """
+    return {name: value for name, value in found.items() if float(name.partition("@")[2] or "inf") <= k}
 
 
 def metrics(ranks):

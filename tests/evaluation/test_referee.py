@@ -146,7 +146,7 @@ def best(split, scores, stop, k=K):
 
 
 def judged(scores, split, protocol="full"):
-    return referee.judge(scores, split, protocol, "test", jax.devices()[:1])
+    return referee.judge(scores, split, protocol, "test", jax.devices()[:1]).result
 
 
 def traps(scores, split, **options):

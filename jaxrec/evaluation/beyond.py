@@ -11,6 +11,7 @@ import numpy as np
 from jaxrec.data.ragged import slices
 from jaxrec.data.splits import ITEMS_AT_ONCE, Split
 from jaxrec.evaluation import protocols
+from jaxrec.evaluation.metrics import interval
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 
@@ -69,7 +70,7 @@ def measures(items: np.ndarray, ranks: np.ndarray, split: Split) -> dict[str, An
         found[f"gini@{k}"] = gini(shown)
     per_list = {"novelty": novelty, "diversity": diversity, "map": np.where(ranks <= k, 1 / ranks, 0)}
     found |= {f"{name}@{k}": float(values.mean()) for name, values in per_list.items() if len(values)}
-    bounds = {f"{name}@{k}": _interval(values) for name, values in per_list.items() if len(values) > 1}
+    bounds = {f"{name}@{k}": interval(values) for name, values in per_list.items() if len(values)}
     return {"k": k, "similarity": SIMILARITY, "diversity_lists": lists, "metrics": found, "ci95": bounds}
 
 
@@ -93,12 +94,6 @@ def gini(counts: np.ndarray) -> float:
     number = len(counts)
     places = 2 * np.arange(1, number + 1) - number - 1
     return float(places @ np.sort(counts) / (number * counts.sum()))
-
-
-def _interval(values: np.ndarray) -> list[float]:
-    """The mean and 1.96 standard errors to both sides."""
-    half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
-    return [float(values.mean() - half), float(values.mean() + half)]
 
 
 def _who_trained(numbers: np.ndarray, split: Split):

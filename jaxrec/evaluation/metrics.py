@@ -4,6 +4,7 @@ import numpy as np
 
 KS = (1, 5, 10, 20, 50, 100, 200)
 MISS = np.iinfo(np.int32).max  # the rank of a target that a list lacks
+BINS = 1000  # of values whose mean is bootstrapped: within one they count as equal
 SINGLE, STEP = 20, 1.1  # a bootstrap tells apart ranks up to this one, and beyond it those of this ratio
 
 
@@ -56,6 +57,19 @@ def intervals(ranks, seed=0, resamples=1000):
     drawn = np.random.default_rng(seed).multinomial(total, counts / total, resamples)
     low, high = np.quantile(drawn @ values / total, [0.025, 0.975], axis=0)
     return {name: [float(low[i]), float(high[i])] for i, name in enumerate(NAMES)}
+
+
+def interval(values, seed=0, resamples=1000):
+    """The 95% interval of the mean of any values, [Q], by the bootstrap of `intervals`: [low, high].
+
+    >>> interval(np.array([0.5, 0.5]))
+    [0.5, 0.5]
+    """
+    place = ((values - values.min()) * ((BINS - 1) / (np.ptp(values) or 1))).astype(np.int64)
+    counts, sums = np.bincount(place), np.bincount(place, values)
+    counts, sums = counts[counts > 0], sums[counts > 0]
+    drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), resamples)
+    return np.quantile(drawn @ (sums / counts) / len(values), [0.025, 0.975]).tolist()
 
 
 def _grouped(ranks):

@@ -216,6 +216,12 @@ def test_vectors_show_a_trap(world, trap):
     assert trap in traps(VECTORS[trap](world), world)
 
 
+def test_integers_that_a_table_wrote_as_floats_are_known(tmp_path):
+    """As of a table whose column once had a gap, with the numbers of the rows before it."""
+    (tmp_path / "lists.csv").write_text(",user_id,item_id,rank\n0,1.0,4,1\n1,2.0,1.00,1\n")
+    assert jaxrec.judge(tmp_path / "lists.csv", LOG).metrics["hr@1"] == 1
+
+
 def test_a_missing_user_is_last_and_a_missing_item_is_never_recommended(world):
     scores = vectors(world, np.ones((USERS, ITEMS), np.float32), np.eye(ITEMS, dtype=np.float32)[:1])
     found = judged(scores._replace(users=scores.users[1:], user_ids=scores.user_ids[1:]), world)

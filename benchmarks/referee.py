@@ -25,7 +25,7 @@ from jaxrec.data import sources
 
 HERE = Path(__file__).parent
 PAGE, BEGIN, END = HERE.parent / "docs" / "evaluation.md", "<!-- referee -->\n", "<!-- /referee -->"
-EXACT = 1e-6  # metrics of one protocol are the same; of drawn candidates within the interval
+EXACT = 1e-6  # metrics of one protocol are the same; of drawn candidates within the interval of a difference
 SHOWN = ("hr@10", "ndcg@10")
 
 
@@ -77,14 +77,15 @@ def row(name, peer, folder, dataset):
     found = same["metrics"] | full["beyond_accuracy"]["metrics"]
     bounds = dict.fromkeys(own["metrics"], EXACT)
     if same is not full:
-        bounds = {each: same["ci95"][each][1] - same["metrics"][each] for each in own["metrics"]}
+        wider = np.sqrt(1 + full["users"] / own["users"])  # both draw candidates, and the peer perhaps users
+        bounds = {each: wider * (same["ci95"][each][1] - same["metrics"][each]) for each in own["metrics"]}
     apart = {each: found[each] - value for each, value in own["metrics"].items()}
     return {
         "peer": name,
         "data": dataset,
         "options": peer.options,
         "versions": own["versions"],
-        "own": {"protocol": own["protocol"], "metrics": own["metrics"]},
+        "own": {name: own[name] for name in ("protocol", "users", "metrics")},
         "judged": {each: found[each] for each in own["metrics"]},
         "apart": apart,
         "agree": all(abs(apart[each]) <= bounds[each] for each in apart),

@@ -39,8 +39,9 @@ class Given:
             self.folder / "scores.npz", users=users, user_ids=self.users, items=items, item_ids=self.items
         )  # fmt: skip
 
-    def write_own(self, protocol, metrics, *packages):
-        """Write the peer's own metrics, the protocol that they are nearest to, and the versions of packages."""
+    def write_own(self, protocol, metrics, *packages, users=None):
+        """Write the peer's own metrics, the protocol they are nearest to, versions of packages, of how many users."""
         versions = {name: version(name) for name in packages}
         told = {"protocol": protocol, "metrics": {name: float(value) for name, value in metrics.items()}}
+        told["users"] = users or len(self.users)
         (self.folder / "own.json").write_text(json.dumps(told | {"versions": versions}))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,10 +50,10 @@ class Answers:
         )
         return self._known(result) | more
 
-    def frame(self) -> pl.DataFrame:
-        """The questions one by one, by `segments.frame`: the ranks by the asked protocol."""
-        first = next(iter(self.ranks.values()))
-        return segments.frame(self.split, self.questions, first)
+    @property
+    def frame(self) -> Callable[[], pl.DataFrame]:
+        """Makes `segments.frame` of the ranks by the asked protocol; keeps nothing of a model."""
+        return partial(segments.frame, self.split, self.questions, next(iter(self.ranks.values())))
 
     def _beyond(self, lists, ranks):
         parts = segments.segments(self.frame())

@@ -108,7 +108,8 @@ def table(rows):
         pair = lambda found: " / ".join(f"{found[name]:.4f}".lstrip("0") for name in SHOWN)
         more = [each["beyond_accuracy"][f"{name}@10"] for name in ("coverage", "gini", "novelty", "diversity")]
         lists = "{:.3f}, {:.3f}, {:.2f}, {:.3f}".format(*more)
-        name = f"{each['peer']} {next(iter(each['versions'].values()))}"
+        package, version = next(iter(each["versions"].items()))
+        name = each["peer"] + ("" if each["peer"] == package else f", {package}") + f" {version}"
         lines.append(f"| {name} | {each['data']} | {protocol} | {pair(own)} | {pair(each['judged'])} | {lists} |")
         if protocol != "full":
             lines.append(f"| | | full | | {pair(each['full'])} | |")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from some import some
 
 import jaxrec
 from jaxrec import cli
@@ -124,7 +125,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", some(CASES, "a workdir by draws", "a baseline by session", "lists"))
 def test_the_printed_metrics_are_those_of_the_ranks_that_are_written(trained, clicks, case, tmp_path, monkeypatch):
     monkeypatch.chdir(trained)
     files = ["--ranks", str(tmp_path / "new" / "ranks.parquet"), "--json", str(tmp_path / "found.json")]
@@ -164,9 +165,9 @@ def test_segments_are_who_has_so_much_and_share_out_everyone():
     seen = dict.fromkeys(columns, 0)
     for part in parts:
         by = part["by"].partition(":")[0]
-        some = frame.filter(pl.col(columns[by]).is_between(part["low"], part["high"]))
-        assert len(some) == part["users"] and {part["low"], part["high"]} <= {*some[columns[by]]}
-        assert part["metrics"] == pytest.approx(metrics(some["rank"].to_numpy()))
+        those = frame.filter(pl.col(columns[by]).is_between(part["low"], part["high"]))
+        assert len(those) == part["users"] and {part["low"], part["high"]} <= {*those[columns[by]]}
+        assert part["metrics"] == pytest.approx(metrics(those["rank"].to_numpy()))
         assert part["ci95"]["hr@10"][0] <= part["metrics"]["hr@10"] <= part["ci95"]["hr@10"][1]
         seen[by] += part["users"]
     cold = (frame["target_count"] == 0).sum()

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 from rectools import Columns
-from rectools.dataset import Dataset
+from rectools.dataset import Dataset, Interactions
 from rectools.metrics import MAP, NDCG, CatalogCoverage, HitRate, IntraListDiversity, MeanInvUserFreq
 from rectools.metrics.distances import PairwiseDistanceCalculator
 from rectools.models import EASEModel, SASRecModel
@@ -74,8 +74,6 @@ def main():
 
 def interactions_of(table, dataset):
     """RecTools' Interactions of a table, numbered as a data set is."""
-    from rectools.dataset import Interactions
-
     return Interactions.from_raw(table, dataset.user_id_map, dataset.item_id_map)
 
 

@@ -1,5 +1,6 @@
 """pmixer/SASRec.pytorch: its main.py as it stands trains, its model gives vectors, its `evaluate` its own metrics."""
 
+import os
 import random
 import subprocess
 import sys
@@ -41,8 +42,6 @@ def vectors(model, length, batch=256):
 def main():
     folder = given.folder / "training"
     state = train(folder)
-    import os
-
     os.chdir(folder)  # where its code looks for data
     from model import SASRec
     from utils import data_partition, evaluate

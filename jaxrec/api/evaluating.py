@@ -10,7 +10,7 @@ from jaxrec.config import registry
 from jaxrec.config.fields import within
 from jaxrec.data import splits
 from jaxrec.data.interactions import Interactions
-from jaxrec.evaluation import evaluator, protocols, referee
+from jaxrec.evaluation import beyond, evaluator, protocols, referee
 from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.referee import Judgement
 from jaxrec.evaluation.results import Evaluation
@@ -31,6 +31,7 @@ def evaluate(
     split: str = "test",
     split_by: str | None = None,
     test_quantile: float | None = None,
+    beyond_accuracy: int | bool | None = None,
 ) -> Evaluation:
     """Evaluate a Recommender, a workdir or a baseline: its metrics on the held-out items, with 95% intervals.
 
@@ -48,6 +49,8 @@ def evaluate(
         split: "test" or "valid".
         split_by: of a baseline: last-item, sessions or by-time; last-item if None.
         test_quantile: of a baseline, where times split: the share of them before the test; 0.9 if None.
+        beyond_accuracy: how many of each question's best items are looked at for coverage, Gini, novelty, diversity and
+            MAP, 10 if True, with the metrics by segment; in `result["beyond_accuracy"]`. Not under sampled protocols.
 
     Raises:
         UserError: there is no such training or baseline; the data are gone, or others.
@@ -60,10 +63,11 @@ def evaluate(
             raise UserError("a baseline has no checkpoints: leave checkpoint out")
         if data is None:
             raise UserError(f"{what}: name the data to count on")
-        return baseline(str(what), data, protocol, split, split_by or "last-item", test_quantile)
+        return baseline(str(what), data, protocol, split, split_by or "last-item", test_quantile, beyond_accuracy)
     if split_by is not None or test_quantile is not None:
         raise UserError("split_by and test_quantile are for baselines: a workdir keeps the split of its training")
-    return evaluator.evaluation(Path(what), _interactions(data), checkpoint or "best", protocol, split)
+    told = {"checkpoint": checkpoint or "best", "protocol": protocol, "part": split}
+    return evaluator.evaluation(Path(what), _interactions(data), **told, beyond_accuracy=beyond_accuracy)
 
 
 def _interactions(data: Any) -> Interactions | None:
@@ -76,7 +80,15 @@ def _of(recommender: Recommender) -> Path:
     return recommender.path
 
 
-def baseline(name: str, data: Any, protocol: str | None, split: str, by: str, q: float | None) -> Evaluation:
+def baseline(
+    name: str,
+    data: Any,
+    protocol: str | None,
+    split: str,
+    by: str,
+    q: float | None,
+    beyond_accuracy: int | bool | None = None,
+) -> Evaluation:
     """The Evaluation of a baseline. by, q: as `splits.split` takes them; the others as of `evaluate`.
 
     Raises:
@@ -85,8 +97,10 @@ def baseline(name: str, data: Any, protocol: str | None, split: str, by: str, q:
     if name not in BASELINES:
         raise UserError(f"no baseline {name!r}: choose one of {', '.join(BASELINES)}")
     log, made, chosen = _split(data, protocol, split, by, q)
-    result = evaluator.baseline_result(name, made, chosen, split, placement.local())
-    return Evaluation(name, result, f"{name} on {data if isinstance(data, str) else log.dataset}")
+    k = beyond.depth(beyond_accuracy, chosen)
+    answers = evaluator.baseline_answers(name, made, chosen, split, placement.local())
+    title = f"{name} on {data if isinstance(data, str) else log.dataset}"
+    return Evaluation(name, answers.result(k), answers.frame, title)
 
 
 def _split(data: Any, protocol: str | None, part: str, by: str, q: float | None) -> tuple[Log, splits.Split, str]:
@@ -113,6 +127,7 @@ def judge(
     split: str = "test",
     split_by: str | None = None,
     test_quantile: float | None = None,
+    beyond_accuracy: int | bool | None = None,
 ) -> Judgement:
     """Judge anybody's model by its vectors or its lists of best items: metrics, and warnings of how they were made.
 
@@ -133,6 +148,7 @@ def judge(
         split: "test" or "valid".
         split_by: last-item or by-time; that of the workdir, or last-item, if None.
         test_quantile: where times split, as of `evaluate`.
+        beyond_accuracy: as of `evaluate`; of lists at most their length.
 
     Raises:
         UserError: the scores can't be read, or none of their ids is one of the data.
@@ -146,11 +162,10 @@ def judge(
     found, devices = load(scores), placement.local()
     if workdir is None:
         _, made, chosen = _split(data, protocol, split, split_by or "last-item", test_quantile)
-        result = referee.judge(found, made, chosen, split, devices)
-    else:
-        path = Path(workdir)
-        config, made = evaluator.opened(path, _interactions(data))
-        chosen = protocols.named(protocol or protocols.default_protocol(config.split))
-        rival = lambda: evaluator.ranks_of(path, config, made, checkpoint, chosen, split, devices)
-        result = referee.judge(found, made, chosen, split, devices, (str(path), rival), config.seen == "keep")
-    return Judgement(found.name, result)
+        return referee.judge(found, made, chosen, split, devices, beyond_accuracy=beyond_accuracy)
+    path = Path(workdir)
+    config, made = evaluator.opened(path, _interactions(data))
+    chosen = protocols.named(protocol or protocols.default_protocol(config.split))
+    rival = str(path), lambda: evaluator.ranks_of(path, config, made, checkpoint, chosen, split, devices)
+    told = {"rival": rival, "both": config.seen == "keep", "beyond_accuracy": beyond_accuracy}
+    return referee.judge(found, made, chosen, split, devices, **told)

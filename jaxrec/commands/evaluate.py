@@ -2,12 +2,14 @@
 
 from jaxrec.api import evaluating
 from jaxrec.system.errors import UserError
-from jaxrec.system.files import write_json
+from jaxrec.system.files import replacing, write_json
 
 
 def evaluate(arguments, _overrides):
     """Evaluate a workdir's checkpoint, a baseline or scores; print a table, and write JSON where asked."""
-    options = {"protocol": arguments.protocol, "split": arguments.split}
+    options = {"protocol": arguments.protocol, "split": arguments.split, "beyond_accuracy": arguments.beyond_accuracy}
+    if arguments.ranks and arguments.ranks.suffix != ".parquet":
+        raise UserError(f"--ranks {arguments.ranks}: Parquet is written: give a name that ends in .parquet")
     if not (arguments.workdir or arguments.baseline or arguments.scores):
         raise UserError("name what to evaluate: --workdir, --baseline or --scores")
     if arguments.scores:
@@ -19,7 +21,8 @@ def evaluate(arguments, _overrides):
     elif arguments.baseline:
         _check_baseline(arguments)
         by = arguments.split_by or "last-item"
-        found = evaluating.baseline(arguments.baseline, arguments.dataset, **options, by=by, q=arguments.test_quantile)
+        options |= {"by": by, "q": arguments.test_quantile}
+        found = evaluating.baseline(arguments.baseline, arguments.dataset, **options)
     else:
         for flag, value in {"--split-by": arguments.split_by, "--test-quantile": arguments.test_quantile}.items():
             if value is not None:
@@ -29,6 +32,9 @@ def evaluate(arguments, _overrides):
     found.show()
     if arguments.json:
         write_json(arguments.json, found.result)
+    if arguments.ranks:
+        with replacing(arguments.ranks) as temporary, open(temporary, "wb") as file:
+            found.ranks.write_parquet(file)
     return 0
 
 

@@ -54,7 +54,19 @@ def evaluate(parser):
         help="full, full-seen-kept, sessions, uniform-100 or popularity-100 "
         "(default: full; sessions after such a split)",
     )
+    parser.add_argument(
+        "--beyond-accuracy",
+        type=int,
+        nargs="?",
+        const=10,
+        metavar="K",
+        help="also coverage, Gini, novelty, diversity and MAP of the K best items, and the metrics by segment "
+        "(default K: 10)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
+    parser.add_argument(
+        "--ranks", type=Path, metavar="FILE.parquet", help="write the rank of every user's target there"
+    )
 
 
 def prepare(parser):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
 from jaxrec.data.interactions import Interactions
-from jaxrec.evaluation import histories, protocols, ranker, results
+from jaxrec.evaluation import beyond, histories, protocols, ranker, results
+from jaxrec.evaluation.answers import Answers
 from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.metrics import NAMES, metrics
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
@@ -75,10 +77,9 @@ class Evaluator:
         self.hidden, table = self.encode(params, self.histories), self.model.output_embedding(params)
         return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.layouts.items()}
 
-    def coverages(self, params):
-        """{protocol: coverage@10} of the questions last ranked; None under a sampled protocol."""
-        scored = ranking.dot, self.model.output_embedding(params), self.hidden
-        return {name: _coverage(each, *scored) for name, each in self.layouts.items()}
+    def best(self, params, protocol, k):
+        """The best k items of each of the questions last ranked, [Q, k], under a protocol that ranks all; 0 is none."""
+        return ranker.best(self.layouts[protocol], ranking.dot, self.model.output_embedding(params), self.hidden, k)
 
 
 def has_vector(config, split):
@@ -87,11 +88,12 @@ def has_vector(config, split):
     return np.isin(np.arange(len(split.interactions.users)), subsequences.user_index)
 
 
-def _coverage(layouts, *scored):
-    return ranker.coverage(layouts, *scored) if protocols.whole(layouts.protocol) else None
+def test_of(path, model, config, split, devices, **asked):
+    """The result of a workdir's checkpoint: the dictionary of `results.result`. asked: as of `answers_of`."""
+    return answers_of(path, model, config, split, devices, **asked).result()
 
 
-def test_of(
+def answers_of(
     path,
     model,
     config,
@@ -100,16 +102,16 @@ def test_of(
     checkpoint: str | int | None = "best",
     protocol: str = FULL,
     part: str = "test",
-):
-    """The result of a workdir's checkpoint: the dictionary of `results.result`."""
+) -> Answers:
+    """What a workdir's checkpoint answers to a part of a split."""
     begun = time.monotonic()
     questions = questions_of(split, part)
     params, step = restore_params(path, model, checkpoint, dev.replicated(devices))
     repeats = splits.repeated_targets(split.interactions, questions)
     names = protocols.measures(protocol, repeats, len(questions.target), both=config.seen == "keep")
     evaluator = Evaluator(model, config, split, questions, devices, *names)
-    ranks, coverages = evaluator.every_rank(params), evaluator.coverages(params)
-    return _result(names, part, ranks, coverages, split, repeats, begun, step)
+    told = {"split": split, "part": part, "questions": questions, "begun": begun, "step": step}
+    return Answers(ranks=evaluator.every_rank(params), best=partial(evaluator.best, params), **told)
 
 
 def questions_of(split: splits.Split, part: str) -> splits.Questions:
@@ -130,18 +132,25 @@ def evaluation(
     protocol: str | None = None,
     part: str = "test",
     baselines: Sequence[str] = (),
+    beyond_accuracy: int | bool | None = None,
     devices: Sequence | None = None,
 ) -> results.Evaluation:
-    """The Evaluation of a workdir's checkpoint, beside these baselines; the other arguments as of `workdir_result`."""
+    """The Evaluation of a workdir's checkpoint, beside these baselines; the other arguments as of `workdir_result`.
+
+    Args:
+        beyond_accuracy: how many of the best items are looked at, as `beyond.depth` takes it.
+    """
     devices, config = devices or dev.local(), workdir.read(path).config
     protocol = protocols.named(protocol or default_protocol(config.split))
-    result, split = workdir_result(path, interactions, devices, checkpoint, protocol, part)
+    k = beyond.depth(beyond_accuracy, protocol)
+    answers = workdir_answers(path, interactions, devices, checkpoint, protocol, part)
+    result, split = answers.result(k), answers.split
     title = f"{path}, checkpoint {result['step']}"
     if checkpoint == "best" and not len(split.valid.source):
         title += " (nothing validated: the latest)"
     both = config.seen == "keep"
     beside = {each: baseline_result(each, split, protocol, part, devices, both) for each in baselines}
-    return results.Evaluation(config.model.name, result, title, beside)
+    return results.Evaluation(config.model.name, result, answers.frame, title, beside)
 
 
 def workdir_result(
@@ -152,7 +161,20 @@ def workdir_result(
     protocol: str | None = None,
     part: str = "test",
 ) -> tuple[dict, splits.Split]:
-    """The result of a workdir's checkpoint on its own split of the data, and that split.
+    """The result of a workdir's checkpoint on its own split of the data, and that split: as of `workdir_answers`."""
+    answers = workdir_answers(path, interactions, devices, checkpoint, protocol, part)
+    return answers.result(), answers.split
+
+
+def workdir_answers(
+    path: Path,
+    interactions: Interactions | None = None,
+    devices: Sequence | None = None,
+    checkpoint: str | int | None = "best",
+    protocol: str | None = None,
+    part: str = "test",
+) -> Answers:
+    """What a workdir's checkpoint answers on its own split of the data.
 
     Args:
         path: Path.
@@ -165,7 +187,7 @@ def workdir_result(
     config, split = opened(path, interactions)
     model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
     chosen = str(protocol or default_protocol(config.split))
-    return test_of(path, model, config, split, devices or dev.local(), checkpoint or "best", chosen, part), split
+    return answers_of(path, model, config, split, devices or dev.local(), checkpoint or "best", chosen, part)
 
 
 def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config, splits.Split]:
@@ -197,6 +219,11 @@ def ranks_of(
 
 def baseline_result(name, split, protocol, part, devices, both=False):
     """The result of a baseline: the dictionary of `results.result`. both: as of `protocols.measures`."""
+    return baseline_answers(name, split, protocol, part, devices, both).result()
+
+
+def baseline_answers(name, split, protocol, part, devices, both=False) -> Answers:
+    """What a baseline answers. both: as of `protocols.measures`."""
     begun = time.monotonic()
     baseline, questions = BASELINES[name], questions_of(split, part)
     repeats = splits.repeated_targets(split.interactions, questions)
@@ -205,20 +232,5 @@ def baseline_result(name, split, protocol, part, devices, both=False):
     learnt = baseline.fit(split)
     scored = baseline.scorer, baseline.params(learnt), baseline.queries(learnt, split, questions)
     ranks = {each: ranker.run(layouts[each], *scored) for each in names}
-    coverages = {each: _coverage(layouts[each], *scored) for each in names}
-    return _result(names, part, ranks, coverages, split, repeats, begun)
-
-
-def _result(names, part, ranks, coverages, split, repeats, begun, step=None):
-    first, *others = names
-    return results.result(
-        first,
-        part,
-        ranks[first],
-        cold=splits.cold_targets(split, getattr(split, part)),
-        repeats=repeats,
-        coverage=coverages[first],
-        also={name: (ranks[name], coverages[name]) for name in others},
-        step=step,
-        seconds=time.monotonic() - begun,
-    )
+    best = lambda protocol, k: ranker.best(layouts[protocol], *scored, k)
+    return Answers(split=split, part=part, questions=questions, ranks=ranks, best=best, begun=begun)

@@ -3,6 +3,8 @@
 import numpy as np
 
 KS = (1, 5, 10, 20, 50, 100, 200)
+MISS = np.iinfo(np.int32).max  # the rank of a target that a list lacks
+BINS = 1000  # of values whose mean is bootstrapped: within one they count as equal
 SINGLE, STEP = 20, 1.1  # a bootstrap tells apart ranks up to this one, and beyond it those of this ratio
 
 
@@ -19,6 +21,15 @@ def _values(ranks):
 
 
 NAMES = tuple(_values([1]))
+
+
+def at_most(k, found):
+    """Those of {metric: value} that lists of k show: of more, and of the whole catalogue, nothing is known.
+
+    >>> at_most(10, {"hr@10": 0.3, "hr@20": 0.4, "mrr": 0.2, "coverage@10": 0.5})
+    {'hr@10': 0.3, 'coverage@10': 0.5}
+    """
+    return {name: value for name, value in found.items() if float(name.partition("@")[2] or "inf") <= k}
 
 
 def metrics(ranks):
@@ -46,6 +57,19 @@ def intervals(ranks, seed=0, resamples=1000):
     drawn = np.random.default_rng(seed).multinomial(total, counts / total, resamples)
     low, high = np.quantile(drawn @ values / total, [0.025, 0.975], axis=0)
     return {name: [float(low[i]), float(high[i])] for i, name in enumerate(NAMES)}
+
+
+def interval(values, seed=0, resamples=1000):
+    """The 95% interval of the mean of any values, [Q], by the bootstrap of `intervals`: [low, high].
+
+    >>> interval(np.array([0.5, 0.5]))
+    [0.5, 0.5]
+    """
+    place = ((values - values.min()) * ((BINS - 1) / (np.ptp(values) or 1))).astype(np.int64)
+    counts, sums = np.bincount(place), np.bincount(place, values)
+    counts, sums = counts[counts > 0], sums[counts > 0]
+    drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), resamples)
+    return np.quantile(drawn @ (sums / counts) / len(values), [0.025, 0.975]).tolist()
 
 
 def _grouped(ranks):

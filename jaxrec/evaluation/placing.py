@@ -8,10 +8,9 @@ import polars as pl
 from jaxrec.data.ragged import distinct
 from jaxrec.data.splits import Questions, Split
 from jaxrec.evaluation import ranker
+from jaxrec.evaluation.metrics import MISS
 from jaxrec.evaluation.scores import Lists, Vectors, check_known, numbers
 from jaxrec.kernels.ranking import dot
-
-MISS = np.iinfo(np.int32).max  # the rank of a target that a list lacks
 
 
 class Strangers(NamedTuple):
@@ -56,6 +55,12 @@ class PlacedLists(NamedTuple):
     def k(self) -> int:
         """The length of the longest list."""
         return int(self.lengths.max())
+
+    def best(self, k: int) -> np.ndarray:
+        """The first k of each list, [Q, k] int32; 0 is none."""
+        found, here = np.zeros((len(self.lengths), k), np.int32), self.place <= k
+        found[self.question[here], self.place[here] - 1] = self.item[here]
+        return found
 
     def ranks(self, target: np.ndarray) -> np.ndarray:
         """The rank of every question's target, MISS where its list lacks it. [Q]"""

@@ -151,14 +151,18 @@ def run(layout, scorer, params, queries):
     return found
 
 
-def coverage(layout, scorer, params, queries, k=10):
-    """The share of the catalogue that is in somebody's best k; what the protocol filters is left out of these.
+def best(layout, scorer, params, queries, k):
+    """The best k items of each question, in the questions' order; what the protocol filters is left out of these.
 
-    `layout` is under a protocol that ranks the whole catalogue.
+    Args:
+        layout: under a protocol that ranks the whole catalogue; the others as of `run`.
+
+    Returns:
+        [Q, k] int32, the best first; 0 is none, where fewer are left.
     """
     if not whole(layout.protocol):
-        raise ValueError(f"coverage is of the whole catalogue: lay out by 'full', not {layout.protocol!r}")
-    recommended = np.zeros(layout.catalogue + 1, bool)
-    for _, items in _answers(layout, k, scorer, params, queries):
-        recommended[items] = True
-    return float(recommended[1:].mean())
+        raise ValueError(f"the best are of the whole catalogue: lay out by 'full', not {layout.protocol!r}")
+    found = np.zeros((layout.total, k), np.int32)
+    for rows, items in _answers(layout, k, scorer, params, queries):
+        found[rows] = items
+    return found

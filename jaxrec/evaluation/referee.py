@@ -8,10 +8,11 @@ from rich.console import Console
 
 from jaxrec.data import known, splits
 from jaxrec.data.splits import Split
-from jaxrec.evaluation import protocols, ranker, results, traps
+from jaxrec.evaluation import beyond, protocols, ranker, results, traps
+from jaxrec.evaluation.answers import Answers
 from jaxrec.evaluation.comparison import paired
 from jaxrec.evaluation.evaluator import questions_of
-from jaxrec.evaluation.placing import PlacedLists, place_lists, place_vectors
+from jaxrec.evaluation.placing import place_lists, place_vectors
 from jaxrec.evaluation.scores import Lists, Vectors, unlisted
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
@@ -58,77 +59,63 @@ def judge(
     devices,
     rival: tuple[str, Callable[[], np.ndarray]] | None = None,
     both: bool = False,
-) -> dict:
-    """The result of scores: the dictionary of `results.result`, with what `Judgement` says.
+    beyond_accuracy: int | bool | None = None,
+) -> Judgement:
+    """What scores are worth on a part of a split.
 
     Args:
         protocol: as of `protocols.named`.
         part: "test" or "valid".
         rival: (name, what gives its ranks [Q] by this protocol) to test against.
         both: as of `protocols.measures`.
+        beyond_accuracy: how many of the best items are looked at, as `beyond.depth` takes it.
 
     Raises:
         UserError: the questions are of events, not of users; or what is asked of lists needs every score.
     """
-    begun, questions = time.monotonic(), questions_of(split, part)
+    begun, questions, depth = time.monotonic(), questions_of(split, part), beyond.depth(beyond_accuracy, protocol)
     ranker.check(split, questions)
     if not splits.one_a_user(questions):
         raise UserError(
             f"{scores.name}: scores are judged by one question a user, and this split asks after every event of a "
             "session: split the data by last-item or by-time"
         )
+    told = {"split": split, "part": part, "questions": questions, "begun": begun}
     if isinstance(scores, Lists):
-        result, ranks, found = _of_lists(scores, split, questions, protocol, part, begun)
+        answers, warnings = _of_lists(scores, protocol, told)
     else:
-        result, ranks, found = _of_vectors(scores, split, questions, protocol, part, devices, both, begun)
-    k = result.pop("k", None)
-    versus = None
+        answers, warnings = _of_vectors(scores, protocol, devices, both, told)
+    k, versus = answers.reach, None
     if rival is not None:
         if k and k < traps.AT:
             unlisted(f"lists of {k}, and the paired test is of NDCG@{traps.AT}", scores.name)
         name, rank = rival
-        versus = {"first": scores.name, "second": name} | paired(ranks[None], rank()[None])
-    told = known.identify(split.interactions)._asdict()
-    return result | {"k": k, "data": told, "paired": versus, "warnings": found, "questions": list(traps.QUESTIONS)}
+        versus = {"first": scores.name, "second": name} | paired(answers.ranks[protocol][None], rank()[None])
+    result = answers.result(beyond.depth(depth, protocol, k))
+    result |= {"k": k, "data": known.identify(split.interactions)._asdict(), "paired": versus}
+    result |= {"warnings": warnings(), "questions": list(traps.QUESTIONS)}
+    return Judgement(scores.name, result, answers.frame)
 
 
-def _of_vectors(vectors, split, questions, protocol, part, devices, both, begun):
+def _of_vectors(vectors, protocol, devices, both, told):
+    """Answers of vectors, and what looks for traps."""
+    split, questions = told["split"], told["questions"]
     placed = place_vectors(vectors, split, questions)
     repeats = splits.repeated_targets(split.interactions, questions)
-    first, *others = protocols.measures(protocol, repeats, len(questions.target), both)
-    measured = {}
-    for name in (first, *others):
-        layout = ranker.lay_out(split, questions, name, devices=devices)
-        covered = ranker.coverage(layout, *placed.scored) if protocols.whole(name) else None
-        measured[name] = ranker.run(layout, *placed.scored), covered
-    ranks, coverage = measured.pop(first)
-    found = traps.of_vectors(placed, split, questions, devices)
-    cold = splits.cold_targets(split, questions)
-    told = {"cold": cold, "repeats": repeats, "coverage": coverage, "also": measured}
-    return results.result(first, part, ranks, seconds=time.monotonic() - begun, **told), ranks, found
+    names = protocols.measures(protocol, repeats, len(questions.target), both)
+    layouts = {name: ranker.lay_out(split, questions, name, devices=devices) for name in names}
+    ranks = {name: ranker.run(layout, *placed.scored) for name, layout in layouts.items()}
+    best = lambda name, k: ranker.best(layouts[name], *placed.scored, k)
+    return Answers(ranks=ranks, best=best, **told), lambda: traps.of_vectors(placed, split, questions, devices)
 
 
-def _of_lists(lists, split, questions, protocol, part, begun):
+def _of_lists(lists, protocol, told):
+    """As `_of_vectors`, of lists."""
     if not protocols.whole(protocol):
         unlisted(f"{protocol} draws whom a target is ranked among, and a list may lack them", lists.name)
+    split, questions = told["split"], told["questions"]
     placed = place_lists(lists, split, questions)
-    ranks, repeats = placed.ranks(questions.target), splits.repeated_targets(split.interactions, questions)
-    found = traps.of_lists(placed, split, questions, protocol)
-    told = {"cold": splits.cold_targets(split, questions), "repeats": repeats, "coverage": _coverage(placed, split)}
-    result = results.result(protocol, part, ranks, seconds=time.monotonic() - begun, **told)
-    for measured in ("metrics", "ci95"):
-        result[measured] = {name: value for name, value in result[measured].items() if _depth(name) <= placed.k}
-    return result | {"k": placed.k}, ranks, found
-
-
-def _depth(metric: str) -> float:
-    """How many of the best items a metric needs."""
-    _, _, k = metric.partition("@")
-    return float(k) if k else np.inf
-
-
-def _coverage(placed: PlacedLists, split: Split) -> float:
-    """The share of the catalogue that is in somebody's best ten."""
-    found = np.zeros(len(split.interactions.catalogue.ids) + 1, bool)
-    found[placed.item[placed.place <= traps.AT]] = True
-    return float(found[1:].mean())
+    answers = Answers(
+        ranks={protocol: placed.ranks(questions.target)}, best=lambda _, k: placed.best(k), reach=placed.k, **told
+    )
+    return answers, lambda: traps.of_lists(placed, split, questions, protocol)

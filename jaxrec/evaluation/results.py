@@ -1,12 +1,14 @@
 """What evaluation writes, and shows to people."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import polars as pl
 from rich.console import Console
 from rich.table import Table
 
 from jaxrec.data import splits
+from jaxrec.evaluation import beyond_tables
 from jaxrec.evaluation.metrics import KS, intervals, metrics
 from jaxrec.evaluation.protocols import FULL, KEPT, whole
 from jaxrec.system import console as consoles
@@ -95,8 +97,16 @@ class Evaluation:
         result: the dictionary that `jaxrec evaluate --json` writes.
     """
 
-    def __init__(self, name: str, result: dict, title: str = "", beside: Mapping[str, dict] = MappingProxyType({})):
+    def __init__(
+        self,
+        name: str,
+        result: dict,
+        frame: Callable[[], pl.DataFrame],
+        title: str = "",
+        beside: Mapping[str, dict] = MappingProxyType({}),
+    ):
         self.name, self.result, self.title, self.beside = name, result, title or name, dict(beside)
+        self._frame = frame
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -108,10 +118,17 @@ class Evaluation:
         """{"ndcg@10": [low, high]}: bootstrap intervals over the questions."""
         return self.result["ci95"]
 
+    @property
+    def ranks(self) -> pl.DataFrame:
+        """A row a question, as of `segments.frame`: user, target, rank under the asked protocol, and more."""
+        return self._frame()
+
     def show(self, console: Console | None = None) -> None:
         """Print the tables."""
         console = console or consoles.make()
         show(self.result, self.title, console)
+        if "beyond_accuracy" in self.result:
+            beyond_tables.show(self.result, console)
         if not self.beside:
             return
         measured = {name: by_measure(found) for name, found in {self.name: self.result, **self.beside}.items()}

@@ -248,9 +248,13 @@ def _refuse(bad: BadRows, batch: Batch, wrong: list[tuple[pl.Series, str]]) -> N
 def numbers(ids: pl.Series, own: np.ndarray) -> np.ndarray:
     """The number of each id among a log's own, from 1; 0 where it is none of these. [N] int32
 
+    Where a log's own are integers, 7.0 is 7: tables write integers so that once had a gap.
+
     >>> numbers(pl.Series(["7", "9"]), np.array([7, 8])).tolist()
     [1, 0]
     """
+    if own.dtype.kind == "i":
+        ids = ids.str.replace(r"^(-?\d+)\.0+$", "$1")
     known = pl.Series(own.tolist()).cast(pl.String)
     table = pl.DataFrame({"id": known, "number": np.arange(1, len(known) + 1, dtype=np.int32)})
     found = ids.rename("id").to_frame().join(table, on="id", how="left", maintain_order="left")

@@ -145,8 +145,7 @@ class Recommender:
         Raises:
             UserError: the model carries none.
         """
-        state = self.engine.start()
-        if state is None:
+        if (state := self.engine.start()) is None:
             name = self.config.model.name
             raise UserError(f"{name} carries no state of a user, as gru4rec does: give the whole history to recommend")
         return self._advanced(Session(state, params=self.engine.checksum), history)
@@ -191,12 +190,14 @@ class Recommender:
         places = [place for place, id in enumerate(history) if self._numbering.numbers([id])[0]]
         return influence(self.engine, asked.known, places, len(history), numbers, asked.user)
 
-    def evaluate(self, data=None, *, protocol=None, split="test", baselines=("popularity", "transitions")):
+    def evaluate(
+        self, data=None, *, protocol=None, split="test", baselines=("popularity", "transitions"), beyond_accuracy=None
+    ):
         """The results.Evaluation of this checkpoint on its training's split of the data, beside baselines.
 
         Args:
             data: those of the training: a Log, a path, a table in memory; where they are known to lie if None.
-            protocol: a name of `protocols.PROTOCOLS`; the split's own if None. split: "test" or "valid".
+            protocol, split, beyond_accuracy: as of `jaxrec.evaluate`.
 
         Raises:
             UserError: the data are gone, or others than those of the training.
@@ -205,7 +206,7 @@ class Recommender:
 
         if self.path is None:
             raise UserError("a Recommender of no workdir can't be evaluated: load one")
-        return evaluation(self.path, self._data(data), self.step, protocol, split, baselines)
+        return evaluation(self.path, self._data(data), self.step, protocol, split, baselines, beyond_accuracy)
 
     def item_vectors(self):
         """A polars frame, a row an item: id, vector [D] float32, and bias where the model has one."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec.evaluation.metrics import KS, NAMES, _grouped, _values, intervals, metrics
+from jaxrec.evaluation.metrics import KS, NAMES, _grouped, _values, interval, intervals, metrics
 
 
 @pytest.mark.parametrize("group", ["plain", "seen", "ties", "special"])
@@ -95,3 +95,11 @@ def test_ranks_drawn_together_lose_no_mean_and_a_thousandth_of_a_deviation(law):
     hits = [name.startswith(("hr", "recall")) for name in NAMES]
     np.testing.assert_allclose(grouped[hits], each.std(0)[hits], rtol=1e-9)
     assert len(counts) < 120
+
+
+def test_the_interval_of_any_mean_is_that_of_drawing_the_values_one_by_one():
+    random = np.random.default_rng(0)
+    for values in (random.gamma(2.0, size=400), np.where(random.random(400) < 0.05, 0.3, 0)):
+        drawn = values[random.integers(0, 400, (4000, 400))].mean(1)
+        wanted = np.quantile(drawn, [0.025, 0.975])
+        np.testing.assert_allclose(interval(values), wanted, atol=0.12 * np.ptp(wanted))

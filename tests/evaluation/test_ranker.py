@@ -19,7 +19,7 @@ from jaxrec.evaluation.baselines import COUNTED
 from jaxrec.evaluation.candidates import draw
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.evaluation.protocols import Protocol
-from jaxrec.evaluation.ranker import coverage, lay_out, run
+from jaxrec.evaluation.ranker import best, lay_out, run
 from jaxrec.kernels.ranking import Scorer, dot
 from jaxrec.system.errors import UserError
 
@@ -90,7 +90,8 @@ def test_eight_devices_rank_as_one(protocol):
     alone, spread = (lay_out(split, split.test, protocol, devices=some, block=8) for some in (None, eight()))
     np.testing.assert_array_equal(run(alone, dot, (params, None), hidden), run(spread, dot, (params, None), hidden))
     if protocols.whole(protocol):
-        assert coverage(alone, dot, (params, None), hidden) == coverage(spread, dot, (params, None), hidden)
+        lists = (best(each, dot, (params, None), hidden, 10) for each in (alone, spread))
+        np.testing.assert_array_equal(*lists)
 
 
 @pytest.mark.parametrize("protocol", registry.names("protocol"))
@@ -159,17 +160,18 @@ def test_queries_of_another_number_are_refused():
         run(lay_out(split, split.test), dot, (np.zeros((ITEMS, DIM), np.float32), None), np.zeros((3, DIM), np.float32))
 
 
-def test_coverage_counts_the_items_in_any_top_ten():
+def test_the_best_are_those_of_a_sort_without_the_history():
     split = random_split()
     table, hidden = exact_scores(split, split.test)
-    covered = set()
+    wanted = np.zeros((len(hidden), 10), int)
     for q, target in enumerate(split.test.target):
         history = set(split.interactions.items[split.test.start[q] : split.test.stop[q]].tolist()) - {target}
         scores = table @ hidden[q]
-        covered |= set(sorted(set(range(1, ITEMS + 1)) - history, key=lambda v: (-scores[v - 1], v))[:10])
-    assert coverage(lay_out(split, split.test), dot, (table, None), hidden) == len(covered) / ITEMS
+        own = sorted(set(range(1, ITEMS + 1)) - history, key=lambda v: (-scores[v - 1], v))[:10]
+        wanted[q, : len(own)] = own
+    np.testing.assert_array_equal(best(lay_out(split, split.test), dot, (table, None), hidden, 10), wanted)
     with pytest.raises(ValueError, match="full"):
-        coverage(lay_out(random_split(items=300), random_split(items=300).test, "uniform-100"), constant, None, None)
+        best(lay_out(random_split(items=300), random_split(items=300).test, "uniform-100"), constant, None, None, 10)
 
 
 def test_seen_kept_leaves_nothing_out():
@@ -226,7 +228,7 @@ def test_a_target_that_repeats_the_last_item_is_hit_where_it_scores_best():
     table = np.array([[0.0], [2.0], [1.0]], np.float32)
     layout = lay_out(split, split.test, "sessions")
     assert run(layout, dot, (table, None), np.ones((1, 1), np.float32)).tolist() == [1]
-    assert coverage(layout, dot, (table, None), np.ones((1, 1), np.float32), k=1) == pytest.approx(1 / 3)
+    assert best(layout, dot, (table, None), np.ones((1, 1), np.float32), 1).tolist() == [[2]]
 
 
 @pytest.mark.parametrize("name", COUNTED)

@@ -10,41 +10,17 @@ import polars as pl
 import pytest
 import recommenders
 from some import some
+from workdirs import write_workdir
 
 import jaxrec
 from jaxrec import cli
-from jaxrec.data import reading, splits
+from jaxrec.data import splits
 from jaxrec.data.interactions import from_sequences
 from jaxrec.evaluation import referee
 from jaxrec.evaluation.scores import Lists, Vectors, load
 from jaxrec.system.errors import UserError
-from jaxrec.training import checkpoint, fit, workdir
 
 USERS, ITEMS, LENGTH, K = 300, 120, 12, 10
-
-
-def write_workdir(path, place, model="sasrec"):
-    """A workdir of a model as it is at first, which is judged like any other."""
-    data = reading.read(str(place))
-    config, split = replace(recommenders.config(model, length=8), dataset=str(place)), splits.last_item(data)
-    path.mkdir()
-    workdir.claim(path, config, data, str(place), data.catalogue.counted(splits.training_counts(split)))
-    checkpoints = checkpoint.Checkpoints(path)
-    checkpoints.save(64, fit.initial(fit.setup(config, split, jax.devices()[:1])), {})
-    checkpoints.close()
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A folder with a log, a workdir, and what the commands write of its test."""
-    folder, random = tmp_path_factory.mktemp("referee"), np.random.default_rng(0)
-    rows = [f"u{user},i{item},{at}" for user in range(60) for at, item in enumerate(random.permutation(130)[:9])]
-    (folder / "log.csv").write_text("user,item,time\n" + "\n".join(rows) + "\n")
-    write_workdir(folder / "run", folder / "log.csv")
-    asked = ["--workdir", str(folder / "run"), "--split", "test", "--output"]
-    assert cli.main(["vectors", *asked, str(folder / "vectors")]) == 0
-    assert cli.main(["recommend", "--users", "all", "--k", "20", *asked, str(folder / "lists.csv")]) == 0
-    return folder
 
 
 def known_to(k, metrics):
@@ -146,7 +122,7 @@ def best(split, scores, stop, k=K):
 
 
 def judged(scores, split, protocol="full"):
-    return referee.judge(scores, split, protocol, "test", jax.devices()[:1])
+    return referee.judge(scores, split, protocol, "test", jax.devices()[:1]).result
 
 
 def traps(scores, split, **options):
@@ -238,6 +214,12 @@ VECTORS = {
 @pytest.mark.parametrize("trap", VECTORS)
 def test_vectors_show_a_trap(world, trap):
     assert trap in traps(VECTORS[trap](world), world)
+
+
+def test_integers_that_a_table_wrote_as_floats_are_known(tmp_path):
+    """As of a table whose column once had a gap, with the numbers of the rows before it."""
+    (tmp_path / "lists.csv").write_text(",user_id,item_id,rank\n0,1.0,4,1\n1,2.0,1.00,1\n")
+    assert jaxrec.judge(tmp_path / "lists.csv", LOG).metrics["hr@1"] == 1
 
 
 def test_a_missing_user_is_last_and_a_missing_item_is_never_recommended(world):

@@ -1,0 +1,20 @@
+"""Workdirs of models as they are at first, which are evaluated like any other."""
+
+from dataclasses import replace
+
+import jax
+import recommenders
+
+from jaxrec.data import reading, splits
+from jaxrec.training import checkpoint, fit, workdir
+
+
+def write_workdir(path, place, model="sasrec"):
+    """A workdir of a model as it is at first, which is judged like any other."""
+    data = reading.read(str(place))
+    config, split = replace(recommenders.config(model, length=8), dataset=str(place)), splits.last_item(data)
+    path.mkdir()
+    workdir.claim(path, config, data, str(place), data.catalogue.counted(splits.training_counts(split)))
+    checkpoints = checkpoint.Checkpoints(path)
+    checkpoints.save(64, fit.initial(fit.setup(config, split, jax.devices()[:1])), {})
+    checkpoints.close()

@@ -142,4 +142,16 @@ def rg_lru_model(config, sizes):
     )
 
 
-MODEL = ModelEntry(name="rg-lru", options=RGLRUOptions, build=rg_lru_model, carries_state=True)
+MODEL = ModelEntry(
+    name="rg-lru",
+    options=RGLRUOptions,
+    build=rg_lru_model,
+    carries_state=True,
+    suits={
+        "objective": "next-item",
+        "stream": "packed",
+        "positions": "from_start",
+        "optim.name": "adam",
+        "optim.learning_rate": 1e-3,
+    },
+)

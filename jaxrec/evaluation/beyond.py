@@ -96,7 +96,7 @@ def gini(counts: np.ndarray) -> float:
     return float(places @ np.sort(counts) / (number * counts.sum()))
 
 
-def _who_trained(numbers: np.ndarray, split: Split):
+def _who_trained(numbers: np.ndarray, split: Split) -> tuple[Any, int]:
     """A sparse matrix of ones, a row for each of these items and a column a user who trained on it; how many train."""
     from scipy.sparse import csr_matrix
 

@@ -105,7 +105,7 @@ def _of_vectors(vectors, protocol, devices, both, told):
     names = protocols.measures(protocol, repeats, len(questions.target), both)
     layouts = {name: ranker.lay_out(split, questions, name, devices=devices) for name in names}
     ranks = {name: ranker.run(layout, *placed.scored) for name, layout in layouts.items()}
-    best = lambda name, k: ranker.best(layouts[name], *placed.scored, k)
+    best = lambda name, k: ranker.best(layouts[name], *placed.scored, k=k)
     return Answers(ranks=ranks, best=best, **told), lambda: traps.of_vectors(placed, split, questions, devices)
 
 

@@ -79,7 +79,8 @@ class Mixer(nn.Module):
         gates = dense(2 * width, name="gates")(x_ND).astype(jnp.float32).reshape(rows, slots, -1)
         slowness_D = self.param("slowness", initial_slowness, (width,))
         x_BTD = x_ND.astype(jnp.float32).reshape(rows, slots, width)
-        state_BTD = rg_lru(x_BTD, *jnp.split(gates, 2, axis=-1), slowness_D, reset_BT, before_BD)
+        decay_BTD, input_BTD = jnp.split(gates, 2, axis=-1)
+        state_BTD = rg_lru(x_BTD, decay_BTD, input_BTD, slowness_D, reset_BT, before_BD)
         gated_ND = (state_BTD.reshape(-1, width) * gelu(gate_ND)).astype(self.dtype)
         out_BTD = dense(width, name="outer")(gated_ND).reshape(rows, slots, width)
         return drop_rows(out_BTD, self.rate, keys, (site, 0)), state_BTD[:, -1]

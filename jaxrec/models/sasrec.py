@@ -56,8 +56,8 @@ class SASRec(nn.Module):
             self.temperature = self.param("temperature", lambda key: jnp.log(jnp.float32(TEMPERATURE)))
         if self.positions in COUNTED:
             self.position_table = self.param("positions", kernel, (self.length, of.dim))
-        distance = {"relative": self.positions == "relative", "buckets": self.positions == "buckets"}
-        attention = lambda: Attention(of.heads, of.dropout, self.dtype, kernel, **distance)
+        relative, buckets = self.positions == "relative", self.positions == "buckets"
+        attention = lambda: Attention(of.heads, of.dropout, self.dtype, kernel, relative=relative, buckets=buckets)
         feed_forward = lambda: FeedForward(of.dropout, self.dtype, kernel, of.ffn, of.ffn_multiplier)
         self.attention = [attention() for _ in range(of.layers)]
         self.feed_forward = [feed_forward() for _ in range(of.layers)]

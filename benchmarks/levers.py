@@ -90,7 +90,7 @@ def main(flags):
             found = ranks(log, changed, part)
             row[part] = summary(found) | {"gain": paired(found, of_base[part])}
         result["levers"][name] = row
-        record.write("levers", {"data": kept})
+        record.write("levers", {"kind": "levers", "data": kept})
 
 
 def summary(ranks):

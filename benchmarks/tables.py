@@ -1,4 +1,4 @@
-"""Write the tables of docs/results.md, and the small one of the README, from results/*.json.
+"""Write the tables of docs/results.md, that of levers, and the small one of the README, from results/*.json.
 
     python -m benchmarks.tables [--check]
 
@@ -273,6 +273,36 @@ def small(results):
     return "\n".join(rows) + "\n"
 
 
+def levers(result):
+    """What each lever gains of NDCG@10, on the validation where there is one seed, on the test where there are more."""
+    data = result["data"]
+    rows = [
+        "| lever | " + " | ".join(f"{DATA.get(name, name)}: gain of NDCG@10 (95%), seeds" for name in data) + " |",
+        "|---|" + "---|" * len(data),
+    ]
+    for lever in dict.fromkeys(lever for found in data.values() for lever in found["levers"]):
+        cells = [_gain(found["base"], found["levers"].get(lever)) for found in data.values()]
+        changes = next(found["levers"][lever]["changes"] for found in data.values() if lever in found["levers"])
+        listed = " ".join(f"`{key}={value}`" for key, value in changes.items())
+        rows.append(f"| {listed} | {' | '.join(cells)} |")
+    bases = "; ".join(
+        f"{DATA.get(name, name)} `{found['base']['recipe']}` with "
+        + " ".join(f"`{key}={value}`" for key, value in found["base"]["changes"].items())
+        for name, found in data.items()
+    )
+    return "\n".join(rows) + f"\n\nAgainst {bases}, on {result['machine']}.\n"
+
+
+def _gain(base, row):
+    if row is None:
+        return ""
+    part = "test" if "test" in row else "valid"
+    gain, at = row[part]["gain"], base[part]["ndcg@10"]
+    low, high = gain["ci95"]
+    seeds = f", {row['seeds']}" if part == "test" else ", 1, validation"
+    return f"{gain['ndcg@10'] / at:+.1%} ({low / at:+.1%} to {high / at:+.1%}){seeds}"
+
+
 def tables(results):
     """All tables under their titles, as docs/results.md shows them."""
     of = lambda kind: {name: result for name, result in results.items() if result["kind"] == kind}
@@ -300,7 +330,10 @@ def main():
     flags = parser.parse_args()
     results = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
     stale = []
-    for page, fresh in {"README.md": small(results), "docs/results.md": tables(results)}.items():
+    pages = {"README.md": small(results), "docs/results.md": tables(results)}
+    if "levers" in results:
+        pages["docs/recipes.md"] = levers(results["levers"])
+    for page, fresh in pages.items():
         text = (ROOT / page).read_text()
         head, rest = text.split(BEGIN)
         fresh = head + BEGIN + fresh + END + rest.split(END)[1]

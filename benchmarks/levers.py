@@ -46,7 +46,6 @@ LEVERS = {
     "item_dropout": {"item_dropout": 0.1},
     "sequence_dropout": {"sequence_dropout": 0.1},
     "row_decay": {"optim.name": "adamw", "optim.weight_decay": 0.01, "optim.decayed": "rows"},
-    "contrast": {"contrast": 0.1},
     "cosine_scores": {"model.score": "cosine"},
     "rotary": {"positions": "rotary"},
     "separate": {"model.embedding": "separate"},

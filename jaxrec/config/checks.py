@@ -18,8 +18,6 @@ TOGETHER = (  # a key, and the values of another that it goes with
     ("item_dropout", "stream", ("packed",)),
     ("sequence_dropout", "objective", ("next-item",)),
     ("sequence_dropout", "stream", ("packed",)),
-    ("contrast", "stream", ("packed",)),
-    ("contrast", "microbatch_rows", (0,)),
     ("mask_prob", "objective", ("cloze",)),
     ("mask_last_prob", "objective", ("cloze",)),
 )
@@ -49,7 +47,7 @@ def check(config: Config) -> None:
         )
     for key, other, values in TOGETHER:
         if getattr(config, key) != default(Config, key) and getattr(config, other) not in values:
-            wanted, value = " or ".join(map(str, values)), getattr(config, other)
+            wanted, value = " or ".join(values), getattr(config, other)
             raise UserError(f"config.{key} is for config.{other}={wanted}: leave it out for {value}")
     _split(config)
     if config.optim.sparse and not loss.sampled:

@@ -72,7 +72,6 @@ class Config:
     model: Any = key()  # noqa: RUF009  #: the options of a model's entry
     loss: Any = key()  # noqa: RUF009  #: the options of a loss's entry
     optim: OptimConfig = key()  # noqa: RUF009
-    contrast: float = key(not_negative, 0.0)  #: weight of the contrast between sequences with the same next item
     split: str = "last-item"  #: of an entry: last-item, sessions or by-time
     test_quantile: float = key(within, 0.9)  #: of the times, at which the test begins, where they decide
     valid_fraction: float = key(below_one, 0.1)  #: of the training sessions, which validates; 0: all train

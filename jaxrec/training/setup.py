@@ -75,8 +75,6 @@ def setup(config, split, devices):
     dtype = jnp.dtype(config.precision)
     model = build(config, items, len(interactions.users))
     microbatch_rows = microbatches.rows_for(config, model, items, rows // len(devices), devices[0].platform)
-    if config.contrast:  # of all slots of a step with each other
-        microbatch_rows = rows // len(devices)
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
     targets = partial(objectives.expected_targets, objective, subsequences, interactions.items, items)
     draw, sampler_tables = negatives.sampler(config.loss, split, placement.AXIS, targets)
@@ -92,7 +90,7 @@ def setup(config, split, devices):
         def batch(data, index, share) -> Any:
             return jax.tree.map(lambda kept: kept.reshape(-1, len(share), kept.shape[-1])[index], data)
 
-    loss_and_grad = step.loss_and_grad(model, losses.build(config.loss, items), dtype, config.contrast, rows)
+    loss_and_grad = step.loss_and_grad(model, losses.build(config.loss, items), dtype)
     parts = step.Parts(
         batch=batch,
         make_targets=make_targets,

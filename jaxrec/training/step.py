@@ -14,7 +14,6 @@ from jaxrec.kernels.collectives import psum
 from jaxrec.kernels.placement import AXIS
 from jaxrec.kernels.random import fold_in, row_keys, site_keys, step_key
 from jaxrec.models.model import pick
-from jaxrec.training import contrast
 
 NEGATIVES_SITE = 2**31 - 1  # beyond the sites of any model's dropouts, and beyond the rows of any batch
 
@@ -140,15 +139,13 @@ def averaged(average, params, step, ema):
     return jax.tree.map(lambda mean, value: mean + jnp.minimum(share, 1) * (value - mean), average, params)
 
 
-def loss_and_grad(model, total, dtype, contrast_weight=0.0, rows=0):
+def loss_and_grad(model, total, dtype):
     """The loss of a Batch and its gradient: (params, Batch) -> (sum over the slots, gradient, carry or None).
 
     Args:
         model: models.Model.
         dtype: of the products; params and sums are float32.
         total: (hidden_ND, target_N, weight_N, negatives, table_VD, bias_V) -> sum over the slots.
-        contrast_weight: of `contrast.mean_contrast`, for a Batch that is all of a device's rows.
-        rows: of a step, over all devices.
     """
 
     def loss(params, batch):
@@ -156,10 +153,7 @@ def loss_and_grad(model, total, dtype, contrast_weight=0.0, rows=0):
         hidden = hidden if batch.slots is None else pick(hidden, batch.slots)
         hidden = model.head(params, hidden).reshape(-1, hidden.shape[-1]).astype(dtype)
         carry = None if batch.carry is None else carry  # a packed row begins with a sequence: nothing goes on into it
-        value = total(hidden, batch.targets, batch.weights, batch.negatives, *model.output_embedding(params))
-        if contrast_weight:
-            value += contrast_weight * contrast.mean_contrast(hidden, batch.targets, batch.keys, rows)
-        return value, carry
+        return total(hidden, batch.targets, batch.weights, batch.negatives, *model.output_embedding(params)), carry
 
     def value_and_grad(params, batch):
         (value, carry), grads = jax.value_and_grad(loss, has_aux=True)(params, batch)

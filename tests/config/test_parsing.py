@@ -83,7 +83,6 @@ def test_an_integer_may_stand_for_a_number():
             GOOD["model"] | {"name": "gru4rec", "heads": 2},
             "is for bert4rec, hstu and sasrec: leave it out for gru4",
         ),
-        ("contrast", -1, "config.contrast is -1.0: it must not be negative"),
         ("overlap", 3, "config.overlap is for config.history=windows"),
         ("overlap", 10, "config.overlap is 10 of windows of 10 items: set it below config.length"),
         ("row", 9, "config.row 9 is shorter than config.length 10"),

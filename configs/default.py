@@ -26,8 +26,18 @@ def get_config():
             "history": AUTO,
             "eval_every": 1,
             "patience": AUTO,
-            "model": {"name": "sasrec", "dim": AUTO, "layers": AUTO, "heads": AUTO, "dropout": AUTO, "init": AUTO},
+            "model": {
+                "name": "sasrec",
+                "dim": AUTO,
+                "layers": AUTO,
+                "heads": AUTO,
+                "dropout": AUTO,
+                "norm": AUTO,
+                "ffn": AUTO,
+                "ffn_multiplier": AUTO,
+                "init": AUTO,
+            },
             "loss": {"name": AUTO},
-            "optim": {"name": AUTO, "learning_rate": AUTO, "sparse": AUTO},
+            "optim": {"name": AUTO, "learning_rate": AUTO, "schedule": "cosine", "sparse": AUTO},
         }
     )

@@ -60,6 +60,7 @@ class Halving:
         self.devices = placement.local()
         self.budget, self.seconds, self.least = 60 * minutes, 0.0, 0.0  # least: seconds to a trial's first score
         self.trials, self.planned = [search.trial({})], 0  # how many are of the first round; 0: not known yet
+        self.shares: list[float] = []  # of each round begun, the seconds that a trial has in it
         self._ready: dict[str, tuple] = {}  # trial -> (device, Setup, what validates)
         self._lock, self._halted = threading.Lock(), False
         if (folder / STATE).exists():
@@ -70,7 +71,8 @@ class Halving:
         try:
             kept = read_json(self.folder / STATE)
             data, self.seconds, self.planned = kept["data"], float(kept["seconds"]), int(kept["planned"])
-            self.least, self.trials = float(kept["least"]), [Trial(**each) for each in kept["trials"]]
+            self.least, self.shares = float(kept["least"]), [float(share) for share in kept["shares"]]
+            self.trials = [Trial(**each) for each in kept["trials"]]
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{self.folder / STATE}: damaged ({error}): remove it, or name another workdir") from None
         if data != self.log.fingerprint:
@@ -90,10 +92,9 @@ class Halving:
         going = self.trials[: self.planned]
         rounds = max(len(going).bit_length() - 1, 0)  # of 16: 16, 8, 4, 2
         for number in range(rounds):
-            share = FIRST * self._left() if number == 0 else (1 - LAST) * self._left() / (rounds - number)
-            self._round(going, number, share)
+            self._round(going, number, self._share(number, rounds, len(going)))
             if number == 0:
-                going = going + self._together(share / max(len(going), 1))
+                going = going + self._together()
             better = sorted((trial for trial in going if trial.rounds > number), key=lambda trial: -trial.rank)
             going = [self.first, *(trial for trial in better if trial is not self.first)][: max(len(going) // 2, 2)]
             self._ready = {name: each for name, each in self._ready.items() if name in {trial.name for trial in going}}
@@ -104,6 +105,14 @@ class Halving:
         self._reseed(finalists, rounds)
         for trial in sorted(self.trials, key=lambda trial: -trial.rank):
             self._round([trial], trial.rounds, self._left())  # what time there is left is for the next best
+
+    def _share(self, number, rounds, trials):
+        """Seconds that each trial has in a round: the same when a search that was cut off goes on."""
+        if number == len(self.shares):
+            share = FIRST if number == 0 else (1 - LAST) / (rounds - number)
+            self.shares.append(share * self._left() * min(len(self.devices) / trials, 1))
+            self.keep()
+        return self.shares[number]
 
     def _plan(self):
         """Decide, once, how many trials the first round has time for, and which."""
@@ -116,7 +125,7 @@ class Halving:
         self.planned = len(self.trials)
         self.keep()
 
-    def _together(self, share):
+    def _together(self):
         """The changes that were better than `default`, tried at once: a trial that joins the others, or none."""
         better = [each for each in self.trials[1 : self.planned] if each.rank > self.first.rank and not each.of]
         changes = search.together(sorted(better, key=lambda trial: -trial.rank))
@@ -127,7 +136,7 @@ class Halving:
         except UserError:  # what is good alone may not go together
             return []
         self.trials.append(search.trial(changes))
-        self._round(self.trials[-1:], 0, share)
+        self._round(self.trials[-1:], 0, self.shares[0])
         return self.trials[-1:]
 
     def _finalists(self):
@@ -156,21 +165,18 @@ class Halving:
         return end - time.monotonic()
 
     def _round(self, trials, number, share):
-        """Train each trial that has not been through this round for an equal part of so many seconds."""
+        """Train each trial that has not been through this round for so many seconds."""
         todo = [trial for trial in trials if trial.rounds <= number and not (trial.ended or trial.failed)]
-        end = time.monotonic() + min(share, self._left())
         free: queue.SimpleQueue = queue.SimpleQueue()
         for device in self.devices:
             free.put(device)
 
         def run(trial):
-            with self._lock:
-                waiting = max(-(-len(todo) // len(self.devices)), 1)
-                todo.remove(trial)
             needed = 0.0 if trial.name in self._ready else 1.2 * self.least
             if self._halted or self._left() < needed:
                 return
-            own = time.monotonic() + max((end - time.monotonic()) / waiting, needed)
+            had = trial.seconds if number == 0 else 0.0  # to its first score, say: all have as long in all
+            own = time.monotonic() + max(share - had, needed)
             device = free.get()
             try:
                 self._train(trial, min(own, time.monotonic() + self._left()), number, device)
@@ -178,11 +184,11 @@ class Halving:
                 free.put(device)
 
         if len(self.devices) == 1:
-            for trial in list(todo):
+            for trial in todo:
                 run(trial)
             return
         with ThreadPoolExecutor(len(self.devices)) as pool:
-            running = [pool.submit(run, trial) for trial in list(todo)]
+            running = [pool.submit(run, trial) for trial in todo]
             try:
                 for each in running:
                     each.result()
@@ -234,7 +240,7 @@ class Halving:
         """Write the state of the search. Returns the seconds that it took so far, all runs together."""
         with self._lock:
             self.seconds = time.monotonic() - self.begun
-            kept = {"data": self.log.fingerprint, "seconds": self.seconds, "least": self.least}
+            kept = {"data": self.log.fingerprint, "seconds": self.seconds, "least": self.least, "shares": self.shares}
             trials = [trial.to_dict() for trial in self.trials]
             write_json(self.folder / STATE, kept | {"planned": self.planned, "trials": trials})
             return self.seconds

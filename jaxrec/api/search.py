@@ -14,7 +14,7 @@ from jaxrec.system.errors import UserError
 
 Changes = dict[str, Any]  #: {"model.dim": 128}
 MOST = 64  # trials of a search
-GATED: Changes = {"model.norm": "gated", "model.ffn": "swiglu", "model.ffn_multiplier": 2}
+QUERY: Changes = {"model.norm": "query", "model.ffn": "relu", "model.ffn_multiplier": 1}
 PRE: Changes = {"model.norm": "pre", "model.ffn": "gelu", "model.ffn_multiplier": 2}
 DROPOUTS = 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7
 LONGEST = 200
@@ -59,7 +59,8 @@ def trial(changes: Changes) -> Trial:
     >>> trial({}).name, trial({"model.dim": 128, "optim.learning_rate": 1e-3}).name
     ('default', 'dim-128-learning_rate-0.001')
     """
-    words = [f"{key.rpartition('.')[2]}-{value}" if key != "model.name" else value for key, value in changes.items()]
+    of = lambda key, value: value if key in ("model.name", "loss.name") else f"{key.rpartition('.')[2]}-{value}"
+    words = [of(key, value) for key, value in changes.items()]
     return Trial("-".join(words).replace("/", "_").replace(":", "_") or "default", dict(changes))
 
 
@@ -111,9 +112,9 @@ def _single(base: Config) -> Iterator[Changes]:
     model, rate = base.model, base.optim.learning_rate
     near = sorted((value for value in DROPOUTS if value != model.dropout), key=lambda value: abs(value - model.dropout))
     yield {"model.name": "gru4rec"}
-    yield GATED
+    yield QUERY
     yield {"model.dropout": near[0]}
-    yield {"loss.label_smoothing": 0.1}
+    yield {"loss.label_smoothing": 0.2}
     yield {"model.dim": 2 * model.dim}
     yield {"optim.learning_rate": 2 * rate}
     yield {"length": min(2 * base.length, LONGEST)}

@@ -19,8 +19,13 @@ STEPS = 80  # an epoch has about as many
 BATCHES = 32, 512  # the smallest and the largest
 WIDTHS = ((0, 64), (150_000, 128), (500_000, 256))  # (from so many training events on, the width)
 SOFTMAX_ITEMS = 100_000  # the largest catalogue that is scored whole for every target
-#: the rest of the loss above: the batch's other targets, and 2,048 items by the root of their counts, corrected
-SAMPLED = {"negatives": 2_048, "sampling": "mixed", "share": "batch", "alpha": 0.5, "logq": 1.0}
+#: the other keys of a loss that a rule chose. Sampled: the batch's other targets, and 2,048 items by the root of their
+#: counts, corrected
+LOSSES = {
+    "softmax": {"label_smoothing": 0.1},
+    "sampled-softmax": {"negatives": 2_048, "sampling": "mixed", "share": "batch", "alpha": 0.5, "logq": 1.0},
+}
+FIRST = ("gated", "pre")  # norms that come first in a block, which bear a higher rate
 NEEDED = ("length", "model.dim")  # numbers that rules take from other keys
 
 
@@ -121,7 +126,7 @@ def _input_dropout(counted, _):
 
 def _loss(counted, _):
     if counted.items <= SOFTMAX_ITEMS:
-        return Found("softmax", f"the whole catalogue can be scored: {counted.items:,} items")
+        return Found("softmax", f"all {counted.items:,} items can be scored; with label_smoothing=0.1")
     return Found("sampled-softmax", f"{counted.items:,} items are too many to score for every target")
 
 
@@ -132,12 +137,23 @@ def _sparse(counted, chosen):
 
 
 def _rate(counted, chosen):
-    value = counted.suits("optim.learning_rate", 1e-3)
-    return Found(value / 2, "wide") if chosen["model.dim"] >= 256 else Found(value, f"suits {counted.model.name}")
+    value, falls = counted.suits("optim.learning_rate", 1e-3), chosen.get("optim.schedule") in ("cosine", "linear")
+    value *= 2 if falls and chosen.get("model.norm") in FIRST else 1
+    width = chosen["model.dim"]
+    return Found(value / 2 if width >= 256 else value, f"suits {counted.model.name} of width {width}")
 
 
-def _epochs(counted, _):
-    return Found(200, "at most: patience ends it")
+def _epochs(counted, chosen):
+    value = 24 if counted.events < WIDTHS[-1][0] else 40
+    if chosen.get("optim.schedule", "constant") in ("constant", "plateau"):
+        return Found(200, "at most: patience ends it")
+    why = f"the learning rate falls to 0 by then; {counted.events:,} events an epoch"
+    return Found(4 * value if chosen["objective"] == "cloze" else value, why)
+
+
+def _block(key: str, value: Any) -> Rule:
+    """What of a transformer's block gained most where it was measured."""
+    return lambda counted, _: Found(counted.suits(key, value), "gained most where it was measured (docs/recipes.md)")
 
 
 def _patience(counted, chosen):
@@ -161,6 +177,9 @@ RULES: dict[str, Rule] = {
     "model.heads": _heads,
     "model.dropout": _dropout,
     "model.input_dropout": _input_dropout,
+    "model.norm": _block("model.norm", "gated"),
+    "model.ffn": _block("model.ffn", "swiglu"),
+    "model.ffn_multiplier": _block("model.ffn_multiplier", 2),
     "loss.name": _loss,
     "optim.name": _of_model("optim.name", lambda model: "adam"),
     "optim.sparse": _sparse,
@@ -201,16 +220,17 @@ def resolve(values: Mapping[str, Any], interactions: Interactions) -> tuple[dict
     for key in [*(key for key in asked if key not in RULES), *(key for key in RULES if key in asked)]:
         found[key] = RULES.get(key, _of_model(key, lambda model: None))(counted, known)
         chosen[key] = known[key] = found[key].value
-    if "loss.name" in found and found["loss.name"].value == "sampled-softmax":
-        chosen = {f"loss.{key}": value for key, value in SAMPLED.items()} | chosen
+    if "loss.name" in found:
+        chosen = {f"loss.{key}": value for key, value in LOSSES[chosen["loss.name"]].items()} | chosen
     reasons = dict.fromkeys(each.why for each in found.values())
     told = {why: ", ".join(f"{key}={each.value}" for key, each in found.items() if each.why == why) for why in reasons}
     return _nested(chosen), [f"{keys}: {why}" for why, keys in told.items()]
 
 
 def _says_nothing(key, own, model):
-    """Whether a key is for other models, or one whose default is as good as any."""
-    return key not in own or (key not in RULES and key not in model.suits and own[key] is not MISSING)
+    """Whether a key is for other models, or one whose default is as good as any: as of your own model."""
+    told = key in model.suits or (key in RULES and model.suits)
+    return key not in own or (not told and own[key] is not MISSING)
 
 
 def _check(asked, chosen, model):

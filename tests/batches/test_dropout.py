@@ -61,7 +61,7 @@ DROPPING = {"item_dropout": 0.3, "sequence_dropout": 0.5}
 
 
 @pytest.mark.parametrize(
-    "changes", some([{}, {"loss": {"name": "bce", "negatives": 2}, "overlap": 7, "history": "windows"}], {})
+    "changes", some([{}, {"loss": {"name": "bce", "negatives": 2}, "overlap": 7, "history": "windows"}])
 )
 def test_many_devices_are_one(changes):
     softmax = {"loss": {"name": "softmax"}, **DROPPING} | changes

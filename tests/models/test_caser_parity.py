@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from some import some
 
 from jaxrec.batches.stream import Stream
 
@@ -84,7 +85,7 @@ def test_outputs_and_scores(arrays):
     agree(hidden @ params["items"].T, np.roll(arrays["scores"], -1, axis=1))
 
 
-@pytest.mark.parametrize(("name", "loss"), [("ce", cross_entropy), ("bpr", bpr)])
+@pytest.mark.parametrize(("name", "loss"), some([("ce", cross_entropy), ("bpr", bpr)], ("bpr", bpr)))
 def test_loss_and_gradients(arrays, name, loss):
     value, grads = jax.value_and_grad(loss)(converted(arrays, "param."), arrays)
     agree(value, arrays[f"{name}.loss"])

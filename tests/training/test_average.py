@@ -5,7 +5,6 @@ import contextlib
 import jax
 import numpy as np
 import pytest
-from some import some
 from stepping import ADAM, assert_close, made, states
 from trainings import Killed, assert_same, killed_at, outcome, run
 
@@ -27,7 +26,8 @@ def test_the_average_is_the_mean_of_all_params_so_far_weighted_by_their_age():
     assert every[-1].evaluated is every[-1].average
 
 
-@pytest.mark.parametrize(("devices", "launcher"), some([(4, "pmap"), (2, "shard_map")], (2, "shard_map")))
+@pytest.mark.slow
+@pytest.mark.parametrize(("devices", "launcher"), [(4, "pmap"), (2, "shard_map")])
 def test_many_devices_are_one(devices, launcher):
     one, many = (states(made(n, **EMA, launcher=by), [5])[0][0] for n, by in ((1, "pmap"), (devices, launcher)))
     assert_close(many, one)

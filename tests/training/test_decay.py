@@ -27,6 +27,7 @@ def test_only_rows_of_items_in_the_step_decay(alone):
         assert x.ndim > 1 or np.allclose(x, y, atol=1e-6), path
 
 
+@pytest.mark.slow
 def test_many_devices_are_one(alone):
     assert_close(states(made(2, optim=DECAYED, launcher="shard_map", **BCE), [5])[0][0], alone[5])
 

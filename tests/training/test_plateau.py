@@ -15,6 +15,7 @@ OPTIM = {"name": "adam", "learning_rate": 1e-2, "schedule": "plateau", "plateau"
 CHANGES = {"epochs": 4, "eval_every": 0.5, "save_every": 1, "optim": OPTIM}
 
 
+@pytest.mark.slow
 def test_the_rate_falls_at_every_so_many_evaluations_without_a_better_one_and_killed_it_resumes(
     prepare, tmp_path, monkeypatch
 ):

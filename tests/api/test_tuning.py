@@ -29,7 +29,7 @@ WORTH = {"model.dropout": 0.1, "model.layers": 0.2, "optim.learning_rate": -0.3,
 
 @pytest.fixture
 def pretended(monkeypatch, tmp_path):
-    """Trainings that take the time of a clock: ten seconds to begin, one an epoch, 300 in all, every fifth evaluated."""
+    """Trainings by a clock: ten seconds to begin, one an epoch, 300 in all, every fifth evaluated."""
     clock, ran, started = Clock(), [], {}
     monkeypatch.setattr(halving, "time", clock)
     monkeypatch.setattr(halving.fitting, "assembled", lambda config, split, devices: (config, None))

@@ -57,7 +57,7 @@ class Halving:
             say: takes lines for people.
         """
         self.log, self.folder, self.base, self.keys, self.say = log, folder, base, dict(keys), say
-        self.devices = placement.local()
+        self.devices = placement.local()[:1]  # checkpoints that threads write side by side get into each other's way
         self.budget, self.seconds, self.least = 60 * minutes, 0.0, 0.0  # least: seconds to a trial's first score
         self.trials, self.planned = [search.trial({})], 0  # how many are of the first round; 0: not known yet
         self.shares: list[float] = []  # of each round begun, the seconds that a trial has in it

@@ -120,7 +120,7 @@ def tune(
 
     `default` is tried first, then what differs from it in a block, the dropout, the width, the loss, the length and so
     on, by successive halving on the validation; what helps is tried together. At the end the best and `default` are
-    trained to their ends, and with more seeds while there is time. On several devices trials run side by side.
+    trained to their ends, and with more seeds while there is time.
 
     >>> import jaxrec
     >>> found = jaxrec.tune("ml-100k", minutes=30)  # doctest: +SKIP

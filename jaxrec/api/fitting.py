@@ -6,7 +6,7 @@ import itertools
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -292,9 +292,9 @@ def split_for(config: Config, log: Log) -> splits.Split:
     return split
 
 
-def assembled(config: Config, split: splits.Split, devices: Sequence | None = None) -> tuple[Setup, Callable | None]:
-    """The Setup of a training on these devices (all local ones if None), and what it validates by, if anything does."""
-    setup = assembly.assemble(config, split, devices or placement.local())
+def assembled(config: Config, split: splits.Split) -> tuple[Setup, Callable | None]:
+    """The Setup of a training on all local devices, and what it validates by; None where nothing validates."""
+    setup = assembly.assemble(config, split, placement.local())
     return setup, validation(setup) if config.select_by else None
 
 

@@ -6,11 +6,8 @@ other seeds. Every trial is a workdir, so that a search that was cut off goes on
 """
 
 import contextlib
-import queue
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +30,14 @@ from jaxrec.training import workdir as workdirs
 
 STATE = "tune.json"
 FOR_TEST = 0.05  # share of the time that is left for the test
-FIRST, LAST = (
-    0.35,
-    0.5,
-)  # shares: of the time for the first round, of what is left then for the two that are trained out
+FIRST = 0.35  # share of the time for the first round
+LAST = 0.5  # share of what is left after it for the two that are trained to their ends
 LEAST_SHARE = 3  # in the first round a trial has so many times what the first needed to its first score
 MOST = 32  # trials of the first round
 
 
-class Halted(Exception):
-    """A trial is to stop where it is, at an evaluation."""
+class Scored(Exception):
+    """A trial that was to train to its first score has it."""
 
 
 class Halving:
@@ -57,12 +52,11 @@ class Halving:
             say: takes lines for people.
         """
         self.log, self.folder, self.base, self.keys, self.say = log, folder, base, dict(keys), say
-        self.devices = placement.local()[:1]  # checkpoints that threads write side by side get into each other's way
+        self.devices = placement.local()
         self.budget, self.seconds, self.least = 60 * minutes, 0.0, 0.0  # least: seconds to a trial's first score
         self.trials, self.planned = [search.trial({})], 0  # how many are of the first round; 0: not known yet
         self.shares: list[float] = []  # of each round begun, the seconds that a trial has in it
-        self._ready: dict[str, tuple] = {}  # trial -> (device, Setup, what validates)
-        self._lock, self._halted = threading.Lock(), False
+        self._ready: dict[str, tuple] = {}  # trial -> (Setup, what validates)
         if (folder / STATE).exists():
             self._take_up()
         self.begun = time.monotonic() - self.seconds  # as if all runs were one
@@ -87,7 +81,7 @@ class Halving:
     def run(self) -> None:
         """Go through the rounds until the time is up."""
         if self.first.score is None and not (self.first.ended or self.first.failed):
-            self._train(self.first, time.monotonic() + self._left(), -1, self.devices[0], to_its_first_score=True)
+            self._train(self.first, time.monotonic() + self._left(), -1, to_its_first_score=True)
         self._plan()
         going = self.trials[: self.planned]
         rounds = max(len(going).bit_length() - 1, 0)  # of 16: 16, 8, 4, 2
@@ -110,7 +104,7 @@ class Halving:
         """Seconds that each trial has in a round: the same when a search that was cut off goes on."""
         if number == len(self.shares):
             share = FIRST if number == 0 else (1 - LAST) / (rounds - number)
-            self.shares.append(share * self._left() * min(len(self.devices) / trials, 1))
+            self.shares.append(share * self._left() / trials)
             self.keep()
         return self.shares[number]
 
@@ -119,7 +113,7 @@ class Halving:
         if self.planned:
             return
         share = LEAST_SHARE * max(self.least, 1e-9)
-        number = int(np.clip(FIRST * self.budget * len(self.devices) / share, 1, MOST))
+        number = int(np.clip(FIRST * self.budget / share, 1, MOST))
         found = search.candidates(self.base, self.keys, self.log)
         self.trials += [search.trial(changes) for changes, _ in zip(found, range(number - 1), strict=False)]
         self.planned = len(self.trials)
@@ -147,7 +141,7 @@ class Halving:
     def _reseed(self, finalists, number):
         """Train the finalists with more seeds, each as often, while there is time for all of them."""
         for seed in range(1, MOST):
-            needed = 1.2 * sum(trial.seconds for trial in finalists) / min(len(self.devices), len(finalists))
+            needed = 1.2 * sum(trial.seconds for trial in finalists)
             if not all(trial.ended for trial in finalists) or needed > self._left():
                 return
             names = {trial.name: trial for trial in self.trials}
@@ -166,58 +160,36 @@ class Halving:
 
     def _round(self, trials, number, share):
         """Train each trial that has not been through this round for so many seconds."""
-        todo = [trial for trial in trials if trial.rounds <= number and not (trial.ended or trial.failed)]
-        free: queue.SimpleQueue = queue.SimpleQueue()
-        for device in self.devices:
-            free.put(device)
-
-        def run(trial):
+        for trial in trials:
+            if trial.rounds > number or trial.ended or trial.failed:
+                continue
             needed = 0.0 if trial.name in self._ready else 1.2 * self.least
-            if self._halted or self._left() < needed:
-                return
+            if self._left() < needed:
+                continue
             had = trial.seconds if number == 0 else 0.0  # to its first score, say: all have as long in all
-            own = time.monotonic() + max(share - had, needed)
-            device = free.get()
-            try:
-                self._train(trial, min(own, time.monotonic() + self._left()), number, device)
-            finally:
-                free.put(device)
+            self._train(trial, time.monotonic() + min(max(share - had, needed), self._left()), number)
 
-        if len(self.devices) == 1:
-            for trial in todo:
-                run(trial)
-            return
-        with ThreadPoolExecutor(len(self.devices)) as pool:
-            running = [pool.submit(run, trial) for trial in todo]
-            try:
-                for each in running:
-                    each.result()
-            except BaseException:
-                self._halted = True  # each stops at its next evaluation
-                raise
-
-    def _train(self, trial, deadline, number, device, to_its_first_score=False):
+    def _train(self, trial, deadline, number, to_its_first_score=False):
         """Let a trial train until a deadline, or to its end."""
         path, begun, before = self.folder / trial.name, time.monotonic(), trial.seconds
         is_new = trial.name not in self._ready
 
         def note(row):
             nonlocal is_new
-            with self._lock:
-                if is_new:
-                    self.least, is_new = max(self.least, time.monotonic() - begun), False
-                found = row.get("valid", {}).get(self.base.select_by)
-                trial.score = found if trial.score is None else max(trial.score, found or trial.score)
-                trial.epoch, trial.seconds = row["epoch"], before + time.monotonic() - begun
+            if is_new:
+                self.least, is_new = max(self.least, time.monotonic() - begun), False
+            found = row.get("valid", {}).get(self.base.select_by)
+            trial.score = found if trial.score is None else max(trial.score, found or trial.score)
+            trial.epoch, trial.seconds = row["epoch"], before + time.monotonic() - begun
             self.keep()
-            if self._halted or to_its_first_score:
-                raise Halted
+            if to_its_first_score:
+                raise Scored
 
         try:
             with workdirs.locked(path) as held, held.named():
-                setup, validate = self._assembled(trial, device)
+                setup, validate = self._assembled(trial)
                 fitting.claim(path, setup, self.log)
-                with contextlib.suppress(loop.OutOfTime, Halted):
+                with contextlib.suppress(loop.OutOfTime, Scored):
                     loop.fit(setup, path, validate, consoles.make(quiet=True), held, note, deadline=deadline)
                     trial.ended = True
         except (loop.NotFinite, preflight.TooLarge) as error:
@@ -228,22 +200,20 @@ class Halving:
         at = f"round {number + 1}" if number >= 0 else "begins with"
         self.say(f"{at}: {trial.name}: {trial.failed or score}, epoch {trial.epoch:.3g}")
 
-    def _assembled(self, trial, device):
-        known = self._ready.get(trial.name)
-        if known is None or known[0] != device:
+    def _assembled(self, trial):
+        if trial.name not in self._ready:
             config = search.configuration(trial.changes, self.keys, self.log)
-            known = device, *fitting.assembled(config, fitting.split_for(config, self.log), [device])
-            self._ready[trial.name] = known
-        return known[1:]
+            split = fitting.split_for(config, self.log)
+            self._ready[trial.name] = fitting.assembled(config, split)
+        return self._ready[trial.name]
 
     def keep(self) -> float:
         """Write the state of the search. Returns the seconds that it took so far, all runs together."""
-        with self._lock:
-            self.seconds = time.monotonic() - self.begun
-            kept = {"data": self.log.fingerprint, "seconds": self.seconds, "least": self.least, "shares": self.shares}
-            trials = [trial.to_dict() for trial in self.trials]
-            write_json(self.folder / STATE, kept | {"planned": self.planned, "trials": trials})
-            return self.seconds
+        self.seconds = time.monotonic() - self.begun
+        kept = {"data": self.log.fingerprint, "seconds": self.seconds, "least": self.least, "shares": self.shares}
+        trials = [trial.to_dict() for trial in self.trials]
+        write_json(self.folder / STATE, kept | {"planned": self.planned, "trials": trials})
+        return self.seconds
 
     def order(self) -> list[Trial]:
         """The trials, the best first: by the mean over a recipe's seeds where `default` has as many."""
@@ -279,4 +249,4 @@ class Halving:
         protocol = default_protocol(config.split)
         protocol = KEPT if config.seen == "keep" and protocol == FULL else protocol
         split = fitting.split_for(config, self.log)
-        return ranks_of(self.folder / trial.name, config, split, "best", protocol, "valid", self.devices[:1])
+        return ranks_of(self.folder / trial.name, config, split, "best", protocol, "valid", self.devices)

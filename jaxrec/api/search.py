@@ -11,22 +11,15 @@ from jaxrec.api.logs import Log
 from jaxrec.config import parsing
 from jaxrec.config.keys import Config
 from jaxrec.system.errors import UserError
+from jaxrec.training import auto
 
 Changes = dict[str, Any]  #: {"model.dim": 128}
-MOST = 64  # trials of a search
+DRAWS = 6_400  # of several changes at once, at most
 QUERY: Changes = {"model.norm": "query", "model.ffn": "relu", "model.ffn_multiplier": 1}
 PRE: Changes = {"model.norm": "pre", "model.ffn": "gelu", "model.ffn_multiplier": 2}
 DROPOUTS = 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7
 LONGEST = 200
-#: of a softmax over the whole catalogue: 2,048 of the items stand for all, by the root of their counts, corrected
-SAMPLED: Changes = {
-    "loss.name": "sampled-softmax",
-    "loss.negatives": 2_048,
-    "loss.sampling": "mixed",
-    "loss.share": "batch",
-    "loss.alpha": 0.5,
-    "loss.logq": 1.0,
-}
+SAMPLED: Changes = {f"loss.{key}": value for key, value in {"name": auto.SAMPLED, **auto.LOSSES[auto.SAMPLED]}.items()}
 
 
 @dataclass
@@ -70,7 +63,7 @@ def another_seed(trial: Trial, number: int, seed: int) -> Trial:
 
 
 def together(better: list[Trial]) -> Changes:
-    """The changes of several trials at once, the best first: of two that change one key the better one's."""
+    """The changes of several trials at once: of two that change one key those of the better one, which comes first."""
     found: Changes = {}
     for each in better:
         if not found.keys() & each.changes.keys():
@@ -136,7 +129,7 @@ def _single(base: Config) -> Iterator[Changes]:
 def _drawn(single: list[Changes], seed: int) -> Iterator[Changes]:
     """Two or three of them at once, of different keys, without end where there are some."""
     draw = random.Random(seed)
-    for _ in range(100 * MOST if len(single) > 1 else 0):
+    for _ in range(DRAWS if len(single) > 1 else 0):
         chosen = draw.sample(single, min(draw.choice([2, 3]), len(single)))
         keys = [key for changes in chosen for key in changes]
         if len(set(keys)) == len(keys):

@@ -48,8 +48,8 @@ class OptimConfig:
     b2: float = key(below_one, 0.999)
     eps: float = key(positive, 1e-8)
     weight_decay: float = key(not_negative, 0.0)  #: of adamw: added to its update; of adam: to the gradient (L2)
-    decayed: str = among("all", "matrices", "rows")  #: params that decay: all; neither biases nor scales; nor rows of
-    # item tables whose items are not in the step
+    #: params that decay: all; but biases and scales; but these and the rows of items that are not in the step
+    decayed: str = among("all", "matrices", "rows")
     momentum: float = key(below_one, 0.0)  #: of adagrad
     sparse: bool = False  #: update only the rows of tables whose items are in the batch
     schedule: str = among("constant", "linear", "cosine", "plateau")
@@ -86,10 +86,8 @@ class Config:
     sequence_dropout: float = key(share, 0.0)  #: next-item: how often a history is cut in two at a random place
     positions: str = among("from_start", "from_end", "relative", "rotary", "buckets")
     history: str = among("newest", "oldest", "windows")  #: which `length` + 1 items train; or windows over all of them
-    overlap: int = key(
-        not_negative, 0
-    )  #: windows: items that the next shows again, and asks no more; length - 1: every
-    # prefix is a sample, and its last slot alone has a target
+    #: windows: how many items the next one shows again without asking for them; length - 1: every prefix is a sample
+    overlap: int = key(not_negative, 0)
     row: int = key(not_negative, 0)  #: slots a row; 0 is `length`
     save_every: float = key(positive, 1.0)  #: epochs
     steps_per_call: int = key(positive, 64)

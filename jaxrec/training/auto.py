@@ -19,11 +19,12 @@ STEPS = 80  # an epoch has about as many
 BATCHES = 32, 512  # the smallest and the largest
 WIDTHS = ((0, 64), (150_000, 128), (500_000, 256))  # (from so many training events on, the width)
 SOFTMAX_ITEMS = 100_000  # the largest catalogue that is scored whole for every target
+WHOLE, SAMPLED = "softmax", "sampled-softmax"
 #: the other keys of a loss that a rule chose. Sampled: the batch's other targets, and 2,048 items by the root of their
 #: counts, corrected
 LOSSES = {
-    "softmax": {"label_smoothing": 0.1},
-    "sampled-softmax": {"negatives": 2_048, "sampling": "mixed", "share": "batch", "alpha": 0.5, "logq": 1.0},
+    WHOLE: {"label_smoothing": 0.1},
+    SAMPLED: {"negatives": 2_048, "sampling": "mixed", "share": "batch", "alpha": 0.5, "logq": 1.0},
 }
 FIRST = ("gated", "pre")  # norms that come first in a block, which bear a higher rate
 NEEDED = ("length", "model.dim")  # numbers that rules take from other keys
@@ -125,9 +126,10 @@ def _input_dropout(counted, _):
 
 
 def _loss(counted, _):
-    if counted.items <= SOFTMAX_ITEMS:
-        return Found("softmax", f"all {counted.items:,} items can be scored; with label_smoothing=0.1")
-    return Found("sampled-softmax", f"{counted.items:,} items are too many to score for every target")
+    name = WHOLE if counted.items <= SOFTMAX_ITEMS else SAMPLED
+    why = "all {} items can be scored" if name == WHOLE else "{} items are too many to score for every target"
+    also = ", ".join(f"loss.{key}={value}" for key, value in LOSSES[name].items())
+    return Found(name, f"{why.format(f'{counted.items:,}')}; with {also}")
 
 
 def _sparse(counted, chosen):

@@ -2,7 +2,6 @@
 
 from itertools import islice
 
-import jax
 import pytest
 from made_logs import COLUMNS, made_log, made_rows
 
@@ -32,9 +31,8 @@ def pretended(monkeypatch, tmp_path):
     """Trainings by a clock: ten seconds to begin, one an epoch, 300 in all, every fifth evaluated."""
     clock, ran, started = Clock(), [], {}
     monkeypatch.setattr(halving, "time", clock)
-    monkeypatch.setattr(halving.fitting, "assembled", lambda config, split, devices: (config, None))
+    monkeypatch.setattr(halving.fitting, "assembled", lambda config, split: (config, None))
     monkeypatch.setattr(halving.fitting, "claim", lambda *_: None)
-    monkeypatch.setattr(halving.placement, "local", lambda: jax.devices()[:1])
     monkeypatch.setattr(halving.Halving, "against", lambda self: None)
     monkeypatch.setattr(tuning, "evaluation", lambda *_, **__: None)
     base = {}
@@ -166,20 +164,6 @@ def test_mistakes_are_messages_and_leave_no_folder(argv, said, tmp_path, capsys,
     monkeypatch.chdir(tmp_path)
     assert cli.main(["tune", "--dataset", "synthetic:users=50", *argv]) == 2
     assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
-
-
-@pytest.mark.slow
-def test_trials_run_side_by_side_on_several_devices_as_on_one(tmp_path, monkeypatch):
-    """To their ends: the same scores, bit for bit, wherever and beside whatever they run."""
-    log, found = made_log(), {}
-    monkeypatch.setattr(halving, "MOST", 4)
-    for devices in (1, 2):
-        monkeypatch.setattr(halving.placement, "local", lambda devices=devices: jax.devices()[:devices])
-        keys = {"epochs": 2, "batch": 16, "model": {"dim": 8, "layers": 1}}
-        each = jaxrec.tune(log, 10, tmp_path / str(devices), **keys)
-        found[devices] = {trial.name: trial.score for trial in each.trials if trial.ended}
-    both = found[1].keys() & found[2].keys()
-    assert len(both) >= 4 and all(found[1][name] == found[2][name] for name in both)
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def trained(paths, protocol, published, note):
     for path in map(Path, paths):
         stored = workdir.read(path)
         kept = stored.config
-        result, _ = evaluator.workdir_result(path, protocol=protocol)
+        result = evaluator.workdir_answers(path, protocol=protocol).result()
         rows = metric_writer.read_rows(path / "metrics.jsonl")
         if not rows:
             raise SystemExit(f"{path}: not an epoch of it is complete: train on before measuring it")

@@ -35,8 +35,8 @@ def measure(name, epochs):
         seconds = time.monotonic() - begun
         last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
         config, devices = workdir.read(path).config, jax.local_devices()
-        result, split = evaluator.workdir_result(path, devices=devices, protocol="full")
-        rows = {config.model.name: result["metrics"]}
+        answers = evaluator.workdir_answers(path, devices=devices, protocol="full")
+        rows, split = {config.model.name: answers.result()["metrics"]}, answers.split
     for baseline in COUNTED:
         rows[baseline] = evaluator.baseline_result(baseline, split, "full", "test", devices)["metrics"]
     if config.dataset.partition(":")[0] == sources.SYNTHETIC:

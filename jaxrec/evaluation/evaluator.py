@@ -135,7 +135,7 @@ def evaluation(
     beyond_accuracy: int | bool | None = None,
     devices: Sequence | None = None,
 ) -> results.Evaluation:
-    """The Evaluation of a workdir's checkpoint, beside these baselines; the other arguments as of `workdir_result`.
+    """The Evaluation of a workdir's checkpoint, beside these baselines; the other arguments as of `workdir_answers`.
 
     Args:
         beyond_accuracy: how many of the best items are looked at, as `beyond.depth` takes it.
@@ -151,19 +151,6 @@ def evaluation(
     both = config.seen == "keep"
     beside = {each: baseline_result(each, split, protocol, part, devices, both) for each in baselines}
     return results.Evaluation(config.model.name, result, answers.frame, title, beside)
-
-
-def workdir_result(
-    path: Path,
-    interactions: Interactions | None = None,
-    devices: Sequence | None = None,
-    checkpoint: str | int | None = "best",
-    protocol: str | None = None,
-    part: str = "test",
-) -> tuple[dict, splits.Split]:
-    """The result of a workdir's checkpoint on its own split of the data, and that split: as of `workdir_answers`."""
-    answers = workdir_answers(path, interactions, devices, checkpoint, protocol, part)
-    return answers.result(), answers.split
 
 
 def workdir_answers(
@@ -191,7 +178,7 @@ def workdir_answers(
 
 
 def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config, splits.Split]:
-    """The configuration of a workdir, and its own split of the data. As of `workdir_result`."""
+    """The configuration of a workdir, and its own split of the data. As of `workdir_answers`."""
     stored = workdir.read(path)
     config = stored.config
     if interactions is None:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 def linear_recurrence(decay_BTD, input_BTD, before_BD):
     """h_t = decay_t h_(t-1) + input_t, feature by feature. -> h [B, T, D]
 
-    One slot after the other on a CPU, which is slower by half or more at a tree of products over the slots
-    (Blelloch 1990): that an accelerator takes, which would start a kernel a slot.
+    One slot after the other on a CPU; an accelerator, which would start a kernel a slot, takes a tree of products over
+    the slots (Blelloch 1990).
 
     Args:
         decay_BTD: from 0 to 1; where it is 0, nothing of what was before goes on.

@@ -12,7 +12,7 @@ from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import bidirectional, position_of
 from jaxrec.kernels.sizes import ATTENTION_SLOTS
-from jaxrec.models.entry import ModelEntry
+from jaxrec.models.entry import NEXT_ITEM, ModelEntry
 from jaxrec.models.layers import INITIAL, Attention, Dense, drop_rows, gelu, item_param, layer_norm
 from jaxrec.models.model import from_module, pick
 from jaxrec.models.sasrec import check
@@ -165,15 +165,6 @@ MODEL = ModelEntry(
     objectives=("cloze",),
     positions=("from_start", "from_end", "relative"),
     check=check,
-    suits={
-        "objective": "cloze",
-        "stream": "packed",
-        "positions": "from_start",
-        "model.heads": 2,
-        "model.norm": "post",
-        "model.init": "normal",
-        "model.transform": False,
-        "optim.name": "adam",
-        "optim.learning_rate": 1e-3,
-    },
+    suits=NEXT_ITEM
+    | {"objective": "cloze", "model.heads": 2, "model.norm": "post", "model.init": "normal", "model.transform": False},
 )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
-from jaxrec.models.entry import ModelEntry
+from jaxrec.models.entry import NEXT_ITEM, ModelEntry
 from jaxrec.models.layers import INITIAL, Dense, drop_rows, item_param
 from jaxrec.models.model import from_module
 from jaxrec.system.errors import UserError
@@ -118,14 +118,5 @@ MODEL = ModelEntry(
     build=caser,
     has_users=lambda options: options.users,
     check=check,
-    suits={
-        "objective": "next-item",
-        "stream": "packed",
-        "positions": "from_start",
-        "num_future_targets": 3,
-        "model.layers": 1,
-        "model.dropout": 0.5,
-        "optim.name": "adam",
-        "optim.learning_rate": 1e-3,
-    },
+    suits=NEXT_ITEM | {"num_future_targets": 3, "model.layers": 1, "model.dropout": 0.5},
 )

@@ -22,6 +22,16 @@ class Sizes(NamedTuple):
     users: int = 0  #: of the training, where the model has vectors of them
 
 
+#: what suits most models that predict the next item
+NEXT_ITEM: dict[str, Any] = {
+    "objective": "next-item",
+    "stream": "packed",
+    "positions": "from_start",
+    "optim.name": "adam",
+    "optim.learning_rate": 1e-3,
+}
+
+
 def _agreed(config: Config) -> None:
     """No more rules."""
 

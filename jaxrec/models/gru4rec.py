@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxrec.config.fields import among, below_one, key
 from jaxrec.config.keys import AUTO, ModelOptions
-from jaxrec.models.entry import ModelEntry
+from jaxrec.models.entry import NEXT_ITEM, ModelEntry
 from jaxrec.models.layers import INITIAL, drop_rows, item_param
 from jaxrec.models.model import from_module
 
@@ -193,15 +193,12 @@ MODEL = ModelEntry(
     options=GRU4RecOptions,
     build=gru4rec,
     carries_state=True,
-    suits={
-        "objective": "next-item",
-        "stream": "packed",
-        "positions": "from_start",
+    suits=NEXT_ITEM
+    | {
         "model.layers": 1,
         "model.dropout": 0.0,
         "model.input_dropout": AUTO,
         "model.init": "uniform",
-        "optim.name": "adam",
         "optim.learning_rate": 5e-3,
     },
 )

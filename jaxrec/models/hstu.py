@@ -13,16 +13,17 @@ from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal, position_of
 from jaxrec.kernels.sizes import GATED_SLOTS, query_block
-from jaxrec.models.entry import ModelEntry
+from jaxrec.models.entry import NEXT_ITEM, ModelEntry
 from jaxrec.models.layers import (
     INITIAL,
-    TEMPERATURE,
     Dense,
     by_distance,
     divides,
     drop_rows,
     item_param,
     layer_norm,
+    log_temperature,
+    pointing,
     unit,
 )
 from jaxrec.models.model import from_module, pick
@@ -47,7 +48,7 @@ class HSTU(nn.Module):
         kernel = INITIAL[of.init]
         self.item_table = item_param(self, "items", kernel, self.items, of.dim)
         if of.score == "cosine":
-            self.temperature = self.param("temperature", lambda key: jnp.log(jnp.float32(TEMPERATURE)))
+            self.temperature = self.param("temperature", log_temperature)
         if self.positions != "relative":
             self.position_table = self.param("positions", kernel, (self.length, of.dim))
         features = of.dim // of.heads
@@ -74,8 +75,8 @@ class HSTU(nn.Module):
         return x
 
     def head(self, hidden):
-        """For cosine scores: of length 1 / temperature."""
-        return unit(hidden) * jnp.exp(-self.temperature) if self.options.score == "cosine" else hidden
+        """Of cosine scores alone."""
+        return pointing(hidden, self.temperature)
 
 
 class Unit(nn.Module):
@@ -155,11 +156,5 @@ MODEL = ModelEntry(
     build=hstu,
     positions=("relative", "from_start", "from_end"),
     check=divides,
-    suits={
-        "objective": "next-item",
-        "stream": "packed",
-        "positions": "relative",
-        "optim.name": "adam",
-        "optim.learning_rate": 1e-3,
-    },
+    suits=NEXT_ITEM | {"positions": "relative"},
 )

@@ -70,6 +70,16 @@ def unit(x):
     return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
 
 
+def log_temperature(key):
+    """The param of cosine scores before training."""
+    return jnp.log(jnp.float32(TEMPERATURE))
+
+
+def pointing(hidden, log_temperature):
+    """Hidden vectors for cosine scores: of length 1 / temperature, in float32."""
+    return unit(hidden) * jnp.exp(-log_temperature)
+
+
 def divides(config):
     """Of a model with heads, that they divide the width.
 

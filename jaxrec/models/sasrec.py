@@ -12,17 +12,18 @@ from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal, position_of
 from jaxrec.kernels.sizes import ATTENTION_SLOTS
-from jaxrec.models.entry import ModelEntry
+from jaxrec.models.entry import NEXT_ITEM, ModelEntry
 from jaxrec.models.layers import (
     INITIAL,
     NORMS,
-    TEMPERATURE,
     Attention,
     Dense,
     FeedForward,
     divides,
     drop_rows,
     item_param,
+    log_temperature,
+    pointing,
     unit,
 )
 from jaxrec.models.model import from_module, pick
@@ -53,7 +54,7 @@ class SASRec(nn.Module):
         if of.embedding == "separate":
             self.input_table = item_param(self, "inputs", kernel, self.items, of.dim)
         if of.score == "cosine":
-            self.temperature = self.param("temperature", lambda key: jnp.log(jnp.float32(TEMPERATURE)))
+            self.temperature = self.param("temperature", log_temperature)
         if self.positions in COUNTED:
             self.position_table = self.param("positions", kernel, (self.length, of.dim))
         relative, buckets = self.positions == "relative", self.positions == "buckets"
@@ -111,8 +112,8 @@ class SASRec(nn.Module):
         return self.last_norm(self.blocks(x, stream, keys, read_BM))
 
     def head(self, hidden):
-        """For cosine scores: of length 1 / temperature."""
-        return unit(hidden) * jnp.exp(-self.temperature) if self.options.score == "cosine" else hidden
+        """Of cosine scores alone."""
+        return pointing(hidden, self.temperature)
 
 
 def gate(dense, x_BTD):
@@ -166,12 +167,5 @@ MODEL = ModelEntry(
     build=sasrec,
     positions=("from_start", "from_end", "relative", "rotary", "buckets"),
     check=check,
-    suits={
-        "objective": "next-item",
-        "stream": "packed",
-        "positions": "from_start",
-        "model.init": "normal",
-        "optim.name": "adam",
-        "optim.learning_rate": 1e-3,
-    },
+    suits=NEXT_ITEM | {"model.init": "normal"},
 )

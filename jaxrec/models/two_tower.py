@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxrec.config.fields import among
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal
-from jaxrec.models.entry import ModelEntry
+from jaxrec.models.entry import NEXT_ITEM, ModelEntry
 from jaxrec.models.layers import INITIAL, Dense, drop_rows, item_param
 from jaxrec.models.model import from_module, pick
 
@@ -80,12 +80,5 @@ MODEL = ModelEntry(
     name="two-tower",
     options=TwoTowerOptions,
     build=two_tower,
-    suits={
-        "objective": "next-item",
-        "stream": "packed",
-        "positions": "from_start",
-        "model.init": "normal",
-        "optim.name": "adam",
-        "optim.learning_rate": 1e-3,
-    },
+    suits=NEXT_ITEM | {"model.init": "normal"},
 )

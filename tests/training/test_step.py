@@ -291,28 +291,6 @@ def test_lanes_carry_their_states_from_step_to_step(kind):
             np.testing.assert_allclose(got[lane], whole[0], rtol=1e-5, atol=1e-6)
 
 
-def test_every_device_holds_the_same_state():
-    """out_axes None takes device 0's value in silence; here every device shows its own."""
-    split = splits.last_item(interactions.from_sequences(histories()))
-    devices = jax.devices()[:4]
-    captured = {}
-
-    def show_each(call, devices, options, per_device_data):
-        captured["mapped"] = jax.pmap(
-            call, placement.AXIS, in_axes=(launch.AXES, None, None, None, None, 0), out_axes=0, devices=devices
-        )
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(launch.LAUNCHERS, "pmap", show_each)
-        setup = fit.setup(config(), split, devices)
-    state = fit.initial(setup)
-    data, begins = fit.Feed(setup)(0, 4)
-    state, _ = captured["mapped"](state, data, setup.sampler_tables, np.int32(begins), np.int32(4), np.arange(4))
-    for leaf in jax.tree.leaves(state):
-        for device in range(1, 4):
-            np.testing.assert_array_equal(leaf[0], leaf[device])
-
-
 @pytest.mark.parametrize("devices", some([1, 2, 8], 2))
 def test_gradient_is_normalised_by_the_global_count(devices):
     """One SGD step on n devices moves by the gradient of (sum of losses over all targets) / (number of targets)."""

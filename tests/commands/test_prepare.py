@@ -4,40 +4,17 @@ import csv
 import dataclasses
 import datetime
 import json
-import random
 import subprocess
 import sys
 from collections import Counter
 
 import numpy as np
 import pytest
+from visits import APRIL, COLUMNS, FIELDS, NUMBERS, ROWS
 
-import jaxrec
 from jaxrec import cli
 from jaxrec.data import download, prepared, sources
 from jaxrec.data.interactions import fingerprint
-
-FIELDS = ("visitor", "thing", "grade", "when", "visit")
-COLUMNS = ("--user", "visitor", "--item", "thing", "--weight", "grade", "--time", "when", "--session", "visit")
-APRIL = int(datetime.datetime(2014, 4, 1, tzinfo=datetime.UTC).timestamp())
-NUMBERS = {"users": 24, "items": 12}
-
-
-def made_rows():
-    """Rows (user, item, grade, time, session) by user and time: a few visits each, items in a row repeated."""
-    chance, rows = random.Random(0), []
-    for user in range(NUMBERS["users"]):
-        now = APRIL + chance.randrange(20 * 86_400)
-        for visit in range(chance.randint(1, 4)):
-            for _ in range(chance.randint(1, 6)):
-                item = rows[-1][1] if rows and chance.random() < 0.2 else f"i{chance.randrange(NUMBERS['items'])}"
-                rows.append((f"u{user}", item, chance.randint(1, 5), now, f"{user}-{visit}"))
-                now += chance.randint(1, 1_000)
-            now += chance.randrange(86_400)
-    return rows
-
-
-ROWS = made_rows()
 
 
 @pytest.fixture
@@ -262,59 +239,6 @@ def test_jax_is_not_imported(log, tmp_path):
     ran = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True)
     loaded = set(ran.stdout.splitlines()[-1].split())
     assert "polars" in loaded and not loaded & {"jax", "jaxlib", "flax", "optax", "orbax", "matplotlib"}
-
-
-SMALL = ["--config.model.dim=8", "--config.model.layers=1", "--config.batch=8", "--config.epochs=2"]
-
-
-@pytest.mark.slow
-def test_training_takes_the_folder_and_the_file_for_the_same_data(tmp_path, capsys):
-    """Trained on either, evaluated on the other; ids are those of the file."""
-    rows = [(user, f"00{item}", 1, when, visit) for user, item, _, when, visit in ROWS]
-    names = {"visitor": "user_id", "thing": "item_id", "when": "timestamp"}
-    path = tmp_path / "raw.csv"
-    path.write_text("".join(",".join(map(str, row)) + "\n" for row in [[names.get(f, f) for f in FIELDS], *rows]))
-    folder = tmp_path / "folder"
-    assert cli.main(["prepare", "--input", str(path), "--output", str(folder)]) == 0
-    assert fingerprint(sources.load(str(path))) == fingerprint(sources.load(str(folder)))
-    results = {}
-    for name, data, other in (("a", path, folder), ("b", folder, path)):
-        workdir, result = tmp_path / name, tmp_path / f"{name}.json"
-        argv = ["train", "--config", "quickstart", "--workdir", str(workdir), f"--config.dataset={data}", *SMALL]
-        assert cli.main(argv) == 0
-        assert cli.main(["evaluate", "--workdir", str(workdir), "--dataset", str(other), "--json", str(result)]) == 0
-        results[name] = json.loads(result.read_text())["metrics"]
-        ranked = jaxrec.load(workdir).recommend([rows[0][1], rows[1][1]], k=3)
-        assert len(ranked) == 3 and not ranked.unknown and {item for item, _ in ranked} <= {row[1] for row in rows}
-    assert results["a"] == results["b"]
-    capsys.readouterr()
-    assert cli.main(["prepare", "--input", str(path), "--output", str(folder), "--max-length", "12"]) == 0
-    assert cli.main(["evaluate", "--workdir", str(workdir)]) == 2
-    assert "was trained on other data" in capsys.readouterr().err
-
-
-def test_the_table_of_items_goes_into_the_folder_with_its_types(tmp_path, capsys):
-    (tmp_path / "log.csv").write_text("user,sku,time\n1,5,1\n1,6,2\n2,6,3\n2,5,4\n")
-    (tmp_path / "items.csv").write_text("sku,name,year,price\n5,Five,1994,9.5\n6,Six,,2.5\n")
-    (tmp_path / "other.csv").write_text("item_id,name\n5,Cinq\n6,Six\n")
-    run = lambda name, *flags: cli.main(
-        ["prepare", "--input", str(tmp_path / "log.csv"), "--item", "sku", "--output", str(tmp_path / name), *flags]
-    )
-    assert [run("a"), run("b", "--items", ""), run("c", "--items", str(tmp_path / "other.csv"))] == [0, 0, 0]
-    assert "name (text), year (integer), price (number)" in " ".join(capsys.readouterr().out.split())
-    a, b, c = (prepared.load(tmp_path / name) for name in "abc")
-    assert a.catalogue.about.rows() == [("Five", 1994, 9.5), ("Six", None, 2.5)] and a.catalogue.titles == [
-        "Five",
-        "Six",
-    ]
-    assert b.catalogue.about is None and c.catalogue.titles == ["Cinq", "Six"]
-    assert a.digest == b.digest == c.digest
-    assert json.loads((tmp_path / "c" / "meta.json").read_text())["items_table"] == str(tmp_path / "other.csv")
-    assert run("d", "--items", str(tmp_path / "nowhere.csv")) == 2 and not (tmp_path / "d").exists()
-    assert "no such file: name a table of items" in " ".join(capsys.readouterr().err.split())
-    assert (
-        cli.main(["prepare", "--input", "synthetic:users=9", "--items", "x.csv", "--output", str(tmp_path / "d")]) == 2
-    )
 
 
 def test_a_condition_is_the_first_step(run):

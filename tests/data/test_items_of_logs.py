@@ -1,0 +1,87 @@
+"""The table of items that lies beside a log, or is named with it, whatever the log is."""
+
+import io
+
+import polars as pl
+import pytest
+from table_writers import WRITERS
+
+from jaxrec.data.reading import read
+from jaxrec.system.errors import UserError
+
+LOG = "user,sku,time\n1,5,1\n1,6,2\n2,6,3\n2,5,4\n"
+
+
+SIX = "sku,title,price\n6,Six,6.5\n5,Five,5.5\n"
+
+
+def put_log(folder, *parts):
+    for part in parts or ("log.csv",):
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        (folder / part).write_text(LOG)
+
+
+@pytest.mark.parametrize("table", ["items.csv", "items.csv.gz", "items.tsv", "items.parquet", "items.jsonl"])
+@pytest.mark.parametrize("named", ["log.csv", "", "lo*.csv", "*.csv"])
+def test_the_table_beside_is_read_however_the_log_is_named(tmp_path, table, named):
+    put_log(tmp_path)
+    WRITERS[table](pl.read_csv(io.StringIO(SIX)).with_columns(since=None), tmp_path / table)
+    said = []
+    data = read(tmp_path / named, columns={"item": "sku"}, say=said.append)
+    assert data.catalogue.titles == ["Five", "Six"] and data.catalogue.about["price"].to_list() == [5.5, 6.5]
+    assert len(data.items) == 4 and any(line.startswith(f"items: {tmp_path / table}: title (text)") for line in said)
+    assert read(tmp_path / named, columns={"item": "sku"}, items="").catalogue.about is None
+
+
+def test_a_table_that_is_named_is_read_wherever_it_lies_and_for_any_format(tmp_path):
+    put_log(tmp_path / "logs")
+    (tmp_path / "logs" / "items.csv").write_text("sku,title\n5,Wrong\n")
+    (tmp_path / "pairs.txt").write_text("1 5\n1 6\n")
+    (tmp_path / "a.inter").write_text("user_id:token\titem_id:token\n1\t5\n1\t6\n")
+    (tmp_path / "a.item").write_text("item_id:token\ttitle:token\n5\tWrong\n")
+    (table := tmp_path / "products.txt").write_text(SIX.replace("sku", "item"))
+    for name in ("logs/log.csv", "pairs.txt", "a.inter"):
+        columns = {"item": "sku"} if name == "logs/log.csv" else {}
+        assert read(tmp_path / name, columns=columns, items=str(table)).catalogue.titles == ["Five", "Six"]
+    assert read(tmp_path / "pairs.txt").catalogue.titles is None
+    (tmp_path / "items.csv").write_text(SIX.replace("sku", "id"))
+    assert read(tmp_path / "pairs.txt").catalogue.titles == ["Five", "Six"]
+
+
+def test_shards_share_the_table_above_them(tmp_path):
+    put_log(tmp_path, "day=1/log.csv", "day=2/more.csv")
+    (tmp_path / "items.csv").write_text(SIX)
+    assert read(tmp_path / "*/*.csv", columns={"item": "sku"}).catalogue.titles == ["Five", "Six"]
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "said"),
+    [
+        ({"items.csv": SIX, "items.tsv": SIX}, None, "two tables of items: name one with prepare's --items, or remove"),
+        ({}, "nowhere.csv", "--items .*nowhere.csv: no such file: name a table of items"),
+        ({"sub/x": ""}, "sub", "--items .*sub: a folder"),
+        (
+            {"p.csv": "sku,title\n05,Five\n"},
+            "p.csv",
+            "none of its ids is an item of the log, as '05', where the log has '5'",
+        ),
+        ({"p.parquet": "nothing"}, "p.parquet", "p.parquet: cannot be read"),
+        ({"p.jsonl": "nothing"}, "p.jsonl", "p.jsonl: not JSON lines"),
+        ({"p.csv": "sku,training_count\n5,1\n"}, "p.csv", "the catalogue keeps its own training_count: rename"),
+        ({"p.csv": "sku,x\n5,1\n,2\n"}, "p.csv", "line 3: ',2': no item id: fill it in"),
+        ({"p.jsonl": '{"sku": 5}\n{"sku": 6.5}\n'}, "p.jsonl", "column sku holds floats"),
+        ({"p.jsonl": '{"sku": 5}\n{"sku": 5}\n'}, "p.jsonl", "row 2: '5': item 5 has row 1 already"),
+        ({"p.jsonl": '{"sku": 5}\n{"x": 5}\n'}, "p.jsonl", "row 2: ',5': no item id"),
+        ({"p.jsonl": '{"sku": [5]}\n'}, "p.jsonl", r"column sku holds List"),
+        ({"p.jsonl": '{"sku": 5}\n{"sku": 6, "x": "\\ud83d!"}\n'}, "p.jsonl", r"line 2: .*ud83d is half a character"),
+        ({"p.jsonl": '{"sku": 5, "x": "\\\\\\ude00"}\n'}, "p.jsonl", "half a character"),
+        ({"p.csv": "sku,,\n5,1,2\n"}, "p.csv", "two columns are without a name: rename one"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said(tmp_path, files, given, said):
+    put_log(tmp_path)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=said):
+        read(tmp_path / "log.csv", columns={"item": "sku"}, items=given and str(tmp_path / given))

@@ -78,18 +78,24 @@ def main(flags):
     parts = ("valid",) if flags.seeds == 1 else ("valid", "test")
     plain = [train(log, recipe, base, runs, "base", seed) for seed in seeds]
     of_base = {part: ranks(log, plain, part) for part in parts}
-    path = record.place("levers", "json")
-    kept = json.loads(path.read_text())["data"] if path.exists() else {}
-    result = kept.setdefault(Path(flags.dataset).name, {"base": {}, "levers": {}})
-    result["base"] = {"recipe": recipe, "changes": base, **{part: summary(of_base[part]) for part in parts}}
+    described = {"recipe": recipe, "changes": base, **{part: summary(of_base[part]) for part in parts}}
     for name in flags.levers:
         changed = [train(log, recipe, base | LEVERS[name], runs, name, seed) for seed in seeds]
         row = {"changes": LEVERS[name], "seeds": flags.seeds}
         for part in parts:
             found = ranks(log, changed, part)
             row[part] = summary(found) | {"gain": paired(found, of_base[part])}
-        result["levers"][name] = row
-        record.write("levers", {"kind": "levers", "data": kept})
+        keep(Path(flags.dataset).name, described, name, row)
+
+
+def keep(dataset, base, lever, row):
+    """Add a lever to the result, beside what other runs added meanwhile."""
+    path = record.place("levers", "json")
+    kept = json.loads(path.read_text())["data"] if path.exists() else {}
+    result = kept.setdefault(dataset, {"levers": {}})
+    result["base"] = base
+    result["levers"][lever] = row
+    record.write("levers", {"kind": "levers", "data": kept})
 
 
 def summary(ranks):

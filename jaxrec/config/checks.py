@@ -50,6 +50,7 @@ def check(config: Config) -> None:
             wanted, value = " or ".join(values), getattr(config, other)
             raise UserError(f"config.{key} is for config.{other}={wanted}: leave it out for {value}")
     _split(config)
+    _features(config)
     if config.optim.sparse and not loss.sampled:
         raise UserError(
             f"config.optim.sparse is for sampled losses: {loss.name} moves every row of the table; set "
@@ -83,6 +84,14 @@ def _optim(optim):
         raise UserError(
             "config.optim.sparse leaves most rows alone, and config.optim.ema averages all of them: leave one out"
         )
+
+
+def _features(config):
+    for key in ("features_only", "id_dropout"):
+        if getattr(config, key) and not config.features:
+            raise UserError(f"config.{key} is for config.features: name columns of items there, or leave it out")
+    if config.features_only and config.id_dropout:
+        raise UserError("config.features_only leaves no vectors of items to drop: leave config.id_dropout 0")
 
 
 def _plateau(config):

@@ -84,6 +84,10 @@ class Config:
     mask_last_prob: float = key(share, 0.1)  #: cloze: share of the sequences whose newest item is always among them
     item_dropout: float = key(below_one, 0.0)  #: next-item: how often an item of the input is left out in training
     sequence_dropout: float = key(share, 0.0)  #: next-item: how often a history is cut in two at a random place
+    features: str = ""  #: columns of items whose values have vectors too, as "genres,year"; "": none
+    features_only: bool = False  #: whether items have no vectors of their own
+    id_dropout: float = key(below_one, 0.0)  #: how often an item's own vector is left out in training
+    cold_items: float = key(below_one, 0.0)  #: share of the items that are held out of training, drawn by the seed
     positions: str = among("from_start", "from_end", "relative", "rotary", "buckets")
     history: str = among("newest", "oldest", "windows")  #: which `length` + 1 items train; or windows over all of them
     #: windows: how many items the next one shows again without asking for them; length - 1: every prefix is a sample

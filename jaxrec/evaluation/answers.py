@@ -29,6 +29,7 @@ class Answers:
     begun: float  #: by time.monotonic
     step: int | None = None  #: of a checkpoint
     reach: int | None = None  #: of lists their length: what needs more is not known
+    apart: bool = False  #: whether targets that never train have metrics of their own, where there are any
 
     def result(self, k: int | None = None) -> dict[str, Any]:
         """The dictionary of `results.result`; with k, by `beyond.depth`, and `beyond_accuracy` of the asked one."""
@@ -48,6 +49,9 @@ class Answers:
             step=self.step,
             seconds=time.monotonic() - self.begun,
         )
+        if self.apart and result["cold_targets"]:
+            cold = splits.training_counts(self.split)[self.questions.target - 1] == 0
+            more |= {"apart": results.apart(self.ranks[first], cold)}
         return self._known(result) | more
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxrec.data.ragged import slices
 from jaxrec.data.splits import training_counts
+from jaxrec.evaluation import content
 from jaxrec.kernels.ranking import Scorer, dot
 from jaxrec.system.errors import UserError
 
@@ -196,4 +197,5 @@ BASELINES = COUNTED | {
     "item-knn": Baseline(Scorer(_neighbours_chunk, _neighbours_at), _fit_neighbours, _newest_items),
     "als": Baseline(dot, _fit_als, _place_als, lambda model: (model.item_factors, None)),
     "bpr": Baseline(dot, _fit_bpr, _place_bpr, lambda model: (model.item_factors, None)),
+    "item-features": Baseline(content.scorer, content.fit, content.newest),
 }

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.kernels import placement as dev
 from jaxrec.kernels import ranking
 from jaxrec.models.entry import has_users
+from jaxrec.models.features import folded
 from jaxrec.system.errors import UserError
 from jaxrec.training import assembly, workdir
-from jaxrec.training.building import model_for
+from jaxrec.training.building import model_of
 from jaxrec.training.restore import restore_params
 
 
@@ -67,7 +69,8 @@ class Evaluator:
             source = np.where(has_vector(config, split)[source], source, -1)
         mask_slots = self.objective.num_mask_slots
         self.histories = histories.pack_histories(*asked, config.length, width, devices, mask_slots, source)
-        self.model, self.encode = model, histories.encoder(model, self.objective, devices)
+        self.model = model
+        self.encode = histories.encoder(model.folding.plain if model.folding else model, self.objective, devices)
 
     def ranks(self, params):
         """The rank of every question's target, under the first protocol. [Q]"""
@@ -75,12 +78,14 @@ class Evaluator:
 
     def every_rank(self, params):
         """{protocol: [Q]}"""
-        self.hidden, table = self.encode(params, self.histories), self.model.output_embedding(params)
+        model, params = folded(self.model, params)
+        self.hidden, table = self.encode(params, self.histories), model.output_embedding(params)
         return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.layouts.items()}
 
     def best(self, params, protocol, k):
         """The best k items of each of the questions last ranked, [Q, k], under a protocol that ranks all; 0 is none."""
-        return ranker.best(self.layouts[protocol], ranking.dot, self.model.output_embedding(params), self.hidden, k)
+        model, params = folded(self.model, params)
+        return ranker.best(self.layouts[protocol], ranking.dot, model.output_embedding(params), self.hidden, k)
 
 
 def has_vector(config, split):
@@ -112,6 +117,7 @@ def answers_of(
     names = protocols.measures(protocol, repeats, len(questions.target), both=config.seen == "keep")
     evaluator = Evaluator(model, config, split, questions, devices, *names)
     told = {"split": split, "part": part, "questions": questions, "begun": begun, "step": step}
+    told["apart"] = bool(config.features or config.cold_items)
     return Answers(ranks=evaluator.every_rank(params), best=partial(evaluator.best, params), **told)
 
 
@@ -173,7 +179,7 @@ def workdir_answers(
         UserError: no training lies there; its data are gone, or these are others.
     """
     config, split = opened(path, interactions)
-    model = model_for(config, split.interactions.catalogue, len(split.interactions.users))
+    model = model_of(config, split)
     chosen = str(protocol or default_protocol(config.split))
     return answers_of(path, model, config, split, devices or dev.local(), checkpoint or "best", chosen, part)
 
@@ -187,7 +193,11 @@ def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config
             raise UserError(f"the data of {path}, {config.dataset}, are gone: name them with --dataset")
         interactions = sources.load(config.dataset)
     workdir.check_data(path, stored, interactions)
-    return config, assembly.split_of(config, interactions)
+    split = assembly.split_of(config, interactions)
+    if config.features:  # what items were in the training, whatever a table says of them now
+        catalogue = workdir.catalogue(path, stored)
+        split = split._replace(interactions=replace(split.interactions, catalogue=catalogue))
+    return config, split
 
 
 def ranks_of(
@@ -200,7 +210,7 @@ def ranks_of(
     devices: Sequence,
 ) -> np.ndarray:
     """The ranks of the targets of a part of a split by a workdir's checkpoint, [Q]."""
-    model = model_for(config, split.interactions.catalogue, len(split.interactions.users))
+    model = model_of(config, split)
     params, _ = restore_params(path, model, checkpoint or "best", dev.replicated(devices))
     return Evaluator(model, config, split, questions_of(split, part), devices, protocol).ranks(params)
 

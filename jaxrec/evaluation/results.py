@@ -47,6 +47,19 @@ def _measured(ranks, coverage):
     return {"metrics": metrics(ranks) | extra, "ci95": intervals(ranks)}
 
 
+def apart(ranks, cold):
+    """{"warm", "cold"} -> {"users", "metrics", "ci95"} of the targets that occur in training, and those that don't.
+
+    Args:
+        ranks: [Q].
+        cold: [Q] bool.
+    """
+    parts = {"warm": ~cold, "cold": cold}
+    return {
+        name: {"users": int(some.sum()), **_measured(ranks[some], None)} for name, some in parts.items() if some.any()
+    }
+
+
 def by_measure(result):
     """{protocol: {"metrics", "ci95"}} of a result in the order in which they are shown: `full, seen kept` first."""
     found = {result["protocol"]: {key: result[key] for key in ("metrics", "ci95")}} | result.get("also", {})
@@ -69,6 +82,10 @@ def show(result, title, console=None):
             caption += f"; {result['cold_targets']:,} targets never occur in training"
         named = f"{title}: {protocol}" if len(found) > 1 else title
         console.print(_table(measured, sessions, consoles.printable(named), caption))
+    if "apart" in result:
+        parts = {f"{name}: {part['users']:,} targets": part["metrics"] for name, part in result["apart"].items()}
+        title = "targets that occur in training, and those that don't"
+        console.print(comparison(parts, SHOWN[sessions], title))
     words = splits.repeats_in_words(result["repeats"], result["users"])
     if result["repeats"]:
         words += _what_repeats_mean(result["protocol"], found)

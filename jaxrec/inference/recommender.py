@@ -21,6 +21,7 @@ from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.popularity import Popularity
 from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session
 from jaxrec.inference.user_vectors import UserVectors
+from jaxrec.models.features import folded
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training.restore import restore_params
@@ -33,16 +34,14 @@ class Recommender:
 
     def __init__(self, config, model, params, catalogue, step=None, path=None, approximate=False, users=None):
         self.config, self.catalogue, self.step, self.path = config, catalogue, step, path
-        self._model = model
         self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
         self.training: Any = None  #: the Training of `jaxrec.fit`
         self._numbering, self._attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
-        self._popularity = Popularity(catalogue.counts)
+        self._model, self._popularity = model, Popularity(catalogue.counts)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
-        objective = objectives.build(config)
-        self.engine = Engine(model, objective, params, len(catalogue.ids), config.length, approximate)
-        self.users = users
-        self._user_vectors = UserVectors(users, config)
+        objective, (plain, params) = objectives.build(config), folded(model, params)
+        self.engine = Engine(plain, objective, params, len(catalogue.ids), config.length, approximate)
+        self.users, self._user_vectors = users, UserVectors(users, config)
 
     def renewed(self, checkpoint="best"):
         """A Recommender of another checkpoint of the same workdir. Both share all compiled programs.
@@ -52,7 +51,7 @@ class Recommender:
         """
         params, step = restore_params(self.path, self._model, checkpoint, one_device())
         other = copy.copy(self)
-        other.engine, other.step = self.engine.renewed(params), step
+        other.engine, other.step = self.engine.renewed(folded(self._model, params)[1]), step
         return other
 
     def recommend(

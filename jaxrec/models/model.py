@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -20,6 +21,7 @@ class Model:
     output_embedding: Callable  #: (params) -> (embedding [V, D], bias [V] or None) of all items
     item_tables: dict  #: params whose row v - 1 is of item v -> whose rows a step uses: of "inputs", of "targets"
     microbatch_slots: int | None = None  #: slots that a CPU is fastest with; None: all of a step
+    folding: Any = None  #: features.Folding of a model whose items have features
 
 
 def pick(x_BT, slots_BM):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxrec.config.keys import Config
-from jaxrec.data import sources, splits
+from jaxrec.data import cold, sources, splits
 from jaxrec.data.interactions import Interactions
 from jaxrec.training import launch
 from jaxrec.training.setup import Feed, Setup, initial, setup
@@ -20,7 +20,8 @@ def split_of(config: Config, interactions: Interactions | None = None) -> splits
         interactions: what is split; those that `config.dataset` names if None.
     """
     found = sources.load(config.dataset) if interactions is None else interactions
-    return splits.split(found, config.split, config.test_quantile, config.valid_fraction)
+    split = splits.split(found, config.split, config.test_quantile, config.valid_fraction)
+    return cold.hold_out(split, config.cold_items, config.seed) if config.cold_items else split
 
 
 def assemble(config: Config, split: splits.Split | None = None, devices: Sequence | None = None) -> Setup:

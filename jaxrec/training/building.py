@@ -1,16 +1,34 @@
 """The model that a configuration asks for, over a catalogue."""
 
 from jaxrec.config.keys import Config
+from jaxrec.data import features
 from jaxrec.data.interactions import Catalogue
+from jaxrec.data.splits import Split, training_counts
 from jaxrec.models import entry
+from jaxrec.models.features import with_features
 from jaxrec.models.model import Model
+from jaxrec.system.errors import UserError
 
 
 def model_for(config: Config, catalogue: Catalogue, users: int) -> Model:
     """The model of a configuration.
 
     Args:
-        catalogue: its items.
+        catalogue: its items; where they have features with their counts in training.
         users: of the training; few models have vectors of them.
     """
-    return entry.build(config, len(catalogue.ids), users)
+    model = entry.build(config, len(catalogue.ids), users)
+    if not config.features:
+        return model
+    if catalogue.counts is None:
+        raise UserError("config.features needs how often each item trained, which this catalogue does not say")
+    found = features.build(catalogue, features.parse(config.features))
+    own = not config.features_only
+    return with_features(model, found.values, found.vectors, catalogue.counts > 0, len(found.names), own)
+
+
+def model_of(config: Config, split: Split) -> Model:
+    """The model of a configuration, over what a split trains on."""
+    catalogue = split.interactions.catalogue
+    counted = catalogue.counted(training_counts(split)) if config.features else catalogue
+    return model_for(config, counted, len(split.interactions.users))

@@ -24,12 +24,12 @@ def accumulated(loss_and_grad, microbatch_rows):
             return loss_and_grad(params, batch)
 
         def accumulate(sums, microbatch):
-            loss, grads, carry = loss_and_grad(params, microbatch)
+            loss, grads, carry = loss_and_grad(params, microbatch._replace(items=batch.items))
             return jax.tree.map(jnp.add, sums, (loss, grads)), carry
 
         split = lambda tree: jax.tree.map(lambda x: x.reshape(number, -1, *x.shape[1:]), tree)
         negatives = None if batch.negatives is None else batch.negatives.split(number)
-        microbatches = split(batch._replace(negatives=None))._replace(negatives=negatives)
+        microbatches = split(batch._replace(negatives=None, items=None))._replace(negatives=negatives)
         zeros = jax.tree.map(jnp.zeros_like, (batch.weights[0], params))
         (loss, grads), carry = jax.lax.scan(accumulate, zeros, microbatches)
         return loss, grads, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), carry)

@@ -163,11 +163,12 @@ def draw_popular(key, shape, table):
 
 
 class SamplerTables(NamedTuple):
-    """The tables that negatives are drawn by, on the devices; None where a way of sampling does without."""
+    """The tables that a step draws by, on the devices; None where it does without."""
 
     seen: Any = None  #: Seen
     sampled: Any = None  #: Popular of the items drawn
     batch: Any = None  #: Popular of the training's targets, as a batch holds them
+    items: Any = None  #: models.features.Items, some of whose own vectors are left out
 
 
 def sampler(loss, split, axis, targets):

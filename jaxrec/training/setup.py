@@ -12,8 +12,8 @@ from jaxrec.batches import objectives, session_parallel, stream
 from jaxrec.config.parsing import row_width
 from jaxrec.kernels import compiler, placement
 from jaxrec.system.errors import UserError
-from jaxrec.training import launch, microbatches, negatives, optim, sparse, step
-from jaxrec.training.building import model_for
+from jaxrec.training import folding, launch, microbatches, negatives, optim, sparse, step
+from jaxrec.training.building import model_of
 from jaxrec.training.checkpoint import abstract
 from jaxrec.training.losses import entry as losses
 
@@ -73,11 +73,14 @@ def setup(config, split, devices):
         raise UserError(f"config.epochs is {config.epochs:,}, of {epoch_steps:,} steps each: 2^31 or more: {most:,} do")
     make_targets = partial(objective.make_targets, most=most)
     dtype = jnp.dtype(config.precision)
-    model = model_for(config, interactions.catalogue, len(interactions.users))
+    model = model_of(config, split)
+    plain = model.folding.plain if model.folding else model
     microbatch_rows = microbatches.rows_for(config, model, items, rows // len(devices), devices[0].platform)
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
     targets = partial(objectives.expected_targets, objective, subsequences, interactions.items, items)
     draw, sampler_tables = negatives.sampler(config.loss, split, placement.AXIS, targets)
+    if model.folding:
+        sampler_tables = (sampler_tables or negatives.SamplerTables())._replace(items=model.folding.items)
     sampler_tables = placement.put(sampler_tables, devices)
     data = stream.Data(interactions.items, subsequences.start, subsequences.user_index, layout)
     if config.feed == "device":
@@ -90,18 +93,21 @@ def setup(config, split, devices):
         def batch(data, index, share) -> Any:
             return jax.tree.map(lambda kept: kept.reshape(-1, len(share), kept.shape[-1])[index], data)
 
-    loss_and_grad = step.loss_and_grad(model, losses.build(config.loss, items), dtype)
+    loss_and_grad = step.loss_and_grad(plain, losses.build(config.loss, items), dtype)
+    loss_and_grad = microbatches.accumulated(loss_and_grad, microbatch_rows)
+    draw_items = lambda key, tables: folding.dropped(key, tables.items, config.id_dropout)
     parts = step.Parts(
         batch=batch,
         make_targets=make_targets,
         sample=draw,
-        loss_and_grad=microbatches.accumulated(loss_and_grad, microbatch_rows),
+        loss_and_grad=folding.through(model.folding.fold, loss_and_grad) if model.folding else loss_and_grad,
         optimiser=optimiser,
-        wrap_update=sparse.wrapping(config.optim, model, optimiser),
+        wrap_update=sparse.wrapping(config.optim, plain, optimiser),
         rows=rows,
         loss_divisor=config.batch if config.stream == "session-parallel" else None,
         seed=config.seed,
         ema=config.optim.ema,
+        items=draw_items if model.folding else None,
     )
     options = compiler.cpu_options() if draw else None
     call, per_device_data = step.call(parts, config.steps_per_call), config.feed == "host"

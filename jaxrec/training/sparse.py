@@ -94,7 +94,10 @@ def _relabel_batch(batch, items):
     ids = batch.stream.items, batch.targets, batch.negatives.items
     touched, *ids = relabel(*ids, items, AXIS, negatives_shared=batch.negatives.shared_by == "batch")
     negatives = dataclasses.replace(batch.negatives, items=ids[2])
-    return touched, batch._replace(stream=batch.stream._replace(items=ids[0]), targets=ids[1], negatives=negatives)
+    batch = batch._replace(stream=batch.stream._replace(items=ids[0]), targets=ids[1], negatives=negatives)
+    if touched.at is None:
+        return touched, batch
+    return touched, batch._replace(items=jax.tree.map(lambda x: x.at[touched.at].get(mode="clip"), batch.items))
 
 
 class Rows(NamedTuple):

@@ -14,6 +14,7 @@ from jaxrec.kernels.collectives import psum
 from jaxrec.kernels.placement import AXIS
 from jaxrec.kernels.random import fold_in, row_keys, site_keys, step_key
 from jaxrec.models.model import pick
+from jaxrec.training.folding import ID_SITE
 
 NEGATIVES_SITE = 2**31 - 1  # beyond the sites of any model's dropouts, and beyond the rows of any batch
 
@@ -64,6 +65,7 @@ class Batch(NamedTuple):
     weights: Any  #: [N] float32
     negatives: Any  #: negatives.Negatives, or None
     carry: Any  #: of the rows, or None
+    items: Any = None  #: models.features.Items of the tables' rows, where items have features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,7 @@ class Parts:
     loss_divisor: int | None  #: of the sum of the losses; None: the count of real targets
     ema: float = 0.0  #: as `averaged` takes it, where the State has an average
     seed: int
+    items: Callable | None = None  #: (key, sampler tables) -> models.features.Items as the step has them
 
 
 def step(parts, state, data, sampler_tables, index):
@@ -106,8 +109,11 @@ def step(parts, state, data, sampler_tables, index):
     is_real_N = (target_N > 0).astype(jnp.float32)
     count = psum(is_real_N.sum(), AXIS)
     divisor = parts.loss_divisor or count
+    items = (
+        None if parts.items is None else parts.items(fold_in(step_key(parts.seed, state.step), ID_SITE), sampler_tables)
+    )
     # Weights are divided by the count of all devices: what is left to do to the gradients is to add them up.
-    batch = Batch(stream, keys, targets.slots, target_N, is_real_N / divisor, negatives, state.carry)
+    batch = Batch(stream, keys, targets.slots, target_N, is_real_N / divisor, negatives, state.carry, items)
 
     @parts.wrap_update
     def update(params, opt, batch, touched_mask=None, decayed_mask=None):

@@ -6,7 +6,10 @@ import logging
 import os
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxrec.config import parsing as configs
+from jaxrec.data import features
 from jaxrec.data.interactions import Catalogue, describe, fingerprint
 from jaxrec.data.users import Users
 from jaxrec.system import checksums
@@ -120,6 +123,7 @@ def claim(path, config, interactions, dataset, catalogue=None, users=None, last=
             differences.append(
                 f"  data: {_counts(stored.data)} in {stored.config.dataset} -> {_counts(data)} in {dataset}"
             )
+        differences += _other_features(path, stored, config, catalogue or interactions.catalogue)
         if differences:
             raise UserError(
                 "\n".join([f"{path} was made with another configuration or other data:", *differences])
@@ -273,6 +277,16 @@ def _differences(before, after, epochs_free):
     none = "(none)"  # a model's or a loss's keys are its own
     pairs = {key: (before.get(key, none), after.get(key, none)) for key in {**before, **after} if key not in free}
     return [f"  config.{key}: {old!r} -> {new!r}" for key, (old, new) in pairs.items() if old != new]
+
+
+def _other_features(path, stored, config, catalogue):
+    """Which of the columns that `config.features` names are not what they were."""
+    if not config.features or stored.config.features != config.features:
+        return []
+    before = features.build(_loaded(path / CATALOGUE, stored, Catalogue.load), features.parse(config.features))
+    now = features.build(catalogue, features.parse(config.features))
+    same = before.names == now.names and all(map(np.array_equal, before[:2], now[:2]))
+    return [] if same else [f"  items: {config.features} of the table of items is not what it was"]
 
 
 def _counts(data):

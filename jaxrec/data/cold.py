@@ -1,0 +1,56 @@
+"""Items that are held out of training: what a model makes of those that nobody has met yet."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from jaxrec.data.splits import Questions, Split
+from jaxrec.system.errors import UserError
+
+
+def hold_out(split: Split, share: float, seed: int) -> Split:
+    """The split of which a share of the items, drawn at random, occurs neither in training nor in the validation.
+
+    Training histories and those of the validation join over the gaps; a validation question after such an item is left
+    out, and so is one that is given nothing. The catalogue has all items, and the test is as it was: its histories hold
+    them, and its targets may be.
+
+    The histories without these items lie behind the others: what indexes the old ones finds them as before.
+
+    >>> from jaxrec.data.interactions import from_sequences
+    >>> from jaxrec.data.splits import last_item
+    >>> whole = last_item(from_sequences([[1, 2, 3, 4, 5, 6]] * 2))
+    >>> held = hold_out(whole, 0.2, seed=0)
+    >>> held.interactions.items[held.start[0] : held.stop[0]].tolist(), held.test.target.tolist()
+    ([1, 2, 3], [6, 6])
+
+    Args:
+        share: of the catalogue: at least one item, and not all.
+
+    Raises:
+        UserError: nothing is left to train on.
+    """
+    data = split.interactions
+    items = len(data.catalogue.ids)
+    number = min(max(round(share * items), 1), items - 1)
+    stays = np.ones(items + 1, bool)
+    stays[1 + np.random.default_rng(seed).permutation(items)[:number]] = False
+    every = np.asarray(data.items)
+    kept = stays[every]
+    place = len(every) + np.append(0, np.cumsum(kept))  # of each old one among those that are kept
+    start, stop = place[split.start], place[split.stop]
+    if (stop - start < 2).all():
+        raise UserError(
+            f"config.cold_items={share:g} leaves no history of two items to train on: hold out a smaller share"
+        )
+    behind = lambda array: None if array is None else np.concatenate([array, np.asarray(array)[kept]])
+    longer = replace(
+        data, items=behind(every), times=behind(data.times), weights=behind(data.weights), digest=data.digest
+    )
+    return split._replace(interactions=longer, start=start, stop=stop, valid=_without(split.valid, stays, place))
+
+
+def _without(questions: Questions, stays: np.ndarray, place: np.ndarray) -> Questions:
+    start, stop = place[questions.start], place[questions.stop]
+    asked = stays[questions.target] & (start < stop)
+    return Questions(questions.source[asked], start[asked], stop[asked], questions.target[asked])

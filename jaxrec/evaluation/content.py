@@ -1,0 +1,111 @@
+"""What can be said of the next item by what items are, without any training: neighbours by features, and a draw."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.data import features
+from jaxrec.data.features import Features
+from jaxrec.data.ragged import slices
+from jaxrec.data.splits import Questions, Split, training_counts
+from jaxrec.kernels.ranking import Scorer
+from jaxrec.system.errors import UserError
+
+NEWEST = 10  # items of a history that a next one is like
+
+
+class Bags(NamedTuple):
+    """Items as unit vectors: of the values that they have, by how rare these are, and of given vectors."""
+
+    values: Any  # [V + 1, F] int32, as Features has them; row 0 is of no item
+    weights: Any  # [N + 1] float32, of each value: the log of the share of items that have it, negated
+    scale: Any  # [V + 1] float32, by which an item is of length 1; 0 of what has no features
+    vectors: Any  # [V + 1, K] float32
+
+
+def fit(split: Split) -> Bags:
+    """The Bags of a split's catalogue, of all columns that tell items apart.
+
+    Raises:
+        UserError: there is none.
+    """
+    catalogue = split.interactions.catalogue.counted(training_counts(split))
+    names = features.usable(catalogue)
+    if not names:
+        raise UserError(
+            f"{split.interactions.name}: no column of its items is shared by some of them: give a table of items that "
+            "says what they are, with prepare's --items"
+        )
+    return bags(features.build(catalogue, names))
+
+
+def bags(found: Features) -> Bags:
+    """The Bags of Features."""
+    padded = lambda rows: np.pad(rows, ((1, 0), (0, 0)))
+    values, vectors = padded(found.values), padded(found.vectors)
+    share = np.bincount(values.ravel(), minlength=len(found.names) + 1) / max(len(found.values), 1)
+    weights = np.where(share > 0, -np.log(np.maximum(share, 1e-12)), 0).astype(np.float32)
+    weights[0] = 0
+    length = np.sqrt((weights[values] ** 2).sum(1) + (vectors**2).sum(1))
+    scale = np.divide(1, length, out=np.zeros_like(length), where=length > 0)
+    return Bags(values, weights, scale.astype(np.float32), vectors)
+
+
+def newest(_learnt: Bags, split: Split, questions: Questions) -> np.ndarray:
+    """The newest items of each history, [Q, NEWEST]; 0 is none."""
+    lengths = np.minimum(questions.stop - questions.start, NEWEST)
+    found = np.zeros((len(lengths), NEWEST), np.int32)
+    found[np.arange(NEWEST) < lengths[:, None]] = split.interactions.items[
+        slices(questions.stop - lengths, questions.stop)
+    ]
+    return found
+
+
+def _chunk(params, history_L, start, size):
+    """The sum of the cosines of each item to those of a history."""
+    scale_L, values_LF = params.scale[history_L], params.values[history_L]
+    wanted_N = jnp.zeros_like(params.weights).at[values_LF].add(scale_L[:, None] * params.weights[values_LF])
+    wanted_K = scale_L @ params.vectors[history_L]
+    part = lambda rows: jax.lax.dynamic_slice_in_dim(rows, start + 1, size)
+    shared = (params.weights * wanted_N)[part(params.values)].sum(1)
+    return part(params.scale) * (shared + part(params.vectors) @ wanted_K)
+
+
+def _at(params, history_L, items_C):
+    return _chunk(params, history_L, 0, len(params.values) - 1)[items_C - 1]
+
+
+scorer = Scorer(_chunk, _at)
+
+
+def drawn(split: Split, questions: Questions, found: Features, k: int = 10, *, every: bool = False) -> np.ndarray:
+    """How likely k items, drawn from what shares a value with the history's last item, hold the target. [Q] float64
+
+    Without the items of the history.
+
+    Args:
+        found: the Features of the catalogue, of the columns that make the category.
+        every: draw from what has the last item's values, all of them and no others.
+    """
+    items, last = split.interactions.items, split.interactions.items[questions.stop - 1]
+    alike = _same if every else _sharing
+    chances = np.zeros(len(last))
+    order = np.argsort(last, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(last[order])) + 1) if len(order) else ():
+        pool = alike(found.values, last[group[0]] - 1)
+        for question in group[pool[questions.target[group] - 1]]:
+            history = np.unique(items[questions.start[question] : questions.stop[question]])
+            left = pool.sum() - pool[history - 1].sum()
+            chances[question] = min(k / left, 1.0) if questions.target[question] not in history else 0.0
+    return chances
+
+
+def _sharing(values, row):
+    """Which items have one of the values of a row. [V] bool"""
+    return np.isin(values, values[row][values[row] > 0]).any(1)
+
+
+def _same(values, row):
+    return (values == values[row]).all(1)

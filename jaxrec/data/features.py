@@ -135,7 +135,7 @@ def _standardised(column: pl.Series, name: str) -> np.ndarray:
 def _values(column: pl.Series, name: str, trained: np.ndarray) -> pl.DataFrame:
     """Who has which value: the columns item, from 1, and value, each pair once."""
     dtype = column.dtype
-    if dtype == pl.Boolean or dtype in (pl.Categorical, pl.Enum):
+    if dtype in (pl.Boolean, pl.Categorical, pl.Enum, pl.Null):
         column = column.cast(pl.String)
     elif dtype.is_numeric() or dtype.is_temporal():
         column = _binned(column.to_physical() if dtype.is_temporal() else column, trained)

@@ -12,6 +12,7 @@ from some import some
 from jaxrec.batches.objectives import MASK
 from jaxrec.batches.stream import Stream
 from jaxrec.kernels.random import row_keys
+from jaxrec.models.features import folded, with_features
 
 ROWS, SLOTS, WIDTH, USERS = 2, 70, 8, 12
 ITEMS = ROWS * SLOTS
@@ -30,6 +31,7 @@ CONFIGS = {
     "rg-lru": {"layers": 2},
     "rg-lru cosine": {"layers": 1, "ffn": "gelu", "ffn_multiplier": 1, "score": "cosine"},
     "examples.own_model:MODEL": {},
+    "sasrec features": {"layers": 1, "heads": 2},
 }
 MODELS = (
     "sasrec",
@@ -38,6 +40,7 @@ MODELS = (
     "caser users",
     "two-tower",
     "examples.own_model:MODEL",
+    "sasrec features",
 )  # one of each
 BOTH_WAYS = {name for name in CONFIGS if name.startswith("bert4rec")}
 LENGTHS = [[45, 24], [51, 15, 1]]
@@ -49,6 +52,9 @@ def made(name, dropout=0.0, dtype="float32"):
     kind = name.partition(" ")[0]
     positions = next((kind for kind in ("relative", "rotary", "buckets") if name.endswith(kind)), "from_start")
     model = entries.model(kind, ITEMS, SLOTS, positions, dtype, USERS, dim=WIDTH, dropout=dropout, **CONFIGS[name])
+    if name.endswith("features"):
+        values = np.random.default_rng(2).integers(0, 8, (ITEMS, 3))
+        model = with_features(model, values.astype(np.int32), np.zeros((ITEMS, 0)), np.ones(ITEMS, bool), 7)
     random = np.random.default_rng(1)
 
     def noisy(path, x):  # gains about 1, what decays is slow, the rest about 0
@@ -152,7 +158,7 @@ def test_the_table_is_of_the_items_alone(name):
 @pytest.mark.parametrize("name", some(CONFIGS, *MODELS))
 def test_rows_of_its_tables_are_as_good_as_the_whole(name):
     """Relabelled as row-sparse updates do it."""
-    model, params = made(name)
+    model, params = folded(*made(name))
     one = packed(SEQUENCES[:1])
     ids = np.unique(one.items)[1:]
     rows = params | {table: params[table][ids - 1] for table in model.item_tables}

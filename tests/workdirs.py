@@ -6,13 +6,14 @@ import jax
 import recommenders
 
 from jaxrec.data import reading, splits
-from jaxrec.training import checkpoint, fit, workdir
+from jaxrec.training import assembly, checkpoint, fit, workdir
 
 
-def write_workdir(path, place, model="sasrec"):
-    """A workdir of a model as it is at first, which is judged like any other."""
+def write_workdir(path, place, model="sasrec", **keys):
+    """A workdir of a model as it is at first, which is judged like any other. keys: of its configuration."""
     data = reading.read(str(place))
-    config, split = replace(recommenders.config(model, length=8), dataset=str(place)), splits.last_item(data)
+    config = replace(recommenders.config(model, length=8), dataset=str(place), **keys)
+    split = assembly.split_of(config, data)
     path.mkdir()
     workdir.claim(path, config, data, str(place), data.catalogue.counted(splits.training_counts(split)))
     checkpoints = checkpoint.Checkpoints(path)

@@ -117,6 +117,7 @@ def serve(parser):
     parser.add_argument(
         "--approximate", action="store_true", help="for large catalogues on a CPU: score only the likely best items"
     )
+    parser.add_argument("--items", metavar="FILE", help="a table of items: those that never trained are among them")
     parser.add_argument("--watch", action="store_true", help="go on with a new checkpoint when there is one")
     parser.add_argument(
         "--histories", metavar="training|DATA", help="know the users of the training, or of other data, by their ids"
@@ -184,6 +185,7 @@ def recommend(parser):
     whom.add_argument("--histories", metavar="PATH", help="of anybody: a log of any format that prepare reads")
     parser.add_argument("--dataset", help="where the data of the training are now (default: where they were)")
     parser.add_argument("--k", type=int, default=10, help="items a user (default: 10)")
+    parser.add_argument("--items", metavar="FILE", help="a table of items: those that never trained are among them")
     _held_out(parser)
     parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="to write: .parquet or .csv")

@@ -17,7 +17,7 @@ def recommend(arguments, _overrides):
     if arguments.output.suffix not in (".parquet", ".csv"):
         raise UserError(f"{arguments.output}: a file that ends in .parquet or .csv is written: name one")
     k = checked.count(arguments.k, "--")
-    recommender = load(arguments.workdir, arguments.checkpoint)
+    recommender = load(arguments.workdir, arguments.checkpoint, items=arguments.items)
     if arguments.histories:
         if arguments.split:
             raise UserError("--split goes with --users: histories of one's own are answered as they are, leave it out")

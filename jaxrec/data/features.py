@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from jaxrec.data.columns import plain
 from jaxrec.data.interactions import COUNT, TITLES, Catalogue
 from jaxrec.data.text import some
 from jaxrec.system.errors import UserError
@@ -50,6 +51,7 @@ def build(catalogue: Catalogue, names: Sequence[str]) -> Features:
     ([('genres', 'Drama'), ('genres', 'War'), ('year', '1990')], [[1, 2, 3], [2, 3, 0], [1, 3, 0], [0, 0, 0]])
 
     Args:
+        catalogue: what is made of a column is decided by the items that train: others change nothing for them.
         names: of columns; `NAME:category` takes numbers as they are; `year` is that of titles where no column is it.
 
     Raises:
@@ -60,7 +62,7 @@ def build(catalogue: Catalogue, names: Sequence[str]) -> Features:
     for name in dict.fromkeys(names):
         column = _column(catalogue, name)
         if _is_vectors(column):
-            vectors.append(_standardised(column, name))
+            vectors.append(_standardised(column, name, trained))
             continue
         found = _values(column, name, trained)
         found = found.filter(pl.col("value").is_in(_shared(found, trained).implode()))
@@ -72,7 +74,7 @@ def build(catalogue: Catalogue, names: Sequence[str]) -> Features:
         different = found["value"].unique().sort()
         number = pl.DataFrame({"value": different, "number": np.arange(len(different)) + len(known) + 1})
         pairs.append(found.join(number, on="value").select("item", "number"))
-        known += [(name.partition(":")[0], _shown(value)) for value in different.to_list()]
+        known += [(name.partition(":")[0], str(value)) for value in different.to_list()]
     width = sum(each.shape[1] for each in vectors)
     scaled = np.concatenate(vectors, axis=1) / np.float32(max(width, 1)) ** 0.5
     return Features(_padded(pairs, len(trained)), scaled.astype(np.float32), known)
@@ -111,8 +113,8 @@ def _is_vectors(column: pl.Series) -> bool:
     return isinstance(column.dtype, pl.List | pl.Array) and column.dtype.inner.is_float()
 
 
-def _standardised(column: pl.Series, name: str) -> np.ndarray:
-    """Vectors, each of whose columns has mean 0 and deviation 1 over the items that have one. [V, K]"""
+def _standardised(column: pl.Series, name: str, trained: np.ndarray) -> np.ndarray:
+    """Vectors, each of whose columns has mean 0 and deviation 1 over the items of training that have one. [V, K]"""
     given = column.drop_nulls().to_list()
     lengths = {len(each) for each in given}
     if len(lengths) != 1 or lengths == {0}:
@@ -126,9 +128,12 @@ def _standardised(column: pl.Series, name: str) -> np.ndarray:
         raise UserError(
             f"config.features names {name}, a column of vectors: that in row {row + 1} is not finite: mend it"
         )
-    found = np.zeros((len(column), rows.shape[1]), np.float32)
-    deviation = rows.std(0)
-    found[column.is_not_null().to_numpy()] = (rows - rows.mean(0)) / np.where(deviation > 0, deviation, 1)
+    has = column.is_not_null().to_numpy()
+    known = rows[trained[has]]
+    if not len(known):
+        raise UserError(f"config.features names {name}, a column of vectors: no item that trains has one: leave it out")
+    found, deviation = np.zeros((len(column), rows.shape[1]), np.float32), known.std(0)
+    found[has] = (rows - known.mean(0)) / np.where(deviation > 0, deviation, 1)
     return found
 
 
@@ -140,7 +145,7 @@ def _values(column: pl.Series, name: str, trained: np.ndarray) -> pl.DataFrame:
     elif dtype.is_numeric() or dtype.is_temporal():
         column = _binned(column.to_physical() if dtype.is_temporal() else column, trained)
     elif dtype == pl.String:
-        column = _parts(column)
+        column = _parts(column, trained)
     elif not isinstance(dtype, pl.List | pl.Array):
         raise UserError(f"config.features names {name}, which holds {dtype}: texts, numbers, dates and lists will do")
     frame = pl.DataFrame({"item": np.arange(1, len(column) + 1), "value": column})
@@ -170,17 +175,15 @@ def _binned(column: pl.Series, trained: np.ndarray) -> pl.Series:
     return pl.Series(shown, dtype=pl.String)
 
 
-def _parts(column: pl.Series) -> pl.Series:
-    """The values of each text, as lists."""
-    from jaxrec.data.columns import plain  # which needs interactions too
-
-    if column.str.contains("|", literal=True).any():
+def _parts(column: pl.Series, trained: np.ndarray) -> pl.Series:
+    """The values of each text, as lists; what parts them is seen by the items that train."""
+    known = column.filter(pl.Series(trained))
+    if known.str.contains("|", literal=True).any():
         return column.str.split("|")
-    whole = column.n_unique()
     for separator in (",", " ") if plain(column.name) not in TITLES else ():
-        parts = column.str.split(separator)
-        if column.str.contains(separator, literal=True).any() and parts.explode().str.strip_chars().n_unique() < whole:
-            return parts
+        parts = known.str.split(separator).explode().str.strip_chars()
+        if known.str.contains(separator, literal=True).any() and parts.n_unique() < known.n_unique():
+            return column.str.split(separator)
     return column
 
 
@@ -199,7 +202,3 @@ def _padded(pairs: list[pl.DataFrame], items: int) -> np.ndarray:
     padded = np.zeros((items, count.max(initial=0)), np.int32)
     padded[np.arange(padded.shape[1]) < count[:, None]] = frame["number"].to_numpy()
     return padded
-
-
-def _shown(value: object) -> str:
-    return str(value)

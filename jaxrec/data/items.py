@@ -17,7 +17,7 @@ import polars as pl
 
 from jaxrec.data import arrow, columnar, json_lines, tables
 from jaxrec.data import columns as cols
-from jaxrec.data.interactions import COUNT, GENRES, ID, TITLES, Interactions
+from jaxrec.data.interactions import COUNT, GENRES, ID, TITLES, Catalogue, Interactions
 from jaxrec.data.tables import LONG
 from jaxrec.data.text import File, csv_rows, fail, pieces, short, some
 from jaxrec.data.typed import EXACT, typed
@@ -58,16 +58,10 @@ def described(
     Raises:
         UserError: there is no such table, or two lie beside the log; it is broken, or knows none of the items.
     """
-    if arrow.is_frame(path):
-        file, about = "items", arrow.to_polars(path)
-        about = _with_ids(file, about, _key(file, about.columns, column))
-    else:
-        file = _named(path) if path else None if path == "" else beside(log, folder)
-        if file is None:
-            return interactions
-        about = table(file, column)
-    if interactions.catalogue.ids.dtype.kind == "i":
-        about = _as_integers(file, about)
+    file = None if arrow.is_frame(path) else _named(path) if path else None if path == "" else beside(log, folder)
+    if file is None and not arrow.is_frame(path):
+        return interactions
+    file, about = given(file or path, interactions.catalogue, column)
     say(f"items: {file}: {some(_said(about), 30)}")
     known = [str(id) for id in interactions.catalogue.ids.tolist()]
     if path is not None and not len(about.filter(pl.col(ID).is_in(known))):
@@ -75,6 +69,26 @@ def described(
         cure = "call the column of the ids as it is called in the log, or item_id"
         raise UserError(f"{file}: none of its ids is an item of the log, as {ids}: {cure}")
     return describe(interactions, about, say)
+
+
+def given(
+    path: File | str | os.PathLike | Any, catalogue: Catalogue, column: str | None = None
+) -> tuple[File | str, pl.DataFrame]:
+    """(the name, the table of items): of a file or in memory, for items as a catalogue has them.
+
+    Args:
+        column: of the ids, as `table` takes it.
+
+    Returns:
+        the columns `ID`, as text, and all others.
+    """
+    if arrow.is_frame(path):
+        file, about = "items", arrow.to_polars(path)
+        about = _with_ids(file, about, _key(file, about.columns, column))
+    else:
+        file = path if isinstance(path, File) else _named(os.fspath(path))
+        about = table(file, column)
+    return file, _as_integers(file, about) if catalogue.ids.dtype.kind == "i" else about
 
 
 def _as_integers(file: File | str, about: pl.DataFrame) -> pl.DataFrame:

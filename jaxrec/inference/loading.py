@@ -3,22 +3,28 @@
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
+from jaxrec.data import newcomers
 from jaxrec.data.users import Users
 from jaxrec.inference.recommender import Recommender, one_device
 from jaxrec.models.entry import has_users
 from jaxrec.training import workdir
-from jaxrec.training.building import model_for
+from jaxrec.training.building import model_for, model_with
 from jaxrec.training.restore import restore_params
 
 
-def load(path: str | os.PathLike, checkpoint: str | int = "best", approximate: bool = False) -> Recommender:
+def load(
+    path: str | os.PathLike, checkpoint: str | int = "best", approximate: bool = False, items: Any = None
+) -> Recommender:
     """The Recommender of a workdir.
 
     Args:
         path: the workdir.
         checkpoint: "best", "latest" or a step, an integer or its text.
         approximate: for large catalogues on a CPU: only the likely best items are scored (see `candidates`).
+        items: a table of items, a path or one in memory: those that the training lacks are recommended too, by what
+            the training has learnt of the features that they share.
 
     Raises:
         UserError: no training lies there, or no such checkpoint; a library is missing.
@@ -27,6 +33,9 @@ def load(path: str | os.PathLike, checkpoint: str | int = "best", approximate: b
     stored = workdir.read(path)
     catalogue = workdir.catalogue(path, stored)
     model = model_for(stored.config, catalogue, stored.data["users"])
+    if items is not None:
+        catalogue = newcomers.joined(catalogue, items)
+        model = model_with(stored.config, model, catalogue)
     params, step = restore_params(path, model, checkpoint, one_device())
     users = _users(path, stored) if has_users(stored.config) else None
     return Recommender(stored.config, model, params, catalogue, step, path, approximate, users)

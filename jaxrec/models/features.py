@@ -79,6 +79,22 @@ def with_features(model: Model, values: Any, vectors: Any, trained: Any, number:
     )
 
 
+def widened(model: Model, values: Any, vectors: Any) -> Model:
+    """The Model over more items: those of its catalogue, and behind them others that their features alone tell of.
+
+    Its params are those of `model`, and so is what it gives by itself; `folded` gives the answers over all of them.
+
+    Args:
+        model: with features.
+        values: of all items, as `with_features` takes them.
+        vectors: of all items.
+    """
+    items = model.folding.items
+    more = lambda mask: np.append(mask, np.zeros(len(values) - len(mask), bool))
+    items = Items(values, vectors, more(items.named), more(items.trained))
+    return dataclasses.replace(model, folding=model.folding._replace(items=items))
+
+
 def folded(model: Model, params: Any) -> tuple[Model, Any]:
     """(a model without features, its params): they answer as a model and its params do, and features cost nothing."""
     if model.folding is None:
@@ -89,10 +105,17 @@ def folded(model: Model, params: Any) -> tuple[Model, Any]:
 def _fold(tables, params, items):
     plain = {name: leaf for name, leaf in params.items() if name != FEATURES}
     for name in tables:
-        plain[name] = jax.tree.map(lambda own_V: jnp.where(_beside(items.named, own_V), own_V, 0), params[name])
+        plain[name] = jax.tree.map(partial(_own, items), params[name])
         for kind, learned in params[FEATURES][name].items():
             plain[name] = jax.tree.map(partial(ADDED[kind], items), plain[name], learned)
     return plain
+
+
+def _own(items, own_V):
+    """Items' own vectors, zero where they don't count; of items beyond the table too."""
+    new = len(items.named) - len(own_V)
+    own_V = jnp.pad(own_V, ((0, new), *((0, 0),) * (own_V.ndim - 1))) if new else own_V
+    return jnp.where(_beside(items.named, own_V), own_V, 0)
 
 
 def _add_values(items, table_V, value_N):

@@ -31,7 +31,8 @@ def serve(arguments, _overrides):
     allowed, token = limits.parse(arguments.limit), read_token()
     hosts = Hosts(arguments.host, arguments.allow_host)
     listening = bind(arguments.host, arguments.port)
-    recommender = watch.load(arguments.workdir, arguments.checkpoint, arguments.approximate, allowed.k, allowed.batch)
+    chosen = arguments.workdir, arguments.checkpoint, arguments.approximate
+    recommender = watch.load(*chosen, allowed.k, allowed.batch, arguments.items)
     events = Events(arguments.events, allowed.queue) if arguments.events else None
     known = Known(histories(recommender, arguments.histories)) if arguments.histories else None
     service = Service(recommender, allowed, events, token, hosts, known)

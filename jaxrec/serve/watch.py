@@ -21,7 +21,7 @@ SILENT, LOADING = 30.0, 600.0  # seconds without a look, and with one checkpoint
 log = logging.getLogger("jaxrec.serve")
 
 
-def load(path, checkpoint, approximate, k, batch):
+def load(path, checkpoint, approximate, k, batch, items=None):
     """The Recommender of a workdir's checkpoint, ready to answer one history at once, and checked.
 
     Args:
@@ -30,11 +30,12 @@ def load(path, checkpoint, approximate, k, batch):
         approximate: as of `loading.load`.
         k: how many items it will be asked for.
         batch: the most histories that it will be asked at once.
+        items: as of `loading.load`.
 
     Raises:
         UserError: there is none, or it does not pass `check`.
     """
-    recommender = loading.load(path, checkpoint, approximate)
+    recommender = loading.load(path, checkpoint, approximate, items)
     recommender.engine.rows = min(recommender.engine.rows, batch)  # of what is split, no part needs another program
     begin(recommender, k)
     return recommender

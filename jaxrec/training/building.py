@@ -5,7 +5,7 @@ from jaxrec.data import features
 from jaxrec.data.interactions import Catalogue
 from jaxrec.data.splits import Split, training_counts
 from jaxrec.models import entry
-from jaxrec.models.features import with_features
+from jaxrec.models.features import widened, with_features
 from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
 
@@ -25,6 +25,20 @@ def model_for(config: Config, catalogue: Catalogue, users: int) -> Model:
     found = features.build(catalogue, features.parse(config.features))
     own = not config.features_only
     return with_features(model, found.values, found.vectors, catalogue.counts > 0, len(found.names), own)
+
+
+def model_with(config: Config, model: Model, catalogue: Catalogue) -> Model:
+    """The model of a configuration over a larger catalogue, as `newcomers.joined` gives it: see `features.widened`.
+
+    Raises:
+        UserError: it was trained without features.
+    """
+    if not config.features:
+        raise UserError(
+            "items: new ones are known by their features, and this training has none: train with config.features"
+        )
+    found = features.build(catalogue, features.parse(config.features))
+    return widened(model, found.values, found.vectors)
 
 
 def model_of(config: Config, split: Split) -> Model:

@@ -93,7 +93,10 @@ def setup(config, split, devices):
         def batch(data, index, share) -> Any:
             return jax.tree.map(lambda kept: kept.reshape(-1, len(share), kept.shape[-1])[index], data)
 
-    loss_and_grad = step.loss_and_grad(plain, losses.build(config.loss, items), dtype)
+    total = losses.build(config.loss, items)
+    if model.folding and draw is None:
+        total = folding.among_trained(total, model.folding.items.trained)
+    loss_and_grad = step.loss_and_grad(plain, total, dtype)
     loss_and_grad = microbatches.accumulated(loss_and_grad, microbatch_rows)
     draw_items = lambda key, tables: folding.dropped(key, tables.items, config.id_dropout)
     parts = step.Parts(

@@ -14,7 +14,7 @@ from jaxrec.kernels.collectives import psum
 from jaxrec.kernels.placement import AXIS
 from jaxrec.kernels.random import fold_in, row_keys, site_keys, step_key
 from jaxrec.models.model import pick
-from jaxrec.training.folding import ID_SITE
+from jaxrec.training import folding
 
 NEGATIVES_SITE = 2**31 - 1  # beyond the sites of any model's dropouts, and beyond the rows of any batch
 
@@ -109,9 +109,10 @@ def step(parts, state, data, sampler_tables, index):
     is_real_N = (target_N > 0).astype(jnp.float32)
     count = psum(is_real_N.sum(), AXIS)
     divisor = parts.loss_divisor or count
-    items = (
-        None if parts.items is None else parts.items(fold_in(step_key(parts.seed, state.step), ID_SITE), sampler_tables)
-    )
+    items = None
+    if parts.items is not None:
+        items = parts.items(fold_in(step_key(parts.seed, state.step), folding.ID_SITE), sampler_tables)
+        negatives = None if negatives is None else folding.trained_alone(negatives, items)
     # Weights are divided by the count of all devices: what is left to do to the gradients is to add them up.
     batch = Batch(stream, keys, targets.slots, target_N, is_real_N / divisor, negatives, state.carry, items)
 

@@ -19,6 +19,7 @@ from jaxrec.training.folding import dropped
 
 ITEMS = 20
 SOFTMAX = {"loss": {"name": "softmax", "negatives": 0}}
+SAMPLED = {"loss": {"name": "bce", "negatives": 3, "sampling": "uniform"}}
 SPARSE = {"optim": {"name": "adagrad", "learning_rate": 0.05, "sparse": True}}
 GRU = {"model": {"name": "gru4rec", "dim": 8, "layers": 1, "dropout": 0.2}}
 
@@ -53,6 +54,18 @@ def test_rows_that_are_moved_have_their_own_features(monkeypatch):
     (moved,) = states(made(**SPARSE), [6])
     (dense,) = states(made(optim=SPARSE["optim"] | {"sparse": False}), [6])
     assert_close(moved[0].params, dense[0].params)
+
+
+@pytest.mark.parametrize("loss", some([SOFTMAX["loss"], SAMPLED["loss"]], SAMPLED["loss"]))
+def test_what_never_trains_is_no_wrong_answer(loss):
+    """Whatever it is: the training is the same."""
+    setup = made(loss=loss)
+    items = setup.model.folding.items
+    assert items.values[ITEMS - 1].any() and not items.trained[ITEMS - 1]
+    other = items._replace(values=np.where(np.arange(ITEMS)[:, None] == ITEMS - 1, 0, items.values))
+    other = replace(setup, sampler_tables=setup.sampler_tables._replace(items=jax.device_put(other)))
+    (one,), (two,) = states(setup, [6]), states(other, [6])
+    assert_close(one[0], two[0], atol=1e-6)
 
 
 def test_what_is_left_out_is_of_the_step_and_about_its_share():

@@ -1,0 +1,122 @@
+"""What do item features bring, to items that training knows and to those that nobody has met?
+
+    python -m benchmarks.features --dataset beauty-5core
+    python -m benchmarks.features --dataset ml-1m --seeds 3
+
+Of each seed a tenth of the items is held out of training, and the same recipe trains with features and without. On the
+same test questions, beside both: neighbours by features alone, and how likely 10 items hold the target that are drawn
+from those that share a value with the history's last item, or have its very values. Trainings lie under --runs and are
+gone on with, or taken as they are.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import record
+from jaxrec.api import fitting
+from jaxrec.api.logs import as_log
+from jaxrec.data import features, splits
+from jaxrec.evaluation import content, ranker
+from jaxrec.evaluation.comparison import gains, paired
+from jaxrec.evaluation.evaluator import ranks_of
+from jaxrec.kernels import placement
+from jaxrec.system import console as consoles
+
+BASE = {
+    "cold_items": 0.1,
+    "batch": 256,
+    "length": 50,
+    "row": 50,
+    "eval_every": 4,
+    "patience": 2,
+    "model.layers": 1,
+    "loss": {"name": "sampled-softmax", "negatives": 512, "sampling": "uniform", "share": "batch"},
+}
+#: {data: (recipe, what changes in it, columns, those of them that are a category)}, of minutes on two cores
+BASES = {
+    "beauty-5core": (
+        "sasrec_softmax_beauty",
+        {"epochs": 24, "model.dropout": 0.5},
+        "attribute_ids",
+        "attribute_ids",
+    ),
+    "ml-1m": ("sasrec_softmax_ml1m", {"epochs": 24, "batch": 64}, "genres,year", "genres"),
+}
+DRAWN = 10
+
+
+def train(log, recipe, changes, path, seed):
+    """(ranks of the test questions, targets a second) of a training that is made or taken."""
+    config, _ = fitting.configuration(recipe, changes | {"seed": seed}, log)
+    fitting.train(config, path.name, log, path, consoles.make())
+    split = fitting.split_for(config, log)
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    rate = sum(row["targets"] for row in rows) / rows[-1]["seconds"]
+    return ranks_of(path, config, split, "best", "full", "test", placement.local()), rate, split
+
+
+def by_features(split, columns, category):
+    """(ranks by neighbours, {draw: [Q] chances}) of the test questions."""
+    catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
+    learnt = content.bags(features.build(catalogue, features.parse(columns)))
+    layout = ranker.lay_out(split, split.test, "full", devices=placement.local())
+    ranks = ranker.run(layout, content.scorer, learnt, content.newest(learnt, split, split.test))
+    values = features.build(catalogue, features.parse(category))
+    ways = {"shares a value": False, "has the same values": True}
+    draws = {name: content.drawn(split, split.test, values, DRAWN, every=every) for name, every in ways.items()}
+    return ranks, draws
+
+
+def measured(ranks):
+    """HR@10 and NDCG@10."""
+    hits, ndcg, _ = gains(ranks[None]).mean(1)
+    return {"hr@10": float(hits), "ndcg@10": float(ndcg)}
+
+
+def of_seed(log, dataset, seed, runs, changes):
+    """{part of the targets: {model or draw: metrics}} of a seed."""
+    recipe, base, columns, category = BASES[dataset]
+    base = BASE | base
+    plain, rate, split = train(log, recipe, base, runs / f"{dataset}-plain-{seed}", seed)
+    featured, own_rate, _ = train(
+        log, recipe, base | {"features": columns} | changes, runs / f"{dataset}-features-{seed}", seed
+    )
+    near, draws = by_features(split, columns, category)
+    cold = splits.training_counts(split)[split.test.target - 1] == 0
+    found = {"targets_per_second": {"without": rate, "with": own_rate}}
+    for part, some in {"warm": ~cold, "cold": cold}.items():
+        rows = {"without features": plain, "with features": featured, "neighbours by features": near}
+        found[part] = {"targets": int(some.sum())} | {name: measured(ranks[some]) for name, ranks in rows.items()}
+        found[part] |= {f"drawn from what {name}": {"hr@10": float(each[some].mean())} for name, each in draws.items()}
+        found[part]["gain"] = paired(featured[None, some], plain[None, some])
+    return found
+
+
+def main(flags):
+    """Train what is lacking, and write what was found, seed by seed and on average."""
+    log, name = as_log(flags.dataset), Path(flags.dataset).name
+    changes = {"id_dropout": flags.id_dropout}
+    seeds = [of_seed(log, name, seed, flags.runs, changes) for seed in range(flags.seeds)]
+    mean = {
+        part: {
+            who: {key: float(np.mean([seed[part][who][key] for seed in seeds])) for key in seeds[0][part][who]}
+            for who in seeds[0][part]
+            if who not in ("targets", "gain")
+        }
+        for part in ("warm", "cold")
+    }
+    recipe, base, columns, category = BASES[name]
+    described = {"recipe": recipe, "changes": BASE | base, "features": columns, "category": category, **changes}
+    record.write(f"features_{name}", {"kind": "features", "data": name, **described, "mean": mean, "seeds": seeds})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True, choices=list(BASES))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--id-dropout", type=float, default=0.2, help="config.id_dropout of the training with features")
+    parser.add_argument("--runs", type=Path, default=Path("runs/features"), help="where trainings lie")
+    main(parser.parse_args())

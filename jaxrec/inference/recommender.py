@@ -80,22 +80,32 @@ class Recommender:
         where=MappingProxyType({}),
         users=None,
         strict=False,
+        times=None,
+        weights=None,
     ):
         """`recommend` for many histories, which share all the rest. -> a list of Ranked in their order.
 
         Args:
             users: whose they are, in their order; None where nobody says.
+            times, weights: of each history those of its events, or None.
         """
         # what can be gone through but once serves all of them
         histories = arguments.id_list(histories, "histories")
         candidates = candidates if candidates is None else arguments.id_list(candidates, "candidates")
         block = () if block is None else arguments.id_list(block, "block")
-        users = [None] * len(histories) if users is None else arguments.id_list(users, "users")
-        if len(users) != len(histories):
-            raise UserError(f"users: {len(users)} for {len(histories)} histories: give one each, None for nobody")
+        own = {"users": users, "times": times, "weights": weights}
+        own = {name: [None] * len(histories) if given is None else list(given) for name, given in own.items()}
+        for name, given in own.items():
+            if len(given) != len(histories):
+                raise UserError(f"{name}: {len(given)} for {len(histories)} histories: give one each, None for nobody")
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
-        pairs = zip(histories, users, strict=True)
-        return self.answer([Query(history, k, user=user, strict=strict, **rest) for history, user in pairs])
+        each = zip(histories, *own.values(), strict=True)
+        return self.answer(
+            [
+                Query(history, k, user=user, strict=strict, times=times, weights=weights, **rest)
+                for history, user, times, weights in each
+            ]
+        )
 
     def answer(self, queries):
         """The best items for each of many queries, which may differ in everything.

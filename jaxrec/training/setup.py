@@ -84,7 +84,7 @@ def setup(config, split, devices):
         subsequences.start,
         subsequences.user_index,
         layout,
-        context.numbers(context.of_log(interactions), context.named(config.context), interactions.name),
+        context.shown(interactions, config.context),
         target_weights(interactions, config.loss),
     )
     if config.feed == "device":

@@ -14,6 +14,7 @@ from jaxrec.system.errors import UserError
 
 SECOND = 1_000_000  # of a log's times
 HOUR, DAY = 3600 * SECOND, 86_400 * SECOND
+UNKNOWN = np.iinfo(np.int64).min  # of a time
 GAPS = 32  # doublings of a second: the last is of 68 years and more
 OCTAVES = (-8, 24)  # powers of two between which weights are told apart
 PARTS = 8  # of an octave
@@ -23,9 +24,10 @@ class Events(NamedTuple):
     """Events of histories back to back, as far as they are known."""
 
     offsets: np.ndarray  #: [U + 1] int64, where histories begin
-    times: np.ndarray | None = None  #: [N] int64 microseconds; from 1970, UTC, unless `relative`
+    #: [N] int64 microseconds, UNKNOWN where that is not known; from 1970, UTC, unless `relative`
+    times: np.ndarray | None = None
     relative: bool = False
-    weights: np.ndarray | None = None  #: [N]
+    weights: np.ndarray | None = None  #: [N], NaN where that is not known
     session_starts: np.ndarray | None = None  #: [S] int64, places at which sessions begin
 
 
@@ -40,10 +42,11 @@ class Kind(NamedTuple):
 def _gap(events):
     """Doublings of the seconds since the history's event before, from 1; 0 at its first event."""
     times = np.asarray(events.times)
-    seconds = np.diff(times, prepend=times[:1]) // SECOND
+    known = times != UNKNOWN
+    seconds = np.diff(np.where(known, times, 0), prepend=0) // SECOND
     number = np.minimum(np.floor(np.log2(1 + np.maximum(seconds, 0))).astype(np.int32) + 1, GAPS)
     number[_starts(events)] = 0
-    return number
+    return np.where(known & np.roll(known, 1), number, 0)
 
 
 def _starts(events):
@@ -64,13 +67,18 @@ def _month(events):
     return days.astype("datetime64[M]").astype(np.int64) % 12 + 1
 
 
+def _where_dated(numbers):
+    return lambda events: np.where(np.asarray(events.times) == UNKNOWN, 0, numbers(events))
+
+
 def _weight(events):
     """Zero, then eighths of octaves of positive weights, then of negative ones."""
     weights = np.asarray(events.weights, np.float64)
     low, high = OCTAVES
-    part = np.round(PARTS * np.log2(np.maximum(np.abs(weights), 2.0**low))) - PARTS * low
+    part = np.round(PARTS * np.log2(np.maximum(np.nan_to_num(np.abs(weights)), 2.0**low))) - PARTS * low
     part = np.minimum(part, PARTS * (high - low)).astype(np.int32)
-    return np.where(weights == 0, 1, np.where(weights > 0, 2, 3 + PARTS * (high - low)) + part)
+    number = np.where(weights == 0, 1, np.where(weights > 0, 2, 3 + PARTS * (high - low)) + part)
+    return np.where(np.isnan(weights), 0, number)
 
 
 def _session(events):
@@ -82,9 +90,9 @@ def _session(events):
 
 KINDS = {
     "gap": Kind(GAPS, "times", _gap),
-    "hour": Kind(24, "dates", _hour),
-    "weekday": Kind(7, "dates", _weekday),
-    "month": Kind(12, "dates", _month),
+    "hour": Kind(24, "dates", _where_dated(_hour)),
+    "weekday": Kind(7, "dates", _where_dated(_weekday)),
+    "month": Kind(12, "dates", _where_dated(_month)),
     "weight": Kind(3 + 2 * PARTS * (OCTAVES[1] - OCTAVES[0]), "weights", _weight),
     "session": Kind(2, "sessions", _session),
 }

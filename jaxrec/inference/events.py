@@ -23,8 +23,9 @@ def context_of(
     Args:
         kinds: of a configuration's `context`.
         length: how many events there are.
-        times: of each the seconds since 1970, a datetime (without a zone: UTC), or its text in ISO 8601; oldest first.
-        weights: of each a number.
+        times: of each the seconds since 1970, a datetime (without a zone: UTC), or its text in ISO 8601; oldest first;
+            None where that is not known.
+        weights: of each a number, or None.
         which: begins the message of an error.
 
     >>> context_of(["gap", "weekday"], 2, times=["2026-03-02T08:00:00", "2026-03-02T08:01:00"]).tolist()
@@ -50,13 +51,16 @@ def context_of(
 def _times(times, length, which):
     times = _as_many(times, "times", length, which)
     found = np.array([_microseconds(time, f"{which}times: ") for time in times], np.int64)
-    if (np.diff(found) < 0).any():
-        at = int(np.flatnonzero(np.diff(found) < 0)[0]) + 1
-        raise UserError(f"{which}times: the one at {at} is before the one at {at - 1}: give events oldest first")
+    places = np.flatnonzero(found != context.UNKNOWN)
+    if (falls := np.flatnonzero(np.diff(found[places]) < 0)).size:
+        before, after = places[falls[0] : falls[0] + 2].tolist()
+        raise UserError(f"{which}times: the one at {after} is before the one at {before}: give events oldest first")
     return found
 
 
 def _microseconds(time, which):
+    if time is None:
+        return context.UNKNOWN
     if isinstance(time, np.datetime64):
         time = time.astype("datetime64[us]").item()
     if isinstance(time, str):
@@ -74,9 +78,10 @@ def _microseconds(time, which):
 def _weights(weights, length, which):
     found = _as_many(weights, "weights", length, which)
     for weight in found:
-        if isinstance(weight, bool) or not isinstance(weight, int | float | np.number) or not np.isfinite(weight):
+        number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool) and np.isfinite(weight)
+        if weight is not None and not number:
             raise UserError(f"{which}weights: {arguments.some([weight])} is no finite number")
-    return np.array(found, np.float64)
+    return np.array([np.nan if weight is None else weight for weight in found], np.float64)
 
 
 def _as_many(values, name, length, which) -> list:

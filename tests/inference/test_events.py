@@ -39,6 +39,16 @@ def test_what_is_not_given_is_unknown():
     assert (context_of(KINDS, 2) == 0).all()
 
 
+def test_some_events_may_be_known_and_others_not():
+    found = context_of(KINDS, 5, times=[None, 5, 7, None, 9], weights=[1, None, 2, None, 1])
+    gap, weight, month = (found > 0).T.tolist()
+    assert gap == [False, False, True, False, False]
+    assert weight == [True, False, True, False, True]
+    assert month == [False, True, True, False, True]
+    whole = context_of(KINDS, 2, times=[5, 7], weights=[1, 2])
+    assert found[2].tolist() == whole[1].tolist()
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxrec.kernels.masks import from_end
 from jaxrec.kernels.random import randint, random_bits, site_keys
 
-ITEM_SITE, SEQUENCE_SITE = 2**31 - 3, 2**31 - 4  # beyond the sites of any model's dropouts, below the cloze's
+# beyond the sites of any model's dropouts, below the cloze's
+ITEM_SITE, SEQUENCE_SITE, CONTEXT_SITE = 2**31 - 3, 2**31 - 4, 2**31 - 5
 
 
 def drop_items(stream, keys, rate):
@@ -47,6 +48,22 @@ def cut_sequences(stream, keys, rate):
 
     segments, positions = jax.vmap(row)(site_keys(keys, SEQUENCE_SITE), stream.segments, stream.positions)
     return stream._replace(segments=segments, positions=positions)
+
+
+def drop_context(stream, keys, rate):
+    """The Stream without what is known of events beside their items, of each sequence with this probability.
+
+    So a model learns to answer well where that is not known.
+
+    Args:
+        keys: of the rows.
+    """
+
+    def row(key, segments, context):
+        dropped = _chosen(key, (len(segments) + 1,), rate)[segments]
+        return jnp.where(dropped[:, None], 0, context)
+
+    return stream._replace(context=jax.vmap(row)(site_keys(keys, CONTEXT_SITE), stream.segments, stream.context))
 
 
 def _chosen(key, shape, rate):

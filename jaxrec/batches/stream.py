@@ -11,13 +11,16 @@ import numpy as np
 
 
 class Stream(NamedTuple):
-    """Rows of packed sequences, int32 [rows, T] each."""
+    """Rows of packed sequences, int32 [rows, T] each unless said otherwise."""
 
     items: Any  #: 1..V; 0 where the slot is empty, -1 where it is masked
     targets: Any  #: the item to be predicted at this slot; 0 where there is none
     segments: Any  #: 1, 2, ... within the row; 0 where empty
     positions: Any  #: 0, 1, ... within the slot's own sequence
     user_index: Any  #: the user (or session) that the slot belongs to; 0 where empty
+    context: Any = None  #: [rows, T, K] what is known of the event beside its item (see context.py); 0 is unknown
+    weights: Any = None  #: [rows, T] float32, by which the loss of the slot's target counts
+    added: Any = None  #: [rows, T, D] what a model adds to the slot's input vector: its context, embedded
 
 
 class Subsequences(NamedTuple):
@@ -43,6 +46,8 @@ class Data(NamedTuple):
     start: Any  #: [P]
     user_index: Any  #: [P]
     layout: Any  #: PackingLayout, or session_parallel.Schedule
+    context: Any = None  #: [N, K] of the events, where it is used
+    weights: Any = None  #: [N] float32 of the events, where they are used
 
 
 class Order(NamedTuple):
@@ -198,19 +203,38 @@ def gather(data, order, rows, with_targets=True):
     slot_to_segment = xp.maximum(slot_to_segment, 0)
     positions = xp.arange(slot_to_segment.shape[1], dtype=xp.int32)[None, :] - data.layout.begin[slot_to_segment]
     subsequence = order.segment_assignment[slot_to_segment]
-    at = data.start[subsequence] + positions
-    at = xp.where(real, at, 0)
+    at = xp.where(real, data.start[subsequence] + positions, 0)
+    segments = slot_to_segment - data.layout.first[rows][:, None] + 1
+    return stream_at(data, real, at, segments, positions, data.user_index[subsequence], with_targets)
+
+
+def stream_at(data, real, at, segments, positions, user_index, with_targets):
+    """The Stream whose slots show these events, all [R, T].
+
+    Args:
+        data: Data.
+        real: whether a slot has an event; it is 0 in every field where not.
+        at: which event of the data. The target is the one after it.
+        segments: as Stream has them, where real.
+        positions: as Stream has them, where real.
+        user_index: as Stream has it, where real.
+        with_targets: whether targets are shown. Where not, weights are those of the events themselves.
+    """
+    xp = data.items.__array_namespace__() if hasattr(data.items, "__array_namespace__") else np
     last = len(data.items) - 1  # a slot after the last history of all
-
-    def where_real(values):
-        return xp.where(real, values, 0).astype(xp.int32)
-
+    at, following = xp.minimum(at, last), xp.minimum(at + 1, last)
+    where_real = lambda values, kind=xp.int32: xp.where(real, values, 0).astype(kind)
+    weights = None
+    if data.weights is not None:
+        weights = where_real(data.weights[following if with_targets else at], xp.float32)
     return Stream(
-        items=where_real(data.items[xp.minimum(at, last)]),
-        targets=where_real(data.items[xp.minimum(at + 1, last)]) if with_targets else xp.zeros_like(slot_to_segment),
-        segments=where_real(slot_to_segment - data.layout.first[rows][:, None] + 1),
+        items=where_real(data.items[at]),
+        targets=where_real(data.items[following]) if with_targets else xp.zeros_like(segments),
+        segments=where_real(segments),
         positions=where_real(positions),
-        user_index=where_real(data.user_index[subsequence]),
+        user_index=where_real(user_index),
+        context=None if data.context is None else xp.where(real[..., None], data.context[at], 0).astype(xp.int32),
+        weights=weights,
     )
 
 

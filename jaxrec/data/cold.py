@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from jaxrec.data.interactions import Sessions
 from jaxrec.data.splits import Questions, Split
 from jaxrec.system.errors import UserError
 
@@ -15,7 +16,8 @@ def hold_out(split: Split, share: float, seed: int) -> Split:
     out, and so is one that is given nothing. The catalogue has all items, and the test is as it was: its histories hold
     them, and its targets may be.
 
-    The histories without these items lie behind the others: what indexes the old ones finds them as before.
+    The histories without these items lie behind the others, as if of as many users more: what indexes the old ones
+    finds them as before.
 
     >>> from jaxrec.data.interactions import from_sequences
     >>> from jaxrec.data.splits import last_item
@@ -44,8 +46,17 @@ def hold_out(split: Split, share: float, seed: int) -> Split:
             f"config.cold_items={share:g} leaves no history of two items to train on: hold out a smaller share"
         )
     behind = lambda array: None if array is None else np.concatenate([array, np.asarray(array)[kept]])
+    begins = lambda offsets: np.append(offsets, place[offsets[1:]])
+    sessions = data.sessions
+    if sessions is not None:
+        sessions = Sessions(begins(sessions.offsets), np.concatenate([sessions.ids, sessions.ids]))
     longer = replace(
-        data, items=behind(every), times=behind(data.times), weights=behind(data.weights), digest=data.digest
+        data,
+        items=behind(every),
+        offsets=begins(data.offsets),
+        times=behind(data.times),
+        weights=behind(data.weights),
+        sessions=sessions,
     )
     return split._replace(interactions=longer, start=start, stop=stop, valid=_without(split.valid, stays, place))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxrec.batches import objectives
+from jaxrec.batches import context, objectives
 from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
@@ -67,8 +67,8 @@ class Evaluator:
         source = questions.source
         if has_users(config):  # who never trained has no vector
             source = np.where(has_vector(config, split)[source], source, -1)
-        mask_slots = self.objective.num_mask_slots
-        self.histories = histories.pack_histories(*asked, config.length, width, devices, mask_slots, source)
+        mask_slots, shown = self.objective.num_mask_slots, context.shown(split.interactions, config.context)
+        self.histories = histories.pack_histories(*asked, config.length, width, devices, mask_slots, source, shown)
         self.model = model
         self.encode = histories.encoder(model.folding.plain if model.folding else model, self.objective, devices)
 

@@ -28,7 +28,7 @@ class Histories(NamedTuple):
     total: int
 
 
-def pack_histories(items, start, stop, length, width, devices, num_mask_slots=0, user_index=None):
+def pack_histories(items, start, stop, length, width, devices, num_mask_slots=0, user_index=None, context=None):
     """Histories of questions: the newest items of items[start:stop] each.
 
     Args:
@@ -40,6 +40,7 @@ def pack_histories(items, start, stop, length, width, devices, num_mask_slots=0,
         devices: to encode on.
         num_mask_slots: slots of each that the objective takes for itself, after the history.
         user_index: [Q] whose histories they are; nobody's whom the model knows if None.
+        context: [N, K] as stream.Data has it.
     """
     subsequences = stream.history_subsequences(start, stop, length, num_mask_slots)
     user_index = np.full(len(start), -1, np.int32) if user_index is None else user_index
@@ -63,7 +64,7 @@ def pack_histories(items, start, stop, length, width, devices, num_mask_slots=0,
     question = np.full(kept.shape, -1, np.int64)
     question[at] = order_of[by_batch]
     rows_BR = spread.reshape(-1, batch).astype(np.int32)
-    data = stream.Data(items, subsequences.start.astype(np.int32), subsequences.user_index, layout)
+    data = stream.Data(items, subsequences.start.astype(np.int32), subsequences.user_index, layout, context)
     order = stream.Order(order_of, np.arange(rows, dtype=np.int32))
     data, order = dev.put((data, order), devices)
     rows_BR, slot_BR, kept_BR = dev.spread((rows_BR, slot[rows_BR], kept), devices)

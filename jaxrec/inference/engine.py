@@ -26,7 +26,7 @@ class Engine:
     masked, and changes no answer. Items are numbers, 1..V.
     """
 
-    def __init__(self, model, objective, params, items, length, approximate=False):
+    def __init__(self, model, objective, params, items, length, approximate=False, kinds=()):
         """
         Args:
             model: Model.
@@ -35,13 +35,14 @@ class Engine:
             items: V.
             length: the most slots that the model knows.
             approximate: score only candidates that an index finds (see `candidates`), where that is sure enough.
+            kinds: of context that the model is shown.
 
         Raises:
             UserError: approximate, and the library of the index is missing.
         """
         self.items, self.length, self.num_mask_slots = items, length, objective.num_mask_slots
         self.rows = min(ROWS, 1 << max(SCORES // items, 1).bit_length() - 1)
-        self.model, self.objective, self._compiled = model, objective, {}
+        self.model, self.objective, self._compiled, self.kinds = model, objective, {}, kinds
         self.programs = {}  # of others that ask this model: see bulk
         self.params = params
         self._index = candidates.build(*self._host_table) if approximate else None
@@ -67,16 +68,20 @@ class Engine:
         """Every number of slots that a history may be given."""
         return sorted({self.slots([0] * n) for n in range(1, self.length - self.num_mask_slots + 1)})
 
-    def hidden(self, histories, users=None):
+    def hidden(self, histories, users=None, contexts=None):
         """The hidden vector after each history. At most `rows` lists of numbers, oldest first -> [n, D] float32
 
-        users: their numbers, -1 for nobody whom the model knows, as all are where None.
+        Args:
+            histories: lists of numbers.
+            users: their numbers, -1 for nobody whom the model knows, as all are where None.
+            contexts: of each history its events' [len, K], of a model that is shown context; unknown where None.
         """
         program, items = partial(hidden, self.model, self.objective), self._items(histories)
-        found = self._run("hidden", program, self.params, items, self._sources(users, len(items)))
+        args = self._sources(users, len(items)), *self._context(contexts, items.shape)
+        found = self._run("hidden", program, self.params, items, *args)
         return np.asarray(found)[: len(histories)]
 
-    def top_k(self, histories, allowed, k, users=None):
+    def top_k(self, histories, allowed, k, users=None, contexts=None):
         """The best k allowed items after each history, in one dispatch.
 
         Args:
@@ -84,15 +89,17 @@ class Engine:
             allowed: [n, V] bool, by item.
             k: at least 1.
             users: as of `hidden`.
+            contexts: as of `hidden`.
 
         Returns:
             (items [n, k] int32, scores [n, k] float32), the best first, of equals the lower item first; 0 and -inf
             where no more are left. A score that is NaN or -inf is never among them.
         """
         if self._index:
-            return self.top_k_from_hidden(self.hidden(histories, users), allowed, k)
+            return self.top_k_from_hidden(self.hidden(histories, users, contexts), allowed, k)
         program, items = partial(answer, self.model, self.objective), self._items(histories)
         args = items, _padded(allowed, len(items)), self._sources(users, len(items))
+        args += self._context(contexts, items.shape)
         found = self._run("best", program, self.params, *args, k=self._k(k))
         return _cut(found, len(histories), k)
 
@@ -201,6 +208,16 @@ class Engine:
             items[row, : len(numbers)] = numbers
         return items
 
+    def _context(self, contexts, shape):
+        """([rows, slots, K] int32,) of a model that is shown context; () of others."""
+        if not self.kinds:
+            return ()
+        shown = np.zeros((*shape, len(self.kinds)), np.int32)
+        for row, own in enumerate(contexts or ()):
+            newest = self.newest(own)
+            shown[row, : len(newest)] = newest
+        return (shown,)
+
     def _sources(self, users, rows):
         """[rows] int32 users, -1 for nobody."""
         sources = np.full(rows, -1, np.int32)
@@ -212,17 +229,23 @@ class Engine:
         return min(max(_power(k), BEST), self.items)
 
 
-def hidden(model, objective, params, items_BT, user_B=None):
+def hidden(model, objective, params, items_BT, user_B=None, context_BTK=None):
     """The hidden vector from which each history's next item is scored. [B, T], 0 after the newest -> [B, D] float32
 
-    user_B: [B] int32 numbers of users, -1 for nobody whom the model knows, as all are where None.
+    Args:
+        model: Model.
+        objective: Objective.
+        params: the model's.
+        items_BT: int32 histories.
+        user_B: [B] int32 numbers of users, -1 for nobody whom the model knows, as all are where None.
+        context_BTK: as Stream has it; None for a model that is shown none.
     """
     length_B = (items_BT > 0).sum(-1) + objective.num_mask_slots
     slots = jnp.broadcast_to(jnp.arange(items_BT.shape[1], dtype=jnp.int32), items_BT.shape)
     real = slots < length_B[:, None]
     zeros = jnp.zeros_like(items_BT)
     user_index = zeros - 1 if user_B is None else zeros + user_B[:, None]
-    stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), user_index)
+    stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), user_index, context_BTK)
     last = model.encode_at(params, objective.mask_inputs(stream), jnp.maximum(length_B - 1, 0)[:, None])[:, 0]
     return model.head(params, last).astype(jnp.float32)
 
@@ -233,9 +256,10 @@ def top_k(table, hidden_BD, allowed_BV, *, k):
     return ranking.top_k_of_scores(scores_BV, k)
 
 
-def answer(model, objective, params, items_BT, allowed_BV, user_B=None, *, k):
+def answer(model, objective, params, items_BT, allowed_BV, user_B=None, context_BTK=None, *, k):
     """The best k allowed items after each history: what a request needs, in one program."""
-    return top_k(model.output_embedding(params), hidden(model, objective, params, items_BT, user_B), allowed_BV, k=k)
+    hidden_BD = hidden(model, objective, params, items_BT, user_B, context_BTK)
+    return top_k(model.output_embedding(params), hidden_BD, allowed_BV, k=k)
 
 
 def advance(model, params, carry, hidden_1D, items_T, count):

@@ -22,6 +22,10 @@ class Query:
     block: Sequence = ()  #: ids never to recommend
     #: attribute of items -> a value; a list of values of which one will do; or bounds, as {"at_least": 10, "below": 50}
     where: Mapping = field(default_factory=dict)
+    #: of each event of the history, oldest first, for a model that is shown them: seconds since 1970, a datetime or its
+    #: text in ISO 8601
+    times: Sequence | None = None
+    weights: Sequence | None = None  #: of each event of the history, for a model that is shown them: a number
     user: object = None  #: id of whose history it is, for a model with vectors of users; None is nobody it knows
     strict: bool = False  #: whether a history of nothing known is an error, rather than answered by what is popular
 
@@ -63,6 +67,7 @@ class CheckedQuery(NamedTuple):
     out: list  #: not to be recommended
     pool: np.ndarray | None  #: to choose among, ascending; None for the whole catalogue
     user: int = -1  #: number of whose history it is; -1 is nobody whom the model knows
+    context: np.ndarray | None = None  #: [known, K] of the history's events, where the model is shown any
 
 
 class Ranked(list):

@@ -9,18 +9,16 @@ import jax
 import numpy as np
 import polars as pl
 
-from jaxrec.batches import objectives
+from jaxrec.batches import context, objectives
 from jaxrec.data import sources
 from jaxrec.data.interactions import Interactions
 from jaxrec.inference import vectors
-from jaxrec.inference.attributes import Attributes, common
 from jaxrec.inference.bulk import Bulk, rows_of
+from jaxrec.inference.checking import Checker
 from jaxrec.inference.engine import Engine
 from jaxrec.inference.influence import influence
-from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.popularity import Popularity
 from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session
-from jaxrec.inference.user_vectors import UserVectors
 from jaxrec.models.features import folded
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
@@ -36,12 +34,13 @@ class Recommender:
         self.config, self.catalogue, self.step, self.path = config, catalogue, step, path
         self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
         self.training: Any = None  #: the Training of `jaxrec.fit`
-        self._numbering, self._attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
-        self._model, self._popularity = model, Popularity(catalogue.counts)
+        self._model, self._checker = model, Checker(config, catalogue, users)
+        self._popularity = Popularity(catalogue.counts)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
         objective, (plain, params) = objectives.build(config), folded(model, params)
-        self.engine = Engine(plain, objective, params, len(catalogue.ids), config.length, approximate)
-        self.users, self._user_vectors = users, UserVectors(users, config)
+        kinds = context.named(config.context)
+        self.engine = Engine(plain, objective, params, len(catalogue.ids), config.length, approximate, kinds)
+        self.users = users
 
     def renewed(self, checkpoint="best"):
         """A Recommender of another checkpoint of the same workdir. Both share all compiled programs.
@@ -64,10 +63,12 @@ class Recommender:
         where=MappingProxyType({}),
         user=None,
         strict=False,
+        times=None,
+        weights=None,
     ):
         """The k best next items for one history: `answer` of one Query, whose fields these are."""
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
-        return self.answer([Query(history, k, user=user, strict=strict, **rest)])[0]
+        return self.answer([Query(history, k, user=user, strict=strict, times=times, weights=weights, **rest)])[0]
 
     def recommend_batch(
         self,
@@ -79,22 +80,32 @@ class Recommender:
         where=MappingProxyType({}),
         users=None,
         strict=False,
+        times=None,
+        weights=None,
     ):
         """`recommend` for many histories, which share all the rest. -> a list of Ranked in their order.
 
         Args:
             users: whose they are, in their order; None where nobody says.
+            times, weights: of each history those of its events, or None.
         """
         # what can be gone through but once serves all of them
         histories = arguments.id_list(histories, "histories")
         candidates = candidates if candidates is None else arguments.id_list(candidates, "candidates")
         block = () if block is None else arguments.id_list(block, "block")
-        users = [None] * len(histories) if users is None else arguments.id_list(users, "users")
-        if len(users) != len(histories):
-            raise UserError(f"users: {len(users)} for {len(histories)} histories: give one each, None for nobody")
+        own = {"users": users, "times": times, "weights": weights}
+        own = {name: [None] * len(histories) if given is None else list(given) for name, given in own.items()}
+        for name, given in own.items():
+            if len(given) != len(histories):
+                raise UserError(f"{name}: {len(given)} for {len(histories)} histories: give one each, None for nobody")
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
-        pairs = zip(histories, users, strict=True)
-        return self.answer([Query(history, k, user=user, strict=strict, **rest) for history, user in pairs])
+        each = zip(histories, *own.values(), strict=True)
+        return self.answer(
+            [
+                Query(history, k, user=user, strict=strict, times=times, weights=weights, **rest)
+                for history, user, times, weights in each
+            ]
+        )
 
     def answer(self, queries):
         """The best items for each of many queries, which may differ in everything.
@@ -110,7 +121,7 @@ class Recommender:
             UserError: one of them is at fault; the message says which, and why.
         """
         checked = [
-            query if isinstance(query, CheckedQuery) else self._checked(query, f"history {index}: ")
+            query if isinstance(query, CheckedQuery) else self._checker.check(query, self, f"history {index}: ")
             for index, query in enumerate(queries)
         ]
         kinds = {}
@@ -136,7 +147,7 @@ class Recommender:
             UserError: a field is not of its kind; `where` names an unknown attribute or value; the Query is strict, and
                 its history is empty or holds no known id.
         """
-        return self._checked(query, "")
+        return self._checker.check(query, self)
 
     def start(self, history=()):
         """A Session with this history, of a model that carries a state: `advance` takes it on by an item.
@@ -147,6 +158,11 @@ class Recommender:
         if (state := self.engine.start()) is None:
             name = self.config.model.name
             raise UserError(f"{name} carries no state of a user, as gru4rec does: give the whole history to recommend")
+        if self.engine.kinds:
+            shown = ", ".join(self.engine.kinds)
+            raise UserError(
+                f"the model is shown the {shown} of events: give the whole history to recommend, with its times"
+            )
         return self._advanced(Session(state, params=self.engine.checksum), history)
 
     def advance(self, session, item):
@@ -164,16 +180,16 @@ class Recommender:
             UserError: the item is not in the catalogue; k is below 1.
         """
         k = arguments.count(k)
-        (number,) = self._numbering.known([item], "item")
+        (number,) = self._checker.numbering.known([item], "item")
         (items,), (scores,) = self.engine.similar([number], self._allowed([number], None)[None], min(k, len(self._ids)))
         return Ranked(self._pairs(items, scores))
 
-    def influence(self, history, items, user=None):
+    def influence(self, history, items, user=None, times=None, weights=None):
         """How much each item of a history moved the scores of these items: the score with it, less that without it.
 
         Args:
             history: external ids, oldest first. items: external ids, such as those that were recommended.
-            user: whose history it is, as of a Query.
+            user, times, weights: of the history, as of a Query.
 
         Returns:
             [items, history] float32: what an id that is unknown, or too old for the model to see, moved is 0.
@@ -184,10 +200,10 @@ class Recommender:
         if isinstance(history, Session):
             raise UserError("history is a Session, which does not keep the ids of all its items: give the ids")
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
-        numbers = self._numbering.known(items, "items")
-        asked = self.check(Query(history, user=user, strict=True))
-        places = [place for place, id in enumerate(history) if self._numbering.numbers([id])[0]]
-        return influence(self.engine, asked.known, places, len(history), numbers, asked.user)
+        numbers = self._checker.numbering.known(items, "items")
+        asked = self.check(Query(history, user=user, strict=True, times=times, weights=weights))
+        places = [place for place, id in enumerate(history) if self._checker.numbering.numbers([id])[0]]
+        return influence(self.engine, asked.known, places, len(history), numbers, asked.user, asked.context)
 
     def evaluate(
         self, data=None, *, protocol=None, split="test", baselines=("popularity", "transitions"), beyond_accuracy=None
@@ -235,7 +251,7 @@ class Recommender:
 
     def bulk(self, log):
         """The users of a log, Interactions, to be answered in blocks."""
-        return Bulk(self.engine, self.catalogue, log, self._user_vectors.rows(log))
+        return Bulk(self.engine, self.catalogue, log, self._checker.user_vectors.rows(log))
 
     def log(self, data=None):
         """Interactions of what stands for a log: a Log, a path, a table in memory; those of the training if None."""
@@ -273,33 +289,6 @@ class Recommender:
         if self.engine.start() is not None:
             self.answer([Query(self.start(number), k)])
 
-    def _checked(self, query, which):
-        def numbers(ids, name):
-            return self._numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
-
-        if not isinstance(query, Query):
-            raise UserError(f"{which}{arguments.some([query])} is no Query: give Query(history, ...)")
-        k, state = arguments.count(query.k, which), None
-        if isinstance(query.history, Session):
-            check_session(query.history, self, which)
-            state, known, unknown, _ = query.history
-        else:
-            known, unknown = numbers(query.history, "history")
-        if not known and query.strict:
-            said = f"none of its ids is in the catalogue ({arguments.some(unknown)})" if unknown else "it is empty"
-            raise UserError(f"{which or 'the history: '}{said}: give at least one item of the training data")
-        blocked, more = numbers(() if query.block is None else query.block, "block")
-        pools = self._attributes.pools({} if query.where is None else query.where, which)
-        if query.candidates is not None:
-            candidates, strangers = numbers(query.candidates, "candidates")
-            pools.append(np.unique(np.array(candidates, np.int32)))
-            more = [*dict.fromkeys(strangers), *more]
-        pool = common(pools, len(self._ids)) if pools else None
-        exclude = self.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
-        out = [*known, *blocked] if exclude else blocked
-        user, new = self._user_vectors.row(query.user, which)
-        return CheckedQuery(list(known), state, [*unknown, *more, *new], min(k, len(self._ids)), out, pool, user)
-
     def _popular(self, query):
         """The answer where nothing of the history is known."""
         items, shares = self._popularity.best(self._allowed(query.out, query.pool), query.k)
@@ -314,16 +303,17 @@ class Recommender:
         """(items, scores) for each of at most `rows` queries of one kind."""
         (slots, few), engine = kind, self.engine
         histories, users = [query.known for query in queries], [query.user for query in queries]
+        contexts = [query.context for query in queries] if engine.kinds else None
         stated = lambda: np.concatenate([query.state[1] for query in queries])
         if few:
-            hidden = stated() if slots is None else engine.hidden(histories, users)
+            hidden = stated() if slots is None else engine.hidden(histories, users, contexts)
             pools = [np.setdiff1d(query.pool, query.out, assume_unique=False) for query in queries]
             asked = zip(hidden, pools, queries, strict=True)
             return [engine.score_subset(hidden_D, pool, query.k) for hidden_D, pool, query in asked]
         allowed, k = np.stack([self._allowed(query.out, query.pool) for query in queries]), max(q.k for q in queries)
         if slots is None:
             return zip(*engine.top_k_from_hidden(stated(), allowed, k), strict=True)
-        return zip(*engine.top_k(histories, allowed, k, users), strict=True)
+        return zip(*engine.top_k(histories, allowed, k, users, contexts), strict=True)
 
     def _allowed(self, out, pool):
         """Whether each item may be recommended. [V] bool"""
@@ -335,7 +325,7 @@ class Recommender:
         return allowed
 
     def _advanced(self, session, ids):
-        numbers, unknown = self._numbering.numbers(arguments.id_list(ids, "history"))
+        numbers, unknown = self._checker.numbering.numbers(arguments.id_list(ids, "history"))
         state = self.engine.advance(session.state, numbers)
         return Session(state, (*session.known, *numbers), (*session.unknown, *unknown), session.params)
 

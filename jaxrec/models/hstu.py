@@ -25,6 +25,7 @@ from jaxrec.models.layers import (
     log_temperature,
     pointing,
     unit,
+    with_added,
 )
 from jaxrec.models.model import from_module, pick
 
@@ -60,6 +61,7 @@ class HSTU(nn.Module):
         x_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)] * self.options.dim**0.5
         if self.positions != "relative":
             x_BTD += self.position_table[position_of(stream, self.positions, self.length)]
+        x_BTD = with_added(x_BTD, stream)
         x_BTD = drop_rows(x_BTD.astype(self.dtype), self.options.dropout, keys, (0, 0))
         return self.units(x_BTD, stream, keys, read_BM)
 
@@ -156,5 +158,6 @@ MODEL = ModelEntry(
     build=hstu,
     positions=("relative", "from_start", "from_end"),
     check=divides,
+    reads_context=True,
     suits=NEXT_ITEM | {"positions": "relative"},
 )

@@ -26,6 +26,11 @@ def item_param(module, name, initial, *shape):
     return module.get_variable("params", name) if given else module.param(name, initial, shape)
 
 
+def with_added(x_BTD, stream):
+    """Input vectors, and what a stream has to be added to them."""
+    return x_BTD if stream.added is None else x_BTD + stream.added
+
+
 def drop_rows(x, rate, keys, site):
     """Dropout of [B, ...], each row by its own key at this (site, part); x itself where keys is None."""
     if keys is None or rate == 0.0:

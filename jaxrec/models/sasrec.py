@@ -25,6 +25,7 @@ from jaxrec.models.layers import (
     log_temperature,
     pointing,
     unit,
+    with_added,
 )
 from jaxrec.models.model import from_module, pick
 from jaxrec.system.errors import UserError
@@ -76,7 +77,7 @@ class SASRec(nn.Module):
         x_BTD = table_VD[jnp.maximum(stream.items - 1, 0)] * self.options.dim**0.5
         if self.positions in COUNTED:
             x_BTD += self.position_table[position_of(stream, self.positions, self.length)]
-        return jnp.where((stream.items > 0)[..., None], x_BTD, 0).astype(self.dtype)
+        return jnp.where((stream.items > 0)[..., None], with_added(x_BTD, stream), 0).astype(self.dtype)
 
     def blocks(self, x, stream, keys=None, read_BM=None):
         """The blocks alone: [B, T, D] -> [B, T, D], or [B, M, D] of some slots."""
@@ -167,5 +168,6 @@ MODEL = ModelEntry(
     build=sasrec,
     positions=("from_start", "from_end", "relative", "rotary", "buckets"),
     check=check,
+    reads_context=True,
     suits=NEXT_ITEM | {"model.init": "normal"},
 )

@@ -20,10 +20,11 @@ from jaxrec.serve.batching import Batcher, Full
 from jaxrec.serve.database import Unavailable
 from jaxrec.serve.facets import facets
 from jaxrec.serve.guard import AuthMiddleware
+from jaxrec.serve.histories import Histories, Past
 from jaxrec.serve.hosts import Hosts
 from jaxrec.serve.listing import Listing
 from jaxrec.serve.metrics import Metrics
-from jaxrec.serve.schema import RequestError
+from jaxrec.serve.schema import RequestError, busy
 from jaxrec.serve.watch import Watcher
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
@@ -62,6 +63,7 @@ class Service:
         self.watcher: Watcher | None = None  # of new checkpoints, set where there is one: the check of health asks it
         self.limits, self.events, self.known, self.metrics = limits, events, known, Metrics()
         self.batcher = Batcher(recommender, limits.queue, self.metrics.batch.observe)
+        self._histories = Histories(events, known, limits.history)
         self.listing, self._facets = Listing(recommender.catalogue), None
         self.metrics.step.set(recommender.step or 0)
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
@@ -82,23 +84,24 @@ class Service:
             self.events.close()
 
     async def recommend(self, body):
-        histories = [await self._history_of(body)] if body.histories is None else body.histories
-        histories = [[self.listing.own(id) for id in history] for history in histories]
+        pasts = [await self._histories.of(body)] if body.histories is None else map(Past, body.histories)
         candidates, block = ([self.listing.own(id) for id in ids or ()] for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
         # the model is asked for as many as the limit allows: one program for every k, and it costs no more
         whose = body.user if self.batcher.recommender.users else None  # other models answer everyone alike
         queries = [
             Query(
-                history,
+                [self.listing.own(id) for id in past.items],
                 self.limits.k,
                 exclude_seen=body.exclude_seen,
                 candidates=candidates,
                 block=block,
                 where=body.where,
                 user=whose,
+                times=past.times,
+                weights=past.weights,
             )
-            for history in histories
+            for past in pasts
         ]
         ranked = await self._ask(queries)
         given = {self.listing.own(id): id for id in self._given(body)}
@@ -119,7 +122,8 @@ class Service:
                 raise RequestError(404, field, "none of these ids is in the catalogue")
 
         def ask(recommender):
-            return recommender.influence(history, items, body.user if recommender.users else None).tolist()
+            whose = body.user if recommender.users else None
+            return recommender.influence(history, items, whose, body.times, body.weights).tolist()
 
         (moved,) = await self._ask([ask])
         return {"influence": moved}
@@ -131,9 +135,9 @@ class Service:
             written = self.events.append(body.user, body.items or [body.item], body.time)
             stored = await asyncio.wrap_future(written)
         except queue.Full:
-            raise _busy("too many events wait for the disk") from None
+            raise busy("too many events wait for the disk") from None
         except Unavailable as error:
-            raise _busy(f"the event could not be stored: {error}") from error
+            raise busy(f"the event could not be stored: {error}") from error
         self.metrics.events.inc(stored)
         return {"stored": stored}
 
@@ -161,35 +165,16 @@ class Service:
         if not self.batcher.alive or (self.events and not self.events.alive):
             raise RequestError(503, None, "a thread of the service has ended: start it again")
         if self.events and self.events.trouble:
-            raise _busy(f"no events can be kept: {self.events.trouble}: put the file back, or start the service again")
+            raise busy(f"no events can be kept: {self.events.trouble}: put the file back, or start the service again")
         if self.watcher and self.watcher.late:
-            raise _busy(f"new checkpoints were last looked for {self.watcher.told()['looked']} s ago; the log says why")
+            raise busy(f"new checkpoints were last looked for {self.watcher.told()['looked']} s ago; the log says why")
         return {"status": "ok", "watch": self.watcher and self.watcher.told()}
 
     async def ready(self, _request):
         if not self.batcher.alive or self.batcher.full:
-            raise _busy("it is stopping, or its queue is full")
+            raise busy("it is stopping, or its queue is full")
         step, together = self.batcher.recommender.step, self.batcher.size
         return {"status": "ready", "step": step, "items": len(self.listing), "batch": together}
-
-    async def _history_of(self, body):
-        if body.history is not None:
-            return body.history
-        if self.events is None and self.known is None:
-            cure = "give a history, or start it with --events FILE or --histories DATA"
-            raise RequestError(422, "user", f"this service keeps no events: {cure}")
-        most, history = self.limits.history, []
-        try:
-            if self.events:
-                history = await asyncio.to_thread(self.events.newest, body.user, most)
-        except Unavailable as error:
-            raise _busy(f"the history could not be read: {error}") from error
-        if self.known and len(history) < most:  # what a log holds was before what happened here
-            history = self.known.newest(body.user, most - len(history)) + history
-        if not history:
-            cure = "POST /events first, or give a history" if self.events else "give a history"
-            raise RequestError(404, "user", f"there is no event of {body.user!r}: {cure}")
-        return history
 
     def _given(self, body):
         histories = body.histories or [body.history or ()]
@@ -202,7 +187,7 @@ class Service:
         try:
             futures = self.batcher.submit(questions)
         except Full:
-            raise _busy("too many requests wait") from None
+            raise busy("too many requests wait") from None
         try:
             await asyncio.wait(futures)
             for error in [future.exception() for future in futures]:
@@ -287,14 +272,14 @@ class Service:
             except TimeoutError:
                 if asked is None:
                     raise RequestError(408, None, f"the body took more than {self.limits.deadline} s") from None
-                raise _busy(f"no answer within {self.limits.deadline} s") from None
+                raise busy(f"no answer within {self.limits.deadline} s") from None
 
         return handle
 
     async def _read(self, request, model):
         """The body, checked. Nothing is read where the answer would be that the queue is full."""
         if self.batcher.full:
-            raise _busy("too many requests wait")
+            raise busy("too many requests wait")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":  # a page from elsewhere can send any other without being asked back
             raise RequestError(415, "Content-Type", "send the body as application/json, as curl does with --json")
@@ -315,10 +300,6 @@ class Service:
 
 def _json(value, status=200, headers=None):
     return Response(to_json(value), status, headers, "application/json")
-
-
-def _busy(why):
-    return RequestError(503, None, f"{why}: come again later", {"Retry-After": "1"})
 
 
 def _fixed(content, kind):

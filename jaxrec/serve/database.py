@@ -92,14 +92,14 @@ class Database:
         self.check()
 
     def newest(self, user, count):
-        """The newest items of a user, the newest first.
+        """(item, time) of the newest events of a user, the newest first.
 
         Raises:
             Unavailable: they can't be read.
         """
         with _explained(), self._reading:
             return self._reader.execute(
-                "SELECT item FROM events WHERE user = ? ORDER BY time DESC, number DESC LIMIT ?", (user, count)
+                "SELECT item, time FROM events WHERE user = ? ORDER BY time DESC, number DESC LIMIT ?", (user, count)
             ).fetchall()
 
     def close(self, lost=False):

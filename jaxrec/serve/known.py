@@ -2,6 +2,8 @@
 
 from jaxrec.data.interactions import Interactions
 
+SECOND = 1_000_000  # of a log's times
+
 
 class Known:
     """The histories of a log, looked up by a user's id. As with events, an id is its text: 7 and "7" are one user.
@@ -19,8 +21,17 @@ class Known:
 
     def newest(self, user: int | str, count: int) -> list:
         """The newest items of a user, external ids, oldest first; none of one whom the log lacks."""
+        return [item for item, *_ in self.past(user, count)]
+
+    def past(self, user: int | str, count: int) -> list[tuple]:
+        """(item, seconds since 1970, weight) of a user's newest events, oldest first; None for what is not known."""
         row = self._row.get(str(user))
         if row is None:
             return []
-        start, stop = self._log.offsets[row], self._log.offsets[row + 1]
-        return self._log.catalogue.ids[self._log.items[max(start, stop - count) : stop] - 1].tolist()
+        log, (start, stop) = self._log, self._log.offsets[row : row + 2]
+        at = slice(max(start, stop - count), stop)
+        unknown = [None] * (at.stop - at.start)
+        items = log.catalogue.ids[log.items[at] - 1].tolist()
+        times = unknown if log.times is None or log.relative else (log.times[at] / SECOND).tolist()
+        weights = unknown if log.weights is None else log.weights[at].tolist()
+        return list(zip(items, times, weights, strict=True))

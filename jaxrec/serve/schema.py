@@ -68,6 +68,11 @@ class RequestError(Exception):
         self.errors = [{"field": field, "message": printable(message, LONG)}]
 
 
+def busy(why):
+    """The error of what can't be answered now."""
+    return RequestError(503, None, f"{why}: come again later", {"Retry-After": "1"})
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -167,11 +172,33 @@ def _one_source(schema):
     schema["oneOf"] = [history, histories, user | {"not": history}]
 
 
+def _one_each(body):
+    """That times and weights are given of the events of a history, one each, the times in their order."""
+    for name in ("times", "weights"):
+        if (given := getattr(body, name)) is None:
+            continue
+        if body.history is None:
+            raise PydanticCustomError("one_each", "{name} are those of a history: give it too", {"name": name})
+        if len(given) != len(body.history):
+            said = {"name": name, "count": len(given), "events": len(body.history)}
+            raise PydanticCustomError("one_each", "{count} {name} of {events} events: give one each, or null", said)
+    known = [time for time in body.times or () if time is not None]
+    if known != sorted(known):
+        raise PydanticCustomError("order", "times fall: give the events oldest first")
+
+
 def bodies(limits):
     """The models of request bodies under these Limits: recommend, similar, influence, events, titles."""
     ids = lambda least, most: Annotated[list[Id], Field(min_length=least, max_length=most, fail_fast=True)]
     History, Some = ids(0, limits.history), ids(1, limits.history)
     Histories = Annotated[list[History], Field(min_length=1, max_length=limits.histories, fail_fast=True)]
+    each = lambda **limit: list[Annotated[float, Field(**limit)] | None]
+    Times = Annotated[each(ge=0, lt=YEAR_10000), Field(max_length=limits.history, fail_fast=True)]
+    Weights = Annotated[each(allow_inf_nan=False), Field(max_length=limits.history, fail_fast=True)]
+    times_of = Field(
+        None, description="of each event of the history the seconds since 1970, UTC, for a model that is shown them"
+    )
+    weights_of = Field(None, description="of each event of the history its weight, for a model that is shown them")
     Values = Annotated[list[Value], Field(max_length=limits.ids, fail_fast=True)]
 
     class Filtered(_Body):
@@ -181,6 +208,8 @@ def bodies(limits):
         model_config = ConfigDict(json_schema_extra=_one_source)
         history: History | None = Field(None, description="item ids, oldest first")
         histories: Histories | None = Field(None, description="several histories, answered with the same settings")
+        times: Times | None = times_of
+        weights: Weights | None = weights_of
         user: Id | None = Field(
             None,
             description="whose stored events are the history, which needs --events; or, beside a history, whose it is, "
@@ -202,6 +231,7 @@ def bodies(limits):
             if len(given) != 1 and given != ["history", "user"]:
                 said = "this has " + (" and ".join(given) if given else "none of them")
                 raise PydanticCustomError("source", "give one of history, histories and user: {said}", {"said": said})
+            _one_each(self)
 
     class SimilarTo(Filtered):
         item: Id
@@ -210,6 +240,11 @@ def bodies(limits):
         history: Some = Field(description="item ids, oldest first")
         items: ids(1, 100) = Field(description="ids whose scores are to be explained")
         user: Id | None = Field(None, description="whose history it is, for a model with vectors of users")
+        times: Times | None = times_of
+        weights: Weights | None = weights_of
+
+        def model_post_init(self, _context):
+            _one_each(self)
 
     class TitlesOf(_Body):
         items: ids(1, limits.ids)

@@ -79,7 +79,11 @@ class Events:
         return done
 
     def newest(self, user, count):
-        """The newest items of a user, oldest first; of one time in the order they came.
+        """The newest items of a user, as `past`."""
+        return [item for item, _ in self.past(user, count)]
+
+    def past(self, user, count):
+        """(item, seconds since 1970) of a user's newest events, oldest first; of one time in the order they came.
 
         Raises:
             Unavailable: they can't be read.
@@ -92,7 +96,7 @@ class Events:
             self._unread = error
             raise
         try:
-            return [json.loads(item) for (item,) in reversed(rows)]
+            return [(json.loads(item), time) for item, time in reversed(rows)]
         except ValueError as error:
             raise Unavailable("the events file: what it holds is no id") from error
 

@@ -1,10 +1,12 @@
 """The model that a configuration asks for, over a catalogue."""
 
+from jaxrec.batches import context
 from jaxrec.config.keys import Config
 from jaxrec.data import features
 from jaxrec.data.interactions import Catalogue
 from jaxrec.data.splits import Split, training_counts
 from jaxrec.models import entry
+from jaxrec.models.context import with_context
 from jaxrec.models.features import widened, with_features
 from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
@@ -18,6 +20,8 @@ def model_for(config: Config, catalogue: Catalogue, users: int) -> Model:
         users: of the training; few models have vectors of them.
     """
     model = entry.build(config, len(catalogue.ids), users)
+    if kinds := context.named(config.context):
+        model = with_context(model, {kind: context.KINDS[kind].size for kind in kinds}, config.model.dim)
     if not config.features:
         return model
     if catalogue.counts is None:

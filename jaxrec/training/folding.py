@@ -12,7 +12,7 @@ from jaxrec.kernels.random import random_bits
 from jaxrec.models.features import Items
 from jaxrec.training.negatives import Negatives
 
-ID_SITE = 2**31 - 5  # beyond the sites of any model's dropouts, below those of the batches
+ID_SITE = 2**31 - 6  # beyond the sites of any model's dropouts, below those of the batches
 
 
 def dropped(key: Any, items: Items, rate: float) -> Items:

@@ -50,7 +50,7 @@ class State(NamedTuple):
 class StepMetrics(NamedTuple):
     """What a step measures, [] float32; of the steps of a call [K], NaN for those that it did not take."""
 
-    loss: Any  #: mean over the real targets of all devices
+    loss: Any  #: mean over the real targets of all devices, by their weights
     count: Any  #: real targets
     norm: Any  #: global norm of the gradient, before clipping
 
@@ -107,14 +107,16 @@ def step(parts, state, data, sampler_tables, index):
         negatives = parts.sample(shared_key, site_keys(keys, NEGATIVES_SITE), targets, sampler_tables)
     target_N = targets.items.reshape(-1)
     is_real_N = (target_N > 0).astype(jnp.float32)
+    weight_N = is_real_N if targets.weights is None else is_real_N * targets.weights.reshape(-1)
     count = psum(is_real_N.sum(), AXIS)
-    divisor = parts.loss_divisor or count
+    total = count if targets.weights is None else jnp.maximum(psum(weight_N.sum(), AXIS), jnp.finfo(jnp.float32).tiny)
+    divisor = parts.loss_divisor or total
     items = None
     if parts.items is not None:
         items = parts.items(fold_in(step_key(parts.seed, state.step), folding.ID_SITE), sampler_tables)
         negatives = None if negatives is None else folding.trained_alone(negatives, items)
     # Weights are divided by the count of all devices: what is left to do to the gradients is to add them up.
-    batch = Batch(stream, keys, targets.slots, target_N, is_real_N / divisor, negatives, state.carry, items)
+    batch = Batch(stream, keys, targets.slots, target_N, weight_N / divisor, negatives, state.carry, items)
 
     @parts.wrap_update
     def update(params, opt, batch, touched_mask=None, decayed_mask=None):
@@ -126,7 +128,7 @@ def step(parts, state, data, sampler_tables, index):
 
     params, opt, (loss, grads, carry) = update(state.params, state.opt, batch)
     average = None if state.average is None else averaged(state.average, params, state.step, parts.ema)
-    return State(state.step + 1, params, opt, carry, average), StepMetrics(loss * divisor / count, count, norm(grads))
+    return State(state.step + 1, params, opt, carry, average), StepMetrics(loss * divisor / total, count, norm(grads))
 
 
 def averaged(average, params, step, ema):

@@ -46,7 +46,8 @@ def test_training_and_validation_join_over_the_gaps_and_the_test_stays(name, lis
         np.testing.assert_array_equal(new.items[part], old.items[at])
         np.testing.assert_array_equal(new.times[part], old.times[at])
         np.testing.assert_array_equal(new.weights[part], old.weights[at])
-    assert held.test is split.test
+    assert held.test is split.test and len(new.items) == new.offsets[-1]
+    assert np.isin(held.start, new.offsets).all() and np.isin(old.offsets, new.offsets).all()
     np.testing.assert_array_equal(new.items[: len(old.items)], old.items)
     valid = dict(zip(zip(split.valid.source, split.valid.stop, strict=True), split.valid.target, strict=True))
     assert len(held.valid.target) <= len(valid) and not np.isin(held.valid.target, cold).any()

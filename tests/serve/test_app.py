@@ -2,18 +2,22 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import recommenders
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from requests_of import pairs, post
 
 import jaxrec
+from jaxrec.data.interactions import from_sequences
 from jaxrec.data.users import Users
+from jaxrec.inference.checking import Checker
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
-from jaxrec.inference.user_vectors import UserVectors
+from jaxrec.serve.known import Known
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.store import Events
 
@@ -87,6 +91,40 @@ def test_ids_that_javascript_would_round_are_texts(ask, tmp_path):
     ask(work, recommender=recommender, limits=Limits(deadline=30))
 
 
+def test_a_model_is_shown_what_is_known_of_events(ask, tmp_path):
+    """What a request, the store and a log say of times and weights is what `recommend` is given."""
+    shown = recommenders.recommender("sasrec", context="gap,weight")
+    log = from_sequences([["i1", "i2"]], ["ann"])
+    log = replace(log, times=np.array([100, 160]) * 10**6, weights=np.array([1, 5], np.float32))
+    log = replace(log, times=log.times + 1_700_000_000 * 10**6)
+    seconds = (log.times // 10**6).tolist()
+
+    async def work(client, _service):
+        async def answer(**body):
+            items = (await client.post("/recommend", json=body | {"k": 4})).json()["items"]
+            return [item["id"] for item in items]
+
+        wanted = lambda *args, **known: [item for item, _ in shown.recommend(*args, k=4, **known)]
+        given = {"times": seconds, "weights": [1, 5]}
+        assert await answer(history=["i1", "i2"], **given) == wanted(["i1", "i2"], **given)
+        assert await answer(user="ann") == wanted(["i1", "i2"], **given)
+        await client.post("/events", json={"user": "ann", "item": "i3", "time": seconds[1] + 7})
+        since = {"times": [*seconds, seconds[1] + 7], "weights": [1, 5, None]}
+        assert await answer(user="ann") == wanted(["i1", "i2", "i3"], **since)
+        body = {"history": ["i1", "i2"], "items": ["i5"], **given}
+        moved = (await client.post("/influence", json=body)).json()["influence"]
+        np.testing.assert_allclose(moved, shown.influence(["i1", "i2"], ["i5"], **given), rtol=1e-5)
+        for wrong, said in (
+            ({"times": [1.0]}, "1 times of 2 events: give one each, or null"),
+            ({"times": [2, 1]}, "times fall: give the events oldest first"),
+            ({"weights": [1, "x"]}, "valid number"),
+        ):
+            refused = await client.post("/recommend", json={"history": ["i1", "i2"], **wrong})
+            assert refused.status_code == 422 and said in refused.text
+
+    ask(work, recommender=shown, events=Events(tmp_path / "e.db", 10), known=Known(log), limits=Limits(deadline=60))
+
+
 def test_events_keep_large_ids(ask, tmp_path):
     async def work(client, service):
         items = [2**60 + 1, str(2**60 + 1), 7]
@@ -100,7 +138,7 @@ def test_beside_a_history_a_user_is_whose_it_is(ask, recommender):
     """A model with vectors of users is told, and names who has none; another answers everyone alike."""
     knows = copy.copy(recommender)
     knows.users = Users([7], [True])
-    knows._user_vectors = UserVectors(knows.users, knows.config)
+    knows._checker = Checker(knows.config, knows.catalogue, knows.users)
     for user, unknown in ((7, []), ("7", []), (8, [8])):
         body = {"history": [1, 2], "user": user, "k": 3}
         assert post(ask, "/recommend", body, recommender=knows)[1]["unknown"] == unknown

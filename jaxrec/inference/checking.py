@@ -1,0 +1,68 @@
+"""A Query of external ids -> the same in numbers, or an error that says what is at fault."""
+
+from typing import Any
+
+import numpy as np
+
+from jaxrec.inference.attributes import Attributes, common
+from jaxrec.inference.events import context_of
+from jaxrec.inference.numbering import Numbering
+from jaxrec.inference.queries import CheckedQuery, Query, Session, check_session
+from jaxrec.inference.user_vectors import UserVectors
+from jaxrec.system import arguments
+from jaxrec.system.errors import UserError
+
+
+class Checker:
+    """What is known of ids. It outlives checkpoints."""
+
+    def __init__(self, config, catalogue, users):
+        self.numbering, self.attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
+        self.user_vectors = UserVectors(users, config)
+        self._items, self._excludes = len(catalogue.ids), config.seen == "exclude"
+
+    def check(self, query: Any, recommender: Any, which: str = "") -> CheckedQuery:
+        """The query, checked.
+
+        Args:
+            query: Query.
+            recommender: Recommender that is to answer it.
+            which: begins the message of an error.
+
+        Raises:
+            UserError: a field is not of its kind, or the query is strict and knows no item.
+        """
+        if not isinstance(query, Query):
+            raise UserError(f"{which}{arguments.some([query])} is no Query: give Query(history, ...)")
+        k, state, shown = arguments.count(query.k, which), None, None
+        if isinstance(query.history, Session):
+            check_session(query.history, recommender, which)
+            state, known, unknown, _ = query.history
+        else:
+            known, unknown, shown = self._events(query, recommender.engine.kinds, which)
+        if not known and query.strict:
+            said = f"none of its ids is in the catalogue ({arguments.some(unknown)})" if unknown else "it is empty"
+            raise UserError(f"{which or 'the history: '}{said}: give at least one item of the training data")
+        blocked, more = self._numbers(() if query.block is None else query.block, "block", which)
+        pools = self.attributes.pools({} if query.where is None else query.where, which)
+        if query.candidates is not None:
+            candidates, strangers = self._numbers(query.candidates, "candidates", which)
+            pools.append(np.unique(np.array(candidates, np.int32)))
+            more = [*dict.fromkeys(strangers), *more]
+        pool = common(pools, self._items) if pools else None
+        exclude = self._excludes if query.exclude_seen is None else query.exclude_seen
+        out = [*known, *blocked] if exclude else blocked
+        user, new = self.user_vectors.row(query.user, which)
+        return CheckedQuery(list(known), state, [*unknown, *more, *new], min(k, self._items), out, pool, user, shown)
+
+    def _numbers(self, ids, name, which):
+        return self.numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
+
+    def _events(self, query, kinds, which):
+        """(numbers that are known, ids that are not, context of the known or None) of a history."""
+        history = arguments.id_list(query.history, "history", which)
+        known, unknown = self.numbering.numbers(history, f"{which}history: ")
+        shown = context_of(kinds, len(history), query.times, query.weights, which)
+        if shown is not None and unknown:
+            shown = shown[[bool(self.numbering.numbers([id])[0]) for id in history]]
+        return known, unknown, shown

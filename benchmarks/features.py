@@ -45,7 +45,7 @@ BASES = {
     ),
     "ml-1m": ("sasrec_softmax_ml1m", {"epochs": 24, "batch": 64}, "genres,year", "genres"),
 }
-DRAWN = 10
+DRAWN, NEWEST = 10, (1, 3, 10)
 
 
 def train(log, recipe, changes, path, seed):
@@ -59,11 +59,15 @@ def train(log, recipe, changes, path, seed):
 
 
 def by_features(split, columns, category):
-    """(ranks by neighbours, {draw: [Q] chances}) of the test questions."""
+    """({neighbours: ranks}, {draw: [Q] chances}) of the test questions."""
     catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
     learnt = content.bags(features.build(catalogue, features.parse(columns)))
     layout = ranker.lay_out(split, split.test, "full", devices=placement.local())
-    ranks = ranker.run(layout, content.scorer, learnt, content.newest(learnt, split, split.test))
+    asked = {number: content.newest(learnt, split, split.test, number) for number in NEWEST}
+    ranks = {
+        f"neighbours of the newest {number}": ranker.run(layout, content.scorer, learnt, each)
+        for number, each in asked.items()
+    }
     values = features.build(catalogue, features.parse(category))
     ways = {"shares a value": False, "has the same values": True}
     draws = {name: content.drawn(split, split.test, values, DRAWN, every=every) for name, every in ways.items()}
@@ -88,7 +92,7 @@ def of_seed(log, dataset, seed, runs, changes):
     cold = splits.training_counts(split)[split.test.target - 1] == 0
     found = {"targets_per_second": {"without": rate, "with": own_rate}}
     for part, some in {"warm": ~cold, "cold": cold}.items():
-        rows = {"without features": plain, "with features": featured, "neighbours by features": near}
+        rows = {"without features": plain, "with features": featured} | near
         found[part] = {"targets": int(some.sum())} | {name: measured(ranks[some]) for name, ranks in rows.items()}
         found[part] |= {f"drawn from what {name}": {"hr@10": float(each[some].mean())} for name, each in draws.items()}
         found[part]["gain"] = paired(featured[None, some], plain[None, some])

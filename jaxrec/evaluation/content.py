@@ -13,7 +13,7 @@ from jaxrec.data.splits import Questions, Split, training_counts
 from jaxrec.kernels.ranking import Scorer
 from jaxrec.system.errors import UserError
 
-NEWEST = 10  # items of a history that a next one is like
+NEWEST = 3  # items of a history that a next one is like
 
 
 class Bags(NamedTuple):
@@ -53,11 +53,11 @@ def bags(found: Features) -> Bags:
     return Bags(values, weights, scale.astype(np.float32), vectors)
 
 
-def newest(_learnt: Bags, split: Split, questions: Questions) -> np.ndarray:
-    """The newest items of each history, [Q, NEWEST]; 0 is none."""
-    lengths = np.minimum(questions.stop - questions.start, NEWEST)
-    found = np.zeros((len(lengths), NEWEST), np.int32)
-    found[np.arange(NEWEST) < lengths[:, None]] = split.interactions.items[
+def newest(_learnt: Bags, split: Split, questions: Questions, number: int = NEWEST) -> np.ndarray:
+    """The newest items of each history, so many: [Q, number]; 0 is none."""
+    lengths = np.minimum(questions.stop - questions.start, number)
+    found = np.zeros((len(lengths), number), np.int32)
+    found[np.arange(number) < lengths[:, None]] = split.interactions.items[
         slices(questions.stop - lengths, questions.stop)
     ]
     return found

@@ -49,6 +49,7 @@ def test_devices_and_microbatches_make_the_same_steps(changes, monkeypatch):
     assert_close(one[0], eight[0])
 
 
+@pytest.mark.slow
 def test_rows_that_are_moved_have_their_own_features(monkeypatch):
     monkeypatch.setattr(sizes, "MASKED_ROWS_PER_TOUCHED", 0)
     (moved,) = states(made(**SPARSE), [6])
@@ -79,6 +80,7 @@ def test_what_is_left_out_is_of_the_step_and_about_its_share():
     np.testing.assert_array_equal(kept, items.named)
 
 
+@pytest.mark.slow
 def test_own_vectors_move_but_of_items_that_never_train_or_by_features_alone():
     setup = made(**SOFTMAX)
     (start, _), (after, _) = states(setup, [0, 8])

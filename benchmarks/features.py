@@ -11,6 +11,7 @@ gone on with, or taken as they are.
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,17 +46,19 @@ BASES = {
     ),
     "ml-1m": ("sasrec_softmax_ml1m", {"epochs": 24, "batch": 64}, "genres,year", "genres"),
 }
-DRAWN, NEWEST = 10, (1, 3, 10)
+DRAWN, NEWEST, BONUSES = 10, (1, 3, 10), (0.0, 0.5, 1.0)
 
 
-def train(log, recipe, changes, path, seed):
-    """(ranks of the test questions, targets a second) of a training that is made or taken."""
+def train(log, recipe, changes, path, seed, bonuses=(0.0,)):
+    """({bonus: ranks of the test questions}, targets a second, split) of a training that is made or taken."""
     config, _ = fitting.configuration(recipe, changes | {"seed": seed}, log)
     fitting.train(config, path.name, log, path, consoles.make())
     split = fitting.split_for(config, log)
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     rate = sum(row["targets"] for row in rows) / rows[-1]["seconds"]
-    return ranks_of(path, config, split, "best", "full", "test", placement.local()), rate, split
+    by = lambda bonus: replace(config, cold_bonus=bonus)
+    asked = split, "best", "full", "test", placement.local()
+    return {bonus: ranks_of(path, by(bonus), *asked) for bonus in bonuses}, rate, split
 
 
 def by_features(split, columns, category):
@@ -86,16 +89,20 @@ def of_seed(log, dataset, seed, runs, changes):
     base = BASE | base
     plain, rate, split = train(log, recipe, base, runs / f"{dataset}-plain-{seed}", seed)
     featured, own_rate, _ = train(
-        log, recipe, base | {"features": columns} | changes, runs / f"{dataset}-features-{seed}", seed
+        log, recipe, base | {"features": columns} | changes, runs / f"{dataset}-features-{seed}", seed, BONUSES
     )
+    plain = plain[0.0]
     near, draws = by_features(split, columns, category)
     cold = splits.training_counts(split)[split.test.target - 1] == 0
     found = {"targets_per_second": {"without": rate, "with": own_rate}}
     for part, some in {"warm": ~cold, "cold": cold}.items():
-        rows = {"without features": plain, "with features": featured} | near
+        favoured = {f"with features, a bonus of {bonus:g}": ranks for bonus, ranks in featured.items() if bonus}
+        rows = {"without features": plain, "with features": featured[0.0]} | favoured | near
         found[part] = {"targets": int(some.sum())} | {name: measured(ranks[some]) for name, ranks in rows.items()}
         found[part] |= {f"drawn from what {name}": {"hr@10": float(each[some].mean())} for name, each in draws.items()}
-        found[part]["gain"] = paired(featured[None, some], plain[None, some])
+        found[part]["gain"] = {
+            f"{bonus:g}": paired(ranks[None, some], plain[None, some]) for bonus, ranks in featured.items()
+        }
     return found
 
 

@@ -97,7 +97,7 @@ def _optim(optim):
 
 
 def _features(config):
-    for key in ("features_only", "id_dropout"):
+    for key in ("features_only", "id_dropout", "cold_bonus"):
         if getattr(config, key) and not config.features:
             raise UserError(f"config.{key} is for config.features: name columns of items there, or leave it out")
     if config.features_only and config.id_dropout:

@@ -92,6 +92,7 @@ class Config:
     features: str = ""  #: columns of items whose values have vectors too, as "genres,year"; "": none
     features_only: bool = False  #: whether items have no vectors of their own
     id_dropout: float = key(below_one, 0.0)  #: how often an item's own vector is left out in training
+    cold_bonus: float = key(not_negative, 0.0)  #: what is added to the scores of items that never trained, in answers
     cold_items: float = key(below_one, 0.0)  #: share of the items that are held out of training, drawn by the seed
     positions: str = among("from_start", "from_end", "relative", "rotary", "buckets")
     history: str = among("newest", "oldest", "windows")  #: which `length` + 1 items train; or windows over all of them

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxrec.models.model import Model
 
+BONUS = "bonus"  # of folded params: [V], beside what the model itself has
 FEATURES = "features"  # of params: {table: {"values": [N, D], "projection": [K, D]}}
 
 
@@ -33,9 +34,12 @@ class Folding(NamedTuple):
     plain: Model  #: takes what `fold` gives
     fold: Callable  #: (params, Items) -> params of `plain`, for the rows of any items
     items: Items  #: of the catalogue
+    bonus: float = 0.0  #: what is added to the scores of items that never train, in answers
 
 
-def with_features(model: Model, values: Any, vectors: Any, trained: Any, number: int, ids: bool = True) -> Model:
+def with_features(
+    model: Model, values: Any, vectors: Any, trained: Any, number: int, ids: bool = True, bonus: float = 0.0
+) -> Model:
     """The Model whose items have vectors of their own and of their features.
 
     Its params are those of `model` and, under "features", of each of its tables of items the vectors of the values, and
@@ -47,6 +51,7 @@ def with_features(model: Model, values: Any, vectors: Any, trained: Any, number:
         trained: [V] bool.
         number: of different values.
         ids: whether any item has a vector of its own.
+        bonus: as Folding has it.
     """
     items = Items(values, vectors, np.asarray(trained) & ids, np.asarray(trained))
     fold = partial(_fold, tuple(model.item_tables))
@@ -75,7 +80,7 @@ def with_features(model: Model, values: Any, vectors: Any, trained: Any, number:
         initial_carry=of_folded(model.initial_carry),
         head=of_folded(model.head),
         output_embedding=of_folded(model.output_embedding),
-        folding=Folding(model, fold, items),
+        folding=Folding(model, fold, items, bonus),
     )
 
 
@@ -99,7 +104,12 @@ def folded(model: Model, params: Any) -> tuple[Model, Any]:
     """(a model without features, its params): they answer as a model and its params do, and features cost nothing."""
     if model.folding is None:
         return model, params
-    return model.folding.plain, jax.jit(model.folding.fold)(params, model.folding.items)
+    plain, fold, items, bonus = model.folding
+    params = jax.jit(fold)(params, items)
+    if not bonus:
+        return plain, params
+    favoured = lambda params: _favoured(*plain.output_embedding(params), params[BONUS])
+    return dataclasses.replace(plain, output_embedding=favoured), params | {BONUS: jnp.where(items.trained, 0.0, bonus)}
 
 
 def _fold(tables, params, items):
@@ -109,6 +119,10 @@ def _fold(tables, params, items):
         for kind, learned in params[FEATURES][name].items():
             plain[name] = jax.tree.map(partial(ADDED[kind], items), plain[name], learned)
     return plain
+
+
+def _favoured(table_VD, bias_V, bonus_V):
+    return table_VD, bonus_V if bias_V is None else bias_V + bonus_V
 
 
 def _own(items, own_V):

@@ -28,7 +28,9 @@ def model_for(config: Config, catalogue: Catalogue, users: int) -> Model:
         raise UserError("config.features needs how often each item trained, which this catalogue does not say")
     found = features.build(catalogue, features.parse(config.features))
     own = not config.features_only
-    return with_features(model, found.values, found.vectors, catalogue.counts > 0, len(found.names), own)
+    return with_features(
+        model, found.values, found.vectors, catalogue.counts > 0, len(found.names), own, config.cold_bonus
+    )
 
 
 def model_with(config: Config, model: Model, catalogue: Catalogue) -> Model:

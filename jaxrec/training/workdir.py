@@ -21,8 +21,8 @@ from jaxrec.training.checkpoint import Checkpoints
 CONFIG, CATALOGUE, DONE, LOCK = "config.json", "catalogue.parquet", "done.json", ".lock"
 USERS = "users.parquet"  #: of a model with vectors of users
 #: keys that may differ when a training goes on: the data are known by their fingerprint; how the steps are fed, called
-#: and saved changes no result; how many rows are taken at once changes rounding alone
-FREE = {"dataset", "patience", "microbatch_rows", "feed", "steps_per_call", "launcher", "save_every"}
+#: and saved changes no result; how many rows are taken at once changes rounding alone; a bonus changes answers alone
+FREE = {"dataset", "patience", "cold_bonus", "microbatch_rows", "feed", "steps_per_call", "launcher", "save_every"}
 log = logging.getLogger("jaxrec")
 
 

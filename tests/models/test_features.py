@@ -89,6 +89,17 @@ def test_it_answers_as_the_model_without_features_on_folded_params(name):
     assert not np.asarray(whole[next(iter(model.item_tables))])[~TRAINED].any()
 
 
+@pytest.mark.parametrize("name", ["sasrec", "gru4rec"])
+def test_a_bonus_is_of_the_scores_of_what_never_trains(name):
+    model, params = featured(plain(name), bonus=0.5)
+    without, few = folded(featured(plain(name))[0], params)
+    favoured, same = folded(model, params)
+    (table, bias), (wanted, base) = favoured.output_embedding(same), without.output_embedding(few)
+    np.testing.assert_array_equal(table, wanted)
+    np.testing.assert_allclose(bias - (0 if base is None else base), np.where(TRAINED, 0, 0.5), atol=1e-6)
+    np.testing.assert_array_equal(favoured.encode(same, STREAM)[0], without.encode(few, STREAM)[0])
+
+
 def test_items_of_the_same_features_are_the_same_by_features_alone():
     model, params = featured(plain("sasrec"), ids=False)
     table, _ = model.output_embedding(params)

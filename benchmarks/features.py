@@ -40,11 +40,11 @@ BASE = {
 BASES = {
     "beauty-5core": (
         "sasrec_softmax_beauty",
-        {"epochs": 24, "model.dropout": 0.5},
+        {"epochs": 40, "model.dropout": 0.5},
         "attribute_ids",
         "attribute_ids",
     ),
-    "ml-1m": ("sasrec_softmax_ml1m", {"epochs": 24, "batch": 64}, "genres,year", "genres"),
+    "ml-1m": ("sasrec_softmax_ml1m", {"epochs": 40, "batch": 64}, "genres,year", "genres"),
 }
 DRAWN, NEWEST, BONUSES = 10, (1, 3, 10), (0.0, 0.5, 1.0)
 

@@ -1,4 +1,4 @@
-"""Which devices take part, and what lies where on them."""
+"""The devices of a run, and how arrays are placed on them."""
 
 import jax
 from jax.sharding import AxisType, NamedSharding
@@ -6,14 +6,14 @@ from jax.sharding import PartitionSpec as P
 
 from jaxrec.system.errors import UserError
 
-AXIS = "data"  #: over which the rows of a step are split
+AXIS = "data"  #: the device axis that the rows of a step are split over
 
 
 def local():
-    """The devices that take part: all of this process.
+    """All devices of this process.
 
     Raises:
-        UserError: in a job of several processes, which is not supported.
+        UserError: if the job has several processes, which is not supported.
     """
     if jax.process_count() > 1:
         raise UserError("training over several processes is not supported: start one process that sees all its devices")
@@ -21,20 +21,20 @@ def local():
 
 
 def mesh_of(devices):
-    """A mesh of one axis over these devices."""
+    """A mesh of these devices with the single axis `AXIS`."""
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def put(tree, devices):
-    """The arrays of a tree on every device, whole."""
+    """Replicates the arrays of a tree on all devices."""
     return jax.device_put(tree, replicated(devices))
 
 
 def spread(tree, devices):
-    """The arrays of a tree split over the devices along their first axis, which must be a multiple of them."""
+    """Splits the arrays of a tree over the devices along their first axis, a multiple of the number of devices."""
     return jax.device_put(tree, NamedSharding(mesh_of(devices), P(AXIS)))
 
 
 def replicated(devices):
-    """The sharding of what is whole on every device."""
+    """The sharding of arrays that are replicated on these devices."""
     return NamedSharding(mesh_of(devices), P())

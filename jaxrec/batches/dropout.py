@@ -6,13 +6,14 @@ Each row is drawn by its own key, so that the result doesn't depend on the numbe
 import jax
 import jax.numpy as jnp
 
+from jaxrec.batches.stream import Stream
 from jaxrec.kernels.masks import from_end
 from jaxrec.kernels.random import randint, random_bits, site_keys
 
 ITEM_SITE, SEQUENCE_SITE = 2**31 - 3, 2**31 - 4  # for site_keys; models count theirs from 0, cloze has 2**31 - 2
 
 
-def drop_items(stream, keys, rate):
+def drop_items(stream: Stream, keys: jax.Array, rate: float) -> Stream:
     """Replaces each item with probability `rate` by the item before it; the first item of a sequence always stays.
 
     Zero vectors are no alternative, since normalization layers would divide them by almost zero; nor is a mask
@@ -29,7 +30,7 @@ def drop_items(stream, keys, rate):
     return stream._replace(items=jnp.take_along_axis(stream.items, slot, axis=1))
 
 
-def cut_sequences(stream, keys, rate):
+def cut_sequences(stream: Stream, keys: jax.Array, rate: float) -> Stream:
     """Cuts each sequence of two or more slots at a random slot, with probability `rate`.
 
     The second part becomes a history of its own, with positions from 0. Segments are renumbered: they stay in order,

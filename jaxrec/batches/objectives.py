@@ -10,6 +10,8 @@ import numpy as np
 
 from jaxrec.batches import dropout
 from jaxrec.batches import stream as streams
+from jaxrec.batches.stream import Subsequences
+from jaxrec.config.keys import Config
 from jaxrec.data.ragged import slices
 from jaxrec.kernels.masks import from_end, same_sequence
 from jaxrec.kernels.random import site_keys
@@ -39,7 +41,7 @@ class Objective(NamedTuple):
     room: Callable = lambda lengths: 0  #: (subsequence lengths [P]) -> `room` of stream.packing_layout
 
 
-def next_item(ahead=1, newest=None, overlap=0):
+def next_item(ahead: int = 1, newest: int | None = None, overlap: int = 0) -> Objective:
     """Predicts at every slot the next item (Kang & McAuley 2018), or the next few (Tang & Wang 2018).
 
     Args:
@@ -60,7 +62,7 @@ def next_item(ahead=1, newest=None, overlap=0):
     )
 
 
-def cloze(rate, last):
+def cloze(rate: float, last: float) -> Objective:
     """Masks some items of every sequence and predicts them (Sun et al. 2019, after Devlin et al. 2019).
 
     Args:
@@ -78,7 +80,7 @@ def cloze(rate, last):
     )
 
 
-def build(config):
+def build(config: Config) -> Objective:
     """The Objective of a configuration."""
     if config.objective == "cloze":
         return cloze(config.mask_prob, config.mask_last_prob)
@@ -87,7 +89,7 @@ def build(config):
     return dropping(objective, config.item_dropout, config.sequence_dropout)
 
 
-def dropping(objective, item_rate, sequence_rate):
+def dropping(objective: Objective, item_rate: float, sequence_rate: float) -> Objective:
     """The objective with item and sequence dropout of its inputs (see `dropout`); targets stay as they are."""
     if not item_rate and not sequence_rate:
         return objective
@@ -100,7 +102,7 @@ def dropping(objective, item_rate, sequence_rate):
     return objective._replace(make_targets=make_targets)
 
 
-def expected_targets(objective, subsequences, items, catalogue):
+def expected_targets(objective: Objective, subsequences: Subsequences, items: np.ndarray, catalogue: int) -> np.ndarray:
     """The expected number of times that each item is a target in an epoch.
 
     Args:
@@ -148,7 +150,7 @@ def _slot(subsequences):
     return np.arange(subsequences.length.sum()) - np.repeat(ends - subsequences.length, subsequences.length)
 
 
-def masked(rate, length):
+def masked(rate: float, length: int) -> np.ndarray:
     """The number of masked slots for sequences of 0, 1, ..., `length` slots: [length + 1] int32."""
     return np.maximum(np.round(rate * np.arange(length + 1)), 1).astype(np.int32)
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrec.batches.stream import Stream, unit_of
+from jaxrec.batches.stream import Data, Stream, Subsequences, unit_of
+from jaxrec.data.interactions import Interactions
 
 
 class Schedule(NamedTuple):
@@ -18,7 +19,7 @@ class Schedule(NamedTuple):
     begin: Any  #: [P] int32, the step at which each subsequence begins
 
 
-def schedule(lengths, parallel_sessions, rows):
+def schedule(lengths: np.ndarray, parallel_sessions: int, rows: int) -> Schedule:
     """Assigns each subsequence in turn to the lane that is free first, as the authors' code does.
 
     If several lanes become free at the same step, the lowest one is used. No subsequence is cut or left out: towards
@@ -46,7 +47,7 @@ def schedule(lengths, parallel_sessions, rows):
     return Schedule(slot_to_segment.reshape(-1, 1), begin)
 
 
-def gather(data, _order, rows, with_targets=True, *, step_rows):
+def gather(data: Data, _order: Any, rows: Any, with_targets: bool = True, *, step_rows: int) -> Stream:
     """The Stream of some rows of a schedule, from NumPy or JAX arrays.
 
     Args:
@@ -78,13 +79,13 @@ def gather(data, _order, rows, with_targets=True, *, step_rows):
     )
 
 
-def rows_of(parallel_sessions, devices=1):
+def rows_of(parallel_sessions: int, devices: int = 1) -> int:
     """The number of lanes, rounded up to a multiple of 8 with empty ones (see `stream.unit_of`)."""
     unit = unit_of(devices)
     return -(-parallel_sessions // unit) * unit
 
 
-def oldest_first(subsequences, interactions):
+def oldest_first(subsequences: Subsequences, interactions: Interactions) -> Subsequences:
     """Sorts subsequences by the time of their first event, or by their place in the data without absolute times."""
     timed = interactions.times is not None and not interactions.relative
     key = np.asarray(interactions.times)[subsequences.start] if timed else subsequences.start

@@ -8,6 +8,7 @@ and a batch is a pure function of (data, seed, step).
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
 
 
 class Stream(NamedTuple):
@@ -52,7 +53,9 @@ class Order(NamedTuple):
     rows: Any  #: [rows] int32, the order in which the rows are visited
 
 
-def next_item_subsequences(start, stop, length, history="newest", overlap=0):
+def next_item_subsequences(
+    start: ArrayLike, stop: ArrayLike, length: int, history: str = "newest", overlap: int = 0
+) -> Subsequences:
     """Subsequences for next-item prediction, where the target of a slot is the item after it.
 
     Args:
@@ -79,7 +82,7 @@ def next_item_subsequences(start, stop, length, history="newest", overlap=0):
     return _subsequences(start, np.maximum(stop - 1, start), length, history, overlap)
 
 
-def whole_subsequences(start, stop, length, history="newest"):
+def whole_subsequences(start: ArrayLike, stop: ArrayLike, length: int, history: str = "newest") -> Subsequences:
     """As `next_item_subsequences`, but the last item is an input too, and windows don't overlap."""
     start, stop = np.asarray(start), np.asarray(stop)
     return _subsequences(start, np.where(stop - start > 1, stop, start), length, history)
@@ -98,7 +101,7 @@ def _subsequences(start, stop, length, history, overlap=0):
     return Subsequences(begin, (end - begin).astype(np.int32), user_index.astype(np.int32))
 
 
-def history_subsequences(start, stop, length, num_mask_slots=0):
+def history_subsequences(start: np.ndarray, stop: np.ndarray, length: int, num_mask_slots: int = 0) -> Subsequences:
     """Subsequences for inference: each history's newest items, followed by slots for `Objective.mask_inputs` to mask.
 
     Args:
@@ -114,7 +117,7 @@ def history_subsequences(start, stop, length, num_mask_slots=0):
     return Subsequences(begin, (stop - begin + num_mask_slots).astype(np.int32), np.arange(len(begin), dtype=np.int32))
 
 
-def pack(lengths, width):
+def pack(lengths: ArrayLike, width: int) -> tuple[np.ndarray, int]:
     """Best-fit decreasing bin packing: each subsequence goes to the fullest row that has room for it.
 
     Subsequences of equal length are placed together, so that the time depends on the number of distinct lengths.
@@ -166,7 +169,9 @@ def pack(lengths, width):
     return row_of, rows
 
 
-def packing_layout(lengths, width, multiple=1, room=0):
+def packing_layout(
+    lengths: ArrayLike, width: int, multiple: int = 1, room: int = 0
+) -> tuple[PackingLayout, np.ndarray]:
     """Packs subsequences into rows.
 
     Args:
@@ -196,7 +201,7 @@ def packing_layout(lengths, width, multiple=1, room=0):
     return PackingLayout(slot_to_segment, first, begin.astype(np.int32)), order_of
 
 
-def plan(lengths, order_of, rows, seed, epoch):
+def plan(lengths: np.ndarray, order_of: np.ndarray, rows: int, seed: int, epoch: int) -> Order:
     """The Order of an epoch: permutes the subsequences of equal length, and then the rows.
 
     Args:
@@ -214,7 +219,7 @@ def plan(lengths, order_of, rows, seed, epoch):
     return Order(segment_assignment, random.permutation(rows).astype(np.int32))
 
 
-def gather(data, order, rows, with_targets=True):
+def gather(data: Data, order: Order, rows: Any, with_targets: bool = True) -> Stream:
     """The Stream of some rows of an epoch, from NumPy or JAX arrays.
 
     Args:
@@ -249,7 +254,7 @@ def gather(data, order, rows, with_targets=True):
     )
 
 
-def rows_per_step(batch, subsequences, rows, devices=1):
+def rows_per_step(batch: int, subsequences: int, rows: int, devices: int = 1) -> int:
     """The number of rows that hold `batch` sequences on average, rounded to a multiple of `unit_of(devices)`.
 
     Args:
@@ -263,6 +268,6 @@ def rows_per_step(batch, subsequences, rows, devices=1):
     return max(min(wanted, -(-rows // unit) * unit), unit)
 
 
-def unit_of(devices):
+def unit_of(devices: int) -> int:
     """What the rows per step are a multiple of: 8, so that 1, 2, 4 and 8 devices have the same; else `devices`."""
     return 8 if 8 % devices == 0 else devices

@@ -1,10 +1,12 @@
 """Splits arrays into chunks, to bound the memory of what is computed from them."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 
-def chunked(tree, size):
+def chunked(tree: Any, size: int) -> Any:
     """Splits arrays along their first axis into chunks of equal length, padding the last one with zeros.
 
     Args:

@@ -5,12 +5,13 @@ import functools
 import hashlib
 import platform
 from pathlib import Path
+from typing import Any
 
 import jax
 
 
 @functools.cache
-def cpu_options():
+def cpu_options() -> dict[str, Any] | None:
     """Compiler options for programs with many small matrix products on a CPU.
 
     They turn off YNN fusion, which makes such programs half as fast.
@@ -29,7 +30,7 @@ def cpu_options():
     return options
 
 
-def keep_programs(folder):
+def keep_programs(folder: Path) -> None:
     """Turns on JAX's persistent compilation cache, so that the next process doesn't compile again.
 
     Programs go to a subfolder that is specific to this CPU's instruction set, since they might not run on another.
@@ -52,7 +53,7 @@ COMPILED = "/jax/core/compile/backend_compile_duration"  # the monitoring event 
 
 
 @functools.cache
-def trim_after_compiling():
+def trim_after_compiling() -> None:
     """Returns the compiler's freed memory to the operating system after each compilation from now on.
 
     glibc would keep it, about 200 MiB after a train step is compiled, on top of what the program itself needs.

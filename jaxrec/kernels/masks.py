@@ -3,6 +3,8 @@
 Masks are functions of one row; callers map them over the batch with `jax.vmap`.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ DISTANCE_BUCKETS = 32  #: number of buckets for distances between slots; half of
 FAR = 128  #: distances from here on share the last bucket
 
 
-def same_sequence(segments):
+def same_sequence(segments: jax.Array) -> jax.Array:
     """Whether two slots belong to the same sequence. [T] -> [T, T] bool.
 
     Empty slots (segment 0) see each other, since a softmax over a fully masked row is NaN.
@@ -19,7 +21,7 @@ def same_sequence(segments):
     return segments[:, None] == segments[None, :]
 
 
-def causal(segments, positions):
+def causal(segments: jax.Array, positions: jax.Array) -> jax.Array:
     """Causal mask: a query (first axis) sees the keys (second axis) of its own sequence that are not later than it.
 
     Args:
@@ -36,12 +38,12 @@ def causal(segments, positions):
     return same_sequence(segments) & (positions[:, None] >= positions[None, :])
 
 
-def bidirectional(segments, positions):
+def bidirectional(segments: jax.Array, positions: jax.Array) -> jax.Array:
     """Bidirectional mask: a query sees all keys of its own sequence. [T], [T] -> [T, T] bool."""
     return same_sequence(segments)
 
 
-def nearness(heads, queries, keys):
+def nearness(heads: int, queries: jax.Array, keys: jax.Array) -> jax.Array:
     """Attention bias that decreases linearly with distance, instead of position embeddings (ALiBi, Press et al. 2022).
 
     Head h of H (h = 1, 2, ...) subtracts 2^(-8 h / H) per slot between query and key. Within a sequence, distances
@@ -60,7 +62,7 @@ def nearness(heads, queries, keys):
     return -slope_H[:, None, None] * distance_QK[..., None, :, :]
 
 
-def distance_buckets(slots):
+def distance_buckets(slots: int) -> np.ndarray:
     """The bucket of each distance 0, 1, ..., slots - 1 between a query and an earlier key (T5, Raffel et al. 2020).
 
     Half of the buckets hold a single distance; the others hold ranges that grow logarithmically up to `FAR`.
@@ -77,7 +79,7 @@ def distance_buckets(slots):
     return np.minimum(buckets, DISTANCE_BUCKETS - 1).astype(np.int32)
 
 
-def from_end(segments):
+def from_end(segments: jax.Array) -> jax.Array:
     """The number of later slots in each slot's own sequence; 0 at the newest. [T] int -> [T] int32.
 
     >>> from_end(jnp.array([1, 1, 1, 2, 2])).tolist()
@@ -89,7 +91,7 @@ def from_end(segments):
     return jax.lax.cummin(end, reverse=True).astype(jnp.int32) - slots
 
 
-def position_of(stream, count, length):
+def position_of(stream: Any, count: str, length: int) -> jax.Array:
     """The index into a position embedding table for each slot of a Stream.
 
     Args:

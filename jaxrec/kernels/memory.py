@@ -1,6 +1,7 @@
 """Free memory of devices."""
 
 from pathlib import Path
+from typing import Any
 
 CGROUPS = Path("/sys/fs/cgroup")
 #: for control groups v2 and v1: the files of the limit and the usage, and the key of reclaimable bytes in `memory.stat`
@@ -10,7 +11,7 @@ FILES = (
 )
 
 
-def free(device) -> int | None:
+def free(device: Any) -> int | None:
     """The bytes a program can still allocate on a device; None if unknown.
 
     For a CPU that is the system's available memory, or what the container's limit leaves if that is less.

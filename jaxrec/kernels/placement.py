@@ -1,7 +1,10 @@
 """The devices of a run, and how arrays are placed on them."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxrec.system.errors import UserError
@@ -9,7 +12,7 @@ from jaxrec.system.errors import UserError
 AXIS = "data"  #: the device axis that the rows of a step are split over
 
 
-def local():
+def local() -> list:
     """All devices of this process.
 
     Raises:
@@ -20,21 +23,21 @@ def local():
     return jax.local_devices()
 
 
-def mesh_of(devices):
+def mesh_of(devices: Sequence) -> Mesh:
     """A mesh of these devices with the single axis `AXIS`."""
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def put(tree, devices):
+def put(tree: Any, devices: Sequence) -> Any:
     """Replicates the arrays of a tree on all devices."""
     return jax.device_put(tree, replicated(devices))
 
 
-def spread(tree, devices):
+def spread(tree: Any, devices: Sequence) -> Any:
     """Splits the arrays of a tree over the devices along their first axis, a multiple of the number of devices."""
     return jax.device_put(tree, NamedSharding(mesh_of(devices), P(AXIS)))
 
 
-def replicated(devices):
+def replicated(devices: Sequence) -> NamedSharding:
     """The sharding of arrays that are replicated on these devices."""
     return NamedSharding(mesh_of(devices), P())

@@ -3,28 +3,31 @@
 There is no random state to carry or save: a run draws the same numbers on one device and on eight, and after a resume.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 IMPL = "threefry2x32"  # its keys have two words, as `_hash` needs; threefry itself runs only in calls of jax.random
 
 
-def step_key(seed, step):
+def step_key(seed: int, step: ArrayLike) -> jax.Array:
     """The key for draws that all rows of a step share. int, [] int -> key []."""
     return fold_in(jax.random.key(seed, impl=IMPL), step)
 
 
-def row_keys(seed, step, rows):
+def row_keys(seed: int, step: ArrayLike, rows: ArrayLike) -> jax.Array:
     """One key per global row, different for every row and step. int, [] int, [R] int -> keys [R]."""
     return fold_in(step_key(seed, step), rows)
 
 
-def site_keys(keys, site):
+def site_keys(keys: jax.Array, site: int) -> jax.Array:
     """Keys for one use (such as one dropout layer), independent of those for other uses. keys [R], int -> keys [R]."""
     return fold_in(keys, site)
 
 
-def fold_in(key, number):
+def fold_in(key: jax.Array, number: ArrayLike) -> jax.Array:
     """As `jax.random.fold_in`, by the hash, since threefry's compiles to a loop of many small kernels.
 
     Different numbers give different keys: the two words of the result are the hash at 2n and 2n + 1, and the hash is a
@@ -38,7 +41,7 @@ def fold_in(key, number):
     return jax.random.wrap_key_data(_hash(jax.random.key_data(key)[..., None, :], places), impl=IMPL)
 
 
-def random_bits(key, shape):
+def random_bits(key: jax.Array, shape: Sequence[int]) -> jax.Array:
     """Random uint32 of `shape`: a hash of the key and of each element's index.
 
     Used for dropout and negatives. The hash fuses into the code that uses its bits, whereas threefry takes longer than
@@ -52,7 +55,7 @@ def random_bits(key, shape):
     return _hash(jax.random.key_data(key), places)
 
 
-def randint(key, shape, bound):
+def randint(key: jax.Array, shape: Sequence[int], bound: ArrayLike) -> jax.Array:
     """Random int32 of `shape` from 0 to bound - 1.
 
     Args:
@@ -79,7 +82,7 @@ def _hash(words, places):
     return x ^ (x >> 16)
 
 
-def dropout(key, x, rate):
+def dropout(key: jax.Array | None, x: jax.Array, rate: float) -> jax.Array:
     """Sets each element to zero with probability `rate` and scales the others by 1 / (1 - rate); no key, no dropout."""
     if key is None or rate == 0.0:
         return x

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 
-def linear_recurrence(decay_BTD, input_BTD, before_BD):
+def linear_recurrence(decay_BTD: jax.Array, input_BTD: jax.Array, before_BD: jax.Array) -> jax.Array:
     """Computes h_t = decay_t * h_(t-1) + input_t, elementwise.
 
     A sequential scan on a CPU; a parallel scan (Blelloch 1990) on accelerators, which would start a kernel per slot.

@@ -4,26 +4,30 @@ The first axis is split into `PARTS` equal parts, which are combined elementwise
 fusion (see `compiler.cpu_options`), XLA's CPU backend combines arrays many times faster than it reduces one.
 """
 
+from collections.abc import Callable
 from functools import reduce
 
+import jax
 import jax.numpy as jnp
 
 PARTS = 8
 
 
-def largest(x):
+def largest(x: jax.Array) -> jax.Array:
     """The largest element of an array [N, ...], N at least 1, or of a scalar."""
     partial, rest = partial_reductions(jnp.maximum, x)
     return jnp.maximum(partial.max(initial=-jnp.inf), rest.max(initial=-jnp.inf))
 
 
-def total(x):
+def total(x: jax.Array) -> jax.Array:
     """The sum of all elements of an array [N, ...] or of a scalar."""
     partial, rest = partial_reductions(jnp.add, x)
     return partial.sum() + rest.sum()
 
 
-def partial_reductions(function, x):
+def partial_reductions(
+    function: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Splits x into `PARTS` parts of N // PARTS along its first axis and combines them.
 
     Args:

@@ -19,11 +19,11 @@ FEWEST_PRODUCT_ROWS = 128  #: minimum number of rows per chunk: smaller products
 QUERY_BLOCK = 50  #: queries per block of attention on a CPU; a causal block skips the keys after its last query
 
 
-def product_rows(columns):
+def product_rows(columns: int) -> int:
     """The number of rows per chunk of a product with this many columns."""
     return min(max(PRODUCT_NUMBERS // columns, FEWEST_PRODUCT_ROWS), PRODUCT_ROWS)
 
 
-def query_block(queries):
+def query_block(queries: int) -> int:
     """The number of queries per block of attention: all of them on accelerators, where starting kernels costs more."""
     return QUERY_BLOCK if jax.default_backend() == "cpu" else queries

@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -31,7 +33,7 @@ class Checkpoints:
     does what else lies among the checkpoints. One that is damaged is named, and left out; a training renames it.
     """
 
-    def __init__(self, workdir, read_only=False):
+    def __init__(self, workdir: Path, read_only: bool = False):
         """
         Args:
             workdir: Path.
@@ -58,15 +60,15 @@ class Checkpoints:
                 self._manager = writer(place, self._seal)
             self._opened = opened.pop_all()
 
-    def latest(self):
+    def latest(self) -> int | None:
         """The step of the newest checkpoint, or None."""
         return max(self._whole(), default=None)
 
-    def best(self):
+    def best(self) -> int | None:
         """The step with the best validation score, the earlier of equals; the latest where none was evaluated."""
         return next(iter(self._best_first()), None)
 
-    def choose(self, name):
+    def choose(self, name: str | int) -> int:
         """The step meant by "best", "latest" or a number.
 
         Raises:
@@ -74,7 +76,7 @@ class Checkpoints:
         """
         return self._candidates(name)[0]
 
-    def take(self, name, restore):
+    def take(self, name: str | int, restore: Callable[[int], Any]) -> tuple[Any, int, dict[int, Damaged]]:
         """The first that is whole of the checkpoints meant by "best", "latest" or a number.
 
         Args:
@@ -96,7 +98,7 @@ class Checkpoints:
                 damaged[step] = error
         raise self._none_is_whole(damaged)
 
-    def save(self, step, state, loop, score=None, rows=None):
+    def save(self, step: int, state: State, loop: dict, score: float | None = None, rows: str | None = None) -> None:
         """Save in the background; an error of the last save is raised here.
 
         Args:
@@ -127,7 +129,7 @@ class Checkpoints:
             raise RuntimeError(f"{self._folder}: checkpoint {step} was not saved: a later one is there")
         self._known[step] = loop, record
 
-    def restore(self, step, abstract):
+    def restore(self, step: int, abstract: State) -> tuple[State, dict]:
         """The State and the loop's state at a step. abstract: a State of shapes and shardings.
 
         Raises:
@@ -137,7 +139,7 @@ class Checkpoints:
         got = self._arrays(step, params=params, rest=rest)
         return State.saved(got["params"], got["rest"]), self.loop(step)
 
-    def restore_params(self, step, abstract):
+    def restore_params(self, step: int, abstract: Any) -> Any:
         """The params at a step that are evaluated and served, and nothing else of the State.
 
         Args:
@@ -148,15 +150,15 @@ class Checkpoints:
         """
         return self._arrays(step, params=abstract)["params"]
 
-    def loop(self, step):
+    def loop(self, step: int) -> dict:
         """The loop's state at a step, its keys by their names of now."""
         return {EARLIER.get(key, key): value for key, value in self._sound(step)[0].items()}
 
-    def rows(self, step):
+    def rows(self, step: int) -> str | None:
         """The checksum of metrics.jsonl at a step; None where none was kept."""
         return self._sound(step)[1].get("rows")
 
-    def set_aside(self, step, why):
+    def set_aside(self, step: int, why: object) -> None:
         """Rename what is no whole checkpoint, so that it counts for nothing, and say so. Nothing is deleted."""
         folder = self._folder / str(step)
         names = [f"{step}.damaged", *(f"{step}.damaged-{n}" for n in range(2, 100))]
@@ -167,12 +169,12 @@ class Checkpoints:
         self._manager.reload()
         log.warning("%s", printable(f"{why}: set aside as {aside.name}"))
 
-    def wait(self):
+    def wait(self) -> None:
         """Wait for a save in the background; raises its error."""
         with writing(self._folder):
             self._manager.wait_until_finished()
 
-    def close(self):
+    def close(self) -> None:
         """Wait, and free what Orbax holds; raises the error of a save."""
         with writing(self._folder):
             self._opened.close()
@@ -330,7 +332,7 @@ class Checkpoints:
         return Damaged(f"{whys}; no other is left: put back a copy of {self._folder}, or train into a new workdir")
 
 
-def abstract(tree, sharding):
+def abstract(tree: Any, sharding: Any) -> Any:
     """The shapes of a tree of arrays, to be restored with this sharding."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 

@@ -3,26 +3,31 @@
 import contextlib
 import copy
 import time
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
+from rich.console import Console
 
+from jaxrec.config.keys import Config
 from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Signals
 from jaxrec.training import assembly, metric_writer, optim, preflight, wording
 from jaxrec.training.checkpoint import Checkpoints, Damaged
-from jaxrec.training.setup import Feed, shapes, users_of
+from jaxrec.training.setup import Feed, Setup, shapes, users_of
 from jaxrec.training.setup import initial as initial
 from jaxrec.training.setup import order as order
 from jaxrec.training.setup import setup as setup
+from jaxrec.training.step import State
 from jaxrec.training.workdir import Place
 
 
 class Stopped(Exception):
     """Training was asked to stop by a signal; a checkpoint is saved."""
 
-    def __init__(self, signum):
+    def __init__(self, signum: int):
         super().__init__(signum)
         self.signum = signum
 
@@ -35,7 +40,7 @@ class NotFinite(UserError):
     """A loss or gradient that is not a number: training can't go on from here."""
 
 
-def boundary(setup, now):
+def boundary(setup: Setup, now: int) -> int:
     """The next step at which a call must end: an epoch's end, a save, an evaluation, or the call's full size."""
     config, epoch = setup.config, setup.epoch_steps
     every = (epoch, interval(setup, config.eval_every), interval(setup, config.save_every))
@@ -43,12 +48,21 @@ def boundary(setup, now):
     return min(ends)
 
 
-def interval(setup, epochs):
+def interval(setup: Setup, epochs: float) -> int:
     """Epochs in steps, at least one, and no more than the training has."""
     return max(round(min(epochs, setup.config.epochs) * setup.epoch_steps), 1)
 
 
-def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_checkpoint=None, deadline=None):
+def fit(
+    setup: Setup,
+    workdir: Path,
+    validate: Callable | None,
+    console: Console | None = None,
+    held: Place | None = None,
+    on_evaluate: Callable[[dict], None] | None = None,
+    on_checkpoint: Callable[[int, Path], None] | None = None,
+    deadline: float | None = None,
+) -> dict:
     """Train to the end, or to the end of patience, from the workdir's latest checkpoint.
 
     Args:
@@ -154,7 +168,7 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
     return loop | {"seconds": logger.seconds(), "rows": logger.rows, "rates": logger.rates}
 
 
-def resume(setup, workdir, checkpoints):
+def resume(setup: Setup, workdir: Path, checkpoints: Checkpoints) -> tuple[State, dict]:
     """(state, the loop's state) to go on from: of the newest checkpoint that is whole, or those before the first step.
 
     Damaged ones that are newer, and a damaged best, are set aside.
@@ -165,7 +179,8 @@ def resume(setup, workdir, checkpoints):
         return state, loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
     wanted = shapes(setup)
     (state, loop), at, damaged = checkpoints.take("latest", partial(_restore, setup, workdir, checkpoints, wanted))
-    if (best := checkpoints.best()) != at and best not in damaged:
+    best = checkpoints.best()
+    if best is not None and best != at and best not in damaged:
         try:
             checkpoints.restore_params(best, wanted.params)
         except Damaged as why:
@@ -186,7 +201,9 @@ def _restore(setup, workdir, checkpoints, wanted, at):
     return checkpoints.restore(at, wanted)
 
 
-def close_row(setup, loop, logger, valid, rate):
+def close_row(
+    setup: Setup, loop: dict, logger: metric_writer.MetricWriter, valid: dict | None, rate: float
+) -> float | None:
     """Write a row of metrics for the steps since the last; with a validation, update the best. Returns its score.
 
     Args:
@@ -226,7 +243,7 @@ def close_row(setup, loop, logger, valid, rate):
     return score
 
 
-def complete(setup, workdir):
+def complete(setup: Setup, workdir: Path) -> bool:
     """Whether the workdir's latest checkpoint is whole and the last one: of the last epoch, or of patience run out."""
     with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
         wanted = shapes(setup)
@@ -234,17 +251,17 @@ def complete(setup, workdir):
     return not damaged and is_over(setup, loop)
 
 
-def is_over(setup, loop):
+def is_over(setup: Setup, loop: dict) -> bool:
     """Whether the last epoch is done, or patience has run out."""
     return loop["step"] >= setup.total_steps or out_of_patience(setup.config, loop)
 
 
-def out_of_patience(config, loop):
+def out_of_patience(config: Config, loop: dict) -> bool:
     """Whether patience has run out."""
     return 0 < config.patience <= loop["evals_without_improvement"]
 
 
-def not_finite(setup, checkpoints, at):
+def not_finite(setup: Setup, checkpoints: Checkpoints, at: int) -> NotFinite:
     """The error for a step whose loss or gradient is not finite."""
     users = users_of(setup, at)
     shown = ", ".join(map(str, users[:10])) + (f" and {len(users) - 10} more" if len(users) > 10 else "")

@@ -1,7 +1,7 @@
 """One device's program, launched on all of them."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -23,12 +23,14 @@ class Launched(NamedTuple):
     def __call__(self, *args):
         return self.program(*args, self.numbers)
 
-    def lower(self, *args):
+    def lower(self, *args: Any) -> Any:
         """As of what jax.jit gives: what the compiler makes of it can be looked at."""
         return self.program.lower(*args, self.numbers)
 
 
-def launch_pmap(call, devices, options=None, per_device_data=False):
+def launch_pmap(
+    call: Callable, devices: Sequence, options: dict[str, Any] | None = None, per_device_data: bool = False
+) -> Launched:
     """`call` on these devices by pmap. Its state is donated; everything but the carry is replicated.
 
     Args:
@@ -48,7 +50,9 @@ def launch_pmap(call, devices, options=None, per_device_data=False):
     return Launched(program, np.arange(len(devices)))
 
 
-def launch_shard_map(call, devices, options=None, per_device_data=False):
+def launch_shard_map(
+    call: Callable, devices: Sequence, options: dict[str, Any] | None = None, per_device_data: bool = False
+) -> Launched:
     """The same by shard_map, with its check that what is called replicated is; one device has nothing to check."""
     mesh = mesh_of(devices)
     replicated, split = State(P(), P(), P(), P(AXIS), P()), P(AXIS)
@@ -64,7 +68,7 @@ def launch_shard_map(call, devices, options=None, per_device_data=False):
 LAUNCHERS = {"pmap": launch_pmap, "shard_map": launch_shard_map}
 
 
-def placed(devices):
+def placed(devices: Sequence) -> State:
     """The shardings of a State: the carry split over the devices along its rows, the rest whole on each."""
     whole, split = replicated(devices), NamedSharding(mesh_of(devices), P(AXIS))
     return State(whole, whole, whole, split, whole)

@@ -4,6 +4,8 @@ import contextlib
 import logging
 import os
 import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from absl.logging import get_absl_logger
@@ -58,13 +60,13 @@ with QUIET:
 ITEMS = ("params", "rest", "loop")
 
 
-def reader(place):
+def reader(place: Path) -> ocp.CheckpointManager:
     """A manager to read the checkpoints of a folder with; it looks into none of them before it is asked to."""
     options = ocp.CheckpointManagerOptions(create=False, read_only=True, lightweight_initialize=True)
     return ocp.CheckpointManager(place, options=options, item_names=ITEMS)
 
 
-def writer(place, seal):
+def writer(place: Path, seal: Callable[[], None]) -> ocp.CheckpointManager:
     """A manager that keeps the latest checkpoint and the best.
 
     Args:
@@ -85,14 +87,14 @@ def _rank(metrics) -> Any:
     return metrics["score"], -metrics["step"]
 
 
-def first_line(error):
+def first_line(error: BaseException) -> str:
     """An error in a line: its kind, and the beginning of what it says."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
 @contextlib.contextmanager
-def writing(folder):
+def writing(folder: Path) -> Iterator[None]:
     """What Orbax fails with in writing, as a UserError."""
     try:
         yield

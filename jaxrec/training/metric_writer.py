@@ -5,7 +5,10 @@ import logging
 import math
 import os
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from jaxrec.system import checksums
@@ -18,7 +21,7 @@ QUIET_SECONDS = 30  # between lines where the console is a file
 log = logging.getLogger("jaxrec")
 
 
-def read_rows(path):
+def read_rows(path: Path) -> list[dict]:
     """The rows of a metrics.jsonl: all that can be read, a last one left out that was cut off in writing."""
     return _read(path)[0]
 
@@ -48,7 +51,15 @@ def _row(line):
 class MetricWriter:
     """The outputs of one training, continued from a step."""
 
-    def __init__(self, workdir, step, total_steps, spent, console=None, checksum=None):
+    def __init__(
+        self,
+        workdir: Path,
+        step: int,
+        total_steps: int,
+        spent: float,
+        console: Console | None = None,
+        checksum: str | None = None,
+    ):
         """
         Args:
             workdir: Path.
@@ -78,7 +89,7 @@ class MetricWriter:
         self.task = self.bar.add_task("training", total=total_steps, completed=step, text="")
         self.bar.start()
 
-    def checksum(self):
+    def checksum(self) -> str:
         """Of the rows so far."""
         return checksums.of_text(self._text())
 
@@ -100,11 +111,11 @@ class MetricWriter:
         said = f"{self.path} {said}; training goes on with its {len(self.rows)} sound rows"
         log.warning("%s", consoles.printable(said))
 
-    def seconds(self):
+    def seconds(self) -> float:
         """Of training so far, earlier runs counted in."""
         return self.spent + time.monotonic() - self.begun
 
-    def progress(self, step, loss, targets):
+    def progress(self, step: int, loss: float, targets: float) -> None:
         """After every call: step reached, its mean loss, its real targets."""
         now = time.monotonic()
         rate = targets / max(now - self.counted, 1e-9)
@@ -115,11 +126,11 @@ class MetricWriter:
         if not self.console.is_terminal and now - self.spoke > QUIET_SECONDS:
             self.log(f"step {step:,}/{self.total:,}  {text}")
 
-    def skip(self):
+    def skip(self) -> None:
         """Leave out of the rate what was done since the last call (an evaluation, a save)."""
         self.counted = time.monotonic()
 
-    def row(self, row):
+    def row(self, row: dict) -> None:
         """A row of metrics.jsonl: but for its "seconds", only what the same config and data always give."""
         self.rates.append(self.targets / max(self.training, 1e-9))
         self.targets, self.training = 0, 0.0
@@ -137,26 +148,28 @@ class MetricWriter:
         with writing(self.events.folder):
             self.events.add(scalars, row["step"])
 
-    def log(self, text):
+    def log(self, text: str) -> None:
         """A line on the console."""
         self.spoke = time.monotonic()
         self.bar.console.print(consoles.printable(text), soft_wrap=True)
 
-    def close(self):
+    def close(self) -> None:
         """Stop the bar and flush the events."""
         self.bar.stop()
         with writing(self.events.folder):
             self.events.close()
 
 
-def clock(seconds):
+def clock(seconds: float) -> str:
     """Seconds as h:mm:ss or m:ss."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def plot(rows, path, title, shown=("hr@10", "ndcg@10"), select_by="ndcg@10"):
+def plot(
+    rows: list[dict], path: Path, title: str, shown: Sequence[str] = ("hr@10", "ndcg@10"), select_by: str = "ndcg@10"
+) -> None:
     """Loss and validation curves of metrics.jsonl's rows, as a PNG.
 
     Args:

@@ -1,13 +1,17 @@
 """Microbatches: the rows of a step taken some at a time, and how many suit a device."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
+from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.kernels import sizes
+from jaxrec.models.model import Model
 
 
-def accumulated(loss_and_grad, microbatch_rows):
+def accumulated(loss_and_grad: Callable, microbatch_rows: int) -> Callable:
     """A loss and gradient over one microbatch of rows after the other: what `loss_and_grad` gives for all of them.
 
     A CPU's caches hold the activations of one microbatch, and any device's memory those of more rows in all.
@@ -37,7 +41,7 @@ def accumulated(loss_and_grad, microbatch_rows):
     return over_microbatches
 
 
-def rows_for(config, model, items, share, platform):
+def rows_for(config: Config, model: Model, items: int, share: int, platform: str) -> int:
     """The rows of a microbatch: of the share of a device of this platform, which they divide.
 
     Those of the configuration are a limit. Else a CPU takes about as many as suit the model, and all where none divide

@@ -1,6 +1,7 @@
 """Negatives: uniform outside a user's history, exactly; uniform; by popularity; the batch's own targets; and mixed."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -9,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.config.keys import SampledOptions
+from jaxrec.config.keys import LossOptions, SampledOptions
 from jaxrec.data import splits
 from jaxrec.data.ragged import distinct, slices
+from jaxrec.data.splits import Split
 from jaxrec.kernels.collectives import all_gather
 from jaxrec.kernels.random import randint, random_bits
 from jaxrec.system.errors import UserError
@@ -31,7 +33,7 @@ class Negatives:
     own_shift: Any = None  #: [N], and from the targets' scores
     own_column: Any = None  #: [N] the column that is the slot's own target, where items are the batch's targets
 
-    def of_each_slot(self, slots):
+    def of_each_slot(self, slots: int) -> "Negatives":
         """The Negatives of so many slots, each with a copy of its own of those that it shares."""
 
         def repeat(x):
@@ -41,7 +43,7 @@ class Negatives:
         items, shift = jax.tree.map(repeat, (self.items, self.shift))
         return dataclasses.replace(self, items=items, shift=shift, shared_by="slot")
 
-    def split(self, number):
+    def split(self, number: int) -> "Negatives":
         """The Negatives of equal parts of the rows: an axis of them in front; what the batch shares is repeated."""
         cut = lambda tree: jax.tree.map(lambda x: x.reshape(number, -1, *x.shape[1:]), tree)
         if self.shared_by != "batch":
@@ -58,7 +60,9 @@ class Seen(NamedTuple):
     offsets: Any  #: [U + 1]
 
 
-def seen(items, start, stop, catalogue, users=None):
+def seen(
+    items: np.ndarray, start: np.ndarray, stop: np.ndarray, catalogue: int, users: np.ndarray | None = None
+) -> Seen:
     """Seen of the training histories items[start:stop]. Host; one sort of all of them.
 
     Args:
@@ -80,7 +84,7 @@ def seen(items, start, stop, catalogue, users=None):
     return Seen((pairs % (catalogue + 1)).astype(np.int32), np.append(0, np.cumsum(counts)))
 
 
-def nth_unseen(nth, low, high, items, steps):
+def nth_unseen(nth: jax.Array, low: jax.Array, high: jax.Array, items: jax.Array, steps: int) -> jax.Array:
     """The nth (from 0) item outside a sorted set items[low:high], by bisection; all [K] but items [M].
 
     items[low + j] - 1 - j unseen items precede the set's j-th, a non-decreasing sequence: with j of them at most nth,
@@ -95,7 +99,7 @@ def nth_unseen(nth, low, high, items, steps):
     return nth + 1 + left
 
 
-def uniform(key, user_index, number, seen, catalogue, steps):
+def uniform(key: jax.Array, user_index: jax.Array, number: int, seen: Seen, catalogue: int, steps: int) -> jax.Array:
     """Negatives for the slots of one row, uniform over what each slot's user has not met in training.
 
     Args:
@@ -126,7 +130,7 @@ class Popular(NamedTuple):
     log_weight: Any  #: float32, log of the item's weight
 
 
-def popular(counts, alpha):
+def popular(counts: np.ndarray, alpha: float) -> Popular:
     """Popular of weights counts^alpha, as an alias table (Walker 1977, by Vose's method of 1991). Host; V steps."""
     with np.errstate(over="ignore"):
         weights = np.asarray(counts, float) ** alpha
@@ -151,7 +155,7 @@ def popular(counts, alpha):
     return Popular(keep, alias, share.astype(np.float32), log_weight.astype(np.float32))
 
 
-def draw_popular(key, shape, table):
+def draw_popular(key: jax.Array, shape: Sequence[int], table: Popular) -> jax.Array:
     """Items in 1..V of this shape, by an alias table: two gathers a draw, whatever the catalogue."""
     for_column, coin = random_bits(key, (2, *shape))  # of a column more or less often by V / 2^32
     column = (for_column % jnp.uint32(len(table.keep))).astype(jnp.int32)
@@ -170,7 +174,9 @@ class SamplerTables(NamedTuple):
     batch: Any = None  #: Popular of the training's targets, as a batch holds them
 
 
-def sampler(loss, split, axis, targets):
+def sampler(
+    loss: LossOptions, split: Split, axis: str, targets: Callable[[], np.ndarray]
+) -> tuple[Callable | None, SamplerTables | None]:
     """How a configuration's loss draws negatives for the training histories of a split.
 
     Args:

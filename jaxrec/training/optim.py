@@ -5,6 +5,7 @@ used, [V, 1...] bool. The others, and what is kept of them, stay as they are. No
 too, a tree of the same kind: what `decay` decays; None: all.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxrec.config.keys import OptimConfig
 
-def schedule(config, steps):
+
+def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
     """The learning rate as a function of the step: linear warm-up, then constant, linear to zero, or cosine to zero.
 
     That of a plateau is constant: what lowers it is in the optimiser's state (`lower`).
@@ -28,7 +31,7 @@ def schedule(config, steps):
     return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), after], [warmup]) if warmup else after
 
 
-def optimiser(config, steps):
+def optimiser(config: OptimConfig, steps: int) -> optax.GradientTransformationExtraArgs:
     """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or `adagrad` by the schedule, after clipping.
 
     Args:
@@ -51,7 +54,7 @@ class LoweredState(NamedTuple):
     rate_factor: Any  #: [] float32, what the learning rate is multiplied by
 
 
-def lowered():
+def lowered() -> optax.GradientTransformationExtraArgs:
     """Updates times a factor, 1 at first, that `lower` changes between steps: as another learning rate."""
 
     def update(updates, state, params=None, **extra_args):
@@ -60,12 +63,12 @@ def lowered():
     return optax.GradientTransformationExtraArgs(lambda params: LoweredState(jnp.float32(1)), update)
 
 
-def rate_factor(opt):
+def rate_factor(opt: Any) -> float:
     """What the learning rate of an optimiser's state is multiplied by: 1 where no plateau lowers it."""
     return float(optax.tree_utils.tree_get(opt, "rate_factor", 1.0))
 
 
-def lower(config, opt, evals_without_improvement):
+def lower(config: OptimConfig, opt: Any, evals_without_improvement: int) -> Any:
     """The optimiser's state after an evaluation: at every so many without a better one the rate is multiplied.
 
     Args:
@@ -91,7 +94,7 @@ def _adamw(config, rate, moments):
     return optax.chain(optax.scale_by_adam(**moments), decaying, optax.scale_by_learning_rate(rate))
 
 
-def decay(share, which):
+def decay(share: float, which: str) -> optax.GradientTransformationExtraArgs:
     """Adds a share of the params to their updates.
 
     Args:
@@ -108,7 +111,7 @@ def decay(share, which):
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
-def lazily(transform):
+def lazily(transform: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """The transform; rows that are not used have no update, and what it keeps of them stays."""
     transform = optax.with_extra_args_support(transform)
 
@@ -131,7 +134,7 @@ class AdagradState(NamedTuple):
     trace: Any  #: the last updates, as the params; None without momentum
 
 
-def adagrad(rate, eps, momentum):
+def adagrad(rate: Callable, eps: float, momentum: float) -> optax.GradientTransformationExtraArgs:
     """Adagrad (Duchi et al. 2011) as in GRU4Rec's code, with momentum over its steps.
 
     acc <- acc + g^2; mom <- momentum x mom - rate x g / sqrt(acc + eps); p <- p + mom.

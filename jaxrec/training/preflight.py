@@ -9,7 +9,8 @@ from jaxrec.config import registry
 from jaxrec.kernels import memory
 from jaxrec.kernels.memory import in_words
 from jaxrec.system.errors import UserError
-from jaxrec.training.setup import shapes
+from jaxrec.training.setup import Feed, Setup, shapes
+from jaxrec.training.step import State
 
 LARGE = 50_000  # items from which on a sampled loss is a cure
 
@@ -26,7 +27,7 @@ class Needs(NamedTuple):
     work: int  #: gradients, activations and scores: what the program takes while it runs
 
 
-def check_state(setup) -> None:
+def check_state(setup: Setup) -> None:
     """Before anything is allocated: that the state fits, and a gradient beside it.
 
     Raises:
@@ -38,7 +39,7 @@ def check_state(setup) -> None:
     _compare(setup, needs, needs.state + needs.work)
 
 
-def check(setup, state, feed, start: int, end: int) -> Needs:
+def check(setup: Setup, state: State, feed: Feed, start: int, end: int) -> Needs:
     """Compile the program of a call, and check that what it takes beside its arguments fits.
 
     The program is compiled once: the training runs this one.
@@ -63,7 +64,7 @@ def check(setup, state, feed, start: int, end: int) -> Needs:
     return needs
 
 
-def describe(setup, needs: Needs) -> str:
+def describe(setup: Setup, needs: Needs) -> str:
     """Memory and steps, in a line for people."""
     left = memory.free(setup.devices[0])
     of = f" of the {in_words(left)} free" if left else ""

@@ -1,5 +1,8 @@
 """The checksums of a folder's files, kept within it."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 from jaxrec.system import checksums
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_checked, write_checked
@@ -7,13 +10,13 @@ from jaxrec.system.files import read_checked, write_checked
 NAME = "checksums.json"
 
 
-def write(folder):
+def write(folder: Path) -> None:
     """Keep the checksums of all files in the folders of a folder; those beside them may still change."""
     names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
     write_checked(folder / NAME, {"files": {name: checksums.of_file(folder / name) for name in names if "/" in name}})
 
 
-def broken(folder, which):
+def broken(folder: Path, which: Callable[[str], bool]) -> str | None:
     """What is wrong with the files, whose names `which` admits: a phrase, "" for nothing; None where none are kept.
 
     Raises:

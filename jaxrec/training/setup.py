@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.batches import objectives, session_parallel, stream
+from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
+from jaxrec.data.splits import Split
 from jaxrec.kernels import compiler, placement
 from jaxrec.models.entry import build
 from jaxrec.system.errors import UserError
@@ -39,11 +41,11 @@ class Setup:
     epoch_steps: int
 
     @property
-    def total_steps(self):
+    def total_steps(self) -> int:
         return self.config.epochs * self.epoch_steps
 
 
-def setup(config, split, devices):
+def setup(config: Config, split: Split, devices: list) -> Setup:
     """Pack the training histories, place them, and build the program of a call."""
     interactions, items = split.interactions, len(split.interactions.catalogue.ids)
     width = row_width(config)
@@ -124,7 +126,7 @@ def setup(config, split, devices):
     )
 
 
-def initial(setup):
+def initial(setup: Setup) -> step.State:
     """The State before the first step, on the default device."""
     return jax.jit(partial(_initial, setup))(jax.random.key(setup.config.seed))
 
@@ -136,13 +138,13 @@ def _initial(setup, key):
     return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry, average)
 
 
-def shapes(setup):
+def shapes(setup: Setup) -> step.State:
     """The State of `initial` as shapes, with where its arrays lie."""
     found = jax.eval_shape(partial(_initial, setup), jax.random.key(setup.config.seed))
     return step.State(*map(abstract, found, launch.placed(setup.devices)))
 
 
-def order(setup, epoch):
+def order(setup: Setup, epoch: int) -> stream.Order | None:
     """The plan of an epoch, on the host; None where all epochs are alike."""
     if setup.order_of is None:
         return None
@@ -153,7 +155,7 @@ def order(setup, epoch):
 class Feed:
     """What the program reads for the steps of a call: the plan on the device, or batches sent from the host."""
 
-    def __init__(self, setup):
+    def __init__(self, setup: Setup):
         self.setup, self.epoch, self.order = setup, None, None
 
     def __call__(self, start, end):
@@ -174,7 +176,7 @@ class Feed:
         return placement.spread(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.devices), start
 
 
-def users_of(setup, at):
+def users_of(setup: Setup, at: int) -> list:
     """The external ids of the users whose sequences are in the batch of a step."""
     epoch, index = divmod(at, setup.epoch_steps)
     data = setup.data if setup.config.feed == "host" else jax.device_get(setup.data)

@@ -10,6 +10,7 @@ Of a small catalogue the tables stand for themselves, and the optimiser is told 
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,19 +18,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxrec.config.keys import OptimConfig
 from jaxrec.kernels import sizes
 from jaxrec.kernels.collectives import all_gather, mark_replicated, psum
 from jaxrec.kernels.placement import AXIS
+from jaxrec.models.model import Model
 
 
-def wrapping(config, model, optimiser):
+def wrapping(config: OptimConfig, model: Model, optimiser: optax.GradientTransformationExtraArgs) -> Callable:
     """What makes of a step's update the one that a configuration asks for. config: OptimConfig."""
     if config.sparse:
         return on_touched_rows(model, optimiser)
     return decaying_touched_rows(model, optimiser) if config.decayed == "rows" else lambda update: update
 
 
-def on_touched_rows(model, optimiser):
+def on_touched_rows(model: Model, optimiser: optax.GradientTransformationExtraArgs) -> Callable:
     """What makes of a step's update one that reads and writes the touched rows of the tables alone.
 
     Args:
@@ -56,7 +59,7 @@ def on_touched_rows(model, optimiser):
     return wrap
 
 
-def decaying_touched_rows(model, optimiser):
+def decaying_touched_rows(model: Model, optimiser: optax.GradientTransformationExtraArgs) -> Callable:
     """What makes of a step's update one in which only rows of items that are in the step decay.
 
     Else an item that is seldom met decays as often as all others, and its gradient is too rare to bring it back.
@@ -104,7 +107,9 @@ class Rows(NamedTuple):
     used: dict  #: {"inputs", "targets"} -> [U] or [V] bool, by whom; of repeats at most the first is
 
 
-def relabel(inputs, targets, negatives, items, axis, *, negatives_shared):
+def relabel(
+    inputs: jax.Array, targets: jax.Array, negatives: jax.Array, items: int, axis: str, *, negatives_shared: bool
+) -> tuple[Rows, *tuple[jax.Array, ...]]:
     """The Rows of all devices' batches, and this device's items as numbers of these rows, from 1.
 
     Args:
@@ -141,14 +146,14 @@ def relabel(inputs, targets, negatives, items, axis, *, negatives_shared):
     return Rows(at, used), *(own(number, places) for number, places in enumerate(jnp.split(place, ends[:-1])))
 
 
-def gather(rows, tree, tables):
+def gather(rows: Rows, tree: Any, tables: Any) -> Any:
     """A tree with these rows in place of each table. tables: which leaves are, `tables_of`."""
     if rows.at is None:
         return tree
     return jax.tree.map(lambda x, uses: x.at[rows.at].get(mode="clip") if uses else x, tree, tables)
 
 
-def scatter(rows, tree, new, tables):
+def scatter(rows: Rows, tree: Any, new: Any, tables: Any) -> Any:
     """The tree of `gather` after its update, put back: of each table the rows that are used in it."""
     if rows.at is None:
         return new
@@ -159,7 +164,7 @@ def scatter(rows, tree, new, tables):
     return jax.tree.map(leaf, tree, new, tables)
 
 
-def mask_of(rows, tree, tables):
+def mask_of(rows: Rows, tree: Any, tables: Any) -> Any:
     """Of each leaf of the params what broadcasts to it: the rows that are used, True where it is no table.
 
     None where the rows were moved: there only what is used is put back.
@@ -174,7 +179,7 @@ def _used(rows, uses) -> Any:
     return sum(rows.used[use] for use in sorted(uses)) > 0
 
 
-def tables_of(model, optimiser, params, opt):
+def tables_of(model: Model, optimiser: optax.GradientTransformationExtraArgs, params: Any, opt: Any) -> tuple[Any, Any]:
     """Which leaves of the params and of the optimiser's state are tables: trees of frozensets of their uses' names."""
     uses = {name: frozenset(model.item_tables.get(name, ())) for name in params}
     of_params = {name: jax.tree.map(lambda _, uses=uses[name]: uses, params[name]) for name in params}

@@ -1,6 +1,6 @@
 """What one device does in a step, and many steps in one call. It knows an axis name, never how many devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from jaxrec.kernels import reductions
 from jaxrec.kernels.collectives import psum
 from jaxrec.kernels.placement import AXIS
 from jaxrec.kernels.random import fold_in, row_keys, site_keys, step_key
-from jaxrec.models.model import pick
+from jaxrec.models.model import Model, pick
 
 NEGATIVES_SITE = 2**31 - 1  # beyond the sites of any model's dropouts, and beyond the rows of any batch
 
@@ -28,17 +28,17 @@ class State(NamedTuple):
     average: Any = None  #: of the params of all steps so far, as `averaged` gives it; None where none is kept
 
     @property
-    def evaluated(self):
+    def evaluated(self) -> Any:
         """The params that are evaluated and served: the average where there is one."""
         return self.params if self.average is None else self.average
 
-    def to_save(self):
+    def to_save(self) -> tuple[Any, dict[str, Any]]:
         """(the params that are evaluated and served, all else: with an average, of what it is as "trained")."""
         rest = {"step": self.step, "opt": self.opt, "carry": self.carry}
         return self.evaluated, rest if self.average is None else rest | {"trained": self.params}
 
     @classmethod
-    def saved(cls, params, rest):
+    def saved(cls, params: Any, rest: Mapping[str, Any]) -> "State":
         """The State of `to_save`."""
         step, opt, carry = (rest[name] for name in ("step", "opt", "carry"))
         if "trained" not in rest:
@@ -82,7 +82,7 @@ class Parts:
     seed: int
 
 
-def step(parts, state, data, sampler_tables, index):
+def step(parts: Parts, state: State, data: Any, sampler_tables: Any, index: jax.Array) -> tuple[State, StepMetrics]:
     """One step on this device's share of the rows: batch, loss, gradient, update.
 
     Args:
@@ -122,7 +122,7 @@ def step(parts, state, data, sampler_tables, index):
     return State(state.step + 1, params, opt, carry, average), StepMetrics(loss * divisor / count, count, norm(grads))
 
 
-def averaged(average, params, step, ema):
+def averaged(average: Any, params: Any, step: jax.Array, ema: float) -> Any:
     """The exponential moving average of the params, with those of a further step.
 
     The mean of the params after steps 1 to t, weighted by ema^(t - step): debiased as in Adam (Kingma & Ba 2015,
@@ -139,7 +139,7 @@ def averaged(average, params, step, ema):
     return jax.tree.map(lambda mean, value: mean + jnp.minimum(share, 1) * (value - mean), average, params)
 
 
-def loss_and_grad(model, total, dtype):
+def loss_and_grad(model: Model, total: Callable, dtype: Any) -> Callable:
     """The loss of a Batch and its gradient: (params, Batch) -> (sum over the slots, gradient, carry or None).
 
     Args:
@@ -162,12 +162,12 @@ def loss_and_grad(model, total, dtype):
     return value_and_grad
 
 
-def norm(tree):
+def norm(tree: Any) -> jax.Array:
     """The global 2-norm."""
     return jnp.sqrt(sum(reductions.total(x**2) for x in jax.tree.leaves(tree)))
 
 
-def call(parts, size):
+def call(parts: Parts, size: int) -> Callable:
     """Many steps as one program: (state, data, sampler_tables, start, end, device) -> (State, StepMetrics of [size]).
 
     `start` is the step at which the data begin (an epoch's, or a host batch's first), `end` the traced step to stop

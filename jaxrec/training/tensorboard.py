@@ -1,6 +1,8 @@
 """Scalars as TensorBoard events, written at once: an error of the disk is raised where it happens."""
 
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue] generated
@@ -10,7 +12,7 @@ from tensorboardX.summary import scalar
 class Events:
     """A file of events, continued from a step: TensorBoard hides what earlier files say of later steps."""
 
-    def __init__(self, folder, step):
+    def __init__(self, folder: Path, step: int):
         """
         Args:
             folder: Path; made if need be.
@@ -22,13 +24,13 @@ class Events:
         self._write(step + 1, session_log=SessionLog(status=SessionLog.START))
         self._writer.flush()
 
-    def add(self, scalars, step):
+    def add(self, scalars: Mapping[str, float], step: int) -> None:
         """Write {name: value} of a step."""
         for name, value in scalars.items():
             self._write(step, summary=scalar(name, value))
         self._writer.flush()
 
-    def close(self):
+    def close(self) -> None:
         """Close the file, whose events are on it already."""
         self._writer.close()
 

@@ -1,14 +1,16 @@
 """What is said of a training: of what it is made, and what a validation found."""
 
 from jaxrec.config import registry
+from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data import splits
 from jaxrec.training.metric_writer import clock
+from jaxrec.training.setup import Setup
 
 CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.jsonl
 
 
-def describe(setup):
+def describe(setup: Setup) -> str:
     """What the split made of the data, and what was resolved from the configuration, a line each."""
     config, split = setup.config, setup.split
     shown, targets = int(setup.subsequences.length.sum()), int(setup.objective.count(setup.subsequences.length).sum())
@@ -25,18 +27,18 @@ def describe(setup):
     )
 
 
-def drawn(config):
+def drawn(config: Config) -> tuple[str, ...]:
     """The validation's metrics that are shown to people: those that are published, and the one that chooses."""
     published = registry.find("split", config.split).metrics
     return tuple(dict.fromkeys([*published, config.select_by] if config.select_by else published))
 
 
-def kept(config):
+def kept(config: Config) -> tuple[str, ...]:
     """The validation's metrics that metrics.jsonl keeps."""
     return tuple(dict.fromkeys([*CHECKED, *drawn(config)]))
 
 
-def validation(config, valid):
+def validation(config: Config, valid: dict) -> str:
     """What a validation found: by each protocol where it is by two."""
     shown = lambda found: "  ".join(f"{name} {found[name]:.4f}" for name in drawn(config))
     if "also" not in valid:
@@ -44,20 +46,20 @@ def validation(config, valid):
     return "validation  " + "; ".join(f"{name}: {shown(found)}" for name, found in valid["by"].items())
 
 
-def best_so_far(setup, loop):
+def best_so_far(setup: Setup, loop: dict) -> str:
     """The best validation, in words; empty before the first."""
     best, name = loop["best"], setup.config.select_by
     return f"best {name} {best['score']:.4f} at epoch {best['step'] / setup.epoch_steps:g}" if best else ""
 
 
-def estimate(setup, steps, seconds, now):
+def estimate(setup: Setup, steps: int, seconds: float, now: int) -> str:
     """How long the training takes at most, by the first of its steps, those that evaluate counted in."""
     each = seconds / steps
     left = each * (setup.total_steps - now)
     return f"{clock(each * setup.epoch_steps)} an epoch, its evaluation counted in: {clock(left)} more at most"
 
 
-def stopped_early(setup, loop):
+def stopped_early(setup: Setup, loop: dict) -> str:
     """That patience has run out, in words."""
     config, best = setup.config, loop["best"]
     epoch = lambda at: f"{at / setup.epoch_steps:g}"

@@ -4,10 +4,13 @@ import contextlib
 import fcntl
 import logging
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from jaxrec.config import parsing as configs
-from jaxrec.data.interactions import Catalogue, describe, fingerprint
+from jaxrec.config.keys import Config
+from jaxrec.data.interactions import Catalogue, Interactions, describe, fingerprint
 from jaxrec.data.users import Users
 from jaxrec.system import checksums
 from jaxrec.system.console import printable
@@ -34,10 +37,10 @@ class Stored(NamedTuple):
 class Place:
     """What lies at a workdir's path now, to know it by later."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path):
         self.path, self._inode = path, _inode(path)
 
-    def check(self):
+    def check(self) -> None:
         """That the path still leads to the workdir.
 
         Raises:
@@ -50,7 +53,7 @@ class Place:
             )
 
     @contextlib.contextmanager
-    def named(self):
+    def named(self) -> Iterator[None]:
         """Within it, a file that can't be written because the workdir was moved is said to be so."""
         try:
             yield
@@ -60,7 +63,7 @@ class Place:
 
 
 @contextlib.contextmanager
-def locked(path):
+def locked(path: Path) -> Iterator[Place]:
     """Hold the workdir, created if need be; the lock ends with the process. Gives its Place.
 
     Raises:
@@ -92,7 +95,15 @@ def locked(path):
         yield Place(path)
 
 
-def claim(path, config, interactions, dataset, catalogue=None, users=None, last=None):
+def claim(
+    path: Path,
+    config: Config,
+    interactions: Interactions,
+    dataset: str,
+    catalogue: Catalogue | None = None,
+    users: Users | None = None,
+    last: int | None = None,
+) -> None:
     """Make the workdir this config's and these data's, or check that it is where it holds a checkpoint.
 
     Args:
@@ -157,7 +168,7 @@ def _written(file, save, known):
         return checksums.of_file(temporary)
 
 
-def read(path):
+def read(path: Path) -> Stored:
     """The Stored config and data of a workdir.
 
     Raises:
@@ -184,7 +195,7 @@ def read(path):
     return Stored(config, data, values.get("files", {}))
 
 
-def is_done(path):
+def is_done(path: Path) -> bool:
     """Whether the result of a whole training is there; a damaged one is said to be so, and counts for nothing."""
     if not (path / DONE).exists():
         return False
@@ -196,7 +207,7 @@ def is_done(path):
     return True
 
 
-def catalogue(path, stored):
+def catalogue(path: Path, stored: Stored) -> Catalogue:
     """The Catalogue of a workdir: the items of its split, with what is known of them.
 
     Raises:
@@ -205,7 +216,7 @@ def catalogue(path, stored):
     return _loaded(path / CATALOGUE, stored, Catalogue.load)
 
 
-def users(path, stored):
+def users(path: Path, stored: Stored) -> Users | None:
     """The Users of a workdir whose model has vectors of them; None where an earlier version trained it.
 
     Raises:
@@ -226,7 +237,7 @@ def _loaded(file, stored, load):
         raise UserError(f"{file}: gone or damaged ({type(error).__name__}): {cure}") from error
 
 
-def check_data(path, stored, interactions):
+def check_data(path: Path, stored: Stored, interactions: Interactions) -> None:
     """That these are the data of the training.
 
     Raises:

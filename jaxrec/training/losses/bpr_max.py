@@ -1,5 +1,6 @@
 """BPR-max: the target against a soft maximum of its negatives, whose scores are kept small."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -10,7 +11,7 @@ from jaxrec.config.keys import SampledOptions
 from jaxrec.training.losses.entry import sampled
 
 
-def bpr_max(bpreg, elu):
+def bpr_max(bpreg: float, elu: float) -> Callable:
     """BPR-max: -log sum_k p_k sigmoid(s+ - s-_k) + bpreg sum_k p_k s-_k^2, p the softmax of the negatives.
 
     Hidasi & Karatzoglou 2018, here in log space. With elu > 0 the scores pass elu(s) = s above 0,
@@ -28,7 +29,7 @@ def bpr_max(bpreg, elu):
     return slot
 
 
-def log_shares(negative_K, valid_K):
+def log_shares(negative_K: jax.Array, valid_K: jax.Array) -> jax.Array:
     """Log of the softmax over the valid negatives; over all where none is, for the gradient's sake."""
     return jax.nn.log_softmax(jnp.where(valid_K | ~valid_K.any(), negative_K, -jnp.inf))
 

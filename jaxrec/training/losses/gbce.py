@@ -1,5 +1,6 @@
 """Generalised binary cross-entropy: calibrated for having seen only a share of the negatives."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -11,7 +12,7 @@ from jaxrec.system.errors import UserError
 from jaxrec.training.losses.entry import sampled
 
 
-def gbce(items, t):
+def gbce(items: int, t: float) -> Callable:
     """gBCE: (beta softplus(-s+) + sum_k softplus(s-_k)) / (1 + K), beta = 1 - t (1 - alpha), alpha = K / (items - 1).
 
     Petrov & Macdonald 2023: the probability of the positive is sigmoid(s+)^beta, the power that undoes
@@ -27,7 +28,7 @@ def gbce(items, t):
     return slot
 
 
-def calibration(value):
+def calibration(value: float) -> str | None:
     """From 0 to 1."""
     return None if 0 <= value <= 1 else "it must be from 0 (plain bce) to 1 (calibrated)"
 
@@ -39,7 +40,7 @@ class GBCEOptions(SampledOptions):
     gbce_t: float = key(calibration, 0.75)  #: t
 
 
-def check(options):
+def check(options: GBCEOptions) -> None:
     """That its negatives are what it is calibrated for."""
     if options.sampling not in ("uniform-unseen", "uniform"):
         raise UserError(
@@ -48,7 +49,7 @@ def check(options):
         )
 
 
-def slot(options, items):
+def slot(options: GBCEOptions, items: int) -> Callable:
     """The loss of a slot over a catalogue of so many items.
 
     Raises:

@@ -1,6 +1,7 @@
 """Cross-entropy of the target against itself and sampled negatives."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -13,7 +14,7 @@ from jaxrec.system.errors import UserError
 from jaxrec.training.losses.entry import sampled
 
 
-def sampled_softmax(positive, negative_K, valid_K):
+def sampled_softmax(positive: jax.Array, negative_K: jax.Array, valid_K: jax.Array) -> jax.Array:
     """Cross-entropy of the target against itself and the negatives: log(exp s+ + sum_k exp s-_k) - s+.
 
     Jean et al. 2015; the correction by expected counts (logQ) is made to the scores before.
@@ -23,7 +24,7 @@ def sampled_softmax(positive, negative_K, valid_K):
     return jnp.log(jnp.exp(negative_K - peak).sum() + jnp.exp(positive - peak)) + peak - positive
 
 
-def scaled(scale):
+def scaled(scale: float) -> Callable:
     """`sampled_softmax` of negatives that count so many times each: log(scale) is added to their scores.
 
     log(exp s+ + scale x sum_k exp s-_k) - s+. With scale = (V - 1) / K it is as logQ of uniform negatives; a chosen
@@ -45,7 +46,7 @@ class SampledSoftmaxOptions(SampledOptions):
     )  #: what in-batch negatives are expected by: trained targets, or events
 
 
-def check(options):
+def check(options: SampledSoftmaxOptions) -> None:
     """That the correction by expected counts is of negatives that have some."""
     corrected = options.logq and options.sampling in IN_BATCH
     if options.logq_counts != default(SampledSoftmaxOptions, "logq_counts") and not corrected:

@@ -5,6 +5,7 @@ valid counts for nothing. A total is the sum over slots of weight x loss:
 (hidden_ND, target_N, weight_N, negatives.Negatives, table_VD, bias_V) -> [].
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from jaxrec.kernels import products, sizes
 from jaxrec.kernels.chunks import chunked
 
 
-def score(hidden_D, item, table_VD, bias_V):
+def score(hidden_D: jax.Array, item: jax.Array, table_VD: jax.Array, bias_V: jax.Array | None) -> jax.Array:
     """The score of one item (1..V) at one slot, in float32; the factors are rounded to the hidden's type.
 
     The gathered row is cast, not the table: gradients of many slots are added into the table's own float32.
@@ -24,7 +25,7 @@ def score(hidden_D, item, table_VD, bias_V):
     return product if bias_V is None else product + bias_V[item - 1]
 
 
-def valid_negatives(items, target, own_column, keep):
+def valid_negatives(items: jax.Array, target: jax.Array, own_column: jax.Array | None, keep: bool) -> jax.Array:
     """Which of a slot's negatives [K] count: those that are items, not the slot's own column, nor, unless kept, its
     target by another draw."""
     valid = items > 0
@@ -36,7 +37,7 @@ def valid_negatives(items, target, own_column, keep):
 # --- totals: the definitions
 
 
-def plain(slot_loss, keep=False):
+def plain(slot_loss: Callable, keep: bool = False) -> Callable:
     """The total of a sampled loss by its definition: a vmap over slots, each of which looks up its own negatives.
 
     Args:
@@ -80,7 +81,7 @@ class Chunk:
     shift: Any = None  #: as items, or None
 
 
-def total(slot_loss, keep=False):
+def total(slot_loss: Callable, keep: bool = False) -> Callable:
     """The total of a sampled loss: `plain(slot_loss, keep)` with bounded memory, and products for sums.
 
     Negatives that slots share are scored by one matrix product a group. Slots with negatives of their own look them up,

@@ -1,5 +1,6 @@
 """Histories in, one hidden vector a history out: packed like training, for evaluation and recommendation."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,9 +10,11 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from jaxrec.batches import stream
+from jaxrec.batches.objectives import Objective
 from jaxrec.kernels import compiler
 from jaxrec.kernels import placement as dev
 from jaxrec.kernels.placement import AXIS
+from jaxrec.models.model import Model
 
 ROWS = 32  # rows encoded at once on a device
 
@@ -28,7 +31,16 @@ class Histories(NamedTuple):
     total: int
 
 
-def pack_histories(items, start, stop, length, width, devices, num_mask_slots=0, user_index=None):
+def pack_histories(
+    items: np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+    length: int,
+    width: int,
+    devices: Sequence,
+    num_mask_slots: int = 0,
+    user_index: np.ndarray | None = None,
+) -> Histories:
     """Histories of questions: the newest items of items[start:stop] each.
 
     Args:
@@ -70,7 +82,7 @@ def pack_histories(items, start, stop, length, width, devices, num_mask_slots=0,
     return Histories(data, order, rows_BR, slot_BR, kept_BR, question, len(start))
 
 
-def encoder(model, objective, devices):
+def encoder(model: Model, objective: Objective, devices: Sequence) -> Callable[[Any, Histories], np.ndarray]:
     """A program (params, Histories) -> hidden [Q, D] on the host, compiled once for its shapes."""
 
     def batches(params, data, order, rows_BR, slot_BRM, kept_BK):

@@ -39,11 +39,11 @@ class Attribute(NamedTuple):
 class Attributes:
     """The attributes of a catalogue's items, each indexed when it is first asked for."""
 
-    def __init__(self, about):
+    def __init__(self, about: pl.DataFrame | None):
         """about: V rows, a column for each attribute; or None."""
         self._about, self._indexed = about, {}
 
-    def pools(self, where, which=""):
+    def pools(self, where: Mapping, which: str = "") -> list[np.ndarray]:
         """Numbers of the items that fit each condition of `where`, ascending. -> [[n] int32, ...]
 
         Args:

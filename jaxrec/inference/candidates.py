@@ -4,6 +4,8 @@ Every coordinate of an item's vector is kept in 4 bits, by a codebook of its own
 looked-up products by SIMD (André, Kermarrec & Le Scouarnec, VLDB 2015). It reads an eighth of what exact scores read.
 """
 
+from typing import Any
+
 import numpy as np
 
 from jaxrec.system.errors import UserError
@@ -14,7 +16,7 @@ SURE = 10  # of which so many for each item that is wanted have to be allowed
 LEARN = 1 << 16  # items that the codebooks are learnt from
 
 
-def build(table_VD, bias_V=None):
+def build(table_VD: np.ndarray, bias_V: np.ndarray | None = None) -> Any:
     """An index of the items' vectors; a bias is one coordinate more.
 
     Raises:
@@ -33,7 +35,7 @@ def build(table_VD, bias_V=None):
     return index
 
 
-def search(index, hidden_ND, k):
+def search(index: Any, hidden_ND: np.ndarray, k: int) -> list[np.ndarray]:
     """The numbers of the candidates for the best k, for each hidden vector. [N, D] -> N arrays of int32"""
     queries = np.ascontiguousarray(hidden_ND, np.float32)
     if index.d > queries.shape[1]:  # the bias counts once
@@ -42,6 +44,6 @@ def search(index, hidden_ND, k):
     return [(row[row >= 0] + 1).astype(np.int32) for row in found]
 
 
-def enough(kept, k):
+def enough(kept: int, k: int) -> bool:
     """Whether so many allowed candidates hold the best k allowed items: an index errs at the end of its list."""
     return kept >= SURE * k

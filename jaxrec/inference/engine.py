@@ -1,15 +1,19 @@
 """Histories of item numbers in, the best items out: one compiled program a batch, for shapes known ahead of time."""
 
 import copy
+from collections.abc import Sequence
 from functools import cached_property, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.batches.objectives import Objective
 from jaxrec.batches.stream import Stream
 from jaxrec.inference import candidates
 from jaxrec.kernels import ranking
+from jaxrec.models.model import Model
 from jaxrec.system import checksums
 
 ROWS = 64  # histories answered at once, at most
@@ -26,7 +30,9 @@ class Engine:
     masked, and changes no answer. Items are numbers, 1..V.
     """
 
-    def __init__(self, model, objective, params, items, length, approximate=False):
+    def __init__(
+        self, model: Model, objective: Objective, params: Any, items: int, length: int, approximate: bool = False
+    ):
         """
         Args:
             model: Model.
@@ -46,7 +52,7 @@ class Engine:
         self.params = params
         self._index = candidates.build(*self._host_table) if approximate else None
 
-    def renewed(self, params):
+    def renewed(self, params: Any) -> "Engine":
         """The same programs with other params of the same shapes: nothing is compiled."""
         other = copy.copy(self)
         other.params = params
@@ -55,19 +61,19 @@ class Engine:
         other._index = candidates.build(*other._host_table) if self._index else None
         return other
 
-    def newest(self, history):
+    def newest(self, history: list[int]) -> list[int]:
         """The part of a history that the model sees."""
         return history[-(self.length - self.num_mask_slots) :]
 
-    def slots(self, history):
+    def slots(self, history: list[int]) -> int:
         """The slots that a history is given. Histories of one bucket are best answered together."""
         return min(max(_power(len(self.newest(history)) + self.num_mask_slots), SLOTS), self.length)
 
-    def buckets(self):
+    def buckets(self) -> list[int]:
         """Every number of slots that a history may be given."""
         return sorted({self.slots([0] * n) for n in range(1, self.length - self.num_mask_slots + 1)})
 
-    def hidden(self, histories, users=None):
+    def hidden(self, histories: Sequence[list[int]], users: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """The hidden vector after each history. At most `rows` lists of numbers, oldest first -> [n, D] float32
 
         users: their numbers, -1 for nobody whom the model knows, as all are where None.
@@ -76,7 +82,13 @@ class Engine:
         found = self._run("hidden", program, self.params, items, self._sources(users, len(items)))
         return np.asarray(found)[: len(histories)]
 
-    def top_k(self, histories, allowed, k, users=None):
+    def top_k(
+        self,
+        histories: Sequence[list[int]],
+        allowed: np.ndarray,
+        k: int,
+        users: Sequence[int] | np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The best k allowed items after each history, in one dispatch.
 
         Args:
@@ -96,7 +108,7 @@ class Engine:
         found = self._run("best", program, self.params, *args, k=self._k(k))
         return _cut(found, len(histories), k)
 
-    def top_k_from_hidden(self, hidden_ND, allowed, k):
+    def top_k_from_hidden(self, hidden_ND: np.ndarray, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """`top_k` for hidden vectors, [n, D] float32."""
         if self._index is None:
             return self._exactly_for(hidden_ND, allowed, k)
@@ -112,7 +124,7 @@ class Engine:
             items[unsure], scores[unsure] = self._exactly_for(hidden_ND[unsure], allowed[unsure], k)
         return items, scores
 
-    def score_subset(self, hidden_D, numbers, k):
+    def score_subset(self, hidden_D: np.ndarray, numbers: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """`top_k` of these items alone, [N] int32 ascending, for one hidden vector: (items [K], scores [K]), K <= k."""
         scores = self.scores(hidden_D, numbers)
         scores[np.isnan(scores)] = -np.inf
@@ -120,25 +132,25 @@ class Engine:
         order = order[scores[order] > -np.inf]
         return numbers[order], scores[order]
 
-    def scores(self, hidden, numbers):
+    def scores(self, hidden: np.ndarray, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """What these items score for hidden vectors. [..., D], [N] -> [..., N] float32"""
         table_VD, bias_V = self._host_table
         at = np.asarray(numbers, np.int32) - 1
         scores = hidden @ table_VD[at].T
         return scores if bias_V is None else scores + bias_V[at]
 
-    def similar(self, numbers, allowed, k):
+    def similar(self, numbers: Sequence[int], allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """`top_k` by the cosine of the output table's rows to those of these items, [n]."""
         vectors = np.asarray(self._unit[np.array(numbers) - 1])
         found = self._run("similar", top_k, (self._unit, None), vectors, allowed, k=self._k(k))
         return _cut(found, len(numbers), k)
 
-    def start(self):
+    def start(self) -> tuple[Any, jax.Array] | None:
         """The state of a user without history: (carry, hidden [1, D]); None for a model that carries nothing."""
         carry = self.model.initial_carry(self.params, 1)
         return None if carry is None else (carry, jnp.zeros((1, self._host_table[0].shape[1]), jnp.float32))
 
-    def advance(self, state, numbers):
+    def advance(self, state: tuple[Any, jax.Array], numbers: Sequence[int]) -> tuple[Any, jax.Array]:
         """The state after these items more: by one program however many, so that one by one gives the same bits."""
         for first in range(0, len(numbers), STEPS):
             block = numbers[first : first + STEPS]
@@ -148,7 +160,7 @@ class Engine:
             state = self._run("advance", program, self.params, *state, items, np.int32(len(block)))
         return state
 
-    def compile(self, rows, k):
+    def compile(self, rows: int, k: int) -> None:
         """Compile what this many histories at once need, of any length, for k items.
 
         With a carry, also what states need.
@@ -161,12 +173,12 @@ class Engine:
                 self.top_k(histories, np.ones((rows, self.items), bool), k)
         self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k)
 
-    def output_table(self):
+    def output_table(self) -> tuple[np.ndarray, np.ndarray | None]:
         """The vectors that items are scored by, on the host: (table [V, D], bias [V] or None)."""
         return self._host_table
 
     @cached_property
-    def checksum(self):
+    def checksum(self) -> str:
         """Of the params."""
         return checksums.of_json([checksums.of_array(leaf) for leaf in jax.tree.leaves(self.params)])
 
@@ -212,7 +224,9 @@ class Engine:
         return min(max(_power(k), BEST), self.items)
 
 
-def hidden(model, objective, params, items_BT, user_B=None):
+def hidden(
+    model: Model, objective: Objective, params: Any, items_BT: jax.Array, user_B: jax.Array | None = None
+) -> jax.Array:
     """The hidden vector from which each history's next item is scored. [B, T], 0 after the newest -> [B, D] float32
 
     user_B: [B] int32 numbers of users, -1 for nobody whom the model knows, as all are where None.
@@ -227,18 +241,29 @@ def hidden(model, objective, params, items_BT, user_B=None):
     return model.head(params, last).astype(jnp.float32)
 
 
-def top_k(table, hidden_BD, allowed_BV, *, k):
+def top_k(table: tuple, hidden_BD: jax.Array, allowed_BV: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:
     """The best k allowed items by the table (table [V, D], bias [V] or None). -> (items [B, k] int32, scores [B, k])"""
     scores_BV = jnp.where(allowed_BV, ranking.dot_all(table, hidden_BD), -jnp.inf)
     return ranking.top_k_of_scores(scores_BV, k)
 
 
-def answer(model, objective, params, items_BT, allowed_BV, user_B=None, *, k):
+def answer(
+    model: Model,
+    objective: Objective,
+    params: Any,
+    items_BT: jax.Array,
+    allowed_BV: jax.Array,
+    user_B: jax.Array | None = None,
+    *,
+    k: int,
+) -> tuple[jax.Array, jax.Array]:
     """The best k allowed items after each history: what a request needs, in one program."""
     return top_k(model.output_embedding(params), hidden(model, objective, params, items_BT, user_B), allowed_BV, k=k)
 
 
-def advance(model, params, carry, hidden_1D, items_T, count):
+def advance(
+    model: Model, params: Any, carry: Any, hidden_1D: jax.Array, items_T: jax.Array, count: jax.Array
+) -> tuple[Any, jax.Array]:
     """The carry and the hidden vector after the first `count` of these items. [T], int32 -> (carry, [1, D])"""
 
     def one(i, state):
@@ -265,4 +290,5 @@ def _padded(array, rows):
 
 def _cut(found, rows, k):
     """(items, scores) on the host, without what rounding added."""
-    return tuple(np.asarray(x)[:rows, :k] for x in found)
+    items, scores = found
+    return np.asarray(items)[:rows, :k], np.asarray(scores)[:rows, :k]

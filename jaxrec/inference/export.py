@@ -10,15 +10,21 @@ vector; -1 for a new user.
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.batches import objectives
+from jaxrec.batches.objectives import Objective
 from jaxrec.inference import engine
+from jaxrec.inference.recommender import Recommender
 from jaxrec.models.entry import has_users
+from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import replacing, write_json
 
@@ -27,7 +33,7 @@ INPUTS = ("history", "allowed", "user")
 CLOSE = 1e-4  # how far a score may lie from the engine's, relative to the largest or to 1
 
 
-def export(recommender, format, output, k=10, histories=HISTORIES):
+def export(recommender: Recommender, format: str, output: Path, k: int = 10, histories: int = HISTORIES) -> None:
     """Write a Recommender as one file, after it has answered random histories as the engine does.
 
     Args:
@@ -66,13 +72,22 @@ def export(recommender, format, output, k=10, histories=HISTORIES):
     print(f"no score further off than {largest:.1e}")
 
 
-def whole(model, objective, params, items_BL, allowed_BV, user_B=None, *, k):
+def whole(
+    model: Model,
+    objective: Objective,
+    params: Any,
+    items_BL: jax.Array,
+    allowed_BV: jax.Array,
+    user_B: jax.Array | None = None,
+    *,
+    k: int,
+) -> tuple[jax.Array, jax.Array]:
     """The program that is exported. A history that fills all L leaves the objective its room."""
     items_BT = jnp.pad(items_BL, ((0, 0), (0, objective.num_mask_slots)))
     return engine.answer(model, objective, params, items_BT, allowed_BV, user_B, k=k)
 
 
-def check(run, recommender, length, k, count, what):
+def check(run: Callable, recommender: Recommender, length: int, k: int, count: int, what: str) -> float:
     """Compare with the engine on random histories, without their own items. -> the largest difference of a score
 
     Raises:
@@ -103,16 +118,16 @@ def check(run, recommender, length, k, count, what):
     return largest
 
 
-def to_stablehlo(program, shapes, name):
+def to_stablehlo(program: Callable, shapes: Sequence, name: str) -> bytes:
     """Bytes of jax.export, for CPU, CUDA and TPU: `jax.export.deserialize(bytes).call(history, allowed)`."""
     return bytes(jax.export.export(jax.jit(program), platforms=("cpu", "cuda", "tpu"))(*shapes).serialize())
 
 
-def from_stablehlo(content):
-    return jax.jit(jax.export.deserialize(content).call)
+def from_stablehlo(content: bytes) -> Callable:
+    return jax.jit(jax.export.deserialize(bytearray(content)).call)
 
 
-def to_onnx(program, shapes, name):
+def to_onnx(program: Callable, shapes: Sequence, name: str) -> bytes:
     """Bytes of an ONNX model with the inputs of INPUTS, and the outputs items and scores."""
     from jax.interpreters import batching
 
@@ -136,7 +151,7 @@ def to_onnx(program, shapes, name):
     return model.SerializeToString()
 
 
-def from_onnx(content):
+def from_onnx(content: bytes) -> Callable:
     try:
         import onnxruntime
     except ImportError:

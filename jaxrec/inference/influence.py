@@ -5,7 +5,9 @@ import numpy as np
 from jaxrec.inference.engine import Engine
 
 
-def influence(engine: Engine, known: list[int], places: list[int], length: int, items: list[int], user: int = -1):
+def influence(
+    engine: Engine, known: list[int], places: list[int], length: int, items: list[int], user: int = -1
+) -> np.ndarray:
     """What each place of a history moved.
 
     Args:

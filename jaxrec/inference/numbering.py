@@ -1,5 +1,7 @@
 """External ids -> item numbers, however a caller writes them."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from jaxrec.system import arguments
@@ -16,12 +18,12 @@ class Numbering:
     same item whichever it has, and "07" is another.
     """
 
-    def __init__(self, ids):
+    def __init__(self, ids: np.ndarray):
         """ids: [V] int64 or str, in the order of their numbers, the first of which is 1."""
         self._number = {id: number for number, id in enumerate(ids.tolist(), 1)}
         self._kind = int if ids.dtype.kind == "i" else str
 
-    def numbers(self, ids, where=""):
+    def numbers(self, ids: Iterable, where: str = "") -> tuple[list[int], list]:
         """(numbers of the ids that are known, the ids that are not), in their order. `where` begins an error.
 
         Raises:
@@ -34,7 +36,7 @@ class Numbering:
             known.append(number) if number else unknown.append(id)
         return known, unknown
 
-    def known(self, ids, name, what="in the catalogue"):
+    def known(self, ids: Iterable, name: str, what: str = "in the catalogue") -> list[int]:
         """The numbers of ids. name: of the argument, and what: they have to be, for the message.
 
         Raises:

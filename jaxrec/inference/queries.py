@@ -1,8 +1,8 @@
 """What a Recommender is asked, and what it answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,12 +14,12 @@ from jaxrec.system.errors import UserError
 class Query:
     """One request for recommendations. Ids are external ones."""
 
-    history: Sequence  #: ids, oldest first, of any length: the model sees the newest of them; or a Session
+    history: Iterable  #: ids, oldest first, of any length: the model sees the newest of them; or a Session
     k: int = 10  #: how many at most; fewer where fewer are left
     _: KW_ONLY
     exclude_seen: bool | None = None  #: leave out the items of the history; None: as the training's key `seen` says
-    candidates: Sequence | None = None  #: ids to choose among; the whole catalogue if None
-    block: Sequence = ()  #: ids never to recommend
+    candidates: Iterable | None = None  #: ids to choose among; the whole catalogue if None
+    block: Iterable = ()  #: ids never to recommend
     #: attribute of items -> a value; a list of values of which one will do; or bounds, as {"at_least": 10, "below": 50}
     where: Mapping = field(default_factory=dict)
     user: object = None  #: id of whose history it is, for a model with vectors of users; None is nobody it knows
@@ -38,7 +38,7 @@ class Session(NamedTuple):
     params: str = ""  #: checksum of the parameters that made the state: to others it means nothing
 
 
-def check_session(session, recommender, which=""):
+def check_session(session: object, recommender: Any, which: str = "") -> None:
     """That a Session was made by these parameters. `which` begins the message of an error.
 
     Raises:
@@ -73,6 +73,6 @@ class Ranked(list):
     scores their shares of all that occurs there. It is empty where the training was made before that was counted.
     """
 
-    def __init__(self, pairs, unknown=(), fallback=False):
+    def __init__(self, pairs: Iterable[tuple[Any, float]], unknown: Iterable = (), fallback: bool = False):
         super().__init__(pairs)
         self.unknown, self.fallback = list(unknown), fallback

@@ -22,7 +22,7 @@ class UserVectors:
         self._users, self._config = users, config
         self._row = users.numbers() if users else {}
 
-    def row(self, id, which: str = "") -> tuple[int, list]:
+    def row(self, id: object, which: str = "") -> tuple[int, list]:
         """(row, []) of a user who has a vector; (-1, [id]) of one who has none. `which` begins an error.
 
         Raises:

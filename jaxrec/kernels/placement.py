@@ -41,3 +41,8 @@ def spread(tree: Any, devices: Sequence) -> Any:
 def replicated(devices: Sequence) -> NamedSharding:
     """The sharding of arrays that are replicated on these devices."""
     return NamedSharding(mesh_of(devices), P())
+
+
+def one_device() -> jax.sharding.SingleDeviceSharding:
+    """The sharding of arrays that are on the first device alone."""
+    return jax.sharding.SingleDeviceSharding(jax.devices()[0])

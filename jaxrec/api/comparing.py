@@ -21,10 +21,10 @@ from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.comparison import SHOWN, paired, row_of
 from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.kernels import placement
-from jaxrec.models.entry import build
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.figures import new_figure, save_figure
+from jaxrec.training.building import model_for
 from jaxrec.training.restore import restore_params
 
 RECIPES = {
@@ -206,7 +206,7 @@ def _ranks_of_baseline(name: str, split: splits.Split, protocol: str) -> np.ndar
 def _tested(training: fitting.Training, split: splits.Split, protocol: str) -> tuple[np.ndarray, dict[str, float]]:
     """Ranks of the test questions by a training's best checkpoint, [Q], and what the training cost."""
     config, devices, rows = training.config, placement.local(), training.rows
-    model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
+    model = model_for(config, split.interactions.catalogue, len(split.interactions.users))
     params, step = restore_params(training.path, model, "best", jax.sharding.SingleDeviceSharding(devices[0]))
     evaluator = Evaluator(model, config, split, split.test, devices[:1], protocol)
     return evaluator.ranks(params), {

@@ -20,10 +20,11 @@ from jaxrec.evaluation.metrics import NAMES, metrics
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.kernels import placement as dev
 from jaxrec.kernels import ranking
-from jaxrec.models.entry import build, has_users
+from jaxrec.models.entry import has_users
 from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
 from jaxrec.training import assembly, workdir
+from jaxrec.training.building import model_for
 from jaxrec.training.restore import restore_params
 from jaxrec.training.setup import Setup
 
@@ -184,7 +185,7 @@ def workdir_answers(
         UserError: no training lies there; its data are gone, or these are others.
     """
     config, split = opened(path, interactions)
-    model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
+    model = model_for(config, split.interactions.catalogue, len(split.interactions.users))
     chosen = str(protocol or default_protocol(config.split))
     return answers_of(path, model, config, split, devices or dev.local(), checkpoint or "best", chosen, part)
 
@@ -211,7 +212,7 @@ def ranks_of(
     devices: Sequence,
 ) -> np.ndarray:
     """The ranks of the targets of a part of a split by a workdir's checkpoint, [Q]."""
-    model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
+    model = model_for(config, split.interactions.catalogue, len(split.interactions.users))
     params, _ = restore_params(path, model, checkpoint or "best", dev.replicated(devices))
     return Evaluator(model, config, split, questions_of(split, part), devices, protocol).ranks(params)
 

@@ -19,12 +19,11 @@ from jaxrec.data.ragged import slices
 from jaxrec.inference.engine import SLOTS, Engine, hidden
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.popularity import Popularity
-from jaxrec.kernels import ranking
+from jaxrec.kernels import best
 from jaxrec.system import arguments
 
 BLOCK = 1 << 15  # users whose answers make one frame
 BATCH = 256  # histories that are answered at once
-SCORES = 1 << 24  # and no more of them than make so many scores: 64 MiB
 AHEAD = 2  # batches that are under way
 
 
@@ -91,29 +90,27 @@ class Bulk:
         order = np.argsort(length, kind="stable")
         order = order[length[order] > 0]
         run = self._engine.programs.setdefault(name, jax.jit(program))  # kept: another log compiles nothing
-        size = max(min(BATCH, SCORES // len(self._catalogue.ids)), 1)
         under_way: deque = deque()
-        for first in range(0, len(order), size):
-            rows = order[first : first + size]
-            given = self._batch(flat, stop[rows] - length[rows], stop[rows], self._vectors[users[rows]], size)
+        for first in range(0, len(order), BATCH):
+            rows = order[first : first + BATCH]
+            given = self._batch(flat, stop[rows] - length[rows], stop[rows], self._vectors[users[rows]])
             under_way.append((rows, run(self._engine.params, *given)))
             if len(under_way) > AHEAD:
                 yield _on_host(under_way.popleft())
         while under_way:
             yield _on_host(under_way.popleft())
 
-    def _batch(self, flat, start, stop, vectors, size):
-        """(items [size, T], seen [size, S], vectors [size]) int32 of some histories, T and S in their buckets."""
+    def _batch(self, flat, start, stop, vectors):
+        """(items [BATCH, T], seen [BATCH, S], vectors [BATCH]) int32 of some histories, T and S in their buckets."""
         engine = self._engine
         newest = np.maximum(start, stop - (engine.length - engine.num_mask_slots))
-        shown = np.zeros(
-            (size, min(_bucket(int((stop - newest).max()) + engine.num_mask_slots), engine.length)), np.int32
-        )
-        seen = np.zeros((size, _bucket(int((stop - start).max()))), np.int32)
+        slots = min(_bucket(int((stop - newest).max()) + engine.num_mask_slots), engine.length)
+        shown = np.zeros((BATCH, slots), np.int32)
+        seen = np.zeros((BATCH, _bucket(int((stop - start).max()))), np.int32)
         for into, first in ((shown, newest), (seen, start)):
             row = np.repeat(np.arange(len(first)), stop - first)
             into[row, slices(np.zeros_like(first), stop - first)] = flat[slices(first, stop)]
-        return shown, seen, np.append(vectors, np.full(size - len(vectors), -1)).astype(np.int32)
+        return shown, seen, np.append(vectors, np.full(BATCH - len(vectors), -1)).astype(np.int32)
 
     def _frame(self, users, items, scores):
         """The rows of these users' items, without those that are none."""
@@ -174,12 +171,8 @@ def _hidden(model, objective, params, items_BT, seen_BS, user_B):
 def _best(model, objective, params, items_BT, seen_BS, user_B, *, k, exclude):
     """(items [B, k], scores [B, k]): what is best after each history, without what it has where that is excluded."""
     hidden_BD = hidden(model, objective, params, items_BT, user_B)
-    scores_BV = ranking.dot_all(model.output_embedding(params), hidden_BD)
-    if exclude:
-        row_BS = jnp.broadcast_to(jnp.arange(len(seen_BS))[:, None], seen_BS.shape)
-        place_BS = jnp.where(seen_BS > 0, seen_BS - 1, scores_BV.shape[1])
-        scores_BV = scores_BV.at[row_BS, place_BS].set(-jnp.inf, mode="drop")
-    return ranking.top_k_of_scores(scores_BV, k)
+    table = model.output_embedding(params)
+    return best.top_k_unseen(table, hidden_BD, seen_BS if exclude else jnp.zeros_like(seen_BS[:, :1]), k=k)
 
 
 def _series(ids):

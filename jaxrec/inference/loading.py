@@ -7,8 +7,9 @@ from pathlib import Path
 from jaxrec.data.users import Users
 from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels import placement
-from jaxrec.models.entry import build, has_users
+from jaxrec.models.entry import has_users
 from jaxrec.training import workdir
+from jaxrec.training.building import model_for
 from jaxrec.training.restore import restore_params
 
 
@@ -26,7 +27,7 @@ def load(path: str | os.PathLike, checkpoint: str | int = "best", approximate: b
     path = Path(path)
     stored = workdir.read(path)
     catalogue = workdir.catalogue(path, stored)
-    model = build(stored.config, len(catalogue.ids), stored.data["users"])
+    model = model_for(stored.config, catalogue, stored.data["users"])
     params, step = restore_params(path, model, checkpoint, placement.one_device())
     users = _users(path, stored) if has_users(stored.config) else None
     return Recommender(stored.config, model, params, catalogue, step, path, approximate, users)

@@ -65,7 +65,7 @@ def top_k_of_scores(scores_BV, k):
     Returns:
         (items [B, k] int32, scores [B, k])
     """
-    scores_BV = _sortable(scores_BV)
+    scores_BV = sortable(scores_BV)
     many = scores_BV.shape[1] >= max(MANY, 2 * k * BLOCK)
     scores_Bk, place_Bk = top_k_by_blocks(scores_BV, k) if many else jax.lax.top_k(scores_BV, k)
     return jnp.where(scores_Bk > -jnp.inf, place_Bk + 1, 0).astype(jnp.int32), scores_Bk
@@ -152,7 +152,7 @@ def top_k(scorer, params, queries, seen_QS, *, k, catalogue, chunk=CHUNK):
     return jax.vmap(one, in_axes=(None, 0, 0))(params, queries, seen_QS)
 
 
-def _sortable(scores):
+def sortable(scores):
     """Floating scores with the NaNs last, and no -0 below 0."""
     return jnp.where(jnp.isnan(scores), -jnp.inf, jnp.where(scores == 0, 0.0, scores))
 
@@ -202,7 +202,7 @@ def _top(scorer, params, query, seen_S, *, k, size, catalogue):
 
     def better(index, best):
         start, had = _chunk(index, size, catalogue)
-        scores = _sortable(floating(scorer.chunk(params, query, start, size)))
+        scores = sortable(floating(scorer.chunk(params, query, start, size)))
         place_S = seen_S - 1 - start
         place_S = jnp.where((place_S >= 0) & (place_S < size), place_S, size)
         scores = scores.at[place_S].set(-jnp.inf, mode="drop")

@@ -13,9 +13,9 @@ from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data.splits import Split
 from jaxrec.kernels import compiler, placement
-from jaxrec.models.entry import build
 from jaxrec.system.errors import UserError
 from jaxrec.training import launch, microbatches, negatives, optim, sparse, step
+from jaxrec.training.building import model_for
 from jaxrec.training.checkpoint import abstract
 from jaxrec.training.losses import entry as losses
 
@@ -75,7 +75,7 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         raise UserError(f"config.epochs is {config.epochs:,}, of {epoch_steps:,} steps each: 2^31 or more: {most:,} do")
     make_targets = partial(objective.make_targets, most=most)
     dtype = jnp.dtype(config.precision)
-    model = build(config, items, len(interactions.users))
+    model = model_for(config, interactions.catalogue, len(interactions.users))
     microbatch_rows = microbatches.rows_for(config, model, items, rows // len(devices), devices[0].platform)
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
     targets = partial(objectives.expected_targets, objective, subsequences, interactions.items, items)

@@ -1,0 +1,117 @@
+"""The best k of a large catalogue for many queries at once, by chunks that stay in a cache."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.kernels import ranking
+
+CHUNK = 8192  # items that are scored at once
+BLOCK = 16  # items of which only the highest score is kept at first
+SPARE = 6  # blocks looked into beyond k
+ROUNDING = (
+    8  # by so many units in the last place two products of the same vectors may differ, relative to their lengths
+)
+
+
+def top_k_unseen(params: Any, hidden_BD: jax.Array, seen_BS: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:
+    """The best k items of each query without those it has seen, the best first; of equals the lower item first.
+
+    Each chunk's scores are reduced to the maxima of blocks of items. The best items lie in the blocks of the highest
+    maxima, so only these are scored again. Where rounding could make a difference (the k-th score is within it of what
+    is left out), all scores of the query are compared.
+
+    Args:
+        params: (table [V, D], bias [V] or None), as `ranking.dot_all` takes them.
+        hidden_BD: the queries.
+        seen_BS: int32 items to leave out; 0 is none.
+        k: at most V, static.
+
+    Returns:
+        (items [B, k] int32, scores [B, k]). An item that scores NaN or -inf is never among them: where fewer than k are
+        left, item 0 with -inf fills up.
+    """
+    items = len(params[0])
+    if items <= CHUNK or items // BLOCK <= k + SPARE:
+        return _of_all(params, hidden_BD, seen_BS, k)
+    hidden_BD = hidden_BD.astype(params[0].dtype)
+    maxima_BN, longest = _maxima(params, hidden_BD, seen_BS)
+    bound_BC, chosen_BC = jax.lax.top_k(maxima_BN, k + SPARE)
+    chosen_BC = jnp.sort(chosen_BC, axis=1)  # so that of equal scores the lower item comes first
+    scores_BCS = _scores_in(params, hidden_BD, seen_BS, chosen_BC)
+    scores_Bk, at_Bk = jax.lax.top_k(scores_BCS.reshape(len(hidden_BD), -1), k)
+    of_Bk = jax.lax.div(at_Bk, jnp.full_like(at_Bk, BLOCK))
+    place_Bk = _first(jnp.take_along_axis(chosen_BC, of_Bk, axis=1), items) + at_Bk - of_Bk * BLOCK
+    error_B = ROUNDING * jnp.finfo(scores_Bk.dtype).eps * longest * jnp.linalg.norm(hidden_BD, axis=1)
+    sure_B = scores_Bk.min(1) > bound_BC.min(1) + error_B
+    found = (place_Bk + 1).astype(jnp.int32), scores_Bk
+
+    def one(query):
+        sure, found_k, hidden_D, seen_S = query
+        again = lambda: jax.tree.map(lambda x: x[0], _of_all(params, hidden_D[None], seen_S[None], k))
+        return jax.lax.cond(sure, lambda: found_k, again)
+
+    checked = lambda: jax.lax.map(one, (sure_B, found, hidden_BD, seen_BS))
+    return jax.lax.cond(sure_B.all(), lambda: found, checked)
+
+
+def _of_all(params, hidden_BD, seen_BS, k):
+    """`top_k_unseen` by the scores of all items."""
+    scores_BV = ranking.dot_all(params, hidden_BD)
+    place_BS = jnp.where(seen_BS > 0, seen_BS - 1, scores_BV.shape[1])
+    return ranking.top_k_of_scores(scores_BV.at[_rows(seen_BS), place_BS].set(-jnp.inf, mode="drop"), k)
+
+
+def _maxima(params, hidden_BD, seen_BS):
+    """The highest score of each block of unseen items [B, N], and the length of the longest row of the table."""
+    table_VD, bias_V = params
+    items = len(table_VD)
+
+    def of_chunk(index):
+        start = jnp.minimum(index * CHUNK, items - CHUNK)  # the last chunk is pushed back to fit
+        part_CD = jax.lax.dynamic_slice_in_dim(table_VD, start, CHUNK)
+        scores_CB = jnp.dot(part_CD, hidden_BD.T, precision="highest")
+        if bias_V is not None:
+            scores_CB += jax.lax.dynamic_slice_in_dim(bias_V, start, CHUNK)[:, None]
+        place_BS = seen_BS - 1 - start
+        place_BS = jnp.where(place_BS < 0, CHUNK, place_BS)
+        scores_CB = scores_CB.at[place_BS, _rows(seen_BS)].set(-jnp.inf, mode="drop")
+        had = jnp.arange(CHUNK) < index * CHUNK - start
+        scores_CB = jnp.where(had[:, None] | jnp.isnan(scores_CB), -jnp.inf, scores_CB)
+        return scores_CB.reshape(-1, BLOCK, len(hidden_BD)).max(1), jnp.square(part_CD).sum(1).max()
+
+    maxima_GNB, squares_G = jax.lax.map(of_chunk, jnp.arange(-(-items // CHUNK)))
+    return maxima_GNB.reshape(-1, len(hidden_BD)).T, jnp.sqrt(squares_G.max())
+
+
+def _scores_in(params, hidden_BD, seen_BS, chosen_BC):
+    """The scores of the items of some blocks, [B, C, BLOCK]; -inf for what is seen, or in an earlier chunk too."""
+    table_VD, bias_V = params
+    items, (rows, chosen) = len(table_VD), chosen_BC.shape
+    first_BC = _first(chosen_BC, items)
+    place_BCS = first_BC[..., None] + jnp.arange(BLOCK)
+    flat_BN = place_BCS.reshape(rows, -1)
+    scores_BN = jnp.einsum("bnd,bd->bn", table_VD[flat_BN], hidden_BD, precision="highest")
+    if bias_V is not None:
+        scores_BN += bias_V[flat_BN]
+    scores_BCS = ranking.sortable(scores_BN).reshape(place_BCS.shape)
+    # places of the last chunk that the one before has: a block begins at a multiple of BLOCK within its chunk
+    scores_BCS = jnp.where(place_BCS < (chosen_BC * BLOCK)[..., None] // CHUNK * CHUNK, -jnp.inf, scores_BCS)
+    offset_BCS = (seen_BS - 1)[:, None] - first_BC[..., None]  # [B, C, seen]
+    within_BCS = (offset_BCS >= 0) & (offset_BCS < BLOCK) & (seen_BS > 0)[:, None]
+    block_BS, is_in_BS = within_BCS.argmax(1), within_BCS.any(1)
+    offset_BS = jnp.take_along_axis(offset_BCS, block_BS[:, None], axis=1)[:, 0]
+    block_BS = jnp.where(is_in_BS, block_BS, chosen)
+    return scores_BCS.at[_rows(seen_BS), block_BS, offset_BS].set(-jnp.inf, mode="drop")
+
+
+def _first(block, items):
+    """The place of a block's first item."""
+    begin = block * BLOCK
+    last = (items - 1) // CHUNK * CHUNK  # where the last chunk would begin
+    return jnp.where(begin >= last, begin - last + items - CHUNK, begin)
+
+
+def _rows(seen_BS):
+    return jnp.broadcast_to(jnp.arange(len(seen_BS))[:, None], seen_BS.shape)

@@ -1,0 +1,70 @@
+"""Laws of the best by chunks: they are those of a sort of all scores, with ties, NaN and infinities."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxrec.kernels import best
+
+QUERIES, WIDTH, SEEN = 5, 4, 7
+
+
+def brute(scores, seen, k):
+    left = [v for v in range(1, len(scores) + 1) if v not in set(seen.tolist()) and scores[v - 1] > -np.inf]
+    found = sorted(left, key=lambda v: (-scores[v - 1], v))[:k]
+    return found + [0] * (k - len(found)), [scores[v - 1] for v in found] + [-np.inf] * (k - len(found))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Chunks of 32 items in blocks of 4: a catalogue of a hundred has many."""
+    monkeypatch.setattr(best, "CHUNK", 32)
+    monkeypatch.setattr(best, "BLOCK", 4)
+    monkeypatch.setattr(best, "SPARE", 2)
+
+
+@pytest.mark.parametrize("items", [31, 33, 64, 97])
+def test_they_are_those_of_a_sort_of_all_scores(small, items):
+    found = jax.jit(best.top_k_unseen, static_argnames="k")
+
+    @given(seed=st.integers(0, 2**32 - 1), biased=st.booleans(), levels=st.sampled_from([1, 3, 1000]))
+    def law(seed, biased, levels):
+        random = np.random.default_rng(seed)
+        table, hidden = (random.integers(-levels, levels, (n, WIDTH)).astype(np.float32) for n in (items, QUERIES))
+        bias = random.choice([0, 1, 2, np.nan, np.inf, -np.inf], items, p=[0.5, 0.2, 0.15, 0.05, 0.05, 0.05])
+        seen = random.integers(0, items + 1, (QUERIES, SEEN)).astype(np.int32)
+        params = (table, bias.astype(np.float32)) if biased else (table, None)
+        got = found(params, hidden, seen, k=3)
+        scores = hidden @ table.T + (bias if biased else 0)
+        expected = [brute(row, known, 3) for row, known in zip(scores, seen, strict=True)]
+        np.testing.assert_array_equal(got[0], [row for row, _ in expected])
+        np.testing.assert_array_equal(got[1], np.array([row for _, row in expected], np.float32))
+
+    law()
+
+
+def test_fewer_than_k_left_are_filled_up_with_none(small):
+    seen = jnp.arange(1, 97)[None]
+    items, scores = best.top_k_unseen((jnp.ones((97, WIDTH)), None), jnp.ones((1, WIDTH)), seen, k=3)
+    assert items.tolist() == [[97, 0, 0]]
+    assert scores.tolist() == [[WIDTH, -np.inf, -np.inf]]
+
+
+def test_real_sizes_agree_with_a_product_of_everything():
+    random = np.random.default_rng(0)
+    table = random.normal(size=(2 * best.CHUNK + 5, 16)).astype(np.float32)
+    table[best.CHUNK :: 7] = table[0]  # one vector many times, in many blocks
+    hidden = random.normal(size=(4, 16)).astype(np.float32)
+    hidden[0] = table[0]
+    seen = random.integers(0, len(table) + 1, (4, 50)).astype(np.int32)
+    items, scores = jax.jit(partial(best.top_k_unseen, k=10))((table, None), hidden, seen)
+    exact = hidden.astype(np.float64) @ table.T.astype(np.float64)
+    exact[np.repeat(np.arange(4), 50)[seen.ravel() > 0], seen[seen > 0] - 1] = -np.inf
+    order = np.argsort(-exact, axis=1, kind="stable")[:, :10]
+    np.testing.assert_array_equal(items, order + 1)
+    np.testing.assert_allclose(scores, np.take_along_axis(exact, order, axis=1), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""One device's program, launched on all of them."""
+"""Runs the program of one device on all devices, with pmap or shard_map."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,11 +11,11 @@ from jax.sharding import PartitionSpec as P
 from jaxrec.kernels.placement import AXIS, mesh_of, replicated
 from jaxrec.training.step import State
 
-AXES = State(None, None, None, 0, None)  # of State: the carry is one slice a device, the rest the same on all
+AXES = State(None, None, None, 0, None)  # the carry has a device axis, the rest is replicated
 
 
 class Launched(NamedTuple):
-    """A jitted program of a call, together with the numbers of its devices, its last argument."""
+    """A jitted program, and the device numbers that it takes as its last argument."""
 
     program: Callable
     numbers: np.ndarray
@@ -24,19 +24,20 @@ class Launched(NamedTuple):
         return self.program(*args, self.numbers)
 
     def lower(self, *args: Any) -> Any:
-        """As of what jax.jit gives: what the compiler makes of it can be looked at."""
+        """As `lower` of a jitted function."""
         return self.program.lower(*args, self.numbers)
 
 
 def launch_pmap(
     call: Callable, devices: Sequence, options: dict[str, Any] | None = None, per_device_data: bool = False
 ) -> Launched:
-    """`call` on these devices by pmap. Its state is donated; everything but the carry is replicated.
+    """Runs `call` on all devices with pmap. The state is donated; all of it but the carry is replicated.
 
     Args:
-        call: step.call's.
-        options: of the compiler.
-        per_device_data: whether the data too are one slice a device.
+        call: as returned by `step.call`.
+        devices: the devices.
+        options: compiler options.
+        per_device_data: whether the data are split over the devices too.
     """
     axes = {"in_axes": (AXES, 0 if per_device_data else None, None, None, None, 0), "out_axes": (AXES, None)}
     mapped = jax.pmap(call, AXIS, devices=devices, **axes)
@@ -53,7 +54,7 @@ def launch_pmap(
 def launch_shard_map(
     call: Callable, devices: Sequence, options: dict[str, Any] | None = None, per_device_data: bool = False
 ) -> Launched:
-    """The same by shard_map, with its check that what is called replicated is; one device has nothing to check."""
+    """As `launch_pmap` with shard_map, which checks replication if there is more than one device."""
     mesh = mesh_of(devices)
     replicated, split = State(P(), P(), P(), P(AXIS), P()), P(AXIS)
     specs = {
@@ -69,6 +70,6 @@ LAUNCHERS = {"pmap": launch_pmap, "shard_map": launch_shard_map}
 
 
 def placed(devices: Sequence) -> State:
-    """The shardings of a State: the carry split over the devices along its rows, the rest whole on each."""
+    """The shardings of a State: the carry is split over the devices along its rows, the rest is replicated."""
     whole, split = replicated(devices), NamedSharding(mesh_of(devices), P(AXIS))
     return State(whole, whole, whole, split, whole)

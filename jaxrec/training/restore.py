@@ -1,4 +1,4 @@
-"""The parameters of a workdir's checkpoint, without the state of its training."""
+"""Restores the params of a workdir's checkpoint."""
 
 import contextlib
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger("jaxrec")
 
 
 def restore_params(path: Path, model: Model, checkpoint: str | int | None, sharding: Any) -> tuple[Any, int]:
-    """The params of a workdir's checkpoint, with this sharding, and its step."""
+    """The params of a workdir's checkpoint with a sharding, and its step."""
     wanted = abstract(jax.eval_shape(model.init, jax.random.key(0)), sharding)
     with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
         params, step, damaged = checkpoints.take(

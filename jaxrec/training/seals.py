@@ -1,4 +1,4 @@
-"""The checksums of a folder's files, kept within it."""
+"""The checksums of a folder's files, stored in the folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +11,16 @@ NAME = "checksums.json"
 
 
 def write(folder: Path) -> None:
-    """Keep the checksums of all files in the folders of a folder; those beside them may still change."""
+    """Stores the checksums of all files in subfolders; files directly in the folder can still change."""
     names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
     write_checked(folder / NAME, {"files": {name: checksums.of_file(folder / name) for name in names if "/" in name}})
 
 
 def broken(folder: Path, which: Callable[[str], bool]) -> str | None:
-    """What is wrong with the files, whose names `which` admits: a phrase, "" for nothing; None where none are kept.
+    """Checks the files for which `which(name)` is true. Returns what is wrong, "" for nothing, None without checksums.
 
     Raises:
-        UserError: one can't be read.
+        UserError: a file can't be read.
     """
     if not (folder / NAME).exists():
         return None

@@ -1,4 +1,4 @@
-"""What a training is made of: data, objective, model, optimiser and the program of a call, put together."""
+"""Builds what a training consists of: data, objective, model, optimiser, and the program of a call."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -22,23 +22,23 @@ from jaxrec.training.losses import entry as losses
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Everything that training is made of, and that is not state: a function of config, split and devices."""
+    """Everything that a training consists of except its state; a function of config, split and devices."""
 
     config: Any
     split: Any
     devices: list
     subsequences: stream.Subsequences
-    order_of: np.ndarray | None  #: [P] as stream.packing_layout gives it; None: one order in all epochs
+    order_of: np.ndarray | None  #: [P] as from stream.packing_layout; None if all epochs have the same order
     data: stream.Data  #: on the devices, or on the host
-    gather: Any  #: (data, order, rows, with_targets) -> Stream, of rows counted from an epoch's first on
-    sampler_tables: Any  #: what negatives are drawn by, on the devices
+    gather: Any  #: (data, order, rows, with_targets) -> Stream; rows are counted from the first of the epoch
+    sampler_tables: Any  #: SamplerTables on the devices
     objective: Any
     model: Any
     optimiser: Any
     run: Any  #: (state, data, sampler_tables, start, end) -> (state, step.StepMetrics)
-    rows: int  #: a step
-    microbatch_rows: int  #: of a device's rows of a step, those it takes at once
-    epoch_steps: int
+    rows: int  #: rows per step, on all devices
+    microbatch_rows: int  #: rows per microbatch; divides a device's rows
+    epoch_steps: int  #: steps per epoch
 
     @property
     def total_steps(self) -> int:
@@ -46,7 +46,7 @@ class Setup:
 
 
 def setup(config: Config, split: Split, devices: list) -> Setup:
-    """Pack the training histories, place them, and build the program of a call."""
+    """Packs the training histories, places the data on the devices, and builds the program of a call."""
     interactions, items = split.interactions, len(split.interactions.catalogue.ids)
     width = row_width(config)
     objective = objectives.build(config)
@@ -139,13 +139,13 @@ def _initial(setup, key):
 
 
 def shapes(setup: Setup) -> step.State:
-    """The State of `initial` as shapes, with where its arrays lie."""
+    """The State of `initial` as shapes and shardings."""
     found = jax.eval_shape(partial(_initial, setup), jax.random.key(setup.config.seed))
     return step.State(*map(abstract, found, launch.placed(setup.devices)))
 
 
 def order(setup: Setup, epoch: int) -> stream.Order | None:
-    """The plan of an epoch, on the host; None where all epochs are alike."""
+    """The Order of an epoch, on the host; None if all epochs have the same order."""
     if setup.order_of is None:
         return None
     rows = len(setup.data.layout.slot_to_segment)
@@ -153,13 +153,13 @@ def order(setup: Setup, epoch: int) -> stream.Order | None:
 
 
 class Feed:
-    """What the program reads for the steps of a call: the plan on the device, or batches sent from the host."""
+    """The data argument of the program: all data with the order of the epoch, or batches sent from the host."""
 
     def __init__(self, setup: Setup):
         self.setup, self.epoch, self.order = setup, None, None
 
     def __call__(self, start, end):
-        """For steps start to end of one epoch: (data, the step at which the data begin)."""
+        """The data for steps `start` to `end` of one epoch, and the step at which the data begin."""
         s = self.setup
         epoch = start // s.epoch_steps
         if epoch != self.epoch:
@@ -170,14 +170,14 @@ class Feed:
             return (s.data, self.order), epoch * s.epoch_steps
         size = s.config.steps_per_call * s.rows
         rows = (start - epoch * s.epoch_steps) * s.rows + np.arange(size)
-        rows = rows.reshape(s.config.steps_per_call, len(s.devices), -1).swapaxes(0, 1)  # those of a device together
+        rows = rows.reshape(s.config.steps_per_call, len(s.devices), -1).swapaxes(0, 1)  # [devices, steps, rows]
         rows_of_layout = rows.ravel() % len(s.data.layout.slot_to_segment)
         batches = s.gather(s.data, self.order, rows_of_layout, s.objective.stream_targets)
         return placement.spread(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.devices), start
 
 
 def users_of(setup: Setup, at: int) -> list:
-    """The external ids of the users whose sequences are in the batch of a step."""
+    """The external ids of the users in the batch of a step."""
     epoch, index = divmod(at, setup.epoch_steps)
     data = setup.data if setup.config.feed == "host" else jax.device_get(setup.data)
     batch = setup.gather(data, order(setup, epoch), index * setup.rows + np.arange(setup.rows))

@@ -1,4 +1,4 @@
-"""What is said of a training: of what it is made, and what a validation found."""
+"""Messages about a training and its validation."""
 
 from jaxrec.config import registry
 from jaxrec.config.keys import Config
@@ -11,7 +11,7 @@ CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.json
 
 
 def describe(setup: Setup) -> str:
-    """What the split made of the data, and what was resolved from the configuration, a line each."""
+    """Describes the split, and the values resolved from the configuration, in two lines."""
     config, split = setup.config, setup.split
     shown, targets = int(setup.subsequences.length.sum()), int(setup.objective.count(setup.subsequences.length).sum())
     width = 1 if config.stream == "session-parallel" else row_width(config)
@@ -28,18 +28,18 @@ def describe(setup: Setup) -> str:
 
 
 def drawn(config: Config) -> tuple[str, ...]:
-    """The validation's metrics that are shown to people: those that are published, and the one that chooses."""
+    """The validation metrics to show: the usual ones of the split, and the one that selects the checkpoint."""
     published = registry.find("split", config.split).metrics
     return tuple(dict.fromkeys([*published, config.select_by] if config.select_by else published))
 
 
 def kept(config: Config) -> tuple[str, ...]:
-    """The validation's metrics that metrics.jsonl keeps."""
+    """The validation metrics to store in metrics.jsonl."""
     return tuple(dict.fromkeys([*CHECKED, *drawn(config)]))
 
 
 def validation(config: Config, valid: dict) -> str:
-    """What a validation found: by each protocol where it is by two."""
+    """The result of a validation, by protocol if there are two."""
     shown = lambda found: "  ".join(f"{name} {found[name]:.4f}" for name in drawn(config))
     if "also" not in valid:
         return f"validation {shown(valid)}"
@@ -47,20 +47,20 @@ def validation(config: Config, valid: dict) -> str:
 
 
 def best_so_far(setup: Setup, loop: dict) -> str:
-    """The best validation, in words; empty before the first."""
+    """The best validation so far; empty before the first."""
     best, name = loop["best"], setup.config.select_by
     return f"best {name} {best['score']:.4f} at epoch {best['step'] / setup.epoch_steps:g}" if best else ""
 
 
 def estimate(setup: Setup, steps: int, seconds: float, now: int) -> str:
-    """How long the training takes at most, by the first of its steps, those that evaluate counted in."""
+    """The maximum remaining time, estimated from the first steps including their evaluation."""
     each = seconds / steps
     left = each * (setup.total_steps - now)
     return f"{clock(each * setup.epoch_steps)} an epoch, its evaluation counted in: {clock(left)} more at most"
 
 
 def stopped_early(setup: Setup, loop: dict) -> str:
-    """That patience has run out, in words."""
+    """Says that patience has run out."""
     config, best = setup.config, loop["best"]
     epoch = lambda at: f"{at / setup.epoch_steps:g}"
     return (

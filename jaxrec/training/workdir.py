@@ -1,4 +1,4 @@
-"""A workdir: one training's folder. Locked while it runs; refused to another config or other data."""
+"""A workdir, the folder of one training: locked while it trains, and tied to its config and data."""
 
 import contextlib
 import fcntl
@@ -27,7 +27,7 @@ log = logging.getLogger("jaxrec")
 
 
 class Stored(NamedTuple):
-    """What a workdir says of its training."""
+    """What a workdir stores about its training."""
 
     config: configs.Config
     data: dict  #: fingerprint and counts
@@ -35,13 +35,13 @@ class Stored(NamedTuple):
 
 
 class Place:
-    """What lies at a workdir's path now, to know it by later."""
+    """The identity of the folder at a workdir's path, to notice if it is moved."""
 
     def __init__(self, path: Path):
         self.path, self._inode = path, _inode(path)
 
     def check(self) -> None:
-        """That the path still leads to the workdir.
+        """Checks that the path still leads to the same folder.
 
         Raises:
             UserError: it was moved or removed.
@@ -54,7 +54,7 @@ class Place:
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
-        """Within it, a file that can't be written because the workdir was moved is said to be so."""
+        """A context in which a write error is reported as the move of the workdir, if that is its cause."""
         try:
             yield
         except (OSError, UserError):
@@ -64,10 +64,10 @@ class Place:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[Place]:
-    """Hold the workdir, created if need be; the lock ends with the process. Gives its Place.
+    """Locks a workdir, which is created if it doesn't exist, and yields its Place. The lock ends with the process.
 
     Raises:
-        UserError: another process holds it, or it can't be used.
+        UserError: another process has locked it, or it can't be used.
     """
     try:
         os.fspath(path).encode()
@@ -104,20 +104,20 @@ def claim(
     users: Users | None = None,
     last: int | None = None,
 ) -> None:
-    """Make the workdir this config's and these data's, or check that it is where it holds a checkpoint.
+    """Stores config and data in a new workdir; checks that they are the same if it has a checkpoint.
 
     Args:
         path: Path, locked.
         config: Config.
-        interactions: of the training.
-        dataset: where they lie, absolute.
-        catalogue: the split's, where it is not theirs.
-        users: users.Users of a model that has vectors of them.
-        last: the step at which the training ends, if known.
+        interactions: the data of the training.
+        dataset: the absolute path of the data.
+        catalogue: the catalogue of the split; by default that of the data.
+        users: Users, for a model with user embeddings.
+        last: the last step of the training, if known.
 
     Raises:
-        UserError: it was made with another config or other data; the message shows the difference. It is trained
-            further than to the last step. It is damaged.
+        UserError: it has another config or other data, and the message shows the difference; it is already trained
+            beyond the last step; or it is damaged.
     """
     data = {"fingerprint": fingerprint(interactions), **describe(interactions)}
     values = configs.to_dict(config) | {"dataset": dataset}
@@ -158,7 +158,7 @@ def _check_last(path, config, last):
 
 
 def _written(file, save, known):
-    """The checksum of a file of the workdir, which is written where it is not there or not what it was."""
+    """Writes a file of the workdir unless it has the known checksum. Returns its checksum."""
     if known and known == (found := _checksum(file)):
         return found
     if known:
@@ -172,7 +172,7 @@ def read(path: Path) -> Stored:
     """The Stored config and data of a workdir.
 
     Raises:
-        UserError: it is no workdir, or its config is damaged.
+        UserError: it is not a workdir, or its config is damaged.
     """
     file, cure = path / CONFIG, "put back a copy, or train into a new workdir"
     if not file.exists():
@@ -196,7 +196,7 @@ def read(path: Path) -> Stored:
 
 
 def is_done(path: Path) -> bool:
-    """Whether the result of a whole training is there; a damaged one is said to be so, and counts for nothing."""
+    """Whether the workdir has the result of a complete training. A damaged result is logged, and doesn't count."""
     if not (path / DONE).exists():
         return False
     try:
@@ -208,19 +208,19 @@ def is_done(path: Path) -> bool:
 
 
 def catalogue(path: Path, stored: Stored) -> Catalogue:
-    """The Catalogue of a workdir: the items of its split, with what is known of them.
+    """The Catalogue of a workdir.
 
     Raises:
-        UserError: it is gone or damaged.
+        UserError: it is missing or damaged.
     """
     return _loaded(path / CATALOGUE, stored, Catalogue.load)
 
 
 def users(path: Path, stored: Stored) -> Users | None:
-    """The Users of a workdir whose model has vectors of them; None where an earlier version trained it.
+    """The Users of a workdir whose model has user embeddings; None if an earlier version didn't store them.
 
     Raises:
-        UserError: they are gone or damaged.
+        UserError: they are missing or damaged.
     """
     if USERS not in stored.files and not (path / USERS).exists():
         return None
@@ -238,10 +238,10 @@ def _loaded(file, stored, load):
 
 
 def check_data(path: Path, stored: Stored, interactions: Interactions) -> None:
-    """That these are the data of the training.
+    """Checks that these are the data of the training.
 
     Raises:
-        UserError: they are others.
+        UserError: they are not.
     """
     if fingerprint(interactions) != stored.data["fingerprint"]:
         raise UserError(
@@ -251,7 +251,7 @@ def check_data(path: Path, stored: Stored, interactions: Interactions) -> None:
 
 
 def _opened(path, _):
-    """A file, created if need be: no link is followed, and no pipe waited for."""
+    """Opens or creates a file without following links or waiting for pipes."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
@@ -271,7 +271,7 @@ def _inode(path):
 
 
 def _checksum(file):
-    """Of a file; None where it can't be read."""
+    """The checksum of a file; None if it can't be read."""
     try:
         return checksums.of_file(file)
     except OSError:

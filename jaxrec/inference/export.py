@@ -1,12 +1,12 @@
-"""A trained workdir as one file that runs without Python: weights, model and the best k inside.
+"""Exports a trained workdir as one file with weights, model and top-k, that runs without Python.
 
     jaxrec export --workdir runs/a --format onnx --output model.onnx
 
-The program takes, for any b, `history` [b, L] int32, item numbers oldest first with 0 after the newest, and `allowed`
-[b, V] bool, whether each item may be recommended. It gives `items` [b, k] int32, the best first, 0 where no more are
-left, and their `scores` [b, k] float32. FILE.json says what L and k are, and the external id of each number from 1. A
-model with vectors of users also takes `user` [b] int32: the place from 0 in `users` of FILE.json, where null has no
-vector; -1 for a new user.
+For any batch size b, the inputs are `history` [b, L] int32, item numbers oldest first with 0 after the newest, and
+`allowed` [b, V] bool, whether each item can be recommended. The outputs are `items` [b, k] int32, the best first, 0 if
+no more are left, and their `scores` [b, k] float32. FILE.json has L, k, and the external id of each number from 1. A
+model with user embeddings also has the input `user` [b] int32: the index from 0 in `users` of FILE.json, where null has
+no embedding; -1 for a new user.
 """
 
 import logging
@@ -34,16 +34,17 @@ CLOSE = 1e-4  # how far a score may lie from the engine's, relative to the large
 
 
 def export(recommender: Recommender, format: str, output: Path, k: int = 10, histories: int = HISTORIES) -> None:
-    """Write a Recommender as one file, after it has answered random histories as the engine does.
+    """Writes a Recommender as one file, after checking that it answers random histories as the engine does.
 
     Args:
+        recommender: Recommender.
         format: "stablehlo" or "onnx".
-        output: Path.
-        k: how many items.
-        histories: how many are checked.
+        output: the file.
+        k: the number of items.
+        histories: the number of histories to check.
 
     Raises:
-        UserError: the model can't be converted, the file answers otherwise, a library is missing, k is out of range.
+        UserError: the model can't be converted, the answers differ, a library is missing, or k is out of range.
     """
     own, items = recommender.engine, len(recommender.catalogue.ids)
     name = recommender.config.model.name
@@ -82,13 +83,16 @@ def whole(
     *,
     k: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """The program that is exported. A history that fills all L leaves the objective its room."""
+    """The program to export. It pads histories by the slots that the objective masks."""
     items_BT = jnp.pad(items_BL, ((0, 0), (0, objective.num_mask_slots)))
     return engine.answer(model, objective, params, items_BT, allowed_BV, user_B, k=k)
 
 
 def check(run: Callable, recommender: Recommender, length: int, k: int, count: int, what: str) -> float:
-    """Compare with the engine on random histories, without their own items. -> the largest difference of a score
+    """Compares a program with the engine on random histories, without recommending their own items.
+
+    Returns:
+        The largest difference of a score.
 
     Raises:
         UserError: the answers differ.
@@ -119,7 +123,7 @@ def check(run: Callable, recommender: Recommender, length: int, k: int, count: i
 
 
 def to_stablehlo(program: Callable, shapes: Sequence, name: str) -> bytes:
-    """Bytes of jax.export, for CPU, CUDA and TPU: `jax.export.deserialize(bytes).call(history, allowed)`."""
+    """Serialized jax.export, for CPU, CUDA and TPU: `jax.export.deserialize(bytes).call(history, allowed)`."""
     return bytes(jax.export.export(jax.jit(program), platforms=("cpu", "cuda", "tpu"))(*shapes).serialize())
 
 
@@ -128,7 +132,7 @@ def from_stablehlo(content: bytes) -> Callable:
 
 
 def to_onnx(program: Callable, shapes: Sequence, name: str) -> bytes:
-    """Bytes of an ONNX model with the inputs of INPUTS, and the outputs items and scores."""
+    """A serialized ONNX model with the inputs of INPUTS, and the outputs items and scores."""
     from jax.interpreters import batching
 
     if not hasattr(batching, "not_mapped"):  # by this name the newest jax2onnx that admits this Orbax knows None

@@ -1,4 +1,4 @@
-"""How much each item of a history moved the scores of others: the score with it, less that without it."""
+"""The influence of each item of a history on scores: the score with it minus the score without it."""
 
 import numpy as np
 
@@ -8,16 +8,18 @@ from jaxrec.inference.engine import Engine
 def influence(
     engine: Engine, known: list[int], places: list[int], length: int, items: list[int], user: int = -1
 ) -> np.ndarray:
-    """What each place of a history moved.
+    """The influence of each place of a history on the scores of items.
 
     Args:
-        known: the numbers of the history's items that the catalogue has, oldest first.
-        places: where each of them stands in the history, of this length.
-        items: the numbers of the items whose scores are looked at.
-        user: a number, -1 for nobody.
+        engine: Engine.
+        known: the numbers of the history's known items, oldest first.
+        places: their places in the history.
+        length: the length of the history.
+        items: the numbers of the items to score.
+        user: the number of the user, -1 if unknown.
 
     Returns:
-        [items, length] float32: what is unknown, or too old for the model to see, moved is 0.
+        [items, length] float32; 0 for unknown items, and for those too old for the model to see.
     """
     seen = engine.newest(known)
     without = [seen, *(seen[:place] + seen[place + 1 :] for place in range(len(seen)))]

@@ -1,4 +1,4 @@
-"""A trained workdir -> a Recommender."""
+"""Loads a trained workdir as a Recommender."""
 
 import os
 import warnings
@@ -18,11 +18,11 @@ def load(path: str | os.PathLike, checkpoint: str | int = "best", approximate: b
 
     Args:
         path: the workdir.
-        checkpoint: "best", "latest" or a step, an integer or its text.
-        approximate: for large catalogues on a CPU: only the likely best items are scored (see `candidates`).
+        checkpoint: "best", "latest" or a step.
+        approximate: whether to score only likely candidates, for large catalogues on a CPU (see `candidates`).
 
     Raises:
-        UserError: no training lies there, or no such checkpoint; a library is missing.
+        UserError: there is no training or no such checkpoint; a library is missing.
     """
     path = Path(path)
     stored = workdir.read(path)
@@ -34,7 +34,7 @@ def load(path: str | os.PathLike, checkpoint: str | int = "best", approximate: b
 
 
 def _users(path: Path, stored: workdir.Stored) -> Users | None:
-    """The Users of a workdir; None, with a warning, where an earlier version trained it, which did not keep them."""
+    """The Users of a workdir; None with a warning if an earlier version didn't store them."""
     found = workdir.users(path, stored)
     if found is None:
         warnings.warn(

@@ -1,4 +1,4 @@
-"""Generalised binary cross-entropy: calibrated for having seen only a share of the negatives."""
+"""Generalised binary cross-entropy: calibrated for sampling only a share of the negatives."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from jaxrec.training.losses.entry import sampled
 def gbce(items: int, t: float) -> Callable:
     """gBCE: (beta softplus(-s+) + sum_k softplus(s-_k)) / (1 + K), beta = 1 - t (1 - alpha), alpha = K / (items - 1).
 
-    Petrov & Macdonald 2023: the probability of the positive is sigmoid(s+)^beta, the power that undoes
-    the overconfidence of having seen only K of the others. Its logarithm is linear in beta, so nothing has to be
-    clamped, and float32 is enough. t = 0 is `bce`, the mean of its terms; t = 1 is calibrated.
+    Petrov & Macdonald 2023: the probability of the positive is sigmoid(s+)^beta, which corrects the overconfidence due
+    to sampling only K negatives. Its logarithm is linear in beta, so float32 is enough, without clamping. t = 0 is the
+    mean of `bce`'s terms; t = 1 is calibrated.
     """
 
     def slot(positive, negative_K, valid_K):
@@ -41,7 +41,7 @@ class GBCEOptions(SampledOptions):
 
 
 def check(options: GBCEOptions) -> None:
-    """That its negatives are what it is calibrated for."""
+    """Checks that the negatives are uniform, as the calibration assumes."""
     if options.sampling not in ("uniform-unseen", "uniform"):
         raise UserError(
             f"config.loss.sampling is {options.sampling}: gbce is calibrated for uniform negatives. Set "
@@ -50,10 +50,10 @@ def check(options: GBCEOptions) -> None:
 
 
 def slot(options: GBCEOptions, items: int) -> Callable:
-    """The loss of a slot over a catalogue of so many items.
+    """The loss of a slot.
 
     Raises:
-        UserError: its negatives are more than there are.
+        UserError: there are more negatives than items.
     """
     if options.negatives >= items:
         raise UserError(

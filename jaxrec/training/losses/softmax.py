@@ -42,10 +42,10 @@ def softmax_total(
     table_VD: jax.Array,
     bias_V: jax.Array | None,
 ) -> jax.Array:
-    """`softmax_plain` over chunks of slots: the scores of a batch are never held at once.
+    """`softmax_plain` over chunks of slots, so that the scores of a batch are never in memory at once.
 
-    The loss and both gradients come from one pass, since the gradient of a chunk needs nothing but its own scores
-    (p - onehot); the backward pass only scales them. So each chunk's scores are computed once instead of twice.
+    One pass computes the loss and both gradients, since the gradient of a chunk needs only its own scores (p - onehot);
+    the backward pass scales them. So each chunk's scores are computed once instead of twice.
     """
     bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V
     return _softmax_sum(hidden_ND, table_VD, bias_V, jnp.maximum(target_N, 1), weight_N)
@@ -100,10 +100,11 @@ _softmax_sum.defvjp(_softmax_sum_forward, _softmax_sum_backward)
 
 
 def smoothed(total: Callable, smoothing: float) -> Callable:
-    """A total of the full softmax whose target shares its weight with the catalogue (Szegedy et al. 2016, section 7).
+    """A total of the full softmax with label smoothing (Szegedy et al. 2016, section 7).
 
-    The cross-entropy with 1 - smoothing on the target and smoothing on all items alike: the target's own, plus
-    smoothing * (s+ - the mean score). The mean score is the product with the mean vector, so it costs next to nothing.
+    The target has the weight 1 - smoothing plus its share of the smoothing, which is uniform over the catalogue. The
+    loss is the target's own plus smoothing * (s+ - the mean score). The mean score is a product with the mean vector,
+    so it is cheap.
     """
     if not smoothing:
         return total
@@ -126,7 +127,7 @@ class SoftmaxOptions(LossOptions):
 
 
 def build(options: SoftmaxOptions, items: int) -> Callable:
-    """The total of the full softmax. options: SoftmaxOptions."""
+    """The total of the full softmax."""
     return smoothed(softmax_total, options.label_smoothing)
 
 

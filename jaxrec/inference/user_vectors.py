@@ -43,7 +43,7 @@ class UserVectors:
         return row, [id] * (row < 0)
 
     def rows(self, log: Interactions) -> np.ndarray | None:
-        """The row of each user of a log, [U] int32, -1 without an embedding; None if the model has no user embeddings."""
+        """The row of each user of a log, [U] int32, -1 without an embedding; None if the model has no embeddings."""
         if self._users is None:
             return None
         return np.array([self._row.get(self._users.own(id), -1) for id in log.users.tolist()], np.int32)

@@ -26,7 +26,7 @@ def score(hidden_D: jax.Array, item: jax.Array, table_VD: jax.Array, bias_V: jax
 
 
 def valid_negatives(items: jax.Array, target: jax.Array, own_column: jax.Array | None, keep: bool) -> jax.Array:
-    """Which negatives of a slot [K] count: items outside the slot's own column that, unless `keep`, aren't its target."""
+    """Which negatives of a slot [K] count: those outside its own column that, unless `keep`, aren't its target."""
     valid = items > 0
     if own_column is not None:
         valid &= jnp.arange(len(items)) != own_column

@@ -10,7 +10,8 @@ from jaxrec.batches.stream import Stream
 from jaxrec.kernels.masks import from_end
 from jaxrec.kernels.random import randint, random_bits, site_keys
 
-ITEM_SITE, SEQUENCE_SITE = 2**31 - 3, 2**31 - 4  # for site_keys; models count theirs from 0, cloze has 2**31 - 2
+# beyond the sites of any model's dropouts, below the cloze's
+ITEM_SITE, SEQUENCE_SITE, CONTEXT_SITE = 2**31 - 3, 2**31 - 4, 2**31 - 5
 
 
 def drop_items(stream: Stream, keys: jax.Array, rate: float) -> Stream:
@@ -52,6 +53,22 @@ def cut_sequences(stream: Stream, keys: jax.Array, rate: float) -> Stream:
 
     segments, positions = jax.vmap(row)(site_keys(keys, SEQUENCE_SITE), stream.segments, stream.positions)
     return stream._replace(segments=segments, positions=positions)
+
+
+def drop_context(stream: Stream, keys: jax.Array, rate: float) -> Stream:
+    """Removes the context of each sequence with probability `rate`, so that the model learns to do without.
+
+    Args:
+        stream: Stream of rows [R, T].
+        keys: keys [R], one per row.
+        rate: the probability.
+    """
+
+    def row(key, segments, context):
+        dropped = _chosen(key, (len(segments) + 1,), rate)[segments]
+        return jnp.where(dropped[:, None], 0, context)
+
+    return stream._replace(context=jax.vmap(row)(site_keys(keys, CONTEXT_SITE), stream.segments, stream.context))
 
 
 def _chosen(key, shape, rate):

@@ -26,6 +26,7 @@ class Targets(NamedTuple):
     items: Any  #: [R, M] int32; 0 where there is no target
     user_index: Any  #: [R, M] int32, the user each target belongs to
     slots: Any  #: [R, M] int32, the slot of the row at which each is predicted; None if M = T and they are in order
+    weights: Any = None  #: [R, M] float32, by which their losses count; None: all alike
 
 
 class Objective(NamedTuple):
@@ -83,19 +84,23 @@ def cloze(rate: float, last: float) -> Objective:
 def build(config: Config) -> Objective:
     """The Objective of a configuration."""
     if config.objective == "cloze":
-        return cloze(config.mask_prob, config.mask_last_prob)
-    newest = config.length - config.overlap if config.overlap else None
-    objective = next_item(config.num_future_targets, newest, config.overlap)
-    return dropping(objective, config.item_dropout, config.sequence_dropout)
+        objective = cloze(config.mask_prob, config.mask_last_prob)
+    else:
+        newest = config.length - config.overlap if config.overlap else None
+        objective = next_item(config.num_future_targets, newest, config.overlap)
+    return dropping(
+        objective, config.item_dropout, config.sequence_dropout, config.context_dropout if config.context else 0.0
+    )
 
 
-def dropping(objective: Objective, item_rate: float, sequence_rate: float) -> Objective:
+def dropping(objective: Objective, item_rate: float, sequence_rate: float, context_rate: float = 0.0) -> Objective:
     """The objective with item and sequence dropout of its inputs (see `dropout`); targets stay as they are."""
-    if not item_rate and not sequence_rate:
+    if not item_rate and not sequence_rate and not context_rate:
         return objective
 
     def make_targets(stream, keys, most):
         shown, targets = objective.make_targets(stream, keys, most)
+        shown = dropout.drop_context(shown, keys, context_rate) if context_rate else shown
         shown = dropout.cut_sequences(shown, keys, sequence_rate) if sequence_rate else shown
         return dropout.drop_items(shown, keys, item_rate) if item_rate else shown, targets
 
@@ -163,19 +168,21 @@ def _next_targets(stream, ahead, newest, most):
     if most >= stream.items.shape[1]:
         return targets
     first = jnp.argsort(targets.items == 0, axis=1, stable=True)[:, :most]
-    pick = lambda values: jnp.take_along_axis(values, first, axis=1)
-    return Targets(pick(targets.items), pick(targets.user_index), first if ahead == 1 else pick(targets.slots))
+    pick = lambda values: None if values is None else jnp.take_along_axis(values, first, axis=1)
+    picked = Targets(*map(pick, targets))
+    return picked._replace(slots=first) if ahead == 1 else picked
 
 
 def _all_targets(stream, ahead):
     if ahead == 1:
-        return Targets(stream.targets, stream.user_index, None)
+        return Targets(stream.targets, stream.user_index, None, stream.weights)
     shift = lambda values, n: jnp.pad(values, ((0, 0), (0, n)))[:, n:]
     same = lambda n: shift(stream.segments, n) == stream.segments
-    targets = [jnp.where(same(n), shift(stream.targets, n), 0) for n in range(ahead)]
+    shifted = lambda values: jnp.concatenate([jnp.where(same(n), shift(values, n), 0) for n in range(ahead)], axis=1)
     slots = jnp.broadcast_to(jnp.arange(stream.items.shape[1]), stream.items.shape)
     repeated = lambda values: jnp.concatenate([values] * ahead, axis=1)
-    return Targets(jnp.concatenate(targets, axis=1), repeated(stream.user_index), repeated(slots))
+    weights = None if stream.weights is None else shifted(stream.weights)
+    return Targets(shifted(stream.targets), repeated(stream.user_index), repeated(slots), weights)
 
 
 def _mask(stream, keys, most, *, rate, last):
@@ -184,8 +191,14 @@ def _mask(stream, keys, most, *, rate, last):
     hidden, slots = jax.vmap(row)(site_keys(keys, SITE), stream.items, stream.segments)
     real = jnp.take_along_axis(hidden, slots, 1)
     pick = lambda values: jnp.where(real, jnp.take_along_axis(values, slots, 1), 0)
-    targets = Targets(pick(stream.items), pick(stream.user_index), slots)
-    return stream._replace(items=jnp.where(hidden, MASK, stream.items)), targets
+    weights = None if stream.weights is None else pick(stream.weights)
+    return _masked(stream, hidden), Targets(pick(stream.items), pick(stream.user_index), slots, weights)
+
+
+def _masked(stream, hidden_BT):
+    """The stream without the events of some slots: that something is there is all that is shown."""
+    context = None if stream.context is None else jnp.where(hidden_BT[..., None], 0, stream.context)
+    return stream._replace(items=jnp.where(hidden_BT, MASK, stream.items), context=context)
 
 
 def _mask_row(key, items, segments, *, number, last, most):
@@ -205,4 +218,4 @@ def _mask_row(key, items, segments, *, number, last, most):
 
 def _mask_last(stream):
     newest = jax.vmap(from_end)(stream.segments) == 0
-    return stream._replace(items=jnp.where(newest & (stream.segments > 0), MASK, stream.items))
+    return _masked(stream, newest & (stream.segments > 0))

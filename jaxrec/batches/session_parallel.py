@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrec.batches.stream import Data, Stream, Subsequences, unit_of
+from jaxrec.batches.stream import Data, Stream, Subsequences, stream_at, unit_of
 from jaxrec.data.interactions import Interactions
 
 
@@ -65,18 +65,9 @@ def gather(data: Data, _order: Any, rows: Any, with_targets: bool = True, *, ste
     real = slot_to_segment >= 0
     subsequence = xp.maximum(slot_to_segment, 0)
     positions = (rows // step_rows)[:, None] - data.layout.begin[subsequence]
-    at, last = xp.where(real, data.start[subsequence] + positions, 0), len(data.items) - 1
-
-    def where_real(values):
-        return xp.where(real, values, 0).astype(xp.int32)
-
-    return Stream(
-        items=where_real(data.items[at]),
-        targets=where_real(data.items[xp.minimum(at + 1, last)]) if with_targets else xp.zeros_like(slot_to_segment),
-        segments=real.astype(xp.int32),
-        positions=where_real(positions),
-        user_index=where_real(data.user_index[subsequence]),
-    )
+    at = xp.where(real, data.start[subsequence] + positions, 0)
+    segments = real.astype(xp.int32)
+    return stream_at(data, real, at, segments, positions, data.user_index[subsequence], with_targets)
 
 
 def rows_of(parallel_sessions: int, devices: int = 1) -> int:

@@ -12,13 +12,16 @@ from jax.typing import ArrayLike
 
 
 class Stream(NamedTuple):
-    """Rows of packed sequences; each field is int32 [rows, T]."""
+    """Rows of packed sequences, int32 [rows, T] each unless said otherwise."""
 
-    items: Any  #: 1..V; 0 if the slot is empty, -1 if it is masked
-    targets: Any  #: the item to predict at the slot; 0 if there is none
-    segments: Any  #: the number 1, 2, ... of the slot's sequence within the row; 0 if empty
-    positions: Any  #: the slot's position 0, 1, ... within its sequence
-    user_index: Any  #: the user (or session) of the slot; 0 if empty
+    items: Any  #: 1..V; 0 where the slot is empty, -1 where it is masked
+    targets: Any  #: the item to be predicted at this slot; 0 where there is none
+    segments: Any  #: 1, 2, ... within the row; 0 where empty
+    positions: Any  #: 0, 1, ... within the slot's own sequence
+    user_index: Any  #: the user (or session) that the slot belongs to; 0 where empty
+    context: Any = None  #: [rows, T, K] what is known of the event beside its item (see context.py); 0 is unknown
+    weights: Any = None  #: [rows, T] float32, by which the loss of the slot's target counts
+    added: Any = None  #: [rows, T, D] what a model adds to the slot's input vector: its context, embedded
 
 
 class Subsequences(NamedTuple):
@@ -44,6 +47,8 @@ class Data(NamedTuple):
     start: Any  #: [P], as in Subsequences
     user_index: Any  #: [P], as in Subsequences
     layout: Any  #: PackingLayout, or session_parallel.Schedule
+    context: Any = None  #: [N, K] of the events, where it is used
+    weights: Any = None  #: [N] float32 of the events, where they are used
 
 
 class Order(NamedTuple):
@@ -238,19 +243,40 @@ def gather(data: Data, order: Order, rows: Any, with_targets: bool = True) -> St
     slot_to_segment = xp.maximum(slot_to_segment, 0)
     positions = xp.arange(slot_to_segment.shape[1], dtype=xp.int32)[None, :] - data.layout.begin[slot_to_segment]
     subsequence = order.segment_assignment[slot_to_segment]
-    at = data.start[subsequence] + positions
-    at = xp.where(real, at, 0)
+    at = xp.where(real, data.start[subsequence] + positions, 0)
+    segments = slot_to_segment - data.layout.first[rows][:, None] + 1
+    return stream_at(data, real, at, segments, positions, data.user_index[subsequence], with_targets)
+
+
+def stream_at(
+    data: Data, real: Any, at: Any, segments: Any, positions: Any, user_index: Any, with_targets: bool
+) -> Stream:
+    """The Stream with these events in its slots, from NumPy or JAX arrays [R, T].
+
+    Args:
+        data: Data.
+        real: whether the slot has an event; all fields of other slots are 0.
+        at: the index of the event in the data; the target is the item of the event after it.
+        segments: as in Stream.
+        positions: as in Stream.
+        user_index: as in Stream.
+        with_targets: whether to fill in the targets; otherwise they are 0, and weights are those of the slots' events.
+    """
+    xp = data.items.__array_namespace__() if hasattr(data.items, "__array_namespace__") else np
     last = len(data.items) - 1  # targets and mask slots of the last history can lie beyond it
-
-    def where_real(values):
-        return xp.where(real, values, 0).astype(xp.int32)
-
+    at, following = xp.minimum(at, last), xp.minimum(at + 1, last)
+    where_real = lambda values, kind=xp.int32: xp.where(real, values, 0).astype(kind)
+    weights = None
+    if data.weights is not None:
+        weights = where_real(data.weights[following if with_targets else at], xp.float32)
     return Stream(
-        items=where_real(data.items[xp.minimum(at, last)]),
-        targets=where_real(data.items[xp.minimum(at + 1, last)]) if with_targets else xp.zeros_like(slot_to_segment),
-        segments=where_real(slot_to_segment - data.layout.first[rows][:, None] + 1),
+        items=where_real(data.items[at]),
+        targets=where_real(data.items[following]) if with_targets else xp.zeros_like(segments),
+        segments=where_real(segments),
         positions=where_real(positions),
-        user_index=where_real(data.user_index[subsequence]),
+        user_index=where_real(user_index),
+        context=None if data.context is None else xp.where(real[..., None], data.context[at], 0).astype(xp.int32),
+        weights=weights,
     )
 
 

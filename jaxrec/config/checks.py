@@ -50,6 +50,7 @@ def check(config: Config) -> None:
             wanted, value = " or ".join(values), getattr(config, other)
             raise UserError(f"config.{key} is for config.{other}={wanted}: leave it out for {value}")
     _split(config)
+    _context(config, model)
     if config.optim.sparse and not loss.sampled:
         raise UserError(
             f"config.optim.sparse is for sampled losses: {loss.name} moves every row of the table; set "
@@ -57,6 +58,15 @@ def check(config: Config) -> None:
         )
     model.check(config)
     loss.check(config.loss)
+
+
+def _context(config, model):
+    if config.context and not model.reads_context:
+        raise UserError(f"config.context is not for {model.name}, which sees items alone: leave it out")
+    if config.context_dropout != default(Config, "context_dropout") and not config.context:
+        raise UserError("config.context_dropout is for config.context: leave it out without")
+    if config.loss.weight_clip and config.loss.weight == "none":
+        raise UserError("config.loss.weight_clip is for config.loss.weight=linear or log: leave it out without")
 
 
 def _optim(optim):

@@ -1,6 +1,6 @@
 """The keys of a configuration, as frozen dataclasses. Those of a model or a loss are with its entry."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from jaxrec.config.fields import among, below_one, choice, key, not_negative, positive, seed, share, within
@@ -24,6 +24,9 @@ class LossOptions:
     """The keys of every loss; an entry's own options add to them."""
 
     name: str  #: of an entry, or an import path as package.module:NAME
+    _: KW_ONLY
+    weight: str = among("none", "linear", "log")  #: by what a target counts: 1, its event's weight, or log(1 + weight)
+    weight_clip: float = key(not_negative, 0.0)  #: the highest weight, before the log; 0: none is cut
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class Config:
     mask_last_prob: float = key(share, 0.1)  #: cloze: share of the sequences whose newest item is always among them
     item_dropout: float = key(below_one, 0.0)  #: next-item: how often an item of the input is left out in training
     sequence_dropout: float = key(share, 0.0)  #: next-item: how often a history is cut in two at a random place
+    context: str = ""  #: kinds of what is known of an event that the model is shown with its item: "gap, hour"
+    context_dropout: float = key(below_one, 0.1)  #: how often a history's context is left out in training
     positions: str = among("from_start", "from_end", "relative", "rotary", "buckets")
     history: str = among("newest", "oldest", "windows")  #: which `length` + 1 items train; or windows over all of them
     #: windows: how many items the next one shows again without asking for them; length - 1: every prefix is a sample

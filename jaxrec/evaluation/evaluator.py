@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.batches import objectives
+from jaxrec.batches import context, objectives
 from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
@@ -77,8 +77,9 @@ class Evaluator:
         source = questions.source
         if has_users(config):  # who never trained has no vector
             source = np.where(has_vector(config, split)[source], source, -1)
-        mask_slots = self.objective.num_mask_slots
-        self.histories = histories.pack_histories(*asked, config.length, width, devices, mask_slots, source)
+        mask_slots, events = self.objective.num_mask_slots, context.of_log(split.interactions)
+        shown = context.numbers(events, context.named(config.context), split.interactions.name)
+        self.histories = histories.pack_histories(*asked, config.length, width, devices, mask_slots, source, shown)
         self.model, self.encode = model, histories.encoder(model, self.objective, devices)
 
     def ranks(self, params: Any) -> np.ndarray:

@@ -40,18 +40,20 @@ def pack_histories(
     devices: Sequence,
     num_mask_slots: int = 0,
     user_index: np.ndarray | None = None,
+    context: np.ndarray | None = None,
 ) -> Histories:
-    """Histories of questions: the newest items of items[start:stop] each.
+    """Packs the histories of questions, the newest items of each items[start:stop].
 
     Args:
-        items: [N] flat.
-        start: [Q].
-        stop: [Q].
-        length: the most slots of a history.
-        width: slots a row.
-        devices: to encode on.
-        num_mask_slots: slots of each that the objective takes for itself, after the history.
-        user_index: [Q] whose histories they are; nobody's whom the model knows if None.
+        items: [N] int, the flat histories.
+        start: [Q] the index at which each history begins.
+        stop: [Q] the index at which it ends.
+        length: the maximum number of slots of a history.
+        width: the slots of a row.
+        devices: the devices to encode on.
+        num_mask_slots: slots after each history for the objective to mask.
+        user_index: [Q] int32, the users, -1 for unknown ones; by default all are unknown.
+        context: [N, K], as in stream.Data.
     """
     subsequences = stream.history_subsequences(start, stop, length, num_mask_slots)
     user_index = np.full(len(start), -1, np.int32) if user_index is None else user_index
@@ -75,7 +77,7 @@ def pack_histories(
     question = np.full(kept.shape, -1, np.int64)
     question[at] = order_of[by_batch]
     rows_BR = spread.reshape(-1, batch).astype(np.int32)
-    data = stream.Data(items, subsequences.start.astype(np.int32), subsequences.user_index, layout)
+    data = stream.Data(items, subsequences.start.astype(np.int32), subsequences.user_index, layout, context)
     order = stream.Order(order_of, np.arange(rows, dtype=np.int32))
     data, order = dev.put((data, order), devices)
     rows_BR, slot_BR, kept_BR = dev.spread((rows_BR, slot[rows_BR], kept), devices)

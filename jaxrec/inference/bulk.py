@@ -4,8 +4,9 @@ Users are taken in blocks, and within a block in the order of the lengths of the
 and the slots of a batch are nearly full. A batch is answered on the device while the next is put together.
 """
 
+import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
+from jaxrec.batches import context
 from jaxrec.data.interactions import ID, Catalogue, Interactions
 from jaxrec.data.ragged import slices
 from jaxrec.inference.engine import SLOTS, Engine, hidden
@@ -40,6 +42,7 @@ class Bulk:
     def __init__(self, engine: Engine, catalogue: Catalogue, log: Interactions, vectors: np.ndarray | None = None):
         self._engine, self._catalogue, self._log = engine, catalogue, log
         self._numbers = numbers_in(catalogue, log)
+        self._context = context_in(engine.kinds, log)
         self._vectors = np.full(len(log.users), -1, np.int32) if vectors is None else vectors
 
     def recommend(self, users: np.ndarray, k: int, exclude_seen: bool) -> Iterator[pl.DataFrame]:
@@ -84,7 +87,9 @@ class Bulk:
     def _answers(self, users, name, program):
         """(places among the users, what the program answers for them), for all who have a known item."""
         start, stop = self._log.offsets[users], self._log.offsets[users + 1]
-        numbers = self._numbers[self._log.items[slices(start, stop)]]
+        at = slices(start, stop)
+        numbers = self._numbers[self._log.items[at]]
+        shown = None if self._context is None else self._context[at][numbers > 0]
         length = np.bincount(np.repeat(np.arange(len(users)), stop - start)[numbers > 0], minlength=len(users))
         flat, stop = numbers[numbers > 0], np.cumsum(length)
         order = np.argsort(length, kind="stable")
@@ -93,15 +98,18 @@ class Bulk:
         under_way: deque = deque()
         for first in range(0, len(order), BATCH):
             rows = order[first : first + BATCH]
-            given = self._batch(flat, stop[rows] - length[rows], stop[rows], self._vectors[users[rows]])
+            given = self._batch(flat, shown, stop[rows] - length[rows], stop[rows], self._vectors[users[rows]])
             under_way.append((rows, run(self._engine.params, *given)))
             if len(under_way) > AHEAD:
                 yield _on_host(under_way.popleft())
         while under_way:
             yield _on_host(under_way.popleft())
 
-    def _batch(self, flat, start, stop, vectors):
-        """(items [BATCH, T], seen [BATCH, S], vectors [BATCH]) int32 of some histories, T and S in their buckets."""
+    def _batch(self, flat, context, start, stop, vectors):
+        """(items [BATCH, T], seen [BATCH, S], vectors [BATCH], context [BATCH, T, K] or None) of some histories, int32,
+
+        T and S in their buckets.
+        """
         engine = self._engine
         newest = np.maximum(start, stop - (engine.length - engine.num_mask_slots))
         slots = min(_bucket(int((stop - newest).max()) + engine.num_mask_slots), engine.length)
@@ -110,7 +118,12 @@ class Bulk:
         for into, first in ((shown, newest), (seen, start)):
             row = np.repeat(np.arange(len(first)), stop - first)
             into[row, slices(np.zeros_like(first), stop - first)] = flat[slices(first, stop)]
-        return shown, seen, np.append(vectors, np.full(BATCH - len(vectors), -1)).astype(np.int32)
+        events = None
+        if context is not None:
+            events = np.zeros((*shown.shape, context.shape[1]), np.int32)
+            row = np.repeat(np.arange(len(newest)), stop - newest)
+            events[row, slices(np.zeros_like(newest), stop - newest)] = context[slices(newest, stop)]
+        return shown, seen, np.append(vectors, np.full(BATCH - len(vectors), -1)).astype(np.int32), events
 
     def _frame(self, users, items, scores):
         """The rows of these users' items, without those that are none."""
@@ -154,6 +167,22 @@ def numbers_in(catalogue: Catalogue, log: Interactions) -> np.ndarray:
     return numbers
 
 
+def context_in(kinds: Sequence[str], log: Interactions) -> np.ndarray | None:
+    """The context of a log's events, [N, K], as a model is shown it: 0 of a kind that the log lacks, with a warning."""
+    if not kinds:
+        return None
+    events = context.of_log(log)
+    have = [kind for kind in kinds if kind in context.known(events)]
+    found = np.zeros((len(log.items), len(kinds)), np.uint16)
+    if have:
+        found[:, [kinds.index(kind) for kind in have]] = context.numbers(events, have, log.name)
+    if lacks := [kind for kind in kinds if kind not in have]:
+        warnings.warn(
+            f"{log.name} does not say {', '.join(lacks)} of its events, which the model is shown", stacklevel=3
+        )
+    return found
+
+
 def _on_host(batch):
     rows, found = batch
     return rows, [np.asarray(values)[: len(rows)] for values in found]
@@ -164,13 +193,13 @@ def _bucket(number):
     return max(1 << (number - 1).bit_length(), SLOTS)
 
 
-def _hidden(model, objective, params, items_BT, seen_BS, user_B):
-    return (hidden(model, objective, params, items_BT, user_B),)
+def _hidden(model, objective, params, items_BT, seen_BS, user_B, context_BTK):
+    return (hidden(model, objective, params, items_BT, user_B, context_BTK),)
 
 
-def _best(model, objective, params, items_BT, seen_BS, user_B, *, k, exclude):
+def _best(model, objective, params, items_BT, seen_BS, user_B, context_BTK, *, k, exclude):
     """(items [B, k], scores [B, k]): what is best after each history, without what it has where that is excluded."""
-    hidden_BD = hidden(model, objective, params, items_BT, user_B)
+    hidden_BD = hidden(model, objective, params, items_BT, user_B, context_BTK)
     table = model.output_embedding(params)
     return best.top_k_unseen(table, hidden_BD, seen_BS if exclude else jnp.zeros_like(seen_BS[:, :1]), k=k)
 

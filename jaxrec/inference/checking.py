@@ -1,60 +1,71 @@
 """Checks a Query and turns its external ids into item numbers."""
 
+from typing import Any
+
 import numpy as np
 
+from jaxrec.config.keys import Config
+from jaxrec.data.interactions import Catalogue
+from jaxrec.data.users import Users
 from jaxrec.inference.attributes import Attributes, common
+from jaxrec.inference.events import context_of
 from jaxrec.inference.numbering import Numbering
-from jaxrec.inference.queries import CheckedQuery, Query, Session
+from jaxrec.inference.queries import CheckedQuery, Query, Session, check_session
 from jaxrec.inference.user_vectors import UserVectors
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 
 
-def check_query(
-    query: Query,
-    which: str,
-    numbering: Numbering,
-    attributes: Attributes,
-    user_vectors: UserVectors,
-    *,
-    items: int,
-    exclude_seen: bool,
-) -> CheckedQuery:
-    """The CheckedQuery of a Query, whose Session, if it has one, is checked by the caller.
+class Checker:
+    """Checks Queries against a catalogue; independent of a checkpoint's params."""
 
-    Args:
-        query: Query.
-        which: the beginning of an error's message, such as "history 3: ".
-        numbering: the Numbering of the catalogue.
-        attributes: the Attributes of the catalogue.
-        user_vectors: the UserVectors of the model.
-        items: V, the number of items of the catalogue.
-        exclude_seen: whether items of the history are left out if the Query doesn't say.
+    def __init__(self, config: Config, catalogue: Catalogue, users: Users | None):
+        self.numbering, self.attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
+        self.user_vectors = UserVectors(users, config)
+        self._items, self._excludes = len(catalogue.ids), config.seen == "exclude"
 
-    Raises:
-        UserError: a field has a wrong value; the message says which one.
-    """
+    def check(self, query: Any, recommender: Any, which: str = "") -> CheckedQuery:
+        """The CheckedQuery of a Query.
 
-    def numbers(ids, name):
-        return numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
+        Args:
+            query: Query.
+            recommender: the Recommender that answers it.
+            which: the beginning of an error's message, such as "history 3: ".
 
-    if not isinstance(query, Query):
-        raise UserError(f"{which}{arguments.some([query])} is no Query: give Query(history, ...)")
-    k, state = arguments.count(query.k, which), None
-    if isinstance(query.history, Session):
-        state, known, unknown, _ = query.history
-    else:
-        known, unknown = numbers(query.history, "history")
-    if not known and query.strict:
-        said = f"none of its ids is in the catalogue ({arguments.some(unknown)})" if unknown else "it is empty"
-        raise UserError(f"{which or 'the history: '}{said}: give at least one item of the training data")
-    blocked, more = numbers(() if query.block is None else query.block, "block")
-    pools = attributes.pools({} if query.where is None else query.where, which)
-    if query.candidates is not None:
-        candidates, strangers = numbers(query.candidates, "candidates")
-        pools.append(np.unique(np.array(candidates, np.int32)))
-        more = [*dict.fromkeys(strangers), *more]
-    pool = common(pools, items) if pools else None
-    out = [*known, *blocked] if (exclude_seen if query.exclude_seen is None else query.exclude_seen) else blocked
-    user, new = user_vectors.row(query.user, which)
-    return CheckedQuery(list(known), state, [*unknown, *more, *new], min(k, items), out, pool, user)
+        Raises:
+            UserError: a field has a wrong value, or the query is strict and the catalogue has no item of its history.
+        """
+        if not isinstance(query, Query):
+            raise UserError(f"{which}{arguments.some([query])} is no Query: give Query(history, ...)")
+        k, state, shown = arguments.count(query.k, which), None, None
+        if isinstance(query.history, Session):
+            check_session(query.history, recommender, which)
+            state, known, unknown, _ = query.history
+        else:
+            known, unknown, shown = self._events(query, recommender.engine.kinds, which)
+        if not known and query.strict:
+            said = f"none of its ids is in the catalogue ({arguments.some(unknown)})" if unknown else "it is empty"
+            raise UserError(f"{which or 'the history: '}{said}: give at least one item of the training data")
+        blocked, more = self._numbers(() if query.block is None else query.block, "block", which)
+        pools = self.attributes.pools({} if query.where is None else query.where, which)
+        if query.candidates is not None:
+            candidates, strangers = self._numbers(query.candidates, "candidates", which)
+            pools.append(np.unique(np.array(candidates, np.int32)))
+            more = [*dict.fromkeys(strangers), *more]
+        pool = common(pools, self._items) if pools else None
+        exclude = self._excludes if query.exclude_seen is None else query.exclude_seen
+        out = [*known, *blocked] if exclude else blocked
+        user, new = self.user_vectors.row(query.user, which)
+        return CheckedQuery(list(known), state, [*unknown, *more, *new], min(k, self._items), out, pool, user, shown)
+
+    def _numbers(self, ids, name, which):
+        return self.numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
+
+    def _events(self, query, kinds, which):
+        """(numbers that are known, ids that are not, context of the known or None) of a history."""
+        history = arguments.id_list(query.history, "history", which)
+        known, unknown = self.numbering.numbers(history, f"{which}history: ")
+        shown = context_of(kinds, len(history), query.times, query.weights, which)
+        if shown is not None and unknown:
+            shown = shown[[bool(self.numbering.numbers([id])[0]) for id in history]]
+        return known, unknown, shown

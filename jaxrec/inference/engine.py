@@ -31,7 +31,14 @@ class Engine:
     """
 
     def __init__(
-        self, model: Model, objective: Objective, params: Any, items: int, length: int, approximate: bool = False
+        self,
+        model: Model,
+        objective: Objective,
+        params: Any,
+        items: int,
+        length: int,
+        approximate: bool = False,
+        kinds: Sequence[str] = (),
     ):
         """
         Args:
@@ -41,13 +48,14 @@ class Engine:
             items: V, the number of items.
             length: the maximum number of slots of the model.
             approximate: whether to score only the candidates of an index (see `candidates`), if they suffice.
+            kinds: the kinds of context that the model uses.
 
         Raises:
             UserError: `approximate`, and the library of the index is missing.
         """
         self.items, self.length, self.num_mask_slots = items, length, objective.num_mask_slots
         self.rows = min(ROWS, 1 << max(SCORES // items, 1).bit_length() - 1)
-        self.model, self.objective, self._compiled = model, objective, {}
+        self.model, self.objective, self._compiled, self.kinds = model, objective, {}, kinds
         self.programs = {}  # compiled programs of bulk
         self.params = params
         self._index = candidates.build(*self._host_table) if approximate else None
@@ -61,7 +69,7 @@ class Engine:
         other._index = candidates.build(*other._host_table) if self._index else None
         return other
 
-    def newest(self, history: list[int]) -> list[int]:
+    def newest(self, history: Any) -> Any:
         """The part of a history that the model sees."""
         return history[-(self.length - self.num_mask_slots) :]
 
@@ -73,18 +81,25 @@ class Engine:
         """All numbers of slots that histories can have."""
         return sorted({self.slots([0] * n) for n in range(1, self.length - self.num_mask_slots + 1)})
 
-    def hidden(self, histories: Sequence[list[int]], users: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+    def hidden(
+        self,
+        histories: Sequence[list[int]],
+        users: Sequence[int] | np.ndarray | None = None,
+        contexts: Sequence | None = None,
+    ) -> np.ndarray:
         """The hidden vector after each history.
 
         Args:
             histories: lists of item numbers, oldest first; at most `rows` of them.
             users: the number of each history's user, -1 for unknown users; by default all are unknown.
+            contexts: the context [len, K] of each history's events, for models with context; None: unknown.
 
         Returns:
             [n, D] float32.
         """
         program, items = partial(hidden, self.model, self.objective), self._items(histories)
-        found = self._run("hidden", program, self.params, items, self._sources(users, len(items)))
+        args = self._sources(users, len(items)), *self._context(contexts, items.shape)
+        found = self._run("hidden", program, self.params, items, *args)
         return np.asarray(found)[: len(histories)]
 
     def top_k(
@@ -93,6 +108,7 @@ class Engine:
         allowed: np.ndarray,
         k: int,
         users: Sequence[int] | np.ndarray | None = None,
+        contexts: Sequence | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best k allowed items after each history, in one dispatch.
 
@@ -101,15 +117,17 @@ class Engine:
             allowed: [n, V] bool, whether each item can be recommended.
             k: at least 1.
             users: as in `hidden`.
+            contexts: as in `hidden`.
 
         Returns:
-            (items [n, k] int32, scores [n, k] float32), the best first, with the lower item first among equal scores; 0
-            and -inf if no more items are left. Items whose score is NaN or -inf are left out.
+            (items [n, k] int32, scores [n, k] float32), the best first, with the lower item first among equal scores;
+            0 and -inf if no more items are left. Items whose score is NaN or -inf are left out.
         """
         if self._index:
-            return self.top_k_from_hidden(self.hidden(histories, users), allowed, k)
+            return self.top_k_from_hidden(self.hidden(histories, users, contexts), allowed, k)
         program, items = partial(answer, self.model, self.objective), self._items(histories)
         args = items, _padded(allowed, len(items)), self._sources(users, len(items))
+        args += self._context(contexts, items.shape)
         found = self._run("best", program, self.params, *args, k=self._k(k))
         return _cut(found, len(histories), k)
 
@@ -215,6 +233,16 @@ class Engine:
             items[row, : len(numbers)] = numbers
         return items
 
+    def _context(self, contexts, shape):
+        """([rows, slots, K] int32,) of a model that is shown context; () of others."""
+        if not self.kinds:
+            return ()
+        shown = np.zeros((*shape, len(self.kinds)), np.int32)
+        for row, own in enumerate(contexts or ()):
+            newest = self.newest(own)
+            shown[row, : len(newest)] = newest
+        return (shown,)
+
     def _sources(self, users, rows):
         """The users as int32 [rows], -1 for unknown ones."""
         sources = np.full(rows, -1, np.int32)
@@ -227,26 +255,29 @@ class Engine:
 
 
 def hidden(
-    model: Model, objective: Objective, params: Any, items_BT: jax.Array, user_B: jax.Array | None = None
+    model: Model,
+    objective: Objective,
+    params: Any,
+    items_BT: jax.Array,
+    user_B: jax.Array | None = None,
+    context_BTK: np.ndarray | None = None,
 ) -> jax.Array:
-    """The hidden vector from which each history's next item is scored.
+    """The hidden vector from which each history's next item is scored. [B, T], 0 after the newest -> [B, D] float32
 
     Args:
         model: Model.
         objective: Objective.
-        params: the params.
-        items_BT: [B, T] int32, oldest first, 0 after the newest.
-        user_B: [B] int32, -1 for unknown users; by default all are unknown.
-
-    Returns:
-        [B, D] float32.
+        params: the model's.
+        items_BT: int32 histories.
+        user_B: [B] int32 numbers of users, -1 for nobody whom the model knows, as all are where None.
+        context_BTK: as Stream has it; None for a model that is shown none.
     """
     length_B = (items_BT > 0).sum(-1) + objective.num_mask_slots
     slots = jnp.broadcast_to(jnp.arange(items_BT.shape[1], dtype=jnp.int32), items_BT.shape)
     real = slots < length_B[:, None]
     zeros = jnp.zeros_like(items_BT)
     user_index = zeros - 1 if user_B is None else zeros + user_B[:, None]
-    stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), user_index)
+    stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), user_index, context_BTK)
     last = model.encode_at(params, objective.mask_inputs(stream), jnp.maximum(length_B - 1, 0)[:, None])[:, 0]
     return model.head(params, last).astype(jnp.float32)
 
@@ -264,11 +295,13 @@ def answer(
     items_BT: jax.Array,
     allowed_BV: jax.Array,
     user_B: jax.Array | None = None,
+    context_BTK: np.ndarray | None = None,
     *,
     k: int,
 ) -> tuple[jax.Array, jax.Array]:
     """The best k allowed items after each history, as one program."""
-    return top_k(model.output_embedding(params), hidden(model, objective, params, items_BT, user_B), allowed_BV, k=k)
+    hidden_BD = hidden(model, objective, params, items_BT, user_B, context_BTK)
+    return top_k(model.output_embedding(params), hidden_BD, allowed_BV, k=k)
 
 
 def advance(

@@ -109,7 +109,7 @@ def check(run: Callable, recommender: Recommender, length: int, k: int, count: i
         if recommender.users:
             users = (random.integers(-1, len(recommender.users.ids), len(rows)).astype(np.int32),)
         items, scores = map(np.asarray, run(shown, allowed, *users))
-        hidden = own.hidden(histories, *users)
+        hidden = own.hidden(histories, users[0] if users else None)
         wanted = own.top_k_from_hidden(hidden, allowed, k)[1]
         real = wanted > -np.inf
         if (((items > 0) & allowed[rows, items - 1]) != real).any():

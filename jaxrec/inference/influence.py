@@ -6,25 +6,38 @@ from jaxrec.inference.engine import Engine
 
 
 def influence(
-    engine: Engine, known: list[int], places: list[int], length: int, items: list[int], user: int = -1
+    engine: Engine,
+    known: list[int],
+    places: list[int],
+    length: int,
+    items: list[int],
+    user: int = -1,
+    context: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The influence of each place of a history on the scores of items.
+    """What each place of a history moved.
 
     Args:
-        engine: Engine.
-        known: the numbers of the history's known items, oldest first.
-        places: their places in the history.
-        length: the length of the history.
-        items: the numbers of the items to score.
-        user: the number of the user, -1 if unknown.
+        known: the numbers of the history's items that the catalogue has, oldest first.
+        places: where each of them stands in the history, of this length.
+        items: the numbers of the items whose scores are looked at.
+        user: a number, -1 for nobody.
+        context: [known, K] of the items' events: an event is left out with all that is known of it.
 
     Returns:
-        [items, length] float32; 0 for unknown items, and for those too old for the model to see.
+        [items, length] float32: what is unknown, or too old for the model to see, moved is 0.
     """
     seen = engine.newest(known)
     without = [seen, *(seen[:place] + seen[place + 1 :] for place in range(len(seen)))]
-    blocks = (without[first : first + engine.rows] for first in range(0, len(without), engine.rows))
-    hidden = np.concatenate([engine.hidden(block, [user] * len(block)) for block in blocks])
+    contexts = None
+    if context is not None:
+        shown = engine.newest(context)
+        contexts = [shown, *(np.delete(shown, place, axis=0) for place in range(len(seen)))]
+    hidden = []
+    for first in range(0, len(without), engine.rows):
+        block = slice(first, first + engine.rows)
+        users = [user] * len(without[block])
+        hidden.append(engine.hidden(without[block], users, None if contexts is None else contexts[block]))
+    hidden = np.concatenate(hidden)
     if len(seen) == 1 and not engine.num_mask_slots:
         hidden[1:] = 0  # without it there is no history, and nothing that a model could have said
     scores = engine.scores(hidden, items)

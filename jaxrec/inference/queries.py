@@ -1,6 +1,6 @@
 """What a Recommender is asked, and what it returns."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,6 +22,9 @@ class Query:
     block: Iterable = ()  #: ids that are never recommended
     #: attribute -> a value; a list of values, of which one must match; or bounds, such as {"at_least": 10, "below": 50}
     where: Mapping = field(default_factory=dict)
+    #: the time of each event of the history, for models that use it: seconds since 1970, a datetime, or ISO 8601 text
+    times: Sequence | None = None
+    weights: Sequence | None = None  #: the weight of each event of the history, for models that use it
     user: object = None  #: the id of the user, for models with user embeddings; None: unknown
     strict: bool = False  #: whether a history without known items is an error; otherwise popular items are recommended
 
@@ -68,6 +71,7 @@ class CheckedQuery(NamedTuple):
     out: list  #: items that are not recommended
     pool: np.ndarray | None  #: items to choose from, ascending; None: the whole catalogue
     user: int = -1  #: the number of the user; -1: unknown
+    context: np.ndarray | None = None  #: [known, K] of the history's events, where the model is shown any
 
 
 class Ranked(list):

@@ -5,34 +5,29 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from jaxrec.batches import objectives
+from jaxrec.batches import context, objectives
 from jaxrec.config.keys import Config
 from jaxrec.data import sources
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.users import Users
+from jaxrec.evaluation.results import Evaluation
 from jaxrec.inference import vectors
-from jaxrec.inference.attributes import Attributes
 from jaxrec.inference.bulk import Bulk, rows_of
-from jaxrec.inference.checking import check_query
+from jaxrec.inference.checking import Checker
 from jaxrec.inference.engine import Engine
 from jaxrec.inference.influence import influence
-from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.popularity import Popularity
 from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session
-from jaxrec.inference.user_vectors import UserVectors
 from jaxrec.kernels import placement
 from jaxrec.models.model import Model
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training.restore import restore_params
-
-if TYPE_CHECKING:  # serving does without
-    from jaxrec.evaluation.results import Evaluation
 
 FEW = 32  # a choice among this share of the catalogue, or less, is scored alone
 
@@ -55,12 +50,13 @@ class Recommender:
         self._model = model
         self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
         self.training: Any = None  #: the Training of `jaxrec.fit`
-        self._numbering, self._attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
+        self._checker = Checker(config, catalogue, users)
         self._popularity = Popularity(catalogue.counts)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
         objective = objectives.build(config)
-        self.engine = Engine(model, objective, params, len(catalogue.ids), config.length, approximate)
-        self.users, self._user_vectors = users, UserVectors(users, config)
+        kinds = context.named(config.context)
+        self.engine = Engine(model, objective, params, len(catalogue.ids), config.length, approximate, kinds)
+        self.users = users
 
     def renewed(self, checkpoint: str | int = "best") -> "Recommender":
         """A Recommender of another checkpoint of the same workdir, which shares all compiled programs.
@@ -85,10 +81,12 @@ class Recommender:
         where: Mapping = MappingProxyType({}),
         user: object = None,
         strict: bool = False,
+        times: Sequence | None = None,
+        weights: Sequence | None = None,
     ) -> Ranked:
         """The k best next items for one history. The arguments are the fields of a Query."""
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
-        return self.answer([Query(history, k, user=user, strict=strict, **rest)])[0]
+        return self.answer([Query(history, k, user=user, strict=strict, times=times, weights=weights, **rest)])[0]
 
     def recommend_batch(
         self,
@@ -102,7 +100,7 @@ class Recommender:
         strict: bool = False,
     ) -> list[Ranked]:
         """`recommend` for many histories. `users` are the users of the histories; the rest applies to all of them."""
-        # each query needs all ids, and an iterator gives them only once
+        # what can be gone through but once serves all of them
         histories = arguments.id_list(histories, "histories")
         candidates = candidates if candidates is None else arguments.id_list(candidates, "candidates")
         block = () if block is None else arguments.id_list(block, "block")
@@ -127,7 +125,7 @@ class Recommender:
             UserError: a query is invalid; the message says which, and why.
         """
         checked = [
-            query if isinstance(query, CheckedQuery) else self._checked(query, f"history {index}: ")
+            query if isinstance(query, CheckedQuery) else self._checker.check(query, self, f"history {index}: ")
             for index, query in enumerate(queries)
         ]
         kinds = {}
@@ -153,7 +151,7 @@ class Recommender:
             UserError: a field has a wrong type; `where` names an unknown attribute or value; the Query is strict and
                 the catalogue has no item of its history.
         """
-        return self._checked(query, "")
+        return self._checker.check(query, self)
 
     def start(self, history: Iterable = ()) -> Session:
         """A Session with this history, for models with a recurrent state. `advance` adds an item to it.
@@ -164,6 +162,11 @@ class Recommender:
         if (state := self.engine.start()) is None:
             name = self.config.model.name
             raise UserError(f"{name} carries no state of a user, as gru4rec does: give the whole history to recommend")
+        if self.engine.kinds:
+            shown = ", ".join(self.engine.kinds)
+            raise UserError(
+                f"the model is shown the {shown} of events: give the whole history to recommend, with its times"
+            )
         return self._advanced(Session(state, params=self.engine.checksum), history)
 
     def advance(self, session: Session, item: Any) -> Session:
@@ -178,17 +181,24 @@ class Recommender:
             UserError: the item is not in the catalogue; k is below 1.
         """
         k = arguments.count(k)
-        (number,) = self._numbering.known([item], "item")
+        (number,) = self._checker.numbering.known([item], "item")
         (items,), (scores,) = self.engine.similar([number], self._allowed([number], None)[None], min(k, len(self._ids)))
         return Ranked(self._pairs(items, scores))
 
-    def influence(self, history: Iterable, items: Iterable, user: object = None) -> np.ndarray:
+    def influence(
+        self,
+        history: Iterable,
+        items: Iterable,
+        user: object = None,
+        times: Sequence | None = None,
+        weights: Sequence | None = None,
+    ) -> np.ndarray:
         """The change in the scores of `items` due to each item of a history: the score with it minus that without it.
 
         Args:
             history: external ids, oldest first.
             items: external ids, such as those that were recommended.
-            user: the user of the history, as in a Query.
+            user, times, weights: as in a Query.
 
         Returns:
             [items, history] float32; 0 for ids that the catalogue lacks, and for those too old for the model to see.
@@ -199,10 +209,10 @@ class Recommender:
         if isinstance(history, Session):
             raise UserError("history is a Session, which does not keep the ids of all its items: give the ids")
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
-        numbers = self._numbering.known(items, "items")
-        asked = self.check(Query(history, user=user, strict=True))
-        places = [place for place, id in enumerate(history) if self._numbering.numbers([id])[0]]
-        return influence(self.engine, asked.known, places, len(history), numbers, asked.user)
+        numbers = self._checker.numbering.known(items, "items")
+        asked = self.check(Query(history, user=user, strict=True, times=times, weights=weights))
+        places = [place for place, id in enumerate(history) if self._checker.numbering.numbers([id])[0]]
+        return influence(self.engine, asked.known, places, len(history), numbers, asked.user, asked.context)
 
     def evaluate(
         self,
@@ -260,7 +270,7 @@ class Recommender:
 
     def bulk(self, log: Interactions) -> Bulk:
         """The Bulk of a log, which answers for its users in blocks."""
-        return Bulk(self.engine, self.catalogue, log, self._user_vectors.rows(log))
+        return Bulk(self.engine, self.catalogue, log, self._checker.user_vectors.rows(log))
 
     def log(self, data: Any = None) -> Interactions:
         """The Interactions of a Log, a path or a table in memory; those of the training if None."""
@@ -285,10 +295,7 @@ class Recommender:
         return f"<p>{html.escape(repr(self))}</p>{self.training._repr_html_() if self.training else ''}"
 
     def warm(self, batch: int = 1, k: int = 10) -> None:
-        """Compiles the programs for up to `k` items and up to `batch` histories of any length.
-
-        Others are compiled when they are first needed, which takes seconds.
-        """
+        """Compiles the programs for up to `k` items and `batch` histories; others are compiled when first needed."""
         rows = 1
         while rows < min(batch, self.engine.rows) * 2:
             self.engine.compile(min(rows, self.engine.rows), min(k, len(self._ids)))
@@ -297,13 +304,6 @@ class Recommender:
         self.similar(number[0], k)
         if self.engine.start() is not None:
             self.answer([Query(self.start(number), k)])
-
-    def _checked(self, query, which):
-        if isinstance(query, Query) and isinstance(query.history, Session):
-            check_session(query.history, self, which)
-        own = self._numbering, self._attributes, self._user_vectors
-        exclude_seen = self.config.seen == "exclude"
-        return check_query(query, which, *own, items=len(self._ids), exclude_seen=exclude_seen)
 
     def _popular(self, query):
         """The answer to a Query whose history has no item of the catalogue."""
@@ -319,16 +319,17 @@ class Recommender:
         """(items, scores) for each of at most `rows` queries of one kind."""
         (slots, few), engine = kind, self.engine
         histories, users = [query.known for query in queries], [query.user for query in queries]
+        contexts = [query.context for query in queries] if engine.kinds else None
         stated = lambda: np.concatenate([query.state[1] for query in queries])
         if few:
-            hidden = stated() if slots is None else engine.hidden(histories, users)
+            hidden = stated() if slots is None else engine.hidden(histories, users, contexts)
             pools = [np.setdiff1d(query.pool, query.out, assume_unique=False) for query in queries]
             asked = zip(hidden, pools, queries, strict=True)
             return [engine.score_subset(hidden_D, pool, query.k) for hidden_D, pool, query in asked]
         allowed, k = np.stack([self._allowed(query.out, query.pool) for query in queries]), max(q.k for q in queries)
         if slots is None:
             return zip(*engine.top_k_from_hidden(stated(), allowed, k), strict=True)
-        return zip(*engine.top_k(histories, allowed, k, users), strict=True)
+        return zip(*engine.top_k(histories, allowed, k, users, contexts), strict=True)
 
     def _allowed(self, out, pool):
         """Whether each item can be recommended. [V] bool"""
@@ -340,7 +341,7 @@ class Recommender:
         return allowed
 
     def _advanced(self, session, ids):
-        numbers, unknown = self._numbering.numbers(arguments.id_list(ids, "history"))
+        numbers, unknown = self._checker.numbering.numbers(arguments.id_list(ids, "history"))
         state = self.engine.advance(session.state, numbers)
         return Session(state, (*session.known, *numbers), (*session.unknown, *unknown), session.params)
 

@@ -14,7 +14,7 @@ from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import bidirectional, position_of
 from jaxrec.kernels.sizes import ATTENTION_SLOTS
 from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
-from jaxrec.models.layers import INITIAL, Attention, Dense, drop_rows, gelu, item_param, layer_norm
+from jaxrec.models.layers import INITIAL, Attention, Dense, drop_rows, gelu, item_param, layer_norm, with_added
 from jaxrec.models.model import Model, from_module, pick
 from jaxrec.models.sasrec import check
 
@@ -65,7 +65,7 @@ class BERT4Rec(nn.Module):
         item_BTD = jnp.where((stream.items > 0)[..., None], item_BTD, self.mask_vector)
         if self.positions != "relative":
             item_BTD += self.position_table[position_of(stream, self.positions, self.length)]
-        return self.first_norm(item_BTD).astype(self.dtype)
+        return self.first_norm(with_added(item_BTD, stream)).astype(self.dtype)
 
     def __call__(self, stream, keys=None, read_BM=None):
         """[B, T] -> [B, T, D]; with slots read_BM [B, M, D] of these alone, all that the last block then computes."""
@@ -166,6 +166,7 @@ MODEL = ModelEntry(
     objectives=("cloze",),
     positions=("from_start", "from_end", "relative"),
     check=check,
+    reads_context=True,
     suits=NEXT_ITEM
     | {"objective": "cloze", "model.heads": 2, "model.norm": "post", "model.init": "normal", "model.transform": False},
 )

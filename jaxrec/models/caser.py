@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import Config, ModelOptions
 from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
-from jaxrec.models.layers import INITIAL, Dense, drop_rows, item_param
+from jaxrec.models.layers import INITIAL, Dense, drop_rows, item_param, with_added
 from jaxrec.models.model import Model, from_module
 from jaxrec.system.errors import UserError
 
@@ -44,9 +44,8 @@ class Caser(nn.Module):
 
     def __call__(self, stream, keys=None):
         rows, slots = stream.items.shape
-        item_BTD = jnp.where(
-            (stream.items > 0)[..., None], self.item_table[jnp.maximum(stream.items - 1, 0)], self.before
-        ).astype(self.dtype)
+        item_BTD = with_added(self.item_table[jnp.maximum(stream.items - 1, 0)], stream)
+        item_BTD = jnp.where((stream.items > 0)[..., None], item_BTD, self.before).astype(self.dtype)
         back = lambda x, n, outside: self._back(x, stream.positions, n, outside)
         image_BTDW = jnp.stack([back(item_BTD, n, self.before) for n in reversed(range(self.window))], axis=-1)
         found = [jnp.swapaxes(self.columns(image_BTDW), 2, 3).reshape(rows, slots, -1)]
@@ -118,5 +117,6 @@ MODEL = ModelEntry(
     build=caser,
     has_users=lambda options: options.users,
     check=check,
+    reads_context=True,
     suits=NEXT_ITEM | {"num_future_targets": 3, "model.layers": 1, "model.dropout": 0.5},
 )

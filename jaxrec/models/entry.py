@@ -46,6 +46,7 @@ class ModelEntry(Entry):
     options: type[ModelOptions] = ModelOptions  #: a frozen dataclass of its keys
     objectives: tuple[str, ...] = ("next-item",)  #: what it can be trained by
     positions: tuple[str, ...] = ("from_start",)  #: how it can count positions; one alone: it has none
+    reads_context: bool = False  #: whether it adds what a stream has as `added` to its input vectors
     carries_state: bool = False  #: whether it can be trained an event of each session at a time
     has_users: Callable[[Any], bool] = lambda options: False  #: whether its options give users vectors of their own
     check: Callable[[Config], None] = _agreed  #: raises UserError where its keys don't go together

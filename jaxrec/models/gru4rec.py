@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxrec.config.fields import among, below_one, key
 from jaxrec.config.keys import AUTO, ModelOptions
 from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
-from jaxrec.models.layers import INITIAL, drop_rows, item_param
+from jaxrec.models.layers import INITIAL, drop_rows, item_param, with_added
 from jaxrec.models.model import Model, from_module
 
 
@@ -55,7 +55,8 @@ class GRU4Rec(nn.Module):
     def __call__(self, stream, keys=None, carry=None):
         """[B, T] -> [B, T, D], and what goes on to the next slots."""
         table = self.input_table if self.separate else self.item_table
-        x_BTD = jnp.where((stream.items > 0)[..., None], table[jnp.maximum(stream.items - 1, 0)], 0)
+        x_BTD = with_added(table[jnp.maximum(stream.items - 1, 0)], stream)
+        x_BTD = jnp.where((stream.items > 0)[..., None], x_BTD, 0)
         x_BTD = drop_rows(x_BTD, self.input_rate, keys, (0, 0))
         carry, carried = carry or (None,) * self.layers, []
         for i, (layer, before) in enumerate(zip(self.gru, carry, strict=True), 1):
@@ -192,6 +193,7 @@ MODEL = ModelEntry(
     name="gru4rec",
     options=GRU4RecOptions,
     build=gru4rec,
+    reads_context=True,
     carries_state=True,
     suits=NEXT_ITEM
     | {

@@ -26,6 +26,7 @@ from jaxrec.models.layers import (
     log_temperature,
     pointing,
     unit,
+    with_added,
 )
 from jaxrec.models.model import Model, from_module, pick
 
@@ -61,6 +62,7 @@ class HSTU(nn.Module):
         x_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)] * self.options.dim**0.5
         if self.positions != "relative":
             x_BTD += self.position_table[position_of(stream, self.positions, self.length)]
+        x_BTD = with_added(x_BTD, stream)
         x_BTD = drop_rows(x_BTD.astype(self.dtype), self.options.dropout, keys, (0, 0))
         return self.units(x_BTD, stream, keys, read_BM)
 
@@ -159,5 +161,6 @@ MODEL = ModelEntry(
     build=hstu,
     positions=("relative", "from_start", "from_end"),
     check=divides,
+    reads_context=True,
     suits=NEXT_ITEM | {"positions": "relative"},
 )

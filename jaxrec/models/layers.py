@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.batches.stream import Stream
 from jaxrec.config.keys import Config
 from jaxrec.kernels import sizes
 from jaxrec.kernels.masks import DISTANCE_BUCKETS, distance_buckets, nearness
@@ -26,6 +27,11 @@ def item_param(module: nn.Module, name: str, initial: Callable, *shape: int) -> 
     """A param with a row an item: of this shape when it is made; then of whatever rows are given (see sparse.py)."""
     given = module.has_variable("params", name)
     return module.get_variable("params", name) if given else module.param(name, initial, shape)
+
+
+def with_added(x_BTD: jax.Array, stream: Stream) -> jax.Array:
+    """Input vectors plus the vectors that the stream adds to them, if any."""
+    return x_BTD if stream.added is None else x_BTD + stream.added
 
 
 def drop_rows(x: jax.Array, rate: float, keys: jax.Array | None, site: tuple[int, int]) -> jax.Array:

@@ -25,6 +25,7 @@ from jaxrec.models.layers import (
     pointing,
     rms_norm,
     unit,
+    with_added,
 )
 from jaxrec.models.model import Model, from_module
 
@@ -59,7 +60,7 @@ class RGLRU(nn.Module):
     def __call__(self, stream, keys=None, carry=None):
         """[B, T] -> [B, T, D], and what goes on to the next slots."""
         x_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)] * self.options.dim**0.5
-        x_BTD = jnp.where((stream.items > 0)[..., None], x_BTD, 0).astype(self.dtype)
+        x_BTD = jnp.where((stream.items > 0)[..., None], with_added(x_BTD, stream), 0).astype(self.dtype)
         x_BTD = drop_rows(x_BTD, self.options.dropout, keys, (0, 0))
         carry, carried = carry or initial_carry(self.options, None, x_BTD.shape[0]), []
         for i, before in enumerate(carry):
@@ -165,6 +166,7 @@ MODEL = ModelEntry(
     name="rg-lru",
     options=RGLRUOptions,
     build=rg_lru_model,
+    reads_context=True,
     carries_state=True,
     suits=NEXT_ITEM,
 )

@@ -27,6 +27,7 @@ from jaxrec.models.layers import (
     log_temperature,
     pointing,
     unit,
+    with_added,
 )
 from jaxrec.models.model import Model, from_module, pick
 from jaxrec.system.errors import UserError
@@ -78,7 +79,7 @@ class SASRec(nn.Module):
         x_BTD = table_VD[jnp.maximum(stream.items - 1, 0)] * self.options.dim**0.5
         if self.positions in COUNTED:
             x_BTD += self.position_table[position_of(stream, self.positions, self.length)]
-        return jnp.where((stream.items > 0)[..., None], x_BTD, 0).astype(self.dtype)
+        return jnp.where((stream.items > 0)[..., None], with_added(x_BTD, stream), 0).astype(self.dtype)
 
     def blocks(
         self, x: jax.Array, stream: Stream, keys: jax.Array | None = None, read_BM: jax.Array | None = None
@@ -171,5 +172,6 @@ MODEL = ModelEntry(
     build=sasrec,
     positions=("from_start", "from_end", "relative", "rotary", "buckets"),
     check=check,
+    reads_context=True,
     suits=NEXT_ITEM | {"model.init": "normal"},
 )

@@ -11,7 +11,7 @@ from jaxrec.config.fields import among
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal
 from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
-from jaxrec.models.layers import INITIAL, Dense, drop_rows, item_param
+from jaxrec.models.layers import INITIAL, Dense, drop_rows, item_param, with_added
 from jaxrec.models.model import Model, from_module, pick
 
 
@@ -33,7 +33,8 @@ class TwoTower(nn.Module):
 
     def __call__(self, stream, keys=None, read_BM=None):
         """[B, T] -> [B, T, D]; with slots read_BM [B, M, D] of these alone, without the sums of the others."""
-        item_BTD = jnp.where((stream.items > 0)[..., None], self.item_table[jnp.maximum(stream.items - 1, 0)], 0)
+        item_BTD = with_added(self.item_table[jnp.maximum(stream.items - 1, 0)], stream)
+        item_BTD = jnp.where((stream.items > 0)[..., None], item_BTD, 0)
         count_BT = stream.positions + 1
         if read_BM is None:
             sums_BTD = jax.vmap(_sums)(item_BTD, stream.positions)
@@ -80,5 +81,6 @@ MODEL = ModelEntry(
     name="two-tower",
     options=TwoTowerOptions,
     build=two_tower,
+    reads_context=True,
     suits=NEXT_ITEM | {"model.init": "normal"},
 )

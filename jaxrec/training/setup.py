@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.batches import objectives, session_parallel, stream
-from jaxrec.config.keys import Config
+from jaxrec.batches import context, objectives, session_parallel, stream
+from jaxrec.config.keys import Config, LossOptions
 from jaxrec.config.parsing import row_width
+from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits import Split
 from jaxrec.kernels import compiler, placement
 from jaxrec.system.errors import UserError
@@ -81,7 +82,14 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
     targets = partial(objectives.expected_targets, objective, subsequences, interactions.items, items)
     draw, sampler_tables = negatives.sampler(config.loss, split, placement.AXIS, targets)
     sampler_tables = placement.put(sampler_tables, devices)
-    data = stream.Data(interactions.items, subsequences.start, subsequences.user_index, layout)
+    data = stream.Data(
+        interactions.items,
+        subsequences.start,
+        subsequences.user_index,
+        layout,
+        context.numbers(context.of_log(interactions), context.named(config.context), interactions.name),
+        target_weights(interactions, config.loss),
+    )
     if config.feed == "device":
         data = placement.put(data._replace(start=subsequences.start.astype(np.int32)), devices)
 
@@ -90,7 +98,10 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
     else:
 
         def batch(data, index, share) -> Any:
-            return jax.tree.map(lambda kept: kept.reshape(-1, len(share), kept.shape[-1])[index], data)
+            found = jax.tree.map(lambda kept: kept.reshape(-1, len(share), kept.shape[-1])[index], data)
+            if found.context is None:
+                return found
+            return found._replace(context=found.context.reshape(*found.items.shape, -1))  # Feed flattens all but rows
 
     loss_and_grad = step.loss_and_grad(model, losses.build(config.loss, items), dtype)
     parts = step.Parts(
@@ -124,6 +135,29 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         microbatch_rows=microbatch_rows,
         epoch_steps=epoch_steps,
     )
+
+
+def target_weights(interactions: Interactions, options: LossOptions) -> np.ndarray | None:
+    """The weight of each event's loss as a target, [N] float32, by LossOptions.weight; None: all are equal.
+
+    Raises:
+        UserError: the log has no weights, or one is negative.
+    """
+    if options.weight == "none":
+        return None
+    if interactions.weights is None:
+        raise UserError(
+            f"{interactions.name} has no weights, and config.loss.weight is {options.weight}: name their column to "
+            "prepare.py with --weight COLUMN, or leave config.loss.weight out"
+        )
+    weights = np.asarray(interactions.weights)
+    if (lowest := weights.min(initial=0)) < 0:
+        raise UserError(
+            f"{interactions.name} has weights below 0 (one is {lowest:g}), by which no loss can count: leave these "
+            "events out (prepare.py --min-rating 0), or set config.loss.weight=none"
+        )
+    weights = np.minimum(weights, options.weight_clip) if options.weight_clip else weights
+    return (np.log1p(weights) if options.weight == "log" else weights).astype(np.float32)
 
 
 def initial(setup: Setup) -> step.State:

@@ -49,9 +49,9 @@ class State(NamedTuple):
 class StepMetrics(NamedTuple):
     """The metrics of a step, [] float32; or of the steps of a call, [K], with NaN for steps that were not taken."""
 
-    loss: Any  #: the mean over the targets of all devices
-    count: Any  #: the number of targets
-    norm: Any  #: the global norm of the gradient, before clipping
+    loss: Any  #: mean over the real targets of all devices, by their weights
+    count: Any  #: real targets
+    norm: Any  #: global norm of the gradient, before clipping
 
 
 class Batch(NamedTuple):
@@ -106,10 +106,12 @@ def step(parts: Parts, state: State, data: Any, sampler_tables: Any, index: jax.
         negatives = parts.sample(shared_key, site_keys(keys, NEGATIVES_SITE), targets, sampler_tables)
     target_N = targets.items.reshape(-1)
     is_real_N = (target_N > 0).astype(jnp.float32)
+    weight_N = is_real_N if targets.weights is None else is_real_N * targets.weights.reshape(-1)
     count = psum(is_real_N.sum(), AXIS)
-    divisor = parts.loss_divisor or count
+    total = count if targets.weights is None else jnp.maximum(psum(weight_N.sum(), AXIS), jnp.finfo(jnp.float32).tiny)
+    divisor = parts.loss_divisor or total
     # Weights are divided by the count of all devices, so that gradients only have to be summed.
-    batch = Batch(stream, keys, targets.slots, target_N, is_real_N / divisor, negatives, state.carry)
+    batch = Batch(stream, keys, targets.slots, target_N, weight_N / divisor, negatives, state.carry)
 
     @parts.wrap_update
     def update(params, opt, batch, touched_mask=None, decayed_mask=None):
@@ -121,7 +123,7 @@ def step(parts: Parts, state: State, data: Any, sampler_tables: Any, index: jax.
 
     params, opt, (loss, grads, carry) = update(state.params, state.opt, batch)
     average = None if state.average is None else averaged(state.average, params, state.step, parts.ema)
-    return State(state.step + 1, params, opt, carry, average), StepMetrics(loss * divisor / count, count, norm(grads))
+    return State(state.step + 1, params, opt, carry, average), StepMetrics(loss * divisor / total, count, norm(grads))
 
 
 def averaged(average: Any, params: Any, step: jax.Array, ema: float) -> Any:

@@ -35,7 +35,7 @@ def packed(rows):
         for number, items in enumerate(sequences, 1):
             at = slice(begin, begin := begin + len(items))
             made.items[row, at], made.segments[row, at], made.positions[row, at] = items, number, np.arange(len(items))
-    return Stream(*map(jnp.asarray, made))
+    return jax.tree.map(jnp.asarray, made)
 
 
 FRESH = iter(range(1, ITEMS + 1))  # every slot has an item, so a row of the table, of its own

@@ -75,7 +75,7 @@ def test_forward_with_resets(name, layers, whole):
         hidden = made.encode(params, stream, carry)[0]
     else:
         for step in range(7):
-            here = Stream(*(values[:, step : step + 1] for values in stream))
+            here = jax.tree.map(lambda values, at=step: values[:, at : at + 1], stream)
             out, carry = made.encode(params, here, carry)
             hidden.append(out)
             for layer, state in enumerate(carry):

@@ -71,7 +71,7 @@ def packed(rows, user_index=None):
             stream.positions[row, at] = np.arange(len(items))
             stream.user_index[row, at] = user if user_index is None else user_index
             user += 1
-    return Stream(*map(jnp.asarray, stream))
+    return jax.tree.map(jnp.asarray, stream)
 
 
 FULL = packed(SEQUENCES)
@@ -181,7 +181,7 @@ def test_what_is_masked_is_not_seen(name):
 def test_gradients_of_many_slots_add_up_in_bfloat16(name):
     """Thousands of slots that pull one way: added in bfloat16 a bias's gradient would stop growing."""
     rows = 120
-    stream = Stream(*(jnp.tile(x[:1], (rows, 1)) for x in FULL))
+    stream = jax.tree.map(lambda x: jnp.tile(x[:1], (rows, 1)), FULL)
 
     def gradient(dtype):
         model, params = made(name, dtype=dtype)

@@ -45,7 +45,7 @@ def packed(rows):
         for number, items in enumerate(sequences, 1):
             at = slice(begin, begin := begin + len(items))
             made.items[row, at], made.segments[row, at], made.positions[row, at] = items, number, np.arange(len(items))
-    return Stream(*map(jnp.asarray, made))
+    return jax.tree.map(jnp.asarray, made)
 
 
 def hidden_of(model, params, stream, keys=None):
@@ -219,7 +219,7 @@ def test_the_position_read_at_inference_is_trained(positions, history):
     places, order_of = stream.packing_layout(subsequences.length, SLOTS, ROWS)
     data = stream.Data(np.arange(1, history + 1, dtype=np.int32), subsequences.start, subsequences.user_index, places)
     order = stream.plan(subsequences.length, order_of, ROWS, 0, 0)
-    batch = Stream(*map(jnp.asarray, stream.gather(data, order, np.arange(ROWS))))
+    batch = jax.tree.map(jnp.asarray, stream.gather(data, order, np.arange(ROWS)))
     made = model(positions=positions)
     params = noisy(made)
 

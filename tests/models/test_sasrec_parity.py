@@ -101,7 +101,7 @@ def laid_out(inputs, alone):
         if number >= len(neighbours):
             rows += [row] * len(items)
             slots += range(at.start, at.stop)
-    return Stream(*map(jnp.asarray, made)), np.array(rows), np.array(slots)
+    return jax.tree.map(jnp.asarray, made), np.array(rows), np.array(slots)
 
 
 def sum_over(loss, hidden, target, negatives, table):
@@ -165,7 +165,7 @@ def test_sasrec_pytorch_with_its_padding_and_three_steps_of_adam(name):
     stream.items[rows, slots] = np.where(real, wanted["seq"], ITEMS + 1)
     stream.segments[rows, slots] = 1
     stream.positions[rows, slots] = np.arange(LENGTH) + np.where(real, LENGTH, 0)
-    stream = Stream(*map(jnp.asarray, stream))
+    stream = jax.tree.map(jnp.asarray, stream)
 
     def padded(tree):
         tree = without_padding(tree)

@@ -1,0 +1,74 @@
+"""What does each kind of context bring? A recipe that sees ids alone, and the same shown more, on the same questions.
+
+    python -m benchmarks.context --dataset rsc15-100k
+    python -m benchmarks.context --dataset ml-100k --arms gap,weights --seeds 3
+
+Both are the recipe `default` for that log, of a fixed number of epochs. Trainings lie under --runs and are gone on
+with, or taken as they are; each run adds to the result. The gain is that of the metric by which the checkpoint is
+chosen, on the test, over all seeds, with a paired interval.
+"""
+
+import argparse
+import functools
+import json
+from pathlib import Path
+
+from benchmarks import record
+from benchmarks.levers import ranks, summary, train
+from jaxrec.api.logs import as_log
+from jaxrec.evaluation.comparison import paired
+
+EPOCHS = {"ml-100k": 30, "rsc15-100k": 8, "30music-sample10": 8, "beauty-5core": 24, "ml-1m": 10}
+#: {arm: what it changes}
+ARMS = {
+    "gap": {"context": "gap"},
+    "calendar": {"context": "hour,weekday,month"},
+    "weights": {"context": "weight"},
+    "sessions": {"context": "session"},
+    "time": {"context": "gap,hour,weekday,month"},
+    "loss": {"loss.weight": "log"},
+    "all": {"context": "gap,hour,weekday,month,weight"},
+}
+
+
+def keep(dataset, base, arm, row):
+    """Add an arm to the result, beside what other runs added meanwhile."""
+    path = record.place("context", "json")
+    kept = json.loads(path.read_text())["data"] if path.exists() else {}
+    result = kept.setdefault(dataset, {"arms": {}})
+    result["base"] = base
+    result["arms"][arm] = row
+    record.write("context", {"kind": "context", "data": kept})
+
+
+def main(flags):
+    """Train what is lacking, and write what each arm gains."""
+    log, name = as_log(flags.dataset), Path(flags.dataset).name
+    base = {"epochs": EPOCHS[name], "patience": 0, "optim.schedule": "cosine", "eval_every": 2} | flags.set
+    runs, seeds = flags.runs / name, range(flags.seeds)
+    plain = [train(log, "default", base, runs, "base", seed) for seed in seeds]
+    of_base = {part: ranks(log, plain, part) for part in ("valid", "test")}
+    described = {"recipe": "default", "changes": base, **{part: summary(found) for part, found in of_base.items()}}
+    for arm in flags.arms:
+        changed = [train(log, "default", base | ARMS[arm], runs, arm, seed) for seed in seeds]
+        row = {"changes": ARMS[arm], "seeds": flags.seeds}
+        for part in ("valid", "test"):
+            found = ranks(log, changed, part)
+            row[part] = summary(found) | {"gain": paired(found, of_base[part])}
+        keep(name, described, arm, row)
+
+
+def assignments(text):
+    """`model.dim=64,length=20` as {"model.dim": 64, "length": 20}."""
+    pairs = (part.partition("=") for part in text.split(",") if part)
+    return {key: json.loads(value) if value[:1].isdigit() else value for key, _, value in pairs}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--arms", type=functools.partial(str.split, sep=","), default=list(ARMS))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--set", type=assignments, default={}, help="keys of the recipe, as epochs=4,model.dim=32")
+    parser.add_argument("--runs", type=Path, default=Path("runs/context"), help="where trainings lie")
+    main(parser.parse_args())

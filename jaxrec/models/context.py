@@ -1,0 +1,64 @@
+"""Any model with what is known of events beside their items: an embedding of it, added to the items' vectors."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.models.model import Model
+
+NAME = "context"  # of these params among a model's
+
+
+def with_context(model: Model, sizes: Mapping[str, int], dim: int) -> Model:
+    """The model, shown the context of a stream too.
+
+    Args:
+        model: of an entry that `reads_context`.
+        sizes: of each kind of context how many numbers it has; in the order of the stream's columns.
+        dim: D, the width of the vectors that are added.
+
+    Returns:
+        The Model. Its params have "context" beside those of the given one, a table [numbers, D] a kind, which begin
+        at zero: at first nothing is added.
+    """
+
+    def init(key):
+        return model.init(key) | {NAME: {kind: jnp.zeros((size, dim)) for kind, size in sizes.items()}}
+
+    def shown(params, stream):
+        if stream.context is None:
+            return stream
+        tables = (params[NAME][kind] for kind in sizes)
+        return stream._replace(
+            added=sum(looked_up(*each) for each in zip(tables, columns(stream.context), strict=True))
+        )
+
+    return dataclasses.replace(
+        model,
+        init=init,
+        encode=lambda params, stream, *args, **kept: model.encode(
+            without(params), shown(params, stream), *args, **kept
+        ),
+        encode_at=lambda params, stream, slots: model.encode_at(without(params), shown(params, stream), slots),
+        initial_carry=lambda params, rows: model.initial_carry(without(params), rows),
+        head=lambda params, hidden: model.head(without(params), hidden),
+        output_embedding=lambda params: model.output_embedding(without(params)),
+    )
+
+
+def without(params: dict) -> dict:
+    """The params of the model alone."""
+    return {name: value for name, value in params.items() if name != NAME}
+
+
+def columns(context_BTK: Any) -> list[jax.Array]:
+    """[B, T, K] -> K of [B, T]."""
+    return [context_BTK[..., kind] for kind in range(context_BTK.shape[-1])]
+
+
+def looked_up(table_ND: jax.Array, number_BT: jax.Array) -> jax.Array:
+    """The rows of these numbers, from 1; zero for 0. -> [B, T, D]"""
+    return jnp.where((number_BT > 0)[..., None], table_ND[jnp.maximum(number_BT - 1, 0)], 0)

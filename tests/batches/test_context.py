@@ -1,0 +1,93 @@
+"""Laws of context: of each event, by what came before it alone, the same whenever and wherever it is asked for."""
+
+import datetime
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxrec.batches import context
+from jaxrec.data.interactions import from_sequences
+from jaxrec.system.errors import UserError
+
+DAY = 86_400 * context.SECOND
+TIMED = ["gap", "hour", "weekday", "month"]
+
+
+@st.composite
+def logs(draw):
+    """Events of histories with times and weights."""
+    lengths = draw(st.lists(st.integers(0, 5), min_size=1, max_size=5))
+    offsets = np.append(0, np.cumsum(lengths)).astype(np.int64)
+    gaps = draw(st.lists(st.integers(0, 400 * DAY), min_size=sum(lengths), max_size=sum(lengths)))
+    times = np.concatenate([np.cumsum(part) for part in np.split(np.array(gaps, np.int64), offsets[1:-1])])
+    weights = draw(st.lists(st.floats(-1e6, 1e6, width=32), min_size=sum(lengths), max_size=sum(lengths)))
+    return context.Events(offsets, times.astype(np.int64), weights=np.array(weights, np.float32))
+
+
+@given(events=logs())
+def test_numbers_are_within_their_kinds(events):
+    kinds = [*TIMED, "weight"]
+    found = context.numbers(events, kinds)
+    assert found.shape == (events.offsets[-1], len(kinds))
+    for column, kind in enumerate(kinds):
+        assert (found[:, column] <= context.KINDS[kind].size).all()
+        assert (found[:, column] > 0).all() or kind == "gap"
+
+
+@given(events=logs(), data=st.data())
+def test_what_comes_later_changes_nothing(events, data):
+    """A log that ends earlier, in any history, has the same numbers up to there: so has a history that is asked."""
+    kinds, whole = [*TIMED, "weight"], context.numbers(events, [*TIMED, "weight"])
+    user = data.draw(st.integers(0, len(events.offsets) - 2))
+    start, stop = events.offsets[user], events.offsets[user + 1]
+    end = data.draw(st.integers(start, stop))
+    alone = context.Events(np.array([0, end - start]), events.times[start:end], weights=events.weights[start:end])
+    np.testing.assert_array_equal(context.numbers(alone, kinds), whole[start:end])
+
+
+@given(seconds=st.integers(0, 4_000_000_000))
+def test_dates_are_those_of_the_calendar(seconds):
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    events = context.Events(np.array([0, 1]), np.array([seconds * context.SECOND]))
+    wanted = [[moment.hour + 1, moment.weekday() + 1, moment.month]]
+    assert context.numbers(events, ["hour", "weekday", "month"]).tolist() == wanted
+
+
+@given(weights=st.lists(st.floats(-1e7, 1e7), min_size=2, max_size=8))
+def test_weights_keep_their_sign_and_order(weights):
+    numbers = context.numbers(context.Events(np.array([0, len(weights)]), weights=np.array(weights)), ["weight"])[:, 0]
+    middle = 2 + context.PARTS * (context.OCTAVES[1] - context.OCTAVES[0])
+    for weight, number in zip(weights, numbers.tolist(), strict=True):
+        assert (number == 1) == (weight == 0)
+        assert (number > middle) == (weight < 0)
+    of = dict(zip(weights, numbers.tolist(), strict=True))
+    positive = [of[weight] for weight in sorted(weight for weight in weights if weight > 0)]
+    assert positive == sorted(positive)
+
+
+def test_ratings_are_told_apart():
+    events = context.Events(np.array([0, 10]), weights=np.arange(1, 11) / 2)
+    assert len(set(context.numbers(events, ["weight"])[:, 0].tolist())) == 10
+
+
+def test_sessions_begin_where_the_log_says():
+    events = context.Events(np.array([0, 5, 6]), session_starts=np.array([0, 3, 5]))
+    assert context.numbers(events, ["session"])[:, 0].tolist() == [2, 1, 1, 2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("gap,now", "'now' is none of gap, hour"), ("gap, gap", "names gap twice"), (",", "'' is none of")],
+)
+def test_what_is_no_kind_is_said(text, said):
+    with pytest.raises(UserError, match=said):
+        context.named(text)
+
+
+@pytest.mark.parametrize("kind", list(context.KINDS))
+def test_a_log_that_lacks_what_a_kind_needs_is_told_what_it_has(kind):
+    log = from_sequences([[1, 2, 3]])
+    with pytest.raises(UserError, match=f"asks for {kind}.*set config.context to nothing"):
+        context.numbers(context.of_log(log), [kind], log.name)

@@ -1,0 +1,59 @@
+"""What a person says of a history's events is what a log would have said."""
+
+import datetime
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxrec.batches import context
+from jaxrec.inference.events import context_of
+from jaxrec.system.errors import UserError
+
+KINDS = ("gap", "weight", "month")
+
+
+@given(st.lists(st.integers(0, 3_000_000_000), min_size=1, max_size=6).map(sorted))
+def test_times_are_read_however_they_are_written(seconds):
+    events = context.Events(np.array([0, len(seconds)]), np.array(seconds) * context.SECOND)
+    wanted = context.numbers(events, ("gap", "month"))
+    dates = [datetime.datetime.fromtimestamp(each, datetime.UTC) for each in seconds]
+    far = datetime.timezone(datetime.timedelta(hours=5))
+    for times in (
+        seconds,
+        [float(each) for each in seconds],
+        dates,
+        [date.isoformat() for date in dates],
+        [date.astimezone(far) for date in dates],
+        [np.datetime64(each, "s") for each in seconds],
+    ):
+        np.testing.assert_array_equal(context_of(("gap", "month"), len(seconds), times), wanted)
+
+
+def test_what_is_not_given_is_unknown():
+    found = context_of(KINDS, 2, weights=[1, 5])
+    assert (found[:, [0, 2]] == 0).all()
+    assert (found[:, 1] > 0).all()
+    assert context_of((), 2, times=[1, 2]) is None
+    assert (context_of(KINDS, 2) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"times": [1]}, "times: 1 for 2 items"),
+        ({"times": [5, 3]}, "the one at 1 is before the one at 0"),
+        ({"times": ["soon", 3]}, "write it as 2026-"),
+        ({"times": [-1, 3]}, "is no time"),
+        ({"times": [True, 3]}, "is no time"),
+        ({"times": [float("nan"), 3]}, "is no time"),
+        ({"times": [1e300, 3]}, "is no time"),
+        ({"weights": [1, 2, 3]}, "weights: 3 for 2 items"),
+        ({"weights": [1, "much"]}, "no finite number"),
+        ({"weights": [1, float("inf")]}, "no finite number"),
+    ],
+)
+def test_mistakes_are_named(given, said):
+    with pytest.raises(UserError, match=said):
+        context_of(KINDS, 2, **given)

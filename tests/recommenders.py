@@ -7,7 +7,7 @@ import polars as pl
 from jaxrec.config import parsing as configs
 from jaxrec.data.interactions import Catalogue
 from jaxrec.inference.recommender import Recommender
-from jaxrec.models.entry import build
+from jaxrec.training.building import model_for
 
 MODELS = {
     "sasrec": {"layers": 2, "heads": 2},
@@ -20,7 +20,7 @@ MODELS = {
 GENRES = ["Comedy", "Drama", "Comedy|War", "", "War"]
 
 
-def config(name, length=20, width=8):
+def config(name, length=20, width=8, context=""):
     """A Config of this model."""
     values = {
         "dataset": "histories",
@@ -34,6 +34,7 @@ def config(name, length=20, width=8):
         "model": {"name": name, "dim": width, "dropout": 0.1, "layers": 1} | MODELS[name],
         "loss": {"name": "bce", "negatives": 1},
         "optim": {"name": "adam", "learning_rate": 1e-2},
+        "context": context,
     }
     return configs.from_dict(values)
 
@@ -49,10 +50,11 @@ def params(model, seed=1):
     return jax.tree_util.tree_map_with_path(noisy, jax.eval_shape(model.init, jax.random.key(0)))
 
 
-def recommender(name, items=60, length=20, width=8, approximate=False):
+def recommender(name, items=60, length=20, width=8, approximate=False, context=""):
     """Of the items "i0", "i1", ..., whose genres and years repeat."""
-    made = config(name, length, width)
-    model = build(made, items, 10)
+    made = config(name, length, width, context)
     columns = {"genres": [GENRES[v % 5] for v in range(items)], "year": [1990 + v % 3 for v in range(items)]}
     ids = np.array([f"i{v}" for v in range(items)], np.dtypes.StringDType())
-    return Recommender(made, model, params(model), Catalogue(ids, pl.DataFrame(columns)), 7, None, approximate)
+    catalogue = Catalogue(ids, pl.DataFrame(columns))
+    model = model_for(made, catalogue, 10)
+    return Recommender(made, model, params(model), catalogue, 7, None, approximate)

@@ -1,5 +1,7 @@
 """A small training in tests, call by call."""
 
+import dataclasses
+
 import jax
 import numpy as np
 from trainings import BASE
@@ -11,11 +13,12 @@ from jaxrec.training import assembly, fit
 ADAM = {"name": "adam", "learning_rate": 1e-2, "eps": 1e-4}  # with a small eps it makes steps of rounding noise
 
 
-def made(devices=1, items=20, **changes):
-    """The Setup of a configuration for histories of 3 to 14 of so many items."""
+def made(devices=1, items=20, known=lambda log: {}, **changes):
+    """The Setup of a configuration for histories of 3 to 14 of so many items, and what is `known` of these."""
     random = np.random.default_rng(0)
     histories = [random.integers(1, items + 1, random.integers(3, 15)).tolist() for _ in range(60)]
-    split = splits.last_item(interactions.from_sequences([list(range(1, items + 1)), *histories]))
+    log = interactions.from_sequences([list(range(1, items + 1)), *histories])
+    split = splits.last_item(dataclasses.replace(log, **known(log)))
     return fit.setup(configs.from_dict(BASE | {"optim": ADAM} | changes), split, jax.devices()[:devices])
 
 

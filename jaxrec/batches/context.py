@@ -132,8 +132,18 @@ def known(events: Events) -> tuple[str, ...]:
     return tuple(name for name, kind in KINDS.items() if not LACKS[kind.needs](events))
 
 
-def numbers(events: Events, kinds: Sequence[str], name: str = "the log") -> Any:
-    """The context of events: [N, K] uint16, a column a kind; None without kinds.
+def shown(interactions: Any, kinds: str) -> np.ndarray | None:
+    """The context that a model is shown of a log, as `numbers` gives it; None where it is shown none.
+
+    Args:
+        interactions: Interactions.
+        kinds: of a configuration's `context`.
+    """
+    return numbers(of_log(interactions), named(kinds), interactions.name) if named(kinds) else None
+
+
+def numbers(events: Events, kinds: Sequence[str], name: str = "the log") -> np.ndarray:
+    """The context of events: [N, K] uint16, a column a kind.
 
     Args:
         kinds: names of KINDS.
@@ -146,16 +156,16 @@ def numbers(events: Events, kinds: Sequence[str], name: str = "the log") -> Any:
     Raises:
         UserError: the events lack what a kind needs.
     """
-    if not kinds:
-        return None
     for kind in kinds:
         if LACKS[KINDS[kind].needs](events):
             raise UserError(
                 f"{name}: config.context asks for {kind}, which needs {_wanted(KINDS[kind].needs)}: "
                 f"{_instead(known(events))}"
             )
-    found = [np.asarray(KINDS[kind].numbers(events)) for kind in kinds]
-    return np.stack(found, axis=1).astype(np.uint16) if len(found[0]) else np.zeros((0, len(kinds)), np.uint16)
+    found = np.zeros((events.offsets[-1], len(kinds)), np.uint16)
+    for column, kind in enumerate(kinds if len(found) else ()):
+        found[:, column] = KINDS[kind].numbers(events)
+    return found
 
 
 def _wanted(needs):

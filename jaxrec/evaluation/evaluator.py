@@ -77,8 +77,7 @@ class Evaluator:
         source = questions.source
         if has_users(config):  # who never trained has no vector
             source = np.where(has_vector(config, split)[source], source, -1)
-        mask_slots, events = self.objective.num_mask_slots, context.of_log(split.interactions)
-        shown = context.numbers(events, context.named(config.context), split.interactions.name)
+        mask_slots, shown = self.objective.num_mask_slots, context.shown(split.interactions, config.context)
         self.histories = histories.pack_histories(*asked, config.length, width, devices, mask_slots, source, shown)
         self.model, self.encode = model, histories.encoder(model, self.objective, devices)
 

@@ -177,9 +177,8 @@ def context_in(kinds: Sequence[str], log: Interactions) -> np.ndarray | None:
     if have:
         found[:, [kinds.index(kind) for kind in have]] = context.numbers(events, have, log.name)
     if lacks := [kind for kind in kinds if kind not in have]:
-        warnings.warn(
-            f"{log.name} does not say {', '.join(lacks)} of its events, which the model is shown", stacklevel=3
-        )
+        said = f"{log.name} does not say the {', '.join(lacks)} of its events, which the model is shown"
+        warnings.warn(said, stacklevel=3)
     return found
 
 

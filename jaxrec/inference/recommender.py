@@ -3,6 +3,7 @@
 import copy
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -47,16 +48,14 @@ class Recommender:
         users: Users | None = None,
     ):
         self.config, self.catalogue, self.step, self.path = config, catalogue, step, path
-        self._model = model
+        self._model, self.users = model, users
         self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
         self.training: Any = None  #: the Training of `jaxrec.fit`
         self._checker = Checker(config, catalogue, users)
         self._popularity = Popularity(catalogue.counts)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
-        objective = objectives.build(config)
-        kinds = context.named(config.context)
+        objective, kinds = objectives.build(config), context.named(config.context)
         self.engine = Engine(model, objective, params, len(catalogue.ids), config.length, approximate, kinds)
-        self.users = users
 
     def renewed(self, checkpoint: str | int = "best") -> "Recommender":
         """A Recommender of another checkpoint of the same workdir, which shares all compiled programs.
@@ -98,18 +97,23 @@ class Recommender:
         where: Mapping = MappingProxyType({}),
         users: Iterable | None = None,
         strict: bool = False,
+        times: Iterable | None = None,
+        weights: Iterable | None = None,
     ) -> list[Ranked]:
-        """`recommend` for many histories. `users` are the users of the histories; the rest applies to all of them."""
+        """`recommend` for many histories, each with its own of `users`, `times` and `weights`."""
         # what can be gone through but once serves all of them
         histories = arguments.id_list(histories, "histories")
         candidates = candidates if candidates is None else arguments.id_list(candidates, "candidates")
         block = () if block is None else arguments.id_list(block, "block")
-        users = [None] * len(histories) if users is None else arguments.id_list(users, "users")
-        if len(users) != len(histories):
-            raise UserError(f"users: {len(users)} for {len(histories)} histories: give one each, None for nobody")
+        own = {"users": users, "times": times, "weights": weights}
+        own = {name: [None] * len(histories) if given is None else list(given) for name, given in own.items()}
+        for name, given in own.items():
+            if len(given) != len(histories):
+                raise UserError(f"{name}: {len(given)} for {len(histories)} histories: give one each, None for nobody")
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
-        pairs = zip(histories, users, strict=True)
-        return self.answer([Query(history, k, user=user, strict=strict, **rest) for history, user in pairs])
+        each = zip(histories, *own.values(), strict=True)
+        query = partial(Query, k=k, strict=strict, **rest)
+        return self.answer([query(history, user=u, times=t, weights=w) for history, u, t, w in each])
 
     def answer(self, queries: Iterable[Query | CheckedQuery]) -> list[Ranked]:
         """The best items for each of many queries, all fields of which may differ.
@@ -243,11 +247,7 @@ class Recommender:
         return vectors.item_vectors(self.engine, self.catalogue)
 
     def user_vectors(self, data: Any = None) -> pl.DataFrame:
-        """A polars frame with a row per user: `id`, and `vector` [D] float32 after the whole history.
-
-        Args:
-            data: the log of the users, as in `evaluate`. Users without an item of the catalogue are left out.
-        """
+        """A polars frame of `id` and `vector` [D] float32, for users of a log with an item of the catalogue."""
         log = self.log(data)
         return pl.concat(self.bulk(log).hidden(np.arange(len(log.users))))
 

@@ -87,7 +87,7 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         subsequences.start,
         subsequences.user_index,
         layout,
-        context.numbers(context.of_log(interactions), context.named(config.context), interactions.name),
+        context.shown(interactions, config.context),
         target_weights(interactions, config.loss),
     )
     if config.feed == "device":

@@ -1,12 +1,17 @@
 """All users at once are answered as each of them alone, whatever block, batch or bucket they fall into."""
 
+from dataclasses import replace
+
+import jax
 import numpy as np
 import pytest
 import recommenders
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxrec.batches import context
 from jaxrec.data.interactions import from_sequences
+from jaxrec.evaluation.histories import encoder, pack_histories
 from jaxrec.inference import bulk
 from jaxrec.system.errors import UserError
 
@@ -54,6 +59,40 @@ def test_every_kind_of_model_answers_all_users(name):
         assert frame.filter(frame["user"] == user)["item"].to_list() == [item for item, _ in alone]
     with pytest.raises(UserError, match=r"users: 'x' is not a user of .*: leave it out"):
         model.recommend_users(["u0", "x"], data=log)
+
+
+@pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
+def test_a_log_says_of_its_events_what_a_request_would(name):
+    """All at once, alone, and as an evaluation encodes them; of items that the model lacks nothing is shown."""
+    model = recommenders.recommender(name, ITEMS, context="gap,weight")
+    random = np.random.default_rng(0)
+    histories = [[1, 2, 3], *(random.integers(0, ITEMS + 9, length).tolist() for length in (19, 20, 33, 1))]
+    log = log_of(histories)
+    seconds = [np.sort(random.integers(0, 10**6, len(history))) for history in histories]
+    weights = [random.integers(1, 6, len(history)).astype(np.float32) for history in histories]
+    times = np.concatenate(seconds).astype(np.int64) * context.SECOND
+    log = replace(log, times=times, weights=np.concatenate(weights))
+    frame, vectors = model.recommend_users(k=4, data=log), model.user_vectors(log)
+    for number, history in enumerate(histories):
+        ids = [f"i{item}" for item in history]
+        alone = model.recommend(ids, k=4, times=seconds[number].tolist(), weights=weights[number].tolist())
+        rows = frame.filter(frame["user"] == f"u{number}")
+        assert rows["item"].to_list() == [item for item, _ in alone]
+        np.testing.assert_allclose(rows["score"], [score for _, score in alone], rtol=1e-4)
+        assert alone != model.recommend(ids, k=4)
+    shown, device = context.numbers(context.of_log(log), model.engine.kinds), jax.devices()[:1]
+    numbers = bulk.numbers_in(model.catalogue, log)[log.items]
+    asked = numbers, log.offsets[:1], log.offsets[1:2], 20, 20, device, model.engine.num_mask_slots
+    packed = pack_histories(*asked, context=shown)  # the first: all of its items are known
+    hidden = encoder(model.engine.model, model.engine.objective, device)(model.engine.params, packed)
+    np.testing.assert_allclose(hidden[0], vectors["vector"].to_numpy()[0], rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_log_does_not_say_is_unknown_and_said():
+    model = recommenders.recommender("sasrec", ITEMS, context="gap,weight")
+    with pytest.warns(UserWarning, match="does not say the gap, weight of its events"):
+        frame = model.recommend_users(k=3, data=log_of([[1, 2, 3]]))
+    assert frame["item"].to_list() == [item for item, _ in model.recommend(["i1", "i2", "i3"], k=3)]
 
 
 def test_vectors_of_users_score_items_as_the_model_does(own):

@@ -1,0 +1,135 @@
+"""Laws of what a training is shown and asked beside items: weights of targets, and context."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from some import some
+from stepping import assert_close, made, states
+
+from jaxrec.batches import context
+from jaxrec.data.interactions import from_sequences
+from jaxrec.system.errors import UserError
+
+SOFTMAX = {"loss": {"name": "softmax"}, "model": {"name": "sasrec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3}}
+CLOZE = {
+    "objective": "cloze",
+    "model": {"name": "bert4rec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3},
+    "loss": {"name": "softmax"},
+}
+LANES = {"stream": "session-parallel", "model": {"name": "gru4rec", "dim": 8, "layers": 1, "dropout": 0.3}}
+WAYS = {"next item": SOFTMAX, "cloze": CLOZE, "few targets": SOFTMAX | {"history": "windows", "overlap": 7}}
+
+
+def weighing(value):
+    """Weights of all events: one value, or drawn."""
+
+    def known(log):
+        drawn = np.random.default_rng(0).uniform(0, 5, len(log.items))
+        return {"weights": (drawn if value is None else np.full(len(log.items), value)).astype(np.float32)}
+
+    return known
+
+
+def timed(log):
+    """Times within a year, and weights."""
+    random = np.random.default_rng(1)
+    parts = [np.sort(random.integers(0, 365 * 86_400, length)) for length in np.diff(log.offsets)]
+    return {"times": np.concatenate(parts) * context.SECOND} | weighing(None)(log)
+
+
+def weighted(changes, how="linear"):
+    return changes | {"loss": changes.get("loss", {"name": "bce", "negatives": 2}) | {"weight": how}}
+
+
+@pytest.mark.parametrize("way", some(WAYS, "next item"))
+def test_weights_of_one_are_none(way):
+    plain, weighed = (
+        states(made(known=weighing(1.0), **changes), [3])[0][0] for changes in (WAYS[way], weighted(WAYS[way]))
+    )
+    assert_close(weighed.params, plain.params, atol=1e-6)
+
+
+@pytest.mark.parametrize("way", some(WAYS, "few targets"))
+def test_only_the_ratios_of_weights_count(way):
+    """The loss is a weighted mean: as many times all weights change nothing."""
+    one, many = (states(made(known=weighing(value), **weighted(WAYS[way])), [3])[0] for value in (1.0, 64.0))
+    jax.tree.map(np.testing.assert_array_equal, one[0].params, many[0].params)
+    np.testing.assert_array_equal(one[1].loss, many[1].loss)
+
+
+def test_what_weighs_nothing_is_not_asked():
+    """A step whose targets all weigh nothing has no loss, and no NaN."""
+
+    def first_user_alone(log):
+        weights = np.zeros(len(log.items), np.float32)
+        weights[: log.offsets[1]] = 1
+        return {"weights": weights}
+
+    setup = made(known=first_user_alone, **weighted(SOFTMAX))
+    loss = [values.loss[0] for _, values in states(setup, range(1, setup.epoch_steps + 1))]
+    assert np.isfinite(loss).all()
+    assert np.count_nonzero(loss) == 1  # of the step that has this user
+
+
+@pytest.mark.parametrize("changes", some([weighted(SOFTMAX), weighted(CLOZE), weighted(LANES)], weighted(SOFTMAX)))
+def test_many_devices_are_one_with_weights_and_context(changes):
+    changes = changes | {"context": "gap,weekday,weight", "context_dropout": 0.3}
+    one, two = (states(made(devices, known=timed, **changes), [3])[0][0] for devices in (1, 2))
+    assert_close(two, one)
+    assert any(np.any(table != 0) for table in jax.tree.leaves(one.params["context"]))
+
+
+@pytest.mark.parametrize("changes", some([SOFTMAX, CLOZE], SOFTMAX))
+def test_a_host_feeds_what_a_device_has(changes):
+    changes = weighted(changes) | {"context": "gap,weight"}
+    device, host = (states(made(known=timed, feed=feed, **changes), [3])[0][0] for feed in ("device", "host"))
+    assert_close(host.params, device.params, atol=1e-6)
+
+
+@given(weights=st.lists(st.floats(0, 1e6, width=32), min_size=3, max_size=3), clip=st.sampled_from([0.0, 2.5]))
+def test_weights_are_cut_and_then_logged(weights, clip):
+    from jaxrec.config.keys import LossOptions
+    from jaxrec.training.setup import target_weights
+
+    log = from_sequences([[1, 2, 3]])
+    object.__setattr__(log, "weights", np.array(weights, np.float32))
+    cut = np.minimum(weights, clip) if clip else np.array(weights)
+    for how, wanted in (("linear", cut), ("log", np.log1p(cut))):
+        np.testing.assert_allclose(
+            target_weights(log, LossOptions("softmax", weight=how, weight_clip=clip)), wanted, 1e-6
+        )
+    assert target_weights(log, LossOptions("softmax")) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "changes", "said"),
+    [
+        (lambda log: {}, weighted(SOFTMAX), "has no weights, and config.loss.weight is linear: name their column"),
+        (weighing(-1.0), weighted(SOFTMAX), "has weights below 0"),
+        (lambda log: {}, SOFTMAX | {"context": "gap"}, "asks for gap, which needs a time for every event"),
+        (lambda log: timed(log) | {"relative": True}, SOFTMAX | {"context": "hour"}, "it knows gap, weight"),
+        (timed, SOFTMAX | {"context": "session"}, "sessions within the users' histories"),
+    ],
+)
+def test_what_a_log_lacks_is_said_with_what_to_do(known, changes, said):
+    with pytest.raises(UserError, match=said):
+        made(known=known, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"context": "moon"}, "config.context: 'moon' is none of gap"),
+        ({"context_dropout": 0.2}, "config.context_dropout is for config.context"),
+        ({"loss": {"name": "softmax", "weight_clip": 2.0}}, "config.loss.weight_clip is for config.loss.weight"),
+        (
+            {"context": "gap", "model": {"name": "examples.own_model:MODEL", "dim": 8, "layers": 1, "dropout": 0.0}},
+            "config.context is not for .*, which sees items alone",
+        ),
+    ],
+)
+def test_keys_that_do_nothing_are_refused(changes, said):
+    with pytest.raises(UserError, match=said):
+        made(known=timed, **SOFTMAX | changes)

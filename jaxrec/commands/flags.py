@@ -18,7 +18,7 @@ class Command(NamedTuple):
     starts_jax: bool = True
 
 
-def train(parser):
+def train(parser: argparse.ArgumentParser) -> None:
     """Of a training."""
     parser.epilog = (
         f"--config.KEY=VALUE changes one key of the configuration, as in --config.model.dim=64. The keys are listed in "
@@ -28,7 +28,7 @@ def train(parser):
     parser.add_argument("--workdir", type=Path, help="where the training lies (default: runs/<config name>)")
 
 
-def evaluate(parser):
+def evaluate(parser: argparse.ArgumentParser) -> None:
     """Of an evaluation."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--workdir", type=Path, help="of a training; with --scores, to test them against")
@@ -69,7 +69,7 @@ def evaluate(parser):
     )
 
 
-def prepare(parser):
+def prepare(parser: argparse.ArgumentParser) -> None:
     """Of reading a log."""
     parser.add_argument("--input", required=True, help="a file, folder, zip or glob, or the name of a public data set")
     parser.add_argument("--output", required=True, type=Path, help="the folder to write")
@@ -108,7 +108,7 @@ def prepare(parser):
     parser.add_argument("--plots", action="store_true", help="draw lengths, popularity and times: plots.png")
 
 
-def serve(parser):
+def serve(parser: argparse.ArgumentParser) -> None:
     """Of the HTTP service."""
     parser.add_argument("--workdir", required=True, type=Path, help="of a training")
     parser.add_argument("--port", type=int, default=8000, help="(default: 8000; 0: any that is free)")
@@ -137,7 +137,7 @@ def serve(parser):
     parser.epilog = "JAXREC_TOKEN in the environment is the bearer token that requests must bear."
 
 
-def compare(parser):
+def compare(parser: argparse.ArgumentParser) -> None:
     """Of a comparison of models."""
     parser.add_argument("--dataset", required=True, help="a path, or the name of a public data set")
     parser.add_argument(
@@ -153,7 +153,7 @@ def compare(parser):
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
 
 
-def tune(parser):
+def tune(parser: argparse.ArgumentParser) -> None:
     """Of a search for the recipe that suits a log."""
     parser.add_argument("--dataset", required=True, help="a path, or the name of a public data set")
     parser.add_argument("--minutes", type=float, default=60, metavar="N", help="of the whole search (default: 60)")
@@ -161,11 +161,11 @@ def tune(parser):
     parser.add_argument("--workdir", type=Path, help="where trials lie, and are gone on with (default: a fresh one)")
 
 
-def configs(parser):
+def configs(parser: argparse.ArgumentParser) -> None:
     """Of the list of configurations."""
 
 
-def export(parser):
+def export(parser: argparse.ArgumentParser) -> None:
     """Of an export."""
     parser.add_argument("--workdir", required=True, type=Path, help="of a training")
     parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
@@ -174,7 +174,7 @@ def export(parser):
     parser.add_argument("--k", type=int, default=10, help="how many items it recommends (default: 10)")
 
 
-def recommend(parser):
+def recommend(parser: argparse.ArgumentParser) -> None:
     """Of recommendations for many users."""
     parser.add_argument("--workdir", required=True, type=Path, help="of a training")
     whom = parser.add_mutually_exclusive_group(required=True)
@@ -189,7 +189,7 @@ def recommend(parser):
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="to write: .parquet or .csv")
 
 
-def vectors(parser):
+def vectors(parser: argparse.ArgumentParser) -> None:
     """Of the vectors of a training."""
     parser.add_argument("--workdir", required=True, type=Path, help="of a training")
     parser.add_argument("--dataset", help="whose users are meant (default: the data of the training)")

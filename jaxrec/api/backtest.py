@@ -156,7 +156,8 @@ class _Run:
                 done = self._fitted(config, window, path)
                 ranks, parameters = self._asked_of(config, window, path, split)
                 found.append(spread(ranks, can))
-                cost = {"parameters": parameters, "minutes": done["seconds"] / 60, "epochs": done["rows"][-1]["epoch"]}
+                last = done["rows"][-1]
+                cost = {"parameters": parameters, "minutes": last["seconds"] / 60, "epochs": last["epoch"]}
                 self.costs.setdefault(label, []).append(cost)
             self._keep(label, fold, np.stack(found), can)
 

@@ -14,7 +14,7 @@ from jaxrec.data.splits import Questions, Split, SplitEntry, quantile
 from jaxrec.data.times import date
 from jaxrec.system.errors import UserError
 
-DAY = 86_400_000_000  # microseconds
+SECOND, DAY = 1_000_000, 86_400_000_000  # microseconds
 ALL, LAST = TARGETS = "all", "last"  #: events of a test that are asked: every one, or each user's last
 
 
@@ -45,7 +45,7 @@ class Asked(NamedTuple):
 
 
 def plan(data: Interactions, train_days: float | None, test_days: float, number: int) -> list[Fold]:
-    """So many tests one after another, the last one up to the log's last event.
+    """So many tests one after another, the last one up to the log's last event; all begin at whole seconds.
 
     Args:
         data: Interactions.
@@ -64,12 +64,17 @@ def plan(data: Interactions, train_days: float | None, test_days: float, number:
             "since 1970, by jaxrec prepare --time COLUMN, and backtest what that writes"
         )
     times = np.asarray(data.times)
-    first, end = int(times.min()), int(times.max()) + 1
-    test, train = round(test_days * DAY), None if train_days is None else round(train_days * DAY)
+    first, end = int(times.min()), (int(times.max()) // SECOND + 1) * SECOND
+    test, train = _seconds(test_days), None if train_days is None else _seconds(train_days)
     if number * test + (train or 1) > end - first:
         raise UserError(_too_short(data.name, Period(first, end), train, test, number))
     starts = [end - (number - fold) * test for fold in range(number)]
     return [Fold(Period(first if train is None else at - train, at), Period(at, at + test)) for at in starts]
+
+
+def _seconds(days):
+    """Whole seconds, at least one, in microseconds."""
+    return max(round(days * DAY / SECOND), 1) * SECOND
 
 
 def _too_short(name, span, train, test, number):

@@ -35,47 +35,53 @@ class Backtest:
         return self.result["rows"]
 
     def show(self, console: Console | None = None) -> None:
-        """Print three tables: by test, by the age of a model, by how often one retrains."""
-        console = console or consoles.make()
-        said, train = self.result, self.result["train_days"]
-        past = "all before" if train == "all" else f"{train:g} days before"
-        tables = self._by_test(), self._by_age(), self._by_policy()
-        title = f"{said['data']}: {said['folds']} tests of {said['test_days']:g} days, trained on {past}"
-        console.print(consoles.printable(f"{title}; {said['protocol']}, {said['seeds']} seed(s), NDCG@10"))
-        for table in tables:
+        """Print tables: the tests; NDCG@10 by test, by the age of a model, and by how often one retrains."""
+        console, said = console or consoles.make(), self.result
+        train = said["train_days"]
+        past = "all before" if train == "all" else f"the {train:g} days before"
+        title = f"{said['data']}: {said['folds']} tests of {said['test_days']:g} days, each after training on {past}"
+        seeds = f", {said['seeds']} seeds" if said["seeds"] > 1 else ""
+        console.print(consoles.printable(f"{title}; ranked by {said['protocol']}{seeds}"), soft_wrap=True)
+        for table in (self._tests(), self._by_test(), self._by_age(), self._by_policy()):
             console.print(table)
+        console.print("NDCG@10, ± half of its 95% interval; in a second line the difference to fresh models")
+
+    def _tests(self):
+        table = Table(title="the tests")
+        for column in ("from", "events", "questions", "users asked", "new users", "new items", "not answered"):
+            table.add_column(column, justify="right" if column != "from" else "left")
+        for test in self.result["tests"]:
+            counts = [f"{test[name]:,}" for name in ("events", "questions", "users", "new_users", "new_items")]
+            least = min((self.newest(name, test["fold"])["unanswered"] for name in self.rows), default=0)
+            table.add_row(self._begin(test), *counts, f"{least / test['questions']:.1%}")
+        return table
+
+    def _begin(self, test):
+        """The day on which a test begins; of tests of less than a day the minute too."""
+        return test["since"][: 10 if self.result["test_days"] >= 1 else 16]
 
     def _table(self, title, columns):
         table = Table(title=title)
         for number, column in enumerate([*columns, *(consoles.printable(name, 30) for name in self.rows)]):
-            table.add_column(column, justify="right" if number else "left")
+            table.add_column(column, justify="right" if number else "left", no_wrap=number < len(columns))
         return table
 
     def _by_test(self):
-        columns = "from", "questions", "users", "new users", "new items", "not to be answered"
-        table = self._table("the newest model of each test", columns)
+        table = self._table("by test, of the newest model", ("from",))
         for test in self.result["tests"]:
-            cells = [self.newest(name, test["fold"]) for name in self.rows]
-            counts = [f"{test[name]:,}" for name in ("questions", "users", "new_users", "new_items")]
-            least = min((cell["unanswered"] for cell in cells), default=0)
-            counts.append(f"{least / test['questions']:.1%}")
-            shown = [_with_interval(cell["metrics"][BY], cell["ci95"][BY]) for cell in cells]
-            table.add_row(test["since"][:10], *counts, *shown)
+            cells = (self.newest(name, test["fold"]) for name in self.rows)
+            table.add_row(self._begin(test), *(_within(cell["metrics"][BY], cell["ci95"][BY]) for cell in cells))
         return table
 
     def _by_age(self):
-        table = self._table(
-            "by the age of the model; below, the difference to fresh ones", ("days", "tests", "unknown")
-        )
-        ages = [{row["age_days"]: row for row in found["ages"]} for found in self.rows.values()]
-        for age in sorted({age for each in ages for age in each}):
-            first = next(each[age] for each in ages if age in each)
-            shown = [_with_difference(each[age]) if age in each else "" for each in ages]
-            table.add_row(f"{age:g}", str(first["tests"]), f"{first['unanswered']:.1%}", *shown)
+        table = self._table("by the age of the model", ("days", "tests", "not answered"))
+        for rows in zip(*(found["ages"] for found in self.rows.values()), strict=True):
+            counts = f"{rows[0]['age_days']:g}", str(rows[0]["tests"]), f"{rows[0]['unanswered']:.1%}"
+            table.add_row(*counts, *map(_with_difference, rows))
         return table
 
     def _by_policy(self):
-        table = self._table("by how often one retrains, all tests", ("every", "trainings"))
+        table = self._table("by how often one retrains, over all tests", ("every", "trainings"))
         for rows in zip(*(found["policies"] for found in self.rows.values()), strict=True):
             often = "never again" if rows[0]["trainings"] == 1 else f"{rows[0]['every_days']:g} days"
             table.add_row(often, str(rows[0]["trainings"]), *map(_with_difference, rows))
@@ -91,7 +97,7 @@ class Backtest:
         """Draw NDCG@10 over the tests, a line a training, and by age against fresh models, as a PNG."""
         figure = new_figure(11, 4.2)
         left, right = figure.subplots(1, 2)
-        dates = [datetime.date.fromisoformat(test["since"][:10]) for test in self.result["tests"]]
+        dates = [datetime.datetime.fromisoformat(test["since"]) for test in self.result["tests"]]
         for name, colour in zip(self.rows, itertools.cycle(f"C{number}" for number in range(10))):
             shown = consoles.printable(name, 30)
             self._draw_tests(left, dates, name, shown, colour)
@@ -99,7 +105,7 @@ class Backtest:
         left.set(ylabel="NDCG@10", ylim=(0, None), xlabel="test from; faint: the same model in later tests")
         left.tick_params(axis="x", rotation=30)
         fresh = any("difference" in row for row in self._later())
-        label = "NDCG@10 of a fresh model's, 95%" if fresh else "NDCG@10"
+        label = "NDCG@10 relative to a fresh model, 95%" if fresh else "NDCG@10"
         right.set(xlabel="age of the model in days", ylabel=label)
         left.set_title(consoles.printable(self.result["data"], 60), parse_math=False)
         for axes in (left, right):
@@ -150,14 +156,14 @@ class Backtest:
         return file.read_bytes() if file.exists() else None
 
 
-def _with_interval(value, bounds):
-    return f"{value:.4f}\n{bounds[0]:.3f} - {bounds[1]:.3f}"
+def _within(value, bounds, sign=""):
+    """A value and half the width of its interval."""
+    return f"{value:{sign}.4f} ± {(bounds[1] - bounds[0]) / 2:.4f}"
 
 
 def _with_difference(row):
-    """A metric, and below it the difference to fresh models with its interval, where there is one."""
-    value = f"{row['metrics'][BY]:.4f}"
+    """A metric, and below it the difference to fresh models, where there is one."""
+    value = _within(row["metrics"][BY], row["ci95"][BY])
     if "difference" not in row or row["difference"]["ci95"] == [0, 0]:
         return value
-    low, high = row["difference"]["ci95"]
-    return f"{value}\n{row['difference'][BY]:+.4f} ({low:+.4f} to {high:+.4f})"
+    return f"{value}\n{_within(row['difference'][BY], row['difference']['ci95'], '+')}"

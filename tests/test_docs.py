@@ -280,8 +280,11 @@ QUICK = {
 PAGES = sorted({each.page for each in PRINTED if each.kind == "python"})
 
 
+TRAINING = ("README.md", "backtest.md")  # pages whose Python trains more than one model
+
+
 @pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=pytest.mark.slow if page in ("README.md", "backtest.md") else ()) for page in PAGES]
+    "page", [pytest.param(page, marks=pytest.mark.slow if page in TRAINING else ()) for page in PAGES]
 )
 def test_the_python_of_a_page_runs_from_top_to_bottom(here, place, page):
     if page == "serving.md" and not Path("model.hlo").exists():

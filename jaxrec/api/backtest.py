@@ -15,6 +15,7 @@ from jaxrec.api import fitting
 from jaxrec.api.backtested import Backtest
 from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
+from jaxrec.config import parsing as configs
 from jaxrec.config import registry
 from jaxrec.data import folds as folding
 from jaxrec.data import splits
@@ -27,6 +28,7 @@ from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.protocols import FULL, KEPT
 from jaxrec.kernels import placement
 from jaxrec.models.entry import build
+from jaxrec.system import checksums
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_checked, replacing, write_checked
@@ -36,7 +38,9 @@ from jaxrec.training import workdir as workdirs
 from jaxrec.training.restore import restore_params
 
 PLAN = "backtest.json"
+LEAST = 1e-6  #: share of a window's events that can validate
 Planned = Mapping[str, tuple[str, Mapping[str, Any]]]  #: {label: (configuration, its changes)}
+NOTHING = np.zeros(0, np.int32)  #: the ranks where no question can be asked
 OWN = ("dataset", "seed", "split", "test_quantile", "valid_fraction")  # keys that follow from the backtest
 
 
@@ -137,10 +141,11 @@ class _Run:
                 has = (split.stop > split.start)[questions.source]
                 own, questions = can.copy(), splits.Questions(*(each[has] for each in questions))
                 own[can] = has
-            learnt = baseline.fit(past)
-            layout = ranker.lay_out(split, questions, self.protocol, devices=self.devices)
-            queries = baseline.queries(learnt, split, questions)
-            found = ranker.run(layout, baseline.scorer, baseline.params(learnt), queries)
+            learnt, found = baseline.fit(past), NOTHING
+            if own.any():
+                layout = ranker.lay_out(split, questions, self.protocol, devices=self.devices)
+                queries = baseline.queries(learnt, split, questions)
+                found = ranker.run(layout, baseline.scorer, baseline.params(learnt), queries)
             self._keep(name, fold, spread(found, own)[None], own)
 
     def train(self, fold: int, planned: Planned, keys: Mapping[str, Any], seeds: int, folder: Path) -> None:
@@ -191,8 +196,10 @@ class _Run:
         """Ranks of the questions that can be asked by the best checkpoint, and its parameters; ranks are kept."""
         model = build(config, len(split.interactions.catalogue.ids), len(window.interactions.users))
         params, step = restore_params(path, model, "best", placement.replicated(self.devices))
-        file = path / f"ranks-{step}.npy"
-        if (kept := _kept(file, len(split.test.target))) is None:
+        trained_by = checksums.of_json(configs.to_dict(config) | {"dataset": ""})
+        file = path / f"ranks-{step}-{trained_by[:8]}.npy"
+        kept = _kept(file, len(split.test.target)) if len(split.test.target) else NOTHING
+        if kept is None:
             evaluator = Evaluator(model, config, split, split.test, self.devices, self.protocol)
             kept = evaluator.ranks(params)
             with replacing(file) as temporary, open(temporary, "wb") as stream:
@@ -225,14 +232,13 @@ def _window(log, fold):
 
 def _planned(models):
     """{label: (configuration, its changes)} of names of models and of configurations."""
-    own = registry.names("model")
-    is_model = lambda name: name in own or (":" in name and not name.endswith(".py"))
-    return {
-        name if is_model(name) else Path(name).stem: (fitting.DEFAULT, {"model.name": name})
-        if is_model(name)
-        else (name, {})
-        for name in models
-    }
+    own, planned = registry.names("model"), {}
+    for name in models:
+        if name in own or (":" in name and not name.endswith(".py")):
+            planned[name] = fitting.DEFAULT, {"model.name": name}
+        else:
+            planned[Path(name).stem] = name, {}
+    return planned
 
 
 def _seen(planned, window, keys):
@@ -244,7 +250,9 @@ def _seen(planned, window, keys):
     }
     if len(set(found.values())) > 1:
         listed = ", ".join(f"{label} {value}" for label, value in found.items())
-        raise UserError(f"seen differs ({listed}), and all are to be asked alike: --set seen=keep, or seen=exclude")
+        raise UserError(
+            f"seen differs ({listed}), and all are to be asked alike: set seen to keep or to exclude, for all"
+        )
     return next(iter(found.values()))
 
 
@@ -253,8 +261,8 @@ def _check(baselines, targets, valid, seeds, folds, keys):
         raise UserError(f"no baseline {unknown[0]!r}: choose one of {', '.join(BASELINES)}")
     if targets not in folding.TARGETS:
         raise UserError(f"--targets {targets}: choose one of {', '.join(folding.TARGETS)}")
-    if not 0 <= valid < 1:
-        raise UserError(f"--valid-fraction {valid:g}: a share of the window's events, from 0 to less than 1")
+    if not (valid == 0 or LEAST <= valid < 1):
+        raise UserError(f"--valid-fraction {valid:g}: a share of a window's events, less than 1; or 0 for none")
     for flag, value in {"--seeds": seeds, "--folds": folds}.items():
         if type(value) is not int or value < 1:
             raise UserError(f"{flag} {value}: a whole number, at least 1")

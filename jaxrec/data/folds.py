@@ -243,11 +243,12 @@ def _taken(data, rows, offsets, users, numbers, known):
         for name, value in values.items()
         if isinstance(value, np.ndarray) and len(value) == len(data.items)
     }
-    if data.sessions is not None:
-        session = np.repeat(np.arange(len(data.sessions.ids)), np.diff(data.sessions.offsets))
-        each_row["sessions"] = parts(offsets, session[rows], data.sessions.ids)
+    sessions = data.sessions
+    if sessions is not None:
+        session = np.repeat(np.arange(len(sessions.ids)), np.diff(sessions.offsets))
+        sessions = parts(offsets, session[rows], sessions.ids)
     catalogue, items = data.catalogue.take(np.flatnonzero(known)), numbers[data.items[rows]]
-    own = {"items": items, "offsets": offsets, "users": users, "catalogue": catalogue}
+    own = {"items": items, "offsets": offsets, "users": users, "catalogue": catalogue, "sessions": sessions}
     return replace(data, **own, **each_row, train_sessions=None, digest=None)
 
 

@@ -64,7 +64,7 @@ class Ages:
             both = [(trained, fold) for trained, fold in pairs if fold in self.ranks]
             unanswered = [1 - self.answered[trained][self.asked.fold == fold].mean() for trained, fold in pairs]
             row = {"age_days": self._age(age), "tests": len(pairs), "unanswered": float(np.mean(unanswered))}
-            row |= self._measured(dict(map(reversed, pairs)))
+            row |= self._measured({fold: trained for trained, fold in pairs})
             if both:
                 row |= self._against({fold: trained for trained, fold in both}, {fold: fold for _, fold in both})
             found.append(row)

@@ -114,7 +114,7 @@ def latest(data: Interactions, valid: float = 0.1) -> Split:
     >>> log = replace(from_sequences([[7, 8, 7, 9], [8, 7]]), times=np.array([0, 1, 3, 4, 1, 2]))
     >>> found = latest(log, 0.34)
     >>> found.interactions.catalogue.ids.tolist(), found.stop - found.start, found.valid.target.tolist()
-    ([7, 8], array([2, 2]), [1])
+    ([7, 8], array([2, 1]), [1, 1])
     """
     times = np.asarray(data.times)
     trains = times < _cut(times, valid)

@@ -161,6 +161,39 @@ def tune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", type=Path, help="where trials lie, and are gone on with (default: a fresh one)")
 
 
+def backtest(parser: argparse.ArgumentParser) -> None:
+    """Of rolling tests."""
+    parser.add_argument("--dataset", required=True, help="a path, or the name of a public data set, with dates")
+    parser.add_argument(
+        "--models", "--configs", type=_listed, default=["default"], metavar="NAME,NAME",
+        help="of models, which default trains, or of configurations; or none (default: default)",
+    )  # fmt: skip
+    parser.add_argument("--train-days", default=28, metavar="N|all", help="before each test, that train (default: 28)")
+    parser.add_argument("--test-days", type=float, default=7, metavar="N", help="of each test (default: 7)")
+    parser.add_argument("--folds", type=int, default=6, metavar="N", help="tests, up to the log's end (default: 6)")
+    parser.add_argument(
+        "--retrain-every",
+        default=1,
+        metavar="N|Nd",
+        help="tests, or days with a d, until the next training (default: 1)",
+    )
+    parser.add_argument(
+        "--baselines", type=_listed, default=["popularity", "transitions"], metavar="NAME,NAME", help="or none"
+    )
+    parser.add_argument("--targets", default="all", help="all events of a test, or the last of each user in it")
+    parser.add_argument(
+        "--valid-fraction",
+        type=float,
+        default=0.1,
+        metavar="X",
+        help="of a window's events, which validate (default: .1)",
+    )
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of each (default: 1)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every configuration")
+    parser.add_argument("--workdir", type=Path, help="where trainings lie, and are gone on with (default: a fresh one)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
+
+
 def configs(parser: argparse.ArgumentParser) -> None:
     """Of the list of configurations."""
 
@@ -237,6 +270,7 @@ COMMANDS = {
     "serve": Command("Answer requests over HTTP from a training, and show a page to try it.", serve, "serve"),
     "compare": Command("Which model is better on these data? All of them, in one table.", compare, "compare"),
     "tune": Command("Find the recipe that suits these data, and leave its training ready.", tune, "tune"),
+    "backtest": Command("How good by date, and how fast stale? Rolling trainings and tests.", backtest, "backtest"),
     "recommend": Command("Write the best items of many users to a file.", recommend, "recommend"),
     "vectors": Command("Write the vectors of items and users to files.", vectors, "vectors"),
     "export": Command("Write a training as one file that runs without Python.", export, "export"),

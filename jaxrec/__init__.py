@@ -7,6 +7,7 @@ from jaxrec.system.errors import UserError as UserError
 from jaxrec.system.version import VERSION as __version__  # noqa: F401
 
 if TYPE_CHECKING:
+    from jaxrec.api.backtest import backtest as backtest
     from jaxrec.api.comparing import compare as compare
     from jaxrec.api.evaluating import evaluate as evaluate
     from jaxrec.api.evaluating import judge as judge
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from jaxrec.inference.recommender import Recommender as Recommender
 
 _PLACES = {  # where each name is: its module is imported, and jax started, when it is first asked for
+    "api.backtest": ("backtest",),
     "api.comparing": ("compare",),
     "api.evaluating": ("evaluate", "judge"),
     "api.fitting": ("Training", "fit"),

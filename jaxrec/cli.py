@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 
 from jaxrec.commands.flags import COMMANDS
 from jaxrec.system.console import printable
@@ -20,7 +21,7 @@ from jaxrec.system.version import VERSION
 LEAST = 2 << 30  # bytes of addresses
 
 
-def run(command=None):
+def run(command: str | None = None) -> None:
     """A launcher's whole body: this command, or the one that is named first, with the process's arguments."""
     signal.signal(signal.SIGINT, Interrupt())
     sys.excepthook = _hook
@@ -47,7 +48,7 @@ def _unraisable(what):
         sys.__unraisablehook__(what)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Parse and carry out one command. Returns the exit status."""
     arguments, overrides = parse(sys.argv[1:] if argv is None else argv)
     try:
@@ -72,7 +73,7 @@ def main(argv=None):
         return 130 if isinstance(error, KeyboardInterrupt) else 2
 
 
-def check_memory():
+def check_memory() -> None:
     """That this process may have the address space without which jax's libraries abort, with no word of what to do.
 
     Raises:
@@ -114,7 +115,7 @@ def _parser():
     return top, commands
 
 
-def parse(argv):
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     """argv -> (arguments, {"model.dim": "64", …}). Exits with a usage message where it can't."""
     argv, overrides = split_overrides(argv)
     top, commands = _parser()
@@ -129,7 +130,7 @@ def parse(argv):
     return arguments, overrides
 
 
-def split_overrides(argv):
+def split_overrides(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Take --config.KEY=VALUE and --config.KEY VALUE out of argv. -> (the rest, {KEY: VALUE})."""
     rest, overrides, words = [], {}, iter(argv)
     for word in words:

@@ -131,6 +131,14 @@ def tuning(here, words):
     here(*words, *(f"--set={key}={value}" for key, value in {"epochs": 1, "model.dim": 8, "length": 8}.items()))
 
 
+def backtest(here, words):
+    """Of the twelve hours of the stand-in, with a small model."""
+    small = {"--train-days": "0.2", "--test-days": "0.1", "--folds": "2"}
+    words = [small.get(before, word) for before, word in pairwise(["", *words])]
+    words = [word if word != "30music-sample10" else "my/ratings" for word in words]
+    here(*words, *(f"--set={key}={value}" for key, value in {"epochs": 1, "model.dim": 8, "length": 8}.items()))
+
+
 def export(here, words):
     """As it stands."""
     if "onnx" in words:
@@ -236,9 +244,10 @@ HOW = [
     (r"jaxrec (recommend|vectors) ", as_it_stands),
     (r"jaxrec export ", export),
     (r"jaxrec tune ", tuning),
+    (r"jaxrec backtest ", backtest),
     (r"python serve\.py |curl ", serving),
 ]
-SLOW = [r"jaxrec export .*onnx", r"jaxrec tune ", r"(python train\.py|jaxrec train) "]
+SLOW = [r"jaxrec export .*onnx", r"jaxrec (tune|backtest) ", r"(python train\.py|jaxrec train) "]
 COMMANDS = list(dict.fromkeys(text for each in PRINTED if each.kind == "command" for text in printed.commands(each)))
 
 
@@ -266,12 +275,16 @@ QUICK = {
     'load("runs/shop")': 'load("trained/shop")',
     '["gru4rec", "sasrec"])': '["gru4rec", "sasrec"], epochs=1, model={"dim": 8})',
     "minutes=60": "minutes=0.05",
+    "train_days=28, test_days=7)": 'train_days=0.2, test_days=0.1, folds=2, epochs=1, model={"dim": 8})',
 }
 PAGES = sorted({each.page for each in PRINTED if each.kind == "python"})
 
 
+TRAINING = ("README.md", "backtest.md")  # pages whose Python trains more than one model
+
+
 @pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=pytest.mark.slow if page == "README.md" else ()) for page in PAGES]
+    "page", [pytest.param(page, marks=pytest.mark.slow if page in TRAINING else ()) for page in PAGES]
 )
 def test_the_python_of_a_page_runs_from_top_to_bottom(here, place, page):
     if page == "serving.md" and not Path("model.hlo").exists():

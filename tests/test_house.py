@@ -91,3 +91,35 @@ def test_no_files_import_each_other_in_a_circle():
 
 def test_no_file_is_too_long_to_read():
     assert not [str(path) for path in files() if len(path.read_text().splitlines()) > 350]
+
+
+def untyped(source):
+    """Public functions and methods of a module with a parameter or a result that has no type: ["name: parameter"]."""
+    found = []
+
+    def visit(body, prefix=""):
+        for node in body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                visit(node.body, f"{node.name}.")
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                if node.name.startswith("_") and node.name != "__init__":
+                    continue
+                parts = node.args
+                named = [*parts.posonlyargs, *parts.args, *parts.kwonlyargs]
+                own = [each for each in (*named, parts.vararg, parts.kwarg) if each and each.arg not in ("self", "cls")]
+                lacking = [each.arg for each in own if each.annotation is None]
+                lacking += ["return"] * (node.returns is None and node.name != "__init__")
+                found.extend(f"{prefix}{node.name}: {each}" for each in lacking)
+
+    visit(ast.parse(source).body)
+    return found
+
+
+def test_public_functions_are_typed():
+    public = [path for path in files() if not path.name.startswith("_") or path.name == "__init__.py"]
+    assert not {str(path): lacking for path in public if (lacking := untyped(path.read_text()))}
+
+
+def test_what_lacks_types_is_found():
+    source = "class A:\n    def b(self, c, *d: int, e=1) -> int: ...\n    def _f(g): ...\ndef h(i: int): ...\n"
+    assert untyped(source) == ["A.b: c", "A.b: e", "h: return"]

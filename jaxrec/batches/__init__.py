@@ -1,1 +1,1 @@
-"""From interactions to batches: packed rows, session-parallel lanes, and their targets."""
+"""Turns interactions into batches: packed rows or session-parallel lanes, with the targets of an objective."""

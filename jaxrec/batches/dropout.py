@@ -1,11 +1,12 @@
-"""Dropout of what a model is shown of a batch: items that are left out, and histories that are cut in two.
+"""Data augmentation of a batch's inputs: drops items, and cuts histories in two. Targets stay as they are.
 
-What is asked stays. Each row draws by its own key, so that one device and eight draw the same.
+Each row is drawn by its own key, so that the result doesn't depend on the number of devices.
 """
 
 import jax
 import jax.numpy as jnp
 
+from jaxrec.batches.stream import Stream
 from jaxrec.kernels.masks import from_end
 from jaxrec.kernels.random import randint, random_bits, site_keys
 
@@ -13,14 +14,16 @@ from jaxrec.kernels.random import randint, random_bits, site_keys
 ITEM_SITE, SEQUENCE_SITE, CONTEXT_SITE = 2**31 - 3, 2**31 - 4, 2**31 - 5
 
 
-def drop_items(stream, keys, rate):
-    """The Stream with each item but a sequence's first dropped with this probability: its slot shows the one before.
+def drop_items(stream: Stream, keys: jax.Array, rate: float) -> Stream:
+    """Replaces each item with probability `rate` by the item before it; the first item of a sequence always stays.
 
-    Zeros in its place would be divided by next to nothing where a norm meets them, and not every model has a vector
-    for what is masked.
+    Zero vectors are no alternative, since normalization layers would divide them by almost zero; nor is a mask
+    embedding, which not every model has.
 
     Args:
-        keys: of the rows.
+        stream: Stream of rows [R, T].
+        keys: keys [R], one per row.
+        rate: the probability.
     """
     dropped = jax.vmap(lambda key: _chosen(key, stream.items.shape[1:], rate))(site_keys(keys, ITEM_SITE))
     kept = ~dropped | (stream.positions == 0)
@@ -28,35 +31,37 @@ def drop_items(stream, keys, rate):
     return stream._replace(items=jnp.take_along_axis(stream.items, slot, axis=1))
 
 
-def cut_sequences(stream, keys, rate):
-    """The Stream with each sequence of two slots or more cut at a random place, with this probability.
+def cut_sequences(stream: Stream, keys: jax.Array, rate: float) -> Stream:
+    """Cuts each sequence of two or more slots at a random slot, with probability `rate`.
 
-    From there on it is a history of its own, whose positions begin with 0, as if nothing had been before. Segments keep
-    their order, and their numbers are no longer all of 1, 2, ...
+    The second part becomes a history of its own, with positions from 0. Segments are renumbered: they stay in order,
+    with gaps between the numbers.
 
     Args:
-        keys: of the rows.
+        stream: Stream of rows [R, T].
+        keys: keys [R], one per row.
+        rate: the probability.
     """
 
     def row(key, segments, positions):
         coin, place = jax.random.split(key)
         length = positions + jax.vmap(from_end)(segments[None])[0] + 1
-        number = (len(segments) + 1,)  # of segments, and what is none
-        begin = 1 + (randint(place, number, 1 << 24)[segments] % jnp.maximum(length - 1, 1))
-        after = _chosen(coin, number, rate)[segments] & (positions >= begin) & (segments > 0)
+        per_segment = (len(segments) + 1,)  # one draw for each segment number, 0 included
+        begin = 1 + (randint(place, per_segment, 1 << 24)[segments] % jnp.maximum(length - 1, 1))
+        after = _chosen(coin, per_segment, rate)[segments] & (positions >= begin) & (segments > 0)
         return jnp.where(segments > 0, 2 * segments - 1 + after, 0), jnp.where(after, positions - begin, positions)
 
     segments, positions = jax.vmap(row)(site_keys(keys, SEQUENCE_SITE), stream.segments, stream.positions)
     return stream._replace(segments=segments, positions=positions)
 
 
-def drop_context(stream, keys, rate):
-    """The Stream without what is known of events beside their items, of each sequence with this probability.
-
-    So a model learns to answer well where that is not known.
+def drop_context(stream: Stream, keys: jax.Array, rate: float) -> Stream:
+    """Removes the context of each sequence with probability `rate`, so that the model learns to do without.
 
     Args:
-        keys: of the rows.
+        stream: Stream of rows [R, T].
+        keys: keys [R], one per row.
+        rate: the probability.
     """
 
     def row(key, segments, context):
@@ -67,5 +72,5 @@ def drop_context(stream, keys, rate):
 
 
 def _chosen(key, shape, rate):
-    """Which of these are drawn, each with probability `rate`: [shape] bool."""
+    """A bool array of `shape` whose elements are True with probability `rate`."""
     return random_bits(key, shape) < jnp.uint32(min(round(rate * 2**32), 2**32 - 1))

@@ -1,4 +1,4 @@
-"""A batch's targets: the next item at every slot, or the masked items of a cloze; and where answers are read."""
+"""Training objectives: which items of a history are predicted, at which slots, and what the model sees of it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,42 +10,45 @@ import numpy as np
 
 from jaxrec.batches import dropout
 from jaxrec.batches import stream as streams
+from jaxrec.batches.stream import Subsequences
+from jaxrec.config.keys import Config
 from jaxrec.data.ragged import slices
 from jaxrec.kernels.masks import from_end, same_sequence
 from jaxrec.kernels.random import site_keys
 
-MASK = -1  # in a stream's items: something is here, and is not shown
-SITE = 2**31 - 2  # of the cloze's draws, beyond the sites of any model's dropouts
+MASK = -1  # a masked item in Stream.items
+SITE = 2**31 - 2  # for site_keys, of the cloze's draws; models count theirs from 0
 
 
 class Targets(NamedTuple):
-    """The items to be predicted, and the slots of a batch of rows at which they are."""
+    """The items to predict in a batch of R rows, at most M per row."""
 
-    items: Any  #: [R, M] int32; 0 where there is none
-    user_index: Any  #: [R, M] int32, whose slot it is
-    slots: Any  #: [R, M] int32, where in the row; None where these are all T slots in their order
+    items: Any  #: [R, M] int32; 0 where there is no target
+    user_index: Any  #: [R, M] int32, the user each target belongs to
+    slots: Any  #: [R, M] int32, the slot of the row at which each is predicted; None if M = T and they are in order
     weights: Any = None  #: [R, M] float32, by which their losses count; None: all alike
 
 
 class Objective(NamedTuple):
-    """How histories become questions."""
+    """A training objective: how histories become inputs and targets."""
 
     subsequences: Callable  #: (start, stop, length, history) -> stream.Subsequences of the training histories
-    stream_targets: bool  #: whether the stream's targets are the items that come next
-    count: Callable  #: (lengths of subsequences) -> how many targets each has
-    expected: Callable  #: (stream.Subsequences) -> (places in the items, their expected times as a target in an epoch)
-    make_targets: Callable  #: (stream, keys_R, most targets of a row) -> (the Stream as models see it, Targets)
-    num_mask_slots: int  #: masked slots that follow a history, where the answer is read
-    mask_inputs: Callable  #: (stream of histories) -> as a model sees them to answer at their last slots
-    room: Callable = lambda lengths: 0  #: (lengths of subsequences) -> slots of one at least, for packing_layout
+    stream_targets: bool  #: whether it needs Stream.targets (the next items)
+    count: Callable  #: (subsequence lengths [P]) -> the number of targets of each [P]
+    expected: Callable  #: (stream.Subsequences) -> (indices into the flat items, expected targets of each per epoch)
+    make_targets: Callable  #: (stream, keys_R, maximum targets per row) -> (the Stream that models see, Targets)
+    num_mask_slots: int  #: masked slots appended to a history at inference, where the prediction is read
+    mask_inputs: Callable  #: (stream of histories) -> the Stream that models see at inference
+    room: Callable = lambda lengths: 0  #: (subsequence lengths [P]) -> `room` of stream.packing_layout
 
 
-def next_item(ahead=1, newest=None, overlap=0):
-    """At every slot the item that comes next (Kang & McAuley 2018), or the next few (Tang & Wang 2018).
+def next_item(ahead: int = 1, newest: int | None = None, overlap: int = 0) -> Objective:
+    """Predicts at every slot the next item (Kang & McAuley 2018), or the next few (Tang & Wang 2018).
 
     Args:
-        newest: how many slots of a subsequence have a target, the others are context; all if None.
-        overlap: of windows, as `stream.next_item_subsequences` takes it.
+        ahead: how many next items are the targets of a slot.
+        newest: only this many newest slots of a subsequence have targets, the others are context; None: all slots.
+        overlap: extra overlap of windows in slots, as in `stream.next_item_subsequences`.
     """
     context = lambda lengths: 0 if newest is None else np.maximum(lengths - newest, 0)
     return Objective(
@@ -60,12 +63,12 @@ def next_item(ahead=1, newest=None, overlap=0):
     )
 
 
-def cloze(rate, last):
-    """Some items of every sequence are masked, and are the targets (Sun et al. 2019, after Devlin et al. 2019).
+def cloze(rate: float, last: float) -> Objective:
+    """Masks some items of every sequence and predicts them (Sun et al. 2019, after Devlin et al. 2019).
 
     Args:
-        rate: share of the slots: round(rate x length) of a sequence, at least one, drawn without replacement.
-        last: share of the sequences whose newest item is always among them, since inference reads an answer there.
+        rate: the share of slots to mask: round(rate * length) of a sequence, at least one, drawn without replacement.
+        last: the probability with which a sequence's newest item is always masked, as it is at inference.
     """
     return Objective(
         subsequences=streams.whole_subsequences,
@@ -78,18 +81,20 @@ def cloze(rate, last):
     )
 
 
-def build(config):
+def build(config: Config) -> Objective:
     """The Objective of a configuration."""
     if config.objective == "cloze":
         objective = cloze(config.mask_prob, config.mask_last_prob)
     else:
         newest = config.length - config.overlap if config.overlap else None
         objective = next_item(config.num_future_targets, newest, config.overlap)
-    return dropping(objective, config.item_dropout, config.sequence_dropout, config.context and config.context_dropout)
+    return dropping(
+        objective, config.item_dropout, config.sequence_dropout, config.context_dropout if config.context else 0.0
+    )
 
 
-def dropping(objective, item_rate, sequence_rate, context_rate=0):
-    """The objective, its targets as they are, for models that are shown less (see `dropout`)."""
+def dropping(objective: Objective, item_rate: float, sequence_rate: float, context_rate: float = 0.0) -> Objective:
+    """The objective with item and sequence dropout of its inputs (see `dropout`); targets stay as they are."""
     if not item_rate and not sequence_rate and not context_rate:
         return objective
 
@@ -102,61 +107,64 @@ def dropping(objective, item_rate, sequence_rate, context_rate=0):
     return objective._replace(make_targets=make_targets)
 
 
-def expected_targets(objective, subsequences, items, catalogue):
-    """How often each item is a target in an epoch: [V] float64; of a cloze its expectation.
+def expected_targets(objective: Objective, subsequences: Subsequences, items: np.ndarray, catalogue: int) -> np.ndarray:
+    """The expected number of times that each item is a target in an epoch.
 
     Args:
         objective: Objective.
-        subsequences: stream.Subsequences of the training.
-        items: [N] flat.
-        catalogue: V.
+        subsequences: stream.Subsequences of the training data.
+        items: [N] int, the flat histories.
+        catalogue: V, the number of items.
+
+    Returns:
+        [V] float64; element i - 1 belongs to item i.
     """
-    places, times = objective.expected(subsequences)
-    return np.bincount(items[places], times, minlength=catalogue + 1)[1:]
+    indices, times = objective.expected(subsequences)
+    return np.bincount(items[indices], times, minlength=catalogue + 1)[1:]
 
 
 def _expect_next(subsequences, ahead, context):
-    """The item after slot j of a subsequence is a target there and at as many slots before as `ahead` allows."""
-    places = slices(subsequences.start + 1, subsequences.start + 1 + subsequences.length)
+    """`Objective.expected` of next_item: an item is the target of up to `ahead` slots before it."""
+    indices = slices(subsequences.start + 1, subsequences.start + 1 + subsequences.length)
     slot, length = _slot(subsequences), np.repeat(subsequences.length, subsequences.length)
-    return places, np.where(slot >= context(length), np.minimum(slot + 1, ahead), 0)
+    return indices, np.where(slot >= context(length), np.minimum(slot + 1, ahead), 0)
 
 
 def _room(lengths, context):
-    """The slots that a subsequence has at least: their mean length, where most slots are context.
+    """The minimum slots to reserve per subsequence: the mean length if most slots are context, else none.
 
-    The loss is computed for as many slots of each row as the row with the most targets has. That is one of many short
-    subsequences; with room for fewer of them the loss has less to do for nothing.
+    The loss computes as many slots for every row as the row with the most targets has, which is a row of many short
+    subsequences. With fewer subsequences in such a row, less is computed in vain.
     """
     return round(lengths.mean()) if np.sum(context) > lengths.sum() / 2 else 0
 
 
 def _expect_masked(subsequences, rate, last):
-    """Of a sequence of n slots m are masked: with probability `last` the newest and m - 1 others, else any m."""
+    """`Objective.expected` of cloze: m of n slots are masked, with probability `last` the newest and m - 1 others."""
     length = np.repeat(subsequences.length, subsequences.length)
     number = masked(rate, subsequences.length.max())[length]
     newest = _slot(subsequences) == length - 1
     forced = np.where(newest, 1.0, (number - 1) / np.maximum(length - 1, 1))
-    places = slices(subsequences.start, subsequences.start + subsequences.length)
-    return places, last * forced + (1 - last) * number / length
+    indices = slices(subsequences.start, subsequences.start + subsequences.length)
+    return indices, last * forced + (1 - last) * number / length
 
 
 def _slot(subsequences):
-    """The slot of each place within its subsequence: [sum of lengths]."""
+    """The slots 0, 1, ... of each subsequence, concatenated: [sum of lengths]."""
     ends = np.cumsum(subsequences.length)
     return np.arange(subsequences.length.sum()) - np.repeat(ends - subsequences.length, subsequences.length)
 
 
-def masked(rate, length):
-    """How many slots of a sequence are masked, by its length: [length + 1] int32."""
+def masked(rate: float, length: int) -> np.ndarray:
+    """The number of masked slots for sequences of 0, 1, ..., `length` slots: [length + 1] int32."""
     return np.maximum(np.round(rate * np.arange(length + 1)), 1).astype(np.int32)
 
 
 def _next_targets(stream, ahead, newest, most):
     if newest is None:
         return _all_targets(stream, ahead)
-    asked = jax.vmap(from_end)(stream.segments) < newest
-    targets = _all_targets(stream._replace(targets=jnp.where(asked, stream.targets, 0)), ahead)
+    has_target = jax.vmap(from_end)(stream.segments) < newest
+    targets = _all_targets(stream._replace(targets=jnp.where(has_target, stream.targets, 0)), ahead)
     if most >= stream.items.shape[1]:
         return targets
     first = jnp.argsort(targets.items == 0, axis=1, stable=True)[:, :most]
@@ -194,7 +202,7 @@ def _masked(stream, hidden_BT):
 
 
 def _mask_row(key, items, segments, *, number, last, most):
-    """Which slots of a row are masked [T] bool, and those slots first among `most` [most]."""
+    """Draws the masked slots of a row: ([T] bool, [most] slots of which the masked ones come first)."""
     order, force = jax.random.split(key)
     bits = jax.random.bits(order, items.shape, jnp.uint32)
     newest = jax.vmap(from_end)(segments[None])[0] == 0

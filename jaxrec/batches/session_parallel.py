@@ -1,6 +1,6 @@
-"""Session-parallel batches (Hidasi et al. 2016, section 3.1.1): each lane reads a session, one event a step.
+"""Session-parallel batches (Hidasi et al. 2016, section 3.1.1): each lane reads a session, one event per step.
 
-It is the stream whose rows are lanes, cut into steps of one slot: `stream.Data` with a Schedule for its layout.
+A batch is a Stream of rows [lanes, 1]. Its data are a `stream.Data` whose layout is a Schedule.
 """
 
 import heapq
@@ -8,29 +8,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrec.batches.stream import stream_at, unit_of
+from jaxrec.batches.stream import Data, Stream, Subsequences, stream_at, unit_of
+from jaxrec.data.interactions import Interactions
 
 
 class Schedule(NamedTuple):
-    """Which subsequence every lane reads at every step: row r of step s is s x rows + r.
+    """Which subsequence each lane reads at each step; takes 4 bytes per event and per subsequence."""
 
-    On the device it takes 4 bytes an event, and as much a subsequence.
-    """
-
-    slot_to_segment: Any  #: [steps x rows, 1] int32, the subsequence; -1 where there is none
-    begin: Any  #: [P] int32, the step at which a subsequence begins
+    slot_to_segment: Any  #: [steps x rows, 1] int32; the subsequence of lane r at step s is at s x rows + r, -1 if none
+    begin: Any  #: [P] int32, the step at which each subsequence begins
 
 
-def schedule(lengths, parallel_sessions, rows):
-    """The greedy schedule of the authors' code: the next subsequence goes to the lane that is free first.
+def schedule(lengths: np.ndarray, parallel_sessions: int, rows: int) -> Schedule:
+    """Assigns each subsequence in turn to the lane that is free first, as the authors' code does.
 
-    Of lanes that become free together the first takes it. No subsequence is cut and none is left out: towards the end
-    lanes close, and the last step is the end of the longest.
+    If several lanes become free at the same step, the lowest one is used. No subsequence is cut or left out: towards
+    the end, lanes without a subsequence stay empty.
 
     Args:
-        lengths: [P] slots of each subsequence, in the order in which they are begun.
-        parallel_sessions: how many are read at once, one a lane.
-        rows: at least `parallel_sessions`: those from there on are closed always.
+        lengths: [P] the number of slots of each subsequence, in the order in which they begin.
+        parallel_sessions: the number of lanes in use.
+        rows: the number of lanes, at least `parallel_sessions`; the others are always empty.
+
+    Returns:
+        Schedule.
     """
     lengths = np.asarray(lengths)
     begin, lane_of = np.empty(len(lengths), np.int32), np.empty(len(lengths), np.int64)
@@ -46,14 +47,18 @@ def schedule(lengths, parallel_sessions, rows):
     return Schedule(slot_to_segment.reshape(-1, 1), begin)
 
 
-def gather(data, _order, rows, with_targets=True, *, step_rows):
-    """The Stream of these rows of the schedule, counted from its first step on. [R] -> Stream of [R, 1].
-
-    NumPy and JAX arrays alike. The order of the subsequences is the schedule's, in every epoch.
+def gather(data: Data, _order: Any, rows: Any, with_targets: bool = True, *, step_rows: int) -> Stream:
+    """The Stream of some rows of a schedule, from NumPy or JAX arrays.
 
     Args:
         data: stream.Data whose layout is a Schedule.
-        step_rows: of a step.
+        _order: not used, since every epoch has the same order.
+        rows: [R] int, indices into `slot_to_segment` of the schedule.
+        with_targets: whether to fill in the targets; otherwise they are 0.
+        step_rows: the number of rows per step.
+
+    Returns:
+        Stream of rows [R, 1].
     """
     xp = data.items.__array_namespace__() if hasattr(data.items, "__array_namespace__") else np
     slot_to_segment = data.layout.slot_to_segment[rows]
@@ -65,14 +70,14 @@ def gather(data, _order, rows, with_targets=True, *, step_rows):
     return stream_at(data, real, at, segments, positions, data.user_index[subsequence], with_targets)
 
 
-def rows_of(parallel_sessions, devices=1):
-    """Rows of a step: the lanes and as many closed ones as make a multiple of 8 (as `stream.rows_per_step`)."""
+def rows_of(parallel_sessions: int, devices: int = 1) -> int:
+    """The number of lanes, rounded up to a multiple of 8 with empty ones (see `stream.unit_of`)."""
     unit = unit_of(devices)
     return -(-parallel_sessions // unit) * unit
 
 
-def oldest_first(subsequences, interactions):
-    """The subsequences in the order of their first events: by time where times are absolute, else as the data lie."""
+def oldest_first(subsequences: Subsequences, interactions: Interactions) -> Subsequences:
+    """Sorts subsequences by the time of their first event, or by their place in the data without absolute times."""
     timed = interactions.times is not None and not interactions.relative
     key = np.asarray(interactions.times)[subsequences.start] if timed else subsequences.start
     order = np.lexsort((subsequences.start, key))

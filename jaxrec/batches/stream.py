@@ -1,13 +1,14 @@
-"""The one data format: several users' sequences back to back in rows of fixed width, and the plan that fills them.
+"""Packed batches: several users' sequences back to back in rows of fixed width, and the order of an epoch.
 
-Lengths are packed once, best fit, into a layout of segments; an epoch permutes the subsequences within each length
-class, then the rows. So rows, steps an epoch and shapes are constants, and a batch is a pure function of (data, seed,
-step).
+Subsequences are packed once, by their lengths, into a layout of segments. Each epoch permutes the subsequences of equal
+length among their segments, and then the rows. So the number of rows, the steps per epoch and all shapes are constant,
+and a batch is a pure function of (data, seed, step).
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
 
 
 class Stream(NamedTuple):
@@ -24,50 +25,55 @@ class Stream(NamedTuple):
 
 
 class Subsequences(NamedTuple):
-    """Parts of histories, to be packed into rows: slot j of a subsequence shows items[start + j]."""
+    """Parts of histories that are packed into rows; slot j of a subsequence holds items[start + j]."""
 
-    start: np.ndarray  #: [P] index into the flat items
-    length: np.ndarray  #: [P] int32, slots
-    user_index: np.ndarray  #: [P] int32 user
+    start: np.ndarray  #: [P] int, index into the flat items
+    length: np.ndarray  #: [P] int32, the number of slots
+    user_index: np.ndarray  #: [P] int32, the user
 
 
 class PackingLayout(NamedTuple):
-    """Where segments of given lengths lie in the rows; they are numbered over all rows, left to right in each."""
+    """Where segments lie in the rows. They are numbered row by row, from left to right."""
 
-    slot_to_segment: Any  #: [rows, T] int32, the segment that a slot belongs to; -1 where empty
-    first: Any  #: [rows] int32, the first segment of a row
-    begin: Any  #: [P] int32, the slot at which a segment begins
+    slot_to_segment: Any  #: [rows, T] int32, the segment of each slot; -1 if empty
+    first: Any  #: [rows] int32, the first segment of each row
+    begin: Any  #: [P] int32, the slot at which each segment begins
 
 
 class Data(NamedTuple):
-    """All that batches are made of; on the device an argument of the program."""
+    """The data that batches are gathered from; an argument of the compiled program, not a constant of it."""
 
     items: Any  #: [N] int32, the flat histories
-    start: Any  #: [P]
-    user_index: Any  #: [P]
+    start: Any  #: [P], as in Subsequences
+    user_index: Any  #: [P], as in Subsequences
     layout: Any  #: PackingLayout, or session_parallel.Schedule
     context: Any = None  #: [N, K] of the events, where it is used
     weights: Any = None  #: [N] float32 of the events, where they are used
 
 
 class Order(NamedTuple):
-    """One epoch's arrangement."""
+    """The order of one epoch."""
 
     segment_assignment: Any  #: [P] int32, the subsequence in each segment
-    rows: Any  #: [rows] int32, the rows in the order in which they are visited
+    rows: Any  #: [rows] int32, the order in which the rows are visited
 
 
-def next_item_subsequences(start, stop, length, history="newest", overlap=0):
-    """Subsequences with the next item as the target of every slot: of `length` + 1 items each.
+def next_item_subsequences(
+    start: ArrayLike, stop: ArrayLike, length: int, history: str = "newest", overlap: int = 0
+) -> Subsequences:
+    """Subsequences for next-item prediction, where the target of a slot is the item after it.
 
     Args:
-        start: [U] where each user's history begins in the flat items.
-        stop: [U] where it ends; users with fewer than two items have no subsequence.
-        length: the longest subsequence, in slots.
-        history: which items of a long one: the "newest", the "oldest", or "windows" over all of them that overlap by
-            one, so that each item but the first is a target exactly once; the oldest window is the short one.
-        overlap: of windows, slots more by which they do: each ends `length` - `overlap` items before the next, and
-            shows what is before, `length` items at most. Its newest `length` - `overlap` slots are those to be asked.
+        start: [U] the index in the flat items at which each user's history begins.
+        stop: [U] the index at which it ends; users with fewer than two items have no subsequence.
+        length: the maximum number of slots of a subsequence, which covers one item more.
+        history: which items of a longer history to use: the "newest", the "oldest", or all, in "windows" that overlap
+            by one item, so that each item but the first is a target exactly once. The oldest window is the short one.
+        overlap: the number of further slots by which windows overlap. Each window then ends `length` - `overlap` items
+            before the next one, and only its newest `length` - `overlap` slots have targets; the others are context.
+
+    Returns:
+        Subsequences.
 
     >>> subsequences = next_item_subsequences([0], [8], length=3, history="windows")
     >>> subsequences.start.tolist(), subsequences.length.tolist()
@@ -81,8 +87,8 @@ def next_item_subsequences(start, stop, length, history="newest", overlap=0):
     return _subsequences(start, np.maximum(stop - 1, start), length, history, overlap)
 
 
-def whole_subsequences(start, stop, length, history="newest"):
-    """Subsequences of every item, `length` of each history: as `next_item_subsequences`, but windows end to end."""
+def whole_subsequences(start: ArrayLike, stop: ArrayLike, length: int, history: str = "newest") -> Subsequences:
+    """As `next_item_subsequences`, but the last item is an input too, and windows don't overlap."""
     start, stop = np.asarray(start), np.asarray(stop)
     return _subsequences(start, np.where(stop - start > 1, stop, start), length, history)
 
@@ -100,20 +106,36 @@ def _subsequences(start, stop, length, history, overlap=0):
     return Subsequences(begin, (end - begin).astype(np.int32), user_index.astype(np.int32))
 
 
-def history_subsequences(start, stop, length, num_mask_slots=0):
-    """Subsequences of at most `length` slots for inference: the newest items, and `num_mask_slots` after them.
+def history_subsequences(start: np.ndarray, stop: np.ndarray, length: int, num_mask_slots: int = 0) -> Subsequences:
+    """Subsequences for inference: each history's newest items, followed by slots for `Objective.mask_inputs` to mask.
 
-    [Q], [Q], int -> Subsequences of [Q]. What a slot after the history shows is for the objective to overwrite.
+    Args:
+        start: [Q] the index in the flat items at which each history begins.
+        stop: [Q] the index at which it ends.
+        length: the maximum number of slots, including `num_mask_slots`.
+        num_mask_slots: the number of slots after the history. They hold arbitrary items until they are masked.
+
+    Returns:
+        Subsequences [Q].
     """
     begin = np.maximum(np.asarray(stop) - (length - num_mask_slots), start)
     return Subsequences(begin, (stop - begin + num_mask_slots).astype(np.int32), np.arange(len(begin), dtype=np.int32))
 
 
-def pack(lengths, width):
-    """Best-fit decreasing packing. [P] lengths in 1..width -> the row of each subsequence [P], the number of rows.
+def pack(lengths: ArrayLike, width: int) -> tuple[np.ndarray, int]:
+    """Best-fit decreasing bin packing: each subsequence goes to the fullest row that has room for it.
 
-    Each subsequence goes to the fullest row that still takes it. Rows are held by the room left in them, so that equal
-    lengths are placed together and the cost is that of the distinct lengths, not of the subsequences.
+    Subsequences of equal length are placed together, so that the time depends on the number of distinct lengths.
+
+    Args:
+        lengths: [P] int, from 1 to `width`.
+        width: the slots of a row.
+
+    Returns:
+        The row of each subsequence [P] int64, and the number of rows.
+
+    Raises:
+        ValueError: if a length is not from 1 to `width`.
 
     >>> pack([2, 5, 3, 4], width=7)
     (array([0, 0, 1, 1]), 2)
@@ -121,7 +143,7 @@ def pack(lengths, width):
     lengths = np.asarray(lengths)
     row_of = np.empty(len(lengths), np.int64)
     by_length = np.argsort(-lengths, kind="stable")
-    with_room = [[] for _ in range(width + 1)]  # arrays of rows, by room
+    with_room = [[] for _ in range(width + 1)]  # arrays of rows, by their free slots
     bounds = np.flatnonzero(np.diff(lengths[by_length])) + 1
     rows = 0
     for group in np.split(by_length, bounds) if len(lengths) else []:
@@ -132,13 +154,13 @@ def pack(lengths, width):
         while len(group):
             while room < width and not with_room[room]:
                 room += 1
-            fit = room // need  # each row is filled as far as it goes before the next
+            fit = room // need  # how many of the group go into one row
             wanted = -(-len(group) // fit)
             if room < width:
                 into = np.concatenate(with_room[room])
                 with_room[room] = [into[wanted:]] if len(into) > wanted else []
                 into = into[:wanted]
-            else:  # none takes it: open rows
+            else:  # no row has room: add rows
                 into = rows + np.arange(wanted)
                 rows += wanted
             placed = min(len(group), len(into) * fit)
@@ -152,13 +174,19 @@ def pack(lengths, width):
     return row_of, rows
 
 
-def packing_layout(lengths, width, multiple=1, room=0):
-    """Pack subsequences of these lengths into rows: (PackingLayout, `order_of` [P], whose length each segment has).
-
-    Rows are filled up with empty ones to a multiple, so that the last batch is whole.
+def packing_layout(
+    lengths: ArrayLike, width: int, multiple: int = 1, room: int = 0
+) -> tuple[PackingLayout, np.ndarray]:
+    """Packs subsequences into rows.
 
     Args:
-        room: slots that a subsequence has for itself at least; what it leaves of them stays empty.
+        lengths: [P] int, the slots of each subsequence.
+        width: T, the slots of a row.
+        multiple: empty rows are added up to a multiple of this, so that the last batch is full.
+        room: the minimum number of slots to reserve for a subsequence; those that it doesn't use stay empty.
+
+    Returns:
+        PackingLayout, and `order_of` [P] int32, the subsequence whose length each segment has.
     """
     lengths = np.asarray(lengths)
     row_of, used = pack(np.maximum(lengths, room), width)
@@ -178,13 +206,15 @@ def packing_layout(lengths, width, multiple=1, room=0):
     return PackingLayout(slot_to_segment, first, begin.astype(np.int32)), order_of
 
 
-def plan(lengths, order_of, rows, seed, epoch):
-    """The arrangement of one epoch: subsequences permuted within their length class, then the rows.
+def plan(lengths: np.ndarray, order_of: np.ndarray, rows: int, seed: int, epoch: int) -> Order:
+    """The Order of an epoch: permutes the subsequences of equal length, and then the rows.
 
     Args:
-        lengths: [P] of the subsequences.
-        order_of: [P], as `packing_layout` gives it.
-        rows: how many.
+        lengths: [P] int, the slots of each subsequence.
+        order_of: [P] int, from `packing_layout`.
+        rows: the number of rows of the layout.
+        seed: int, from 0.
+        epoch: int, from 0.
     """
     random = np.random.Generator(np.random.Philox(key=[seed, epoch]))
     shuffled = np.lexsort((random.random(len(lengths)), lengths))
@@ -194,8 +224,18 @@ def plan(lengths, order_of, rows, seed, epoch):
     return Order(segment_assignment, random.permutation(rows).astype(np.int32))
 
 
-def gather(data, order, rows, with_targets=True):
-    """The Stream of these rows in the epoch's row order. [R] -> Stream of [R, T]; NumPy and JAX arrays alike."""
+def gather(data: Data, order: Order, rows: Any, with_targets: bool = True) -> Stream:
+    """The Stream of some rows of an epoch, from NumPy or JAX arrays.
+
+    Args:
+        data: Data whose layout is a PackingLayout.
+        order: Order of the epoch.
+        rows: [R] int, indices into `order.rows`.
+        with_targets: whether to fill in the targets; otherwise they are 0.
+
+    Returns:
+        Stream of rows [R, T].
+    """
     xp = data.items.__array_namespace__() if hasattr(data.items, "__array_namespace__") else np
     rows = order.rows[rows]
     slot_to_segment = data.layout.slot_to_segment[rows]
@@ -208,20 +248,22 @@ def gather(data, order, rows, with_targets=True):
     return stream_at(data, real, at, segments, positions, data.user_index[subsequence], with_targets)
 
 
-def stream_at(data, real, at, segments, positions, user_index, with_targets):
-    """The Stream whose slots show these events, all [R, T].
+def stream_at(
+    data: Data, real: Any, at: Any, segments: Any, positions: Any, user_index: Any, with_targets: bool
+) -> Stream:
+    """The Stream with these events in its slots, from NumPy or JAX arrays [R, T].
 
     Args:
         data: Data.
-        real: whether a slot has an event; it is 0 in every field where not.
-        at: which event of the data. The target is the one after it.
-        segments: as Stream has them, where real.
-        positions: as Stream has them, where real.
-        user_index: as Stream has it, where real.
-        with_targets: whether targets are shown. Where not, weights are those of the events themselves.
+        real: whether the slot has an event; all fields of other slots are 0.
+        at: the index of the event in the data; the target is the item of the event after it.
+        segments: as in Stream.
+        positions: as in Stream.
+        user_index: as in Stream.
+        with_targets: whether to fill in the targets; otherwise they are 0, and weights are those of the slots' events.
     """
     xp = data.items.__array_namespace__() if hasattr(data.items, "__array_namespace__") else np
-    last = len(data.items) - 1  # a slot after the last history of all
+    last = len(data.items) - 1  # targets and mask slots of the last history can lie beyond it
     at, following = xp.minimum(at, last), xp.minimum(at + 1, last)
     where_real = lambda values, kind=xp.int32: xp.where(real, values, 0).astype(kind)
     weights = None
@@ -238,13 +280,20 @@ def stream_at(data, real, at, segments, positions, user_index, with_targets):
     )
 
 
-def rows_per_step(batch, subsequences, rows, devices=1):
-    """Rows that hold `batch` sequences on average, to a multiple of 8 (of the devices where they don't divide 8)."""
+def rows_per_step(batch: int, subsequences: int, rows: int, devices: int = 1) -> int:
+    """The number of rows that hold `batch` sequences on average, rounded to a multiple of `unit_of(devices)`.
+
+    Args:
+        batch: the number of sequences per step.
+        subsequences: P, the number of subsequences in all rows.
+        rows: the number of rows of the layout.
+        devices: the number of devices.
+    """
     unit = unit_of(devices)
     wanted = round(batch * rows / max(subsequences, 1) / unit) * unit
     return max(min(wanted, -(-rows // unit) * unit), unit)
 
 
-def unit_of(devices):
-    """What the rows of a step are a multiple of: 8, so that 1, 2, 4 and 8 devices have as many; else the devices."""
+def unit_of(devices: int) -> int:
+    """What the rows per step are a multiple of: 8, so that 1, 2, 4 and 8 devices have the same; else `devices`."""
     return 8 if 8 % devices == 0 else devices

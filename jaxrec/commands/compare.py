@@ -1,12 +1,15 @@
 """The command compare: models and baselines on the same questions, in one table."""
 
+import argparse
+from collections.abc import Mapping
+
 from jaxrec.api import comparing
 from jaxrec.commands.flags import assigned
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import write_json
 
 
-def compare(arguments, _overrides):
+def compare(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     """Train what is not trained yet, print the table, and write JSON where asked."""
     if arguments.seeds < 1:
         raise UserError(f"--seeds {arguments.seeds}: at least 1")

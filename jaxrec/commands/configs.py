@@ -1,6 +1,8 @@
 """The command configs: the shipped configurations, what for, and the number each reached."""
 
+import argparse
 import ast
+from collections.abc import Mapping
 
 from rich.table import Table
 
@@ -8,7 +10,7 @@ from jaxrec.config import recipes
 from jaxrec.system import console as consoles
 
 
-def configs(_arguments, _overrides):
+def configs(_arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     """Print the table."""
     table = Table()
     for column in ("--config", "what for", "reached"):
@@ -21,7 +23,7 @@ def configs(_arguments, _overrides):
     return 0
 
 
-def described(text):
+def described(text: str) -> tuple[str, str]:
     """(what a configuration is for, the number that it reached) by the docstring of its file; "" where it says none.
 
     The docstring's first line says what for; its second paragraph is commands; the others say the number.

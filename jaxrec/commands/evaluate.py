@@ -1,11 +1,14 @@
 """The command evaluate: a checkpoint, a baseline or anybody's scores, on the held-out items."""
 
+import argparse
+from collections.abc import Mapping
+
 from jaxrec.api import evaluating
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import replacing, write_json
 
 
-def evaluate(arguments, _overrides):
+def evaluate(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     """Evaluate a workdir's checkpoint, a baseline or scores; print a table, and write JSON where asked."""
     options = {"protocol": arguments.protocol, "split": arguments.split, "beyond_accuracy": arguments.beyond_accuracy}
     if arguments.ranks and arguments.ranks.suffix != ".parquet":

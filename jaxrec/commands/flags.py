@@ -18,7 +18,7 @@ class Command(NamedTuple):
     starts_jax: bool = True
 
 
-def train(parser):
+def train(parser: argparse.ArgumentParser) -> None:
     """Of a training."""
     parser.epilog = (
         f"--config.KEY=VALUE changes one key of the configuration, as in --config.model.dim=64. The keys are listed in "
@@ -28,7 +28,7 @@ def train(parser):
     parser.add_argument("--workdir", type=Path, help="where the training lies (default: runs/<config name>)")
 
 
-def evaluate(parser):
+def evaluate(parser: argparse.ArgumentParser) -> None:
     """Of an evaluation."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--workdir", type=Path, help="of a training; with --scores, to test them against")
@@ -69,7 +69,7 @@ def evaluate(parser):
     )
 
 
-def prepare(parser):
+def prepare(parser: argparse.ArgumentParser) -> None:
     """Of reading a log."""
     parser.add_argument("--input", required=True, help="a file, folder, zip or glob, or the name of a public data set")
     parser.add_argument("--output", required=True, type=Path, help="the folder to write")
@@ -108,7 +108,7 @@ def prepare(parser):
     parser.add_argument("--plots", action="store_true", help="draw lengths, popularity and times: plots.png")
 
 
-def serve(parser):
+def serve(parser: argparse.ArgumentParser) -> None:
     """Of the HTTP service."""
     parser.add_argument("--workdir", required=True, type=Path, help="of a training")
     parser.add_argument("--port", type=int, default=8000, help="(default: 8000; 0: any that is free)")
@@ -138,7 +138,7 @@ def serve(parser):
     parser.epilog = "JAXREC_TOKEN in the environment is the bearer token that requests must bear."
 
 
-def compare(parser):
+def compare(parser: argparse.ArgumentParser) -> None:
     """Of a comparison of models."""
     parser.add_argument("--dataset", required=True, help="a path, or the name of a public data set")
     parser.add_argument(
@@ -154,7 +154,7 @@ def compare(parser):
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
 
 
-def tune(parser):
+def tune(parser: argparse.ArgumentParser) -> None:
     """Of a search for the recipe that suits a log."""
     parser.add_argument("--dataset", required=True, help="a path, or the name of a public data set")
     parser.add_argument("--minutes", type=float, default=60, metavar="N", help="of the whole search (default: 60)")
@@ -162,11 +162,44 @@ def tune(parser):
     parser.add_argument("--workdir", type=Path, help="where trials lie, and are gone on with (default: a fresh one)")
 
 
-def configs(parser):
+def backtest(parser: argparse.ArgumentParser) -> None:
+    """Of rolling tests."""
+    parser.add_argument("--dataset", required=True, help="a path, or the name of a public data set, with dates")
+    parser.add_argument(
+        "--models", "--configs", type=_listed, default=["default"], metavar="NAME,NAME",
+        help="of models, which default trains, or of configurations; or none (default: default)",
+    )  # fmt: skip
+    parser.add_argument("--train-days", default=28, metavar="N|all", help="before each test, that train (default: 28)")
+    parser.add_argument("--test-days", type=float, default=7, metavar="N", help="of each test (default: 7)")
+    parser.add_argument("--folds", type=int, default=6, metavar="N", help="tests, up to the log's end (default: 6)")
+    parser.add_argument(
+        "--retrain-every",
+        default=1,
+        metavar="N|Nd",
+        help="tests, or days with a d, until the next training (default: 1)",
+    )
+    parser.add_argument(
+        "--baselines", type=_listed, default=["popularity", "transitions"], metavar="NAME,NAME", help="or none"
+    )
+    parser.add_argument("--targets", default="all", help="all events of a test, or the last of each user in it")
+    parser.add_argument(
+        "--valid-fraction",
+        type=float,
+        default=0.1,
+        metavar="X",
+        help="of a window's events, which validate (default: .1)",
+    )
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of each (default: 1)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every configuration")
+    parser.add_argument("--workdir", type=Path, help="where trainings lie, and are gone on with (default: a fresh one)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
+
+
+def configs(parser: argparse.ArgumentParser) -> None:
     """Of the list of configurations."""
 
 
-def export(parser):
+def export(parser: argparse.ArgumentParser) -> None:
     """Of an export."""
     parser.add_argument("--workdir", required=True, type=Path, help="of a training")
     parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
@@ -175,7 +208,7 @@ def export(parser):
     parser.add_argument("--k", type=int, default=10, help="how many items it recommends (default: 10)")
 
 
-def recommend(parser):
+def recommend(parser: argparse.ArgumentParser) -> None:
     """Of recommendations for many users."""
     parser.add_argument("--workdir", required=True, type=Path, help="of a training")
     whom = parser.add_mutually_exclusive_group(required=True)
@@ -191,7 +224,7 @@ def recommend(parser):
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="to write: .parquet or .csv")
 
 
-def vectors(parser):
+def vectors(parser: argparse.ArgumentParser) -> None:
     """Of the vectors of a training."""
     parser.add_argument("--workdir", required=True, type=Path, help="of a training")
     parser.add_argument("--dataset", help="whose users are meant (default: the data of the training)")
@@ -239,6 +272,7 @@ COMMANDS = {
     "serve": Command("Answer requests over HTTP from a training, and show a page to try it.", serve, "serve"),
     "compare": Command("Which model is better on these data? All of them, in one table.", compare, "compare"),
     "tune": Command("Find the recipe that suits these data, and leave its training ready.", tune, "tune"),
+    "backtest": Command("How good by date, and how fast stale? Rolling trainings and tests.", backtest, "backtest"),
     "recommend": Command("Write the best items of many users to a file.", recommend, "recommend"),
     "vectors": Command("Write the vectors of items and users to files.", vectors, "vectors"),
     "export": Command("Write a training as one file that runs without Python.", export, "export"),

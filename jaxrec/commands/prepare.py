@@ -1,7 +1,9 @@
 """The command prepare: interactions of any format -> a prepared folder, and what is in it."""
 
+import argparse
 import inspect
 import time
+from collections.abc import Mapping
 
 from jaxrec.api import logs
 from jaxrec.data import splits
@@ -10,7 +12,7 @@ from jaxrec.system import console as consoles
 LISTENING = ("data", "say", "progress", "stage")  # what `logs.prepare` takes that is no flag
 
 
-def prepare(arguments, _overrides):
+def prepare(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     """Read, leave out what is asked, say what is there, write it."""
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)

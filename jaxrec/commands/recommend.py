@@ -1,5 +1,8 @@
 """The command recommend: the best items of many users, streamed to a file."""
 
+import argparse
+from collections.abc import Mapping
+
 from jaxrec.commands.writing import write
 from jaxrec.data import sources
 from jaxrec.inference.asking import histories
@@ -10,7 +13,7 @@ from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 
 
-def recommend(arguments, _overrides):
+def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     """Write user, rank, item and score, a row each, in bounded memory."""
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)

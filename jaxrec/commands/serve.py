@@ -1,9 +1,12 @@
 """The command serve: the HTTP service of a training."""
 
+import argparse
+from collections.abc import Mapping
+
 from jaxrec.system.errors import UserError
 
 
-def serve(arguments, overrides):
+def serve(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Serve until SIGTERM or Ctrl-C. Returns the exit status."""
     try:
         from jaxrec.serve import server

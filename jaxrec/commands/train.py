@@ -1,5 +1,7 @@
 """The command train: by a config, from the workdir's latest checkpoint; then the test."""
 
+import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from jaxrec.api import fitting
@@ -10,7 +12,7 @@ from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 
 
-def train(arguments, overrides):
+def train(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Train by a config, from the workdir's latest checkpoint; then test the best one beside the baselines."""
     recipe = recipes.read(arguments.config, overrides)
     path = arguments.workdir or Path("runs") / recipe.name

@@ -1,5 +1,8 @@
 """The command vectors: what a model compares users with items by, written to files."""
 
+import argparse
+from collections.abc import Mapping
+
 import numpy as np
 
 from jaxrec.commands.writing import write
@@ -9,7 +12,7 @@ from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 
 
-def vectors(arguments, _overrides):
+def vectors(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     """Write items.parquet (id, vector, and bias where there is one) and users.parquet (id, vector) into a folder."""
     console = consoles.make()
     recommender = load(arguments.workdir, arguments.checkpoint)

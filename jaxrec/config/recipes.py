@@ -3,12 +3,13 @@
 import ast
 import copy
 import runpy
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxrec.config import earlier, suiting
 from jaxrec.config import parsing as configs
-from jaxrec.config.keys import AUTO
+from jaxrec.config.keys import AUTO, Config
 from jaxrec.system.errors import UserError
 
 FOLDERS = [Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs"]  # installed, and in a checkout
@@ -24,7 +25,7 @@ class Recipe(NamedTuple):
     notes: tuple[str, ...]  #: what else had to change, for people
 
 
-def load(name, overrides):
+def load(name: str, overrides: Mapping[str, Any]) -> tuple[Config, str]:
     """The Config of a file or a shipped name, with the overrides. Returns it and the config's own name.
 
     Raises:
@@ -34,7 +35,7 @@ def load(name, overrides):
     return configs.from_dict(recipe.values), recipe.name
 
 
-def read(name, overrides):
+def read(name: str, overrides: Mapping[str, Any]) -> Recipe:
     """The Recipe of a file or a shipped name, with the overrides: {"model.dim": a value, or its text}.
 
     Raises:
@@ -51,7 +52,7 @@ def read(name, overrides):
     return changed(values, overrides, path.stem)
 
 
-def changed(values, overrides, name):
+def changed(values: dict, overrides: Mapping[str, Any], name: str) -> Recipe:
     """The Recipe of nested values with some keys changed; with another model, what suits that one is changed too."""
     values = copy.deepcopy(earlier.modernised(values))
     model = values.get("model", {}).get("name") if isinstance(values.get("model"), dict) else None
@@ -73,7 +74,7 @@ def changed(values, overrides, name):
     return Recipe(values, name, suiting.suited(values, model, given))
 
 
-def literal(text):
+def literal(text: Any) -> Any:
     """A number or boolean where the text reads as one, else the text.
 
     >>> literal("64"), literal("0.1"), literal("windows")
@@ -86,7 +87,7 @@ def literal(text):
     return value if isinstance(value, bool | int | float | str) else text
 
 
-def find(name):
+def find(name: str) -> Path:
     """The file of a configuration: a path, or a name in ./configs or among the shipped.
 
     Raises:
@@ -100,7 +101,7 @@ def find(name):
     raise UserError(f"no configuration {name!r}: give a file, or one of the shipped: {names}")
 
 
-def shipped():
+def shipped() -> list[Path]:
     """The files of the shipped configurations, by name."""
     found = {path.stem: path for folder in reversed(FOLDERS) for path in folder.glob("*.py")}
     return [found[name] for name in sorted(found)]

@@ -42,7 +42,7 @@ def suited(values: dict, before: str | None, given: Collection[str]) -> tuple[st
             values.pop(key, None)
     optim = values.get("optim")
     if isinstance(optim, dict) and "optim.name" not in given and was.get("optim.learning_rate") != AUTO:
-        _drop(optim, [key for key in OF_THE_MOMENTS if f"optim.{key}" not in given])
+        _drop(optim, [key for key in OF_THE_MOMENTS if f"optim.{key}" not in given and optim.get(key) != AUTO])
     for key, value in new.suits.items():
         if key not in given and was.get(key) != AUTO:
             _put(values, key, value)

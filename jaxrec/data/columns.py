@@ -48,7 +48,7 @@ def number_of(text: str, names: list[str]) -> int | None:
 
 
 def choose(
-    names: list[str], given: dict[str, str], where, by_name: tuple[str, ...] | list[str] = ROLES
+    names: list[str], given: dict[str, str], where: object, by_name: tuple[str, ...] | list[str] = ROLES
 ) -> dict[str, int]:
     """{role: number of its column} for the columns of a table.
 
@@ -130,7 +130,7 @@ def _may_weigh(name: str) -> bool:
     return plain(name) in KNOWN["weight"].split()
 
 
-def refuse_order(names: list[str], number: int, where, in_two_ways: bool) -> None:
+def refuse_order(names: list[str], number: int, where: object, in_two_ways: bool) -> None:
     """Raise UserError that says that no column is known as the time, though this one reads as times.
 
     Args:

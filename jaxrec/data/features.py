@@ -84,7 +84,8 @@ def usable(catalogue: Catalogue) -> list[str]:
     """The columns of a catalogue that `build` takes: but for numbers that are another in every item, as ids are."""
     about = pl.DataFrame() if catalogue.about is None else catalogue.about.drop(COUNT, strict=False)
     found = []
-    for name in dict.fromkeys([*about.columns, *([YEAR] if catalogue.titles is not None else [])]):
+    from_titles = [YEAR] if catalogue.titles is not None and YEAR not in about.columns else []
+    for name in about.columns + from_titles:
         column = _column(catalogue, name)
         if column.dtype.is_numeric() and column.drop_nulls().is_unique().all():
             continue

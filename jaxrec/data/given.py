@@ -1,10 +1,10 @@
 """What a reader of a log is given: its files, and all that the person said of how to read them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from jaxrec.data.log import Log
+from jaxrec.data.log import Batch, Log
 from jaxrec.data.oddities import Oddities
 from jaxrec.data.only import Only
 from jaxrec.data.text import BadRows, File
@@ -34,7 +34,14 @@ class Input:
         """A log of these columns, {role: name}."""
         return Log(columns, self.bad, self.ids, self.keep_na_ids, self.time_format)
 
-    def collect(self, log: Log, file, names: list[str], chosen: dict[str, int], batches) -> None:
+    def collect(
+        self,
+        log: Log,
+        file: Any,
+        names: list[str],
+        chosen: dict[str, int],
+        batches: Callable[[dict[str, int]], Iterator[Batch]],
+    ) -> None:
         """Put the rows of a file into a log, those that are asked for alone.
 
         Args:

@@ -54,7 +54,7 @@ class Ids:
         self._files = []  # (first code, file) where the file changes
 
     def clean(
-        self, values: pl.Series, file, place: Callable[[int], str] | None = None
+        self, values: pl.Series, file: object, place: Callable[[int], str] | None = None
     ) -> tuple[pl.Series, list[tuple[pl.Series, str]]]:
         """A column as it was read -> integers or text, and (mask, reason) of the values that are no ids.
 
@@ -115,7 +115,7 @@ class Ids:
         numbers = values.set(inexact, None).cast(pl.Int64, strict=False)
         return numbers, [missing, (inexact, f"{self.name} is not exactly an integer: --ids text takes it as it stands")]
 
-    def number(self, tokens: pl.Series, file=None) -> np.ndarray:
+    def number(self, tokens: pl.Series, file: object | None = None) -> np.ndarray:
         """The codes of tokens, text or integers without nulls, [n] int32. A number and its text are one token."""
         if not self._files or self._files[-1][1] != file:
             self._files.append((self.count, file))

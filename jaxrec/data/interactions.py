@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +40,7 @@ class Catalogue(NamedTuple):
             return None
         return self.about[COUNT].to_numpy()
 
-    def counted(self, counts_V) -> "Catalogue":
+    def counted(self, counts_V: np.ndarray) -> "Catalogue":
         """The same with these training counts."""
         column = pl.Series(COUNT, counts_V, pl.Int64)
         return self._replace(about=column.to_frame() if self.about is None else self.about.with_columns(column))
@@ -58,7 +59,7 @@ class Catalogue(NamedTuple):
             column = column.list.eval(pl.element().cast(pl.String)).list.join("|", ignore_nulls=True)
         return column.cast(pl.String).fill_null("").to_list()
 
-    def save(self, path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write it as Parquet: the column id, then the others."""
         frame = pl.DataFrame({ID: self.ids.tolist()})
         if self.about is not None:
@@ -67,14 +68,14 @@ class Catalogue(NamedTuple):
             frame.write_parquet(file)
 
     @classmethod
-    def load(cls, path) -> "Catalogue":
+    def load(cls, path: str | Path) -> "Catalogue":
         """What `save` wrote."""
         with open(path, "rb") as file:  # a path would be taken for a pattern
             frame = pl.read_parquet(file)
         about = frame.drop(ID)
         return cls(to_array(frame[ID]), about if about.width else None)
 
-    def take(self, numbers) -> "Catalogue":
+    def take(self, numbers: np.ndarray) -> "Catalogue":
         """The catalogue of these items alone, in this order."""
         rows = np.asarray(numbers) - 1
         return Catalogue(self.ids[rows], None if self.about is None else self.about[rows])

@@ -44,7 +44,7 @@ def describe(
 
 
 def described(
-    interactions: Interactions, path: Any, log: list[File], folder: str, column: str | None, say
+    interactions: Interactions, path: Any, log: list[File], folder: str, column: str | None, say: Callable[[str], None]
 ) -> Interactions:
     """The interactions with what the table of items says that is named, or lies beside the log.
 

@@ -1,30 +1,31 @@
 """Values within values: `events.aid` is the field aid of the records in the lists of the column events."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import polars as pl
 
 DEPTH = 8  # of values within values that are told apart; below lies text
 
 
-def paths(schema) -> list[str]:
+def paths(schema: Mapping) -> list[str]:
     """The names of columns {name: type}, then those of the fields within their records."""
     within = [f"{name}.{path}" for name, dtype in schema.items() for path in _fields(dtype)]
     return [*schema, *(path for path in within if path not in schema)]
 
 
-def lists(schema) -> list[str]:
+def lists(schema: Mapping) -> list[str]:
     """The names of `paths` that stand for lists of plain values."""
     types = pl.DataFrame(schema=schema).select(**{name: column(schema, name) for name in paths(schema)}).schema
     return [name for name, dtype in types.items() if dtype.is_nested() and not _inner(dtype).is_nested()]
 
 
-def root(schema, name: str) -> str:
+def root(schema: Mapping, name: str) -> str:
     """The column that a name of `paths` lies in."""
     return _parted(schema, name)[0]
 
 
-def column(schema, name: str) -> pl.Expr:
+def column(schema: Mapping, name: str) -> pl.Expr:
     """The values that a name of `paths` stands for: lists, where there is a list on the way."""
     root, path = _parted(schema, name)
     return _reach(pl.col(root), schema[root], path)
@@ -51,7 +52,7 @@ def shape(objects: Iterable[dict], names: Iterable[str] | None = None) -> dict[s
     return pruned | {name: pl.String() for name in names if name not in known}
 
 
-def value(schema, record: dict, name: str, token: Callable):
+def value(schema: Mapping, record: dict, name: str, token: Callable) -> Any:
     """What a name of `paths` stands for in a JSON object, with `token` of its scalars.
 
     Raises:

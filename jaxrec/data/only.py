@@ -3,7 +3,7 @@
 import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -41,7 +41,7 @@ class Only:
         self._found = [Counter() for _ in self.conditions]  # how often each value occurs
 
     def rows(
-        self, file, names: list[str], chosen: dict[str, int], batches: Callable[[dict[str, int]], Iterator[Batch]]
+        self, file: Any, names: list[str], chosen: dict[str, int], batches: Callable[[dict[str, int]], Iterator[Batch]]
     ) -> Iterator[Batch]:
         """The batches of the chosen columns, less the rows that are left out.
 

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,9 @@ MOST = 1 << 24  # bytes of a meta.json
 NAME = 200  # bytes of a name that a temporary one may be made of
 
 
-def save(interactions: Interactions, path: str | Path, meta: dict, extra=lambda folder: None) -> None:
+def save(
+    interactions: Interactions, path: str | Path, meta: dict, extra: Callable[[Path], None] = lambda folder: None
+) -> None:
     """Write a prepared folder: under a temporary name, which it loses when it is whole.
 
     Args:

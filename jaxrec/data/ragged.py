@@ -3,13 +3,13 @@
 import numpy as np
 
 
-def slices(start, stop):
+def slices(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
     """The indices of the ranges start:stop, one range after another. [n], [n] -> [sum of lengths] int64."""
     lengths = stop - start
     return np.arange(lengths.sum()) + np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
 
 
-def distinct(keys):
+def distinct(keys: np.ndarray) -> np.ndarray:
     """The distinct integers, ascending (np.unique of NumPy 2.4 hashes them: a hundred times slower than the sort)."""
     ordered = np.sort(keys)
     return ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]

@@ -14,6 +14,7 @@ What counts as what:
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -35,7 +36,7 @@ WIDEST = 50  # columns that a table may have to be known as one
 def read(
     file: File,
     bad: BadRows,
-    say,
+    say: Callable[[str], None],
     kind: str = "",
     keep_na: bool = False,
     time_format: str | None = None,

@@ -16,6 +16,7 @@ from jaxrec.data import arrow, discover, filters, prepared
 from jaxrec.data.download import download
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reading import read
+from jaxrec.data.synthetic import World
 from jaxrec.data.text import some
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import expand
@@ -120,7 +121,7 @@ PUBLIC = {
 KINDS = f"name a folder or a file of interactions, '{SYNTHETIC}', or a public data set ({', '.join(PUBLIC)})"
 
 
-def load(name: Any, reading: Mapping = MappingProxyType({}), **options) -> Interactions:
+def load(name: Any, reading: Mapping = MappingProxyType({}), **options: Any) -> Interactions:
     """The interactions that `name` stands for; see `locate`. A public data set that is nowhere is fetched to the cache.
 
     A table in memory stands for its own rows. `reading` goes to `read`. The options are the generator's, and
@@ -134,7 +135,7 @@ def load(name: Any, reading: Mapping = MappingProxyType({}), **options) -> Inter
 
 
 def load_steps(
-    name: Any, reading: Mapping = MappingProxyType({}), **options
+    name: Any, reading: Mapping = MappingProxyType({}), **options: Any
 ) -> tuple[Interactions, list[filters.Step]]:
     """`load`, and what each step of it left: what was read, and what the version of a public data set leaves out."""
     if arrow.is_frame(name):
@@ -158,9 +159,9 @@ def load_steps(
     if interactions.digest:  # of a prepared folder
         prepared.verify(interactions)
     meant = _meant(name, where)
-    options = PUBLIC[meant].options if meant else {}
+    wanted = PUBLIC[meant].options if meant else {}
     before = filters.left_out(interactions, removed) if removed else []
-    interactions, steps = filters.apply(interactions, filters.Options(**options))
+    interactions, steps = filters.apply(interactions, filters.Options(**wanted))
     if meant and not removed:
         _check_version(meant, where, interactions)
     return interactions, before + steps[1:] if before else steps
@@ -283,7 +284,7 @@ def missing(name: str) -> bool:
     return name.partition(":")[0] != SYNTHETIC and not _is_there(Path(name))
 
 
-def world(spec: str):
+def world(spec: str) -> World | None:
     """The generator's World of a dataset name, "synthetic" with its options; None where the name is something else.
 
     Raises UserError for options that the generator lacks.

@@ -1,5 +1,7 @@
 """What a data set looks like: facts, in words and as a plot."""
 
+from pathlib import Path
+
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -122,7 +124,7 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
         console.print(printable(f"{name:<16} {words}"), soft_wrap=True)
 
 
-def plot(data: Interactions, path, name: str) -> None:
+def plot(data: Interactions, path: str | Path, name: str) -> None:
     """Histograms of the lengths and the times, and the popularity of the items by rank, as a PNG."""
     from jaxrec.system.figures import new_figure, save_figure
 

@@ -31,6 +31,7 @@ them need no more memory than a chunk.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -135,7 +136,7 @@ def world(
     )
 
 
-def parts(world: World, items) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def parts(world: World, items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The groups, flavours and ranks of item numbers; any shape."""
     groups, tastes = world.mass.shape
     rank, cell = np.divmod(np.asarray(items) - 1, groups * tastes)
@@ -180,7 +181,7 @@ def sample(world: World, users: int) -> Interactions:
     )
 
 
-def interactions(users: int = 10_000, items: int = 768, seed: int = 0, **options) -> Interactions:
+def interactions(users: int = 10_000, items: int = 768, seed: int = 0, **options: Any) -> Interactions:
     """A data set in one call, `sample(world(items, seed=seed, **options), users)`: by default the quickstart's."""
     return sample(world(items, seed=seed, **options), users)
 
@@ -195,7 +196,7 @@ def catalogue(world: World) -> Catalogue:
     return Catalogue(ids, pl.DataFrame({"title": titles, "genres": genres}))
 
 
-def best(world: World, histories) -> np.ndarray:
+def best(world: World, histories: np.ndarray) -> np.ndarray:
     """p(next item | history), exactly: what no model can rank better than.
 
     Args:
@@ -252,7 +253,7 @@ def best_metrics(world: World, interactions: Interactions, questions: Questions,
     return {f"hr@{k}": float(hits / len(questions.start)), f"ndcg@{k}": float(gain / len(questions.start))}
 
 
-def write(world: World, path, users: int, format: str = "parquet", chunk: int = CHUNK) -> Path:
+def write(world: World, path: str | Path, users: int, format: str = "parquet", chunk: int = CHUNK) -> Path:
     """Writes users 0 ... users - 1 to a file, chunk by chunk, under a temporary name until it is whole.
 
     Args:

@@ -205,7 +205,7 @@ def _split(text: list[str], at: int, separator: str, has_quotes: bool) -> tuple[
     return None, 1
 
 
-def row_of(piece: Piece, lines, one: str, separator: str, index: int) -> tuple[str, str]:
+def row_of(piece: Piece, lines: list | None, one: str, separator: str, index: int) -> tuple[str, str]:
     """The place of a row in its file, and its text: as of `Batch.row`."""
     number, at, span = lines[index] if lines else (piece.first + index, index, 1)
     text = b"\n".join(piece.text.split(b"\n")[at : at + span]).decode()

@@ -1,7 +1,7 @@
 """A table of any kind: its columns, and their rows."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from jaxrec.data import columnar, dialects, discover, histories, json_lines, nested, partitions, tables, workbooks
@@ -34,7 +34,7 @@ def table(file: File, given: Input) -> Table:
     return Table(every, lists, batches, partitions.joined(file, names, _unrolled(names, peek or read, _nothing))[1])
 
 
-def records(schema, read: Callable, peek: Callable, say: Callable[[str], None]) -> Table:
+def records(schema: Mapping, read: Callable, peek: Callable, say: Callable[[str], None]) -> Table:
     """The table of columns {name: type}, which may hold records. read, peek: {role: name} -> batches."""
     names, lists, read, peek = _records(schema, read, peek)
     return Table(names, lists, _unrolled(names, read, say), _unrolled(names, peek, _nothing))

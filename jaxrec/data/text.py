@@ -1,10 +1,11 @@
 """Text files in pieces of whole lines: plain, compressed, or within a zip; line numbers kept, bad rows collected."""
 
 import csv
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote
 
 import numpy as np
@@ -109,7 +110,7 @@ class File:
         with self.open() as stream:
             return stream.read(most)
 
-    def open(self):
+    def open(self) -> io.BufferedIOBase:
         """Its bytes, decompressed: a stream; see `Opener.open`."""
         return self.opener.open(self.path, self.member, str(self))
 
@@ -234,7 +235,7 @@ def _cut(text: bytes, quotes: bool) -> int:
     return cut if not odd else last
 
 
-def csv_rows(lines: Iterable[str], **options) -> Iterator[list[str]]:
+def csv_rows(lines: Iterable[str], **options: Any) -> Iterator[list[str]]:
     """`csv.reader`, for fields of up to LINE characters.
 
     Raises:
@@ -277,7 +278,7 @@ class BadRows:
     def __init__(self, skip: bool = False, cure: str = ""):
         self.skip, self.cure, self.count, self.examples = skip, cure, 0, []
 
-    def add(self, file, place: str, row: str, why: str) -> None:
+    def add(self, file: object, place: str, row: str, why: str) -> None:
         """Note a row. `place`: as "line 7". `why`: what is wrong, and the cure."""
         if len(self.examples) < EXAMPLES:
             self.examples.append(f"{file}, {place}: {short(row)}: {why}")
@@ -307,7 +308,7 @@ class BadRows:
         return [head, *self.examples]
 
 
-def fail(file, line: int, row: str, cure: str) -> NoReturn:
+def fail(file: object, line: int, row: str, cure: str) -> NoReturn:
     """Raise the UserError for a row."""
     raise UserError(f"{file}, line {line}: {short(row)}: {cure}")
 
@@ -317,13 +318,13 @@ def short(row: str, most: int = 60) -> str:
     return repr(row if len(row) <= most else row[:most] + " ...")
 
 
-def some(names, most: int = 10) -> str:
+def some(names: Iterable, most: int = 10) -> str:
     """The first few names, for a message."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(shown, names[:most])) + more if names else "nothing"
 
 
-def shown(name) -> str:
+def shown(name: object) -> str:
     """A name for a message: on one line, no longer than a line."""
     return printable(str(name).replace("\n", "\\n"), NAME)

@@ -1,5 +1,6 @@
 """What lies in folders: files, each once whatever links there are, up to a number and a depth."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ def is_hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX")) or (name.startswith("_") and "=" not in name)
 
 
-def walk(root: Path, say) -> list[Path]:
+def walk(root: Path, say: Callable[[str], None]) -> list[Path]:
     """The files in a folder and its folders, each once, whatever links there are."""
     seen, found, waiting, later = {_identity(root)}, [], [root], []  # later: what links lead to
     while waiting or later:

@@ -3,7 +3,7 @@
 import io
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import polars as pl
@@ -59,7 +59,7 @@ def _parts(file: File, damaged: str) -> dict[str, int]:
         raise UserError(f"{file}: {damaged.format(error)}") from None
 
 
-def read(file: File, given: dict[str, str]):
+def read(file: File, given: dict[str, str]) -> tuple[list[str], Callable[[dict[str, int]], Iterator[Batch]]]:
     """The columns of a workbook, and the function that reads those that are chosen: {role: number} -> batches.
 
     Args:

@@ -22,6 +22,7 @@ class Baseline(NamedTuple):
     fit: Callable  # (split) -> what was learnt, on the host
     queries: Callable  # (learnt, split, questions) -> queries, a tree with leading axis Q or None
     params: Callable = lambda learnt: learnt  # (learnt) -> the scorer's parameters
+    of_users: bool = False  # whether it has answers for users who trained alone
 
 
 def _popularity_chunk(counts_V, _query, start, size):
@@ -196,6 +197,6 @@ COUNTED = {
 BASELINES = COUNTED | {
     "item-knn": Baseline(Scorer(_neighbours_chunk, _neighbours_at), _fit_neighbours, _newest_items),
     "als": Baseline(dot, _fit_als, _place_als, lambda model: (model.item_factors, None)),
-    "bpr": Baseline(dot, _fit_bpr, _place_bpr, lambda model: (model.item_factors, None)),
+    "bpr": Baseline(dot, _fit_bpr, _place_bpr, lambda model: (model.item_factors, None), of_users=True),
     "item-features": Baseline(content.scorer, content.fit, content.newest),
 }

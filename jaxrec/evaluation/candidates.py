@@ -3,6 +3,7 @@
 import numpy as np
 
 from jaxrec.data.ragged import distinct, slices
+from jaxrec.data.splits import Questions, Split
 from jaxrec.evaluation import protocols
 from jaxrec.system.errors import UserError
 
@@ -12,7 +13,7 @@ TRIES = 256  # draws a user before what is missing is drawn from the whole catal
 GOLDEN = 0x9E3779B97F4A7C15
 
 
-def draw(split, questions, protocol, seed=0, block=4096):
+def draw(split: Split, questions: Questions, protocol: str, seed: int = 0, block: int = 4096) -> np.ndarray:
     """The candidates of a sampled protocol, fixed by (seed, user): one draw a user, without replacement.
 
     An item's chance is its share of the pool among what is left (successive sampling): items are drawn with

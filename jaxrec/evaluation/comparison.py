@@ -33,6 +33,23 @@ def bootstrap(values: np.ndarray, resamples: int = 1000, seed: int = 0) -> list[
     return np.quantile(means, [0.025, 0.975], axis=0).T.tolist()
 
 
+def by_user(values: np.ndarray, user: np.ndarray, weights: np.ndarray, resamples: int = 1000, seed: int = 0) -> list:
+    """95% intervals of weighted means over questions, by the percentile bootstrap over users. [n, Q] -> n pairs
+
+    A user is drawn with all questions that are asked of them: these are not independent.
+
+    Args:
+        user: whose question each is, any numbers [Q].
+        weights: of the questions [Q].
+    """
+    whose = np.unique(user, return_inverse=True)[1]
+    number, rng = whose.max() + 1, np.random.default_rng(seed)
+    sums = np.stack([np.bincount(whose, weights * each, number) for each in (*values, np.ones(len(whose)))])
+    drawn = (np.bincount(rng.integers(0, number, number), minlength=number) for _ in range(resamples))
+    totals = np.stack([sums @ times for times in drawn])
+    return np.quantile(totals[:, :-1] / totals[:, -1:], [0.025, 0.975], axis=0).T.tolist()
+
+
 def row_of(ranks: np.ndarray) -> dict:
     """The metrics, means over seeds, with the intervals over questions, and each seed's. ranks: [S, Q]"""
     mean = gains(ranks)

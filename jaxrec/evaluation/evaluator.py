@@ -1,10 +1,11 @@
 """Models and baselines judged on the questions of a split."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +23,15 @@ from jaxrec.kernels import placement as dev
 from jaxrec.kernels import ranking
 from jaxrec.models.entry import has_users
 from jaxrec.models.features import folded
+from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
 from jaxrec.training import assembly, workdir
 from jaxrec.training.building import model_of
 from jaxrec.training.restore import restore_params
+from jaxrec.training.setup import Setup
 
 
-def validation(setup):
+def validation(setup: Setup) -> Callable[[Any], dict]:
     """What `fit.fit` validates by: (params) -> the metrics under the protocol that chooses the checkpoint.
 
     Where many targets repeat an item of the history, the other measure of `full` is beside them, under "also", and
@@ -59,7 +62,16 @@ def validation(setup):
 class Evaluator:
     """The questions of a split, packed once, to be answered by a model again and again."""
 
-    def __init__(self, model, config, split, questions, devices, protocol=FULL, *also):
+    def __init__(
+        self,
+        model: Model,
+        config: Config,
+        split: splits.Split,
+        questions: splits.Questions,
+        devices: Sequence,
+        protocol: str = FULL,
+        *also: str,
+    ):
         self.layouts = {name: ranker.lay_out(split, questions, name, devices=devices) for name in (protocol, *also)}
         self.objective = objectives.build(config)
         asked = split.interactions.items, questions.start, questions.stop
@@ -72,39 +84,39 @@ class Evaluator:
         self.model = model
         self.encode = histories.encoder(model.folding.plain if model.folding else model, self.objective, devices)
 
-    def ranks(self, params):
+    def ranks(self, params: Any) -> np.ndarray:
         """The rank of every question's target, under the first protocol. [Q]"""
         return next(iter(self.every_rank(params).values()))
 
-    def every_rank(self, params):
+    def every_rank(self, params: Any) -> dict[str, np.ndarray]:
         """{protocol: [Q]}"""
         model, params = folded(self.model, params)
         self.hidden, table = self.encode(params, self.histories), model.output_embedding(params)
         return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.layouts.items()}
 
-    def best(self, params, protocol, k):
+    def best(self, params: Any, protocol: str, k: int) -> np.ndarray:
         """The best k items of each of the questions last ranked, [Q, k], under a protocol that ranks all; 0 is none."""
         model, params = folded(self.model, params)
         return ranker.best(self.layouts[protocol], ranking.dot, model.output_embedding(params), self.hidden, k)
 
 
-def has_vector(config, split):
+def has_vector(config: Config, split: splits.Split) -> np.ndarray:
     """Whether each user of a split has a vector that was trained. [U] bool"""
     subsequences = objectives.build(config).subsequences(split.start, split.stop, config.length, config.history)
     return np.isin(np.arange(len(split.interactions.users)), subsequences.user_index)
 
 
-def test_of(path, model, config, split, devices, **asked):
+def test_of(path: Path, model: Model, config: Config, split: splits.Split, devices: Sequence, **asked: Any) -> dict:
     """The result of a workdir's checkpoint: the dictionary of `results.result`. asked: as of `answers_of`."""
     return answers_of(path, model, config, split, devices, **asked).result()
 
 
 def answers_of(
-    path,
-    model,
-    config,
-    split,
-    devices,
+    path: Path,
+    model: Model,
+    config: Config,
+    split: splits.Split,
+    devices: Sequence,
     checkpoint: str | int | None = "best",
     protocol: str = FULL,
     part: str = "test",
@@ -215,12 +227,16 @@ def ranks_of(
     return Evaluator(model, config, split, questions_of(split, part), devices, protocol).ranks(params)
 
 
-def baseline_result(name, split, protocol, part, devices, both=False):
+def baseline_result(
+    name: str, split: splits.Split, protocol: str, part: str, devices: Sequence, both: bool = False
+) -> dict:
     """The result of a baseline: the dictionary of `results.result`. both: as of `protocols.measures`."""
     return baseline_answers(name, split, protocol, part, devices, both).result()
 
 
-def baseline_answers(name, split, protocol, part, devices, both=False) -> Answers:
+def baseline_answers(
+    name: str, split: splits.Split, protocol: str, part: str, devices: Sequence, both: bool = False
+) -> Answers:
     """What a baseline answers. both: as of `protocols.measures`."""
     begun = time.monotonic()
     baseline, questions = BASELINES[name], questions_of(split, part)

@@ -1,5 +1,6 @@
 """Histories in, one hidden vector a history out: packed like training, for evaluation and recommendation."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,9 +10,11 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from jaxrec.batches import stream
+from jaxrec.batches.objectives import Objective
 from jaxrec.kernels import compiler
 from jaxrec.kernels import placement as dev
 from jaxrec.kernels.placement import AXIS
+from jaxrec.models.model import Model
 
 ROWS = 32  # rows encoded at once on a device
 
@@ -28,19 +31,29 @@ class Histories(NamedTuple):
     total: int
 
 
-def pack_histories(items, start, stop, length, width, devices, num_mask_slots=0, user_index=None, context=None):
-    """Histories of questions: the newest items of items[start:stop] each.
+def pack_histories(
+    items: np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+    length: int,
+    width: int,
+    devices: Sequence,
+    num_mask_slots: int = 0,
+    user_index: np.ndarray | None = None,
+    context: np.ndarray | None = None,
+) -> Histories:
+    """Packs the histories of questions, the newest items of each items[start:stop].
 
     Args:
-        items: [N] flat.
-        start: [Q].
-        stop: [Q].
-        length: the most slots of a history.
-        width: slots a row.
-        devices: to encode on.
-        num_mask_slots: slots of each that the objective takes for itself, after the history.
-        user_index: [Q] whose histories they are; nobody's whom the model knows if None.
-        context: [N, K] as stream.Data has it.
+        items: [N] int, the flat histories.
+        start: [Q] the index at which each history begins.
+        stop: [Q] the index at which it ends.
+        length: the maximum number of slots of a history.
+        width: the slots of a row.
+        devices: the devices to encode on.
+        num_mask_slots: slots after each history for the objective to mask.
+        user_index: [Q] int32, the users, -1 for unknown ones; by default all are unknown.
+        context: [N, K], as in stream.Data.
     """
     subsequences = stream.history_subsequences(start, stop, length, num_mask_slots)
     user_index = np.full(len(start), -1, np.int32) if user_index is None else user_index
@@ -71,7 +84,7 @@ def pack_histories(items, start, stop, length, width, devices, num_mask_slots=0,
     return Histories(data, order, rows_BR, slot_BR, kept_BR, question, len(start))
 
 
-def encoder(model, objective, devices):
+def encoder(model: Model, objective: Objective, devices: Sequence) -> Callable[[Any, Histories], np.ndarray]:
     """A program (params, Histories) -> hidden [Q, D] on the host, compiled once for its shapes."""
 
     def batches(params, data, order, rows_BR, slot_BRM, kept_BK):

@@ -1,6 +1,9 @@
 """Metrics of ranks, and their intervals."""
 
+from collections.abc import Mapping
+
 import numpy as np
+from jax.typing import ArrayLike
 
 KS = (1, 5, 10, 20, 50, 100, 200)
 MISS = np.iinfo(np.int32).max  # the rank of a target that a list lacks
@@ -23,7 +26,7 @@ def _values(ranks):
 NAMES = tuple(_values([1]))
 
 
-def at_most(k, found):
+def at_most(k: int, found: Mapping[str, float]) -> dict[str, float]:
     """Those of {metric: value} that lists of k show: of more, and of the whole catalogue, nothing is known.
 
     >>> at_most(10, {"hr@10": 0.3, "hr@20": 0.4, "mrr": 0.2, "coverage@10": 0.5})
@@ -32,7 +35,7 @@ def at_most(k, found):
     return {name: value for name, value in found.items() if float(name.partition("@")[2] or "inf") <= k}
 
 
-def metrics(ranks):
+def metrics(ranks: ArrayLike) -> dict[str, float]:
     """Means over questions, of ranks from 1: {"hr@k", "ndcg@k" for k in KS, "mrr", "recall@20", "mrr@20"}.
 
     Of one target the recall is the hit rate and the ideal DCG is 1, so that NDCG is 1 / log2(rank + 1).
@@ -44,7 +47,7 @@ def metrics(ranks):
     return {name: float(values.mean()) for name, values in _values(ranks).items()}
 
 
-def intervals(ranks, seed=0, resamples=1000):
+def intervals(ranks: np.ndarray, seed: int = 0, resamples: int = 1000) -> dict[str, list[float]]:
     """95% intervals of the metrics by the percentile bootstrap over questions: {name: [low, high]}.
 
     A user has one question, but a session one an event: these are resampled one by one too, as if independent.
@@ -59,7 +62,7 @@ def intervals(ranks, seed=0, resamples=1000):
     return {name: [float(low[i]), float(high[i])] for i, name in enumerate(NAMES)}
 
 
-def interval(values, seed=0, resamples=1000):
+def interval(values: np.ndarray, seed: int = 0, resamples: int = 1000) -> list[float]:
     """The 95% interval of the mean of any values, [Q], by the bootstrap of `intervals`: [low, high].
 
     >>> interval(np.array([0.5, 0.5]))

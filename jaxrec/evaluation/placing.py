@@ -1,5 +1,6 @@
 """Scores on a split's questions: where each target stands by a file of vectors or of lists."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ class PlacedVectors(NamedTuple):
         """Scorer, its parameters and queries, as the ranker takes them."""
         return dot, self.params, self.queries
 
-    def ranks(self, split: Split, questions: Questions, protocol: str, devices) -> np.ndarray:
+    def ranks(self, split: Split, questions: Questions, protocol: str, devices: Sequence) -> np.ndarray:
         """The rank of every question's target, [Q]. The questions are those of the placing, whatever their targets."""
         return ranker.run(ranker.lay_out(split, questions, protocol, devices=devices), *self.scored)
 

@@ -46,12 +46,12 @@ UNIFORM_100 = Protocol(name="uniform-100", number=100, pool=_every_item, known=_
 POPULARITY_100 = Protocol(name="popularity-100", number=100, pool=training_items, known=_whole)  # Sun et al. 2019
 
 
-def find(name) -> Protocol:
+def find(name: str) -> Protocol:
     """The protocol of a name, or at an import path."""
     return registry.find("protocol", name)
 
 
-def plain_names():
+def plain_names() -> dict[str, str]:
     """The protocols as a person types them: without commas and spaces."""
     return {name.replace(", ", "-").replace(" ", "-"): name for name in registry.names("protocol")}
 
@@ -72,7 +72,7 @@ def named(protocol: str) -> str:
     return name if ":" in name else own  # of an import path the whole: by it alone it is found again
 
 
-def measures(protocol, repeats, questions, both=False):
+def measures(protocol: str, repeats: int, questions: int, both: bool = False) -> tuple[str, ...]:
     """The protocols that questions are ranked under when one is asked for: that one first.
 
     Where the history is left out of `full`, but never the target, a target that repeats an item of the history meets
@@ -89,12 +89,12 @@ def measures(protocol, repeats, questions, both=False):
     return protocol, KEPT if protocol == FULL else FULL
 
 
-def whole(protocol):
+def whole(protocol: str) -> bool:
     """Whether a protocol ranks the whole catalogue, rather than a sample."""
     return find(protocol).number is None
 
 
-def default_protocol(split_by):
+def default_protocol(split_by: str) -> str:
     """The protocol that goes with a split.
 
     >>> default_protocol("sessions"), default_protocol("last-item")

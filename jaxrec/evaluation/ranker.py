@@ -1,6 +1,7 @@
 """The rank of every question's target among the candidates of a protocol."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -9,6 +10,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from jaxrec.data.ragged import distinct, slices
+from jaxrec.data.splits import Questions, Split
 from jaxrec.evaluation.candidates import draw
 from jaxrec.evaluation.protocols import find, named, whole
 from jaxrec.kernels import placement as dev
@@ -38,7 +40,15 @@ class Layout(NamedTuple):
     devices: tuple
 
 
-def lay_out(split, questions, protocol="full", *, seed=0, devices=None, block=BLOCK):
+def lay_out(
+    split: Split,
+    questions: Questions,
+    protocol: str = "full",
+    *,
+    seed: int = 0,
+    devices: Sequence | None = None,
+    block: int = BLOCK,
+) -> Layout:
     """Lay out the lists that questions are ranked with; once, on the host.
 
     Args:
@@ -83,7 +93,7 @@ def lay_out(split, questions, protocol="full", *, seed=0, devices=None, block=BL
     return Layout(protocol, catalogue, total, tuple(buckets), devices)
 
 
-def check(split, questions):
+def check(split: Split, questions: Questions) -> None:
     """Raise UserError where there is no question."""
     if not len(questions.source):
         raise UserError(
@@ -133,7 +143,7 @@ def _answers(layout, how, scorer, params, queries):
     return [(rows, np.asarray(answer)) for rows, answer in answers]
 
 
-def run(layout, scorer, params, queries):
+def run(layout: Layout, scorer: ranking.Scorer, params: Any, queries: Any) -> np.ndarray:
     """The rank of every question's target, in the questions' order: [Q] int32, from 1.
 
     Args:
@@ -151,7 +161,7 @@ def run(layout, scorer, params, queries):
     return found
 
 
-def best(layout, scorer, params, queries, k):
+def best(layout: Layout, scorer: ranking.Scorer, params: Any, queries: Any, k: int) -> np.ndarray:
     """The best k items of each question, in the questions' order; what the protocol filters is left out of these.
 
     Args:

@@ -1,7 +1,7 @@
 """Anybody's model judged on the questions of a split: metrics, a paired test, which data these are, warnings."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from rich.console import Console
@@ -56,7 +56,7 @@ def judge(
     split: Split,
     protocol: str,
     part: str,
-    devices,
+    devices: Sequence,
     rival: tuple[str, Callable[[], np.ndarray]] | None = None,
     both: bool = False,
     beyond_accuracy: int | bool | None = None,

@@ -1,8 +1,9 @@
 """What evaluation writes, and shows to people."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+import numpy as np
 import polars as pl
 from rich.console import Console
 from rich.table import Table
@@ -14,7 +15,18 @@ from jaxrec.evaluation.protocols import FULL, KEPT, whole
 from jaxrec.system import console as consoles
 
 
-def result(protocol, part, ranks, *, cold, seconds, repeats=0, step=None, coverage=None, also=None):
+def result(
+    protocol: str,
+    part: str,
+    ranks: np.ndarray,
+    *,
+    cold: int,
+    seconds: float,
+    repeats: int = 0,
+    step: int | None = None,
+    coverage: float | None = None,
+    also: dict | None = None,
+) -> dict:
     """What evaluation writes, as plain numbers.
 
     Args:
@@ -47,7 +59,7 @@ def _measured(ranks, coverage):
     return {"metrics": metrics(ranks) | extra, "ci95": intervals(ranks)}
 
 
-def apart(ranks, cold):
+def apart(ranks: np.ndarray, cold: np.ndarray) -> dict[str, dict]:
     """{"warm", "cold"} -> {"users", "metrics", "ci95"} of the targets that occur in training, and those that don't.
 
     Args:
@@ -60,18 +72,18 @@ def apart(ranks, cold):
     }
 
 
-def by_measure(result):
+def by_measure(result: dict) -> dict[str, dict]:
     """{protocol: {"metrics", "ci95"}} of a result in the order in which they are shown: `full, seen kept` first."""
     found = {result["protocol"]: {key: result[key] for key in ("metrics", "ci95")}} | result.get("also", {})
     return in_order(found)
 
 
-def in_order(found):
+def in_order(found: dict) -> dict:
     """{protocol: what was found} in the order in which it is shown: `full, seen kept` first."""
     return dict(sorted(found.items(), key=lambda item: item[0] != KEPT))
 
 
-def show(result, title, console=None):
+def show(result: dict, title: str, console: Console | None = None) -> None:
     """Print a result for people, a table a measure: HR and NDCG, or of sessions Recall@20 and MRR@20 before others."""
     console = console or consoles.make()
     found, sessions = by_measure(result), result["protocol"] == "sessions"
@@ -95,7 +107,9 @@ def show(result, title, console=None):
 SHOWN = {False: ("hr@10", "ndcg@10"), True: ("recall@20", "mrr@20")}  # of a comparison, by sessions or not
 
 
-def comparison(rows, shown=("hr@10", "ndcg@10"), title=None):
+def comparison(
+    rows: Mapping[str, Mapping[str, float]], shown: Sequence[str] = ("hr@10", "ndcg@10"), title: str | None = None
+) -> Table:
     """A table of {name: metrics}, with these metrics."""
     table = Table(title=title)
     for column in ("", *shown):

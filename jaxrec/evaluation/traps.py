@@ -5,6 +5,7 @@ were the target: the target itself, the item before it, the two before that. Wha
 what came before, far above (a model that repeats) or far below (one that never does).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def _of_rows(placed: PlacedLists, questions: Questions) -> list[dict]:
     return found
 
 
-def of_vectors(placed: PlacedVectors, split: Split, questions: Questions, devices) -> list[dict]:
+def of_vectors(placed: PlacedVectors, split: Split, questions: Questions, devices: Sequence) -> list[dict]:
     """The warnings that vectors of users and items give."""
     found = _strangers(placed.strangers, "vector", len(questions.source))
     here = np.flatnonzero(~np.isnan(placed.queries[:, 0]))

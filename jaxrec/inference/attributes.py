@@ -1,4 +1,4 @@
-"""What is known of items, as an index from a value to the items that have it: what filters of a request are made of."""
+"""Attributes of items, indexed from values to items, for the filters of a request."""
 
 import datetime
 import math
@@ -25,7 +25,7 @@ NAIVE, MICRO = EPOCH.replace(tzinfo=None), datetime.timedelta(microseconds=1)
 
 
 class Attribute(NamedTuple):
-    """The values of one column, and whose they are."""
+    """The values of one column, and the items that have them."""
 
     kind: str  #: INTEGER, NUMBER, DATE, BOOLEAN or TEXT
     values: np.ndarray  #: [places] ascending: int64, float64, microseconds since 1970; empty for texts
@@ -37,21 +37,24 @@ class Attribute(NamedTuple):
 
 
 class Attributes:
-    """The attributes of a catalogue's items, each indexed when it is first asked for."""
+    """The attributes of a catalogue's items, each indexed when it is first used."""
 
-    def __init__(self, about):
-        """about: V rows, a column for each attribute; or None."""
+    def __init__(self, about: pl.DataFrame | None):
+        """
+        Args:
+            about: a frame of V rows with a column per attribute; or None.
+        """
         self._about, self._indexed = about, {}
 
-    def pools(self, where, which=""):
-        """Numbers of the items that fit each condition of `where`, ascending. -> [[n] int32, ...]
+    def pools(self, where: Mapping, which: str = "") -> list[np.ndarray]:
+        """The numbers of the items that match each condition, ascending: a list of [n] int32.
 
         Args:
-            where: {attribute: what is wanted, as `items_with` takes it}.
-            which: begins the message of an error.
+            where: {attribute: wanted}, as in `items_with`.
+            which: the beginning of an error's message.
 
         Raises:
-            UserError: an attribute is not there, or no item has what is wanted.
+            UserError: there is no such attribute, or no item matches.
         """
         try:
             if not isinstance(where, Mapping):
@@ -71,12 +74,12 @@ class Attributes:
 
 
 def index(column: pl.Series, name: str = "") -> Attribute:
-    """The Attribute of a column of the catalogue. Texts "A|B", and lists, have each of their parts.
+    """The Attribute of a column of the catalogue. Texts "A|B" and lists have several values.
 
-    Null, NaN, infinity and empty text are no value.
+    Null, NaN, infinity and empty text are no values.
 
     Raises:
-        UserError: the column holds what can't be compared, such as structs.
+        UserError: the values can't be compared, as with structs.
     """
     values = column.cast(pl.String) if column.dtype in (pl.Categorical, pl.Enum) else column
     values = values.str.split("|") if values.dtype == pl.String else values
@@ -97,14 +100,16 @@ def index(column: pl.Series, name: str = "") -> Attribute:
 
 
 def items_with(attribute: Attribute, name: str, wanted: Any) -> np.ndarray:
-    """Numbers of the items that have what is wanted, ascending. [N] int32
+    """The numbers of the items that match, ascending. [N] int32
 
     Args:
-        wanted: a value; a list of values, of which one will do; or bounds, as {"at_least": 10, "below": 50}.
+        attribute: Attribute.
+        name: of the attribute, for messages.
+        wanted: a value; a list of values, of which one must match; or bounds, such as {"at_least": 10, "below": 50}.
 
     Raises:
-        UserError: no item has such a value, and the message lists those there are; it is of another kind; a bound is
-            of no meaning.
+        UserError: no item has such a value, and the message lists the existing ones; it has another type; a bound is
+            invalid.
     """
     if isinstance(wanted, Mapping):
         return _between(attribute, name, wanted)

@@ -1,21 +1,24 @@
-"""Few items that are likely the best of a large catalogue, by the library faiss; the engine scores them exactly.
+"""Finds a few likely candidates in a large catalogue with the library faiss; the engine then scores them exactly.
 
-Every coordinate of an item's vector is kept in 4 bits, by a codebook of its own, and a scan over all items adds up
-looked-up products by SIMD (André, Kermarrec & Le Scouarnec, VLDB 2015). It reads an eighth of what exact scores read.
+Each coordinate of an item's vector is stored in 4 bits, with a codebook of its own. A scan over all items sums
+looked-up products with SIMD (André, Kermarrec & Le Scouarnec, VLDB 2015). It reads an eighth of the memory of exact
+scores.
 """
+
+from typing import Any
 
 import numpy as np
 
 from jaxrec.system.errors import UserError
 
-WIDER = 20  # candidates for each item that is wanted
-LEAST = 1024  # candidates at least
-SURE = 10  # of which so many for each item that is wanted have to be allowed
-LEARN = 1 << 16  # items that the codebooks are learnt from
+WIDER = 20  # candidates per wanted item
+LEAST = 1024  # minimum number of candidates
+SURE = 10  # allowed candidates per wanted item that suffice
+LEARN = 1 << 16  # items to learn the codebooks from
 
 
-def build(table_VD, bias_V=None):
-    """An index of the items' vectors; a bias is one coordinate more.
+def build(table_VD: np.ndarray, bias_V: np.ndarray | None = None) -> Any:
+    """An index of the items' vectors, to which a bias adds a coordinate.
 
     Raises:
         UserError: the library is missing.
@@ -33,8 +36,8 @@ def build(table_VD, bias_V=None):
     return index
 
 
-def search(index, hidden_ND, k):
-    """The numbers of the candidates for the best k, for each hidden vector. [N, D] -> N arrays of int32"""
+def search(index: Any, hidden_ND: np.ndarray, k: int) -> list[np.ndarray]:
+    """The numbers of the candidates for the best k of each hidden vector. [N, D] -> N arrays of int32."""
     queries = np.ascontiguousarray(hidden_ND, np.float32)
     if index.d > queries.shape[1]:  # the bias counts once
         queries = np.concatenate([queries, np.ones((len(queries), 1), np.float32)], axis=1)
@@ -42,6 +45,6 @@ def search(index, hidden_ND, k):
     return [(row[row >= 0] + 1).astype(np.int32) for row in found]
 
 
-def enough(kept, k):
-    """Whether so many allowed candidates hold the best k allowed items: an index errs at the end of its list."""
+def enough(kept: int, k: int) -> bool:
+    """Whether this many allowed candidates surely contain the best k: an index errs at the end of its list."""
     return kept >= SURE * k

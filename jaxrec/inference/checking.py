@@ -1,9 +1,12 @@
-"""A Query of external ids -> the same in numbers, or an error that says what is at fault."""
+"""Checks a Query and turns its external ids into item numbers."""
 
 from typing import Any
 
 import numpy as np
 
+from jaxrec.config.keys import Config
+from jaxrec.data.interactions import Catalogue
+from jaxrec.data.users import Users
 from jaxrec.inference.attributes import Attributes, common
 from jaxrec.inference.events import context_of
 from jaxrec.inference.numbering import Numbering
@@ -14,23 +17,23 @@ from jaxrec.system.errors import UserError
 
 
 class Checker:
-    """What is known of ids. It outlives checkpoints."""
+    """Checks Queries against a catalogue; independent of a checkpoint's params."""
 
-    def __init__(self, config, catalogue, users):
+    def __init__(self, config: Config, catalogue: Catalogue, users: Users | None):
         self.numbering, self.attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
         self.user_vectors = UserVectors(users, config)
         self._items, self._excludes = len(catalogue.ids), config.seen == "exclude"
 
     def check(self, query: Any, recommender: Any, which: str = "") -> CheckedQuery:
-        """The query, checked.
+        """The CheckedQuery of a Query.
 
         Args:
             query: Query.
-            recommender: Recommender that is to answer it.
-            which: begins the message of an error.
+            recommender: the Recommender that answers it.
+            which: the beginning of an error's message, such as "history 3: ".
 
         Raises:
-            UserError: a field is not of its kind, or the query is strict and knows no item.
+            UserError: a field has a wrong value, or the query is strict and the catalogue has no item of its history.
         """
         if not isinstance(query, Query):
             raise UserError(f"{which}{arguments.some([query])} is no Query: give Query(history, ...)")

@@ -1,54 +1,67 @@
-"""Histories of item numbers in, the best items out: one compiled program a batch, for shapes known ahead of time."""
+"""Compiled programs that recommend items for histories of item numbers, for shapes that are known in advance."""
 
 import copy
+from collections.abc import Sequence
 from functools import cached_property, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.batches.objectives import Objective
 from jaxrec.batches.stream import Stream
 from jaxrec.inference import candidates
 from jaxrec.kernels import ranking
+from jaxrec.models.model import Model
 from jaxrec.system import checksums
 
-ROWS = 64  # histories answered at once, at most
-SCORES = 1 << 25  # and no more of them than make so many scores: 128 MiB
-SLOTS = 16  # the shortest histories are given so many slots: fewer are not faster
-BEST = 16  # and the fewest items that are looked for
-STEPS = 64  # items that one call carries a state over, at most
+ROWS = 64  # maximum number of histories per call
+SCORES = 1 << 25  # maximum number of scores per call: 128 MiB
+SLOTS = 16  # minimum number of slots per history: fewer are not faster
+BEST = 16  # minimum k of a program
+STEPS = 64  # maximum number of items per call that advances a state
 
 
 class Engine:
-    """The programs of one model and its params: one compiled for every bucket of shapes.
+    """The compiled programs of one model and its params.
 
-    Rows, slots and k are rounded up to powers of two, so that few programs answer everything. What rounding adds is
-    masked, and changes no answer. Items are numbers, 1..V.
+    Rows, slots and k are rounded up to powers of two, so that there are few programs. The padding is masked and doesn't
+    change results. Items are numbers 1..V.
     """
 
-    def __init__(self, model, objective, params, items, length, approximate=False, kinds=()):
+    def __init__(
+        self,
+        model: Model,
+        objective: Objective,
+        params: Any,
+        items: int,
+        length: int,
+        approximate: bool = False,
+        kinds: Sequence[str] = (),
+    ):
         """
         Args:
             model: Model.
             objective: Objective.
-            params: on the device that is to answer.
-            items: V.
-            length: the most slots that the model knows.
-            approximate: score only candidates that an index finds (see `candidates`), where that is sure enough.
-            kinds: of context that the model is shown.
+            params: the params, on the device to use.
+            items: V, the number of items.
+            length: the maximum number of slots of the model.
+            approximate: whether to score only the candidates of an index (see `candidates`), if they suffice.
+            kinds: the kinds of context that the model uses.
 
         Raises:
-            UserError: approximate, and the library of the index is missing.
+            UserError: `approximate`, and the library of the index is missing.
         """
         self.items, self.length, self.num_mask_slots = items, length, objective.num_mask_slots
         self.rows = min(ROWS, 1 << max(SCORES // items, 1).bit_length() - 1)
         self.model, self.objective, self._compiled, self.kinds = model, objective, {}, kinds
-        self.programs = {}  # of others that ask this model: see bulk
+        self.programs = {}  # compiled programs of bulk
         self.params = params
         self._index = candidates.build(*self._host_table) if approximate else None
 
-    def renewed(self, params):
-        """The same programs with other params of the same shapes: nothing is compiled."""
+    def renewed(self, params: Any) -> "Engine":
+        """An Engine with other params of the same shapes, which shares all compiled programs."""
         other = copy.copy(self)
         other.params = params
         for made in ("_host_table", "_unit", "checksum"):
@@ -56,44 +69,59 @@ class Engine:
         other._index = candidates.build(*other._host_table) if self._index else None
         return other
 
-    def newest(self, history):
+    def newest(self, history: Any) -> Any:
         """The part of a history that the model sees."""
         return history[-(self.length - self.num_mask_slots) :]
 
-    def slots(self, history):
-        """The slots that a history is given. Histories of one bucket are best answered together."""
+    def slots(self, history: list[int]) -> int:
+        """The number of slots for a history. Histories with the same number are best answered together."""
         return min(max(_power(len(self.newest(history)) + self.num_mask_slots), SLOTS), self.length)
 
-    def buckets(self):
-        """Every number of slots that a history may be given."""
+    def buckets(self) -> list[int]:
+        """All numbers of slots that histories can have."""
         return sorted({self.slots([0] * n) for n in range(1, self.length - self.num_mask_slots + 1)})
 
-    def hidden(self, histories, users=None, contexts=None):
-        """The hidden vector after each history. At most `rows` lists of numbers, oldest first -> [n, D] float32
+    def hidden(
+        self,
+        histories: Sequence[list[int]],
+        users: Sequence[int] | np.ndarray | None = None,
+        contexts: Sequence | None = None,
+    ) -> np.ndarray:
+        """The hidden vector after each history.
 
         Args:
-            histories: lists of numbers.
-            users: their numbers, -1 for nobody whom the model knows, as all are where None.
-            contexts: of each history its events' [len, K], of a model that is shown context; unknown where None.
+            histories: lists of item numbers, oldest first; at most `rows` of them.
+            users: the number of each history's user, -1 for unknown users; by default all are unknown.
+            contexts: the context [len, K] of each history's events, for models with context; None: unknown.
+
+        Returns:
+            [n, D] float32.
         """
         program, items = partial(hidden, self.model, self.objective), self._items(histories)
         args = self._sources(users, len(items)), *self._context(contexts, items.shape)
         found = self._run("hidden", program, self.params, items, *args)
         return np.asarray(found)[: len(histories)]
 
-    def top_k(self, histories, allowed, k, users=None, contexts=None):
+    def top_k(
+        self,
+        histories: Sequence[list[int]],
+        allowed: np.ndarray,
+        k: int,
+        users: Sequence[int] | np.ndarray | None = None,
+        contexts: Sequence | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The best k allowed items after each history, in one dispatch.
 
         Args:
-            histories: lists of numbers, oldest first, at most `rows`.
-            allowed: [n, V] bool, by item.
+            histories: lists of item numbers, oldest first; at most `rows` of them.
+            allowed: [n, V] bool, whether each item can be recommended.
             k: at least 1.
-            users: as of `hidden`.
-            contexts: as of `hidden`.
+            users: as in `hidden`.
+            contexts: as in `hidden`.
 
         Returns:
-            (items [n, k] int32, scores [n, k] float32), the best first, of equals the lower item first; 0 and -inf
-            where no more are left. A score that is NaN or -inf is never among them.
+            (items [n, k] int32, scores [n, k] float32), the best first, with the lower item first among equal scores;
+            0 and -inf if no more items are left. Items whose score is NaN or -inf are left out.
         """
         if self._index:
             return self.top_k_from_hidden(self.hidden(histories, users, contexts), allowed, k)
@@ -103,8 +131,8 @@ class Engine:
         found = self._run("best", program, self.params, *args, k=self._k(k))
         return _cut(found, len(histories), k)
 
-    def top_k_from_hidden(self, hidden_ND, allowed, k):
-        """`top_k` for hidden vectors, [n, D] float32."""
+    def top_k_from_hidden(self, hidden_ND: np.ndarray, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """`top_k` for hidden vectors [n, D] float32."""
         if self._index is None:
             return self._exactly_for(hidden_ND, allowed, k)
         items, scores = np.zeros((len(hidden_ND), k), np.int32), np.full((len(hidden_ND), k), -np.inf, np.float32)
@@ -119,34 +147,34 @@ class Engine:
             items[unsure], scores[unsure] = self._exactly_for(hidden_ND[unsure], allowed[unsure], k)
         return items, scores
 
-    def score_subset(self, hidden_D, numbers, k):
-        """`top_k` of these items alone, [N] int32 ascending, for one hidden vector: (items [K], scores [K]), K <= k."""
+    def score_subset(self, hidden_D: np.ndarray, numbers: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """`top_k` among some items, [N] int32 ascending, for one hidden vector: (items [K], scores [K]), K <= k."""
         scores = self.scores(hidden_D, numbers)
         scores[np.isnan(scores)] = -np.inf
         order = np.argsort(-scores, kind="stable")[:k]
         order = order[scores[order] > -np.inf]
         return numbers[order], scores[order]
 
-    def scores(self, hidden, numbers):
-        """What these items score for hidden vectors. [..., D], [N] -> [..., N] float32"""
+    def scores(self, hidden: np.ndarray, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The scores of items for hidden vectors. [..., D], [N] -> [..., N] float32."""
         table_VD, bias_V = self._host_table
         at = np.asarray(numbers, np.int32) - 1
         scores = hidden @ table_VD[at].T
         return scores if bias_V is None else scores + bias_V[at]
 
-    def similar(self, numbers, allowed, k):
-        """`top_k` by the cosine of the output table's rows to those of these items, [n]."""
+    def similar(self, numbers: Sequence[int], allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """`top_k` by the cosine between rows of the output table and the rows of these items, [n]."""
         vectors = np.asarray(self._unit[np.array(numbers) - 1])
         found = self._run("similar", top_k, (self._unit, None), vectors, allowed, k=self._k(k))
         return _cut(found, len(numbers), k)
 
-    def start(self):
-        """The state of a user without history: (carry, hidden [1, D]); None for a model that carries nothing."""
+    def start(self) -> tuple[Any, jax.Array] | None:
+        """The state of a user without history, (carry, hidden [1, D]); None for a model without a carry."""
         carry = self.model.initial_carry(self.params, 1)
         return None if carry is None else (carry, jnp.zeros((1, self._host_table[0].shape[1]), jnp.float32))
 
-    def advance(self, state, numbers):
-        """The state after these items more: by one program however many, so that one by one gives the same bits."""
+    def advance(self, state: tuple[Any, jax.Array], numbers: Sequence[int]) -> tuple[Any, jax.Array]:
+        """The state after further items. One program handles any number of them, so results are bit for bit equal."""
         for first in range(0, len(numbers), STEPS):
             block = numbers[first : first + STEPS]
             items = np.zeros(STEPS, np.int32)
@@ -155,11 +183,8 @@ class Engine:
             state = self._run("advance", program, self.params, *state, items, np.int32(len(block)))
         return state
 
-    def compile(self, rows, k):
-        """Compile what this many histories at once need, of any length, for k items.
-
-        With a carry, also what states need.
-        """
+    def compile(self, rows: int, k: int) -> None:
+        """Compiles the programs for `rows` histories of any length and k items, and for states if there is a carry."""
         hidden_ND = None
         for slots in self.buckets():
             histories = [[1] * (slots - self.num_mask_slots)] * rows
@@ -168,13 +193,13 @@ class Engine:
                 self.top_k(histories, np.ones((rows, self.items), bool), k)
         self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k)
 
-    def output_table(self):
-        """The vectors that items are scored by, on the host: (table [V, D], bias [V] or None)."""
+    def output_table(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """The output embedding on the host: (table [V, D], bias [V] or None)."""
         return self._host_table
 
     @cached_property
-    def checksum(self):
-        """Of the params."""
+    def checksum(self) -> str:
+        """The checksum of the params."""
         return checksums.of_json([checksums.of_array(leaf) for leaf in jax.tree.leaves(self.params)])
 
     @cached_property
@@ -201,7 +226,7 @@ class Engine:
         return self._compiled[key](tree, *args)
 
     def _items(self, histories):
-        """[rows, slots] int32, both in their buckets."""
+        """The histories as int32 [rows, slots], both rounded up."""
         newest = [self.newest(history) for history in histories]
         items = np.zeros((_power(len(newest)), max(map(self.slots, newest))), np.int32)
         for row, numbers in enumerate(newest):
@@ -219,7 +244,7 @@ class Engine:
         return (shown,)
 
     def _sources(self, users, rows):
-        """[rows] int32 users, -1 for nobody."""
+        """The users as int32 [rows], -1 for unknown ones."""
         sources = np.full(rows, -1, np.int32)
         if users is not None:
             sources[: len(users)] = users
@@ -229,7 +254,14 @@ class Engine:
         return min(max(_power(k), BEST), self.items)
 
 
-def hidden(model, objective, params, items_BT, user_B=None, context_BTK=None):
+def hidden(
+    model: Model,
+    objective: Objective,
+    params: Any,
+    items_BT: jax.Array,
+    user_B: jax.Array | None = None,
+    context_BTK: np.ndarray | None = None,
+) -> jax.Array:
     """The hidden vector from which each history's next item is scored. [B, T], 0 after the newest -> [B, D] float32
 
     Args:
@@ -250,24 +282,36 @@ def hidden(model, objective, params, items_BT, user_B=None, context_BTK=None):
     return model.head(params, last).astype(jnp.float32)
 
 
-def top_k(table, hidden_BD, allowed_BV, *, k):
-    """The best k allowed items by the table (table [V, D], bias [V] or None). -> (items [B, k] int32, scores [B, k])"""
+def top_k(table: tuple, hidden_BD: jax.Array, allowed_BV: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:
+    """The best k allowed items by an output embedding (table [V, D], bias [V] or None): (items, scores), [B, k]."""
     scores_BV = jnp.where(allowed_BV, ranking.dot_all(table, hidden_BD), -jnp.inf)
     return ranking.top_k_of_scores(scores_BV, k)
 
 
-def answer(model, objective, params, items_BT, allowed_BV, user_B=None, context_BTK=None, *, k):
-    """The best k allowed items after each history: what a request needs, in one program."""
+def answer(
+    model: Model,
+    objective: Objective,
+    params: Any,
+    items_BT: jax.Array,
+    allowed_BV: jax.Array,
+    user_B: jax.Array | None = None,
+    context_BTK: np.ndarray | None = None,
+    *,
+    k: int,
+) -> tuple[jax.Array, jax.Array]:
+    """The best k allowed items after each history, as one program."""
     hidden_BD = hidden(model, objective, params, items_BT, user_B, context_BTK)
     return top_k(model.output_embedding(params), hidden_BD, allowed_BV, k=k)
 
 
-def advance(model, params, carry, hidden_1D, items_T, count):
-    """The carry and the hidden vector after the first `count` of these items. [T], int32 -> (carry, [1, D])"""
+def advance(
+    model: Model, params: Any, carry: Any, hidden_1D: jax.Array, items_T: jax.Array, count: jax.Array
+) -> tuple[Any, jax.Array]:
+    """The carry and the hidden vector [1, D] after the first `count` of the items [T] int32."""
 
     def one(i, state):
         item_11, zero = items_T[i].reshape(1, 1), jnp.zeros((1, 1), jnp.int32)
-        # position 0 would begin a sequence: what was carried would not count
+        # position 0 would begin a new sequence and reset the carry
         stream = Stream(item_11, zero, zero + 1, zero + 1, zero - 1)
         hidden_11D, carry = model.encode(params, stream, state[0])
         return carry, model.head(params, hidden_11D[:, 0]).astype(jnp.float32)
@@ -276,17 +320,18 @@ def advance(model, params, carry, hidden_1D, items_T, count):
 
 
 def _power(n):
-    """The power of two from n up: few shapes, few compilations."""
+    """The smallest power of two that is at least n."""
     return 1 << max(n - 1, 0).bit_length()
 
 
 def _padded(array, rows):
-    """The array with rows of zeros after it."""
+    """The array with zero rows appended."""
     if len(array) == rows:
         return array
     return np.concatenate([array, np.zeros((rows - len(array), *array.shape[1:]), array.dtype)])
 
 
 def _cut(found, rows, k):
-    """(items, scores) on the host, without what rounding added."""
-    return tuple(np.asarray(x)[:rows, :k] for x in found)
+    """(items, scores) on the host, without the padding."""
+    items, scores = found
+    return np.asarray(items)[:rows, :k], np.asarray(scores)[:rows, :k]

@@ -1,24 +1,30 @@
-"""A trained workdir as one file that runs without Python: weights, model and the best k inside.
+"""Exports a trained workdir as one file with weights, model and top-k, that runs without Python.
 
     jaxrec export --workdir runs/a --format onnx --output model.onnx
 
-The program takes, for any b, `history` [b, L] int32, item numbers oldest first with 0 after the newest, and `allowed`
-[b, V] bool, whether each item may be recommended. It gives `items` [b, k] int32, the best first, 0 where no more are
-left, and their `scores` [b, k] float32. FILE.json says what L and k are, and the external id of each number from 1. A
-model with vectors of users also takes `user` [b] int32: the place from 0 in `users` of FILE.json, where null has no
-vector; -1 for a new user.
+For any batch size b, the inputs are `history` [b, L] int32, item numbers oldest first with 0 after the newest, and
+`allowed` [b, V] bool, whether each item can be recommended. The outputs are `items` [b, k] int32, the best first, 0 if
+no more are left, and their `scores` [b, k] float32. FILE.json has L, k, and the external id of each number from 1. A
+model with user embeddings also has the input `user` [b] int32: the index from 0 in `users` of FILE.json, where null has
+no embedding; -1 for a new user.
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.batches import objectives
+from jaxrec.batches.objectives import Objective
 from jaxrec.inference import engine
+from jaxrec.inference.recommender import Recommender
 from jaxrec.models.entry import has_users
+from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import replacing, write_json
 
@@ -27,17 +33,18 @@ INPUTS = ("history", "allowed", "user")
 CLOSE = 1e-4  # how far a score may lie from the engine's, relative to the largest or to 1
 
 
-def export(recommender, format, output, k=10, histories=HISTORIES):
-    """Write a Recommender as one file, after it has answered random histories as the engine does.
+def export(recommender: Recommender, format: str, output: Path, k: int = 10, histories: int = HISTORIES) -> None:
+    """Writes a Recommender as one file, after checking that it answers random histories as the engine does.
 
     Args:
+        recommender: Recommender.
         format: "stablehlo" or "onnx".
-        output: Path.
-        k: how many items.
-        histories: how many are checked.
+        output: the file.
+        k: the number of items.
+        histories: the number of histories to check.
 
     Raises:
-        UserError: the model can't be converted, the file answers otherwise, a library is missing, k is out of range.
+        UserError: the model can't be converted, the answers differ, a library is missing, or k is out of range.
     """
     own, items = recommender.engine, len(recommender.catalogue.ids)
     name = recommender.config.model.name
@@ -66,14 +73,26 @@ def export(recommender, format, output, k=10, histories=HISTORIES):
     print(f"no score further off than {largest:.1e}")
 
 
-def whole(model, objective, params, items_BL, allowed_BV, user_B=None, *, k):
-    """The program that is exported. A history that fills all L leaves the objective its room."""
+def whole(
+    model: Model,
+    objective: Objective,
+    params: Any,
+    items_BL: jax.Array,
+    allowed_BV: jax.Array,
+    user_B: jax.Array | None = None,
+    *,
+    k: int,
+) -> tuple[jax.Array, jax.Array]:
+    """The program to export. It pads histories by the slots that the objective masks."""
     items_BT = jnp.pad(items_BL, ((0, 0), (0, objective.num_mask_slots)))
     return engine.answer(model, objective, params, items_BT, allowed_BV, user_B, k=k)
 
 
-def check(run, recommender, length, k, count, what):
-    """Compare with the engine on random histories, without their own items. -> the largest difference of a score
+def check(run: Callable, recommender: Recommender, length: int, k: int, count: int, what: str) -> float:
+    """Compares a program with the engine on random histories, without recommending their own items.
+
+    Returns:
+        The largest difference of a score.
 
     Raises:
         UserError: the answers differ.
@@ -90,7 +109,7 @@ def check(run, recommender, length, k, count, what):
         if recommender.users:
             users = (random.integers(-1, len(recommender.users.ids), len(rows)).astype(np.int32),)
         items, scores = map(np.asarray, run(shown, allowed, *users))
-        hidden = own.hidden(histories, *users)
+        hidden = own.hidden(histories, users[0] if users else None)
         wanted = own.top_k_from_hidden(hidden, allowed, k)[1]
         real = wanted > -np.inf
         if (((items > 0) & allowed[rows, items - 1]) != real).any():
@@ -103,17 +122,17 @@ def check(run, recommender, length, k, count, what):
     return largest
 
 
-def to_stablehlo(program, shapes, name):
-    """Bytes of jax.export, for CPU, CUDA and TPU: `jax.export.deserialize(bytes).call(history, allowed)`."""
+def to_stablehlo(program: Callable, shapes: Sequence, name: str) -> bytes:
+    """Serialized jax.export, for CPU, CUDA and TPU: `jax.export.deserialize(bytes).call(history, allowed)`."""
     return bytes(jax.export.export(jax.jit(program), platforms=("cpu", "cuda", "tpu"))(*shapes).serialize())
 
 
-def from_stablehlo(content):
-    return jax.jit(jax.export.deserialize(content).call)
+def from_stablehlo(content: bytes) -> Callable:
+    return jax.jit(jax.export.deserialize(bytearray(content)).call)
 
 
-def to_onnx(program, shapes, name):
-    """Bytes of an ONNX model with the inputs of INPUTS, and the outputs items and scores."""
+def to_onnx(program: Callable, shapes: Sequence, name: str) -> bytes:
+    """A serialized ONNX model with the inputs of INPUTS, and the outputs items and scores."""
     from jax.interpreters import batching
 
     if not hasattr(batching, "not_mapped"):  # by this name the newest jax2onnx that admits this Orbax knows None
@@ -136,7 +155,7 @@ def to_onnx(program, shapes, name):
     return model.SerializeToString()
 
 
-def from_onnx(content):
+def from_onnx(content: bytes) -> Callable:
     try:
         import onnxruntime
     except ImportError:

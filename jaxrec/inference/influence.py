@@ -1,4 +1,4 @@
-"""How much each item of a history moved the scores of others: the score with it, less that without it."""
+"""The influence of each item of a history on scores: the score with it minus the score without it."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def influence(
     items: list[int],
     user: int = -1,
     context: np.ndarray | None = None,
-):
+) -> np.ndarray:
     """What each place of a history moved.
 
     Args:

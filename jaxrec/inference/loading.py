@@ -1,4 +1,4 @@
-"""A trained workdir -> a Recommender."""
+"""Loads a trained workdir as a Recommender."""
 
 import os
 import warnings
@@ -7,7 +7,8 @@ from typing import Any
 
 from jaxrec.data import newcomers
 from jaxrec.data.users import Users
-from jaxrec.inference.recommender import Recommender, one_device
+from jaxrec.inference.recommender import Recommender
+from jaxrec.kernels import placement
 from jaxrec.models.entry import has_users
 from jaxrec.training import workdir
 from jaxrec.training.building import model_for, model_with
@@ -21,13 +22,13 @@ def load(
 
     Args:
         path: the workdir.
-        checkpoint: "best", "latest" or a step, an integer or its text.
-        approximate: for large catalogues on a CPU: only the likely best items are scored (see `candidates`).
-        items: a table of items, a path or one in memory: those that the training lacks are recommended too, by what
-            the training has learnt of the features that they share.
+        checkpoint: "best", "latest" or a step.
+        approximate: whether to score only likely candidates, for large catalogues on a CPU (see `candidates`).
+        items: a table of items, a path or one in memory. Items that the training lacks are recommended too, by what
+            it has learned of their features.
 
     Raises:
-        UserError: no training lies there, or no such checkpoint; a library is missing.
+        UserError: there is no training or no such checkpoint; a library is missing.
     """
     path = Path(path)
     stored = workdir.read(path)
@@ -36,13 +37,13 @@ def load(
     if items is not None:
         catalogue = newcomers.joined(catalogue, items)
         model = model_with(stored.config, model, catalogue)
-    params, step = restore_params(path, model, checkpoint, one_device())
+    params, step = restore_params(path, model, checkpoint, placement.one_device())
     users = _users(path, stored) if has_users(stored.config) else None
     return Recommender(stored.config, model, params, catalogue, step, path, approximate, users)
 
 
 def _users(path: Path, stored: workdir.Stored) -> Users | None:
-    """The Users of a workdir; None, with a warning, where an earlier version trained it, which did not keep them."""
+    """The Users of a workdir; None with a warning if an earlier version didn't store them."""
     found = workdir.users(path, stored)
     if found is None:
         warnings.warn(

@@ -1,4 +1,6 @@
-"""External ids -> item numbers, however a caller writes them."""
+"""Converts external ids to item numbers."""
+
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -10,22 +12,25 @@ LARGE = 1 << 64  # no id is larger
 
 
 class Numbering:
-    """The numbers of a catalogue's external ids.
+    """The item numbers of a catalogue's external ids.
 
-    A catalogue's ids are all integers or all texts, and an integer is printed in one way only: so 7 and "7" are the
-    same item whichever it has, and "07" is another.
+    The ids of a catalogue are all integers or all text, and integers are printed in one way only. So 7 and "7" are the
+    same item in either catalogue, and "07" is another.
     """
 
-    def __init__(self, ids):
-        """ids: [V] int64 or str, in the order of their numbers, the first of which is 1."""
+    def __init__(self, ids: np.ndarray):
+        """
+        Args:
+            ids: [V] int64 or str, in the order of their numbers, from 1.
+        """
         self._number = {id: number for number, id in enumerate(ids.tolist(), 1)}
         self._kind = int if ids.dtype.kind == "i" else str
 
-    def numbers(self, ids, where=""):
-        """(numbers of the ids that are known, the ids that are not), in their order. `where` begins an error.
+    def numbers(self, ids: Iterable, where: str = "") -> tuple[list[int], list]:
+        """The numbers of the known ids, and the unknown ids, in order. `where` is the beginning of an error's message.
 
         Raises:
-            UserError: one of them is no id but a list or the like.
+            UserError: an element is not an id, such as a list.
         """
         known, unknown = [], []
         for id in ids:
@@ -34,8 +39,13 @@ class Numbering:
             known.append(number) if number else unknown.append(id)
         return known, unknown
 
-    def known(self, ids, name, what="in the catalogue"):
-        """The numbers of ids. name: of the argument, and what: they have to be, for the message.
+    def known(self, ids: Iterable, name: str, what: str = "in the catalogue") -> list[int]:
+        """The numbers of ids, all of which must be known.
+
+        Args:
+            ids: external ids.
+            name: of the argument, for messages.
+            what: where they must be known, for messages.
 
         Raises:
             UserError: one of them is not known.
@@ -48,7 +58,7 @@ class Numbering:
         return numbers
 
     def _own(self, id, where):
-        """An id as the catalogue would have it; None for what can't be there, as True, or a float that lost digits."""
+        """The id as the catalogue has it; None for values that are no ids, such as True, or floats that lost digits."""
         if not id.__hash__:
             raise UserError(f"{where}{arguments.some([id])} is no id: give texts or integers, one after the other")
         if isinstance(id, float) and id.is_integer() and abs(id) < EXACT:
@@ -61,6 +71,6 @@ class Numbering:
 
 
 def _integer(text):
-    """The integer that is printed as this text, None where there is none."""
+    """The integer that is printed as this text, or None."""
     plain = text.isascii() and text.removeprefix("-").isdecimal() and len(text) <= 20
     return int(text) if plain and str(int(text)) == text else None

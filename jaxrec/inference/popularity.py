@@ -1,13 +1,13 @@
-"""What is answered where nothing of a history is known: the items that occur most often in training."""
+"""The fallback for histories without a known item: the items with the most occurrences in training."""
 
 import numpy as np
 
 
 class Popularity:
-    """The items of a catalogue, the most frequent first; of equals the earlier in the catalogue.
+    """The items of a catalogue by popularity, the earlier in the catalogue first among equal ones.
 
     Args:
-        counts: [V], how often each item occurs in training; None where the training was made before that was counted.
+        counts: [V], the occurrences of each item in training; None if the training didn't store them.
     """
 
     def __init__(self, counts: np.ndarray | None):
@@ -15,6 +15,11 @@ class Popularity:
         self._order = np.zeros(0, np.int64) if counts is None else np.argsort(-counts, kind="stable") + 1
 
     def best(self, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k most frequent of the allowed items, [V] bool: (numbers [K], their shares of training [K]), K <= k."""
+        """The k most popular allowed items: (numbers [K], their shares of the training data [K]), with K <= k.
+
+        Args:
+            allowed: [V] bool.
+            k: at least 1.
+        """
         items = self._order[allowed[self._order - 1]][:k]
         return items, np.zeros(0) if self._share is None else self._share[items - 1]

@@ -1,8 +1,8 @@
-"""What a Recommender is asked, and what it answers."""
+"""What a Recommender is asked, and what it returns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,41 +12,45 @@ from jaxrec.system.errors import UserError
 
 @dataclass(frozen=True)
 class Query:
-    """One request for recommendations. Ids are external ones."""
+    """One request for recommendations, with external ids."""
 
-    history: Sequence  #: ids, oldest first, of any length: the model sees the newest of them; or a Session
-    k: int = 10  #: how many at most; fewer where fewer are left
+    history: Iterable  #: ids, oldest first, of any length (the model sees the newest of them); or a Session
+    k: int = 10  #: the maximum number of items
     _: KW_ONLY
     exclude_seen: bool | None = None  #: leave out the items of the history; None: as the training's key `seen` says
-    candidates: Sequence | None = None  #: ids to choose among; the whole catalogue if None
-    block: Sequence = ()  #: ids never to recommend
-    #: attribute of items -> a value; a list of values of which one will do; or bounds, as {"at_least": 10, "below": 50}
+    candidates: Iterable | None = None  #: ids to choose from; None: the whole catalogue
+    block: Iterable = ()  #: ids that are never recommended
+    #: attribute -> a value; a list of values, of which one must match; or bounds, such as {"at_least": 10, "below": 50}
     where: Mapping = field(default_factory=dict)
-    #: of each event of the history, oldest first, for a model that is shown them: seconds since 1970, a datetime or its
-    #: text in ISO 8601
+    #: the time of each event of the history, for models that use it: seconds since 1970, a datetime, or ISO 8601 text
     times: Sequence | None = None
-    weights: Sequence | None = None  #: of each event of the history, for a model that is shown them: a number
-    user: object = None  #: id of whose history it is, for a model with vectors of users; None is nobody it knows
-    strict: bool = False  #: whether a history of nothing known is an error, rather than answered by what is popular
+    weights: Sequence | None = None  #: the weight of each event of the history, for models that use it
+    user: object = None  #: the id of the user, for models with user embeddings; None: unknown
+    strict: bool = False  #: whether a history without known items is an error; otherwise popular items are recommended
 
 
 class Session(NamedTuple):
-    """A user of a model that carries a state, such as GRU4Rec: what `Recommender.start` and `advance` return.
+    """The state of a user of a recurrent model, as `Recommender.start` and `advance` return it.
 
-    It stands for a history in a Query, and is never changed: sessions may be kept, and go on in several ways.
+    It can be the history of a Query. It is immutable, and can be stored and continued in several ways.
     """
 
     state: tuple  #: (carry, hidden [1, D])
-    known: tuple = ()  #: numbers of the items so far
-    unknown: tuple = ()  #: ids that the catalogue lacks: they count for nothing
-    params: str = ""  #: checksum of the parameters that made the state: to others it means nothing
+    known: tuple = ()  #: the numbers of the items so far
+    unknown: tuple = ()  #: ids that the catalogue doesn't have; the state ignores them
+    params: str = ""  #: the checksum of the params that the state belongs to
 
 
-def check_session(session, recommender, which=""):
-    """That a Session was made by these parameters. `which` begins the message of an error.
+def check_session(session: object, recommender: Any, which: str = "") -> None:
+    """Checks that a Session was created by the params of a Recommender.
+
+    Args:
+        session: Session.
+        recommender: Recommender.
+        which: the beginning of an error's message.
 
     Raises:
-        UserError: it was made by others, or is none.
+        UserError: it was created by other params, or is not a Session.
     """
     if not isinstance(session, Session):
         raise UserError(f"{which}{arguments.some([session])} is no Session: `start` makes one of a history")
@@ -58,26 +62,28 @@ def check_session(session, recommender, which=""):
 
 
 class CheckedQuery(NamedTuple):
-    """A Query that has been checked, in numbers of items."""
+    """A validated Query, with item numbers."""
 
-    known: list  #: the history's
-    state: tuple | None  #: of a Session
-    unknown: list  #: ids of history, candidates and block list that the catalogue lacks
+    known: list  #: the history's items
+    state: tuple | None  #: the state of a Session
+    unknown: list  #: ids of history, candidates and block list that the catalogue doesn't have
     k: int
-    out: list  #: not to be recommended
-    pool: np.ndarray | None  #: to choose among, ascending; None for the whole catalogue
-    user: int = -1  #: number of whose history it is; -1 is nobody whom the model knows
+    out: list  #: items that are not recommended
+    pool: np.ndarray | None  #: items to choose from, ascending; None: the whole catalogue
+    user: int = -1  #: the number of the user; -1: unknown
     context: np.ndarray | None = None  #: [known, K] of the history's events, where the model is shown any
 
 
 class Ranked(list):
     """A list of (external id, score), the best first.
 
-    `unknown` are the ids given that the training did not know. `fallback` is whether nothing of the history is known,
-    so that these are the items that occur most often in training, of equals the earlier in the catalogue, and the
-    scores their shares of all that occurs there. It is empty where the training was made before that was counted.
+    Attributes:
+        unknown: the given ids that the catalogue doesn't have.
+        fallback: whether the history has no known item. Then these are the items with the most occurrences in training,
+            the earlier in the catalogue among equal ones, and scores are their shares. It is empty for trainings that
+            didn't store the counts.
     """
 
-    def __init__(self, pairs, unknown=(), fallback=False):
+    def __init__(self, pairs: Iterable[tuple[Any, float]], unknown: Iterable = (), fallback: bool = False):
         super().__init__(pairs)
         self.unknown, self.fallback = list(unknown), fallback

@@ -1,17 +1,22 @@
-"""From Python: a trained workdir as a recommender of external ids."""
+"""A trained model that recommends, with external ids in and out."""
 
 import copy
 import html
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import jax
 import numpy as np
 import polars as pl
 
 from jaxrec.batches import context, objectives
+from jaxrec.config.keys import Config
 from jaxrec.data import sources
-from jaxrec.data.interactions import Interactions
+from jaxrec.data.interactions import Catalogue, Interactions
+from jaxrec.data.users import Users
+from jaxrec.evaluation.results import Evaluation
 from jaxrec.inference import vectors
 from jaxrec.inference.bulk import Bulk, rows_of
 from jaxrec.inference.checking import Checker
@@ -19,7 +24,9 @@ from jaxrec.inference.engine import Engine
 from jaxrec.inference.influence import influence
 from jaxrec.inference.popularity import Popularity
 from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session
+from jaxrec.kernels import placement
 from jaxrec.models.features import folded
+from jaxrec.models.model import Model
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training.restore import restore_params
@@ -28,67 +35,72 @@ FEW = 32  # a choice among this share of the catalogue, or less, is scored alone
 
 
 class Recommender:
-    """Histories of external ids in, external ids and scores out. Made by `loading.load`."""
+    """Takes histories of external ids, and returns external ids with scores. Created by `jaxrec.load`."""
 
-    def __init__(self, config, model, params, catalogue, step=None, path=None, approximate=False, users=None):
-        self.config, self.catalogue, self.step, self.path = config, catalogue, step, path
+    def __init__(
+        self,
+        config: Config,
+        model: Model,
+        params: Any,
+        catalogue: Catalogue,
+        step: int | None = None,
+        path: Path | None = None,
+        approximate: bool = False,
+        users: Users | None = None,
+    ):
+        self.config, self.catalogue, self.step, self.path, self.users = config, catalogue, step, path, users
         self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
         self.training: Any = None  #: the Training of `jaxrec.fit`
         self._model, self._checker = model, Checker(config, catalogue, users)
         self._popularity = Popularity(catalogue.counts)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
-        objective, (plain, params) = objectives.build(config), folded(model, params)
-        kinds = context.named(config.context)
-        self.engine = Engine(plain, objective, params, len(catalogue.ids), config.length, approximate, kinds)
-        self.users = users
+        (plain, params), sizes = folded(model, params), (len(catalogue.ids), config.length, approximate)
+        self.engine = Engine(plain, objectives.build(config), params, *sizes, context.named(config.context))
 
-    def renewed(self, checkpoint="best"):
-        """A Recommender of another checkpoint of the same workdir. Both share all compiled programs.
+    def renewed(self, checkpoint: str | int = "best") -> "Recommender":
+        """A Recommender of another checkpoint of the same workdir, which shares all compiled programs.
 
         Raises:
-            UserError: no such checkpoint.
+            UserError: there is no such checkpoint, or no workdir.
         """
-        params, step = restore_params(self.path, self._model, checkpoint, one_device())
+        if self.path is None:
+            raise UserError("a Recommender of no workdir has no other checkpoint: load one")
+        params, step = restore_params(self.path, self._model, checkpoint, placement.one_device())
         other = copy.copy(self)
         other.engine, other.step = self.engine.renewed(folded(self._model, params)[1]), step
         return other
 
     def recommend(
         self,
-        history,
-        k=10,
-        exclude_seen=None,
-        candidates=None,
-        block=(),
-        where=MappingProxyType({}),
-        user=None,
-        strict=False,
-        times=None,
-        weights=None,
-    ):
-        """The k best next items for one history: `answer` of one Query, whose fields these are."""
+        history: Iterable,
+        k: int = 10,
+        exclude_seen: bool | None = None,
+        candidates: Iterable | None = None,
+        block: Iterable = (),
+        where: Mapping = MappingProxyType({}),
+        user: object = None,
+        strict: bool = False,
+        times: Sequence | None = None,
+        weights: Sequence | None = None,
+    ) -> Ranked:
+        """The k best next items for one history. The arguments are the fields of a Query."""
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
         return self.answer([Query(history, k, user=user, strict=strict, times=times, weights=weights, **rest)])[0]
 
     def recommend_batch(
         self,
-        histories,
-        k=10,
-        exclude_seen=None,
-        candidates=None,
-        block=(),
-        where=MappingProxyType({}),
-        users=None,
-        strict=False,
-        times=None,
-        weights=None,
-    ):
-        """`recommend` for many histories, which share all the rest. -> a list of Ranked in their order.
-
-        Args:
-            users: whose they are, in their order; None where nobody says.
-            times, weights: of each history those of its events, or None.
-        """
+        histories: Iterable,
+        k: int = 10,
+        exclude_seen: bool | None = None,
+        candidates: Iterable | None = None,
+        block: Iterable = (),
+        where: Mapping = MappingProxyType({}),
+        users: Iterable | None = None,
+        strict: bool = False,
+        times: Iterable | None = None,
+        weights: Iterable | None = None,
+    ) -> list[Ranked]:
+        """`recommend` for many histories, each with its own of `users`, `times` and `weights`."""
         # what can be gone through but once serves all of them
         histories = arguments.id_list(histories, "histories")
         candidates = candidates if candidates is None else arguments.id_list(candidates, "candidates")
@@ -100,25 +112,21 @@ class Recommender:
                 raise UserError(f"{name}: {len(given)} for {len(histories)} histories: give one each, None for nobody")
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
         each = zip(histories, *own.values(), strict=True)
-        return self.answer(
-            [
-                Query(history, k, user=user, strict=strict, times=times, weights=weights, **rest)
-                for history, user, times, weights in each
-            ]
-        )
+        query = partial(Query, k=k, strict=strict, **rest)
+        return self.answer([query(history, user=u, times=t, weights=w) for history, u, t, w in each])
 
-    def answer(self, queries):
-        """The best items for each of many queries, which may differ in everything.
+    def answer(self, queries: Iterable[Query | CheckedQuery]) -> list[Ranked]:
+        """The best items for each of many queries, all fields of which may differ.
 
         Args:
-            queries: a list of Query, or of what `check` made of them.
+            queries: Query, or CheckedQuery as `check` returns it.
 
         Returns:
-            [Ranked [(external id, score), ...], ...] in their order; of equal scores the lower item first.
-            Where nothing of a history is known, the most popular of the items that the rest of its Query allows.
+            A Ranked [(external id, score), ...] for each query. Among equal scores the lower item number comes first.
+            If the catalogue has no item of the history, these are the most popular of the items that the Query allows.
 
         Raises:
-            UserError: one of them is at fault; the message says which, and why.
+            UserError: a query is invalid; the message says which, and why.
         """
         checked = [
             query if isinstance(query, CheckedQuery) else self._checker.check(query, self, f"history {index}: ")
@@ -140,20 +148,20 @@ class Recommender:
                     results[index] = Ranked(self._pairs(items[:k], scores[:k]), unknown)
         return results
 
-    def check(self, query):
-        """A Query checked and in numbers: so errors are found one request at a time, before a batch is answered.
+    def check(self, query: Query) -> CheckedQuery:
+        """Checks a Query for `answer`, so that one request's errors are raised before a batch is answered.
 
         Raises:
-            UserError: a field is not of its kind; `where` names an unknown attribute or value; the Query is strict, and
-                its history is empty or holds no known id.
+            UserError: a field has a wrong type; `where` names an unknown attribute or value; the Query is strict and
+                the catalogue has no item of its history.
         """
         return self._checker.check(query, self)
 
-    def start(self, history=()):
-        """A Session with this history, of a model that carries a state: `advance` takes it on by an item.
+    def start(self, history: Iterable = ()) -> Session:
+        """A Session with this history, for models with a recurrent state. `advance` adds an item to it.
 
         Raises:
-            UserError: the model carries none.
+            UserError: the model has no state.
         """
         if (state := self.engine.start()) is None:
             name = self.config.model.name
@@ -165,16 +173,13 @@ class Recommender:
             )
         return self._advanced(Session(state, params=self.engine.checksum), history)
 
-    def advance(self, session, item):
-        """The Session with one item more; the same where the catalogue lacks it, but for its `unknown`."""
+    def advance(self, session: Session, item: Any) -> Session:
+        """The Session after one more item. If the catalogue lacks it, only `unknown` of the Session changes."""
         check_session(session, self)
         return self._advanced(session, [item])
 
-    def similar(self, item, k=10):
-        """The k items whose embeddings point most nearly the way this item's does (cosine): who likes it likes them.
-
-        Returns:
-            Ranked [(external id, cosine), ...], without the item itself.
+    def similar(self, item: Any, k: int = 10) -> Ranked:
+        """The k other items most similar to this one, by the cosine of their embeddings: (external id, cosine).
 
         Raises:
             UserError: the item is not in the catalogue; k is below 1.
@@ -184,18 +189,26 @@ class Recommender:
         (items,), (scores,) = self.engine.similar([number], self._allowed([number], None)[None], min(k, len(self._ids)))
         return Ranked(self._pairs(items, scores))
 
-    def influence(self, history, items, user=None, times=None, weights=None):
-        """How much each item of a history moved the scores of these items: the score with it, less that without it.
+    def influence(
+        self,
+        history: Iterable,
+        items: Iterable,
+        user: object = None,
+        times: Sequence | None = None,
+        weights: Sequence | None = None,
+    ) -> np.ndarray:
+        """The change in the scores of `items` due to each item of a history: the score with it minus that without it.
 
         Args:
-            history: external ids, oldest first. items: external ids, such as those that were recommended.
-            user, times, weights: of the history, as of a Query.
+            history: external ids, oldest first.
+            items: external ids, such as those that were recommended.
+            user, times, weights: as in a Query.
 
         Returns:
-            [items, history] float32: what an id that is unknown, or too old for the model to see, moved is 0.
+            [items, history] float32; 0 for ids that the catalogue lacks, and for those too old for the model to see.
 
         Raises:
-            UserError: the history holds no known id; an item is not in the catalogue.
+            UserError: the catalogue has no item of the history, or lacks one of `items`.
         """
         if isinstance(history, Session):
             raise UserError("history is a Session, which does not keep the ids of all its items: give the ids")
@@ -206,16 +219,22 @@ class Recommender:
         return influence(self.engine, asked.known, places, len(history), numbers, asked.user, asked.context)
 
     def evaluate(
-        self, data=None, *, protocol=None, split="test", baselines=("popularity", "transitions"), beyond_accuracy=None
-    ):
-        """The results.Evaluation of this checkpoint on its training's split of the data, beside baselines.
+        self,
+        data: Any = None,
+        *,
+        protocol: str | None = None,
+        split: str = "test",
+        baselines: Sequence[str] = ("popularity", "transitions"),
+        beyond_accuracy: int | bool | None = None,
+    ) -> "Evaluation":
+        """Evaluates this checkpoint, and baselines, on the split of the data that it was trained with.
 
         Args:
-            data: those of the training: a Log, a path, a table in memory; where they are known to lie if None.
-            protocol, split, beyond_accuracy: as of `jaxrec.evaluate`.
+            data: the training's data: a Log, a path or a table in memory; None: those at the path of the training.
+            protocol, split, beyond_accuracy: as in `jaxrec.evaluate`.
 
         Raises:
-            UserError: the data are gone, or others than those of the training.
+            UserError: the data are not found, or are not those of the training.
         """
         from jaxrec.evaluation.evaluator import evaluation  # serving does without
 
@@ -223,25 +242,25 @@ class Recommender:
             raise UserError("a Recommender of no workdir can't be evaluated: load one")
         return evaluation(self.path, self._data(data), self.step, protocol, split, baselines, beyond_accuracy)
 
-    def item_vectors(self):
-        """A polars frame, a row an item: id, vector [D] float32, and bias where the model has one."""
+    def item_vectors(self) -> pl.DataFrame:
+        """A polars frame with a row per item: `id`, `vector` [D] float32, and `bias` if the model has one."""
         return vectors.item_vectors(self.engine, self.catalogue)
 
-    def user_vectors(self, data=None):
-        """A polars frame, a row a user: id, and the vector [D] float32 after the whole history.
-
-        Args:
-            data: whose users are meant, as of `evaluate`. Users without a known item are left out.
-        """
+    def user_vectors(self, data: Any = None) -> pl.DataFrame:
+        """A polars frame of `id` and `vector` [D] float32, for users of a log with an item of the catalogue."""
         log = self.log(data)
         return pl.concat(self.bulk(log).hidden(np.arange(len(log.users))))
 
-    def recommend_users(self, users="all", k=10, data=None, exclude_seen=None):
-        """The best next items of users of a log: a polars frame of user, rank (from 1), item and score.
+    def recommend_users(
+        self, users: Any = "all", k: int = 10, data: Any = None, exclude_seen: bool | None = None
+    ) -> pl.DataFrame:
+        """The best next items for users of a log: a polars frame of `user`, `rank` (from 1), `item` and `score`.
 
         Args:
-            users: external ids, or "all" users of the log. k: items a user, at most.
-            data: the log, as of `evaluate`. exclude_seen: as of a Query.
+            users: external ids, or "all".
+            k: the maximum number of items per user.
+            data: the log, as in `evaluate`.
+            exclude_seen: as in a Query.
 
         Raises:
             UserError: the log lacks one of the users; k is below 1.
@@ -249,17 +268,17 @@ class Recommender:
         log = self.log(data)
         return pl.concat(self.bulk(log).recommend(rows_of(log, users), *self.asked(k, exclude_seen)))
 
-    def bulk(self, log):
-        """The users of a log, Interactions, to be answered in blocks."""
+    def bulk(self, log: Interactions) -> Bulk:
+        """The Bulk of a log, which answers for its users in blocks."""
         return Bulk(self.engine, self.catalogue, log, self._checker.user_vectors.rows(log))
 
-    def log(self, data=None):
-        """Interactions of what stands for a log: a Log, a path, a table in memory; those of the training if None."""
+    def log(self, data: Any = None) -> Interactions:
+        """The Interactions of a Log, a path or a table in memory; those of the training if None."""
         found = self._data(data)
         return sources.load(self.config.dataset) if found is None else found
 
-    def asked(self, k, exclude_seen=None):
-        """(how many items, whether those of the history are left out) of what a person gave."""
+    def asked(self, k: int, exclude_seen: bool | None = None) -> tuple[int, bool]:
+        """(k, at most the number of items; whether items of the history are left out), with defaults filled in."""
         exclude = self.config.seen == "exclude" if exclude_seen is None else exclude_seen
         return min(arguments.count(k), len(self._ids)), exclude
 
@@ -275,11 +294,8 @@ class Recommender:
     def _repr_html_(self):
         return f"<p>{html.escape(repr(self))}</p>{self.training._repr_html_() if self.training else ''}"
 
-    def warm(self, batch=1, k=10):
-        """Compile ahead of time what is asked for up to so many items, of up to `batch` histories of any length.
-
-        What is not warmed is compiled when it is first asked for, while others wait.
-        """
+    def warm(self, batch: int = 1, k: int = 10) -> None:
+        """Compiles the programs for up to `k` items and `batch` histories; others are compiled when first needed."""
         rows = 1
         while rows < min(batch, self.engine.rows) * 2:
             self.engine.compile(min(rows, self.engine.rows), min(k, len(self._ids)))
@@ -290,12 +306,12 @@ class Recommender:
             self.answer([Query(self.start(number), k)])
 
     def _popular(self, query):
-        """The answer where nothing of the history is known."""
+        """The answer to a Query whose history has no item of the catalogue."""
         items, shares = self._popularity.best(self._allowed(query.out, query.pool), query.k)
         return Ranked(self._pairs(items, shares), query.unknown, fallback=True)
 
     def _kind(self, query):
-        """Queries of one kind are answered together: (slots, None with a state; whether few items are scored)."""
+        """The key of queries that are answered together: (slots, or None with a state; whether few are scored)."""
         few = query.pool is not None and len(query.pool) * FEW <= len(self._ids)
         return None if query.state else self.engine.slots(query.known), few
 
@@ -316,7 +332,7 @@ class Recommender:
         return zip(*engine.top_k(histories, allowed, k, users, contexts), strict=True)
 
     def _allowed(self, out, pool):
-        """Whether each item may be recommended. [V] bool"""
+        """Whether each item can be recommended. [V] bool"""
         allowed = np.ones(len(self._ids), bool) if pool is None else np.zeros(len(self._ids), bool)
         if pool is not None:
             allowed[pool - 1] = True
@@ -332,8 +348,3 @@ class Recommender:
     def _pairs(self, items, scores):
         items = items[items > 0]
         return list(zip(self._ids[items - 1].tolist(), scores[: len(items)].tolist(), strict=True))
-
-
-def one_device():
-    """Where a Recommender answers."""
-    return jax.sharding.SingleDeviceSharding(jax.devices()[0])

@@ -1,4 +1,4 @@
-"""Which row of a model's vectors of users belongs to whom, for the few models that have them."""
+"""Maps user ids to the rows of a model's user embeddings, for models that have them."""
 
 import numpy as np
 
@@ -11,22 +11,22 @@ from jaxrec.system.errors import UserError
 
 
 class UserVectors:
-    """Rows of a model's table of users, by external ids.
+    """The rows of user embeddings by external ids.
 
     Args:
-        users: those of the training; None where the model has no such table, or an earlier version trained it.
-        config: of the training.
+        users: the users of the training; None if the model has no user embeddings, or its training didn't store them.
+        config: the config of the training.
     """
 
     def __init__(self, users: Users | None, config: Config):
         self._users, self._config = users, config
         self._row = users.numbers() if users else {}
 
-    def row(self, id, which: str = "") -> tuple[int, list]:
-        """(row, []) of a user who has a vector; (-1, [id]) of one who has none. `which` begins an error.
+    def row(self, id: object, which: str = "") -> tuple[int, list]:
+        """(row, []) for a user with an embedding; (-1, [id]) for one without. `which` begins an error's message.
 
         Raises:
-            UserError: the id is none, or the model has no vectors of users.
+            UserError: the value is not an id, or the model has no user embeddings.
         """
         if id is None:
             return -1, []
@@ -43,7 +43,7 @@ class UserVectors:
         return row, [id] * (row < 0)
 
     def rows(self, log: Interactions) -> np.ndarray | None:
-        """The row of each user of a log, -1 for who has none: [U] int32; None where the model has no vectors."""
+        """The row of each user of a log, [U] int32, -1 without an embedding; None if the model has no embeddings."""
         if self._users is None:
             return None
         return np.array([self._row.get(self._users.own(id), -1) for id in log.users.tolist()], np.int32)

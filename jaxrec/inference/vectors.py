@@ -1,4 +1,4 @@
-"""The vectors by which a trained model compares users with items: a score is their product, plus the item's bias."""
+"""The item and user vectors of a trained model. A score is their product, plus the item's bias."""
 
 import numpy as np
 import polars as pl
@@ -8,7 +8,7 @@ from jaxrec.inference.engine import Engine
 
 
 def item_vectors(engine: Engine, catalogue: Catalogue) -> pl.DataFrame:
-    """A row an item: its id, its vector [D] float32, and its bias where the model has any."""
+    """A frame with a row per item: the id, the vector [D] float32, and the bias if there is one."""
     table_VD, bias_V = engine.output_table()
     frame = pl.DataFrame({ID: catalogue.ids.tolist(), "vector": table_VD.astype(np.float32)})
     return frame if bias_V is None else frame.with_columns(pl.Series("bias", bias_V.astype(np.float32)))

@@ -1,1 +1,1 @@
-"""What the compiler must be told: masks, random bits, ranking, reductions, collectives, and what lies where."""
+"""Low-level JAX code: masks, random bits, ranking, reductions, collectives, device placement, compiler options."""

@@ -1,5 +1,7 @@
 """The best k of a large catalogue for many queries at once, by chunks that stay in a cache."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -13,7 +15,7 @@ ROUNDING = (
 )
 
 
-def top_k_unseen(params, hidden_BD, seen_BS, *, k):
+def top_k_unseen(params: Any, hidden_BD: jax.Array, seen_BS: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:
     """The best k items of each query without those it has seen, the best first; of equals the lower item first.
 
     Each chunk's scores are reduced to the maxima of blocks of items. The best items lie in the blocks of the highest

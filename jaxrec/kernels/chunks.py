@@ -1,11 +1,21 @@
-"""Arrays cut into chunks, so that what is made of them need not be held all at once."""
+"""Splits arrays into chunks, to bound the memory of what is computed from them."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 
-def chunked(tree, size):
-    """Arrays [N, ...] -> [chunks, N / chunks, ...], each of at most `size`; the last is filled up with zeros."""
+def chunked(tree: Any, size: int) -> Any:
+    """Splits arrays along their first axis into chunks of equal length, padding the last one with zeros.
+
+    Args:
+        tree: arrays [N, ...].
+        size: the maximum length of a chunk.
+
+    Returns:
+        The tree with arrays [chunks, length, ...]; `length` may be smaller than `size`.
+    """
     number = len(jax.tree.leaves(tree)[0])
     chunks = -(-number // size)
     pad = lambda x: jnp.pad(x, ((0, -number % chunks), *((0, 0),) * (x.ndim - 1)))

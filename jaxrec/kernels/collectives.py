@@ -1,18 +1,23 @@
-"""What the devices of an axis tell each other. One alone is told nothing: XLA's CPU would copy it all to do so."""
+"""Collectives over a device axis.
+
+On a single device they return their input: XLA's CPU backend would copy it.
+"""
+
+from typing import Any
 
 import jax
 
 
-def psum(tree, axis):
-    """The sums over all devices, the same on each."""
+def psum(tree: Any, axis: str) -> Any:
+    """The sum of each array over all devices."""
     return tree if jax.lax.axis_size(axis) == 1 else jax.lax.psum(tree, axis)
 
 
-def all_gather(x, axis):
-    """The arrays of all devices one after the other, in the order of the devices: [N, ...] -> [devices x N, ...]."""
+def all_gather(x: jax.Array, axis: str) -> jax.Array:
+    """Concatenates the arrays of all devices, in device order: [N, ...] -> [devices x N, ...]."""
     return x if jax.lax.axis_size(axis) == 1 else jax.lax.all_gather(x, axis, tiled=True)
 
 
-def mark_replicated(x, axis):
-    """x, of which every device has the same; said so to shard_map's check."""
+def mark_replicated(x: jax.Array, axis: str) -> jax.Array:
+    """Returns x, which is equal on all devices, as a value that shard_map's replication check accepts."""
     return x if jax.lax.axis_size(axis) == 1 else jax.lax.pmax(x, axis)

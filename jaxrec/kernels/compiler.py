@@ -1,19 +1,24 @@
-"""What XLA's compiler is told, what is kept of its work, and what is given back of its memory."""
+"""XLA compiler options, the persistent compilation cache, and the memory the compiler holds."""
 
 import ctypes
 import functools
 import hashlib
 import platform
 from pathlib import Path
+from typing import Any
 
 import jax
 
 
 @functools.cache
-def cpu_options():
-    """Compiler options for programs of many small products: off with the CPU's fusion that slows them by half.
+def cpu_options() -> dict[str, Any] | None:
+    """Compiler options for programs with many small matrix products on a CPU.
 
-    None on accelerators, and where this version of XLA doesn't know the option (an unknown one is an error).
+    They turn off YNN fusion, which makes such programs half as fast.
+
+    Returns:
+        A dict for `jax.jit(..., compiler_options=...)`. None on accelerators, and where this version of XLA doesn't
+        know the option (it raises an error on unknown ones).
     """
     options = {"xla_cpu_experimental_ynn_fusion_type": ""}
     if jax.default_backend() != "cpu":
@@ -25,37 +30,40 @@ def cpu_options():
     return options
 
 
-def keep_programs(folder):
-    """Keep compiled programs in this folder, so that a second start does not compile again; it may be deleted.
+def keep_programs(folder: Path) -> None:
+    """Turns on JAX's persistent compilation cache, so that the next process doesn't compile again.
 
-    Those of another processor lie apart from this one's: they might not run on it. Where a person has set
-    JAX_COMPILATION_CACHE_DIR, that holds.
+    Programs go to a subfolder that is specific to this CPU's instruction set, since they might not run on another.
+    Nothing changes if a cache folder is already configured, such as by JAX_COMPILATION_CACHE_DIR.
+
+    Args:
+        folder: Path of the cache; can be deleted at any time.
     """
     if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
         return
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text().splitlines() if about.exists() else []
-    able = [platform.machine(), *sorted({line for line in lines if line.startswith(("flags", "Features"))})]
-    name = hashlib.sha256("\n".join(able).encode()).hexdigest()[:12]
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    features = [platform.machine(), *sorted({line for line in lines if line.startswith(("flags", "Features"))})]
+    name = hashlib.sha256("\n".join(features).encode()).hexdigest()[:12]
     jax.config.update("jax_compilation_cache_dir", str(folder / "programs" / name))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-COMPILED = "/jax/core/compile/backend_compile_duration"  # what jax says, with the seconds, once a program is compiled
+COMPILED = "/jax/core/compile/backend_compile_duration"  # the monitoring event that JAX records for each compilation
 
 
 @functools.cache
-def trim_after_compiling():
-    """From now on, give what the compiler has freed back to the system, before the program runs.
+def trim_after_compiling() -> None:
+    """Returns the compiler's freed memory to the operating system after each compilation from now on.
 
-    Of itself glibc keeps it, some 200 MiB of a train step's, and the program's own memory comes on top.
+    glibc would keep it, about 200 MiB after a train step is compiled, on top of what the program itself needs.
     """
     if platform.libc_ver()[0] != "glibc":
         return
     trim = ctypes.CDLL(None).malloc_trim
 
     def compiled(event, duration_secs, **_):
-        if event == COMPILED and duration_secs > 0.5:  # it takes tens of milliseconds itself
+        if event == COMPILED and duration_secs > 0.5:  # trimming takes tens of milliseconds
             trim(0)
 
     jax.monitoring.register_event_duration_secs_listener(compiled)

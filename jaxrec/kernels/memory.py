@@ -1,19 +1,20 @@
-"""How much memory a device has left."""
+"""Free memory of devices."""
 
 from pathlib import Path
+from typing import Any
 
 CGROUPS = Path("/sys/fs/cgroup")
-#: of the control group of this process: (limit, in use), and the line of `memory.stat` that can be given back
+#: for control groups v2 and v1: the files of the limit and the usage, and the key of reclaimable bytes in `memory.stat`
 FILES = (
     (CGROUPS / "memory.max", CGROUPS / "memory.current", "inactive_file"),
     (CGROUPS / "memory/memory.limit_in_bytes", CGROUPS / "memory/memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
-def free(device) -> int | None:
-    """Bytes that a program may still take on a device; None where that can't be known.
+def free(device: Any) -> int | None:
+    """The bytes a program can still allocate on a device; None if unknown.
 
-    Of a CPU what the system can give, within the limit of the container, if there is one.
+    For a CPU that is the system's available memory, or what the container's limit leaves if that is less.
     """
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
@@ -23,7 +24,7 @@ def free(device) -> int | None:
 
 
 def in_words(amount: int) -> str:
-    """Bytes for people.
+    """Formats a number of bytes.
 
     >>> in_words(3 << 29), in_words(5 << 20)
     ('1.5 GiB', '5 MiB')
@@ -47,7 +48,7 @@ def _of_the_container():
 
 
 def _read(path):
-    """The lines of a file; none where it is not there."""
+    """The lines of a file; empty if it can't be read."""
     try:
         return path.read_text().splitlines()
     except OSError:

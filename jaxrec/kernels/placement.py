@@ -1,40 +1,48 @@
-"""Which devices take part, and what lies where on them."""
+"""The devices of a run, and how arrays are placed on them."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import jax
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxrec.system.errors import UserError
 
-AXIS = "data"  #: over which the rows of a step are split
+AXIS = "data"  #: the device axis that the rows of a step are split over
 
 
-def local():
-    """The devices that take part: all of this process.
+def local() -> list:
+    """All devices of this process.
 
     Raises:
-        UserError: in a job of several processes, which is not supported.
+        UserError: if the job has several processes, which is not supported.
     """
     if jax.process_count() > 1:
         raise UserError("training over several processes is not supported: start one process that sees all its devices")
     return jax.local_devices()
 
 
-def mesh_of(devices):
-    """A mesh of one axis over these devices."""
+def mesh_of(devices: Sequence) -> Mesh:
+    """A mesh of these devices with the single axis `AXIS`."""
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def put(tree, devices):
-    """The arrays of a tree on every device, whole."""
+def put(tree: Any, devices: Sequence) -> Any:
+    """Replicates the arrays of a tree on all devices."""
     return jax.device_put(tree, replicated(devices))
 
 
-def spread(tree, devices):
-    """The arrays of a tree split over the devices along their first axis, which must be a multiple of them."""
+def spread(tree: Any, devices: Sequence) -> Any:
+    """Splits the arrays of a tree over the devices along their first axis, a multiple of the number of devices."""
     return jax.device_put(tree, NamedSharding(mesh_of(devices), P(AXIS)))
 
 
-def replicated(devices):
-    """The sharding of what is whole on every device."""
+def replicated(devices: Sequence) -> NamedSharding:
+    """The sharding of arrays that are replicated on these devices."""
     return NamedSharding(mesh_of(devices), P())
+
+
+def one_device() -> jax.sharding.SingleDeviceSharding:
+    """The sharding of arrays that are on the first device alone."""
+    return jax.sharding.SingleDeviceSharding(jax.devices()[0])

@@ -1,44 +1,51 @@
-"""Randomness as a function of (seed, step, global row), and the cheap hash behind dropout.
+"""Random keys as a function of (seed, step, global row), and random bits from a cheap hash.
 
-Nothing random is carried or saved: a run on eight devices draws what a run on one draws, and a resumed run what an
-uninterrupted one does.
+There is no random state to carry or save: a run draws the same numbers on one device and on eight, and after a resume.
 """
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-IMPL = "threefry2x32"  # whose keys are two words; its own bits are drawn only by what asks jax.random for them
+IMPL = "threefry2x32"  # its keys have two words, as `_hash` needs; threefry itself runs only in calls of jax.random
 
 
-def step_key(seed, step):
-    """The key of a step, for what all its rows share."""
+def step_key(seed: int, step: ArrayLike) -> jax.Array:
+    """The key for draws that all rows of a step share. int, [] int -> key []."""
     return fold_in(jax.random.key(seed, impl=IMPL), step)
 
 
-def row_keys(seed, step, rows):
-    """Keys of these global rows at this step. int, [], [R] -> keys [R]; different on every row and step."""
+def row_keys(seed: int, step: ArrayLike, rows: ArrayLike) -> jax.Array:
+    """One key per global row, different for every row and step. int, [] int, [R] int -> keys [R]."""
     return fold_in(step_key(seed, step), rows)
 
 
-def site_keys(keys, site):
-    """Keys for one place of use (a dropout, the negatives), so that no two places draw the same. [R], int -> [R]."""
+def site_keys(keys: jax.Array, site: int) -> jax.Array:
+    """Keys for one use (such as one dropout layer), independent of those for other uses. keys [R], int -> keys [R]."""
     return fold_in(keys, site)
 
 
-def fold_in(key, number):
-    """The key of a number from 0 to 2^31 - 1, by the hash; threefry's fold_in is a loop of many small programs.
+def fold_in(key: jax.Array, number: ArrayLike) -> jax.Array:
+    """As `jax.random.fold_in`, by the hash, since threefry's compiles to a loop of many small kernels.
 
-    Numbers of one key have different keys: the hash is a bijection for a fixed key, and they are its words 2n, 2n + 1.
+    Different numbers give different keys: the two words of the result are the hash at 2n and 2n + 1, and the hash is a
+    bijection for a fixed key.
+
+    Args:
+        key: key [...].
+        number: int [...] from 0 to 2^31 - 1, broadcast against `key`.
     """
     places = 2 * jnp.asarray(number).astype(jnp.uint32)[..., None] + jnp.arange(2, dtype=jnp.uint32)
     return jax.random.wrap_key_data(_hash(jax.random.key_data(key)[..., None, :], places), impl=IMPL)
 
 
-def random_bits(key, shape):
-    """32 random bits an element, from a counter and a key: uint32 of `shape`.
+def random_bits(key: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """Random uint32 of `shape`: a hash of the key and of each element's index.
 
-    It fuses into what consumes it, where threefry costs more than the attention that it masks, or a tenth of a step of
-    GRU4Rec; it is for dropout and for negatives, 2^32 of them from a key at most.
+    Used for dropout and negatives. The hash fuses into the code that uses its bits, whereas threefry takes longer than
+    the attention whose weights it drops. A key gives at most 2^32 different elements.
     """
     places = jnp.zeros(shape, jnp.uint32)
     stride = 1
@@ -48,15 +55,26 @@ def random_bits(key, shape):
     return _hash(jax.random.key_data(key), places)
 
 
-def randint(key, shape, bound):
-    """int32 of `shape` from 0 to bound - 1, each more or less often by bound / 2^32. bound: int, broadcasts to it."""
+def randint(key: jax.Array, shape: Sequence[int], bound: ArrayLike) -> jax.Array:
+    """Random int32 of `shape` from 0 to bound - 1.
+
+    Args:
+        key: key [].
+        shape: of the result.
+        bound: int, broadcast to `shape`. Probabilities differ by a relative bound / 2^32 at most.
+    """
     return (random_bits(key, shape) % jnp.asarray(bound).astype(jnp.uint32)).astype(jnp.int32)
 
 
 def _hash(words, places):
-    """An integer mixer (xor-shift and multiply, constants of Wellons' lowbias32, 2018) of places, uint32.
+    """Hashes indices with a key: an integer mixer by xor-shifts and multiplications (lowbias32, Wellons 2018).
 
-    It is keyed by two words, [..., 2], before and between its two multiplications.
+    Args:
+        words: [..., 2] uint32, the key; one word enters before the first multiplication, one before the second.
+        places: [...] uint32, the indices.
+
+    Returns:
+        [...] uint32.
     """
     x = (places * jnp.uint32(0x9E3779B1)) ^ words[..., 0]
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
@@ -64,8 +82,8 @@ def _hash(words, places):
     return x ^ (x >> 16)
 
 
-def dropout(key, x, rate):
-    """Zero each element with probability `rate`, scale the rest by 1 / (1 - rate); x itself where there is no key."""
+def dropout(key: jax.Array | None, x: jax.Array, rate: float) -> jax.Array:
+    """Sets each element to zero with probability `rate` and scales the others by 1 / (1 - rate); no key, no dropout."""
     if key is None or rate == 0.0:
         return x
     keep = random_bits(key, x.shape) >= jnp.uint32(round(rate * 2**32))

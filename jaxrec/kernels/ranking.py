@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ def _dot_at(params, hidden_D, items_C):
 dot = Scorer(_dot_chunk, _dot_at)
 
 
-def dot_all(params, hidden_BD):
+def dot_all(params: tuple, hidden_BD: jax.Array) -> jax.Array:
     """The scores of all items. params: (table [V, D], bias [V] or None). [B, D] -> [B, V]"""
     table_VD, bias_V = params
     if hidden_BD.shape[0] == 1:  # on CPU a product of its own, which does not wait for other threads
@@ -53,7 +53,7 @@ def dot_all(params, hidden_BD):
     return scores_BV if bias_V is None else scores_BV + bias_V
 
 
-def top_k_of_scores(scores_BV, k):
+def top_k_of_scores(scores_BV: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     """The best k of each row of scores, exactly, the best first; of equals the lower item first.
 
     NaN and -inf are never among them: where fewer than k are left, item 0 with -inf fills up.
@@ -71,7 +71,7 @@ def top_k_of_scores(scores_BV, k):
     return jnp.where(scores_Bk > -jnp.inf, place_Bk + 1, 0).astype(jnp.int32), scores_Bk
 
 
-def top_k_by_blocks(scores_BV, k, block=BLOCK):
+def top_k_by_blocks(scores_BV: jax.Array, k: int, block: int = BLOCK) -> tuple[jax.Array, jax.Array]:
     """`jax.lax.top_k`, for less where there are many: by the maxima of blocks first. -> (scores, places)
 
     The k best lie in the k blocks of the highest maxima, of equal ones the first: each of these holds a score that
@@ -90,7 +90,16 @@ def top_k_by_blocks(scores_BV, k, block=BLOCK):
 
 
 @partial(jax.jit, static_argnums=0, static_argnames=("catalogue", "chunk"))
-def ranks(scorer, params, queries, targets_Q, seen_QS, *, catalogue, chunk=CHUNK):
+def ranks(
+    scorer: Scorer,
+    params: Any,
+    queries: Any,
+    targets_Q: jax.Array,
+    seen_QS: jax.Array,
+    *,
+    catalogue: int,
+    chunk: int = CHUNK,
+) -> jax.Array:
     """The rank of each query's target among all items but the seen: [Q] int32, from 1.
 
     That is 1 + the number of other candidates whose score is *not below* the target's, so that ties and NaNs count
@@ -111,7 +120,9 @@ def ranks(scorer, params, queries, targets_Q, seen_QS, *, catalogue, chunk=CHUNK
 
 
 @partial(jax.jit, static_argnums=0)
-def sampled_ranks(scorer, params, queries, targets_Q, candidates_QC):
+def sampled_ranks(
+    scorer: Scorer, params: Any, queries: Any, targets_Q: jax.Array, candidates_QC: jax.Array
+) -> jax.Array:
     """The rank of each target among given candidates, by the rule of `ranks`: [Q] int32, from 1.
 
     Args:
@@ -130,7 +141,9 @@ def sampled_ranks(scorer, params, queries, targets_Q, candidates_QC):
 
 
 @partial(jax.jit, static_argnums=0, static_argnames=("k", "catalogue", "chunk"))
-def top_k(scorer, params, queries, seen_QS, *, k, catalogue, chunk=CHUNK):
+def top_k(
+    scorer: Scorer, params: Any, queries: Any, seen_QS: jax.Array, *, k: int, catalogue: int, chunk: int = CHUNK
+) -> tuple[jax.Array, jax.Array]:
     """The best k unseen items of each query, exactly, the best first; of equals the lower item first.
 
     Items that score NaN or -inf are never among them. Where fewer than k are left, item 0 with -inf fills up. Integer
@@ -152,7 +165,7 @@ def top_k(scorer, params, queries, seen_QS, *, k, catalogue, chunk=CHUNK):
     return jax.vmap(one, in_axes=(None, 0, 0))(params, queries, seen_QS)
 
 
-def sortable(scores):
+def sortable(scores: jax.Array) -> jax.Array:
     """Floating scores with the NaNs last, and no -0 below 0."""
     return jnp.where(jnp.isnan(scores), -jnp.inf, jnp.where(scores == 0, 0.0, scores))
 

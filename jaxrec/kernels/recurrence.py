@@ -1,19 +1,21 @@
-"""Linear recurrences over the slots of rows."""
+"""Linear recurrences along the slots of a row."""
 
 import jax
 import jax.numpy as jnp
 
 
-def linear_recurrence(decay_BTD, input_BTD, before_BD):
-    """h_t = decay_t h_(t-1) + input_t, feature by feature. -> h [B, T, D]
+def linear_recurrence(decay_BTD: jax.Array, input_BTD: jax.Array, before_BD: jax.Array) -> jax.Array:
+    """Computes h_t = decay_t * h_(t-1) + input_t, elementwise.
 
-    One slot after the other on a CPU; an accelerator, which would start a kernel a slot, takes a tree of products over
-    the slots (Blelloch 1990).
+    A sequential scan on a CPU; a parallel scan (Blelloch 1990) on accelerators, which would start a kernel per slot.
 
     Args:
-        decay_BTD: from 0 to 1; where it is 0, nothing of what was before goes on.
-        input_BTD: what is added.
-        before_BD: h before the first slot.
+        decay_BTD: from 0 to 1; 0 resets the state.
+        input_BTD: added to the state.
+        before_BD: the state before the first slot.
+
+    Returns:
+        The state after each slot, [B, T, D].
 
     >>> decay, added = jnp.array([0.5, 0.5, 0.0]), jnp.array([1.0, 0.0, 2.0])
     >>> linear_recurrence(decay.reshape(1, 3, 1), added.reshape(1, 3, 1), jnp.array([[4.0]])).ravel().tolist()
@@ -21,16 +23,16 @@ def linear_recurrence(decay_BTD, input_BTD, before_BD):
     """
     if jax.default_backend() == "cpu":
 
-        def slot(h_BD, given):
-            decay_BD, input_BD = given
+        def advance(h_BD, decay_and_input):
+            decay_BD, input_BD = decay_and_input
             h_BD = decay_BD * h_BD + input_BD
             return h_BD, h_BD
 
         by_slot = (jnp.swapaxes(decay_BTD, 0, 1), jnp.swapaxes(input_BTD, 0, 1))
-        return jnp.swapaxes(jax.lax.scan(slot, before_BD, by_slot)[1], 0, 1)
+        return jnp.swapaxes(jax.lax.scan(advance, before_BD, by_slot)[1], 0, 1)
 
-    def after(first, second):  # two stretches of slots are one: its decay, and what it makes of a state of zero
+    def compose(first, second):  # (decay, input) of two consecutive ranges of slots -> of their union
         return first[0] * second[0], second[0] * first[1] + second[1]
 
     input_BTD = input_BTD.at[:, 0].add(decay_BTD[:, 0] * before_BD)
-    return jax.lax.associative_scan(after, (decay_BTD, input_BTD), axis=1)[1]
+    return jax.lax.associative_scan(compose, (decay_BTD, input_BTD), axis=1)[1]

@@ -1,29 +1,29 @@
-"""How much is computed at once, and from where on another way is faster: what was measured on CPUs, in one place.
+"""Chunk sizes, and thresholds between two ways to compute the same, all measured on CPUs.
 
-A CPU is fastest where an intermediate array stays in its caches. An accelerator's memory is bounded by the same sizes.
+A CPU is fastest while intermediate arrays fit its caches. On accelerators the same sizes bound the memory.
 """
 
 import jax
 
-HELD_NUMBERS = 2**21  #: of an intermediate array that is made in parts: so many are held at once
-TABLE_ROWS_PER_LOOKUP = 16  #: a table of at most so many rows a lookup is multiplied whole rather than looked up
-MASKED_ROWS_PER_TOUCHED = 4  #: a table of at most so many rows a touched one is updated whole, under a mask
-GRADIENT_ROWS_PER_SLOT = 4  #: adding up the gradients of a table of more rows a slot costs more than microbatches gain
-ATTENTION_SLOTS = 8192  #: activations of so many slots are trained on at once where there is attention
-GATED_SLOTS = 2048  #: and of so many where a layer is made of several gated products, as in HSTU and RG-LRU
+HELD_NUMBERS = 2**21  #: elements per chunk of an intermediate array that is computed in chunks
+TABLE_ROWS_PER_LOOKUP = 16  #: tables with at most this many rows per lookup are multiplied whole, without lookups
+MASKED_ROWS_PER_TOUCHED = 4  #: tables with at most this many rows per touched row are updated whole, under a mask
+GRADIENT_ROWS_PER_SLOT = 4  #: with more table rows per slot, summing microbatches' gradients costs more than they gain
+ATTENTION_SLOTS = 8192  #: slots per microbatch for models with attention
+GATED_SLOTS = 2048  #: slots per microbatch for models whose layers have several gated products (HSTU, RG-LRU)
 
-PRODUCT_ROWS = 512  #: of a product of many columns: so many are held at once, at most
-PRODUCT_NUMBERS = 2**27  #: and no more of them than make so many numbers,
-FEWEST_PRODUCT_ROWS = 128  #: but so many at least: products of fewer take longer
+PRODUCT_ROWS = 512  #: maximum number of rows per chunk of a wide product
+PRODUCT_NUMBERS = 2**27  #: maximum number of elements per chunk, but for FEWEST_PRODUCT_ROWS
+FEWEST_PRODUCT_ROWS = 128  #: minimum number of rows per chunk: smaller products are slower
 
-QUERY_BLOCK = 50  #: queries attended at once: of causal ones the keys after the last are never touched
+QUERY_BLOCK = 50  #: queries per block of attention on a CPU; a causal block skips the keys after its last query
 
 
-def product_rows(columns):
-    """How many rows of a product with so many columns are held at once."""
+def product_rows(columns: int) -> int:
+    """The number of rows per chunk of a product with this many columns."""
     return min(max(PRODUCT_NUMBERS // columns, FEWEST_PRODUCT_ROWS), PRODUCT_ROWS)
 
 
-def query_block(queries):
-    """How many queries are attended at once: an accelerator does all of them in less time than it starts the parts."""
+def query_block(queries: int) -> int:
+    """The number of queries per block of attention: all of them on accelerators, where starting kernels costs more."""
     return QUERY_BLOCK if jax.default_backend() == "cpu" else queries

@@ -8,13 +8,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.batches.stream import Stream
 from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import bidirectional, position_of
 from jaxrec.kernels.sizes import ATTENTION_SLOTS
-from jaxrec.models.entry import NEXT_ITEM, ModelEntry
+from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
 from jaxrec.models.layers import INITIAL, Attention, Dense, drop_rows, gelu, item_param, layer_norm, with_added
-from jaxrec.models.model import from_module, pick
+from jaxrec.models.model import Model, from_module, pick
 from jaxrec.models.sasrec import check
 
 EPSILON = 1e-12  # of every LayerNorm, as in BERT
@@ -39,7 +40,7 @@ class BERT4Rec(nn.Module):
     dtype: Any
     kernel: Any
 
-    def setup(self):
+    def setup(self) -> None:
         self.item_table = item_param(self, "items", self.kernel, self.items, self.width)
         self.mask_vector = self.param("mask", self.kernel, (1, self.width))
         relative = self.positions == "relative"
@@ -58,7 +59,7 @@ class BERT4Rec(nn.Module):
             self.output = Dense(self.width, self.dtype, self.kernel)
             self.output_norm = norm()
 
-    def embed(self, stream):
+    def embed(self, stream: Stream) -> jax.Array:
         """LayerNorm of item (or mask) plus position. -> [B, T, D]"""
         item_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)]
         item_BTD = jnp.where((stream.items > 0)[..., None], item_BTD, self.mask_vector)
@@ -87,11 +88,11 @@ class BERT4Rec(nn.Module):
                 x = x + feed(self.feed_forward_norm[i](x))
         return self.last_norm(x) if self.norm == "pre" else x
 
-    def head(self, hidden):
+    def head(self, hidden: jax.Array) -> jax.Array:
         """What the scores are made of, at the slots with a target. [..., D] -> [..., D]"""
         return self.output_norm(gelu(self.output(hidden))) if self.transform else hidden
 
-    def everything(self, stream):
+    def everything(self, stream: Stream) -> Any:
         """All parameters used once, to make them."""
         return self.head(self(stream)), self.bias
 
@@ -111,7 +112,7 @@ class FeedForward(nn.Module):
         return out_ND.reshape(x_BTD.shape)
 
 
-def norm():
+def norm() -> nn.LayerNorm:
     """A LayerNorm of BERT's."""
     return layer_norm(EPSILON)
 
@@ -127,7 +128,7 @@ class BERT4RecOptions(ModelOptions):
     transform: bool = True  #: whether the output has a dense layer, GELU and LayerNorm before the table
 
 
-def bert4rec(config, sizes):
+def bert4rec(config: BERT4RecOptions, sizes: Sizes) -> Model:
     """BERT4Rec as a Model. config: BERT4RecOptions. sizes: Sizes."""
     kernel = nn.initializers.truncated_normal(0.02) if config.init == "normal" else INITIAL[config.init]
     module = BERT4Rec(

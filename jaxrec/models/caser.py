@@ -7,10 +7,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxrec.config.fields import among, key, positive
-from jaxrec.config.keys import ModelOptions
-from jaxrec.models.entry import NEXT_ITEM, ModelEntry
+from jaxrec.config.keys import Config, ModelOptions
+from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
 from jaxrec.models.layers import INITIAL, Dense, drop_rows, item_param, with_added
-from jaxrec.models.model import from_module
+from jaxrec.models.model import Model, from_module
 from jaxrec.system.errors import UserError
 
 
@@ -31,7 +31,7 @@ class Caser(nn.Module):
     dtype: Any
     kernel: Any
 
-    def setup(self):
+    def setup(self) -> None:
         self.item_table = item_param(self, "items", self.kernel, self.items, self.width)
         self.before = self.param("before", self.kernel, (1, self.width))
         dense = lambda width: Dense(width, self.dtype, self.kernel)
@@ -82,7 +82,7 @@ class CaserOptions(ModelOptions):
     users: bool = False  #: whether users have vectors; a new user's is zero
 
 
-def check(config):
+def check(config: Config) -> None:
     """That one layer is asked for, and a window of no more than a history has."""
     if config.model.layers != 1:
         raise UserError(f"config.model.layers is {config.model.layers}: caser has one layer; set it to 1")
@@ -93,7 +93,7 @@ def check(config):
         )
 
 
-def caser(config, sizes):
+def caser(config: CaserOptions, sizes: Sizes) -> Model:
     """Caser as a Model. config: CaserOptions. sizes: Sizes."""
     kernel = INITIAL[config.init]
     module = Caser(

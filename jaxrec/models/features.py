@@ -104,11 +104,16 @@ def folded(model: Model, params: Any) -> tuple[Model, Any]:
     """(a model without features, its params): they answer as a model and its params do, and features cost nothing."""
     if model.folding is None:
         return model, params
-    plain, fold, items, bonus = model.folding
-    params = jax.jit(fold)(params, items)
+    folding: Folding = model.folding
+    plain, items, bonus = folding.plain, folding.items, folding.bonus
+    params = jax.jit(folding.fold)(params, items)
     if not bonus:
         return plain, params
-    favoured = lambda params: _favoured(*plain.output_embedding(params), params[BONUS])
+
+    def favoured(params):
+        table_VD, bias_V = plain.output_embedding(params)
+        return table_VD, params[BONUS] if bias_V is None else bias_V + params[BONUS]
+
     return dataclasses.replace(plain, output_embedding=favoured), params | {BONUS: jnp.where(items.trained, 0.0, bonus)}
 
 
@@ -119,10 +124,6 @@ def _fold(tables, params, items):
         for kind, learned in params[FEATURES][name].items():
             plain[name] = jax.tree.map(partial(ADDED[kind], items), plain[name], learned)
     return plain
-
-
-def _favoured(table_VD, bias_V, bonus_V):
-    return table_VD, bonus_V if bias_V is None else bias_V + bonus_V
 
 
 def _own(items, own_V):

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 
 from jaxrec.config.fields import among, below_one, key
 from jaxrec.config.keys import AUTO, ModelOptions
-from jaxrec.models.entry import NEXT_ITEM, ModelEntry
+from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
 from jaxrec.models.layers import INITIAL, drop_rows, item_param, with_added
-from jaxrec.models.model import from_module
+from jaxrec.models.model import Model, from_module
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class GRU4Rec(nn.Module):
     dtype: Any
     kernel: Any
 
-    def setup(self):
+    def setup(self) -> None:
         self.item_table = item_param(self, "items", self.kernel, self.items, self.width)
         self.bias = item_param(self, "bias", nn.initializers.zeros, self.items)
         if self.separate:
@@ -73,7 +73,7 @@ class GRULayer(nn.Module):
     dtype: Any
     kernel: Any
 
-    def setup(self):
+    def setup(self) -> None:
         self.input = Gates(self.width, self.dtype, self.kernel)
         self.hidden = Gates(self.width, self.dtype, self.kernel)
 
@@ -113,7 +113,7 @@ class Gates(nn.Module):
     dtype: Any
     kernel_init: Any
 
-    def setup(self):
+    def setup(self) -> None:
         self.kernel = item_param(self, "kernel", self.kernel_init, self.width, 3 * self.width)
         self.bias = item_param(self, "bias", nn.initializers.zeros, 3 * self.width)
 
@@ -121,12 +121,12 @@ class Gates(nn.Module):
         return product(x_ND, self.kernel, self.bias, self.dtype)
 
 
-def product(x_ND, kernel_DF, bias_F, dtype):
+def product(x_ND: jax.Array, kernel_DF: jax.Array, bias_F: jax.Array, dtype: Any) -> jax.Array:
     """x W + b, the factors of `dtype`, the sums in float32."""
     return jnp.dot(x_ND.astype(dtype), kernel_DF.astype(dtype), preferred_element_type=jnp.float32) + bias_F
 
 
-def gates(x_B3D, h_B3D, h_BD):
+def gates(x_B3D: jax.Array, h_B3D: jax.Array, h_BD: jax.Array) -> jax.Array:
     """The state after a slot (Cho et al. 2014, with the reset after the product, as in cuDNN).
 
     r = sigmoid(x_r + h_r); z = sigmoid(x_z + h_z); c = tanh(x_c + r h_c); (1 - z) c + z h.
@@ -141,7 +141,7 @@ def gates(x_B3D, h_B3D, h_BD):
     return (1 - z_BD) * jnp.tanh(x_c + jax.nn.sigmoid(x_r + h_r) * h_c) + z_BD * h_BD
 
 
-def initial_params(options, items, key):
+def initial_params(options: GRU4RecOptions, items: int, key: jax.Array) -> dict[str, Any]:
     """The params before training: the matrix of every gate has the bound of its own shape, and a draw of its own."""
     initial, width = INITIAL[options.init], options.dim
     keys = iter(jax.random.split(key, 2 + 6 * options.layers))
@@ -159,13 +159,13 @@ def initial_params(options, items, key):
     return params
 
 
-def initial_carry(layers, params, rows):
+def initial_carry(layers: int, params: Any, rows: int) -> tuple[jax.Array, ...]:
     """The states before a sequence, [rows, D] zeros a layer."""
     widths = [params[f"gru_{i}"]["hidden"]["kernel"].shape[0] for i in range(layers)]
     return tuple(jnp.zeros((rows, width)) for width in widths)
 
 
-def gru4rec(config, sizes):
+def gru4rec(config: GRU4RecOptions, sizes: Sizes) -> Model:
     """GRU4Rec as a Model. config: GRU4RecOptions. sizes: Sizes."""
     separate = config.embedding == "separate"
     module = GRU4Rec(

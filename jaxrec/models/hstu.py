@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.batches.stream import Stream
 from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal, position_of
 from jaxrec.kernels.sizes import GATED_SLOTS, query_block
-from jaxrec.models.entry import NEXT_ITEM, ModelEntry
+from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
 from jaxrec.models.layers import (
     INITIAL,
     Dense,
@@ -27,7 +28,7 @@ from jaxrec.models.layers import (
     unit,
     with_added,
 )
-from jaxrec.models.model import from_module, pick
+from jaxrec.models.model import Model, from_module, pick
 
 EPSILON = 1e-6  # of its norms
 
@@ -44,7 +45,7 @@ class HSTU(nn.Module):
     positions: str
     dtype: Any
 
-    def setup(self):
+    def setup(self) -> None:
         of = self.options
         kernel = INITIAL[of.init]
         self.item_table = item_param(self, "items", kernel, self.items, of.dim)
@@ -65,7 +66,9 @@ class HSTU(nn.Module):
         x_BTD = drop_rows(x_BTD.astype(self.dtype), self.options.dropout, keys, (0, 0))
         return self.units(x_BTD, stream, keys, read_BM)
 
-    def units(self, x, stream, keys=None, read_BM=None):
+    def units(
+        self, x: jax.Array, stream: Stream, keys: jax.Array | None = None, read_BM: jax.Array | None = None
+    ) -> jax.Array:
         """The units alone: [B, T, D] -> [B, T, D], or [B, M, D] of some slots; zero where the slot is empty."""
         real_BT1 = (stream.items > 0)[..., None]
         mask_BTT = jax.vmap(causal)(stream.segments, stream.positions) & real_BT1
@@ -76,7 +79,7 @@ class HSTU(nn.Module):
             x = jnp.where(picked(real_BT1), picked(x) + added(x, picked(mask_BTT), keys, i + 1, at_BM), 0)
         return x
 
-    def head(self, hidden):
+    def head(self, hidden: jax.Array) -> jax.Array:
         """Of cosine scores alone."""
         return pointing(hidden, self.temperature)
 
@@ -138,7 +141,7 @@ class HSTUOptions(ModelOptions):
     score: str = among("dot", "cosine")  #: product of vectors; or of their directions, over a learned temperature
 
 
-def hstu(config, sizes):
+def hstu(config: HSTUOptions, sizes: Sizes) -> Model:
     """HSTU as a Model. config: HSTUOptions. sizes: Sizes."""
     cosine = config.score == "cosine"
     return from_module(

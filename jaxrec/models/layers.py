@@ -1,11 +1,14 @@
 """What models share. Projections are products of flat [slots, features] matrices: XLA's CPU needs it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.batches.stream import Stream
+from jaxrec.config.keys import Config
 from jaxrec.kernels import sizes
 from jaxrec.kernels.masks import DISTANCE_BUCKETS, distance_buckets, nearness
 from jaxrec.kernels.random import dropout, site_keys
@@ -20,30 +23,30 @@ TEMPERATURE = 0.05  # of cosine scores, before training
 SITE_PARTS = 1 << 16  # parts that a site may have
 
 
-def item_param(module, name, initial, *shape):
+def item_param(module: nn.Module, name: str, initial: Callable, *shape: int) -> jax.Array:
     """A param with a row an item: of this shape when it is made; then of whatever rows are given (see sparse.py)."""
     given = module.has_variable("params", name)
     return module.get_variable("params", name) if given else module.param(name, initial, shape)
 
 
-def with_added(x_BTD, stream):
-    """Input vectors, and what a stream has to be added to them."""
+def with_added(x_BTD: jax.Array, stream: Stream) -> jax.Array:
+    """Input vectors plus the vectors that the stream adds to them, if any."""
     return x_BTD if stream.added is None else x_BTD + stream.added
 
 
-def drop_rows(x, rate, keys, site):
+def drop_rows(x: jax.Array, rate: float, keys: jax.Array | None, site: tuple[int, int]) -> jax.Array:
     """Dropout of [B, ...], each row by its own key at this (site, part); x itself where keys is None."""
     if keys is None or rate == 0.0:
         return x
     return jax.vmap(lambda key, row: dropout(key, row, rate))(site_keys(keys, SITE_PARTS * site[0] + site[1]), x)
 
 
-def layer_norm(epsilon=1e-8, name=None):
+def layer_norm(epsilon: float = 1e-8, name: str | None = None) -> nn.LayerNorm:
     """LayerNorm with the references' small epsilon, its statistics in float32."""
     return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32, name=name)
 
 
-def rms_norm(epsilon=1e-8):
+def rms_norm(epsilon: float = 1e-8) -> nn.RMSNorm:
     """RMSNorm (Zhang and Sennrich 2019), its statistics in float32: no mean is taken off, no bias is added."""
     return nn.RMSNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32)
 
@@ -69,23 +72,23 @@ class Dense(nn.Module):
         return (product.astype(jnp.float32) + bias).astype(self.dtype)
 
 
-def unit(x):
+def unit(x: jax.Array) -> jax.Array:
     """Vectors of length 1, in float32; zero stays zero."""
     x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
 
 
-def log_temperature(key):
+def log_temperature(key: jax.Array) -> jax.Array:
     """The param of cosine scores before training."""
     return jnp.log(jnp.float32(TEMPERATURE))
 
 
-def pointing(hidden, log_temperature):
+def pointing(hidden: jax.Array, log_temperature: jax.Array) -> jax.Array:
     """Hidden vectors for cosine scores: of length 1 / temperature, in float32."""
     return unit(hidden) * jnp.exp(-log_temperature)
 
 
-def divides(config):
+def divides(config: Config) -> None:
     """Of a model with heads, that they divide the width.
 
     Raises:
@@ -96,7 +99,7 @@ def divides(config):
 
 
 @jax.custom_jvp
-def gelu(x):
+def gelu(x: jax.Array) -> jax.Array:
     """x times the share of a normal distribution below x (Hendrycks and Gimpel 2016), by its definition.
 
     With a derivative of its own: jax 0.12 has none of erfc under shard_map.
@@ -111,7 +114,7 @@ def _gelu_moved(at, by):
     return x * share, move * (share + x * jnp.exp(-x * x / 2) / (2 * jnp.pi) ** 0.5)
 
 
-def rotated(x_BTHd, positions_BT):
+def rotated(x_BTHd: jax.Array, positions_BT: jax.Array) -> jax.Array:
     """Pairs of features turned by angles that grow with the position (Su et al. 2021): [B, T, H, d] -> the same.
 
     Feature i and feature i + d/2 turn by position * 10000^(-2i / d): the product of a query and a key then depends on
@@ -124,7 +127,7 @@ def rotated(x_BTHd, positions_BT):
     return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1)
 
 
-def by_distance(bias_TH, at, keys):
+def by_distance(bias_TH: jax.Array, at: jax.Array, keys: int) -> jax.Array:
     """What a learned bias of each distance adds to scores, [..., Q] slots and the first so many keys: [..., H, Q, K].
 
     Of slots of one sequence, that is how far apart its items are, wherever in the row it lies.

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from jaxrec.batches.stream import Stream
@@ -24,29 +26,29 @@ class Model:
     folding: Any = None  #: features.Folding of a model whose items have features
 
 
-def pick(x_BT, slots_BM):
+def pick(x_BT: jax.Array, slots_BM: jax.Array) -> jax.Array:
     """Some slots of each row: [B, T, ...], [B, M] -> [B, M, ...]."""
     return jnp.take_along_axis(x_BT, slots_BM.reshape(*slots_BM.shape, *(1,) * (x_BT.ndim - 2)), axis=1)
 
 
-def encode_then_pick(encode):
+def encode_then_pick(encode: Callable) -> Callable:
     """`Model.encode_at` by encoding every slot."""
     return lambda params, stream, slots_BM: pick(encode(params, stream)[0], slots_BM)
 
 
 def from_module(
-    module,
-    length,
+    module: nn.Module,
+    length: int,
     *,
-    output_embedding,
-    item_tables,
-    head=None,
-    method="__call__",
-    reads=False,
-    init=None,
-    initial_carry=None,
-    microbatch_slots=None,
-):
+    output_embedding: Callable,
+    item_tables: dict,
+    head: str | None = None,
+    method: str = "__call__",
+    reads: bool = False,
+    init: Callable | None = None,
+    initial_carry: Callable | None = None,
+    microbatch_slots: int | None = None,
+) -> Model:
     """The Model of a Linen module.
 
     Args:

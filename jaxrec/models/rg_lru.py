@@ -1,5 +1,6 @@
 """RG-LRU: blocks of real-gated linear recurrent units (De et al. 2024), for sequences of items."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.recurrence import linear_recurrence
 from jaxrec.kernels.sizes import GATED_SLOTS
-from jaxrec.models.entry import NEXT_ITEM, ModelEntry
+from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
 from jaxrec.models.layers import (
     INITIAL,
     Dense,
@@ -26,7 +27,7 @@ from jaxrec.models.layers import (
     unit,
     with_added,
 )
-from jaxrec.models.model import from_module
+from jaxrec.models.model import Model, from_module
 
 SHARPNESS = 8.0  # c of the paper: an open gate takes a feature's decay to this power
 DECAYS = (0.9, 0.999)  # a slot, of an open gate, before training
@@ -44,7 +45,7 @@ class RGLRU(nn.Module):
     options: "RGLRUOptions"
     dtype: Any
 
-    def setup(self):
+    def setup(self) -> None:
         of, kernel = self.options, INITIAL[self.options.init]
         self.item_table = item_param(self, "items", kernel, self.items, of.dim)
         if of.score == "cosine":
@@ -69,7 +70,7 @@ class RGLRU(nn.Module):
             carried.append(after)
         return self.last_norm(x_BTD), tuple(carried)
 
-    def head(self, hidden):
+    def head(self, hidden: jax.Array) -> jax.Array:
         """Of cosine scores alone."""
         return pointing(hidden, self.temperature)
 
@@ -97,7 +98,14 @@ class Mixer(nn.Module):
         return drop_rows(out_BTD, self.rate, keys, (site, 0)), state_BTD[:, -1]
 
 
-def rg_lru(x_BTD, decay_BTD, input_BTD, slowness_D, reset_BT, before_BD):
+def rg_lru(
+    x_BTD: jax.Array,
+    decay_BTD: jax.Array,
+    input_BTD: jax.Array,
+    slowness_D: jax.Array,
+    reset_BT: jax.Array,
+    before_BD: jax.Array,
+) -> jax.Array:
     """The states of a real-gated linear recurrent unit (eqs. 1 to 4 of the paper), in float32: [B, T, D].
 
     a = sigmoid(slowness)^(c sigmoid(decay)); h_t = a h_(t-1) + sqrt(1 - a^2) sigmoid(input) x.
@@ -119,13 +127,13 @@ def rg_lru(x_BTD, decay_BTD, input_BTD, slowness_D, reset_BT, before_BD):
     return linear_recurrence(a_BTD, added_BTD, jnp.where(reset_BT[:, :1], none_BD, before_BD))
 
 
-def initial_slowness(key, shape):
+def initial_slowness(key: jax.Array, shape: Sequence[int]) -> jax.Array:
     """Such that a feature's decay with open gates, sigmoid(slowness)^c, is even between those of DECAYS."""
     log = jnp.log(jax.random.uniform(key, shape, minval=DECAYS[0], maxval=DECAYS[1])) / SHARPNESS
     return log - jnp.log(-jnp.expm1(log))
 
 
-def initial_carry(options, params, rows):
+def initial_carry(options: "RGLRUOptions", params: Any, rows: int) -> tuple[jax.Array, ...]:
     """The states before a sequence, [rows, D] zeros a block."""
     return tuple(jnp.zeros((rows, options.dim), jnp.float32) for _ in range(options.layers))
 
@@ -140,7 +148,7 @@ class RGLRUOptions(ModelOptions):
     score: str = among("dot", "cosine")  #: product of vectors; or of their directions, over a learned temperature
 
 
-def rg_lru_model(config, sizes):
+def rg_lru_model(config: RGLRUOptions, sizes: Sizes) -> Model:
     """RG-LRU as a Model. config: RGLRUOptions. sizes: Sizes."""
     cosine = config.score == "cosine"
     return from_module(

@@ -1,5 +1,6 @@
 """SASRec: self-attentive sequential recommendation (Kang & McAuley, ICDM 2018)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -8,11 +9,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrec.batches.stream import Stream
 from jaxrec.config.fields import among, key, positive
-from jaxrec.config.keys import ModelOptions
+from jaxrec.config.keys import Config, ModelOptions
 from jaxrec.kernels.masks import causal, position_of
 from jaxrec.kernels.sizes import ATTENTION_SLOTS
-from jaxrec.models.entry import NEXT_ITEM, ModelEntry
+from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
 from jaxrec.models.layers import (
     INITIAL,
     NORMS,
@@ -27,7 +29,7 @@ from jaxrec.models.layers import (
     unit,
     with_added,
 )
-from jaxrec.models.model import from_module, pick
+from jaxrec.models.model import Model, from_module, pick
 from jaxrec.system.errors import UserError
 
 COUNTED = ("from_start", "from_end")  # positions that have a table
@@ -48,7 +50,7 @@ class SASRec(nn.Module):
     positions: str
     dtype: Any
 
-    def setup(self):
+    def setup(self) -> None:
         of = self.options
         kernel, norm = INITIAL[of.init], NORMS[of.norm_type]
         self.item_table = item_param(self, "items", kernel, self.items, of.dim)
@@ -71,7 +73,7 @@ class SASRec(nn.Module):
             self.feed_forward_gate = [gate() for _ in range(of.layers)]
         self.last_norm = norm()
 
-    def embed(self, stream):
+    def embed(self, stream: Stream) -> jax.Array:
         """Item embeddings times sqrt(width), plus positions; zero where the slot is empty. -> [B, T, D]"""
         table_VD = self.input_table if self.options.embedding == "separate" else self.item_table
         x_BTD = table_VD[jnp.maximum(stream.items - 1, 0)] * self.options.dim**0.5
@@ -79,7 +81,9 @@ class SASRec(nn.Module):
             x_BTD += self.position_table[position_of(stream, self.positions, self.length)]
         return jnp.where((stream.items > 0)[..., None], with_added(x_BTD, stream), 0).astype(self.dtype)
 
-    def blocks(self, x, stream, keys=None, read_BM=None):
+    def blocks(
+        self, x: jax.Array, stream: Stream, keys: jax.Array | None = None, read_BM: jax.Array | None = None
+    ) -> jax.Array:
         """The blocks alone: [B, T, D] -> [B, T, D], or [B, M, D] of some slots."""
         mask_BTT = jax.vmap(causal)(stream.segments, stream.positions)
         turned_BT = stream.positions if self.positions == "rotary" else None
@@ -112,12 +116,12 @@ class SASRec(nn.Module):
         x = drop_rows(self.embed(stream), self.options.dropout, keys, (0, 0))
         return self.last_norm(self.blocks(x, stream, keys, read_BM))
 
-    def head(self, hidden):
+    def head(self, hidden: jax.Array) -> jax.Array:
         """Of cosine scores alone."""
         return pointing(hidden, self.temperature)
 
 
-def gate(dense, x_BTD):
+def gate(dense: Callable, x_BTD: jax.Array) -> jax.Array:
     """A sigmoid of a dense layer of each slot."""
     return nn.sigmoid(dense(x_BTD.reshape(-1, x_BTD.shape[-1]))).reshape(x_BTD.shape)
 
@@ -136,7 +140,7 @@ class SASRecOptions(ModelOptions):
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
 
 
-def check(config):
+def check(config: Config) -> None:
     """That the heads divide the width, and rotary positions have pairs of features."""
     divides(config)
     if config.positions == "rotary" and config.model.dim // config.model.heads % 2:
@@ -146,7 +150,7 @@ def check(config):
         )
 
 
-def sasrec(config, sizes):
+def sasrec(config: SASRecOptions, sizes: Sizes) -> Model:
     """SASRec as a Model. config: SASRecOptions. sizes: Sizes."""
     module = SASRec(sizes.items, sizes.length, config, sizes.positions, sizes.dtype)
     shared = config.embedding == "shared"

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jaxrec.config.fields import among
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal
-from jaxrec.models.entry import NEXT_ITEM, ModelEntry
+from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
 from jaxrec.models.layers import INITIAL, Dense, drop_rows, item_param, with_added
-from jaxrec.models.model import from_module, pick
+from jaxrec.models.model import Model, from_module, pick
 
 
 class TwoTower(nn.Module):
@@ -25,7 +25,7 @@ class TwoTower(nn.Module):
     dtype: Any
     kernel: Any
 
-    def setup(self):
+    def setup(self) -> None:
         self.item_table = item_param(self, "items", self.kernel, self.items, self.width)
         self.bias = item_param(self, "bias", nn.initializers.zeros, self.items)
         # its name is that of its params, Dense_0 and so on
@@ -68,7 +68,7 @@ class TwoTowerOptions(ModelOptions):
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
 
 
-def two_tower(config, sizes):
+def two_tower(config: TwoTowerOptions, sizes: Sizes) -> Model:
     """TwoTower as a Model. config: TwoTowerOptions. sizes: Sizes."""
     kernel = INITIAL[config.init]
     module = TwoTower(sizes.items, config.dim, config.layers, config.dropout, sizes.dtype, kernel)

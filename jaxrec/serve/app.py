@@ -2,19 +2,20 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import queue
 from itertools import chain
+from typing import Any
 
 from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from jaxrec.inference.queries import Query
+from jaxrec.inference.recommender import Recommender
 from jaxrec.serve import openapi, page, schema
 from jaxrec.serve.batching import Batcher, Full
 from jaxrec.serve.database import Unavailable
@@ -22,9 +23,13 @@ from jaxrec.serve.facets import facets
 from jaxrec.serve.guard import AuthMiddleware
 from jaxrec.serve.histories import Histories, Past
 from jaxrec.serve.hosts import Hosts
+from jaxrec.serve.known import Known
+from jaxrec.serve.limits import Limits
 from jaxrec.serve.listing import Listing
 from jaxrec.serve.metrics import Metrics
+from jaxrec.serve.openapi import Endpoint
 from jaxrec.serve.schema import RequestError, busy
+from jaxrec.serve.store import Events
 from jaxrec.serve.watch import Watcher
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
@@ -33,24 +38,18 @@ FOUND, LONGEST = 20, 200  # items that a search gives if not told otherwise; cha
 log = logging.getLogger("jaxrec.serve")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Endpoint:
-    """One path: how it is answered, and all that the schema says of it."""
-
-    method: str
-    path: str
-    handler: object
-    summary: str
-    answer: object  # model, or models of which the answer is one
-    body: object = None  # model of the request
-    parameters: tuple = ()
-    errors: tuple = ()  # statuses
-
-
 class Service:
     """A recommender behind HTTP. `app` is the ASGI application; `take` puts another recommender to work."""
 
-    def __init__(self, recommender, limits, events=None, token=None, hosts=None, known=None):
+    def __init__(
+        self,
+        recommender: Recommender,
+        limits: Limits,
+        events: Events | None = None,
+        token: str | None = None,
+        hosts: Hosts | None = None,
+        known: Known | None = None,
+    ):
         """
         Args:
             recommender: warm for one history and limits.k items; where it is for more histories, raise `batcher.size`.
@@ -71,19 +70,19 @@ class Service:
         paths = {each.path for each in self.endpoints}
         self.app = AuthMiddleware(self._application(), self.metrics, token, hosts or Hosts(), paths)
 
-    def take(self, recommender):
+    def take(self, recommender: Recommender) -> None:
         """Answer by another recommender, of the same catalogue, from the next batch on."""
         self.batcher.recommender = recommender
-        self.metrics.step.set(recommender.step)
+        self.metrics.step.set(recommender.step or 0)
         self.metrics.swapped.inc()
 
-    def close(self):
+    def close(self) -> None:
         """Finish what waits."""
         self.batcher.close()
         if self.events:
             self.events.close()
 
-    async def recommend(self, body):
+    async def recommend(self, body: Any) -> dict:
         pasts = [await self._histories.of(body)] if body.histories is None else map(Past, body.histories)
         candidates, block = ([self.listing.own(id) for id in ids or ()] for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
@@ -108,14 +107,14 @@ class Service:
         results = [self._ranking(each, body.k, given) for each in ranked]
         return results[0] if body.histories is None else {"results": results}
 
-    async def similar(self, body):
+    async def similar(self, body: Any) -> dict:
         item = self.listing.own(body.item)
         if item not in self.listing:
             raise RequestError(404, "item", f"{body.item!r} is not in the catalogue: GET /items finds what is")
         (ranked,) = await self._ask([lambda recommender: recommender.similar(item, self.limits.k)])
         return {"items": self._scored(ranked[: body.k])}
 
-    async def influence(self, body):
+    async def influence(self, body: Any) -> dict:
         history, items = ([self.listing.own(id) for id in ids] for ids in (body.history, body.items))
         for field, ids in (("history", history), ("items", items)):
             if not any(id in self.listing for id in ids):
@@ -128,7 +127,7 @@ class Service:
         (moved,) = await self._ask([ask])
         return {"influence": moved}
 
-    async def happened(self, body):
+    async def happened(self, body: Any) -> dict:
         if self.events is None:
             raise RequestError(404, None, "this service keeps no events: start it with --events FILE")
         try:
@@ -141,7 +140,7 @@ class Service:
         self.metrics.events.inc(stored)
         return {"stored": stored}
 
-    async def items(self, request):
+    async def items(self, request: Request) -> dict:
         text, count = request.query_params.get("q", ""), request.query_params.get("k", str(min(FOUND, self.limits.k)))
         if len(text) > LONGEST:
             raise RequestError(422, "q", f"at most {LONGEST} characters")
@@ -150,18 +149,18 @@ class Service:
         found = await asyncio.to_thread(self.listing.search, text, int(count))
         return {"items": [{"id": schema.exact(id), "title": self.listing.title(id)} for id in found]}
 
-    async def titles(self, body):
+    async def titles(self, body: Any) -> dict:
         ids = [self.listing.own(id) for id in body.items]
         return {
             "items": [{"id": schema.exact(id), "title": self.listing.title(id)} for id in ids if id in self.listing]
         }
 
-    async def attributes(self, _request):
+    async def attributes(self, _request: Request) -> dict:
         if self._facets is None:
             self._facets = await asyncio.to_thread(facets, self.batcher.recommender.catalogue.about)
         return {"attributes": self._facets}
 
-    async def health(self, _request):
+    async def health(self, _request: Request) -> dict:
         if not self.batcher.alive or (self.events and not self.events.alive):
             raise RequestError(503, None, "a thread of the service has ended: start it again")
         if self.events and self.events.trouble:
@@ -170,7 +169,7 @@ class Service:
             raise busy(f"new checkpoints were last looked for {self.watcher.told()['looked']} s ago; the log says why")
         return {"status": "ok", "watch": self.watcher and self.watcher.told()}
 
-    async def ready(self, _request):
+    async def ready(self, _request: Request) -> dict:
         if not self.batcher.alive or self.batcher.full:
             raise busy("it is stopping, or its queue is full")
         step, together = self.batcher.recommender.step, self.batcher.size

@@ -3,7 +3,11 @@
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+
+from jaxrec.inference.queries import Query
+from jaxrec.inference.recommender import Recommender
 
 
 class Full(Exception):
@@ -24,7 +28,7 @@ class Batcher:
     the next batch, so that batches grow with the load and the wait is never longer than the batch before.
     """
 
-    def __init__(self, recommender, room, observe=lambda batch: None):
+    def __init__(self, recommender: Recommender, room: int, observe: Callable[[int], Any] = lambda batch: None):
         """
         Args:
             recommender: inference.recommender.Recommender.
@@ -38,18 +42,18 @@ class Batcher:
         self._thread.start()
 
     @property
-    def waiting(self):
+    def waiting(self) -> int:
         return len(self._jobs)
 
     @property
-    def full(self):
+    def full(self) -> bool:
         return len(self._jobs) >= self._room
 
     @property
-    def alive(self):
+    def alive(self) -> bool:
         return self._thread.is_alive() and not self._closed
 
-    def submit(self, asked):
+    def submit(self, asked: Sequence[Query | Callable]) -> list[asyncio.Future]:
         """Queue all of these, or none. To be called in an event loop.
 
         Args:
@@ -70,7 +74,7 @@ class Batcher:
             self._change.notify()
         return [job.future for job in jobs]
 
-    def close(self):
+    def close(self) -> None:
         """Answer what waits, take nothing more, and end the thread."""
         with self._change:
             self._closed = True
@@ -95,7 +99,9 @@ class Batcher:
         return batch
 
 
-def answer(recommender, asked, observe=lambda batch: None):
+def answer(
+    recommender: Recommender, asked: Sequence[Query | Callable], observe: Callable[[int], Any] = lambda batch: None
+) -> list:
     """The answers to questions, in their order: what each returned, or the exception that it alone raised."""
     outcomes: list[Any] = [None] * len(asked)
     checked = {}

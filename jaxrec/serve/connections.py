@@ -1,8 +1,13 @@
 """Connections to clients that may be slow, silent, or too many: each is given so long, and is then closed."""
 
+from typing import Any
+
 import httptools
 from pydantic_core import to_json
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from jaxrec.serve.limits import Limits
+from jaxrec.serve.metrics import Metrics
 
 HEAD = 1 << 16  # bytes of the head of a request at most
 PATIENCE = 1.0  # seconds without a request after which a connection makes room for another
@@ -12,7 +17,7 @@ PARTING, LEAVING = 2.0, 32  # seconds in which a client takes the last answer; h
 class Crowd:
     """The connections of a server: how many there are, and which of them wait for a request."""
 
-    def __init__(self, limits, metrics):
+    def __init__(self, limits: Limits, metrics: Metrics):
         """
         Args:
             limits: Limits.
@@ -23,7 +28,7 @@ class Crowd:
         self.waiting = {}  # connection -> since when it waits for a request, the longest first
         metrics.connections.set_function(lambda: len(self.inside))
 
-    def enter(self, connection, now):
+    def enter(self, connection: "Connection", now: float) -> bool:
         """Whether there is room for one more, where need be in place of the one that has waited longest."""
         if len(self.inside) >= self.limits.connections:
             first = next(iter(self.waiting), None)
@@ -33,19 +38,19 @@ class Crowd:
         self.inside.add(connection)
         return True
 
-    def leave(self, connection):
+    def leave(self, connection: "Connection") -> None:
         """The connection counts no more."""
         self.inside.discard(connection)
         self.waiting.pop(connection, None)
 
-    def part(self, connection):
+    def part(self, connection: "Connection") -> None:
         """The connection takes its last answer; only the latest LEAVING have time for that."""
         self.leave(connection)
         if len(self.leaving) >= LEAVING:
             self.gone(next(iter(self.leaving)))
         self.leaving[connection] = None
 
-    def gone(self, connection):
+    def gone(self, connection: "Connection") -> None:
         """Close the connection as it is."""
         self.leaving.pop(connection, None)
         connection.transport.abort()
@@ -59,7 +64,7 @@ class Connection(HttpToolsProtocol):
     the deadline of the request.) Between requests it may be silent for `limits.idle`.
     """
 
-    def __init__(self, *arguments, crowd, **named):
+    def __init__(self, *arguments: Any, crowd: Crowd, **named: Any):
         super().__init__(*arguments, **named)
         self._crowd, self._limits = crowd, crowd.limits
         self.timeout_keep_alive = crowd.limits.idle
@@ -67,7 +72,7 @@ class Connection(HttpToolsProtocol):
         self._running = None  # the request that is being answered; `cycle` is the last that came
         self._answered = False  # for the last time
 
-    def connection_made(self, transport):
+    def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         if self._crowd.enter(self, self.loop.time()):
             self._crowd.waiting[self] = self.loop.time()
@@ -75,14 +80,14 @@ class Connection(HttpToolsProtocol):
         else:
             self._part(503, "too many connections: come again later", "refused", b"retry-after: 1\r\n")
 
-    def connection_lost(self, exc):
+    def connection_lost(self, exc: Exception | None) -> None:
         self._forgive()
         self._unset_keepalive_if_required()
         self._crowd.leave(self)
         self._crowd.leaving.pop(self, None)
         super().connection_lost(exc)
 
-    def data_received(self, data):
+    def data_received(self, data: bytes) -> None:
         if self._answered:
             return  # it is read, so that the last answer is not lost, and goes nowhere
         super().data_received(data)
@@ -92,26 +97,26 @@ class Connection(HttpToolsProtocol):
                 self._part(431, f"the head of a request is longer than {HEAD} bytes", "malformed")
         self._mind()
 
-    def on_message_begin(self):
+    def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head = 0
 
-    def on_header(self, name, value):
+    def on_header(self, name: bytes, value: bytes) -> None:
         if self._head is not None:  # after it these are trailers of the body, which nobody asked for
             super().on_header(name, value)
 
-    def on_headers_complete(self):
+    def on_headers_complete(self) -> None:
         self._head = None
         self._forgive()
         self._crowd.waiting.pop(self, None)
         self._place_host()
         super().on_headers_complete()
 
-    def on_message_complete(self):
+    def on_message_complete(self) -> None:
         super().on_message_complete()
         self.cycle.more_body = False  # also where it was answered before
 
-    def on_response_complete(self):
+    def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
             self._crowd.waiting[self] = self.loop.time()
@@ -121,22 +126,22 @@ class Connection(HttpToolsProtocol):
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
-    def pause_writing(self):
+    def pause_writing(self) -> None:
         super().pause_writing()
         self._mind()
 
-    def resume_writing(self):
+    def resume_writing(self) -> None:
         super().resume_writing()
         if not self._answered and not self._owes():
             self._forgive()
 
-    def send_400_response(self, msg):
+    def send_400_response(self, msg: str) -> None:
         self._part(400, "this is no HTTP request", "malformed")
 
-    def timeout_keep_alive_handler(self):
+    def timeout_keep_alive_handler(self) -> None:
         self.end("idle")
 
-    def end(self, why):
+    def end(self, why: str) -> None:
         """Close the connection now, whether or not the client has taken what was sent. why: for the metrics."""
         self._crowd.metrics.closed.labels(why).inc()
         self._crowd.leave(self)

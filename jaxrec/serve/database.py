@@ -37,7 +37,7 @@ class _Seen(NamedTuple):
 class Database:
     """An open file of events: one connection writes, one reads."""
 
-    def __init__(self, path, create):
+    def __init__(self, path: str | Path, create: bool):
         """
         Args:
             path: the file.
@@ -62,7 +62,7 @@ class Database:
                 raise Lost("the events file was replaced while it was opened")
             stack.pop_all()
 
-    def check(self):
+    def check(self) -> None:
         """That the file, and what lies beside it, are those that were opened, and have not been cut.
 
         Raises:
@@ -81,7 +81,7 @@ class Database:
                 raise Lost(f"the events file{ending} has been cut short")
             self._seen[ending] = now
 
-    def write(self, rows):
+    def write(self, rows: list[tuple[str, str, float]]) -> None:
         """Append (user, item, time): when it returns they are on disk, in the file that is at the path.
 
         Raises:
@@ -91,7 +91,7 @@ class Database:
             self._writer.executemany("INSERT INTO events (user, item, time) VALUES (?, ?, ?)", rows)
         self.check()
 
-    def newest(self, user, count):
+    def newest(self, user: str, count: int) -> list:
         """(item, time) of the newest events of a user, the newest first.
 
         Raises:
@@ -102,7 +102,7 @@ class Database:
                 "SELECT item, time FROM events WHERE user = ? ORDER BY time DESC, number DESC LIMIT ?", (user, count)
             ).fetchall()
 
-    def close(self, lost=False):
+    def close(self, lost: bool = False) -> None:
         """Close it. lost: whether it is no longer at its path; what was committed is brought into the file itself."""
         with self._reading:
             self._reader.close()

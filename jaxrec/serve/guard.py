@@ -6,8 +6,11 @@ import time
 from functools import partial
 
 from pydantic_core import to_json
+from starlette.types import ASGIApp
 
 from jaxrec.serve import page
+from jaxrec.serve.hosts import Hosts
+from jaxrec.serve.metrics import Metrics
 from jaxrec.system.console import printable
 
 SHOWN = 300  # characters of a message
@@ -22,7 +25,7 @@ HEADERS = [
 class AuthMiddleware:
     """An ASGI application before another."""
 
-    def __init__(self, app, metrics, token, hosts, paths):
+    def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None, hosts: Hosts, paths: set[str]):
         """
         Args:
             app: ASGI.

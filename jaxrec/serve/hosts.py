@@ -6,6 +6,7 @@ rebinding) it could read the answers too. The browser says which host it means, 
 
 import ipaddress
 import re
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([^\s:/?#@,\[\]]{1,255}))(?::(\d{0,5}))?", re.IGNORECASE | re.ASCII)
@@ -16,7 +17,7 @@ LONGEST = 600  # bytes of Host and Origin
 class Hosts:
     """The names that a service answers to."""
 
-    def __init__(self, listening="127.0.0.1", allowed=()):
+    def __init__(self, listening: str = "127.0.0.1", allowed: Sequence[str] = ()):
         """
         Args:
             listening: the host that is listened at: it is allowed, as localhost and the addresses of this machine to
@@ -31,7 +32,7 @@ class Hosts:
         self._names = {LOCAL, listening, *self._named}
         self._judge = lru_cache(256)(self._judged)  # clients say the same with every request
 
-    def trouble(self, headers):
+    def trouble(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str, str] | None:
         """What is wrong with the hosts of a request.
 
         Args:

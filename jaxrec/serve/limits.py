@@ -2,6 +2,7 @@
 
 import dataclasses
 import resource
+from collections.abc import Sequence
 
 from jaxrec.system.errors import UserError
 
@@ -16,7 +17,7 @@ def _connections():
     return max(1, min(MOST, max(allowed - RESERVE, allowed // 2)))
 
 
-def descriptors():
+def descriptors() -> int:
     """How many files and sockets this process may hold open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1 << 30 if soft == resource.RLIM_INFINITY else soft
@@ -39,7 +40,7 @@ class Limits:
     idle: float = 50.0  #: seconds that a connection is kept between requests
 
 
-def parse(settings):
+def parse(settings: Sequence[str]) -> Limits:
     """["NAME=VALUE", …] -> Limits.
 
     Raises:

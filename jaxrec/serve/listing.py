@@ -7,6 +7,8 @@ from operator import and_
 import numpy as np
 import polars as pl
 
+from jaxrec.data.interactions import Catalogue
+
 
 class Listing:
     """Ids, titles and popularity of a catalogue.
@@ -15,7 +17,7 @@ class Listing:
     in JSON as either, and 7 and "7" are the same item whichever the catalogue has.
     """
 
-    def __init__(self, catalogue):
+    def __init__(self, catalogue: Catalogue):
         ids = catalogue.ids.tolist()
         titles = catalogue.titles or [""] * len(ids)
         self._integers = catalogue.ids.dtype.kind == "i"
@@ -30,21 +32,21 @@ class Listing:
     def __contains__(self, id):
         return id in self._title
 
-    def title(self, id):
+    def title(self, id: str | int) -> str | None:
         """The title of an item, None where it has none."""
         return self._title.get(id) or None
 
-    def popular(self, count):
+    def popular(self, count: int) -> list:
         """The ids of the items that were trained on most often."""
         return self._ids[:count]
 
-    def own(self, id):
+    def own(self, id: str | int) -> str | int:
         """An id as the catalogue would write it."""
         if self._integers and isinstance(id, str):
             return _integer(id)
         return id if self._integers or isinstance(id, str) else str(id)
 
-    def search(self, text, count):
+    def search(self, text: str, count: int) -> list:
         """Ids of the items whose titles have all words of a text, at most so many.
 
         First is the item of that very id, then titles that begin with the text, then the rest, each the most popular

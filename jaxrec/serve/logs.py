@@ -7,7 +7,7 @@ import time
 from jaxrec.system.console import printable
 
 
-def begin(form):
+def begin(form: str) -> None:
     """Send what is logged to the standard error. form: "text" or "json"."""
     handler = logging.StreamHandler()
     handler.setFormatter({"text": Text, "json": Json}[form]())
@@ -19,7 +19,7 @@ def begin(form):
 class Text(logging.Formatter):
     """`2026-11-26T14:22:46.123Z WARNING jaxrec.serve: step 7 answers now`, and a traceback where there is one."""
 
-    def format(self, record):
+    def format(self, record: logging.LogRecord) -> str:
         head = f"{_time(record)} {record.levelname} {record.name}: "
         lines = [record.getMessage().replace("\n", " "), *_traceback(self, record)]
         return head + printable("\n".join(lines))
@@ -28,7 +28,7 @@ class Text(logging.Formatter):
 class Json(logging.Formatter):
     """An object a line: time, level, logger and message, and traceback where there is one."""
 
-    def format(self, record):
+    def format(self, record: logging.LogRecord) -> str:
         said = {"time": _time(record), "level": record.levelname, "logger": record.name}
         said["message"] = printable(record.getMessage())
         if found := _traceback(self, record):

@@ -28,6 +28,6 @@ class Metrics:
         )
         self.events = Counter("jaxrec_events_stored", "Events that are on disk", registry=registry)
 
-    def text(self):
+    def text(self) -> bytes:
         """All of them, as Prometheus reads it."""
         return generate_latest(self.registry)

@@ -1,5 +1,7 @@
 """The service described: as an OpenAPI document made from the models that check the requests, and as a plain page."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from html import escape
 from importlib.metadata import version
 from typing import Any
@@ -21,7 +23,21 @@ SAID = {
 }
 
 
-def document(endpoints):
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One path: how it is answered, and all that the schema says of it."""
+
+    method: str
+    path: str
+    handler: Any
+    summary: str
+    answer: Any  # model, or models of which the answer is one
+    body: Any = None  # model of the request
+    parameters: tuple = ()
+    errors: tuple = ()  # statuses
+
+
+def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of Endpoints, as a dictionary."""
     answers = [model for each in endpoints for model in _models(each.answer)]
     wanted: list[tuple[Any, Any]] = [(each.body, "validation") for each in endpoints if each.body]
@@ -40,7 +56,7 @@ def document(endpoints):
     }
 
 
-def page(described):
+def page(described: dict) -> str:
     """The document as a page of HTML that needs nothing from elsewhere."""
     operations = [
         (path, method, said) for path, methods in described["paths"].items() for method, said in methods.items()

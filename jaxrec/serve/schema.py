@@ -5,7 +5,7 @@
 
 from itertools import takewhile
 from types import SimpleNamespace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from jaxrec.inference.attributes import BOUNDS
+from jaxrec.serve.limits import Limits
 from jaxrec.system.console import printable
 
 SHOWN, LONG, SHORT = 10, 500, 100  # errors that one answer lists; characters of a message, and of a field's name
@@ -31,7 +32,7 @@ YEAR_10000 = 253_402_300_800  # seconds
 EXACT = (1 << 53) - 1  # the largest integer up to which JSON's readers, such as JavaScript's, tell all apart
 
 
-def exact(id):
+def exact(id: str | int) -> str | int:
     """An id as an answer has it: an integer that not every reader of JSON keeps exact is a text.
 
     >>> exact(19), exact(2**60)
@@ -62,13 +63,13 @@ Bounds = Annotated[dict[Literal[BOUNDS], Bound], Field(min_length=1, description
 class RequestError(Exception):
     """A request that can't be answered: the status, the field at fault (None: the whole), and what to do."""
 
-    def __init__(self, status, field, message, headers=None):
+    def __init__(self, status: int, field: str | None, message: str, headers: dict[str, str] | None = None):
         super().__init__(message)
         self.status, self.headers = status, headers or {}
         self.errors = [{"field": field, "message": printable(message, LONG)}]
 
 
-def busy(why):
+def busy(why: str) -> RequestError:
     """The error of what can't be answered now."""
     return RequestError(503, None, f"{why}: come again later", {"Retry-After": "1"})
 
@@ -187,7 +188,7 @@ def _one_each(body):
         raise PydanticCustomError("order", "times fall: give the events oldest first")
 
 
-def bodies(limits):
+def bodies(limits: Limits) -> SimpleNamespace:
     """The models of request bodies under these Limits: recommend, similar, influence, events, titles."""
     ids = lambda least, most: Annotated[list[Id], Field(min_length=least, max_length=most, fail_fast=True)]
     History, Some = ids(0, limits.history), ids(1, limits.history)
@@ -274,7 +275,7 @@ def bodies(limits):
     )
 
 
-def parse(model, body):
+def parse(model: type[BaseModel], body: bytes) -> Any:
     """A body (bytes) as this model.
 
     Raises:

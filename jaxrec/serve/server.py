@@ -1,14 +1,19 @@
 """The command `serve`: a workdir, the service, and the server that runs it until it is told to stop."""
 
+import argparse
 import os
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import uvicorn
 
+from jaxrec.data.interactions import Interactions
+from jaxrec.inference.recommender import Recommender
 from jaxrec.serve import limits, logs, watch
 from jaxrec.serve.app import Service
 from jaxrec.serve.connections import Connection, Crowd
@@ -23,7 +28,7 @@ GRACE = 10  # seconds that a stop waits for what is under way
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
-def serve(arguments, _overrides):
+def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     """Serve a workdir until SIGTERM or Ctrl-C; then finish what is under way. Returns the exit status."""
     logs.begin(arguments.log)
     if arguments.watch and arguments.checkpoint not in ("best", "latest"):
@@ -55,12 +60,12 @@ def serve(arguments, _overrides):
     return 0
 
 
-def histories(recommender, data):
+def histories(recommender: Recommender, data: str) -> Interactions:
     """The log whose users are known: that of the training for "training", else what `prepare` reads."""
     return recommender.log(None if data == "training" else data)
 
 
-def read_token():
+def read_token() -> str | None:
     """The token of the environment, None where there is none.
 
     Raises:
@@ -72,14 +77,14 @@ def read_token():
     return token or None
 
 
-def leave(threads):
+def leave(threads: Iterable[threading.Thread]) -> None:
     """End the process here if one of these still compiles: the interpreter can't stop it, and aborts at its own end."""
     if any(thread.is_alive() for thread in threads):
         sys.stdout.flush()
         os._exit(0)
 
 
-def bind(host, port):
+def bind(host: str, port: int) -> socket.socket:
     """A socket at this address, not yet listening.
 
     Raises:
@@ -97,7 +102,7 @@ def bind(host, port):
     return listening
 
 
-def address(listening):
+def address(listening: socket.socket) -> str:
     """http://host:port of a socket."""
     host, port = listening.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -113,7 +118,7 @@ class _Server(uvicorn.Server):
         print(self._ready, flush=True)
 
 
-def configuration(app, crowd):
+def configuration(app: Any, crowd: Crowd) -> uvicorn.Config:
     """What uvicorn is to do: `app` for the connections of a Crowd."""
     return uvicorn.Config(
         app,
@@ -129,7 +134,7 @@ def configuration(app, crowd):
     )
 
 
-def run(app, listening, ready, crowd):
+def run(app: Any, listening: socket.socket, ready: str, crowd: Crowd) -> None:
     """Serve until a signal; print the line when requests are taken."""
     # uvicorn raises the signal again once it has stopped: for who asked it to stop, that is an end as good as any
     before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGTERM, signal.SIGINT)}

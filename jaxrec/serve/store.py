@@ -5,7 +5,9 @@ import logging
 import queue
 import threading
 import time as clock
+from collections.abc import Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import NamedTuple
 
 from jaxrec.serve.database import Database, Lost, Unavailable
@@ -30,7 +32,7 @@ class Events:
     sound file of events is at its path again. That is then opened; none is ever made.
     """
 
-    def __init__(self, path, room):
+    def __init__(self, path: str | Path, room: int):
         """
         Args:
             path: the file, made if need be.
@@ -50,15 +52,15 @@ class Events:
         self._thread.start()
 
     @property
-    def alive(self):
+    def alive(self) -> bool:
         return self._thread.is_alive()
 
     @property
-    def trouble(self):
+    def trouble(self) -> str | None:
         """Why nothing can be kept until the file is back, None where it is there."""
         return self._trouble
 
-    def append(self, user, items, time=None):
+    def append(self, user: str | int, items: Sequence[str | int], time: float | None = None) -> Future:
         """Append to a user's history.
 
         Args:
@@ -78,11 +80,11 @@ class Events:
         self._waiting.put_nowait(_Append([(str(user), json.dumps(item), time) for item in items], done))
         return done
 
-    def newest(self, user, count):
+    def newest(self, user: str | int, count: int) -> list:
         """The newest items of a user, as `past`."""
         return [item for item, _ in self.past(user, count)]
 
-    def past(self, user, count):
+    def past(self, user: str | int, count: int) -> list[tuple]:
         """(item, seconds since 1970) of a user's newest events, oldest first; of one time in the order they came.
 
         Raises:
@@ -100,7 +102,7 @@ class Events:
         except ValueError as error:
             raise Unavailable("the events file: what it holds is no id") from error
 
-    def close(self):
+    def close(self) -> None:
         """Write what waits, and close the file."""
         self._waiting.put(None)
         self._thread.join()

@@ -5,12 +5,17 @@ import math
 import os
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxrec.inference import loading
 from jaxrec.inference.queries import Query
+from jaxrec.inference.recommender import Recommender
+from jaxrec.serve.batching import Batcher
 from jaxrec.system.errors import UserError
 from jaxrec.training import workdir
 from jaxrec.training.checkpoint import Checkpoints
@@ -21,7 +26,9 @@ SILENT, LOADING = 30.0, 600.0  # seconds without a look, and with one checkpoint
 log = logging.getLogger("jaxrec.serve")
 
 
-def load(path, checkpoint, approximate, k, batch, items=None):
+def load(
+    path: Path, checkpoint: str | int, approximate: bool, k: int, batch: int, items: str | None = None
+) -> Recommender:
     """The Recommender of a workdir's checkpoint, ready to answer one history at once, and checked.
 
     Args:
@@ -41,7 +48,7 @@ def load(path, checkpoint, approximate, k, batch, items=None):
     return recommender
 
 
-def renew(recommender, step, k):
+def renew(recommender: Recommender, step: int, k: int) -> Recommender:
     """A Recommender of another step, with the programs of this one, warmed and checked.
 
     Raises:
@@ -52,7 +59,7 @@ def renew(recommender, step, k):
     return other
 
 
-def begin(recommender, k):
+def begin(recommender: Recommender, k: int) -> None:
     """Compile, or try, all that one history at once needs; then check."""
     id, engine = recommender.catalogue.ids[0], recommender.engine
     for slots in engine.buckets():
@@ -61,7 +68,7 @@ def begin(recommender, k):
     check(recommender)
 
 
-def warm(batcher, k, batch):
+def warm(batcher: Batcher, k: int, batch: int) -> None:
     """Compile what larger batches need, and let the batches grow with it."""
     rows = 1
     while rows <= min(batch, batcher.recommender.engine.rows):
@@ -70,7 +77,7 @@ def warm(batcher, k, batch):
         rows *= 2
 
 
-def check(recommender):
+def check(recommender: Recommender) -> None:
     """That it answers as a sound model does.
 
     Raises:
@@ -98,7 +105,16 @@ class Watcher(threading.Thread):
     growing intervals, since what was amiss may have been this machine's.
     """
 
-    def __init__(self, path, checkpoint, current, renew, take, refuse, every=1.0):
+    def __init__(
+        self,
+        path: Path,
+        checkpoint: str,
+        current: int | None,
+        renew: Callable[[int], Recommender],
+        take: Callable[[Recommender], None],
+        refuse: Callable[[], None],
+        every: float = 1.0,
+    ):
         """
         Args:
             path: Path of the workdir.
@@ -116,22 +132,22 @@ class Watcher(threading.Thread):
         self._refused, self._again, self._pause, self._loading = None, math.inf, AGAIN, False
         self._trained = workdir.read(path)
 
-    def run(self):
+    def run(self) -> None:
         """Look until the process ends."""
         while True:
             time.sleep(self._every)
             self.look()
 
     @property
-    def late(self):
+    def late(self) -> bool:
         """Whether it has been long since it could look, or since it began to load a checkpoint."""
         return time.monotonic() - self._looked > (LOADING if self._loading else SILENT)
 
-    def told(self):
+    def told(self) -> dict[str, Any]:
         """{"looked": seconds since it last could look, "refused": the step that was refused last, or None}"""
         return {"looked": round(time.monotonic() - self._looked, 1), "refused": self._refused}
 
-    def look(self):
+    def look(self) -> None:
         """Take the checkpoint that is meant now, if it is another than the current."""
         try:
             there = finished(self._path / "checkpoints")
@@ -170,7 +186,7 @@ class Watcher(threading.Thread):
             raise UserError("it was trained on other data, or another model: start the service again")
 
 
-def chosen(path, checkpoint):
+def chosen(path: Path, checkpoint: str) -> int:
     """The step that is best or latest now."""
     checkpoints = Checkpoints(path, read_only=True)
     try:
@@ -179,7 +195,7 @@ def chosen(path, checkpoint):
         checkpoints.close()
 
 
-def finished(folder):
+def finished(folder: Path) -> dict[str, int]:
     """{step: when its folder changed} of the checkpoints that are whole; of none while they change."""
     try:
         return {entry.name: entry.stat().st_mtime_ns for entry in os.scandir(folder) if entry.name.isdigit()}

@@ -1,7 +1,8 @@
 """What people give from Python, checked: lists of ids, how many items, which checkpoint."""
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ SHOWN, CHARACTERS = 5, 200  # values that an error shows, and how much of them
 ORDERED = ("history", "histories", "users")  # lists whose order counts
 
 
-def checkpoint_name(checkpoint):
+def checkpoint_name(checkpoint: object) -> str:
     """A checkpoint as `Checkpoints.choose` takes it: "best", "latest" or the text of a step.
 
     Raises:
@@ -29,7 +30,7 @@ def checkpoint_name(checkpoint):
         raise UserError(f"checkpoint is {some([checkpoint])}: give 'best', 'latest' or a step, an integer") from None
 
 
-def count(k, which=""):
+def count(k: object, which: str = "") -> int:
     """k as an int. `which` begins the message of an error.
 
     Raises:
@@ -47,7 +48,7 @@ def count(k, which=""):
     return number
 
 
-def id_list(ids, name, which=""):
+def id_list(ids: Any, name: str, which: str = "") -> list:
     """These ids as a list, in their order: of a list, an array, a column of a frame, a generator.
 
     Raises:
@@ -61,12 +62,12 @@ def id_list(ids, name, which=""):
     return list(ids)
 
 
-def some(values):
+def some(values: Sequence) -> str:
     """The first few values, for a message."""
     return printable(", ".join(map(shown, values[:SHOWN])), CHARACTERS)
 
 
-def shown(value):
+def shown(value: object) -> str:
     """What a value is, for a message: Python writes no integer of some thousand digits, alone or within a list."""
     try:
         return repr(value)

@@ -7,7 +7,9 @@ import os
 import secrets
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from jaxrec.system import checksums
 from jaxrec.system.errors import UserError
@@ -19,7 +21,7 @@ SPECIAL = "*?[]{}\\"  # in a path: what Orbax, or the libraries below it, take f
 
 
 @contextlib.contextmanager
-def writing(path):
+def writing(path: str | Path) -> Iterator[None]:
     """What a disk refuses within the block, as a UserError that names the file."""
     try:
         yield
@@ -33,7 +35,7 @@ def writing(path):
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """A temporary file beside this path, which takes its place when the block ends well and is removed otherwise.
 
     Its name can't be known before, so that no link can wait there to be followed.
@@ -55,14 +57,14 @@ def replacing(path):
             temporary.unlink(missing_ok=True)
 
 
-def sweep(folder):
+def sweep(folder: Path) -> None:
     """Remove the temporary files that a process left there which was killed."""
     for entry in os.scandir(folder):
         if entry.name.startswith(MARK) and entry.name.endswith(".tmp") and entry.is_file(follow_symlinks=False):
             os.unlink(entry.path)
 
 
-def write_json(path, value):
+def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write a value as JSON.
 
     Raises:
@@ -72,7 +74,7 @@ def write_json(path, value):
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: str | Path):
+def read_json(path: str | Path) -> Any:
     """The value of a JSON file.
 
     Raises:
@@ -82,7 +84,7 @@ def read_json(path: str | Path):
         return parse_json(stream)
 
 
-def parse_json(stream: io.RawIOBase | io.BufferedIOBase):
+def parse_json(stream: io.RawIOBase | io.BufferedIOBase) -> Any:
     """The value of a stream of JSON.
 
     Raises:
@@ -123,12 +125,12 @@ def expand(path: str | Path) -> Path:
         return Path(path)
 
 
-def write_checked(path, values):
+def write_checked(path: str | Path, values: dict) -> None:
     """Write a dictionary as JSON, with a checksum of what it holds."""
     write_json(path, values | {CHECKSUM: checksums.of_json(values)})
 
 
-def read_checked(path, cure):
+def read_checked(path: str | Path, cure: str) -> dict:
     """The dictionary of a JSON file, without its checksum; one that was written without is taken as it is.
 
     Args:
@@ -152,7 +154,7 @@ def read_checked(path, cure):
 
 
 @contextlib.contextmanager
-def plain(folder):
+def plain(folder: str | Path) -> Iterator[Path]:
     """A path to a folder without what a library below us would take for a pattern, an escape, or no text.
 
     Where its own path has such characters, that is a link to it in a folder of this process's own, for as long as the

@@ -1,1 +1,1 @@
-"""Losses, negatives, optimisers, the step, the loop around it, and the folder that a training lies in."""
+"""Training: losses, negatives, optimisers, the training step, the loop around it, checkpoints and workdirs."""

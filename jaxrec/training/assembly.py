@@ -1,4 +1,4 @@
-"""From a configuration to a training that runs: data, split, setup, first state, calls of its program."""
+"""Builds a training from its configuration: the split, the Setup, the first state, calls of the compiled program."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,8 @@ def split_of(config: Config, interactions: Interactions | None = None) -> splits
     """The split that a configuration asks for.
 
     Args:
-        interactions: what is split; those that `config.dataset` names if None.
+        config: Config.
+        interactions: the data to split; by default those that `config.dataset` names.
     """
     found = sources.load(config.dataset) if interactions is None else interactions
     split = splits.split(found, config.split, config.test_quantile, config.valid_fraction)
@@ -28,26 +29,30 @@ def assemble(config: Config, split: splits.Split | None = None, devices: Sequenc
     """The Setup of a configuration.
 
     Args:
-        split: of the data; the one that the configuration asks for if None.
-        devices: all local ones if None.
+        config: Config.
+        split: the split of the data; by default the one that the configuration asks for.
+        devices: the devices to train on; by default all local ones.
     """
     return setup(config, split or split_of(config), list(devices or jax.local_devices()))
 
 
 def first_state(setup: Setup) -> Any:
-    """The State before the first step, placed on the devices of the setup."""
+    """The State before the first step, on the devices of the setup."""
     return jax.device_put(initial(setup), launch.placed(setup.devices))
 
 
 def call(setup: Setup, feed: Feed, state: Any, start: int, end: int) -> tuple[Any, Any]:
-    """Run the steps from `start` to `end` of one epoch, in one call of the program.
+    """Runs the steps from `start` to `end` of one epoch, in one call of the program.
 
     Args:
-        feed: of the setup.
-        state: before step `start`; its buffers are donated.
+        setup: Setup.
+        feed: the Feed of the setup.
+        state: the State before step `start`; its buffers are donated.
+        start: the first step.
+        end: the step after the last one.
 
     Returns:
-        The State after them, and their metrics, arrays of `config.steps_per_call` of which the first are filled.
+        The State after the steps, and their StepMetrics, arrays [config.steps_per_call] with the steps taken first.
     """
     data, begins = feed(start, end)
     return setup.run(state, data, setup.sampler_tables, np.int32(begins), np.int32(end))

@@ -1,8 +1,10 @@
-"""Orbax behind save, restore, best and latest; what comes back is what was saved, or is known to be damaged."""
+"""Saves and restores checkpoints with Orbax, and detects damaged ones by checksums."""
 
 import contextlib
 import logging
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,24 +23,24 @@ log = logging.getLogger("jaxrec")
 
 
 class Damaged(UserError):
-    """A checkpoint whose files are not as they were saved."""
+    """A checkpoint whose files differ from what was saved."""
 
 
 class Checkpoints:
     """The checkpoints of a workdir: the latest, and the best by validation, each with the state of the loop.
 
-    A save that is killed leaves a temporary folder, which counts for nothing and is removed by the next training. So
-    does what else lies among the checkpoints. One that is damaged is named, and left out; a training renames it.
+    Unfinished saves, which the next training removes, and foreign files are ignored. Damaged checkpoints are skipped
+    with a warning; a training renames them.
     """
 
-    def __init__(self, workdir, read_only=False):
+    def __init__(self, workdir: Path, read_only: bool = False):
         """
         Args:
-            workdir: Path.
-            read_only: for evaluation; nothing is created, removed or renamed.
+            workdir: Path of the workdir.
+            read_only: whether nothing may be created, removed or renamed, as for an evaluation.
 
         Raises:
-            UserError: there are none to read, or none that is whole to go on from.
+            UserError: there are no checkpoints to read, or all of them are damaged.
         """
         self._folder = workdir / "checkpoints"
         if read_only and not self._folder.is_dir():
@@ -58,33 +60,34 @@ class Checkpoints:
                 self._manager = writer(place, self._seal)
             self._opened = opened.pop_all()
 
-    def latest(self):
+    def latest(self) -> int | None:
         """The step of the newest checkpoint, or None."""
         return max(self._whole(), default=None)
 
-    def best(self):
-        """The step with the best validation score, the earlier of equals; the latest where none was evaluated."""
+    def best(self) -> int | None:
+        """The step with the best validation score, the earliest of equal ones; the latest if none was evaluated."""
         return next(iter(self._best_first()), None)
 
-    def choose(self, name):
-        """The step meant by "best", "latest" or a number.
+    def choose(self, name: str | int) -> int:
+        """The step of "best", "latest" or a number.
 
         Raises:
-            UserError: there is none; the message lists those there are.
+            UserError: there is no such checkpoint; the message lists the existing ones.
         """
         return self._candidates(name)[0]
 
-    def take(self, name, restore):
-        """The first that is whole of the checkpoints meant by "best", "latest" or a number.
+    def take(self, name: str | int, restore: Callable[[int], Any]) -> tuple[Any, int, dict[int, Damaged]]:
+        """Restores the checkpoint of "best", "latest" or a number; for a name, the next best one if it is damaged.
 
         Args:
-            restore: (step) -> what is wanted of it.
+            name: "best", "latest" or a step.
+            restore: (step) -> the restored values.
 
         Returns:
-            (what `restore` gave, its step, {step: Damaged} of those that would have come before it).
+            The result of `restore`, its step, and {step: Damaged} of the damaged checkpoints that were tried before.
 
         Raises:
-            UserError: there is none, or none that is whole.
+            UserError: there is no such checkpoint, or it is damaged and so are all others.
         """
         damaged = {}
         for step in self._candidates(name):
@@ -96,19 +99,19 @@ class Checkpoints:
                 damaged[step] = error
         raise self._none_is_whole(damaged)
 
-    def save(self, step, state, loop, score=None, rows=None):
-        """Save in the background; an error of the last save is raised here.
+    def save(self, step: int, state: State, loop: dict, score: float | None = None, rows: str | None = None) -> None:
+        """Starts to save in the background.
 
         Args:
-            step: int.
+            step: the step.
             state: State.
-            loop: the loop's own state, JSON.
-            score: of the validation, if it was evaluated here.
+            loop: the state of the loop, as JSON.
+            score: the validation score, if this step was evaluated.
             rows: the checksum of metrics.jsonl at this step.
 
         Raises:
-            RuntimeError: a later checkpoint is there: the loop has gone back.
-            UserError: the last one could not be written.
+            RuntimeError: a later checkpoint exists.
+            UserError: the last checkpoint could not be written.
         """
         params, rest = state.to_save()
         record = {"score": score, "rows": rows, "arrays": leaves.described(leaves.sealed, params=params, rest=rest)}
@@ -127,37 +130,36 @@ class Checkpoints:
             raise RuntimeError(f"{self._folder}: checkpoint {step} was not saved: a later one is there")
         self._known[step] = loop, record
 
-    def restore(self, step, abstract):
-        """The State and the loop's state at a step. abstract: a State of shapes and shardings.
+    def restore(self, step: int, abstract: State) -> tuple[State, dict]:
+        """The State and the loop's state at a step. `abstract` is a State of shapes and shardings.
 
         Raises:
-            Damaged: it is not what was saved. UserError: it is of another form, or can't be read.
+            Damaged: the files differ from what was saved.
+            UserError: the shapes don't match, or the files can't be read.
         """
         params, rest = abstract.to_save()
         got = self._arrays(step, params=params, rest=rest)
         return State.saved(got["params"], got["rest"]), self.loop(step)
 
-    def restore_params(self, step, abstract):
-        """The params at a step that are evaluated and served, and nothing else of the State.
-
-        Args:
-            abstract: a tree of shapes and shardings.
+    def restore_params(self, step: int, abstract: Any) -> Any:
+        """The params at a step that are used for evaluation and serving. `abstract` is a tree of shapes and shardings.
 
         Raises:
-            Damaged: they are not what was saved. UserError: they are of another form, or can't be read.
+            Damaged: the files differ from what was saved.
+            UserError: the shapes don't match, or the files can't be read.
         """
         return self._arrays(step, params=abstract)["params"]
 
-    def loop(self, step):
-        """The loop's state at a step, its keys by their names of now."""
+    def loop(self, step: int) -> dict:
+        """The loop's state at a step; keys of earlier versions have their present names."""
         return {EARLIER.get(key, key): value for key, value in self._sound(step)[0].items()}
 
-    def rows(self, step):
-        """The checksum of metrics.jsonl at a step; None where none was kept."""
+    def rows(self, step: int) -> str | None:
+        """The checksum of metrics.jsonl at a step; None if none was stored."""
         return self._sound(step)[1].get("rows")
 
-    def set_aside(self, step, why):
-        """Rename what is no whole checkpoint, so that it counts for nothing, and say so. Nothing is deleted."""
+    def set_aside(self, step: int, why: object) -> None:
+        """Renames a damaged checkpoint, so that it is ignored, and logs a warning. Nothing is deleted."""
         folder = self._folder / str(step)
         names = [f"{step}.damaged", *(f"{step}.damaged-{n}" for n in range(2, 100))]
         aside = next(path for path in map(self._folder.joinpath, names) if not os.path.lexists(path))
@@ -167,18 +169,18 @@ class Checkpoints:
         self._manager.reload()
         log.warning("%s", printable(f"{why}: set aside as {aside.name}"))
 
-    def wait(self):
-        """Wait for a save in the background; raises its error."""
+    def wait(self) -> None:
+        """Waits for a save in the background, and raises its error."""
         with writing(self._folder):
             self._manager.wait_until_finished()
 
-    def close(self):
-        """Wait, and free what Orbax holds; raises the error of a save."""
+    def close(self) -> None:
+        """Waits for a save in the background, raises its error, and releases Orbax's resources."""
         with writing(self._folder):
             self._opened.close()
 
     def _read_all(self):
-        """{step: (loop, record), or why it can't be read} of all that has a checkpoint's name and something of one."""
+        """{step: (loop, record), or the error in reading it} of all folders that look like checkpoints."""
         found = [path for path in self._folder.iterdir() if _is_step(path.name) and not _is_foreign(path)]
         known = {int(path.name): self._read(int(path.name)) for path in sorted(found)}
         gone = [path for path in found if not path.exists()]  # removed by a training meanwhile
@@ -217,7 +219,7 @@ class Checkpoints:
         return wrong is not None
 
     def _seal(self):
-        """Write the checksums of the files of the checkpoint that is being saved."""
+        """Writes the checksums of the files of the checkpoint that is being saved."""
         mark = f"{self._saving}.orbax-checkpoint-tmp"
         folder = next(path for path in self._folder.iterdir() if path.name.startswith(mark))
         seals.write(folder)
@@ -297,7 +299,7 @@ class Checkpoints:
         return [steps[name]]
 
     def _clear(self):
-        """Set aside what has a checkpoint's name and is none that is whole, where one is left that is."""
+        """Sets aside damaged checkpoints, if at least one other is intact."""
         bad = {step: known for step, known in self._known.items() if isinstance(known, UserError)}
         for error in bad.values():
             if not isinstance(error, Damaged):
@@ -330,8 +332,8 @@ class Checkpoints:
         return Damaged(f"{whys}; no other is left: put back a copy of {self._folder}, or train into a new workdir")
 
 
-def abstract(tree, sharding):
-    """The shapes of a tree of arrays, to be restored with this sharding."""
+def abstract(tree: Any, sharding: Any) -> Any:
+    """The shapes of a tree of arrays with a sharding, as targets to restore into."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
@@ -344,5 +346,5 @@ def _is_step(name):
 
 
 def _is_foreign(path):
-    """Whether there is nothing of a checkpoint in what has the name of one."""
+    """Whether a folder with the name of a checkpoint contains none of a checkpoint's files."""
     return not any((path / name).exists() for name in (*ITEMS, "metrics", "_CHECKPOINT_METADATA"))

@@ -1,73 +1,89 @@
-"""The loop: resume, call, report, evaluate, save, stop."""
+"""The training loop: resumes, calls the program, logs, evaluates, saves and stops."""
 
 import contextlib
 import copy
 import time
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
+from rich.console import Console
 
+from jaxrec.config.keys import Config
 from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Signals
 from jaxrec.training import assembly, metric_writer, optim, preflight, wording
 from jaxrec.training.checkpoint import Checkpoints, Damaged
-from jaxrec.training.setup import Feed, shapes, users_of
+from jaxrec.training.setup import Feed, Setup, shapes, users_of
 from jaxrec.training.setup import initial as initial
 from jaxrec.training.setup import order as order
 from jaxrec.training.setup import setup as setup
+from jaxrec.training.step import State
 from jaxrec.training.workdir import Place
 
 
 class Stopped(Exception):
-    """Training was asked to stop by a signal; a checkpoint is saved."""
+    """Training was stopped by a signal, after a checkpoint was saved."""
 
-    def __init__(self, signum):
+    def __init__(self, signum: int):
         super().__init__(signum)
         self.signum = signum
 
 
 class OutOfTime(Exception):
-    """Training has come to its deadline; a checkpoint is saved."""
+    """Training reached its deadline, after a checkpoint was saved."""
 
 
 class NotFinite(UserError):
-    """A loss or gradient that is not a number: training can't go on from here."""
+    """The loss or a gradient is not finite, so training can't continue."""
 
 
-def boundary(setup, now):
-    """The next step at which a call must end: an epoch's end, a save, an evaluation, or the call's full size."""
+def boundary(setup: Setup, now: int) -> int:
+    """The step at which the next call ends: at the end of an epoch, a save, an evaluation, or `steps_per_call`."""
     config, epoch = setup.config, setup.epoch_steps
     every = (epoch, interval(setup, config.eval_every), interval(setup, config.save_every))
     ends = [now + config.steps_per_call, setup.total_steps, *((now // n + 1) * n for n in every)]
     return min(ends)
 
 
-def interval(setup, epochs):
-    """Epochs in steps, at least one, and no more than the training has."""
+def interval(setup: Setup, epochs: float) -> int:
+    """A number of epochs in steps: at least one, at most those of the training."""
     return max(round(min(epochs, setup.config.epochs) * setup.epoch_steps), 1)
 
 
-def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_checkpoint=None, deadline=None):
-    """Train to the end, or to the end of patience, from the workdir's latest checkpoint.
+def fit(
+    setup: Setup,
+    workdir: Path,
+    validate: Callable | None,
+    console: Console | None = None,
+    held: Place | None = None,
+    on_evaluate: Callable[[dict], None] | None = None,
+    on_checkpoint: Callable[[int, Path], None] | None = None,
+    deadline: float | None = None,
+) -> dict:
+    """Trains from the workdir's latest checkpoint until the last epoch, or until patience runs out.
 
     Args:
         setup: Setup.
-        workdir: Path, locked by the caller.
-        validate: (params) -> {"ndcg@10": …} on the validation questions, and as "also" {protocol: the same} by other
-            protocols than the one that chooses; None where there are none.
-        held: workdir.Place of when it was locked; what lies at the path now if None.
-        on_evaluate: (row) -> None, after each evaluation: the row of metrics.jsonl, a dict of its own.
-        on_checkpoint: (step, folder) -> None, after each save, when it is whole; a later save may remove the folder.
-        deadline: the moment, by time.monotonic, after which no call begins; None for none.
+        workdir: Path of the workdir, locked by the caller.
+        validate: (params) -> {"ndcg@10": …, …} of the validation questions; "also" has {protocol: metrics} of other
+            protocols than the one that selects the checkpoint. None if there are no validation questions.
+        console: for progress; a new one by default.
+        held: the workdir.Place from the time of locking; by default what is at the path now.
+        on_evaluate: (row) -> None, called after each evaluation with a copy of the row of metrics.jsonl.
+        on_checkpoint: (step, folder) -> None, called when a checkpoint is complete; a later save may remove the folder.
+        deadline: the time.monotonic() after which no further call starts.
 
     Returns:
         The loop's state at the end, {"step", "best": {"step", "score"}, "evals_without_improvement", "seconds", …},
-        with the rows of metrics.jsonl as "rows" and this run's real targets a second, a row each, as "rates".
+        with the rows of metrics.jsonl as "rows", and this run's targets per second for each row as "rates".
 
     Raises:
-        Stopped: on SIGTERM or SIGINT, a checkpoint saved. OutOfTime: at the deadline, likewise.
-        NotFinite: naming step, users, last good checkpoint.
+        Stopped: on SIGTERM or SIGINT, after a checkpoint was saved.
+        OutOfTime: at the deadline, after a checkpoint was saved.
+        NotFinite: with the step, the users of the batch and the last good checkpoint.
     """
     config, held = setup.config, held or Place(workdir)
     with held.named(), contextlib.ExitStack() as opened:
@@ -154,10 +170,10 @@ def fit(setup, workdir, validate, console=None, held=None, on_evaluate=None, on_
     return loop | {"seconds": logger.seconds(), "rows": logger.rows, "rates": logger.rates}
 
 
-def resume(setup, workdir, checkpoints):
-    """(state, the loop's state) to go on from: of the newest checkpoint that is whole, or those before the first step.
+def resume(setup: Setup, workdir: Path, checkpoints: Checkpoints) -> tuple[State, dict]:
+    """The State and the loop's state of the latest intact checkpoint, or those before the first step.
 
-    Damaged ones that are newer, and a damaged best, are set aside.
+    Newer damaged checkpoints, and a damaged best one, are set aside.
     """
     if checkpoints.latest() is None:
         state = assembly.first_state(setup)
@@ -165,7 +181,8 @@ def resume(setup, workdir, checkpoints):
         return state, loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
     wanted = shapes(setup)
     (state, loop), at, damaged = checkpoints.take("latest", partial(_restore, setup, workdir, checkpoints, wanted))
-    if (best := checkpoints.best()) != at and best not in damaged:
+    best = checkpoints.best()
+    if best is not None and best != at and best not in damaged:
         try:
             checkpoints.restore_params(best, wanted.params)
         except Damaged as why:
@@ -186,11 +203,16 @@ def _restore(setup, workdir, checkpoints, wanted, at):
     return checkpoints.restore(at, wanted)
 
 
-def close_row(setup, loop, logger, valid, rate):
-    """Write a row of metrics for the steps since the last; with a validation, update the best. Returns its score.
+def close_row(
+    setup: Setup, loop: dict, logger: metric_writer.MetricWriter, valid: dict | None, rate: float
+) -> float | None:
+    """Writes a row of metrics for the steps since the last row, and updates the best checkpoint. Returns the score.
 
     Args:
-        valid: by `validate` of `fit`, or None.
+        setup: Setup.
+        loop: the loop's state, which is updated.
+        logger: MetricWriter.
+        valid: the result of `validate` as in `fit`; None if this step was not evaluated.
         rate: the learning rate of the last step.
     """
     loss, count, norm, steps = loop["sums"]
@@ -226,25 +248,25 @@ def close_row(setup, loop, logger, valid, rate):
     return score
 
 
-def complete(setup, workdir):
-    """Whether the workdir's latest checkpoint is whole and the last one: of the last epoch, or of patience run out."""
+def complete(setup: Setup, workdir: Path) -> bool:
+    """Whether the workdir's latest checkpoint is intact and the training's last one."""
     with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
         wanted = shapes(setup)
         (_, loop), _, damaged = checkpoints.take("latest", partial(_restore, setup, workdir, checkpoints, wanted))
     return not damaged and is_over(setup, loop)
 
 
-def is_over(setup, loop):
+def is_over(setup: Setup, loop: dict) -> bool:
     """Whether the last epoch is done, or patience has run out."""
     return loop["step"] >= setup.total_steps or out_of_patience(setup.config, loop)
 
 
-def out_of_patience(config, loop):
+def out_of_patience(config: Config, loop: dict) -> bool:
     """Whether patience has run out."""
     return 0 < config.patience <= loop["evals_without_improvement"]
 
 
-def not_finite(setup, checkpoints, at):
+def not_finite(setup: Setup, checkpoints: Checkpoints, at: int) -> NotFinite:
     """The error for a step whose loss or gradient is not finite."""
     users = users_of(setup, at)
     shown = ", ".join(map(str, users[:10])) + (f" and {len(users) - 10} more" if len(users) > 10 else "")

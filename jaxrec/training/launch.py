@@ -1,7 +1,7 @@
-"""One device's program, launched on all of them."""
+"""Runs the program of one device on all devices, with pmap or shard_map."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,11 +11,11 @@ from jax.sharding import PartitionSpec as P
 from jaxrec.kernels.placement import AXIS, mesh_of, replicated
 from jaxrec.training.step import State
 
-AXES = State(None, None, None, 0, None)  # of State: the carry is one slice a device, the rest the same on all
+AXES = State(None, None, None, 0, None)  # the carry has a device axis, the rest is replicated
 
 
 class Launched(NamedTuple):
-    """A jitted program of a call, together with the numbers of its devices, its last argument."""
+    """A jitted program, and the device numbers that it takes as its last argument."""
 
     program: Callable
     numbers: np.ndarray
@@ -23,18 +23,21 @@ class Launched(NamedTuple):
     def __call__(self, *args):
         return self.program(*args, self.numbers)
 
-    def lower(self, *args):
-        """As of what jax.jit gives: what the compiler makes of it can be looked at."""
+    def lower(self, *args: Any) -> Any:
+        """As `lower` of a jitted function."""
         return self.program.lower(*args, self.numbers)
 
 
-def launch_pmap(call, devices, options=None, per_device_data=False):
-    """`call` on these devices by pmap. Its state is donated; everything but the carry is replicated.
+def launch_pmap(
+    call: Callable, devices: Sequence, options: dict[str, Any] | None = None, per_device_data: bool = False
+) -> Launched:
+    """Runs `call` on all devices with pmap. The state is donated; all of it but the carry is replicated.
 
     Args:
-        call: step.call's.
-        options: of the compiler.
-        per_device_data: whether the data too are one slice a device.
+        call: as returned by `step.call`.
+        devices: the devices.
+        options: compiler options.
+        per_device_data: whether the data are split over the devices too.
     """
     axes = {"in_axes": (AXES, 0 if per_device_data else None, None, None, None, 0), "out_axes": (AXES, None)}
     mapped = jax.pmap(call, AXIS, devices=devices, **axes)
@@ -48,8 +51,10 @@ def launch_pmap(call, devices, options=None, per_device_data=False):
     return Launched(program, np.arange(len(devices)))
 
 
-def launch_shard_map(call, devices, options=None, per_device_data=False):
-    """The same by shard_map, with its check that what is called replicated is; one device has nothing to check."""
+def launch_shard_map(
+    call: Callable, devices: Sequence, options: dict[str, Any] | None = None, per_device_data: bool = False
+) -> Launched:
+    """As `launch_pmap` with shard_map, which checks replication if there is more than one device."""
     mesh = mesh_of(devices)
     replicated, split = State(P(), P(), P(), P(AXIS), P()), P(AXIS)
     specs = {
@@ -64,7 +69,7 @@ def launch_shard_map(call, devices, options=None, per_device_data=False):
 LAUNCHERS = {"pmap": launch_pmap, "shard_map": launch_shard_map}
 
 
-def placed(devices):
-    """The shardings of a State: the carry split over the devices along its rows, the rest whole on each."""
+def placed(devices: Sequence) -> State:
+    """The shardings of a State: the carry is split over the devices along its rows, the rest is replicated."""
     whole, split = replicated(devices), NamedSharding(mesh_of(devices), P(AXIS))
     return State(whole, whole, whole, split, whole)

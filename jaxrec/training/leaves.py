@@ -1,4 +1,7 @@
-"""The arrays of trees, named by their paths: of which form they are, and with which checksum."""
+"""Describes the arrays of trees by their paths: their dtypes, shapes and checksums."""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -6,19 +9,19 @@ import numpy as np
 from jaxrec.system import checksums
 
 
-def described(by, **trees):
-    """{path: what `by` makes of the leaf}; a path begins with its tree's name."""
+def described(by: Callable, **trees: Any) -> dict[str, Any]:
+    """{path: by(leaf)} of all leaves; a path begins with the name of its tree."""
     leaves = jax.tree_util.tree_leaves_with_path(trees)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): by(leaf) for path, leaf in leaves}
 
 
-def form(leaf):
-    """[dtype, shape] of an array, or of what stands for one."""
+def form(leaf: Any) -> list:
+    """[dtype, shape] of an array or a ShapeDtypeStruct."""
     return [str(leaf.dtype), list(leaf.shape)]
 
 
-def sealed(leaf):
-    """[dtype, shape, checksum] of an array, on devices or not."""
+def sealed(leaf: Any) -> list:
+    """[dtype, shape, checksum] of an array."""
     if isinstance(leaf, jax.Array) and leaf.is_fully_replicated:  # of the whole, JAX would keep a copy on the host
         return [*form(leaf), checksums.of_array(leaf.addressable_data(0))]
     return [*form(leaf), checksums.of_array(np.asarray(leaf))]

@@ -1,9 +1,11 @@
-"""Orbax: imported and used in silence, how its managers are opened, and its errors told."""
+"""Imports Orbax and opens its checkpoint managers, without its log messages, and with its errors as UserErrors."""
 
 import contextlib
 import logging
 import os
 import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from absl.logging import get_absl_logger
@@ -58,17 +60,18 @@ with QUIET:
 ITEMS = ("params", "rest", "loop")
 
 
-def reader(place):
-    """A manager to read the checkpoints of a folder with; it looks into none of them before it is asked to."""
+def reader(place: Path) -> ocp.CheckpointManager:
+    """A manager that reads the checkpoints of a folder; it opens none of them before it is asked to."""
     options = ocp.CheckpointManagerOptions(create=False, read_only=True, lightweight_initialize=True)
     return ocp.CheckpointManager(place, options=options, item_names=ITEMS)
 
 
-def writer(place, seal):
-    """A manager that keeps the latest checkpoint and the best.
+def writer(place: Path, seal: Callable[[], None]) -> ocp.CheckpointManager:
+    """A manager that keeps the latest checkpoint and the best one.
 
     Args:
-        seal: () -> None, called when all files of a checkpoint are written, before it has its name.
+        place: the folder.
+        seal: called when all files of a checkpoint are written, before it is renamed to its final name.
     """
     best = checkpoint_managers.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False)
     kept = checkpoint_managers.AnyPreservationPolicy([checkpoint_managers.LatestN(1), best])
@@ -85,15 +88,15 @@ def _rank(metrics) -> Any:
     return metrics["score"], -metrics["step"]
 
 
-def first_line(error):
-    """An error in a line: its kind, and the beginning of what it says."""
+def first_line(error: BaseException) -> str:
+    """An error in one line: its type, and the beginning of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
 @contextlib.contextmanager
-def writing(folder):
-    """What Orbax fails with in writing, as a UserError."""
+def writing(folder: Path) -> Iterator[None]:
+    """Turns Orbax's errors in writing into a UserError."""
     try:
         yield
     except (UserError, MemoryError):

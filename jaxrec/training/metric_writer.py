@@ -1,11 +1,14 @@
-"""What a training tells: progress on the console, metrics.jsonl, TensorBoard events, a plot of its curves."""
+"""The outputs of a training: progress on the console, metrics.jsonl, TensorBoard events, and a plot."""
 
 import json
 import logging
 import math
 import os
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from jaxrec.system import checksums
@@ -18,13 +21,13 @@ QUIET_SECONDS = 30  # between lines where the console is a file
 log = logging.getLogger("jaxrec")
 
 
-def read_rows(path):
-    """The rows of a metrics.jsonl: all that can be read, a last one left out that was cut off in writing."""
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a metrics.jsonl that can be read; an incomplete last row is left out."""
     return _read(path)[0]
 
 
 def _read(path):
-    """(rows, whether there is anything else than rows, the end of a row cut off in writing left out of account)"""
+    """The rows, and whether there is anything other than rows, apart from an incomplete last row."""
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
@@ -46,16 +49,25 @@ def _row(line):
 
 
 class MetricWriter:
-    """The outputs of one training, continued from a step."""
+    """Writes the outputs of a training, from a given step on."""
 
-    def __init__(self, workdir, step, total_steps, spent, console=None, checksum=None):
+    def __init__(
+        self,
+        workdir: Path,
+        step: int,
+        total_steps: int,
+        spent: float,
+        console: Console | None = None,
+        checksum: str | None = None,
+    ):
         """
         Args:
-            workdir: Path.
-            step: where training goes on; rows of later steps are cut from metrics.jsonl.
-            total_steps: of the whole training.
-            spent: seconds of training before this run.
-            checksum: of the rows up to the step, as `checksum` gave it then; None where it is not known.
+            workdir: Path of the workdir.
+            step: the step at which training continues; rows of later steps are removed from metrics.jsonl.
+            total_steps: the number of steps of the whole training.
+            spent: the seconds of training in earlier runs.
+            console: for progress; a new one by default.
+            checksum: of the rows up to the step, as `checksum` returned it then; None if unknown.
         """
         self.path = workdir / "metrics.jsonl"
         rows, is_damaged = _read(self.path)
@@ -78,15 +90,15 @@ class MetricWriter:
         self.task = self.bar.add_task("training", total=total_steps, completed=step, text="")
         self.bar.start()
 
-    def checksum(self):
-        """Of the rows so far."""
+    def checksum(self) -> str:
+        """The checksum of the rows so far."""
         return checksums.of_text(self._text())
 
     def _text(self):
         return "".join(json.dumps(row) + "\n" for row in self.rows)
 
     def _keep_damaged(self, is_damaged):
-        """Say what is wrong, and keep a copy; not a second one of what a training has made of the first."""
+        """Warns that metrics.jsonl is damaged, and keeps a copy unless there is one already."""
         names = [f"{self.path.name}.damaged", *(f"{self.path.name}.damaged-{n}" for n in range(2, 100))]
         there = [name for name in names if os.path.lexists(self.path.with_name(name))]
         kept = self.path.with_name(next((name for name in names if name not in there), names[-1]))
@@ -100,12 +112,18 @@ class MetricWriter:
         said = f"{self.path} {said}; training goes on with its {len(self.rows)} sound rows"
         log.warning("%s", consoles.printable(said))
 
-    def seconds(self):
-        """Of training so far, earlier runs counted in."""
+    def seconds(self) -> float:
+        """The seconds of training so far, including earlier runs."""
         return self.spent + time.monotonic() - self.begun
 
-    def progress(self, step, loss, targets):
-        """After every call: step reached, its mean loss, its real targets."""
+    def progress(self, step: int, loss: float, targets: float) -> None:
+        """Shows progress after a call.
+
+        Args:
+            step: the step that was reached.
+            loss: the mean loss of the call.
+            targets: the number of targets of the call.
+        """
         now = time.monotonic()
         rate = targets / max(now - self.counted, 1e-9)
         self.targets, self.training, self.counted = self.targets + targets, self.training + now - self.counted, now
@@ -115,12 +133,12 @@ class MetricWriter:
         if not self.console.is_terminal and now - self.spoke > QUIET_SECONDS:
             self.log(f"step {step:,}/{self.total:,}  {text}")
 
-    def skip(self):
-        """Leave out of the rate what was done since the last call (an evaluation, a save)."""
+    def skip(self) -> None:
+        """Excludes the time since the last call from the rate, as after an evaluation or a save."""
         self.counted = time.monotonic()
 
-    def row(self, row):
-        """A row of metrics.jsonl: but for its "seconds", only what the same config and data always give."""
+    def row(self, row: dict) -> None:
+        """Writes a row. It is the same for the same config and data, except for its "seconds"."""
         self.rates.append(self.targets / max(self.training, 1e-9))
         self.targets, self.training = 0, 0.0
         with writing(self.path), self.path.open("a") as file:
@@ -137,30 +155,35 @@ class MetricWriter:
         with writing(self.events.folder):
             self.events.add(scalars, row["step"])
 
-    def log(self, text):
-        """A line on the console."""
+    def log(self, text: str) -> None:
+        """Prints a line on the console."""
         self.spoke = time.monotonic()
         self.bar.console.print(consoles.printable(text), soft_wrap=True)
 
-    def close(self):
-        """Stop the bar and flush the events."""
+    def close(self) -> None:
+        """Stops the progress bar and closes the event file."""
         self.bar.stop()
         with writing(self.events.folder):
             self.events.close()
 
 
-def clock(seconds):
-    """Seconds as h:mm:ss or m:ss."""
+def clock(seconds: float) -> str:
+    """Formats seconds as h:mm:ss or m:ss."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def plot(rows, path, title, shown=("hr@10", "ndcg@10"), select_by="ndcg@10"):
-    """Loss and validation curves of metrics.jsonl's rows, as a PNG.
+def plot(
+    rows: list[dict], path: Path, title: str, shown: Sequence[str] = ("hr@10", "ndcg@10"), select_by: str = "ndcg@10"
+) -> None:
+    """Writes loss and validation curves of the rows of metrics.jsonl as a PNG.
 
     Args:
-        shown: the metrics to draw; dashed where they are by the protocol that doesn't choose.
+        rows: as `read_rows` returns them.
+        path: the file.
+        title: of the plot.
+        shown: the metrics to draw; those by another protocol than the one that selects the checkpoint are dashed.
         select_by: the metric whose best validation is marked.
     """
     figure = new_figure(10, 4)

@@ -1,21 +1,25 @@
-"""Microbatches: the rows of a step taken some at a time, and how many suit a device."""
+"""Splits a step's rows into microbatches, and chooses their size."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.kernels import sizes
+from jaxrec.models.model import Model
 
 
-def accumulated(loss_and_grad, microbatch_rows):
-    """A loss and gradient over one microbatch of rows after the other: what `loss_and_grad` gives for all of them.
+def accumulated(loss_and_grad: Callable, microbatch_rows: int) -> Callable:
+    """The same loss and gradient, accumulated over microbatches of rows.
 
-    A CPU's caches hold the activations of one microbatch, and any device's memory those of more rows in all.
+    A CPU is faster if the activations of a microbatch fit its caches; on any device microbatches bound the memory.
 
     Args:
-        loss_and_grad: (params, step.Batch) -> (sum over its slots, gradient, carry or None). The params vary over the
-            devices.
-        microbatch_rows: of a microbatch; the rows of a batch are a multiple of it.
+        loss_and_grad: (params, step.Batch) -> (sum over its slots, gradient, carry or None), with params that vary over
+            the devices.
+        microbatch_rows: rows per microbatch; divides the rows of a batch.
     """
 
     def over_microbatches(params, batch):
@@ -37,17 +41,18 @@ def accumulated(loss_and_grad, microbatch_rows):
     return over_microbatches
 
 
-def rows_for(config, model, items, share, platform):
-    """The rows of a microbatch: of the share of a device of this platform, which they divide.
+def rows_for(config: Config, model: Model, items: int, share: int, platform: str) -> int:
+    """The rows per microbatch; always divides the device's rows.
 
-    Those of the configuration are a limit. Else a CPU takes about as many as suit the model, and all where none divide
-    so.
+    `config.microbatch_rows` is an upper bound if it is given. Otherwise a CPU takes about as many slots as suit the
+    model, or all rows if no divisor comes close.
 
     Args:
         config: Config.
-        model: models.Model.
-        items: of the catalogue.
-        share: rows of a step on one device.
+        model: Model.
+        items: the number of items of the catalogue.
+        share: rows per step on one device.
+        platform: of the device.
     """
     divisors = [rows for rows in range(1, share + 1) if share % rows == 0]
     if config.microbatch_rows:

@@ -1,6 +1,7 @@
-"""Negatives: uniform outside a user's history, exactly; uniform; by popularity; the batch's own targets; and mixed."""
+"""Draws negatives: uniformly outside a user's history, uniformly, by popularity, from the batch's targets, or mixed."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -9,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.config.keys import SampledOptions
+from jaxrec.config.keys import LossOptions, SampledOptions
 from jaxrec.data import splits
 from jaxrec.data.ragged import distinct, slices
+from jaxrec.data.splits import Split
 from jaxrec.kernels.collectives import all_gather
 from jaxrec.kernels.random import randint, random_bits
 from jaxrec.system.errors import UserError
@@ -22,17 +24,17 @@ SharedBy = Literal["slot", "row", "batch"]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Negatives:
-    """What a sampled loss compares the targets of N slots, of R rows, with. Item 0 is none."""
+    """The negatives of N slots in R rows. Item 0 stands for none."""
 
-    items: Any  #: int32; by `shared_by`: [N, K] of each slot, [R, K] of each row, or [K] of the batch of all devices
+    items: Any  #: int32; [N, K], [R, K] or [K] if shared by "slot", "row" or "batch" (of all devices)
     _: KW_ONLY
-    shared_by: SharedBy = field(metadata={"static": True})  #: which slots have the same items: each has its own, or
-    shift: Any = None  #: as items: what logQ subtracts from their scores; None is nothing
-    own_shift: Any = None  #: [N], and from the targets' scores
-    own_column: Any = None  #: [N] the column that is the slot's own target, where items are the batch's targets
+    shared_by: SharedBy = field(metadata={"static": True})  #: the scope of the slots that share negatives
+    shift: Any = None  #: as items, what logQ subtracts from their scores; None for nothing
+    own_shift: Any = None  #: [N], what logQ subtracts from the targets' scores; None for nothing
+    own_column: Any = None  #: [N] the column of the slot's own target, if items are the batch's targets
 
-    def of_each_slot(self, slots):
-        """The Negatives of so many slots, each with a copy of its own of those that it shares."""
+    def of_each_slot(self, slots: int) -> "Negatives":
+        """The Negatives with a separate copy of the items for each of `slots` slots."""
 
         def repeat(x):
             x = x.reshape(-1, x.shape[-1])
@@ -41,8 +43,8 @@ class Negatives:
         items, shift = jax.tree.map(repeat, (self.items, self.shift))
         return dataclasses.replace(self, items=items, shift=shift, shared_by="slot")
 
-    def split(self, number):
-        """The Negatives of equal parts of the rows: an axis of them in front; what the batch shares is repeated."""
+    def split(self, number: int) -> "Negatives":
+        """The Negatives of `number` equal parts of the rows, on a new leading axis; batch-wide ones are repeated."""
         cut = lambda tree: jax.tree.map(lambda x: x.reshape(number, -1, *x.shape[1:]), tree)
         if self.shared_by != "batch":
             return cut(self)
@@ -52,20 +54,26 @@ class Negatives:
 
 
 class Seen(NamedTuple):
-    """Each user's distinct training items in ascending order, back to back."""
+    """Each user's distinct training items in ascending order, concatenated."""
 
     items: Any  #: [M] int32
     offsets: Any  #: [U + 1]
 
 
-def seen(items, start, stop, catalogue, users=None):
-    """Seen of the training histories items[start:stop]. Host; one sort of all of them.
+def seen(
+    items: np.ndarray, start: np.ndarray, stop: np.ndarray, catalogue: int, users: np.ndarray | None = None
+) -> Seen:
+    """The Seen of the training histories items[start:stop]; NumPy, sorts all of them once.
 
     Args:
+        items: [N] int, the flat histories.
+        start: [U] the index at which each user's history begins.
+        stop: [U] the index at which it ends.
+        catalogue: V, the number of items.
         users: [U] external ids, for messages.
 
     Raises:
-        UserError: a user has met the whole catalogue, so that no negative exists.
+        UserError: a user's history has all items of the catalogue, so that there are no negatives.
     """
     lengths = np.asarray(stop) - np.asarray(start)
     user = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
@@ -80,11 +88,21 @@ def seen(items, start, stop, catalogue, users=None):
     return Seen((pairs % (catalogue + 1)).astype(np.int32), np.append(0, np.cumsum(counts)))
 
 
-def nth_unseen(nth, low, high, items, steps):
-    """The nth (from 0) item outside a sorted set items[low:high], by bisection; all [K] but items [M].
+def nth_unseen(nth: jax.Array, low: jax.Array, high: jax.Array, items: jax.Array, steps: int) -> jax.Array:
+    """The nth item (from 0) outside a sorted set items[low:high], by bisection.
 
-    items[low + j] - 1 - j unseen items precede the set's j-th, a non-decreasing sequence: with j of them at most nth,
-    the answer is nth + 1 + j.
+    items[low + j] - 1 - j items outside the set precede its j-th item, and this is a non-decreasing sequence. If j of
+    them are at most nth, the answer is nth + 1 + j.
+
+    Args:
+        nth: [K] int.
+        low: [K] or broadcast to it, the index at which the set begins.
+        high: [K] or broadcast to it, the index at which it ends.
+        items: [M] int.
+        steps: bisection steps, at least ceil(log2(longest set + 1)).
+
+    Returns:
+        [K] int.
     """
     left, right = jnp.zeros_like(nth), jnp.zeros_like(nth) + (high - low)
     for _ in range(steps):
@@ -95,16 +113,16 @@ def nth_unseen(nth, low, high, items, steps):
     return nth + 1 + left
 
 
-def uniform(key, user_index, number, seen, catalogue, steps):
-    """Negatives for the slots of one row, uniform over what each slot's user has not met in training.
+def uniform(key: jax.Array, user_index: jax.Array, number: int, seen: Seen, catalogue: int, steps: int) -> jax.Array:
+    """Negatives for the slots of one row, uniform over the items that each slot's user hasn't seen in training.
 
     Args:
-        key: the row's.
-        user_index: [T] user.
-        number: negatives a slot.
-        seen: Seen on the device.
-        catalogue: V.
-        steps: bisection steps, enough for the longest set: ceil(log2(longest + 1)).
+        key: the key of the row.
+        user_index: [T] int, the users.
+        number: negatives per slot.
+        seen: Seen, on the device.
+        catalogue: V, the number of items.
+        steps: bisection steps, at least ceil(log2(longest set + 1)).
 
     Returns:
         [T, number] int32 in 1..V.
@@ -118,16 +136,16 @@ def uniform(key, user_index, number, seen, catalogue, steps):
 
 
 class Popular(NamedTuple):
-    """What draws items in proportion to their weights, and the shares by which logQ corrects. Of V items each."""
+    """An alias table to draw items in proportion to weights, and their probabilities for logQ. Fields are [V]."""
 
-    keep: Any  #: uint32, in units of 2^-32: how often a column stays with itself
-    alias: Any  #: int32, the row of the item that a column goes to otherwise
-    share: Any  #: float32, the probability of an item in a draw
-    log_weight: Any  #: float32, log of the item's weight
+    keep: Any  #: uint32, the probability that a column gives its own item, in units of 2^-32
+    alias: Any  #: int32, the row of the item that it gives otherwise
+    share: Any  #: float32, the probability of the item
+    log_weight: Any  #: float32, the log of the item's weight
 
 
-def popular(counts, alpha):
-    """Popular of weights counts^alpha, as an alias table (Walker 1977, by Vose's method of 1991). Host; V steps."""
+def popular(counts: np.ndarray, alpha: float) -> Popular:
+    """The Popular of weights counts^alpha, by Vose's method of 1991 for alias tables (Walker 1977); NumPy, O(V)."""
     with np.errstate(over="ignore"):
         weights = np.asarray(counts, float) ** alpha
     if not np.isfinite(weights.sum()):
@@ -145,15 +163,15 @@ def popular(counts, alpha):
         scaled[high] -= 1 - scaled[low]
         if scaled[high] < 1:
             small.append(large.pop())
-    # What is left over is 1 but for rounding, and is its own alias.
+    # The rest is 1 up to rounding, and is its own alias.
     keep = np.minimum(keep * 2**32, 2**32 - 1).astype(np.uint32)
     log_weight = alpha * np.log(np.where(np.asarray(counts) > 0, counts, 1))
     return Popular(keep, alias, share.astype(np.float32), log_weight.astype(np.float32))
 
 
-def draw_popular(key, shape, table):
-    """Items in 1..V of this shape, by an alias table: two gathers a draw, whatever the catalogue."""
-    for_column, coin = random_bits(key, (2, *shape))  # of a column more or less often by V / 2^32
+def draw_popular(key: jax.Array, shape: Sequence[int], table: Popular) -> jax.Array:
+    """Draws items in 1..V of this shape from an alias table, with two lookups per draw."""
+    for_column, coin = random_bits(key, (2, *shape))  # probabilities differ by a relative V / 2^32 at most
     column = (for_column % jnp.uint32(len(table.keep))).astype(jnp.int32)
     stays = coin < table.keep[column]
     return jnp.where(stays, column, table.alias[column]) + 1
@@ -163,28 +181,30 @@ def draw_popular(key, shape, table):
 
 
 class SamplerTables(NamedTuple):
-    """The tables that a step draws by, on the devices; None where it does without."""
+    """The tables that a step draws from, on the devices. What it doesn't need is None."""
 
     seen: Any = None  #: Seen
-    sampled: Any = None  #: Popular of the items drawn
-    batch: Any = None  #: Popular of the training's targets, as a batch holds them
-    items: Any = None  #: models.features.Items, some of whose own vectors are left out
+    sampled: Any = None  #: Popular of the drawn items
+    batch: Any = None  #: Popular of the targets in a batch
+    items: Any = None  #: models.features.Items, of a model whose items have features
 
 
-def sampler(loss, split, axis, targets):
-    """How a configuration's loss draws negatives for the training histories of a split.
+def sampler(
+    loss: LossOptions, split: Split, axis: str, targets: Callable[[], np.ndarray]
+) -> tuple[Callable | None, SamplerTables | None]:
+    """How the loss of a configuration draws negatives.
 
     Args:
-        loss: its options.
-        split: splits.Split.
-        axis: name of the axis over which the devices hold the rows of a batch.
-        targets: () -> [V], how often each item is a target in an epoch (objectives.expected_targets). By these a
-            batch's targets are expected; items are drawn by their counts in training, whatever the targets are.
+        loss: the options of the loss.
+        split: Split, whose training histories are used.
+        axis: the name of the device axis.
+        targets: () -> [V], how often each item is a target in an epoch (objectives.expected_targets). Only logQ of
+            in-batch negatives uses it; popularity is the number of occurrences in training.
 
     Returns:
-        (draw, SamplerTables on the host), or (None, None) where the loss takes no negatives. `draw` is
-        (key, keys_R, objectives.Targets of R rows, tables) -> Negatives for their N = R x M slots; the key is the
-        step's, keys_R the rows', so that one device and eight draw the same.
+        (draw, SamplerTables on the host), or (None, None) if the loss has no negatives. `draw` is
+        (key, keys_R, Targets of R rows, SamplerTables) -> Negatives of their N = R x M slots, with the key of the step
+        and the keys of the rows, so that the result doesn't depend on the number of devices.
     """
     if not isinstance(loss, SampledOptions):
         return None, None
@@ -236,7 +256,7 @@ def _sampled(key, keys, targets, sampler_tables, *, loss, catalogue):
 
 
 def _in_batch(key, keys, targets, sampler_tables, *, loss, axis):
-    """The targets of the batch of all devices, in the order of its rows; where mixed, then those drawn."""
+    """The targets of all devices' rows, in the order of the rows, followed by drawn items if `mixed`."""
     own = targets.items.reshape(-1)
     batch_items = all_gather(own, axis)
     column = jax.lax.axis_index(axis) * len(own) + jnp.arange(len(own))

@@ -1,10 +1,11 @@
-"""The schedule and the optimiser of a configuration.
+"""Learning rate schedules and optimisers.
 
-An optimiser's `update` takes `used`, a tree like the params of what broadcasts to each: of a table the rows that a step
-used, [V, 1...] bool. The others, and what is kept of them, stay as they are. None: all are used. It takes `decayed`
-too, a tree of the same kind: what `decay` decays; None: all.
+The `update` of an optimiser has two extra arguments, trees like the params that broadcast against them. `used` marks
+the rows of tables that a step used, bool [V, 1, ...]; other rows, and the optimiser's state for them, don't change.
+`decayed` marks the rows that `decay` decays. None means all rows.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,11 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxrec.config.keys import OptimConfig
 
-def schedule(config, steps):
-    """The learning rate as a function of the step: linear warm-up, then constant, linear to zero, or cosine to zero.
 
-    That of a plateau is constant: what lowers it is in the optimiser's state (`lower`).
+def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
+    """The learning rate as a function of the step: linear warm-up, then constant, or linear or cosine decay to zero.
+
+    For "plateau" it is constant; the factor that lowers it is in the optimiser's state (see `lower`).
     """
     rate, warmup = config.learning_rate, config.warmup
     after = {
@@ -28,12 +31,12 @@ def schedule(config, steps):
     return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), after], [warmup]) if warmup else after
 
 
-def optimiser(config, steps):
-    """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or `adagrad` by the schedule, after clipping.
+def optimiser(config: OptimConfig, steps: int) -> optax.GradientTransformationExtraArgs:
+    """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or `adagrad`, with a schedule and gradient clipping.
 
     Args:
         config: OptimConfig.
-        steps: of the whole training, where a decaying schedule ends.
+        steps: the number of steps of the training, at which a decaying schedule ends.
     """
     rate = schedule(config, steps)
     moments = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
@@ -48,11 +51,11 @@ def optimiser(config, steps):
 
 
 class LoweredState(NamedTuple):
-    rate_factor: Any  #: [] float32, what the learning rate is multiplied by
+    rate_factor: Any  #: [] float32, the factor of the learning rate
 
 
-def lowered():
-    """Updates times a factor, 1 at first, that `lower` changes between steps: as another learning rate."""
+def lowered() -> optax.GradientTransformationExtraArgs:
+    """Multiplies updates by a factor, initially 1, that `lower` changes between steps."""
 
     def update(updates, state, params=None, **extra_args):
         return jax.tree.map(lambda move: state.rate_factor * move, updates), state
@@ -60,17 +63,18 @@ def lowered():
     return optax.GradientTransformationExtraArgs(lambda params: LoweredState(jnp.float32(1)), update)
 
 
-def rate_factor(opt):
-    """What the learning rate of an optimiser's state is multiplied by: 1 where no plateau lowers it."""
+def rate_factor(opt: Any) -> float:
+    """The factor by which a plateau has lowered the learning rate; 1 for other schedules."""
     return float(optax.tree_utils.tree_get(opt, "rate_factor", 1.0))
 
 
-def lower(config, opt, evals_without_improvement):
-    """The optimiser's state after an evaluation: at every so many without a better one the rate is multiplied.
+def lower(config: OptimConfig, opt: Any, evals_without_improvement: int) -> Any:
+    """The optimiser's state after an evaluation: a plateau of `config.plateau` evaluations lowers the learning rate.
 
     Args:
         config: OptimConfig.
-        evals_without_improvement: up to now; 0: this is the best.
+        opt: the optimiser's state.
+        evals_without_improvement: the number of evaluations since the best one.
     """
     if config.schedule != "plateau" or not evals_without_improvement or evals_without_improvement % config.plateau:
         return opt
@@ -91,12 +95,12 @@ def _adamw(config, rate, moments):
     return optax.chain(optax.scale_by_adam(**moments), decaying, optax.scale_by_learning_rate(rate))
 
 
-def decay(share, which):
-    """Adds a share of the params to their updates.
+def decay(share: float, which: str) -> optax.GradientTransformationExtraArgs:
+    """Adds weight decay, `share` times the params, to the updates.
 
     Args:
-        which: "all"; or else only matrices, as BERT's authors do it (Devlin et al. 2019): biases, and the scales of
-            norms, whose size means something, are left alone.
+        share: the factor.
+        which: "all", or anything else for matrices only, without biases and scales of norms (Devlin et al. 2019).
     """
 
     def update(updates, state, params=None, *, decayed=None, **extra_args):
@@ -108,8 +112,8 @@ def decay(share, which):
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
-def lazily(transform):
-    """The transform; rows that are not used have no update, and what it keeps of them stays."""
+def lazily(transform: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """The transform for used rows only: other rows have no update, and its state for them doesn't change."""
     transform = optax.with_extra_args_support(transform)
 
     def update(updates, state, params=None, *, used=None, **extra_args):
@@ -126,12 +130,12 @@ def lazily(transform):
 
 
 class AdagradState(NamedTuple):
-    count: Any  #: [] int32, steps taken
-    sum_of_squares: Any  #: of the gradients, as the params
-    trace: Any  #: the last updates, as the params; None without momentum
+    count: Any  #: [] int32, the number of steps taken
+    sum_of_squares: Any  #: a tree like the params, of the gradients' squares
+    trace: Any  #: a tree like the params, of the last updates; None without momentum
 
 
-def adagrad(rate, eps, momentum):
+def adagrad(rate: Callable, eps: float, momentum: float) -> optax.GradientTransformationExtraArgs:
     """Adagrad (Duchi et al. 2011) as in GRU4Rec's code, with momentum over its steps.
 
     acc <- acc + g^2; mom <- momentum x mom - rate x g / sqrt(acc + eps); p <- p + mom.
@@ -139,6 +143,7 @@ def adagrad(rate, eps, momentum):
     Args:
         rate: a schedule.
         eps: above 0.
+        momentum: from 0, below 1.
     """
     held = jax.lax.optimization_barrier
 
@@ -147,8 +152,8 @@ def adagrad(rate, eps, momentum):
         return AdagradState(jnp.zeros([], jnp.int32), zeros(), zeros() if momentum else None)
 
     def update(updates, state, params=None, *, used=None, **extra_args):
-        # A gradient of zero leaves a sum as it is: only the trace needs `used`. Each is held by a barrier: else a CPU
-        # computes it again for every reader, and copies the old one to do so, in twice the time.
+        # A zero gradient doesn't change the sums, so only the trace needs `used`. Without the barriers, XLA's CPU
+        # backend recomputes both for every use, and copies the old ones to do so, which takes twice as long.
         sums = held(jax.tree.map(lambda sums, g: sums + g * g, state.sum_of_squares, updates))
         now = rate(state.count)
         moves = jax.tree.map(lambda g, sums: -now * g * jax.lax.rsqrt(sums + eps), updates, sums)

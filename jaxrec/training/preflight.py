@@ -1,4 +1,4 @@
-"""Before a training begins: does it fit the memory of its devices? What it takes is the compiler's own count."""
+"""Checks before a training starts that it fits the devices' memory, by the compiler's own memory analysis."""
 
 from typing import NamedTuple
 
@@ -9,28 +9,29 @@ from jaxrec.config import registry
 from jaxrec.kernels import memory
 from jaxrec.kernels.memory import in_words
 from jaxrec.system.errors import UserError
-from jaxrec.training.setup import shapes
+from jaxrec.training.setup import Feed, Setup, shapes
+from jaxrec.training.step import State
 
 LARGE = 50_000  # items from which on a sampled loss is a cure
 
 
 class TooLarge(UserError):
-    """A training that its devices have no memory for."""
+    """A training that doesn't fit the memory of its devices."""
 
 
 class Needs(NamedTuple):
-    """Bytes that a training takes of one device."""
+    """The bytes that a training needs on one device."""
 
     state: int  #: params, and what the optimiser keeps of them
     data: int  #: histories, or the batches of a call; what negatives are drawn by
     work: int  #: gradients, activations and scores: what the program takes while it runs
 
 
-def check_state(setup) -> None:
-    """Before anything is allocated: that the state fits, and a gradient beside it.
+def check_state(setup: Setup) -> None:
+    """Checks before any allocation that the state and a gradient fit the memory.
 
     Raises:
-        TooLarge: it does not; the message names a cure.
+        TooLarge: they don't; the message suggests what to change.
     """
     wanted = shapes(setup)
     params = _bytes(wanted.params)
@@ -38,19 +39,18 @@ def check_state(setup) -> None:
     _compare(setup, needs, needs.state + needs.work)
 
 
-def check(setup, state, feed, start: int, end: int) -> Needs:
-    """Compile the program of a call, and check that what it takes beside its arguments fits.
-
-    The program is compiled once: the training runs this one.
+def check(setup: Setup, state: State, feed: Feed, start: int, end: int) -> Needs:
+    """Compiles the program of a call, and checks that it fits the memory. The training uses the same compiled program.
 
     Args:
         setup: Setup.
-        state: State, placed.
-        feed: setup.Feed.
-        start, end: the steps of the first call.
+        state: State, on the devices.
+        feed: Feed.
+        start: the first step of the first call.
+        end: the step after its last one.
 
     Raises:
-        TooLarge: it does not; the message names a cure.
+        TooLarge: it doesn't fit; the message suggests what to change.
     """
     data, begins = feed(start, end)
     args = (data, setup.sampler_tables, np.int32(begins), np.int32(end))
@@ -63,8 +63,8 @@ def check(setup, state, feed, start: int, end: int) -> Needs:
     return needs
 
 
-def describe(setup, needs: Needs) -> str:
-    """Memory and steps, in a line for people."""
+def describe(setup: Setup, needs: Needs) -> str:
+    """Memory and number of steps in one line."""
     left = memory.free(setup.devices[0])
     of = f" of the {in_words(left)} free" if left else ""
     return (
@@ -74,7 +74,7 @@ def describe(setup, needs: Needs) -> str:
 
 
 def _compare(setup, needs, more):
-    """That so many bytes more are free on every device."""
+    """Raises TooLarge unless `more` bytes are free on every device."""
     device = setup.devices[0]
     left = memory.free(device)
     shared = len(setup.devices) if device.platform == "cpu" else 1  # the devices of a CPU have one memory
@@ -89,7 +89,7 @@ def _compare(setup, needs, more):
 
 
 def _cures(setup, needs, left):
-    """What to set instead, the gentlest first."""
+    """What to change, with the smallest change first."""
     config, found = setup.config, []
     params = _bytes(shapes(setup).params)
     fixed = 0 if config.optim.sparse else 2 * params  # of the work, what is as large as the params: gradients, updates
@@ -113,5 +113,5 @@ def _cures(setup, needs, left):
 
 
 def _bytes(tree):
-    """Of the arrays of a tree, whole."""
+    """The bytes of all arrays of a tree."""
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x, "dtype"))

@@ -1,10 +1,13 @@
-"""The parameters of a workdir's checkpoint, without the state of its training."""
+"""Restores the params of a workdir's checkpoint."""
 
 import contextlib
 import logging
+from pathlib import Path
+from typing import Any
 
 import jax
 
+from jaxrec.models.model import Model
 from jaxrec.system import arguments
 from jaxrec.system.console import printable
 from jaxrec.training.checkpoint import Checkpoints, abstract
@@ -12,8 +15,8 @@ from jaxrec.training.checkpoint import Checkpoints, abstract
 log = logging.getLogger("jaxrec")
 
 
-def restore_params(path, model, checkpoint, sharding):
-    """The params of a workdir's checkpoint, with this sharding, and its step."""
+def restore_params(path: Path, model: Model, checkpoint: str | int | None, sharding: Any) -> tuple[Any, int]:
+    """The params of a workdir's checkpoint with a sharding, and its step."""
     wanted = abstract(jax.eval_shape(model.init, jax.random.key(0)), sharding)
     with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
         params, step, damaged = checkpoints.take(

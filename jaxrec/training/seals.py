@@ -1,4 +1,7 @@
-"""The checksums of a folder's files, kept within it."""
+"""The checksums of a folder's files, stored in the folder."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 from jaxrec.system import checksums
 from jaxrec.system.errors import UserError
@@ -7,17 +10,17 @@ from jaxrec.system.files import read_checked, write_checked
 NAME = "checksums.json"
 
 
-def write(folder):
-    """Keep the checksums of all files in the folders of a folder; those beside them may still change."""
+def write(folder: Path) -> None:
+    """Stores the checksums of all files in subfolders; files directly in the folder can still change."""
     names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
     write_checked(folder / NAME, {"files": {name: checksums.of_file(folder / name) for name in names if "/" in name}})
 
 
-def broken(folder, which):
-    """What is wrong with the files, whose names `which` admits: a phrase, "" for nothing; None where none are kept.
+def broken(folder: Path, which: Callable[[str], bool]) -> str | None:
+    """Checks the files for which `which(name)` is true. Returns what is wrong, "" for nothing, None without checksums.
 
     Raises:
-        UserError: one can't be read.
+        UserError: a file can't be read.
     """
     if not (folder / NAME).exists():
         return None

@@ -1,4 +1,4 @@
-"""What a training is made of: data, objective, model, optimiser and the program of a call, put together."""
+"""Builds what a training consists of: data, objective, model, optimiser, and the program of a call."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.batches import context, objectives, session_parallel, stream
+from jaxrec.config.keys import Config, LossOptions
 from jaxrec.config.parsing import row_width
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.splits import Split
 from jaxrec.kernels import compiler, placement
 from jaxrec.system.errors import UserError
 from jaxrec.training import folding, launch, microbatches, negatives, optim, sparse, step
@@ -20,31 +23,31 @@ from jaxrec.training.losses import entry as losses
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Everything that training is made of, and that is not state: a function of config, split and devices."""
+    """Everything that a training consists of except its state; a function of config, split and devices."""
 
     config: Any
     split: Any
     devices: list
     subsequences: stream.Subsequences
-    order_of: np.ndarray | None  #: [P] as stream.packing_layout gives it; None: one order in all epochs
+    order_of: np.ndarray | None  #: [P] as from stream.packing_layout; None if all epochs have the same order
     data: stream.Data  #: on the devices, or on the host
-    gather: Any  #: (data, order, rows, with_targets) -> Stream, of rows counted from an epoch's first on
-    sampler_tables: Any  #: what negatives are drawn by, on the devices
+    gather: Any  #: (data, order, rows, with_targets) -> Stream; rows are counted from the first of the epoch
+    sampler_tables: Any  #: SamplerTables on the devices
     objective: Any
     model: Any
     optimiser: Any
     run: Any  #: (state, data, sampler_tables, start, end) -> (state, step.StepMetrics)
-    rows: int  #: a step
-    microbatch_rows: int  #: of a device's rows of a step, those it takes at once
-    epoch_steps: int
+    rows: int  #: rows per step, on all devices
+    microbatch_rows: int  #: rows per microbatch; divides a device's rows
+    epoch_steps: int  #: steps per epoch
 
     @property
-    def total_steps(self):
+    def total_steps(self) -> int:
         return self.config.epochs * self.epoch_steps
 
 
-def setup(config, split, devices):
-    """Pack the training histories, place them, and build the program of a call."""
+def setup(config: Config, split: Split, devices: list) -> Setup:
+    """Packs the training histories, places the data on the devices, and builds the program of a call."""
     interactions, items = split.interactions, len(split.interactions.catalogue.ids)
     width = row_width(config)
     objective = objectives.build(config)
@@ -143,8 +146,8 @@ def setup(config, split, devices):
     )
 
 
-def target_weights(interactions, options):
-    """[N] float32 by which the loss of an event counts where it is a target, LossOptions.weight; None: all alike.
+def target_weights(interactions: Interactions, options: LossOptions) -> np.ndarray | None:
+    """The weight of each event's loss as a target, [N] float32, by LossOptions.weight; None: all are equal.
 
     Raises:
         UserError: the log has no weights, or one is negative.
@@ -166,7 +169,7 @@ def target_weights(interactions, options):
     return (np.log1p(weights) if options.weight == "log" else weights).astype(np.float32)
 
 
-def initial(setup):
+def initial(setup: Setup) -> step.State:
     """The State before the first step, on the default device."""
     return jax.jit(partial(_initial, setup))(jax.random.key(setup.config.seed))
 
@@ -178,14 +181,14 @@ def _initial(setup, key):
     return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry, average)
 
 
-def shapes(setup):
-    """The State of `initial` as shapes, with where its arrays lie."""
+def shapes(setup: Setup) -> step.State:
+    """The State of `initial` as shapes and shardings."""
     found = jax.eval_shape(partial(_initial, setup), jax.random.key(setup.config.seed))
     return step.State(*map(abstract, found, launch.placed(setup.devices)))
 
 
-def order(setup, epoch):
-    """The plan of an epoch, on the host; None where all epochs are alike."""
+def order(setup: Setup, epoch: int) -> stream.Order | None:
+    """The Order of an epoch, on the host; None if all epochs have the same order."""
     if setup.order_of is None:
         return None
     rows = len(setup.data.layout.slot_to_segment)
@@ -193,13 +196,13 @@ def order(setup, epoch):
 
 
 class Feed:
-    """What the program reads for the steps of a call: the plan on the device, or batches sent from the host."""
+    """The data argument of the program: all data with the order of the epoch, or batches sent from the host."""
 
-    def __init__(self, setup):
+    def __init__(self, setup: Setup):
         self.setup, self.epoch, self.order = setup, None, None
 
     def __call__(self, start, end):
-        """For steps start to end of one epoch: (data, the step at which the data begin)."""
+        """The data for steps `start` to `end` of one epoch, and the step at which the data begin."""
         s = self.setup
         epoch = start // s.epoch_steps
         if epoch != self.epoch:
@@ -210,14 +213,14 @@ class Feed:
             return (s.data, self.order), epoch * s.epoch_steps
         size = s.config.steps_per_call * s.rows
         rows = (start - epoch * s.epoch_steps) * s.rows + np.arange(size)
-        rows = rows.reshape(s.config.steps_per_call, len(s.devices), -1).swapaxes(0, 1)  # those of a device together
+        rows = rows.reshape(s.config.steps_per_call, len(s.devices), -1).swapaxes(0, 1)  # [devices, steps, rows]
         rows_of_layout = rows.ravel() % len(s.data.layout.slot_to_segment)
         batches = s.gather(s.data, self.order, rows_of_layout, s.objective.stream_targets)
         return placement.spread(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.devices), start
 
 
-def users_of(setup, at):
-    """The external ids of the users whose sequences are in the batch of a step."""
+def users_of(setup: Setup, at: int) -> list:
+    """The external ids of the users in the batch of a step."""
     epoch, index = divmod(at, setup.epoch_steps)
     data = setup.data if setup.config.feed == "host" else jax.device_get(setup.data)
     batch = setup.gather(data, order(setup, epoch), index * setup.rows + np.arange(setup.rows))

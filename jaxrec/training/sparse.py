@@ -1,15 +1,16 @@
-"""Row-sparse updates: a step reads and writes the rows of its own items in every table, whatever the catalogue.
+"""Row-sparse updates: a step reads and writes only the table rows of its own items.
 
-The rows are moved out, and stand in for the tables in the params and in the optimiser's state; items are relabelled by
-their places among these rows, so that model, loss and optimiser see a small catalogue; then the rows are put back. Rows
-that are not touched stay as they are, their moments too: they neither decay nor move (lazy, as the authors of GRU4Rec
-and PyTorch's SparseAdam do it). So the result is that of the dense optimiser where a gradient of zero changes nothing
-there: of Adagrad and of gradient descent, without momentum.
+The touched rows are gathered, and replace the tables in the params and in the optimiser's state. Items are relabelled
+by their index among these rows, so that model, loss and optimiser see a small catalogue. Then the rows are scattered
+back. Untouched rows don't change, nor do their moments: they neither decay nor move (lazy, as in the authors' GRU4Rec
+and PyTorch's SparseAdam). So the result equals the dense optimiser's if a zero gradient changes nothing, as with
+Adagrad and SGD without momentum.
 
-Of a small catalogue the tables stand for themselves, and the optimiser is told which rows to leave.
+For a small catalogue the tables are updated whole, and a mask tells the optimiser which rows to keep.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,28 +18,30 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxrec.config.keys import OptimConfig
 from jaxrec.kernels import sizes
 from jaxrec.kernels.collectives import all_gather, mark_replicated, psum
 from jaxrec.kernels.placement import AXIS
+from jaxrec.models.model import Model
 
 
-def wrapping(config, model, optimiser):
-    """What makes of a step's update the one that a configuration asks for. config: OptimConfig."""
+def wrapping(config: OptimConfig, model: Model, optimiser: optax.GradientTransformationExtraArgs) -> Callable:
+    """The wrapper of a step's update that a configuration asks for."""
     if config.sparse:
         return on_touched_rows(model, optimiser)
     return decaying_touched_rows(model, optimiser) if config.decayed == "rows" else lambda update: update
 
 
-def on_touched_rows(model, optimiser):
-    """What makes of a step's update one that reads and writes the touched rows of the tables alone.
+def on_touched_rows(model: Model, optimiser: optax.GradientTransformationExtraArgs) -> Callable:
+    """A wrapper that makes a step's update read and write only the touched rows of tables.
 
     Args:
-        model: models.Model.
-        optimiser: of optim.
+        model: Model.
+        optimiser: as from `optim.optimiser`.
 
     Returns:
-        (update) -> update, both (params, optimiser's state, step.Batch) -> (params, optimiser's state, anything); the
-        one that is given takes `touched_mask` too, as an optimiser's `used`.
+        (update) -> update, both (params, optimiser's state, step.Batch) -> (params, optimiser's state, anything). The
+        inner update also has `touched_mask`, the `used` of an optimiser.
     """
 
     def wrap(update):
@@ -56,17 +59,17 @@ def on_touched_rows(model, optimiser):
     return wrap
 
 
-def decaying_touched_rows(model, optimiser):
-    """What makes of a step's update one in which only rows of items that are in the step decay.
+def decaying_touched_rows(model: Model, optimiser: optax.GradientTransformationExtraArgs) -> Callable:
+    """A wrapper that makes a step's update decay only the rows of items in the step.
 
-    Else an item that is seldom met decays as often as all others, and its gradient is too rare to bring it back.
+    Otherwise a rare item decays as often as all others, but its gradient is too rare to restore it.
 
     Args:
-        model: models.Model.
-        optimiser: of optim; it takes `decayed`.
+        model: Model.
+        optimiser: as from `optim.optimiser`.
 
     Returns:
-        (update) -> update, as `on_touched_rows`, the one that is given takes `decayed_mask`.
+        (update) -> update, as for `on_touched_rows`; the inner update also has `decayed_mask`.
     """
 
     def wrap(update):
@@ -84,7 +87,7 @@ def decaying_touched_rows(model, optimiser):
 
 
 def _mark(ids, items):
-    """Which of so many items are among these of any device. [V] bool"""
+    """Whether each of V = `items` items is among these ids on any device. [V] bool"""
     row = jnp.concatenate([each.reshape(-1) for each in ids]) - 1
     here = jnp.zeros(items, jnp.int32).at[jnp.where(row >= 0, row, items)].set(1, mode="drop")
     return psum(here, AXIS) > 0
@@ -101,21 +104,23 @@ def _relabel_batch(batch, items):
 
 
 class Rows(NamedTuple):
-    """The rows that a step touches, the same on all devices."""
+    """The rows that a step touches, equal on all devices."""
 
-    at: Any  #: [U] int32 ascending, a repeated row once for each time, V where there is none; or None: all V rows
-    used: dict  #: {"inputs", "targets"} -> [U] or [V] bool, by whom; of repeats at most the first is
+    at: Any  #: [U] int32 ascending, with repeats, and V for no row; or None if tables are updated whole
+    used: dict  #: {"inputs", "targets"} -> [U] or [V] bool, whether they use the row; only the first of repeats is True
 
 
-def relabel(inputs, targets, negatives, items, axis, *, negatives_shared):
-    """The Rows of all devices' batches, and this device's items as numbers of these rows, from 1.
+def relabel(
+    inputs: jax.Array, targets: jax.Array, negatives: jax.Array, items: int, axis: str, *, negatives_shared: bool
+) -> tuple[Rows, *tuple[jax.Array, ...]]:
+    """The Rows of all devices' batches, and this device's items as their indices among these rows, from 1.
 
     Args:
-        inputs: int32 of any shape, items 1..V; what is not above 0 is none, and stays.
-        targets: int32 of any shape, items 1..V; what is not above 0 is none, and stays.
-        negatives: int32 of any shape, items 1..V; what is not above 0 is none, and stays.
+        inputs: int32 of any shape, items 1..V; others (0 or -1) stay as they are.
+        targets: as inputs.
+        negatives: as inputs.
         items: V.
-        axis: name of the devices' axis.
+        axis: the name of the device axis.
         negatives_shared: whether all devices have the same negatives.
 
     Returns:
@@ -144,15 +149,15 @@ def relabel(inputs, targets, negatives, items, axis, *, negatives_shared):
     return Rows(at, used), *(own(number, places) for number, places in enumerate(jnp.split(place, ends[:-1])))
 
 
-def gather(rows, tree, tables):
-    """A tree with these rows in place of each table. tables: which leaves are, `tables_of`."""
+def gather(rows: Rows, tree: Any, tables: Any) -> Any:
+    """Replaces each table of a tree by its touched rows. `tables` says which leaves are tables (see `tables_of`)."""
     if rows.at is None:
         return tree
     return jax.tree.map(lambda x, uses: x.at[rows.at].get(mode="clip") if uses else x, tree, tables)
 
 
-def scatter(rows, tree, new, tables):
-    """The tree of `gather` after its update, put back: of each table the rows that are used in it."""
+def scatter(rows: Rows, tree: Any, new: Any, tables: Any) -> Any:
+    """Writes the used rows of each table, after an update of what `gather` returned, back into the tree."""
     if rows.at is None:
         return new
 
@@ -162,10 +167,10 @@ def scatter(rows, tree, new, tables):
     return jax.tree.map(leaf, tree, new, tables)
 
 
-def mask_of(rows, tree, tables):
-    """Of each leaf of the params what broadcasts to it: the rows that are used, True where it is no table.
+def mask_of(rows: Rows, tree: Any, tables: Any) -> Any:
+    """A mask for each leaf of the params, that broadcasts to it: the used rows of tables, True for other leaves.
 
-    None where the rows were moved: there only what is used is put back.
+    None if rows were gathered, since `scatter` then writes only the used ones.
     """
     if rows.at is not None:
         return None
@@ -177,8 +182,8 @@ def _used(rows, uses) -> Any:
     return sum(rows.used[use] for use in sorted(uses)) > 0
 
 
-def tables_of(model, optimiser, params, opt):
-    """Which leaves of the params and of the optimiser's state are tables: trees of frozensets of their uses' names."""
+def tables_of(model: Model, optimiser: optax.GradientTransformationExtraArgs, params: Any, opt: Any) -> tuple[Any, Any]:
+    """The uses ("inputs", "targets") of each leaf of params and optimiser's state, as frozensets; empty if no table."""
     uses = {name: frozenset(model.item_tables.get(name, ())) for name in params}
     of_params = {name: jax.tree.map(lambda _, uses=uses[name]: uses, params[name]) for name in params}
     of_opt = optax.tree_utils.tree_map_params(

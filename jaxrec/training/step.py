@@ -1,6 +1,6 @@
-"""What one device does in a step, and many steps in one call. It knows an axis name, never how many devices."""
+"""What one device does in a step, and many steps as one program. It is independent of the number of devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,34 +13,34 @@ from jaxrec.kernels import reductions
 from jaxrec.kernels.collectives import psum
 from jaxrec.kernels.placement import AXIS
 from jaxrec.kernels.random import fold_in, row_keys, site_keys, step_key
-from jaxrec.models.model import pick
+from jaxrec.models.model import Model, pick
 from jaxrec.training import folding
 
-NEGATIVES_SITE = 2**31 - 1  # beyond the sites of any model's dropouts, and beyond the rows of any batch
+NEGATIVES_SITE = 2**31 - 1  # for site_keys; models count theirs from 0, and no batch has as many rows
 
 
 class State(NamedTuple):
-    """All that training changes; what it is trained with (functions, data, plan) is not state."""
+    """Everything that training changes."""
 
     step: Any  #: [] int32, steps taken
     params: Any
     opt: Any  #: optimiser state
-    carry: Any  #: what a recurrent model carries from step to step, one slice a device; None otherwise
-    average: Any = None  #: of the params of all steps so far, as `averaged` gives it; None where none is kept
+    carry: Any  #: the state of a recurrent model, one slice per device; None for other models
+    average: Any = None  #: the moving average of the params (see `averaged`); None if there is none
 
     @property
-    def evaluated(self):
-        """The params that are evaluated and served: the average where there is one."""
+    def evaluated(self) -> Any:
+        """The params that are used for evaluation and serving: the average if there is one."""
         return self.params if self.average is None else self.average
 
-    def to_save(self):
-        """(the params that are evaluated and served, all else: with an average, of what it is as "trained")."""
+    def to_save(self) -> tuple[Any, dict[str, Any]]:
+        """(the params to evaluate and serve, everything else); with an average, "trained" has the trained params."""
         rest = {"step": self.step, "opt": self.opt, "carry": self.carry}
         return self.evaluated, rest if self.average is None else rest | {"trained": self.params}
 
     @classmethod
-    def saved(cls, params, rest):
-        """The State of `to_save`."""
+    def saved(cls, params: Any, rest: Mapping[str, Any]) -> "State":
+        """The State from the two parts of `to_save`."""
         step, opt, carry = (rest[name] for name in ("step", "opt", "carry"))
         if "trained" not in rest:
             return cls(step, params, opt, carry)
@@ -48,7 +48,7 @@ class State(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """What a step measures, [] float32; of the steps of a call [K], NaN for those that it did not take."""
+    """The metrics of a step, [] float32; or of the steps of a call, [K], with NaN for steps that were not taken."""
 
     loss: Any  #: mean over the real targets of all devices, by their weights
     count: Any  #: real targets
@@ -58,40 +58,42 @@ class StepMetrics(NamedTuple):
 class Batch(NamedTuple):
     """Some of a device's rows of a step: their inputs, and the targets of their N slots."""
 
-    stream: Any
-    keys: Any  #: of the rows
+    stream: Any  #: Stream [R, T]
+    keys: Any  #: keys [R]
     slots: Any  #: objectives.Targets.slots
-    targets: Any  #: [N]
+    targets: Any  #: [N] int32
     weights: Any  #: [N] float32
-    negatives: Any  #: negatives.Negatives, or None
-    carry: Any  #: of the rows, or None
-    items: Any = None  #: models.features.Items of the tables' rows, where items have features
+    negatives: Any  #: Negatives, or None
+    carry: Any  #: the carry of the rows, or None
+    items: Any = None  #: models.features.Items of the rows of the tables, if items have features
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a step is made of."""
+    """The functions and constants that a step consists of."""
 
     batch: Callable  #: (data, step_in_epoch, rows_R) -> Stream of these rows of the step's batch
-    make_targets: Callable  #: (stream, keys_R) -> (Stream as the model is shown it, objectives.Targets)
-    sample: Callable | None  #: (key, keys_R, objectives.Targets, sampler tables) -> negatives.Negatives
-    loss_and_grad: Callable  #: (params, Batch) -> (sum of weight x loss, its gradient, carry), as `loss_and_grad` makes
-    optimiser: Any  #: of optim
-    wrap_update: Callable = lambda update: update  #: makes another update of a step's, as `sparse` does
-    rows: int  #: of a step, over all devices
-    loss_divisor: int | None  #: of the sum of the losses; None: the count of real targets
-    ema: float = 0.0  #: as `averaged` takes it, where the State has an average
+    make_targets: Callable  #: (stream, keys_R) -> (the Stream that the model sees, objectives.Targets)
+    sample: Callable | None  #: (key, keys_R, objectives.Targets, SamplerTables) -> Negatives; None for no negatives
+    loss_and_grad: Callable  #: (params, Batch) -> (sum of weight x loss, its gradient, carry), as from `loss_and_grad`
+    optimiser: Any  #: as from `optim.optimiser`
+    wrap_update: Callable = lambda update: update  #: wraps the update of a step, as `sparse` does
+    rows: int  #: rows per step, on all devices
+    loss_divisor: int | None  #: what the sum of the losses is divided by; None: the number of targets
+    ema: float = 0.0  #: the decay of the average of the params, if the State has one
     seed: int
     items: Callable | None = None  #: (key, sampler tables) -> models.features.Items as the step has them
 
 
-def step(parts, state, data, sampler_tables, index):
+def step(parts: Parts, state: State, data: Any, sampler_tables: Any, index: jax.Array) -> tuple[State, StepMetrics]:
     """One step on this device's share of the rows: batch, loss, gradient, update.
 
     Args:
-        data: what `parts.batch` reads.
-        sampler_tables: what `parts.sample` reads.
-        index: [] the step's number in the data.
+        parts: Parts.
+        state: State.
+        data: the argument of `parts.batch`.
+        sampler_tables: the argument of `parts.sample`.
+        index: [] int, the number of the step in the data.
 
     Returns:
         (State, StepMetrics), the same on every device.
@@ -115,7 +117,7 @@ def step(parts, state, data, sampler_tables, index):
     if parts.items is not None:
         items = parts.items(fold_in(step_key(parts.seed, state.step), folding.ID_SITE), sampler_tables)
         negatives = None if negatives is None else folding.trained_alone(negatives, items)
-    # Weights are divided by the count of all devices: what is left to do to the gradients is to add them up.
+    # Weights are divided by the count of all devices, so that gradients only have to be summed.
     batch = Batch(stream, keys, targets.slots, target_N, weight_N / divisor, negatives, state.carry, items)
 
     @parts.wrap_update
@@ -131,15 +133,15 @@ def step(parts, state, data, sampler_tables, index):
     return State(state.step + 1, params, opt, carry, average), StepMetrics(loss * divisor / total, count, norm(grads))
 
 
-def averaged(average, params, step, ema):
-    """The exponential moving average of the params, with those of a further step.
+def averaged(average: Any, params: Any, step: jax.Array, ema: float) -> Any:
+    """Updates the exponential moving average of the params with those of one more step.
 
-    The mean of the params after steps 1 to t, weighted by ema^(t - step): debiased as in Adam (Kingma & Ba 2015,
-    section 3), so that those before the first step never count. After the first step it is its params.
+    The result is the mean of the params after steps 1 to t, weighted by ema^(t - step). It is debiased as in Adam
+    (Kingma & Ba 2015, section 3), so the initial params have no weight.
 
     Args:
-        average: after `step` steps; of any finite values after none.
-        params: after `step` + 1.
+        average: the average after `step` steps; before the first step any finite values.
+        params: the params after `step` + 1 steps.
         step: [] int32.
         ema: above 0, below 1.
     """
@@ -148,20 +150,20 @@ def averaged(average, params, step, ema):
     return jax.tree.map(lambda mean, value: mean + jnp.minimum(share, 1) * (value - mean), average, params)
 
 
-def loss_and_grad(model, total, dtype):
+def loss_and_grad(model: Model, total: Callable, dtype: Any) -> Callable:
     """The loss of a Batch and its gradient: (params, Batch) -> (sum over the slots, gradient, carry or None).
 
     Args:
-        model: models.Model.
-        dtype: of the products; params and sums are float32.
+        model: Model.
         total: (hidden_ND, target_N, weight_N, negatives, table_VD, bias_V) -> sum over the slots.
+        dtype: of the matrix products; params and sums are float32.
     """
 
     def loss(params, batch):
         hidden, carry = model.encode(params, batch.stream, batch.carry, keys=batch.keys)
         hidden = hidden if batch.slots is None else pick(hidden, batch.slots)
         hidden = model.head(params, hidden).reshape(-1, hidden.shape[-1]).astype(dtype)
-        carry = None if batch.carry is None else carry  # a packed row begins with a sequence: nothing goes on into it
+        carry = None if batch.carry is None else carry  # packed rows begin with a sequence, so they need no carry
         return total(hidden, batch.targets, batch.weights, batch.negatives, *model.output_embedding(params)), carry
 
     def value_and_grad(params, batch):
@@ -171,17 +173,17 @@ def loss_and_grad(model, total, dtype):
     return value_and_grad
 
 
-def norm(tree):
-    """The global 2-norm."""
+def norm(tree: Any) -> jax.Array:
+    """The global 2-norm of a tree."""
     return jnp.sqrt(sum(reductions.total(x**2) for x in jax.tree.leaves(tree)))
 
 
-def call(parts, size):
+def call(parts: Parts, size: int) -> Callable:
     """Many steps as one program: (state, data, sampler_tables, start, end, device) -> (State, StepMetrics of [size]).
 
-    `start` is the step at which the data begin (an epoch's, or a host batch's first), `end` the traced step to stop
-    before: the same program serves whatever number of steps lies before the next save. It stops early, after reporting
-    it, at a loss or a gradient that is not finite.
+    `start` is the step at which the data begin (that of an epoch or of a host batch), `end` the traced step to stop
+    before, so the same program runs any number of steps up to the next save. It stops early after a step whose loss or
+    gradient is not finite.
     """
 
     def many(state, data, sampler_tables, start, end, _device):

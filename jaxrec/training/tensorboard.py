@@ -1,6 +1,8 @@
-"""Scalars as TensorBoard events, written at once: an error of the disk is raised where it happens."""
+"""Writes scalars as TensorBoard events, and flushes each time, so that disk errors are raised where they occur."""
 
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue] generated
@@ -8,13 +10,13 @@ from tensorboardX.summary import scalar
 
 
 class Events:
-    """A file of events, continued from a step: TensorBoard hides what earlier files say of later steps."""
+    """An event file that continues from a step: TensorBoard hides later steps of earlier files."""
 
-    def __init__(self, folder, step):
+    def __init__(self, folder: Path, step: int):
         """
         Args:
-            folder: Path; made if need be.
-            step: the last that has been reached.
+            folder: Path, created if it doesn't exist.
+            step: the last step that was reached.
         """
         self.folder = folder
         folder.mkdir(exist_ok=True)
@@ -22,14 +24,14 @@ class Events:
         self._write(step + 1, session_log=SessionLog(status=SessionLog.START))
         self._writer.flush()
 
-    def add(self, scalars, step):
-        """Write {name: value} of a step."""
+    def add(self, scalars: Mapping[str, float], step: int) -> None:
+        """Writes {name: value} for a step."""
         for name, value in scalars.items():
             self._write(step, summary=scalar(name, value))
         self._writer.flush()
 
-    def close(self):
-        """Close the file, whose events are on it already."""
+    def close(self) -> None:
+        """Closes the file."""
         self._writer.close()
 
     def _write(self, step, **what):

@@ -1,15 +1,17 @@
-"""What is said of a training: of what it is made, and what a validation found."""
+"""Messages about a training and its validation."""
 
 from jaxrec.config import registry
+from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data import splits
 from jaxrec.training.metric_writer import clock
+from jaxrec.training.setup import Setup
 
 CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.jsonl
 
 
-def describe(setup):
-    """What the split made of the data, and what was resolved from the configuration, a line each."""
+def describe(setup: Setup) -> str:
+    """Describes the split, and the values resolved from the configuration, in two lines."""
     config, split = setup.config, setup.split
     shown, targets = int(setup.subsequences.length.sum()), int(setup.objective.count(setup.subsequences.length).sum())
     width = 1 if config.stream == "session-parallel" else row_width(config)
@@ -25,40 +27,40 @@ def describe(setup):
     )
 
 
-def drawn(config):
-    """The validation's metrics that are shown to people: those that are published, and the one that chooses."""
+def drawn(config: Config) -> tuple[str, ...]:
+    """The validation metrics to show: the usual ones of the split, and the one that selects the checkpoint."""
     published = registry.find("split", config.split).metrics
     return tuple(dict.fromkeys([*published, config.select_by] if config.select_by else published))
 
 
-def kept(config):
-    """The validation's metrics that metrics.jsonl keeps."""
+def kept(config: Config) -> tuple[str, ...]:
+    """The validation metrics to store in metrics.jsonl."""
     return tuple(dict.fromkeys([*CHECKED, *drawn(config)]))
 
 
-def validation(config, valid):
-    """What a validation found: by each protocol where it is by two."""
+def validation(config: Config, valid: dict) -> str:
+    """The result of a validation, by protocol if there are two."""
     shown = lambda found: "  ".join(f"{name} {found[name]:.4f}" for name in drawn(config))
     if "also" not in valid:
         return f"validation {shown(valid)}"
     return "validation  " + "; ".join(f"{name}: {shown(found)}" for name, found in valid["by"].items())
 
 
-def best_so_far(setup, loop):
-    """The best validation, in words; empty before the first."""
+def best_so_far(setup: Setup, loop: dict) -> str:
+    """The best validation so far; empty before the first."""
     best, name = loop["best"], setup.config.select_by
     return f"best {name} {best['score']:.4f} at epoch {best['step'] / setup.epoch_steps:g}" if best else ""
 
 
-def estimate(setup, steps, seconds, now):
-    """How long the training takes at most, by the first of its steps, those that evaluate counted in."""
+def estimate(setup: Setup, steps: int, seconds: float, now: int) -> str:
+    """The maximum remaining time, estimated from the first steps including their evaluation."""
     each = seconds / steps
     left = each * (setup.total_steps - now)
     return f"{clock(each * setup.epoch_steps)} an epoch, its evaluation counted in: {clock(left)} more at most"
 
 
-def stopped_early(setup, loop):
-    """That patience has run out, in words."""
+def stopped_early(setup: Setup, loop: dict) -> str:
+    """Says that patience has run out."""
     config, best = setup.config, loop["best"]
     epoch = lambda at: f"{at / setup.epoch_steps:g}"
     return (

@@ -1,16 +1,19 @@
-"""A workdir: one training's folder. Locked while it runs; refused to another config or other data."""
+"""A workdir, the folder of one training: locked while it trains, and tied to its config and data."""
 
 import contextlib
 import fcntl
 import logging
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxrec.config import parsing as configs
+from jaxrec.config.keys import Config
 from jaxrec.data import features
-from jaxrec.data.interactions import Catalogue, describe, fingerprint
+from jaxrec.data.interactions import Catalogue, Interactions, describe, fingerprint
 from jaxrec.data.users import Users
 from jaxrec.system import checksums
 from jaxrec.system.console import printable
@@ -27,7 +30,7 @@ log = logging.getLogger("jaxrec")
 
 
 class Stored(NamedTuple):
-    """What a workdir says of its training."""
+    """What a workdir stores about its training."""
 
     config: configs.Config
     data: dict  #: fingerprint and counts
@@ -35,13 +38,13 @@ class Stored(NamedTuple):
 
 
 class Place:
-    """What lies at a workdir's path now, to know it by later."""
+    """The identity of the folder at a workdir's path, to notice if it is moved."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path):
         self.path, self._inode = path, _inode(path)
 
-    def check(self):
-        """That the path still leads to the workdir.
+    def check(self) -> None:
+        """Checks that the path still leads to the same folder.
 
         Raises:
             UserError: it was moved or removed.
@@ -53,8 +56,8 @@ class Place:
             )
 
     @contextlib.contextmanager
-    def named(self):
-        """Within it, a file that can't be written because the workdir was moved is said to be so."""
+    def named(self) -> Iterator[None]:
+        """A context in which a write error is reported as the move of the workdir, if that is its cause."""
         try:
             yield
         except (OSError, UserError):
@@ -63,11 +66,11 @@ class Place:
 
 
 @contextlib.contextmanager
-def locked(path):
-    """Hold the workdir, created if need be; the lock ends with the process. Gives its Place.
+def locked(path: Path) -> Iterator[Place]:
+    """Locks a workdir, which is created if it doesn't exist, and yields its Place. The lock ends with the process.
 
     Raises:
-        UserError: another process holds it, or it can't be used.
+        UserError: another process has locked it, or it can't be used.
     """
     try:
         os.fspath(path).encode()
@@ -95,21 +98,29 @@ def locked(path):
         yield Place(path)
 
 
-def claim(path, config, interactions, dataset, catalogue=None, users=None, last=None):
-    """Make the workdir this config's and these data's, or check that it is where it holds a checkpoint.
+def claim(
+    path: Path,
+    config: Config,
+    interactions: Interactions,
+    dataset: str,
+    catalogue: Catalogue | None = None,
+    users: Users | None = None,
+    last: int | None = None,
+) -> None:
+    """Stores config and data in a new workdir; checks that they are the same if it has a checkpoint.
 
     Args:
         path: Path, locked.
         config: Config.
-        interactions: of the training.
-        dataset: where they lie, absolute.
-        catalogue: the split's, where it is not theirs.
-        users: users.Users of a model that has vectors of them.
-        last: the step at which the training ends, if known.
+        interactions: the data of the training.
+        dataset: the absolute path of the data.
+        catalogue: the catalogue of the split; by default that of the data.
+        users: Users, for a model with user embeddings.
+        last: the last step of the training, if known.
 
     Raises:
-        UserError: it was made with another config or other data; the message shows the difference. It is trained
-            further than to the last step. It is damaged.
+        UserError: it has another config or other data, and the message shows the difference; it is already trained
+            beyond the last step; or it is damaged.
     """
     data = {"fingerprint": fingerprint(interactions), **describe(interactions)}
     values = configs.to_dict(config) | {"dataset": dataset}
@@ -151,7 +162,7 @@ def _check_last(path, config, last):
 
 
 def _written(file, save, known):
-    """The checksum of a file of the workdir, which is written where it is not there or not what it was."""
+    """Writes a file of the workdir unless it has the known checksum. Returns its checksum."""
     if known and known == (found := _checksum(file)):
         return found
     if known:
@@ -161,11 +172,11 @@ def _written(file, save, known):
         return checksums.of_file(temporary)
 
 
-def read(path):
+def read(path: Path) -> Stored:
     """The Stored config and data of a workdir.
 
     Raises:
-        UserError: it is no workdir, or its config is damaged.
+        UserError: it is not a workdir, or its config is damaged.
     """
     file, cure = path / CONFIG, "put back a copy, or train into a new workdir"
     if not file.exists():
@@ -188,8 +199,8 @@ def read(path):
     return Stored(config, data, values.get("files", {}))
 
 
-def is_done(path):
-    """Whether the result of a whole training is there; a damaged one is said to be so, and counts for nothing."""
+def is_done(path: Path) -> bool:
+    """Whether the workdir has the result of a complete training. A damaged result is logged, and doesn't count."""
     if not (path / DONE).exists():
         return False
     try:
@@ -200,20 +211,20 @@ def is_done(path):
     return True
 
 
-def catalogue(path, stored):
-    """The Catalogue of a workdir: the items of its split, with what is known of them.
+def catalogue(path: Path, stored: Stored) -> Catalogue:
+    """The Catalogue of a workdir.
 
     Raises:
-        UserError: it is gone or damaged.
+        UserError: it is missing or damaged.
     """
     return _loaded(path / CATALOGUE, stored, Catalogue.load)
 
 
-def users(path, stored):
-    """The Users of a workdir whose model has vectors of them; None where an earlier version trained it.
+def users(path: Path, stored: Stored) -> Users | None:
+    """The Users of a workdir whose model has user embeddings; None if an earlier version didn't store them.
 
     Raises:
-        UserError: they are gone or damaged.
+        UserError: they are missing or damaged.
     """
     if USERS not in stored.files and not (path / USERS).exists():
         return None
@@ -230,11 +241,11 @@ def _loaded(file, stored, load):
         raise UserError(f"{file}: gone or damaged ({type(error).__name__}): {cure}") from error
 
 
-def check_data(path, stored, interactions):
-    """That these are the data of the training.
+def check_data(path: Path, stored: Stored, interactions: Interactions) -> None:
+    """Checks that these are the data of the training.
 
     Raises:
-        UserError: they are others.
+        UserError: they are not.
     """
     if fingerprint(interactions) != stored.data["fingerprint"]:
         raise UserError(
@@ -244,7 +255,7 @@ def check_data(path, stored, interactions):
 
 
 def _opened(path, _):
-    """A file, created if need be: no link is followed, and no pipe waited for."""
+    """Opens or creates a file without following links or waiting for pipes."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
@@ -264,7 +275,7 @@ def _inode(path):
 
 
 def _checksum(file):
-    """Of a file; None where it can't be read."""
+    """The checksum of a file; None if it can't be read."""
     try:
         return checksums.of_file(file)
     except OSError:

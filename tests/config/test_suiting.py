@@ -35,6 +35,13 @@ def test_every_recipe_suits_every_model(name):
             )  # fmt: skip
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_default_takes_a_rate_for_any_model(model):
+    made = resolved(recipes.read("default", {"model.name": model, "optim.learning_rate": "0.25"}))
+    assert made.optim.learning_rate == 0.25
+    assert made.optim.name == registry.find("model", model).suits["optim.name"]
+
+
 def test_what_is_given_stays():
     given = {
         "model.name": "gru4rec",

@@ -5,7 +5,7 @@ from importlib.resources import files as _files
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 
-def files():
+def files() -> dict[str, tuple[bytes, str]]:
     """{path: (content, media type)} of the page; index.html is "/"."""
     found = {each.name: each for each in _files(__name__).iterdir() if each.name.endswith(tuple(KINDS))}
     return {

@@ -1,1 +1,1 @@
-"""Losses, one a file, each written for one slot; and their totals over a batch."""
+"""Losses, one per file and each written for one slot, and their totals over a batch."""

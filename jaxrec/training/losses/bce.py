@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxrec.training.losses.entry import sampled
 
 
-def bce(positive, negative_K, valid_K):
+def bce(positive: jax.Array, negative_K: jax.Array, valid_K: jax.Array) -> jax.Array:
     """Binary cross-entropy: softplus(-s+) + sum_k softplus(s-_k). Kang & McAuley 2018 for K = 1."""
     return jax.nn.softplus(-positive) + jnp.where(valid_K, jax.nn.softplus(negative_K), 0).sum()
 

@@ -1,5 +1,6 @@
-"""BPR-max: the target against a soft maximum of its negatives, whose scores are kept small."""
+"""BPR-max: the target against a soft maximum of its negatives, with a regularization of their scores."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -10,11 +11,11 @@ from jaxrec.config.keys import SampledOptions
 from jaxrec.training.losses.entry import sampled
 
 
-def bpr_max(bpreg, elu):
+def bpr_max(bpreg: float, elu: float) -> Callable:
     """BPR-max: -log sum_k p_k sigmoid(s+ - s-_k) + bpreg sum_k p_k s-_k^2, p the softmax of the negatives.
 
-    Hidasi & Karatzoglou 2018, here in log space. With elu > 0 the scores pass elu(s) = s above 0,
-    elu (exp s - 1) below, as in the authors' code.
+    Hidasi & Karatzoglou 2018, computed in log space. With elu > 0, scores below 0 become elu (exp s - 1), as in the
+    authors' code.
     """
 
     def slot(positive, negative_K, valid_K):
@@ -28,8 +29,8 @@ def bpr_max(bpreg, elu):
     return slot
 
 
-def log_shares(negative_K, valid_K):
-    """Log of the softmax over the valid negatives; over all where none is, for the gradient's sake."""
+def log_shares(negative_K: jax.Array, valid_K: jax.Array) -> jax.Array:
+    """The log of the softmax over the valid negatives; over all if none is valid, so that the gradient is finite."""
     return jax.nn.log_softmax(jnp.where(valid_K | ~valid_K.any(), negative_K, -jnp.inf))
 
 

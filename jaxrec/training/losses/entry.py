@@ -1,4 +1,4 @@
-"""What a loss is to the rest of jaxrec: its keys, their rules, and how its total is built."""
+"""The registry entry of a loss: its keys, their rules, and how its total is built."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ def _agreed(options: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class LossEntry(Entry):
-    """A loss by its name."""
+    """A loss with its name, its options and its total."""
 
     kind: ClassVar[str] = "loss"
     name: str
@@ -29,7 +29,7 @@ class LossEntry(Entry):
 
     @property
     def sampled(self) -> bool:
-        """Whether negatives are drawn for it, as its options say."""
+        """Whether it uses negatives."""
         return issubclass(self.options, SampledOptions)
 
 
@@ -42,9 +42,10 @@ def sampled(
     """The entry of a loss that compares a target with sampled negatives.
 
     Args:
-        slot: (options, items of the catalogue) -> the loss of one slot, (positive [], negative_K, valid_K) -> [].
-        options: of what it takes beside negatives and how they are drawn.
-        check: what it asks of these.
+        name: of the loss.
+        slot: (options, number of items) -> the loss of one slot, (positive [], negative_K, valid_K) -> [].
+        options: the dataclass of its keys, in addition to those of sampling.
+        check: raises UserError if its options are invalid.
     """
 
     def build(options, items):
@@ -58,7 +59,7 @@ def sampled(
 
 
 def build(options: LossOptions, items: int) -> Callable:
-    """The total of a configuration's loss over a catalogue of so many items.
+    """The total of a configuration's loss over a catalogue.
 
     Raises:
         UserError: the catalogue is too small for it.
@@ -67,7 +68,7 @@ def build(options: LossOptions, items: int) -> Callable:
 
 
 def check_sampling(loss: SampledOptions) -> None:
-    """That the ways of drawing negatives go together."""
+    """Checks that the options of sampling go together."""
     if not loss.remove_accidental_hits and loss.sampling == "uniform-unseen":
         raise UserError(
             "config.loss.remove_accidental_hits is for negatives that may be the target, and uniform-unseen draws "

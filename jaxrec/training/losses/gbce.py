@@ -1,5 +1,6 @@
-"""Generalised binary cross-entropy: calibrated for having seen only a share of the negatives."""
+"""Generalised binary cross-entropy: calibrated for sampling only a share of the negatives."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -11,12 +12,12 @@ from jaxrec.system.errors import UserError
 from jaxrec.training.losses.entry import sampled
 
 
-def gbce(items, t):
+def gbce(items: int, t: float) -> Callable:
     """gBCE: (beta softplus(-s+) + sum_k softplus(s-_k)) / (1 + K), beta = 1 - t (1 - alpha), alpha = K / (items - 1).
 
-    Petrov & Macdonald 2023: the probability of the positive is sigmoid(s+)^beta, the power that undoes
-    the overconfidence of having seen only K of the others. Its logarithm is linear in beta, so nothing has to be
-    clamped, and float32 is enough. t = 0 is `bce`, the mean of its terms; t = 1 is calibrated.
+    Petrov & Macdonald 2023: the probability of the positive is sigmoid(s+)^beta, which corrects the overconfidence due
+    to sampling only K negatives. Its logarithm is linear in beta, so float32 is enough, without clamping. t = 0 is the
+    mean of `bce`'s terms; t = 1 is calibrated.
     """
 
     def slot(positive, negative_K, valid_K):
@@ -27,7 +28,7 @@ def gbce(items, t):
     return slot
 
 
-def calibration(value):
+def calibration(value: float) -> str | None:
     """From 0 to 1."""
     return None if 0 <= value <= 1 else "it must be from 0 (plain bce) to 1 (calibrated)"
 
@@ -39,8 +40,8 @@ class GBCEOptions(SampledOptions):
     gbce_t: float = key(calibration, 0.75)  #: t
 
 
-def check(options):
-    """That its negatives are what it is calibrated for."""
+def check(options: GBCEOptions) -> None:
+    """Checks that the negatives are uniform, as the calibration assumes."""
     if options.sampling not in ("uniform-unseen", "uniform"):
         raise UserError(
             f"config.loss.sampling is {options.sampling}: gbce is calibrated for uniform negatives. Set "
@@ -48,11 +49,11 @@ def check(options):
         )
 
 
-def slot(options, items):
-    """The loss of a slot over a catalogue of so many items.
+def slot(options: GBCEOptions, items: int) -> Callable:
+    """The loss of a slot.
 
     Raises:
-        UserError: its negatives are more than there are.
+        UserError: there are more negatives than items.
     """
     if options.negatives >= items:
         raise UserError(

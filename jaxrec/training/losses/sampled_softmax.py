@@ -1,6 +1,7 @@
 """Cross-entropy of the target against itself and sampled negatives."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -13,21 +14,20 @@ from jaxrec.system.errors import UserError
 from jaxrec.training.losses.entry import sampled
 
 
-def sampled_softmax(positive, negative_K, valid_K):
+def sampled_softmax(positive: jax.Array, negative_K: jax.Array, valid_K: jax.Array) -> jax.Array:
     """Cross-entropy of the target against itself and the negatives: log(exp s+ + sum_k exp s-_k) - s+.
 
-    Jean et al. 2015; the correction by expected counts (logQ) is made to the scores before.
+    Jean et al. 2015. Scores are corrected by expected counts (logQ) before.
     """
     negative_K = jnp.where(valid_K, negative_K, -jnp.inf)
     peak = jnp.maximum(reductions.largest(jax.lax.stop_gradient(negative_K)), jax.lax.stop_gradient(positive))
     return jnp.log(jnp.exp(negative_K - peak).sum() + jnp.exp(positive - peak)) + peak - positive
 
 
-def scaled(scale):
-    """`sampled_softmax` of negatives that count so many times each: log(scale) is added to their scores.
+def scaled(scale: float) -> Callable:
+    """`sampled_softmax` with each negative counted `scale` times: log(exp s+ + scale x sum_k exp s-_k) - s+.
 
-    log(exp s+ + scale x sum_k exp s-_k) - s+. With scale = (V - 1) / K it is as logQ of uniform negatives; a chosen
-    one is that of the scaled cross-entropy (Xu et al. 2024).
+    scale = (V - 1) / K equals logQ of uniform negatives; other values are the scaled cross-entropy (Xu et al. 2024).
     """
     if scale == 1:
         return sampled_softmax
@@ -45,8 +45,8 @@ class SampledSoftmaxOptions(SampledOptions):
     )  #: what in-batch negatives are expected by: trained targets, or events
 
 
-def check(options):
-    """That the correction by expected counts is of negatives that have some."""
+def check(options: SampledSoftmaxOptions) -> None:
+    """Checks that logQ is used with negatives that have expected counts."""
     corrected = options.logq and options.sampling in IN_BATCH
     if options.logq_counts != default(SampledSoftmaxOptions, "logq_counts") and not corrected:
         raise UserError(

@@ -1,5 +1,6 @@
 """Cross-entropy of the target against the whole catalogue."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -13,24 +14,38 @@ from jaxrec.training.losses.entry import LossEntry
 from jaxrec.training.losses.totals import score
 
 
-def softmax(hidden_D, target, table_VD, bias_V):
+def softmax(hidden_D: jax.Array, target: jax.Array, table_VD: jax.Array, bias_V: jax.Array | None) -> jax.Array:
     """Cross-entropy of the target against the whole catalogue: logsumexp(s) - s+."""
     scores_V = jnp.dot(table_VD.astype(hidden_D.dtype), hidden_D, preferred_element_type=jnp.float32)
     scores_V = scores_V if bias_V is None else scores_V + bias_V
     return jax.nn.logsumexp(scores_V) - scores_V[target - 1]
 
 
-def softmax_plain(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
+def softmax_plain(
+    hidden_ND: jax.Array,
+    target_N: jax.Array,
+    weight_N: jax.Array,
+    negatives: None,
+    table_VD: jax.Array,
+    bias_V: jax.Array | None,
+) -> jax.Array:
     """The total of the full softmax by its definition."""
     each_N = jax.vmap(softmax, (0, 0, None, None))(hidden_ND, jnp.maximum(target_N, 1), table_VD, bias_V)
     return jnp.where(weight_N > 0, weight_N * each_N, 0).sum()
 
 
-def softmax_total(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
-    """`softmax_plain` over chunks of slots: the scores of a batch are never held at once.
+def softmax_total(
+    hidden_ND: jax.Array,
+    target_N: jax.Array,
+    weight_N: jax.Array,
+    negatives: None,
+    table_VD: jax.Array,
+    bias_V: jax.Array | None,
+) -> jax.Array:
+    """`softmax_plain` over chunks of slots, so that the scores of a batch are never in memory at once.
 
-    The loss and both gradients come from one pass, since the gradient of a chunk needs nothing but its own scores
-    (p - onehot); the backward pass only scales them. So each chunk's scores are computed once instead of twice.
+    One pass computes the loss and both gradients, since the gradient of a chunk needs only its own scores (p - onehot);
+    the backward pass scales them. So each chunk's scores are computed once instead of twice.
     """
     bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V
     return _softmax_sum(hidden_ND, table_VD, bias_V, jnp.maximum(target_N, 1), weight_N)
@@ -84,11 +99,12 @@ def _softmax_sum_backward(grads, cotangent):
 _softmax_sum.defvjp(_softmax_sum_forward, _softmax_sum_backward)
 
 
-def smoothed(total, smoothing):
-    """A total of the full softmax whose target shares its weight with the catalogue (Szegedy et al. 2016, section 7).
+def smoothed(total: Callable, smoothing: float) -> Callable:
+    """A total of the full softmax with label smoothing (Szegedy et al. 2016, section 7).
 
-    The cross-entropy with 1 - smoothing on the target and smoothing on all items alike: the target's own, plus
-    smoothing * (s+ - the mean score). The mean score is the product with the mean vector, so it costs next to nothing.
+    The target has the weight 1 - smoothing plus its share of the smoothing, which is uniform over the catalogue. The
+    loss is the target's own plus smoothing * (s+ - the mean score). The mean score is a product with the mean vector,
+    so it is cheap.
     """
     if not smoothing:
         return total
@@ -110,8 +126,8 @@ class SoftmaxOptions(LossOptions):
     label_smoothing: float = key(below_one, 0.0)  #: share of a target's weight that all items get alike
 
 
-def build(options, items):
-    """The total of the full softmax. options: SoftmaxOptions."""
+def build(options: SoftmaxOptions, items: int) -> Callable:
+    """The total of the full softmax."""
     return smoothed(softmax_total, options.label_smoothing)
 
 

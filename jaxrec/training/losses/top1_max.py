@@ -7,7 +7,7 @@ from jaxrec.training.losses.bpr_max import log_shares
 from jaxrec.training.losses.entry import sampled
 
 
-def top1_max(positive, negative_K, valid_K):
+def top1_max(positive: jax.Array, negative_K: jax.Array, valid_K: jax.Array) -> jax.Array:
     """TOP1-max: sum_k p_k (sigmoid(s-_k - s+) + sigmoid(s-_k^2)), p the softmax of the negatives.
 
     Hidasi & Karatzoglou 2018.

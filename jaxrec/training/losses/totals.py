@@ -1,10 +1,11 @@
-"""Totals of sampled losses: by definition, and fast with bounded memory; equal by law.
+"""Totals of sampled losses over a batch: by definition, and a fast equivalent with bounded memory.
 
-A sampled loss is a function of the scores of one slot: (positive [], negative_K, valid_K) -> []; a negative that is not
-valid counts for nothing. A total is the sum over slots of weight x loss:
-(hidden_ND, target_N, weight_N, negatives.Negatives, table_VD, bias_V) -> [].
+A sampled loss is a function of the scores of one slot, (positive [], negative_K, valid_K) -> [], that ignores invalid
+negatives. A total is the sum over slots of weight x loss:
+(hidden_ND, target_N, weight_N, Negatives, table_VD, bias_V) -> [].
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,18 +16,17 @@ from jaxrec.kernels import products, sizes
 from jaxrec.kernels.chunks import chunked
 
 
-def score(hidden_D, item, table_VD, bias_V):
-    """The score of one item (1..V) at one slot, in float32; the factors are rounded to the hidden's type.
+def score(hidden_D: jax.Array, item: jax.Array, table_VD: jax.Array, bias_V: jax.Array | None) -> jax.Array:
+    """The float32 score of one item (1..V) at one slot; the factors are rounded to the dtype of `hidden_D`.
 
-    The gathered row is cast, not the table: gradients of many slots are added into the table's own float32.
+    The gathered row is cast, not the table, so that gradients of many slots are summed in the table's float32.
     """
     product = jnp.dot(table_VD[item - 1].astype(hidden_D.dtype), hidden_D, preferred_element_type=jnp.float32)
     return product if bias_V is None else product + bias_V[item - 1]
 
 
-def valid_negatives(items, target, own_column, keep):
-    """Which of a slot's negatives [K] count: those that are items, not the slot's own column, nor, unless kept, its
-    target by another draw."""
+def valid_negatives(items: jax.Array, target: jax.Array, own_column: jax.Array | None, keep: bool) -> jax.Array:
+    """Which negatives of a slot [K] count: those outside its own column that, unless `keep`, aren't its target."""
     valid = items > 0
     if own_column is not None:
         valid &= jnp.arange(len(items)) != own_column
@@ -36,12 +36,12 @@ def valid_negatives(items, target, own_column, keep):
 # --- totals: the definitions
 
 
-def plain(slot_loss, keep=False):
+def plain(slot_loss: Callable, keep: bool = False) -> Callable:
     """The total of a sampled loss by its definition: a vmap over slots, each of which looks up its own negatives.
 
     Args:
         slot_loss: (positive, negative_K, valid_K) -> [].
-        keep: whether a negative that is the target counts.
+        keep: whether negatives that equal the target count.
     """
 
     def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
@@ -67,7 +67,7 @@ def plain(slot_loss, keep=False):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """G groups of M slots that share their negatives. A slot is a group of one, a row one of its slots, a batch one."""
+    """G groups of M slots that share their negatives: a group is one slot, the slots of one row, or a whole batch."""
 
     scored: Literal["rows", "table", "columns"] = field(metadata={"static": True})  #: what the negatives' scores are:
     # of "rows" that are looked up in the table; of the whole "table"; or, of the whole table's, of some "columns"
@@ -80,11 +80,11 @@ class Chunk:
     shift: Any = None  #: as items, or None
 
 
-def total(slot_loss, keep=False):
-    """The total of a sampled loss: `plain(slot_loss, keep)` with bounded memory, and products for sums.
+def total(slot_loss: Callable, keep: bool = False) -> Callable:
+    """The total of a sampled loss, equal to `plain(slot_loss, keep)`, with matrix products and bounded memory.
 
-    Negatives that slots share are scored by one matrix product a group. Slots with negatives of their own look them up,
-    or, where these are much of the catalogue, score all of it and take them.
+    Negatives that are shared by slots are scored by one matrix product per group. For separate negatives, their rows
+    are looked up, or, if they are a large part of the catalogue, all items are scored and the wanted ones selected.
     """
     direct, by_chunks = plain(slot_loss, keep), _by_chunks(slot_loss, keep)
 

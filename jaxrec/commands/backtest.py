@@ -1,0 +1,31 @@
+"""The command backtest: rolling tests by a log's dates, and how fast models go stale."""
+
+import argparse
+from collections.abc import Mapping
+
+from jaxrec.api import backtest as backtests
+from jaxrec.commands.flags import assigned
+from jaxrec.system.files import write_json
+
+FLAGS = (
+    "train_days",
+    "test_days",
+    "folds",
+    "retrain_every",
+    "baselines",
+    "targets",
+    "valid_fraction",
+    "seeds",
+    "workdir",
+)
+
+
+def backtest(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
+    """Train what is not trained yet, print the tables, and write JSON where asked."""
+    options = {name: getattr(arguments, name) for name in FLAGS}
+    options |= assigned("--set", arguments.set, but=(*FLAGS, *backtests.OWN, "data", "models"))
+    found = backtests.backtest(arguments.dataset, arguments.models, **options)
+    found.show()
+    if arguments.json:
+        write_json(arguments.json, found.result)
+    return 0

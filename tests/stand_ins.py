@@ -72,8 +72,8 @@ def write_scores(path):
     pl.DataFrame(rows).write_csv(path / "theirs.csv")
 
 
-def write_workdir(path, data, model="sasrec"):
-    """A workdir of a model as it is at first."""
+def write_workdir(path, data, model="sasrec", **keys):
+    """A workdir of a model as it is at first. keys: of its configuration."""
     named = {"name": model, "dim": 8, "layers": 1, "dropout": 0.0}
     values = {
         "dataset": str(data.name),
@@ -85,6 +85,7 @@ def write_workdir(path, data, model="sasrec"):
         "patience": 0,
     }
     loss, optim = {"name": "bce", "negatives": 1}, {"name": "adam", "learning_rate": 1e-2}
+    values |= keys
     config, split = configs.from_dict(values | {"model": named, "loss": loss, "optim": optim}), splits.last_item(data)
     path.mkdir(parents=True)
     workdir.claim(path, config, data, str(data.name), data.catalogue.counted(splits.training_counts(split)))

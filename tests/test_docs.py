@@ -22,6 +22,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import polars as pl
 import printed
 import pytest
 from stand_ins import SMALL, SYNTHETIC, about, write_log, write_nested, write_scores, write_table, write_workdir
@@ -61,6 +62,8 @@ def place(tmp_path_factory):
         films = replace(films, catalogue=interactions.Catalogue(films.catalogue.ids, about(300)))
         for name, model in (("a", "sasrec"), ("quickstart", "sasrec"), ("gru4rec_ml1m", "gru4rec")):
             write_workdir(place / "runs" / name, films, model)
+        write_workdir(place / "runs" / "features", films, features="genres,year")
+        about(8).insert_column(0, pl.Series("item_id", range(296, 304))).write_csv("new_items.csv")
     return place
 
 

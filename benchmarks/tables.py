@@ -293,6 +293,26 @@ def levers(result):
     return "\n".join(rows) + f"\n\nAgainst {bases}, on {result['machine']}.\n"
 
 
+def context(result):
+    """What each kind of context gains on the test."""
+    data = result["data"]
+    rows = ["| data | shown, or counted | gain of NDCG@10 (95%), seeds | HR@10 | NDCG@10 |", "|---|---|---|---|---|"]
+    for name, found in data.items():
+        at = found["base"]["test"]
+        rows.append(f"| {DATA.get(name, name)} | items alone | | {at['hr@10']:.4f} | {at['ndcg@10']:.4f} |")
+        for row in found["arms"].values():
+            listed = " ".join(f"`{key}={value}`" for key, value in row["changes"].items())
+            test = row["test"]
+            cells = f"{_gain(found['base'], row)} | {test['hr@10']:.4f} | {test['ndcg@10']:.4f}"
+            rows.append(f"| {DATA.get(name, name)} | {listed} | {cells} |")
+    bases = "; ".join(
+        f"{DATA.get(name, name)} `{found['base']['recipe']}` with "
+        + " ".join(f"`{key}={value}`" for key, value in found["base"]["changes"].items())
+        for name, found in data.items()
+    )
+    return "\n".join(rows) + f"\n\nTrained by {bases}, on {result['machine']}.\n"
+
+
 def _gain(base, row):
     if row is None:
         return ""
@@ -333,6 +353,8 @@ def main():
     pages = {"README.md": small(results), "docs/results.md": tables(results)}
     if "levers" in results:
         pages["docs/recipes.md"] = levers(results["levers"])
+    if "context" in results:
+        pages["docs/context.md"] = context(results["context"])
     for page, fresh in pages.items():
         text = (ROOT / page).read_text()
         head, rest = text.split(BEGIN)

@@ -1,5 +1,6 @@
 """Messages about a training and its validation."""
 
+from jaxrec.batches import context
 from jaxrec.config import registry
 from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
@@ -11,7 +12,7 @@ CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.json
 
 
 def describe(setup: Setup) -> str:
-    """Describes the split, and the values resolved from the configuration, in two lines."""
+    """Describes the split, the values resolved from the configuration, and what is known of events, in lines."""
     config, split = setup.config, setup.split
     shown, targets = int(setup.subsequences.length.sum()), int(setup.objective.count(setup.subsequences.length).sum())
     width = 1 if config.stream == "session-parallel" else row_width(config)
@@ -23,8 +24,20 @@ def describe(setup: Setup) -> str:
         f"{splits.in_words(split)}\n"
         f"{config.model.name}: {targets:,} targets an epoch in {setup.epoch_steps:,} steps "
         f"of {rows}, {shown / slots:.0%} full; "
-        f"{len(setup.devices)} {setup.devices[0].platform} device(s)"
+        f"{len(setup.devices)} {setup.devices[0].platform} device(s)" + _of_events(config, split.interactions)
     )
+
+
+def _of_events(config, interactions):
+    """A line on what the log knows of events beside their items, and what of it is used; empty where nothing is."""
+    if not (known := context.known(context.of_log(interactions))):
+        return ""
+    shown = context.named(config.context)
+    weighed = f", and losses count by {config.loss.weight} weights" if config.loss.weight != "none" else ""
+    rest = [kind for kind in known if kind not in shown]
+    used = f"the model is shown {', '.join(shown) or 'items alone'}{weighed}"
+    more = f"; config.context={','.join([*shown, *rest])} shows all" if rest else ""
+    return f"\nof events the log knows {', '.join(known)}: {used}{more}"
 
 
 def drawn(config: Config) -> tuple[str, ...]:

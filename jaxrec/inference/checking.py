@@ -22,7 +22,7 @@ class Checker:
     def __init__(self, config: Config, catalogue: Catalogue, users: Users | None):
         self.numbering, self.attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
         self.user_vectors = UserVectors(users, config)
-        self._items, self._excludes = len(catalogue.ids), config.seen == "exclude"
+        self._items = len(catalogue.ids)
 
     def check(self, query: Any, recommender: Any, which: str = "") -> CheckedQuery:
         """The CheckedQuery of a Query.
@@ -53,7 +53,7 @@ class Checker:
             pools.append(np.unique(np.array(candidates, np.int32)))
             more = [*dict.fromkeys(strangers), *more]
         pool = common(pools, self._items) if pools else None
-        exclude = self._excludes if query.exclude_seen is None else query.exclude_seen
+        exclude = recommender.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
         out = [*known, *blocked] if exclude else blocked
         user, new = self.user_vectors.row(query.user, which)
         return CheckedQuery(list(known), state, [*unknown, *more, *new], min(k, self._items), out, pool, user, shown)

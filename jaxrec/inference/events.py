@@ -85,7 +85,7 @@ def _weights(weights, length, which):
 
 
 def _as_many(values, name, length, which) -> list:
-    values = list(values)
+    values = arguments.id_list(values, name, which)
     if len(values) != length:
         raise UserError(f"{which}{name}: {len(values)} for {length} items of the history: give one each")
     return values

@@ -106,10 +106,10 @@ class Recommender:
         candidates = candidates if candidates is None else arguments.id_list(candidates, "candidates")
         block = () if block is None else arguments.id_list(block, "block")
         own = {"users": users, "times": times, "weights": weights}
-        own = {name: [None] * len(histories) if given is None else list(given) for name, given in own.items()}
         for name, given in own.items():
-            if len(given) != len(histories):
-                raise UserError(f"{name}: {len(given)} for {len(histories)} histories: give one each, None for nobody")
+            own[name] = told = [None] * len(histories) if given is None else arguments.id_list(given, name)
+            if len(told) != len(histories):
+                raise UserError(f"{name}: {len(told)} for {len(histories)} histories: give one each, None for nobody")
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
         each = zip(histories, *own.values(), strict=True)
         query = partial(Query, k=k, strict=strict, **rest)

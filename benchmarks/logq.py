@@ -13,8 +13,7 @@ import jax
 import numpy as np
 
 from benchmarks import record
-from jaxrec.config import parsing as configs
-from jaxrec.config import recipes
+from jaxrec.config import parsing as configs, recipes
 from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
 from jaxrec.kernels.random import step_key

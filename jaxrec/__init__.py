@@ -9,12 +9,9 @@ from jaxrec.system.version import VERSION as __version__  # noqa: F401
 if TYPE_CHECKING:
     from jaxrec.api.backtest import backtest as backtest
     from jaxrec.api.comparing import compare as compare
-    from jaxrec.api.evaluating import evaluate as evaluate
-    from jaxrec.api.evaluating import judge as judge
-    from jaxrec.api.fitting import Training as Training
-    from jaxrec.api.fitting import fit as fit
-    from jaxrec.api.logs import Log as Log
-    from jaxrec.api.logs import prepare as prepare
+    from jaxrec.api.evaluating import evaluate as evaluate, judge as judge
+    from jaxrec.api.fitting import Training as Training, fit as fit
+    from jaxrec.api.logs import Log as Log, prepare as prepare
     from jaxrec.api.tuning import tune as tune
     from jaxrec.config.registry import register as register
     from jaxrec.evaluation.results import Evaluation as Evaluation

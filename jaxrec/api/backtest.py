@@ -15,10 +15,8 @@ from jaxrec.api import fitting
 from jaxrec.api.backtested import Backtest
 from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
-from jaxrec.config import parsing as configs
-from jaxrec.config import registry
-from jaxrec.data import folds as folding
-from jaxrec.data import splits
+from jaxrec.config import parsing as configs, registry
+from jaxrec.data import folds as folding, splits
 from jaxrec.data.folds import Asked, Fold
 from jaxrec.data.times import date
 from jaxrec.evaluation import ranker
@@ -27,13 +25,10 @@ from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.protocols import FULL, KEPT
 from jaxrec.kernels import placement
-from jaxrec.system import checksums
-from jaxrec.system import console as consoles
+from jaxrec.system import checksums, console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_checked, replacing, write_checked
-from jaxrec.training import assembly, wording
-from jaxrec.training import fit as loop
-from jaxrec.training import workdir as workdirs
+from jaxrec.training import assembly, fit as loop, wording, workdir as workdirs
 from jaxrec.training.building import model_for
 from jaxrec.training.restore import restore_params
 

@@ -15,8 +15,7 @@ from rich.console import Console
 
 from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
-from jaxrec.config import parsing as configs
-from jaxrec.config import recipes, registry
+from jaxrec.config import parsing as configs, recipes, registry
 from jaxrec.config.keys import Config
 from jaxrec.data import sources, splits, synthetic
 from jaxrec.data.users import Users
@@ -31,9 +30,7 @@ from jaxrec.models.entry import has_users
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_checked, write_checked
-from jaxrec.training import assembly, auto, metric_writer, wording
-from jaxrec.training import fit as loop
-from jaxrec.training import workdir as workdirs
+from jaxrec.training import assembly, auto, fit as loop, metric_writer, wording, workdir as workdirs
 from jaxrec.training.fit import Stopped
 from jaxrec.training.setup import Setup
 

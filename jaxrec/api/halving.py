@@ -24,9 +24,7 @@ from jaxrec.kernels import placement
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_json, write_json
-from jaxrec.training import fit as loop
-from jaxrec.training import preflight
-from jaxrec.training import workdir as workdirs
+from jaxrec.training import fit as loop, preflight, workdir as workdirs
 
 STATE = "tune.json"
 FOR_TEST = 0.05  # share of the time that is left for the test

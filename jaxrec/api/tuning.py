@@ -23,8 +23,7 @@ from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.figures import new_figure, save_figure
 from jaxrec.system.files import replacing
-from jaxrec.training import metric_writer
-from jaxrec.training import workdir as workdirs
+from jaxrec.training import metric_writer, workdir as workdirs
 
 BEST, PLOT = "best", "tune.png"
 SHOWN = 12  # trials of the table and the plot that are named

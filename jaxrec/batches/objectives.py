@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.batches import dropout
-from jaxrec.batches import stream as streams
+from jaxrec.batches import dropout, stream as streams
 from jaxrec.batches.stream import Subsequences
 from jaxrec.config.keys import Config
 from jaxrec.data.ragged import slices

@@ -8,8 +8,7 @@ from jaxrec.data import sources
 from jaxrec.inference.asking import histories
 from jaxrec.inference.bulk import rows_of
 from jaxrec.inference.loading import load
-from jaxrec.system import arguments as checked
-from jaxrec.system import console as consoles
+from jaxrec.system import arguments as checked, console as consoles
 from jaxrec.system.errors import UserError
 
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from jaxrec.config import checks, earlier, registry
 from jaxrec.config.fields import default
-from jaxrec.config.keys import AUTO, IN_BATCH, Config
-from jaxrec.config.keys import OptimConfig as OptimConfig
+from jaxrec.config.keys import AUTO, IN_BATCH, Config, OptimConfig as OptimConfig
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 

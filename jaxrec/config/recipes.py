@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxrec.config import earlier, suiting
-from jaxrec.config import parsing as configs
+from jaxrec.config import earlier, parsing as configs, suiting
 from jaxrec.config.keys import AUTO, Config
 from jaxrec.system.errors import UserError
 

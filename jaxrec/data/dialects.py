@@ -4,8 +4,7 @@ import csv
 import re
 from typing import NamedTuple
 
-from jaxrec.data import columns as cols
-from jaxrec.data import tables
+from jaxrec.data import columns as cols, tables
 from jaxrec.data.text import File, csv_rows, short, some
 from jaxrec.system.errors import UserError
 

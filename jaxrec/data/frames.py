@@ -5,8 +5,7 @@ from functools import partial
 
 import polars as pl
 
-from jaxrec.data import columnar, tabular
-from jaxrec.data import columns as cols
+from jaxrec.data import columnar, columns as cols, tabular
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Batch

@@ -15,8 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from jaxrec.data import arrow, columnar, json_lines, tables
-from jaxrec.data import columns as cols
+from jaxrec.data import arrow, columnar, columns as cols, json_lines, tables
 from jaxrec.data.interactions import COUNT, GENRES, ID, TITLES, Catalogue, Interactions
 from jaxrec.data.tables import LONG
 from jaxrec.data.text import File, csv_rows, fail, pieces, short, some

@@ -6,8 +6,7 @@ from functools import partial
 from typing import Any
 
 from jaxrec.config import registry
-from jaxrec.data import arrow, dialects, discover, frames, workbooks
-from jaxrec.data import columns as cols
+from jaxrec.data import arrow, columns as cols, dialects, discover, frames, workbooks
 from jaxrec.data.given import Input
 from jaxrec.data.ids import KINDS
 from jaxrec.data.interactions import Interactions

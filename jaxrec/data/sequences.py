@@ -20,8 +20,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from jaxrec.data import columns as cols
-from jaxrec.data import lines, tables
+from jaxrec.data import columns as cols, lines, tables
 from jaxrec.data.ids import Ids
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.log import Log, parts

@@ -4,8 +4,18 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from jaxrec.data import columnar, dialects, discover, histories, json_lines, nested, partitions, tables, workbooks
-from jaxrec.data import columns as cols
+from jaxrec.data import (
+    columnar,
+    columns as cols,
+    dialects,
+    discover,
+    histories,
+    json_lines,
+    nested,
+    partitions,
+    tables,
+    workbooks,
+)
 from jaxrec.data.columns import ROLES
 from jaxrec.data.given import Input
 from jaxrec.data.log import Batch

@@ -19,8 +19,7 @@ from jaxrec.evaluation.answers import Answers
 from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.metrics import NAMES, metrics
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
-from jaxrec.kernels import placement as dev
-from jaxrec.kernels import ranking
+from jaxrec.kernels import placement as dev, ranking
 from jaxrec.models.entry import has_users
 from jaxrec.models.features import folded
 from jaxrec.models.model import Model

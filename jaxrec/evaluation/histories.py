@@ -11,8 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxrec.batches import stream
 from jaxrec.batches.objectives import Objective
-from jaxrec.kernels import compiler
-from jaxrec.kernels import placement as dev
+from jaxrec.kernels import compiler, placement as dev
 from jaxrec.kernels.placement import AXIS
 from jaxrec.models.model import Model
 

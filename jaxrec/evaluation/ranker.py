@@ -13,8 +13,7 @@ from jaxrec.data.ragged import distinct, slices
 from jaxrec.data.splits import Questions, Split
 from jaxrec.evaluation.candidates import draw
 from jaxrec.evaluation.protocols import find, named, whole
-from jaxrec.kernels import placement as dev
-from jaxrec.kernels import ranking
+from jaxrec.kernels import placement as dev, ranking
 from jaxrec.kernels.placement import AXIS
 from jaxrec.system.errors import UserError
 

@@ -16,10 +16,7 @@ from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Signals
 from jaxrec.training import assembly, metric_writer, optim, preflight, wording
 from jaxrec.training.checkpoint import Checkpoints, Damaged
-from jaxrec.training.setup import Feed, Setup, shapes, users_of
-from jaxrec.training.setup import initial as initial
-from jaxrec.training.setup import order as order
-from jaxrec.training.setup import setup as setup
+from jaxrec.training.setup import Feed, Setup, initial as initial, order as order, setup as setup, shapes, users_of
 from jaxrec.training.step import State
 from jaxrec.training.workdir import Place
 

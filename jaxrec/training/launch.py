@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import NamedSharding, PartitionSpec as P
 
 from jaxrec.kernels.placement import AXIS, mesh_of, replicated
 from jaxrec.training.step import State

@@ -11,8 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from jaxrec.system import checksums
-from jaxrec.system import console as consoles
+from jaxrec.system import checksums, console as consoles
 from jaxrec.system.figures import new_figure, save_figure
 from jaxrec.system.files import replacing, writing
 from jaxrec.training.tensorboard import Events

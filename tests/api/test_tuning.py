@@ -8,8 +8,7 @@ from made_logs import COLUMNS, made_log, made_rows
 import jaxrec
 from jaxrec import cli
 from jaxrec.api import halving, search, tuning
-from jaxrec.training import fit as loop
-from jaxrec.training import preflight
+from jaxrec.training import fit as loop, preflight
 
 
 class Clock:

@@ -4,8 +4,7 @@ import datetime
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxrec.batches import context
 from jaxrec.data.interactions import from_sequences

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from jaxrec.batches.objectives import MASK, cloze, masked, next_item
 from jaxrec.batches.stream import Stream
@@ -32,7 +31,7 @@ def packed(rows):
             stream.segments[row, at], stream.positions[row, at] = number, np.arange(length)
             stream.user_index[row, at] = user_index
             item, user_index = item + length + 1, user_index + 1
-    return Stream(*map(jnp.asarray, stream))
+    return jax.tree.map(jnp.asarray, stream)
 
 
 def made(objective, stream, seed=0):

@@ -5,8 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxrec.batches.session_parallel import gather, oldest_first, rows_of, schedule
 from jaxrec.batches.stream import Data, next_item_subsequences
@@ -26,9 +25,8 @@ def read(lengths, lanes, rows, on_device=False):
     flat = np.arange(len(made.slot_to_segment), dtype=np.int32)
     stream = gather(data, None, flat, step_rows=rows)
     if on_device:
-        for a, b in zip(stream, gather_on_device(data, None, flat, step_rows=rows), strict=True):
-            np.testing.assert_array_equal(a, b)
-    return type(stream)(*(values.reshape(-1, rows) for values in stream)), start + 1
+        jax.tree.map(np.testing.assert_array_equal, stream, gather_on_device(data, None, flat, step_rows=rows))
+    return jax.tree.map(lambda values: values.reshape(-1, rows), stream), start + 1
 
 
 def official(lengths, lanes):
@@ -70,7 +68,7 @@ def test_every_event_is_a_target_once_and_closed_lanes_have_none(lengths, lanes)
     assert np.sort(stream.targets[stream.targets > 0]).tolist() == wanted.tolist()
     closed = stream.items == 0
     assert closed[:, lanes:].all() and (stream.segments[~closed] == 1).all()
-    assert not any(values[closed].any() for values in stream)
+    assert not any(values[closed].any() for values in jax.tree.leaves(stream))
     assert (~closed).any(axis=1).all()  # no step of nothing
     assert len(stream.items) >= np.ceil(sum(lengths) / lanes)
 

@@ -6,8 +6,7 @@ The flat items of the drawn data sets are 1, 2, 3, ...: an item tells where in t
 import jax
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 from scipy.stats import chisquare
 
 from jaxrec.batches.stream import (
@@ -49,10 +48,10 @@ def arranged(lengths, width, seed, epoch, multiple=1, user_index=None):
 
 def read(row):
     """The subsequences in a row of a Stream, left to right: [(user, items, targets)]; asserts the form of each."""
-    row = Stream(*(np.asarray(values) for values in row))
+    row = jax.tree.map(np.asarray, row)
     used = int((row.segments > 0).sum())
     assert (row.segments[:used] > 0).all()
-    for values in row:
+    for values in jax.tree.leaves(row):
         assert not values[used:].any()
     assert row.segments[:used].tolist() == sorted(row.segments[:used].tolist())
     assert sorted(set(row.segments[:used].tolist())) == list(range(1, row.segments.max() + 1))
@@ -230,12 +229,16 @@ def test_an_epoch_shows_every_piece_once_whole_and_in_order(drawn):
     user_index = np.random.default_rng(seed).integers(1, 2**31, len(lengths), dtype=np.int32)
     data, order = arranged(lengths, width, seed, epoch, multiple, user_index)
     shown = gather(data, order, np.arange(len(order.rows)))
-    assert all(values.dtype == np.int32 and values.shape == (len(order.rows), width) for values in shown)
+    assert all(
+        values.dtype == np.int32 and values.shape == (len(order.rows), width) for values in jax.tree.leaves(shown)
+    )
     wanted = [
         (int(user), list(range(begin + 1, begin + size + 1)), list(range(begin + 2, begin + size + 2)))
         for user, begin, size in zip(user_index, data.start, lengths, strict=True)
     ]
-    assert sorted(each for row in zip(*shown, strict=True) for each in read(Stream(*row))) == sorted(wanted)
+    assert sorted(each for row in zip(*jax.tree.leaves(shown), strict=True) for each in read(Stream(*row))) == sorted(
+        wanted
+    )
 
 
 @given(epochs())
@@ -245,8 +248,7 @@ def test_histories_ask_for_nothing(drawn):
     rows = np.arange(len(order.rows))
     asked, shown = gather(data, order, rows), gather(data, order, rows, with_targets=False)
     assert not shown.targets.any()
-    for got, wanted in zip(shown._replace(targets=asked.targets), asked, strict=True):
-        np.testing.assert_array_equal(got, wanted)
+    jax.tree.map(np.testing.assert_array_equal, shown._replace(targets=asked.targets), asked)
 
 
 @given(epochs())
@@ -301,7 +303,7 @@ def test_numpy_and_jax_gather_the_same(seed, rows, with_targets):
     rows = np.array(rows)
     on_host = gather(data, order, rows, with_targets)
     on_device = gather_on_device(jax.device_put(data), jax.device_put(order), rows, with_targets)
-    for got, wanted in zip(on_device, on_host, strict=True):
+    for got, wanted in zip(*map(jax.tree.leaves, (on_device, on_host)), strict=True):
         assert isinstance(got, jax.Array)
         assert type(wanted) is np.ndarray
         assert got.dtype == wanted.dtype == np.int32
@@ -312,8 +314,7 @@ def test_a_memory_map_is_gathered_as_it_is(tmp_path):
     data, order = arranged([4, 3, 2], 5, 0, 0)
     data.items.tofile(tmp_path / "items.bin")
     mapped = data._replace(items=np.memmap(tmp_path / "items.bin", np.int32, "r"))
-    for got, wanted in zip(gather(mapped, order, np.arange(2)), gather(data, order, np.arange(2)), strict=True):
-        np.testing.assert_array_equal(got, wanted)
+    jax.tree.map(np.testing.assert_array_equal, gather(mapped, order, np.arange(2)), gather(data, order, np.arange(2)))
 
 
 def test_places_are_numbered_row_by_row_longest_first():

@@ -1,8 +1,7 @@
 """Laws of jaxrec.data.columns: the columns are those named, else those known by their names, each at most once."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxrec.data import columns
 from jaxrec.data.columns import KNOWN, ROLES, choose, known, plain, said

@@ -4,8 +4,7 @@ import datetime
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxrec.data.dates import Dates, checked
 from jaxrec.data.times import Times, reads_as_times

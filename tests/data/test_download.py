@@ -9,8 +9,7 @@ import threading
 from functools import partial
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from rich.console import Console
 
 from jaxrec.data import download as module

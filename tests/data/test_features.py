@@ -3,8 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxrec.data.features import BINS, build, parse, usable
 from jaxrec.data.interactions import Catalogue

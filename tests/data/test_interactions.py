@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxrec.data.interactions import Catalogue, Sessions, as_ids, by_session, describe, fingerprint, from_sequences
 from jaxrec.system.errors import UserError

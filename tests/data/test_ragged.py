@@ -1,8 +1,7 @@
 """Flat arrays of lists."""
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxrec.data.ragged import distinct, slices, stable_order
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from ways import HEADER, RATING, START, WAYS, amazon, data_of, delimited, logs, ordered, put, shuffled, table
 
 from jaxrec.config import registry

@@ -5,8 +5,7 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from rich.console import Console
 
 from jaxrec.data import filters, summary

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxrec.data import columnar, json_lines, tables, text
 from jaxrec.data.tables import LONG, delimited, fields, first_line

@@ -4,8 +4,7 @@ from math import log2
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxrec.data.folds import Asked
 from jaxrec.evaluation.ageing import Ages, spread

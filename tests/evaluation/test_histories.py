@@ -4,8 +4,7 @@ import entries
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from jaxrec.batches import objectives
 from jaxrec.batches.stream import Stream

@@ -6,8 +6,7 @@ import re
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxrec.inference import attributes
 from jaxrec.inference.attributes import BOUNDS, Attributes, items_with

@@ -6,8 +6,7 @@ import jax
 import numpy as np
 import pytest
 import recommenders
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from jaxrec.batches import context
 from jaxrec.data.interactions import from_sequences

@@ -8,8 +8,7 @@ import jax
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import jaxrec
 from jaxrec.config import parsing as configs

@@ -1,8 +1,7 @@
 """Chunks are about equal, and together the whole."""
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxrec.kernels.chunks import chunked
 

@@ -4,8 +4,7 @@ import math
 
 import jax
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxrec.kernels.masks import causal, distance_buckets, from_end, nearness, same_sequence
 

@@ -7,10 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from jax.sharding import AxisType, NamedSharding
-from jax.sharding import PartitionSpec as P
+from hypothesis import given, strategies as st
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 from jaxrec.kernels import ranking
 from jaxrec.kernels.ranking import Scorer, dot, ranks, sampled_ranks, top_k

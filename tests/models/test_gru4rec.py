@@ -89,7 +89,7 @@ def test_slot_by_slot_is_the_whole(layers):
     whole, last = made.encode(params, FULL)
     carry = jax.tree.map(lambda x: x + 7, made.initial_carry(params, ROWS))
     for slot in range(SLOTS):
-        one = Stream(*(values[:, slot : slot + 1] for values in FULL))
+        one = jax.tree.map(lambda values, at=slot: values[:, at : at + 1], FULL)
         hidden, carry = made.encode(params, one, carry)
         np.testing.assert_allclose(hidden[:, 0], whole[:, slot], rtol=1e-5, atol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), carry, last)

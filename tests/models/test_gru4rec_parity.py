@@ -15,8 +15,7 @@ import pytest
 from jaxrec.batches.objectives import next_item
 from jaxrec.batches.stream import Stream
 from jaxrec.config.parsing import OptimConfig
-from jaxrec.training import launch as dev
-from jaxrec.training import step
+from jaxrec.training import launch as dev, step
 from jaxrec.training.losses import entry as losses
 from jaxrec.training.negatives import Negatives
 from jaxrec.training.optim import optimiser
@@ -115,7 +114,7 @@ def training(wanted, sparse):
 
     adagrad = optimiser(OptimConfig("adagrad", rate, eps=eps, momentum=momentum), 8)
     parts = step.Parts(
-        batch=lambda data, index, rows: Stream(*(values[rows][:, index, None] for values in inputs)),
+        batch=lambda data, index, rows: jax.tree.map(lambda values: values[rows][:, index, None], inputs),
         make_targets=lambda stream, keys: next_item().make_targets(stream, keys, 1),
         sample=draw,
         loss_and_grad=step.loss_and_grad(made, losses.build(loss, ITEMS), jnp.dtype("float32")),

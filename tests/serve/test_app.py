@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import recommenders
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from requests_of import pairs, post
 
 import jaxrec

@@ -8,8 +8,7 @@ import sys
 import threading
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from jaxrec.serve.store import Events
 from jaxrec.system.errors import UserError

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from jax.test_util import check_grads
 from problems import FLAT, FORMS, SLOTS, K, V, agree, plain_softmax, problem, sampled, with_gradients
 from some import some

@@ -1,8 +1,7 @@
 """How many rows a microbatch has. That microbatches are the whole is a law of test_step."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from jaxrec.config import parsing as configs
 from jaxrec.models.entry import build

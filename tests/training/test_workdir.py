@@ -6,8 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import recommenders
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jaxrec.config.parsing import to_dict
 from jaxrec.data.interactions import from_sequences

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from jaxrec.data import columns as cols
 from jaxrec.data import (
+    columns as cols,
     dialects,
     items,
     tables,

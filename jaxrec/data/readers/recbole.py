@@ -1,7 +1,7 @@
 """RecBole's .inter, with the .item beside it."""
 
-from jaxrec.data import columns as cols
 from jaxrec.data import (
+    columns as cols,
     dialects,
     histories,
     items,

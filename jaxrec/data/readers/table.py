@@ -3,8 +3,8 @@
 import functools
 from dataclasses import replace
 
-from jaxrec.data import columns as cols
 from jaxrec.data import (
+    columns as cols,
     partitions,
     tabular,
 )

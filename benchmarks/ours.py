@@ -30,6 +30,7 @@ def training(setup):
         state, before = run(*args)
         return state, before
 
+    turned.lower = run.lower  # which is asked for the memory that the program takes
     with tempfile.TemporaryDirectory() as folder:
         fit.fit(dataclasses.replace(setup, run=turned), Path(folder), None)
 

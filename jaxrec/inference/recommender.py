@@ -105,13 +105,13 @@ class Recommender:
         histories = arguments.id_list(histories, "histories")
         candidates = candidates if candidates is None else arguments.id_list(candidates, "candidates")
         block = () if block is None else arguments.id_list(block, "block")
-        own = {"users": users, "times": times, "weights": weights}
+        own: dict[str, Any] = {"users": users, "times": times, "weights": weights}
         for name, given in own.items():
             own[name] = told = [None] * len(histories) if given is None else arguments.id_list(given, name)
             if len(told) != len(histories):
                 raise UserError(f"{name}: {len(told)} for {len(histories)} histories: give one each, None for nobody")
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
-        each = zip(histories, *own.values(), strict=True)
+        each = zip(histories, own["users"], own["times"], own["weights"], strict=True)
         query = partial(Query, k=k, strict=strict, **rest)
         return self.answer([query(history, user=u, times=t, weights=w) for history, u, t, w in each])
 

@@ -13,8 +13,7 @@ import functools
 import json
 from pathlib import Path
 
-from benchmarks import record
-from benchmarks.levers import ranks, summary, train
+from benchmarks.levers import keep, ranks, summary, train
 from jaxrec.api.logs import as_log
 from jaxrec.evaluation.comparison import paired
 
@@ -31,16 +30,6 @@ ARMS = {
 }
 
 
-def keep(dataset, base, arm, row):
-    """Add an arm to the result, beside what other runs added meanwhile."""
-    path = record.place("context", "json")
-    kept = json.loads(path.read_text())["data"] if path.exists() else {}
-    result = kept.setdefault(dataset, {"arms": {}})
-    result["base"] = base
-    result["arms"][arm] = row
-    record.write("context", {"kind": "context", "data": kept})
-
-
 def main(flags):
     """Train what is lacking, and write what each arm gains."""
     log, name = as_log(flags.dataset), Path(flags.dataset).name
@@ -55,7 +44,7 @@ def main(flags):
         for part in ("valid", "test"):
             found = ranks(log, changed, part)
             row[part] = summary(found) | {"gain": paired(found, of_base[part])}
-        keep(name, described, arm, row)
+        keep("context", name, described, arm, row)
 
 
 def assignments(text):

@@ -37,6 +37,7 @@ BASES = {
     ),
 }
 BASES["ml-1m"] = BASES["ml-1m-sasrec"]
+CHANGES = {"levers": "levers", "context": "arms"}  # how a result of each kind calls what is changed
 #: {lever: what it changes}
 LEVERS = {
     "gated": {"model.norm": "gated", "model.ffn": "swiglu", "model.ffn_multiplier": 2},
@@ -85,17 +86,17 @@ def main(flags):
         for part in parts:
             found = ranks(log, changed, part)
             row[part] = summary(found) | {"gain": paired(found, of_base[part])}
-        keep(Path(flags.dataset).name, described, name, row)
+        keep("levers", Path(flags.dataset).name, described, name, row)
 
 
-def keep(dataset, base, lever, row):
-    """Add a lever to the result, beside what other runs added meanwhile."""
-    path = record.place("levers", "json")
+def keep(kind, dataset, base, name, row):
+    """Add what a change gains to the result of this kind, beside what other runs added meanwhile."""
+    path = record.place(kind, "json")
     kept = json.loads(path.read_text())["data"] if path.exists() else {}
-    result = kept.setdefault(dataset, {"levers": {}})
+    result = kept.setdefault(dataset, {CHANGES[kind]: {}})
     result["base"] = base
-    result["levers"][lever] = row
-    record.write("levers", {"kind": "levers", "data": kept})
+    result[CHANGES[kind]][name] = row
+    record.write(kind, {"kind": kind, "data": kept})
 
 
 def summary(ranks):

@@ -10,9 +10,8 @@ from jaxrec.kernels import ranking
 CHUNK = 8192  # items that are scored at once
 BLOCK = 16  # items of which only the highest score is kept at first
 SPARE = 6  # blocks looked into beyond k
-ROUNDING = (
-    8  # by so many units in the last place two products of the same vectors may differ, relative to their lengths
-)
+#: units in the last place by which two products of the same vectors may differ, relative to their lengths
+ROUNDING = 8
 
 
 def top_k_unseen(params: Any, hidden_BD: jax.Array, seen_BS: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:

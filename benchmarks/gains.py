@@ -1,0 +1,52 @@
+"""Tables of what one change gains: of levers of training, and of what a model is shown beside items."""
+
+DATA = {"ml-1m-sasrec": "ml-1m"}  # where one goes by two names
+
+
+def levers(result):
+    """What each lever gains of NDCG@10, on the validation where there is one seed, on the test where there are more."""
+    data = result["data"]
+    rows = [
+        "| lever | " + " | ".join(f"{DATA.get(name, name)}: gain of NDCG@10 (95%), seeds" for name in data) + " |",
+        "|---|" + "---|" * len(data),
+    ]
+    for lever in dict.fromkeys(lever for found in data.values() for lever in found["levers"]):
+        cells = [_gain(found["base"], found["levers"].get(lever)) for found in data.values()]
+        changes = next(found["levers"][lever]["changes"] for found in data.values() if lever in found["levers"])
+        listed = " ".join(f"`{key}={value}`" for key, value in changes.items())
+        rows.append(f"| {listed} | {' | '.join(cells)} |")
+    return "\n".join(rows) + f"\n\nAgainst {_bases(data)}, on {result['machine']}.\n"
+
+
+def context(result):
+    """What each kind of context gains on the test."""
+    data = result["data"]
+    rows = ["| data | shown, or counted | gain of NDCG@10 (95%), seeds | HR@10 | NDCG@10 |", "|---|---|---|---|---|"]
+    for name, found in data.items():
+        at = found["base"]["test"]
+        rows.append(f"| {DATA.get(name, name)} | items alone | | {at['hr@10']:.4f} | {at['ndcg@10']:.4f} |")
+        for row in found["arms"].values():
+            listed = " ".join(f"`{key}={value}`" for key, value in row["changes"].items())
+            test = row["test"]
+            cells = f"{_gain(found['base'], row)} | {test['hr@10']:.4f} | {test['ndcg@10']:.4f}"
+            rows.append(f"| {DATA.get(name, name)} | {listed} | {cells} |")
+    return "\n".join(rows) + f"\n\nTrained by {_bases(data)}, on {result['machine']}.\n"
+
+
+def _gain(base, row):
+    if row is None:
+        return ""
+    part = "test" if "test" in row else "valid"
+    gain, at = row[part]["gain"], base[part]["ndcg@10"]
+    low, high = gain["ci95"]
+    seeds = f", {row['seeds']}" if part == "test" else ", 1, validation"
+    return f"{gain['ndcg@10'] / at:+.1%} ({low / at:+.1%} to {high / at:+.1%}){seeds}"
+
+
+def _bases(data):
+    """What the trainings of each data set have in common."""
+    return "; ".join(
+        f"{DATA.get(name, name)} `{found['base']['recipe']}` with "
+        + " ".join(f"`{key}={value}`" for key, value in found["base"]["changes"].items())
+        for name, found in data.items()
+    )

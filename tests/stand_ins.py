@@ -1,15 +1,20 @@
 """What stands in, while docs are tested, for the logs, the scores and the trainings that they name."""
 
+import contextlib
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
 import polars as pl
+import printed
 
 from jaxrec.config import parsing as configs
-from jaxrec.data import splits
+from jaxrec.data import interactions, prepared, reading, splits
 from jaxrec.training import checkpoint, fit, workdir
 
+LAUNCHERS = ("train.py", "evaluate.py", "prepare.py", "serve.py")
 ASINS = ["B004756YJA", "B004ZT0SSG", "B000052YAN", "B00150LT40", "B001MA0QY2", *(f"B{v:09}" for v in range(115))]
 
 
@@ -92,3 +97,32 @@ def write_workdir(path, data, model="sasrec", **keys):
     checkpoints = checkpoint.Checkpoints(path)
     checkpoints.save(64, fit.initial(fit.setup(config, split, jax.devices()[:1])), {})
     checkpoints.close()
+
+
+def write_all(place):
+    """The repository's launchers in a folder, and stand-ins for all that the pages name."""
+    for name in (*LAUNCHERS, "configs", "benchmarks", "examples", "pyproject.toml"):
+        (place / name).symlink_to(printed.ROOT / name)
+    write_log(place / "ratings.csv")
+    write_nested(place / "train.jsonl")
+    view = '10.0.0.1 - ann [0{day}/Jan/2024:10:00:00 +0000] "GET /item/{day} HTTP/1.1" 200 512\n'
+    (place / "access.log").write_text("".join(view.format(day=day) for day in (1, 2, 3)))
+    write_scores(place)
+    write_table(place / "items.csv")
+    write_table(place / "products" / "table.csv")
+    (place / "my").mkdir()
+    with contextlib.chdir(place):
+        shop = replace(reading.read("ratings.csv"), name=str(place / "ratings.csv"))
+        write_workdir(place / "runs" / "mine", shop)
+        prepared.save(shop, "my/ratings", {})
+        random = np.random.default_rng(0)
+        histories = [list(range(1, 151)), list(range(151, 301))] + [
+            random.permutation(300)[:12].__add__(1).tolist() for _ in range(40)
+        ]
+        Path("films.txt").write_text("".join(f"{u} {v}\n" for u, items in enumerate(histories) for v in items))
+        films = replace(reading.read("films.txt", items=""), name=str(place / "films.txt"))
+        films = replace(films, catalogue=interactions.Catalogue(films.catalogue.ids, about(300)))
+        for name, model in (("a", "sasrec"), ("quickstart", "sasrec"), ("gru4rec_ml1m", "gru4rec")):
+            write_workdir(place / "runs" / name, films, model)
+        write_workdir(place / "runs" / "features", films, features="genres,year")
+        about(8).insert_column(0, pl.Series("item_id", range(296, 304))).write_csv("new_items.csv")

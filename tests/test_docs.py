@@ -4,7 +4,6 @@ A command runs as it stands, in a folder where small stand-ins lie under the nam
 each kind of command what is run of it and why. One that no line of it fits fails, as does a file without a stand-in.
 """
 
-import contextlib
 import json
 import os
 import re
@@ -15,23 +14,18 @@ import signal
 import subprocess
 import sys
 import tomllib
-from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import httpx
-import numpy as np
-import polars as pl
 import printed
 import pytest
-from stand_ins import SMALL, SYNTHETIC, about, write_log, write_nested, write_scores, write_table, write_workdir
+from stand_ins import SMALL, SYNTHETIC, write_all
 
 from jaxrec import cli
 from jaxrec.config import parsing, recipes
-from jaxrec.data import interactions, prepared, reading
 
-LAUNCHERS = ("train.py", "evaluate.py", "prepare.py", "serve.py")
 PRINTED = [each for page in printed.PAGES for each in printed.on(page)]
 
 
@@ -39,31 +33,7 @@ PRINTED = [each for page in printed.PAGES for each in printed.on(page)]
 def place(tmp_path_factory):
     """The folder to run in: the repository's launchers, and stand-ins for all that the pages name."""
     place = tmp_path_factory.mktemp("docs")
-    for name in (*LAUNCHERS, "configs", "benchmarks", "examples", "pyproject.toml"):
-        (place / name).symlink_to(printed.ROOT / name)
-    write_log(place / "ratings.csv")
-    write_nested(place / "train.jsonl")
-    view = '10.0.0.1 - ann [0{day}/Jan/2024:10:00:00 +0000] "GET /item/{day} HTTP/1.1" 200 512\n'
-    (place / "access.log").write_text("".join(view.format(day=day) for day in (1, 2, 3)))
-    write_scores(place)
-    write_table(place / "items.csv")
-    write_table(place / "products" / "table.csv")
-    (place / "my").mkdir()
-    with contextlib.chdir(place):
-        shop = replace(reading.read("ratings.csv"), name=str(place / "ratings.csv"))
-        write_workdir(place / "runs" / "mine", shop)
-        prepared.save(shop, "my/ratings", {})
-        random = np.random.default_rng(0)
-        histories = [list(range(1, 151)), list(range(151, 301))] + [
-            random.permutation(300)[:12].__add__(1).tolist() for _ in range(40)
-        ]
-        Path("films.txt").write_text("".join(f"{u} {v}\n" for u, items in enumerate(histories) for v in items))
-        films = replace(reading.read("films.txt", items=""), name=str(place / "films.txt"))
-        films = replace(films, catalogue=interactions.Catalogue(films.catalogue.ids, about(300)))
-        for name, model in (("a", "sasrec"), ("quickstart", "sasrec"), ("gru4rec_ml1m", "gru4rec")):
-            write_workdir(place / "runs" / name, films, model)
-        write_workdir(place / "runs" / "features", films, features="genres,year")
-        about(8).insert_column(0, pl.Series("item_id", range(296, 304))).write_csv("new_items.csv")
+    write_all(place)
     return place
 
 

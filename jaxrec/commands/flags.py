@@ -147,12 +147,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def serve(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `serve`."""
-    parser.add_argument("--workdir", required=True, type=Path, help="folder of a training")
+    _training(parser)
     parser.add_argument("--port", type=int, default=8000, help="port (default: 8000; 0: any free port)")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
     )
-    parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
     parser.add_argument(
         "--approximate", action="store_true", help="score only likely candidates: faster with large catalogues on a CPU"
     )
@@ -190,23 +189,9 @@ def compare(parser: argparse.ArgumentParser) -> None:
         "--models", type=_listed, metavar="NAME,NAME", help="models or configurations (default: one of each kind)"
     )
     parser.add_argument(
-        "--baselines",
-        type=_listed,
-        default=["popularity", "transitions"],
-        metavar="NAME,NAME",
-        help="baselines, or none",
-    )
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="number of trainings of each (default: 1)")
-    parser.add_argument(
         "--vary", metavar="KEY=VALUE,VALUE", help="train every model with each of these values of a key"
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a key of every configuration"
-    )
-    parser.add_argument(
-        "--workdir", type=Path, help="folder of the trainings; existing ones are continued (default: a new folder)"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file")
+    _compared(parser)
 
 
 def tune(parser: argparse.ArgumentParser) -> None:
@@ -215,12 +200,7 @@ def tune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minutes", type=float, default=60, metavar="N", help="time for the whole search (default: 60)"
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a key of every configuration"
-    )
-    parser.add_argument(
-        "--workdir", type=Path, help="folder of the trials; existing ones are continued (default: a new folder)"
-    )
+    _trainings(parser)
 
 
 def backtest(parser: argparse.ArgumentParser) -> None:
@@ -238,17 +218,7 @@ def backtest(parser: argparse.ArgumentParser) -> None:
         "--folds", type=int, default=6, metavar="N", help="number of tests; the last ends with the log (default: 6)"
     )
     parser.add_argument(
-        "--retrain-every",
-        default=1,
-        metavar="N|Nd",
-        help="tests, or days with a d, between trainings (default: 1)",
-    )
-    parser.add_argument(
-        "--baselines",
-        type=_listed,
-        default=["popularity", "transitions"],
-        metavar="NAME,NAME",
-        help="baselines, or none",
+        "--retrain-every", default=1, metavar="N|Nd", help="tests, or days with a d, between trainings (default: 1)"
     )
     parser.add_argument("--targets", default="all", help="evaluate all events of a test, or the last of each user")
     parser.add_argument(
@@ -258,14 +228,7 @@ def backtest(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="fraction of a window's events used for validation (default: .1)",
     )
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="number of trainings of each (default: 1)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a key of every configuration"
-    )
-    parser.add_argument(
-        "--workdir", type=Path, help="folder of the trainings; existing ones are continued (default: a new folder)"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file")
+    _compared(parser)
 
 
 def configs(parser: argparse.ArgumentParser) -> None:
@@ -274,8 +237,7 @@ def configs(parser: argparse.ArgumentParser) -> None:
 
 def export(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `export`."""
-    parser.add_argument("--workdir", required=True, type=Path, help="folder of a training")
-    parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
+    _training(parser)
     parser.add_argument("--format", required=True, choices=["onnx", "stablehlo"])
     parser.add_argument("--output", required=True, type=Path, help="file to write")
     parser.add_argument("--k", type=int, default=10, help="number of recommended items (default: 10)")
@@ -283,7 +245,7 @@ def export(parser: argparse.ArgumentParser) -> None:
 
 def recommend(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `recommend`."""
-    parser.add_argument("--workdir", required=True, type=Path, help="folder of a training")
+    _training(parser)
     whom = parser.add_mutually_exclusive_group(required=True)
     whom.add_argument("--users", metavar="all|FILE", help="users of the training: all, or a file with one id per line")
     whom.add_argument(
@@ -293,17 +255,45 @@ def recommend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k", type=int, default=10, help="items per user (default: 10)")
     parser.add_argument("--items", metavar="FILE", help="table of items, including items that were not in training")
     _held_out(parser)
-    parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write: .parquet or .csv")
 
 
 def vectors(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `vectors`."""
-    parser.add_argument("--workdir", required=True, type=Path, help="folder of a training")
+    _training(parser)
     parser.add_argument("--dataset", help="data whose users to take (default: the data of the training)")
     _held_out(parser)
-    parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write")
+
+
+def _training(parser):
+    """Adds the flags that name a checkpoint of a training."""
+    parser.add_argument("--workdir", required=True, type=Path, help="folder of a training")
+    parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
+
+
+def _trainings(parser):
+    """Adds the flags of commands that train many times."""
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a key of every configuration"
+    )
+    parser.add_argument(
+        "--workdir", type=Path, help="folder of the trainings; existing ones are continued (default: a new folder)"
+    )
+
+
+def _compared(parser):
+    """Adds the flags of commands that compare trainings with each other and with baselines."""
+    parser.add_argument(
+        "--baselines",
+        type=_listed,
+        default=["popularity", "transitions"],
+        metavar="NAME,NAME",
+        help="baselines, or none",
+    )
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="number of trainings of each (default: 1)")
+    _trainings(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file")
 
 
 def _held_out(parser):

@@ -75,6 +75,7 @@ class Config:
     model: Any = key()  # noqa: RUF009  #: the options of a model's entry
     loss: Any = key()  # noqa: RUF009  #: the options of a loss's entry
     optim: OptimConfig = key()  # noqa: RUF009
+    init_from: str = ""  #: a workdir whose params, matched by the ids of items, the training begins with; "": none
     split: str = "last-item"  #: of an entry: last-item, sessions or by-time
     test_quantile: float = key(within, 0.9)  #: of the times, at which the test begins, where they decide
     valid_fraction: float = key(below_one, 0.1)  #: of the training sessions, which validates; 0: all train

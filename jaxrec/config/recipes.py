@@ -12,7 +12,7 @@ from jaxrec.config.keys import AUTO, Config
 from jaxrec.system.errors import UserError
 
 FOLDERS = [Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs"]  # installed, and in a checkout
-TEXTS = ("dataset",)  # keys whose value is never a number
+TEXTS = ("dataset", "init_from")  # keys whose value is never a number
 KEYS = Path(__file__).with_name("keys.py")  # which says of every key what it means
 
 

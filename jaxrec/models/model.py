@@ -22,6 +22,7 @@ class Model:
     head: Callable  #: (params, hidden_...D) -> hidden_...D, applied only at slots with a target
     output_embedding: Callable  #: (params) -> (embedding [V, D], bias [V] or None) of all items
     item_tables: dict  #: params whose row v - 1 is of item v -> whose rows a step uses: of "inputs", of "targets"
+    user_tables: tuple[str, ...] = ()  #: params whose row u is of user u
     microbatch_slots: int | None = None  #: slots that a CPU is fastest with; None: all of a step
     folding: Any = None  #: features.Folding of a model whose items have features
 

@@ -70,8 +70,17 @@ class Service:
         paths = {each.path for each in self.endpoints}
         self.app = AuthMiddleware(self._application(), self.metrics, token, hosts or Hosts(), paths)
 
-    def take(self, recommender: Recommender) -> None:
-        """Answer by another recommender, of the same catalogue, from the next batch on."""
+    def take(self, recommender: Recommender, known: Known | None = None) -> None:
+        """Answer by another recommender from the next batch on; its catalogue may be another.
+
+        Args:
+            recommender: as `__init__` takes it.
+            known: Known users of another log; None: as before.
+        """
+        if recommender.catalogue is not self.batcher.recommender.catalogue:
+            self.listing, self._facets = Listing(recommender.catalogue), None
+        if known is not None:
+            self.known, self._histories = known, Histories(self.events, known, self.limits.history)
         self.batcher.recommender = recommender
         self.metrics.step.set(recommender.step or 0)
         self.metrics.swapped.inc()

@@ -59,6 +59,14 @@ def renew(recommender: Recommender, step: int, k: int) -> Recommender:
     return other
 
 
+def reload(path: Path, step: int, approximate: bool, k: int, batch: int, items: str | None = None) -> Recommender:
+    """As `load`, of a step whose catalogue or model is another; ready to answer as many histories at once as before."""
+    other = load(path, step, approximate, k, batch, items)
+    for rows in _sizes(other, batch):
+        other.engine.compile(rows, min(k, other.engine.items))
+    return other
+
+
 def begin(recommender: Recommender, k: int) -> None:
     """Compile, or try, all that one history at once needs; then check."""
     id, engine = recommender.catalogue.ids[0], recommender.engine
@@ -70,11 +78,15 @@ def begin(recommender: Recommender, k: int) -> None:
 
 def warm(batcher: Batcher, k: int, batch: int) -> None:
     """Compile what larger batches need, and let the batches grow with it."""
-    rows = 1
-    while rows <= min(batch, batcher.recommender.engine.rows):
-        batcher.recommender.engine.compile(rows, min(k, batcher.recommender.engine.items))
+    recommender = batcher.recommender
+    for rows in _sizes(recommender, batch):
+        recommender.engine.compile(rows, min(k, recommender.engine.items))
         batcher.size = rows
-        rows *= 2
+
+
+def _sizes(recommender, batch):
+    """The powers of two up to the most histories that are answered at once."""
+    return [1 << power for power in range(min(batch, recommender.engine.rows).bit_length())]
 
 
 def check(recommender: Recommender) -> None:
@@ -111,6 +123,7 @@ class Watcher(threading.Thread):
         checkpoint: str,
         current: int | None,
         renew: Callable[[int], Recommender],
+        reload: Callable[[int], Recommender],
         take: Callable[[Recommender], None],
         refuse: Callable[[], None],
         every: float = 1.0,
@@ -120,14 +133,15 @@ class Watcher(threading.Thread):
             path: Path of the workdir.
             checkpoint: "best" or "latest".
             current: the step that answers now.
-            renew: (step) -> Recommender.
+            renew: (step) -> Recommender, of the same model and data.
+            reload: (step) -> Recommender, where the path leads to a training of other data, or of another model.
             take: (Recommender), puts it to work.
             refuse: (), counts.
             every: seconds.
         """
         super().__init__(name="watch", daemon=True)
-        self._path, self._checkpoint, self._current = path, checkpoint, current
-        self._renew, self._take, self._refuse, self._every = renew, take, refuse, every
+        self._path, self._checkpoint, self._current = path, checkpoint, (_folder(path), current)
+        self._renew, self._reload, self._take, self._refuse, self._every = renew, reload, take, refuse, every
         self._there, self._looked, self._blind = {}, time.monotonic(), None
         self._refused, self._again, self._pause, self._loading = None, math.inf, AGAIN, False
         self._trained = workdir.read(path)
@@ -167,23 +181,25 @@ class Watcher(threading.Thread):
     def _consider(self):
         step = None
         try:
-            step = chosen(self._path, self._checkpoint)
-            if step != self._current:
-                self._check_data()
-                self._take(self._renew(step))
-                self._current = step
-                log.warning("step %s answers now", step)
+            folder, step = _folder(self._path), chosen(self._path, self._checkpoint)
+            if (folder, step) != self._current:
+                now, then = workdir.read(self._path), self._trained
+                same = (now.data, now.config) == (then.data, then.config)
+                self._take(self._renew(step) if same else self._reload(step))
+                self._current, self._trained = (folder, step), now
+                log.warning("step %s answers now%s", step, "" if same else f", with {now.data['items']:,} items")
             self._refused = None
         except Exception as error:  # whatever it is, the old one answers on
             self._refuse()
             self._refused = step
             self._again, self._pause = time.monotonic() + self._pause, 2 * self._pause
-            log.warning("a new checkpoint is refused, step %s answers on: %s", self._current, error)
+            log.warning("a new checkpoint is refused, step %s answers on: %s", self._current[1], error)
 
-    def _check_data(self):
-        now, then = workdir.read(self._path), self._trained
-        if (now.data, now.config.model) != (then.data, then.config.model):
-            raise UserError("it was trained on other data, or another model: start the service again")
+
+def _folder(path):
+    """Which folder a path leads to: a link may be set to another training."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def chosen(path: Path, checkpoint: str) -> int:

@@ -52,6 +52,7 @@ def backtest(
     targets: str = folding.ALL,
     valid_fraction: float = 0.1,
     seeds: int = 1,
+    continued: Mapping[str, Any] | None = None,
     workdir: str | os.PathLike | None = None,
     **keys: Any,
 ) -> Backtest:
@@ -77,6 +78,8 @@ def backtest(
         valid_fraction: share of the window's events, the last ones, which choose the checkpoint and train nothing;
             0: all train, for all epochs.
         seeds: trainings of each model and window; the metrics are their means.
+        continued: keys of trainings that begin with the one of the window before (`init_from`), as {"epochs": 2}: each
+            model is then shown twice, trained anew before every test, and continued.
         workdir: where trainings lie, and are gone on with; a fresh one if None.
         keys: of every configuration, as of `fit`.
 
@@ -86,7 +89,7 @@ def backtest(
     """
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
-    _check(baselines, targets, valid_fraction, seeds, folds, keys)
+    _check(baselines, targets, valid_fraction, seeds, folds, {**keys, **(continued or {})})
     days = _days("--test-days", test_days)
     every = _every(retrain_every, days)
     planned = _planned(models)
@@ -109,6 +112,8 @@ def backtest(
         run.learn(fold, baselines)
         with fitting.ending(folder):
             run.train(fold, planned, keys, seeds, folder / f"fold-{fold}")
+            if continued is not None:
+                run.train(fold, planned, {**keys, **continued}, seeds, folder / f"fold-{fold}", continues=True)
     names = {"kind": "backtest", "data": Path(log.dataset).name, **told, "seeds": seeds, "retrain_every": every}
     tests = folding.facts(log.interactions, plan, asked)
     found = Backtest(names | {"protocol": run.protocol, "tests": tests, "rows": run.rows(days)}, folder)
@@ -125,6 +130,7 @@ class _Run:
         self.ranks: dict[str, dict[int, np.ndarray]] = {}  # {model or baseline: {fold: [S, Q]}}
         self.answered: dict[str, dict[int, np.ndarray]] = {}  # {model or baseline: {fold: [Q] bool}}
         self.costs: dict[str, list[dict[str, float]]] = {}  # {model: of every training}
+        self.newest: dict[tuple[str, int], Path] = {}  # {(model, seed): workdir that the next one continues}
 
     def learn(self, fold: int, baselines: Sequence[str]) -> None:
         """Let baselines count what trains before a fold, and ask them what comes in it and later."""
@@ -143,17 +149,29 @@ class _Run:
                 found = ranker.run(layout, baseline.scorer, baseline.params(learnt), queries)
             self._keep(name, fold, spread(found, own)[None], own)
 
-    def train(self, fold: int, planned: Planned, keys: Mapping[str, Any], seeds: int, folder: Path) -> None:
-        """Train each model before a fold, where it is not trained yet, and ask it what comes in it and later."""
+    def train(
+        self, fold: int, planned: Planned, keys: Mapping[str, Any], seeds: int, folder: Path, continues: bool = False
+    ) -> None:
+        """Train each model before a fold, where it is not trained yet, and ask it what comes in it and later.
+
+        Args:
+            continues: whether a training begins with that of the fold before; the first fold's begins as any does.
+        """
         window, (split, can) = _window(self.log, self.plan[fold]), self._questions(fold)
-        for label, (recipe, changes) in planned.items():
-            found = []
+        for model, (recipe, changes) in planned.items():
+            label, found = f"{model}, continued" if continues else model, []
+            if continues and fold == 0:
+                self.ranks[label], self.answered[label] = ({0: each[model][0]} for each in (self.ranks, self.answered))
+                continue
             for seed in range(seeds):
+                begins = {"init_from": str(self.newest[model, seed])} if continues else {}
                 told = self._say if (fold, seed) == (0, 0) else lambda line: None
-                config, _ = fitting.configuration(recipe, {**keys, **changes, "seed": seed}, window, told)
+                config, _ = fitting.configuration(recipe, {**keys, **changes, **begins, "seed": seed}, window, told)
                 path = folder / f"{label.replace(' ', '-').replace(os.sep, '-').replace(':', '-')}-{seed}"
                 self._say(f"{label}, seed {seed}, of {window.interactions.name}: {path}")
                 done = self._fitted(config, window, path)
+                if continues or fold == 0:
+                    self.newest[model, seed] = path
                 ranks, parameters = self._asked_of(config, window, path, split)
                 found.append(spread(ranks, can))
                 last = done["rows"][-1]

@@ -23,7 +23,9 @@ FLAGS = (
 def backtest(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     """Train what is not trained yet, print the tables, and write JSON where asked."""
     options = {name: getattr(arguments, name) for name in FLAGS}
-    options |= assigned("--set", arguments.set, but=(*FLAGS, *backtests.OWN, "data", "models"))
+    options |= assigned("--set", arguments.set, but=(*FLAGS, *backtests.OWN, "data", "models", "continued"))
+    if arguments.continued:
+        options["continued"] = assigned("--continue", arguments.continued, but=backtests.OWN)
     found = backtests.backtest(arguments.dataset, arguments.models, **options)
     found.show()
     if arguments.json:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxrec.config import recipes
+from jaxrec.commands import training_flags as training
 from jaxrec.system.errors import UserError
 
 
@@ -16,21 +16,6 @@ class Command(NamedTuple):
     flags: Callable[[argparse.ArgumentParser], None]  #: adds the flags to the parser
     module: str  #: in jaxrec.commands; its function with the command's name is (arguments, overrides) -> exit status
     starts_jax: bool = True
-
-
-def train(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of `train`."""
-    parser.epilog = (
-        f"--config.KEY=VALUE changes one key of the configuration, as in --config.model.dim=64. The keys are listed in "
-        f"{recipes.KEYS}; jaxrec configs lists the shipped configurations."
-    )
-    parser.add_argument(
-        "--config", help="configuration file, or the name of a shipped configuration (default: that of --init-from)"
-    )
-    parser.add_argument(
-        "--init-from", type=Path, metavar="WORKDIR", help="begin with the params of this training, matched by item ids"
-    )
-    parser.add_argument("--workdir", type=Path, help="folder of the training (default: runs/<config name>)")
 
 
 def evaluate(parser: argparse.ArgumentParser) -> None:
@@ -187,55 +172,6 @@ def serve(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "If the environment variable JAXREC_TOKEN is set, requests need it as their bearer token."
 
 
-def compare(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of `compare`."""
-    parser.add_argument("--dataset", required=True, help="path, or the name of a public data set")
-    parser.add_argument(
-        "--models", type=_listed, metavar="NAME,NAME", help="models or configurations (default: one of each kind)"
-    )
-    parser.add_argument(
-        "--vary", metavar="KEY=VALUE,VALUE", help="train every model with each of these values of a key"
-    )
-    _compared(parser)
-
-
-def tune(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of `tune`."""
-    parser.add_argument("--dataset", required=True, help="path, or the name of a public data set")
-    parser.add_argument(
-        "--minutes", type=float, default=60, metavar="N", help="time for the whole search (default: 60)"
-    )
-    _trainings(parser)
-
-
-def backtest(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of `backtest`."""
-    parser.add_argument("--dataset", required=True, help="path, or the name of a public data set; needs dates")
-    parser.add_argument(
-        "--models", "--configs", type=_listed, default=["default"], metavar="NAME,NAME",
-        help="models (trained by the configuration default) or configurations, or none (default: default)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--train-days", default=28, metavar="N|all", help="days of training data before each test (default: 28)"
-    )
-    parser.add_argument("--test-days", type=float, default=7, metavar="N", help="days of each test (default: 7)")
-    parser.add_argument(
-        "--folds", type=int, default=6, metavar="N", help="number of tests; the last ends with the log (default: 6)"
-    )
-    parser.add_argument(
-        "--retrain-every", default=1, metavar="N|Nd", help="tests, or days with a d, between trainings (default: 1)"
-    )
-    parser.add_argument("--targets", default="all", help="evaluate all events of a test, or the last of each user")
-    parser.add_argument(
-        "--valid-fraction",
-        type=float,
-        default=0.1,
-        metavar="X",
-        help="fraction of a window's events used for validation (default: .1)",
-    )
-    _compared(parser)
-
-
 def configs(parser: argparse.ArgumentParser) -> None:
     """Adds no flags: `configs` has none."""
 
@@ -277,30 +213,6 @@ def _training(parser):
     parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
 
 
-def _trainings(parser):
-    """Adds the flags of commands that train many times."""
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a key of every configuration"
-    )
-    parser.add_argument(
-        "--workdir", type=Path, help="folder of the trainings; existing ones are continued (default: a new folder)"
-    )
-
-
-def _compared(parser):
-    """Adds the flags of commands that compare trainings with each other and with baselines."""
-    parser.add_argument(
-        "--baselines",
-        type=_listed,
-        default=["popularity", "transitions"],
-        metavar="NAME,NAME",
-        help="baselines, or none",
-    )
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="number of trainings of each (default: 1)")
-    _trainings(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file")
-
-
 def _held_out(parser):
     """Adds the flag for the histories that an evaluation uses."""
     parser.add_argument(
@@ -324,13 +236,9 @@ def assigned(flag: str, texts: list[str], but: tuple[str, ...] = ()) -> dict[str
     return found
 
 
-def _listed(text):
-    return [] if text == "none" else text.split(",")
-
-
 #: in the order in which --help lists them
 COMMANDS = {
-    "train": Command("Train with a configuration, or resume a training.", train, "train"),
+    "train": Command("Train with a configuration, or resume a training.", training.train, "train"),
     "evaluate": Command(
         "Evaluate a training, a baseline, or the scores of any model, on held-out items.", evaluate, "evaluate"
     ),
@@ -338,10 +246,14 @@ COMMANDS = {
         "Read interactions in any format, and write a prepared folder for training.", prepare, "prepare", False
     ),
     "serve": Command("Serve a training over HTTP, with a page to try it.", serve, "serve"),
-    "compare": Command("Train several models on the same data, and compare them in one table.", compare, "compare"),
-    "tune": Command("Search for the best configuration for these data, and train it.", tune, "tune"),
+    "compare": Command(
+        "Train several models on the same data, and compare them in one table.", training.compare, "compare"
+    ),
+    "tune": Command("Search for the best configuration for these data, and train it.", training.tune, "tune"),
     "backtest": Command(
-        "Train and test on rolling windows of time: metrics by date and by age of the model.", backtest, "backtest"
+        "Train and test on rolling windows of time: metrics by date and by age of the model.",
+        training.backtest,
+        "backtest",
     ),
     "recommend": Command("Write recommendations for many users to a file.", recommend, "recommend"),
     "vectors": Command("Write the vectors of items and users to files.", vectors, "vectors"),

@@ -24,6 +24,7 @@ from jaxrec.data.ragged import slices
 from jaxrec.data.splits import Split, training_counts
 from jaxrec.kernels import placement
 from jaxrec.models.features import FEATURES, VALUES
+from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training import optim, workdir
 from jaxrec.training.building import model_for
@@ -95,7 +96,7 @@ def carried(fresh: State, setup: Setup) -> State:
         State, on the host. Step, schedule, carry and average begin anew.
 
     Raises:
-        UserError: there is no such workdir, or its model is another.
+        UserError: there is no such workdir, its model is another, or no item is in both.
     """
     config, path, split = setup.config, Path(setup.config.init_from), setup.split
     stored = workdir.read(path)
@@ -103,6 +104,12 @@ def carried(fresh: State, setup: Setup) -> State:
     earlier = _restored(path, stored.config, model_for(stored.config, catalogue, stored.data["users"]))
     users, counted = workdir.users(path, stored), now.counted(training_counts(split))
     items = match(catalogue.ids.tolist(), now.ids.tolist())
+    if not len(items.old):
+        then, here = (arguments.some(ids.ids[:3].tolist()) for ids in (catalogue, now))
+        raise UserError(
+            f"config.init_from: {path} and {split.interactions.name} have no item in common ({then} there, {here} "
+            "here): prepare both logs with the same column of items, or leave init_from out"
+        )
     matched = (
         dict.fromkeys(setup.model.item_tables, items)
         | dict.fromkeys(setup.model.user_tables, match(users.ids if users else [], split.interactions.users.tolist()))

@@ -122,12 +122,15 @@ def test_the_optimiser_may_be_another_and_begins_anew(tmp_path):
     assert not np.any(optax.tree_utils.tree_get(state.opt, "sum_of_squares")["items"])
 
 
-def test_another_model_is_refused_with_the_keys_that_differ(tmp_path):
+def test_another_model_or_catalogue_is_refused_in_words(tmp_path):
     saved(tmp_path / "old", setup_of("sasrec", log_of(BEFORE)))
     now = setup_of("sasrec", log_of(AFTER), init_from=str(tmp_path / "old"))
     wider = fit.setup(replace(now.config, model=replace(now.config.model, dim=16)), now.split, now.devices)
     with pytest.raises(UserError, match=r"config\.model\.dim was 8 and is 16"):
         assembly.first_state(wider)
+    others = setup_of("sasrec", log_of("uvwxyz"), init_from=str(tmp_path / "old"))
+    with pytest.raises(UserError, match=r"no item in common \('a', 'b', 'c' there, 'u', 'v', 'w' here\)"):
+        assembly.first_state(others)
     with pytest.raises(UserError, match="is not a workdir"):
         growing.settled({"init_from": str(tmp_path / "nothing")})
 

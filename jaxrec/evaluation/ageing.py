@@ -32,7 +32,7 @@ class Ages:
         return {"cells": self.cells(), "ages": self.ages(), "policies": self.policies()}
 
     def cells(self) -> list[dict[str, Any]]:
-        """Returns, per training and later test, the age at the test's begin, and metrics of all and of answered questions.
+        """Returns, per training and later test, the age at the test's begin, and metrics of all and answered questions.
 
         A question is unanswered if its target, or all of its history, was not in training. It counts as a miss in
         `metrics`, and is left out in `answered`.

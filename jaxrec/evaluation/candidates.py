@@ -66,7 +66,7 @@ def draw(split: Split, questions: Questions, protocol: str, seed: int = 0, block
 
 
 def _first_seen(barred, keys, total):
-    """Returns rows and columns in `keys` [U, T] (row * total + item) of items' first draws that aren't barred, in order."""
+    """Returns rows and columns in `keys` [U, T] (row * total + item) of the first draws of items that aren't barred."""
     width = keys.shape[1] + 1  # barred items get column 0, before all draws
     codes = np.sort(np.append(barred * width, keys * width + np.arange(1, width)))
     keys, column = np.divmod(codes, width)

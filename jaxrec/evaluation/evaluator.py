@@ -94,7 +94,7 @@ class Evaluator:
         return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.layouts.items()}
 
     def best(self, params: Any, protocol: str, k: int) -> np.ndarray:
-        """Returns the best k items [Q, k] of the last questions, under a protocol over the whole catalogue; 0 is none."""
+        """Returns the best k items [Q, k] of the last questions, by a protocol over the whole catalogue; 0 is none."""
         model, params = folded(self.model, params)
         return ranker.best(self.layouts[protocol], ranking.dot, model.output_embedding(params), self.hidden, k)
 

@@ -1,4 +1,4 @@
-"""The HTTP service: requests in, answers out. It knows nothing of workdirs, nor of the server that runs it."""
+"""The HTTP service as an ASGI application, independent of workdirs and of the server that runs it."""
 
 import asyncio
 import contextlib
@@ -34,12 +34,12 @@ from jaxrec.serve.watch import Watcher
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 
-FOUND, LONGEST = 20, 200  # items that a search gives if not told otherwise; characters of its text
+FOUND, LONGEST = 20, 200  # default number of items of a search; maximum characters of its text
 log = logging.getLogger("jaxrec.serve")
 
 
 class Service:
-    """A recommender behind HTTP. `app` is the ASGI application; `take` puts another recommender to work."""
+    """A recommender behind HTTP. `app` is the ASGI application; `take` replaces the recommender."""
 
     def __init__(
         self,
@@ -50,16 +50,17 @@ class Service:
         hosts: Hosts | None = None,
         known: Known | None = None,
     ):
-        """
+        """Creates the service.
+
         Args:
-            recommender: warm for one history and limits.k items; where it is for more histories, raise `batcher.size`.
+            recommender: compiled for one history and limits.k items; raise `batcher.size` once it is compiled for more.
             limits: Limits.
-            events: store.Events, or None.
-            token: that requests must bear, or None.
-            hosts: Hosts; this machine's own if None.
-            known: Known users of a log, or None.
+            events: the store of events, or None.
+            token: required in requests, or None.
+            hosts: accepted Hosts; those of this machine by default.
+            known: the users of a log, or None.
         """
-        self.watcher: Watcher | None = None  # of new checkpoints, set where there is one: the check of health asks it
+        self.watcher: Watcher | None = None  # looks for new checkpoints, if set; used by the health check
         self.limits, self.events, self.known, self.metrics = limits, events, known, Metrics()
         self.batcher = Batcher(recommender, limits.queue, self.metrics.batch.observe)
         self._histories = Histories(events, known, limits.history)
@@ -71,13 +72,13 @@ class Service:
         self.app = AuthMiddleware(self._application(), self.metrics, token, hosts or Hosts(), paths)
 
     def take(self, recommender: Recommender) -> None:
-        """Answer by another recommender, of the same catalogue, from the next batch on."""
+        """Replaces the recommender by one with the same catalogue, from the next batch on."""
         self.batcher.recommender = recommender
         self.metrics.step.set(recommender.step or 0)
         self.metrics.swapped.inc()
 
     def close(self) -> None:
-        """Finish what waits."""
+        """Completes waiting requests, and closes the store."""
         self.batcher.close()
         if self.events:
             self.events.close()
@@ -86,8 +87,8 @@ class Service:
         pasts = [await self._histories.of(body)] if body.histories is None else map(Past, body.histories)
         candidates, block = ([self.listing.own(id) for id in ids or ()] for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
-        # the model is asked for as many as the limit allows: one program for every k, and it costs no more
-        whose = body.user if self.batcher.recommender.users else None  # other models answer everyone alike
+        # always ask for the maximum k: a single program, at no extra cost
+        whose = body.user if self.batcher.recommender.users else None  # other models ignore the user
         queries = [
             Query(
                 [self.listing.own(id) for id in past.items],
@@ -180,7 +181,7 @@ class Service:
         return chain(*histories, body.candidates or (), body.block)
 
     async def _ask(self, questions):
-        """The answers of the model, in order. Raises what the first at fault raised."""
+        """Returns the model's answers, in order. Raises the first error among them."""
         if not questions:
             return []
         try:
@@ -195,7 +196,7 @@ class Service:
             return [future.result() for future in futures]
         finally:
             for future in futures:
-                future.cancel()  # what nobody waits for any more is not answered
+                future.cancel()  # discard answers that are no longer awaited
 
     def _ranking(self, ranked, k, given):
         unknown = [schema.exact(given.get(id, id)) for id in ranked.unknown]
@@ -250,7 +251,7 @@ class Service:
         routes.append(Route("/metrics", self._metrics))
         errors = {RequestError: _wrong, UserError: _mistake, HTTPException: _refused, Exception: _failed}
         application = Starlette(routes=routes, exception_handlers=errors, lifespan=self._lifespan)
-        application.router.redirect_slashes = False  # a redirect would lead to whatever host the request names
+        application.router.redirect_slashes = False  # a redirect could lead to any host that the request names
         return application
 
     async def _metrics(self, _request):
@@ -276,11 +277,11 @@ class Service:
         return handle
 
     async def _read(self, request, model):
-        """The body, checked. Nothing is read where the answer would be that the queue is full."""
+        """Returns the parsed body. Rejects the request without reading if the queue is full."""
         if self.batcher.full:
             raise busy("too many requests wait")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":  # a page from elsewhere can send any other without being asked back
+        if kind != "application/json":  # other types can be sent by other sites without CORS preflight
             raise RequestError(415, "Content-Type", "send the body as application/json, as curl does with --json")
         too_long = RequestError(413, None, f"the body is longer than {self.limits.body} bytes")
         declared = request.headers.get("content-length", "")
@@ -313,7 +314,7 @@ def _wrong(_request, error):
 
 
 def _mistake(_request, error):
-    """What a request names is not in this workdir; the engine's message names the field where there is one."""
+    """Answers 404 for an engine's UserError, with the field if its message names one."""
     name, colon, message = str(error).partition(": ")
     named = bool(colon) and name.replace("_", "").isalpha()
     said = printable(message if named else str(error), schema.LONG)

@@ -1,4 +1,4 @@
-"""The command train: by a config, from the workdir's latest checkpoint; then the test."""
+"""The command `train`: trains a configuration in a workdir, and tests it."""
 
 import argparse
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from jaxrec.system.errors import UserError
 
 
 def train(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
-    """Train by a config, from the workdir's latest checkpoint; then test the best one beside the baselines."""
+    """Trains from the workdir's latest checkpoint, then tests the best one beside the baselines."""
     recipe = recipes.read(arguments.config, overrides)
     path = arguments.workdir or Path("runs") / recipe.name
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     if "dataset" not in recipe.values:
         raise UserError(f"{recipe.name} is for a log of your own: name it, --config.dataset=PATH")
-    check_keys(recipe.values)  # before a log is read, which may take long
+    check_keys(recipe.values)  # before reading the log, which may take long
     log = as_log(recipe.values["dataset"], say)
     config, name = fitting.resolved(recipe, log, say)
     try:

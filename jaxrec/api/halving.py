@@ -167,7 +167,7 @@ class Halving:
             needed = 0.0 if trial.name in self._ready else 1.2 * self.least
             if self._left() < needed:
                 continue
-            # includes the time to its first score, to be fair to the others
+            # time already used, as for its first score, counts towards its share
             had = trial.seconds if number == 0 else 0.0
             self._train(trial, time.monotonic() + min(max(share - had, needed), self._left()), number)
 

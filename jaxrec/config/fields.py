@@ -57,7 +57,7 @@ def within(value: float) -> str | None:
 
 
 def seed(value: float) -> str | None:
-    """An integer of 32 bits."""
+    """An unsigned 32-bit integer."""
     return None if 0 <= value < 2**32 else "it must be below 2^32, and not negative"
 
 

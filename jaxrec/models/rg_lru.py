@@ -129,7 +129,7 @@ def rg_lru(
 
 
 def initial_slowness(key: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """Draws slowness so that sigmoid(slowness)^c, the decay with open gates, is uniform over DECAYS."""
+    """Draws slowness so that sigmoid(slowness)^c, the decay with open gates, is uniform in DECAYS."""
     log = jnp.log(jax.random.uniform(key, shape, minval=DECAYS[0], maxval=DECAYS[1])) / SHARPNESS
     return log - jnp.log(-jnp.expm1(log))
 

@@ -30,7 +30,7 @@ from jaxrec.models.entry import has_users
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_checked, write_checked
-from jaxrec.training import assembly, auto, fit as loop, metric_writer, wording, workdir as workdirs
+from jaxrec.training import assembly, auto, fit as loop, growing, metric_writer, wording, workdir as workdirs
 from jaxrec.training.fit import Stopped
 from jaxrec.training.setup import Setup
 
@@ -196,8 +196,9 @@ def configuration(
 
 def resolved(recipe: recipes.Recipe, log: Log, say: Callable[[str], None]) -> tuple[Config, str]:
     """As `configuration`, for a recipe that includes its changes."""
-    values, reasons = auto.resolve(recipe.values, log.interactions)
-    for line in (*recipe.notes, *reasons):
+    values, taken = growing.settled(recipe.values)
+    values, reasons = auto.resolve(values, log.interactions)
+    for line in (*recipe.notes, *taken, *reasons):
         say(line)
     made = configs.from_dict(values | {"dataset": log.dataset})
     return made, recipe.name or made.model.name
@@ -264,6 +265,8 @@ def train(
             found = {"scores": {config.model.name: kept["test"]}, "seconds": kept["seconds"]}
             return Training(path=path, config=config, rows=rows, trained=False, **found)
         say(wording.describe(setup))
+        if config.init_from and not workdirs.has_begun(path):
+            say(growing.describe(config, split.interactions.catalogue))
         if validate:
             repeats = splits.repeated_targets(split.interactions, split.valid)
             said = splits.repeats_in_words(repeats, len(split.valid.target))

@@ -24,7 +24,12 @@ def train(parser: argparse.ArgumentParser) -> None:
         f"--config.KEY=VALUE changes one key of the configuration, as in --config.model.dim=64. The keys are listed in "
         f"{recipes.KEYS}; jaxrec configs lists the shipped configurations."
     )
-    parser.add_argument("--config", required=True, help="configuration file, or the name of a shipped configuration")
+    parser.add_argument(
+        "--config", help="configuration file, or the name of a shipped configuration (default: that of --init-from)"
+    )
+    parser.add_argument(
+        "--init-from", type=Path, metavar="WORKDIR", help="begin with the params of this training, matched by item ids"
+    )
     parser.add_argument("--workdir", type=Path, help="folder of the training (default: runs/<config name>)")
 
 

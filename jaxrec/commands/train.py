@@ -7,14 +7,29 @@ from pathlib import Path
 from jaxrec.api import fitting
 from jaxrec.api.logs import as_log
 from jaxrec.config import recipes
-from jaxrec.config.parsing import check_keys
+from jaxrec.config.parsing import check_keys, to_dict
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
+from jaxrec.training import workdir
+
+
+def _recipe(arguments, overrides):
+    """Returns the Recipe of --config, or of the training named by --init-from."""
+    if arguments.init_from is not None:
+        overrides = {**overrides, "init_from": str(arguments.init_from)}
+        if arguments.workdir is None:
+            raise UserError("--init-from begins another training: name its folder, --workdir PATH")
+    if arguments.config is not None:
+        return recipes.read(arguments.config, overrides)
+    if arguments.init_from is None:
+        raise UserError("name a configuration, --config NAME; jaxrec configs lists the shipped ones")
+    values = to_dict(workdir.read(arguments.init_from).config)
+    return recipes.changed(values, overrides, arguments.init_from.name)
 
 
 def train(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Trains from the workdir's latest checkpoint, then tests the best one beside the baselines."""
-    recipe = recipes.read(arguments.config, overrides)
+    recipe = _recipe(arguments, overrides)
     path = arguments.workdir or Path("runs") / recipe.name
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)

@@ -78,6 +78,7 @@ class Config:
     model: Any = key()  # noqa: RUF009  #: the options of the model's entry
     loss: Any = key()  # noqa: RUF009  #: the options of the loss's entry
     optim: OptimConfig = key()  # noqa: RUF009
+    init_from: str = ""  #: a workdir whose params, matched by item ids, are the initial params; "": none
     split: str = "last-item"  #: last-item, sessions, by-time, or another entry
     test_quantile: float = key(within, 0.9)  #: quantile of the times at which the test begins, for splits by time
     valid_fraction: float = key(below_one, 0.1)  #: share of training sessions for validation; 0: none

@@ -1,6 +1,6 @@
 """Caser: convolutions over the most recent items (Tang & Wang, WSDM 2018)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flax.linen as nn
@@ -109,7 +109,8 @@ def caser(config: CaserOptions, sizes: Sizes) -> Model:
         kernel,
     )
     output, item_tables = lambda params: (params["items"], None), {"items": ("inputs", "targets")}
-    return from_module(module, sizes.length, output_embedding=output, item_tables=item_tables)
+    model = from_module(module, sizes.length, output_embedding=output, item_tables=item_tables)
+    return replace(model, user_tables=("users",)) if config.users else model
 
 
 MODEL = ModelEntry(

@@ -17,6 +17,7 @@ from jaxrec.models.model import Model
 
 BONUS = "bonus"  # in folded params: [V], beside those of the plain model
 FEATURES = "features"  # in params: {table: {"values": [N, D], "projection": [K, D]}}
+VALUES, PROJECTION = "values", "projection"
 
 
 class Items(NamedTuple):
@@ -57,7 +58,7 @@ def with_features(
     items = Items(values, vectors, np.asarray(trained) & ids, np.asarray(trained))
     fold = partial(_fold, tuple(model.item_tables))
 
-    rows = {kind: rows for kind, rows in (("values", number), ("projection", vectors.shape[1])) if rows}
+    rows = {kind: rows for kind, rows in ((VALUES, number), (PROJECTION, vectors.shape[1])) if rows}
 
     def init(key):
         params = model.init(key)
@@ -152,4 +153,4 @@ def _beside(mask, values):
     return mask.reshape(*mask.shape, *(1,) * (values.ndim - mask.ndim))
 
 
-ADDED = {"values": _add_values, "projection": _add_vectors}
+ADDED = {VALUES: _add_values, PROJECTION: _add_vectors}

@@ -22,6 +22,7 @@ class Model:
     head: Callable  #: (params, hidden_...D) -> hidden_...D, applied at slots with a target
     output_embedding: Callable  #: (params) -> (embedding [V, D], bias [V] or None) of all items
     item_tables: dict  #: item param -> the slots whose rows a step uses, among "inputs" and "targets"
+    user_tables: tuple[str, ...] = ()  #: params with a row per user
     microbatch_slots: int | None = None  #: slots per microbatch that are fastest on CPU; None for the whole step
     folding: Any = None  #: features.Folding, for a model with item features
 

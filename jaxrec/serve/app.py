@@ -71,8 +71,17 @@ class Service:
         paths = {each.path for each in self.endpoints}
         self.app = AuthMiddleware(self._application(), self.metrics, token, hosts or Hosts(), paths)
 
-    def take(self, recommender: Recommender) -> None:
-        """Replaces the recommender by one with the same catalogue, from the next batch on."""
+    def take(self, recommender: Recommender, known: Known | None = None) -> None:
+        """Replaces the recommender from the next batch on. The catalogue may differ.
+
+        Args:
+            recommender: as for `__init__`.
+            known: the users of another log; None to keep the current ones.
+        """
+        if recommender.catalogue is not self.batcher.recommender.catalogue:
+            self.listing, self._facets = Listing(recommender.catalogue), None
+        if known is not None:
+            self.known, self._histories = known, Histories(self.events, known, self.limits.history)
         self.batcher.recommender = recommender
         self.metrics.step.set(recommender.step or 0)
         self.metrics.swapped.inc()

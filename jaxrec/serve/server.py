@@ -44,8 +44,16 @@ def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     beside = [threading.Thread(target=watch.warm, args=(service.batcher, allowed.k, allowed.batch), daemon=True)]
     if arguments.watch:
         renew = lambda step: watch.renew(service.batcher.recommender, step, allowed.k)
+        again = (arguments.approximate, allowed.k, allowed.batch, arguments.items)
+        reload = lambda step: watch.reload(arguments.workdir, step, *again)
+
+        def take(other):
+            grown = other.catalogue is not service.batcher.recommender.catalogue
+            service.take(other, Known(histories(other, "training")) if grown and follows else None)
+
+        follows = arguments.histories == "training"  # otherwise the users are those of the given log
         meant, refuse = (arguments.checkpoint, recommender.step), service.metrics.refused.inc
-        watcher = watch.Watcher(arguments.workdir, *meant, renew, service.take, refuse)
+        watcher = watch.Watcher(arguments.workdir, *meant, renew, reload, take, refuse)
         service.watcher = watcher
         beside.append(watcher)
     for thread in beside:

@@ -60,6 +60,14 @@ def renew(recommender: Recommender, step: int, k: int) -> Recommender:
     return other
 
 
+def reload(path: Path, step: int, approximate: bool, k: int, batch: int, items: str | None = None) -> Recommender:
+    """As `load`, for a step with another catalogue or model; also compiles batches of up to `batch` histories."""
+    other = load(path, step, approximate, k, batch, items)
+    for rows in _sizes(other, batch):
+        other.engine.compile(rows, min(k, other.engine.items))
+    return other
+
+
 def begin(recommender: Recommender, k: int) -> None:
     """Compiles and runs what single histories need, then checks the answers."""
     id, engine = recommender.catalogue.ids[0], recommender.engine
@@ -71,11 +79,15 @@ def begin(recommender: Recommender, k: int) -> None:
 
 def warm(batcher: Batcher, k: int, batch: int) -> None:
     """Compiles larger batches, and raises the batch size as they become ready."""
-    rows = 1
-    while rows <= min(batch, batcher.recommender.engine.rows):
-        batcher.recommender.engine.compile(rows, min(k, batcher.recommender.engine.items))
+    recommender = batcher.recommender
+    for rows in _sizes(recommender, batch):
+        recommender.engine.compile(rows, min(k, recommender.engine.items))
         batcher.size = rows
-        rows *= 2
+
+
+def _sizes(recommender, batch):
+    """Returns the powers of two up to the maximum number of histories per call."""
+    return [1 << power for power in range(min(batch, recommender.engine.rows).bit_length())]
 
 
 def check(recommender: Recommender) -> None:
@@ -112,6 +124,7 @@ class Watcher(threading.Thread):
         checkpoint: str,
         current: int | None,
         renew: Callable[[int], Recommender],
+        reload: Callable[[int], Recommender],
         take: Callable[[Recommender], None],
         refuse: Callable[[], None],
         every: float = 1.0,
@@ -122,14 +135,15 @@ class Watcher(threading.Thread):
             path: the workdir.
             checkpoint: "best" or "latest".
             current: the active step.
-            renew: (step) -> Recommender.
+            renew: (step) -> Recommender of the same model and data.
+            reload: (step) -> Recommender, for a training with another model or data at the path.
             take: (Recommender) -> None, activates it.
             refuse: () -> None, counts refused checkpoints.
             every: seconds between looks.
         """
         super().__init__(name="watch", daemon=True)
-        self._path, self._checkpoint, self._current = path, checkpoint, current
-        self._renew, self._take, self._refuse, self._every = renew, take, refuse, every
+        self._path, self._checkpoint, self._current = path, checkpoint, (_folder(path), current)
+        self._renew, self._reload, self._take, self._refuse, self._every = renew, reload, take, refuse, every
         self._there, self._looked, self._blind = {}, time.monotonic(), None
         self._refused, self._again, self._pause, self._loading = None, math.inf, AGAIN, False
         self._trained = workdir.read(path)
@@ -169,23 +183,25 @@ class Watcher(threading.Thread):
     def _consider(self):
         step = None
         try:
-            step = chosen(self._path, self._checkpoint)
-            if step != self._current:
-                self._check_data()
-                self._take(self._renew(step))
-                self._current = step
-                log.warning("step %s answers now", step)
+            folder, step = _folder(self._path), chosen(self._path, self._checkpoint)
+            if (folder, step) != self._current:
+                now, then = workdir.read(self._path), self._trained
+                same = (now.data, now.config) == (then.data, then.config)
+                self._take(self._renew(step) if same else self._reload(step))
+                self._current, self._trained = (folder, step), now
+                log.warning("step %s answers now%s", step, "" if same else f", with {now.data['items']:,} items")
             self._refused = None
         except Exception as error:  # in any case, the active one stays
             self._refuse()
             self._refused = step
             self._again, self._pause = time.monotonic() + self._pause, 2 * self._pause
-            log.warning("a new checkpoint is refused, step %s answers on: %s", self._current, error)
+            log.warning("a new checkpoint is refused, step %s answers on: %s", self._current[1], error)
 
-    def _check_data(self):
-        now, then = workdir.read(self._path), self._trained
-        if (now.data, now.config.model) != (then.data, then.config.model):
-            raise UserError("it was trained on other data, or another model: start the service again")
+
+def _folder(path):
+    """Returns the identity of the folder at a path, to notice a link to another training."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def chosen(path: Path, checkpoint: str) -> int:

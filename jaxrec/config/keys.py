@@ -48,6 +48,8 @@ class SampledOptions(LossOptions):
 
 @dataclass(frozen=True)
 class OptimConfig:
+    """The keys of the optimiser."""
+
     name: str = choice("adam", "adamw", "adagrad")
     learning_rate: float = key(positive)
     b1: float = key(below_one, 0.9)
@@ -68,6 +70,8 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class Config:
+    """The configuration of a training."""
+
     dataset: str  #: a path, a folder under $JAXREC_DATA, or the name of a public data set
     seed: int = key(seed)
     epochs: int = key(positive)

@@ -127,6 +127,7 @@ class Piece(NamedTuple):
     first: int  #: number of the first line, from 1
 
     def lines(self) -> list[str]:
+        """Returns the lines, without line ends."""
         return self.text.decode().split("\n")[:-1]
 
 
@@ -301,6 +302,7 @@ class BadRows:
             self.close()
 
     def close(self) -> None:
+        """Raises UserError with the first bad rows, unless there are none or they are skipped."""
         if self.count and not self.skip:
             whole = "in all" if self.count <= BAD else "so far: the rest was not read"
             more = f"({self.count:,} such rows {whole})" if self.count > 1 else ""

@@ -31,6 +31,7 @@ def scan(folder: Path) -> Folder:
 
 
 def is_hidden(name: str) -> bool:
+    """Returns whether a file or folder of this name is skipped."""
     return name.startswith((".", "__MACOSX")) or (name.startswith("_") and "=" not in name)
 
 
@@ -73,5 +74,6 @@ def refuse(others: list[Path]) -> None:
 
 
 def check_number(given: Path, number: int) -> None:
+    """Raises UserError for more than MOST files."""
     if number > MOST:
         raise UserError(f"{shown(given)}: over {MOST:,} files: name a part of them, or join them into fewer")

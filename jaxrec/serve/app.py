@@ -93,6 +93,7 @@ class Service:
             self.events.close()
 
     async def recommend(self, body: Any) -> dict:
+        """Answers POST /recommend."""
         pasts = [await self._histories.of(body)] if body.histories is None else map(Past, body.histories)
         candidates, block = ([self.listing.own(id) for id in ids or ()] for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
@@ -118,6 +119,7 @@ class Service:
         return results[0] if body.histories is None else {"results": results}
 
     async def similar(self, body: Any) -> dict:
+        """Answers POST /similar."""
         item = self.listing.own(body.item)
         if item not in self.listing:
             raise RequestError(404, "item", f"{body.item!r} is not in the catalogue: GET /items finds what is")
@@ -125,6 +127,7 @@ class Service:
         return {"items": self._scored(ranked[: body.k])}
 
     async def influence(self, body: Any) -> dict:
+        """Answers POST /influence."""
         history, items = ([self.listing.own(id) for id in ids] for ids in (body.history, body.items))
         for field, ids in (("history", history), ("items", items)):
             if not any(id in self.listing for id in ids):
@@ -138,6 +141,7 @@ class Service:
         return {"influence": moved}
 
     async def happened(self, body: Any) -> dict:
+        """Answers POST /events."""
         if self.events is None:
             raise RequestError(404, None, "this service keeps no events: start it with --events FILE")
         try:
@@ -151,6 +155,7 @@ class Service:
         return {"stored": stored}
 
     async def items(self, request: Request) -> dict:
+        """Answers GET /items."""
         text, count = request.query_params.get("q", ""), request.query_params.get("k", str(min(FOUND, self.limits.k)))
         if len(text) > LONGEST:
             raise RequestError(422, "q", f"at most {LONGEST} characters")
@@ -160,17 +165,20 @@ class Service:
         return {"items": [{"id": schema.exact(id), "title": self.listing.title(id)} for id in found]}
 
     async def titles(self, body: Any) -> dict:
+        """Answers POST /titles."""
         ids = [self.listing.own(id) for id in body.items]
         return {
             "items": [{"id": schema.exact(id), "title": self.listing.title(id)} for id in ids if id in self.listing]
         }
 
     async def attributes(self, _request: Request) -> dict:
+        """Answers GET /attributes."""
         if self._facets is None:
             self._facets = await asyncio.to_thread(facets, self.batcher.recommender.catalogue.about)
         return {"attributes": self._facets}
 
     async def health(self, _request: Request) -> dict:
+        """Answers GET /healthz."""
         if not self.batcher.alive or (self.events and not self.events.alive):
             raise RequestError(503, None, "a thread of the service has ended: start it again")
         if self.events and self.events.trouble:
@@ -180,6 +188,7 @@ class Service:
         return {"status": "ok", "watch": self.watcher and self.watcher.told()}
 
     async def ready(self, _request: Request) -> dict:
+        """Answers GET /readyz."""
         if not self.batcher.alive or self.batcher.full:
             raise busy("it is stopping, or its queue is full")
         step, together = self.batcher.recommender.step, self.batcher.size

@@ -44,14 +44,17 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
+        """The number of waiting questions."""
         return len(self._jobs)
 
     @property
     def full(self) -> bool:
+        """Whether the queue is full."""
         return len(self._jobs) >= self._room
 
     @property
     def alive(self) -> bool:
+        """Whether the thread runs and accepts questions."""
         return self._thread.is_alive() and not self._closed
 
     def submit(self, asked: Sequence[Query | Callable]) -> list[asyncio.Future]:

@@ -54,6 +54,7 @@ class Events:
 
     @property
     def alive(self) -> bool:
+        """Whether the writing thread runs."""
         return self._thread.is_alive()
 
     @property

@@ -1,4 +1,4 @@
-"""Models and baselines judged on the questions of a split."""
+"""Evaluates models and baselines on the questions of a split."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -31,13 +31,13 @@ from jaxrec.training.setup import Setup
 
 
 def validation(setup: Setup) -> Callable[[Any], dict]:
-    """What `fit.fit` validates by: (params) -> the metrics under the protocol that chooses the checkpoint.
+    """Returns the validation function of `fit.fit`: (params) -> metrics under the protocol that chooses the checkpoint.
 
-    Where many targets repeat an item of the history, the other measure of `full` is beside them, under "also", and
-    both by their names in the order in which they are shown, under "by".
+    If many targets repeat an item of their history, the metrics of the other variant of `full` are added as "also", and
+    both by name, in display order, as "by".
 
     Raises:
-        UserError: no metric has the name that config.select_by says.
+        UserError: if config.select_by is not a metric.
     """
     config, split = setup.config, setup.split
     if config.select_by not in NAMES:
@@ -59,7 +59,7 @@ def validation(setup: Setup) -> Callable[[Any], dict]:
 
 
 class Evaluator:
-    """The questions of a split, packed once, to be answered by a model again and again."""
+    """Packs the questions of a split once, to evaluate a model on them repeatedly."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Evaluator:
         asked = split.interactions.items, questions.start, questions.stop
         width = row_width(config)
         source = questions.source
-        if has_users(config):  # who never trained has no vector
+        if has_users(config):  # users that weren't trained have no vector
             source = np.where(has_vector(config, split)[source], source, -1)
         mask_slots, shown = self.objective.num_mask_slots, context.shown(split.interactions, config.context)
         self.histories = histories.pack_histories(*asked, config.length, width, devices, mask_slots, source, shown)
@@ -84,29 +84,29 @@ class Evaluator:
         self.encode = histories.encoder(model.folding.plain if model.folding else model, self.objective, devices)
 
     def ranks(self, params: Any) -> np.ndarray:
-        """The rank of every question's target, under the first protocol. [Q]"""
+        """Returns the rank of each question's target under the first protocol. [Q]"""
         return next(iter(self.every_rank(params).values()))
 
     def every_rank(self, params: Any) -> dict[str, np.ndarray]:
-        """{protocol: [Q]}"""
+        """Returns the ranks under every protocol: {protocol: [Q]}."""
         model, params = folded(self.model, params)
         self.hidden, table = self.encode(params, self.histories), model.output_embedding(params)
         return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.layouts.items()}
 
     def best(self, params: Any, protocol: str, k: int) -> np.ndarray:
-        """The best k items of each of the questions last ranked, [Q, k], under a protocol that ranks all; 0 is none."""
+        """Returns the best k items [Q, k] of the last questions, by a protocol over the whole catalogue; 0 is none."""
         model, params = folded(self.model, params)
         return ranker.best(self.layouts[protocol], ranking.dot, model.output_embedding(params), self.hidden, k)
 
 
 def has_vector(config: Config, split: splits.Split) -> np.ndarray:
-    """Whether each user of a split has a vector that was trained. [U] bool"""
+    """Returns whether each user of a split has a trained vector. [U] bool"""
     subsequences = objectives.build(config).subsequences(split.start, split.stop, config.length, config.history)
     return np.isin(np.arange(len(split.interactions.users)), subsequences.user_index)
 
 
 def test_of(path: Path, model: Model, config: Config, split: splits.Split, devices: Sequence, **asked: Any) -> dict:
-    """The result of a workdir's checkpoint: the dictionary of `results.result`. asked: as of `answers_of`."""
+    """Returns the result of a workdir's checkpoint, see `results.result`. `asked`: as for `answers_of`."""
     return answers_of(path, model, config, split, devices, **asked).result()
 
 
@@ -120,7 +120,7 @@ def answers_of(
     protocol: str = FULL,
     part: str = "test",
 ) -> Answers:
-    """What a workdir's checkpoint answers to a part of a split."""
+    """Returns the Answers of a workdir's checkpoint to a part of a split."""
     begun = time.monotonic()
     questions = questions_of(split, part)
     params, step = restore_params(path, model, checkpoint, dev.replicated(devices))
@@ -133,10 +133,10 @@ def answers_of(
 
 
 def questions_of(split: splits.Split, part: str) -> splits.Questions:
-    """The questions of a part of a split: "test" or "valid".
+    """Returns the questions of a part of a split: "test" or "valid".
 
     Raises:
-        UserError: it has no such part.
+        UserError: for another part.
     """
     if part not in ("test", "valid"):
         raise UserError(f"split {part!r}: choose one of test, valid")
@@ -153,10 +153,11 @@ def evaluation(
     beyond_accuracy: int | bool | None = None,
     devices: Sequence | None = None,
 ) -> results.Evaluation:
-    """The Evaluation of a workdir's checkpoint, beside these baselines; the other arguments as of `workdir_answers`.
+    """Returns the Evaluation of a workdir's checkpoint, with baselines; other arguments are as for `workdir_answers`.
 
     Args:
-        beyond_accuracy: how many of the best items are looked at, as `beyond.depth` takes it.
+        baselines: names of baselines to evaluate too.
+        beyond_accuracy: number of best items to examine, as for `beyond.depth`.
     """
     devices, config = devices or dev.local(), workdir.read(path).config
     protocol = protocols.named(protocol or default_protocol(config.split))
@@ -179,15 +180,18 @@ def workdir_answers(
     protocol: str | None = None,
     part: str = "test",
 ) -> Answers:
-    """What a workdir's checkpoint answers on its own split of the data.
+    """Returns the Answers of a workdir's checkpoint on its own split of the data.
 
     Args:
-        path: Path.
-        interactions: of the training; those it names if None.
-        protocol: the split's own if None.
+        path: the workdir.
+        interactions: the training's data; by default, loaded by the name it recorded.
+        devices: by default, the local ones.
+        checkpoint: "best", "latest" or a step.
+        protocol: by default, the split's own.
+        part: "test" or "valid".
 
     Raises:
-        UserError: no training lies there; its data are gone, or these are others.
+        UserError: if there is no training at the path, or its data are gone or different.
     """
     config, split = opened(path, interactions)
     model = model_of(config, split)
@@ -196,7 +200,7 @@ def workdir_answers(
 
 
 def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config, splits.Split]:
-    """The configuration of a workdir, and its own split of the data. As of `workdir_answers`."""
+    """Returns the configuration of a workdir, and its split of the data; see `workdir_answers`."""
     stored = workdir.read(path)
     config = stored.config
     if interactions is None:
@@ -205,7 +209,7 @@ def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config
         interactions = sources.load(config.dataset)
     workdir.check_data(path, stored, interactions)
     split = assembly.split_of(config, interactions)
-    if config.features:  # what items were in the training, whatever a table says of them now
+    if config.features:  # attributes as they were in training, even if a table has changed since
         catalogue = workdir.catalogue(path, stored)
         split = split._replace(interactions=replace(split.interactions, catalogue=catalogue))
     return config, split
@@ -220,7 +224,7 @@ def ranks_of(
     part: str,
     devices: Sequence,
 ) -> np.ndarray:
-    """The ranks of the targets of a part of a split by a workdir's checkpoint, [Q]."""
+    """Returns the ranks of a workdir's checkpoint for the targets of a part of a split, [Q]."""
     model = model_of(config, split)
     params, _ = restore_params(path, model, checkpoint or "best", dev.replicated(devices))
     return Evaluator(model, config, split, questions_of(split, part), devices, protocol).ranks(params)
@@ -229,14 +233,14 @@ def ranks_of(
 def baseline_result(
     name: str, split: splits.Split, protocol: str, part: str, devices: Sequence, both: bool = False
 ) -> dict:
-    """The result of a baseline: the dictionary of `results.result`. both: as of `protocols.measures`."""
+    """Returns the result of a baseline, see `results.result`. `both`: as for `protocols.measures`."""
     return baseline_answers(name, split, protocol, part, devices, both).result()
 
 
 def baseline_answers(
     name: str, split: splits.Split, protocol: str, part: str, devices: Sequence, both: bool = False
 ) -> Answers:
-    """What a baseline answers. both: as of `protocols.measures`."""
+    """Returns the Answers of a baseline. `both`: as for `protocols.measures`."""
     begun = time.monotonic()
     baseline, questions = BASELINES[name], questions_of(split, part)
     repeats = splits.repeated_targets(split.interactions, questions)

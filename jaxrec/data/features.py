@@ -117,14 +117,14 @@ def _is_vectors(column: pl.Series) -> bool:
 
 def _standardised(column: pl.Series, name: str, trained: np.ndarray) -> np.ndarray:
     """Returns vectors whose columns have mean 0 and standard deviation 1 over the training items. [V, K]"""
-    given = column.drop_nulls().to_list()
-    lengths = {len(each) for each in given}
-    if len(lengths) != 1 or lengths == {0}:
-        has = "no item has one" if not given else f"they have {min(lengths)} to {max(lengths)} numbers"
+    given = column.drop_nulls()
+    lengths = {column.dtype.size} if isinstance(column.dtype, pl.Array) else {*given.list.len().unique()}
+    if len(lengths) != 1 or lengths == {0} or not len(given):
+        has = f"they have {min(lengths)} to {max(lengths)} numbers" if len(given) else "no item has one"
         raise UserError(
             f"config.features names {name}, a column of vectors: {has}: give all items as many, one or more"
         )
-    rows = np.array([[np.nan if x is None else x for x in each] for each in given])
+    rows = given.explode().cast(pl.Float64).fill_null(np.nan).to_numpy().reshape(len(given), *lengths)
     if not np.isfinite(rows).all():
         row = column.is_not_null().arg_true()[int(np.flatnonzero(~np.isfinite(rows).all(1))[0])]
         raise UserError(

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from jaxrec.data import arrow, columnar, columns as cols, json_lines, tables
+from jaxrec.data import arrow, columnar, columns as cols, embeddings, json_lines, tables
 from jaxrec.data.interactions import COUNT, GENRES, ID, TITLES, Catalogue, Interactions
 from jaxrec.data.tables import LONG
 from jaxrec.data.text import File, csv_rows, fail, pieces, short, some
@@ -127,17 +127,20 @@ def table(file: File, column: str | None = None) -> pl.DataFrame:
         column: name of the ids' column, if the table has it; otherwise it is recognised by name.
 
     Returns:
-        The column `ID`, as text, and all others.
+        The column `ID`, as text, all others, and one for each array of vectors beside the file.
 
     Raises:
         UserError: if the file can't be read, no column of ids is found, or an id is missing or occurs twice.
     """
-    suffix = Path(file.name).suffix.lower()
-    if suffix in columnar.SUFFIXES:
+    return embeddings.with_vectors(file, _rows(file, column))
+
+
+def _rows(file: File, column: str | None) -> pl.DataFrame:
+    if file.suffix in columnar.SUFFIXES:
         return _columnar(file, column)
-    if suffix in json_lines.SUFFIXES:
+    if file.suffix in json_lines.SUFFIXES:
         return _json_lines(file, column)
-    if suffix == ".item":
+    if file.suffix == ".item":
         return recbole(file, column)
     rows = _csv(file)
     _, header = next(rows)

@@ -48,7 +48,7 @@ def _read(path: Path) -> np.ndarray:
     try:
         found = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: can't be read as an array of numbers ({error}): write it with numpy.save") from None
+        raise UserError(f"{path}: can't be read as an array of numbers ({error}): use numpy.save") from None
     if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind not in "fiu" or not found.shape[1]:
         what = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else "several arrays"
         raise UserError(f"{path}: holds {what}: write one matrix of numbers, [rows of the table, D]")

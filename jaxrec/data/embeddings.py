@@ -36,8 +36,8 @@ def with_vectors(file: File, about: pl.DataFrame) -> pl.DataFrame:
         vectors = _read(path)
         if len(vectors) != len(about):
             raise UserError(
-                f"{path}: {len(vectors):,} rows, and {len(about):,} in {file}: write a row for each row of the table, in "
-                "its order"
+                f"{path}: {len(vectors):,} rows, and {len(about):,} in {file}: write a row for each row of the table, "
+                "in its order"
             )
         about = about.with_columns(pl.Series(name, vectors, pl.Array(pl.Float32, vectors.shape[1])))
     return about

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from jaxrec.api.keywords import with_keywords
 from jaxrec.data import arrow, filters, prepared, sources, splits, summary
+from jaxrec.data.columns import ROLES
 from jaxrec.data.interactions import Interactions, fingerprint
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
@@ -78,6 +79,7 @@ def prepare(
     item: str | None = None,
     time: str | None = None,
     weight: str | None = None,
+    type: str | None = None,
     session: str | None = None,
     format: str | None = None,
     items: Any = None,
@@ -124,6 +126,7 @@ def prepare(
             columns usually are need not be named.
         weight: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
             columns usually are need not be named.
+        type: the column of what was done with the item, such as view or purchase: its name, or number from 1.
         session: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
             columns usually are need not be named.
         format: of the files, found by looking if None.
@@ -139,7 +142,7 @@ def prepare(
         UserError: the data can't be read so; the message names the place and the cure.
     """
     given = dict(locals())
-    columns = {role: given[role] for role in ("user", "item", "time", "weight", "session")}
+    columns = {role: given[role] for role in ROLES}
     columns = {role: None if name is None else str(name) for role, name in columns.items()}
     options = filters.Options(**{name: given[name] for name in FILTERS})
     if on_bad_row not in ("error", "skip"):

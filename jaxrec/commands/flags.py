@@ -74,7 +74,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", required=True, help="a file, folder, zip or glob, or the name of a public data set")
     parser.add_argument("--output", required=True, type=Path, help="the folder to write")
     parser.add_argument("--format", help="of the input (default: found by looking)")
-    for role in ("user", "item", "time", "weight", "session"):
+    for role in ("user", "item", "time", "weight", "type", "session"):
         parser.add_argument(
             f"--{role}", metavar="COLUMN", help=f"the column of the {role}: its name, or number from 1; none for none"
         )

@@ -88,6 +88,14 @@ class Sessions(NamedTuple):
     ids: np.ndarray  # [S] external ids, int64 or str
 
 
+class Types(NamedTuple):
+    """What was done with the items, event by event: viewed, put into the cart, bought."""
+
+    numbers: np.ndarray  # [N] uint8, a place among the names from 1; 0 where it is not known; may be a memory map
+    names: tuple[str, ...]  # sorted; each occurs
+    asked: tuple[int, ...] | None = None  # the numbers of those that may be targets; None: all
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Interactions:
     """Histories back to back: user u's is `items[offsets[u]:offsets[u + 1]]`, oldest first."""
@@ -100,6 +108,7 @@ class Interactions:
     times: np.ndarray | None = None  # [N] int64, microseconds, not falling within a history; may be a memory map
     relative: bool = False  # whether the times count from an unknown moment; else from 1970, UTC
     weights: np.ndarray | None = None  # [N] float32: ratings, seconds of play; may be a memory map
+    types: Types | None = None  # of events
     sessions: Sessions | None = None  # where histories have parts
     train_sessions: int | None = None  # so many leading histories are to train on, the sessions of the rest to test
     digest: str | None = None  # the fingerprint, where it is known
@@ -117,7 +126,7 @@ def by_session(interactions: Interactions) -> Interactions:
 
 
 def fingerprint(interactions: Interactions) -> str:
-    """SHA-256 (hex) of the items, the offsets, the ids of users and items; of times, weights, sessions where they are.
+    """SHA-256 (hex) of items, offsets, ids of users and items; of times, weights, types, sessions where they are.
 
     Names, paths, titles and genres are not in it: the same histories from another file are the same data.
     """
@@ -130,6 +139,10 @@ def fingerprint(interactions: Interactions) -> str:
         if (array := getattr(interactions, name)) is not None:
             digest.update(name.encode() + (b" relative" if name == "times" and interactions.relative else b""))
             _update(digest, array)
+    if interactions.types is not None:
+        digest.update(b"types")
+        _update(digest, interactions.types.numbers)
+        _update(digest, np.array(interactions.types.names, np.dtypes.StringDType()))
     if interactions.sessions is not None:
         digest.update(b"sessions")
         _update(digest, interactions.sessions.offsets)

@@ -8,6 +8,8 @@ import numpy as np
 
 from jaxrec.data.interactions import Interactions, fingerprint
 
+BESIDE = ("times", "weights", "types", "sessions", "train_sessions")  #: what is known of histories beside their items
+
 
 class Known(NamedTuple):
     """A data set as it is shared: its counts, and what tells it from another of the same counts."""
@@ -30,9 +32,7 @@ class Identity(NamedTuple):
 
 def histories(interactions: Interactions) -> str:
     """The fingerprint of histories and ids alone: the same with times and ratings beside them, or without."""
-    return fingerprint(
-        replace(interactions, times=None, weights=None, sessions=None, train_sessions=None, relative=False, digest=None)
-    )
+    return fingerprint(replace(interactions, **dict.fromkeys(BESIDE), relative=False, digest=None))
 
 
 def pattern(interactions: Interactions) -> str:

@@ -43,7 +43,7 @@ def read(
     Args:
         path: where they lie; or a table in memory, as of `arrow`.
         format: the name of a reader, or its import path; found by looking where it is None.
-        columns: {"user", "item", "time", "weight", "session": a column's name, its number from 1, or "none"}.
+        columns: {"user", "item", "time", "weight", "type", "session": a column's name, its number from 1, or "none"}.
         skip_bad_rows: leave out the rows that can't be used, and say so; else they are an error.
         say: told what was found out: which columns were taken, what unit the times have.
         progress: told how many rows are read, now and then.

@@ -9,7 +9,7 @@ What counts as what:
 - Tokens stand between runs of spaces or tabs. Which become integers: `interactions.as_ids`. A line in which one is no
   id, as `data.ids` has it, is bad.
 - Blank lines may end a file but not stand within it, where they may be a history that was lost.
-- interactions.csv beside it, the same rows in the same order, gives times, weights and sessions; stats.json with
+- interactions.csv beside it, the same rows in the same order, gives times, weights, types and sessions; stats.json with
   train_sessions says how many lines are training sessions.
 """
 
@@ -203,7 +203,7 @@ def _line(file: File, number: int) -> str:
 
 
 def _with_interactions(data: Interactions, file: File, beside: File, say, reading: tuple) -> Interactions:
-    """The histories with the times, weights and sessions of interactions.csv.
+    """The histories with the times, weights, types and sessions of interactions.csv.
 
     Args:
         reading: the last arguments of Log.
@@ -237,6 +237,8 @@ def _with_interactions(data: Interactions, file: File, beside: File, say, readin
         say(note)
     if "weight" in chosen:
         extra["weights"] = np.concatenate(log.weights)
+    if log.types:
+        extra["types"] = log.types.close()
     if "session" in chosen and "user" in chosen:
         ids, place = log.ids["session"].order()
         extra["sessions"] = parts(data.offsets, place[np.concatenate(log.codes["session"])], ids)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxrec.data import topics
 from jaxrec.system.errors import UserError
 
 SECOND = 1_000_000  # of a log's times
@@ -29,13 +30,16 @@ class Events(NamedTuple):
     relative: bool = False
     weights: np.ndarray | None = None  #: [N], NaN where that is not known
     session_starts: np.ndarray | None = None  #: [S] int64, places at which sessions begin
+    types: np.ndarray | None = None  #: [N], numbers of types of events from 1, as the training has them; 0: not known
+    items: np.ndarray | None = None  #: [N], numbers, 0 of one that is not known
+    topics: np.ndarray | None = None  #: of items, as of `topics.values`
 
 
 class Kind(NamedTuple):
     """A kind of context."""
 
-    size: int  #: numbers 1..size
-    needs: str  #: "times", "dates" (times that count from 1970), "weights" or "sessions"
+    size: int  #: numbers 1..size; 0: as many as the log has types of events
+    needs: str  #: "times", "dates" (times that count from 1970), "weights", "sessions", "types" or "topics"
     numbers: Callable[[Events], np.ndarray]  #: -> [N], 0..size
 
 
@@ -95,12 +99,16 @@ KINDS = {
     "month": Kind(12, "dates", _where_dated(_month)),
     "weight": Kind(3 + 2 * PARTS * (OCTAVES[1] - OCTAVES[0]), "weights", _weight),
     "session": Kind(2, "sessions", _session),
+    "type": Kind(0, "types", lambda events: events.types),
+    "switch": Kind(2, "topics", lambda events: topics.switches(events.topics, events.items, events.offsets)),
 }
 LACKS = {
     "times": lambda events: events.times is None,
     "dates": lambda events: events.times is None or events.relative,
     "weights": lambda events: events.weights is None,
     "sessions": lambda events: events.session_starts is None,
+    "types": lambda events: events.types is None,
+    "topics": lambda events: events.topics is None or events.items is None,
 }
 
 
@@ -122,12 +130,19 @@ def named(text: str) -> tuple[str, ...]:
     return kinds
 
 
-def of_log(interactions: Any) -> Events:
-    """The Events of Interactions."""
+def of_log(interactions: Any, topic: str = "") -> Events:
+    """The Events of Interactions. topic: of a configuration."""
     sessions = interactions.sessions
     starts = None if sessions is None else sessions.offsets[:-1][np.diff(sessions.offsets) > 0]
     return Events(
-        interactions.offsets, interactions.times, interactions.relative, interactions.weights, session_starts=starts
+        interactions.offsets,
+        interactions.times,
+        interactions.relative,
+        interactions.weights,
+        session_starts=starts,
+        types=None if interactions.types is None else interactions.types.numbers,
+        items=interactions.items,
+        topics=topics.values(interactions.catalogue, topic),
     )
 
 
@@ -140,14 +155,15 @@ def known(events: Events) -> tuple[str, ...]:
     return tuple(name for name, kind in KINDS.items() if not LACKS[kind.needs](events))
 
 
-def shown(interactions: Any, kinds: str) -> np.ndarray | None:
+def shown(interactions: Any, kinds: str, topic: str = "") -> np.ndarray | None:
     """The context that a model is shown of a log, as `numbers` gives it; None where it is shown none.
 
     Args:
         interactions: Interactions.
         kinds: of a configuration's `context`.
+        topic: of a configuration.
     """
-    return numbers(of_log(interactions), named(kinds), interactions.name) if named(kinds) else None
+    return numbers(of_log(interactions, topic), named(kinds), interactions.name) if named(kinds) else None
 
 
 def numbers(events: Events, kinds: Sequence[str], name: str = "the log") -> np.ndarray:
@@ -181,6 +197,8 @@ def _wanted(needs):
         "times": "a time for every event, which this log lacks",
         "dates": "times that count from 1970, and this log has none, or counts from an unknown moment",
         "weights": "a weight (a rating, seconds of play) for every event, which this log lacks",
+        "types": "types of events (view, purchase), which this log lacks: prepare.py --type names their column",
+        "topics": "a column of items, genres or categories, which config.topic names where it is called otherwise",
         "sessions": "sessions within the users' histories, which this log, or its split, has not",
     }[needs]
 

@@ -20,14 +20,16 @@ def evaluate(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> in
             raise UserError("--baseline is no training to test scores against: leave it out, or name a --workdir")
         options |= {"workdir": arguments.workdir, "checkpoint": arguments.checkpoint}
         options |= {"split_by": arguments.split_by, "test_quantile": arguments.test_quantile}
+        options["target_types"] = arguments.target_types
         found = evaluating.judge(arguments.scores, arguments.dataset, **options)
     elif arguments.baseline:
         _check_baseline(arguments)
         by = arguments.split_by or "last-item"
-        options |= {"by": by, "q": arguments.test_quantile}
+        options |= {"by": by, "q": arguments.test_quantile, "target_types": arguments.target_types}
         found = evaluating.baseline(arguments.baseline, arguments.dataset, **options)
     else:
-        for flag, value in {"--split-by": arguments.split_by, "--test-quantile": arguments.test_quantile}.items():
+        own = {"--split-by": arguments.split_by, "--test-quantile": arguments.test_quantile}
+        for flag, value in {**own, "--target-types": arguments.target_types or None}.items():
             if value is not None:
                 raise UserError(f"{flag} goes with --baseline: a workdir keeps the split of its training, leave it out")
         options["checkpoint"] = arguments.checkpoint

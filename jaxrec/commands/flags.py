@@ -50,6 +50,12 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
         "--test-quantile", "--split-q", type=float, help="where times split: the share before the test (default: .9)"
     )
     parser.add_argument(
+        "--target-types",
+        default="",
+        metavar="TYPE[,...]",
+        help="for a baseline or scores: ask for events of these types alone, as purchase (default: all)",
+    )
+    parser.add_argument(
         "--protocol",
         help="full, full-seen-kept, sessions, uniform-100 or popularity-100 "
         "(default: full; sessions after such a split)",

@@ -18,6 +18,7 @@ TOGETHER = (  # a key, and the values of another that it goes with
     ("item_dropout", "stream", ("packed",)),
     ("sequence_dropout", "objective", ("next-item",)),
     ("sequence_dropout", "stream", ("packed",)),
+    ("target_types", "stream", ("packed",)),
     ("mask_prob", "objective", ("cloze",)),
     ("mask_last_prob", "objective", ("cloze",)),
 )

@@ -231,6 +231,14 @@ def training_counts(split: Split) -> np.ndarray:
     return np.bincount(training_items(split), minlength=len(split.interactions.catalogue.ids) + 1)[1:]
 
 
+def target_counts(split: Split) -> np.ndarray:
+    """As `training_counts`, of the events that may be targets."""
+    if (may := event_types.targets(split.interactions)) is None:
+        return training_counts(split)
+    at = slices(split.start, split.stop)
+    return np.bincount(split.interactions.items[at[may[at]]], minlength=len(split.interactions.catalogue.ids) + 1)[1:]
+
+
 def cold_targets(split: Split, questions: Questions) -> int:
     """How many targets never occur in training."""
     return int((training_counts(split)[questions.target - 1] == 0).sum())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jaxrec.data import splits
+from jaxrec.data import event_types, splits
 from jaxrec.data.splits import Questions, Split
 from jaxrec.evaluation import beyond, protocols, results, segments
 from jaxrec.evaluation.metrics import at_most
@@ -52,6 +52,8 @@ class Answers:
         if self.apart and result["cold_targets"]:
             cold = splits.training_counts(self.split)[self.questions.target - 1] == 0
             more |= {"apart": results.apart(self.ranks[first], cold)}
+        if types := event_types.asked(self.split.interactions):
+            more |= {"target_types": list(types)}
         return self._known(result) | more
 
     @property

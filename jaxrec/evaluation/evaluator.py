@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.batches import context, objectives
+from jaxrec.batches import context, objectives, target_types
 from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
@@ -78,7 +78,8 @@ class Evaluator:
         source = questions.source
         if has_users(config):  # who never trained has no vector
             source = np.where(has_vector(config, split)[source], source, -1)
-        mask_slots, shown = self.objective.num_mask_slots, context.shown(split.interactions, config.context)
+        mask_slots = self.objective.num_mask_slots
+        shown = context.shown(split.interactions, config.context, config.topic)
         self.histories = histories.pack_histories(*asked, config.length, width, devices, mask_slots, source, shown)
         self.model = model
         self.encode = histories.encoder(model.folding.plain if model.folding else model, self.objective, devices)
@@ -101,7 +102,8 @@ class Evaluator:
 
 def has_vector(config: Config, split: splits.Split) -> np.ndarray:
     """Whether each user of a split has a vector that was trained. [U] bool"""
-    subsequences = objectives.build(config).subsequences(split.start, split.stop, config.length, config.history)
+    asked = split.start, split.stop, config.length, config.history
+    subsequences = target_types.build(config, split).subsequences(*asked)
     return np.isin(np.arange(len(split.interactions.users)), subsequences.user_index)
 
 
@@ -205,7 +207,7 @@ def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config
         interactions = sources.load(config.dataset)
     workdir.check_data(path, stored, interactions)
     split = assembly.split_of(config, interactions)
-    if config.features:  # what items were in the training, whatever a table says of them now
+    if config.features or "switch" in context.named(config.context):  # what items were then, whatever a table says now
         catalogue = workdir.catalogue(path, stored)
         split = split._replace(interactions=replace(split.interactions, catalogue=catalogue))
     return config, split

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxrec.data import splits
+from jaxrec.data.text import some
 from jaxrec.evaluation import beyond_tables
 from jaxrec.evaluation.metrics import KS, intervals, metrics
 from jaxrec.evaluation.protocols import FULL, KEPT, whole
@@ -90,6 +91,8 @@ def show(result: dict, title: str, console: Console | None = None) -> None:
     asked = f"{result['users']:,} {'events' if sessions else 'users'}"
     for protocol, measured in found.items():
         caption = f"{result['split']}, {protocol}, {asked}, {result['seconds']:.1f} s"
+        if "target_types" in result:
+            caption += f"; targets: {some(result['target_types'])} alone"
         if result["cold_targets"]:
             caption += f"; {result['cold_targets']:,} targets never occur in training"
         named = f"{title}: {protocol}" if len(found) > 1 else title

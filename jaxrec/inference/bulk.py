@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from jaxrec.batches import context
+from jaxrec.data import event_types
 from jaxrec.data.interactions import ID, Catalogue, Interactions
 from jaxrec.data.ragged import slices
 from jaxrec.inference.engine import SLOTS, Engine, hidden
@@ -37,12 +38,22 @@ class Bulk:
         catalogue: its own.
         log: whose users are meant; its items are known by their external ids.
         vectors: [users of the log] the row of each user's vector in the model; -1 for who has none.
+        types: the names of the types of events that the model knows, by their numbers from 1.
+        topics: of the catalogue's items, as of `topics.values`.
     """
 
-    def __init__(self, engine: Engine, catalogue: Catalogue, log: Interactions, vectors: np.ndarray | None = None):
+    def __init__(
+        self,
+        engine: Engine,
+        catalogue: Catalogue,
+        log: Interactions,
+        vectors: np.ndarray | None = None,
+        types: Sequence[str] = (),
+        topics: np.ndarray | None = None,
+    ):
         self._engine, self._catalogue, self._log = engine, catalogue, log
         self._numbers = numbers_in(catalogue, log)
-        self._context = context_in(engine.kinds, log)
+        self._context = context_in(engine.kinds, log, self._numbers, types, topics)
         self._vectors = np.full(len(log.users), -1, np.int32) if vectors is None else vectors
 
     def recommend(self, users: np.ndarray, k: int, exclude_seen: bool) -> Iterator[pl.DataFrame]:
@@ -167,11 +178,23 @@ def numbers_in(catalogue: Catalogue, log: Interactions) -> np.ndarray:
     return numbers
 
 
-def context_in(kinds: Sequence[str], log: Interactions) -> np.ndarray | None:
-    """The context of a log's events, [N, K], as a model is shown it: 0 of a kind that the log lacks, with a warning."""
+def context_in(
+    kinds: Sequence[str],
+    log: Interactions,
+    numbers: np.ndarray,
+    types: Sequence[str] = (),
+    topics: np.ndarray | None = None,
+) -> np.ndarray | None:
+    """The context of a log's events, [N, K], as a model is shown it: 0 of a kind that the log lacks, with a warning.
+
+    Args:
+        numbers: as of `numbers_in`.
+        types, topics: as of Bulk.
+    """
     if not kinds:
         return None
-    events = context.of_log(log)
+    own = None if log.types is None else event_types.translation(log.types.names, types)[log.types.numbers]
+    events = context.of_log(log)._replace(types=own, items=numbers[log.items], topics=topics)
     have = [kind for kind in kinds if kind in context.known(events)]
     found = np.zeros((len(log.items), len(kinds)), np.uint16)
     if have:

@@ -3,7 +3,6 @@
 import copy
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,7 +22,7 @@ from jaxrec.inference.checking import Checker
 from jaxrec.inference.engine import Engine
 from jaxrec.inference.influence import influence
 from jaxrec.inference.popularity import Popularity
-from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session
+from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session, queries_of
 from jaxrec.kernels import placement
 from jaxrec.models.features import folded
 from jaxrec.models.model import Model
@@ -47,11 +46,12 @@ class Recommender:
         path: Path | None = None,
         approximate: bool = False,
         users: Users | None = None,
+        types: Sequence[str] = (),
     ):
         self.config, self.catalogue, self.step, self.path, self.users = config, catalogue, step, path, users
         self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
         self.training: Any = None  #: the Training of `jaxrec.fit`
-        self._model, self._checker = model, Checker(config, catalogue, users)
+        self._model, self._checker = model, Checker(config, catalogue, users, types)
         self._popularity = Popularity(catalogue.counts)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
         (plain, params), sizes = folded(model, params), (len(catalogue.ids), config.length, approximate)
@@ -82,10 +82,12 @@ class Recommender:
         strict: bool = False,
         times: Sequence | None = None,
         weights: Sequence | None = None,
+        types: Sequence | None = None,
     ) -> Ranked:
         """The k best next items for one history. The arguments are the fields of a Query."""
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
-        return self.answer([Query(history, k, user=user, strict=strict, times=times, weights=weights, **rest)])[0]
+        rest |= {"times": times, "weights": weights, "types": types}
+        return self.answer([Query(history, k, user=user, strict=strict, **rest)])[0]
 
     def recommend_batch(
         self,
@@ -99,21 +101,12 @@ class Recommender:
         strict: bool = False,
         times: Iterable | None = None,
         weights: Iterable | None = None,
+        types: Iterable | None = None,
     ) -> list[Ranked]:
-        """`recommend` for many histories, each with its own of `users`, `times` and `weights`."""
-        # what can be gone through but once serves all of them
-        histories = arguments.id_list(histories, "histories")
-        candidates = candidates if candidates is None else arguments.id_list(candidates, "candidates")
-        block = () if block is None else arguments.id_list(block, "block")
-        own: dict[str, Any] = {"users": users, "times": times, "weights": weights}
-        for name, given in own.items():
-            own[name] = told = [None] * len(histories) if given is None else arguments.id_list(given, name)
-            if len(told) != len(histories):
-                raise UserError(f"{name}: {len(told)} for {len(histories)} histories: give one each, None for nobody")
+        """`recommend` for many histories, each with its own of `users`, `times`, `weights` and `types`."""
+        own = {"users": users, "times": times, "weights": weights, "types": types}
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
-        each = zip(histories, own["users"], own["times"], own["weights"], strict=True)
-        query = partial(Query, k=k, strict=strict, **rest)
-        return self.answer([query(history, user=u, times=t, weights=w) for history, u, t, w in each])
+        return self.answer(queries_of(histories, own, k=k, strict=strict, **rest))
 
     def answer(self, queries: Iterable[Query | CheckedQuery]) -> list[Ranked]:
         """The best items for each of many queries, all fields of which may differ.
@@ -196,13 +189,14 @@ class Recommender:
         user: object = None,
         times: Sequence | None = None,
         weights: Sequence | None = None,
+        types: Sequence | None = None,
     ) -> np.ndarray:
         """The change in the scores of `items` due to each item of a history: the score with it minus that without it.
 
         Args:
             history: external ids, oldest first.
             items: external ids, such as those that were recommended.
-            user, times, weights: as in a Query.
+            user, times, weights, types: as in a Query.
 
         Returns:
             [items, history] float32; 0 for ids that the catalogue lacks, and for those too old for the model to see.
@@ -214,7 +208,7 @@ class Recommender:
             raise UserError("history is a Session, which does not keep the ids of all its items: give the ids")
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
         numbers = self._checker.numbering.known(items, "items")
-        asked = self.check(Query(history, user=user, strict=True, times=times, weights=weights))
+        asked = self.check(Query(history, user=user, strict=True, times=times, weights=weights, types=types))
         places = [place for place, id in enumerate(history) if self._checker.numbering.numbers([id])[0]]
         return influence(self.engine, asked.known, places, len(history), numbers, asked.user, asked.context)
 
@@ -270,7 +264,8 @@ class Recommender:
 
     def bulk(self, log: Interactions) -> Bulk:
         """The Bulk of a log, which answers for its users in blocks."""
-        return Bulk(self.engine, self.catalogue, log, self._checker.user_vectors.rows(log))
+        known = self._checker
+        return Bulk(self.engine, self.catalogue, log, known.user_vectors.rows(log), known.types, known.topics)
 
     def log(self, data: Any = None) -> Interactions:
         """The Interactions of a Log, a path or a table in memory; those of the training if None."""

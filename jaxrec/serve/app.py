@@ -99,6 +99,7 @@ class Service:
                 user=whose,
                 times=past.times,
                 weights=past.weights,
+                types=past.types,
             )
             for past in pasts
         ]
@@ -122,7 +123,7 @@ class Service:
 
         def ask(recommender):
             whose = body.user if recommender.users else None
-            return recommender.influence(history, items, whose, body.times, body.weights).tolist()
+            return recommender.influence(history, items, whose, body.times, body.weights, body.types).tolist()
 
         (moved,) = await self._ask([ask])
         return {"influence": moved}
@@ -131,7 +132,7 @@ class Service:
         if self.events is None:
             raise RequestError(404, None, "this service keeps no events: start it with --events FILE")
         try:
-            written = self.events.append(body.user, body.items or [body.item], body.time)
+            written = self.events.append(body.user, body.items or [body.item], body.time, body.weight, body.type)
             stored = await asyncio.wrap_future(written)
         except queue.Full:
             raise busy("too many events wait for the disk") from None
@@ -216,7 +217,7 @@ class Service:
         got = lambda path, handler, summary, answer, **more: Endpoint(
             method="GET", path=path, handler=handler, summary=summary, answer=answer, **more
         )
-        best = "The best next items for one of history, histories and user"
+        best = "The best next items for one of history, histories, events and user"
         titles = "Titles of ids, without those that are unknown"
         found = {"parameters": (text, count), "errors": (422,)}
         without_404 = (400, 408, 413, 422, 503)

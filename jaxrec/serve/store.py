@@ -19,7 +19,7 @@ log = logging.getLogger("jaxrec.serve")
 
 
 class _Append(NamedTuple):
-    rows: list  # of (user, item, time)
+    rows: list  # of (user, item, time, weight, type)
     done: Future
 
 
@@ -60,13 +60,22 @@ class Events:
         """Why nothing can be kept until the file is back, None where it is there."""
         return self._trouble
 
-    def append(self, user: str | int, items: Sequence[str | int], time: float | None = None) -> Future:
+    def append(
+        self,
+        user: str | int,
+        items: Sequence[str | int],
+        time: float | None = None,
+        weight: float | None = None,
+        type: str | None = None,
+    ) -> Future:
         """Append to a user's history.
 
         Args:
             user: id.
             items: ids, oldest first.
             time: seconds since 1970; now if None.
+            weight: of each of these events, None where that is not known.
+            type: of each of these events, as "purchase", None where that is not known.
 
         Returns:
             A concurrent Future of how many they are, done when they are on disk; it raises Unavailable where they
@@ -77,15 +86,15 @@ class Events:
         """
         time = clock.time() if time is None else time
         done = Future()
-        self._waiting.put_nowait(_Append([(str(user), json.dumps(item), time) for item in items], done))
+        self._waiting.put_nowait(_Append([(str(user), json.dumps(item), time, weight, type) for item in items], done))
         return done
 
     def newest(self, user: str | int, count: int) -> list:
         """The newest items of a user, as `past`."""
-        return [item for item, _ in self.past(user, count)]
+        return [item for item, *_ in self.past(user, count)]
 
     def past(self, user: str | int, count: int) -> list[tuple]:
-        """(item, seconds since 1970) of a user's newest events, oldest first; of one time in the order they came.
+        """(item, seconds since 1970, weight, type) of a user's newest events, oldest first; of one time as they came.
 
         Raises:
             Unavailable: they can't be read.
@@ -98,7 +107,7 @@ class Events:
             self._unread = error
             raise
         try:
-            return [(json.loads(item), time) for item, time in reversed(rows)]
+            return [(json.loads(item), *rest) for item, *rest in reversed(rows)]
         except ValueError as error:
             raise Unavailable("the events file: what it holds is no id") from error
 

@@ -10,7 +10,7 @@ from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 
 SHOWN, CHARACTERS = 5, 200  # values that an error shows, and how much of them
-ORDERED = ("history", "histories", "users", "times", "weights")  # lists whose order counts
+ORDERED = ("history", "histories", "users", "times", "weights", "types")  # lists whose order counts
 
 
 def checkpoint_name(checkpoint: object) -> str:

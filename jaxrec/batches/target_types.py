@@ -20,6 +20,7 @@ def build(config: Config, split: Split) -> Objective:
     most that a subsequence of a length has.
     """
     objective, may = objectives.build(config), event_types.targets(split.interactions)
+    assert bool(config.target_types) == (may is not None), "the split is that of the configuration"
     if may is None:
         return objective
     whole = objective.expected

@@ -29,6 +29,7 @@ class Answers:
     begun: float  #: by time.monotonic
     step: int | None = None  #: of a checkpoint
     reach: int | None = None  #: of lists their length: what needs more is not known
+    topic: str = ""  #: the column of items that says what they are about, as of `topics.column`
     apart: bool = False  #: whether targets that never train have metrics of their own, where there are any
 
     def result(self, k: int | None = None) -> dict[str, Any]:
@@ -59,7 +60,7 @@ class Answers:
     @property
     def frame(self) -> Callable[[], pl.DataFrame]:
         """Makes `segments.frame` of the ranks by the asked protocol; keeps nothing of a model."""
-        return partial(segments.frame, self.split, self.questions, next(iter(self.ranks.values())))
+        return partial(segments.frame, self.split, self.questions, next(iter(self.ranks.values())), self.topic)
 
     def _beyond(self, lists, ranks):
         parts = segments.segments(self.frame())

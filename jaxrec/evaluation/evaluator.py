@@ -130,7 +130,7 @@ def answers_of(
     names = protocols.measures(protocol, repeats, len(questions.target), both=config.seen == "keep")
     evaluator = Evaluator(model, config, split, questions, devices, *names)
     told = {"split": split, "part": part, "questions": questions, "begun": begun, "step": step}
-    told["apart"] = bool(config.features or config.cold_items)
+    told |= {"apart": bool(config.features or config.cold_items), "topic": config.topic}
     return Answers(ranks=evaluator.every_rank(params), best=partial(evaluator.best, params), **told)
 
 

@@ -132,11 +132,11 @@ def test_a_model_is_shown_what_was_done(ask, tmp_path):
 
     async def work(client, _service):
         async def answer(**body):
-            found = (await client.post("/recommend", json=body | {"k": 4})).json()
+            found = (await client.post("/recommend", json=body | {"k": 20})).json()
             return [item["id"] for item in found["items"]], found["unknown"]
 
         def wanted(*args, **known):
-            found = shown.recommend(*args, k=4, **known)
+            found = shown.recommend(*args, k=20, **known)
             return [item for item, _ in found], found.unknown
 
         given = {"times": [5, 9], "weights": [1, None], "types": ["view", "gift"]}

@@ -77,7 +77,7 @@ def test_a_file_of_an_earlier_version_goes_on_and_so_does_that_version(tmp_path,
         before.commit()
     for _ in range(1 + again):
         events = Events(path, 10)
-        assert events.past("u", 1) == [("1", 2.0, None, None)] or again
+        assert events.past("u", 1) == [(1, 2.0, None, None)] or again
         events.append("u", [2], 3.0, 1.5, "buy").result()
         assert events.past("u", 1) == [(2, 3.0, 1.5, "buy")]
         events.close()

@@ -75,10 +75,13 @@ def test_what_weighs_nothing_is_not_asked():
 
 @pytest.mark.parametrize("changes", some([weighted(SOFTMAX), weighted(CLOZE), weighted(LANES)], weighted(SOFTMAX)))
 def test_many_devices_are_one_with_weights_and_context(changes):
-    changes = changes | {"context": "gap,weekday,weight", "context_dropout": 0.3}
-    one, two = (states(made(devices, known=timed, **changes), [3])[0][0] for devices in (1, 2))
+    changes = changes | {"context": "gap,weekday,weight,type,switch", "context_dropout": 0.3}
+    known = lambda log: timed(log) | typed(log)
+    one, two = (states(made(devices, known=known, **changes), [3])[0][0] for devices in (1, 2))
     assert_close(two, one)
-    assert any(np.any(table != 0) for table in jax.tree.leaves(one.params["context"]))
+    tables = one.params["context"]
+    assert {name: len(tables[name]) for name in ("type", "switch")} == {"type": 2, "switch": 2}
+    assert any(np.any(table != 0) for table in jax.tree.leaves(tables))
 
 
 def typed(log):
@@ -88,17 +91,15 @@ def typed(log):
     return {"types": Types(numbers, ("purchase", "view")), "catalogue": log.catalogue._replace(about=about)}
 
 
-@pytest.mark.parametrize("changes", some([SOFTMAX, CLOZE, WAYS["few targets"]], SOFTMAX))
-def test_many_devices_are_one_with_types_and_topics(changes):
+@pytest.mark.parametrize("changes", some([SOFTMAX, CLOZE, WAYS["few targets"]]))
+def test_many_devices_are_one_with_few_targets(changes):
     changes = changes | {"context": "type,switch", "target_types": "purchase"}
     one, two = (states(made(devices, known=typed, **changes), [3])[0][0] for devices in (1, 2))
     assert_close(two, one)
-    tables = one.params["context"]
-    assert {name: table.shape for name, table in tables.items()} == {"type": (2, 8), "switch": (2, 8)}
-    assert all(np.any(table != 0) for table in tables.values())
+    assert all(np.any(table != 0) for table in one.params["context"].values())
 
 
-@pytest.mark.parametrize("changes", some([SOFTMAX, CLOZE], SOFTMAX))
+@pytest.mark.parametrize("changes", some([SOFTMAX, CLOZE]))
 def test_where_all_types_are_targets_they_are_what_they_were(changes):
     whole, every = (
         states(made(known=typed, target_types=asked, **changes), [3])[0][0] for asked in ("", "view,purchase")

@@ -89,6 +89,9 @@ class Config:
     sequence_dropout: float = key(share, 0.0)  #: next-item: how often a history is cut in two at a random place
     context: str = ""  #: kinds of what is known of an event that the model is shown with its item: "gap, hour"
     context_dropout: float = key(below_one, 0.1)  #: how often a history's context is left out in training
+    asked_dropout: float = key(below_one, 0.5)  #: how often a slot's time of asking is left out in training
+    context_zone: str = "UTC"  #: in which hours, weekdays and months are read off, as "Europe/Berlin"
+    valid_query_time: bool = False  #: whether the validation tells the model when its targets were
     features: str = ""  #: columns of items whose values have vectors too, as "genres,year"; "": none
     features_only: bool = False  #: whether items have no vectors of their own
     id_dropout: float = key(below_one, 0.0)  #: how often an item's own vector is left out in training

@@ -29,6 +29,7 @@ class Answers:
     begun: float  #: by time.monotonic
     step: int | None = None  #: of a checkpoint
     reach: int | None = None  #: of lists their length: what needs more is not known
+    query_time: bool = False  #: whether the model was told when its targets were
     apart: bool = False  #: whether targets that never train have metrics of their own, where there are any
 
     def result(self, k: int | None = None) -> dict[str, Any]:
@@ -52,7 +53,8 @@ class Answers:
         if self.apart and result["cold_targets"]:
             cold = splits.training_counts(self.split)[self.questions.target - 1] == 0
             more |= {"apart": results.apart(self.ranks[first], cold)}
-        return self._known(result) | more
+        result = self._known(result) | more
+        return results.with_query_time(result) if self.query_time else result
 
     @property
     def frame(self) -> Callable[[], pl.DataFrame]:

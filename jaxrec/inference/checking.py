@@ -22,7 +22,7 @@ class Checker:
     def __init__(self, config: Config, catalogue: Catalogue, users: Users | None):
         self.numbering, self.attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
         self.user_vectors = UserVectors(users, config)
-        self._items = len(catalogue.ids)
+        self._items, self._zone = len(catalogue.ids), config.context_zone
 
     def check(self, query: Any, recommender: Any, which: str = "") -> CheckedQuery:
         """The CheckedQuery of a Query.
@@ -42,7 +42,7 @@ class Checker:
             check_session(query.history, recommender, which)
             state, known, unknown, _ = query.history
         else:
-            known, unknown, shown = self._events(query, recommender.engine.kinds, which)
+            known, unknown, shown = self._events(query, recommender.engine, which)
         if not known and query.strict:
             said = f"none of its ids is in the catalogue ({arguments.some(unknown)})" if unknown else "it is empty"
             raise UserError(f"{which or 'the history: '}{said}: give at least one item of the training data")
@@ -61,11 +61,12 @@ class Checker:
     def _numbers(self, ids, name, which):
         return self.numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
 
-    def _events(self, query, kinds, which):
+    def _events(self, query, engine, which):
         """(numbers that are known, ids that are not, context of the known or None) of a history."""
         history = arguments.id_list(query.history, "history", which)
         known, unknown = self.numbering.numbers(history, f"{which}history: ")
-        shown = context_of(kinds, len(history), query.times, query.weights, which)
-        if shown is not None and unknown:
-            shown = shown[[bool(self.numbering.numbers([id])[0]) for id in history]]
-        return known, unknown, shown
+        places = None
+        if engine.kinds and unknown:
+            places = [place for place, id in enumerate(history) if self.numbering.numbers([id])[0]]
+        told = {"now": query.now, "zone": self._zone, "places": places, "masks": engine.num_mask_slots}
+        return known, unknown, context_of(engine.kinds, len(history), query.times, query.weights, which, **told)

@@ -14,7 +14,16 @@ LATEST = 2**62 // context.SECOND  # seconds that are no mistake
 
 
 def context_of(
-    kinds: Sequence[str], length: int, times: Sequence | None = None, weights: Sequence | None = None, which: str = ""
+    kinds: Sequence[str],
+    length: int,
+    times: Sequence | None = None,
+    weights: Sequence | None = None,
+    which: str = "",
+    *,
+    now: object = None,
+    zone: str = "UTC",
+    places: Sequence[int] | None = None,
+    masks: int = 0,
 ) -> np.ndarray | None:
     """The context of a history's events, as the model was trained with it: [length, K]; None without kinds.
 
@@ -27,12 +36,17 @@ def context_of(
             None where that is not known.
         weights: of each a number, or None.
         which: begins the message of an error.
+        now: when the next item is asked for, as one of `times`; None where that is not known.
+        zone: of a configuration's `context_zone`.
+        places: of the events that the model is shown; all if None.
+        masks: slots that a model fills after the history: then they are shown the time of asking, [places + masks, K],
+            and otherwise the newest event's.
 
     >>> context_of(["gap", "weekday"], 2, times=["2026-03-02T08:00:00", "2026-03-02T08:01:00"]).tolist()
     [[0, 1], [6, 1]]
 
     Raises:
-        UserError: there are not as many as events, one is no time or no number, times fall.
+        UserError: there are not as many as events, one is no time or no number, times fall, or `now` is before them.
     """
     if not kinds:
         return None
@@ -40,17 +54,29 @@ def context_of(
         np.array([0, length]),
         times=None if times is None else _times(times, length, which),
         weights=None if weights is None else _weights(weights, length, which),
+        zone=zone,
     )
-    known = context.known(given)
-    found = np.zeros((length, len(kinds)), np.uint16)
-    if have := [kind for kind in kinds if kind in known]:
-        found[:, [kinds.index(kind) for kind in have]] = context.numbers(given, have)
+    moment = np.array([_now(now, given.times, which)], np.int64)
+    at = np.arange(length) if places is None else np.asarray(places, np.int64)
+    found, asked = context.partly(given, kinds, masks=masks > 0)[at], context.is_asked(kinds)
+    if not asked.any() or not len(at):
+        return found
+    last = np.full(1, context.UNKNOWN) if given.times is None else given.times[at[-1:]]
+    found = np.pad(found, ((0, masks), (0, 0)))
+    found[-1] = np.where(asked, context.asked_at(kinds, last, moment, zone)[0], found[-1])
     return found
+
+
+def _now(now, times, which):
+    moment = microseconds(now, f"{which}now: ")
+    if times is not None and context.UNKNOWN < moment < times.max(initial=context.UNKNOWN):
+        raise UserError(f"{which}now: {arguments.some([now])} is before the newest of times: give a time after them")
+    return moment
 
 
 def _times(times, length, which):
     times = _as_many(times, "times", length, which)
-    found = np.array([_microseconds(time, f"{which}times: ") for time in times], np.int64)
+    found = np.array([microseconds(time, f"{which}times: ") for time in times], np.int64)
     places = np.flatnonzero(found != context.UNKNOWN)
     if (falls := np.flatnonzero(np.diff(found[places]) < 0)).size:
         before, after = places[falls[0] : falls[0] + 2].tolist()
@@ -58,7 +84,16 @@ def _times(times, length, which):
     return found
 
 
-def _microseconds(time, which):
+def microseconds(time: object, which: str = "") -> int:
+    """A moment, as one of the times of `context_of`, in microseconds since 1970; UNKNOWN for None.
+
+    Args:
+        time: seconds, a datetime or a text.
+        which: begins the message of an error.
+
+    Raises:
+        UserError: it is none.
+    """
     if time is None:
         return context.UNKNOWN
     if isinstance(time, np.datetime64):

@@ -83,7 +83,8 @@ class Service:
             self.events.close()
 
     async def recommend(self, body: Any) -> dict:
-        pasts = [await self._histories.of(body)] if body.histories is None else map(Past, body.histories)
+        several = [Past(history, now=body.now) for history in body.histories or ()]
+        pasts = [await self._histories.of(body)] if body.histories is None else several
         candidates, block = ([self.listing.own(id) for id in ids or ()] for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
         # the model is asked for as many as the limit allows: one program for every k, and it costs no more
@@ -99,6 +100,7 @@ class Service:
                 user=whose,
                 times=past.times,
                 weights=past.weights,
+                now=past.now,
             )
             for past in pasts
         ]
@@ -122,7 +124,7 @@ class Service:
 
         def ask(recommender):
             whose = body.user if recommender.users else None
-            return recommender.influence(history, items, whose, body.times, body.weights).tolist()
+            return recommender.influence(history, items, whose, body.times, body.weights, body.now).tolist()
 
         (moved,) = await self._ask([ask])
         return {"influence": moved}

@@ -186,6 +186,8 @@ def _one_each(body):
     known = [time for time in body.times or () if time is not None]
     if known != sorted(known):
         raise PydanticCustomError("order", "times fall: give the events oldest first")
+    if body.now is not None and known and body.now < known[-1]:
+        raise PydanticCustomError("order", "now is before the newest of times: give a time after them")
 
 
 def bodies(limits: Limits) -> SimpleNamespace:
@@ -200,6 +202,10 @@ def bodies(limits: Limits) -> SimpleNamespace:
         None, description="of each event of the history the seconds since 1970, UTC, for a model that is shown them"
     )
     weights_of = Field(None, description="of each event of the history its weight, for a model that is shown them")
+    Moment = Annotated[float, Field(ge=0, lt=YEAR_10000)]
+    asked = Field(
+        None, description="seconds since 1970, UTC, when the next item is asked for, for a model that is shown that"
+    )
     Values = Annotated[list[Value], Field(max_length=limits.ids, fail_fast=True)]
 
     class Filtered(_Body):
@@ -211,6 +217,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
         histories: Histories | None = Field(None, description="several histories, answered with the same settings")
         times: Times | None = times_of
         weights: Weights | None = weights_of
+        now: Moment | None = asked
         user: Id | None = Field(
             None,
             description="whose stored events are the history, which needs --events; or, beside a history, whose it is, "
@@ -243,6 +250,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
         user: Id | None = Field(None, description="whose history it is, for a model with vectors of users")
         times: Times | None = times_of
         weights: Weights | None = weights_of
+        now: Moment | None = asked
 
         def model_post_init(self, _context):
             _one_each(self)

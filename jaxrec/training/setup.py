@@ -90,7 +90,7 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         subsequences.start,
         subsequences.user_index,
         layout,
-        context.shown(interactions, config.context),
+        context.shown(interactions, config),
         target_weights(interactions, config.loss),
     )
     if config.feed == "device":

@@ -74,10 +74,32 @@ def test_what_weighs_nothing_is_not_asked():
 
 @pytest.mark.parametrize("changes", some([weighted(SOFTMAX), weighted(CLOZE), weighted(LANES)], weighted(SOFTMAX)))
 def test_many_devices_are_one_with_weights_and_context(changes):
-    changes = changes | {"context": "gap,weekday,weight", "context_dropout": 0.3}
+    changes = changes | {"context": "gap,weekday,weight,asked_gap,asked_weekday", "context_dropout": 0.3}
     one, two = (states(made(devices, known=timed, **changes), [3])[0][0] for devices in (1, 2))
     assert_close(two, one)
     assert any(np.any(table != 0) for table in jax.tree.leaves(one.params["context"]))
+
+
+def later(log):
+    """As `timed`, and what is not trained on is later by a year."""
+    known = timed(log)
+    known["times"][np.concatenate([log.offsets[1:] - 1, log.offsets[1:] - 2])] += 365 * 86_400 * context.SECOND
+    return known
+
+
+INTERVALS = SOFTMAX | {"model": SOFTMAX["model"] | {"time_intervals": 8, "time_bias": True}}
+
+
+@pytest.mark.parametrize("changes", some([SOFTMAX, CLOZE, LANES, INTERVALS], CLOZE, INTERVALS))
+def test_no_time_that_is_asked_in_the_test_trains(changes):
+    changes = changes | {"context": "gap,hour,asked_gap,asked_hour"}
+    one, other = (states(made(known=known, **changes), [3])[0][0] for known in (timed, later))
+    jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
+    moved = [*one.params["context"].values()]
+    moved += (
+        [one.params["interval_values"], one.params["attention_0"]["time"]] if changes["model"].get("time_bias") else []
+    )
+    assert all(np.any(table != 0) for table in moved)
 
 
 @pytest.mark.parametrize("changes", some([SOFTMAX, CLOZE]))
@@ -110,6 +132,8 @@ def test_weights_are_cut_and_then_logged(weights, clip):
         (lambda log: {}, SOFTMAX | {"context": "gap"}, "asks for gap, which needs a time for every event"),
         (lambda log: timed(log) | {"relative": True}, SOFTMAX | {"context": "hour"}, "it knows gap, weight"),
         (timed, SOFTMAX | {"context": "session"}, "sessions within the users' histories"),
+        (lambda log: {}, SOFTMAX | {"context": "asked_gap"}, "asks for asked_gap, which needs a time for every event"),
+        (lambda log: {}, INTERVALS, "config.model asks for times in attention, which needs a time for every event"),
     ],
 )
 def test_what_a_log_lacks_is_said_with_what_to_do(known, changes, said):
@@ -122,6 +146,10 @@ def test_what_a_log_lacks_is_said_with_what_to_do(known, changes, said):
     [
         ({"context": "moon"}, "config.context: 'moon' is none of gap"),
         ({"context_dropout": 0.2}, "config.context_dropout is for config.context"),
+        ({"context": "gap", "asked_dropout": 0.2}, "config.asked_dropout is for config.context=asked_hour"),
+        ({"context": "hour", "valid_query_time": True}, "config.valid_query_time is for config.context=asked_hour"),
+        ({"context": "gap", "context_zone": "Asia/Tokyo"}, "config.context_zone is for the hour, weekday or month"),
+        ({"context": "hour", "context_zone": "Mars/Base"}, "'Mars/Base' is no time zone: give one as Europe/Berlin"),
         ({"loss": {"name": "softmax", "weight_clip": 2.0}}, "config.loss.weight_clip is for config.loss.weight"),
         (
             {"context": "gap", "model": {"name": "examples.own_model:MODEL", "dim": 8, "layers": 1, "dropout": 0.0}},

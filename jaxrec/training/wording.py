@@ -35,7 +35,8 @@ def _of_events(config, interactions):
     shown = context.kinds_of(config)
     weighed = f", and losses count by {config.loss.weight} weights" if config.loss.weight != "none" else ""
     named, rest = context.named(config.context), [kind for kind in known if kind not in shown]
-    used = f"the model is shown {', '.join(shown) or 'items alone'}{weighed}"
+    words = ["times in attention" if kind == context.MOMENT else kind for kind in shown]
+    used = f"the model is shown {', '.join(words) or 'items alone'}{weighed}"
     more = f"; config.context={','.join([*named, *rest])} shows all" if rest else ""
     return f"\nof events the log knows {', '.join(known)}: {used}{more}"
 

@@ -33,6 +33,7 @@ def evaluate(
     test_quantile: float | None = None,
     target_types: str = "",
     beyond_accuracy: int | bool | None = None,
+    query_time: bool = False,
 ) -> Evaluation:
     """Evaluate a Recommender, a workdir or a baseline: its metrics on the held-out items, with 95% intervals.
 
@@ -53,9 +54,12 @@ def evaluate(
         target_types: of a baseline, types of the events that alone are asked, as "purchase"; "": all are.
         beyond_accuracy: how many of each question's best items are looked at for coverage, Gini, novelty, diversity and
             MAP, 10 if True, with the metrics by segment; in `result["beyond_accuracy"]`. Not under sampled protocols.
+        query_time: whether a model that is shown the time of asking is told when the targets were. That is another task
+            than without: its protocols are named so, as "full, with query time".
 
     Raises:
-        UserError: there is no such training or baseline; the data are gone, or others.
+        UserError: there is no such training or baseline; the data are gone, or others; a baseline, or a model that is
+            not shown the time of asking, should be told it.
     """
     if isinstance(what, Recommender):
         data = what.data if data is None else data
@@ -63,6 +67,8 @@ def evaluate(
     elif str(what) in BASELINES and not Path(what).exists():
         if checkpoint is not None:
             raise UserError("a baseline has no checkpoints: leave checkpoint out")
+        if query_time:
+            raise UserError("query_time is for models that are shown the time of asking: a baseline knows no times")
         if data is None:
             raise UserError(f"{what}: name the data to count on")
         asked = {"by": split_by or "last-item", "q": test_quantile, "target_types": target_types}
@@ -70,7 +76,7 @@ def evaluate(
     if split_by is not None or test_quantile is not None or target_types:
         own = "split_by, test_quantile and target_types are for baselines"
         raise UserError(f"{own}: a workdir keeps the split of its training")
-    told = {"checkpoint": checkpoint or "best", "protocol": protocol, "part": split}
+    told = {"checkpoint": checkpoint or "best", "protocol": protocol, "part": split, "query_time": query_time}
     return evaluator.evaluation(Path(what), _interactions(data), **told, beyond_accuracy=beyond_accuracy)
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.batches import dropout, stream as streams
+from jaxrec.batches import context, dropout, stream as streams
 from jaxrec.batches.stream import Subsequences
 from jaxrec.config.keys import Config
 from jaxrec.data.ragged import slices
@@ -63,12 +63,14 @@ def next_item(ahead: int = 1, newest: int | None = None, overlap: int = 0, some:
     )
 
 
-def cloze(rate: float, last: float, some: bool = False) -> Objective:
+def cloze(rate: float, last: float, asked_K: np.ndarray | None = None, some: bool = False) -> Objective:
     """Masks some items of every sequence and predicts them (Sun et al. 2019, after Devlin et al. 2019).
 
     Args:
         rate: the share of slots to mask: round(rate * length) of a sequence, at least one, drawn without replacement.
         last: the probability with which a sequence's newest item is always masked, as it is at inference.
+        asked_K: bool, which columns of the context are of the time of asking, which masked slots alone are shown; None:
+            none are.
         some: whether some events alone may be targets: of them the share is masked, and no other event; see
             `target_types`.
     """
@@ -77,22 +79,58 @@ def cloze(rate: float, last: float, some: bool = False) -> Objective:
         stream_targets=False,
         count=lambda lengths: masked(rate, max(lengths))[lengths],
         expected=partial(_expect_masked, rate=rate, last=last),
-        make_targets=partial(_mask, rate=rate, last=last, some=some),
+        make_targets=partial(_mask, rate=rate, last=last, asked_K=asked_K, some=some),
         num_mask_slots=1,
-        mask_inputs=_mask_last,
+        mask_inputs=partial(_mask_last, asked_K=asked_K),
     )
 
 
 def build(config: Config) -> Objective:
     """The Objective of a configuration."""
+    kinds, asked_K = context.kinds_of(config), asked_of(config)
     if config.objective == "cloze":
-        objective = cloze(config.mask_prob, config.mask_last_prob, some=bool(config.target_types))
+        objective = cloze(config.mask_prob, config.mask_last_prob, asked_K, some=bool(config.target_types))
     else:
         newest = config.length - config.overlap if config.overlap else None
         objective = next_item(config.num_future_targets, newest, config.overlap, bool(config.target_types))
-    return dropping(
-        objective, config.item_dropout, config.sequence_dropout, config.context_dropout if config.context else 0.0
-    )
+    if asked_K is not None and config.asked_dropout:
+        drop_asked = partial(dropout.drop_asked, rate=config.asked_dropout, asked_K=asked_K)
+        objective = _showing(objective, drop_asked)
+    return dropping(objective, config.item_dropout, config.sequence_dropout, config.context_dropout if kinds else 0.0)
+
+
+def asked_of(config: Config) -> np.ndarray | None:
+    """Which columns of a configuration's context are of the time of asking, [K] bool; None where none are."""
+    asked_K = context.is_asked(context.kinds_of(config))
+    return asked_K if asked_K.any() else None
+
+
+def without_query_time(objective: Objective, asked_K: np.ndarray | None) -> Objective:
+    """The objective whose histories are not told when their next item is asked for.
+
+    Args:
+        objective: Objective.
+        asked_K: as `asked_of` gives it.
+    """
+    if asked_K is None:
+        return objective
+
+    def mask_inputs(stream):
+        shown = objective.mask_inputs(stream)
+        newest = jax.vmap(from_end)(shown.segments) == 0
+        return shown._replace(context=jnp.where(newest[..., None] & asked_K, 0, shown.context))
+
+    return objective._replace(mask_inputs=mask_inputs)
+
+
+def _showing(objective, change):
+    """The objective that shows models what `change` (stream, keys) makes of the stream in training."""
+
+    def make_targets(stream, keys, most):
+        shown, targets = objective.make_targets(stream, keys, most)
+        return change(shown, keys), targets
+
+    return objective._replace(make_targets=make_targets)
 
 
 def dropping(objective: Objective, item_rate: float, sequence_rate: float, context_rate: float = 0.0) -> Objective:
@@ -189,7 +227,7 @@ def _all_targets(stream, ahead):
     return Targets(shifted(stream.targets), repeated(stream.user_index), repeated(slots), weights)
 
 
-def _mask(stream, keys, most, *, rate, last, some=False):
+def _mask(stream, keys, most, *, rate, last, asked_K=None, some=False):
     number = jnp.asarray(masked(rate, stream.items.shape[1]))
     row = partial(_mask_row, number=number, last=last, most=most)
     may = (stream.targets > 0,) if some else ()
@@ -197,12 +235,13 @@ def _mask(stream, keys, most, *, rate, last, some=False):
     real = jnp.take_along_axis(hidden, slots, 1)
     pick = lambda values: jnp.where(real, jnp.take_along_axis(values, slots, 1), 0)
     weights = None if stream.weights is None else pick(stream.weights)
-    return _masked(stream, hidden), Targets(pick(stream.items), pick(stream.user_index), slots, weights)
+    return _masked(stream, hidden, asked_K), Targets(pick(stream.items), pick(stream.user_index), slots, weights)
 
 
-def _masked(stream, hidden_BT):
-    """The stream without the events of some slots: that something is there is all that is shown."""
-    context = None if stream.context is None else jnp.where(hidden_BT[..., None], 0, stream.context)
+def _masked(stream, hidden_BT, asked_K):
+    """The stream without the events of some slots: that something is there, and is asked for, is all that is shown."""
+    unseen = hidden_BT[..., None] if asked_K is None else hidden_BT[..., None] != asked_K
+    context = None if stream.context is None else jnp.where(unseen, 0, stream.context)
     return stream._replace(items=jnp.where(hidden_BT, MASK, stream.items), context=context)
 
 
@@ -224,6 +263,6 @@ def _mask_row(key, items, segments, may=None, *, number, last, most):
     return hidden, jnp.argsort(~hidden, stable=True)[:most]
 
 
-def _mask_last(stream):
+def _mask_last(stream, asked_K=None):
     newest = jax.vmap(from_end)(stream.segments) == 0
-    return _masked(stream, newest & (stream.segments > 0))
+    return _masked(stream, newest & (stream.segments > 0), asked_K)

@@ -15,6 +15,8 @@ def evaluate(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> in
         raise UserError(f"--ranks {arguments.ranks}: Parquet is written: give a name that ends in .parquet")
     if not (arguments.workdir or arguments.baseline or arguments.scores):
         raise UserError("name what to evaluate: --workdir, --baseline or --scores")
+    if arguments.query_time and (arguments.scores or arguments.baseline):
+        raise UserError("--query-time goes with --workdir: baselines and scores are told no times, leave it out")
     if arguments.scores:
         if arguments.baseline:
             raise UserError("--baseline is no training to test scores against: leave it out, or name a --workdir")
@@ -32,7 +34,7 @@ def evaluate(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> in
         for flag, value in {**own, "--target-types": arguments.target_types or None}.items():
             if value is not None:
                 raise UserError(f"{flag} goes with --baseline: a workdir keeps the split of its training, leave it out")
-        options["checkpoint"] = arguments.checkpoint
+        options |= {"checkpoint": arguments.checkpoint, "query_time": arguments.query_time}
         found = evaluating.evaluate(arguments.workdir, arguments.dataset, **options)
     found.show()
     if arguments.json:

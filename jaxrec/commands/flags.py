@@ -69,6 +69,11 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
         help="also coverage, Gini, novelty, diversity and MAP of the K best items, and the metrics by segment "
         "(default K: 10)",
     )
+    parser.add_argument(
+        "--query-time",
+        action="store_true",
+        help="tell a model that is shown the time of asking when its targets were; the result is named so",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     parser.add_argument(
         "--ranks", type=Path, metavar="FILE.parquet", help="write the rank of every user's target there"

@@ -89,6 +89,9 @@ class Config:
     sequence_dropout: float = key(share, 0.0)  #: next-item: how often a history is cut in two at a random place
     context: str = ""  #: kinds of what is known of an event that the model is shown with its item: "gap, hour"
     context_dropout: float = key(below_one, 0.1)  #: how often a history's context is left out in training
+    asked_dropout: float = key(below_one, 0.5)  #: how often a slot's time of asking is left out in training
+    context_zone: str = "UTC"  #: in which hours, weekdays and months are read off, as "Europe/Berlin"
+    valid_query_time: bool = False  #: whether the validation tells the model when its targets were
     topic: str = ""  #: column of items that says what they are about, for context=switch; "": genres or categories
     target_types: str = ""  #: types of events that alone are targets, in training and tests: "purchase"; "": all
     features: str = ""  #: columns of items whose values have vectors too, as "genres,year"; "": none

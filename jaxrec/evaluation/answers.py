@@ -30,6 +30,7 @@ class Answers:
     step: int | None = None  #: of a checkpoint
     reach: int | None = None  #: of lists their length: what needs more is not known
     topic: str = ""  #: the column of items that says what they are about, as of `topics.column`
+    query_time: bool = False  #: whether the model was told when its targets were
     apart: bool = False  #: whether targets that never train have metrics of their own, where there are any
 
     def result(self, k: int | None = None) -> dict[str, Any]:
@@ -55,7 +56,8 @@ class Answers:
             more |= {"apart": results.apart(self.ranks[first], cold)}
         if types := event_types.asked(self.split.interactions):
             more |= {"target_types": list(types)}
-        return self._known(result) | more
+        result = self._known(result) | more
+        return results.with_query_time(result) if self.query_time else result
 
     @property
     def frame(self) -> Callable[[], pl.DataFrame]:

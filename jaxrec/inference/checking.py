@@ -29,7 +29,7 @@ class Checker:
         """
         self.numbering, self.attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
         self.user_vectors = UserVectors(users, config)
-        self._items, self.types = len(catalogue.ids), types
+        self._items, self._zone, self.types = len(catalogue.ids), config.context_zone, types
         self.topics = topics.values(catalogue, config.topic) if "switch" in context.named(config.context) else None
 
     def check(self, query: Any, recommender: Any, which: str = "") -> CheckedQuery:
@@ -50,7 +50,7 @@ class Checker:
             check_session(query.history, recommender, which)
             state, known, unknown, _ = query.history
         else:
-            known, unknown, shown, new_types = self._events(query, recommender.engine.kinds, which)
+            known, unknown, shown, new_types = self._events(query, recommender.engine, which)
         if not known and query.strict:
             said = f"none of its ids is in the catalogue ({arguments.some(unknown)})" if unknown else "it is empty"
             raise UserError(f"{which or 'the history: '}{said}: give at least one item of the training data")
@@ -70,15 +70,15 @@ class Checker:
     def _numbers(self, ids, name, which):
         return self.numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
 
-    def _events(self, query, kinds, which):
+    def _events(self, query, engine, which):
         """(numbers that are known, ids that are not, context of the known or None, unknown types) of a history."""
-        history = arguments.id_list(query.history, "history", which)
+        history, kinds = arguments.id_list(query.history, "history", which), engine.kinds
         known, unknown = self.numbering.numbers(history, f"{which}history: ")
         if not kinds:
             return known, unknown, None, []
-        every = [(self.numbering.numbers([id])[0] or [0])[0] for id in history] if unknown else known
-        every = np.array(every, np.int32)
+        items = [(self.numbering.numbers([id])[0] or [0])[0] for id in history] if unknown else known
+        items = np.array(items, np.int32)
         types, new = type_numbers(query.types, self.types, len(history), which) if "type" in kinds else (None, [])
-        told = {"types": types, "items": every, "topics": self.topics}
-        shown = context_of(kinds, len(history), query.times, query.weights, which, **told)
-        return known, unknown, shown[every > 0], new
+        told = {"types": types, "items": items, "topics": self.topics, "places": np.flatnonzero(items)}
+        told |= {"now": query.now, "zone": self._zone, "masks": engine.num_mask_slots}
+        return known, unknown, context_of(kinds, len(history), query.times, query.weights, which, **told), new

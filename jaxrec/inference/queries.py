@@ -26,6 +26,8 @@ class Query:
     times: Sequence | None = None
     weights: Sequence | None = None  #: the weight of each event of the history, for models that use it
     types: Sequence | None = None  #: the type of each event of the history, as "purchase", for models that use it
+    #: when the next item is asked for, as one of `times`, for models that are shown the time of asking; None: unknown
+    now: object = None
     user: object = None  #: the id of the user, for models with user embeddings; None: unknown
     strict: bool = False  #: whether a history without known items is an error; otherwise popular items are recommended
 
@@ -99,7 +101,8 @@ class CheckedQuery(NamedTuple):
     out: list  #: items that are not recommended
     pool: np.ndarray | None  #: items to choose from, ascending; None: the whole catalogue
     user: int = -1  #: the number of the user; -1: unknown
-    context: np.ndarray | None = None  #: [known, K] of the history's events, where the model is shown any
+    #: [known, K] of the history's events, where the model is shown any; then of the slots that masks ask at, if any do
+    context: np.ndarray | None = None
 
 
 class Ranked(list):

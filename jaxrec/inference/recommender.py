@@ -16,7 +16,7 @@ from jaxrec.data import sources
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.users import Users
 from jaxrec.evaluation.results import Evaluation
-from jaxrec.inference import vectors
+from jaxrec.inference import together, vectors
 from jaxrec.inference.bulk import Bulk, rows_of
 from jaxrec.inference.checking import Checker
 from jaxrec.inference.engine import Engine
@@ -29,8 +29,6 @@ from jaxrec.models.model import Model
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training.restore import restore_params
-
-FEW = 32  # a choice among this share of the catalogue, or less, is scored alone
 
 
 class Recommender:
@@ -55,7 +53,7 @@ class Recommender:
         self._popularity = Popularity(catalogue.counts)
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
         (plain, params), sizes = folded(model, params), (len(catalogue.ids), config.length, approximate)
-        self.engine = Engine(plain, objectives.build(config), params, *sizes, context.named(config.context))
+        self.engine = Engine(plain, objectives.build(config), params, *sizes, context.kinds_of(config))
 
     def renewed(self, checkpoint: str | int = "best") -> "Recommender":
         """A Recommender of another checkpoint of the same workdir, which shares all compiled programs.
@@ -83,11 +81,12 @@ class Recommender:
         times: Sequence | None = None,
         weights: Sequence | None = None,
         types: Sequence | None = None,
+        now: object = None,
     ) -> Ranked:
         """The k best next items for one history. The arguments are the fields of a Query."""
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
-        rest |= {"times": times, "weights": weights, "types": types}
-        return self.answer([Query(history, k, user=user, strict=strict, **rest)])[0]
+        rest |= {"user": user, "strict": strict, "times": times, "weights": weights, "types": types, "now": now}
+        return self.answer([Query(history, k, **rest)])[0]
 
     def recommend_batch(
         self,
@@ -102,11 +101,12 @@ class Recommender:
         times: Iterable | None = None,
         weights: Iterable | None = None,
         types: Iterable | None = None,
+        now: object = None,
     ) -> list[Ranked]:
-        """`recommend` for many histories, each with its own of `users`, `times`, `weights` and `types`."""
+        """`recommend` for many histories, each with its own `users`, `times`, `weights`, `types`; all asked `now`."""
         own = {"users": users, "times": times, "weights": weights, "types": types}
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
-        return self.answer(queries_of(histories, own, k=k, strict=strict, **rest))
+        return self.answer(queries_of(histories, own, k=k, strict=strict, now=now, **rest))
 
     def answer(self, queries: Iterable[Query | CheckedQuery]) -> list[Ranked]:
         """The best items for each of many queries, all fields of which may differ.
@@ -129,13 +129,13 @@ class Recommender:
         results: list[Any] = [None] * len(checked)
         for index, query in enumerate(checked):
             if query.known:
-                kinds.setdefault(self._kind(query), []).append(index)
+                kinds.setdefault(together.kind_of(self.engine, query), []).append(index)
             else:
                 results[index] = self._popular(query)
         for kind, indices in kinds.items():
             for first in range(0, len(indices), self.engine.rows):
                 block = indices[first : first + self.engine.rows]
-                found = self._found(kind, [checked[index] for index in block])
+                found = together.found(self.engine, kind, [checked[index] for index in block])
                 for index, (items, scores) in zip(block, found, strict=True):
                     k, unknown = checked[index].k, checked[index].unknown
                     results[index] = Ranked(self._pairs(items[:k], scores[:k]), unknown)
@@ -179,7 +179,8 @@ class Recommender:
         """
         k = arguments.count(k)
         (number,) = self._checker.numbering.known([item], "item")
-        (items,), (scores,) = self.engine.similar([number], self._allowed([number], None)[None], min(k, len(self._ids)))
+        others = together.allowed(len(self._ids), [number], None)
+        (items,), (scores,) = self.engine.similar([number], others[None], min(k, len(self._ids)))
         return Ranked(self._pairs(items, scores))
 
     def influence(
@@ -190,13 +191,14 @@ class Recommender:
         times: Sequence | None = None,
         weights: Sequence | None = None,
         types: Sequence | None = None,
+        now: object = None,
     ) -> np.ndarray:
         """The change in the scores of `items` due to each item of a history: the score with it minus that without it.
 
         Args:
             history: external ids, oldest first.
             items: external ids, such as those that were recommended.
-            user, times, weights, types: as in a Query.
+            user, times, weights, types, now: as in a Query.
 
         Returns:
             [items, history] float32; 0 for ids that the catalogue lacks, and for those too old for the model to see.
@@ -208,7 +210,8 @@ class Recommender:
             raise UserError("history is a Session, which does not keep the ids of all its items: give the ids")
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
         numbers = self._checker.numbering.known(items, "items")
-        asked = self.check(Query(history, user=user, strict=True, times=times, weights=weights, types=types))
+        told: dict[str, Any] = {"times": times, "weights": weights, "types": types, "now": now}
+        asked = self.check(Query(history, user=user, strict=True, **told))
         places = [place for place, id in enumerate(history) if self._checker.numbering.numbers([id])[0]]
         return influence(self.engine, asked.known, places, len(history), numbers, asked.user, asked.context)
 
@@ -220,12 +223,13 @@ class Recommender:
         split: str = "test",
         baselines: Sequence[str] = ("popularity", "transitions"),
         beyond_accuracy: int | bool | None = None,
+        query_time: bool = False,
     ) -> "Evaluation":
         """Evaluates this checkpoint, and baselines, on the split of the data that it was trained with.
 
         Args:
             data: the training's data: a Log, a path or a table in memory; None: those at the path of the training.
-            protocol, split, beyond_accuracy: as in `jaxrec.evaluate`.
+            protocol, split, beyond_accuracy, query_time: as in `jaxrec.evaluate`.
 
         Raises:
             UserError: the data are not found, or are not those of the training.
@@ -234,7 +238,8 @@ class Recommender:
 
         if self.path is None:
             raise UserError("a Recommender of no workdir can't be evaluated: load one")
-        return evaluation(self.path, self._data(data), self.step, protocol, split, baselines, beyond_accuracy)
+        told: dict[str, Any] = {"beyond_accuracy": beyond_accuracy, "query_time": query_time}
+        return evaluation(self.path, self._data(data), self.step, protocol, split, baselines, **told)
 
     def item_vectors(self) -> pl.DataFrame:
         """A polars frame with a row per item: `id`, `vector` [D] float32, and `bias` if the model has one."""
@@ -246,7 +251,7 @@ class Recommender:
         return pl.concat(self.bulk(log).hidden(np.arange(len(log.users))))
 
     def recommend_users(
-        self, users: Any = "all", k: int = 10, data: Any = None, exclude_seen: bool | None = None
+        self, users: Any = "all", k: int = 10, data: Any = None, exclude_seen: bool | None = None, now: object = None
     ) -> pl.DataFrame:
         """The best next items for users of a log: a polars frame of `user`, `rank` (from 1), `item` and `score`.
 
@@ -255,17 +260,19 @@ class Recommender:
             k: the maximum number of items per user.
             data: the log, as in `evaluate`.
             exclude_seen: as in a Query.
+            now: as in a Query, of all users.
 
         Raises:
             UserError: the log lacks one of the users; k is below 1.
         """
         log = self.log(data)
-        return pl.concat(self.bulk(log).recommend(rows_of(log, users), *self.asked(k, exclude_seen)))
+        return pl.concat(self.bulk(log, now).recommend(rows_of(log, users), *self.asked(k, exclude_seen)))
 
-    def bulk(self, log: Interactions) -> Bulk:
-        """The Bulk of a log, which answers for its users in blocks."""
-        known = self._checker
-        return Bulk(self.engine, self.catalogue, log, known.user_vectors.rows(log), known.types, known.topics)
+    def bulk(self, log: Interactions, now: object = None) -> Bulk:
+        """The Bulk of a log, which answers for its users in blocks, asked `now` (as in a Query)."""
+        known, zone = self._checker, self.config.context_zone
+        vectors = known.user_vectors.rows(log)
+        return Bulk(self.engine, self.catalogue, log, vectors, now, zone, known.types, known.topics)
 
     def log(self, data: Any = None) -> Interactions:
         """The Interactions of a Log, a path or a table in memory; those of the training if None."""
@@ -302,38 +309,9 @@ class Recommender:
 
     def _popular(self, query):
         """The answer to a Query whose history has no item of the catalogue."""
-        items, shares = self._popularity.best(self._allowed(query.out, query.pool), query.k)
+        allowed = together.allowed(len(self._ids), query.out, query.pool)
+        items, shares = self._popularity.best(allowed, query.k)
         return Ranked(self._pairs(items, shares), query.unknown, fallback=True)
-
-    def _kind(self, query):
-        """The key of queries that are answered together: (slots, or None with a state; whether few are scored)."""
-        few = query.pool is not None and len(query.pool) * FEW <= len(self._ids)
-        return None if query.state else self.engine.slots(query.known), few
-
-    def _found(self, kind, queries):
-        """(items, scores) for each of at most `rows` queries of one kind."""
-        (slots, few), engine = kind, self.engine
-        histories, users = [query.known for query in queries], [query.user for query in queries]
-        contexts = [query.context for query in queries] if engine.kinds else None
-        stated = lambda: np.concatenate([query.state[1] for query in queries])
-        if few:
-            hidden = stated() if slots is None else engine.hidden(histories, users, contexts)
-            pools = [np.setdiff1d(query.pool, query.out, assume_unique=False) for query in queries]
-            asked = zip(hidden, pools, queries, strict=True)
-            return [engine.score_subset(hidden_D, pool, query.k) for hidden_D, pool, query in asked]
-        allowed, k = np.stack([self._allowed(query.out, query.pool) for query in queries]), max(q.k for q in queries)
-        if slots is None:
-            return zip(*engine.top_k_from_hidden(stated(), allowed, k), strict=True)
-        return zip(*engine.top_k(histories, allowed, k, users, contexts), strict=True)
-
-    def _allowed(self, out, pool):
-        """Whether each item can be recommended. [V] bool"""
-        allowed = np.ones(len(self._ids), bool) if pool is None else np.zeros(len(self._ids), bool)
-        if pool is not None:
-            allowed[pool - 1] = True
-        if out:
-            allowed[np.array(out) - 1] = False
-        return allowed
 
     def _advanced(self, session, ids):
         numbers, unknown = self._checker.numbering.numbers(arguments.id_list(ids, "history"))

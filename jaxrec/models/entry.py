@@ -48,6 +48,8 @@ class ModelEntry(Entry):
     positions: tuple[str, ...] = ("from_start",)  #: how it can count positions; one alone: it has none
     reads_context: bool = False  #: whether it adds what a stream has as `added` to its input vectors
     carries_state: bool = False  #: whether it can be trained an event of each session at a time
+    #: whether with its options it takes what a stream has as `times`; then it has to be one that `reads_context` too
+    reads_times: Callable[[Any], bool] = lambda options: False
     has_users: Callable[[Any], bool] = lambda options: False  #: whether its options give users vectors of their own
     check: Callable[[Config], None] = _agreed  #: raises UserError where its keys don't go together
     #: keys of a configuration that suit it, {"optim.learning_rate": 5e-3}: taken where another's recipe is given to it,

@@ -83,7 +83,8 @@ class Service:
             self.events.close()
 
     async def recommend(self, body: Any) -> dict:
-        pasts = [await self._histories.of(body)] if body.histories is None else map(Past, body.histories)
+        several = [Past(history, now=body.now) for history in body.histories or ()]
+        pasts = [await self._histories.of(body)] if body.histories is None else several
         candidates, block = ([self.listing.own(id) for id in ids or ()] for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
         # the model is asked for as many as the limit allows: one program for every k, and it costs no more
@@ -100,6 +101,7 @@ class Service:
                 times=past.times,
                 weights=past.weights,
                 types=past.types,
+                now=past.now,
             )
             for past in pasts
         ]
@@ -123,7 +125,8 @@ class Service:
 
         def ask(recommender):
             whose = body.user if recommender.users else None
-            return recommender.influence(history, items, whose, body.times, body.weights, body.types).tolist()
+            told = {"times": body.times, "weights": body.weights, "types": body.types, "now": body.now}
+            return recommender.influence(history, items, whose, **told).tolist()
 
         (moved,) = await self._ask([ask])
         return {"influence": moved}

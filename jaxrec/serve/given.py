@@ -48,3 +48,5 @@ def one_each(body: Any) -> None:
     known = [time for time in body.times or () if time is not None]
     if known != sorted(known):
         raise PydanticCustomError("order", "times fall: give the events oldest first")
+    if body.now is not None and known and body.now < known[-1]:
+        raise PydanticCustomError("order", "now is before the newest of times: give a time after them")

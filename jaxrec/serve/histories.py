@@ -16,6 +16,7 @@ class Past(NamedTuple):
     times: list | None = None  #: of each the seconds since 1970, None where unknown; None: of all
     weights: list | None = None  #: of each a number, None where unknown; None: of all
     types: list | None = None  #: of each the type's name, None where unknown; None: of all
+    now: float | None = None  #: seconds since 1970 at which the next item is asked for; None: unknown
 
 
 class Histories:
@@ -37,7 +38,7 @@ class Histories:
             RequestError: nothing is known of the user, or it can't be read now.
         """
         if body.history is not None:
-            return Past(body.history, body.times, body.weights, body.types)
+            return Past(body.history, body.times, body.weights, body.types, body.now)
         if self._events is None and self._known is None:
             cure = "give a history, or start it with --events FILE or --histories DATA"
             raise RequestError(422, "user", f"this service keeps no events: {cure}")
@@ -53,7 +54,9 @@ class Histories:
             cure = "POST /events first, or give a history" if self._events else "give a history"
             raise RequestError(404, "user", f"there is no event of {body.user!r}: {cure}")
         items, times, weights, types = map(list, zip(*before, *here, strict=True))
-        return Past(items, in_order(times), weights, types)
+        # another's clock may be behind that of the store
+        now = None if body.now is None else max(body.now, *(time or 0 for time in times))
+        return Past(items, in_order(times), weights, types, now)
 
 
 def in_order(times: list) -> list:

@@ -179,8 +179,11 @@ def bodies(limits: Limits) -> SimpleNamespace:
     types_of = Field(
         None, description="of each event of the history its type, as in the training's log, for a model shown them"
     )
-    Time = Annotated[float, Field(ge=0, lt=YEAR_10000)]
+    Moment = Annotated[float, Field(ge=0, lt=YEAR_10000)]
     Weight = Annotated[float, Field(allow_inf_nan=False)]
+    asked = Field(
+        None, description="seconds since 1970, UTC, when the next item is asked for, for a model that is shown that"
+    )
     Values = Annotated[list[Value], Field(max_length=limits.ids, fail_fast=True)]
 
     class Filtered(_Body):
@@ -188,7 +191,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
 
     class Event(_Body):
         item: Id
-        time: Time | None = Field(None, description="seconds since 1970, UTC")
+        time: Moment | None = Field(None, description="seconds since 1970, UTC")
         weight: Weight | None = None
         type: Type | None = Field(None, description="what was done, as in the training's log")
 
@@ -202,6 +205,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
         times: Times | None = times_of
         weights: Weights | None = weights_of
         types: Types | None = types_of
+        now: Moment | None = asked
         user: Id | None = Field(
             None,
             description="whose stored events are the history, which needs --events; or, beside a history, whose it is, "
@@ -232,6 +236,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
         times: Times | None = times_of
         weights: Weights | None = weights_of
         types: Types | None = types_of
+        now: Moment | None = asked
 
         def model_post_init(self, _context):
             given.one_each(self)
@@ -243,7 +248,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
         user: Id
         item: Id | None = None
         items: Some | None = Field(None, description="several, oldest first")
-        time: Time | None = Field(None, description="seconds since 1970, UTC; now if it is left out")
+        time: Moment | None = Field(None, description="seconds since 1970, UTC; now if it is left out")
         weight: Weight | None = Field(None, description="of each of them, such as a rating or seconds of play")
         type: Type | None = Field(None, description="what was done with them, as in the training's log")
         model_config = ConfigDict(

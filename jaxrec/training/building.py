@@ -21,8 +21,9 @@ def model_for(config: Config, catalogue: Catalogue, users: int, types: int = 0) 
         types: of the training's events.
     """
     model = entry.build(config, len(catalogue.ids), users)
-    if kinds := context.named(config.context):
-        model = with_context(model, {kind: context.KINDS[kind].size or types for kind in kinds}, config.model.dim)
+    if kinds := context.kinds_of(config):
+        sizes = {kind: context.KINDS[kind].size or types for kind in kinds if kind != context.MOMENT}
+        model = with_context(model, sizes, config.model.dim, timed=context.MOMENT in kinds)
     if not config.features:
         return model
     if catalogue.counts is None:

@@ -93,7 +93,7 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         subsequences.start,
         subsequences.user_index,
         layout,
-        context.shown(interactions, config.context, config.topic),
+        context.shown(interactions, config),
         target_weights(interactions, config.loss),
         event_types.targets(interactions),
     )

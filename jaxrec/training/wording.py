@@ -33,13 +33,14 @@ def describe(setup: Setup) -> str:
 
 def _of_events(config, interactions):
     """A line on what the log knows of events beside their items, and what of it is used; empty where nothing is."""
-    if not (known := context.known(context.of_log(interactions, config.topic))):
+    if not (known := context.known(context.of_log(interactions, topic=config.topic))):
         return ""
-    shown = context.named(config.context)
+    shown = context.kinds_of(config)
     weighed = f", and losses count by {config.loss.weight} weights" if config.loss.weight != "none" else ""
-    rest = [kind for kind in known if kind not in shown]
-    used = f"the model is shown {', '.join(shown) or 'items alone'}{weighed}"
-    more = f"; config.context={','.join([*shown, *rest])} shows all" if rest else ""
+    named, rest = context.named(config.context), [kind for kind in known if kind not in shown]
+    words = ["times in attention" if kind == context.MOMENT else kind for kind in shown]
+    used = f"the model is shown {', '.join(words) or 'items alone'}{weighed}"
+    more = f"; config.context={','.join([*named, *rest])} shows all" if rest else ""
     return f"\nof events the log knows {', '.join(known)}: {used}{more}"
 
 
@@ -57,9 +58,10 @@ def kept(config: Config) -> tuple[str, ...]:
 def validation(config: Config, valid: dict) -> str:
     """The result of a validation, by protocol if there are two."""
     shown = lambda found: "  ".join(f"{name} {found[name]:.4f}" for name in drawn(config))
+    named = "validation with query time" if config.valid_query_time else "validation"
     if "also" not in valid:
-        return f"validation {shown(valid)}"
-    return "validation  " + "; ".join(f"{name}: {shown(found)}" for name, found in valid["by"].items())
+        return f"{named} {shown(valid)}"
+    return f"{named}  " + "; ".join(f"{name}: {shown(found)}" for name, found in valid["by"].items())
 
 
 def best_so_far(setup: Setup, loop: dict) -> str:

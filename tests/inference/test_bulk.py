@@ -113,6 +113,28 @@ def test_types_and_switches_of_a_log_are_those_of_a_request(name):
     assert model.influence(["i1", "i2"], ["i5"], types=["view", "cart"]).shape == (1, 2)
 
 
+@pytest.mark.parametrize("name", some(["sasrec", "bert4rec"], "sasrec"))
+def test_all_users_are_asked_at_once_as_alone(name):
+    """Also of a user whose newest item the model lacks, and where nothing is said of the time of asking."""
+    keys = {"context": "hour,asked_gap,asked_hour", "now": 1_700_000_000}
+    model, now = recommenders.recommender(name, ITEMS, context=keys["context"]), keys["now"]
+    random = np.random.default_rng(0)
+    histories = [random.integers(0, ITEMS, length).tolist() for length in (3, 25, 1)]
+    histories[0][-1] = ITEMS + 3
+    log = log_of(histories)
+    seconds = [now - 10**6 + np.sort(random.integers(0, 10**6, len(history))) for history in histories]
+    log = replace(log, times=np.concatenate(seconds) * context.SECOND)
+    at, without = (model.recommend_users(k=4, data=log, now=when) for when in (now, None))
+    assert at["score"].to_list() != without["score"].to_list()
+    for number, history in enumerate(histories):
+        ids, times = [f"i{item}" for item in history], seconds[number].tolist()
+        for frame, when in ((at, now), (without, None)):
+            alone = model.recommend(ids, k=4, times=times, now=when)
+            np.testing.assert_allclose(
+                frame.filter(frame["user"] == f"u{number}")["score"], [score for _, score in alone], rtol=1e-4
+            )
+
+
 def test_what_a_log_does_not_say_is_unknown_and_said():
     model = recommenders.recommender("sasrec", ITEMS, context="gap,weight")
     with pytest.warns(UserWarning, match="does not say the gap, weight of its events"):

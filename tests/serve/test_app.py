@@ -92,7 +92,7 @@ def test_ids_that_javascript_would_round_are_texts(ask, tmp_path):
 
 def test_a_model_is_shown_what_is_known_of_events(ask, tmp_path):
     """What a request, the store and a log say of times and weights is what `recommend` is given."""
-    shown = recommenders.recommender("sasrec", context="gap,weight")
+    shown = recommenders.recommender("sasrec", context="gap,weight,asked_gap,asked_hour")
     log = from_sequences([["i1", "i2"]], ["ann"])
     log = replace(log, times=np.array([100, 160]) * 10**6, weights=np.array([1, 5], np.float32))
     log = replace(log, times=log.times + 1_700_000_000 * 10**6)
@@ -113,7 +113,18 @@ def test_a_model_is_shown_what_is_known_of_events(ask, tmp_path):
         body = {"history": ["i1", "i2"], "items": ["i5"], **given}
         moved = (await client.post("/influence", json=body)).json()["influence"]
         np.testing.assert_allclose(moved, shown.influence(["i1", "i2"], ["i5"], **given), rtol=1e-5)
+        now = {"now": seconds[1] + 3600}
+        assert await answer(history=["i1", "i2"], **given, **now) == wanted(["i1", "i2"], **given, **now)
+        assert await answer(history=["i1", "i2"], **given, **now) != wanted(["i1", "i2"], **given)
+        assert await answer(user="ann", now=1.0) == wanted(["i1", "i2", "i3"], **since, now=seconds[1] + 7)
+        several = {"histories": [["i1", "i2"], ["i4"]], "k": 4} | now
+        results = (await client.post("/recommend", json=several)).json()["results"]
+        ranked = shown.recommend_batch(several["histories"], k=4, **now)
+        assert [[item["id"] for item in each["items"]] for each in results] == [[i for i, _ in r] for r in ranked]
+        moved = (await client.post("/influence", json=body | now)).json()["influence"]
+        np.testing.assert_allclose(moved, shown.influence(["i1", "i2"], ["i5"], **given, **now), rtol=1e-5)
         for wrong, said in (
+            ({"now": 5, **given}, "now is before the newest of times"),
             ({"times": [1.0]}, "1 times of 2 events: give one each, or null"),
             ({"times": [2, 1]}, "times fall: give the events oldest first"),
             ({"weights": [1, "x"]}, "valid number"),

@@ -1,5 +1,6 @@
 """Checks a Query and turns its external ids into item numbers."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,14 @@ class Checker:
         self.user_vectors = UserVectors(users, config)
         self._items, self._zone, self.types = len(catalogue.ids), config.context_zone, types
         self.topics = topics.values(catalogue, config.topic) if "switch" in context.named(config.context) else None
+
+    def extended(self, config: Config, catalogue: Catalogue) -> "Checker":
+        """Returns the Checker of a catalogue with further items."""
+        other = copy.copy(self)
+        other.numbering = self.numbering.extended(catalogue.ids[self._items :])
+        other.attributes, other._items = Attributes(catalogue.about), len(catalogue.ids)
+        other.topics = None if self.topics is None else topics.values(catalogue, config.topic)
+        return other
 
     def check(self, query: Any, recommender: Any, which: str = "") -> CheckedQuery:
         """The CheckedQuery of a Query.

@@ -16,13 +16,14 @@ from jaxrec.data import sources
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.users import Users
 from jaxrec.evaluation.results import Evaluation
-from jaxrec.inference import together, vectors
+from jaxrec.inference import stock, together, vectors
 from jaxrec.inference.bulk import Bulk, rows_of
 from jaxrec.inference.checking import Checker
 from jaxrec.inference.engine import Engine
 from jaxrec.inference.influence import influence
 from jaxrec.inference.popularity import Popularity
 from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session, queries_of
+from jaxrec.inference.stock import NewItem, Stock
 from jaxrec.kernels import placement
 from jaxrec.models.features import folded
 from jaxrec.models.model import Model
@@ -50,7 +51,8 @@ class Recommender:
         self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
         self.training: Any = None  #: the Training of `jaxrec.fit`
         self._model, self._checker = model, Checker(config, catalogue, users, types)
-        self._popularity = Popularity(catalogue.counts)
+        self._popularity, self._trained = Popularity(catalogue.counts), params
+        self.offered = np.ones(len(catalogue.ids), bool)  #: [V] whether each item is recommended: see `changed`
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
         (plain, params), sizes = folded(model, params), (len(catalogue.ids), config.length, approximate)
         self.engine = Engine(plain, objectives.build(config), params, *sizes, context.kinds_of(config))
@@ -65,7 +67,29 @@ class Recommender:
             raise UserError("a Recommender of no workdir has no other checkpoint: load one")
         params, step = restore_params(self.path, self._model, checkpoint, placement.one_device())
         other = copy.copy(self)
-        other.engine, other.step = self.engine.renewed(folded(self._model, params)[1]), step
+        other.engine, other.step, other._trained = self.engine.renewed(folded(self._model, params)[1]), step, params
+        return other
+
+    def changed(self, added: Sequence[NewItem] = (), retired: Sequence = ()) -> "Recommender":
+        """Returns a Recommender with items added to the catalogue, and others that are no longer recommended.
+
+        >>> rec.changed([NewItem("tt99", like=["tt0133093"])], retired=["tt0234215"])  # doctest: +SKIP
+
+        Raises:
+            UserError: as `stock.changed`, which takes the same; or only candidates of an index are scored.
+        """
+        if self.engine.approximate:
+            raise UserError("an approximate index does not change: load the training without --approximate")
+        before, trained = Stock(self.catalogue, self.engine, self.offered), (self.config, self._model, self._trained)
+        now = stock.changed(before, self._checker.numbering, trained, added, retired)
+        other, more = copy.copy(self), len(now.offered) - len(self.offered)
+        other.catalogue, other.engine, other.offered = now
+        if more:
+            other._checker, other._popularity = (
+                self._checker.extended(self.config, now.catalogue),
+                self._popularity.extended(more),
+            )
+            other._ids = np.append(self._ids, now.catalogue.ids[-more:].astype(object))
         return other
 
     def recommend(
@@ -179,7 +203,9 @@ class Recommender:
         """
         k = arguments.count(k)
         (number,) = self._checker.numbering.known([item], "item")
-        others = together.allowed(len(self._ids), [number], None)
+        others = np.zeros(self.engine.items, bool)
+        others[: len(self.offered)] = self.offered
+        others[number - 1] = False
         (items,), (scores,) = self.engine.similar([number], others[None], min(k, len(self._ids)))
         return Ranked(self._pairs(items, scores))
 
@@ -309,7 +335,7 @@ class Recommender:
 
     def _popular(self, query):
         """The answer to a Query whose history has no item of the catalogue."""
-        allowed = together.allowed(len(self._ids), query.out, query.pool)
+        allowed = together.allowed(len(self._ids), query.out, query.pool) & self.offered
         items, shares = self._popularity.best(allowed, query.k)
         return Ranked(self._pairs(items, shares), query.unknown, fallback=True)
 

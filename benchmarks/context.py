@@ -5,7 +5,8 @@
 
 Both are the recipe `default` for that log, of a fixed number of epochs. Trainings lie under --runs and are gone on
 with, or taken as they are; each run adds to the result. The gain is that of the metric by which the checkpoint is
-chosen, on the test, over all seeds, with a paired interval.
+chosen, on the test, over all seeds, with a paired interval. What is shown the time of asking is also told when the
+targets were, in a row of its own.
 """
 
 import argparse
@@ -27,6 +28,9 @@ ARMS = {
     "time": {"context": "gap,hour,weekday,month"},
     "loss": {"loss.weight": "log"},
     "all": {"context": "gap,hour,weekday,month,weight"},
+    "asked": {"context": "gap,hour,weekday,month,asked_gap,asked_hour,asked_weekday,asked_month"},
+    "bias": {"model.time_bias": True},
+    "intervals": {"model.time_intervals": 256},
 }
 
 
@@ -40,11 +44,12 @@ def main(flags):
     described = {"recipe": "default", "changes": base, **{part: summary(found) for part, found in of_base.items()}}
     for arm in flags.arms:
         changed = [train(log, "default", base | ARMS[arm], runs, arm, seed) for seed in seeds]
-        row = {"changes": ARMS[arm], "seeds": flags.seeds}
-        for part in ("valid", "test"):
-            found = ranks(log, changed, part)
-            row[part] = summary(found) | {"gain": paired(found, of_base[part])}
-        keep("context", name, described, arm, row)
+        for told in (False, True)[: 1 + ("asked_" in ARMS[arm].get("context", ""))]:
+            row = {"changes": ARMS[arm], "seeds": flags.seeds} | ({"query_time": True} if told else {})
+            for part in ("valid", "test"):
+                found = ranks(log, changed, part, told)
+                row[part] = summary(found) | {"gain": paired(found, of_base[part])}
+            keep("context", name, described, f"{arm}, with query time" if told else arm, row)
 
 
 def assignments(text):

@@ -27,6 +27,7 @@ def context(result):
         rows.append(f"| {DATA.get(name, name)} | items alone | | {at['hr@10']:.4f} | {at['ndcg@10']:.4f} |")
         for row in found["arms"].values():
             listed = " ".join(f"`{key}={value}`" for key, value in row["changes"].items())
+            listed += ", with query time" if row.get("query_time") else ""
             test = row["test"]
             cells = f"{_gain(found['base'], row)} | {test['hr@10']:.4f} | {test['ndcg@10']:.4f}"
             rows.append(f"| {DATA.get(name, name)} | {listed} | {cells} |")

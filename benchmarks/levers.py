@@ -63,12 +63,13 @@ def train(log, recipe, changes, runs, name, seed):
     return path, config
 
 
-def ranks(log, found, part):
+def ranks(log, found, part, query_time=False):
     """[S, Q] by the best checkpoints of some trainings."""
     config = found[0][1]
     split, protocol = fitting.split_for(config, log), default_protocol(config.split)
-    of = functools.partial(ranks_of, split=split, checkpoint="best", protocol=protocol, devices=placement.local())
-    return np.stack([of(path, config, part=part) for path, config in found])
+    asked = {"checkpoint": "best", "protocol": protocol, "part": part, "query_time": query_time}
+    of = functools.partial(ranks_of, split=split, devices=placement.local(), **asked)
+    return np.stack([of(path, config) for path, config in found])
 
 
 def main(flags):

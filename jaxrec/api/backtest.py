@@ -16,7 +16,7 @@ from jaxrec.api.backtested import Backtest
 from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
 from jaxrec.config import parsing as configs, registry
-from jaxrec.data import folds as folding, splits
+from jaxrec.data import event_types, folds as folding, splits
 from jaxrec.data.folds import Asked, Fold
 from jaxrec.data.times import date
 from jaxrec.evaluation import ranker
@@ -93,15 +93,17 @@ def backtest(
     days = _days("--test-days", test_days)
     every = _every(retrain_every, days)
     planned = _planned(models)
-    log = as_log(data, say)
+    log, types = as_log(data, say), keys.get("target_types", "")
+    log = Log(event_types.asking(log.interactions, types), log.dataset, log.steps, log.notes)
     train = None if train_days == folding.ALL else _days("--train-days", train_days)
     plan = folding.plan(log.interactions, train, days, folds)
     asked = folding.asked(log.interactions, plan, targets)
     _check_plan(log, plan, asked, every, valid_fraction)
     keys = {**keys, "split": folding.NAME, "valid_fraction": float(valid_fraction), "test_quantile": 0.9}
+    keys |= {"target_types": types}  # of all models, whatever their recipes say
     keys["seen"] = _seen(planned, _window(log, plan[0]), keys)
     told = {"train_days": train or folding.ALL, "test_days": days, "folds": folds, "targets": targets}
-    told |= {"valid_fraction": valid_fraction, "seen": keys["seen"]}
+    told |= {"valid_fraction": valid_fraction, "seen": keys["seen"]} | ({"target_types": types} if types else {})
     folder = fitting.fresh("backtest") if workdir is None else Path(workdir)
     if workdir is None:
         say(f"workdir {folder}")
@@ -208,7 +210,8 @@ class _Run:
 
     def _asked_of(self, config, window, path, split):
         """Returns the best checkpoint's ranks, cached in the workdir, and the number of parameters."""
-        model = model_for(config, split.interactions.catalogue, len(window.interactions.users))
+        users, types = len(window.interactions.users), window.interactions.types
+        model = model_for(config, split.interactions.catalogue, users, len(types.names) if types else 0)
         params, step = restore_params(path, model, "best", placement.replicated(self.devices))
         trained_by = checksums.of_json(configs.to_dict(config) | {"dataset": ""})
         file = path / f"ranks-{step}-{trained_by[:8]}.npy"

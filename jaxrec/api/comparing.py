@@ -14,8 +14,9 @@ from rich.table import Table
 from jaxrec.api import fitting
 from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
-from jaxrec.data import splits
+from jaxrec.data import event_types, splits
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.text import some
 from jaxrec.evaluation import protocols, ranker
 from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.comparison import SHOWN, paired, row_of
@@ -55,7 +56,8 @@ class Comparison:
     def show(self, console: Console | None = None) -> None:
         """Prints the table."""
         console = console or consoles.make()
-        table = Table(title=consoles.printable(f"{self.result['data']}, {self.result['seeds']} seed(s)"))
+        types = f", {some(self.result['target_types'])} alone" if "target_types" in self.result else ""
+        table = Table(title=consoles.printable(f"{self.result['data']}, {self.result['seeds']} seed(s){types}"))
         for column in ("", "HR@10", "NDCG@10", "95%", "MRR", "parameters", "minutes", "targets/s"):
             table.add_column(column, justify="right" if column else "left")
         for name, row in self.rows.items():
@@ -139,7 +141,8 @@ def compare(
         label: [fitting.configuration(recipe, common | values | {"seed": seed}, log) for seed in range(seeds)]
         for label, (recipe, values) in planned.items()
     }
-    if len({(config.split, config.test_quantile) for each in made.values() for config, _ in each}) > 1:
+    split_by = {(each.split, each.test_quantile, each.target_types) for configs in made.values() for each, _ in configs}
+    if len(split_by) > 1:
         raise UserError("these configurations split the data in different ways: set split for all of them")
     split, protocol = _split_and_protocol(made, log)
     folder = fitting.fresh("compare") if workdir is None else Path(workdir)
@@ -162,9 +165,9 @@ def compare(
         rows[label] = row_of(ranks[label]) | mean
     order = sorted(made, key=lambda name: -rows[name]["metrics"]["ndcg@10"])
     versus = {"first": order[0], "second": order[1]} | paired(ranks[order[0]], ranks[order[1]]) if order[1:] else None
-    return Comparison(
-        {"kind": "compare", "data": Path(log.dataset).name, "seeds": seeds, "rows": rows, "paired": versus}
-    )
+    told = {"kind": "compare", "data": Path(log.dataset).name, "seeds": seeds, "rows": rows, "paired": versus}
+    types = event_types.asked(split.interactions)
+    return Comparison(told | ({"target_types": list(types)} if types else {}))
 
 
 def variants(models: Sequence[str], vary: Mapping[str, Sequence] | None) -> dict[str, tuple[str, dict]]:

@@ -8,7 +8,7 @@ from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
 from jaxrec.config import registry
 from jaxrec.config.fields import within
-from jaxrec.data import splits
+from jaxrec.data import event_types, splits
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation import beyond, evaluator, protocols, referee
 from jaxrec.evaluation.baselines import BASELINES
@@ -31,9 +31,11 @@ def evaluate(
     split: str = "test",
     split_by: str | None = None,
     test_quantile: float | None = None,
+    target_types: str = "",
     beyond_accuracy: int | bool | None = None,
+    query_time: bool = False,
 ) -> Evaluation:
-    """Evaluates a Recommender, a workdir or a baseline on held-out items, with 95% intervals.
+    """Evaluate a Recommender, a workdir or a baseline: its metrics on the held-out items, with 95% intervals.
 
     >>> import jaxrec
     >>> jaxrec.evaluate("popularity", "synthetic:users=200").metrics["ndcg@10"] > 0
@@ -42,19 +44,22 @@ def evaluate(
     Args:
         what: a Recommender, the path of a workdir, or the name of a baseline: popularity, transitions, item-knn, als or
             bpr.
-        data: a Log from `prepare`, or any input of `prepare`; required for a baseline. A training uses its own data by
-            default.
+        data: what `prepare` gave, or takes. A baseline counts on them; a training is evaluated on its own where None.
         checkpoint: of a workdir: "best", "latest" or a step.
-        protocol: full, full-seen-kept, sessions, uniform-100 or popularity-100; by default that of the split, sessions
-            or full.
+        protocol: full, full-seen-kept, sessions, uniform-100 or popularity-100; if None full, and sessions after such a
+            split.
         split: "test" or "valid".
-        split_by: split for a baseline: last-item (the default), sessions or by-time.
-        test_quantile: for a baseline split by time, the share of times before the test; 0.9 by default.
-        beyond_accuracy: number of best items per question to examine for coverage, Gini, novelty, diversity, MAP and
-            metrics by segment; True for 10. Adds `result["beyond_accuracy"]`. Not for sampled protocols.
+        split_by: of a baseline: last-item, sessions or by-time; last-item if None.
+        test_quantile: of a baseline, where times split: the share of them before the test; 0.9 if None.
+        target_types: of a baseline, types of the events that alone are asked, as "purchase"; "": all are.
+        beyond_accuracy: how many of each question's best items are looked at for coverage, Gini, novelty, diversity and
+            MAP, 10 if True, with the metrics by segment; in `result["beyond_accuracy"]`. Not under sampled protocols.
+        query_time: whether a model that is shown the time of asking is told when the targets were. That is another task
+            than without: its protocols are named so, as "full, with query time".
 
     Raises:
-        UserError: if the training or baseline doesn't exist, or the data are missing or different.
+        UserError: there is no such training or baseline; the data are gone, or others; a baseline, or a model that is
+            not shown the time of asking, should be told it.
     """
     if isinstance(what, Recommender):
         data = what.data if data is None else data
@@ -62,12 +67,16 @@ def evaluate(
     elif str(what) in BASELINES and not Path(what).exists():
         if checkpoint is not None:
             raise UserError("a baseline has no checkpoints: leave checkpoint out")
+        if query_time:
+            raise UserError("query_time is for models that are shown the time of asking: a baseline knows no times")
         if data is None:
             raise UserError(f"{what}: name the data to count on")
-        return baseline(str(what), data, protocol, split, split_by or "last-item", test_quantile, beyond_accuracy)
-    if split_by is not None or test_quantile is not None:
-        raise UserError("split_by and test_quantile are for baselines: a workdir keeps the split of its training")
-    told = {"checkpoint": checkpoint or "best", "protocol": protocol, "part": split}
+        asked = {"by": split_by or "last-item", "q": test_quantile, "target_types": target_types}
+        return baseline(str(what), data, protocol, split, **asked, beyond_accuracy=beyond_accuracy)
+    if split_by is not None or test_quantile is not None or target_types:
+        own = "split_by, test_quantile and target_types are for baselines"
+        raise UserError(f"{own}: a workdir keeps the split of its training")
+    told = {"checkpoint": checkpoint or "best", "protocol": protocol, "part": split, "query_time": query_time}
     return evaluator.evaluation(Path(what), _interactions(data), **told, beyond_accuracy=beyond_accuracy)
 
 
@@ -89,6 +98,7 @@ def baseline(
     by: str,
     q: float | None,
     beyond_accuracy: int | bool | None = None,
+    target_types: str = "",
 ) -> Evaluation:
     """Returns the Evaluation of a baseline. `by`, `q`: as for `splits.split`; the others as for `evaluate`.
 
@@ -97,14 +107,16 @@ def baseline(
     """
     if name not in BASELINES:
         raise UserError(f"no baseline {name!r}: choose one of {', '.join(BASELINES)}")
-    log, made, chosen = _split(data, protocol, split, by, q)
+    log, made, chosen = _split(data, protocol, split, by, q, target_types)
     k = beyond.depth(beyond_accuracy, chosen)
     answers = evaluator.baseline_answers(name, made, chosen, split, placement.local())
     title = f"{name} on {data if isinstance(data, str) else log.dataset}"
     return Evaluation(name, answers.result(k), answers.frame, title)
 
 
-def _split(data: Any, protocol: str | None, part: str, by: str, q: float | None) -> tuple[Log, splits.Split, str]:
+def _split(
+    data: Any, protocol: str | None, part: str, by: str, q: float | None, types: str
+) -> tuple[Log, splits.Split, str]:
     """Returns the Log of the data, its split, and the protocol; arguments as for `baseline`."""
     if q is not None and "test_quantile" not in registry.find("split", by).keys:
         raise UserError(f"--test-quantile {q} goes with --split-by sessions or by-time: {by} needs none")
@@ -113,7 +125,8 @@ def _split(data: Any, protocol: str | None, part: str, by: str, q: float | None)
     console = consoles.make()
     log = as_log(data, lambda line: console.print(consoles.printable(line), soft_wrap=True))
     valid = 0.1 if part == "valid" else 0.0  # all training sessions are counted for the test
-    made = splits.split(log.interactions, by, 0.9 if q is None else q, valid)
+    asking = event_types.asking(log.interactions, types, "--target-types")
+    made = splits.split(asking, by, 0.9 if q is None else q, valid)
     return log, made, protocols.named(protocol or protocols.default_protocol(by))
 
 
@@ -128,9 +141,10 @@ def judge(
     split: str = "test",
     split_by: str | None = None,
     test_quantile: float | None = None,
+    target_types: str = "",
     beyond_accuracy: int | bool | None = None,
 ) -> Judgement:
-    """Judges any model by its vectors or lists of best items: metrics, and warnings about evaluation mistakes.
+    """Judge anybody's model by its vectors or its lists of best items: metrics, and warnings of how they were made.
 
     >>> import numpy as np, polars as pl, jaxrec
     >>> log = jaxrec.prepare(pl.DataFrame({"user": [1] * 3 + [2] * 3, "item": [1, 2, 3, 2, 1, 3]}), time="none")
@@ -140,30 +154,31 @@ def judge(
 
     Args:
         scores: a path or a mapping of arrays: `users` [U, D], `user_ids` [U], `items` [V, D], `item_ids` [V] and
-            optionally `bias` [V]; or a table, as a path or in memory, of user, item and rank or score. Ids are those of
-            the data.
-        data: a Log from `prepare`, or any input of `prepare`; by default the data of the workdir.
-        workdir: a training to test against, on its own split.
+            perhaps `bias` [V]; or the path of a table, or one in memory, of user, item and rank or score. All by the
+            ids of the data.
+        data: what `prepare` gave, or takes; those of the workdir if None.
+        workdir: of a training to test against, on its own split.
         checkpoint: of the workdir: "best", "latest" or a step.
-        protocol: full, full-seen-kept, uniform-100 or popularity-100, as for `evaluate`; for lists one of the first
-            two.
+        protocol: full, full-seen-kept, uniform-100 or popularity-100, as of `evaluate`; lists go by the first two.
         split: "test" or "valid".
-        split_by: last-item or by-time; by default that of the workdir, or last-item.
-        test_quantile: for a split by time, as for `evaluate`.
-        beyond_accuracy: as for `evaluate`; for lists at most their length.
+        split_by: last-item or by-time; that of the workdir, or last-item, if None.
+        test_quantile: where times split, as of `evaluate`.
+        target_types: types of the events that alone are asked, as of `evaluate`.
+        beyond_accuracy: as of `evaluate`; of lists at most their length.
 
     Raises:
-        UserError: if the scores can't be read, or none of their ids is in the data.
+        UserError: the scores can't be read, or none of their ids is one of the data.
     """
     if workdir is None and data is None:
         raise UserError("--scores goes with --dataset, or --workdir: name the data that the scores are of")
     if workdir is None and checkpoint is not None:
         raise UserError("--checkpoint goes with --workdir: leave it out")
-    if workdir is not None and (split_by is not None or test_quantile is not None):
-        raise UserError("--split-by and --test-quantile go without --workdir, whose split is that of its training")
+    if workdir is not None and (split_by is not None or test_quantile is not None or target_types):
+        flags = "--split-by, --test-quantile and --target-types"
+        raise UserError(f"{flags} go without --workdir, whose split is that of its training")
     found, devices = load(scores), placement.local()
     if workdir is None:
-        _, made, chosen = _split(data, protocol, split, split_by or "last-item", test_quantile)
+        _, made, chosen = _split(data, protocol, split, split_by or "last-item", test_quantile, target_types)
         return referee.judge(found, made, chosen, split, devices, beyond_accuracy=beyond_accuracy)
     path = Path(workdir)
     config, made = evaluator.opened(path, _interactions(data))

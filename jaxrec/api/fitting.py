@@ -79,7 +79,8 @@ class Training:
         console, own = console or consoles.make(), self.scores[self.config.model.name]
         sessions = own["protocol"] == "sessions"
         asked = f"{own['users']:,} {'events' if sessions else 'users'}"
-        console.print(f"{registry.find('split', self.config.split).held_out}, {asked}:")
+        asked += f", {self.config.target_types} alone" if self.config.target_types else ""
+        console.print(consoles.printable(f"{registry.find('split', self.config.split).held_out}, {asked}:"))
         measured = {label: results.by_measure(result) for label, result in self.scores.items()}
         for each in measured[self.config.model.name]:
             rows = {label: found[each]["metrics"] for label, found in measured.items()}

@@ -3,13 +3,21 @@
 A number is a function of the event and of the one before it, never of what comes later, and needs nothing that was
 learned from the log: an event that is asked about years later has the number it would have had in training. 0 is
 unknown, and adds nothing.
+
+Kinds of the time of asking are of the event that a slot asks for: a model that predicts the next item is shown, at an
+event's slot, when the event after it was; one that fills masked slots, at such a slot, when its own event was. Of a
+question that time is known only where it is given.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 
+from jaxrec.config import registry
+from jaxrec.config.keys import Config
+from jaxrec.data import topics
 from jaxrec.system.errors import UserError
 
 SECOND = 1_000_000  # of a log's times
@@ -18,6 +26,8 @@ UNKNOWN = np.iinfo(np.int64).min  # of a time
 GAPS = 32  # doublings of a second: the last is of 68 years and more
 OCTAVES = (-8, 24)  # powers of two between which weights are told apart
 PARTS = 8  # of an octave
+MOMENT = "moment"  # the kind that models are shown whose attention knows how far apart events are
+LONGEST = np.iinfo(np.int32).max - 1  # seconds after a history's first event that are told apart: 68 years
 
 
 class Events(NamedTuple):
@@ -29,14 +39,19 @@ class Events(NamedTuple):
     relative: bool = False
     weights: np.ndarray | None = None  #: [N], NaN where that is not known
     session_starts: np.ndarray | None = None  #: [S] int64, places at which sessions begin
+    types: np.ndarray | None = None  #: [N], numbers of types of events from 1, as the training has them; 0: not known
+    items: np.ndarray | None = None  #: [N], numbers, 0 of one that is not known
+    topics: np.ndarray | None = None  #: of items, as of `topics.values`
+    zone: str = "UTC"  #: in which dates are read off
 
 
 class Kind(NamedTuple):
     """A kind of context."""
 
-    size: int  #: numbers 1..size
-    needs: str  #: "times", "dates" (times that count from 1970), "weights" or "sessions"
+    size: int  #: numbers 1..size; 0: as many as the log has types of events
+    needs: str  #: "times", "dates" (times that count from 1970), "weights", "sessions", "types" or "topics"
     numbers: Callable[[Events], np.ndarray]  #: -> [N], 0..size
+    asked: bool = False  #: whether it is of the time of asking
 
 
 def _gap(events):
@@ -54,21 +69,44 @@ def _starts(events):
     return events.offsets[:-1][np.diff(events.offsets) > 0]
 
 
-def _hour(events):
-    return np.asarray(events.times) % DAY // HOUR + 1
+def _hour(times):
+    return times % DAY // HOUR + 1
 
 
-def _weekday(events):
-    return (np.asarray(events.times) // DAY + 3) % 7 + 1  # 1970 began on a Thursday
+def _weekday(times):
+    return (times // DAY + 3) % 7 + 1  # 1970 began on a Thursday
 
 
-def _month(events):
-    days = (np.asarray(events.times) // DAY).astype("datetime64[D]")
+def _month(times):
+    days = (times // DAY).astype("datetime64[D]")
     return days.astype("datetime64[M]").astype(np.int64) % 12 + 1
 
 
 def _where_dated(numbers):
-    return lambda events: np.where(np.asarray(events.times) == UNKNOWN, 0, numbers(events))
+    def of(events):
+        times = np.asarray(events.times)
+        known = times != UNKNOWN
+        return np.where(known, numbers(_local(np.where(known, times, 0), events.zone)), 0)
+
+    return of
+
+
+def _local(times, zone):
+    """What the clocks of a zone show, in microseconds."""
+    if zone == "UTC":
+        return times
+    moments = pl.Series(times).cast(pl.Datetime("us", "UTC"))
+    return moments.dt.convert_time_zone(zone).dt.replace_time_zone(None).dt.epoch("us").to_numpy()
+
+
+def _moment(events):
+    """Seconds since the first of the history's events whose time is known, from 1."""
+    times = np.asarray(events.times)
+    known = times != UNKNOWN
+    seconds = np.where(known, times // SECOND, np.iinfo(np.int64).max)
+    lengths = np.diff(events.offsets)
+    first = np.minimum.reduceat(seconds, _starts(events)).repeat(lengths[lengths > 0])
+    return np.where(known, np.minimum(np.where(known, seconds - first, 0) + 1, LONGEST), 0)
 
 
 def _weight(events):
@@ -95,12 +133,21 @@ KINDS = {
     "month": Kind(12, "dates", _where_dated(_month)),
     "weight": Kind(3 + 2 * PARTS * (OCTAVES[1] - OCTAVES[0]), "weights", _weight),
     "session": Kind(2, "sessions", _session),
+    "type": Kind(0, "types", lambda events: np.asarray(events.types)),
+    "switch": Kind(2, "topics", lambda events: topics.switches(events.topics, events.items, events.offsets)),
+    "asked_gap": Kind(GAPS, "times", _gap, asked=True),
+    "asked_hour": Kind(24, "dates", _where_dated(_hour), asked=True),
+    "asked_weekday": Kind(7, "dates", _where_dated(_weekday), asked=True),
+    "asked_month": Kind(12, "dates", _where_dated(_month), asked=True),
 }
+ALL = KINDS | {MOMENT: Kind(LONGEST, "times", _moment)}
 LACKS = {
     "times": lambda events: events.times is None,
     "dates": lambda events: events.times is None or events.relative,
     "weights": lambda events: events.weights is None,
     "sessions": lambda events: events.session_starts is None,
+    "types": lambda events: events.types is None,
+    "topics": lambda events: events.topics is None or events.items is None,
 }
 
 
@@ -122,58 +169,106 @@ def named(text: str) -> tuple[str, ...]:
     return kinds
 
 
-def of_log(interactions: Any) -> Events:
-    """The Events of Interactions."""
+def kinds_of(config: Config) -> tuple[str, ...]:
+    """The kinds that the model of a configuration is shown, in the order of a Stream's columns."""
+    entry = registry.find("model", config.model.name)
+    return named(config.context) + ((MOMENT,) if entry.reads_times(config.model) else ())
+
+
+def is_asked(kinds: Sequence[str]) -> np.ndarray:
+    """Which of these kinds are of the time of asking. [K] bool"""
+    return np.array([ALL[kind].asked for kind in kinds], bool)
+
+
+def of_log(interactions: Any, zone: str = "UTC", topic: str = "") -> Events:
+    """The Events of Interactions. zone, topic: of a configuration, `context_zone` and `topic`."""
     sessions = interactions.sessions
     starts = None if sessions is None else sessions.offsets[:-1][np.diff(sessions.offsets) > 0]
     return Events(
-        interactions.offsets, interactions.times, interactions.relative, interactions.weights, session_starts=starts
+        interactions.offsets,
+        interactions.times,
+        interactions.relative,
+        interactions.weights,
+        session_starts=starts,
+        types=None if interactions.types is None else interactions.types.numbers,
+        items=interactions.items,
+        topics=topics.values(interactions.catalogue, topic),
+        zone=zone,
     )
 
 
 def known(events: Events) -> tuple[str, ...]:
-    """The kinds that these events have.
+    """The kinds that these events have, but for those of the time of asking.
 
     >>> known(Events(np.array([0, 2]), weights=np.array([1.0, 5.0])))
     ('weight',)
     """
-    return tuple(name for name, kind in KINDS.items() if not LACKS[kind.needs](events))
+    return tuple(name for name, kind in KINDS.items() if not kind.asked and not LACKS[kind.needs](events))
 
 
-def shown(interactions: Any, kinds: str) -> np.ndarray | None:
-    """The context that a model is shown of a log, as `numbers` gives it; None where it is shown none.
-
-    Args:
-        interactions: Interactions.
-        kinds: of a configuration's `context`.
-    """
-    return numbers(of_log(interactions), named(kinds), interactions.name) if named(kinds) else None
+def shown(interactions: Any, config: Config) -> np.ndarray | None:
+    """The context that the model of a configuration is shown of a log, as `numbers` gives it; None where it is none."""
+    if not (kinds := kinds_of(config)):
+        return None
+    events = of_log(interactions, config.context_zone, config.topic)
+    return numbers(events, kinds, interactions.name, masks=config.objective == "cloze")
 
 
-def numbers(events: Events, kinds: Sequence[str], name: str = "the log") -> np.ndarray:
-    """The context of events: [N, K] uint16, a column a kind.
+def numbers(events: Events, kinds: Sequence[str], name: str = "the log", masks: bool = False) -> np.ndarray:
+    """The context of events: [N, K] uint16, a column a kind; int32 where MOMENT is among them.
 
     Args:
-        kinds: names of KINDS.
+        kinds: names of KINDS, or MOMENT.
         name: of the events, for messages.
+        masks: whether the time of asking is shown at the event's own slot, where a mask asks for it; otherwise at the
+            slot of the event before, which asks for the next one.
 
     >>> events = Events(np.array([0, 3]), times=np.array([0, 0, 86_400_000_000]))
-    >>> numbers(events, ["gap", "weekday"]).tolist()
-    [[0, 4], [1, 4], [17, 5]]
+    >>> numbers(events, ["gap", "weekday", "asked_weekday"]).tolist()
+    [[0, 4, 4], [1, 4, 5], [17, 5, 0]]
 
     Raises:
         UserError: the events lack what a kind needs.
     """
     for kind in kinds:
-        if LACKS[KINDS[kind].needs](events):
-            raise UserError(
-                f"{name}: config.context asks for {kind}, which needs {_wanted(KINDS[kind].needs)}: "
-                f"{_instead(known(events))}"
-            )
-    found = np.zeros((events.offsets[-1], len(kinds)), np.uint16)
+        if LACKS[ALL[kind].needs](events):
+            asks = "config.model asks for times in attention" if kind == MOMENT else f"config.context asks for {kind}"
+            raise UserError(f"{name}: {asks}, which needs {_wanted(ALL[kind].needs)}: {_instead(known(events))}")
+    found = _empty(events, kinds)
     for column, kind in enumerate(kinds if len(found) else ()):
-        found[:, column] = KINDS[kind].numbers(events)
+        found[:, column] = ALL[kind].numbers(events)
+        if ALL[kind].asked and not masks:
+            found[:-1, column] = found[1:, column]
+            found[events.offsets[1:][np.diff(events.offsets) > 0] - 1, column] = 0
     return found
+
+
+def partly(events: Events, kinds: Sequence[str], name: str = "the log", masks: bool = False) -> np.ndarray:
+    """`numbers`, and 0 for the kinds whose needs the events lack."""
+    found, have = _empty(events, kinds), [kind for kind in kinds if not LACKS[ALL[kind].needs](events)]
+    if have:
+        found[:, [kinds.index(kind) for kind in have]] = numbers(events, have, name, masks)
+    return found
+
+
+def asked_at(kinds: Sequence[str], last: np.ndarray, now: np.ndarray, zone: str = "UTC") -> np.ndarray:
+    """The numbers of the time of asking, of histories that are asked: [U, K], 0 for all other kinds.
+
+    Args:
+        kinds: as of `numbers`.
+        last: [U] int64, the times of the histories' newest events, microseconds from 1970; UNKNOWN where not known.
+        now: [U] int64, the times at which they are asked; UNKNOWN where not known.
+        zone: as of Events.
+
+    >>> asked_at(["gap", "asked_gap"], np.array([0]), np.array([3_000_000])).tolist()
+    [[0, 3]]
+    """
+    pairs = Events(2 * np.arange(len(now) + 1), np.stack([last, now], axis=1).ravel(), zone=zone)
+    return np.where(is_asked(kinds), partly(pairs, kinds, masks=True)[1::2], 0)
+
+
+def _empty(events, kinds):
+    return np.zeros((events.offsets[-1], len(kinds)), np.int32 if MOMENT in kinds else np.uint16)
 
 
 def _wanted(needs):
@@ -181,6 +276,8 @@ def _wanted(needs):
         "times": "a time for every event, which this log lacks",
         "dates": "times that count from 1970, and this log has none, or counts from an unknown moment",
         "weights": "a weight (a rating, seconds of play) for every event, which this log lacks",
+        "types": "types of events (view, purchase), which this log lacks: prepare.py --type names their column",
+        "topics": "a column of items, genres or categories, which config.topic names where it is called otherwise",
         "sessions": "sessions within the users' histories, which this log, or its split, has not",
     }[needs]
 

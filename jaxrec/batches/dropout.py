@@ -5,13 +5,14 @@ Each row is drawn by its own key, so that the result doesn't depend on the numbe
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrec.batches.stream import Stream
 from jaxrec.kernels.masks import from_end
 from jaxrec.kernels.random import randint, random_bits, site_keys
 
 # beyond the sites of any model's dropouts, below the cloze's
-ITEM_SITE, SEQUENCE_SITE, CONTEXT_SITE = 2**31 - 3, 2**31 - 4, 2**31 - 5
+ITEM_SITE, SEQUENCE_SITE, CONTEXT_SITE, ASKED_SITE = 2**31 - 3, 2**31 - 4, 2**31 - 5, 2**31 - 7
 
 
 def drop_items(stream: Stream, keys: jax.Array, rate: float) -> Stream:
@@ -69,6 +70,21 @@ def drop_context(stream: Stream, keys: jax.Array, rate: float) -> Stream:
         return jnp.where(dropped[:, None], 0, context)
 
     return stream._replace(context=jax.vmap(row)(site_keys(keys, CONTEXT_SITE), stream.segments, stream.context))
+
+
+def drop_asked(stream: Stream, keys: jax.Array, rate: float, asked_K: np.ndarray) -> Stream:
+    """Removes the time of asking at each slot with probability `rate`, so that the model learns to answer without.
+
+    By slot and not by sequence: a question that does not say when it is asked comes after events of which it is known.
+
+    Args:
+        stream: Stream of rows [R, T].
+        keys: keys [R], one per row.
+        rate: the probability.
+        asked_K: bool, which columns of the context are of the time of asking.
+    """
+    dropped = jax.vmap(lambda key: _chosen(key, stream.items.shape[1:], rate))(site_keys(keys, ASKED_SITE))
+    return stream._replace(context=jnp.where(dropped[..., None] & asked_K, 0, stream.context))
 
 
 def _chosen(key, shape, rate):

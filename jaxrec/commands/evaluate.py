@@ -15,22 +15,26 @@ def evaluate(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> in
         raise UserError(f"--ranks {arguments.ranks}: Parquet is written: give a name that ends in .parquet")
     if not (arguments.workdir or arguments.baseline or arguments.scores):
         raise UserError("name what to evaluate: --workdir, --baseline or --scores")
+    if arguments.query_time and (arguments.scores or arguments.baseline):
+        raise UserError("--query-time goes with --workdir: baselines and scores are told no times, leave it out")
     if arguments.scores:
         if arguments.baseline:
             raise UserError("--baseline is no training to test scores against: leave it out, or name a --workdir")
         options |= {"workdir": arguments.workdir, "checkpoint": arguments.checkpoint}
         options |= {"split_by": arguments.split_by, "test_quantile": arguments.test_quantile}
+        options["target_types"] = arguments.target_types
         found = evaluating.judge(arguments.scores, arguments.dataset, **options)
     elif arguments.baseline:
         _check_baseline(arguments)
         by = arguments.split_by or "last-item"
-        options |= {"by": by, "q": arguments.test_quantile}
+        options |= {"by": by, "q": arguments.test_quantile, "target_types": arguments.target_types}
         found = evaluating.baseline(arguments.baseline, arguments.dataset, **options)
     else:
-        for flag, value in {"--split-by": arguments.split_by, "--test-quantile": arguments.test_quantile}.items():
+        own = {"--split-by": arguments.split_by, "--test-quantile": arguments.test_quantile}
+        for flag, value in {**own, "--target-types": arguments.target_types or None}.items():
             if value is not None:
                 raise UserError(f"{flag} goes with --baseline: a workdir keeps the split of its training, leave it out")
-        options["checkpoint"] = arguments.checkpoint
+        options |= {"checkpoint": arguments.checkpoint, "query_time": arguments.query_time}
         found = evaluating.evaluate(arguments.workdir, arguments.dataset, **options)
     found.show()
     if arguments.json:

@@ -47,6 +47,12 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
         help="with by-time, the fraction of events before the test (default: .9)",
     )
     parser.add_argument(
+        "--target-types",
+        default="",
+        metavar="TYPE[,...]",
+        help="for a baseline or scores: ask for events of these types alone, as purchase (default: all)",
+    )
+    parser.add_argument(
         "--protocol",
         help="full, full-seen-kept, sessions, uniform-100 or popularity-100 "
         "(default: full, or sessions where the split is by sessions)",
@@ -59,6 +65,11 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="also report coverage, Gini index, novelty, diversity and MAP of the top K items, and metrics by segment "
         "(default K: 10)",
+    )
+    parser.add_argument(
+        "--query-time",
+        action="store_true",
+        help="show the model the time of each target, if it uses the time of asking; the result is named so",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file")
     parser.add_argument(
@@ -73,7 +84,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", required=True, type=Path, help="folder to write")
     parser.add_argument("--format", help="format of the input (default: detected)")
-    for role in ("user", "item", "time", "weight", "session"):
+    for role in ("user", "item", "time", "weight", "type", "session"):
         parser.add_argument(
             f"--{role}",
             metavar="COLUMN",

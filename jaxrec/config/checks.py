@@ -3,6 +3,8 @@
 The requirements of models and losses are checked by their entries.
 """
 
+import polars as pl
+
 from jaxrec.config import registry
 from jaxrec.config.fields import default
 from jaxrec.config.keys import Config, OptimConfig
@@ -18,6 +20,7 @@ TOGETHER = (  # (key, another key, the values of that key that it requires)
     ("item_dropout", "stream", ("packed",)),
     ("sequence_dropout", "objective", ("next-item",)),
     ("sequence_dropout", "stream", ("packed",)),
+    ("target_types", "stream", ("packed",)),
     ("mask_prob", "objective", ("cloze",)),
     ("mask_last_prob", "objective", ("cloze",)),
 )
@@ -64,10 +67,30 @@ def check(config: Config) -> None:
 def _context(config, model):
     if config.context and not model.reads_context:
         raise UserError(f"config.context is not for {model.name}, which sees items alone: leave it out")
-    if config.context_dropout != default(Config, "context_dropout") and not config.context:
+    timed = model.reads_times(config.model)
+    if timed and not model.reads_context:
+        raise UserError(f"{model.name} reads times and no context: its entry has to say reads_context=True too")
+    if config.context_dropout != default(Config, "context_dropout") and not config.context and not timed:
         raise UserError("config.context_dropout is for config.context: leave it out without")
+    asked = [kind for kind in config.context.split(",") if kind.strip().startswith("asked_")]
+    for key in ("asked_dropout", "valid_query_time"):
+        if getattr(config, key) != default(Config, key) and not asked:
+            raise UserError(f"config.{key} is for config.context=asked_hour and the like: leave it out without")
+    _zone(config)
     if config.loss.weight_clip and config.loss.weight == "none":
         raise UserError("config.loss.weight_clip is for config.loss.weight=linear or log: leave it out without")
+
+
+def _zone(config):
+    zone = config.context_zone
+    if zone == default(Config, "context_zone"):
+        return
+    if not {"hour", "weekday", "month"} & {kind.strip().removeprefix("asked_") for kind in config.context.split(",")}:
+        raise UserError("config.context_zone is for the hour, weekday or month of config.context: leave it out without")
+    try:
+        pl.Series([0]).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(zone)
+    except pl.exceptions.ComputeError:
+        raise UserError(f"config.context_zone: {zone!r} is no time zone: give one as Europe/Berlin") from None
 
 
 def _optim(optim):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from jaxrec.data import event_types
 from jaxrec.data.interactions import Sessions
 from jaxrec.data.splits import Questions, Split
 from jaxrec.system.errors import UserError
@@ -57,6 +58,7 @@ def hold_out(split: Split, share: float, seed: int) -> Split:
         offsets=begins(data.offsets),
         times=behind(data.times),
         weights=behind(data.weights),
+        types=event_types.taken(data.types, np.append(np.arange(len(every)), np.flatnonzero(kept))),
         sessions=sessions,
     )
     return split._replace(interactions=longer, start=start, stop=stop, valid=_without(split.valid, stays, place))

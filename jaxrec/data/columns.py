@@ -3,7 +3,7 @@
 from jaxrec.data.text import some
 from jaxrec.system.errors import UserError
 
-ROLES = ("user", "item", "time", "weight", "session")
+ROLES = ("user", "item", "time", "weight", "type", "session")
 #: common column names per role, in order of preference; compared in lower case, without "_", "-" and spaces
 KNOWN = {
     "user": "userid user uid reviewerid customerid visitorid memberid username author "
@@ -16,8 +16,11 @@ KNOWN = {
     "purchasedate purchasetime purchasedat orderdate ordertime orderedat invoicedate transactiondate transactiontime "
     "reviewdate ratedat clicktime viewedat playedat",
     "weight": "rating overall weight score stars playtime hours",
+    "type": "eventtype event action actiontype behavior behaviour behaviortype behaviourtype interactiontype "
+    "interaction activitytype type",
     "session": "sessionid session usersession visitid",
 }
+UNREAD = {"weight": "for a weight", "type": "for the types of events"}  # of a table, unless they are named
 NONE = "none"  # means no column, as "" does
 
 
@@ -114,22 +117,23 @@ def _numbers(names: list[str], name: str, role: str) -> str:
 
 
 def said(names: list[str], chosen: dict[str, int], given: dict[str, str] | None = None) -> str:
-    """Describes the chosen columns, and a possible weight column that isn't read.
+    """The choice in words, and which columns that may be a weight, or the types of events, are not read.
 
     Args:
-        names: the column names.
-        chosen: {role: index of the column}.
-        given: as for `choose`.
+        given: what the person said, as `choose` has it.
     """
     words = "columns: " + _said(names, chosen)
-    if "weight" in chosen or "weight" in (given or {}):
-        return words
-    unread = [name for at, name in enumerate(names) if at not in chosen.values() and _may_weigh(name)]
-    return words + (f"; {unread[0]} is not read: --weight {unread[0]} takes it for a weight" if unread else "")
+    for role, what in UNREAD.items():
+        unread = [name for at, name in enumerate(names) if at not in chosen.values() and _may_be(role, name)]
+        if unread and role not in chosen and role not in (given or {}):
+            words += f"; {unread[0]} is not read: --{role} {unread[0]} takes it {what}"
+    return words
 
 
-def _may_weigh(name: str) -> bool:
-    return plain(name) in KNOWN["weight"].split()
+def _may_be(role: str, name: str) -> bool:
+    """Whether a column, or a field of records as events.type, is known by its name."""
+    name = name.rpartition(".")[2] if role == "type" else name
+    return plain(name) in KNOWN[role].split()
 
 
 def refuse_order(names: list[str], number: int, where: object, in_two_ways: bool) -> None:

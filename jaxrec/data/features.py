@@ -81,6 +81,21 @@ def build(catalogue: Catalogue, names: Sequence[str]) -> Features:
     return Features(_padded(pairs, len(trained)), scaled.astype(np.float32), known)
 
 
+def pairs(catalogue: Catalogue, name: str) -> pl.DataFrame:
+    """Which item has which value of a column: the columns item, from 1, and value, each pair once; numbers as they are.
+
+    Raises:
+        UserError: the column holds no values.
+    """
+    assert catalogue.about is not None, "a column is of a table"
+    column = catalogue.about[name]
+    if _is_vectors(column):
+        raise UserError(f"column {name} of items holds vectors: name one of texts, or lists of them")
+    if column.dtype.is_numeric() or column.dtype.is_temporal():
+        column = column.cast(pl.String)
+    return _values(column, name, np.ones(len(column), bool))
+
+
 def usable(catalogue: Catalogue) -> list[str]:
     """Returns the columns that `build` accepts, except numbers that are distinct for every item, such as ids."""
     about = pl.DataFrame() if catalogue.about is None else catalogue.about.drop(COUNT, strict=False)

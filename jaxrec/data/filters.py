@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxrec.data import event_types
 from jaxrec.data.interactions import Interactions, Sessions
 from jaxrec.data.times import EPOCH
 from jaxrec.system.errors import UserError
@@ -17,7 +18,7 @@ from jaxrec.system.errors import UserError
 class Options:
     """The filters, in the order they are applied; None and False turn a filter off."""
 
-    drop_duplicates: bool = False  #: remove rows equal in user, item, time, weight and session to an earlier one
+    drop_duplicates: bool = False  #: rows that are another's equal in user, item, time, weight, type and session
     since: str | None = None  #: a date: keep rows from it on
     until: str | None = None  #: a date: keep rows before it
     min_rating: float | None = None  #: keep rows of at least this weight
@@ -110,6 +111,7 @@ def select(data: Interactions, keep: np.ndarray) -> Interactions:
         catalogue=data.catalogue.take(np.flatnonzero(occurs)),
         times=None if data.times is None else data.times[keep],
         weights=None if data.weights is None else data.weights[keep],
+        types=event_types.selected(data.types, keep),
         sessions=sessions,
         train_sessions=None if training is None else int((has < training).sum()),
         digest=None,
@@ -147,10 +149,11 @@ def left_out(data: Interactions, removed: list[tuple[str, int]]) -> list[Step]:
 
 
 def duplicates(data: Interactions) -> np.ndarray:
-    """Returns the mask [N] of rows equal to an earlier row in user, item, and time, weight and session if present."""
+    """The mask [N] of rows that equal an earlier one: in user and item, and in time, weight, type, session if known."""
     user = np.repeat(np.arange(len(data.users)), np.diff(data.offsets))
     keys = [user, data.items]
-    keys += [each for each in (data.times, data.weights) if each is not None]
+    types = None if data.types is None else data.types.numbers
+    keys += [each for each in (data.times, data.weights, types) if each is not None]
     if data.sessions is not None:
         _, session = np.unique(data.sessions.ids, return_inverse=True)
         keys.append(np.repeat(session, np.diff(data.sessions.offsets)))

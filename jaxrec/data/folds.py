@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrec.data import filters
+from jaxrec.data import event_types, filters
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import parts
 from jaxrec.data.ragged import slices
@@ -127,6 +127,8 @@ def latest(data: Interactions, valid: float = 0.1) -> Split:
     begin = np.maximum(stop, start + 1)
     at = slices(begin, np.maximum(end, begin))
     source = np.repeat(np.arange(len(start)), np.maximum(end - begin, 0))
+    if (may := event_types.targets(made)) is not None:
+        at, source = at[may[at]], source[may[at]]
     valid_questions = Questions(source.astype(np.int32), start[source], at, made.items[at])
     return Split(made, start.copy(), stop, valid_questions, _none(), left_out=int((~kept).sum()))
 
@@ -135,6 +137,7 @@ LATEST = SplitEntry(
     name="latest",
     split=lambda interactions, q, valid: latest(interactions, valid),
     held_out="every event of the last part, whole catalogue",
+    by_type=True,
     keys=("valid_fraction",),
 )
 NAME = "jaxrec.data.folds:LATEST"  #: import path of LATEST, for a configuration's `split`
@@ -146,7 +149,8 @@ def asked(data: Interactions, folds: list[Fold], targets: str = ALL) -> Asked:
     Events of equal time are in the order of the log.
     """
     times = np.asarray(data.times)
-    at = np.flatnonzero(times >= folds[0].test.since)
+    may = event_types.targets(data)
+    at = np.flatnonzero((times >= folds[0].test.since) & (True if may is None else may))
     user = np.searchsorted(data.offsets, at, side="right") - 1
     given = at > data.offsets[user]
     at, user = at[given], user[given]
@@ -186,6 +190,7 @@ def question(data: Interactions, window: Period, valid: float, asked: Asked) -> 
     rows = rows[known[data.items[rows]]]
     own_offsets = np.append(0, np.cumsum(np.diff(before[offsets])[order]))
     made = _taken(data, rows, own_offsets, data.users[order], numbers, known)
+    made = replace(made, types=event_types.in_numbers_of(made.types, event_types.selected(data.types, inside)))
     shift = np.empty(len(order), np.int64)
     shift[order] = own_offsets[:-1]
     shift -= before[offsets[:-1]]
@@ -248,7 +253,8 @@ def _taken(data, rows, offsets, users, numbers, known):
         sessions = parts(offsets, session[rows], sessions.ids)
     catalogue, items = data.catalogue.take(np.flatnonzero(known)), numbers[data.items[rows]]
     own = {"items": items, "offsets": offsets, "users": users, "catalogue": catalogue, "sessions": sessions}
-    return replace(data, **own, **each_row, train_sessions=None, digest=None)
+    types = event_types.taken(data.types, rows)
+    return replace(data, **own, **each_row, types=types, train_sessions=None, digest=None)
 
 
 def _none():

@@ -42,7 +42,7 @@ def rows(
         yield first
         yield from batches
         return
-    alone = [names[role] for role in ("time", "weight") if role in names and role not in texts + lists]
+    alone = [names[role] for role in ("time", "weight", "type") if role in names and role not in texts + lists]
     say(
         f"{names['item']}: lists, each a history in its order"
         + (f"; the {' and '.join(alone)} of a row goes with every item of it" if alone else "")

@@ -88,6 +88,14 @@ class Sessions(NamedTuple):
     ids: np.ndarray  #: [S] external ids, int64 or str
 
 
+class Types(NamedTuple):
+    """What was done with the items, event by event: viewed, put into the cart, bought."""
+
+    numbers: np.ndarray  # [N] uint8, a place among the names from 1; 0 where it is not known; may be a memory map
+    names: tuple[str, ...]  # sorted; each occurs
+    asked: tuple[int, ...] | None = None  # the numbers of those that may be targets; None: all
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Interactions:
     """Histories stored back to back: user u's is `items[offsets[u]:offsets[u + 1]]`, oldest first."""
@@ -100,6 +108,7 @@ class Interactions:
     times: np.ndarray | None = None  #: [N] int64 microseconds, non-decreasing within a history; may be a memory map
     relative: bool = False  #: whether times count from an unknown moment; otherwise from 1970, UTC
     weights: np.ndarray | None = None  #: [N] float32, as ratings or seconds of play; may be a memory map
+    types: Types | None = None  # of events
     sessions: Sessions | None = None  #: the sessions within the histories, if there are any
     train_sessions: int | None = None  #: number of leading histories for training; the others are for testing
     digest: str | None = None  #: the fingerprint, if known
@@ -117,9 +126,9 @@ def by_session(interactions: Interactions) -> Interactions:
 
 
 def fingerprint(interactions: Interactions) -> str:
-    """Returns the SHA-256 (hex) of items, offsets, user and item ids, and of times, weights and sessions if present.
+    """SHA-256 (hex) of items, offsets, ids of users and items; of times, weights, types, sessions where they are.
 
-    Names, paths and item attributes are left out: the same histories read from another file are the same data.
+    Names, paths, titles and genres are not in it: the same histories from another file are the same data.
     """
     if interactions.digest:
         return interactions.digest
@@ -130,6 +139,10 @@ def fingerprint(interactions: Interactions) -> str:
         if (array := getattr(interactions, name)) is not None:
             digest.update(name.encode() + (b" relative" if name == "times" and interactions.relative else b""))
             _update(digest, array)
+    if interactions.types is not None:
+        digest.update(b"types")
+        _update(digest, interactions.types.numbers)
+        _update(digest, np.array(interactions.types.names, np.dtypes.StringDType()))
     if interactions.sessions is not None:
         digest.update(b"sessions")
         _update(digest, interactions.sessions.offsets)

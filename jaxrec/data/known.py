@@ -8,6 +8,8 @@ import numpy as np
 
 from jaxrec.data.interactions import Interactions, fingerprint
 
+BESIDE = ("times", "weights", "types", "sessions", "train_sessions")  #: what is known of histories beside their items
+
 
 class Known(NamedTuple):
     """A published data set: its counts and fingerprints."""
@@ -30,9 +32,7 @@ class Identity(NamedTuple):
 
 def histories(interactions: Interactions) -> str:
     """Returns the fingerprint of histories and ids only, without times, weights and sessions."""
-    return fingerprint(
-        replace(interactions, times=None, weights=None, sessions=None, train_sessions=None, relative=False, digest=None)
-    )
+    return fingerprint(replace(interactions, **dict.fromkeys(BESIDE), relative=False, digest=None))
 
 
 def pattern(interactions: Interactions) -> str:

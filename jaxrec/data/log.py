@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from jaxrec.data import event_types
 from jaxrec.data.ids import Ids
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions
 from jaxrec.data.ragged import distinct, stable_order
@@ -48,6 +49,7 @@ class Log:
         self.codes = {role: [] for role in self.ids}
         self.times = Times(columns["time"], time_format) if "time" in columns else None
         self.weights = []
+        self.types = event_types.Column(columns["type"]) if "type" in columns else None
 
     def add(self, batch: Batch) -> None:
         """Adds a batch, without its bad rows."""
@@ -76,6 +78,8 @@ class Log:
             self.times.add(frame["time"])
         if "weight" in self.columns:
             self.weights.append(frame["weight"].to_numpy())
+        if self.types:
+            self.types.add(frame["type"], batch.file)
 
     def _check_precision(self, values: pl.Series, file) -> None:
         if values.dtype == pl.Float32 and (values.fill_nan(None) > 2**24).any():
@@ -137,6 +141,7 @@ class Log:
                 notes.append(f"{self.columns['session']}: parted where another came between: {again:,}")
         weights = np.concatenate(self.weights) if self.weights else None
         self.weights = []
+        types = self.types.close() if self.types else None
         return Interactions(
             items=_by(order, items[0]) + np.int32(1),
             offsets=offsets,
@@ -146,6 +151,7 @@ class Log:
             times=None if times is None else _by(order, times),
             relative=relative and times is not None,
             weights=None if weights is None else _by(order, weights),
+            types=types if order is None else event_types.taken(types, order),
             sessions=sessions,
         ), notes
 

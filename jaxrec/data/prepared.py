@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from jaxrec.data.interactions import ID, Catalogue, Interactions, Sessions, describe, fingerprint, to_array
+from jaxrec.data.interactions import ID, Catalogue, Interactions, Sessions, Types, describe, fingerprint, to_array
 from jaxrec.data.text import some
 from jaxrec.system import checksums, files
 from jaxrec.system.errors import UserError
@@ -19,7 +19,7 @@ from jaxrec.system.errors import UserError
 META, FORMAT = "meta.json", "jaxrec interactions 1"
 ARRAYS = ("items", "offsets", "times", "weights")  # [N], offsets [U + 1], as .npy
 USERS, CATALOGUE, SESSIONS = "users.parquet", "catalogue.parquet", "sessions.parquet"
-READ = {USERS, CATALOGUE, SESSIONS, "sessions.npy", *(f"{name}.npy" for name in ARRAYS)}
+READ = {USERS, CATALOGUE, SESSIONS, "sessions.npy", "types.npy", *(f"{name}.npy" for name in ARRAYS)}
 MOST = 1 << 24  # maximum bytes of a meta.json
 NAME = 200  # maximum bytes of a name that temporary names are derived from
 
@@ -49,6 +49,8 @@ def save(
         if interactions.sessions is not None:
             _write_array(folder / "sessions.npy", interactions.sessions.offsets)
             _write_ids(folder / SESSIONS, interactions.sessions.ids)
+        if interactions.types is not None:
+            _write_array(folder / "types.npy", interactions.types.numbers)
         extra(folder)
         written = sorted(file.name for file in folder.iterdir())
         facts = {
@@ -59,6 +61,7 @@ def save(
             **describe(interactions),
             "relative_times": interactions.relative,
             "train_sessions": interactions.train_sessions,
+            **({} if interactions.types is None else {"types": list(interactions.types.names)}),
             **meta,
         }
         files.write_checked(folder / META, facts)  # last: a folder without it is not a prepared one
@@ -76,7 +79,7 @@ def load(path: str | Path) -> Interactions:
         _check_files(path, meta, {USERS, CATALOGUE, SESSIONS})
         names = [name.removesuffix(".npy") for name in meta["files"] if name in READ and name.endswith(".npy")]
         arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
-        sessions = arrays.pop("sessions", None)
+        sessions, types = arrays.pop("sessions", None), arrays.pop("types", None)
         if sessions is not None:
             sessions = Sessions(sessions, _read_ids(path / SESSIONS))
         interactions = Interactions(
@@ -85,6 +88,7 @@ def load(path: str | Path) -> Interactions:
             catalogue=Catalogue.load(path / CATALOGUE),
             name=str(path),
             relative=meta["relative_times"],
+            types=None if types is None else Types(types, tuple(meta["types"])),
             sessions=sessions,
             train_sessions=meta["train_sessions"],
             digest=meta["fingerprint"],
@@ -109,6 +113,8 @@ def verify(interactions: Interactions) -> None:
         most = len(interactions.catalogue.ids)
         if len(interactions.items) and not 1 <= interactions.items.min() <= interactions.items.max() <= most:
             raise ValueError(f"items.npy: numbers beyond the {most:,} items of the catalogue")
+        if interactions.types and interactions.types.numbers.max(initial=0) > len(interactions.types.names):
+            raise ValueError(f"types.npy: numbers beyond the {len(interactions.types.names)} types of {META}")
 
 
 @contextlib.contextmanager
@@ -145,7 +151,10 @@ def _check_form(data: Interactions, meta: dict) -> None:
         array = getattr(data, name)
         if array is not None and (array.ndim != 1 or array.dtype != kind):
             raise ValueError(f"{name}.npy: {array.dtype} of {array.ndim} dimensions")
-    if any(len(column) != rows for column in (data.times, data.weights) if column is not None):
+    numbers, names = data.types[:2] if data.types else (None, ())
+    if numbers is not None and (numbers.ndim != 1 or numbers.dtype != "u1" or not all(type(x) is str for x in names)):
+        raise ValueError("types.npy, or what meta.json says of them")
+    if any(len(column) != rows for column in (data.times, data.weights, numbers) if column is not None):
         raise ValueError("arrays that do not fit together")
     for offsets, ids in ((data.offsets, data.users), *([data.sessions] if data.sessions else [])):
         if len(offsets) != len(ids) + 1 or offsets[0] != 0 or offsets[-1] != rows or (np.diff(offsets) < 0).any():

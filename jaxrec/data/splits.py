@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxrec.config import registry
 from jaxrec.config.registry import Entry
+from jaxrec.data import event_types
 from jaxrec.data.interactions import Interactions, by_session
 from jaxrec.data.ragged import distinct, slices
 from jaxrec.system.errors import UserError
@@ -49,31 +50,40 @@ class SplitEntry(Entry):
     metrics: tuple[str, ...] = ("hr@10", "ndcg@10", "mrr")  #: metrics printed for a validation
     select_by: str = "ndcg@10"  #: default metric for choosing the checkpoint
     same_users: bool = True  #: whether users of the test may also be in training
+    by_type: bool = False  #: whether it asks for the events alone that `event_types.targets` says
 
 
 def split(interactions: Interactions, name: str, q: float = 0.9, valid: float = 0.1) -> Split:
     """Splits interactions by the entry of this name; `q` and `valid` are used by the entries that take them."""
-    return registry.find("split", name).split(interactions, q, valid)
+    entry = registry.find("split", name)
+    if (types := event_types.asked(interactions)) and not entry.by_type:
+        raise UserError(f"split {name} asks for events of all types: take another, as last-item, to ask for {types[0]}")
+    return entry.split(interactions, q, valid)
 
 
 def last_item(interactions: Interactions) -> Split:
-    """Leave-one-out: each user's last item is the test target, the one before the validation target, the rest trains.
+    """Leave one out: the last item of every user is the test, the one before the validation, the rest trains.
 
-    The test history includes the validation item. Users with fewer than three items are used for training only, with
-    all their items (Kang and McAuley 2018, as in their code).
+    The test's history includes the validation item. Users with fewer than three items train only, on all they have
+    (Kang and McAuley 2018, as in their code).
+
+    Where events of some types alone are targets, the test and the validation are the last two of them, each given
+    everything before it, and what is before both trains.
 
     >>> from jaxrec.data.interactions import from_sequences
     >>> found = last_item(from_sequences([[7, 8, 9, 10], [8, 9]]))
-    >>> found.stop - found.start  # the second user has too few items for questions
+    >>> found.stop - found.start  # the second user has too few items to be asked
     array([2, 2])
     >>> found.test.target.tolist(), found.valid.target.tolist()  # items by number, from 1
     ([4], [3])
     """
     start, end = interactions.offsets[:-1], interactions.offsets[1:]
-    asked = np.flatnonzero(end - start >= 3)
+    last = event_types.last_target(interactions, end)
+    before = event_types.last_target(interactions, last)
+    asked = np.flatnonzero(before > start)
     stop = end.copy()
-    stop[asked] -= 2
-    valid, test = (_last(interactions, asked, end - back) for back in (1, 0))
+    stop[asked] = before[asked]
+    valid, test = (_given_all(interactions, asked, at) for at in (before, last))
     return Split(interactions, start.copy(), stop, valid, test)
 
 
@@ -99,7 +109,8 @@ def by_time(interactions: Interactions, q: float = 0.9) -> Split:
     stop, trained = _stop(interactions, before), _stop(interactions, times < quantile(times[before], q))
 
     def questions(begins, ends):
-        return _last(interactions, np.flatnonzero((begins < ends) & (ends - start >= 2)), ends)
+        last = event_types.last_target(interactions, ends)
+        return _given_all(interactions, np.flatnonzero((last >= begins) & (last > start)), last)
 
     return Split(interactions, start.copy(), trained, questions(trained, stop), questions(stop, end))
 
@@ -154,6 +165,7 @@ def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> 
         catalogue=data.catalogue.take(np.flatnonzero(known)),
         times=None if data.times is None else np.asarray(data.times[at]),
         weights=None if data.weights is None else np.asarray(data.weights[at]),
+        types=event_types.taken(data.types, at),
         train_sessions=trains,
         digest=None,
     )
@@ -174,11 +186,13 @@ LAST_ITEM = SplitEntry(
     name="last-item",
     split=lambda interactions, q, valid: last_item(interactions),
     held_out="held-out last item, whole catalogue",
+    by_type=True,
 )
 SESSIONS = SplitEntry(
     name="sessions",
     split=sessions,
     held_out="every next item of the test sessions, whole catalogue",
+    by_type=True,
     keys=("test_quantile", "valid_fraction"),
     protocol="sessions",
     metrics=("recall@20", "mrr@20"),
@@ -189,6 +203,7 @@ BY_TIME = SplitEntry(
     name="by-time",
     split=lambda interactions, q, valid: by_time(interactions, q),
     held_out="last item after the cut, whole catalogue",
+    by_type=True,
     keys=("test_quantile",),
 )
 
@@ -207,24 +222,6 @@ def one_a_user(questions: Questions) -> bool:
     return bool((np.bincount(questions.source) <= 1).all())
 
 
-def given(interactions: Interactions, questions: Questions) -> Interactions:
-    """Returns the users of the questions with the questions' histories: items and ids only.
-
-    >>> from jaxrec.data.interactions import from_sequences
-    >>> log = from_sequences([[7, 8, 9, 10], [8, 9]])
-    >>> found = given(log, last_item(log).test)
-    >>> found.users.tolist(), found.items.tolist()
-    ([1], [1, 2, 3])
-    """
-    return Interactions(
-        items=np.asarray(interactions.items[slices(questions.start, questions.stop)]),
-        offsets=np.append(0, np.cumsum(questions.stop - questions.start)),
-        users=interactions.users[questions.source],
-        catalogue=interactions.catalogue,
-        name=interactions.name,
-    )
-
-
 def training_items(split: Split) -> np.ndarray:
     """Returns the items of all training histories, concatenated: int32."""
     return np.asarray(split.interactions.items[slices(split.start, split.stop)])
@@ -233,6 +230,14 @@ def training_items(split: Split) -> np.ndarray:
 def training_counts(split: Split) -> np.ndarray:
     """Returns the number of training interactions per item: [V] int64, index v - 1 for item v."""
     return np.bincount(training_items(split), minlength=len(split.interactions.catalogue.ids) + 1)[1:]
+
+
+def target_counts(split: Split) -> np.ndarray:
+    """As `training_counts`, of the events that may be targets."""
+    if (may := event_types.targets(split.interactions)) is None:
+        return training_counts(split)
+    at = slices(split.start, split.stop)
+    return np.bincount(split.interactions.items[at[may[at]]], minlength=len(split.interactions.catalogue.ids) + 1)[1:]
 
 
 def cold_targets(split: Split, questions: Questions) -> int:
@@ -312,18 +317,19 @@ def in_words(split: Split) -> str:
     return words
 
 
-def _last(interactions, users, end):
-    """Returns a question per user: the last item before end[user], given all items before it."""
-    at = end[users] - 1
-    start = interactions.offsets[:-1][users]
+def _given_all(interactions, users, at):
+    """For each of these users the item at at[user], given all before it."""
+    at, start = at[users], interactions.offsets[:-1][users]
     return Questions(users.astype(np.int32), start, at, np.asarray(interactions.items[at], np.int32))
 
 
 def _every(data, first, last):
-    """Returns questions for each item but the first of histories `first` to `last` - 1, given all items before it."""
+    """For histories number first to last, without last: every target but a history's first, given all before it."""
     start, end = data.offsets[first:last], data.offsets[first + 1 : last + 1]
     at = slices(start + 1, end)
     source = np.repeat(np.arange(first, last), end - start - 1)
+    if (may := event_types.targets(data)) is not None:
+        at, source = at[may[at]], source[may[at]]
     return Questions(source.astype(np.int32), data.offsets[source], at, data.items[at])
 
 

@@ -6,9 +6,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from jaxrec.data import event_types
 from jaxrec.data.filters import Step, repeats_at_once
 from jaxrec.data.interactions import Interactions, describe
 from jaxrec.data.ragged import stable_order
+from jaxrec.data.text import shown, some
 from jaxrec.data.times import date
 from jaxrec.system.console import printable
 
@@ -25,6 +27,7 @@ def facts(data: Interactions) -> dict:
         "tied": _tied(data),
         "repeats_at_once": int(repeats_at_once(data).sum()),
         **_repeats(data),
+        **({} if data.types is None else {"types": event_types.counts(data.types)}),
     }
 
 
@@ -110,6 +113,10 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
     if told["duplicates"]:
         words = f"{told['duplicates']:,} of them at the same time: duplicate rows? They were kept"
         lines.append(("", f"{words}; --drop-duplicates leaves out equal ones"))
+    if types := told.get("types"):
+        unknown = told["interactions"] - sum(types.values())
+        named = [f"{shown(name)} {number:,}" for name, number in types.items()]
+        lines.append(("types", some([*named, f"not known {unknown:,}"] if unknown else named, 30)))
     if told["sessions"]:
         lines.append(("sessions", f"{told['sessions']:,}"))
     if times is None:

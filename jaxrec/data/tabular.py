@@ -23,7 +23,7 @@ from jaxrec.data.text import File, short, some
 from jaxrec.data.times import reads_as_times, reads_in_two_ways
 from jaxrec.system.errors import UserError
 
-NAMED = [role for role in ROLES if role != "weight"]  # roles recognised by column names
+NAMED = [role for role in ROLES if role not in cols.UNREAD]  # roles recognised by column names
 PARTS = {"year", "month", "day"}  # column names that form a time together
 SAMPLE = 1000  # values examined to decide whether a column holds times
 
@@ -164,7 +164,7 @@ def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, 
         for number, name in enumerate(names)
         if number not in chosen.values() and name not in parents and _goes_with(table, name, item)
     ]
-    ids = {role: number for role, number in chosen.items() if role != "weight"}
+    ids = {role: number for role, number in chosen.items() if role not in cols.UNREAD}
     wanted = ids | {f"column {number}": number for number in others}
     first = next(iter(table.peek(wanted)), None) if others else None
     if first is None:

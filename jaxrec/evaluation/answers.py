@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jaxrec.data import splits
+from jaxrec.data import event_types, splits
 from jaxrec.data.splits import Questions, Split
 from jaxrec.evaluation import beyond, protocols, results, segments
 from jaxrec.evaluation.metrics import at_most
@@ -29,6 +29,8 @@ class Answers:
     begun: float  #: start time, by time.monotonic
     step: int | None = None  #: step of the checkpoint
     reach: int | None = None  #: length of lists; metrics beyond it are unknown
+    topic: str = ""  #: the column of items that says what they are about, as of `topics.column`
+    query_time: bool = False  #: whether the model was told when its targets were
     apart: bool = False  #: whether to measure cold targets separately, if there are any
 
     def result(self, k: int | None = None) -> dict[str, Any]:
@@ -52,12 +54,15 @@ class Answers:
         if self.apart and result["cold_targets"]:
             cold = splits.training_counts(self.split)[self.questions.target - 1] == 0
             more |= {"apart": results.apart(self.ranks[first], cold)}
-        return self._known(result) | more
+        if types := event_types.asked(self.split.interactions):
+            more |= {"target_types": list(types)}
+        result = self._known(result) | more
+        return results.with_query_time(result) if self.query_time else result
 
     @property
     def frame(self) -> Callable[[], pl.DataFrame]:
         """A function that returns `segments.frame` of the main protocol's ranks; it holds no model."""
-        return partial(segments.frame, self.split, self.questions, next(iter(self.ranks.values())))
+        return partial(segments.frame, self.split, self.questions, next(iter(self.ranks.values())), self.topic)
 
     def _beyond(self, lists, ranks):
         parts = segments.segments(self.frame())

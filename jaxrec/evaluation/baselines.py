@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.data import event_types
 from jaxrec.data.ragged import slices
-from jaxrec.data.splits import training_counts
+from jaxrec.data.splits import target_counts, training_counts
 from jaxrec.evaluation import content
 from jaxrec.kernels.ranking import Scorer, dot
 from jaxrec.system.errors import UserError
@@ -35,7 +36,13 @@ def _popularity_at(counts_V, _query, items_C):
 
 def _count_items(split):
     # ranks of the counts rather than counts: exact in float32, however large the data
-    return np.unique(training_counts(split), return_inverse=True)[1].astype(np.int32)
+    return _popularity(split).astype(np.int32)
+
+
+def _popularity(split):
+    """The place of each item in the order of how often it is a target in training, then of how often it occurs. [V]"""
+    counts = training_counts(split)
+    return np.unique(target_counts(split) * (counts.max(initial=0) + 1) + counts, return_inverse=True)[1]
 
 
 def _no_query(_learnt, split, questions):
@@ -56,12 +63,13 @@ class Transitions(NamedTuple):
 
 
 def _count_transitions(split):
-    popularity, items = training_counts(split), split.interactions.items
-    total = len(popularity) + 1
+    levels, items = _popularity(split), split.interactions.items
+    total = len(levels) + 1
     before = slices(split.start, np.maximum(split.stop - 1, split.start))
+    if (may := event_types.targets(split.interactions)) is not None:
+        before = before[may[before + 1]]
     pairs, counts = np.unique(np.asarray(items[before], np.int64) * total + items[before + 1], return_counts=True)
     last, following = np.divmod(pairs, total)
-    levels = np.unique(popularity, return_inverse=True)[1]
     scores = np.unique(np.append(levels, counts * total + levels[following - 1]), return_inverse=True)[1]
     offsets = np.searchsorted(last, np.arange(1, total + 1)).astype(np.int32)
     slots = np.arange(max(np.diff(offsets).max(), 1), dtype=np.int32)

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxrec.evaluation.metrics import KS
+from jaxrec.evaluation.protocols import untold
 from jaxrec.system import console as consoles
 
 NAMES = {  # measure -> its name for people
@@ -22,7 +23,7 @@ def show(result: dict, console: Console) -> None:
     found = result["beyond_accuracy"]
     console.print(_of_lists(found, result))
     for by, segments in itertools.groupby(found["segments"], key=lambda each: each["by"]):
-        console.print(_of_segments(by, list(segments), result["protocol"] == "sessions"))
+        console.print(_of_segments(by, list(segments), untold(result["protocol"]) == "sessions"))
 
 
 def _of_lists(found, result):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.batches import context, objectives
+from jaxrec.batches import context, objectives, target_types
 from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
@@ -46,7 +46,8 @@ def validation(setup: Setup) -> Callable[[Any], dict]:
     protocol = default_protocol(config.split)
     protocol = KEPT if config.seen == "keep" and protocol == FULL else protocol
     names = protocols.measures(protocol, repeats, len(split.valid.target))
-    evaluator = Evaluator(setup.model, config, split, split.valid, setup.devices, *names)
+    told = {"query_time": config.valid_query_time}
+    evaluator = Evaluator(setup.model, config, split, split.valid, setup.devices, *names, **told)
 
     def validate(params):
         found = {name: metrics(ranks) for name, ranks in evaluator.every_rank(params).items()}
@@ -70,15 +71,21 @@ class Evaluator:
         devices: Sequence,
         protocol: str = FULL,
         *also: str,
+        query_time: bool = False,
     ):
+        """
+        Args:
+            query_time: whether a model that is shown the time of asking is told when its targets were.
+        """
         self.layouts = {name: ranker.lay_out(split, questions, name, devices=devices) for name in (protocol, *also)}
-        self.objective = objectives.build(config)
+        objective, asked_K = objectives.build(config), objectives.asked_of(config)
+        self.objective = objective if query_time else objectives.without_query_time(objective, asked_K)
         asked = split.interactions.items, questions.start, questions.stop
         width = row_width(config)
         source = questions.source
         if has_users(config):  # users that weren't trained have no vector
             source = np.where(has_vector(config, split)[source], source, -1)
-        mask_slots, shown = self.objective.num_mask_slots, context.shown(split.interactions, config.context)
+        mask_slots, shown = self.objective.num_mask_slots, context.shown(split.interactions, config)
         self.histories = histories.pack_histories(*asked, config.length, width, devices, mask_slots, source, shown)
         self.model = model
         self.encode = histories.encoder(model.folding.plain if model.folding else model, self.objective, devices)
@@ -101,7 +108,8 @@ class Evaluator:
 
 def has_vector(config: Config, split: splits.Split) -> np.ndarray:
     """Returns whether each user of a split has a trained vector. [U] bool"""
-    subsequences = objectives.build(config).subsequences(split.start, split.stop, config.length, config.history)
+    asked = split.start, split.stop, config.length, config.history
+    subsequences = target_types.build(config, split).subsequences(*asked)
     return np.isin(np.arange(len(split.interactions.users)), subsequences.user_index)
 
 
@@ -119,16 +127,26 @@ def answers_of(
     checkpoint: str | int | None = "best",
     protocol: str = FULL,
     part: str = "test",
+    query_time: bool = False,
 ) -> Answers:
-    """Returns the Answers of a workdir's checkpoint to a part of a split."""
+    """What a workdir's checkpoint answers to a part of a split.
+
+    Raises:
+        UserError: the model should be told when its targets were, and is not shown the time of asking.
+    """
     begun = time.monotonic()
+    if query_time and objectives.asked_of(config) is None:
+        raise UserError(
+            f"{path}: with query time, and the model is not shown it: train with "
+            "config.context=asked_gap,asked_hour or the like, or leave it out"
+        )
     questions = questions_of(split, part)
     params, step = restore_params(path, model, checkpoint, dev.replicated(devices))
     repeats = splits.repeated_targets(split.interactions, questions)
     names = protocols.measures(protocol, repeats, len(questions.target), both=config.seen == "keep")
-    evaluator = Evaluator(model, config, split, questions, devices, *names)
+    evaluator = Evaluator(model, config, split, questions, devices, *names, query_time=query_time)
     told = {"split": split, "part": part, "questions": questions, "begun": begun, "step": step}
-    told["apart"] = bool(config.features or config.cold_items)
+    told |= {"apart": bool(config.features or config.cold_items), "query_time": query_time, "topic": config.topic}
     return Answers(ranks=evaluator.every_rank(params), best=partial(evaluator.best, params), **told)
 
 
@@ -152,6 +170,7 @@ def evaluation(
     baselines: Sequence[str] = (),
     beyond_accuracy: int | bool | None = None,
     devices: Sequence | None = None,
+    query_time: bool = False,
 ) -> results.Evaluation:
     """Returns the Evaluation of a workdir's checkpoint, with baselines; other arguments are as for `workdir_answers`.
 
@@ -162,7 +181,7 @@ def evaluation(
     devices, config = devices or dev.local(), workdir.read(path).config
     protocol = protocols.named(protocol or default_protocol(config.split))
     k = beyond.depth(beyond_accuracy, protocol)
-    answers = workdir_answers(path, interactions, devices, checkpoint, protocol, part)
+    answers = workdir_answers(path, interactions, devices, checkpoint, protocol, part, query_time)
     result, split = answers.result(k), answers.split
     title = f"{path}, checkpoint {result['step']}"
     if checkpoint == "best" and not len(split.valid.source):
@@ -179,24 +198,24 @@ def workdir_answers(
     checkpoint: str | int | None = "best",
     protocol: str | None = None,
     part: str = "test",
+    query_time: bool = False,
 ) -> Answers:
-    """Returns the Answers of a workdir's checkpoint on its own split of the data.
+    """What a workdir's checkpoint answers on its own split of the data.
 
     Args:
-        path: the workdir.
-        interactions: the training's data; by default, loaded by the name it recorded.
-        devices: by default, the local ones.
-        checkpoint: "best", "latest" or a step.
-        protocol: by default, the split's own.
-        part: "test" or "valid".
+        path: Path.
+        interactions: of the training; those it names if None.
+        protocol: the split's own if None.
+        query_time: whether the model is told when its targets were; then every protocol of the result is named so.
 
     Raises:
-        UserError: if there is no training at the path, or its data are gone or different.
+        UserError: no training lies there; its data are gone, or these are others; or as of `answers_of`.
     """
     config, split = opened(path, interactions)
     model = model_of(config, split)
     chosen = str(protocol or default_protocol(config.split))
-    return answers_of(path, model, config, split, devices or dev.local(), checkpoint or "best", chosen, part)
+    devices = devices or dev.local()
+    return answers_of(path, model, config, split, devices, checkpoint or "best", chosen, part, query_time)
 
 
 def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config, splits.Split]:
@@ -209,7 +228,7 @@ def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config
         interactions = sources.load(config.dataset)
     workdir.check_data(path, stored, interactions)
     split = assembly.split_of(config, interactions)
-    if config.features:  # attributes as they were in training, even if a table has changed since
+    if config.features or "switch" in context.named(config.context):  # what items were then, whatever a table says now
         catalogue = workdir.catalogue(path, stored)
         split = split._replace(interactions=replace(split.interactions, catalogue=catalogue))
     return config, split
@@ -223,11 +242,13 @@ def ranks_of(
     protocol: str,
     part: str,
     devices: Sequence,
+    query_time: bool = False,
 ) -> np.ndarray:
-    """Returns the ranks of a workdir's checkpoint for the targets of a part of a split, [Q]."""
+    """The ranks of the targets of a part of a split by a workdir's checkpoint, [Q]. query_time: as of Evaluator."""
     model = model_of(config, split)
     params, _ = restore_params(path, model, checkpoint or "best", dev.replicated(devices))
-    return Evaluator(model, config, split, questions_of(split, part), devices, protocol).ranks(params)
+    questions = questions_of(split, part)
+    return Evaluator(model, config, split, questions, devices, protocol, query_time=query_time).ranks(params)
 
 
 def baseline_result(

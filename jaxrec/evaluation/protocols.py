@@ -38,6 +38,7 @@ def _whole(split, users):
 
 
 FULL, KEPT = "full", "full, seen kept"
+TOLD = ", with query time"  # ends the name of a protocol where the model was told when its targets were
 
 WITHOUT_HISTORY = Protocol(name=FULL)
 WITH_HISTORY = Protocol(name=KEPT, filtered=False)
@@ -92,6 +93,15 @@ def measures(protocol: str, repeats: int, questions: int, both: bool = False) ->
 def whole(protocol: str) -> bool:
     """Returns whether a protocol ranks the whole catalogue rather than a sample."""
     return find(protocol).number is None
+
+
+def untold(name: str) -> str:
+    """The protocol's own name, where it is named with query time.
+
+    >>> untold("full, with query time")
+    'full'
+    """
+    return name.removesuffix(TOLD)
 
 
 def default_protocol(split_by: str) -> str:

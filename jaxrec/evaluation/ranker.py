@@ -9,8 +9,10 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
+from jaxrec.data import event_types
 from jaxrec.data.ragged import distinct, slices
 from jaxrec.data.splits import Questions, Split
+from jaxrec.data.text import some
 from jaxrec.evaluation.candidates import draw
 from jaxrec.evaluation.protocols import find, named, whole
 from jaxrec.kernels import placement as dev, ranking
@@ -95,8 +97,10 @@ def lay_out(
 def check(split: Split, questions: Questions) -> None:
     """Raises UserError if there are no questions."""
     if not len(questions.source):
+        types = event_types.asked(split.interactions)
+        few = f"two {some(types)} events after another" if types else "three items"
         raise UserError(
-            f"{split.interactions.name}: nothing to rank: no user has three items, or, where the split is by time or "
+            f"{split.interactions.name}: nothing to rank: no user has {few}, or, where the split is by time or "
             "by session, nobody held out has two: give more data, or another split, test_quantile or valid_fraction"
         )
 

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxrec.data import splits
+from jaxrec.data.text import some
 from jaxrec.evaluation import beyond_tables
 from jaxrec.evaluation.metrics import KS, intervals, metrics
-from jaxrec.evaluation.protocols import FULL, KEPT, whole
+from jaxrec.evaluation.protocols import FULL, KEPT, TOLD, untold, whole
 from jaxrec.system import console as consoles
 
 
@@ -54,6 +55,17 @@ def result(
     }
 
 
+def with_query_time(result: dict) -> dict:
+    """The result of a model that was told when its targets were: each of its protocols says so.
+
+    What is not told so is another task, whose results go by other names.
+    """
+    told = result | {"protocol": result["protocol"] + TOLD}
+    if "also" in result:
+        told["also"] = {name + TOLD: found for name, found in result["also"].items()}
+    return told
+
+
 def _measured(ranks, coverage):
     extra = {} if coverage is None else {"coverage@10": coverage}
     return {"metrics": metrics(ranks) | extra, "ci95": intervals(ranks)}
@@ -80,16 +92,18 @@ def by_measure(result: dict) -> dict[str, dict]:
 
 def in_order(found: dict) -> dict:
     """Returns {protocol: value} in display order: `full, seen kept` first."""
-    return dict(sorted(found.items(), key=lambda item: item[0] != KEPT))
+    return dict(sorted(found.items(), key=lambda item: untold(item[0]) != KEPT))
 
 
 def show(result: dict, title: str, console: Console | None = None) -> None:
     """Prints a result, a table per protocol: HR and NDCG, or for sessions Recall@20 and MRR@20 first."""
     console = console or consoles.make()
-    found, sessions = by_measure(result), result["protocol"] == "sessions"
+    found, sessions = by_measure(result), untold(result["protocol"]) == "sessions"
     asked = f"{result['users']:,} {'events' if sessions else 'users'}"
     for protocol, measured in found.items():
         caption = f"{result['split']}, {protocol}, {asked}, {result['seconds']:.1f} s"
+        if "target_types" in result:
+            caption += f"; targets: {some(result['target_types'])} alone"
         if result["cold_targets"]:
             caption += f"; {result['cold_targets']:,} targets never occur in training"
         named = f"{title}: {protocol}" if len(found) > 1 else title
@@ -100,7 +114,7 @@ def show(result: dict, title: str, console: Console | None = None) -> None:
         console.print(comparison(parts, SHOWN[sessions], title))
     words = splits.repeats_in_words(result["repeats"], result["users"])
     if result["repeats"]:
-        words += _what_repeats_mean(result["protocol"], found)
+        words += _what_repeats_mean(untold(result["protocol"]), [untold(name) for name in found])
     console.print(consoles.printable(words), soft_wrap=True)
 
 
@@ -165,11 +179,16 @@ class Evaluation:
             beyond_tables.show(self.result, console)
         if not self.beside:
             return
-        measured = {name: by_measure(found) for name, found in {self.name: self.result, **self.beside}.items()}
-        for each in measured[self.name]:
+        protocol = untold(self.result["protocol"])
+        own = self.name + self.result["protocol"].removeprefix(protocol)  # baselines know no times
+        results = {own: self.result, **self.beside}
+        measured = {
+            name: {untold(each): of for each, of in by_measure(found).items()} for name, found in results.items()
+        }
+        for each in measured[own]:
             rows = {name: found[each]["metrics"] for name, found in measured.items()}
-            title = each if len(measured[self.name]) > 1 else None
-            console.print(comparison(rows, SHOWN[self.result["protocol"] == "sessions"], title))
+            title = each if len(measured[own]) > 1 else None
+            console.print(comparison(rows, SHOWN[protocol == "sessions"], title))
 
     def __repr__(self) -> str:
         return consoles.as_text(self.show)

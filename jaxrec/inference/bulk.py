@@ -16,9 +16,12 @@ import numpy as np
 import polars as pl
 
 from jaxrec.batches import context
+from jaxrec.batches.context import is_asked
+from jaxrec.data import event_types
 from jaxrec.data.interactions import ID, Catalogue, Interactions
 from jaxrec.data.ragged import slices
 from jaxrec.inference.engine import SLOTS, Engine, hidden
+from jaxrec.inference.events import microseconds
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.popularity import Popularity
 from jaxrec.kernels import best
@@ -37,12 +40,31 @@ class Bulk:
         catalogue: its own.
         log: whose users are meant; its items are known by their external ids.
         vectors: [users of the log] the row of each user's vector in the model; -1 for who has none.
+        now: when the next items are asked for, as in a Query.
+        zone: of the training's `context_zone`.
+        types: the names of the types of events that the model knows, by their numbers from 1.
+        topics: of the catalogue's items, as of `topics.values`.
     """
 
-    def __init__(self, engine: Engine, catalogue: Catalogue, log: Interactions, vectors: np.ndarray | None = None):
+    def __init__(
+        self,
+        engine: Engine,
+        catalogue: Catalogue,
+        log: Interactions,
+        vectors: np.ndarray | None = None,
+        now: object = None,
+        zone: str = "UTC",
+        types: Sequence[str] = (),
+        topics: np.ndarray | None = None,
+    ):
         self._engine, self._catalogue, self._log = engine, catalogue, log
         self._numbers = numbers_in(catalogue, log)
-        self._context = context_in(engine.kinds, log)
+        self._context = None
+        if engine.kinds:
+            own = None if log.types is None else event_types.translation(log.types.names, types)[log.types.numbers]
+            events = context.of_log(log, zone)._replace(types=own, items=self._numbers[log.items], topics=topics)
+            self._context = context_in(engine.kinds, events, log.name, engine.num_mask_slots > 0)
+        self._now, self._zone = microseconds(now, "now: "), zone
         self._vectors = np.full(len(log.users), -1, np.int32) if vectors is None else vectors
 
     def recommend(self, users: np.ndarray, k: int, exclude_seen: bool) -> Iterator[pl.DataFrame]:
@@ -92,20 +114,33 @@ class Bulk:
         shown = None if self._context is None else self._context[at][numbers > 0]
         length = np.bincount(np.repeat(np.arange(len(users)), stop - start)[numbers > 0], minlength=len(users))
         flat, stop = numbers[numbers > 0], np.cumsum(length)
+        asked = self._asked(at[numbers > 0], shown, length, stop)
         order = np.argsort(length, kind="stable")
         order = order[length[order] > 0]
         run = self._engine.programs.setdefault(name, jax.jit(program))  # kept: another log compiles nothing
         under_way: deque = deque()
         for first in range(0, len(order), BATCH):
             rows = order[first : first + BATCH]
-            given = self._batch(flat, shown, stop[rows] - length[rows], stop[rows], self._vectors[users[rows]])
+            here = None if asked is None else asked[rows]
+            given = self._batch(flat, shown, stop[rows] - length[rows], stop[rows], self._vectors[users[rows]], here)
             under_way.append((rows, run(self._engine.params, *given)))
             if len(under_way) > AHEAD:
                 yield _on_host(under_way.popleft())
         while under_way:
             yield _on_host(under_way.popleft())
 
-    def _batch(self, flat, context, start, stop, vectors):
+    def _asked(self, at, shown, length, stop):
+        """Of the histories at these events what they are shown of the time of asking, [U, K]; None where nothing."""
+        kinds = self._engine.kinds
+        if shown is None or not is_asked(kinds).any():
+            return None
+        times, newest = self._log.times, np.maximum(stop - 1, 0)
+        last = np.full(len(length), context.UNKNOWN)
+        if times is not None and not self._log.relative and len(at):
+            last = np.where(length > 0, np.asarray(times[at[newest]]), last)
+        return context.asked_at(kinds, last, np.full(len(length), self._now), self._zone)
+
+    def _batch(self, flat, context, start, stop, vectors, asked):
         """(items [BATCH, T], seen [BATCH, S], vectors [BATCH], context [BATCH, T, K] or None) of some histories, int32,
 
         T and S in their buckets.
@@ -123,6 +158,9 @@ class Bulk:
             events = np.zeros((*shown.shape, context.shape[1]), np.int32)
             row = np.repeat(np.arange(len(newest)), stop - newest)
             events[row, slices(np.zeros_like(newest), stop - newest)] = context[slices(newest, stop)]
+        if events is not None and asked is not None:
+            rows, at = np.arange(len(newest)), stop - newest - 1 + engine.num_mask_slots
+            events[rows, at] = np.where(is_asked(engine.kinds), asked, events[rows, at])
         return shown, seen, np.append(vectors, np.full(BATCH - len(vectors), -1)).astype(np.int32), events
 
     def _frame(self, users, items, scores):
@@ -167,19 +205,20 @@ def numbers_in(catalogue: Catalogue, log: Interactions) -> np.ndarray:
     return numbers
 
 
-def context_in(kinds: Sequence[str], log: Interactions) -> np.ndarray | None:
-    """The context of a log's events, [N, K], as a model is shown it: 0 of a kind that the log lacks, with a warning."""
-    if not kinds:
-        return None
-    events = context.of_log(log)
-    have = [kind for kind in kinds if kind in context.known(events)]
-    found = np.zeros((len(log.items), len(kinds)), np.uint16)
-    if have:
-        found[:, [kinds.index(kind) for kind in have]] = context.numbers(events, have, log.name)
-    if lacks := [kind for kind in kinds if kind not in have]:
-        said = f"{log.name} does not say the {', '.join(lacks)} of its events, which the model is shown"
+def context_in(kinds: Sequence[str], events: context.Events, name: str, masks: bool = False) -> np.ndarray:
+    """The context of a log's events, [N, K], as a model is shown it: 0 of a kind that the log lacks, with a warning.
+
+    Args:
+        kinds: of the model.
+        events: of the log; types and items by the numbers of the model.
+        name: of the log.
+        masks: whether the model is asked by masks: as of `context.numbers`.
+    """
+    own = [kind for kind in kinds if not is_asked([kind])[0]]
+    if lacks := [kind for kind in own if context.LACKS[context.ALL[kind].needs](events)]:
+        said = f"{name} does not say the {', '.join(lacks)} of its events, which the model is shown"
         warnings.warn(said, stacklevel=3)
-    return found
+    return context.partly(events, kinds, name, masks)
 
 
 def _on_host(batch):

@@ -60,6 +60,11 @@ class Engine:
         self.params = params
         self._index = candidates.build(*self._host_table) if approximate else None
 
+    @property
+    def approximate(self) -> bool:
+        """Whether only the candidates of an index are scored."""
+        return self._index is not None
+
     def renewed(self, params: Any) -> "Engine":
         """An Engine with other params of the same shapes, which shares all compiled programs."""
         other = copy.copy(self)
@@ -92,13 +97,14 @@ class Engine:
         Args:
             histories: lists of item numbers, oldest first; at most `rows` of them.
             users: the number of each history's user, -1 for unknown users; by default all are unknown.
-            contexts: the context [len, K] of each history's events, for models with context; None: unknown.
+            contexts: the context of each history's events, [len, K], or [len + mask slots, K] where a mask asks, for
+                models with context; None: unknown.
 
         Returns:
             [n, D] float32.
         """
         program, items = partial(hidden, self.model, self.objective), self._items(histories)
-        args = self._sources(users, len(items)), *self._context(contexts, items.shape)
+        args = self._sources(users, len(items)), *self._context(histories, contexts, items.shape)
         found = self._run("hidden", program, self.params, items, *args)
         return np.asarray(found)[: len(histories)]
 
@@ -127,7 +133,7 @@ class Engine:
             return self.top_k_from_hidden(self.hidden(histories, users, contexts), allowed, k)
         program, items = partial(answer, self.model, self.objective), self._items(histories)
         args = items, _padded(allowed, len(items)), self._sources(users, len(items))
-        args += self._context(contexts, items.shape)
+        args += self._context(histories, contexts, items.shape)
         found = self._run("best", program, self.params, *args, k=self._k(k))
         return _cut(found, len(histories), k)
 
@@ -233,13 +239,13 @@ class Engine:
             items[row, : len(numbers)] = numbers
         return items
 
-    def _context(self, contexts, shape):
+    def _context(self, histories, contexts, shape):
         """([rows, slots, K] int32,) of a model that is shown context; () of others."""
         if not self.kinds:
             return ()
         shown = np.zeros((*shape, len(self.kinds)), np.int32)
         for row, own in enumerate(contexts or ()):
-            newest = self.newest(own)
+            newest = own[len(histories[row]) - len(self.newest(histories[row])) :]
             shown[row, : len(newest)] = newest
         return (shown,)
 

@@ -14,7 +14,19 @@ LATEST = 2**62 // context.SECOND  # seconds that are no mistake
 
 
 def context_of(
-    kinds: Sequence[str], length: int, times: Sequence | None = None, weights: Sequence | None = None, which: str = ""
+    kinds: Sequence[str],
+    length: int,
+    times: Sequence | None = None,
+    weights: Sequence | None = None,
+    which: str = "",
+    *,
+    now: object = None,
+    zone: str = "UTC",
+    places: Sequence[int] | np.ndarray | None = None,
+    masks: int = 0,
+    types: np.ndarray | None = None,
+    items: np.ndarray | None = None,
+    topics: np.ndarray | None = None,
 ) -> np.ndarray | None:
     """The context of a history's events, as the model was trained with it: [length, K]; None without kinds.
 
@@ -27,12 +39,20 @@ def context_of(
             None where that is not known.
         weights: of each a number, or None.
         which: begins the message of an error.
+        now: when the next item is asked for, as one of `times`; None where that is not known.
+        zone: of a configuration's `context_zone`.
+        places: of the events that the model is shown; all if None.
+        masks: slots that a model fills after the history: then they are shown the time of asking, [places + masks, K],
+            and otherwise the newest event's.
+        types: the numbers of their types, as `type_numbers` gives them.
+        items: the numbers of their items, 0 of one that the catalogue lacks.
+        topics: of all items, as of `topics.values`.
 
     >>> context_of(["gap", "weekday"], 2, times=["2026-03-02T08:00:00", "2026-03-02T08:01:00"]).tolist()
     [[0, 1], [6, 1]]
 
     Raises:
-        UserError: there are not as many as events, one is no time or no number, times fall.
+        UserError: there are not as many as events, one is no time or no number, times fall, or `now` is before them.
     """
     if not kinds:
         return None
@@ -40,17 +60,61 @@ def context_of(
         np.array([0, length]),
         times=None if times is None else _times(times, length, which),
         weights=None if weights is None else _weights(weights, length, which),
+        zone=zone,
+        types=types,
+        items=items,
+        topics=topics,
     )
-    known = context.known(given)
-    found = np.zeros((length, len(kinds)), np.uint16)
-    if have := [kind for kind in kinds if kind in known]:
-        found[:, [kinds.index(kind) for kind in have]] = context.numbers(given, have)
+    moment = np.array([_now(now, given.times, which)], np.int64)
+    at = np.arange(length) if places is None else np.asarray(places, np.int64)
+    found, asked = context.partly(given, kinds, masks=masks > 0)[at], context.is_asked(kinds)
+    if not asked.any() or not len(at):
+        return found
+    last = np.full(1, context.UNKNOWN) if given.times is None else given.times[at[-1:]]
+    found = np.pad(found, ((0, masks), (0, 0)))
+    found[-1] = np.where(asked, context.asked_at(kinds, last, moment, zone)[0], found[-1])
     return found
+
+
+def _now(now, times, which):
+    moment = microseconds(now, f"{which}now: ")
+    if times is not None and context.UNKNOWN < moment < times.max(initial=context.UNKNOWN):
+        raise UserError(f"{which}now: {arguments.some([now])} is before the newest of times: give a time after them")
+    return moment
+
+
+def type_numbers(
+    types: Sequence | None, names: Sequence[str], length: int, which: str = ""
+) -> tuple[np.ndarray | None, list]:
+    """The numbers of the types of a history's events, 0 where one is not known, and the types that the training lacks.
+
+    >>> numbers, unknown = type_numbers(["view", None, "gift"], ["cart", "view"], 3)
+    >>> numbers.tolist(), unknown
+    ([2, 0, 0], ['gift'])
+
+    Args:
+        types: of each event a text, or the number that stands for it in the log; None where that is not known.
+        names: of the training's types, by their numbers from 1.
+        length: how many events there are.
+        which: begins the message of an error.
+
+    Raises:
+        UserError: there are not as many as events, or one is neither.
+    """
+    if types is None:
+        return None, []
+    given, place = _as_many(types, "types", length, which), {name: number for number, name in enumerate(names, 1)}
+    for each in given:
+        if not (each is None or (isinstance(each, str | int | np.integer) and not isinstance(each, bool))):
+            raise UserError(f"{which}types: {arguments.some([each])} is no type: give a text, as in the training's log")
+    texts = [None if each is None else str(each).strip() for each in given]
+    unknown = [each for each in dict.fromkeys(texts) if each is not None and each not in place]
+    return np.array([place.get(each or "", 0) for each in texts], np.uint8), unknown
 
 
 def _times(times, length, which):
     times = _as_many(times, "times", length, which)
-    found = np.array([_microseconds(time, f"{which}times: ") for time in times], np.int64)
+    found = np.array([microseconds(time, f"{which}times: ") for time in times], np.int64)
     places = np.flatnonzero(found != context.UNKNOWN)
     if (falls := np.flatnonzero(np.diff(found[places]) < 0)).size:
         before, after = places[falls[0] : falls[0] + 2].tolist()
@@ -58,7 +122,16 @@ def _times(times, length, which):
     return found
 
 
-def _microseconds(time, which):
+def microseconds(time: object, which: str = "") -> int:
+    """A moment, as one of the times of `context_of`, in microseconds since 1970; UNKNOWN for None.
+
+    Args:
+        time: seconds, a datetime or a text.
+        which: begins the message of an error.
+
+    Raises:
+        UserError: it is none.
+    """
     if time is None:
         return context.UNKNOWN
     if isinstance(time, np.datetime64):

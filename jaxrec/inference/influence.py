@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxrec.batches.context import is_asked
 from jaxrec.inference.engine import Engine
 
 
@@ -21,7 +22,8 @@ def influence(
         places: where each of them stands in the history, of this length.
         items: the numbers of the items whose scores are looked at.
         user: a number, -1 for nobody.
-        context: [known, K] of the items' events: an event is left out with all that is known of it.
+        context: of the items' events, as CheckedQuery has it: an event is left out with all that is known of it, and
+            what came next is asked for, when it was, after the event before.
 
     Returns:
         [items, length] float32: what is unknown, or too old for the model to see, moved is 0.
@@ -30,8 +32,8 @@ def influence(
     without = [seen, *(seen[:place] + seen[place + 1 :] for place in range(len(seen)))]
     contexts = None
     if context is not None:
-        shown = engine.newest(context)
-        contexts = [shown, *(np.delete(shown, place, axis=0) for place in range(len(seen)))]
+        shown = context[len(known) - len(seen) :]
+        contexts = [shown, *(_without(shown, place, is_asked(engine.kinds)) for place in range(len(seen)))]
     hidden = []
     for first in range(0, len(without), engine.rows):
         block = slice(first, first + engine.rows)
@@ -44,3 +46,11 @@ def influence(
     moved = np.zeros((len(items), length), np.float32)
     moved[:, places[-len(seen) :]] = (scores[0] - scores[1:]).T
     return moved
+
+
+def _without(context, place, asked_K):
+    """The context of the other events."""
+    left = np.delete(context, place, axis=0)
+    if place:
+        left[place - 1, asked_K] = context[place, asked_K]
+    return left

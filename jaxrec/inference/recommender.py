@@ -3,7 +3,6 @@
 import copy
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,21 +16,20 @@ from jaxrec.data import sources
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.users import Users
 from jaxrec.evaluation.results import Evaluation
-from jaxrec.inference import vectors
+from jaxrec.inference import stock, together, vectors
 from jaxrec.inference.bulk import Bulk, rows_of
 from jaxrec.inference.checking import Checker
 from jaxrec.inference.engine import Engine
 from jaxrec.inference.influence import influence
 from jaxrec.inference.popularity import Popularity
-from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session
+from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session, queries_of
+from jaxrec.inference.stock import NewItem, Stock
 from jaxrec.kernels import placement
 from jaxrec.models.features import folded
 from jaxrec.models.model import Model
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training.restore import restore_params
-
-FEW = 32  # a choice among this share of the catalogue, or less, is scored alone
 
 
 class Recommender:
@@ -47,15 +45,17 @@ class Recommender:
         path: Path | None = None,
         approximate: bool = False,
         users: Users | None = None,
+        types: Sequence[str] = (),
     ):
         self.config, self.catalogue, self.step, self.path, self.users = config, catalogue, step, path, users
         self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
         self.training: Any = None  #: the Training of `jaxrec.fit`
-        self._model, self._checker = model, Checker(config, catalogue, users)
-        self._popularity = Popularity(catalogue.counts)
+        self._model, self._checker = model, Checker(config, catalogue, users, types)
+        self._popularity, self._trained = Popularity(catalogue.counts), params
+        self.offered = np.ones(len(catalogue.ids), bool)  #: [V] whether each item is recommended: see `changed`
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
         (plain, params), sizes = folded(model, params), (len(catalogue.ids), config.length, approximate)
-        self.engine = Engine(plain, objectives.build(config), params, *sizes, context.named(config.context))
+        self.engine = Engine(plain, objectives.build(config), params, *sizes, context.kinds_of(config))
 
     def renewed(self, checkpoint: str | int = "best") -> "Recommender":
         """A Recommender of another checkpoint of the same workdir, which shares all compiled programs.
@@ -67,7 +67,29 @@ class Recommender:
             raise UserError("a Recommender of no workdir has no other checkpoint: load one")
         params, step = restore_params(self.path, self._model, checkpoint, placement.one_device())
         other = copy.copy(self)
-        other.engine, other.step = self.engine.renewed(folded(self._model, params)[1]), step
+        other.engine, other.step, other._trained = self.engine.renewed(folded(self._model, params)[1]), step, params
+        return other
+
+    def changed(self, added: Sequence[NewItem] = (), retired: Sequence = ()) -> "Recommender":
+        """Returns a Recommender with items added to the catalogue, and others that are no longer recommended.
+
+        >>> rec.changed([NewItem("tt99", like=["tt0133093"])], retired=["tt0234215"])  # doctest: +SKIP
+
+        Raises:
+            UserError: as `stock.changed`, which takes the same; or only candidates of an index are scored.
+        """
+        if self.engine.approximate:
+            raise UserError("an approximate index does not change: load the training without --approximate")
+        before, trained = Stock(self.catalogue, self.engine, self.offered), (self.config, self._model, self._trained)
+        now = stock.changed(before, self._checker.numbering, trained, added, retired)
+        other, more = copy.copy(self), len(now.offered) - len(self.offered)
+        other.catalogue, other.engine, other.offered = now
+        if more:
+            other._checker, other._popularity = (
+                self._checker.extended(self.config, now.catalogue),
+                self._popularity.extended(more),
+            )
+            other._ids = np.append(self._ids, now.catalogue.ids[-more:].astype(object))
         return other
 
     def recommend(
@@ -82,10 +104,13 @@ class Recommender:
         strict: bool = False,
         times: Sequence | None = None,
         weights: Sequence | None = None,
+        types: Sequence | None = None,
+        now: object = None,
     ) -> Ranked:
         """The k best next items for one history. The arguments are the fields of a Query."""
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
-        return self.answer([Query(history, k, user=user, strict=strict, times=times, weights=weights, **rest)])[0]
+        rest |= {"user": user, "strict": strict, "times": times, "weights": weights, "types": types, "now": now}
+        return self.answer([Query(history, k, **rest)])[0]
 
     def recommend_batch(
         self,
@@ -99,21 +124,13 @@ class Recommender:
         strict: bool = False,
         times: Iterable | None = None,
         weights: Iterable | None = None,
+        types: Iterable | None = None,
+        now: object = None,
     ) -> list[Ranked]:
-        """`recommend` for many histories, each with its own of `users`, `times` and `weights`."""
-        # what can be gone through but once serves all of them
-        histories = arguments.id_list(histories, "histories")
-        candidates = candidates if candidates is None else arguments.id_list(candidates, "candidates")
-        block = () if block is None else arguments.id_list(block, "block")
-        own: dict[str, Any] = {"users": users, "times": times, "weights": weights}
-        for name, given in own.items():
-            own[name] = told = [None] * len(histories) if given is None else arguments.id_list(given, name)
-            if len(told) != len(histories):
-                raise UserError(f"{name}: {len(told)} for {len(histories)} histories: give one each, None for nobody")
+        """`recommend` for many histories, each with its own `users`, `times`, `weights`, `types`; all asked `now`."""
+        own = {"users": users, "times": times, "weights": weights, "types": types}
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
-        each = zip(histories, own["users"], own["times"], own["weights"], strict=True)
-        query = partial(Query, k=k, strict=strict, **rest)
-        return self.answer([query(history, user=u, times=t, weights=w) for history, u, t, w in each])
+        return self.answer(queries_of(histories, own, k=k, strict=strict, now=now, **rest))
 
     def answer(self, queries: Iterable[Query | CheckedQuery]) -> list[Ranked]:
         """The best items for each of many queries, all fields of which may differ.
@@ -136,13 +153,13 @@ class Recommender:
         results: list[Any] = [None] * len(checked)
         for index, query in enumerate(checked):
             if query.known:
-                kinds.setdefault(self._kind(query), []).append(index)
+                kinds.setdefault(together.kind_of(self.engine, query), []).append(index)
             else:
                 results[index] = self._popular(query)
         for kind, indices in kinds.items():
             for first in range(0, len(indices), self.engine.rows):
                 block = indices[first : first + self.engine.rows]
-                found = self._found(kind, [checked[index] for index in block])
+                found = together.found(self.engine, kind, [checked[index] for index in block])
                 for index, (items, scores) in zip(block, found, strict=True):
                     k, unknown = checked[index].k, checked[index].unknown
                     results[index] = Ranked(self._pairs(items[:k], scores[:k]), unknown)
@@ -186,7 +203,10 @@ class Recommender:
         """
         k = arguments.count(k)
         (number,) = self._checker.numbering.known([item], "item")
-        (items,), (scores,) = self.engine.similar([number], self._allowed([number], None)[None], min(k, len(self._ids)))
+        others = np.zeros(self.engine.items, bool)
+        others[: len(self.offered)] = self.offered
+        others[number - 1] = False
+        (items,), (scores,) = self.engine.similar([number], others[None], min(k, len(self._ids)))
         return Ranked(self._pairs(items, scores))
 
     def influence(
@@ -196,13 +216,15 @@ class Recommender:
         user: object = None,
         times: Sequence | None = None,
         weights: Sequence | None = None,
+        types: Sequence | None = None,
+        now: object = None,
     ) -> np.ndarray:
         """The change in the scores of `items` due to each item of a history: the score with it minus that without it.
 
         Args:
             history: external ids, oldest first.
             items: external ids, such as those that were recommended.
-            user, times, weights: as in a Query.
+            user, times, weights, types, now: as in a Query.
 
         Returns:
             [items, history] float32; 0 for ids that the catalogue lacks, and for those too old for the model to see.
@@ -214,7 +236,8 @@ class Recommender:
             raise UserError("history is a Session, which does not keep the ids of all its items: give the ids")
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
         numbers = self._checker.numbering.known(items, "items")
-        asked = self.check(Query(history, user=user, strict=True, times=times, weights=weights))
+        told: dict[str, Any] = {"times": times, "weights": weights, "types": types, "now": now}
+        asked = self.check(Query(history, user=user, strict=True, **told))
         places = [place for place, id in enumerate(history) if self._checker.numbering.numbers([id])[0]]
         return influence(self.engine, asked.known, places, len(history), numbers, asked.user, asked.context)
 
@@ -226,12 +249,13 @@ class Recommender:
         split: str = "test",
         baselines: Sequence[str] = ("popularity", "transitions"),
         beyond_accuracy: int | bool | None = None,
+        query_time: bool = False,
     ) -> "Evaluation":
         """Evaluates this checkpoint, and baselines, on the split of the data that it was trained with.
 
         Args:
             data: the training's data: a Log, a path or a table in memory; None: those at the path of the training.
-            protocol, split, beyond_accuracy: as in `jaxrec.evaluate`.
+            protocol, split, beyond_accuracy, query_time: as in `jaxrec.evaluate`.
 
         Raises:
             UserError: the data are not found, or are not those of the training.
@@ -240,7 +264,8 @@ class Recommender:
 
         if self.path is None:
             raise UserError("a Recommender of no workdir can't be evaluated: load one")
-        return evaluation(self.path, self._data(data), self.step, protocol, split, baselines, beyond_accuracy)
+        told: dict[str, Any] = {"beyond_accuracy": beyond_accuracy, "query_time": query_time}
+        return evaluation(self.path, self._data(data), self.step, protocol, split, baselines, **told)
 
     def item_vectors(self) -> pl.DataFrame:
         """A polars frame with a row per item: `id`, `vector` [D] float32, and `bias` if the model has one."""
@@ -252,7 +277,7 @@ class Recommender:
         return pl.concat(self.bulk(log).hidden(np.arange(len(log.users))))
 
     def recommend_users(
-        self, users: Any = "all", k: int = 10, data: Any = None, exclude_seen: bool | None = None
+        self, users: Any = "all", k: int = 10, data: Any = None, exclude_seen: bool | None = None, now: object = None
     ) -> pl.DataFrame:
         """The best next items for users of a log: a polars frame of `user`, `rank` (from 1), `item` and `score`.
 
@@ -261,16 +286,19 @@ class Recommender:
             k: the maximum number of items per user.
             data: the log, as in `evaluate`.
             exclude_seen: as in a Query.
+            now: as in a Query, of all users.
 
         Raises:
             UserError: the log lacks one of the users; k is below 1.
         """
         log = self.log(data)
-        return pl.concat(self.bulk(log).recommend(rows_of(log, users), *self.asked(k, exclude_seen)))
+        return pl.concat(self.bulk(log, now).recommend(rows_of(log, users), *self.asked(k, exclude_seen)))
 
-    def bulk(self, log: Interactions) -> Bulk:
-        """The Bulk of a log, which answers for its users in blocks."""
-        return Bulk(self.engine, self.catalogue, log, self._checker.user_vectors.rows(log))
+    def bulk(self, log: Interactions, now: object = None) -> Bulk:
+        """The Bulk of a log, which answers for its users in blocks, asked `now` (as in a Query)."""
+        known, zone = self._checker, self.config.context_zone
+        vectors = known.user_vectors.rows(log)
+        return Bulk(self.engine, self.catalogue, log, vectors, now, zone, known.types, known.topics)
 
     def log(self, data: Any = None) -> Interactions:
         """The Interactions of a Log, a path or a table in memory; those of the training if None."""
@@ -307,38 +335,9 @@ class Recommender:
 
     def _popular(self, query):
         """The answer to a Query whose history has no item of the catalogue."""
-        items, shares = self._popularity.best(self._allowed(query.out, query.pool), query.k)
+        allowed = together.allowed(len(self._ids), query.out, query.pool) & self.offered
+        items, shares = self._popularity.best(allowed, query.k)
         return Ranked(self._pairs(items, shares), query.unknown, fallback=True)
-
-    def _kind(self, query):
-        """The key of queries that are answered together: (slots, or None with a state; whether few are scored)."""
-        few = query.pool is not None and len(query.pool) * FEW <= len(self._ids)
-        return None if query.state else self.engine.slots(query.known), few
-
-    def _found(self, kind, queries):
-        """(items, scores) for each of at most `rows` queries of one kind."""
-        (slots, few), engine = kind, self.engine
-        histories, users = [query.known for query in queries], [query.user for query in queries]
-        contexts = [query.context for query in queries] if engine.kinds else None
-        stated = lambda: np.concatenate([query.state[1] for query in queries])
-        if few:
-            hidden = stated() if slots is None else engine.hidden(histories, users, contexts)
-            pools = [np.setdiff1d(query.pool, query.out, assume_unique=False) for query in queries]
-            asked = zip(hidden, pools, queries, strict=True)
-            return [engine.score_subset(hidden_D, pool, query.k) for hidden_D, pool, query in asked]
-        allowed, k = np.stack([self._allowed(query.out, query.pool) for query in queries]), max(q.k for q in queries)
-        if slots is None:
-            return zip(*engine.top_k_from_hidden(stated(), allowed, k), strict=True)
-        return zip(*engine.top_k(histories, allowed, k, users, contexts), strict=True)
-
-    def _allowed(self, out, pool):
-        """Whether each item can be recommended. [V] bool"""
-        allowed = np.ones(len(self._ids), bool) if pool is None else np.zeros(len(self._ids), bool)
-        if pool is not None:
-            allowed[pool - 1] = True
-        if out:
-            allowed[np.array(out) - 1] = False
-        return allowed
 
     def _advanced(self, session, ids):
         numbers, unknown = self._checker.numbering.numbers(arguments.id_list(ids, "history"))

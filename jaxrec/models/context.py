@@ -12,28 +12,34 @@ from jaxrec.models.model import Model
 NAME = "context"  # name of these params among a model's
 
 
-def with_context(model: Model, sizes: Mapping[str, int], dim: int) -> Model:
-    """Returns the model with embeddings of the stream's context added to its inputs.
+def with_context(model: Model, sizes: Mapping[str, int], dim: int, timed: bool = False) -> Model:
+    """The model, shown the context of a stream too.
 
     Args:
-        model: a model whose entry has `reads_context`.
-        sizes: number of values per kind of context, in the order of the stream's columns.
-        dim: D, the width of the input vectors.
+        model: of an entry that `reads_context`.
+        sizes: of each kind of context how many numbers it has; in the order of the stream's columns.
+        dim: D, the width of the vectors that are added.
+        timed: whether a last column has the moments of the events, for the stream's `times`.
 
     Returns:
-        The Model. Its params also have "context", a table [values, D] per kind, initialised to zero.
+        The Model. Its params have "context" beside those of the given one, a table [numbers, D] a kind, which begin
+        at zero: at first nothing is added.
     """
 
     def init(key):
+        if not sizes:
+            return model.init(key)
         return model.init(key) | {NAME: {kind: jnp.zeros((size, dim)) for kind, size in sizes.items()}}
 
     def shown(params, stream):
         if stream.context is None:
             return stream
+        numbers = columns(stream.context)
+        stream = stream._replace(times=numbers.pop() - 1) if timed else stream
+        if not sizes:
+            return stream
         tables = (params[NAME][kind] for kind in sizes)
-        return stream._replace(
-            added=sum(looked_up(*each) for each in zip(tables, columns(stream.context), strict=True))
-        )
+        return stream._replace(added=sum(looked_up(*each) for each in zip(tables, numbers, strict=True)))
 
     return dataclasses.replace(
         model,

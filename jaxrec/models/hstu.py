@@ -1,4 +1,4 @@
-"""HSTU: hierarchical sequential transduction units, without time features (Zhai et al., ICML 2024)."""
+"""HSTU: hierarchical sequential transduction units (Zhai et al., ICML 2024)."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,7 @@ from jaxrec.models.layers import (
     with_added,
 )
 from jaxrec.models.model import Model, from_module, pick
+from jaxrec.models.times import BUCKETS, apart, buckets, by_bucket
 
 EPSILON = 1e-6  # of LayerNorm
 
@@ -54,7 +55,9 @@ class HSTU(nn.Module):
         if self.positions != "relative":
             self.position_table = self.param("positions", kernel, (self.length, of.dim))
         features = of.dim // of.heads
-        made = lambda: Unit(of.heads, features, features, self.length, of.dropout, self.dtype, kernel)
+        made = lambda: Unit(
+            of.heads, features, features, self.length, of.dropout, self.dtype, kernel, timed=of.time_bias
+        )
         self.unit = [made() for _ in range(of.layers)]
 
     def __call__(self, stream, keys=None, read_BM=None):
@@ -73,10 +76,14 @@ class HSTU(nn.Module):
         real_BT1 = (stream.items > 0)[..., None]
         mask_BTT = jax.vmap(causal)(stream.segments, stream.positions) & real_BT1
         x = jnp.where(real_BT1, x, 0)
+        bucket_BTT = None
+        if self.options.time_bias and stream.times is not None:
+            bucket_BTT = buckets(apart(stream.times))
         for i, added in enumerate(self.unit):
             at_BM = read_BM if i == len(self.unit) - 1 else None
             picked = (lambda x: x) if at_BM is None else partial(pick, slots_BM=at_BM)
-            x = jnp.where(picked(real_BT1), picked(x) + added(x, picked(mask_BTT), keys, i + 1, at_BM), 0)
+            between = None if bucket_BTT is None else picked(bucket_BTT)
+            x = jnp.where(picked(real_BT1), picked(x) + added(x, picked(mask_BTT), keys, i + 1, at_BM, between), 0)
         return x
 
     def head(self, hidden: jax.Array) -> jax.Array:
@@ -85,10 +92,12 @@ class HSTU(nn.Module):
 
 
 class Unit(nn.Module):
-    """Gated pointwise attention; returns the addition to [B, T, D] (eqs. 1 to 3).
+    """Pointwise attention, gated: what a unit adds to [B, T, D] (eqs. 1 to 3).
 
-    u, v, q, k = silu(norm(x) W); A = silu(q k + b) / length, with bias b by distance in slots; out(u * norm(A v)).
-    Computed in blocks of queries, each against the keys up to its last slot.
+    u, v, q, k = silu(norm(x) W); A = silu(q k + b) / length, b of the distance in slots; out(u * norm(A v)). In blocks
+    of queries, each against the keys up to its own last slot. If timed, b is also of the bucket of the time between
+    query and key, a bias a head: of the query's own time, where the authors take that of the event after it, which at
+    the newest event is the answer's.
     """
 
     heads: int
@@ -99,9 +108,10 @@ class Unit(nn.Module):
     dtype: Any
     kernel_init: Any
     biased: bool = True  #: whether there are distance biases
+    timed: bool = False  #: whether times have one
 
     @nn.compact
-    def __call__(self, x_BTD, mask_BQT, keys, site, at_BQ=None):
+    def __call__(self, x_BTD, mask_BQT, keys, site, at_BQ=None, bucket_BQT=None):
         (rows, slots, width), wide, narrow = x_BTD.shape, self.heads * self.linear, self.heads * self.attention
         dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init)
         x_ND = layer_norm(EPSILON, name="norm")(x_BTD).reshape(-1, width)
@@ -114,6 +124,8 @@ class Unit(nn.Module):
         if self.biased:
             bias_L = self.param("distance", nn.initializers.normal(0.02), (self.length,))
             bias_T1 = bias_L[np.minimum(np.arange(slots), self.length - 1)][:, None]
+        if self.timed:
+            time_NH = self.param("time", nn.initializers.zeros, (BUCKETS, self.heads))
         mixed, size = [], query_block(q_BQHd.shape[1])
         for begin in range(0, q_BQHd.shape[1], size):
             part = slice(begin, min(begin + size, q_BQHd.shape[1]))
@@ -123,6 +135,8 @@ class Unit(nn.Module):
             if self.biased:
                 at = jnp.arange(begin, part.stop) if at_BQ is None else at_BQ[:, part]
                 scores_BHQK += by_distance(bias_T1, at, end)
+            if self.timed and bucket_BQT is not None:
+                scores_BHQK += by_bucket(time_NH, bucket_BQT[:, part, :end])
             weights_BHQK = jnp.where(mask_BQT[:, None, part, :end], nn.silu(scores_BHQK) / self.length, 0)
             mixed.append(jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK.astype(self.dtype), v_BKHd))
         mixed_BQF = jnp.concatenate(mixed, axis=1).reshape(rows, -1, wide)
@@ -139,6 +153,7 @@ class HSTUOptions(ModelOptions):
     heads: int = key(positive, 1)
     init: str = among("normal", "xavier", "uniform")  #: N(0, 0.02), Glorot normal, or uniform
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
+    time_bias: bool = False  #: whether a head learns what the time between two events adds to their score
 
 
 def hstu(config: HSTUOptions, sizes: Sizes) -> Model:
@@ -162,5 +177,6 @@ MODEL = ModelEntry(
     positions=("relative", "from_start", "from_end"),
     check=divides,
     reads_context=True,
+    reads_times=lambda options: options.time_bias,
     suits=NEXT_ITEM | {"positions": "relative"},
 )

@@ -12,6 +12,7 @@ from jaxrec.config.keys import Config
 from jaxrec.kernels import sizes
 from jaxrec.kernels.masks import DISTANCE_BUCKETS, distance_buckets, nearness
 from jaxrec.kernels.random import dropout, site_keys
+from jaxrec.models import times
 from jaxrec.system.errors import UserError
 
 INITIAL = {
@@ -137,12 +138,13 @@ def by_distance(bias_TH: jax.Array, at: jax.Array, keys: int) -> jax.Array:
 
 
 class Attention(nn.Module):
-    """Multi-head attention (Vaswani et al. 2017) with dropout on the weights.
+    """Multi-head attention of a query input to a key-and-value input (Vaswani et al. 2017), dropout on the weights.
 
-    Computed in blocks of queries; if `causal`, each against the keys up to its last slot. Then the mask must not let
-    queries see later slots (except at empty slots, whose outputs are unused). `relative` lowers scores by distance, and
-    `buckets` adds a learned bias per head and distance bucket. For queries at some slots only, `at_BQ` gives their
-    places in the row. With `positions_BT`, queries and keys are rotated by position.
+    In blocks of queries; if causal, each against the keys up to its own last slot: then the mask must let no query see
+    a later slot (but for empty ones, whose outputs nobody reads). If relative, a score falls with the distance; with
+    buckets of causal distances, a head has learned what each adds. Queries of some slots alone come with `at`, where in
+    the row they are. With positions of the keys, queries and keys are rotated by them. If timed, a head has learned
+    what each bucket of the time between query and key adds; with Intervals, keys and values have what these add too.
     """
 
     heads: int
@@ -152,9 +154,21 @@ class Attention(nn.Module):
     causal: bool = True
     relative: bool = False
     buckets: bool = False
+    timed: bool = False
 
     @nn.compact
-    def __call__(self, query_BQD, memory_BTD, mask_BQT, keys, site, at_BQ=None, positions_BT=None):
+    def __call__(
+        self,
+        query_BQD,
+        memory_BTD,
+        mask_BQT,
+        keys,
+        site,
+        at_BQ=None,
+        positions_BT=None,
+        bucket_BQT=None,
+        intervals=None,
+    ):
         (rows, queries, width), slots = query_BQD.shape, memory_BTD.shape[1]
 
         def project(name, x_BTD):
@@ -166,9 +180,13 @@ class Attention(nn.Module):
         if positions_BT is not None:
             at_query = positions_BT if at_BQ is None else jnp.take_along_axis(positions_BT, at_BQ, axis=1)
             q_BQHd, k_BTHd = rotated(q_BQHd, at_query), rotated(k_BTHd, positions_BT)
+        if intervals is not None:
+            k_BTHd, v_BTHd = intervals.placed(k_BTHd, v_BTHd)
         if self.buckets:
             learned = self.param("distance", nn.initializers.normal(0.02), (DISTANCE_BUCKETS, self.heads))
             bias_TH = learned[distance_buckets(slots)]
+        if self.timed:
+            time_NH = self.param("time", nn.initializers.zeros, (times.BUCKETS, self.heads))
         mixed, size = [], sizes.query_block(queries)
         for block, begin in enumerate(range(0, queries, size)):
             part = slice(begin, min(begin + size, queries))
@@ -179,9 +197,14 @@ class Attention(nn.Module):
                 at = jnp.arange(begin, part.stop) if at_BQ is None else at_BQ[:, part]
                 near = nearness(self.heads, at, jnp.arange(end)) if self.relative else by_distance(bias_TH, at, end)
                 scores_BHQK += near
+            if self.timed and bucket_BQT is not None:
+                scores_BHQK += times.by_bucket(time_NH, bucket_BQT[:, part, :end])
+            if intervals is not None:
+                scores_BHQK = intervals.scores(scores_BHQK, q_BQHd[:, part], part)
             scores_BHQK = jnp.where(mask_BQT[:, None, part, :end], scores_BHQK, jnp.finfo(jnp.float32).min)
             weights_BHQK = drop_rows(jax.nn.softmax(scores_BHQK), self.rate, keys, (site, block)).astype(v_BTHd.dtype)
-            mixed.append(jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, v_BKHd))
+            mixed_BQHd = jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, v_BKHd)
+            mixed.append(mixed_BQHd if intervals is None else intervals.mixed(mixed_BQHd, weights_BHQK, part))
         mixed_ND = jnp.concatenate(mixed, axis=1).reshape(-1, width)
         out = Dense(width, self.dtype, self.kernel_init, name="out")
         return out(mixed_ND).reshape(rows, queries, width)

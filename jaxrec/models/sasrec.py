@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.batches.stream import Stream
-from jaxrec.config.fields import among, key, positive
+from jaxrec.config.fields import among, key, not_negative, positive
 from jaxrec.config.keys import Config, ModelOptions
 from jaxrec.kernels.masks import causal, position_of
 from jaxrec.kernels.sizes import ATTENTION_SLOTS
@@ -30,18 +30,21 @@ from jaxrec.models.layers import (
     with_added,
 )
 from jaxrec.models.model import Model, from_module, pick
+from jaxrec.models.times import Intervals, apart, buckets, intervals
 from jaxrec.system.errors import UserError
 
 COUNTED = ("from_start", "from_end")  # positions with a table
 
 
 class SASRec(nn.Module):
-    """Item and position embeddings, causal attention blocks, a final norm, and scores by products with an item table.
+    """Item and position embeddings, causal blocks, a final norm; the scores are products with a table of the items.
 
-    `norm` places the normalisation: "query", as in the paper's code, normalises only queries, with residuals from
-    these; "post" is after each residual; "pre" before attention and feed-forward (for deep stacks); "gated" is as
-    "pre", with additions multiplied by a sigmoid gate of the unnormalised input (LiGR: Borisyuk et al. 2024).
-    `positions` are counted "from_start" or "from_end"; "relative", "rotary" and "buckets" have no position table.
+    `norm` is where a block normalises: "query" as in the paper's code, only the queries, with residuals from the
+    normalised; "post", after each residual; "pre", before attention and feed-forward alike (for deep stacks); "gated",
+    as "pre", what a part adds times a sigmoid of what entered it, not normalised (LiGR: Borisyuk et al. 2024).
+    `positions` are counted "from_start" or "from_end"; "relative", "rotary" and "buckets" have no table of them. With
+    `time_intervals` keys and values know how far back they are in time, and in counted positions (TiSASRec: Li et al.,
+    WSDM 2020).
     """
 
     items: int
@@ -58,10 +61,17 @@ class SASRec(nn.Module):
             self.input_table = item_param(self, "inputs", kernel, self.items, of.dim)
         if of.score == "cosine":
             self.temperature = self.param("temperature", log_temperature)
-        if self.positions in COUNTED:
+        if self.positions in COUNTED and not of.time_intervals:
             self.position_table = self.param("positions", kernel, (self.length, of.dim))
+        if of.time_intervals:
+            table = lambda name, rows: self.param(name, kernel, (rows, of.dim))
+            self.interval_tables = [table(name, of.time_intervals + 1) for name in ("interval_keys", "interval_values")]
+            if self.positions in COUNTED:
+                self.position_tables = [table(name, self.length) for name in ("position_keys", "position_values")]
         relative, buckets = self.positions == "relative", self.positions == "buckets"
-        attention = lambda: Attention(of.heads, of.dropout, self.dtype, kernel, relative=relative, buckets=buckets)
+        attention = lambda: Attention(
+            of.heads, of.dropout, self.dtype, kernel, relative=relative, buckets=buckets, timed=of.time_bias
+        )
         feed_forward = lambda: FeedForward(of.dropout, self.dtype, kernel, of.ffn, of.ffn_multiplier)
         self.attention = [attention() for _ in range(of.layers)]
         self.feed_forward = [feed_forward() for _ in range(of.layers)]
@@ -77,7 +87,7 @@ class SASRec(nn.Module):
         """Returns item embeddings times sqrt(width), plus positions; zero at empty slots. -> [B, T, D]"""
         table_VD = self.input_table if self.options.embedding == "separate" else self.item_table
         x_BTD = table_VD[jnp.maximum(stream.items - 1, 0)] * self.options.dim**0.5
-        if self.positions in COUNTED:
+        if self.positions in COUNTED and not self.options.time_intervals:
             x_BTD += self.position_table[position_of(stream, self.positions, self.length)]
         return jnp.where((stream.items > 0)[..., None], with_added(x_BTD, stream), 0).astype(self.dtype)
 
@@ -87,10 +97,15 @@ class SASRec(nn.Module):
         """Applies the blocks: [B, T, D] -> [B, T, D], or [B, M, D] at some slots."""
         mask_BTT = jax.vmap(causal)(stream.segments, stream.positions)
         turned_BT = stream.positions if self.positions == "rotary" else None
+        bucket_BTT, between = self.times(stream, mask_BTT)
         for i in range(self.options.layers):
             at_BM = read_BM if i == self.options.layers - 1 else None
             picked = (lambda x: x) if at_BM is None else partial(pick, slots_BM=at_BM)
             where = {"mask_BQT": picked(mask_BTT), "at_BQ": at_BM, "positions_BT": turned_BT}
+            if bucket_BTT is not None:
+                where["bucket_BQT"] = picked(bucket_BTT)
+            if between is not None:
+                where["intervals"] = between.at(picked)
             attend = partial(self.attention[i], keys=keys, site=2 * i + 1, **where)
             feed = lambda x, i=i: self.feed_forward[i](x, keys, 2 * i + 2)
             attention_norm, feed_norm = self.attention_norm[i], self.feed_forward_norm[i]
@@ -110,6 +125,22 @@ class SASRec(nn.Module):
                 added = feed(feed_norm(x))
                 x = x + (gate(self.feed_forward_gate[i], x) * added if gated else added)
         return x
+
+    def times(self, stream: Stream, mask_BTT: jax.Array) -> tuple[jax.Array | None, Intervals | None]:
+        """What attention knows of times: buckets between queries and keys [B, T, T], and Intervals; None where not."""
+        of, bucket_BTT, number_BTT = self.options, None, None
+        if stream.times is not None:
+            apart_BTT = apart(stream.times)
+            bucket_BTT = buckets(apart_BTT) if of.time_bias else None
+            number_BTT = intervals(apart_BTT, mask_BTT, of.time_intervals) if of.time_intervals else None
+        if not of.time_intervals:
+            return bucket_BTT, None
+        between = Intervals(number_BTT, *self.interval_tables)
+        if self.positions in COUNTED:
+            at_BT = position_of(stream, self.positions, self.length)
+            keys, values = (table[at_BT] for table in self.position_tables)
+            between = between._replace(position_keys=keys, position_values=values)
+        return bucket_BTT, between
 
     def __call__(self, stream, keys=None, read_BM=None):
         """[B, T] -> [B, T, D], or [B, M, D] at the slots read_BM; the last block only computes these."""
@@ -138,6 +169,9 @@ class SASRecOptions(ModelOptions):
     embedding: str = among("shared", "separate")  #: whether input and output share a table
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
+    time_bias: bool = False  #: whether a head learns what the time between two events adds to their score
+    #: how many of a history's shortest intervals are told apart, by vectors of keys and values (TiSASRec); 0: no times
+    time_intervals: int = key(not_negative, 0)
 
 
 def check(config: Config) -> None:
@@ -173,5 +207,6 @@ MODEL = ModelEntry(
     positions=("from_start", "from_end", "relative", "rotary", "buckets"),
     check=check,
     reads_context=True,
+    reads_times=lambda options: options.time_bias or options.time_intervals > 0,
     suits=NEXT_ITEM | {"model.init": "normal"},
 )

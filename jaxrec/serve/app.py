@@ -9,14 +9,13 @@ from typing import Any
 
 from pydantic_core import to_json
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
-from jaxrec.serve import openapi, page, schema
+from jaxrec.serve import answering, openapi, page, schema
 from jaxrec.serve.batching import Batcher, Full
 from jaxrec.serve.database import Unavailable
 from jaxrec.serve.facets import facets
@@ -31,8 +30,6 @@ from jaxrec.serve.openapi import Endpoint
 from jaxrec.serve.schema import RequestError, busy
 from jaxrec.serve.store import Events
 from jaxrec.serve.watch import Watcher
-from jaxrec.system.console import printable
-from jaxrec.system.errors import UserError
 
 FOUND, LONGEST = 20, 200  # default number of items of a search; maximum characters of its text
 log = logging.getLogger("jaxrec.serve")
@@ -94,7 +91,8 @@ class Service:
 
     async def recommend(self, body: Any) -> dict:
         """Answers POST /recommend."""
-        pasts = [await self._histories.of(body)] if body.histories is None else map(Past, body.histories)
+        several = [Past(history, now=body.now) for history in body.histories or ()]
+        pasts = [await self._histories.of(body)] if body.histories is None else several
         candidates, block = ([self.listing.own(id) for id in ids or ()] for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
         # always ask for the maximum k: a single program, at no extra cost
@@ -110,6 +108,8 @@ class Service:
                 user=whose,
                 times=past.times,
                 weights=past.weights,
+                types=past.types,
+                now=past.now,
             )
             for past in pasts
         ]
@@ -135,7 +135,8 @@ class Service:
 
         def ask(recommender):
             whose = body.user if recommender.users else None
-            return recommender.influence(history, items, whose, body.times, body.weights).tolist()
+            told = {"times": body.times, "weights": body.weights, "types": body.types, "now": body.now}
+            return recommender.influence(history, items, whose, **told).tolist()
 
         (moved,) = await self._ask([ask])
         return {"influence": moved}
@@ -145,7 +146,7 @@ class Service:
         if self.events is None:
             raise RequestError(404, None, "this service keeps no events: start it with --events FILE")
         try:
-            written = self.events.append(body.user, body.items or [body.item], body.time)
+            written = self.events.append(body.user, body.items or [body.item], body.time, body.weight, body.type)
             stored = await asyncio.wrap_future(written)
         except queue.Full:
             raise busy("too many events wait for the disk") from None
@@ -235,7 +236,7 @@ class Service:
         got = lambda path, handler, summary, answer, **more: Endpoint(
             method="GET", path=path, handler=handler, summary=summary, answer=answer, **more
         )
-        best = "The best next items for one of history, histories and user"
+        best = "The best next items for one of history, histories, events and user"
         titles = "Titles of ids, without those that are unknown"
         found = {"parameters": (text, count), "errors": (422,)}
         without_404 = (400, 408, 413, 422, 503)
@@ -264,11 +265,11 @@ class Service:
             "/docs": (openapi.page(described).encode(), "text/html"),
             **page.files(),
         }
-        routes = [Route(each.path, self._handler(each), methods=[each.method]) for each in self.endpoints]
-        routes += [Route(path, _fixed(*file)) for path, file in fixed.items()]
+        answered = lambda each: answering.handler(each, self.limits, lambda: self.batcher.full)
+        routes = [Route(each.path, answered(each), methods=[each.method]) for each in self.endpoints]
+        routes += [Route(path, answering.fixed(*file)) for path, file in fixed.items()]
         routes.append(Route("/metrics", self._metrics))
-        errors = {RequestError: _wrong, UserError: _mistake, HTTPException: _refused, Exception: _failed}
-        application = Starlette(routes=routes, exception_handlers=errors, lifespan=self._lifespan)
+        application = Starlette(routes=routes, exception_handlers=answering.ERRORS, lifespan=self._lifespan)
         application.router.redirect_slashes = False  # a redirect could lead to any host that the request names
         return application
 
@@ -279,69 +280,3 @@ class Service:
     async def _lifespan(self, _app):
         yield
         await asyncio.to_thread(self.close)
-
-    def _handler(self, endpoint):
-        async def handle(request):
-            asked = None
-            try:
-                async with asyncio.timeout(self.limits.deadline):
-                    asked = request if endpoint.body is None else await self._read(request, endpoint.body)
-                    return _json(await endpoint.handler(asked))
-            except TimeoutError:
-                if asked is None:
-                    raise RequestError(408, None, f"the body took more than {self.limits.deadline} s") from None
-                raise busy(f"no answer within {self.limits.deadline} s") from None
-
-        return handle
-
-    async def _read(self, request, model):
-        """Returns the parsed body. Rejects the request without reading if the queue is full."""
-        if self.batcher.full:
-            raise busy("too many requests wait")
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":  # other types can be sent by other sites without CORS preflight
-            raise RequestError(415, "Content-Type", "send the body as application/json, as curl does with --json")
-        too_long = RequestError(413, None, f"the body is longer than {self.limits.body} bytes")
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > self.limits.body:
-            raise too_long
-        body = bytearray()
-        try:
-            async for part in request.stream():
-                body += part
-                if len(body) > self.limits.body:
-                    raise too_long
-        except ClientDisconnect:
-            raise RequestError(400, None, "the body ended early") from None
-        return schema.parse(model, bytes(body))
-
-
-def _json(value, status=200, headers=None):
-    return Response(to_json(value), status, headers, "application/json")
-
-
-def _fixed(content, kind):
-    async def handle(_request):
-        return Response(content, media_type=kind)
-
-    return handle
-
-
-def _wrong(_request, error):
-    return _json({"errors": error.errors}, error.status, error.headers)
-
-
-def _mistake(_request, error):
-    """Answers 404 for an engine's UserError, with the field if its message names one."""
-    name, colon, message = str(error).partition(": ")
-    named = bool(colon) and name.replace("_", "").isalpha()
-    said = printable(message if named else str(error), schema.LONG)
-    return _json({"errors": [{"field": name if named else None, "message": said}]}, 404)
-
-
-def _refused(_request, error):
-    return _json({"errors": [{"field": None, "message": error.detail}]}, error.status_code, error.headers)
-
-
-def _failed(_request, _error):
-    return _json({"errors": [{"field": None, "message": "the service failed; its log says why"}]}, 500)

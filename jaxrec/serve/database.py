@@ -7,10 +7,12 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-VERSION = 1  # version of the tables
-TABLES = """
+VERSION = 1  # of the tables: a service of an earlier version may go on with a file that has the later columns
+LATER = {"weight": "REAL", "type": "TEXT"}  # columns that files of earlier versions lack
+TABLES = f"""
     CREATE TABLE IF NOT EXISTS events (
-        number INTEGER PRIMARY KEY, user TEXT NOT NULL, item TEXT NOT NULL, time REAL NOT NULL
+        number INTEGER PRIMARY KEY, user TEXT NOT NULL, item TEXT NOT NULL, time REAL NOT NULL,
+        {", ".join(f"{name} {kind}" for name, kind in LATER.items())}
     );
     CREATE INDEX IF NOT EXISTS newest ON events (user, time, number);
 """
@@ -82,25 +84,26 @@ class Database:
                 raise Lost(f"the events file{ending} has been cut short")
             self._seen[ending] = now
 
-    def write(self, rows: list[tuple[str, str, float]]) -> None:
-        """Appends (user, item, time) rows. When it returns, they are on disk, in the file at the path.
+    def write(self, rows: list[tuple[str, str, float, float | None, str | None]]) -> None:
+        """Append (user, item, time, weight, type): when it returns they are on disk, in the file that is at the path.
 
         Raises:
-            Unavailable: if they may not be.
+            Unavailable: they may not be.
         """
         with _explained(), self._writer:  # commits, or rolls back
-            self._writer.executemany("INSERT INTO events (user, item, time) VALUES (?, ?, ?)", rows)
+            self._writer.executemany("INSERT INTO events (user, item, time, weight, type) VALUES (?, ?, ?, ?, ?)", rows)
         self.check()
 
     def newest(self, user: str, count: int) -> list:
-        """Returns (item, time) of a user's newest events, newest first.
+        """(item, time, weight, type) of the newest events of a user, the newest first.
 
         Raises:
-            Unavailable: if they can't be read.
+            Unavailable: they can't be read.
         """
         with _explained(), self._reading:
             return self._reader.execute(
-                "SELECT item, time FROM events WHERE user = ? ORDER BY time DESC, number DESC LIMIT ?", (user, count)
+                "SELECT item, time, weight, type FROM events WHERE user = ? ORDER BY time DESC, number DESC LIMIT ?",
+                (user, count),
             ).fetchall()
 
     def close(self, lost: bool = False) -> None:
@@ -187,5 +190,17 @@ def _prepare(connection, create):
     if version != VERSION:
         connection.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
     connection.execute("SELECT count(*) FROM (SELECT 1 FROM events LIMIT 1)").fetchone()
+    _add_columns(connection)
     if not create and (found := connection.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
         raise sqlite3.DatabaseError(f"it is damaged: {found[0]}")
+
+
+def _add_columns(connection):
+    """The columns that a file of an earlier version lacks; empty in all its rows."""
+    has = lambda: {name for _, name, *_ in connection.execute("PRAGMA table_info(events)")}
+    if LATER.keys() <= has():
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")  # another service may be adding them
+        for name in LATER.keys() - has():
+            connection.execute(f"ALTER TABLE events ADD COLUMN {name} {LATER[name]}")

@@ -15,6 +15,8 @@ class Past(NamedTuple):
     items: list  #: external ids
     times: list | None = None  #: seconds since 1970 per event, None where unknown; None if all are
     weights: list | None = None  #: weight per event, None where unknown; None if all are
+    types: list | None = None  #: of each the type's name, None where unknown; None: of all
+    now: float | None = None  #: seconds since 1970 at which the next item is asked for; None: unknown
 
 
 class Histories:
@@ -36,7 +38,7 @@ class Histories:
             RequestError: if the user is unknown, or the history can't be read at present.
         """
         if body.history is not None:
-            return Past(body.history, body.times, body.weights)
+            return Past(body.history, body.times, body.weights, body.types, body.now)
         if self._events is None and self._known is None:
             cure = "give a history, or start it with --events FILE or --histories DATA"
             raise RequestError(422, "user", f"this service keeps no events: {cure}")
@@ -51,8 +53,10 @@ class Histories:
         if not here and not before:
             cure = "POST /events first, or give a history" if self._events else "give a history"
             raise RequestError(404, "user", f"there is no event of {body.user!r}: {cure}")
-        items, times, weights = map(list, zip(*before, *((*event, None) for event in here), strict=True))
-        return Past(items, in_order(times), weights)
+        items, times, weights, types = map(list, zip(*before, *here, strict=True))
+        # another's clock may be behind that of the store
+        now = None if body.now is None else max(body.now, *(time or 0 for time in times))
+        return Past(items, in_order(times), weights, types, now)
 
 
 def in_order(times: list) -> list:

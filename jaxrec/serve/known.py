@@ -24,7 +24,7 @@ class Known:
         return [item for item, *_ in self.past(user, count)]
 
     def past(self, user: int | str, count: int) -> list[tuple]:
-        """Returns (item, seconds since 1970, weight) of a user's newest events, oldest first; None where unknown."""
+        """(item, seconds since 1970, weight, type) of a user's newest events, oldest first; None where not known."""
         row = self._row.get(str(user))
         if row is None:
             return []
@@ -34,4 +34,7 @@ class Known:
         items = log.catalogue.ids[log.items[at] - 1].tolist()
         times = unknown if log.times is None or log.relative else (log.times[at] / SECOND).tolist()
         weights = unknown if log.weights is None else log.weights[at].tolist()
-        return list(zip(items, times, weights, strict=True))
+        types = unknown
+        if log.types is not None:
+            types = [(None, *log.types.names)[number] for number in log.types.numbers[at].tolist()]
+        return list(zip(items, times, weights, types, strict=True))

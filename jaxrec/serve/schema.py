@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from jaxrec.inference.attributes import BOUNDS
+from jaxrec.serve import given
 from jaxrec.serve.limits import Limits
 from jaxrec.system.console import printable
 
@@ -56,6 +57,7 @@ def _whole(value):
 Count = Annotated[StrictInt, BeforeValidator(_from_float)]
 # ids without a decimal point are validated without Python code
 Id = StrictInt | StrictStr | Annotated[StrictFloat, AfterValidator(_whole), WithJsonSchema({"type": "integer"})]
+Type = Annotated[StrictStr, Field(max_length=SHORT)]  # of an event
 Bound = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictStr
 Value = StrictBool | Bound
 Bounds = Annotated[dict[Literal[BOUNDS], Bound], Field(min_length=1, description="of a number or date")]
@@ -162,33 +164,6 @@ class Errors(_Answer):
     errors: list[Error]
 
 
-SOURCES = ("history", "histories", "user")
-
-
-def _one_source(schema):
-    # exactly one of the three, or a history with its user; as checked by Recommend
-    given = {"history": "array", "histories": "array", "user": ["integer", "string"]}
-    history, histories, user = (
-        {"required": [name], "properties": {name: {"type": kind}}} for name, kind in given.items()
-    )
-    schema["oneOf"] = [history, histories, user | {"not": history}]
-
-
-def _one_each(body):
-    """Checks that there is a time and weight per event of the history, if given, and that times are in order."""
-    for name in ("times", "weights"):
-        if (given := getattr(body, name)) is None:
-            continue
-        if body.history is None:
-            raise PydanticCustomError("one_each", "{name} are those of a history: give it too", {"name": name})
-        if len(given) != len(body.history):
-            said = {"name": name, "count": len(given), "events": len(body.history)}
-            raise PydanticCustomError("one_each", "{count} {name} of {events} events: give one each, or null", said)
-    known = [time for time in body.times or () if time is not None]
-    if known != sorted(known):
-        raise PydanticCustomError("order", "times fall: give the events oldest first")
-
-
 def bodies(limits: Limits) -> SimpleNamespace:
     """Returns the models of request bodies for these Limits: recommend, similar, influence, events, titles."""
     ids = lambda least, most: Annotated[list[Id], Field(min_length=least, max_length=most, fail_fast=True)]
@@ -201,17 +176,37 @@ def bodies(limits: Limits) -> SimpleNamespace:
         None, description="of each event of the history the seconds since 1970, UTC, for a model that is shown them"
     )
     weights_of = Field(None, description="of each event of the history its weight, for a model that is shown them")
+    Types = Annotated[list[Type | None], Field(max_length=limits.history, fail_fast=True)]
+    types_of = Field(
+        None, description="of each event of the history its type, as in the training's log, for a model shown them"
+    )
+    Moment = Annotated[float, Field(ge=0, lt=YEAR_10000)]
+    Weight = Annotated[float, Field(allow_inf_nan=False)]
+    asked = Field(
+        None, description="seconds since 1970, UTC, when the next item is asked for, for a model that is shown that"
+    )
     Values = Annotated[list[Value], Field(max_length=limits.ids, fail_fast=True)]
 
     class Filtered(_Body):
         k: Count = Field(min(10, limits.k), ge=1, le=limits.k, description="how many items at most")
 
+    class Event(_Body):
+        item: Id
+        time: Moment | None = Field(None, description="seconds since 1970, UTC")
+        weight: Weight | None = None
+        type: Type | None = Field(None, description="what was done, as in the training's log")
+
     class Recommend(Filtered):
-        model_config = ConfigDict(json_schema_extra=_one_source)
+        model_config = ConfigDict(json_schema_extra=given.one_source)
         history: History | None = Field(None, description="item ids, oldest first")
         histories: Histories | None = Field(None, description="several histories, answered with the same settings")
+        events: Annotated[list[Event], Field(max_length=limits.history, fail_fast=True)] | None = Field(
+            None, description="a history with what is known of each event: in the place of history, times and the like"
+        )
         times: Times | None = times_of
         weights: Weights | None = weights_of
+        types: Types | None = types_of
+        now: Moment | None = asked
         user: Id | None = Field(
             None,
             description="whose stored events are the history, which needs --events; or, beside a history, whose it is, "
@@ -229,11 +224,8 @@ def bodies(limits: Limits) -> SimpleNamespace:
         )
 
         def model_post_init(self, _context):
-            given = [name for name in SOURCES if getattr(self, name) is not None]
-            if len(given) != 1 and given != ["history", "user"]:
-                said = "this has " + (" and ".join(given) if given else "none of them")
-                raise PydanticCustomError("source", "give one of history, histories and user: {said}", {"said": said})
-            _one_each(self)
+            given.from_one(self)
+            given.one_each(self)
 
     class SimilarTo(Filtered):
         item: Id
@@ -244,9 +236,11 @@ def bodies(limits: Limits) -> SimpleNamespace:
         user: Id | None = Field(None, description="whose history it is, for a model with vectors of users")
         times: Times | None = times_of
         weights: Weights | None = weights_of
+        types: Types | None = types_of
+        now: Moment | None = asked
 
         def model_post_init(self, _context):
-            _one_each(self)
+            given.one_each(self)
 
     class TitlesOf(_Body):
         items: ids(1, limits.ids)
@@ -255,9 +249,9 @@ def bodies(limits: Limits) -> SimpleNamespace:
         user: Id
         item: Id | None = None
         items: Some | None = Field(None, description="several, oldest first")
-        time: Annotated[float, Field(ge=0, lt=YEAR_10000)] | None = Field(
-            None, description="seconds since 1970, UTC; now if it is left out"
-        )
+        time: Moment | None = Field(None, description="seconds since 1970, UTC; now if it is left out")
+        weight: Weight | None = Field(None, description="of each of them, such as a rating or seconds of play")
+        type: Type | None = Field(None, description="what was done with them, as in the training's log")
         model_config = ConfigDict(
             json_schema_extra={
                 "oneOf": [

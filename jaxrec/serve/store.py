@@ -19,7 +19,7 @@ log = logging.getLogger("jaxrec.serve")
 
 
 class _Append(NamedTuple):
-    rows: list  #: (user, item, time) tuples
+    rows: list  # of (user, item, time, weight, type)
     done: Future
 
 
@@ -62,35 +62,44 @@ class Events:
         """The reason why events can't be stored until the file is back, None if they can."""
         return self._trouble
 
-    def append(self, user: str | int, items: Sequence[str | int], time: float | None = None) -> Future:
-        """Appends to a user's history.
+    def append(
+        self,
+        user: str | int,
+        items: Sequence[str | int],
+        time: float | None = None,
+        weight: float | None = None,
+        type: str | None = None,
+    ) -> Future:
+        """Append to a user's history.
 
         Args:
             user: id.
             items: ids, oldest first.
-            time: seconds since 1970; now by default.
+            time: seconds since 1970; now if None.
+            weight: of each of these events, None where that is not known.
+            type: of each of these events, as "purchase", None where that is not known.
 
         Returns:
-            A concurrent Future of the number of events, completed when they are on disk. It raises Unavailable if they
-            may not be. If cancelled early enough, nothing is written.
+            A concurrent Future of how many they are, done when they are on disk; it raises Unavailable where they
+            may not be. Cancelled before its turn, nothing is written.
 
         Raises:
-            queue.Full: if too many wait.
+            queue.Full: too many wait.
         """
         time = clock.time() if time is None else time
         done = Future()
-        self._waiting.put_nowait(_Append([(str(user), json.dumps(item), time) for item in items], done))
+        self._waiting.put_nowait(_Append([(str(user), json.dumps(item), time, weight, type) for item in items], done))
         return done
 
     def newest(self, user: str | int, count: int) -> list:
         """Returns a user's newest items, as in `past`."""
-        return [item for item, _ in self.past(user, count)]
+        return [item for item, *_ in self.past(user, count)]
 
     def past(self, user: str | int, count: int) -> list[tuple]:
-        """Returns (item, seconds since 1970) of a user's newest events, oldest first; ties in order of arrival.
+        """(item, seconds since 1970, weight, type) of a user's newest events, oldest first; of one time as they came.
 
         Raises:
-            Unavailable: if they can't be read.
+            Unavailable: they can't be read.
         """
         if self._trouble:
             raise Unavailable(self._trouble)
@@ -100,7 +109,7 @@ class Events:
             self._unread = error
             raise
         try:
-            return [(json.loads(item), time) for item, time in reversed(rows)]
+            return [(json.loads(item), *rest) for item, *rest in reversed(rows)]
         except ValueError as error:
             raise Unavailable("the events file: what it holds is no id") from error
 

@@ -23,6 +23,7 @@ from jaxrec.data.interactions import Catalogue
 from jaxrec.data.ragged import slices
 from jaxrec.data.splits import Split, training_counts
 from jaxrec.kernels import placement
+from jaxrec.models.context import NAME as CONTEXT
 from jaxrec.models.features import FEATURES, VALUES
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
@@ -34,6 +35,7 @@ from jaxrec.training.step import State
 
 #: states of optimisers that have trees like the params; of the others, schedules, nothing is carried over
 MOMENTS = (optax.ScaleByAdamState, optim.AdagradState)
+TYPE = "type"  # the kind of context whose table depends on the log
 #: keys beside the model's that decide the form of the params
 FORM = ("length", "positions", "objective", "stream", "features", "features_only", "context")
 
@@ -101,7 +103,9 @@ def carried(fresh: State, setup: Setup) -> State:
     config, path, split = setup.config, Path(setup.config.init_from), setup.split
     stored = workdir.read(path)
     catalogue, now = workdir.catalogue(path, stored), split.interactions.catalogue
-    earlier = _restored(path, stored.config, model_for(stored.config, catalogue, stored.data["users"]))
+    types, own = stored.data.get(workdir.TYPES, []), split.interactions.types
+    model = model_for(stored.config, catalogue, stored.data["users"], len(types))
+    earlier = _restored(path, stored.config, model)
     users, counted = workdir.users(path, stored), now.counted(training_counts(split))
     items = match(catalogue.ids.tolist(), now.ids.tolist())
     if not len(items.old):
@@ -113,7 +117,8 @@ def carried(fresh: State, setup: Setup) -> State:
     matched = (
         dict.fromkeys(setup.model.item_tables, items)
         | dict.fromkeys(setup.model.user_tables, match(users.ids if users else [], split.interactions.users.tolist()))
-        | {FEATURES: match(_values(stored.config, catalogue), _values(config, counted))}
+        | {(FEATURES, VALUES): match(_values(stored.config, catalogue), _values(config, counted))}
+        | {(CONTEXT, TYPE): match(types, own.names if own else [])}
     )
     begin = partial(_begin, None if config.features else neighbours(split, items))
     try:
@@ -187,7 +192,8 @@ def _moved(matched, old, new, begin=None):
     """A tree like the params of this training, with the rows of the earlier one.
 
     Args:
-        matched: {name of a param: Matched} of those that have a row an item, a user, or a value of a feature.
+        matched: {name of a param, or (name, name within it): Matched} of tables with a row per item, user, value of a
+            feature, or type of event.
         old: a tree like the params of the earlier training.
         new: the tree to begin with: other rows stay as they are here.
         begin: {name of a param: function} of those whose other rows begin as (rows that are carried over) -> rows.
@@ -196,16 +202,16 @@ def _moved(matched, old, new, begin=None):
         raise _Unlike("its params have other parts")
 
     def leaf(path, old, new):
-        name, old, found = path[0].key, np.asarray(old), np.array(new)
-        by = matched.get(name) if name != FEATURES or path[2].key == VALUES else None
+        names, old, found = [getattr(part, "key", None) for part in path], np.asarray(old), np.array(new)
+        by = matched.get(names[0], matched.get((names[0], names[-1])))
         if old.shape[by is not None :] != found.shape[by is not None :]:
             where = jax.tree_util.keystr(path, simple=True, separator="/")
             raise _Unlike(f"{where} has the shape {old.shape} there and {found.shape} here")
         if by is None:
             return old
         found[by.new] = old[by.old]
-        if begin and name in begin:
-            found[by.added] = begin[name](found[by.new])
+        if begin and names[0] in begin:
+            found[by.added] = begin[names[0]](found[by.new])
         return found
 
     return jax.tree_util.tree_map_with_path(leaf, old, new)

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.batches import context, objectives, session_parallel, stream
+from jaxrec.batches import context, objectives, session_parallel, stream, target_types
 from jaxrec.config.keys import Config, LossOptions
 from jaxrec.config.parsing import row_width
+from jaxrec.data import event_types
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits import Split
 from jaxrec.kernels import compiler, placement
@@ -51,10 +52,12 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
     """Packs the training histories, places the data on the devices, and builds the program of a call."""
     interactions, items = split.interactions, len(split.interactions.catalogue.ids)
     width = row_width(config)
-    objective = objectives.build(config)
+    objective = target_types.build(config, split)
     subsequences = objective.subsequences(split.start, split.stop, config.length, config.history)
     if not len(subsequences.length):
-        raise UserError(f"{interactions.name}: no user has two items to train on after the split: nothing to learn")
+        before = "".join(f" {name} with an event before it" for name in event_types.asked(interactions)[:1])
+        has = f"a{before}" if before else "two items to train on"
+        raise UserError(f"{interactions.name}: no user has {has} after the split: nothing to learn")
     if len(interactions.items) >= 2**31:
         raise UserError(
             f"{interactions.name}: 2^31 interactions or more are not supported: train on a part of the users"
@@ -91,8 +94,9 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         subsequences.start,
         subsequences.user_index,
         layout,
-        context.shown(interactions, config.context),
+        context.shown(interactions, config),
         target_weights(interactions, config.loss),
+        event_types.targets(interactions),
     )
     if config.feed == "device":
         data = placement.put(data._replace(start=subsequences.start.astype(np.int32)), devices)

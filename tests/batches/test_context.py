@@ -1,6 +1,7 @@
 """Laws of context: of each event, by what came before it alone, the same whenever and wherever it is asked for."""
 
 import datetime
+import zoneinfo
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from jaxrec.system.errors import UserError
 
 DAY = 86_400 * context.SECOND
 TIMED = ["gap", "hour", "weekday", "month"]
+ASKED = [f"asked_{kind}" for kind in TIMED]
 
 
 @st.composite
@@ -46,6 +48,54 @@ def test_what_comes_later_changes_nothing(events, data):
     np.testing.assert_array_equal(context.numbers(alone, kinds), whole[start:end])
 
 
+@given(events=logs())
+def test_the_time_of_asking_is_that_of_what_is_asked_for(events):
+    """At the slot of the event before it, and nothing at a newest event; by masks at its own slot."""
+    own, ahead = context.numbers(events, TIMED), context.numbers(events, ASKED)
+    for start, stop in zip(events.offsets[:-1], events.offsets[1:], strict=True):
+        np.testing.assert_array_equal(ahead[start : stop - 1], own[start + 1 : stop])
+        assert (ahead[stop - 1 : stop] == 0).all()
+    np.testing.assert_array_equal(context.numbers(events, ASKED, masks=True), own)
+
+
+@given(events=logs())
+def test_a_question_has_the_numbers_that_its_answer_would_have(events):
+    lengths = np.diff(events.offsets)
+    stop = events.offsets[1:][lengths > 1]
+    found = context.asked_at(["weight", *ASKED], events.times[stop - 2], events.times[stop - 1])
+    assert (found[:, 0] == 0).all()
+    np.testing.assert_array_equal(found[:, 1:], context.numbers(events, ASKED)[stop - 2])
+    unknown = np.full(len(stop), context.UNKNOWN)
+    assert (context.asked_at(ASKED, events.times[stop - 1], unknown) == 0).all()
+    undated = context.asked_at(ASKED, unknown, events.times[stop - 1])
+    assert (undated[:, 0] == 0).all() and (undated[:, 1:] > 0).all()
+
+
+@given(seconds=st.integers(0, 2_000_000_000), zone=st.sampled_from(["Europe/Berlin", "Asia/Kolkata", "America/Lima"]))
+def test_dates_are_those_of_a_zone(seconds, zone):
+    moment = datetime.datetime.fromtimestamp(seconds, zoneinfo.ZoneInfo(zone))
+    events = context.Events(np.array([0, 1]), np.array([seconds * context.SECOND]), zone=zone)
+    wanted = [[moment.hour + 1, moment.weekday() + 1, moment.month]]
+    assert context.numbers(events, ["hour", "weekday", "month"]).tolist() == wanted
+
+
+@given(events=logs(), shift=st.integers(0, 10**9))
+def test_moments_tell_what_is_between_the_events_of_a_history(events, shift):
+    found = context.numbers(events, [context.MOMENT])[:, 0]
+    seconds = events.times // context.SECOND
+    for start, stop in zip(events.offsets[:-1], events.offsets[1:], strict=True):
+        np.testing.assert_array_equal(found[start:stop] - 1, seconds[start:stop] - seconds[start:stop][:1])
+    later = events._replace(times=events.times + shift * context.SECOND)
+    np.testing.assert_array_equal(context.numbers(later, [context.MOMENT])[:, 0], found)
+
+
+def test_moments_count_from_the_first_that_is_known_and_end_somewhere():
+    times = np.array([context.UNKNOWN, 3, 5, 10**12]) * 1
+    times[1:] *= context.SECOND
+    events = context.Events(np.array([0, 0, 4]), times)
+    assert context.numbers(events, [context.MOMENT])[:, 0].tolist() == [0, 1, 3, context.LONGEST]
+
+
 @given(seconds=st.integers(0, 4_000_000_000))
 def test_dates_are_those_of_the_calendar(seconds):
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
@@ -74,6 +124,18 @@ def test_ratings_are_told_apart():
 def test_sessions_begin_where_the_log_says():
     events = context.Events(np.array([0, 5, 6]), session_starts=np.array([0, 3, 5]))
     assert context.numbers(events, ["session"])[:, 0].tolist() == [2, 1, 1, 2, 1, 2]
+
+
+def test_types_are_numbered_as_the_training_has_them():
+    events = context.Events(np.array([0, 3]), types=np.array([2, 0, 1], np.uint8))
+    assert context.numbers(events, ["type"])[:, 0].tolist() == [2, 0, 1]
+
+
+def test_a_switch_is_where_an_item_shares_no_topic_with_the_one_before():
+    topics = np.array([[0, 0], [1, 2], [2, 0], [3, 0], [0, 0]])
+    events = context.Events(np.array([0, 4, 6]), items=np.array([1, 2, 3, 4, 3, 1]), topics=topics)
+    assert context.known(events) == ("switch",)
+    assert context.numbers(events, ["switch"])[:, 0].tolist() == [0, 1, 2, 0, 0, 2]
 
 
 @pytest.mark.parametrize(

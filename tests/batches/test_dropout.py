@@ -7,7 +7,7 @@ import pytest
 from some import some
 from stepping import assert_close, made, states
 
-from jaxrec.batches.dropout import cut_sequences, drop_items
+from jaxrec.batches.dropout import cut_sequences, drop_asked, drop_items
 from jaxrec.batches.stream import Stream
 from jaxrec.kernels.random import row_keys
 
@@ -55,6 +55,17 @@ def test_sequences_are_cut_as_often_as_is_said_anywhere_alike(rate):
         for share in cuts:
             wanted = rate / (length - 1)
             assert abs(share - wanted) <= 5 * np.sqrt(wanted * (1 - wanted) / ROWS)
+
+
+def test_the_time_of_asking_is_dropped_slot_by_slot_and_nothing_else():
+    stream = STREAM._replace(context=jnp.ones((*STREAM.items.shape, 3), jnp.int32))
+    keys = row_keys(0, 0, jnp.arange(ROWS))
+    found = np.asarray(drop_asked(stream, keys, 0.3, np.array([False, True, True])).context)
+    assert (found[..., 0] == 1).all()
+    np.testing.assert_array_equal(found[..., 1], found[..., 2])
+    assert np.abs((found[..., 1] == 0).mean(0) - 0.3).max() < 5 * np.sqrt(0.3 * 0.7 / ROWS)
+    apart = [(found[:, slot, 1] == found[:, slot + 1, 1]).mean() for slot in range(14)]
+    assert np.abs(np.array(apart) - 0.58).max() < 5 * np.sqrt(0.25 / ROWS)
 
 
 DROPPING = {"item_dropout": 0.3, "sequence_dropout": 0.5}

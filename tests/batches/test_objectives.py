@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from jaxrec.batches.objectives import MASK, cloze, masked, next_item
+from jaxrec.batches.objectives import MASK, cloze, masked, next_item, without_query_time
 from jaxrec.batches.stream import Stream
 from jaxrec.kernels.random import row_keys
 
@@ -68,6 +68,25 @@ def test_of_every_sequence_an_exact_number_is_masked_and_a_target(rows, rate, la
         np.testing.assert_array_equal(targets.items[row, real], items[row, targets.slots[row, real]])
         users = np.asarray(stream.user_index)[row, targets.slots[row, real]]
         np.testing.assert_array_equal(targets.user_index[row, real], users)
+
+
+def test_a_mask_is_shown_when_it_asks_and_nothing_of_its_event():
+    """And other slots their events, and no time of asking: in training as in answers."""
+    asked = np.array([False, True])
+    objective, stream = cloze(0.4, 0.5, asked), packed([[5, 4], [2]])
+    stream = stream._replace(context=jnp.stack([stream.items, stream.items], axis=-1))
+    for shown in (made(objective, stream)[0], jax.tree.map(np.asarray, objective.mask_inputs(stream))):
+        hidden, items = shown.items == MASK, np.asarray(stream.items)
+        assert hidden.any()
+        np.testing.assert_array_equal(shown.context[..., 0], np.where(hidden, 0, items))
+        np.testing.assert_array_equal(shown.context[..., 1], np.where(hidden, items, 0))
+    untold = without_query_time(objective, asked).mask_inputs(stream)
+    assert (np.asarray(untold.context)[..., 1] == 0).all()
+    untold = without_query_time(next_item(), asked).mask_inputs(stream).context
+    newest = np.isin(np.arange(SLOTS), [4, 8]) | (np.arange(2)[:, None] > 0) & (np.arange(SLOTS) == 1)
+    newest[1, [4, 8]] = False
+    np.testing.assert_array_equal(untold[..., 0], stream.items)
+    np.testing.assert_array_equal(untold[..., 1], np.where(newest, 0, stream.items))
 
 
 def test_what_is_hidden_is_uniform_but_for_the_newest():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxrec.batches import context
-from jaxrec.inference.events import context_of
+from jaxrec.inference.events import context_of, type_numbers
 from jaxrec.system.errors import UserError
 
 KINDS = ("gap", "weight", "month")
@@ -48,6 +48,25 @@ def test_some_events_may_be_known_and_others_not():
     assert found[2].tolist() == whole[1].tolist()
 
 
+ASKED = ("gap", "asked_gap", "asked_weekday")
+
+
+def test_a_history_is_asked_when_it_is_said():
+    """At the newest event that the model knows; by a mask, after it; nowhere, where that is not said."""
+    times = [1_700_000_000, 1_700_000_060, 1_700_086_400]
+    events = context.Events(np.array([0, 3]), np.array(times) * context.SECOND)
+    own, weekday = context.numbers(events, ASKED), 3  # a Wednesday
+    np.testing.assert_array_equal(context_of(ASKED, 3, times), own)
+    for now in (times[2], datetime.datetime.fromtimestamp(times[2], datetime.UTC), "2023-11-15T22:13:20Z"):
+        np.testing.assert_array_equal(context_of(ASKED, 2, times[:2], now=now), own[:2])
+        assert context_of(ASKED, 1, now=now).tolist() == [[0, 0, weekday]]
+    known = context_of(ASKED, 3, times, now=times[2], places=[0])
+    assert known.tolist() == [[0, context.numbers(events, ["gap"])[2, 0], weekday]]
+    masks = context_of(ASKED, 2, times[:2], now=times[2], masks=1)
+    assert masks.tolist() == [*context.numbers(events, ASKED, masks=True)[:2].tolist(), [0, *own[1, 1:].tolist()]]
+    assert context_of(ASKED, 2, times[:2])[-1].tolist() == [*own[1, :1].tolist(), 0, 0]
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -58,6 +77,9 @@ def test_some_events_may_be_known_and_others_not():
         ({"times": [True, 3]}, "is no time"),
         ({"times": [float("nan"), 3]}, "is no time"),
         ({"times": [1e300, 3]}, "is no time"),
+        ({"now": "tomorrow"}, "now: 'tomorrow' is no date"),
+        ({"now": -5}, "now: -5 is no time"),
+        ({"times": [5, None], "now": 4}, "now: 4 is before the newest of times"),
         ({"weights": [1, 2, 3]}, "weights: 3 for 2 items"),
         ({"weights": [1, "much"]}, "no finite number"),
         ({"weights": [1, float("inf")]}, "no finite number"),
@@ -66,3 +88,31 @@ def test_some_events_may_be_known_and_others_not():
 def test_mistakes_are_named(given, said):
     with pytest.raises(UserError, match=said):
         context_of(KINDS, 2, **given)
+
+
+@pytest.mark.parametrize(
+    ("types", "numbers", "unknown"),
+    [
+        (None, None, []),
+        (["cart", None, " view "], [1, 0, 2], []),
+        (["gift", "view", "gift"], [0, 2, 0], ["gift"]),
+        ([3, np.int64(3), "x"], [0, 0, 0], ["3", "x"]),
+    ],
+)
+def test_types_are_those_of_the_training(types, numbers, unknown):
+    found, strange = type_numbers(types, ["cart", "view"], 3)
+    assert (None if found is None else found.tolist(), strange) == (numbers, unknown)
+
+
+@pytest.mark.parametrize(
+    ("types", "said"),
+    [
+        (["cart"], "types: 1 for 3 items"),
+        ("cart", "this is one text"),
+        (["cart", 1.5, None], "1.5 is no type"),
+        ([True, None, None], "True is no type"),
+    ],
+)
+def test_what_is_no_type_is_named(types, said):
+    with pytest.raises(UserError, match=said):
+        type_numbers(types, ["cart", "view"], 3)

@@ -8,11 +8,13 @@ import jax
 import numpy as np
 import polars as pl
 import pytest
+import recommenders
 from hypothesis import given, settings, strategies as st
 
 import jaxrec
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
+from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels import ranking
 from jaxrec.system.errors import UserError
@@ -303,6 +305,23 @@ def test_the_training_says_whether_what_was_seen_is_left_out(path, recommender):
         assert rec.recommend(history, 9) == rec.recommend(history, 9, exclude_seen=left_out)
         assert rec.recommend_batch([history], 9) == rec.recommend_batch([history], 9, exclude_seen=left_out)
         assert rec.recommend(history, 9) != rec.recommend(history, 9, exclude_seen=not left_out)
+
+
+def test_influence_of_an_event_keeps_when_what_came_next_was_asked_for():
+    """It is the difference to the same question about the other events."""
+    shown = recommenders.recommender("sasrec", context="hour,asked_hour")
+    history, items, now = ["i1", "i2", "i3"], ["i5", "i9"], 1_700_020_000
+    times = [1_700_000_000, 1_700_004_000, 1_700_009_000]
+
+    def scores(*places):
+        query = Query([history[at] for at in places], times=[times[at] for at in places], now=now)
+        asked = shown.check(query)
+        return shown.engine.scores(shown.engine.hidden([asked.known], contexts=[asked.context]), [6, 10])[0]
+
+    moved = shown.influence(history, items, times=times, now=now)
+    for place in range(3):
+        left = [at for at in range(3) if at != place]
+        np.testing.assert_allclose(moved[:, place], scores(0, 1, 2) - scores(*left), atol=1e-5)
 
 
 def test_a_user_is_named_only_to_a_model_that_has_vectors_of_users(recommender):

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from some import some
 
 from jaxrec.batches.stream import Stream
-from jaxrec.models import hstu
+from jaxrec.models import hstu, times
 from jaxrec.models.layers import INITIAL
 
 SLOTS = 6
@@ -71,3 +72,34 @@ def test_outputs_and_gradients(arrays, name):
     agree(out, arrays[f"{name}.output"], 1e-5)
     agree(grad_x, arrays[f"{name}.grad_x"], 1e-3)
     jax.tree.map(partial(agree, tolerance=1e-3), grads, converted(arrays, f"{name}.grad."))
+
+
+@pytest.mark.parametrize("name", some(["times", "both"], "both"))
+def test_a_bias_of_times(name):
+    """RecTools' unit, by its own buckets of its own times: those of the events after the queries."""
+    with np.load(Path(__file__).parents[1] / "parity" / "hstu_times.npz") as file:
+        arrays = dict(file)
+    seq, at = arrays["seq"], arrays["unix_ts"]
+    between = np.maximum(np.abs(at[:, 1:, None] - at[:, None, :-1]), 1)
+    bucket = jnp.asarray(np.log(between) / 0.301, jnp.int32)
+    real = jnp.asarray(seq > 0)
+    mask = jnp.tril(jnp.ones((SLOTS, SLOTS), bool)) & real[:, None] & real[:, :, None]
+    unit = hstu.Unit(2, 4, 3, SLOTS, 0.0, jnp.float32, INITIAL["normal"], name == "both", timed=True)
+
+    def named(prefix):
+        theirs = {each.removeprefix(prefix): x for each, x in arrays.items() if each.startswith(prefix)}
+        ours = converted({f".stu_blocks.0.{each}": x for each, x in theirs.items()}, ".")["unit_0"]
+        weights = jnp.asarray(theirs["rel_attn.time_weights"][: times.BUCKETS], jnp.float32)
+        return ours, weights
+
+    def total(params, weights, x):
+        params = params | {"time": jnp.broadcast_to(weights[:, None], (times.BUCKETS, 2))}
+        x = jnp.where(real[..., None], x, 0)
+        out = x + unit.apply({"params": params}, x, mask, None, 1, None, bucket)
+        out = jnp.where(real[..., None], out, 0)
+        return (out**2).sum(), out
+
+    (params, weights), x = named(f"{name}.param."), jnp.asarray(arrays["x"], jnp.float32)
+    (_, out), grads = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True))(params, weights, x)
+    agree(out, arrays[f"{name}.output"], 1e-5)
+    jax.tree.map(partial(agree, tolerance=1e-3), grads, (*named(f"{name}.grad."), arrays[f"{name}.grad_x"]))

@@ -1,0 +1,44 @@
+"""Queries that are answered in one call, and their answers."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from jaxrec.inference.engine import Engine
+from jaxrec.inference.queries import CheckedQuery
+
+FEW = 32  # a choice among this share of the catalogue, or less, is scored alone
+
+
+def kind_of(engine: Engine, query: CheckedQuery) -> tuple[int | None, bool]:
+    """The key of queries that are answered together: (slots, or None with a state; whether few are scored)."""
+    few = query.pool is not None and len(query.pool) * FEW <= engine.items
+    return None if query.state else engine.slots(query.known), few
+
+
+def found(engine: Engine, kind: tuple[int | None, bool], queries: Sequence[CheckedQuery]) -> Iterable[tuple]:
+    """(items, scores) for each of at most `engine.rows` queries of one kind."""
+    slots, few = kind
+    histories, users = [query.known for query in queries], [query.user for query in queries]
+    contexts = [query.context for query in queries] if engine.kinds else None
+    stated = lambda: np.concatenate([query.state[1] for query in queries if query.state])
+    if few:
+        hidden = stated() if slots is None else engine.hidden(histories, users, contexts)
+        pools = [np.setdiff1d(query.pool, query.out) for query in queries if query.pool is not None]
+        asked = zip(hidden, pools, queries, strict=True)
+        return [engine.score_subset(hidden_D, pool, query.k) for hidden_D, pool, query in asked]
+    k = max(query.k for query in queries)
+    allowed_BV = np.stack([allowed(engine.items, query.out, query.pool) for query in queries])
+    if slots is None:
+        return zip(*engine.top_k_from_hidden(stated(), allowed_BV, k), strict=True)
+    return zip(*engine.top_k(histories, allowed_BV, k, users, contexts), strict=True)
+
+
+def allowed(items: int, out: Sequence[int], pool: np.ndarray | None) -> np.ndarray:
+    """Whether each item can be recommended: those of the pool, or all, but for some. [V] bool"""
+    found = np.ones(items, bool) if pool is None else np.zeros(items, bool)
+    if pool is not None:
+        found[pool - 1] = True
+    if out:
+        found[np.array(out) - 1] = False
+    return found

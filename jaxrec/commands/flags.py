@@ -165,6 +165,9 @@ def serve(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--events", type=Path, metavar="FILE", help="store users' events in this SQLite file")
     parser.add_argument(
+        "--stock", type=Path, metavar="FILE", help="let POST /items add and retire items; keep the changes in this file"
+    )
+    parser.add_argument(
         "--limit",
         action="append",
         default=[],

@@ -53,6 +53,7 @@ class Recommender:
         self._model, self._checker = model, Checker(config, catalogue, users, types)
         self._popularity, self._trained = Popularity(catalogue.counts), params
         self.offered = np.ones(len(catalogue.ids), bool)  #: [V] whether each item is recommended: see `changed`
+        self.base: Recommender | None = None  #: what it was before any change
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
         (plain, params), sizes = folded(model, params), (len(catalogue.ids), config.length, approximate)
         self.engine = Engine(plain, objectives.build(config), params, *sizes, context.kinds_of(config))
@@ -66,11 +67,11 @@ class Recommender:
         if self.path is None:
             raise UserError("a Recommender of no workdir has no other checkpoint: load one")
         params, step = restore_params(self.path, self._model, checkpoint, placement.one_device())
-        other = copy.copy(self)
-        other.engine, other.step, other._trained = self.engine.renewed(folded(self._model, params)[1]), step, params
+        other = copy.copy(self.base or self)
+        other.engine, other.step, other._trained = other.engine.renewed(folded(self._model, params)[1]), step, params
         return other
 
-    def changed(self, added: Sequence[NewItem] = (), retired: Sequence = ()) -> "Recommender":
+    def changed(self, added: Sequence[NewItem] = (), retired: Sequence = (), room: int = 0) -> "Recommender":
         """Returns a Recommender with items added to the catalogue, and others that are no longer recommended.
 
         >>> rec.changed([NewItem("tt99", like=["tt0133093"])], retired=["tt0234215"])  # doctest: +SKIP
@@ -81,9 +82,10 @@ class Recommender:
         if self.engine.approximate:
             raise UserError("an approximate index does not change: load the training without --approximate")
         before, trained = Stock(self.catalogue, self.engine, self.offered), (self.config, self._model, self._trained)
-        now = stock.changed(before, self._checker.numbering, trained, added, retired)
+        now = stock.changed(before, self._checker.numbering, trained, added, retired, room)
         other, more = copy.copy(self), len(now.offered) - len(self.offered)
         other.catalogue, other.engine, other.offered = now
+        other.base = self.base or self
         if more:
             other._checker, other._popularity = (
                 self._checker.extended(self.config, now.catalogue),
@@ -328,8 +330,7 @@ class Recommender:
         while rows < min(batch, self.engine.rows) * 2:
             self.engine.compile(min(rows, self.engine.rows), min(k, len(self._ids)))
             rows *= 2
-        number = self._ids[:1].tolist()
-        self.similar(number[0], k)
+        self.similar((number := self._ids[:1].tolist())[0], k)
         if self.engine.start() is not None:
             self.answer([Query(self.start(number), k)])
 

@@ -67,6 +67,7 @@ def changed(
     trained: tuple[Config, Model, Any],
     added: Sequence[NewItem] = (),
     retired: Sequence = (),
+    room: int = 0,
 ) -> Stock:
     """Returns the Stock with items added, and then others retired. A retired item that is added is offered again.
 
@@ -76,6 +77,7 @@ def changed(
         trained: (config, model, params) of the training, before features are folded.
         added: new items, or retired ones.
         retired: ids; histories may still have them.
+        room: number of rows to spare.
 
     Raises:
         UserError: if an item is in the catalogue already, or nothing says what it is like; or a retired one isn't
@@ -93,11 +95,16 @@ def changed(
     offered = np.append(stock.offered, np.ones(len(new), bool))
     offered[[number[0] - 1 for number in known if number]] = True
     offered[[number - 1 for number in numbering.known(retired, "retire")]] = False
-    stock = with_room(stock, len(new))
+    stock = with_room(stock, len(new) + room)
     tables = _with_rows(stock.engine, numbering, trained, stock.catalogue, new, first) if new else {}
     tables[OFFERED] = _scores(np.append(offered, np.zeros(stock.engine.items - len(offered), bool)))
     engine = stock.engine.renewed(stock.engine.params | jax.device_put(tables))
     return Stock(catalogue, engine, offered)
+
+
+def sharing(engine: Engine, other: Engine) -> Engine:
+    """Returns the Engine with the programs of another one, if that has tables of the same size."""
+    return other.renewed(engine.params) if engine.items == other.items else engine
 
 
 def _with_rows(engine, numbering, trained, catalogue, new, first):

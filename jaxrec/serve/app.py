@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import queue
+import threading
 from itertools import chain
 from typing import Any
 
@@ -15,7 +16,8 @@ from starlette.routing import Route
 
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
-from jaxrec.serve import answering, openapi, page, schema
+from jaxrec.inference.stock import ROOM, NewItem, sharing
+from jaxrec.serve import answering, openapi, page, schema, watch
 from jaxrec.serve.batching import Batcher, Full
 from jaxrec.serve.database import Unavailable
 from jaxrec.serve.facets import facets
@@ -28,6 +30,7 @@ from jaxrec.serve.listing import Listing
 from jaxrec.serve.metrics import Metrics
 from jaxrec.serve.openapi import Endpoint
 from jaxrec.serve.schema import RequestError, busy
+from jaxrec.serve.stocking import Stocking
 from jaxrec.serve.store import Events
 from jaxrec.serve.watch import Watcher
 
@@ -46,6 +49,7 @@ class Service:
         token: str | None = None,
         hosts: Hosts | None = None,
         known: Known | None = None,
+        stocking: Stocking | None = None,
     ):
         """Creates the service.
 
@@ -61,7 +65,8 @@ class Service:
         self.limits, self.events, self.known, self.metrics = limits, events, known, Metrics()
         self.batcher = Batcher(recommender, limits.queue, self.metrics.batch.observe)
         self._histories = Histories(events, known, limits.history)
-        self.listing, self._facets = Listing(recommender.catalogue), None
+        self.listing, self._facets = _listing(recommender), None
+        self._stocking, self._changing, self._growing = stocking, threading.Lock(), threading.Lock()
         self.metrics.step.set(recommender.step or 0)
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
         self.endpoints = self._endpoints(schema.bodies(limits))
@@ -75,11 +80,16 @@ class Service:
             recommender: as for `__init__`.
             known: the users of another log; None to keep the current ones.
         """
-        if recommender.catalogue is not self.batcher.recommender.catalogue:
-            self.listing, self._facets = Listing(recommender.catalogue), None
-        if known is not None:
-            self.known, self._histories = known, Histories(self.events, known, self.limits.history)
-        self.batcher.recommender = recommender
+        with self._changing:
+            if self._stocking:  # there may be changes since it was made
+                latest = self._stocking.onto(recommender.base or recommender)
+                latest.engine = sharing(latest.engine, recommender.engine)
+                recommender = latest
+            if recommender.catalogue is not self.batcher.recommender.catalogue:
+                self.listing, self._facets = _listing(recommender), None
+            if known is not None:
+                self.known, self._histories = known, Histories(self.events, known, self.limits.history)
+            self.batcher.recommender = recommender
         self.metrics.step.set(recommender.step or 0)
         self.metrics.swapped.inc()
 
@@ -154,6 +164,41 @@ class Service:
             raise busy(f"the event could not be stored: {error}") from error
         self.metrics.events.inc(stored)
         return {"stored": stored}
+
+    async def change(self, body: Any) -> dict:
+        """Answers POST /items."""
+        if self._stocking is None:
+            raise RequestError(404, None, "this catalogue does not change: start the service with --stock FILE")
+        own = self.listing.own
+        added = [NewItem(own(item.id), [own(id) for id in item.like], item.about) for item in body.add]
+        try:
+            await asyncio.to_thread(self._change, self._stocking, added, [own(id) for id in body.retire])
+        except Unavailable as error:
+            raise busy(str(error)) from error
+        return {"added": len(added), "retired": len(body.retire), "items": len(self.listing)}
+
+    def _change(self, stocking, added, retired):
+        with self._changing:
+            before = self.batcher.recommender
+            now = stocking.changed(before, added, retired)
+            self.listing, self._facets = self.listing.changed(now.catalogue, now.offered), None
+            self.batcher.recommender = now
+        if now.engine.items - len(now.offered) < ROOM // 2:
+            threading.Thread(target=self._make_room, name="room", daemon=True).start()
+
+    def _make_room(self):
+        """Lengthens the tables, and compiles for them, while the shorter ones answer."""
+        if not self._growing.acquire(blocking=False):
+            return
+        try:
+            longer = self.batcher.recommender.changed(room=ROOM)
+            watch.compile_all(longer, self.limits.k, self.batcher.size)
+            with self._changing:
+                now = self.batcher.recommender.changed(room=ROOM)
+                now.engine = sharing(now.engine, longer.engine)
+                self.batcher.recommender = now
+        finally:
+            self._growing.release()
 
     async def items(self, request: Request) -> dict:
         """Answers GET /items."""
@@ -251,6 +296,7 @@ class Service:
                 body.influence,
             ),
             posted("/events", self.happened, "What a user did", schema.Stored, body.events),
+            posted("/items", self.change, "Adds and retires items", schema.Changed, body.change),
             got("/items", self.items, "Items by title, the most popular first", schema.Found, **found),
             posted("/titles", self.titles, titles, schema.Found, body.titles, without_404),
             got("/attributes", self.attributes, "What `where` may name, and common values", schema.Attributes),
@@ -280,3 +326,9 @@ class Service:
     async def _lifespan(self, _app):
         yield
         await asyncio.to_thread(self.close)
+
+
+def _listing(recommender):
+    """Returns the Listing of a recommender's catalogue."""
+    listing = Listing(recommender.catalogue)
+    return listing if recommender.offered.all() else listing.changed(recommender.catalogue, recommender.offered)

@@ -1,5 +1,6 @@
 """The catalogue for people: ids in their written form, titles, and a search of titles."""
 
+import copy
 import unicodedata
 from functools import reduce
 from operator import and_
@@ -22,12 +23,32 @@ class Listing:
         titles = catalogue.titles or [""] * len(ids)
         self._integers = catalogue.ids.dtype.kind == "i"
         self._title = dict(zip(ids, titles, strict=True))
-        order = _by_popularity(catalogue)
-        self._ids = [ids[place] for place in order]
-        self._texts = pl.Series([_fold(titles[place] or str(ids[place])) for place in order], dtype=pl.String)
+        self._order = _by_popularity(catalogue)
+        self._ids = [ids[place] for place in self._order]
+        self._texts = pl.Series([_fold(titles[place] or str(ids[place])) for place in self._order], dtype=pl.String)
+        self._offered: pl.Series | None = (
+            None  # whether each item is found by a search, in the order of `_ids`; None: all
+        )
+
+    def changed(self, catalogue: Catalogue, offered: np.ndarray) -> "Listing":
+        """Returns the Listing of a catalogue with further items, all at its end.
+
+        Args:
+            catalogue: the catalogue.
+            offered: [V] bool, whether each item is found by a search.
+        """
+        other, more = copy.copy(self), len(catalogue.ids) - len(self._ids)
+        if more:
+            about = None if catalogue.about is None else catalogue.about.tail(more)
+            new = Listing(Catalogue(catalogue.ids[-more:], about))
+            other._title, other._ids = self._title | new._title, self._ids + new._ids
+            other._texts = pl.concat([self._texts, new._texts])
+            other._order = np.append(self._order, len(self._order) + np.arange(more))
+        other._offered = pl.Series(offered[other._order])
+        return other
 
     def __len__(self):
-        return len(self._ids)
+        return len(self._ids) if self._offered is None else int(self._offered.sum())
 
     def __contains__(self, id):
         return id in self._title
@@ -38,7 +59,9 @@ class Listing:
 
     def popular(self, count: int) -> list:
         """Returns the ids of the most popular items in training."""
-        return self._ids[:count]
+        if self._offered is None:
+            return self._ids[:count]
+        return [self._ids[place] for place in self._offered.arg_true()[:count]]
 
     def own(self, id: str | int) -> str | int:
         """Returns an id in the type of the catalogue."""
@@ -56,10 +79,13 @@ class Listing:
         folded = _fold(text)
         found = [self._ids[place] for place in self._places(folded, count)] if folded else self.popular(count)
         exact = self.own(text.strip())
-        return [exact, *(id for id in found if id != exact)][:count] if exact in self else found
+        if exact not in self or (self._offered is not None and not self._offered[self._ids.index(exact)]):
+            return found
+        return [exact, *(id for id in found if id != exact)][:count]
 
     def _places(self, folded, count):
         match = reduce(and_, (self._texts.str.contains(word, literal=True) for word in folded.split()))
+        match = match if self._offered is None else match & self._offered
         begins = self._texts.str.starts_with(folded)
         first, second = (match & begins).arg_true()[:count], (match & ~begins).arg_true()[:count]
         return [*first, *second][:count]

@@ -43,7 +43,9 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     wanted: list[tuple[Any, Any]] = [(each.body, "validation") for each in endpoints if each.body]
     wanted += [(model, "serialization") for model in [*answers, Errors]]
     names, schemas = models_json_schema(wanted, ref_template="#/components/schemas/{model}")
-    paths = {each.path: {each.method.lower(): _operation(each, names)} for each in endpoints}
+    paths: dict[str, dict] = {}
+    for each in endpoints:
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, names)
     return {
         "openapi": "3.1.0",
         "info": {"title": "jaxrec", "version": version("jaxrec"), "description": "What a user may want next."},
@@ -81,7 +83,11 @@ def _operation(endpoint, names):
     errors = names[Errors, "serialization"]
     statuses = {*endpoint.errors, *(400, 401, 403), *([415] if endpoint.body else [])}
     responses |= {str(status): _content(errors, SAID[status]) for status in sorted(statuses)}
-    operation = {"summary": endpoint.summary, "operationId": endpoint.path[1:], "responses": responses}
+    operation = {
+        "summary": endpoint.summary,
+        "operationId": f"{endpoint.method.lower()}_{endpoint.path[1:]}",
+        "responses": responses,
+    }
     if endpoint.parameters:
         operation["parameters"] = [{"in": "query", "required": False, **each} for each in endpoint.parameters]
     if endpoint.body:

@@ -138,6 +138,12 @@ class Stored(_Answer):
     stored: int = Field(description="events that are on disk now")
 
 
+class Changed(_Answer):
+    added: int
+    retired: int
+    items: int = Field(description="that can be recommended now")
+
+
 class Watch(_Answer):
     looked: float = Field(description="seconds since new checkpoints were last looked for")
     refused: int | None = Field(description="step of the new checkpoint that was refused, if the last one was")
@@ -245,6 +251,19 @@ def bodies(limits: Limits) -> SimpleNamespace:
     class TitlesOf(_Body):
         items: ids(1, limits.ids)
 
+    class New(_Body):
+        id: Id
+        like: ids(0, limits.history) = Field(
+            [], description="ids of items: its vectors begin as the mean of theirs; without any, as its features alone"
+        )
+        about: dict[str, Any] = Field({}, description="its attributes, as columns of the table of items have them")
+
+    class Change(_Body):
+        add: Annotated[list[New], Field(max_length=limits.history, fail_fast=True)] = Field(
+            [], description="new items, or retired ones that are to be recommended again"
+        )
+        retire: ids(0, limits.history) = Field([], description="ids that are no longer to be recommended")
+
     class Happened(_Body):
         user: Id
         item: Id | None = None
@@ -266,7 +285,12 @@ def bodies(limits: Limits) -> SimpleNamespace:
                 raise PydanticCustomError("source", "give either item or items")
 
     return SimpleNamespace(
-        recommend=Recommend, similar=SimilarTo, influence=InfluenceOn, events=Happened, titles=TitlesOf
+        recommend=Recommend,
+        similar=SimilarTo,
+        influence=InfluenceOn,
+        events=Happened,
+        change=Change,
+        titles=TitlesOf,
     )
 
 

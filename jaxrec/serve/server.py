@@ -19,6 +19,7 @@ from jaxrec.serve.app import Service
 from jaxrec.serve.connections import Connection, Crowd
 from jaxrec.serve.hosts import Hosts
 from jaxrec.serve.known import Known
+from jaxrec.serve.stocking import Stocking
 from jaxrec.serve.store import Events
 from jaxrec.system.errors import UserError
 
@@ -37,18 +38,23 @@ def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     hosts = Hosts(arguments.host, arguments.allow_host)
     listening = bind(arguments.host, arguments.port)
     chosen = arguments.workdir, arguments.checkpoint, arguments.approximate
-    recommender = watch.load(*chosen, allowed.k, allowed.batch, arguments.items)
+    if arguments.stock and arguments.approximate:
+        raise UserError("--approximate has an index that does not change: leave it out, or --stock")
+    stocking = Stocking(arguments.stock) if arguments.stock else None
+    stocked = {"stocked": stocking.onto} if stocking else {}
+    recommender = watch.load(*chosen, allowed.k, allowed.batch, arguments.items, **stocked)
     events = Events(arguments.events, allowed.queue) if arguments.events else None
     known = Known(histories(recommender, arguments.histories)) if arguments.histories else None
-    service = Service(recommender, allowed, events, token, hosts, known)
+    service = Service(recommender, allowed, events, token, hosts, known, stocking)
     beside = [threading.Thread(target=watch.warm, args=(service.batcher, allowed.k, allowed.batch), daemon=True)]
     if arguments.watch:
-        renew = lambda step: watch.renew(service.batcher.recommender, step, allowed.k)
+        renew = lambda step: watch.renew(service.batcher.recommender, step, allowed.k, **stocked)
         again = (arguments.approximate, allowed.k, allowed.batch, arguments.items)
-        reload = lambda step: watch.reload(arguments.workdir, step, *again)
+        reload = lambda step: watch.reload(arguments.workdir, step, *again, **stocked)
 
         def take(other):
-            grown = other.catalogue is not service.batcher.recommender.catalogue
+            now = service.batcher.recommender
+            grown = (other.base or other).catalogue is not (now.base or now).catalogue
             service.take(other, Known(histories(other, "training")) if grown and follows else None)
 
         follows = arguments.histories == "training"  # otherwise the users are those of the given log

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxrec.inference import loading
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
+from jaxrec.inference.stock import OFFERED, sharing
 from jaxrec.serve.batching import Batcher
 from jaxrec.system.errors import UserError
 from jaxrec.training import workdir
@@ -26,8 +27,17 @@ SILENT, LOADING = 30.0, 600.0  # seconds without a look, or of loading a checkpo
 log = logging.getLogger("jaxrec.serve")
 
 
+Stocked = Callable[[Recommender], Recommender]  #: the same, with the changes of the catalogue so far
+
+
 def load(
-    path: Path, checkpoint: str | int, approximate: bool, k: int, batch: int, items: str | None = None
+    path: Path,
+    checkpoint: str | int,
+    approximate: bool,
+    k: int,
+    batch: int,
+    items: str | None = None,
+    stocked: Stocked = lambda recommender: recommender,
 ) -> Recommender:
     """Returns the Recommender of a workdir's checkpoint, compiled for single histories, and checked.
 
@@ -38,34 +48,51 @@ def load(
         k: number of items that will be requested.
         batch: maximum number of histories per call.
         items: as for `loading.load`.
+        stocked: adds what has changed in the catalogue.
 
     Raises:
         UserError: if there is none, or it doesn't pass `check`.
     """
-    recommender = loading.load(path, checkpoint, approximate, items)
+    recommender = stocked(loading.load(path, checkpoint, approximate, items))
     # larger requests are split into parts that need no other program
     recommender.engine.rows = min(recommender.engine.rows, batch)
     begin(recommender, k)
     return recommender
 
 
-def renew(recommender: Recommender, step: int, k: int) -> Recommender:
+def renew(
+    recommender: Recommender, step: int, k: int, stocked: Stocked = lambda recommender: recommender
+) -> Recommender:
     """Returns a Recommender of another step, which shares the programs of this one, and is checked.
 
     Raises:
         UserError: if there is none, or it doesn't pass `check`.
     """
-    other = recommender.renewed(str(step))
+    other = stocked(recommender.renewed(str(step)))
+    other.engine = sharing(other.engine, recommender.engine)
     begin(other, k)
     return other
 
 
-def reload(path: Path, step: int, approximate: bool, k: int, batch: int, items: str | None = None) -> Recommender:
+def reload(
+    path: Path,
+    step: int,
+    approximate: bool,
+    k: int,
+    batch: int,
+    items: str | None = None,
+    stocked: Stocked = lambda recommender: recommender,
+) -> Recommender:
     """As `load`, for a step with another catalogue or model; also compiles batches of up to `batch` histories."""
-    other = load(path, step, approximate, k, batch, items)
-    for rows in _sizes(other, batch):
-        other.engine.compile(rows, min(k, other.engine.items))
+    other = load(path, step, approximate, k, batch, items, stocked)
+    compile_all(other, k, batch)
     return other
+
+
+def compile_all(recommender: Recommender, k: int, batch: int) -> None:
+    """Compiles the programs for up to `batch` histories at once."""
+    for rows in _sizes(recommender, batch):
+        recommender.engine.compile(rows, min(k, recommender.engine.items))
 
 
 def begin(recommender: Recommender, k: int) -> None:
@@ -97,9 +124,10 @@ def check(recommender: Recommender) -> None:
         UserError: if a parameter is not finite, or an answer is too short, repeats an item or is out of order.
     """
     step, ids = f"step {recommender.step}", recommender.catalogue.ids.tolist()
-    if not all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(recommender.engine.params)):
+    learned = {name: leaf for name, leaf in recommender.engine.params.items() if name != OFFERED}
+    if not all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(learned)):
         raise UserError(f"{step}: a parameter is not finite")
-    wanted = min(ASKED, len(ids))
+    wanted = min(ASKED, int(recommender.offered.sum()))
     for place in range(CHECKED):
         history = ids[place * len(ids) // CHECKED :][: 1 << place]
         (ranked,) = recommender.answer([Query(history, wanted, exclude_seen=False)])

@@ -234,8 +234,9 @@ def _mask(stream, keys, most, *, rate, last, asked_K=None):
 
 def _masked(stream, hidden_BT, asked_K):
     """The stream without the events of some slots: that something is there, and is asked for, is all that is shown."""
-    unseen = hidden_BT[..., None] if asked_K is None else hidden_BT[..., None] != asked_K
-    context = None if stream.context is None else jnp.where(unseen, 0, stream.context)
+    context = stream.context
+    if context is not None:
+        context = jnp.where(hidden_BT[..., None] if asked_K is None else hidden_BT[..., None] != asked_K, 0, context)
     return stream._replace(items=jnp.where(hidden_BT, MASK, stream.items), context=context)
 
 

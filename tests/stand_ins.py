@@ -114,6 +114,7 @@ def write_all(place):
     with contextlib.chdir(place):
         shop = replace(reading.read("ratings.csv"), name=str(place / "ratings.csv"))
         write_workdir(place / "runs" / "mine", shop)
+        write_workdir(place / "runs" / "asked", shop, context="asked_gap,asked_hour")
         prepared.save(shop, "my/ratings", {})
         random = np.random.default_rng(0)
         histories = [list(range(1, 151)), list(range(151, 301))] + [

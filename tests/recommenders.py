@@ -20,8 +20,8 @@ MODELS = {
 GENRES = ["Comedy", "Drama", "Comedy|War", "", "War"]
 
 
-def config(name, length=20, width=8, context="", topic=""):
-    """A Config of this model."""
+def config(name, length=20, width=8, context="", topic="", **keys):
+    """A Config of this model. keys: of the model."""
     values = {
         "dataset": "histories",
         "seed": 0,
@@ -31,7 +31,7 @@ def config(name, length=20, width=8, context="", topic=""):
         "eval_every": 1,
         "patience": 0,
         "objective": "cloze" if name == "bert4rec" else "next-item",
-        "model": {"name": name, "dim": width, "dropout": 0.1, "layers": 1} | MODELS[name],
+        "model": {"name": name, "dim": width, "dropout": 0.1, "layers": 1} | MODELS[name] | keys,
         "loss": {"name": "bce", "negatives": 1},
         "optim": {"name": "adam", "learning_rate": 1e-2},
         "context": context,
@@ -51,9 +51,9 @@ def params(model, seed=1):
     return jax.tree_util.tree_map_with_path(noisy, jax.eval_shape(model.init, jax.random.key(0)))
 
 
-def recommender(name, items=60, length=20, width=8, approximate=False, context="", types=()):
+def recommender(name, items=60, length=20, width=8, approximate=False, context="", types=(), **keys):
     """Of the items "i0", "i1", ..., whose genres and years repeat."""
-    made = config(name, length, width, context)
+    made = config(name, length, width, context, **keys)
     columns = {"genres": [GENRES[v % 5] for v in range(items)], "year": [1990 + v % 3 for v in range(items)]}
     ids = np.array([f"i{v}" for v in range(items)], np.dtypes.StringDType())
     catalogue = Catalogue(ids, pl.DataFrame(columns))

@@ -86,17 +86,20 @@ def _where_dated(numbers):
     def of(events):
         times = np.asarray(events.times)
         known = times != UNKNOWN
-        return np.where(known, numbers(_local(np.where(known, times, 0), events.zone)), 0)
+        return np.where(known, numbers(np.where(known, times, 0)), 0)
 
     return of
 
 
-def _local(times, zone):
-    """What the clocks of a zone show, in microseconds."""
-    if zone == "UTC":
-        return times
-    moments = pl.Series(times).cast(pl.Datetime("us", "UTC"))
-    return moments.dt.convert_time_zone(zone).dt.replace_time_zone(None).dt.epoch("us").to_numpy()
+def _local(events):
+    """The events with what the clocks of their zone show, in microseconds, in the place of their times."""
+    if events.zone == "UTC":
+        return events
+    times = np.asarray(events.times)
+    known = times != UNKNOWN
+    moments = pl.Series(np.where(known, times, 0)).cast(pl.Datetime("us", "UTC"))
+    shown = moments.dt.convert_time_zone(events.zone).dt.replace_time_zone(None).dt.epoch("us").to_numpy()
+    return events._replace(times=np.where(known, shown, UNKNOWN), zone="UTC")
 
 
 def _moment(events):
@@ -235,8 +238,9 @@ def numbers(events: Events, kinds: Sequence[str], name: str = "the log", masks: 
             asks = "config.model asks for times in attention" if kind == MOMENT else f"config.context asks for {kind}"
             raise UserError(f"{name}: {asks}, which needs {_wanted(ALL[kind].needs)}: {_instead(known(events))}")
     found = _empty(events, kinds)
+    local = _local(events) if "dates" in {ALL[kind].needs for kind in kinds} else events
     for column, kind in enumerate(kinds if len(found) else ()):
-        found[:, column] = ALL[kind].numbers(events)
+        found[:, column] = ALL[kind].numbers(local if ALL[kind].needs == "dates" else events)
         if ALL[kind].asked and not masks:
             found[:-1, column] = found[1:, column]
             found[events.offsets[1:][np.diff(events.offsets) > 0] - 1, column] = 0
@@ -264,7 +268,9 @@ def asked_at(kinds: Sequence[str], last: np.ndarray, now: np.ndarray, zone: str 
     [[0, 3]]
     """
     pairs = Events(2 * np.arange(len(now) + 1), np.stack([last, now], axis=1).ravel(), zone=zone)
-    return np.where(is_asked(kinds), partly(pairs, kinds, masks=True)[1::2], 0)
+    found, asked_K = np.zeros((len(now), len(kinds)), np.int32), is_asked(kinds)
+    found[:, asked_K] = numbers(pairs, np.array(kinds)[asked_K].tolist(), masks=True)[1::2]
+    return found
 
 
 def _empty(events, kinds):

@@ -116,7 +116,8 @@ def interval_values(weights_BHQK: jax.Array, values_ND: jax.Array, number_BQK: j
     rows, heads, queries, _ = weights_BHQK.shape
     number = values_ND.shape[0]
     at = jnp.ogrid[:rows, :heads, :queries]
-    sums_BHQN = jnp.zeros((rows, heads, queries, number + 1), weights_BHQK.dtype)
+    sums_BHQN = jnp.zeros((rows, heads, queries, number + 1), jnp.float32)
     sums_BHQN = sums_BHQN.at[*(axis[..., None] for axis in at), number_BQK[:, None]].add(weights_BHQK)
-    values_NHd = values_ND.reshape(number, heads, -1).astype(weights_BHQK.dtype)
-    return jnp.einsum("bhqn,nhd->bqhd", sums_BHQN[..., :number], values_NHd)
+    kind = weights_BHQK.dtype
+    values_NHd = values_ND.reshape(number, heads, -1).astype(kind)
+    return jnp.einsum("bhqn,nhd->bqhd", sums_BHQN[..., :number].astype(kind), values_NHd)

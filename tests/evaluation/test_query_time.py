@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,15 +12,18 @@ from rich.console import Console
 from some import some
 from workdirs import write_workdir
 
+import jaxrec
+from jaxrec import cli
 from jaxrec.batches import context
 from jaxrec.data import splits
 from jaxrec.data.interactions import from_sequences
-from jaxrec.evaluation import results
+from jaxrec.evaluation import evaluator, results
 from jaxrec.evaluation.answers import Answers
-from jaxrec.evaluation.evaluator import Evaluator, evaluation
+from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
 from jaxrec.system.errors import UserError
+from jaxrec.training import wording
 from jaxrec.training.building import model_of
 
 SHOWN = "gap,hour,asked_gap,asked_hour"
@@ -36,7 +40,8 @@ def log_of(shift=0):
 
 def asked(name, log, by="last-item"):
     """(the recommender with random params, its split, hidden vectors of the test without and with query time)."""
-    config = dataclasses.replace(recommenders.config(name, length=8, context=SHOWN), split=by)
+    timed = {"time_bias": True, "time_intervals": 5} if name == "sasrec" else {}
+    config = dataclasses.replace(recommenders.config(name, length=8, context=SHOWN, **timed), split=by)
     split = splits.split(log, by, 0.5)
     model = model_of(config, split)
     params, hidden = recommenders.params(model), []
@@ -88,8 +93,27 @@ def test_a_result_with_query_time_goes_by_another_name():
     assert "mine, with query time" in shown and "popularity, with" not in shown
 
 
+@pytest.mark.parametrize("key", [False, True])
+def test_a_validation_is_told_where_its_key_says_so(monkeypatch, key):
+    told = []
+    monkeypatch.setattr(evaluator, "Evaluator", lambda *_, query_time: told.append(query_time))
+    config = dataclasses.replace(recommenders.config("sasrec", context=SHOWN), valid_query_time=key, select_by="mrr")
+    evaluator.validation(SimpleNamespace(config=config, split=splits.last_item(log_of()), model=None, devices=[]))
+    assert told == [key]
+    assert ("with query time" in wording.validation(config, {"hr@10": 0.1, "ndcg@10": 0.1, "mrr": 0.1})) == key
+
+
+def test_baselines_are_told_nothing(tmp_path, capsys):
+    (tmp_path / "log.csv").write_text("user,item,time\n" + "\n".join(f"1,{item},{item}" for item in range(1, 9)))
+    asked = ["evaluate", "--baseline", "popularity", "--dataset", str(tmp_path / "log.csv"), "--query-time"]
+    assert cli.main(asked) == 2
+    assert "--query-time goes with --workdir" in capsys.readouterr().err
+    with pytest.raises(UserError, match="a baseline knows no times"):
+        jaxrec.evaluate("popularity", str(tmp_path / "log.csv"), query_time=True)
+
+
 def test_a_model_that_is_not_shown_it_can_not_be_told(tmp_path):
     (tmp_path / "log.csv").write_text("user,item,time\n" + "\n".join(f"1,{item},{item}" for item in range(1, 9)))
     write_workdir(tmp_path / "run", tmp_path / "log.csv")
     with pytest.raises(UserError, match=r"is not shown it: train with config.context=asked_gap,asked_hour"):
-        evaluation(tmp_path / "run", query_time=True)
+        evaluator.evaluation(tmp_path / "run", query_time=True)

@@ -117,7 +117,8 @@ def test_types_and_switches_of_a_log_are_those_of_a_request(name):
 def test_all_users_are_asked_at_once_as_alone(name):
     """Also of a user whose newest item the model lacks, and where nothing is said of the time of asking."""
     keys = {"context": "hour,asked_gap,asked_hour", "now": 1_700_000_000}
-    model, now = recommenders.recommender(name, ITEMS, context=keys["context"]), keys["now"]
+    timed = {"time_bias": True, "time_intervals": 5} if name == "sasrec" else {}
+    model, now = recommenders.recommender(name, ITEMS, context=keys["context"], **timed), keys["now"]
     random = np.random.default_rng(0)
     histories = [random.integers(0, ITEMS, length).tolist() for length in (3, 25, 1)]
     histories[0][-1] = ITEMS + 3

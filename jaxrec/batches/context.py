@@ -133,7 +133,7 @@ KINDS = {
     "month": Kind(12, "dates", _where_dated(_month)),
     "weight": Kind(3 + 2 * PARTS * (OCTAVES[1] - OCTAVES[0]), "weights", _weight),
     "session": Kind(2, "sessions", _session),
-    "type": Kind(0, "types", lambda events: events.types),
+    "type": Kind(0, "types", lambda events: np.asarray(events.types)),
     "switch": Kind(2, "topics", lambda events: topics.switches(events.topics, events.items, events.offsets)),
     "asked_gap": Kind(GAPS, "times", _gap, asked=True),
     "asked_hour": Kind(24, "dates", _where_dated(_hour), asked=True),

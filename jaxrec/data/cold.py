@@ -57,7 +57,7 @@ def hold_out(split: Split, share: float, seed: int) -> Split:
         offsets=begins(data.offsets),
         times=behind(data.times),
         weights=behind(data.weights),
-        types=event_types.taken(data.types, behind(np.arange(len(every)))),
+        types=event_types.taken(data.types, np.append(np.arange(len(every)), np.flatnonzero(kept))),
         sessions=sessions,
     )
     return split._replace(interactions=longer, start=start, stop=stop, valid=_without(split.valid, stays, place))

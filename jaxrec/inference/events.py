@@ -109,7 +109,7 @@ def type_numbers(
             raise UserError(f"{which}types: {arguments.some([each])} is no type: give a text, as in the training's log")
     texts = [None if each is None else str(each).strip() for each in given]
     unknown = [each for each in dict.fromkeys(texts) if each is not None and each not in place]
-    return np.array([place.get(each, 0) for each in texts], np.uint8), unknown
+    return np.array([0 if each is None else place.get(each, 0) for each in texts], np.uint8), unknown
 
 
 def _times(times, length, which):

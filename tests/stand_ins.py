@@ -127,6 +127,7 @@ def write_all(place):
     with contextlib.chdir(place):
         shop = replace(reading.read("ratings.csv"), name=str(place / "ratings.csv"))
         write_workdir(place / "runs" / "mine", shop)
+        write_workdir(place / "runs" / "asked", shop, context="asked_gap,asked_hour")
         prepared.save(shop, "my/ratings", {})
         prepared.save(reading.read("events.csv", columns={"type": "event_type"}, items=""), "my/events", {})
         random = np.random.default_rng(0)

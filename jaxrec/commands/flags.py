@@ -230,6 +230,9 @@ def recommend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", help="where the data of the training are now (default: where they were)")
     parser.add_argument("--k", type=int, default=10, help="items a user (default: 10)")
     parser.add_argument("--items", metavar="FILE", help="a table of items: those that never trained are among them")
+    parser.add_argument(
+        "--now", metavar="DATE", help="when items are asked for, as 2026-03-02T08:00:00Z (docs/context.md)"
+    )
     _held_out(parser)
     parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="to write: .parquet or .csv")

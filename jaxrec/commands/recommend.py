@@ -28,7 +28,7 @@ def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> i
         log = histories(recommender, arguments.dataset, arguments.split)
         users = arguments.users if arguments.users == "all" else _listed(arguments.users)
     rows = rows_of(log, users)
-    frames = recommender.bulk(log).recommend(rows, *recommender.asked(k))
+    frames = recommender.bulk(log, arguments.now).recommend(rows, *recommender.asked(k))
     write(frames, arguments.output, len(rows), "users", console)
     return 0
 

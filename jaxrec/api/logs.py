@@ -1,4 +1,4 @@
-"""Any raw log, in a file or in memory -> a Log that everything else takes. Without jax."""
+"""Reads raw logs, from files or memory, as a Log. Doesn't import JAX."""
 
 import dataclasses
 import os
@@ -16,17 +16,18 @@ from jaxrec.data.interactions import Interactions, fingerprint
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 
-READING = ("ids", "keep_na_ids", "time_format", "only")  # options of reading that a prepared folder keeps
+READING = ("ids", "keep_na_ids", "time_format", "only")  # reading options stored in a prepared folder
 FILTERS = tuple(field.name for field in dataclasses.fields(filters.Options))
 
 
 class Log:
-    """Interactions that are ready to train on, and how they came about. Made by `prepare`; printed, it is a summary.
+    """Interactions ready for training, with their provenance. Created by `prepare`; its repr is a summary.
 
     Attributes:
-        interactions: every user's history, with the external ids of users and items.
-        dataset: what a workdir says it was trained on: a path, a public data set's name, or a description.
-        steps: what each filter left. notes: what was found out while reading, a line each.
+        interactions: the users' histories, with external ids.
+        dataset: the data's name in workdirs: a path, a public data set's name, or a description.
+        steps: counts after each filter.
+        notes: notes from reading, a line each.
     """
 
     def __init__(
@@ -41,21 +42,21 @@ class Log:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the histories and ids: the same for the same data, whatever form they came in."""
+        """SHA-256 of the histories and ids, independent of the file format."""
         return fingerprint(self.interactions)
 
     @cached_property
     def facts(self) -> dict:
-        """Counts, quantiles of the lengths, density, range of times, repeats, duplicates: plain values."""
+        """Counts, quantiles of the lengths, density, range of times, repeats and duplicates, as plain values."""
         return summary.facts(self.interactions)
 
     @cached_property
     def splits(self) -> dict[str, str]:
-        """{name: what it gives, in words} of the splits that these interactions allow."""
+        """{name: description} of the splits that are possible for these interactions."""
         return {name: splits.in_words(made(self.interactions)) for name, made in applicable(self.interactions).items()}
 
     def show(self, console: Console | None = None) -> None:
-        """Print the summary: what each filter left, lengths, times, repeats, splits."""
+        """Prints the summary: counts after each filter, lengths, times, repeats and splits."""
         steps = self.steps or filters.apply(self.interactions, filters.Options())[1]
         summary.show(self.facts, steps, self.splits, console or consoles.make())
 
@@ -107,7 +108,7 @@ def prepare(
     progress: Callable[[int], None] = lambda rows: None,
     stage: Callable[[str], None] = lambda name: None,
 ) -> Log:
-    """Read a log of any form, leave out what is asked, and say what is there.
+    """Reads a log in any supported format, filters it, and reports on it.
 
     >>> import polars as pl
     >>> frame = pl.DataFrame({"customer": [7, 7, 7, 8, 8, 8], "sku": list("abcabd"), "at": [1, 2, 3, 1, 2, 3]})
@@ -115,31 +116,27 @@ def prepare(
     >>> log.facts["users"], log.facts["items"], log.facts["interactions"]
     (2, 4, 6)
 
+    The options not listed here are those of `jaxrec prepare`.
+
     Args:
-        data: a path, a glob, the name of a public data set; or a table in memory: of polars, pandas, pyarrow, or
-            anything else with the Arrow stream interface.
-        user: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
-            columns usually are need not be named.
-        item: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
-            columns usually are need not be named.
-        time: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
-            columns usually are need not be named.
-        weight: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
-            columns usually are need not be named.
-        type: the column of what was done with the item, such as view or purchase: its name, or number from 1.
-        session: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
-            columns usually are need not be named.
-        format: of the files, found by looking if None.
-        items: a table of titles, prices and the like: a path or a table in memory; "" for none. The other options are
-            those of `jaxrec prepare`.
-        output: a folder to write, which trainings map; None to hold the log in memory only.
-        plots: draw lengths, popularity and times into the output folder.
-        say: told what is found out, a line each.
-        progress: told how many rows are read.
-        stage: told what is being done.
+        data: a path, a glob, the name of a public data set, or an in-memory table: polars, pandas, pyarrow, or any
+            object with the Arrow stream interface.
+        user: the users' column, by name or number from 1; "none" for none. Common names are recognised by default.
+        item: the items' column, likewise.
+        time: the times' column, likewise.
+        weight: the weights' column, likewise.
+        type: the column of event types, such as view and purchase. It is only read if named.
+        session: the sessions' column, likewise.
+        format: of the files; detected by default.
+        items: a table of item attributes, such as titles and prices: a path or an in-memory table; "" for none.
+        output: a folder to write, which trainings memory-map; by default the log is only in memory.
+        plots: whether to plot lengths, popularity and times into the output folder.
+        say: receives notes, a line each.
+        progress: receives the number of rows read so far.
+        stage: receives the name of the current stage.
 
     Raises:
-        UserError: the data can't be read so; the message names the place and the cure.
+        UserError: if the data can't be read; names the place and a cure.
     """
     given = dict(locals())
     columns = {role: given[role] for role in ROLES}
@@ -178,7 +175,7 @@ def prepare(
 
 
 def _save(log: Log, output: Path, given: dict, columns: dict, options: filters.Options, stage) -> None:
-    """Write the prepared folder of a log."""
+    """Writes the prepared folder of a log."""
     stage("counting")
     told, _ = log.facts, log.splits
     stage("writing")
@@ -198,7 +195,7 @@ def _save(log: Log, output: Path, given: dict, columns: dict, options: filters.O
 
 
 def as_log(data: Any, say: Callable[[str], None] = lambda line: None) -> Log:
-    """A Log of whatever stands for a dataset: a Log, a table in memory, or what `config.dataset` may name."""
+    """Returns a Log for a Log, an in-memory table, or any value of `config.dataset`."""
     if isinstance(data, Log):
         return data
     if arrow.is_frame(data):
@@ -208,7 +205,7 @@ def as_log(data: Any, say: Callable[[str], None] = lambda line: None) -> Log:
 
 
 def _dataset(source: Any, as_it_is: bool) -> str:
-    """What a workdir keeps as the place of the data: where they lie, or in words what they were made of."""
+    """Returns the data's name for workdirs: where they are, or a description."""
     if arrow.is_frame(source):
         return f"a {arrow.name_of(source)}"
     return sources.locate(source) if as_it_is else f"{source}, prepared in memory"
@@ -217,7 +214,7 @@ def _dataset(source: Any, as_it_is: bool) -> str:
 def _warn(
     interactions: Interactions, note: Callable[[str], None], but: Collection[str] = ()
 ) -> list[tuple[str, float]]:
-    """Say of every user with too many rows, but those named before; -> [(id, share)]."""
+    """Notes each user with too many rows, except those noted before. Returns [(id, share)]."""
     found = summary.heavy(interactions)
     for user, share in found:
         if user not in but:
@@ -226,7 +223,7 @@ def _warn(
 
 
 def applicable(interactions: Interactions) -> dict[str, Callable[[Interactions], splits.Split]]:
-    """The splits that these interactions allow: {name: function of the interactions}."""
+    """Returns the splits that are possible for these interactions: {name: function of the interactions}."""
     found: dict[str, Callable] = {"last-item": splits.last_item}
     dated = interactions.times is not None and not interactions.relative
     if interactions.train_sessions is not None or dated:

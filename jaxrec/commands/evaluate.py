@@ -1,4 +1,4 @@
-"""The command evaluate: a checkpoint, a baseline or anybody's scores, on the held-out items."""
+"""The command `evaluate`: a checkpoint, a baseline or external scores, on held-out items."""
 
 import argparse
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from jaxrec.system.files import replacing, write_json
 
 
 def evaluate(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
-    """Evaluate a workdir's checkpoint, a baseline or scores; print a table, and write JSON where asked."""
+    """Evaluates a checkpoint, a baseline or scores, prints tables, and optionally writes JSON and ranks."""
     options = {"protocol": arguments.protocol, "split": arguments.split, "beyond_accuracy": arguments.beyond_accuracy}
     if arguments.ranks and arguments.ranks.suffix != ".parquet":
         raise UserError(f"--ranks {arguments.ranks}: Parquet is written: give a name that ends in .parquet")
@@ -46,7 +46,7 @@ def evaluate(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> in
 
 
 def _check_baseline(arguments):
-    """That the flags beside --baseline go with it."""
+    """Checks that the other flags fit --baseline."""
     if not arguments.dataset:
         raise UserError("--baseline goes with --dataset: name the data to count on")
     if arguments.checkpoint:

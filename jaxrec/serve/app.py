@@ -1,4 +1,4 @@
-"""The HTTP service: requests in, answers out. It knows nothing of workdirs, nor of the server that runs it."""
+"""The HTTP service as an ASGI application, independent of workdirs and of the server that runs it."""
 
 import asyncio
 import contextlib
@@ -34,12 +34,12 @@ from jaxrec.serve.watch import Watcher
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 
-FOUND, LONGEST = 20, 200  # items that a search gives if not told otherwise; characters of its text
+FOUND, LONGEST = 20, 200  # default number of items of a search; maximum characters of its text
 log = logging.getLogger("jaxrec.serve")
 
 
 class Service:
-    """A recommender behind HTTP. `app` is the ASGI application; `take` puts another recommender to work."""
+    """A recommender behind HTTP. `app` is the ASGI application; `take` replaces the recommender."""
 
     def __init__(
         self,
@@ -50,16 +50,17 @@ class Service:
         hosts: Hosts | None = None,
         known: Known | None = None,
     ):
-        """
+        """Creates the service.
+
         Args:
-            recommender: warm for one history and limits.k items; where it is for more histories, raise `batcher.size`.
+            recommender: compiled for one history and limits.k items; raise `batcher.size` once it is compiled for more.
             limits: Limits.
-            events: store.Events, or None.
-            token: that requests must bear, or None.
-            hosts: Hosts; this machine's own if None.
-            known: Known users of a log, or None.
+            events: the store of events, or None.
+            token: required in requests, or None.
+            hosts: accepted Hosts; those of this machine by default.
+            known: the users of a log, or None.
         """
-        self.watcher: Watcher | None = None  # of new checkpoints, set where there is one: the check of health asks it
+        self.watcher: Watcher | None = None  # looks for new checkpoints, if set; used by the health check
         self.limits, self.events, self.known, self.metrics = limits, events, known, Metrics()
         self.batcher = Batcher(recommender, limits.queue, self.metrics.batch.observe)
         self._histories = Histories(events, known, limits.history)
@@ -70,25 +71,34 @@ class Service:
         paths = {each.path for each in self.endpoints}
         self.app = AuthMiddleware(self._application(), self.metrics, token, hosts or Hosts(), paths)
 
-    def take(self, recommender: Recommender) -> None:
-        """Answer by another recommender, of the same catalogue, from the next batch on."""
+    def take(self, recommender: Recommender, known: Known | None = None) -> None:
+        """Replaces the recommender from the next batch on. The catalogue may differ.
+
+        Args:
+            recommender: as for `__init__`.
+            known: the users of another log; None to keep the current ones.
+        """
+        if recommender.catalogue is not self.batcher.recommender.catalogue:
+            self.listing, self._facets = Listing(recommender.catalogue), None
+        if known is not None:
+            self.known, self._histories = known, Histories(self.events, known, self.limits.history)
         self.batcher.recommender = recommender
         self.metrics.step.set(recommender.step or 0)
         self.metrics.swapped.inc()
 
     def close(self) -> None:
-        """Finish what waits."""
+        """Completes waiting requests, and closes the store."""
         self.batcher.close()
         if self.events:
             self.events.close()
 
     async def recommend(self, body: Any) -> dict:
-        several = [Past(history, now=body.now) for history in body.histories or ()]
-        pasts = [await self._histories.of(body)] if body.histories is None else several
+        """Answers POST /recommend."""
+        pasts = [Past(history, now=body.now) for history in body.histories or ()] or [await self._histories.of(body)]
         candidates, block = ([self.listing.own(id) for id in ids or ()] for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
-        # the model is asked for as many as the limit allows: one program for every k, and it costs no more
-        whose = body.user if self.batcher.recommender.users else None  # other models answer everyone alike
+        # always ask for the maximum k: a single program, at no extra cost
+        whose = body.user if self.batcher.recommender.users else None  # other models ignore the user
         queries = [
             Query(
                 [self.listing.own(id) for id in past.items],
@@ -111,6 +121,7 @@ class Service:
         return results[0] if body.histories is None else {"results": results}
 
     async def similar(self, body: Any) -> dict:
+        """Answers POST /similar."""
         item = self.listing.own(body.item)
         if item not in self.listing:
             raise RequestError(404, "item", f"{body.item!r} is not in the catalogue: GET /items finds what is")
@@ -118,6 +129,7 @@ class Service:
         return {"items": self._scored(ranked[: body.k])}
 
     async def influence(self, body: Any) -> dict:
+        """Answers POST /influence."""
         history, items = ([self.listing.own(id) for id in ids] for ids in (body.history, body.items))
         for field, ids in (("history", history), ("items", items)):
             if not any(id in self.listing for id in ids):
@@ -125,13 +137,14 @@ class Service:
 
         def ask(recommender):
             whose = body.user if recommender.users else None
-            told = {"times": body.times, "weights": body.weights, "types": body.types, "now": body.now}
-            return recommender.influence(history, items, whose, **told).tolist()
+            told = body.times, body.weights, body.types, body.now
+            return recommender.influence(history, items, whose, *told).tolist()
 
         (moved,) = await self._ask([ask])
         return {"influence": moved}
 
     async def happened(self, body: Any) -> dict:
+        """Answers POST /events."""
         if self.events is None:
             raise RequestError(404, None, "this service keeps no events: start it with --events FILE")
         try:
@@ -145,6 +158,7 @@ class Service:
         return {"stored": stored}
 
     async def items(self, request: Request) -> dict:
+        """Answers GET /items."""
         text, count = request.query_params.get("q", ""), request.query_params.get("k", str(min(FOUND, self.limits.k)))
         if len(text) > LONGEST:
             raise RequestError(422, "q", f"at most {LONGEST} characters")
@@ -154,17 +168,20 @@ class Service:
         return {"items": [{"id": schema.exact(id), "title": self.listing.title(id)} for id in found]}
 
     async def titles(self, body: Any) -> dict:
+        """Answers POST /titles."""
         ids = [self.listing.own(id) for id in body.items]
         return {
             "items": [{"id": schema.exact(id), "title": self.listing.title(id)} for id in ids if id in self.listing]
         }
 
     async def attributes(self, _request: Request) -> dict:
+        """Answers GET /attributes."""
         if self._facets is None:
             self._facets = await asyncio.to_thread(facets, self.batcher.recommender.catalogue.about)
         return {"attributes": self._facets}
 
     async def health(self, _request: Request) -> dict:
+        """Answers GET /healthz."""
         if not self.batcher.alive or (self.events and not self.events.alive):
             raise RequestError(503, None, "a thread of the service has ended: start it again")
         if self.events and self.events.trouble:
@@ -174,6 +191,7 @@ class Service:
         return {"status": "ok", "watch": self.watcher and self.watcher.told()}
 
     async def ready(self, _request: Request) -> dict:
+        """Answers GET /readyz."""
         if not self.batcher.alive or self.batcher.full:
             raise busy("it is stopping, or its queue is full")
         step, together = self.batcher.recommender.step, self.batcher.size
@@ -184,7 +202,7 @@ class Service:
         return chain(*histories, body.candidates or (), body.block)
 
     async def _ask(self, questions):
-        """The answers of the model, in order. Raises what the first at fault raised."""
+        """Returns the model's answers, in order. Raises the first error among them."""
         if not questions:
             return []
         try:
@@ -199,7 +217,7 @@ class Service:
             return [future.result() for future in futures]
         finally:
             for future in futures:
-                future.cancel()  # what nobody waits for any more is not answered
+                future.cancel()  # discard answers that are no longer awaited
 
     def _ranking(self, ranked, k, given):
         unknown = [schema.exact(given.get(id, id)) for id in ranked.unknown]
@@ -254,7 +272,7 @@ class Service:
         routes.append(Route("/metrics", self._metrics))
         errors = {RequestError: _wrong, UserError: _mistake, HTTPException: _refused, Exception: _failed}
         application = Starlette(routes=routes, exception_handlers=errors, lifespan=self._lifespan)
-        application.router.redirect_slashes = False  # a redirect would lead to whatever host the request names
+        application.router.redirect_slashes = False  # a redirect could lead to any host that the request names
         return application
 
     async def _metrics(self, _request):
@@ -280,11 +298,11 @@ class Service:
         return handle
 
     async def _read(self, request, model):
-        """The body, checked. Nothing is read where the answer would be that the queue is full."""
+        """Returns the parsed body. Rejects the request without reading if the queue is full."""
         if self.batcher.full:
             raise busy("too many requests wait")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":  # a page from elsewhere can send any other without being asked back
+        if kind != "application/json":  # other types can be sent by other sites without CORS preflight
             raise RequestError(415, "Content-Type", "send the body as application/json, as curl does with --json")
         too_long = RequestError(413, None, f"the body is longer than {self.limits.body} bytes")
         declared = request.headers.get("content-length", "")
@@ -317,7 +335,7 @@ def _wrong(_request, error):
 
 
 def _mistake(_request, error):
-    """What a request names is not in this workdir; the engine's message names the field where there is one."""
+    """Answers 404 for an engine's UserError, with the field if its message names one."""
     name, colon, message = str(error).partition(": ")
     named = bool(colon) and name.replace("_", "").isalpha()
     said = printable(message if named else str(error), schema.LONG)

@@ -1,4 +1,4 @@
-"""The service described: as an OpenAPI document made from the models that check the requests, and as a plain page."""
+"""Describes the service, as an OpenAPI document from the pydantic models of requests, and as an HTML page."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,20 +25,20 @@ SAID = {
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """One path: how it is answered, and all that the schema says of it."""
+    """A path of the service, with its handler and schema."""
 
     method: str
     path: str
     handler: Any
     summary: str
-    answer: Any  # model, or models of which the answer is one
-    body: Any = None  # model of the request
+    answer: Any  #: model, or list of alternative models
+    body: Any = None  #: model of the request body
     parameters: tuple = ()
-    errors: tuple = ()  # statuses
+    errors: tuple = ()  #: possible error statuses
 
 
 def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of Endpoints, as a dictionary."""
+    """Returns the OpenAPI 3.1 document of Endpoints, as a dictionary."""
     answers = [model for each in endpoints for model in _models(each.answer)]
     wanted: list[tuple[Any, Any]] = [(each.body, "validation") for each in endpoints if each.body]
     wanted += [(model, "serialization") for model in [*answers, Errors]]
@@ -57,7 +57,7 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
 
 
 def page(described: dict) -> str:
-    """The document as a page of HTML that needs nothing from elsewhere."""
+    """Returns the document as a self-contained HTML page."""
     operations = [
         (path, method, said) for path, methods in described["paths"].items() for method, said in methods.items()
     ]
@@ -121,7 +121,7 @@ def _name(ref):
 
 
 def _shape(schema, schemas):
-    """What an answer looks like: {"items": [{"id": integer or string, …}], …}."""
+    """Formats the shape of an answer: {"items": [{"id": integer or string, …}], …}."""
     if "$ref" in schema:
         schema = schemas[_name(schema)]
     if schema.get("type") == "object":

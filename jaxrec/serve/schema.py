@@ -1,7 +1,7 @@
-"""What requests and answers look like: the models that check a body are the OpenAPI schema that describes it."""
+"""Pydantic models of requests and answers, from which the OpenAPI schema is made."""
 
 # pyright: reportInvalidTypeForm=false
-# (types of fields are made from the limits, which a checker cannot evaluate)
+# (field types are built from the limits, which a type checker can't evaluate)
 
 from itertools import takewhile
 from types import SimpleNamespace
@@ -27,14 +27,15 @@ from jaxrec.serve import given
 from jaxrec.serve.limits import Limits
 from jaxrec.system.console import printable
 
-SHOWN, LONG, SHORT = 10, 500, 100  # errors that one answer lists; characters of a message, and of a field's name
+# maximum errors per answer, characters of a message, and characters of a field's name
+SHOWN, LONG, SHORT = 10, 500, 100
 FILTER = f"should be a value, a list of values, or an object of bounds ({', '.join(BOUNDS)}): numbers, or dates as text"
 YEAR_10000 = 253_402_300_800  # seconds
-EXACT = (1 << 53) - 1  # the largest integer up to which JSON's readers, such as JavaScript's, tell all apart
+EXACT = (1 << 53) - 1  # largest integer that JSON readers with floats, such as JavaScript, keep exact
 
 
 def exact(id: str | int) -> str | int:
-    """An id as an answer has it: an integer that not every reader of JSON keeps exact is a text.
+    """Returns an id for an answer: integers that JSON readers may not keep exact become text.
 
     >>> exact(19), exact(2**60)
     (19, '1152921504606846976')
@@ -43,7 +44,7 @@ def exact(id: str | int) -> str | int:
 
 
 def _from_float(value):
-    # to JSON, 19.0 is an integer like 19
+    # in JSON, 19.0 is the integer 19
     return int(value) if isinstance(value, float) and abs(value) <= EXACT and value.is_integer() else value
 
 
@@ -54,7 +55,7 @@ def _whole(value):
 
 
 Count = Annotated[StrictInt, BeforeValidator(_from_float)]
-# of ids that are written without a point nothing in Python is asked
+# ids without a decimal point are validated without Python code
 Id = StrictInt | StrictStr | Annotated[StrictFloat, AfterValidator(_whole), WithJsonSchema({"type": "integer"})]
 Type = Annotated[StrictStr, Field(max_length=SHORT)]  # of an event
 Bound = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictStr
@@ -63,7 +64,7 @@ Bounds = Annotated[dict[Literal[BOUNDS], Bound], Field(min_length=1, description
 
 
 class RequestError(Exception):
-    """A request that can't be answered: the status, the field at fault (None: the whole), and what to do."""
+    """An error answer: status, invalid field (None for the whole request), and message."""
 
     def __init__(self, status: int, field: str | None, message: str, headers: dict[str, str] | None = None):
         super().__init__(message)
@@ -72,7 +73,7 @@ class RequestError(Exception):
 
 
 def busy(why: str) -> RequestError:
-    """The error of what can't be answered now."""
+    """Returns the error for requests that can't be answered at present."""
     return RequestError(503, None, f"{why}: come again later", {"Retry-After": "1"})
 
 
@@ -164,7 +165,7 @@ class Errors(_Answer):
 
 
 def bodies(limits: Limits) -> SimpleNamespace:
-    """The models of request bodies under these Limits: recommend, similar, influence, events, titles."""
+    """Returns the models of request bodies for these Limits: recommend, similar, influence, events, titles."""
     ids = lambda least, most: Annotated[list[Id], Field(min_length=least, max_length=most, fail_fast=True)]
     History, Some = ids(0, limits.history), ids(1, limits.history)
     Histories = Annotated[list[History], Field(min_length=1, max_length=limits.histories, fail_fast=True)]
@@ -270,10 +271,10 @@ def bodies(limits: Limits) -> SimpleNamespace:
 
 
 def parse(model: type[BaseModel], body: bytes) -> Any:
-    """A body (bytes) as this model.
+    """Parses a body with a model.
 
     Raises:
-        RequestError: 400 where it is no JSON, else 422; every error names its field.
+        RequestError: 400 if it isn't JSON, otherwise 422; each error names its field.
     """
     try:
         return model.model_validate_json(body)
@@ -285,7 +286,7 @@ def parse(model: type[BaseModel], body: bytes) -> Any:
 
 
 def _by_field(found):
-    """Pydantic's errors, those of a union's branches joined. -> [{"field", "message"}]"""
+    """Returns pydantic's errors as [{"field", "message"}], merging those of a union's branches."""
     messages = {}
     for each in found:
         messages.setdefault(_field(each["loc"]), []).append(_message(each))
@@ -296,7 +297,7 @@ def _by_field(found):
 
 
 def _field(place):
-    """Where an error is: history.3, where.genres. Pydantic adds the names of a union's branches: they are left out."""
+    """Formats an error's location: history.3, where.genres. Pydantic's names of union branches are left out."""
     if not place:
         return None
     name, *rest = place

@@ -9,7 +9,7 @@ import numpy as np
 from jaxrec.config.keys import Config
 from jaxrec.data import cold, event_types, sources, splits
 from jaxrec.data.interactions import Interactions
-from jaxrec.training import launch
+from jaxrec.training import growing, launch
 from jaxrec.training.setup import Feed, Setup, initial, setup
 
 
@@ -39,7 +39,10 @@ def assemble(config: Config, split: splits.Split | None = None, devices: Sequenc
 
 def first_state(setup: Setup) -> Any:
     """The State before the first step, on the devices of the setup."""
-    return jax.device_put(initial(setup), launch.placed(setup.devices))
+    state = initial(setup)
+    if setup.config.init_from:
+        state = growing.carried(state, setup)
+    return jax.device_put(state, launch.placed(setup.devices))
 
 
 def call(setup: Setup, feed: Feed, state: Any, start: int, end: int) -> tuple[Any, Any]:

@@ -15,6 +15,7 @@ from jaxrec.data import event_types
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits import Split
 from jaxrec.kernels import compiler, placement
+from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
 from jaxrec.training import folding, launch, microbatches, negatives, optim, sparse, step
 from jaxrec.training.building import model_of
@@ -179,10 +180,23 @@ def initial(setup: Setup) -> step.State:
 
 
 def _initial(setup, key):
-    params = setup.model.init(key)
-    carry = setup.model.initial_carry(params, setup.rows) if setup.config.stream == "session-parallel" else None
-    average = jax.tree.map(jnp.zeros_like, params) if setup.config.optim.ema else None
-    return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry, average)
+    return state_of(setup.config, setup.model, setup.optimiser, setup.rows, key)
+
+
+def state_of(config: Config, model: Model, optimiser: Any, rows: int, key: jax.Array) -> step.State:
+    """The State before the first step.
+
+    Args:
+        config: Config.
+        model: of the configuration.
+        optimiser: as from `optim.optimiser`.
+        rows: rows per step, on all devices.
+        key: of the initial params.
+    """
+    params = model.init(key)
+    carry = model.initial_carry(params, rows) if config.stream == "session-parallel" else None
+    average = jax.tree.map(jnp.zeros_like, params) if config.optim.ema else None
+    return step.State(jnp.int32(0), params, optimiser.init(params), carry, average)
 
 
 def shapes(setup: Setup) -> step.State:

@@ -128,7 +128,7 @@ def claim(
         data[TYPES] = list(interactions.types.names)
     values = configs.to_dict(config) | {"dataset": dataset}
     stored = None
-    if any(step.name.isdecimal() for step in _inside(path / "checkpoints")):
+    if has_begun(path):
         stored = read(path)
         differences = _differences(
             configs.to_dict(stored.config), values, config.optim.schedule in ("constant", "plateau")
@@ -200,6 +200,11 @@ def read(path: Path) -> Stored:
     if extra := values.keys() - {"config", "data", "files"}:
         raise UserError(f"{file}: damaged, or of another version of jaxrec ({min(extra)}: no such key): {cure}")
     return Stored(config, data, values.get("files", {}))
+
+
+def has_begun(path: Path) -> bool:
+    """Whether the workdir has a checkpoint."""
+    return any(step.name.isdecimal() for step in _inside(path / "checkpoints"))
 
 
 def is_done(path: Path) -> bool:

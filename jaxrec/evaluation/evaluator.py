@@ -19,12 +19,13 @@ from jaxrec.evaluation.answers import Answers
 from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.metrics import NAMES, metrics
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
-from jaxrec.kernels import placement as dev, ranking
+from jaxrec.kernels import placement as dev, ranking, shards
 from jaxrec.models.entry import has_users
 from jaxrec.models.features import folded
 from jaxrec.models.model import Model
+from jaxrec.models.sharded import specs
 from jaxrec.system.errors import UserError
-from jaxrec.training import assembly, workdir
+from jaxrec.training import assembly, sharding, workdir
 from jaxrec.training.building import model_of
 from jaxrec.training.restore import restore_params
 from jaxrec.training.setup import Setup
@@ -59,7 +60,10 @@ def validation(setup: Setup) -> Callable[[Any], dict]:
 
 
 class Evaluator:
-    """The questions of a split, packed once, to be answered by a model again and again."""
+    """The questions of a split, packed once, to be answered by a model again and again.
+
+    On the mesh of its configuration, where the devices make one, the tables of items are split as in training.
+    """
 
     def __init__(
         self,
@@ -67,10 +71,12 @@ class Evaluator:
         config: Config,
         split: splits.Split,
         questions: splits.Questions,
-        devices: Sequence,
+        devices: dev.Devices,
         protocol: str = FULL,
         *also: str,
     ):
+        self.mesh = devices = sharding.mesh_that_fits(config.mesh, devices)
+        model = sharding.model_on(model, devices)
         self.layouts = {name: ranker.lay_out(split, questions, name, devices=devices) for name in (protocol, *also)}
         self.objective = objectives.build(config)
         asked = split.interactions.items, questions.start, questions.stop
@@ -89,14 +95,19 @@ class Evaluator:
 
     def every_rank(self, params: Any) -> dict[str, np.ndarray]:
         """{protocol: [Q]}"""
-        model, params = folded(self.model, params)
+        model, params = self._folded(params)
         self.hidden, table = self.encode(params, self.histories), model.output_embedding(params)
         return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.layouts.items()}
 
     def best(self, params: Any, protocol: str, k: int) -> np.ndarray:
         """The best k items of each of the questions last ranked, [Q, k], under a protocol that ranks all; 0 is none."""
-        model, params = folded(self.model, params)
+        model, params = self._folded(params)
         return ranker.best(self.layouts[protocol], ranking.dot, model.output_embedding(params), self.hidden, k)
+
+    def _folded(self, params):
+        """A model without features, and its params on the devices."""
+        params = shards.put(params, specs(self.model, params), self.mesh, dev.ITEM) if self.model.item_axis else params
+        return folded(self.model, params)
 
 
 def has_vector(config: Config, split: splits.Split) -> np.ndarray:
@@ -123,13 +134,19 @@ def answers_of(
     """What a workdir's checkpoint answers to a part of a split."""
     begun = time.monotonic()
     questions = questions_of(split, part)
-    params, step = restore_params(path, model, checkpoint, dev.replicated(devices))
+    params, step = restore_params(path, model, checkpoint, _to_restore_on(config, devices))
     repeats = splits.repeated_targets(split.interactions, questions)
     names = protocols.measures(protocol, repeats, len(questions.target), both=config.seen == "keep")
     evaluator = Evaluator(model, config, split, questions, devices, *names)
     told = {"split": split, "part": part, "questions": questions, "begun": begun, "step": step}
     told["apart"] = bool(config.features or config.cold_items)
     return Answers(ranks=evaluator.every_rank(params), best=partial(evaluator.best, params), **told)
+
+
+def _to_restore_on(config, devices):
+    """The sharding of what an Evaluator is given; None for the host, from which it splits the tables."""
+    mesh = sharding.mesh_that_fits(config.mesh, devices)
+    return None if dev.item_axis(mesh) else dev.replicated(mesh)
 
 
 def questions_of(split: splits.Split, part: str) -> splits.Questions:
@@ -222,7 +239,7 @@ def ranks_of(
 ) -> np.ndarray:
     """The ranks of the targets of a part of a split by a workdir's checkpoint, [Q]."""
     model = model_of(config, split)
-    params, _ = restore_params(path, model, checkpoint or "best", dev.replicated(devices))
+    params, _ = restore_params(path, model, checkpoint or "best", _to_restore_on(config, devices))
     return Evaluator(model, config, split, questions_of(split, part), devices, protocol).ranks(params)
 
 

@@ -1,13 +1,12 @@
 """The rank of every question's target among the candidates of a protocol."""
 
 import functools
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import numpy as np
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
 from jaxrec.data.ragged import distinct, slices
 from jaxrec.data.splits import Questions, Split
@@ -36,7 +35,7 @@ class Layout(NamedTuple):
     catalogue: int
     total: int  # questions
     buckets: tuple
-    devices: tuple
+    devices: Any  # a tuple, or a mesh
 
 
 def lay_out(
@@ -45,7 +44,7 @@ def lay_out(
     protocol: str = "full",
     *,
     seed: int = 0,
-    devices: Sequence | None = None,
+    devices: dev.Devices | None = None,
     block: int = BLOCK,
 ) -> Layout:
     """Lay out the lists that questions are ranked with; once, on the host.
@@ -55,7 +54,7 @@ def lay_out(
         questions: as of splits.
         protocol: a name.
         seed: of the draws.
-        devices: to rank on, the first one unless given.
+        devices: to rank on, the first one unless given; or a mesh, whose scorers' params are split along its `ITEM`.
         block: queries ranked at once on a device.
 
     Raises:
@@ -64,7 +63,8 @@ def lay_out(
     protocol = named(protocol)
     total, catalogue = len(questions.source), len(split.interactions.catalogue.ids)
     check(split, questions)
-    devices = tuple(devices or jax.devices()[:1])
+    devices = devices if isinstance(devices, Mesh) else tuple(devices or jax.devices()[:1])
+    shares = dev.data_size(devices)
     if not find(protocol).filtered:
         items, counts = np.zeros(0, np.int32), np.zeros(total, np.int64)
     elif whole(protocol):
@@ -80,7 +80,7 @@ def lay_out(
         if end == done:
             continue
         rows, done = order[done:end], end
-        number = -(-len(rows) // (block * len(devices))) * len(devices)
+        number = -(-len(rows) // (block * shares)) * shares
         size = -(-len(rows) // (8 * number)) * 8  # multiples of 8: a lone query is multiplied in another order
         filled = np.pad(rows, (0, number * size - len(rows)), mode="edge")
         lists = np.zeros((len(filled), max(counts[rows].max(), 1)), np.int32)
@@ -113,28 +113,31 @@ def _seen(items, questions, catalogue):
 @functools.cache
 def _program(scorer, how, catalogue, devices):
     """The blocks of a bucket, shared out to the devices: compiled once a bucket's shape."""
+    mesh = dev.mesh_of(devices)
+    whole = {"catalogue": catalogue, "axis": dev.item_axis(mesh)}
 
     def blocks(params, queries, targets, items):
         def block(these):
             queries, targets, items = these
             if how == "sampled":
-                return ranking.sampled_ranks(scorer, params, queries, targets, items)
+                return ranking.sampled_ranks(scorer, params, queries, targets, items, **whole)
             if how == "full":
-                return ranking.ranks(scorer, params, queries, targets, items, catalogue=catalogue)
-            return ranking.top_k(scorer, params, queries, items, k=how, catalogue=catalogue)[0]
+                return ranking.ranks(scorer, params, queries, targets, items, **whole)
+            return ranking.top_k(scorer, params, queries, items, k=how, **whole)[0]
 
         return jax.lax.map(block, (queries, targets, items))
 
     shared = P(AXIS)
-    specs = {"in_specs": (P(), shared, shared, shared), "out_specs": shared}
-    return jax.jit(jax.shard_map(blocks, mesh=dev.mesh_of(devices), check_vma=False, **specs))
+    specs = {"in_specs": (dev.item_spec(mesh), shared, shared, shared), "out_specs": shared}
+    return jax.jit(jax.shard_map(blocks, mesh=mesh, check_vma=False, **specs))
 
 
 def _answers(layout, how, scorer, params, queries):
     """(rows, answers) of every bucket, on the host; all programs are under way before the first is waited for."""
     chex.assert_tree_shape_prefix(queries, (layout.total,))
     program = _program(scorer, how, layout.catalogue, layout.devices)
-    params, queries = dev.put(params, layout.devices), jax.tree.map(np.asarray, queries)
+    mesh, queries = dev.mesh_of(layout.devices), jax.tree.map(np.asarray, queries)
+    params = jax.device_put(params, NamedSharding(mesh, dev.item_spec(mesh)))
     answers = []
     for rows, targets, items in layout.buckets:
         asked = dev.spread(jax.tree.map(lambda query: query[rows], queries), layout.devices)  # noqa: B023

@@ -24,6 +24,7 @@ class Model:
     item_tables: dict  #: params whose row v - 1 is of item v -> whose rows a step uses: of "inputs", of "targets"
     microbatch_slots: int | None = None  #: slots that a CPU is fastest with; None: all of a step
     folding: Any = None  #: features.Folding of a model whose items have features
+    item_axis: str | None = None  #: the mesh axis that the rows of the item tables are split over (see `sharded`)
 
 
 def pick(x_BT: jax.Array, slots_BM: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """Checks before a training starts that it fits the devices' memory, by the compiler's own memory analysis."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -34,8 +35,8 @@ def check_state(setup: Setup) -> None:
         TooLarge: they don't; the message suggests what to change.
     """
     wanted = shapes(setup)
-    params = _bytes(wanted.params)
-    needs = Needs(_bytes(wanted), 0, 0 if setup.config.optim.sparse else params)
+    params = bytes_on_a_device(wanted.params)
+    needs = Needs(bytes_on_a_device(wanted), 0, 0 if setup.config.optim.sparse else params)
     _compare(setup, needs, needs.state + needs.work)
 
 
@@ -55,10 +56,8 @@ def check(setup: Setup, state: State, feed: Feed, start: int, end: int) -> Needs
     data, begins = feed(start, end)
     args = (data, setup.sampler_tables, np.int32(begins), np.int32(end))
     counted = setup.run.lower(state, *args).compile().memory_analysis()
-    devices = len(setup.devices)
-    data_bytes = _bytes((data, setup.sampler_tables)) // (devices if setup.config.feed == "host" else 1)
     work = counted.temp_size_in_bytes + max(counted.output_size_in_bytes - counted.alias_size_in_bytes, 0)
-    needs = Needs(_bytes(state._replace(carry=None)) + _bytes(state.carry) // devices, data_bytes, work)
+    needs = Needs(bytes_on_a_device(state), bytes_on_a_device((data, setup.sampler_tables)), work)
     _compare(setup, needs, needs.work)
     return needs
 
@@ -91,7 +90,7 @@ def _compare(setup, needs, more):
 def _cures(setup, needs, left):
     """What to change, with the smallest change first."""
     config, found = setup.config, []
-    params = _bytes(shapes(setup).params)
+    params = bytes_on_a_device(shapes(setup).params)
     fixed = 0 if config.optim.sparse else 2 * params  # of the work, what is as large as the params: gradients, updates
     rows, loss = setup.microbatch_rows, registry.find("loss", config.loss.name)
     if needs.data and rows > 1 and fixed < left:
@@ -112,6 +111,11 @@ def _cures(setup, needs, left):
     return found or ["take a device with more memory"]
 
 
-def _bytes(tree):
-    """The bytes of all arrays of a tree."""
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x, "dtype"))
+def bytes_on_a_device(tree):
+    """The bytes of all arrays of a tree on one device."""
+    return sum(math.prod(_shape(x)) * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x, "dtype"))
+
+
+def _shape(x):
+    """The shape of what a device holds of an array."""
+    return x.shape if getattr(x, "sharding", None) is None else x.sharding.shard_shape(x.shape)

@@ -47,12 +47,12 @@ def look_up(table_RD: jax.Array, row: jax.Array, axis: str | None) -> jax.Array:
     return total(held(table_RD, row, axis), axis)
 
 
-def pick(x_CR: jax.Array, row_C: jax.Array, axis: str | None) -> jax.Array:
-    """Of columns that are split as the rows of a table are, one of each line: [C, R], [C] -> [C, 1]."""
+def pick(x_CR: jax.Array, row_CK: jax.Array, axis: str | None) -> jax.Array:
+    """Of columns that are split as the rows of a table are, some of each line: [C, R], [C, K] -> [C, K]."""
     if axis is None:
-        return jnp.take_along_axis(x_CR, row_C[:, None], axis=1)
-    place_C = place(row_C, x_CR.shape[1], axis)
-    return total(jnp.take_along_axis(x_CR, place_C[:, None], axis=1, mode="fill", fill_value=0), axis)
+        return jnp.take_along_axis(x_CR, row_CK, axis=1)
+    place_CK = place(row_CK, x_CR.shape[1], axis)
+    return total(jnp.take_along_axis(x_CR, place_CK, axis=1, mode="fill", fill_value=0), axis)
 
 
 def share(x_N: Any, rows: int, axis: str) -> jax.Array:

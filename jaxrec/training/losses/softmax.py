@@ -62,7 +62,7 @@ def _chunk_loss(axis, table_VD, bias_V, chunk):
     peak_C = shards.largest(scores_CV.max(-1, keepdims=True), axis)
     weights_CV = jnp.exp(scores_CV - peak_C)
     norm_C = shards.total(weights_CV.sum(-1, keepdims=True), axis)
-    at_target_C = shards.pick(scores_CV, target_C - 1, axis)
+    at_target_C = shards.pick(scores_CV, target_C[:, None] - 1, axis)
     loss = (weight_C * (jnp.log(norm_C) + peak_C - at_target_C)[:, 0]).sum()
     return loss, weights_CV, norm_C
 
@@ -90,9 +90,10 @@ def _softmax_sum_forward(axis, hidden_ND, table_VD, bias_V, target_N, weight_N):
     zeros = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), (weight_N[0], table_VD, bias_V))
     chunks = chunked((hidden_ND, target_N, weight_N), sizes.product_rows(len(table_VD)))
     (loss, grad_VD, grad_V), grad_ND = jax.lax.scan(step, zeros, chunks)
-    row_N, target_ND = shards.place(target_N - 1, len(table_VD), axis), shards.held(table_VD, target_N - 1, axis)
-    grad_ND = grad_ND.reshape(-1, hidden_ND.shape[1])[: len(target_N)] - weight_N[:, None] * target_ND
-    grad_ND = shards.total(grad_ND, axis)
+    row_N = target_N - 1
+    grad_ND = grad_ND.reshape(-1, hidden_ND.shape[1])[: len(target_N)]
+    grad_ND = shards.total(grad_ND - weight_N[:, None] * shards.held(table_VD, row_N, axis), axis)
+    row_N = shards.place(row_N, len(table_VD), axis)
     grad_VD = grad_VD.at[row_N].add(-weight_N[:, None] * hidden_ND)
     grad_V = grad_V.at[row_N].add(-weight_N)
     return loss, (grad_ND.astype(hidden_ND.dtype), grad_VD.astype(table_VD.dtype), grad_V.astype(bias_V.dtype))

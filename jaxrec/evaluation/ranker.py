@@ -35,7 +35,7 @@ class Layout(NamedTuple):
     catalogue: int
     total: int  # questions
     buckets: tuple
-    devices: Any  # a tuple, or a mesh
+    mesh: Mesh  # of the devices
 
 
 def lay_out(
@@ -54,7 +54,7 @@ def lay_out(
         questions: as of splits.
         protocol: a name.
         seed: of the draws.
-        devices: to rank on, the first one unless given; or a mesh, whose scorers' params are split along its `ITEM`.
+        devices: to rank on, the first one unless given; or a mesh, along whose `ITEM` the scorer's params are split.
         block: queries ranked at once on a device.
 
     Raises:
@@ -63,8 +63,8 @@ def lay_out(
     protocol = named(protocol)
     total, catalogue = len(questions.source), len(split.interactions.catalogue.ids)
     check(split, questions)
-    devices = devices if isinstance(devices, Mesh) else tuple(devices or jax.devices()[:1])
-    shares = dev.data_size(devices)
+    mesh = dev.mesh_of(devices or jax.devices()[:1])
+    shares = dev.data_size(mesh)
     if not find(protocol).filtered:
         items, counts = np.zeros(0, np.int32), np.zeros(total, np.int64)
     elif whole(protocol):
@@ -88,8 +88,8 @@ def lay_out(
             slices(offsets[filled], offsets[filled] + counts[filled])
         ]
         filled, lists = filled.reshape(number, size), lists.reshape(number, size, -1)
-        buckets.append(Bucket(filled, *dev.spread((questions.target[filled], lists), devices)))
-    return Layout(protocol, catalogue, total, tuple(buckets), devices)
+        buckets.append(Bucket(filled, *dev.spread((questions.target[filled], lists), mesh)))
+    return Layout(protocol, catalogue, total, tuple(buckets), mesh)
 
 
 def check(split: Split, questions: Questions) -> None:
@@ -111,9 +111,8 @@ def _seen(items, questions, catalogue):
 
 
 @functools.cache
-def _program(scorer, how, catalogue, devices):
+def _program(scorer, how, catalogue, mesh):
     """The blocks of a bucket, shared out to the devices: compiled once a bucket's shape."""
-    mesh = dev.mesh_of(devices)
     whole = {"catalogue": catalogue, "axis": dev.item_axis(mesh)}
 
     def blocks(params, queries, targets, items):
@@ -135,12 +134,12 @@ def _program(scorer, how, catalogue, devices):
 def _answers(layout, how, scorer, params, queries):
     """(rows, answers) of every bucket, on the host; all programs are under way before the first is waited for."""
     chex.assert_tree_shape_prefix(queries, (layout.total,))
-    program = _program(scorer, how, layout.catalogue, layout.devices)
-    mesh, queries = dev.mesh_of(layout.devices), jax.tree.map(np.asarray, queries)
+    mesh, queries = layout.mesh, jax.tree.map(np.asarray, queries)
+    program = _program(scorer, how, layout.catalogue, mesh)
     params = jax.device_put(params, NamedSharding(mesh, dev.item_spec(mesh)))
     answers = []
     for rows, targets, items in layout.buckets:
-        asked = dev.spread(jax.tree.map(lambda query: query[rows], queries), layout.devices)  # noqa: B023
+        asked = dev.spread(jax.tree.map(lambda query: query[rows], queries), mesh)  # noqa: B023
         answers.append((rows, program(params, asked, targets, items)))
     return [(rows, np.asarray(answer)) for rows, answer in answers]
 

@@ -55,8 +55,12 @@ def _among_split(total, trained, axis):
     """`among_trained` by the bias of the other rows, -inf, as they lie among the rows of every device."""
 
     def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
-        bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V
-        bias_V = jnp.where(shards.share(trained, len(table_VD), axis), bias_V, -jnp.inf)
+        rows = len(table_VD)
+        if trained.all():  # a comparison is no constant of a number an item
+            trained_V = shards.first_row(rows, axis) + jnp.arange(rows) < len(trained)
+        else:
+            trained_V = shards.share(trained, rows, axis)
+        bias_V = jnp.where(trained_V, jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V, -jnp.inf)
         return total(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V)
 
     return summed

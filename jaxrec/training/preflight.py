@@ -1,7 +1,7 @@
 """Checks before a training starts that it fits the devices' memory, by the compiler's own memory analysis."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -102,6 +102,10 @@ def _cures(setup, needs, left):
         found.append("--config.optim.sparse=True, which has gradients of the batch's items alone")
     elif not loss.sampled and len(setup.split.interactions.catalogue.ids) >= LARGE:
         found.append("a sampled loss with --config.optim.sparse=True (docs/losses.md)")
+    item, devices = config.mesh.item, len(setup.devices)
+    if item < devices and setup.devices[0].platform != "cpu":
+        more = min(size for size in range(item + 1, devices + 1) if devices % size == 0)
+        found.append(f"--config.mesh.item={more}, which splits the tables of items over so many devices")
     heads = getattr(config.model, "heads", 1)
     narrower = max(int(config.model.dim * left / max(needs.state + needs.work, 1) / 2), 1)
     if narrower >= heads < config.model.dim:
@@ -111,7 +115,7 @@ def _cures(setup, needs, left):
     return found or ["take a device with more memory"]
 
 
-def bytes_on_a_device(tree):
+def bytes_on_a_device(tree: Any) -> int:
     """The bytes of all arrays of a tree on one device."""
     return sum(math.prod(_shape(x)) * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x, "dtype"))
 

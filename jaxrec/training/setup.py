@@ -86,8 +86,8 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
     model = sharding.model_on(whole, mesh)
     plain = model.folding.plain if model.folding else model
     microbatch_rows = microbatches.rows_for(config, model, items, rows // shares, devices[0].platform)
-    split_apart = {"norm": partial(sharding.norm, model)} if item_axis else {}
-    optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps, **split_apart)
+    norm = {"norm": partial(sharding.norm, model)} if item_axis else {}
+    optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps, **norm)
     targets = partial(objectives.expected_targets, objective, subsequences, interactions.items, items)
     draw, sampler_tables = negatives.sampler(config.loss, split, placement.AXIS, targets)
     sampler_specs: Any = P()
@@ -136,7 +136,7 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         seed=config.seed,
         ema=config.optim.ema,
         items=draw_items if model.folding else None,
-        **split_apart,
+        **norm,
     )
     options = compiler.cpu_options() if draw else None
     call, per_device_data = step.call(parts, config.steps_per_call), config.feed == "host"

@@ -57,8 +57,10 @@ def model_on(model: Model, mesh: Mesh) -> Model:
 def norm(model: Model, grads: Any) -> jax.Array:
     """The global 2-norm of gradients, those of split tables summed over the devices that hold them."""
     over = lambda name: model.item_axis if name in model.item_tables else None
-    of = lambda tree: sum(reductions.total(x**2) for x in jax.tree.leaves(tree))
-    return jnp.sqrt(sum(shards.total(of(tree), over(name)) for name, tree in grads.items()))
+    squares = [
+        shards.total(reductions.total(x**2), over(name)) for name, part in grads.items() for x in jax.tree.leaves(part)
+    ]
+    return jnp.sqrt(sum(squares))
 
 
 def specs_of(model: Model, optimiser: optax.GradientTransformationExtraArgs, state: State) -> Any:

@@ -18,7 +18,7 @@ from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.kernels import placement, sizes
 from jaxrec.system.errors import UserError
-from jaxrec.training import assembly, checkpoint, fit, optim, sharding
+from jaxrec.training import assembly, checkpoint, fit, optim, sharding, wording
 from jaxrec.training.losses import entry as losses
 
 ITEMS = 21  # which neither 4 nor 8 divides
@@ -144,6 +144,7 @@ def test_row_sparse_steps_are_those_of_one_device(mesh, kind, rows_per_touched, 
 def test_the_first_state_is_that_of_one_device_to_the_bit():
     whole = jax.device_get(fit.initial(of(None)))
     setup = of("1x8")
+    assert "8 cpu device(s), tables of items split over 8" in wording.describe(setup)
     state = assembly.first_state(setup)
     assert {shard.data.shape for shard in state.params["items"].addressable_shards} == {(3, 8)}
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(assembly.to_save(setup, state)), whole)

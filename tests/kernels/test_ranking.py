@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from some import some
 
 from jaxrec.kernels import ranking
 from jaxrec.kernels.ranking import Scorer, dot, ranks, sampled_ranks, top_k
@@ -256,7 +257,7 @@ def test_they_run_under_shard_map_with_its_checks_on(function):
     np.testing.assert_array_equal(jax.jit(mapped)(table, *queries), over_queries(function, table, *queries))
 
 
-@pytest.mark.parametrize("item", [2, 8])
+@pytest.mark.parametrize("item", some([2, 8], 8))
 @pytest.mark.parametrize("function", [ranks, sampled_ranks, top_k])
 def test_items_split_over_devices_rank_as_whole(function, item):
     """With ties, NaN and -inf, of a number of items that no split divides: what pads them would be the best."""

@@ -146,7 +146,8 @@ class SoftmaxOptions(LossOptions):
 
 def build(options: SoftmaxOptions, items: int, axis: str | None = None) -> Callable:
     """The total of the full softmax."""
-    return smoothed(partial(softmax_total, axis=axis), options.label_smoothing, axis)
+    total = partial(softmax_total, axis=axis) if axis else softmax_total
+    return smoothed(total, options.label_smoothing, axis)
 
 
 LOSS = LossEntry(name="softmax", options=SoftmaxOptions, build=build, build_sharded=build)

@@ -1,6 +1,6 @@
 """What a step needs of a device, and sends to others, with tables of items split over devices: by the compiler's count.
 
-python -m benchmarks.mesh --items 1000000
+python -m benchmarks.mesh
 
 Nothing runs: programs for 8 simulated devices are compiled. Of collectives the size of their results is counted, each
 as often as its loop turns; a ring of n devices sends 2 (n - 1) / n of that from each.
@@ -22,7 +22,7 @@ from jaxrec.data import interactions, splits
 from jaxrec.kernels import placement
 from jaxrec.training import assembly, preflight, setup as setups
 
-LENGTH, TARGETS, DIM = 64, 8192, 64
+LENGTH, TARGETS, DIM, ITEMS = 64, 8192, 64, (100_000, 300_000, 1_000_000)
 MESHES = (8, 1), (4, 2), (2, 4), (1, 8)
 LOSSES = {
     "softmax": {"name": "softmax"},
@@ -121,30 +121,54 @@ def formula(setup, loss, mesh, items):
     return {"data": 4 * (tables + rest) if data > 1 else 0, "item": 4 * numbers if item > 1 else 0}
 
 
-def main(items):
-    split, rows = split_of(items), []
-    for name, loss in LOSSES.items():
-        for mesh in MESHES:
-            setup = setup_of(split, mesh, loss)
-            program = compiled(setup)
-            memory, state = program.memory_analysis(), preflight.bytes_on_a_device(setups.shapes(setup))
-            rows.append(
-                {
-                    "loss": name,
-                    "mesh": list(mesh),
-                    "targets_a_step": TARGETS,
-                    "rows_a_step": setup.rows,
-                    "state_bytes": state,
-                    "temporary_bytes": memory.temp_size_in_bytes,
-                    "collective_bytes_by_group": collectives(program.as_text()),
-                    "formula_bytes": formula(setup, loss, mesh, items),
-                }
-            )
-            print(rows[-1], flush=True)
-    return {"kind": "mesh", "items": items, "dim": DIM, "axes": [placement.AXIS, placement.ITEM], "rows": rows}
+def counted(split, items, name, mesh):
+    """A row of the result: a loss on a mesh, over a catalogue."""
+    setup = setup_of(split, mesh, LOSSES[name])
+    program = compiled(setup)
+    row = {
+        "items": items,
+        "loss": name,
+        "mesh": list(mesh),
+        "targets_a_step": TARGETS,
+        "state_bytes": preflight.bytes_on_a_device(setups.shapes(setup)),
+        "temporary_bytes": program.memory_analysis().temp_size_in_bytes,
+        "collective_bytes_by_group": collectives(program.as_text()),
+        "formula_bytes": formula(setup, LOSSES[name], mesh, items),
+    }
+    print(row, flush=True)
+    return row
+
+
+def main():
+    rows = []
+    for items in ITEMS:
+        split = split_of(items)
+        for name in LOSSES if items == max(ITEMS) else ["softmax"]:
+            rows += [counted(split, items, name, mesh) for mesh in MESHES]
+    return {"kind": "mesh", "dim": DIM, "axes": [placement.AXIS, placement.ITEM], "rows": rows}
+
+
+def plot(rows, path):
+    """State and temporaries of a device over the catalogue, a line a mesh."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.6), layout="constrained")
+    for axes, key in zip(panels, ("state_bytes", "temporary_bytes"), strict=True):
+        for data, item in MESHES:
+            of_mesh = [row for row in rows if row["mesh"] == [data, item] and row["loss"] == "softmax"]
+            x, y = [row["items"] for row in of_mesh], [row[key] / 2**20 for row in of_mesh]
+            axes.plot(x, y, marker="o", markersize=3, label=f"{data} x {item}")
+        axes.set(xscale="log", yscale="log", xlabel="items", ylabel=f"{key.split('_')[0]}, MiB a device")
+        axes.legend(title="data x item", frameon=False, fontsize=7, title_fontsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=1_000_000)
-    record.write("mesh", main(parser.parse_args().items))
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    found = main()
+    plot(found["rows"], record.place("mesh", "png"))
+    record.write("mesh", found)

@@ -69,6 +69,12 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
+class MeshConfig:
+    data: int = key(not_negative, 0)  #: devices that share the rows of a step; 0: all devices, divided by `item`
+    item: int = key(positive, 1)  #: devices that share the rows of every table of items; 1: each device has them whole
+
+
+@dataclass(frozen=True)
 class Config:
     """The configuration of a training."""
 
@@ -120,5 +126,6 @@ class Config:
     steps_per_call: int = key(positive, 64)
     microbatch_rows: int = key(not_negative, 0)  #: maximum rows per device and microbatch; 0: what is fastest
     precision: str = among("float32", "bfloat16")  #: compute dtype; parameters, softmax and sums are float32
-    launcher: str = among("pmap", "shard_map")
+    launcher: str = among("pmap", "shard_map")  #: with mesh.item above 1 always shard_map
+    mesh: MeshConfig = key(default=MeshConfig())  # noqa: RUF009  #: how devices are laid out
     feed: str = among("device", "host")  #: data on the device, or on the host and sent a call ahead

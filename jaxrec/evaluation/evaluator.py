@@ -19,12 +19,13 @@ from jaxrec.evaluation.answers import Answers
 from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.metrics import NAMES, metrics
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
-from jaxrec.kernels import placement as dev, ranking
+from jaxrec.kernels import placement as dev, ranking, shards
 from jaxrec.models.entry import has_users
 from jaxrec.models.features import folded
 from jaxrec.models.model import Model
+from jaxrec.models.sharded import specs
 from jaxrec.system.errors import UserError
-from jaxrec.training import assembly, workdir
+from jaxrec.training import assembly, sharding, workdir
 from jaxrec.training.building import model_of
 from jaxrec.training.restore import restore_params
 from jaxrec.training.setup import Setup
@@ -60,7 +61,10 @@ def validation(setup: Setup) -> Callable[[Any], dict]:
 
 
 class Evaluator:
-    """Packs the questions of a split once, to evaluate a model on them repeatedly."""
+    """The questions of a split, packed once, to be answered by a model again and again.
+
+    On the mesh of its configuration, where the devices make one, the tables of items are split as in training.
+    """
 
     def __init__(
         self,
@@ -68,7 +72,7 @@ class Evaluator:
         config: Config,
         split: splits.Split,
         questions: splits.Questions,
-        devices: Sequence,
+        devices: dev.Devices,
         protocol: str = FULL,
         *also: str,
         query_time: bool = False,
@@ -77,6 +81,8 @@ class Evaluator:
         Args:
             query_time: whether a model that is shown the time of asking is told when its targets were.
         """
+        self.mesh = devices = sharding.mesh_that_fits(config.mesh, devices)
+        model = sharding.model_on(model, devices)
         self.layouts = {name: ranker.lay_out(split, questions, name, devices=devices) for name in (protocol, *also)}
         objective, asked_K = objectives.build(config), objectives.asked_of(config)
         self.objective = objective if query_time else objectives.without_query_time(objective, asked_K)
@@ -96,14 +102,19 @@ class Evaluator:
 
     def every_rank(self, params: Any) -> dict[str, np.ndarray]:
         """Returns the ranks under every protocol: {protocol: [Q]}."""
-        model, params = folded(self.model, params)
+        model, params = self._folded(params)
         self.hidden, table = self.encode(params, self.histories), model.output_embedding(params)
         return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.layouts.items()}
 
     def best(self, params: Any, protocol: str, k: int) -> np.ndarray:
         """Returns the best k items [Q, k] of the last questions, by a protocol over the whole catalogue; 0 is none."""
-        model, params = folded(self.model, params)
+        model, params = self._folded(params)
         return ranker.best(self.layouts[protocol], ranking.dot, model.output_embedding(params), self.hidden, k)
+
+    def _folded(self, params):
+        """A model without features, and its params on the devices."""
+        params = shards.put(params, specs(self.model, params), self.mesh, dev.ITEM) if self.model.item_axis else params
+        return folded(self.model, params)
 
 
 def has_vector(config: Config, split: splits.Split) -> np.ndarray:
@@ -141,13 +152,19 @@ def answers_of(
             "config.context=asked_gap,asked_hour or the like, or leave it out"
         )
     questions = questions_of(split, part)
-    params, step = restore_params(path, model, checkpoint, dev.replicated(devices))
+    params, step = restore_params(path, model, checkpoint, _to_restore_on(config, devices))
     repeats = splits.repeated_targets(split.interactions, questions)
     names = protocols.measures(protocol, repeats, len(questions.target), both=config.seen == "keep")
     evaluator = Evaluator(model, config, split, questions, devices, *names, query_time=query_time)
     told = {"split": split, "part": part, "questions": questions, "begun": begun, "step": step}
     told |= {"apart": bool(config.features or config.cold_items), "query_time": query_time, "topic": config.topic}
     return Answers(ranks=evaluator.every_rank(params), best=partial(evaluator.best, params), **told)
+
+
+def _to_restore_on(config, devices):
+    """The sharding of what an Evaluator is given; None for the host, from which it splits the tables."""
+    mesh = sharding.mesh_that_fits(config.mesh, devices)
+    return None if dev.item_axis(mesh) else dev.replicated(mesh)
 
 
 def questions_of(split: splits.Split, part: str) -> splits.Questions:
@@ -249,7 +266,7 @@ def ranks_of(
 ) -> np.ndarray:
     """Returns a workdir's ranks for the targets of a part of a split, [Q]; `query_time` as for Evaluator."""
     model = model_of(config, split)
-    params, _ = restore_params(path, model, checkpoint or "best", dev.replicated(devices))
+    params, _ = restore_params(path, model, checkpoint or "best", _to_restore_on(config, devices))
     questions = questions_of(split, part)
     return Evaluator(model, config, split, questions, devices, protocol, query_time=query_time).ranks(params)
 

@@ -1,6 +1,6 @@
 """Encodes histories into hidden vectors, packed as in training, for evaluation and recommendation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from jaxrec.batches.objectives import Objective
 from jaxrec.kernels import compiler, placement as dev
 from jaxrec.kernels.placement import AXIS
 from jaxrec.models.model import Model
+from jaxrec.models.sharded import specs
 
 ROWS = 32  # rows encoded at once per device
 
@@ -36,12 +37,12 @@ def pack_histories(
     stop: np.ndarray,
     length: int,
     width: int,
-    devices: Sequence,
+    devices: dev.Devices,
     num_mask_slots: int = 0,
     user_index: np.ndarray | None = None,
     context: np.ndarray | None = None,
 ) -> Histories:
-    """Packs the histories of questions: the newest items of each items[start:stop].
+    """Packs the histories of questions, the newest items of each items[start:stop].
 
     Args:
         items: [N] int, the flat histories.
@@ -49,7 +50,7 @@ def pack_histories(
         stop: [Q] the index at which it ends.
         length: the maximum number of slots of a history.
         width: the slots of a row.
-        devices: the devices to encode on.
+        devices: the devices to encode on, or a mesh of them.
         num_mask_slots: slots after each history for the objective to mask.
         user_index: [Q] int32, the users, -1 for unknown ones; by default all are unknown.
         context: [N, K], as in stream.Data.
@@ -57,8 +58,9 @@ def pack_histories(
     subsequences = stream.history_subsequences(start, stop, length, num_mask_slots)
     user_index = np.full(len(start), -1, np.int32) if user_index is None else user_index
     subsequences = subsequences._replace(user_index=user_index)
-    batch = min(ROWS, -(-max(len(subsequences.length), 1) // len(devices)))
-    layout, order_of = stream.packing_layout(subsequences.length, width, batch * len(devices))
+    shares = dev.data_size(devices)
+    batch = min(ROWS, -(-max(len(subsequences.length), 1) // shares))
+    layout, order_of = stream.packing_layout(subsequences.length, width, batch * shares)
     rows = len(layout.slot_to_segment)
     spread = np.random.default_rng(0).permutation(rows)  # rows with many short histories are adjacent, so shuffle
     place = np.arange(len(order_of))
@@ -83,8 +85,11 @@ def pack_histories(
     return Histories(data, order, rows_BR, slot_BR, kept_BR, question, len(start))
 
 
-def encoder(model: Model, objective: Objective, devices: Sequence) -> Callable[[Any, Histories], np.ndarray]:
-    """Returns a function (params, Histories) -> hidden [Q, D] on the host, compiled once per shape."""
+def encoder(model: Model, objective: Objective, devices: dev.Devices) -> Callable[[Any, Histories], np.ndarray]:
+    """A program (params, Histories) -> hidden [Q, D] on the host, compiled once for its shapes.
+
+    The params lie on the devices as `models.sharded.specs` has them.
+    """
 
     def batches(params, data, order, rows_BR, slot_BRM, kept_BK):
         def one(batch):
@@ -96,9 +101,12 @@ def encoder(model: Model, objective: Objective, devices: Sequence) -> Callable[[
 
         return jax.lax.map(one, (rows_BR, slot_BRM, kept_BK))
 
-    specs = (P(), P(), P(), P(AXIS), P(AXIS), P(AXIS))
-    split = partial(jax.shard_map, mesh=dev.mesh_of(devices), in_specs=specs, check_vma=False)
-    program = jax.jit(split(batches, out_specs=P(AXIS)), compiler_options=compiler.cpu_options())
+    def on_devices(params, *args):
+        in_specs = (specs(model, params), P(), P(), P(AXIS), P(AXIS), P(AXIS))
+        split = partial(jax.shard_map, mesh=dev.mesh_of(devices), in_specs=in_specs, check_vma=False)
+        return split(batches, out_specs=P(AXIS))(params, *args)
+
+    program = jax.jit(on_devices, compiler_options=compiler.cpu_options())
 
     def encode(params, histories):
         hidden_BKD = np.asarray(program(params, *histories[:5]))

@@ -1,13 +1,12 @@
 """Ranks each question's target among the candidates of a protocol."""
 
 import functools
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import numpy as np
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
 from jaxrec.data import event_types
 from jaxrec.data.ragged import distinct, slices
@@ -38,7 +37,7 @@ class Layout(NamedTuple):
     catalogue: int
     total: int  #: number of questions
     buckets: tuple
-    devices: tuple
+    mesh: Mesh  # of the devices
 
 
 def lay_out(
@@ -47,26 +46,27 @@ def lay_out(
     protocol: str = "full",
     *,
     seed: int = 0,
-    devices: Sequence | None = None,
+    devices: dev.Devices | None = None,
     block: int = BLOCK,
 ) -> Layout:
-    """Prepares the lists that questions are ranked with, once, on the host.
+    """Lay out the lists that questions are ranked with; once, on the host.
 
     Args:
-        split: the split.
-        questions: the questions.
-        protocol: name of the protocol.
-        seed: of drawn candidates.
-        devices: to rank on; by default, the first one.
-        block: queries ranked at once per device.
+        split: as of splits.
+        questions: as of splits.
+        protocol: a name.
+        seed: of the draws.
+        devices: to rank on, the first one unless given; or a mesh, along whose `ITEM` the scorer's params are split.
+        block: queries ranked at once on a device.
 
     Raises:
-        UserError: if the protocol is unknown, there are no questions, or too few items to draw from.
+        UserError: an unknown protocol; no question; too few items to draw from.
     """
     protocol = named(protocol)
     total, catalogue = len(questions.source), len(split.interactions.catalogue.ids)
     check(split, questions)
-    devices = tuple(devices or jax.devices()[:1])
+    mesh = dev.mesh_of(devices or jax.devices()[:1])
+    shares = dev.data_size(mesh)
     if not find(protocol).filtered:
         items, counts = np.zeros(0, np.int32), np.zeros(total, np.int64)
     elif whole(protocol):
@@ -82,7 +82,7 @@ def lay_out(
         if end == done:
             continue
         rows, done = order[done:end], end
-        number = -(-len(rows) // (block * len(devices))) * len(devices)
+        number = -(-len(rows) // (block * shares)) * shares
         size = -(-len(rows) // (8 * number)) * 8  # multiples of 8: single queries round differently
         filled = np.pad(rows, (0, number * size - len(rows)), mode="edge")
         lists = np.zeros((len(filled), max(counts[rows].max(), 1)), np.int32)
@@ -90,8 +90,8 @@ def lay_out(
             slices(offsets[filled], offsets[filled] + counts[filled])
         ]
         filled, lists = filled.reshape(number, size), lists.reshape(number, size, -1)
-        buckets.append(Bucket(filled, *dev.spread((questions.target[filled], lists), devices)))
-    return Layout(protocol, catalogue, total, tuple(buckets), devices)
+        buckets.append(Bucket(filled, *dev.spread((questions.target[filled], lists), mesh)))
+    return Layout(protocol, catalogue, total, tuple(buckets), mesh)
 
 
 def check(split: Split, questions: Questions) -> None:
@@ -115,33 +115,35 @@ def _seen(items, questions, catalogue):
 
 
 @functools.cache
-def _program(scorer, how, catalogue, devices):
+def _program(scorer, how, catalogue, mesh):
     """Returns the program that ranks a bucket's blocks across the devices; it compiles once per shape."""
+    whole = {"catalogue": catalogue, "axis": dev.item_axis(mesh)}
 
     def blocks(params, queries, targets, items):
         def block(these):
             queries, targets, items = these
             if how == "sampled":
-                return ranking.sampled_ranks(scorer, params, queries, targets, items)
+                return ranking.sampled_ranks(scorer, params, queries, targets, items, **whole)
             if how == "full":
-                return ranking.ranks(scorer, params, queries, targets, items, catalogue=catalogue)
-            return ranking.top_k(scorer, params, queries, items, k=how, catalogue=catalogue)[0]
+                return ranking.ranks(scorer, params, queries, targets, items, **whole)
+            return ranking.top_k(scorer, params, queries, items, k=how, **whole)[0]
 
         return jax.lax.map(block, (queries, targets, items))
 
     shared = P(AXIS)
-    specs = {"in_specs": (P(), shared, shared, shared), "out_specs": shared}
-    return jax.jit(jax.shard_map(blocks, mesh=dev.mesh_of(devices), check_vma=False, **specs))
+    specs = {"in_specs": (dev.item_spec(mesh), shared, shared, shared), "out_specs": shared}
+    return jax.jit(jax.shard_map(blocks, mesh=mesh, check_vma=False, **specs))
 
 
 def _answers(layout, how, scorer, params, queries):
     """Returns (rows, answers) of each bucket on the host. All programs are dispatched before waiting for the first."""
     chex.assert_tree_shape_prefix(queries, (layout.total,))
-    program = _program(scorer, how, layout.catalogue, layout.devices)
-    params, queries = dev.put(params, layout.devices), jax.tree.map(np.asarray, queries)
+    mesh, queries = layout.mesh, jax.tree.map(np.asarray, queries)
+    program = _program(scorer, how, layout.catalogue, mesh)
+    params = jax.device_put(params, NamedSharding(mesh, dev.item_spec(mesh)))
     answers = []
     for rows, targets, items in layout.buckets:
-        asked = dev.spread(jax.tree.map(lambda query: query[rows], queries), layout.devices)  # noqa: B023
+        asked = dev.spread(jax.tree.map(lambda query: query[rows], queries), mesh)  # noqa: B023
         answers.append((rows, program(params, asked, targets, items)))
     return [(rows, np.asarray(answer)) for rows, answer in answers]
 

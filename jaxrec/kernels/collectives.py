@@ -1,6 +1,7 @@
 """Collectives over a device axis.
 
-On a single device they return their input: XLA's CPU backend would copy it.
+On a single device they return their input: XLA's CPU backend would copy it. Along an axis of one device of a mesh of
+several they don't: only a sum counts as replicated for shard_map.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ import jax
 
 def psum(tree: Any, axis: str) -> Any:
     """The sum of each array over all devices."""
-    return tree if jax.lax.axis_size(axis) == 1 else jax.lax.psum(tree, axis)
+    return tree if _alone(axis) else jax.lax.psum(tree, axis)
 
 
 def all_gather(x: jax.Array, axis: str) -> jax.Array:
@@ -20,4 +21,8 @@ def all_gather(x: jax.Array, axis: str) -> jax.Array:
 
 def mark_replicated(x: jax.Array, axis: str) -> jax.Array:
     """Returns x, which is equal on all devices, as a value that shard_map's replication check accepts."""
-    return x if jax.lax.axis_size(axis) == 1 else jax.lax.pmax(x, axis)
+    return x if _alone(axis) else jax.lax.pmax(x, axis)
+
+
+def _alone(axis):
+    return jax.lax.axis_size(axis) == 1 and jax.sharding.get_abstract_mesh().size <= 1

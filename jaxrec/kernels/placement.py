@@ -9,6 +9,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
 from jaxrec.system.errors import UserError
 
 AXIS = "data"  #: the device axis that the rows of a step are split over
+ITEM = "item"  #: the device axis that the rows of item tables are split over, if a mesh has one
+
+Devices = Sequence | Mesh  #: devices with the single axis `AXIS`; or a mesh
 
 
 def local() -> list:
@@ -22,22 +25,40 @@ def local() -> list:
     return jax.local_devices()
 
 
-def mesh_of(devices: Sequence) -> Mesh:
-    """A mesh of these devices with the single axis `AXIS`."""
-    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+def mesh_of(devices: Devices, item: int = 1) -> Mesh:
+    """A mesh of these devices: with the single axis `AXIS`, or with `item` devices along a second axis, `ITEM`."""
+    if isinstance(devices, Mesh):
+        return devices
+    sizes, names = ((len(devices),), (AXIS,)) if item == 1 else ((len(devices) // item, item), (AXIS, ITEM))
+    return jax.make_mesh(sizes, names, axis_types=(AxisType.Auto,) * len(names), devices=devices)
 
 
-def put(tree: Any, devices: Sequence) -> Any:
+def item_axis(devices: Devices) -> str | None:
+    """The axis that item tables are split over; None if every device has them whole."""
+    return ITEM if ITEM in mesh_of(devices).axis_names else None
+
+
+def item_spec(devices: Devices) -> P:
+    """How arrays with a row for each item lie on the devices."""
+    return P(ITEM) if item_axis(devices) else P()
+
+
+def data_size(devices: Devices) -> int:
+    """The number of devices that the rows of a step are split over."""
+    return mesh_of(devices).shape[AXIS]
+
+
+def put(tree: Any, devices: Devices) -> Any:
     """Replicates the arrays of a tree on all devices."""
     return jax.device_put(tree, replicated(devices))
 
 
-def spread(tree: Any, devices: Sequence) -> Any:
-    """Splits the arrays of a tree over the devices along their first axis, a multiple of the number of devices."""
+def spread(tree: Any, devices: Devices) -> Any:
+    """Splits the arrays of a tree over `AXIS` along their first axis, a multiple of `data_size(devices)`."""
     return jax.device_put(tree, NamedSharding(mesh_of(devices), P(AXIS)))
 
 
-def replicated(devices: Sequence) -> NamedSharding:
+def replicated(devices: Devices) -> NamedSharding:
     """The sharding of arrays that are replicated on these devices."""
     return NamedSharding(mesh_of(devices), P())
 

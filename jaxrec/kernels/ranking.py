@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrec.kernels import shards
+
 BLOCK = 64  # scores that are first known by their maximum
 MANY = 1 << 17  # scores from which that is faster than to select among them all
 CHUNK = 4096  # items scored at once: with 512 queries 8 MB of scores, which stay in the cache
@@ -89,7 +91,7 @@ def top_k_by_blocks(scores_BV: jax.Array, k: int, block: int = BLOCK) -> tuple[j
     return scores_Bk, jnp.take_along_axis(chosen_BC, of_Bk, axis=1) * block + at_Bk - of_Bk * block
 
 
-@partial(jax.jit, static_argnums=0, static_argnames=("catalogue", "chunk"))
+@partial(jax.jit, static_argnums=0, static_argnames=("catalogue", "chunk", "axis"))
 def ranks(
     scorer: Scorer,
     params: Any,
@@ -99,6 +101,7 @@ def ranks(
     *,
     catalogue: int,
     chunk: int = CHUNK,
+    axis: str | None = None,
 ) -> jax.Array:
     """The rank of each query's target among all items but the seen: [Q] int32, from 1.
 
@@ -114,14 +117,26 @@ def ranks(
         seen_QS: items that are no candidates: distinct, without the target; 0 is none.
         catalogue: V, static.
         chunk: how many items are scored at once, static.
+        axis: of devices, each of which has the params of an equal share of the items, padded with what is no item:
+            the shares' counts are summed. None where the params are of all items. Static.
     """
-    one = partial(_rank, scorer, size=min(chunk, catalogue), catalogue=catalogue)
+    rows, before = _share(catalogue, axis)
+    if axis is not None:
+        targets_Q, seen_QS = targets_Q - before, seen_QS - before
+    one = partial(_rank, scorer, size=min(chunk, rows), rows=rows, items=catalogue - before, axis=axis)
     return jax.vmap(one, in_axes=(None, 0, 0, 0))(params, queries, targets_Q, seen_QS)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=0, static_argnames=("catalogue", "axis"))
 def sampled_ranks(
-    scorer: Scorer, params: Any, queries: Any, targets_Q: jax.Array, candidates_QC: jax.Array
+    scorer: Scorer,
+    params: Any,
+    queries: Any,
+    targets_Q: jax.Array,
+    candidates_QC: jax.Array,
+    *,
+    catalogue: int = 0,
+    axis: str | None = None,
 ) -> jax.Array:
     """The rank of each target among given candidates, by the rule of `ranks`: [Q] int32, from 1.
 
@@ -131,18 +146,28 @@ def sampled_ranks(
         queries: as of `ranks`.
         targets_Q: as of `ranks`.
         candidates_QC: items without the target; 0 is none.
+        catalogue: as of `ranks`; only with an axis is it needed.
+        axis: as of `ranks`.
     """
 
     def one(query, target, candidates_C):
-        scores = scorer.at(params, query, jnp.append(target, jnp.maximum(candidates_C, 1)))
+        scores = _scores_at(scorer, params, query, jnp.append(target, jnp.maximum(candidates_C, 1)), catalogue, axis)
         return 1 + (_reaches(scores[1:], scores[0]) & (candidates_C > 0)).sum(dtype=jnp.int32)
 
     return jax.vmap(one)(queries, targets_Q, candidates_QC)
 
 
-@partial(jax.jit, static_argnums=0, static_argnames=("k", "catalogue", "chunk"))
+@partial(jax.jit, static_argnums=0, static_argnames=("k", "catalogue", "chunk", "axis"))
 def top_k(
-    scorer: Scorer, params: Any, queries: Any, seen_QS: jax.Array, *, k: int, catalogue: int, chunk: int = CHUNK
+    scorer: Scorer,
+    params: Any,
+    queries: Any,
+    seen_QS: jax.Array,
+    *,
+    k: int,
+    catalogue: int,
+    chunk: int = CHUNK,
+    axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """The best k unseen items of each query, exactly, the best first; of equals the lower item first.
 
@@ -155,14 +180,25 @@ def top_k(
         queries: as of `ranks`.
         catalogue: as of `ranks`.
         chunk: as of `ranks`.
+        axis: as of `ranks`; the best of every share are merged.
         seen_QS: items to leave out; 0 is none.
         k: static.
 
     Returns:
         (items [Q, k] int32, scores [Q, k])
     """
-    one = partial(_top, scorer, k=k, size=min(chunk, catalogue), catalogue=catalogue)
-    return jax.vmap(one, in_axes=(None, 0, 0))(params, queries, seen_QS)
+    rows, before = _share(catalogue, axis)
+    if axis is not None:
+        seen_QS = seen_QS - before
+    one = partial(_top, scorer, k=k, size=min(chunk, rows), rows=rows, items=catalogue - before, axis=axis)
+    items_Qk, scores_Qk = jax.vmap(one, in_axes=(None, 0, 0))(params, queries, seen_QS)
+    if axis is None:
+        return items_Qk, scores_Qk
+    items_Qk = jnp.where(items_Qk > 0, before + items_Qk, 0)
+    items_Qn, scores_Qn = (jax.lax.all_gather(x, axis, axis=1, tiled=True) for x in (items_Qk, scores_Qk))
+    # the shares are in the order of their items, so that of equals the lower item is still the earlier
+    scores_Qk, place_Qk = jax.lax.top_k(scores_Qn, k)
+    return jnp.take_along_axis(items_Qn, place_Qk, axis=1), scores_Qk
 
 
 def sortable(scores: jax.Array) -> jax.Array:
@@ -174,59 +210,85 @@ def _reaches(scores, own):
     return ~(scores < own)
 
 
-def _chunk(index, size, catalogue):
+def _share(catalogue, axis):
+    """Of how many items this device has the params, the padding counted in; and how many items come before them."""
+    rows = catalogue if axis is None else -(-catalogue // jax.lax.axis_size(axis))
+    return rows, shards.first_row(rows, axis)
+
+
+def _scores_at(scorer, params, query, items_C, catalogue, axis):
+    """The scores of items, whichever device has their params."""
+    if axis is None:
+        return scorer.at(params, query, items_C)
+    rows, before = _share(catalogue, axis)
+    return _from_its_share(scorer.at(params, query, jnp.clip(items_C - before, 1, rows)), items_C - before, rows, axis)
+
+
+def _from_its_share(value, item, rows, axis):
+    """What the device of an item, counted from its own first, has for it; to the bit, as zeros are added."""
+    return shards.total(jnp.where((item >= 1) & (item <= rows), value, jnp.zeros_like(value)), axis)
+
+
+def _chunk(index, size, rows):
     """Where a chunk starts, and how many of its items an earlier one has had (the last one is pushed back to fit)."""
-    start = jnp.minimum(index * size, catalogue - size)
+    start = jnp.minimum(index * size, rows - size)
     return start, index * size - start
 
 
-def _over_chunks(body, carry, size, catalogue):
-    count = -(-catalogue // size)
+def _over_chunks(body, carry, size, rows):
+    count = -(-rows // size)
     # a lone chunk without a loop lets the compiler score it once for both passes
     return body(0, carry) if count == 1 else jax.lax.fori_loop(0, count, body, carry)
 
 
-def _rank(scorer, params, query, target, seen_S, *, size, catalogue):
+def _rank(scorer, params, query, target, seen_S, *, size, rows, items, axis):
     def find(index, own):
-        start, had = _chunk(index, size, catalogue)
+        start, had = _chunk(index, size, rows)
         scores = scorer.chunk(params, query, start, size)
         place = target - 1 - start
         return jnp.where((place >= had) & (place < size), scores[jnp.clip(place, 0, size - 1)], own)
 
     def count(index, rank):
-        start, had = _chunk(index, size, catalogue)
+        start, had = _chunk(index, size, rows)
         reaches = _reaches(scorer.chunk(params, query, start, size), own)
         place_S = seen_S - 1 - start
         lost_S = reaches[jnp.clip(place_S, 0, size - 1)] & (place_S >= had) & (place_S < size)
         place = jnp.arange(size)
         reaches &= (place >= had) & (place != target - 1 - start)
+        if axis is not None:
+            reaches &= place < items - start
         return rank + reaches.sum(dtype=jnp.int32) - lost_S.sum(dtype=jnp.int32)
 
-    own = scorer.at(params, query, target[None])[0]
+    own = scorer.at(params, query, (target if axis is None else jnp.clip(target, 1, rows))[None])[0]
     if not jnp.issubdtype(own.dtype, jnp.integer):
         # a product may round in another order than the same product in a chunk, and part what is equal
-        own = _over_chunks(find, own, size, catalogue)
-    return _over_chunks(count, jnp.ones_like(target, jnp.int32), size, catalogue)
+        own = _over_chunks(find, own, size, rows)
+    if axis is None:
+        return _over_chunks(count, jnp.ones_like(target, jnp.int32), size, rows)
+    own = _from_its_share(own, target, rows, axis)
+    return 1 + shards.total(_over_chunks(count, jnp.zeros_like(target, jnp.int32), size, rows), axis)
 
 
-def _top(scorer, params, query, seen_S, *, k, size, catalogue):
+def _top(scorer, params, query, seen_S, *, k, size, rows, items, axis):
     def floating(scores):  # on CPU the best of integers is a full sort, the best of floats is not
         return scores.astype(jnp.float32) if jnp.issubdtype(scores.dtype, jnp.integer) else scores
 
     def better(index, best):
-        start, had = _chunk(index, size, catalogue)
+        start, had = _chunk(index, size, rows)
         scores = sortable(floating(scorer.chunk(params, query, start, size)))
         place_S = seen_S - 1 - start
         place_S = jnp.where((place_S >= 0) & (place_S < size), place_S, size)
         scores = scores.at[place_S].set(-jnp.inf, mode="drop")
         scores = jnp.where(jnp.arange(size) >= had, scores, -jnp.inf)
+        if axis is not None:
+            scores = jnp.where(jnp.arange(size) < items - start, scores, -jnp.inf)
         scores, places = jax.lax.top_k(scores, min(k, size))
-        items = jnp.where(scores > -jnp.inf, start + 1 + places, 0)
+        found = jnp.where(scores > -jnp.inf, start + 1 + places, 0)
         # of equals top_k takes the earlier place, and what was found earlier has the lower number
         scores, places = jax.lax.top_k(jnp.concatenate([best[1], scores]), k)
-        return jnp.concatenate([best[0], items])[places], scores
+        return jnp.concatenate([best[0], found])[places], scores
 
     first = jnp.append(seen_S, 0)[:1]  # a loop's first carry comes from the data: under shard_map it varies as they do
     like = floating(scorer.at(params, query, jnp.maximum(first, 1)))
     none = jnp.zeros_like(first, jnp.int32).repeat(k), jnp.full_like(like, -jnp.inf).repeat(k)
-    return _over_chunks(better, none, size, catalogue)
+    return _over_chunks(better, none, size, rows)

@@ -9,8 +9,9 @@ import numpy as np
 from jaxrec.config.keys import Config
 from jaxrec.data import cold, event_types, sources, splits
 from jaxrec.data.interactions import Interactions
-from jaxrec.training import growing, launch
-from jaxrec.training.setup import Feed, Setup, initial, setup
+from jaxrec.kernels import placement, shards
+from jaxrec.training import growing, launch, sharding
+from jaxrec.training.setup import Feed, Setup, initial, setup, shapes
 
 
 def split_of(config: Config, interactions: Interactions | None = None) -> splits.Split:
@@ -38,11 +39,28 @@ def assemble(config: Config, split: splits.Split | None = None, devices: Sequenc
 
 
 def first_state(setup: Setup) -> Any:
-    """The State before the first step, on the devices of the setup."""
-    state = initial(setup)
+    """The State before the first step, on the devices of the setup; no device holds a whole split table."""
+    shardings = launch.placed(setup.mesh, setup.specs)
     if setup.config.init_from:
-        state = growing.carried(state, setup)
-    return jax.device_put(state, launch.placed(setup.devices))
+        return jax.device_put(growing.carried(initial(setup), setup), shardings)
+    if placement.item_axis(setup.mesh):
+        return jax.jit(setup.first, out_shardings=shardings)(jax.random.key(setup.config.seed))
+    return jax.device_put(initial(setup), shardings)
+
+
+def to_save(setup: Setup, state: Any) -> Any:
+    """A State as checkpoints hold it, whatever the devices: tables of items are whole, split ones on the host."""
+    return shards.whole(state, setup.specs, len(setup.split.interactions.catalogue.ids), placement.ITEM)
+
+
+def saved_shapes(setup: Setup) -> Any:
+    """What to restore a checkpoint into: a State as of `to_save`."""
+    return sharding.saved_shapes(shapes(setup), setup.specs, len(setup.split.interactions.catalogue.ids))
+
+
+def saved(setup: Setup, state: Any) -> Any:
+    """A State from a checkpoint, on the devices: the inverse of `to_save`."""
+    return shards.put(state, setup.specs, setup.mesh, placement.ITEM)
 
 
 def call(setup: Setup, feed: Feed, state: Any, start: int, end: int) -> tuple[Any, Any]:

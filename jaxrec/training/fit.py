@@ -16,7 +16,15 @@ from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Signals
 from jaxrec.training import assembly, metric_writer, optim, preflight, wording
 from jaxrec.training.checkpoint import Checkpoints, Damaged
-from jaxrec.training.setup import Feed, Setup, initial as initial, order as order, setup as setup, shapes, users_of
+from jaxrec.training.setup import (
+    Feed,
+    Setup,
+    initial as initial,
+    order as order,
+    setup as setup,
+    shapes as shapes,
+    users_of,
+)
 from jaxrec.training.step import State
 from jaxrec.training.workdir import Place
 
@@ -109,7 +117,9 @@ def fit(
         def save(now, score=None):
             if checkpoints.latest() != now:
                 held.check()
-                checkpoints.save(now, state, loop | {"seconds": logger.seconds()}, score, logger.checksum())
+                checkpoints.save(
+                    now, assembly.to_save(setup, state), loop | {"seconds": logger.seconds()}, score, logger.checksum()
+                )
                 if on_checkpoint:
                     checkpoints.wait()
                     on_checkpoint(now, workdir / "checkpoints" / str(now))
@@ -176,7 +186,7 @@ def resume(setup: Setup, workdir: Path, checkpoints: Checkpoints) -> tuple[State
         state = assembly.first_state(setup)
         loop = {"step": 0, "best": None, "evals_without_improvement": 0, "sums": [0.0, 0.0, 0.0, 0], "seconds": 0.0}
         return state, loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
-    wanted = shapes(setup)
+    wanted = assembly.saved_shapes(setup)
     (state, loop), at, damaged = checkpoints.take("latest", partial(_restore, setup, workdir, checkpoints, wanted))
     best = checkpoints.best()
     if best is not None and best != at and best not in damaged:
@@ -186,7 +196,7 @@ def resume(setup: Setup, workdir: Path, checkpoints: Checkpoints) -> tuple[State
             damaged[best] = why
     for newer, why in damaged.items():
         checkpoints.set_aside(newer, why)
-    return state, loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
+    return assembly.saved(setup, state), loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
 
 
 def _restore(setup, workdir, checkpoints, wanted, at):
@@ -248,7 +258,7 @@ def close_row(
 def complete(setup: Setup, workdir: Path) -> bool:
     """Whether the workdir's latest checkpoint is intact and the training's last one."""
     with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
-        wanted = shapes(setup)
+        wanted = assembly.saved_shapes(setup)
         (_, loop), _, damaged = checkpoints.take("latest", partial(_restore, setup, workdir, checkpoints, wanted))
     return not damaged and is_over(setup, loop)
 

@@ -7,10 +7,12 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 
-from jaxrec.kernels.placement import AXIS, mesh_of, replicated
+from jaxrec.kernels.placement import AXIS, Devices, data_size, mesh_of
 from jaxrec.training.step import State
 
 AXES = State(None, None, None, 0, None)  # the carry has a device axis, the rest is replicated
+WHOLE = P()
+SPECS: Any = State(WHOLE, WHOLE, WHOLE, P(AXIS), WHOLE)  # the same for a mesh
 
 
 class Launched(NamedTuple):
@@ -51,24 +53,33 @@ def launch_pmap(
 
 
 def launch_shard_map(
-    call: Callable, devices: Sequence, options: dict[str, Any] | None = None, per_device_data: bool = False
+    call: Callable,
+    devices: Devices,
+    options: dict[str, Any] | None = None,
+    per_device_data: bool = False,
+    specs: State = SPECS,
+    sampler_specs: Any = WHOLE,
 ) -> Launched:
-    """As `launch_pmap` with shard_map, which checks replication if there is more than one device."""
-    mesh = mesh_of(devices)
-    replicated, split = State(P(), P(), P(), P(AXIS), P()), P(AXIS)
-    specs = {
-        "in_specs": (replicated, split if per_device_data else P(), P(), P(), P(), split),
-        "out_specs": (replicated, P()),
-    }
-    mapped = jax.shard_map(call, mesh=mesh, check_vma=len(devices) > 1, **specs)
+    """As `launch_pmap` with shard_map, which checks replication if there is more than one device.
+
+    Args:
+        call: as returned by `step.call`.
+        devices: the devices, or a mesh.
+        options: compiler options.
+        per_device_data: whether the data are split over the devices too.
+        specs: how a State lies on the mesh.
+        sampler_specs: how the sampler tables do.
+    """
+    mesh, split = mesh_of(devices), P(AXIS)
+    in_specs = specs, split if per_device_data else P(), sampler_specs, P(), P(), split
+    mapped = jax.shard_map(call, mesh=mesh, in_specs=in_specs, out_specs=(specs, P()), check_vma=mesh.size > 1)
     program = jax.jit(mapped, donate_argnums=0, compiler_options=options)
-    return Launched(program, np.arange(len(devices)))
+    return Launched(program, np.arange(data_size(mesh)))
 
 
 LAUNCHERS = {"pmap": launch_pmap, "shard_map": launch_shard_map}
 
 
-def placed(devices: Sequence) -> State:
-    """The shardings of a State: the carry is split over the devices along its rows, the rest is replicated."""
-    whole, split = replicated(devices), NamedSharding(mesh_of(devices), P(AXIS))
-    return State(whole, whole, whole, split, whole)
+def placed(devices: Devices, specs: State = SPECS) -> State:
+    """The shardings of a State; by default the carry is split along its rows, and the rest is replicated."""
+    return jax.tree.map(lambda spec: NamedSharding(mesh_of(devices), spec), specs)

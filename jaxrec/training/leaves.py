@@ -20,6 +20,11 @@ def form(leaf: Any) -> list:
     return [str(leaf.dtype), list(leaf.shape)]
 
 
+def on_host(shape: jax.ShapeDtypeStruct) -> np.ndarray:
+    """What stands for an array on the host, to restore into: of its shape, without its memory."""
+    return np.broadcast_to(np.zeros((), shape.dtype), shape.shape)
+
+
 def sealed(leaf: Any) -> list:
     """[dtype, shape, checksum] of an array."""
     if isinstance(leaf, jax.Array) and leaf.is_fully_replicated:  # of the whole, JAX would keep a copy on the host

@@ -6,6 +6,7 @@ the rows of tables that a step used, bool [V, 1, ...]; other rows, and the optim
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -31,12 +32,13 @@ def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), after], [warmup]) if warmup else after
 
 
-def optimiser(config: OptimConfig, steps: int) -> optax.GradientTransformationExtraArgs:
+def optimiser(config: OptimConfig, steps: int, norm: Callable | None = None) -> optax.GradientTransformationExtraArgs:
     """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or `adagrad`, with a schedule and gradient clipping.
 
     Args:
         config: OptimConfig.
         steps: the number of steps of the training, at which a decaying schedule ends.
+        norm: of the gradients by which they are clipped; by default their global norm.
     """
     rate = schedule(config, steps)
     moments = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
@@ -47,7 +49,18 @@ def optimiser(config: OptimConfig, steps: int) -> optax.GradientTransformationEx
     }[config.name]()
     if config.schedule == "plateau":
         update = optax.chain(update, lowered())
-    return optax.chain(optax.clip_by_global_norm(config.clip), update) if config.clip else update
+    clip = partial(clip_by, norm) if norm else optax.clip_by_global_norm
+    return optax.chain(clip(config.clip), update) if config.clip else update
+
+
+def clip_by(norm: Callable[[Any], jax.Array], most: float) -> optax.GradientTransformation:
+    """As `optax.clip_by_global_norm`, by another norm of the gradients."""
+
+    def update(updates, state, params=None):
+        found = norm(updates)
+        return jax.tree.map(lambda x: jnp.where(found < most, x, x / found * most), updates), state
+
+    return optax.GradientTransformation(optax.init_empty_state, update)
 
 
 class LoweredState(NamedTuple):

@@ -1,6 +1,7 @@
 """Checks before a training starts that it fits the devices' memory, by the compiler's own memory analysis."""
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -34,8 +35,8 @@ def check_state(setup: Setup) -> None:
         TooLarge: they don't; the message suggests what to change.
     """
     wanted = shapes(setup)
-    params = _bytes(wanted.params)
-    needs = Needs(_bytes(wanted), 0, 0 if setup.config.optim.sparse else params)
+    params = bytes_on_a_device(wanted.params)
+    needs = Needs(bytes_on_a_device(wanted), 0, 0 if setup.config.optim.sparse else params)
     _compare(setup, needs, needs.state + needs.work)
 
 
@@ -55,10 +56,8 @@ def check(setup: Setup, state: State, feed: Feed, start: int, end: int) -> Needs
     data, begins = feed(start, end)
     args = (data, setup.sampler_tables, np.int32(begins), np.int32(end))
     counted = setup.run.lower(state, *args).compile().memory_analysis()
-    devices = len(setup.devices)
-    data_bytes = _bytes((data, setup.sampler_tables)) // (devices if setup.config.feed == "host" else 1)
     work = counted.temp_size_in_bytes + max(counted.output_size_in_bytes - counted.alias_size_in_bytes, 0)
-    needs = Needs(_bytes(state._replace(carry=None)) + _bytes(state.carry) // devices, data_bytes, work)
+    needs = Needs(bytes_on_a_device(state), bytes_on_a_device((data, setup.sampler_tables)), work)
     _compare(setup, needs, needs.work)
     return needs
 
@@ -91,7 +90,7 @@ def _compare(setup, needs, more):
 def _cures(setup, needs, left):
     """What to change, with the smallest change first."""
     config, found = setup.config, []
-    params = _bytes(shapes(setup).params)
+    params = bytes_on_a_device(shapes(setup).params)
     fixed = 0 if config.optim.sparse else 2 * params  # of the work, what is as large as the params: gradients, updates
     rows, loss = setup.microbatch_rows, registry.find("loss", config.loss.name)
     if needs.data and rows > 1 and fixed < left:
@@ -103,6 +102,10 @@ def _cures(setup, needs, left):
         found.append("--config.optim.sparse=True, which has gradients of the batch's items alone")
     elif not loss.sampled and len(setup.split.interactions.catalogue.ids) >= LARGE:
         found.append("a sampled loss with --config.optim.sparse=True (docs/losses.md)")
+    item, devices = config.mesh.item, len(setup.devices)
+    if item < devices and setup.devices[0].platform != "cpu":
+        more = min(size for size in range(item + 1, devices + 1) if devices % size == 0)
+        found.append(f"--config.mesh.item={more}, which splits the tables of items over so many devices")
     heads = getattr(config.model, "heads", 1)
     narrower = max(int(config.model.dim * left / max(needs.state + needs.work, 1) / 2), 1)
     if narrower >= heads < config.model.dim:
@@ -112,6 +115,11 @@ def _cures(setup, needs, left):
     return found or ["take a device with more memory"]
 
 
-def _bytes(tree):
-    """The bytes of all arrays of a tree."""
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x, "dtype"))
+def bytes_on_a_device(tree: Any) -> int:
+    """The bytes of all arrays of a tree on one device."""
+    return sum(math.prod(_shape(x)) * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x, "dtype"))
+
+
+def _shape(x):
+    """The shape of what a device holds of an array."""
+    return x.shape if getattr(x, "sharding", None) is None else x.sharding.shard_shape(x.shape)

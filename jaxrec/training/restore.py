@@ -10,14 +10,16 @@ import jax
 from jaxrec.models.model import Model
 from jaxrec.system import arguments
 from jaxrec.system.console import printable
+from jaxrec.training import leaves
 from jaxrec.training.checkpoint import Checkpoints, abstract
 
 log = logging.getLogger("jaxrec")
 
 
 def restore_params(path: Path, model: Model, checkpoint: str | int | None, sharding: Any) -> tuple[Any, int]:
-    """The params of a workdir's checkpoint with a sharding, and its step."""
-    wanted = abstract(jax.eval_shape(model.init, jax.random.key(0)), sharding)
+    """The params of a workdir's checkpoint with a sharding, or on the host where it is None; and its step."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    wanted = jax.tree.map(leaves.on_host, shapes) if sharding is None else abstract(shapes, sharding)
     with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
         params, step, damaged = checkpoints.take(
             arguments.checkpoint_name(checkpoint), lambda step: checkpoints.restore_params(step, wanted)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec as P
 
 from jaxrec.batches import context, objectives, session_parallel, stream, target_types
 from jaxrec.config.keys import Config, LossOptions
@@ -14,10 +15,10 @@ from jaxrec.config.parsing import row_width
 from jaxrec.data import event_types
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits import Split
-from jaxrec.kernels import compiler, placement
+from jaxrec.kernels import compiler, placement, shards
 from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
-from jaxrec.training import folding, launch, microbatches, negatives, optim, sparse, step
+from jaxrec.training import folding, launch, microbatches, negatives, optim, sharding, sparse, step
 from jaxrec.training.building import model_of
 from jaxrec.training.checkpoint import abstract
 from jaxrec.training.losses import entry as losses
@@ -30,14 +31,17 @@ class Setup:
     config: Any
     split: Any
     devices: list
+    mesh: Mesh  #: of the devices
+    specs: Any  #: how a State lies on the mesh, a PartitionSpec for every part of it
     subsequences: stream.Subsequences
     order_of: np.ndarray | None  #: [P] as from stream.packing_layout; None if all epochs have the same order
     data: stream.Data  #: on the devices, or on the host
     gather: Any  #: (data, order, rows, with_targets) -> Stream; rows are counted from the first of the epoch
     sampler_tables: Any  #: SamplerTables on the devices
     objective: Any
-    model: Any
+    model: Any  #: with whole tables, whatever the mesh
     optimiser: Any
+    first: Any  #: (key) -> the State before the first step
     run: Any  #: (state, data, sampler_tables, start, end) -> (state, step.StepMetrics)
     rows: int  #: rows per step, on all devices
     microbatch_rows: int  #: rows per microbatch; divides a device's rows
@@ -50,6 +54,8 @@ class Setup:
 
 def setup(config: Config, split: Split, devices: list) -> Setup:
     """Packs the training histories, places the data on the devices, and builds the program of a call."""
+    mesh = sharding.mesh_for(config.mesh, devices)
+    shares, item_axis = placement.data_size(mesh), placement.item_axis(mesh)
     interactions, items = split.interactions, len(split.interactions.catalogue.ids)
     width = row_width(config)
     objective = target_types.build(config, split)
@@ -64,13 +70,13 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         )
     if config.stream == "session-parallel":
         subsequences, most, order_of = session_parallel.oldest_first(subsequences, interactions), 1, None
-        rows = session_parallel.rows_of(config.batch, len(devices))
+        rows = session_parallel.rows_of(config.batch, shares)
         layout: Any = session_parallel.schedule(subsequences.length, config.batch, rows)
         gather = partial(session_parallel.gather, step_rows=rows)
     else:
         room = objective.room(subsequences.length)
         packed = stream.pack(np.maximum(subsequences.length, room), width)[1]
-        rows, gather = stream.rows_per_step(config.batch, len(subsequences.length), packed, len(devices)), stream.gather
+        rows, gather = stream.rows_per_step(config.batch, len(subsequences.length), packed, shares), stream.gather
         layout, order_of = stream.packing_layout(subsequences.length, width, rows, room)
         row_of = np.searchsorted(layout.first, np.arange(len(order_of)), side="right") - 1
         most = int(np.bincount(row_of, objective.count(subsequences.length[order_of])).max())
@@ -80,15 +86,20 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         raise UserError(f"config.epochs is {config.epochs:,}, of {epoch_steps:,} steps each: 2^31 or more: {most:,} do")
     make_targets = partial(objective.make_targets, most=most)
     dtype = jnp.dtype(config.precision)
-    model = model_of(config, split)
+    whole = model_of(config, split)
+    model = sharding.model_on(whole, mesh)
     plain = model.folding.plain if model.folding else model
-    microbatch_rows = microbatches.rows_for(config, model, items, rows // len(devices), devices[0].platform)
-    optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps)
+    microbatch_rows = microbatches.rows_for(config, model, items, rows // shares, devices[0].platform)
+    norm = {"norm": partial(sharding.norm, model)} if item_axis else {}
+    optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps, **norm)
     targets = partial(objectives.expected_targets, objective, subsequences, interactions.items, items)
     draw, sampler_tables = negatives.sampler(config.loss, split, placement.AXIS, targets)
+    sampler_specs: Any = P()
     if model.folding:
         sampler_tables = (sampler_tables or negatives.SamplerTables())._replace(items=model.folding.items)
-    sampler_tables = placement.put(sampler_tables, devices)
+        sampler_specs = negatives.SamplerTables(P(), P(), P(), P(item_axis))
+        draw = folding.trained_alone(draw, item_axis) if draw else None
+    sampler_tables = shards.put(sampler_tables, sampler_specs, mesh, placement.ITEM)
     data = stream.Data(
         interactions.items,
         subsequences.start,
@@ -99,7 +110,7 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         event_types.targets(interactions),
     )
     if config.feed == "device":
-        data = placement.put(data._replace(start=subsequences.start.astype(np.int32)), devices)
+        data = placement.put(data._replace(start=subsequences.start.astype(np.int32)), mesh)
 
         def batch(data, index, share) -> Any:
             return gather(data[0], data[1], index * rows + share, with_targets=objective.stream_targets)
@@ -111,12 +122,13 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
                 return found
             return found._replace(context=found.context.reshape(*found.items.shape, -1))  # Feed flattens all but rows
 
-    total = losses.build(config.loss, items)
-    if model.folding and draw is None:
-        total = folding.among_trained(total, model.folding.items.trained)
+    total = losses.build(config.loss, items, item_axis)
+    if draw is None:
+        trained = model.folding.items.trained if model.folding else np.ones(items, bool)
+        total = folding.among_trained(total, trained, item_axis)
     loss_and_grad = step.loss_and_grad(plain, total, dtype)
     loss_and_grad = microbatches.accumulated(loss_and_grad, microbatch_rows)
-    draw_items = lambda key, tables: folding.dropped(key, tables.items, config.id_dropout)
+    draw_items = lambda key, tables: folding.dropped(key, tables.items, config.id_dropout, item_axis)
     parts = step.Parts(
         batch=batch,
         make_targets=make_targets,
@@ -129,22 +141,32 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         seed=config.seed,
         ema=config.optim.ema,
         items=draw_items if model.folding else None,
+        **norm,
     )
     options = compiler.cpu_options() if draw else None
     call, per_device_data = step.call(parts, config.steps_per_call), config.feed == "host"
+    first = partial(state_of, config, model, optimiser, rows)
+    if item_axis:
+        specs = sharding.specs_of(model, optimiser, jax.eval_shape(first, jax.random.key(0)))
+        run = launch.launch_shard_map(call, mesh, options, per_device_data, specs, sampler_specs)
+    else:
+        specs, run = launch.SPECS, launch.LAUNCHERS[config.launcher](call, devices, options, per_device_data)
     return Setup(
         config=config,
         split=split,
         devices=devices,
+        mesh=mesh,
+        specs=specs,
         subsequences=subsequences,
         order_of=order_of,
         data=data,
         gather=gather,
         sampler_tables=sampler_tables,
         objective=objective,
-        model=model,
+        model=whole,
         optimiser=optimiser,
-        run=launch.LAUNCHERS[config.launcher](call, devices, options, per_device_data),
+        first=first,
+        run=run,
         rows=rows,
         microbatch_rows=microbatch_rows,
         epoch_steps=epoch_steps,
@@ -176,11 +198,7 @@ def target_weights(interactions: Interactions, options: LossOptions) -> np.ndarr
 
 def initial(setup: Setup) -> step.State:
     """The State before the first step, on the default device."""
-    return jax.jit(partial(_initial, setup))(jax.random.key(setup.config.seed))
-
-
-def _initial(setup, key):
-    return state_of(setup.config, setup.model, setup.optimiser, setup.rows, key)
+    return jax.jit(setup.first)(jax.random.key(setup.config.seed))
 
 
 def state_of(config: Config, model: Model, optimiser: Any, rows: int, key: jax.Array) -> step.State:
@@ -201,8 +219,9 @@ def state_of(config: Config, model: Model, optimiser: Any, rows: int, key: jax.A
 
 def shapes(setup: Setup) -> step.State:
     """The State of `initial` as shapes and shardings."""
-    found = jax.eval_shape(partial(_initial, setup), jax.random.key(setup.config.seed))
-    return step.State(*map(abstract, found, launch.placed(setup.devices)))
+    found = jax.eval_shape(setup.first, jax.random.key(setup.config.seed))
+    shardings = launch.placed(setup.mesh, setup.specs)
+    return jax.tree.map(lambda where, part: abstract(part, where), shardings, found)
 
 
 def order(setup: Setup, epoch: int) -> stream.Order | None:
@@ -226,15 +245,16 @@ class Feed:
         if epoch != self.epoch:
             self.epoch, self.order = epoch, order(s, epoch)
             if s.config.feed == "device":
-                self.order = placement.put(self.order, s.devices)
+                self.order = placement.put(self.order, s.mesh)
         if s.config.feed == "device":
             return (s.data, self.order), epoch * s.epoch_steps
         size = s.config.steps_per_call * s.rows
         rows = (start - epoch * s.epoch_steps) * s.rows + np.arange(size)
-        rows = rows.reshape(s.config.steps_per_call, len(s.devices), -1).swapaxes(0, 1)  # [devices, steps, rows]
+        shares = placement.data_size(s.mesh)
+        rows = rows.reshape(s.config.steps_per_call, shares, -1).swapaxes(0, 1)  # [shares, steps, rows]
         rows_of_layout = rows.ravel() % len(s.data.layout.slot_to_segment)
         batches = s.gather(s.data, self.order, rows_of_layout, s.objective.stream_targets)
-        return placement.spread(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.devices), start
+        return placement.spread(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.mesh), start
 
 
 def users_of(setup: Setup, at: int) -> list:

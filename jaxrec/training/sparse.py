@@ -7,6 +7,9 @@ and PyTorch's SparseAdam). So the result equals the dense optimiser's if a zero 
 Adagrad and SGD without momentum.
 
 For a small catalogue the tables are updated whole, and a mask tells the optimiser which rows to keep.
+
+Tables whose rows are split over a mesh axis are, of every device, those that it holds: each gathers its own touched
+rows, as many slots for them on each, and these are a small catalogue that is split likewise.
 """
 
 import dataclasses
@@ -19,7 +22,7 @@ import numpy as np
 import optax
 
 from jaxrec.config.keys import OptimConfig
-from jaxrec.kernels import sizes
+from jaxrec.kernels import shards, sizes
 from jaxrec.kernels.collectives import all_gather, mark_replicated, psum
 from jaxrec.kernels.placement import AXIS
 from jaxrec.models.model import Model
@@ -47,7 +50,7 @@ def on_touched_rows(model: Model, optimiser: optax.GradientTransformationExtraAr
     def wrap(update):
         def sparse_update(params, opt, batch):
             tables = tables_of(model, optimiser, params, opt)
-            touched, batch = _relabel_batch(batch, len(model.output_embedding(params)[0]))
+            touched, batch = _relabel_batch(batch, len(model.output_embedding(params)[0]), model.item_axis)
             gathered_params, gathered_opt = (gather(touched, *each) for each in zip((params, opt), tables, strict=True))
             touched_mask = mask_of(touched, gathered_params, tables[0])
             *new, rest = update(gathered_params, gathered_opt, batch, touched_mask)
@@ -76,7 +79,8 @@ def decaying_touched_rows(model: Model, optimiser: optax.GradientTransformationE
         def decaying_update(params, opt, batch):
             items = len(model.output_embedding(params)[0])
             asked = [batch.targets] if batch.negatives is None else [batch.targets, batch.negatives.items]
-            rows = Rows(None, {"inputs": _mark([batch.stream.items], items), "targets": _mark(asked, items)})
+            marks = {"inputs": [batch.stream.items], "targets": asked}
+            rows = Rows(None, {use: _mark(ids, items, model.item_axis) for use, ids in marks.items()})
             return update(
                 params, opt, batch, decayed_mask=mask_of(rows, params, tables_of(model, optimiser, params, opt)[0])
             )
@@ -86,16 +90,16 @@ def decaying_touched_rows(model: Model, optimiser: optax.GradientTransformationE
     return wrap
 
 
-def _mark(ids, items):
-    """Whether each of V = `items` items is among these ids on any device. [V] bool"""
-    row = jnp.concatenate([each.reshape(-1) for each in ids]) - 1
+def _mark(ids, items, item_axis):
+    """Whether each of a table's V = `items` rows is that of one of these ids on any device. [V] bool"""
+    row = shards.place(jnp.concatenate([each.reshape(-1) for each in ids]) - 1, items, item_axis)
     here = jnp.zeros(items, jnp.int32).at[jnp.where(row >= 0, row, items)].set(1, mode="drop")
     return psum(here, AXIS) > 0
 
 
-def _relabel_batch(batch, items):
-    ids = batch.stream.items, batch.targets, batch.negatives.items
-    touched, *ids = relabel(*ids, items, AXIS, negatives_shared=batch.negatives.shared_by == "batch")
+def _relabel_batch(batch, items, item_axis):
+    ids, shared = (batch.stream.items, batch.targets, batch.negatives.items), batch.negatives.shared_by == "batch"
+    touched, *ids = relabel(*ids, items, AXIS, negatives_shared=shared, item_axis=item_axis)
     negatives = dataclasses.replace(batch.negatives, items=ids[2])
     batch = batch._replace(stream=batch.stream._replace(items=ids[0]), targets=ids[1], negatives=negatives)
     if touched.at is None:
@@ -111,7 +115,14 @@ class Rows(NamedTuple):
 
 
 def relabel(
-    inputs: jax.Array, targets: jax.Array, negatives: jax.Array, items: int, axis: str, *, negatives_shared: bool
+    inputs: jax.Array,
+    targets: jax.Array,
+    negatives: jax.Array,
+    items: int,
+    axis: str,
+    *,
+    negatives_shared: bool,
+    item_axis: str | None = None,
 ) -> tuple[Rows, *tuple[jax.Array, ...]]:
     """The Rows of all devices' batches, and this device's items as their indices among these rows, from 1.
 
@@ -119,9 +130,10 @@ def relabel(
         inputs: int32 of any shape, items 1..V; others (0 or -1) stay as they are.
         targets: as inputs.
         negatives: as inputs.
-        items: V.
+        items: V, the rows of the tables; of split ones those of one device.
         axis: the name of the device axis.
         negatives_shared: whether all devices have the same negatives.
+        item_axis: the axis that the rows of the tables are split over, if they are.
 
     Returns:
         (Rows, inputs, targets, negatives)
@@ -130,7 +142,7 @@ def relabel(
     every = [all_gather(each.reshape(-1), axis) for each in ids[: 3 - negatives_shared]]
     every = [mark_replicated(each, axis) for each in every + ids[3 - negatives_shared :]]
     ends = np.cumsum([len(each) for each in every])
-    row = jnp.concatenate(every) - 1
+    row = shards.place(jnp.concatenate(every) - 1, items, item_axis)
     row = jnp.where(row >= 0, row, items)
     whole = items <= sizes.MASKED_ROWS_PER_TOUCHED * len(row)
     at = None if whole else jnp.sort(row)
@@ -139,6 +151,8 @@ def relabel(
     used = {"inputs": mark(place[: ends[0]]), "targets": mark(place[ends[0] :])}
     if whole:
         return Rows(at, used), inputs, targets, negatives
+    if item_axis is not None:  # who holds a row says what it is now
+        place = shards.total(jnp.where(row < items, shards.first_row(len(row), item_axis) + place, 0), item_axis)
 
     def own(number, places):
         old = ids[number]

@@ -68,6 +68,11 @@ class Batch(NamedTuple):
     items: Any = None  #: models.features.Items of the rows of the tables, if items have features
 
 
+def norm(tree: Any) -> jax.Array:
+    """The global 2-norm of a tree."""
+    return jnp.sqrt(sum(reductions.total(x**2) for x in jax.tree.leaves(tree)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """The functions and constants that a step consists of."""
@@ -82,6 +87,7 @@ class Parts:
     loss_divisor: int | None  #: what the sum of the losses is divided by; None: the number of targets
     ema: float = 0.0  #: the decay of the average of the params, if the State has one
     seed: int
+    norm: Callable = norm  #: of the gradient
     items: Callable | None = None  #: (key, sampler tables) -> models.features.Items as the step has them
 
 
@@ -116,7 +122,6 @@ def step(parts: Parts, state: State, data: Any, sampler_tables: Any, index: jax.
     items = None
     if parts.items is not None:
         items = parts.items(fold_in(step_key(parts.seed, state.step), folding.ID_SITE), sampler_tables)
-        negatives = None if negatives is None else folding.trained_alone(negatives, items)
     # Weights are divided by the count of all devices, so that gradients only have to be summed.
     batch = Batch(stream, keys, targets.slots, target_N, weight_N / divisor, negatives, state.carry, items)
 
@@ -130,7 +135,8 @@ def step(parts: Parts, state: State, data: Any, sampler_tables: Any, index: jax.
 
     params, opt, (loss, grads, carry) = update(state.params, state.opt, batch)
     average = None if state.average is None else averaged(state.average, params, state.step, parts.ema)
-    return State(state.step + 1, params, opt, carry, average), StepMetrics(loss * divisor / total, count, norm(grads))
+    metrics = StepMetrics(loss * divisor / total, count, parts.norm(grads))
+    return State(state.step + 1, params, opt, carry, average), metrics
 
 
 def averaged(average: Any, params: Any, step: jax.Array, ema: float) -> Any:
@@ -171,11 +177,6 @@ def loss_and_grad(model: Model, total: Callable, dtype: Any) -> Callable:
         return value, grads, carry
 
     return value_and_grad
-
-
-def norm(tree: Any) -> jax.Array:
-    """The global 2-norm of a tree."""
-    return jnp.sqrt(sum(reductions.total(x**2) for x in jax.tree.leaves(tree)))
 
 
 def call(parts: Parts, size: int) -> Callable:

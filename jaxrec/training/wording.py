@@ -5,6 +5,7 @@ from jaxrec.config import registry
 from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data import splits
+from jaxrec.kernels.placement import data_size
 from jaxrec.training.metric_writer import clock
 from jaxrec.training.setup import Setup
 
@@ -19,15 +20,19 @@ def describe(setup: Setup) -> str:
         targets = round(setup.objective.expected(setup.subsequences)[1].sum())
     width = 1 if config.stream == "session-parallel" else row_width(config)
     slots = setup.epoch_steps * setup.rows * width
+    shares = data_size(setup.mesh)
     rows = f"{config.batch} lanes" if config.stream == "session-parallel" else f"{setup.rows} rows of {width} slots"
     of = f", {config.target_types} alone," if config.target_types else ""
-    rows += f", {setup.microbatch_rows} at once" if setup.microbatch_rows < setup.rows // len(setup.devices) else ""
+    rows += f", {setup.microbatch_rows} at once" if setup.microbatch_rows < setup.rows // shares else ""
+    item = len(setup.devices) // shares
+    split_tables = f", tables of items split over {item}" if item > 1 else ""
     return (
         f"{split.interactions.name}, {len(split.interactions.catalogue.ids):,} items, split {config.split}: "
         f"{splits.in_words(split)}\n"
         f"{config.model.name}: {targets:,} targets{of} an epoch in {setup.epoch_steps:,} steps "
         f"of {rows}, {shown / slots:.0%} full; "
-        f"{len(setup.devices)} {setup.devices[0].platform} device(s)" + _of_events(config, split.interactions)
+        f"{len(setup.devices)} {setup.devices[0].platform} device(s){split_tables}"
+        + _of_events(config, split.interactions)
     )
 
 

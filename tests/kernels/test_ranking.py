@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from some import some
 
 from jaxrec.kernels import ranking
 from jaxrec.kernels.ranking import Scorer, dot, ranks, sampled_ranks, top_k
@@ -254,6 +255,31 @@ def test_they_run_under_shard_map_with_its_checks_on(function):
     )
     table, *queries = exact_problem()
     np.testing.assert_array_equal(jax.jit(mapped)(table, *queries), over_queries(function, table, *queries))
+
+
+@pytest.mark.parametrize("item", some([2, 8], 8))
+@pytest.mark.parametrize("function", [ranks, sampled_ranks, top_k])
+def test_items_split_over_devices_rank_as_whole(function, item):
+    """With ties, NaN and -inf, of a number of items that no split divides: what pads them would be the best."""
+    table, *queries = exact_problem()
+    table, bias = table[:43], np.random.default_rng(1).choice([0, 1, np.nan, -np.inf], 43, p=[0.4, 0.4, 0.1, 0.1])
+    queries[2] = np.where(queries[2] > 43, 0, queries[2])
+    missing = -len(table) % item
+    padded = np.pad(table, ((0, missing), (0, 0))), np.pad(bias.astype(np.float32), (0, missing), constant_values=99)
+    by_item = {"catalogue": 43, "axis": "item"}
+
+    def over(params, hidden, targets, seen, **by_item):
+        if function is top_k:
+            return top_k(dot, params, hidden, seen, k=7, chunk=4, **by_item)
+        if function is sampled_ranks:
+            return sampled_ranks(dot, params, hidden, targets, seen, **by_item)
+        return ranks(dot, params, hidden, targets, seen, chunk=4, **by_item)
+
+    mesh = jax.make_mesh((8 // item, item), ("data", "item"), axis_types=(AxisType.Auto,) * 2)
+    specs = {"in_specs": (P("item"), *[P("data")] * 3), "out_specs": P("data")}
+    split = jax.shard_map(partial(over, **by_item), mesh=mesh, check_vma=False, **specs)
+    alone = over((table, bias.astype(np.float32)), *queries, catalogue=43)
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(split)(padded, *queries), alone)
 
 
 @pytest.mark.parametrize("function", [ranks, top_k])

@@ -14,7 +14,7 @@ from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
 from jaxrec.kernels import sizes
 from jaxrec.models.features import FEATURES, Items
-from jaxrec.training import fit
+from jaxrec.training import assembly, fit
 from jaxrec.training.folding import dropped
 
 ITEMS = 20
@@ -47,6 +47,16 @@ def test_devices_and_microbatches_make_the_same_steps(changes, monkeypatch):
         states(made(devices, **changes | rows), [6]) for devices, rows in ((1, {"microbatch_rows": 2}), (8, {}))
     )
     assert_close(one[0], eight[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, SOFTMAX, SPARSE, GRU | SOFTMAX])
+@pytest.mark.parametrize("item", [2, 8])
+def test_features_are_split_with_their_items(changes, item, monkeypatch):
+    monkeypatch.setattr(sizes, "MASKED_ROWS_PER_TOUCHED", 0)
+    setup = made(8, mesh={"item": item}, **changes)
+    (split, told), (one, wanted) = states(setup, [6])[0], states(made(**changes), [6])[0]
+    assert_close((assembly.to_save(setup, split), told), (one, wanted))
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """Before a training begins it is known whether it fits, and a cure that is named is one."""
 
+import dataclasses
 import re
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -94,6 +96,18 @@ def test_what_has_no_room_for_its_params_is_refused_before_they_are_made(monkeyp
     monkeypatch.setattr(assembly, "first_state", lambda setup: pytest.fail("it is made"))
     with pytest.raises(preflight.TooLarge, match=r"this does not fit the memory: it takes .*--config\.model\.dim="):
         fit.fit(setup, tmp_path, None)
+
+
+def test_several_accelerators_may_share_the_tables_of_items(monkeypatch):
+    """Not the devices of a CPU, which have one memory."""
+    setup = assembled()
+    several = dataclasses.replace(setup, devices=[SimpleNamespace(platform="gpu")] * 6)
+    monkeypatch.setattr(memory, "free", lambda device: 1000)
+    with pytest.raises(preflight.TooLarge, match=r"--config\.mesh\.item=2, which splits the tables of items"):
+        preflight.check_state(several)
+    with pytest.raises(preflight.TooLarge) as refused:
+        preflight.check_state(setup)
+    assert "mesh" not in str(refused.value)
 
 
 def test_where_free_memory_is_not_known_nothing_is_refused(monkeypatch):

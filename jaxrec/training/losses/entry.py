@@ -23,6 +23,8 @@ class LossEntry(Entry):
     kind: ClassVar[str] = "loss"
     name: str
     build: Callable[[Any, int], Callable]  #: (options, items of the catalogue) -> its total, as `totals` has them
+    #: as `build`, with the mesh axis that the rows of the tables are split over; None: there is no such form
+    build_sharded: Callable[[Any, int, str], Callable] | None = None
     options: type[LossOptions] = LossOptions  #: a frozen dataclass of its keys
     check: Callable[[Any], None] = _agreed  #: of its options; raises UserError where they don't go together
     slot: Callable[[Any, int], Callable] | None = None  #: (options, items) -> the loss of a slot, if it is sampled
@@ -48,23 +50,36 @@ def sampled(
         check: raises UserError if its options are invalid.
     """
 
-    def build(options, items):
-        return total(slot(options, items), keep=not options.remove_accidental_hits)
+    def build(options, items, axis=None):
+        return total(slot(options, items), keep=not options.remove_accidental_hits, axis=axis)
 
     def check_all(options):
         check_sampling(options)
         check(options)
 
-    return LossEntry(name=name, options=options, build=build, check=check_all, slot=slot)
+    return LossEntry(name=name, options=options, build=build, build_sharded=build, check=check_all, slot=slot)
 
 
-def build(options: LossOptions, items: int) -> Callable:
+def build(options: LossOptions, items: int, axis: str | None = None) -> Callable:
     """The total of a configuration's loss over a catalogue.
 
+    Args:
+        options: the options of the loss.
+        items: of the catalogue.
+        axis: the mesh axis that the rows of the tables are split over; None: they are whole.
+
     Raises:
-        UserError: the catalogue is too small for it.
+        UserError: the catalogue is too small for it; it has no form for split tables.
     """
-    return registry.find("loss", options.name).build(options, items)
+    entry = registry.find("loss", options.name)
+    if axis is None:
+        return entry.build(options, items)
+    if entry.build_sharded is None:
+        raise UserError(
+            f"config.mesh.item splits the tables of items, and {entry.name} has no form for that (build_sharded of its "
+            "entry): leave config.mesh.item 1"
+        )
+    return entry.build_sharded(options, items, axis)
 
 
 def check_sampling(loss: SampledOptions) -> None:

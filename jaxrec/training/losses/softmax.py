@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from jaxrec.config.fields import below_one, key
 from jaxrec.config.keys import LossOptions
-from jaxrec.kernels import sizes
+from jaxrec.kernels import shards, sizes
 from jaxrec.kernels.chunks import chunked
 from jaxrec.training.losses.entry import LossEntry
 from jaxrec.training.losses.totals import score
@@ -41,41 +42,45 @@ def softmax_total(
     negatives: None,
     table_VD: jax.Array,
     bias_V: jax.Array | None,
+    axis: str | None = None,
 ) -> jax.Array:
     """`softmax_plain` over chunks of slots, so that the scores of a batch are never in memory at once.
 
     One pass computes the loss and both gradients, since the gradient of a chunk needs only its own scores (p - onehot);
     the backward pass scales them. So each chunk's scores are computed once instead of twice.
+
+    With `axis` the rows of the table and the bias are split over that axis of a mesh: every device scores its own, and
+    they exchange the maxima, the sums and the targets' scores of a chunk's slots. A row with the bias -inf is no item.
     """
     bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V
-    return _softmax_sum(hidden_ND, table_VD, bias_V, jnp.maximum(target_N, 1), weight_N)
+    return _softmax_sum(axis, hidden_ND, table_VD, bias_V, jnp.maximum(target_N, 1), weight_N)
 
 
-def _chunk_loss(table_VD, bias_V, chunk):
+def _chunk_loss(axis, table_VD, bias_V, chunk):
     hidden_CD, target_C, weight_C = chunk
     scores_CV = jnp.dot(hidden_CD, table_VD.T.astype(hidden_CD.dtype), preferred_element_type=jnp.float32) + bias_V
-    peak_C = scores_CV.max(-1, keepdims=True)
+    peak_C = shards.largest(scores_CV.max(-1, keepdims=True), axis)
     weights_CV = jnp.exp(scores_CV - peak_C)
-    norm_C = weights_CV.sum(-1, keepdims=True)
-    at_target_C = jnp.take_along_axis(scores_CV, target_C[:, None] - 1, axis=1)
+    norm_C = shards.total(weights_CV.sum(-1, keepdims=True), axis)
+    at_target_C = shards.pick(scores_CV, target_C[:, None] - 1, axis)
     loss = (weight_C * (jnp.log(norm_C) + peak_C - at_target_C)[:, 0]).sum()
     return loss, weights_CV, norm_C
 
 
-@jax.custom_vjp
-def _softmax_sum(hidden_ND, table_VD, bias_V, target_N, weight_N):
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _softmax_sum(axis, hidden_ND, table_VD, bias_V, target_N, weight_N):
     def step(loss, chunk):
-        return loss + _chunk_loss(table_VD, bias_V, chunk)[0], None
+        return loss + _chunk_loss(axis, table_VD, bias_V, chunk)[0], None
 
     chunks = chunked((hidden_ND, target_N, weight_N), sizes.product_rows(len(table_VD)))
     return jax.lax.scan(step, jnp.zeros_like(weight_N[0]), chunks)[0]
 
 
-def _softmax_sum_forward(hidden_ND, table_VD, bias_V, target_N, weight_N):
+def _softmax_sum_forward(axis, hidden_ND, table_VD, bias_V, target_N, weight_N):
     def step(carry, chunk):
         loss, grad_VD, grad_V = carry
         hidden_CD, _, weight_C = chunk
-        each, weights_CV, norm_C = _chunk_loss(table_VD, bias_V, chunk)
+        each, weights_CV, norm_C = _chunk_loss(axis, table_VD, bias_V, chunk)
         share_CV = weights_CV * (weight_C[:, None] / norm_C)
         cast_CV = share_CV.astype(hidden_CD.dtype)
         grad_CD = jnp.dot(cast_CV, table_VD.astype(hidden_CD.dtype), preferred_element_type=jnp.float32)
@@ -86,20 +91,22 @@ def _softmax_sum_forward(hidden_ND, table_VD, bias_V, target_N, weight_N):
     chunks = chunked((hidden_ND, target_N, weight_N), sizes.product_rows(len(table_VD)))
     (loss, grad_VD, grad_V), grad_ND = jax.lax.scan(step, zeros, chunks)
     row_N = target_N - 1
-    grad_ND = grad_ND.reshape(-1, hidden_ND.shape[1])[: len(target_N)] - weight_N[:, None] * table_VD[row_N]
+    grad_ND = grad_ND.reshape(-1, hidden_ND.shape[1])[: len(target_N)]
+    grad_ND = shards.total(grad_ND - weight_N[:, None] * shards.held(table_VD, row_N, axis), axis)
+    row_N = shards.place(row_N, len(table_VD), axis)
     grad_VD = grad_VD.at[row_N].add(-weight_N[:, None] * hidden_ND)
     grad_V = grad_V.at[row_N].add(-weight_N)
     return loss, (grad_ND.astype(hidden_ND.dtype), grad_VD.astype(table_VD.dtype), grad_V.astype(bias_V.dtype))
 
 
-def _softmax_sum_backward(grads, cotangent):
+def _softmax_sum_backward(axis, grads, cotangent):
     return *(jax.tree.map(lambda g: (g * cotangent).astype(g.dtype), grads)), None, None
 
 
 _softmax_sum.defvjp(_softmax_sum_forward, _softmax_sum_backward)
 
 
-def smoothed(total: Callable, smoothing: float) -> Callable:
+def smoothed(total: Callable, smoothing: float, axis: str | None = None) -> Callable:
     """A total of the full softmax with label smoothing (Szegedy et al. 2016, section 7).
 
     The target has the weight 1 - smoothing plus its share of the smoothing, which is uniform over the catalogue. The
@@ -110,13 +117,24 @@ def smoothed(total: Callable, smoothing: float) -> Callable:
         return total
 
     def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
-        mean_D, mean = table_VD.mean(0), 0.0 if bias_V is None else bias_V.mean()
-        positive_N = jax.vmap(score, (0, 0, None, None))(hidden_ND, jnp.maximum(target_N, 1), table_VD, bias_V)
+        mean_D, mean = _means(table_VD, bias_V, axis)
+        score_of = lambda hidden_D, item: score(hidden_D, item, table_VD, bias_V, axis)
+        positive_N = jax.vmap(score_of)(hidden_ND, jnp.maximum(target_N, 1))
         mean_N = jnp.dot(hidden_ND, mean_D.astype(hidden_ND.dtype), preferred_element_type=jnp.float32) + mean
         above = jnp.where(weight_N > 0, weight_N * (positive_N - mean_N), 0).sum()
         return total(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V) + smoothing * above
 
     return summed
+
+
+def _means(table_VD, bias_V, axis):
+    """The mean row and the mean bias of all items; of a split table those are the rows whose bias is not -inf."""
+    if axis is None:
+        return table_VD.mean(0), 0.0 if bias_V is None else bias_V.mean()
+    is_item_V = bias_V != -jnp.inf
+    items = shards.total(is_item_V.sum(), axis)
+    sums = jnp.where(is_item_V[:, None], table_VD, 0).sum(0), jnp.where(is_item_V, bias_V, 0).sum()
+    return tuple(shards.total(each, axis) / items for each in sums)
 
 
 @dataclass(frozen=True)
@@ -126,9 +144,10 @@ class SoftmaxOptions(LossOptions):
     label_smoothing: float = key(below_one, 0.0)  #: share of a target's weight that all items get alike
 
 
-def build(options: SoftmaxOptions, items: int) -> Callable:
+def build(options: SoftmaxOptions, items: int, axis: str | None = None) -> Callable:
     """The total of the full softmax."""
-    return smoothed(softmax_total, options.label_smoothing)
+    total = partial(softmax_total, axis=axis) if axis else softmax_total
+    return smoothed(total, options.label_smoothing, axis)
 
 
-LOSS = LossEntry(name="softmax", options=SoftmaxOptions, build=build)
+LOSS = LossEntry(name="softmax", options=SoftmaxOptions, build=build, build_sharded=build)

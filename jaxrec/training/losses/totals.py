@@ -2,7 +2,8 @@
 
 A sampled loss is a function of the scores of one slot, (positive [], negative_K, valid_K) -> [], that ignores invalid
 negatives. A total is the sum over slots of weight x loss:
-(hidden_ND, target_N, weight_N, Negatives, table_VD, bias_V) -> [].
+(hidden_ND, target_N, weight_N, Negatives, table_VD, bias_V) -> []. With `axis` the rows of the table and the bias are
+split over that axis of a mesh, and the rest and the total are the same on all devices along it.
 """
 
 from collections.abc import Callable
@@ -12,17 +13,20 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxrec.kernels import products, sizes
+from jaxrec.kernels import products, shards, sizes
 from jaxrec.kernels.chunks import chunked
 
 
-def score(hidden_D: jax.Array, item: jax.Array, table_VD: jax.Array, bias_V: jax.Array | None) -> jax.Array:
+def score(
+    hidden_D: jax.Array, item: jax.Array, table_VD: jax.Array, bias_V: jax.Array | None, axis: str | None = None
+) -> jax.Array:
     """The float32 score of one item (1..V) at one slot; the factors are rounded to the dtype of `hidden_D`.
 
     The gathered row is cast, not the table, so that gradients of many slots are summed in the table's float32.
     """
-    product = jnp.dot(table_VD[item - 1].astype(hidden_D.dtype), hidden_D, preferred_element_type=jnp.float32)
-    return product if bias_V is None else product + bias_V[item - 1]
+    row_D = shards.held(table_VD, item - 1, axis)
+    product = jnp.dot(row_D.astype(hidden_D.dtype), hidden_D, preferred_element_type=jnp.float32)
+    return shards.total(product if bias_V is None else product + shards.held(bias_V, item - 1, axis), axis)
 
 
 def valid_negatives(items: jax.Array, target: jax.Array, own_column: jax.Array | None, keep: bool) -> jax.Array:
@@ -36,20 +40,21 @@ def valid_negatives(items: jax.Array, target: jax.Array, own_column: jax.Array |
 # --- totals: the definitions
 
 
-def plain(slot_loss: Callable, keep: bool = False) -> Callable:
+def plain(slot_loss: Callable, keep: bool = False, axis: str | None = None) -> Callable:
     """The total of a sampled loss by its definition: a vmap over slots, each of which looks up its own negatives.
 
     Args:
         slot_loss: (positive, negative_K, valid_K) -> [].
         keep: whether negatives that equal the target count.
+        axis: that the rows of the table are split over, if they are.
     """
 
     def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
         def slot(hidden_D, target, own):
             valid_K = valid_negatives(own.items, target, own.own_column, keep)
             item_K = jnp.maximum(own.items, 1)
-            negative_K = jax.vmap(lambda item: score(hidden_D, item, table_VD, bias_V))(item_K)
-            positive = score(hidden_D, target, table_VD, bias_V)
+            negative_K = jax.vmap(lambda item: score(hidden_D, item, table_VD, bias_V, axis))(item_K)
+            positive = score(hidden_D, target, table_VD, bias_V, axis)
             negative_K = negative_K if own.shift is None else negative_K - own.shift
             positive = positive if own.own_shift is None else positive - own.own_shift
             return slot_loss(positive, negative_K, valid_K)
@@ -80,13 +85,16 @@ class Chunk:
     shift: Any = None  #: as items, or None
 
 
-def total(slot_loss: Callable, keep: bool = False) -> Callable:
-    """The total of a sampled loss, equal to `plain(slot_loss, keep)`, with matrix products and bounded memory.
+def total(slot_loss: Callable, keep: bool = False, axis: str | None = None) -> Callable:
+    """The total of a sampled loss, equal to `plain(slot_loss, keep, axis)`, with matrix products and bounded memory.
 
     Negatives that are shared by slots are scored by one matrix product per group. For separate negatives, their rows
     are looked up, or, if they are a large part of the catalogue, all items are scored and the wanted ones selected.
+
+    Of a split table, devices exchange the rows of negatives that a whole batch shares, and the scores of others: each
+    scores those whose rows it holds.
     """
-    direct, by_chunks = plain(slot_loss, keep), _by_chunks(slot_loss, keep)
+    direct, by_chunks = plain(slot_loss, keep, axis), _by_chunks(slot_loss, keep, axis)
 
     def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
         (slots, dim), number = hidden_ND.shape, negatives.items.shape[-1]
@@ -96,7 +104,7 @@ def total(slot_loss: Callable, keep: bool = False) -> Callable:
             return direct(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V)
         target_N = jnp.maximum(target_N, 1)
         bias_V = jnp.zeros_like(table_VD[:, 0], jnp.float32) if bias_V is None else bias_V
-        positive_N = jax.vmap(score, (0, 0, None, None))(hidden_ND, target_N, table_VD, bias_V)
+        positive_N = jax.vmap(lambda hidden_D, item: score(hidden_D, item, table_VD, bias_V, axis))(hidden_ND, target_N)
         positive_N = positive_N if negatives.own_shift is None else positive_N - negatives.own_shift
         of_slots = {
             "hidden": hidden_ND,
@@ -108,12 +116,12 @@ def total(slot_loss: Callable, keep: bool = False) -> Callable:
         of_groups = {"items": negatives.items, "shift": negatives.shift}
         if shared_by_batch:
             scored, row_K = "table", jnp.maximum(negatives.items, 1) - 1
-            table_VD, bias_V = table_VD[row_K], bias_V[row_K]
+            table_VD, bias_V = (shards.look_up(each, row_K, axis) for each in (table_VD, bias_V))
             of_slots = chunked(of_slots, max(held // number, 1))
             chunks = len(of_slots["hidden"])
             of_groups = jax.tree.map(lambda x: jnp.broadcast_to(x, (chunks, 1, number)), of_groups)
             of_slots = jax.tree.map(lambda x: x[:, None], of_slots)
-        elif members == 1 and len(table_VD) <= sizes.TABLE_ROWS_PER_LOOKUP * number:
+        elif members == 1 and axis is None and len(table_VD) <= sizes.TABLE_ROWS_PER_LOOKUP * number:
             scored, of_all = "columns", of_slots | of_groups
             of_slots = jax.tree.map(lambda x: x[:, None], chunked(of_all, max(held // len(table_VD), 1)))
             of_groups = {}
@@ -127,12 +135,13 @@ def total(slot_loss: Callable, keep: bool = False) -> Callable:
     return summed
 
 
-def _by_chunks(slot_loss, keep):
+def _by_chunks(slot_loss, keep, axis):
     """(table, bias, Chunk with a leading axis of chunks) -> []. Gradients come from the one pass forward.
 
     As the sum is linear in the slots' losses, the backward pass has only to scale them: nothing is computed twice, and
     nothing of the size of the scores is kept. Where rows are looked up, their gradients are added into the table's
-    in place; else the table is scored whole, by every group.
+    in place; else the table is scored whole, by every group. Rows that are looked up may be split over an axis; a table
+    that is scored whole is so on every device.
     """
 
     def slot(positive, negative_K, weight, target, own_column, items, shift):
@@ -152,10 +161,12 @@ def _by_chunks(slot_loss, keep):
         """(score_GMK, which rows of the table are scored, these rows)"""
         look_up = chunk.scored == "rows"
         row_GK = jnp.maximum(chunk.items, 1) - 1 if look_up else jnp.arange(len(table_VD))[None]
-        rows_GKD = table_VD[row_GK] if look_up else table_VD[None]
-        rows_GKD, bias_GK = rows_GKD.astype(chunk.hidden.dtype), bias_V[row_GK]
+        over = axis if look_up else None
+        rows_GKD = shards.held(table_VD, row_GK, over) if look_up else table_VD[None]
+        rows_GKD, bias_GK = rows_GKD.astype(chunk.hidden.dtype), shards.held(bias_V, row_GK, over)
         product = products.by_rows if look_up else products.by_table
-        return product(chunk.hidden, rows_GKD, bias_GK), row_GK, rows_GKD
+        score_GMK = shards.total(product(chunk.hidden, rows_GKD, bias_GK), over)
+        return score_GMK, shards.place(row_GK, len(table_VD), over), rows_GKD
 
     def primal(table_VD, bias_V, chunks):
         def step(loss, chunk):
@@ -164,6 +175,8 @@ def _by_chunks(slot_loss, keep):
         return jax.lax.scan(step, jnp.zeros_like(chunks.positive.ravel()[0]), chunks)[0]
 
     def forward(table_VD, bias_V, chunks):
+        over = axis if chunks.scored == "rows" else None
+
         def step(carry, chunk):
             loss, grad_VD, grad_V = carry
             score_GMK, row_GK, rows_GKD = scores(table_VD, bias_V, chunk)
@@ -176,10 +189,11 @@ def _by_chunks(slot_loss, keep):
                 grad_VD, grad_V = grad_VD.at[row_GK].add(grad_GKD), grad_V.at[row_GK].add(grad_GK)
             else:
                 grad_VD, grad_V = grad_VD + grad_GKD[0], grad_V + grad_GK[0]
-            return (loss + each, grad_VD, grad_V), (grad_GMD.astype(rows_GKD.dtype), grad_GM)
+            return (loss + each, grad_VD, grad_V), (grad_GMD if over else grad_GMD.astype(rows_GKD.dtype), grad_GM)
 
         zeros = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), (chunks.positive.ravel()[0], table_VD, bias_V))
         (loss, grad_VD, grad_V), (hidden, positive) = jax.lax.scan(step, zeros, chunks)
+        hidden = shards.total(hidden, over).astype(chunks.hidden.dtype)
         of_chunks = Chunk(scored=chunks.scored, hidden=hidden, positive=positive)
         return loss, (grad_VD.astype(table_VD.dtype), grad_V.astype(bias_V.dtype), of_chunks)
 

@@ -1,0 +1,174 @@
+"""What a step needs of a device, and sends to others, with tables of items split over devices: by the compiler's count.
+
+python -m benchmarks.mesh
+
+Nothing runs: programs for 8 simulated devices are compiled. Of collectives the size of their results is counted, each
+as often as its loop turns; a ring of n devices sends 2 (n - 1) / n of that from each.
+"""
+
+import argparse
+import collections
+import os
+import re
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+
+import jax
+import numpy as np
+
+from benchmarks import record
+from jaxrec.config import parsing
+from jaxrec.data import interactions, splits
+from jaxrec.kernels import placement
+from jaxrec.training import assembly, preflight, setup as setups
+
+LENGTH, TARGETS, DIM, ITEMS = 64, 8192, 64, (100_000, 300_000, 1_000_000)
+MESHES = (8, 1), (4, 2), (2, 4), (1, 8)
+LOSSES = {
+    "softmax": {"name": "softmax"},
+    "sampled-softmax, 512 a batch": {
+        "name": "sampled-softmax",
+        "negatives": 512,
+        "sampling": "uniform",
+        "share": "batch",
+        "logq": 1.0,
+    },
+    "gbce, 64 a slot": {"name": "gbce", "negatives": 64, "sampling": "uniform"},
+}
+BYTES = {"f32": 4, "s32": 4, "u32": 4, "pred": 1, "bf16": 2, "f16": 2, "s64": 8}
+COLLECTIVE = re.compile(r"= (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(")
+
+
+def split_of(items):
+    """A split whose training fills rows, of a catalogue of so many items."""
+    rows = np.random.default_rng(0).integers(1, items + 1, (TARGETS // LENGTH, LENGTH + 3))
+    return splits.last_item(interactions.from_sequences([list(range(1, items + 1)), *rows.tolist()]))
+
+
+def setup_of(split, mesh, loss):
+    """The Setup of a SASRec with 8,192 targets a step on a mesh of 8 devices."""
+    values = {
+        "dataset": "histories",
+        "seed": 0,
+        "epochs": 1,
+        "batch": TARGETS // LENGTH,
+        "length": LENGTH,
+        "eval_every": 1,
+        "patience": 0,
+        "steps_per_call": 8,
+        "model": {"name": "sasrec", "dim": DIM, "layers": 2, "dropout": 0.1},
+        "loss": loss,
+        "optim": {"name": "adam", "learning_rate": 1e-3},
+        "mesh": dict(zip(("data", "item"), mesh, strict=True)),
+    }
+    return assembly.assemble(parsing.from_dict(values), split, jax.devices())
+
+
+def compiled(setup):
+    """The program of a call, compiled for the shapes of its arguments."""
+    data, begins = setups.Feed(setup)(0, 1)
+    args = setups.shapes(setup), data, setup.sampler_tables, np.int32(begins), np.int32(1)
+    return setup.run.lower(*args).compile()
+
+
+def collectives(text):
+    """{group size: bytes} of the results of a step's collectives, by the HLO of a compiled call."""
+    bodies, name = {}, None
+    for line in text.splitlines():
+        if head := re.match(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$", line):
+            name = head[1]
+            bodies[name] = []
+        elif name:
+            bodies[name].append(line)
+
+    def count(body, times):
+        found = collections.Counter()
+        for line in bodies.get(body, ()):
+            if " while(" in line:
+                trips = re.search(r'"?known_trip_count"?:\{"?n"?:"?(\d+)', line)
+                found += count(re.search(r"body=%?([\w.\-]+)", line)[1], times * (int(trips[1]) if trips else 1))
+            elif " call(" in line:
+                found += count(re.search(r"to_apply=%?([\w.\-]+)", line)[1], times)
+            elif made := COLLECTIVE.search(line):
+                shapes = re.findall(r"(\w+)\[([\d,]*)\]", made[1])
+                size = sum(BYTES[kind] * int(np.prod([int(n) for n in dims.split(",") if n])) for kind, dims in shapes)
+                found[group_of(line)] += times * size
+        return found
+
+    entry = re.search(r"^ENTRY %?([\w.\-]+)", text, re.M)
+    return {str(size): int(number) for size, number in sorted(count(entry[1], 1).items())}
+
+
+def group_of(line):
+    """How many devices take part in a collective."""
+    if listed := re.search(r"replica_groups=\{\{([\d,]*)\}", line):
+        return listed[1].count(",") + 1
+    return int(re.search(r"replica_groups=\[\d+,(\d+)\]", line)[1])
+
+
+def formula(setup, loss, mesh, items):
+    """{"data", "item"}: the bytes of a step that are summed over each axis of the mesh, as docs/scale.md has them."""
+    data, item = mesh
+    slots, negatives = TARGETS // data, loss.get("negatives", 0)
+    tables = -(-items // item) * DIM
+    rest = sum(x.size for name, x in setups.shapes(setup).params.items() if name != "items" for x in jax.tree.leaves(x))
+    if loss["name"] == "softmax":
+        numbers = 2 * slots * DIM + 3 * slots
+    elif loss.get("share") == "batch":
+        numbers = 2 * slots * DIM + slots + negatives * (DIM + 1)
+    else:
+        numbers = 3 * slots * DIM + slots * (1 + negatives)
+    return {"data": 4 * (tables + rest) if data > 1 else 0, "item": 4 * numbers if item > 1 else 0}
+
+
+def counted(split, items, name, mesh):
+    """A row of the result: a loss on a mesh, over a catalogue."""
+    setup = setup_of(split, mesh, LOSSES[name])
+    program = compiled(setup)
+    row = {
+        "items": items,
+        "loss": name,
+        "mesh": list(mesh),
+        "targets_a_step": TARGETS,
+        "state_bytes": preflight.bytes_on_a_device(setups.shapes(setup)),
+        "temporary_bytes": program.memory_analysis().temp_size_in_bytes,
+        "collective_bytes_by_group": collectives(program.as_text()),
+        "formula_bytes": formula(setup, LOSSES[name], mesh, items),
+    }
+    print(row, flush=True)
+    return row
+
+
+def main():
+    rows = []
+    for items in ITEMS:
+        split = split_of(items)
+        for name in LOSSES if items == max(ITEMS) else ["softmax"]:
+            rows += [counted(split, items, name, mesh) for mesh in MESHES]
+    return {"kind": "mesh", "dim": DIM, "axes": [placement.AXIS, placement.ITEM], "rows": rows}
+
+
+def plot(rows, path):
+    """State and temporaries of a device over the catalogue, a line a mesh."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.6), layout="constrained")
+    for axes, key in zip(panels, ("state_bytes", "temporary_bytes"), strict=True):
+        for data, item in MESHES:
+            of_mesh = [row for row in rows if row["mesh"] == [data, item] and row["loss"] == "softmax"]
+            x, y = [row["items"] for row in of_mesh], [row[key] / 2**20 for row in of_mesh]
+            axes.plot(x, y, marker="o", markersize=3, label=f"{data} x {item}")
+        axes.set(xscale="log", yscale="log", xlabel="items", ylabel=f"{key.split('_')[0]}, MiB a device")
+        axes.legend(title="data x item", frameon=False, fontsize=7, title_fontsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    found = main()
+    plot(found["rows"], record.place("mesh", "png"))
+    record.write("mesh", found)

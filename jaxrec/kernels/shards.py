@@ -1,0 +1,85 @@
+"""Tables whose rows are split over an axis of devices, each of which holds an equal share of them, one after another.
+
+`axis` is the name of that axis, inside of shard_map. None stands for a table that every device holds whole: then each
+of these functions is the plain operation, and compiles to nothing else.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+
+
+def total(x: jax.Array, axis: str | None) -> jax.Array:
+    """The sum of x over the axis."""
+    return x if axis is None else jax.lax.psum(x, axis)
+
+
+def largest(x: jax.Array, axis: str | None) -> jax.Array:
+    """The largest x of the axis, elementwise; it has no gradient."""
+    return x if axis is None else jax.lax.pmax(x, axis)
+
+
+def first_row(rows: int, axis: str | None) -> jax.Array | int:
+    """The row of the whole table at which this device's share, of so many rows, begins."""
+    return 0 if axis is None else jax.lax.axis_index(axis) * rows
+
+
+def place(row: jax.Array, rows: int, axis: str | None) -> jax.Array:
+    """Where rows of the whole table lie in this device's share of `rows` rows: `rows` itself for those of others."""
+    if axis is None:
+        return row
+    here = row - first_row(rows, axis)
+    return jnp.where((here >= 0) & (here < rows), here, rows)
+
+
+def held(table_RD: jax.Array, row: jax.Array, axis: str | None) -> jax.Array:
+    """table[row], zero where another device holds the row. The sum over the axis is the row."""
+    if axis is None:
+        return table_RD[row]
+    return table_RD.at[place(row, len(table_RD), axis)].get(mode="fill", fill_value=0)
+
+
+def look_up(table_RD: jax.Array, row: jax.Array, axis: str | None) -> jax.Array:
+    """table[row], on every device, whichever holds the row: a masked gather, and a sum over the axis."""
+    return total(held(table_RD, row, axis), axis)
+
+
+def pick(x_CR: jax.Array, row_CK: jax.Array, axis: str | None) -> jax.Array:
+    """Of columns that are split as the rows of a table are, some of each line: [C, R], [C, K] -> [C, K]."""
+    if axis is None:
+        return jnp.take_along_axis(x_CR, row_CK, axis=1)
+    place_CK = place(row_CK, x_CR.shape[1], axis)
+    return total(jnp.take_along_axis(x_CR, place_CK, axis=1, mode="fill", fill_value=0), axis)
+
+
+def share(x_N: Any, rows: int, axis: str) -> jax.Array:
+    """This device's share, of so many rows, of what every device holds whole: zero beyond its end."""
+    whole = jnp.pad(x_N, (0, max(rows * jax.lax.axis_size(axis) - len(x_N), 0)))
+    return jax.lax.dynamic_slice_in_dim(whole, first_row(rows, axis), rows)
+
+
+def put(tree: Any, specs: Any, mesh: Mesh, axis: str) -> Any:
+    """Places arrays on a mesh. Those that are split over the axis are padded with zero rows to a multiple of its size.
+
+    Args:
+        tree: arrays; those to be split are taken through the host unless they are on the mesh already.
+        specs: a PartitionSpec for each, or for a part of the tree.
+        mesh: Mesh.
+        axis: the name of the axis.
+    """
+
+    def leaf(spec, x):
+        if spec == P(axis) and (missing := -len(x) % mesh.shape[axis]):
+            x = np.pad(np.asarray(x), ((0, missing), *((0, 0),) * (x.ndim - 1)))
+        return jax.device_put(x, NamedSharding(mesh, spec))
+
+    return jax.tree.map(lambda spec, part: jax.tree.map(lambda x: leaf(spec, x), part), specs, tree)
+
+
+def whole(tree: Any, specs: Any, rows: int, axis: str) -> Any:
+    """The tree with its split arrays whole and without padding, of so many rows, on the host."""
+    leaf = lambda spec, x: np.asarray(x)[:rows] if spec == P(axis) else x
+    return jax.tree.map(lambda spec, part: jax.tree.map(lambda x: leaf(spec, x), part), specs, tree)

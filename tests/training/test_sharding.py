@@ -1,0 +1,276 @@
+"""Tables of items split over devices: the same losses, gradients and steps as on one, from checkpoints of any mesh."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, PartitionSpec as P
+from problems import SLOTS, K, V, agree, problem
+from some import some
+from stepping import ADAM, assert_close, made, states
+from trainings import BASE, Killed, killed_at
+
+from jaxrec.config import parsing as configs, registry
+from jaxrec.config.keys import MeshConfig
+from jaxrec.data import interactions, splits
+from jaxrec.kernels import placement, shards, sizes
+from jaxrec.system.errors import UserError
+from jaxrec.training import assembly, checkpoint, fit, folding, optim, sharding, wording
+from jaxrec.training.losses import entry as losses, softmax, totals
+
+ITEMS = 21  # which neither 4 nor 8 divides
+MESHES = {"2x4": (2, 4), "4x2": (4, 2), "8x1": (8, 1), "1x8": (1, 8)}
+SHARED = {"negatives": 9, "share": "batch"}
+LOSSES = {
+    "softmax": {},
+    "softmax, smoothed": {"name": "softmax", "label_smoothing": 0.2},
+    "bce": {"negatives": 1},
+    "bce of 30": {"name": "bce", "negatives": 30, "sampling": "uniform", "share": "row"},
+    "gbce": {"negatives": 9, "sampling": "uniform"},
+    "sampled-softmax": SHARED | {"sampling": "mixed", "logq": 1.0},
+    "in-batch": {"name": "sampled-softmax", "negatives": 0, "sampling": "in-batch", "share": "batch", "logq": 0.5},
+    "bpr": {"negatives": 9, "sampling": "popularity", "share": "row"},
+    "bpr-max": SHARED | {"sampling": "popularity", "elu": 0.5},
+    "top1-max": SHARED | {"sampling": "uniform", "remove_accidental_hits": False},
+    "hinge": {"name": "examples.own_loss:LOSS", "negatives": 2},
+}
+MODELS = {
+    "sasrec": {"heads": 2},
+    "sasrec, separate": {"name": "sasrec", "embedding": "separate", "score": "cosine"},
+    "gru4rec": {},
+    "bert4rec": {},
+    "caser": {"window": 3, "users": True},
+    "two-tower": {},
+    "hstu": {},
+    "rg-lru": {},
+    "outside": {"name": "examples.own_model:MODEL"},
+}
+
+
+def of(mesh, model="sasrec", loss="softmax", **changes):
+    """The Setup on a mesh of eight devices, or on one where that is None."""
+    values = {
+        "model": {"name": model, "dim": 8, "layers": 1, "dropout": 0.2} | MODELS[model],
+        "loss": {"name": loss} | LOSSES[loss],
+        "objective": "cloze" if model == "bert4rec" else "next-item",
+    }
+    if mesh:
+        values["mesh"] = dict(zip(("data", "item"), MESHES[mesh], strict=True))
+    return made(8 if mesh else 1, ITEMS, **values | changes)
+
+
+def recording(config, steps, norm=None):
+    """An optimiser that moves nothing, and keeps the gradients as its state."""
+    zeros = lambda tree: jax.tree.map(jnp.zeros_like, tree)
+    update = lambda grads, state, params=None, **extra_args: (zeros(grads), grads)
+    return optax.GradientTransformationExtraArgs(zeros, update)
+
+
+@functools.cache
+def gradients(*given):
+    """(loss, targets, norm) and gradients of the first step, of whole tables."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optim, "optimiser", recording)
+        setup = of(*given)
+    state, values = states(setup, [1])[0]
+    return np.array([each[0] for each in values]), assembly.to_save(setup, state).opt
+
+
+def assert_equal_to_one_device(mesh, *given):
+    (told, grads), (wanted, alone) = gradients(mesh, *given), gradients(None, *given)
+    np.testing.assert_allclose(told, wanted, rtol=1e-5)
+    largest = max(np.abs(each).max() for each in jax.tree.leaves(alone))  # some are zero but for rounding
+    for (path, x), (_, y) in zip(*map(jax.tree.leaves_with_path, (grads, alone)), strict=True):
+        assert x.shape == y.shape
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5 * largest, err_msg=str(path))
+
+
+def test_what_is_registered_is_tried():
+    assert {MODELS[each].get("name", each) for each in MODELS} >= set(registry.names("model"))
+    assert {LOSSES[each].get("name", each) for each in LOSSES} >= set(registry.names("loss"))
+
+
+def pairs():
+    """Every model with every loss on a mesh, and each of them on every mesh."""
+    of_one = [("2x4", model, loss) for model in MODELS for loss in LOSSES]
+    of_each = [
+        (mesh, *each)
+        for mesh in MESHES
+        for each in [*((m, "softmax") for m in MODELS), *(("sasrec", n) for n in LOSSES)]
+    ]
+    return list(dict.fromkeys(of_one + of_each))
+
+
+@pytest.mark.parametrize(("mesh", "model", "loss"), some(pairs(), ("2x4", "two-tower", "softmax")))
+def test_loss_and_gradients_are_those_of_one_device(mesh, model, loss):
+    assert_equal_to_one_device(mesh, model, loss)
+
+
+SHARED_BY = {"slot": (12, K), "row": (3, 5), "batch": (5,)}  # of 12 slots, the shapes of their negatives
+
+
+@pytest.mark.parametrize(
+    ("loss", "shared_by", "held"),
+    some(
+        [("softmax", "", 0), ("smoothed", "", 0)] + [(n, s, h) for n in SLOTS for s in SHARED_BY for h in (8, 2**20)],
+        ("smoothed", "", 0),
+        ("bce", "row", 8),
+        ("sampled-softmax", "batch", 8),
+    ),
+)
+def test_totals_of_split_tables_are_those_of_whole_ones(loss, shared_by, held, monkeypatch):
+    """With their gradients; of as many scores held at once as all, or few."""
+    monkeypatch.setattr(sizes, "HELD_NUMBERS", held)
+    shape = SHARED_BY.get(shared_by)
+    hidden, target, weight, negatives, *table = problem(0, 12, shape=shape, shared_by=shared_by or "slot")
+    smoothing = 0.3 if loss == "smoothed" else 0.0
+
+    def total(axis):
+        if shared_by:
+            return totals.total(SLOTS[loss], axis=axis)
+        whole = softmax.build(softmax.SoftmaxOptions("softmax", label_smoothing=smoothing), V, axis)
+        return folding.among_trained(whole, np.ones(V, bool), axis)
+
+    def given(axis):
+        summed = total(axis)
+        at = lambda hidden, table: summed(hidden, target, weight, negatives, *table)
+        return jax.value_and_grad(at, argnums=(0, 1))
+
+    mesh = jax.make_mesh((8,), (placement.ITEM,), axis_types=(AxisType.Auto,))
+    specs = P(), (P(), P(placement.ITEM))
+    split = jax.shard_map(given(placement.ITEM), mesh=mesh, in_specs=(P(), P(placement.ITEM)), out_specs=specs)
+    found = jax.jit(split)(hidden, shards.put(tuple(table), P(placement.ITEM), mesh, placement.ITEM))
+    value, (of_hidden, of_table) = shards.whole(found, specs, V, placement.ITEM)
+    agree((value, (of_hidden, of_table)), jax.jit(given(None))(hidden, tuple(table)))
+
+
+TRAININGS = {
+    "adam, clipped": {"optim": ADAM | {"clip": 0.05}},
+    "the average": {"optim": ADAM | {"ema": 0.9}},
+    "rows alone decay": {"optim": ADAM | {"name": "adamw", "weight_decay": 0.1, "decayed": "rows"}},
+    "plateau": {"optim": ADAM | {"schedule": "plateau", "plateau": 1}},
+    "microbatches": {"microbatch_rows": 2},
+    "from the host": {"feed": "host"},
+    "sessions side by side": {
+        "model": {"name": "gru4rec", "dim": 8, "layers": 2, "dropout": 0.2},
+        "stream": "session-parallel",
+        "loss": {"name": "sampled-softmax"} | LOSSES["sampled-softmax"],
+    },
+    "context": {"context": "gap", "context_dropout": 0.0},
+}
+SPARSE = {"shared": "sampled-softmax", "of slots": "gbce"}
+
+
+@pytest.mark.parametrize(("mesh", "kind"), some([(m, k) for m in MESHES for k in TRAININGS]))
+def test_trainings_are_those_of_one_device(mesh, kind):
+    known = (lambda log: {"times": np.arange(len(log.items)) * 10**6}) if kind == "context" else (lambda log: {})
+    on_mesh, alone = of(mesh, known=known, **TRAININGS[kind]), of(None, known=known, **TRAININGS[kind])
+    (state, values), (wanted, told) = states(on_mesh, [5])[0], states(alone, [5])[0]
+    assert_close((assembly.to_save(on_mesh, state), values), (wanted, told))
+    padding = jax.tree.map(lambda x: x[ITEMS:], state.params["items"])
+    assert not padding.any()  # what no item is, nothing moves
+
+
+@pytest.mark.parametrize(
+    ("mesh", "kind", "rows_per_touched"),
+    some([(mesh, kind, rows) for mesh in MESHES for kind in SPARSE for rows in (0, 100)], ("1x8", "of slots", 0)),
+)
+def test_row_sparse_steps_are_those_of_one_device(mesh, kind, rows_per_touched, monkeypatch):
+    """Whether each device gathers its touched rows, or masks the others of its own."""
+    monkeypatch.setattr(sizes, "MASKED_ROWS_PER_TOUCHED", rows_per_touched)
+    changes = {"optim": ADAM | {"sparse": True, "clip": 0.05}}
+    on_mesh, alone = (of(each, "two-tower", SPARSE[kind], **changes) for each in (mesh, None))
+    (state, values), (wanted, told) = states(on_mesh, [5])[0], states(alone, [5])[0]
+    assert_close((assembly.to_save(on_mesh, state), values), (wanted, told))
+
+
+def test_the_first_state_is_that_of_one_device_to_the_bit():
+    whole = jax.device_get(fit.initial(of(None, "two-tower")))
+    setup = of("1x8", "two-tower")
+    assert "8 cpu device(s), tables of items split over 8" in wording.describe(setup)
+    state = assembly.first_state(setup)
+    assert {shard.data.shape for shard in state.params["items"].addressable_shards} == {(3, 8)}
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(assembly.to_save(setup, state)), whole)
+
+
+@pytest.fixture(scope="module")
+def split():
+    random = np.random.default_rng(0)
+    histories = [random.integers(1, ITEMS + 1, random.integers(3, 12)).tolist() for _ in range(60)]
+    return splits.last_item(interactions.from_sequences([list(range(1, ITEMS + 1)), *histories]))
+
+
+@pytest.fixture(scope="module")
+def prepare(split):
+    """The Setup of a training on a mesh, or on one device, compiled once."""
+
+    @functools.cache
+    def prepared(mesh):
+        model = {"name": "two-tower", "dim": 8, "layers": 1, "dropout": 0.2}
+        values = BASE | {"model": model, "optim": ADAM, "mesh": {"item": MESHES[mesh][1]} if mesh else {}}
+        return fit.setup(configs.from_dict(values), split, jax.devices()[: 8 if mesh else 1])
+
+    return prepared
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    some([("2x4", None), ("2x4", "1x8"), ("1x8", None), (None, "4x2"), ("8x1", "2x4")], ("2x4", None)),
+)
+def test_a_training_goes_on_on_another_mesh(prepare, first, then, tmp_path):
+    """Checkpoints hold tables of as many rows as there are items, whatever mesh they come from."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    fit.fit(prepare(None), whole, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoints, "save", killed_at(4, checkpoint.Checkpoints.save))
+        with pytest.raises(Killed):
+            fit.fit(prepare(first), cut, None)
+    assert fit.fit(prepare(then), cut, None)["step"] == prepare(then).total_steps
+    assert fit.complete(prepare(then), cut)
+    assert_close(*(at_the_end(prepare(None), path) for path in (whole, cut)))
+
+
+def at_the_end(setup, path):
+    """The State of the latest checkpoint, on the host."""
+    checkpoints = checkpoint.Checkpoints(path, read_only=True)
+    state, _ = checkpoints.restore(checkpoints.latest(), assembly.saved_shapes(setup))
+    checkpoints.close()
+    assert state.params["items"].shape == (ITEMS, 8)
+    return jax.device_get(state)
+
+
+@pytest.mark.parametrize(
+    ("devices", "mesh", "said"),
+    [
+        (8, {"item": 3}, "config.mesh.item is 3, and there are 8 devices: set config.mesh.item=2 (of 8 it can be 1, 2"),
+        (1, {"item": 4}, "config.mesh.item is 4, and there is 1 device: set config.mesh.item=1, and leave"),
+        (8, {"item": 4, "data": 4}, "config.mesh.item is 4 and config.mesh.data 4, and there are 8 devices"),
+        (4, {"data": 2}, "config.mesh.item is 1 and config.mesh.data 2, and there are 4 devices"),
+    ],
+)
+def test_a_mesh_that_the_devices_do_not_make_is_refused(devices, mesh, said):
+    with pytest.raises(UserError) as refused:
+        sharding.mesh_for(MeshConfig(**mesh), jax.devices()[:devices])
+    assert said in str(refused.value) and "leave config.mesh.data out" in str(refused.value)
+
+
+def test_answers_take_the_mesh_that_their_devices_make():
+    config = MeshConfig(item=4)
+    assert dict(sharding.mesh_that_fits(config, jax.devices()).shape) == {"data": 2, "item": 4}
+    assert dict(sharding.mesh_that_fits(config, jax.devices()[:3]).shape) == {"data": 3}
+
+
+def test_a_loss_without_a_form_for_split_tables_is_refused():
+    own = dataclasses.replace(softmax.LOSS, name="own", build_sharded=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            registry, "find", lambda kind, name, find=registry.find: own if name == "own" else find(kind, name)
+        )
+        with pytest.raises(UserError, match="own has no form for that"):
+            losses.build(softmax.SoftmaxOptions("own"), ITEMS, placement.ITEM)

@@ -38,14 +38,14 @@ def optimiser(config: OptimConfig, steps: int, norm: Callable | None = None) -> 
     Args:
         config: OptimConfig.
         steps: the number of steps of the training, at which a decaying schedule ends.
-        norm: of the gradients by which they are clipped; by default their global norm.
+        norm: of gradients of which some are split over devices, for clipping; by default all are whole.
     """
     rate = schedule(config, steps)
     moments = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
     update = {
         "adam": lambda: lazily(_adam(config, rate, moments)),
         "adamw": lambda: lazily(_adamw(config, rate, moments)),
-        "adagrad": lambda: adagrad(rate, config.eps, config.momentum),
+        "adagrad": lambda: adagrad(rate, config.eps, config.momentum, split=norm is not None),
     }[config.name]()
     if config.schedule == "plateau":
         update = optax.chain(update, lowered())
@@ -148,7 +148,7 @@ class AdagradState(NamedTuple):
     trace: Any  #: a tree like the params, of the last updates; None without momentum
 
 
-def adagrad(rate: Callable, eps: float, momentum: float) -> optax.GradientTransformationExtraArgs:
+def adagrad(rate: Callable, eps: float, momentum: float, split: bool = False) -> optax.GradientTransformationExtraArgs:
     """Adagrad (Duchi et al. 2011) as in GRU4Rec's code, with momentum over its steps.
 
     acc <- acc + g^2; mom <- momentum x mom - rate x g / sqrt(acc + eps); p <- p + mom.
@@ -157,8 +157,11 @@ def adagrad(rate: Callable, eps: float, momentum: float) -> optax.GradientTransf
         rate: a schedule.
         eps: above 0.
         momentum: from 0, below 1.
+        split: whether some params are split over devices. Then a barrier is for each array: what one barrier has held
+            together counts as differing on all devices on which any of it differs.
     """
-    held = jax.lax.optimization_barrier
+    barrier = jax.lax.optimization_barrier
+    held = partial(jax.tree.map, barrier) if split else barrier
 
     def init(params):
         zeros = lambda: jax.tree.map(jnp.zeros_like, params)

@@ -1,6 +1,6 @@
 """Encodes histories into hidden vectors, packed as in training, for evaluation and recommendation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,6 +28,23 @@ class Histories(NamedTuple):
     kept: Any  #: [batches, K] which of a batch's R x M slots belong to a question; 0 if none
     question: np.ndarray  #: [batches, K] the question of each; -1 if none
     total: int
+
+
+class Encoder(NamedTuple):
+    """A jitted program that encodes batches of rows, called with all Histories."""
+
+    program: Any  #: (params, data, order, rows, slot, kept) -> hidden [batches, K, D]
+
+    def __call__(self, params: Any, histories: Histories) -> np.ndarray:
+        hidden_BKD = np.asarray(self.program(params, *histories[:5]))
+        asked = histories.question >= 0
+        hidden_QD = np.empty((histories.total, hidden_BKD.shape[-1]), np.float32)
+        hidden_QD[histories.question[asked]] = hidden_BKD[asked]
+        return hidden_QD
+
+    def trace(self, params: Any, histories: Histories) -> jax.stages.Traced:
+        """As `trace` of a jitted function."""
+        return self.program.trace(params, *histories[:5])
 
 
 def pack_histories(
@@ -83,7 +100,7 @@ def pack_histories(
     return Histories(data, order, rows_BR, slot_BR, kept_BR, question, len(start))
 
 
-def encoder(model: Model, objective: Objective, devices: Sequence) -> Callable[[Any, Histories], np.ndarray]:
+def encoder(model: Model, objective: Objective, devices: Sequence) -> Encoder:
     """Returns a function (params, Histories) -> hidden [Q, D] on the host, compiled once per shape."""
 
     def batches(params, data, order, rows_BR, slot_BRM, kept_BK):
@@ -99,12 +116,4 @@ def encoder(model: Model, objective: Objective, devices: Sequence) -> Callable[[
     specs = (P(), P(), P(), P(AXIS), P(AXIS), P(AXIS))
     split = partial(jax.shard_map, mesh=dev.mesh_of(devices), in_specs=specs, check_vma=False)
     program = jax.jit(split(batches, out_specs=P(AXIS)), compiler_options=compiler.cpu_options())
-
-    def encode(params, histories):
-        hidden_BKD = np.asarray(program(params, *histories[:5]))
-        asked = histories.question >= 0
-        hidden_QD = np.empty((histories.total, hidden_BKD.shape[-1]), np.float32)
-        hidden_QD[histories.question[asked]] = hidden_BKD[asked]
-        return hidden_QD
-
-    return encode
+    return Encoder(program)

@@ -3,7 +3,7 @@
 A CPU is fastest while intermediate arrays fit its caches. On accelerators the same sizes bound the memory.
 """
 
-import jax
+from jaxrec.kernels import hardware
 
 HELD_NUMBERS = 2**21  #: elements per chunk of an intermediate array that is computed in chunks
 TABLE_ROWS_PER_LOOKUP = 16  #: tables with at most this many rows per lookup are multiplied whole, without lookups
@@ -26,4 +26,4 @@ def product_rows(columns: int) -> int:
 
 def query_block(queries: int) -> int:
     """The number of queries per block of attention: all of them on accelerators, where starting kernels costs more."""
-    return QUERY_BLOCK if jax.default_backend() == "cpu" else queries
+    return QUERY_BLOCK if hardware.is_cpu() else queries

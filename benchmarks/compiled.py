@@ -81,25 +81,27 @@ def traced(config, devices, parts=PARTS):
     return {name: found[name] for name in parts}
 
 
-def products(jaxpr) -> int:
-    """The floating-point operations of a program's matrix products on one device, by their definition.
+def products(jaxpr, in_loop=False) -> int:
+    """The floating-point operations of the matrix products of a round on one device, by their definition.
 
-    Loops of unknown length count once; of the branches of a condition, the most expensive one counts.
+    The outermost loop counts once, as does an inner one of unknown length; of branches the most expensive one counts.
     """
     total = 0
     for each in jaxpr.eqns:
-        if each.primitive.name == "dot_general":
+        kind = each.primitive.name
+        if kind == "dot_general":
             (contracted, _), _ = each.params["dimension_numbers"]
             depth = math.prod(each.invars[0].aval.shape[axis] for axis in contracted)
             total += 2 * depth * math.prod(each.outvars[0].aval.shape)
-        inner = [products(getattr(part, "jaxpr", part)) for part in jaxprs_in_params(each.params)]
-        times = each.params["length"] if each.primitive.name == "scan" else 1
-        total += times * (max(inner) if each.primitive.name == "cond" else sum(inner))
+        deeper = in_loop or kind in ("scan", "while")
+        inner = [products(getattr(part, "jaxpr", part), deeper) for part in jaxprs_in_params(each.params)]
+        times = each.params["length"] if kind == "scan" and in_loop else 1
+        total += times * (max(inner) if kind == "cond" else sum(inner))
     return total
 
 
 def cost(program, options=None) -> dict:
-    """What a round of a traced program costs one device once it is compiled; its products, of the whole program."""
+    """What a round of a traced program costs one device once it is compiled; see `hlo.Program.round`."""
     begun = time.monotonic()
     compiled = program.lower().compile(options)
     seconds, memory = time.monotonic() - begun, compiled.memory_analysis()

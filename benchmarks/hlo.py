@@ -116,8 +116,9 @@ def size_of(shape: str) -> int:
     >>> size_of("(f32[8,50]{1,0:T(8,128)}, pred[3], s32[])")
     1607
     """
-    sizes = [int(bits or 8) * math.prod(int(each) for each in dims.split(",") if each)
-             for bits, dims in ARRAY.findall(shape)]
+    sizes = [
+        int(bits or 8) * math.prod(int(each) for each in dims.split(",") if each) for bits, dims in ARRAY.findall(shape)
+    ]
     return sum(-(-size // 8) for size in sizes)
 
 

@@ -15,9 +15,6 @@ import time
 from pathlib import Path
 from unittest import mock
 
-os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_WORKER_HOSTNAMES": "localhost", "JAX_ENABLE_COMPILATION_CACHE": "false"}
-os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")  # of some host; the topology says what is compiled for
-
 import jax
 import numpy as np
 from jax.experimental import topologies
@@ -44,10 +41,14 @@ OPTIONS = {"cuda": {"xla_gpu_enable_triton_gemm": False}, "tpu": None}
 
 def devices_of(target: str, topology: str) -> tuple[list, Hardware]:
     """Devices that are only described, to compile for, and what programs are to know of them."""
+    jax.config.update("jax_platforms", "cpu")  # no accelerator is touched, if there is one
+    jax.config.update("jax_enable_compilation_cache", False)
     if target == "cuda":
         about = (Path(__file__).parent / "h100.txtpb").read_text()
         found = topologies.get_topology_desc("", "cuda", target_config=about, topology=topology)
         return found.devices, Hardware("gpu", MEMORY["cuda"])
+    os.environ |= {"TPU_WORKER_HOSTNAMES": "localhost", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")  # of the host that isn't there; the topology counts
     kind = topology.partition(":")[0]
     options = {"chip_config_name": "megacore"} if kind == "v4" else {}  # its two cores as one device, as JAX has them
     return topologies.get_topology_desc(topology, "tpu", **options).devices, Hardware("tpu", MEMORY[kind])

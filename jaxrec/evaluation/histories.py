@@ -1,6 +1,5 @@
 """Encodes histories into hidden vectors, packed as in training, for evaluation and recommendation."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -29,6 +28,23 @@ class Histories(NamedTuple):
     kept: Any  #: [batches, K] which of a batch's R x M slots belong to a question; 0 if none
     question: np.ndarray  #: [batches, K] the question of each; -1 if none
     total: int
+
+
+class Encoder(NamedTuple):
+    """A jitted program that encodes batches of rows, called with all Histories."""
+
+    program: Any  #: (params, data, order, rows, slot, kept) -> hidden [batches, K, D]
+
+    def __call__(self, params: Any, histories: Histories) -> np.ndarray:
+        hidden_BKD = np.asarray(self.program(params, *histories[:5]))
+        asked = histories.question >= 0
+        hidden_QD = np.empty((histories.total, hidden_BKD.shape[-1]), np.float32)
+        hidden_QD[histories.question[asked]] = hidden_BKD[asked]
+        return hidden_QD
+
+    def trace(self, params: Any, histories: Histories) -> jax.stages.Traced:
+        """As `trace` of a jitted function."""
+        return self.program.trace(params, *histories[:5])
 
 
 def pack_histories(
@@ -85,7 +101,11 @@ def pack_histories(
     return Histories(data, order, rows_BR, slot_BR, kept_BR, question, len(start))
 
 
-def encoder(model: Model, objective: Objective, devices: dev.Devices) -> Callable[[Any, Histories], np.ndarray]:
+def encoder(model: Model, objective: Objective, devices: dev.Devices) -> Encoder:
+    """Returns a function (params, Histories) -> hidden [Q, D] on the host, compiled once per shape.
+
+    The params lie on the devices as given by `models.sharded.specs`.
+    """
     """A program (params, Histories) -> hidden [Q, D] on the host, compiled once for its shapes.
 
     The params lie on the devices as `models.sharded.specs` has them.
@@ -106,13 +126,4 @@ def encoder(model: Model, objective: Objective, devices: dev.Devices) -> Callabl
         split = partial(jax.shard_map, mesh=dev.mesh_of(devices), in_specs=in_specs, check_vma=False)
         return split(batches, out_specs=P(AXIS))(params, *args)
 
-    program = jax.jit(on_devices, compiler_options=compiler.cpu_options())
-
-    def encode(params, histories):
-        hidden_BKD = np.asarray(program(params, *histories[:5]))
-        asked = histories.question >= 0
-        hidden_QD = np.empty((histories.total, hidden_BKD.shape[-1]), np.float32)
-        hidden_QD[histories.question[asked]] = hidden_BKD[asked]
-        return hidden_QD
-
-    return encode
+    return Encoder(jax.jit(on_devices, compiler_options=compiler.cpu_options()))

@@ -9,8 +9,9 @@ from typing import Any
 
 import jax
 
+from jaxrec.kernels import hardware
 
-@functools.cache
+
 def cpu_options() -> dict[str, Any] | None:
     """Compiler options for programs with many small matrix products on a CPU.
 
@@ -20,9 +21,12 @@ def cpu_options() -> dict[str, Any] | None:
         A dict for `jax.jit(..., compiler_options=...)`. None on accelerators, and where this version of XLA doesn't
         know the option (it raises an error on unknown ones).
     """
+    return _without_ynn_fusion() if hardware.is_cpu() else None
+
+
+@functools.cache
+def _without_ynn_fusion():
     options = {"xla_cpu_experimental_ynn_fusion_type": ""}
-    if jax.default_backend() != "cpu":
-        return None
     try:
         jax.jit(lambda x: x + 1, compiler_options=options)(0)
     except jax.errors.JaxRuntimeError:

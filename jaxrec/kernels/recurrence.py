@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from jaxrec.kernels import hardware
+
 
 def linear_recurrence(decay_BTD: jax.Array, input_BTD: jax.Array, before_BD: jax.Array) -> jax.Array:
     """Computes h_t = decay_t * h_(t-1) + input_t, elementwise.
@@ -21,7 +23,7 @@ def linear_recurrence(decay_BTD: jax.Array, input_BTD: jax.Array, before_BD: jax
     >>> linear_recurrence(decay.reshape(1, 3, 1), added.reshape(1, 3, 1), jnp.array([[4.0]])).ravel().tolist()
     [3.0, 1.5, 2.0]
     """
-    if jax.default_backend() == "cpu":
+    if hardware.is_cpu():
 
         def advance(h_BD, decay_and_input):
             decay_BD, input_BD = decay_and_input

@@ -1,29 +1,38 @@
-"""Chunk sizes, and thresholds between two ways to compute the same, all measured on CPUs.
+"""Chunk sizes, and thresholds between two ways to compute the same.
 
-A CPU is fastest while intermediate arrays fit its caches. On accelerators the same sizes bound the memory.
+A CPU is fastest while intermediate arrays fit its caches: its sizes are constants, measured. An accelerator is fastest
+with few large kernels: its chunks are as large as a share of its memory.
 """
 
-import jax
+from jaxrec.kernels import hardware
 
-HELD_NUMBERS = 2**21  #: elements per chunk of an intermediate array that is computed in chunks
+HELD_NUMBERS = 2**21  #: elements per chunk of an intermediate array that is computed in chunks, on a CPU
+MEMORY_PER_NUMBER = 1024  #: bytes of an accelerator's memory for each element of such a chunk
 TABLE_ROWS_PER_LOOKUP = 16  #: tables with at most this many rows per lookup are multiplied whole, without lookups
 MASKED_ROWS_PER_TOUCHED = 4  #: tables with at most this many rows per touched row are updated whole, under a mask
 GRADIENT_ROWS_PER_SLOT = 4  #: with more table rows per slot, summing microbatches' gradients costs more than they gain
 ATTENTION_SLOTS = 8192  #: slots per microbatch for models with attention
 GATED_SLOTS = 2048  #: slots per microbatch for models whose layers have several gated products (HSTU, RG-LRU)
 
-PRODUCT_ROWS = 512  #: maximum number of rows per chunk of a wide product
-PRODUCT_NUMBERS = 2**27  #: maximum number of elements per chunk, but for FEWEST_PRODUCT_ROWS
+PRODUCT_ROWS = 512  #: maximum number of rows per chunk of a wide product on a CPU
+PRODUCT_NUMBERS = 2**27  #: maximum number of elements per chunk on a CPU, but for FEWEST_PRODUCT_ROWS
 FEWEST_PRODUCT_ROWS = 128  #: minimum number of rows per chunk: smaller products are slower
 
 QUERY_BLOCK = 50  #: queries per block of attention on a CPU; a causal block skips the keys after its last query
 
 
+def held_numbers() -> int:
+    """The number of elements per chunk of an intermediate array that is computed in chunks."""
+    return HELD_NUMBERS if hardware.is_cpu() else hardware.current().memory // MEMORY_PER_NUMBER
+
+
 def product_rows(columns: int) -> int:
     """The number of rows per chunk of a product with this many columns."""
+    if not hardware.is_cpu():
+        return max(2 * held_numbers() // columns, FEWEST_PRODUCT_ROWS)
     return min(max(PRODUCT_NUMBERS // columns, FEWEST_PRODUCT_ROWS), PRODUCT_ROWS)
 
 
 def query_block(queries: int) -> int:
     """The number of queries per block of attention: all of them on accelerators, where starting kernels costs more."""
-    return QUERY_BLOCK if jax.default_backend() == "cpu" else queries
+    return QUERY_BLOCK if hardware.is_cpu() else queries

@@ -18,7 +18,7 @@ SPECS: Any = State(WHOLE, WHOLE, WHOLE, P(AXIS), WHOLE)  # the same for a mesh
 class Launched(NamedTuple):
     """A jitted program, and the device numbers that it takes as its last argument."""
 
-    program: Callable
+    program: Any
     numbers: np.ndarray
 
     def __call__(self, *args):
@@ -27,6 +27,10 @@ class Launched(NamedTuple):
     def lower(self, *args: Any) -> Any:
         """As `lower` of a jitted function."""
         return self.program.lower(*args, self.numbers)
+
+    def trace(self, *args: Any) -> Any:
+        """As `trace` of a jitted function."""
+        return self.program.trace(*args, self.numbers)
 
 
 def launch_pmap(
@@ -41,7 +45,8 @@ def launch_pmap(
         per_device_data: whether the data are split over the devices too.
     """
     axes = {"in_axes": (AXES, 0 if per_device_data else None, None, None, None, 0), "out_axes": (AXES, None)}
-    mapped = jax.pmap(call, AXIS, devices=devices, **axes)
+    # in the order of the mesh on which the state is placed: on a TPU, neighbours of a ring come one after another
+    mapped = jax.pmap(call, AXIS, devices=mesh_of(devices).devices.tolist(), **axes)
 
     def split(state, *args):
         per_device_data = jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), state.carry)

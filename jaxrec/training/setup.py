@@ -139,6 +139,7 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         rows=rows,
         loss_divisor=config.batch if config.stream == "session-parallel" else None,
         seed=config.seed,
+        tables=frozenset([*plain.item_tables, *plain.user_tables]),
         ema=config.optim.ema,
         items=draw_items if model.folding else None,
         **norm,

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrec.kernels import reductions
+from jaxrec.kernels import hardware, reductions
 from jaxrec.kernels.collectives import psum
 from jaxrec.kernels.placement import AXIS
 from jaxrec.kernels.random import fold_in, row_keys, site_keys, step_key
 from jaxrec.models.model import Model, pick
-from jaxrec.training import folding
+from jaxrec.training import folding, packing
 
 NEGATIVES_SITE = 2**31 - 1  # for site_keys; models count theirs from 0, and no batch has as many rows
 
@@ -88,6 +88,7 @@ class Parts:
     ema: float = 0.0  #: the decay of the average of the params, if the State has one
     seed: int
     norm: Callable = norm  #: of the gradient
+    tables: frozenset = frozenset()  #: names of the params of which `wrap_update` may update some rows only
     items: Callable | None = None  #: (key, sampler tables) -> models.features.Items as the step has them
 
 
@@ -188,6 +189,13 @@ def call(parts: Parts, size: int) -> Callable:
     """
 
     def many(state, data, sampler_tables, start, end, _device):
+        if hardware.is_cpu():
+            return steps(parts, state, data, sampler_tables, start, end)
+        packed_parts, packed_state, unpack = packing.packed(parts, state)
+        state, metrics = steps(packed_parts, packed_state, data, sampler_tables, start, end)
+        return unpack(state), metrics
+
+    def steps(parts, state, data, sampler_tables, start, end):
         first = state.step
 
         def going(loop):

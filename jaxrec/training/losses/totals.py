@@ -98,7 +98,7 @@ def total(slot_loss: Callable, keep: bool = False, axis: str | None = None) -> C
 
     def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
         (slots, dim), number = hidden_ND.shape, negatives.items.shape[-1]
-        held, shared_by_batch = sizes.HELD_NUMBERS, negatives.shared_by == "batch"
+        held, shared_by_batch = sizes.held_numbers(), negatives.shared_by == "batch"
         members = slots if shared_by_batch else slots // len(negatives.items)
         if not shared_by_batch and members == 1 and slots * number * dim <= 4 * held:
             return direct(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V)

@@ -1,0 +1,71 @@
+"""Small params as few arrays while a program runs: on accelerators an update of an array costs a kernel or more."""
+
+import dataclasses
+from collections.abc import Callable, Collection
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+SMALL = 1 << 18  #: elements of the largest array that is packed
+PACKED = ("packed_vectors", "packed_matrices")  #: names of the params that stand for the packed ones
+
+
+def packed(parts: Any, state: Any) -> tuple[Any, Any, Callable]:
+    """A step's Parts and State with small params as two arrays, in the params and in all that is like them.
+
+    Those of one axis or none become a vector, the others a matrix of one row, since weight decay tells these apart.
+    The gradient is packed as it is computed, so the optimiser, norms and sums over devices see two arrays. What they
+    compute is the same, but for the order in which norms are summed.
+
+    Args:
+        parts: step.Parts; `parts.tables` are not packed.
+        state: step.State.
+
+    Returns:
+        (Parts, State, a function that unpacks a State).
+    """
+    packing, of_model = _Packing(state.params, parts.tables), parts.loss_and_grad
+
+    def loss_and_grad(params, batch):
+        loss, grads, carry = of_model(packing.unpack(params), batch)
+        return loss, packing.pack(grads), carry
+
+    def throughout(function, state):
+        """A State with the function applied to all trees that are like its params."""
+        form = jax.tree.structure(state.params)
+        is_like = lambda tree: jax.tree.structure(tree) == form
+        apply = lambda tree: function(tree) if is_like(tree) else tree
+        params, opt, average = jax.tree.map(apply, (state.params, state.opt, state.average), is_leaf=is_like)
+        return state._replace(params=params, opt=opt, average=average)
+
+    parts = dataclasses.replace(parts, loss_and_grad=loss_and_grad)
+    return parts, throughout(packing.pack, state), lambda state: throughout(packing.unpack, state)
+
+
+class _Packing:
+    """Which params are packed, and how."""
+
+    def __init__(self, params: dict, tables: Collection[str]):
+        is_small = lambda leaf: leaf.size <= SMALL and leaf.dtype == jnp.float32
+        names = [name for name in params if name not in tables and all(map(is_small, jax.tree.leaves(params[name])))]
+        self.names = set(names)
+        self.leaves, self.form = jax.tree.flatten({name: params[name] for name in names})
+
+    def pack(self, params: dict) -> dict:
+        leaves = self.form.flatten_up_to({name: params[name] for name in self.names})
+        groups: tuple[list, list] = [], []
+        for leaf in leaves:
+            groups[leaf.ndim > 1].append(leaf.reshape(-1))
+        kept = {name: tree for name, tree in params.items() if name not in self.names}
+        flat = [jnp.concatenate(group) if group else jnp.zeros(0) for group in groups]
+        return kept | {PACKED[0]: flat[0], PACKED[1]: flat[1][None]}
+
+    def unpack(self, params: dict) -> dict:
+        flat, begin, leaves = [params[name].reshape(-1) for name in PACKED], [0, 0], []
+        for leaf in self.leaves:
+            group = leaf.ndim > 1
+            leaves.append(flat[group][begin[group] : begin[group] + leaf.size].reshape(leaf.shape))
+            begin[group] += leaf.size
+        kept = {name: tree for name, tree in params.items() if name not in PACKED}
+        return kept | self.form.unflatten(leaves)

@@ -1,0 +1,149 @@
+"""Programs for devices that are not there: how they are counted, and that every model's compiles for them."""
+
+import functools
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import printed
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from benchmarks import compiled, hlo
+from jaxrec.config import recipes, registry
+from jaxrec.kernels import placement
+from jaxrec.training import assembly
+
+STEPS, WIDTH = 7, 16
+
+
+def counted(function, *args):
+    """The cost of a round of a function's program for this CPU."""
+    program = hlo.Program(jax.jit(function).lower(*args).compile().as_text())
+    return program.cost(program.round())
+
+
+def products(function, *args):
+    return compiled.products(jax.jit(function).trace(*args).jaxpr.jaxpr)
+
+
+def chained(x, w, steps):
+    """`steps` products in a loop whose length is known, within a loop whose length is not."""
+    inner = lambda x: jax.lax.scan(lambda x, _: (jnp.tanh(x @ w), None), x, length=steps)[0]
+    return jax.lax.while_loop(lambda x: x.sum() < 0, inner, x)
+
+
+def test_a_loop_counts_as_often_as_it_runs():
+    x = jnp.ones((WIDTH, WIDTH))
+    loops = [functools.partial(chained, x, x, steps) for steps in (STEPS, 2 * STEPS, 3 * STEPS)]
+    assert [products(each) for each in loops] == [2 * WIDTH**3 * steps for steps in (STEPS, 2 * STEPS, 3 * STEPS)]
+    for cost in (hlo.kernels, lambda found: found["bytes"]):
+        few, more, most = (cost(counted(each)) for each in loops)
+        assert most - more == more - few >= STEPS
+
+
+def test_a_branch_counts_if_it_is_the_dearest():
+    x = jnp.ones((WIDTH, WIDTH))
+    either = lambda x: jax.lax.cond(x.sum() > 0, lambda x: x @ x @ x, lambda x: x @ x, x)
+    assert products(either, x) == 2 * 2 * WIDTH**3
+
+
+def test_a_fusion_reads_of_a_table_what_it_looks_up():
+    table, rows = jnp.ones((10_000, WIDTH)), jnp.arange(8)
+    assert counted(lambda table, rows: jnp.tanh(table[rows]), table, rows)["bytes"] < 4 * table.size / 10
+
+
+def test_what_devices_exchange_is_counted():
+    mesh = placement.mesh_of(jax.devices()[:2])
+    total = jax.shard_map(lambda x: jax.lax.psum(x, "data"), mesh=mesh, in_specs=P("data"), out_specs=P())
+    found = counted(total, jnp.ones((2, WIDTH)))
+    assert found[("collective", "all-reduce")] == 1 and found["collective bytes"] == 4 * WIDTH
+
+
+def test_a_callback_of_the_host_is_counted():
+    tell = lambda x: jax.pure_callback(lambda x: x, jax.ShapeDtypeStruct((), jnp.float32), x)
+    assert counted(tell, jnp.float32(1))["callbacks"] == 1
+    assert counted(lambda x: x + 1, jnp.float32(1))["callbacks"] == 0
+
+
+# --- for devices that are not there
+
+RECIPE = "sasrec_softmax_ml1m"
+BASE = {"dataset": "synthetic:users=2000,items=3000", "length": "200", "row": "200"}
+PROGRAM = "import json, sys; from benchmarks.compiled import costs; json.dump(costs(*json.load(sys.stdin)), sys.stdout)"
+CHIPS = ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"]
+PODS = ["v4:4x8x8", "v5e:16x16", "v5p:4x8x8", "v6e:16x16"]
+
+
+def costs(target, topology, name, parts=compiled.PARTS, **changes):
+    """As `compiled.costs`, in a process that doesn't compile in haste, on synthetic histories."""
+    needed = {"cuda": "jax_cuda12_plugin", "tpu": "libtpu"}[target]
+    if not importlib.util.find_spec(needed):
+        pytest.skip(f"needs {needed}: pip install -e '.[gpu,tpu]' -c constraints.txt")
+    given = name, BASE | {key.replace("__", "."): value for key, value in changes.items()}, target, topology, parts
+    env = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=printed.ROOT,
+        env=env,
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout)
+
+
+def check(topology, found):
+    """What holds on every chip: a program fits it, and asks nothing of the host."""
+    memory = compiled.MEMORY[topology.partition(":")[0]]
+    for row in found.values():
+        assert row["temporaries"] + row["arguments"] < memory / 16
+        assert not row["callbacks"]
+    assert not any(found[part]["collectives"] for part in {"encode", "rank"} & set(found))
+    if "train" in found:  # gradients are summed together, and what the loss is divided by before
+        assert set(found["train"]["collectives"]) == {"all-reduce"} and found["train"]["collectives"]["all-reduce"] <= 3
+
+
+def parameters(name):
+    """The bytes of a model's parameters in `RECIPE`."""
+    config, _ = recipes.load(RECIPE, BASE | {"model.name": name, "model.layers": "1"})
+    setup = assembly.assemble(config, devices=jax.devices()[:1])
+    return sum(each.nbytes for each in jax.tree.leaves(assembly.first_state(setup).params))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("topology", CHIPS)
+@pytest.mark.parametrize("name", registry.names("model"))
+def test_every_model_compiles_for_every_tpu(name, topology):
+    found = costs("tpu", topology, RECIPE, model__name=name, model__layers="1")
+    check(topology, found)
+    own = parameters(name)
+    assert own <= found["train"]["collective_bytes"] <= own + 64
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("topology", PODS)
+def test_a_step_on_many_chips_exchanges_no_more_than_on_few(topology):
+    """Over 256 chips: of every chip's step the work is the less, and what it hands in the same."""
+    few = f"{topology.partition(':')[0]}:{'2x2' if topology.count('x') == 1 else '2x2x1'}"
+    few, many = (costs("tpu", each, RECIPE, ["train"], model__layers="1") for each in (few, topology))
+    check(topology, many)
+    assert many["train"]["collective_bytes"] == few["train"]["collective_bytes"]
+    assert many["train"]["flops"] < few["train"]["flops"] / 10
+
+
+#: kernels of a step on an H100 at most, and gigabytes read and written
+LAUNCHED = {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_a_step_starts_no_more_kernels_than_it_did(name):
+    found = costs("cuda", "1x1x1", name, ["train"])["train"]
+    assert found["kernels"] <= LAUNCHED[name][0] and found["bytes"] <= 1e9 * LAUNCHED[name][1]
+    assert not found["callbacks"]

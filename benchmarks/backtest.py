@@ -29,6 +29,7 @@ if __name__ == "__main__":
     parser.add_argument("--targets", default="all")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every configuration")
+    parser.add_argument("--continue", dest="continued", action="append", metavar="KEY=VALUE", help="of continued ones")
     parser.add_argument("--runs", type=Path, help="where trainings lie (default: runs/backtest/NAME)")
     parser.add_argument("--name", help="of the result (default: of the data)")
     flags = parser.parse_args()
@@ -36,14 +37,16 @@ if __name__ == "__main__":
     given = ("train_days", "test_days", "folds", "retrain_every", "targets", "seeds")
     options = {key: getattr(flags, key) for key in given}
     changes = assigned("--set", flags.set)
+    continued = assigned("--continue", flags.continued) if flags.continued else None
     found = backtest(
         flags.dataset,
         flags.models,
         baselines=flags.baselines,
+        continued=continued,
         workdir=flags.runs or Path("runs/backtest") / name,
         **options,
         **changes,
     )
     found.show()
     found.plot(record.place(f"backtest_{name}", "png"))
-    record.write(f"backtest_{name}", found.result | {"data": name, "keys": changes})
+    record.write(f"backtest_{name}", found.result | {"data": name, "keys": changes, "continued": continued})

@@ -1,4 +1,4 @@
-"""The sequential recommender for JAX."""
+"""Sequential recommendation in JAX."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxrec.inference.loading import load as load
     from jaxrec.inference.recommender import Recommender as Recommender
 
-_PLACES = {  # where each name is: its module is imported, and jax started, when it is first asked for
+_PLACES = {  # module -> its names, imported on first use, since that starts JAX
     "api.backtest": ("backtest",),
     "api.comparing": ("compare",),
     "api.evaluating": ("evaluate", "judge"),

@@ -1,4 +1,4 @@
-"""`python -m jaxrec` is the command `jaxrec`."""
+"""Runs the command `jaxrec` by `python -m jaxrec`."""
 
 from jaxrec.cli import run
 

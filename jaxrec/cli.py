@@ -1,4 +1,4 @@
-"""The command line: flags -> config -> one call. A person's mistake is a message, not a traceback."""
+"""The command line: parses flags and runs a command. Mistakes of the user are reported without a traceback."""
 
 import argparse
 import contextlib
@@ -18,24 +18,24 @@ from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Interrupt
 from jaxrec.system.version import VERSION
 
-LEAST = 2 << 30  # bytes of addresses
+LEAST = 2 << 30  # bytes of address space
 
 
 def run(command: str | None = None) -> None:
-    """A launcher's whole body: this command, or the one that is named first, with the process's arguments."""
+    """Entry point of launchers: runs this command, or the first argument, with the process's arguments."""
     signal.signal(signal.SIGINT, Interrupt())
     sys.excepthook = _hook
     sys.unraisablehook = _unraisable
     status = main([*([command] if command else []), *sys.argv[1:]])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if status == 2:  # told in a line: what a failed save has left undone would be tracebacks of its own
+    if status == 2:  # already reported; a failed save would print tracebacks at exit
         with contextlib.suppress(OSError):  # of a closed pipe
             sys.stdout.flush()
         os._exit(status)
     sys.exit(status)
 
 
-CLOSED = "Event loop is closed"  # what tensorstore's threads fail with when a save has failed, which is told already
+CLOSED = "Event loop is closed"  # error of tensorstore's threads after a failed save, which is reported already
 
 
 def _hook(kind, error, trace):
@@ -49,11 +49,11 @@ def _unraisable(what):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and carry out one command. Returns the exit status."""
+    """Parses and runs a command. Returns the exit status."""
     arguments, overrides = parse(sys.argv[1:] if argv is None else argv)
     try:
         command = COMMANDS[arguments.command]
-        if command.starts_jax:  # after --help has been answered
+        if command.starts_jax:  # after --help
             check_memory()
             from jaxrec.data.sources import cache
             from jaxrec.kernels import compiler
@@ -74,10 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def check_memory() -> None:
-    """That this process may have the address space without which jax's libraries abort, with no word of what to do.
+    """Checks that the process has enough address space; without it, JAX's libraries abort without explanation.
 
     Raises:
-        UserError: ulimit -v leaves it less.
+        UserError: if ulimit -v is too low.
     """
     allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
     if allowed != resource.RLIM_INFINITY and allowed < LEAST:
@@ -88,7 +88,7 @@ def check_memory() -> None:
 
 
 def _said(error):
-    """The line for an error that is no fault of the program; None for one that is."""
+    """Returns the message for an error that isn't a bug; None for other errors."""
     if isinstance(error, BrokenPipeError):
         return "its output was closed before it had ended: run the same command again, which goes on with a training"
     if isinstance(error, UserError | OSError):
@@ -96,7 +96,8 @@ def _said(error):
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     first = str(error).partition("\n")[0]
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in first or "Out of memory" in first:  # the last two: XLA
+    # the last two are from XLA
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in first or "Out of memory" in first:
         what = printable(first, 200) or type(error).__name__
         return f"out of memory ({what}): give it more, or take a smaller model or batch, or fewer microbatch_rows"
     return None
@@ -104,7 +105,7 @@ def _said(error):
 
 @functools.cache
 def _parser():
-    """(the parser, its subparsers): made once a process, as a program may call `main` often."""
+    """Returns the parser and its subparsers. Cached, since a program may call `main` often."""
     top = argparse.ArgumentParser(prog="jaxrec", description="Sequential recommendation in JAX.", allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"jaxrec {VERSION}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -116,7 +117,7 @@ def _parser():
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
-    """argv -> (arguments, {"model.dim": "64", …}). Exits with a usage message where it can't."""
+    """Parses argv into (arguments, {"model.dim": "64", ...}). Exits with a usage message on errors."""
     argv, overrides = split_overrides(argv)
     top, commands = _parser()
     arguments, unknown = top.parse_known_args(argv)
@@ -131,7 +132,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
 
 
 def split_overrides(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Take --config.KEY=VALUE and --config.KEY VALUE out of argv. -> (the rest, {KEY: VALUE})."""
+    """Splits --config.KEY=VALUE and --config.KEY VALUE off argv. -> (the rest, {KEY: VALUE})"""
     rest, overrides, words = [], {}, iter(argv)
     for word in words:
         if not word.startswith("--config."):

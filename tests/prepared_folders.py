@@ -14,6 +14,11 @@ def same(one, other):
     assert one.catalogue.about is None or one.catalogue.about.equals(other.catalogue.about)
     assert (one.sessions is None) == (other.sessions is None)
     assert one.sessions is None or [each.tolist() for each in one.sessions] == [e.tolist() for e in other.sessions]
+    assert (one.types is None) == (other.types is None)
+    assert one.types is None or (one.types.numbers.tolist(), one.types[1:]) == (
+        other.types.numbers.tolist(),
+        other.types[1:],
+    )
     assert (one.relative, one.train_sessions) == (other.relative, other.train_sessions)
 
 

@@ -53,6 +53,18 @@ def write_log(path):
     pl.DataFrame(rows).write_csv(path)
 
 
+def write_events(path):
+    """What users of a shop did: views, and now and then a purchase."""
+    random = np.random.default_rng(2)
+    rows = {
+        "user_id": np.repeat(np.arange(40), 12),
+        "product_id": random.integers(0, 60, 480),
+        "event_type": random.choice(["view", "view", "purchase"], 480),
+        "timestamp": 1_500_000_000 + 60 * np.arange(480),
+    }
+    pl.DataFrame(rows).write_csv(path)
+
+
 def write_nested(path):
     """Sessions as OTTO's: a line each, with their events."""
     sessions = [
@@ -105,6 +117,7 @@ def write_all(place):
         (place / name).symlink_to(printed.ROOT / name)
     write_log(place / "ratings.csv")
     write_nested(place / "train.jsonl")
+    write_events(place / "events.csv")
     view = '10.0.0.1 - ann [0{day}/Jan/2024:10:00:00 +0000] "GET /item/{day} HTTP/1.1" 200 512\n'
     (place / "access.log").write_text("".join(view.format(day=day) for day in (1, 2, 3)))
     write_scores(place)
@@ -116,6 +129,7 @@ def write_all(place):
         write_workdir(place / "runs" / "mine", shop)
         write_workdir(place / "runs" / "asked", shop, context="asked_gap,asked_hour")
         prepared.save(shop, "my/ratings", {})
+        prepared.save(reading.read("events.csv", columns={"type": "event_type"}, items=""), "my/events", {})
         random = np.random.default_rng(0)
         histories = [list(range(1, 151)), list(range(151, 301))] + [
             random.permutation(300)[:12].__add__(1).tolist() for _ in range(40)
@@ -126,4 +140,5 @@ def write_all(place):
         for name, model in (("a", "sasrec"), ("quickstart", "sasrec"), ("gru4rec_ml1m", "gru4rec")):
             write_workdir(place / "runs" / name, films, model)
         write_workdir(place / "runs" / "features", films, features="genres,year")
+        (place / "runs" / "current").symlink_to("a")
         about(8).insert_column(0, pl.Series("item_id", range(296, 304))).write_csv("new_items.csv")

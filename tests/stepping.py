@@ -7,7 +7,7 @@ import numpy as np
 from trainings import BASE
 
 from jaxrec.config import parsing as configs
-from jaxrec.data import interactions, splits
+from jaxrec.data import event_types, interactions, splits
 from jaxrec.training import assembly, fit
 
 ADAM = {"name": "adam", "learning_rate": 1e-2, "eps": 1e-4}  # with a small eps it makes steps of rounding noise
@@ -18,7 +18,8 @@ def made(devices=1, items=20, known=lambda log: {}, **changes):
     random = np.random.default_rng(0)
     histories = [random.integers(1, items + 1, random.integers(3, 15)).tolist() for _ in range(60)]
     log = interactions.from_sequences([list(range(1, items + 1)), *histories])
-    split = splits.last_item(dataclasses.replace(log, **known(log)))
+    log = event_types.asking(dataclasses.replace(log, **known(log)), changes.get("target_types", ""))
+    split = splits.last_item(log)
     return fit.setup(configs.from_dict(BASE | {"optim": ADAM} | changes), split, jax.devices()[:devices])
 
 

@@ -77,13 +77,15 @@ def launch(here, words):
     words = words[1:] if words[0] == "python" else [f"{words[1]}.py", *words[2:]]
     if words[0] == "train.py":
         _, given = cli.split_overrides(words)
-        config = runpy.run_path(f"configs/{Path(words[words.index('--config') + 1]).stem}.py")["get_config"]()
-        small = {"dataset": SYNTHETIC} | {key: value for key, value in SMALL.items() if has(config, key)}
+        small = {}
+        if "--config" in words:
+            config = runpy.run_path(f"configs/{Path(words[words.index('--config') + 1]).stem}.py")["get_config"]()
+            small = {"dataset": SYNTHETIC} | {key: value for key, value in SMALL.items() if has(config, key)}
         words += [f"--config.{key}={value}" for key, value in small.items() if key not in given]
         if "--workdir" not in words:
             words += ["--workdir", "runs/unnamed"]
-        for at, word in enumerate(words):  # the stand-ins stay for what comes after it
-            words[at] = word.replace("runs/", "trained/")
+        for at, (before, word) in enumerate(pairwise(["", *words])):  # the stand-ins stay for what comes after it
+            words[at] = word if before == "--init-from" else word.replace("runs/", "trained/")
         shutil.rmtree("trained", ignore_errors=True)
     here(*words)
 
@@ -198,6 +200,17 @@ def folder(here, words):
     Path(words[2]).mkdir(parents=True, exist_ok=True)
 
 
+def link(here, words):
+    """As it stands; then the link that the service follows leads to a stand-in again."""
+    for name, target in {"runs/next": "b", "runs/current": "a"}.items():
+        Path(name).unlink(missing_ok=True)
+        if name not in words or words[0] == "mv":
+            Path(name).symlink_to(target)
+    subprocess.run(words, check=True)
+    Path("runs/current").unlink()
+    Path("runs/current").symlink_to("a")
+
+
 def serving(here, words):
     """Runs until it is stopped: `test_the_service_and_its_requests` does."""
     assert words[:2] == ["python", "serve.py"] or words[0] == "curl"
@@ -208,6 +221,7 @@ HOW = [
     (r"pip install ", install),
     (r"(JAXREC_\w+=\S+ )?python -m pytest", suite),
     (r"mkdir ", folder),
+    (r"(ln|mv) ", link),
     (r"docker (build|run) ", docker),
     (r"(ruff|pyright|pre-commit|mkdocs) ", check),
     (r"(JAXREC_\w+=\S+ )?bash benchmarks/", bash),
@@ -239,7 +253,7 @@ def test_every_training_has_its_configuration_and_known_keys(here):
     assert len(trainings) > 2
     for text in trainings:
         arguments, overrides = cli.parse(["train", *shlex.split(text)[2:]])
-        parsing.check_keys(recipes.read(arguments.config, overrides).values)
+        parsing.check_keys(recipes.read(arguments.config or "default", overrides).values)
 
 
 #: what takes minutes of the front door -> the same in small

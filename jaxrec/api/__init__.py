@@ -1,1 +1,1 @@
-"""The front door: what notebooks, scripts and the commands call."""
+"""The Python API, used by notebooks, scripts and the commands."""

@@ -1,4 +1,4 @@
-"""How good would it have been, month after month, and how fast does it go stale? Rolling tests, by a log's dates."""
+"""Backtests by rolling tests over the dates of a log: metrics over time, and how fast models go stale."""
 
 import math
 import os
@@ -16,7 +16,7 @@ from jaxrec.api.backtested import Backtest
 from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
 from jaxrec.config import parsing as configs, registry
-from jaxrec.data import folds as folding, splits
+from jaxrec.data import event_types, folds as folding, splits
 from jaxrec.data.folds import Asked, Fold
 from jaxrec.data.times import date
 from jaxrec.evaluation import ranker
@@ -33,10 +33,10 @@ from jaxrec.training.building import model_for
 from jaxrec.training.restore import restore_params
 
 PLAN = "backtest.json"
-LEAST = 1e-6  #: share of a window's events that can validate
-Planned = Mapping[str, tuple[str, Mapping[str, Any]]]  #: {label: (configuration, its changes)}
-NOTHING = np.zeros(0, np.int32)  #: the ranks where no question can be asked
-OWN = ("dataset", "seed", "split", "test_quantile", "valid_fraction")  # keys that follow from the backtest
+LEAST = 1e-6  #: minimum share of a window's events for validation
+Planned = Mapping[str, tuple[str, Mapping[str, Any]]]  #: {label: (configuration, changes to it)}
+NOTHING = np.zeros(0, np.int32)  #: ranks when no question can be answered
+OWN = ("dataset", "seed", "split", "test_quantile", "valid_fraction")  # keys determined by the backtest
 
 
 @with_keywords
@@ -52,63 +52,70 @@ def backtest(
     targets: str = folding.ALL,
     valid_fraction: float = 0.1,
     seeds: int = 1,
+    continued: Mapping[str, Any] | None = None,
     workdir: str | os.PathLike | None = None,
     **keys: Any,
 ) -> Backtest:
-    """Train on the past, ask for what came next, and go on in time: metrics by test, and by the age of the model.
+    """Trains models on the past and tests them on what followed, repeatedly: metrics by test, and by age of the model.
 
-    The last `folds` times `test_days` of the log are tests, one after another. Before each a model is trained on the
-    `train_days` before it alone, and is asked in that test and in all later ones.
+    The last `folds` times `test_days` of the log are consecutive tests. Before each, models are trained on the
+    `train_days` before it, and are evaluated in that test and all later ones.
 
     >>> import jaxrec
     >>> found = jaxrec.backtest("ml-100k", ["default"], train_days=56, test_days=14)  # doctest: +SKIP
     >>> found.rows["default"]["ages"]  # doctest: +SKIP
 
     Args:
-        data: what `prepare` gave, or takes, with dates.
-        models: names of models, which `default` trains, or of configurations; models of one's own by their import
-            path, or the name by which they are registered.
-        train_days: before each test, on which a model is trained; "all" for all that was before it.
+        data: a Log from `prepare`, or any input of `prepare`, with dates.
+        models: names of models, trained by the configuration "default", or of configurations; your own models by import
+            path or registered name.
+        train_days: length of the training window before each test; "all" for all events before it.
         test_days: length of a test.
-        folds: how many tests there are.
-        retrain_every: tests after which models are trained anew, or days, as "14d".
-        baselines: names, as `evaluate` takes them.
+        folds: number of tests.
+        retrain_every: number of tests between trainings, or days, as "14d".
+        baselines: names, as for `evaluate`.
         targets: "all" events of a test, or each user's "last" in it.
-        valid_fraction: share of the window's events, the last ones, which choose the checkpoint and train nothing;
-            0: all train, for all epochs.
-        seeds: trainings of each model and window; the metrics are their means.
-        workdir: where trainings lie, and are gone on with; a fresh one if None.
-        keys: of every configuration, as of `fit`.
+        valid_fraction: share of a window's events, the latest ones, that choose the checkpoint and are not trained on;
+            0 to train on all events, for all epochs.
+        seeds: number of trainings per model and window; metrics are averaged.
+        continued: keys of trainings that begin with the training of the window before (`init_from`), such as
+            {"epochs": 2}; each model is then listed twice, trained anew before every test and continued.
+        workdir: folder of the trainings, resumed if it exists; a new one by default.
+        **keys: keys of every configuration, as for `fit`.
 
     Raises:
-        UserError: no such model, baseline or key; the log has no dates, or is too short.
-        KeyboardInterrupt: Ctrl-C; with the same workdir the backtest goes on.
+        UserError: if a model, baseline or key doesn't exist, or the log has no dates or is too short.
+        KeyboardInterrupt: on Ctrl-C; the same workdir resumes the backtest.
     """
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
-    _check(baselines, targets, valid_fraction, seeds, folds, keys)
+    _check(baselines, targets, valid_fraction, seeds, folds, {**keys, **(continued or {})})
     days = _days("--test-days", test_days)
     every = _every(retrain_every, days)
     planned = _planned(models)
-    log = as_log(data, say)
+    log, types = as_log(data, say), keys.get("target_types", "")
+    log = Log(event_types.asking(log.interactions, types), log.dataset, log.steps, log.notes)
     train = None if train_days == folding.ALL else _days("--train-days", train_days)
     plan = folding.plan(log.interactions, train, days, folds)
     asked = folding.asked(log.interactions, plan, targets)
     _check_plan(log, plan, asked, every, valid_fraction)
     keys = {**keys, "split": folding.NAME, "valid_fraction": float(valid_fraction), "test_quantile": 0.9}
+    keys |= {"target_types": types}  # of all models, whatever their recipes say
     keys["seen"] = _seen(planned, _window(log, plan[0]), keys)
     told = {"train_days": train or folding.ALL, "test_days": days, "folds": folds, "targets": targets}
-    told |= {"valid_fraction": valid_fraction, "seen": keys["seen"]}
+    told |= {"valid_fraction": valid_fraction, "seen": keys["seen"]} | ({"target_types": types} if types else {})
     folder = fitting.fresh("backtest") if workdir is None else Path(workdir)
     if workdir is None:
         say(f"workdir {folder}")
-    folder = folder.absolute()  # where it is when the caller goes elsewhere
+    folder = folder.absolute()  # before the caller changes directory
     _claim(folder, {"data": log.fingerprint, **told})
     run = _Run(log, plan, asked, valid_fraction, KEPT if keys["seen"] == "keep" else FULL, console)
     for fold in range(0, folds, every):
         run.learn(fold, baselines)
         with fitting.ending(folder):
             run.train(fold, planned, keys, seeds, folder / f"fold-{fold}")
+            if continued is not None:
+                run.train(fold, planned, {**keys, **continued}, seeds, folder / f"fold-{fold}", continues=True)
     names = {"kind": "backtest", "data": Path(log.dataset).name, **told, "seeds": seeds, "retrain_every": every}
     tests = folding.facts(log.interactions, plan, asked)
     found = Backtest(names | {"protocol": run.protocol, "tests": tests, "rows": run.rows(days)}, folder)
@@ -117,17 +124,18 @@ def backtest(
 
 
 class _Run:
-    """A backtest under way: the ranks of every question by every training so far."""
+    """A backtest in progress: the ranks of all questions by all trainings so far."""
 
     def __init__(self, log: Log, plan: list[Fold], asked: Asked, valid: float, protocol: str, console: Console):
         self.log, self.plan, self.asked, self.valid = log, plan, asked, valid
         self.protocol, self.console, self.devices = protocol, console, placement.local()
         self.ranks: dict[str, dict[int, np.ndarray]] = {}  # {model or baseline: {fold: [S, Q]}}
         self.answered: dict[str, dict[int, np.ndarray]] = {}  # {model or baseline: {fold: [Q] bool}}
-        self.costs: dict[str, list[dict[str, float]]] = {}  # {model: of every training}
+        self.costs: dict[str, list[dict[str, float]]] = {}  # {model: cost of each training}
+        self.newest: dict[tuple[str, int], Path] = {}  # {(model, seed): workdir to continue from}
 
     def learn(self, fold: int, baselines: Sequence[str]) -> None:
-        """Let baselines count what trains before a fold, and ask them what comes in it and later."""
+        """Fits baselines on a fold's training data, and ranks the questions of the fold and later ones."""
         past = folding.latest(folding.window_of(self.log.interactions, self.plan[fold].window), self.valid)
         split, can = self._questions(fold)
         for name in baselines:
@@ -143,17 +151,30 @@ class _Run:
                 found = ranker.run(layout, baseline.scorer, baseline.params(learnt), queries)
             self._keep(name, fold, spread(found, own)[None], own)
 
-    def train(self, fold: int, planned: Planned, keys: Mapping[str, Any], seeds: int, folder: Path) -> None:
-        """Train each model before a fold, where it is not trained yet, and ask it what comes in it and later."""
+    def train(
+        self, fold: int, planned: Planned, keys: Mapping[str, Any], seeds: int, folder: Path, continues: bool = False
+    ) -> None:
+        """Trains each model for a fold unless done, and ranks the questions of the fold and later ones.
+
+        Args:
+            continues: whether a training begins with the params of the fold before; the first fold's training is the
+                one without.
+        """
         window, (split, can) = _window(self.log, self.plan[fold]), self._questions(fold)
-        for label, (recipe, changes) in planned.items():
-            found = []
+        for model, (recipe, changes) in planned.items():
+            label, found = f"{model}, continued" if continues else model, []
+            if continues and fold == 0:
+                self.ranks[label], self.answered[label] = ({0: each[model][0]} for each in (self.ranks, self.answered))
+                continue
             for seed in range(seeds):
+                begins = {"init_from": str(self.newest[model, seed])} if continues else {}
                 told = self._say if (fold, seed) == (0, 0) else lambda line: None
-                config, _ = fitting.configuration(recipe, {**keys, **changes, "seed": seed}, window, told)
+                config, _ = fitting.configuration(recipe, {**keys, **changes, **begins, "seed": seed}, window, told)
                 path = folder / f"{label.replace(' ', '-').replace(os.sep, '-').replace(':', '-')}-{seed}"
                 self._say(f"{label}, seed {seed}, of {window.interactions.name}: {path}")
                 done = self._fitted(config, window, path)
+                if continues or fold == 0:
+                    self.newest[model, seed] = path
                 ranks, parameters = self._asked_of(config, window, path, split)
                 found.append(spread(ranks, can))
                 last = done["rows"][-1]
@@ -162,7 +183,7 @@ class _Run:
             self._keep(label, fold, np.stack(found), can)
 
     def rows(self, days: float) -> dict[str, dict[str, Any]]:
-        """{model or baseline: what `Ages.result` says, and the mean costs of a model's training}."""
+        """Returns {model or baseline: the dictionary of `Ages.result`, with the mean cost of a model's trainings}."""
         found = {}
         for name, ranks in self.ranks.items():
             told = {"asked": self.asked, "days": days, "folds": len(self.plan), "answered": self.answered[name]}
@@ -172,7 +193,7 @@ class _Run:
         return found
 
     def _questions(self, fold):
-        """The Split that asks what is left from a fold on, in the numbers of what trains before it; which can be."""
+        """Returns the Split with a model's questions from a fold on, and which questions these are."""
         later = np.flatnonzero(self.asked.fold >= fold)
         some = Asked(*(each[later] for each in self.asked))
         split, asks = folding.question(self.log.interactions, self.plan[fold].window, self.valid, some)
@@ -188,8 +209,9 @@ class _Run:
             return loop.fit(setup, path, validate, self.console, held)
 
     def _asked_of(self, config, window, path, split):
-        """Ranks of the questions that can be asked by the best checkpoint, and its parameters; ranks are kept."""
-        model = model_for(config, split.interactions.catalogue, len(window.interactions.users))
+        """Returns the best checkpoint's ranks, cached in the workdir, and the number of parameters."""
+        users, types = len(window.interactions.users), window.interactions.types
+        model = model_for(config, split.interactions.catalogue, users, len(types.names) if types else 0)
         params, step = restore_params(path, model, "best", placement.replicated(self.devices))
         trained_by = checksums.of_json(configs.to_dict(config) | {"dataset": ""})
         file = path / f"ranks-{step}-{trained_by[:8]}.npy"
@@ -210,7 +232,7 @@ class _Run:
 
 
 def _kept(file, number):
-    """The ranks that an earlier run wrote; None where it did not, or they are damaged."""
+    """Returns the ranks that an earlier run saved; None if there are none, or they are damaged."""
     try:
         found = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -219,14 +241,14 @@ def _kept(file, number):
 
 
 def _window(log, fold):
-    """The Log that a fold's models are trained on: nothing in it is of the fold's test, or later."""
+    """Returns the Log of a fold's training window, without events of the test or later."""
     interactions = folding.window_of(log.interactions, fold.window)
     span = f"{date(fold.window.since)} to {date(fold.window.until)}"
     return Log(replace(interactions, name=f"{interactions.name}, {span}"), f"{log.dataset}, {span}")
 
 
 def _planned(models):
-    """{label: (configuration, its changes)} of names of models and of configurations."""
+    """Returns {label: (configuration, changes)} for names of models and of configurations."""
     own, planned = registry.names("model"), {}
     for name in models:
         if name in own or (":" in name and not name.endswith(".py")):
@@ -237,7 +259,7 @@ def _planned(models):
 
 
 def _seen(planned, window, keys):
-    """What the key `seen` is of all models, so that all are asked alike: by the first window, the past of all."""
+    """Returns the common value of `seen` for all models, resolved on the first window."""
     planned = planned or {"": (fitting.DEFAULT, {})}
     found = {
         label: fitting.configuration(recipe, {**keys, **changes}, window)[0].seen
@@ -266,7 +288,7 @@ def _check(baselines, targets, valid, seeds, folds, keys):
 
 
 def _days(flag, value):
-    """A number of days above 0."""
+    """Parses a positive number of days."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -277,7 +299,7 @@ def _days(flag, value):
 
 
 def _every(value, days):
-    """After how many tests models are trained anew, of a number of them, or of days with a d."""
+    """Parses a number of tests, or a number of days such as "14d", as a number of tests."""
     text = str(value).strip()
     if text.endswith("d"):
         tests = _days("--retrain-every", text.removesuffix("d")) / days
@@ -290,7 +312,7 @@ def _every(value, days):
 
 
 def _check_plan(log, plan, asked, every, valid):
-    """That every window can train and validate, and every test asks something: before anything is trained."""
+    """Checks, before training, that every window has training and validation events, and every test has questions."""
     for number, fold in enumerate(plan):
         if not (asked.fold == number).any():
             raise UserError(
@@ -312,10 +334,10 @@ def _check_plan(log, plan, asked, every, valid):
 
 
 def _claim(folder, told):
-    """Make a folder this backtest's, or check that it is.
+    """Records the backtest in a folder, or checks that the folder belongs to it.
 
     Raises:
-        UserError: it is of another one.
+        UserError: if it holds another backtest.
     """
     file = folder / PLAN
     if file.exists():

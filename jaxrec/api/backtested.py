@@ -1,4 +1,4 @@
-"""What a backtest found: its tables and its plot."""
+"""The result of a backtest: tables and a plot."""
 
 import datetime
 import itertools
@@ -16,12 +16,12 @@ from jaxrec.system.files import replacing
 
 
 class Backtest:
-    """What a backtest found. Printed, it is its tables.
+    """The result of a backtest. Its repr is its tables.
 
     Attributes:
-        result: plain values, as `jaxrec backtest --json` writes them: `tests` with their dates and counts, and `rows`
-            {model or baseline: `cells`, `ages`, `policies`, as of `ageing.Ages`}.
-        path: the folder with the trainings.
+        result: plain values, as written by `jaxrec backtest --json`: `tests` with dates and counts, and `rows` {model
+            or baseline: `cells`, `ages` and `policies`, see `ageing.Ages`}.
+        path: the folder of the trainings.
     """
 
     PLOT: ClassVar[str] = "backtest.png"
@@ -31,11 +31,11 @@ class Backtest:
 
     @property
     def rows(self) -> dict[str, dict]:
-        """{model or baseline: {"cells", "ages", "policies"; of models "parameters", "minutes", "epochs"}}."""
+        """{model or baseline: {"cells", "ages", "policies"; for models also "parameters", "minutes", "epochs"}}."""
         return self.result["rows"]
 
     def show(self, console: Console | None = None) -> None:
-        """Print tables: the tests; NDCG@10 by test, by the age of a model, and by how often one retrains."""
+        """Prints tables of the tests, and of NDCG@10 by test, by age of the model, and by retraining interval."""
         console, said = console or consoles.make(), self.result
         train = said["train_days"]
         past = "all before" if train == "all" else f"the {train:g} days before"
@@ -57,7 +57,7 @@ class Backtest:
         return table
 
     def _begin(self, test):
-        """The day on which a test begins; of tests of less than a day the minute too."""
+        """Returns the date on which a test begins, with the time for tests shorter than a day."""
         return test["since"][: 10 if self.result["test_days"] >= 1 else 16]
 
     def _table(self, title, columns):
@@ -88,13 +88,13 @@ class Backtest:
         return table
 
     def newest(self, name: str, test: int) -> dict[str, Any]:
-        """The cell of a test by the newest training of a model or baseline that was trained before it."""
+        """Returns the cell of a test for the newest training before it."""
         return max(
             (each for each in self.rows[name]["cells"] if each["asked"] == test), key=lambda each: each["trained"]
         )
 
     def plot(self, path: str | os.PathLike) -> None:
-        """Draw NDCG@10 over the tests, a line a training, and by age against fresh models, as a PNG."""
+        """Saves a PNG with NDCG@10 over the tests, a line per training, and by age relative to fresh models."""
         figure = new_figure(11, 4.2)
         left, right = figure.subplots(1, 2)
         dates = [datetime.datetime.fromisoformat(test["since"]) for test in self.result["tests"]]
@@ -142,7 +142,7 @@ class Backtest:
         axes.errorbar(days, share, errors, fmt=".-", color=colour, capsize=2, label=shown)
 
     def _later(self):
-        """What was found of every age above 0."""
+        """Returns the rows of ages above 0."""
         return [row for found in self.rows.values() for row in found["ages"] if row["age_days"]]
 
     def __repr__(self) -> str:
@@ -157,12 +157,12 @@ class Backtest:
 
 
 def _within(value, bounds, sign=""):
-    """A value and half the width of its interval."""
+    """Formats a value with half the width of its interval."""
     return f"{value:{sign}.4f} ± {(bounds[1] - bounds[0]) / 2:.4f}"
 
 
 def _with_difference(row):
-    """A metric, and below it the difference to fresh models, where there is one."""
+    """Formats a metric, with the difference to fresh models below it if there is one."""
     value = _within(row["metrics"][BY], row["ci95"][BY])
     if "difference" not in row or row["difference"]["ci95"] == [0, 0]:
         return value

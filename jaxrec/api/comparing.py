@@ -1,4 +1,4 @@
-"""Which model is better on these data? All of them, and baselines, on the same questions, in one table."""
+"""Compares models and baselines on the same questions of a log."""
 
 import io
 import os
@@ -14,8 +14,9 @@ from rich.table import Table
 from jaxrec.api import fitting
 from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
-from jaxrec.data import splits
+from jaxrec.data import event_types, splits
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.text import some
 from jaxrec.evaluation import protocols, ranker
 from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.comparison import SHOWN, paired, row_of
@@ -37,7 +38,7 @@ RECIPES = {
 
 
 class Comparison:
-    """What a comparison found. Printed, it is its table.
+    """The result of a comparison. Its repr is its table.
 
     Attributes:
         result: plain values: `rows` {model or baseline: metrics, ci95, seeds, costs}, and `paired`, the difference of
@@ -49,13 +50,14 @@ class Comparison:
 
     @property
     def rows(self) -> dict[str, dict]:
-        """{model or baseline: {"metrics", "ci95", "seeds"; of models "parameters", "minutes", …}}, the best first."""
+        """{model or baseline: {"metrics", "ci95", "seeds"; for models "parameters", "minutes", ...}}; best first."""
         return dict(sorted(self.result["rows"].items(), key=lambda item: -item[1]["metrics"]["ndcg@10"]))
 
     def show(self, console: Console | None = None) -> None:
-        """Print the table."""
+        """Prints the table."""
         console = console or consoles.make()
-        table = Table(title=consoles.printable(f"{self.result['data']}, {self.result['seeds']} seed(s)"))
+        types = f", {some(self.result['target_types'])} alone" if "target_types" in self.result else ""
+        table = Table(title=consoles.printable(f"{self.result['data']}, {self.result['seeds']} seed(s){types}"))
         for column in ("", "HR@10", "NDCG@10", "95%", "MRR", "parameters", "minutes", "targets/s"):
             table.add_column(column, justify="right" if column else "left")
         for name, row in self.rows.items():
@@ -74,7 +76,7 @@ class Comparison:
             )
 
     def plot(self, path: str | os.PathLike | io.IOBase) -> None:
-        """Draw NDCG@10 with its interval, a bar a model, as a PNG."""
+        """Saves a PNG with a bar per model, NDCG@10 with its interval."""
         rows = dict(reversed(self.rows.items()))
         values = np.array([row["metrics"]["ndcg@10"] for row in rows.values()])
         low, high = np.array([row["ci95"]["ndcg@10"] for row in rows.values()]).T
@@ -105,27 +107,27 @@ def compare(
     workdir: str | os.PathLike | None = None,
     **keys: Any,
 ) -> Comparison:
-    """Train several models on one log, and compare them with baselines on the same test questions.
+    """Trains several models on a log, and compares them with baselines on the same test questions.
 
-    Each is trained by its recipe, with the length of histories that the data call for, chosen on validation, and tested
-    once a seed.
+    Each model is trained by its own configuration, with a history length chosen for the data. The checkpoint is chosen
+    by validation, and tested once per seed.
 
     >>> import jaxrec
     >>> found = jaxrec.compare("ml-100k", ["sasrec", "gru4rec"], seeds=3)  # doctest: +SKIP
     >>> found.rows["sasrec"]["ci95"]["ndcg@10"], found.result["paired"]["p"]  # doctest: +SKIP
 
     Args:
-        data: what `prepare` gave, or takes.
-        models: names of RECIPES, or of shipped configurations, or files; all of RECIPES if None.
-        seeds: trainings of each.
+        data: a Log from `prepare`, or any input of `prepare`.
+        models: names in RECIPES, names of shipped configurations, or files; all of RECIPES by default.
+        seeds: number of trainings per model.
         baselines: popularity, transitions, item-knn, als or bpr.
-        vary: {key: values}: each model is trained with each value of the key.
-        workdir: the folder of the trainings, which are gone on with, or taken as they are; a fresh one if None.
-        keys: of every configuration, as of `fit`.
+        vary: {key: values}, to train each model with each value of the key.
+        workdir: folder of the trainings, resumed or reused if they exist; a new one by default.
+        **keys: keys of every configuration, as for `fit`.
 
     Raises:
-        UserError: no such model, baseline or key; the models are split in different ways.
-        KeyboardInterrupt: Ctrl-C; with the same workdir the comparison goes on.
+        UserError: if a model, baseline or key doesn't exist, or the models split the data differently.
+        KeyboardInterrupt: on Ctrl-C; the same workdir resumes the comparison.
     """
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
@@ -139,7 +141,8 @@ def compare(
         label: [fitting.configuration(recipe, common | values | {"seed": seed}, log) for seed in range(seeds)]
         for label, (recipe, values) in planned.items()
     }
-    if len({(config.split, config.test_quantile) for each in made.values() for config, _ in each}) > 1:
+    split_by = {(each.split, each.test_quantile, each.target_types) for configs in made.values() for each, _ in configs}
+    if len(split_by) > 1:
         raise UserError("these configurations split the data in different ways: set split for all of them")
     split, protocol = _split_and_protocol(made, log)
     folder = fitting.fresh("compare") if workdir is None else Path(workdir)
@@ -162,13 +165,13 @@ def compare(
         rows[label] = row_of(ranks[label]) | mean
     order = sorted(made, key=lambda name: -rows[name]["metrics"]["ndcg@10"])
     versus = {"first": order[0], "second": order[1]} | paired(ranks[order[0]], ranks[order[1]]) if order[1:] else None
-    return Comparison(
-        {"kind": "compare", "data": Path(log.dataset).name, "seeds": seeds, "rows": rows, "paired": versus}
-    )
+    told = {"kind": "compare", "data": Path(log.dataset).name, "seeds": seeds, "rows": rows, "paired": versus}
+    types = event_types.asked(split.interactions)
+    return Comparison(told | ({"target_types": list(types)} if types else {}))
 
 
 def variants(models: Sequence[str], vary: Mapping[str, Sequence] | None) -> dict[str, tuple[str, dict]]:
-    """{label: (recipe, changes)}: every model with every value of the key that varies.
+    """Returns {label: (configuration, changes)} for every model with every value of the varied key.
 
     >>> variants(["sasrec"], {"positions": ["from_start", "relative"]})["sasrec relative"]
     ('sasrec_softmax_ml1m', {'positions': 'relative'})
@@ -183,12 +186,12 @@ def variants(models: Sequence[str], vary: Mapping[str, Sequence] | None) -> dict
 
 
 def length_of(interactions: Interactions) -> int:
-    """200 where a quarter of the histories is longer than 50 items, else 50."""
+    """Returns 200 if a quarter of the histories has more than 50 items, otherwise 50."""
     return 200 if np.quantile(np.diff(interactions.offsets), 0.75) > 50 else 50
 
 
 def _split_and_protocol(made: dict, log: Log) -> tuple[splits.Split, str]:
-    """Those of the first configuration; of the last item where none is trained."""
+    """Returns the split and protocol of the first configuration; by last item if there is none."""
     first = next((each[0][0] for each in made.values()), None)
     if first is None:
         return splits.last_item(log.interactions), protocols.FULL
@@ -196,7 +199,7 @@ def _split_and_protocol(made: dict, log: Log) -> tuple[splits.Split, str]:
 
 
 def _ranks_of_baseline(name: str, split: splits.Split, protocol: str) -> np.ndarray:
-    """Ranks of the test questions by a baseline, [Q]."""
+    """Returns a baseline's ranks of the test questions, [Q]."""
     baseline = BASELINES[name]
     learnt = baseline.fit(split)
     prepared = ranker.lay_out(split, split.test, protocol, devices=placement.local())
@@ -204,7 +207,7 @@ def _ranks_of_baseline(name: str, split: splits.Split, protocol: str) -> np.ndar
 
 
 def _tested(training: fitting.Training, split: splits.Split, protocol: str) -> tuple[np.ndarray, dict[str, float]]:
-    """Ranks of the test questions by a training's best checkpoint, [Q], and what the training cost."""
+    """Returns the best checkpoint's ranks of the test questions, [Q], and the costs of the training."""
     config, devices, rows = training.config, placement.local(), training.rows
     model = model_of(config, split)
     params, step = restore_params(training.path, model, "best", jax.sharding.SingleDeviceSharding(devices[0]))

@@ -1,4 +1,4 @@
-"""Evaluate a training, a baseline or anybody's scores on the held-out items of a log."""
+"""Evaluates trainings, baselines and external scores on the held-out items of a log."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
 from jaxrec.config import registry
 from jaxrec.config.fields import within
-from jaxrec.data import splits
+from jaxrec.data import event_types, splits
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation import beyond, evaluator, protocols, referee
 from jaxrec.evaluation.baselines import BASELINES
@@ -31,6 +31,7 @@ def evaluate(
     split: str = "test",
     split_by: str | None = None,
     test_quantile: float | None = None,
+    target_types: str = "",
     beyond_accuracy: int | bool | None = None,
     query_time: bool = False,
 ) -> Evaluation:
@@ -50,6 +51,7 @@ def evaluate(
         split: "test" or "valid".
         split_by: of a baseline: last-item, sessions or by-time; last-item if None.
         test_quantile: of a baseline, where times split: the share of them before the test; 0.9 if None.
+        target_types: of a baseline, types of the events that alone are asked, as "purchase"; "": all are.
         beyond_accuracy: how many of each question's best items are looked at for coverage, Gini, novelty, diversity and
             MAP, 10 if True, with the metrics by segment; in `result["beyond_accuracy"]`. Not under sampled protocols.
         query_time: whether a model that is shown the time of asking is told when the targets were. That is another task
@@ -69,9 +71,11 @@ def evaluate(
             raise UserError("query_time is for models that are shown the time of asking: a baseline knows no times")
         if data is None:
             raise UserError(f"{what}: name the data to count on")
-        return baseline(str(what), data, protocol, split, split_by or "last-item", test_quantile, beyond_accuracy)
-    if split_by is not None or test_quantile is not None:
-        raise UserError("split_by and test_quantile are for baselines: a workdir keeps the split of its training")
+        asked = {"by": split_by or "last-item", "q": test_quantile, "target_types": target_types}
+        return baseline(str(what), data, protocol, split, **asked, beyond_accuracy=beyond_accuracy)
+    if split_by is not None or test_quantile is not None or target_types:
+        own = "split_by, test_quantile and target_types are for baselines"
+        raise UserError(f"{own}: a workdir keeps the split of its training")
     told = {"checkpoint": checkpoint or "best", "protocol": protocol, "part": split, "query_time": query_time}
     return evaluator.evaluation(Path(what), _interactions(data), **told, beyond_accuracy=beyond_accuracy)
 
@@ -94,31 +98,35 @@ def baseline(
     by: str,
     q: float | None,
     beyond_accuracy: int | bool | None = None,
+    target_types: str = "",
 ) -> Evaluation:
-    """The Evaluation of a baseline. by, q: as `splits.split` takes them; the others as of `evaluate`.
+    """Returns the Evaluation of a baseline. `by`, `q`: as for `splits.split`; the others as for `evaluate`.
 
     Raises:
-        UserError: there is no such baseline or split, or it takes no q, or not this one.
+        UserError: if the baseline or split doesn't exist, or `q` is invalid or not supported by the split.
     """
     if name not in BASELINES:
         raise UserError(f"no baseline {name!r}: choose one of {', '.join(BASELINES)}")
-    log, made, chosen = _split(data, protocol, split, by, q)
+    log, made, chosen = _split(data, protocol, split, by, q, target_types)
     k = beyond.depth(beyond_accuracy, chosen)
     answers = evaluator.baseline_answers(name, made, chosen, split, placement.local())
     title = f"{name} on {data if isinstance(data, str) else log.dataset}"
     return Evaluation(name, answers.result(k), answers.frame, title)
 
 
-def _split(data: Any, protocol: str | None, part: str, by: str, q: float | None) -> tuple[Log, splits.Split, str]:
-    """The Log of the data, its split, and the protocol of the questions; the arguments as of `baseline`."""
+def _split(
+    data: Any, protocol: str | None, part: str, by: str, q: float | None, types: str
+) -> tuple[Log, splits.Split, str]:
+    """Returns the Log of the data, its split, and the protocol; arguments as for `baseline`."""
     if q is not None and "test_quantile" not in registry.find("split", by).keys:
         raise UserError(f"--test-quantile {q} goes with --split-by sessions or by-time: {by} needs none")
     if q is not None and (said := within(q)):
         raise UserError(f"--test-quantile {q}: a share; {said}")
     console = consoles.make()
     log = as_log(data, lambda line: console.print(consoles.printable(line), soft_wrap=True))
-    valid = 0.1 if part == "valid" else 0.0  # else all training sessions are counted
-    made = splits.split(log.interactions, by, 0.9 if q is None else q, valid)
+    valid = 0.1 if part == "valid" else 0.0  # all training sessions are counted for the test
+    asking = event_types.asking(log.interactions, types, "--target-types")
+    made = splits.split(asking, by, 0.9 if q is None else q, valid)
     return log, made, protocols.named(protocol or protocols.default_protocol(by))
 
 
@@ -133,6 +141,7 @@ def judge(
     split: str = "test",
     split_by: str | None = None,
     test_quantile: float | None = None,
+    target_types: str = "",
     beyond_accuracy: int | bool | None = None,
 ) -> Judgement:
     """Judge anybody's model by its vectors or its lists of best items: metrics, and warnings of how they were made.
@@ -154,6 +163,7 @@ def judge(
         split: "test" or "valid".
         split_by: last-item or by-time; that of the workdir, or last-item, if None.
         test_quantile: where times split, as of `evaluate`.
+        target_types: types of the events that alone are asked, as of `evaluate`.
         beyond_accuracy: as of `evaluate`; of lists at most their length.
 
     Raises:
@@ -163,11 +173,12 @@ def judge(
         raise UserError("--scores goes with --dataset, or --workdir: name the data that the scores are of")
     if workdir is None and checkpoint is not None:
         raise UserError("--checkpoint goes with --workdir: leave it out")
-    if workdir is not None and (split_by is not None or test_quantile is not None):
-        raise UserError("--split-by and --test-quantile go without --workdir, whose split is that of its training")
+    if workdir is not None and (split_by is not None or test_quantile is not None or target_types):
+        flags = "--split-by, --test-quantile and --target-types"
+        raise UserError(f"{flags} go without --workdir, whose split is that of its training")
     found, devices = load(scores), placement.local()
     if workdir is None:
-        _, made, chosen = _split(data, protocol, split, split_by or "last-item", test_quantile)
+        _, made, chosen = _split(data, protocol, split, split_by or "last-item", test_quantile, target_types)
         return referee.judge(found, made, chosen, split, devices, beyond_accuracy=beyond_accuracy)
     path = Path(workdir)
     config, made = evaluator.opened(path, _interactions(data))

@@ -1,4 +1,4 @@
-"""Train by a recipe, in a workdir; then test the best checkpoint beside the baselines."""
+"""Trains a model in a workdir by a configuration, and tests the best checkpoint beside baselines."""
 
 import base64
 import contextlib
@@ -30,29 +30,29 @@ from jaxrec.models.entry import has_users
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_checked, write_checked
-from jaxrec.training import assembly, auto, fit as loop, metric_writer, wording, workdir as workdirs
+from jaxrec.training import assembly, auto, fit as loop, growing, metric_writer, wording, workdir as workdirs
 from jaxrec.training.fit import Stopped
 from jaxrec.training.setup import Setup
 
 CURVES = "curves.png"
-DEFAULT = "default"  # the recipe for a log of one's own
+DEFAULT = "default"  # configuration for new data
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A complete training: its curve, its test metrics and those of the baselines. Printed, it is their table."""
+    """A complete training, with its test metrics and those of baselines. Its repr is the table of metrics."""
 
     path: Path  #: the workdir
     config: Config
-    rows: list[dict]  #: of metrics.jsonl
-    seconds: float  #: that it trained for, all runs together
-    scores: dict[str, dict]  #: {model or baseline: its result on the test, as `results.result`}
-    reachable: dict | None = None  #: of made data, the metrics that no model can surpass
-    trained: bool = True  #: whether it was trained now; False where it was complete before
+    rows: list[dict]  #: the rows of metrics.jsonl
+    seconds: float  #: training time, over all runs
+    scores: dict[str, dict]  #: {model or baseline: its test result, see `results.result`}
+    reachable: dict | None = None  #: for synthetic data, the best reachable metrics
+    trained: bool = True  #: False if it was already complete
 
     @property
     def below(self) -> dict[str, float]:
-        """The baselines that are better on the test, {name: value}, by the metric that chooses the checkpoint."""
+        """{baseline: value} of baselines with a better test value of the metric that chooses the checkpoint."""
         by, own = self._judged_by, self.scores[self.config.model.name]["metrics"]
         values = {name: found["metrics"].get(by) for name, found in self.scores.items() if name in COUNTED}
         return {name: value for name, value in values.items() if value is not None and value > own[by]}
@@ -62,7 +62,7 @@ class Training:
         return self.config.select_by or registry.find("split", self.config.split).select_by
 
     def warning(self) -> str | None:
-        """What to say where counting alone is better than the model; None where it is not."""
+        """Returns a warning if a counting baseline is better than the model; otherwise None."""
         if not self.below:
             return None
         name, by = self.config.model.name, self._judged_by
@@ -75,11 +75,12 @@ class Training:
         return f"WARNING: {name} ({by} {value:.4f}) ends below {counted}: {cure}"
 
     def show(self, console: Console | None = None) -> None:
-        """Print the comparison of the test metrics."""
+        """Prints the comparison of test metrics."""
         console, own = console or consoles.make(), self.scores[self.config.model.name]
         sessions = own["protocol"] == "sessions"
         asked = f"{own['users']:,} {'events' if sessions else 'users'}"
-        console.print(f"{registry.find('split', self.config.split).held_out}, {asked}:")
+        asked += f", {self.config.target_types} alone" if self.config.target_types else ""
+        console.print(consoles.printable(f"{registry.find('split', self.config.split).held_out}, {asked}:"))
         measured = {label: results.by_measure(result) for label, result in self.scores.items()}
         for each in measured[self.config.model.name]:
             rows = {label: found[each]["metrics"] for label, found in measured.items()}
@@ -115,29 +116,31 @@ def fit(
     on_checkpoint: Callable[[int, Path], None] | None = None,
     **keys: Any,
 ) -> Recommender:
-    """Train a model on a log, test its best checkpoint, and give it as a Recommender.
+    """Trains a model on a log, tests its best checkpoint, and returns it as a Recommender.
 
     >>> import jaxrec
     >>> rec = jaxrec.fit("synthetic:users=200", epochs=1, batch=32, model={"dim": 8})  # doctest: +SKIP
     >>> rec.recommend([1, 2, 3], k=5)  # doctest: +SKIP
 
     Args:
-        data: what `prepare` gave, or takes: a Log, a path, a public data set's name, a table in memory.
-        config: the name of a shipped configuration, a file, a ConfigDict or a dict; "default", whose keys follow from
-            the log, if None.
-        workdir: the training's folder, resumed where it holds one of the same configuration and data; a fresh one
-            under runs/, which is printed, if None.
-        on_evaluate: (row) -> None, after each evaluation: losses and validation, a row of metrics.jsonl.
-        on_checkpoint: (step, folder) -> None, after each checkpoint.
-        keys: of the configuration, all but `dataset`: `epochs=3, model={"dim": 128}`; a group changes the keys it
-            names and leaves the others.
+        data: a Log from `prepare`, or any input of `prepare`: a path, the name of a public data set, an in-memory
+            table.
+        config: name of a shipped configuration, a file, a ConfigDict or a dict; by default "default", which adapts to
+            the log.
+        workdir: folder of the training, resumed if it holds one with the same configuration and data; by default a new
+            one under runs/, which is printed.
+        on_evaluate: (row) -> None, called after each evaluation with a row of metrics.jsonl.
+        on_checkpoint: (step, folder) -> None, called after each checkpoint.
+        **keys: keys of the configuration except `dataset`: `epochs=3, model={"dim": 128}`; a group only changes the
+            keys it names.
 
     Returns:
         Recommender of the best checkpoint; its `training` is the Training.
 
     Raises:
-        UserError: a key or the data are at fault; the workdir holds another training.
-        KeyboardInterrupt: Ctrl-C; a checkpoint is saved. SystemExit: SIGTERM, likewise.
+        UserError: if a key or the data are invalid, or the workdir holds another training.
+        KeyboardInterrupt: on Ctrl-C, after saving a checkpoint.
+        SystemExit: on SIGTERM, likewise.
     """
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
@@ -147,7 +150,7 @@ def fit(
     path = fresh(name) if workdir is None else Path(workdir)
     if workdir_is_fresh:
         say(f"workdir {path}")
-    path = path.absolute()  # where it is when the caller goes elsewhere
+    path = path.absolute()  # before the caller changes directory
     try:
         with ending(path):
             done = train(made, name, log, path, console, on_evaluate, on_checkpoint)
@@ -162,7 +165,7 @@ def fit(
 
 @contextlib.contextmanager
 def ending(path: Path) -> Iterator[None]:
-    """Within it, a training that a signal stopped ends as Python does: by KeyboardInterrupt, or with status 143."""
+    """Context in which a training stopped by a signal ends as usual: by KeyboardInterrupt, or with status 143."""
     try:
         yield
     except Stopped as stopped:
@@ -176,13 +179,16 @@ def ending(path: Path) -> Iterator[None]:
 def configuration(
     config: Any, keys: Mapping[str, Any], log: Log, say: Callable[[str], None] = lambda line: None
 ) -> tuple[Config, str]:
-    """The Config that `fit` is asked for, and its name: of a recipe with changes, for these data.
+    """Returns the Config of a configuration with changes, resolved for a log, and its name.
 
     Args:
-        say: takes the lines for people: what suits another model, and what every `auto` was resolved to.
+        config: as for `fit`.
+        keys: changes, as for `fit`.
+        log: the log.
+        say: receives notes: keys adapted to another model, and the resolved `auto` values.
 
     Raises:
-        UserError: no such recipe or key, or a value that can't be.
+        UserError: if the configuration or a key doesn't exist, or a value is invalid.
     """
     if "dataset" in keys:
         raise UserError("dataset is no key here: it is the first argument")
@@ -190,16 +196,17 @@ def configuration(
 
 
 def resolved(recipe: recipes.Recipe, log: Log, say: Callable[[str], None]) -> tuple[Config, str]:
-    """As `configuration`, of a recipe that has its changes."""
-    values, reasons = auto.resolve(recipe.values, log.interactions)
-    for line in (*recipe.notes, *reasons):
+    """As `configuration`, for a recipe that includes its changes."""
+    values, taken = growing.settled(recipe.values)
+    values, reasons = auto.resolve(values, log.interactions)
+    for line in (*recipe.notes, *taken, *reasons):
         say(line)
     made = configs.from_dict(values | {"dataset": log.dataset})
     return made, recipe.name or made.model.name
 
 
 def _recipe(config, changes):
-    """The Recipe of what `fit` takes for a configuration; without a name where it has none of its own."""
+    """Returns the Recipe for the `config` argument of `fit`; without a name if it has none."""
     if config is None:
         return recipes.read(DEFAULT, changes)._replace(name="")
     if isinstance(config, str | os.PathLike):
@@ -213,7 +220,7 @@ def _recipe(config, changes):
 
 
 def fresh(name: str) -> Path:
-    """A new folder under runs/, made: runs/NAME-1, or the first number that is free."""
+    """Creates a new folder under runs/: runs/NAME-1, or the first free number."""
     Path("runs").mkdir(exist_ok=True)
     for number in itertools.count(1):
         path = Path("runs") / f"{name}-{number}"
@@ -232,16 +239,20 @@ def train(
     on_evaluate: Callable[[dict], None] | None = None,
     on_checkpoint: Callable[[int, Path], None] | None = None,
 ) -> Training:
-    """Train from the workdir's latest checkpoint to the end; then test the best one beside the baselines.
+    """Trains from the workdir's latest checkpoint to the end, then tests the best one beside the baselines.
 
     Args:
-        name: of the plot.
-        log: of the data.
-        path: the workdir, locked meanwhile.
+        config: the configuration.
+        name: title of the plot.
+        log: the data.
+        path: the workdir, locked during training.
         console: shows the progress.
+        on_evaluate: as for `fit`.
+        on_checkpoint: as for `fit`.
 
     Raises:
-        UserError: the data, the workdir or the configuration are at fault. Stopped: by a signal.
+        UserError: if the data, the workdir or the configuration are invalid.
+        Stopped: by a signal.
     """
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     split = split_for(config, log)
@@ -255,6 +266,8 @@ def train(
             found = {"scores": {config.model.name: kept["test"]}, "seconds": kept["seconds"]}
             return Training(path=path, config=config, rows=rows, trained=False, **found)
         say(wording.describe(setup))
+        if config.init_from and not workdirs.has_begun(path):
+            say(growing.describe(config, split.interactions.catalogue))
         if validate:
             repeats = splits.repeated_targets(split.interactions, split.valid)
             said = splits.repeats_in_words(repeats, len(split.valid.target))
@@ -279,10 +292,10 @@ def train(
 
 
 def split_for(config: Config, log: Log) -> splits.Split:
-    """The split of a log that a configuration asks for, with test questions.
+    """Returns the split of a log by a configuration.
 
     Raises:
-        UserError: it has none.
+        UserError: if it has no test questions.
     """
     split = assembly.split_of(config, log.interactions)
     ranker.check(split, split.test)
@@ -290,16 +303,16 @@ def split_for(config: Config, log: Log) -> splits.Split:
 
 
 def assembled(config: Config, split: splits.Split) -> tuple[Setup, Callable | None]:
-    """The Setup of a training on all local devices, and what it validates by; None where nothing validates."""
+    """Returns the Setup of a training on all local devices, and its validation function (None without validation)."""
     setup = assembly.assemble(config, split, placement.local())
     return setup, validation(setup) if config.select_by else None
 
 
 def claim(path: Path, setup: Setup, log: Log) -> None:
-    """Make the workdir this training's, or check that it is.
+    """Records the training in a workdir, or checks that the workdir belongs to it.
 
     Raises:
-        UserError: it is another's.
+        UserError: if it holds another training.
     """
     config, split, interactions = setup.config, setup.split, log.interactions
     catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
@@ -308,7 +321,7 @@ def claim(path: Path, setup: Setup, log: Log) -> None:
 
 
 def advice(config: Config, split: splits.Split, repeats: int) -> str:
-    """What is said of the key `seen` beside how many validation targets repeat an item of the history."""
+    """Returns a note on the key `seen` if many validation targets repeat an item of their history."""
     if config.seen == "keep" or not splits.many_repeat(repeats, len(split.valid.target)):
         return ""
     chosen = f"chooses the checkpoint by {KEPT}, and "

@@ -1,8 +1,8 @@
-"""A search under way: trials by successive halving within a time, kept in its folder.
+"""Hyperparameter search by successive halving within a time budget, resumable from its folder.
 
-All trials of a round train for an equal share of its time; the better half goes on, and so on until the best is left
-beside `default`, which every round keeps (Jamieson and Talwalkar 2016). These two are trained to their ends, then with
-other seeds. Every trial is a workdir, so that a search that was cut off goes on.
+All trials of a round train for an equal share of its time. The better half continues, until the best is left beside
+`default`, which takes part in every round (Jamieson and Talwalkar 2016). These two are trained to completion, then with
+further seeds. Every trial is a workdir, so an interrupted search can be resumed.
 """
 
 import contextlib
@@ -27,37 +27,40 @@ from jaxrec.system.files import read_json, write_json
 from jaxrec.training import fit as loop, preflight, workdir as workdirs
 
 STATE = "tune.json"
-FOR_TEST = 0.05  # share of the time that is left for the test
+FOR_TEST = 0.05  # share of the time reserved for the test
 FIRST = 0.35  # share of the time for the first round
-LAST = 0.5  # share of what is left after it for the two that are trained to their ends
-LEAST_SHARE = 3  # in the first round a trial has so many times what the first needed to its first score
-MOST = 32  # trials of the first round
+LAST = 0.5  # share of the remaining time for training the two finalists to completion
+LEAST_SHARE = 3  # time per trial in the first round, as a multiple of the time to the first score
+MOST = 32  # maximum trials of the first round
 
 
 class Scored(Exception):
-    """A trial that was to train to its first score has it."""
+    """Raised to end a trial that was to train up to its first score."""
 
 
 class Halving:
-    """The search: `run` it, and ask for its `order`."""
+    """A search: `run` it, then get the `order` of its trials."""
 
     def __init__(self, log: Log, folder: Path, minutes: float, base: Config, keys: Mapping[str, Any], say: Callable):
-        """
+        """Starts or resumes a search.
+
         Args:
+            log: the data.
             folder: of the search, locked by the caller.
+            minutes: time budget.
             base: the Config of `default` for these data.
-            keys: what the person set of every configuration.
-            say: takes lines for people.
+            keys: keys that the person set for every configuration.
+            say: receives notes for people.
         """
         self.log, self.folder, self.base, self.keys, self.say = log, folder, base, dict(keys), say
         self.devices = placement.local()
         self.budget, self.seconds, self.least = 60 * minutes, 0.0, 0.0  # least: seconds to a trial's first score
-        self.trials, self.planned = [search.trial({})], 0  # how many are of the first round; 0: not known yet
-        self.shares: list[float] = []  # of each round begun, the seconds that a trial has in it
-        self._ready: dict[str, tuple] = {}  # trial -> (Setup, what validates)
+        self.trials, self.planned = [search.trial({})], 0  # number of trials in the first round; 0 if not yet known
+        self.shares: list[float] = []  # seconds per trial, for each round begun
+        self._ready: dict[str, tuple] = {}  # trial name -> (Setup, validation function)
         if (folder / STATE).exists():
             self._take_up()
-        self.begun = time.monotonic() - self.seconds  # as if all runs were one
+        self.begun = time.monotonic() - self.seconds  # as if in a single run
 
     def _take_up(self):
         try:
@@ -73,16 +76,16 @@ class Halving:
 
     @property
     def first(self) -> Trial:
-        """`default`."""
+        """The trial of `default`."""
         return self.trials[0]
 
     def run(self) -> None:
-        """Go through the rounds until the time is up."""
+        """Runs the rounds until the time is used up."""
         if self.first.score is None and not (self.first.ended or self.first.failed):
             self._train(self.first, time.monotonic() + self._left(), -1, to_its_first_score=True)
         self._plan()
         going = self.trials[: self.planned]
-        rounds = max(len(going).bit_length() - 1, 0)  # of 16: 16, 8, 4, 2
+        rounds = max(len(going).bit_length() - 1, 0)  # 16 trials: 16, 8, 4, 2
         for number in range(rounds):
             self._round(going, number, self._share(number, rounds, len(going)))
             if number == 0:
@@ -96,10 +99,10 @@ class Halving:
                 self._round([trial], rounds, self._left() / (len(finalists) - number))
         self._reseed(finalists, rounds)
         for trial in sorted(self.trials, key=lambda trial: -trial.rank):
-            self._round([trial], trial.rounds, self._left())  # what time there is left is for the next best
+            self._round([trial], trial.rounds, self._left())  # remaining time goes to the next best
 
     def _share(self, number, rounds, trials):
-        """Seconds that each trial has in a round: the same when a search that was cut off goes on."""
+        """Returns the seconds per trial in a round; stored, so that a resumed search uses the same."""
         if number == len(self.shares):
             share = FIRST if number == 0 else (1 - LAST) / (rounds - number)
             self.shares.append(share * self._left() / trials)
@@ -107,7 +110,7 @@ class Halving:
         return self.shares[number]
 
     def _plan(self):
-        """Decide, once, how many trials the first round has time for, and which."""
+        """Chooses, once, the number and the candidates of the first round."""
         if self.planned:
             return
         share = LEAST_SHARE * max(self.least, 1e-9)
@@ -118,26 +121,26 @@ class Halving:
         self.keep()
 
     def _together(self):
-        """The changes that were better than `default`, tried at once: a trial that joins the others, or none."""
+        """Adds a trial that combines the changes that beat `default`; returns it in a list, or an empty list."""
         better = [each for each in self.trials[1 : self.planned] if each.rank > self.first.rank and not each.of]
         changes = search.together(sorted(better, key=lambda trial: -trial.rank))
         if len(better) < 2 or any(trial.changes == changes for trial in self.trials):
             return [trial for trial in self.trials[self.planned :] if trial.changes == changes]
         try:
             search.configuration(changes, self.keys, self.log)
-        except UserError:  # what is good alone may not go together
+        except UserError:  # changes may not fit together
             return []
         self.trials.append(search.trial(changes))
         self._round(self.trials[-1:], 0, self.shares[0])
         return self.trials[-1:]
 
     def _finalists(self):
-        """The best, and `default`: two at most, those that have a score."""
+        """Returns the best trial and `default`, as far as they have a score."""
         best = max((each for each in self.trials if not each.of), key=lambda trial: trial.rank)
         return [self.first] if best is self.first or best.score is None else [best, self.first]
 
     def _reseed(self, finalists, number):
-        """Train the finalists with more seeds, each as often, while there is time for all of them."""
+        """Trains the finalists with further seeds, equally often, while there is time for all of them."""
         for seed in range(1, MOST):
             needed = 1.2 * sum(trial.seconds for trial in finalists)
             if not all(trial.ended for trial in finalists) or needed > self._left():
@@ -152,23 +155,24 @@ class Halving:
                 return
 
     def _left(self) -> float:
-        """Seconds in which trials may train: what is left then is for the test."""
+        """Returns the seconds left for trials; the rest is reserved for the test."""
         end = self.begun + self.budget - max(FOR_TEST * self.budget, self.least / 2)
         return end - time.monotonic()
 
     def _round(self, trials, number, share):
-        """Train each trial that has not been through this round for so many seconds."""
+        """Trains each trial that hasn't completed this round for its share of seconds."""
         for trial in trials:
             if trial.rounds > number or trial.ended or trial.failed:
                 continue
             needed = 0.0 if trial.name in self._ready else 1.2 * self.least
             if self._left() < needed:
                 continue
-            had = trial.seconds if number == 0 else 0.0  # to its first score, say: all have as long in all
+            # time already used, as for its first score, counts towards its share
+            had = trial.seconds if number == 0 else 0.0
             self._train(trial, time.monotonic() + min(max(share - had, needed), self._left()), number)
 
     def _train(self, trial, deadline, number, to_its_first_score=False):
-        """Let a trial train until a deadline, or to its end."""
+        """Trains a trial until a deadline, or to completion."""
         path, begun, before = self.folder / trial.name, time.monotonic(), trial.seconds
         is_new = trial.name not in self._ready
 
@@ -206,7 +210,7 @@ class Halving:
         return self._ready[trial.name]
 
     def keep(self) -> float:
-        """Write the state of the search. Returns the seconds that it took so far, all runs together."""
+        """Saves the state of the search. Returns its total seconds, over all runs."""
         self.seconds = time.monotonic() - self.begun
         kept = {"data": self.log.fingerprint, "seconds": self.seconds, "least": self.least, "shares": self.shares}
         trials = [trial.to_dict() for trial in self.trials]
@@ -214,7 +218,7 @@ class Halving:
         return self.seconds
 
     def order(self) -> list[Trial]:
-        """The trials, the best first: by the mean over a recipe's seeds where `default` has as many."""
+        """Returns the trials, best first, by the mean over seeds if `default` has as many."""
         groups = {trial.name: self._seeds(trial.name) for trial in self.trials if not trial.of}
         both = len(groups[self.first.name])
         means = {
@@ -232,7 +236,7 @@ class Halving:
         ]
 
     def against(self) -> dict[str, Any] | None:
-        """The best against `default` on the same validation questions, seed by seed; None where it is `default`."""
+        """Compares the best with `default` on the same validation questions, by seed; None if it is `default`."""
         best = self.order()[0]
         name = best.of or best.name
         if name == self.first.name or best.score is None or self.first.score is None:
@@ -242,7 +246,7 @@ class Halving:
         return {"first": name, "seeds": len(pairs)} | paired(first, second)
 
     def _ranks(self, trial):
-        """Of the validation's targets, by the protocol that chooses."""
+        """Returns a trial's ranks of the validation targets, under the protocol that chooses the checkpoint."""
         config = search.configuration(trial.changes, self.keys, self.log)
         protocol = default_protocol(config.split)
         protocol = KEPT if config.seen == "keep" and protocol == FULL else protocol

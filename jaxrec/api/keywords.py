@@ -1,4 +1,4 @@
-"""Messages speak of flags; who calls from Python is told beside them what keywords these are."""
+"""Notes the Python keywords of command-line flags that error messages name."""
 
 import functools
 import re
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def with_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """The same function; a UserError that names flags of a command has a note with the keywords that they are.
+    """Wraps a function so that UserErrors that name command flags have a note with the equivalent keywords.
 
     >>> @with_keywords
     ... def refuse():
@@ -39,4 +39,4 @@ def with_keywords(function: Callable[P, T]) -> Callable[P, T]:
     return wrapped
 
 
-KEYWORDS = {"dataset": "data"}  #: of flags whose keyword is called otherwise
+KEYWORDS = {"dataset": "data"}  #: flag -> its keyword, if the names differ

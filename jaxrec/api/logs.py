@@ -1,4 +1,4 @@
-"""Any raw log, in a file or in memory -> a Log that everything else takes. Without jax."""
+"""Reads raw logs, from files or memory, as a Log. Doesn't import JAX."""
 
 import dataclasses
 import os
@@ -11,21 +11,23 @@ from rich.console import Console
 
 from jaxrec.api.keywords import with_keywords
 from jaxrec.data import arrow, filters, prepared, sources, splits, summary
+from jaxrec.data.columns import ROLES
 from jaxrec.data.interactions import Interactions, fingerprint
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 
-READING = ("ids", "keep_na_ids", "time_format", "only")  # options of reading that a prepared folder keeps
+READING = ("ids", "keep_na_ids", "time_format", "only")  # reading options stored in a prepared folder
 FILTERS = tuple(field.name for field in dataclasses.fields(filters.Options))
 
 
 class Log:
-    """Interactions that are ready to train on, and how they came about. Made by `prepare`; printed, it is a summary.
+    """Interactions ready for training, with their provenance. Created by `prepare`; its repr is a summary.
 
     Attributes:
-        interactions: every user's history, with the external ids of users and items.
-        dataset: what a workdir says it was trained on: a path, a public data set's name, or a description.
-        steps: what each filter left. notes: what was found out while reading, a line each.
+        interactions: the users' histories, with external ids.
+        dataset: the data's name in workdirs: a path, a public data set's name, or a description.
+        steps: counts after each filter.
+        notes: notes from reading, a line each.
     """
 
     def __init__(
@@ -40,21 +42,21 @@ class Log:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the histories and ids: the same for the same data, whatever form they came in."""
+        """SHA-256 of the histories and ids, independent of the file format."""
         return fingerprint(self.interactions)
 
     @cached_property
     def facts(self) -> dict:
-        """Counts, quantiles of the lengths, density, range of times, repeats, duplicates: plain values."""
+        """Counts, quantiles of the lengths, density, range of times, repeats and duplicates, as plain values."""
         return summary.facts(self.interactions)
 
     @cached_property
     def splits(self) -> dict[str, str]:
-        """{name: what it gives, in words} of the splits that these interactions allow."""
+        """{name: description} of the splits that are possible for these interactions."""
         return {name: splits.in_words(made(self.interactions)) for name, made in applicable(self.interactions).items()}
 
     def show(self, console: Console | None = None) -> None:
-        """Print the summary: what each filter left, lengths, times, repeats, splits."""
+        """Prints the summary: counts after each filter, lengths, times, repeats and splits."""
         steps = self.steps or filters.apply(self.interactions, filters.Options())[1]
         summary.show(self.facts, steps, self.splits, console or consoles.make())
 
@@ -78,6 +80,7 @@ def prepare(
     item: str | None = None,
     time: str | None = None,
     weight: str | None = None,
+    type: str | None = None,
     session: str | None = None,
     format: str | None = None,
     items: Any = None,
@@ -124,6 +127,7 @@ def prepare(
             columns usually are need not be named.
         weight: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
             columns usually are need not be named.
+        type: the column of what was done with the item, such as view or purchase: its name, or number from 1.
         session: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
             columns usually are need not be named.
         format: of the files, found by looking if None.
@@ -139,7 +143,7 @@ def prepare(
         UserError: the data can't be read so; the message names the place and the cure.
     """
     given = dict(locals())
-    columns = {role: given[role] for role in ("user", "item", "time", "weight", "session")}
+    columns = {role: given[role] for role in ROLES}
     columns = {role: None if name is None else str(name) for role, name in columns.items()}
     options = filters.Options(**{name: given[name] for name in FILTERS})
     if on_bad_row not in ("error", "skip"):
@@ -175,7 +179,7 @@ def prepare(
 
 
 def _save(log: Log, output: Path, given: dict, columns: dict, options: filters.Options, stage) -> None:
-    """Write the prepared folder of a log."""
+    """Writes the prepared folder of a log."""
     stage("counting")
     told, _ = log.facts, log.splits
     stage("writing")
@@ -195,7 +199,7 @@ def _save(log: Log, output: Path, given: dict, columns: dict, options: filters.O
 
 
 def as_log(data: Any, say: Callable[[str], None] = lambda line: None) -> Log:
-    """A Log of whatever stands for a dataset: a Log, a table in memory, or what `config.dataset` may name."""
+    """Returns a Log for a Log, an in-memory table, or any value of `config.dataset`."""
     if isinstance(data, Log):
         return data
     if arrow.is_frame(data):
@@ -205,7 +209,7 @@ def as_log(data: Any, say: Callable[[str], None] = lambda line: None) -> Log:
 
 
 def _dataset(source: Any, as_it_is: bool) -> str:
-    """What a workdir keeps as the place of the data: where they lie, or in words what they were made of."""
+    """Returns the data's name for workdirs: where they are, or a description."""
     if arrow.is_frame(source):
         return f"a {arrow.name_of(source)}"
     return sources.locate(source) if as_it_is else f"{source}, prepared in memory"
@@ -214,7 +218,7 @@ def _dataset(source: Any, as_it_is: bool) -> str:
 def _warn(
     interactions: Interactions, note: Callable[[str], None], but: Collection[str] = ()
 ) -> list[tuple[str, float]]:
-    """Say of every user with too many rows, but those named before; -> [(id, share)]."""
+    """Notes each user with too many rows, except those noted before. Returns [(id, share)]."""
     found = summary.heavy(interactions)
     for user, share in found:
         if user not in but:
@@ -223,7 +227,7 @@ def _warn(
 
 
 def applicable(interactions: Interactions) -> dict[str, Callable[[Interactions], splits.Split]]:
-    """The splits that these interactions allow: {name: function of the interactions}."""
+    """Returns the splits that are possible for these interactions: {name: function of the interactions}."""
     found: dict[str, Callable] = {"last-item": splits.last_item}
     dated = interactions.times is not None and not interactions.relative
     if interactions.train_sessions is not None or dated:

@@ -1,4 +1,4 @@
-"""Which recipes a search tries: `default` first, then what differs from it in one thing, then in several."""
+"""The configurations that a search tries: `default`, then single changes to it, then several at once."""
 
 import itertools
 import random
@@ -14,7 +14,7 @@ from jaxrec.system.errors import UserError
 from jaxrec.training import auto
 
 Changes = dict[str, Any]  #: {"model.dim": 128}
-DRAWS = 6_400  # of several changes at once, at most
+DRAWS = 6_400  # maximum number of draws of several changes
 QUERY: Changes = {"model.norm": "query", "model.ffn": "relu", "model.ffn_multiplier": 1}
 PRE: Changes = {"model.norm": "pre", "model.ffn": "gelu", "model.ffn_multiplier": 2}
 DROPOUTS = 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7
@@ -24,30 +24,30 @@ SAMPLED: Changes = {f"loss.{key}": value for key, value in {"name": auto.SAMPLED
 
 @dataclass
 class Trial:
-    """One recipe that is tried: `default` with changes."""
+    """A configuration to try: `default` with changes."""
 
-    name: str  #: of its folder
+    name: str  #: name of its folder
     changes: Changes
-    of: str = ""  #: the trial that it is another seed of
-    rounds: int = 0  #: it has been through
-    seconds: float = 0.0  #: of this search that it took
-    score: float | None = None  #: the best validation so far
-    epoch: float = 0.0  #: reached
+    of: str = ""  #: the trial of which it is another seed
+    rounds: int = 0  #: rounds completed
+    seconds: float = 0.0  #: training time in this search
+    score: float | None = None  #: best validation score so far
+    epoch: float = 0.0  #: epoch reached
     ended: bool = False  #: whether its training is complete
-    failed: str = ""  #: why it can't go on
+    failed: str = ""  #: reason why it can't continue
 
     @property
     def rank(self) -> float:
-        """What trials are ordered by: the score, less than any where there is none."""
+        """Sort key: the score, or -inf if there is none."""
         return float("-inf") if self.score is None or self.failed else self.score
 
     def to_dict(self) -> dict:
-        """Plain values."""
+        """Returns plain values."""
         return asdict(self)
 
 
 def trial(changes: Changes) -> Trial:
-    """A Trial, named by what it changes.
+    """Returns a Trial, named by its changes.
 
     >>> trial({}).name, trial({"model.dim": 128, "optim.learning_rate": 1e-3}).name
     ('default', 'dim-128-learning_rate-0.001')
@@ -58,12 +58,12 @@ def trial(changes: Changes) -> Trial:
 
 
 def another_seed(trial: Trial, number: int, seed: int) -> Trial:
-    """The same recipe with another seed."""
+    """Returns the trial with another seed."""
     return Trial(f"{trial.name}-seed-{number}", trial.changes | {"seed": seed + number}, of=trial.name)
 
 
 def together(better: list[Trial]) -> Changes:
-    """The changes of several trials at once: of two that change one key those of the better one, which comes first."""
+    """Combines the changes of several trials, best first, without trials that change the same key as a better one."""
     found: Changes = {}
     for each in better:
         if not found.keys() & each.changes.keys():
@@ -72,20 +72,21 @@ def together(better: list[Trial]) -> Changes:
 
 
 def configuration(changes: Mapping[str, Any], keys: Mapping[str, Any], log: Log) -> Config:
-    """The Config of a trial: `default` with its changes, and what the person set.
+    """Returns the Config of a trial: `default` with its changes, and the keys that the person set.
 
     Raises:
-        UserError: these don't go together.
+        UserError: if they don't fit together.
     """
     return fitting.configuration(fitting.DEFAULT, {**parsing.flatten(dict(keys)), **changes}, log)[0]
 
 
 def candidates(base: Config, keys: Mapping[str, Any], log: Log, seed: int = 0) -> Iterator[Changes]:
-    """Changes to try, each new and each one that can be trained: one thing at a time, then two and three at once.
+    """Yields distinct valid changes: single ones first, then two or three at once.
 
     Args:
-        base: the Config that is changed.
-        keys: what the person set: it is not changed.
+        base: the Config to change.
+        keys: keys that the person set, which stay.
+        log: the data.
         seed: of the draws of two and three.
     """
     given, known = parsing.flatten(dict(keys)).keys(), [base]
@@ -93,7 +94,7 @@ def candidates(base: Config, keys: Mapping[str, Any], log: Log, seed: int = 0) -
     for changes in itertools.chain(single, _drawn(single, seed)):
         try:
             made = configuration(changes, keys, log)
-        except UserError:  # the model has no such key, or the log not enough for it
+        except UserError:  # a key that the model doesn't have, or too little data
             continue
         if made not in known:
             known.append(made)
@@ -101,7 +102,7 @@ def candidates(base: Config, keys: Mapping[str, Any], log: Log, seed: int = 0) -
 
 
 def _single(base: Config) -> Iterator[Changes]:
-    """One thing at a time, the most promising first."""
+    """Yields single changes, the most promising first."""
     model, rate = base.model, base.optim.learning_rate
     near = sorted((value for value in DROPOUTS if value != model.dropout), key=lambda value: abs(value - model.dropout))
     yield {"model.name": "gru4rec"}
@@ -127,7 +128,7 @@ def _single(base: Config) -> Iterator[Changes]:
 
 
 def _drawn(single: list[Changes], seed: int) -> Iterator[Changes]:
-    """Two or three of them at once, of different keys, without end where there are some."""
+    """Yields random combinations of two or three changes of different keys."""
     draw = random.Random(seed)
     for _ in range(DRAWS if len(single) > 1 else 0):
         chosen = draw.sample(single, min(draw.choice([2, 3]), len(single)))

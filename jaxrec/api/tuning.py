@@ -1,4 +1,4 @@
-"""Which recipe suits a log? Several are tried within a time, and the best training is left ready."""
+"""Searches the configuration that suits a log best within a time budget."""
 
 import os
 from collections.abc import Mapping
@@ -26,31 +26,31 @@ from jaxrec.system.files import replacing
 from jaxrec.training import metric_writer, workdir as workdirs
 
 BEST, PLOT = "best", "tune.png"
-SHOWN = 12  # trials of the table and the plot that are named
+SHOWN = 12  # number of trials named in the plot
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """What a search found. Printed, it is its table."""
+    """The result of a search. Its repr is its table."""
 
     path: Path  #: the folder of the search
-    trials: list[Trial]  #: the best first
-    metric: str  #: of the validation, by which they are ordered
-    test: Evaluation | None = None  #: of the best, beside baselines; None where nothing was validated
-    seconds: float = field(default=0.0)  #: that the search took, all runs together
-    against: Mapping[str, Any] | None = None  #: the best against `default`, on the validation's users
+    trials: list[Trial]  #: best first
+    metric: str  #: validation metric that orders them
+    test: Evaluation | None = None  #: test of the best trial, beside baselines; None without validation
+    seconds: float = field(default=0.0)  #: duration of the search, over all runs
+    against: Mapping[str, Any] | None = None  #: the best compared with `default` on the validation questions
 
     @property
     def best(self) -> Path:
-        """The workdir of the best trial, as `load`, `jaxrec evaluate` and `jaxrec serve` take it."""
+        """The workdir of the best trial, for `load`, `jaxrec evaluate` and `jaxrec serve`."""
         return self.path / self.trials[0].name
 
     def load(self) -> Recommender:
-        """The best trial's Recommender."""
+        """Returns the best trial's Recommender."""
         return load(self.best)
 
     def show(self, console: Console | None = None) -> None:
-        """Print the table of the trials, the best against `default`, and the test of the best."""
+        """Prints the table of trials, the best compared with `default`, and the test of the best."""
         console = console or consoles.make()
         table = Table(title=f"{len(self.trials)} recipes in {self.seconds / 60:.1f} minutes")
         for column in ("", f"validation {self.metric}", "epochs", "minutes", "rounds"):
@@ -68,7 +68,7 @@ class Tuning:
         console.print(consoles.printable(f"the best is left in {self.best}"), soft_wrap=True)
 
     def plot(self, path: str | os.PathLike) -> None:
-        """Draw every trial's validation over its minutes, the best ones by name, as a PNG."""
+        """Saves a PNG with each trial's validation over training time; the best trials are named."""
         figure = new_figure(8, 4.5)
         axes = figure.subplots()
         for number, trial in enumerate(self.trials):
@@ -115,38 +115,39 @@ def tune(
     workdir: str | os.PathLike | None = None,
     **keys: Any,
 ) -> Tuning:
-    """Find the recipe that suits a log within a time; the best training is left ready.
+    """Searches the best configuration for a log within a time budget; its training is ready to use.
 
-    `default` is tried first, then what differs from it in a block, the dropout, the width, the loss, the length and so
-    on, by successive halving on the validation; what helps is tried together. At the end the best and `default` are
-    trained to their ends, and with more seeds while there is time.
+    `default` is tried first, then changes to its block, dropout, width, loss, length and so on, by successive halving
+    on the validation score. Changes that help are combined. Finally the best and `default` are trained to completion,
+    and with further seeds while there is time.
 
     >>> import jaxrec
     >>> found = jaxrec.tune("ml-100k", minutes=30)  # doctest: +SKIP
     >>> found.load().recommend([1, 2, 3], k=5)  # doctest: +SKIP
 
     Args:
-        data: what `prepare` gave, or takes.
-        minutes: of the whole search, all runs of it together; what is compiling at the end may take some seconds more.
-        workdir: the folder of the search, which goes on where it holds one of the same data; a fresh one if None.
-        keys: of every configuration, as of `fit`: what is set is not searched.
+        data: a Log from `prepare`, or any input of `prepare`.
+        minutes: time budget over all runs; a final compilation may take some seconds more.
+        workdir: folder of the search, resumed if it holds one on the same data; a new one by default.
+        **keys: keys of every configuration, as for `fit`; they are not searched.
 
     Raises:
-        UserError: a key or the data are at fault; the folder holds a search on other data.
-        KeyboardInterrupt: Ctrl-C: with the same workdir the search goes on.
+        UserError: if a key or the data are invalid, or the folder holds a search on other data.
+        KeyboardInterrupt: on Ctrl-C; the same workdir resumes the search.
     """
     if not minutes > 0:
         raise UserError(f"minutes {minutes:g}: above 0")
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     log = as_log(data, say)
-    base = fitting.configuration(fitting.DEFAULT, keys, log, say)[0]  # before a folder is made: a mistake leaves none
+    # before the folder is created, in case of an error
+    base = fitting.configuration(fitting.DEFAULT, keys, log, say)[0]
     if not base.select_by:
         raise UserError("nothing validates, and a search chooses by that: set valid_fraction above 0")
     folder = fitting.fresh("tune") if workdir is None else Path(workdir)
     if workdir is None:
         say(f"workdir {folder}")
-    folder = folder.absolute()  # where it is when the caller goes elsewhere
+    folder = folder.absolute()  # before the caller changes directory
     with workdirs.locked(folder):
         halving = Halving(log, folder, minutes, base, keys, say)
         with fitting.ending(folder):
@@ -155,7 +156,7 @@ def tune(
 
 
 def _result(halving: Halving) -> Tuning:
-    """The Tuning, with the test of the best trial; a link `best` leads to its workdir."""
+    """Returns the Tuning with a test of the best trial, and links `best` to its workdir."""
     order, test = halving.order(), None
     if order[0].score is not None:
         link = halving.folder / BEST

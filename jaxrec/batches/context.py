@@ -17,6 +17,7 @@ import polars as pl
 
 from jaxrec.config import registry
 from jaxrec.config.keys import Config
+from jaxrec.data import topics
 from jaxrec.system.errors import UserError
 
 SECOND = 1_000_000  # of a log's times
@@ -38,14 +39,17 @@ class Events(NamedTuple):
     relative: bool = False
     weights: np.ndarray | None = None  #: [N], NaN where that is not known
     session_starts: np.ndarray | None = None  #: [S] int64, places at which sessions begin
+    types: np.ndarray | None = None  #: [N], numbers of types of events from 1, as the training has them; 0: not known
+    items: np.ndarray | None = None  #: [N], numbers, 0 of one that is not known
+    topics: np.ndarray | None = None  #: of items, as of `topics.values`
     zone: str = "UTC"  #: in which dates are read off
 
 
 class Kind(NamedTuple):
     """A kind of context."""
 
-    size: int  #: numbers 1..size
-    needs: str  #: "times", "dates" (times that count from 1970), "weights" or "sessions"
+    size: int  #: numbers 1..size; 0: as many as the log has types of events
+    needs: str  #: "times", "dates" (times that count from 1970), "weights", "sessions", "types" or "topics"
     numbers: Callable[[Events], np.ndarray]  #: -> [N], 0..size
     asked: bool = False  #: whether it is of the time of asking
 
@@ -132,6 +136,8 @@ KINDS = {
     "month": Kind(12, "dates", _where_dated(_month)),
     "weight": Kind(3 + 2 * PARTS * (OCTAVES[1] - OCTAVES[0]), "weights", _weight),
     "session": Kind(2, "sessions", _session),
+    "type": Kind(0, "types", lambda events: np.asarray(events.types)),
+    "switch": Kind(2, "topics", lambda events: topics.switches(events.topics, events.items, events.offsets)),
     "asked_gap": Kind(GAPS, "times", _gap, asked=True),
     "asked_hour": Kind(24, "dates", _where_dated(_hour), asked=True),
     "asked_weekday": Kind(7, "dates", _where_dated(_weekday), asked=True),
@@ -143,6 +149,8 @@ LACKS = {
     "dates": lambda events: events.times is None or events.relative,
     "weights": lambda events: events.weights is None,
     "sessions": lambda events: events.session_starts is None,
+    "types": lambda events: events.types is None,
+    "topics": lambda events: events.topics is None or events.items is None,
 }
 
 
@@ -175,8 +183,8 @@ def is_asked(kinds: Sequence[str]) -> np.ndarray:
     return np.array([ALL[kind].asked for kind in kinds], bool)
 
 
-def of_log(interactions: Any, zone: str = "UTC") -> Events:
-    """The Events of Interactions."""
+def of_log(interactions: Any, zone: str = "UTC", topic: str = "") -> Events:
+    """The Events of Interactions. zone, topic: of a configuration, `context_zone` and `topic`."""
     sessions = interactions.sessions
     starts = None if sessions is None else sessions.offsets[:-1][np.diff(sessions.offsets) > 0]
     return Events(
@@ -185,6 +193,9 @@ def of_log(interactions: Any, zone: str = "UTC") -> Events:
         interactions.relative,
         interactions.weights,
         session_starts=starts,
+        types=None if interactions.types is None else interactions.types.numbers,
+        items=interactions.items,
+        topics=topics.values(interactions.catalogue, topic),
         zone=zone,
     )
 
@@ -202,7 +213,7 @@ def shown(interactions: Any, config: Config) -> np.ndarray | None:
     """The context that the model of a configuration is shown of a log, as `numbers` gives it; None where it is none."""
     if not (kinds := kinds_of(config)):
         return None
-    events = of_log(interactions, config.context_zone)
+    events = of_log(interactions, config.context_zone, config.topic)
     return numbers(events, kinds, interactions.name, masks=config.objective == "cloze")
 
 
@@ -271,6 +282,8 @@ def _wanted(needs):
         "times": "a time for every event, which this log lacks",
         "dates": "times that count from 1970, and this log has none, or counts from an unknown moment",
         "weights": "a weight (a rating, seconds of play) for every event, which this log lacks",
+        "types": "types of events (view, purchase), which this log lacks: prepare.py --type names their column",
+        "topics": "a column of items, genres or categories, which config.topic names where it is called otherwise",
         "sessions": "sessions within the users' histories, which this log, or its split, has not",
     }[needs]
 

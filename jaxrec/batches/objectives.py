@@ -41,13 +41,14 @@ class Objective(NamedTuple):
     room: Callable = lambda lengths: 0  #: (subsequence lengths [P]) -> `room` of stream.packing_layout
 
 
-def next_item(ahead: int = 1, newest: int | None = None, overlap: int = 0) -> Objective:
+def next_item(ahead: int = 1, newest: int | None = None, overlap: int = 0, some: bool = False) -> Objective:
     """Predicts at every slot the next item (Kang & McAuley 2018), or the next few (Tang & Wang 2018).
 
     Args:
         ahead: how many next items are the targets of a slot.
         newest: only this many newest slots of a subsequence have targets, the others are context; None: all slots.
         overlap: extra overlap of windows in slots, as in `stream.next_item_subsequences`.
+        some: whether some events alone may be targets; see `target_types`.
     """
     context = lambda lengths: 0 if newest is None else np.maximum(lengths - newest, 0)
     return Objective(
@@ -55,14 +56,14 @@ def next_item(ahead: int = 1, newest: int | None = None, overlap: int = 0) -> Ob
         stream_targets=True,
         count=lambda lengths: sum(np.maximum(lengths - np.maximum(context(lengths), n), 0) for n in range(ahead)),
         expected=partial(_expect_next, ahead=ahead, context=context),
-        make_targets=lambda stream, keys, most: (stream, _next_targets(stream, ahead, newest, most)),
+        make_targets=lambda stream, keys, most: (stream, _next_targets(stream, ahead, newest, most, some)),
         room=lambda lengths: _room(lengths, context(lengths)),
         num_mask_slots=0,
         mask_inputs=lambda stream: stream,
     )
 
 
-def cloze(rate: float, last: float, asked_K: np.ndarray | None = None) -> Objective:
+def cloze(rate: float, last: float, asked_K: np.ndarray | None = None, some: bool = False) -> Objective:
     """Masks some items of every sequence and predicts them (Sun et al. 2019, after Devlin et al. 2019).
 
     Args:
@@ -70,13 +71,15 @@ def cloze(rate: float, last: float, asked_K: np.ndarray | None = None) -> Object
         last: the probability with which a sequence's newest item is always masked, as it is at inference.
         asked_K: bool, which columns of the context are of the time of asking, which masked slots alone are shown; None:
             none are.
+        some: whether some events alone may be targets: of them the share is masked, and no other event; see
+            `target_types`.
     """
     return Objective(
         subsequences=streams.whole_subsequences,
         stream_targets=False,
         count=lambda lengths: masked(rate, max(lengths))[lengths],
         expected=partial(_expect_masked, rate=rate, last=last),
-        make_targets=partial(_mask, rate=rate, last=last, asked_K=asked_K),
+        make_targets=partial(_mask, rate=rate, last=last, asked_K=asked_K, some=some),
         num_mask_slots=1,
         mask_inputs=partial(_mask_last, asked_K=asked_K),
     )
@@ -86,10 +89,10 @@ def build(config: Config) -> Objective:
     """The Objective of a configuration."""
     kinds, asked_K = context.kinds_of(config), asked_of(config)
     if config.objective == "cloze":
-        objective = cloze(config.mask_prob, config.mask_last_prob, asked_K)
+        objective = cloze(config.mask_prob, config.mask_last_prob, asked_K, some=bool(config.target_types))
     else:
         newest = config.length - config.overlap if config.overlap else None
-        objective = next_item(config.num_future_targets, newest, config.overlap)
+        objective = next_item(config.num_future_targets, newest, config.overlap, bool(config.target_types))
     if asked_K is not None and config.asked_dropout:
         drop_asked = partial(dropout.drop_asked, rate=config.asked_dropout, asked_K=asked_K)
         objective = _showing(objective, drop_asked)
@@ -197,11 +200,13 @@ def masked(rate: float, length: int) -> np.ndarray:
     return np.maximum(np.round(rate * np.arange(length + 1)), 1).astype(np.int32)
 
 
-def _next_targets(stream, ahead, newest, most):
-    if newest is None:
+def _next_targets(stream, ahead, newest, most, some=False):
+    if newest is None and not some:
         return _all_targets(stream, ahead)
-    has_target = jax.vmap(from_end)(stream.segments) < newest
-    targets = _all_targets(stream._replace(targets=jnp.where(has_target, stream.targets, 0)), ahead)
+    if newest is not None:
+        has_target = jax.vmap(from_end)(stream.segments) < newest
+        stream = stream._replace(targets=jnp.where(has_target, stream.targets, 0))
+    targets = _all_targets(stream, ahead)
     if most >= stream.items.shape[1]:
         return targets
     first = jnp.argsort(targets.items == 0, axis=1, stable=True)[:, :most]
@@ -222,10 +227,11 @@ def _all_targets(stream, ahead):
     return Targets(shifted(stream.targets), repeated(stream.user_index), repeated(slots), weights)
 
 
-def _mask(stream, keys, most, *, rate, last, asked_K=None):
+def _mask(stream, keys, most, *, rate, last, asked_K=None, some=False):
     number = jnp.asarray(masked(rate, stream.items.shape[1]))
     row = partial(_mask_row, number=number, last=last, most=most)
-    hidden, slots = jax.vmap(row)(site_keys(keys, SITE), stream.items, stream.segments)
+    may = (stream.targets > 0,) if some else ()
+    hidden, slots = jax.vmap(row)(site_keys(keys, SITE), stream.items, stream.segments, *may)
     real = jnp.take_along_axis(hidden, slots, 1)
     pick = lambda values: jnp.where(real, jnp.take_along_axis(values, slots, 1), 0)
     weights = None if stream.weights is None else pick(stream.weights)
@@ -236,22 +242,26 @@ def _masked(stream, hidden_BT, asked_K):
     """The stream without the events of some slots: that something is there, and is asked for, is all that is shown."""
     context = stream.context
     if context is not None:
-        context = jnp.where(hidden_BT[..., None] if asked_K is None else hidden_BT[..., None] != asked_K, 0, context)
+        unseen = hidden_BT[..., None] if asked_K is None else hidden_BT[..., None] != asked_K
+        context = jnp.where(unseen, 0, context)
     return stream._replace(items=jnp.where(hidden_BT, MASK, stream.items), context=context)
 
 
-def _mask_row(key, items, segments, *, number, last, most):
-    """Draws the masked slots of a row: ([T] bool, [most] slots of which the masked ones come first)."""
+def _mask_row(key, items, segments, may=None, *, number, last, most):
+    """Draws the masked slots of a row, of those that may be: ([T] bool, [most] slots; the masked ones come first)."""
     order, force = jax.random.split(key)
     bits = jax.random.bits(order, items.shape, jnp.uint32)
     newest = jax.vmap(from_end)(segments[None])[0] == 0
     forced = jax.random.uniform(force, (len(items) + 1,))[segments] < last
     bits = jnp.where(forced & newest, jnp.uint32(0), bits | 1)
     same = same_sequence(segments)
+    if may is not None:
+        bits = jnp.where(may, bits >> 1, jnp.uint32(2**32 - 1))  # the others come last
     slot = jnp.arange(len(items))
     before = (bits[None, :] < bits[:, None]) | ((bits[None, :] == bits[:, None]) & (slot[None, :] < slot[:, None]))
     rank = (same & before).sum(1)
-    hidden = (rank < number[same.sum(1)]) & (items > 0)
+    counted = same if may is None else same & may
+    hidden = (rank < number[counted.sum(1)]) & (items > 0 if may is None else may)
     return hidden, jnp.argsort(~hidden, stable=True)[:most]
 
 

@@ -50,6 +50,7 @@ class Data(NamedTuple):
     layout: Any  #: PackingLayout, or session_parallel.Schedule
     context: Any = None  #: [N, K] of the events, where it is used
     weights: Any = None  #: [N] float32 of the events, where they are used
+    may: Any = None  #: [N] bool, which events may be targets; None: all
 
 
 class Order(NamedTuple):
@@ -232,7 +233,7 @@ def gather(data: Data, order: Order, rows: Any, with_targets: bool = True) -> St
         data: Data whose layout is a PackingLayout.
         order: Order of the epoch.
         rows: [R] int, indices into `order.rows`.
-        with_targets: whether to fill in the targets; otherwise they are 0.
+        with_targets: whether to fill in the targets; otherwise they are 0, or as `stream_at` has them.
 
     Returns:
         Stream of rows [R, T].
@@ -262,23 +263,29 @@ def stream_at(
         positions: as in Stream.
         user_index: as in Stream.
         with_targets: whether to fill in the targets; otherwise they are 0, and weights are those of the slots' events.
+            Where only some events may be targets, they are then the slots' own items that may be.
     """
     xp = data.items.__array_namespace__() if hasattr(data.items, "__array_namespace__") else np
     last = len(data.items) - 1  # targets and mask slots of the last history can lie beyond it
     at, following = xp.minimum(at, last), xp.minimum(at + 1, last)
     where_real = lambda values, kind=xp.int32: xp.where(real, values, 0).astype(kind)
-    weights = None
+    weights, asks = None, with_targets or data.may is not None
     if data.weights is not None:
         weights = where_real(data.weights[following if with_targets else at], xp.float32)
     return Stream(
         items=where_real(data.items[at]),
-        targets=where_real(data.items[following]) if with_targets else xp.zeros_like(segments),
+        targets=where_real(_targets(data, following if with_targets else at)) if asks else xp.zeros_like(segments),
         segments=where_real(segments),
         positions=where_real(positions),
         user_index=where_real(user_index),
         context=None if data.context is None else xp.where(real[..., None], data.context[at], 0).astype(xp.int32),
         weights=weights,
     )
+
+
+def _targets(data, at):
+    """The items of these events, 0 of those that may not be targets."""
+    return data.items[at] if data.may is None else data.items[at] * data.may[at]
 
 
 def rows_per_step(batch: int, subsequences: int, rows: int, devices: int = 1) -> int:

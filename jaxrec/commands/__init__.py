@@ -1,1 +1,1 @@
-"""What each command prints and writes."""
+"""The commands: what each of them prints and writes."""

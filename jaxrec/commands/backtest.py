@@ -1,4 +1,4 @@
-"""The command backtest: rolling tests by a log's dates, and how fast models go stale."""
+"""The command `backtest`: rolling tests by the dates of a log."""
 
 import argparse
 from collections.abc import Mapping
@@ -21,9 +21,11 @@ FLAGS = (
 
 
 def backtest(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
-    """Train what is not trained yet, print the tables, and write JSON where asked."""
+    """Runs or resumes the backtest, prints its tables, and optionally writes JSON."""
     options = {name: getattr(arguments, name) for name in FLAGS}
-    options |= assigned("--set", arguments.set, but=(*FLAGS, *backtests.OWN, "data", "models"))
+    options |= assigned("--set", arguments.set, but=(*FLAGS, *backtests.OWN, "data", "models", "continued"))
+    if arguments.continued:
+        options["continued"] = assigned("--continue", arguments.continued, but=backtests.OWN)
     found = backtests.backtest(arguments.dataset, arguments.models, **options)
     found.show()
     if arguments.json:

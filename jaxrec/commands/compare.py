@@ -1,4 +1,4 @@
-"""The command compare: models and baselines on the same questions, in one table."""
+"""The command `compare`: models and baselines on the same questions, in one table."""
 
 import argparse
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from jaxrec.system.files import write_json
 
 
 def compare(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
-    """Train what is not trained yet, print the table, and write JSON where asked."""
+    """Runs or resumes the trainings, prints the table, and optionally writes JSON."""
     if arguments.seeds < 1:
         raise UserError(f"--seeds {arguments.seeds}: at least 1")
     vary = assigned("--vary", [arguments.vary] if arguments.vary else [])

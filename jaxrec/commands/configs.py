@@ -1,4 +1,4 @@
-"""The command configs: the shipped configurations, what for, and the number each reached."""
+"""The command `configs`: lists the shipped configurations with their purpose and results."""
 
 import argparse
 import ast
@@ -11,7 +11,7 @@ from jaxrec.system import console as consoles
 
 
 def configs(_arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
-    """Print the table."""
+    """Prints the table."""
     table = Table()
     for column in ("--config", "what for", "reached"):
         table.add_column(column, no_wrap=column == "--config")
@@ -24,9 +24,9 @@ def configs(_arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> in
 
 
 def described(text: str) -> tuple[str, str]:
-    """(what a configuration is for, the number that it reached) by the docstring of its file; "" where it says none.
+    """Returns (purpose, results) from the docstring of a configuration file; "" where missing.
 
-    The docstring's first line says what for; its second paragraph is commands; the others say the number.
+    The first line is the purpose, the second paragraph is commands, and the others are the results.
     """
     first, *others = [" ".join(each.split()) for each in (ast.get_docstring(ast.parse(text)) or "").split("\n\n")]
     return first, " ".join(others[1:])

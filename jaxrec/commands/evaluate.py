@@ -1,4 +1,4 @@
-"""The command evaluate: a checkpoint, a baseline or anybody's scores, on the held-out items."""
+"""The command `evaluate`: a checkpoint, a baseline or external scores, on held-out items."""
 
 import argparse
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from jaxrec.system.files import replacing, write_json
 
 
 def evaluate(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
-    """Evaluate a workdir's checkpoint, a baseline or scores; print a table, and write JSON where asked."""
+    """Evaluates a checkpoint, a baseline or scores, prints tables, and optionally writes JSON and ranks."""
     options = {"protocol": arguments.protocol, "split": arguments.split, "beyond_accuracy": arguments.beyond_accuracy}
     if arguments.ranks and arguments.ranks.suffix != ".parquet":
         raise UserError(f"--ranks {arguments.ranks}: Parquet is written: give a name that ends in .parquet")
@@ -22,14 +22,16 @@ def evaluate(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> in
             raise UserError("--baseline is no training to test scores against: leave it out, or name a --workdir")
         options |= {"workdir": arguments.workdir, "checkpoint": arguments.checkpoint}
         options |= {"split_by": arguments.split_by, "test_quantile": arguments.test_quantile}
+        options["target_types"] = arguments.target_types
         found = evaluating.judge(arguments.scores, arguments.dataset, **options)
     elif arguments.baseline:
         _check_baseline(arguments)
         by = arguments.split_by or "last-item"
-        options |= {"by": by, "q": arguments.test_quantile}
+        options |= {"by": by, "q": arguments.test_quantile, "target_types": arguments.target_types}
         found = evaluating.baseline(arguments.baseline, arguments.dataset, **options)
     else:
-        for flag, value in {"--split-by": arguments.split_by, "--test-quantile": arguments.test_quantile}.items():
+        own = {"--split-by": arguments.split_by, "--test-quantile": arguments.test_quantile}
+        for flag, value in {**own, "--target-types": arguments.target_types or None}.items():
             if value is not None:
                 raise UserError(f"{flag} goes with --baseline: a workdir keeps the split of its training, leave it out")
         options |= {"checkpoint": arguments.checkpoint, "query_time": arguments.query_time}
@@ -44,7 +46,7 @@ def evaluate(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> in
 
 
 def _check_baseline(arguments):
-    """That the flags beside --baseline go with it."""
+    """Checks that the other flags fit --baseline."""
     if not arguments.dataset:
         raise UserError("--baseline goes with --dataset: name the data to count on")
     if arguments.checkpoint:

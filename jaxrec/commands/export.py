@@ -1,4 +1,4 @@
-"""The command export: a training as one file that runs without Python."""
+"""The command `export`: a training as a single file that runs without Python."""
 
 import argparse
 from collections.abc import Mapping
@@ -8,6 +8,6 @@ from jaxrec.inference.loading import load
 
 
 def export(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
-    """Write the file, once it answers as the engine does."""
+    """Writes the file, after checking that it answers as the engine does."""
     exports.export(load(arguments.workdir, arguments.checkpoint), arguments.format, arguments.output, arguments.k)
     return 0

@@ -1,4 +1,4 @@
-"""The command prepare: interactions of any format -> a prepared folder, and what is in it."""
+"""The command `prepare`: reads interactions of any format into a prepared folder."""
 
 import argparse
 import inspect
@@ -9,11 +9,11 @@ from jaxrec.api import logs
 from jaxrec.data import splits
 from jaxrec.system import console as consoles
 
-LISTENING = ("data", "say", "progress", "stage")  # what `logs.prepare` takes that is no flag
+LISTENING = ("data", "say", "progress", "stage")  # arguments of `logs.prepare` that aren't flags
 
 
 def prepare(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
-    """Read, leave out what is asked, say what is there, write it."""
+    """Reads, filters, reports and writes the interactions."""
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     names = [name for name in inspect.signature(logs.prepare).parameters if name not in LISTENING]

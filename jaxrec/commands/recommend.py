@@ -1,4 +1,4 @@
-"""The command recommend: the best items of many users, streamed to a file."""
+"""The command `recommend`: writes the best items of many users to a file."""
 
 import argparse
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from jaxrec.system.errors import UserError
 
 
 def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
-    """Write user, rank, item and score, a row each, in bounded memory."""
+    """Writes rows of user, rank, item and score, in bounded memory."""
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     if arguments.output.suffix not in (".parquet", ".csv"):
@@ -34,7 +34,7 @@ def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> i
 
 
 def _listed(path):
-    """The ids that a file lists, one a line."""
+    """Returns the ids in a text file, one per line."""
     try:
         with open(path, "rb") as file:
             text = file.read().decode("utf-8-sig")

@@ -1,4 +1,4 @@
-"""The command serve: the HTTP service of a training."""
+"""The command `serve`: the HTTP service of a training."""
 
 import argparse
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from jaxrec.system.errors import UserError
 
 
 def serve(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
-    """Serve until SIGTERM or Ctrl-C. Returns the exit status."""
+    """Serves until SIGTERM or Ctrl-C. Returns the exit status."""
     try:
         from jaxrec.serve import server
     except ModuleNotFoundError as error:

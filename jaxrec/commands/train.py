@@ -1,4 +1,4 @@
-"""The command train: by a config, from the workdir's latest checkpoint; then the test."""
+"""The command `train`: trains a configuration in a workdir, and tests it."""
 
 import argparse
 from collections.abc import Mapping
@@ -7,20 +7,35 @@ from pathlib import Path
 from jaxrec.api import fitting
 from jaxrec.api.logs import as_log
 from jaxrec.config import recipes
-from jaxrec.config.parsing import check_keys
+from jaxrec.config.parsing import check_keys, to_dict
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
+from jaxrec.training import workdir
+
+
+def _recipe(arguments, overrides):
+    """Returns the Recipe of --config, or of the training named by --init-from."""
+    if arguments.init_from is not None:
+        overrides = {**overrides, "init_from": str(arguments.init_from)}
+        if arguments.workdir is None:
+            raise UserError("--init-from begins another training: name its folder, --workdir PATH")
+    if arguments.config is not None:
+        return recipes.read(arguments.config, overrides)
+    if arguments.init_from is None:
+        raise UserError("name a configuration, --config NAME; jaxrec configs lists the shipped ones")
+    values = to_dict(workdir.read(arguments.init_from).config)
+    return recipes.changed(values, overrides, arguments.init_from.name)
 
 
 def train(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
-    """Train by a config, from the workdir's latest checkpoint; then test the best one beside the baselines."""
-    recipe = recipes.read(arguments.config, overrides)
+    """Trains from the workdir's latest checkpoint, then tests the best one beside the baselines."""
+    recipe = _recipe(arguments, overrides)
     path = arguments.workdir or Path("runs") / recipe.name
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     if "dataset" not in recipe.values:
         raise UserError(f"{recipe.name} is for a log of your own: name it, --config.dataset=PATH")
-    check_keys(recipe.values)  # before a log is read, which may take long
+    check_keys(recipe.values)  # before reading the log, which may take long
     log = as_log(recipe.values["dataset"], say)
     config, name = fitting.resolved(recipe, log, say)
     try:

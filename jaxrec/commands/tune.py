@@ -1,4 +1,4 @@
-"""The command tune: the recipe that suits a log, within a time."""
+"""The command `tune`: searches the best configuration for a log within a time budget."""
 
 import argparse
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from jaxrec.commands.flags import assigned
 
 
 def tune(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
-    """Search, print the table, and leave the best workdir ready."""
+    """Searches, prints the table, and links the best workdir."""
     changes = assigned("--set", arguments.set, but=("dataset", "data", "minutes", "workdir"))
     tuning.tune(arguments.dataset, arguments.minutes, arguments.workdir, **changes).show()
     return 0

@@ -1,4 +1,4 @@
-"""The command vectors: what a model compares users with items by, written to files."""
+"""The command `vectors`: writes a model's item and user vectors to files."""
 
 import argparse
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from jaxrec.system.errors import UserError
 
 
 def vectors(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
-    """Write items.parquet (id, vector, and bias where there is one) and users.parquet (id, vector) into a folder."""
+    """Writes items.parquet (id, vector, and bias if there is one) and users.parquet (id, vector) into a folder."""
     console = consoles.make()
     recommender = load(arguments.workdir, arguments.checkpoint)
     log = histories(recommender, arguments.dataset, arguments.split)

@@ -1,4 +1,4 @@
-"""Frames -> a file, one after the other, so that no more than a few are in memory; with the progress shown."""
+"""Writes a stream of frames to a file with few of them in memory, and shows the progress."""
 
 import contextlib
 import itertools
@@ -15,17 +15,21 @@ from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import replacing, writing
 
-QUIET_SECONDS = 30  # between lines where no one looks
+QUIET_SECONDS = 30  # seconds between lines if not on a terminal
 
 
 def write(frames: Iterator[pl.DataFrame], path: Path, total: int, what: str, console: Console) -> None:
-    """Write frames of one schema as Parquet or CSV, by the file's name; it is there once it is whole.
+    """Writes frames of the same schema as Parquet or CSV, by the file's suffix; the file appears when complete.
 
     Args:
-        total: of what is done, and what: "users". A frame counts as many as it has distinct values in its first column.
+        frames: the frames.
+        path: the file.
+        total: expected number of distinct values in the first column, for the progress.
+        what: name of what is counted, as "users".
+        console: shows the progress.
 
     Raises:
-        UserError: it can't be written.
+        UserError: if it can't be written.
     """
     begun, done = time.monotonic(), 0
     with writing(path), replacing(path) as temporary, _progress(console, what, total) as advance:
@@ -61,7 +65,7 @@ def _csv(frames, path):
 
 @contextlib.contextmanager
 def _progress(console, what, total):
-    """A bar on a terminal; a line now and then elsewhere. Gives the function that is told how many more are done."""
+    """Shows a bar on a terminal, otherwise lines at intervals. Yields a function that takes the number newly done."""
     bar = Progress(
         TextColumn(what), BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), TimeRemainingColumn(),
         console=console, transient=True, disable=not console.is_terminal,

@@ -1,1 +1,1 @@
-"""Configurations: their keys, what these can be, and the files that they are read from."""
+"""Configurations: keys, their valid values, and files."""

@@ -1,6 +1,6 @@
-"""Which values of a configuration's keys go together; an error names the key and the cure.
+"""Checks that the values of a configuration fit together; errors name the key and a cure.
 
-What a model or a loss asks of them is checked by its entry.
+The requirements of models and losses are checked by their entries.
 """
 
 import polars as pl
@@ -10,7 +10,7 @@ from jaxrec.config.fields import default
 from jaxrec.config.keys import Config, OptimConfig
 from jaxrec.system.errors import UserError
 
-TOGETHER = (  # a key, and the values of another that it goes with
+TOGETHER = (  # (key, another key, the values of that key that it requires)
     ("num_future_targets", "objective", ("next-item",)),
     ("num_future_targets", "stream", ("packed",)),
     ("overlap", "history", ("windows",)),
@@ -20,17 +20,18 @@ TOGETHER = (  # a key, and the values of another that it goes with
     ("item_dropout", "stream", ("packed",)),
     ("sequence_dropout", "objective", ("next-item",)),
     ("sequence_dropout", "stream", ("packed",)),
+    ("target_types", "stream", ("packed",)),
     ("mask_prob", "objective", ("cloze",)),
     ("mask_last_prob", "objective", ("cloze",)),
 )
-OF_SPLITS = ("test_quantile", "valid_fraction")  # keys that some splits take
+OF_SPLITS = ("test_quantile", "valid_fraction")  # keys that only some splits use
 
 
 def check(config: Config) -> None:
-    """That a Config can be trained, and holds nothing that would do nothing.
+    """Checks that a Config can be trained, and that every key it sets has an effect.
 
     Raises:
-        UserError: it can't, or does.
+        UserError: if not.
     """
     model, loss = registry.find("model", config.model.name), registry.find("loss", config.loss.name)
     _optim(config.optim)
@@ -145,7 +146,7 @@ def _plateau(config):
 
 
 def _model(config, model):
-    """That the rest of the configuration is what the model needs."""
+    """Checks the keys that depend on the model's capabilities."""
     if config.objective not in model.objectives:
         raise UserError(
             f"config.objective is {config.objective}: {model.name} is trained by {' or '.join(model.objectives)}; set "

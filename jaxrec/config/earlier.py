@@ -1,4 +1,4 @@
-"""Configurations of earlier versions: keys that were renamed are read by their old names, with one warning."""
+"""Reads configurations of earlier versions: renamed keys are accepted with a warning."""
 
 import functools
 import logging
@@ -20,12 +20,12 @@ RENAMED = {
     "loss.t": "loss.gbce_t",
     "optim.rate": "optim.learning_rate",
 }
-VALUES = {  # of a key by its name of now: {its value of before: that of now}
+VALUES = {  # current key -> {former value: current value}
     "stream": {"lanes": "session-parallel"},
     "loss.share": {"sequence": "row"},
     "loss.remove_accidental_hits": {"mask": True, "keep": False},
 }
-#: what every model and every loss had before its keys were its entry's own; so it says nothing where it has none such
+#: former defaults of all models and losses, accepted for entries without the key, where they have no effect
 DEFAULTS = {
     "model": {
         "heads": 1,
@@ -56,17 +56,17 @@ DEFAULTS = {
 
 
 def renamed(key: str, value: Any) -> tuple[str, Any]:
-    """A key, as "optim.rate", and its value, by their names of now."""
+    """Returns the current names of a key, as "optim.rate", and of its value."""
     key = RENAMED.get(key, key)
     values = VALUES.get(key, {})
     return key, values[value] if isinstance(value, str) and value in values else value
 
 
 def modernised(values: dict) -> dict:
-    """The nested dict of a configuration with all keys and values by their names of now.
+    """Returns the nested dict of a configuration with current names of keys and values.
 
     Raises:
-        UserError: a key is given by both names.
+        UserError: if a key is given by both names.
     """
     new: dict[str, Any] = {}
     changed = []
@@ -85,7 +85,7 @@ def modernised(values: dict) -> dict:
         elif given is not value:
             changed.append(f"config.{path}={value} is renamed to config.{now}={given}")
 
-    # by the name of now first, so that the old one of two is the one that is named
+    # current names first, so that errors name the former one
     for old in (False, True):
         for name, value in values.items():
             if not isinstance(value, dict):
@@ -103,12 +103,12 @@ def modernised(values: dict) -> dict:
 
 @functools.cache
 def warn(text: str) -> None:
-    """Say what was renamed, once."""
+    """Logs a warning about renamed keys, once per text."""
     log.warning("%s: the old names are still read", text)
 
 
 def without_defaults(group: str, values: dict, own: set[str]) -> dict:
-    """The keys of a model or a loss but for those it has none of, where these have the value that said nothing."""
+    """Returns the keys of a model or a loss without former defaults of keys that it doesn't have."""
     said_nothing = DEFAULTS[group]
     return {
         name: value

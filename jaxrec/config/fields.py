@@ -1,4 +1,4 @@
-"""The keys of a configuration as fields of dataclasses: what their values can be."""
+"""Dataclass fields for configuration keys, with their valid values."""
 
 import dataclasses
 import math
@@ -6,31 +6,31 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-Rule = Callable[[float], str | None]  #: of a number, what it must be; None where it is so
+Rule = Callable[[float], str | None]  #: (value) -> what it must be; None if it is valid
 
 
 def among(*choices: str) -> Any:
-    """A key whose value is one of these; the first is the default."""
+    """A key with one of these values; the first is the default."""
     return dataclasses.field(default=choices[0], metadata={"choices": choices})
 
 
 def choice(*choices: str) -> Any:
-    """A key whose value is one of these, which every configuration sets."""
+    """A required key with one of these values."""
     return dataclasses.field(metadata={"choices": choices})
 
 
 def key(rule: Rule | None = None, default: Any = dataclasses.MISSING) -> Any:
-    """A key whose value follows a rule, if there is one; without a default every configuration sets it."""
+    """A key whose value satisfies a rule, if given; required without a default."""
     return dataclasses.field(default=default, metadata={"rule": rule})
 
 
 def positive(value: float) -> str | None:
-    """Above 0 and finite, as a float32 too."""
+    """Above 0 and finite, also as a float32."""
     return _in_float32(value) if 0 < value < math.inf else "it must be above 0 and finite"
 
 
 def not_negative(value: float) -> str | None:
-    """0 or above, and finite, as a float32 too."""
+    """At least 0 and finite, also as a float32."""
     return _in_float32(value) if 0 <= value < math.inf else "it must not be negative, and finite"
 
 
@@ -45,7 +45,7 @@ def share(value: float) -> str | None:
 
 
 def below_one(value: float) -> str | None:
-    """At least 0 and below 1, as a float32 too."""
+    """At least 0 and below 1, also as a float32."""
     if not 0 <= value < 1:
         return "it must be at least 0 and below 1"
     return "as a float32 it is 1; it must be below 1: .9999999 is" if as_float32(value) == 1 else None
@@ -57,12 +57,12 @@ def within(value: float) -> str | None:
 
 
 def seed(value: float) -> str | None:
-    """A whole number that 32 bits hold."""
+    """An unsigned 32-bit integer."""
     return None if 0 <= value < 2**32 else "it must be below 2^32, and not negative"
 
 
 def as_float32(value: float) -> float:
-    """The value as a float32 holds it."""
+    """Returns the value rounded to float32."""
     try:
         return struct.unpack("f", struct.pack("f", value))[0]
     except OverflowError:
@@ -70,5 +70,5 @@ def as_float32(value: float) -> float:
 
 
 def default(kind: type, name: str) -> Any:
-    """The default of a key of a dataclass."""
+    """Returns the default of a dataclass's key."""
     return next(f.default for f in dataclasses.fields(kind) if f.name == name)

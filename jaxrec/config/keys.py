@@ -1,110 +1,124 @@
-"""The keys of a configuration, as frozen dataclasses. Those of a model or a loss are with its entry."""
+"""The keys of a configuration, as frozen dataclasses. Those of models and losses are defined with their entries."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from jaxrec.config.fields import among, below_one, choice, key, not_negative, positive, seed, share, within
 
-AUTO = "auto"  # a value that follows from the log
-IN_BATCH = ("in-batch", "mixed")  # ways of sampling that take the batch's targets
+AUTO = "auto"  # a value determined from the log
+IN_BATCH = ("in-batch", "mixed")  # sampling with targets of the batch as negatives
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The keys of every model; an entry's own options add to them."""
+    """The keys of all models; an entry's options extend them."""
 
-    name: str  #: of an entry, or an import path as package.module:NAME
-    dim: int = key(positive)  #: width of the embeddings and of every layer
-    layers: int = key(positive)  #: blocks
+    name: str  #: of a registered model, or an import path as package.module:NAME
+    dim: int = key(positive)  #: width of embeddings and layers
+    layers: int = key(positive)  #: number of blocks
     dropout: float = key(below_one)
 
 
 @dataclass(frozen=True)
 class LossOptions:
-    """The keys of every loss; an entry's own options add to them."""
+    """The keys of all losses; an entry's options extend them."""
 
-    name: str  #: of an entry, or an import path as package.module:NAME
+    name: str  #: of a registered loss, or an import path as package.module:NAME
     _: KW_ONLY
-    weight: str = among("none", "linear", "log")  #: by what a target counts: 1, its event's weight, or log(1 + weight)
-    weight_clip: float = key(not_negative, 0.0)  #: the highest weight, before the log; 0: none is cut
+    weight: str = among("none", "linear", "log")  #: weight of a target: 1, its event's weight, or log(1 + weight)
+    weight_clip: float = key(not_negative, 0.0)  #: maximum weight, before the log; 0: no maximum
 
 
 @dataclass(frozen=True)
 class SampledOptions(LossOptions):
-    """The keys of every loss that compares the target with sampled negatives."""
+    """The keys of losses with sampled negatives."""
 
-    negatives: int = key(not_negative)  #: drawn for a slot, or for those that share them; 0 in-batch
+    negatives: int = key(not_negative)  #: number per slot, or per group that shares them; 0 for in-batch only
     sampling: str = among("uniform-unseen", "uniform", "popularity", "in-batch", "mixed")
-    share: str = among("slot", "row", "batch")  #: who has a set of negatives: a slot, a packed row, a batch
-    remove_accidental_hits: bool = True  #: whether a negative that is the slot's target counts for nothing
-    alpha: float = key(not_negative, 0.75)  #: popularity and mixed: items in proportion to (training count)^alpha
+    #: which slots share negatives: none, those of a packed row, or those of a batch
+    share: str = among("slot", "row", "batch")
+    remove_accidental_hits: bool = True  #: whether to ignore negatives that equal the target
+    #: for popularity and mixed: items are drawn in proportion to (training count)^alpha
+    alpha: float = key(not_negative, 0.75)
 
-    logq: ClassVar[float] = 0.0  #: share of the log of its expected count that a score is corrected by: of few losses
-    logq_counts: ClassVar[str] = "targets"  #: by what that count is expected
+    #: share of log(expected count) to correct scores by, for losses that support it
+    logq: ClassVar[float] = 0.0
+    logq_counts: ClassVar[str] = "targets"  #: the basis of the expected count
 
 
 @dataclass(frozen=True)
 class OptimConfig:
+    """The keys of the optimiser."""
+
     name: str = choice("adam", "adamw", "adagrad")
     learning_rate: float = key(positive)
     b1: float = key(below_one, 0.9)
     b2: float = key(below_one, 0.999)
     eps: float = key(positive, 1e-8)
-    weight_decay: float = key(not_negative, 0.0)  #: of adamw: added to its update; of adam: to the gradient (L2)
-    #: params that decay: all; but biases and scales; but these and the rows of items that are not in the step
+    weight_decay: float = key(not_negative, 0.0)  #: adamw: decoupled; adam: added to the gradient (L2)
+    #: decayed params: all; without biases and scales; or also without rows of items that are not in the step
     decayed: str = among("all", "matrices", "rows")
-    momentum: float = key(below_one, 0.0)  #: of adagrad
-    sparse: bool = False  #: update only the rows of tables whose items are in the batch
+    momentum: float = key(below_one, 0.0)  #: for adagrad
+    sparse: bool = False  #: whether to update only the rows of tables whose items are in the batch
     schedule: str = among("constant", "linear", "cosine", "plateau")
-    plateau: int = key(not_negative, 0)  #: of plateau: evaluations without a better one after which the rate falls
-    plateau_factor: float = key(within, 0.5)  #: of plateau: by what it is multiplied then
+    plateau: int = key(not_negative, 0)  #: plateau: evaluations without improvement before the rate is lowered
+    plateau_factor: float = key(within, 0.5)  #: plateau: factor of the rate
     warmup: int = key(not_negative, 0)  #: steps
-    clip: float = key(not_negative, 0.0)  #: global norm; 0 is none
-    ema: float = key(below_one, 0.0)  #: weight of a step's params in their average, a step later; 0: no average
+    clip: float = key(not_negative, 0.0)  #: maximum global norm of gradients; 0: no maximum
+    ema: float = key(below_one, 0.0)  #: decay of the moving average of params; 0: no average
 
 
 @dataclass(frozen=True)
 class Config:
+    """The configuration of a training."""
+
     dataset: str  #: a path, a folder under $JAXREC_DATA, or the name of a public data set
     seed: int = key(seed)
     epochs: int = key(positive)
-    batch: int = key(positive)  #: sequences a step, on average
-    length: int = key(positive)  #: the longest history that the model sees
-    eval_every: float = key(positive)  #: epochs
-    patience: int = key(not_negative)  #: evaluations without a better `select_by` before stopping; 0 is never
-    model: Any = key()  # noqa: RUF009  #: the options of a model's entry
-    loss: Any = key()  # noqa: RUF009  #: the options of a loss's entry
+    batch: int = key(positive)  #: average number of sequences per step
+    length: int = key(positive)  #: maximum length of a history
+    eval_every: float = key(positive)  #: in epochs
+    patience: int = key(not_negative)  #: evaluations without an improved `select_by` before stopping; 0: never
+    model: Any = key()  # noqa: RUF009  #: the options of the model's entry
+    loss: Any = key()  # noqa: RUF009  #: the options of the loss's entry
     optim: OptimConfig = key()  # noqa: RUF009
-    split: str = "last-item"  #: of an entry: last-item, sessions or by-time
-    test_quantile: float = key(within, 0.9)  #: of the times, at which the test begins, where they decide
-    valid_fraction: float = key(below_one, 0.1)  #: of the training sessions, which validates; 0: all train
-    select_by: str = ""  #: the validation's metric that chooses the checkpoint; "": ndcg@10, of sessions mrr@20
-    seen: str = among("exclude", "keep")  #: whether items of the history may be the answer, in choosing and in serving
-    stream: str = among("packed", "session-parallel")  #: sequences packed into rows, or an event of each lane a step
+    init_from: str = ""  #: a workdir whose params, matched by item ids, are the initial params; "": none
+    split: str = "last-item"  #: last-item, sessions, by-time, or another entry
+    test_quantile: float = key(within, 0.9)  #: quantile of the times at which the test begins, for splits by time
+    valid_fraction: float = key(below_one, 0.1)  #: share of training sessions for validation; 0: none
+    select_by: str = ""  #: validation metric that chooses the checkpoint; "": ndcg@10, or mrr@20 for sessions
+    #: whether items of the history may be recommended, in validation and in serving
+    seen: str = among("exclude", "keep")
+    stream: str = among("packed", "session-parallel")  #: sequences packed into rows, or one event of each lane per step
     objective: str = among("next-item", "cloze")
-    num_future_targets: int = key(positive, 1)  #: next-item: how many of the items to come are targets of a slot
-    mask_prob: float = key(share, 0.2)  #: cloze: share of a sequence's slots that are masked; at least one
-    mask_last_prob: float = key(share, 0.1)  #: cloze: share of the sequences whose newest item is always among them
-    item_dropout: float = key(below_one, 0.0)  #: next-item: how often an item of the input is left out in training
-    sequence_dropout: float = key(share, 0.0)  #: next-item: how often a history is cut in two at a random place
-    context: str = ""  #: kinds of what is known of an event that the model is shown with its item: "gap, hour"
-    context_dropout: float = key(below_one, 0.1)  #: how often a history's context is left out in training
+    num_future_targets: int = key(positive, 1)  #: next-item: number of following items that are targets of a slot
+    mask_prob: float = key(share, 0.2)  #: cloze: share of masked slots, at least one per sequence
+    mask_last_prob: float = key(share, 0.1)  #: cloze: share of sequences whose newest item is always masked
+    #: next-item: probability of leaving an item out of the input, in training
+    item_dropout: float = key(below_one, 0.0)
+    #: next-item: probability of cutting a history in two at a random place, in training
+    sequence_dropout: float = key(share, 0.0)
+    context: str = ""  #: kinds of event context shown to the model: "gap, hour"
+    context_dropout: float = key(below_one, 0.1)  #: probability of leaving out a history's context, in training
     asked_dropout: float = key(below_one, 0.5)  #: how often a slot's time of asking is left out in training
     context_zone: str = "UTC"  #: in which hours, weekdays and months are read off, as "Europe/Berlin"
     valid_query_time: bool = False  #: whether the validation tells the model when its targets were
-    features: str = ""  #: columns of items whose values have vectors too, as "genres,year"; "": none
+    topic: str = ""  #: column of items that says what they are about, for context=switch; "": genres or categories
+    target_types: str = ""  #: types of events that alone are targets, in training and tests: "purchase"; "": all
+    features: str = ""  #: item columns whose values have embeddings: "genres,year"; "": none
     features_only: bool = False  #: whether items have no vectors of their own
-    id_dropout: float = key(below_one, 0.0)  #: how often an item's own vector is left out in training
-    cold_bonus: float = key(not_negative, 0.0)  #: what is added to the scores of items that never trained, in answers
-    cold_items: float = key(below_one, 0.0)  #: share of the items that are held out of training, drawn by the seed
+    id_dropout: float = key(below_one, 0.0)  #: probability of leaving out an item's own vector, in training
+    cold_bonus: float = key(not_negative, 0.0)  #: added to the scores of items without training, in inference
+    cold_items: float = key(below_one, 0.0)  #: share of items held out of training, chosen by the seed
     positions: str = among("from_start", "from_end", "relative", "rotary", "buckets")
-    history: str = among("newest", "oldest", "windows")  #: which `length` + 1 items train; or windows over all of them
-    #: windows: how many items the next one shows again without asking for them; length - 1: every prefix is a sample
+    #: the newest or the oldest `length` + 1 items of a history, or windows over all
+    history: str = among("newest", "oldest", "windows")
+    #: windows: items repeated from the window before, not as targets; length - 1: a sample per prefix
     overlap: int = key(not_negative, 0)
-    row: int = key(not_negative, 0)  #: slots a row; 0 is `length`
-    save_every: float = key(positive, 1.0)  #: epochs
+    row: int = key(not_negative, 0)  #: slots per packed row; 0: `length`
+    save_every: float = key(positive, 1.0)  #: in epochs
     steps_per_call: int = key(positive, 64)
-    microbatch_rows: int = key(not_negative, 0)  #: of a device's rows of a step, at most; 0: what is fastest there
-    precision: str = among("float32", "bfloat16")  #: of the compute; parameters, softmax and sums are float32
+    microbatch_rows: int = key(not_negative, 0)  #: maximum rows per device and microbatch; 0: what is fastest
+    precision: str = among("float32", "bfloat16")  #: compute dtype; parameters, softmax and sums are float32
     launcher: str = among("pmap", "shard_map")
-    feed: str = among("device", "host")  #: data on the device; or on the host, sent a call ahead
+    feed: str = among("device", "host")  #: data on the device, or on the host and sent a call ahead

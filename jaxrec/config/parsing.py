@@ -1,4 +1,4 @@
-"""A configuration, built once from nested dicts; an error names the key and the cure."""
+"""Builds a Config from nested dicts; errors name the key and a cure."""
 
 import dataclasses
 import difflib
@@ -10,15 +10,15 @@ from jaxrec.config.keys import AUTO, IN_BATCH, Config, OptimConfig as OptimConfi
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 
-MOST = (1 << 31) - 1  # of an integer: steps, slots and ids are int32
-ENTRIES = ("model", "loss")  # groups of keys that are an entry's own
+MOST = (1 << 31) - 1  # maximum integer: steps, slots and ids are int32
+ENTRIES = ("model", "loss")  # groups with the keys of an entry
 
 
 def from_dict(values: dict) -> Config:
-    """Config from nested dicts, as a config file gives them.
+    """Returns the Config of nested dicts, as from a configuration file.
 
     Raises:
-        UserError: an unknown, missing or ill-typed key, or a value that can't be.
+        UserError: if a key is unknown, missing or of the wrong type, or a value is invalid.
     """
     config = _build(Config, earlier.modernised(dict(values)), "")
     checks.check(config)
@@ -26,7 +26,7 @@ def from_dict(values: dict) -> Config:
 
 
 def from_stored(values: dict) -> Config:
-    """Config from what a workdir keeps: keys that came later have the value by which it was trained."""
+    """Returns the Config stored in a workdir; keys added since have the value that the training used."""
     values = earlier.modernised(dict(values))
     loss = values.get("loss", {})
     if "logq_counts" not in loss and loss.get("logq") and loss.get("sampling") in IN_BATCH:
@@ -43,7 +43,7 @@ def _validates(values):
 
 
 def _with_metric(config):
-    """The configuration with the metric that chooses the checkpoint, where anything validates."""
+    """Returns the configuration with `select_by` filled in, if there is validation."""
     if not _validates(dataclasses.asdict(config)):
         if config.select_by:
             raise UserError(
@@ -55,10 +55,10 @@ def _with_metric(config):
 
 
 def check_keys(values: dict) -> None:
-    """That nested values, some of which may be `auto`, are of keys that there are.
+    """Checks that nested values, possibly `auto`, have valid keys.
 
     Raises:
-        UserError: one is of no key, and the message names the nearest; or an entry is not named.
+        UserError: if a key doesn't exist, with the closest one, or an entry's name is missing.
     """
     _check_keys(Config, values, "")
     _check_keys(OptimConfig, _group(values.get("optim", {}), "optim"), "optim.")
@@ -78,12 +78,12 @@ def _check_keys(kind, values, prefix, of=""):
 
 
 def to_dict(config: Config) -> dict:
-    """The nested dict that `from_dict` takes."""
+    """Returns the nested dict for `from_dict`."""
     return dataclasses.asdict(config)
 
 
 def flatten(values: dict, prefix: str = "") -> dict[str, Any]:
-    """Nested dict -> {"model.dim": 64, ...}.
+    """Flattens a nested dict: {"model.dim": 64, ...}.
 
     >>> flatten({"seed": 0, "model": {"dim": 64}})
     {'seed': 0, 'model.dim': 64}
@@ -95,12 +95,12 @@ def flatten(values: dict, prefix: str = "") -> dict[str, Any]:
 
 
 def row_width(config: Config) -> int:
-    """Slots a row: config.row, or the longest history."""
+    """Returns the slots per row: config.row, or the maximum length of a history."""
     return config.row or config.length
 
 
 def _build(kind, values, prefix, of=""):
-    """An instance of the dataclass `kind`. of: the name of the entry whose keys they are."""
+    """Returns an instance of the dataclass `kind`. `of`: name of the entry that the keys belong to."""
     fields = {f.name: f for f in dataclasses.fields(kind)}
     _check_keys(kind, values, prefix, of)
     built = {}
@@ -138,7 +138,7 @@ def _value(f, value, name):
         return _build(f.type, _group(value, name), f"{name}.")
     if f.type is float and type(value) is int:
         value = float(value)
-    if f.type is str and type(value) is int:  # a folder may be named by a number
+    if f.type is str and type(value) is int:  # a folder may have a number as its name
         value = str(value)
     if type(value) is not f.type:
         raise UserError(
@@ -161,13 +161,13 @@ def _group(value, name):
 
 
 def _options(group, value):
-    """The options of the entry that a group of keys names."""
+    """Returns the options of the entry named in a group of keys."""
     entry, own = _entry(group, _group(value, group))
     return _build(entry.options, earlier.without_defaults(group, value, own), f"{group}.", entry.name)
 
 
 def _entry(group, values):
-    """(the entry that a group of keys names, the names of its keys)"""
+    """Returns the entry named in a group of keys, and the names of its keys."""
     name = values.get("name")
     if not isinstance(name, str):
         raise UserError(f"config.{group}.name is missing: choose one of {', '.join(registry.names(group))}")

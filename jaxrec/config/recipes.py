@@ -1,4 +1,4 @@
-"""Configurations by file or shipped name, with what the command line changes in them."""
+"""Loads configurations by file or shipped name, with overrides."""
 
 import ast
 import copy
@@ -11,34 +11,34 @@ from jaxrec.config import earlier, parsing as configs, suiting
 from jaxrec.config.keys import AUTO, Config
 from jaxrec.system.errors import UserError
 
-FOLDERS = [Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs"]  # installed, and in a checkout
-TEXTS = ("dataset",)  # keys whose value is never a number
-KEYS = Path(__file__).with_name("keys.py")  # which says of every key what it means
+FOLDERS = [Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs"]  # installed, or in a checkout
+TEXTS = ("dataset", "init_from")  # keys whose values are always text
+KEYS = Path(__file__).with_name("keys.py")  # documents every key
 
 
 class Recipe(NamedTuple):
-    """A configuration before it is checked: its values may be `auto`, which a log resolves (training/auto.py)."""
+    """An unchecked configuration, whose values may be `auto`, to be resolved by a log (training/auto.py)."""
 
-    values: dict  #: nested, as a file gives them, with the changes
-    name: str  #: the file's, without its ending
-    notes: tuple[str, ...]  #: what else had to change, for people
+    values: dict  #: nested values of a file, with the changes
+    name: str  #: file name without its suffix
+    notes: tuple[str, ...]  #: further changes, for people
 
 
 def load(name: str, overrides: Mapping[str, Any]) -> tuple[Config, str]:
-    """The Config of a file or a shipped name, with the overrides. Returns it and the config's own name.
+    """Returns the Config of a file or a shipped name with overrides, and its name.
 
     Raises:
-        UserError: no such config, an error in it, or an override that fits no key.
+        UserError: if there is no such configuration, it has an error, or an override has no key.
     """
     recipe = read(name, overrides)
     return configs.from_dict(recipe.values), recipe.name
 
 
 def read(name: str, overrides: Mapping[str, Any]) -> Recipe:
-    """The Recipe of a file or a shipped name, with the overrides: {"model.dim": a value, or its text}.
+    """Returns the Recipe of a file or a shipped name with overrides: {"model.dim": a value, or its text}.
 
     Raises:
-        UserError: no such config, an error in it, or an override of a key within a key.
+        UserError: if there is no such configuration, it has an error, or an override's group is a value.
     """
     path = find(name)
     try:
@@ -52,7 +52,7 @@ def read(name: str, overrides: Mapping[str, Any]) -> Recipe:
 
 
 def changed(values: dict, overrides: Mapping[str, Any], name: str) -> Recipe:
-    """The Recipe of nested values with some keys changed; with another model, what suits that one is changed too."""
+    """Returns the Recipe of nested values with changed keys. Another model also changes the keys that suit it."""
     values = copy.deepcopy(earlier.modernised(values))
     model = values.get("model", {}).get("name") if isinstance(values.get("model"), dict) else None
     given = set()
@@ -64,7 +64,7 @@ def changed(values: dict, overrides: Mapping[str, Any], name: str) -> Recipe:
             inner = inner.setdefault(group, {})
             if not isinstance(inner, dict):
                 raise UserError(f"--config.{key}: config.{group} is a value, not a group of keys")
-        # a text stays as it stands: a folder may be named 1_000, 1.50 or True
+        # text stays text: a folder may be named 1_000, 1.50 or True
         as_it_stands = (isinstance(inner.get(last), str) and inner[last] != AUTO) or now in TEXTS
         inner[last] = text if as_it_stands else value
         given.add(now)
@@ -74,23 +74,23 @@ def changed(values: dict, overrides: Mapping[str, Any], name: str) -> Recipe:
 
 
 def literal(text: Any) -> Any:
-    """A number or boolean where the text reads as one, else the text.
+    """Returns the number or boolean that a text represents, otherwise the text.
 
     >>> literal("64"), literal("0.1"), literal("windows")
     (64, 0.1, 'windows')
     """
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # all that it raises of what is none
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # raised for text that isn't a literal
         return text
     return value if isinstance(value, bool | int | float | str) else text
 
 
 def find(name: str) -> Path:
-    """The file of a configuration: a path, or a name in ./configs or among the shipped.
+    """Returns the file of a configuration: a path, or a name in ./configs or among the shipped ones.
 
     Raises:
-        UserError: none; the message lists the shipped ones.
+        UserError: if there is none; lists the shipped ones.
     """
     stem = name.removesuffix(".py")
     for path in (Path(name), *(folder / f"{stem}.py" for folder in (Path("configs"), *FOLDERS))):
@@ -101,6 +101,6 @@ def find(name: str) -> Path:
 
 
 def shipped() -> list[Path]:
-    """The files of the shipped configurations, by name."""
+    """Returns the files of the shipped configurations, sorted by name."""
     found = {path.stem: path for folder in reversed(FOLDERS) for path in folder.glob("*.py")}
     return [found[name] for name in sorted(found)]

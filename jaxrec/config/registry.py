@@ -1,7 +1,7 @@
-"""Names -> entries: models, losses, readers, protocols and splits, looked up when they are asked for.
+"""A registry of models, losses, readers, protocols and splits by name, loaded on demand.
 
-An entry is one object that carries its own rules. Those of jaxrec are found where their kind lives; anybody's own is
-found by its import path, as "mypackage.pooling:MODEL", or by its name once it has been registered.
+An entry is an object with its own rules. jaxrec's entries are found in the modules of their kind; your own by import
+path, as "mypackage.pooling:MODEL", or by name once registered.
 """
 
 import importlib
@@ -13,7 +13,7 @@ from jaxrec.system.errors import UserError
 
 
 class Entry:
-    """What can be looked up by name. A subclass is a frozen dataclass with a field `name`."""
+    """Something to look up by name. Subclasses are frozen dataclasses with a field `name`."""
 
     kind: ClassVar[str]  #: "model", "loss", "reader", "protocol" or "split"
     name: str
@@ -21,7 +21,7 @@ class Entry:
 
 T = TypeVar("T", bound=Entry)
 
-#: where jaxrec's own entries of a kind are: a package with one in each module, or a module with all of them
+#: modules of jaxrec's entries: a package with an entry per module, or a module with all of them
 PLACES = {
     "model": "jaxrec.models",
     "loss": "jaxrec.training.losses",
@@ -29,18 +29,18 @@ PLACES = {
     "protocol": "jaxrec.evaluation.protocols",
     "split": "jaxrec.data.splits",
 }
-WORDS = {"reader": "format"}  #: what people call a kind, where they call it otherwise
+WORDS = {"reader": "format"}  #: the term for a kind in messages, if it differs
 _registered: dict[tuple[str, str], Entry] = {}
 
 
 def register(entry: T) -> T:
-    """Make an entry known by its name, in this process. Returns it, so that it can decorate what makes one.
+    """Registers an entry by its name, in this process. Returns it, so it can be used as a decorator.
 
     Args:
         entry: a model, loss, reader, protocol or split.
 
     Raises:
-        UserError: it is none; or jaxrec has one of its kind and name.
+        UserError: if it isn't an entry, or jaxrec has one of this kind and name.
     """
     if not isinstance(entry, Entry):
         raise UserError(f"{entry!r} is no entry: register a Model, Loss, Reader, Protocol or Split of jaxrec")
@@ -51,10 +51,10 @@ def register(entry: T) -> T:
 
 
 def find(kind: str, name: str) -> Any:
-    """The entry of this kind and name, or at this import path.
+    """Returns the entry of this kind and name, or at this import path.
 
     Raises:
-        UserError: there is none; the message lists those there are.
+        UserError: if there is none; lists the names.
     """
     if ":" in name:
         return _imported(kind, name)
@@ -67,12 +67,12 @@ def find(kind: str, name: str) -> Any:
 
 
 def names(kind: str) -> list[str]:
-    """The names of all entries of a kind: jaxrec's own in their order, then those that were registered."""
+    """Returns the names of a kind's entries: jaxrec's own, then the registered ones."""
     return [*_own(kind), *(name for of, name in _registered if of == kind)]
 
 
 def _direct(kind, name):
-    """jaxrec's own entry in the module of its name, without importing the others."""
+    """Returns jaxrec's entry from the module of this name, without importing the others."""
     place = f"{PLACES[kind]}.{name.replace('-', '_')}"
     try:
         module = importlib.import_module(place)
@@ -84,7 +84,7 @@ def _direct(kind, name):
 
 
 def _own(kind):
-    """jaxrec's own entries of a kind, {name: entry}."""
+    """Returns jaxrec's entries of a kind, {name: entry}."""
     place = importlib.import_module(PLACES[kind])
     found = _entries(kind, place)
     for module in pkgutil.iter_modules(getattr(place, "__path__", ())):
@@ -98,7 +98,7 @@ def _entries(kind, module):
 
 
 def _imported(kind, path):
-    """The entry at an import path; modules in the current folder are found too."""
+    """Returns the entry at an import path, which may be in the current folder."""
     module, _, attribute = path.partition(":")
     sys.path.insert(0, "")
     try:

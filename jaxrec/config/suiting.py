@@ -1,4 +1,4 @@
-"""A recipe is written for its model: with another one, the keys that this asks for change with it."""
+"""Adapts a recipe to another model than the one it was written for."""
 
 import dataclasses
 from collections.abc import Collection
@@ -8,25 +8,26 @@ from jaxrec.config import registry
 from jaxrec.config.keys import AUTO, Config
 from jaxrec.config.parsing import flatten
 
-OF_THE_MOMENTS = ("name", "learning_rate", "b1", "b2", "eps", "momentum", "weight_decay")  #: of optim: they go together
-#: of the keys that a configuration may leave out
+#: keys of optim that depend on each other
+OF_THE_MOMENTS = ("name", "learning_rate", "b1", "b2", "eps", "momentum", "weight_decay")
+#: defaults of the optional keys
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(Config) if f.default is not dataclasses.MISSING}
 MISSING = object()
 
 
 def suited(values: dict, before: str | None, given: Collection[str]) -> tuple[str, ...]:
-    """Change a recipe's values in place to suit its model, where this is not the one that it was written for.
+    """Adapts a recipe's values in place to its model, if the recipe was written for another.
 
-    Keys that were given stay. What the entry of the new model names in `suits` is taken, `auto` apart from what it
-    names; what only the old one has goes. A model that names nothing (one of your own, say) changes nothing.
+    Keys that were given stay. Keys in the new model's `suits` are set, except where they are `auto`; keys that only the
+    old model has are removed. A model without `suits`, such as your own, changes nothing.
 
     Args:
-        values: the nested values of a configuration.
-        before: the model that the recipe was written for; None where it names none.
-        given: keys that a person gave, as "model.dim".
+        values: nested values of a configuration.
+        before: the model that the recipe was written for; None if it names none.
+        given: keys given by the person, as "model.dim".
 
     Returns:
-        What was changed, a line for people; empty where nothing was.
+        A note about the changes; empty if there are none.
     """
     now = values["model"].get("name") if isinstance(values.get("model"), dict) else None
     if not before or before == now or not isinstance(now, str):

@@ -1,1 +1,1 @@
-"""From raw files to batches: interactions, readers and sources, splits, the packed stream."""
+"""Data: reads logs into Interactions, filters them, and splits them into training, validation and test."""

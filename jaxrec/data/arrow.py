@@ -1,4 +1,4 @@
-"""Tables in memory: anything with the Arrow stream interface, as of polars, pandas (2.2 or newer) and pyarrow."""
+"""In-memory tables with the Arrow stream interface, as from polars, pandas (2.2 or newer) and pyarrow."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from jaxrec.system.errors import UserError
 
 
 class _Stream:
-    """A frame as its Arrow stream alone: polars would take some libraries' frames by ways of their own."""
+    """A frame reduced to its Arrow stream; polars converts some libraries' frames in other ways."""
 
     def __init__(self, frame: Any):
         self._frame = frame
@@ -18,20 +18,20 @@ class _Stream:
 
 
 def is_frame(data: Any) -> bool:
-    """Whether data is a table in memory."""
+    """Returns whether `data` is an in-memory table."""
     return hasattr(data, "__arrow_c_stream__")
 
 
 def name_of(frame: Any) -> str:
-    """What messages call a frame: "pandas DataFrame"."""
+    """Returns the name of a frame for messages: "pandas DataFrame"."""
     return f"{type(frame).__module__.partition('.')[0]} {type(frame).__name__}"
 
 
 def to_polars(frame: Any) -> pl.DataFrame:
-    """The same table; its columns are shared where both libraries store them alike.
+    """Returns the frame as a polars DataFrame, sharing columns that both libraries store alike.
 
     Raises:
-        UserError: the frame's library can't give it as an Arrow stream.
+        UserError: if the frame can't be converted to an Arrow stream.
     """
     if isinstance(frame, pl.DataFrame):
         return frame
@@ -43,7 +43,7 @@ def to_polars(frame: Any) -> pl.DataFrame:
     except ImportError as error:
         library = error.name or "pyarrow"
         raise UserError(f"{name}: reading it needs {library}: pip install {library}") from error
-    except Exception as error:  # each library has exceptions of its own
+    except Exception as error:  # each library raises its own exceptions
         why = "; ".join(map(str, error.args)).partition("\n")[0]
         raise UserError(
             f"{name}: no Arrow table can be made of it ({why}): give every column one type, as by .astype(str)"

@@ -1,23 +1,23 @@
-"""Items that are held out of training: what a model makes of those that nobody has met yet."""
+"""Holds items out of training, to measure how a model ranks items that it has never seen."""
 
 from dataclasses import replace
 
 import numpy as np
 
+from jaxrec.data import event_types
 from jaxrec.data.interactions import Sessions
 from jaxrec.data.splits import Questions, Split
 from jaxrec.system.errors import UserError
 
 
 def hold_out(split: Split, share: float, seed: int) -> Split:
-    """The split of which a share of the items, drawn at random, occurs neither in training nor in the validation.
+    """Returns the split without a random share of the items in training and validation histories.
 
-    Training histories and those of the validation join over the gaps; a validation question after such an item is left
-    out, and so is one that is given nothing. The catalogue has all items, and the test is as it was: its histories hold
-    them, and its targets may be.
+    The gaps close up. A validation question is dropped if its target is held out, or if its history becomes empty. The
+    catalogue keeps all items, and the test is unchanged: held-out items occur in its histories and as its targets.
 
-    The histories without these items lie behind the others, as if of as many users more: what indexes the old ones
-    finds them as before.
+    The shortened histories are appended after the original ones, as if they belonged to additional users, so that
+    existing indices stay valid.
 
     >>> from jaxrec.data.interactions import from_sequences
     >>> from jaxrec.data.splits import last_item
@@ -27,10 +27,12 @@ def hold_out(split: Split, share: float, seed: int) -> Split:
     ([1, 2, 3], [6, 6])
 
     Args:
-        share: of the catalogue: at least one item, and not all.
+        split: the split.
+        share: fraction of the catalogue to hold out; at least one item, and not all.
+        seed: of the random choice.
 
     Raises:
-        UserError: nothing is left to train on.
+        UserError: if no history of two items is left to train on.
     """
     data = split.interactions
     items = len(data.catalogue.ids)
@@ -39,7 +41,7 @@ def hold_out(split: Split, share: float, seed: int) -> Split:
     stays[1 + np.random.default_rng(seed).permutation(items)[:number]] = False
     every = np.asarray(data.items)
     kept = stays[every]
-    place = len(every) + np.append(0, np.cumsum(kept))  # of each old one among those that are kept
+    place = len(every) + np.append(0, np.cumsum(kept))  # the new index of each old row, or of the next one kept
     start, stop = place[split.start], place[split.stop]
     if (stop - start < 2).all():
         raise UserError(
@@ -56,6 +58,7 @@ def hold_out(split: Split, share: float, seed: int) -> Split:
         offsets=begins(data.offsets),
         times=behind(data.times),
         weights=behind(data.weights),
+        types=event_types.taken(data.types, np.append(np.arange(len(every)), np.flatnonzero(kept))),
         sessions=sessions,
     )
     return split._replace(interactions=longer, start=start, stop=stop, valid=_without(split.valid, stays, place))

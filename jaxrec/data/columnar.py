@@ -1,4 +1,4 @@
-"""Parquet and Arrow -> batches of the wanted columns."""
+"""Reads Parquet and Arrow files as batches of the chosen columns."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -11,23 +11,23 @@ from jaxrec.data.opener import FLOOR, RATIO, Unreadable
 from jaxrec.data.text import File
 from jaxrec.system.errors import UserError
 
-ROWS = 1 << 21  # of a batch
+ROWS = 1 << 21  # rows per batch
 SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
-PARQUET, ARROW, STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"  # what such files begin with
+PARQUET, ARROW, STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"  # the first bytes of each
 
 
 def names(file: File) -> list[str]:
-    """The columns of a file, then the fields within: events.aid."""
+    """Returns the column names of a file, followed by the nested fields: events.aid."""
     return nested.paths(schema(file))
 
 
 def schema(file: File) -> pl.Schema:
-    """The columns of a file, and their types."""
+    """Returns the column names and types of a file."""
     return _table(file).collect_schema()
 
 
 def head(file: File, columns: dict[str, str], rows: int = 1000) -> pl.DataFrame:
-    """The first rows of a file, as `read` has them."""
+    """Returns the first rows of a file, with columns as in `read`."""
     try:
         return _chosen(file, columns).head(rows).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -35,10 +35,14 @@ def head(file: File, columns: dict[str, str], rows: int = 1000) -> pl.DataFrame:
 
 
 def read(file: File, columns: dict[str, str]) -> Iterator[Batch]:
-    """The rows of a file.
+    """Reads a file in batches.
 
     Args:
-        columns: {role: name, or a path of `nested.paths`}.
+        file: a Parquet or Arrow file.
+        columns: {role: name, or a path as from `nested.paths`}.
+
+    Raises:
+        UserError: if the file is damaged.
     """
     done = 0
     try:
@@ -56,12 +60,12 @@ def _chosen(file: File, columns: dict[str, str]) -> pl.LazyFrame:
 
 
 def select(table: pl.LazyFrame, schema: pl.Schema, columns: dict[str, str]) -> pl.LazyFrame:
-    """The columns {role: name, or a path of `nested.paths`} of a table of this schema, named by their roles."""
+    """Selects columns {role: name, or a path as from `nested.paths`} of a table of this schema, named by role."""
     return table.select(**{role: nested.column(schema, name) for role, name in columns.items()})
 
 
 def _table(file: File, columns: list[str] | None = None) -> pl.LazyFrame:
-    """The table of a file. `columns`: those to hold where all are read at once, as of a stream; None: no rows of it."""
+    """Returns the table of a file. `columns`: those to load of a stream, which is read at once; None loads no rows."""
     start, source = file.start(len(ARROW)), file.on_disk()
     try:
         if start.startswith(PARQUET) or file.suffix == ".parquet":
@@ -78,7 +82,7 @@ def _table(file: File, columns: list[str] | None = None) -> pl.LazyFrame:
 
 
 def _check_rows(file: File, lazy: pl.LazyFrame) -> None:
-    """That a Parquet file's rows are not out of all proportion to its bytes, one of a value each at least."""
+    """Checks that the number of rows is plausible for the file's size, with at least one value per row."""
     if file.opener.allow_large:
         return
     rows = lazy.select(pl.len()).collect().item()
@@ -91,7 +95,7 @@ def _check_rows(file: File, lazy: pl.LazyFrame) -> None:
 
 
 def record(frame: pl.DataFrame, columns: dict[str, str], before: int, index: int) -> tuple[str, str]:
-    """The place and the text of a row, as of `Batch.row`. before: the rows before the frame's first."""
+    """Returns (place, text) of a row, as `Batch.row`. `before`: the number of rows before the frame."""
     values = {columns[role]: value for role, value in frame.row(index, named=True).items()}
     return f"row {before + index + 1}", str(values)
 

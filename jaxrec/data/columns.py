@@ -1,10 +1,10 @@
-"""Which column is the user, which the item: named by the person, or known by its name."""
+"""Chooses the columns of user, item, time, weight and session, by the person's names or by common names."""
 
 from jaxrec.data.text import some
 from jaxrec.system.errors import UserError
 
-ROLES = ("user", "item", "time", "weight", "session")
-#: names by which columns are known, the first found wins; compared in lower case, without _, - and spaces
+ROLES = ("user", "item", "time", "weight", "type", "session")
+#: common column names per role, in order of preference; compared in lower case, without "_", "-" and spaces
 KNOWN = {
     "user": "userid user uid reviewerid customerid visitorid memberid username author "
     "customer custid clientid client accountid buyerid householdkey profileid",
@@ -16,13 +16,16 @@ KNOWN = {
     "purchasedate purchasetime purchasedat orderdate ordertime orderedat invoicedate transactiondate transactiontime "
     "reviewdate ratedat clicktime viewedat playedat",
     "weight": "rating overall weight score stars playtime hours",
+    "type": "eventtype event action actiontype behavior behaviour behaviortype behaviourtype interactiontype "
+    "interaction activitytype type",
     "session": "sessionid session usersession visitid",
 }
-NONE = "none"  # what a person says for no column, as "" too
+UNREAD = {"weight": "for a weight", "type": "for the types of events"}  # of a table, unless they are named
+NONE = "none"  # means no column, as "" does
 
 
 def plain(name: str) -> str:
-    """A name as `KNOWN` has it; RecBole's `user_id:token` is `userid`.
+    """Returns a name in the form of `KNOWN`; RecBole's `user_id:token` becomes `userid`.
 
     >>> plain("User_ID"), plain("user_id:token")
     ('userid', 'userid')
@@ -31,18 +34,18 @@ def plain(name: str) -> str:
 
 
 def known(name: str) -> bool:
-    """Whether a column of this name is a user, an item or a session."""
+    """Returns whether this is a common name of a user, item or session column."""
     return any(plain(name) in KNOWN[role].split() for role in ("user", "item", "session"))
 
 
 def are_numbers(given: dict[str, str]) -> bool:
-    """Whether what the person said of the columns, as `choose` has it, are their numbers."""
+    """Returns whether the columns are given by number; `given` as for `choose`."""
     said = [name for name in given.values() if name]
     return bool(said) and all(name.isdecimal() for name in said)
 
 
 def number_of(text: str, names: list[str]) -> int | None:
-    """The column, from 0, that a number from 1 names; None where it names none of these."""
+    """Returns the index, from 0, for a column number, from 1; None if there is no such column."""
     fits = text.isascii() and text.isdecimal() and len(text) <= len(str(len(names)))
     return int(text) - 1 if fits and 1 <= int(text) <= len(names) else None
 
@@ -50,21 +53,21 @@ def number_of(text: str, names: list[str]) -> int | None:
 def choose(
     names: list[str], given: dict[str, str], where: object, by_name: tuple[str, ...] | list[str] = ROLES
 ) -> dict[str, int]:
-    """{role: number of its column} for the columns of a table.
+    """Chooses the columns of a table: {role: index of the column}.
 
     Args:
-        names: of the columns.
-        given: {role: name, number from 1, or "" for none} as the person said.
-        where: for messages.
-        by_name: the roles whose columns may be known by their names.
+        names: the column names.
+        given: {role: name, number from 1, or "" for none}, as the person gave them.
+        where: the table, for messages.
+        by_name: roles whose columns may be recognised by name.
 
     Raises:
-        UserError: a column that was named is not there, or neither user nor session, or no item, is known by its name;
-            two columns have one name, or names that are known for one.
+        UserError: if a named column doesn't exist; no column is found for the user or session, or for the item; or two
+            columns have the same name, or names of the same role.
     """
     chosen = {}
     for role, name in given.items():
-        if not name:  # "": the role is left out
+        if not name:  # "" leaves the role out
             continue
         if names.count(name) > 1:
             raise UserError(f"{where}: --{role} {name}: two columns are called so: {_numbers(names, name, role)}")
@@ -101,7 +104,7 @@ def choose(
 
 
 def _compete(where, names: list[str], role: str, numbers: list[int]) -> str:
-    """What to say of columns that could all be a role by their names."""
+    """Returns the message for several columns whose names fit a role."""
     called = [names[number] for number in numbers]
     if len(set(called)) < len(called):
         return f"{where}: two columns are called {called[0]}: {_numbers(names, called[0], role)}"
@@ -114,27 +117,33 @@ def _numbers(names: list[str], name: str, role: str) -> str:
 
 
 def said(names: list[str], chosen: dict[str, int], given: dict[str, str] | None = None) -> str:
-    """The choice in words, and which column that may be a weight is not read.
+    """The choice in words, and which columns that may be a weight, or the types of events, are not read.
 
     Args:
         given: what the person said, as `choose` has it.
     """
     words = "columns: " + _said(names, chosen)
-    if "weight" in chosen or "weight" in (given or {}):
-        return words
-    unread = [name for at, name in enumerate(names) if at not in chosen.values() and _may_weigh(name)]
-    return words + (f"; {unread[0]} is not read: --weight {unread[0]} takes it for a weight" if unread else "")
+    for role, what in UNREAD.items():
+        unread = [name for at, name in enumerate(names) if at not in chosen.values() and _may_be(role, name)]
+        if unread and role not in chosen and role not in (given or {}):
+            words += f"; {unread[0]} is not read: --{role} {unread[0]} takes it {what}"
+    return words
 
 
-def _may_weigh(name: str) -> bool:
-    return plain(name) in KNOWN["weight"].split()
+def _may_be(role: str, name: str) -> bool:
+    """Whether a column, or a field of records as events.type, is known by its name."""
+    name = name.rpartition(".")[2] if role == "type" else name
+    return plain(name) in KNOWN[role].split()
 
 
 def refuse_order(names: list[str], number: int, where: object, in_two_ways: bool) -> None:
-    """Raise UserError that says that no column is known as the time, though this one reads as times.
+    """Raises UserError: no column is recognised as the time by name, but this one contains times.
 
     Args:
-        in_two_ways: whether the form of its dates must be said too.
+        names: the column names.
+        number: index of the column with times.
+        where: the table, for messages.
+        in_two_ways: whether its dates need --time-format.
     """
     name = names[number]
     named = number + 1 if name == f"column {number + 1}" else name

@@ -1,8 +1,8 @@
-"""Dates as people write them -> microseconds: ISO 8601, forms that can be read in one way only, and one that is named.
+"""Parses dates into microseconds: ISO 8601, other unambiguous formats, and a given strftime format.
 
-Read without being named are 2014-04-01, 2014/4/1 and 2014.04.01, 20140401T030000Z, and those that spell the month
-(1 April 2014, Apr 1, 2014, 01-Apr-2014, Tue Apr 01 03:00:00 +0000 2014), each with or without a time of day and a zone.
-A date like 1/4/2014 could be two days: it is none unless its form is named.
+Recognised formats are 2014-04-01, 2014/4/1 and 2014.04.01, 20140401T030000Z, and those with the month as a word
+(1 April 2014, Apr 1, 2014, 01-Apr-2014, Tue Apr 01 03:00:00 +0000 2014), each with or without a time of day and a
+zone. An ambiguous date like 1/4/2014 is only parsed by a given format.
 """
 
 import datetime
@@ -14,12 +14,12 @@ from jaxrec.system.errors import UserError
 DAY = "%Y-%m-%d"
 FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%dT%H:%M", DAY)
 HALF_DAYS = ("%Y-%m-%dT%I:%M:%S%.f %p", "%Y-%m-%dT%I:%M %p")
-FIRST = -30_610_224_000_000_000  # the year 1000: an earlier one has lost digits of its year
+FIRST = -30_610_224_000_000_000  # the year 1000; earlier years have lost digits
 LATEST = 7_258_118_400_000_000  # the year 2200
 NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 MONTHS = {name: f"{number:02}" for number, name in enumerate(NAMES, 1)}
 MONTH = rf"({'|'.join(MONTHS)})[a-z]*\.?"
-OTHERS = {  # what is written otherwise -> as ISO has it, with the month still a word
+OTHERS = {  # other formats -> ISO 8601, with the month still as a word
     r"(?i)^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +": "",
     r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})": "$1-$2-$3",
     r"^(\d{4})(\d\d)(\d\d)[T ](\d\d):?(\d\d):?(\d\d)": "$1-$2-${3}T$4:$5:$6",
@@ -34,23 +34,23 @@ OTHERS = {  # what is written otherwise -> as ISO has it, with the month still a
 }
 
 
-TWO_WAYS = r"^\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d\d)(?:[ T,].*)?$"  # 1/4/2014, which may be in January
+TWO_WAYS = r"^\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d\d)(?:[ T,].*)?$"  # 1/4/2014, which may be in January or April
 
 
 class Dates:
-    """Reads a column of dates batch by batch; the form that fitted is tried first next time.
+    """Parses a column of dates batch by batch, first with the formats that fitted before.
 
     Args:
-        named: the form of all of them, as strftime has it; None where it is to be found out.
+        named: the strftime format of all dates; None to detect it.
     """
 
     def __init__(self, named: str | None = None):
         self.named = None if named is None else checked(named)
         self.formats = FORMATS
-        self.zoneless = False  # whether a time of day had no zone
+        self.zoneless = False  # whether a date with a time of day had no zone
 
     def read(self, text: pl.Series) -> pl.Series:
-        """Text -> Int64 microseconds since 1970, UTC where there is no zone; null where it is no date."""
+        """Parses text into Int64 microseconds since 1970, UTC if it has no zone; null where it is not a date."""
         text = text.str.strip_chars()
         if self.named:
             self.zoneless |= not any(zone in self.named for zone in ("z", "%s"))
@@ -65,7 +65,7 @@ class Dates:
         return _of_four_digits(found)
 
     def _by(self, formats: tuple[str, ...], text: pl.Series) -> tuple[pl.Series, tuple[str, ...]]:
-        """Microseconds, by the first of the formats that fits, and the formats, those that fitted first."""
+        """Returns microseconds by the first format that fits each date, and the formats, fitting ones first."""
         found, fits = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(text)), []
         for format in formats:
             if found.null_count() == text.null_count():
@@ -80,10 +80,10 @@ class Dates:
 
 
 def checked(named: str) -> str:
-    """A form of dates as chrono has it, from one as strftime has it.
+    """Returns the chrono equivalent of a strftime format.
 
     Raises:
-        UserError: it is none, or does not tell the year.
+        UserError: if it is invalid, or doesn't include the year.
     """
     form = named.replace(".%f", "%.f").replace("%f", "%6f")
     moment = datetime.datetime(2014, 11, 23, 17, 45, 56)

@@ -1,4 +1,4 @@
-"""How a delimited file is written: its separator, its quotes, its header."""
+"""Detects the dialect of a delimited file: its separator, quotes and header."""
 
 import csv
 import re
@@ -8,29 +8,29 @@ from jaxrec.data import columns as cols, tables
 from jaxrec.data.text import File, csv_rows, short, some
 from jaxrec.system.errors import UserError
 
-SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # that are looked for; a space is one where there are none of these
+SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # candidates; a space is used if none of them occurs
 WORDS = {"tab": "\t", "\\t": "\t", "space": " "}
-SAMPLE = 1000  # lines that a separator is found by
-EXCEL = re.compile('"?sep=([^"])"?', re.IGNORECASE)  # a first line by which Excel is told the separator
-MARK = re.compile(r"\s*(#|//|%)+\s*")  # of a comment, before the names of some headers
+SAMPLE = 1000  # lines used for detection
+EXCEL = re.compile('"?sep=([^"])"?', re.IGNORECASE)  # first line that tells Excel the separator
+MARK = re.compile(r"\s*(#|//|%)+\s*")  # comment mark, which precedes the names of some headers
 
 
 class Dialect(NamedTuple):
-    """How the rows of a file are written."""
+    """The dialect of a delimited file."""
 
     separator: str
-    quote: str  # '"', or "" where quotes are plain characters
-    names: list[str]  # of the columns; numbers where there is no header
-    header: bool  # whether the first row is one
-    before: int  # lines before that
-    first: str  # the first row
+    quote: str  #: '"', or "" if quotes are plain characters
+    names: list[str]  #: column names; numbers if there is no header
+    header: bool  #: whether the first row is a header
+    before: int  #: number of lines before the first row
+    first: str  #: the first row
 
 
 def separator(text: str) -> str:
-    r"""What --separator says: one character, "::", or a word for one.
+    r"""Parses --separator: one character, "::", or a word for a separator.
 
     Raises:
-        UserError: it is none of these.
+        UserError: for anything else.
     """
     found = WORDS.get(text.lower(), text)
     if found != tables.LONG and not (len(found) == 1 and found.isascii() and found not in '"\r\n\0'):
@@ -39,15 +39,16 @@ def separator(text: str) -> str:
 
 
 def find(file: File, given: dict[str, str], separator: str | None = None, quote: str = '"') -> Dialect:
-    """The dialect of a file, by its first lines.
+    """Detects the dialect of a file from its first lines.
 
     Args:
-        given: {role: name of a column, or its number from 1} as the person said.
-        separator: likewise.
-        quote: likewise.
+        file: the file.
+        given: {role: column name, or number from 1}, as the person gave them.
+        separator: the given separator; None to detect it.
+        quote: the given quote.
 
     Raises:
-        UserError: two separators fit every row; numbers of columns are given, and the first row holds names.
+        UserError: if two separators fit every row, or columns are given by number but the first row is a header.
     """
     told, lines = first_rows(file)
     _check_comment(file, lines, given)
@@ -67,10 +68,10 @@ def find(file: File, given: dict[str, str], separator: str | None = None, quote:
 
 
 def first_rows(file: File) -> tuple[str | None, list[str]]:
-    """The separator that a first line names for Excel, if it does, and the first lines that hold rows.
+    """Returns the separator from Excel's `sep=` line (None without it), and the first lines that hold rows.
 
     Raises:
-        UserError: there are none, or it is no text.
+        UserError: if there are none, or the file is not text.
     """
     line, lines = tables.first_line(file), tables.first_lines(file)[: SAMPLE + 1]
     if not (told := EXCEL.fullmatch(line)):
@@ -81,7 +82,7 @@ def first_rows(file: File) -> tuple[str | None, list[str]]:
 
 
 def names_of(line: str, separator: str, quote: str = '"') -> list[str]:
-    """The fields of a first row; those after the mark of a comment, where they are names of columns."""
+    """Returns the fields of a first row; skips a comment mark if column names follow it."""
     bare = MARK.match(line)
     if bare and any(map(cols.known, names := tables.fields(line[bare.end() :], separator, quote))):
         return names
@@ -89,14 +90,14 @@ def names_of(line: str, separator: str, quote: str = '"') -> list[str]:
 
 
 def typed(line: str) -> tuple[list[str], list[str]]:
-    """The names and the types of a header as RecBole has it, `user_id:token` and so on."""
+    """Returns the names and the types of a RecBole header, such as `user_id:token`."""
     mark = MARK.match(line)
     parts = [name.strip().partition(":") for name in line[mark.end() if mark else 0 :].split("\t")]
     return [name for name, _, _ in parts], [kind for _, _, kind in parts]
 
 
 def with_lists(names: list[str], kinds: list[str], given: dict[str, str]) -> dict[str, str]:
-    """`given` with the column of lists that stands for the items, where no other does: item_id_list:token_seq."""
+    """Adds the column of item lists to `given`, such as item_id_list:token_seq, if there is no other item column."""
     if "item" in given or any(cols.plain(name) in cols.KNOWN["item"].split() for name in names):
         return given
     lists = [name for name, kind in zip(names, kinds, strict=True) if kind == "token_seq"]
@@ -105,10 +106,10 @@ def with_lists(names: list[str], kinds: list[str], given: dict[str, str]) -> dic
 
 
 def candidates(lines: list[str], given: dict[str, str], quote: str = '"') -> list[str]:
-    """The separators that the first lines may have, of equal right: more than one is a tie.
+    """Returns the separators that fit the first lines equally well; more than one is a tie.
 
-    It is the one under which the first line names the columns; else the one that gives as many fields in all lines;
-    else in the most.
+    Prefers separators under which the first line names the columns, then those that give every line the same number of
+    fields, then the one that does so for the most lines.
     """
     names = {each: names_of(lines[0], each, quote) for each in SEPARATORS}
     found = [each for each in SEPARATORS if len(names[each]) > 1]
@@ -122,7 +123,7 @@ def candidates(lines: list[str], given: dict[str, str], quote: str = '"') -> lis
 
 
 def _are_names(names: list[str], given: dict[str, str]) -> bool:
-    """Whether a first row holds the names of the user's and the item's columns, known ones or those given."""
+    """Returns whether a first row names the user and item columns, by common names or by those given."""
     if not (any(map(cols.known, names)) or {name for name in given.values() if not name.isdecimal()} & {*names}):
         return False
     try:
@@ -133,14 +134,14 @@ def _are_names(names: list[str], given: dict[str, str]) -> bool:
 
 
 def _fit(lines: list[str], separator: str, quote: str) -> float:
-    """The share of rows with as many fields as the first, and some separators after them at most."""
+    """Returns the share of rows with the first row's number of fields, possibly followed by empty ones."""
     if tables.quoted(separator, quote):
         rows = csv_rows((f"{line}\n" for line in lines), delimiter=separator)
     else:
         rows = (line.split(separator) for line in lines)
     try:
         rows = [row for row in rows if any(row)]
-    except csv.Error:  # a quoted field longer than its limit
+    except csv.Error:  # a quoted field beyond the size limit
         return 0.0
     width = len(rows[0])
     return sum(len(row) >= width and not any(map(str.strip, row[width:])) for row in rows) / len(rows)
@@ -159,12 +160,12 @@ def _shown(line: str, separator: str) -> list[str]:
 
 
 def flag(separator: str) -> str:
-    """A separator as --separator takes it."""
+    """Returns a separator as --separator takes it."""
     return {"\t": "tab", " ": "space"}.get(separator, f"'{separator}'")
 
 
 def _check_comment(file: File, lines: list[str], given: dict[str, str]) -> None:
-    """That the first line is no comment above a header."""
+    """Checks that the first line isn't a comment above a header."""
     marked = MARK.match(lines[0]) and len(lines) > 1
     if not marked or any(_are_names(names_of(lines[0], each), given) for each in (*SEPARATORS, " ")):
         return
@@ -173,7 +174,7 @@ def _check_comment(file: File, lines: list[str], given: dict[str, str]) -> None:
 
 
 def _check_lists(file: File, names: list[str], separator: str) -> None:
-    """That no column of items holds lists as RecBole writes them: item_id_list:token_seq."""
+    """Checks that no item column holds RecBole's lists: item_id_list:token_seq."""
     kinds = (name.partition(":")[2] for name in names)
     known = cols.KNOWN["item"].split()
     for name, kind in zip(names, kinds, strict=True):
@@ -184,7 +185,7 @@ def _check_lists(file: File, names: list[str], separator: str) -> None:
 
 
 def _check_headless(file: File, lines: list[str], separator: str, quote: str, given: dict[str, str]) -> None:
-    """That the first row is none of names: words where the second has numbers."""
+    """Checks that the first row isn't a header, with words where the second row has numbers."""
     rows = [tables.fields(line, separator, quote) for line in lines[:2]]
     at = [int(name) - 1 for name in given.values() if name]
     if len(rows) == 2 and max(at) < min(map(len, rows)):
@@ -194,7 +195,7 @@ def _check_headless(file: File, lines: list[str], separator: str, quote: str, gi
 
 
 def is_number(text: str) -> bool:
-    """Whether a text reads as a number."""
+    """Returns whether a text is a number."""
     try:
         float(text)
     except ValueError:
@@ -203,5 +204,5 @@ def is_number(text: str) -> bool:
 
 
 def is_rating(text: str) -> bool:
-    """Whether a text reads as a number from 0 to 10."""
+    """Returns whether a text is a number from 0 to 10."""
     return is_number(text) and 0 <= float(text) <= 10

@@ -1,4 +1,4 @@
-"""Which files a path stands for: a file, a zip, a glob, a folder of folders; and which of them hold interactions."""
+"""Finds the files of a log from a path: a file, a zip, a glob or a folder tree."""
 
 import difflib
 import glob
@@ -18,25 +18,27 @@ from jaxrec.system.errors import UserError
 from jaxrec.system.files import expand
 
 TEXT = (".csv", ".tsv")
-RATINGS = ("ratings.dat", "ratings.csv", "u.data")  # of MovieLens
-SIDE = (*items.NAMES, "stats.json", "meta.json")  # files beside the interactions, which hold none
-PROSE = (".md", ".rst", ".html", ".pdf")  # and readmes: never shards
-ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\10")  # what they begin with
-WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".ods")  # zips that hold one file
+RATINGS = ("ratings.dat", "ratings.csv", "u.data")  # MovieLens files of ratings
+SIDE = (*items.NAMES, "stats.json", "meta.json")  # files beside the interactions that hold none
+PROSE = (".md", ".rst", ".html", ".pdf")  # documents: never shards
+ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\10")  # first bytes of zips
+WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".ods")  # zips that are a single document
 READMES = ("readme", "license", "licence", "copying", "changelog", "notice")
-NUMBERS = re.compile("([0-9]+)")  # within a name
-SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # that make a table of a file of any name
+NUMBERS = re.compile("([0-9]+)")  # numbers in file names
+SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # a text file with one of them is a table
 
 
 def find(path: str, format: str | None, opener: Opener, say: Callable[[str], None]) -> tuple[str | None, list[File]]:
-    """The format of what a path stands for, None where the first file is to be looked at; and the files to begin with.
+    """Returns the format of a path (None if the first file must be inspected), and the files to start from.
 
     Args:
-        format: as the person named it; None: found by names and first bytes.
-        say: told which files are left out.
+        path: a file, a zip, a glob or a folder.
+        format: the given format; None to detect it by names and first bytes.
+        opener: opens the files.
+        say: receives notes about files left out.
 
     Raises:
-        UserError: there is nothing, or several things; the message says what.
+        UserError: if nothing is found, or several logs.
     """
     given = expand(path)
     try:
@@ -61,10 +63,10 @@ def find(path: str, format: str | None, opener: Opener, say: Callable[[str], Non
 
 
 def matches(given: Path) -> list[Path]:
-    """What a glob stands for, sorted; its folders that are there by their names are no pattern.
+    """Returns the paths that match a glob, sorted. Existing folders in it are taken literally.
 
     Raises:
-        UserError: `**`; over MOST files.
+        UserError: for `**`, or more than MOST files.
     """
     root = _literal(given)
     pattern = str(given.relative_to(root))
@@ -82,7 +84,7 @@ def matches(given: Path) -> list[Path]:
 
 
 def kind(file: File) -> str:
-    """parquet, arrow, json or text: by its first bytes, or by its name where these don't tell."""
+    """Returns "parquet", "arrow", "json" or "text", by the first bytes, or by the name if these don't tell."""
     start = file.start(64)
     if start.startswith(columnar.PARQUET) or file.suffix == ".parquet":
         return "parquet"
@@ -92,7 +94,7 @@ def kind(file: File) -> str:
 
 
 def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[str | None, list[File]]:
-    """`find` for a folder: what lies in it, else below it, else in its zips."""
+    """As `find`, for a folder: considers its files, then those below it, then its zip."""
     if given.name.endswith(".tmp"):
         raise UserError(f"{given}: left by a prepare that was interrupted: remove it, and prepare again")
     inside = scan(given)
@@ -117,7 +119,7 @@ def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[st
         return find(str(zips[0].path), format, opener, say)
     if not marked and (shards := _tables(given, _unzipped(zips), say, format is not None)):
         return format, shards
-    if len(files) == 1 and not marked:  # whatever its name is
+    if len(files) == 1 and not marked:  # regardless of its name
         return format, files
     refuse(inside.others)
     why = f"no {sequences.NAME} or other data in this folder" if files else "no file is in this folder"
@@ -129,7 +131,7 @@ def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[st
 
 
 def _among(given: Path, format: str | None, files: list[File], say) -> tuple[str | None, list[File]]:
-    """`find` for the members of a zip."""
+    """As `find`, for the members of a zip."""
     if format is not None and _begins(format):
         return format, _named(given, format, files)
     name, chosen = (None, []) if format else _marked(given, files)
@@ -151,7 +153,7 @@ def _of_glob(given: Path, opener: Opener, say) -> list[File]:
 
 
 def _unzipped(files: list[File]) -> list[File]:
-    """The same with the members of zips in their place; a workbook, which is a zip too, stays."""
+    """Returns the files with zips replaced by their members; workbooks, which are zips too, remain."""
     found = []
     for file in files:
         is_zip = file.start(4) in ZIPS and file.suffix not in WORKBOOKS
@@ -165,12 +167,12 @@ def _unzipped(files: list[File]) -> list[File]:
 
 
 def _begins(format: str) -> bool:
-    """Whether a format begins with one file, rather than with shards."""
+    """Returns whether a format starts from one file, rather than from shards."""
     return registry.find("reader", format).begins is not None
 
 
 def _named(given: Path, format: str, files: list[File]) -> list[File]:
-    """The file that the reader of a named format begins with."""
+    """Returns the file that a format's reader starts from."""
     begins = registry.find("reader", format).begins
     main = [file for file in files if begins(file)]
     if not main:
@@ -179,7 +181,7 @@ def _named(given: Path, format: str, files: list[File]) -> list[File]:
 
 
 def _marked(given: Path, files: list[File]) -> tuple[str | None, list[File]]:
-    """The format of some files that one of them tells by its name, and that one; or None."""
+    """Returns the format that a file's name identifies, and that file; (None, []) if there is none."""
     names = {file.name for file in files}
     for file in files:
         if file.name == prepared.META and not file.member and prepared.recognise(file.path):
@@ -203,7 +205,7 @@ def _is_marker(file: File) -> bool:
 
 
 def _only(given: Path, files: list[File]) -> File:
-    """The one of these files; of one name the plain one, or that at the top."""
+    """Returns the only file; among files of the same name the uncompressed one, or the one at the top."""
     first = min(files, key=lambda file: len(str(file)))
     if others := [
         file for file in files if file.name != first.name or file.folders[: len(first.folders)] != first.folders
@@ -215,7 +217,7 @@ def _only(given: Path, files: list[File]) -> File:
 
 
 def _tables(given: Path, files: list[File], say, mixed: bool) -> list[File]:
-    """The tables among the files of a folder or zip, of any name; none where there are none."""
+    """Returns the files of a folder or zip that are tables, under any name."""
     known = lambda file: (
         file.suffix if file.suffix in (*columnar.SUFFIXES, *json_lines.SUFFIXES, *TEXT, *workbooks.SUFFIXES) else None
     )
@@ -225,7 +227,7 @@ def _tables(given: Path, files: list[File], say, mixed: bool) -> list[File]:
 
 
 def _shards(given: Path, files: list[File], label: Callable, say, mixed: bool) -> list[File]:
-    """Those files that a label can be given, sorted: the shards of one log. `mixed`: whether of several labels."""
+    """Returns the labelled files, sorted: the shards of a log. `mixed`: whether labels may differ."""
     kinds = {}
     for file in files:
         if file.name not in SIDE and (found := label(file)):
@@ -245,7 +247,7 @@ def _shards(given: Path, files: list[File], label: Callable, say, mixed: bool) -
 
 
 def _by_name(file: File) -> tuple:
-    """What files are sorted by: the parts of their names, numbers within these by their values (2 before 10)."""
+    """Sort key of a file: the parts of its path, with numbers in them compared by value (2 before 10)."""
     parts = [*file.path.parts, *file.member.split("/")]
     numbered = [
         [(len(each.lstrip("0")), each.lstrip("0")) if at % 2 else each for at, each in enumerate(NUMBERS.split(part))]
@@ -259,7 +261,7 @@ def _is_aside(file: File) -> bool:
 
 
 def _looks_like(file: File) -> str | None:
-    """What a file of any name looks like: parquet, arrow, JSON, a text with a separator; None: no table."""
+    """Returns the kind of table, by content: parquet, arrow, JSON or text with a separator; None if it is none."""
     if _is_aside(file) or file.suffix == ".zip":
         return None
     if (found := kind(file)) != "text":
@@ -268,14 +270,14 @@ def _looks_like(file: File) -> str | None:
         line = next(iter(tables.first_lines(file)), "")
     except Unreadable:
         raise
-    except UserError:  # no text
+    except UserError:  # not text
         return None
     best = max(SEPARATORS, key=line.count)
     return f"text with {best!r}" if line.count(best) else None
 
 
 def _check_distinct(files: list[File]) -> None:
-    """That no file is there twice: plain and compressed, or in a zip too."""
+    """Checks that no file occurs twice, as plain and compressed, or also in a zip."""
     seen = {}
     for file in files:
         other = seen.setdefault((file.path.parent, Path(file.member).parts[:-1], file.name), file)
@@ -288,12 +290,12 @@ def _holding(given: Path, why: str, names: list[str], cure: str) -> str:
 
 
 def _literal(given: Path) -> Path:
-    """The deepest folder above a glob that is there by its name."""
+    """Returns the deepest existing folder above a glob."""
     return next(each for each in (*given.parents, Path()) if each.is_dir())
 
 
 def _near(given: Path) -> str:
-    """What may be meant by a path that leads nowhere."""
+    """Returns a hint about a path that doesn't exist."""
     if given.is_symlink():
         return "a link to nowhere: mend it"
     parent = given.parent

@@ -1,4 +1,4 @@
-"""One file from the web: gone on with where it was cut, checked, and in its place only when it is whole."""
+"""Downloads a file: resumes where it was cut off, verifies it, and puts it in place only when complete."""
 
 import contextlib
 import errno
@@ -18,23 +18,31 @@ from rich.console import Console
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 
-TIMEOUT = 30  # seconds without a byte
-RETRIES = 4  # connections in a row that bring nothing new
-WAIT = 1.0  # seconds before the first of them; doubled before each further one
+TIMEOUT = 30  # seconds without data
+RETRIES = 4  # consecutive connections without progress
+WAIT = 1.0  # seconds before the first retry; doubles with each further one
 CHUNK = 1 << 16
 COLUMNS = (progress.BarColumn, progress.DownloadColumn, progress.TransferSpeedColumn, progress.TimeRemainingColumn)
 
 
 class _Cut(Exception):
-    """The server failed in passing, or brought less than the whole file: another connection may bring the rest."""
+    """A temporary server failure or an incomplete response: retrying may get the rest."""
 
 
 def download(url: str, path: str | Path, *, checksum: str | None = None, console: Console | None = None) -> None:
-    """Fetch a file to `path`, unless it is there; until it is whole it is `path`.part, where the next call goes on.
+    """Downloads a file to `path` unless it exists. A partial file is kept as `path`.part, and resumed by the next call.
 
-    The checksum is "md5:HEX", "sha256:HEX", "git:HEX" (of git's blob) or "md5-url:URL" of a file that holds the MD5.
-    A second process that wants the same file waits for the first. Raises UserError with the URL, what happened and the
-    cure: no connection, an HTTP status, a cut that no retry mended, another checksum, a full disk, no right to write.
+    A second process waits for the first to finish the same file.
+
+    Args:
+        url: of the file.
+        path: where to put it.
+        checksum: "md5:HEX", "sha256:HEX", "git:HEX" (git's blob hash), or "md5-url:URL" of a file with the MD5.
+        console: for the progress bar; standard error by default.
+
+    Raises:
+        UserError: if there is no connection, an HTTP error, an interruption that retries don't overcome, a different
+            checksum, a full disk, or no permission to write.
     """
     path = Path(path).absolute()
     by_hand = f"download it by other means and put it as {path}"
@@ -63,7 +71,7 @@ def download(url: str, path: str | Path, *, checksum: str | None = None, console
     except _Cut as error:
         what = f"{error} after {_so_far(bar)}"
         raise UserError(f"{url}: {what}: try again, which goes on from there, or {by_hand}") from error
-    except OSError as error:  # the network's are among those above: this is the disk's
+    except OSError as error:  # of the disk; network errors are caught above
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             what = f"{path} cannot be written ({error.strerror})"
             raise UserError(f"{url}: {what}: make {path.parent} a folder that you may write into") from error
@@ -75,7 +83,7 @@ def download(url: str, path: str | Path, *, checksum: str | None = None, console
 
 @contextlib.contextmanager
 def _held(path, console):
-    """The part, locked and open to append to; None where `path` is there, as when another process brought it."""
+    """Yields the locked partial file, open for appending; None if `path` exists, as when another process wrote it."""
     part = path.with_name(path.name + ".part")
     while not path.exists():
         with part.open("ab", buffering=0) as file:
@@ -85,20 +93,20 @@ def _held(path, console):
                 console.print(f"another process is downloading {path}: waiting for it", soft_wrap=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
             if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
-                continue  # renamed or removed by who held it
+                continue  # renamed or removed by the process that held the lock
             if not path.exists():
                 try:
                     yield file
                 finally:
                     if part.exists() and not part.stat().st_size:
-                        _remove(part)  # nothing came
+                        _remove(part)  # nothing was received
                 return
             _remove(part)
     yield None
 
 
 def _receive(url, file, bar):
-    """Append what is missing, over as many connections as it takes while they bring something new."""
+    """Appends the missing bytes, reconnecting as long as connections make progress."""
     begun = furthest = file.seek(0, os.SEEK_END)
     failures = 0
     bar.reset(bar.task_ids[0], completed=begun)
@@ -118,14 +126,14 @@ def _receive(url, file, bar):
 
 
 def _connect(url, file, bar):
-    """Append what one connection brings; from the start where the file is another now or the server takes no Range."""
+    """Appends one connection's bytes; starts over if the file has changed or the server doesn't support Range."""
     have, tag = file.seek(0, os.SEEK_END), Path(f"{file.name}.tag")
     of, _, known = tag.read_text().partition("\n") if have and tag.exists() else ("", "", "")
     headers = {"Range": f"bytes={have}-", "If-Range": known} if known and of == url else {}
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # the file there ends before ours does
+        if error.code == 416:  # the remote file is shorter than the local part
             file.truncate(0)
         if error.code in (408, 416, 429) or error.code >= 500:
             raise _Cut(str(error)) from error
@@ -148,7 +156,7 @@ def _connect(url, file, bar):
         bar.reset(bar.task_ids[0], completed=have, total=total)
         for chunk in _chunks(response):
             rest = memoryview(chunk)
-            while rest:  # a disk that fills up takes a piece
+            while rest:  # a disk that fills up accepts only part of it
                 rest = rest[file.write(rest) :]
             bar.advance(bar.task_ids[0], len(chunk))
     if total is not None and file.seek(0, os.SEEK_END) != total:
@@ -164,7 +172,7 @@ def _chunks(response):
 
 
 def _remember(tag, url, headers):
-    """Keep what If-Range may name: the strong ETag, else the date."""
+    """Stores the If-Range value: the strong ETag, otherwise the date."""
     etag = headers.get("ETag") or "W/"
     if known := headers.get("Last-Modified") if etag.startswith("W/") else etag:
         tag.write_text(f"{url}\n{known}")
@@ -173,7 +181,7 @@ def _remember(tag, url, headers):
 
 
 def _expected(checksum, path, console):
-    """The kind and the digits of a checksum; those behind a URL are fetched."""
+    """Returns the kind and hex digits of a checksum, fetching those given by URL."""
     kind, _, value = (checksum or "").partition(":")
     if kind != "md5-url":
         return kind, value

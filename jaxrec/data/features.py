@@ -1,6 +1,6 @@
-"""What items are, as numbers that a model takes: categories, bins of quantities, and given vectors.
+"""Item features for models: categories, binned quantities and vectors.
 
-They follow from a catalogue alone, so that a workdir's catalogue gives again what its training had.
+They are computed from a catalogue alone, so that a workdir's catalogue reproduces those of its training.
 """
 
 import contextlib
@@ -15,33 +15,33 @@ from jaxrec.data.interactions import COUNT, TITLES, Catalogue
 from jaxrec.data.text import some
 from jaxrec.system.errors import UserError
 
-BINS = 20  # of a quantity: quantiles of the items that have it
-SHARED = 2  # items of training that a value must have, to say anything of another
-CATEGORY = "category"  # brand_id:category is a code, not a quantity
-YEAR = "year"  # of titles such as Heat (1995), where no column has this name
+BINS = 20  # quantile bins of a quantity
+SHARED = 2  # minimum number of training items with a value
+CATEGORY = "category"  # brand_id:category: values are codes, not quantities
+YEAR = "year"  # taken from titles such as Heat (1995), if there is no column of this name
 YEARS = r"\((1[89]\d\d|20\d\d)\)"
 
 
 class Features(NamedTuple):
-    """Of V items; row v - 1 is of item v."""
+    """Features of V items; row v - 1 is item v."""
 
-    values: np.ndarray  # [V, F] int32, numbers of values from 1, ascending and then 0: an item may have many, or none
-    vectors: np.ndarray  # [V, K] float32, of standardised columns divided by sqrt(K); zero where none is given
-    names: list[tuple[str, str]]  # (column, value) of each number from 1
+    values: np.ndarray  #: [V, F] int32 value numbers from 1, ascending, padded with 0
+    vectors: np.ndarray  #: [V, K] float32, columns standardised and divided by sqrt(K); zero for items without vectors
+    names: list[tuple[str, str]]  #: (column, value) of value numbers 1, 2, ...
 
 
 def parse(names: str) -> list[str]:
-    """The columns that a key names: "genres, year" -> ["genres", "year"]."""
+    """Splits a key of column names: "genres, year" -> ["genres", "year"]."""
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def build(catalogue: Catalogue, names: Sequence[str]) -> Features:
-    """The features of these columns.
+    """Returns the features of these columns.
 
-    A text is one value, or several: those between "|", else between commas or spaces where that leaves fewer different
-    ones than there are texts (of titles never). A list holds several; one of floats is a vector. Booleans are values,
-    and so are numbers and dates, by the quantile that they lie in: of 20, fewer where these are not distinct. What
-    fewer than two items of training have (of all, where counts are not known) is left out.
+    Text is one value or several: split at "|", otherwise at commas or spaces if that reduces the number of distinct
+    values (titles are never split). A list holds several values; a list of floats is a vector. Booleans are values.
+    Numbers and dates are binned into up to 20 quantiles. Values with fewer than two training items (or items in all, if
+    training counts are unknown) are left out.
 
     >>> import polars as pl
     >>> titles = ["A (1990)", "B (1990)", "C (1990)", "D (1995)"]
@@ -51,11 +51,12 @@ def build(catalogue: Catalogue, names: Sequence[str]) -> Features:
     ([('genres', 'Drama'), ('genres', 'War'), ('year', '1990')], [[1, 2, 3], [2, 3, 0], [1, 3, 0], [0, 0, 0]])
 
     Args:
-        catalogue: what is made of a column is decided by the items that train: others change nothing for them.
-        names: of columns; `NAME:category` takes numbers as they are; `year` is that of titles where no column is it.
+        catalogue: the items; splits, bins and scales are determined by the training items alone.
+        names: column names; `NAME:category` takes numbers as categories; `year` is taken from titles if there is no
+            such column.
 
     Raises:
-        UserError: a column is not there, holds nothing to go by, or vectors of different lengths, or not finite.
+        UserError: if a column is missing or has no usable values, or vectors differ in length or aren't finite.
     """
     trained = np.ones(len(catalogue.ids), bool) if catalogue.counts is None else catalogue.counts > 0
     pairs, vectors, known = [], [np.zeros((len(trained), 0), np.float32)], []
@@ -80,8 +81,23 @@ def build(catalogue: Catalogue, names: Sequence[str]) -> Features:
     return Features(_padded(pairs, len(trained)), scaled.astype(np.float32), known)
 
 
+def pairs(catalogue: Catalogue, name: str) -> pl.DataFrame:
+    """Which item has which value of a column: the columns item, from 1, and value, each pair once; numbers as they are.
+
+    Raises:
+        UserError: the column holds no values.
+    """
+    assert catalogue.about is not None, "a column is of a table"
+    column = catalogue.about[name]
+    if _is_vectors(column):
+        raise UserError(f"column {name} of items holds vectors: name one of texts, or lists of them")
+    if column.dtype.is_numeric() or column.dtype.is_temporal():
+        column = column.cast(pl.String)
+    return _values(column, name, np.ones(len(column), bool))
+
+
 def usable(catalogue: Catalogue) -> list[str]:
-    """The columns of a catalogue that `build` takes: but for numbers that are another in every item, as ids are."""
+    """Returns the columns that `build` accepts, except numbers that are distinct for every item, such as ids."""
     about = pl.DataFrame() if catalogue.about is None else catalogue.about.drop(COUNT, strict=False)
     found = []
     from_titles = [YEAR] if catalogue.titles is not None and YEAR not in about.columns else []
@@ -115,15 +131,15 @@ def _is_vectors(column: pl.Series) -> bool:
 
 
 def _standardised(column: pl.Series, name: str, trained: np.ndarray) -> np.ndarray:
-    """Vectors, each of whose columns has mean 0 and deviation 1 over the items of training that have one. [V, K]"""
-    given = column.drop_nulls().to_list()
-    lengths = {len(each) for each in given}
-    if len(lengths) != 1 or lengths == {0}:
-        has = "no item has one" if not given else f"they have {min(lengths)} to {max(lengths)} numbers"
+    """Returns vectors whose columns have mean 0 and standard deviation 1 over the training items. [V, K]"""
+    given = column.drop_nulls()
+    lengths = {column.dtype.size} if isinstance(column.dtype, pl.Array) else {*given.list.len().unique()}
+    if len(lengths) != 1 or lengths == {0} or not len(given):
+        has = f"they have {min(lengths)} to {max(lengths)} numbers" if len(given) else "no item has one"
         raise UserError(
             f"config.features names {name}, a column of vectors: {has}: give all items as many, one or more"
         )
-    rows = np.array([[np.nan if x is None else x for x in each] for each in given])
+    rows = given.explode().cast(pl.Float64).fill_null(np.nan).to_numpy().reshape(len(given), *lengths)
     if not np.isfinite(rows).all():
         row = column.is_not_null().arg_true()[int(np.flatnonzero(~np.isfinite(rows).all(1))[0])]
         raise UserError(
@@ -139,7 +155,7 @@ def _standardised(column: pl.Series, name: str, trained: np.ndarray) -> np.ndarr
 
 
 def _values(column: pl.Series, name: str, trained: np.ndarray) -> pl.DataFrame:
-    """Who has which value: the columns item, from 1, and value, each pair once."""
+    """Returns the distinct pairs of item, from 1, and value, as columns."""
     dtype = column.dtype
     if dtype in (pl.Boolean, pl.Categorical, pl.Enum, pl.Null):
         column = column.cast(pl.String)
@@ -161,7 +177,7 @@ def _values(column: pl.Series, name: str, trained: np.ndarray) -> pl.DataFrame:
 
 
 def _binned(column: pl.Series, trained: np.ndarray) -> pl.Series:
-    """The highest number of each item's quantile, of those that train: the value of its bin."""
+    """Returns each item's bin, as the upper end of its quantile over the training items."""
     numbers = column.cast(pl.Float64).to_numpy()
     real = np.isfinite(numbers)
     if not (real & trained).any():
@@ -177,7 +193,7 @@ def _binned(column: pl.Series, trained: np.ndarray) -> pl.Series:
 
 
 def _parts(column: pl.Series, trained: np.ndarray) -> pl.Series:
-    """The values of each text, as lists; what parts them is seen by the items that train."""
+    """Returns the values of each text as lists, split at a separator found in the training items."""
     known = column.filter(pl.Series(trained))
     if known.str.contains("|", literal=True).any():
         return column.str.split("|")
@@ -189,13 +205,13 @@ def _parts(column: pl.Series, trained: np.ndarray) -> pl.Series:
 
 
 def _shared(found: pl.DataFrame, trained: np.ndarray) -> pl.Series:
-    """The values that enough items of training have."""
+    """Returns the values that at least SHARED training items have."""
     met = found.filter(pl.Series(trained[found["item"].to_numpy() - 1], dtype=pl.Boolean))
     return met.group_by("value").len().filter(pl.col("len") >= SHARED)["value"]
 
 
 def _padded(pairs: list[pl.DataFrame], items: int) -> np.ndarray:
-    """The numbers of each item's values in a row, ascending, then 0. [V, F] int32"""
+    """Returns each item's value numbers, ascending, padded with 0. [V, F] int32"""
     frame = pl.concat([each.cast(pl.Int64) for each in pairs]) if pairs else pl.DataFrame({"item": [], "number": []})
     frame = frame.cast(pl.Int64).sort("item", "number")
     item = frame["item"].to_numpy() - 1

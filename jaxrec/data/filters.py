@@ -1,4 +1,4 @@
-"""What may be left out of interactions before they are used, in one order; and how much each step took."""
+"""Filters of interactions, applied in a fixed order, with the counts that each step leaves."""
 
 import datetime
 import math
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxrec.data import event_types
 from jaxrec.data.interactions import Interactions, Sessions
 from jaxrec.data.times import EPOCH
 from jaxrec.system.errors import UserError
@@ -15,34 +16,34 @@ from jaxrec.system.errors import UserError
 
 @dataclass(frozen=True)
 class Options:
-    """The steps, in their order; what is None or False is left out."""
+    """The filters, in the order they are applied; None and False turn a filter off."""
 
-    drop_duplicates: bool = False  #: rows that are another's equal in user, item, time, weight and session
-    since: str | None = None  #: a date: rows from then on
-    until: str | None = None  #: a date: rows before then
-    min_rating: float | None = None  #: rows of this weight or more
-    sample: float | None = None  #: this share of the users, chosen by a hash of their ids: the same in every version
-    collapse_repeats: bool = False  #: an item again at once counts once
-    session_gap: float | None = None  #: minutes without a row after which a new session begins
-    max_length: int | None = None  #: users of at most so many rows
-    min_length: int | None = None  #: users of at least so many rows, after the k-core
-    k_core: int | None = None  #: users and items of at least so many rows, over and over until all have them
+    drop_duplicates: bool = False  #: rows that are another's equal in user, item, time, weight, type and session
+    since: str | None = None  #: a date: keep rows from it on
+    until: str | None = None  #: a date: keep rows before it
+    min_rating: float | None = None  #: keep rows of at least this weight
+    sample: float | None = None  #: keep this share of the users, chosen by a hash of their ids, so the same every time
+    collapse_repeats: bool = False  #: keep only the first of consecutive rows of the same item
+    session_gap: float | None = None  #: start a new session after this many minutes without a row
+    max_length: int | None = None  #: keep users with at most this many rows
+    min_length: int | None = None  #: keep users with at least this many rows, after the k-core
+    k_core: int | None = None  #: keep users and items with at least this many rows, repeated until all have them
 
 
 class Step(NamedTuple):
-    """What was left after a step."""
+    """The counts that a step leaves."""
 
     name: str
-    users: int | None  # None where rows were left out as they were read, before users and items were counted
+    users: int | None  #: None for rows left out while reading, before users and items are counted
     items: int | None
     rows: int
 
 
 def apply(data: Interactions, options: Options) -> tuple[Interactions, list[Step]]:
-    """The interactions that are left, and how many were after every step, the first being what was given.
+    """Returns the filtered interactions, and the counts after reading and after each step.
 
     Raises:
-        UserError: a step needs times or weights that are not there, or leaves nothing.
+        UserError: if a step needs times or weights that are missing, or leaves fewer than two items.
 
     >>> from jaxrec.data.interactions import from_sequences
     >>> log = from_sequences([["a", "a", "b"], ["a", "b"], ["b", "c"]])
@@ -88,7 +89,7 @@ def apply(data: Interactions, options: Options) -> tuple[Interactions, list[Step
 
 
 def select(data: Interactions, keep: np.ndarray) -> Interactions:
-    """The rows of a mask [N]: users, items and sessions without a row go too, the items are numbered anew."""
+    """Returns the rows of a mask [N], without users, items and sessions that have none left; renumbers the items."""
     if keep.all():
         return data
     before = np.zeros(len(keep) + 1, np.int64)
@@ -110,6 +111,7 @@ def select(data: Interactions, keep: np.ndarray) -> Interactions:
         catalogue=data.catalogue.take(np.flatnonzero(occurs)),
         times=None if data.times is None else data.times[keep],
         weights=None if data.weights is None else data.weights[keep],
+        types=event_types.selected(data.types, keep),
         sessions=sessions,
         train_sessions=None if training is None else int((has < training).sum()),
         digest=None,
@@ -117,7 +119,7 @@ def select(data: Interactions, keep: np.ndarray) -> Interactions:
 
 
 def core(data: Interactions, user_least: int, item_least: int) -> np.ndarray:
-    """The mask [N] of the largest part in which every user and every item has at least so many rows."""
+    """Returns the mask [N] of the largest subset in which users and items have at least these numbers of rows."""
     keep = np.ones(len(data.items), bool)
     user = np.repeat(np.arange(len(data.users), dtype=np.int32), np.diff(data.offsets))
     item, rows = np.asarray(data.items), None
@@ -132,11 +134,11 @@ def core(data: Interactions, user_least: int, item_least: int) -> np.ndarray:
 
 
 def left_out(data: Interactions, removed: list[tuple[str, int]]) -> list[Step]:
-    """The steps of rows that were left out as they were read.
+    """Returns the steps of rows that were left out while reading.
 
     Args:
-        data: what is left.
-        removed: (name of the step, rows that it left out).
+        data: the remaining interactions.
+        removed: (step name, number of rows left out), in order.
     """
     rows = len(data.items) + sum(number for _, number in removed)
     steps = [Step("read", None, None, rows)]
@@ -147,14 +149,15 @@ def left_out(data: Interactions, removed: list[tuple[str, int]]) -> list[Step]:
 
 
 def duplicates(data: Interactions) -> np.ndarray:
-    """The mask [N] of rows that equal an earlier one: in user, item, and what is known of time, weight and session."""
+    """The mask [N] of rows that equal an earlier one: in user and item, and in time, weight, type, session if known."""
     user = np.repeat(np.arange(len(data.users)), np.diff(data.offsets))
     keys = [user, data.items]
-    keys += [each for each in (data.times, data.weights) if each is not None]
+    types = None if data.types is None else data.types.numbers
+    keys += [each for each in (data.times, data.weights, types) if each is not None]
     if data.sessions is not None:
         _, session = np.unique(data.sessions.ids, return_inverse=True)
         keys.append(np.repeat(session, np.diff(data.sessions.offsets)))
-    order = np.lexsort(keys)  # stable: the earliest comes first
+    order = np.lexsort(keys)  # stable, so the earliest row comes first
     again = np.ones(max(len(order) - 1, 0), bool)
     for key in keys:
         ordered = key[order]
@@ -165,7 +168,7 @@ def duplicates(data: Interactions) -> np.ndarray:
 
 
 def repeats_at_once(data: Interactions) -> np.ndarray:
-    """The mask [N] of rows with the item of the row before, in the same session, or history where there are none."""
+    """Returns the mask [N] of rows with the same item as the row before, in the same session (or history)."""
     again = np.append(False, data.items[1:] == data.items[:-1])[: len(data.items)]
     offsets = data.offsets if data.sessions is None else data.sessions.offsets
     again[offsets[:-1][np.diff(offsets) > 0]] = False
@@ -173,7 +176,7 @@ def repeats_at_once(data: Interactions) -> np.ndarray:
 
 
 def with_gaps(data: Interactions, minutes: float) -> Interactions:
-    """Histories in sessions: a new one, numbered from 1, after so many minutes without a row; others' borders stay."""
+    """Splits histories into sessions, numbered from 1, at gaps of over `minutes`; existing session borders remain."""
     if data.times is None:
         raise UserError(f"{data.name}: no times for --session-gap: name their column with --time")
     begins = np.append(True, np.diff(data.times) > minutes * 60_000_000)[: len(data.items)]
@@ -185,7 +188,7 @@ def with_gaps(data: Interactions, minutes: float) -> Interactions:
 
 
 def chosen(users: np.ndarray, share: float) -> np.ndarray:
-    """Which users are in a sample of this share, by the CRC-32 of their ids, mixed (Steele, Lea and Flood 2014)."""
+    """Returns which users are in a sample of this share, by the mixed CRC-32 of their ids (Steele et al. 2014)."""
     bits = np.fromiter((zlib.crc32(str(user).encode()) for user in users.tolist()), np.uint64, len(users))
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -193,10 +196,10 @@ def chosen(users: np.ndarray, share: float) -> np.ndarray:
 
 
 def micro(text: str, flag: str) -> int:
-    """A date of the command line in microseconds; UTC where it has no zone.
+    """Returns a date from the command line in microseconds, as UTC if it has no zone.
 
     Raises:
-        UserError: it is none.
+        UserError: if it is not a date.
     """
     try:
         moment = datetime.datetime.fromisoformat(text)
@@ -208,7 +211,7 @@ def micro(text: str, flag: str) -> int:
 
 
 def check(options: Options) -> None:
-    """That the options can be. Raises UserError."""
+    """Checks the options' ranges. Raises UserError if one is out of range."""
     for name in ("k_core", "min_length", "max_length"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -231,7 +234,7 @@ def _dated(data: Interactions, flag: str) -> np.ndarray:
 
 
 def _shrunk(offsets: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which ranges keep a row, and the offsets of those. [n + 1], [N + 1]"""
+    """Returns the indices of ranges that keep a row, and the offsets of those ranges. [n + 1], [N + 1]"""
     new = before[offsets]
     has = np.flatnonzero(np.diff(new))
     return has, np.append(new[has], new[-1])

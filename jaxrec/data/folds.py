@@ -1,4 +1,4 @@
-"""Rolling folds on absolute times: what each trains on and is asked, so that nothing of the future is known."""
+"""Rolling folds over absolute time, for backtests without knowledge of the future."""
 
 import math
 from dataclasses import fields, replace
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrec.data import filters
+from jaxrec.data import event_types, filters
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import parts
 from jaxrec.data.ragged import slices
@@ -15,47 +15,46 @@ from jaxrec.data.times import date
 from jaxrec.system.errors import UserError
 
 SECOND, DAY = 1_000_000, 86_400_000_000  # microseconds
-ALL, LAST = TARGETS = "all", "last"  #: events of a test that are asked: every one, or each user's last
+ALL, LAST = TARGETS = "all", "last"  #: test events to ask for: all, or each user's last
 
 
 class Period(NamedTuple):
-    """From `since` on and before `until`, in microseconds since 1970, UTC."""
+    """A period [since, until), in microseconds since 1970, UTC."""
 
     since: int
     until: int
 
     def holds(self, times: np.ndarray) -> np.ndarray:
-        """Which times lie in it. [N] -> [N] bool"""
+        """Returns which times lie in the period. [N] -> [N] bool"""
         return (times >= self.since) & (times < self.until)
 
 
 class Fold(NamedTuple):
-    """A test, and the window before it that trains and validates: window.until is test.since."""
+    """A test period and the training window before it: window.until is test.since."""
 
     window: Period
     test: Period
 
 
 class Asked(NamedTuple):
-    """The questions of all folds, by the places of their targets in the log: the same for whatever is asked."""
+    """The questions of all folds, by the index of their targets in the log."""
 
-    user: np.ndarray  #: [Q] number of the user
-    at: np.ndarray  #: [Q] place of the target among the log's interactions
-    fold: np.ndarray  #: [Q] number of the fold
+    user: np.ndarray  #: [Q] index of the user
+    at: np.ndarray  #: [Q] index of the target among the log's interactions
+    fold: np.ndarray  #: [Q] index of the fold
 
 
 def plan(data: Interactions, train_days: float | None, test_days: float, number: int) -> list[Fold]:
-    """So many tests one after another, the last one up to the log's last event; all begin at whole seconds.
+    """Returns consecutive folds whose last test ends with the log. All begin at whole seconds.
 
     Args:
         data: Interactions.
-        train_days: length of the window before each test; None for all that was before it.
+        train_days: length of the window before each test; None for all time before it.
         test_days: length of a test.
-        number: of tests.
+        number: number of folds.
 
     Raises:
-        UserError: times are missing, or count from an unknown moment; the log is too short, and the message says what
-            fits.
+        UserError: if times are missing or relative, or the log is too short; says what would fit.
     """
     if data.times is None or data.relative:
         lack = "has no times" if data.times is None else "has times that count from an unknown moment"
@@ -73,7 +72,7 @@ def plan(data: Interactions, train_days: float | None, test_days: float, number:
 
 
 def _seconds(days):
-    """Whole seconds, at least one, in microseconds."""
+    """Returns days as whole seconds, at least one, in microseconds."""
     return max(round(days * DAY / SECOND), 1) * SECOND
 
 
@@ -94,21 +93,21 @@ def _too_short(name, span, train, test, number):
 
 
 def _rounded_down(value):
-    """A text of at most three digits that count, no more than the value."""
+    """Formats a number with at most three significant digits, rounded down."""
     unit = 10.0 ** (math.floor(math.log10(value)) - 2) if value > 0 else 1.0
     return f"{math.floor(value / unit * 0.999) * unit:.3g}"
 
 
 def window_of(data: Interactions, period: Period) -> Interactions:
-    """The events of a period alone, as `prepare` gives them with since and until: what a fold's model may know."""
+    """Returns the events of a period, as `prepare` would with since and until: the knowledge of a fold's model."""
     return replace(filters.select(data, period.holds(np.asarray(data.times))), train_sessions=None)
 
 
 def latest(data: Interactions, valid: float = 0.1) -> Split:
-    """All but the last events train, these validate, and nothing is a test: what comes after is not in the data.
+    """Splits off the latest events as validation questions; there is no test, which would be in the future.
 
-    The cut is the (1 - valid)-quantile of all times. What is at or after it is asked, event by event, each given all
-    of its user before it. The catalogue is that of what trains, items being numbered anew: others are left out.
+    The cut is the (1 - valid)-quantile of all times. Each event at or after it is a question, given all of its user's
+    earlier events. The catalogue consists of the training items, renumbered; events of other items are left out.
 
     >>> from jaxrec.data.interactions import from_sequences
     >>> log = replace(from_sequences([[7, 8, 7, 9], [8, 7]]), times=np.array([0, 1, 3, 4, 1, 2]))
@@ -128,6 +127,8 @@ def latest(data: Interactions, valid: float = 0.1) -> Split:
     begin = np.maximum(stop, start + 1)
     at = slices(begin, np.maximum(end, begin))
     source = np.repeat(np.arange(len(start)), np.maximum(end - begin, 0))
+    if (may := event_types.targets(made)) is not None:
+        at, source = at[may[at]], source[may[at]]
     valid_questions = Questions(source.astype(np.int32), start[source], at, made.items[at])
     return Split(made, start.copy(), stop, valid_questions, _none(), left_out=int((~kept).sum()))
 
@@ -136,18 +137,20 @@ LATEST = SplitEntry(
     name="latest",
     split=lambda interactions, q, valid: latest(interactions, valid),
     held_out="every event of the last part, whole catalogue",
+    by_type=True,
     keys=("valid_fraction",),
 )
-NAME = "jaxrec.data.folds:LATEST"  #: by which a configuration's `split` finds it
+NAME = "jaxrec.data.folds:LATEST"  #: import path of LATEST, for a configuration's `split`
 
 
 def asked(data: Interactions, folds: list[Fold], targets: str = ALL) -> Asked:
-    """The events of the tests that have an earlier one of their user anywhere in the log; or each user's last of them.
+    """Returns the test events that have an earlier event of the same user in the log; with LAST, each user's last.
 
-    Of events of one time the one that comes first in the log is the earlier.
+    Events of equal time are in the order of the log.
     """
     times = np.asarray(data.times)
-    at = np.flatnonzero(times >= folds[0].test.since)
+    may = event_types.targets(data)
+    at = np.flatnonzero((times >= folds[0].test.since) & (True if may is None else may))
     user = np.searchsorted(data.offsets, at, side="right") - 1
     given = at > data.offsets[user]
     at, user = at[given], user[given]
@@ -159,20 +162,20 @@ def asked(data: Interactions, folds: list[Fold], targets: str = ALL) -> Asked:
 
 
 def question(data: Interactions, window: Period, valid: float, asked: Asked) -> tuple[Split, np.ndarray]:
-    """What a model that was trained on a window is asked, in its own numbers of items and users.
+    """Returns the questions for a model trained on a window, in the model's numbering of items and users.
 
-    Its users come first, in the order of `window_of`, then all others. A history is all that the log has of the user
-    before the target, the window's past included, less the items that did not train.
+    The window's users come first, in the order of `window_of`, then all others. A history is the user's whole log
+    before the target, including the time before the window, without items that weren't in training.
 
     Args:
         data: the whole log.
-        window: of the training.
-        valid: as of `latest`.
-        asked: some of `asked`.
+        window: the training window.
+        valid: as for `latest`.
+        asked: questions, as from `asked`.
 
     Returns:
-        Split of the whole log with these `test` questions, those which can be asked, and which these are [Q] bool:
-        those whose target trained, with a history of which an item did.
+        Split of the whole log with the answerable questions as `test`, and which questions these are [Q] bool: those
+        whose target and at least one history item were in training.
     """
     times, offsets = np.asarray(data.times), data.offsets
     inside = window.holds(times)
@@ -187,6 +190,7 @@ def question(data: Interactions, window: Period, valid: float, asked: Asked) -> 
     rows = rows[known[data.items[rows]]]
     own_offsets = np.append(0, np.cumsum(np.diff(before[offsets])[order]))
     made = _taken(data, rows, own_offsets, data.users[order], numbers, known)
+    made = replace(made, types=event_types.in_numbers_of(made.types, event_types.selected(data.types, inside)))
     shift = np.empty(len(order), np.int64)
     shift[order] = own_offsets[:-1]
     shift -= before[offsets[:-1]]
@@ -200,9 +204,9 @@ def question(data: Interactions, window: Period, valid: float, asked: Asked) -> 
 
 
 def facts(data: Interactions, folds: list[Fold], asked: Asked) -> list[dict]:
-    """Of each fold's test: dates, events, questions, users asked, new users and new items, plain values.
+    """Returns plain values per fold: dates, and counts of events, questions, users asked, new users and new items.
 
-    New is who or what has no event before the test. A new user's first event is no question: nothing is given.
+    New users and items have no event before the test. A new user's first event is not a question, lacking a history.
     """
     times, items = np.asarray(data.times), np.asarray(data.items)
     starts = [each.test.since for each in folds] + [folds[-1].test.until]
@@ -223,19 +227,19 @@ def facts(data: Interactions, folds: list[Fold], asked: Asked) -> list[dict]:
 
 
 def _cut(times, valid):
-    """The moment from which on what is in a window validates; of no validation the end of all times."""
+    """Returns the time at which a window's validation begins; without validation, the largest int64."""
     return quantile(times, 1 - valid) if valid else int(np.iinfo(np.int64).max)
 
 
 def _known(data, trains):
-    """Which items train [V + 1] bool, and their new numbers [V + 1] int32."""
+    """Returns which items are in training [V + 1] bool, and their new numbers [V + 1] int32."""
     known = np.zeros(len(data.catalogue.ids) + 1, bool)
     known[data.items[trains]] = True
     return known, np.cumsum(known, dtype=np.int32)
 
 
 def _taken(data, rows, offsets, users, numbers, known):
-    """Interactions of these rows of a log, of known items alone: whatever it has a row each of is taken along."""
+    """Returns the interactions of these rows, all of known items, with every per-row array."""
     whole = ("offsets", "users", "items")
     values = {each.name: getattr(data, each.name) for each in fields(data) if each.name not in whole}
     each_row = {
@@ -249,7 +253,8 @@ def _taken(data, rows, offsets, users, numbers, known):
         sessions = parts(offsets, session[rows], sessions.ids)
     catalogue, items = data.catalogue.take(np.flatnonzero(known)), numbers[data.items[rows]]
     own = {"items": items, "offsets": offsets, "users": users, "catalogue": catalogue, "sessions": sessions}
-    return replace(data, **own, **each_row, train_sessions=None, digest=None)
+    types = event_types.taken(data.types, rows)
+    return replace(data, **own, **each_row, types=types, train_sessions=None, digest=None)
 
 
 def _none():

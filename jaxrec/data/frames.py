@@ -1,4 +1,4 @@
-"""A table in memory -> Interactions."""
+"""Reads an in-memory table as Interactions."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -15,10 +15,10 @@ from jaxrec.system.errors import UserError
 
 
 def check(given: Input, allow_large: bool) -> None:
-    """That nothing was said of a frame that only files have.
+    """Checks that no options for files are given.
 
     Raises:
-        UserError: it was.
+        UserError: if there are.
     """
     said = {"format": given.format, "separator": given.separator, "quote": not given.quote, "allow_large": allow_large}
     if wrong := [name for name, is_given in said.items() if is_given]:
@@ -26,10 +26,7 @@ def check(given: Input, allow_large: bool) -> None:
 
 
 def read(frame: pl.DataFrame, given: Input) -> Interactions:
-    """The interactions of a frame.
-
-    The columns, ids, times and missing values are treated as those of a Parquet file are.
-    """
+    """Reads the interactions of a frame. Columns, ids, times and missing values are treated as in a Parquet file."""
     peek = lambda columns: iter([_batch(frame.head(tabular.SAMPLE), columns, given.name, 0)])
     table = tabular.records(frame.schema, partial(_batches, frame, given.name), peek, given.say)
     names, where = table.names, given.name
@@ -44,7 +41,7 @@ def read(frame: pl.DataFrame, given: Input) -> Interactions:
 
 
 def _batches(frame: pl.DataFrame, name: str, columns: dict[str, str]) -> Iterator[Batch]:
-    """The rows of a frame. columns: {role: name, or a path of `nested.paths`}"""
+    """Yields the rows of a frame. `columns`: {role: name, or a path as from `nested.paths`}."""
     for first in range(0, max(len(frame), 1), columnar.ROWS):
         yield _batch(frame.slice(first, columnar.ROWS), columns, name, first)
 

@@ -1,4 +1,4 @@
-"""What a reader of a log is given: its files, and all that the person said of how to read them."""
+"""The input of log readers: files and reading options."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,26 +12,26 @@ from jaxrec.data.text import BadRows, File
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """The files of a log, and how they are to be read; see `reading.read`."""
+    """The files of a log, and how to read them; see `reading.read`."""
 
-    name: str  # as the person wrote it
-    files: list[File]  # in the order of their names
-    columns: dict[str, str]  # {role: column} as the person said; "" where a role is left out
+    name: str  #: the path as the person wrote it
+    files: list[File]  #: sorted by name
+    columns: dict[str, str]  #: {role: column} as given; "" leaves a role out
     bad: BadRows
     odd: Oddities
     say: Callable[[str], None]
     progress: Callable[[int], None]
-    format: str | None = None  # as the person said
-    items: Any = None  # the table of items, as the person said: a path or a frame
+    format: str | None = None  #: as given
+    items: Any = None  #: the table of items as given: a path or a frame
     ids: str = ""
     keep_na_ids: bool = False
     time_format: str | None = None
     only: Only = field(default_factory=Only)
-    separator: str | None = None  # of delimited text, as the person said
-    quote: str = '"'  # "" where quotes are plain characters
+    separator: str | None = None  #: of delimited text, as given
+    quote: str = '"'  #: "" if quotes are plain characters
 
     def log(self, columns: dict[str, str]) -> Log:
-        """A log of these columns, {role: name}."""
+        """Returns a Log of these columns, {role: name}."""
         return Log(columns, self.bad, self.ids, self.keep_na_ids, self.time_format)
 
     def collect(
@@ -42,12 +42,14 @@ class Input:
         chosen: dict[str, int],
         batches: Callable[[dict[str, int]], Iterator[Batch]],
     ) -> None:
-        """Put the rows of a file into a log, those that are asked for alone.
+        """Adds the rows of a file that satisfy `only` to a log.
 
         Args:
-            names: of all columns.
-            chosen: {role: number of its column}.
-            batches: the function that reads such columns.
+            log: the log.
+            file: for messages.
+            names: all column names of the file.
+            chosen: {role: index of the column}.
+            batches: reads the chosen columns.
         """
         for batch in self.only.rows(file, names, chosen, batches):
             log.add(batch)

@@ -1,4 +1,4 @@
-"""Rows that hold histories, as lists of items: a row an item."""
+"""Rows that hold whole histories as lists of items, expanded to one row per item."""
 
 import ast
 import json
@@ -11,26 +11,26 @@ import polars as pl
 from jaxrec.data.log import Batch
 
 OWNERS = "user", "session"
-BEFORE = "before "  # and a role: a list of what came before the value of the row
-SAMPLE = 1000  # cells that show whether text holds lists
-MOST = 0.9  # of these, that have to
-CARRIED_ON = 0.9, 10  # the share of rows, and their number, from which rows of other users are one history that grows
+BEFORE = "before "  # prefix of a role: a list of items that precede the row's own value
+SAMPLE = 1000  # cells examined to decide whether text holds lists
+MOST = 0.9  # share of them that must be lists
+CARRIED_ON = 0.9, 10  # minimum share and number of rows to count as a growing history
 TEXTS = pl.List(pl.String)
 
 
 def rows(
     make: Callable[[], Iterator[Batch]], names: dict[str, str], say: Callable[[str], None], grows: bool = False
 ) -> Iterator[Batch]:
-    """Batches with a row for every entry of the lists of items that they hold; batches without lists as they are.
+    """Yields batches with a row per list entry; batches without lists are unchanged.
 
-    Data sets that ask for the next item have a row for each beginning of a history: where all rows of a user (or
-    session) are beginnings of the longest, that one alone is taken.
+    Next-item data sets often have a row for every prefix of a history. If a user's (or session's) rows are all prefixes
+    of the longest, only the longest is used.
 
     Args:
-        make: gives the batches from the first; called again as often as needed.
-        names: {role: name of its column}, of what the batches have.
-        say: told that there are lists, and what was left out.
-        grows: whether rows of different users, one after another, may be such beginnings.
+        make: returns an iterator over the batches; called repeatedly.
+        names: {role: column name} of the batches' columns.
+        say: receives notes: that the cells are lists, and how many prefixes were left out.
+        grows: whether consecutive rows of different users may be prefixes of one history.
     """
     batches = make()
     first = next((batch for batch in batches if len(batch.frame)), None)
@@ -42,14 +42,14 @@ def rows(
         yield first
         yield from batches
         return
-    alone = [names[role] for role in ("time", "weight") if role in names and role not in texts + lists]
+    alone = [names[role] for role in ("time", "weight", "type") if role in names and role not in texts + lists]
     say(
         f"{names['item']}: lists, each a history in its order"
         + (f"; the {' and '.join(alone)} of a row goes with every item of it" if alone else "")
     )
     listed = lambda: map(partial(_listed, texts, names), make())
     dtype = _listed(texts, names, first).frame["item"].dtype
-    odd = isinstance(dtype, pl.List | pl.Array) and dtype.inner.is_nested()  # lists of lists: the log refuses them
+    odd = isinstance(dtype, pl.List | pl.Array) and dtype.inner.is_nested()  # lists of lists, which the log rejects
     kept, note = (None, "") if odd else _longest(listed, names, grows)
     if note:
         say(f"{first.file}: {note}")
@@ -61,7 +61,7 @@ def rows(
 
 
 def split(batch: Batch, roles: list[str]) -> Batch:
-    """A batch whose text in these roles, words a space apart, is lists; what came before is put before."""
+    """Returns a batch with the space-separated text of these roles as lists, each after its BEFORE list."""
     frame = batch.frame.with_columns(pl.col(role).str.extract_all(r"[^ ]+") for role in roles)
     joined = [
         pl.concat_list(pl.col(role).fill_null([]), role.removeprefix(BEFORE)).alias(role.removeprefix(BEFORE))
@@ -72,7 +72,7 @@ def split(batch: Batch, roles: list[str]) -> Batch:
 
 
 def _are_lists(cells: pl.Series) -> bool:
-    """Whether text reads as lists: nearly all of it, some with several entries, for an id may be [1]."""
+    """Returns whether text holds lists: nearly all cells, some with several entries, since an id may be "[1]"."""
     if cells.dtype != pl.String:
         return False
     cells = cells.drop_nulls().head(SAMPLE)
@@ -84,14 +84,14 @@ def _are_lists(cells: pl.Series) -> bool:
 
 
 def _entries(cell: str | None) -> list[str | None] | None:
-    """The entries of a list as JSON, Python or NumPy write it: numbers as they stand. None where it is no list."""
+    """Parses a list as written by JSON, Python or NumPy, keeping numbers as text; None if it is not a list."""
     if cell is None:
         return None
     try:
         found = json.loads(cell, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         words = cell.strip()[1:-1].split()
-        if words and all(map(_is_number, words)):  # NumPy's: no commas
+        if words and all(map(_is_number, words)):  # NumPy writes no commas
             return [*words]
         try:
             found = ast.literal_eval(cell)
@@ -111,7 +111,7 @@ def _is_number(word: str) -> bool:
 
 
 def _listed(texts: list[str], names: dict[str, str], batch: Batch) -> Batch:
-    """A batch whose text in these roles is lists."""
+    """Returns a batch with the text of these roles parsed into lists."""
     frame, wrong = batch.frame, {}
     for role in texts:
         found = [_entries(cell) for cell in frame[role]]
@@ -128,7 +128,7 @@ def _is_array(dtype) -> bool:
 
 
 def _unrolled(batch: Batch, names: dict[str, str], kept: np.ndarray | None) -> Batch:
-    """A row for every entry of a batch's lists; one of nulls where the lists of a row are empty or differ in length."""
+    """Returns a batch with a row per list entry; a single row of nulls if the lists are empty or differ in length."""
     frame = batch.frame.with_row_index("row")
     lists = ["item", *(role for role in names if role not in ("user", "item") and frame[role].dtype.is_nested())]
     lists = [role for role in lists if isinstance(frame[role].dtype, pl.List)]
@@ -159,12 +159,12 @@ def _unrolled(batch: Batch, names: dict[str, str], kept: np.ndarray | None) -> B
 
 
 def _longest(make, names: dict[str, str], grows: bool) -> tuple[np.ndarray | None, str]:
-    """Which rows to take, a bool each, None for all; and what to say of it. `make` gives the batches with lists."""
+    """Returns which rows to keep (bool [rows], or None for all), and a note. `make` returns batches with lists."""
     roles = [role for role in OWNERS if role in names]
     found = [batch.frame.select(pl.struct(roles).hash(), pl.col("item").list.len().fill_null(0)) for batch in make()]
     hashed, lengths = (column.to_numpy() for column in pl.concat(found))
     _, owner = np.unique(hashed, return_inverse=True)
-    counts = np.bincount(owner[lengths > 0], minlength=len(hashed))  # an empty list is no row
+    counts = np.bincount(owner[lengths > 0], minlength=len(hashed))  # empty lists don't count
     name = names[roles[-1]]
     if (counts <= 1).all():
         begins, whose = _carried_on(make) if grows else np.zeros(len(owner), bool), "the row beside them"
@@ -181,11 +181,12 @@ def _longest(make, names: dict[str, str], grows: bool) -> tuple[np.ndarray | Non
 
 
 def _beginnings(make, owner: np.ndarray, several: np.ndarray) -> np.ndarray:
-    """Whether each row's list is the beginning of the longest of its owner [rows], and of another length than others.
+    """Returns whether each row is a proper prefix of its owner's longest list, and no duplicate in length [rows].
 
     Args:
-        owner: of each row, a number.
-        several: whether an owner has several rows.
+        make: returns the batches with lists.
+        owner: [rows] the number of each row's user or session.
+        several: [owners] whether an owner has several rows.
     """
     parts, done = [], 0
     for batch in make():
@@ -206,7 +207,7 @@ def _beginnings(make, owner: np.ndarray, several: np.ndarray) -> np.ndarray:
 
 
 def _carried_on(make) -> np.ndarray:
-    """Whether the row before or after each has its list and one item more [rows]; none where few rows are so."""
+    """Returns whether each row is an adjacent row's list without its last item [rows]; all False if few rows are."""
     parts = []
     for batch in make():
         lists = pl.col("item").cast(TEXTS, strict=False)

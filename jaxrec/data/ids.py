@@ -1,15 +1,15 @@
-"""External ids: which values of a column are none, which have lost something, and how the others are numbered.
+"""External ids: detects missing and altered values, and numbers the others.
 
-What counts as what:
-- A missing value is an empty field, null, or a word of MISSING, which `--keep-na-ids` takes as an id.
-- A column in which ids read as floats (`1.0`, `153.`, `1e+05`, `1.00878E+11`) is refused, over all files together,
-  where such an id has the value of another (`1.0` and `1`), or where fewer than half of its distinct ids are words. So
-  `1.5` and `1e5` among names are names, but beside numbers, or alone, they are numbers that something has changed.
-- `--ids integer` takes integers only: `1.0` is 1, below 2^53; `1e+05`, one digit and a power of ten, is 100000; other
-  ids in scientific notation have digits that are not written, and are bad rows, as is everything else. A column that
-  begins without any number (in its first 64 MiB) is one of words, and stays so.
-- `--ids text` takes ids as they stand, all as text; of a column of floats, the shortest text of the same value.
-- A column of floats, or of decimals, whose values are all whole numbers that its type holds exactly is one of integers.
+The rules:
+- An empty field, null, or a word of MISSING is a missing value; `--keep-na-ids` accepts these words as ids.
+- A column in which ids look like floats (`1.0`, `153.`, `1e+05`, `1.00878E+11`), over all files together, is rejected
+  if one has the same value as another id (`1.0` and `1`), or if fewer than half of the distinct ids are words. So
+  `1.5` and `1e5` are names among names, but altered numbers among numbers, or alone.
+- `--ids integer` accepts integers only: `1.0` is 1, below 2^53; `1e+05`, one digit and a power of ten, is 100000.
+  Other ids in scientific notation have lost digits, and are bad rows, as is everything else. A column that begins
+  without any number (in its first 64 MiB) is treated as text throughout.
+- `--ids text` accepts ids as they are written; for a column of floats, the shortest text of the same value.
+- A column of floats or decimals becomes integers if all values are whole numbers that its type represents exactly.
 """
 
 import bisect
@@ -24,45 +24,47 @@ from jaxrec.data.interactions import as_ids, to_array
 from jaxrec.data.ragged import distinct
 from jaxrec.system.errors import UserError
 
-KINDS = ("integer", "text")  # of --ids
-TABLE = 1 << 26  # the numbers below it are looked up
+KINDS = ("integer", "text")  # values of --ids
+TABLE = 1 << 26  # numbers below it use a lookup table
 MISSING = ("NA", "N/A", "NaN", "nan", "NULL", "null", "None", r"\N", "<NA>")
 FLOAT = r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?[0-9]+[eE][-+]?[0-9]+$"
 INTEGER = r"^[-+]?[0-9]+$"
-EXACT = {pl.Float32: 2**24, pl.Float64: 2**53}  # integers below these are all different floats
+EXACT = {pl.Float32: 2**24, pl.Float64: 2**53}  # integers below these are exact as floats
 CURES = "--ids integer takes 1.0 for 1, where every value is exact; --ids text takes ids as they stand"
 
 
 class Ids:
-    """A column's ids, numbered from 0 as they come: small integers by a table, the others by the interning of polars.
+    """A column's ids, numbered from 0 in order of appearance: small integers by a table, others interned by polars.
 
     Args:
-        name: of the column, for messages.
+        name: the column, for messages.
         kind: "", "integer" or "text".
-        keep_na: whether words of MISSING are ids.
+        keep_na: whether the words of MISSING are ids.
     """
 
     def __init__(self, name: str, kind: str = "", keep_na: bool = False):
         self.name, self.kind, self.keep_na = name, kind, keep_na
         self.count = 0
         self.whole = False  # whether floats were read as integers
-        self._integer = False  # whether there are numbers, where integers are asked for
-        self._table = np.zeros(0, np.int32)  # one more than the code of each number; 0 is none yet
+        self._integer = False  # whether there are numbers, for --ids integer
+        self._table = np.zeros(0, np.int32)  # code + 1 of each number; 0 if it has none yet
         self._type = pl.Categorical(pl.Categories.random())
-        self._of_word = np.zeros(0, np.int32)  # the code of each word, in polars' own numbering
-        self._numbers, self._words = [], []  # (codes, what has them), in the order of the codes
-        self._files = []  # (first code, file) where the file changes
+        self._of_word = np.zeros(0, np.int32)  # the code of each word, by polars' physical number
+        self._numbers, self._words = [], []  # (codes, values), in the order of the codes
+        self._files = []  # (first code, file) at each change of file
 
     def clean(
         self, values: pl.Series, file: object, place: Callable[[int], str] | None = None
     ) -> tuple[pl.Series, list[tuple[pl.Series, str]]]:
-        """A column as it was read -> integers or text, and (mask, reason) of the values that are no ids.
+        """Converts a column to integers or text, and returns (mask, reason) pairs for the values that aren't ids.
 
         Args:
-            place: the number of a value -> where it stands, as "row 7", for messages.
+            values: the column as read.
+            file: for messages.
+            place: index of a value -> its place, as "row 7", for messages.
 
         Raises:
-            UserError: no value of its type can be an id, or floats are among them that are no integers.
+            UserError: if the column's type can't hold ids, or it holds floats that aren't integers.
         """
         if values.dtype.is_float() or values.dtype.is_decimal():
             return self._from_reals(values, file, place)
@@ -116,7 +118,7 @@ class Ids:
         return numbers, [missing, (inexact, f"{self.name} is not exactly an integer: --ids text takes it as it stands")]
 
     def number(self, tokens: pl.Series, file: object | None = None) -> np.ndarray:
-        """The codes of tokens, text or integers without nulls, [n] int32. A number and its text are one token."""
+        """Returns the codes of tokens, text or integers without nulls, [n] int32. A number equals its text."""
         if not self._files or self._files[-1][1] != file:
             self._files.append((self.count, file))
         numbers = _small_numbers(tokens)
@@ -144,7 +146,7 @@ class Ids:
 
     def _code_words(self, words: pl.Series) -> np.ndarray:
         coded = words.cast(self._type)
-        self._alive = coded.clear()  # polars forgets its numbers with the last series that has them
+        self._alive = coded.clear()  # polars drops its numbering with the last series that uses it
         own = coded.unique(maintain_order=True)
         own = own.filter(own.to_physical() >= len(self._of_word))
         if len(own):
@@ -161,32 +163,32 @@ class Ids:
         return np.arange(self.count - number, self.count, dtype=np.int32)
 
     def words(self) -> pl.Series:
-        """The tokens that are no small numbers."""
+        """Returns the tokens that aren't small numbers."""
         return pl.concat([pl.Series([], dtype=pl.String), *(words for _, words in self._words)])
 
     def notes(self) -> list[str]:
-        """What to say of the ids."""
+        """Returns notes about the ids for people."""
         words = self.words()
         found = [f"{self.name}: floats, all of them whole numbers, read as integers"] if self.whole else []
         odd = words.filter(~words.str.contains(r"^-?\d+$"))
-        if not self.kind and 0 < len(odd) < self.count // 2:  # where most are numbers
+        if not self.kind and 0 < len(odd) < self.count // 2:  # if most ids are numbers
             found.append(f"{self.name}: ids are text, because of {odd[0]!r}")
         if len(padded := words.filter(words.str.starts_with(" ") | words.str.ends_with(" "))):
             found.append(f"{self.name}: spaces at the ends of ids are parts of them, as of {padded[0]!r}")
         return found
 
     def tokens(self) -> pl.Series:
-        """The tokens by code, as text."""
+        """Returns the tokens by code, as text."""
         numbers = [(codes, pl.Series(numbers).cast(pl.String)) for codes, numbers in self._numbers]
         codes = np.concatenate([np.zeros(0, np.int32), *(codes for codes, _ in numbers + self._words)])
         tokens = [each for _, each in numbers + self._words]
         return pl.concat([pl.Series([], dtype=pl.String), *tokens]).gather(np.argsort(codes))
 
     def order(self) -> tuple[np.ndarray, np.ndarray]:
-        """The ids in sorted order, and every code's place among them [count] int32.
+        """Returns the sorted ids, and each code's index among them [count] int32.
 
         Raises:
-            UserError: some of them read as floats.
+            UserError: if some ids look like floats.
         """
         if not self.kind:
             self._check_floats()
@@ -240,7 +242,7 @@ class Ids:
 
 
 def integers(text: pl.Series) -> pl.Series:
-    """Text -> Int64 where it is an integer, written as one, as a float (below 2^53) or as 1e+05; null elsewhere."""
+    """Converts text to Int64 where it is an integer, a whole float below 2^53, or like 1e+05; null elsewhere."""
     whole = text.str.strip_prefix("+").cast(pl.Int64, strict=False).set(~text.str.contains(INTEGER), None)
     if whole.null_count() == text.null_count():
         return whole
@@ -256,7 +258,7 @@ def integers(text: pl.Series) -> pl.Series:
 
 
 def _scientific(token: str) -> int | None:
-    """The integer that a token in scientific notation is, None where digits of it are not written."""
+    """Returns the integer of a token in scientific notation, None if digits were lost."""
     if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d{1,3}", token, re.ASCII):
         return None
     number = Decimal(token)
@@ -268,13 +270,13 @@ def _scientific(token: str) -> int | None:
 
 
 def _whole(values: pl.Series) -> pl.Series:
-    """Where decimals are integers of 64 bits, [n]; null where they are null."""
+    """Returns where decimals are 64-bit integers, [n]; null where they are null."""
     text = values.cast(pl.String).str.replace(r"\.0*$", "")
     return pl.select(pl.when(text.is_not_null()).then(text.cast(pl.Int64, strict=False).is_not_null())).to_series()
 
 
 def _small_numbers(tokens: pl.Series) -> pl.Series:
-    """Int64 where a token is a whole number below TABLE, written as it is printed; null elsewhere."""
+    """Returns Int64 where a token is a number below TABLE in plain decimal form; null elsewhere."""
     numbers = tokens.cast(pl.Int64, strict=False)
     fits = numbers.is_between(0, TABLE, closed="left")
     if tokens.dtype == pl.String:

@@ -1,4 +1,4 @@
-"""Interactions: every user's history as flat arrays of item numbers, with the external ids beside them."""
+"""Interactions: the users' histories as flat arrays of item numbers, with the external ids."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,42 +11,42 @@ import polars as pl
 
 from jaxrec.system.errors import UserError
 
-ID = "id"  # the column of the external ids, in Parquet
-COUNT = "training_count"  # the column of how often each item occurs in training, in a workdir's catalogue
-#: names by which the columns of titles and genres are known, the first found wins; compared as `columns.plain` does
+ID = "id"  # column of the external ids, in Parquet
+COUNT = "training_count"  # column of each item's number of training interactions, in a workdir's catalogue
+#: names of the columns of titles and of genres, in order of preference; compared by `columns.plain`
 TITLES, GENRES = ("title", "movietitle", "name", "itemname"), ("genres", "genre", "class", "categories", "category")
 
 
 class Catalogue(NamedTuple):
-    """The items: row v - 1 is item v, in the sorted order of the external ids."""
+    """The items: row v - 1 is item v. The items of a log are sorted by external id."""
 
-    ids: np.ndarray  # [V] int64, or str
-    about: pl.DataFrame | None = None  # V rows: whatever is known of them, under its own names and types
+    ids: np.ndarray  #: [V] int64, or str
+    about: pl.DataFrame | None = None  #: [V rows] the items' attributes, with the names and types of their source
 
     @property
     def titles(self) -> list[str] | None:
-        """Of the column that is named as titles are, "" where there is none; None without such a column."""
+        """Titles [V] from the first column in TITLES, "" where missing; None if there is no title column."""
         return self._column(TITLES)
 
     @property
     def genres(self) -> list[str] | None:
-        """As `titles`, of the column of genres: "A|B" for several."""
+        """Genres [V] from the first column in GENRES, several joined as "A|B"; None if there is no genre column."""
         return self._column(GENRES)
 
     @property
     def counts(self) -> np.ndarray | None:
-        """How often each item occurs in training, [V]; None where the training was made before they were kept."""
+        """Number of training interactions per item [V]; None if the training did not record it."""
         if self.about is None or COUNT not in self.about.columns:
             return None
         return self.about[COUNT].to_numpy()
 
     def counted(self, counts_V: np.ndarray) -> "Catalogue":
-        """The same with these training counts."""
+        """Returns the catalogue with these training counts."""
         column = pl.Series(COUNT, counts_V, pl.Int64)
         return self._replace(about=column.to_frame() if self.about is None else self.about.with_columns(column))
 
     def _column(self, names):
-        from jaxrec.data.columns import plain  # which needs this module
+        from jaxrec.data.columns import plain  # here, since columns imports this module
 
         if self.about is None:
             return None
@@ -60,7 +60,7 @@ class Catalogue(NamedTuple):
         return column.cast(pl.String).fill_null("").to_list()
 
     def save(self, path: str | Path) -> None:
-        """Write it as Parquet: the column id, then the others."""
+        """Writes the catalogue as Parquet: the column "id", then the attributes."""
         frame = pl.DataFrame({ID: self.ids.tolist()})
         if self.about is not None:
             frame = frame.hstack(self.about.drop(ID, strict=False))
@@ -69,55 +69,64 @@ class Catalogue(NamedTuple):
 
     @classmethod
     def load(cls, path: str | Path) -> "Catalogue":
-        """What `save` wrote."""
-        with open(path, "rb") as file:  # a path would be taken for a pattern
+        """Reads a catalogue written by `save`."""
+        with open(path, "rb") as file:  # polars would read a path as a glob pattern
             frame = pl.read_parquet(file)
         about = frame.drop(ID)
         return cls(to_array(frame[ID]), about if about.width else None)
 
     def take(self, numbers: np.ndarray) -> "Catalogue":
-        """The catalogue of these items alone, in this order."""
+        """Returns the catalogue of these items (numbers from 1), in this order."""
         rows = np.asarray(numbers) - 1
         return Catalogue(self.ids[rows], None if self.about is None else self.about[rows])
 
 
 class Sessions(NamedTuple):
-    """Histories in parts: session s is `items[offsets[s]:offsets[s + 1]]`, and lies within one user's history."""
+    """The sessions of the histories: session s is `items[offsets[s]:offsets[s + 1]]`, part of one user's history."""
 
-    offsets: np.ndarray  # [S + 1] int64; every user's offset is among them
-    ids: np.ndarray  # [S] external ids, int64 or str
+    offsets: np.ndarray  #: [S + 1] int64; includes every user's offset
+    ids: np.ndarray  #: [S] external ids, int64 or str
+
+
+class Types(NamedTuple):
+    """What was done with the items, event by event: viewed, put into the cart, bought."""
+
+    numbers: np.ndarray  # [N] uint8, a place among the names from 1; 0 where it is not known; may be a memory map
+    names: tuple[str, ...]  # sorted; each occurs
+    asked: tuple[int, ...] | None = None  # the numbers of those that may be targets; None: all
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Interactions:
-    """Histories back to back: user u's is `items[offsets[u]:offsets[u + 1]]`, oldest first."""
+    """Histories stored back to back: user u's is `items[offsets[u]:offsets[u + 1]]`, oldest first."""
 
-    items: np.ndarray  # [N] int32, 1..V; may be a memory map
-    offsets: np.ndarray  # [U + 1] int64
-    users: np.ndarray  # [U] external ids, int64 or str; of sessions where there is nothing above them
+    items: np.ndarray  #: [N] int32, 1..V; may be a memory map
+    offsets: np.ndarray  #: [U + 1] int64
+    users: np.ndarray  #: [U] external ids, int64 or str; session ids in data without users
     catalogue: Catalogue
-    name: str  # file or generator, for messages
-    times: np.ndarray | None = None  # [N] int64, microseconds, not falling within a history; may be a memory map
-    relative: bool = False  # whether the times count from an unknown moment; else from 1970, UTC
-    weights: np.ndarray | None = None  # [N] float32: ratings, seconds of play; may be a memory map
-    sessions: Sessions | None = None  # where histories have parts
-    train_sessions: int | None = None  # so many leading histories are to train on, the sessions of the rest to test
-    digest: str | None = None  # the fingerprint, where it is known
+    name: str  #: file or generator, for messages
+    times: np.ndarray | None = None  #: [N] int64 microseconds, non-decreasing within a history; may be a memory map
+    relative: bool = False  #: whether times count from an unknown moment; otherwise from 1970, UTC
+    weights: np.ndarray | None = None  #: [N] float32, as ratings or seconds of play; may be a memory map
+    types: Types | None = None  # of events
+    sessions: Sessions | None = None  #: the sessions within the histories, if there are any
+    train_sessions: int | None = None  #: number of leading histories for training; the others are for testing
+    digest: str | None = None  #: the fingerprint, if known
 
 
 def by_session(interactions: Interactions) -> Interactions:
-    """The same with a session in the place of a user: as it is where no history has parts."""
+    """Returns the interactions with sessions as the users; unchanged if the histories have no sessions."""
     if interactions.sessions is None:
         return interactions
     offsets, ids = interactions.sessions
     training = interactions.train_sessions
-    if training is not None:  # so many histories: their sessions
+    if training is not None:  # from a number of users to the number of their sessions
         training = int(np.searchsorted(offsets, interactions.offsets[training]))
     return replace(interactions, offsets=offsets, users=ids, sessions=None, train_sessions=training, digest=None)
 
 
 def fingerprint(interactions: Interactions) -> str:
-    """SHA-256 (hex) of the items, the offsets, the ids of users and items; of times, weights, sessions where they are.
+    """SHA-256 (hex) of items, offsets, ids of users and items; of times, weights, types, sessions where they are.
 
     Names, paths, titles and genres are not in it: the same histories from another file are the same data.
     """
@@ -130,6 +139,10 @@ def fingerprint(interactions: Interactions) -> str:
         if (array := getattr(interactions, name)) is not None:
             digest.update(name.encode() + (b" relative" if name == "times" and interactions.relative else b""))
             _update(digest, array)
+    if interactions.types is not None:
+        digest.update(b"types")
+        _update(digest, interactions.types.numbers)
+        _update(digest, np.array(interactions.types.names, np.dtypes.StringDType()))
     if interactions.sessions is not None:
         digest.update(b"sessions")
         _update(digest, interactions.sessions.offsets)
@@ -140,7 +153,7 @@ def fingerprint(interactions: Interactions) -> str:
 
 
 def describe(interactions: Interactions) -> dict:
-    """Counts of users, items and interactions, quantiles of the history lengths, density: plain numbers."""
+    """Returns the numbers of users, items and interactions, the quantiles of the history lengths, and the density."""
     lengths = np.diff(interactions.offsets)
     users, items, total = len(lengths), len(interactions.catalogue.ids), len(interactions.items)
     quantiles = np.quantile(lengths, [0, 0.25, 0.5, 0.75, 0.95, 1]) if users else np.zeros(6)
@@ -157,7 +170,7 @@ def describe(interactions: Interactions) -> dict:
 
 
 def from_sequences(histories: list[list], users: Sequence | None = None) -> Interactions:
-    """A small data set from Python lists of external ids, oldest first; users are 1..U unless given.
+    """Returns Interactions from Python lists of external ids, oldest first; users default to 1..U.
 
     >>> log = from_sequences([["a", "b", "c"], ["b", "c"]], users=["ann", "ben"])
     >>> log.items.tolist(), log.offsets.tolist()
@@ -180,7 +193,7 @@ def from_sequences(histories: list[list], users: Sequence | None = None) -> Inte
 
 
 def assemble(users: pl.Series, items: pl.Series, lengths: np.ndarray, name: str) -> Interactions:
-    """Interactions from tokens: `users` [U] and `items` [N] as strings, `lengths` [U] items a user."""
+    """Returns Interactions from string ids: `users` [U], `items` [N], and `lengths` [U], the items of each user."""
     ids, codes = number(items)
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
@@ -188,10 +201,10 @@ def assemble(users: pl.Series, items: pl.Series, lengths: np.ndarray, name: str)
 
 
 def as_ids(tokens: pl.Series) -> np.ndarray:
-    """Tokens as int64 when every one is an integer as an integer prints, else as strings.
+    """Returns ids as int64 if each equals the decimal form of an int64, otherwise as strings.
 
-    So "7" may become 7, but "07", "+7" and what passes int64 make strings of all: no two tokens become one id,
-    and an id is printed as it was read.
+    A single "07", "+7" or number beyond int64 makes all of them strings, so that distinct ids stay distinct and print
+    as they were read.
     """
     numbers = tokens.cast(pl.Int64, strict=False)
     if numbers.null_count() == 0 and (numbers.cast(pl.String) == tokens).all():
@@ -200,12 +213,12 @@ def as_ids(tokens: pl.Series) -> np.ndarray:
 
 
 def to_array(ids: pl.Series) -> np.ndarray:
-    """Ids as NumPy has them: int64, or strings of any length."""
+    """Returns ids as a NumPy array: int64, or variable-length strings."""
     return ids.to_numpy() if ids.dtype.is_integer() else np.array(ids.to_list(), np.dtypes.StringDType())
 
 
 def number(tokens: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """The sorted distinct ids of the tokens, [V], and every token's number among them from 1, [N] int32."""
+    """Returns the sorted distinct ids [V], and the number of each token among them, from 1, [N] int32."""
     distinct = tokens.unique()
     ids = as_ids(distinct)
     order = np.argsort(ids)
@@ -220,12 +233,12 @@ def _update(digest, array: np.ndarray) -> None:
         _update_numbers(digest, b"int", array, "<i8")
     elif array.dtype.kind == "f":
         _update_numbers(digest, b"float", array, "<f4")
-    else:  # the lengths keep ["ab", "c"] apart from ["a", "bc"]
+    else:  # the lengths distinguish ["ab", "c"] from ["a", "bc"]
         _update_numbers(digest, b"str", np.strings.str_len(array), "<i8")
         digest.update("".join(array.tolist()).encode())
 
 
 def _update_numbers(digest, tag: bytes, array: np.ndarray, dtype: str, chunk: int = 1 << 22) -> None:
     digest.update(tag + len(array).to_bytes(8, "little"))
-    for start in range(0, len(array), chunk):  # by chunks: a memory map is not to be read whole
+    for start in range(0, len(array), chunk):  # in chunks, so that a memory map is not loaded whole
         digest.update(np.ascontiguousarray(array[start : start + chunk], dtype))

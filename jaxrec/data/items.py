@@ -1,7 +1,7 @@
-"""What is known of items beside their ids: titles, genres, prices, any column of the tables that come with data.
+"""Item attributes, such as titles, genres and prices, read from the tables that come with a data set.
 
-Columns keep their names and types. Of text, a column whose values are all integers holds integers, likewise numbers,
-true and false, and dates; titles stay texts, and so do ids, which are compared with the log's as they are printed.
+Columns keep their names and types. A text column becomes integers, floats, booleans or dates if all of its values are.
+Titles remain text, and so do ids, which are matched with the log's by their printed form.
 """
 
 import csv
@@ -15,25 +15,25 @@ from typing import Any
 
 import polars as pl
 
-from jaxrec.data import arrow, columnar, columns as cols, json_lines, tables
+from jaxrec.data import arrow, columnar, columns as cols, embeddings, json_lines, tables
 from jaxrec.data.interactions import COUNT, GENRES, ID, TITLES, Catalogue, Interactions
 from jaxrec.data.tables import LONG
 from jaxrec.data.text import File, csv_rows, fail, pieces, short, some
 from jaxrec.data.typed import EXACT, typed
 from jaxrec.system.errors import UserError
 
-NAMES = ("items.csv", "items.tsv", "items.parquet", "items.jsonl")  # of the table beside a log, those of text also .gz
-ROWS = 1 << 16  # of text that are made columns at once
-#: the escape of a UTF-16 surrogate without its other half, of which a reader of JSON makes a character of its own
+NAMES = ("items.csv", "items.tsv", "items.parquet", "items.jsonl")  # item tables beside a log; text also as .gz
+ROWS = 1 << 16  # text rows converted at once
+#: escape of a lone UTF-16 surrogate, which a JSON reader would replace by another character
 LONE = re.compile(rb"\\ud[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)\\ud[c-f]..", re.IGNORECASE)
 GENRE_FLAGS = """unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror
-Musical Mystery Romance Sci-Fi Thriller War Western"""  # of u.item, after five other fields
+Musical Mystery Romance Sci-Fi Thriller War Western"""  # the flags of u.item, after its five other fields
 
 
 def describe(
     interactions: Interactions, about: pl.DataFrame, say: Callable[[str], None] = lambda line: None
 ) -> Interactions:
-    """The interactions with what a table says of their items: `ID` as text, and any other column."""
+    """Returns the interactions with item attributes from a table: `ID` as text, and any other columns."""
     catalogue = interactions.catalogue
     ids = pl.DataFrame({ID: pl.Series(catalogue.ids.tolist()).cast(pl.String)})
     if unknown := len(ids.join(about, on=ID, how="anti")):
@@ -45,17 +45,18 @@ def describe(
 def described(
     interactions: Interactions, path: Any, log: list[File], folder: str, column: str | None, say: Callable[[str], None]
 ) -> Interactions:
-    """The interactions with what the table of items says that is named, or lies beside the log.
+    """Returns the interactions with item attributes from a named table, or one found beside the log.
 
     Args:
-        path: of the table, or one in memory; None for the one beside the log, if there is one; "" for none.
-        log: its files.
-        folder: as the log was named: where it is a folder, the table may lie in it.
-        column: of the ids in the log, which is looked for first in the table.
-        say: told what was found.
+        interactions: the log's interactions.
+        path: the table's path, or an in-memory table; None to look for one beside the log; "" for none.
+        log: the files of the log.
+        folder: the log's path as given; if it is a folder, the table may be in it.
+        column: the log's column of item ids, preferred as the table's.
+        say: receives notes.
 
     Raises:
-        UserError: there is no such table, or two lie beside the log; it is broken, or knows none of the items.
+        UserError: if the table is missing, damaged, or has none of the log's items; or two tables lie beside the log.
     """
     file = None if arrow.is_frame(path) else _named(path) if path else None if path == "" else beside(log, folder)
     if file is None and not arrow.is_frame(path):
@@ -73,13 +74,15 @@ def described(
 def given(
     path: File | str | os.PathLike | Any, catalogue: Catalogue, column: str | None = None
 ) -> tuple[File | str, pl.DataFrame]:
-    """(the name, the table of items): of a file or in memory, for items as a catalogue has them.
+    """Returns (name, table) of a table of items, from a file or in memory, with ids in the form of the catalogue.
 
     Args:
-        column: of the ids, as `table` takes it.
+        path: the file, or an in-memory table.
+        catalogue: the catalogue.
+        column: the column of ids, as for `table`.
 
     Returns:
-        the columns `ID`, as text, and all others.
+        A name for messages, and the table: the column `ID`, as text, and all others.
     """
     if arrow.is_frame(path):
         file, about = "items", arrow.to_polars(path)
@@ -91,7 +94,7 @@ def given(
 
 
 def _as_integers(file: File | str, about: pl.DataFrame) -> pl.DataFrame:
-    """A table for items whose ids are integers: the id 1.0 is 1, as pandas writes it in a column with gaps."""
+    """Reads float ids such as 1.0, as pandas writes integer columns with gaps, as integers."""
     ids = about[ID].str.replace(r"^(-?[0-9]{1,15})\.0*$", "${1}")
     if (twice := ids.is_duplicated()).any():
         raise UserError(f"{file}: item {ids.filter(twice)[0]} has two rows, as a float and as an integer: keep one")
@@ -99,7 +102,7 @@ def _as_integers(file: File | str, about: pl.DataFrame) -> pl.DataFrame:
 
 
 def beside(log: list[File], folder: str) -> File | None:
-    """The table of items in the folder that was named, in one that holds all files of a log, or beside the first."""
+    """Returns the table of items in the given folder, in the log's common folder, or beside the log's first file."""
     places = [log[0]]
     if len(log) > 1 and not log[0].member:
         places.insert(0, File(Path(os.path.commonpath([file.path.parent for file in log])) / log[0].path.name))
@@ -117,23 +120,27 @@ def beside(log: list[File], folder: str) -> File | None:
 
 
 def table(file: File, column: str | None = None) -> pl.DataFrame:
-    """A table of items: Parquet, Arrow, JSON lines or RecBole's .item, by its name; else text with a header.
+    """Reads a table of items: Parquet, Arrow, JSON lines or RecBole's .item, by file name; otherwise text with header.
 
     Args:
-        column: of the ids, where the table has it; else it is known by its name.
+        file: the file.
+        column: name of the ids' column, if the table has it; otherwise it is recognised by name.
 
     Returns:
-        the columns `ID`, as text, and all others.
+        The column `ID`, as text, all others, and one for each array of vectors beside the file.
 
     Raises:
-        UserError: it can't be read; no column of ids is found, or an id is missing, or there twice.
+        UserError: if the file can't be read, no column of ids is found, or an id is missing or occurs twice.
     """
-    suffix = Path(file.name).suffix.lower()
-    if suffix in columnar.SUFFIXES:
+    return embeddings.with_vectors(file, _rows(file, column))
+
+
+def _rows(file: File, column: str | None) -> pl.DataFrame:
+    if file.suffix in columnar.SUFFIXES:
         return _columnar(file, column)
-    if suffix in json_lines.SUFFIXES:
+    if file.suffix in json_lines.SUFFIXES:
         return _json_lines(file, column)
-    if suffix == ".item":
+    if file.suffix == ".item":
         return recbole(file, column)
     rows = _csv(file)
     _, header = next(rows)
@@ -141,7 +148,7 @@ def table(file: File, column: str | None = None) -> pl.DataFrame:
 
 
 def _said(about: pl.DataFrame) -> Iterator[str]:
-    """The columns and what they hold."""
+    """Yields a description of each column and its type."""
     for name, dtype in about.drop(ID).schema.items():
         kinds = {"text": dtype == pl.String, "integer": dtype.is_integer(), "number": dtype.is_float()}
         yield f"{name} ({next((kind for kind, fits in kinds.items() if fits), str(dtype).lower())})"
@@ -180,7 +187,7 @@ def _json_lines(file: File, column: str | None) -> pl.DataFrame:
 
 
 def _with_ids(file: File | str, frame: pl.DataFrame, key: int) -> pl.DataFrame:
-    """A table of values, its ids as text."""
+    """Returns a typed table with its ids as text, in the column `ID`."""
     ids = frame.to_series(key)
     if ids.dtype.is_float():
         if not (ids.drop_nulls() == ids.drop_nulls().round()).all() or (ids.abs() >= EXACT).any():
@@ -196,7 +203,7 @@ def _with_ids(file: File | str, frame: pl.DataFrame, key: int) -> pl.DataFrame:
 
 
 def recbole(file: File, column: str | None = None) -> pl.DataFrame:
-    """RecBole's .item: tab-separated under a typed header; the words of its genres become "A|B"."""
+    """Reads RecBole's .item: tab-separated with a typed header; the genres' words become "A|B"."""
     rows = _split(file, "\t")
     _, header = next(rows)
     names = [name.partition(":")[0] for name in header]
@@ -210,7 +217,7 @@ def recbole(file: File, column: str | None = None) -> pl.DataFrame:
 
 
 def movielens(ratings: File) -> pl.DataFrame | None:
-    """The titles and genres beside MovieLens' ratings: movies.dat, movies.csv or u.item; None if there are none."""
+    """Reads titles and genres beside MovieLens' ratings, from movies.dat, movies.csv or u.item; None if missing."""
     if file := ratings.beside("movies.csv"):
         rows = _csv(file)
         next(rows)
@@ -228,8 +235,8 @@ def _flagged(flags: list[str]) -> str:
 
 
 def _key(file: File | str, header: list[str], column: str | None = None) -> int:
-    """The place of the column of ids: the one that is named as in the log, else one known by its name."""
-    for name in filter(None, (column, column and column.rpartition(".")[2])):  # events.aid: aid
+    """Returns the index of the column of ids: the one named as in the log, otherwise one with a common name."""
+    for name in filter(None, (column, column and column.rpartition(".")[2])):  # events.aid may be named aid
         if name in header:
             return header.index(name)
     places = {cols.plain(name): place for place, name in reversed(list(enumerate(header)))}
@@ -242,7 +249,7 @@ def _key(file: File | str, header: list[str], column: str | None = None) -> int:
 
 
 def _distinct(file: File | str, header: list[str], key: int) -> list[str]:
-    """The names of the columns, `ID` for that of the ids."""
+    """Returns the column names, with `ID` for the column of ids."""
     names = list(header)
     names[key] = ID
     if twice := [name for name in names if names.count(name) > 1]:
@@ -253,7 +260,7 @@ def _distinct(file: File | str, header: list[str], key: int) -> list[str]:
 
 
 def _check_ids(file: File | str, frame: pl.DataFrame, place: Callable[[int], str]) -> None:
-    """That every row has an id of its own. `place`: the number of a row -> where it is, as "line 7"."""
+    """Checks that each row has a distinct id. `place`: index of a row -> its place, as "line 7"."""
     ids = frame[ID]
     row = lambda at: short(",".join("" if value is None else str(value) for value in frame.row(at)))
     if (empty := (ids == "").arg_true()).len():
@@ -266,7 +273,7 @@ def _check_ids(file: File | str, frame: pl.DataFrame, place: Callable[[int], str
 
 
 def _frame(file: File, header: list[str], key: int, rows: Iterator) -> pl.DataFrame:
-    """Rows of text -> a table with the column ID and the others, of the types that their texts are."""
+    """Returns a table of the rows with the column `ID`, and the other columns with types inferred from their text."""
     names = _distinct(file, header, key)
     empty = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
     frames, lines = [empty], [pl.Series([], dtype=pl.Int64)]
@@ -278,7 +285,7 @@ def _frame(file: File, header: list[str], key: int, rows: Iterator) -> pl.DataFr
         columns = zip(*(row for _, row in chunk), strict=True)
         frame = pl.DataFrame([pl.Series(n, c, pl.String) for n, c in zip(names, columns, strict=True)])
         frames.append(frame := frame.with_columns(pl.all().str.strip_chars()))
-        _check_ids(file, frame, lambda row, chunk=chunk: f"line {chunk[row][0]}")  # at once: it may be very long
+        _check_ids(file, frame, lambda row, chunk=chunk: f"line {chunk[row][0]}")  # early: it may be long
         lines.append(pl.Series([line for line, _ in chunk], dtype=pl.Int64))
     frame, line = pl.concat(frames), pl.concat(lines)
     _check_ids(file, frame, lambda row: f"line {line[row]}")
@@ -287,7 +294,7 @@ def _frame(file: File, header: list[str], key: int, rows: Iterator) -> pl.DataFr
 
 
 def _csv(file: File):
-    """(number of the line, fields) of a CSV file, the header first, its names stripped."""
+    """Yields (line number, fields) of a CSV file; the header comes first, with stripped names."""
     separator, line, first = _separator(file), 0, True
     rows = csv_rows(_numbered(file, count := [0]), strict=True, delimiter=separator)
     try:
@@ -304,7 +311,7 @@ def _csv(file: File):
 
 
 def _separator(file: File) -> str:
-    """What parts the names of the header: the most frequent of the candidates; what Excel's first line says."""
+    """Returns the separator: from Excel's `sep=` line, otherwise the candidate that is most frequent in the header."""
     line = next(filter(str.strip, tables.first_lines(file)), "")
     if found := _names_separator(line):
         return found
@@ -318,7 +325,7 @@ def _names_separator(line: str) -> str:
 
 
 def _numbered(file: File, count: list[int]):
-    """The lines of a file with their ends, and in `count` how many they are so far."""
+    """Yields the lines of a file with their line ends, and counts them in `count`."""
     for piece in pieces(file):
         for text in piece.lines():
             count[0] += 1
@@ -326,7 +333,7 @@ def _numbered(file: File, count: list[int]):
 
 
 def _split(file: File, separator: str, encoding: str = "utf-8", least: int = 1):
-    """(number of the line, fields) of a file without quotes."""
+    """Yields (line number, fields) of a file without quotes."""
     empty = True
     for piece in pieces(file, encoding=encoding):
         for line, text in enumerate(piece.lines(), piece.first):

@@ -1,4 +1,4 @@
-"""JSON lines -> batches of the wanted keys, their values as they are written."""
+"""Reads JSON lines as batches of the chosen keys, with values as they are written."""
 
 import ast
 import contextlib
@@ -16,23 +16,23 @@ from jaxrec.data.text import File, Piece, newlines, pieces, short
 from jaxrec.system.errors import UserError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson")
-NUMERIC = {"time", "weight"}  # roles whose numbers may be written in any way
-OTHERWISE = re.compile(rb"[\[,:][ \t]*(-?[0-9]+[.eE]|-0)")  # numbers that the fast reader writes in another way
-HALF = re.compile(  # of a character beyond 16 bits, alone
+NUMERIC = {"time", "weight"}  # roles whose numbers may be reformatted
+OTHERWISE = re.compile(rb"[\[,:][ \t]*(-?[0-9]+[.eE]|-0)")  # numbers that the fast reader reformats
+HALF = re.compile(  # lone UTF-16 surrogates
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
 
 
 def names(file: File) -> list[str]:
-    """The keys of the first objects of a file of JSON lines, then the fields within: events.aid."""
+    """Returns the keys of the first objects of a file, followed by the nested fields: events.aid."""
     return nested.paths(schema(file))
 
 
 def schema(file: File) -> dict[str, pl.DataType]:
-    """The keys of the first objects of a file of JSON lines, and what they hold.
+    """Returns the keys and types of the first objects of a file.
 
     Raises:
-        UserError: the first line is no object, or has a key twice.
+        UserError: if the first line is not an object, or repeats a key.
     """
     line = first_line(file)
     try:
@@ -46,22 +46,23 @@ def schema(file: File) -> dict[str, pl.DataType]:
 
 
 def _first_objects(file: File) -> Iterator[dict]:
-    """The objects among the first lines of a file; a bad row is said of when its turn comes."""
+    """Yields the objects among the first lines; bad rows are reported later, by `read`."""
     for line in first_lines(file)[:1000]:
         with contextlib.suppress(ValueError):
             yield _object(line)
 
 
 def read(file: File, columns: dict[str, str]) -> Iterator[Batch]:
-    """JSON objects, one a line; or Python's dict literals, as some old dumps have.
+    """Reads JSON objects, one per line, or Python dict literals, as in some old dumps.
 
     Args:
-        columns: {role: key, or a path of `nested.paths`}.
+        file: the file.
+        columns: {role: key, or a path as from `nested.paths`}.
     """
     shape = nested.shape(_first_objects(file), columns.values())
     wanted = {role: nested.column(shape, key) for role, key in columns.items()}
     listed = any(dtype.is_nested() for dtype in shape.values())
-    literal = False  # of Python: no need to try the fast reader again
+    literal = False  # Python literals, which the fast reader can't read
     as_written = _written_otherwise(key for role, key in columns.items() if role not in NUMERIC)
     for piece in pieces(file):
         frame, lines, why = None, None, {}
@@ -78,7 +79,7 @@ def read(file: File, columns: dict[str, str]) -> Iterator[Batch]:
 
 
 def _written_otherwise(keys: Iterable[str]) -> str:
-    """A pattern of numbers of these keys that the fast reader would not give back as they are written: 1.0, 1e5, -0."""
+    """Returns a pattern of numbers under these keys that the fast reader would reformat: 1.0, 1e5, -0."""
     last = [each for key in keys for each in (key, key.rpartition(".")[2]) if _is_text(each)]
     spellings = {json.dumps(key, ensure_ascii=ascii) for key in last for ascii in (True, False)}
     names = "|".join(re.escape(spelling) for spelling in sorted(spellings))
@@ -86,14 +87,14 @@ def _written_otherwise(keys: Iterable[str]) -> str:
 
 
 def _misread(text: bytes, as_written: str) -> bool:
-    """Whether the fast reader would change something: half a character, or what the pattern finds."""
+    """Returns whether the fast reader would alter the text: lone surrogates, or numbers that match the pattern."""
     if b"\\u" in text and HALF.search(text):
         return True
     return pl.Series([text], dtype=pl.Binary).cast(pl.String).str.contains(as_written).item()
 
 
 def _nested(frame: pl.DataFrame) -> bool:
-    """Whether a value may be an object or a list, of which the fast reader makes text."""
+    """Returns whether a value may be an object or a list, which the fast reader turns into text."""
     texts = (values.explode() if values.dtype == pl.List(pl.String) else values for values in frame)
     return any(values.dtype.is_nested() or values.str.contains(r"^[\[{]").any() for values in texts)
 
@@ -121,10 +122,10 @@ def _object_by_object(piece: Piece, columns: dict[str, str], shape):
 
 
 def _token(key: str, value) -> str:
-    """A string, number or boolean of JSON as text. `key`: of it, for messages.
+    """Returns a JSON string, number or boolean as text. `key`: its key, for messages.
 
     Raises:
-        ValueError: a string that is no text.
+        ValueError: if a string isn't valid text.
     """
     if isinstance(value, str) and not _is_text(value):
         raise ValueError(f"{key} holds half a character (a lone surrogate): write it whole")
@@ -140,10 +141,14 @@ def _is_text(value: str) -> bool:
 
 
 def _object(line: str, once: bool = False) -> dict:
-    """The dict of a line, its numbers as they are written. Raises ValueError that says why there is none.
+    """Parses a line as a dict, with numbers as they are written.
 
     Args:
-        once: whether a key may stand there but once; else the first of its values is taken.
+        line: a line.
+        once: whether repeated keys are an error; otherwise the first value is used.
+
+    Raises:
+        ValueError: if the line isn't an object; says why.
     """
 
     def of_pairs(pairs):
@@ -160,7 +165,7 @@ def _object(line: str, once: bool = False) -> dict:
     except KeyError as error:
         raise ValueError(f"the key {error} has two values: keep one") from None
     except (ValueError, RecursionError) as error:
-        try:  # never eval: literals alone, of what JSON has too
+        try:  # never eval; only literals that JSON has too
             value = json.loads(json.dumps(ast.literal_eval(line)), **as_written)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             raise ValueError(f"not JSON ({error}): mend the line") from None

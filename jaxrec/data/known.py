@@ -1,4 +1,4 @@
-"""Which of the data sets that papers share are these? By their histories, whatever file they came in."""
+"""Recognises published data sets by their histories, whatever the file format."""
 
 import hashlib
 from dataclasses import replace
@@ -8,36 +8,38 @@ import numpy as np
 
 from jaxrec.data.interactions import Interactions, fingerprint
 
+BESIDE = ("times", "weights", "types", "sessions", "train_sessions")  #: what is known of histories beside their items
+
 
 class Known(NamedTuple):
-    """A data set as it is shared: its counts, and what tells it from another of the same counts."""
+    """A published data set: its counts and fingerprints."""
 
     users: int
     items: int
     interactions: int
-    histories: str  #: as of `histories`
-    pattern: str  #: as of `pattern`
+    histories: str  #: as from `histories`
+    pattern: str  #: as from `pattern`
 
 
 class Identity(NamedTuple):
-    """What data turn out to be."""
+    """The result of `identify`."""
 
-    histories: str  #: their own fingerprint
-    name: str | None  #: of the known data set with these counts, None where there is none
-    same: bool  #: whether they are that data set itself
+    histories: str  #: fingerprint of the histories
+    name: str | None  #: the known data set with these counts, or None
+    same: bool  #: whether the data equal that data set
     words: str  #: a line for people
 
 
 def histories(interactions: Interactions) -> str:
-    """The fingerprint of histories and ids alone: the same with times and ratings beside them, or without."""
-    return fingerprint(
-        replace(interactions, times=None, weights=None, sessions=None, train_sessions=None, relative=False, digest=None)
-    )
+    """Returns the fingerprint of histories and ids only, without times, weights and sessions."""
+    return fingerprint(replace(interactions, **dict.fromkeys(BESIDE), relative=False, digest=None))
 
 
 def pattern(interactions: Interactions) -> str:
-    """SHA-256 (hex) of what stays the same when users or items are numbered anew: how often the items of each history
-    occur in the data, in its order."""
+    """Returns a SHA-256 (hex) that is invariant under renumbering of users and items.
+
+    It hashes the frequencies of each history's items in the data, in the order of the history.
+    """
     items = np.asarray(interactions.items)
     counts = np.bincount(items)[items].astype("<i8").tobytes()
     ends = interactions.offsets * 8
@@ -47,7 +49,7 @@ def pattern(interactions: Interactions) -> str:
 
 
 def identify(interactions: Interactions) -> Identity:
-    """Say whether the data are a known data set, or one in another order or with other ids.
+    """Identifies the data as a known data set, or as one in another order or with other ids.
 
     >>> from jaxrec.data.interactions import from_sequences
     >>> identify(from_sequences([[1, 2, 3]])).name is None
@@ -71,7 +73,7 @@ def identify(interactions: Interactions) -> Identity:
     return Identity(own, name, False, words)
 
 
-#: as they lie in the repositories and papers that `sources.PUBLIC` names
+#: the files of `sources.PUBLIC`, and of papers
 KNOWN: dict[str, Known] = {
     "30music-sample10": Known(
         14_262,

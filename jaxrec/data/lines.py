@@ -1,4 +1,4 @@
-"""Lines of three tokens or more without a header: histories, or rows of a table? What to say where it is a table."""
+"""Tells histories from table rows, in lines of three or more tokens without a header, and suggests what to do."""
 
 import re
 import shlex
@@ -8,23 +8,23 @@ from jaxrec.data import tables
 from jaxrec.data.dialects import is_number, is_rating
 from jaxrec.data.text import File
 
-SAMPLE = 1000  # lines that are looked at
-LEAST = 3  # lines below a header, by which it is known
-MOMENT = 1e8  # seconds since 1970, and so for other units
+SAMPLE = 1000  # lines examined
+LEAST = 3  # minimum number of lines below a header
+MOMENT = 1e8  # smallest time in seconds since 1970
 DATE = re.compile(
     r"\d{4}[-/.]\d\d?[-/.]\d\d?([T ].*)?|\d\d?[-/.]\d\d?[-/.]\d{2,4}([T ,].*)?"
     r"|(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
 )
-LISTS = 0.5  # of the lines, from which on what stands beside the user is a list
-MARKS = re.compile(r"(#|//|%)+")  # of a comment
+LISTS = 0.5  # minimum share of lines with a list beside the user
+MARKS = re.compile(r"(#|//|%)+")  # comment marks
 SINGLE_TABS = "awk -v OFS='\\t' '{$1=$1; print}'"
 
 
 def as_table(file: File) -> tuple[str, bool] | None:
-    """The command that reads lines as rows of a user, an item and more, and whether they look like such rows.
+    """Returns the command that reads the lines as table rows (user, item, ...), and whether they look like rows.
 
-    None where they have no number of columns in common. Columns of times and ratings are known by their values, where
-    those of the items are others.
+    Returns None if lines differ in their number of columns. Columns of times and ratings are recognised by values of a
+    kind that the item column doesn't have.
     """
     rows, split = _rows(file)
     if split is None or len(rows[0]) < 3:
@@ -42,9 +42,9 @@ def as_table(file: File) -> tuple[str, bool] | None:
 
 
 def header_cure(file: File) -> str | None:
-    """What to do about a first line that seems to name columns, or to be a comment; None where it does not.
+    """Returns what to do about a first line that looks like a header or a comment; None otherwise.
 
-    A header has words alone, where all other lines have numbers for the user or the first item.
+    A header has only words, while all other lines have numbers for the user or for the first item.
     """
     (names, *rows), split = _rows(file)
     if len(rows) < LEAST or len(names) < 2:
@@ -59,7 +59,7 @@ def header_cure(file: File) -> str | None:
 
 
 def lists_cure(file: File) -> str | None:
-    """What to do about lines of a user and a list without spaces, as 1,2,3; None where they hold none."""
+    """Returns what to do about lines of a user and a list without spaces, as 1,2,3; None otherwise."""
     rows, split = _rows(file)
     if split is None or len(rows) < LEAST or len(rows[0]) != 2:
         return None
@@ -72,7 +72,7 @@ def lists_cure(file: File) -> str | None:
 
 
 def _rows(file: File) -> tuple[list[list[str]], Callable | None]:
-    """The first lines as rows of values, and what splits them into one number of these; else at spaces, and None."""
+    """Returns the first lines as rows, and the function that splits them into equal numbers of values, or None."""
     lines = [line for line in tables.first_lines(file)[:SAMPLE] if line.strip()]
     for split in (lambda line: line.split("\t"), lambda line: line.split(" "), str.split):
         rows = [[value.strip() for value in split(line)] for line in lines]
@@ -82,7 +82,7 @@ def _rows(file: File) -> tuple[list[list[str]], Callable | None]:
 
 
 def _flags(columns: list[tuple[str, ...]], names: Iterable) -> str:
-    """The flags that name columns: the user, the item, and those of times and ratings by their values."""
+    """Returns the flags for the columns: user, item, and times and ratings, recognised by their values."""
     names = list(names)
     flags = {"--user": names[0], "--item": names[1]}
     for name, values in list(zip(names, columns, strict=True))[2:]:
@@ -97,5 +97,5 @@ def _all(is_like, values: Iterable[str]) -> bool:
 
 
 def _is_moment(text: str) -> bool:
-    """Whether a text reads as a date, or as seconds and the like since 1970."""
+    """Returns whether a text is a date, or a number of seconds (or milliseconds, ...) since 1970."""
     return bool(DATE.fullmatch(text)) or (is_number(text) and MOMENT <= float(text) < 2.0**63)

@@ -1,4 +1,4 @@
-"""An interaction log, row by row in any order -> Interactions: ids numbered, times understood, histories sorted."""
+"""Builds Interactions from a log whose rows come in any order: numbers ids, parses times, sorts histories."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from jaxrec.data import event_types
 from jaxrec.data.ids import Ids
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions
 from jaxrec.data.ragged import distinct, stable_order
@@ -15,23 +16,23 @@ from jaxrec.system.errors import UserError
 
 
 class Batch(NamedTuple):
-    """Some rows of a file, in its order."""
+    """Consecutive rows of a file."""
 
-    frame: pl.DataFrame  # the columns of `columns.ROLES` that there are, as they were read; text, or what Parquet has
-    file: object  # for messages
-    row: Callable[[int], tuple[str, str]]  # the number of a row -> its place ("line 7") and its text
-    why: Callable[[int], str | None] = lambda index: None  # what the reader knows to be wrong with a row
+    frame: pl.DataFrame  #: columns named by `columns.ROLES`, as read: text, or the types of the file
+    file: object  #: the file, for messages
+    row: Callable[[int], tuple[str, str]]  #: index of a row -> (its place, as "line 7", and its text)
+    why: Callable[[int], str | None] = lambda index: None  #: index of a row -> the reader's reason to reject it
 
 
 class Log:
-    """Collects batches of rows; `interactions` makes histories of them.
+    """Collects batches of rows and turns them into histories.
 
     Args:
-        columns: {role: name of the column, for messages}, of what every batch has.
-        bad: takes the rows that can't be used.
-        ids: as `Ids` has them.
-        keep_na_ids: as `Ids` has them.
-        time_format: how dates are written, as strftime has it.
+        columns: {role: column name} of the columns in every batch, for messages.
+        bad: collects the rows that can't be used.
+        ids: as for `Ids`.
+        keep_na_ids: as for `Ids`.
+        time_format: the strftime format of dates; None to detect it.
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class Log:
         self.codes = {role: [] for role in self.ids}
         self.times = Times(columns["time"], time_format) if "time" in columns else None
         self.weights = []
+        self.types = event_types.Column(columns["type"]) if "type" in columns else None
 
     def add(self, batch: Batch) -> None:
-        """Keep a batch, less its bad rows."""
+        """Adds a batch, without its bad rows."""
         frame, wrong = batch.frame, []
         for role, ids in self.ids.items():
             tokens, flaws = ids.clean(frame[role], batch.file, lambda index: batch.row(index)[0])
@@ -76,6 +78,8 @@ class Log:
             self.times.add(frame["time"])
         if "weight" in self.columns:
             self.weights.append(frame["weight"].to_numpy())
+        if self.types:
+            self.types.add(frame["type"], batch.file)
 
     def _check_precision(self, values: pl.Series, file) -> None:
         if values.dtype == pl.Float32 and (values.fill_nan(None) > 2**24).any():
@@ -99,12 +103,13 @@ class Log:
         self.bad.add_number(len(rows[room:]))
 
     def interactions(self, name: str, relative: bool = False) -> tuple[Interactions, list[str]]:
-        """All rows as histories: users by their sorted ids, a user's rows by time, rows of one time as they came.
+        """Returns the Interactions of all rows, and notes about them for people.
 
-        A log without users has sessions in their place. Returns them, and what to say of them.
+        Users are sorted by id, each user's rows by time; rows of equal time keep their order. Without users,
+        sessions take their place.
 
         Raises:
-            UserError: bad rows that are not to be skipped, no rows, a lone item, ids that read as floats.
+            UserError: for bad rows that may not be skipped, no rows, a single item, or ids that look like floats.
         """
         self.bad.close()
         if not self.rows and self.bad.count:
@@ -136,6 +141,7 @@ class Log:
                 notes.append(f"{self.columns['session']}: parted where another came between: {again:,}")
         weights = np.concatenate(self.weights) if self.weights else None
         self.weights = []
+        types = self.types.close() if self.types else None
         return Interactions(
             items=_by(order, items[0]) + np.int32(1),
             offsets=offsets,
@@ -145,11 +151,12 @@ class Log:
             times=None if times is None else _by(order, times),
             relative=relative and times is not None,
             weights=None if weights is None else _by(order, weights),
+            types=types if order is None else event_types.taken(types, order),
             sessions=sessions,
         ), notes
 
     def _take(self, role: str) -> tuple[np.ndarray, np.ndarray]:
-        """Every row's place among the sorted ids [N] int32, and those ids."""
+        """Removes a role's ids; returns each row's index among the sorted ids [N] int32, and those ids."""
         sorted_ids, place = self.ids.pop(role).order()
         codes = self.codes.pop(role)
         rows = np.concatenate(codes)
@@ -158,7 +165,13 @@ class Log:
 
 
 def parts(offsets: np.ndarray, session: np.ndarray, ids: np.ndarray) -> Sessions:
-    """Sessions of histories [U + 1]: a new one wherever `session` [N], a number of ids, changes or a history begins."""
+    """Returns the Sessions of the histories: one begins where `session` changes, and where a history begins.
+
+    Args:
+        offsets: [U + 1] of the histories.
+        session: [N] index into `ids`.
+        ids: the session ids.
+    """
     begins = np.append(True, session[1:] != session[:-1])[: len(session)]
     begins[offsets[:-1][np.diff(offsets) > 0]] = True
     starts = np.flatnonzero(begins)
@@ -166,13 +179,13 @@ def parts(offsets: np.ndarray, session: np.ndarray, ids: np.ndarray) -> Sessions
 
 
 def _taken_up(starts: np.ndarray, offsets: np.ndarray, session: np.ndarray) -> int:
-    """How many of the parts that begin at `starts` carry on an earlier session of their user."""
+    """Returns how many of the sessions beginning at `starts` continue an earlier session of the same user."""
     owner = np.searchsorted(offsets, starts, "right")
     return len(starts) - len(distinct(owner << 32 | session[starts]))
 
 
 def _sorted(users: np.ndarray, times: np.ndarray | None) -> np.ndarray | None:
-    """The stable order of rows by user, then time; None where they have it."""
+    """Returns the stable order of rows by user, then time; None if they are already in order."""
     same = users[1:] == users[:-1]
     rising = users[1:] >= users[:-1]
     if times is not None:

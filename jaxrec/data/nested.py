@@ -1,41 +1,42 @@
-"""Values within values: `events.aid` is the field aid of the records in the lists of the column events."""
+"""Nested values: `events.aid` is the field "aid" of the records in the list column "events"."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import polars as pl
 
-DEPTH = 8  # of values within values that are told apart; below lies text
+DEPTH = 8  # maximum nesting depth; deeper values are text
 
 
 def paths(schema: Mapping) -> list[str]:
-    """The names of columns {name: type}, then those of the fields within their records."""
+    """Returns the names of columns {name: type}, followed by the paths of their nested fields."""
     within = [f"{name}.{path}" for name, dtype in schema.items() for path in _fields(dtype)]
     return [*schema, *(path for path in within if path not in schema)]
 
 
 def lists(schema: Mapping) -> list[str]:
-    """The names of `paths` that stand for lists of plain values."""
+    """Returns the paths that are lists of plain values."""
     types = pl.DataFrame(schema=schema).select(**{name: column(schema, name) for name in paths(schema)}).schema
     return [name for name, dtype in types.items() if dtype.is_nested() and not _inner(dtype).is_nested()]
 
 
 def root(schema: Mapping, name: str) -> str:
-    """The column that a name of `paths` lies in."""
+    """Returns the column of a path."""
     return _parted(schema, name)[0]
 
 
 def column(schema: Mapping, name: str) -> pl.Expr:
-    """The values that a name of `paths` stands for: lists, where there is a list on the way."""
+    """Returns an expression for the values of a path: lists, if it leads through a list."""
     root, path = _parted(schema, name)
     return _reach(pl.col(root), schema[root], path)
 
 
 def shape(objects: Iterable[dict], names: Iterable[str] | None = None) -> dict[str, pl.DataType]:
-    """{key: type} of JSON objects: text, lists and records, each as it is first met.
+    """Returns {key: type} of JSON objects: text, lists and records, merged over the objects.
 
     Args:
-        names: of `paths`, which alone are wanted; text where no object has them. All where it is None.
+        objects: the objects.
+        names: the paths to keep (text if no object has them); None for all.
     """
     found = {}
     for each in objects:
@@ -53,17 +54,17 @@ def shape(objects: Iterable[dict], names: Iterable[str] | None = None) -> dict[s
 
 
 def value(schema: Mapping, record: dict, name: str, token: Callable) -> Any:
-    """What a name of `paths` stands for in a JSON object, with `token` of its scalars.
+    """Returns the value at a path of a JSON object, with `token` applied to scalars.
 
     Raises:
-        ValueError: a part of it has another shape than the schema.
+        ValueError: if it doesn't match the schema.
     """
     root, path = _parted(schema, name)
     return _follow(record.get(root), schema[root], path, name, token)
 
 
 def _parted(schema, name: str) -> tuple[str, str]:
-    """A name -> its column, and the path within."""
+    """Splits a path into its column and the path within."""
     root = max((each for each in schema if name == each or name.startswith(f"{each}.")), key=len)
     return root, name[len(root) + 1 :]
 
@@ -73,7 +74,7 @@ def _inner(dtype):
 
 
 def _fields(dtype) -> list[str]:
-    """The paths to the fields of a record, or of a list of records."""
+    """Returns the paths to the fields of a record, or of a list of records."""
     dtype = _inner(dtype)
     return paths(dict(dtype)) if isinstance(dtype, pl.Struct) else []
 
@@ -90,7 +91,7 @@ def _reach(values: pl.Expr, dtype, path: str) -> pl.Expr:
 
 
 def _type(value, depth: int = 0):
-    """The type of a JSON value: a dict of a record, [type] of a list, text of others; None where it does not show."""
+    """Returns the type of a JSON value: a dict for a record, [type] for a list, otherwise text; None for null."""
     if isinstance(value, dict) and depth < DEPTH:
         return {key: _type(each, depth + 1) for key, each in value.items()}
     if isinstance(value, list) and depth < DEPTH:
@@ -102,7 +103,7 @@ def _type(value, depth: int = 0):
 
 
 def _merged(one, other):
-    """What two values show of their type: the first that shows any, with the fields of both."""
+    """Returns the common type of two values: the first that is known, with the fields of both records."""
     if one is None or other is None:
         return other if one is None else one
     if isinstance(one, dict) and isinstance(other, dict):
@@ -121,7 +122,7 @@ def _known(kind):
 
 
 def _pruned(dtype, wanted: list[str]):
-    """A type without the fields that nothing wants."""
+    """Returns a type without unused fields."""
     if "" in wanted:
         return dtype
     if isinstance(dtype, pl.List):

@@ -1,4 +1,4 @@
-"""Items that came after a training: known by a table of items alone."""
+"""Items added after training, from a table of items."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from jaxrec.system.errors import UserError
 
 
 def joined(catalogue: Catalogue, table: Any) -> Catalogue:
-    """The catalogue, and behind it the items of a table that it lacks: of what it knows of items, and never trained.
+    """Returns the catalogue extended by a table's new items, with the catalogue's columns and training count 0.
 
     >>> old = Catalogue(np.array([3, 5]), pl.DataFrame({"genre": ["A", "B"]})).counted(np.array([2, 1]))
     >>> found = joined(old, pl.DataFrame({"item_id": [5, 9], "genre": ["C", "A"]}))
@@ -20,11 +20,11 @@ def joined(catalogue: Catalogue, table: Any) -> Catalogue:
     ([3, 5, 9], ['A', 'B', 'A'], [2, 1, 0])
 
     Args:
-        catalogue: of a workdir.
-        table: the path of a table of items, or one in memory.
+        catalogue: a workdir's catalogue.
+        table: path of a table of items, or an in-memory table.
 
     Raises:
-        UserError: it can't be read, or a column is of another type than in the catalogue.
+        UserError: if the table can't be read, or a column's type differs from the catalogue's.
     """
     about = pl.DataFrame() if catalogue.about is None else catalogue.about
     file, new = items.given(table, catalogue)

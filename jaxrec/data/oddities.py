@@ -1,4 +1,4 @@
-"""What is no fault of a file, but worth a word: headers that come again, quoted fields that span lines."""
+"""Harmless oddities of text files that are worth a note: repeated headers, quoted fields that span lines."""
 
 from collections import Counter
 
@@ -8,21 +8,21 @@ from jaxrec.system.errors import UserError
 
 
 class Oddities:
-    """Counts them by file; what is read again is counted anew."""
+    """Counts oddities per file; reading a file again restarts its counts."""
 
     def __init__(self):
-        self._headers, self._spans = Counter(), Counter()  # {file: how many}
-        self._first = {}  # {(file, of which): the line of the first}
+        self._headers, self._spans = Counter(), Counter()  # {file: count}
+        self._first = {}  # {(file, kind): line of the first}
 
     def begin(self, file: File) -> None:
-        """A file is read from its beginning."""
+        """Resets the counts of a file."""
         self._headers[file] = self._spans[file] = 0
 
     def header(self, file: File, line: int) -> None:
-        """A line is the header again.
+        """Records a line that repeats the header.
 
         Raises:
-            UserError: for the millionth time.
+            UserError: after a million of them.
         """
         if not self._headers[file]:
             self._first[file, "header"] = line
@@ -31,13 +31,13 @@ class Oddities:
             raise UserError(f"{file}, line {line}: the header again, over {text.BAD:,} times: leave it out of the file")
 
     def spans(self, file: File, line: int, number: int) -> None:
-        """So many fields of the row that begins at a line go on over several lines."""
+        """Records `number` fields that span lines, in the row that begins at `line`."""
         if number and not self._spans[file]:
             self._first[file, "span"] = line
         self._spans[file] += number
 
     def notes(self) -> list[str]:
-        """What to say of them, a line a file."""
+        """Returns notes for people, a line per file and kind."""
         headers = [
             f"{file}: the header comes again and is left out: {_times(number)}, first in line "
             f"{self._first[file, 'header']:,}"

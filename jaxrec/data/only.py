@@ -1,4 +1,4 @@
-"""Rows that are to be read alone, by the text in any column of a table: `--only event_type=purchase,cart`."""
+"""Filters rows by the text in any column of a table while reading: `--only event_type=purchase,cart`."""
 
 import csv
 from collections import Counter
@@ -12,46 +12,47 @@ from jaxrec.data.log import Batch
 from jaxrec.data.text import short, some
 from jaxrec.system.errors import UserError
 
-SEEN = 1_000  # different values of a column that are kept for messages
+SEEN = 1_000  # distinct values per column kept for messages
 
 
 class Condition(NamedTuple):
-    """A column, and the values that rows must have there, or must not."""
+    """A column, and the values that a row must or must not have there."""
 
-    text: str  # as the person wrote it
-    column: str  # its name, or its number from 1
+    text: str  #: as the person wrote it
+    column: str  #: name, or number from 1
     values: list[str]
-    apart: bool  # whether rows with these values are left out
+    apart: bool  #: whether rows with these values are left out
 
 
 class Only:
-    """The conditions on the rows of a table, and how many rows each has left out.
+    """Conditions on the rows of a table, with counts of the rows that each leaves out.
 
     Args:
-        texts: COLUMN=VALUE[,VALUE ...] or COLUMN!=VALUE[,VALUE ...]; a value with a comma stands in double quotes.
+        texts: COLUMN=VALUE[,VALUE ...] or COLUMN!=VALUE[,VALUE ...]; values with commas in double quotes.
 
     Raises:
-        UserError: one of them is neither.
+        UserError: if a text has another form.
     """
 
     def __init__(self, texts: Sequence[str] = ()):
         self.conditions = [_condition(text) for text in texts]
         self.left_out = [0 for _ in self.conditions]
         self._called = {}  # column of a condition -> its name
-        self._found = [Counter() for _ in self.conditions]  # how often each value occurs
+        self._found = [Counter() for _ in self.conditions]  # counts of the values
 
     def rows(
         self, file: Any, names: list[str], chosen: dict[str, int], batches: Callable[[dict[str, int]], Iterator[Batch]]
     ) -> Iterator[Batch]:
-        """The batches of the chosen columns, less the rows that are left out.
+        """Yields the batches of the chosen columns, with only the rows that satisfy all conditions.
 
         Args:
-            names: of all columns.
-            chosen: {role: number of its column}.
-            batches: reads such columns.
+            file: for messages.
+            names: all column names.
+            chosen: {role: index of the column}.
+            batches: reads the given columns.
 
         Raises:
-            UserError: a condition is on a column that is not there.
+            UserError: if the column of a condition doesn't exist.
         """
         if not self.conditions:
             yield from batches(chosen)
@@ -62,7 +63,7 @@ class Only:
             yield self._kept(batch, at, chosen)
 
     def _number(self, file, names: list[str], condition: Condition) -> int:
-        """The number of a condition's column, from 0; in later files it is called as in the first."""
+        """Returns the index of a condition's column; in later files, by its name in the first."""
         called = self._called.get(condition.column)
         number = names.index(called) if called and names.count(called) == 1 else _number(file, names, condition)
         self._called[condition.column] = names[number]
@@ -70,7 +71,7 @@ class Only:
 
     def _kept(self, batch: Batch, at: list[str], chosen: dict[str, int]) -> Batch:
         roles = [role for role in ("user", "item", "session") if role in chosen]
-        broken = batch.frame.select(pl.any_horizontal(pl.col(roles).is_null())).to_series()  # to be judged as bad rows
+        broken = batch.frame.select(pl.any_horizontal(pl.col(roles).is_null())).to_series()  # later: bad rows
         keep = pl.Series([True]).new_from_index(0, len(broken))
         for number, (role, condition) in enumerate(zip(at, self.conditions, strict=True)):
             values = batch.frame[role]
@@ -98,10 +99,10 @@ class Only:
                 found[value] += count
 
     def close(self, name: str, rows: int) -> None:
-        """Check, when all is read, that every value occurs, and that not all rows were left out.
+        """Checks, after reading, that every value occurred, and that some rows are left.
 
         Raises:
-            UserError: naming what there is.
+            UserError: if not; lists values that occur.
         """
         for condition, found in zip(self.conditions, self._found, strict=True):
             for value in condition.values:
@@ -116,7 +117,7 @@ class Only:
             raise UserError(f"{name}: {flags} leaves no row: no row has all of these")
 
     def steps(self) -> list[tuple[str, int]]:
-        """The conditions, and how many rows each left out."""
+        """Returns (condition, number of rows left out) pairs."""
         return [(f"only {each.text}", rows) for each, rows in zip(self.conditions, self.left_out, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""The bytes of the files of one input: decompressed by what they begin with, within bounds, and the same to the end."""
+"""Opens the files of an input: decompresses by their first bytes, limits the unpacked size, detects changes."""
 
 import bz2
 import gzip
@@ -17,32 +17,32 @@ from typing import Any, NamedTuple
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import SMALL, open_regular
 
-RATIO = 200  # of the unpacked to the packed bytes, beyond which it is to be allowed
-FLOOR = 1 << 28  # unpacked bytes of an input that need no leave
-MEMBERS = 100_000  # of a zip
-DIRECTORY = 1 << 24  # bytes of the list of a zip's members
-CHUNK = 1 << 22  # bytes that are written to the disk at once
-DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)  # the last of a lock, or a method
+RATIO = 200  # unpacked to packed bytes above which --allow-large is required
+FLOOR = 1 << 28  # unpacked bytes per input that are always allowed
+MEMBERS = 100_000  # maximum members of a zip
+DIRECTORY = 1 << 24  # maximum bytes of a zip's central directory
+CHUNK = 1 << 22  # bytes written to disk at once
+DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)  # the last: encrypted
 
 
 class Unreadable(UserError):
-    """A file that can't be read, or not within the bounds."""
+    """A file that can't be read, or exceeds the limits."""
 
 
 class Damaged(Unreadable):
-    """Compressed data that are cut or damaged."""
+    """Compressed data that are truncated or damaged."""
 
     def __init__(self, label: str, why: str):
         super().__init__(f"{label}: the compressed data are cut or damaged ({why}): fetch the file again")
 
 
 class Packing(NamedTuple):
-    """A way to compress."""
+    """A compression format."""
 
     name: str
     suffixes: tuple[str, ...]
-    marks: tuple[bytes, ...]  # one of which the data begin with
-    unpack: Callable  # stream -> stream, and the errors of damaged data
+    marks: tuple[bytes, ...]  #: possible first bytes
+    unpack: Callable  #: stream -> (stream, exceptions for damaged data)
 
 
 def _by(reader) -> Callable:
@@ -51,7 +51,7 @@ def _by(reader) -> Callable:
 
 def _zstd(stream):
     try:
-        from compression import zstd  # from Python 3.14 on  # pyright: ignore[reportMissingImports]
+        from compression import zstd  # Python 3.14+  # pyright: ignore[reportMissingImports]
     except ImportError:
         from backports import zstd
     return zstd.ZstdFile(stream), (zstd.ZstdError,)
@@ -78,27 +78,27 @@ LONGEST = max(len(mark) for packing in PACKINGS for mark in packing.marks)
 
 
 class Opener:
-    """Opens files, and members of zips. Counts what they unpack to, all together; notes which files it has read.
+    """Opens files and members of zips, counts their unpacked bytes in total, and records the files read.
 
     Args:
-        allow_large: whether they may unpack to more than RATIO times their size.
+        allow_large: whether data may unpack to more than RATIO times their size.
     """
 
     def __init__(self, allow_large: bool = False):
         self.allow_large = allow_large
-        self.packed = self.unpacked = 0  # bytes so far, of what is compressed
-        self._reached = {}  # (path, member) -> its part of these
+        self.packed = self.unpacked = 0  # of compressed data so far
+        self._reached = {}  # (path, member) -> its part of these counts
         self._sizes = {}  # (path, member) -> bytes in the zip
-        self._left = {}  # path of a zip -> its bytes that no member has been counted for
-        self._stamps = {}  # path -> what shows a change
-        self._archive: tuple[Path, zipfile.ZipFile] | None = None  # the last path
-        self._on_disk: tuple[tuple[Path, str], bytes | _Spooled] | None = None  # the last (path, member), its bytes
+        self._left = {}  # path of a zip -> its bytes not yet attributed to a member
+        self._stamps = {}  # path -> identity, size and time, to detect changes
+        self._archive: tuple[Path, zipfile.ZipFile] | None = None  # the zip opened last
+        self._on_disk: tuple[tuple[Path, str], bytes | _Spooled] | None = None  # ((path, member), bytes) unpacked last
 
     def open(self, path: Path, member: str, label: str) -> io.BufferedReader:
-        """The bytes of a file, or of a member of a zip, decompressed.
+        """Returns the decompressed bytes of a file, or of a member of a zip.
 
         Raises:
-            Unreadable: it can't be read; reading on, Damaged, or it unpacks to more than is allowed.
+            Unreadable: if it can't be read; also while reading, if it is damaged or unpacks to more than is allowed.
         """
         try:
             raw, size = self._member(path, member) if member else self._file(path)
@@ -123,10 +123,10 @@ class Opener:
         return io.BufferedReader(_Unpacked(inner, stream, errors, count, label), 1 << 16)
 
     def names(self, path: Path) -> list[str]:
-        """The members of a zip that are no folders.
+        """Returns the members of a zip, without folders.
 
         Raises:
-            Unreadable: it is damaged, or has too many.
+            Unreadable: if the zip is damaged, or has too many members or two of the same name.
         """
         try:
             members = [each.filename for each in self._zip(path).infolist() if not each.is_dir()]
@@ -146,16 +146,16 @@ class Opener:
         return members
 
     def has(self, path: Path, member: str) -> bool:
-        """Whether a zip has this member."""
+        """Returns whether a zip has this member."""
         return member in self._zip(path).NameToInfo
 
     def on_disk(self, path: Path, member: str, label: str) -> Path | bytes:
-        """The decompressed bytes for a reader that needs them whole: a path, or themselves where they are few.
+        """Returns the decompressed bytes for readers that need them at once: as a path, or as bytes if they are few.
 
-        What is at the path, if not the file itself, is gone when another is asked for.
+        A temporary file at the path is deleted when another is requested.
 
         Raises:
-            Unreadable: as `open`; or the disk is too small.
+            Unreadable: as for `open`, or if the disk is too small.
         """
         if self._on_disk and self._on_disk[0] == (path, member):
             return _place(self._on_disk[1])
@@ -169,10 +169,10 @@ class Opener:
         return _place(held)
 
     def close(self) -> None:
-        """Let go of what is open.
+        """Closes what is open.
 
         Raises:
-            UserError: a file is not what it was when it was first read.
+            UserError: if a file has changed since it was first read.
         """
         self._archive = self._on_disk = None
         for path, stamp in self._stamps.items():
@@ -194,7 +194,7 @@ class Opener:
         if member not in archive.NameToInfo:
             raise zipfile.BadZipFile(f"{member} is not in it")
         known = archive.getinfo(member)
-        if (path, member) not in self._sizes:  # members may lie upon each other
+        if (path, member) not in self._sizes:  # members may overlap
             self._sizes[path, member] = min(known.compress_size, self._left[path])
             self._left[path] -= self._sizes[path, member]
             size = self._sizes[path, member]
@@ -209,7 +209,7 @@ class Opener:
         return self._archive[1]
 
     def _count(self, key, packed: int, unpacked: int, label: str) -> None:
-        before = self._reached.get(key, (0, 0))  # of a file that is opened again, the further counts
+        before = self._reached.get(key, (0, 0))  # a file opened again counts by its maximum
         self._reached[key] = max(packed, before[0]), max(unpacked, before[1])
         self.packed += self._reached[key][0] - before[0]
         self.unpacked += self._reached[key][1] - before[1]
@@ -221,7 +221,7 @@ class Opener:
 
 
 class _Unpacked(io.RawIOBase):
-    """A decompressor's stream, which counts and says what is wrong in one way."""
+    """A decompressing stream that counts its bytes and raises uniform errors."""
 
     def __init__(self, stream, packed, errors, count, label):
         self._stream, self._packed, self._errors = stream, packed, (*DAMAGED, *errors)
@@ -236,7 +236,7 @@ class _Unpacked(io.RawIOBase):
         except self._errors as error:
             raise Damaged(self._label, str(error)) from None
         except OSError as error:
-            if error.errno is None:  # what bz2 says of damaged data
+            if error.errno is None:  # bz2 raises this for damaged data
                 raise Damaged(self._label, str(error)) from None
             raise Unreadable(f"{self._label}: cannot be read ({error.strerror}): fetch the file again") from None
         buffer[: len(data)] = data
@@ -251,7 +251,7 @@ class _Unpacked(io.RawIOBase):
 
 
 class _Directory(io.BufferedReader):
-    """A zip's file, whose list of members is read whole: no more than DIRECTORY bytes at once."""
+    """A zip file that rejects a central directory of over DIRECTORY bytes."""
 
     def __init__(self, raw: io.FileIO, path: Path):
         super().__init__(raw)
@@ -268,7 +268,7 @@ def _place(held: "bytes | _Spooled") -> Path | bytes:
 
 
 class _Spooled:
-    """A temporary file of a stream's bytes, which goes with this object."""
+    """A temporary file with a stream's bytes, deleted with this object."""
 
     def __init__(self, begun: bytes, stream, label: str):
         self._file = tempfile.NamedTemporaryFile(prefix="jaxrec-")  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""Columns that are not in a file but in the names of its folders, as Hive has them: day=2024-01-01/part.parquet."""
+"""Columns encoded in folder names, as in Hive: day=2024-01-01/part.parquet."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,14 +10,18 @@ from jaxrec.system.errors import UserError
 
 
 def joined(file: File, names: list[str], batches: Callable) -> tuple[list[str], Callable]:
-    """The columns of a file and then those of its folders, and the batches of those that are chosen; text.
+    """Adds the columns of a file's folders, as text, to its own columns.
 
     Args:
-        names: of the columns of the file.
-        batches: {role: number of its column} -> batches of these.
+        file: the file.
+        names: the file's column names.
+        batches: reads {role: index of the column}.
+
+    Returns:
+        The names of all columns, and the function that reads them.
 
     Raises:
-        UserError: at a row whose column says another value than the folder of the same name.
+        UserError: while reading, if a column disagrees with the folder of the same name.
     """
     keys = file.keys
     if not keys:
@@ -39,7 +43,7 @@ def joined(file: File, names: list[str], batches: Callable) -> tuple[list[str], 
 
 
 def said(file: File) -> str:
-    """The columns of its folders, for the line that tells the columns."""
+    """Describes the columns of a file's folders, for the note about the columns."""
     return f"; in the names of folders: {some(file.keys)}" if file.keys else ""
 
 
@@ -47,7 +51,7 @@ def _check_same(batch: Batch, role: str, name: str, value: str | None) -> None:
     column = batch.frame[role]
     text = column.cast(pl.String, strict=False)
     same = text.eq_missing(pl.Series([value], dtype=pl.String))
-    if value is not None and not same.all():  # month=01 is 1
+    if value is not None and not same.all():  # month=01 equals 1
         number = pl.Series([value]).cast(pl.Float64, strict=False)[0]
         same |= (text.cast(pl.Float64, strict=False) == number).fill_null(False)
     if not same.all():

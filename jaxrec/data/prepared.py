@@ -1,4 +1,4 @@
-"""The prepared folder: arrays to be mapped, ids and catalogue as Parquet, and what was done, as JSON."""
+"""The prepared folder: memory-mappable arrays, ids and catalogue as Parquet, and metadata as JSON."""
 
 import contextlib
 import fcntl
@@ -11,31 +11,32 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from jaxrec.data.interactions import ID, Catalogue, Interactions, Sessions, describe, fingerprint, to_array
+from jaxrec.data.interactions import ID, Catalogue, Interactions, Sessions, Types, describe, fingerprint, to_array
 from jaxrec.data.text import some
 from jaxrec.system import checksums, files
 from jaxrec.system.errors import UserError
 
 META, FORMAT = "meta.json", "jaxrec interactions 1"
-ARRAYS = ("items", "offsets", "times", "weights")  # [N] and [U + 1], as .npy
+ARRAYS = ("items", "offsets", "times", "weights")  # [N], offsets [U + 1], as .npy
 USERS, CATALOGUE, SESSIONS = "users.parquet", "catalogue.parquet", "sessions.parquet"
-READ = {USERS, CATALOGUE, SESSIONS, "sessions.npy", *(f"{name}.npy" for name in ARRAYS)}
-MOST = 1 << 24  # bytes of a meta.json
-NAME = 200  # bytes of a name that a temporary one may be made of
+READ = {USERS, CATALOGUE, SESSIONS, "sessions.npy", "types.npy", *(f"{name}.npy" for name in ARRAYS)}
+MOST = 1 << 24  # maximum bytes of a meta.json
+NAME = 200  # maximum bytes of a name that temporary names are derived from
 
 
 def save(
     interactions: Interactions, path: str | Path, meta: dict, extra: Callable[[Path], None] = lambda folder: None
 ) -> None:
-    """Write a prepared folder: under a temporary name, which it loses when it is whole.
+    """Writes a prepared folder atomically: under a temporary name, renamed when complete.
 
     Args:
-        path: takes the place of what `save` wrote there before.
-        meta: of how it came about, plain values; kept in meta.json with the counts and the fingerprint.
-        extra: (folder) -> None, writes more files into it.
+        interactions: the data.
+        path: the folder; an earlier prepared folder there is replaced.
+        meta: plain values that describe the preparation; stored in meta.json with the counts and the fingerprint.
+        extra: (folder) -> None, writes more files into the folder.
 
     Raises:
-        UserError: something else lies at the path; it can't be written, or the disk is full. Nothing is left then.
+        UserError: if something else is at the path, it can't be written, or the disk is full. Leaves nothing behind.
     """
     path = Path(path)
     check(path)
@@ -48,6 +49,8 @@ def save(
         if interactions.sessions is not None:
             _write_array(folder / "sessions.npy", interactions.sessions.offsets)
             _write_ids(folder / SESSIONS, interactions.sessions.ids)
+        if interactions.types is not None:
+            _write_array(folder / "types.npy", interactions.types.numbers)
         extra(folder)
         written = sorted(file.name for file in folder.iterdir())
         facts = {
@@ -58,16 +61,17 @@ def save(
             **describe(interactions),
             "relative_times": interactions.relative,
             "train_sessions": interactions.train_sessions,
+            **({} if interactions.types is None else {"types": list(interactions.types.names)}),
             **meta,
         }
-        files.write_checked(folder / META, facts)  # last: it makes a folder one
+        files.write_checked(folder / META, facts)  # last: a folder without it is not a prepared one
 
 
 def load(path: str | Path) -> Interactions:
-    """A prepared folder, its arrays mapped, not read: that they are what was written is `verify`'s to say.
+    """Loads a prepared folder, with memory-mapped arrays. `verify` checks their contents.
 
     Raises:
-        UserError: it is not whole.
+        UserError: if the folder is incomplete or damaged.
     """
     path = Path(path)
     with _whole(path):
@@ -75,7 +79,7 @@ def load(path: str | Path) -> Interactions:
         _check_files(path, meta, {USERS, CATALOGUE, SESSIONS})
         names = [name.removesuffix(".npy") for name in meta["files"] if name in READ and name.endswith(".npy")]
         arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
-        sessions = arrays.pop("sessions", None)
+        sessions, types = arrays.pop("sessions", None), arrays.pop("types", None)
         if sessions is not None:
             sessions = Sessions(sessions, _read_ids(path / SESSIONS))
         interactions = Interactions(
@@ -84,6 +88,7 @@ def load(path: str | Path) -> Interactions:
             catalogue=Catalogue.load(path / CATALOGUE),
             name=str(path),
             relative=meta["relative_times"],
+            types=None if types is None else Types(types, tuple(meta["types"])),
             sessions=sessions,
             train_sessions=meta["train_sessions"],
             digest=meta["fingerprint"],
@@ -93,10 +98,10 @@ def load(path: str | Path) -> Interactions:
 
 
 def verify(interactions: Interactions) -> None:
-    """That what was loaded from a prepared folder is what was written there: every byte of it is read.
+    """Checks that a loaded prepared folder is as it was written. Reads every byte.
 
     Raises:
-        UserError: it is not.
+        UserError: if it is not.
     """
     path = Path(interactions.name)
     with _whole(path):
@@ -108,6 +113,8 @@ def verify(interactions: Interactions) -> None:
         most = len(interactions.catalogue.ids)
         if len(interactions.items) and not 1 <= interactions.items.min() <= interactions.items.max() <= most:
             raise ValueError(f"items.npy: numbers beyond the {most:,} items of the catalogue")
+        if interactions.types and interactions.types.numbers.max(initial=0) > len(interactions.types.names):
+            raise ValueError(f"types.npy: numbers beyond the {len(interactions.types.names)} types of {META}")
 
 
 @contextlib.contextmanager
@@ -116,7 +123,7 @@ def _whole(path: Path):
         yield
     except MemoryError:
         raise
-    except Exception as error:  # whatever np.load and polars make of a damaged file
+    except Exception as error:  # np.load and polars raise various exceptions for damaged files
         raise UserError(f"{path}: a prepared folder that is not whole ({_said(error)}): prepare it again") from None
 
 
@@ -144,7 +151,10 @@ def _check_form(data: Interactions, meta: dict) -> None:
         array = getattr(data, name)
         if array is not None and (array.ndim != 1 or array.dtype != kind):
             raise ValueError(f"{name}.npy: {array.dtype} of {array.ndim} dimensions")
-    if any(len(column) != rows for column in (data.times, data.weights) if column is not None):
+    numbers, names = data.types[:2] if data.types else (None, ())
+    if numbers is not None and (numbers.ndim != 1 or numbers.dtype != "u1" or not all(type(x) is str for x in names)):
+        raise ValueError("types.npy, or what meta.json says of them")
+    if any(len(column) != rows for column in (data.times, data.weights, numbers) if column is not None):
         raise ValueError("arrays that do not fit together")
     for offsets, ids in ((data.offsets, data.users), *([data.sessions] if data.sessions else [])):
         if len(offsets) != len(ids) + 1 or offsets[0] != 0 or offsets[-1] != rows or (np.diff(offsets) < 0).any():
@@ -154,15 +164,15 @@ def _check_form(data: Interactions, meta: dict) -> None:
 
 
 def recognise(meta: Path) -> bool:
-    """Whether a meta.json is that of a prepared folder."""
+    """Returns whether a meta.json belongs to a prepared folder."""
     return _meta(meta).get("format") == FORMAT
 
 
 def check(path: str | Path) -> None:
-    """That a prepared folder may be written there.
+    """Checks that a prepared folder may be written to this path.
 
     Raises:
-        UserError: something lies there that is none.
+        UserError: if something other than a prepared folder is there.
     """
     path = Path(path)
     if path.is_dir():
@@ -177,7 +187,7 @@ def check(path: str | Path) -> None:
 
 
 def _meta(file: Path) -> dict:
-    """A meta.json; {} where there is none, or none that can be read."""
+    """Reads a meta.json; {} if it is missing or unreadable."""
     try:
         meta = files.read_json(file)
     except (OSError, ValueError):
@@ -187,14 +197,14 @@ def _meta(file: Path) -> dict:
 
 @contextlib.contextmanager
 def _building(path: Path):
-    path = path.resolve()  # a link stays one
+    path = path.resolve()  # a symbolic link stays a link
     name = path.name if len(os.fsencode(path.name)) <= NAME else checksums.of_text(repr(path.name))
     folder, before = path.with_name(f".{name}.tmp"), path.with_name(f".{name}.before.tmp")
     made = [each for each in path.parents if not each.exists()]
     _check_unlocked(folder)
     lock = None
     try:
-        if before.exists() and not path.exists():  # one was killed between the two renames
+        if before.exists() and not path.exists():  # an earlier process was killed between the two renames
             before.rename(path)
         for left in (folder, before):
             shutil.rmtree(left, ignore_errors=True)
@@ -226,7 +236,7 @@ def _building(path: Path):
 
 
 def _check_unlocked(folder: Path) -> None:
-    """That no other process is writing this temporary folder; what one left that was killed is not locked."""
+    """Checks that no other process is writing this temporary folder; one left by a killed process is unlocked."""
     if not folder.is_dir():
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -239,7 +249,7 @@ def _check_unlocked(folder: Path) -> None:
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:
-    with path.open("wb") as file:  # np.save does not say why a disk refuses
+    with path.open("wb") as file:  # np.save doesn't report why writing failed
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
         file.write(np.ascontiguousarray(array).data)
 
@@ -250,7 +260,7 @@ def _write_ids(path: Path, ids: np.ndarray) -> None:
 
 
 def _read_ids(path: Path) -> np.ndarray:
-    with path.open("rb") as file:  # a path would be taken for a pattern
+    with path.open("rb") as file:  # polars would read a path as a glob pattern
         return to_array(pl.read_parquet(file)[ID])
 
 

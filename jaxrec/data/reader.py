@@ -1,4 +1,4 @@
-"""What a reader of a format is to the rest of jaxrec; and what all of them end with."""
+"""The interface of log readers, and the last steps that they share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Log
 from jaxrec.data.text import File
 
-ROWS = frozenset({"only", "ids", "time_format", "quote"})  #: of formats whose columns are known
+ROWS = frozenset({"only", "ids", "time_format", "quote"})  #: options of formats with fixed columns
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderEntry(Entry):
-    """A format of logs, by its name for `--format`."""
+    """A log format, named by `--format`."""
 
     kind: ClassVar[str] = "reader"
     name: str
     read: Callable[[Input], Interactions]
-    begins: Callable[[File], bool] | None = None  #: whether a file is the one to begin with; None: all are its shards
-    #: what a person may say of how it is read: "columns", "only", "ids", "time_format", "separator", "quote"
+    begins: Callable[[File], bool] | None = None  #: whether to start from a file; None: all are shards
+    #: supported reading options, among "columns", "only", "ids", "time_format", "separator" and "quote"
     takes: frozenset[str] = ROWS | {"columns"}
-    as_table: frozenset[str] = frozenset()  #: what, where it was said, makes a file that looks so a plain table
+    as_table: frozenset[str] = frozenset()  #: options that, if given, make a file of this format read as a plain table
 
 
 def finished(given: Input, log: Log, relative: bool = False) -> Interactions:
-    """The interactions of a log that is read whole. relative: whether its times count from an unknown moment."""
+    """Returns the Interactions of a log whose rows were all added; `relative`: times count from an unknown moment."""
     given.only.close(given.name, log.rows)
     interactions, notes = log.interactions(given.name, relative)
     for note in filter(None, notes):
@@ -37,9 +37,11 @@ def finished(given: Input, log: Log, relative: bool = False) -> Interactions:
 
 
 def described(given: Input, interactions: Interactions, column: str | None = None) -> Interactions:
-    """The interactions with the table of items that was named, or lies beside the log.
+    """Returns the interactions with item attributes from the named table, or one found beside the log.
 
     Args:
-        column: of the item ids in the log.
+        given: the input.
+        interactions: the log's interactions.
+        column: the log's column of item ids.
     """
     return items.described(interactions, given.items, given.files, given.name, column, given.say)

@@ -1,4 +1,4 @@
-"""Every raw format -> Interactions: known by the look of the file, or named by the person."""
+"""Reads raw logs in any supported format, detected or named by the person."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from jaxrec.data.reader import ReaderEntry
 from jaxrec.data.text import BadRows, File, some
 from jaxrec.system.errors import UserError
 
-QUOTES = {'"': '"', "none": ""}  # a word for `--quote` -> the character
+QUOTES = {'"': '"', "none": ""}  # value of `--quote` -> the character
 
 
 def read(
@@ -43,7 +43,7 @@ def read(
     Args:
         path: where they lie; or a table in memory, as of `arrow`.
         format: the name of a reader, or its import path; found by looking where it is None.
-        columns: {"user", "item", "time", "weight", "session": a column's name, its number from 1, or "none"}.
+        columns: {"user", "item", "time", "weight", "type", "session": a column's name, its number from 1, or "none"}.
         skip_bad_rows: leave out the rows that can't be used, and say so; else they are an error.
         say: told what was found out: which columns were taken, what unit the times have.
         progress: told how many rows are read, now and then.
@@ -93,7 +93,7 @@ def read(
     reader = registry.find("reader", found or _look(files[0]))
     said = {name for name, value in {"columns": columns, "separator": separator}.items() if value}
     if format is None and reader.as_table & said:
-        reader = registry.find("reader", "table")  # whose columns are numbered, and whose separator may be said
+        reader = registry.find("reader", "table")  # its columns can be numbered, and its separator given
     if columns and "columns" not in reader.takes:
         flags = ", ".join(f"--{role}" for role in columns)
         raise UserError(
@@ -113,7 +113,7 @@ def read(
 
 
 def _read(reader: Callable[[Input], Interactions], given: Input, left_out: Callable[[str, int], None]) -> Interactions:
-    """What a reader makes of its input; says what was skipped, and what `only` left out."""
+    """Reads an input, and reports skipped rows and those left out by `only`."""
     interactions = reader(given)
     for note in given.odd.notes() + given.bad.notes():
         given.say(note)
@@ -125,7 +125,7 @@ def _read(reader: Callable[[Input], Interactions], given: Input, left_out: Calla
 
 
 def _check_flags(path: str, reader: ReaderEntry, only: bool, ids: bool, time_format: bool) -> None:
-    """That a format has what the flags are about."""
+    """Checks that the reader supports the given flags."""
     flags = {"only": ("--only", only), "ids": ("--ids and --keep-na-ids", ids)}
     flags["time_format"] = ("--time-format", time_format)
     if wrong := [flag for name, (flag, is_given) in flags.items() if is_given and name not in reader.takes]:
@@ -133,14 +133,14 @@ def _check_flags(path: str, reader: ReaderEntry, only: bool, ids: bool, time_for
 
 
 def _check_dialect(path: str, reader: ReaderEntry, separator: str | None, quote: str) -> None:
-    """That a format has the separator and the quotes that the person spoke of."""
+    """Checks that the reader supports the given separator and quote."""
     known = {"separator": separator is not None, "quote": QUOTES[quote] == ""}
     if wrong := [f"--{name}" for name, is_given in known.items() if is_given and name not in reader.takes]:
         raise UserError(f"{path}: read as {reader.name}: leave out {some(wrong)}, or say --format table")
 
 
 def _look(file: File) -> str:
-    """The format of a lone file, by its name and its first lines."""
+    """Detects the format of a single file, by its name and first lines."""
     if discover.kind(file) != "text" or workbooks.recognise(file):
         return "table"
     told, lines = dialects.first_rows(file)

@@ -9,7 +9,7 @@ What counts as what:
 - Tokens stand between runs of spaces or tabs. Which become integers: `interactions.as_ids`. A line in which one is no
   id, as `data.ids` has it, is bad.
 - Blank lines may end a file but not stand within it, where they may be a history that was lost.
-- interactions.csv beside it, the same rows in the same order, gives times, weights and sessions; stats.json with
+- interactions.csv beside it, the same rows in the same order, gives times, weights, types and sessions; stats.json with
   train_sessions says how many lines are training sessions.
 """
 
@@ -29,7 +29,7 @@ from jaxrec.system.errors import UserError
 from jaxrec.system.files import parse_json
 
 NAME = "sequences.txt"
-WIDEST = 50  # columns that a table may have to be known as one
+WIDEST = 50  # maximum columns of a table to recognise
 
 
 def read(
@@ -41,13 +41,16 @@ def read(
     time_format: str | None = None,
     asked: bool = False,
 ) -> Interactions:
-    """The interactions of a file of lines; `reading.read` says the rest.
+    """Reads the interactions of a file of lines; see `reading.read`.
 
     Args:
-        kind: as `Ids` has them.
-        keep_na: as `Ids` has them.
+        file: the file.
+        bad: collects bad lines.
+        say: receives notes.
+        kind: as for `Ids`.
+        keep_na: as for `Ids`.
         time_format: of interactions.csv beside it.
-        asked: whether the person said that these are histories.
+        asked: whether the person gave the format.
     """
     users, tokens = Ids("user", kind, keep_na), Ids("item", kind, keep_na)
     user_codes, item_codes, counts, first_lines, blank = [], [], [], [], []
@@ -98,10 +101,13 @@ def read(
 
 
 def _lines(file: File, piece, bad: BadRows, blank: list) -> pl.DataFrame:
-    """The lines of a piece that hold a history, their numbers, their tokens one space apart.
+    """Returns the lines of a piece that hold a history, with their numbers, and tokens separated by single spaces.
 
     Args:
-        blank: the blank lines that the file ends in so far; kept up to date.
+        file: the file.
+        piece: whole lines of it.
+        bad: collects bad lines.
+        blank: the trailing blank lines so far; updated.
     """
     text = piece.text.decode().replace("\t", " ")
     if "  " in text:
@@ -127,7 +133,7 @@ def _lines(file: File, piece, bad: BadRows, blank: list) -> pl.DataFrame:
 
 
 def _tokens(file: File, lines: pl.DataFrame, bad: BadRows, users: Ids, items: Ids):
-    """The lines whose tokens can all be ids, their users [n], their items one after another, how many each has [n]."""
+    """Returns the lines without invalid ids, their users [n], their items concatenated, and their item counts [n]."""
     words = lines["text"].str.split(" ")
     lengths = words.list.len().to_numpy().astype(np.int64)
     flat = words.explode()
@@ -155,7 +161,7 @@ def _tokens(file: File, lines: pl.DataFrame, bad: BadRows, users: Ids, items: Id
 def _check_histories(
     file: File, users: Ids, user: np.ndarray, count: np.ndarray, line: np.ndarray, asked: bool
 ) -> None:
-    """That every user has one line, and that lines are no rows of a table."""
+    """Checks that each user has a single line, and that the lines aren't table rows."""
     command, looks = (_may_be_table(file, count) and lines.as_table(file)) or ("", False)
     if users.count == len(user):
         if looks and not asked:
@@ -180,7 +186,7 @@ def _check_histories(
 
 
 def _check_first(file: File) -> None:
-    """That the first line is no header, no comment and no user beside a list."""
+    """Checks that the first line isn't a header, a comment, or a user with a list."""
     if not (line := tables.first_line(file)).strip():
         return
     others = "or say --format sequences if these are a user and that user's items"
@@ -195,7 +201,7 @@ def _may_be_table(file: File, count: np.ndarray) -> bool:
 
 
 def _line(file: File, number: int) -> str:
-    """A line of a file, by its number."""
+    """Returns a line of a file by number."""
     for piece in pieces(file):
         if number < piece.first + piece.text.count(b"\n"):
             return " ".join(piece.lines()[number - piece.first].split())
@@ -203,7 +209,7 @@ def _line(file: File, number: int) -> str:
 
 
 def _with_interactions(data: Interactions, file: File, beside: File, say, reading: tuple) -> Interactions:
-    """The histories with the times, weights and sessions of interactions.csv.
+    """The histories with the times, weights, types and sessions of interactions.csv.
 
     Args:
         reading: the last arguments of Log.
@@ -237,6 +243,8 @@ def _with_interactions(data: Interactions, file: File, beside: File, say, readin
         say(note)
     if "weight" in chosen:
         extra["weights"] = np.concatenate(log.weights)
+    if log.types:
+        extra["types"] = log.types.close()
     if "session" in chosen and "user" in chosen:
         ids, place = log.ids["session"].order()
         extra["sessions"] = parts(data.offsets, place[np.concatenate(log.codes["session"])], ids)
@@ -261,7 +269,7 @@ def _check_same(beside: File, file: File, role: str, log: Log, codes: np.ndarray
 
 
 def _with_training(data: Interactions, stats: File) -> Interactions:
-    """The interactions with the number of training sessions that a stats.json tells, if it does."""
+    """Adds the number of training sessions from stats.json, if it has one."""
     try:
         with stats.open() as stream:
             told = parse_json(stream)

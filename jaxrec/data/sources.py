@@ -1,4 +1,4 @@
-"""What `dataset` may name: the generator, a path, a folder of $JAXREC_DATA, or a public data set."""
+"""Resolves the name of a data set: the generator, a path, a folder under $JAXREC_DATA, or a public data set."""
 
 import difflib
 import inspect
@@ -26,31 +26,31 @@ SYNTHETIC = "synthetic"
 
 @dataclass(frozen=True, kw_only=True)
 class Public:
-    """A public data set: where it lies, what is done to it, and the counts after that, as far as they are published."""
+    """A public data set: where to find it, the filters that it is published with, and the published counts."""
 
-    names: tuple[str, ...]  # under $JAXREC_DATA; the last is the file's, which it has in the cache
-    origin: str  # for those who fetch it by hand
-    url: str | None = None  # None: by hand only
-    checksum: str | None = None  # as `download` takes it
-    size: int | None = None  # bytes
-    options: Mapping = field(default_factory=dict)  # of `filters.Options`, which this version means
+    names: tuple[str, ...]  #: under $JAXREC_DATA; the last is the file name, also in the cache
+    origin: str  #: source, for manual download
+    url: str | None = None  #: None if it must be downloaded manually
+    checksum: str | None = None  #: as for `download`
+    size: int | None = None  #: bytes
+    options: Mapping = field(default_factory=dict)  #: `filters.Options` of this version
     users: int | None = None
-    items: int | None = None  # those that occur
+    items: int | None = None  #: items with at least one interaction
     interactions: int | None = None
 
     @property
     def file(self) -> str:
-        """The file to put somewhere, for a message."""
+        """Source, file name and size of the file, for messages."""
         return f"{self.origin}, as {self.names[-1]}" + (f" ({filesize.decimal(self.size)})" if self.size else "")
 
 
 def _published(counts: Iterable[int | None]) -> dict[str, Any]:
-    """The published counts, as far as there are some, by their names in Public."""
+    """Returns the published counts by their field names in Public."""
     return dict(zip(("users", "items", "interactions"), counts, strict=False))
 
 
 def _movielens(name: str, md5: str | None, size: int | None, *counts: int | None, **options) -> Public:
-    """A data set of GroupLens, whose MD5 is published beside it; ml-latest-small changes and has none."""
+    """Returns a GroupLens data set. MD5s are published; ml-latest-small changes over time and has none."""
     url = f"https://files.grouplens.org/datasets/movielens/{name}.zip"
     checksum = md5 and f"md5:{md5}"
     names = name, f"{name}.zip"
@@ -58,14 +58,14 @@ def _movielens(name: str, md5: str | None, size: int | None, *counts: int | None
 
 
 def _amazon(name: str, category: str, *counts: int) -> Public:
-    """Ratings of the Amazon reviews of 2014 (McAuley et al. 2015), with five ratings or more of users and items."""
+    """Returns the 5-core of a category of the 2014 Amazon ratings (McAuley et al. 2015)."""
     file = f"ratings_{category}.csv"
     url = f"https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/{file}"
     return Public(names=(name, file), origin=url, url=url, options={"k_core": 5}, **_published(counts))
 
 
 def _sequences(name: str, place: str, size: int, *counts: int) -> Public:
-    """A file of sequences that papers share, by its place on GitHub: owner/repository/commit/path."""
+    """Returns a published file of sequences, by its place on GitHub: owner/repository/commit/path."""
     owner, repository, _, path = place.split("/", 3)
     origin, url = f"{path} of github.com/{owner}/{repository}", f"https://raw.githubusercontent.com/{place}"
     names, checksum = (name, f"{name}.txt"), f"git:{BLOBS[name]}"
@@ -73,7 +73,7 @@ def _sequences(name: str, place: str, size: int, *counts: int) -> Public:
 
 
 def _sessions(name: str, train: int, origin: str, *counts: int) -> Public:
-    """Sessions that lie nowhere as one file of text."""
+    """Returns a session data set that isn't published as a single file."""
     lines, stats = "a line a session: its number, its items; training first", f'{{"train_sessions": {train}}}'
     files = f"sequences.txt ({lines}) and stats.json ({stats})"
     return Public(names=(name,), origin=f"a folder of {files}, from {origin}", **_published(counts))
@@ -83,7 +83,7 @@ S3REC = "RUCAIBox/CIKM2020-S3Rec/2a81540ae18615d88ef88227b0c066e5b74781e5/data"
 BERT4REC = "FeiSun/BERT4Rec/615eaf2004abecda487a38d5b0c72f3dcfcae5b3/data"
 YOOCHOOSE = "github.com/rn5l/session-rec's yoochoose-clicks-100k_train_full.txt and _test.txt"
 DIGINETICA = "CIKM Cup 2016's sessions, as github.com/CCIIPLab/GCE-GNN prepares them"
-BLOBS = {  # git's hashes of files
+BLOBS = {  # git blob hashes
     "beauty-5core": "a29773026846d857ec8176cb25f37b23ecf20155",
     "sports-5core": "50a7023ca502b42eb0e840c603abda6e851b2018",
     "beauty-bert4rec": "16718a33ebdb33504f257421b18ae8bf3ddfe327",
@@ -122,11 +122,16 @@ KINDS = f"name a folder or a file of interactions, '{SYNTHETIC}', or a public da
 
 
 def load(name: Any, reading: Mapping = MappingProxyType({}), **options: Any) -> Interactions:
-    """The interactions that `name` stands for; see `locate`. A public data set that is nowhere is fetched to the cache.
+    """Returns the interactions of the data set `name`; see `locate`. Downloads a missing public data set to the cache.
 
-    A table in memory stands for its own rows. `reading` goes to `read`. The options are the generator's, and
-    win over those in the name. Raises UserError for a name that is nothing, for options that nothing takes, for a
-    download that fails, and where the counts of a public data set are not those of the version meant.
+    Args:
+        name: a name, or a table in memory.
+        reading: keyword arguments of `read`.
+        **options: options of the generator, which override those in the name.
+
+    Raises:
+        UserError: if nothing has this name, an option is not supported, a download fails, or a public data set's counts
+            differ from the published ones.
 
     >>> load("synthetic:users=20,items=200,seed=1").users.shape
     (20,)
@@ -137,7 +142,7 @@ def load(name: Any, reading: Mapping = MappingProxyType({}), **options: Any) -> 
 def load_steps(
     name: Any, reading: Mapping = MappingProxyType({}), **options: Any
 ) -> tuple[Interactions, list[filters.Step]]:
-    """`load`, and what each step of it left: what was read, and what the version of a public data set leaves out."""
+    """As `load`, and also returns the counts after each step: reading, and the filters of a public data set."""
     if arrow.is_frame(name):
         removed = []
         interactions = read(name, **reading, left_out=lambda *step: removed.append(step))
@@ -156,7 +161,7 @@ def load_steps(
         raise UserError(f"{where}: a file has no options: remove {', '.join(options)}")
     removed = []
     interactions = read(where, **reading, left_out=lambda *step: removed.append(step))
-    if interactions.digest:  # of a prepared folder
+    if interactions.digest:  # a prepared folder
         prepared.verify(interactions)
     meant = _meant(name, where)
     wanted = PUBLIC[meant].options if meant else {}
@@ -168,10 +173,13 @@ def load_steps(
 
 
 def locate(name: str) -> str:
-    """The absolute path that `name` stands for, or itself where it names the generator: "synthetic:users=2000,seed=1".
+    """Returns the absolute path of a data set, or `name` itself for the generator: "synthetic:users=2000,seed=1".
 
-    Tried in this order: the generator, an existing path, that name under $JAXREC_DATA, a public data set's names there,
-    its file in the cache. Nothing is downloaded. Raises UserError that lists what was tried.
+    Tries, in this order: the generator, an existing path, the name under $JAXREC_DATA, a public data set's names there,
+    its file in the cache. Downloads nothing.
+
+    Raises:
+        UserError: if nothing is found; lists the paths tried.
     """
     if not name:
         raise UserError(f"dataset is empty: {KINDS}")
@@ -198,12 +206,12 @@ def locate(name: str) -> str:
 
 
 def cache() -> Path:
-    """The folder of what was downloaded: $JAXREC_CACHE, or the platform's for caches."""
+    """Returns the download cache: $JAXREC_CACHE, or the platform's cache folder."""
     return expand(os.environ.get("JAXREC_CACHE") or platformdirs.user_cache_dir("jaxrec")).absolute()
 
 
 def _places(name: str) -> list[Path]:
-    """The paths that a name may stand for, in the order they are tried."""
+    """Returns the paths that `name` may stand for, in the order to try them."""
     public = PUBLIC.get(name)
     places = [expand(name)]
     if root := os.environ.get("JAXREC_DATA"):
@@ -220,15 +228,15 @@ def _is_there(path: Path) -> bool:
         return path.exists() or any(discover.matches(path))
     except UserError:
         raise
-    except (OSError, ValueError):  # a name that can be none, a folder that may not be read
+    except (OSError, ValueError):  # an invalid file name, or an unreadable folder
         return False
 
 
 def _near(path: Path) -> list[str]:
-    """The names beside a path that are like its own."""
+    """Returns file names similar to the path's, from the same folder."""
     try:
         names = [name for name in os.listdir(path.parent) if (path.parent / name).exists()]
-    except (OSError, ValueError):  # none is there, or it may not be read
+    except (OSError, ValueError):  # the folder is missing or unreadable
         names = []
     return difflib.get_close_matches(path.name, names, cutoff=0.5)
 
@@ -249,7 +257,7 @@ def _fetch(name: str, url: str) -> None:
 
 
 def _meant(name: str, where: str) -> str | None:
-    """The public data set that `name` means: by its own name, or by its file in the cache, as workdirs keep it."""
+    """Returns the public data set of `name`: its own name, or its file in the cache, as recorded in workdirs."""
     if name in PUBLIC:
         return None if Path(name).exists() else name
     return next((each for each in PUBLIC if str(_cached(PUBLIC[each]).resolve()) == where), None)
@@ -280,14 +288,15 @@ def _told(counts: tuple[int | None, ...]) -> str:
 
 
 def missing(name: str) -> bool:
-    """Whether a stored dataset, an absolute path or the generator, is no longer there."""
+    """Returns whether a recorded data set, an absolute path or the generator, no longer exists."""
     return name.partition(":")[0] != SYNTHETIC and not _is_there(Path(name))
 
 
 def world(spec: str) -> World | None:
-    """The generator's World of a dataset name, "synthetic" with its options; None where the name is something else.
+    """Returns the generator's World of a name such as "synthetic:users=2000"; None for other names.
 
-    Raises UserError for options that the generator lacks.
+    Raises:
+        UserError: if the generator doesn't have an option.
     """
     if spec.partition(":")[0] != SYNTHETIC:
         return None
@@ -299,7 +308,7 @@ def world(spec: str) -> World | None:
 
 
 def _generate(spec: str, options: dict) -> Interactions:
-    from jaxrec.data import synthetic  # only here: files need no generator
+    from jaxrec.data import synthetic  # imported here, since files don't need it
 
     return synthetic.interactions(**_options(spec, options))
 

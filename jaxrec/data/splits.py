@@ -1,4 +1,4 @@
-"""Which interactions train, which validate, which test: ranges into the Interactions."""
+"""Splits into training, validation and test, as ranges into the Interactions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,52 +8,57 @@ import numpy as np
 
 from jaxrec.config import registry
 from jaxrec.config.registry import Entry
+from jaxrec.data import event_types
 from jaxrec.data.interactions import Interactions, by_session
 from jaxrec.data.ragged import distinct, slices
 from jaxrec.system.errors import UserError
 
-MANY = 0.01  # share of the targets
-ITEMS_AT_ONCE = 2**22  # of histories, where questions are gone through in blocks
+MANY = 0.01  # share of repeated targets that counts as many
+ITEMS_AT_ONCE = 2**22  # history items processed at once
 
 
 class Questions(NamedTuple):
-    """What comes next? Question q gives the history `items[start[q]:stop[q]]`, and the answer is `target[q]`."""
+    """Next-item questions: given the history `items[start[q]:stop[q]]`, predict `target[q]`."""
 
-    source: np.ndarray  # [Q] int32, the user
-    start: np.ndarray  # [Q] int64
-    stop: np.ndarray  # [Q] int64
-    target: np.ndarray  # [Q] int32, the item
+    source: np.ndarray  #: [Q] int32, user index
+    start: np.ndarray  #: [Q] int64
+    stop: np.ndarray  #: [Q] int64
+    target: np.ndarray  #: [Q] int32, item number
 
 
 class Split(NamedTuple):
-    """User u trains on `items[start[u]:stop[u]]`; validation and test are questions."""
+    """A split: user u trains on `items[start[u]:stop[u]]`; validation and test are questions."""
 
     interactions: Interactions
-    start: np.ndarray  # [U] int64
-    stop: np.ndarray  # [U] int64
+    start: np.ndarray  #: [U] int64
+    stop: np.ndarray  #: [U] int64
     valid: Questions
     test: Questions
-    left_out: int = 0  # events of test sessions that can't be asked, or given: their items did not train
+    left_out: int = 0  #: test events left out, because their items were not in training
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitEntry(Entry):
-    """A way to split, by its name for `config.split`."""
+    """A way to split, named by `config.split`."""
 
     kind: ClassVar[str] = "split"
     name: str
     split: Callable[[Interactions, float, float], Split]  #: (interactions, test_quantile, valid_fraction)
-    held_out: str  #: what is asked in the test, for people
-    keys: tuple[str, ...] = ()  #: which of "test_quantile" and "valid_fraction" it takes
-    protocol: str = "full"  #: by which its questions are ranked, where nobody says
-    metrics: tuple[str, ...] = ("hr@10", "ndcg@10", "mrr")  #: that are shown of a validation
-    select_by: str = "ndcg@10"  #: the metric that chooses the checkpoint, where nobody says
-    same_users: bool = True  #: whether those who are asked in the test may have trained
+    held_out: str  #: description of the test questions, for people
+    keys: tuple[str, ...] = ()  #: the options used, among "test_quantile" and "valid_fraction"
+    protocol: str = "full"  #: default protocol for ranking the questions
+    metrics: tuple[str, ...] = ("hr@10", "ndcg@10", "mrr")  #: metrics printed for a validation
+    select_by: str = "ndcg@10"  #: default metric for choosing the checkpoint
+    same_users: bool = True  #: whether users of the test may also be in training
+    by_type: bool = False  #: whether it asks for the events alone that `event_types.targets` says
 
 
 def split(interactions: Interactions, name: str, q: float = 0.9, valid: float = 0.1) -> Split:
-    """The split of an entry's name; q and valid are for those that take them."""
-    return registry.find("split", name).split(interactions, q, valid)
+    """Splits interactions by the entry of this name; `q` and `valid` are used by the entries that take them."""
+    entry = registry.find("split", name)
+    if (types := event_types.asked(interactions)) and not entry.by_type:
+        raise UserError(f"split {name} asks for events of all types: take another, as last-item, to ask for {types[0]}")
+    return entry.split(interactions, q, valid)
 
 
 def last_item(interactions: Interactions) -> Split:
@@ -61,6 +66,9 @@ def last_item(interactions: Interactions) -> Split:
 
     The test's history includes the validation item. Users with fewer than three items train only, on all they have
     (Kang and McAuley 2018, as in their code).
+
+    Where events of some types alone are targets, the test and the validation are the last two of them, each given
+    everything before it, and what is before both trains.
 
     >>> from jaxrec.data.interactions import from_sequences
     >>> found = last_item(from_sequences([[7, 8, 9, 10], [8, 9]]))
@@ -70,23 +78,25 @@ def last_item(interactions: Interactions) -> Split:
     ([4], [3])
     """
     start, end = interactions.offsets[:-1], interactions.offsets[1:]
-    asked = np.flatnonzero(end - start >= 3)
+    last = event_types.last_target(interactions, end)
+    before = event_types.last_target(interactions, last)
+    asked = np.flatnonzero(before > start)
     stop = end.copy()
-    stop[asked] -= 2
-    valid, test = (_last(interactions, asked, end - back) for back in (1, 0))
+    stop[asked] = before[asked]
+    valid, test = (_given_all(interactions, asked, at) for at in (before, last))
     return Split(interactions, start.copy(), stop, valid, test)
 
 
 def by_time(interactions: Interactions, q: float = 0.9) -> Split:
-    """One moment for all: what lies before it trains and validates, and nothing of what comes after is known.
+    """Splits at one moment for all users, so that nothing from after it is known in training or validation.
 
-    The cut is the q-quantile of all times (`quantile`). Whoever has an interaction at or after it is asked for the last
-    item, given everything before that item. The validation is the same one level down: its cut is the q-quantile of
-    the times before the cut, and what comes at or after the cut does not exist. What lies before the validation's cut
-    trains: of some users nothing. A question gives at least one item.
+    The cut is the q-quantile of all times (see `quantile`). Each user with an interaction at or after the cut has a
+    test question: the last item, given all items before it. Validation works the same on the interactions before the
+    cut, with its own cut, the q-quantile of their times. Interactions before the validation cut are for training; some
+    users have none. The history of a question has at least one item.
 
     Raises:
-        UserError: times are missing, or count from an unknown moment.
+        UserError: if times are missing or relative.
     """
     if not _absolute(interactions):
         raise UserError(
@@ -99,27 +109,29 @@ def by_time(interactions: Interactions, q: float = 0.9) -> Split:
     stop, trained = _stop(interactions, before), _stop(interactions, times < quantile(times[before], q))
 
     def questions(begins, ends):
-        return _last(interactions, np.flatnonzero((begins < ends) & (ends - start >= 2)), ends)
+        last = event_types.last_target(interactions, ends)
+        return _given_all(interactions, np.flatnonzero((last >= begins) & (last > start)), last)
 
     return Split(interactions, start.copy(), trained, questions(trained, stop), questions(stop, end))
 
 
 def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> Split:
-    """By session: after every prefix of a test session, what comes next? (Hidasi et al. 2016)
+    """Splits by session: after each prefix of a test session, the next item is asked for (Hidasi et al. 2016).
 
-    Where the data say how many sessions train, the others test, in the order of the data. Else the sessions are put in
-    the order of their starts, and those test whose last event is at or after the q-quantile of all times, so that no
-    training session reaches into the time of the test. Of the training sessions the last share `valid` validates, by
-    the same questions: at least one where there are two or more; none where valid is 0.
+    If the data give a number of training sessions, the others are the test, in the order of the data. Otherwise
+    sessions are sorted by start time, and those whose last event is at or after the q-quantile of all times are the
+    test, so that no training session overlaps with the test period. The last share `valid` of the training sessions is
+    for validation, with the same kind of questions: at least one session if there are two or more, none if `valid` is
+    0.
 
-    The catalogue is that of the training sessions, those that validate included, and items are numbered anew: other
-    items are removed from the test sessions, and then test sessions of fewer than two items.
+    The catalogue consists of the items of the training and validation sessions, renumbered. Other items are removed
+    from the test sessions, and then test sessions with fewer than two items.
 
     Returns:
-        Split, whose interactions are the training sessions and then the test sessions, each in the place of a user.
+        Split, whose interactions are the training sessions and then the test sessions, as users.
 
     Raises:
-        UserError: neither the number of training sessions nor absolute times are known.
+        UserError: if neither the number of training sessions nor absolute times are known.
     """
     data = by_session(interactions)
     lengths = np.diff(data.offsets)
@@ -153,6 +165,7 @@ def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> 
         catalogue=data.catalogue.take(np.flatnonzero(known)),
         times=None if data.times is None else np.asarray(data.times[at]),
         weights=None if data.weights is None else np.asarray(data.weights[at]),
+        types=event_types.taken(data.types, at),
         train_sessions=trains,
         digest=None,
     )
@@ -173,11 +186,13 @@ LAST_ITEM = SplitEntry(
     name="last-item",
     split=lambda interactions, q, valid: last_item(interactions),
     held_out="held-out last item, whole catalogue",
+    by_type=True,
 )
 SESSIONS = SplitEntry(
     name="sessions",
     split=sessions,
     held_out="every next item of the test sessions, whole catalogue",
+    by_type=True,
     keys=("test_quantile", "valid_fraction"),
     protocol="sessions",
     metrics=("recall@20", "mrr@20"),
@@ -188,62 +203,53 @@ BY_TIME = SplitEntry(
     name="by-time",
     split=lambda interactions, q, valid: by_time(interactions, q),
     held_out="last item after the cut, whole catalogue",
+    by_type=True,
     keys=("test_quantile",),
 )
 
 
 def quantile(times: np.ndarray, q: float) -> int:
-    """The time at place floor(q n) of the n in ascending order, counted from 0; 0 < q < 1.
+    """Returns element floor(q n) of the n sorted times, counted from 0; 0 < q < 1.
 
-    So it is one of the times, and no more than a share q of them comes before it. Of no times it is the least integer.
+    So at most a share q of the times lies before it. Without times, returns the smallest int64.
     """
     place = int(q * len(times))
     return int(np.partition(times, place)[place]) if len(times) else int(np.iinfo(np.int64).min)
 
 
 def one_a_user(questions: Questions) -> bool:
-    """Whether no user is asked twice, so that a user's id says which question is meant."""
+    """Returns whether each user has at most one question, so that a user id identifies a question."""
     return bool((np.bincount(questions.source) <= 1).all())
 
 
-def given(interactions: Interactions, questions: Questions) -> Interactions:
-    """The users who are asked, each with the history that the question gives: items and ids alone.
-
-    >>> from jaxrec.data.interactions import from_sequences
-    >>> log = from_sequences([[7, 8, 9, 10], [8, 9]])
-    >>> found = given(log, last_item(log).test)
-    >>> found.users.tolist(), found.items.tolist()
-    ([1], [1, 2, 3])
-    """
-    return Interactions(
-        items=np.asarray(interactions.items[slices(questions.start, questions.stop)]),
-        offsets=np.append(0, np.cumsum(questions.stop - questions.start)),
-        users=interactions.users[questions.source],
-        catalogue=interactions.catalogue,
-        name=interactions.name,
-    )
-
-
 def training_items(split: Split) -> np.ndarray:
-    """Every item of every training history, one after another: int32."""
+    """Returns the items of all training histories, concatenated: int32."""
     return np.asarray(split.interactions.items[slices(split.start, split.stop)])
 
 
 def training_counts(split: Split) -> np.ndarray:
-    """How often each item occurs in training: [V] int64, row v - 1 of item v."""
+    """Returns the number of training interactions per item: [V] int64, index v - 1 for item v."""
     return np.bincount(training_items(split), minlength=len(split.interactions.catalogue.ids) + 1)[1:]
 
 
+def target_counts(split: Split) -> np.ndarray:
+    """As `training_counts`, of the events that may be targets."""
+    if (may := event_types.targets(split.interactions)) is None:
+        return training_counts(split)
+    at = slices(split.start, split.stop)
+    return np.bincount(split.interactions.items[at[may[at]]], minlength=len(split.interactions.catalogue.ids) + 1)[1:]
+
+
 def cold_targets(split: Split, questions: Questions) -> int:
-    """How many targets never occur in training."""
+    """Returns the number of targets that never occur in training."""
     return int((training_counts(split)[questions.target - 1] == 0).sum())
 
 
 def repeated_targets(interactions: Interactions, questions: Questions) -> int:
-    """How many targets are an item of the given history."""
+    """Returns the number of targets that occur in their question's history."""
     ends = np.cumsum(questions.stop - questions.start)
     found, first = 0, 0
-    while first < len(ends):  # so many questions at once that their histories are a few million items
+    while first < len(ends):  # in blocks of questions with a few million history items together
         before = ends[first - 1] if first else 0
         last = max(int(np.searchsorted(ends, before + ITEMS_AT_ONCE, side="right")), first + 1)
         start, stop, target = (x[first:last] for x in (questions.start, questions.stop, questions.target))
@@ -255,12 +261,12 @@ def repeated_targets(interactions: Interactions, questions: Questions) -> int:
 
 
 def many_repeat(repeats: int, questions: int) -> bool:
-    """Whether so many targets are an item of their history that a ranking without the history is no fair measure."""
+    """Returns whether too many targets repeat an item of their history for a fair ranking without these items."""
     return repeats > MANY * questions
 
 
 def repeats_in_words(repeats: int, questions: int) -> str:
-    """How many targets repeat an item of the history, for people."""
+    """Returns a sentence on how many targets repeat an item of their history."""
     if not repeats:
         return f"none of the {questions:,} targets repeats an item of the history"
     if repeats == questions:
@@ -269,7 +275,7 @@ def repeats_in_words(repeats: int, questions: int) -> str:
 
 
 def advice(interactions: Interactions) -> str | None:
-    """What to do where many users' last item is one that they had before; None where few do."""
+    """Returns advice if many users' last item occurs earlier in their history; otherwise None."""
     test = last_item(interactions).test
     repeats, questions = repeated_targets(interactions, test), len(test.target)
     if not many_repeat(repeats, questions):
@@ -281,7 +287,7 @@ def advice(interactions: Interactions) -> str | None:
 
 
 def describe(split: Split) -> dict:
-    """Counts, plain numbers: sequences with a training part, the interactions in it, questions, cold targets."""
+    """Returns the counts of training sequences and interactions, questions, cold targets and left-out events."""
     lengths, counts = split.stop - split.start, training_counts(split)
     cold = lambda questions: int((counts[questions.target - 1] == 0).sum())
     return {
@@ -296,7 +302,7 @@ def describe(split: Split) -> dict:
 
 
 def in_words(split: Split) -> str:
-    """What `describe` counts, for people."""
+    """Returns the counts of `describe` as a sentence."""
     facts = describe(split)
     words = (
         f"{facts['interactions']:,} interactions of {facts['sequences']:,} sequences train, "
@@ -311,23 +317,24 @@ def in_words(split: Split) -> str:
     return words
 
 
-def _last(interactions, users, end):
-    """For each of these users the last item before end[user], given all before it."""
-    at = end[users] - 1
-    start = interactions.offsets[:-1][users]
+def _given_all(interactions, users, at):
+    """For each of these users the item at at[user], given all before it."""
+    at, start = at[users], interactions.offsets[:-1][users]
     return Questions(users.astype(np.int32), start, at, np.asarray(interactions.items[at], np.int32))
 
 
 def _every(data, first, last):
-    """For histories number first to last, without last: every item but a history's first, given all before it."""
+    """For histories number first to last, without last: every target but a history's first, given all before it."""
     start, end = data.offsets[first:last], data.offsets[first + 1 : last + 1]
     at = slices(start + 1, end)
     source = np.repeat(np.arange(first, last), end - start - 1)
+    if (may := event_types.targets(data)) is not None:
+        at, source = at[may[at]], source[may[at]]
     return Questions(source.astype(np.int32), data.offsets[source], at, data.items[at])
 
 
 def _stop(interactions, before):
-    """Where each history's leading interactions end for which `before` [N] holds. [U] int64"""
+    """Returns the end of each history's leading interactions that satisfy the mask `before` [N]. [U] int64"""
     counts = np.append(0, np.cumsum(before))
     start, end = interactions.offsets[:-1], interactions.offsets[1:]
     return start + counts[end] - counts[start]

@@ -1,4 +1,4 @@
-"""What a data set looks like: facts, in words and as a plot."""
+"""Summarises a data set as facts, as text and as a plot."""
 
 from pathlib import Path
 
@@ -6,17 +6,19 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from jaxrec.data import event_types
 from jaxrec.data.filters import Step, repeats_at_once
 from jaxrec.data.interactions import Interactions, describe
 from jaxrec.data.ragged import stable_order
+from jaxrec.data.text import shown, some
 from jaxrec.data.times import date
 from jaxrec.system.console import printable
 
-CROWD, SHARE = 1_000, 0.01  # of more users than these, one with a larger share of the rows is odd
+CROWD, SHARE = 1_000, 0.01  # with more users than these, a user with a larger share of the rows is suspicious
 
 
 def facts(data: Interactions) -> dict:
-    """Counts, quantiles of the lengths, density, range of times, repeats, duplicates: plain values."""
+    """Returns counts, quantiles of the lengths, density, range of times, repeats and duplicates, as plain values."""
     return describe(data) | {
         "short_users": int((np.diff(data.offsets) < 3).sum()),
         "sessions": None if data.sessions is None else len(data.sessions.ids),
@@ -25,6 +27,7 @@ def facts(data: Interactions) -> dict:
         "tied": _tied(data),
         "repeats_at_once": int(repeats_at_once(data).sum()),
         **_repeats(data),
+        **({} if data.types is None else {"types": event_types.counts(data.types)}),
     }
 
 
@@ -38,7 +41,7 @@ def _times(data: Interactions) -> dict | None:
 
 
 def _tied(data: Interactions) -> float | None:
-    """The share of the rows that have the time of the user's row before; None without times."""
+    """Returns the share of rows with the same time as the user's row before; None without times."""
     if data.times is None or not len(data.times):
         return None
     same = data.times[1:] == data.times[:-1]
@@ -48,7 +51,7 @@ def _tied(data: Interactions) -> float | None:
 
 
 def heavy(data: Interactions) -> list[tuple[str, float]]:
-    """(id, share of the rows) of users with more than a hundredth of them, among more than a thousand users."""
+    """Returns (id, share of the rows) of users with over 1% of the rows, if there are over a thousand users."""
     lengths = np.diff(data.offsets)
     if len(lengths) <= CROWD:
         return []
@@ -58,7 +61,7 @@ def heavy(data: Interactions) -> list[tuple[str, float]]:
 
 
 def warning(user: str, share: float, users: int) -> str:
-    """What to say of such a user."""
+    """Returns a warning about a user from `heavy`."""
     return (
         f"warning: {user!r} alone has {share:.1%} of the rows, among {users:,} users: a machine, or a word for a "
         "missing value? --max-length N leaves out users with more than N rows"
@@ -66,7 +69,7 @@ def warning(user: str, share: float, users: int) -> str:
 
 
 def _repeats(data: Interactions) -> dict:
-    """How many rows have an item that the user had before, and how many of these at the same time."""
+    """Returns the number of rows with an item that the user had before, and of those at the same time."""
     pair = np.repeat(np.arange(len(data.users)) * (len(data.catalogue.ids) + 1), np.diff(data.offsets))
     pair += data.items
     ordered = np.sort(pair)
@@ -81,11 +84,13 @@ def _repeats(data: Interactions) -> dict:
 
 
 def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console) -> None:
-    """Print the steps and the facts.
+    """Prints the steps and the facts.
 
     Args:
-        told: by `facts`.
-        splits: {name: what it gives, in words}.
+        told: the facts, as from `facts`.
+        steps: the filters' steps.
+        splits: {name: description of the split}.
+        console: where to print.
     """
     table = Table()
     for column in ("", "users", "items", "rows", "removed"):
@@ -108,6 +113,10 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
     if told["duplicates"]:
         words = f"{told['duplicates']:,} of them at the same time: duplicate rows? They were kept"
         lines.append(("", f"{words}; --drop-duplicates leaves out equal ones"))
+    if types := told.get("types"):
+        unknown = told["interactions"] - sum(types.values())
+        named = [f"{shown(name)} {number:,}" for name, number in types.items()]
+        lines.append(("types", some([*named, f"not known {unknown:,}"] if unknown else named, 30)))
     if told["sessions"]:
         lines.append(("sessions", f"{told['sessions']:,}"))
     if times is None:
@@ -125,7 +134,7 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
 
 
 def plot(data: Interactions, path: str | Path, name: str) -> None:
-    """Histograms of the lengths and the times, and the popularity of the items by rank, as a PNG."""
+    """Saves a PNG with histograms of lengths and times, and the items' popularity by rank."""
     from jaxrec.system.figures import new_figure, save_figure
 
     times = None if data.relative else data.times

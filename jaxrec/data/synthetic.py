@@ -1,7 +1,7 @@
-"""Synthetic users whose best reachable metric is known: what a sequential recommender should learn, and how far it can.
+"""Synthetic users with a known best reachable metric, to test how close a sequential recommender comes to it.
 
-An item is a triple: a group g of G, a flavour f of K, and a rank r among the items of that group and flavour. A user
-starts with a taste z_0, uniform over K, and a group drawn by the groups' popularity. At t = 0, 1, ...
+An item is a triple: one of G groups g, one of K flavours f, and a rank r among the items of that group and flavour. A
+user starts with a taste z_0, uniform over K, and a group drawn by the groups' popularity. At t = 0, 1, ...
 
     z_t   = z_{t-1}, but with probability `drift` a new one, uniform              taste: hidden, drifts
     c_t   = g(x_0)                           where t is a multiple of `period`    the cue: the first group comes back
@@ -11,7 +11,7 @@ starts with a taste z_0, uniform over K, and a group drawn by the groups' popula
             f = z_t, but with probability `stray` uniform                         p(f | z_t)
             r in proportion to (r + 1)^-skew                                      p(r | g, f)
 
-So among the items outside the history h = x_0 ... x_{t-1}
+So, for items outside the history h = x_0 ... x_{t-1},
 
     p(x | z, h) = p(g | c_t) p(f | z) p(r | g, f) / Z_z(h),     Z_z(h) = 1 - the sum of that product over h
 
@@ -21,8 +21,8 @@ and the taste is filtered exactly (the forward algorithm; what does not depend o
     b_{t+1}(y) ~ sum_z b_t(z) p(f(x_t) | z) / Z_z(h) p(z_{t+1} = y | z_t = z)
     p(x | h) = p(g | c_t) p(r | g, f) sum_z b_t(z) p(f | z) / Z_z(h)
 
-Nothing ranks better than p(x | h), so what it can expect is the best reachable. The last item alone shows neither the
-pair nor the cue, and of the taste one flavour.
+No ranking is better than p(x | h), so its expected metrics are the best reachable. The last item alone shows neither
+the pair of groups nor the cue, and only one flavour of the taste.
 
 A history is a pure function of the world and the user's number: each random number is a hash (splitmix64; Steele, Lea
 and Flood 2014) of seed, user, step, attempt and purpose. So chunks of any size give the same users, and 10 million of
@@ -42,27 +42,27 @@ from jaxrec.data.splits import Questions
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import replacing
 
-CHUNK = 1 << 14  # users at a time: their arrays stay in the cache
-LENGTH, TASTE, GROUP, FLAVOUR, RANK, TIME = range(6)  # what a random number is for
+CHUNK = 1 << 14  # users generated at once, so that their arrays fit the cache
+LENGTH, TASTE, GROUP, FLAVOUR, RANK, TIME = range(6)  # purposes of random numbers
 DAY = 24 * 60 * 60
-START = 50 * 365 * DAY  # seconds: every first item lies within the year after this
+START = 50 * 365 * DAY  # seconds; first items are within the year after it
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """All that a history depends on but the user's number. Item (g, f, r) has the number (r G + g) K + f + 1."""
+    """The parameters of a data set. Item (g, f, r) has the number (r G + g) K + f + 1."""
 
-    items: int  # V
+    items: int  #: V
     seed: int
-    rule: np.ndarray  # [G, G] the group called for after (the group before the last, the last)
-    popularity: np.ndarray  # [G] p(g) of a first item or a whim
-    weight: np.ndarray  # [R] of ranks
-    mass: np.ndarray  # [G, K] the sum of the weights of the items of a group and flavour
+    rule: np.ndarray  #: [G, G] the group called for after (the second to last group, the last group)
+    popularity: np.ndarray  #: [G] p(g) of a first item or a whim
+    weight: np.ndarray  #: [R] weights of ranks
+    mass: np.ndarray  #: [G, K] sum of the weights of each group's and flavour's items
     whim: float
     stray: float
     drift: float
     period: int
-    lengths: tuple[int, int]  # shortest, longest
+    lengths: tuple[int, int]  #: shortest, longest
 
 
 def world(
@@ -79,23 +79,23 @@ def world(
     skew: float = 1.0,
     lengths: tuple[int, int] = (10, 30),
 ) -> World:
-    """A world; with the defaults, one that SASRec learns to nine tenths in a minute.
+    """Returns a World; with the defaults, SASRec reaches 90% of the best metric in a minute.
 
     Args:
-        items: the size of the catalogue; at least groups x tastes, and twice the longest history.
-        tastes: K and G.
-        groups: K and G.
-        seed: of the rule and of every user.
-        branches: how many groups can follow a group by the rule; the group before it decides which.
-        period: the cue comes back at every multiple of it.
+        items: catalogue size; at least groups x tastes, and twice the longest history.
+        tastes: K, the number of tastes.
+        groups: G, the number of groups.
+        seed: of the rule and of all users.
+        branches: number of groups that can follow a group by the rule; the group before decides which.
+        period: the cue returns at every multiple of it.
         whim: see the module.
         stray: see the module.
         drift: see the module.
         skew: see the module.
-        lengths: the shortest and the longest history; a length is the smaller of two uniform draws.
+        lengths: shortest and longest history; a length is the smaller of two uniform draws.
 
     Raises:
-        UserError: the catalogue is too small, or a number is out of its range.
+        UserError: if the catalogue is too small, or a number is out of range.
     """
     shortest, longest = lengths
     if items < max(groups * tastes, 2 * longest):
@@ -112,7 +112,7 @@ def world(
             " all must be at least 1, and branches at most groups"
         )
     for name, chance, least in (("whim", whim, 0.001), ("stray", stray, 0.001), ("drift", drift, 0.0)):
-        if not least <= chance <= 1:  # with neither whim nor stray a user could run out of items
+        if not least <= chance <= 1:  # without whims and strays, a user could run out of items
             raise UserError(f"synthetic data with {name}={chance}: a probability from {least} to 1")
 
     random = np.random.default_rng(seed)
@@ -137,14 +137,14 @@ def world(
 
 
 def parts(world: World, items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The groups, flavours and ranks of item numbers; any shape."""
+    """Returns the groups, flavours and ranks of item numbers of any shape."""
     groups, tastes = world.mass.shape
     rank, cell = np.divmod(np.asarray(items) - 1, groups * tastes)
     return cell // tastes, cell % tastes, rank
 
 
 def histories(world: World, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    """The histories of users start ... stop - 1, back to back [N] int32, and their offsets [stop - start + 1] int64."""
+    """Returns the histories of users start ... stop - 1 [N] int32, and their offsets [stop - start + 1] int64."""
     keys, lengths = _keys(world, start, stop), _lengths(world, start, stop)
     groups, tastes = world.mass.shape
     popular, weights = np.cumsum(world.popularity)[:-1], np.cumsum(world.weight)[:-1]
@@ -169,7 +169,7 @@ def histories(world: World, start: int, stop: int) -> tuple[np.ndarray, np.ndarr
 
 
 def sample(world: World, users: int) -> Interactions:
-    """Users 0 ... users - 1 of this world, with the ids 1 ... users."""
+    """Returns users 0 ... users - 1 of a world, with ids 1 ... users."""
     offsets = _offsets(_lengths(world, 0, users))
     items = np.empty(offsets[-1], np.int32)
     for start in range(0, users, CHUNK):
@@ -182,12 +182,12 @@ def sample(world: World, users: int) -> Interactions:
 
 
 def interactions(users: int = 10_000, items: int = 768, seed: int = 0, **options: Any) -> Interactions:
-    """A data set in one call, `sample(world(items, seed=seed, **options), users)`: by default the quickstart's."""
+    """Returns `sample(world(items, seed=seed, **options), users)`; by default, the quickstart's data."""
     return sample(world(items, seed=seed, **options), users)
 
 
 def catalogue(world: World) -> Catalogue:
-    """Items 1 ... V, their titles ("Item 17 of group 3", by popularity) and genres ("Group 3|Flavour 5")."""
+    """Returns items 1 ... V with titles ("Item 17 of group 3", by popularity) and genres ("Group 3|Flavour 5")."""
     ids = np.arange(1, world.items + 1)
     tastes = world.mass.shape[1]
     triples = list(zip(*(part.tolist() for part in parts(world, ids)), strict=True))
@@ -197,13 +197,13 @@ def catalogue(world: World) -> Catalogue:
 
 
 def best(world: World, histories: np.ndarray) -> np.ndarray:
-    """p(next item | history), exactly: what no model can rank better than.
+    """Returns the exact p(next item | history), whose ranking no model can beat.
 
     Args:
-        histories: [B, T] int, each from its user's first item on, padded with 0 at the right.
+        histories: [B, T] int, each from the user's first item on, padded with 0 at the right.
 
     Returns:
-        [B, V] float64, column v - 1 for item v: 0 for the items of the history, the others sum to one.
+        [B, V] float64, column v - 1 for item v; 0 for items of the history, the others sum to one.
     """
     histories = np.asarray(histories)
     (rows, steps), (groups, tastes) = histories.shape, world.mass.shape
@@ -214,7 +214,7 @@ def best(world: World, histories: np.ndarray) -> np.ndarray:
     flavours, drift = _blend(world.stray, tastes), _blend(world.drift, tastes)
 
     belief = np.full((rows, tastes), 1 / tastes)
-    seen = np.zeros((rows, groups, tastes))  # the sum of p(r | g, f) over the history
+    seen = np.zeros((rows, groups, tastes))  # sum of p(r | g, f) over the history
     by_group, by_flavour = np.zeros((rows, groups)), np.zeros((rows, tastes))
     for t in range(steps + 1):
         p_group = np.tile(world.popularity, (rows, 1))
@@ -230,15 +230,16 @@ def best(world: World, histories: np.ndarray) -> np.ndarray:
             seen[np.arange(rows), g, f] += np.where(histories[:, t] > 0, within_V[histories[:, t] - 1], 0)
     p = np.zeros((rows, 1 + world.items))
     p[:, 1:] = by_group[:, group_V] * by_flavour[:, flavour_V] * within_V
-    np.put_along_axis(p, histories, 0, axis=1)  # the padding falls on column 0
+    np.put_along_axis(p, histories, 0, axis=1)  # padding goes to column 0
     return p[:, 1:]
 
 
 def best_metrics(world: World, interactions: Interactions, questions: Questions, k: int = 10) -> dict[str, float]:
-    """The HR@k and NDCG@k that the best ranking can expect on these questions, {"hr@10": ..., "ndcg@10": ...}.
+    """Returns the expected HR@k and NDCG@k of the best ranking, {"hr@10": ..., "ndcg@10": ...}.
 
-    The means over questions of sum_i p_i and of sum_i p_i / log2(i + 1), i = 1 ... k, where p_i is the i-th largest
-    probability given the history: what the best ranking gets on the very targets differs from it by chance alone.
+    These are the means over questions of sum_i p_i and sum_i p_i / log2(i + 1), i = 1 ... k, where p_i is the i-th
+    largest probability given the history. The best ranking's metrics on the actual targets differ from them only by
+    chance.
     """
     discount = 1 / np.log2(np.arange(2, k + 2))
     hits = gain = 0.0
@@ -254,11 +255,11 @@ def best_metrics(world: World, interactions: Interactions, questions: Questions,
 
 
 def write(world: World, path: str | Path, users: int, format: str = "parquet", chunk: int = CHUNK) -> Path:
-    """Writes users 0 ... users - 1 to a file, chunk by chunk, under a temporary name until it is whole.
+    """Writes users 0 ... users - 1 to a file in chunks, under a temporary name until it is complete.
 
     Args:
-        format: "parquet" (columns user, item and time, int64, in seconds and rising for a user) or "sequences" (a line
-            a user: the user's id and then the items').
+        format: "parquet" (columns user, item and time, int64, in seconds, increasing per user) or "sequences" (a line
+            per user: the user's id, then the items').
 
     Returns:
         The path.
@@ -283,7 +284,7 @@ def write(world: World, path: str | Path, users: int, format: str = "parquet", c
 
 
 def _frame(world, start, stop):
-    """Users start ... stop - 1 as a table of user, item, time."""
+    """Returns users start ... stop - 1 as a table of user, item and time."""
     items, offsets = histories(world, start, stop)
     lengths, keys = np.diff(offsets), _keys(world, start, stop)
     gaps = [(_uniform(keys, TIME, t) * (2 * DAY if t else 365 * DAY)).astype(np.int64) for t in range(world.lengths[1])]
@@ -297,21 +298,21 @@ def _lines(frame):
 
 
 def _called(world, histories, t):
-    """The group c_t that the cue or the rule calls for after the t > 0 items of [B, t]."""
+    """Returns the group c_t after the t > 0 items of [B, t], by the cue or the rule."""
     if t % world.period == 0:
         return parts(world, histories[:, 0])[0]
     return world.rule[parts(world, histories[:, max(t - 2, 0)])[0], parts(world, histories[:, t - 1])[0]]
 
 
 def _blend(chance, count):
-    """[count, count]: stay, but with this chance go anywhere."""
+    """Transition matrix [count, count]: keeps the value, or with this chance draws any."""
     return np.full((count, count), chance / count) + (1 - chance) * np.eye(count)
 
 
 def _lengths(world, start, stop):
     shortest, longest = world.lengths
     keys = _keys(world, start, stop)
-    # few histories are near the longest: else many would be asked at positions that no training history reaches
+    # few histories are near the longest; otherwise many questions would be at positions beyond most training histories
     u = np.minimum(_uniform(keys, LENGTH, 0), _uniform(keys, LENGTH, 1))
     return shortest + (u * (longest - shortest + 1)).astype(np.int64)
 
@@ -321,7 +322,7 @@ def _offsets(lengths):
 
 
 def _switch(u, chance, value, count) -> np.ndarray:
-    """`value`, but with this chance (u below it) uniform over 0 ... count - 1."""
+    """Returns `value`, or with this chance (if u is below it) a uniform draw from 0 ... count - 1."""
     if not chance:
         return np.asarray(value)
     draw = (np.minimum(u, chance) / chance * count).astype(np.int32)
@@ -329,18 +330,18 @@ def _switch(u, chance, value, count) -> np.ndarray:
 
 
 def _keys(world, start, stop):
-    """[stop - start] uint64: one stream of random numbers a user."""
+    """Returns [stop - start] uint64, a key per user for a stream of random numbers."""
     return _mix(_mix(np.array([world.seed % 2**64], np.uint64)) ^ _mix(np.arange(start, stop, dtype=np.uint64)))
 
 
 def _uniform(keys, purpose, step=0, attempt=0):
-    """[...] uint64 -> float64 in [0, 1): number (attempt, step, purpose) of each stream."""
+    """Returns float64 in [0, 1), number (attempt, step, purpose) of each key's stream."""
     counter = (attempt << 32 | step << 4 | purpose) + 1
     return (_mix(keys + np.uint64(counter * 0x9E3779B97F4A7C15 % 2**64)) >> np.uint64(11)) * 2.0**-53
 
 
 def _mix(x):
-    """splitmix64's finaliser, a bijection of uint64."""
+    """Returns splitmix64's finaliser of x, a bijection of uint64."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

@@ -1,4 +1,4 @@
-"""Delimited text -> batches of the wanted columns; and the first lines of any text."""
+"""Reads delimited text as batches of the chosen columns, and the first lines of any text file."""
 
 import csv
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ from jaxrec.data.oddities import Oddities
 from jaxrec.data.text import File, Piece, csv_rows, newlines, pieces, short
 from jaxrec.system.errors import UserError
 
-HEAD = 1 << 20  # bytes in which a first line ends
-SPAN = 100  # lines that a quoted field may go on for
-LONG = "::"  # a separator of two characters, which is read as the one below
+HEAD = 1 << 20  # maximum bytes of the first lines
+SPAN = 100  # maximum lines of a quoted field
+LONG = "::"  # two-character separator, replaced by UNIT for reading
 UNIT = "\x1f"
 BROKEN = "a quote that does not end, or text after one: mend the quotes, or prepare with --quote none"
 
 
 def first_line(file: File, encoding: str = "utf-8") -> str:
-    """The first line, without its end.
+    """Returns the first line, without its line end.
 
     Raises:
-        UserError: the file is empty, or no text; the line is blank.
+        UserError: if the file is empty or not text, or the line is blank.
     """
     lines = first_lines(file, encoding)
     if lines and lines[0].strip():
@@ -33,10 +33,10 @@ def first_line(file: File, encoding: str = "utf-8") -> str:
 
 
 def first_lines(file: File, encoding: str = "utf-8") -> list[str]:
-    """The lines at the beginning of a file, as far as they are whole.
+    """Returns the complete lines at the beginning of a file.
 
     Raises:
-        UserError: it is no text, or its first line does not end within a MiB.
+        UserError: if the file is not text, or its first line doesn't end within a MiB.
     """
     for piece in pieces(file, size=HEAD, encoding=encoding, most=HEAD):
         return piece.lines()
@@ -44,12 +44,12 @@ def first_lines(file: File, encoding: str = "utf-8") -> list[str]:
 
 
 def quoted(separator: str, quote: str = '"') -> bool:
-    """Whether a separator within double quotes is none."""
+    """Returns whether double quotes protect separators."""
     return bool(quote) and separator != LONG
 
 
 def fields(line: str, separator: str, quote: str = '"') -> list[str]:
-    """The fields of a line, unquoted and stripped."""
+    """Returns the fields of a line, unquoted and stripped."""
     if quoted(separator, quote) and '"' in line:
         return [field.strip() for field in next(csv_rows([line], delimiter=separator), [])]
     return [field.strip() for field in line.split(separator)]
@@ -67,21 +67,27 @@ def delimited(
     before: int = 0,
     odd: Oddities | None = None,
 ) -> Iterator[Batch]:
-    """Delimited text, quoted or not.
+    """Reads delimited text, quoted or not, in batches.
 
     Args:
-        width: fields of a row, which may end in more separators.
-        columns: {role: number of the field, from 0}.
-        header: whether the first line is one; lines that are the same as it are left out.
-        quote: "" where quotes are plain characters.
-        before: lines before the first row, or before the header.
-        odd: takes what is worth a word.
+        file: the file.
+        separator: a character, or LONG.
+        width: number of fields per row; further separators at the end of a row are allowed.
+        columns: {role: index of the field, from 0}.
+        header: whether there is a header line; repetitions of it are left out.
+        encoding: of the text.
+        quote: '"', or "" if quotes are plain characters.
+        before: number of lines before the header, or before the first row if there is none.
+        odd: records repeated headers and quoted fields that span lines.
+
+    Raises:
+        UserError: if a header recurs with its columns in another order.
     """
     has_quotes, skip, title, odd = quoted(separator, quote), before + header, b"", odd or Oddities()
     odd.begin(file)
     one = UNIT if separator == LONG else separator
     head = (one.join(map(str, range(width + 1))) + "\n").encode()
-    over = str(width)  # the field after the last, for polars does not count the fields where it reads but some
+    over = str(width)  # catches extra fields, since polars doesn't count fields when it reads only some of them
     names = {str(number): role for role, number in columns.items()} | {over: over}
     padded = _padded(file, separator, encoding, before)
     as_they_stand = pl.selectors.by_name("user", "item", "session", require_all=False)
@@ -122,7 +128,7 @@ def delimited(
 
 
 def _padded(file: File, separator: str, encoding: str, before: int = 0) -> bool:
-    """Whether spaces around fields are the file's style: they are around names, or follow every separator."""
+    """Returns whether the file pads fields with spaces: around column names, or after every separator."""
     lines = [line for line in first_lines(file, encoding)[before:][:100] if line]
     if any(field.strip(" ") != field for field in (lines or [""])[0].split(separator)):
         return True
@@ -132,7 +138,7 @@ def _padded(file: File, separator: str, encoding: str, before: int = 0) -> bool:
 
 
 def _again(title: str, separator: str, has_quotes: bool, text: bytes) -> list[str]:
-    """The lines in which a header comes again in a text: as it is, and with its names in quotes or without."""
+    """Returns the lines of `text` that repeat the header, with or without quotes around the names."""
     names = fields(title, separator, '"' if has_quotes else "")
     ways = {title, *(separator.join(f"{mark}{name}{mark}" for name in names) for mark in ("", '"' * has_quotes))}
     lines = [mark + way for mark in ("", "\ufeff") for way in ways]
@@ -140,10 +146,10 @@ def _again(title: str, separator: str, has_quotes: bool, text: bytes) -> list[st
 
 
 def _check_headers(frame: pl.DataFrame, file: File, names: list[str], row, separator: str, quote: str) -> None:
-    """That no row is a header with its columns in another order, as of files that were joined.
+    """Checks that no row is a header in another column order, as in files that were concatenated.
 
     Raises:
-        UserError: one is.
+        UserError: if there is one.
     """
     named = frame.select(pl.all_horizontal(pl.all().is_in(names))).to_series()
     for index in named.arg_true():
@@ -156,7 +162,7 @@ def _check_headers(frame: pl.DataFrame, file: File, names: list[str], row, separ
 
 
 def _line_by_line(rows, width: int, columns: dict[str, int]):
-    """For what the fast reader refuses or would miscount: the same rows, their lines, what is wrong with some."""
+    """Parses rows that the fast reader rejects or miscounts: (rows, their lines, {row: what is wrong with it})."""
     found = {role: [] for role in columns}
     lines, why = [], {}
     for line, at, span, values in rows:
@@ -172,10 +178,15 @@ def _line_by_line(rows, width: int, columns: dict[str, int]):
 
 
 def _rows(piece: Piece, separator: str, has_quotes: bool, titles: list[str], file: File, odd: Oddities):
-    """(number of the line, its place in the piece, how many lines it has, fields or None) of every row of a piece.
+    """Yields (line number, index of the line in the piece, number of lines, fields or None) for each row.
 
     Args:
-        titles: the lines of a header, which are no rows.
+        piece: whole lines of the file.
+        separator: a character.
+        has_quotes: whether double quotes count.
+        titles: header lines, which are skipped.
+        file: for messages.
+        odd: records repeated headers and quoted fields that span lines.
     """
     text, at = piece.lines(), 0
     while at < len(text):
@@ -192,7 +203,7 @@ def _rows(piece: Piece, separator: str, has_quotes: bool, titles: list[str], fil
 
 
 def _split(text: list[str], at: int, separator: str, has_quotes: bool) -> tuple[list[str] | None, int]:
-    """The fields of the row that begins at a line, and how many lines it has; None where its quotes are broken."""
+    """Returns the fields of the row beginning at a line (None if its quotes are broken), and its number of lines."""
     if not has_quotes or '"' not in text[at]:
         return text[at].split(separator), 1
     for span in range(1, min(SPAN, len(text) - at) + 1):
@@ -206,7 +217,7 @@ def _split(text: list[str], at: int, separator: str, has_quotes: bool) -> tuple[
 
 
 def row_of(piece: Piece, lines: list | None, one: str, separator: str, index: int) -> tuple[str, str]:
-    """The place of a row in its file, and its text: as of `Batch.row`."""
+    """Returns (place, text) of a row, as `Batch.row`."""
     number, at, span = lines[index] if lines else (piece.first + index, index, 1)
     text = b"\n".join(piece.text.split(b"\n")[at : at + span]).decode()
     return f"line {number}", text.replace(one, separator)

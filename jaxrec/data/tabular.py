@@ -1,4 +1,4 @@
-"""A table of any kind: its columns, and their rows."""
+"""Tables of any format, by their columns and rows."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -23,45 +23,45 @@ from jaxrec.data.text import File, short, some
 from jaxrec.data.times import reads_as_times, reads_in_two_ways
 from jaxrec.system.errors import UserError
 
-NAMED = [role for role in ROLES if role != "weight"]  # the roles of a table that are known by names
-PARTS = {"year", "month", "day"}  # names of columns that are times together
-SAMPLE = 1000  # values that show whether a column reads as times
+NAMED = [role for role in ROLES if role not in cols.UNREAD]  # roles recognised by column names
+PARTS = {"year", "month", "day"}  # column names that form a time together
+SAMPLE = 1000  # values examined to decide whether a column holds times
 
 
 class Table(NamedTuple):
     """A file as a table."""
 
-    names: list[str]  # of its columns, those of the folders it lies in, and the fields within records: events.aid
-    lists: list[str]  # those of these that hold lists of plain values
-    batches: Callable  # reads those that are chosen: {role: number} -> batches, a row an entry of the items' lists
-    peek: Callable  # as `batches`, to look at the first rows: no more of them need be read
+    names: list[str]  #: column names, with those of the file's folders and nested fields: events.aid
+    lists: list[str]  #: the columns that are lists of plain values
+    batches: Callable  #: {role: index of the column} -> batches, with a row per entry of lists of items
+    peek: Callable  #: as `batches`, but only the first rows are needed
 
 
 def table(file: File, given: Input) -> Table:
-    """The table that a file holds."""
+    """Returns the table of a file."""
     names, lists, read, peek = _reader_of(file, given)
     every, batches = partitions.joined(file, names, _unrolled(names, read, given.say))
     return Table(every, lists, batches, partitions.joined(file, names, _unrolled(names, peek or read, _nothing))[1])
 
 
 def records(schema: Mapping, read: Callable, peek: Callable, say: Callable[[str], None]) -> Table:
-    """The table of columns {name: type}, which may hold records. read, peek: {role: name} -> batches."""
+    """Returns the table of columns {name: type}, possibly nested. `read`, `peek`: {role: name} -> batches."""
     names, lists, read, peek = _records(schema, read, peek)
     return Table(names, lists, _unrolled(names, read, say), _unrolled(names, peek, _nothing))
 
 
 def _nothing(line: str) -> None:
-    """Says nothing."""
+    """Ignores a note."""
 
 
 def _unrolled(names: list[str], read: Callable, say: Callable[[str], None]) -> Callable:
-    """The batches of the chosen columns, a row an entry of the items' lists."""
+    """Returns the function that reads the chosen columns with a row per entry of lists of items."""
     named = lambda chosen: {role: names[at] for role, at in chosen.items()}
     return lambda chosen: histories.rows(lambda: read(chosen), named(chosen), say)
 
 
 def _reader_of(file: File, given: Input):
-    """The names of the columns, of those that are lists, and functions: `batches` and `peek` (None: the same)."""
+    """Returns the column names, those of lists, and the functions `batches` and `peek` (None if the same)."""
     kind = discover.kind(file)
     if kind in ("parquet", "arrow"):
         _check_undelimited(file, given)
@@ -83,21 +83,21 @@ def _reader_of(file: File, given: Input):
 
 
 def _records(schema, read, peek=None):
-    """What `_reader_of` gives, of columns {name: type} with records within. `read`, `peek`: of {role: name}."""
+    """As `_reader_of`, for columns {name: type} with nested records. `read`, `peek`: {role: name} -> batches."""
     names = nested.paths(schema)
     named = lambda read: lambda chosen: read({role: names[at] for role, at in chosen.items()})
     return names, nested.lists(schema), named(read), peek and named(peek)
 
 
 def _check_undelimited(file: File, given: Input) -> None:
-    """That nothing was said of separators and quotes that a file does not have."""
+    """Checks that no separator or quote is given for a file without them."""
     said = {"--separator": given.separator is not None, "--quote": not given.quote}
     if wrong := [flag for flag, is_given in said.items() if is_given]:
         raise UserError(f"{file}: no delimited text: leave out {some(wrong)}")
 
 
 def choose(table: Table, given: dict[str, str], file: File | str) -> dict[str, int]:
-    """`columns.choose`, of columns that may hold records, or lists: these are known as items, item_ids, item_list."""
+    """As `columns.choose`; also recognises nested fields, and lists named like items, item_ids or item_list."""
     names = table.names
     for role in ("item", "time"):
         known = cols.KNOWN[role].split()
@@ -119,7 +119,7 @@ def choose(table: Table, given: dict[str, str], file: File | str) -> dict[str, i
 
 
 def _beside(given: dict[str, str], fields: list[str]) -> dict[str, str]:
-    """The time beside the items in their records, by its name: events.ts, where the item is events.aid."""
+    """Returns the time field beside the item field in its record, by name: events.ts for events.aid."""
     record = given.get("item", "").rpartition(".")[0]
     if given.get("item") not in fields or "time" in given:
         return {}
@@ -129,23 +129,23 @@ def _beside(given: dict[str, str], fields: list[str]) -> dict[str, str]:
 
 
 def unread_lists(table: Table, chosen: dict[str, int]) -> str:
-    """What to say of lists of items, by their name, that are not read."""
+    """Returns a note about lists of items, recognised by name, that aren't read."""
     known, read = cols.KNOWN["item"].split(), [table.names[at] for at in chosen.values()]
     lists = [name for name in table.lists if not _singular(name).isdisjoint(known) and name not in read]
     return f"; {lists[0]} is not read: --item {lists[0]} takes its lists for histories" if lists else ""
 
 
 def _singular(name: str) -> set[str]:
-    """What one of a column of lists may be called: item_id of item_ids and item_id_list."""
+    """Returns the possible singular names of a list column: item_id for item_ids and item_id_list."""
     bare = cols.plain(name).removesuffix("list")
     return {bare, bare.removesuffix("s")}
 
 
 def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, int]) -> None:
-    """That a table without a known column of times has no other that reads as times.
+    """Checks that a table without a recognised time column has no column that contains times.
 
     Raises:
-        UserError: it has one; the message names it.
+        UserError: if there is one; names it.
     """
     if "time" in chosen or "time" in given.columns:
         return
@@ -164,7 +164,7 @@ def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, 
         for number, name in enumerate(names)
         if number not in chosen.values() and name not in parents and _goes_with(table, name, item)
     ]
-    ids = {role: number for role, number in chosen.items() if role != "weight"}
+    ids = {role: number for role, number in chosen.items() if role not in cols.UNREAD}
     wanted = ids | {f"column {number}": number for number in others}
     first = next(iter(table.peek(wanted)), None) if others else None
     if first is None:
@@ -178,6 +178,6 @@ def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, 
 
 
 def _goes_with(table: Table, name: str, item: str) -> bool:
-    """Whether a column has a value a row, or an entry of the items' lists."""
+    """Returns whether a column has a value per row, or per entry of the lists of items."""
     within = [name.rpartition(".")[0], item.rpartition(".")[0]]
     return name not in table.lists or (item in table.lists and within[0] == within[1])

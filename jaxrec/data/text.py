@@ -1,4 +1,4 @@
-"""Text files in pieces of whole lines: plain, compressed, or within a zip; line numbers kept, bad rows collected."""
+"""Reads text files in pieces of whole lines, plain, compressed or zipped; keeps line numbers and collects bad rows."""
 
 import csv
 import io
@@ -15,15 +15,15 @@ from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 
 PIECE = 1 << 25  # bytes
-LINES = 1 << 20  # of a piece; and how many may be blank one after another
-LINE = 1 << 26  # bytes of a line
-SPAN = 10_000  # lines that a quoted field may go on for
-BLOCK = 1 << 20  # bytes that are looked at together
-MARK = b"\xef\xbb\xbf"  # of byte order
-NO_TEXT = b"\xff"  # a byte that UTF-8 does not have
+LINES = 1 << 20  # maximum lines of a piece, and of consecutive blank lines
+LINE = 1 << 26  # maximum bytes of a line
+SPAN = 10_000  # maximum lines of a quoted field
+BLOCK = 1 << 20  # bytes examined at once
+MARK = b"\xef\xbb\xbf"  # byte order mark
+NO_TEXT = b"\xff"  # a byte that doesn't occur in UTF-8
 EXAMPLES = 5
-NAME = 200  # characters of a name in a message
-BAD = 1_000_000  # bad rows after which a file is read no further
+NAME = 200  # maximum characters of a name in a message
+BAD = 1_000_000  # bad rows after which reading stops
 MISSING = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -33,7 +33,7 @@ class File:
 
     path: Path
     member: str = ""
-    root: Path | None = field(default=None, compare=False)  # the folder it was found below; None: it was named
+    root: Path | None = field(default=None, compare=False)  #: the folder it was found in, or None
     opener: Opener = field(default_factory=Opener, compare=False, repr=False)
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ class File:
 
     @property
     def name(self) -> str:
-        """The last part of its name, without .gz and the like."""
+        """The last part of the name, without suffixes like .gz."""
         name = Path(self.member or self.path).name
         while name.lower().endswith((*SUFFIXES, ".snappy")):
             name = name[: name.rindex(".")]
@@ -50,26 +50,26 @@ class File:
 
     @property
     def suffix(self) -> str:
-        """That of `name`, in lower case."""
+        """The suffix of `name`, in lower case."""
         return Path(self.name).suffix.lower()
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The names of the folders that it lies in, below what was named."""
+        """The names of its folders, below the path that was given."""
         above = self.path.parent.relative_to(self.root).parts if self.root else ()
         return above + Path(self.member).parts[:-1]
 
     @property
     def below(self) -> str:
-        """Its name with its folders."""
+        """The name with its folders."""
         return "/".join((*self.folders, self.name))
 
     @property
     def keys(self) -> dict[str, str | None]:
-        """What its folders are called by: `day=2024-01-01` says day; None where it says that the value is missing.
+        """The keys in folder names: `day=2024-01-01` gives "day"; None for Hive's marker of a missing value.
 
         Raises:
-            UserError: a name twice, or what is no text.
+            UserError: if a key occurs twice, or a name isn't UTF-8.
         """
         found = {}
         for folder in self.folders:
@@ -85,10 +85,11 @@ class File:
         return found
 
     def beside(self, name: str, above: bool = False) -> "File | None":
-        """The file called so in the same folder, plain or compressed; None if there is none.
+        """Returns the file of this name in the same folder, plain or compressed; None if there is none.
 
         Args:
-            above: whether it may lie in a folder above, as far as what was named.
+            name: the file name.
+            above: whether to look in parent folders too, up to the path that was given.
         """
         names = (name, *(name + suffix for suffix in SUFFIXES))
         if self.member:
@@ -106,41 +107,46 @@ class File:
         return None
 
     def start(self, most: int) -> bytes:
-        """Its first bytes."""
+        """Returns the first bytes."""
         with self.open() as stream:
             return stream.read(most)
 
     def open(self) -> io.BufferedIOBase:
-        """Its bytes, decompressed: a stream; see `Opener.open`."""
+        """Returns the decompressed bytes as a stream; see `Opener.open`."""
         return self.opener.open(self.path, self.member, str(self))
 
     def on_disk(self) -> Path | bytes:
-        """Its bytes, decompressed, for a reader that needs them whole; see `Opener.on_disk`."""
+        """Returns the decompressed bytes for readers that need them at once; see `Opener.on_disk`."""
         return self.opener.on_disk(self.path, self.member, str(self))
 
 
 class Piece(NamedTuple):
-    """Some whole lines of a file."""
+    """Consecutive whole lines of a file."""
 
-    text: bytes  # UTF-8, every line ended by \n
-    first: int  # the number of its first line, from 1
+    text: bytes  #: UTF-8, each line ended by \n
+    first: int  #: number of the first line, from 1
 
     def lines(self) -> list[str]:
+        """Returns the lines, without line ends."""
         return self.text.decode().split("\n")[:-1]
 
 
 def pieces(
     file: File, size: int | None = None, encoding: str = "utf-8", quotes: bool = False, most: int | None = None
 ) -> Iterator[Piece]:
-    r"""The lines of a file in pieces of about `size` bytes; line ends \r\n and \r become \n, a byte order mark goes.
+    r"""Yields a file's lines in pieces of about `size` bytes, with line ends \n, without a byte order mark.
 
     Args:
-        quotes: whether a line end within double quotes is none; there \r stays, unless lines end so, and so does \r\n.
-        most: bytes that a line may have.
+        file: the file.
+        size: bytes of a piece; PIECE by default.
+        encoding: of the text.
+        quotes: whether double quotes protect line ends. Within quotes, \r stays unless it is the file's line end, and
+            so does \r\n.
+        most: maximum bytes of a line; LINE by default.
 
     Raises:
-        UserError: it can't be read, is no text, its compressed data are cut, it has a line of over `most` bytes or
-            over LINES blank ones; with the line where that shows.
+        UserError: if the file can't be read, isn't text, is truncated, or has a line of over `most` bytes or over LINES
+            blank ones in a row; gives the line where possible.
     """
     size, most = max(size or PIECE, len(MARK)), most or LINE
     line, rest, blank, end, begins, ends = 1, b"", 0, False, True, b"\n"
@@ -152,7 +158,7 @@ def pieces(
             ends = _line_end(chunk) if begins else ends
             begins = False
             if b"\r" in text:
-                held = b"\r" if text.endswith(b"\r") and not end else b""  # its \n may come with the next chunk
+                held = b"\r" if text.endswith(b"\r") and not end else b""  # the \n may be in the next chunk
                 text = _with_plain_ends(text.removesuffix(held), ends, quotes) + held
             if end and text and not text.endswith(b"\n"):
                 text += b"\n"
@@ -170,7 +176,7 @@ def pieces(
 
 
 def _chunk(file: File, stream, size: int, line: int, rest: bytes) -> bytes:
-    """The next `size` bytes, fewer at the end. `line`, `rest`: the next line's number and what is held of it."""
+    """Returns the next `size` bytes, fewer at the end. `line`, `rest`: the next line's number and its bytes so far."""
     parts, left = [], size
     try:
         while left and (part := stream.read1(min(left, BLOCK))):
@@ -183,7 +189,7 @@ def _chunk(file: File, stream, size: int, line: int, rest: bytes) -> bytes:
 
 
 def _parted(text: bytes, quotes: bool) -> Iterator[bytes]:
-    """Whole lines in parts of some LINES lines or fewer: what is held of a line is more than its bytes."""
+    """Yields whole lines in parts of about LINES lines or fewer, to bound memory per line."""
     begin = lines = 0
     for at in range(BLOCK, len(text), BLOCK):
         lines += newlines(text[at - BLOCK : at])
@@ -195,7 +201,7 @@ def _parted(text: bytes, quotes: bool) -> Iterator[bytes]:
 
 
 def _line_end(text: bytes) -> bytes:
-    r"""What the first line of a text ends in: \n, \r\n, or \r as on some old systems."""
+    r"""Returns the line end of a text's first line: \n, \r\n, or \r as on some old systems."""
     at = text.find(b"\n")
     if at < 0:
         return b"\r"
@@ -203,7 +209,7 @@ def _line_end(text: bytes) -> bytes:
 
 
 def _with_plain_ends(text: bytes, ends: bytes, quotes: bool) -> bytes:
-    r"""The text with \n for \r\n and \r; within quotes, where these count, what is no end of the file's lines stays."""
+    r"""Replaces \r\n and \r by \n; within quotes, if they count, only the file's own line end."""
     codes = kept = np.zeros(0, np.uint8)
     if quotes and ends != b"\r" and b'"' in text and NO_TEXT not in text:
         codes = np.frombuffer(text, np.uint8)
@@ -218,32 +224,32 @@ def _with_plain_ends(text: bytes, ends: bytes, quotes: bool) -> bytes:
 
 
 def newlines(text: bytes) -> int:
-    """How many lines end in a text: bytes.count, several times faster."""
+    """Returns the number of newlines; several times faster than bytes.count."""
     return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord("\n")))
 
 
 def _cut(text: bytes, quotes: bool) -> int:
-    """Where the last whole line ends; 0 where none does. Quotes of over SPAN lines are taken to be broken."""
+    """Returns the end of the last whole line, 0 if there is none. Quotes over more than SPAN lines count as broken."""
     last = cut = text.rfind(b"\n") + 1
     odd = quotes and b'"' in text and text.count(b'"', 0, cut) % 2
     for _ in range(SPAN):
         if not (cut and odd):
             return cut
-        before = text.rfind(b"\n", 0, cut - 1) + 1  # within quotes: the line end before
+        before = text.rfind(b"\n", 0, cut - 1) + 1  # within quotes: go back to the line end before
         odd = (odd + text.count(b'"', before, cut)) % 2
         cut = before
     return cut if not odd else last
 
 
 def csv_rows(lines: Iterable[str], **options: Any) -> Iterator[list[str]]:
-    """`csv.reader`, for fields of up to LINE characters.
+    """As `csv.reader`, for fields of up to LINE characters.
 
     Raises:
-        csv.Error: as it does; the rows so far have been given.
+        csv.Error: as `csv.reader`, after yielding the rows before.
     """
     reader = csv.reader(lines, **options)
     while True:
-        before = csv.field_size_limit(LINE)  # of the whole process
+        before = csv.field_size_limit(LINE)  # a setting of the whole process
         try:
             row = next(reader)
         except StopIteration:
@@ -269,39 +275,41 @@ def _decoded(file: File, first: int, text: bytes, encoding: str) -> bytes:
 
 
 class BadRows:
-    """The rows that can't be used: the first few, and how many. Unless they are to be skipped, `close` raises.
+    """Collects unusable rows: their number and the first few. `close` raises, unless they are to be skipped.
 
     Args:
-        cure: what may be done about all of them, for the message.
+        skip: whether to skip them.
+        cure: what to do about them, for the message.
     """
 
     def __init__(self, skip: bool = False, cure: str = ""):
         self.skip, self.cure, self.count, self.examples = skip, cure, 0, []
 
     def add(self, file: object, place: str, row: str, why: str) -> None:
-        """Note a row. `place`: as "line 7". `why`: what is wrong, and the cure."""
+        """Records a row. `place`: as "line 7". `why`: what is wrong, and a cure."""
         if len(self.examples) < EXAMPLES:
             self.examples.append(f"{file}, {place}: {short(row)}: {why}")
         self.add_number(1)
 
     def add_number(self, number: int) -> None:
-        """Note more of them, without saying which.
+        """Records further rows by number only.
 
         Raises:
-            UserError: they are more than BAD, and not to be skipped.
+            UserError: if there are more than BAD, and they may not be skipped.
         """
         self.count += number
         if self.count > BAD:
             self.close()
 
     def close(self) -> None:
+        """Raises UserError with the first bad rows, unless there are none or they are skipped."""
         if self.count and not self.skip:
             whole = "in all" if self.count <= BAD else "so far: the rest was not read"
             more = f"({self.count:,} such rows {whole})" if self.count > 1 else ""
             raise UserError("\n".join(filter(None, (*self.examples, more, self.cure))))
 
     def notes(self) -> list[str]:
-        """What to say of the rows that were skipped."""
+        """Returns notes about the skipped rows."""
         if not self.count:
             return []
         head = f"{self.count:,} bad rows skipped, the first:" if self.count > 1 else "1 bad row skipped:"
@@ -309,22 +317,22 @@ class BadRows:
 
 
 def fail(file: object, line: int, row: str, cure: str) -> NoReturn:
-    """Raise the UserError for a row."""
+    """Raises UserError for a row."""
     raise UserError(f"{file}, line {line}: {short(row)}: {cure}")
 
 
 def short(row: str, most: int = 60) -> str:
-    """A row for a message."""
+    """Returns a row, quoted and shortened for a message."""
     return repr(row if len(row) <= most else row[:most] + " ...")
 
 
 def some(names: Iterable, most: int = 10) -> str:
-    """The first few names, for a message."""
+    """Returns the first few names for a message."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(shown, names[:most])) + more if names else "nothing"
 
 
 def shown(name: object) -> str:
-    """A name for a message: on one line, no longer than a line."""
+    """Returns a name for a message, on a single line of limited length."""
     return printable(str(name).replace("\n", "\\n"), NAME)

@@ -1,4 +1,4 @@
-"""A column of times, whatever it is written as -> microseconds, and whether they have a date."""
+"""Converts a column of times in any common form to microseconds, absolute or relative."""
 
 import datetime
 
@@ -7,38 +7,39 @@ import polars as pl
 
 from jaxrec.data.dates import LATEST, TWO_WAYS, Dates
 
-RELATIVE = 1e8  # whatever lies below, in seconds before March 1973, counts from an unknown moment
-UNITS = {  # numbers below these
+RELATIVE = 1e8  # times below it, in seconds (March 1973), count from an unknown moment
+UNITS = {  # largest number -> its unit, and microseconds per unit
     1e11: ("seconds", 1_000_000),
     1e14: ("milliseconds", 1_000),
     1e17: ("microseconds", 1),
     2.0**63: ("nanoseconds", 0.001),
 }
-FIRST, LAST = 788_918_400, 4_102_444_800  # 1995 and 2100, in seconds: what lies between is likely to be a time
-LIKELY = 0.95  # of a column's values are times, where it is one of times
+FIRST, LAST = 788_918_400, 4_102_444_800  # 1995 and 2100 in seconds: numbers between them are likely times
+LIKELY = 0.95  # minimum share of a time column's values that are times
 EPOCH = datetime.datetime(1970, 1, 1)
 
 
 class Times:
-    """Collects a column batch by batch; only the whole of it says which unit its numbers have.
+    """Collects a column of times batch by batch; the unit of numbers is determined from the whole column.
 
     Args:
-        name: of the column.
-        format: how its dates are written, as strftime has it; None where that is to be found out.
+        name: the column, for messages.
+        format: strftime format of its dates; None to detect it.
 
     Raises:
-        UserError: the format tells no date.
+        UserError: if the format is invalid.
     """
 
     def __init__(self, name: str, format: str | None = None):
         self.name, self.format, self.dates = name, format, Dates(format)
         self.parts, self.dated = [], None if format is None else True
-        self.scientific = None  # a number so written
+        self.scientific = None  # an example in scientific notation
 
     def parse(self, values: pl.Series) -> tuple[pl.Series, str]:
-        """Values -> numbers (Int64, Float64; where they are dates Int64 microseconds), null where they are no times.
+        """Converts values to numbers, null where they are not times; dates become Int64 microseconds.
 
-        Returns them, and what is wrong with those that are null.
+        Returns:
+            The numbers (Int64 or Float64), and the reason for nulls.
         """
         if self.dated is None:
             self.dated = self._has_dates(values)
@@ -56,17 +57,17 @@ class Times:
         return found, f"{self.name} is no time: neither a number from 0 on nor {like}{cure}"
 
     def add(self, numbers: pl.Series) -> None:
-        """Keep what `parse` made, less the bad rows."""
+        """Adds numbers from `parse`, without bad rows."""
         self.parts.append(numbers.to_numpy())
 
     def close(self, relative: bool) -> tuple[np.ndarray, bool, str]:
-        """Microseconds [N] int64, whether they are relative, and what to say of it.
+        """Returns microseconds [N] int64, whether they are relative, and a note.
 
         Args:
             relative: whether the column is known to count from an unknown moment.
 
         Raises:
-            ValueError: the numbers have two units; the message names one of each.
+            ValueError: if the numbers have two units, or lie after the year 2200.
         """
         values = np.concatenate(self.parts) if self.parts else np.zeros(0, np.int64)
         self.parts = []
@@ -99,7 +100,7 @@ class Times:
         return micro, relative, f"{self.name}: {unit}{lost}"
 
     def _has_dates(self, values: pl.Series) -> bool | None:
-        """Whether there are more dates than numbers; None where there is neither."""
+        """Returns whether there are more dates than numbers; None if there is neither."""
         for part in (values.head(1000), values):
             dates, numbers = self._from_dates(part).count(), _numbers(part).count()
             if dates or numbers:
@@ -107,14 +108,14 @@ class Times:
         return None
 
     def _from_dates(self, values: pl.Series) -> pl.Series:
-        """Dates -> microseconds, null where they are none."""
+        """Converts dates to microseconds, null where they are not dates."""
         if values.dtype.is_temporal() or values.dtype.is_nested():
             return _from_temporal(values)
         return self.dates.read(values.cast(pl.String, strict=False))
 
 
 def reads_in_two_ways(values: pl.Series) -> bool:
-    """Whether nearly all of a column's values are dates of which it is not known what is the day, what the month."""
+    """Returns whether nearly all values are dates with ambiguous day and month."""
     if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
         return False
     text = values.cast(pl.String).str.strip_chars()
@@ -123,7 +124,7 @@ def reads_in_two_ways(values: pl.Series) -> bool:
 
 
 def reads_as_times(values: pl.Series) -> bool:
-    """Whether nearly all of a column's values are dates, or numbers that are moments from 1995 to 2100."""
+    """Returns whether nearly all values are dates, or numbers that are times from 1995 to 2100 in some unit."""
     if values.dtype.is_temporal():
         return values.dtype.base_type() in (pl.Date, pl.Datetime) and values.count() > 0
     if values.dtype.is_nested() or values.dtype in (pl.Boolean, pl.Binary):
@@ -143,12 +144,12 @@ def reads_as_times(values: pl.Series) -> bool:
 
 
 def date(micro: float) -> str:
-    """As people read it.
+    """Formats a time in microseconds.
 
     >>> date(1_388_534_400_000_000)
     '2014-01-01 00:00:00'
     """
-    return str(np.datetime64(int(micro) // 1_000_000, "s")).replace("T", " ")  # of any year
+    return str(np.datetime64(int(micro) // 1_000_000, "s")).replace("T", " ")  # datetime only has the years 1 to 9999
 
 
 def _from_temporal(values: pl.Series) -> pl.Series:
@@ -158,7 +159,7 @@ def _from_temporal(values: pl.Series) -> pl.Series:
 
 
 def _numbers(values: pl.Series) -> pl.Series:
-    """Int64 where all that are times are whole numbers, else Float64; null where they are none."""
+    """Returns Int64 if all times are whole numbers, otherwise Float64; null where they are not times."""
     if values.dtype.is_temporal() or values.dtype.is_nested():
         return _nothing(len(values))
     if not values.dtype.is_numeric():
@@ -175,7 +176,7 @@ def _numbers(values: pl.Series) -> pl.Series:
 
 
 def _days(values: np.ndarray) -> np.ndarray | None:
-    """Microseconds of days written as the numbers 20140401, from 1950 to 2100; None where one is no such day."""
+    """Returns microseconds of days written as numbers, 20140401, from 1950 to 2100; None if any isn't."""
     if not ((values >= 19_500_101) & (values <= 21_001_231)).all() or (values != np.floor(values)).any():
         return None
     days = pl.Series(values).cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)

@@ -1,19 +1,19 @@
-"""What the texts of a column are: integers, numbers, true or false, dates, where all of them are; else texts."""
+"""Infers the type of a text column: integers, numbers, booleans or dates, if all values fit; otherwise text."""
 
 import polars as pl
 
-#: texts that stand for no value among values of another kind
+#: texts that stand for a missing value in typed columns
 MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "\\N", "inf", "-inf", "Infinity", "-Infinity"]
-INTEGER = r"^(0|-?[1-9][0-9]*)$"  # as it prints: 007 is a text
-#: 12E4 is rather a code than a number; with a point, or of a negative power, it is one
+INTEGER = r"^(0|-?[1-9][0-9]*)$"  # in canonical form: 007 is text
+#: 12E4 is rather a code than a number, but 1.2E4 and 12E-4 are numbers
 NUMBER = r"^-?((0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$|^-?[1-9][0-9]*[eE]-[0-9]+$|" + INTEGER
 DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z?$"
-EXACT = 1 << 53  # larger integers are not all floats
+EXACT = 1 << 53  # larger integers aren't exact as floats
 
 
 def typed(texts: pl.Series) -> pl.Series:
-    """The values that a column's texts are, null where one is missing; the texts where not all are of one kind.
+    """Returns the typed values of a text column, null where missing; the text itself if values are of different kinds.
 
     >>> typed(pl.Series(["1994", "", "2001"])).to_list()
     [1994, None, 2001]

@@ -1,4 +1,4 @@
-"""What lies in folders: files, each once whatever links there are, up to a number and a depth."""
+"""Lists the files in folders, each once despite links, up to a number and a depth."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,19 +7,19 @@ from typing import NamedTuple
 from jaxrec.data.text import shown
 from jaxrec.system.errors import UserError
 
-MOST, DEEP = 100_000, 32  # files that are read as one log; folders within each other
+MOST, DEEP = 100_000, 32  # maximum number of files per log, and depth of folders
 
 
 class Folder(NamedTuple):
-    """What a folder holds, by name; no hidden names, nor those that begin with _ as Spark's _SUCCESS."""
+    """The contents of a folder, without hidden names and names like Spark's _SUCCESS."""
 
     files: list[Path]
     folders: list[Path]
-    others: list[Path]  # links to nowhere, pipes, sockets, devices
+    others: list[Path]  #: broken links, pipes, sockets, devices
 
 
 def scan(folder: Path) -> Folder:
-    """What lies in a folder; UserError where it can't be read."""
+    """Returns the contents of a folder. Raises UserError if it can't be read."""
     found = Folder([], [], [])
     try:
         for each in sorted(folder.iterdir()):
@@ -31,12 +31,13 @@ def scan(folder: Path) -> Folder:
 
 
 def is_hidden(name: str) -> bool:
+    """Returns whether a file or folder of this name is skipped."""
     return name.startswith((".", "__MACOSX")) or (name.startswith("_") and "=" not in name)
 
 
 def walk(root: Path, say: Callable[[str], None]) -> list[Path]:
-    """The files in a folder and its folders, each once, whatever links there are."""
-    seen, found, waiting, later = {_identity(root)}, [], [root], []  # later: what links lead to
+    """Returns the files below a folder, each once despite links."""
+    seen, found, waiting, later = {_identity(root)}, [], [root], []  # later: the links
     while waiting or later:
         each = waiting.pop() if waiting else later.pop(0)
         if each.is_symlink() and each != root:
@@ -66,12 +67,13 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def refuse(others: list[Path]) -> None:
-    """Raise the UserError for what lies in a folder and is neither a file nor a folder."""
+    """Raises UserError if there is anything that is neither a file nor a folder."""
     for each in others:
         what = "a link to nowhere" if each.is_symlink() else "a pipe, a socket or a device"
         raise UserError(f"{shown(each)}: {what}, where files are read: remove it, or name the files by a glob")
 
 
 def check_number(given: Path, number: int) -> None:
+    """Raises UserError for more than MOST files."""
     if number > MOST:
         raise UserError(f"{shown(given)}: over {MOST:,} files: name a part of them, or join them into fewer")

@@ -1,4 +1,4 @@
-"""Workbooks: the sheet of an .xlsx that holds data -> batches; others are named with their cure."""
+"""Reads the sheet of an .xlsx workbook; rejects other kinds of workbooks with advice."""
 
 import io
 import re
@@ -14,20 +14,20 @@ from jaxrec.data.text import File, some
 from jaxrec.system.errors import UserError
 
 SUFFIXES = (".xlsx", ".xlsm")
-PART = "xl/workbook.xml"  # by which a zip is a workbook
+PART = "xl/workbook.xml"  # member that makes a zip a workbook
 ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 OTHERS = {".xls": OLE, ".ods": ZIP, ".xlsb": ZIP, ".numbers": ZIP}
-LARGEST = 1 << 30  # bytes that the parts of a workbook may have
-ABOVE = 50  # rows in which a header is looked for that is not the first
-EXACT = 2**53  # the numbers of a workbook are floats
+LARGEST = 1 << 30  # maximum unpacked bytes of a workbook
+ABOVE = 50  # rows searched for a header that isn't in the first row
+EXACT = 2**53  # numbers in workbooks are floats
 EXPORT = "save its sheet as .csv"
 
 
 def recognise(file: File) -> bool:
-    """Whether a file is an .xlsx, by its name or its bytes.
+    """Returns whether a file is an .xlsx workbook, by its name or its bytes.
 
     Raises:
-        UserError: it is a workbook of another kind.
+        UserError: if it is a workbook of another kind.
     """
     suffix = file.name[file.name.rfind(".") :].lower()
     other = next((suffix for suffix in OTHERS if file.name.lower().endswith(suffix)), "")
@@ -43,31 +43,32 @@ def recognise(file: File) -> bool:
 def _begins(file: File, mark: bytes) -> bool:
     try:
         return file.start(len(mark)) == mark
-    except UserError:  # cut or damaged: its reader says where
+    except UserError:  # truncated or damaged; the reader will report it
         return False
 
 
 def _parts(file: File, damaged: str) -> dict[str, int]:
-    """The size of each part of a zip. `damaged`: what to say where it cannot be read."""
+    """Returns the sizes of a zip's members. `damaged`: the message if it can't be read."""
     place = file.on_disk()
     try:
         with zipfile.ZipFile(io.BytesIO(place) if isinstance(place, bytes) else place) as archive:
             return {part.filename: part.file_size for part in archive.infolist()}
     except OSError as error:
         raise UserError(f"{file}: can't be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:  # its directory is cut or garbled
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:  # truncated central directory
         raise UserError(f"{file}: {damaged.format(error)}") from None
 
 
 def read(file: File, given: dict[str, str]) -> tuple[list[str], Callable[[dict[str, int]], Iterator[Batch]]]:
-    """The columns of a workbook, and the function that reads those that are chosen: {role: number} -> batches.
+    """Returns the columns of a workbook, and the function that reads them: {role: index} -> batches.
 
     Args:
-        given: {role: name of a column, or its number from 1}; where all are numbers and the first row has no known
-            names, there is no header.
+        file: the file.
+        given: {role: column name, or number from 1}; if all are numbers and the first row has no known names, there is
+            no header.
 
     Raises:
-        UserError: the reader for workbooks is not installed; the file is damaged, or has data on several sheets.
+        UserError: if the library for workbooks isn't installed, the file is damaged, or several sheets hold data.
     """
     frame, first = _sheet(file, header=True), 2
     names = frame.columns
@@ -80,10 +81,10 @@ def read(file: File, given: dict[str, str]) -> tuple[list[str], Callable[[dict[s
 
 
 def _header(file: File, frame: pl.DataFrame, given: dict[str, str]) -> list[str]:
-    """The names of a sheet's columns as its first row has them.
+    """Returns the column names from a sheet's first row.
 
     Raises:
-        UserError: names that are known stand in a later row.
+        UserError: if known names are in a later row.
     """
     names = frame.columns
     if any(re.fullmatch(r"(.*)_\d+", name) and name.rpartition("_")[0] in names for name in names):
@@ -98,12 +99,12 @@ def _header(file: File, frame: pl.DataFrame, given: dict[str, str]) -> list[str]
 
 
 def _first_row(file: File) -> tuple:
-    """The first row of the sheet that holds data, where several names of columns are one."""
+    """Returns the first row of the data sheet, where column names may repeat."""
     return _sheet(file, header=False).row(0)
 
 
 def _sheet(file: File, header: bool) -> pl.DataFrame:
-    """The one sheet that holds data, with all of its rows."""
+    """Returns the only sheet with data, with all rows."""
     size = sum(_parts(file, f"the workbook is damaged ({{}}): save it again, or {EXPORT}").values())
     if size > LARGEST:
         raise UserError(f"{file}: the workbook has {size:,} bytes, unpacked: {EXPORT}")
@@ -132,7 +133,7 @@ def _sheet(file: File, header: bool) -> pl.DataFrame:
 
 
 def _batches(file: File, frame: pl.DataFrame, first: int, names: list[str], chosen: dict[str, int]) -> Iterator[Batch]:
-    """The rows of a sheet that are not blank. `first`: the number of the first, as the workbook counts."""
+    """Yields the non-blank rows of a sheet. `first`: the number of its first row in the workbook."""
     filled = frame.select(~pl.all_horizontal(pl.all().is_null())).to_series()
     rows = filled.arg_true().to_numpy()
     found = frame.filter(filled).select(**{role: pl.nth(at) for role, at in chosen.items()})

@@ -1,1 +1,1 @@
-"""How well a model ranks held-out items: protocols, ranks, metrics, baselines."""
+"""Evaluation of models on held-out items: protocols, ranks, metrics and baselines."""

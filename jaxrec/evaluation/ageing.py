@@ -1,4 +1,4 @@
-"""How fast do models go stale? The ranks of models by when each was trained, on the questions of later tests."""
+"""Measures how models age, by the ranks of models trained at different times on the questions of later tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,33 +11,31 @@ from jaxrec.data.folds import Asked
 from jaxrec.evaluation.comparison import SHOWN, by_user, gains
 from jaxrec.evaluation.metrics import MISS, metrics
 
-BY = "ndcg@10"  #: the metric that models are compared by
+BY = "ndcg@10"  #: metric that models are compared by
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ages:
-    """The ranks of one recipe's trainings.
+    """The ranks of a recipe trained before several tests.
 
-    Means over several tests count each test alike, however many questions it has.
+    Means over several tests weight each test equally, regardless of its number of questions.
     """
 
     asked: Asked
-    days: float  #: of a test
-    folds: int  #: how many tests there are
-    ranks: dict[
-        int, np.ndarray
-    ]  #: {fold before which it was trained: [S, Q], a row a seed}, MISS where it can't answer
-    answered: dict[int, np.ndarray]  #: {the same fold: [Q] bool}, which of the questions it could be asked
+    days: float  #: length of a test
+    folds: int  #: number of tests
+    ranks: dict[int, np.ndarray]  #: {fold before which it was trained: [S, Q], a row per seed}; MISS if it can't answer
+    answered: dict[int, np.ndarray]  #: {fold: [Q] bool}, which questions that training can answer
 
     def result(self) -> dict[str, Any]:
-        """Plain values: `cells` a training and a test, `ages`, and `policies` of retraining."""
+        """Returns plain values: `cells` per training and test, `ages`, and `policies` of retraining."""
         return {"cells": self.cells(), "ages": self.ages(), "policies": self.policies()}
 
     def cells(self) -> list[dict[str, Any]]:
-        """Of each training on each later test: its age at the test's begin, the metrics, and of what it could answer.
+        """Returns, per training and later test, the age at the test's begin, and metrics of all and answered questions.
 
-        `unanswered` questions, whose target did not train or whose history has no item that did, are misses in
-        `metrics`; `answered` has the metrics without them.
+        A question is unanswered if its target, or all of its history, was not in training. It counts as a miss in
+        `metrics`, and is left out in `answered`.
         """
         found = []
         for trained, ranks in self.ranks.items():
@@ -51,10 +49,10 @@ class Ages:
         return found
 
     def ages(self) -> list[dict[str, Any]]:
-        """By age: the means over the tests that a model of that age was asked; against fresh models where there are.
+        """Returns, by age, the means over the tests of models of that age, compared with fresh models.
 
-        `fresh` is of the models that were trained just before these tests, of the same questions, and `difference` the
-        mean difference to them with its interval, over those tests alone before which one was trained.
+        `fresh` has the metrics of models trained just before the tests, and `difference` the mean difference to them
+        with its interval; both are over the tests that have a fresh model.
         """
         found = []
         for age in range(self.folds):
@@ -71,10 +69,10 @@ class Ages:
         return found
 
     def policies(self) -> list[dict[str, Any]]:
-        """By how often one retrains: the means over all tests, each asked of the newest model of that policy.
+        """Returns, by retraining interval, the means over all tests, each answered by the newest model.
 
-        Of policies with as many trainings the one that retrains most often is there. `difference` is to retraining as
-        often as was trained.
+        Among intervals with the same number of trainings, only the shortest is included. `difference` is to the
+        shortest interval of all.
         """
         trained = sorted(self.ranks)
         every = trained[1] - trained[0] if len(trained) > 1 else self.folds
@@ -95,7 +93,7 @@ class Ages:
         return {trained: gains(ranks) for trained, ranks in self.ranks.items()}
 
     def _of(self, trained_of: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """The gains [3, Q] of each test by the training that is named for it, and which questions these are [Q]."""
+        """Returns the gains [3, Q] by the given training of each test, and which questions these are [Q bool]."""
         values = np.zeros((len(SHOWN), len(self.asked.fold)))
         asked = np.zeros(len(self.asked.fold), bool)
         for fold, trained in trained_of.items():
@@ -111,7 +109,7 @@ class Ages:
         return {"metrics": means, "ci95": self._intervals(values, asked)}
 
     def _against(self, first, second):
-        """The fresh models' metrics, and the difference of BY to them."""
+        """Returns the metrics of the models to compare with, and the difference of BY to them."""
         (ours, asked), (theirs, _) = self._of(first), self._of(second)
         weights = self._weights(asked)
         mean = lambda values: (values @ weights / weights.sum()).tolist()
@@ -131,13 +129,13 @@ class Ages:
 
 
 def _means(ranks: np.ndarray) -> dict[str, float]:
-    """The metrics, means over seeds. [S, Q]"""
+    """Returns the metrics, averaged over seeds. [S, Q]"""
     each = [metrics(one) for one in ranks]
     return {name: float(np.mean([found[name] for found in each])) for name in each[0]}
 
 
 def spread(ranks: Sequence[int] | np.ndarray, can: np.ndarray) -> np.ndarray:
-    """The ranks of all questions from those of the ones that could be asked; a MISS for each of the others.
+    """Returns the ranks of all questions from those of the answered ones; MISS for the others.
 
     >>> spread([3, 1], np.array([True, False, True])).tolist() == [3, MISS, 1]
     True

@@ -1,4 +1,4 @@
-"""What a model has to beat: scorers that count, and neighbours and factors by the library implicit."""
+"""Baselines: counting scorers, and neighbours and matrix factorisation by the library implicit."""
 
 import warnings
 from collections.abc import Callable
@@ -8,21 +8,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.data import event_types
 from jaxrec.data.ragged import slices
-from jaxrec.data.splits import training_counts
+from jaxrec.data.splits import target_counts, training_counts
 from jaxrec.evaluation import content
 from jaxrec.kernels.ranking import Scorer, dot
 from jaxrec.system.errors import UserError
 
 
 class Baseline(NamedTuple):
-    """A scorer, how it learns, and what it asks of a history."""
+    """A scorer with its fitting and its queries."""
 
     scorer: Scorer
-    fit: Callable  # (split) -> what was learnt, on the host
-    queries: Callable  # (learnt, split, questions) -> queries, a tree with leading axis Q or None
-    params: Callable = lambda learnt: learnt  # (learnt) -> the scorer's parameters
-    of_users: bool = False  # whether it has answers for users who trained alone
+    fit: Callable  #: (split) -> fitted values, on the host
+    queries: Callable  #: (fitted, split, questions) -> queries, a tree with leading axis Q, or None
+    params: Callable = lambda learnt: learnt  #: (fitted) -> the scorer's parameters
+    of_users: bool = False  #: whether it only answers for users in training
 
 
 def _popularity_chunk(counts_V, _query, start, size):
@@ -34,8 +35,14 @@ def _popularity_at(counts_V, _query, items_C):
 
 
 def _count_items(split):
-    # the order of the counts, not the counts: small enough to be exact in float32 too, however large the data
-    return np.unique(training_counts(split), return_inverse=True)[1].astype(np.int32)
+    # ranks of the counts rather than counts: exact in float32, however large the data
+    return _popularity(split).astype(np.int32)
+
+
+def _popularity(split):
+    """The place of each item in the order of how often it is a target in training, then of how often it occurs. [V]"""
+    counts = training_counts(split)
+    return np.unique(target_counts(split) * (counts.max(initial=0) + 1) + counts, return_inverse=True)[1]
 
 
 def _no_query(_learnt, split, questions):
@@ -43,30 +50,31 @@ def _no_query(_learnt, split, questions):
 
 
 class Transitions(NamedTuple):
-    """What follows an item in training: row v - 1 has the items that follow item v, in ascending order.
+    """Item transitions in training: row v - 1 has the items that follow item v, in ascending order.
 
-    A score is a place in the order of all pairs (count of the transition, popularity): a small exact integer.
+    A score is the rank of (transition count, popularity) among all pairs: a small exact integer.
     """
 
-    offsets: Any  # [V + 1] int32
-    items: Any  # [E + 1] int32
-    scores: Any  # [E + 1] int32
-    rest: Any  # [V] int32 the score of an item that never followed
-    slots: Any  # [W] int32 0, 1, … W - 1: as wide as the longest row
+    offsets: Any  #: [V + 1] int32
+    items: Any  #: [E + 1] int32
+    scores: Any  #: [E + 1] int32
+    rest: Any  #: [V] int32, score of an item that never follows
+    slots: Any  #: [W] int32, 0, 1, ... W - 1; W is the length of the longest row
 
 
 def _count_transitions(split):
-    popularity, items = training_counts(split), split.interactions.items
-    total = len(popularity) + 1
+    levels, items = _popularity(split), split.interactions.items
+    total = len(levels) + 1
     before = slices(split.start, np.maximum(split.stop - 1, split.start))
+    if (may := event_types.targets(split.interactions)) is not None:
+        before = before[may[before + 1]]
     pairs, counts = np.unique(np.asarray(items[before], np.int64) * total + items[before + 1], return_counts=True)
     last, following = np.divmod(pairs, total)
-    levels = np.unique(popularity, return_inverse=True)[1]
     scores = np.unique(np.append(levels, counts * total + levels[following - 1]), return_inverse=True)[1]
     offsets = np.searchsorted(last, np.arange(1, total + 1)).astype(np.int32)
     slots = np.arange(max(np.diff(offsets).max(), 1), dtype=np.int32)
     rest, scores = np.split(scores.astype(np.int32), [total - 1])
-    # one entry of nobody's at the end, so that there is one
+    # a final entry without an owner, so that the arrays are not empty
     return Transitions(offsets, np.append(following, 0).astype(np.int32), np.append(scores, np.int32(0)), rest, slots)
 
 
@@ -75,7 +83,7 @@ def _last_items(_learnt, split, questions):
 
 
 def _row(params, last):
-    """The row of item `last`: items [W], scores [W], and which of them are real."""
+    """Returns the row of item `last`: items [W], scores [W], and which entries are real."""
     start, stop = params.offsets[last - 1], params.offsets[last]
     places = start + params.slots
     return params.items[places], params.scores[places], places < stop
@@ -95,16 +103,16 @@ def _transitions_at(params, last, items_C):
     return jnp.where(follows & real_W[place_C], scores_W[place_C], params.rest[items_C - 1])
 
 
-NEIGHBOURS = 100  # of an item
+NEIGHBOURS = 100  # per item
 FACTORS = 64
-NEWEST = 1000  # items of a history that its neighbours are summed over
+NEWEST = 1000  # history items whose neighbours are summed
 
 
 class Neighbours(NamedTuple):
-    """The items most like each, [V + 1, K]: row 0 is of no item and has none."""
+    """The nearest neighbours of each item, [V + 1, K]; row 0 is empty."""
 
-    items: Any  # int32, 0 is none
-    weights: Any  # float32
+    items: Any  #: int32; 0 is none
+    weights: Any  #: float32
 
 
 def _library():
@@ -116,7 +124,7 @@ def _library():
 
 
 def _matrix(split, start, stop):
-    """Histories as a sparse matrix of counts, users by items."""
+    """Returns histories as a sparse matrix of counts, users by items."""
     from scipy.sparse import csr_matrix
 
     items = np.asarray(split.interactions.items[slices(start, stop)]) - 1
@@ -127,9 +135,9 @@ def _matrix(split, start, stop):
 
 
 def _fit_neighbours(split):
-    """Items by the cosine of who trained on them (Sarwar et al. 2001)."""
+    """Fits item neighbours by cosine similarity of their training users (Sarwar et al. 2001)."""
     model = _library().nearest_neighbours.CosineRecommender(K=NEIGHBOURS + 1)
-    with warnings.catch_warnings(action="ignore"):  # of a matrix that the library itself made
+    with warnings.catch_warnings(action="ignore"):  # the library's warning about its own matrix
         model.fit(_matrix(split, split.start, split.stop), show_progress=False)
     similar = model.similarity.tocsr()  # pyright: ignore[reportOptionalMemberAccess] it is set by fit
     similar.setdiag(0)
@@ -143,7 +151,7 @@ def _fit_neighbours(split):
 
 
 def _newest_items(_learnt, split, questions):
-    """The newest items of each history, [Q, L]; 0 is none."""
+    """Returns the newest items of each history, [Q, L]; 0 is none."""
     lengths = np.minimum(questions.stop - questions.start, NEWEST)
     found = np.zeros((len(lengths), lengths.max(initial=1)), np.int32)
     found[np.arange(found.shape[1]) < lengths[:, None]] = split.interactions.items[
@@ -164,19 +172,19 @@ def _neighbours_at(params, history_L, items_C):
 
 
 def _fit_als(split):
-    """Alternating least squares for implicit feedback (Hu, Koren and Volinsky 2008)."""
+    """Fits alternating least squares for implicit feedback (Hu, Koren and Volinsky 2008)."""
     model = _library().als.AlternatingLeastSquares(factors=FACTORS, regularization=0.05, iterations=15, random_state=0)
     model.fit(_matrix(split, split.start, split.stop), show_progress=False)
     return model
 
 
 def _place_als(model, split, questions):
-    """Users' vectors for their histories as they are when they are asked."""
+    """Returns user vectors computed from the histories of the questions."""
     return model.recalculate_user(np.arange(len(questions.start)), _matrix(split, questions.start, questions.stop))
 
 
 def _fit_bpr(split):
-    """Bayesian personalised ranking (Rendle et al. 2009)."""
+    """Fits Bayesian personalised ranking (Rendle et al. 2009)."""
     model = _library().bpr.BayesianPersonalizedRanking(factors=FACTORS, iterations=100, random_state=0)
     model.fit(_matrix(split, split.start, split.stop), show_progress=False)
     return model
@@ -189,7 +197,7 @@ def _place_bpr(model, split, questions):
     return model.user_factors[questions.source]
 
 
-#: Those that need nothing but this package.
+#: Baselines without extra dependencies.
 COUNTED = {
     "popularity": Baseline(Scorer(_popularity_chunk, _popularity_at), _count_items, _no_query),
     "transitions": Baseline(Scorer(_transitions_chunk, _transitions_at), _count_transitions, _last_items),

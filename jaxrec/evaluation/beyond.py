@@ -1,7 +1,7 @@
-"""Beyond accuracy: what the lists of the best items are like, whatever the targets.
+"""Measures of recommendation lists beyond accuracy.
 
-Coverage and Gini are of the exposure of items, novelty and diversity means over lists. The last two look at who trained
-on an item, and so are the same measure for every model, whether it has vectors or not.
+Coverage and Gini measure the exposure of items; novelty and diversity are means over lists. The latter are computed
+from the training users of items, so they are comparable across models, with or without vectors.
 """
 
 from typing import Any
@@ -15,20 +15,21 @@ from jaxrec.evaluation.metrics import interval
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 
-K = 10  # items of a list, where nobody says
-PAIRS = 1 << 21  # of items that diversity compares; of more a sample of the lists
+K = 10  # default length of a list
+PAIRS = 1 << 21  # item pairs for diversity; beyond that, lists are sampled
 SIMILARITY = "cosine of the sets of users who trained on two items"
 
 
 def depth(k: int | bool | None, protocol: str, reach: int | None = None) -> int | None:
-    """How many of the best items are looked at: K where k is True, None where nobody asks.
+    """Returns the number of best items to examine: K if k is True, None if not requested.
 
     Args:
-        protocol: its name.
-        reach: of lists their length, None of what can rank every item.
+        k: the requested number.
+        protocol: name of the protocol.
+        reach: length of lists; None for models that rank every item.
 
     Raises:
-        UserError: k is no such number; the protocol recommends nothing, or lists are shorter.
+        UserError: if k is invalid, the protocol doesn't rank the whole catalogue, or lists are shorter.
     """
     if k is None or k is False:
         return None
@@ -44,16 +45,16 @@ def depth(k: int | bool | None, protocol: str, reach: int | None = None) -> int 
 
 
 def measures(items: np.ndarray, ranks: np.ndarray, split: Split) -> dict[str, Any]:
-    """Coverage, Gini, novelty, diversity and MAP of lists.
+    """Returns coverage, Gini, novelty, diversity and MAP of lists.
 
     Args:
         items: [Q, k] int32, the best items of each question; 0 is none.
         ranks: [Q] of the targets.
-        split: whose training says who knows an item.
+        split: its training histories determine novelty and diversity.
 
     Returns:
         {"k", "similarity", "metrics": {"coverage@k", "gini@k", "novelty@k", "diversity@k", "map@k"}, "ci95": of the
-        last three, "diversity_lists": how many lists diversity is of}. What no list can show is left out.
+        last three, "diversity_lists": number of lists used for diversity}. Measures that no list defines are left out.
     """
     k, catalogue = items.shape[1], len(split.interactions.catalogue.ids)
     shown = np.bincount(items.ravel(), minlength=catalogue + 1)[1:]
@@ -61,7 +62,7 @@ def measures(items: np.ndarray, ranks: np.ndarray, split: Split) -> dict[str, An
     place = np.zeros(catalogue + 1, np.int64)
     place[1:][shown > 0] = np.arange(known.shape[0])
     sizes = np.diff(known.indptr)
-    bits = np.log2(max(users, 1) / np.maximum(sizes, 1))  # whom nobody trained on is as if one had
+    bits = np.log2(max(users, 1) / np.maximum(sizes, 1))  # items without training users count as having one
     real = items > 0
     novelty = np.where(real, bits[place[items]] if len(bits) else 0, 0).sum(1)[real.any(1)] / real.sum(1)[real.any(1)]
     diversity, lists = _diversity(items, place, known, sizes)
@@ -75,7 +76,7 @@ def measures(items: np.ndarray, ranks: np.ndarray, split: Split) -> dict[str, An
 
 
 def coverage(items: np.ndarray, catalogue: int) -> float:
-    """The share of a catalogue of so many items that is in somebody's list; 0 is none.
+    """Returns the share of the catalogue that is in at least one list; 0 is none.
 
     >>> coverage(np.array([[1, 2], [2, 0]]), 4)
     0.5
@@ -86,7 +87,7 @@ def coverage(items: np.ndarray, catalogue: int) -> float:
 
 
 def gini(counts: np.ndarray) -> float:
-    """How unequal counts are: 0 where all are one, near 1 where one item has everything.
+    """Returns the Gini coefficient of counts: 0 if all are equal, near 1 if one item has everything.
 
     >>> gini(np.array([3, 3, 3])), round(gini(np.array([0, 0, 0, 8])), 2)
     (0.0, 0.75)
@@ -97,7 +98,7 @@ def gini(counts: np.ndarray) -> float:
 
 
 def _who_trained(numbers: np.ndarray, split: Split) -> tuple[Any, int]:
-    """A sparse matrix of ones, a row for each of these items and a column a user who trained on it; how many train."""
+    """Returns a sparse 0/1 matrix of these items by training users, and the number of training users."""
     from scipy.sparse import csr_matrix
 
     place = np.full(len(split.interactions.catalogue.ids) + 1, -1, np.int32)
@@ -112,12 +113,12 @@ def _who_trained(numbers: np.ndarray, split: Split) -> tuple[Any, int]:
     row, column = np.concatenate([*rows, []]), np.concatenate([*columns, []])
     known = csr_matrix((np.ones(len(row), np.int32), (row, column)), (len(numbers), len(lengths)))
     known.sum_duplicates()
-    known.data[:] = 1  # however often
+    known.data[:] = 1  # regardless of frequency
     return known, int((lengths > 0).sum())
 
 
 def _blocks(ends):
-    """Ranges of users whose histories, which end there in a flat array, are a few million items."""
+    """Yields ranges of users with a few million history items; `ends`: where histories end in a flat array."""
     first = 0
     while first < len(ends):
         before = ends[first - 1] if first else 0
@@ -127,7 +128,7 @@ def _blocks(ends):
 
 
 def _diversity(items, place, known, sizes):
-    """Of each list 1 - the mean similarity of its pairs, of lists with two items or more; how many were looked at."""
+    """Returns 1 - the mean pairwise similarity of each list with at least two items, and the number of such lists."""
     first, second = np.triu_indices(items.shape[1], 1)
     if not len(first):
         return np.zeros(0), 0
@@ -145,7 +146,7 @@ def _diversity(items, place, known, sizes):
 
 
 def _common(known, sizes, first, second):
-    """How many users both items of a pair have, [P]; a few million at once."""
+    """Returns the number of users that both items of each pair have, [P], in blocks of a few million."""
     found = np.zeros(len(first))
     for begin, end in _blocks(np.cumsum(sizes[first] + sizes[second], dtype=np.int64)):
         both = known[first[begin:end]].multiply(known[second[begin:end]])

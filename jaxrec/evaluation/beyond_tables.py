@@ -1,4 +1,4 @@
-"""What was found beyond accuracy, shown to people."""
+"""Prints the measures beyond accuracy."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from jaxrec.evaluation.metrics import KS
 from jaxrec.evaluation.protocols import untold
 from jaxrec.system import console as consoles
 
-NAMES = {  # of a measure, for people
+NAMES = {  # measure -> its name for people
     "coverage": "coverage@{}",
     "gini": "Gini of exposure@{}",
     "novelty": "novelty@{}, bits",
@@ -19,7 +19,7 @@ NAMES = {  # of a measure, for people
 
 
 def show(result: dict, console: Console) -> None:
-    """Print the tables of a result with `beyond_accuracy`: of the lists, and of the segments by each quantity."""
+    """Prints the tables of a result's `beyond_accuracy`: of the lists, and of the segments."""
     found = result["beyond_accuracy"]
     console.print(_of_lists(found, result))
     for by, segments in itertools.groupby(found["segments"], key=lambda each: each["by"]):
@@ -55,7 +55,7 @@ def _of_segments(by, segments, sessions):
 
 
 def _shown(metrics, sessions):
-    """Which metrics stand for all: of lists that are shorter than ten, those of the most items."""
+    """Returns the metrics to show; for lists shorter than ten, those of the largest k."""
     if sessions:
         return "recall@20", "mrr@20"
     if "hr@10" in metrics:

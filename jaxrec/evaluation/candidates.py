@@ -1,4 +1,4 @@
-"""The candidates of a sampled protocol: drawn once a user, fixed by (seed, user)."""
+"""Draws the candidates of sampled protocols, reproducibly by (seed, user)."""
 
 import numpy as np
 
@@ -7,31 +7,31 @@ from jaxrec.data.splits import Questions, Split
 from jaxrec.evaluation import protocols
 from jaxrec.system.errors import UserError
 
-TRIES = 256  # draws a user before what is missing is drawn from the whole catalogue
+TRIES = 256  # draws per user before the rest is drawn from the whole catalogue
 
 
 GOLDEN = 0x9E3779B97F4A7C15
 
 
 def draw(split: Split, questions: Questions, protocol: str, seed: int = 0, block: int = 4096) -> np.ndarray:
-    """The candidates of a sampled protocol, fixed by (seed, user): one draw a user, without replacement.
+    """Draws the candidates of a sampled protocol, fixed by (seed, user), without replacement.
 
-    An item's chance is its share of the pool among what is left (successive sampling): items are drawn with
-    replacement and counted at their first occurrence only, which is the same law; the few users for whom that takes
-    too many are completed by a race of exponentials.
+    An item's probability is its share of the pool among the remaining items (successive sampling). Items are drawn with
+    replacement, keeping first occurrences, which gives the same distribution. The few users for whom this takes too
+    many draws are completed by a race of exponential variables.
 
     Args:
-        split: as of splits.
-        questions: as of splits.
-        protocol: a name.
-        seed: int.
-        block: users at once.
+        split: the split.
+        questions: the questions.
+        protocol: name of the protocol.
+        seed: of the draws.
+        block: users processed at once.
 
     Returns:
-        [Q, number] int32, in the order drawn: never the target, nor what the protocol calls known.
+        [Q, number] int32, in the order drawn; without the target, and the items that the protocol excludes.
 
     Raises:
-        UserError: fewer items than that can be drawn for some user.
+        UserError: if a user has too few items to draw from.
     """
     found = protocols.find(protocol)
     number, known = found.number, found.known
@@ -66,8 +66,8 @@ def draw(split: Split, questions: Questions, protocol: str, seed: int = 0, block
 
 
 def _first_seen(barred, keys, total):
-    """Where in `keys` [U, T] (row * total + item) items first occur that are not barred, in order: rows, columns."""
-    width = keys.shape[1] + 1  # a barred item is at column 0, before any draw
+    """Returns rows and columns in `keys` [U, T] (row * total + item) of the first draws of items that aren't barred."""
+    width = keys.shape[1] + 1  # barred items get column 0, before all draws
     codes = np.sort(np.append(barred * width, keys * width + np.arange(1, width)))
     keys, column = np.divmod(codes, width)
     fresh = (column > 0) & np.append(True, keys[1:] != keys[:-1])
@@ -76,13 +76,13 @@ def _first_seen(barred, keys, total):
 
 
 def _allowed(barred, weights, rows):
-    """How many items with a weight are not barred, a row."""
+    """Returns the number of items per row with a weight that aren't barred."""
     row, item = np.divmod(distinct(barred), len(weights))
     return (weights > 0).sum() - np.bincount(row[weights[item] > 0], minlength=rows)
 
 
 def _race(out, have, barred, rows, weights, seed, users):
-    """`out` with the places from `have` on filled by the items of the least exponentials, of rates `weights`."""
+    """Fills `out` from the places `have` on with the items of the smallest exponentials, with rates `weights`."""
     total, number = len(weights), out.shape[1]
     with np.errstate(divide="ignore"):
         time = -np.log1p(-_uniform(seed, users, total, first=TRIES)) / weights
@@ -105,9 +105,9 @@ def _mix(bits):
 
 
 def _uniform(seed, users, count, first=0):
-    """Numbers `first`, `first` + 1, … of each user's own sequence, in [0, 1): [U] -> [U, count] float64.
+    """Returns numbers `first`, `first` + 1, ... of each user's random sequence, in [0, 1): [U] -> [U, count] float64.
 
-    The generator is SplitMix64 (Steele, Lea and Flood 2014), in integers, so that it is the same on every machine.
+    Uses SplitMix64 (Steele, Lea and Flood 2014) in integers, which is the same on every machine.
     """
     start = _mix(_mix(np.array([seed % 2**64], np.uint64)) + users.astype(np.uint64) * np.uint64(GOLDEN))
     steps = np.arange(first + 1, first + count + 1, dtype=np.uint64) * np.uint64(GOLDEN)

@@ -1,4 +1,4 @@
-"""Which model is better? The same users' ranks by several models: means, intervals, paired differences."""
+"""Compares models by their ranks on the same questions: means, intervals and paired differences."""
 
 import numpy as np
 
@@ -6,17 +6,19 @@ SHOWN = ("hr@10", "ndcg@10", "mrr")
 
 
 def gains(ranks: np.ndarray) -> np.ndarray:
-    """HR@10, NDCG@10 and 1 / rank of every question, the means over seeds. [S, Q] -> [3, Q]"""
+    """Returns HR@10, NDCG@10 and 1 / rank of each question, averaged over seeds. [S, Q] -> [3, Q]"""
     hits, ranks = ranks <= 10, ranks.astype(float)
     return np.stack([hits, hits / np.log2(ranks + 1), 1 / ranks]).mean(1)
 
 
 def paired(first: np.ndarray, second: np.ndarray, resamples: int = 10_000, seed: int = 0) -> dict:
-    """The mean difference of two models' NDCG@10 a question, its 95% interval, the p of a sign-flip permutation test.
+    """Returns the mean difference in NDCG@10, its 95% interval, and the p-value of a sign-flip permutation test.
 
     Args:
-        first: ranks of the same questions, a row a seed [S, Q].
-        second: ranks of the same questions, a row a seed [S, Q].
+        first: [S, Q] ranks, a row per seed.
+        second: [S, Q] ranks of the same questions.
+        resamples: number of permutations.
+        seed: of the permutations.
     """
     difference, rng = gains(first)[1] - gains(second)[1], np.random.default_rng(seed)
     low, high = bootstrap(difference[None])[0]
@@ -27,20 +29,26 @@ def paired(first: np.ndarray, second: np.ndarray, resamples: int = 10_000, seed:
 
 
 def bootstrap(values: np.ndarray, resamples: int = 1000, seed: int = 0) -> list[list[float]]:
-    """95% intervals of the means over questions, by the percentile bootstrap. [n, Q] -> n pairs"""
+    """Returns 95% intervals of the means over questions, by the percentile bootstrap. [n, Q] -> n pairs"""
     rng, number = np.random.default_rng(seed), values.shape[1]
     means = np.stack([values[:, rng.integers(0, number, number)].mean(1) for _ in range(resamples)])
     return np.quantile(means, [0.025, 0.975], axis=0).T.tolist()
 
 
 def by_user(values: np.ndarray, user: np.ndarray, weights: np.ndarray, resamples: int = 1000, seed: int = 0) -> list:
-    """95% intervals of weighted means over questions, by the percentile bootstrap over users. [n, Q] -> n pairs
+    """Returns 95% intervals of weighted means over questions, by the percentile bootstrap over users.
 
-    A user is drawn with all questions that are asked of them: these are not independent.
+    Users are resampled with all of their questions, since these are not independent.
 
     Args:
-        user: whose question each is, any numbers [Q].
-        weights: of the questions [Q].
+        values: [n, Q].
+        user: [Q] the user of each question, any integers.
+        weights: [Q] weights of the questions.
+        resamples: number of resamples.
+        seed: of the resamples.
+
+    Returns:
+        n pairs [low, high].
     """
     whose = np.unique(user, return_inverse=True)[1]
     number, rng = whose.max() + 1, np.random.default_rng(seed)
@@ -51,7 +59,7 @@ def by_user(values: np.ndarray, user: np.ndarray, weights: np.ndarray, resamples
 
 
 def row_of(ranks: np.ndarray) -> dict:
-    """The metrics, means over seeds, with the intervals over questions, and each seed's. ranks: [S, Q]"""
+    """Returns the metrics averaged over seeds, with intervals over questions, and each seed's metrics. ranks: [S, Q]"""
     mean = gains(ranks)
     each = [dict(zip(SHOWN, gains(one[None]).mean(1).tolist(), strict=True)) for one in ranks]
     return {

@@ -1,4 +1,4 @@
-"""What can be said of the next item by what items are, without any training: neighbours by features, and a draw."""
+"""Content-based baselines: nearest neighbours by item features, and the expected hits of random draws."""
 
 from typing import Any, NamedTuple
 
@@ -13,23 +13,23 @@ from jaxrec.data.splits import Questions, Split, training_counts
 from jaxrec.kernels.ranking import Scorer
 from jaxrec.system.errors import UserError
 
-NEWEST = 3  # items of a history that a next one is like
+NEWEST = 3  # newest history items to which items are compared
 
 
 class Bags(NamedTuple):
-    """Items as unit vectors: of the values that they have, by how rare these are, and of given vectors."""
+    """Items as unit vectors of their feature values, weighted by rarity, and their given vectors."""
 
-    values: Any  # [V + 1, F] int32, as Features has them; row 0 is of no item
-    weights: Any  # [N + 1] float32, of each value: the log of the share of items that have it, negated
-    scale: Any  # [V + 1] float32, by which an item is of length 1; 0 of what has no features
-    vectors: Any  # [V + 1, K] float32
+    values: Any  #: [V + 1, F] int32, as in Features; row 0 is empty
+    weights: Any  #: [N + 1] float32 per value: -log of the share of items that have it
+    scale: Any  #: [V + 1] float32, scales an item to length 1; 0 without features
+    vectors: Any  #: [V + 1, K] float32
 
 
 def fit(split: Split) -> Bags:
-    """The Bags of a split's catalogue, of all columns that tell items apart.
+    """Returns the Bags of a split's catalogue, from all usable columns.
 
     Raises:
-        UserError: there is none.
+        UserError: if there is none.
     """
     catalogue = split.interactions.catalogue.counted(training_counts(split))
     names = features.usable(catalogue)
@@ -42,7 +42,7 @@ def fit(split: Split) -> Bags:
 
 
 def bags(found: Features) -> Bags:
-    """The Bags of Features."""
+    """Returns the Bags of Features."""
     padded = lambda rows: np.pad(rows, ((1, 0), (0, 0)))
     values, vectors = padded(found.values), padded(found.vectors)
     share = np.bincount(values.ravel(), minlength=len(found.names) + 1) / max(len(found.values), 1)
@@ -54,7 +54,7 @@ def bags(found: Features) -> Bags:
 
 
 def newest(_learnt: Bags, split: Split, questions: Questions, number: int = NEWEST) -> np.ndarray:
-    """The newest items of each history, so many: [Q, number]; 0 is none."""
+    """Returns the newest items of each history: [Q, number]; 0 is none."""
     lengths = np.minimum(questions.stop - questions.start, number)
     found = np.zeros((len(lengths), number), np.int32)
     found[np.arange(number) < lengths[:, None]] = split.interactions.items[
@@ -64,7 +64,7 @@ def newest(_learnt: Bags, split: Split, questions: Questions, number: int = NEWE
 
 
 def _chunk(params, history_L, start, size):
-    """The sum of the cosines of each item to those of a history."""
+    """Returns the sum of each item's cosine similarities to the history's items."""
     scale_L, values_LF = params.scale[history_L], params.values[history_L]
     wanted_N = jnp.zeros_like(params.weights).at[values_LF].add(scale_L[:, None] * params.weights[values_LF])
     wanted_K = scale_L @ params.vectors[history_L]
@@ -81,13 +81,16 @@ scorer = Scorer(_chunk, _at)
 
 
 def drawn(split: Split, questions: Questions, found: Features, k: int = 10, *, every: bool = False) -> np.ndarray:
-    """How likely k items, drawn from what shares a value with the history's last item, hold the target. [Q] float64
+    """Returns the probability [Q] that k random items that share a value with the last history item include the target.
 
-    Without the items of the history.
+    Items of the history are not drawn.
 
     Args:
-        found: the Features of the catalogue, of the columns that make the category.
-        every: draw from what has the last item's values, all of them and no others.
+        split: the split.
+        questions: the questions.
+        found: Features of the catalogue, of the columns that define the category.
+        k: number of items drawn.
+        every: whether to draw only from items with exactly the last item's values.
     """
     items, last = split.interactions.items, split.interactions.items[questions.stop - 1]
     alike = _same if every else _sharing
@@ -103,7 +106,7 @@ def drawn(split: Split, questions: Questions, found: Features, k: int = 10, *, e
 
 
 def _sharing(values, row):
-    """Which items have one of the values of a row. [V] bool"""
+    """Returns which items have a value of this row. [V] bool"""
     return np.isin(values, values[row][values[row] > 0]).any(1)
 
 

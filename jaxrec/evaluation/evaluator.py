@@ -1,4 +1,4 @@
-"""Models and baselines judged on the questions of a split."""
+"""Evaluates models and baselines on the questions of a split."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.batches import context, objectives
+from jaxrec.batches import context, objectives, target_types
 from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
@@ -31,13 +31,13 @@ from jaxrec.training.setup import Setup
 
 
 def validation(setup: Setup) -> Callable[[Any], dict]:
-    """What `fit.fit` validates by: (params) -> the metrics under the protocol that chooses the checkpoint.
+    """Returns the validation function of `fit.fit`: (params) -> metrics under the protocol that chooses the checkpoint.
 
-    Where many targets repeat an item of the history, the other measure of `full` is beside them, under "also", and
-    both by their names in the order in which they are shown, under "by".
+    If many targets repeat an item of their history, the metrics of the other variant of `full` are added as "also", and
+    both by name, in display order, as "by".
 
     Raises:
-        UserError: no metric has the name that config.select_by says.
+        UserError: if config.select_by is not a metric.
     """
     config, split = setup.config, setup.split
     if config.select_by not in NAMES:
@@ -60,7 +60,7 @@ def validation(setup: Setup) -> Callable[[Any], dict]:
 
 
 class Evaluator:
-    """The questions of a split, packed once, to be answered by a model again and again."""
+    """Packs the questions of a split once, to evaluate a model on them repeatedly."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Evaluator:
         asked = split.interactions.items, questions.start, questions.stop
         width = row_width(config)
         source = questions.source
-        if has_users(config):  # who never trained has no vector
+        if has_users(config):  # users that weren't trained have no vector
             source = np.where(has_vector(config, split)[source], source, -1)
         mask_slots, shown = self.objective.num_mask_slots, context.shown(split.interactions, config)
         self.histories = histories.pack_histories(*asked, config.length, width, devices, mask_slots, source, shown)
@@ -91,29 +91,30 @@ class Evaluator:
         self.encode = histories.encoder(model.folding.plain if model.folding else model, self.objective, devices)
 
     def ranks(self, params: Any) -> np.ndarray:
-        """The rank of every question's target, under the first protocol. [Q]"""
+        """Returns the rank of each question's target under the first protocol. [Q]"""
         return next(iter(self.every_rank(params).values()))
 
     def every_rank(self, params: Any) -> dict[str, np.ndarray]:
-        """{protocol: [Q]}"""
+        """Returns the ranks under every protocol: {protocol: [Q]}."""
         model, params = folded(self.model, params)
         self.hidden, table = self.encode(params, self.histories), model.output_embedding(params)
         return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.layouts.items()}
 
     def best(self, params: Any, protocol: str, k: int) -> np.ndarray:
-        """The best k items of each of the questions last ranked, [Q, k], under a protocol that ranks all; 0 is none."""
+        """Returns the best k items [Q, k] of the last questions, by a protocol over the whole catalogue; 0 is none."""
         model, params = folded(self.model, params)
         return ranker.best(self.layouts[protocol], ranking.dot, model.output_embedding(params), self.hidden, k)
 
 
 def has_vector(config: Config, split: splits.Split) -> np.ndarray:
-    """Whether each user of a split has a vector that was trained. [U] bool"""
-    subsequences = objectives.build(config).subsequences(split.start, split.stop, config.length, config.history)
+    """Returns whether each user of a split has a trained vector. [U] bool"""
+    asked = split.start, split.stop, config.length, config.history
+    subsequences = target_types.build(config, split).subsequences(*asked)
     return np.isin(np.arange(len(split.interactions.users)), subsequences.user_index)
 
 
 def test_of(path: Path, model: Model, config: Config, split: splits.Split, devices: Sequence, **asked: Any) -> dict:
-    """The result of a workdir's checkpoint: the dictionary of `results.result`. asked: as of `answers_of`."""
+    """Returns the result of a workdir's checkpoint, see `results.result`. `asked`: as for `answers_of`."""
     return answers_of(path, model, config, split, devices, **asked).result()
 
 
@@ -145,15 +146,15 @@ def answers_of(
     names = protocols.measures(protocol, repeats, len(questions.target), both=config.seen == "keep")
     evaluator = Evaluator(model, config, split, questions, devices, *names, query_time=query_time)
     told = {"split": split, "part": part, "questions": questions, "begun": begun, "step": step}
-    told |= {"apart": bool(config.features or config.cold_items), "query_time": query_time}
+    told |= {"apart": bool(config.features or config.cold_items), "query_time": query_time, "topic": config.topic}
     return Answers(ranks=evaluator.every_rank(params), best=partial(evaluator.best, params), **told)
 
 
 def questions_of(split: splits.Split, part: str) -> splits.Questions:
-    """The questions of a part of a split: "test" or "valid".
+    """Returns the questions of a part of a split: "test" or "valid".
 
     Raises:
-        UserError: it has no such part.
+        UserError: for another part.
     """
     if part not in ("test", "valid"):
         raise UserError(f"split {part!r}: choose one of test, valid")
@@ -171,10 +172,11 @@ def evaluation(
     devices: Sequence | None = None,
     query_time: bool = False,
 ) -> results.Evaluation:
-    """The Evaluation of a workdir's checkpoint, beside these baselines; the other arguments as of `workdir_answers`.
+    """Returns the Evaluation of a workdir's checkpoint, with baselines; other arguments are as for `workdir_answers`.
 
     Args:
-        beyond_accuracy: how many of the best items are looked at, as `beyond.depth` takes it.
+        baselines: names of baselines to evaluate too.
+        beyond_accuracy: number of best items to examine, as for `beyond.depth`.
     """
     devices, config = devices or dev.local(), workdir.read(path).config
     protocol = protocols.named(protocol or default_protocol(config.split))
@@ -217,7 +219,7 @@ def workdir_answers(
 
 
 def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config, splits.Split]:
-    """The configuration of a workdir, and its own split of the data. As of `workdir_answers`."""
+    """Returns the configuration of a workdir, and its split of the data; see `workdir_answers`."""
     stored = workdir.read(path)
     config = stored.config
     if interactions is None:
@@ -226,7 +228,7 @@ def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config
         interactions = sources.load(config.dataset)
     workdir.check_data(path, stored, interactions)
     split = assembly.split_of(config, interactions)
-    if config.features:  # what items were in the training, whatever a table says of them now
+    if config.features or "switch" in context.named(config.context):  # what items were then, whatever a table says now
         catalogue = workdir.catalogue(path, stored)
         split = split._replace(interactions=replace(split.interactions, catalogue=catalogue))
     return config, split
@@ -252,14 +254,14 @@ def ranks_of(
 def baseline_result(
     name: str, split: splits.Split, protocol: str, part: str, devices: Sequence, both: bool = False
 ) -> dict:
-    """The result of a baseline: the dictionary of `results.result`. both: as of `protocols.measures`."""
+    """Returns the result of a baseline, see `results.result`. `both`: as for `protocols.measures`."""
     return baseline_answers(name, split, protocol, part, devices, both).result()
 
 
 def baseline_answers(
     name: str, split: splits.Split, protocol: str, part: str, devices: Sequence, both: bool = False
 ) -> Answers:
-    """What a baseline answers. both: as of `protocols.measures`."""
+    """Returns the Answers of a baseline. `both`: as for `protocols.measures`."""
     begun = time.monotonic()
     baseline, questions = BASELINES[name], questions_of(split, part)
     repeats = splits.repeated_targets(split.interactions, questions)

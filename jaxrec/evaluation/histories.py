@@ -1,4 +1,4 @@
-"""Histories in, one hidden vector a history out: packed like training, for evaluation and recommendation."""
+"""Encodes histories into hidden vectors, packed as in training, for evaluation and recommendation."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,18 +15,18 @@ from jaxrec.kernels import compiler, placement as dev
 from jaxrec.kernels.placement import AXIS
 from jaxrec.models.model import Model
 
-ROWS = 32  # rows encoded at once on a device
+ROWS = 32  # rows encoded at once per device
 
 
 class Histories(NamedTuple):
-    """Packed histories on the devices, in batches of rows, and the slots at which their answers are read."""
+    """Packed histories on the devices, in batches of rows, with the slots to read."""
 
     data: stream.Data
     order: stream.Order
-    rows: Any  #: [batches, R] the rows of a batch
-    slot: Any  #: [batches, R, M] slots of each row to read; 0 where there is none
-    kept: Any  #: [batches, K] which of a batch's R x M are read for a question; 0 where none is left
-    question: np.ndarray  #: [batches, K] which question that is, -1 where none
+    rows: Any  #: [batches, R] rows of a batch
+    slot: Any  #: [batches, R, M] slots to read of each row; 0 if none
+    kept: Any  #: [batches, K] which of a batch's R x M slots belong to a question; 0 if none
+    question: np.ndarray  #: [batches, K] the question of each; -1 if none
     total: int
 
 
@@ -41,7 +41,7 @@ def pack_histories(
     user_index: np.ndarray | None = None,
     context: np.ndarray | None = None,
 ) -> Histories:
-    """Packs the histories of questions, the newest items of each items[start:stop].
+    """Packs the histories of questions: the newest items of each items[start:stop].
 
     Args:
         items: [N] int, the flat histories.
@@ -60,13 +60,13 @@ def pack_histories(
     batch = min(ROWS, -(-max(len(subsequences.length), 1) // len(devices)))
     layout, order_of = stream.packing_layout(subsequences.length, width, batch * len(devices))
     rows = len(layout.slot_to_segment)
-    spread = np.random.default_rng(0).permutation(rows)  # rows of many short histories are packed next to each other
+    spread = np.random.default_rng(0).permutation(rows)  # rows with many short histories are adjacent, so shuffle
     place = np.arange(len(order_of))
     row_of = np.searchsorted(layout.first, place, side="right") - 1
     column = place - layout.first[row_of]
     slot = np.zeros((rows, column.max(initial=0) + 1), np.int32)
     slot[row_of, column] = layout.begin + subsequences.length[order_of] - 1
-    # Few rows hold as many histories as the fullest does: of what is read, a batch keeps what answers a question.
+    # M is set by the fullest row, but most rows hold fewer histories: keep only the slots of questions.
     batch_of, within = np.divmod(np.argsort(spread)[row_of], batch)
     by_batch = np.argsort(batch_of, kind="stable")
     count = np.bincount(batch_of, minlength=rows // batch)
@@ -84,7 +84,7 @@ def pack_histories(
 
 
 def encoder(model: Model, objective: Objective, devices: Sequence) -> Callable[[Any, Histories], np.ndarray]:
-    """A program (params, Histories) -> hidden [Q, D] on the host, compiled once for its shapes."""
+    """Returns a function (params, Histories) -> hidden [Q, D] on the host, compiled once per shape."""
 
     def batches(params, data, order, rows_BR, slot_BRM, kept_BK):
         def one(batch):

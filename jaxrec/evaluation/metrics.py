@@ -1,4 +1,4 @@
-"""Metrics of ranks, and their intervals."""
+"""Ranking metrics and their confidence intervals."""
 
 from collections.abc import Mapping
 
@@ -6,13 +6,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 KS = (1, 5, 10, 20, 50, 100, 200)
-MISS = np.iinfo(np.int32).max  # the rank of a target that a list lacks
-BINS = 1000  # of values whose mean is bootstrapped: within one they count as equal
-SINGLE, STEP = 20, 1.1  # a bootstrap tells apart ranks up to this one, and beyond it those of this ratio
+MISS = np.iinfo(np.int32).max  # rank of a target that isn't in the list
+BINS = 1000  # bins of values for the bootstrap of their mean; values in a bin count as equal
+SINGLE, STEP = 20, 1.1  # the bootstrap keeps ranks up to SINGLE distinct, and groups larger ones by this ratio
 
 
 def _values(ranks):
-    """Every metric of every rank: {name: [Q] float64}."""
+    """Returns every metric of every rank: {name: [Q] float64}."""
     ranks = np.asarray(ranks, np.float64)
     gains = 1 / np.log2(ranks + 1)
     hits = {k: ranks <= k for k in KS}
@@ -27,7 +27,7 @@ NAMES = tuple(_values([1]))
 
 
 def at_most(k: int, found: Mapping[str, float]) -> dict[str, float]:
-    """Those of {metric: value} that lists of k show: of more, and of the whole catalogue, nothing is known.
+    """Returns the metrics that lists of length k determine, from {metric: value}.
 
     >>> at_most(10, {"hr@10": 0.3, "hr@20": 0.4, "mrr": 0.2, "coverage@10": 0.5})
     {'hr@10': 0.3, 'coverage@10': 0.5}
@@ -36,9 +36,9 @@ def at_most(k: int, found: Mapping[str, float]) -> dict[str, float]:
 
 
 def metrics(ranks: ArrayLike) -> dict[str, float]:
-    """Means over questions, of ranks from 1: {"hr@k", "ndcg@k" for k in KS, "mrr", "recall@20", "mrr@20"}.
+    """Returns the means over questions, of ranks from 1: {"hr@k", "ndcg@k" for k in KS, "mrr", "recall@20", "mrr@20"}.
 
-    Of one target the recall is the hit rate and the ideal DCG is 1, so that NDCG is 1 / log2(rank + 1).
+    With a single target, recall equals the hit rate and the ideal DCG is 1, so NDCG is 1 / log2(rank + 1).
 
     >>> found = metrics([1, 3, 40])
     >>> round(found["hr@10"], 4), round(found["ndcg@10"], 4), round(found["mrr"], 4)
@@ -48,12 +48,12 @@ def metrics(ranks: ArrayLike) -> dict[str, float]:
 
 
 def intervals(ranks: np.ndarray, seed: int = 0, resamples: int = 1000) -> dict[str, list[float]]:
-    """95% intervals of the metrics by the percentile bootstrap over questions: {name: [low, high]}.
+    """Returns 95% intervals of the metrics, by the percentile bootstrap over questions: {name: [low, high]}.
 
-    A user has one question, but a session one an event: these are resampled one by one too, as if independent.
+    Questions are resampled independently, also those of the same session.
 
-    How often each distinct rank is in a resample is multinomial, and is drawn as such: the law of drawing question by
-    question, for the cost of the distinct ranks.
+    The counts of distinct ranks in a resample are multinomial, so they are drawn directly: the same distribution at the
+    cost of the distinct ranks only.
     """
     values, counts = _grouped(ranks)
     total = len(ranks)
@@ -63,7 +63,7 @@ def intervals(ranks: np.ndarray, seed: int = 0, resamples: int = 1000) -> dict[s
 
 
 def interval(values: np.ndarray, seed: int = 0, resamples: int = 1000) -> list[float]:
-    """The 95% interval of the mean of any values, [Q], by the bootstrap of `intervals`: [low, high].
+    """Returns the 95% interval of the mean of values [Q], by the bootstrap of `intervals`: [low, high].
 
     >>> interval(np.array([0.5, 0.5]))
     [0.5, 0.5]
@@ -76,10 +76,10 @@ def interval(values: np.ndarray, seed: int = 0, resamples: int = 1000) -> list[f
 
 
 def _grouped(ranks):
-    """The metrics of the distinct ranks, and how many have each: [G, M], [G].
+    """Returns the metrics of distinct ranks, and how many questions have each: [G, M], [G].
 
-    Beyond SINGLE, ranks within 10% of each other on one side of every k are one group, of their mean metrics: hits are
-    exact, and of the deviations of the other metrics less than a thousandth is lost.
+    Beyond SINGLE, ranks within 10% of each other, with no k between them, form a group with their mean metrics. Hits
+    are exact, and less than a thousandth of the other metrics' deviations is lost.
     """
     distinct, counts = np.unique(np.asarray(ranks), return_counts=True)
     steps = np.ceil(np.log(np.maximum(distinct / SINGLE, 1)) / np.log(STEP))

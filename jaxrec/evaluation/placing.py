@@ -1,4 +1,4 @@
-"""Scores on a split's questions: where each target stands by a file of vectors or of lists."""
+"""Ranks the targets of a split by a file of vectors or lists."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,41 +15,41 @@ from jaxrec.kernels.ranking import dot
 
 
 class Strangers(NamedTuple):
-    """What a file names and the data lack, and the other way round."""
+    """Ids that occur only in the file or only in the data."""
 
-    users: list[str]  # of the file
+    users: list[str]  #: only in the file
     items: list[str]
-    item_rows: float  # the share of the file's items, or of the rows of its lists, that are none of the data's
-    absent_users: int  # who are asked and have no vector or list
-    absent_items: int  # of the data, without a vector; 0 of lists
+    item_rows: float  #: share of the file's vectors, or of its lists' rows, with an unknown item
+    absent_users: int  #: users of questions without a vector or list
+    absent_items: int  #: items of the data without a vector; 0 for lists
 
 
 class PlacedVectors(NamedTuple):
-    """Vectors in the order of the catalogue and of the questions."""
+    """Vectors in the order of the catalogue and the questions."""
 
-    params: tuple[np.ndarray, np.ndarray | None]  # [V, D], and [V] or None: an item without a vector has a bias of -inf
-    queries: np.ndarray  # [Q, D]; NaN, by which every target is last, of users without a vector
+    params: tuple[np.ndarray, np.ndarray | None]  #: [V, D], and [V] or None; items without a vector have bias -inf
+    queries: np.ndarray  #: [Q, D]; NaN for users without a vector, which ranks the target last
     strangers: Strangers
 
     @property
     def scored(self) -> tuple[Any, ...]:
-        """Scorer, its parameters and queries, as the ranker takes them."""
+        """The scorer, its parameters and the queries, as for the ranker."""
         return dot, self.params, self.queries
 
     def ranks(self, split: Split, questions: Questions, protocol: str, devices: Sequence) -> np.ndarray:
-        """The rank of every question's target, [Q]. The questions are those of the placing, whatever their targets."""
+        """Returns the rank of each question's target, [Q]. Targets may differ from those that were placed."""
         return ranker.run(ranker.lay_out(split, questions, protocol, devices=devices), *self.scored)
 
 
 class PlacedLists(NamedTuple):
-    """The rows of lists that are asked for, by question and then from the best on."""
+    """The rows of the lists for the questions, ordered by question, best first."""
 
-    question: np.ndarray  # [N]
-    item: np.ndarray  # [N] 0 is none of the catalogue
-    place: np.ndarray  # [N] from 1, without ties
-    last: np.ndarray  # [N] the same, of equals the last: ties count against the list
-    lengths: np.ndarray  # [Q]
-    repeated: int  # rows whose item was in the list before
+    question: np.ndarray  #: [N]
+    item: np.ndarray  #: [N] item number; 0 is unknown
+    place: np.ndarray  #: [N] rank from 1, without ties
+    last: np.ndarray  #: [N] rank where ties count against the list: the last place among equals
+    lengths: np.ndarray  #: [Q]
+    repeated: int  #: number of rows whose item is already in the list
     strangers: Strangers
 
     @property
@@ -58,13 +58,13 @@ class PlacedLists(NamedTuple):
         return int(self.lengths.max())
 
     def best(self, k: int) -> np.ndarray:
-        """The first k of each list, [Q, k] int32; 0 is none."""
+        """Returns the first k items of each list, [Q, k] int32; 0 is none."""
         found, here = np.zeros((len(self.lengths), k), np.int32), self.place <= k
         found[self.question[here], self.place[here] - 1] = self.item[here]
         return found
 
     def ranks(self, target: np.ndarray) -> np.ndarray:
-        """The rank of every question's target, MISS where its list lacks it. [Q]"""
+        """Returns the rank of each question's target, MISS if it isn't in the list. [Q]"""
         found = np.full(len(self.lengths), MISS, np.int32)
         here = self.item == target[self.question]
         np.minimum.at(found, self.question[here], self.last[here].astype(np.int32))
@@ -72,10 +72,10 @@ class PlacedLists(NamedTuple):
 
 
 def place_vectors(vectors: Vectors, split: Split, questions: Questions) -> PlacedVectors:
-    """Vectors on these questions.
+    """Places vectors on questions.
 
     Raises:
-        UserError: none of the users who are asked has a vector, or none of the items is one of the data.
+        UserError: if no user of the questions has a vector, or no item is in the data.
     """
     data = split.interactions
     total, width = len(data.catalogue.ids), vectors.items.shape[1]
@@ -103,10 +103,10 @@ def place_vectors(vectors: Vectors, split: Split, questions: Questions) -> Place
 
 
 def place_lists(lists: Lists, split: Split, questions: Questions) -> PlacedLists:
-    """Lists on these questions.
+    """Places lists on questions.
 
     Raises:
-        UserError: none of the users who are asked has a list, or none of the items is one of the data.
+        UserError: if no user of the questions has a list, or no item is in the data.
     """
     data = split.interactions
     users, items = numbers(lists.users, data.users), numbers(lists.items, data.catalogue.ids)
@@ -128,7 +128,7 @@ def place_lists(lists: Lists, split: Split, questions: Questions) -> PlacedLists
     lengths = np.bincount(question, minlength=len(questions.source))
     begins = np.cumsum(lengths) - lengths
     place = np.arange(len(question)) - begins[question] + 1
-    ends = np.append((question[1:] != question[:-1]) | (order[1:] != order[:-1]), True)  # of runs of equals
+    ends = np.append((question[1:] != question[:-1]) | (order[1:] != order[:-1]), True)  # ends of runs of equal order
     last = place[np.flatnonzero(ends)][np.cumsum(ends) - ends]
     pairs = (question * (len(data.catalogue.ids) + 1) + items)[items > 0]
     repeated = len(pairs) - len(distinct(pairs))
@@ -136,5 +136,5 @@ def place_lists(lists: Lists, split: Split, questions: Questions) -> PlacedLists
 
 
 def _examples(ids: pl.Series, which: np.ndarray) -> list[str]:
-    """The distinct ids of these rows."""
+    """Returns the distinct ids of the rows of a mask."""
     return ids.filter(pl.Series(which)).unique(maintain_order=True).to_list()

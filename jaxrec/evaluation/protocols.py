@@ -1,4 +1,4 @@
-"""Protocols by name: which candidates a target is ranked among."""
+"""Evaluation protocols, which determine the candidates that a target is ranked among."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from jaxrec.system.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol(Entry):
-    """The target among `number` items drawn from `pool` outside `known`; without a number, among the catalogue."""
+    """Ranks the target among `number` items drawn from `pool` outside `known`, or among the catalogue."""
 
     kind: ClassVar[str] = "protocol"
     name: str
     number: int | None = None
-    pool: Callable | None = None  # (split) -> items; an item's chance is its number of places
-    known: Callable | None = None  # (split, users) -> start, stop of the interactions that are not drawn
-    filtered: bool = True  # of the catalogue, whether the given history is left out
+    pool: Callable | None = None  #: (split) -> items; an item's probability is its frequency
+    known: Callable | None = None  #: (split, users) -> start, stop of the interactions that aren't drawn
+    filtered: bool = True  #: whether the given history is excluded from the catalogue
 
 
 def _every_item(split):
@@ -42,26 +42,26 @@ TOLD = ", with query time"  # ends the name of a protocol where the model was to
 
 WITHOUT_HISTORY = Protocol(name=FULL)
 WITH_HISTORY = Protocol(name=KEPT, filtered=False)
-EVERY_EVENT = Protocol(name="sessions", filtered=False)  # Hidasi et al. 2016: an item may come again
+EVERY_EVENT = Protocol(name="sessions", filtered=False)  # Hidasi et al. 2016: items may repeat
 UNIFORM_100 = Protocol(name="uniform-100", number=100, pool=_every_item, known=_training)  # Kang and McAuley 2018
 POPULARITY_100 = Protocol(name="popularity-100", number=100, pool=training_items, known=_whole)  # Sun et al. 2019
 
 
 def find(name: str) -> Protocol:
-    """The protocol of a name, or at an import path."""
+    """Returns the protocol of a name or import path."""
     return registry.find("protocol", name)
 
 
 def plain_names() -> dict[str, str]:
-    """The protocols as a person types them: without commas and spaces."""
+    """Returns {name without commas and spaces: name} of the protocols, for the command line."""
     return {name.replace(", ", "-").replace(" ", "-"): name for name in registry.names("protocol")}
 
 
 def named(protocol: str) -> str:
-    """The protocol of this name, or of its plain form; of one's own by its import path, that path.
+    """Returns the name of a protocol from its name or plain form; import paths are returned as they are.
 
     Raises:
-        UserError: there is none.
+        UserError: if there is no such protocol.
 
     >>> named("full-seen-kept")
     'full, seen kept'
@@ -70,20 +70,20 @@ def named(protocol: str) -> str:
     if ":" not in name and name not in registry.names("protocol"):
         raise UserError(f"no protocol {protocol!r}: choose one of {', '.join(plain_names())}")
     own = find(name).name
-    return name if ":" in name else own  # of an import path the whole: by it alone it is found again
+    return name if ":" in name else own  # only the import path finds the protocol again
 
 
 def measures(protocol: str, repeats: int, questions: int, both: bool = False) -> tuple[str, ...]:
-    """The protocols that questions are ranked under when one is asked for: that one first.
+    """Returns the protocols to rank questions under, the given one first.
 
-    Where the history is left out of `full`, but never the target, a target that repeats an item of the history meets
-    none of the others: so where many do, the two measures of `full` go together.
+    `full` excludes the items of the history but never the target, so a target that repeats a history item has fewer
+    competitors than it should. If many do, both variants of `full` are reported.
 
     Args:
-        protocol: a name.
-        repeats: how many targets repeat an item of the history.
-        questions: how many there are.
-        both: whether the two go together whatever repeats.
+        protocol: name of the protocol.
+        repeats: number of targets that repeat an item of the history.
+        questions: number of questions.
+        both: whether to report both variants regardless.
     """
     if protocol not in (FULL, KEPT) or not (both or splits.many_repeat(repeats, questions)):
         return (protocol,)
@@ -91,7 +91,7 @@ def measures(protocol: str, repeats: int, questions: int, both: bool = False) ->
 
 
 def whole(protocol: str) -> bool:
-    """Whether a protocol ranks the whole catalogue, rather than a sample."""
+    """Returns whether a protocol ranks the whole catalogue rather than a sample."""
     return find(protocol).number is None
 
 
@@ -105,7 +105,7 @@ def untold(name: str) -> str:
 
 
 def default_protocol(split_by: str) -> str:
-    """The protocol that goes with a split.
+    """Returns the default protocol of a split.
 
     >>> default_protocol("sessions"), default_protocol("last-item")
     ('sessions', 'full')

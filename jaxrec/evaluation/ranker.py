@@ -1,4 +1,4 @@
-"""The rank of every question's target among the candidates of a protocol."""
+"""Ranks each question's target among the candidates of a protocol."""
 
 import functools
 from collections.abc import Sequence
@@ -9,32 +9,34 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
+from jaxrec.data import event_types
 from jaxrec.data.ragged import distinct, slices
 from jaxrec.data.splits import Questions, Split
+from jaxrec.data.text import some
 from jaxrec.evaluation.candidates import draw
 from jaxrec.evaluation.protocols import find, named, whole
 from jaxrec.kernels import placement as dev, ranking
 from jaxrec.kernels.placement import AXIS
 from jaxrec.system.errors import UserError
 
-BLOCK = 512  # queries ranked at once on a device
-WIDTHS = 4  # every bucket of seen lists is at most this many times as wide as the one before
+BLOCK = 512  # queries ranked at once per device
+WIDTHS = 4  # maximum ratio of the widths of successive buckets of seen lists
 
 
 class Bucket(NamedTuple):
-    """Questions with lists of about one length, in blocks; the last ones are repeated to fill the last block."""
+    """Questions with lists of similar length, in blocks; the last questions are repeated to fill the last block."""
 
-    rows: np.ndarray  # [N, B] number of the question
-    targets: Any  # [N, B] on the devices, split along N
-    items: Any  # [N, B, S] the seen items, or the candidates; 0 is none
+    rows: np.ndarray  #: [N, B] index of the question
+    targets: Any  #: [N, B] on the devices, split along N
+    items: Any  #: [N, B, S] seen items or candidates; 0 is none
 
 
 class Layout(NamedTuple):
-    """Questions ready to be ranked again and again."""
+    """Questions prepared for repeated ranking."""
 
     protocol: str
     catalogue: int
-    total: int  # questions
+    total: int  #: number of questions
     buckets: tuple
     devices: tuple
 
@@ -48,18 +50,18 @@ def lay_out(
     devices: Sequence | None = None,
     block: int = BLOCK,
 ) -> Layout:
-    """Lay out the lists that questions are ranked with; once, on the host.
+    """Prepares the lists that questions are ranked with, once, on the host.
 
     Args:
-        split: as of splits.
-        questions: as of splits.
-        protocol: a name.
-        seed: of the draws.
-        devices: to rank on, the first one unless given.
-        block: queries ranked at once on a device.
+        split: the split.
+        questions: the questions.
+        protocol: name of the protocol.
+        seed: of drawn candidates.
+        devices: to rank on; by default, the first one.
+        block: queries ranked at once per device.
 
     Raises:
-        UserError: an unknown protocol; no question; too few items to draw from.
+        UserError: if the protocol is unknown, there are no questions, or too few items to draw from.
     """
     protocol = named(protocol)
     total, catalogue = len(questions.source), len(split.interactions.catalogue.ids)
@@ -81,7 +83,7 @@ def lay_out(
             continue
         rows, done = order[done:end], end
         number = -(-len(rows) // (block * len(devices))) * len(devices)
-        size = -(-len(rows) // (8 * number)) * 8  # multiples of 8: a lone query is multiplied in another order
+        size = -(-len(rows) // (8 * number)) * 8  # multiples of 8: single queries round differently
         filled = np.pad(rows, (0, number * size - len(rows)), mode="edge")
         lists = np.zeros((len(filled), max(counts[rows].max(), 1)), np.int32)
         lists[np.arange(lists.shape[1]) < counts[filled][:, None]] = items[
@@ -93,16 +95,18 @@ def lay_out(
 
 
 def check(split: Split, questions: Questions) -> None:
-    """Raise UserError where there is no question."""
+    """Raises UserError if there are no questions."""
     if not len(questions.source):
+        types = event_types.asked(split.interactions)
+        few = f"two {some(types)} events after another" if types else "three items"
         raise UserError(
-            f"{split.interactions.name}: nothing to rank: no user has three items, or, where the split is by time or "
+            f"{split.interactions.name}: nothing to rank: no user has {few}, or, where the split is by time or "
             "by session, nobody held out has two: give more data, or another split, test_quantile or valid_fraction"
         )
 
 
 def _seen(items, questions, catalogue):
-    """The distinct items of each history but the target, one list after another, and how many in each."""
+    """Returns the distinct history items other than the target, concatenated, and their number per question."""
     row = np.repeat(np.arange(len(questions.source)), questions.stop - questions.start)
     item = np.asarray(items[slices(questions.start, questions.stop)])
     other = item != questions.target[row]
@@ -112,7 +116,7 @@ def _seen(items, questions, catalogue):
 
 @functools.cache
 def _program(scorer, how, catalogue, devices):
-    """The blocks of a bucket, shared out to the devices: compiled once a bucket's shape."""
+    """Returns the program that ranks a bucket's blocks across the devices; it compiles once per shape."""
 
     def blocks(params, queries, targets, items):
         def block(these):
@@ -131,7 +135,7 @@ def _program(scorer, how, catalogue, devices):
 
 
 def _answers(layout, how, scorer, params, queries):
-    """(rows, answers) of every bucket, on the host; all programs are under way before the first is waited for."""
+    """Returns (rows, answers) of each bucket on the host. All programs are dispatched before waiting for the first."""
     chex.assert_tree_shape_prefix(queries, (layout.total,))
     program = _program(scorer, how, layout.catalogue, layout.devices)
     params, queries = dev.put(params, layout.devices), jax.tree.map(np.asarray, queries)
@@ -143,15 +147,15 @@ def _answers(layout, how, scorer, params, queries):
 
 
 def run(layout: Layout, scorer: ranking.Scorer, params: Any, queries: Any) -> np.ndarray:
-    """The rank of every question's target, in the questions' order: [Q] int32, from 1.
+    """Returns the rank of each question's target: [Q] int32, from 1.
+
+    Programs are compiled once per layout, whatever the values.
 
     Args:
-        layout: by `lay_out`.
-        scorer: ranking.Scorer.
-        params: its own.
+        layout: as from `lay_out`.
+        scorer: the Scorer.
+        params: its parameters.
         queries: a tree with leading axis Q, or None.
-
-    No program is compiled twice for the same `layout`, whatever the values.
     """
     found = np.zeros(layout.total, np.int32)
     how = "full" if whole(layout.protocol) else "sampled"
@@ -161,13 +165,13 @@ def run(layout: Layout, scorer: ranking.Scorer, params: Any, queries: Any) -> np
 
 
 def best(layout: Layout, scorer: ranking.Scorer, params: Any, queries: Any, k: int) -> np.ndarray:
-    """The best k items of each question, in the questions' order; what the protocol filters is left out of these.
+    """Returns the best k items of each question, without those that the protocol excludes.
 
     Args:
-        layout: under a protocol that ranks the whole catalogue; the others as of `run`.
+        layout: with a protocol over the whole catalogue; the others as for `run`.
 
     Returns:
-        [Q, k] int32, the best first; 0 is none, where fewer are left.
+        [Q, k] int32, best first; 0 if fewer items are left.
     """
     if not whole(layout.protocol):
         raise ValueError(f"the best are of the whole catalogue: lay out by 'full', not {layout.protocol!r}")

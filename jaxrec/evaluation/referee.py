@@ -1,4 +1,4 @@
-"""Anybody's model judged on the questions of a split: metrics, a paired test, which data these are, warnings."""
+"""Judges any model's scores on a split: metrics, a paired test, identification of the data, and warnings."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,20 +19,20 @@ from jaxrec.system.errors import UserError
 
 
 class Judgement(results.Evaluation):
-    """An Evaluation of scores, with what they show of how they were made. Printed, it is all of it.
+    """An Evaluation of scores, with warnings about how they were made. Its repr is the printed report.
 
     Attributes:
-        result: as of an Evaluation, and `data` (which data these are), `k` (of lists: no metric beyond it is known),
-            `paired` (the difference to a workdir), `warnings` and `questions`.
+        result: as of Evaluation, and `data` (the identified data set), `k` (length of lists, the limit of metrics),
+            `paired` (difference to a workdir), `warnings` and `questions`.
     """
 
     @property
     def warnings(self) -> list[dict]:
-        """[{"trap", "text", and figures}]: what the scores show of a trap."""
+        """[{"trap", "text", and figures}]: signs of evaluation mistakes in the scores."""
         return self.result["warnings"]
 
     def show(self, console: Console | None = None) -> None:
-        """Print the tables, the data, the paired test, the warnings and what has to be asked."""
+        """Prints the tables, the data, the paired test, the warnings and the open questions."""
         console = console or consoles.make()
         say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
         super().show(console)
@@ -61,17 +61,20 @@ def judge(
     both: bool = False,
     beyond_accuracy: int | bool | None = None,
 ) -> Judgement:
-    """What scores are worth on a part of a split.
+    """Judges scores on a part of a split.
 
     Args:
-        protocol: as of `protocols.named`.
+        scores: vectors or lists.
+        split: the split.
+        protocol: as from `protocols.named`.
         part: "test" or "valid".
-        rival: (name, what gives its ranks [Q] by this protocol) to test against.
-        both: as of `protocols.measures`.
-        beyond_accuracy: how many of the best items are looked at, as `beyond.depth` takes it.
+        devices: to rank on.
+        rival: (name, function that returns its ranks [Q] under this protocol) to test against.
+        both: as for `protocols.measures`.
+        beyond_accuracy: number of best items to examine, as for `beyond.depth`.
 
     Raises:
-        UserError: the questions are of events, not of users; or what is asked of lists needs every score.
+        UserError: if users have several questions, or lists don't determine what is requested.
     """
     begun, questions, depth = time.monotonic(), questions_of(split, part), beyond.depth(beyond_accuracy, protocol)
     ranker.check(split, questions)
@@ -98,7 +101,7 @@ def judge(
 
 
 def _of_vectors(vectors, protocol, devices, both, told):
-    """Answers of vectors, and what looks for traps."""
+    """Returns the Answers of vectors, and the function that looks for traps."""
     split, questions = told["split"], told["questions"]
     placed = place_vectors(vectors, split, questions)
     repeats = splits.repeated_targets(split.interactions, questions)
@@ -110,7 +113,7 @@ def _of_vectors(vectors, protocol, devices, both, told):
 
 
 def _of_lists(lists, protocol, told):
-    """As `_of_vectors`, of lists."""
+    """As `_of_vectors`, for lists."""
     if not protocols.whole(protocol):
         unlisted(f"{protocol} draws whom a target is ranked among, and a list may lack them", lists.name)
     split, questions = told["split"], told["questions"]

@@ -1,4 +1,4 @@
-"""What evaluation writes, and shows to people."""
+"""Evaluation results, as plain values and as tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxrec.data import splits
+from jaxrec.data.text import some
 from jaxrec.evaluation import beyond_tables
 from jaxrec.evaluation.metrics import KS, intervals, metrics
 from jaxrec.evaluation.protocols import FULL, KEPT, TOLD, untold, whole
@@ -27,18 +28,18 @@ def result(
     coverage: float | None = None,
     also: dict | None = None,
 ) -> dict:
-    """What evaluation writes, as plain numbers.
+    """Returns an evaluation result as plain values.
 
     Args:
-        protocol: name.
+        protocol: name of the protocol.
         part: "test" or "valid".
         ranks: [Q].
-        cold: by `cold_targets`.
-        seconds: it took.
-        repeats: by `repeated_targets`.
-        step: of the checkpoint, None for a baseline.
-        coverage: the share at 10, where it was computed.
-        also: {another protocol: (ranks, coverage)} of the same questions.
+        cold: number of targets that never occur in training.
+        seconds: duration of the evaluation.
+        repeats: number of targets that repeat an item of the history.
+        step: of the checkpoint; None for a baseline.
+        coverage: coverage@10, if computed.
+        also: {further protocol: (ranks, coverage)} of the same questions.
     """
     others = {name: _measured(*values) for name, values in (also or {}).items()}
     return {
@@ -71,7 +72,7 @@ def _measured(ranks, coverage):
 
 
 def apart(ranks: np.ndarray, cold: np.ndarray) -> dict[str, dict]:
-    """{"warm", "cold"} -> {"users", "metrics", "ci95"} of the targets that occur in training, and those that don't.
+    """Returns {"warm", "cold"} -> {"users", "metrics", "ci95"} of targets that occur in training, and of the others.
 
     Args:
         ranks: [Q].
@@ -84,23 +85,25 @@ def apart(ranks: np.ndarray, cold: np.ndarray) -> dict[str, dict]:
 
 
 def by_measure(result: dict) -> dict[str, dict]:
-    """{protocol: {"metrics", "ci95"}} of a result in the order in which they are shown: `full, seen kept` first."""
+    """Returns {protocol: {"metrics", "ci95"}} of a result in display order."""
     found = {result["protocol"]: {key: result[key] for key in ("metrics", "ci95")}} | result.get("also", {})
     return in_order(found)
 
 
 def in_order(found: dict) -> dict:
-    """{protocol: what was found} in the order in which it is shown: `full, seen kept` first."""
+    """Returns {protocol: value} in display order: `full, seen kept` first."""
     return dict(sorted(found.items(), key=lambda item: untold(item[0]) != KEPT))
 
 
 def show(result: dict, title: str, console: Console | None = None) -> None:
-    """Print a result for people, a table a measure: HR and NDCG, or of sessions Recall@20 and MRR@20 before others."""
+    """Prints a result, a table per protocol: HR and NDCG, or for sessions Recall@20 and MRR@20 first."""
     console = console or consoles.make()
     found, sessions = by_measure(result), untold(result["protocol"]) == "sessions"
     asked = f"{result['users']:,} {'events' if sessions else 'users'}"
     for protocol, measured in found.items():
         caption = f"{result['split']}, {protocol}, {asked}, {result['seconds']:.1f} s"
+        if "target_types" in result:
+            caption += f"; targets: {some(result['target_types'])} alone"
         if result["cold_targets"]:
             caption += f"; {result['cold_targets']:,} targets never occur in training"
         named = f"{title}: {protocol}" if len(found) > 1 else title
@@ -115,13 +118,14 @@ def show(result: dict, title: str, console: Console | None = None) -> None:
     console.print(consoles.printable(words), soft_wrap=True)
 
 
-SHOWN = {False: ("hr@10", "ndcg@10"), True: ("recall@20", "mrr@20")}  # of a comparison, by sessions or not
+# metrics of a comparison: {whether the protocol is "sessions": metrics}
+SHOWN = {False: ("hr@10", "ndcg@10"), True: ("recall@20", "mrr@20")}
 
 
 def comparison(
     rows: Mapping[str, Mapping[str, float]], shown: Sequence[str] = ("hr@10", "ndcg@10"), title: str | None = None
 ) -> Table:
-    """A table of {name: metrics}, with these metrics."""
+    """Returns a table of {name: metrics} with these metrics."""
     table = Table(title=title)
     for column in ("", *shown):
         column = {"recall@20": "Recall@20"}.get(column, column.upper())
@@ -132,11 +136,13 @@ def comparison(
 
 
 class Evaluation:
-    """What an evaluation found, with 95% intervals, beside baselines on the same questions. Printed, it is its tables.
+    """The result of an evaluation, with 95% intervals, and baselines on the same questions. Its repr is its tables.
 
     Attributes:
-        name: of the model or baseline. title: of its table. beside: {baseline: its result, as `result`}.
+        name: the model or baseline.
         result: the dictionary that `jaxrec evaluate --json` writes.
+        title: title of the table.
+        beside: {baseline: its result}, as `result`.
     """
 
     def __init__(
@@ -152,7 +158,7 @@ class Evaluation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """{"ndcg@10": …} under the protocol of the evaluation."""
+        """{"ndcg@10": ...} under the protocol of the evaluation."""
         return self.result["metrics"]
 
     @property
@@ -162,11 +168,11 @@ class Evaluation:
 
     @property
     def ranks(self) -> pl.DataFrame:
-        """A row a question, as of `segments.frame`: user, target, rank under the asked protocol, and more."""
+        """A row per question, see `segments.frame`: user, target, rank under the main protocol, and more."""
         return self._frame()
 
     def show(self, console: Console | None = None) -> None:
-        """Print the tables."""
+        """Prints the tables."""
         console = console or consoles.make()
         show(self.result, self.title, console)
         if "beyond_accuracy" in self.result:
@@ -211,11 +217,11 @@ def _table(measured, sessions, title, caption):
     if sessions:
         table.add_row("Recall@20", *cells("recall@20"))
         table.add_row("MRR@20", *cells("mrr@20"), end_section=True)
-    known = [k for k in KS if f"hr@{k}" in values]  # of lists, those that they reach to
+    known = [k for k in KS if f"hr@{k}" in values]  # lists only determine the smaller ones
     for k in known:
         if not sessions:
             table.add_row(str(k), *cells(f"hr@{k}"), *cells(f"ndcg@{k}"), end_section=k == known[-1])
-        elif k != 20:  # of one target the recall is the hit rate
+        elif k != 20:  # with a single target, recall equals the hit rate
             table.add_row(f"Recall@{k}", *cells(f"hr@{k}"), end_section=k == known[-1])
     if "mrr" in values:
         table.add_row("MRR", *cells("mrr"))

@@ -1,6 +1,6 @@
-"""Anybody's model as a file: vectors of users and items, or lists of the best items, by external ids.
+"""Reads any model's scores: vectors of users and items, or lists of the best items, by external ids.
 
-Nothing of a file is ever unpickled.
+Files are never unpickled.
 """
 
 import zipfile
@@ -17,8 +17,8 @@ from jaxrec.data.log import Batch
 from jaxrec.data.text import EXAMPLES, BadRows, File, some
 from jaxrec.system.errors import UserError
 
-ARRAYS = {"users": 2, "user_ids": 1, "items": 2, "item_ids": 1, "bias": 1}  # of an .npz, and their axes
-FOLDER = ("items.parquet", "users.parquet")  # that `jaxrec vectors` writes
+ARRAYS = {"users": 2, "user_ids": 1, "items": 2, "item_ids": 1, "bias": 1}  # {array of an .npz: number of its axes}
+FOLDER = ("items.parquet", "users.parquet")  # written by `jaxrec vectors`
 ROLES = {"user": KNOWN["user"].split(), "item": KNOWN["item"].split(), "rank": ["rank"], "score": ["score", "scores"]}
 FORMS = (
     "name an .npz of users, user_ids, items and item_ids, a folder that jaxrec vectors wrote, or a .csv or .parquet of "
@@ -27,30 +27,30 @@ FORMS = (
 
 
 class Vectors(NamedTuple):
-    """A model whose scores are products of a user's and an item's vector, plus the item's bias."""
+    """User and item vectors; a score is their product plus the item's bias."""
 
     name: str
-    users: np.ndarray  # [U, D] float32
-    user_ids: pl.Series  # [U] external ids as text
-    items: np.ndarray  # [V, D] float32
-    item_ids: pl.Series  # [V]
-    bias: np.ndarray | None  # [V] float32
+    users: np.ndarray  #: [U, D] float32
+    user_ids: pl.Series  #: [U] external ids as text
+    items: np.ndarray  #: [V, D] float32
+    item_ids: pl.Series  #: [V]
+    bias: np.ndarray | None  #: [V] float32
 
 
 class Lists(NamedTuple):
-    """The best items of users: a row each, in any order."""
+    """The best items of users, a row per item, in any order."""
 
     name: str
-    users: pl.Series  # [N] external ids as text
-    items: pl.Series  # [N]
-    order: np.ndarray  # [N] float64: the rank, or the score with its sign changed; the lowest is the best
+    users: pl.Series  #: [N] external ids as text
+    items: pl.Series  #: [N]
+    order: np.ndarray  #: [N] float64, the rank or the negative score; lower is better
 
 
 def load(scores: Any) -> Vectors | Lists:
-    """What a file, a folder, a mapping of arrays or a table in memory holds.
+    """Loads scores from a file, a folder, a mapping of arrays or an in-memory table.
 
     Raises:
-        UserError: it is none of these; a column, an array or a value is missing or no such thing.
+        UserError: if it is none of these, or a column, an array or a value is missing or invalid.
     """
     if isinstance(scores, Mapping):
         return _vectors("the vectors", scores)
@@ -108,7 +108,7 @@ def _folder(path: Path) -> Vectors:
 
 def _frame(path: Path) -> pl.DataFrame:
     try:
-        with open(path, "rb") as file:  # a path would be taken for a pattern
+        with open(path, "rb") as file:  # polars would read a path as a glob pattern
             return pl.read_parquet(file)
     except (pl.exceptions.PolarsError, OSError) as error:
         why = str(error).partition("\n")[0]
@@ -125,7 +125,7 @@ def _matrix(path: Path, vectors: pl.Series) -> np.ndarray:
 
 
 def _vectors(name: str, arrays: Mapping[str, Any], held: Iterable[str] = ()) -> Vectors:
-    """Vectors of these arrays, checked. held: the names of all that there are."""
+    """Returns checked Vectors. `held`: the names of all arrays, for messages."""
     if missing := [each for each in ARRAYS if each not in arrays and each != "bias"]:
         raise UserError(
             f"{name}: no array {some(missing)} among {some(held or arrays)}: write it by np.savez with {_wanted()}"
@@ -141,7 +141,7 @@ def _vectors(name: str, arrays: Mapping[str, Any], held: Iterable[str] = ()) -> 
         array = np.asarray(array)
         if array.ndim != axes or array.dtype.kind not in "fiu":
             raise UserError(f"{name}: {each} is {array.dtype} of {array.ndim} axes: give numbers of {axes}")
-        with np.errstate(over="ignore"):  # it is refused below
+        with np.errstate(over="ignore"):  # rejected below
             found[each] = array.astype(np.float32)
         if (wrong := ~np.isfinite(found[each])).any():
             row = int(np.nonzero(wrong)[0][0])
@@ -151,7 +151,7 @@ def _vectors(name: str, arrays: Mapping[str, Any], held: Iterable[str] = ()) -> 
 
 
 def _check_vectors(name: str, found: dict) -> None:
-    """That arrays go together, and no id comes twice."""
+    """Checks that the shapes agree, and that ids are distinct."""
     users, items = found["users"], found["items"]
     if users.shape[1] != items.shape[1] or not users.shape[1]:
         raise UserError(
@@ -173,7 +173,7 @@ def _wanted() -> str:
 
 
 def _texts(ids: pl.Series, where: str) -> pl.Series:
-    """Ids as text, each as it is printed: integers that are held as floats too."""
+    """Returns ids as text; whole floats are printed as integers."""
     if ids.dtype.is_float() and (ids == ids.floor()).all():
         ids = ids.cast(pl.Int64, strict=False)
     if not (ids.dtype.is_integer() or ids.dtype in (pl.String, pl.Categorical) or isinstance(ids.dtype, pl.Enum)):
@@ -182,7 +182,7 @@ def _texts(ids: pl.Series, where: str) -> pl.Series:
 
 
 def _table(path: Path) -> Lists:
-    """The lists of a delimited or Parquet file."""
+    """Returns the lists of a delimited or Parquet file."""
     file, kind = File(path), discover.kind(File(path))
     if kind in ("parquet", "arrow"):
         names = list(columnar.schema(file))
@@ -203,7 +203,7 @@ def _read(names, chosen, read):
 
 
 def _columns(name: str, names: list[str]) -> dict[str, int]:
-    """{role: number of its column}: of user, item, and of rank or else score."""
+    """Returns {role: index of the column} for user, item, and rank or score."""
     plainly = [plain(each) for each in names]
     found: dict[str, int] = {}
     for role, known in ROLES.items():
@@ -219,7 +219,7 @@ def _columns(name: str, names: list[str]) -> dict[str, int]:
 
 
 def _lists(name: str, columns: dict[str, str], batches) -> Lists:
-    """Lists of batches of rows, checked."""
+    """Returns checked Lists from batches of rows."""
     bad = BadRows(cure="Mend such rows, and give the file again")
     by = "rank" if "rank" in columns else "score"
     users, items, orders = [], [], []
@@ -238,7 +238,7 @@ def _lists(name: str, columns: dict[str, str], batches) -> Lists:
 
 
 def _refuse(bad: BadRows, batch: Batch, wrong: list[tuple[pl.Series, str]]) -> None:
-    """Note the rows of a batch that are wrong, each for the first reason."""
+    """Records the invalid rows of a batch, each with its first reason."""
     reasons = {row: why for mask, why in reversed(wrong) for row in mask.arg_true().to_list()}
     for row in sorted(reasons)[:EXAMPLES]:
         bad.add(batch.file, *batch.row(row), batch.why(row) or reasons[row])
@@ -246,9 +246,9 @@ def _refuse(bad: BadRows, batch: Batch, wrong: list[tuple[pl.Series, str]]) -> N
 
 
 def numbers(ids: pl.Series, own: np.ndarray) -> np.ndarray:
-    """The number of each id among a log's own, from 1; 0 where it is none of these. [N] int32
+    """Returns the number of each id among a log's own, from 1; 0 if unknown. [N] int32
 
-    Where a log's own are integers, 7.0 is 7: tables write integers so that once had a gap.
+    If the log's ids are integers, 7.0 is 7, since tables with gaps store integers as floats.
 
     >>> numbers(pl.Series(["7", "9"]), np.array([7, 8])).tolist()
     [1, 0]
@@ -262,10 +262,10 @@ def numbers(ids: pl.Series, own: np.ndarray) -> np.ndarray:
 
 
 def check_known(found: np.ndarray, ids: pl.Series, own: np.ndarray, what: str, name: str) -> None:
-    """That some of the ids are those of the log.
+    """Checks that at least one id belongs to the log.
 
     Raises:
-        UserError: none of them is.
+        UserError: if none does.
     """
     if not found.any():
         theirs, ours = some(ids.unique(maintain_order=True)[:3]), some(own[:3].tolist())
@@ -276,5 +276,5 @@ def check_known(found: np.ndarray, ids: pl.Series, own: np.ndarray, what: str, n
 
 
 def unlisted(what: str, name: str) -> NoReturn:
-    """Raise the UserError for what lists of the best items can't be judged by."""
+    """Raises UserError for a measure that lists don't determine."""
     raise UserError(f"{name}: {what}: give vectors, whose every score is known")

@@ -1,34 +1,41 @@
-"""The questions of an evaluation one by one, and their metrics by segment: who is served well, and what is found."""
+"""Tables of an evaluation's questions, and metrics by segments of them."""
 
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from jaxrec.data import splits
+from jaxrec.data import splits, topics
 from jaxrec.data.splits import Questions, Split
 from jaxrec.evaluation.metrics import MISS, intervals, metrics
 
 DAY = 86_400_000_000  # microseconds
-PARTS = 4  # of a quantity: quartiles of the questions
+PARTS = 4  # segments per quantity: quartiles of the questions
 COLD = "whether the target is cold: events in training"
-BY = {  # the columns that have segments, for people
+YES_OR_NO = {  # the columns of true and false that have segments, for people
+    "switches_topic": "whether the target switches topic: 1 where it shares none with the last item",
+    "begins_session": "whether the target begins a session: 1 where it does",
+}
+BY = {  # columns with segments -> their names for people
     "history_length": "history length",
     "activity": "activity: events a day",
     "target_count": "the target's popularity: events in training",
 }
 
 
-def frame(split: Split, questions: Questions, ranks: np.ndarray) -> pl.DataFrame:
+def frame(split: Split, questions: Questions, ranks: np.ndarray, topic: str = "") -> pl.DataFrame:
     """A row a question, in their order.
 
     Args:
         ranks: [Q] from 1; MISS of a target that a list lacks.
+        topic: the column of items that says what they are about, as of `topics.column`.
 
     Returns:
         The columns user and target, external ids; rank, from 1, null for a miss; history_length, the items that are
         given; target_count, the target's occurrences in training; and where one question is asked of each user and
-        times are known activity, the history's events by the days from its first to its last, one at least.
+        times are known activity, the history's events by the days from its first to its last, one at least. Where the
+        log knows it, switches_topic, whether the target shares no topic with the last item of the history (null where
+        one of them has none), and begins_session, whether it is the first of a session.
     """
     data, length = split.interactions, questions.stop - questions.start
     columns = {
@@ -41,11 +48,17 @@ def frame(split: Split, questions: Questions, ranks: np.ndarray) -> pl.DataFrame
     if data.times is not None and splits.one_a_user(questions):
         span = np.asarray(data.times[questions.stop - 1]) - np.asarray(data.times[questions.start])
         columns["activity"] = pl.Series(length / np.maximum(span / DAY, 1), dtype=pl.Float64)
+    if (known := topics.values(data.catalogue, topic)) is not None:
+        last = np.asarray(data.items[questions.stop - 1])
+        found = topics.compared(known, last, questions.target)
+        columns["switches_topic"] = pl.Series(found == topics.OTHER).set(pl.Series(found == 0), None)
+    if data.sessions is not None:
+        columns["begins_session"] = pl.Series(np.isin(questions.stop, data.sessions.offsets))
     return pl.DataFrame(columns)
 
 
 def segments(asked: pl.DataFrame) -> list[dict[str, Any]]:
-    """The metrics of questions by history length, activity, the target's popularity, and whether it is cold.
+    """The metrics of questions by history length, activity, the target's popularity, whether it is cold, and switches.
 
     Args:
         asked: by `frame`.
@@ -64,6 +77,10 @@ def segments(asked: pl.DataFrame) -> list[dict[str, Any]]:
     if cold.any():
         counts = asked["target_count"].to_numpy()
         found += [_segment(COLD, counts[some], ranks[some]) for some in (cold, ~cold) if some.any()]
+    for column, name in YES_OR_NO.items():
+        if column in asked.columns and not (values := asked[column]).is_null().all():
+            parts = [values.eq_missing(answer).to_numpy() for answer in (False, True)]
+            found += [_segment(name, some[some] * at, ranks[some]) for at, some in enumerate(parts) if some.any()]
     return found
 
 

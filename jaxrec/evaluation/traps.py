@@ -1,8 +1,8 @@
-"""What scores show of how they were made: ties, seen items, another order, an input that ends too soon.
+"""Detects evaluation mistakes from scores: ties, seen items, a different order, an input that ends too early.
 
-A suspicion compares how often the items of a history are among the ten best (or the k best of shorter lists) as if each
-were the target: the target itself, the item before it, the two before that. What a model was given last stands out from
-what came before, far above (a model that repeats) or far below (one that never does).
+Several checks compare how often items are among the ten best (or the k best, for shorter lists) as if each were the
+target: the target itself, the item before it, and the two before that. The last item of the model's input differs
+clearly from the earlier ones: far above them if the model repeats items, far below if it never does.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from jaxrec.evaluation.placing import PlacedLists, PlacedVectors, Strangers
 from jaxrec.evaluation.protocols import FULL
 from jaxrec.kernels.ranking import dot
 
-AT = 10  # hits are among so many
-SAMPLE = 4000  # questions that vectors are looked at by
-FEW = 10  # hits that a suspicion needs
-TIED = 0.01  # share of targets from which ties are told
-NEWEST = 10  # items of a history that count as its last ones
-LONG = 4  # items of a history that a suspicion needs
+AT = 10  # k of the hits
+SAMPLE = 4000  # questions used to check vectors
+FEW = 10  # minimum number of hits for a warning
+TIED = 0.01  # share of tied targets that is reported
+NEWEST = 10  # history items that count as the last ones
+LONG = 4  # minimum history length for a warning
 QUESTIONS = (
     "Was the checkpoint, or any setting, chosen by looking at the test? Choose on the validation items.",
     "Did anything train on the test items: the interactions themselves, vectors of items or users made beforehand?",
@@ -34,12 +34,12 @@ QUESTIONS = (
 
 
 def warning(trap: str, text: str, **figures: float) -> dict[str, Any]:
-    """A warning as plain values: which trap, what was found in words, and the figures."""
+    """Returns a warning as plain values: the trap, a description, and figures."""
     return {"trap": trap, "text": text, **figures}
 
 
 def of_lists(placed: PlacedLists, split: Split, questions: Questions, protocol: str) -> list[dict]:
-    """The warnings that lists of the best items give."""
+    """Returns the warnings for lists."""
     found = _strangers(placed.strangers, "list", len(questions.source)) + _of_rows(placed, questions)
     at, seen = min(AT, placed.k), _seen_share(placed, split, questions)
     if seen and protocol == FULL:
@@ -51,12 +51,12 @@ def of_lists(placed: PlacedLists, split: Split, questions: Questions, protocol: 
     every = np.stack([placed.ranks(target) <= at for target in _backwards(split, questions, 4)])
     hit = every[:, questions.stop - questions.start >= LONG]
     hits, rates = hit.sum(1), (hit.mean(1) if hit.size else np.zeros(4)).tolist()
-    if max(rates[2:]) >= 0.1 * max(rates[:2]):  # no seen-filter, or none of this order
+    if max(rates[2:]) >= 0.1 * max(rates[:2]):  # no seen-filter, or one for another order
         found += _input_ends_elsewhere(rates, hits, at)
     elif hits[1] >= FEW and rates[1] >= 0.3 * rates[0]:
         found.append(_newest_in_lists(hit, at))
     newest = _newest_hits(placed, split, questions, at)
-    if newest.sum() > max(every[0].sum(), FEW) and seen * placed.k < 0.5:  # else there is no seen-filter
+    if newest.sum() > max(every[0].sum(), FEW) and seen * placed.k < 0.5:  # otherwise there is no seen-filter
         text = (
             f"the target is among the {at} best of {every[0].mean():.1%}, a random one of the last {NEWEST} items of "
         )
@@ -66,7 +66,7 @@ def of_lists(placed: PlacedLists, split: Split, questions: Questions, protocol: 
 
 
 def _of_rows(placed: PlacedLists, questions: Questions) -> list[dict]:
-    """Warnings of the form of lists, whatever the history."""
+    """Returns warnings about the form of lists, independent of the history."""
     found, lengths, k = [], placed.lengths[placed.lengths > 0], placed.k
     if short := int((lengths < k).sum()):
         text = f"lists are of {lengths.min():,} to {k:,} items, {short:,} of {len(lengths):,} shorter than the longest"
@@ -82,7 +82,7 @@ def _of_rows(placed: PlacedLists, questions: Questions) -> list[dict]:
 
 
 def of_vectors(placed: PlacedVectors, split: Split, questions: Questions, devices: Sequence) -> list[dict]:
-    """The warnings that vectors of users and items give."""
+    """Returns the warnings for vectors."""
     found = _strangers(placed.strangers, "vector", len(questions.source))
     here = np.flatnonzero(~np.isnan(placed.queries[:, 0]))
     if len(here) > SAMPLE:
@@ -105,7 +105,7 @@ def of_vectors(placed: PlacedVectors, split: Split, questions: Questions, device
 
 
 def _strangers(found: Strangers, what: str, asked: int) -> list[dict]:
-    """Warnings of ids that the data or the file lack."""
+    """Returns warnings about ids that the data or the file lack."""
     warnings = []
     for kind, ids in (("users", found.users), ("items", found.items)):
         text = f"{len(ids):,} {kind} are none of the data ({some(ids, 3)})"
@@ -122,7 +122,7 @@ def _strangers(found: Strangers, what: str, asked: int) -> list[dict]:
 
 
 def _backwards(split: Split, questions: Questions, number: int) -> list[np.ndarray]:
-    """The targets, the items before them, those before these, …: `number` arrays [Q]; 0 where a history has ended."""
+    """Returns the targets, the items before them, those before these, ...: `number` arrays [Q]; 0 if there is none."""
     items = split.interactions.items
     found = [questions.target]
     for back in range(1, number):
@@ -132,9 +132,10 @@ def _backwards(split: Split, questions: Questions, number: int) -> list[np.ndarr
 
 
 def _input_ends_elsewhere(rates: list[float], hits: np.ndarray, at: int) -> list[dict]:
-    """A warning where the item that stands out as the one last given is not the one before the target.
+    """Returns a warning if the input seems to end elsewhere than at the item before the target.
 
-    Or where the item before the target is hit as seldom as the target, and those before it far more often.
+    That is, if another item stands out as the last input, or if the item before the target is hit as rarely as the
+    target, and earlier items far more often.
     """
     target, before, second, third = rates
     if target > max(0.5, 3 * max(rates[1:])) and min(rates[1:]) > 0.05:
@@ -156,13 +157,14 @@ def _too_short(rates: list[float], at: int) -> dict:
 
 
 def _newest_in_lists(hit: np.ndarray, at: int) -> dict:
-    """The warning for lists that hold the item before the target, but none of the items before that.
+    """Returns the warning for lists that contain the item before the target, but no earlier items.
 
     Args:
-        hit: [4, Q] whether the target, the item before it, … are in the lists.
+        hit: [4, Q] whether the target, the item before it, ... are in the lists.
+        at: k of the hits.
     """
     target, before, second, _ = hit.mean(1).tolist()
-    together, apart = hit[0][hit[1]].sum(), hit[1].sum() * target  # apart: how many if the two had nothing to do
+    together, apart = hit[0][hit[1]].sum(), hit[1].sum() * target  # apart: expected number if they were independent
     never = together < 0.2 * apart if apart >= 5 else target < 0.1 * before
     if never:
         text = f"the target is among the {at} best of {target:.1%}, the item before it of {before:.1%}, never both: "
@@ -175,7 +177,7 @@ def _newest_in_lists(hit: np.ndarray, at: int) -> dict:
 
 
 def _seen_share(placed: PlacedLists, split: Split, questions: Questions) -> float:
-    """The share of rows with an item of the history, but the target and the item before it."""
+    """Returns the share of rows with a history item other than the target and the item before it."""
     stop = np.maximum(questions.stop - 1, questions.start)
     row = np.repeat(np.arange(len(stop)), stop - questions.start)
     total = len(split.interactions.catalogue.ids) + 1
@@ -186,7 +188,7 @@ def _seen_share(placed: PlacedLists, split: Split, questions: Questions) -> floa
 
 
 def _newest_hits(placed: PlacedLists, split: Split, questions: Questions, at: int) -> np.ndarray:
-    """Whether a random one of the last items of the history, the very last aside, is among the best. [Q] bool"""
+    """Returns whether a random item among the history's last ones, except the very last, is among the best. [Q] bool"""
     length = np.minimum(questions.stop - questions.start - 1, NEWEST)
     back = 2 + np.floor(np.random.default_rng(0).random(len(length)) * np.maximum(length, 1)).astype(np.int64)
     item = np.asarray(split.interactions.items[np.maximum(questions.stop - back, 0)])
@@ -194,7 +196,7 @@ def _newest_hits(placed: PlacedLists, split: Split, questions: Questions, at: in
 
 
 def _tied_in_lists(placed: PlacedLists, questions: Questions) -> float:
-    """Of the targets that lists hold the share that is no better than another row."""
+    """Returns the share of listed targets that tie with another row."""
     here = placed.item == questions.target[placed.question]
     alone = np.ones(len(placed.item), bool)
     same = (placed.question[1:] == placed.question[:-1]) & (placed.last[1:] == placed.last[:-1])
@@ -204,9 +206,9 @@ def _tied_in_lists(placed: PlacedLists, questions: Questions) -> float:
 
 
 def _tied_in_vectors(placed: PlacedVectors, split: Split, questions: Questions, ranks, devices) -> float:
-    """The share of targets that score the same as another candidate.
+    """Returns the share of targets that tie with another candidate.
 
-    A rank counts who scores as high or higher, and with all signs changed who scores as low or lower: both have ties.
+    A rank counts candidates with a score at least as high; with all signs flipped, at least as low. Ties are in both.
     """
     layout = ranker.lay_out(split, questions, FULL, devices=devices)
     table, bias = placed.params
@@ -217,7 +219,7 @@ def _tied_in_vectors(placed: PlacedVectors, split: Split, questions: Questions, 
 
 
 def _below_popularity(ranks: np.ndarray, split: Split, questions: Questions, at: int) -> list[dict]:
-    """A warning where counting would rank better."""
+    """Returns a warning if popularity ranks clearly better."""
     baseline = BASELINES["popularity"]
     learnt = baseline.fit(split)
     layout = ranker.lay_out(split, questions, FULL)

@@ -1,7 +1,10 @@
 """Whose histories a command answers: of a whole log, or as an evaluation gives them."""
 
-from jaxrec.data import splits
+import numpy as np
+
+from jaxrec.data import event_types, splits
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.ragged import slices
 from jaxrec.evaluation.evaluator import questions_of
 from jaxrec.inference.recommender import Recommender
 from jaxrec.system.errors import UserError
@@ -25,4 +28,28 @@ def histories(recommender: Recommender, dataset: str | None, part: str | None) -
     questions = questions_of(split, part)
     if not splits.one_a_user(questions):
         raise UserError(f"--split {part}: this training's split asks after every event of a session: leave it out")
-    return splits.given(split.interactions, questions)
+    return given(split.interactions, questions)
+
+
+def given(interactions: Interactions, questions: splits.Questions) -> Interactions:
+    """The users who are asked, each with the history that the question gives: items, and times, weights and types.
+
+    >>> from jaxrec.data.interactions import from_sequences
+    >>> log = from_sequences([[7, 8, 9, 10], [8, 9]])
+    >>> found = given(log, splits.last_item(log).test)
+    >>> found.users.tolist(), found.items.tolist()
+    ([1], [1, 2, 3])
+    """
+    at = slices(questions.start, questions.stop)
+    of = lambda column: None if column is None else np.asarray(column[at])
+    return Interactions(
+        items=np.asarray(interactions.items[at]),
+        offsets=np.append(0, np.cumsum(questions.stop - questions.start)),
+        users=interactions.users[questions.source],
+        catalogue=interactions.catalogue,
+        name=interactions.name,
+        times=of(interactions.times),
+        relative=interactions.relative,
+        weights=of(interactions.weights),
+        types=event_types.taken(interactions.types, at),
+    )

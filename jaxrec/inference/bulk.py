@@ -17,6 +17,7 @@ import polars as pl
 
 from jaxrec.batches import context
 from jaxrec.batches.context import is_asked
+from jaxrec.data import event_types
 from jaxrec.data.interactions import ID, Catalogue, Interactions
 from jaxrec.data.ragged import slices
 from jaxrec.inference.engine import SLOTS, Engine, hidden
@@ -41,6 +42,8 @@ class Bulk:
         vectors: [users of the log] the row of each user's vector in the model; -1 for who has none.
         now: when the next items are asked for, as in a Query.
         zone: of the training's `context_zone`.
+        types: the names of the types of events that the model knows, by their numbers from 1.
+        topics: of the catalogue's items, as of `topics.values`.
     """
 
     def __init__(
@@ -51,10 +54,16 @@ class Bulk:
         vectors: np.ndarray | None = None,
         now: object = None,
         zone: str = "UTC",
+        types: Sequence[str] = (),
+        topics: np.ndarray | None = None,
     ):
         self._engine, self._catalogue, self._log = engine, catalogue, log
         self._numbers = numbers_in(catalogue, log)
-        self._context = context_in(engine.kinds, log, zone, engine.num_mask_slots > 0)
+        self._context = None
+        if engine.kinds:
+            own = None if log.types is None else event_types.translation(log.types.names, types)[log.types.numbers]
+            events = context.of_log(log, zone)._replace(types=own, items=self._numbers[log.items], topics=topics)
+            self._context = context_in(engine.kinds, events, log.name, engine.num_mask_slots > 0)
         self._now, self._zone = microseconds(now, "now: "), zone
         self._vectors = np.full(len(log.users), -1, np.int32) if vectors is None else vectors
 
@@ -196,23 +205,20 @@ def numbers_in(catalogue: Catalogue, log: Interactions) -> np.ndarray:
     return numbers
 
 
-def context_in(kinds: Sequence[str], log: Interactions, zone: str = "UTC", masks: bool = False) -> np.ndarray | None:
+def context_in(kinds: Sequence[str], events: context.Events, name: str, masks: bool = False) -> np.ndarray:
     """The context of a log's events, [N, K], as a model is shown it: 0 of a kind that the log lacks, with a warning.
 
     Args:
         kinds: of the model.
-        log: Interactions.
-        zone: of a configuration's `context_zone`.
+        events: of the log; types and items by the numbers of the model.
+        name: of the log.
         masks: whether the model is asked by masks: as of `context.numbers`.
     """
-    if not kinds:
-        return None
-    events = context.of_log(log, zone)
     own = [kind for kind in kinds if not is_asked([kind])[0]]
     if lacks := [kind for kind in own if context.LACKS[context.ALL[kind].needs](events)]:
-        said = f"{log.name} does not say the {', '.join(lacks)} of its events, which the model is shown"
+        said = f"{name} does not say the {', '.join(lacks)} of its events, which the model is shown"
         warnings.warn(said, stacklevel=3)
-    return context.partly(events, kinds, log.name, masks)
+    return context.partly(events, kinds, name, masks)
 
 
 def _on_host(batch):

@@ -1,14 +1,18 @@
 """Checks a Query and turns its external ids into item numbers."""
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxrec.batches import context
 from jaxrec.config.keys import Config
+from jaxrec.data import topics
 from jaxrec.data.interactions import Catalogue
 from jaxrec.data.users import Users
 from jaxrec.inference.attributes import Attributes, common
-from jaxrec.inference.events import context_of
+from jaxrec.inference.events import context_of, type_numbers
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.queries import CheckedQuery, Query, Session, check_session
 from jaxrec.inference.user_vectors import UserVectors
@@ -19,10 +23,23 @@ from jaxrec.system.errors import UserError
 class Checker:
     """Checks Queries against a catalogue; independent of a checkpoint's params."""
 
-    def __init__(self, config: Config, catalogue: Catalogue, users: Users | None):
+    def __init__(self, config: Config, catalogue: Catalogue, users: Users | None, types: Sequence[str] = ()):
+        """
+        Args:
+            types: the names of the types of the training's events, by their numbers from 1.
+        """
         self.numbering, self.attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
         self.user_vectors = UserVectors(users, config)
-        self._items, self._zone = len(catalogue.ids), config.context_zone
+        self._items, self._zone, self.types = len(catalogue.ids), config.context_zone, types
+        self.topics = topics.values(catalogue, config.topic) if "switch" in context.named(config.context) else None
+
+    def extended(self, config: Config, catalogue: Catalogue) -> "Checker":
+        """Returns the Checker of a catalogue with further items."""
+        other = copy.copy(self)
+        other.numbering = self.numbering.extended(catalogue.ids[self._items :])
+        other.attributes, other._items = Attributes(catalogue.about), len(catalogue.ids)
+        other.topics = None if self.topics is None else topics.values(catalogue, config.topic)
+        return other
 
     def check(self, query: Any, recommender: Any, which: str = "") -> CheckedQuery:
         """The CheckedQuery of a Query.
@@ -37,12 +54,12 @@ class Checker:
         """
         if not isinstance(query, Query):
             raise UserError(f"{which}{arguments.some([query])} is no Query: give Query(history, ...)")
-        k, state, shown = arguments.count(query.k, which), None, None
+        k, state, shown, new_types = arguments.count(query.k, which), None, None, []
         if isinstance(query.history, Session):
             check_session(query.history, recommender, which)
             state, known, unknown, _ = query.history
         else:
-            known, unknown, shown = self._events(query, recommender.engine, which)
+            known, unknown, shown, new_types = self._events(query, recommender.engine, which)
         if not known and query.strict:
             said = f"none of its ids is in the catalogue ({arguments.some(unknown)})" if unknown else "it is empty"
             raise UserError(f"{which or 'the history: '}{said}: give at least one item of the training data")
@@ -56,17 +73,21 @@ class Checker:
         exclude = recommender.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
         out = [*known, *blocked] if exclude else blocked
         user, new = self.user_vectors.row(query.user, which)
-        return CheckedQuery(list(known), state, [*unknown, *more, *new], min(k, self._items), out, pool, user, shown)
+        unknown = [*unknown, *more, *new, *new_types]
+        return CheckedQuery(list(known), state, unknown, min(k, self._items), out, pool, user, shown)
 
     def _numbers(self, ids, name, which):
         return self.numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
 
     def _events(self, query, engine, which):
-        """(numbers that are known, ids that are not, context of the known or None) of a history."""
-        history = arguments.id_list(query.history, "history", which)
+        """(numbers that are known, ids that are not, context of the known or None, unknown types) of a history."""
+        history, kinds = arguments.id_list(query.history, "history", which), engine.kinds
         known, unknown = self.numbering.numbers(history, f"{which}history: ")
-        places = None
-        if engine.kinds and unknown:
-            places = [place for place, id in enumerate(history) if self.numbering.numbers([id])[0]]
-        told = {"now": query.now, "zone": self._zone, "places": places, "masks": engine.num_mask_slots}
-        return known, unknown, context_of(engine.kinds, len(history), query.times, query.weights, which, **told)
+        if not kinds:
+            return known, unknown, None, []
+        items = [(self.numbering.numbers([id])[0] or [0])[0] for id in history] if unknown else known
+        items = np.array(items, np.int32)
+        types, new = type_numbers(query.types, self.types, len(history), which) if "type" in kinds else (None, [])
+        told = {"types": types, "items": items, "topics": self.topics, "places": np.flatnonzero(items)}
+        told |= {"now": query.now, "zone": self._zone, "masks": engine.num_mask_slots}
+        return known, unknown, context_of(kinds, len(history), query.times, query.weights, which, **told), new

@@ -60,6 +60,11 @@ class Engine:
         self.params = params
         self._index = candidates.build(*self._host_table) if approximate else None
 
+    @property
+    def approximate(self) -> bool:
+        """Whether only the candidates of an index are scored."""
+        return self._index is not None
+
     def renewed(self, params: Any) -> "Engine":
         """An Engine with other params of the same shapes, which shares all compiled programs."""
         other = copy.copy(self)

@@ -22,8 +22,11 @@ def context_of(
     *,
     now: object = None,
     zone: str = "UTC",
-    places: Sequence[int] | None = None,
+    places: Sequence[int] | np.ndarray | None = None,
     masks: int = 0,
+    types: np.ndarray | None = None,
+    items: np.ndarray | None = None,
+    topics: np.ndarray | None = None,
 ) -> np.ndarray | None:
     """The context of a history's events, as the model was trained with it: [length, K]; None without kinds.
 
@@ -41,6 +44,9 @@ def context_of(
         places: of the events that the model is shown; all if None.
         masks: slots that a model fills after the history: then they are shown the time of asking, [places + masks, K],
             and otherwise the newest event's.
+        types: the numbers of their types, as `type_numbers` gives them.
+        items: the numbers of their items, 0 of one that the catalogue lacks.
+        topics: of all items, as of `topics.values`.
 
     >>> context_of(["gap", "weekday"], 2, times=["2026-03-02T08:00:00", "2026-03-02T08:01:00"]).tolist()
     [[0, 1], [6, 1]]
@@ -55,6 +61,9 @@ def context_of(
         times=None if times is None else _times(times, length, which),
         weights=None if weights is None else _weights(weights, length, which),
         zone=zone,
+        types=types,
+        items=items,
+        topics=topics,
     )
     moment = np.array([_now(now, given.times, which)], np.int64)
     at = np.arange(length) if places is None else np.asarray(places, np.int64)
@@ -72,6 +81,35 @@ def _now(now, times, which):
     if times is not None and context.UNKNOWN < moment < times.max(initial=context.UNKNOWN):
         raise UserError(f"{which}now: {arguments.some([now])} is before the newest of times: give a time after them")
     return moment
+
+
+def type_numbers(
+    types: Sequence | None, names: Sequence[str], length: int, which: str = ""
+) -> tuple[np.ndarray | None, list]:
+    """The numbers of the types of a history's events, 0 where one is not known, and the types that the training lacks.
+
+    >>> numbers, unknown = type_numbers(["view", None, "gift"], ["cart", "view"], 3)
+    >>> numbers.tolist(), unknown
+    ([2, 0, 0], ['gift'])
+
+    Args:
+        types: of each event a text, or the number that stands for it in the log; None where that is not known.
+        names: of the training's types, by their numbers from 1.
+        length: how many events there are.
+        which: begins the message of an error.
+
+    Raises:
+        UserError: there are not as many as events, or one is neither.
+    """
+    if types is None:
+        return None, []
+    given, place = _as_many(types, "types", length, which), {name: number for number, name in enumerate(names, 1)}
+    for each in given:
+        if not (each is None or (isinstance(each, str | int | np.integer) and not isinstance(each, bool))):
+            raise UserError(f"{which}types: {arguments.some([each])} is no type: give a text, as in the training's log")
+    texts = [None if each is None else str(each).strip() for each in given]
+    unknown = [each for each in dict.fromkeys(texts) if each is not None and each not in place]
+    return np.array([place.get(each or "", 0) for each in texts], np.uint8), unknown
 
 
 def _times(times, length, which):

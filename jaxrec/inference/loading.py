@@ -33,13 +33,14 @@ def load(
     path = Path(path)
     stored = workdir.read(path)
     catalogue = workdir.catalogue(path, stored)
-    model = model_for(stored.config, catalogue, stored.data["users"])
+    types = stored.data.get(workdir.TYPES, [])
+    model = model_for(stored.config, catalogue, stored.data["users"], len(types))
     if items is not None:
         catalogue = newcomers.joined(catalogue, items)
         model = model_with(stored.config, model, catalogue)
     params, step = restore_params(path, model, checkpoint, placement.one_device())
     users = _users(path, stored) if has_users(stored.config) else None
-    return Recommender(stored.config, model, params, catalogue, step, path, approximate, users)
+    return Recommender(stored.config, model, params, catalogue, step, path, approximate, users, types)
 
 
 def _users(path: Path, stored: workdir.Stored) -> Users | None:

@@ -1,5 +1,6 @@
 """Converts external ids to item numbers."""
 
+import copy
 from collections.abc import Iterable
 
 import numpy as np
@@ -25,6 +26,12 @@ class Numbering:
         """
         self._number = {id: number for number, id in enumerate(ids.tolist(), 1)}
         self._kind = int if ids.dtype.kind == "i" else str
+
+    def extended(self, ids: np.ndarray) -> "Numbering":
+        """Returns a Numbering with further ids, numbered after the others."""
+        other = copy.copy(self)
+        other._number = self._number | {id: number for number, id in enumerate(ids.tolist(), len(self._number) + 1)}
+        return other
 
     def numbers(self, ids: Iterable, where: str = "") -> tuple[list[int], list]:
         """The numbers of the known ids, and the unknown ids, in order. `where` is the beginning of an error's message.

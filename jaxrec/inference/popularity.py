@@ -1,5 +1,7 @@
 """The fallback for histories without a known item: the items with the most occurrences in training."""
 
+import copy
+
 import numpy as np
 
 
@@ -13,6 +15,14 @@ class Popularity:
     def __init__(self, counts: np.ndarray | None):
         self._share = None if counts is None else counts / max(counts.sum(), 1)
         self._order = np.zeros(0, np.int64) if counts is None else np.argsort(-counts, kind="stable") + 1
+
+    def extended(self, number: int) -> "Popularity":
+        """Returns the Popularity with further items, none of which occurs in training."""
+        other = copy.copy(self)
+        if self._share is not None:
+            other._share = np.append(self._share, np.zeros(number))
+            other._order = np.append(self._order, len(self._order) + 1 + np.arange(number))
+        return other
 
     def best(self, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k most popular allowed items: (numbers [K], their shares of the training data [K]), with K <= k.

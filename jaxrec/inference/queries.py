@@ -25,10 +25,38 @@ class Query:
     #: the time of each event of the history, for models that use it: seconds since 1970, a datetime, or ISO 8601 text
     times: Sequence | None = None
     weights: Sequence | None = None  #: the weight of each event of the history, for models that use it
+    types: Sequence | None = None  #: the type of each event of the history, as "purchase", for models that use it
     #: when the next item is asked for, as one of `times`, for models that are shown the time of asking; None: unknown
     now: object = None
     user: object = None  #: the id of the user, for models with user embeddings; None: unknown
     strict: bool = False  #: whether a history without known items is an error; otherwise popular items are recommended
+
+
+def queries_of(histories: Iterable, own: Mapping[str, Iterable | None], **shared: Any) -> list[Query]:
+    """A Query for each of many histories.
+
+    Args:
+        histories: of external ids.
+        own: {"users" or another field: its value for each history}; None: of none of them.
+        shared: the other fields.
+
+    Raises:
+        UserError: there are not as many values as histories.
+    """
+    histories = arguments.id_list(histories, "histories")
+    for name in ("candidates", "block"):  # what can be gone through but once serves all of them
+        if shared.get(name) is not None:
+            shared[name] = arguments.id_list(shared[name], name)
+    given = {name: arguments.id_list(values, name) for name, values in own.items() if values is not None}
+    for name, values in given.items():
+        if len(values) != len(histories):
+            raise UserError(f"{name}: {len(values)} for {len(histories)} histories: give one each, None for nobody")
+    if "users" in given:
+        given["user"] = given.pop("users")
+    return [
+        Query(history, **shared, **{name: values[row] for name, values in given.items()})
+        for row, history in enumerate(histories)
+    ]
 
 
 class Session(NamedTuple):
@@ -68,7 +96,7 @@ class CheckedQuery(NamedTuple):
 
     known: list  #: the history's items
     state: tuple | None  #: the state of a Session
-    unknown: list  #: ids of history, candidates and block list that the catalogue doesn't have
+    unknown: list  #: ids of history, candidates and block list that the catalogue doesn't have; users and types too
     k: int
     out: list  #: items that are not recommended
     pool: np.ndarray | None  #: items to choose from, ascending; None: the whole catalogue
@@ -81,7 +109,7 @@ class Ranked(list):
     """A list of (external id, score), the best first.
 
     Attributes:
-        unknown: the given ids that the catalogue doesn't have.
+        unknown: the given ids that the catalogue doesn't have; and a user, or types of events, that did not train.
         fallback: whether the history has no known item. Then these are the items with the most occurrences in training,
             the earlier in the catalogue among equal ones, and scores are their shares. It is empty for trainings that
             didn't store the counts.

@@ -3,7 +3,6 @@
 import copy
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,13 +16,14 @@ from jaxrec.data import sources
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.users import Users
 from jaxrec.evaluation.results import Evaluation
-from jaxrec.inference import together, vectors
+from jaxrec.inference import stock, together, vectors
 from jaxrec.inference.bulk import Bulk, rows_of
 from jaxrec.inference.checking import Checker
 from jaxrec.inference.engine import Engine
 from jaxrec.inference.influence import influence
 from jaxrec.inference.popularity import Popularity
-from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session
+from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session, queries_of
+from jaxrec.inference.stock import NewItem, Stock
 from jaxrec.kernels import placement
 from jaxrec.models.features import folded
 from jaxrec.models.model import Model
@@ -45,12 +45,15 @@ class Recommender:
         path: Path | None = None,
         approximate: bool = False,
         users: Users | None = None,
+        types: Sequence[str] = (),
     ):
         self.config, self.catalogue, self.step, self.path, self.users = config, catalogue, step, path, users
         self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
         self.training: Any = None  #: the Training of `jaxrec.fit`
-        self._model, self._checker = model, Checker(config, catalogue, users)
-        self._popularity = Popularity(catalogue.counts)
+        self._model, self._checker = model, Checker(config, catalogue, users, types)
+        self._popularity, self._trained = Popularity(catalogue.counts), params
+        self.offered = np.ones(len(catalogue.ids), bool)  #: [V] whether each item is recommended: see `changed`
+        self.base: Recommender | None = None  #: what it was before any change
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
         (plain, params), sizes = folded(model, params), (len(catalogue.ids), config.length, approximate)
         self.engine = Engine(plain, objectives.build(config), params, *sizes, context.kinds_of(config))
@@ -64,8 +67,31 @@ class Recommender:
         if self.path is None:
             raise UserError("a Recommender of no workdir has no other checkpoint: load one")
         params, step = restore_params(self.path, self._model, checkpoint, placement.one_device())
-        other = copy.copy(self)
-        other.engine, other.step = self.engine.renewed(folded(self._model, params)[1]), step
+        other = copy.copy(self.base or self)
+        other.engine, other.step, other._trained = other.engine.renewed(folded(self._model, params)[1]), step, params
+        return other
+
+    def changed(self, added: Sequence[NewItem] = (), retired: Sequence = (), room: int = 0) -> "Recommender":
+        """Returns a Recommender with items added to the catalogue, and others that are no longer recommended.
+
+        >>> rec.changed([NewItem("tt99", like=["tt0133093"])], retired=["tt0234215"])  # doctest: +SKIP
+
+        Raises:
+            UserError: as `stock.changed`, which takes the same; or only candidates of an index are scored.
+        """
+        if self.engine.approximate:
+            raise UserError("an approximate index does not change: load the training without --approximate")
+        before, trained = Stock(self.catalogue, self.engine, self.offered), (self.config, self._model, self._trained)
+        now = stock.changed(before, self._checker.numbering, trained, added, retired, room)
+        other, more = copy.copy(self), len(now.offered) - len(self.offered)
+        other.catalogue, other.engine, other.offered = now
+        other.base = self.base or self
+        if more:
+            other._checker, other._popularity = (
+                self._checker.extended(self.config, now.catalogue),
+                self._popularity.extended(more),
+            )
+            other._ids = np.append(self._ids, now.catalogue.ids[-more:].astype(object))
         return other
 
     def recommend(
@@ -80,11 +106,12 @@ class Recommender:
         strict: bool = False,
         times: Sequence | None = None,
         weights: Sequence | None = None,
+        types: Sequence | None = None,
         now: object = None,
     ) -> Ranked:
         """The k best next items for one history. The arguments are the fields of a Query."""
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
-        rest |= {"user": user, "strict": strict, "times": times, "weights": weights, "now": now}
+        rest |= {"user": user, "strict": strict, "times": times, "weights": weights, "types": types, "now": now}
         return self.answer([Query(history, k, **rest)])[0]
 
     def recommend_batch(
@@ -99,22 +126,13 @@ class Recommender:
         strict: bool = False,
         times: Iterable | None = None,
         weights: Iterable | None = None,
+        types: Iterable | None = None,
         now: object = None,
     ) -> list[Ranked]:
-        """`recommend` for many histories, each with its own of `users`, `times` and `weights`, all asked `now`."""
-        # what can be gone through but once serves all of them
-        histories = arguments.id_list(histories, "histories")
-        candidates = candidates if candidates is None else arguments.id_list(candidates, "candidates")
-        block = () if block is None else arguments.id_list(block, "block")
-        own: dict[str, Any] = {"users": users, "times": times, "weights": weights}
-        for name, given in own.items():
-            own[name] = told = [None] * len(histories) if given is None else arguments.id_list(given, name)
-            if len(told) != len(histories):
-                raise UserError(f"{name}: {len(told)} for {len(histories)} histories: give one each, None for nobody")
+        """`recommend` for many histories, each with its own `users`, `times`, `weights`, `types`; all asked `now`."""
+        own = {"users": users, "times": times, "weights": weights, "types": types}
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
-        each = zip(histories, own["users"], own["times"], own["weights"], strict=True)
-        query = partial(Query, k=k, strict=strict, now=now, **rest)
-        return self.answer([query(history, user=u, times=t, weights=w) for history, u, t, w in each])
+        return self.answer(queries_of(histories, own, k=k, strict=strict, now=now, **rest))
 
     def answer(self, queries: Iterable[Query | CheckedQuery]) -> list[Ranked]:
         """The best items for each of many queries, all fields of which may differ.
@@ -187,7 +205,9 @@ class Recommender:
         """
         k = arguments.count(k)
         (number,) = self._checker.numbering.known([item], "item")
-        others = together.allowed(len(self._ids), [number], None)
+        others = np.zeros(self.engine.items, bool)
+        others[: len(self.offered)] = self.offered
+        others[number - 1] = False
         (items,), (scores,) = self.engine.similar([number], others[None], min(k, len(self._ids)))
         return Ranked(self._pairs(items, scores))
 
@@ -198,6 +218,7 @@ class Recommender:
         user: object = None,
         times: Sequence | None = None,
         weights: Sequence | None = None,
+        types: Sequence | None = None,
         now: object = None,
     ) -> np.ndarray:
         """The change in the scores of `items` due to each item of a history: the score with it minus that without it.
@@ -205,7 +226,7 @@ class Recommender:
         Args:
             history: external ids, oldest first.
             items: external ids, such as those that were recommended.
-            user, times, weights, now: as in a Query.
+            user, times, weights, types, now: as in a Query.
 
         Returns:
             [items, history] float32; 0 for ids that the catalogue lacks, and for those too old for the model to see.
@@ -217,7 +238,8 @@ class Recommender:
             raise UserError("history is a Session, which does not keep the ids of all its items: give the ids")
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
         numbers = self._checker.numbering.known(items, "items")
-        asked = self.check(Query(history, user=user, strict=True, times=times, weights=weights, now=now))
+        told: dict[str, Any] = {"times": times, "weights": weights, "types": types, "now": now}
+        asked = self.check(Query(history, user=user, strict=True, **told))
         places = [place for place, id in enumerate(history) if self._checker.numbering.numbers([id])[0]]
         return influence(self.engine, asked.known, places, len(history), numbers, asked.user, asked.context)
 
@@ -276,8 +298,9 @@ class Recommender:
 
     def bulk(self, log: Interactions, now: object = None) -> Bulk:
         """The Bulk of a log, which answers for its users in blocks, asked `now` (as in a Query)."""
-        vectors = self._checker.user_vectors.rows(log)
-        return Bulk(self.engine, self.catalogue, log, vectors, now, self.config.context_zone)
+        known, zone = self._checker, self.config.context_zone
+        vectors = known.user_vectors.rows(log)
+        return Bulk(self.engine, self.catalogue, log, vectors, now, zone, known.types, known.topics)
 
     def log(self, data: Any = None) -> Interactions:
         """The Interactions of a Log, a path or a table in memory; those of the training if None."""
@@ -307,14 +330,13 @@ class Recommender:
         while rows < min(batch, self.engine.rows) * 2:
             self.engine.compile(min(rows, self.engine.rows), min(k, len(self._ids)))
             rows *= 2
-        number = self._ids[:1].tolist()
-        self.similar(number[0], k)
+        self.similar((number := self._ids[:1].tolist())[0], k)
         if self.engine.start() is not None:
             self.answer([Query(self.start(number), k)])
 
     def _popular(self, query):
         """The answer to a Query whose history has no item of the catalogue."""
-        allowed = together.allowed(len(self._ids), query.out, query.pool)
+        allowed = together.allowed(len(self._ids), query.out, query.pool) & self.offered
         items, shares = self._popularity.best(allowed, query.k)
         return Ranked(self._pairs(items, shares), query.unknown, fallback=True)
 

@@ -1,1 +1,1 @@
-"""Models as pure functions of (params, stream): Linen inside, a plain dict of params outside. One a file."""
+"""Models as pure functions of (params, stream), one per module, implemented with Flax Linen."""

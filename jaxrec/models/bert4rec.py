@@ -1,4 +1,4 @@
-"""BERT4Rec: sequential recommendation by a cloze, with attention both ways (Sun et al., CIKM 2019)."""
+"""BERT4Rec: bidirectional attention, trained on a cloze task (Sun et al., CIKM 2019)."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -22,9 +22,9 @@ EPSILON = 1e-12  # of every LayerNorm, as in BERT
 
 
 class BERT4Rec(nn.Module):
-    """Item and position embeddings, blocks that see the whole sequence, an output of its own on the item table.
+    """Item and position embeddings, blocks with bidirectional attention, and an output head on the item table.
 
-    `norm`: "post" as in the paper, after each residual; "pre", before attention and feed-forward, and once at the end.
+    `norm` is "post", after each residual as in the paper, or "pre", before attention and feed-forward, and at the end.
     """
 
     items: int
@@ -60,7 +60,7 @@ class BERT4Rec(nn.Module):
             self.output_norm = norm()
 
     def embed(self, stream: Stream) -> jax.Array:
-        """LayerNorm of item (or mask) plus position. -> [B, T, D]"""
+        """Returns the normalised sum of item (or mask) and position embeddings. -> [B, T, D]"""
         item_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)]
         item_BTD = jnp.where((stream.items > 0)[..., None], item_BTD, self.mask_vector)
         if self.positions != "relative":
@@ -68,7 +68,7 @@ class BERT4Rec(nn.Module):
         return self.first_norm(with_added(item_BTD, stream)).astype(self.dtype)
 
     def __call__(self, stream, keys=None, read_BM=None):
-        """[B, T] -> [B, T, D]; with slots read_BM [B, M, D] of these alone, all that the last block then computes."""
+        """[B, T] -> [B, T, D], or [B, M, D] at the slots read_BM; the last block only computes these."""
         mask_BTT = jax.vmap(bidirectional)(stream.segments, stream.positions)
         x = drop_rows(self.embed(stream), self.rate, keys, (0, 0))
         for i in range(self.layers):
@@ -89,16 +89,16 @@ class BERT4Rec(nn.Module):
         return self.last_norm(x) if self.norm == "pre" else x
 
     def head(self, hidden: jax.Array) -> jax.Array:
-        """What the scores are made of, at the slots with a target. [..., D] -> [..., D]"""
+        """Transforms hidden vectors for scoring, at slots with a target. [..., D] -> [..., D]"""
         return self.output_norm(gelu(self.output(hidden))) if self.transform else hidden
 
     def everything(self, stream: Stream) -> Any:
-        """All parameters used once, to make them."""
+        """Uses all parameters, to initialise them."""
         return self.head(self(stream)), self.bias
 
 
 class FeedForward(nn.Module):
-    """Two pointwise layers with a GELU between (Hendrycks & Gimpel 2016)."""
+    """Two pointwise layers with a GELU in between (Hendrycks & Gimpel 2016)."""
 
     inner: int
     dtype: Any
@@ -113,23 +113,23 @@ class FeedForward(nn.Module):
 
 
 def norm() -> nn.LayerNorm:
-    """A LayerNorm of BERT's."""
+    """Returns a LayerNorm with BERT's epsilon."""
     return layer_norm(EPSILON)
 
 
 @dataclass(frozen=True)
 class BERT4RecOptions(ModelOptions):
-    """The keys of BERT4Rec."""
+    """The options of BERT4Rec."""
 
     heads: int = key(positive, 1)
-    norm: str = among("post", "pre")  #: where a block normalises
-    init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02) cut at ±.04, or uniform
-    ffn_multiplier: int = key(positive, 4)  #: width of the feed-forward, in dims
-    transform: bool = True  #: whether the output has a dense layer, GELU and LayerNorm before the table
+    norm: str = among("post", "pre")  #: position of the normalisation in a block
+    init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02) truncated at ±.04, or uniform
+    ffn_multiplier: int = key(positive, 4)  #: width of the feed-forward, as a multiple of dim
+    transform: bool = True  #: whether a dense layer, GELU and LayerNorm precede the output table
 
 
 def bert4rec(config: BERT4RecOptions, sizes: Sizes) -> Model:
-    """BERT4Rec as a Model. config: BERT4RecOptions. sizes: Sizes."""
+    """Returns BERT4Rec as a Model."""
     kernel = nn.initializers.truncated_normal(0.02) if config.init == "normal" else INITIAL[config.init]
     module = BERT4Rec(
         sizes.items,

@@ -1,6 +1,6 @@
-"""Caser: convolutions over the newest items (Tang & Wang, WSDM 2018)."""
+"""Caser: convolutions over the most recent items (Tang & Wang, WSDM 2018)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flax.linen as nn
@@ -15,14 +15,14 @@ from jaxrec.system.errors import UserError
 
 
 class Caser(nn.Module):
-    """The newest `window` items as an image [window, width]: filters of its full height, and of every lower one.
+    """The last `window` items as an image [window, width], with vertical filters and horizontal filters of each height.
 
-    A slot before the sequence's first item holds a vector of its own. A horizontal filter's value at a slot does not
-    depend on where the window begins, so it is computed once a slot and its maximum taken over the slots of a window.
+    Slots before the first item have a learned vector. The value of a horizontal filter at a slot doesn't depend on the
+    window, so it is computed once per slot, and the maximum is taken over the slots of each window.
     """
 
     items: int
-    users: int  #: 0 for no vectors of users
+    users: int  #: 0 for a model without user vectors
     width: int
     window: int
     vertical: int
@@ -60,30 +60,31 @@ class Caser(nn.Module):
         z_ND = nn.relu(self.mix(found_BTF.reshape(rows * slots, -1)))
         if self.users:
             user_index_N1 = stream.user_index.reshape(-1)[:, None]
-            user_ND = jnp.where(user_index_N1 < 0, 0, self.user_table[user_index_N1[:, 0]])  # a new user: zero
+            # a new user's vector is zero
+            user_ND = jnp.where(user_index_N1 < 0, 0, self.user_table[user_index_N1[:, 0]])
             z_ND = nn.relu(self.with_user(jnp.concatenate([z_ND, user_ND.astype(self.dtype)], axis=-1)))
         return z_ND.reshape(rows, slots, self.width)
 
     @staticmethod
     def _back(x_BTF, positions_BT, n, outside_1F):
-        """What was n slots before, within the sequence; `outside` where it began later."""
+        """Shifts by n slots within the sequence; `outside` before its first slot."""
         moved = jnp.pad(x_BTF, ((0, 0), (n, 0), (0, 0)))[:, : x_BTF.shape[1]]
         return jnp.where((positions_BT >= n)[..., None], moved, outside_1F.astype(x_BTF.dtype))
 
 
 @dataclass(frozen=True)
 class CaserOptions(ModelOptions):
-    """The keys of Caser, which has one layer."""
+    """The options of Caser, which has one layer."""
 
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
-    window: int = key(positive, 5)  #: the newest items that it sees
-    vertical: int = key(positive, 4)  #: filters over all of them
-    horizontal: int = key(positive, 16)  #: filters of each height
-    users: bool = False  #: whether users have vectors; a new user's is zero
+    window: int = key(positive, 5)  #: number of most recent items
+    vertical: int = key(positive, 4)  #: number of filters over the whole window
+    horizontal: int = key(positive, 16)  #: number of filters per height
+    users: bool = False  #: whether users have vectors; new users' are zero
 
 
 def check(config: Config) -> None:
-    """That one layer is asked for, and a window of no more than a history has."""
+    """Checks that there is one layer, and that the window fits in a history."""
     if config.model.layers != 1:
         raise UserError(f"config.model.layers is {config.model.layers}: caser has one layer; set it to 1")
     if config.model.window > config.length:
@@ -94,7 +95,7 @@ def check(config: Config) -> None:
 
 
 def caser(config: CaserOptions, sizes: Sizes) -> Model:
-    """Caser as a Model. config: CaserOptions. sizes: Sizes."""
+    """Returns Caser as a Model."""
     kernel = INITIAL[config.init]
     module = Caser(
         sizes.items,
@@ -108,7 +109,8 @@ def caser(config: CaserOptions, sizes: Sizes) -> Model:
         kernel,
     )
     output, item_tables = lambda params: (params["items"], None), {"items": ("inputs", "targets")}
-    return from_module(module, sizes.length, output_embedding=output, item_tables=item_tables)
+    model = from_module(module, sizes.length, output_embedding=output, item_tables=item_tables)
+    return replace(model, user_tables=("users",)) if config.users else model
 
 
 MODEL = ModelEntry(

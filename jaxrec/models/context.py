@@ -1,4 +1,4 @@
-"""Any model with what is known of events beside their items: an embedding of it, added to the items' vectors."""
+"""Adds embeddings of the events' context to the input vectors of any model."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxrec.models.model import Model
 
-NAME = "context"  # of these params among a model's
+NAME = "context"  # name of these params among a model's
 
 
 def with_context(model: Model, sizes: Mapping[str, int], dim: int, timed: bool = False) -> Model:
@@ -55,15 +55,15 @@ def with_context(model: Model, sizes: Mapping[str, int], dim: int, timed: bool =
 
 
 def without(params: dict) -> dict:
-    """The params of the model alone."""
+    """Returns the params without those of the context."""
     return {name: value for name, value in params.items() if name != NAME}
 
 
 def columns(context_BTK: Any) -> list[jax.Array]:
-    """[B, T, K] -> K of [B, T]."""
+    """Splits [B, T, K] into K arrays [B, T]."""
     return [context_BTK[..., kind] for kind in range(context_BTK.shape[-1])]
 
 
 def looked_up(table_ND: jax.Array, number_BT: jax.Array) -> jax.Array:
-    """The rows of these numbers, from 1; zero for 0. -> [B, T, D]"""
+    """Returns the rows of these numbers, from 1; zero for 0. -> [B, T, D]"""
     return jnp.where((number_BT > 0)[..., None], table_ND[jnp.maximum(number_BT - 1, 0)], 0)

@@ -1,4 +1,4 @@
-"""What a model is to the rest of jaxrec: its keys, what it needs, and how it is built."""
+"""The registry entry of a model: its options, capabilities and constructor."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,16 +13,16 @@ from jaxrec.models.model import Model
 
 
 class Sizes(NamedTuple):
-    """What a model is built for, beside its own options."""
+    """Sizes that a model is built with, in addition to its options."""
 
-    items: int  #: of the catalogue
-    length: int  #: slots of the longest history
-    positions: str = "from_start"  #: how positions are counted, one of the entry's
-    dtype: Any = "float32"  #: of the compute
-    users: int = 0  #: of the training, where the model has vectors of them
+    items: int  #: number of items in the catalogue
+    length: int  #: maximum length of a history
+    positions: str = "from_start"  #: how positions are counted, among the entry's
+    dtype: Any = "float32"  #: compute dtype
+    users: int = 0  #: number of training users, for models with user vectors
 
 
-#: what suits most models that predict the next item
+#: recommended keys of most next-item models
 NEXT_ITEM: dict[str, Any] = {
     "objective": "next-item",
     "stream": "packed",
@@ -33,37 +33,37 @@ NEXT_ITEM: dict[str, Any] = {
 
 
 def _agreed(config: Config) -> None:
-    """No more rules."""
+    """Checks nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry(Entry):
-    """A model by its name."""
+    """A model, named by `config.model.name`."""
 
     kind: ClassVar[str] = "model"
     name: str
-    build: Callable[[Any, Sizes], Model]  #: from its options
-    options: type[ModelOptions] = ModelOptions  #: a frozen dataclass of its keys
-    objectives: tuple[str, ...] = ("next-item",)  #: what it can be trained by
-    positions: tuple[str, ...] = ("from_start",)  #: how it can count positions; one alone: it has none
-    reads_context: bool = False  #: whether it adds what a stream has as `added` to its input vectors
-    carries_state: bool = False  #: whether it can be trained an event of each session at a time
+    build: Callable[[Any, Sizes], Model]  #: (options, Sizes) -> Model
+    options: type[ModelOptions] = ModelOptions  #: frozen dataclass of the model's options
+    objectives: tuple[str, ...] = ("next-item",)  #: supported training objectives
+    #: supported ways to count positions; a single one means that it has no positions
+    positions: tuple[str, ...] = ("from_start",)
+    reads_context: bool = False  #: whether it adds `stream.added` to its input vectors
+    carries_state: bool = False  #: whether it supports session-parallel training, one event at a time
     #: whether with its options it takes what a stream has as `times`; then it has to be one that `reads_context` too
     reads_times: Callable[[Any], bool] = lambda options: False
-    has_users: Callable[[Any], bool] = lambda options: False  #: whether its options give users vectors of their own
-    check: Callable[[Config], None] = _agreed  #: raises UserError where its keys don't go together
-    #: keys of a configuration that suit it, {"optim.learning_rate": 5e-3}: taken where another's recipe is given to it,
-    #: and where they are `auto`
+    has_users: Callable[[Any], bool] = lambda options: False  #: (options) -> whether users have vectors
+    check: Callable[[Config], None] = _agreed  #: raises UserError for options that don't fit together
+    #: recommended keys, {"optim.learning_rate": 5e-3}: used for `auto`, and when a recipe is run with another model
     suits: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build(config: Config, items: int, users: int) -> Model:
-    """The model of a configuration, for so many items and users (of which few models have vectors)."""
+    """Returns the Model of a configuration for these numbers of items and users (which few models use)."""
     entry = registry.find("model", config.model.name)
     sizes = Sizes(items, config.length, config.positions, jnp.dtype(config.precision), users)
     return entry.build(config.model, sizes)
 
 
 def has_users(config: Config) -> bool:
-    """Whether the model of a configuration has vectors of users."""
+    """Returns whether the configuration's model has user vectors."""
     return registry.find("model", config.model.name).has_users(config.model)

@@ -1,7 +1,7 @@
-"""Item features: an item's vector is one of its own plus those of what it is, in every table that a model has of items.
+"""Item features: adds embeddings of an item's features to its own vector, in every item table of a model.
 
-Any model can have them: its params with features are folded into params without, in which every row is an item's sum.
-So training differentiates through the fold, and whatever only answers folds once and asks the model as it is.
+This works for any model: params with features are folded into params without, whose rows are the sums. Training
+differentiates through the fold; inference folds once and uses the plain model.
 """
 
 import dataclasses
@@ -15,53 +15,55 @@ import numpy as np
 
 from jaxrec.models.model import Model
 
-BONUS = "bonus"  # of folded params: [V], beside what the model itself has
-FEATURES = "features"  # of params: {table: {"values": [N, D], "projection": [K, D]}}
+BONUS = "bonus"  # in folded params: [V], beside those of the plain model
+FEATURES = "features"  # in params: {table: {"values": [N, D], "projection": [K, D]}}
+VALUES, PROJECTION = "values", "projection"
 
 
 class Items(NamedTuple):
-    """What is known of V items, on the host or on devices; row v - 1 is of item v."""
+    """Features of V items, on the host or on devices; row v - 1 is item v."""
 
-    values: Any  #: [V, F] int32, numbers from 1 of the values that an item has, then 0
+    values: Any  #: [V, F] int32, value numbers from 1, padded with 0
     vectors: Any  #: [V, K] float32
-    named: Any  #: [V] bool, whether an item's own vector counts
-    trained: Any  #: [V] bool, whether it is among what training knows
+    named: Any  #: [V] bool, whether the item's own vector is used
+    trained: Any  #: [V] bool, whether the item occurs in training
 
 
 class Folding(NamedTuple):
     """How params with features become params without."""
 
-    plain: Model  #: takes what `fold` gives
-    fold: Callable  #: (params, Items) -> params of `plain`, for the rows of any items
-    items: Items  #: of the catalogue
-    bonus: float = 0.0  #: what is added to the scores of items that never train, in answers
+    plain: Model  #: Model for the result of `fold`
+    fold: Callable  #: (params, Items) -> params of `plain`, for any items
+    items: Items  #: the items of the catalogue
+    bonus: float = 0.0  #: added to the scores of items without training, in inference
 
 
 def with_features(
     model: Model, values: Any, vectors: Any, trained: Any, number: int, ids: bool = True, bonus: float = 0.0
 ) -> Model:
-    """The Model whose items have vectors of their own and of their features.
+    """Returns the Model whose item vectors include embeddings of item features.
 
-    Its params are those of `model` and, under "features", of each of its tables of items the vectors of the values, and
-    a projection of the given vectors. An item that never trains has no vector of its own.
+    Its params are those of `model` and "features", with the embeddings of the values and a projection of the given
+    vectors for each item table. Items that don't occur in training have no vector of their own.
 
     Args:
-        values: [V, F] int32, as Items has them.
-        vectors: [V, K] float32, as Items has them.
+        model: the Model.
+        values: [V, F] int32, as in Items.
+        vectors: [V, K] float32, as in Items.
         trained: [V] bool.
-        number: of different values.
-        ids: whether any item has a vector of its own.
-        bonus: as Folding has it.
+        number: number of distinct values.
+        ids: whether items have vectors of their own.
+        bonus: as in Folding.
     """
     items = Items(values, vectors, np.asarray(trained) & ids, np.asarray(trained))
     fold = partial(_fold, tuple(model.item_tables))
 
-    rows = {kind: rows for kind, rows in (("values", number), ("projection", vectors.shape[1])) if rows}
+    rows = {kind: rows for kind, rows in ((VALUES, number), (PROJECTION, vectors.shape[1])) if rows}
 
     def init(key):
         params = model.init(key)
         keys = iter(jax.random.split(jax.random.fold_in(key, 1), 2 * len(jax.tree.leaves(params))))
-        # as far from zero as the rows that they are added to
+        # on the scale of the rows that they are added to
         drawn = lambda table, rows: jnp.std(table) * jax.random.normal(next(keys), (rows, *table.shape[1:]))
         tables = {
             name: {kind: jax.tree.map(partial(drawn, rows=of), params[name]) for kind, of in rows.items()}
@@ -85,13 +87,13 @@ def with_features(
 
 
 def widened(model: Model, values: Any, vectors: Any) -> Model:
-    """The Model over more items: those of its catalogue, and behind them others that their features alone tell of.
+    """Returns the Model over additional items, known by their features only.
 
-    Its params are those of `model`, and so is what it gives by itself; `folded` gives the answers over all of them.
+    Its params and its own functions are unchanged; `folded` returns the model over all items.
 
     Args:
-        model: with features.
-        values: of all items, as `with_features` takes them.
+        model: a model with features.
+        values: of all items, as for `with_features`.
         vectors: of all items.
     """
     items = model.folding.items
@@ -101,7 +103,7 @@ def widened(model: Model, values: Any, vectors: Any) -> Model:
 
 
 def folded(model: Model, params: Any) -> tuple[Model, Any]:
-    """(a model without features, its params): they answer as a model and its params do, and features cost nothing."""
+    """Returns an equivalent model without features and its params, for inference at no extra cost."""
     if model.folding is None:
         return model, params
     folding: Folding = model.folding
@@ -127,28 +129,28 @@ def _fold(tables, params, items):
 
 
 def _own(items, own_V):
-    """Items' own vectors, zero where they don't count; of items beyond the table too."""
+    """Returns the items' own vectors, zero where unused, extended by zeros for additional items."""
     new = len(items.named) - len(own_V)
     own_V = jnp.pad(own_V, ((0, new), *((0, 0),) * (own_V.ndim - 1))) if new else own_V
     return jnp.where(_beside(items.named, own_V), own_V, 0)
 
 
 def _add_values(items, table_V, value_N):
-    """Of [V, ...] and the values' vectors [N, ...]: each row with those of its values."""
+    """Adds the vectors of each item's values. [V, ...], [N, ...] -> [V, ...]"""
     value_N = jnp.concatenate([jnp.zeros_like(value_N[:1]), value_N])
-    for number_V in items.values.T:  # one after another: a CPU gathers all at once, and adds them up, ten times slower
+    for number_V in items.values.T:  # one at a time: on CPU, a single gather and sum is ten times slower
         table_V += value_N[number_V]
     return table_V
 
 
 def _add_vectors(items, table_V, projection_K):
-    """Of [V, ...] and a projection [K, ...]: each row with its given vector, projected."""
+    """Adds each item's projected vector. [V, ...], [K, ...] -> [V, ...]"""
     return table_V + jnp.tensordot(items.vectors, projection_K, 1)
 
 
 def _beside(mask, values):
-    """A mask of the leading axes, of as many axes as the values."""
+    """Reshapes a mask of the leading axes to broadcast with the values."""
     return mask.reshape(*mask.shape, *(1,) * (values.ndim - mask.ndim))
 
 
-ADDED = {"values": _add_values, "projection": _add_vectors}
+ADDED = {VALUES: _add_values, PROJECTION: _add_vectors}

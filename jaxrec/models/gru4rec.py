@@ -1,4 +1,4 @@
-"""GRU4Rec: a recurrent network over sessions (Hidasi et al., ICLR 2016; Hidasi & Karatzoglou, CIKM 2018)."""
+"""GRU4Rec: a recurrent network for sessions (Hidasi et al., ICLR 2016; Hidasi & Karatzoglou, CIKM 2018)."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,23 +17,24 @@ from jaxrec.models.model import Model, from_module
 
 @dataclass(frozen=True)
 class GRU4RecOptions(ModelOptions):
-    """The keys of GRU4Rec; `dropout` is on the output of every layer."""
+    """The options of GRU4Rec; `dropout` applies to the output of every layer."""
 
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
-    embedding: str = among("shared", "separate")  #: whether the input's table is also the output's
-    input_dropout: float = key(below_one, 0.0)  #: on the embeddings
+    embedding: str = among("shared", "separate")  #: whether input and output share a table
+    input_dropout: float = key(below_one, 0.0)  #: dropout of the embeddings
 
 
 class GRU4Rec(nn.Module):
-    """Item embeddings, layers of gated recurrent units, and scores by the item table with a bias an item.
+    """Item embeddings, GRU layers, and scores by the item table with a bias per item.
 
-    Its params, with V items and width D, and 3D the gates r, z and the candidate in this order:
+    The params, for V items and width D, where 3D is the gates r and z and the candidate, in this order:
 
-        items [V, D], bias [V]              the output table, and with embedding "shared" the input's
-        inputs [V, D]                       the input's table with embedding "separate"
-        gru_0, gru_1, ...                   a layer each: {"input", "hidden"}, both {"kernel" [D, 3D], "bias" [3D]}
+        items [V, D], bias [V]              output table, also the input table if embedding is "shared"
+        inputs [V, D]                       input table if embedding is "separate"
+        gru_0, gru_1, ...                   per layer: {"input", "hidden"}, both {"kernel" [D, 3D], "bias" [3D]}
 
-    The carry is a tuple of a [rows, D] hidden state a layer; it is zero where a sequence begins, in every row.
+    The carry is a tuple of hidden states [rows, D], one per layer. A row's state is reset to zero where a sequence
+    begins.
     """
 
     items: int
@@ -53,7 +54,7 @@ class GRU4Rec(nn.Module):
         self.gru = [GRULayer(self.width, self.rate, self.dtype, self.kernel) for _ in range(self.layers)]
 
     def __call__(self, stream, keys=None, carry=None):
-        """[B, T] -> [B, T, D], and what goes on to the next slots."""
+        """[B, T] -> [B, T, D], and the carry for the next slots."""
         table = self.input_table if self.separate else self.item_table
         x_BTD = with_added(table[jnp.maximum(stream.items - 1, 0)], stream)
         x_BTD = jnp.where((stream.items > 0)[..., None], x_BTD, 0)
@@ -66,7 +67,7 @@ class GRU4Rec(nn.Module):
 
 
 class GRULayer(nn.Module):
-    """A layer over all slots. What dropout leaves of its output is also the state that goes on (the authors' code)."""
+    """A GRU layer. Dropout applies to the output and also to the state passed on, as in the authors' code."""
 
     width: int
     rate: float
@@ -80,7 +81,7 @@ class GRULayer(nn.Module):
     def __call__(self, x_BTD, reset_BT, before_BD, keys, site):
         """-> (output [B, T, D], state after the last slot [B, D])
 
-        The products of the inputs don't wait for each other: they are one flat product before the loop.
+        The input products are independent of the state, so they are computed as one product before the loop.
         """
         (rows, slots, _), width = x_BTD.shape, self.hidden.kernel.shape[0]
         keep_TBD = None
@@ -103,10 +104,10 @@ class GRULayer(nn.Module):
 
 
 class Gates(nn.Module):
-    """What an input or a state says of the gates and the candidate: [N, D] -> [N, 3D] float32.
+    """Input or state contributions to gates and candidate: [N, D] -> [N, 3D] float32.
 
-    Both have a bias, as in the authors' code: of r and z only the sum counts, but each makes the optimiser's step, so
-    that the sum moves twice as far as one bias would.
+    Both have a bias, as in the authors' code. For r and z only the sum matters, but the optimiser updates each, so the
+    sum moves twice as far as a single bias would.
     """
 
     width: int
@@ -122,18 +123,18 @@ class Gates(nn.Module):
 
 
 def product(x_ND: jax.Array, kernel_DF: jax.Array, bias_F: jax.Array, dtype: Any) -> jax.Array:
-    """x W + b, the factors of `dtype`, the sums in float32."""
+    """Returns x W + b, with factors in `dtype` and sums in float32."""
     return jnp.dot(x_ND.astype(dtype), kernel_DF.astype(dtype), preferred_element_type=jnp.float32) + bias_F
 
 
 def gates(x_B3D: jax.Array, h_B3D: jax.Array, h_BD: jax.Array) -> jax.Array:
-    """The state after a slot (Cho et al. 2014, with the reset after the product, as in cuDNN).
+    """Returns the state after a slot (Cho et al. 2014, with the reset after the product, as in cuDNN).
 
     r = sigmoid(x_r + h_r); z = sigmoid(x_z + h_z); c = tanh(x_c + r h_c); (1 - z) c + z h.
 
     Args:
-        x_B3D: the input, multiplied with its kernel, its bias added.
-        h_B3D: the state, multiplied with its kernel, its bias added.
+        x_B3D: the input times its kernel, plus its bias.
+        h_B3D: the state times its kernel, plus its bias.
         h_BD: the state.
     """
     (x_r, x_z, x_c), (h_r, h_z, h_c) = (jnp.split(gates, 3, axis=-1) for gates in (x_B3D, h_B3D))
@@ -142,7 +143,7 @@ def gates(x_B3D: jax.Array, h_B3D: jax.Array, h_BD: jax.Array) -> jax.Array:
 
 
 def initial_params(options: GRU4RecOptions, items: int, key: jax.Array) -> dict[str, Any]:
-    """The params before training: the matrix of every gate has the bound of its own shape, and a draw of its own."""
+    """Returns the initial params. Each gate's matrix is drawn separately, with the bound of its own shape."""
     initial, width = INITIAL[options.init], options.dim
     keys = iter(jax.random.split(key, 2 + 6 * options.layers))
 
@@ -160,13 +161,13 @@ def initial_params(options: GRU4RecOptions, items: int, key: jax.Array) -> dict[
 
 
 def initial_carry(layers: int, params: Any, rows: int) -> tuple[jax.Array, ...]:
-    """The states before a sequence, [rows, D] zeros a layer."""
+    """Returns the initial states, [rows, D] zeros per layer."""
     widths = [params[f"gru_{i}"]["hidden"]["kernel"].shape[0] for i in range(layers)]
     return tuple(jnp.zeros((rows, width)) for width in widths)
 
 
 def gru4rec(config: GRU4RecOptions, sizes: Sizes) -> Model:
-    """GRU4Rec as a Model. config: GRU4RecOptions. sizes: Sizes."""
+    """Returns GRU4Rec as a Model."""
     separate = config.embedding == "separate"
     module = GRU4Rec(
         sizes.items,

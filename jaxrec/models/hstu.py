@@ -31,13 +31,13 @@ from jaxrec.models.layers import (
 from jaxrec.models.model import Model, from_module, pick
 from jaxrec.models.times import BUCKETS, apart, buckets, by_bucket
 
-EPSILON = 1e-6  # of its norms
+EPSILON = 1e-6  # of LayerNorm
 
 
 class HSTU(nn.Module):
-    """Item embeddings, units that attend without a softmax, scores by products with the same table.
+    """Item embeddings, units with attention without softmax, and scores by products with the item table.
 
-    `positions` are counted "from_start" or "from_end"; "relative" leaves order to the units, which know distances.
+    `positions` are counted "from_start" or "from_end"; "relative" uses only the units' distance biases.
     """
 
     items: int
@@ -61,7 +61,7 @@ class HSTU(nn.Module):
         self.unit = [made() for _ in range(of.layers)]
 
     def __call__(self, stream, keys=None, read_BM=None):
-        """[B, T] -> [B, T, D]; with slots read_BM [B, M, D] of these alone, all that the last unit then computes."""
+        """[B, T] -> [B, T, D], or [B, M, D] at the slots read_BM; the last unit only computes these."""
         x_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)] * self.options.dim**0.5
         if self.positions != "relative":
             x_BTD += self.position_table[position_of(stream, self.positions, self.length)]
@@ -72,7 +72,7 @@ class HSTU(nn.Module):
     def units(
         self, x: jax.Array, stream: Stream, keys: jax.Array | None = None, read_BM: jax.Array | None = None
     ) -> jax.Array:
-        """The units alone: [B, T, D] -> [B, T, D], or [B, M, D] of some slots; zero where the slot is empty."""
+        """Applies the units: [B, T, D] -> [B, T, D], or [B, M, D] at some slots; zero at empty slots."""
         real_BT1 = (stream.items > 0)[..., None]
         mask_BTT = jax.vmap(causal)(stream.segments, stream.positions) & real_BT1
         x = jnp.where(real_BT1, x, 0)
@@ -87,7 +87,7 @@ class HSTU(nn.Module):
         return x
 
     def head(self, hidden: jax.Array) -> jax.Array:
-        """Of cosine scores alone."""
+        """Transforms hidden vectors for cosine scores."""
         return pointing(hidden, self.temperature)
 
 
@@ -101,13 +101,13 @@ class Unit(nn.Module):
     """
 
     heads: int
-    linear: int  #: features of a head of u and v
-    attention: int  #: features of a head of q and k
+    linear: int  #: features per head of u and v
+    attention: int  #: features per head of q and k
     length: int
     rate: float
     dtype: Any
     kernel_init: Any
-    biased: bool = True  #: whether distances have a bias
+    biased: bool = True  #: whether there are distance biases
     timed: bool = False  #: whether times have one
 
     @nn.compact
@@ -129,7 +129,7 @@ class Unit(nn.Module):
         mixed, size = [], query_block(q_BQHd.shape[1])
         for begin in range(0, q_BQHd.shape[1], size):
             part = slice(begin, min(begin + size, q_BQHd.shape[1]))
-            end = part.stop if at_BQ is None else slots  # no query sees a later slot
+            end = part.stop if at_BQ is None else slots  # queries don't see later slots
             k_BKHd, v_BKHd = k_BTHd[:, :end], v_BTHd[:, :end]
             scores_BHQK = jnp.einsum("bqhd,bkhd->bhqk", q_BQHd[:, part], k_BKHd, preferred_element_type=jnp.float32)
             if self.biased:
@@ -148,16 +148,16 @@ class Unit(nn.Module):
 
 @dataclass(frozen=True)
 class HSTUOptions(ModelOptions):
-    """The keys of HSTU."""
+    """The options of HSTU."""
 
     heads: int = key(positive, 1)
     init: str = among("normal", "xavier", "uniform")  #: N(0, 0.02), Glorot normal, or uniform
-    score: str = among("dot", "cosine")  #: product of vectors; or of their directions, over a learned temperature
+    score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
     time_bias: bool = False  #: whether a head learns what the time between two events adds to their score
 
 
 def hstu(config: HSTUOptions, sizes: Sizes) -> Model:
-    """HSTU as a Model. config: HSTUOptions. sizes: Sizes."""
+    """Returns HSTU as a Model."""
     cosine = config.score == "cosine"
     return from_module(
         HSTU(sizes.items, sizes.length, config, sizes.positions, sizes.dtype),

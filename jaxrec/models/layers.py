@@ -1,4 +1,4 @@
-"""What models share. Projections are products of flat [slots, features] matrices: XLA's CPU needs it."""
+"""Layers shared by models. Projections use flat [slots, features] matrices, which XLA needs to be fast on CPU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,35 +20,35 @@ INITIAL = {
     "normal": nn.initializers.normal(0.02),
     "uniform": nn.initializers.xavier_uniform(),
 }
-TEMPERATURE = 0.05  # of cosine scores, before training
-SITE_PARTS = 1 << 16  # parts that a site may have
+TEMPERATURE = 0.05  # initial temperature of cosine scores
+SITE_PARTS = 1 << 16  # maximum parts of a site
 
 
 def item_param(module: nn.Module, name: str, initial: Callable, *shape: int) -> jax.Array:
-    """A param with a row an item: of this shape when it is made; then of whatever rows are given (see sparse.py)."""
+    """Returns a param with a row per item: created with `shape`, then used with the rows given (see sparse.py)."""
     given = module.has_variable("params", name)
     return module.get_variable("params", name) if given else module.param(name, initial, shape)
 
 
 def with_added(x_BTD: jax.Array, stream: Stream) -> jax.Array:
-    """Input vectors plus the vectors that the stream adds to them, if any."""
+    """Returns the input vectors plus the stream's additional vectors, if any."""
     return x_BTD if stream.added is None else x_BTD + stream.added
 
 
 def drop_rows(x: jax.Array, rate: float, keys: jax.Array | None, site: tuple[int, int]) -> jax.Array:
-    """Dropout of [B, ...], each row by its own key at this (site, part); x itself where keys is None."""
+    """Applies dropout to [B, ...], each row with its own key at (site, part); returns x if keys is None."""
     if keys is None or rate == 0.0:
         return x
     return jax.vmap(lambda key, row: dropout(key, row, rate))(site_keys(keys, SITE_PARTS * site[0] + site[1]), x)
 
 
 def layer_norm(epsilon: float = 1e-8, name: str | None = None) -> nn.LayerNorm:
-    """LayerNorm with the references' small epsilon, its statistics in float32."""
+    """Returns a LayerNorm with a small epsilon, as in reference implementations, and float32 statistics."""
     return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32, name=name)
 
 
 def rms_norm(epsilon: float = 1e-8) -> nn.RMSNorm:
-    """RMSNorm (Zhang and Sennrich 2019), its statistics in float32: no mean is taken off, no bias is added."""
+    """Returns an RMSNorm (Zhang and Sennrich 2019) with float32 statistics: no centring, no bias."""
     return nn.RMSNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32)
 
 
@@ -56,7 +56,7 @@ NORMS = {"layer": layer_norm, "rms": rms_norm}
 
 
 class Dense(nn.Module):
-    """A product of `dtype`, and a bias that is added in float32: so is its gradient, over all slots."""
+    """A dense layer with a product in `dtype` and a bias added in float32, whose gradient is also summed in float32."""
 
     width: int
     dtype: Any
@@ -74,26 +74,26 @@ class Dense(nn.Module):
 
 
 def unit(x: jax.Array) -> jax.Array:
-    """Vectors of length 1, in float32; zero stays zero."""
+    """Normalises vectors to length 1, in float32; zero stays zero."""
     x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
 
 
 def log_temperature(key: jax.Array) -> jax.Array:
-    """The param of cosine scores before training."""
+    """Initialises the temperature param of cosine scores."""
     return jnp.log(jnp.float32(TEMPERATURE))
 
 
 def pointing(hidden: jax.Array, log_temperature: jax.Array) -> jax.Array:
-    """Hidden vectors for cosine scores: of length 1 / temperature, in float32."""
+    """Scales hidden vectors to length 1 / temperature for cosine scores, in float32."""
     return unit(hidden) * jnp.exp(-log_temperature)
 
 
 def divides(config: Config) -> None:
-    """Of a model with heads, that they divide the width.
+    """Checks that the number of heads divides the width.
 
     Raises:
-        UserError: they don't.
+        UserError: if it doesn't.
     """
     if config.model.dim % config.model.heads:
         raise UserError(f"config.model.heads {config.model.heads} does not divide config.model.dim {config.model.dim}")
@@ -101,9 +101,9 @@ def divides(config: Config) -> None:
 
 @jax.custom_jvp
 def gelu(x: jax.Array) -> jax.Array:
-    """x times the share of a normal distribution below x (Hendrycks and Gimpel 2016), by its definition.
+    """Returns x times the standard normal CDF at x (Hendrycks and Gimpel 2016), exactly.
 
-    With a derivative of its own: jax 0.12 has none of erfc under shard_map.
+    Has its own derivative: jax 0.12 lacks that of erfc under shard_map.
     """
     return x * jax.lax.erfc(-x * 0.5**0.5) / 2
 
@@ -116,10 +116,10 @@ def _gelu_moved(at, by):
 
 
 def rotated(x_BTHd: jax.Array, positions_BT: jax.Array) -> jax.Array:
-    """Pairs of features turned by angles that grow with the position (Su et al. 2021): [B, T, H, d] -> the same.
+    """Applies rotary position embeddings (Su et al. 2021). [B, T, H, d] -> [B, T, H, d]
 
-    Feature i and feature i + d/2 turn by position * 10000^(-2i / d): the product of a query and a key then depends on
-    how far apart they are, not on where.
+    Features i and i + d/2 are rotated by position * 10000^(-2i / d), so the product of a query and a key depends on
+    their distance only.
     """
     half = x_BTHd.shape[-1] // 2
     angle_BTd = positions_BT[..., None] * 10_000.0 ** (-jnp.arange(half) / half)
@@ -129,9 +129,9 @@ def rotated(x_BTHd: jax.Array, positions_BT: jax.Array) -> jax.Array:
 
 
 def by_distance(bias_TH: jax.Array, at: jax.Array, keys: int) -> jax.Array:
-    """What a learned bias of each distance adds to scores, [..., Q] slots and the first so many keys: [..., H, Q, K].
+    """Returns learned distance biases of scores between slots [..., Q] and the first `keys` keys: [..., H, Q, K].
 
-    Of slots of one sequence, that is how far apart its items are, wherever in the row it lies.
+    Within a sequence, distances don't depend on its place in the row.
     """
     distance_QK = jnp.maximum(at[..., None] - jnp.arange(keys), 0)
     return jnp.moveaxis(bias_TH[distance_QK], -1, -3)
@@ -214,16 +214,16 @@ ACTIVATIONS = {"relu": nn.relu, "gelu": gelu}
 
 
 class FeedForward(nn.Module):
-    """Two pointwise layers with an activation between, each followed by dropout (Kang & McAuley 2018, eq. 6).
+    """Two pointwise layers with an activation in between, each followed by dropout (Kang & McAuley 2018, eq. 6).
 
-    As "swiglu" three without biases: silu(x W1) * (x W3), through W2 (Shazeer 2020).
+    "swiglu" has three matrices without biases: silu(x W1) * (x W3), times W2 (Shazeer 2020).
     """
 
     rate: float
     dtype: Any
     kernel_init: Any
     kind: str = "relu"
-    multiplier: int = 1  #: the width between, in widths
+    multiplier: int = 1  #: inner width, as a multiple of the width
 
     @nn.compact
     def __call__(self, x_BTD, keys, site):

@@ -1,4 +1,4 @@
-"""What a model is: pure functions of a plain dict of params."""
+"""The interface of models: pure functions of a dict of params."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,26 +13,27 @@ from jaxrec.batches.stream import Stream
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A sequential recommender. Row v - 1 of its table is item v; padding is never a row that could be ranked."""
+    """A sequential recommender. Row v - 1 of its table is item v; padding has no row, so it can't be ranked."""
 
     init: Callable  #: (key) -> params
-    encode: Callable  #: (params, stream, carry=None, *, keys=None) -> (hidden_BTD, carry); no keys, no dropout
-    encode_at: Callable  #: (params, stream, slots_BM) -> hidden_BMD: what encode gives at these slots, or faster
-    initial_carry: Callable  #: (params, rows) -> carry, or None for a model that carries nothing
-    head: Callable  #: (params, hidden_...D) -> hidden_...D, applied only at slots with a target
+    encode: Callable  #: (params, stream, carry=None, *, keys=None) -> (hidden_BTD, carry); no dropout without keys
+    encode_at: Callable  #: (params, stream, slots_BM) -> hidden_BMD, as `encode` at these slots, but possibly faster
+    initial_carry: Callable  #: (params, rows) -> carry, or None for a model without state
+    head: Callable  #: (params, hidden_...D) -> hidden_...D, applied at slots with a target
     output_embedding: Callable  #: (params) -> (embedding [V, D], bias [V] or None) of all items
-    item_tables: dict  #: params whose row v - 1 is of item v -> whose rows a step uses: of "inputs", of "targets"
-    microbatch_slots: int | None = None  #: slots that a CPU is fastest with; None: all of a step
-    folding: Any = None  #: features.Folding of a model whose items have features
+    item_tables: dict  #: item param -> the slots whose rows a step uses, among "inputs" and "targets"
+    user_tables: tuple[str, ...] = ()  #: params with a row per user
+    microbatch_slots: int | None = None  #: slots per microbatch that are fastest on CPU; None for the whole step
+    folding: Any = None  #: features.Folding, for a model with item features
 
 
 def pick(x_BT: jax.Array, slots_BM: jax.Array) -> jax.Array:
-    """Some slots of each row: [B, T, ...], [B, M] -> [B, M, ...]."""
+    """Selects slots of each row: [B, T, ...], [B, M] -> [B, M, ...]."""
     return jnp.take_along_axis(x_BT, slots_BM.reshape(*slots_BM.shape, *(1,) * (x_BT.ndim - 2)), axis=1)
 
 
 def encode_then_pick(encode: Callable) -> Callable:
-    """`Model.encode_at` by encoding every slot."""
+    """Returns `Model.encode_at` that encodes every slot."""
     return lambda params, stream, slots_BM: pick(encode(params, stream)[0], slots_BM)
 
 
@@ -49,19 +50,19 @@ def from_module(
     initial_carry: Callable | None = None,
     microbatch_slots: int | None = None,
 ) -> Model:
-    """The Model of a Linen module.
+    """Returns the Model of a Linen module.
 
     Args:
-        module: (stream, keys) -> hidden; one that carries a state is (stream, keys, carry) -> (hidden, carry).
-        length: of the stream that makes the params.
-        output_embedding: as Model has them.
-        item_tables: as Model has them.
-        microbatch_slots: as Model has them.
-        head: name of the module's method of hidden vectors; none by default.
-        method: that makes all params.
-        reads: whether the module takes slots_BM as its third argument, and then gives [B, M, D] of these.
-        init: (key) -> params, where these are not to be drawn by the module.
-        initial_carry: as Model has it, where the module carries a state.
+        module: (stream, keys) -> hidden; with state, (stream, keys, carry) -> (hidden, carry).
+        length: of the stream for initialisation.
+        output_embedding: as in Model.
+        item_tables: as in Model.
+        head: name of the module's method for hidden vectors; none by default.
+        method: name of the method for initialisation.
+        reads: whether the module takes slots_BM as its third argument, and then returns [B, M, D].
+        init: (key) -> params, to replace the module's initialisation.
+        initial_carry: as in Model, for a module with state.
+        microbatch_slots: as in Model.
     """
 
     def own_init(key):

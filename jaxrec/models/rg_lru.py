@@ -29,16 +29,16 @@ from jaxrec.models.layers import (
 )
 from jaxrec.models.model import Model, from_module
 
-SHARPNESS = 8.0  # c of the paper: an open gate takes a feature's decay to this power
-DECAYS = (0.9, 0.999)  # a slot, of an open gate, before training
-LEAST = 1e-6  # of 1 - decay^2: its root has no slope at 0
+SHARPNESS = 8.0  # c in the paper: exponent of a fully open gate
+DECAYS = (0.9, 0.999)  # range of initial decays per slot with an open gate
+LEAST = 1e-6  # bound of 1 - decay^2, whose root has an infinite slope at 0
 
 
 class RGLRU(nn.Module):
-    """Item embeddings, residual blocks of a recurrence and a feed-forward, scores by products with the same table.
+    """Item embeddings, residual blocks of a recurrence and a feed-forward, and scores by products with the item table.
 
-    The carry is a tuple of a [rows, D] state a block; nothing of it counts where a sequence begins. The convolution
-    over four slots that the paper's Hawk has before every unit is left out.
+    The carry is a tuple of states [rows, D], one per block, reset where a sequence begins. The convolution over four
+    slots before each unit of the paper's Hawk is left out.
     """
 
     items: int
@@ -58,7 +58,7 @@ class RGLRU(nn.Module):
         self.last_norm = rms_norm()
 
     def __call__(self, stream, keys=None, carry=None):
-        """[B, T] -> [B, T, D], and what goes on to the next slots."""
+        """[B, T] -> [B, T, D], and the carry for the next slots."""
         x_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)] * self.options.dim**0.5
         x_BTD = jnp.where((stream.items > 0)[..., None], with_added(x_BTD, stream), 0).astype(self.dtype)
         x_BTD = drop_rows(x_BTD, self.options.dropout, keys, (0, 0))
@@ -71,12 +71,12 @@ class RGLRU(nn.Module):
         return self.last_norm(x_BTD), tuple(carried)
 
     def head(self, hidden: jax.Array) -> jax.Array:
-        """Of cosine scores alone."""
+        """Transforms hidden vectors for cosine scores."""
         return pointing(hidden, self.temperature)
 
 
 class Mixer(nn.Module):
-    """A recurrent unit between two dense layers, what it gives times a GELU of another: what a block adds."""
+    """A recurrent unit between two dense layers, gated by a GELU branch; returns the addition to the residual."""
 
     rate: float
     dtype: Any
@@ -106,50 +106,51 @@ def rg_lru(
     reset_BT: jax.Array,
     before_BD: jax.Array,
 ) -> jax.Array:
-    """The states of a real-gated linear recurrent unit (eqs. 1 to 4 of the paper), in float32: [B, T, D].
+    """Returns the states of a real-gated linear recurrent unit (eqs. 1 to 4 of the paper), in float32: [B, T, D].
 
     a = sigmoid(slowness)^(c sigmoid(decay)); h_t = a h_(t-1) + sqrt(1 - a^2) sigmoid(input) x.
 
-    By the logarithm of a, so that a is in (0, 1) and 1 - a^2 is exact near 0. The state before is zero at a reset.
+    Computed with the logarithm of a, so that a is in (0, 1) and 1 - a^2 is exact near 0. A reset clears the state.
 
     Args:
         x_BTD: the input.
-        decay_BTD: of the gate that opens to forget.
-        input_BTD: of the gate that opens to the input.
-        slowness_D: of features, from whatever negative to whatever positive.
+        decay_BTD: logits of the recurrence gate.
+        input_BTD: logits of the input gate.
+        slowness_D: logits of the decay per feature.
         reset_BT: bool, where a sequence begins.
         before_BD: the state before the first slot.
     """
     log_a_BTD = -SHARPNESS * nn.softplus(-slowness_D) * nn.sigmoid(decay_BTD)
     added_BTD = jnp.sqrt(jnp.maximum(-jnp.expm1(2 * log_a_BTD), LEAST)) * nn.sigmoid(input_BTD) * x_BTD
-    a_BTD, none_BD = jnp.exp(log_a_BTD), jnp.zeros_like(before_BD)  # of its type: the way to ONNX makes a 0 a float64
+    # typed zero: ONNX export turns a literal 0 into float64
+    a_BTD, none_BD = jnp.exp(log_a_BTD), jnp.zeros_like(before_BD)
     a_BTD = jnp.where(reset_BT[..., None], jnp.zeros_like(a_BTD), a_BTD)
     return linear_recurrence(a_BTD, added_BTD, jnp.where(reset_BT[:, :1], none_BD, before_BD))
 
 
 def initial_slowness(key: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """Such that a feature's decay with open gates, sigmoid(slowness)^c, is even between those of DECAYS."""
+    """Draws slowness so that sigmoid(slowness)^c, the decay with open gates, is uniform in DECAYS."""
     log = jnp.log(jax.random.uniform(key, shape, minval=DECAYS[0], maxval=DECAYS[1])) / SHARPNESS
     return log - jnp.log(-jnp.expm1(log))
 
 
 def initial_carry(options: "RGLRUOptions", params: Any, rows: int) -> tuple[jax.Array, ...]:
-    """The states before a sequence, [rows, D] zeros a block."""
+    """Returns the initial states, [rows, D] zeros per block."""
     return tuple(jnp.zeros((rows, options.dim), jnp.float32) for _ in range(options.layers))
 
 
 @dataclass(frozen=True)
 class RGLRUOptions(ModelOptions):
-    """The keys of RG-LRU; `dropout` is on the embeddings and on what blocks add."""
+    """The options of RG-LRU; `dropout` applies to the embeddings and to the blocks' additions."""
 
-    ffn: str = among("swiglu", "gelu", "relu")  #: the feed-forward's activation
-    ffn_multiplier: int = key(positive, 2)  #: width of the feed-forward, in dims
+    ffn: str = among("swiglu", "gelu", "relu")  #: activation of the feed-forward
+    ffn_multiplier: int = key(positive, 2)  #: width of the feed-forward, as a multiple of dim
     init: str = among("normal", "xavier", "uniform")  #: N(0, 0.02), Glorot normal, or uniform
-    score: str = among("dot", "cosine")  #: product of vectors; or of their directions, over a learned temperature
+    score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
 
 
 def rg_lru_model(config: RGLRUOptions, sizes: Sizes) -> Model:
-    """RG-LRU as a Model. config: RGLRUOptions. sizes: Sizes."""
+    """Returns RG-LRU as a Model."""
     cosine = config.score == "cosine"
     return from_module(
         RGLRU(sizes.items, config, sizes.dtype),

@@ -33,7 +33,7 @@ from jaxrec.models.model import Model, from_module, pick
 from jaxrec.models.times import Intervals, apart, buckets, intervals
 from jaxrec.system.errors import UserError
 
-COUNTED = ("from_start", "from_end")  # positions that have a table
+COUNTED = ("from_start", "from_end")  # positions with a table
 
 
 class SASRec(nn.Module):
@@ -84,7 +84,7 @@ class SASRec(nn.Module):
         self.last_norm = norm()
 
     def embed(self, stream: Stream) -> jax.Array:
-        """Item embeddings times sqrt(width), plus positions; zero where the slot is empty. -> [B, T, D]"""
+        """Returns item embeddings times sqrt(width), plus positions; zero at empty slots. -> [B, T, D]"""
         table_VD = self.input_table if self.options.embedding == "separate" else self.item_table
         x_BTD = table_VD[jnp.maximum(stream.items - 1, 0)] * self.options.dim**0.5
         if self.positions in COUNTED and not self.options.time_intervals:
@@ -94,7 +94,7 @@ class SASRec(nn.Module):
     def blocks(
         self, x: jax.Array, stream: Stream, keys: jax.Array | None = None, read_BM: jax.Array | None = None
     ) -> jax.Array:
-        """The blocks alone: [B, T, D] -> [B, T, D], or [B, M, D] of some slots."""
+        """Applies the blocks: [B, T, D] -> [B, T, D], or [B, M, D] at some slots."""
         mask_BTT = jax.vmap(causal)(stream.segments, stream.positions)
         turned_BT = stream.positions if self.positions == "rotary" else None
         bucket_BTT, between = self.times(stream, mask_BTT)
@@ -143,31 +143,31 @@ class SASRec(nn.Module):
         return bucket_BTT, between
 
     def __call__(self, stream, keys=None, read_BM=None):
-        """[B, T] -> [B, T, D]; with slots read_BM [B, M, D] of these alone, all that the last block then computes."""
+        """[B, T] -> [B, T, D], or [B, M, D] at the slots read_BM; the last block only computes these."""
         x = drop_rows(self.embed(stream), self.options.dropout, keys, (0, 0))
         return self.last_norm(self.blocks(x, stream, keys, read_BM))
 
     def head(self, hidden: jax.Array) -> jax.Array:
-        """Of cosine scores alone."""
+        """Transforms hidden vectors for cosine scores."""
         return pointing(hidden, self.temperature)
 
 
 def gate(dense: Callable, x_BTD: jax.Array) -> jax.Array:
-    """A sigmoid of a dense layer of each slot."""
+    """Returns the sigmoid of a dense layer at each slot."""
     return nn.sigmoid(dense(x_BTD.reshape(-1, x_BTD.shape[-1]))).reshape(x_BTD.shape)
 
 
 @dataclass(frozen=True)
 class SASRecOptions(ModelOptions):
-    """The keys of SASRec."""
+    """The options of SASRec."""
 
     heads: int = key(positive, 1)
-    norm: str = among("query", "post", "pre", "gated")  #: where a block normalises
+    norm: str = among("query", "post", "pre", "gated")  #: position of the normalisation in a block
     norm_type: str = among("layer", "rms")  #: LayerNorm, or RMSNorm
-    ffn: str = among("relu", "gelu", "swiglu")  #: the feed-forward's activation
-    ffn_multiplier: int = key(positive, 1)  #: width of the feed-forward, in dims
-    embedding: str = among("shared", "separate")  #: whether the output has the input's table, or its own
-    score: str = among("dot", "cosine")  #: product of vectors; or of their directions, over a learned temperature
+    ffn: str = among("relu", "gelu", "swiglu")  #: activation of the feed-forward
+    ffn_multiplier: int = key(positive, 1)  #: width of the feed-forward, as a multiple of dim
+    embedding: str = among("shared", "separate")  #: whether input and output share a table
+    score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
     time_bias: bool = False  #: whether a head learns what the time between two events adds to their score
     #: how many of a history's shortest intervals are told apart, by vectors of keys and values (TiSASRec); 0: no times
@@ -175,7 +175,7 @@ class SASRecOptions(ModelOptions):
 
 
 def check(config: Config) -> None:
-    """That the heads divide the width, and rotary positions have pairs of features."""
+    """Checks that heads divide the width, and that rotary positions have an even number of features per head."""
     divides(config)
     if config.positions == "rotary" and config.model.dim // config.model.heads % 2:
         raise UserError(
@@ -185,7 +185,7 @@ def check(config: Config) -> None:
 
 
 def sasrec(config: SASRecOptions, sizes: Sizes) -> Model:
-    """SASRec as a Model. config: SASRecOptions. sizes: Sizes."""
+    """Returns SASRec as a Model."""
     module = SASRec(sizes.items, sizes.length, config, sizes.positions, sizes.dtype)
     shared = config.embedding == "shared"
     cosine = config.score == "cosine"

@@ -1,4 +1,4 @@
-"""Two towers: the mean of a history against items. It knows no order: what sequential models have to beat."""
+"""Two towers: the mean of a history scored against items. Ignores order, as a baseline for sequential models."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from jaxrec.models.model import Model, from_module, pick
 
 
 class TwoTower(nn.Module):
-    """The mean of the items up to a slot through dense layers (Covington et al. 2016); an item is its own vector."""
+    """Dense layers on the mean of the items up to a slot (Covington et al. 2016); items are plain vectors."""
 
     items: int
     width: int
@@ -28,11 +28,11 @@ class TwoTower(nn.Module):
     def setup(self) -> None:
         self.item_table = item_param(self, "items", self.kernel, self.items, self.width)
         self.bias = item_param(self, "bias", nn.initializers.zeros, self.items)
-        # its name is that of its params, Dense_0 and so on
+        # named so that its params are Dense_0, Dense_1, ...
         self.Dense = [Dense(self.width, self.dtype, self.kernel) for _ in range(self.layers)]
 
     def __call__(self, stream, keys=None, read_BM=None):
-        """[B, T] -> [B, T, D]; with slots read_BM [B, M, D] of these alone, without the sums of the others."""
+        """[B, T] -> [B, T, D], or [B, M, D] at the slots read_BM only."""
         item_BTD = with_added(self.item_table[jnp.maximum(stream.items - 1, 0)], stream)
         item_BTD = jnp.where((stream.items > 0)[..., None], item_BTD, 0)
         count_BT = stream.positions + 1
@@ -51,7 +51,7 @@ class TwoTower(nn.Module):
 
 
 def _sums(x_TD, positions_T):
-    """Sums of each slot's sequence up to it, by adding what begins again at position 0."""
+    """Returns each slot's sum over its sequence so far, by a scan that restarts at position 0."""
 
     def add(left, right):
         (a, _), (b, begins) = left, right
@@ -63,13 +63,13 @@ def _sums(x_TD, positions_T):
 
 @dataclass(frozen=True)
 class TwoTowerOptions(ModelOptions):
-    """The keys of TwoTower."""
+    """The options of TwoTower."""
 
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
 
 
 def two_tower(config: TwoTowerOptions, sizes: Sizes) -> Model:
-    """TwoTower as a Model. config: TwoTowerOptions. sizes: Sizes."""
+    """Returns TwoTower as a Model."""
     kernel = INITIAL[config.init]
     module = TwoTower(sizes.items, config.dim, config.layers, config.dropout, sizes.dtype, kernel)
     item_tables = {"items": ("inputs", "targets"), "bias": ("targets",)}

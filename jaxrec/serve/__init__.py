@@ -1,1 +1,1 @@
-"""A trained workdir as an HTTP service, and a page to look at it."""
+"""The HTTP service of a trained workdir, and its web page."""

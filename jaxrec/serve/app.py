@@ -1,22 +1,23 @@
-"""The HTTP service: requests in, answers out. It knows nothing of workdirs, nor of the server that runs it."""
+"""The HTTP service as an ASGI application, independent of workdirs and of the server that runs it."""
 
 import asyncio
 import contextlib
 import logging
 import queue
+import threading
 from itertools import chain
 from typing import Any
 
 from pydantic_core import to_json
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
-from jaxrec.serve import openapi, page, schema
+from jaxrec.inference.stock import ROOM, NewItem, sharing
+from jaxrec.serve import answering, openapi, page, schema, watch
 from jaxrec.serve.batching import Batcher, Full
 from jaxrec.serve.database import Unavailable
 from jaxrec.serve.facets import facets
@@ -29,17 +30,16 @@ from jaxrec.serve.listing import Listing
 from jaxrec.serve.metrics import Metrics
 from jaxrec.serve.openapi import Endpoint
 from jaxrec.serve.schema import RequestError, busy
+from jaxrec.serve.stocking import Stocking
 from jaxrec.serve.store import Events
 from jaxrec.serve.watch import Watcher
-from jaxrec.system.console import printable
-from jaxrec.system.errors import UserError
 
-FOUND, LONGEST = 20, 200  # items that a search gives if not told otherwise; characters of its text
+FOUND, LONGEST = 20, 200  # default number of items of a search; maximum characters of its text
 log = logging.getLogger("jaxrec.serve")
 
 
 class Service:
-    """A recommender behind HTTP. `app` is the ASGI application; `take` puts another recommender to work."""
+    """A recommender behind HTTP. `app` is the ASGI application; `take` replaces the recommender."""
 
     def __init__(
         self,
@@ -49,46 +49,64 @@ class Service:
         token: str | None = None,
         hosts: Hosts | None = None,
         known: Known | None = None,
+        stocking: Stocking | None = None,
     ):
-        """
+        """Creates the service.
+
         Args:
-            recommender: warm for one history and limits.k items; where it is for more histories, raise `batcher.size`.
+            recommender: compiled for one history and limits.k items; raise `batcher.size` once it is compiled for more.
             limits: Limits.
-            events: store.Events, or None.
-            token: that requests must bear, or None.
-            hosts: Hosts; this machine's own if None.
-            known: Known users of a log, or None.
+            events: the store of events, or None.
+            token: required in requests, or None.
+            hosts: accepted Hosts; those of this machine by default.
+            known: the users of a log, or None.
         """
-        self.watcher: Watcher | None = None  # of new checkpoints, set where there is one: the check of health asks it
+        self.watcher: Watcher | None = None  # looks for new checkpoints, if set; used by the health check
         self.limits, self.events, self.known, self.metrics = limits, events, known, Metrics()
         self.batcher = Batcher(recommender, limits.queue, self.metrics.batch.observe)
         self._histories = Histories(events, known, limits.history)
-        self.listing, self._facets = Listing(recommender.catalogue), None
+        self.listing, self._facets = _listing(recommender), None
+        self._stocking, self._changing, self._growing = stocking, threading.Lock(), threading.Lock()
         self.metrics.step.set(recommender.step or 0)
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
         self.endpoints = self._endpoints(schema.bodies(limits))
         paths = {each.path for each in self.endpoints}
         self.app = AuthMiddleware(self._application(), self.metrics, token, hosts or Hosts(), paths)
 
-    def take(self, recommender: Recommender) -> None:
-        """Answer by another recommender, of the same catalogue, from the next batch on."""
-        self.batcher.recommender = recommender
+    def take(self, recommender: Recommender, known: Known | None = None) -> None:
+        """Replaces the recommender from the next batch on. The catalogue may differ.
+
+        Args:
+            recommender: as for `__init__`.
+            known: the users of another log; None to keep the current ones.
+        """
+        with self._changing:
+            if self._stocking:  # there may be changes since it was made
+                latest = self._stocking.onto(recommender.base or recommender)
+                latest.engine = sharing(latest.engine, recommender.engine)
+                recommender = latest
+            if recommender.catalogue is not self.batcher.recommender.catalogue:
+                self.listing, self._facets = _listing(recommender), None
+            if known is not None:
+                self.known, self._histories = known, Histories(self.events, known, self.limits.history)
+            self.batcher.recommender = recommender
         self.metrics.step.set(recommender.step or 0)
         self.metrics.swapped.inc()
 
     def close(self) -> None:
-        """Finish what waits."""
+        """Completes waiting requests, and closes the store."""
         self.batcher.close()
         if self.events:
             self.events.close()
 
     async def recommend(self, body: Any) -> dict:
+        """Answers POST /recommend."""
         several = [Past(history, now=body.now) for history in body.histories or ()]
         pasts = [await self._histories.of(body)] if body.histories is None else several
         candidates, block = ([self.listing.own(id) for id in ids or ()] for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
-        # the model is asked for as many as the limit allows: one program for every k, and it costs no more
-        whose = body.user if self.batcher.recommender.users else None  # other models answer everyone alike
+        # always ask for the maximum k: a single program, at no extra cost
+        whose = body.user if self.batcher.recommender.users else None  # other models ignore the user
         queries = [
             Query(
                 [self.listing.own(id) for id in past.items],
@@ -100,6 +118,7 @@ class Service:
                 user=whose,
                 times=past.times,
                 weights=past.weights,
+                types=past.types,
                 now=past.now,
             )
             for past in pasts
@@ -110,6 +129,7 @@ class Service:
         return results[0] if body.histories is None else {"results": results}
 
     async def similar(self, body: Any) -> dict:
+        """Answers POST /similar."""
         item = self.listing.own(body.item)
         if item not in self.listing:
             raise RequestError(404, "item", f"{body.item!r} is not in the catalogue: GET /items finds what is")
@@ -117,6 +137,7 @@ class Service:
         return {"items": self._scored(ranked[: body.k])}
 
     async def influence(self, body: Any) -> dict:
+        """Answers POST /influence."""
         history, items = ([self.listing.own(id) for id in ids] for ids in (body.history, body.items))
         for field, ids in (("history", history), ("items", items)):
             if not any(id in self.listing for id in ids):
@@ -124,16 +145,18 @@ class Service:
 
         def ask(recommender):
             whose = body.user if recommender.users else None
-            return recommender.influence(history, items, whose, body.times, body.weights, body.now).tolist()
+            told = {"times": body.times, "weights": body.weights, "types": body.types, "now": body.now}
+            return recommender.influence(history, items, whose, **told).tolist()
 
         (moved,) = await self._ask([ask])
         return {"influence": moved}
 
     async def happened(self, body: Any) -> dict:
+        """Answers POST /events."""
         if self.events is None:
             raise RequestError(404, None, "this service keeps no events: start it with --events FILE")
         try:
-            written = self.events.append(body.user, body.items or [body.item], body.time)
+            written = self.events.append(body.user, body.items or [body.item], body.time, body.weight, body.type)
             stored = await asyncio.wrap_future(written)
         except queue.Full:
             raise busy("too many events wait for the disk") from None
@@ -142,7 +165,43 @@ class Service:
         self.metrics.events.inc(stored)
         return {"stored": stored}
 
+    async def change(self, body: Any) -> dict:
+        """Answers POST /items."""
+        if self._stocking is None:
+            raise RequestError(404, None, "this catalogue does not change: start the service with --stock FILE")
+        own = self.listing.own
+        added = [NewItem(own(item.id), [own(id) for id in item.like], item.about) for item in body.add]
+        try:
+            await asyncio.to_thread(self._change, self._stocking, added, [own(id) for id in body.retire])
+        except Unavailable as error:
+            raise busy(str(error)) from error
+        return {"added": len(added), "retired": len(body.retire), "items": len(self.listing)}
+
+    def _change(self, stocking, added, retired):
+        with self._changing:
+            before = self.batcher.recommender
+            now = stocking.changed(before, added, retired)
+            self.listing, self._facets = self.listing.changed(now.catalogue, now.offered), None
+            self.batcher.recommender = now
+        if now.engine.items - len(now.offered) < ROOM // 2:
+            threading.Thread(target=self._make_room, name="room", daemon=True).start()
+
+    def _make_room(self):
+        """Lengthens the tables, and compiles for them, while the shorter ones answer."""
+        if not self._growing.acquire(blocking=False):
+            return
+        try:
+            longer = self.batcher.recommender.changed(room=ROOM)
+            watch.compile_all(longer, self.limits.k, self.batcher.size)
+            with self._changing:
+                now = self.batcher.recommender.changed(room=ROOM)
+                now.engine = sharing(now.engine, longer.engine)
+                self.batcher.recommender = now
+        finally:
+            self._growing.release()
+
     async def items(self, request: Request) -> dict:
+        """Answers GET /items."""
         text, count = request.query_params.get("q", ""), request.query_params.get("k", str(min(FOUND, self.limits.k)))
         if len(text) > LONGEST:
             raise RequestError(422, "q", f"at most {LONGEST} characters")
@@ -152,17 +211,20 @@ class Service:
         return {"items": [{"id": schema.exact(id), "title": self.listing.title(id)} for id in found]}
 
     async def titles(self, body: Any) -> dict:
+        """Answers POST /titles."""
         ids = [self.listing.own(id) for id in body.items]
         return {
             "items": [{"id": schema.exact(id), "title": self.listing.title(id)} for id in ids if id in self.listing]
         }
 
     async def attributes(self, _request: Request) -> dict:
+        """Answers GET /attributes."""
         if self._facets is None:
             self._facets = await asyncio.to_thread(facets, self.batcher.recommender.catalogue.about)
         return {"attributes": self._facets}
 
     async def health(self, _request: Request) -> dict:
+        """Answers GET /healthz."""
         if not self.batcher.alive or (self.events and not self.events.alive):
             raise RequestError(503, None, "a thread of the service has ended: start it again")
         if self.events and self.events.trouble:
@@ -172,6 +234,7 @@ class Service:
         return {"status": "ok", "watch": self.watcher and self.watcher.told()}
 
     async def ready(self, _request: Request) -> dict:
+        """Answers GET /readyz."""
         if not self.batcher.alive or self.batcher.full:
             raise busy("it is stopping, or its queue is full")
         step, together = self.batcher.recommender.step, self.batcher.size
@@ -182,7 +245,7 @@ class Service:
         return chain(*histories, body.candidates or (), body.block)
 
     async def _ask(self, questions):
-        """The answers of the model, in order. Raises what the first at fault raised."""
+        """Returns the model's answers, in order. Raises the first error among them."""
         if not questions:
             return []
         try:
@@ -197,7 +260,7 @@ class Service:
             return [future.result() for future in futures]
         finally:
             for future in futures:
-                future.cancel()  # what nobody waits for any more is not answered
+                future.cancel()  # discard answers that are no longer awaited
 
     def _ranking(self, ranked, k, given):
         unknown = [schema.exact(given.get(id, id)) for id in ranked.unknown]
@@ -218,7 +281,7 @@ class Service:
         got = lambda path, handler, summary, answer, **more: Endpoint(
             method="GET", path=path, handler=handler, summary=summary, answer=answer, **more
         )
-        best = "The best next items for one of history, histories and user"
+        best = "The best next items for one of history, histories, events and user"
         titles = "Titles of ids, without those that are unknown"
         found = {"parameters": (text, count), "errors": (422,)}
         without_404 = (400, 408, 413, 422, 503)
@@ -233,6 +296,7 @@ class Service:
                 body.influence,
             ),
             posted("/events", self.happened, "What a user did", schema.Stored, body.events),
+            posted("/items", self.change, "Adds and retires items", schema.Changed, body.change),
             got("/items", self.items, "Items by title, the most popular first", schema.Found, **found),
             posted("/titles", self.titles, titles, schema.Found, body.titles, without_404),
             got("/attributes", self.attributes, "What `where` may name, and common values", schema.Attributes),
@@ -247,12 +311,12 @@ class Service:
             "/docs": (openapi.page(described).encode(), "text/html"),
             **page.files(),
         }
-        routes = [Route(each.path, self._handler(each), methods=[each.method]) for each in self.endpoints]
-        routes += [Route(path, _fixed(*file)) for path, file in fixed.items()]
+        answered = lambda each: answering.handler(each, self.limits, lambda: self.batcher.full)
+        routes = [Route(each.path, answered(each), methods=[each.method]) for each in self.endpoints]
+        routes += [Route(path, answering.fixed(*file)) for path, file in fixed.items()]
         routes.append(Route("/metrics", self._metrics))
-        errors = {RequestError: _wrong, UserError: _mistake, HTTPException: _refused, Exception: _failed}
-        application = Starlette(routes=routes, exception_handlers=errors, lifespan=self._lifespan)
-        application.router.redirect_slashes = False  # a redirect would lead to whatever host the request names
+        application = Starlette(routes=routes, exception_handlers=answering.ERRORS, lifespan=self._lifespan)
+        application.router.redirect_slashes = False  # a redirect could lead to any host that the request names
         return application
 
     async def _metrics(self, _request):
@@ -263,68 +327,8 @@ class Service:
         yield
         await asyncio.to_thread(self.close)
 
-    def _handler(self, endpoint):
-        async def handle(request):
-            asked = None
-            try:
-                async with asyncio.timeout(self.limits.deadline):
-                    asked = request if endpoint.body is None else await self._read(request, endpoint.body)
-                    return _json(await endpoint.handler(asked))
-            except TimeoutError:
-                if asked is None:
-                    raise RequestError(408, None, f"the body took more than {self.limits.deadline} s") from None
-                raise busy(f"no answer within {self.limits.deadline} s") from None
 
-        return handle
-
-    async def _read(self, request, model):
-        """The body, checked. Nothing is read where the answer would be that the queue is full."""
-        if self.batcher.full:
-            raise busy("too many requests wait")
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":  # a page from elsewhere can send any other without being asked back
-            raise RequestError(415, "Content-Type", "send the body as application/json, as curl does with --json")
-        too_long = RequestError(413, None, f"the body is longer than {self.limits.body} bytes")
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > self.limits.body:
-            raise too_long
-        body = bytearray()
-        try:
-            async for part in request.stream():
-                body += part
-                if len(body) > self.limits.body:
-                    raise too_long
-        except ClientDisconnect:
-            raise RequestError(400, None, "the body ended early") from None
-        return schema.parse(model, bytes(body))
-
-
-def _json(value, status=200, headers=None):
-    return Response(to_json(value), status, headers, "application/json")
-
-
-def _fixed(content, kind):
-    async def handle(_request):
-        return Response(content, media_type=kind)
-
-    return handle
-
-
-def _wrong(_request, error):
-    return _json({"errors": error.errors}, error.status, error.headers)
-
-
-def _mistake(_request, error):
-    """What a request names is not in this workdir; the engine's message names the field where there is one."""
-    name, colon, message = str(error).partition(": ")
-    named = bool(colon) and name.replace("_", "").isalpha()
-    said = printable(message if named else str(error), schema.LONG)
-    return _json({"errors": [{"field": name if named else None, "message": said}]}, 404)
-
-
-def _refused(_request, error):
-    return _json({"errors": [{"field": None, "message": error.detail}]}, error.status_code, error.headers)
-
-
-def _failed(_request, _error):
-    return _json({"errors": [{"field": None, "message": "the service failed; its log says why"}]}, 500)
+def _listing(recommender):
+    """Returns the Listing of a recommender's catalogue."""
+    listing = Listing(recommender.catalogue)
+    return listing if recommender.offered.all() else listing.changed(recommender.catalogue, recommender.offered)

@@ -1,4 +1,4 @@
-"""Requests that wait while the model is busy are answered together, by one thread."""
+"""Batches concurrent requests to the model in a single thread."""
 
 import asyncio
 import threading
@@ -11,29 +11,30 @@ from jaxrec.inference.recommender import Recommender
 
 
 class Full(Exception):
-    """As many wait as may wait: come again later."""
+    """The queue has no room."""
 
 
 class _Job(NamedTuple):
-    ask: Any  # a Query, or a function of the recommender
+    ask: Any  #: a Query, or a function of the recommender
     future: asyncio.Future
 
 
 class Batcher:
-    """Runs a recommender in a thread of its own.
+    """Runs a recommender in its own thread.
 
-    `recommender` and `size`, the most queries answered at once, may be set at any time: the next batch has them.
+    `recommender` and `size`, the maximum batch, may be changed at any time; they apply from the next batch on.
 
-    No window is waited for. A request that finds the thread idle is answered at once; those that come meanwhile are
-    the next batch, so that batches grow with the load and the wait is never longer than the batch before.
+    There is no batching window. A request is answered at once if the thread is idle; requests that arrive meanwhile
+    form the next batch. So batches grow with the load, and no request waits longer than the batch before it takes.
     """
 
     def __init__(self, recommender: Recommender, room: int, observe: Callable[[int], Any] = lambda batch: None):
-        """
+        """Starts the thread.
+
         Args:
-            recommender: inference.recommender.Recommender.
-            room: how many questions may wait.
-            observe: called with the size of every batch of queries.
+            recommender: the Recommender.
+            room: maximum number of waiting questions.
+            observe: called with the size of each batch of queries.
         """
         self.recommender, self.size = recommender, 1
         self._room, self._observe = room, observe
@@ -43,27 +44,30 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
+        """The number of waiting questions."""
         return len(self._jobs)
 
     @property
     def full(self) -> bool:
+        """Whether the queue is full."""
         return len(self._jobs) >= self._room
 
     @property
     def alive(self) -> bool:
+        """Whether the thread runs and accepts questions."""
         return self._thread.is_alive() and not self._closed
 
     def submit(self, asked: Sequence[Query | Callable]) -> list[asyncio.Future]:
-        """Queue all of these, or none. To be called in an event loop.
+        """Queues all of these questions, or none. Must be called in an event loop.
 
         Args:
-            asked: a list of Query, which is answered by a Ranked, or of functions of the recommender.
+            asked: Queries, answered by a Ranked, or functions of the recommender.
 
         Returns:
-            A future a question; cancelled, it is left out. A question at fault raises its own UserError alone.
+            A future per question. Cancelled questions are skipped; an invalid question only fails its own future.
 
         Raises:
-            Full: there is no room for all of them.
+            Full: if there is no room for all of them.
         """
         loop = asyncio.get_running_loop()
         jobs = [_Job(ask, loop.create_future()) for ask in asked]
@@ -75,7 +79,7 @@ class Batcher:
         return [job.future for job in jobs]
 
     def close(self) -> None:
-        """Answer what waits, take nothing more, and end the thread."""
+        """Answers the waiting questions, and ends the thread."""
         with self._change:
             self._closed = True
             self._change.notify()
@@ -87,7 +91,7 @@ class Batcher:
             batch[0].future.get_loop().call_soon_threadsafe(_deliver, batch, outcomes)
 
     def _take(self):
-        """The next batch, when there is one; [] at the end. What nobody waits for any more is left out."""
+        """Waits for the next batch and returns it, without cancelled questions; [] when closed."""
         batch = []
         with self._change:
             while not batch and not (self._closed and not self._jobs):
@@ -102,7 +106,7 @@ class Batcher:
 def answer(
     recommender: Recommender, asked: Sequence[Query | Callable], observe: Callable[[int], Any] = lambda batch: None
 ) -> list:
-    """The answers to questions, in their order: what each returned, or the exception that it alone raised."""
+    """Returns the answers to questions, in order; an exception if a question raised one."""
     outcomes: list[Any] = [None] * len(asked)
     checked = {}
     for index, ask in enumerate(asked):
@@ -111,7 +115,7 @@ def answer(
                 outcomes[index] = ask(recommender)
             else:
                 checked[index] = recommender.check(ask)
-        except Exception as error:  # delivered to whoever asked
+        except Exception as error:  # delivered to its caller
             outcomes[index] = error
     if checked:
         observe(len(checked))

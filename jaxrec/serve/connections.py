@@ -1,4 +1,4 @@
-"""Connections to clients that may be slow, silent, or too many: each is given so long, and is then closed."""
+"""Limits the number of connections, and closes those to slow or silent clients."""
 
 from typing import Any
 
@@ -9,27 +9,28 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.metrics import Metrics
 
-HEAD = 1 << 16  # bytes of the head of a request at most
-PATIENCE = 1.0  # seconds without a request after which a connection makes room for another
-PARTING, LEAVING = 2.0, 32  # seconds in which a client takes the last answer; how many may be doing so
+HEAD = 1 << 16  # maximum bytes of a request's head
+PATIENCE = 1.0  # seconds of silence after which a connection may be closed for another
+PARTING, LEAVING = 2.0, 32  # seconds for a client to receive the last answer, and maximum number of such connections
 
 
 class Crowd:
-    """The connections of a server: how many there are, and which of them wait for a request."""
+    """The connections of a server, and which of them wait for a request."""
 
     def __init__(self, limits: Limits, metrics: Metrics):
-        """
+        """Starts without connections.
+
         Args:
             limits: Limits.
             metrics: Metrics.
         """
         self.limits, self.metrics = limits, metrics
-        self.inside, self.leaving = set(), {}  # leaving: those that have their last answer, the earliest first
-        self.waiting = {}  # connection -> since when it waits for a request, the longest first
+        self.inside, self.leaving = set(), {}  # leaving: have their last answer, earliest first
+        self.waiting = {}  # connection -> since when it waits for a request, longest first
         metrics.connections.set_function(lambda: len(self.inside))
 
     def enter(self, connection: "Connection", now: float) -> bool:
-        """Whether there is room for one more, where need be in place of the one that has waited longest."""
+        """Returns whether a connection is accepted, possibly by closing the one that has waited longest."""
         if len(self.inside) >= self.limits.connections:
             first = next(iter(self.waiting), None)
             if first is None or now - self.waiting[first] < PATIENCE:
@@ -39,38 +40,38 @@ class Crowd:
         return True
 
     def leave(self, connection: "Connection") -> None:
-        """The connection counts no more."""
+        """Stops counting the connection."""
         self.inside.discard(connection)
         self.waiting.pop(connection, None)
 
     def part(self, connection: "Connection") -> None:
-        """The connection takes its last answer; only the latest LEAVING have time for that."""
+        """Lets the connection receive its last answer; only the latest LEAVING may still do so."""
         self.leave(connection)
         if len(self.leaving) >= LEAVING:
             self.gone(next(iter(self.leaving)))
         self.leaving[connection] = None
 
     def gone(self, connection: "Connection") -> None:
-        """Close the connection as it is."""
+        """Aborts the connection."""
         self.leaving.pop(connection, None)
         connection.transport.abort()
 
 
 class Connection(HttpToolsProtocol):
-    """One connection, which is closed when the client owes something for longer than `limits.transfer`.
+    """A connection that is closed if the client keeps it waiting for longer than `limits.transfer`.
 
-    It owes the head of a request when it has connected or has sent a part of it, the rest of a body when it has been
-    answered before, and room for an answer that is being sent. (The body of a request that is being answered is under
-    the deadline of the request.) Between requests it may be silent for `limits.idle`.
+    The client keeps it waiting if it hasn't sent a complete head after connecting or beginning one, hasn't sent the
+    rest of a body that was already answered, or doesn't receive an answer. (The body of a request in progress is
+    subject to the request's deadline.) Between requests, `limits.idle` applies.
     """
 
     def __init__(self, *arguments: Any, crowd: Crowd, **named: Any):
         super().__init__(*arguments, **named)
         self._crowd, self._limits = crowd, crowd.limits
         self.timeout_keep_alive = crowd.limits.idle
-        self._timer, self._head = None, None  # _head: bytes so far of the head that is being sent
-        self._running = None  # the request that is being answered; `cycle` is the last that came
-        self._answered = False  # for the last time
+        self._timer, self._head = None, None  # _head: bytes received of an incomplete head
+        self._running = None  # request being answered; `cycle` is the latest received
+        self._answered = False  # whether the last answer was sent
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -89,7 +90,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._answered:
-            return  # it is read, so that the last answer is not lost, and goes nowhere
+            return  # read and discarded, so that the client can receive the last answer
         super().data_received(data)
         if self._head is not None and not self._answered:
             self._head += len(data)
@@ -102,7 +103,7 @@ class Connection(HttpToolsProtocol):
         self._head = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head is not None:  # after it these are trailers of the body, which nobody asked for
+        if self._head is not None:  # otherwise trailers of the body, which are ignored
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -114,7 +115,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self.cycle.more_body = False  # also where it was answered before
+        self.cycle.more_body = False  # also if it was answered before
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -142,7 +143,7 @@ class Connection(HttpToolsProtocol):
         self.end("idle")
 
     def end(self, why: str) -> None:
-        """Close the connection now, whether or not the client has taken what was sent. why: for the metrics."""
+        """Closes the connection now, even if the client hasn't received everything. `why`: label of the metric."""
         self._crowd.metrics.closed.labels(why).inc()
         self._crowd.leave(self)
         if self.transport.get_write_buffer_size():
@@ -151,7 +152,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _owes(self):
-        """Whether it is the client's turn."""
+        """Returns whether the server waits for the client."""
         cycle = self.cycle
         if self._head is not None or cycle is None or self.flow.write_paused:
             return True
@@ -159,7 +160,7 @@ class Connection(HttpToolsProtocol):
         return cycle.response_complete and bool(cycle.more_body or unread or self.timeout_keep_alive_task is None)
 
     def _mind(self):
-        """Let the clock run where it is the client's turn. It isn't set back by a part of what is owed."""
+        """Starts the timer if the server waits for the client. Partial data doesn't reset it."""
         if self._timer is None and self._owes():
             self._timer = self.loop.call_later(self._limits.transfer, self._late)
 
@@ -176,24 +177,24 @@ class Connection(HttpToolsProtocol):
             self.end("slow")
 
     def _part(self, status, message, why, more=b""):
-        """Give the last answer, and close the connection once the client has taken it, or PARTING seconds later."""
+        """Sends the last answer, and closes the connection once it is received, or after PARTING seconds."""
         self._crowd.metrics.closed.labels(why).inc()
         self._crowd.part(self)
         self._forgive()
         self._unset_keepalive_if_required()
         self._answered = True
         for cycle in filter(None, (self._running, self.cycle)):
-            cycle.disconnected = True  # what it still answers goes nowhere
+            cycle.disconnected = True  # discard answers still in progress
             cycle.message_event.set()
         self.pipeline.clear()
         body = to_json({"errors": [{"field": None, "message": message}]})
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
         self.transport.write(b"".join([STATUS_LINE[status], head, more, b"\r\n", body]))
-        self.transport.write_eof()  # closed at once, what the client still sends would take the answer from it
+        self.transport.write_eof()  # if closed at once, further data from the client would make it lose the answer
         self._timer = self.loop.call_later(PARTING, self._crowd.gone, self)
 
     def _place_host(self):
-        """A request for a whole address is one for the host that it names, whatever its Host says (RFC 9112, 3.2.2)."""
+        """Uses the host of an absolute request URL instead of the Host header (RFC 9112, 3.2.2)."""
         if self.url.startswith(b"/"):
             return
         target = httptools.parse_url(self.url)

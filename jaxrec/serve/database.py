@@ -1,4 +1,4 @@
-"""The SQLite file of events: made, opened, and known again, so that another in its place is never taken for it."""
+"""The SQLite file of events; detects if the file is replaced, moved or truncated."""
 
 import contextlib
 import os
@@ -7,25 +7,27 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-VERSION = 1  # of the tables
-TABLES = """
+VERSION = 1  # of the tables: a service of an earlier version may go on with a file that has the later columns
+LATER = {"weight": "REAL", "type": "TEXT"}  # columns that files of earlier versions lack
+TABLES = f"""
     CREATE TABLE IF NOT EXISTS events (
-        number INTEGER PRIMARY KEY, user TEXT NOT NULL, item TEXT NOT NULL, time REAL NOT NULL
+        number INTEGER PRIMARY KEY, user TEXT NOT NULL, item TEXT NOT NULL, time REAL NOT NULL,
+        {", ".join(f"{name} {kind}" for name, kind in LATER.items())}
     );
     CREATE INDEX IF NOT EXISTS newest ON events (user, time, number);
 """
-BUSY = 1.0  # seconds that another process's lock is waited for
-LOG = "-wal"  # the write-ahead log beside the file: what was committed since the last checkpoint is in there alone
+BUSY = 1.0  # seconds to wait for another process's lock
+LOG = "-wal"  # suffix of the write-ahead log, which holds the transactions since the last checkpoint
 BESIDE = ("", LOG, "-shm")
-GONE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY_DBMOVED, sqlite3.SQLITE_ERROR)  # the last: tables are gone
+GONE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY_DBMOVED, sqlite3.SQLITE_ERROR)  # the last: tables are missing
 
 
 class Unavailable(Exception):
-    """Events can't be kept, or read, now; the message says why, without a path."""
+    """Events can't be stored or read at present. The message gives the reason, without a path."""
 
 
 class Lost(Unavailable):
-    """The file is not the one that was opened, or can't be read: nothing is written until it is opened anew."""
+    """The file is not the one that was opened, or is unreadable; it must be reopened before writing."""
 
 
 class _Seen(NamedTuple):
@@ -35,17 +37,18 @@ class _Seen(NamedTuple):
 
 
 class Database:
-    """An open file of events: one connection writes, one reads."""
+    """An open file of events, with a connection for writing and one for reading."""
 
     def __init__(self, path: str | Path, create: bool):
-        """
+        """Opens the file.
+
         Args:
             path: the file.
-            create: whether it is made where there is none, for its owner alone; otherwise all of it is read once, to
-                see whether it is whole.
+            create: whether to create a missing file, readable by its owner only; otherwise the existing file is checked
+                completely.
 
         Raises:
-            Unavailable: it can't be used.
+            Unavailable: if it can't be used.
         """
         self._path, self._reading, self._real = path, threading.Lock(), os.path.realpath(path)
         with _explained(), contextlib.ExitStack() as stack:
@@ -63,10 +66,10 @@ class Database:
             stack.pop_all()
 
     def check(self) -> None:
-        """That the file, and what lies beside it, are those that were opened, and have not been cut.
+        """Checks that the files are those that were opened, and have not been truncated.
 
         Raises:
-            Lost: they are others.
+            Lost: if they are not.
         """
         if os.path.realpath(self._path) != self._real:
             raise Lost("the events file has been moved: its path leads elsewhere")
@@ -81,29 +84,30 @@ class Database:
                 raise Lost(f"the events file{ending} has been cut short")
             self._seen[ending] = now
 
-    def write(self, rows: list[tuple[str, str, float]]) -> None:
-        """Append (user, item, time): when it returns they are on disk, in the file that is at the path.
+    def write(self, rows: list[tuple[str, str, float, float | None, str | None]]) -> None:
+        """Append (user, item, time, weight, type): when it returns they are on disk, in the file that is at the path.
 
         Raises:
             Unavailable: they may not be.
         """
         with _explained(), self._writer:  # commits, or rolls back
-            self._writer.executemany("INSERT INTO events (user, item, time) VALUES (?, ?, ?)", rows)
+            self._writer.executemany("INSERT INTO events (user, item, time, weight, type) VALUES (?, ?, ?, ?, ?)", rows)
         self.check()
 
     def newest(self, user: str, count: int) -> list:
-        """(item, time) of the newest events of a user, the newest first.
+        """(item, time, weight, type) of the newest events of a user, the newest first.
 
         Raises:
             Unavailable: they can't be read.
         """
         with _explained(), self._reading:
             return self._reader.execute(
-                "SELECT item, time FROM events WHERE user = ? ORDER BY time DESC, number DESC LIMIT ?", (user, count)
+                "SELECT item, time, weight, type FROM events WHERE user = ? ORDER BY time DESC, number DESC LIMIT ?",
+                (user, count),
             ).fetchall()
 
     def close(self, lost: bool = False) -> None:
-        """Close it. lost: whether it is no longer at its path; what was committed is brought into the file itself."""
+        """Closes the file. `lost`: whether it is no longer at its path; then the log is merged into it first."""
         with self._reading:
             self._reader.close()
         with _explained():
@@ -115,10 +119,10 @@ class Database:
                 self._release()
 
     def _gather(self):
-        """Bring what is in the log into the file, wherever that is now, and empty the log.
+        """Merges the log into the file, wherever it is now, and empties the log.
 
-        Where the file was deleted the log stays as it is: beside a copy of the file it is worth something. Beside
-        another file it would be mixed into that.
+        If the file was deleted, the log is kept: it is useful beside a copy of the file, but must not be merged into
+        another.
         """
         if os.path.lexists(self._real) or self._is_somewhere():
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -134,10 +138,10 @@ class Database:
 
 @contextlib.contextmanager
 def _explained():
-    """SQLite's and the system's errors as Unavailable, or Lost where only opening anew helps."""
+    """Converts errors of SQLite and the system to Unavailable, or to Lost if the file must be reopened."""
     try:
         yield
-    except (sqlite3.OperationalError, OSError) as error:  # locked, full, an error of the disk
+    except (sqlite3.OperationalError, OSError) as error:  # locked, full, disk errors
         code = getattr(error, "sqlite_errorcode", None)
         raise (Lost if code in GONE else Unavailable)(f"the events file: {_words(error)}") from error
     except sqlite3.Error as error:
@@ -154,12 +158,12 @@ def _look(path, ending):
 
 
 def _holder(path):
-    """A descriptor that tells later whether the file has a name; closing it takes no lock from SQLite. Linux alone."""
+    """Returns a descriptor to check later whether the file has a name, without affecting SQLite's locks. Linux only."""
     return os.open(path, os.O_PATH | os.O_CLOEXEC) if hasattr(os, "O_PATH") else None
 
 
 def _make(path):
-    """An empty file for its owner alone; SQLite gives those beside it the same permissions."""
+    """Creates an empty file, readable by its owner only; SQLite uses the same permissions for the files beside it."""
     log = path + LOG
     if not os.path.exists(path) and os.path.exists(log) and os.path.getsize(log):
         raise Lost(
@@ -170,14 +174,14 @@ def _make(path):
 
 
 def _connect(path):
-    uri = f"{Path(path).absolute().as_uri()}?mode=rw"  # it never makes one
+    uri = f"{Path(path).absolute().as_uri()}?mode=rw"  # never creates the file
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY, check_same_thread=False)
     connection.execute("PRAGMA synchronous=FULL")
     return connection
 
 
 def _prepare(connection, create):
-    """Tables where there are none; the write-ahead log on. Nothing is changed in a database of something else."""
+    """Creates missing tables and enables the write-ahead log; doesn't change databases of other programs."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if version != VERSION and (version or tables or not create):
@@ -186,5 +190,17 @@ def _prepare(connection, create):
     if version != VERSION:
         connection.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
     connection.execute("SELECT count(*) FROM (SELECT 1 FROM events LIMIT 1)").fetchone()
+    _add_columns(connection)
     if not create and (found := connection.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
         raise sqlite3.DatabaseError(f"it is damaged: {found[0]}")
+
+
+def _add_columns(connection):
+    """The columns that a file of an earlier version lacks; empty in all its rows."""
+    has = lambda: {name for _, name, *_ in connection.execute("PRAGMA table_info(events)")}
+    if LATER.keys() <= has():
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")  # another service may be adding them
+        for name in LATER.keys() - has():
+            connection.execute(f"ALTER TABLE events ADD COLUMN {name} {LATER[name]}")

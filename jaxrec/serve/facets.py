@@ -1,20 +1,20 @@
-"""The attributes of items that a person may filter by: their names, kinds and commonest values."""
+"""The filterable attributes of items: names, kinds and most frequent values."""
 
 import numpy as np
 import polars as pl
 
 from jaxrec.inference import attributes
 
-VALUES, LONGEST = 200, 80  # values of an attribute that are listed; characters of a value worth choosing from a list
+VALUES, LONGEST = 200, 80  # maximum values listed per attribute, and characters of a value
 
 
 def facets(about: pl.DataFrame | None) -> list[dict]:
-    """What the page offers as filters, one a column of the catalogue but for titles.
+    """Returns the filters of the page, one per column of the catalogue except titles.
 
     Returns:
-        Dictionaries of `name` and `kind`: "boolean"; "number" or "date" with its `least` and `most`; or "text" with
-        `values`, the commonest first, and whether there are `more`. Left out are columns of other kinds, without a
-        value, and texts that are another for every item.
+        Dictionaries of `name` and `kind`: "boolean"; "number" or "date" with `least` and `most`; or "text" with
+        `values`, most frequent first, and whether there are `more`. Without columns of other types, empty columns, and
+        texts that are distinct for every item.
     """
     if about is None:
         return []
@@ -41,7 +41,7 @@ def _range(kind, values):
 def _text(attribute):
     names, counts = list(attribute.places), np.diff(attribute.offsets)
     if counts.max(initial=0) < 2:
-        return None  # no two items share a value: it names items, it doesn't group them
+        return None  # no two items share a value, so it can't group them
     common = np.argsort(-counts, kind="stable")
     chosen = [names[place] for place in common[: 2 * VALUES] if len(names[place]) <= LONGEST][:VALUES]
     return {"kind": "text", "values": chosen, "more": len(names) > len(chosen)} if chosen else None

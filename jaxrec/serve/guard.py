@@ -1,4 +1,4 @@
-"""What stands before every request: hosts, the token, the count, and the headers of safety."""
+"""Middleware for all requests: checks host and token, counts requests, and adds security headers."""
 
 import hmac
 import os
@@ -13,8 +13,8 @@ from jaxrec.serve.hosts import Hosts
 from jaxrec.serve.metrics import Metrics
 from jaxrec.system.console import printable
 
-SHOWN = 300  # characters of a message
-OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json", *page.files()}  # tell nothing of data or users
+SHOWN = 300  # maximum characters of a message
+OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json", *page.files()}  # reveal nothing of data or users
 HEADERS = [
     (b"content-security-policy", b"default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
@@ -23,16 +23,17 @@ HEADERS = [
 
 
 class AuthMiddleware:
-    """An ASGI application before another."""
+    """ASGI middleware."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None, hosts: Hosts, paths: set[str]):
-        """
+        """Wraps an application.
+
         Args:
-            app: ASGI.
+            app: the ASGI application.
             metrics: Metrics.
-            token: str, or None for everyone.
-            hosts: Hosts.
-            paths: those that are counted by name.
+            token: the required token, or None.
+            hosts: accepted Hosts.
+            paths: paths with their own label in the metrics.
         """
         self._app, self._metrics, self._hosts, self._paths = app, metrics, hosts, paths | {"/metrics"}
         self._token = None if token is None else os.fsencode(token)
@@ -58,7 +59,7 @@ class AuthMiddleware:
             self._metrics.seconds.labels(path).observe(time.perf_counter() - begun)
 
     def _refusal(self, scope):
-        """What answers a request that is not to be let in, else None."""
+        """Returns the ASGI application that rejects the request, or None to accept it."""
         if trouble := self._hosts.trouble(scope["headers"]):
             return partial(_refuse, *trouble)
         if self._token is None or scope["path"] in OPEN:

@@ -1,7 +1,7 @@
-"""Whether a request is meant for this service: by the host that it names, and by the page that it comes from.
+"""Checks that requests are meant for this service, by the Host and Origin headers.
 
-A page from elsewhere can make a browser send requests here. Where the name of its own site is made to lead here (DNS
-rebinding) it could read the answers too. The browser says which host it means, and which site asks.
+A page from another site can make a browser send requests here, and with DNS rebinding could read the answers too. The
+headers tell which host the browser means, and which site the page is from.
 """
 
 import ipaddress
@@ -11,29 +11,29 @@ from functools import lru_cache
 
 AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([^\s:/?#@,\[\]]{1,255}))(?::(\d{0,5}))?", re.IGNORECASE | re.ASCII)
 LOCAL = "localhost"
-LONGEST = 600  # bytes of Host and Origin
+LONGEST = 600  # maximum bytes of Host and Origin
 
 
 class Hosts:
-    """The names that a service answers to."""
+    """The host names that a service accepts."""
 
     def __init__(self, listening: str = "127.0.0.1", allowed: Sequence[str] = ()):
-        """
+        """Determines the accepted names.
+
         Args:
-            listening: the host that is listened at: it is allowed, as localhost and the addresses of this machine to
-                itself are. Where it is not this machine alone, every address is: only a name can be made to lead
-                elsewhere.
-            allowed: more names, of proxies and the like.
+            listening: the host that the service listens on, accepted along with localhost and loopback addresses. If it
+                is not a loopback address, all addresses are accepted, since only names can be rebound.
+            allowed: further names, such as those of proxies.
         """
         listening = _plain(listening)
         address = _address(listening)
         self._any_address = not (address.is_loopback if address else listening == LOCAL)
         self._named = {_plain(name) for name in allowed}
         self._names = {LOCAL, listening, *self._named}
-        self._judge = lru_cache(256)(self._judged)  # clients say the same with every request
+        self._judge = lru_cache(256)(self._judged)  # clients repeat the same headers
 
     def trouble(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str, str] | None:
-        """What is wrong with the hosts of a request.
+        """Returns an error if the hosts of a request are not accepted.
 
         Args:
             headers: [(name in lower case, value), ...], bytes.
@@ -64,13 +64,13 @@ class Hosts:
 
 
 def _split(authority):
-    """(host, port as it stands) of a host:port, None where it is none."""
+    """Splits host:port into host and port (as text); None if it is invalid."""
     found = AUTHORITY.fullmatch(authority.decode("latin-1"))
     return found and (_plain(found[1] or found[2]), found[3] or "")
 
 
 def _plain(name):
-    """A name or address in the one way in which it is compared."""
+    """Returns the canonical form of a name or address."""
     name = name.strip("[]").lower().removesuffix(".")
     return str(_address(name) or name)
 

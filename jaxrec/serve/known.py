@@ -1,15 +1,15 @@
-"""The users of a log, whose histories a service knows from its start."""
+"""The histories of a log's users, known to a service from the start."""
 
 from jaxrec.data.interactions import Interactions
 
-SECOND = 1_000_000  # of a log's times
+SECOND = 1_000_000  # microseconds, as in a log's times
 
 
 class Known:
-    """The histories of a log, looked up by a user's id. As with events, an id is its text: 7 and "7" are one user.
+    """The histories of a log by user id. As for stored events, ids are compared as text: 7 and "7" are the same user.
 
     Args:
-        log: whose users are meant; it stays mapped, and no history is copied before it is asked for.
+        log: the log; it stays memory-mapped, and histories are only copied on request.
     """
 
     def __init__(self, log: Interactions):
@@ -20,11 +20,11 @@ class Known:
         return len(self._row)
 
     def newest(self, user: int | str, count: int) -> list:
-        """The newest items of a user, external ids, oldest first; none of one whom the log lacks."""
+        """Returns a user's newest items, as external ids, oldest first; [] for an unknown user."""
         return [item for item, *_ in self.past(user, count)]
 
     def past(self, user: int | str, count: int) -> list[tuple]:
-        """(item, seconds since 1970, weight) of a user's newest events, oldest first; None for what is not known."""
+        """(item, seconds since 1970, weight, type) of a user's newest events, oldest first; None where not known."""
         row = self._row.get(str(user))
         if row is None:
             return []
@@ -34,4 +34,7 @@ class Known:
         items = log.catalogue.ids[log.items[at] - 1].tolist()
         times = unknown if log.times is None or log.relative else (log.times[at] / SECOND).tolist()
         weights = unknown if log.weights is None else log.weights[at].tolist()
-        return list(zip(items, times, weights, strict=True))
+        types = unknown
+        if log.types is not None:
+            types = [(None, *log.types.names)[number] for number in log.types.numbers[at].tolist()]
+        return list(zip(items, times, weights, types, strict=True))

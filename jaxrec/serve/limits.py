@@ -1,4 +1,4 @@
-"""What one request may ask for, how many may wait, and for how long: all that `--limit NAME=VALUE` can set."""
+"""Limits on the size, number and duration of requests, set by `--limit NAME=VALUE`."""
 
 import dataclasses
 import resource
@@ -6,45 +6,45 @@ from collections.abc import Sequence
 
 from jaxrec.system.errors import UserError
 
-MOST = 1024  # connections, if the process may have as many
-ENDLESS = 1 << 31  # no limit at all: more bytes, ids or seconds than any request has
-RESERVE = 96  # descriptors for all else: the libraries' own, checkpoints, events, and clients that are turned away
+MOST = 1024  # maximum default number of connections
+ENDLESS = 1 << 31  # upper bound of all limits
+RESERVE = 96  # file descriptors for other purposes: libraries, checkpoints, events, rejected clients
 
 
 def _connections():
-    """How many connections leave the process RESERVE descriptors, or half of those it may have."""
+    """Returns the default number of connections, which leaves RESERVE descriptors, or half of all."""
     allowed = descriptors()
     return max(1, min(MOST, max(allowed - RESERVE, allowed // 2)))
 
 
 def descriptors() -> int:
-    """How many files and sockets this process may hold open."""
+    """Returns the maximum number of open files and sockets of the process."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1 << 30 if soft == resource.RLIM_INFINITY else soft
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Every field is a limit, at least 1."""
+    """Limits of the service, all positive."""
 
-    history: int = 1000  #: ids of one history, and items of one request to /events
-    histories: int = 64  #: in one request
-    k: int = 200  #: items asked for
-    ids: int = 10_000  #: of candidates, and of a block list
-    body: int = 1 << 20  #: bytes
-    batch: int = 16  #: histories that the model answers at once
-    queue: int = 256  #: histories that wait for the model; events that wait for the disk
-    deadline: float = 2.0  #: seconds from the head of a request to its answer, the body included
-    connections: int = dataclasses.field(default_factory=_connections)  #: open at once
-    transfer: float = 10.0  #: seconds that a client may take to send the head of a request, and to take an answer
-    idle: float = 50.0  #: seconds that a connection is kept between requests
+    history: int = 1000  #: ids per history, and items per request to /events
+    histories: int = 64  #: histories per request
+    k: int = 200  #: items per answer
+    ids: int = 10_000  #: candidates, or blocked ids, per request
+    body: int = 1 << 20  #: bytes per body
+    batch: int = 16  #: histories per model call
+    queue: int = 256  #: histories waiting for the model; events waiting for the disk
+    deadline: float = 2.0  #: seconds from a request's head to its answer, including its body
+    connections: int = dataclasses.field(default_factory=_connections)  #: open connections
+    transfer: float = 10.0  #: seconds for a client to send a request's head, and to receive an answer
+    idle: float = 50.0  #: seconds that a connection may be idle between requests
 
 
 def parse(settings: Sequence[str]) -> Limits:
-    """["NAME=VALUE", …] -> Limits.
+    """Parses ["NAME=VALUE", ...].
 
     Raises:
-        UserError: no such limit, no number, or one below 1 (the deadline: not above 0).
+        UserError: if a limit doesn't exist, or its value is not a number or out of range.
 
     >>> parse(["k=50", "deadline=0.5"]).k
     50

@@ -1,5 +1,6 @@
-"""The catalogue as people meet it: ids as they write them, titles, and a search among these."""
+"""The catalogue for people: ids in their written form, titles, and a search of titles."""
 
+import copy
 import unicodedata
 from functools import reduce
 from operator import and_
@@ -13,8 +14,8 @@ from jaxrec.data.interactions import Catalogue
 class Listing:
     """Ids, titles and popularity of a catalogue.
 
-    A catalogue's ids are all integers or all texts, and an integer is printed in one way only: so an id may be written
-    in JSON as either, and 7 and "7" are the same item whichever the catalogue has.
+    A catalogue's ids are all integers or all text, and integers have a single decimal form. So JSON requests may use
+    either: 7 and "7" are the same item.
     """
 
     def __init__(self, catalogue: Catalogue):
@@ -22,62 +23,88 @@ class Listing:
         titles = catalogue.titles or [""] * len(ids)
         self._integers = catalogue.ids.dtype.kind == "i"
         self._title = dict(zip(ids, titles, strict=True))
-        order = _by_popularity(catalogue)
-        self._ids = [ids[place] for place in order]
-        self._texts = pl.Series([_fold(titles[place] or str(ids[place])) for place in order], dtype=pl.String)
+        self._order = _by_popularity(catalogue)
+        self._ids = [ids[place] for place in self._order]
+        self._texts = pl.Series([_fold(titles[place] or str(ids[place])) for place in self._order], dtype=pl.String)
+        self._offered: pl.Series | None = (
+            None  # whether each item is found by a search, in the order of `_ids`; None: all
+        )
+
+    def changed(self, catalogue: Catalogue, offered: np.ndarray) -> "Listing":
+        """Returns the Listing of a catalogue with further items, all at its end.
+
+        Args:
+            catalogue: the catalogue.
+            offered: [V] bool, whether each item is found by a search.
+        """
+        other, more = copy.copy(self), len(catalogue.ids) - len(self._ids)
+        if more:
+            about = None if catalogue.about is None else catalogue.about.tail(more)
+            new = Listing(Catalogue(catalogue.ids[-more:], about))
+            other._title, other._ids = self._title | new._title, self._ids + new._ids
+            other._texts = pl.concat([self._texts, new._texts])
+            other._order = np.append(self._order, len(self._order) + np.arange(more))
+        other._offered = pl.Series(offered[other._order])
+        return other
 
     def __len__(self):
-        return len(self._ids)
+        return len(self._ids) if self._offered is None else int(self._offered.sum())
 
     def __contains__(self, id):
         return id in self._title
 
     def title(self, id: str | int) -> str | None:
-        """The title of an item, None where it has none."""
+        """Returns the title of an item, None if it has none."""
         return self._title.get(id) or None
 
     def popular(self, count: int) -> list:
-        """The ids of the items that were trained on most often."""
-        return self._ids[:count]
+        """Returns the ids of the most popular items in training."""
+        if self._offered is None:
+            return self._ids[:count]
+        return [self._ids[place] for place in self._offered.arg_true()[:count]]
 
     def own(self, id: str | int) -> str | int:
-        """An id as the catalogue would write it."""
+        """Returns an id in the type of the catalogue."""
         if self._integers and isinstance(id, str):
             return _integer(id)
         return id if self._integers or isinstance(id, str) else str(id)
 
     def search(self, text: str, count: int) -> list:
-        """Ids of the items whose titles have all words of a text, at most so many.
+        """Returns up to `count` ids of items whose titles contain all words of a text.
 
-        First is the item of that very id, then titles that begin with the text, then the rest, each the most popular
-        first. Case and accents don't matter; an empty text finds everything. Items without a title are found by id.
+        An item with this id comes first, then titles that begin with the text, then the others; each group is sorted by
+        popularity. Case and accents are ignored, and an empty text matches all items. Items without a title are matched
+        by id.
         """
         folded = _fold(text)
         found = [self._ids[place] for place in self._places(folded, count)] if folded else self.popular(count)
         exact = self.own(text.strip())
-        return [exact, *(id for id in found if id != exact)][:count] if exact in self else found
+        if exact not in self or (self._offered is not None and not self._offered[self._ids.index(exact)]):
+            return found
+        return [exact, *(id for id in found if id != exact)][:count]
 
     def _places(self, folded, count):
         match = reduce(and_, (self._texts.str.contains(word, literal=True) for word in folded.split()))
+        match = match if self._offered is None else match & self._offered
         begins = self._texts.str.starts_with(folded)
         first, second = (match & begins).arg_true()[:count], (match & ~begins).arg_true()[:count]
         return [*first, *second][:count]
 
 
 def _by_popularity(catalogue):
-    """Places in the catalogue, the most trained on first; as they are where nobody counted."""
+    """Returns indices into the catalogue by descending popularity; unsorted without training counts."""
     counts = catalogue.counts
     return np.arange(len(catalogue.ids)) if counts is None else np.argsort(-counts, kind="stable")
 
 
 def _fold(text):
-    """Without case, accents and spare blanks."""
+    """Normalises case, accents and spaces."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return " ".join(plain.casefold().split())
 
 
 def _integer(text):
-    """The integer that is printed as this text, else the text."""
+    """Returns the integer with this decimal form, otherwise the text."""
     if not text.removeprefix("-").isdecimal() or len(text) > 20:
         return text
     return int(text) if str(int(text)) == text else text

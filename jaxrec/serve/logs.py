@@ -1,4 +1,4 @@
-"""The service's log: one line an event, with time and level, as text for people or as JSON for programs."""
+"""The service's log: a line per event with time and level, as text or JSON."""
 
 import json
 import logging
@@ -8,16 +8,17 @@ from jaxrec.system.console import printable
 
 
 def begin(form: str) -> None:
-    """Send what is logged to the standard error. form: "text" or "json"."""
+    """Logs to standard error. `form`: "text" or "json"."""
     handler = logging.StreamHandler()
     handler.setFormatter({"text": Text, "json": Json}[form]())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a malformed request is the client's, and is counted
+    # malformed requests are the client's fault, and are counted
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 class Text(logging.Formatter):
-    """`2026-11-26T14:22:46.123Z WARNING jaxrec.serve: step 7 answers now`, and a traceback where there is one."""
+    """`2026-11-26T14:22:46.123Z WARNING jaxrec.serve: step 7 answers now`, followed by a traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         head = f"{_time(record)} {record.levelname} {record.name}: "
@@ -26,7 +27,7 @@ class Text(logging.Formatter):
 
 
 class Json(logging.Formatter):
-    """An object a line: time, level, logger and message, and traceback where there is one."""
+    """An object per line: time, level, logger and message, and traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         said = {"time": _time(record), "level": record.levelname, "logger": record.name}
@@ -37,7 +38,7 @@ class Json(logging.Formatter):
 
 
 def _time(record):
-    """When it happened, UTC, by ISO 8601."""
+    """Returns the time of a record in UTC, in ISO 8601."""
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z"
 
 

@@ -1,4 +1,4 @@
-"""What /metrics tells, in Prometheus' words."""
+"""The service's Prometheus metrics."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -7,7 +7,7 @@ TOGETHER = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """Counters of one service, in a registry of their own."""
+    """The metrics of a service, in their own registry."""
 
     def __init__(self):
         self.registry = registry = CollectorRegistry()
@@ -29,5 +29,5 @@ class Metrics:
         self.events = Counter("jaxrec_events_stored", "Events that are on disk", registry=registry)
 
     def text(self) -> bytes:
-        """All of them, as Prometheus reads it."""
+        """Returns the metrics in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""The service described: as an OpenAPI document made from the models that check the requests, and as a plain page."""
+"""Describes the service, as an OpenAPI document from the pydantic models of requests, and as an HTML page."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,25 +25,27 @@ SAID = {
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """One path: how it is answered, and all that the schema says of it."""
+    """A path of the service, with its handler and schema."""
 
     method: str
     path: str
     handler: Any
     summary: str
-    answer: Any  # model, or models of which the answer is one
-    body: Any = None  # model of the request
+    answer: Any  #: model, or list of alternative models
+    body: Any = None  #: model of the request body
     parameters: tuple = ()
-    errors: tuple = ()  # statuses
+    errors: tuple = ()  #: possible error statuses
 
 
 def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of Endpoints, as a dictionary."""
+    """Returns the OpenAPI 3.1 document of Endpoints, as a dictionary."""
     answers = [model for each in endpoints for model in _models(each.answer)]
     wanted: list[tuple[Any, Any]] = [(each.body, "validation") for each in endpoints if each.body]
     wanted += [(model, "serialization") for model in [*answers, Errors]]
     names, schemas = models_json_schema(wanted, ref_template="#/components/schemas/{model}")
-    paths = {each.path: {each.method.lower(): _operation(each, names)} for each in endpoints}
+    paths: dict[str, dict] = {}
+    for each in endpoints:
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, names)
     return {
         "openapi": "3.1.0",
         "info": {"title": "jaxrec", "version": version("jaxrec"), "description": "What a user may want next."},
@@ -57,7 +59,7 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
 
 
 def page(described: dict) -> str:
-    """The document as a page of HTML that needs nothing from elsewhere."""
+    """Returns the document as a self-contained HTML page."""
     operations = [
         (path, method, said) for path, methods in described["paths"].items() for method, said in methods.items()
     ]
@@ -81,7 +83,11 @@ def _operation(endpoint, names):
     errors = names[Errors, "serialization"]
     statuses = {*endpoint.errors, *(400, 401, 403), *([415] if endpoint.body else [])}
     responses |= {str(status): _content(errors, SAID[status]) for status in sorted(statuses)}
-    operation = {"summary": endpoint.summary, "operationId": endpoint.path[1:], "responses": responses}
+    operation = {
+        "summary": endpoint.summary,
+        "operationId": f"{endpoint.method.lower()}_{endpoint.path[1:]}",
+        "responses": responses,
+    }
     if endpoint.parameters:
         operation["parameters"] = [{"in": "query", "required": False, **each} for each in endpoint.parameters]
     if endpoint.body:
@@ -121,7 +127,7 @@ def _name(ref):
 
 
 def _shape(schema, schemas):
-    """What an answer looks like: {"items": [{"id": integer or string, …}], …}."""
+    """Formats the shape of an answer: {"items": [{"id": integer or string, …}], …}."""
     if "$ref" in schema:
         schema = schemas[_name(schema)]
     if schema.get("type") == "object":

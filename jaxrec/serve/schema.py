@@ -1,7 +1,7 @@
-"""What requests and answers look like: the models that check a body are the OpenAPI schema that describes it."""
+"""Pydantic models of requests and answers, from which the OpenAPI schema is made."""
 
 # pyright: reportInvalidTypeForm=false
-# (types of fields are made from the limits, which a checker cannot evaluate)
+# (field types are built from the limits, which a type checker can't evaluate)
 
 from itertools import takewhile
 from types import SimpleNamespace
@@ -23,17 +23,19 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from jaxrec.inference.attributes import BOUNDS
+from jaxrec.serve import given
 from jaxrec.serve.limits import Limits
 from jaxrec.system.console import printable
 
-SHOWN, LONG, SHORT = 10, 500, 100  # errors that one answer lists; characters of a message, and of a field's name
+# maximum errors per answer, characters of a message, and characters of a field's name
+SHOWN, LONG, SHORT = 10, 500, 100
 FILTER = f"should be a value, a list of values, or an object of bounds ({', '.join(BOUNDS)}): numbers, or dates as text"
 YEAR_10000 = 253_402_300_800  # seconds
-EXACT = (1 << 53) - 1  # the largest integer up to which JSON's readers, such as JavaScript's, tell all apart
+EXACT = (1 << 53) - 1  # largest integer that JSON readers with floats, such as JavaScript, keep exact
 
 
 def exact(id: str | int) -> str | int:
-    """An id as an answer has it: an integer that not every reader of JSON keeps exact is a text.
+    """Returns an id for an answer: integers that JSON readers may not keep exact become text.
 
     >>> exact(19), exact(2**60)
     (19, '1152921504606846976')
@@ -42,7 +44,7 @@ def exact(id: str | int) -> str | int:
 
 
 def _from_float(value):
-    # to JSON, 19.0 is an integer like 19
+    # in JSON, 19.0 is the integer 19
     return int(value) if isinstance(value, float) and abs(value) <= EXACT and value.is_integer() else value
 
 
@@ -53,15 +55,16 @@ def _whole(value):
 
 
 Count = Annotated[StrictInt, BeforeValidator(_from_float)]
-# of ids that are written without a point nothing in Python is asked
+# ids without a decimal point are validated without Python code
 Id = StrictInt | StrictStr | Annotated[StrictFloat, AfterValidator(_whole), WithJsonSchema({"type": "integer"})]
+Type = Annotated[StrictStr, Field(max_length=SHORT)]  # of an event
 Bound = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictStr
 Value = StrictBool | Bound
 Bounds = Annotated[dict[Literal[BOUNDS], Bound], Field(min_length=1, description="of a number or date")]
 
 
 class RequestError(Exception):
-    """A request that can't be answered: the status, the field at fault (None: the whole), and what to do."""
+    """An error answer: status, invalid field (None for the whole request), and message."""
 
     def __init__(self, status: int, field: str | None, message: str, headers: dict[str, str] | None = None):
         super().__init__(message)
@@ -70,7 +73,7 @@ class RequestError(Exception):
 
 
 def busy(why: str) -> RequestError:
-    """The error of what can't be answered now."""
+    """Returns the error for requests that can't be answered at present."""
     return RequestError(503, None, f"{why}: come again later", {"Retry-After": "1"})
 
 
@@ -135,6 +138,12 @@ class Stored(_Answer):
     stored: int = Field(description="events that are on disk now")
 
 
+class Changed(_Answer):
+    added: int
+    retired: int
+    items: int = Field(description="that can be recommended now")
+
+
 class Watch(_Answer):
     looked: float = Field(description="seconds since new checkpoints were last looked for")
     refused: int | None = Field(description="step of the new checkpoint that was refused, if the last one was")
@@ -161,37 +170,8 @@ class Errors(_Answer):
     errors: list[Error]
 
 
-SOURCES = ("history", "histories", "user")
-
-
-def _one_source(schema):
-    # one of the three that is not null, or a history and whose it is: what Recommend checks once it is made
-    given = {"history": "array", "histories": "array", "user": ["integer", "string"]}
-    history, histories, user = (
-        {"required": [name], "properties": {name: {"type": kind}}} for name, kind in given.items()
-    )
-    schema["oneOf"] = [history, histories, user | {"not": history}]
-
-
-def _one_each(body):
-    """That times and weights are given of the events of a history, one each, the times in their order."""
-    for name in ("times", "weights"):
-        if (given := getattr(body, name)) is None:
-            continue
-        if body.history is None:
-            raise PydanticCustomError("one_each", "{name} are those of a history: give it too", {"name": name})
-        if len(given) != len(body.history):
-            said = {"name": name, "count": len(given), "events": len(body.history)}
-            raise PydanticCustomError("one_each", "{count} {name} of {events} events: give one each, or null", said)
-    known = [time for time in body.times or () if time is not None]
-    if known != sorted(known):
-        raise PydanticCustomError("order", "times fall: give the events oldest first")
-    if body.now is not None and known and body.now < known[-1]:
-        raise PydanticCustomError("order", "now is before the newest of times: give a time after them")
-
-
 def bodies(limits: Limits) -> SimpleNamespace:
-    """The models of request bodies under these Limits: recommend, similar, influence, events, titles."""
+    """Returns the models of request bodies for these Limits: recommend, similar, influence, events, titles."""
     ids = lambda least, most: Annotated[list[Id], Field(min_length=least, max_length=most, fail_fast=True)]
     History, Some = ids(0, limits.history), ids(1, limits.history)
     Histories = Annotated[list[History], Field(min_length=1, max_length=limits.histories, fail_fast=True)]
@@ -202,7 +182,12 @@ def bodies(limits: Limits) -> SimpleNamespace:
         None, description="of each event of the history the seconds since 1970, UTC, for a model that is shown them"
     )
     weights_of = Field(None, description="of each event of the history its weight, for a model that is shown them")
+    Types = Annotated[list[Type | None], Field(max_length=limits.history, fail_fast=True)]
+    types_of = Field(
+        None, description="of each event of the history its type, as in the training's log, for a model shown them"
+    )
     Moment = Annotated[float, Field(ge=0, lt=YEAR_10000)]
+    Weight = Annotated[float, Field(allow_inf_nan=False)]
     asked = Field(
         None, description="seconds since 1970, UTC, when the next item is asked for, for a model that is shown that"
     )
@@ -211,12 +196,22 @@ def bodies(limits: Limits) -> SimpleNamespace:
     class Filtered(_Body):
         k: Count = Field(min(10, limits.k), ge=1, le=limits.k, description="how many items at most")
 
+    class Event(_Body):
+        item: Id
+        time: Moment | None = Field(None, description="seconds since 1970, UTC")
+        weight: Weight | None = None
+        type: Type | None = Field(None, description="what was done, as in the training's log")
+
     class Recommend(Filtered):
-        model_config = ConfigDict(json_schema_extra=_one_source)
+        model_config = ConfigDict(json_schema_extra=given.one_source)
         history: History | None = Field(None, description="item ids, oldest first")
         histories: Histories | None = Field(None, description="several histories, answered with the same settings")
+        events: Annotated[list[Event], Field(max_length=limits.history, fail_fast=True)] | None = Field(
+            None, description="a history with what is known of each event: in the place of history, times and the like"
+        )
         times: Times | None = times_of
         weights: Weights | None = weights_of
+        types: Types | None = types_of
         now: Moment | None = asked
         user: Id | None = Field(
             None,
@@ -235,11 +230,8 @@ def bodies(limits: Limits) -> SimpleNamespace:
         )
 
         def model_post_init(self, _context):
-            given = [name for name in SOURCES if getattr(self, name) is not None]
-            if len(given) != 1 and given != ["history", "user"]:
-                said = "this has " + (" and ".join(given) if given else "none of them")
-                raise PydanticCustomError("source", "give one of history, histories and user: {said}", {"said": said})
-            _one_each(self)
+            given.from_one(self)
+            given.one_each(self)
 
     class SimilarTo(Filtered):
         item: Id
@@ -250,21 +242,35 @@ def bodies(limits: Limits) -> SimpleNamespace:
         user: Id | None = Field(None, description="whose history it is, for a model with vectors of users")
         times: Times | None = times_of
         weights: Weights | None = weights_of
+        types: Types | None = types_of
         now: Moment | None = asked
 
         def model_post_init(self, _context):
-            _one_each(self)
+            given.one_each(self)
 
     class TitlesOf(_Body):
         items: ids(1, limits.ids)
+
+    class New(_Body):
+        id: Id
+        like: ids(0, limits.history) = Field(
+            [], description="ids of items: its vectors begin as the mean of theirs; without any, as its features alone"
+        )
+        about: dict[str, Any] = Field({}, description="its attributes, as columns of the table of items have them")
+
+    class Change(_Body):
+        add: Annotated[list[New], Field(max_length=limits.history, fail_fast=True)] = Field(
+            [], description="new items, or retired ones that are to be recommended again"
+        )
+        retire: ids(0, limits.history) = Field([], description="ids that are no longer to be recommended")
 
     class Happened(_Body):
         user: Id
         item: Id | None = None
         items: Some | None = Field(None, description="several, oldest first")
-        time: Annotated[float, Field(ge=0, lt=YEAR_10000)] | None = Field(
-            None, description="seconds since 1970, UTC; now if it is left out"
-        )
+        time: Moment | None = Field(None, description="seconds since 1970, UTC; now if it is left out")
+        weight: Weight | None = Field(None, description="of each of them, such as a rating or seconds of play")
+        type: Type | None = Field(None, description="what was done with them, as in the training's log")
         model_config = ConfigDict(
             json_schema_extra={
                 "oneOf": [
@@ -279,15 +285,20 @@ def bodies(limits: Limits) -> SimpleNamespace:
                 raise PydanticCustomError("source", "give either item or items")
 
     return SimpleNamespace(
-        recommend=Recommend, similar=SimilarTo, influence=InfluenceOn, events=Happened, titles=TitlesOf
+        recommend=Recommend,
+        similar=SimilarTo,
+        influence=InfluenceOn,
+        events=Happened,
+        change=Change,
+        titles=TitlesOf,
     )
 
 
 def parse(model: type[BaseModel], body: bytes) -> Any:
-    """A body (bytes) as this model.
+    """Parses a body with a model.
 
     Raises:
-        RequestError: 400 where it is no JSON, else 422; every error names its field.
+        RequestError: 400 if it isn't JSON, otherwise 422; each error names its field.
     """
     try:
         return model.model_validate_json(body)
@@ -299,7 +310,7 @@ def parse(model: type[BaseModel], body: bytes) -> Any:
 
 
 def _by_field(found):
-    """Pydantic's errors, those of a union's branches joined. -> [{"field", "message"}]"""
+    """Returns pydantic's errors as [{"field", "message"}], merging those of a union's branches."""
     messages = {}
     for each in found:
         messages.setdefault(_field(each["loc"]), []).append(_message(each))
@@ -310,7 +321,7 @@ def _by_field(found):
 
 
 def _field(place):
-    """Where an error is: history.3, where.genres. Pydantic adds the names of a union's branches: they are left out."""
+    """Formats an error's location: history.3, where.genres. Pydantic's names of union branches are left out."""
     if not place:
         return None
     name, *rest = place

@@ -1,4 +1,4 @@
-"""The command `serve`: a workdir, the service, and the server that runs it until it is told to stop."""
+"""Runs the service for a workdir until it is told to stop: the implementation of the command `serve`."""
 
 import argparse
 import os
@@ -19,17 +19,18 @@ from jaxrec.serve.app import Service
 from jaxrec.serve.connections import Connection, Crowd
 from jaxrec.serve.hosts import Hosts
 from jaxrec.serve.known import Known
+from jaxrec.serve.stocking import Stocking
 from jaxrec.serve.store import Events
 from jaxrec.system.errors import UserError
 
-TOKEN = "JAXREC_TOKEN"  # environment variable: on a command line everyone on the machine would read it
+TOKEN = "JAXREC_TOKEN"  # an environment variable, since command lines are visible to all users
 LAST_PORT = 65535
-GRACE = 10  # seconds that a stop waits for what is under way
+GRACE = 10  # seconds to wait for requests in progress when stopping
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
-    """Serve a workdir until SIGTERM or Ctrl-C; then finish what is under way. Returns the exit status."""
+    """Serves a workdir until SIGTERM or Ctrl-C, then completes requests in progress. Returns the exit status."""
     logs.begin(arguments.log)
     if arguments.watch and arguments.checkpoint not in ("best", "latest"):
         raise UserError(f"--watch looks for a new checkpoint, and {arguments.checkpoint} is one: leave one of them out")
@@ -37,15 +38,28 @@ def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     hosts = Hosts(arguments.host, arguments.allow_host)
     listening = bind(arguments.host, arguments.port)
     chosen = arguments.workdir, arguments.checkpoint, arguments.approximate
-    recommender = watch.load(*chosen, allowed.k, allowed.batch, arguments.items)
+    if arguments.stock and arguments.approximate:
+        raise UserError("--approximate has an index that does not change: leave it out, or --stock")
+    stocking = Stocking(arguments.stock) if arguments.stock else None
+    stocked = {"stocked": stocking.onto} if stocking else {}
+    recommender = watch.load(*chosen, allowed.k, allowed.batch, arguments.items, **stocked)
     events = Events(arguments.events, allowed.queue) if arguments.events else None
     known = Known(histories(recommender, arguments.histories)) if arguments.histories else None
-    service = Service(recommender, allowed, events, token, hosts, known)
+    service = Service(recommender, allowed, events, token, hosts, known, stocking)
     beside = [threading.Thread(target=watch.warm, args=(service.batcher, allowed.k, allowed.batch), daemon=True)]
     if arguments.watch:
-        renew = lambda step: watch.renew(service.batcher.recommender, step, allowed.k)
+        renew = lambda step: watch.renew(service.batcher.recommender, step, allowed.k, **stocked)
+        again = (arguments.approximate, allowed.k, allowed.batch, arguments.items)
+        reload = lambda step: watch.reload(arguments.workdir, step, *again, **stocked)
+
+        def take(other):
+            now = service.batcher.recommender
+            grown = (other.base or other).catalogue is not (now.base or now).catalogue
+            service.take(other, Known(histories(other, "training")) if grown and follows else None)
+
+        follows = arguments.histories == "training"  # otherwise the users are those of the given log
         meant, refuse = (arguments.checkpoint, recommender.step), service.metrics.refused.inc
-        watcher = watch.Watcher(arguments.workdir, *meant, renew, service.take, refuse)
+        watcher = watch.Watcher(arguments.workdir, *meant, renew, reload, take, refuse)
         service.watcher = watcher
         beside.append(watcher)
     for thread in beside:
@@ -61,15 +75,15 @@ def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
 
 
 def histories(recommender: Recommender, data: str) -> Interactions:
-    """The log whose users are known: that of the training for "training", else what `prepare` reads."""
+    """Returns the log of known users: that of the training for "training", otherwise as read by `prepare`."""
     return recommender.log(None if data == "training" else data)
 
 
 def read_token() -> str | None:
-    """The token of the environment, None where there is none.
+    """Returns the token from the environment, None if there is none.
 
     Raises:
-        UserError: no request could ever bear it.
+        UserError: if requests can't contain it.
     """
     token = os.environ.get(TOKEN)
     if token and (token != token.strip() or not token.isprintable()):
@@ -78,17 +92,17 @@ def read_token() -> str | None:
 
 
 def leave(threads: Iterable[threading.Thread]) -> None:
-    """End the process here if one of these still compiles: the interpreter can't stop it, and aborts at its own end."""
+    """Exits the process if a thread is still compiling, since the interpreter can't stop it and would abort at exit."""
     if any(thread.is_alive() for thread in threads):
         sys.stdout.flush()
         os._exit(0)
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket at this address, not yet listening.
+    """Returns a socket bound to this address, not yet listening.
 
     Raises:
-        UserError: it is taken, or is no address of this machine.
+        UserError: if the address is in use or invalid.
     """
     if not 0 <= port <= LAST_PORT:
         raise UserError(f"--port {port}: a port is a number from 0 to {LAST_PORT}")
@@ -103,7 +117,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def address(listening: socket.socket) -> str:
-    """http://host:port of a socket."""
+    """Returns http://host:port of a socket."""
     host, port = listening.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -119,7 +133,7 @@ class _Server(uvicorn.Server):
 
 
 def configuration(app: Any, crowd: Crowd) -> uvicorn.Config:
-    """What uvicorn is to do: `app` for the connections of a Crowd."""
+    """Returns uvicorn's configuration, for `app` and the connections of a Crowd."""
     return uvicorn.Config(
         app,
         http=partial(Connection, crowd=crowd),  # pyright: ignore[reportArgumentType] any callable will do
@@ -135,8 +149,8 @@ def configuration(app: Any, crowd: Crowd) -> uvicorn.Config:
 
 
 def run(app: Any, listening: socket.socket, ready: str, crowd: Crowd) -> None:
-    """Serve until a signal; print the line when requests are taken."""
-    # uvicorn raises the signal again once it has stopped: for who asked it to stop, that is an end as good as any
+    """Serves until a signal; prints the line `ready` once requests are accepted."""
+    # uvicorn re-raises the signal after stopping, but a requested stop is a success
     before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         _Server(configuration(app, crowd), ready).run(sockets=[listening])

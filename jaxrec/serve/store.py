@@ -1,4 +1,4 @@
-"""What users did, in SQLite: an event that was acknowledged is on disk, in the file that is at its path."""
+"""Stores users' events in SQLite; acknowledged events are on disk, in the file at the given path."""
 
 import json
 import logging
@@ -13,36 +13,37 @@ from typing import NamedTuple
 from jaxrec.serve.database import Database, Lost, Unavailable
 from jaxrec.system.errors import UserError
 
-TOGETHER = 1000  # requests in one transaction at most
-EVERY = 1.0  # seconds after which the file is looked at where nothing is written
+TOGETHER = 1000  # maximum requests per transaction
+EVERY = 1.0  # seconds between checks of the file without writes
 log = logging.getLogger("jaxrec.serve")
 
 
 class _Append(NamedTuple):
-    rows: list  # of (user, item, time)
+    rows: list  # of (user, item, time, weight, type)
     done: Future
 
 
 class Events:
-    """An append-only history for each user. A user's id is its text: 7 and "7" are one; an item's keeps its type.
+    """Append-only histories by user. User ids are compared as text: 7 and "7" are the same; item ids keep their type.
 
-    One thread writes. What arrives while it waits for the disk is committed together, so that many writers share an
-    fsync: the write-ahead log is synced at every commit (synchronous=FULL). Before anything is acknowledged, and every
-    second, the file is looked at: where it was moved, deleted, replaced or cut, nothing is written any more, until a
-    sound file of events is at its path again. That is then opened; none is ever made.
+    A single thread writes. Events that arrive while it waits for the disk are committed together, sharing an fsync; the
+    write-ahead log is synced at every commit (synchronous=FULL). The file is checked before events are acknowledged,
+    and every second. If it was moved, deleted, replaced or truncated, nothing is written until a valid file of events
+    is at its path again, which is then opened; it is never created anew.
     """
 
     def __init__(self, path: str | Path, room: int):
-        """
+        """Opens the store.
+
         Args:
-            path: the file, made if need be.
-            room: how many appends may wait.
+            path: the file, created if missing.
+            room: maximum number of waiting appends.
 
         Raises:
-            UserError: it can't be used.
+            UserError: if it can't be used.
         """
         self._path, self._trouble, self._tried, self._said = path, None, 0.0, None
-        self._unread = None  # the Lost of a reader: the thread that writes is to look
+        self._unread = None  # a reader's Lost error, for the writing thread to check
         try:
             self._database = Database(path, create=True)
         except Unavailable as error:
@@ -53,20 +54,30 @@ class Events:
 
     @property
     def alive(self) -> bool:
+        """Whether the writing thread runs."""
         return self._thread.is_alive()
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing can be kept until the file is back, None where it is there."""
+        """The reason why events can't be stored until the file is back, None if they can."""
         return self._trouble
 
-    def append(self, user: str | int, items: Sequence[str | int], time: float | None = None) -> Future:
+    def append(
+        self,
+        user: str | int,
+        items: Sequence[str | int],
+        time: float | None = None,
+        weight: float | None = None,
+        type: str | None = None,
+    ) -> Future:
         """Append to a user's history.
 
         Args:
             user: id.
             items: ids, oldest first.
             time: seconds since 1970; now if None.
+            weight: of each of these events, None where that is not known.
+            type: of each of these events, as "purchase", None where that is not known.
 
         Returns:
             A concurrent Future of how many they are, done when they are on disk; it raises Unavailable where they
@@ -77,15 +88,15 @@ class Events:
         """
         time = clock.time() if time is None else time
         done = Future()
-        self._waiting.put_nowait(_Append([(str(user), json.dumps(item), time) for item in items], done))
+        self._waiting.put_nowait(_Append([(str(user), json.dumps(item), time, weight, type) for item in items], done))
         return done
 
     def newest(self, user: str | int, count: int) -> list:
-        """The newest items of a user, as `past`."""
-        return [item for item, _ in self.past(user, count)]
+        """Returns a user's newest items, as in `past`."""
+        return [item for item, *_ in self.past(user, count)]
 
     def past(self, user: str | int, count: int) -> list[tuple]:
-        """(item, seconds since 1970) of a user's newest events, oldest first; of one time in the order they came.
+        """(item, seconds since 1970, weight, type) of a user's newest events, oldest first; of one time as they came.
 
         Raises:
             Unavailable: they can't be read.
@@ -98,12 +109,12 @@ class Events:
             self._unread = error
             raise
         try:
-            return [(json.loads(item), time) for item, time in reversed(rows)]
+            return [(json.loads(item), *rest) for item, *rest in reversed(rows)]
         except ValueError as error:
             raise Unavailable("the events file: what it holds is no id") from error
 
     def close(self) -> None:
-        """Write what waits, and close the file."""
+        """Writes waiting events, and closes the file."""
         self._waiting.put(None)
         self._thread.join()
 
@@ -115,7 +126,7 @@ class Events:
             try:
                 self._look()
                 self._write([append for append in appends if append])
-            except Exception as error:  # nothing may end this thread, on which all that is kept depends
+            except Exception as error:  # this thread must not end
                 self._say(error)
                 _deliver([append for append in appends if append], Unavailable("the events file could not be written"))
         try:
@@ -125,7 +136,7 @@ class Events:
             self._say(error)
 
     def _next(self):
-        """What has arrived; [] where nothing does for EVERY seconds."""
+        """Returns the appends that have arrived; [] after EVERY seconds without any."""
         try:
             appends = [self._waiting.get(timeout=EVERY)]
         except queue.Empty:
@@ -135,7 +146,7 @@ class Events:
         return appends
 
     def _look(self):
-        """See whether the file is there; where it was lost, open it if it is back."""
+        """Checks that the file is there; if it was lost, reopens it once it is back."""
         try:
             if self._trouble is None:
                 found, self._unread = self._unread, None
@@ -173,7 +184,7 @@ class Events:
                 append.done.set_result(len(append.rows))
 
     def _lose(self, error):
-        """The file isn't what it was: from now on nothing is acknowledged."""
+        """Stops acknowledging events, since the file has changed."""
         self._say(error)
         try:
             if self._trouble is None:
@@ -184,7 +195,7 @@ class Events:
             self._trouble = str(error)
 
     def _say(self, error):
-        """A line in the log, once for what stays the same."""
+        """Logs an error, unless it was the last one logged."""
         if str(error) != self._said:
             self._said = str(error)
             log.error("%s: %s; nothing is acknowledged meanwhile", self._path, error)

@@ -1,4 +1,4 @@
-"""Checkpoints for the service: loaded, warmed and checked beside the one that answers, then put in its place."""
+"""Loads, compiles and checks new checkpoints beside the active one, then replaces it."""
 
 import logging
 import math
@@ -15,52 +15,88 @@ import jax.numpy as jnp
 from jaxrec.inference import loading
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
+from jaxrec.inference.stock import OFFERED, sharing
 from jaxrec.serve.batching import Batcher
 from jaxrec.system.errors import UserError
 from jaxrec.training import workdir
 from jaxrec.training.checkpoint import Checkpoints
 
-CHECKED, ASKED = 8, 10  # histories of the self-check, and items that each is asked for
-AGAIN = 30.0  # seconds after which a refused checkpoint is tried again, then twice as many, and so on
-SILENT, LOADING = 30.0, 600.0  # seconds without a look, and with one checkpoint, after which it is late
+CHECKED, ASKED = 8, 10  # histories of the self-check, and items requested for each
+AGAIN = 30.0  # seconds before retrying a refused checkpoint; doubles each time
+SILENT, LOADING = 30.0, 600.0  # seconds without a look, or of loading a checkpoint, after which the watcher is late
 log = logging.getLogger("jaxrec.serve")
 
 
+Stocked = Callable[[Recommender], Recommender]  #: the same, with the changes of the catalogue so far
+
+
 def load(
-    path: Path, checkpoint: str | int, approximate: bool, k: int, batch: int, items: str | None = None
+    path: Path,
+    checkpoint: str | int,
+    approximate: bool,
+    k: int,
+    batch: int,
+    items: str | None = None,
+    stocked: Stocked = lambda recommender: recommender,
 ) -> Recommender:
-    """The Recommender of a workdir's checkpoint, ready to answer one history at once, and checked.
+    """Returns the Recommender of a workdir's checkpoint, compiled for single histories, and checked.
 
     Args:
-        path: Path.
-        checkpoint: as of `loading.load`.
-        approximate: as of `loading.load`.
-        k: how many items it will be asked for.
-        batch: the most histories that it will be asked at once.
-        items: as of `loading.load`.
+        path: the workdir.
+        checkpoint: as for `loading.load`.
+        approximate: as for `loading.load`.
+        k: number of items that will be requested.
+        batch: maximum number of histories per call.
+        items: as for `loading.load`.
+        stocked: adds what has changed in the catalogue.
 
     Raises:
-        UserError: there is none, or it does not pass `check`.
+        UserError: if there is none, or it doesn't pass `check`.
     """
-    recommender = loading.load(path, checkpoint, approximate, items)
-    recommender.engine.rows = min(recommender.engine.rows, batch)  # of what is split, no part needs another program
+    recommender = stocked(loading.load(path, checkpoint, approximate, items))
+    # larger requests are split into parts that need no other program
+    recommender.engine.rows = min(recommender.engine.rows, batch)
     begin(recommender, k)
     return recommender
 
 
-def renew(recommender: Recommender, step: int, k: int) -> Recommender:
-    """A Recommender of another step, with the programs of this one, warmed and checked.
+def renew(
+    recommender: Recommender, step: int, k: int, stocked: Stocked = lambda recommender: recommender
+) -> Recommender:
+    """Returns a Recommender of another step, which shares the programs of this one, and is checked.
 
     Raises:
-        UserError: there is none, or it does not pass `check`.
+        UserError: if there is none, or it doesn't pass `check`.
     """
-    other = recommender.renewed(str(step))
+    other = stocked(recommender.renewed(str(step)))
+    other.engine = sharing(other.engine, recommender.engine)
     begin(other, k)
     return other
 
 
+def reload(
+    path: Path,
+    step: int,
+    approximate: bool,
+    k: int,
+    batch: int,
+    items: str | None = None,
+    stocked: Stocked = lambda recommender: recommender,
+) -> Recommender:
+    """As `load`, for a step with another catalogue or model; also compiles batches of up to `batch` histories."""
+    other = load(path, step, approximate, k, batch, items, stocked)
+    compile_all(other, k, batch)
+    return other
+
+
+def compile_all(recommender: Recommender, k: int, batch: int) -> None:
+    """Compiles the programs for up to `batch` histories at once."""
+    for rows in _sizes(recommender, batch):
+        recommender.engine.compile(rows, min(k, recommender.engine.items))
+
+
 def begin(recommender: Recommender, k: int) -> None:
-    """Compile, or try, all that one history at once needs; then check."""
+    """Compiles and runs what single histories need, then checks the answers."""
     id, engine = recommender.catalogue.ids[0], recommender.engine
     for slots in engine.buckets():
         recommender.answer([Query([id] * (slots - engine.num_mask_slots), k)])
@@ -69,24 +105,29 @@ def begin(recommender: Recommender, k: int) -> None:
 
 
 def warm(batcher: Batcher, k: int, batch: int) -> None:
-    """Compile what larger batches need, and let the batches grow with it."""
-    rows = 1
-    while rows <= min(batch, batcher.recommender.engine.rows):
-        batcher.recommender.engine.compile(rows, min(k, batcher.recommender.engine.items))
+    """Compiles larger batches, and raises the batch size as they become ready."""
+    recommender = batcher.recommender
+    for rows in _sizes(recommender, batch):
+        recommender.engine.compile(rows, min(k, recommender.engine.items))
         batcher.size = rows
-        rows *= 2
+
+
+def _sizes(recommender, batch):
+    """Returns the powers of two up to the maximum number of histories per call."""
+    return [1 << power for power in range(min(batch, recommender.engine.rows).bit_length())]
 
 
 def check(recommender: Recommender) -> None:
-    """That it answers as a sound model does.
+    """Checks that a recommender's answers are sound.
 
     Raises:
-        UserError: a parameter is not finite; an answer is too short, repeats an item, or is out of order.
+        UserError: if a parameter is not finite, or an answer is too short, repeats an item or is out of order.
     """
     step, ids = f"step {recommender.step}", recommender.catalogue.ids.tolist()
-    if not all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(recommender.engine.params)):
+    learned = {name: leaf for name, leaf in recommender.engine.params.items() if name != OFFERED}
+    if not all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(learned)):
         raise UserError(f"{step}: a parameter is not finite")
-    wanted = min(ASKED, len(ids))
+    wanted = min(ASKED, int(recommender.offered.sum()))
     for place in range(CHECKED):
         history = ids[place * len(ids) // CHECKED :][: 1 << place]
         (ranked,) = recommender.answer([Query(history, wanted, exclude_seen=False)])
@@ -98,11 +139,11 @@ def check(recommender: Recommender) -> None:
 
 
 class Watcher(threading.Thread):
-    """Looks for a new checkpoint every second. It opens the workdir for reading only, and no error ends it.
+    """Looks for a new checkpoint every second. It only reads the workdir, and survives all errors.
 
-    What is being written lies under another name until it is whole. A checkpoint that vanishes while it is read, or
-    does not pass the check, is refused with a line in the log. It is tried again when its folder has changed, and at
-    growing intervals, since what was amiss may have been this machine's.
+    Incomplete checkpoints have another name. A checkpoint that disappears while it is read, or doesn't pass the check,
+    is refused and logged. It is retried when its folder has changed, and at growing intervals, since the cause may have
+    been on this machine.
     """
 
     def __init__(
@@ -111,47 +152,50 @@ class Watcher(threading.Thread):
         checkpoint: str,
         current: int | None,
         renew: Callable[[int], Recommender],
+        reload: Callable[[int], Recommender],
         take: Callable[[Recommender], None],
         refuse: Callable[[], None],
         every: float = 1.0,
     ):
-        """
+        """Creates the thread.
+
         Args:
-            path: Path of the workdir.
+            path: the workdir.
             checkpoint: "best" or "latest".
-            current: the step that answers now.
-            renew: (step) -> Recommender.
-            take: (Recommender), puts it to work.
-            refuse: (), counts.
-            every: seconds.
+            current: the active step.
+            renew: (step) -> Recommender of the same model and data.
+            reload: (step) -> Recommender, for a training with another model or data at the path.
+            take: (Recommender) -> None, activates it.
+            refuse: () -> None, counts refused checkpoints.
+            every: seconds between looks.
         """
         super().__init__(name="watch", daemon=True)
-        self._path, self._checkpoint, self._current = path, checkpoint, current
-        self._renew, self._take, self._refuse, self._every = renew, take, refuse, every
+        self._path, self._checkpoint, self._current = path, checkpoint, (_folder(path), current)
+        self._renew, self._reload, self._take, self._refuse, self._every = renew, reload, take, refuse, every
         self._there, self._looked, self._blind = {}, time.monotonic(), None
         self._refused, self._again, self._pause, self._loading = None, math.inf, AGAIN, False
         self._trained = workdir.read(path)
 
     def run(self) -> None:
-        """Look until the process ends."""
+        """Looks until the process ends."""
         while True:
             time.sleep(self._every)
             self.look()
 
     @property
     def late(self) -> bool:
-        """Whether it has been long since it could look, or since it began to load a checkpoint."""
+        """Whether the last look, or the loading of a checkpoint, is too long ago."""
         return time.monotonic() - self._looked > (LOADING if self._loading else SILENT)
 
     def told(self) -> dict[str, Any]:
-        """{"looked": seconds since it last could look, "refused": the step that was refused last, or None}"""
+        """Returns {"looked": seconds since the last look, "refused": the step refused last, or None}."""
         return {"looked": round(time.monotonic() - self._looked, 1), "refused": self._refused}
 
     def look(self) -> None:
-        """Take the checkpoint that is meant now, if it is another than the current."""
+        """Activates the current best or latest checkpoint, if it isn't active already."""
         try:
             there = finished(self._path / "checkpoints")
-        except OSError as error:  # a moment without descriptors, a loop of links: the next look may succeed
+        except OSError as error:  # temporary, as without descriptors: the next look may succeed
             if str(error) != self._blind:
                 log.error("new checkpoints can't be looked for, step %s answers on: %s", self._current, error)
             self._blind = str(error)
@@ -167,27 +211,29 @@ class Watcher(threading.Thread):
     def _consider(self):
         step = None
         try:
-            step = chosen(self._path, self._checkpoint)
-            if step != self._current:
-                self._check_data()
-                self._take(self._renew(step))
-                self._current = step
-                log.warning("step %s answers now", step)
+            folder, step = _folder(self._path), chosen(self._path, self._checkpoint)
+            if (folder, step) != self._current:
+                now, then = workdir.read(self._path), self._trained
+                same = (now.data, now.config) == (then.data, then.config)
+                self._take(self._renew(step) if same else self._reload(step))
+                self._current, self._trained = (folder, step), now
+                log.warning("step %s answers now%s", step, "" if same else f", with {now.data['items']:,} items")
             self._refused = None
-        except Exception as error:  # whatever it is, the old one answers on
+        except Exception as error:  # in any case, the active one stays
             self._refuse()
             self._refused = step
             self._again, self._pause = time.monotonic() + self._pause, 2 * self._pause
-            log.warning("a new checkpoint is refused, step %s answers on: %s", self._current, error)
+            log.warning("a new checkpoint is refused, step %s answers on: %s", self._current[1], error)
 
-    def _check_data(self):
-        now, then = workdir.read(self._path), self._trained
-        if (now.data, now.config.model) != (then.data, then.config.model):
-            raise UserError("it was trained on other data, or another model: start the service again")
+
+def _folder(path):
+    """Returns the identity of the folder at a path, to notice a link to another training."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def chosen(path: Path, checkpoint: str) -> int:
-    """The step that is best or latest now."""
+    """Returns the step that is currently best or latest."""
     checkpoints = Checkpoints(path, read_only=True)
     try:
         return checkpoints.choose(checkpoint)
@@ -196,7 +242,7 @@ def chosen(path: Path, checkpoint: str) -> int:
 
 
 def finished(folder: Path) -> dict[str, int]:
-    """{step: when its folder changed} of the checkpoints that are whole; of none while they change."""
+    """Returns {step: modification time of its folder} of complete checkpoints; {} without a folder."""
     try:
         return {entry.name: entry.stat().st_mtime_ns for entry in os.scandir(folder) if entry.name.isdigit()}
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""What lies around the program: files, the console, figures, signals, and the errors that a person reads."""
+"""Files, console, figures, signals and errors."""

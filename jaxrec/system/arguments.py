@@ -1,4 +1,4 @@
-"""What people give from Python, checked: lists of ids, how many items, which checkpoint."""
+"""Checks arguments from Python: lists of ids, numbers of items, checkpoints."""
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,15 +9,15 @@ import numpy as np
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 
-SHOWN, CHARACTERS = 5, 200  # values that an error shows, and how much of them
-ORDERED = ("history", "histories", "users", "times", "weights")  # lists whose order counts
+SHOWN, CHARACTERS = 5, 200  # values shown in an error, and their maximum characters
+ORDERED = ("history", "histories", "users", "times", "weights", "types")  # lists whose order matters
 
 
 def checkpoint_name(checkpoint: object) -> str:
-    """A checkpoint as `Checkpoints.choose` takes it: "best", "latest" or the text of a step.
+    """Returns a checkpoint for `Checkpoints.choose`: "best", "latest" or a step as text.
 
     Raises:
-        UserError: it is neither a text nor an integer.
+        UserError: if it is neither text nor an integer.
 
     >>> checkpoint_name("best"), checkpoint_name(64)
     ('best', '64')
@@ -26,15 +26,15 @@ def checkpoint_name(checkpoint: object) -> str:
         return str(checkpoint)
     try:
         return str(_integer(checkpoint))
-    except (TypeError, ValueError):  # the latter of too many digits to write
+    except (TypeError, ValueError):  # ValueError: too many digits to print
         raise UserError(f"checkpoint is {some([checkpoint])}: give 'best', 'latest' or a step, an integer") from None
 
 
 def count(k: object, which: str = "") -> int:
-    """k as an int. `which` begins the message of an error.
+    """Returns k as an int. `which`: begins the error message.
 
     Raises:
-        UserError: it is no integer, of Python or NumPy, or below 1.
+        UserError: if it is not an integer, of Python or NumPy, or below 1.
 
     >>> count(10)
     10
@@ -49,10 +49,10 @@ def count(k: object, which: str = "") -> int:
 
 
 def id_list(ids: Any, name: str, which: str = "") -> list:
-    """These ids as a list, in their order: of a list, an array, a column of a frame, a generator.
+    """Returns ids as a list, from a list, an array, a column of a frame or a generator.
 
     Raises:
-        UserError: they are none of these; or a set, where the order counts.
+        UserError: if they are something else, or a set where the order matters.
     """
     if isinstance(ids, str | bytes):
         raise UserError(f"{which}a {name} is a list of ids, and this is one text: put it into brackets")
@@ -63,12 +63,12 @@ def id_list(ids: Any, name: str, which: str = "") -> list:
 
 
 def some(values: Sequence) -> str:
-    """The first few values, for a message."""
+    """Returns the first few values, for a message."""
     return printable(", ".join(map(shown, values[:SHOWN])), CHARACTERS)
 
 
 def shown(value: object) -> str:
-    """What a value is, for a message: Python writes no integer of some thousand digits, alone or within a list."""
+    """Returns the repr of a value, for a message; Python can't print integers with thousands of digits."""
     try:
         return repr(value)
     except ValueError:
@@ -76,7 +76,7 @@ def shown(value: object) -> str:
 
 
 def _integer(value):
-    """An integer, of Python or NumPy, as an int. Raises TypeError for all else."""
+    """Returns an integer of Python or NumPy as an int. Raises TypeError for anything else."""
     if isinstance(value, bool | np.bool_):
         raise TypeError
     return operator.index(value)

@@ -1,4 +1,4 @@
-"""Checksums of arrays, of plain values and of files, to know damage by: xxHash, at gigabytes a second."""
+"""Checksums of arrays, plain values and files, to detect damage, by xxHash (gigabytes per second)."""
 
 import json
 from pathlib import Path
@@ -8,16 +8,16 @@ import numpy as np
 import xxhash
 from numpy.typing import ArrayLike
 
-CHUNK = 1 << 24  # bytes of a file that are read at a time
+CHUNK = 1 << 24  # bytes of a file read at a time
 
 
 def of_array(array: ArrayLike) -> str:
-    """Of an array's bytes: not of its shape or dtype."""
+    """Returns the checksum of an array's bytes, without its shape and dtype."""
     return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def of_json(value: Any) -> str:
-    """Of a plain value as JSON: the same for what is read back as for what was written.
+    """Returns the checksum of a plain value as JSON, which survives writing and reading.
 
     >>> of_json({"a": 1, "b": (0.1, None)}) == of_json({"b": [0.1, None], "a": 1})
     True
@@ -26,15 +26,15 @@ def of_json(value: Any) -> str:
 
 
 def of_text(text: str) -> str:
-    """Of a text's UTF-8."""
+    """Returns the checksum of a text in UTF-8."""
     return xxhash.xxh3_128_hexdigest(text.encode())
 
 
 def of_file(path: str | Path) -> str:
-    """Of a file's bytes.
+    """Returns the checksum of a file's bytes.
 
     Raises:
-        OSError: it can't be read.
+        OSError: if it can't be read.
     """
     digest = xxhash.xxh3_128()
     with open(path, "rb") as file:

@@ -1,8 +1,8 @@
-"""The one kind of error that is a person's to mend."""
+"""The error for mistakes that a person can correct."""
 
 
 class UserError(ValueError):
-    """A mistake in a file, a flag or a configuration: the message names it and says what to do.
+    """A mistake in a file, a flag or a configuration; the message names it and says what to do.
 
-    The commands print it without a traceback (`--debug` shows one) and exit with 2.
+    Commands print the message without a traceback (`--debug` shows it), and exit with status 2.
     """

@@ -1,4 +1,4 @@
-"""Figures that are drawn into files: no window, and nothing of the caller's matplotlib is changed."""
+"""Draws figures into files, without a window, and without affecting the caller's matplotlib."""
 
 import warnings
 from typing import Any
@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A Figure of so many inches."""
+    """Returns a Figure of this size in inches."""
     figure = Figure((width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def save_figure(figure: Figure, path: Any) -> None:
-    """Write a Figure as PNG; a character that the font lacks is a box."""
+    """Writes a Figure as PNG; characters missing in the font become boxes."""
     with warnings.catch_warnings(action="ignore"), open(path, "wb") as file:
         figure.savefig(file, format="png", dpi=120)

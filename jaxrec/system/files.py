@@ -1,4 +1,4 @@
-"""Files that are whole or not there; regular files alone, and small ones within bounds."""
+"""Atomic writes, and bounded reads of regular files."""
 
 import contextlib
 import io
@@ -14,18 +14,18 @@ from typing import Any
 from jaxrec.system import checksums
 from jaxrec.system.errors import UserError
 
-SMALL = 1 << 26  # bytes of a file that is read whole
-CHECKSUM = "checksum"  # the key of a JSON file that holds the checksum of the others
-MARK = ".jaxrec-"  # temporary files begin with it
-SPECIAL = "*?[]{}\\"  # in a path: what Orbax, or the libraries below it, take for a pattern
+SMALL = 1 << 26  # maximum bytes of a file that is read at once
+CHECKSUM = "checksum"  # key of a JSON file's checksum of its other keys
+MARK = ".jaxrec-"  # prefix of temporary files
+SPECIAL = "*?[]{}\\"  # characters of paths that Orbax, or libraries below it, treat as patterns
 
 
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """What a disk refuses within the block, as a UserError that names the file."""
+    """Converts OSErrors in the block to a UserError that names the file."""
     try:
         yield
-    except BrokenPipeError:  # of what is printed meanwhile
+    except BrokenPipeError:  # from printing meanwhile
         raise
     except OSError as error:
         raise UserError(
@@ -36,12 +36,12 @@ def writing(path: str | Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary file beside this path, which takes its place when the block ends well and is removed otherwise.
+    """Yields a temporary file beside the path, which replaces it if the block succeeds, and is removed otherwise.
 
-    Its name can't be known before, so that no link can wait there to be followed.
+    Its name is unpredictable, so that no link can be placed there beforehand.
 
     Raises:
-        UserError: it can't be written.
+        UserError: if it can't be written.
     """
     path = Path(path)
     if not path.name:
@@ -58,37 +58,38 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that a process left there which was killed."""
+    """Removes temporary files left by killed processes."""
     for entry in os.scandir(folder):
         if entry.name.startswith(MARK) and entry.name.endswith(".tmp") and entry.is_file(follow_symlinks=False):
             os.unlink(entry.path)
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write a value as JSON.
+    """Writes a value as JSON.
 
     Raises:
-        ValueError: it holds a number that is not finite.
+        ValueError: if it contains a number that is not finite.
     """
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
-    """The value of a JSON file.
+    """Returns the value of a JSON file.
 
     Raises:
-        ValueError: it is no JSON, or of more than SMALL bytes. OSError: it can't be read.
+        ValueError: if it isn't JSON, or has more than SMALL bytes.
+        OSError: if it can't be read.
     """
     with open_regular(path) as stream:
         return parse_json(stream)
 
 
 def parse_json(stream: io.RawIOBase | io.BufferedIOBase) -> Any:
-    """The value of a stream of JSON.
+    """Returns the value of a stream of JSON.
 
     Raises:
-        ValueError: it is no JSON, lists or objects lie too deep within each other, or it has more than SMALL bytes.
+        ValueError: if it isn't JSON, is nested too deeply, or has more than SMALL bytes.
     """
     data = bytearray()
     while part := stream.read(min(SMALL + 1 - len(data), 1 << 20)):
@@ -102,10 +103,11 @@ def parse_json(stream: io.RawIOBase | io.BufferedIOBase) -> Any:
 
 
 def open_regular(path: str | Path) -> io.FileIO:
-    """A file's bytes; never waits for what another process may write.
+    """Opens a regular file for reading; never blocks on pipes.
 
     Raises:
-        UserError: a pipe, a socket, a device or a folder. OSError: it can't be read.
+        UserError: if it is a pipe, a socket, a device or a folder.
+        OSError: if it can't be read.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if stat.S_ISREG(os.fstat(handle).st_mode):
@@ -118,7 +120,7 @@ NO_FILE = "a pipe, a socket, a device or a folder, where a file is read: write t
 
 
 def expand(path: str | Path) -> Path:
-    """A path with `~` as the home folder; as it is where there is no such home."""
+    """Expands `~` to the home folder; unchanged if there is no such home."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -126,18 +128,19 @@ def expand(path: str | Path) -> Path:
 
 
 def write_checked(path: str | Path, values: dict) -> None:
-    """Write a dictionary as JSON, with a checksum of what it holds."""
+    """Writes a dictionary as JSON, with a checksum of its content."""
     write_json(path, values | {CHECKSUM: checksums.of_json(values)})
 
 
 def read_checked(path: str | Path, cure: str) -> dict:
-    """The dictionary of a JSON file, without its checksum; one that was written without is taken as it is.
+    """Returns the dictionary of a JSON file, verified by its checksum if it has one.
 
     Args:
-        cure: what to do where it is damaged, for the message.
+        path: the file.
+        cure: what to do if it is damaged, for the message.
 
     Raises:
-        UserError: it can't be read, is no JSON, or is not what was written.
+        UserError: if it can't be read, isn't JSON, or has changed since it was written.
     """
     try:
         values = read_json(path)
@@ -155,13 +158,12 @@ def read_checked(path: str | Path, cure: str) -> dict:
 
 @contextlib.contextmanager
 def plain(folder: str | Path) -> Iterator[Path]:
-    """A path to a folder without what a library below us would take for a pattern, an escape, or no text.
+    """Yields a path to a folder without pattern characters, control characters or invalid text.
 
-    Where its own path has such characters, that is a link to it in a folder of this process's own, for as long as the
-    block runs.
+    If its own path has such characters, yields a temporary symbolic link to it, for the duration of the block.
 
     Raises:
-        UserError: no such link can be made.
+        UserError: if the link can't be created.
     """
     folder = Path(folder).absolute()
     if not _is_special(str(folder)):

@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop."""
+"""Handles signals that ask a training to stop."""
 
 import os
 import signal
@@ -9,9 +9,9 @@ ASKING = signal.SIGTERM, signal.SIGINT
 
 
 class Interrupt:
-    """What a command does at Ctrl-C: the first is a KeyboardInterrupt, the next ends the process at once.
+    """Ctrl-C handler of commands: the first raises KeyboardInterrupt, the next ends the process at once.
 
-    By then it would be a traceback of whatever is just ending; what is on the disk is whole at every moment.
+    A second KeyboardInterrupt would print tracebacks of whatever is ending; files on disk are complete at any time.
     """
 
     def __init__(self):
@@ -19,7 +19,7 @@ class Interrupt:
 
     def __call__(self, signum, frame):
         if self.was_asked:
-            show_cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""  # which a bar of progress had hidden
+            show_cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""  # hidden by a progress bar
             os.write(2, show_cursor + b"interrupted again: ended at once\n")
             os._exit(128 + signum)
         self.was_asked = True
@@ -27,9 +27,9 @@ class Interrupt:
 
 
 class Signals:
-    """Within it, the first SIGTERM or SIGINT is noted in `caught`; a second one acts as it always does.
+    """Context that records the first SIGTERM or SIGINT in `caught`; a second one acts as usual.
 
-    In another thread than the main one, which alone may ask for signals, none is ever noted.
+    Outside the main thread, which alone may handle signals, nothing is recorded.
     """
 
     def __init__(self):

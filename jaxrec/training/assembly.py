@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from jaxrec.config.keys import Config
-from jaxrec.data import cold, sources, splits
+from jaxrec.data import cold, event_types, sources, splits
 from jaxrec.data.interactions import Interactions
-from jaxrec.training import launch
+from jaxrec.training import growing, launch
 from jaxrec.training.setup import Feed, Setup, initial, setup
 
 
@@ -21,6 +21,7 @@ def split_of(config: Config, interactions: Interactions | None = None) -> splits
         interactions: the data to split; by default those that `config.dataset` names.
     """
     found = sources.load(config.dataset) if interactions is None else interactions
+    found = event_types.asking(found, config.target_types)
     split = splits.split(found, config.split, config.test_quantile, config.valid_fraction)
     return cold.hold_out(split, config.cold_items, config.seed) if config.cold_items else split
 
@@ -38,7 +39,10 @@ def assemble(config: Config, split: splits.Split | None = None, devices: Sequenc
 
 def first_state(setup: Setup) -> Any:
     """The State before the first step, on the devices of the setup."""
-    return jax.device_put(initial(setup), launch.placed(setup.devices))
+    state = initial(setup)
+    if setup.config.init_from:
+        state = growing.carried(state, setup)
+    return jax.device_put(state, launch.placed(setup.devices))
 
 
 def call(setup: Setup, feed: Feed, state: Any, start: int, end: int) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxrec.config import registry
 from jaxrec.config.keys import AUTO
 from jaxrec.config.parsing import check_keys, flatten
-from jaxrec.data import splits
+from jaxrec.data import event_types, splits
 from jaxrec.data.interactions import Interactions
 from jaxrec.models.entry import ModelEntry
 from jaxrec.system.errors import UserError
@@ -217,6 +217,7 @@ def resolve(values: Mapping[str, Any], interactions: Interactions) -> tuple[dict
         asked.remove(key)
         del chosen[key]
     _check(asked, chosen, model)
+    interactions = event_types.asking(interactions, chosen.get("target_types", ""))
     counted, found = _counted(interactions, model), {}
     known = {"objective": model.objectives[0], "history": "newest"} | chosen
     for key in [*(key for key in asked if key not in RULES), *(key for key in RULES if key in asked)]:

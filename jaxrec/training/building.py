@@ -12,16 +12,17 @@ from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
 
 
-def model_for(config: Config, catalogue: Catalogue, users: int) -> Model:
+def model_for(config: Config, catalogue: Catalogue, users: int, types: int = 0) -> Model:
     """The model of a configuration.
 
     Args:
         catalogue: its items; where they have features with their counts in training.
         users: of the training; few models have vectors of them.
+        types: of the training's events.
     """
     model = entry.build(config, len(catalogue.ids), users)
     if kinds := context.kinds_of(config):
-        sizes = {kind: context.KINDS[kind].size for kind in kinds if kind != context.MOMENT}
+        sizes = {kind: context.KINDS[kind].size or types for kind in kinds if kind != context.MOMENT}
         model = with_context(model, sizes, config.model.dim, timed=context.MOMENT in kinds)
     if not config.features:
         return model
@@ -52,4 +53,5 @@ def model_of(config: Config, split: Split) -> Model:
     """The model of a configuration, over what a split trains on."""
     catalogue = split.interactions.catalogue
     counted = catalogue.counted(training_counts(split)) if config.features else catalogue
-    return model_for(config, counted, len(split.interactions.users))
+    types = split.interactions.types
+    return model_for(config, counted, len(split.interactions.users), len(types.names) if types else 0)

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.batches import context, objectives, session_parallel, stream
+from jaxrec.batches import context, objectives, session_parallel, stream, target_types
 from jaxrec.config.keys import Config, LossOptions
 from jaxrec.config.parsing import row_width
+from jaxrec.data import event_types
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits import Split
 from jaxrec.kernels import compiler, placement
+from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
 from jaxrec.training import folding, launch, microbatches, negatives, optim, sparse, step
 from jaxrec.training.building import model_of
@@ -50,10 +52,12 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
     """Packs the training histories, places the data on the devices, and builds the program of a call."""
     interactions, items = split.interactions, len(split.interactions.catalogue.ids)
     width = row_width(config)
-    objective = objectives.build(config)
+    objective = target_types.build(config, split)
     subsequences = objective.subsequences(split.start, split.stop, config.length, config.history)
     if not len(subsequences.length):
-        raise UserError(f"{interactions.name}: no user has two items to train on after the split: nothing to learn")
+        before = "".join(f" {name} with an event before it" for name in event_types.asked(interactions)[:1])
+        has = f"a{before}" if before else "two items to train on"
+        raise UserError(f"{interactions.name}: no user has {has} after the split: nothing to learn")
     if len(interactions.items) >= 2**31:
         raise UserError(
             f"{interactions.name}: 2^31 interactions or more are not supported: train on a part of the users"
@@ -92,6 +96,7 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         layout,
         context.shown(interactions, config),
         target_weights(interactions, config.loss),
+        event_types.targets(interactions),
     )
     if config.feed == "device":
         data = placement.put(data._replace(start=subsequences.start.astype(np.int32)), devices)
@@ -175,10 +180,23 @@ def initial(setup: Setup) -> step.State:
 
 
 def _initial(setup, key):
-    params = setup.model.init(key)
-    carry = setup.model.initial_carry(params, setup.rows) if setup.config.stream == "session-parallel" else None
-    average = jax.tree.map(jnp.zeros_like, params) if setup.config.optim.ema else None
-    return step.State(jnp.int32(0), params, setup.optimiser.init(params), carry, average)
+    return state_of(setup.config, setup.model, setup.optimiser, setup.rows, key)
+
+
+def state_of(config: Config, model: Model, optimiser: Any, rows: int, key: jax.Array) -> step.State:
+    """The State before the first step.
+
+    Args:
+        config: Config.
+        model: of the configuration.
+        optimiser: as from `optim.optimiser`.
+        rows: rows per step, on all devices.
+        key: of the initial params.
+    """
+    params = model.init(key)
+    carry = model.initial_carry(params, rows) if config.stream == "session-parallel" else None
+    average = jax.tree.map(jnp.zeros_like, params) if config.optim.ema else None
+    return step.State(jnp.int32(0), params, optimiser.init(params), carry, average)
 
 
 def shapes(setup: Setup) -> step.State:

@@ -15,14 +15,17 @@ def describe(setup: Setup) -> str:
     """Describes the split, the values resolved from the configuration, and what is known of events, in lines."""
     config, split = setup.config, setup.split
     shown, targets = int(setup.subsequences.length.sum()), int(setup.objective.count(setup.subsequences.length).sum())
+    if config.target_types:  # of which the count is a bound
+        targets = round(setup.objective.expected(setup.subsequences)[1].sum())
     width = 1 if config.stream == "session-parallel" else row_width(config)
     slots = setup.epoch_steps * setup.rows * width
     rows = f"{config.batch} lanes" if config.stream == "session-parallel" else f"{setup.rows} rows of {width} slots"
+    of = f", {config.target_types} alone," if config.target_types else ""
     rows += f", {setup.microbatch_rows} at once" if setup.microbatch_rows < setup.rows // len(setup.devices) else ""
     return (
         f"{split.interactions.name}, {len(split.interactions.catalogue.ids):,} items, split {config.split}: "
         f"{splits.in_words(split)}\n"
-        f"{config.model.name}: {targets:,} targets an epoch in {setup.epoch_steps:,} steps "
+        f"{config.model.name}: {targets:,} targets{of} an epoch in {setup.epoch_steps:,} steps "
         f"of {rows}, {shown / slots:.0%} full; "
         f"{len(setup.devices)} {setup.devices[0].platform} device(s)" + _of_events(config, split.interactions)
     )
@@ -30,7 +33,7 @@ def describe(setup: Setup) -> str:
 
 def _of_events(config, interactions):
     """A line on what the log knows of events beside their items, and what of it is used; empty where nothing is."""
-    if not (known := context.known(context.of_log(interactions))):
+    if not (known := context.known(context.of_log(interactions, topic=config.topic))):
         return ""
     shown = context.kinds_of(config)
     weighed = f", and losses count by {config.loss.weight} weights" if config.loss.weight != "none" else ""

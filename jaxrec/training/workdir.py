@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxrec.config import parsing as configs
 from jaxrec.config.keys import Config
-from jaxrec.data import features
+from jaxrec.data import features, topics
 from jaxrec.data.interactions import Catalogue, Interactions, describe, fingerprint
 from jaxrec.data.users import Users
 from jaxrec.system import checksums
@@ -22,6 +22,7 @@ from jaxrec.system.files import read_checked, replacing, sweep, write_checked
 from jaxrec.training.checkpoint import Checkpoints
 
 CONFIG, CATALOGUE, DONE, LOCK = "config.json", "catalogue.parquet", "done.json", ".lock"
+TYPES = "types"  #: of what is stored of the data: the names of the types of events, by their numbers from 1
 USERS = "users.parquet"  #: of a model with vectors of users
 #: keys that may differ when a training goes on: the data are known by their fingerprint; how the steps are fed, called
 #: and saved changes no result; how many rows are taken at once changes rounding alone; a bonus changes answers alone
@@ -123,9 +124,11 @@ def claim(
             beyond the last step; or it is damaged.
     """
     data = {"fingerprint": fingerprint(interactions), **describe(interactions)}
+    if interactions.types is not None:
+        data[TYPES] = list(interactions.types.names)
     values = configs.to_dict(config) | {"dataset": dataset}
     stored = None
-    if any(step.name.isdecimal() for step in _inside(path / "checkpoints")):
+    if has_begun(path):
         stored = read(path)
         differences = _differences(
             configs.to_dict(stored.config), values, config.optim.schedule in ("constant", "plateau")
@@ -197,6 +200,11 @@ def read(path: Path) -> Stored:
     if extra := values.keys() - {"config", "data", "files"}:
         raise UserError(f"{file}: damaged, or of another version of jaxrec ({min(extra)}: no such key): {cure}")
     return Stored(config, data, values.get("files", {}))
+
+
+def has_begun(path: Path) -> bool:
+    """Whether the workdir has a checkpoint."""
+    return any(step.name.isdecimal() for step in _inside(path / "checkpoints"))
 
 
 def is_done(path: Path) -> bool:
@@ -291,13 +299,18 @@ def _differences(before, after, epochs_free):
 
 
 def _other_features(path, stored, config, catalogue):
-    """Which of the columns that `config.features` names are not what they were."""
-    if not config.features or stored.config.features != config.features:
-        return []
-    before = features.build(_loaded(path / CATALOGUE, stored, Catalogue.load), features.parse(config.features))
-    now = features.build(catalogue, features.parse(config.features))
-    same = before.names == now.names and all(map(np.array_equal, before[:2], now[:2]))
-    return [] if same else [f"  items: {config.features} of the table of items is not what it was"]
+    """Which of the columns that `config.features` and `topic` name are not what they were."""
+    found, other = [], "of the table of items is not what it was"
+    if config.features and stored.config.features == config.features:
+        kept = _loaded(path / CATALOGUE, stored, Catalogue.load)
+        before, now = (features.build(each, features.parse(config.features)) for each in (kept, catalogue))
+        same = before.names == now.names and all(map(np.array_equal, before[:2], now[:2]))
+        found += [] if same else [f"  items: {config.features} {other}"]
+    if "switch" in config.context and stored.config.topic == config.topic:
+        kept = _loaded(path / CATALOGUE, stored, Catalogue.load)
+        before, now = (np.asarray(topics.values(each, config.topic)) for each in (kept, catalogue))
+        found += [] if np.array_equal(before, now) else [f"  items: {config.topic or 'the column of topics'} {other}"]
+    return found
 
 
 def _counts(data):

@@ -155,3 +155,18 @@ def test_a_window_that_prepare_writes_opens_its_workdir(tmp_path, capsys):
     result = json.loads((tmp_path / "a.json").read_text())
     values = [each["metrics"]["ndcg@10"] for each in (result, *result.get("also", {}).values())]
     assert any(value == pytest.approx(best) for value in values)
+
+
+@pytest.mark.slow
+def test_a_continued_training_begins_where_the_one_before_ended(tmp_path):
+    options = {**WINDOWS, "folds": 3, **SMALL, "valid_fraction": 0.0, "baselines": []}
+    found = jaxrec.backtest(cycles(), ["two-tower"], **options, continued={"epochs": 1}, workdir=tmp_path)
+    anew, continued = (found.rows[name] for name in ("two-tower", "two-tower, continued"))
+    first = lambda rows: [cell for cell in rows["cells"] if cell["trained"] == 0]
+    assert first(anew) == first(continued) and (anew["epochs"], continued["epochs"]) == (2, 1)
+    for fold in (1, 2):
+        before = tmp_path / f"fold-{fold - 1}" / ("two-tower-0" if fold == 1 else "two-tower,-continued-0")
+        config = json.loads((tmp_path / f"fold-{fold}" / "two-tower,-continued-0" / "config.json").read_text())
+        assert config["config"]["init_from"] == str(before)
+    with pytest.raises(jaxrec.UserError, match="seed is no key"):
+        jaxrec.backtest(cycles(), ["two-tower"], **options, continued={"seed": 1}, workdir=tmp_path)

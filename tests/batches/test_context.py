@@ -126,6 +126,18 @@ def test_sessions_begin_where_the_log_says():
     assert context.numbers(events, ["session"])[:, 0].tolist() == [2, 1, 1, 2, 1, 2]
 
 
+def test_types_are_numbered_as_the_training_has_them():
+    events = context.Events(np.array([0, 3]), types=np.array([2, 0, 1], np.uint8))
+    assert context.numbers(events, ["type"])[:, 0].tolist() == [2, 0, 1]
+
+
+def test_a_switch_is_where_an_item_shares_no_topic_with_the_one_before():
+    topics = np.array([[0, 0], [1, 2], [2, 0], [3, 0], [0, 0]])
+    events = context.Events(np.array([0, 4, 6]), items=np.array([1, 2, 3, 4, 3, 1]), topics=topics)
+    assert context.known(events) == ("switch",)
+    assert context.numbers(events, ["switch"])[:, 0].tolist() == [0, 1, 2, 0, 0, 2]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [("gap,now", "'now' is none of gap, hour"), ("gap, gap", "names gap twice"), (",", "'' is none of")],

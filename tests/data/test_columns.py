@@ -38,17 +38,19 @@ def test_no_name_is_two_roles():
     assert len(words) == len(set(words))
 
 
-@given(st.permutations(["user_id", "item_id", "timestamp", "rating", "session_id", "title", "x"]))
+@given(st.permutations(["user_id", "item_id", "timestamp", "rating", "event_type", "session_id", "title", "x"]))
 def test_the_order_of_the_columns_is_nothing(names):
     chosen = choose(names, {}, "f")
     assert list(chosen) == list(ROLES)
-    assert [names[at] for at in chosen.values()] == ["user_id", "item_id", "timestamp", "rating", "session_id"]
+    wanted = ["user_id", "item_id", "timestamp", "rating", "event_type", "session_id"]
+    assert [names[at] for at in chosen.values()] == wanted
 
 
-@given(st.permutations(list("abcde")), st.booleans())
+@given(st.permutations(list("abcdef")), st.booleans())
 def test_what_is_named_is_taken(names, by_number):
-    given = {role: str(names.index(name) + 1) if by_number else name for role, name in zip(ROLES, "abcde", strict=True)}
-    assert [names[at] for at in choose(names, given, "f").values()] == list("abcde")
+    named = zip(ROLES, "abcdef", strict=True)
+    given = {role: str(names.index(name) + 1) if by_number else name for role, name in named}
+    assert [names[at] for at in choose(names, given, "f").values()] == list("abcdef")
 
 
 def test_what_is_named_is_taken_before_what_is_known():
@@ -118,6 +120,11 @@ def test_the_choice_in_words():
     assert said(names, {"user": 0, "item": 1}) == unread
     assert "not read" not in said(names, {"user": 0, "item": 1}, {"weight": ""})
     assert "not read" not in said(names, {"user": 0, "item": 1, "weight": 2})
+    for name in ("event_type", "Action", "events.type"):
+        unread = f"columns: user = a, item = b; {name} is not read: --type {name} takes it for the types of events"
+        assert said(["a", "b", name], {"user": 0, "item": 1}) == unread
+        assert "not read" not in said(["a", "b", name], {"user": 0, "item": 1, "type": 2})
+        assert "not read" not in said(["a", "b", name], {"user": 0, "item": 1}, {"type": ""})
 
 
 @given(st.text(max_size=6), st.integers(1, 30))

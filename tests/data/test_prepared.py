@@ -18,7 +18,7 @@ from hypothesis import given, strategies as st
 from prepared_folders import loaded, same
 from some import some
 
-from jaxrec.data import prepared, reading
+from jaxrec.data import event_types, prepared, reading
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions, fingerprint, from_sequences
 from jaxrec.system.errors import UserError
 
@@ -30,6 +30,16 @@ def ids(number):
     dtypes = np.int64, np.dtypes.StringDType()
     drawn = [st.lists(kind, min_size=number, max_size=number, unique=True) for kind in kinds]
     return st.one_of(*(each.map(lambda some, d=d: np.array(some, d)) for each, d in zip(drawn, dtypes, strict=True)))
+
+
+@st.composite
+def typed(draw, total):
+    """Types of so many events, or None."""
+    column = event_types.Column("type")
+    column.add(
+        pl.Series(draw(st.lists(st.one_of(st.none(), text), min_size=total, max_size=total)), dtype=pl.String), ""
+    )
+    return column.close() if draw(st.booleans()) else None
 
 
 @st.composite
@@ -49,6 +59,7 @@ def many(draw):
     if draw(st.booleans()):
         borders = np.union1d(offsets, draw(st.lists(st.integers(0, total), max_size=4)))
         sessions = Sessions(borders.astype(np.int64), draw(ids(len(borders) - 1)))
+    types = draw(typed(total))
     if draw(st.booleans()):
         words = st.lists(st.one_of(st.none(), text), min_size=vocabulary, max_size=vocabulary)
         columns = draw(st.sets(st.sampled_from(["title", "genres", "year"]), min_size=1))
@@ -62,6 +73,7 @@ def many(draw):
         times=times,
         relative=times is not None and draw(st.booleans()),
         weights=weights,
+        types=types,
         sessions=sessions,
         train_sessions=draw(st.one_of(st.none(), st.integers(1, users - 1))),
     )
@@ -83,6 +95,7 @@ def test_what_is_loaded_is_what_was_saved(data):
             loaded.times,
             loaded.weights,
             loaded.sessions and loaded.sessions[0],
+            loaded.types and loaded.types[0],
         ):
             assert array is None or (type(array) is np.memmap and array.mode == "r")
         prepared.save(loaded, path, {})  # onto itself

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from some import some
 
 from jaxrec.batches import context
-from jaxrec.data.interactions import from_sequences
+from jaxrec.data.interactions import Types, from_sequences
 from jaxrec.evaluation.histories import encoder, pack_histories
 from jaxrec.inference import bulk
 from jaxrec.system.errors import UserError
@@ -86,6 +86,31 @@ def test_a_log_says_of_its_events_what_a_request_would(name):
     packed = pack_histories(*asked, context=shown)  # the first: all of its items are known
     hidden = encoder(model.engine.model, model.engine.objective, device)(model.engine.params, packed)
     np.testing.assert_allclose(hidden[0], vectors["vector"].to_numpy()[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", some(["sasrec", "bert4rec"], "sasrec"))
+def test_types_and_switches_of_a_log_are_those_of_a_request(name):
+    """By the names that the training has, whatever numbers the log gives them; topics by what the model's items are."""
+    model = recommenders.recommender(name, ITEMS, context="type,switch", types=("cart", "view"))
+    random = np.random.default_rng(0)
+    histories = [[1, 2, 3], *(random.integers(0, ITEMS + 9, length).tolist() for length in (19, 33, 1))]
+    log, total = log_of(histories), sum(map(len, histories))
+    names = ("", "buy", "cart", "view")
+    numbers = random.integers(0, 4, total).astype(np.uint8)
+    log = replace(log, types=Types(numbers, names[1:]))
+    frame = model.recommend_users(k=4, data=log)
+    for number, history in enumerate(histories):
+        types = [names[each] or None for each in numbers[log.offsets[number] : log.offsets[number + 1]]]
+        alone = model.recommend([f"i{item}" for item in history], k=4, types=types)
+        rows = frame.filter(frame["user"] == f"u{number}")
+        assert rows["item"].to_list() == [item for item, _ in alone]
+        np.testing.assert_allclose(rows["score"], [score for _, score in alone], rtol=1e-4)
+        assert alone != model.recommend([f"i{item}" for item in history], k=4)
+        assert ("buy" in alone.unknown) == ("buy" in types)
+    one = model.recommend(["i1", "i2"], types=["view", "cart"])
+    together = model.recommend_batch([["i1", "i2"]] * 2, types=[["view", "cart"], None])
+    assert [item for item, _ in together[0]] == [item for item, _ in one] != [item for item, _ in together[1]]
+    assert model.influence(["i1", "i2"], ["i5"], types=["view", "cart"]).shape == (1, 2)
 
 
 @pytest.mark.parametrize("name", some(["sasrec", "bert4rec"], "sasrec"))

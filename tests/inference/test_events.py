@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxrec.batches import context
-from jaxrec.inference.events import context_of
+from jaxrec.inference.events import context_of, type_numbers
 from jaxrec.system.errors import UserError
 
 KINDS = ("gap", "weight", "month")
@@ -88,3 +88,31 @@ def test_a_history_is_asked_when_it_is_said():
 def test_mistakes_are_named(given, said):
     with pytest.raises(UserError, match=said):
         context_of(KINDS, 2, **given)
+
+
+@pytest.mark.parametrize(
+    ("types", "numbers", "unknown"),
+    [
+        (None, None, []),
+        (["cart", None, " view "], [1, 0, 2], []),
+        (["gift", "view", "gift"], [0, 2, 0], ["gift"]),
+        ([3, np.int64(3), "x"], [0, 0, 0], ["3", "x"]),
+    ],
+)
+def test_types_are_those_of_the_training(types, numbers, unknown):
+    found, strange = type_numbers(types, ["cart", "view"], 3)
+    assert (None if found is None else found.tolist(), strange) == (numbers, unknown)
+
+
+@pytest.mark.parametrize(
+    ("types", "said"),
+    [
+        (["cart"], "types: 1 for 3 items"),
+        ("cart", "this is one text"),
+        (["cart", 1.5, None], "1.5 is no type"),
+        ([True, None, None], "True is no type"),
+    ],
+)
+def test_what_is_no_type_is_named(types, said):
+    with pytest.raises(UserError, match=said):
+        type_numbers(types, ["cart", "view"], 3)

@@ -41,14 +41,14 @@ CONFIG = {
 }
 
 
-def make_workdir(path, model="sasrec", steps=(1,)):
-    """A workdir whose catalogue is the integers 1..ITEMS, with titles, genres and counts; params are as at first."""
+def make_workdir(path, model="sasrec", steps=(1,), items=ITEMS):
+    """A workdir whose catalogue is the integers 1..items, with titles, genres and counts; params are as at first."""
     random = np.random.default_rng(0)
     data = interactions.from_sequences(
-        [list(range(1, ITEMS + 1))] + [random.integers(1, ITEMS + 1, 8).tolist() for _ in range(30)]
+        [list(range(1, items + 1))] + [random.integers(1, items + 1, 8).tolist() for _ in range(30)]
     )
     about = pl.DataFrame(
-        {"title": [f"Film {v:02}" for v in range(1, ITEMS + 1)], "genres": ["Drama|War", "Comedy"] * 20}
+        {"title": [f"Film {v:02}" for v in range(1, items + 1)], "genres": ["Drama|War", "Comedy"] * (items // 2)}
     )
     data = replace(data, catalogue=data.catalogue._replace(about=about))
     split = splits.last_item(data)

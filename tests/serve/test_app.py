@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from requests_of import pairs, post
 
 import jaxrec
-from jaxrec.data.interactions import from_sequences
+from jaxrec.data.interactions import Types, from_sequences
 from jaxrec.data.users import Users
 from jaxrec.inference.checking import Checker
 from jaxrec.inference.queries import Query
@@ -131,6 +131,51 @@ def test_a_model_is_shown_what_is_known_of_events(ask, tmp_path):
         ):
             refused = await client.post("/recommend", json={"history": ["i1", "i2"], **wrong})
             assert refused.status_code == 422 and said in refused.text
+
+    ask(work, recommender=shown, events=Events(tmp_path / "e.db", 10), known=Known(log), limits=Limits(deadline=60))
+
+
+def test_a_model_is_shown_what_was_done(ask, tmp_path):
+    """By a request's types or events, by the store, and by a log."""
+    shown = recommenders.recommender("sasrec", context="type,gap,weight", types=("cart", "view"))
+    log = from_sequences([["i1", "i2"]], ["ann"])
+    log = replace(log, types=Types(np.array([2, 1], np.uint8), ("buy", "view")))
+
+    async def work(client, _service):
+        async def answer(**body):
+            found = (await client.post("/recommend", json=body | {"k": 20})).json()
+            return [item["id"] for item in found["items"]], found["unknown"]
+
+        def wanted(*args, **known):
+            found = shown.recommend(*args, k=20, **known)
+            return [item for item, _ in found], found.unknown
+
+        given = {"times": [5, 9], "weights": [1, None], "types": ["view", "gift"]}
+        of = wanted(["i1", "i2"], **given)
+        assert of[1] == ["gift"] and of[0] != wanted(["i1", "i2"])[0]
+        assert await answer(history=["i1", "i2"], **given) == of
+        events = [{"item": "i1", "time": 5, "weight": 1, "type": "view"}, {"item": "i2", "time": 9, "type": "gift"}]
+        assert await answer(events=events) == of
+        assert await answer(events=[{"item": "i1"}, {"item": "i2"}]) == await answer(history=["i1", "i2"])
+        assert await answer(user="ann") == wanted(["i1", "i2"], types=["view", "buy"])
+        posted = {"user": "ann", "item": "i3", "time": 7, "type": "cart", "weight": 4}
+        assert (await client.post("/events", json=posted)).json() == {"stored": 1}
+        since = {"types": ["view", "buy", "cart"], "times": [None, None, 7], "weights": [None, None, 4]}
+        assert await answer(user="ann") == wanted(["i1", "i2", "i3"], **since)
+        body = {"history": ["i1", "i2"], "items": ["i5"], **given}
+        moved = (await client.post("/influence", json=body)).json()["influence"]
+        np.testing.assert_allclose(moved, shown.influence(["i1", "i2"], ["i5"], **given), rtol=1e-5)
+        for wrong, said in (
+            ({"events": events, "history": ["i1"]}, "this has history and events"),
+            ({"events": events, "times": [1, 2]}, "times go with history: say each in its event"),
+            ({"events": events[::-1]}, "times fall: give the events oldest first"),
+            ({"events": [{"time": 3}]}, "Field required"),
+            ({"events": [{"item": 1, "what": 3}]}, "no such field"),
+            ({"history": ["i1"], "types": ["view", "cart"]}, "2 types of 1 events: give one each, or null"),
+            ({"history": ["i1"], "types": [3]}, "should be a valid string"),
+        ):
+            refused = await client.post("/recommend", json=wrong)
+            assert refused.status_code == 422 and said in refused.text, refused.text
 
     ask(work, recommender=shown, events=Events(tmp_path / "e.db", 10), known=Known(log), limits=Limits(deadline=60))
 

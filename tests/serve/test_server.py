@@ -3,12 +3,14 @@
 import concurrent.futures
 import contextlib
 import json
+import os
 import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import httpx
@@ -17,7 +19,7 @@ import pytest
 
 from jaxrec import cli
 
-from .conftest import make_workdir, save, until
+from .conftest import ITEMS, make_workdir, save, until
 
 
 def test_it_withstands_silent_clients_and_an_events_file_that_is_taken_away(serve, path, tmp_path):
@@ -92,6 +94,32 @@ def test_new_checkpoints_are_taken_and_bad_ones_refused(serve, tmp_path):
     assert served.post("/recommend", history=[1, 2]).json() == before
     _, said = served.stop()
     assert "is refused, step 2 answers on" in said and "step 5 answers now" in said
+
+
+def test_a_link_to_another_training_brings_its_catalogue_and_no_request_fails(serve, tmp_path):
+    make_workdir(tmp_path / "old")
+    make_workdir(tmp_path / "new", items=ITEMS + 10)
+    link = tmp_path / "current"
+    link.symlink_to("old")
+    served = serve("--workdir", link, "--watch", "--limit", "batch=2")
+    newest, answered, stop = ITEMS + 10, [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            answered.append(served.post("/recommend", history=[1, newest]).status_code)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    (tmp_path / "next").symlink_to("new")
+    os.replace(tmp_path / "next", link)
+    until(lambda: served.client.get("/readyz").json()["items"] == newest)
+    found = served.post("/recommend", history=[1, newest], k=newest).json()
+    stop.set()
+    asking.join()
+    assert set(answered) == {200} and not found["unknown"]
+    assert {item["id"] for item in found["items"]} == set(range(2, newest))
+    assert served.post("/titles", items=[newest]).json()["items"] == [{"id": newest, "title": f"Film {newest}"}]
+    assert f"step 1 answers now, with {newest} items" in served.stop()[1]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Events: in order, by many at once, and there after kill -9."""
 
+import contextlib
 import os
 import queue
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -13,6 +15,11 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from jaxrec.serve.store import Events
 from jaxrec.system.errors import UserError
 
+EARLIER = """
+    CREATE TABLE events (number INTEGER PRIMARY KEY, user TEXT NOT NULL, item TEXT NOT NULL, time REAL NOT NULL);
+    CREATE INDEX newest ON events (user, time, number);
+    PRAGMA user_version = 1;
+"""
 WRITER = """
 import sys
 from jaxrec.serve.store import Events
@@ -51,6 +58,34 @@ def test_a_user_is_its_text_and_events_stay(tmp_path):
     again = Events(tmp_path / "e.db", 10)
     assert again.newest("7", 10) == again.newest(7, 10) == ["x", 5]
     again.close()
+
+
+def test_what_is_known_of_events_is_kept(tmp_path):
+    events = Events(tmp_path / "e.db", 10)
+    events.append("u", ["x", 5], 3.0, 2.5, "view").result()
+    events.append("u", ["y"], 4.0, type="buy").result()
+    assert events.past("u", 10) == [("x", 3.0, 2.5, "view"), (5, 3.0, 2.5, "view"), ("y", 4.0, None, "buy")]
+    events.close()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_file_of_an_earlier_version_goes_on_and_so_does_that_version(tmp_path, again):
+    path = tmp_path / "e.db"
+    with contextlib.closing(sqlite3.connect(path)) as before:
+        before.executescript(EARLIER)
+        before.execute("INSERT INTO events (user, item, time) VALUES ('u', '1', 2.0)")
+        before.commit()
+    for _ in range(1 + again):
+        events = Events(path, 10)
+        assert events.past("u", 1) == [(1, 2.0, None, None)] or again
+        events.append("u", [2], 3.0, 1.5, "buy").result()
+        assert events.past("u", 1) == [(2, 3.0, 1.5, "buy")]
+        events.close()
+    with contextlib.closing(sqlite3.connect(path)) as before:  # what the earlier version does
+        assert before.execute("PRAGMA user_version").fetchone() == (1,)
+        before.execute("INSERT INTO events (user, item, time) VALUES ('u', '3', 4.0)")
+        found = before.execute("SELECT item, time FROM events ORDER BY number").fetchall()
+        assert found[0] == ("1", 2.0) and found[-1] == ("3", 4.0)
 
 
 def test_many_writers_lose_nothing(tmp_path):

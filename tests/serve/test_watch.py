@@ -48,6 +48,9 @@ def seen(monkeypatch, folder):
                 raise self.fault
             return step
 
+        def reload(self, step):
+            return "anew", step
+
         def refuse(self):
             self.refused += 1
 
@@ -57,7 +60,7 @@ def seen(monkeypatch, folder):
     monkeypatch.setattr(watch, "chosen", chosen)
     seen = Seen()
     seen.taken = []
-    seen.watcher = Watcher(folder, "latest", 1, seen.renew, seen.taken.append, seen.refuse)
+    seen.watcher = Watcher(folder, "latest", 1, seen.renew, seen.reload, seen.taken.append, seen.refuse)
     seen.watcher.look()
     assert not seen.taken and not seen.refused
     return seen

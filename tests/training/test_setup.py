@@ -2,13 +2,14 @@
 
 import jax
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, strategies as st
 from some import some
 from stepping import assert_close, made, states
 
 from jaxrec.batches import context
-from jaxrec.data.interactions import from_sequences
+from jaxrec.data.interactions import Types, from_sequences
 from jaxrec.system.errors import UserError
 
 SOFTMAX = {"loss": {"name": "softmax"}, "model": {"name": "sasrec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3}}
@@ -74,10 +75,36 @@ def test_what_weighs_nothing_is_not_asked():
 
 @pytest.mark.parametrize("changes", some([weighted(SOFTMAX), weighted(CLOZE), weighted(LANES)], weighted(SOFTMAX)))
 def test_many_devices_are_one_with_weights_and_context(changes):
-    changes = changes | {"context": "gap,weekday,weight,asked_gap,asked_weekday", "context_dropout": 0.3}
-    one, two = (states(made(devices, known=timed, **changes), [3])[0][0] for devices in (1, 2))
+    changes = changes | {"context": "gap,weekday,weight,type,switch,asked_gap,asked_weekday", "context_dropout": 0.3}
+    known = lambda log: timed(log) | typed(log)
+    one, two = (states(made(devices, known=known, **changes), [3])[0][0] for devices in (1, 2))
     assert_close(two, one)
-    assert any(np.any(table != 0) for table in jax.tree.leaves(one.params["context"]))
+    tables = one.params["context"]
+    assert {name: len(tables[name]) for name in ("type", "switch")} == {"type": 2, "switch": 2}
+    assert any(np.any(table != 0) for table in jax.tree.leaves(tables))
+
+
+def typed(log):
+    """Types of all events, and topics of all items."""
+    numbers = np.random.default_rng(2).integers(1, 3, len(log.items)).astype(np.uint8)
+    about = pl.DataFrame({"genres": [["War", "Drama"][each % 2] for each in range(len(log.catalogue.ids))]})
+    return {"types": Types(numbers, ("purchase", "view")), "catalogue": log.catalogue._replace(about=about)}
+
+
+@pytest.mark.parametrize("changes", some([SOFTMAX, CLOZE, WAYS["few targets"]]))
+def test_many_devices_are_one_with_few_targets(changes):
+    changes = changes | {"context": "type,switch", "target_types": "purchase"}
+    one, two = (states(made(devices, known=typed, **changes), [3])[0][0] for devices in (1, 2))
+    assert_close(two, one)
+    assert all(np.any(table != 0) for table in one.params["context"].values())
+
+
+@pytest.mark.parametrize("changes", some([SOFTMAX, CLOZE]))
+def test_where_all_types_are_targets_they_are_what_they_were(changes):
+    whole, every = (
+        states(made(known=typed, target_types=asked, **changes), [3])[0][0] for asked in ("", "view,purchase")
+    )
+    assert_close(every.params, whole.params, atol=1e-6)
 
 
 def later(log):
@@ -104,8 +131,9 @@ def test_no_time_that_is_asked_in_the_test_trains(changes):
 
 @pytest.mark.parametrize("changes", some([SOFTMAX, CLOZE]))
 def test_a_host_feeds_what_a_device_has(changes):
-    changes = weighted(changes) | {"context": "gap,weight"}
-    device, host = (states(made(known=timed, feed=feed, **changes), [3])[0][0] for feed in ("device", "host"))
+    changes = weighted(changes) | {"context": "gap,weight,type", "target_types": "view"}
+    known = lambda log: timed(log) | typed(log)
+    device, host = (states(made(known=known, feed=feed, **changes), [3])[0][0] for feed in ("device", "host"))
     assert_close(host.params, device.params, atol=1e-6)
 
 
@@ -132,6 +160,14 @@ def test_weights_are_cut_and_then_logged(weights, clip):
         (lambda log: {}, SOFTMAX | {"context": "gap"}, "asks for gap, which needs a time for every event"),
         (lambda log: timed(log) | {"relative": True}, SOFTMAX | {"context": "hour"}, "it knows gap, weight"),
         (timed, SOFTMAX | {"context": "session"}, "sessions within the users' histories"),
+        (timed, SOFTMAX | {"context": "type"}, "asks for type, which needs types of events .*: it knows gap"),
+        (
+            timed,
+            SOFTMAX | {"context": "switch"},
+            "asks for switch, which needs a column of items, genres",
+        ),
+        (typed, SOFTMAX | {"context": "switch", "topic": "mood"}, "config.topic names mood"),
+        (typed, SOFTMAX | {"target_types": "buy"}, "asks for buy, a type that no event has"),
         (lambda log: {}, SOFTMAX | {"context": "asked_gap"}, "asks for asked_gap, which needs a time for every event"),
         (lambda log: {}, INTERVALS, "config.model asks for times in attention, which needs a time for every event"),
     ],

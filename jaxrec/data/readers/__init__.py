@@ -1,1 +1,1 @@
-"""Readers of logs, a format a file."""
+"""Log readers, one module per format."""

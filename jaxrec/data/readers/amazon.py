@@ -1,4 +1,4 @@
-"""Amazon's ratings without a header."""
+"""Reads Amazon ratings without a header."""
 
 import itertools
 from functools import partial
@@ -16,7 +16,7 @@ from jaxrec.system.errors import UserError
 
 
 def read(given: Input) -> Interactions:
-    """Amazon's ratings without a header: user, item, rating, time (2014), or item, user, rating, time (2018)."""
+    """Reads Amazon ratings: user, item, rating, time (2014), or item, user, rating, time (2018), without a header."""
     log = given.log({"user": "user", "item": "item", "weight": "rating", "time": "time"})
     names = None
     for file in given.files:
@@ -31,7 +31,7 @@ def read(given: Input) -> Interactions:
 
 
 def _items_first(batch: Batch) -> bool:
-    """Whether the first of the two columns of ids holds Amazon's items."""
+    """Returns whether the first of the two id columns holds the items."""
     first, second = _asins(batch.frame["user"]), _asins(batch.frame["item"])
     if max(first, second) < 0.9 or abs(first - second) < 0.5:
         raise UserError(
@@ -42,7 +42,7 @@ def _items_first(batch: Batch) -> bool:
 
 
 def _asins(tokens: pl.Series) -> float:
-    """The share of a column's first tokens that are Amazon's item numbers: B and nine more, or an ISBN."""
+    """Returns the share of the first tokens that are Amazon item numbers: B and nine characters, or an ISBN."""
     first = tokens.drop_nulls().head(1000)
     return float(first.str.contains(r"^(B[0-9A-Z]{9}|[0-9]{9}[0-9X])$").sum()) / max(len(first), 1)
 

@@ -1,4 +1,4 @@
-"""MovieLens' ratings, with titles and genres from beside them."""
+"""Reads MovieLens ratings, with titles and genres."""
 
 from functools import partial
 
@@ -15,13 +15,13 @@ from jaxrec.data.reader import ROWS, ReaderEntry, described, finished
 
 
 def _separator(line: str) -> str:
-    """What parts the fields of MovieLens' first line: the most frequent candidate, a space where there is none."""
+    """Returns the separator of MovieLens' first line: the most frequent candidate, or a space."""
     found = max(dialects.SEPARATORS, key=line.count)
     return found if line.count(found) else " "
 
 
 def read(given: Input) -> Interactions:
-    """MovieLens' ratings.dat, ratings.csv or u.data, with titles and genres from beside it."""
+    """Reads MovieLens' ratings.dat, ratings.csv or u.data, with titles and genres from the files beside it."""
     (file,) = given.files
     line = tables.first_line(file)
     separator = _separator(line)

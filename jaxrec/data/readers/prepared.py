@@ -1,4 +1,4 @@
-"""A folder that prepare wrote."""
+"""Reads prepared folders."""
 
 from jaxrec.data import (
     prepared,
@@ -9,7 +9,7 @@ from jaxrec.data.reader import ReaderEntry, described
 
 
 def read(given: Input) -> Interactions:
-    """A folder that `prepare` wrote."""
+    """Reads a folder written by `prepare`."""
     interactions = prepared.load(given.files[0].path.parent)
     return interactions if given.items is None else described(given, interactions)
 

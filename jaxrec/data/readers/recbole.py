@@ -1,4 +1,4 @@
-"""RecBole's .inter, with the .item beside it."""
+"""Reads RecBole's .inter, with the .item beside it."""
 
 from jaxrec.data import (
     columns as cols,
@@ -16,7 +16,7 @@ from jaxrec.system.errors import UserError
 
 
 def read(given: Input) -> Interactions:
-    """RecBole's .inter, with the .item of the same name beside it."""
+    """Reads RecBole's .inter, with the .item of the same name beside it."""
     (file,) = given.files
     line = tables.first_line(file)
     if ":" not in line:
@@ -38,9 +38,9 @@ def read(given: Input) -> Interactions:
 
 
 def _recbole_rows(file: File, given: Input, names: list[str], kinds: list[str]):
-    """The function that reads the chosen columns of an .inter: {role: number} -> batches.
+    """Returns the function that reads columns of an .inter: {role: index} -> batches.
 
-    A column item_id_list beside item_id holds the items before it, as do those of times and ratings.
+    A column item_id_list beside item_id holds the preceding items; likewise for times and ratings.
     """
 
     def batches(chosen):

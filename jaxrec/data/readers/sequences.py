@@ -1,4 +1,4 @@
-"""Lines of a user and items."""
+"""Reads lines of a user and items."""
 
 from jaxrec.data import (
     sequences,
@@ -9,7 +9,7 @@ from jaxrec.data.reader import ReaderEntry, described
 
 
 def read(given: Input) -> Interactions:
-    """sequences.txt with what lies beside it; lines of a user and items; or of "user item"."""
+    """Reads sequences.txt with the files beside it, lines of a user and items, or lines of "user item"."""
     options = (given.ids, given.keep_na_ids, given.time_format, given.format == "sequences")
     return described(given, sequences.read(given.files[0], given.bad, given.say, *options))
 

@@ -1,4 +1,4 @@
-"""CSV, TSV, JSON lines, Parquet, Arrow or a workbook: one file, or shards of one kind."""
+"""Reads tables: CSV, TSV, JSON lines, Parquet, Arrow or a workbook."""
 
 import functools
 from dataclasses import replace
@@ -17,9 +17,9 @@ from jaxrec.system.errors import UserError
 
 
 def read(given: Input) -> Interactions:
-    """CSV, TSV, JSON lines, Parquet, Arrow or a workbook; one file, or shards of one kind."""
+    """Reads a table, as a single file or as shards of one kind."""
     log, relative = None, False
-    given = replace(given, say=functools.cache(given.say))  # shards have the same to say
+    given = replace(given, say=functools.cache(given.say))  # shards give the same notes
     if len(given.files) > 1:
         given.say(f"{len(given.files)} files: {some(file.below for file in given.files)}")
     for file in given.files:
@@ -47,7 +47,7 @@ def read(given: Input) -> Interactions:
 
 
 def _as_before(log: Log, given: Input, file: File, table: tabular.Table) -> dict[str, int]:
-    """The columns of a shard: those that are called as in the first, where that is one; else as in the first."""
+    """Chooses a shard's columns: by the names of the first shard where they are unique, otherwise as for the first."""
     named = {role: name for role, name in log.columns.items() if table.names.count(name) == 1}
     return tabular.choose(table, given.columns | named, file)
 

@@ -1,4 +1,4 @@
-"""The page: plain files, which are read once and need nothing from elsewhere."""
+"""The web page, as self-contained static files."""
 
 from importlib.resources import files as _files
 
@@ -6,7 +6,7 @@ KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 
 def files() -> dict[str, tuple[bytes, str]]:
-    """{path: (content, media type)} of the page; index.html is "/"."""
+    """Returns {path: (content, media type)} of the page's files; index.html is "/"."""
     found = {each.name: each for each in _files(__name__).iterdir() if each.name.endswith(tuple(KINDS))}
     return {
         f"/{name.removeprefix('index.html')}": (file.read_bytes(), KINDS[name[name.rindex(".") :]])

@@ -7,7 +7,7 @@ import { searches } from "./search.js";
 import { call, latest, parse } from "./service.js";
 
 const state = {
-  history: [], // items: {id, title}; a title not asked for yet is undefined
+  history: [], // items: {id, title}, and time, type, weight of an event where known; a title not asked for yet is undefined
   where: {}, // filters, as the service takes them
   next: [], // what comes next, of this history and these filters
   none: false, // the service has answered that nothing is left
@@ -22,16 +22,24 @@ const state = {
 // --- asking
 
 const NOTHING = { items: [], unknown: [] };
+const KNOWN = ["time", "type", "weight"]; // what may be known of an event beside its item
+
+/** The history as the service takes it: events where more is known of one than its item, else ids. */
+function given() {
+  const { history } = state;
+  if (!history.some((item) => KNOWN.some((each) => item[each] != null))) return { history: history.map((item) => item.id) };
+  return { events: history.map((item) => ({ item: item.id, ...Object.fromEntries(KNOWN.filter((each) => item[each] != null).map((each) => [each, item[each]])) })) };
+}
 
 const refresh = latest("next", $("next"), async (signal) => {
-  const asked = { history: state.history.map((item) => item.id), where: state.where };
-  if (!asked.history.length) {
+  const asked = { ...given(), where: state.where };
+  if (!state.history.length) {
     answered(NOTHING);
     return;
   }
   const answer = await call("recommend", asked, signal, waits);
   answered(answer, !answer.items.length);
-  const count = `${plural(state.next.length, "recommendation")} for ${plural(asked.history.length, "item")}`;
+  const count = `${plural(state.next.length, "recommendation")} for ${plural(state.history.length, "item")}`;
   say(state.next.length ? `${count}, the first is ${name(state.next[0])}` : "Nothing is left to recommend");
   if (state.next.length && !state.fallback) explain();
 }, () => answered(NOTHING));
@@ -39,6 +47,9 @@ const refresh = latest("next", $("next"), async (signal) => {
 const explain = latest("influence", null, async (signal) => {
   state.explaining = true;
   const asked = { history: state.history.map((item) => item.id), items: state.next.map((item) => item.id) };
+  for (const each of KNOWN.filter((each) => state.history.some((item) => item[each] != null))) {
+    asked[`${each}s`] = state.history.map((item) => item[each] ?? null);
+  }
   const { influence } = await call("influence", asked, signal);
   Object.assign(state, { influence, explaining: false });
   draw();
@@ -99,7 +110,7 @@ function remove(place) {
 }
 
 function move(from, to, act) {
-  const [item] = state.history.splice(from, 1);
+  const [{ time, ...item }] = state.history.splice(from, 1); // when it happened is not known of where it is now
   state.history.splice(to, 0, item);
   changed(`${name(item)} is now at ${to + 1} of ${state.history.length}`);
   const row = $("history").children[to];
@@ -156,9 +167,9 @@ function newest() {
 // --- the address: it names the history and the filters, and the browser's Back and Forward go through them
 
 function keep(how) {
-  const ids = state.history.map((item) => item.id), filtered = Object.keys(state.where).length > 0;
-  const named = filtered ? { history: ids, where: state.where } : ids;
-  const address = ids.length || filtered ? `#${encodeURIComponent(JSON.stringify(named))}` : location.pathname;
+  const said = given(), filtered = Object.keys(state.where).length > 0;
+  const named = filtered ? { ...said, where: state.where } : said.history ?? said;
+  const address = state.history.length || filtered ? `#${encodeURIComponent(JSON.stringify(named))}` : location.pathname;
   window.history[how]({ history: state.history, where: state.where }, "", address);
 }
 
@@ -171,21 +182,25 @@ function restore() {
   if (state.history.some((item) => item.title === undefined)) entitle();
 }
 
-/** What the address names: ids, or {"history": ids, "where": filters}. */
+/** What the address names: ids, or {"history": ids, "where": filters}, or events in the place of the history. */
 function named() {
   const nothing = { history: [], where: {} };
   if (location.hash.length < 2) return nothing;
   try {
     const said = parse(decodeURIComponent(location.hash.slice(1)));
-    const { history, where = {} } = Array.isArray(said) ? { history: said } : said;
-    const fine = history.every((id) => typeof id === "string" || Number.isSafeInteger(id)) && typeof where === "object" && where;
-    if (fine) return { history: history.map((id) => ({ id })), where };
+    const { history, events, where = {} } = Array.isArray(said) ? { history: said } : said;
+    const items = (events ?? history).map((each) => (events ? eventOf(each) : { id: each }));
+    const fine = items.every(({ id }) => typeof id === "string" || Number.isSafeInteger(id)) && typeof where === "object" && where;
+    if (fine) return { history: items, where };
   } catch { /* said below */ }
   say("The address names no history that could be read");
   $("next-note").textContent = "The address names no history that could be read: it was cut or changed.";
   $("next-note").hidden = false;
   return nothing;
 }
+
+/** An event of the address as an item of the history. */
+const eventOf = ({ item, ...rest }) => ({ id: item, ...Object.fromEntries(KNOWN.filter((each) => rest[each] != null).map((each) => [each, rest[each]])) });
 
 // --- drawing
 

@@ -14,8 +14,15 @@ export function historyRow(item, place, acts, unknown) {
   const title = make("span", { className: "name", title: hint(item) }, twoLines(item));
   return make("li", { className: "row", draggable: true },
     make("span", { className: "place" }, String(place + 1)),
-    make("span", { className: "titled" }, title, ...(unknown ? [make("small", {}, "not in the catalogue: left out")] : [])),
+    make("span", { className: "titled" }, title, ...[unknown && "not in the catalogue: left out", happened(item)].filter(Boolean).map((said) => make("small", { dir: "auto" }, said))),
     make("span", { className: "acts" }, ...Object.keys(labels).map((kind) => button(kind, labels[kind], acts[kind]))));
+}
+
+/** What is known of an event beside its item: "purchase, 2026-03-02 20:15 UTC"; empty where nothing is. */
+function happened({ time, type, weight }) {
+  const date = Number.isFinite(time) ? new Date(1000 * time) : null;
+  const when = date && !Number.isNaN(date.getTime()) ? `${date.toISOString().slice(0, 16).replace("T", " ")} UTC` : null;
+  return [type, weight == null ? null : `weight ${weight}`, when].filter(Boolean).join(", ");
 }
 
 /** A row of a ranking: its title adds it. @param share of the bar that is full, null for a row without bar and score. */

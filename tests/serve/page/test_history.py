@@ -124,6 +124,28 @@ def test_a_history_of_a_thousand_items(open_page, served, shot):
     assert json.loads(page.evaluate("decodeURIComponent(location.hash.slice(1))")) == history
 
 
+def test_what_is_known_of_events_is_shown_and_sent(open_page, served, shot):
+    events = [
+        {"item": 3, "type": "view", "time": 1_700_000_000},
+        {"item": 4},
+        {"item": 5, "weight": 2.5, "time": 1_700_000_060},
+    ]
+    page = open_page(link(served, {"events": events}))
+    settled(page)
+    said = page.locator("#history .titled").all_text_contents()
+    assert said[0].endswith("view, 2023-11-14 22:13 UTC") and said[2].endswith("weight 2.5, 2023-11-14 22:14 UTC")
+    assert said[1] == titles(page, "#history")[1]
+    shot(page, "events")
+    page.locator("#popular, #next button.name").last.click()
+    settled(page)
+    named = json.loads(page.evaluate("decodeURIComponent(location.hash.slice(1))"))["events"]
+    assert named[:3] == events and len(named) == 4
+    page.locator("#history .row").first.get_by_role("button", name="Move").last.click()  # down
+    settled(page)
+    named = json.loads(page.evaluate("decodeURIComponent(location.hash.slice(1))"))["events"]
+    assert named[:2] == [{"item": 4}, {"item": 3, "type": "view"}]  # when it was is not known there
+
+
 @pytest.mark.slow
 def test_an_address_that_names_no_history_is_said(open_page, served):
     page = open_page(served.address)
@@ -137,6 +159,7 @@ def test_an_address_that_names_no_history_is_said(open_page, served):
         "#null",
         "#[[1]]",
         '#{"history":[1],"where":3}',
+        '#{"events":[1]}',
     ]:
         page.goto("about:blank")
         page.goto(f"{served.address}/{address}")

@@ -1,0 +1,83 @@
+"""Objectives whose targets are events of some types alone: all others are shown, and never asked for."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from jaxrec.batches import objectives
+from jaxrec.batches.objectives import Objective, masked
+from jaxrec.batches.stream import Subsequences
+from jaxrec.config.keys import Config
+from jaxrec.data import event_types
+from jaxrec.data.splits import Split
+
+
+def build(config: Config, split: Split) -> Objective:
+    """The Objective of a configuration for a split: that of `objectives.build` where all events may be targets.
+
+    Otherwise training histories end with their last target, subsequences without any are left out, and `count` is the
+    most that a subsequence of a length has.
+    """
+    objective, may = objectives.build(config), event_types.targets(split.interactions)
+    assert bool(config.target_types) == (may is not None), "the split is that of the configuration"
+    if may is None:
+        return objective
+    whole = objective.expected
+    expected = partial(_expect_next, whole=whole, may=may)
+    number = lambda targets: config.num_future_targets * targets
+    if config.objective == "cloze":
+        expected = partial(_expect_masked, may=may, rate=config.mask_prob, last=config.mask_last_prob)
+        number = lambda targets: masked(config.mask_prob, int(targets.max(initial=0)))[targets] * (targets > 0)
+
+    def counted(start, stop, length, history):
+        stop = np.minimum(stop, _after_last(may, np.asarray(start), np.asarray(stop)))
+        found = objective.subsequences(start, stop, length, history)
+        targets = _per_subsequence(found, may, whole)
+        return Subsequences(*(values[targets > 0] for values in found)), targets[targets > 0]
+
+    found, targets = counted(split.start, split.stop, config.length, config.history)
+    most = np.zeros(config.length + 1, np.int64)
+    np.maximum.at(most, found.length, number(targets))
+    return objective._replace(
+        subsequences=lambda *asked: counted(*asked)[0], expected=expected, count=lambda lengths: most[lengths]
+    )
+
+
+def _after_last(may: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Where the part of each range ends that has a target at its end; its start where it has none. [U]"""
+    places = np.append(-1, np.flatnonzero(may))
+    return np.maximum(places[np.maximum(np.searchsorted(places, stop) - 1, 0)] + 1, start)
+
+
+def _owner(subsequences):
+    return np.repeat(np.arange(len(subsequences.length)), subsequences.length)
+
+
+def _per_subsequence(subsequences: Subsequences, may: np.ndarray, expected: Callable) -> np.ndarray:
+    """How many events of each subsequence may be its targets. [P]"""
+    if not len(subsequences.length):
+        return np.zeros(0, np.int64)
+    indices, times = expected(subsequences)
+    hits = may[indices] & (times > 0)
+    return np.bincount(_owner(subsequences)[hits], minlength=len(subsequences.length))
+
+
+def _expect_next(subsequences, whole, may):
+    """`Objective.expected` of the next items that may be targets."""
+    indices, times = whole(subsequences)
+    return indices, np.where(may[indices], times, 0)
+
+
+def _expect_masked(subsequences, may, rate, last):
+    """`Objective.expected` of cloze: m of the n slots that may be are masked, with probability `last` the newest."""
+    owner, length = _owner(subsequences), np.repeat(subsequences.length, subsequences.length)
+    slot = np.arange(len(owner)) - np.repeat(np.cumsum(subsequences.length) - subsequences.length, subsequences.length)
+    indices = np.repeat(subsequences.start, subsequences.length) + slot
+    free = np.bincount(owner[may[indices]], minlength=len(subsequences.length))[owner]
+    number = masked(rate, int(free.max(initial=0)))[free]
+    newest = slot == length - 1
+    forces = np.repeat(may[subsequences.start + subsequences.length - 1], subsequences.length)
+    forced = np.where(newest, 1.0, (number - 1) / np.maximum(free - 1, 1))
+    plain = number / np.maximum(free, 1)
+    return indices, np.where(may[indices], np.where(forces, last * forced + (1 - last) * plain, plain), 0)

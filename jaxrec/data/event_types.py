@@ -1,0 +1,159 @@
+"""Types of events, such as view, cart and purchase: read from a column, and of which of them the targets are."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from jaxrec.data.interactions import Interactions, Types
+from jaxrec.data.text import shown, some
+from jaxrec.system.errors import UserError
+
+MOST = 255  # different types of a log
+
+
+class Column:
+    """Collects a column batch by batch. What is empty is not known; spaces at the ends are no part of a type."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self._codes = {"": 0}  # of a type in the order in which they came
+        self._parts = []
+
+    def add(self, values: pl.Series, file: object) -> None:
+        """Keep the values of a batch: texts, or numbers that stand for types.
+
+        Raises:
+            UserError: they are neither, or too many are different.
+        """
+        if values.dtype.is_nested() or values.dtype == pl.Binary:
+            raise UserError(
+                f"{file}: column {self.name} holds {values.dtype}: the type of an event is a text or a number"
+            )
+        text = values.cast(pl.String).str.strip_chars().fill_null("")
+        for name in text.unique(maintain_order=True).to_list():
+            self._codes.setdefault(name, len(self._codes))
+        if len(self._codes) > MOST + 1:
+            raise UserError(
+                f"{file}: column {self.name} has more than {MOST} different values ({some(list(self._codes)[1:4])}, "
+                "...): types of events are few, as view and purchase; name their column with --type COLUMN, or none"
+            )
+        self._parts.append(text.replace_strict(self._codes, return_dtype=pl.UInt8).to_numpy())
+
+    def close(self) -> Types | None:
+        """The Types of all values; None where none is known."""
+        values = np.concatenate([np.zeros(0, np.uint8), *self._parts])
+        self._parts = []
+        names = list(self._codes)[1:]
+        return _sorted(values, names) if names else None
+
+
+def _sorted(values, names):
+    """Types by numbers of the names from 1, those alone that occur, in the order of their names."""
+    occurs = np.bincount(values, minlength=len(names) + 1)[1:] > 0
+    kept = sorted(name for name, has in zip(names, occurs, strict=True) if has)
+    return Types(translation(names, kept)[values], tuple(kept))
+
+
+def translation(names: Sequence[str], own: Sequence[str]) -> np.ndarray:
+    """The number from 1 among `own` of each of the names, 0 of what is not there. [names + 1] uint8
+
+    >>> translation(["cart", "view"], ["view"]).tolist()
+    [0, 0, 1]
+    """
+    place = {name: number for number, name in enumerate(own, 1)}
+    return np.array([0, *(place.get(name, 0) for name in names)], np.uint8)
+
+
+def taken(types: Types | None, at: np.ndarray | slice) -> Types | None:
+    """The Types of these events, by the same numbers."""
+    return None if types is None else types._replace(numbers=np.asarray(types.numbers[at]))
+
+
+def in_numbers_of(types: Types | None, own: Types | None) -> Types | None:
+    """The Types by the numbers of others, which may lack some of theirs: 0 then."""
+    if types is None or own is None:
+        return None
+    return Types(translation(types.names, own.names)[types.numbers], own.names, own.asked)
+
+
+def selected(types: Types | None, keep: np.ndarray) -> Types | None:
+    """The Types of the events of a mask [N]: types that no event is left of go too."""
+    if types is None:
+        return None
+    found = _sorted(types.numbers[keep], types.names)
+    if types.asked is None:
+        return found if found.names else None
+    moved = translation(types.names, found.names)[list(types.asked)]
+    return found._replace(asked=tuple(moved[moved > 0].tolist()))
+
+
+def counts(types: Types) -> dict[str, int]:
+    """How many events of each type there are, the most first."""
+    found = np.bincount(types.numbers, minlength=len(types.names) + 1).tolist()[1:]
+    return dict(sorted(zip(types.names, found, strict=True), key=lambda pair: -pair[1]))
+
+
+def named(text: str) -> list[str]:
+    """The types of a key: "purchase, cart"; one that has a comma stands in double quotes.
+
+    >>> named('purchase, "cart, again"')
+    ['purchase', 'cart, again']
+    """
+    (row,) = csv.reader([text], skipinitialspace=True) if text.strip() else [[]]
+    return [name.strip() for name in row]
+
+
+def asking(data: Interactions, text: str, key: str = "config.target_types") -> Interactions:
+    """The interactions of which events of these types alone are targets.
+
+    Args:
+        text: as `named` has it; "": all events are.
+        key: that says so, for messages.
+
+    Raises:
+        UserError: there are no types, or not these; the message names those there are.
+    """
+    names = named(text)
+    if not names:
+        return data
+    if data.types is None:
+        raise UserError(
+            f"{data.name} has no types of events, and {key} asks for {some(names)}: name their column to prepare.py "
+            f"with --type COLUMN, or leave {key} out"
+        )
+    for name in names:
+        if name not in data.types.names:
+            there = ", ".join(f"{shown(each)} ({number:,})" for each, number in list(counts(data.types).items())[:30])
+            raise UserError(f"{data.name}: {key} asks for {shown(name)}, a type that no event has: there are {there}")
+        if names.count(name) > 1:
+            raise UserError(f"{key} names {shown(name)} twice: once will do")
+    asked = tuple(sorted(data.types.names.index(name) + 1 for name in names))
+    return replace(data, types=data.types._replace(asked=asked))
+
+
+def asked(data: Interactions) -> tuple[str, ...]:
+    """The types of the events that may be targets; none where all events may."""
+    if data.types is None or data.types.asked is None:
+        return ()
+    return tuple(data.types.names[number - 1] for number in data.types.asked)
+
+
+def targets(data: Interactions) -> np.ndarray | None:
+    """Which events may be targets, [N] bool; None where all may."""
+    if data.types is None or data.types.asked is None:
+        return None
+    may = np.zeros(MOST + 1, bool)
+    may[list(data.types.asked)] = True
+    return may[data.types.numbers]
+
+
+def last_target(data: Interactions, end: np.ndarray) -> np.ndarray:
+    """Of each history the place of the last event before end [U] that may be a target; its start less 1 without one."""
+    start, may = data.offsets[:-1], targets(data)
+    if may is None:
+        return np.maximum(end, start) - 1
+    places = np.append(-1, np.flatnonzero(may))
+    return np.maximum(places[np.maximum(np.searchsorted(places, end) - 1, 0)], start - 1)

@@ -1,0 +1,175 @@
+"""A catalogue that changes while it is in use: items are added to it, and retired from it.
+
+The tables have spare rows, so that nothing is compiled anew when an item is added. A row that is spare, or whose item
+is retired, has the score -inf, which no answer holds.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+
+from jaxrec.config.keys import Config
+from jaxrec.data import newcomers
+from jaxrec.data.interactions import COUNT, Catalogue
+from jaxrec.inference.engine import Engine
+from jaxrec.inference.numbering import Numbering
+from jaxrec.models.features import BONUS, folded
+from jaxrec.models.model import Model
+from jaxrec.system import arguments
+from jaxrec.system.errors import UserError
+from jaxrec.training.building import model_with
+
+ROOM = 1024  # tables have a multiple of this number of rows
+OFFERED = "offered"  # in params: [V] float32, 0 for rows of items that can be recommended, -inf for others
+
+
+class NewItem(NamedTuple):
+    """An item to be added: its vectors are the mean of those of the items it is like, or else of its features alone."""
+
+    id: Any  #: external id
+    like: Sequence = ()  #: ids of items, of the catalogue or added before
+    about: Mapping[str, Any] = {}  #: attributes, by column of the table of items
+
+
+class Stock(NamedTuple):
+    """A catalogue as it is now, and the engine that answers with it."""
+
+    catalogue: Catalogue
+    engine: Engine
+    offered: np.ndarray  #: [V] bool, whether each item of the catalogue can be recommended
+
+
+def with_room(stock: Stock, added: int = 0) -> Stock:
+    """Returns the same Stock with room in its tables for this number of items; as it is if there is room."""
+    engine, used = stock.engine, len(stock.offered)
+    if OFFERED in engine.params and used + added <= engine.items:
+        return stock
+    rows = -(-(used + added) // ROOM) * ROOM
+    tables = _tables(engine)
+    if OFFERED not in engine.params:
+        tables[OFFERED] = _scores(stock.offered)
+    tables = {name: jax.tree.map(lambda leaf: _lengthened(leaf[:used], rows), table) for name, table in tables.items()}
+    tables[OFFERED][used:] = -np.inf
+    model = engine.model if OFFERED in engine.params else _offering(engine.model)
+    params = jax.device_put(engine.params | tables)
+    other = Engine(model, engine.objective, params, rows, engine.length, kinds=engine.kinds)
+    other.rows = min(other.rows, engine.rows)
+    return stock._replace(engine=other)
+
+
+def changed(
+    stock: Stock,
+    numbering: Numbering,
+    trained: tuple[Config, Model, Any],
+    added: Sequence[NewItem] = (),
+    retired: Sequence = (),
+    room: int = 0,
+) -> Stock:
+    """Returns the Stock with items added, and then others retired. A retired item that is added is offered again.
+
+    Args:
+        stock: Stock.
+        numbering: of its catalogue.
+        trained: (config, model, params) of the training, before features are folded.
+        added: new items, or retired ones.
+        retired: ids; histories may still have them.
+        room: number of rows to spare.
+
+    Raises:
+        UserError: if an item is in the catalogue already, or nothing says what it is like; or a retired one isn't
+            there.
+    """
+    known = [numbering.numbers([item.id], "id: ")[0] for item in added]
+    for item, number in zip(added, known, strict=True):
+        if number and stock.offered[number[0] - 1]:
+            raise UserError(f"add: {arguments.some([item.id])} is in the catalogue already: leave it out")
+    new = [item for item, number in zip(added, known, strict=True) if not number]
+    first, catalogue = len(stock.offered), stock.catalogue
+    if new:
+        catalogue = newcomers.joined(catalogue, _frame(new, catalogue))
+        numbering = numbering.extended(catalogue.ids[first:])
+    offered = np.append(stock.offered, np.ones(len(new), bool))
+    offered[[number[0] - 1 for number in known if number]] = True
+    offered[[number - 1 for number in numbering.known(retired, "retire")]] = False
+    stock = with_room(stock, len(new) + room)
+    tables = _with_rows(stock.engine, numbering, trained, stock.catalogue, new, first) if new else {}
+    tables[OFFERED] = _scores(np.append(offered, np.zeros(stock.engine.items - len(offered), bool)))
+    engine = stock.engine.renewed(stock.engine.params | jax.device_put(tables))
+    return Stock(catalogue, engine, offered)
+
+
+def sharing(engine: Engine, other: Engine) -> Engine:
+    """Returns the Engine with the programs of another one, if that has tables of the same size."""
+    return other.renewed(engine.params) if engine.items == other.items else engine
+
+
+def _with_rows(engine, numbering, trained, catalogue, new, first):
+    """Returns the tables of an engine with the vectors of new items, from row `first` on."""
+    tables = {name: jax.tree.map(np.array, table) for name, table in _tables(engine).items() if name != OFFERED}
+    leaves, by_features = jax.tree.leaves(tables), [row for row, item in enumerate(new) if not item.like]
+    if by_features:
+        found = _by_features(trained, catalogue, [new[row] for row in by_features], list(tables))
+        for leaf, rows in zip(leaves, found, strict=True):
+            leaf[[first + row for row in by_features]] = rows
+    for row, item in enumerate(new, first):
+        like = np.array(numbering.known(item.like, "like"), int) - 1
+        if (like >= row).any():
+            later = item.like[int((like >= row).argmax())]
+            raise UserError(f"like: {arguments.some([later])} is added after {arguments.some([item.id])}: put it first")
+        for leaf in leaves if len(like) else ():
+            leaf[row] = leaf[like].mean(0)
+    return tables
+
+
+def _by_features(trained, catalogue, items, names):
+    """Returns the rows of items that are known by their attributes alone, for each leaf of these tables."""
+    config, model, params = trained
+    if not config.features:
+        said = arguments.some([items[0].id])
+        raise UserError(
+            f"add: {said} is like no item, and the training has no features to tell it by: name some in like"
+        )
+    base = catalogue.take(np.arange(1, len(model.folding.items.named) + 1))
+    wider = model_with(config, model, newcomers.joined(base, _frame(items, base)))
+    _, tables = folded(wider, params)
+    return [np.asarray(leaf[-len(items) :]) for leaf in jax.tree.leaves({name: tables[name] for name in names})]
+
+
+def _frame(items, catalogue):
+    """Returns the attributes of new items as a table of items."""
+    columns = [] if catalogue.about is None else catalogue.about.drop(COUNT, strict=False).columns
+    for item in items:
+        if unknown := [name for name in item.about if name not in columns]:
+            there = f"there are {arguments.some(columns)}" if columns else "the catalogue has none"
+            raise UserError(f"about: items have no attribute {arguments.some(unknown[:1])}: {there}")
+    return pl.DataFrame([{**item.about, "item_id": str(item.id)} for item in items], infer_schema_length=None)
+
+
+def _tables(engine):
+    """The params of an engine with a row per item."""
+    names = (*engine.model.item_tables, BONUS, OFFERED)
+    return {name: engine.params[name] for name in names if name in engine.params}
+
+
+def _offering(model):
+    """The model, whose scores of rows that are not offered are -inf."""
+
+    def embedding(params):
+        table_VD, bias_V = model.output_embedding(params)
+        return table_VD, params[OFFERED] if bias_V is None else bias_V + params[OFFERED]
+
+    return dataclasses.replace(model, output_embedding=embedding)
+
+
+def _scores(offered):
+    """Returns what is added to the scores of items by whether they are offered. [V] float32"""
+    return np.where(offered, 0, -np.inf).astype(np.float32)
+
+
+def _lengthened(leaf, rows):
+    """Returns a leaf with this many rows, on the host; zero where there are more."""
+    return np.concatenate([np.asarray(leaf), np.zeros((rows - len(leaf), *leaf.shape[1:]), leaf.dtype)])

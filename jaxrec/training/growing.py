@@ -1,0 +1,242 @@
+"""Begins a training with what another one learned, on a log whose items and users may be others: `init_from`.
+
+Items are matched by their external ids. Their rows in every table, and the optimiser's moments of these rows, are
+carried over. A new item begins as the mean of the items that it stands beside in the training histories, or, where
+items have features, as its features alone. Params that belong to no item are carried over as they are.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+import scipy.sparse
+
+from jaxrec.config.keys import AUTO, Config
+from jaxrec.config.parsing import flatten, to_dict
+from jaxrec.data import features
+from jaxrec.data.interactions import Catalogue
+from jaxrec.data.ragged import slices
+from jaxrec.data.splits import Split, training_counts
+from jaxrec.kernels import placement
+from jaxrec.models.context import NAME as CONTEXT
+from jaxrec.models.features import FEATURES, VALUES
+from jaxrec.system import arguments
+from jaxrec.system.errors import UserError
+from jaxrec.training import optim, workdir
+from jaxrec.training.building import model_for
+from jaxrec.training.checkpoint import Checkpoints, abstract
+from jaxrec.training.setup import Setup, state_of
+from jaxrec.training.step import State
+
+#: states of optimisers that have trees like the params; of the others, schedules, nothing is carried over
+MOMENTS = (optax.ScaleByAdamState, optim.AdagradState)
+TYPE = "type"  # the kind of context whose table depends on the log
+#: keys beside the model's that decide the form of the params
+FORM = ("length", "positions", "objective", "stream", "features", "features_only", "context")
+
+
+class Matched(NamedTuple):
+    """The rows of what two trainings share: items, users, or values of features."""
+
+    old: np.ndarray  #: [M] rows of the earlier training
+    new: np.ndarray  #: [M] the same in this one
+    size: int  #: number of rows of this one
+
+    @property
+    def added(self) -> np.ndarray:
+        """[N] the rows that the earlier training lacks, ascending."""
+        return np.setdiff1d(np.arange(self.size), self.new)
+
+
+def settled(values: Mapping[str, Any]) -> tuple[dict, list[str]]:
+    """The nested values of a configuration, where `auto` is what the earlier training has, if params depend on it.
+
+    Returns:
+        The values, and lines for people: none without `init_from`.
+    """
+    path = values.get("init_from")
+    if not path:
+        return dict(values), []
+    earlier = flatten(to_dict(workdir.read(Path(path)).config))
+    taken = {
+        key: earlier[key]
+        for key, value in flatten(dict(values)).items()
+        if value == AUTO and _shapes(key) and key in earlier
+    }
+    made: dict = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    made["init_from"] = str(Path(path).absolute())  # so that the same training can be resumed from anywhere
+    for key, value in taken.items():
+        group, _, last = key.rpartition(".")
+        (made[group] if group else made)[last] = value
+    said = ", ".join(f"{key}={value}" for key, value in taken.items())
+    return made, [f"{said}: as in {path}"] if taken else []
+
+
+def describe(config: Config, catalogue: Catalogue) -> str:
+    """How many items a training begins with that the earlier one knew, in words."""
+    path = Path(config.init_from)
+    known = workdir.catalogue(path, workdir.read(path))
+    items = match(known.ids.tolist(), catalogue.ids.tolist())
+    gone = len(known.ids) - len(items.old)
+    parts = [f"{len(items.old):,} items are carried over", f"{len(items.added):,} are new", f"{gone:,} are gone"]
+    return f"begins with {path}: {', '.join(parts)}"
+
+
+def carried(fresh: State, setup: Setup) -> State:
+    """The first State of a training, with what is carried over from the workdir of `config.init_from`.
+
+    Args:
+        fresh: the State that the training would begin with otherwise.
+        setup: of the training.
+
+    Returns:
+        State, on the host. Step, schedule, carry and average begin anew.
+
+    Raises:
+        UserError: there is no such workdir, its model is another, or no item is in both.
+    """
+    config, path, split = setup.config, Path(setup.config.init_from), setup.split
+    stored = workdir.read(path)
+    catalogue, now = workdir.catalogue(path, stored), split.interactions.catalogue
+    types, own = stored.data.get(workdir.TYPES, []), split.interactions.types
+    model = model_for(stored.config, catalogue, stored.data["users"], len(types))
+    earlier = _restored(path, stored.config, model)
+    users, counted = workdir.users(path, stored), now.counted(training_counts(split))
+    items = match(catalogue.ids.tolist(), now.ids.tolist())
+    if not len(items.old):
+        then, here = (arguments.some(ids.ids[:3].tolist()) for ids in (catalogue, now))
+        raise UserError(
+            f"config.init_from: {path} and {split.interactions.name} have no item in common ({then} there, {here} "
+            "here): prepare both logs with the same column of items, or leave init_from out"
+        )
+    matched = (
+        dict.fromkeys(setup.model.item_tables, items)
+        | dict.fromkeys(setup.model.user_tables, match(users.ids if users else [], split.interactions.users.tolist()))
+        | {(FEATURES, VALUES): match(_values(stored.config, catalogue), _values(config, counted))}
+        | {(CONTEXT, TYPE): match(types, own.names if own else [])}
+    )
+    begin = partial(_begin, None if config.features else neighbours(split, items))
+    try:
+        params = _moved(matched, earlier.evaluated, fresh.params, dict.fromkeys(setup.model.item_tables, begin))
+        opt = _with_moments(earlier.opt, fresh.opt, partial(_moved, matched))
+    except _Unlike as unlike:
+        before, after = flatten(to_dict(stored.config)), flatten(to_dict(config))
+        keys = [key for key in after if _shapes(key) and before.get(key) != after[key]]
+        differ = [f"config.{key} was {before.get(key)!r} and is {after[key]!r}" for key in keys]
+        raise UserError(
+            f"config.init_from: the model of {path} is another ({'; '.join([*differ, str(unlike)])}): set these keys "
+            "as they were, or leave init_from out"
+        ) from None
+    return fresh._replace(params=params, opt=opt)
+
+
+def match(old: Sequence, new: Sequence) -> Matched:
+    """The ids that two sequences share, as rows.
+
+    >>> match([2, 5, 7], [5, 6, 7, 9])
+    Matched(old=array([1, 2]), new=array([0, 2]), size=4)
+    """
+    row = {str(id): place for place, id in enumerate(old)}
+    found = [(row[id], place) for place, id in enumerate(map(str, new)) if id in row]
+    pairs = np.array(found, np.int64).reshape(-1, 2)
+    return Matched(pairs[:, 0], pairs[:, 1], len(new))
+
+
+def neighbours(split: Split, items: Matched) -> scipy.sparse.csr_array:
+    """How often each carried item stands beside each new one in the training histories: [N, M], as in Matched."""
+    at, user = slices(split.start, split.stop), np.repeat(np.arange(len(split.start)), split.stop - split.start)
+    row = np.asarray(split.interactions.items[at]) - 1
+    together = user[1:] == user[:-1]
+    left, right = row[:-1][together], row[1:][together]
+    added, carried = np.full(items.size, -1), np.full(items.size, -1)
+    added[items.added], carried[items.new] = np.arange(len(items.added)), np.arange(len(items.new))
+    pairs = np.stack([added[np.append(left, right)], carried[np.append(right, left)]])
+    pairs = pairs[:, (pairs >= 0).all(0)]
+    shape = len(items.added), len(items.new)
+    return scipy.sparse.csr_array((np.ones(pairs.shape[1], np.float32), pairs), shape=shape)
+
+
+class _Unlike(Exception):
+    """The params of two trainings don't have the same form."""
+
+
+def _restored(path, config, model):
+    """The State of the best checkpoint of a workdir, on the host."""
+    optimiser = optim.optimiser(config.optim, 1)  # its state has the same form for any number of steps
+    with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
+
+        def restore(step):
+            rows = checkpoints.loop(step).get("rows", 1)
+            shapes = jax.eval_shape(partial(state_of, config, model, optimiser, rows), jax.random.key(0))
+            return checkpoints.restore(step, abstract(shapes, placement.one_device()))[0]
+
+        return jax.device_get(checkpoints.take("best", restore)[0])
+
+
+def _shapes(key):
+    """Whether a key of a configuration decides the form of the params."""
+    return key.startswith("model.") or key in FORM
+
+
+def _values(config, catalogue):
+    """The (column, value) of each row of the features' tables."""
+    return features.build(catalogue, features.parse(config.features)).names if config.features else []
+
+
+def _moved(matched, old, new, begin=None):
+    """A tree like the params of this training, with the rows of the earlier one.
+
+    Args:
+        matched: {name of a param, or (name, name within it): Matched} of tables with a row per item, user, value of a
+            feature, or type of event.
+        old: a tree like the params of the earlier training.
+        new: the tree to begin with: other rows stay as they are here.
+        begin: {name of a param: function} of those whose other rows begin as (rows that are carried over) -> rows.
+    """
+    if jax.tree.structure(old) != jax.tree.structure(new):
+        raise _Unlike("its params have other parts")
+
+    def leaf(path, old, new):
+        names, old, found = [getattr(part, "key", None) for part in path], np.asarray(old), np.array(new)
+        by = matched.get(names[0], matched.get((names[0], names[-1])))
+        if old.shape[by is not None :] != found.shape[by is not None :]:
+            where = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise _Unlike(f"{where} has the shape {old.shape} there and {found.shape} here")
+        if by is None:
+            return old
+        found[by.new] = old[by.old]
+        if begin and names[0] in begin:
+            found[by.added] = begin[names[0]](found[by.new])
+        return found
+
+    return jax.tree_util.tree_map_with_path(leaf, old, new)
+
+
+def _begin(near, rows):
+    """The rows that new items begin with: means of their neighbours', or of all; zero where `near` is None."""
+    if near is None:
+        return 0
+    flat, counts = rows.reshape(len(rows), -1), near.sum(1)[:, None]
+    means = np.where(counts > 0, (near @ flat) / np.maximum(counts, 1), flat.mean(0))
+    return means.reshape(-1, *rows.shape[1:])
+
+
+def _with_moments(old, new, move):
+    """The optimiser's state `new`, with the moments of `old`; as it is where the optimiser is another."""
+    is_moments = lambda part: isinstance(part, MOMENTS)
+    kept = {type(part): part for part in jax.tree.leaves(old, is_leaf=is_moments) if is_moments(part)}
+
+    def part(new):
+        if (old := kept.get(type(new))) is None:
+            return new
+        if isinstance(new, optax.ScaleByAdamState):
+            return optax.ScaleByAdamState(old.count, move(old.mu, new.mu), move(old.nu, new.nu))
+        trace = new.trace if old.trace is None or new.trace is None else move(old.trace, new.trace)
+        return new._replace(sum_of_squares=move(old.sum_of_squares, new.sum_of_squares), trace=trace)
+
+    return jax.tree.map(part, new, is_leaf=is_moments)

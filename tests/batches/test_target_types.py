@@ -1,0 +1,109 @@
+"""Laws of targets of some types: they alone are asked, each as often as is expected, and everything else is shown."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+from some import some
+
+from jaxrec.batches import objectives, target_types
+from jaxrec.batches.objectives import MASK
+from jaxrec.config import parsing as configs
+from jaxrec.data import event_types, splits
+from jaxrec.data.interactions import from_sequences
+from jaxrec.kernels.random import row_keys
+from jaxrec.system.errors import UserError
+from jaxrec.training import fit
+
+from .test_targets import BASE, CASES, ITEMS, targets_in
+
+ASKED = [case for case in CASES if case != "lanes"]
+
+
+@pytest.fixture(scope="module")
+def log():
+    """Histories of which every third event or so is a purchase; every item is one somewhere."""
+    random = np.random.default_rng(0)
+    histories = [random.integers(1, ITEMS + 1, n).tolist() for n in random.integers(1, 20, 60)]
+    data = from_sequences([list(range(1, ITEMS + 1)), *histories])
+    names = np.where(random.random(len(data.items)) < 0.3, "purchase", "view")
+    column = event_types.Column("type")
+    column.add(pl.Series(names.tolist()), "log")
+    return replace(data, types=column.close())
+
+
+@pytest.fixture(scope="module")
+def split(log):
+    return splits.last_item(event_types.asking(log, "purchase"))
+
+
+def made(split, case):
+    changes = BASE | CASES[case] | {"target_types": "purchase"}
+    return fit.setup(configs.from_dict(changes), split, jax.devices()[:1])
+
+
+@pytest.mark.parametrize("case", some(ASKED, "three ahead of every prefix", "cloze in windows"))
+def test_an_epoch_asks_for_each_item_as_often_as_is_expected(split, case):
+    setup = made(split, case)
+    subsequences, objective = setup.subsequences, setup.objective
+    expected = objectives.expected_targets(objective, subsequences, split.interactions.items, ITEMS)
+    assert expected.sum() <= objective.count(subsequences.length).sum()
+    if "cloze" not in case:
+        np.testing.assert_array_equal(targets_in(setup, 0), expected)
+        return
+    epochs = 40
+    found = sum(targets_in(setup, epoch) for epoch in range(epochs)) / epochs
+    assert np.abs(found - expected).max() < 5 * np.sqrt(expected.max() / epochs)
+    assert np.abs(found - expected).mean() < np.sqrt(expected.mean() / epochs)
+
+
+def test_every_purchase_but_a_first_event_is_a_target_once(split):
+    may = event_types.targets(split.interactions)
+    spans = zip(split.start, split.stop, strict=True)
+    places = [at for start, stop in spans for at in range(start + 1, stop) if may[at]]
+    wanted = np.bincount(split.interactions.items[places], minlength=ITEMS + 1)[1:]
+    np.testing.assert_array_equal(targets_in(made(split, "windows"), 0), wanted)
+
+
+@pytest.mark.parametrize("case", ["newest", "cloze in windows"])
+def test_no_other_event_is_asked_or_hidden_and_none_is_lost(split, case):
+    setup = made(split, case)
+    data, rows = jax.device_get(setup.data), np.arange(setup.epoch_steps * setup.rows)
+    row_of = np.searchsorted(data.layout.first, np.arange(len(setup.order_of)), side="right") - 1
+    most = int(np.bincount(row_of, setup.objective.count(setup.subsequences.length[setup.order_of])).max())
+    assert most < data.layout.slot_to_segment.shape[1]
+    make_targets = jax.jit(setup.objective.make_targets, static_argnums=2)
+    for epoch in range(3):
+        batch = setup.gather(data, fit.order(setup, epoch), rows, setup.objective.stream_targets)
+        shown, targets = jax.device_get(make_targets(jax.device_put(batch), row_keys(0, epoch, rows), most))
+        may, hidden, real = batch.targets > 0, shown.items == MASK, targets.items > 0
+        np.testing.assert_array_equal(np.where(hidden, 0, batch.items), np.where(hidden, 0, shown.items))
+        assert (hidden <= may).all() if "cloze" in case else not hidden.any()
+        assert real.sum() == (hidden if "cloze" in case else may).sum()  # the bound of a row holds them all
+        np.testing.assert_array_equal(np.take_along_axis(batch.targets, targets.slots, 1)[real], targets.items[real])
+
+
+def test_each_kept_subsequence_has_a_target_and_ends_with_it(split):
+    config = configs.from_dict(BASE | {"target_types": "purchase"})
+    found = target_types.build(config, split).subsequences(split.start, split.stop, config.length, "newest")
+    may = event_types.targets(split.interactions)
+    assert len(found.length) and may[found.start + found.length].all()
+
+
+def test_where_all_types_are_asked_it_is_the_objective_that_it_was(log):
+    every = splits.last_item(event_types.asking(log, "purchase, view"))
+    one, other = made(every, "newest"), fit.setup(configs.from_dict(BASE), splits.last_item(log), jax.devices()[:1])
+    np.testing.assert_array_equal(targets_in(one, 0), targets_in(other, 0))
+    assert one.objective.count(one.subsequences.length).tolist() == other.subsequences.length.tolist()
+
+
+def test_who_has_nothing_to_learn_from_is_said(log):
+    first = np.zeros(len(log.items), np.uint8) + 2
+    first[log.offsets[:-1]] = 1
+    data = event_types.asking(replace(log, types=log.types._replace(numbers=first)), "purchase")
+    with pytest.raises(UserError, match="no user has a purchase with an event before it after the split"):
+        made(splits.last_item(data), "newest")
+    with pytest.raises(UserError, match=r"config.target_types is for config.stream=packed"):
+        configs.from_dict(BASE | CASES["lanes"] | {"target_types": "purchase"})

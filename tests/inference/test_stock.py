@@ -1,0 +1,111 @@
+"""A catalogue that changes: items that stay answer as before, new ones as what they are like."""
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+from recommenders import MODELS, config, params, recommender
+from some import some
+
+from jaxrec.data.interactions import Catalogue
+from jaxrec.inference import stock
+from jaxrec.inference.recommender import Recommender
+from jaxrec.inference.stock import NewItem
+from jaxrec.system.errors import UserError
+from jaxrec.training.building import model_for
+
+HISTORY = ["i3", "i17", "i42"]
+
+
+def scores(rec, history=HISTORY, **rest):
+    return dict(rec.recommend(history, k=10_000, exclude_seen=False, **rest))
+
+
+@pytest.mark.parametrize("name", some(MODELS, "sasrec", "two-tower"))
+def test_what_stays_answers_as_before_and_what_is_new_as_what_it_is_like(name):
+    rec = recommender(name)
+    new = [NewItem("n1", like=["i5"], about={"year": 1990}), NewItem("n2", like=["i5", "i9"])]
+    now = rec.changed(new, retired=["i7", "i3"])
+    before, after = scores(rec), scores(now)
+    assert sorted(after) == sorted({*before, "n1", "n2"} - {"i7", "i3"})
+    for id in after.keys() & before.keys():
+        np.testing.assert_allclose(after[id], before[id], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(after["n1"], after["i5"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(after["n2"], (after["i5"] + after["i9"]) / 2, rtol=1e-4, atol=1e-6)
+    # in a history it is what it is like, and a retired one what it was
+    assert scores(now, ["i3", "n1"]) == scores(now, ["i3", "i5"])
+    few = now.recommend(HISTORY, candidates=["n1", "i7", "i8"], exclude_seen=False)
+    assert sorted(id for id, _ in few) == ["i8", "n1"]
+    assert {id for id, _ in now.recommend(HISTORY, k=100, where={"year": 1990})} >= {"n1"}
+    assert not {"i7", "i3"} & {id for id, _ in now.similar("i5", k=1000)} and now.similar("n1", k=1)[0][0] == "i5"
+    assert not {"i7", "n1"} & {id for id, _ in now.recommend([], k=50)}  # the most popular
+    assert len(now.item_vectors()) == 62
+    assert scores(rec) == before  # the other goes on as it was
+
+
+def test_items_are_added_without_another_program(monkeypatch):
+    monkeypatch.setattr(stock, "ROOM", 64)
+    now = recommender("sasrec").changed([NewItem("n0", like=["i0"])])
+    scores(now)
+    compiled = len(now.engine._compiled)
+    for number in range(1, 4):
+        now = now.changed([NewItem(f"n{number}", like=["n0"])], retired=[f"n{number - 1}"])
+        assert f"n{number}" in scores(now) and f"n{number - 1}" not in scores(now)
+    assert len(now.engine._compiled) == compiled and now.engine.items == 64
+    now = now.changed([NewItem(f"m{number}", like=["i1"]) for number in range(70)])
+    assert now.engine.items == 192 and len(scores(now)) == 61 + 70
+    assert "n0" in scores(now.changed([NewItem("n0")]))  # offered again
+
+
+def featured():
+    """A Recommender of a model whose items have features."""
+    ids = np.array([f"i{v}" for v in range(60)], np.dtypes.StringDType())
+    about = pl.DataFrame({"genres": [["A", "B|A", "C"][v % 3] for v in range(60)], "note": [None] * 60})
+    catalogue = Catalogue(ids, about).counted(np.arange(60))
+    made = config("sasrec")
+    made = type(made)(**{**made.__dict__, "features": "genres", "cold_bonus": 0.5})
+    model = model_for(made, catalogue, 10)
+    return Recommender(made, model, params(model), catalogue, 7)
+
+
+def test_with_features_a_new_item_is_known_by_its_attributes():
+    rec = featured()
+    now = rec.changed([NewItem("n1", about={"genres": "B|A"}), NewItem("n2", like=["i4"], about={"genres": "C"})])
+    after = scores(now)
+    # i0 never trained: it has no vector of its own either
+    alike = rec.changed([NewItem("n3", about={"genres": "A"})])
+    np.testing.assert_allclose(scores(alike)["n3"], scores(rec)["i0"], rtol=1e-5)
+    assert np.isfinite(after["n1"]) and after["n1"] != after["i4"]
+    np.testing.assert_allclose(after["n2"], after["i4"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("added", "retired", "message"),
+    [
+        ([NewItem("i3", like=["i4"])], [], "add: 'i3' is in the catalogue already"),
+        ([NewItem("n", like=["i99"])], [], "like: 'i99' is not in the catalogue"),
+        ([NewItem("n", like=["m"]), NewItem("m", like=["i1"])], [], "like: 'm' is added after 'n': put it first"),
+        ([NewItem("n", like=["n"])], [], "like: 'n' is added after 'n'"),
+        ([NewItem("n")], [], "'n' is like no item, and the training has no features"),
+        ([NewItem("n", like=["i1"], about={"colour": "red"})], [], "no attribute 'colour': there are 'genres', 'year'"),
+        ([NewItem("n", like=["i1"]), NewItem("n", like=["i1"])], [], "two rows|twice|already"),
+        ([], ["i99"], "retire: 'i99' is not in the catalogue"),
+    ],
+)
+def test_a_mistake_is_a_message_and_changes_nothing(added, retired, message):
+    rec = recommender("sasrec")
+    before = scores(rec)
+    with pytest.raises(UserError, match=message):
+        rec.changed(added, retired)
+    assert scores(rec) == before and rec.offered.all()
+
+
+def test_an_integer_catalogue_keeps_integers():
+    made = config("sasrec")
+    catalogue = Catalogue(np.arange(1, 41))
+    model = model_for(made, catalogue, 10)
+    rec = Recommender(made, model, jax.device_put(params(model)), catalogue, 7)
+    now = rec.changed([NewItem(77, like=[3]), NewItem("78", like=["77"])])
+    assert {77, 78} <= {id for id, _ in now.recommend([1, 77], k=100, exclude_seen=False)}
+    with pytest.raises(UserError, match="no integer"):
+        rec.changed([NewItem("x", like=[3])])

@@ -1,0 +1,157 @@
+"""A training that begins with another one's params: what both know is carried over, by its id."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import optax
+import polars as pl
+import pytest
+from recommenders import config as config_of
+from some import some
+from trainings import Killed, assert_same, killed_at, outcome, run
+
+from jaxrec.batches.stream import Stream
+from jaxrec.data import interactions, splits
+from jaxrec.data.users import Users
+from jaxrec.models.features import folded
+from jaxrec.system.errors import UserError
+from jaxrec.training import assembly, checkpoint, fit, growing, workdir
+from jaxrec.training.step import State
+
+BEFORE, AFTER = "abcdef", "AbXcdeZ"  # the items of both logs; ids of the second sort differently
+CASES = {
+    "sasrec": {},
+    "gru4rec": {"stream": "session-parallel"},
+    "bert4rec": {},
+    "two-tower": {},
+    "rg-lru": {},
+    "sasrec with features": {"features": "genre", "id_dropout": 0.1},
+    "sasrec with context and an average": {"context": "weight"},
+}
+
+
+def log_of(ids, seed=0, users=40):
+    random = np.random.default_rng(seed)
+    histories = [[ids[i] for i in random.integers(0, len(ids), random.integers(4, 9))] for _ in range(users)]
+    log = interactions.from_sequences(histories)
+    genres = [f"{'xyz'[ord(id) % 3]}|{'pq'[ord(id) % 2]}" for id in log.catalogue.ids.tolist()]
+    catalogue = log.catalogue._replace(about=pl.DataFrame({"genre": genres}))
+    return replace(log, catalogue=catalogue, weights=random.integers(1, 4, len(log.items)).astype(np.float32))
+
+
+def setup_of(case, log, **changes):
+    config = replace(config_of(case.split()[0], length=8), **CASES[case], **changes)
+    if "average" in case:
+        config = replace(config, optim=replace(config.optim, ema=0.9))
+    return fit.setup(config, splits.last_item(log), jax.devices()[:1])
+
+
+def saved(path, setup, seed=3):
+    """A workdir with one checkpoint, of random params and moments. -> its State"""
+    random = np.random.default_rng(seed)
+    noisy = lambda x: random.normal(size=x.shape).astype(x.dtype) if x.dtype == np.float32 else np.asarray(x) + 5
+    state = jax.tree.map(noisy, jax.device_get(fit.initial(setup)))
+    state = state._replace(opt=jax.tree.map(abs, state.opt))  # squares are among the moments
+    path.mkdir()
+    counted = setup.split.interactions.catalogue.counted(splits.training_counts(setup.split))
+    users = Users(setup.split.interactions.users.tolist(), np.ones(len(setup.split.interactions.users), bool))
+    workdir.claim(path, setup.config, setup.split.interactions, "log", counted, users)
+    checkpoints = checkpoint.Checkpoints(path)
+    checkpoints.save(5, jax.device_put(state), {"step": 5, "rows": setup.rows})
+    checkpoints.close()
+    return state
+
+
+def scores(setup, params, history):
+    """{id: score} of all items after a history of ids."""
+    catalogue = setup.split.interactions.catalogue
+    model, params = folded(setup.model, params)
+    number = {id: n for n, id in enumerate(catalogue.ids.tolist(), 1)}
+    items = np.array([[number[id] for id in history]], np.int32)
+    ones = np.ones_like(items)
+    stream = Stream(items, 0 * ones, ones, np.arange(len(history), dtype=np.int32)[None], 0 * ones)
+    hidden = model.head(params, model.encode(params, stream)[0][:, -1])[0]
+    table, bias = model.output_embedding(params)
+    found = np.asarray(table @ hidden + (0 if bias is None else bias))
+    return dict(zip(catalogue.ids.tolist(), found.tolist(), strict=True))
+
+
+def moments(opt):
+    return next(x for x in jax.tree.leaves(opt, is_leaf=lambda x: isinstance(x, growing.MOMENTS)) if hasattr(x, "mu"))
+
+
+@pytest.mark.parametrize("case", some(CASES, "sasrec with features"))
+def test_what_both_know_answers_and_moves_as_before(tmp_path, case):
+    before = setup_of(case, log_of(BEFORE))
+    old = saved(tmp_path / "old", before)
+    now = setup_of(case, log_of(AFTER, seed=1), init_from=str(tmp_path / "old"))
+    state: State = jax.device_get(assembly.first_state(now))
+    assert state.step == 0
+    then, there = (scores(*each, "bcdeb") for each in ((before, old.evaluated), (now, state.params)))
+    assert sorted(there) == sorted(AFTER)
+    np.testing.assert_allclose([there[id] for id in "bcde"], [then[id] for id in "bcde"], rtol=1e-5, atol=1e-5)
+    row = lambda setup, id: setup.split.interactions.catalogue.ids.tolist().index(id)
+    for tree, other in ((moments(state.opt).mu, moments(old.opt).mu), (moments(state.opt).nu, moments(old.opt).nu)):
+        for name in now.model.item_tables:
+            for id in "bcde":
+                np.testing.assert_array_equal(tree[name][row(now, id)], other[name][row(before, id)])
+            assert not tree[name][row(now, "X")].any()
+    assert moments(state.opt).count == moments(old.opt).count
+
+
+def test_a_new_item_begins_as_the_mean_of_its_neighbours(tmp_path):
+    before = setup_of("sasrec", log_of(BEFORE))
+    old = saved(tmp_path / "old", before)
+    log = interactions.from_sequences([list("aXbXc"), list("abcde"), list("YYYab"), list("bdXab")])
+    now = setup_of("sasrec", log, init_from=str(tmp_path / "old"))
+    table = dict(zip(BEFORE, old.params["items"], strict=True))
+    found = dict(zip(log.catalogue.ids.tolist(), assembly.first_state(now).params["items"], strict=True))
+    # the last two items of a user are not in its training
+    np.testing.assert_allclose(found["X"], (table["a"] + table["b"] + table["d"]) / 3, rtol=1e-6)
+    np.testing.assert_allclose(found["Y"], np.mean([table[id] for id in "abcde"], axis=0), rtol=1e-6)
+
+
+def test_the_optimiser_may_be_another_and_begins_anew(tmp_path):
+    saved(tmp_path / "old", setup_of("sasrec", log_of(BEFORE)))
+    now = setup_of("sasrec", log_of(AFTER, seed=1), init_from=str(tmp_path / "old"))
+    optim = replace(now.config.optim, name="adagrad", schedule="cosine", clip=1.0)
+    now = fit.setup(replace(now.config, optim=optim), now.split, now.devices)
+    state = assembly.first_state(now)
+    assert optax.tree_utils.tree_get(state.opt, "count") == 0
+    assert not np.any(optax.tree_utils.tree_get(state.opt, "sum_of_squares")["items"])
+
+
+def test_another_model_or_catalogue_is_refused_in_words(tmp_path):
+    saved(tmp_path / "old", setup_of("sasrec", log_of(BEFORE)))
+    now = setup_of("sasrec", log_of(AFTER), init_from=str(tmp_path / "old"))
+    wider = fit.setup(replace(now.config, model=replace(now.config.model, dim=16)), now.split, now.devices)
+    with pytest.raises(UserError, match=r"config\.model\.dim was 8 and is 16"):
+        assembly.first_state(wider)
+    others = setup_of("sasrec", log_of("uvwxyz"), init_from=str(tmp_path / "old"))
+    with pytest.raises(UserError, match=r"no item in common \('a', 'b', 'c' there, 'u', 'v', 'w' here\)"):
+        assembly.first_state(others)
+    with pytest.raises(UserError, match="is not a workdir"):
+        growing.settled({"init_from": str(tmp_path / "nothing")})
+
+
+def test_auto_is_what_the_earlier_training_has_where_params_depend_on_it(tmp_path):
+    saved(tmp_path / "old", setup_of("sasrec", log_of(BEFORE)))
+    given = {"init_from": str(tmp_path / "old"), "length": "auto", "epochs": "auto"}
+    given |= {"model": {"dim": "auto", "heads": 1}}
+    values, lines = growing.settled(given)
+    assert values == given | {"length": 8, "model": {"dim": 8, "heads": 1}}
+    assert lines == [f"length=8, model.dim=8: as in {tmp_path / 'old'}"]
+
+
+@pytest.mark.slow
+def test_killed_it_resumes_from_its_own_checkpoint_bit_for_bit(tmp_path, monkeypatch):
+    saved(tmp_path / "old", setup_of("sasrec", log_of(BEFORE)))
+    prepared = lambda: (setup_of("sasrec", log_of(AFTER, seed=1), init_from=str(tmp_path / "old"), epochs=3), None)
+    run(prepared(), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.Feed, "__call__", killed_at(3, fit.Feed.__call__))
+        with pytest.raises(Killed):
+            run(prepared(), tmp_path / "killed")
+    run(prepared(), tmp_path / "killed")
+    assert_same(outcome(prepared(), tmp_path / "killed"), outcome(prepared(), tmp_path / "whole"))

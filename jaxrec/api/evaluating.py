@@ -35,7 +35,7 @@ def evaluate(
     beyond_accuracy: int | bool | None = None,
     query_time: bool = False,
 ) -> Evaluation:
-    """Evaluate a Recommender, a workdir or a baseline: its metrics on the held-out items, with 95% intervals.
+    """Evaluates a Recommender, a workdir or a baseline on held-out items, with 95% intervals.
 
     >>> import jaxrec
     >>> jaxrec.evaluate("popularity", "synthetic:users=200").metrics["ndcg@10"] > 0
@@ -44,22 +44,23 @@ def evaluate(
     Args:
         what: a Recommender, the path of a workdir, or the name of a baseline: popularity, transitions, item-knn, als or
             bpr.
-        data: what `prepare` gave, or takes. A baseline counts on them; a training is evaluated on its own where None.
+        data: a Log from `prepare`, or any input of `prepare`; required for a baseline. A training uses its own data by
+            default.
         checkpoint: of a workdir: "best", "latest" or a step.
-        protocol: full, full-seen-kept, sessions, uniform-100 or popularity-100; if None full, and sessions after such a
-            split.
+        protocol: full, full-seen-kept, sessions, uniform-100 or popularity-100; by default that of the split, sessions
+            or full.
         split: "test" or "valid".
-        split_by: of a baseline: last-item, sessions or by-time; last-item if None.
-        test_quantile: of a baseline, where times split: the share of them before the test; 0.9 if None.
-        target_types: of a baseline, types of the events that alone are asked, as "purchase"; "": all are.
-        beyond_accuracy: how many of each question's best items are looked at for coverage, Gini, novelty, diversity and
-            MAP, 10 if True, with the metrics by segment; in `result["beyond_accuracy"]`. Not under sampled protocols.
-        query_time: whether a model that is shown the time of asking is told when the targets were. That is another task
-            than without: its protocols are named so, as "full, with query time".
+        split_by: split for a baseline: last-item (the default), sessions or by-time.
+        test_quantile: for a baseline split by time, the share of times before the test; 0.9 by default.
+        target_types: for a baseline, the types of events that are asked, as "purchase"; "": all.
+        beyond_accuracy: number of best items per question to examine for coverage, Gini, novelty, diversity, MAP and
+            metrics by segment; True for 10. Adds `result["beyond_accuracy"]`. Not for sampled protocols.
+        query_time: whether a model that is shown the time of asking is told when the targets happened. This is a task
+            of its own: its protocols are named accordingly, as "full, with query time".
 
     Raises:
-        UserError: there is no such training or baseline; the data are gone, or others; a baseline, or a model that is
-            not shown the time of asking, should be told it.
+        UserError: if the training or baseline doesn't exist, the data are missing or different, or `query_time` is set
+            for a baseline or a model that isn't shown the time of asking.
     """
     if isinstance(what, Recommender):
         data = what.data if data is None else data
@@ -144,7 +145,7 @@ def judge(
     target_types: str = "",
     beyond_accuracy: int | bool | None = None,
 ) -> Judgement:
-    """Judge anybody's model by its vectors or its lists of best items: metrics, and warnings of how they were made.
+    """Judges any model by its vectors or lists of best items: metrics, and warnings about evaluation mistakes.
 
     >>> import numpy as np, polars as pl, jaxrec
     >>> log = jaxrec.prepare(pl.DataFrame({"user": [1] * 3 + [2] * 3, "item": [1, 2, 3, 2, 1, 3]}), time="none")
@@ -154,20 +155,21 @@ def judge(
 
     Args:
         scores: a path or a mapping of arrays: `users` [U, D], `user_ids` [U], `items` [V, D], `item_ids` [V] and
-            perhaps `bias` [V]; or the path of a table, or one in memory, of user, item and rank or score. All by the
-            ids of the data.
-        data: what `prepare` gave, or takes; those of the workdir if None.
-        workdir: of a training to test against, on its own split.
+            optionally `bias` [V]; or a table, as a path or in memory, of user, item and rank or score. Ids are those of
+            the data.
+        data: a Log from `prepare`, or any input of `prepare`; by default the data of the workdir.
+        workdir: a training to test against, on its own split.
         checkpoint: of the workdir: "best", "latest" or a step.
-        protocol: full, full-seen-kept, uniform-100 or popularity-100, as of `evaluate`; lists go by the first two.
+        protocol: full, full-seen-kept, uniform-100 or popularity-100, as for `evaluate`; for lists one of the first
+            two.
         split: "test" or "valid".
-        split_by: last-item or by-time; that of the workdir, or last-item, if None.
-        test_quantile: where times split, as of `evaluate`.
-        target_types: types of the events that alone are asked, as of `evaluate`.
-        beyond_accuracy: as of `evaluate`; of lists at most their length.
+        split_by: last-item or by-time; by default that of the workdir, or last-item.
+        test_quantile: for a split by time, as for `evaluate`.
+        target_types: the types of events that are asked, as for `evaluate`.
+        beyond_accuracy: as for `evaluate`; for lists at most their length.
 
     Raises:
-        UserError: the scores can't be read, or none of their ids is one of the data.
+        UserError: if the scores can't be read, or none of their ids is in the data.
     """
     if workdir is None and data is None:
         raise UserError("--scores goes with --dataset, or --workdir: name the data that the scores are of")

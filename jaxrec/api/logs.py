@@ -108,7 +108,7 @@ def prepare(
     progress: Callable[[int], None] = lambda rows: None,
     stage: Callable[[str], None] = lambda name: None,
 ) -> Log:
-    """Read a log of any form, leave out what is asked, and say what is there.
+    """Reads a log in any supported format, filters it, and reports on it.
 
     >>> import polars as pl
     >>> frame = pl.DataFrame({"customer": [7, 7, 7, 8, 8, 8], "sku": list("abcabd"), "at": [1, 2, 3, 1, 2, 3]})
@@ -116,31 +116,27 @@ def prepare(
     >>> log.facts["users"], log.facts["items"], log.facts["interactions"]
     (2, 4, 6)
 
+    The options not listed here are those of `jaxrec prepare`.
+
     Args:
-        data: a path, a glob, the name of a public data set; or a table in memory: of polars, pandas, pyarrow, or
-            anything else with the Arrow stream interface.
-        user: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
-            columns usually are need not be named.
-        item: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
-            columns usually are need not be named.
-        time: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
-            columns usually are need not be named.
-        weight: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
-            columns usually are need not be named.
-        type: the column of what was done with the item, such as view or purchase: its name, or number from 1.
-        session: the names of their columns, or their numbers from 1; "none" for none. Those that are called as such
-            columns usually are need not be named.
-        format: of the files, found by looking if None.
-        items: a table of titles, prices and the like: a path or a table in memory; "" for none. The other options are
-            those of `jaxrec prepare`.
-        output: a folder to write, which trainings map; None to hold the log in memory only.
-        plots: draw lengths, popularity and times into the output folder.
-        say: told what is found out, a line each.
-        progress: told how many rows are read.
-        stage: told what is being done.
+        data: a path, a glob, the name of a public data set, or an in-memory table: polars, pandas, pyarrow, or any
+            object with the Arrow stream interface.
+        user: the users' column, by name or number from 1; "none" for none. Common names are recognised by default.
+        item: the items' column, likewise.
+        time: the times' column, likewise.
+        weight: the weights' column, likewise.
+        type: the column of event types, such as view and purchase. It is only read if named.
+        session: the sessions' column, likewise.
+        format: of the files; detected by default.
+        items: a table of item attributes, such as titles and prices: a path or an in-memory table; "" for none.
+        output: a folder to write, which trainings memory-map; by default the log is only in memory.
+        plots: whether to plot lengths, popularity and times into the output folder.
+        say: receives notes, a line each.
+        progress: receives the number of rows read so far.
+        stage: receives the name of the current stage.
 
     Raises:
-        UserError: the data can't be read so; the message names the place and the cure.
+        UserError: if the data can't be read; names the place and a cure.
     """
     given = dict(locals())
     columns = {role: given[role] for role in ROLES}

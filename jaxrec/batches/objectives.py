@@ -242,8 +242,7 @@ def _masked(stream, hidden_BT, asked_K):
     """The stream without the events of some slots: that something is there, and is asked for, is all that is shown."""
     context = stream.context
     if context is not None:
-        unseen = hidden_BT[..., None] if asked_K is None else hidden_BT[..., None] != asked_K
-        context = jnp.where(unseen, 0, context)
+        context = jnp.where(hidden_BT[..., None] if asked_K is None else hidden_BT[..., None] != asked_K, 0, context)
     return stream._replace(items=jnp.where(hidden_BT, MASK, stream.items), context=context)
 
 

@@ -209,9 +209,7 @@ def recommend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", help="where the training data are now (default: where they were)")
     parser.add_argument("--k", type=int, default=10, help="items per user (default: 10)")
     parser.add_argument("--items", metavar="FILE", help="table of items, including items that were not in training")
-    parser.add_argument(
-        "--now", metavar="DATE", help="when items are asked for, such as 2026-03-02T08:00:00Z (docs/context.md)"
-    )
+    parser.add_argument("--now", metavar="DATE", help="time of asking, such as 2026-03-02T08:00:00Z (docs/context.md)")
     _held_out(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write: .parquet or .csv")
 

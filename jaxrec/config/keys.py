@@ -100,11 +100,11 @@ class Config:
     sequence_dropout: float = key(share, 0.0)
     context: str = ""  #: kinds of event context shown to the model: "gap, hour"
     context_dropout: float = key(below_one, 0.1)  #: probability of leaving out a history's context, in training
-    asked_dropout: float = key(below_one, 0.5)  #: how often a slot's time of asking is left out in training
-    context_zone: str = "UTC"  #: in which hours, weekdays and months are read off, as "Europe/Berlin"
-    valid_query_time: bool = False  #: whether the validation tells the model when its targets were
-    topic: str = ""  #: column of items that says what they are about, for context=switch; "": genres or categories
-    target_types: str = ""  #: types of events that alone are targets, in training and tests: "purchase"; "": all
+    asked_dropout: float = key(below_one, 0.5)  #: probability of leaving out a slot's time of asking, in training
+    context_zone: str = "UTC"  #: time zone of hours, weekdays and months, as "Europe/Berlin"
+    valid_query_time: bool = False  #: whether the validation tells the model when its targets happened
+    topic: str = ""  #: item column of topics, for context=switch and segments; "": genres or categories
+    target_types: str = ""  #: types of the events that are targets, in training and tests: "purchase"; "": all
     features: str = ""  #: item columns whose values have embeddings: "genres,year"; "": none
     features_only: bool = False  #: whether items have no vectors of their own
     id_dropout: float = key(below_one, 0.0)  #: probability of leaving out an item's own vector, in training

@@ -20,7 +20,8 @@ KNOWN = {
     "interaction activitytype type",
     "session": "sessionid session usersession visitid",
 }
-UNREAD = {"weight": "for a weight", "type": "for the types of events"}  # of a table, unless they are named
+#: roles whose column is only read from a table if it is named; and what it would be read for
+UNREAD = {"weight": "for a weight", "type": "for the types of events"}
 NONE = "none"  # means no column, as "" does
 
 
@@ -117,10 +118,12 @@ def _numbers(names: list[str], name: str, role: str) -> str:
 
 
 def said(names: list[str], chosen: dict[str, int], given: dict[str, str] | None = None) -> str:
-    """The choice in words, and which columns that may be a weight, or the types of events, are not read.
+    """Describes the chosen columns, and possible columns of weights and event types that aren't read.
 
     Args:
-        given: what the person said, as `choose` has it.
+        names: the column names.
+        chosen: {role: index of the column}.
+        given: as for `choose`.
     """
     words = "columns: " + _said(names, chosen)
     for role, what in UNREAD.items():

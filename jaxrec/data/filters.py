@@ -18,7 +18,7 @@ from jaxrec.system.errors import UserError
 class Options:
     """The filters, in the order they are applied; None and False turn a filter off."""
 
-    drop_duplicates: bool = False  #: rows that are another's equal in user, item, time, weight, type and session
+    drop_duplicates: bool = False  #: remove rows equal in user, item, time, weight, type and session to an earlier one
     since: str | None = None  #: a date: keep rows from it on
     until: str | None = None  #: a date: keep rows before it
     min_rating: float | None = None  #: keep rows of at least this weight
@@ -149,7 +149,7 @@ def left_out(data: Interactions, removed: list[tuple[str, int]]) -> list[Step]:
 
 
 def duplicates(data: Interactions) -> np.ndarray:
-    """The mask [N] of rows that equal an earlier one: in user and item, and in time, weight, type, session if known."""
+    """Returns the mask [N] of rows equal to an earlier one in user, item, and time, weight, type, session if known."""
     user = np.repeat(np.arange(len(data.users)), np.diff(data.offsets))
     keys = [user, data.items]
     types = None if data.types is None else data.types.numbers

@@ -108,7 +108,7 @@ class Interactions:
     times: np.ndarray | None = None  #: [N] int64 microseconds, non-decreasing within a history; may be a memory map
     relative: bool = False  #: whether times count from an unknown moment; otherwise from 1970, UTC
     weights: np.ndarray | None = None  #: [N] float32, as ratings or seconds of play; may be a memory map
-    types: Types | None = None  # of events
+    types: Types | None = None  #: the types of the events, if known
     sessions: Sessions | None = None  #: the sessions within the histories, if there are any
     train_sessions: int | None = None  #: number of leading histories for training; the others are for testing
     digest: str | None = None  #: the fingerprint, if known
@@ -126,9 +126,9 @@ def by_session(interactions: Interactions) -> Interactions:
 
 
 def fingerprint(interactions: Interactions) -> str:
-    """SHA-256 (hex) of items, offsets, ids of users and items; of times, weights, types, sessions where they are.
+    """Returns the SHA-256 (hex) of items, offsets, ids, and of times, weights, types and sessions if present.
 
-    Names, paths, titles and genres are not in it: the same histories from another file are the same data.
+    Names, paths and item attributes are left out: the same histories read from another file are the same data.
     """
     if interactions.digest:
         return interactions.digest

@@ -31,7 +31,7 @@ class Identity(NamedTuple):
 
 
 def histories(interactions: Interactions) -> str:
-    """Returns the fingerprint of histories and ids only, without times, weights and sessions."""
+    """Returns the fingerprint of histories and ids only, without times, weights, types and sessions."""
     return fingerprint(replace(interactions, **dict.fromkeys(BESIDE), relative=False, digest=None))
 
 

@@ -38,28 +38,28 @@ def read(
     quote: str = '"',
     allow_large: bool = False,
 ) -> Interactions:
-    """The interactions of a folder, a file, a zip or a glob, in any format that is known; or of a table in memory.
+    """Reads the interactions of a folder, file, zip or glob in any supported format, or of an in-memory table.
 
     Args:
-        path: where they lie; or a table in memory, as of `arrow`.
-        format: the name of a reader, or its import path; found by looking where it is None.
-        columns: {"user", "item", "time", "weight", "type", "session": a column's name, its number from 1, or "none"}.
-        skip_bad_rows: leave out the rows that can't be used, and say so; else they are an error.
-        say: told what was found out: which columns were taken, what unit the times have.
-        progress: told how many rows are read, now and then.
-        items: a table of the items' titles, prices and the like; None for items.csv, .tsv, .parquet or .jsonl beside
-            the log, or what the format has; "" for none. A table in memory too.
-        ids: "integer" (1.0 is 1), "text" (as they stand), or "" for what `data.ids` makes of them.
-        keep_na_ids: take words for a missing value, as NA, for ids.
-        time_format: how dates are written, as strftime has it.
-        only: conditions on the rows, as `Only` has them.
-        left_out: told the name of every such condition, and how many rows it left out.
-        separator: of delimited text: one character, "::", "tab", "space"; found by looking where it is None.
-        quote: "none" where quotes are plain characters.
-        allow_large: read compressed data that unpack to more than `opener.RATIO` times their size.
+        path: where they are, or an in-memory table, see `arrow`.
+        format: name or import path of a reader; None to detect it.
+        columns: {"user", "item", "time", "weight", "type", "session": column name, number from 1, or "none"}.
+        skip_bad_rows: whether to leave out unusable rows, with a note; otherwise they are an error.
+        say: receives notes, such as the chosen columns and the unit of the times.
+        progress: receives the number of rows read so far.
+        items: path of a table of item attributes, or an in-memory table; None for items.csv, .tsv, .parquet or .jsonl
+            beside the log, or the format's own; "" for none.
+        ids: "integer" (1.0 is 1), "text" (as written), or "" for the rules of `data.ids`.
+        keep_na_ids: whether words for missing values, such as NA, are ids.
+        time_format: strftime format of dates; None to detect it.
+        only: conditions on the rows, see `Only`.
+        left_out: receives each condition's name and the number of rows that it left out.
+        separator: of delimited text: one character, "::", "tab" or "space"; None to detect it.
+        quote: "none" if quotes are plain characters.
+        allow_large: whether compressed data may unpack to more than `opener.RATIO` times their size.
 
     Raises:
-        UserError: naming the file, the line, the row and the cure, where a file is missing, broken or ambiguous.
+        UserError: if a file is missing, damaged or ambiguous; names the file, the line, the row and a cure.
     """
     for name, value, known in (("ids", ids, ("", *KINDS)), ("quote", quote, QUOTES)):
         if value not in known:

@@ -1,16 +1,17 @@
-"""Lines of histories: sequences.txt with what lies beside it, and lines of "user item".
+"""Reads lines of histories: sequences.txt with the files beside it, and lines of "user item".
 
-What counts as what:
-- In a file called sequences.txt every line is a user (or session) and then that user's items, oldest first.
-- Any other text file with exactly two tokens on every line is "user item" lines, the SASRec repositories' format: a
-  user's items in the order of the lines, users in the order they first appear. Otherwise it is sequences.
-- Lines of one number of tokens, three or more, whose third or later looks like ratings or times, are no histories but a
-  table without a header: refused, unless the file is called so or the person said that they are histories.
-- Tokens stand between runs of spaces or tabs. Which become integers: `interactions.as_ids`. A line in which one is no
-  id, as `data.ids` has it, is bad.
-- Blank lines may end a file but not stand within it, where they may be a history that was lost.
-- interactions.csv beside it, the same rows in the same order, gives times, weights, types and sessions; stats.json with
-  train_sessions says how many lines are training sessions.
+The rules:
+- In a file named sequences.txt, each line is a user (or session) and the user's items, oldest first.
+- Any other text file with exactly two tokens on each line holds "user item" lines, the format of the SASRec
+  repositories: a user's items are in the order of the lines, users in the order of first appearance. Otherwise its
+  lines are histories.
+- Lines with the same number of tokens, at least three, whose third or later ones look like ratings or times, are a
+  table without a header. They are rejected, unless the file is named sequences.txt or the format is given.
+- Tokens are separated by spaces or tabs. `interactions.as_ids` says which become integers. A line with a token that
+  isn't an id, see `data.ids`, is bad.
+- Blank lines are allowed only at the end of a file; within it, a history may have been lost.
+- interactions.csv beside it, with the same rows in the same order, adds times, weights, types and sessions; stats.json
+  with train_sessions gives the number of training sessions.
 """
 
 import re
@@ -209,13 +210,17 @@ def _line(file: File, number: int) -> str:
 
 
 def _with_interactions(data: Interactions, file: File, beside: File, say, reading: tuple) -> Interactions:
-    """The histories with the times, weights, types and sessions of interactions.csv.
+    """Adds the times, weights, types and sessions of interactions.csv to the histories.
 
     Args:
+        data: the histories.
+        file: their file.
+        beside: interactions.csv.
+        say: receives notes.
         reading: the last arguments of Log.
 
     Raises:
-        UserError: its users and items are not those of the sequences, row by row.
+        UserError: if its rows don't match the sequences.
     """
     line = tables.first_line(beside)
     names = tables.fields(line, ",")

@@ -50,7 +50,7 @@ class SplitEntry(Entry):
     metrics: tuple[str, ...] = ("hr@10", "ndcg@10", "mrr")  #: metrics printed for a validation
     select_by: str = "ndcg@10"  #: default metric for choosing the checkpoint
     same_users: bool = True  #: whether users of the test may also be in training
-    by_type: bool = False  #: whether it asks for the events alone that `event_types.targets` says
+    by_type: bool = False  #: whether it only asks for the events of `event_types.targets`
 
 
 def split(interactions: Interactions, name: str, q: float = 0.9, valid: float = 0.1) -> Split:
@@ -62,17 +62,17 @@ def split(interactions: Interactions, name: str, q: float = 0.9, valid: float = 
 
 
 def last_item(interactions: Interactions) -> Split:
-    """Leave one out: the last item of every user is the test, the one before the validation, the rest trains.
+    """Leave-one-out: each user's last item is the test target, the one before the validation target, the rest trains.
 
-    The test's history includes the validation item. Users with fewer than three items train only, on all they have
-    (Kang and McAuley 2018, as in their code).
+    The test history includes the validation item. Users with fewer than three items are used for training only, with
+    all their items (Kang and McAuley 2018, as in their code).
 
     Where events of some types alone are targets, the test and the validation are the last two of them, each given
     everything before it, and what is before both trains.
 
     >>> from jaxrec.data.interactions import from_sequences
     >>> found = last_item(from_sequences([[7, 8, 9, 10], [8, 9]]))
-    >>> found.stop - found.start  # the second user has too few items to be asked
+    >>> found.stop - found.start  # the second user has too few items for questions
     array([2, 2])
     >>> found.test.target.tolist(), found.valid.target.tolist()  # items by number, from 1
     ([4], [3])
@@ -318,13 +318,13 @@ def in_words(split: Split) -> str:
 
 
 def _given_all(interactions, users, at):
-    """For each of these users the item at at[user], given all before it."""
+    """Returns a question per user: the item at at[user], given all items before it."""
     at, start = at[users], interactions.offsets[:-1][users]
     return Questions(users.astype(np.int32), start, at, np.asarray(interactions.items[at], np.int32))
 
 
 def _every(data, first, last):
-    """For histories number first to last, without last: every target but a history's first, given all before it."""
+    """Returns questions for each target but the first item of histories `first` to `last` - 1, given all before it."""
     start, end = data.offsets[first:last], data.offsets[first + 1 : last + 1]
     at = slices(start + 1, end)
     source = np.repeat(np.arange(first, last), end - start - 1)

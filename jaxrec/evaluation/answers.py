@@ -29,8 +29,8 @@ class Answers:
     begun: float  #: start time, by time.monotonic
     step: int | None = None  #: step of the checkpoint
     reach: int | None = None  #: length of lists; metrics beyond it are unknown
-    topic: str = ""  #: the column of items that says what they are about, as of `topics.column`
-    query_time: bool = False  #: whether the model was told when its targets were
+    topic: str = ""  #: item column of topics, see `topics.column`
+    query_time: bool = False  #: whether the model was told when its targets happened
     apart: bool = False  #: whether to measure cold targets separately, if there are any
 
     def result(self, k: int | None = None) -> dict[str, Any]:

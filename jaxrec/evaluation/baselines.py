@@ -40,7 +40,7 @@ def _count_items(split):
 
 
 def _popularity(split):
-    """The place of each item in the order of how often it is a target in training, then of how often it occurs. [V]"""
+    """Returns each item's place in the order of its counts as a training target, then of all its counts. [V]"""
     counts = training_counts(split)
     return np.unique(target_counts(split) * (counts.max(initial=0) + 1) + counts, return_inverse=True)[1]
 

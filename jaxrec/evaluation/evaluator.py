@@ -129,10 +129,10 @@ def answers_of(
     part: str = "test",
     query_time: bool = False,
 ) -> Answers:
-    """What a workdir's checkpoint answers to a part of a split.
+    """Returns the Answers of a workdir's checkpoint to a part of a split.
 
     Raises:
-        UserError: the model should be told when its targets were, and is not shown the time of asking.
+        UserError: if `query_time` is set, and the model isn't shown the time of asking.
     """
     begun = time.monotonic()
     if query_time and objectives.asked_of(config) is None:
@@ -200,16 +200,19 @@ def workdir_answers(
     part: str = "test",
     query_time: bool = False,
 ) -> Answers:
-    """What a workdir's checkpoint answers on its own split of the data.
+    """Returns the Answers of a workdir's checkpoint on its own split of the data.
 
     Args:
-        path: Path.
-        interactions: of the training; those it names if None.
-        protocol: the split's own if None.
-        query_time: whether the model is told when its targets were; then every protocol of the result is named so.
+        path: the workdir.
+        interactions: the training's data; by default, loaded by the name it recorded.
+        devices: by default, the local ones.
+        checkpoint: "best", "latest" or a step.
+        protocol: by default, the split's own.
+        part: "test" or "valid".
+        query_time: whether the model is told when its targets happened; every protocol of the result is named so.
 
     Raises:
-        UserError: no training lies there; its data are gone, or these are others; or as of `answers_of`.
+        UserError: if there is no training at the path, its data are gone or different, or as for `answers_of`.
     """
     config, split = opened(path, interactions)
     model = model_of(config, split)
@@ -228,7 +231,7 @@ def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config
         interactions = sources.load(config.dataset)
     workdir.check_data(path, stored, interactions)
     split = assembly.split_of(config, interactions)
-    if config.features or "switch" in context.named(config.context):  # what items were then, whatever a table says now
+    if config.features or "switch" in context.named(config.context):  # as in training, even if a table has changed
         catalogue = workdir.catalogue(path, stored)
         split = split._replace(interactions=replace(split.interactions, catalogue=catalogue))
     return config, split
@@ -244,7 +247,7 @@ def ranks_of(
     devices: Sequence,
     query_time: bool = False,
 ) -> np.ndarray:
-    """The ranks of the targets of a part of a split by a workdir's checkpoint, [Q]. query_time: as of Evaluator."""
+    """Returns a workdir's ranks for the targets of a part of a split, [Q]; `query_time` as for Evaluator."""
     model = model_of(config, split)
     params, _ = restore_params(path, model, checkpoint or "best", dev.replicated(devices))
     questions = questions_of(split, part)

@@ -12,7 +12,7 @@ from jaxrec.evaluation.metrics import MISS, intervals, metrics
 DAY = 86_400_000_000  # microseconds
 PARTS = 4  # segments per quantity: quartiles of the questions
 COLD = "whether the target is cold: events in training"
-YES_OR_NO = {  # the columns of true and false that have segments, for people
+YES_OR_NO = {  # boolean columns with segments -> their names for people
     "switches_topic": "whether the target switches topic: 1 where it shares none with the last item",
     "begins_session": "whether the target begins a session: 1 where it does",
 }
@@ -24,18 +24,20 @@ BY = {  # columns with segments -> their names for people
 
 
 def frame(split: Split, questions: Questions, ranks: np.ndarray, topic: str = "") -> pl.DataFrame:
-    """A row a question, in their order.
+    """Returns a table with a row per question.
 
     Args:
-        ranks: [Q] from 1; MISS of a target that a list lacks.
-        topic: the column of items that says what they are about, as of `topics.column`.
+        split: the split.
+        questions: the questions.
+        ranks: [Q] from 1; MISS if a list lacks the target.
+        topic: item column of topics, see `topics.column`.
 
     Returns:
-        The columns user and target, external ids; rank, from 1, null for a miss; history_length, the items that are
-        given; target_count, the target's occurrences in training; and where one question is asked of each user and
-        times are known activity, the history's events by the days from its first to its last, one at least. Where the
-        log knows it, switches_topic, whether the target shares no topic with the last item of the history (null where
-        one of them has none), and begins_session, whether it is the first of a session.
+        The columns user and target, external ids; rank, from 1, null for a miss; history_length; target_count, the
+        target's training interactions; and if users have single questions and times are known, activity, the history's
+        events per day from the first to the last, over at least one day. If known, switches_topic, whether the target
+        shares no topic with the last item of the history (null if one of them has none), and begins_session, whether
+        the target is the first event of a session.
     """
     data, length = split.interactions, questions.stop - questions.start
     columns = {
@@ -58,15 +60,15 @@ def frame(split: Split, questions: Questions, ranks: np.ndarray, topic: str = ""
 
 
 def segments(asked: pl.DataFrame) -> list[dict[str, Any]]:
-    """The metrics of questions by history length, activity, the target's popularity, whether it is cold, and switches.
+    """Returns the metrics of segments by history length, activity, target popularity, cold targets, and switches.
 
     Args:
-        asked: by `frame`.
+        asked: as from `frame`.
 
     Returns:
-        [{"by", "low", "high", "users", "metrics", "ci95"}]: who has low to high of that. Bounds are quartiles of the
-        questions, where they differ: a value is in one segment alone. Of popularity cold targets are left out; they
-        and the others are a pair of segments of their own, where there are any.
+        [{"by", "low", "high", "users", "metrics", "ci95"}], with `low` and `high` of the segment's values. Bounds are
+        quartiles of the questions, as far as they are distinct. Popularity excludes cold targets; if there are any,
+        cold and other targets are two further segments.
     """
     ranks, found = asked["rank"].fill_null(MISS).to_numpy(), []
     cold = asked["target_count"].to_numpy() == 0

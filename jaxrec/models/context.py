@@ -13,17 +13,16 @@ NAME = "context"  # name of these params among a model's
 
 
 def with_context(model: Model, sizes: Mapping[str, int], dim: int, timed: bool = False) -> Model:
-    """The model, shown the context of a stream too.
+    """Returns the model with embeddings of the stream's context added to its inputs.
 
     Args:
-        model: of an entry that `reads_context`.
-        sizes: of each kind of context how many numbers it has; in the order of the stream's columns.
-        dim: D, the width of the vectors that are added.
+        model: a model whose entry has `reads_context`.
+        sizes: number of values per kind of context, in the order of the stream's columns.
+        dim: D, the width of the input vectors.
         timed: whether a last column has the moments of the events, for the stream's `times`.
 
     Returns:
-        The Model. Its params have "context" beside those of the given one, a table [numbers, D] a kind, which begin
-        at zero: at first nothing is added.
+        The Model. Its params also have "context", a table [values, D] per kind, initialised to zero.
     """
 
     def init(key):

@@ -49,7 +49,7 @@ class ModelEntry(Entry):
     positions: tuple[str, ...] = ("from_start",)
     reads_context: bool = False  #: whether it adds `stream.added` to its input vectors
     carries_state: bool = False  #: whether it supports session-parallel training, one event at a time
-    #: whether with its options it takes what a stream has as `times`; then it has to be one that `reads_context` too
+    #: (options) -> whether it uses `stream.times`; then it must have `reads_context` too
     reads_times: Callable[[Any], bool] = lambda options: False
     has_users: Callable[[Any], bool] = lambda options: False  #: (options) -> whether users have vectors
     check: Callable[[Config], None] = _agreed  #: raises UserError for options that don't fit together

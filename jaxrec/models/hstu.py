@@ -92,12 +92,12 @@ class HSTU(nn.Module):
 
 
 class Unit(nn.Module):
-    """Pointwise attention, gated: what a unit adds to [B, T, D] (eqs. 1 to 3).
+    """Gated pointwise attention; returns the addition to [B, T, D] (eqs. 1 to 3).
 
-    u, v, q, k = silu(norm(x) W); A = silu(q k + b) / length, b of the distance in slots; out(u * norm(A v)). In blocks
-    of queries, each against the keys up to its own last slot. If timed, b is also of the bucket of the time between
-    query and key, a bias a head: of the query's own time, where the authors take that of the event after it, which at
-    the newest event is the answer's.
+    u, v, q, k = silu(norm(x) W); A = silu(q k + b) / length, with bias b by distance in slots; out(u * norm(A v)).
+    Computed in blocks of queries, each against the keys up to its last slot. If `timed`, b is also by bucket of the
+    time between query and key, per head: of the query's own time. (The authors take that of the event after it, which
+    at the newest event is the answer's.)
     """
 
     heads: int
@@ -108,7 +108,7 @@ class Unit(nn.Module):
     dtype: Any
     kernel_init: Any
     biased: bool = True  #: whether there are distance biases
-    timed: bool = False  #: whether times have one
+    timed: bool = False  #: whether there are time biases
 
     @nn.compact
     def __call__(self, x_BTD, mask_BQT, keys, site, at_BQ=None, bucket_BQT=None):
@@ -153,7 +153,7 @@ class HSTUOptions(ModelOptions):
     heads: int = key(positive, 1)
     init: str = among("normal", "xavier", "uniform")  #: N(0, 0.02), Glorot normal, or uniform
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
-    time_bias: bool = False  #: whether a head learns what the time between two events adds to their score
+    time_bias: bool = False  #: whether each head has a learned bias per bucket of time between two events
 
 
 def hstu(config: HSTUOptions, sizes: Sizes) -> Model:

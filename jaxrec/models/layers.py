@@ -138,13 +138,13 @@ def by_distance(bias_TH: jax.Array, at: jax.Array, keys: int) -> jax.Array:
 
 
 class Attention(nn.Module):
-    """Multi-head attention of a query input to a key-and-value input (Vaswani et al. 2017), dropout on the weights.
+    """Multi-head attention (Vaswani et al. 2017) with dropout on the weights.
 
-    In blocks of queries; if causal, each against the keys up to its own last slot: then the mask must let no query see
-    a later slot (but for empty ones, whose outputs nobody reads). If relative, a score falls with the distance; with
-    buckets of causal distances, a head has learned what each adds. Queries of some slots alone come with `at`, where in
-    the row they are. With positions of the keys, queries and keys are rotated by them. If timed, a head has learned
-    what each bucket of the time between query and key adds; with Intervals, keys and values have what these add too.
+    Computed in blocks of queries; if `causal`, each against the keys up to its last slot. Then the mask must not let
+    queries see later slots (except at empty slots, whose outputs are unused). `relative` lowers scores by distance, and
+    `buckets` adds a learned bias per head and distance bucket. For queries at some slots only, `at_BQ` gives their
+    places in the row. With `positions_BT`, queries and keys are rotated by position. If `timed`, a bias
+    per head and bucket of the time between query and key is added; with Intervals, keys and values have these added.
     """
 
     heads: int

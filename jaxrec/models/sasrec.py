@@ -37,14 +37,14 @@ COUNTED = ("from_start", "from_end")  # positions with a table
 
 
 class SASRec(nn.Module):
-    """Item and position embeddings, causal blocks, a final norm; the scores are products with a table of the items.
+    """Item and position embeddings, causal attention blocks, a final norm, and scores by products with an item table.
 
-    `norm` is where a block normalises: "query" as in the paper's code, only the queries, with residuals from the
-    normalised; "post", after each residual; "pre", before attention and feed-forward alike (for deep stacks); "gated",
-    as "pre", what a part adds times a sigmoid of what entered it, not normalised (LiGR: Borisyuk et al. 2024).
-    `positions` are counted "from_start" or "from_end"; "relative", "rotary" and "buckets" have no table of them. With
-    `time_intervals` keys and values know how far back they are in time, and in counted positions (TiSASRec: Li et al.,
-    WSDM 2020).
+    `norm` places the normalisation: "query", as in the paper's code, normalises only queries, with residuals from
+    these; "post" is after each residual; "pre" before attention and feed-forward (for deep stacks); "gated" is as
+    "pre", with additions multiplied by a sigmoid gate of the unnormalised input (LiGR: Borisyuk et al. 2024).
+    `positions` are counted "from_start" or "from_end"; "relative", "rotary" and "buckets" have no position table.
+    With `time_intervals`, keys and values know how far back they are in time, and in counted positions (TiSASRec: Li et
+    al., WSDM 2020).
     """
 
     items: int

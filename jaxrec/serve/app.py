@@ -145,8 +145,8 @@ class Service:
 
         def ask(recommender):
             whose = body.user if recommender.users else None
-            told = {"times": body.times, "weights": body.weights, "types": body.types, "now": body.now}
-            return recommender.influence(history, items, whose, **told).tolist()
+            told = body.times, body.weights, body.types, body.now
+            return recommender.influence(history, items, whose, *told).tolist()
 
         (moved,) = await self._ask([ask])
         return {"influence": moved}

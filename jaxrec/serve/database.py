@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-VERSION = 1  # of the tables: a service of an earlier version may go on with a file that has the later columns
+VERSION = 1  # version of the tables; an earlier version of the service can still write to a file with later columns
 LATER = {"weight": "REAL", "type": "TEXT"}  # columns that files of earlier versions lack
 TABLES = f"""
     CREATE TABLE IF NOT EXISTS events (
@@ -85,20 +85,20 @@ class Database:
             self._seen[ending] = now
 
     def write(self, rows: list[tuple[str, str, float, float | None, str | None]]) -> None:
-        """Append (user, item, time, weight, type): when it returns they are on disk, in the file that is at the path.
+        """Appends (user, item, time, weight, type) rows. When it returns, they are on disk, in the file at the path.
 
         Raises:
-            Unavailable: they may not be.
+            Unavailable: if they may not be.
         """
         with _explained(), self._writer:  # commits, or rolls back
             self._writer.executemany("INSERT INTO events (user, item, time, weight, type) VALUES (?, ?, ?, ?, ?)", rows)
         self.check()
 
     def newest(self, user: str, count: int) -> list:
-        """(item, time, weight, type) of the newest events of a user, the newest first.
+        """Returns (item, time, weight, type) of a user's newest events, newest first.
 
         Raises:
-            Unavailable: they can't be read.
+            Unavailable: if they can't be read.
         """
         with _explained(), self._reading:
             return self._reader.execute(

@@ -15,8 +15,8 @@ class Past(NamedTuple):
     items: list  #: external ids
     times: list | None = None  #: seconds since 1970 per event, None where unknown; None if all are
     weights: list | None = None  #: weight per event, None where unknown; None if all are
-    types: list | None = None  #: of each the type's name, None where unknown; None: of all
-    now: float | None = None  #: seconds since 1970 at which the next item is asked for; None: unknown
+    types: list | None = None  #: type per event, None where unknown; None if all are
+    now: float | None = None  #: seconds since 1970 when the next item is asked for; None if unknown
 
 
 class Histories:

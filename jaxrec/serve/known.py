@@ -24,7 +24,7 @@ class Known:
         return [item for item, *_ in self.past(user, count)]
 
     def past(self, user: int | str, count: int) -> list[tuple]:
-        """(item, seconds since 1970, weight, type) of a user's newest events, oldest first; None where not known."""
+        """Returns (item, seconds since 1970, weight, type) of a user's newest events, oldest first; None if unknown."""
         row = self._row.get(str(user))
         if row is None:
             return []

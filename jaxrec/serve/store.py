@@ -19,7 +19,7 @@ log = logging.getLogger("jaxrec.serve")
 
 
 class _Append(NamedTuple):
-    rows: list  # of (user, item, time, weight, type)
+    rows: list  #: (user, item, time, weight, type) tuples
     done: Future
 
 
@@ -70,21 +70,21 @@ class Events:
         weight: float | None = None,
         type: str | None = None,
     ) -> Future:
-        """Append to a user's history.
+        """Appends to a user's history.
 
         Args:
             user: id.
             items: ids, oldest first.
-            time: seconds since 1970; now if None.
-            weight: of each of these events, None where that is not known.
-            type: of each of these events, as "purchase", None where that is not known.
+            time: seconds since 1970; now by default.
+            weight: weight of these events; None if unknown.
+            type: type of these events, as "purchase"; None if unknown.
 
         Returns:
-            A concurrent Future of how many they are, done when they are on disk; it raises Unavailable where they
-            may not be. Cancelled before its turn, nothing is written.
+            A concurrent Future of the number of events, completed when they are on disk. It raises Unavailable if they
+            may not be. If cancelled early enough, nothing is written.
 
         Raises:
-            queue.Full: too many wait.
+            queue.Full: if too many wait.
         """
         time = clock.time() if time is None else time
         done = Future()
@@ -96,10 +96,10 @@ class Events:
         return [item for item, *_ in self.past(user, count)]
 
     def past(self, user: str | int, count: int) -> list[tuple]:
-        """(item, seconds since 1970, weight, type) of a user's newest events, oldest first; of one time as they came.
+        """Returns (item, seconds since 1970, weight, type) of a user's newest events, oldest first; ties as they came.
 
         Raises:
-            Unavailable: they can't be read.
+            Unavailable: if they can't be read.
         """
         if self._trouble:
             raise Unavailable(self._trouble)

@@ -308,8 +308,9 @@ def _other_features(path, stored, config, catalogue):
         found += [] if same else [f"  items: {config.features} {other}"]
     if "switch" in config.context and stored.config.topic == config.topic:
         kept = _loaded(path / CATALOGUE, stored, Catalogue.load)
-        before, now = (np.asarray(topics.values(each, config.topic)) for each in (kept, catalogue))
-        found += [] if np.array_equal(before, now) else [f"  items: {config.topic or 'the column of topics'} {other}"]
+        before, now = (topics.values(each, config.topic) for each in (kept, catalogue))
+        same = before is not None and now is not None and np.array_equal(before, now)
+        found += [] if same else [f"  items: {config.topic or 'the column of topics'} {other}"]
     return found
 
 

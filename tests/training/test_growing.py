@@ -13,6 +13,7 @@ from trainings import Killed, assert_same, killed_at, outcome, run
 
 from jaxrec.batches.stream import Stream
 from jaxrec.data import interactions, splits
+from jaxrec.data.interactions import Types
 from jaxrec.data.users import Users
 from jaxrec.models.features import folded
 from jaxrec.system.errors import UserError
@@ -110,6 +111,22 @@ def test_a_new_item_begins_as_the_mean_of_its_neighbours(tmp_path):
     # the last two items of a user are not in its training
     np.testing.assert_allclose(found["X"], (table["a"] + table["b"] + table["d"]) / 3, rtol=1e-6)
     np.testing.assert_allclose(found["Y"], np.mean([table[id] for id in "abcde"], axis=0), rtol=1e-6)
+
+
+def test_types_of_events_are_matched_by_their_names(tmp_path):
+    def typed(ids, names):
+        log = log_of(ids)
+        numbers = np.random.default_rng(1).integers(1, len(names) + 1, len(log.items)).astype(np.uint8)
+        return replace(log, types=Types(numbers, names))
+
+    old = saved(tmp_path / "old", setup_of("sasrec", typed(BEFORE, ("cart", "view")), context="type,weight"))
+    log = typed(AFTER, ("buy", "cart", "share", "view"))
+    now = setup_of("sasrec", log, context="type,weight", init_from=str(tmp_path / "old"))
+    tables = jax.device_get(assembly.first_state(now)).params["context"]
+    before = old.evaluated["context"]
+    np.testing.assert_array_equal(tables["type"][[1, 3]], before["type"])
+    assert not tables["type"][[0, 2]].any()
+    np.testing.assert_array_equal(tables["weight"], before["weight"])
 
 
 def test_the_optimiser_may_be_another_and_begins_anew(tmp_path):

@@ -11,10 +11,11 @@ const ICONS = {
 /** A row of the history. @param acts functions up, down, similar, remove; null where it can't be done. */
 export function historyRow(item, place, acts, unknown) {
   const labels = { up: `Move ${name(item)} up`, down: `Move ${name(item)} down`, similar: `Similar to ${name(item)}`, remove: `Remove ${name(item)}` };
-  const title = make("span", { className: "name", title: hint(item) }, twoLines(item));
+  const title = make("span", { className: "name", title: hint(item) }, twoLines(item)), what = happened(item);
   return make("li", { className: "row", draggable: true },
     make("span", { className: "place" }, String(place + 1)),
-    make("span", { className: "titled" }, title, ...[unknown && "not in the catalogue: left out", happened(item)].filter(Boolean).map((said) => make("small", { dir: "auto" }, said))),
+    make("span", { className: "titled" }, title, ...(what ? [make("small", { className: "happened", dir: "auto" }, what)] : []),
+      ...(unknown ? [make("small", {}, "not in the catalogue: left out")] : [])),
     make("span", { className: "acts" }, ...Object.keys(labels).map((kind) => button(kind, labels[kind], acts[kind]))));
 }
 

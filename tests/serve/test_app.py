@@ -250,7 +250,7 @@ def test_similar_items_and_influence(ask, recommender):
         ("/recommend", {"history": [1], "x" * 999: 1}, 422, f"{'x' * 100} ... (899 more characters)"),
         ("/events", {"user": 1, "item": 2}, 404, None),
         ("/nowhere", {}, 404, None),
-        ("/items", {}, 405, None),
+        ("/attributes", {}, 405, None),
     ],
 )
 def test_a_mistake_names_its_field(ask, url, body, status, field):

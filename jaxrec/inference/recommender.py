@@ -74,8 +74,6 @@ class Recommender:
     def changed(self, added: Sequence[NewItem] = (), retired: Sequence = (), room: int = 0) -> "Recommender":
         """Returns a Recommender with items added to the catalogue, and others that are no longer recommended.
 
-        >>> rec.changed([NewItem("tt99", like=["tt0133093"])], retired=["tt0234215"])  # doctest: +SKIP
-
         Raises:
             UserError: as `stock.changed`, which takes the same; or only candidates of an index are scored.
         """

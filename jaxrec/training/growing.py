@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
-import scipy.sparse
 
 from jaxrec.config.keys import AUTO, Config
 from jaxrec.config.parsing import flatten, to_dict
@@ -147,8 +146,10 @@ def match(old: Sequence, new: Sequence) -> Matched:
     return Matched(pairs[:, 0], pairs[:, 1], len(new))
 
 
-def neighbours(split: Split, items: Matched) -> scipy.sparse.csr_array:
-    """How often each carried item stands beside each new one in the training histories: [N, M], as in Matched."""
+def neighbours(split: Split, items: Matched) -> Any:
+    """How often each carried item stands beside each new one in the training histories: sparse [N, M], see Matched."""
+    import scipy.sparse  # changes the filters of warnings
+
     at, user = slices(split.start, split.stop), np.repeat(np.arange(len(split.start)), split.stop - split.start)
     row = np.asarray(split.interactions.items[at]) - 1
     together = user[1:] == user[:-1]

@@ -6,6 +6,7 @@ from jaxrec.data import features
 from jaxrec.data.interactions import Catalogue
 from jaxrec.data.splits import Split, training_counts
 from jaxrec.models import entry
+from jaxrec.models.baskets import with_baskets
 from jaxrec.models.context import with_context
 from jaxrec.models.features import widened, with_features
 from jaxrec.models.model import Model
@@ -21,7 +22,8 @@ def model_for(config: Config, catalogue: Catalogue, users: int, types: int = 0) 
         types: of the training's events.
     """
     model = entry.build(config, len(catalogue.ids), users)
-    if kinds := context.kinds_of(config):
+    model = with_baskets(model) if config.baskets else model
+    if kinds := [kind for kind in context.kinds_of(config) if kind != context.BASKET]:
         sizes = {kind: context.KINDS[kind].size or types for kind in kinds if kind != context.MOMENT}
         model = with_context(model, sizes, config.model.dim, timed=context.MOMENT in kinds)
     if not config.features:

@@ -70,8 +70,8 @@ class SASRec(nn.Module):
             if self.positions in COUNTED:
                 self.position_tables = [table(name, self.length) for name in ("position_keys", "position_values")]
         relative, buckets = self.positions == "relative", self.positions == "buckets"
-        biases = {"relative": relative, "buckets": buckets, "timed": of.time_bias}
-        attention = lambda: Attention(of.heads, of.dropout, self.dtype, kernel, causal=not self.baskets, **biases)
+        made = partial(Attention, relative=relative, buckets=buckets, timed=of.time_bias, causal=not self.baskets)
+        attention = lambda: made(of.heads, of.dropout, self.dtype, kernel)
         feed_forward = lambda: FeedForward(of.dropout, self.dtype, kernel, of.ffn, of.ffn_multiplier)
         self.attention = [attention() for _ in range(of.layers)]
         self.feed_forward = [feed_forward() for _ in range(of.layers)]

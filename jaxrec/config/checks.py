@@ -70,6 +70,11 @@ def check(config: Config) -> None:
     loss.check(config.loss)
 
 
+def follows_order(kind: str) -> bool:
+    """Whether a kind of context depends on the order of a basket's events."""
+    return kind in ("gap", "session", "switch") or kind.startswith("asked_")
+
+
 def _baskets(config, model):
     """Checks that nothing that a model with baskets uses depends on the order in a basket."""
     if not config.baskets:
@@ -84,7 +89,7 @@ def _baskets(config, model):
             raise UserError(f"config.{key} is for items one after another: leave it out with config.baskets")
     kinds = [kind.strip() for kind in config.context.split(",")]
     for kind in kinds:
-        if kind in ("gap", "session", "switch") or kind.startswith("asked_"):
+        if follows_order(kind):
             raise UserError(
                 f"config.context has {kind}, which depends on the order of the events of a basket: leave it out with "
                 "config.baskets"

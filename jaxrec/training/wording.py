@@ -2,6 +2,7 @@
 
 from jaxrec.batches import context
 from jaxrec.config import registry
+from jaxrec.config.checks import follows_order
 from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data import splits
@@ -44,6 +45,7 @@ def _of_events(config, interactions):
     shown = context.kinds_of(config)
     weighed = f", and losses count by {config.loss.weight} weights" if config.loss.weight != "none" else ""
     named, rest = context.named(config.context), [kind for kind in known if kind not in shown]
+    rest = [kind for kind in rest if not (config.baskets and follows_order(kind))]
     words = [WORDS.get(kind, kind) for kind in shown]
     used = f"the model is shown {', '.join(words) or 'items alone'}{weighed}"
     more = f"; config.context={','.join([*named, *rest])} shows all" if rest else ""

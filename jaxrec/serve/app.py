@@ -101,7 +101,7 @@ class Service:
 
     async def recommend(self, body: Any) -> dict:
         """Answers POST /recommend."""
-        several = [Past(history, now=body.now) for history in body.histories or ()]
+        several = [Past(history, now=body.now, columns=body.user_columns) for history in body.histories or ()]
         pasts = [await self._histories.of(body)] if body.histories is None else several
         candidates, block = ([self.listing.own(id) for id in ids or ()] for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
@@ -120,6 +120,7 @@ class Service:
                 weights=past.weights,
                 types=past.types,
                 now=past.now,
+                user_columns=past.columns,
             )
             for past in pasts
         ]
@@ -145,7 +146,7 @@ class Service:
 
         def ask(recommender):
             whose = body.user if recommender.users else None
-            told = body.times, body.weights, body.types, body.now
+            told = body.times, body.weights, body.types, body.now, body.user_columns
             return recommender.influence(history, items, whose, *told).tolist()
 
         (moved,) = await self._ask([ask])

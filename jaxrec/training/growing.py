@@ -18,7 +18,7 @@ import scipy.sparse
 
 from jaxrec.config.keys import AUTO, Config
 from jaxrec.config.parsing import flatten, to_dict
-from jaxrec.data import features
+from jaxrec.data import features, user_columns
 from jaxrec.data.interactions import Catalogue
 from jaxrec.data.ragged import slices
 from jaxrec.data.splits import Split, training_counts
@@ -104,7 +104,8 @@ def carried(fresh: State, setup: Setup) -> State:
     stored = workdir.read(path)
     catalogue, now = workdir.catalogue(path, stored), split.interactions.catalogue
     types, own = stored.data.get(workdir.TYPES, []), split.interactions.types
-    model = model_for(stored.config, catalogue, stored.data["users"], len(types))
+    columns = user_columns.restored(stored.data.get(workdir.COLUMNS))
+    model = model_for(stored.config, catalogue, stored.data["users"], len(types), columns)
     earlier = _restored(path, stored.config, model)
     users, counted = workdir.users(path, stored), now.counted(training_counts(split))
     items = match(catalogue.ids.tolist(), now.ids.tolist())

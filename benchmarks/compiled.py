@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from unittest import mock
 
+os.environ["JAX_PLATFORMS"] = "cpu"  # no accelerator is touched, if there is one
+
 import jax
 import numpy as np
 from jax.experimental import topologies
@@ -41,7 +43,6 @@ OPTIONS = {"cuda": {"xla_gpu_enable_triton_gemm": False}, "tpu": None}
 
 def devices_of(target: str, topology: str) -> tuple[list, Hardware]:
     """Devices that are only described, to compile for, and what programs are to know of them."""
-    jax.config.update("jax_platforms", "cpu")  # no accelerator is touched, if there is one
     jax.config.update("jax_enable_compilation_cache", False)
     if target == "cuda":
         about = (Path(__file__).parent / "h100.txtpb").read_text()

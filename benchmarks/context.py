@@ -31,7 +31,10 @@ ARMS = {
     "asked": {"context": "gap,hour,weekday,month,asked_gap,asked_hour,asked_weekday,asked_month"},
     "bias": {"model.time_bias": True},
     "intervals": {"model.time_intervals": 256},
+    "features": {"id_dropout": 0.1},
 }
+#: {data: the columns of items that the arm `features` takes}
+FEATURES = {"ml-100k": "genres,year", "ml-1m": "genres,year", "beauty-5core": "attribute_ids"}
 
 
 def main(flags):
@@ -43,9 +46,10 @@ def main(flags):
     of_base = {part: ranks(log, plain, part) for part in ("valid", "test")}
     described = {"recipe": "default", "changes": base, **{part: summary(found) for part, found in of_base.items()}}
     for arm in flags.arms:
-        changed = [train(log, "default", base | ARMS[arm], runs, arm, seed) for seed in seeds]
-        for told in (False, True)[: 1 + ("asked_" in ARMS[arm].get("context", ""))]:
-            row = {"changes": ARMS[arm], "seeds": flags.seeds} | ({"query_time": True} if told else {})
+        changes = ARMS[arm] | ({"features": FEATURES[name]} if arm == "features" else {})
+        changed = [train(log, "default", base | changes, runs, arm, seed) for seed in seeds]
+        for told in (False, True)[: 1 + ("asked_" in changes.get("context", ""))]:
+            row = {"changes": changes, "seeds": flags.seeds} | ({"query_time": True} if told else {})
             for part in ("valid", "test"):
                 found = ranks(log, changed, part, told)
                 row[part] = summary(found) | {"gain": paired(found, of_base[part])}

@@ -1,4 +1,4 @@
-"""Write the tables of docs/results.md, that of levers, and the small one of the README, from results/*.json.
+"""Write the tables of docs/results.md and of other pages, and the small one of the README, from results/*.json.
 
     python -m benchmarks.tables [--check]
 
@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.gains import DATA, context, levers
+from benchmarks.gains import DATA, compiled, context, levers
 from benchmarks.record import RESULTS
 
 ROOT = Path(__file__).parents[1]
@@ -305,6 +305,8 @@ def main():
         pages["docs/recipes.md"] = levers(results["levers"])
     if "context" in results:
         pages["docs/context.md"] = context(results["context"])
+    if "compiled" in results:
+        pages["docs/accelerators.md"] = compiled(results["compiled"])
     for page, fresh in pages.items():
         text = (ROOT / page).read_text()
         head, rest = text.split(BEGIN)

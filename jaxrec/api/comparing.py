@@ -145,6 +145,8 @@ def compare(
     if len(split_by) > 1:
         raise UserError("these configurations split the data in different ways: set split for all of them")
     split, protocol = _split_and_protocol(made, log)
+    if split.together:
+        raise UserError("a comparison counts each target alone, and split=last-basket asks for baskets: evaluate each")
     folder = fitting.fresh("compare") if workdir is None else Path(workdir)
     if workdir is None:
         say(f"workdir {folder}")

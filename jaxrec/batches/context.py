@@ -17,7 +17,7 @@ import polars as pl
 
 from jaxrec.config import registry
 from jaxrec.config.keys import Config
-from jaxrec.data import topics, user_columns
+from jaxrec.data import baskets, topics, user_columns
 from jaxrec.system.errors import UserError
 
 SECOND = 1_000_000  # of a log's times
@@ -28,6 +28,7 @@ OCTAVES = (-8, 24)  # powers of two between which weights are told apart
 PARTS = 8  # of an octave
 USER = "user "  # begins the kinds that are columns of users: "user gender"
 MOMENT = "moment"  # the kind that models are shown whose attention knows how far apart events are
+BASKET = "basket"  # the kind that tells an objective of baskets which events are one; models are not shown it
 LONGEST = np.iinfo(np.int32).max - 1  # seconds after a history's first event that are told apart: 68 years
 
 
@@ -131,6 +132,16 @@ def _session(events):
     return number
 
 
+def _basket(events):
+    """Twice the number of the event's basket in its history, from 1, and 1 more at the first event of a basket."""
+    times = np.asarray(events.times)
+    begin = baskets.starts(events.offsets, times)
+    begins = begin == np.arange(len(times))
+    count = np.cumsum(begins)
+    before = np.append(0, count)[events.offsets[:-1]].repeat(np.diff(events.offsets))
+    return np.where(times != UNKNOWN, 2 * (count - before) + begins, 0)
+
+
 KINDS = {
     "gap": Kind(GAPS, "times", _gap),
     "hour": Kind(24, "dates", _where_dated(_hour)),
@@ -145,7 +156,8 @@ KINDS = {
     "asked_weekday": Kind(7, "dates", _where_dated(_weekday), asked=True),
     "asked_month": Kind(12, "dates", _where_dated(_month), asked=True),
 }
-ALL = KINDS | {MOMENT: Kind(LONGEST, "times", _moment)}
+ALL = KINDS | {MOMENT: Kind(LONGEST, "times", _moment), BASKET: Kind(LONGEST, "times", _basket)}
+ASKS = {MOMENT: "config.model asks for times in attention", BASKET: "config.baskets asks for baskets"}
 LACKS = {
     "times": lambda events: events.times is None,
     "dates": lambda events: events.times is None or events.relative,
@@ -183,10 +195,11 @@ def named(text: str) -> tuple[str, ...]:
 
 
 def kinds_of(config: Config) -> tuple[str, ...]:
-    """The kinds that the model of a configuration is shown, in the order of a Stream's columns."""
+    """The kinds that a configuration uses, in the order of a Stream's columns: those of its model, then BASKET."""
     entry = registry.find("model", config.model.name)
     of_users = tuple(USER + name for name in user_columns.parse(config.user_features))
-    return named(config.context) + of_users + ((MOMENT,) if entry.reads_times(config.model) else ())
+    timed = (MOMENT,) if entry.reads_times(config.model) else ()
+    return named(config.context) + of_users + timed + (BASKET,) * config.baskets
 
 
 def is_asked(kinds: Sequence[str]) -> np.ndarray:
@@ -235,7 +248,7 @@ def shown(interactions: Any, config: Config) -> np.ndarray | None:
 
 
 def numbers(events: Events, kinds: Sequence[str], name: str = "the log", masks: bool = False) -> np.ndarray:
-    """The context of events: [N, K] uint16, a column a kind; int32 where MOMENT is among them.
+    """The context of events: [N, K] uint16, a column a kind; int32 where MOMENT or BASKET is among them.
 
     Args:
         kinds: as `kind_of` knows them.
@@ -252,7 +265,7 @@ def numbers(events: Events, kinds: Sequence[str], name: str = "the log", masks: 
     """
     for kind in kinds:
         if LACKS[(needs := kind_of(kind).needs)](events):
-            asks = "config.model asks for times in attention" if kind == MOMENT else f"config.context asks for {kind}"
+            asks = ASKS.get(kind, f"config.context asks for {kind}")
             raise UserError(f"{name}: {asks}, which needs {_wanted(needs)}: {_instead(known(events))}")
     found = _empty(events, kinds)
     local = _local(events) if "dates" in {kind_of(kind).needs for kind in kinds} else events
@@ -291,7 +304,7 @@ def asked_at(kinds: Sequence[str], last: np.ndarray, now: np.ndarray, zone: str 
 
 
 def _empty(events, kinds):
-    return np.zeros((events.offsets[-1], len(kinds)), np.int32 if MOMENT in kinds else np.uint16)
+    return np.zeros((events.offsets[-1], len(kinds)), np.uint16 if {MOMENT, BASKET}.isdisjoint(kinds) else np.int32)
 
 
 def _wanted(needs):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.batches import context, dropout, stream as streams
+from jaxrec.batches import baskets, context, dropout, stream as streams
 from jaxrec.batches.stream import Subsequences
 from jaxrec.config.keys import Config
 from jaxrec.data.ragged import slices
@@ -92,10 +92,36 @@ def cloze(
     )
 
 
+def next_basket(length: int) -> Objective:
+    """Predicts at every basket each event of the next one; see `baskets`.
+
+    Its subsequences are those of whole histories; `baskets.over` makes them those of a split's baskets.
+
+    Args:
+        length: the maximum length of a history.
+    """
+
+    def make_targets(stream, keys, most):
+        placed = baskets.placed(stream)
+        return placed, Targets(*baskets.targets(placed, most))
+
+    return Objective(
+        subsequences=streams.whole_subsequences,
+        stream_targets=False,
+        count=lambda lengths: lengths - 1,
+        expected=lambda found: _expect_next(found._replace(length=found.length - 1), 1, lambda lengths: 0),
+        make_targets=make_targets,
+        num_mask_slots=0,
+        mask_inputs=partial(baskets.shown, length=length),
+    )
+
+
 def build(config: Config) -> Objective:
     """The Objective of a configuration."""
-    kinds, asked_K = context.kinds_of(config), asked_of(config)
-    if config.objective == "cloze":
+    kinds, asked_K = [kind for kind in context.kinds_of(config) if kind != context.BASKET], asked_of(config)
+    if config.baskets:
+        objective = next_basket(config.length)
+    elif config.objective == "cloze":
         steady_K, some = context.is_steady(kinds), bool(config.target_types)
         steady_K = steady_K if steady_K.any() else None
         objective = cloze(config.mask_prob, config.mask_last_prob, asked_K, some, steady_K)

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from jaxrec.batches import objectives
+from jaxrec.batches import baskets, objectives
 from jaxrec.batches.objectives import Objective, masked
 from jaxrec.batches.stream import Subsequences
 from jaxrec.config.keys import Config
@@ -14,12 +14,14 @@ from jaxrec.data.splits import Split
 
 
 def build(config: Config, split: Split) -> Objective:
-    """The Objective of a configuration for a split: that of `objectives.build` where all events may be targets.
+    """The Objective of a configuration for a split: that of `objectives.build`, of baskets that of `baskets.over`.
 
-    Otherwise training histories end with their last target, subsequences without any are left out, and `count` is the
-    most that a subsequence of a length has.
+    Where some events alone may be targets, training histories end with their last target, subsequences without any are
+    left out, and `count` is the most that a subsequence of a length has.
     """
     objective, may = objectives.build(config), event_types.targets(split.interactions)
+    if config.baskets:
+        return baskets.over(objective, split, config.length, config.history)
     assert bool(config.target_types) == (may is not None), "the split is that of the configuration"
     if may is None:
         return objective

@@ -37,7 +37,7 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="test", choices=["test", "valid"])
     parser.add_argument(
         "--split-by",
-        choices=["last-item", "sessions", "by-time"],
+        choices=["last-item", "sessions", "by-time", "last-basket"],
         help="how to split, for a baseline or scores (default: last-item)",
     )
     parser.add_argument(

@@ -21,6 +21,11 @@ TOGETHER = (  # (key, another key, the values of that key that it requires)
     ("sequence_dropout", "objective", ("next-item",)),
     ("sequence_dropout", "stream", ("packed",)),
     ("target_types", "stream", ("packed",)),
+    ("baskets", "objective", ("next-item",)),
+    ("baskets", "stream", ("packed",)),
+    ("baskets", "split", ("last-basket",)),
+    ("baskets", "positions", ("from_start", "rotary")),
+    ("baskets", "history", ("newest", "windows")),
     ("mask_prob", "objective", ("cloze",)),
     ("mask_last_prob", "objective", ("cloze",)),
 )
@@ -55,6 +60,7 @@ def check(config: Config) -> None:
     _split(config)
     _features(config)
     _context(config, model)
+    _baskets(config, model)
     if config.optim.sparse and not loss.sampled:
         raise UserError(
             f"config.optim.sparse is for sampled losses: {loss.name} moves every row of the table; set "
@@ -62,6 +68,27 @@ def check(config: Config) -> None:
         )
     model.check(config)
     loss.check(config.loss)
+
+
+def _baskets(config, model):
+    """Checks that nothing that a model with baskets uses depends on the order in a basket."""
+    if not config.baskets:
+        return
+    if not model.reads_baskets:
+        raise UserError(
+            f"config.baskets is not for {model.name}, which reads the events of a basket one after another: set "
+            "config.model.name=sasrec, or leave config.baskets out: config.split=last-basket asks any model the same"
+        )
+    for key in ("num_future_targets", "overlap", "item_dropout", "sequence_dropout", "target_types"):
+        if getattr(config, key) != default(Config, key):
+            raise UserError(f"config.{key} is for items one after another: leave it out with config.baskets")
+    kinds = [kind.strip() for kind in config.context.split(",")]
+    for kind in kinds:
+        if kind in ("gap", "session", "switch") or kind.startswith("asked_"):
+            raise UserError(
+                f"config.context has {kind}, which depends on the order of the events of a basket: leave it out with "
+                "config.baskets"
+            )
 
 
 def _context(config, model):

@@ -89,7 +89,7 @@ class Config:
     loss: Any = key()  # noqa: RUF009  #: the options of the loss's entry
     optim: OptimConfig = key()  # noqa: RUF009
     init_from: str = ""  #: a workdir whose params, matched by item ids, are the initial params; "": none
-    split: str = "last-item"  #: last-item, sessions, by-time, or another entry
+    split: str = "last-item"  #: last-item, sessions, by-time, last-basket, or another entry
     test_quantile: float = key(within, 0.9)  #: quantile of the times at which the test begins, for splits by time
     valid_fraction: float = key(below_one, 0.1)  #: share of training sessions for validation; 0: none
     select_by: str = ""  #: validation metric that chooses the checkpoint; "": ndcg@10, or mrr@20 for sessions
@@ -97,6 +97,8 @@ class Config:
     seen: str = among("exclude", "keep")
     stream: str = among("packed", "session-parallel")  #: sequences packed into rows, or one event of each lane per step
     objective: str = among("next-item", "cloze")
+    #: whether the events of one time are a set, that asks for the items of the next; needs split=last-basket
+    baskets: bool = False
     num_future_targets: int = key(positive, 1)  #: next-item: number of following items that are targets of a slot
     mask_prob: float = key(share, 0.2)  #: cloze: share of masked slots, at least one per sequence
     mask_last_prob: float = key(share, 0.1)  #: cloze: share of sequences whose newest item is always masked

@@ -83,13 +83,21 @@ def _too_short(name, span, train, test, number):
     if (most := math.ceil((days - train) / test) - 1) >= 1:
         fits.append(f"--folds {most}")
     if train and days > number * test:
-        fits.append(f"--train-days {_rounded_down(days - number * test)}")
+        fits.append(f"--train-days {_at_most(days - number * test)}")
     if days > train:
-        fits.append(f"--test-days {_rounded_down((days - train) / number * (1 if train else 0.5))}")
+        fits.append(f"--test-days {_at_most((days - train) / number * (1 if train else 0.5))}")
     if not fits:
-        fits.append(f"--train-days {_rounded_down(days / 2)} --test-days {_rounded_down(days / 2 / number)}")
+        fits.append(f"--train-days {_at_most(days / 2)} --test-days {_at_most(days / 2 / number)}")
     dates = f"{date(span.since)} to {date(span.until)}"
     return f"{name} spans {days:.3g} days ({dates}), too few for {asked}: {', or '.join(fits)} would fit"
+
+
+def _at_most(days):
+    """Formats a number of days, rounded down so far that its whole seconds are no more than these days."""
+    text = _rounded_down(days)
+    while _seconds(float(text)) > max(days * DAY, SECOND):
+        text = _rounded_down(float(text))
+    return text
 
 
 def _rounded_down(value):

@@ -1,56 +1,19 @@
 """Splits into training, validation and test, as ranges into the Interactions."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from dataclasses import replace
 
 import numpy as np
 
 from jaxrec.config import registry
-from jaxrec.config.registry import Entry
 from jaxrec.data import event_types
+from jaxrec.data.baskets import LAST_BASKET as LAST_BASKET
 from jaxrec.data.interactions import Interactions, by_session
+from jaxrec.data.questions import Questions as Questions, Split as Split, SplitEntry as SplitEntry
 from jaxrec.data.ragged import distinct, slices
 from jaxrec.system.errors import UserError
 
 MANY = 0.01  # share of repeated targets that counts as many
 ITEMS_AT_ONCE = 2**22  # history items processed at once
-
-
-class Questions(NamedTuple):
-    """Next-item questions: given the history `items[start[q]:stop[q]]`, predict `target[q]`."""
-
-    source: np.ndarray  #: [Q] int32, user index
-    start: np.ndarray  #: [Q] int64
-    stop: np.ndarray  #: [Q] int64
-    target: np.ndarray  #: [Q] int32, item number
-
-
-class Split(NamedTuple):
-    """A split: user u trains on `items[start[u]:stop[u]]`; validation and test are questions."""
-
-    interactions: Interactions
-    start: np.ndarray  #: [U] int64
-    stop: np.ndarray  #: [U] int64
-    valid: Questions
-    test: Questions
-    left_out: int = 0  #: test events left out, because their items were not in training
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitEntry(Entry):
-    """A way to split, named by `config.split`."""
-
-    kind: ClassVar[str] = "split"
-    name: str
-    split: Callable[[Interactions, float, float], Split]  #: (interactions, test_quantile, valid_fraction)
-    held_out: str  #: description of the test questions, for people
-    keys: tuple[str, ...] = ()  #: the options used, among "test_quantile" and "valid_fraction"
-    protocol: str = "full"  #: default protocol for ranking the questions
-    metrics: tuple[str, ...] = ("hr@10", "ndcg@10", "mrr")  #: metrics printed for a validation
-    select_by: str = "ndcg@10"  #: default metric for choosing the checkpoint
-    same_users: bool = True  #: whether users of the test may also be in training
-    by_type: bool = False  #: whether it only asks for the events of `event_types.targets`
 
 
 def split(interactions: Interactions, name: str, q: float = 0.9, valid: float = 0.1) -> Split:

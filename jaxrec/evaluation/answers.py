@@ -48,6 +48,7 @@ class Answers:
             repeats=splits.repeated_targets(self.split.interactions, self.questions),
             coverage=covered.get(first),
             also={name: (self.ranks[name], covered.get(name)) for name in others},
+            source=self.questions.source if self.split.together else None,
             step=self.step,
             seconds=time.monotonic() - self.begun,
         )

@@ -14,7 +14,7 @@ from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
 from jaxrec.data.interactions import Interactions
-from jaxrec.evaluation import beyond, histories, protocols, ranker, results
+from jaxrec.evaluation import beyond, histories, next_basket, protocols, ranker, results
 from jaxrec.evaluation.answers import Answers
 from jaxrec.evaluation.baselines import BASELINES
 from jaxrec.evaluation.metrics import NAMES, metrics
@@ -50,8 +50,10 @@ def validation(setup: Setup) -> Callable[[Any], dict]:
     told = {"query_time": config.valid_query_time}
     evaluator = Evaluator(setup.model, config, split, split.valid, setup.devices, *names, **told)
 
+    measured = partial(next_basket.metrics, source=split.valid.source) if split.together else metrics
+
     def validate(params):
-        found = {name: metrics(ranks) for name, ranks in evaluator.every_rank(params).items()}
+        found = {name: measured(ranks) for name, ranks in evaluator.every_rank(params).items()}
         if len(found) == 1:
             return found[protocol]
         also = {name: each for name, each in found.items() if name != protocol}

@@ -10,8 +10,9 @@ from rich.table import Table
 
 from jaxrec.data import splits
 from jaxrec.data.text import some
-from jaxrec.evaluation import beyond_tables
+from jaxrec.evaluation import beyond_tables, next_basket
 from jaxrec.evaluation.metrics import KS, intervals, metrics
+from jaxrec.evaluation.next_basket import TASK
 from jaxrec.evaluation.protocols import FULL, KEPT, TOLD, untold, whole
 from jaxrec.system import console as consoles
 
@@ -27,6 +28,7 @@ def result(
     step: int | None = None,
     coverage: float | None = None,
     also: dict | None = None,
+    source: np.ndarray | None = None,
 ) -> dict:
     """Returns an evaluation result as plain values.
 
@@ -40,13 +42,15 @@ def result(
         step: of the checkpoint; None for a baseline.
         coverage: coverage@10, if computed.
         also: {further protocol: (ranks, coverage)} of the same questions.
+        source: [Q] the users, where the targets of each are one basket; None: each target is a question of its own.
     """
-    others = {name: _measured(*values) for name, values in (also or {}).items()}
+    others = {name: _measured(*values, source=source) for name, values in (also or {}).items()}
     return {
         "protocol": protocol,
         "split": part,
         "users": len(ranks),
-        **_measured(ranks, coverage),
+        **_of_baskets(source),
+        **_measured(ranks, coverage, source),
         **({"also": others} if others else {}),
         "repeats": repeats,
         "cold_targets": cold,
@@ -66,8 +70,15 @@ def with_query_time(result: dict) -> dict:
     return told
 
 
-def _measured(ranks, coverage):
+def _of_baskets(source):
+    """What a result says of its task, if that is the next basket: users are people, and targets their items."""
+    return {} if source is None else {"task": TASK, "users": len(np.unique(source)), "targets": len(source)}
+
+
+def _measured(ranks, coverage, source=None):
     extra = {} if coverage is None else {"coverage@10": coverage}
+    if source is not None:
+        return {"metrics": next_basket.metrics(ranks, source) | extra, "ci95": next_basket.intervals(ranks, source)}
     return {"metrics": metrics(ranks) | extra, "ci95": intervals(ranks)}
 
 
@@ -102,6 +113,8 @@ def show(result: dict, title: str, console: Console | None = None) -> None:
     asked = f"{result['users']:,} {'events' if sessions else 'users'}"
     for protocol, measured in found.items():
         caption = f"{result['split']}, {protocol}, {asked}, {result['seconds']:.1f} s"
+        if "task" in result:
+            caption += f"; {result['task']}: {result['targets']:,} items, means over users"
         if "target_types" in result:
             caption += f"; targets: {some(result['target_types'])} alone"
         if result["cold_targets"]:
@@ -112,7 +125,7 @@ def show(result: dict, title: str, console: Console | None = None) -> None:
         parts = {f"{name}: {part['users']:,} targets": part["metrics"] for name, part in result["apart"].items()}
         title = "targets that occur in training, and those that don't"
         console.print(comparison(parts, SHOWN[sessions], title))
-    words = splits.repeats_in_words(result["repeats"], result["users"])
+    words = splits.repeats_in_words(result["repeats"], result.get("targets", result["users"]))
     if result["repeats"]:
         words += _what_repeats_mean(untold(result["protocol"]), [untold(name) for name in found])
     console.print(consoles.printable(words), soft_wrap=True)
@@ -208,7 +221,9 @@ def _what_repeats_mean(protocol, found):
 def _table(measured, sessions, title, caption):
     values, bounds = measured["metrics"], measured["ci95"]
     table = Table(title=title, caption=caption)
-    for column in ("", "", "95%") if sessions else ("k", "HR@k", "95%", "NDCG@k", "95%"):
+    baskets = "recall@10" in values
+    recall = ("Recall@k", "95%") if baskets else ()
+    for column in ("", "", "95%") if sessions else ("k", "HR@k", "95%", *recall, "NDCG@k", "95%"):
         table.add_column(column, justify="right", style="dim" if column == "95%" else None)
 
     def cells(name):
@@ -220,7 +235,8 @@ def _table(measured, sessions, title, caption):
     known = [k for k in KS if f"hr@{k}" in values]  # lists only determine the smaller ones
     for k in known:
         if not sessions:
-            table.add_row(str(k), *cells(f"hr@{k}"), *cells(f"ndcg@{k}"), end_section=k == known[-1])
+            more = cells(f"recall@{k}") if baskets else ()
+            table.add_row(str(k), *cells(f"hr@{k}"), *more, *cells(f"ndcg@{k}"), end_section=k == known[-1])
         elif k != 20:  # with a single target, recall equals the hit rate
             table.add_row(f"Recall@{k}", *cells(f"hr@{k}"), end_section=k == known[-1])
     if "mrr" in values:

@@ -50,6 +50,7 @@ class Recommender:
         columns: Sequence[Column] = (),
     ):
         self.config, self.catalogue, self.step, self.path, self.users = config, catalogue, step, path, users
+        self.columns = columns  #: of users, that the model is shown
         self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
         self.training: Any = None  #: the Training of `jaxrec.fit`
         self._model, self._checker = model, Checker(config, catalogue, users, types, columns)
@@ -75,8 +76,6 @@ class Recommender:
 
     def changed(self, added: Sequence[NewItem] = (), retired: Sequence = (), room: int = 0) -> "Recommender":
         """Returns a Recommender with items added to the catalogue, and others that are no longer recommended.
-
-        >>> rec.changed([NewItem("tt99", like=["tt0133093"])], retired=["tt0234215"])  # doctest: +SKIP
 
         Raises:
             UserError: as `stock.changed`, which takes the same; or only candidates of an index are scored.

@@ -20,6 +20,7 @@ class Sizes(NamedTuple):
     positions: str = "from_start"  #: how positions are counted, among the entry's
     dtype: Any = "float32"  #: compute dtype
     users: int = 0  #: number of training users, for models with user vectors
+    baskets: bool = False  #: whether slots of equal positions see each other, in a model that has `reads_baskets`
 
 
 #: recommended keys of most next-item models
@@ -48,6 +49,7 @@ class ModelEntry(Entry):
     #: supported ways to count positions; a single one means that it has no positions
     positions: tuple[str, ...] = ("from_start",)
     reads_context: bool = False  #: whether it adds `stream.added` to its input vectors
+    reads_baskets: bool = False  #: whether it reads slots of equal positions as a set; see `Sizes.baskets`
     carries_state: bool = False  #: whether it supports session-parallel training, one event at a time
     #: (options) -> whether it uses `stream.times`; then it must have `reads_context` too
     reads_times: Callable[[Any], bool] = lambda options: False
@@ -60,7 +62,7 @@ class ModelEntry(Entry):
 def build(config: Config, items: int, users: int) -> Model:
     """Returns the Model of a configuration for these numbers of items and users (which few models use)."""
     entry = registry.find("model", config.model.name)
-    sizes = Sizes(items, config.length, config.positions, jnp.dtype(config.precision), users)
+    sizes = Sizes(items, config.length, config.positions, jnp.dtype(config.precision), users, config.baskets)
     return entry.build(config.model, sizes)
 
 

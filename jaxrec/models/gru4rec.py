@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxrec.config.fields import among, below_one, key
 from jaxrec.config.keys import AUTO, ModelOptions
+from jaxrec.kernels import gru
 from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
 from jaxrec.models.layers import INITIAL, drop_rows, item_param, with_added
 from jaxrec.models.model import Model, from_module
@@ -89,17 +90,9 @@ class GRULayer(nn.Module):
             keep_TBD = jnp.swapaxes(drop_rows(jnp.ones((rows, slots, width)), self.rate, keys, (site, 0)), 0, 1)
         x_TBD = jnp.swapaxes(x_BTD, 0, 1)
         x_TB3D = self.input(x_TBD.reshape(slots * rows, -1)).reshape(slots, rows, 3 * width)
-        kernel, bias = self.hidden.kernel, self.hidden.bias
-
-        def slot(h_BD, inputs):
-            x_B3D, reset_B, keep_BD = inputs
-            h_BD = jnp.where(reset_B[:, None], 0.0, h_BD)
-            h_BD = gates(x_B3D, product(h_BD, kernel, bias, self.dtype), h_BD)
-            h_BD = h_BD if keep_BD is None else keep_BD * h_BD
-            return h_BD, h_BD
-
         before_BD = jnp.zeros_like(x_TB3D[0, :, :width]) if before_BD is None else before_BD
-        after_BD, out_TBD = jax.lax.scan(slot, before_BD, (x_TB3D, reset_BT.T, keep_TBD))
+        own = self.hidden.kernel, self.hidden.bias, self.dtype
+        after_BD, out_TBD = gru.recurrence(x_TB3D, reset_BT.T, keep_TBD, before_BD, *own)
         return jnp.swapaxes(out_TBD, 0, 1), after_BD
 
 
@@ -119,27 +112,7 @@ class Gates(nn.Module):
         self.bias = item_param(self, "bias", nn.initializers.zeros, 3 * self.width)
 
     def __call__(self, x_ND):
-        return product(x_ND, self.kernel, self.bias, self.dtype)
-
-
-def product(x_ND: jax.Array, kernel_DF: jax.Array, bias_F: jax.Array, dtype: Any) -> jax.Array:
-    """Returns x W + b, with factors in `dtype` and sums in float32."""
-    return jnp.dot(x_ND.astype(dtype), kernel_DF.astype(dtype), preferred_element_type=jnp.float32) + bias_F
-
-
-def gates(x_B3D: jax.Array, h_B3D: jax.Array, h_BD: jax.Array) -> jax.Array:
-    """Returns the state after a slot (Cho et al. 2014, with the reset after the product, as in cuDNN).
-
-    r = sigmoid(x_r + h_r); z = sigmoid(x_z + h_z); c = tanh(x_c + r h_c); (1 - z) c + z h.
-
-    Args:
-        x_B3D: the input times its kernel, plus its bias.
-        h_B3D: the state times its kernel, plus its bias.
-        h_BD: the state.
-    """
-    (x_r, x_z, x_c), (h_r, h_z, h_c) = (jnp.split(gates, 3, axis=-1) for gates in (x_B3D, h_B3D))
-    z_BD = jax.nn.sigmoid(x_z + h_z)
-    return (1 - z_BD) * jnp.tanh(x_c + jax.nn.sigmoid(x_r + h_r) * h_c) + z_BD * h_BD
+        return gru.product(x_ND, self.kernel, self.bias, self.dtype)
 
 
 def initial_params(options: GRU4RecOptions, items: int, key: jax.Array) -> dict[str, Any]:

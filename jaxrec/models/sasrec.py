@@ -52,6 +52,7 @@ class SASRec(nn.Module):
     options: "SASRecOptions"
     positions: str
     dtype: Any
+    baskets: bool = False  #: whether slots of equal positions see each other
 
     def setup(self) -> None:
         of = self.options
@@ -69,9 +70,8 @@ class SASRec(nn.Module):
             if self.positions in COUNTED:
                 self.position_tables = [table(name, self.length) for name in ("position_keys", "position_values")]
         relative, buckets = self.positions == "relative", self.positions == "buckets"
-        attention = lambda: Attention(
-            of.heads, of.dropout, self.dtype, kernel, relative=relative, buckets=buckets, timed=of.time_bias
-        )
+        made = partial(Attention, relative=relative, buckets=buckets, timed=of.time_bias, causal=not self.baskets)
+        attention = lambda: made(of.heads, of.dropout, self.dtype, kernel)
         feed_forward = lambda: FeedForward(of.dropout, self.dtype, kernel, of.ffn, of.ffn_multiplier)
         self.attention = [attention() for _ in range(of.layers)]
         self.feed_forward = [feed_forward() for _ in range(of.layers)]
@@ -186,7 +186,7 @@ def check(config: Config) -> None:
 
 def sasrec(config: SASRecOptions, sizes: Sizes) -> Model:
     """Returns SASRec as a Model."""
-    module = SASRec(sizes.items, sizes.length, config, sizes.positions, sizes.dtype)
+    module = SASRec(sizes.items, sizes.length, config, sizes.positions, sizes.dtype, sizes.baskets)
     shared = config.embedding == "shared"
     cosine = config.score == "cosine"
     return from_module(
@@ -207,6 +207,7 @@ MODEL = ModelEntry(
     positions=("from_start", "from_end", "relative", "rotary", "buckets"),
     check=check,
     reads_context=True,
+    reads_baskets=True,
     reads_times=lambda options: options.time_bias or options.time_intervals > 0,
     suits=NEXT_ITEM | {"model.init": "normal"},
 )

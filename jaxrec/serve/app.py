@@ -107,6 +107,7 @@ class Service:
         candidates = None if body.candidates is None else candidates
         # always ask for the maximum k: a single program, at no extra cost
         whose = body.user if self.batcher.recommender.users else None  # other models ignore the user
+        shown = {column.name for column in self.batcher.recommender.columns}
         queries = [
             Query(
                 [self.listing.own(id) for id in past.items],
@@ -120,7 +121,8 @@ class Service:
                 weights=past.weights,
                 types=past.types,
                 now=past.now,
-                user_columns=past.columns,
+                user_columns={name: value for name, value in (past.known or {}).items() if name in shown}
+                | (past.columns or {}),
             )
             for past in pasts
         ]

@@ -17,7 +17,8 @@ class Past(NamedTuple):
     weights: list | None = None  #: weight per event, None where unknown; None if all are
     types: list | None = None  #: type per event, None where unknown; None if all are
     now: float | None = None  #: seconds since 1970 when the next item is asked for; None if unknown
-    columns: dict | None = None  #: what is known of the user, {column: value}
+    columns: dict | None = None  #: what the request says of the user, {column: value}
+    known: dict | None = None  #: what the log says of the user, likewise
 
 
 class Histories:
@@ -58,7 +59,7 @@ class Histories:
         # another's clock may be behind that of the store
         now = None if body.now is None else max(body.now, *(time or 0 for time in times))
         known = self._known.columns(body.user) if self._known else {}
-        return Past(items, in_order(times), weights, types, now, known | (body.user_columns or {}))
+        return Past(items, in_order(times), weights, types, now, body.user_columns, known)
 
 
 def in_order(times: list) -> list:

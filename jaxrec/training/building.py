@@ -9,6 +9,7 @@ from jaxrec.data import features, user_columns
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.splits import Split, training_counts
 from jaxrec.models import entry
+from jaxrec.models.baskets import with_baskets
 from jaxrec.models.context import with_context
 from jaxrec.models.features import widened, with_features
 from jaxrec.models.model import Model
@@ -27,7 +28,8 @@ def model_for(
         columns: of its users, that the model is shown.
     """
     model = entry.build(config, len(catalogue.ids), users)
-    if kinds := context.kinds_of(config):
+    model = with_baskets(model) if config.baskets else model
+    if kinds := [kind for kind in context.kinds_of(config) if kind != context.BASKET]:
         own = {context.USER + column.name: column.size for column in columns}
         sizes = {kind: context.kind_of(kind).size or own.get(kind, types) for kind in kinds if kind != context.MOMENT}
         model = with_context(model, sizes, config.model.dim, timed=context.MOMENT in kinds)

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
-import scipy.sparse
 
+from jaxrec.batches.context import USER
 from jaxrec.config.keys import AUTO, Config
 from jaxrec.config.parsing import flatten, to_dict
 from jaxrec.data import features, user_columns
@@ -37,7 +37,7 @@ from jaxrec.training.step import State
 MOMENTS = (optax.ScaleByAdamState, optim.AdagradState)
 TYPE = "type"  # the kind of context whose table depends on the log
 #: keys beside the model's that decide the form of the params
-FORM = ("length", "positions", "objective", "stream", "features", "features_only", "context")
+FORM = ("length", "positions", "objective", "stream", "features", "features_only", "context", "user_features")
 
 
 class Matched(NamedTuple):
@@ -120,6 +120,7 @@ def carried(fresh: State, setup: Setup) -> State:
         | dict.fromkeys(setup.model.user_tables, match(users.ids if users else [], split.interactions.users.tolist()))
         | {(FEATURES, VALUES): match(_values(stored.config, catalogue), _values(config, counted))}
         | {(CONTEXT, TYPE): match(types, own.names if own else [])}
+        | _columns(columns, split.interactions.user_columns)
     )
     begin = partial(_begin, None if config.features else neighbours(split, items))
     try:
@@ -148,8 +149,10 @@ def match(old: Sequence, new: Sequence) -> Matched:
     return Matched(pairs[:, 0], pairs[:, 1], len(new))
 
 
-def neighbours(split: Split, items: Matched) -> scipy.sparse.csr_array:
-    """How often each carried item stands beside each new one in the training histories: [N, M], as in Matched."""
+def neighbours(split: Split, items: Matched) -> Any:
+    """How often each carried item stands beside each new one in the training histories: sparse [N, M], see Matched."""
+    import scipy.sparse  # changes the filters of warnings
+
     at, user = slices(split.start, split.stop), np.repeat(np.arange(len(split.start)), split.stop - split.start)
     row = np.asarray(split.interactions.items[at]) - 1
     together = user[1:] == user[:-1]
@@ -187,6 +190,13 @@ def _shapes(key):
 def _values(config, catalogue):
     """The (column, value) of each row of the features' tables."""
     return features.build(catalogue, features.parse(config.features)).names if config.features else []
+
+
+def _columns(before, now):
+    """{(CONTEXT, name): Matched} of the columns of users in both trainings, by their values or ends of bins."""
+    now = {column.name: column for column in now.chosen} if now else {}
+    pairs = ((column, now[column.name]) for column in before if column.name in now)
+    return {(CONTEXT, USER + old.name): match(old.values or old.ends, new.values or new.ends) for old, new in pairs}
 
 
 def _moved(matched, old, new, begin=None):

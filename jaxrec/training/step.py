@@ -136,8 +136,8 @@ def step(parts: Parts, state: State, data: Any, sampler_tables: Any, index: jax.
 
     params, opt, (loss, grads, carry) = update(state.params, state.opt, batch)
     average = None if state.average is None else averaged(state.average, params, state.step, parts.ema)
-    metrics = StepMetrics(loss * divisor / total, count, parts.norm(grads))
-    return State(state.step + 1, params, opt, carry, average), metrics
+    state = State(state.step + 1, params, opt, carry, average)
+    return state, StepMetrics(loss * divisor / total, count, parts.norm(grads))
 
 
 def averaged(average: Any, params: Any, step: jax.Array, ema: float) -> Any:

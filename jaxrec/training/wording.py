@@ -10,6 +10,7 @@ from jaxrec.kernels.placement import data_size
 from jaxrec.training.metric_writer import clock
 from jaxrec.training.setup import Setup
 
+WORDS = {context.MOMENT: "times in attention", context.BASKET: "baskets"}  # of kinds that have other names
 CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.jsonl
 
 
@@ -17,7 +18,7 @@ def describe(setup: Setup) -> str:
     """Describes the split, the values resolved from the configuration, and what is known of events, in lines."""
     config, split = setup.config, setup.split
     shown, targets = int(setup.subsequences.length.sum()), int(setup.objective.count(setup.subsequences.length).sum())
-    if config.target_types:  # of which the count is a bound
+    if config.target_types or config.baskets:  # of which the count is a bound
         targets = round(setup.objective.expected(setup.subsequences)[1].sum())
     width = 1 if config.stream == "session-parallel" else row_width(config)
     slots = setup.epoch_steps * setup.rows * width
@@ -45,7 +46,7 @@ def _of_events(config, interactions):
     shown = [kind for kind in context.kinds_of(config) if not kind.startswith(context.USER)]
     weighed = f", and losses count by {config.loss.weight} weights" if config.loss.weight != "none" else ""
     named, rest = context.named(config.context), [kind for kind in known if kind not in shown]
-    words = ["times in attention" if kind == context.MOMENT else kind for kind in shown]
+    words = [WORDS.get(kind, kind) for kind in shown]
     used = f"the model is shown {', '.join(words) or 'items alone'}{weighed}"
     more = f"; config.context={','.join([*named, *rest])} shows all" if rest else ""
     return f"\nof events the log knows {', '.join(known)}: {used}{more}"

@@ -68,7 +68,7 @@ def test_an_integer_may_stand_for_a_number():
         ("model.heads", 3, "config.model.heads 3 does not divide config.model.dim 8"),
         ("model.dropout", 1.0, "below 1"),
         ("positions", "end", "choose one of from_start, from_end"),
-        ("split", "by-user", "no split 'by-user': choose one of last-item, sessions, by-time"),
+        ("split", "by-user", "no split 'by-user': choose one of last-basket, last-item, sessions, by-time"),
         ("split_q", 1.0, "config.test_quantile is 1.0: it must be above 0 and below 1"),
         ("test_quantile", 0, "it must be above 0 and below 1"),
         ("valid", 1.0, "config.valid_fraction is 1.0: it must be at least 0 and below 1"),

@@ -115,6 +115,7 @@ def test_loss_and_gradients(arrays):
     agree(grads, wanted)
 
 
+@pytest.mark.slow
 def test_three_steps_of_adam(arrays):
     tree = converted(arrays, "param.")
     adam = optax.adam(1e-3)

@@ -96,6 +96,7 @@ def test_new_checkpoints_are_taken_and_bad_ones_refused(serve, tmp_path):
     assert "is refused, step 2 answers on" in said and "step 5 answers now" in said
 
 
+@pytest.mark.slow
 def test_a_link_to_another_training_brings_its_catalogue_and_no_request_fails(serve, tmp_path):
     make_workdir(tmp_path / "old")
     make_workdir(tmp_path / "new", items=ITEMS + 10)

@@ -130,6 +130,7 @@ def test_what_was_changed_is_so_after_a_restart_and_with_another_catalogue(recom
         Stocking(kept)
 
 
+@pytest.mark.slow
 def test_tables_are_lengthened_while_the_shorter_ones_answer(ask, recommender, kept, monkeypatch):
     for module in (stock, app, stocking):
         monkeypatch.setattr(module, "ROOM", 16)

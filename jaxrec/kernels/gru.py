@@ -1,0 +1,112 @@
+"""A gated recurrence along the slots of a row, whose gradient starts few kernels."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.kernels import hardware
+
+
+def product(x_ND: jax.Array, kernel_DF: jax.Array, bias_F: jax.Array, dtype: Any) -> jax.Array:
+    """Returns x W + b, with factors in `dtype` and sums in float32."""
+    return jnp.dot(x_ND.astype(dtype), kernel_DF.astype(dtype), preferred_element_type=jnp.float32) + bias_F
+
+
+def gates(x_B3D: jax.Array, h_B3D: jax.Array, h_BD: jax.Array) -> jax.Array:
+    """Returns the state after a slot (Cho et al. 2014, with the reset after the product, as in cuDNN).
+
+    r = sigmoid(x_r + h_r); z = sigmoid(x_z + h_z); c = tanh(x_c + r h_c); (1 - z) c + z h.
+
+    Args:
+        x_B3D: the input times its kernel, plus its bias.
+        h_B3D: the state times its kernel, plus its bias.
+        h_BD: the state.
+    """
+    (x_r, x_z, x_c), (h_r, h_z, h_c) = (jnp.split(gates, 3, axis=-1) for gates in (x_B3D, h_B3D))
+    z_BD = jax.nn.sigmoid(x_z + h_z)
+    return (1 - z_BD) * jnp.tanh(x_c + jax.nn.sigmoid(x_r + h_r) * h_c) + z_BD * h_BD
+
+
+def recurrence(
+    x_TB3D: jax.Array,
+    reset_TB: jax.Array,
+    keep_TBD: jax.Array | None,
+    before_BD: jax.Array,
+    kernel_DF: jax.Array,
+    bias_F: jax.Array,
+    dtype: Any,
+) -> tuple[jax.Array, jax.Array]:
+    """The states of a GRU layer, slot after slot.
+
+    On a CPU the gradient is that of the loop. On accelerators it has a loop of its own that starts fewer kernels.
+
+    Args:
+        x_TB3D: the inputs of all slots times their kernel, plus their bias.
+        reset_TB: whether the state is zero before a slot.
+        keep_TBD: what the state is multiplied by after a slot (dropout), without a gradient; None for 1.
+        before_BD: the state before the first slot.
+        kernel_DF: [D, 3D], the state's kernel.
+        bias_F: [3D], its bias.
+        dtype: of the factors of products.
+
+    Returns:
+        (the state after the last slot [B, D], the states after all slots [T, B, D])
+    """
+    states = _states if hardware.is_cpu() else _states_in_few_kernels
+    return states(dtype, x_TB3D, reset_TB, keep_TBD, before_BD, kernel_DF, bias_F)
+
+
+def _states(dtype, x_TB3D, reset_TB, keep_TBD, before_BD, kernel_DF, bias_F):
+    def slot(h_BD, inputs):
+        x_B3D, reset_B, keep_BD = inputs
+        h_BD = jnp.where(reset_B[:, None], 0.0, h_BD)
+        h_BD = gates(x_B3D, product(h_BD, kernel_DF, bias_F, dtype), h_BD)
+        h_BD = h_BD if keep_BD is None else keep_BD * h_BD
+        return h_BD, h_BD
+
+    return jax.lax.scan(slot, before_BD, (x_TB3D, reset_TB, keep_TBD))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _states_in_few_kernels(dtype, *args):
+    return _states(dtype, *args)
+
+
+def _forward(dtype, *args):
+    found = _states(dtype, *args)
+    return found, (args, found[1])
+
+
+def _backward(dtype, kept, cotangents):
+    """Only what depends on later slots is in the loop: the products with the states and the kernel's gradient are not.
+
+    The loop of the plain gradient saves every gate of every slot, each by a kernel of its own.
+    """
+    (x_TB3D, reset_TB, keep_TBD, before_BD, kernel_DF, bias_F), out_TBD = kept
+    after_BD, grad_TBD = cotangents
+    width = before_BD.shape[-1]
+    held_TBD = jnp.concatenate([before_BD[None], out_TBD[:-1]])
+    held_TBD = jnp.where(reset_TB[..., None], 0.0, held_TBD)
+    h_TB3D = product(held_TBD.reshape(-1, width), kernel_DF, bias_F, dtype).reshape(x_TB3D.shape)
+
+    def slot(after_BD, inputs):
+        x_B3D, h_B3D, held_BD, reset_B, keep_BD, grad_BD = inputs
+        grad_BD = grad_BD + after_BD
+        grad_BD = grad_BD if keep_BD is None else keep_BD * grad_BD
+        of_x, of_h, of_held = jax.vjp(gates, x_B3D, h_B3D, held_BD)[1](grad_BD)
+        back_BD = jnp.dot(of_h.astype(dtype), kernel_DF.T.astype(dtype), preferred_element_type=jnp.float32)
+        # gates r and z add up both products, so that only the candidate has two gradients
+        return jnp.where(reset_B[:, None], 0.0, of_held + back_BD), jnp.concatenate([of_x, of_h[:, 2 * width :]], 1)
+
+    inputs = x_TB3D, h_TB3D, held_TBD, reset_TB, keep_TBD, grad_TBD
+    of_before, of_TBF = jax.lax.scan(slot, after_BD, inputs, reverse=True)
+    of_x, of_h = of_TBF[..., : 3 * width], jnp.concatenate([of_TBF[..., : 2 * width], of_TBF[..., 3 * width :]], -1)
+    of_h = of_h.reshape(-1, 3 * width)
+    held_ND = held_TBD.reshape(-1, width).astype(dtype)
+    of_kernel = jnp.dot(held_ND.T, of_h.astype(dtype), preferred_element_type=jnp.float32)
+    return of_x, None, None, of_before, of_kernel, of_h.sum(0)
+
+
+_states_in_few_kernels.defvjp(_forward, _backward)

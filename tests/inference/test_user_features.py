@@ -17,7 +17,7 @@ from jaxrec.inference.queries import Query
 
 COLUMNS = (Column("gender", values=("F", "M")), Column("age", ends=(20.0, 40.0)))
 ABOUT = {"age": [10, 30, 50, None, 10], "gender": ["F", "M", None, "X", "F"]}
-NAMES = some(["sasrec", "gru4rec", "bert4rec", "hstu"], "bert4rec")
+NAMES = some(["sasrec", "gru4rec", "bert4rec", "caser"], "bert4rec")
 
 
 def log_of(items=12):

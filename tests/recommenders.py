@@ -20,7 +20,7 @@ MODELS = {
 GENRES = ["Comedy", "Drama", "Comedy|War", "", "War"]
 
 
-def config(name, length=20, width=8, context="", topic="", **keys):
+def config(name, length=20, width=8, context="", topic="", user_features="", **keys):
     """A Config of this model. keys: of the model."""
     values = {
         "dataset": "histories",
@@ -36,6 +36,7 @@ def config(name, length=20, width=8, context="", topic="", **keys):
         "optim": {"name": "adam", "learning_rate": 1e-2},
         "context": context,
         "topic": topic,
+        "user_features": user_features,
     }
     return configs.from_dict(values)
 
@@ -51,11 +52,11 @@ def params(model, seed=1):
     return jax.tree_util.tree_map_with_path(noisy, jax.eval_shape(model.init, jax.random.key(0)))
 
 
-def recommender(name, items=60, length=20, width=8, approximate=False, context="", types=(), **keys):
+def recommender(name, items=60, length=20, width=8, approximate=False, context="", types=(), columns=(), **keys):
     """Of the items "i0", "i1", ..., whose genres and years repeat."""
-    made = config(name, length, width, context, **keys)
-    columns = {"genres": [GENRES[v % 5] for v in range(items)], "year": [1990 + v % 3 for v in range(items)]}
+    made = config(name, length, width, context, user_features=",".join(each.name for each in columns), **keys)
+    about = {"genres": [GENRES[v % 5] for v in range(items)], "year": [1990 + v % 3 for v in range(items)]}
     ids = np.array([f"i{v}" for v in range(items)], np.dtypes.StringDType())
-    catalogue = Catalogue(ids, pl.DataFrame(columns))
-    model = model_for(made, catalogue, 10, len(types))
-    return Recommender(made, model, params(model), catalogue, 7, None, approximate, types=types)
+    catalogue = Catalogue(ids, pl.DataFrame(about))
+    model = model_for(made, catalogue, 10, len(types), columns)
+    return Recommender(made, model, params(model), catalogue, 7, None, approximate, types=types, columns=columns)

@@ -11,7 +11,7 @@ import polars as pl
 import printed
 
 from jaxrec.config import parsing as configs
-from jaxrec.data import interactions, prepared, reading, splits
+from jaxrec.data import interactions, prepared, reading, splits, user_columns
 from jaxrec.training import checkpoint, fit, workdir
 
 LAUNCHERS = ("train.py", "evaluate.py", "prepare.py", "serve.py")
@@ -35,6 +35,12 @@ def about(items):
             "in_stock": [v % 3 < 2 for v in range(items)],
         }
     )
+
+
+def people(users):
+    """What is known of so many users."""
+    columns = {"gender": "FM", "age": [25, 35, 45], "occupation": range(4)}
+    return pl.DataFrame({name: [of[user % len(of)] for user in range(users)] for name, of in columns.items()})
 
 
 def write_log(path):
@@ -123,12 +129,13 @@ def write_all(place):
     write_scores(place)
     write_table(place / "items.csv")
     write_table(place / "products" / "table.csv")
+    people(60).insert_column(0, pl.Series("user_id", range(60))).write_csv(place / "people.csv")
     (place / "my").mkdir()
     with contextlib.chdir(place):
         shop = replace(reading.read("ratings.csv"), name=str(place / "ratings.csv"))
         write_workdir(place / "runs" / "mine", shop)
         write_workdir(place / "runs" / "asked", shop, context="asked_gap,asked_hour")
-        prepared.save(shop, "my/ratings", {})
+        prepared.save(reading.read("ratings.csv", users="people.csv"), "my/ratings", {})
         prepared.save(reading.read("events.csv", columns={"type": "event_type"}, items=""), "my/events", {})
         random = np.random.default_rng(0)
         histories = [list(range(1, 151)), list(range(151, 301))] + [
@@ -140,5 +147,8 @@ def write_all(place):
         for name, model in (("a", "sasrec"), ("quickstart", "sasrec"), ("gru4rec_ml1m", "gru4rec")):
             write_workdir(place / "runs" / name, films, model)
         write_workdir(place / "runs" / "features", films, features="genres,year")
+        known = replace(films, user_columns=interactions.UserColumns(people(len(films.users))))
+        columns = {"user_features": "gender,age"}
+        write_workdir(place / "runs" / "users", user_columns.chosen(known, "gender,age"), **columns)
         (place / "runs" / "current").symlink_to("a")
         about(8).insert_column(0, pl.Series("item_id", range(296, 304))).write_csv("new_items.csv")

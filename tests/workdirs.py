@@ -15,7 +15,9 @@ def write_workdir(path, place, model="sasrec", **keys):
     config = replace(recommenders.config(model, length=8), dataset=str(place), **keys)
     split = assembly.split_of(config, data)
     path.mkdir()
-    workdir.claim(path, config, data, str(place), data.catalogue.counted(splits.training_counts(split)))
+    workdir.claim(
+        path, config, data, str(place), data.catalogue.counted(splits.training_counts(split)), asked=split.interactions
+    )
     checkpoints = checkpoint.Checkpoints(path)
     checkpoints.save(64, fit.initial(fit.setup(config, split, jax.devices()[:1])), {})
     checkpoints.close()

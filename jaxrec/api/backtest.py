@@ -29,7 +29,7 @@ from jaxrec.system import checksums, console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_checked, replacing, write_checked
 from jaxrec.training import assembly, fit as loop, wording, workdir as workdirs
-from jaxrec.training.building import model_for
+from jaxrec.training.building import model_later
 from jaxrec.training.restore import restore_params
 
 PLAN = "backtest.json"
@@ -210,8 +210,7 @@ class _Run:
 
     def _asked_of(self, config, window, path, split):
         """Returns the best checkpoint's ranks, cached in the workdir, and the number of parameters."""
-        users, types = len(window.interactions.users), window.interactions.types
-        model = model_for(config, split.interactions.catalogue, users, len(types.names) if types else 0)
+        model, split = model_later(config, window.interactions, split)
         params, step = restore_params(path, model, "best", placement.replicated(self.devices))
         trained_by = checksums.of_json(configs.to_dict(config) | {"dataset": ""})
         file = path / f"ranks-{step}-{trained_by[:8]}.npy"

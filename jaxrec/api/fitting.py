@@ -317,7 +317,7 @@ def claim(path: Path, setup: Setup, log: Log) -> None:
     config, split, interactions = setup.config, setup.split, log.interactions
     catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
     users = Users(interactions.users.tolist(), has_vector(config, split)) if has_users(config) else None
-    workdirs.claim(path, config, interactions, log.dataset, catalogue, users, setup.total_steps)
+    workdirs.claim(path, config, interactions, log.dataset, catalogue, users, setup.total_steps, split.interactions)
 
 
 def advice(config: Config, split: splits.Split, repeats: int) -> str:

@@ -84,6 +84,7 @@ def prepare(
     session: str | None = None,
     format: str | None = None,
     items: Any = None,
+    users: Any = None,
     ids: str = "",
     keep_na_ids: bool = False,
     time_format: str | None = None,
@@ -129,6 +130,7 @@ def prepare(
         session: the sessions' column, likewise.
         format: of the files; detected by default.
         items: a table of item attributes, such as titles and prices: a path or an in-memory table; "" for none.
+        users: a table of what is known of users, such as countries and ages, likewise.
         output: a folder to write, which trainings memory-map; by default the log is only in memory.
         plots: whether to plot lengths, popularity and times into the output folder.
         say: receives notes, a line each.
@@ -155,11 +157,14 @@ def prepare(
         notes.append(line)
         say(line)
 
-    reading = {name: given[name] for name in (*READING, "format", "separator", "quote", "allow_large", "items")}
+    reading = {
+        name: given[name] for name in (*READING, "format", "separator", "quote", "allow_large", "items", "users")
+    }
     reading |= {"columns": columns, "skip_bad_rows": on_bad_row == "skip", "say": note, "progress": progress}
     source = data if arrow.is_frame(data) else os.fspath(data)
-    if not arrow.is_frame(items) and items is not None:
-        reading["items"] = os.fspath(items)
+    for name, table in (("items", items), ("users", users)):
+        if not arrow.is_frame(table) and table is not None:
+            reading[name] = os.fspath(table)
     interactions, before = sources.load_steps(source, reading)
     warned = {user for user, _ in _warn(interactions, note)}
     stage("filtering")
@@ -179,13 +184,13 @@ def _save(log: Log, output: Path, given: dict, columns: dict, options: filters.O
     stage("counting")
     told, _ = log.facts, log.splits
     stage("writing")
-    items = given["items"]
+    tables = {name: given[name] for name in ("items", "users") if given[name] is not None}
     meta = {
         "source": log.interactions.name,
         "options": {name: value for name, value in dataclasses.asdict(options).items() if value not in (None, False)},
         "reading": {name: value for name in READING if (value := given[name])},
         "columns": {role: name for role, name in columns.items() if name is not None},
-        **({} if items is None else {"items_table": arrow.name_of(items) if arrow.is_frame(items) else str(items)}),
+        **{f"{name}_table": arrow.name_of(of) if arrow.is_frame(of) else str(of) for name, of in tables.items()},
         "notes": log.notes,
         "steps": [step._asdict() for step in log.steps],
         "facts": told,

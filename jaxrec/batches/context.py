@@ -9,7 +9,7 @@ event's slot, when the event after it was; one that fills masked slots, at such 
 question that time is known only where it is given.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ import polars as pl
 
 from jaxrec.config import registry
 from jaxrec.config.keys import Config
-from jaxrec.data import baskets, topics
+from jaxrec.data import baskets, topics, user_columns
 from jaxrec.system.errors import UserError
 
 SECOND = 1_000_000  # of a log's times
@@ -26,6 +26,7 @@ UNKNOWN = np.iinfo(np.int64).min  # of a time
 GAPS = 32  # doublings of a second: the last is of 68 years and more
 OCTAVES = (-8, 24)  # powers of two between which weights are told apart
 PARTS = 8  # of an octave
+USER = "user "  # begins the kinds that are columns of users: "user gender"
 MOMENT = "moment"  # the kind that models are shown whose attention knows how far apart events are
 BASKET = "basket"  # the kind that tells an objective of baskets which events are one; models are not shown it
 LONGEST = np.iinfo(np.int32).max - 1  # seconds after a history's first event that are told apart: 68 years
@@ -43,6 +44,7 @@ class Events(NamedTuple):
     types: np.ndarray | None = None  #: [N], numbers of types of events from 1, as the training has them; 0: not known
     items: np.ndarray | None = None  #: [N], numbers, 0 of one that is not known
     topics: np.ndarray | None = None  #: of items, as of `topics.values`
+    users: Mapping[str, np.ndarray] | None = None  #: {column: [N] numbers of the users' values from 1; 0: not known}
     zone: str = "UTC"  #: in which dates are read off
 
 
@@ -50,7 +52,7 @@ class Kind(NamedTuple):
     """A kind of context."""
 
     size: int  #: numbers 1..size; 0: as many as the log has types of events
-    needs: str  #: "times", "dates" (times that count from 1970), "weights", "sessions", "types" or "topics"
+    needs: str  #: "times", "dates" (times that count from 1970), "weights", "sessions", "types", "topics" or "users"
     numbers: Callable[[Events], np.ndarray]  #: -> [N], 0..size
     asked: bool = False  #: whether it is of the time of asking
 
@@ -163,7 +165,15 @@ LACKS = {
     "sessions": lambda events: events.session_starts is None,
     "types": lambda events: events.types is None,
     "topics": lambda events: events.topics is None or events.items is None,
+    "users": lambda events: events.users is None,
 }
+
+
+def kind_of(name: str) -> Kind:
+    """The Kind of a name of KINDS, of MOMENT, or of a column of users behind USER."""
+    if name.startswith(USER):
+        return Kind(0, "users", lambda events: events.users[name.removeprefix(USER)])
+    return ALL[name]
 
 
 def named(text: str) -> tuple[str, ...]:
@@ -187,12 +197,19 @@ def named(text: str) -> tuple[str, ...]:
 def kinds_of(config: Config) -> tuple[str, ...]:
     """The kinds that a configuration uses, in the order of a Stream's columns: those of its model, then BASKET."""
     entry = registry.find("model", config.model.name)
-    return named(config.context) + ((MOMENT,) if entry.reads_times(config.model) else ()) + (BASKET,) * config.baskets
+    of_users = tuple(USER + name for name in user_columns.parse(config.user_features))
+    timed = (MOMENT,) if entry.reads_times(config.model) else ()
+    return named(config.context) + of_users + timed + (BASKET,) * config.baskets
 
 
 def is_asked(kinds: Sequence[str]) -> np.ndarray:
     """Which of these kinds are of the time of asking. [K] bool"""
-    return np.array([ALL[kind].asked for kind in kinds], bool)
+    return np.array([kind_of(kind).asked for kind in kinds], bool)
+
+
+def is_steady(kinds: Sequence[str]) -> np.ndarray:
+    """Which of these kinds are of the user, and the same at every slot, also where a mask asks. [K] bool"""
+    return np.array([kind.startswith(USER) for kind in kinds], bool)
 
 
 def of_log(interactions: Any, zone: str = "UTC", topic: str = "") -> Events:
@@ -208,6 +225,7 @@ def of_log(interactions: Any, zone: str = "UTC", topic: str = "") -> Events:
         types=None if interactions.types is None else interactions.types.numbers,
         items=interactions.items,
         topics=topics.values(interactions.catalogue, topic),
+        users=user_columns.per_event(interactions),
         zone=zone,
     )
 
@@ -233,7 +251,7 @@ def numbers(events: Events, kinds: Sequence[str], name: str = "the log", masks: 
     """The context of events: [N, K] uint16, a column a kind; int32 where MOMENT or BASKET is among them.
 
     Args:
-        kinds: names of ALL.
+        kinds: as `kind_of` knows them.
         name: of the events, for messages.
         masks: whether the time of asking is shown at the event's own slot, where a mask asks for it; otherwise at the
             slot of the event before, which asks for the next one.
@@ -246,14 +264,14 @@ def numbers(events: Events, kinds: Sequence[str], name: str = "the log", masks: 
         UserError: the events lack what a kind needs.
     """
     for kind in kinds:
-        if LACKS[ALL[kind].needs](events):
+        if LACKS[(needs := kind_of(kind).needs)](events):
             asks = ASKS.get(kind, f"config.context asks for {kind}")
-            raise UserError(f"{name}: {asks}, which needs {_wanted(ALL[kind].needs)}: {_instead(known(events))}")
+            raise UserError(f"{name}: {asks}, which needs {_wanted(needs)}: {_instead(known(events))}")
     found = _empty(events, kinds)
-    local = _local(events) if "dates" in {ALL[kind].needs for kind in kinds} else events
+    local = _local(events) if "dates" in {kind_of(kind).needs for kind in kinds} else events
     for column, kind in enumerate(kinds if len(found) else ()):
-        found[:, column] = ALL[kind].numbers(local if ALL[kind].needs == "dates" else events)
-        if ALL[kind].asked and not masks:
+        found[:, column] = kind_of(kind).numbers(local if kind_of(kind).needs == "dates" else events)
+        if kind_of(kind).asked and not masks:
             found[:-1, column] = found[1:, column]
             found[events.offsets[1:][np.diff(events.offsets) > 0] - 1, column] = 0
     return found
@@ -261,7 +279,7 @@ def numbers(events: Events, kinds: Sequence[str], name: str = "the log", masks: 
 
 def partly(events: Events, kinds: Sequence[str], name: str = "the log", masks: bool = False) -> np.ndarray:
     """`numbers`, and 0 for the kinds whose needs the events lack."""
-    found, have = _empty(events, kinds), [kind for kind in kinds if not LACKS[ALL[kind].needs](events)]
+    found, have = _empty(events, kinds), [kind for kind in kinds if not LACKS[kind_of(kind).needs](events)]
     if have:
         found[:, [kinds.index(kind) for kind in have]] = numbers(events, have, name, masks)
     return found
@@ -295,6 +313,7 @@ def _wanted(needs):
         "dates": "times that count from 1970, and this log has none, or counts from an unknown moment",
         "weights": "a weight (a rating, seconds of play) for every event, which this log lacks",
         "types": "types of events (view, purchase), which this log lacks: prepare.py --type names their column",
+        "users": "a table of users, which this log lacks: prepare.py --users names one",
         "topics": "a column of items, genres or categories, which config.topic names where it is called otherwise",
         "sessions": "sessions within the users' histories, which this log, or its split, has not",
     }[needs]

@@ -63,7 +63,13 @@ def next_item(ahead: int = 1, newest: int | None = None, overlap: int = 0, some:
     )
 
 
-def cloze(rate: float, last: float, asked_K: np.ndarray | None = None, some: bool = False) -> Objective:
+def cloze(
+    rate: float,
+    last: float,
+    asked_K: np.ndarray | None = None,
+    some: bool = False,
+    steady_K: np.ndarray | None = None,
+) -> Objective:
     """Masks some items of every sequence and predicts them (Sun et al. 2019, after Devlin et al. 2019).
 
     Args:
@@ -73,15 +79,16 @@ def cloze(rate: float, last: float, asked_K: np.ndarray | None = None, some: boo
             none are.
         some: whether some events alone may be targets: of them the share is masked, and no other event; see
             `target_types`.
+        steady_K: bool, which columns of the context are of the user, which masked slots are shown too; None: none are.
     """
     return Objective(
         subsequences=streams.whole_subsequences,
         stream_targets=False,
         count=lambda lengths: masked(rate, max(lengths))[lengths],
         expected=partial(_expect_masked, rate=rate, last=last),
-        make_targets=partial(_mask, rate=rate, last=last, asked_K=asked_K, some=some),
+        make_targets=partial(_mask, rate=rate, last=last, asked_K=asked_K, some=some, steady_K=steady_K),
         num_mask_slots=1,
-        mask_inputs=partial(_mask_last, asked_K=asked_K),
+        mask_inputs=partial(_mask_last, asked_K=asked_K, steady_K=steady_K),
     )
 
 
@@ -115,7 +122,9 @@ def build(config: Config) -> Objective:
     if config.baskets:
         objective = next_basket(config.length)
     elif config.objective == "cloze":
-        objective = cloze(config.mask_prob, config.mask_last_prob, asked_K, some=bool(config.target_types))
+        steady_K, some = context.is_steady(kinds), bool(config.target_types)
+        steady_K = steady_K if steady_K.any() else None
+        objective = cloze(config.mask_prob, config.mask_last_prob, asked_K, some, steady_K)
     else:
         newest = config.length - config.overlap if config.overlap else None
         objective = next_item(config.num_future_targets, newest, config.overlap, bool(config.target_types))
@@ -253,7 +262,7 @@ def _all_targets(stream, ahead):
     return Targets(shifted(stream.targets), repeated(stream.user_index), repeated(slots), weights)
 
 
-def _mask(stream, keys, most, *, rate, last, asked_K=None, some=False):
+def _mask(stream, keys, most, *, rate, last, asked_K=None, some=False, steady_K=None):
     number = jnp.asarray(masked(rate, stream.items.shape[1]))
     row = partial(_mask_row, number=number, last=last, most=most)
     may = (stream.targets > 0,) if some else ()
@@ -261,14 +270,17 @@ def _mask(stream, keys, most, *, rate, last, asked_K=None, some=False):
     real = jnp.take_along_axis(hidden, slots, 1)
     pick = lambda values: jnp.where(real, jnp.take_along_axis(values, slots, 1), 0)
     weights = None if stream.weights is None else pick(stream.weights)
-    return _masked(stream, hidden, asked_K), Targets(pick(stream.items), pick(stream.user_index), slots, weights)
+    return _masked(stream, hidden, asked_K, steady_K), Targets(
+        pick(stream.items), pick(stream.user_index), slots, weights
+    )
 
 
-def _masked(stream, hidden_BT, asked_K):
-    """The stream without the events of some slots: that something is there, and is asked for, is all that is shown."""
+def _masked(stream, hidden_BT, asked_K, steady_K=None):
+    """The stream without the events of some slots: that something is there, asked for, and whose, is shown."""
     context = stream.context
     if context is not None:
-        context = jnp.where(hidden_BT[..., None] if asked_K is None else hidden_BT[..., None] != asked_K, 0, context)
+        hides = hidden_BT[..., None] if asked_K is None else hidden_BT[..., None] != asked_K
+        context = jnp.where(hides if steady_K is None else hides & ~steady_K, 0, context)
     return stream._replace(items=jnp.where(hidden_BT, MASK, stream.items), context=context)
 
 
@@ -290,6 +302,6 @@ def _mask_row(key, items, segments, may=None, *, number, last, most):
     return hidden, jnp.argsort(~hidden, stable=True)[:most]
 
 
-def _mask_last(stream, asked_K=None):
+def _mask_last(stream, asked_K=None, steady_K=None):
     newest = jax.vmap(from_end)(stream.segments) == 0
-    return _masked(stream, newest & (stream.segments > 0), asked_K)
+    return _masked(stream, newest & (stream.segments > 0), asked_K, steady_K)

@@ -96,6 +96,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         help="table of items: titles, prices, ... (default: items.csv or similar next to the input)",
     )
     parser.add_argument(
+        "--users",
+        metavar="FILE",
+        help="table of users: countries, ages, ... (default: users.csv or similar next to it)",
+    )
+    parser.add_argument(
         "--ids", default="", choices=["integer", "text"], help="integer: read 1.0 as 1; text: keep ids as written"
     )
     parser.add_argument(

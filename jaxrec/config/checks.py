@@ -99,10 +99,13 @@ def _baskets(config, model):
 def _context(config, model):
     if config.context and not model.reads_context:
         raise UserError(f"config.context is not for {model.name}, which sees items alone: leave it out")
+    if config.user_features and not model.reads_context:
+        raise UserError(f"config.user_features is not for {model.name}, which sees items alone: leave it out")
     timed = model.reads_times(config.model)
+    shown = config.context or config.user_features or timed
     if timed and not model.reads_context:
         raise UserError(f"{model.name} reads times and no context: its entry has to say reads_context=True too")
-    if config.context_dropout != default(Config, "context_dropout") and not config.context and not timed:
+    if config.context_dropout != default(Config, "context_dropout") and not shown:
         raise UserError("config.context_dropout is for config.context: leave it out without")
     asked = [kind for kind in config.context.split(",") if kind.strip().startswith("asked_")]
     for key in ("asked_dropout", "valid_query_time"):

@@ -60,6 +60,7 @@ def hold_out(split: Split, share: float, seed: int) -> Split:
         weights=behind(data.weights),
         types=event_types.taken(data.types, np.append(np.arange(len(every)), np.flatnonzero(kept))),
         sessions=sessions,
+        user_columns=data.columns_of(np.tile(np.arange(len(data.users)), 2)),
     )
     return split._replace(interactions=longer, start=start, stop=stop, valid=_without(split.valid, stays, place))
 

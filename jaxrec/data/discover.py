@@ -19,7 +19,12 @@ from jaxrec.system.files import expand
 
 TEXT = (".csv", ".tsv")
 RATINGS = ("ratings.dat", "ratings.csv", "u.data")  # MovieLens files of ratings
-SIDE = (*items.NAMES, "stats.json", "meta.json")  # files beside the interactions that hold none
+SIDE = (
+    *items.NAMES,
+    *(name.replace("item", "user") for name in items.NAMES),
+    "stats.json",
+    "meta.json",
+)  # files beside the interactions that hold none
 PROSE = (".md", ".rst", ".html", ".pdf")  # documents: never shards
 ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\10")  # first bytes of zips
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".ods")  # zips that are a single document

@@ -176,6 +176,11 @@ def _values(column: pl.Series, name: str, trained: np.ndarray) -> pl.DataFrame:
     return frame.drop_nulls().unique()
 
 
+def bin_ends(numbers: np.ndarray) -> np.ndarray:
+    """Returns the upper ends of the bins of these numbers, ascending: their quantiles, of which there are `BINS`."""
+    return np.unique(np.quantile(numbers, np.arange(1, BINS + 1) / BINS, method="inverted_cdf"))
+
+
 def _binned(column: pl.Series, trained: np.ndarray) -> pl.Series:
     """Returns each item's bin, as the upper end of its quantile over the training items."""
     numbers = column.cast(pl.Float64).to_numpy()
@@ -183,7 +188,7 @@ def _binned(column: pl.Series, trained: np.ndarray) -> pl.Series:
     if not (real & trained).any():
         return pl.Series([None] * len(column), dtype=pl.Float64)
     of = numbers[real & trained]
-    ends = np.unique(np.quantile(of, np.arange(1, BINS + 1) / BINS, method="inverted_cdf"))
+    ends = bin_ends(of)
     bins = ends[np.minimum(np.searchsorted(ends, numbers), len(ends) - 1)]
     whole = (ends == np.round(ends)).all()
     shown = [

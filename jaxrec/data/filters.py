@@ -108,6 +108,7 @@ def select(data: Interactions, keep: np.ndarray) -> Interactions:
         items=numbers[items],
         offsets=offsets,
         users=data.users[has],
+        user_columns=data.columns_of(has),
         catalogue=data.catalogue.take(np.flatnonzero(occurs)),
         times=None if data.times is None else data.times[keep],
         weights=None if data.weights is None else data.weights[keep],

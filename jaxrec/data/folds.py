@@ -198,6 +198,7 @@ def question(data: Interactions, window: Period, valid: float, asked: Asked) -> 
     rows = rows[known[data.items[rows]]]
     own_offsets = np.append(0, np.cumsum(np.diff(before[offsets])[order]))
     made = _taken(data, rows, own_offsets, data.users[order], numbers, known)
+    made = replace(made, user_columns=data.columns_of(order))
     made = replace(made, types=event_types.in_numbers_of(made.types, event_types.selected(data.types, inside)))
     shift = np.empty(len(order), np.int64)
     shift[order] = own_offsets[:-1]

@@ -23,6 +23,7 @@ class Input:
     progress: Callable[[int], None]
     format: str | None = None  #: as given
     items: Any = None  #: the table of items as given: a path or a frame
+    users: Any = None  #: the table of users, likewise
     ids: str = ""
     keep_na_ids: bool = False
     time_format: str | None = None

@@ -96,6 +96,17 @@ class Types(NamedTuple):
     asked: tuple[int, ...] | None = None  # the numbers of those that may be targets; None: all
 
 
+class UserColumns(NamedTuple):
+    """What is known of the users beside their events: row u is user u."""
+
+    about: pl.DataFrame  #: [U rows] the columns of the table of users, without ids
+    chosen: tuple = ()  #: the `user_columns.Column`s that a model is shown
+
+    def taken(self, rows: np.ndarray) -> "UserColumns":
+        """Returns those of these users, in this order."""
+        return self._replace(about=self.about[rows])
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Interactions:
     """Histories stored back to back: user u's is `items[offsets[u]:offsets[u + 1]]`, oldest first."""
@@ -112,6 +123,11 @@ class Interactions:
     sessions: Sessions | None = None  #: the sessions within the histories, if there are any
     train_sessions: int | None = None  #: number of leading histories for training; the others are for testing
     digest: str | None = None  #: the fingerprint, if known
+    user_columns: UserColumns | None = None  #: what is known of the users, if anything
+
+    def columns_of(self, rows: np.ndarray) -> UserColumns | None:
+        """Returns the columns of these users, in this order; None if nothing is known of them."""
+        return None if self.user_columns is None else self.user_columns.taken(rows)
 
 
 def by_session(interactions: Interactions) -> Interactions:
@@ -122,13 +138,17 @@ def by_session(interactions: Interactions) -> Interactions:
     training = interactions.train_sessions
     if training is not None:  # from a number of users to the number of their sessions
         training = int(np.searchsorted(offsets, interactions.offsets[training]))
-    return replace(interactions, offsets=offsets, users=ids, sessions=None, train_sessions=training, digest=None)
+    owner = np.searchsorted(interactions.offsets, offsets[:-1], side="right") - 1
+    own = interactions.columns_of(np.minimum(owner, len(interactions.users) - 1))
+    found = replace(interactions, offsets=offsets, users=ids, sessions=None, train_sessions=training, digest=None)
+    return replace(found, user_columns=own)
 
 
 def fingerprint(interactions: Interactions) -> str:
     """Returns the SHA-256 (hex) of items, offsets, ids, and of times, weights, types and sessions if present.
 
-    Names, paths and item attributes are left out: the same histories read from another file are the same data.
+    Names, paths, and what is known of items and users are left out: the same histories from another file are the same
+    data.
     """
     if interactions.digest:
         return interactions.digest

@@ -72,7 +72,7 @@ def described(
 
 
 def given(
-    path: File | str | os.PathLike | Any, catalogue: Catalogue, column: str | None = None
+    path: File | str | os.PathLike | Any, catalogue: Catalogue, column: str | None = None, role: str = "item"
 ) -> tuple[File | str, pl.DataFrame]:
     """Returns (name, table) of a table of items, from a file or in memory, with ids in the form of the catalogue.
 
@@ -80,51 +80,53 @@ def given(
         path: the file, or an in-memory table.
         catalogue: the catalogue.
         column: the column of ids, as for `table`.
+        role: as for `table`.
 
     Returns:
         A name for messages, and the table: the column `ID`, as text, and all others.
     """
     if arrow.is_frame(path):
-        file, about = "items", arrow.to_polars(path)
-        about = _with_ids(file, about, _key(file, about.columns, column))
+        file, about = f"{role}s", arrow.to_polars(path)
+        about = _with_ids(file, about, _key(file, about.columns, column, role), role)
     else:
-        file = path if isinstance(path, File) else _named(os.fspath(path))
-        about = table(file, column)
-    return file, _as_integers(file, about) if catalogue.ids.dtype.kind == "i" else about
+        file = path if isinstance(path, File) else _named(os.fspath(path), role)
+        about = table(file, column, role)
+    return file, _as_integers(file, about, role) if catalogue.ids.dtype.kind == "i" else about
 
 
-def _as_integers(file: File | str, about: pl.DataFrame) -> pl.DataFrame:
+def _as_integers(file: File | str, about: pl.DataFrame, role: str) -> pl.DataFrame:
     """Reads float ids such as 1.0, as pandas writes integer columns with gaps, as integers."""
     ids = about[ID].str.replace(r"^(-?[0-9]{1,15})\.0*$", "${1}")
     if (twice := ids.is_duplicated()).any():
-        raise UserError(f"{file}: item {ids.filter(twice)[0]} has two rows, as a float and as an integer: keep one")
+        raise UserError(f"{file}: {role} {ids.filter(twice)[0]} has two rows, as a float and as an integer: keep one")
     return about.with_columns(ids)
 
 
-def beside(log: list[File], folder: str) -> File | None:
-    """Returns the table of items in the given folder, in the log's common folder, or beside the log's first file."""
-    places = [log[0]]
+def beside(log: list[File], folder: str, role: str = "item") -> File | None:
+    """Returns the table of items, or users, in the given folder, the log's common folder, or beside its first file."""
+    places, names = [log[0]], [name.replace("item", role) for name in NAMES]
     if len(log) > 1 and not log[0].member:
         places.insert(0, File(Path(os.path.commonpath([file.path.parent for file in log])) / log[0].path.name))
     if Path(folder).expanduser().is_dir():
         places.insert(0, File(Path(folder).expanduser() / log[0].path.name))
     for place in places:
-        found = [each for name in NAMES if (each := place.beside(name)) and each not in log]
+        found = [each for name in names if (each := place.beside(name)) and each not in log]
         if len(found) > 1:
             raise UserError(
-                f"{some(map(str, found))}: two tables of items: name one with prepare's --items, or remove one"
+                f"{some(map(str, found))}: two tables of {role}s: name one with prepare's --{role}s, or remove one"
             )
         if found:
             return found[0]
     return None
 
 
-def table(file: File, column: str | None = None) -> pl.DataFrame:
+def table(file: File, column: str | None = None, role: str = "item") -> pl.DataFrame:
     """Reads a table of items: Parquet, Arrow, JSON lines or RecBole's .item, by file name; otherwise text with header.
 
     Args:
         file: the file.
         column: name of the ids' column, if the table has it; otherwise it is recognised by name.
+        role: whom it describes, "item" or "user".
 
     Returns:
         The column `ID`, as text, all others, and one for each array of vectors beside the file.
@@ -132,19 +134,19 @@ def table(file: File, column: str | None = None) -> pl.DataFrame:
     Raises:
         UserError: if the file can't be read, no column of ids is found, or an id is missing or occurs twice.
     """
-    return embeddings.with_vectors(file, _rows(file, column))
+    return embeddings.with_vectors(file, _rows(file, column, role))
 
 
-def _rows(file: File, column: str | None) -> pl.DataFrame:
+def _rows(file: File, column: str | None, role: str) -> pl.DataFrame:
     if file.suffix in columnar.SUFFIXES:
-        return _columnar(file, column)
+        return _columnar(file, column, role)
     if file.suffix in json_lines.SUFFIXES:
-        return _json_lines(file, column)
+        return _json_lines(file, column, role)
     if file.suffix == ".item":
         return recbole(file, column)
     rows = _csv(file)
     _, header = next(rows)
-    return _frame(file, header, _key(file, header, column), rows)
+    return _frame(file, header, _key(file, header, column, role), rows, role)
 
 
 def _said(about: pl.DataFrame) -> Iterator[str]:
@@ -154,25 +156,25 @@ def _said(about: pl.DataFrame) -> Iterator[str]:
         yield f"{name} ({next((kind for kind, fits in kinds.items() if fits), str(dtype).lower())})"
 
 
-def _named(path: str) -> File:
+def _named(path: str, role: str = "item") -> File:
     try:
         given = Path(path).expanduser()
     except RuntimeError as error:  # no such user
-        raise UserError(f"--items {path}: {error}: name the file") from None
+        raise UserError(f"--{role}s {path}: {error}: name the file") from None
     if not given.is_file():
         why = "a folder" if given.is_dir() else "no such file"
-        raise UserError(f"--items {path}: {why}: name a table of items, such as items.csv or items.parquet")
+        raise UserError(f"--{role}s {path}: {why}: name a table of {role}s, such as {role}s.csv or {role}s.parquet")
     return File(given)
 
 
-def _columnar(file: File, column: str | None) -> pl.DataFrame:
+def _columnar(file: File, column: str | None, role: str) -> pl.DataFrame:
     names = columnar.names(file)
     frames = [batch.frame for batch in columnar.read(file, {name: name for name in names})]
     frame = pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(names, pl.String))
-    return _with_ids(file, frame, _key(file, names, column))
+    return _with_ids(file, frame, _key(file, names, column, role), role)
 
 
-def _json_lines(file: File, column: str | None) -> pl.DataFrame:
+def _json_lines(file: File, column: str | None, role: str) -> pl.DataFrame:
     text = b"".join(piece.text for piece in pieces(file))
     if b"\\u" in text and (half := LONE.search(plain := text.replace(b"\\\\", b"  "))):
         line = plain.count(b"\n", 0, half.start())
@@ -183,10 +185,10 @@ def _json_lines(file: File, column: str | None) -> pl.DataFrame:
     except pl.exceptions.PolarsError as error:
         why = str(error).strip().partition("\n")[0][:120]
         raise UserError(f"{file}: not JSON lines, an object a line ({why}): mend it") from None
-    return _with_ids(file, frame, _key(file, frame.columns, column))
+    return _with_ids(file, frame, _key(file, frame.columns, column, role), role)
 
 
-def _with_ids(file: File | str, frame: pl.DataFrame, key: int) -> pl.DataFrame:
+def _with_ids(file: File | str, frame: pl.DataFrame, key: int, role: str) -> pl.DataFrame:
     """Returns a typed table with its ids as text, in the column `ID`."""
     ids = frame.to_series(key)
     if ids.dtype.is_float():
@@ -198,7 +200,7 @@ def _with_ids(file: File | str, frame: pl.DataFrame, key: int) -> pl.DataFrame:
     ids = ids.cast(pl.String).fill_null("")
     names = _distinct(file, frame.columns, key)
     frame = frame.with_columns(ids).rename(dict(zip(frame.columns, names, strict=True)))
-    _check_ids(file, frame, lambda row: f"row {row + 1}")
+    _check_ids(file, frame, lambda row: f"row {row + 1}", role)
     return frame
 
 
@@ -234,16 +236,16 @@ def _flagged(flags: list[str]) -> str:
     return "|".join(genre for genre, flag in zip(GENRE_FLAGS.split(), flags, strict=False) if flag == "1")
 
 
-def _key(file: File | str, header: list[str], column: str | None = None) -> int:
+def _key(file: File | str, header: list[str], column: str | None = None, role: str = "item") -> int:
     """Returns the index of the column of ids: the one named as in the log, otherwise one with a common name."""
     for name in filter(None, (column, column and column.rpartition(".")[2])):  # events.aid may be named aid
         if name in header:
             return header.index(name)
     places = {cols.plain(name): place for place, name in reversed(list(enumerate(header)))}
-    found = next((places[name] for name in [*cols.KNOWN["item"].split(), "id"] if name in places), None)
+    found = next((places[name] for name in [*cols.KNOWN[role].split(), "id"] if name in places), None)
     if found is None:
-        missing = f"no column {column}, nor item_id" if column else "no column item_id"
-        cure = "rename the column of the item ids so, or name it with prepare's --item, as the log's"
+        missing = f"no column {column}, nor {role}_id" if column else f"no column {role}_id"
+        cure = f"rename the column of the {role} ids so, or name it with prepare's --{role}, as the log's"
         fail(file, 1, ",".join(header), f"{missing}: there are {some(header, 30)}: {cure}")
     return found
 
@@ -259,20 +261,20 @@ def _distinct(file: File | str, header: list[str], key: int) -> list[str]:
     return names
 
 
-def _check_ids(file: File | str, frame: pl.DataFrame, place: Callable[[int], str]) -> None:
+def _check_ids(file: File | str, frame: pl.DataFrame, place: Callable[[int], str], role: str) -> None:
     """Checks that each row has a distinct id. `place`: index of a row -> its place, as "line 7"."""
     ids = frame[ID]
     row = lambda at: short(",".join("" if value is None else str(value) for value in frame.row(at)))
     if (empty := (ids == "").arg_true()).len():
-        raise UserError(f"{file}, {place(empty[0])}: {row(empty[0])}: no item id: fill it in, or remove the row")
+        raise UserError(f"{file}, {place(empty[0])}: {row(empty[0])}: no {role} id: fill it in, or remove the row")
     again = (~ids.is_first_distinct()).arg_true()
     if again.len():
         first = (ids == ids[again[0]]).arg_true()[0]
-        cure = f"item {ids[again[0]]} has {place(first)} already: keep one of them"
+        cure = f"{role} {ids[again[0]]} has {place(first)} already: keep one of them"
         raise UserError(f"{file}, {place(again[0])}: {row(again[0])}: {cure}")
 
 
-def _frame(file: File, header: list[str], key: int, rows: Iterator) -> pl.DataFrame:
+def _frame(file: File, header: list[str], key: int, rows: Iterator, role: str = "item") -> pl.DataFrame:
     """Returns a table of the rows with the column `ID`, and the other columns with types inferred from their text."""
     names = _distinct(file, header, key)
     empty = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
@@ -285,10 +287,10 @@ def _frame(file: File, header: list[str], key: int, rows: Iterator) -> pl.DataFr
         columns = zip(*(row for _, row in chunk), strict=True)
         frame = pl.DataFrame([pl.Series(n, c, pl.String) for n, c in zip(names, columns, strict=True)])
         frames.append(frame := frame.with_columns(pl.all().str.strip_chars()))
-        _check_ids(file, frame, lambda row, chunk=chunk: f"line {chunk[row][0]}")  # early: it may be long
+        _check_ids(file, frame, lambda row, chunk=chunk: f"line {chunk[row][0]}", role)  # early: long
         lines.append(pl.Series([line for line, _ in chunk], dtype=pl.Int64))
     frame, line = pl.concat(frames), pl.concat(lines)
-    _check_ids(file, frame, lambda row: f"line {line[row]}")
+    _check_ids(file, frame, lambda row: f"line {line[row]}", role)
     texts = {name for name in names if name == ID or cols.plain(name) in TITLES}
     return frame.with_columns(typed(frame[name]) for name in names if name not in texts)
 

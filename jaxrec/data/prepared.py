@@ -11,7 +11,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from jaxrec.data.interactions import ID, Catalogue, Interactions, Sessions, Types, describe, fingerprint, to_array
+from jaxrec.data.interactions import (
+    ID,
+    Catalogue,
+    Interactions,
+    Sessions,
+    Types,
+    UserColumns,
+    describe,
+    fingerprint,
+    to_array,
+)
 from jaxrec.data.text import some
 from jaxrec.system import checksums, files
 from jaxrec.system.errors import UserError
@@ -19,7 +29,8 @@ from jaxrec.system.errors import UserError
 META, FORMAT = "meta.json", "jaxrec interactions 1"
 ARRAYS = ("items", "offsets", "times", "weights")  # [N], offsets [U + 1], as .npy
 USERS, CATALOGUE, SESSIONS = "users.parquet", "catalogue.parquet", "sessions.parquet"
-READ = {USERS, CATALOGUE, SESSIONS, "sessions.npy", "types.npy", *(f"{name}.npy" for name in ARRAYS)}
+COLUMNS = "user_columns.parquet"
+READ = {USERS, CATALOGUE, SESSIONS, COLUMNS, "sessions.npy", "types.npy", *(f"{name}.npy" for name in ARRAYS)}
 MOST = 1 << 24  # maximum bytes of a meta.json
 NAME = 200  # maximum bytes of a name that temporary names are derived from
 
@@ -51,6 +62,9 @@ def save(
             _write_ids(folder / SESSIONS, interactions.sessions.ids)
         if interactions.types is not None:
             _write_array(folder / "types.npy", interactions.types.numbers)
+        if interactions.user_columns is not None:
+            with (folder / COLUMNS).open("wb") as file:
+                interactions.user_columns.about.write_parquet(file)
         extra(folder)
         written = sorted(file.name for file in folder.iterdir())
         facts = {
@@ -76,7 +90,7 @@ def load(path: str | Path) -> Interactions:
     path = Path(path)
     with _whole(path):
         meta = _checked_meta(path)
-        _check_files(path, meta, {USERS, CATALOGUE, SESSIONS})
+        _check_files(path, meta, {USERS, CATALOGUE, SESSIONS, COLUMNS})
         names = [name.removesuffix(".npy") for name in meta["files"] if name in READ and name.endswith(".npy")]
         arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
         sessions, types = arrays.pop("sessions", None), arrays.pop("types", None)
@@ -92,6 +106,7 @@ def load(path: str | Path) -> Interactions:
             sessions=sessions,
             train_sessions=meta["train_sessions"],
             digest=meta["fingerprint"],
+            user_columns=_read_columns(path / COLUMNS) if COLUMNS in meta["files"] else None,
         )
         _check_form(interactions, meta)
         return interactions
@@ -159,6 +174,8 @@ def _check_form(data: Interactions, meta: dict) -> None:
     for offsets, ids in ((data.offsets, data.users), *([data.sessions] if data.sessions else [])):
         if len(offsets) != len(ids) + 1 or offsets[0] != 0 or offsets[-1] != rows or (np.diff(offsets) < 0).any():
             raise ValueError("offsets that do not part the rows")
+    if data.user_columns is not None and len(data.user_columns.about) != users:
+        raise ValueError(f"{COLUMNS}: not a row a user")
     if not 0 <= (data.train_sessions or 0) <= users:
         raise ValueError(f"{META}: {data.train_sessions} training sessions of {users:,}")
 
@@ -262,6 +279,11 @@ def _write_ids(path: Path, ids: np.ndarray) -> None:
 def _read_ids(path: Path) -> np.ndarray:
     with path.open("rb") as file:  # polars would read a path as a glob pattern
         return to_array(pl.read_parquet(file)[ID])
+
+
+def _read_columns(path: Path) -> UserColumns:
+    with path.open("rb") as file:
+        return UserColumns(pl.read_parquet(file))
 
 
 def _said(error: Exception) -> str:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from jaxrec.config import registry
-from jaxrec.data import arrow, columns as cols, dialects, discover, frames, workbooks
+from jaxrec.data import arrow, columns as cols, dialects, discover, frames, user_columns, workbooks
 from jaxrec.data.given import Input
 from jaxrec.data.ids import KINDS
 from jaxrec.data.interactions import Interactions
@@ -29,6 +29,7 @@ def read(
     progress: Callable[[int], None] = lambda rows: None,
     *,
     items: Any = None,
+    users: Any = None,
     ids: str = "",
     keep_na_ids: bool = False,
     time_format: str | None = None,
@@ -47,6 +48,7 @@ def read(
         skip_bad_rows: whether to leave out unusable rows, with a note; otherwise they are an error.
         say: receives notes, such as the chosen columns and the unit of the times.
         progress: receives the number of rows read so far.
+        users: path of a table of users, or an in-memory table; None for users.csv and the like beside the log.
         items: path of a table of item attributes, or an in-memory table; None for items.csv, .tsv, .parquet or .jsonl
             beside the log, or the format's own; "" for none.
         ids: "integer" (1.0 is 1), "text" (as written), or "" for the rules of `data.ids`.
@@ -78,6 +80,7 @@ def read(
         progress=progress,
         format=format,
         items=items,
+        users=users,
         ids=ids,
         keep_na_ids=keep_na_ids,
         time_format=time_format,
@@ -121,7 +124,7 @@ def _read(reader: Callable[[Input], Interactions], given: Input, left_out: Calla
         left_out(step, rows)
     if given.time_format and interactions.times is None:
         raise UserError(f"{given.name}: no times for --time-format: name their column with --time")
-    return replace(interactions, name=given.name)
+    return user_columns.described(replace(interactions, name=given.name), given)
 
 
 def _check_flags(path: str, reader: ReaderEntry, only: bool, ids: bool, time_format: bool) -> None:

@@ -153,7 +153,7 @@ def load_steps(
         _fetch(name, public.url)
     where = locate(name)
     if where.partition(":")[0] == SYNTHETIC:
-        flags = ("format", "items", "ids", "keep_na_ids", "time_format", "only", "separator")
+        flags = ("format", "items", "users", "ids", "keep_na_ids", "time_format", "only", "separator")
         if any(map(reading.get, flags)) or any(reading.get("columns", {}).values()):
             raise UserError(f"{where}: made, not read: leave out --format, --ids, --only and the names of columns")
         return filters.apply(_generate(where, options), filters.Options())

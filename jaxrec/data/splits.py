@@ -125,6 +125,7 @@ def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> 
         items=np.cumsum(known, dtype=np.int32)[items[kept]],
         offsets=offsets,
         users=data.users[order[stays]],
+        user_columns=data.columns_of(order[stays]),
         catalogue=data.catalogue.take(np.flatnonzero(known)),
         times=None if data.times is None else np.asarray(data.times[at]),
         weights=None if data.weights is None else np.asarray(data.weights[at]),

@@ -250,6 +250,7 @@ def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config
         interactions = sources.load(config.dataset)
     workdir.check_data(path, stored, interactions)
     split = assembly.split_of(config, interactions)
+    workdir.check_columns(path, stored, split.interactions)
     if config.features or "switch" in context.named(config.context):  # as in training, even if a table has changed
         catalogue = workdir.catalogue(path, stored)
         split = split._replace(interactions=replace(split.interactions, catalogue=catalogue))

@@ -52,4 +52,5 @@ def given(interactions: Interactions, questions: splits.Questions) -> Interactio
         relative=interactions.relative,
         weights=of(interactions.weights),
         types=event_types.taken(interactions.types, at),
+        user_columns=interactions.columns_of(questions.source),
     )

@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from jaxrec.batches import context
-from jaxrec.batches.context import is_asked
-from jaxrec.data import event_types
+from jaxrec.batches.context import is_asked, is_steady
+from jaxrec.data import event_types, user_columns
 from jaxrec.data.interactions import ID, Catalogue, Interactions
 from jaxrec.data.ragged import slices
 from jaxrec.inference.engine import SLOTS, Engine, hidden
@@ -44,6 +44,7 @@ class Bulk:
         zone: of the training's `context_zone`.
         types: the names of the types of events that the model knows, by their numbers from 1.
         topics: of the catalogue's items, as of `topics.values`.
+        columns: of users, that the model is shown.
     """
 
     def __init__(
@@ -56,13 +57,15 @@ class Bulk:
         zone: str = "UTC",
         types: Sequence[str] = (),
         topics: np.ndarray | None = None,
+        columns: Sequence[user_columns.Column] = (),
     ):
         self._engine, self._catalogue, self._log = engine, catalogue, log
         self._numbers = numbers_in(catalogue, log)
-        self._context = None
+        self._context, self._told = None, is_asked(engine.kinds) | is_steady(engine.kinds)
         if engine.kinds:
             own = None if log.types is None else event_types.translation(log.types.names, types)[log.types.numbers]
             events = context.of_log(log, zone)._replace(types=own, items=self._numbers[log.items], topics=topics)
+            events = events._replace(users=user_columns.per_event(log, columns))
             self._context = context_in(engine.kinds, events, log.name, engine.num_mask_slots > 0)
         self._now, self._zone = microseconds(now, "now: "), zone
         self._vectors = np.full(len(log.users), -1, np.int32) if vectors is None else vectors
@@ -130,15 +133,18 @@ class Bulk:
             yield _on_host(under_way.popleft())
 
     def _asked(self, at, shown, length, stop):
-        """Of the histories at these events what they are shown of the time of asking, [U, K]; None where nothing."""
+        """Of the histories at these events what they are shown where they are asked, [U, K]; None where nothing."""
         kinds = self._engine.kinds
-        if shown is None or not is_asked(kinds).any():
+        if shown is None or not self._told.any():
             return None
         times, newest = self._log.times, np.maximum(stop - 1, 0)
         last = np.full(len(length), context.UNKNOWN)
         if times is not None and not self._log.relative and len(at):
             last = np.where(length > 0, np.asarray(times[at[newest]]), last)
-        return context.asked_at(kinds, last, np.full(len(length), self._now), self._zone)
+        asked, steady = context.asked_at(kinds, last, np.full(len(length), self._now), self._zone), is_steady(kinds)
+        if len(shown):
+            asked[:, steady] = shown[newest][:, steady]
+        return asked
 
     def _batch(self, flat, context, start, stop, vectors, asked):
         """(items [BATCH, T], seen [BATCH, S], vectors [BATCH], context [BATCH, T, K] or None) of some histories, int32,
@@ -160,7 +166,7 @@ class Bulk:
             events[row, slices(np.zeros_like(newest), stop - newest)] = context[slices(newest, stop)]
         if events is not None and asked is not None:
             rows, at = np.arange(len(newest)), stop - newest - 1 + engine.num_mask_slots
-            events[rows, at] = np.where(is_asked(engine.kinds), asked, events[rows, at])
+            events[rows, at] = np.where(self._told, asked, events[rows, at])
         return shown, seen, np.append(vectors, np.full(BATCH - len(vectors), -1)).astype(np.int32), events
 
     def _frame(self, users, items, scores):
@@ -215,7 +221,7 @@ def context_in(kinds: Sequence[str], events: context.Events, name: str, masks: b
         masks: whether the model is asked by masks: as of `context.numbers`.
     """
     own = [kind for kind in kinds if not is_asked([kind])[0]]
-    if lacks := [kind for kind in own if context.LACKS[context.ALL[kind].needs](events)]:
+    if lacks := [kind for kind in own if context.LACKS[context.kind_of(kind).needs](events)]:
         said = f"{name} does not say the {', '.join(lacks)} of its events, which the model is shown"
         warnings.warn(said, stacklevel=3)
     return context.partly(events, kinds, name, masks)

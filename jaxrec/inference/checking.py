@@ -10,6 +10,7 @@ from jaxrec.batches import context
 from jaxrec.config.keys import Config
 from jaxrec.data import topics
 from jaxrec.data.interactions import Catalogue
+from jaxrec.data.user_columns import Column, of_request
 from jaxrec.data.users import Users
 from jaxrec.inference.attributes import Attributes, common
 from jaxrec.inference.events import context_of, type_numbers
@@ -23,14 +24,23 @@ from jaxrec.system.errors import UserError
 class Checker:
     """Checks Queries against a catalogue; independent of a checkpoint's params."""
 
-    def __init__(self, config: Config, catalogue: Catalogue, users: Users | None, types: Sequence[str] = ()):
+    def __init__(
+        self,
+        config: Config,
+        catalogue: Catalogue,
+        users: Users | None,
+        types: Sequence[str] = (),
+        columns: Sequence[Column] = (),
+    ):
         """
         Args:
             types: the names of the types of the training's events, by their numbers from 1.
+            columns: of users, that the model is shown.
         """
         self.numbering, self.attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
         self.user_vectors = UserVectors(users, config)
         self._items, self._zone, self.types = len(catalogue.ids), config.context_zone, types
+        self.columns = columns
         self.topics = topics.values(catalogue, config.topic) if "switch" in context.named(config.context) else None
 
     def extended(self, config: Config, catalogue: Catalogue) -> "Checker":
@@ -88,6 +98,14 @@ class Checker:
         items = [(self.numbering.numbers([id])[0] or [0])[0] for id in history] if unknown else known
         items = np.array(items, np.int32)
         types, new = type_numbers(query.types, self.types, len(history), which) if "type" in kinds else (None, [])
-        told = {"types": types, "items": items, "topics": self.topics, "places": np.flatnonzero(items)}
+        columns, values = of_request(query.user_columns or {}, self.columns, which) if self.columns else (None, [])
+        new = [*new, *values]
+        told = {
+            "users": columns,
+            "types": types,
+            "items": items,
+            "topics": self.topics,
+            "places": np.flatnonzero(items),
+        }
         told |= {"now": query.now, "zone": self._zone, "masks": engine.num_mask_slots}
         return known, unknown, context_of(kinds, len(history), query.times, query.weights, which, **told), new

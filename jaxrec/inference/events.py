@@ -1,7 +1,7 @@
 """What is known of the events of a history that is asked about, beside their items."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,6 +27,7 @@ def context_of(
     types: np.ndarray | None = None,
     items: np.ndarray | None = None,
     topics: np.ndarray | None = None,
+    users: Mapping[str, int] | None = None,
 ) -> np.ndarray | None:
     """The context of a history's events, as the model was trained with it: [length, K]; None without kinds.
 
@@ -47,6 +48,7 @@ def context_of(
         types: the numbers of their types, as `type_numbers` gives them.
         items: the numbers of their items, 0 of one that the catalogue lacks.
         topics: of all items, as of `topics.values`.
+        users: the numbers of the values of the history's user, by column, as of `user_columns.of_request`.
 
     >>> context_of(["gap", "weekday"], 2, times=["2026-03-02T08:00:00", "2026-03-02T08:01:00"]).tolist()
     [[0, 1], [6, 1]]
@@ -56,6 +58,8 @@ def context_of(
     """
     if not kinds:
         return None
+    columns = [kind.removeprefix(context.USER) for kind in kinds if kind.startswith(context.USER)]
+    known = {name: (users or {}).get(name, 0) for name in columns}
     given = context.Events(
         np.array([0, length]),
         times=None if times is None else _times(times, length, which),
@@ -64,14 +68,17 @@ def context_of(
         types=types,
         items=items,
         topics=topics,
+        users={name: np.full(length, number) for name, number in known.items()},
     )
     moment = np.array([_now(now, given.times, which)], np.int64)
     at = np.arange(length) if places is None else np.asarray(places, np.int64)
     found, asked = context.partly(given, kinds, masks=masks > 0)[at], context.is_asked(kinds)
-    if not asked.any() or not len(at):
+    steady = context.is_steady(kinds)
+    if not (asked.any() or (masks and steady.any())) or not len(at):
         return found
     last = np.full(1, context.UNKNOWN) if given.times is None else given.times[at[-1:]]
     found = np.pad(found, ((0, masks), (0, 0)))
+    found[-1, steady] = found[0, steady]
     found[-1] = np.where(asked, context.asked_at(kinds, last, moment, zone)[0], found[-1])
     return found
 

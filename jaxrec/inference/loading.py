@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from jaxrec.data import newcomers
+from jaxrec.data import newcomers, user_columns
 from jaxrec.data.users import Users
 from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels import placement
@@ -34,13 +34,14 @@ def load(
     stored = workdir.read(path)
     catalogue = workdir.catalogue(path, stored)
     types = stored.data.get(workdir.TYPES, [])
-    model = model_for(stored.config, catalogue, stored.data["users"], len(types))
+    columns = user_columns.restored(stored.data.get(workdir.COLUMNS))
+    model = model_for(stored.config, catalogue, stored.data["users"], len(types), columns)
     if items is not None:
         catalogue = newcomers.joined(catalogue, items)
         model = model_with(stored.config, model, catalogue)
     params, step = restore_params(path, model, checkpoint, placement.one_device())
     users = _users(path, stored) if has_users(stored.config) else None
-    return Recommender(stored.config, model, params, catalogue, step, path, approximate, users, types)
+    return Recommender(stored.config, model, params, catalogue, step, path, approximate, users, types, columns)
 
 
 def _users(path: Path, stored: workdir.Stored) -> Users | None:

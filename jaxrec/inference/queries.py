@@ -28,6 +28,8 @@ class Query:
     types: Sequence | None = None  #: the type of each event of the history, as "purchase", for models that use it
     #: when the next item is asked for, as one of `times`, for models that are shown the time of asking; None: unknown
     now: object = None
+    #: what is known of the user, {column: value} as {"gender": "F"}, for models that are shown such columns
+    user_columns: Mapping | None = None
     user: object = None  #: the id of the user, for models with user embeddings; None: unknown
     strict: bool = False  #: whether a history without known items is an error; otherwise popular items are recommended
 
@@ -109,7 +111,7 @@ class Ranked(list):
     """A list of (external id, score), the best first.
 
     Attributes:
-        unknown: the given ids that the catalogue doesn't have; and a user, or types of events, that did not train.
+        unknown: the given ids that the catalogue doesn't have; and what did not train of users and types of events.
         fallback: whether the history has no known item. Then these are the items with the most occurrences in training,
             the earlier in the catalogue among equal ones, and scores are their shares. It is empty for trainings that
             didn't store the counts.

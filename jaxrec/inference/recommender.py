@@ -14,6 +14,7 @@ from jaxrec.batches import context, objectives
 from jaxrec.config.keys import Config
 from jaxrec.data import sources
 from jaxrec.data.interactions import Catalogue, Interactions
+from jaxrec.data.user_columns import Column
 from jaxrec.data.users import Users
 from jaxrec.evaluation.results import Evaluation
 from jaxrec.inference import stock, together, vectors
@@ -46,11 +47,13 @@ class Recommender:
         approximate: bool = False,
         users: Users | None = None,
         types: Sequence[str] = (),
+        columns: Sequence[Column] = (),
     ):
         self.config, self.catalogue, self.step, self.path, self.users = config, catalogue, step, path, users
+        self.columns = columns  #: of users, that the model is shown
         self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
         self.training: Any = None  #: the Training of `jaxrec.fit`
-        self._model, self._checker = model, Checker(config, catalogue, users, types)
+        self._model, self._checker = model, Checker(config, catalogue, users, types, columns)
         self._popularity, self._trained = Popularity(catalogue.counts), params
         self.offered = np.ones(len(catalogue.ids), bool)  #: [V] whether each item is recommended: see `changed`
         self.base: Recommender | None = None  #: what it was before any change
@@ -85,10 +88,8 @@ class Recommender:
         other.catalogue, other.engine, other.offered = now
         other.base = self.base or self
         if more:
-            other._checker, other._popularity = (
-                self._checker.extended(self.config, now.catalogue),
-                self._popularity.extended(more),
-            )
+            other._checker = self._checker.extended(self.config, now.catalogue)
+            other._popularity = self._popularity.extended(more)
             other._ids = np.append(self._ids, now.catalogue.ids[-more:].astype(object))
         return other
 
@@ -106,11 +107,12 @@ class Recommender:
         weights: Sequence | None = None,
         types: Sequence | None = None,
         now: object = None,
+        user_columns: Mapping | None = None,
     ) -> Ranked:
         """The k best next items for one history. The arguments are the fields of a Query."""
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
         rest |= {"user": user, "strict": strict, "times": times, "weights": weights, "types": types, "now": now}
-        return self.answer([Query(history, k, **rest)])[0]
+        return self.answer([Query(history, k, user_columns=user_columns, **rest)])[0]
 
     def recommend_batch(
         self,
@@ -126,9 +128,10 @@ class Recommender:
         weights: Iterable | None = None,
         types: Iterable | None = None,
         now: object = None,
+        user_columns: Iterable | None = None,
     ) -> list[Ranked]:
-        """`recommend` for many histories, each with its own `users`, `times`, `weights`, `types`; all asked `now`."""
-        own = {"users": users, "times": times, "weights": weights, "types": types}
+        """`recommend` for many histories, each with its own of what is said in the plural; all asked `now`."""
+        own = {"users": users, "times": times, "weights": weights, "types": types, "user_columns": user_columns}
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
         return self.answer(queries_of(histories, own, k=k, strict=strict, now=now, **rest))
 
@@ -183,11 +186,8 @@ class Recommender:
         if (state := self.engine.start()) is None:
             name = self.config.model.name
             raise UserError(f"{name} carries no state of a user, as gru4rec does: give the whole history to recommend")
-        if self.engine.kinds:
-            shown = ", ".join(self.engine.kinds)
-            raise UserError(
-                f"the model is shown the {shown} of events: give the whole history to recommend, with its times"
-            )
+        if shown := ", ".join(self.engine.kinds):
+            raise UserError(f"the model is shown the {shown} of events: give recommend the whole history, with them")
         return self._advanced(Session(state, params=self.engine.checksum), history)
 
     def advance(self, session: Session, item: Any) -> Session:
@@ -218,13 +218,14 @@ class Recommender:
         weights: Sequence | None = None,
         types: Sequence | None = None,
         now: object = None,
+        user_columns: Mapping | None = None,
     ) -> np.ndarray:
         """The change in the scores of `items` due to each item of a history: the score with it minus that without it.
 
         Args:
             history: external ids, oldest first.
             items: external ids, such as those that were recommended.
-            user, times, weights, types, now: as in a Query.
+            user, times, weights, types, now, user_columns: as in a Query.
 
         Returns:
             [items, history] float32; 0 for ids that the catalogue lacks, and for those too old for the model to see.
@@ -236,8 +237,8 @@ class Recommender:
             raise UserError("history is a Session, which does not keep the ids of all its items: give the ids")
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
         numbers = self._checker.numbering.known(items, "items")
-        told: dict[str, Any] = {"times": times, "weights": weights, "types": types, "now": now}
-        asked = self.check(Query(history, user=user, strict=True, **told))
+        told: dict[str, Any] = {"times": times, "weights": weights, "types": types, "user_columns": user_columns}
+        asked = self.check(Query(history, user=user, strict=True, now=now, **told))
         places = [place for place, id in enumerate(history) if self._checker.numbering.numbers([id])[0]]
         return influence(self.engine, asked.known, places, len(history), numbers, asked.user, asked.context)
 
@@ -298,7 +299,7 @@ class Recommender:
         """The Bulk of a log, which answers for its users in blocks, asked `now` (as in a Query)."""
         known, zone = self._checker, self.config.context_zone
         vectors = known.user_vectors.rows(log)
-        return Bulk(self.engine, self.catalogue, log, vectors, now, zone, known.types, known.topics)
+        return Bulk(self.engine, self.catalogue, log, vectors, now, zone, known.types, known.topics, known.columns)
 
     def log(self, data: Any = None) -> Interactions:
         """The Interactions of a Log, a path or a table in memory; those of the training if None."""

@@ -101,12 +101,13 @@ class Service:
 
     async def recommend(self, body: Any) -> dict:
         """Answers POST /recommend."""
-        several = [Past(history, now=body.now) for history in body.histories or ()]
+        several = [Past(history, now=body.now, columns=body.user_columns) for history in body.histories or ()]
         pasts = [await self._histories.of(body)] if body.histories is None else several
         candidates, block = ([self.listing.own(id) for id in ids or ()] for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
         # always ask for the maximum k: a single program, at no extra cost
         whose = body.user if self.batcher.recommender.users else None  # other models ignore the user
+        shown = {column.name for column in self.batcher.recommender.columns}
         queries = [
             Query(
                 [self.listing.own(id) for id in past.items],
@@ -120,6 +121,8 @@ class Service:
                 weights=past.weights,
                 types=past.types,
                 now=past.now,
+                user_columns={name: value for name, value in (past.known or {}).items() if name in shown}
+                | (past.columns or {}),
             )
             for past in pasts
         ]
@@ -145,7 +148,7 @@ class Service:
 
         def ask(recommender):
             whose = body.user if recommender.users else None
-            told = body.times, body.weights, body.types, body.now
+            told = body.times, body.weights, body.types, body.now, body.user_columns
             return recommender.influence(history, items, whose, *told).tolist()
 
         (moved,) = await self._ask([ask])

@@ -17,6 +17,8 @@ class Past(NamedTuple):
     weights: list | None = None  #: weight per event, None where unknown; None if all are
     types: list | None = None  #: type per event, None where unknown; None if all are
     now: float | None = None  #: seconds since 1970 when the next item is asked for; None if unknown
+    columns: dict | None = None  #: what the request says of the user, {column: value}
+    known: dict | None = None  #: what the log says of the user, likewise
 
 
 class Histories:
@@ -38,7 +40,7 @@ class Histories:
             RequestError: if the user is unknown, or the history can't be read at present.
         """
         if body.history is not None:
-            return Past(body.history, body.times, body.weights, body.types, body.now)
+            return Past(body.history, body.times, body.weights, body.types, body.now, body.user_columns)
         if self._events is None and self._known is None:
             cure = "give a history, or start it with --events FILE or --histories DATA"
             raise RequestError(422, "user", f"this service keeps no events: {cure}")
@@ -56,7 +58,8 @@ class Histories:
         items, times, weights, types = map(list, zip(*before, *here, strict=True))
         # another's clock may be behind that of the store
         now = None if body.now is None else max(body.now, *(time or 0 for time in times))
-        return Past(items, in_order(times), weights, types, now)
+        known = self._known.columns(body.user) if self._known else {}
+        return Past(items, in_order(times), weights, types, now, body.user_columns, known)
 
 
 def in_order(times: list) -> list:

@@ -1,5 +1,6 @@
 """The histories of a log's users, known to a service from the start."""
 
+from jaxrec.data import user_columns
 from jaxrec.data.interactions import Interactions
 
 SECOND = 1_000_000  # microseconds, as in a log's times
@@ -22,6 +23,11 @@ class Known:
     def newest(self, user: int | str, count: int) -> list:
         """Returns a user's newest items, as external ids, oldest first; [] for an unknown user."""
         return [item for item, *_ in self.past(user, count)]
+
+    def columns(self, user: int | str) -> dict:
+        """Returns what the log knows of a user, {column: value}; {} for an unknown user."""
+        row = self._row.get(str(user))
+        return {} if row is None else user_columns.values_of(self._log, row)
 
     def past(self, user: int | str, count: int) -> list[tuple]:
         """Returns (item, seconds since 1970, weight, type) of a user's newest events, oldest first; None if unknown."""

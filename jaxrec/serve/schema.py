@@ -191,6 +191,9 @@ def bodies(limits: Limits) -> SimpleNamespace:
     asked = Field(
         None, description="seconds since 1970, UTC, when the next item is asked for, for a model that is shown that"
     )
+    about_user = Field(
+        None, description='what is known of the user, as {"gender": "F"}, for a model that is shown such columns'
+    )
     Values = Annotated[list[Value], Field(max_length=limits.ids, fail_fast=True)]
 
     class Filtered(_Body):
@@ -213,6 +216,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
         weights: Weights | None = weights_of
         types: Types | None = types_of
         now: Moment | None = asked
+        user_columns: dict[str, Value | None] | None = about_user
         user: Id | None = Field(
             None,
             description="whose stored events are the history, which needs --events; or, beside a history, whose it is, "
@@ -244,6 +248,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
         weights: Weights | None = weights_of
         types: Types | None = types_of
         now: Moment | None = asked
+        user_columns: dict[str, Value | None] | None = about_user
 
         def model_post_init(self, _context):
             given.one_each(self)

@@ -10,7 +10,7 @@ from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 
 SHOWN, CHARACTERS = 5, 200  # values shown in an error, and their maximum characters
-ORDERED = ("history", "histories", "users", "times", "weights", "types")  # lists whose order matters
+ORDERED = ("history", "histories", "users", "times", "weights", "types", "user_columns")  # lists whose order matters
 
 
 def checkpoint_name(checkpoint: object) -> str:

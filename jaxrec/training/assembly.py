@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxrec.config.keys import Config
-from jaxrec.data import cold, event_types, sources, splits
+from jaxrec.data import cold, event_types, sources, splits, user_columns
 from jaxrec.data.interactions import Interactions
 from jaxrec.kernels import placement, shards
 from jaxrec.training import growing, launch, sharding
@@ -23,6 +23,7 @@ def split_of(config: Config, interactions: Interactions | None = None) -> splits
     """
     found = sources.load(config.dataset) if interactions is None else interactions
     found = event_types.asking(found, config.target_types)
+    found = user_columns.chosen(found, config.user_features)
     split = splits.split(found, config.split, config.test_quantile, config.valid_fraction)
     return cold.hold_out(split, config.cold_items, config.seed) if config.cold_items else split
 

@@ -1,9 +1,12 @@
 """The model that a configuration asks for, over a catalogue."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from jaxrec.batches import context
 from jaxrec.config.keys import Config
-from jaxrec.data import features
-from jaxrec.data.interactions import Catalogue
+from jaxrec.data import features, user_columns
+from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.splits import Split, training_counts
 from jaxrec.models import entry
 from jaxrec.models.baskets import with_baskets
@@ -13,18 +16,22 @@ from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
 
 
-def model_for(config: Config, catalogue: Catalogue, users: int, types: int = 0) -> Model:
+def model_for(
+    config: Config, catalogue: Catalogue, users: int, types: int = 0, columns: Sequence[user_columns.Column] = ()
+) -> Model:
     """The model of a configuration.
 
     Args:
         catalogue: its items; where they have features with their counts in training.
         users: of the training; few models have vectors of them.
         types: of the training's events.
+        columns: of its users, that the model is shown.
     """
     model = entry.build(config, len(catalogue.ids), users)
     model = with_baskets(model) if config.baskets else model
     if kinds := [kind for kind in context.kinds_of(config) if kind != context.BASKET]:
-        sizes = {kind: context.KINDS[kind].size or types for kind in kinds if kind != context.MOMENT}
+        own = {context.USER + column.name: column.size for column in columns}
+        sizes = {kind: context.kind_of(kind).size or own.get(kind, types) for kind in kinds if kind != context.MOMENT}
         model = with_context(model, sizes, config.model.dim, timed=context.MOMENT in kinds)
     if not config.features:
         return model
@@ -55,5 +62,25 @@ def model_of(config: Config, split: Split) -> Model:
     """The model of a configuration, over what a split trains on."""
     catalogue = split.interactions.catalogue
     counted = catalogue.counted(training_counts(split)) if config.features else catalogue
-    types = split.interactions.types
-    return model_for(config, counted, len(split.interactions.users), len(types.names) if types else 0)
+    return _over(config, counted, split.interactions, split.interactions)
+
+
+def model_later(config: Config, trained: Interactions, split: Split) -> tuple[Model, Split]:
+    """The model of a training on some interactions that is asked in a later split, and the split as it is shown it.
+
+    Args:
+        trained: of the training, with its users.
+        split: of the questions; its items are those of the training.
+    """
+    columns = user_columns.chosen(trained, config.user_features).user_columns
+    known = split.interactions.user_columns
+    if columns and known:
+        known = known._replace(chosen=columns.chosen)
+        split = split._replace(interactions=replace(split.interactions, user_columns=known))
+    return _over(config, split.interactions.catalogue, trained, split.interactions), split
+
+
+def _over(config, catalogue, trained, asked):
+    types, known = trained.types, asked.user_columns
+    columns = known.chosen if known else ()
+    return model_for(config, catalogue, len(trained.users), len(types.names) if types else 0, columns)

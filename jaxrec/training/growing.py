@@ -15,9 +15,10 @@ import jax
 import numpy as np
 import optax
 
+from jaxrec.batches.context import USER
 from jaxrec.config.keys import AUTO, Config
 from jaxrec.config.parsing import flatten, to_dict
-from jaxrec.data import features
+from jaxrec.data import features, user_columns
 from jaxrec.data.interactions import Catalogue
 from jaxrec.data.ragged import slices
 from jaxrec.data.splits import Split, training_counts
@@ -36,7 +37,7 @@ from jaxrec.training.step import State
 MOMENTS = (optax.ScaleByAdamState, optim.AdagradState)
 TYPE = "type"  # the kind of context whose table depends on the log
 #: keys beside the model's that decide the form of the params
-FORM = ("length", "positions", "objective", "stream", "features", "features_only", "context")
+FORM = ("length", "positions", "objective", "stream", "features", "features_only", "context", "user_features")
 
 
 class Matched(NamedTuple):
@@ -103,7 +104,8 @@ def carried(fresh: State, setup: Setup) -> State:
     stored = workdir.read(path)
     catalogue, now = workdir.catalogue(path, stored), split.interactions.catalogue
     types, own = stored.data.get(workdir.TYPES, []), split.interactions.types
-    model = model_for(stored.config, catalogue, stored.data["users"], len(types))
+    columns = user_columns.restored(stored.data.get(workdir.COLUMNS))
+    model = model_for(stored.config, catalogue, stored.data["users"], len(types), columns)
     earlier = _restored(path, stored.config, model)
     users, counted = workdir.users(path, stored), now.counted(training_counts(split))
     items = match(catalogue.ids.tolist(), now.ids.tolist())
@@ -118,6 +120,7 @@ def carried(fresh: State, setup: Setup) -> State:
         | dict.fromkeys(setup.model.user_tables, match(users.ids if users else [], split.interactions.users.tolist()))
         | {(FEATURES, VALUES): match(_values(stored.config, catalogue), _values(config, counted))}
         | {(CONTEXT, TYPE): match(types, own.names if own else [])}
+        | _columns(columns, split.interactions.user_columns)
     )
     begin = partial(_begin, None if config.features else neighbours(split, items))
     try:
@@ -187,6 +190,13 @@ def _shapes(key):
 def _values(config, catalogue):
     """The (column, value) of each row of the features' tables."""
     return features.build(catalogue, features.parse(config.features)).names if config.features else []
+
+
+def _columns(before, now):
+    """{(CONTEXT, name): Matched} of the columns of users in both trainings, by their values or ends of bins."""
+    now = {column.name: column for column in now.chosen} if now else {}
+    pairs = ((column, now[column.name]) for column in before if column.name in now)
+    return {(CONTEXT, USER + old.name): match(old.values or old.ends, new.values or new.ends) for old, new in pairs}
 
 
 def _moved(matched, old, new, begin=None):

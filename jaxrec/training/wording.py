@@ -6,6 +6,7 @@ from jaxrec.config.checks import follows_order
 from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data import splits
+from jaxrec.data.text import some
 from jaxrec.kernels.placement import data_size
 from jaxrec.training.metric_writer import clock
 from jaxrec.training.setup import Setup
@@ -35,6 +36,7 @@ def describe(setup: Setup) -> str:
         f"of {rows}, {shown / slots:.0%} full; "
         f"{len(setup.devices)} {setup.devices[0].platform} device(s){split_tables}"
         + _of_events(config, split.interactions)
+        + _of_users(config, split.interactions)
     )
 
 
@@ -42,7 +44,7 @@ def _of_events(config, interactions):
     """A line on what the log knows of events beside their items, and what of it is used; empty where nothing is."""
     if not (known := context.known(context.of_log(interactions, topic=config.topic))):
         return ""
-    shown = context.kinds_of(config)
+    shown = [kind for kind in context.kinds_of(config) if not kind.startswith(context.USER)]
     weighed = f", and losses count by {config.loss.weight} weights" if config.loss.weight != "none" else ""
     named, rest = context.named(config.context), [kind for kind in known if kind not in shown]
     rest = [kind for kind in rest if not (config.baskets and follows_order(kind))]
@@ -50,6 +52,14 @@ def _of_events(config, interactions):
     used = f"the model is shown {', '.join(words) or 'items alone'}{weighed}"
     more = f"; config.context={','.join([*named, *rest])} shows all" if rest else ""
     return f"\nof events the log knows {', '.join(known)}: {used}{more}"
+
+
+def _of_users(config, interactions):
+    """A line on what the log knows of users, and what of it is used; empty where nothing is known."""
+    if interactions.user_columns is None:
+        return ""
+    shown = f"the model is shown {config.user_features}" if config.user_features else "config.user_features shows some"
+    return f"\nof users the log knows {some(interactions.user_columns.about.columns, 30)}: {shown}"
 
 
 def drawn(config: Config) -> tuple[str, ...]:

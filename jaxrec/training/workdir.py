@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxrec.config import parsing as configs
 from jaxrec.config.keys import Config
-from jaxrec.data import features, topics
+from jaxrec.data import features, topics, user_columns
 from jaxrec.data.interactions import Catalogue, Interactions, describe, fingerprint
 from jaxrec.data.users import Users
 from jaxrec.system import checksums
@@ -23,6 +23,7 @@ from jaxrec.training.checkpoint import Checkpoints
 
 CONFIG, CATALOGUE, DONE, LOCK = "config.json", "catalogue.parquet", "done.json", ".lock"
 TYPES = "types"  #: of what is stored of the data: the names of the types of events, by their numbers from 1
+COLUMNS = "user_columns"  #: likewise, as of `user_columns.stored`
 USERS = "users.parquet"  #: of a model with vectors of users
 #: keys that may differ when a training goes on: the data are known by their fingerprint; how the steps are fed, called
 #: and saved changes no result; how many rows are taken at once changes rounding alone; a bonus changes answers alone
@@ -108,6 +109,7 @@ def claim(
     catalogue: Catalogue | None = None,
     users: Users | None = None,
     last: int | None = None,
+    asked: Interactions | None = None,
 ) -> None:
     """Stores config and data in a new workdir; checks that they are the same if it has a checkpoint.
 
@@ -119,6 +121,7 @@ def claim(
         catalogue: the catalogue of the split; by default that of the data.
         users: Users, for a model with user embeddings.
         last: the last step of the training, if known.
+        asked: the data as they are split, with the columns of users that the model is shown.
 
     Raises:
         UserError: it has another config or other data, and the message shows the difference; it is already trained
@@ -127,6 +130,8 @@ def claim(
     data = {"fingerprint": fingerprint(interactions), **describe(interactions)}
     if interactions.types is not None:
         data[TYPES] = list(interactions.types.names)
+    if (columns := user_columns.stored(asked or interactions)) is not None:
+        data[COLUMNS] = columns
     values = configs.to_dict(config) | {"dataset": dataset}
     stored = None
     if has_begun(path):
@@ -138,6 +143,8 @@ def claim(
             differences.append(
                 f"  data: {_counts(stored.data)} in {stored.config.dataset} -> {_counts(data)} in {dataset}"
             )
+        if stored.config.user_features == config.user_features and stored.data.get(COLUMNS) != columns:
+            differences.append(f"  users: {config.user_features} of the table of users is not what it was")
         differences += _other_features(path, stored, config, catalogue or interactions.catalogue)
         if differences:
             raise UserError(
@@ -260,6 +267,22 @@ def check_data(path: Path, stored: Stored, interactions: Interactions) -> None:
         raise UserError(
             f"{path} was trained on other data ({_counts(stored.data)}) than {interactions.name} holds "
             f"({_counts(describe(interactions))}): name the original with --dataset"
+        )
+
+
+def check_columns(path: Path, stored: Stored, asked: Interactions) -> None:
+    """Checks that the columns of users that the model is shown are those of the training.
+
+    Args:
+        asked: the data as they are split.
+
+    Raises:
+        UserError: they are not.
+    """
+    if stored.data.get(COLUMNS) != user_columns.stored(asked):
+        raise UserError(
+            f"{path} was shown {stored.config.user_features} of users, and the table of users is not what it was: put "
+            "that of the training back"
         )
 
 

@@ -5,13 +5,15 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 import recommenders
 from hypothesis import HealthCheck, given, settings, strategies as st
 from requests_of import pairs, post
 
 import jaxrec
-from jaxrec.data.interactions import Types, from_sequences
+from jaxrec.data.interactions import Types, UserColumns, from_sequences
+from jaxrec.data.user_columns import Column
 from jaxrec.data.users import Users
 from jaxrec.inference.checking import Checker
 from jaxrec.inference.queries import Query
@@ -178,6 +180,38 @@ def test_a_model_is_shown_what_was_done(ask, tmp_path):
             assert refused.status_code == 422 and said in refused.text, refused.text
 
     ask(work, recommender=shown, events=Events(tmp_path / "e.db", 10), known=Known(log), limits=Limits(deadline=60))
+
+
+def test_a_model_is_shown_what_is_known_of_users(ask):
+    """By a request, by a log for its users, or by both: then the request says it."""
+    columns = (Column("gender", values=("F", "M")), Column("age", ends=(20.0, 40.0)))
+    shown = recommenders.recommender("sasrec", columns=columns)
+    about = pl.DataFrame({"gender": ["M"], "age": [33], "zip": ["x"]})
+    log = replace(from_sequences([["i1", "i2"]], ["ann"]), user_columns=UserColumns(about))
+
+    async def work(client, _service):
+        async def answer(**body):
+            found = (await client.post("/recommend", json=body | {"k": 20})).json()
+            return [item["id"] for item in found["items"]], found["unknown"]
+
+        def wanted(**known):
+            found = shown.recommend(["i1", "i2"], k=20, user_columns=known)
+            return [item for item, _ in found], found.unknown
+
+        assert await answer(history=["i1", "i2"], user_columns={"gender": "F"}) == wanted(gender="F") != wanted()
+        assert await answer(history=["i1", "i2"], user_columns={"gender": "X"}) == (wanted()[0], ["X"])
+        assert await answer(user="ann") == wanted(gender="M", age=33)
+        assert await answer(user="ann", user_columns={"age": 5}) == wanted(gender="M", age=5)
+        body = {"history": ["i1", "i2"], "items": ["i5"], "user_columns": {"gender": "F"}}
+        moved = (await client.post("/influence", json=body)).json()["influence"]
+        np.testing.assert_allclose(
+            moved, shown.influence(["i1", "i2"], ["i5"], user_columns={"gender": "F"}), rtol=1e-5
+        )
+        for status, wrong in ((404, {"zip": 1}), (422, {"gender": ["F"]})):
+            refused = await client.post("/recommend", json={"history": ["i1"], "user_columns": wrong})
+            assert refused.status_code == status and refused.json()["errors"][0]["field"].startswith("user_columns")
+
+    ask(work, recommender=shown, known=Known(log), limits=Limits(deadline=60))
 
 
 def test_events_keep_large_ids(ask, tmp_path):

@@ -13,7 +13,8 @@ from trainings import Killed, assert_same, killed_at, outcome, run
 
 from jaxrec.batches.stream import Stream
 from jaxrec.data import interactions, splits
-from jaxrec.data.interactions import Types
+from jaxrec.data.interactions import Types, UserColumns
+from jaxrec.data.user_columns import Column
 from jaxrec.data.users import Users
 from jaxrec.models.features import folded
 from jaxrec.system.errors import UserError
@@ -127,6 +128,20 @@ def test_types_of_events_are_matched_by_their_names(tmp_path):
     np.testing.assert_array_equal(tables["type"][[1, 3]], before["type"])
     assert not tables["type"][[0, 2]].any()
     np.testing.assert_array_equal(tables["weight"], before["weight"])
+
+
+def test_columns_of_users_are_matched_by_their_values(tmp_path):
+    def known(ids, values):
+        log = log_of(ids)
+        about = pl.DataFrame({"land": [values[0]] * len(log.users)})
+        return replace(log, user_columns=UserColumns(about, (Column("land", values=values),)))
+
+    old = saved(tmp_path / "old", setup_of("sasrec", known(BEFORE, ("de", "fr")), user_features="land"))
+    log = known(AFTER, ("at", "de", "es", "fr"))
+    now = setup_of("sasrec", log, user_features="land", init_from=str(tmp_path / "old"))
+    table = jax.device_get(assembly.first_state(now)).params["context"]["user land"]
+    np.testing.assert_array_equal(table[[1, 3]], old.evaluated["context"]["user land"])
+    assert not table[[0, 2]].any()
 
 
 def test_the_optimiser_may_be_another_and_begins_anew(tmp_path):

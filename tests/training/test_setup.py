@@ -9,7 +9,8 @@ from some import some
 from stepping import assert_close, made, states
 
 from jaxrec.batches import context
-from jaxrec.data.interactions import Types, from_sequences
+from jaxrec.data.interactions import Types, UserColumns, from_sequences
+from jaxrec.data.user_columns import Column
 from jaxrec.system.errors import UserError
 
 SOFTMAX = {"loss": {"name": "softmax"}, "model": {"name": "sasrec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3}}
@@ -89,6 +90,20 @@ def typed(log):
     numbers = np.random.default_rng(2).integers(1, 3, len(log.items)).astype(np.uint8)
     about = pl.DataFrame({"genres": [["War", "Drama"][each % 2] for each in range(len(log.catalogue.ids))]})
     return {"types": Types(numbers, ("purchase", "view")), "catalogue": log.catalogue._replace(about=about)}
+
+
+def of_users(log):
+    """A column of all users."""
+    about = pl.DataFrame({"gender": ["FM"[user % 2] for user in range(len(log.users))]})
+    return {"user_columns": UserColumns(about, (Column("gender", values=("F", "M")),))}
+
+
+@pytest.mark.parametrize("changes", some([SOFTMAX, CLOZE, LANES], CLOZE))
+def test_values_of_users_are_learnt_and_many_devices_are_one(changes):
+    changes = changes | {"user_features": "gender", "context_dropout": 0.3}
+    one, two = (states(made(devices, known=of_users, **changes), [3])[0][0] for devices in (1, 2))
+    assert_close(two, one)
+    assert one.params["context"]["user gender"].any(1).tolist() == [True, True]
 
 
 @pytest.mark.parametrize("changes", some([SOFTMAX, CLOZE, WAYS["few targets"]]))

@@ -71,6 +71,17 @@ def write_events(path):
     pl.DataFrame(rows).write_csv(path)
 
 
+def write_orders(path):
+    """Receipts of a shop: the items of one have one time."""
+    random = np.random.default_rng(3)
+    rows = {
+        "user_id": np.repeat(np.arange(40), 12),
+        "product_id": random.integers(0, 60, 480),
+        "timestamp": 1_500_000_000 + 86_400 * np.repeat(np.arange(160), 3),
+    }
+    pl.DataFrame(rows).write_csv(path)
+
+
 def write_nested(path):
     """Sessions as OTTO's: a line each, with their events."""
     sessions = [
@@ -124,6 +135,7 @@ def write_all(place):
     write_log(place / "ratings.csv")
     write_nested(place / "train.jsonl")
     write_events(place / "events.csv")
+    write_orders(place / "orders.csv")
     view = '10.0.0.1 - ann [0{day}/Jan/2024:10:00:00 +0000] "GET /item/{day} HTTP/1.1" 200 512\n'
     (place / "access.log").write_text("".join(view.format(day=day) for day in (1, 2, 3)))
     write_scores(place)
@@ -137,6 +149,7 @@ def write_all(place):
         write_workdir(place / "runs" / "asked", shop, context="asked_gap,asked_hour")
         prepared.save(reading.read("ratings.csv", users="people.csv"), "my/ratings", {})
         prepared.save(reading.read("events.csv", columns={"type": "event_type"}, items=""), "my/events", {})
+        prepared.save(reading.read("orders.csv", items=""), "my/orders", {})
         random = np.random.default_rng(0)
         histories = [list(range(1, 151)), list(range(151, 301))] + [
             random.permutation(300)[:12].__add__(1).tolist() for _ in range(40)

@@ -31,10 +31,17 @@ ARMS = {
     "asked": {"context": "gap,hour,weekday,month,asked_gap,asked_hour,asked_weekday,asked_month"},
     "bias": {"model.time_bias": True},
     "intervals": {"model.time_intervals": 256},
-    "features": {"id_dropout": 0.1},
+    "features": {"id_dropout": 0.1, "features": True},
+    "users": {"user_features": True},
+    "together": {"context": "gap,hour,weekday,month", "id_dropout": 0.1, "features": True, "user_features": True},
 }
-#: {data: the columns of items that the arm `features` takes}
-FEATURES = {"ml-100k": "genres,year", "ml-1m": "genres,year", "beauty-5core": "attribute_ids"}
+#: {what is True in an arm: {data: its columns}}; data that has none goes without
+COLUMNS = {
+    "features": {"ml-100k": "genres,year", "ml-1m": "genres,year", "beauty-5core": "attribute_ids"},
+    "user_features": {"ml-1m": "gender,age,occupation"},
+}
+#: {data: what of its context it has}; other data has all
+CONTEXT = {"beauty-5core": ""}
 
 
 def main(flags):
@@ -46,7 +53,7 @@ def main(flags):
     of_base = {part: ranks(log, plain, part) for part in ("valid", "test")}
     described = {"recipe": "default", "changes": base, **{part: summary(found) for part, found in of_base.items()}}
     for arm in flags.arms:
-        changes = ARMS[arm] | ({"features": FEATURES[name]} if arm == "features" else {})
+        changes = of_data(ARMS[arm], name)
         changed = [train(log, "default", base | changes, runs, arm, seed) for seed in seeds]
         for told in (False, True)[: 1 + ("asked_" in changes.get("context", ""))]:
             row = {"changes": changes, "seeds": flags.seeds} | ({"query_time": True} if told else {})
@@ -54,6 +61,13 @@ def main(flags):
                 found = ranks(log, changed, part, told)
                 row[part] = summary(found) | {"gain": paired(found, of_base[part])}
             keep("context", name, described, f"{arm}, with query time" if told else arm, row)
+
+
+def of_data(changes, name):
+    """An arm's changes as they are for that data, without what it does not have."""
+    columns = {key: COLUMNS[key].get(name, "") for key, value in changes.items() if value is True and key in COLUMNS}
+    context = {"context": CONTEXT[name]} if "context" in changes and name in CONTEXT else {}
+    return {key: value for key, value in {**changes, **columns, **context}.items() if value != ""}
 
 
 def assignments(text):

@@ -106,6 +106,7 @@ def test_windows_ask_for_each_event_once_and_subsequences_fit(sizes, windows):
         assert (asked[has] == 1).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=4), min_size=1, max_size=3), st.integers(0, 9))
 def test_a_target_is_read_at_the_basket_before_which_does_not_see_its_own(sizes, seed):

@@ -58,6 +58,7 @@ def test_the_program_is_compiled_once(caplog):
     assert program not in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     some(
@@ -110,6 +111,7 @@ def test_several_accelerators_may_share_the_tables_of_items(monkeypatch):
     assert "mesh" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_where_free_memory_is_not_known_nothing_is_refused(monkeypatch):
     monkeypatch.setattr(memory, "free", lambda device: None)
     assert " free" not in preflight.describe(assembled(), needs_of(assembled()))

@@ -267,7 +267,7 @@ def hidden(
     params: Any,
     items_BT: jax.Array,
     user_B: jax.Array | None = None,
-    context_BTK: np.ndarray | None = None,
+    context_BTK: jax.Array | np.ndarray | None = None,
 ) -> jax.Array:
     """The hidden vector from which each history's next item is scored. [B, T], 0 after the newest -> [B, D] float32
 
@@ -305,7 +305,7 @@ def answer(
     items_BT: jax.Array,
     allowed_BV: jax.Array,
     user_B: jax.Array | None = None,
-    context_BTK: np.ndarray | None = None,
+    context_BTK: jax.Array | np.ndarray | None = None,
     *,
     k: int,
 ) -> tuple[jax.Array, jax.Array]:

@@ -33,7 +33,8 @@ def influence(
     listed = {
         name: arguments.id_list(getattr(query, name), name) for name in BESIDE if getattr(query, name) is not None
     }
-    query = replace(query, history=arguments.id_list(query.history, "history"), strict=False, **listed)
+    history = arguments.id_list(query.history, "history")
+    query = replace(query, history=history, strict=False, **listed)
     whole = check(query)
     seen = engine.newest(whole.known)
     places = places[-len(seen) :]
@@ -52,7 +53,7 @@ def influence(
     if not asked[-1][0] and not engine.num_mask_slots:
         hidden[1:] = 0  # without it there is no history, and nothing that a model could have said
     scores = engine.scores(hidden, items)
-    moved = np.zeros((len(items), len(query.history)), np.float32)
+    moved = np.zeros((len(items), len(history)), np.float32)
     moved[:, places] = (scores[0] - scores[1:]).T
     return moved
 

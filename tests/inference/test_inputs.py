@@ -26,6 +26,7 @@ MODELS = [
     ("rg-lru", "stablehlo", {}),
     ("sasrec", "stablehlo", {"time_intervals": 5}),
     ("sasrec", "onnx", {"time_bias": True}),
+    ("sasrec", "onnx", {"time_intervals": 5}),
     ("bert4rec", "onnx", {}),
     ("gru4rec", "onnx", {}),
 ]

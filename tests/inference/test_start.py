@@ -1,12 +1,16 @@
 """Who has no history is answered by what is known of the user, of a model that has learned to; else as before."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 import pytest
 import recommenders
 from some import some
 
 from jaxrec.batches.stream import Stream
+from jaxrec.data.interactions import UserColumns, from_sequences
 from jaxrec.data.user_columns import Column
 from jaxrec.inference.queries import Query
 from jaxrec.system.errors import UserError
@@ -54,6 +58,23 @@ def test_several_are_answered_together_with_and_without_a_history():
     assert {item for item, _ in found[2]} == {"i3", "i4"}
     for query, each in zip(queries, found, strict=True):
         assert [item for item, _ in rec.answer([query])[0]] == [item for item, _ in each]
+
+
+def test_users_of_a_log_without_a_known_item_are_answered_so_too():
+    rec = made("two-tower", start_prob=0.1, context=ASKED)
+    about = pl.DataFrame({"gender": ["M", "F", None, "M"], "age": [None, 30, None, 55]})
+    log = from_sequences([["new"], ["new", "i2"], ["new"], ["new", "new"]], ["a", "b", "c", "d"])
+    log = replace(log, user_columns=UserColumns(about, COLUMNS))
+    with pytest.warns(UserWarning, match="does not say the type"):
+        found = rec.recommend_users("all", 3, log, now=7_000)
+    wanted = [
+        rec.recommend([], 3, user_columns={"gender": "M"}, now=7_000),
+        rec.recommend(["new", "i2"], 3, user_columns={"gender": "F", "age": 30}, now=7_000),
+        [],  # of whom nothing is known: what is popular, which this training did not store
+        rec.recommend([], 3, user_columns={"gender": "M", "age": 55}, now=7_000),
+    ]
+    assert found["item"].to_list() == [item for each in wanted for item, _ in each]
+    np.testing.assert_allclose(found["score"], [score for each in wanted for _, score in each], atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "keys"), some([("sasrec", {}), ("bert4rec", {})], ("sasrec", {})))

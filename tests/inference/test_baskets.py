@@ -10,6 +10,7 @@ import recommenders
 from jaxrec.data.interactions import from_sequences
 from jaxrec.inference import export
 
+pytestmark = pytest.mark.slow
 ITEMS, LENGTH = 12, 7
 DAY = 86_400
 SIZES = [[2, 3], [1], [3, 2, 4, 1], [1, 1, 1]]  # the third is longer than what the model sees: its first one is cut
@@ -58,7 +59,7 @@ def test_the_order_within_a_basket_counts_nowhere(rec):
     assert scores(one_by_one) != scores(rec.recommend(items[0], 5, times=times[0]))
 
 
-@pytest.mark.parametrize("format", [pytest.param("stablehlo"), pytest.param("onnx", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("format", export.FORMATS)
 def test_a_file_answers_by_its_own_rule(rec, format, tmp_path):
     if format == "onnx":
         pytest.importorskip("jax2onnx")

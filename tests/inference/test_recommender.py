@@ -337,7 +337,7 @@ def test_influence_counts_an_event_with_all_that_it_brings(name, keys):
             )
 
 
-@pytest.mark.parametrize(("name", "start"), [("two-tower", 0.1), ("bert4rec", 0.0)])
+@pytest.mark.parametrize(("name", "start"), some([("two-tower", 0.1), ("bert4rec", 0.0)], ("two-tower", 0.1)))
 def test_influence_of_an_only_event_is_the_difference_to_what_is_known_of_the_user(name, start):
     columns = (Column("gender", values=("F", "M")),)
     shown = recommenders.recommender(name, items=12, columns=columns, start_prob=start)

@@ -23,7 +23,7 @@ def made(name, **keys):
     return recommenders.recommender(name, items=12, length=9, columns=COLUMNS, types=("view",), **keys)
 
 
-@pytest.mark.parametrize("name", some(["sasrec", "gru4rec", "rg-lru", "caser", "two-tower"], "two-tower"))
+@pytest.mark.parametrize("name", some(["sasrec", "gru4rec", "rg-lru", "caser", "two-tower"]))
 def test_the_columns_of_a_user_answer_alone(name):
     rec = made(name, start_prob=0.1, context=ASKED)
     assert rec.engine.kinds == ("type", "asked_hour", "asked_gap", "user gender", "user age")

@@ -123,7 +123,7 @@ def events_of(lengths, seed=0):
     )
 
 
-@pytest.mark.parametrize("way", some([way for way in WAYS if way not in ("lanes", "sparse")], "two-tower"))
+@pytest.mark.parametrize("way", some([way for way in WAYS if way not in ("lanes", "sparse")]))
 def test_packed_is_alone_and_no_slot_knows_what_comes_later_with_everything_on(way):
     """A slot knows of the event after it when it was asked for, and no more."""
     lengths, setup = (5, 3), setup_of(way)
@@ -150,7 +150,7 @@ def test_packed_is_alone_and_no_slot_knows_what_comes_later_with_everything_on(w
         assert not np.allclose(moved[:, slot + 1 : 5], hidden[:, slot + 1 : 5], atol=1e-3)
 
 
-def test_where_the_key_is_not_set_the_step_is_what_it_was():
+def test_where_the_key_is_not_set_no_vector_stands_for_an_event():
     """No slot begins bare, and no vector stands for one."""
     setup = made(known=known, **(ALL | WAYS["two-tower"] | {"start_prob": 0.0}))
     assert "start" not in jax.eval_shape(setup.model.init, jax.random.key(0))["context"] and not setup.model.starts

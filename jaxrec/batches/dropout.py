@@ -12,7 +12,7 @@ from jaxrec.kernels.masks import from_end
 from jaxrec.kernels.random import randint, random_bits, site_keys
 
 # beyond the sites of any model's dropouts, below the cloze's
-ITEM_SITE, SEQUENCE_SITE, CONTEXT_SITE, ASKED_SITE = 2**31 - 3, 2**31 - 4, 2**31 - 5, 2**31 - 7
+ITEM_SITE, SEQUENCE_SITE, CONTEXT_SITE, ASKED_SITE, START_SITE = (2**31 - site for site in (3, 4, 5, 7, 8))
 
 
 def drop_items(stream: Stream, keys: jax.Array, rate: float) -> Stream:
@@ -70,6 +70,25 @@ def drop_context(stream: Stream, keys: jax.Array, rate: float) -> Stream:
         return jnp.where(dropped[:, None], 0, context)
 
     return stream._replace(context=jax.vmap(row)(site_keys(keys, CONTEXT_SITE), stream.segments, stream.context))
+
+
+def start_bare(stream: Stream, keys: jax.Array, rate: float, kept_K: np.ndarray) -> Stream:
+    """Shows the first slot of each sequence as its user alone with probability `rate`, so that no event is needed.
+
+    Slots of position 0 that are one basket are all shown so, or none is.
+
+    Args:
+        stream: Stream of rows [R, T].
+        keys: keys [R], one per row.
+        rate: the probability.
+        kept_K: bool, which columns of the context are shown there: of the user, and of the time of asking.
+    """
+
+    def row(key, segments, positions):
+        return _chosen(key, (len(segments) + 1,), rate)[segments] & (positions == 0) & (segments > 0)
+
+    start = jax.vmap(row)(site_keys(keys, START_SITE), stream.segments, stream.positions)
+    return stream._replace(start=start, context=jnp.where(start[..., None] & ~kept_K, 0, stream.context))
 
 
 def drop_asked(stream: Stream, keys: jax.Array, rate: float, asked_K: np.ndarray) -> Stream:

@@ -131,6 +131,9 @@ def build(config: Config) -> Objective:
     if asked_K is not None and config.asked_dropout:
         drop_asked = partial(dropout.drop_asked, rate=config.asked_dropout, asked_K=asked_K)
         objective = _showing(objective, drop_asked)
+    if config.start_prob:
+        kept_K = context.is_asked(kinds) | context.is_steady(kinds)
+        objective = _showing(objective, partial(dropout.start_bare, rate=config.start_prob, kept_K=kept_K))
     return dropping(objective, config.item_dropout, config.sequence_dropout, config.context_dropout if kinds else 0.0)
 
 

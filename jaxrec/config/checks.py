@@ -21,6 +21,7 @@ TOGETHER = (  # (key, another key, the values of that key that it requires)
     ("sequence_dropout", "objective", ("next-item",)),
     ("sequence_dropout", "stream", ("packed",)),
     ("target_types", "stream", ("packed",)),
+    ("start_prob", "objective", ("next-item",)),
     ("baskets", "objective", ("next-item",)),
     ("baskets", "stream", ("packed",)),
     ("baskets", "split", ("last-basket",)),
@@ -101,6 +102,8 @@ def _context(config, model):
         raise UserError(f"config.context is not for {model.name}, which sees items alone: leave it out")
     if config.user_features and not model.reads_context:
         raise UserError(f"config.user_features is not for {model.name}, which sees items alone: leave it out")
+    if config.start_prob and not config.user_features:
+        raise UserError("config.start_prob is for config.user_features: name columns of users there, or leave it out")
     timed = model.reads_times(config.model)
     shown = config.context or config.user_features or timed
     if timed and not model.reads_context:

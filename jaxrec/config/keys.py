@@ -113,6 +113,8 @@ class Config:
     valid_query_time: bool = False  #: whether the validation tells the model when its targets happened
     topic: str = ""  #: item column of topics, for context=switch and segments; "": genres or categories
     user_features: str = ""  #: user columns whose values are shown to the model: "gender,age"; "": none
+    #: next-item: probability of showing a history's first event as its user's columns alone, in training
+    start_prob: float = key(below_one, 0.0)
     target_types: str = ""  #: types of the events that are targets, in training and tests: "purchase"; "": all
     features: str = ""  #: item columns whose values have embeddings: "genres,year"; "": none
     features_only: bool = False  #: whether items have no vectors of their own

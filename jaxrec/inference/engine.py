@@ -20,6 +20,7 @@ ROWS = 64  # maximum number of histories per call
 SCORES = 1 << 25  # maximum number of scores per call: 128 MiB
 SLOTS = 16  # minimum number of slots per history: fewer are not faster
 BEST = 16  # minimum k of a program
+START = -1  # in the place of the item of a history that has none, of a model that `starts`
 STEPS = 64  # maximum number of items per call that advances a state
 
 
@@ -266,7 +267,7 @@ def hidden(
     params: Any,
     items_BT: jax.Array,
     user_B: jax.Array | None = None,
-    context_BTK: np.ndarray | None = None,
+    context_BTK: jax.Array | np.ndarray | None = None,
 ) -> jax.Array:
     """The hidden vector from which each history's next item is scored. [B, T], 0 after the newest -> [B, D] float32
 
@@ -274,16 +275,19 @@ def hidden(
         model: Model.
         objective: Objective.
         params: the model's.
-        items_BT: int32 histories.
+        items_BT: int32 histories; START alone for a user without one.
         user_B: [B] int32 numbers of users, -1 for nobody whom the model knows, as all are where None.
         context_BTK: as Stream has it; None for a model that is shown none.
     """
+    start_BT = items_BT == START if model.starts else None
+    items_BT = jnp.abs(items_BT) if model.starts else items_BT
     length_B = (items_BT > 0).sum(-1) + objective.num_mask_slots
     slots = jnp.broadcast_to(jnp.arange(items_BT.shape[1], dtype=jnp.int32), items_BT.shape)
     real = slots < length_B[:, None]
     zeros = jnp.zeros_like(items_BT)
     user_index = zeros - 1 if user_B is None else zeros + user_B[:, None]
     stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), user_index, context_BTK)
+    stream = stream._replace(start=start_BT)
     last = model.encode_at(params, objective.mask_inputs(stream), jnp.maximum(length_B - 1, 0)[:, None])[:, 0]
     return model.head(params, last).astype(jnp.float32)
 
@@ -301,7 +305,7 @@ def answer(
     items_BT: jax.Array,
     allowed_BV: jax.Array,
     user_B: jax.Array | None = None,
-    context_BTK: np.ndarray | None = None,
+    context_BTK: jax.Array | np.ndarray | None = None,
     *,
     k: int,
 ) -> tuple[jax.Array, jax.Array]:

@@ -83,6 +83,25 @@ def context_of(
     return found
 
 
+def start_of(
+    kinds: Sequence[str], users: Mapping[str, int], now: object = None, which: str = "", zone: str = "UTC"
+) -> np.ndarray:
+    """What a model is shown of a user without events: [1, K], of the columns of the user and the time of asking.
+
+    Args:
+        kinds, users, now, which, zone: as of `context_of`.
+
+    Raises:
+        UserError: `now` is no time.
+    """
+    unknown, moment = np.full(1, context.UNKNOWN), np.array([microseconds(now, f"{which}now: ")], np.int64)
+    found = context.asked_at(kinds, unknown, moment, zone)
+    for column, kind in enumerate(kinds):
+        if kind.startswith(context.USER):
+            found[0, column] = users.get(kind.removeprefix(context.USER), 0)
+    return found
+
+
 def _now(now, times, which):
     moment = microseconds(now, f"{which}now: ")
     if times is not None and context.UNKNOWN < moment < times.max(initial=context.UNKNOWN):

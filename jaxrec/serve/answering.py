@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from jaxrec.serve import schema
+from jaxrec.serve import parsing, schema
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.openapi import Endpoint
 from jaxrec.serve.schema import RequestError, busy
@@ -59,7 +59,7 @@ async def _read(request, model, limits, is_full):
                 raise too_long
     except ClientDisconnect:
         raise RequestError(400, None, "the body ended early") from None
-    return schema.parse(model, bytes(body))
+    return parsing.parse(model, bytes(body))
 
 
 def _json(value, status=200, headers=None):

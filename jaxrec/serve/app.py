@@ -20,7 +20,7 @@ from jaxrec.inference.stock import ROOM, NewItem, sharing
 from jaxrec.serve import answering, openapi, page, schema, watch
 from jaxrec.serve.batching import Batcher, Full
 from jaxrec.serve.database import Unavailable
-from jaxrec.serve.facets import facets
+from jaxrec.serve.facets import asking, facets
 from jaxrec.serve.guard import AuthMiddleware
 from jaxrec.serve.histories import Histories, Past
 from jaxrec.serve.hosts import Hosts
@@ -226,6 +226,10 @@ class Service:
             self._facets = await asyncio.to_thread(facets, self.batcher.recommender.catalogue.about)
         return {"attributes": self._facets}
 
+    async def context(self, _request: Request) -> dict:
+        """Answers GET /context."""
+        return asking(self.batcher.recommender)
+
     async def health(self, _request: Request) -> dict:
         """Answers GET /healthz."""
         if not self.batcher.alive or (self.events and not self.events.alive):
@@ -303,6 +307,7 @@ class Service:
             got("/items", self.items, "Items by title, the most popular first", schema.Found, **found),
             posted("/titles", self.titles, titles, schema.Found, body.titles, without_404),
             got("/attributes", self.attributes, "What `where` may name, and common values", schema.Attributes),
+            got("/context", self.context, "What the model is shown beside items", schema.Asking),
             got("/healthz", self.health, "Whether it runs", schema.Health, errors=(503,)),
             got("/readyz", self.ready, "Whether it takes requests", schema.Ready, errors=(503,)),
         ]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from some import some
+from stepping import ADAM, assert_close, states
 from trainings import BASE
 
 from jaxrec.batches import baskets, context
@@ -158,6 +159,17 @@ def test_packed_is_as_alone(case):
         alone = ask(splits.Questions(*(values[q : q + 1] for values in split.test)))
         alone.ranks(params)
         np.testing.assert_allclose(alone.hidden[0], together.hidden[q], atol=2e-5)
+
+
+@pytest.mark.slow
+def test_many_devices_are_one_and_a_host_feeds_what_a_device_has():
+    log = log_of(SIZES * 6)
+    config = lambda feed: configs.from_dict(KEYS | CASES["times"] | {"optim": ADAM, "history": "windows", "feed": feed})
+    split = assembly.split_of(config("device"), log)
+    made = lambda devices, feed: fit.setup(config(feed), split, jax.devices()[:devices])
+    one, two, host = (states(made(*how), [3])[0][0] for how in ((1, "device"), (2, "device"), (1, "host")))
+    assert_close(two, one)
+    assert_close(host, one, atol=1e-6)
 
 
 def test_a_basket_that_was_cut_off_is_left_out_and_one_that_is_alone_stays():

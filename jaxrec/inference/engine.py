@@ -131,10 +131,8 @@ class Engine:
         """
         if self._index:
             return self.top_k_from_hidden(self.hidden(histories, users, contexts), allowed, k)
-        program, items = partial(answer, self.model, self.objective), self._items(histories)
-        args = items, _padded(allowed, len(items)), self._sources(users, len(items))
-        args += self._context(histories, contexts, items.shape)
-        found = self._run("best", program, self.params, *args, k=self._k(k))
+        args = self._asked(histories, allowed, users, contexts)
+        found = self._run("best", self._answer, self.params, *args, k=self._enough("best", k, args))
         return _cut(found, len(histories), k)
 
     def top_k_from_hidden(self, hidden_ND: np.ndarray, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -196,7 +194,8 @@ class Engine:
             histories = [[1] * (slots - self.num_mask_slots)] * rows
             hidden_ND = self.hidden(histories)
             if self._index is None:
-                self.top_k(histories, np.ones((rows, self.items), bool), k)
+                args = self._asked(histories, np.ones((rows, self.items), bool))
+                self._run("best", self._answer, self.params, *args, k=self._k(k))
         self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k)
 
     def output_table(self) -> tuple[np.ndarray, np.ndarray | None]:
@@ -224,9 +223,27 @@ class Engine:
         args = _padded(hidden_ND, rows), _padded(allowed, rows)
         return _cut(self._run("best for", program, self.params, *args, k=self._k(k)), len(hidden_ND), k)
 
+    @property
+    def _answer(self):
+        return partial(answer, self.model, self.objective)
+
+    def _asked(self, histories, allowed, users=None, contexts=None):
+        """The arguments of the program that answers histories."""
+        items = self._items(histories)
+        shown = self._context(histories, contexts, items.shape)
+        return items, _padded(allowed, len(items)), self._sources(users, len(items)), *shown
+
+    def _enough(self, name, k, args):
+        """The k of the program to run for k items: the one compiled for least, of those that are; or k rounded up."""
+        own, shapes = self._k(k), _shapes(args)
+        if (name, own, *shapes) in self._compiled:
+            return own
+        compiled = [key[1] for key in list(self._compiled) if key[0] == name and key[2:] == shapes and key[1] > own]
+        return min(compiled, default=own)
+
     def _run(self, name, function, tree, *args, **static):
         """Call the program of this name for arguments of these shapes, compiled if it is the first time."""
-        key = (name, *static.values(), *(np.shape(x) for x in jax.tree.leaves(args)))
+        key = (name, *static.values(), *_shapes(args))
         if key not in self._compiled:
             self._compiled[key] = jax.jit(partial(function, **static)).lower(tree, *args).compile()
         return self._compiled[key](tree, *args)
@@ -323,6 +340,10 @@ def advance(
         return carry, model.head(params, hidden_11D[:, 0]).astype(jnp.float32)
 
     return jax.lax.fori_loop(0, count, one, (carry, hidden_1D))
+
+
+def _shapes(args):
+    return tuple(np.shape(x) for x in jax.tree.leaves(args))
 
 
 def _power(n):

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.inference import loading
+from jaxrec.inference.engine import BEST
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
 from jaxrec.inference.stock import OFFERED, sharing
@@ -91,8 +92,9 @@ def reload(
 
 def compile_all(recommender: Recommender, k: int, batch: int) -> None:
     """Compiles the programs for up to `batch` histories at once."""
-    for rows in _sizes(recommender, batch):
-        recommender.engine.compile(rows, min(k, recommender.engine.items))
+    for most in (k, *_fewer(k)):
+        for rows in _sizes(recommender, batch):
+            recommender.engine.compile(rows, min(most, recommender.engine.items))
 
 
 def begin(recommender: Recommender, k: int) -> None:
@@ -110,6 +112,14 @@ def warm(batcher: Batcher, k: int, batch: int) -> None:
     for rows in _sizes(recommender, batch):
         recommender.engine.compile(rows, min(k, recommender.engine.items))
         batcher.size = rows
+    for most in _fewer(k):  # what answers k answers fewer too, but slower
+        for rows in _sizes(recommender, batch):
+            recommender.engine.compile(rows, min(most, recommender.engine.items))
+
+
+def _fewer(k):
+    """Returns the numbers of items below k that have a program of their own."""
+    return [BEST] if k > BEST else []
 
 
 def _sizes(recommender, batch):

@@ -21,7 +21,7 @@ from jaxrec.data import sources, splits, synthetic
 from jaxrec.data.users import Users
 from jaxrec.evaluation import ranker, results
 from jaxrec.evaluation.baselines import COUNTED
-from jaxrec.evaluation.evaluator import baseline_result, has_vector, test_of, validation
+from jaxrec.evaluation.evaluator import Validation, baseline_result, has_vector, test_of, validation
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.inference.loading import load
 from jaxrec.inference.recommender import Recommender
@@ -272,6 +272,7 @@ def train(
             repeats = splits.repeated_targets(split.interactions, split.valid)
             said = splits.repeats_in_words(repeats, len(split.valid.target))
             say(f"validation: {said}{advice(config, split, repeats)}")
+            validate.compile_ahead()
         done = loop.fit(setup, path, validate, console, held, on_evaluate, on_checkpoint)
         held.check()
         metric_writer.plot(done["rows"], path / CURVES, name, wording.drawn(config), config.select_by)
@@ -302,7 +303,7 @@ def split_for(config: Config, log: Log) -> splits.Split:
     return split
 
 
-def assembled(config: Config, split: splits.Split) -> tuple[Setup, Callable | None]:
+def assembled(config: Config, split: splits.Split) -> tuple[Setup, Validation | None]:
     """Returns the Setup of a training on all local devices, and its validation function (None without validation)."""
     setup = assembly.assemble(config, split, placement.local())
     return setup, validation(setup) if config.select_by else None

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from jaxrec.training.checkpoint import Checkpoints
 
 CHECKED, ASKED = 8, 10  # histories of the self-check, and items requested for each
 AGAIN = 30.0  # seconds before retrying a refused checkpoint; doubles each time
+NICE = 10  # of the thread that loads checkpoints
 SILENT, LOADING = 30.0, 600.0  # seconds without a look, or of loading a checkpoint, after which the watcher is late
 log = logging.getLogger("jaxrec.serve")
 
@@ -187,7 +189,9 @@ class Watcher(threading.Thread):
         self._trained = workdir.read(path)
 
     def run(self) -> None:
-        """Looks until the process ends."""
+        """Looks until the process ends, at low priority: loading and checking can wait, requests can't."""
+        if sys.platform == "linux":  # where a thread, and those that it starts, have a priority of their own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while True:
             time.sleep(self._every)
             self.look()

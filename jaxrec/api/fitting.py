@@ -30,6 +30,7 @@ from jaxrec.models.entry import has_users
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_checked, write_checked
+from jaxrec.system.stopwatch import Stopwatch
 from jaxrec.training import assembly, auto, fit as loop, growing, metric_writer, wording, workdir as workdirs
 from jaxrec.training.fit import Stopped
 from jaxrec.training.setup import Setup
@@ -238,6 +239,7 @@ def train(
     console: Console,
     on_evaluate: Callable[[dict], None] | None = None,
     on_checkpoint: Callable[[int, Path], None] | None = None,
+    watch: Stopwatch | None = None,
 ) -> Training:
     """Trains from the workdir's latest checkpoint to the end, then tests the best one beside the baselines.
 
@@ -249,12 +251,14 @@ def train(
         console: shows the progress.
         on_evaluate: as for `fit`.
         on_checkpoint: as for `fit`.
+        watch: of the start so far; by default it starts now.
 
     Raises:
         UserError: if the data, the workdir or the configuration are invalid.
         Stopped: by a signal.
     """
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
+    watch = watch or Stopwatch()
     split = split_for(config, log)
     with workdirs.locked(path) as held, held.named():
         protocol, devices = default_protocol(config.split), placement.local()
@@ -273,7 +277,8 @@ def train(
             said = splits.repeats_in_words(repeats, len(split.valid.target))
             say(f"validation: {said}{advice(config, split, repeats)}")
             validate.compile_ahead()
-        done = loop.fit(setup, path, validate, console, held, on_evaluate, on_checkpoint)
+        watch.lap("setup")
+        done = loop.fit(setup, path, validate, console, held, on_evaluate, on_checkpoint, watch=watch)
         held.check()
         metric_writer.plot(done["rows"], path / CURVES, name, wording.drawn(config), config.select_by)
         both = config.seen == "keep"

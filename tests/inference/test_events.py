@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxrec.batches import context
-from jaxrec.inference.events import context_of, type_numbers
+from jaxrec.inference.events import _times, context_of, microseconds, type_numbers
 from jaxrec.system.errors import UserError
 
 KINDS = ("gap", "weight", "month")
@@ -116,3 +116,14 @@ def test_types_are_those_of_the_training(types, numbers, unknown):
 def test_what_is_no_type_is_named(types, said):
     with pytest.raises(UserError, match=said):
         type_numbers(types, ["cart", "view"], 3)
+
+
+MOMENTS = st.one_of(
+    st.lists(st.integers(0, 2**33), min_size=1, max_size=4),
+    st.lists(st.floats(0, 2**33, allow_nan=False), min_size=1, max_size=4),
+)
+
+
+@given(MOMENTS)
+def test_times_of_one_type_are_read_at_once_as_one_by_one(times):
+    assert _times(sorted(times), len(times), "").tolist() == [microseconds(time) for time in sorted(times)]

@@ -122,8 +122,9 @@ def type_numbers(
 
 def _times(times, length, which):
     times = _as_many(times, "times", length, which)
-    if set(map(type, times)) in ({int}, {float}) and 0 <= min(times) and max(times) < LATEST:  # as most are
-        found = (np.array(times) * context.SECOND).astype(np.int64)
+    numbers = np.array(times) if set(map(type, times)) in ({int}, {float}) else np.full(1, np.nan)
+    if numbers.dtype.kind in "if" and ((numbers >= 0) & (numbers < LATEST)).all():  # as most are
+        found = (numbers * context.SECOND).astype(np.int64)
     else:
         found = np.array([microseconds(time, f"{which}times: ") for time in times], np.int64)
     places = np.flatnonzero(found != context.UNKNOWN)

@@ -77,13 +77,15 @@ class AuthMiddleware:
         """Returns the ASGI application that rejects the request, or None to accept it."""
         if trouble := self._hosts.trouble(scope["headers"]):
             return partial(_refuse, *trouble)
-        if self._token is not None and scope["path"] not in OPEN and not self._bears_token(scope):
+        if scope["path"] not in OPEN and not self._bears_token(scope):
             return partial(_refuse, 401, "Authorization", "send the header Authorization: Bearer TOKEN")
         if scope["method"] == "POST" and scope["path"] in self._asking and self._is_full():
             return partial(_refuse, 503, None, FULL)
         return None
 
     def _bears_token(self, scope):
+        if self._token is None:
+            return True
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         scheme, _, token = given.strip().partition(b" ")
         return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token)

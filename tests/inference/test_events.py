@@ -118,12 +118,17 @@ def test_what_is_no_type_is_named(types, said):
         type_numbers(types, ["cart", "view"], 3)
 
 
-MOMENTS = st.one_of(
-    st.lists(st.integers(0, 2**33), min_size=1, max_size=4),
-    st.lists(st.floats(0, 2**33, allow_nan=False), min_size=1, max_size=4),
+@given(
+    st.one_of(
+        st.lists(st.integers(0, 2**33), min_size=1, max_size=4),
+        st.lists(st.floats(0, 2**33, allow_nan=False), min_size=1, max_size=4),
+    ).map(sorted)
 )
+def test_times_of_one_type_are_read_as_one_by_one(times):
+    assert _times(times, len(times), "").tolist() == [microseconds(time) for time in times]
 
 
-@given(MOMENTS)
-def test_times_of_one_type_are_read_at_once_as_one_by_one(times):
-    assert _times(sorted(times), len(times), "").tolist() == [microseconds(time) for time in sorted(times)]
+@pytest.mark.parametrize("times", [[1.0, float("nan")], [-1, 2], [1, 2**62], [0, 2**64], [1.0, float("inf")]])
+def test_what_is_no_time_is_none_among_others_of_its_type(times):
+    with pytest.raises(UserError, match="is no time"):
+        _times(times, 2, "")

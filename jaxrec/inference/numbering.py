@@ -39,7 +39,12 @@ class Numbering:
         Raises:
             UserError: an element is not an id, such as a list.
         """
-        known, unknown = [], []
+        ids, known, unknown = list(ids), [], []
+        if set(map(type, ids)) == {self._kind}:  # as most are: without Python code for each
+            known = list(map(self._number.get, ids))
+            if None not in known:
+                return known, []
+            known = []
         for id in ids:
             id = id.item() if isinstance(id, np.generic) else id
             number = self._number.get(id if type(id) is self._kind else self._own(id, where))

@@ -255,3 +255,15 @@ def test_candidates_are_the_best_and_too_few_of_them_are_not_trusted(monkeypatch
     monkeypatch.setattr(candidates, "enough", lambda kept, k: False)
     for a, b in zip(near.recommend_batch(histories[:3], 50), want, strict=False):
         same(a, b)
+
+
+def test_a_program_for_more_items_answers_fewer_where_there_is_none_of_their_own():
+    rec = copy.copy(made("sasrec"))
+    rec.engine = copy.copy(rec.engine)
+    rec.engine._compiled = {}
+    wanted = made("sasrec").recommend(IDS[:5], 4)
+    more = rec.recommend(IDS[:5], 40)
+    compiled = set(rec.engine._compiled)
+    assert rec.recommend(IDS[:5], 4) == more[:4] == wanted and set(rec.engine._compiled) == compiled
+    rec.engine.compile(1, 4)
+    assert set(rec.engine._compiled) > compiled and rec.recommend(IDS[:5], 4) == wanted

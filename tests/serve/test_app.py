@@ -425,3 +425,20 @@ def test_it_describes_itself(ask):
         assert ready == {"status": "ready", "step": 1, "items": ITEMS, "batch": 8}
 
     ask(work)
+
+
+def test_a_full_queue_refuses_before_a_body_is_read(ask, monkeypatch):
+    monkeypatch.setattr("jaxrec.serve.batching.Batcher.full", True)
+
+    async def body():
+        raise AssertionError("it was read")
+        yield b""
+
+    async def work(client, _service):
+        refused = await client.post("/recommend", content=body())
+        healthy = await client.get("/healthz")
+        return refused, healthy.status_code, (await client.get("/items")).status_code
+
+    refused, *others = ask(work)
+    assert refused.status_code == 503 and refused.headers["retry-after"] == "1" and others == [200, 200]
+    assert refused.json()["errors"] == [{"field": None, "message": "too many requests wait: come again later"}]

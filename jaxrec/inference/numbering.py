@@ -1,6 +1,7 @@
 """Converts external ids to item numbers."""
 
 import copy
+import contextlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -41,10 +42,8 @@ class Numbering:
         """
         ids, known, unknown = list(ids), [], []
         if set(map(type, ids)) == {self._kind}:  # as most are: without Python code for each
-            known = list(map(self._number.get, ids))
-            if None not in known:
-                return known, []
-            known = []
+            with contextlib.suppress(KeyError):
+                return list(map(self._number.__getitem__, ids)), []
         for id in ids:
             id = id.item() if isinstance(id, np.generic) else id
             number = self._number.get(id if type(id) is self._kind else self._own(id, where))

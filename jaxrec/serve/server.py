@@ -82,7 +82,8 @@ def share_cores() -> None:
     A core is left to HTTP, since a program on all of them waits for the busiest. `NPROC`, by which XLA counts cores,
     stays as it is if it is set.
     """
-    os.environ.setdefault("NPROC", str(max(len(os.sched_getaffinity(0)) - 1, 1)))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("NPROC", str(max(cores - 1, 1)))
     sys.setswitchinterval(SWITCH)
 
 

@@ -1,7 +1,7 @@
 """Converts external ids to item numbers."""
 
-import copy
 import contextlib
+import copy
 from collections.abc import Iterable
 
 import numpy as np

@@ -38,11 +38,11 @@ config, _ = recipes.load(sys.argv[2], {"seed": sys.argv[3]})
 setup = assembly.assemble(config)
 validate = validation(setup)
 mark("data")
-if hasattr(validate, "compile_ahead"):
-    validate.compile_ahead()
 preflight.check_state(setup)
 state, feed = assembly.first_state(setup), fit.Feed(setup)
 preflight.check(setup, state, feed, 0, 1)
+if hasattr(validate, "compile_ahead"):
+    validate.compile_ahead()
 state, metrics = assembly.call(setup, feed, state, 0, 1)
 float(metrics.loss[0])
 mark("step")

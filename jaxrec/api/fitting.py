@@ -276,7 +276,6 @@ def train(
             repeats = splits.repeated_targets(split.interactions, split.valid)
             said = splits.repeats_in_words(repeats, len(split.valid.target))
             say(f"validation: {said}{advice(config, split, repeats)}")
-            validate.compile_ahead()
         watch.lap("setup")
         done = loop.fit(setup, path, validate, console, held, on_evaluate, on_checkpoint, watch=watch)
         held.check()

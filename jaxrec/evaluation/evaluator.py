@@ -41,7 +41,7 @@ class Validation:
         self._ahead: Future | None = None
 
     def compile_ahead(self) -> None:
-        """Begins to compile the programs in a thread, while the training's is compiled and runs."""
+        """Begins to compile the programs in a thread, while the training runs."""
         pool = ThreadPoolExecutor(1, "compile evaluation")
         self._ahead = pool.submit(self._evaluator.compile, self._shapes)
         pool.shutdown(wait=False)

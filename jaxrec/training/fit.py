@@ -76,7 +76,8 @@ def fit(
         setup: Setup.
         workdir: Path of the workdir, locked by the caller.
         validate: (params) -> {"ndcg@10": …, …} of the validation questions; "also" has {protocol: metrics} of other
-            protocols than the one that selects the checkpoint. None if there are no validation questions.
+            protocols than the one that selects the checkpoint. None if there are no validation questions. Its method
+            `compile_ahead`, if it has one, is called once the training's program is compiled.
         console: for progress; a new one by default.
         held: the workdir.Place from the time of locking; by default what is at the path now.
         on_evaluate: (row) -> None, called after each evaluation with a copy of the row of metrics.jsonl.
@@ -133,6 +134,7 @@ def fit(
             if not is_over(setup, loop):
                 needs = preflight.check(setup, state, feed, loop["step"], boundary(setup, loop["step"]))
                 watch.lap("compiling")
+                getattr(validate, "compile_ahead", lambda: None)()  # while the first steps run
                 logger.log(preflight.describe(setup, needs))
                 logger.skip()
             pending, begun, seconds = None, loop["step"], logger.seconds()

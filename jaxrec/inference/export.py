@@ -23,6 +23,7 @@ from jaxrec.batches import objectives
 from jaxrec.batches.objectives import Objective
 from jaxrec.inference import engine
 from jaxrec.inference.recommender import Recommender
+from jaxrec.kernels.hardware import Hardware, assumed
 from jaxrec.models.entry import has_users
 from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
@@ -59,7 +60,8 @@ def export(recommender: Recommender, format: str, output: Path, k: int = 10, his
             raise UserError(f"{recommender.path} does not keep whose its vectors of users are: train it again")
         shapes += (jax.ShapeDtypeStruct((rows,), jnp.int32),)
     write, read = FORMATS[format]
-    content = write(program, shapes, name)
+    with assumed(Hardware("cpu")):  # a program for any device has no kernels of one kind of them
+        content = write(program, shapes, name)
     largest = check(read(content), recommender, length, k, histories, f"{format} of {name}")
     with replacing(output) as temporary:
         temporary.write_bytes(content)

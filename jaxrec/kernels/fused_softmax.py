@@ -4,7 +4,7 @@ What a kernel computes is the function of the same name in `PLAIN`, which is its
 Pallas for Triton. Scores are products of a vector and a row, plus the row's bias; a bias of -inf leaves a row out.
 """
 
-import math
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -14,12 +14,10 @@ import numpy as np
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from jaxrec.kernels import hardware
+from jaxrec.kernels.handwritten import WHOLE, call, pad, tile_width
 
 LOG2E = float(np.log2(np.e))
 LOWEST = -1e30  #: the peak of no rows; finite, so that differences of two are
-WIDEST = 256  #: features of the widest rows that a kernel's tiles have room for
-NARROWEST = 16  #: of a tile of a matrix unit
 PROGRAMS = 512  #: fewer programs than these would leave some of a GPU's processors idle
 
 
@@ -31,11 +29,6 @@ class Sums(NamedTuple):
     rows: jax.Array  #: [N, D] float32, the sum of e^score times the row, over 2^peak
 
 
-def can_fuse(rows: int, width: int) -> bool:
-    """Whether the kernels can run for so many rows of this width: on a GPU, and with offsets of 32 bits."""
-    return hardware.is_gpu() and width <= WIDEST and rows * _padded_width(width) < 2**31
-
-
 def sums(hidden_ND: jax.Array, table_VD: jax.Array, bias_V: jax.Array) -> Sums:
     """The sums of all rows of a table for each vector, as in attention whose keys and values are the table.
 
@@ -44,35 +37,32 @@ def sums(hidden_ND: jax.Array, table_VD: jax.Array, bias_V: jax.Array) -> Sums:
         table_VD: the rows, of the same dtype, which is that of the factors of products.
         bias_V: float32.
     """
-    width = _padded_width(hidden_ND.shape[1])
+    (number, dim), width = hidden_ND.shape, tile_width(hidden_ND.shape[1])
     tile = _tile(width * hidden_ND.dtype.itemsize)
-    number, dim = hidden_ND.shape
-    vectors = -(-number // tile.vectors)
-    blocks = -(-len(table_VD) // tile.rows)
-    parts = _parts(vectors, blocks)
-    hidden_ND = _pad(hidden_ND, vectors * tile.vectors, width)
-    table_VD = _pad(table_VD, blocks * tile.rows, width)
-    bias_V = jnp.pad(LOG2E * bias_V, (0, len(table_VD) - len(bias_V)), constant_values=-jnp.inf)
-    padded = vectors * tile.vectors
+    vectors, blocks = -(-number // tile.vectors), -(-len(table_VD) // tile.rows)
+    parts, padded, rows = _parts(vectors, blocks), vectors * tile.vectors, blocks * tile.rows
     of_vectors = lambda *shape: pl.BlockSpec(
         (None, tile.vectors, *shape), lambda n, part: (part, n, *(0,) * len(shape))
     )
-    found = _call(
+    found = call(
         partial(_sums_kernel, rows=tile.rows, blocks=blocks, parts=parts),
-        grid=(vectors, parts),
-        in_specs=[pl.BlockSpec((tile.vectors, width), lambda n, part: (n, 0)), _WHOLE, _WHOLE],
-        out_specs=[of_vectors(), of_vectors(), of_vectors(width)],
-        out_shapes=[(parts, padded), (parts, padded), (parts, padded, width)],
-        tile=tile,
-        scores=number * len(table_VD),
+        [pad(hidden_ND, padded, width), pad(table_VD, rows, width), pad(LOG2E * bias_V, rows, value=-jnp.inf)],
+        [(parts, padded), (parts, padded), (parts, padded, width)],
         name="softmax_sums",
-    )(hidden_ND, table_VD, bias_V)
-    peak, norm, rows = (each[:, :number] for each in found)
-    found = Sums(peak, norm, rows[..., :dim])
-    return jax.tree.map(lambda x: x[0], found) if parts == 1 else merge(found, found.peak.max(0), lambda x: x.sum(0))
+        grid=(vectors, parts),
+        in_specs=[pl.BlockSpec((tile.vectors, width), lambda n, part: (n, 0)), WHOLE, WHOLE],
+        out_specs=[of_vectors(), of_vectors(), of_vectors(width)],
+        warps=tile.warps,
+        stages=tile.stages,
+        flops=4 * padded * rows * width,
+        transcendentals=padded * rows,
+    )
+    peak, norm, sum_ND = (each[:, :number] for each in found)
+    every = Sums(peak, norm, sum_ND[..., :dim])
+    return jax.tree.map(lambda x: x[0], every) if parts == 1 else merge(every, peak.max(0), lambda x: x.sum(0))
 
 
-def merge(parts: Sums, peak: jax.Array, total) -> Sums:
+def merge(parts: Sums, peak: jax.Array, total: Callable[[jax.Array], jax.Array]) -> Sums:
     """The Sums of all rows by those of parts of the rows.
 
     Args:
@@ -96,29 +86,26 @@ def row_gradients(
     Returns:
         ([V, D] float32, [V] float32)
     """
-    width = _padded_width(hidden_ND.shape[1])
-    tile = _tile(width * hidden_ND.dtype.itemsize)
-    rows, dim = table_VD.shape
-    vectors = -(-len(hidden_ND) // tile.shown)
-    blocks = -(-rows // tile.learned)
-    parts = _parts(blocks, vectors)
-    hidden_ND = _pad(hidden_ND, vectors * tile.shown, width)
-    log_share_N = jnp.pad(log_share_N, (0, len(hidden_ND) - len(log_share_N)), constant_values=-jnp.inf)
-    padded = blocks * tile.learned
-    table_VD = _pad(table_VD, padded, width)
-    bias_V = jnp.pad(LOG2E * bias_V, (0, padded - rows), constant_values=-jnp.inf)
+    (rows, dim), width = table_VD.shape, tile_width(table_VD.shape[1])
+    tile = _tile(width * table_VD.dtype.itemsize)
+    vectors, blocks = -(-len(hidden_ND) // tile.shown), -(-rows // tile.learned)
+    parts, padded, number = _parts(blocks, vectors), blocks * tile.learned, vectors * tile.shown
     of_rows = lambda *shape: pl.BlockSpec((tile.learned, *shape), lambda v, part: (v, *(0,) * len(shape)))
     by_part = lambda *shape: pl.BlockSpec((None, tile.learned, *shape), lambda v, part: (part, v, *(0,) * len(shape)))
-    grad_VD, grad_V = _call(
+    of_vectors = pad(hidden_ND, number, width), pad(log_share_N, number, value=-jnp.inf)
+    grad_VD, grad_V = call(
         partial(_row_gradients_kernel, vectors=tile.shown, blocks=vectors, parts=parts),
-        grid=(blocks, parts),
-        in_specs=[_WHOLE, _WHOLE, of_rows(width), of_rows()],
-        out_specs=[by_part(width), by_part()],
-        out_shapes=[(parts, padded, width), (parts, padded)],
-        tile=tile,
-        scores=rows * len(hidden_ND),
+        [*of_vectors, pad(table_VD, padded, width), pad(LOG2E * bias_V, padded, value=-jnp.inf)],
+        [(parts, padded, width), (parts, padded)],
         name="softmax_row_gradients",
-    )(hidden_ND, log_share_N, table_VD, bias_V)
+        grid=(blocks, parts),
+        in_specs=[WHOLE, WHOLE, of_rows(width), of_rows()],
+        out_specs=[by_part(width), by_part()],
+        warps=tile.warps,
+        stages=tile.stages,
+        flops=4 * padded * number * width,
+        transcendentals=padded * number,
+    )
     return grad_VD[:, :rows, :dim].sum(0), grad_V[:, :rows].sum(0)
 
 
@@ -189,9 +176,6 @@ def _row_gradients_kernel(hidden_ref, share_ref, table_ref, bias_ref, rows_ref, 
     rows_ref[...], sum_ref[...] = jax.lax.fori_loop(begin, end, block, first)
 
 
-_WHOLE = pl.BlockSpec()
-
-
 class _Tile(NamedTuple):
     """What one program computes at once."""
 
@@ -212,14 +196,6 @@ def _tile(row_bytes):
     return _Tile(64, 64, 64, 64, warps=8, stages=2) if row_bytes <= 512 else _Tile(64, 32, 64, 32, warps=8, stages=2)
 
 
-def _padded_width(width):
-    return max(pl.next_power_of_2(width), NARROWEST)
-
-
-def _pad(x, rows, width):
-    return jnp.pad(x, ((0, rows - len(x)), (0, width - x.shape[1])))
-
-
 def _parts(programs, blocks):
     """In how many parts a loop over so many blocks is split, if there are so many programs without."""
     return max(min(-(-PROGRAMS // programs), blocks), 1)
@@ -228,29 +204,3 @@ def _parts(programs, blocks):
 def _range(part, blocks, parts):
     """The blocks of one of the parts, whose numbers differ by one at most."""
     return part * blocks // parts, (part + 1) * blocks // parts
-
-
-def _call(kernel, *, grid, in_specs, out_specs, out_shapes, tile, scores, name):
-    """A kernel of float32 results, with two products of every score's factors."""
-
-    def called(*args):
-        def alike(*args):  # to tell over which axes of devices the results vary: those of any argument
-            one = sum(each.reshape(-1)[0] for each in args)
-            return [jnp.broadcast_to(one.astype(jnp.float32), shape) for shape in out_shapes]
-
-        moved = sum(each.nbytes for each in args) + 4 * sum(map(math.prod, out_shapes))
-        return pl.pallas_call(
-            kernel,
-            grid=grid,
-            in_specs=in_specs,
-            out_specs=out_specs,
-            out_shape=jax.eval_shape(alike, *args),
-            compiler_params=plgpu.CompilerParams(num_warps=tile.warps, num_stages=tile.stages),
-            cost_estimate=pl.CostEstimate(
-                flops=4 * scores * args[0].shape[1], transcendentals=scores, bytes_accessed=moved
-            ),
-            interpret=hardware.current().interpreted,
-            name=name,
-        )(*args)
-
-    return called

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxrec.config.fields import below_one, key
 from jaxrec.config.keys import LossOptions
-from jaxrec.kernels import fused_softmax, shards, sizes
+from jaxrec.kernels import shards, sizes
 from jaxrec.kernels.chunks import chunked
 from jaxrec.training.losses.entry import LossEntry
 from jaxrec.training.losses.totals import score
@@ -123,7 +123,7 @@ def softmax_fused(
 
     With `axis` devices exchange the peaks, the norms and the rows of their shares of the table once for all slots.
     """
-    if not fused_softmax.can_fuse(*table_VD.shape):
+    if not sizes.fuses_softmax(*table_VD.shape):
         return softmax_total(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V, axis)
     bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V
     return _fused_sum(axis, hidden_ND, table_VD, bias_V, jnp.maximum(target_N, 1), weight_N)
@@ -135,6 +135,8 @@ def _fused_sum(axis, *args):
 
 
 def _fused_forward(axis, hidden_ND, table_VD, bias_V, target_N, weight_N):
+    from jaxrec.kernels import fused_softmax  # Pallas takes its time to import, and few use it
+
     parts = fused_softmax.sums(hidden_ND, table_VD.astype(hidden_ND.dtype), bias_V.astype(jnp.float32))
     if axis is not None:
         parts = fused_softmax.merge(parts, shards.largest(parts.peak, axis), lambda x: shards.total(x, axis))
@@ -148,6 +150,8 @@ def _fused_forward(axis, hidden_ND, table_VD, bias_V, target_N, weight_N):
 
 
 def _fused_backward(axis, kept, cotangent):
+    from jaxrec.kernels import fused_softmax
+
     hidden_ND, table_VD, bias_V, target_N, weight_N, log_norm_N, towards_ND = kept
     given = hidden_ND, table_VD.astype(hidden_ND.dtype), bias_V.astype(jnp.float32)
     grad_VD, grad_V = fused_softmax.row_gradients(*given, jnp.log2(weight_N) - log_norm_N)

@@ -86,7 +86,8 @@ def traced(config, devices, parts=PARTS):
 def products(jaxpr, in_loop=False) -> int:
     """The floating-point operations of the matrix products of a round on one device, by their definition.
 
-    The outermost loop counts once, as does an inner one of unknown length; of branches the most expensive one counts.
+    The outermost loop counts once, as does an inner one of unknown length; of branches the most expensive one counts,
+    and of hand-written kernels what they say of themselves.
     """
     total = 0
     for each in jaxpr.eqns:
@@ -95,6 +96,9 @@ def products(jaxpr, in_loop=False) -> int:
             (contracted, _), _ = each.params["dimension_numbers"]
             depth = math.prod(each.invars[0].aval.shape[axis] for axis in contracted)
             total += 2 * depth * math.prod(each.outvars[0].aval.shape)
+        if kind == "pallas_call":  # its jaxpr is that of one of many programs
+            total += each.params["cost_estimate"].flops
+            continue
         deeper = in_loop or kind in ("scan", "while")
         inner = [products(getattr(part, "jaxpr", part), deeper) for part in jaxprs_in_params(each.params)]
         times = each.params["length"] if kind == "scan" and in_loop else 1

@@ -24,6 +24,7 @@ from jaxrec.batches.objectives import Objective
 from jaxrec.data import topics
 from jaxrec.inference import engine, inputs
 from jaxrec.inference.recommender import Recommender
+from jaxrec.kernels.hardware import Hardware, assumed
 from jaxrec.models.entry import has_users
 from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
@@ -65,7 +66,8 @@ def export(recommender: Recommender, format: str, output: Path, k: int = 10, his
     names = inputs.names_of(own.kinds)
     shapes |= zip(names, inputs.shapes_of(own.kinds, rows, length), strict=True)
     write, read = FORMATS[format]
-    content = write(program, shapes, name)
+    with assumed(Hardware("cpu")):  # a program for any device has no kernels of one kind of them
+        content = write(program, shapes, name)
     largest = check(read(content), recommender, length, k, histories, f"{format} of {name}")
     with replacing(output) as temporary:
         temporary.write_bytes(content)

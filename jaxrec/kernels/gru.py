@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrec.kernels import hardware
+from jaxrec.kernels import hardware, sizes
 
 
 def product(x_ND: jax.Array, kernel_DF: jax.Array, bias_F: jax.Array, dtype: Any) -> jax.Array:
@@ -37,6 +37,7 @@ def recurrence(
     kernel_DF: jax.Array,
     bias_F: jax.Array,
     dtype: Any,
+    fused: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
     """The states of a GRU layer, slot after slot.
 
@@ -50,12 +51,15 @@ def recurrence(
         kernel_DF: [D, 3D], the state's kernel.
         bias_F: [3D], its bias.
         dtype: of the factors of products.
+        fused: whether a GPU runs each loop as one hand-written kernel.
 
     Returns:
         (the state after the last slot [B, D], the states after all slots [T, B, D])
     """
-    states = _states if hardware.is_cpu() else _states_in_few_kernels
-    return states(dtype, x_TB3D, reset_TB, keep_TBD, before_BD, kernel_DF, bias_F)
+    args = x_TB3D, reset_TB, keep_TBD, before_BD, kernel_DF, bias_F
+    if hardware.is_cpu():
+        return _states(dtype, *args)
+    return _states_in_few_kernels(dtype, fused and sizes.fuses_gru(before_BD.shape[1]), *args)
 
 
 def _states(dtype, x_TB3D, reset_TB, keep_TBD, before_BD, kernel_DF, bias_F):
@@ -69,17 +73,21 @@ def _states(dtype, x_TB3D, reset_TB, keep_TBD, before_BD, kernel_DF, bias_F):
     return jax.lax.scan(slot, before_BD, (x_TB3D, reset_TB, keep_TBD))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _states_in_few_kernels(dtype, *args):
-    return _states(dtype, *args)
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _states_in_few_kernels(dtype, fused, *args):
+    if not fused:
+        return _states(dtype, *args)
+    from jaxrec.kernels import fused_gru  # Pallas takes its time to import, and few use it
+
+    return fused_gru.states(dtype, *args)
 
 
-def _forward(dtype, *args):
-    found = _states(dtype, *args)
+def _forward(dtype, fused, *args):
+    found = _states_in_few_kernels(dtype, fused, *args)
     return found, (args, found[1])
 
 
-def _backward(dtype, kept, cotangents):
+def _backward(dtype, fused, kept, cotangents):
     """Only what depends on later slots is in the loop: the products with the states and the kernel's gradient are not.
 
     The loop of the plain gradient saves every gate of every slot, each by a kernel of its own.
@@ -91,6 +99,23 @@ def _backward(dtype, kept, cotangents):
     held_TBD = jnp.where(reset_TB[..., None], 0.0, held_TBD)
     h_TB3D = product(held_TBD.reshape(-1, width), kernel_DF, bias_F, dtype).reshape(x_TB3D.shape)
 
+    given = x_TB3D, h_TB3D, held_TBD, reset_TB, keep_TBD, grad_TBD, after_BD, kernel_DF
+    if fused:
+        from jaxrec.kernels import fused_gru
+
+        of_before, of_TBF = fused_gru.gradients(dtype, *given)
+    else:
+        of_before, of_TBF = _gradients(dtype, *given)
+    of_x, of_h = of_TBF[..., : 3 * width], jnp.concatenate([of_TBF[..., : 2 * width], of_TBF[..., 3 * width :]], -1)
+    of_h = of_h.reshape(-1, 3 * width)
+    held_ND = held_TBD.reshape(-1, width).astype(dtype)
+    of_kernel = jnp.dot(held_ND.T, of_h.astype(dtype), preferred_element_type=jnp.float32)
+    return of_x, None, None, of_before, of_kernel, of_h.sum(0)
+
+
+def _gradients(dtype, x_TB3D, h_TB3D, held_TBD, reset_TB, keep_TBD, grad_TBD, after_BD, kernel_DF):
+    width = held_TBD.shape[-1]
+
     def slot(after_BD, inputs):
         x_B3D, h_B3D, held_BD, reset_B, keep_BD, grad_BD = inputs
         grad_BD = grad_BD + after_BD
@@ -101,12 +126,7 @@ def _backward(dtype, kept, cotangents):
         return jnp.where(reset_B[:, None], 0.0, of_held + back_BD), jnp.concatenate([of_x, of_h[:, 2 * width :]], 1)
 
     inputs = x_TB3D, h_TB3D, held_TBD, reset_TB, keep_TBD, grad_TBD
-    of_before, of_TBF = jax.lax.scan(slot, after_BD, inputs, reverse=True)
-    of_x, of_h = of_TBF[..., : 3 * width], jnp.concatenate([of_TBF[..., : 2 * width], of_TBF[..., 3 * width :]], -1)
-    of_h = of_h.reshape(-1, 3 * width)
-    held_ND = held_TBD.reshape(-1, width).astype(dtype)
-    of_kernel = jnp.dot(held_ND.T, of_h.astype(dtype), preferred_element_type=jnp.float32)
-    return of_x, None, None, of_before, of_kernel, of_h.sum(0)
+    return jax.lax.scan(slot, after_BD, inputs, reverse=True)
 
 
 _states_in_few_kernels.defvjp(_forward, _backward)

@@ -12,6 +12,7 @@ class Hardware(NamedTuple):
 
     platform: str  #: "cpu", "gpu" or "tpu"
     memory: int = 0  #: bytes that programs can use on one device; 0 for a CPU, whose caches matter instead
+    interpreted: bool = False  #: whether hand-written kernels are interpreted, on any device, instead of compiled
 
 
 #: `with assumed(Hardware("gpu", 60 << 30)):` traces programs as for that device, whatever runs them
@@ -32,3 +33,8 @@ def current() -> Hardware:
 def is_cpu() -> bool:
     """Whether programs are traced for a CPU."""
     return current().platform == "cpu"
+
+
+def is_gpu() -> bool:
+    """Whether programs are traced for a GPU."""
+    return current().platform == "gpu"

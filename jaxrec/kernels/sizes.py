@@ -20,6 +20,9 @@ FEWEST_PRODUCT_ROWS = 128  #: minimum number of rows per chunk: smaller products
 
 QUERY_BLOCK = 50  #: queries per block of attention on a CPU; a causal block skips the keys after its last query
 
+FUSED_SOFTMAX_WIDTH = 256  #: features of the widest rows that tiles of the softmax's kernels have room for
+FUSED_GRU_WIDTH = 128  #: of the widest state whose kernel's matrices stay on a processor of a GPU
+
 
 def held_numbers() -> int:
     """The number of elements per chunk of an intermediate array that is computed in chunks."""
@@ -36,3 +39,13 @@ def product_rows(columns: int) -> int:
 def query_block(queries: int) -> int:
     """The number of queries per block of attention: all of them on accelerators, where starting kernels costs more."""
     return QUERY_BLOCK if hardware.is_cpu() else queries
+
+
+def fuses_softmax(rows: int, width: int) -> bool:
+    """Whether the softmax over so many rows has hand-written kernels: on a GPU, with offsets of 32 bits."""
+    return hardware.is_gpu() and width <= FUSED_SOFTMAX_WIDTH and 2 * width * rows < 2**31
+
+
+def fuses_gru(width: int) -> bool:
+    """Whether a recurrence of this width has hand-written kernels."""
+    return hardware.is_gpu() and width <= FUSED_GRU_WIDTH

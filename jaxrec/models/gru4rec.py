@@ -23,6 +23,8 @@ class GRU4RecOptions(ModelOptions):
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
     embedding: str = among("shared", "separate")  #: whether input and output share a table
     input_dropout: float = key(below_one, 0.0)  #: dropout of the embeddings
+    #: whether a GPU runs a layer's slots as one hand-written kernel; other devices by a loop anyway
+    fused: bool = False
 
 
 class GRU4Rec(nn.Module):
@@ -46,13 +48,15 @@ class GRU4Rec(nn.Module):
     separate: bool
     dtype: Any
     kernel: Any
+    fused: bool
 
     def setup(self) -> None:
         self.item_table = item_param(self, "items", self.kernel, self.items, self.width)
         self.bias = item_param(self, "bias", nn.initializers.zeros, self.items)
         if self.separate:
             self.input_table = item_param(self, "inputs", self.kernel, self.items, self.width)
-        self.gru = [GRULayer(self.width, self.rate, self.dtype, self.kernel) for _ in range(self.layers)]
+        layer = partial(GRULayer, self.width, self.rate, self.dtype, self.kernel, self.fused)
+        self.gru = [layer() for _ in range(self.layers)]
 
     def __call__(self, stream, keys=None, carry=None):
         """[B, T] -> [B, T, D], and the carry for the next slots."""
@@ -74,6 +78,7 @@ class GRULayer(nn.Module):
     rate: float
     dtype: Any
     kernel: Any
+    fused: bool
 
     def setup(self) -> None:
         self.input = Gates(self.width, self.dtype, self.kernel)
@@ -91,7 +96,7 @@ class GRULayer(nn.Module):
         x_TBD = jnp.swapaxes(x_BTD, 0, 1)
         x_TB3D = self.input(x_TBD.reshape(slots * rows, -1)).reshape(slots, rows, 3 * width)
         before_BD = jnp.zeros_like(x_TB3D[0, :, :width]) if before_BD is None else before_BD
-        own = self.hidden.kernel, self.hidden.bias, self.dtype
+        own = self.hidden.kernel, self.hidden.bias, self.dtype, self.fused
         after_BD, out_TBD = gru.recurrence(x_TB3D, reset_BT.T, keep_TBD, before_BD, *own)
         return jnp.swapaxes(out_TBD, 0, 1), after_BD
 
@@ -151,6 +156,7 @@ def gru4rec(config: GRU4RecOptions, sizes: Sizes) -> Model:
         separate,
         sizes.dtype,
         INITIAL[config.init],
+        config.fused,
     )
     shared = {"items": ("inputs", "targets"), "bias": ("targets",)}
     return from_module(

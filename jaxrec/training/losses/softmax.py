@@ -106,6 +106,65 @@ def _softmax_sum_backward(axis, grads, cotangent):
 _softmax_sum.defvjp(_softmax_sum_forward, _softmax_sum_backward)
 
 
+def softmax_fused(
+    hidden_ND: jax.Array,
+    target_N: jax.Array,
+    weight_N: jax.Array,
+    negatives: None,
+    table_VD: jax.Array,
+    bias_V: jax.Array | None,
+    axis: str | None = None,
+) -> jax.Array:
+    """`softmax_total` by kernels that keep no scores in memory, where they can run; its chunks elsewhere.
+
+    The gradient of a slot's log norm is the mean row by its softmax, which is computed with the norm, as attention
+    computes its mean value. The gradient of a row needs the norms of all slots, and so a pass of its own: of two
+    products more, where chunks need one, whose factors they write to memory. Weights are at least 0.
+
+    With `axis` devices exchange the peaks, the norms and the rows of their shares of the table once for all slots.
+    """
+    if not sizes.fuses_softmax(*table_VD.shape):
+        return softmax_total(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V, axis)
+    bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V
+    return _fused_sum(axis, hidden_ND, table_VD, bias_V, jnp.maximum(target_N, 1), weight_N)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _fused_sum(axis, *args):
+    return _fused_forward(axis, *args)[0]
+
+
+def _fused_forward(axis, hidden_ND, table_VD, bias_V, target_N, weight_N):
+    from jaxrec.kernels import fused_softmax  # Pallas takes its time to import, and few use it
+
+    parts = fused_softmax.sums(hidden_ND, table_VD.astype(hidden_ND.dtype), bias_V.astype(jnp.float32))
+    if axis is not None:
+        parts = fused_softmax.merge(parts, shards.largest(parts.peak, axis), lambda x: shards.total(x, axis))
+    row_ND = shards.look_up(table_VD, target_N - 1, axis)
+    product_ND = row_ND.astype(hidden_ND.dtype).astype(jnp.float32) * hidden_ND.astype(jnp.float32)
+    at_target_N = product_ND.sum(1) + shards.look_up(bias_V, target_N - 1, axis)
+    log_norm_N = jnp.log2(parts.norm) + parts.peak
+    loss = jnp.where(weight_N > 0, weight_N * (log_norm_N / fused_softmax.LOG2E - at_target_N), 0).sum()
+    towards_ND = parts.rows / parts.norm[:, None] - row_ND
+    return loss, (hidden_ND, table_VD, bias_V, target_N, weight_N, log_norm_N, towards_ND)
+
+
+def _fused_backward(axis, kept, cotangent):
+    from jaxrec.kernels import fused_softmax
+
+    hidden_ND, table_VD, bias_V, target_N, weight_N, log_norm_N, towards_ND = kept
+    given = hidden_ND, table_VD.astype(hidden_ND.dtype), bias_V.astype(jnp.float32)
+    grad_VD, grad_V = fused_softmax.row_gradients(*given, jnp.log2(weight_N) - log_norm_N)
+    row_N = shards.place(target_N - 1, len(table_VD), axis)
+    grad_VD = grad_VD.at[row_N].add(-weight_N[:, None] * hidden_ND)
+    grad_V = grad_V.at[row_N].add(-weight_N)
+    grads = weight_N[:, None] * towards_ND, grad_VD, grad_V
+    return *((cotangent * g).astype(x.dtype) for g, x in zip(grads, kept[:3], strict=True)), None, None
+
+
+_fused_sum.defvjp(_fused_forward, _fused_backward)
+
+
 def smoothed(total: Callable, smoothing: float, axis: str | None = None) -> Callable:
     """A total of the full softmax with label smoothing (Szegedy et al. 2016, section 7).
 
@@ -142,11 +201,14 @@ class SoftmaxOptions(LossOptions):
     """The keys of the full softmax."""
 
     label_smoothing: float = key(below_one, 0.0)  #: share of a target's weight that all items get alike
+    #: whether a GPU computes it by hand-written kernels that keep no scores in memory; other devices by chunks anyway
+    fused: bool = False
 
 
 def build(options: SoftmaxOptions, items: int, axis: str | None = None) -> Callable:
     """The total of the full softmax."""
-    total = partial(softmax_total, axis=axis) if axis else softmax_total
+    total = softmax_fused if options.fused else softmax_total
+    total = partial(total, axis=axis) if axis else total
     return smoothed(total, options.label_smoothing, axis)
 
 

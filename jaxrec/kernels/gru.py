@@ -83,8 +83,8 @@ def _states_in_few_kernels(dtype, fused, *args):
 
 
 def _forward(dtype, fused, *args):
-    found = _states_in_few_kernels(dtype, fused, *args)
-    return found, (args, found[1])
+    after_BD, out_TBD = _states_in_few_kernels(dtype, fused, *args)
+    return (after_BD, out_TBD), (args, out_TBD)
 
 
 def _backward(dtype, fused, kept, cotangents):

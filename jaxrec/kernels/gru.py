@@ -74,7 +74,7 @@ def _states(dtype, x_TB3D, reset_TB, keep_TBD, before_BD, kernel_DF, bias_F):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _states_in_few_kernels(dtype, fused, *args) -> Any:
+def _states_in_few_kernels(dtype, fused, *args):
     if not fused:
         return _states(dtype, *args)
     from jaxrec.kernels import fused_gru  # Pallas takes its time to import, and few use it
@@ -83,8 +83,8 @@ def _states_in_few_kernels(dtype, fused, *args) -> Any:
 
 
 def _forward(dtype, fused, *args):
-    after_BD, out_TBD = _states_in_few_kernels(dtype, fused, *args)
-    return (after_BD, out_TBD), (args, out_TBD)
+    found: Any = _states_in_few_kernels(dtype, fused, *args)  # the decorator hides its type
+    return found, (args, found[1])
 
 
 def _backward(dtype, fused, kept, cotangents):

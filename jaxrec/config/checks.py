@@ -16,10 +16,6 @@ TOGETHER = (  # (key, another key, the values of that key that it requires)
     ("overlap", "history", ("windows",)),
     ("overlap", "objective", ("next-item",)),
     ("overlap", "stream", ("packed",)),
-    ("item_dropout", "objective", ("next-item",)),
-    ("item_dropout", "stream", ("packed",)),
-    ("sequence_dropout", "objective", ("next-item",)),
-    ("sequence_dropout", "stream", ("packed",)),
     ("target_types", "stream", ("packed",)),
     ("start_prob", "objective", ("next-item",)),
     ("baskets", "objective", ("next-item",)),
@@ -85,7 +81,7 @@ def _baskets(config, model):
             f"config.baskets is not for {model.name}, which reads the events of a basket one after another: set "
             "config.model.name=sasrec, or leave config.baskets out: config.split=last-basket asks any model the same"
         )
-    for key in ("num_future_targets", "overlap", "item_dropout", "sequence_dropout", "target_types"):
+    for key in ("num_future_targets", "overlap", "target_types"):
         if getattr(config, key) != default(Config, key):
             raise UserError(f"config.{key} is for items one after another: leave it out with config.baskets")
     kinds = [kind.strip() for kind in config.context.split(",")]

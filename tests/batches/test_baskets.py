@@ -199,7 +199,6 @@ REFUSED = [
     ({"positions": "from_end"}, "for config.positions=from_start or rotary"),
     ({"context": "hour,gap"}, "config.context has gap, which depends on the order"),
     ({"num_future_targets": 2}, "config.num_future_targets is for items one after another"),
-    ({"sequence_dropout": 0.5}, "config.sequence_dropout is for items"),
     ({"history": "oldest"}, "for config.history=newest or windows"),
 ]
 

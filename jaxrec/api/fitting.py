@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from jaxrec.api.logs import Log, as_log
 from jaxrec.config import parsing as configs, recipes, registry
 from jaxrec.config.keys import Config
 from jaxrec.data import sources, splits, synthetic
+from jaxrec.data.interactions import fingerprint
 from jaxrec.data.users import Users
 from jaxrec.evaluation import ranker, results
 from jaxrec.evaluation.baselines import COUNTED
@@ -25,11 +27,12 @@ from jaxrec.evaluation.evaluator import baseline_result, has_vector, test_of, va
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.inference.loading import load
 from jaxrec.inference.recommender import Recommender
-from jaxrec.kernels import placement
+from jaxrec.kernels import placement, processes
 from jaxrec.models.entry import has_users
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_checked, write_checked
+from jaxrec.system.version import VERSION
 from jaxrec.training import assembly, auto, fit as loop, growing, metric_writer, wording, workdir as workdirs
 from jaxrec.training.fit import Stopped
 from jaxrec.training.setup import Setup
@@ -256,11 +259,14 @@ def train(
     """
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     split = split_for(config, log)
+    check_processes(config, log)
+    if not processes.leads():
+        return _follow(config, split, log)
     with workdirs.locked(path) as held, held.named():
         protocol, devices = default_protocol(config.split), placement.local()
         setup, validate = assembled(config, split)
         claim(path, setup, log)
-        if workdirs.is_done(path) and loop.complete(setup, path):
+        if processes.from_first(workdirs.is_done(path) and loop.complete(setup, path)):
             kept = read_checked(path / workdirs.DONE, "it is written anew")
             rows = metric_writer.read_rows(path / "metrics.jsonl")
             found = {"scores": {config.model.name: kept["test"]}, "seconds": kept["seconds"]}
@@ -291,6 +297,31 @@ def train(
     return Training(path=path, config=config, **found)
 
 
+def check_processes(config: Config, log: Log) -> None:
+    """Checks that all processes of the job train the same.
+
+    Raises:
+        UserError: one has another configuration, data or version; the message names the field.
+    """
+    if not processes.several():
+        return
+    keys = {f"config.{key}": str(value) for key, value in configs.flatten(configs.to_dict(config)).items()}
+    keys.pop("config.dataset", None)  # a place, which may differ; the data are known by their fingerprint
+    processes.check_same({"version": VERSION, "data": fingerprint(log.interactions), **keys})
+
+
+def _follow(config, split, log):
+    """The part of any process but the first in a training: the steps and validations, and nothing that is kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, console = Path(folder), Console(quiet=True)
+        setup, validate = assembled(config, split)
+        found = {"path": path, "config": config, "scores": {}, "trained": False}
+        if processes.from_first(None):
+            return Training(rows=[], seconds=0.0, **found)
+        done = loop.fit(setup, path, validate, console)
+    return Training(rows=done["rows"], seconds=done["seconds"], **found)
+
+
 def split_for(config: Config, log: Log) -> splits.Split:
     """Returns the split of a log by a configuration.
 
@@ -303,8 +334,8 @@ def split_for(config: Config, log: Log) -> splits.Split:
 
 
 def assembled(config: Config, split: splits.Split) -> tuple[Setup, Callable | None]:
-    """Returns the Setup of a training on all local devices, and its validation function (None without validation)."""
-    setup = assembly.assemble(config, split, placement.local())
+    """Returns the Setup of a training on all devices, and its validation function (None without validation)."""
+    setup = assembly.assemble(config, split, placement.all_devices())
     return setup, validation(setup) if config.select_by else None
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from rich.console import Console
 
+from jaxrec.api import peers
 from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
 from jaxrec.config import parsing as configs, recipes, registry
 from jaxrec.config.keys import Config
 from jaxrec.data import sources, splits, synthetic
-from jaxrec.data.interactions import fingerprint
 from jaxrec.data.users import Users
 from jaxrec.evaluation import ranker, results
 from jaxrec.evaluation.baselines import COUNTED
@@ -32,7 +32,6 @@ from jaxrec.models.entry import has_users
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_checked, write_checked
-from jaxrec.system.version import VERSION
 from jaxrec.training import assembly, auto, fit as loop, growing, metric_writer, wording, workdir as workdirs
 from jaxrec.training.fit import Stopped
 from jaxrec.training.setup import Setup
@@ -259,7 +258,7 @@ def train(
     """
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     split = split_for(config, log)
-    check_processes(config, log)
+    peers.check_same(config, log)
     if not processes.leads():
         return _follow(config, split, log)
     with workdirs.locked(path) as held, held.named():
@@ -295,19 +294,6 @@ def train(
         held.check()
     found = {"rows": done["rows"], "seconds": done["seconds"], "scores": scores, "reachable": reachable}
     return Training(path=path, config=config, **found)
-
-
-def check_processes(config: Config, log: Log) -> None:
-    """Checks that all processes of the job train the same.
-
-    Raises:
-        UserError: one has another configuration, data or version; the message names the field.
-    """
-    if not processes.several():
-        return
-    keys = {f"config.{key}": str(value) for key, value in configs.flatten(configs.to_dict(config)).items()}
-    keys.pop("config.dataset", None)  # a place, which may differ; the data are known by their fingerprint
-    processes.check_same({"version": VERSION, "data": fingerprint(log.interactions), **keys})
 
 
 def _follow(config, split, log):

@@ -38,9 +38,8 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
             raise UserError(f"--process {process}: of --processes {processes} they are numbered from 0")
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # a training notes SIGTERM itself
-    seconds = {"heartbeat_timeout_seconds": HEARTBEAT, "shutdown_timeout_seconds": PATIENCE}
     try:
-        jax.distributed.initialize(*given, **seconds)
+        jax.distributed.initialize(*given, heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=PATIENCE)
     except (ValueError, RuntimeError) as error:
         first = str(error).partition("\n")[0][:200]
         raise UserError(

@@ -40,7 +40,8 @@ def train(workdir, number, devices):
     begun = time.monotonic()
     commands = [[*command, *([*job, str(index)] if number > 1 else [])] for index in range(number)]
     started = [subprocess.Popen(each, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) for each in commands]
-    if any([each.wait() for each in started]):
+    statuses = [each.wait() for each in started]
+    if any(statuses):
         raise SystemExit(f"{number} processes: one failed")
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return rows, round(time.monotonic() - begun, 1)

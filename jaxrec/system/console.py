@@ -27,7 +27,8 @@ class _Console(Console):
 def make(**options: Any) -> Console:
     """Returns a Console that prints text literally, without markup such as [bold] and :smile:."""
     plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
-    return _Console(**plain | {"quiet": quiet and "file" not in options} | options)
+    plain["quiet"] = quiet and "file" not in options
+    return _Console(**plain | options)
 
 
 def can_show_bars(console: Console) -> bool:

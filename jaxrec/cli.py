@@ -14,12 +14,14 @@ import traceback
 from collections.abc import Sequence
 
 from jaxrec.commands.flags import COMMANDS
+from jaxrec.system import console
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Interrupt
 from jaxrec.system.version import VERSION
 
 BEGAN = time.monotonic()  # of the process, but for the start of the interpreter
+PEER = "Gloo", "Connection closed", "Connection reset", "coordination service", "NCCL", "heartbeat"
 LEAST = 2 << 30  # bytes of address space
 
 
@@ -59,10 +61,14 @@ def main(argv: Sequence[str] | None = None, began: float | None = None) -> int:
         if command.starts_jax:  # after --help
             check_memory()
             from jaxrec.data.sources import cache
-            from jaxrec.kernels import compiler
+            from jaxrec.kernels import compiler, processes
 
             compiler.keep_programs(cache())
             compiler.trim_after_compiling()
+            job = [getattr(arguments, name, None) for name in ("coordinator", "processes", "process")]
+            if getattr(arguments, "distributed", False) or job != [None] * 3:
+                processes.join(*job)
+                console.quiet = not processes.leads()
         module = importlib.import_module(f"jaxrec.commands.{command.module}")
         return getattr(module, arguments.command)(arguments, overrides)
     except BaseException as error:
@@ -99,11 +105,23 @@ def _said(error):
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     first = str(error).partition("\n")[0]
+    if _is_of_a_peer(first):
+        return (
+            f"another process of this job has ended or can't be reached ({printable(first, 200)}): start all of them "
+            "again, as many as there are now: training goes on from the last checkpoint"
+        )
     # the last two are from XLA
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in first or "Out of memory" in first:
         what = printable(first, 200) or type(error).__name__
         return f"out of memory ({what}): give it more, or take a smaller model or batch, or fewer microbatch_rows"
     return None
+
+
+def _is_of_a_peer(first):
+    """Whether an error is that of a job whose other process has ended."""
+    import jax
+
+    return jax.process_count() > 1 and any(word in first for word in PEER)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from jaxrec.api import peers
 from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
 from jaxrec.config import parsing as configs, recipes, registry
@@ -25,7 +27,7 @@ from jaxrec.evaluation.evaluator import Validation, baseline_result, has_vector,
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.inference.loading import load
 from jaxrec.inference.recommender import Recommender
-from jaxrec.kernels import placement
+from jaxrec.kernels import placement, processes
 from jaxrec.models.entry import has_users
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
@@ -260,11 +262,14 @@ def train(
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     watch = watch or Stopwatch()
     split = split_for(config, log)
+    peers.check_same(config, log)
+    if not processes.leads():
+        return _follow(config, split, log)
     with workdirs.locked(path) as held, held.named():
         protocol, devices = default_protocol(config.split), placement.local()
         setup, validate = assembled(config, split)
         claim(path, setup, log)
-        if workdirs.is_done(path) and loop.complete(setup, path):
+        if processes.from_first(workdirs.is_done(path) and loop.complete(setup, path)):
             kept = read_checked(path / workdirs.DONE, "it is written anew")
             rows = metric_writer.read_rows(path / "metrics.jsonl")
             found = {"scores": {config.model.name: kept["test"]}, "seconds": kept["seconds"]}
@@ -296,6 +301,18 @@ def train(
     return Training(path=path, config=config, **found)
 
 
+def _follow(config, split, log):
+    """The part of any process but the first in a training: the steps and validations, and nothing that is kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, console = Path(folder), Console(quiet=True)
+        setup, validate = assembled(config, split)
+        found = {"path": path, "config": config, "scores": {}, "trained": False}
+        if processes.from_first(None):
+            return Training(rows=[], seconds=0.0, **found)
+        done = loop.fit(setup, path, validate, console)
+    return Training(rows=done["rows"], seconds=done["seconds"], **found)
+
+
 def split_for(config: Config, log: Log) -> splits.Split:
     """Returns the split of a log by a configuration.
 
@@ -308,8 +325,8 @@ def split_for(config: Config, log: Log) -> splits.Split:
 
 
 def assembled(config: Config, split: splits.Split) -> tuple[Setup, Validation | None]:
-    """Returns the Setup of a training on all local devices, and its validation function (None without validation)."""
-    setup = assembly.assemble(config, split, placement.local())
+    """Returns the Setup of a training on all devices, and its validation function (None without validation)."""
+    setup = assembly.assemble(config, split, placement.all_devices())
     return setup, validation(setup) if config.select_by else None
 
 

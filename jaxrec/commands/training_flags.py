@@ -19,6 +19,12 @@ def train(parser: argparse.ArgumentParser) -> None:
         "--init-from", type=Path, metavar="WORKDIR", help="begin with the params of this training, matched by item ids"
     )
     parser.add_argument("--workdir", type=Path, help="folder of the training (default: runs/<config name>)")
+    parser.add_argument(
+        "--distributed", action="store_true", help="train with the other processes of this SLURM, JobSet or TPU job"
+    )
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="likewise, where the first process is reached")
+    parser.add_argument("--processes", type=int, metavar="N", help="how many processes there are")
+    parser.add_argument("--process", type=int, metavar="I", help="the number of this one, from 0; the first one writes")
 
 
 def compare(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxrec.batches import stream
 from jaxrec.batches.objectives import Objective
-from jaxrec.kernels import compiler, placement as dev
+from jaxrec.kernels import compiler, placement as dev, processes
 from jaxrec.kernels.placement import AXIS
 from jaxrec.models.model import Model
 from jaxrec.models.sharded import specs
@@ -36,7 +36,7 @@ class Encoder(NamedTuple):
     program: Any  #: (params, data, order, rows, slot, kept) -> hidden [batches, K, D]
 
     def __call__(self, params: Any, histories: Histories) -> np.ndarray:
-        hidden_BKD = np.asarray(self.program(params, *histories[:5]))
+        hidden_BKD = processes.whole(self.program(params, *histories[:5]))
         asked = histories.question >= 0
         hidden_QD = np.empty((histories.total, hidden_BKD.shape[-1]), np.float32)
         hidden_QD[histories.question[asked]] = hidden_BKD[asked]

@@ -14,7 +14,7 @@ from jaxrec.data.splits import Questions, Split
 from jaxrec.data.text import some
 from jaxrec.evaluation.candidates import draw
 from jaxrec.evaluation.protocols import find, named, whole
-from jaxrec.kernels import placement as dev, ranking
+from jaxrec.kernels import placement as dev, processes, ranking
 from jaxrec.kernels.placement import AXIS
 from jaxrec.system.errors import UserError
 
@@ -140,12 +140,12 @@ def _answers(layout, how, scorer, params, queries):
     chex.assert_tree_shape_prefix(queries, (layout.total,))
     mesh, queries = layout.mesh, jax.tree.map(np.asarray, queries)
     program = _program(scorer, how, layout.catalogue, mesh)
-    params = jax.device_put(params, NamedSharding(mesh, dev.item_spec(mesh)))
+    params = dev.on(params, NamedSharding(mesh, dev.item_spec(mesh)))
     answers = []
     for rows, targets, items in layout.buckets:
         asked = dev.spread(jax.tree.map(lambda query: query[rows], queries), mesh)  # noqa: B023
         answers.append((rows, program(params, asked, targets, items)))
-    return [(rows, np.asarray(answer)) for rows, answer in answers]
+    return [(rows, processes.whole(answer)) for rows, answer in answers]
 
 
 def run(layout: Layout, scorer: ranking.Scorer, params: Any, queries: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
 
-from jaxrec.system.errors import UserError
+from jaxrec.kernels import processes
 
 AXIS = "data"  #: the device axis that the rows of a step are split over
 ITEM = "item"  #: the device axis that the rows of item tables are split over, if a mesh has one
@@ -15,14 +15,13 @@ Devices = Sequence | Mesh  #: devices with the single axis `AXIS`; or a mesh
 
 
 def local() -> list:
-    """All devices of this process.
-
-    Raises:
-        UserError: if the job has several processes, which is not supported.
-    """
-    if jax.process_count() > 1:
-        raise UserError("training over several processes is not supported: start one process that sees all its devices")
+    """The devices of this process."""
     return jax.local_devices()
+
+
+def all_devices() -> list:
+    """The devices of all processes of the job; alone, those of this process."""
+    return jax.devices() if processes.several() else local()
 
 
 def mesh_of(devices: Devices, item: int = 1) -> Mesh:
@@ -50,12 +49,19 @@ def data_size(devices: Devices) -> int:
 
 def put(tree: Any, devices: Devices) -> Any:
     """Replicates the arrays of a tree on all devices."""
-    return jax.device_put(tree, replicated(devices))
+    return on(tree, replicated(devices))
 
 
 def spread(tree: Any, devices: Devices) -> Any:
     """Splits the arrays of a tree over `AXIS` along their first axis, a multiple of `data_size(devices)`."""
-    return jax.device_put(tree, NamedSharding(mesh_of(devices), P(AXIS)))
+    return on(tree, NamedSharding(mesh_of(devices), P(AXIS)))
+
+
+def on(tree: Any, sharding: NamedSharding) -> Any:
+    """The arrays of a tree with a sharding, which may be over devices of several processes."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda x: processes.on_devices(x, sharding), tree)
 
 
 def replicated(devices: Devices) -> NamedSharding:

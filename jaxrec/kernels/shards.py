@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
+from jaxrec.kernels import processes
+
 
 def total(x: jax.Array, axis: str | None) -> jax.Array:
     """The sum of x over the axis."""
@@ -74,12 +76,17 @@ def put(tree: Any, specs: Any, mesh: Mesh, axis: str) -> Any:
     def leaf(spec, x):
         if spec == P(axis) and (missing := -len(x) % mesh.shape[axis]):
             x = np.pad(np.asarray(x), ((0, missing), *((0, 0),) * (x.ndim - 1)))
-        return jax.device_put(x, NamedSharding(mesh, spec))
+        return processes.on_devices(x, NamedSharding(mesh, spec))
 
     return jax.tree.map(lambda spec, part: jax.tree.map(lambda x: leaf(spec, x), part), specs, tree)
 
 
 def whole(tree: Any, specs: Any, rows: int, axis: str) -> Any:
     """The tree with its split arrays whole and without padding, of so many rows, on the host."""
-    leaf = lambda spec, x: np.asarray(x)[:rows] if spec == P(axis) else x
+
+    def leaf(spec, x):
+        if spec == P(axis):
+            return processes.whole(x)[:rows]
+        return processes.whole(x) if processes.several() else x
+
     return jax.tree.map(lambda spec, part: jax.tree.map(lambda x: leaf(spec, x), part), specs, tree)

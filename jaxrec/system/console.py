@@ -15,6 +15,9 @@ PAGE = '<pre style="font-family: monospace; line-height: 1.2; overflow-x: auto">
 JOINERS = "\u200c\u200d"  # in category Cf, but parts of words and emoji
 
 
+quiet = False  #: whether nothing is printed, as by all processes of a job but its first
+
+
 class _Console(Console):
     def on_broken_pipe(self):
         """Raises; rich would exit silently with status 1."""
@@ -24,6 +27,7 @@ class _Console(Console):
 def make(**options: Any) -> Console:
     """Returns a Console that prints text literally, without markup such as [bold] and :smile:."""
     plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    plain["quiet"] = quiet and "file" not in options
     return _Console(**plain | options)
 
 

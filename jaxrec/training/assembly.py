@@ -9,8 +9,8 @@ import numpy as np
 from jaxrec.config.keys import Config
 from jaxrec.data import cold, event_types, sources, splits, user_columns
 from jaxrec.data.interactions import Interactions
-from jaxrec.kernels import placement, shards
-from jaxrec.training import growing, launch, sharding
+from jaxrec.kernels import placement, processes, shards
+from jaxrec.training import growing, launch, leaves, sharding
 from jaxrec.training.setup import Feed, Setup, initial, setup, shapes
 
 
@@ -43,9 +43,12 @@ def first_state(setup: Setup) -> Any:
     """The State before the first step, on the devices of the setup; no device holds a whole split table."""
     shardings = launch.placed(setup.mesh, setup.specs)
     if setup.config.init_from:
-        return jax.device_put(growing.carried(initial(setup), setup), shardings)
+        carried = growing.carried(initial(setup), setup)
+        return saved(setup, carried) if processes.several() else jax.device_put(carried, shardings)
     if placement.item_axis(setup.mesh):
         return jax.jit(setup.first, out_shardings=shardings)(jax.random.key(setup.config.seed))
+    if processes.several():
+        return saved(setup, initial(setup))
     return jax.device_put(initial(setup), shardings)
 
 
@@ -56,7 +59,8 @@ def to_save(setup: Setup, state: Any) -> Any:
 
 def saved_shapes(setup: Setup) -> Any:
     """What to restore a checkpoint into: a State as of `to_save`."""
-    return sharding.saved_shapes(shapes(setup), setup.specs, len(setup.split.interactions.catalogue.ids))
+    found = sharding.saved_shapes(shapes(setup), setup.specs, len(setup.split.interactions.catalogue.ids))
+    return jax.tree.map(leaves.on_host, found) if processes.several() else found
 
 
 def saved(setup: Setup, state: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxrec.config.keys import Config
+from jaxrec.kernels import processes
 from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Signals
 from jaxrec.system.stopwatch import Stopwatch
@@ -99,7 +100,7 @@ def fit(
         checkpoints = opened.enter_context(contextlib.closing(Checkpoints(workdir)))
         preflight.check_state(setup)
         state, loop = resume(setup, workdir, checkpoints)
-        rows = checkpoints.rows(loop["step"]) if loop["step"] else None
+        rows = checkpoints.rows(loop["step"]) if loop["step"] and processes.leads() else None
         logger = metric_writer.MetricWriter(workdir, loop["step"], setup.total_steps, loop["seconds"], console, rows)
         opened.enter_context(contextlib.closing(logger))
         logger.best = wording.best_so_far(setup, loop)
@@ -119,11 +120,10 @@ def fit(
             logger.progress(last, float(values.loss[:done].mean()), float(values.count[:done].sum()))
 
         def save(now, score=None):
-            if checkpoints.latest() != now:
+            kept = assembly.to_save(setup, state)  # of several processes, all have a part in it
+            if processes.leads() and checkpoints.latest() != now:
                 held.check()
-                checkpoints.save(
-                    now, assembly.to_save(setup, state), loop | {"seconds": logger.seconds()}, score, logger.checksum()
-                )
+                checkpoints.save(now, kept, loop | {"seconds": logger.seconds()}, score, logger.checksum())
                 if on_checkpoint:
                     checkpoints.wait()
                     on_checkpoint(now, workdir / "checkpoints" / str(now))
@@ -134,7 +134,8 @@ def fit(
             if not is_over(setup, loop):
                 needs = preflight.check(setup, state, feed, loop["step"], boundary(setup, loop["step"]))
                 watch.lap("compiling")
-                getattr(validate, "compile_ahead", lambda: None)()  # while the first steps run
+                if not processes.several():  # of which each would begin it at another time
+                    getattr(validate, "compile_ahead", lambda: None)()  # while the first steps run
                 logger.log(preflight.describe(setup, needs))
                 logger.skip()
             pending, begun, seconds = None, loop["step"], logger.seconds()
@@ -149,7 +150,8 @@ def fit(
                 evaluates = end % interval(setup, config.eval_every) == 0 or end == setup.total_steps
                 row_ends = evaluates or end % setup.epoch_steps == 0
                 saves = evaluates or end % interval(setup, config.save_every) == 0
-                stop, late = signals.caught, deadline is not None and time.monotonic() >= deadline
+                stop = processes.largest(signals.caught or 0)
+                late = deadline is not None and time.monotonic() >= deadline
                 if not (row_ends or saves or stop or late):
                     continue
                 read(pending)
@@ -193,11 +195,13 @@ def resume(setup: Setup, workdir: Path, checkpoints: Checkpoints) -> tuple[State
 
     Newer damaged checkpoints, and a damaged best one, are set aside.
     """
-    if checkpoints.latest() is None:
+    if processes.from_first(checkpoints.latest()) is None:
         state = assembly.first_state(setup)
         loop = {"step": 0, "best": None, "evals_without_improvement": 0, "sums": [0.0, 0.0, 0.0, 0], "seconds": 0.0}
         return state, loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
     wanted = assembly.saved_shapes(setup)
+    if not processes.leads():
+        return assembly.saved(setup, processes.arrays_from_first(None, wanted)), processes.from_first(None)
     (state, loop), at, damaged = checkpoints.take("latest", partial(_restore, setup, workdir, checkpoints, wanted))
     best = checkpoints.best()
     if best is not None and best != at and best not in damaged:
@@ -207,7 +211,10 @@ def resume(setup: Setup, workdir: Path, checkpoints: Checkpoints) -> tuple[State
             damaged[best] = why
     for newer, why in damaged.items():
         checkpoints.set_aside(newer, why)
-    return assembly.saved(setup, state), loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
+    loop |= {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
+    if processes.several():
+        state, loop = processes.arrays_from_first(state, wanted), processes.from_first(loop)
+    return assembly.saved(setup, state), loop
 
 
 def _restore(setup, workdir, checkpoints, wanted, at):

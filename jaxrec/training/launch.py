@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 
-from jaxrec.kernels.placement import AXIS, Devices, data_size, mesh_of
+from jaxrec.kernels.placement import AXIS, Devices, data_size, mesh_of, spread
+from jaxrec.kernels.processes import several
 from jaxrec.training.step import State
 
 AXES = State(None, None, None, 0, None)  # the carry has a device axis, the rest is replicated
@@ -21,7 +22,7 @@ class Launched(NamedTuple):
 
     program: Any
     seed: np.uint32
-    numbers: np.ndarray
+    numbers: Any
 
     def __call__(self, *args):
         return self.program(*args, self.seed, self.numbers)
@@ -88,7 +89,8 @@ def launch_shard_map(
     in_specs = specs, split if per_device_data else P(), sampler_specs, P(), P(), P(), split
     mapped = jax.shard_map(call, mesh=mesh, in_specs=in_specs, out_specs=(specs, P()), check_vma=mesh.size > 1)
     program = jax.jit(mapped, donate_argnums=0, compiler_options=options)
-    return Launched(program, np.uint32(seed), np.arange(data_size(mesh)))
+    numbers = np.arange(data_size(mesh))
+    return Launched(program, np.uint32(seed), spread(numbers, mesh) if several() else numbers)
 
 
 LAUNCHERS = {"pmap": launch_pmap, "shard_map": launch_shard_map}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl.logging import get_absl_logger
 
 from jaxrec.system.errors import UserError
@@ -62,7 +63,9 @@ ITEMS = ("params", "rest", "loop")
 
 def reader(place: Path) -> ocp.CheckpointManager:
     """A manager that reads the checkpoints of a folder; it opens none of them before it is asked to."""
-    options = ocp.CheckpointManagerOptions(create=False, read_only=True, lightweight_initialize=True)
+    options = ocp.CheckpointManagerOptions(
+        create=False, read_only=True, lightweight_initialize=True, multiprocessing_options=_alone("read")
+    )
     return ocp.CheckpointManager(place, options=options, item_names=ITEMS)
 
 
@@ -79,9 +82,21 @@ def writer(place: Path, seal: Callable[[], None]) -> ocp.CheckpointManager:
         best_fn=_rank,
         preservation_policy=kept,
         cleanup_tmp_directories=True,
+        create=False,
+        multiprocessing_options=_alone("write"),
         async_options=ocp.AsyncOptions(post_finalization_callback=seal),
     )
     return ocp.CheckpointManager(place, options=options, item_names=ITEMS)
+
+
+def _alone(key):
+    """Of several processes, the one that opens a manager is the only one that uses it, whatever the others do."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"{key}{own}"
+    )
 
 
 def _rank(metrics) -> Any:

@@ -15,7 +15,7 @@ from jaxrec.config.parsing import row_width
 from jaxrec.data import event_types
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits import Split
-from jaxrec.kernels import compiler, placement, shards
+from jaxrec.kernels import compiler, placement, processes, shards
 from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
 from jaxrec.training import folding, launch, microbatches, negatives, optim, sharding, sparse, step
@@ -150,10 +150,8 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         specs = sharding.specs_of(model, optimiser, jax.eval_shape(first, jax.random.key(0)))
         run = launch.launch_shard_map(call, mesh, options, per_device_data, specs, sampler_specs, config.seed)
     else:
-        specs, run = (
-            launch.SPECS,
-            launch.LAUNCHERS[config.launcher](call, devices, options, per_device_data, seed=config.seed),
-        )
+        launcher = launch.LAUNCHERS["shard_map" if processes.several() else config.launcher]
+        specs, run = launch.SPECS, launcher(call, devices, options, per_device_data, seed=config.seed)
     return Setup(
         config=config,
         split=split,

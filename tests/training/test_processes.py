@@ -1,0 +1,150 @@
+"""Several processes train as one does, stop together, and go on in another number. Each is a process of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jaxrec.kernels import processes
+from jaxrec.system.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+KEYS = {
+    "dataset": "synthetic:users=120",
+    "model.dim": 8,
+    "length": 16,
+    "epochs": 20,
+    "eval_every": 1,
+    "patience": 0,
+    "batch": 32,
+    "steps_per_call": 1,
+}
+
+
+def start(workdir, number, devices, **keys):
+    """The processes of a job, of so many devices each; `keys` are of all, "last" those of the last one alone."""
+    last = keys.pop("last", {})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    job = ["--coordinator", f"127.0.0.1:{port}", "--processes", str(number)] if number > 1 else []
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "PYTHONPATH": str(ROOT),
+    }
+    started = []
+    for index in range(number):
+        changed = KEYS | keys | (last if index == number - 1 else {})
+        argv = [f"--config.{key}={value}" for key, value in changed.items()]
+        own = [*job, "--process", str(index)] if job else []
+        command = [sys.executable, str(ROOT / "train.py"), "--config", "sasrec_ml1m", "--workdir", str(workdir)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        started.append(subprocess.Popen([*command, *argv, *own], env=environment, cwd=workdir.parent, **pipes))
+    return started
+
+
+def ends(started, seconds=240):
+    """[(exit status, output)] of processes."""
+    try:
+        said = [each.communicate(timeout=seconds)[0] for each in started]
+    finally:
+        for each in started:
+            each.kill()
+    return [(each.returncode, text) for each, text in zip(started, said, strict=True)]
+
+
+def rows(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_close(found, wanted):
+    assert [row["step"] for row in found] == [row["step"] for row in wanted]
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        assert ours["valid"] == pytest.approx(theirs["valid"], abs=1e-3)
+
+
+def begun(workdir, started, rows=1):
+    """Waits until a row of metrics is written."""
+    file = workdir / "metrics.jsonl"
+    for _ in range(2400):
+        if file.exists() and file.read_text().count("\n") >= rows:
+            return
+        assert all(each.poll() is None for each in started), ends(started)
+        time.sleep(0.1)
+    raise AssertionError("no row")
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        (("a:1", None, None), "go together"),
+        ((None, 2, 1), "go together"),
+        (("nowhere", 2, 0), "--coordinator nowhere: give HOST:PORT"),
+        (("a:1", 2, 2), "--process 2: of --processes 2 they are numbered from 0"),
+    ],
+)
+def test_what_makes_no_job_is_refused(job, said):
+    with pytest.raises(UserError, match=said):
+        processes.join(*job)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The workdir of one process with two devices."""
+    workdir = tmp_path_factory.mktemp("alone") / "w"
+    [(status, said)] = ends(start(workdir, 1, 2))
+    assert status == 0, said
+    return workdir
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keys", [{}, {"feed": "host"}, {"mesh.item": 2}], ids=["device", "host", "split"])
+def test_two_processes_train_as_one_with_as_many_devices(alone, tmp_path, keys):
+    found = ends(start(tmp_path / "w", 2, 1, **keys))
+    assert [status for status, _ in found] == [0, 0], found
+    assert_close(rows(tmp_path / "w"), rows(alone))
+    tests = [json.loads((each / "done.json").read_text()) for each in (tmp_path / "w", alone)]
+    measured = [json.dumps(each) for each in tests]
+    assert "ndcg@10" in measured[0] and measured[0].count("ndcg@10") == measured[1].count("ndcg@10")
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_saves_and_stops_all_and_another_number_goes_on(alone, tmp_path):
+    workdir = tmp_path / "w"
+    started = start(workdir, 2, 1)
+    begun(workdir, started)
+    started[1].send_signal(signal.SIGTERM)
+    found = ends(started)
+    assert [status for status, _ in found] == [143, 143], found
+    assert [status for status, _ in ends(start(workdir, 1, 1))] == [0]
+    assert_close(rows(workdir), rows(alone))
+
+
+@pytest.mark.slow
+def test_the_death_of_one_ends_the_others_and_nothing_saved_is_lost(alone, tmp_path):
+    workdir = tmp_path / "w"
+    started = start(workdir, 2, 1)
+    begun(workdir, started)
+    killed = time.monotonic()
+    started[1].kill()
+    found = ends(started)
+    assert time.monotonic() - killed < 2 * processes.HEARTBEAT, found
+    assert found[0][0] not in (0, 143), found
+    assert [status for status, _ in ends(start(workdir, 2, 1))] == [0, 0]
+    assert_close(rows(workdir), rows(alone))
+
+
+@pytest.mark.slow
+def test_processes_that_differ_are_refused_by_name(tmp_path):
+    found = ends(start(tmp_path / "w", 2, 1, last={"model.dim": 16}))
+    assert [status for status, _ in found] == [2, 2], found
+    assert "process 1 differs from process 0 in config.model.dim: '16', not '8'" in found[1][1], found
+    assert "process 1 has another configuration" in found[0][1], found

@@ -156,7 +156,6 @@ def bert4rec(config: BERT4RecOptions, sizes: Sizes) -> Model:
         method="everything",
         reads=True,
         microbatch_slots=ATTENTION_SLOTS,
-        vectors_by_row=True,
     )
 
 

@@ -141,7 +141,6 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         seed=config.seed,
         tables=frozenset([*plain.item_tables, *plain.user_tables]),
         ema=config.optim.ema,
-        vector_rows=microbatch_rows if plain.vectors_by_row and not model.folding else 0,
         items=draw_items if model.folding else None,
         **norm,
     )

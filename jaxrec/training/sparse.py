@@ -22,7 +22,7 @@ import numpy as np
 import optax
 
 from jaxrec.config.keys import OptimConfig
-from jaxrec.kernels import hardware, shards, sizes
+from jaxrec.kernels import shards, sizes
 from jaxrec.kernels.collectives import all_gather, mark_replicated, psum
 from jaxrec.kernels.placement import AXIS
 from jaxrec.models.model import Model
@@ -147,14 +147,8 @@ def relabel(
     whole = items <= sizes.MASKED_ROWS_PER_TOUCHED * len(row)
     at = None if whole else jnp.sort(row)
     place = row if at is None else jnp.searchsorted(at, row).astype(jnp.int32)
-    size = items if whole else len(row)
-    mark = lambda places, size=size: jnp.zeros(size, bool).at[places].set(True, mode="drop")
-    if hardware.is_cpu():
-        used = {"inputs": mark(place[: ends[0]]), "targets": mark(place[ends[0] :])}
-    else:  # both masks by one kernel
-        is_target = jnp.arange(len(place)) >= ends[0]
-        both = mark(jnp.where(place < size, place + size * is_target, 2 * size), 2 * size)
-        used = {"inputs": both[:size], "targets": both[size:]}
+    mark = lambda places: jnp.zeros(items if whole else len(row), bool).at[places].set(True, mode="drop")
+    used = {"inputs": mark(place[: ends[0]]), "targets": mark(place[ends[0] :])}
     if whole:
         return Rows(at, used), inputs, targets, negatives
     if item_axis is not None:  # who holds a row says what it is now

@@ -19,6 +19,7 @@ from jaxrec.api.logs import as_log
 from jaxrec.evaluation.comparison import paired
 
 EPOCHS = {"ml-100k": 30, "rsc15-100k": 8, "30music-sample10": 8, "beauty-5core": 24, "ml-1m": 10}
+NONE = {"features": "", "id_dropout": 0.0}  # the recipe takes them by itself
 #: {arm: what it changes}
 ARMS = {
     "gap": {"context": "gap"},
@@ -47,7 +48,7 @@ CONTEXT = {"beauty-5core": ""}
 def main(flags):
     """Train what is lacking, and write what each arm gains."""
     log, name = as_log(flags.dataset), Path(flags.dataset).name
-    base = {"epochs": EPOCHS[name], "patience": 0, "optim.schedule": "cosine", "eval_every": 2} | flags.set
+    base = {"epochs": EPOCHS[name], "patience": 0, "optim.schedule": "cosine", "eval_every": 2} | NONE | flags.set
     runs, seeds = flags.runs / name, range(flags.seeds)
     plain = [train(log, "default", base, runs, "base", seed) for seed in seeds]
     of_base = {part: ranks(log, plain, part) for part in ("valid", "test")}

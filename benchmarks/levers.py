@@ -44,8 +44,6 @@ LEVERS = {
     "pre": {"model.norm": "pre", "model.ffn": "gelu", "model.ffn_multiplier": 2},
     "label_smoothing": {"loss.label_smoothing": 0.1},
     "ema": {"optim.schedule": "constant", "optim.ema": 0.998},
-    "item_dropout": {"item_dropout": 0.1},
-    "sequence_dropout": {"sequence_dropout": 0.1},
     "row_decay": {"optim.name": "adamw", "optim.weight_decay": 0.01, "optim.decayed": "rows"},
     "cosine_scores": {"model.score": "cosine"},
     "rotary": {"positions": "rotary"},

@@ -26,6 +26,8 @@ def get_config():
             "history": AUTO,
             "eval_every": 1,
             "patience": AUTO,
+            "features": AUTO,
+            "id_dropout": AUTO,
             "model": {
                 "name": "sasrec",
                 "dim": AUTO,

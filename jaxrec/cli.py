@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Interrupt
 from jaxrec.system.version import VERSION
 
+BEGAN = time.monotonic()  # of the process, but for the start of the interpreter
 LEAST = 2 << 30  # bytes of address space
 
 
@@ -26,7 +28,7 @@ def run(command: str | None = None) -> None:
     signal.signal(signal.SIGINT, Interrupt())
     sys.excepthook = _hook
     sys.unraisablehook = _unraisable
-    status = main([*([command] if command else []), *sys.argv[1:]])
+    status = main([*([command] if command else []), *sys.argv[1:]], BEGAN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if status == 2:  # already reported; a failed save would print tracebacks at exit
         with contextlib.suppress(OSError):  # of a closed pipe
@@ -48,9 +50,10 @@ def _unraisable(what):
         sys.__unraisablehook__(what)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parses and runs a command. Returns the exit status."""
+def main(argv: Sequence[str] | None = None, began: float | None = None) -> int:
+    """Parses and runs a command. Returns the exit status. `began`: time.monotonic() of the process's start."""
     arguments, overrides = parse(sys.argv[1:] if argv is None else argv)
+    arguments.began = began
     try:
         command = COMMANDS[arguments.command]
         if command.starts_jax:  # after --help

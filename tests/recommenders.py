@@ -20,7 +20,7 @@ MODELS = {
 GENRES = ["Comedy", "Drama", "Comedy|War", "", "War"]
 
 
-def config(name, length=20, width=8, context="", topic="", user_features="", **keys):
+def config(name, length=20, width=8, context="", topic="", user_features="", start_prob=0.0, baskets=False, **keys):
     """A Config of this model. keys: of the model."""
     values = {
         "dataset": "histories",
@@ -37,8 +37,9 @@ def config(name, length=20, width=8, context="", topic="", user_features="", **k
         "context": context,
         "topic": topic,
         "user_features": user_features,
+        "start_prob": start_prob,
     }
-    return configs.from_dict(values)
+    return configs.from_dict(values | ({"baskets": True, "split": "last-basket"} if baskets else {}))
 
 
 def params(model, seed=1):

@@ -234,7 +234,12 @@ HOW = [
     (r"jaxrec backtest ", backtest),
     (r"python serve\.py |curl ", serving),
 ]
-SLOW = [r"jaxrec export .*onnx", r"jaxrec (tune|backtest) ", r"(python train\.py|jaxrec train) "]
+SLOW = [
+    r"jaxrec export .*onnx",
+    r"jaxrec (tune|backtest) ",
+    r"(python train\.py|jaxrec train) ",
+    r"python evaluate\.py .*--",
+]
 COMMANDS = list(dict.fromkeys(text for each in PRINTED if each.kind == "command" for text in printed.commands(each)))
 
 
@@ -288,7 +293,8 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(here, place, page):
     assert len(names) > 1
 
 
-@pytest.mark.parametrize("page", ["serving.md", pytest.param("README.md", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["serving.md", "README.md"])
 def test_the_service_and_its_requests(place, page):
     """Each start of the service that a page prints, on a free port, and the requests that follow it."""
     lines = [

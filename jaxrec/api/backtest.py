@@ -36,7 +36,7 @@ PLAN = "backtest.json"
 LEAST = 1e-6  #: minimum share of a window's events for validation
 Planned = Mapping[str, tuple[str, Mapping[str, Any]]]  #: {label: (configuration, changes to it)}
 NOTHING = np.zeros(0, np.int32)  #: ranks when no question can be answered
-OWN = ("dataset", "seed", "split", "test_quantile", "valid_fraction")  # keys determined by the backtest
+OWN = ("dataset", "seed", "split", "test_quantile", "valid_fraction", "baskets")  # determined by the backtest
 
 
 @with_keywords
@@ -283,7 +283,7 @@ def _check(baselines, targets, valid, seeds, folds, keys):
         if type(value) is not int or value < 1:
             raise UserError(f"{flag} {value}: a whole number, at least 1")
     if taken := [key for key in keys if key in OWN]:
-        raise UserError(f"{taken[0]} is no key that may be set here: it follows from the backtest")
+        raise UserError(f"{taken[0]} is no key that may be set here: the backtest of events, one by one, decides it")
 
 
 def _days(flag, value):

@@ -21,7 +21,7 @@ from jaxrec.data import sources, splits, synthetic
 from jaxrec.data.users import Users
 from jaxrec.evaluation import ranker, results
 from jaxrec.evaluation.baselines import COUNTED
-from jaxrec.evaluation.evaluator import baseline_result, has_vector, test_of, validation
+from jaxrec.evaluation.evaluator import Validation, baseline_result, has_vector, test_of, validation
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.inference.loading import load
 from jaxrec.inference.recommender import Recommender
@@ -30,6 +30,7 @@ from jaxrec.models.entry import has_users
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_checked, write_checked
+from jaxrec.system.stopwatch import Stopwatch
 from jaxrec.training import assembly, auto, fit as loop, growing, metric_writer, wording, workdir as workdirs
 from jaxrec.training.fit import Stopped
 from jaxrec.training.setup import Setup
@@ -238,6 +239,7 @@ def train(
     console: Console,
     on_evaluate: Callable[[dict], None] | None = None,
     on_checkpoint: Callable[[int, Path], None] | None = None,
+    watch: Stopwatch | None = None,
 ) -> Training:
     """Trains from the workdir's latest checkpoint to the end, then tests the best one beside the baselines.
 
@@ -249,12 +251,14 @@ def train(
         console: shows the progress.
         on_evaluate: as for `fit`.
         on_checkpoint: as for `fit`.
+        watch: of the start so far; by default it starts now.
 
     Raises:
         UserError: if the data, the workdir or the configuration are invalid.
         Stopped: by a signal.
     """
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
+    watch = watch or Stopwatch()
     split = split_for(config, log)
     with workdirs.locked(path) as held, held.named():
         protocol, devices = default_protocol(config.split), placement.local()
@@ -272,7 +276,8 @@ def train(
             repeats = splits.repeated_targets(split.interactions, split.valid)
             said = splits.repeats_in_words(repeats, len(split.valid.target))
             say(f"validation: {said}{advice(config, split, repeats)}")
-        done = loop.fit(setup, path, validate, console, held, on_evaluate, on_checkpoint)
+        watch.lap("setup")
+        done = loop.fit(setup, path, validate, console, held, on_evaluate, on_checkpoint, watch=watch)
         held.check()
         metric_writer.plot(done["rows"], path / CURVES, name, wording.drawn(config), config.select_by)
         both = config.seen == "keep"
@@ -302,7 +307,7 @@ def split_for(config: Config, log: Log) -> splits.Split:
     return split
 
 
-def assembled(config: Config, split: splits.Split) -> tuple[Setup, Callable | None]:
+def assembled(config: Config, split: splits.Split) -> tuple[Setup, Validation | None]:
     """Returns the Setup of a training on all local devices, and its validation function (None without validation)."""
     setup = assembly.assemble(config, split, placement.local())
     return setup, validation(setup) if config.select_by else None

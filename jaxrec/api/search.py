@@ -10,6 +10,7 @@ from jaxrec.api import fitting
 from jaxrec.api.logs import Log
 from jaxrec.config import parsing
 from jaxrec.config.keys import Config
+from jaxrec.data.interactions import Interactions
 from jaxrec.system.errors import UserError
 from jaxrec.training import auto
 
@@ -52,7 +53,8 @@ def trial(changes: Changes) -> Trial:
     >>> trial({}).name, trial({"model.dim": 128, "optim.learning_rate": 1e-3}).name
     ('default', 'dim-128-learning_rate-0.001')
     """
-    of = lambda key, value: value if key in ("model.name", "loss.name") else f"{key.rpartition('.')[2]}-{value}"
+    bare = ("model.name", "loss.name")
+    of = lambda key, value: value if key in bare else f"{key.rpartition('.')[2]}-{'none' if value == '' else value}"
     words = [of(key, value) for key, value in changes.items()]
     return Trial("-".join(words).replace("/", "_").replace(":", "_") or "default", dict(changes))
 
@@ -90,7 +92,7 @@ def candidates(base: Config, keys: Mapping[str, Any], log: Log, seed: int = 0) -
         seed: of the draws of two and three.
     """
     given, known = parsing.flatten(dict(keys)).keys(), [base]
-    single = [changes for changes in _single(base) if not given & changes.keys()]
+    single = [changes for changes in _single(base, log.interactions) if not given & changes.keys()]
     for changes in itertools.chain(single, _drawn(single, seed)):
         try:
             made = configuration(changes, keys, log)
@@ -101,13 +103,17 @@ def candidates(base: Config, keys: Mapping[str, Any], log: Log, seed: int = 0) -
             yield changes
 
 
-def _single(base: Config) -> Iterator[Changes]:
+def _single(base: Config, interactions: Interactions) -> Iterator[Changes]:
     """Yields single changes, the most promising first."""
     model, rate = base.model, base.optim.learning_rate
     near = sorted((value for value in DROPOUTS if value != model.dropout), key=lambda value: abs(value - model.dropout))
     yield {"model.name": "gru4rec"}
     yield QUERY
     yield {"model.dropout": near[0]}
+    if base.features:
+        yield {"features": "", "id_dropout": 0.0}
+    if known := auto.of_events(interactions):
+        yield {"context": known}
     yield {"loss.label_smoothing": 0.2}
     yield {"model.dim": 2 * model.dim}
     yield {"optim.learning_rate": 2 * rate}

@@ -30,7 +30,7 @@ def placed(stream: Stream) -> Stream:
     begins_segment = _changes(segments)
     begins = begins_segment | (number == 0) | _changes(number >> 1)
     count = jnp.cumsum(begins, axis=1)
-    positions = count - jax.lax.cummax(jnp.where(begins_segment, count, 0), axis=1)
+    positions = count - _running_max(jnp.where(begins_segment, count, 0))
     positions = jnp.where(segments > 0, positions, 0).astype(jnp.int32)
     rest = stream.context[..., :-1] if stream.context.shape[-1] > 1 else None
     return stream._replace(positions=positions, context=rest)
@@ -48,8 +48,8 @@ def shown(stream: Stream, length: int) -> Stream:
     number, segments = stream.context[..., -1], stream.segments
     whole = (number == 0) | (number & 1 > 0)  # a basket that begins here has all its events
     slot = jnp.arange(segments.shape[1])
-    newest_whole = jax.lax.cummax(jnp.where(whole, slot, -1), axis=1)
-    begin = jax.lax.cummax(jnp.where(_changes(segments), slot, 0), axis=1)
+    newest_whole = _running_max(jnp.where(whole, slot, -1))
+    begin = _running_max(jnp.where(_changes(segments), slot, 0))
     any_whole = (jax.vmap(same_sequence)(segments) & whole[:, None]).any(-1)
     full = stream.positions + jax.vmap(from_end)(segments) + 1 >= length
     left_out = full & any_whole & (newest_whole < begin)
@@ -69,7 +69,7 @@ def targets(stream: Stream, most: int) -> tuple:
     """
     begins = _changes(stream.segments) | _changes(stream.positions)
     slot = jnp.arange(stream.items.shape[1])
-    begin = jax.lax.cummax(jnp.where(begins, slot, 0), axis=1)
+    begin = _running_max(jnp.where(begins, slot, 0))
     asked = (stream.segments > 0) & (stream.positions > 0)
     first = jnp.argsort(~asked, axis=1, stable=True)[:, :most]
     pick = lambda values: jnp.take_along_axis(jnp.where(asked, values, 0), first, axis=1)
@@ -160,3 +160,8 @@ def subsequences(
 def _changes(values):
     """Whether a slot's value is another than that of the slot before it; so is a row's first. [R, T] bool"""
     return jnp.concatenate([jnp.ones_like(values[:, :1], bool), values[:, 1:] != values[:, :-1]], axis=1)
+
+
+def _running_max(values):
+    """The largest of the values up to each slot, by floats, exact below 2^24: ONNX has none of integers."""
+    return jax.lax.cummax(values.astype(jnp.float32), axis=1).astype(values.dtype)

@@ -1,4 +1,4 @@
-"""Data augmentation of a batch's inputs: drops items, and cuts histories in two. Targets stay as they are.
+"""Leaves out, in training, some of what is known of events and users. Targets stay as they are.
 
 Each row is drawn by its own key, so that the result doesn't depend on the number of devices.
 """
@@ -8,52 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.batches.stream import Stream
-from jaxrec.kernels.masks import from_end
-from jaxrec.kernels.random import randint, random_bits, site_keys
+from jaxrec.kernels.random import random_bits, site_keys
 
 # beyond the sites of any model's dropouts, below the cloze's
-ITEM_SITE, SEQUENCE_SITE, CONTEXT_SITE, ASKED_SITE = 2**31 - 3, 2**31 - 4, 2**31 - 5, 2**31 - 7
-
-
-def drop_items(stream: Stream, keys: jax.Array, rate: float) -> Stream:
-    """Replaces each item with probability `rate` by the item before it; the first item of a sequence always stays.
-
-    Zero vectors are no alternative, since normalization layers would divide them by almost zero; nor is a mask
-    embedding, which not every model has.
-
-    Args:
-        stream: Stream of rows [R, T].
-        keys: keys [R], one per row.
-        rate: the probability.
-    """
-    dropped = jax.vmap(lambda key: _chosen(key, stream.items.shape[1:], rate))(site_keys(keys, ITEM_SITE))
-    kept = ~dropped | (stream.positions == 0)
-    slot = jax.lax.cummax(jnp.where(kept, jnp.arange(stream.items.shape[1]), 0), axis=1)
-    return stream._replace(items=jnp.take_along_axis(stream.items, slot, axis=1))
-
-
-def cut_sequences(stream: Stream, keys: jax.Array, rate: float) -> Stream:
-    """Cuts each sequence of two or more slots at a random slot, with probability `rate`.
-
-    The second part becomes a history of its own, with positions from 0. Segments are renumbered: they stay in order,
-    with gaps between the numbers.
-
-    Args:
-        stream: Stream of rows [R, T].
-        keys: keys [R], one per row.
-        rate: the probability.
-    """
-
-    def row(key, segments, positions):
-        coin, place = jax.random.split(key)
-        length = positions + jax.vmap(from_end)(segments[None])[0] + 1
-        per_segment = (len(segments) + 1,)  # one draw for each segment number, 0 included
-        begin = 1 + (randint(place, per_segment, 1 << 24)[segments] % jnp.maximum(length - 1, 1))
-        after = _chosen(coin, per_segment, rate)[segments] & (positions >= begin) & (segments > 0)
-        return jnp.where(segments > 0, 2 * segments - 1 + after, 0), jnp.where(after, positions - begin, positions)
-
-    segments, positions = jax.vmap(row)(site_keys(keys, SEQUENCE_SITE), stream.segments, stream.positions)
-    return stream._replace(segments=segments, positions=positions)
+CONTEXT_SITE, ASKED_SITE, START_SITE = (2**31 - site for site in (5, 7, 8))
 
 
 def drop_context(stream: Stream, keys: jax.Array, rate: float) -> Stream:
@@ -70,6 +28,25 @@ def drop_context(stream: Stream, keys: jax.Array, rate: float) -> Stream:
         return jnp.where(dropped[:, None], 0, context)
 
     return stream._replace(context=jax.vmap(row)(site_keys(keys, CONTEXT_SITE), stream.segments, stream.context))
+
+
+def start_bare(stream: Stream, keys: jax.Array, rate: float, kept_K: np.ndarray) -> Stream:
+    """Shows the first slot of each sequence as its user alone with probability `rate`, so that no event is needed.
+
+    Slots of position 0 that are one basket are all shown so, or none is.
+
+    Args:
+        stream: Stream of rows [R, T].
+        keys: keys [R], one per row.
+        rate: the probability.
+        kept_K: bool, which columns of the context are shown there: of the user, and of the time of asking.
+    """
+
+    def row(key, segments, positions):
+        return _chosen(key, (len(segments) + 1,), rate)[segments] & (positions == 0) & (segments > 0)
+
+    start = jax.vmap(row)(site_keys(keys, START_SITE), stream.segments, stream.positions)
+    return stream._replace(start=start, context=jnp.where(start[..., None] & ~kept_K, 0, stream.context))
 
 
 def drop_asked(stream: Stream, keys: jax.Array, rate: float, asked_K: np.ndarray) -> Stream:

@@ -131,7 +131,12 @@ def build(config: Config) -> Objective:
     if asked_K is not None and config.asked_dropout:
         drop_asked = partial(dropout.drop_asked, rate=config.asked_dropout, asked_K=asked_K)
         objective = _showing(objective, drop_asked)
-    return dropping(objective, config.item_dropout, config.sequence_dropout, config.context_dropout if kinds else 0.0)
+    if config.start_prob:
+        kept_K = context.is_asked(kinds) | context.is_steady(kinds)
+        objective = _showing(objective, partial(dropout.start_bare, rate=config.start_prob, kept_K=kept_K))
+    if kinds and config.context_dropout:
+        objective = _showing(objective, partial(dropout.drop_context, rate=config.context_dropout))
+    return objective
 
 
 def asked_of(config: Config) -> np.ndarray | None:
@@ -164,20 +169,6 @@ def _showing(objective, change):
     def make_targets(stream, keys, most):
         shown, targets = objective.make_targets(stream, keys, most)
         return change(shown, keys), targets
-
-    return objective._replace(make_targets=make_targets)
-
-
-def dropping(objective: Objective, item_rate: float, sequence_rate: float, context_rate: float = 0.0) -> Objective:
-    """The objective with item and sequence dropout of its inputs (see `dropout`); targets stay as they are."""
-    if not item_rate and not sequence_rate and not context_rate:
-        return objective
-
-    def make_targets(stream, keys, most):
-        shown, targets = objective.make_targets(stream, keys, most)
-        shown = dropout.drop_context(shown, keys, context_rate) if context_rate else shown
-        shown = dropout.cut_sequences(shown, keys, sequence_rate) if sequence_rate else shown
-        return dropout.drop_items(shown, keys, item_rate) if item_rate else shown, targets
 
     return objective._replace(make_targets=make_targets)
 

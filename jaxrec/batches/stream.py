@@ -22,6 +22,7 @@ class Stream(NamedTuple):
     context: Any = None  #: [rows, T, K] what is known of the event beside its item (see context.py); 0 is unknown
     weights: Any = None  #: [rows, T] float32, by which the loss of the slot's target counts
     times: Any = None  #: [rows, T] seconds from a moment of the slot's own sequence; -1 where the time is not known
+    start: Any = None  #: [rows, T] bool, slots that show no event, but the user of what follows; None: none do
     added: Any = None  #: [rows, T, D] what a model adds to the slot's input vector: its context, embedded
 
 

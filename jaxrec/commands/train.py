@@ -10,6 +10,7 @@ from jaxrec.config import recipes
 from jaxrec.config.parsing import check_keys, to_dict
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
+from jaxrec.system.stopwatch import Stopwatch
 from jaxrec.training import workdir
 
 
@@ -29,6 +30,8 @@ def _recipe(arguments, overrides):
 
 def train(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Trains from the workdir's latest checkpoint, then tests the best one beside the baselines."""
+    watch = Stopwatch(arguments.began)
+    watch.lap("imports")
     recipe = _recipe(arguments, overrides)
     path = arguments.workdir or Path("runs") / recipe.name
     console = consoles.make()
@@ -38,8 +41,9 @@ def train(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     check_keys(recipe.values)  # before reading the log, which may take long
     log = as_log(recipe.values["dataset"], say)
     config, name = fitting.resolved(recipe, log, say)
+    watch.lap("data")
     try:
-        done = fitting.train(config, name, log, path, console)
+        done = fitting.train(config, name, log, path, console, watch=watch)
     except fitting.Stopped as stopped:
         console.print(f"stopped by signal {stopped.signum}; a checkpoint is saved: the same command goes on from it")
         return 128 + stopped.signum

@@ -16,11 +16,8 @@ TOGETHER = (  # (key, another key, the values of that key that it requires)
     ("overlap", "history", ("windows",)),
     ("overlap", "objective", ("next-item",)),
     ("overlap", "stream", ("packed",)),
-    ("item_dropout", "objective", ("next-item",)),
-    ("item_dropout", "stream", ("packed",)),
-    ("sequence_dropout", "objective", ("next-item",)),
-    ("sequence_dropout", "stream", ("packed",)),
     ("target_types", "stream", ("packed",)),
+    ("start_prob", "objective", ("next-item",)),
     ("baskets", "objective", ("next-item",)),
     ("baskets", "stream", ("packed",)),
     ("baskets", "split", ("last-basket",)),
@@ -84,7 +81,7 @@ def _baskets(config, model):
             f"config.baskets is not for {model.name}, which reads the events of a basket one after another: set "
             "config.model.name=sasrec, or leave config.baskets out: config.split=last-basket asks any model the same"
         )
-    for key in ("num_future_targets", "overlap", "item_dropout", "sequence_dropout", "target_types"):
+    for key in ("num_future_targets", "overlap", "target_types"):
         if getattr(config, key) != default(Config, key):
             raise UserError(f"config.{key} is for items one after another: leave it out with config.baskets")
     kinds = [kind.strip() for kind in config.context.split(",")]
@@ -101,6 +98,8 @@ def _context(config, model):
         raise UserError(f"config.context is not for {model.name}, which sees items alone: leave it out")
     if config.user_features and not model.reads_context:
         raise UserError(f"config.user_features is not for {model.name}, which sees items alone: leave it out")
+    if config.start_prob and not config.user_features:
+        raise UserError("config.start_prob is for config.user_features: name columns of users there, or leave it out")
     timed = model.reads_times(config.model)
     shown = config.context or config.user_features or timed
     if timed and not model.reads_context:

@@ -1,4 +1,4 @@
-"""Reads configurations of earlier versions: renamed keys are accepted with a warning."""
+"""Reads configurations of earlier versions: renamed keys with a warning, removed ones where they change nothing."""
 
 import functools
 import logging
@@ -20,6 +20,8 @@ RENAMED = {
     "loss.t": "loss.gbce_t",
     "optim.rate": "optim.learning_rate",
 }
+#: keys that are gone, since they gained nothing where they were measured, and the values that change nothing
+REMOVED = {"contrast": 0.0, "item_dropout": 0.0, "sequence_dropout": 0.0}
 VALUES = {  # current key -> {former value: current value}
     "stream": {"lanes": "session-parallel"},
     "loss.share": {"sequence": "row"},
@@ -66,10 +68,14 @@ def modernised(values: dict) -> dict:
     """Returns the nested dict of a configuration with current names of keys and values.
 
     Raises:
-        UserError: if a key is given by both names.
+        UserError: if a key is given by both names, or is gone and its value would have an effect.
     """
     new: dict[str, Any] = {}
     changed = []
+    for name in REMOVED.keys() & values.keys():
+        if str(values[name]) not in (str(REMOVED[name]), "0"):
+            raise UserError(f"config.{name} is gone, since it gained nothing (docs/recipes.md): leave it out")
+    values = {name: value for name, value in values.items() if name not in REMOVED}
 
     def put(path, value):
         now, given = renamed(path, value)

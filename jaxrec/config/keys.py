@@ -102,10 +102,6 @@ class Config:
     num_future_targets: int = key(positive, 1)  #: next-item: number of following items that are targets of a slot
     mask_prob: float = key(share, 0.2)  #: cloze: share of masked slots, at least one per sequence
     mask_last_prob: float = key(share, 0.1)  #: cloze: share of sequences whose newest item is always masked
-    #: next-item: probability of leaving an item out of the input, in training
-    item_dropout: float = key(below_one, 0.0)
-    #: next-item: probability of cutting a history in two at a random place, in training
-    sequence_dropout: float = key(share, 0.0)
     context: str = ""  #: kinds of event context shown to the model: "gap, hour"
     context_dropout: float = key(below_one, 0.1)  #: probability of leaving out a history's context, in training
     asked_dropout: float = key(below_one, 0.5)  #: probability of leaving out a slot's time of asking, in training
@@ -113,6 +109,8 @@ class Config:
     valid_query_time: bool = False  #: whether the validation tells the model when its targets happened
     topic: str = ""  #: item column of topics, for context=switch and segments; "": genres or categories
     user_features: str = ""  #: user columns whose values are shown to the model: "gender,age"; "": none
+    #: next-item: probability of showing a history's first event as its user's columns alone, in training
+    start_prob: float = key(below_one, 0.0)
     target_types: str = ""  #: types of the events that are targets, in training and tests: "purchase"; "": all
     features: str = ""  #: item columns whose values have embeddings: "genres,year"; "": none
     features_only: bool = False  #: whether items have no vectors of their own

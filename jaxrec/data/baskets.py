@@ -38,6 +38,41 @@ def of_log(interactions: Interactions) -> np.ndarray:
     return starts(interactions.offsets, interactions.times)
 
 
+def ends(begin: np.ndarray) -> np.ndarray:
+    """The place after each event's basket, of what `starts` gives. [N] int64
+
+    >>> ends(np.array([0, 0, 2, 3, 3])).tolist()
+    [2, 2, 3, 5, 5]
+    """
+    stops = np.append(np.flatnonzero(np.diff(begin)) + 1, len(begin))
+    return stops[np.searchsorted(stops, np.arange(len(begin)), side="right")]
+
+
+def newest(split: Split, questions: Questions, number: int) -> np.ndarray:
+    """The newest items of each history, [Q, L] int32, oldest first; 0 is none.
+
+    Where a basket is asked for they are of whole baskets, and so more where `number` ends within one; what has one time
+    is in the order of its items, whatever that of the log.
+
+    Args:
+        split: Split.
+        questions: its own.
+        number: of items; fewer where a history has no more.
+    """
+    data, start, stop = split.interactions, questions.start, questions.stop
+    first = np.maximum(stop - number, start)
+    begin = of_log(data) if split.together and len(data.items) else None
+    if begin is not None:
+        first = np.where(stop > start, begin[np.minimum(first, len(begin) - 1)], first)
+    at, lengths = slices(first, stop), stop - first
+    found = np.zeros((len(lengths), max(lengths.max(initial=0), 1)), np.int32)
+    items = np.asarray(data.items[at])
+    if begin is not None:
+        items = items[np.lexsort((items, begin[at], np.repeat(np.arange(len(lengths)), lengths)))]
+    found[np.arange(found.shape[1]) < lengths[:, None]] = items
+    return found
+
+
 def last_basket(interactions: Interactions) -> Split:
     """Each user's last basket is the test, the one before it the validation, and what is before both trains.
 

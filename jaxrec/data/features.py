@@ -17,6 +17,7 @@ from jaxrec.system.errors import UserError
 
 BINS = 20  # quantile bins of a quantity
 SHARED = 2  # minimum number of training items with a value
+TELLING = 0.5  # minimum share of the training items of which a column says what others share
 CATEGORY = "category"  # brand_id:category: values are codes, not quantities
 YEAR = "year"  # taken from titles such as Heat (1995), if there is no column of this name
 YEARS = r"\((1[89]\d\d|20\d\d)\)"
@@ -107,6 +108,30 @@ def usable(catalogue: Catalogue) -> list[str]:
             continue
         with contextlib.suppress(UserError):
             build(catalogue, [name])
+            found.append(name)
+    return found
+
+
+def telling(catalogue: Catalogue) -> list[str]:
+    """Returns the columns that group items: categories, lists, vectors, and years in titles.
+
+    A column is one of them if at least half of the training items have a value of it that another one has too, or a
+    vector. Numbers and dates are none: they may be codes of something, or be counted from the very events that are to
+    be predicted.
+
+    >>> about = pl.DataFrame({"title": ["A", "B", "C"], "brand": ["X", "X", "Y"], "sold": [9, 9, 1]})
+    >>> telling(Catalogue(np.arange(3), about))
+    ['brand']
+    """
+    trained = slice(None) if catalogue.counts is None else catalogue.counts > 0
+    found = []
+    for name in usable(catalogue):
+        column = _column(catalogue, name)
+        if name != YEAR and (column.dtype.is_numeric() or column.dtype.is_temporal()):
+            continue
+        made = build(catalogue, [name])
+        known = (made.values > 0).any(1) | (made.vectors != 0).any(1)
+        if known[trained].mean() >= TELLING:
             found.append(name)
     return found
 

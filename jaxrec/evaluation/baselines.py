@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.data import event_types
+from jaxrec.data import baskets, event_types
 from jaxrec.data.ragged import slices
 from jaxrec.data.splits import target_counts, training_counts
 from jaxrec.evaluation import content
@@ -52,55 +53,96 @@ def _no_query(_learnt, split, questions):
 class Transitions(NamedTuple):
     """Item transitions in training: row v - 1 has the items that follow item v, in ascending order.
 
-    A score is the rank of (transition count, popularity) among all pairs: a small exact integer.
+    A score is a small exact integer: the rank of (transition count, popularity) among all pairs; or, where baskets
+    follow baskets, the number of transitions from any item of the last one, and then the popularity.
     """
 
     offsets: Any  #: [V + 1] int32
     items: Any  #: [E + 1] int32
-    scores: Any  #: [E + 1] int32
+    gains: Any  #: [E + 1] int32, by how much the score of an item that follows is above its score in `rest`
     rest: Any  #: [V] int32, score of an item that never follows
     slots: Any  #: [W] int32, 0, 1, ... W - 1; W is the length of the longest row
 
 
 def _count_transitions(split):
-    levels, items = _popularity(split), split.interactions.items
+    levels = _popularity(split)
     total = len(levels) + 1
+    pairs, counts = (_basket_pairs if split.together else _pairs)(split, total)
+    last, following = np.divmod(pairs, total)
+    if split.together:
+        rest, gains = _summed(split, levels, counts)
+    else:
+        scores = np.unique(np.append(levels, counts * total + levels[following - 1]), return_inverse=True)[1]
+        rest, scores = np.split(scores, [total - 1])
+        gains = scores - rest[following - 1]
+    offsets = np.searchsorted(last, np.arange(1, total + 1)).astype(np.int32)
+    slots = np.arange(max(np.diff(offsets).max(), 1), dtype=np.int32)
+    # a final entry without an owner, so that the arrays are not empty
+    ended = lambda values: np.append(values, 0).astype(np.int32)
+    return Transitions(offsets, ended(following), ended(gains), rest.astype(np.int32), slots)
+
+
+def _pairs(split, total):
+    """Returns item * total + the item after it, ascending, and how often they are so in training."""
+    items = split.interactions.items
     before = slices(split.start, np.maximum(split.stop - 1, split.start))
     if (may := event_types.targets(split.interactions)) is not None:
         before = before[may[before + 1]]
-    pairs, counts = np.unique(np.asarray(items[before], np.int64) * total + items[before + 1], return_counts=True)
-    last, following = np.divmod(pairs, total)
-    scores = np.unique(np.append(levels, counts * total + levels[following - 1]), return_inverse=True)[1]
-    offsets = np.searchsorted(last, np.arange(1, total + 1)).astype(np.int32)
-    slots = np.arange(max(np.diff(offsets).max(), 1), dtype=np.int32)
-    rest, scores = np.split(scores.astype(np.int32), [total - 1])
-    # a final entry without an owner, so that the arrays are not empty
-    return Transitions(offsets, np.append(following, 0).astype(np.int32), np.append(scores, np.int32(0)), rest, slots)
+    return np.unique(np.asarray(items[before], np.int64) * total + items[before + 1], return_counts=True)
 
 
-def _last_items(_learnt, split, questions):
-    return split.interactions.items[questions.stop - 1]
+def _basket_pairs(split, total):
+    """As `_pairs`, of each item of a basket with each of the basket after it."""
+    from scipy.sparse import csr_matrix
+
+    begin = baskets.of_log(split.interactions)
+    at, stop = slices(split.start, split.stop), np.repeat(split.stop, split.stop - split.start)
+    items, following = np.asarray(split.interactions.items[at]), baskets.ends(begin)[at]
+    more, shape = following < stop, (len(begin) + 1, total)
+    by_basket = lambda basket, items: csr_matrix((np.ones(len(items), np.int64), (basket, items)), shape)
+    counts = (by_basket(following[more], items[more]).T @ by_basket(begin[at], items)).tocsr()
+    counts.sort_indices()
+    rows = np.repeat(np.arange(total), np.diff(counts.indptr))
+    return rows * total + counts.indices, counts.data
+
+
+def _summed(split, levels, counts):
+    """Returns (`rest`, `gains`) of Transitions whose gains are summed: whole counts, and below them the popularity."""
+    longest = np.unique(baskets.of_log(split.interactions), return_counts=True)[1].max(initial=1)
+    room = max(31 - (int(counts.max(initial=0)) * int(longest)).bit_length(), 0)
+    over = max(int(levels.max(initial=0)).bit_length() - room, 0)  # bits of the popularity that have no room
+    return levels >> over, counts << min(room, int(levels.max(initial=0)).bit_length())
 
 
 def _row(params, last):
-    """Returns the row of item `last`: items [W], scores [W], and which entries are real."""
+    """Returns the row of item `last`: items [W], gains [W], and which entries are real; none are of item 0."""
     start, stop = params.offsets[last - 1], params.offsets[last]
     places = start + params.slots
-    return params.items[places], params.scores[places], places < stop
+    return params.items[places], params.gains[places], (places < stop) & (last > 0)
 
 
 def _transitions_chunk(params, last, start, size):
-    items_W, scores_W, real_W = _row(params, last)
-    place_W = items_W - 1 - start
-    place_W = jnp.where(real_W & (place_W >= 0), place_W, size)
-    return jax.lax.dynamic_slice_in_dim(params.rest, start, size).at[place_W].set(scores_W, mode="drop")
+    last_L = jnp.atleast_1d(last)
+
+    def add(at, scores):
+        items_W, gains_W, real_W = _row(params, last_L[at])
+        place_W = items_W - 1 - start
+        place_W = jnp.where(real_W & (place_W >= 0), place_W, size)
+        return scores.at[place_W].add(gains_W, mode="drop")
+
+    return jax.lax.fori_loop(0, len(last_L), add, jax.lax.dynamic_slice_in_dim(params.rest, start, size))
 
 
 def _transitions_at(params, last, items_C):
-    items_W, scores_W, real_W = _row(params, last)
-    place_C = jnp.searchsorted(jnp.where(real_W, items_W, len(params.rest) + 1), items_C)
-    follows = items_W[place_C] == items_C
-    return jnp.where(follows & real_W[place_C], scores_W[place_C], params.rest[items_C - 1])
+    last_L = jnp.atleast_1d(last)
+
+    def add(at, scores_C):
+        items_W, gains_W, real_W = _row(params, last_L[at])
+        place_C = jnp.searchsorted(jnp.where(real_W, items_W, len(params.rest) + 1), items_C)
+        follows_C = (items_W[place_C] == items_C) & real_W[place_C]
+        return scores_C + jnp.where(follows_C, gains_W[place_C], 0)
+
+    return jax.lax.fori_loop(0, len(last_L), add, params.rest[items_C - 1])
 
 
 NEIGHBOURS = 100  # per item
@@ -150,16 +192,6 @@ def _fit_neighbours(split):
     return Neighbours(none(items), none(weights))
 
 
-def _newest_items(_learnt, split, questions):
-    """Returns the newest items of each history, [Q, L]; 0 is none."""
-    lengths = np.minimum(questions.stop - questions.start, NEWEST)
-    found = np.zeros((len(lengths), lengths.max(initial=1)), np.int32)
-    found[np.arange(found.shape[1]) < lengths[:, None]] = split.interactions.items[
-        slices(questions.stop - lengths, questions.stop)
-    ]
-    return found
-
-
 def _neighbours_chunk(params, history_L, start, size):
     place_N = params.items[history_L].ravel() - 1 - start
     place_N = jnp.where(place_N >= 0, place_N, size)
@@ -200,10 +232,14 @@ def _place_bpr(model, split, questions):
 #: Baselines without extra dependencies.
 COUNTED = {
     "popularity": Baseline(Scorer(_popularity_chunk, _popularity_at), _count_items, _no_query),
-    "transitions": Baseline(Scorer(_transitions_chunk, _transitions_at), _count_transitions, _last_items),
+    "transitions": Baseline(
+        Scorer(_transitions_chunk, _transitions_at), _count_transitions, partial(content.newest, number=1)
+    ),
 }
 BASELINES = COUNTED | {
-    "item-knn": Baseline(Scorer(_neighbours_chunk, _neighbours_at), _fit_neighbours, _newest_items),
+    "item-knn": Baseline(
+        Scorer(_neighbours_chunk, _neighbours_at), _fit_neighbours, partial(content.newest, number=NEWEST)
+    ),
     "als": Baseline(dot, _fit_als, _place_als, lambda model: (model.item_factors, None)),
     "bpr": Baseline(dot, _fit_bpr, _place_bpr, lambda model: (model.item_factors, None), of_users=True),
     "item-features": Baseline(content.scorer, content.fit, content.newest),

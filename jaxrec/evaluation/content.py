@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.data import features
+from jaxrec.data import baskets, features
 from jaxrec.data.features import Features
-from jaxrec.data.ragged import slices
 from jaxrec.data.splits import Questions, Split, training_counts
 from jaxrec.kernels.ranking import Scorer
 from jaxrec.system.errors import UserError
@@ -54,13 +53,8 @@ def bags(found: Features) -> Bags:
 
 
 def newest(_learnt: Bags, split: Split, questions: Questions, number: int = NEWEST) -> np.ndarray:
-    """Returns the newest items of each history: [Q, number]; 0 is none."""
-    lengths = np.minimum(questions.stop - questions.start, number)
-    found = np.zeros((len(lengths), number), np.int32)
-    found[np.arange(number) < lengths[:, None]] = split.interactions.items[
-        slices(questions.stop - lengths, questions.stop)
-    ]
-    return found
+    """Returns the newest items of each history, as `baskets.newest`."""
+    return baskets.newest(split, questions, number)
 
 
 def _chunk(params, history_L, start, size):

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxrec.batches import context, objectives, target_types
@@ -28,10 +30,33 @@ from jaxrec.system.errors import UserError
 from jaxrec.training import assembly, sharding, workdir
 from jaxrec.training.building import model_of
 from jaxrec.training.restore import restore_params
-from jaxrec.training.setup import Setup
+from jaxrec.training.setup import Setup, shapes
 
 
-def validation(setup: Setup) -> Callable[[Any], dict]:
+class Validation:
+    """The validation function of `fit.fit`: (params) -> metrics; as from `validation`."""
+
+    def __init__(self, evaluator: "Evaluator", protocol: str, measured: Callable, shapes: Any):
+        self._evaluator, self._protocol, self._measured, self._shapes = evaluator, protocol, measured, shapes
+        self._ahead: Future | None = None
+
+    def compile_ahead(self) -> None:
+        """Begins to compile the programs in a thread, while the training runs."""
+        pool = ThreadPoolExecutor(1, "compile evaluation")
+        self._ahead = pool.submit(self._evaluator.compile, self._shapes)
+        pool.shutdown(wait=False)
+
+    def __call__(self, params: Any) -> dict:
+        if self._ahead:
+            self._ahead.result()
+        found = {name: self._measured(ranks) for name, ranks in self._evaluator.every_rank(params).items()}
+        if len(found) == 1:
+            return found[self._protocol]
+        also = {name: each for name, each in found.items() if name != self._protocol}
+        return found[self._protocol] | {"also": also, "by": results.in_order(found)}
+
+
+def validation(setup: Setup) -> Validation:
     """Returns the validation function of `fit.fit`: (params) -> metrics under the protocol that chooses the checkpoint.
 
     If many targets repeat an item of their history, the metrics of the other variant of `full` are added as "also", and
@@ -51,15 +76,7 @@ def validation(setup: Setup) -> Callable[[Any], dict]:
     evaluator = Evaluator(setup.model, config, split, split.valid, setup.devices, *names, **told)
 
     measured = partial(next_basket.metrics, source=split.valid.source) if split.together else metrics
-
-    def validate(params):
-        found = {name: measured(ranks) for name, ranks in evaluator.every_rank(params).items()}
-        if len(found) == 1:
-            return found[protocol]
-        also = {name: each for name, each in found.items() if name != protocol}
-        return found[protocol] | {"also": also, "by": results.in_order(found)}
-
-    return validate
+    return Validation(evaluator, protocol, measured, shapes(setup).evaluated)
 
 
 class Evaluator:
@@ -107,6 +124,19 @@ class Evaluator:
         model, params = self._folded(params)
         self.hidden, table = self.encode(params, self.histories), model.output_embedding(params)
         return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.layouts.items()}
+
+    def compile(self, params: Any) -> None:
+        """Compiles the programs of `every_rank` for params of these shapes; not those of features or split tables."""
+        model = self.model
+        if model.folding or model.item_axis:
+            return
+        encoded = self.encode.trace(params, self.histories)
+        encoded.lower().compile()
+        hidden = jax.ShapeDtypeStruct((self.histories.total, encoded.out_info.shape[-1]), np.float32)
+        table = jax.eval_shape(model.output_embedding, params)
+        for layout in self.layouts.values():
+            for program in ranker.traces(layout, ranking.dot, table, hidden):
+                program.lower().compile()
 
     def best(self, params: Any, protocol: str, k: int) -> np.ndarray:
         """Returns the best k items [Q, k] of the last questions, by a protocol over the whole catalogue; 0 is none."""

@@ -186,5 +186,7 @@ def best(layout: Layout, scorer: ranking.Scorer, params: Any, queries: Any, k: i
 def traces(layout: Layout, scorer: ranking.Scorer, params: Any, queries: Any) -> list:
     """Returns the programs of `run`, one per bucket, traced for arguments whose shapes and dtypes alone matter."""
     program = _program(scorer, "full" if whole(layout.protocol) else "sampled", layout.catalogue, layout.mesh)
-    asked = lambda rows: jax.tree.map(lambda x: jax.ShapeDtypeStruct((*rows.shape, *x.shape[1:]), x.dtype), queries)
+    placed = lambda x, shape, spec: jax.ShapeDtypeStruct(shape, x.dtype, sharding=NamedSharding(layout.mesh, spec))
+    params = jax.tree.map(lambda x: placed(x, x.shape, dev.item_spec(layout.mesh)), params)
+    asked = lambda rows: jax.tree.map(lambda x: placed(x, (*rows.shape, *x.shape[1:]), P(AXIS)), queries)
     return [program.trace(params, asked(rows), targets, items) for rows, targets, items in layout.buckets]

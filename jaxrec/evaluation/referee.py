@@ -79,10 +79,9 @@ def judge(
     begun, questions, depth = time.monotonic(), questions_of(split, part), beyond.depth(beyond_accuracy, protocol)
     ranker.check(split, questions)
     if not splits.one_a_user(questions):
-        raise UserError(
-            f"{scores.name}: scores are judged by one question a user, and this split asks after every event of a "
-            "session: split the data by last-item or by-time"
-        )
+        asks = "for all items of a basket" if split.together else "after every event of a session"
+        cure = "split the data by last-item or by-time"
+        raise UserError(f"{scores.name}: scores are judged by one question a user, and this split asks {asks}: {cure}")
     told = {"split": split, "part": part, "questions": questions, "begun": begun}
     if isinstance(scores, Lists):
         answers, warnings = _of_lists(scores, protocol, told)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxrec.data import event_types, splits
-from jaxrec.data.interactions import Interactions
+from jaxrec.data.interactions import Interactions, Sessions
 from jaxrec.data.ragged import slices
 from jaxrec.evaluation.evaluator import questions_of
 from jaxrec.inference.recommender import Recommender
@@ -27,12 +27,13 @@ def histories(recommender: Recommender, dataset: str | None, part: str | None) -
     split = split_of(recommender.config, log)
     questions = questions_of(split, part)
     if not splits.one_a_user(questions):
-        raise UserError(f"--split {part}: this training's split asks after every event of a session: leave it out")
+        asks = "for all items of a basket" if split.together else "after every event of a session"
+        raise UserError(f"--split {part}: this training's split asks {asks}: leave it out")
     return given(split.interactions, questions)
 
 
 def given(interactions: Interactions, questions: splits.Questions) -> Interactions:
-    """The users who are asked, each with the history that the question gives: items, and times, weights and types.
+    """The users who are asked, each with the history that the question gives: items, and what is known of their events.
 
     >>> from jaxrec.data.interactions import from_sequences
     >>> log = from_sequences([[7, 8, 9, 10], [8, 9]])
@@ -52,5 +53,16 @@ def given(interactions: Interactions, questions: splits.Questions) -> Interactio
         relative=interactions.relative,
         weights=of(interactions.weights),
         types=event_types.taken(interactions.types, at),
+        sessions=_sessions(interactions.sessions, at, np.cumsum(questions.stop - questions.start)),
         user_columns=interactions.columns_of(questions.source),
     )
+
+
+def _sessions(sessions, at, ends):
+    """The sessions of histories of these events of a log, which end at these places; None where it has none."""
+    if sessions is None:
+        return None
+    number = np.searchsorted(sessions.offsets, at, side="right") - 1
+    begins = np.diff(number, prepend=-1) != 0
+    begins[ends[:-1][ends[:-1] < len(at)]] = True
+    return Sessions(np.append(np.flatnonzero(begins), len(at)), sessions.ids[number[begins]])

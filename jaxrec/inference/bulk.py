@@ -20,7 +20,7 @@ from jaxrec.batches.context import is_asked, is_steady
 from jaxrec.data import event_types, user_columns
 from jaxrec.data.interactions import ID, Catalogue, Interactions
 from jaxrec.data.ragged import slices
-from jaxrec.inference.engine import SLOTS, Engine, hidden
+from jaxrec.inference.engine import SLOTS, START, Engine, hidden
 from jaxrec.inference.events import microseconds
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.popularity import Popularity
@@ -68,6 +68,7 @@ class Bulk:
             events = events._replace(users=user_columns.per_event(log, columns))
             self._context = context_in(engine.kinds, events, log.name, engine.num_mask_slots > 0)
         self._now, self._zone = microseconds(now, "now: "), zone
+        self._alone = self._of_users(columns) if engine.model.starts else None
         self._vectors = np.full(len(log.users), -1, np.int32) if vectors is None else vectors
 
     def recommend(self, users: np.ndarray, k: int, exclude_seen: bool) -> Iterator[pl.DataFrame]:
@@ -79,7 +80,7 @@ class Bulk:
 
         Yields:
             Frames of the columns user, rank (from 1), item and score. Of a user without one known item these are the
-            most popular items, and the scores their shares of training.
+            most popular items, and the scores their shares of training; unless the model answers by their columns.
         """
         program = partial(_best, self._engine.model, self._engine.objective, k=k, exclude=exclude_seen)
         popular = Popularity(self._catalogue.counts).best(np.ones(len(self._catalogue.ids), bool), k)
@@ -122,6 +123,8 @@ class Bulk:
         order = order[length[order] > 0]
         run = self._engine.programs.setdefault(name, jax.jit(program))  # kept: another log compiles nothing
         under_way: deque = deque()
+        for rows, given in self._without_events(users, np.flatnonzero(length == 0)):
+            yield _on_host((rows, run(self._engine.params, *given)))
         for first in range(0, len(order), BATCH):
             rows = order[first : first + BATCH]
             here = None if asked is None else asked[rows]
@@ -131,6 +134,30 @@ class Bulk:
                 yield _on_host(under_way.popleft())
         while under_way:
             yield _on_host(under_way.popleft())
+
+    def _of_users(self, columns):
+        """What a model is shown of each user without events, [U, K] int32."""
+        kinds, users = self._engine.kinds, len(self._log.users)
+        known = user_columns.per_user(self._log, columns) or {}
+        unknown = np.full(users, context.UNKNOWN)
+        found = context.asked_at(kinds, unknown, np.full(users, self._now), self._zone)
+        for column, kind in enumerate(kinds):
+            if (name := kind.removeprefix(context.USER)) in known and kind.startswith(context.USER):
+                found[:, column] = known[name]
+        return found
+
+    def _without_events(self, users, places):
+        """(places among the users, as `_batch`) of those of whom columns are known, if the model answers by them."""
+        if self._alone is None:
+            return
+        steady = is_steady(self._engine.kinds)
+        places = places[self._alone[users[places]][:, steady].any(1)]
+        for first in range(0, len(places), BATCH):
+            rows = places[first : first + BATCH]
+            shown = np.zeros((BATCH, min(SLOTS, self._engine.length)), np.int32)
+            events = np.zeros((*shown.shape, len(steady)), np.int32)
+            shown[: len(rows), 0], events[: len(rows), 0] = START, self._alone[users[rows]]
+            yield rows, (shown, np.zeros_like(shown), np.full(BATCH, -1, np.int32), events)
 
     def _asked(self, at, shown, length, stop):
         """Of the histories at these events what they are shown where they are asked, [U, K]; None where nothing."""

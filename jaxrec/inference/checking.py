@@ -13,7 +13,8 @@ from jaxrec.data.interactions import Catalogue
 from jaxrec.data.user_columns import Column, of_request
 from jaxrec.data.users import Users
 from jaxrec.inference.attributes import Attributes, common
-from jaxrec.inference.events import context_of, type_numbers
+from jaxrec.inference.engine import START
+from jaxrec.inference.events import context_of, start_of, type_numbers
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.queries import CheckedQuery, Query, Session, check_session
 from jaxrec.inference.user_vectors import UserVectors
@@ -83,11 +84,19 @@ class Checker:
         exclude = recommender.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
         out = [*known, *blocked] if exclude else blocked
         user, new = self.user_vectors.row(query.user, which)
+        if not known and shown is not None:
+            known, shown = self._start(query, recommender.engine, which)
         unknown = [*unknown, *more, *new, *new_types]
         return CheckedQuery(list(known), state, unknown, min(k, self._items), out, pool, user, shown)
 
     def _numbers(self, ids, name, which):
         return self.numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
+
+    def _start(self, query, engine, which):
+        """(what stands for a history without events, if anything does, and its context)."""
+        columns, _ = of_request(query.user_columns or {}, self.columns, which)
+        known = [START] if engine.model.starts and any(columns.values()) else []
+        return known, start_of(engine.kinds, columns, query.now, which, self._zone)
 
     def _events(self, query, engine, which):
         """(numbers that are known, ids that are not, context of the known or None, unknown types) of a history."""

@@ -12,6 +12,7 @@ import numpy as np
 from jaxrec.batches.objectives import Objective
 from jaxrec.batches.stream import Stream
 from jaxrec.inference import candidates
+from jaxrec.inference.padding import cut, padded, power, shapes
 from jaxrec.kernels import ranking
 from jaxrec.models.model import Model
 from jaxrec.system import checksums
@@ -20,6 +21,7 @@ ROWS = 64  # maximum number of histories per call
 SCORES = 1 << 25  # maximum number of scores per call: 128 MiB
 SLOTS = 16  # minimum number of slots per history: fewer are not faster
 BEST = 16  # minimum k of a program
+START = -1  # in the place of the item of a history that has none, of a model that `starts`
 STEPS = 64  # maximum number of items per call that advances a state
 
 
@@ -80,7 +82,7 @@ class Engine:
 
     def slots(self, history: list[int]) -> int:
         """The number of slots for a history. Histories with the same number are best answered together."""
-        return min(max(_power(len(self.newest(history)) + self.num_mask_slots), SLOTS), self.length)
+        return min(max(power(len(self.newest(history)) + self.num_mask_slots), SLOTS), self.length)
 
     def buckets(self) -> list[int]:
         """All numbers of slots that histories can have."""
@@ -131,11 +133,9 @@ class Engine:
         """
         if self._index:
             return self.top_k_from_hidden(self.hidden(histories, users, contexts), allowed, k)
-        program, items = partial(answer, self.model, self.objective), self._items(histories)
-        args = items, _padded(allowed, len(items)), self._sources(users, len(items))
-        args += self._context(histories, contexts, items.shape)
-        found = self._run("best", program, self.params, *args, k=self._k(k))
-        return _cut(found, len(histories), k)
+        args = self._asked(histories, allowed, users, contexts)
+        found = self._run("best", self._answer, self.params, *args, k=self._enough("best", k, args))
+        return cut(found, len(histories), k)
 
     def top_k_from_hidden(self, hidden_ND: np.ndarray, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """`top_k` for hidden vectors [n, D] float32."""
@@ -172,7 +172,7 @@ class Engine:
         """`top_k` by the cosine between rows of the output table and the rows of these items, [n]."""
         vectors = np.asarray(self._unit[np.array(numbers) - 1])
         found = self._run("similar", top_k, (self._unit, None), vectors, allowed, k=self._k(k))
-        return _cut(found, len(numbers), k)
+        return cut(found, len(numbers), k)
 
     def start(self) -> tuple[Any, jax.Array] | None:
         """The state of a user without history, (carry, hidden [1, D]); None for a model without a carry."""
@@ -196,7 +196,8 @@ class Engine:
             histories = [[1] * (slots - self.num_mask_slots)] * rows
             hidden_ND = self.hidden(histories)
             if self._index is None:
-                self.top_k(histories, np.ones((rows, self.items), bool), k)
+                args = self._asked(histories, np.ones((rows, self.items), bool))
+                self._run("best", self._answer, self.params, *args, k=self._k(k))
         self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k)
 
     def output_table(self) -> tuple[np.ndarray, np.ndarray | None]:
@@ -219,14 +220,32 @@ class Engine:
         return table_VD / jnp.maximum(jnp.linalg.norm(table_VD, axis=1, keepdims=True), 1e-12)
 
     def _exactly_for(self, hidden_ND, allowed, k):
-        rows = _power(len(hidden_ND))
+        rows = power(len(hidden_ND))
         program = lambda params, *args, k: top_k(self.model.output_embedding(params), *args, k=k)
-        args = _padded(hidden_ND, rows), _padded(allowed, rows)
-        return _cut(self._run("best for", program, self.params, *args, k=self._k(k)), len(hidden_ND), k)
+        args = padded(hidden_ND, rows), padded(allowed, rows)
+        return cut(self._run("best for", program, self.params, *args, k=self._k(k)), len(hidden_ND), k)
+
+    @property
+    def _answer(self):
+        return partial(answer, self.model, self.objective)
+
+    def _asked(self, histories, allowed, users=None, contexts=None):
+        """The arguments of the program that answers histories."""
+        items = self._items(histories)
+        shown = self._context(histories, contexts, items.shape)
+        return items, padded(allowed, len(items)), self._sources(users, len(items)), *shown
+
+    def _enough(self, name, k, args):
+        """The k of the program to run for k items: the one compiled for least, of those that are; or k rounded up."""
+        own, given = self._k(k), shapes(args)
+        if (name, own, *given) in self._compiled:
+            return own
+        compiled = [key[1] for key in list(self._compiled) if key[0] == name and key[2:] == given and key[1] > own]
+        return min(compiled, default=own)
 
     def _run(self, name, function, tree, *args, **static):
         """Call the program of this name for arguments of these shapes, compiled if it is the first time."""
-        key = (name, *static.values(), *(np.shape(x) for x in jax.tree.leaves(args)))
+        key = (name, *static.values(), *shapes(args))
         if key not in self._compiled:
             self._compiled[key] = jax.jit(partial(function, **static)).lower(tree, *args).compile()
         return self._compiled[key](tree, *args)
@@ -234,7 +253,7 @@ class Engine:
     def _items(self, histories):
         """The histories as int32 [rows, slots], both rounded up."""
         newest = [self.newest(history) for history in histories]
-        items = np.zeros((_power(len(newest)), max(map(self.slots, newest))), np.int32)
+        items = np.zeros((power(len(newest)), max(map(self.slots, newest))), np.int32)
         for row, numbers in enumerate(newest):
             items[row, : len(numbers)] = numbers
         return items
@@ -257,7 +276,7 @@ class Engine:
         return sources
 
     def _k(self, k):
-        return min(max(_power(k), BEST), self.items)
+        return min(max(power(k), BEST), self.items)
 
 
 def hidden(
@@ -266,7 +285,7 @@ def hidden(
     params: Any,
     items_BT: jax.Array,
     user_B: jax.Array | None = None,
-    context_BTK: np.ndarray | None = None,
+    context_BTK: jax.Array | np.ndarray | None = None,
 ) -> jax.Array:
     """The hidden vector from which each history's next item is scored. [B, T], 0 after the newest -> [B, D] float32
 
@@ -274,16 +293,19 @@ def hidden(
         model: Model.
         objective: Objective.
         params: the model's.
-        items_BT: int32 histories.
+        items_BT: int32 histories; START alone for a user without one.
         user_B: [B] int32 numbers of users, -1 for nobody whom the model knows, as all are where None.
         context_BTK: as Stream has it; None for a model that is shown none.
     """
+    start_BT = items_BT == START if model.starts else None
+    items_BT = jnp.abs(items_BT) if model.starts else items_BT
     length_B = (items_BT > 0).sum(-1) + objective.num_mask_slots
     slots = jnp.broadcast_to(jnp.arange(items_BT.shape[1], dtype=jnp.int32), items_BT.shape)
     real = slots < length_B[:, None]
     zeros = jnp.zeros_like(items_BT)
     user_index = zeros - 1 if user_B is None else zeros + user_B[:, None]
     stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), user_index, context_BTK)
+    stream = stream._replace(start=start_BT)
     last = model.encode_at(params, objective.mask_inputs(stream), jnp.maximum(length_B - 1, 0)[:, None])[:, 0]
     return model.head(params, last).astype(jnp.float32)
 
@@ -301,7 +323,7 @@ def answer(
     items_BT: jax.Array,
     allowed_BV: jax.Array,
     user_B: jax.Array | None = None,
-    context_BTK: np.ndarray | None = None,
+    context_BTK: jax.Array | np.ndarray | None = None,
     *,
     k: int,
 ) -> tuple[jax.Array, jax.Array]:
@@ -323,21 +345,3 @@ def advance(
         return carry, model.head(params, hidden_11D[:, 0]).astype(jnp.float32)
 
     return jax.lax.fori_loop(0, count, one, (carry, hidden_1D))
-
-
-def _power(n):
-    """The smallest power of two that is at least n."""
-    return 1 << max(n - 1, 0).bit_length()
-
-
-def _padded(array, rows):
-    """The array with zero rows appended."""
-    if len(array) == rows:
-        return array
-    return np.concatenate([array, np.zeros((rows - len(array), *array.shape[1:]), array.dtype)])
-
-
-def _cut(found, rows, k):
-    """(items, scores) on the host, without the padding."""
-    items, scores = found
-    return np.asarray(items)[:rows, :k], np.asarray(scores)[:rows, :k]

@@ -1,6 +1,7 @@
 """What is known of the events of a history that is asked about, beside their items."""
 
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -83,6 +84,25 @@ def context_of(
     return found
 
 
+def start_of(
+    kinds: Sequence[str], users: Mapping[str, int], now: object = None, which: str = "", zone: str = "UTC"
+) -> np.ndarray:
+    """What a model is shown of a user without events: [1, K], of the columns of the user and the time of asking.
+
+    Args:
+        kinds, users, now, which, zone: as of `context_of`.
+
+    Raises:
+        UserError: `now` is no time.
+    """
+    unknown, moment = np.full(1, context.UNKNOWN), np.array([microseconds(now, f"{which}now: ")], np.int64)
+    found = context.asked_at(kinds, unknown, moment, zone)
+    for column, kind in enumerate(kinds):
+        if kind.startswith(context.USER):
+            found[0, column] = users.get(kind.removeprefix(context.USER), 0)
+    return found
+
+
 def _now(now, times, which):
     moment = microseconds(now, f"{which}now: ")
     if times is not None and context.UNKNOWN < moment < times.max(initial=context.UNKNOWN):
@@ -121,7 +141,11 @@ def type_numbers(
 
 def _times(times, length, which):
     times = _as_many(times, "times", length, which)
-    found = np.array([microseconds(time, f"{which}times: ") for time in times], np.int64)
+    numbers = np.array(times) if set(map(type, times)) in ({int}, {float}) else np.full(1, np.nan)
+    if numbers.dtype.kind in "if" and ((numbers >= 0) & (numbers < LATEST)).all():  # as most are
+        found = (numbers * context.SECOND).astype(np.int64)
+    else:
+        found = np.array([microseconds(time, f"{which}times: ") for time in times], np.int64)
     places = np.flatnonzero(found != context.UNKNOWN)
     if (falls := np.flatnonzero(np.diff(found[places]) < 0)).size:
         before, after = places[falls[0] : falls[0] + 2].tolist()
@@ -157,6 +181,8 @@ def microseconds(time: object, which: str = "") -> int:
 
 def _weights(weights, length, which):
     found = _as_many(weights, "weights", length, which)
+    if set(map(type, found)) <= {float} and all(map(math.isfinite, found)):  # as most are
+        return np.array(found)
     for weight in found:
         number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool) and np.isfinite(weight)
         if weight is not None and not number:

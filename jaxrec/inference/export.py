@@ -3,10 +3,10 @@
     jaxrec export --workdir runs/a --format onnx --output model.onnx
 
 For any batch size b, the inputs are `history` [b, L] int32, item numbers oldest first with 0 after the newest, and
-`allowed` [b, V] bool, whether each item can be recommended. The outputs are `items` [b, k] int32, the best first, 0 if
-no more are left, and their `scores` [b, k] float32. FILE.json has L, k, and the external id of each number from 1. A
-model with user embeddings also has the input `user` [b] int32: the index from 0 in `users` of FILE.json, where null has
-no embedding; -1 for a new user.
+`allowed` [b, V] bool, whether each item can be recommended; then `user` [b] int32 of a model with user embeddings, and
+an input for each kind of context that the model is shown. The outputs are `items` [b, k] int32, the best first, 0 if no
+more are left, and their `scores` [b, k] float32. FILE.json has L, k, the external id of each number from 1, and
+`inputs`, which says of each how to compute it.
 """
 
 import logging
@@ -21,7 +21,8 @@ import numpy as np
 
 from jaxrec.batches import objectives
 from jaxrec.batches.objectives import Objective
-from jaxrec.inference import engine
+from jaxrec.data import topics
+from jaxrec.inference import engine, inputs
 from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels.hardware import Hardware, assumed
 from jaxrec.models.entry import has_users
@@ -30,7 +31,6 @@ from jaxrec.system.errors import UserError
 from jaxrec.system.files import replacing, write_json
 
 HISTORIES = 1000  # that the file must answer as the engine does
-INPUTS = ("history", "allowed", "user")
 CLOSE = 1e-4  # how far a score may lie from the engine's, relative to the largest or to 1
 
 
@@ -52,13 +52,19 @@ def export(recommender: Recommender, format: str, output: Path, k: int = 10, his
     if not 1 <= k <= items:
         raise UserError(f"--k {k}: between 1 and the {items:,} items of the catalogue")
     length = own.length - own.num_mask_slots
-    program = partial(whole, own.model, objectives.build(recommender.config), own.params, k=k)
+    model = own.model, objectives.build(recommender.config), own.params
+    program = partial(whole, *model, k=k, kinds=own.kinds, users=has_users(recommender.config))
     (rows,) = jax.export.symbolic_shape("b")
-    shapes = jax.ShapeDtypeStruct((rows, length), jnp.int32), jax.ShapeDtypeStruct((rows, items), jnp.bool_)
+    shapes = {
+        "history": jax.ShapeDtypeStruct((rows, length), jnp.int32),
+        "allowed": jax.ShapeDtypeStruct((rows, items), jnp.bool_),
+    }
     if has_users(recommender.config):
         if recommender.users is None:
             raise UserError(f"{recommender.path} does not keep whose its vectors of users are: train it again")
-        shapes += (jax.ShapeDtypeStruct((rows,), jnp.int32),)
+        shapes["user"] = jax.ShapeDtypeStruct((rows,), jnp.int32)
+    names = inputs.names_of(own.kinds)
+    shapes |= zip(names, inputs.shapes_of(own.kinds, rows, length), strict=True)
     write, read = FORMATS[format]
     with assumed(Hardware("cpu")):  # a program for any device has no kernels of one kind of them
         content = write(program, shapes, name)
@@ -70,6 +76,7 @@ def export(recommender: Recommender, format: str, output: Path, k: int = 10, his
     if recommender.users:
         pairs = zip(recommender.users.ids, recommender.users.trained, strict=True)
         about["users"] = [id if trained else None for id, trained in pairs]
+    about["inputs"] = _described(recommender, shapes, length)
     write_json(output.with_name(output.name + ".json"), about)
     print(f"{output}: {len(content) / 1e6:.1f} MB; {histories:,} histories are answered as by the engine, ", end="")
     print(f"no score further off than {largest:.1e}")
@@ -81,13 +88,28 @@ def whole(
     params: Any,
     items_BL: jax.Array,
     allowed_BV: jax.Array,
-    user_B: jax.Array | None = None,
-    *,
+    *rest: jax.Array,
     k: int,
+    kinds: Sequence[str] = (),
+    users: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-    """The program to export. It pads histories by the slots that the objective masks."""
+    """The program to export. It pads histories by the slots that the objective masks.
+
+    Args:
+        model: Model.
+        objective: Objective.
+        params: the model's.
+        items_BL: int32 histories, 0 after the newest.
+        allowed_BV: bool, whether each item can be recommended.
+        rest: the numbers of the users [B] int32, if `users`; then one for each kind, as of `inputs.shapes_of`.
+        k: the number of items.
+        kinds: the kinds of context that the model is shown.
+        users: whether users have vectors.
+    """
     items_BT = jnp.pad(items_BL, ((0, 0), (0, objective.num_mask_slots)))
-    return engine.answer(model, objective, params, items_BT, allowed_BV, user_B, k=k)
+    user_B = rest[0] if users else None
+    context_BTK = inputs.assembled(kinds, rest[users:], items_BL, objective.num_mask_slots)
+    return engine.answer(model, objective, params, items_BT, allowed_BV, user_B, context_BTK, k=k)
 
 
 def check(run: Callable, recommender: Recommender, length: int, k: int, count: int, what: str) -> float:
@@ -107,11 +129,15 @@ def check(run: Callable, recommender: Recommender, length: int, k: int, count: i
         for row, history in enumerate(histories):
             shown[row, : len(history)] = history
             allowed[row, np.array(history) - 1] = False
-        users = ()
+        users, columns, contexts = (), [], None
         if recommender.users:
             users = (random.integers(-1, len(recommender.users.ids), len(rows)).astype(np.int32),)
-        items, scores = map(np.asarray, run(shown, allowed, *users))
-        hidden = own.hidden(histories, users[0] if users else None)
+        if own.kinds:
+            draw = partial(inputs.drawn, own.kinds, types=recommender.types, columns=recommender.columns, random=random)
+            contexts = [draw(len(history), masks=own.num_mask_slots) for history in histories]
+            columns = inputs.columns_of(own.kinds, contexts, length, own.num_mask_slots)
+        items, scores = map(np.asarray, run(shown, allowed, *users, *columns))
+        hidden = own.hidden(histories, users[0] if users else None, contexts)
         wanted = own.top_k_from_hidden(hidden, allowed, k)[1]
         real = wanted > -np.inf
         if (((items > 0) & allowed[rows, items - 1]) != real).any():
@@ -124,17 +150,38 @@ def check(run: Callable, recommender: Recommender, length: int, k: int, count: i
     return largest
 
 
-def to_stablehlo(program: Callable, shapes: Sequence, name: str) -> bytes:
+def _described(recommender, shapes, length):
+    """The inputs of a program, each with how to compute it."""
+    own, config = recommender.engine, recommender.config
+    rules = {
+        "history": "the places of the newest items in ids, from 1, oldest first, then 0; items that are not there are "
+        "left out, with what is known of their events",
+        "allowed": "whether each item can be recommended",
+        "user": "the place of the user in users, from 0, where null has no vector; -1 of a new user",
+    }
+    if own.model.starts:
+        rules["history"] += f"; {engine.START}, once, of a user without one of whom some of the columns are known"
+    plain = [
+        {"name": name, "shape": ["b", *shape.shape[1:]], "dtype": shape.dtype.name, "about": rules[name]}
+        for name, shape in shapes.items()
+        if name in rules
+    ]
+    topic = topics.values(recommender.catalogue, config.topic) if "switch" in own.kinds else None
+    told = recommender.types, recommender.columns, topic
+    return plain + inputs.described(own.kinds, length, config.context_zone, *told)
+
+
+def to_stablehlo(program: Callable, shapes: dict, name: str) -> bytes:
     """Serialized jax.export, for CPU, CUDA and TPU: `jax.export.deserialize(bytes).call(history, allowed)`."""
-    return bytes(jax.export.export(jax.jit(program), platforms=("cpu", "cuda", "tpu"))(*shapes).serialize())
+    return bytes(jax.export.export(jax.jit(program), platforms=("cpu", "cuda", "tpu"))(*shapes.values()).serialize())
 
 
 def from_stablehlo(content: bytes) -> Callable:
     return jax.jit(jax.export.deserialize(bytearray(content)).call)
 
 
-def to_onnx(program: Callable, shapes: Sequence, name: str) -> bytes:
-    """A serialized ONNX model with the inputs of INPUTS, and the outputs items and scores."""
+def to_onnx(program: Callable, shapes: dict, name: str) -> bytes:
+    """A serialized ONNX model with inputs of these names, and the outputs items and scores."""
     from jax.interpreters import batching
 
     if not hasattr(batching, "not_mapped"):  # by this name the newest jax2onnx that admits this Orbax knows None
@@ -147,9 +194,9 @@ def to_onnx(program: Callable, shapes: Sequence, name: str) -> bytes:
     try:
         model = jax2onnx.to_onnx(
             program,
-            shapes,
+            tuple(shapes.values()),
             model_name=f"jaxrec_{name}",
-            input_names=list(INPUTS[: len(shapes)]),
+            input_names=list(shapes),
             output_names=["items", "scores"],
         )
     except Exception as error:  # what a converter fails with has no common class
@@ -166,7 +213,8 @@ def from_onnx(content: bytes) -> Callable:
         session = onnxruntime.InferenceSession(content)
     except Exception as error:  # nor onnxruntime's
         raise UserError(f"onnxruntime refuses the model ({error}): use --format stablehlo") from error
-    return lambda *inputs: session.run(["items", "scores"], dict(zip(INPUTS, inputs, strict=False)))
+    names = [each.name for each in session.get_inputs()]
+    return lambda *given: session.run(["items", "scores"], dict(zip(names, given, strict=True)))
 
 
 FORMATS = {"stablehlo": (to_stablehlo, from_stablehlo), "onnx": (to_onnx, from_onnx)}

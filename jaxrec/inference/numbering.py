@@ -1,5 +1,6 @@
 """Converts external ids to item numbers."""
 
+import contextlib
 import copy
 from collections.abc import Iterable
 
@@ -39,7 +40,10 @@ class Numbering:
         Raises:
             UserError: an element is not an id, such as a list.
         """
-        known, unknown = [], []
+        ids, known, unknown = list(ids), [], []
+        if set(map(type, ids)) == {self._kind}:  # as most are: without Python code for each
+            with contextlib.suppress(KeyError):
+                return list(map(self._number.__getitem__, ids)), []
         for id in ids:
             id = id.item() if isinstance(id, np.generic) else id
             number = self._number.get(id if type(id) is self._kind else self._own(id, where))

@@ -112,9 +112,9 @@ class Ranked(list):
 
     Attributes:
         unknown: the given ids that the catalogue doesn't have; and what did not train of users and types of events.
-        fallback: whether the history has no known item. Then these are the items with the most occurrences in training,
-            the earlier in the catalogue among equal ones, and scores are their shares. It is empty for trainings that
-            didn't store the counts.
+        fallback: whether the history has no known item, nor the model anything else to go by. Then these are the items
+            with the most occurrences in training, the earlier in the catalogue among equal ones, and scores are their
+            shares. It is empty for trainings that didn't store the counts.
     """
 
     def __init__(self, pairs: Iterable[tuple[Any, float]], unknown: Iterable = (), fallback: bool = False):

@@ -50,7 +50,7 @@ class Recommender:
         columns: Sequence[Column] = (),
     ):
         self.config, self.catalogue, self.step, self.path, self.users = config, catalogue, step, path, users
-        self.columns = columns  #: of users, that the model is shown
+        self.columns, self.types = columns, types  #: of users, that the model is shown; names of the events' types
         self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
         self.training: Any = None  #: the Training of `jaxrec.fit`
         self._model, self._checker = model, Checker(config, catalogue, users, types, columns)
@@ -238,9 +238,10 @@ class Recommender:
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
         numbers = self._checker.numbering.known(items, "items")
         told: dict[str, Any] = {"times": times, "weights": weights, "types": types, "user_columns": user_columns}
-        asked = self.check(Query(history, user=user, strict=True, now=now, **told))
+        query = Query(history, user=user, strict=True, now=now, **told)
+        self.check(query)
         places = [place for place, id in enumerate(history) if self._checker.numbering.numbers([id])[0]]
-        return influence(self.engine, asked.known, places, len(history), numbers, asked.user, asked.context)
+        return influence(self.engine, self.check, query, places, numbers)
 
     def evaluate(
         self,

@@ -28,7 +28,8 @@ def found(engine: Engine, kind: tuple[int | None, bool], queries: Sequence[Check
         asked = zip(hidden, pools, queries, strict=True)
         return [engine.score_subset(hidden_D, pool, query.k) for hidden_D, pool, query in asked]
     k = max(query.k for query in queries)
-    allowed_BV = np.stack([allowed(engine.items, query.out, query.pool) for query in queries])
+    each = [allowed(engine.items, query.out, query.pool) for query in queries]
+    allowed_BV = each[0][None] if len(each) == 1 else np.stack(each)
     if slots is None:
         return zip(*engine.top_k_from_hidden(stated(), allowed_BV, k), strict=True)
     return zip(*engine.top_k(histories, allowed_BV, k, users, contexts), strict=True)

@@ -12,13 +12,13 @@ from jax.typing import ArrayLike
 IMPL = "threefry2x32"  # its keys have two words, as `_hash` needs; threefry itself runs only in calls of jax.random
 
 
-def step_key(seed: int, step: ArrayLike) -> jax.Array:
-    """The key for draws that all rows of a step share. int, [] int -> key []."""
+def step_key(seed: ArrayLike, step: ArrayLike) -> jax.Array:
+    """The key for draws that all rows of a step share. [] int, [] int -> key []."""
     return fold_in(jax.random.key(seed, impl=IMPL), step)
 
 
-def row_keys(seed: int, step: ArrayLike, rows: ArrayLike) -> jax.Array:
-    """One key per global row, different for every row and step. int, [] int, [R] int -> keys [R]."""
+def row_keys(seed: ArrayLike, step: ArrayLike, rows: ArrayLike) -> jax.Array:
+    """One key per global row, different for every row and step. [] int, [] int, [R] int -> keys [R]."""
     return fold_in(step_key(seed, step), rows)
 
 

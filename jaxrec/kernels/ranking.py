@@ -11,6 +11,7 @@ from jaxrec.kernels import shards
 
 BLOCK = 64  # scores that are first known by their maximum
 MANY = 1 << 17  # scores from which that is faster than to select among them all
+FEW_WANTED = 16  # times as many blocks as wanted items, from which it is so for fewer scores too
 CHUNK = 4096  # items scored at once: with 512 queries 8 MB of scores, which stay in the cache
 
 
@@ -68,7 +69,8 @@ def top_k_of_scores(scores_BV: jax.Array, k: int) -> tuple[jax.Array, jax.Array]
         (items [B, k] int32, scores [B, k])
     """
     scores_BV = sortable(scores_BV)
-    many = scores_BV.shape[1] >= max(MANY, 2 * k * BLOCK)
+    items = scores_BV.shape[1]
+    many = items >= max(MANY, 2 * k * BLOCK) or items >= max(MANY // 8, FEW_WANTED * k * BLOCK)
     scores_Bk, place_Bk = top_k_by_blocks(scores_BV, k) if many else jax.lax.top_k(scores_BV, k)
     return jnp.where(scores_Bk > -jnp.inf, place_Bk + 1, 0).astype(jnp.int32), scores_Bk
 

@@ -10,9 +10,11 @@ import jax.numpy as jnp
 from jaxrec.models.model import Model
 
 NAME = "context"  # name of these params among a model's
+START = "start"  # and of the vector that stands for an event where none is shown
+SCALE = 0.02  # of that vector at first
 
 
-def with_context(model: Model, sizes: Mapping[str, int], dim: int, timed: bool = False) -> Model:
+def with_context(model: Model, sizes: Mapping[str, int], dim: int, timed: bool = False, starts: bool = False) -> Model:
     """Returns the model with embeddings of the stream's context added to its inputs.
 
     Args:
@@ -20,6 +22,7 @@ def with_context(model: Model, sizes: Mapping[str, int], dim: int, timed: bool =
         sizes: number of values per kind of context, in the order of the stream's columns.
         dim: D, the width of the input vectors.
         timed: whether a last column has the moments of the events, for the stream's `times`.
+        starts: whether it can be shown users without events: see Stream.start.
 
     Returns:
         The Model. Its params also have "context", a table [values, D] per kind, initialised to zero.
@@ -28,7 +31,10 @@ def with_context(model: Model, sizes: Mapping[str, int], dim: int, timed: bool =
     def init(key):
         if not sizes:
             return model.init(key)
-        return model.init(key) | {NAME: {kind: jnp.zeros((size, dim)) for kind, size in sizes.items()}}
+        tables = {kind: jnp.zeros((size, dim)) for kind, size in sizes.items()}
+        if starts:  # not of zeros, by which a normalisation would divide
+            tables[START] = SCALE * jax.random.normal(jax.random.fold_in(key, 2), (dim,))
+        return model.init(key) | {NAME: tables}
 
     def shown(params, stream):
         if stream.context is None:
@@ -38,11 +44,15 @@ def with_context(model: Model, sizes: Mapping[str, int], dim: int, timed: bool =
         if not sizes:
             return stream
         tables = (params[NAME][kind] for kind in sizes)
-        return stream._replace(added=sum(looked_up(*each) for each in zip(tables, numbers, strict=True)))
+        added = sum(looked_up(*each) for each in zip(tables, numbers, strict=True))
+        if stream.start is not None:
+            added += jnp.where(stream.start[..., None], params[NAME][START], 0)
+        return stream._replace(added=added)
 
     return dataclasses.replace(
         model,
         init=init,
+        starts=starts,
         encode=lambda params, stream, *args, **kept: model.encode(
             without(params), shown(params, stream), *args, **kept
         ),

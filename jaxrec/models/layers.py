@@ -31,8 +31,11 @@ def item_param(module: nn.Module, name: str, initial: Callable, *shape: int) -> 
 
 
 def with_added(x_BTD: jax.Array, stream: Stream) -> jax.Array:
-    """Returns the input vectors plus the stream's additional vectors, if any."""
-    return x_BTD if stream.added is None else x_BTD + stream.added
+    """Returns the input vectors plus the stream's additional vectors, if any; these alone where no event is shown."""
+    if stream.added is None:
+        return x_BTD
+    x_BTD = x_BTD if stream.start is None else jnp.where(stream.start[..., None], 0, x_BTD)
+    return x_BTD + stream.added
 
 
 def drop_rows(x: jax.Array, rate: float, keys: jax.Array | None, site: tuple[int, int]) -> jax.Array:

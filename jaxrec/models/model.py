@@ -25,6 +25,7 @@ class Model:
     user_tables: tuple[str, ...] = ()  #: params with a row per user
     microbatch_slots: int | None = None  #: slots per microbatch that are fastest on CPU; None for the whole step
     folding: Any = None  #: features.Folding, for a model with item features
+    starts: bool = False  #: whether it can be shown a user without events, by Stream.start
     item_axis: str | None = None  #: the mesh axis that the rows of the item tables are split over (see `sharded`)
 
 

@@ -61,7 +61,9 @@ def intervals(apart_BTT: jax.Array, mask_BTT: jax.Array, most: int) -> jax.Array
     between = jnp.where(mask_BTT & (apart_BTT > 0), apart_BTT, FAR)
     shortest_BT = between.min(-1)
     shortest_BT = jnp.where(mask_BTT, shortest_BT[:, None], FAR).min(-1)
-    return jnp.where(apart_BTT < 0, most + 1, jnp.minimum(apart_BTT // shortest_BT[..., None], most))
+    # of what is not negative lax.div is the same as //, and a converter to ONNX knows it
+    units_BTT = jax.lax.div(apart_BTT, jnp.broadcast_to(shortest_BT[..., None], apart_BTT.shape))
+    return jnp.where(apart_BTT < 0, most + 1, jnp.minimum(units_BTT, most))
 
 
 class Intervals(NamedTuple):

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from jaxrec.serve import schema
+from jaxrec.serve import parsing, schema
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.openapi import Endpoint
 from jaxrec.serve.schema import RequestError, busy
@@ -17,20 +17,19 @@ from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 
 
-def handler(endpoint: Endpoint, limits: Limits, is_full: Callable[[], bool]) -> Callable:
+def handler(endpoint: Endpoint, limits: Limits) -> Callable:
     """Returns the handler of an endpoint: it reads and checks the body, and answers in time, or with an error.
 
     Args:
         endpoint: the endpoint.
         limits: of its time, and of bodies.
-        is_full: whether no more requests can wait.
     """
 
     async def handle(request):
         asked = None
         try:
             async with asyncio.timeout(limits.deadline):
-                asked = request if endpoint.body is None else await _read(request, endpoint.body, limits, is_full)
+                asked = request if endpoint.body is None else await _read(request, endpoint.body, limits)
                 return _json(await endpoint.handler(asked))
         except TimeoutError:
             if asked is None:
@@ -40,10 +39,8 @@ def handler(endpoint: Endpoint, limits: Limits, is_full: Callable[[], bool]) -> 
     return handle
 
 
-async def _read(request, model, limits, is_full):
-    """Returns the parsed body. Rejects the request without reading if the queue is full."""
-    if is_full():
-        raise busy("too many requests wait")
+async def _read(request, model, limits):
+    """Returns the parsed body."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":  # other types can be sent by other sites without CORS preflight
         raise RequestError(415, "Content-Type", "send the body as application/json, as curl does with --json")
@@ -59,7 +56,7 @@ async def _read(request, model, limits, is_full):
                 raise too_long
     except ClientDisconnect:
         raise RequestError(400, None, "the body ended early") from None
-    return schema.parse(model, bytes(body))
+    return parsing.parse(model, bytes(body))
 
 
 def _json(value, status=200, headers=None):

@@ -20,7 +20,7 @@ from jaxrec.inference.stock import ROOM, NewItem, sharing
 from jaxrec.serve import answering, openapi, page, schema, watch
 from jaxrec.serve.batching import Batcher, Full
 from jaxrec.serve.database import Unavailable
-from jaxrec.serve.facets import facets
+from jaxrec.serve.facets import asking, facets
 from jaxrec.serve.guard import AuthMiddleware
 from jaxrec.serve.histories import Histories, Past
 from jaxrec.serve.hosts import Hosts
@@ -71,7 +71,9 @@ class Service:
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
         self.endpoints = self._endpoints(schema.bodies(limits))
         paths = {each.path for each in self.endpoints}
-        self.app = AuthMiddleware(self._application(), self.metrics, token, hosts or Hosts(), paths)
+        asking = {each.path for each in self.endpoints if each.body is not None}
+        full = lambda: self.batcher.full
+        self.app = AuthMiddleware(self._application(), self.metrics, token, hosts or Hosts(), paths, asking, full)
 
     def take(self, recommender: Recommender, known: Known | None = None) -> None:
         """Replaces the recommender from the next batch on. The catalogue may differ.
@@ -103,15 +105,15 @@ class Service:
         """Answers POST /recommend."""
         several = [Past(history, now=body.now, columns=body.user_columns) for history in body.histories or ()]
         pasts = [await self._histories.of(body)] if body.histories is None else several
-        candidates, block = ([self.listing.own(id) for id in ids or ()] for ids in (body.candidates, body.block))
+        candidates, block = (self.listing.own_all(ids or ()) for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
-        # always ask for the maximum k: a single program, at no extra cost
+        k = self.limits.k if self.batcher.recommender.engine.approximate else body.k  # as many candidates for any k
         whose = body.user if self.batcher.recommender.users else None  # other models ignore the user
         shown = {column.name for column in self.batcher.recommender.columns}
         queries = [
             Query(
-                [self.listing.own(id) for id in past.items],
-                self.limits.k,
+                self.listing.own_all(past.items),
+                k,
                 exclude_seen=body.exclude_seen,
                 candidates=candidates,
                 block=block,
@@ -127,7 +129,8 @@ class Service:
             for past in pasts
         ]
         ranked = await self._ask(queries)
-        given = {self.listing.own(id): id for id in self._given(body)}
+        strange = any(each.unknown for each in ranked)
+        given = {self.listing.own(id): id for id in self._given(body)} if strange else {}
         results = [self._ranking(each, body.k, given) for each in ranked]
         return results[0] if body.histories is None else {"results": results}
 
@@ -141,7 +144,7 @@ class Service:
 
     async def influence(self, body: Any) -> dict:
         """Answers POST /influence."""
-        history, items = ([self.listing.own(id) for id in ids] for ids in (body.history, body.items))
+        history, items = (self.listing.own_all(ids) for ids in (body.history, body.items))
         for field, ids in (("history", history), ("items", items)):
             if not any(id in self.listing for id in ids):
                 raise RequestError(404, field, "none of these ids is in the catalogue")
@@ -226,6 +229,10 @@ class Service:
             self._facets = await asyncio.to_thread(facets, self.batcher.recommender.catalogue.about)
         return {"attributes": self._facets}
 
+    async def context(self, _request: Request) -> dict:
+        """Answers GET /context."""
+        return asking(self.batcher.recommender)
+
     async def health(self, _request: Request) -> dict:
         """Answers GET /healthz."""
         if not self.batcher.alive or (self.events and not self.events.alive):
@@ -303,6 +310,7 @@ class Service:
             got("/items", self.items, "Items by title, the most popular first", schema.Found, **found),
             posted("/titles", self.titles, titles, schema.Found, body.titles, without_404),
             got("/attributes", self.attributes, "What `where` may name, and common values", schema.Attributes),
+            got("/context", self.context, "What the model is shown beside items", schema.Asking),
             got("/healthz", self.health, "Whether it runs", schema.Health, errors=(503,)),
             got("/readyz", self.ready, "Whether it takes requests", schema.Ready, errors=(503,)),
         ]
@@ -314,7 +322,7 @@ class Service:
             "/docs": (openapi.page(described).encode(), "text/html"),
             **page.files(),
         }
-        answered = lambda each: answering.handler(each, self.limits, lambda: self.batcher.full)
+        answered = lambda each: answering.handler(each, self.limits)
         routes = [Route(each.path, answered(each), methods=[each.method]) for each in self.endpoints]
         routes += [Route(path, answering.fixed(*file)) for path, file in fixed.items()]
         routes.append(Route("/metrics", self._metrics))

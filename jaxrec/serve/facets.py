@@ -3,7 +3,9 @@
 import numpy as np
 import polars as pl
 
+from jaxrec.batches import context
 from jaxrec.inference import attributes
+from jaxrec.inference.recommender import Recommender
 
 VALUES, LONGEST = 200, 80  # maximum values listed per attribute, and characters of a value
 
@@ -19,6 +21,25 @@ def facets(about: pl.DataFrame | None) -> list[dict]:
     if about is None:
         return []
     return [{"name": column.name, **said} for column in about if column.name != "title" and (said := _facet(column))]
+
+
+def asking(recommender: Recommender) -> dict:
+    """Returns what a model is shown beside the items of a history, as GET /context says it."""
+    kinds = recommender.engine.kinds
+    needs = {context.kind_of(kind).needs for kind in kinds if not context.is_asked([kind])[0]}
+    said = {"times": needs & {"times", "dates"}, "weights": needs & {"weights"}, "types": needs & {"types"}}
+    return {
+        "events": [name for name, needed in said.items() if needed],
+        "now": bool(context.is_asked(kinds).any()),
+        "user_columns": [
+            {"name": column.name, "kind": "text", "values": list(column.values[:VALUES])}
+            | {"more": len(column.values) > VALUES}
+            if column.values
+            else {"name": column.name, "kind": "number"}
+            for column in recommender.columns
+        ],
+        "alone": recommender.engine.model.starts,
+    }
 
 
 def _facet(column):

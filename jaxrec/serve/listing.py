@@ -2,6 +2,7 @@
 
 import copy
 import unicodedata
+from collections.abc import Sequence
 from functools import reduce
 from operator import and_
 
@@ -68,6 +69,12 @@ class Listing:
         if self._integers and isinstance(id, str):
             return _integer(id)
         return id if self._integers or isinstance(id, str) else str(id)
+
+    def own_all(self, ids: Sequence) -> list:
+        """Returns ids in the type of the catalogue."""
+        if set(map(type, ids)) <= {int if self._integers else str}:  # as most are: without Python code for each
+            return list(ids)
+        return [self.own(id) for id in ids]
 
     def search(self, text: str, count: int) -> list:
         """Returns up to `count` ids of items whose titles contain all words of a text.

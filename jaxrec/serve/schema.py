@@ -3,7 +3,6 @@
 # pyright: reportInvalidTypeForm=false
 # (field types are built from the limits, which a type checker can't evaluate)
 
-from itertools import takewhile
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
@@ -17,7 +16,6 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     StrictStr,
-    ValidationError,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
@@ -27,9 +25,7 @@ from jaxrec.serve import given
 from jaxrec.serve.limits import Limits
 from jaxrec.system.console import printable
 
-# maximum errors per answer, characters of a message, and characters of a field's name
-SHOWN, LONG, SHORT = 10, 500, 100
-FILTER = f"should be a value, a list of values, or an object of bounds ({', '.join(BOUNDS)}): numbers, or dates as text"
+LONG, SHORT = 500, 100  # characters of a message, and of a field's name
 YEAR_10000 = 253_402_300_800  # seconds
 EXACT = (1 << 53) - 1  # largest integer that JSON readers with floats, such as JavaScript, keep exact
 
@@ -96,7 +92,10 @@ class Scored(Item):
 
 class Ranking(_Answer):
     items: list[Scored] = Field(description="the best first")
-    unknown: list[Id] = Field(description="ids of the request that the catalogue lacks, as they were given")
+    unknown: list[Value] = Field(
+        description="ids of the request that the catalogue lacks, as they were given; and what did not train of types "
+        "and of columns of users"
+    )
     fallback: bool = Field(
         description="whether nothing of the history is known: the items are then the most popular, the scores their "
         "shares of what was trained on"
@@ -126,6 +125,13 @@ class Attribute(_Answer):
 
 class Attributes(_Answer):
     attributes: list[Attribute]
+
+
+class Asking(_Answer):
+    events: list[str] = Field(description="what the model is shown of an event beside its item: times, weights, types")
+    now: bool = Field(description="whether it is shown when the next item is asked for")
+    user_columns: list[Attribute] = Field(description="what it is shown of a user")
+    alone: bool = Field(description="whether what is known of a user is answered without a history")
 
 
 class Influence(_Answer):
@@ -297,44 +303,3 @@ def bodies(limits: Limits) -> SimpleNamespace:
         change=Change,
         titles=TitlesOf,
     )
-
-
-def parse(model: type[BaseModel], body: bytes) -> Any:
-    """Parses a body with a model.
-
-    Raises:
-        RequestError: 400 if it isn't JSON, otherwise 422; each error names its field.
-    """
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        wrong = RequestError(400 if found[0]["type"] == "json_invalid" else 422, None, "")
-        wrong.errors = _by_field(found)[:SHOWN]
-        raise wrong from None
-
-
-def _by_field(found):
-    """Returns pydantic's errors as [{"field", "message"}], merging those of a union's branches."""
-    messages = {}
-    for each in found:
-        messages.setdefault(_field(each["loc"]), []).append(_message(each))
-    for field, said in messages.items():
-        if len(said) > 1 and field.startswith("where."):
-            said[:] = [FILTER]
-    return [{"field": field, "message": " or ".join(dict.fromkeys(said))} for field, said in messages.items()]
-
-
-def _field(place):
-    """Formats an error's location: history.3, where.genres. Pydantic's names of union branches are left out."""
-    if not place:
-        return None
-    name, *rest = place
-    rest = rest[:1] if name == "where" else takewhile(lambda part: isinstance(part, int), rest)
-    return printable(".".join(map(str, [name, *rest])), SHORT)
-
-
-def _message(error):
-    if error["type"] == "extra_forbidden":
-        return "there is no such field"
-    return printable(error["msg"].removeprefix("Input ").replace(" after validation", ""), LONG)

@@ -25,6 +25,7 @@ from jaxrec.system.errors import UserError
 
 TOKEN = "JAXREC_TOKEN"  # an environment variable, since command lines are visible to all users
 LAST_PORT = 65535
+SWITCH = 0.0005  # seconds that a thread keeps the interpreter while another one waits: the default is a whole answer's
 GRACE = 10  # seconds to wait for requests in progress when stopping
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
@@ -32,6 +33,7 @@ LOCAL = ("127.0.0.1", "::1", "localhost")
 def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     """Serves a workdir until SIGTERM or Ctrl-C, then completes requests in progress. Returns the exit status."""
     logs.begin(arguments.log)
+    share_cores()
     if arguments.watch and arguments.checkpoint not in ("best", "latest"):
         raise UserError(f"--watch looks for a new checkpoint, and {arguments.checkpoint} is one: leave one of them out")
     allowed, token = limits.parse(arguments.limit), read_token()
@@ -72,6 +74,17 @@ def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     run(service.app, listening, ready, Crowd(allowed, service.metrics))
     leave(beside)
     return 0
+
+
+def share_cores() -> None:
+    """Sets how the threads of this process share its cores and the interpreter, before JAX starts.
+
+    A core is left to HTTP, since a program on all of them waits for the busiest. `NPROC`, by which XLA counts cores,
+    stays as it is if it is set.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("NPROC", str(max(cores - 1, 1)))
+    sys.setswitchinterval(SWITCH)
 
 
 def histories(recommender: Recommender, data: str) -> Interactions:

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.inference import loading
+from jaxrec.inference.engine import BEST
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
 from jaxrec.inference.stock import OFFERED, sharing
@@ -23,6 +25,7 @@ from jaxrec.training.checkpoint import Checkpoints
 
 CHECKED, ASKED = 8, 10  # histories of the self-check, and items requested for each
 AGAIN = 30.0  # seconds before retrying a refused checkpoint; doubles each time
+NICE = 10  # of the thread that loads checkpoints
 SILENT, LOADING = 30.0, 600.0  # seconds without a look, or of loading a checkpoint, after which the watcher is late
 log = logging.getLogger("jaxrec.serve")
 
@@ -91,8 +94,9 @@ def reload(
 
 def compile_all(recommender: Recommender, k: int, batch: int) -> None:
     """Compiles the programs for up to `batch` histories at once."""
-    for rows in _sizes(recommender, batch):
-        recommender.engine.compile(rows, min(k, recommender.engine.items))
+    for most in (k, *_fewer(k)):
+        for rows in _sizes(recommender, batch):
+            recommender.engine.compile(rows, min(most, recommender.engine.items))
 
 
 def begin(recommender: Recommender, k: int) -> None:
@@ -110,6 +114,14 @@ def warm(batcher: Batcher, k: int, batch: int) -> None:
     for rows in _sizes(recommender, batch):
         recommender.engine.compile(rows, min(k, recommender.engine.items))
         batcher.size = rows
+    for most in _fewer(k):  # what answers k answers fewer too, but slower
+        for rows in _sizes(recommender, batch):
+            recommender.engine.compile(rows, min(most, recommender.engine.items))
+
+
+def _fewer(k):
+    """Returns the numbers of items below k that have a program of their own."""
+    return [BEST] if k > BEST else []
 
 
 def _sizes(recommender, batch):
@@ -177,7 +189,9 @@ class Watcher(threading.Thread):
         self._trained = workdir.read(path)
 
     def run(self) -> None:
-        """Looks until the process ends."""
+        """Looks until the process ends, at low priority: loading and checking can wait, requests can't."""
+        if sys.platform == "linux":  # where a thread, and those that it starts, have a priority of their own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while True:
             time.sleep(self._every)
             self.look()

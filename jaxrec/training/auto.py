@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxrec.batches import context
 from jaxrec.config import registry
 from jaxrec.config.keys import AUTO
 from jaxrec.config.parsing import check_keys, flatten
-from jaxrec.data import event_types, splits
+from jaxrec.data import event_types, features, splits
 from jaxrec.data.interactions import Interactions
 from jaxrec.models.entry import ModelEntry
 from jaxrec.system.errors import UserError
@@ -39,6 +40,7 @@ class Counted(NamedTuple):
     lengths: np.ndarray  #: [sequences], events of each
     sessions: bool  #: whether the log says which of its sequences train, and which are the test
     repeats: float  #: share of the last items that the user had before
+    telling: list[str]  #: columns that group items
     model: ModelEntry
 
     def suits(self, key: str, otherwise: Any) -> Any:
@@ -158,6 +160,18 @@ def _block(key: str, value: Any) -> Rule:
     return lambda counted, _: Found(counted.suits(key, value), "gained most where it was measured (docs/recipes.md)")
 
 
+def _features(counted, _):
+    if counted.telling:
+        return Found(",".join(counted.telling), "what the table of items says that they share")
+    return Found("", "no table of items says what they share")
+
+
+def _id_dropout(_, chosen):
+    if chosen.get("features") and not chosen.get("features_only"):
+        return Found(0.1, "so that what items share is learned for them all")
+    return Found(0.0, "items have their own vectors alone" if not chosen.get("features") else "items have no vectors")
+
+
 def _patience(counted, chosen):
     if chosen["objective"] == "cloze":
         return Found(30, "a cloze gets better slowly")
@@ -188,6 +202,8 @@ RULES: dict[str, Rule] = {
     "optim.learning_rate": _rate,
     "epochs": _epochs,
     "patience": _patience,
+    "features": _features,
+    "id_dropout": _id_dropout,
 }
 
 
@@ -230,6 +246,11 @@ def resolve(values: Mapping[str, Any], interactions: Interactions) -> tuple[dict
     return _nested(chosen), [f"{keys}: {why}" for why, keys in told.items()]
 
 
+def of_events(interactions: Interactions) -> str:
+    """What of a log's events a model can be shown, as `config.context` names it: its times, weights and so on."""
+    return ",".join(context.known(context.of_log(interactions)))
+
+
 def _says_nothing(key, own, model):
     """Whether a key is for other models, or one whose default is as good as any: as of your own model."""
     told = key in model.suits or (key in RULES and model.suits)
@@ -256,7 +277,8 @@ def _counted(interactions, model):
     repeats = splits.repeated_targets(interactions, test) / max(len(test.target), 1)
     trains = lengths[lengths > 0]
     items = len(interactions.catalogue.ids)
-    return Counted(items, len(trains), int(trains.sum()), trains, sessions is not None, repeats, model)
+    telling = features.telling(interactions.catalogue)
+    return Counted(items, len(trains), int(trains.sum()), trains, sessions is not None, repeats, telling, model)
 
 
 def _nested(flat):

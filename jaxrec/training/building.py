@@ -32,7 +32,7 @@ def model_for(
     if kinds := [kind for kind in context.kinds_of(config) if kind != context.BASKET]:
         own = {context.USER + column.name: column.size for column in columns}
         sizes = {kind: context.kind_of(kind).size or own.get(kind, types) for kind in kinds if kind != context.MOMENT}
-        model = with_context(model, sizes, config.model.dim, timed=context.MOMENT in kinds)
+        model = with_context(model, sizes, config.model.dim, context.MOMENT in kinds, config.start_prob > 0)
     if not config.features:
         return model
     if catalogue.counts is None:

@@ -14,6 +14,7 @@ from rich.console import Console
 from jaxrec.config.keys import Config
 from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Signals
+from jaxrec.system.stopwatch import Stopwatch
 from jaxrec.training import assembly, metric_writer, optim, preflight, wording
 from jaxrec.training.checkpoint import Checkpoints, Damaged
 from jaxrec.training.setup import (
@@ -67,6 +68,7 @@ def fit(
     on_evaluate: Callable[[dict], None] | None = None,
     on_checkpoint: Callable[[int, Path], None] | None = None,
     deadline: float | None = None,
+    watch: Stopwatch | None = None,
 ) -> dict:
     """Trains from the workdir's latest checkpoint until the last epoch, or until patience runs out.
 
@@ -74,12 +76,14 @@ def fit(
         setup: Setup.
         workdir: Path of the workdir, locked by the caller.
         validate: (params) -> {"ndcg@10": …, …} of the validation questions; "also" has {protocol: metrics} of other
-            protocols than the one that selects the checkpoint. None if there are no validation questions.
+            protocols than the one that selects the checkpoint. None if there are no validation questions. Its method
+            `compile_ahead`, if it has one, is called once the training's program is compiled.
         console: for progress; a new one by default.
         held: the workdir.Place from the time of locking; by default what is at the path now.
         on_evaluate: (row) -> None, called after each evaluation with a copy of the row of metrics.jsonl.
         on_checkpoint: (step, folder) -> None, called when a checkpoint is complete; a later save may remove the folder.
         deadline: the time.monotonic() after which no further call starts.
+        watch: of the start so far, which is logged with the first evaluation.
 
     Returns:
         The loop's state at the end, {"step", "best": {"step", "score"}, "evals_without_improvement", "seconds", …},
@@ -90,7 +94,7 @@ def fit(
         OutOfTime: at the deadline, after a checkpoint was saved.
         NotFinite: with the step, the users of the batch and the last good checkpoint.
     """
-    config, held = setup.config, held or Place(workdir)
+    config, held, watch = setup.config, held or Place(workdir), watch or Stopwatch()
     with held.named(), contextlib.ExitStack() as opened:
         checkpoints = opened.enter_context(contextlib.closing(Checkpoints(workdir)))
         preflight.check_state(setup)
@@ -129,6 +133,8 @@ def fit(
                 logger.log(f"resumed at step {loop['step']:,}")
             if not is_over(setup, loop):
                 needs = preflight.check(setup, state, feed, loop["step"], boundary(setup, loop["step"]))
+                watch.lap("compiling")
+                getattr(validate, "compile_ahead", lambda: None)()  # while the first steps run
                 logger.log(preflight.describe(setup, needs))
                 logger.skip()
             pending, begun, seconds = None, loop["step"], logger.seconds()
@@ -150,12 +156,17 @@ def fit(
                 pending = None
                 score = None
                 if row_ends:
+                    if begun is not None:
+                        watch.lap("first steps")
                     valid = validate(state.evaluated) if evaluates and validate else None
                     rate = float(np.asarray(schedule(end - 1))) * optim.rate_factor(state.opt)
                     score = close_row(setup, loop, logger, valid, rate)
                     if valid:
                         opt = optim.lower(config.optim, state.opt, loop["evals_without_improvement"])
                         state = state._replace(opt=opt)
+                    if begun is not None:
+                        watch.lap("first evaluation")
+                        logger.log(watch.said("the first evaluation" if valid else "the end of the first epoch"))
                     if begun is not None and not is_over(setup, loop):
                         logger.log(wording.estimate(setup, end - begun, logger.seconds() - seconds, end))
                     begun = None

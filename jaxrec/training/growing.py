@@ -37,7 +37,17 @@ from jaxrec.training.step import State
 MOMENTS = (optax.ScaleByAdamState, optim.AdagradState)
 TYPE = "type"  # the kind of context whose table depends on the log
 #: keys beside the model's that decide the form of the params
-FORM = ("length", "positions", "objective", "stream", "features", "features_only", "context", "user_features")
+FORM = (
+    "length",
+    "positions",
+    "objective",
+    "stream",
+    "features",
+    "features_only",
+    "context",
+    "user_features",
+    "start_prob",
+)
 
 
 class Matched(NamedTuple):

@@ -16,25 +16,31 @@ SPECS: Any = State(WHOLE, WHOLE, WHOLE, P(AXIS), WHOLE)  # the same for a mesh
 
 
 class Launched(NamedTuple):
-    """A jitted program, and the device numbers that it takes as its last argument."""
+    """A jitted program, and its last arguments: the seed, so that trainings by other seeds share it, and the devices'
+    numbers."""
 
     program: Any
+    seed: np.uint32
     numbers: np.ndarray
 
     def __call__(self, *args):
-        return self.program(*args, self.numbers)
+        return self.program(*args, self.seed, self.numbers)
 
     def lower(self, *args: Any) -> Any:
         """As `lower` of a jitted function."""
-        return self.program.lower(*args, self.numbers)
+        return self.program.lower(*args, self.seed, self.numbers)
 
     def trace(self, *args: Any) -> Any:
         """As `trace` of a jitted function."""
-        return self.program.trace(*args, self.numbers)
+        return self.program.trace(*args, self.seed, self.numbers)
 
 
 def launch_pmap(
-    call: Callable, devices: Sequence, options: dict[str, Any] | None = None, per_device_data: bool = False
+    call: Callable,
+    devices: Sequence,
+    options: dict[str, Any] | None = None,
+    per_device_data: bool = False,
+    seed: int = 0,
 ) -> Launched:
     """Runs `call` on all devices with pmap. The state is donated; all of it but the carry is replicated.
 
@@ -43,8 +49,9 @@ def launch_pmap(
         devices: the devices.
         options: compiler options.
         per_device_data: whether the data are split over the devices too.
+        seed: of the training.
     """
-    axes = {"in_axes": (AXES, 0 if per_device_data else None, None, None, None, 0), "out_axes": (AXES, None)}
+    axes = {"in_axes": (AXES, 0 if per_device_data else None, *(None,) * 4, 0), "out_axes": (AXES, None)}
     # in the order of the mesh on which the state is placed: on a TPU, neighbours of a ring come one after another
     mapped = jax.pmap(call, AXIS, devices=mesh_of(devices).devices.tolist(), **axes)
 
@@ -54,7 +61,7 @@ def launch_pmap(
         return state._replace(carry=jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), state.carry)), report
 
     program = jax.jit(split, donate_argnums=0, compiler_options=options)
-    return Launched(program, np.arange(len(devices)))
+    return Launched(program, np.uint32(seed), np.arange(len(devices)))
 
 
 def launch_shard_map(
@@ -64,6 +71,7 @@ def launch_shard_map(
     per_device_data: bool = False,
     specs: State = SPECS,
     sampler_specs: Any = WHOLE,
+    seed: int = 0,
 ) -> Launched:
     """As `launch_pmap` with shard_map, which checks replication if there is more than one device.
 
@@ -74,12 +82,13 @@ def launch_shard_map(
         per_device_data: whether the data are split over the devices too.
         specs: how a State lies on the mesh.
         sampler_specs: how the sampler tables do.
+        seed: of the training.
     """
     mesh, split = mesh_of(devices), P(AXIS)
-    in_specs = specs, split if per_device_data else P(), sampler_specs, P(), P(), split
+    in_specs = specs, split if per_device_data else P(), sampler_specs, P(), P(), P(), split
     mapped = jax.shard_map(call, mesh=mesh, in_specs=in_specs, out_specs=(specs, P()), check_vma=mesh.size > 1)
     program = jax.jit(mapped, donate_argnums=0, compiler_options=options)
-    return Launched(program, np.arange(data_size(mesh)))
+    return Launched(program, np.uint32(seed), np.arange(data_size(mesh)))
 
 
 LAUNCHERS = {"pmap": launch_pmap, "shard_map": launch_shard_map}

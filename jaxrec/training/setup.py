@@ -138,7 +138,6 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         wrap_update=sparse.wrapping(config.optim, plain, optimiser),
         rows=rows,
         loss_divisor=config.batch if config.stream == "session-parallel" else None,
-        seed=config.seed,
         tables=frozenset([*plain.item_tables, *plain.user_tables]),
         ema=config.optim.ema,
         items=draw_items if model.folding else None,
@@ -149,9 +148,12 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
     first = partial(state_of, config, model, optimiser, rows)
     if item_axis:
         specs = sharding.specs_of(model, optimiser, jax.eval_shape(first, jax.random.key(0)))
-        run = launch.launch_shard_map(call, mesh, options, per_device_data, specs, sampler_specs)
+        run = launch.launch_shard_map(call, mesh, options, per_device_data, specs, sampler_specs, config.seed)
     else:
-        specs, run = launch.SPECS, launch.LAUNCHERS[config.launcher](call, devices, options, per_device_data)
+        specs, run = (
+            launch.SPECS,
+            launch.LAUNCHERS[config.launcher](call, devices, options, per_device_data, seed=config.seed),
+        )
     return Setup(
         config=config,
         split=split,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
 from jaxrec.kernels import hardware, reductions
 from jaxrec.kernels.collectives import psum
@@ -86,13 +87,14 @@ class Parts:
     rows: int  #: rows per step, on all devices
     loss_divisor: int | None  #: what the sum of the losses is divided by; None: the number of targets
     ema: float = 0.0  #: the decay of the average of the params, if the State has one
-    seed: int
     norm: Callable = norm  #: of the gradient
     tables: frozenset = frozenset()  #: names of the params of which `wrap_update` may update some rows only
     items: Callable | None = None  #: (key, sampler tables) -> models.features.Items as the step has them
 
 
-def step(parts: Parts, state: State, data: Any, sampler_tables: Any, index: jax.Array) -> tuple[State, StepMetrics]:
+def step(
+    parts: Parts, state: State, data: Any, sampler_tables: Any, index: jax.Array, seed: ArrayLike
+) -> tuple[State, StepMetrics]:
     """One step on this device's share of the rows: batch, loss, gradient, update.
 
     Args:
@@ -101,6 +103,7 @@ def step(parts: Parts, state: State, data: Any, sampler_tables: Any, index: jax.
         data: the argument of `parts.batch`.
         sampler_tables: the argument of `parts.sample`.
         index: [] int, the number of the step in the data.
+        seed: [] uint32, of the training.
 
     Returns:
         (State, StepMetrics), the same on every device.
@@ -108,11 +111,11 @@ def step(parts: Parts, state: State, data: Any, sampler_tables: Any, index: jax.
     share = parts.rows // jax.lax.axis_size(AXIS)
     rows = jax.lax.axis_index(AXIS) * share + jnp.arange(share)
     stream = parts.batch(data, index, rows)
-    keys = row_keys(parts.seed, state.step, rows)
+    keys = row_keys(seed, state.step, rows)
     stream, targets = parts.make_targets(stream, keys)
     negatives = None
     if parts.sample is not None:
-        shared_key = fold_in(step_key(parts.seed, state.step), NEGATIVES_SITE)
+        shared_key = fold_in(step_key(seed, state.step), NEGATIVES_SITE)
         negatives = parts.sample(shared_key, site_keys(keys, NEGATIVES_SITE), targets, sampler_tables)
     target_N = targets.items.reshape(-1)
     is_real_N = (target_N > 0).astype(jnp.float32)
@@ -122,7 +125,7 @@ def step(parts: Parts, state: State, data: Any, sampler_tables: Any, index: jax.
     divisor = parts.loss_divisor or total
     items = None
     if parts.items is not None:
-        items = parts.items(fold_in(step_key(parts.seed, state.step), folding.ID_SITE), sampler_tables)
+        items = parts.items(fold_in(step_key(seed, state.step), folding.ID_SITE), sampler_tables)
     # Weights are divided by the count of all devices, so that gradients only have to be summed.
     batch = Batch(stream, keys, targets.slots, target_N, weight_N / divisor, negatives, state.carry, items)
 
@@ -181,21 +184,23 @@ def loss_and_grad(model: Model, total: Callable, dtype: Any) -> Callable:
 
 
 def call(parts: Parts, size: int) -> Callable:
-    """Many steps as one program: (state, data, sampler_tables, start, end, device) -> (State, StepMetrics of [size]).
+    """Many steps as one program.
+
+    It is (state, data, sampler_tables, start, end, seed, device) -> (State, StepMetrics of [size]).
 
     `start` is the step at which the data begin (that of an epoch or of a host batch), `end` the traced step to stop
     before, so the same program runs any number of steps up to the next save. It stops early after a step whose loss or
-    gradient is not finite.
+    gradient is not finite. The seed is an argument, so that trainings that differ by it share the program.
     """
 
-    def many(state, data, sampler_tables, start, end, _device):
+    def many(state, data, sampler_tables, start, end, seed, _device):
         if hardware.is_cpu():
-            return steps(parts, state, data, sampler_tables, start, end)
+            return steps(parts, state, data, sampler_tables, start, end, seed)
         packed_parts, packed_state, unpack = packing.packed(parts, state)
-        state, metrics = steps(packed_parts, packed_state, data, sampler_tables, start, end)
+        state, metrics = steps(packed_parts, packed_state, data, sampler_tables, start, end, seed)
         return unpack(state), metrics
 
-    def steps(parts, state, data, sampler_tables, start, end):
+    def steps(parts, state, data, sampler_tables, start, end, seed):
         first = state.step
 
         def going(loop):
@@ -205,7 +210,7 @@ def call(parts: Parts, size: int) -> Callable:
         def body(loop):
             state, metrics, _ = loop
             at = state.step - first
-            state, values = step(parts, state, data, sampler_tables, state.step - start)
+            state, values = step(parts, state, data, sampler_tables, state.step - start, seed)
             metrics = StepMetrics(*(kept.at[at].set(value) for kept, value in zip(metrics, values, strict=True)))
             return state, metrics, jnp.isfinite(values.loss) & jnp.isfinite(values.norm)
 

@@ -2,6 +2,7 @@
 
 from itertools import islice
 
+import polars as pl
 import pytest
 from made_logs import COLUMNS, made_log, made_rows
 
@@ -148,6 +149,17 @@ def test_candidates_are_new_each_and_leave_what_is_set_alone():
     assert all(config.model.dim == 8 and config.epochs == 3 for config in made)
     assert found == list(islice(search.candidates(base, keys, log), 40))
     assert len({search.trial(changes).name for changes in found}) == 40
+
+
+def test_candidates_follow_what_the_log_knows():
+    rows = made_rows()
+    brands = pl.DataFrame({"sku": rows["sku"].unique(maintain_order=True)}).with_columns(brand=pl.lit("A"))
+    logs = [jaxrec.prepare(rows.drop("at", "rating"), **{**COLUMNS, "time": "none"})]
+    logs.append(jaxrec.prepare(rows, items=brands, **COLUMNS))
+    found = [list(islice(search.candidates(search.configuration({}, {}, log), {}, log), 20)) for log in logs]
+    without, shown = {"features": "", "id_dropout": 0.0}, {"context": "gap,hour,weekday,month"}
+    assert without in found[1] and shown in found[1]
+    assert not any({"context", "features"} & changes.keys() for changes in found[0])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from some import some
+from stepping import ADAM, assert_close, states
 from trainings import BASE
 
 from jaxrec.batches import baskets, context
@@ -106,6 +107,7 @@ def test_windows_ask_for_each_event_once_and_subsequences_fit(sizes, windows):
         assert (asked[has] == 1).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=4), min_size=1, max_size=3), st.integers(0, 9))
 def test_a_target_is_read_at_the_basket_before_which_does_not_see_its_own(sizes, seed):
@@ -159,6 +161,17 @@ def test_packed_is_as_alone(case):
         np.testing.assert_allclose(alone.hidden[0], together.hidden[q], atol=2e-5)
 
 
+@pytest.mark.slow
+def test_many_devices_are_one_and_a_host_feeds_what_a_device_has():
+    log = log_of(SIZES * 6)
+    config = lambda feed: configs.from_dict(KEYS | CASES["times"] | {"optim": ADAM, "history": "windows", "feed": feed})
+    split = assembly.split_of(config("device"), log)
+    made = lambda devices, feed: fit.setup(config(feed), split, jax.devices()[:devices])
+    one, two, host = (states(made(*how), [3])[0][0] for how in ((1, "device"), (2, "device"), (1, "host")))
+    assert_close(two, one)
+    assert_close(host, one, atol=1e-6)
+
+
 def test_a_basket_that_was_cut_off_is_left_out_and_one_that_is_alone_stays():
     numbers = np.array([[4, 4, 7, 6, 9, 8], [4, 4, 4, 4, 4, 4], [3, 2, 5, 4, 7, 7]], np.int32)
     ones, at = np.ones((3, 6), np.int32), np.tile(np.arange(6, dtype=np.int32), (3, 1))
@@ -186,7 +199,6 @@ REFUSED = [
     ({"positions": "from_end"}, "for config.positions=from_start or rotary"),
     ({"context": "hour,gap"}, "config.context has gap, which depends on the order"),
     ({"num_future_targets": 2}, "config.num_future_targets is for items one after another"),
-    ({"sequence_dropout": 0.5}, "config.sequence_dropout is for items"),
     ({"history": "oldest"}, "for config.history=newest or windows"),
 ]
 

@@ -49,6 +49,7 @@ def evaluated(tmp_path, *argv):
     return json.loads(file.read_text())
 
 
+@pytest.mark.slow
 def test_without_validation_the_latest_of_all_sessions_is_tested(clicks, tmp_path, capsys):
     path = tmp_path / "run"
     rows = trained(path, clicks, "--config.split=sessions", "--config.valid_fraction=0")

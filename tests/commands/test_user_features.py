@@ -18,6 +18,7 @@ def write_users(file, genders):
     pl.DataFrame({"user": range(USERS), "gender": [genders[user % 2] for user in range(USERS)]}).write_csv(file)
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_the_users_it_was_shown(tmp_path, capsys):
     random = np.random.default_rng(0)
     columns = {"user": np.repeat(np.arange(USERS), 6), "item": random.integers(0, 15, USERS * 6)}

@@ -54,6 +54,16 @@ def test_old_keys_and_values_are_those_of_now(caplog):
     assert "config.stream=lanes is renamed to config.stream=session-parallel" in caplog.text
 
 
+@pytest.mark.parametrize("key", earlier.REMOVED)
+def test_a_key_that_is_gone_is_read_where_it_changes_nothing(key, caplog):
+    assert parsing.from_dict(copy.deepcopy(OLD) | {key: 0.0}) == parsing.from_dict(copy.deepcopy(OLD))
+    for read in (parsing.from_dict, parsing.from_stored):
+        with pytest.raises(UserError, match=f"config.{key} is gone.*leave it out"):
+            read(copy.deepcopy(OLD) | {key: 0.1})
+    with pytest.raises(UserError, match=f"config.{key} is gone"):
+        parsing.from_dict(recipes.read("default", {key: "0.1"}).values)
+
+
 def test_what_is_read_is_written_by_the_names_of_now(caplog):
     config = parsing.from_dict(OLD)
     caplog.clear()

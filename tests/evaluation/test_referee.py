@@ -319,5 +319,9 @@ def test_events_of_sessions_are_not_told_apart_by_a_user(trained):
     scores = load({"users": np.ones((4, 1)), "user_ids": range(1, 5), "items": np.ones((3, 1)), "item_ids": [1, 2, 3]})
     with pytest.raises(UserError, match="this split asks after every event"):
         judged(scores, split, "sessions")
+    log = from_sequences([[1, 2, 3, 1]] * 4)
+    split = splits.LAST_BASKET.split(replace(log, times=np.tile([0, 1, 2, 2], 4)), 0.9, 0.1)
+    with pytest.raises(UserError, match="this split asks for all items of a basket: split the data by last-item"):
+        judged(scores, split, "full")
     argv = ["recommend", "--workdir", str(trained / "run"), "--histories", "x.csv", "--output", "out.csv"]
     assert cli.main([*argv, "--split", "test"]) == 2

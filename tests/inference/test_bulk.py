@@ -88,6 +88,7 @@ def test_a_log_says_of_its_events_what_a_request_would(name):
     np.testing.assert_allclose(hidden[0], vectors["vector"].to_numpy()[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(["sasrec", "bert4rec"], "sasrec"))
 def test_types_and_switches_of_a_log_are_those_of_a_request(name):
     """By the names that the training has, whatever numbers the log gives them; topics by what the model's items are."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import recommenders
 from hypothesis import given, settings, strategies as st
+from some import some
 
 from jaxrec.batches.objectives import MASK
 from jaxrec.batches.stream import Stream
@@ -218,7 +219,7 @@ def test_what_is_wrong_with_a_query_is_said(query, said):
         rec.answer([Query(["i1"]), query])
 
 
-@pytest.mark.parametrize("name", recommenders.MODELS)
+@pytest.mark.parametrize("name", some(recommenders.MODELS, "sasrec", "gru4rec", "bert4rec"))
 def test_the_place_in_the_list_is_the_rank_of_evaluation(name):
     rec = made(name)
     random = np.random.default_rng(2)
@@ -234,6 +235,7 @@ def test_the_place_in_the_list_is_the_rank_of_evaluation(name):
         assert [id for id, _ in ranked].index(target) + 1 == rank
 
 
+@pytest.mark.slow
 def test_candidates_are_the_best_and_too_few_of_them_are_not_trusted(monkeypatch):
     pytest.importorskip("faiss")
     exact = recommenders.recommender("gru4rec", 6000, LENGTH, 16)
@@ -253,3 +255,15 @@ def test_candidates_are_the_best_and_too_few_of_them_are_not_trusted(monkeypatch
     monkeypatch.setattr(candidates, "enough", lambda kept, k: False)
     for a, b in zip(near.recommend_batch(histories[:3], 50), want, strict=False):
         same(a, b)
+
+
+def test_a_program_for_more_items_answers_fewer_where_there_is_none_of_their_own():
+    rec = copy.copy(made("sasrec"))
+    rec.engine = copy.copy(rec.engine)
+    rec.engine._compiled = {}
+    wanted = made("sasrec").recommend(IDS[:5], 4)
+    more = rec.recommend(IDS[:5], 40)
+    compiled = set(rec.engine._compiled)
+    assert rec.recommend(IDS[:5], 4) == more[:4] == wanted and set(rec.engine._compiled) == compiled
+    rec.engine.compile(1, 4)
+    assert set(rec.engine._compiled) > compiled and rec.recommend(IDS[:5], 4) == wanted

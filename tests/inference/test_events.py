@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxrec.batches import context
-from jaxrec.inference.events import context_of, type_numbers
+from jaxrec.inference.events import _times, context_of, microseconds, type_numbers
 from jaxrec.system.errors import UserError
 
 KINDS = ("gap", "weight", "month")
@@ -116,3 +116,19 @@ def test_types_are_those_of_the_training(types, numbers, unknown):
 def test_what_is_no_type_is_named(types, said):
     with pytest.raises(UserError, match=said):
         type_numbers(types, ["cart", "view"], 3)
+
+
+@given(
+    st.one_of(
+        st.lists(st.integers(0, 2**33), min_size=1, max_size=4),
+        st.lists(st.floats(0, 2**33, allow_nan=False), min_size=1, max_size=4),
+    ).map(sorted)
+)
+def test_times_of_one_type_are_read_as_one_by_one(times):
+    assert _times(times, len(times), "").tolist() == [microseconds(time) for time in times]
+
+
+@pytest.mark.parametrize("times", [[1.0, float("nan")], [-1, 2], [1, 2**62], [0, 2**64], [1.0, float("inf")]])
+def test_what_is_no_time_is_none_among_others_of_its_type(times):
+    with pytest.raises(UserError, match="is no time"):
+        _times(times, 2, "")

@@ -42,6 +42,7 @@ def run(folder, **more):
     return sorted(path.name for path in folder.rglob("*-cache"))
 
 
+@pytest.mark.slow
 def test_programs_are_kept_where_nobody_said_where(tmp_path):
     first = run(tmp_path / "a")
     assert first and run(tmp_path / "a") == first  # what was kept was found again

@@ -318,3 +318,10 @@ def test_many_scores_are_cut_into_blocks():
     items, got = best(scores, 16)
     np.testing.assert_array_equal(items, np.argsort(-scores, axis=1, kind="stable")[:, :16] + 1)
     np.testing.assert_array_equal(got, np.sort(scores, axis=1)[:, : -16 - 1 : -1])
+
+
+def test_fewer_scores_are_cut_into_blocks_for_few_wanted():
+    scores = np.random.default_rng(0).normal(size=(2, ranking.MANY // 8 + 5)).astype(np.float32)
+    items, got = best(scores, 16)
+    np.testing.assert_array_equal(items, np.argsort(-scores, axis=1, kind="stable")[:, :16] + 1)
+    np.testing.assert_array_equal(got, np.sort(scores, axis=1)[:, : -16 - 1 : -1])

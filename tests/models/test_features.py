@@ -64,6 +64,7 @@ def test_the_fold_is_the_sum_of_what_an_item_has(name, ids):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(MODELS, "sasrec separate"))
 def test_it_answers_as_the_model_without_features_on_folded_params(name):
     """Encoding, reading some slots, the output's table, and gradients through it all."""

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from some import some
 
 from jaxrec.batches.stream import Stream
 from jaxrec.kernels.random import row_keys
@@ -44,7 +45,7 @@ FULL = packed(SEQUENCES)
 REAL = np.asarray(FULL.segments) > 0
 
 
-@pytest.mark.parametrize(("layers", "embedding"), SHAPES)
+@pytest.mark.parametrize(("layers", "embedding"), some(SHAPES, (2, "shared")))
 def test_packed_is_each_sequence_alone(layers, embedding):
     """Forward, and the gradient of every parameter: what stands before or beside a sequence is nothing to it."""
     made = model(layers, embedding)

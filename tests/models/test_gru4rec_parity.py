@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from some import some
 
 from jaxrec.batches.objectives import next_item
 from jaxrec.batches.stream import Stream
@@ -131,7 +132,8 @@ def training(wanted, sparse):
 
 
 @pytest.mark.parametrize(
-    ("name", "sparse"), [("xe", True), ("bprmax", True), ("xe_nomomentum", True), ("xe_nomomentum", False)]
+    ("name", "sparse"),
+    some([("xe", True), ("bprmax", True), ("xe_nomomentum", True), ("xe_nomomentum", False)], ("bprmax", True)),
 )
 def test_whole_steps_of_training(name, sparse):
     """Loss, hidden states, params and the optimiser's state after each. Both biases of a gate are params of ours too.

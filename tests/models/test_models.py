@@ -33,6 +33,7 @@ CONFIGS = {
     "examples.own_model:MODEL": {},
     "sasrec features": {"layers": 1, "heads": 2},
 }
+FEW = "sasrec", "bert4rec", "examples.own_model:MODEL"
 MODELS = (
     "sasrec",
     "sasrec gated, rotary",
@@ -115,7 +116,7 @@ def test_packed_is_alone(name):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3, rtol=1e-4), grads, wanted)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", some(CONFIGS, *MODELS, "rg-lru"))
 def test_a_slot_sees_its_own_sequence_and_only_bidirectional_models_what_follows(name):
     """By the gradient in the input embeddings: exactly zero where it may not look, not zero where it must."""
     model, params = made(name)
@@ -137,7 +138,7 @@ def test_a_slot_sees_its_own_sequence_and_only_bidirectional_models_what_follows
         assert (seen == visible).all() or (name.startswith("caser") and seen[slot])
 
 
-@pytest.mark.parametrize("name", some(CONFIGS, *MODELS))
+@pytest.mark.parametrize("name", some(CONFIGS, *FEW))
 def test_dropout_is_by_keys_alone(name):
     (model, params), (dry, _) = made(name, dropout=0.5), made(name)
     keys = row_keys(0, 0, jnp.arange(ROWS))
@@ -155,7 +156,7 @@ def test_the_table_is_of_the_items_alone(name):
     assert table.shape == (ITEMS, WIDTH) and (bias is None or bias.shape == (ITEMS,))
 
 
-@pytest.mark.parametrize("name", some(CONFIGS, *MODELS))
+@pytest.mark.parametrize("name", some(CONFIGS, *FEW))
 def test_rows_of_its_tables_are_as_good_as_the_whole(name):
     """Relabelled as row-sparse updates do it."""
     model, params = folded(*made(name))

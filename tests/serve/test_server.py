@@ -22,6 +22,7 @@ from jaxrec import cli
 from .conftest import ITEMS, make_workdir, save, until
 
 
+@pytest.mark.slow
 def test_it_withstands_silent_clients_and_an_events_file_that_is_taken_away(serve, path, tmp_path):
     file, moved = tmp_path / "e.db", tmp_path / "elsewhere.db"
     limits = "--limit", "transfer=2", "--limit", "connections=20"

@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import sys
+import threading
 
 import pytest
 
@@ -120,3 +122,20 @@ def test_what_vanishes_is_refused_and_does_not_end_it(clock, seen, folder):
     (folder / "checkpoints").mkdir()
     seen.watcher.look()
     assert seen.refused == 1 and not seen.watcher.late
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # by which it is ended
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
+def test_it_is_of_low_priority_and_its_process_is_not(folder, monkeypatch):
+    found = []
+
+    def sleep(_seconds):
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        raise SystemExit
+
+    monkeypatch.setattr(watch.time, "sleep", sleep)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    watcher = Watcher(folder, "best", 1, None, None, None, None)
+    watcher.start()
+    watcher.join()
+    assert found == [max(before, watch.NICE)] and os.getpriority(os.PRIO_PROCESS, 0) == before

@@ -1,8 +1,10 @@
 """What `auto` stands for: for any log a configuration that holds, the same each time, of what is given and counted."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, strategies as st
 
@@ -78,6 +80,26 @@ def test_sessions_and_repeats_choose_how_the_log_is_split_and_what_may_be_answer
     assert resolve(log_of([5] * 20, 9, sessions=15))[0].split == "sessions"
     assert resolve(log_of([5] * 20, 9))[0].seen == "exclude"
     assert resolve(log_of([5] * 20, 9, repeats=True))[0].seen == "keep"
+
+
+def test_columns_that_group_items_are_features_and_others_are_not():
+    items = [f"{v}" for v in range(60)]
+    about = {
+        "title": [f"The {v}th" for v in items],
+        "genres": ["War|Drama", "War", "Comedy"] * 20,
+        "sold": list(range(30)) * 2,
+        "label": [*["X"] * 20, *[None] * 40],
+        "text": [[0.5, float(v)] for v in range(60)],
+    }
+    log = log_of([9] * 40, 60)
+    described = replace(log, catalogue=Catalogue(log.catalogue.ids, pl.DataFrame(about)))
+    made, why = resolve(described)
+    assert (made.features, made.id_dropout) == ("genres,text", 0.1)
+    assert "features=genres,text: what the table of items says that they share" in why
+    assert (resolve(log)[0].features, resolve(log)[0].id_dropout) == ("", 0.0)
+    assert (resolve(described, features="")[0].features, resolve(described, features="")[0].id_dropout) == ("", 0.0)
+    assert resolve(described, features="sold")[0].id_dropout == 0.1
+    assert resolve(described, features_only=True)[0].id_dropout == 0.0
 
 
 def test_an_own_model_leaves_out_what_it_has_no_key_for():

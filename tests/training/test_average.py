@@ -33,6 +33,7 @@ def test_many_devices_are_one(devices, launcher):
     assert_close(many, one)
 
 
+@pytest.mark.slow
 def test_killed_it_resumes_bit_for_bit_and_its_checkpoints_are_of_the_average(prepare, tmp_path, monkeypatch):
     judged, (setup, validate) = [], prepare(**EMA, epochs=1)
     prepared = setup, lambda params: judged.append(jax.device_get(params)) or validate(params)

@@ -44,6 +44,7 @@ def test_of_the_full_softmax_too_only_rows_of_items_in_the_step_decay():
     np.testing.assert_allclose(pulled[~decayed], 0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_row_sparse_it_decays_the_same_rows(alone):
     """The first step of all: later the moments of rows that are not touched differ."""
     assert_close(states(made(optim=DECAYED | {"sparse": True}, **BCE), [1])[0][0], alone[1])

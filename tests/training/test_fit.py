@@ -177,6 +177,7 @@ def command(path, *more):
     ]
 
 
+@pytest.mark.slow
 def test_exit_codes_of_signals_and_of_completion(tmp_path, capsys):
     """SIGTERM gives 143 with a checkpoint; the same command goes on, ends with 0, and says so if run again."""
     environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}

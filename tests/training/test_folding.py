@@ -39,6 +39,7 @@ def made(devices=1, **changes):
     return fit.setup(configs.from_dict(BASE | keys | changes), split(), jax.devices()[:devices])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", some([{}, SOFTMAX, SPARSE, GRU | SOFTMAX], SOFTMAX))
 def test_devices_and_microbatches_make_the_same_steps(changes, monkeypatch):
     """With dropout of hidden vectors and of the items' own vectors; of few rows of the tables too."""
@@ -67,6 +68,7 @@ def test_rows_that_are_moved_have_their_own_features(monkeypatch):
     assert_close(moved[0].params, dense[0].params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", some([SOFTMAX["loss"], SAMPLED["loss"]], SAMPLED["loss"]))
 def test_what_never_trains_is_no_wrong_answer(loss):
     """Whatever it is: the training is the same."""

@@ -114,6 +114,7 @@ def test_a_new_item_begins_as_the_mean_of_its_neighbours(tmp_path):
     np.testing.assert_allclose(found["Y"], np.mean([table[id] for id in "abcde"], axis=0), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_types_of_events_are_matched_by_their_names(tmp_path):
     def typed(ids, names):
         log = log_of(ids)
@@ -130,6 +131,7 @@ def test_types_of_events_are_matched_by_their_names(tmp_path):
     np.testing.assert_array_equal(tables["weight"], before["weight"])
 
 
+@pytest.mark.slow
 def test_columns_of_users_are_matched_by_their_values(tmp_path):
     def known(ids, values):
         log = log_of(ids)

@@ -13,8 +13,9 @@ def test_every_device_holds_the_same_state():
     """out_axes None takes device 0's value in silence; here every device shows its own."""
     captured = {}
 
-    def show_each(call, devices, options, per_device_data):
-        axes = (launch.AXES, None, None, None, None, 0)
+    def show_each(call, devices, options, per_device_data, seed):
+        axes = (launch.AXES, None, None, None, None, None, 0)
+        captured["seed"] = np.uint32(seed)
         captured["mapped"] = jax.pmap(call, placement.AXIS, in_axes=axes, out_axes=0, devices=devices)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -22,7 +23,9 @@ def test_every_device_holds_the_same_state():
         setup = made(devices=4)
     data, begins = fit.Feed(setup)(0, 2)
     steps = np.int32(begins), np.int32(2)
-    state, _ = captured["mapped"](fit.initial(setup), data, setup.sampler_tables, *steps, np.arange(4))
+    state, _ = captured["mapped"](
+        fit.initial(setup), data, setup.sampler_tables, *steps, captured["seed"], np.arange(4)
+    )
     for leaf in jax.tree.leaves(state):
         for device in range(1, 4):
             np.testing.assert_array_equal(leaf[0], leaf[device])

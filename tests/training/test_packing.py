@@ -26,6 +26,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", some(WAYS, "parallel"))
 def test_a_training_is_the_same_with_an_accelerators_sizes_and_packed_params(way, monkeypatch):
     ours = states(made(**WAYS[way]), [4])[0]

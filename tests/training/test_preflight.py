@@ -5,12 +5,14 @@ import re
 from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 from some import some
 from trainings import BASE
 
 from jaxrec.config import parsing, recipes
 from jaxrec.data import sources
+from jaxrec.evaluation.evaluator import validation
 from jaxrec.kernels import memory
 from jaxrec.training import assembly, fit, preflight
 from jaxrec.training.setup import Feed
@@ -58,6 +60,7 @@ def test_the_program_is_compiled_once(caplog):
     assert program not in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     some(
@@ -110,6 +113,26 @@ def test_several_accelerators_may_share_the_tables_of_items(monkeypatch):
     assert "mesh" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_where_free_memory_is_not_known_nothing_is_refused(monkeypatch):
     monkeypatch.setattr(memory, "free", lambda device: None)
     assert " free" not in preflight.describe(assembled(), needs_of(assembled()))
+
+
+def test_trainings_that_differ_by_the_seed_share_a_program():
+    lowered = []
+    for seed in (1, 2):
+        setup = assembled(seed=seed)
+        (data, begins), state = Feed(setup)(0, 1), assembly.first_state(setup)
+        lowered.append(setup.run.lower(state, data, setup.sampler_tables, np.int32(begins), np.int32(1)).as_text())
+    assert lowered[0] == lowered[1]
+
+
+def test_an_evaluation_that_is_compiled_ahead_compiles_nothing(caplog):
+    setup = assembled(**{"model.dim": 20})
+    validate, state = validation(setup), assembly.first_state(setup)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        validate.compile_ahead()
+        ahead = validate(state.evaluated)
+    assert "Compiling jit(" not in caplog.text  # in this thread
+    assert ahead == validation(setup)(state.evaluated)

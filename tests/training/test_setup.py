@@ -74,6 +74,7 @@ def test_what_weighs_nothing_is_not_asked():
     assert np.count_nonzero(loss) == 1  # of the step that has this user
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", some([weighted(SOFTMAX), weighted(CLOZE), weighted(LANES)], weighted(SOFTMAX)))
 def test_many_devices_are_one_with_weights_and_context(changes):
     changes = changes | {"context": "gap,weekday,weight,type,switch,asked_gap,asked_weekday", "context_dropout": 0.3}
@@ -98,6 +99,7 @@ def of_users(log):
     return {"user_columns": UserColumns(about, (Column("gender", values=("F", "M")),))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", some([SOFTMAX, CLOZE, LANES], CLOZE))
 def test_values_of_users_are_learnt_and_many_devices_are_one(changes):
     changes = changes | {"user_features": "gender", "context_dropout": 0.3}
@@ -132,6 +134,7 @@ def later(log):
 INTERVALS = SOFTMAX | {"model": SOFTMAX["model"] | {"time_intervals": 8, "time_bias": True}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", some([SOFTMAX, CLOZE, LANES, INTERVALS], INTERVALS))
 def test_no_time_that_is_asked_in_the_test_trains(changes):
     changes = changes | {"context": "gap,hour,asked_gap,asked_hour"}

@@ -220,6 +220,7 @@ def prepare(split):
     return prepared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "then"),
     some([("2x4", None), ("2x4", "1x8"), ("1x8", None), (None, "4x2"), ("8x1", "2x4")], ("2x4", None)),

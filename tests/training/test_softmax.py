@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from jax.test_util import check_grads
 from problems import agree, fast_softmax, plain_softmax, problem
+from some import some
 
 from jaxrec.kernels import sizes
 from jaxrec.training.losses import entry as losses
@@ -29,7 +30,7 @@ def test_a_slot_of_the_softmax_is_its_formula(seed, with_bias):
     assert softmax_of(hidden[0], item, table, bias) == pytest.approx(wanted, rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("with_bias", some([True, False], True))
 def test_a_smoothed_softmax_is_a_mixture_of_every_target(with_bias):
     """Of its own target with 1 - s, and of each item of the catalogue with s / V; value and gradients."""
     hidden, target, weight, negatives, table, bias = problem(3, 20)

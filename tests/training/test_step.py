@@ -111,7 +111,7 @@ def alone(request):
 
 @pytest.mark.parametrize(
     ("alone", "devices"),
-    over_kinds(("bce", 4), ("lanes", 8), of=[(2,), (4,), (8,)]),
+    over_kinds(("lanes", 8), of=[(2,), (4,), (8,)]),
     indirect=["alone"],
 )
 def test_many_devices_are_one(alone, devices):
@@ -173,7 +173,6 @@ def cuts(monkeypatch):
 @pytest.mark.parametrize(
     ("alone", "devices", "rows", "launcher"),
     over_kinds(
-        ("bce", 1, 4, "pmap"),
         ("lanes", 2, 2, "shard_map"),
         of=[(1, 1, "pmap"), (1, 4, "pmap"), (2, 2, "shard_map")],
     ),
@@ -225,6 +224,7 @@ SPARSE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(SPARSE, "shared by the batch"))
 def test_sparse_rows_are_the_dense_step_where_they_are_defined_to_be(name):
     """Of a sampled loss, on any number of devices: Adagrad, and clipping, whose norm is that of all rows."""
@@ -233,6 +233,7 @@ def test_sparse_rows_are_the_dense_step_where_they_are_defined_to_be(name):
     assert_close(train(devices, (4,), optim=optim | {"sparse": True}, **changes), run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alone", over_kinds(("lanes",)), indirect=True)
 def test_cutting_calls_changes_no_bit(alone):
     changes, run = alone
@@ -268,6 +269,7 @@ def test_seeds_differ_and_dropout_is_on(alone):
     assert not np.allclose(train(1, **changes | {"model": model})[1][0], run[1][0], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", some([("lanes",), ("gated lanes",)], ("lanes",)))
 def test_lanes_carry_their_states_from_step_to_step(kind):
     """After some steps a carry is the hidden state of the sessions read so far, from where each began."""

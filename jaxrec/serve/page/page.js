@@ -1,5 +1,6 @@
 // The page: a history is built by clicking, and every change asks the service anew. No library, no build.
 
+import { asking, drawAsking } from "./asking.js";
 import { $, fill, make, name, plural, say, signed, titled } from "./dom.js";
 import { drawFilters, filters } from "./filter.js";
 import { historyRow, moved, rankedRow, strip, STROKES } from "./rows.js";
@@ -9,6 +10,9 @@ import { call, latest, parse } from "./service.js";
 const state = {
   history: [], // items: {id, title}, and time, type, weight of an event where known; a title not asked for yet is undefined
   where: {}, // filters, as the service takes them
+  now: null, // seconds since 1970 when the next item is asked for, where that is known
+  user: null, // {column: value} of what is known of the user, where anything is
+  alone: false, // whether the model answers by that without a history
   next: [], // what comes next, of this history and these filters
   none: false, // the service has answered that nothing is left
   fallback: false, // it is only what is most popular
@@ -24,6 +28,12 @@ const state = {
 const NOTHING = { items: [], unknown: [] };
 const KNOWN = ["time", "type", "weight"]; // what may be known of an event beside its item
 
+/** When is asked and for whom, as the service takes it. */
+const whenAndWho = () => ({ ...(state.now !== null && { now: state.now }), ...(state.user && { user_columns: state.user }) });
+
+/** Whether there is something to ask by. */
+const known = () => state.history.length > 0 || (state.alone && state.user !== null);
+
 /** The history as the service takes it: events where more is known of one than its item, else ids. */
 function given() {
   const { history } = state;
@@ -32,8 +42,8 @@ function given() {
 }
 
 const refresh = latest("next", $("next"), async (signal) => {
-  const asked = { ...given(), where: state.where };
-  if (!state.history.length) {
+  const asked = { ...given(), ...whenAndWho(), where: state.where };
+  if (!known()) {
     answered(NOTHING);
     return;
   }
@@ -41,12 +51,12 @@ const refresh = latest("next", $("next"), async (signal) => {
   answered(answer, !answer.items.length);
   const count = `${plural(state.next.length, "recommendation")} for ${plural(state.history.length, "item")}`;
   say(state.next.length ? `${count}, the first is ${name(state.next[0])}` : "Nothing is left to recommend");
-  if (state.next.length && !state.fallback) explain();
+  if (state.next.length && !state.fallback && state.history.length) explain();
 }, () => answered(NOTHING));
 
 const explain = latest("influence", null, async (signal) => {
   state.explaining = true;
-  const asked = { history: state.history.map((item) => item.id), items: state.next.map((item) => item.id) };
+  const asked = { history: state.history.map((item) => item.id), items: state.next.map((item) => item.id), ...whenAndWho() };
   for (const each of KNOWN.filter((each) => state.history.some((item) => item[each] != null))) {
     asked[`${each}s`] = state.history.map((item) => item[each] ?? null);
   }
@@ -77,12 +87,15 @@ const entitle = latest("history", null, async (signal) => {
 });
 
 const begin = latest("start", null, async (signal) => {
-  const [ready, { items }, { attributes }] =
-    await Promise.all(["readyz", "items", "attributes"].map((path) => call(path, null, signal)));
+  const [ready, { items }, { attributes }, shown] =
+    await Promise.all(["readyz", "items", "attributes", "context"].map((path) => call(path, null, signal)));
   $("serving").textContent = `${plural(ready.items, "item")}, checkpoint ${ready.step}`;
   $("popular").replaceChildren(...items.slice(0, 8).map((item) => make("li", {},
     make("button", { type: "button", dir: "auto", onclick: () => { add(item); $("search").focus({ preventScroll: true }); } }, name(item)))));
   filters(attributes, () => state.where, filter);
+  asking(shown, () => ({ now: state.now, user: state.user }), ask);
+  state.alone = shown.alone;
+  if (!state.history.length && known()) refresh();
 });
 
 function waits(seconds) {
@@ -91,7 +104,7 @@ function waits(seconds) {
 
 function answered({ items, unknown, fallback = false }, none = false) {
   Object.assign(state, { next: items, none, fallback, unknown: new Set(unknown.map(String)), influence: null, shown: 0 });
-  state.explaining = items.length > 0 && !fallback;
+  state.explaining = items.length > 0 && !fallback && state.history.length > 0;
   draw();
 }
 
@@ -136,6 +149,11 @@ function filter(where, said) {
   changed(said);
 }
 
+function ask(holds, said) {
+  Object.assign(state, holds);
+  changed(said);
+}
+
 /** @param before the history that Undo brings back, where something was lost. @param told what was lost. */
 function changed(said, before = null, ...told) {
   say(said);
@@ -167,31 +185,33 @@ function newest() {
 // --- the address: it names the history and the filters, and the browser's Back and Forward go through them
 
 function keep(how) {
-  const said = given(), filtered = Object.keys(state.where).length > 0;
-  const named = filtered ? { ...said, where: state.where } : said.history ?? said;
-  const address = state.history.length || filtered ? `#${encodeURIComponent(JSON.stringify(named))}` : location.pathname;
-  window.history[how]({ history: state.history, where: state.where }, "", address);
+  const rest = { ...whenAndWho(), ...(Object.keys(state.where).length && { where: state.where }) }, more = Object.keys(rest).length > 0;
+  const named = more ? { ...given(), ...rest } : given().history ?? given();
+  const address = state.history.length || more ? `#${encodeURIComponent(JSON.stringify(named))}` : location.pathname;
+  const { history, where, now, user } = state;
+  window.history[how]({ history, where, now, user }, "", address);
 }
 
 function restore() {
   const kept = window.history.state ?? named();
-  Object.assign(state, { history: [...kept.history], where: kept.where });
+  Object.assign(state, { history: [...kept.history], where: kept.where, now: kept.now ?? null, user: kept.user ?? null });
   offerUndo(null, []);
   renew();
   newest();
   if (state.history.some((item) => item.title === undefined)) entitle();
 }
 
-/** What the address names: ids, or {"history": ids, "where": filters}, or events in the place of the history. */
+/** What the address names: ids, or {"history": ids, "where": filters, "now": seconds, "user_columns": {…}}, or events in the place of the history. */
 function named() {
-  const nothing = { history: [], where: {} };
+  const nothing = { history: [], where: {}, now: null, user: null };
   if (location.hash.length < 2) return nothing;
   try {
     const said = parse(decodeURIComponent(location.hash.slice(1)));
-    const { history, events, where = {} } = Array.isArray(said) ? { history: said } : said;
+    const { history, events, where = {}, now = null, user_columns: user = null } = Array.isArray(said) ? { history: said } : said;
     const items = (events ?? history).map((each) => (events ? eventOf(each) : { id: each }));
-    const fine = items.every(({ id }) => typeof id === "string" || Number.isSafeInteger(id)) && typeof where === "object" && where;
-    if (fine) return { history: items, where };
+    const fine = items.every(({ id }) => typeof id === "string" || Number.isSafeInteger(id)) && typeof where === "object" && where
+      && (now === null || (Number.isFinite(now) && Math.abs(now) < 8e12)) && typeof user === "object";
+    if (fine) return { history: items, where, now, user };
   } catch { /* said below */ }
   say("The address names no history that could be read");
   $("next-note").textContent = "The address names no history that could be read: it was cut or changed.";
@@ -230,6 +250,7 @@ function drawHistory() {
   $("history-foot").hidden = last < 0;
   $("legend").replaceChildren(...(values ? legend(values) : [plural(history.length, "item"), explaining ? ": asking what each of them did …" : ""]));
   drawFilters(state.where, filter);
+  drawAsking(state);
 }
 
 /** What the bars of the history mean, and the most of them in words. */
@@ -254,13 +275,13 @@ function drags(row, place) {
 function drawNext() {
   const { next, history, fallback, none, where } = state, best = next[0]?.score;
   fill($("next"), next.map((item, place) => nextRow(item, place, fallback ? null : Math.exp(item.score - best))));
-  $("next-empty").hidden = history.length > 0;
+  $("next-empty").hidden = known();
   $("next-state").textContent = "";
-  $("next-foot").hidden = !next.length || fallback;
+  $("next-foot").hidden = !next.length || fallback || !history.length;
   const strokes = Math.min(history.length, STROKES), which = strokes < history.length ? `the newest ${strokes} items` : "each item";
   $("strokes").textContent = `A stroke for ${which} of the history, the oldest at the left: up, it raised the score; down, `
     + "it lowered it. The history shows the amounts for the row that is marked: point at another, or tap it.";
-  if (!history.length && !$("next-note").hidden) return;
+  if (!known() && !$("next-note").hidden) return;
   $("next-note").hidden = !fallback && !none;
   $("next-note").textContent = fallback
     ? "Nothing of this history is known to the model: these are simply the most popular items."

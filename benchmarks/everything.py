@@ -1,0 +1,120 @@
+"""Latency of answers by a model that is shown all that a log knows, from Python and over HTTP.
+
+    python -m benchmarks.everything [--items 54000] [--rate 100] [--seconds 20]
+
+SASRec as of `benchmarks.serving`, with times, weights and types of the events, columns of users, features of items and
+the time of asking, beside the one that is shown ids alone; the two take turns. Params are as at the start of training.
+The server is the real command, with one load generator: open loop, Poisson arrivals, 100 events a request.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+import polars as pl
+
+import jaxrec
+from benchmarks import record
+from benchmarks.engine import take_turns
+from benchmarks.serving import CONFIG, LENGTH, Server, save
+from jaxrec.api import fitting
+from jaxrec.config import parsing as configs
+from jaxrec.training import assembly
+
+TYPES, GENRES, REQUESTS, BEGAN = ("view", "cart", "purchase"), 40, 500, 1_700_000_000
+SHOWN = {
+    "context": "gap,hour,weekday,month,weight,type,switch,asked_gap,asked_hour,asked_weekday,asked_month",
+    "features": "genres,year",
+    "user_features": "gender,age",
+    "id_dropout": 0.1,
+}
+
+
+def log_of(items):
+    """A log of so many items in which every kind of context occurs."""
+    random, each = np.random.default_rng(0), 20
+    users, events = -(-items // each), -(-items // each) * each
+    frame = pl.DataFrame(
+        {
+            "user": np.repeat(np.arange(users), each),
+            "item": np.arange(events) % items,
+            "time": BEGAN + np.tile(np.arange(each) * 5000, users) + np.repeat(np.arange(users), each),
+            "weight": random.integers(1, 6, events).astype(float),
+            "type": random.choice(TYPES, events),
+        }
+    )
+    genres = [f"genre {number}" for number in random.integers(0, GENRES, items)]
+    about = pl.DataFrame({"item_id": np.arange(items), "genres": genres, "year": random.integers(1950, 2026, items)})
+    gender, age = random.choice(["F", "M"], users), random.integers(1, 8, users)
+    return jaxrec.prepare(
+        frame,
+        user="user",
+        item="item",
+        time="time",
+        weight="weight",
+        type="type",
+        items=about,
+        users=pl.DataFrame({"user": np.arange(users), "gender": gender, "age": age}),
+    )
+
+
+def make(path, log, changes):
+    """A workdir of a model that is trained for no step."""
+    plain = {"dataset": "log", "seen": "exclude"}
+    config = configs.from_dict(CONFIG | {"loss": {"name": "softmax", "negatives": 0}} | plain | changes)
+    setup = assembly.assemble(config, fitting.split_for(config, log), jax.devices()[:1])
+    path.mkdir(parents=True)
+    fitting.claim(path, setup, log)
+    save(path, 1, assembly.to_save(setup, assembly.first_state(setup)))
+
+
+def requests(items, shown):
+    """Fields of requests, with what is known beside the ids if `shown`."""
+    random = np.random.default_rng(1)
+    found = []
+    for _ in range(REQUESTS):
+        asked = {"history": random.permutation(items)[:LENGTH].tolist(), "k": 10}
+        if shown:
+            times = (BEGAN + np.sort(random.integers(0, 10**6, LENGTH))).tolist()
+            asked |= {"times": times, "weights": random.integers(1, 6, LENGTH).tolist(), "now": times[-1] + 3600}
+            asked |= {"types": random.choice(TYPES, LENGTH).tolist(), "user_columns": {"gender": "F", "age": "3"}}
+        found.append(asked)
+    return found
+
+
+def measure(flags):
+    """All that the result says."""
+    log, answers, http, result = log_of(flags.items), {}, {}, {"items": flags.items, "shown": SHOWN}
+    with tempfile.TemporaryDirectory() as folder:
+        asked = {}
+        for name, changes in (("ids", {}), ("everything", SHOWN)):
+            path = Path(folder) / name
+            make(path, log, changes)
+            rec, asked[name] = jaxrec.load(path), requests(flags.items, bool(changes))
+            answers[name] = lambda number, rec=rec, own=asked[name]: rec.recommend(**own[number[0] % REQUESTS])
+        result["engine_milliseconds"] = take_turns(answers, flags.items, flags.rounds, 500)
+        print(json.dumps(result["engine_milliseconds"]), flush=True)
+        servers = {name: Server(Path(folder) / name) for name in answers}
+        for name, server in servers.items():
+            server.warm()
+            server.load(list(map(json.dumps, asked[name])), flags.rate, 5)
+        for _ in range(flags.rounds):
+            for name, server in servers.items():
+                found = server.load(list(map(json.dumps, asked[name])), flags.rate, flags.seconds)
+                http.setdefault(name, []).append(found)
+        result["http"] = http
+        for server in servers.values():
+            server.stop()
+    return {"kind": "everything"} | result
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=54_000)
+    parser.add_argument("--rate", type=float, default=100)
+    parser.add_argument("--seconds", type=float, default=20, help="of each load")
+    parser.add_argument("--rounds", type=int, default=3)
+    record.write("everything", measure(parser.parse_args()))

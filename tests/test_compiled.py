@@ -153,3 +153,10 @@ def test_a_step_starts_no_more_kernels_than_it_did(name):
     found = costs("cuda", "1x1x1", name, ["train"])["train"]
     assert found["kernels"] <= LAUNCHED[name][0] and found["bytes"] <= 1e9 * LAUNCHED[name][1]
     assert not found["callbacks"]
+
+
+@pytest.mark.slow
+def test_a_recurrence_in_hand_written_kernels_starts_few():
+    found = costs("cuda", "1x1x1", "gru4rec_ml1m", ["train"], model__fused="True")["train"]
+    assert found["kernels"] <= 58 and found["bytes"] <= 0.25e9
+    assert not found["callbacks"]

@@ -97,6 +97,7 @@ def test_a_result_with_query_time_goes_by_another_name():
 def test_a_validation_is_told_where_its_key_says_so(monkeypatch, key):
     told = []
     monkeypatch.setattr(evaluator, "Evaluator", lambda *_, query_time: told.append(query_time))
+    monkeypatch.setattr(evaluator, "shapes", lambda setup: SimpleNamespace(evaluated=None))
     config = dataclasses.replace(recommenders.config("sasrec", context=SHOWN), valid_query_time=key, select_by="mrr")
     evaluator.validation(SimpleNamespace(config=config, split=splits.last_item(log_of()), model=None, devices=[]))
     assert told == [key]

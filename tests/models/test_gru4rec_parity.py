@@ -123,7 +123,6 @@ def training(wanted, sparse):
         **({"wrap_update": on_touched_rows(made, adagrad)} if sparse else {}),
         rows=4,
         loss_divisor=lanes,
-        seed=0,
     )
     params = jax.tree.map(lambda x: x[0], converted(starting(wanted, "param.")))
     state = step.State(jnp.int32(0), params, parts.optimiser.init(params), made.initial_carry(params, 4))

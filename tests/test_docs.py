@@ -194,6 +194,12 @@ def docker(here, words):
     cli.parse(arguments if "--entrypoint" in words else ["serve", *arguments])
 
 
+def cluster(here, words):
+    """Needs other machines: that the training's command takes its arguments."""
+    words = [inner for word in words for inner in (shlex.split(word) if "train.py" in word else [word])]
+    cli.parse(["train", *words[words.index("train.py") + 1 :]])
+
+
 def folder(here, words):
     """As it stands."""
     assert words[:2] == ["mkdir", "-p"]
@@ -226,7 +232,8 @@ HOW = [
     (r"(ruff|pyright|pre-commit|mkdocs) ", check),
     (r"(JAXREC_\w+=\S+ )?bash benchmarks/", bash),
     (r"python -m benchmarks\.", parse),
-    (r"python (prepare|train|evaluate)\.py ", launch),
+    (r"(srun|gcloud) |python train\.py .*--coordinator ", cluster),
+    (r"python (prepare|train|evaluate)\.py (?!.*--coordinator )", launch),
     (r"jaxrec (prepare|train|evaluate) ", launch),
     (r"jaxrec (recommend|vectors) ", as_it_stands),
     (r"jaxrec export ", export),
@@ -237,7 +244,7 @@ HOW = [
 SLOW = [
     r"jaxrec export .*onnx",
     r"jaxrec (tune|backtest) ",
-    r"(python train\.py|jaxrec train) ",
+    r"(python train\.py (?!.*--coordinator )|jaxrec train )",
     r"python evaluate\.py .*--",
 ]
 COMMANDS = list(dict.fromkeys(text for each in PRINTED if each.kind == "command" for text in printed.commands(each)))

@@ -79,9 +79,9 @@ def largest(value: int) -> int:
     return int(multihost_utils.process_allgather(np.int32(value)).max()) if several() else value
 
 
-def whole(x: jax.Array) -> np.ndarray:
+def whole(x: jax.Array | np.ndarray) -> np.ndarray:
     """An array on the host, whole, of whichever processes its parts are; all processes must ask for it."""
-    if x.is_fully_addressable:
+    if not isinstance(x, jax.Array) or x.is_fully_addressable:
         return np.asarray(x)
     if x.is_fully_replicated:
         return np.asarray(x.addressable_data(0))

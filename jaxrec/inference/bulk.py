@@ -125,8 +125,8 @@ class Bulk:
         under_way: deque = deque()
         for rows, given in self._without_events(users, np.flatnonzero(length == 0)):
             yield _on_host((rows, run(self._engine.params, *given)))
-        for first in range(0, len(order), BATCH):
-            rows = order[first : first + BATCH]
+        for end in range(len(order), 0, -BATCH):  # the longest first, so that a batch that is not full is a short one
+            rows = order[max(end - BATCH, 0) : end]
             here = None if asked is None else asked[rows]
             given = self._batch(flat, shown, stop[rows] - length[rows], stop[rows], self._vectors[users[rows]], here)
             under_way.append((rows, run(self._engine.params, *given)))
@@ -260,8 +260,9 @@ def _on_host(batch):
 
 
 def _bucket(number):
-    """So many slots, and as many more as make a power of two."""
-    return max(1 << (number - 1).bit_length(), SLOTS)
+    """So many slots, and as many more as make a power of two, or three quarters of one."""
+    power = max(1 << (number - 1).bit_length(), SLOTS)
+    return power - power // 4 if number <= power - power // 4 and power > SLOTS else power
 
 
 def _hidden(model, objective, params, items_BT, seen_BS, user_B, context_BTK):

@@ -1,5 +1,6 @@
 """What all tests share: an environment that has to stand before jax is imported, hypothesis, and the real data."""
 
+import gc
 import importlib.metadata
 import os
 import tempfile
@@ -28,6 +29,8 @@ def pytest_configure(config):
     given = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = " ".join([given, *(f"{k}={v}" for k, v in flags.items() if k not in given)]).strip()
 
+
+gc.set_threshold(50_000, 20, 50)  # tracing makes many objects that stay: seldom looking through them saves a tenth
 
 settings.register_profile("jaxrec", deadline=None, derandomize=True, database=None, max_examples=15)
 settings.load_profile("jaxrec")

@@ -4,6 +4,7 @@
 of these functions is the plain operation, and compiles to nothing else.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -74,19 +75,30 @@ def put(tree: Any, specs: Any, mesh: Mesh, axis: str) -> Any:
     """
 
     def leaf(spec, x):
-        if spec == P(axis) and (missing := -len(x) % mesh.shape[axis]):
-            x = np.pad(np.asarray(x), ((0, missing), *((0, 0),) * (x.ndim - 1)))
-        return processes.on_devices(x, NamedSharding(mesh, spec))
+        rows = -(-len(x) // mesh.shape[axis]) * mesh.shape[axis] if spec == P(axis) else None
+        return padded(x, x.shape if rows is None else (rows, *x.shape[1:]), NamedSharding(mesh, spec))
 
     return jax.tree.map(lambda spec, part: jax.tree.map(lambda x: leaf(spec, x), part), specs, tree)
 
 
-def whole(tree: Any, specs: Any, rows: int, axis: str) -> Any:
-    """The tree with its split arrays whole and without padding, of so many rows, on the host."""
+def padded(x: Any, shape: Sequence[int], sharding: Any) -> jax.Array:
+    """An array with a sharding, after zeros are appended along its axes up to a shape."""
+    if x.shape != tuple(shape):
+        x = np.pad(np.asarray(x), [(0, to - size) for size, to in zip(x.shape, shape, strict=True)])
+    return processes.on_devices(x, sharding)
 
-    def leaf(spec, x):
-        if spec == P(axis):
-            return processes.whole(x)[:rows]
-        return processes.whole(x) if processes.several() else x
 
-    return jax.tree.map(lambda spec, part: jax.tree.map(lambda x: leaf(spec, x), part), specs, tree)
+def whole(tree: Any, form: Any) -> Any:
+    """The tree with its split arrays whole and without padding, on the host.
+
+    Args:
+        tree: arrays.
+        form: their shapes without padding.
+    """
+
+    def leaf(x, form):
+        if isinstance(x, jax.Array) and x.is_fully_replicated and x.shape == form.shape and not processes.several():
+            return x
+        return processes.whole(x)[tuple(map(slice, form.shape))]
+
+    return jax.tree.map(leaf, tree, form)

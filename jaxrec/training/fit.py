@@ -222,8 +222,9 @@ def _restore(setup, workdir, checkpoints, wanted, at):
     resolved = before.get("rows", setup.rows), before.get("epoch_steps", setup.epoch_steps)
     if resolved != (setup.rows, setup.epoch_steps):
         raise UserError(
-            f"{workdir} was trained with {resolved[0]} rows a step, and {len(setup.devices)} devices make it "
-            f"{setup.rows}: go on with 1, 2, 4 or 8 devices, or as many as before"
+            f"{workdir} was trained with {resolved[0]} rows a step in {resolved[1]} steps an epoch, and this version "
+            f"of jaxrec makes it {setup.rows} in {setup.epoch_steps}: go on with the version that began this training, "
+            "or train into a new workdir"
         )
     return checkpoints.restore(at, wanted)
 

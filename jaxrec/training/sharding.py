@@ -18,7 +18,7 @@ from jaxrec.kernels.placement import ITEM, Devices, item_axis, mesh_of
 from jaxrec.models.model import Model
 from jaxrec.models.sharded import sharded
 from jaxrec.system.errors import UserError
-from jaxrec.training import launch, leaves, sparse
+from jaxrec.training import launch, sparse
 from jaxrec.training.step import State
 
 
@@ -77,10 +77,3 @@ def specs_of(model: Model, optimiser: optax.GradientTransformationExtraArgs, sta
     params, opt = (jax.tree.map(lambda uses: P(ITEM) if uses else P(), each) for each in tables)
     average = launch.SPECS.average if state.average is None else params
     return launch.SPECS._replace(params=params, opt=opt, average=average)
-
-
-def saved_shapes(shapes: State, specs: Any, items: int) -> State:
-    """What to restore a checkpoint into: shapes with shardings, and arrays on the host for the split tables."""
-    host = lambda x: leaves.on_host(jax.ShapeDtypeStruct((items, *x.shape[1:]), x.dtype))
-    leaf = lambda spec, x: host(x) if spec == P(ITEM) else x
-    return jax.tree.map(lambda spec, part: jax.tree.map(lambda x: leaf(spec, x), part), specs, shapes)

@@ -64,6 +64,11 @@ def share(x_N: Any, rows: int, axis: str) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(whole, first_row(rows, axis), rows)
 
 
+def part(rows: int, size: int) -> int:
+    """The rows of each of `size` devices' equal parts, padding included."""
+    return -(-rows // size)
+
+
 def put(tree: Any, specs: Any, mesh: Mesh, axis: str) -> Any:
     """Places arrays on a mesh. Those that are split over the axis are padded with zero rows to a multiple of its size.
 
@@ -75,8 +80,10 @@ def put(tree: Any, specs: Any, mesh: Mesh, axis: str) -> Any:
     """
 
     def leaf(spec, x):
-        rows = -(-len(x) // mesh.shape[axis]) * mesh.shape[axis] if spec == P(axis) else None
-        return padded(x, x.shape if rows is None else (rows, *x.shape[1:]), NamedSharding(mesh, spec))
+        if spec != P(axis):
+            return processes.on_devices(x, NamedSharding(mesh, spec))
+        size = mesh.shape[axis]
+        return padded(x, (part(len(x), size) * size, *x.shape[1:]), NamedSharding(mesh, spec))
 
     return jax.tree.map(lambda spec, part: jax.tree.map(lambda x: leaf(spec, x), part), specs, tree)
 

@@ -44,7 +44,7 @@ def first_state(setup: Setup) -> Any:
     if setup.config.init_from:
         return saved(setup, growing.carried(jax.jit(setup.whole)(jax.random.key(setup.config.seed)), setup))
     shardings = launch.placed(setup.mesh, setup.specs)
-    if placement.item_axis(setup.mesh):
+    if placement.item_axis(setup.mesh) or setup.dense:
         return jax.jit(setup.first, out_shardings=shardings)(jax.random.key(setup.config.seed))
     if processes.several():
         return saved(setup, initial(setup))

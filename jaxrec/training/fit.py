@@ -21,6 +21,7 @@ from jaxrec.training.checkpoint import Checkpoints, Damaged
 from jaxrec.training.setup import (
     Feed,
     Setup,
+    evaluated,
     initial as initial,
     order as order,
     setup as setup,
@@ -160,7 +161,7 @@ def fit(
                 if row_ends:
                     if begun is not None:
                         watch.lap("first steps")
-                    valid = validate(state.evaluated) if evaluates and validate else None
+                    valid = validate(evaluated(setup, state.evaluated)) if evaluates and validate else None
                     rate = float(np.asarray(schedule(end - 1))) * optim.rate_factor(state.opt)
                     score = close_row(setup, loop, logger, valid, rate)
                     if valid:

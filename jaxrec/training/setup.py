@@ -21,6 +21,7 @@ from jaxrec.system.errors import UserError
 from jaxrec.training import folding, launch, microbatches, negatives, optim, sharding, sparse, step
 from jaxrec.training.building import model_of
 from jaxrec.training.checkpoint import abstract
+from jaxrec.training.dense import Dense
 from jaxrec.training.losses import entry as losses
 
 
@@ -40,6 +41,7 @@ class Setup:
     sampler_tables: Any  #: SamplerTables on the devices
     objective: Any
     model: Any  #: with whole tables, whatever the mesh
+    dense: Any  #: dense.Dense, where other params are split; None: they are whole on every device
     optimiser: Any
     first: Any  #: (key) -> the State before the first step, as the devices have it
     whole: Any  #: (key) -> the same as checkpoints have it, without padding
@@ -93,7 +95,8 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
     model = sharding.model_on(whole, mesh)
     plain = model.folding.plain if model.folding else model
     microbatch_rows = microbatches.rows_for(config, model, items, padded_rows // shares, devices[0].platform)
-    norm = {"norm": partial(sharding.norm, model)} if item_axis else {}
+    split_dense = sharding.dense_for(config.mesh, model, mesh)
+    norm = {"norm": partial(sharding.norm, model, split_dense)} if item_axis or split_dense else {}
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps, **norm)
     targets = partial(objectives.expected_targets, objective, subsequences, interactions.items, items)
     draw, sampler_tables = negatives.sampler(config.loss, split, placement.AXIS, targets)
@@ -147,12 +150,13 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         ema=config.optim.ema,
         items=draw_items if model.folding else None,
         **norm,
+        **({"local": split_dense.gathered, "summed": split_dense.summed, "packs": False} if split_dense else {}),
     )
     options = compiler.cpu_options() if draw else None
     call, per_device_data = step.call(parts, config.steps_per_call), config.feed == "host"
-    first = partial(state_of, config, model, optimiser, padded_rows)
-    if item_axis:
-        specs = sharding.specs_of(model, optimiser, jax.eval_shape(first, jax.random.key(0)))
+    first = partial(state_of, config, model, optimiser, padded_rows, split=split_dense)
+    if item_axis or split_dense:
+        specs = sharding.specs_of(model, optimiser, jax.eval_shape(first, jax.random.key(0)), split_dense)
         run = launch.launch_shard_map(call, mesh, options, per_device_data, specs, sampler_specs, config.seed)
     else:
         launcher = launch.LAUNCHERS["shard_map" if processes.several() else config.launcher]
@@ -170,6 +174,7 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         sampler_tables=sampler_tables,
         objective=objective,
         model=whole,
+        dense=split_dense,
         optimiser=optimiser,
         first=first,
         whole=partial(state_of, config, whole, optimiser, rows),
@@ -209,7 +214,9 @@ def initial(setup: Setup) -> step.State:
     return jax.jit(setup.first)(jax.random.key(setup.config.seed))
 
 
-def state_of(config: Config, model: Model, optimiser: Any, rows: int, key: jax.Array) -> step.State:
+def state_of(
+    config: Config, model: Model, optimiser: Any, rows: int, key: jax.Array, split: Dense | None = None
+) -> step.State:
     """The State before the first step.
 
     Args:
@@ -218,9 +225,11 @@ def state_of(config: Config, model: Model, optimiser: Any, rows: int, key: jax.A
         optimiser: as from `optim.optimiser`.
         rows: rows per step, on all devices.
         key: of the initial params.
+        split: how params that are no tables of items are split over devices.
     """
     params = model.init(key)
     carry = model.initial_carry(params, rows) if config.stream == "session-parallel" else None
+    params = split.padded(params) if split else params
     average = jax.tree.map(jnp.zeros_like, params) if config.optim.ema else None
     return step.State(jnp.int32(0), params, optimiser.init(params), carry, average)
 
@@ -230,6 +239,23 @@ def shapes(setup: Setup) -> step.State:
     found = jax.eval_shape(setup.first, jax.random.key(setup.config.seed))
     shardings = launch.placed(setup.mesh, setup.specs)
     return jax.tree.map(lambda where, part: abstract(part, where), shardings, found)
+
+
+def evaluated(setup: Setup, params: Any) -> Any:
+    """The params of a State as they are evaluated: those that are no tables of items whole on every device.
+
+    Args:
+        setup: Setup.
+        params: on the devices, or shapes with shardings.
+    """
+    if setup.dense is None:
+        return params
+    specs: Any = {name: placement.item_spec(setup.mesh) if name in setup.model.item_tables else P() for name in params}
+    shardings = launch.placed(setup.mesh, specs)
+    cropped = jax.jit(setup.dense.cropped, out_shardings=shardings)
+    if isinstance(jax.tree.leaves(params)[0], jax.Array):
+        return cropped(params)
+    return jax.tree.map(lambda where, part: abstract(part, where), shardings, cropped.eval_shape(params))
 
 
 def order(setup: Setup, epoch: int) -> stream.Order | None:

@@ -30,6 +30,7 @@ def describe(setup: Setup) -> str:
     rows += f", and {empty} empty so that all devices have as many" if (empty := setup.padded_rows - setup.rows) else ""
     item = len(setup.devices) // shares
     split_tables = f", tables of items split over {item}" if item > 1 else ""
+    split_tables += f", other parameters over {shares}" if setup.dense else ""
     return (
         f"{split.interactions.name}, {len(split.interactions.catalogue.ids):,} items, split {config.split}: "
         f"{splits.in_words(split)}\n"

@@ -1,9 +1,11 @@
 """What a step needs of a device, and sends to others, with tables of items split over devices: by the compiler's count.
 
-python -m benchmarks.mesh
+python -m benchmarks.mesh [--dense]
 
 Nothing runs: programs for 8 simulated devices are compiled. Of collectives the size of their results is counted, each
-as often as its loop turns; a ring of n devices sends 2 (n - 1) / n of that from each.
+as often as its loop turns; a ring of n devices sends 2 (n - 1) / n of that from each where it sums, (n - 1) / n where
+it puts together, and n - 1 times that where each is left with a part of the sum. With --dense it is a wide model,
+whose other params are split over `data` or not (mesh.dense).
 """
 
 import argparse
@@ -24,6 +26,7 @@ from jaxrec.training import assembly, preflight, setup as setups
 
 LENGTH, TARGETS, DIM, ITEMS = 64, 8192, 64, (100_000, 300_000, 1_000_000)
 MESHES = (8, 1), (4, 2), (2, 4), (1, 8)
+WIDE, WIDE_ITEMS = {"dim": 1024, "layers": 8}, 10_000
 LOSSES = {
     "softmax": {"name": "softmax"},
     "sampled-softmax, 512 a batch": {
@@ -45,7 +48,7 @@ def split_of(items):
     return splits.last_item(interactions.from_sequences([list(range(1, items + 1)), *rows.tolist()]))
 
 
-def setup_of(split, mesh, loss):
+def setup_of(split, mesh, loss, model=None, dense="replicated"):
     """The Setup of a SASRec with 8,192 targets a step on a mesh of 8 devices."""
     values = {
         "dataset": "histories",
@@ -56,10 +59,10 @@ def setup_of(split, mesh, loss):
         "eval_every": 1,
         "patience": 0,
         "steps_per_call": 8,
-        "model": {"name": "sasrec", "dim": DIM, "layers": 2, "dropout": 0.1},
+        "model": {"name": "sasrec", "dim": DIM, "layers": 2, "dropout": 0.1} | (model or {}),
         "loss": loss,
         "optim": {"name": "adam", "learning_rate": 1e-3},
-        "mesh": dict(zip(("data", "item"), mesh, strict=True)),
+        "mesh": dict(zip(("data", "item"), mesh, strict=True)) | {"dense": dense},
     }
     return assembly.assemble(parsing.from_dict(values), split, jax.devices())
 
@@ -109,26 +112,28 @@ def group_of(line):
 def formula(setup, loss, mesh, items):
     """{"data", "item"}: the bytes of a step that are summed over each axis of the mesh, as docs/scale.md has them."""
     data, item = mesh
-    slots, negatives = TARGETS // data, loss.get("negatives", 0)
-    tables = -(-items // item) * DIM
+    slots, negatives, dim = TARGETS // data, loss.get("negatives", 0), setup.config.model.dim
+    tables = -(-items // item) * dim
     rest = sum(x.size for name, x in setups.shapes(setup).params.items() if name != "items" for x in jax.tree.leaves(x))
+    rest += rest // data if setup.dense else 0  # put together, and summed to parts
     if loss["name"] == "softmax":
-        numbers = 2 * slots * DIM + 3 * slots
+        numbers = 2 * slots * dim + 3 * slots
     elif loss.get("share") == "batch":
-        numbers = 2 * slots * DIM + slots + negatives * (DIM + 1)
+        numbers = 2 * slots * dim + slots + negatives * (dim + 1)
     else:
-        numbers = 3 * slots * DIM + slots * (1 + negatives)
+        numbers = 3 * slots * dim + slots * (1 + negatives)
     return {"data": 4 * (tables + rest) if data > 1 else 0, "item": 4 * numbers if item > 1 else 0}
 
 
-def counted(split, items, name, mesh):
-    """A row of the result: a loss on a mesh, over a catalogue."""
-    setup = setup_of(split, mesh, LOSSES[name])
+def counted(split, items, name, mesh, **given):
+    """A row of the result: a loss on a mesh, over a catalogue, of the model and `mesh.dense` that are given."""
+    setup = setup_of(split, mesh, LOSSES[name], **given)
     program = compiled(setup)
     row = {
         "items": items,
         "loss": name,
         "mesh": list(mesh),
+        **{key: value for key, value in given.items() if key == "dense"},
         "targets_a_step": TARGETS,
         "state_bytes": preflight.bytes_on_a_device(setups.shapes(setup)),
         "temporary_bytes": program.memory_analysis().temp_size_in_bytes,
@@ -146,6 +151,17 @@ def main():
         for name in LOSSES if items == max(ITEMS) else ["softmax"]:
             rows += [counted(split, items, name, mesh) for mesh in MESHES]
     return {"kind": "mesh", "dim": DIM, "axes": [placement.AXIS, placement.ITEM], "rows": rows}
+
+
+def wide():
+    split = split_of(WIDE_ITEMS)
+    rows = [
+        counted(split, WIDE_ITEMS, "softmax", mesh, model=WIDE, dense=dense)
+        for mesh in MESHES
+        for dense in ("replicated", "split")
+        if mesh[0] > 1
+    ]
+    return {"kind": "mesh", **WIDE, "axes": [placement.AXIS, placement.ITEM], "rows": rows}
 
 
 def plot(rows, path):
@@ -168,7 +184,11 @@ def plot(rows, path):
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    found = main()
-    plot(found["rows"], record.place("mesh", "png"))
-    record.write("mesh", found)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dense", action="store_true", help="a wide model, its other params split or not")
+    if parser.parse_args().dense:
+        record.write("mesh_dense", wide())
+    else:
+        found = main()
+        plot(found["rows"], record.place("mesh", "png"))
+        record.write("mesh", found)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrec.batches.stream import Data, Stream, Subsequences, stream_at, unit_of
+from jaxrec.batches.stream import UNIT, Data, Stream, Subsequences, padded, stream_at
 from jaxrec.data.interactions import Interactions
 
 
@@ -70,10 +70,9 @@ def gather(data: Data, _order: Any, rows: Any, with_targets: bool = True, *, ste
     return stream_at(data, real, at, segments, positions, data.user_index[subsequence], with_targets)
 
 
-def rows_of(parallel_sessions: int, devices: int = 1) -> int:
-    """The number of lanes, rounded up to a multiple of 8 with empty ones (see `stream.unit_of`)."""
-    unit = unit_of(devices)
-    return -(-parallel_sessions // unit) * unit
+def rows_of(parallel_sessions: int) -> int:
+    """The number of lanes, rounded up to a multiple of `stream.UNIT` with empty ones."""
+    return padded(parallel_sessions, UNIT)
 
 
 def oldest_first(subsequences: Subsequences, interactions: Interactions) -> Subsequences:

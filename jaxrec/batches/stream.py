@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
+#: what the rows per step are a multiple of, so that 2, 4 and 8 devices have equal shares of them
+UNIT = 8
+
 
 class Stream(NamedTuple):
     """Rows of packed sequences, int32 [rows, T] each unless said otherwise."""
@@ -289,20 +292,37 @@ def _targets(data, at):
     return data.items[at] if data.may is None else data.items[at] * data.may[at]
 
 
-def rows_per_step(batch: int, subsequences: int, rows: int, devices: int = 1) -> int:
-    """The number of rows that hold `batch` sequences on average, rounded to a multiple of `unit_of(devices)`.
+def rows_per_step(batch: int, subsequences: int, rows: int) -> int:
+    """The number of rows that hold `batch` sequences on average, rounded to a multiple of `UNIT`.
 
     Args:
         batch: the number of sequences per step.
         subsequences: P, the number of subsequences in all rows.
         rows: the number of rows of the layout.
-        devices: the number of devices.
     """
-    unit = unit_of(devices)
-    wanted = round(batch * rows / max(subsequences, 1) / unit) * unit
-    return max(min(wanted, -(-rows // unit) * unit), unit)
+    wanted = round(batch * rows / max(subsequences, 1) / UNIT) * UNIT
+    return max(min(wanted, -(-rows // UNIT) * UNIT), UNIT)
 
 
-def unit_of(devices: int) -> int:
-    """What the rows per step are a multiple of: 8, so that 1, 2, 4 and 8 devices have the same; else `devices`."""
-    return 8 if 8 % devices == 0 else devices
+def padded(rows: int, shares: int) -> int:
+    """The rows of a step as they lie on devices: with empty ones at the end, so that all of them have as many.
+
+    >>> padded(8, shares=3)
+    9
+    """
+    return -(-rows // shares) * shares
+
+
+def emptied(stream: Stream, is_row: Any) -> Stream:
+    """The Stream with those of its rows emptied that the plan doesn't have, from NumPy or JAX arrays.
+
+    Args:
+        stream: as from `gather`.
+        is_row: [R] bool, the rows to keep.
+    """
+    xp = stream.items.__array_namespace__() if hasattr(stream.items, "__array_namespace__") else np
+
+    def leaf(x):
+        return None if x is None else xp.where(is_row.reshape(-1, *(1,) * (x.ndim - 1)), x, 0).astype(x.dtype)
+
+    return Stream(*map(leaf, stream))

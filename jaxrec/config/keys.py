@@ -72,6 +72,8 @@ class OptimConfig:
 class MeshConfig:
     data: int = key(not_negative, 0)  #: devices that share the rows of a step; 0: all devices, divided by `item`
     item: int = key(positive, 1)  #: devices that share the rows of every table of items; 1: each device has them whole
+    #: whether each device keeps the other params and their optimiser state whole, or `data` devices share each of them
+    dense: str = among("replicated", "split")
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,6 @@ class Config:
     steps_per_call: int = key(positive, 64)
     microbatch_rows: int = key(not_negative, 0)  #: maximum rows per device and microbatch; 0: what is fastest
     precision: str = among("float32", "bfloat16")  #: compute dtype; parameters, softmax and sums are float32
-    launcher: str = among("pmap", "shard_map")  #: with mesh.item above 1 always shard_map
+    launcher: str = among("pmap", "shard_map")  #: with mesh.item above 1, or mesh.dense=split, always shard_map
     mesh: MeshConfig = key(default=MeshConfig())  # noqa: RUF009  #: how devices are laid out
     feed: str = among("device", "host")  #: data on the device, or on the host and sent a call ahead

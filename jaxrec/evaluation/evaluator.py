@@ -30,7 +30,7 @@ from jaxrec.system.errors import UserError
 from jaxrec.training import assembly, sharding, workdir
 from jaxrec.training.building import model_of
 from jaxrec.training.restore import restore_params
-from jaxrec.training.setup import Setup, shapes
+from jaxrec.training.setup import Setup, evaluated, shapes
 
 
 class Validation:
@@ -76,7 +76,7 @@ def validation(setup: Setup) -> Validation:
     evaluator = Evaluator(setup.model, config, split, split.valid, setup.devices, *names, **told)
 
     measured = partial(next_basket.metrics, source=split.valid.source) if split.together else metrics
-    return Validation(evaluator, protocol, measured, shapes(setup).evaluated)
+    return Validation(evaluator, protocol, measured, evaluated(setup, shapes(setup).evaluated))
 
 
 class Evaluator:

@@ -4,6 +4,7 @@
 of these functions is the plain operation, and compiles to nothing else.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -63,6 +64,11 @@ def share(x_N: Any, rows: int, axis: str) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(whole, first_row(rows, axis), rows)
 
 
+def part(rows: int, size: int) -> int:
+    """The rows of each of `size` devices' equal parts, padding included."""
+    return -(-rows // size)
+
+
 def put(tree: Any, specs: Any, mesh: Mesh, axis: str) -> Any:
     """Places arrays on a mesh. Those that are split over the axis are padded with zero rows to a multiple of its size.
 
@@ -74,19 +80,32 @@ def put(tree: Any, specs: Any, mesh: Mesh, axis: str) -> Any:
     """
 
     def leaf(spec, x):
-        if spec == P(axis) and (missing := -len(x) % mesh.shape[axis]):
-            x = np.pad(np.asarray(x), ((0, missing), *((0, 0),) * (x.ndim - 1)))
-        return processes.on_devices(x, NamedSharding(mesh, spec))
+        if spec != P(axis):
+            return processes.on_devices(x, NamedSharding(mesh, spec))
+        size = mesh.shape[axis]
+        return padded(x, (part(len(x), size) * size, *x.shape[1:]), NamedSharding(mesh, spec))
 
     return jax.tree.map(lambda spec, part: jax.tree.map(lambda x: leaf(spec, x), part), specs, tree)
 
 
-def whole(tree: Any, specs: Any, rows: int, axis: str) -> Any:
-    """The tree with its split arrays whole and without padding, of so many rows, on the host."""
+def padded(x: Any, shape: Sequence[int], sharding: Any) -> jax.Array:
+    """An array with a sharding, after zeros are appended along its axes up to a shape."""
+    if x.shape != tuple(shape):
+        x = np.pad(np.asarray(x), [(0, to - size) for size, to in zip(x.shape, shape, strict=True)])
+    return processes.on_devices(x, sharding)
 
-    def leaf(spec, x):
-        if spec == P(axis):
-            return processes.whole(x)[:rows]
-        return processes.whole(x) if processes.several() else x
 
-    return jax.tree.map(lambda spec, part: jax.tree.map(lambda x: leaf(spec, x), part), specs, tree)
+def whole(tree: Any, form: Any) -> Any:
+    """The tree with its split arrays whole and without padding, on the host.
+
+    Args:
+        tree: arrays.
+        form: their shapes without padding.
+    """
+
+    def leaf(x, form):
+        if isinstance(x, jax.Array) and x.is_fully_replicated and x.shape == form.shape and not processes.several():
+            return x
+        return processes.whole(x)[tuple(map(slice, form.shape))]
+
+    return jax.tree.map(leaf, tree, form)

@@ -10,7 +10,7 @@ from jaxrec.config.keys import Config
 from jaxrec.data import cold, event_types, sources, splits, user_columns
 from jaxrec.data.interactions import Interactions
 from jaxrec.kernels import placement, processes, shards
-from jaxrec.training import growing, launch, leaves, sharding
+from jaxrec.training import growing, launch, leaves
 from jaxrec.training.setup import Feed, Setup, initial, setup, shapes
 
 
@@ -41,11 +41,10 @@ def assemble(config: Config, split: splits.Split | None = None, devices: Sequenc
 
 def first_state(setup: Setup) -> Any:
     """The State before the first step, on the devices of the setup; no device holds a whole split table."""
-    shardings = launch.placed(setup.mesh, setup.specs)
     if setup.config.init_from:
-        carried = growing.carried(initial(setup), setup)
-        return saved(setup, carried) if processes.several() else jax.device_put(carried, shardings)
-    if placement.item_axis(setup.mesh):
+        return saved(setup, growing.carried(jax.jit(setup.whole)(jax.random.key(setup.config.seed)), setup))
+    shardings = launch.placed(setup.mesh, setup.specs)
+    if placement.item_axis(setup.mesh) or setup.dense:
         return jax.jit(setup.first, out_shardings=shardings)(jax.random.key(setup.config.seed))
     if processes.several():
         return saved(setup, initial(setup))
@@ -53,19 +52,28 @@ def first_state(setup: Setup) -> Any:
 
 
 def to_save(setup: Setup, state: Any) -> Any:
-    """A State as checkpoints hold it, whatever the devices: tables of items are whole, split ones on the host."""
-    return shards.whole(state, setup.specs, len(setup.split.interactions.catalogue.ids), placement.ITEM)
+    """A State as checkpoints hold it, whatever the devices: whole and without padding; what is split, on the host."""
+    return shards.whole(state, saved_form(setup))
 
 
 def saved_shapes(setup: Setup) -> Any:
     """What to restore a checkpoint into: a State as of `to_save`."""
-    found = sharding.saved_shapes(shapes(setup), setup.specs, len(setup.split.interactions.catalogue.ids))
-    return jax.tree.map(leaves.on_host, found) if processes.several() else found
+
+    def leaf(placed, form):
+        kept = placed.sharding.is_fully_replicated and not processes.several()
+        return placed if kept else leaves.on_host(form)
+
+    return jax.tree.map(leaf, shapes(setup), saved_form(setup))
+
+
+def saved_form(setup: Setup) -> Any:
+    """The shapes of a State as of `to_save`."""
+    return jax.eval_shape(setup.whole, jax.random.key(setup.config.seed))
 
 
 def saved(setup: Setup, state: Any) -> Any:
     """A State from a checkpoint, on the devices: the inverse of `to_save`."""
-    return shards.put(state, setup.specs, setup.mesh, placement.ITEM)
+    return jax.tree.map(lambda x, like: shards.padded(x, like.shape, like.sharding), state, shapes(setup))
 
 
 def call(setup: Setup, feed: Feed, state: Any, start: int, end: int) -> tuple[Any, Any]:

@@ -21,6 +21,7 @@ from jaxrec.training.checkpoint import Checkpoints, Damaged
 from jaxrec.training.setup import (
     Feed,
     Setup,
+    evaluated,
     initial as initial,
     order as order,
     setup as setup,
@@ -160,7 +161,7 @@ def fit(
                 if row_ends:
                     if begun is not None:
                         watch.lap("first steps")
-                    valid = validate(state.evaluated) if evaluates and validate else None
+                    valid = validate(evaluated(setup, state.evaluated)) if evaluates and validate else None
                     rate = float(np.asarray(schedule(end - 1))) * optim.rate_factor(state.opt)
                     score = close_row(setup, loop, logger, valid, rate)
                     if valid:
@@ -222,8 +223,9 @@ def _restore(setup, workdir, checkpoints, wanted, at):
     resolved = before.get("rows", setup.rows), before.get("epoch_steps", setup.epoch_steps)
     if resolved != (setup.rows, setup.epoch_steps):
         raise UserError(
-            f"{workdir} was trained with {resolved[0]} rows a step, and {len(setup.devices)} devices make it "
-            f"{setup.rows}: go on with 1, 2, 4 or 8 devices, or as many as before"
+            f"{workdir} was trained with {resolved[0]} rows a step in {resolved[1]} steps an epoch, and this version "
+            f"of jaxrec makes it {setup.rows} in {setup.epoch_steps}: go on with the version that began this training, "
+            "or train into a new workdir"
         )
     return checkpoints.restore(at, wanted)
 

@@ -21,6 +21,7 @@ from jaxrec.system.errors import UserError
 from jaxrec.training import folding, launch, microbatches, negatives, optim, sharding, sparse, step
 from jaxrec.training.building import model_of
 from jaxrec.training.checkpoint import abstract
+from jaxrec.training.dense import Dense
 from jaxrec.training.losses import entry as losses
 
 
@@ -40,10 +41,13 @@ class Setup:
     sampler_tables: Any  #: SamplerTables on the devices
     objective: Any
     model: Any  #: with whole tables, whatever the mesh
+    dense: Any  #: dense.Dense, where other params are split; None: they are whole on every device
     optimiser: Any
-    first: Any  #: (key) -> the State before the first step
+    first: Any  #: (key) -> the State before the first step, as the devices have it
+    whole: Any  #: (key) -> the same as checkpoints have it, without padding
     run: Any  #: (state, data, sampler_tables, start, end) -> (state, step.StepMetrics)
-    rows: int  #: rows per step, on all devices
+    rows: int  #: rows per step of the plan, whatever the devices
+    padded_rows: int  #: rows per step on all devices, the last of them empty: see `stream.padded`
     microbatch_rows: int  #: rows per microbatch; divides a device's rows
     epoch_steps: int  #: steps per epoch
 
@@ -70,13 +74,13 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         )
     if config.stream == "session-parallel":
         subsequences, most, order_of = session_parallel.oldest_first(subsequences, interactions), 1, None
-        rows = session_parallel.rows_of(config.batch, shares)
+        rows = session_parallel.rows_of(config.batch)
         layout: Any = session_parallel.schedule(subsequences.length, config.batch, rows)
         gather = partial(session_parallel.gather, step_rows=rows)
     else:
         room = objective.room(subsequences.length)
         packed = stream.pack(np.maximum(subsequences.length, room), width)[1]
-        rows, gather = stream.rows_per_step(config.batch, len(subsequences.length), packed, shares), stream.gather
+        rows, gather = stream.rows_per_step(config.batch, len(subsequences.length), packed), stream.gather
         layout, order_of = stream.packing_layout(subsequences.length, width, rows, room)
         row_of = np.searchsorted(layout.first, np.arange(len(order_of)), side="right") - 1
         most = int(np.bincount(row_of, objective.count(subsequences.length[order_of])).max())
@@ -84,13 +88,15 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
     if config.epochs * epoch_steps >= 2**31:
         most = (2**31 - 1) // epoch_steps
         raise UserError(f"config.epochs is {config.epochs:,}, of {epoch_steps:,} steps each: 2^31 or more: {most:,} do")
+    padded_rows = stream.padded(rows, shares)
     make_targets = partial(objective.make_targets, most=most)
     dtype = jnp.dtype(config.precision)
     whole = model_of(config, split)
     model = sharding.model_on(whole, mesh)
     plain = model.folding.plain if model.folding else model
-    microbatch_rows = microbatches.rows_for(config, model, items, rows // shares, devices[0].platform)
-    norm = {"norm": partial(sharding.norm, model)} if item_axis else {}
+    microbatch_rows = microbatches.rows_for(config, model, items, padded_rows // shares, devices[0].platform)
+    split_dense = sharding.dense_for(config.mesh, model, mesh)
+    norm = {"norm": partial(sharding.norm, model, split_dense)} if item_axis or split_dense else {}
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps, **norm)
     targets = partial(objectives.expected_targets, objective, subsequences, interactions.items, items)
     draw, sampler_tables = negatives.sampler(config.loss, split, placement.AXIS, targets)
@@ -113,7 +119,9 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         data = placement.put(data._replace(start=subsequences.start.astype(np.int32)), mesh)
 
         def batch(data, index, share) -> Any:
-            return gather(data[0], data[1], index * rows + share, with_targets=objective.stream_targets)
+            row = share if padded_rows == rows else jnp.minimum(share, rows - 1)
+            found = gather(data[0], data[1], index * rows + row, with_targets=objective.stream_targets)
+            return found if padded_rows == rows else stream.emptied(found, share < rows)
     else:
 
         def batch(data, index, share) -> Any:
@@ -136,18 +144,19 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         loss_and_grad=folding.through(model.folding.fold, loss_and_grad) if model.folding else loss_and_grad,
         optimiser=optimiser,
         wrap_update=sparse.wrapping(config.optim, plain, optimiser),
-        rows=rows,
+        rows=padded_rows,
         loss_divisor=config.batch if config.stream == "session-parallel" else None,
         tables=frozenset([*plain.item_tables, *plain.user_tables]),
         ema=config.optim.ema,
         items=draw_items if model.folding else None,
         **norm,
+        **({"local": split_dense.gathered, "summed": split_dense.summed, "packs": False} if split_dense else {}),
     )
     options = compiler.cpu_options() if draw else None
     call, per_device_data = step.call(parts, config.steps_per_call), config.feed == "host"
-    first = partial(state_of, config, model, optimiser, rows)
-    if item_axis:
-        specs = sharding.specs_of(model, optimiser, jax.eval_shape(first, jax.random.key(0)))
+    first = partial(state_of, config, model, optimiser, padded_rows, split=split_dense)
+    if item_axis or split_dense:
+        specs = sharding.specs_of(model, optimiser, jax.eval_shape(first, jax.random.key(0)), split_dense)
         run = launch.launch_shard_map(call, mesh, options, per_device_data, specs, sampler_specs, config.seed)
     else:
         launcher = launch.LAUNCHERS["shard_map" if processes.several() else config.launcher]
@@ -165,10 +174,13 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         sampler_tables=sampler_tables,
         objective=objective,
         model=whole,
+        dense=split_dense,
         optimiser=optimiser,
         first=first,
+        whole=partial(state_of, config, whole, optimiser, rows),
         run=run,
         rows=rows,
+        padded_rows=padded_rows,
         microbatch_rows=microbatch_rows,
         epoch_steps=epoch_steps,
     )
@@ -202,7 +214,9 @@ def initial(setup: Setup) -> step.State:
     return jax.jit(setup.first)(jax.random.key(setup.config.seed))
 
 
-def state_of(config: Config, model: Model, optimiser: Any, rows: int, key: jax.Array) -> step.State:
+def state_of(
+    config: Config, model: Model, optimiser: Any, rows: int, key: jax.Array, split: Dense | None = None
+) -> step.State:
     """The State before the first step.
 
     Args:
@@ -211,9 +225,11 @@ def state_of(config: Config, model: Model, optimiser: Any, rows: int, key: jax.A
         optimiser: as from `optim.optimiser`.
         rows: rows per step, on all devices.
         key: of the initial params.
+        split: how params that are no tables of items are split over devices.
     """
     params = model.init(key)
     carry = model.initial_carry(params, rows) if config.stream == "session-parallel" else None
+    params = split.padded(params) if split else params
     average = jax.tree.map(jnp.zeros_like, params) if config.optim.ema else None
     return step.State(jnp.int32(0), params, optimiser.init(params), carry, average)
 
@@ -223,6 +239,23 @@ def shapes(setup: Setup) -> step.State:
     found = jax.eval_shape(setup.first, jax.random.key(setup.config.seed))
     shardings = launch.placed(setup.mesh, setup.specs)
     return jax.tree.map(lambda where, part: abstract(part, where), shardings, found)
+
+
+def evaluated(setup: Setup, params: Any) -> Any:
+    """The params of a State as they are evaluated: those that are no tables of items whole on every device.
+
+    Args:
+        setup: Setup.
+        params: on the devices, or shapes with shardings.
+    """
+    if setup.dense is None:
+        return params
+    specs: Any = {name: placement.item_spec(setup.mesh) if name in setup.model.item_tables else P() for name in params}
+    shardings = launch.placed(setup.mesh, specs)
+    cropped = jax.jit(setup.dense.cropped, out_shardings=shardings)
+    if isinstance(jax.tree.leaves(params)[0], jax.Array):
+        return cropped(params)
+    return jax.tree.map(lambda where, part: abstract(part, where), shardings, cropped.eval_shape(params))
 
 
 def order(setup: Setup, epoch: int) -> stream.Order | None:
@@ -249,12 +282,14 @@ class Feed:
                 self.order = placement.put(self.order, s.mesh)
         if s.config.feed == "device":
             return (s.data, self.order), epoch * s.epoch_steps
-        size = s.config.steps_per_call * s.rows
-        rows = (start - epoch * s.epoch_steps) * s.rows + np.arange(size)
+        steps = start - epoch * s.epoch_steps + np.arange(s.config.steps_per_call)
         shares = placement.data_size(s.mesh)
-        rows = rows.reshape(s.config.steps_per_call, shares, -1).swapaxes(0, 1)  # [shares, steps, rows]
+        place = np.arange(s.padded_rows).reshape(shares, 1, -1)
+        rows = steps[:, None] * s.rows + np.minimum(place, s.rows - 1)  # [shares, steps, rows]
         rows_of_layout = rows.ravel() % len(s.data.layout.slot_to_segment)
         batches = s.gather(s.data, self.order, rows_of_layout, s.objective.stream_targets)
+        if s.padded_rows > s.rows:
+            batches = stream.emptied(batches, np.broadcast_to(place < s.rows, rows.shape).ravel())
         return placement.spread(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.mesh), start
 
 

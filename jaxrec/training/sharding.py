@@ -14,11 +14,12 @@ from jax.sharding import Mesh, PartitionSpec as P
 
 from jaxrec.config.keys import MeshConfig
 from jaxrec.kernels import reductions, shards
-from jaxrec.kernels.placement import ITEM, Devices, item_axis, mesh_of
+from jaxrec.kernels.placement import AXIS, ITEM, Devices, data_size, item_axis, mesh_of
 from jaxrec.models.model import Model
 from jaxrec.models.sharded import sharded
 from jaxrec.system.errors import UserError
-from jaxrec.training import launch, leaves, sparse
+from jaxrec.training import dense, launch
+from jaxrec.training.dense import Dense
 from jaxrec.training.step import State
 
 
@@ -54,33 +55,47 @@ def model_on(model: Model, mesh: Mesh) -> Model:
     return model if axis in (None, model.item_axis) else sharded(model, axis, mesh.shape[axis])
 
 
-def norm(model: Model, grads: Any) -> jax.Array:
-    """The global 2-norm of gradients, those of split tables summed over the devices that hold them."""
+def dense_for(config: MeshConfig, model: Model, mesh: Mesh) -> Dense | None:
+    """How the params of a model that are no tables of items are split; None if every device has them whole."""
+    if config.dense == "replicated" or data_size(mesh) == 1:
+        return None
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    return dense.split(params, model.item_tables, data_size(mesh))
+
+
+def norm(model: Model, split: Dense | None, grads: Any) -> jax.Array:
+    """The global 2-norm of gradients, those of split params summed over the devices that hold their parts."""
     over = lambda name: model.item_axis if name in model.item_tables else None
+    whole, parts = (grads, []) if split is None else split.apart(grads)
     squares = [
-        shards.total(reductions.total(x**2), over(name)) for name, part in grads.items() for x in jax.tree.leaves(part)
+        shards.total(reductions.total(x**2), over(name)) for name, part in whole.items() for x in jax.tree.leaves(part)
     ]
+    if parts:
+        squares.append(shards.total(jnp.stack([reductions.total(x**2) for x in parts]).sum(), AXIS))
     return jnp.sqrt(sum(squares))
 
 
-def specs_of(model: Model, optimiser: optax.GradientTransformationExtraArgs, state: State) -> Any:
+def specs_of(
+    model: Model, optimiser: optax.GradientTransformationExtraArgs, state: State, split: Dense | None = None
+) -> Any:
     """How a State lies on a mesh.
 
     Args:
         model: with its tables split, or whole.
         optimiser: as from `optim.optimiser`.
         state: State, of arrays or shapes.
+        split: how other params are split.
     """
-    if model.item_axis is None:
+    if model.item_axis is None and split is None:
         return launch.SPECS
-    tables = sparse.tables_of(model, optimiser, state.params, state.opt)
-    params, opt = (jax.tree.map(lambda uses: P(ITEM) if uses else P(), each) for each in tables)
+    tables = model.item_tables if model.item_axis else ()
+    params: Any = {
+        name: jax.tree.map(lambda _, name=name: P(ITEM) if name in tables else P(), part)
+        for name, part in state.params.items()
+    }
+    params = split.specs(params) if split else params
+    opt = optax.tree_utils.tree_map_params(
+        optimiser, lambda _, spec: spec, state.opt, params, transform_non_params=lambda _: P()
+    )
     average = launch.SPECS.average if state.average is None else params
     return launch.SPECS._replace(params=params, opt=opt, average=average)
-
-
-def saved_shapes(shapes: State, specs: Any, items: int) -> State:
-    """What to restore a checkpoint into: shapes with shardings, and arrays on the host for the split tables."""
-    host = lambda x: leaves.on_host(jax.ShapeDtypeStruct((items, *x.shape[1:]), x.dtype))
-    leaf = lambda spec, x: host(x) if spec == P(ITEM) else x
-    return jax.tree.map(lambda spec, part: jax.tree.map(lambda x: leaf(spec, x), part), specs, shapes)

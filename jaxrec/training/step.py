@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -74,6 +75,10 @@ def norm(tree: Any) -> jax.Array:
     return jnp.sqrt(sum(reductions.total(x**2) for x in jax.tree.leaves(tree)))
 
 
+local = partial(jax.lax.pcast, axis_name=AXIS, to="varying")  # of params that every device has whole
+summed = partial(psum, axis=AXIS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """The functions and constants that a step consists of."""
@@ -88,6 +93,11 @@ class Parts:
     loss_divisor: int | None  #: what the sum of the losses is divided by; None: the number of targets
     ema: float = 0.0  #: the decay of the average of the params, if the State has one
     norm: Callable = norm  #: of the gradient
+    local: Callable = local  #: (params) -> this device's own copy, whole
+    summed: Callable = (
+        summed  #: ((loss, gradient of `local`)) -> their sums over the devices, the gradient as params lie
+    )
+    packs: bool = True  #: whether accelerators may hold small params as few arrays
     tables: frozenset = frozenset()  #: names of the params of which `wrap_update` may update some rows only
     items: Callable | None = None  #: (key, sampler tables) -> models.features.Items as the step has them
 
@@ -131,9 +141,8 @@ def step(
 
     @parts.wrap_update
     def update(params, opt, batch, touched_mask=None, decayed_mask=None):
-        local = jax.lax.pcast(params, AXIS, to="varying")
-        loss, grads, carry = parts.loss_and_grad(local, batch)
-        loss, grads = psum((loss, grads), AXIS)
+        loss, grads, carry = parts.loss_and_grad(parts.local(params), batch)
+        loss, grads = parts.summed((loss, grads))
         updates, opt = parts.optimiser.update(grads, opt, params, used=touched_mask, decayed=decayed_mask)
         return optax.apply_updates(params, updates), opt, (loss, grads, carry)
 
@@ -194,7 +203,7 @@ def call(parts: Parts, size: int) -> Callable:
     """
 
     def many(state, data, sampler_tables, start, end, seed, _device):
-        if hardware.is_cpu():
+        if hardware.is_cpu() or not parts.packs:
             return steps(parts, state, data, sampler_tables, start, end, seed)
         packed_parts, packed_state, unpack = packing.packed(parts, state)
         state, metrics = steps(packed_parts, packed_state, data, sampler_tables, start, end, seed)

@@ -26,9 +26,11 @@ def describe(setup: Setup) -> str:
     shares = data_size(setup.mesh)
     rows = f"{config.batch} lanes" if config.stream == "session-parallel" else f"{setup.rows} rows of {width} slots"
     of = f", {config.target_types} alone," if config.target_types else ""
-    rows += f", {setup.microbatch_rows} at once" if setup.microbatch_rows < setup.rows // shares else ""
+    rows += f", {setup.microbatch_rows} at once" if setup.microbatch_rows < setup.padded_rows // shares else ""
+    rows += f", and {empty} empty so that all devices have as many" if (empty := setup.padded_rows - setup.rows) else ""
     item = len(setup.devices) // shares
     split_tables = f", tables of items split over {item}" if item > 1 else ""
+    split_tables += f", other parameters over {shares}" if setup.dense else ""
     return (
         f"{split.interactions.name}, {len(split.interactions.catalogue.ids):,} items, split {config.split}: "
         f"{splits.in_words(split)}\n"

@@ -28,7 +28,7 @@ USERS = "users.parquet"  #: of a model with vectors of users
 #: keys that may differ when a training goes on: the data are known by their fingerprint; how the steps are fed, called
 #: and saved changes no result; how many rows are taken at once changes rounding alone; a bonus changes answers alone
 FREE = {"dataset", "patience", "cold_bonus", "microbatch_rows", "feed", "steps_per_call", "launcher", "save_every"}
-FREE |= {"mesh.data", "mesh.item"}  # where the rows lie
+FREE |= {"mesh.data", "mesh.item", "mesh.dense"}  # where the rows lie
 log = logging.getLogger("jaxrec")
 
 

@@ -10,14 +10,17 @@ from hypothesis import example, given, settings, strategies as st
 from scipy.stats import chisquare
 
 from jaxrec.batches.stream import (
+    UNIT,
     Data,
     Order,
     Stream,
+    emptied,
     gather,
     history_subsequences,
     next_item_subsequences,
     pack,
     packing_layout,
+    padded,
     plan,
     rows_per_step,
     whole_subsequences,
@@ -330,18 +333,29 @@ def test_places_are_numbered_row_by_row_longest_first():
 # --- batches
 
 
-@given(st.integers(1, 3000), st.integers(1, 5000), st.floats(0.01, 1), st.integers(1, 20))
-def test_rows_a_step_hold_the_batch_to_the_nearest_multiple(batch, subsequences, share, devices):
+@given(st.integers(1, 3000), st.integers(1, 5000), st.floats(0.01, 1))
+def test_rows_a_step_hold_the_batch_to_the_nearest_multiple(batch, subsequences, share):
     rows = max(round(share * subsequences), 1)
-    unit = 8 if devices in (1, 2, 4, 8) else devices
-    got = rows_per_step(batch, subsequences, rows, devices)
-    assert got % unit == 0
-    whole = -(-rows // unit) * unit
-    wanted = min(max(batch * rows / subsequences, unit), whole)
-    assert unit <= got <= whole
-    assert abs(got - wanted) <= unit / 2
+    got = rows_per_step(batch, subsequences, rows)
+    assert got % UNIT == 0
+    whole = -(-rows // UNIT) * UNIT
+    wanted = min(max(batch * rows / subsequences, UNIT), whole)
+    assert UNIT <= got <= whole
+    assert abs(got - wanted) <= UNIT / 2
 
 
-@given(st.integers(1, 3000), st.integers(1, 5000), st.integers(1, 5000))
-def test_one_two_four_and_eight_devices_make_the_same_run(batch, subsequences, rows):
-    assert len({rows_per_step(batch, subsequences, rows, devices) for devices in (1, 2, 4, 8)}) == 1
+@given(st.integers(1, 20).map(lambda number: number * UNIT), st.integers(1, 300))
+def test_devices_have_equal_shares_with_fewer_empty_rows_than_devices(rows, devices):
+    assert padded(rows, devices) % devices == 0
+    assert rows <= padded(rows, devices) < rows + devices
+    assert padded(rows, devices) == rows if 8 % devices == 0 else True
+
+
+def test_an_emptied_row_is_as_one_that_was_always_empty():
+    layout, order_of = packing_layout([1, 3, 2], 4, multiple=3)
+    data = Data(np.arange(10, 30), np.array([0, 2, 6]), np.array([7, 8, 9]), layout, np.ones((20, 2)), np.ones(20))
+    order = Order(np.arange(3)[order_of], np.arange(3))
+    kept = emptied(gather(data, order, np.array([0, 0])), np.array([True, False]))
+    for found, wanted in zip(kept, gather(data, order, np.array([0, 2])), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+        assert found is None or found.dtype == wanted.dtype

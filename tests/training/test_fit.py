@@ -101,14 +101,41 @@ def test_the_last_epoch_is_always_evaluated(prepare, tmp_path):
     assert ["valid" in row for row in rows] == [False, True, True]
 
 
-def test_devices_that_make_other_batches_are_refused(prepare, split, tmp_path):
-    """8 rows a step on 1 device, 6 or 9 on 3: the steps would mean other users."""
+def test_a_checkpoint_of_other_batches_is_refused(prepare, tmp_path):
+    """As earlier versions made on three devices: the steps would mean other users."""
     setup, validate = prepare()
-    fit.fit(setup, tmp_path, validate)
-    three = fit.setup(setup.config, split, jax.devices()[:3])
-    assert three.rows != setup.rows
-    with pytest.raises(UserError, match="1, 2, 4 or 8 devices"):
-        fit.fit(three, tmp_path, validate)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "resume", lambda *given, do=fit.resume: (do(*given)[0], do(*given)[1] | {"rows": 9}))
+        fit.fit(setup, tmp_path, validate)
+    with pytest.raises(UserError, match=r"9 rows a step .* makes it 8 .* the version that began this training"):
+        fit.fit(setup, tmp_path, validate)
+
+
+def test_steps_are_the_same_on_any_number_of_devices(prepare, split):
+    setup, _ = prepare()
+    for number in range(2, 9):
+        of = fit.setup(setup.config, split, jax.devices()[:number])
+        assert (of.rows, of.epoch_steps) == (setup.rows, setup.epoch_steps)
+        assert of.padded_rows == -(-setup.rows // number) * number
+        words = f"{of.padded_rows - of.rows} empty so that all devices have as many"
+        assert (words in wording.describe(of)) == (8 % number != 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "then"), [(4, 3), (3, 5), (7, 1), (6, 8)])
+def test_a_training_goes_on_on_another_number_of_devices(prepare, split, tmp_path, monkeypatch, first, then):
+    alone = prepare(optim=BASE["optim"] | {"eps": 1e-4})
+    run(alone, tmp_path / "alone")
+    first, then = (fit.setup(alone[0].config, split, jax.devices()[:number]) for number in (first, then))
+    (tmp_path / "cut").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoints, "save", killed_at(4, checkpoint.Checkpoints.save))
+        with pytest.raises(Killed):
+            fit.fit(first, tmp_path / "cut", None)
+    assert fit.fit(then, tmp_path / "cut", None)["step"] == alone[0].total_steps
+    ends = (outcome(alone, tmp_path / name)[0] for name in ("alone", "cut"))
+    for (path, x), (_, y) in zip(*ends, strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=2e-5, err_msg=str(path))
 
 
 @pytest.mark.slow

@@ -106,7 +106,11 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("keys", [{}, {"feed": "host"}, {"mesh.item": 2}], ids=["device", "host", "split"])
+@pytest.mark.parametrize(
+    "keys",
+    [{}, {"feed": "host"}, {"mesh.item": 2}, {"mesh.dense": "split"}],
+    ids=["device", "host", "split", "split layers"],
+)
 def test_two_processes_train_as_one_with_as_many_devices(alone, tmp_path, keys):
     found = ends(start(tmp_path / "w", 2, 1, **keys))
     assert [status for status, _ in found] == [0, 0], found
@@ -124,7 +128,7 @@ def test_a_signal_to_one_saves_and_stops_all_and_another_number_goes_on(alone, t
     started[1].send_signal(signal.SIGTERM)
     found = ends(started)
     assert [status for status, _ in found] == [143, 143], found
-    assert [status for status, _ in ends(start(workdir, 1, 1))] == [0]
+    assert [status for status, _ in ends(start(workdir, 1, 3))] == [0]
     assert_close(rows(workdir), rows(alone))
 
 

@@ -1,0 +1,98 @@
+"""Params that are no table of items, split over the devices that share the rows of a step (`config.mesh.dense`).
+
+Every device keeps its part of each of them, and of what the optimiser keeps of it. A step puts them together once
+(all-gather), and sums their gradient to each device's part alone (reduce-scatter), which the optimiser then moves: of
+ZeRO's stages the third (Rajbhandari et al. 2020), as in FSDP, but for all layers at once. So a device sends as much as
+where it sums whole gradients, and holds a whole copy of the params only while it works.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
+
+from jaxrec.kernels import shards
+from jaxrec.kernels.placement import AXIS
+
+WHOLE = -1  # in place of an axis: every device has the array whole
+
+
+@dataclass(frozen=True)
+class Dense:
+    """How params are split over `AXIS`. Inside of shard_map a device has its part of each."""
+
+    axes: Any  #: a tree like the params, of the axis along which each is split, or `WHOLE`
+    form: Any  #: a tree like the params, of their shapes without padding
+    size: int  #: the number of devices
+
+    def padded(self, params: Any) -> Any:
+        """The params with zeros appended, so that all devices' parts are equal."""
+        return jax.tree.map(self._padded, params, self.axes)
+
+    def cropped(self, params: Any) -> Any:
+        """The inverse of `padded`, of arrays that are whole."""
+        crop = lambda x, axis, form: x if axis == WHOLE else jax.lax.slice_in_dim(x, 0, form.shape[axis], axis=axis)
+        return jax.tree.map(crop, params, self.axes, self.form)
+
+    def gathered(self, params: Any) -> Any:
+        """A device's own copy of the params, whole, from its parts."""
+
+        def leaf(x, axis):
+            if axis == WHOLE:
+                return jax.lax.pcast(x, AXIS, to="varying")
+            return jax.lax.all_gather(x, AXIS, axis=axis, tiled=True)
+
+        return self.cropped(jax.tree.map(leaf, params, self.axes))
+
+    def summed(self, loss_and_grads: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+        """The loss and gradients of whole params, summed over the devices: of those that are split a device's part."""
+        loss, grads = loss_and_grads
+        loss, whole = jax.lax.psum((loss, self.apart(grads)[0]), AXIS)
+
+        def leaf(axis, x, whole):
+            if axis == WHOLE:
+                return whole
+            return jax.lax.psum_scatter(self._padded(x, axis), AXIS, scatter_dimension=axis, tiled=True)
+
+        return loss, jax.tree.map(leaf, self.axes, grads, whole)
+
+    def specs(self, params: Any) -> Any:
+        """The PartitionSpec of each of the params; of tables as `params` has it."""
+        spec = lambda given, axis: given if axis == WHOLE else P(*(None,) * axis, AXIS)
+        return jax.tree.map(spec, params, self.axes)
+
+    def apart(self, tree: Any) -> tuple[Any, list]:
+        """A tree like the params, with None in place of what is split; and that in a list."""
+        kept = jax.tree.map(lambda x, axis: x if axis == WHOLE else None, tree, self.axes)
+        pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(self.axes), strict=True)
+        return kept, [x for x, axis in pairs if axis != WHOLE]
+
+    def _padded(self, x, axis):
+        missing = 0 if axis == WHOLE else -x.shape[axis] % self.size
+        return jnp.pad(x, [(0, missing if axis == at else 0) for at in range(x.ndim)]) if missing else x
+
+
+def split(params: dict, tables: Any, size: int) -> Dense:
+    """The Dense of a model's params: each array is split along the axis that makes the smallest parts.
+
+    Args:
+        params: of the model, as shapes.
+        tables: names of those that are tables of items, which are not split so.
+        size: the number of devices.
+
+    >>> shapes = {"items": jax.ShapeDtypeStruct((9, 4), float), "layer": jax.ShapeDtypeStruct((1, 6), float)}
+    >>> split(shapes, ["items"], size=3).axes
+    {'items': -1, 'layer': 1}
+    """
+
+    def axis(shape):
+        parts = [shards.part(rows, size) / rows if rows else 1 for rows in shape]
+        return parts.index(min(parts)) if min(parts, default=1) < 1 else WHOLE
+
+    axes = {
+        name: jax.tree.map(lambda x, of=name: WHOLE if of in tables else axis(x.shape), part)
+        for name, part in params.items()
+    }
+    return Dense(axes, params, size)

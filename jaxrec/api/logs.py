@@ -135,8 +135,8 @@ def prepare(
         items: a table of item attributes, such as titles and prices: a path or an in-memory table; "" for none.
         users: a table of what is known of users, such as countries and ages, likewise.
         output: a folder to write, which trainings memory-map; by default the log is only in memory.
-        memory: the memory to use, as "4GiB" or in bytes, for a log that is larger: its rows are sorted in files beside the
-            output folder. The output is the same. By default, all rows are in memory.
+        memory: the memory to use, as "4GiB" or in bytes, for a log that is larger: its rows are sorted in files beside
+            the output folder, which comes out the same. By default, all rows are in memory.
         plots: whether to plot lengths, popularity and times into the output folder.
         say: receives notes, a line each.
         progress: receives the number of rows read so far.

@@ -19,7 +19,12 @@ class Block(NamedTuple):
 
 
 def of(data: Interactions, rows: int | None = None) -> Iterator[Block]:
-    """Yields the blocks of a log, in order, of about `rows` rows (maps.ROWS by default). Pages of mapped arrays leave the process's memory after each block."""
+    """Yields the blocks of a log, in order; pages of mapped arrays leave the process's memory after each.
+
+    Args:
+        data: the log.
+        rows: rows of a block, about; maps.ROWS by default.
+    """
     for first, last in ragged.spans(data.offsets, rows or maps.ROWS):
         yield of_users(data, first, last)
         maps.release(*per_row(data))

@@ -42,9 +42,9 @@ class Column:
                 f"{file}: column {self.name} has more than {MOST} different values ({some(list(self._codes)[1:4])}, "
                 "...): types of events are few, as view and purchase; name their column with --type COLUMN, or none"
             )
-        values = text.replace_strict(self._codes, return_dtype=pl.UInt8).to_numpy()
-        self._counts += np.bincount(values, minlength=MOST + 1)
-        self.parts.add(values)
+        codes = text.replace_strict(self._codes, return_dtype=pl.UInt8).to_numpy()
+        self._counts += np.bincount(codes, minlength=MOST + 1)
+        self.parts.add(codes)
 
     def close(self) -> Types | None:
         """The Types of all values; None where none is known."""
@@ -54,7 +54,7 @@ class Column:
         return Types(number[self.parts.whole()], names)
 
     def decide(self) -> tuple[np.ndarray, tuple[str, ...]] | None:
-        """The number of each of the values that were kept [values + 1] uint8, and the names; None where none is known."""
+        """The number of each of the kept values [values + 1] uint8, and the names; None where none is known."""
         names = list(self._codes)[1:]
         return _sorted(names, self._counts[: len(names) + 1]) if names else None
 
@@ -99,6 +99,15 @@ def left(types: Types, counts: np.ndarray) -> tuple[np.ndarray, Types | None]:
         return number, Types(none, names) if names else None
     moved = number[list(types.asked)]
     return number, Types(none, names, tuple(moved[moved > 0].tolist()))
+
+
+def selected(types: Types | None, keep: np.ndarray) -> Types | None:
+    """The Types of the events of a mask [N]: types that no event is left of go too."""
+    if types is None:
+        return None
+    kept = types.numbers[keep]
+    number, found = left(types, np.bincount(kept, minlength=len(types.names) + 1))
+    return found and found._replace(numbers=number[kept])
 
 
 def counts(types: Types) -> dict[str, int]:

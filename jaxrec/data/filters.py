@@ -76,15 +76,15 @@ def apply(data: Interactions, options: Options, store: Store = MEMORY) -> tuple[
         data = left("drop-duplicates", lambda block: ~duplicates(block.data))
     if options.since is not None:
         since = micro(options.since, "since", data)
-        data = left(f"since {options.since}", lambda block: block.data.times >= since)
+        data = left(f"since {options.since}", lambda block: _there(block.data.times) >= since)
     if options.until is not None:
         until = micro(options.until, "until", data)
-        data = left(f"until {options.until}", lambda block: block.data.times < until)
+        data = left(f"until {options.until}", lambda block: _there(block.data.times) < until)
     if options.min_rating is not None:
         if data.weights is None:
             raise UserError(f"{data.name}: no ratings for --min-rating: name their column with --weight COLUMN")
         least = np.float32(options.min_rating)
-        data = left(f"min-rating {options.min_rating:g}", lambda block: block.data.weights >= least)
+        data = left(f"min-rating {options.min_rating:g}", lambda block: _there(block.data.weights) >= least)
     if options.sample is not None:
         share = options.sample
         data = left(f"sample {share:g}", lambda block: _of_users(block, chosen(block.data.users, share)))
@@ -136,7 +136,7 @@ def select(data: Interactions, keep: np.ndarray | Callable[[Block], np.ndarray],
         digest=None,
     )
     number = np.cumsum(occurs, dtype=np.int32)
-    type_number, types = (None, None) if counts is None else event_types.left(data.types, counts)
+    type_number, types = (None, None) if data.types is None or counts is None else event_types.left(data.types, counts)
     columns = {"items": number, "times": None, "weights": None, "types": type_number if types else None}
     return replace(rest, **_kept(data, masks, columns, types, store))
 
@@ -152,7 +152,7 @@ def _kept(data: Interactions, masks: list, numbers: dict, types: Types | None, s
         store: where the columns are kept.
     """
     given = {"items": data.items, "times": data.times, "weights": data.weights}
-    given |= {"types": data.types.numbers} if types else {}
+    given |= {"types": data.types.numbers} if types and data.types else {}
     found = {name: store.parts(name) for name, array in given.items() if array is not None}
     starts, ids, done = [np.zeros(0, np.int64)], [], 0
     for block, packed in zip(blocks.of(data), masks, strict=True):
@@ -175,7 +175,7 @@ def _kept(data: Interactions, masks: list, numbers: dict, types: Types | None, s
 
 
 def core(data: Interactions, user_least: int, item_least: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the users [U] and items [V + 1] of the largest subset in which they have at least these many rows. bool"""
+    """Returns the largest subset in which users and items have these many rows or more: masks [U] and [V + 1]."""
     users, items = np.ones(len(data.users), bool), np.ones(len(data.catalogue.ids) + 1, bool)
     while True:
         counts = np.zeros(len(items), np.int64)
@@ -240,7 +240,7 @@ def with_gaps(data: Interactions, minutes: float) -> Interactions:
     starts = [np.zeros(0, np.int64)]
     for block in blocks.of(data):
         own = block.data
-        begins = np.append(True, np.diff(own.times) > minutes * 60_000_000)[: len(own.items)]
+        begins = np.append(True, np.diff(_there(own.times)) > minutes * 60_000_000)[: len(own.items)]
         for offsets in (own.offsets, *([own.sessions.offsets] if own.sessions else [])):
             begins[offsets[offsets < len(begins)]] = True
         starts.append(np.flatnonzero(begins) + block.rows.start)
@@ -290,6 +290,11 @@ def check(options: Options) -> None:
         raise UserError(f"--min-rating {options.min_rating:g}: a finite number")
     if options.min_length and options.max_length and options.min_length > options.max_length:
         raise UserError(f"--min-length {options.min_length} is above --max-length {options.max_length}")
+
+
+def _there(column: np.ndarray | None) -> np.ndarray:
+    assert column is not None, "checked before"
+    return column
 
 
 def _of_users(block: Block, keep: np.ndarray) -> np.ndarray:

@@ -168,7 +168,7 @@ class Ids:
     @property
     def size(self) -> int:
         """About how many bytes of memory the ids take while they are sorted."""
-        return self._table.nbytes + 40 * self.count + 4 * self._text
+        return int(self._table.nbytes + 40 * self.count + 4 * self._text)
 
     def words(self) -> pl.Series:
         """Returns the tokens that aren't small numbers."""

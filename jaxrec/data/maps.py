@@ -30,8 +30,8 @@ def pieces(array: np.ndarray, rows: int | None = None) -> Iterator[np.ndarray]:
 def take(array: np.ndarray, at: np.ndarray) -> np.ndarray:
     """As array[at] in memory, for places in ascending order; only a part of a memory map is in memory at a time."""
     found = np.empty(len(at), array.dtype)
-    for start in range(0, len(at), ROWS // 16):
-        stop = start + ROWS // 16
+    for start in range(0, len(at), max(ROWS // 16, 1)):
+        stop = start + max(ROWS // 16, 1)
         found[start:stop] = array[at[start:stop]]
         release(array)
     return found

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from jaxrec.data import folders, maps
+from jaxrec.data.folders import said
 from jaxrec.data.interactions import (
     ID,
     Catalogue,
@@ -20,7 +21,6 @@ from jaxrec.data.interactions import (
     fingerprint,
     to_array,
 )
-from jaxrec.data.folders import said
 from jaxrec.data.spill import MEMORY, Store
 from jaxrec.data.text import some
 from jaxrec.system import checksums, files
@@ -58,15 +58,14 @@ def save(
     with folders.building(path) as folder:
         for name in ARRAYS:
             if (array := getattr(interactions, name)) is not None:
-                store.give(array, folder / f"{name}.npy") or _write_array(folder / f"{name}.npy", array)
+                _place(array, folder / f"{name}.npy", store)
         _write_ids(folder / USERS, interactions.users)
         interactions.catalogue.save(folder / CATALOGUE)
         if interactions.sessions is not None:
             _write_array(folder / "sessions.npy", interactions.sessions.offsets)
             _write_ids(folder / SESSIONS, interactions.sessions.ids)
         if interactions.types is not None:
-            numbers = interactions.types.numbers
-            store.give(numbers, folder / "types.npy") or _write_array(folder / "types.npy", numbers)
+            _place(interactions.types.numbers, folder / "types.npy", store)
         if interactions.user_columns is not None:
             with (folder / COLUMNS).open("wb") as file:
                 interactions.user_columns.about.write_parquet(file)
@@ -215,6 +214,12 @@ def _meta(file: Path) -> dict:
     except (OSError, ValueError):
         return {}
     return meta if isinstance(meta, dict) else {}
+
+
+def _place(array: np.ndarray, path: Path, store: Store) -> None:
+    """Moves the file of an array to a path, or writes one."""
+    if not store.give(array, path):
+        _write_array(path, array)
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:

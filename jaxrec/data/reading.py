@@ -110,8 +110,8 @@ def read(
     _check_dialect(str(path), reader, separator, quote)
     if store.memory is not None and "memory" not in reader.takes:
         raise UserError(
-            f"{path}: read as {reader.name}, which takes the whole file into memory: leave out --memory, or write it as "
-            "a table with a row an interaction, as CSV or Parquet"
+            f"{path}: read as {reader.name}, which takes the whole file into memory: leave out --memory, or write it "
+            "as a table with a row an interaction, as CSV or Parquet"
         )
     if reader.name == "sequences" and len(files) > 1:
         names = some(file.below for file in files)

@@ -140,7 +140,7 @@ class Disk(Store):
     """
 
     def __init__(self, folder: Path, memory: int, stage: Callable[[str], None] = lambda name: None):
-        self.folder, self.memory, self.stage = folder, memory, stage
+        self.folder, self.memory, self._memory, self.stage = folder, memory, memory, stage
         self.rows = max(min(memory // 2 // SORTING, maps.ROWS), 1)
         self._numbers = itertools.count()
 
@@ -149,9 +149,9 @@ class Disk(Store):
 
     def check(self, name: str, size: int, what: str) -> None:
         """Raises UserError if tables of this many bytes take more than half of the memory."""
-        if size > self.memory // 2:
+        if size > self._memory // 2:
             raise UserError(
-                f"{name}: {what} take about {in_words(size)}, and half of --memory {in_words(self.memory)} is for "
+                f"{name}: {what} take about {in_words(size)}, and half of --memory {in_words(self._memory)} is for "
                 f"them: raise it to {in_words(2 * size + (1 << 30))}, or leave it out"
             )
 
@@ -160,10 +160,10 @@ class Disk(Store):
         for numbers in parts[owner]:
             np.add.at(counts, made[owner](numbers), 1)
         offsets = np.append(0, np.cumsum(counts))
-        if (most := int(counts.max(initial=0)) * SORTING) > self.memory:
+        if (most := int(counts.max(initial=0)) * SORTING) > self._memory:
             raise UserError(
                 f"{name}: one user alone has {counts.max():,} rows, which take {in_words(most)} to sort, more than "
-                f"--memory {in_words(self.memory)}: raise it to {in_words(most + (1 << 30))}, or leave it out"
+                f"--memory {in_words(self._memory)}: raise it to {in_words(most + (1 << 30))}, or leave it out"
             )
         parted = spans(offsets, self.rows)
         firsts = np.array([first for first, _ in parted])

@@ -150,7 +150,9 @@ def plot(data: Interactions, path: str | Path, name: str) -> None:
     axes[0].stairs(np.histogram(lengths, edges)[0] / np.diff(edges), edges, fill=True)
     axes[0].set(xscale="log", xlabel="rows of a user", ylabel="users, a length")
     axes[0].set_title(printable(name, 80), parse_math=False)
-    counts = sum(np.bincount(part, minlength=len(data.catalogue.ids) + 1) for part in maps.pieces(data.items))
+    counts = np.zeros(len(data.catalogue.ids) + 1, np.int64)
+    for part in maps.pieces(data.items):
+        counts += np.bincount(part, minlength=len(counts))
     counts = -np.sort(-counts[1:])
     axes[1].plot(np.arange(1, len(counts) + 1), counts)
     axes[1].set(xscale="log", yscale="log", xlabel="item, by popularity", ylabel="rows")

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.config.keys import LossOptions, SampledOptions
-from jaxrec.data import splits
-from jaxrec.data.ragged import distinct, slices
+from jaxrec.data import maps, splits
+from jaxrec.data.ragged import distinct, slices, spans
 from jaxrec.data.splits import Split
 from jaxrec.kernels.collectives import all_gather
 from jaxrec.kernels.random import randint, random_bits
@@ -63,7 +63,7 @@ class Seen(NamedTuple):
 def seen(
     items: np.ndarray, start: np.ndarray, stop: np.ndarray, catalogue: int, users: np.ndarray | None = None
 ) -> Seen:
-    """The Seen of the training histories items[start:stop]; NumPy, sorts all of them once.
+    """The Seen of the training histories items[start:stop]; NumPy, sorts all of them once, some users at a time.
 
     Args:
         items: [N] int, the flat histories.
@@ -75,17 +75,24 @@ def seen(
     Raises:
         UserError: a user's history has all items of the catalogue, so that there are no negatives.
     """
-    lengths = np.asarray(stop) - np.asarray(start)
-    user = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-    pairs = distinct(user * (catalogue + 1) + items[slices(start, stop)])
-    counts = np.bincount(pairs // (catalogue + 1), minlength=len(lengths))
+    start, stop = np.asarray(start), np.asarray(stop)
+    counts, found = np.zeros(len(start), np.int64), [np.zeros(0, np.int32)]
+    for first, last in spans(np.append(0, np.cumsum(stop - start)), maps.ROWS):
+        lengths = stop[first:last] - start[first:last]
+        user = np.repeat(np.arange(last - first, dtype=np.int64), lengths)
+        user, item = np.divmod(
+            distinct(user * (catalogue + 1) + items[slices(start[first:last], stop[first:last])]), catalogue + 1
+        )
+        maps.release(items)
+        counts[first:last] = np.bincount(user, minlength=last - first)
+        found.append(item.astype(np.int32))
     if len(counts) and counts.max() >= catalogue:
         worst = counts.argmax()
         raise UserError(
             f"user {worst + 1 if users is None else users[worst]} has all {catalogue} items of the catalogue in the "
             "training history: no negative can be drawn. Use loss.name=softmax, or leave such users out"
         )
-    return Seen((pairs % (catalogue + 1)).astype(np.int32), np.append(0, np.cumsum(counts)))
+    return Seen(np.concatenate(found), np.append(0, np.cumsum(counts)))
 
 
 def nth_unseen(nth: jax.Array, low: jax.Array, high: jax.Array, items: jax.Array, steps: int) -> jax.Array:
@@ -211,6 +218,11 @@ def sampler(
     catalogue = len(split.interactions.catalogue.ids)
     if loss.sampling == "uniform-unseen":
         sets = seen(split.interactions.items, split.start, split.stop, catalogue, split.interactions.users)
+        if len(sets.items) >= 2**31:
+            raise UserError(
+                f"{split.interactions.name}: users have 2^31 items or more together, which lie on a device for "
+                "config.loss.sampling=uniform-unseen: set config.loss.sampling=uniform, or train on a part of the users"
+            )
         steps = int(np.diff(sets.offsets).max()).bit_length()
         sampler_tables = SamplerTables(Seen(sets.items, sets.offsets.astype(np.int32)))
         return partial(_unseen, number=loss.negatives, catalogue=catalogue, steps=steps), sampler_tables

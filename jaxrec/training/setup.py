@@ -64,9 +64,10 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         before = "".join(f" {name} with an event before it" for name in event_types.asked(interactions)[:1])
         has = f"a{before}" if before else "two items to train on"
         raise UserError(f"{interactions.name}: no user has {has} after the split: nothing to learn")
-    if len(interactions.items) >= 2**31:
+    if len(interactions.items) >= 2**31 and config.feed == "device":
         raise UserError(
-            f"{interactions.name}: 2^31 interactions or more are not supported: train on a part of the users"
+            f"{interactions.name}: 2^31 interactions or more do not lie on a device: set config.feed=host, which sends "
+            "their batches from the host, or train on a part of the users"
         )
     if config.stream == "session-parallel":
         subsequences, most, order_of = session_parallel.oldest_first(subsequences, interactions), 1, None

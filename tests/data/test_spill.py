@@ -252,7 +252,7 @@ def test_memory_is_for_files_and_a_folder(tmp_path):
 
 
 def test_ids_or_a_user_beyond_the_memory_are_refused_with_what_does(tmp_path, monkeypatch):
-    synthetic.write(synthetic.world(items=50), tmp_path / "log.parquet", 100)
+    synthetic.write(synthetic.world(items=100), tmp_path / "log.parquet", 100)
     monkeypatch.setattr(spill, "LEAST", 1)
     with pytest.raises(UserError, match=r"the ids of .* take about .*, and half of --memory .*: raise it to"):
         jaxrec.prepare(tmp_path / "log.parquet", output=tmp_path / "out", memory=1000)
@@ -267,7 +267,7 @@ def test_ids_or_a_user_beyond_the_memory_are_refused_with_what_does(tmp_path, mo
 
 @pytest.mark.parametrize("after", [0, 3, 20])
 def test_a_full_disk_is_told_and_leaves_nothing(after, tmp_path, monkeypatch):
-    synthetic.write(synthetic.world(items=50), tmp_path / "log.parquet", 100)
+    synthetic.write(synthetic.world(items=100), tmp_path / "log.parquet", 100)
     write, calls = os.pwrite, []
 
     def full(*args):

@@ -3,8 +3,8 @@
     python -m benchmarks.large --millions 30 --memory 1GiB [--formats parquet,csv] [--plain] [--duckdb PYTHON]
 
 The log is random: users and items by skewed popularity, in the order of time, so that users come mixed; a user for
-every hundred rows. PYTHON has duckdb, which sorts the same file by user and time into Parquet with as much memory. Disk:
-for 100 million rows about 10 GB.
+every hundred rows. PYTHON has duckdb, which sorts the same file by user and time into Parquet with as much memory. The
+disk has room for 10 GB for 100 million rows.
 """
 
 import argparse

@@ -10,6 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxrec.data.ragged import slices, spans
+
+SLOTS = 1 << 22  # slots laid out at once
+
 
 class Stream(NamedTuple):
     """Rows of packed sequences, int32 [rows, T] each unless said otherwise."""
@@ -201,11 +205,12 @@ def packing_layout(
     ends = np.cumsum(segment_room)
     before_row = np.append(0, ends)[first]  # slots used in all earlier rows
     begin = ends - segment_room - before_row[segment_row]
-    ends = np.cumsum(segment_length)
     slot_to_segment = np.full((rows, width), -1, np.int32)
-    slot = np.repeat(begin - (ends - segment_length), segment_length) + np.arange(segment_length.sum())
-    numbers = np.arange(len(lengths), dtype=np.int32)
-    slot_to_segment[np.repeat(segment_row, segment_length), slot] = np.repeat(numbers, segment_length)
+    flat, place = slot_to_segment.reshape(-1), segment_row * width + begin
+    for start, stop in spans(np.append(0, np.cumsum(segment_length)), SLOTS):
+        length = segment_length[start:stop]
+        numbers = np.arange(start, stop, dtype=np.int32)
+        flat[slices(place[start:stop], place[start:stop] + length)] = np.repeat(numbers, length)
     return PackingLayout(slot_to_segment, first, begin.astype(np.int32)), order_of
 
 

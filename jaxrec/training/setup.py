@@ -1,5 +1,6 @@
 """Builds what a training consists of: data, objective, model, optimiser, and the program of a call."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -235,28 +236,45 @@ def order(setup: Setup, epoch: int) -> stream.Order | None:
 
 
 class Feed:
-    """The data argument of the program: all data with the order of the epoch, or batches sent from the host."""
+    """The data argument of the program: all data with the order of the epoch, or batches sent from the host.
+
+    Those of the next call are gathered and sent by a thread, while the devices work on the call before.
+    """
 
     def __init__(self, setup: Setup):
         self.setup, self.epoch, self.order = setup, None, None
+        self._next: tuple[int, Future] | None = None  # (its first step, its batches)
 
     def __call__(self, start, end):
         """The data for steps `start` to `end` of one epoch, and the step at which the data begin."""
         s = self.setup
+        if s.config.feed == "device":
+            epoch = start // s.epoch_steps
+            if epoch != self.epoch:
+                self.epoch, self.order = epoch, placement.put(order(s, epoch), s.mesh)
+            return (s.data, self.order), epoch * s.epoch_steps
+        begun, self._next = self._next, None
+        ready = begun[1].result() if begun else None  # of other steps too: one thread at a time
+        batches = ready if begun and begun[0] == start else self._sent(start)
+        if end < s.total_steps:
+            pool = ThreadPoolExecutor(1, "batches of the next call")
+            self._next = end, pool.submit(self._sent, end)
+            pool.shutdown(wait=False)
+        return batches, start
+
+    def _sent(self, start):
+        """The batches of the steps of a call from `start` on, on the devices."""
+        s = self.setup
         epoch = start // s.epoch_steps
         if epoch != self.epoch:
             self.epoch, self.order = epoch, order(s, epoch)
-            if s.config.feed == "device":
-                self.order = placement.put(self.order, s.mesh)
-        if s.config.feed == "device":
-            return (s.data, self.order), epoch * s.epoch_steps
         size = s.config.steps_per_call * s.rows
         rows = (start - epoch * s.epoch_steps) * s.rows + np.arange(size)
         shares = placement.data_size(s.mesh)
         rows = rows.reshape(s.config.steps_per_call, shares, -1).swapaxes(0, 1)  # [shares, steps, rows]
         rows_of_layout = rows.ravel() % len(s.data.layout.slot_to_segment)
         batches = s.gather(s.data, self.order, rows_of_layout, s.objective.stream_targets)
-        return placement.spread(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.mesh), start
+        return placement.spread(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.mesh)
 
 
 def users_of(setup: Setup, at: int) -> list:

@@ -150,21 +150,22 @@ class Disk(Store):
     def check(self, name: str, size: int, what: str) -> None:
         """Raises UserError if tables of this many bytes take more than half of the memory."""
         if size > self._memory // 2:
-            raise UserError(
-                f"{name}: {what} take about {in_words(size)}, and half of --memory {in_words(self._memory)} is for "
-                f"them: raise it to {in_words(2 * size + (1 << 30))}, or leave it out"
-            )
+            raise UserError(f"{name}: {what} take about {in_words(size)}, {self._too_much(size)}")
 
-    def deal(self, parts: dict[str, Any], owner: str, users: int, made: dict[str, Callable], name: str):
+    def _too_much(self, size: int) -> str:
+        more = -(-2 * size // (1 << 30)) + 1
+        return f"and half of --memory {in_words(self._memory)} is for them: say --memory {more}GiB, or leave it out"
+
+    def deal(
+        self, parts: dict[str, Any], owner: str, users: int, made: dict[str, Callable], name: str
+    ) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
         counts = np.zeros(users, np.int64)
         for numbers in parts[owner]:
             np.add.at(counts, made[owner](numbers), 1)
         offsets = np.append(0, np.cumsum(counts))
-        if (most := int(counts.max(initial=0)) * SORTING) > self._memory:
-            raise UserError(
-                f"{name}: one user alone has {counts.max():,} rows, which take {in_words(most)} to sort, more than "
-                f"--memory {in_words(self._memory)}: raise it to {in_words(most + (1 << 30))}, or leave it out"
-            )
+        if (most := int(counts.max(initial=0)) * SORTING) > self._memory // 2:
+            told = f"one user alone has {counts.max():,} rows, which take {in_words(most)} to sort"
+            raise UserError(f"{name}: {told}, {self._too_much(most)}")
         parted = spans(offsets, self.rows)
         firsts = np.array([first for first, _ in parted])
         place = offsets[firsts]

@@ -252,14 +252,20 @@ def test_memory_is_for_files_and_a_folder(tmp_path):
 
 
 def test_ids_or_a_user_beyond_the_memory_are_refused_with_what_does(tmp_path, monkeypatch):
-    synthetic.write(synthetic.world(items=100), tmp_path / "log.parquet", 100)
+    frame = pl.DataFrame({"user": [f"u{user}" for user in range(300)] * 2, "item": [*"ab"] * 300})
+    frame.write_csv(tmp_path / "log.csv")
     monkeypatch.setattr(spill, "LEAST", 1)
-    with pytest.raises(UserError, match=r"the ids of .* take about .*, and half of --memory .*: raise it to"):
-        jaxrec.prepare(tmp_path / "log.parquet", output=tmp_path / "out", memory=1000)
-    monkeypatch.setattr(spill.Disk, "check", lambda *args: None)
-    with pytest.raises(UserError, match=r"one user alone has .* rows"):
-        jaxrec.prepare(tmp_path / "log.parquet", output=tmp_path / "out", memory=1000)
-    assert [each.name for each in tmp_path.iterdir()] == ["log.parquet"]
+    prepare = lambda memory: jaxrec.prepare(tmp_path / "log.csv", output=tmp_path / "out", memory=memory)
+    with pytest.raises(
+        UserError, match=r"the ids of 300 users and 2 items take about .*, and half of --memory"
+    ) as told:
+        prepare(1000)
+    with monkeypatch.context() as patched, pytest.raises(UserError, match=r"one user alone has 2 rows") as also:
+        patched.setattr(spill.Disk, "check", lambda *args: None)
+        prepare(200)
+    assert [each.name for each in tmp_path.iterdir()] == ["log.csv"]
+    for error in (told, also):
+        prepare(re.search(r"say --memory (\S+),", str(error.value))[1])
 
 
 # --- the temporary folder

@@ -28,6 +28,7 @@ class Stream(NamedTuple):
     times: Any = None  #: [rows, T] seconds from a moment of the slot's own sequence; -1 where the time is not known
     start: Any = None  #: [rows, T] bool, slots that show no event, but the user of what follows; None: none do
     added: Any = None  #: [rows, T, D] what a model adds to the slot's input vector: its context, embedded
+    negatives: Any = None  #: [rows, M x K] the negatives of a row's targets, if the host has drawn them
 
 
 class Subsequences(NamedTuple):

@@ -18,6 +18,7 @@ from jaxrec.kernels.collectives import all_gather
 from jaxrec.kernels.random import randint, random_bits
 from jaxrec.system.errors import UserError
 
+SITE = 2**31 - 1  # for site_keys, of the draws; models count theirs from 0, and no batch has as many rows
 SharedBy = Literal["slot", "row", "batch"]
 
 
@@ -95,8 +96,14 @@ def seen(
     return Seen(np.concatenate(found), np.append(0, np.cumsum(counts)))
 
 
-def nth_unseen(nth: jax.Array, low: jax.Array, high: jax.Array, items: jax.Array, steps: int) -> jax.Array:
-    """The nth item (from 0) outside a sorted set items[low:high], by bisection.
+def seen_in_training(split: Split) -> Seen:
+    """The Seen of a split."""
+    log = split.interactions
+    return seen(log.items, split.start, split.stop, len(log.catalogue.ids), log.users)
+
+
+def nth_unseen(nth: Any, low: Any, high: Any, items: Any, steps: int) -> Any:
+    """The nth item (from 0) outside a sorted set items[low:high], by bisection; of NumPy or JAX arrays.
 
     items[low + j] - 1 - j items outside the set precede its j-th item, and this is a non-decreasing sequence. If j of
     them are at most nth, the answer is nth + 1 + j.
@@ -111,12 +118,13 @@ def nth_unseen(nth: jax.Array, low: jax.Array, high: jax.Array, items: jax.Array
     Returns:
         [K] int.
     """
-    left, right = jnp.zeros_like(nth), jnp.zeros_like(nth) + (high - low)
+    xp = jnp if isinstance(nth, jax.Array) else np
+    left, right = xp.zeros_like(nth), xp.zeros_like(nth) + (high - low)
     for _ in range(steps):
         middle = (left + right) // 2
-        before = items[jnp.minimum(low + middle, len(items) - 1)] - 1 - middle
+        before = items[xp.minimum(low + middle, len(items) - 1)] - 1 - middle
         go_right = (before <= nth) & (left < right)
-        left, right = jnp.where(go_right, middle + 1, left), jnp.where(go_right, right, middle)
+        left, right = xp.where(go_right, middle + 1, left), xp.where(go_right, right, middle)
     return nth + 1 + left
 
 
@@ -217,12 +225,7 @@ def sampler(
         return None, None
     catalogue = len(split.interactions.catalogue.ids)
     if loss.sampling == "uniform-unseen":
-        sets = seen(split.interactions.items, split.start, split.stop, catalogue, split.interactions.users)
-        if len(sets.items) >= 2**31:
-            raise UserError(
-                f"{split.interactions.name}: users have 2^31 items or more together, which lie on a device for "
-                "config.loss.sampling=uniform-unseen: set config.loss.sampling=uniform, or train on a part of the users"
-            )
+        sets = seen_in_training(split)
         steps = int(np.diff(sets.offsets).max()).bit_length()
         sampler_tables = SamplerTables(Seen(sets.items, sets.offsets.astype(np.int32)))
         return partial(_unseen, number=loss.negatives, catalogue=catalogue, steps=steps), sampler_tables

@@ -22,6 +22,7 @@ from jaxrec.system.errors import UserError
 from jaxrec.training import folding, launch, microbatches, negatives, optim, sharding, sparse, step
 from jaxrec.training.building import model_of
 from jaxrec.training.checkpoint import abstract
+from jaxrec.training.host_negatives import HostDraw, given
 from jaxrec.training.losses import entry as losses
 
 
@@ -44,6 +45,7 @@ class Setup:
     optimiser: Any
     first: Any  #: (key) -> the State before the first step
     run: Any  #: (state, data, sampler_tables, start, end) -> (state, step.StepMetrics)
+    host_draw: HostDraw | None  #: draws negatives for batches from the host; None: a step draws its own
     rows: int  #: rows per step, on all devices
     microbatch_rows: int  #: rows per microbatch; divides a device's rows
     epoch_steps: int  #: steps per epoch
@@ -95,7 +97,12 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
     norm = {"norm": partial(sharding.norm, model)} if item_axis else {}
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps, **norm)
     targets = partial(objectives.expected_targets, objective, subsequences, interactions.items, items)
-    draw, sampler_tables = negatives.sampler(config.loss, split, placement.AXIS, targets)
+    host_draw = None
+    if config.feed == "host" and getattr(config.loss, "sampling", None) == "uniform-unseen":
+        host_draw = HostDraw(split, config.loss.negatives, make_targets)
+        draw, sampler_tables = given, None
+    else:
+        draw, sampler_tables = negatives.sampler(config.loss, split, placement.AXIS, targets)
     sampler_specs: Any = P()
     if model.folding:
         sampler_tables = (sampler_tables or negatives.SamplerTables())._replace(items=model.folding.items)
@@ -171,6 +178,7 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         first=first,
         run=run,
         rows=rows,
+        host_draw=host_draw,
         microbatch_rows=microbatch_rows,
         epoch_steps=epoch_steps,
     )
@@ -274,6 +282,11 @@ class Feed:
         rows = rows.reshape(s.config.steps_per_call, shares, -1).swapaxes(0, 1)  # [shares, steps, rows]
         rows_of_layout = rows.ravel() % len(s.data.layout.slot_to_segment)
         batches = s.gather(s.data, self.order, rows_of_layout, s.objective.stream_targets)
+        if s.host_draw is not None:
+            by_step = lambda x: x.reshape(*rows.shape, *x.shape[1:]).swapaxes(0, 1).reshape(-1, s.rows, *x.shape[1:])
+            drawn = s.host_draw(s.config.seed, start, jax.tree.map(by_step, batches))
+            drawn = drawn.reshape(len(drawn), shares, -1, drawn.shape[-1]).swapaxes(0, 1)
+            batches = batches._replace(negatives=drawn)
         return placement.spread(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.mesh)
 
 

@@ -156,6 +156,17 @@ def test_a_host_feeds_what_a_device_has(changes):
     assert_close(host.params, device.params, atol=1e-6)
 
 
+@pytest.mark.parametrize("way", some([*WAYS, "lanes"], "next item"))
+def test_the_host_draws_the_negatives_that_a_device_would(way):
+    changes = (WAYS | {"lanes": LANES})[way] | {"loss": {"name": "bce", "negatives": 3}}
+    setups = [made(jax.devices()[:2], feed=feed, **changes) for feed in ("device", "host")]
+    assert [setup.host_draw is None for setup in setups] == [True, False]
+    assert setups[1].sampler_tables is None
+    device, host = (states(setup, [3])[0] for setup in setups)
+    assert_close(host[0].params, device[0].params, atol=1e-6)
+    np.testing.assert_array_equal(host[1].loss, device[1].loss)
+
+
 def test_a_thread_gathers_the_next_batches_and_others_are_gathered_when_asked_for():
     setup = made(feed="host", epochs=2, steps_per_call=2, **SOFTMAX)
     feed = Feed(setup)

@@ -160,7 +160,8 @@ def commanded(tmp_path, monkeypatch, capsys):
         found = []
         for memory in ([], ["--memory", "1GiB"]):
             output = tmp_path / "output"
-            with in_little(4) if memory else ExitStack():
+            capsys.readouterr()
+            with mock.patch.object(maps, "ROWS", 4 if memory else maps.ROWS):
                 status = cli.main(["prepare", "--input", str(path), "--output", str(output), *flags, *memory])
             said = capsys.readouterr()
             said = [re.sub(r"in \d+\.\d s$", "", line) for line in (said.out + said.err).splitlines()]

@@ -259,8 +259,8 @@ def robustness(results):
             large,
             f"[Training](benchmarks/results/large_train.json) from a folder of {large['rows'] / 1e6:.0f} million rows, "
             f"on this CPU: `feed=host` takes {host['anonymous_gib']:.1f} GiB beside mapped pages (`feed=device` "
-            f"{device['anonymous_gib']:.1f}), at {large['host_over_device']:.2f} times the rate ({low:.2f} to {high:.2f} "
-            "by turns).",
+            f"{device['anonymous_gib']:.1f}), at {large['host_over_device']:.2f} times the rate "
+            f"({low:.2f} to {high:.2f} by turns).",
         )
     return "\n\n".join("\n".join([f"On {machine}:", "", *lines]) for machine, lines in said.items())
 
@@ -275,8 +275,8 @@ def _large(name, large):
         told.append(f"{kind} {cost('memory')}{beside}")
     rows = f"{large['rows'] / 1e6:.0f} million rows"
     return (
-        f"[{rows} by `prepare --memory {large['memory']}`](benchmarks/results/{name}.json), on a machine with other work: "
-        f"{'. '.join(told)}."
+        f"[{rows} by `prepare --memory {large['memory']}`](benchmarks/results/{name}.json), on a machine with "
+        f"other work: {'. '.join(told)}."
     )
 
 

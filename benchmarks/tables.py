@@ -249,7 +249,35 @@ def robustness(results):
             f"{scale['seconds'] / 60:.1f} minutes, {scale['peak_gib']:.1f} GiB; the prepared folder loads in "
             f"{scale['load_seconds']:.2f} s.",
         )
+    for name in ("large", "large_300m"):
+        if large := results.get(name):
+            say(large, _large(name, large))
+    if large := results.get("large_train"):
+        host, device = large["host"], large["device"]
+        low, high = large["of_turns"]
+        say(
+            large,
+            f"[Training](benchmarks/results/large_train.json) from a folder of {large['rows'] / 1e6:.0f} million rows, "
+            f"on this CPU: `feed=host` takes {host['anonymous_gib']:.1f} GiB beside mapped pages (`feed=device` "
+            f"{device['anonymous_gib']:.1f}), at {large['host_over_device']:.2f} times the rate "
+            f"({low:.2f} to {high:.2f} by turns).",
+        )
     return "\n\n".join("\n".join([f"On {machine}:", "", *lines]) for machine, lines in said.items())
+
+
+def _large(name, large):
+    """What preparing with little memory takes, by format, beside what it was compared with."""
+    told = []
+    for kind, each in large["formats"].items():
+        cost = lambda which: f"{each[which]['seconds']:.0f} s, {each[which]['peak_gib']:.2f} GiB"  # noqa: B023
+        also = {"plain": "without `--memory`", "duckdb": "DuckDB's sort of the file alone, with as much memory"}
+        beside = "".join(f"; {words} {cost(which)}" for which, words in also.items() if which in each)
+        told.append(f"{kind} {cost('memory')}{beside}")
+    rows = f"{large['rows'] / 1e6:.0f} million rows"
+    return (
+        f"[{rows} by `prepare --memory {large['memory']}`](benchmarks/results/{name}.json), on a machine with "
+        f"other work: {'. '.join(told)}."
+    )
 
 
 def small(results):

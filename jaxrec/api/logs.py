@@ -10,10 +10,11 @@ from typing import Any
 from rich.console import Console
 
 from jaxrec.api.keywords import with_keywords
-from jaxrec.data import arrow, filters, prepared, sources, splits, summary
+from jaxrec.data import arrow, counted, filters, folders, prepared, sources, spill, splits, summary
 from jaxrec.data.columns import ROLES
 from jaxrec.data.interactions import Interactions, fingerprint
-from jaxrec.system import console as consoles
+from jaxrec.data.spill import Store
+from jaxrec.system import amounts, console as consoles
 from jaxrec.system.errors import UserError
 
 READING = ("ids", "keep_na_ids", "time_format", "only")  # reading options stored in a prepared folder
@@ -53,7 +54,8 @@ class Log:
     @cached_property
     def splits(self) -> dict[str, str]:
         """{name: description} of the splits that are possible for these interactions."""
-        return {name: splits.in_words(made(self.interactions)) for name, made in applicable(self.interactions).items()}
+        facts = {name: counted.described(self.interactions, name) for name in applicable(self.interactions)}
+        return {name: splits.facts_in_words(told) for name, told in facts.items()}
 
     def show(self, console: Console | None = None) -> None:
         """Prints the summary: counts after each filter, lengths, times, repeats and splits."""
@@ -104,6 +106,7 @@ def prepare(
     min_length: int | None = None,
     k_core: int | None = None,
     output: str | os.PathLike | None = None,
+    memory: str | int | None = None,
     plots: bool = False,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int], None] = lambda rows: None,
@@ -132,6 +135,8 @@ def prepare(
         items: a table of item attributes, such as titles and prices: a path or an in-memory table; "" for none.
         users: a table of what is known of users, such as countries and ages, likewise.
         output: a folder to write, which trainings memory-map; by default the log is only in memory.
+        memory: the memory to use, as "4GiB" or in bytes, for a log that is larger: its rows are sorted in files beside
+            the output folder, which comes out the same. By default, all rows are in memory.
         plots: whether to plot lengths, popularity and times into the output folder.
         say: receives notes, a line each.
         progress: receives the number of rows read so far.
@@ -151,6 +156,7 @@ def prepare(
     filters.check(options)
     if output is not None:
         prepared.check(Path(output))
+    budget = None if memory is None else _budget(memory, data, output)
     notes: list[str] = []
 
     def note(line: str) -> None:
@@ -165,21 +171,33 @@ def prepare(
     for name, table in (("items", items), ("users", users)):
         if not arrow.is_frame(table) and table is not None:
             reading[name] = os.fspath(table)
-    interactions, before = sources.load_steps(source, reading)
-    warned = {user for user, _ in _warn(interactions, note)}
-    stage("filtering")
-    whole = interactions
-    interactions, steps = filters.apply(interactions, options)
-    _warn(interactions, note, warned)
-    as_it_is = interactions is whole and not any(columns.values()) and not any(given[name] for name in READING)
-    log = Log(interactions, _dataset(source, as_it_is), before + steps[1:], notes)
-    if output is not None:
-        _save(log, Path(output), given, columns, options, stage)
-        log.dataset = str(Path(output).resolve())
+    with folders.spilling(Path(output or "."), budget, stage) as store:
+        interactions, before = sources.load_steps(source, reading | {"store": store})
+        warned = {user for user, _ in _warn(interactions, note)}
+        stage("filtering")
+        whole = interactions
+        interactions, steps = filters.apply(interactions, options, store)
+        _warn(interactions, note, warned)
+        as_it_is = interactions is whole and not any(columns.values()) and not any(given[name] for name in READING)
+        log = Log(interactions, _dataset(source, as_it_is), before + steps[1:], notes)
+        if output is not None:
+            _save(log, Path(output), given, columns, options, stage, store)
+            log.dataset = str(Path(output).resolve())
     return log
 
 
-def _save(log: Log, output: Path, given: dict, columns: dict, options: filters.Options, stage) -> None:
+def _budget(memory: str | int, data: Any, output: str | os.PathLike | None) -> int:
+    """Returns the bytes of `memory`; checks that it can be kept to."""
+    if arrow.is_frame(data):
+        raise UserError("memory is for logs that lie in files: write the table as Parquet, or leave memory out")
+    if output is None:
+        raise UserError("memory is for a log that is written to a folder, which has room for it: name one with output")
+    if (amount := amounts.parse(memory, "memory")) < spill.LEAST:
+        raise UserError(f"--memory {memory}: at least {amounts.in_words(spill.LEAST)}, for ids and a block of rows")
+    return amount
+
+
+def _save(log: Log, output: Path, given: dict, columns: dict, options: filters.Options, stage, store: Store) -> None:
     """Writes the prepared folder of a log."""
     stage("counting")
     told, _ = log.facts, log.splits
@@ -196,7 +214,7 @@ def _save(log: Log, output: Path, given: dict, columns: dict, options: filters.O
         "facts": told,
     }
     draw = lambda folder: summary.plot(log.interactions, folder / "plots.png", output.name)
-    prepared.save(log.interactions, output, meta, draw if given["plots"] else lambda folder: None)
+    prepared.save(log.interactions, output, meta, draw if given["plots"] else lambda folder: None, store)
 
 
 def as_log(data: Any, say: Callable[[str], None] = lambda line: None) -> Log:

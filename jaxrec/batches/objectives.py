@@ -26,6 +26,7 @@ class Targets(NamedTuple):
     user_index: Any  #: [R, M] int32, the user each target belongs to
     slots: Any  #: [R, M] int32, the slot of the row at which each is predicted; None if M = T and they are in order
     weights: Any = None  #: [R, M] float32, by which their losses count; None: all alike
+    negatives: Any = None  #: [R, M x K] int32, their negatives, if the host has drawn them
 
 
 class Objective(NamedTuple):

@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxrec.data.ragged import slices, spans
+
 #: what the rows per step are a multiple of, so that 2, 4 and 8 devices have equal shares of them
 UNIT = 8
+SLOTS = 1 << 22  # slots laid out at once
 
 
 class Stream(NamedTuple):
@@ -27,6 +30,7 @@ class Stream(NamedTuple):
     times: Any = None  #: [rows, T] seconds from a moment of the slot's own sequence; -1 where the time is not known
     start: Any = None  #: [rows, T] bool, slots that show no event, but the user of what follows; None: none do
     added: Any = None  #: [rows, T, D] what a model adds to the slot's input vector: its context, embedded
+    negatives: Any = None  #: [rows, M x K] the negatives of a row's targets, if the host has drawn them
 
 
 class Subsequences(NamedTuple):
@@ -204,11 +208,12 @@ def packing_layout(
     ends = np.cumsum(segment_room)
     before_row = np.append(0, ends)[first]  # slots used in all earlier rows
     begin = ends - segment_room - before_row[segment_row]
-    ends = np.cumsum(segment_length)
     slot_to_segment = np.full((rows, width), -1, np.int32)
-    slot = np.repeat(begin - (ends - segment_length), segment_length) + np.arange(segment_length.sum())
-    numbers = np.arange(len(lengths), dtype=np.int32)
-    slot_to_segment[np.repeat(segment_row, segment_length), slot] = np.repeat(numbers, segment_length)
+    flat, place = slot_to_segment.reshape(-1), segment_row * width + begin
+    for start, stop in spans(np.append(0, np.cumsum(segment_length)), SLOTS):
+        length = segment_length[start:stop]
+        numbers = np.arange(start, stop, dtype=np.int32)
+        flat[slices(place[start:stop], place[start:stop] + length)] = np.repeat(numbers, length)
     return PackingLayout(slot_to_segment, first, begin.astype(np.int32)), order_of
 
 

@@ -148,6 +148,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--k-core", type=int, metavar="N", help="drop users and items until every one has at least N rows"
     )
+    parser.add_argument(
+        "--memory",
+        metavar="AMOUNT",
+        help="for a log larger than memory: use about so much, as 4GiB, and files beside the output (docs/prepare.md)",
+    )
     parser.add_argument("--plots", action="store_true", help="plot lengths, popularity and times to plots.png")
 
 

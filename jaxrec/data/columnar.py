@@ -26,6 +26,12 @@ def schema(file: File) -> pl.Schema:
     return _table(file).collect_schema()
 
 
+def is_stream(file: File) -> bool:
+    """Returns whether a file is an Arrow stream, which has to be read at once."""
+    start = file.start(len(ARROW))
+    return not (start.startswith(PARQUET) or file.suffix == ".parquet" or start == ARROW)
+
+
 def head(file: File, columns: dict[str, str], rows: int = 1000) -> pl.DataFrame:
     """Returns the first rows of a file, with columns as in `read`."""
     try:

@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 
 from jaxrec.data.interactions import Interactions, Types
+from jaxrec.data.maps import pieces
+from jaxrec.data.spill import MEMORY, Parts
 from jaxrec.data.text import shown, some
 from jaxrec.system.errors import UserError
 
@@ -17,10 +19,10 @@ MOST = 255  # different types of a log
 class Column:
     """Collects a column batch by batch. What is empty is not known; spaces at the ends are no part of a type."""
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self, name: str, parts: Parts | None = None):
+        self.name, self.parts = name, parts or MEMORY.parts("type")
         self._codes = {"": 0}  # of a type in the order in which they came
-        self._parts = []
+        self._counts = np.zeros(MOST + 1, np.int64)
 
     def add(self, values: pl.Series, file: object) -> None:
         """Keep the values of a batch: texts, or numbers that stand for types.
@@ -40,21 +42,27 @@ class Column:
                 f"{file}: column {self.name} has more than {MOST} different values ({some(list(self._codes)[1:4])}, "
                 "...): types of events are few, as view and purchase; name their column with --type COLUMN, or none"
             )
-        self._parts.append(text.replace_strict(self._codes, return_dtype=pl.UInt8).to_numpy())
+        codes = text.replace_strict(self._codes, return_dtype=pl.UInt8).to_numpy()
+        self._counts += np.bincount(codes, minlength=MOST + 1)
+        self.parts.add(codes)
 
     def close(self) -> Types | None:
         """The Types of all values; None where none is known."""
-        values = np.concatenate([np.zeros(0, np.uint8), *self._parts])
-        self._parts = []
+        if (found := self.decide()) is None:
+            return None
+        number, names = found
+        return Types(number[self.parts.whole()], names)
+
+    def decide(self) -> tuple[np.ndarray, tuple[str, ...]] | None:
+        """The number of each of the kept values [values + 1] uint8, and the names; None where none is known."""
         names = list(self._codes)[1:]
-        return _sorted(values, names) if names else None
+        return _sorted(names, self._counts[: len(names) + 1]) if names else None
 
 
-def _sorted(values, names):
-    """Types by numbers of the names from 1, those alone that occur, in the order of their names."""
-    occurs = np.bincount(values, minlength=len(names) + 1)[1:] > 0
-    kept = sorted(name for name, has in zip(names, occurs, strict=True) if has)
-    return Types(translation(names, kept)[values], tuple(kept))
+def _sorted(names, counts):
+    """Those of the names that occur, in order, and the number from 1 of each name among them. counts: [names + 1]"""
+    kept = sorted(name for name, count in zip(names, counts[1:], strict=True) if count)
+    return translation(names, kept), tuple(kept)
 
 
 def translation(names: Sequence[str], own: Sequence[str]) -> np.ndarray:
@@ -79,21 +87,35 @@ def in_numbers_of(types: Types | None, own: Types | None) -> Types | None:
     return Types(translation(types.names, own.names)[types.numbers], own.names, own.asked)
 
 
+def left(types: Types, counts: np.ndarray) -> tuple[np.ndarray, Types | None]:
+    """What is left of types by how many events have each number [names + 1]: those that no event is left of go.
+
+    Returns:
+        The new number of each number [names + 1] uint8, and Types without events; None where no type is left.
+    """
+    number, names = _sorted(types.names, counts)
+    none = np.zeros(0, np.uint8)
+    if types.asked is None:
+        return number, Types(none, names) if names else None
+    moved = number[list(types.asked)]
+    return number, Types(none, names, tuple(moved[moved > 0].tolist()))
+
+
 def selected(types: Types | None, keep: np.ndarray) -> Types | None:
     """The Types of the events of a mask [N]: types that no event is left of go too."""
     if types is None:
         return None
-    found = _sorted(types.numbers[keep], types.names)
-    if types.asked is None:
-        return found if found.names else None
-    moved = translation(types.names, found.names)[list(types.asked)]
-    return found._replace(asked=tuple(moved[moved > 0].tolist()))
+    kept = types.numbers[keep]
+    number, found = left(types, np.bincount(kept, minlength=len(types.names) + 1))
+    return found and found._replace(numbers=number[kept])
 
 
 def counts(types: Types) -> dict[str, int]:
     """How many events of each type there are, the most first."""
-    found = np.bincount(types.numbers, minlength=len(types.names) + 1).tolist()[1:]
-    return dict(sorted(zip(types.names, found, strict=True), key=lambda pair: -pair[1]))
+    found = np.zeros(len(types.names) + 1, np.int64)
+    for part in pieces(types.numbers):
+        found += np.bincount(part, minlength=len(found))
+    return dict(sorted(zip(types.names, found.tolist()[1:], strict=True), key=lambda pair: -pair[1]))
 
 
 def named(text: str) -> list[str]:

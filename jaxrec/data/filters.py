@@ -3,13 +3,16 @@
 import datetime
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxrec.data import event_types
-from jaxrec.data.interactions import Interactions, Sessions
+from jaxrec.data import blocks, event_types
+from jaxrec.data.blocks import Block
+from jaxrec.data.interactions import Interactions, Sessions, Types
+from jaxrec.data.spill import MEMORY, Store
 from jaxrec.data.times import EPOCH
 from jaxrec.system.errors import UserError
 
@@ -39,8 +42,13 @@ class Step(NamedTuple):
     rows: int
 
 
-def apply(data: Interactions, options: Options) -> tuple[Interactions, list[Step]]:
+def apply(data: Interactions, options: Options, store: Store = MEMORY) -> tuple[Interactions, list[Step]]:
     """Returns the filtered interactions, and the counts after reading and after each step.
+
+    Args:
+        data: the interactions.
+        options: the filters.
+        store: where what is left is kept. It is worked out block by block, see `blocks`.
 
     Raises:
         UserError: if a step needs times or weights that are missing, or leaves fewer than two items.
@@ -54,8 +62,10 @@ def apply(data: Interactions, options: Options) -> tuple[Interactions, list[Step
     check(options)
     steps = [_step("read", data)]
 
-    def left(name: str, keep: np.ndarray) -> Interactions:
-        rest = select(data, keep)
+    def left(name: str, keep: Callable[[Block], np.ndarray]) -> Interactions:
+        rest = select(data, keep, store)
+        if rest is not data:
+            store.forget(*blocks.per_row(data))
         steps.append(_step(name, rest))
         items = len(rest.catalogue.ids)
         if items < 2:
@@ -63,75 +73,122 @@ def apply(data: Interactions, options: Options) -> tuple[Interactions, list[Step
         return rest
 
     if options.drop_duplicates:
-        data = left("drop-duplicates", ~duplicates(data))
+        data = left("drop-duplicates", lambda block: ~duplicates(block.data))
     if options.since is not None:
-        data = left(f"since {options.since}", _dated(data, "since") >= micro(options.since, "since"))
+        since = micro(options.since, "since", data)
+        data = left(f"since {options.since}", lambda block: _there(block.data.times) >= since)
     if options.until is not None:
-        data = left(f"until {options.until}", _dated(data, "until") < micro(options.until, "until"))
+        until = micro(options.until, "until", data)
+        data = left(f"until {options.until}", lambda block: _there(block.data.times) < until)
     if options.min_rating is not None:
         if data.weights is None:
             raise UserError(f"{data.name}: no ratings for --min-rating: name their column with --weight COLUMN")
-        data = left(f"min-rating {options.min_rating:g}", data.weights >= np.float32(options.min_rating))
+        least = np.float32(options.min_rating)
+        data = left(f"min-rating {options.min_rating:g}", lambda block: _there(block.data.weights) >= least)
     if options.sample is not None:
-        data = left(f"sample {options.sample:g}", np.repeat(chosen(data.users, options.sample), np.diff(data.offsets)))
+        share = options.sample
+        data = left(f"sample {share:g}", lambda block: _of_users(block, chosen(block.data.users, share)))
     if options.collapse_repeats:
-        data = left("collapse-repeats", ~repeats_at_once(data))
+        data = left("collapse-repeats", lambda block: ~repeats_at_once(block.data))
     if options.session_gap is not None:
         data = with_gaps(data, options.session_gap)
     if options.max_length is not None:
-        lengths = np.diff(data.offsets)
-        data = left(f"max-length {options.max_length}", np.repeat(lengths <= options.max_length, lengths))
+        most = options.max_length
+        data = left(f"max-length {most}", lambda block: _of_users(block, np.diff(block.data.offsets) <= most))
     if options.k_core is not None or options.min_length is not None:
         names = [f"{flag} {n}" for flag, n in (("k-core", options.k_core), ("min-length", options.min_length)) if n]
         least = options.k_core or 0
-        data = left(" --".join(names), core(data, max(least, options.min_length or 0), least))
+        users, items = core(data, max(least, options.min_length or 0), least)
+        data = left(" --".join(names), lambda block: _of_users(block, users[block.users]) & items[block.data.items])
     return data, steps
 
 
-def select(data: Interactions, keep: np.ndarray) -> Interactions:
-    """Returns the rows of a mask [N], without users, items and sessions that have none left; renumbers the items."""
-    if keep.all():
+def select(data: Interactions, keep: np.ndarray | Callable[[Block], np.ndarray], store: Store = MEMORY) -> Interactions:
+    """Returns the rows of a mask, without users, items and sessions that have none left; renumbers the items.
+
+    Args:
+        data: the interactions.
+        keep: [N] bool, or the function of a block that gives its part.
+        store: where the rows are kept.
+    """
+    mask_of = keep if callable(keep) else lambda block: keep[block.rows]
+    masks, lengths = [], np.zeros(len(data.users), np.int64)
+    occurs = np.zeros(len(data.catalogue.ids) + 1, bool)
+    counts = None if data.types is None else np.zeros(len(data.types.names) + 1, np.int64)
+    for block in blocks.of(data):
+        mask = np.asarray(mask_of(block))
+        masks.append(np.packbits(mask))
+        lengths[block.users] = np.diff(_before(mask)[block.data.offsets])
+        occurs[block.data.items[mask]] = True
+        if block.data.types is not None and counts is not None:
+            counts += np.bincount(block.data.types.numbers[mask], minlength=len(counts))
+    if lengths.sum() == len(data.items):
         return data
-    before = np.zeros(len(keep) + 1, np.int64)
-    np.cumsum(keep, out=before[1:])
-    has, offsets = _shrunk(data.offsets, before)
-    items = data.items[keep]
-    occurs = np.bincount(items, minlength=len(data.catalogue.ids) + 1) > 0
-    numbers = np.cumsum(occurs, dtype=np.int32)
-    sessions = data.sessions
-    if sessions is not None:
-        kept, at = _shrunk(sessions.offsets, before)
-        sessions = Sessions(at, sessions.ids[kept])
+    has = np.flatnonzero(lengths)
     training = data.train_sessions
-    return replace(
+    rest = replace(
         data,
-        items=numbers[items],
-        offsets=offsets,
+        offsets=np.append(0, np.cumsum(lengths[has])),
         users=data.users[has],
         user_columns=data.columns_of(has),
-        catalogue=data.catalogue.take(np.flatnonzero(occurs)),
-        times=None if data.times is None else data.times[keep],
-        weights=None if data.weights is None else data.weights[keep],
-        types=event_types.selected(data.types, keep),
-        sessions=sessions,
+        catalogue=data.catalogue.take(np.flatnonzero(occurs[1:]) + 1),
         train_sessions=None if training is None else int((has < training).sum()),
         digest=None,
     )
+    number = np.cumsum(occurs, dtype=np.int32)
+    type_number, types = (None, None) if data.types is None or counts is None else event_types.left(data.types, counts)
+    columns = {"items": number, "times": None, "weights": None, "types": type_number if types else None}
+    return replace(rest, **_kept(data, masks, columns, types, store))
 
 
-def core(data: Interactions, user_least: int, item_least: int) -> np.ndarray:
-    """Returns the mask [N] of the largest subset in which users and items have at least these numbers of rows."""
-    keep = np.ones(len(data.items), bool)
-    user = np.repeat(np.arange(len(data.users), dtype=np.int32), np.diff(data.offsets))
-    item, rows = np.asarray(data.items), None
+def _kept(data: Interactions, masks: list, numbers: dict, types: Types | None, store: Store) -> dict:
+    """Returns the columns and sessions of the rows of packed masks, one a block, as fields of Interactions.
+
+    Args:
+        data: the interactions.
+        masks: of the blocks.
+        numbers: {column: the new number of each number; None to leave values as they are}.
+        types: Types without events; None for none.
+        store: where the columns are kept.
+    """
+    given = {"items": data.items, "times": data.times, "weights": data.weights}
+    given |= {"types": data.types.numbers} if types and data.types else {}
+    found = {name: store.parts(name) for name, array in given.items() if array is not None}
+    starts, ids, done = [np.zeros(0, np.int64)], [], 0
+    for block, packed in zip(blocks.of(data), masks, strict=True):
+        mask = np.unpackbits(packed, count=len(block.data.items)).view(bool)
+        for name, column in found.items():
+            values = given[name][block.rows][mask]
+            column.add(values if numbers[name] is None else numbers[name][values])
+        before = _before(mask)
+        if block.data.sessions is not None:
+            kept, at = _shrunk(block.data.sessions.offsets, before)
+            starts.append(at[:-1] + done)
+            ids.append(block.data.sessions.ids[kept])
+        done += int(before[-1])
+    fields: dict = {name: column.whole() for name, column in found.items()}
+    fields["types"] = types and types._replace(numbers=fields["types"])
+    if data.sessions is not None:
+        ids = np.concatenate(ids) if ids else data.sessions.ids[:0]
+        fields["sessions"] = Sessions(np.append(np.concatenate(starts), done), ids)
+    return fields
+
+
+def core(data: Interactions, user_least: int, item_least: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the largest subset in which users and items have these many rows or more: masks [U] and [V + 1]."""
+    users, items = np.ones(len(data.users), bool), np.ones(len(data.catalogue.ids) + 1, bool)
     while True:
-        stays = (np.bincount(user) >= user_least)[user]
-        stays &= (np.bincount(item) >= item_least)[item]
-        if stays.all():
-            return keep
-        keep[np.flatnonzero(~stays) if rows is None else rows[~stays]] = False
-        user, item = user[stays], item[stays]
-        rows = np.flatnonzero(stays) if rows is None else rows[stays]
+        counts = np.zeros(len(items), np.int64)
+        for block in blocks.of(data):
+            keep = _of_users(block, users[block.users]) & items[block.data.items]
+            stays = np.diff(_before(keep)[block.data.offsets]) >= user_least
+            users[block.users] &= stays
+            keep &= _of_users(block, stays)
+            counts += np.bincount(block.data.items[keep], minlength=len(counts))
+        left = items & (counts >= item_least)
+        if (left == items).all():
+            return users, items
+        items = left
 
 
 def left_out(data: Interactions, removed: list[tuple[str, int]]) -> list[Step]:
@@ -180,12 +237,17 @@ def with_gaps(data: Interactions, minutes: float) -> Interactions:
     """Splits histories into sessions, numbered from 1, at gaps of over `minutes`; existing session borders remain."""
     if data.times is None:
         raise UserError(f"{data.name}: no times for --session-gap: name their column with --time")
-    begins = np.append(True, np.diff(data.times) > minutes * 60_000_000)[: len(data.items)]
-    offsets = data.offsets if data.sessions is None else np.append(data.offsets, data.sessions.offsets)
-    begins[offsets[offsets < len(begins)]] = True
-    starts = np.flatnonzero(begins)
-    sessions = Sessions(np.append(starts, len(begins)), np.arange(1, len(starts) + 1))
-    return replace(data, sessions=sessions, digest=None)
+    starts = [np.zeros(0, np.int64)]
+    for block in blocks.of(data):
+        own = block.data
+        begins = np.append(True, np.diff(_there(own.times)) > minutes * 60_000_000)[: len(own.items)]
+        for offsets in (own.offsets, *([own.sessions.offsets] if own.sessions else [])):
+            begins[offsets[offsets < len(begins)]] = True
+        starts.append(np.flatnonzero(begins) + block.rows.start)
+    first = np.concatenate(starts)
+    return replace(
+        data, sessions=Sessions(np.append(first, len(data.items)), np.arange(1, len(first) + 1)), digest=None
+    )
 
 
 def chosen(users: np.ndarray, share: float) -> np.ndarray:
@@ -196,12 +258,15 @@ def chosen(users: np.ndarray, share: float) -> np.ndarray:
     return (bits >> np.uint64(11)) * 2.0**-53 < share
 
 
-def micro(text: str, flag: str) -> int:
+def micro(text: str, flag: str, data: Interactions | None = None) -> int:
     """Returns a date from the command line in microseconds, as UTC if it has no zone.
 
     Raises:
-        UserError: if it is not a date.
+        UserError: if it is not a date, or the data that it is for have none.
     """
+    if data is not None and (data.times is None or data.relative):
+        why = "has no times" if data.times is None else "has times that count from an unknown moment"
+        raise UserError(f"{data.name} {why}: --{flag} needs dates; name their column with --time, or leave it out")
     try:
         moment = datetime.datetime.fromisoformat(text)
         if moment.tzinfo is not None:
@@ -227,11 +292,21 @@ def check(options: Options) -> None:
         raise UserError(f"--min-length {options.min_length} is above --max-length {options.max_length}")
 
 
-def _dated(data: Interactions, flag: str) -> np.ndarray:
-    if data.times is None or data.relative:
-        why = "has no times" if data.times is None else "has times that count from an unknown moment"
-        raise UserError(f"{data.name} {why}: --{flag} needs dates; name their column with --time, or leave it out")
-    return data.times
+def _there(column: np.ndarray | None) -> np.ndarray:
+    assert column is not None, "checked before"
+    return column
+
+
+def _of_users(block: Block, keep: np.ndarray) -> np.ndarray:
+    """Returns the rows of those of a block's users that are kept. [users] -> [n] bool"""
+    return np.repeat(keep, np.diff(block.data.offsets))
+
+
+def _before(keep: np.ndarray) -> np.ndarray:
+    """Returns how many rows of a mask lie before each place. [n] -> [n + 1] int64"""
+    before = np.zeros(len(keep) + 1, np.int64)
+    np.cumsum(keep, out=before[1:])
+    return before
 
 
 def _shrunk(offsets: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from typing import Any
 from jaxrec.data.log import Batch, Log
 from jaxrec.data.oddities import Oddities
 from jaxrec.data.only import Only
+from jaxrec.data.spill import MEMORY, Store
 from jaxrec.data.text import BadRows, File
 
 
@@ -30,10 +31,11 @@ class Input:
     only: Only = field(default_factory=Only)
     separator: str | None = None  #: of delimited text, as given
     quote: str = '"'  #: "" if quotes are plain characters
+    store: Store = MEMORY  #: where the rows are kept
 
     def log(self, columns: dict[str, str]) -> Log:
         """Returns a Log of these columns, {role: name}."""
-        return Log(columns, self.bad, self.ids, self.keep_na_ids, self.time_format)
+        return Log(columns, self.bad, self.ids, self.keep_na_ids, self.time_format, self.store)
 
     def collect(
         self,

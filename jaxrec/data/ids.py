@@ -25,6 +25,7 @@ from jaxrec.data.ragged import distinct
 from jaxrec.system.errors import UserError
 
 KINDS = ("integer", "text")  # values of --ids
+WORD = 24  # bytes that a word takes beside its text
 TABLE = 1 << 26  # numbers below it use a lookup table
 MISSING = ("NA", "N/A", "NaN", "nan", "NULL", "null", "None", r"\N", "<NA>")
 FLOAT = r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?[0-9]+[eE][-+]?[0-9]+$"
@@ -51,6 +52,7 @@ class Ids:
         self._type = pl.Categorical(pl.Categories.random())
         self._of_word = np.zeros(0, np.int32)  # the code of each word, by polars' physical number
         self._numbers, self._words = [], []  # (codes, values), in the order of the codes
+        self._text = 0  # bytes of the words
         self._files = []  # (first code, file) at each change of file
 
     def clean(
@@ -155,12 +157,18 @@ class Ids:
                 [self._of_word, np.zeros(int(place.max()) + 1 - len(self._of_word), np.int32)]
             )
             self._of_word[place] = given
-            self._words.append((given, own.cast(pl.String)))
+            self._words.append((given, text := own.cast(pl.String)))
+            self._text += text.estimated_size() + WORD * len(text)
         return self._of_word[coded.to_physical().to_numpy()]
 
     def _give(self, number: int) -> np.ndarray:
         self.count += number
         return np.arange(self.count - number, self.count, dtype=np.int32)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory the ids take while they are sorted."""
+        return int(self._table.nbytes + 40 * self.count + 4 * self._text)
 
     def words(self) -> pl.Series:
         """Returns the tokens that aren't small numbers."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from jaxrec.data.maps import release
 from jaxrec.system.errors import UserError
 
 ID = "id"  # column of the external ids, in Parquet
@@ -262,3 +263,4 @@ def _update_numbers(digest, tag: bytes, array: np.ndarray, dtype: str, chunk: in
     digest.update(tag + len(array).to_bytes(8, "little"))
     for start in range(0, len(array), chunk):  # in chunks, so that a memory map is not loaded whole
         digest.update(np.ascontiguousarray(array[start : start + chunk], dtype))
+        release(array)

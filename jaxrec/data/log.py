@@ -1,6 +1,7 @@
 """Builds Interactions from a log whose rows come in any order: numbers ids, parses times, sorts histories."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -8,8 +9,9 @@ import polars as pl
 
 from jaxrec.data import event_types
 from jaxrec.data.ids import Ids
-from jaxrec.data.interactions import Catalogue, Interactions, Sessions
+from jaxrec.data.interactions import Catalogue, Interactions, Sessions, Types
 from jaxrec.data.ragged import distinct, stable_order
+from jaxrec.data.spill import MEMORY, Store
 from jaxrec.data.text import EXAMPLES, BadRows
 from jaxrec.data.times import Times
 from jaxrec.system.errors import UserError
@@ -33,6 +35,7 @@ class Log:
         ids: as for `Ids`.
         keep_na_ids: as for `Ids`.
         time_format: the strftime format of dates; None to detect it.
+        store: where the rows are kept.
     """
 
     def __init__(
@@ -42,14 +45,15 @@ class Log:
         ids: str = "",
         keep_na_ids: bool = False,
         time_format: str | None = None,
+        store: Store = MEMORY,
     ):
-        self.columns, self.bad, self.rows = columns, bad, 0
+        self.columns, self.bad, self.rows, self.store = columns, bad, 0, store
         roles = [role for role in ("user", "item", "session") if role in columns]
         self.ids = {role: Ids(columns[role], ids, keep_na_ids) for role in roles}
-        self.codes = {role: [] for role in self.ids}
-        self.times = Times(columns["time"], time_format) if "time" in columns else None
-        self.weights = []
-        self.types = event_types.Column(columns["type"]) if "type" in columns else None
+        self.codes = {role: store.parts(role) for role in self.ids}
+        self.times = Times(columns["time"], time_format, store.parts("time")) if "time" in columns else None
+        self.weights = store.parts("weight")
+        self.types = event_types.Column(columns["type"], store.parts("type")) if "type" in columns else None
 
     def add(self, batch: Batch) -> None:
         """Adds a batch, without its bad rows."""
@@ -73,13 +77,19 @@ class Log:
             frame = frame.filter(pl.Series(~bad))
         self.rows += len(frame)
         for role, ids in self.ids.items():
-            self.codes[role].append(ids.number(frame[role], batch.file))
+            self.codes[role].add(ids.number(frame[role], batch.file))
         if self.times:
             self.times.add(frame["time"])
         if "weight" in self.columns:
-            self.weights.append(frame["weight"].to_numpy())
+            self.weights.add(frame["weight"].to_numpy())
         if self.types:
             self.types.add(frame["type"], batch.file)
+        self._check_ids(str(batch.file))
+
+    def _check_ids(self, name: str) -> None:
+        """Checks that the tables of ids fit the store's memory."""
+        what = " and ".join(f"{ids.count:,} {role}s" for role, ids in self.ids.items())
+        self.store.check(name, sum(ids.size for ids in self.ids.values()), f"the ids of {what}")
 
     def _check_precision(self, values: pl.Series, file) -> None:
         if values.dtype == pl.Float32 and (values.fill_nan(None) > 2**24).any():
@@ -118,50 +128,107 @@ class Log:
             raise UserError(f"{name}: no rows: put interactions there, one a row")
         notes = [note for ids in self.ids.values() for note in ids.notes()]
         user = "user" if "user" in self.ids else "session"
-        items = self._take("item")
-        if len(items[1]) < 2:
-            raise UserError(f"{name}: {items[1][0]} is the only item: a recommender needs two or more")
-        users = self._take(user)
-        times = None
+        item_ids, item_place = self.ids.pop("item").order()
+        if len(item_ids) < 2:
+            raise UserError(f"{name}: {item_ids[0]} is the only item: a recommender needs two or more")
+        user_ids, user_place = self.ids.pop(user).order()
+        made: dict[str, Callable] = {
+            "item": partial(_placed, item_place + np.int32(1)),
+            user: partial(_placed, user_place),
+        }
+        columns = dict(self.codes)
         if self.times:
             try:
-                times, relative, note = self.times.close(relative)
+                made["time"], relative, note = self.times.decide(relative)
             except ValueError as error:
                 raise UserError(f"{name}: {error}") from None
             notes.append(note)
-        order = _sorted(users[0], times)
-        sessions = None
-        counts = np.bincount(users[0], minlength=len(users[1]))
-        offsets = np.append(0, np.cumsum(counts))
+            columns["time"] = self.times.parts
+        if "weight" in self.columns:
+            made["weight"], columns["weight"] = _as_it_is, self.weights
+        types = self.types.decide() if self.types else None
+        if types and self.types:
+            made["type"], columns["type"] = partial(_placed, types[0]), self.types.parts
+        within = None
         if user == "user" and "session" in self.ids:
-            codes, ids = self._take("session")
-            codes = _by(order, codes)
-            sessions = parts(offsets, codes, ids)
-            if again := _taken_up(sessions.offsets[:-1], offsets, codes):
-                notes.append(f"{self.columns['session']}: parted where another came between: {again:,}")
-        weights = np.concatenate(self.weights) if self.weights else None
-        self.weights = []
-        types = self.types.close() if self.types else None
+            session_ids, session_place = self.ids.pop("session").order()
+            made["session"], within = partial(_placed, session_place), _Sessions(session_ids)
+        rows = _Rows(self.store, [role for role in columns if role not in (user, "session")], len(user_ids), within)
+        for block in self.store.deal(columns, user, len(user_ids), made, name):
+            rows.add(user, *block)
+            if within is not None:
+                self.store.check(name, within.size, f"{len(within):,} sessions or more")
+        if within is not None and within.again:
+            notes.append(f"{self.columns['session']}: parted where another came between: {within.again:,}")
+        found = {role: column.whole() for role, column in rows.columns.items()}
         return Interactions(
-            items=_by(order, items[0]) + np.int32(1),
-            offsets=offsets,
-            users=users[1],
-            catalogue=Catalogue(items[1]),
+            items=found["item"],
+            offsets=np.append(0, np.cumsum(rows.lengths)),
+            users=user_ids,
+            catalogue=Catalogue(item_ids),
             name=name,
-            times=None if times is None else _by(order, times),
-            relative=relative and times is not None,
-            weights=None if weights is None else _by(order, weights),
-            types=types if order is None else event_types.taken(types, order),
-            sessions=sessions,
+            times=found.get("time"),
+            relative=relative and "time" in found,
+            weights=found.get("weight"),
+            types=Types(found["type"], types[1]) if types else None,
+            sessions=None if within is None else within.joined(int(rows.lengths.sum())),
         ), notes
 
-    def _take(self, role: str) -> tuple[np.ndarray, np.ndarray]:
-        """Removes a role's ids; returns each row's index among the sorted ids [N] int32, and those ids."""
-        sorted_ids, place = self.ids.pop(role).order()
-        codes = self.codes.pop(role)
-        rows = np.concatenate(codes)
-        codes.clear()
-        return np.take(place, rows, out=rows), sorted_ids
+
+class _Rows:
+    """Collects blocks of consecutive users, sorted, as columns."""
+
+    def __init__(self, store: Store, roles: list[str], users: int, sessions: "_Sessions | None"):
+        self.columns = {role: store.parts(f"sorted-{role}") for role in roles}
+        self.lengths, self.sessions = np.zeros(users, np.int64), sessions
+
+    def add(self, user: str, first: int, last: int, values: dict[str, np.ndarray]) -> None:
+        """Adds the rows of users `first` to `last` - 1, {role: values}, in any order."""
+        owner = values.pop(user)
+        owner -= first
+        order = _sorted(owner, values.get("time"))
+        self.lengths[first:last] = np.bincount(owner, minlength=last - first)
+        if self.sessions is not None:
+            self.sessions.add(self.lengths[first:last], _by(order, values.pop("session")))
+        del owner
+        for role, column in self.columns.items():
+            column.add(_by(order, values.pop(role)))
+
+
+class _Sessions:
+    """Collects the sessions of histories, block by block."""
+
+    def __init__(self, ids: np.ndarray):
+        self.ids, self.again, self._found, self._rows = ids, 0, [], 0
+
+    def __len__(self):
+        return sum(len(starts) for starts, _ in self._found)
+
+    @property
+    def size(self) -> int:
+        """Their bytes in memory, beside the text of ids."""
+        return 2 * sum(starts.nbytes + ids.nbytes for starts, ids in self._found)
+
+    def add(self, lengths: np.ndarray, session: np.ndarray) -> None:
+        """Adds those of some histories. `session`: [n] index into `ids`, in their order."""
+        offsets = np.append(0, np.cumsum(lengths))
+        found = parts(offsets, session, self.ids)
+        self.again += _taken_up(found.offsets[:-1], offsets, session)
+        self._found.append((found.offsets[:-1] + self._rows, found.ids))
+        self._rows += len(session)
+
+    def joined(self, rows: int) -> Sessions:
+        starts, ids = zip(*self._found, strict=True)
+        return Sessions(np.append(np.concatenate(starts), rows), np.concatenate(ids))
+
+
+def _placed(place: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Returns place[codes], in the memory of the codes where that has room and may be written to."""
+    return np.take(place, codes, out=codes if codes.dtype == place.dtype and codes.flags.writeable else None)
+
+
+def _as_it_is(values: np.ndarray) -> np.ndarray:
+    return values
 
 
 def parts(offsets: np.ndarray, session: np.ndarray, ids: np.ndarray) -> Sessions:

@@ -1,9 +1,6 @@
 """The prepared folder: memory-mappable arrays, ids and catalogue as Parquet, and metadata as JSON."""
 
 import contextlib
-import fcntl
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from jaxrec.data import folders, maps
+from jaxrec.data.folders import said
 from jaxrec.data.interactions import (
     ID,
     Catalogue,
@@ -22,6 +21,7 @@ from jaxrec.data.interactions import (
     fingerprint,
     to_array,
 )
+from jaxrec.data.spill import MEMORY, Store
 from jaxrec.data.text import some
 from jaxrec.system import checksums, files
 from jaxrec.system.errors import UserError
@@ -32,11 +32,14 @@ USERS, CATALOGUE, SESSIONS = "users.parquet", "catalogue.parquet", "sessions.par
 COLUMNS = "user_columns.parquet"
 READ = {USERS, CATALOGUE, SESSIONS, COLUMNS, "sessions.npy", "types.npy", *(f"{name}.npy" for name in ARRAYS)}
 MOST = 1 << 24  # maximum bytes of a meta.json
-NAME = 200  # maximum bytes of a name that temporary names are derived from
 
 
 def save(
-    interactions: Interactions, path: str | Path, meta: dict, extra: Callable[[Path], None] = lambda folder: None
+    interactions: Interactions,
+    path: str | Path,
+    meta: dict,
+    extra: Callable[[Path], None] = lambda folder: None,
+    store: Store = MEMORY,
 ) -> None:
     """Writes a prepared folder atomically: under a temporary name, renamed when complete.
 
@@ -45,23 +48,24 @@ def save(
         path: the folder; an earlier prepared folder there is replaced.
         meta: plain values that describe the preparation; stored in meta.json with the counts and the fingerprint.
         extra: (folder) -> None, writes more files into the folder.
+        store: where the data's arrays are kept; their files are moved.
 
     Raises:
         UserError: if something else is at the path, it can't be written, or the disk is full. Leaves nothing behind.
     """
     path = Path(path)
     check(path)
-    with _building(path) as folder:
+    with folders.building(path) as folder:
         for name in ARRAYS:
             if (array := getattr(interactions, name)) is not None:
-                _write_array(folder / f"{name}.npy", array)
+                _place(array, folder / f"{name}.npy", store)
         _write_ids(folder / USERS, interactions.users)
         interactions.catalogue.save(folder / CATALOGUE)
         if interactions.sessions is not None:
             _write_array(folder / "sessions.npy", interactions.sessions.offsets)
             _write_ids(folder / SESSIONS, interactions.sessions.ids)
         if interactions.types is not None:
-            _write_array(folder / "types.npy", interactions.types.numbers)
+            _place(interactions.types.numbers, folder / "types.npy", store)
         if interactions.user_columns is not None:
             with (folder / COLUMNS).open("wb") as file:
                 interactions.user_columns.about.write_parquet(file)
@@ -126,9 +130,9 @@ def verify(interactions: Interactions) -> None:
         elif fingerprint(replace(interactions, digest=None)) != meta["fingerprint"]:  # written by an earlier version
             raise ValueError("arrays or ids: not what was written")
         most = len(interactions.catalogue.ids)
-        if len(interactions.items) and not 1 <= interactions.items.min() <= interactions.items.max() <= most:
+        if not all(1 <= part.min() <= part.max() <= most for part in maps.pieces(interactions.items)):
             raise ValueError(f"items.npy: numbers beyond the {most:,} items of the catalogue")
-        if interactions.types and interactions.types.numbers.max(initial=0) > len(interactions.types.names):
+        if (types := interactions.types) and any(part.max() > len(types.names) for part in maps.pieces(types.numbers)):
             raise ValueError(f"types.npy: numbers beyond the {len(interactions.types.names)} types of {META}")
 
 
@@ -139,7 +143,7 @@ def _whole(path: Path):
     except MemoryError:
         raise
     except Exception as error:  # np.load and polars raise various exceptions for damaged files
-        raise UserError(f"{path}: a prepared folder that is not whole ({_said(error)}): prepare it again") from None
+        raise UserError(f"{path}: a prepared folder that is not whole ({said(error)}): prepare it again") from None
 
 
 def _checked_meta(path: Path) -> dict:
@@ -212,63 +216,17 @@ def _meta(file: Path) -> dict:
     return meta if isinstance(meta, dict) else {}
 
 
-@contextlib.contextmanager
-def _building(path: Path):
-    path = path.resolve()  # a symbolic link stays a link
-    name = path.name if len(os.fsencode(path.name)) <= NAME else checksums.of_text(repr(path.name))
-    folder, before = path.with_name(f".{name}.tmp"), path.with_name(f".{name}.before.tmp")
-    made = [each for each in path.parents if not each.exists()]
-    _check_unlocked(folder)
-    lock = None
-    try:
-        if before.exists() and not path.exists():  # an earlier process was killed between the two renames
-            before.rename(path)
-        for left in (folder, before):
-            shutil.rmtree(left, ignore_errors=True)
-        folder.mkdir(parents=True)
-        lock = os.open(folder, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
-        for file in folder.iterdir():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
-        if path.exists():
-            path.rename(before)
-        folder.rename(path)
-        made = []
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise UserError(
-            f"{path}: cannot be written ({_said(error)}): free the disk, or name another --output"
-        ) from None
-    finally:
-        if before.exists() and not path.exists():
-            before.rename(path)
-        for left in (folder, before):
-            shutil.rmtree(left, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
-        for each in made:
-            with contextlib.suppress(OSError):
-                each.rmdir()
-
-
-def _check_unlocked(folder: Path) -> None:
-    """Checks that no other process is writing this temporary folder; one left by a killed process is unlocked."""
-    if not folder.is_dir():
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"{folder}: another prepare is writing there: wait for it, or name another --output") from None
-    finally:
-        os.close(handle)
+def _place(array: np.ndarray, path: Path, store: Store) -> None:
+    """Moves the file of an array to a path, or writes one."""
+    if not store.give(array, path):
+        _write_array(path, array)
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:
     with path.open("wb") as file:  # np.save doesn't report why writing failed
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(np.ascontiguousarray(array).data)
+        for part in maps.pieces(array):
+            file.write(np.ascontiguousarray(part).data)
 
 
 def _write_ids(path: Path, ids: np.ndarray) -> None:
@@ -284,9 +242,3 @@ def _read_ids(path: Path) -> np.ndarray:
 def _read_columns(path: Path) -> UserColumns:
     with path.open("rb") as file:
         return UserColumns(pl.read_parquet(file))
-
-
-def _said(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{Path(error.filename).name}: {error.strerror}" if error.filename else error.strerror
-    return str(error).partition("\n")[0]

@@ -25,3 +25,18 @@ def stable_order(values: np.ndarray) -> np.ndarray:
     keys.sort()
     keys &= (1 << bits) - 1
     return keys
+
+
+def spans(offsets: np.ndarray, rows: int) -> list[tuple[int, int]]:
+    """Returns (first, last + 1) of each block of ranges: as many as have `rows` rows together, at least one.
+
+    >>> spans(np.array([0, 2, 3, 9, 10]), rows=3)
+    [(0, 2), (2, 3), (3, 4)]
+    """
+    found, first, users = [], 0, len(offsets) - 1
+    while first < users:
+        last = int(np.searchsorted(offsets, offsets[first] + rows, side="right")) - 1
+        last = max(last, first + 1)
+        found.append((first, last))
+        first = last
+    return found

@@ -11,7 +11,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Log
 from jaxrec.data.text import File
 
-ROWS = frozenset({"only", "ids", "time_format", "quote"})  #: options of formats with fixed columns
+ROWS = frozenset({"only", "ids", "time_format", "quote", "memory"})  #: options of formats with fixed columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class ReaderEntry(Entry):
     name: str
     read: Callable[[Input], Interactions]
     begins: Callable[[File], bool] | None = None  #: whether to start from a file; None: all are shards
-    #: supported reading options, among "columns", "only", "ids", "time_format", "separator" and "quote"
+    #: supported reading options, among "columns", "only", "ids", "time_format", "separator", "quote" and "memory"
     takes: frozenset[str] = ROWS | {"columns"}
     as_table: frozenset[str] = frozenset()  #: options that, if given, make a file of this format read as a plain table
 

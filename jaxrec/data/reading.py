@@ -14,6 +14,7 @@ from jaxrec.data.oddities import Oddities
 from jaxrec.data.only import Only
 from jaxrec.data.opener import Opener
 from jaxrec.data.reader import ReaderEntry
+from jaxrec.data.spill import MEMORY, Store
 from jaxrec.data.text import BadRows, File, some
 from jaxrec.system.errors import UserError
 
@@ -38,6 +39,7 @@ def read(
     separator: str | None = None,
     quote: str = '"',
     allow_large: bool = False,
+    store: Store = MEMORY,
 ) -> Interactions:
     """Reads the interactions of a folder, file, zip or glob in any supported format, or of an in-memory table.
 
@@ -59,6 +61,7 @@ def read(
         separator: of delimited text: one character, "::", "tab" or "space"; None to detect it.
         quote: "none" if quotes are plain characters.
         allow_large: whether compressed data may unpack to more than `opener.RATIO` times their size.
+        store: where the rows are kept while they are read and sorted.
 
     Raises:
         UserError: if a file is missing, damaged or ambiguous; names the file, the line, the row and a cure.
@@ -87,6 +90,7 @@ def read(
         only=chosen,
         separator=separator,
         quote=QUOTES[quote],
+        store=store,
     )
     if arrow.is_frame(path):
         frames.check(given, allow_large)
@@ -104,6 +108,11 @@ def read(
         )
     _check_flags(str(path), reader, bool(only), bool(ids or keep_na_ids), bool(time_format))
     _check_dialect(str(path), reader, separator, quote)
+    if store.memory is not None and "memory" not in reader.takes:
+        raise UserError(
+            f"{path}: read as {reader.name}, which takes the whole file into memory: leave out --memory, or write it "
+            "as a table with a row an interaction, as CSV or Parquet"
+        )
     if reader.name == "sequences" and len(files) > 1:
         names = some(file.below for file in files)
         raise UserError(

@@ -247,17 +247,17 @@ def _with_interactions(data: Interactions, file: File, beside: File, say, readin
         extra |= {"times": micro, "relative": relative}
         say(note)
     if "weight" in chosen:
-        extra["weights"] = np.concatenate(log.weights)
+        extra["weights"] = log.weights.whole()
     if log.types:
         extra["types"] = log.types.close()
     if "session" in chosen and "user" in chosen:
         ids, place = log.ids["session"].order()
-        extra["sessions"] = parts(data.offsets, place[np.concatenate(log.codes["session"])], ids)
+        extra["sessions"] = parts(data.offsets, place[log.codes["session"].whole()], ids)
     return replace(data, **extra)
 
 
 def _check_same(beside: File, file: File, role: str, log: Log, codes: np.ndarray, wanted: np.ndarray) -> None:
-    tokens, found = log.ids[role].tokens().to_list(), np.concatenate(log.codes[role])
+    tokens, found = log.ids[role].tokens().to_list(), log.codes[role].whole()
     if len(found) != len(codes):
         raise UserError(
             f"{beside} has {len(found):,} rows, {file} {len(codes):,} items: make them the same, or remove it"

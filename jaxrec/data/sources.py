@@ -16,6 +16,7 @@ from jaxrec.data import arrow, discover, filters, prepared
 from jaxrec.data.download import download
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reading import read
+from jaxrec.data.spill import MEMORY
 from jaxrec.data.synthetic import World
 from jaxrec.data.text import some
 from jaxrec.system.errors import UserError
@@ -143,6 +144,7 @@ def load_steps(
     name: Any, reading: Mapping = MappingProxyType({}), **options: Any
 ) -> tuple[Interactions, list[filters.Step]]:
     """As `load`, and also returns the counts after each step: reading, and the filters of a public data set."""
+    store = reading.get("store", MEMORY)
     if arrow.is_frame(name):
         removed = []
         interactions = read(name, **reading, left_out=lambda *step: removed.append(step))
@@ -156,6 +158,8 @@ def load_steps(
         flags = ("format", "items", "users", "ids", "keep_na_ids", "time_format", "only", "separator")
         if any(map(reading.get, flags)) or any(reading.get("columns", {}).values()):
             raise UserError(f"{where}: made, not read: leave out --format, --ids, --only and the names of columns")
+        if store.memory is not None:
+            raise UserError(f"{where}: made in memory: leave out --memory, or write it to a file with synthetic.write")
         return filters.apply(_generate(where, options), filters.Options())
     if options:
         raise UserError(f"{where}: a file has no options: remove {', '.join(options)}")
@@ -166,7 +170,7 @@ def load_steps(
     meant = _meant(name, where)
     wanted = PUBLIC[meant].options if meant else {}
     before = filters.left_out(interactions, removed) if removed else []
-    interactions, steps = filters.apply(interactions, filters.Options(**wanted))
+    interactions, steps = filters.apply(interactions, filters.Options(**wanted), store)
     if meant and not removed:
         _check_version(meant, where, interactions)
     return interactions, before + steps[1:] if before else steps

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from jaxrec.config import registry
-from jaxrec.data import event_types
+from jaxrec.data import blocks, event_types, maps
 from jaxrec.data.baskets import LAST_BASKET as LAST_BASKET
 from jaxrec.data.interactions import Interactions, by_session
 from jaxrec.data.questions import Questions as Questions, Split as Split, SplitEntry as SplitEntry
-from jaxrec.data.ragged import distinct, slices
+from jaxrec.data.ragged import distinct, slices, spans
 from jaxrec.system.errors import UserError
 
 MANY = 0.01  # share of repeated targets that counts as many
@@ -66,10 +66,11 @@ def by_time(interactions: Interactions, q: float = 0.9) -> Split:
             f"{interactions.name}: a split by time needs every interaction's absolute time, and {_lack(interactions)}: "
             "give data with a time column, or split by last-item"
         )
-    start, end, times = interactions.offsets[:-1], interactions.offsets[1:], np.asarray(interactions.times)
+    start, end, times = interactions.offsets[:-1], interactions.offsets[1:], interactions.times
+    assert times is not None
     cut = quantile(times, q)
-    before = times < cut
-    stop, trained = _stop(interactions, before), _stop(interactions, times < quantile(times[before], q))
+    stop = _stop(interactions, cut)
+    trained = _stop(interactions, quantile(times, q, int((stop - start).sum())))
 
     def questions(begins, ends):
         last = event_types.last_target(interactions, ends)
@@ -98,19 +99,7 @@ def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> 
     """
     data = by_session(interactions)
     lengths = np.diff(data.offsets)
-    order = np.flatnonzero(lengths)
-    if data.train_sessions is not None:
-        tests = order >= data.train_sessions
-    elif data.times is not None and _absolute(data):
-        order = order[np.argsort(data.times[data.offsets[order]], kind="stable")]
-        tests = data.times[data.offsets[order + 1] - 1] >= quantile(data.times, q)
-    else:
-        raise UserError(
-            f"{data.name}: which sessions test is not known: train_sessions is not given, and {_lack(data)}. Put a "
-            "stats.json with train_sessions beside sequences.txt, give data with a time column, or split by last-item"
-        )
-    trains = int((~tests).sum())
-    order = order[np.argsort(tests, kind="stable")]
+    order, trains = training_first(data, q)
     at = slices(data.offsets[order], data.offsets[order + 1])
     row = np.repeat(np.arange(len(order)), lengths[order])
     items = np.asarray(data.items[at])
@@ -133,7 +122,7 @@ def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> 
         train_sessions=trains,
         digest=None,
     )
-    validate = min(max(int(valid * trains), 1), trains - 1) if valid and trains else 0
+    validate = validating(trains, valid)
     stop = offsets[1:].copy()
     stop[trains - validate :] = offsets[trains - validate : -1]
     return Split(
@@ -144,6 +133,28 @@ def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> 
         _every(data, trains, len(data.users)),
         left_out=int(lengths[order[trains:]].sum() - left[trains:][stays[trains:]].sum()),
     )
+
+
+def training_first(data: Interactions, q: float) -> tuple[np.ndarray, int]:
+    """Returns the sessions that aren't empty, those for training first, and how many these are; see `sessions`."""
+    order = np.flatnonzero(np.diff(data.offsets))
+    if data.train_sessions is not None:
+        tests = order >= data.train_sessions
+    elif data.times is not None and _absolute(data):
+        begun = np.argsort(maps.take(data.times, data.offsets[order]), kind="stable")
+        tests = maps.take(data.times, data.offsets[order + 1] - 1)[begun] >= quantile(data.times, q)
+        order = order[begun]
+    else:
+        raise UserError(
+            f"{data.name}: which sessions test is not known: train_sessions is not given, and {_lack(data)}. Put a "
+            "stats.json with train_sessions beside sequences.txt, give data with a time column, or split by last-item"
+        )
+    return order[np.argsort(tests, kind="stable")], int((~tests).sum())
+
+
+def validating(trains: int, valid: float) -> int:
+    """Returns how many of the training sessions, the last ones, are for validation."""
+    return min(max(int(valid * trains), 1), trains - 1) if valid and trains else 0
 
 
 LAST_ITEM = SplitEntry(
@@ -172,13 +183,18 @@ BY_TIME = SplitEntry(
 )
 
 
-def quantile(times: np.ndarray, q: float) -> int:
+def quantile(times: np.ndarray, q: float, number: int | None = None) -> int:
     """Returns element floor(q n) of the n sorted times, counted from 0; 0 < q < 1.
 
     So at most a share q of the times lies before it. Without times, returns the smallest int64.
+
+    Args:
+        times: [N] int64.
+        q: the share.
+        number: n, of the first of the sorted times; N by default.
     """
-    place = int(q * len(times))
-    return int(np.partition(times, place)[place]) if len(times) else int(np.iinfo(np.int64).min)
+    number = len(times) if number is None else number
+    return maps.nth(times, int(q * number)) if number else int(np.iinfo(np.int64).min)
 
 
 def one_a_user(questions: Questions) -> bool:
@@ -193,7 +209,11 @@ def training_items(split: Split) -> np.ndarray:
 
 def training_counts(split: Split) -> np.ndarray:
     """Returns the number of training interactions per item: [V] int64, index v - 1 for item v."""
-    return np.bincount(training_items(split), minlength=len(split.interactions.catalogue.ids) + 1)[1:]
+    counts, items = np.zeros(len(split.interactions.catalogue.ids) + 1, np.int64), split.interactions.items
+    for first, last in spans(np.append(0, np.cumsum(split.stop - split.start)), maps.ROWS):
+        counts += np.bincount(items[slices(split.start[first:last], split.stop[first:last])], minlength=len(counts))
+        maps.release(items)
+    return counts[1:]
 
 
 def target_counts(split: Split) -> np.ndarray:
@@ -220,6 +240,7 @@ def repeated_targets(interactions: Interactions, questions: Questions) -> int:
         row = np.repeat(np.arange(last - first), stop - start)
         same = np.asarray(interactions.items[slices(start, stop)]) == target[row]
         found += len(distinct(row[same]))
+        maps.release(interactions.items)
         first = last
     return found
 
@@ -267,7 +288,11 @@ def describe(split: Split) -> dict:
 
 def in_words(split: Split) -> str:
     """Returns the counts of `describe` as a sentence."""
-    facts = describe(split)
+    return facts_in_words(describe(split))
+
+
+def facts_in_words(facts: dict) -> str:
+    """Returns the counts of `describe` as a sentence."""
     words = (
         f"{facts['interactions']:,} interactions of {facts['sequences']:,} sequences train, "
         f"{facts['valid']:,} validation and {facts['test']:,} test questions"
@@ -284,7 +309,7 @@ def in_words(split: Split) -> str:
 def _given_all(interactions, users, at):
     """Returns a question per user: the item at at[user], given all items before it."""
     at, start = at[users], interactions.offsets[:-1][users]
-    return Questions(users.astype(np.int32), start, at, np.asarray(interactions.items[at], np.int32))
+    return Questions(users.astype(np.int32), start, at, maps.take(interactions.items, at))
 
 
 def _every(data, first, last):
@@ -297,11 +322,13 @@ def _every(data, first, last):
     return Questions(source.astype(np.int32), data.offsets[source], at, data.items[at])
 
 
-def _stop(interactions, before):
-    """Returns the end of each history's leading interactions that satisfy the mask `before` [N]. [U] int64"""
-    counts = np.append(0, np.cumsum(before))
-    start, end = interactions.offsets[:-1], interactions.offsets[1:]
-    return start + counts[end] - counts[start]
+def _stop(interactions, cut):
+    """Returns the end of each history's interactions before the cut. [U] int64"""
+    stop = interactions.offsets[:-1].copy()
+    for block in blocks.of(interactions):
+        counts = np.append(0, np.cumsum(block.data.times < cut))
+        stop[block.users] += np.diff(counts[block.data.offsets])
+    return stop
 
 
 def _absolute(interactions):

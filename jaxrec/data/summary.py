@@ -1,12 +1,13 @@
 """Summarises a data set as facts, as text and as a plot."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxrec.data import event_types
+from jaxrec.data import blocks, event_types, maps
 from jaxrec.data.filters import Step, repeats_at_once
 from jaxrec.data.interactions import Interactions, describe
 from jaxrec.data.ragged import stable_order
@@ -19,35 +20,38 @@ CROWD, SHARE = 1_000, 0.01  # with more users than these, a user with a larger s
 
 def facts(data: Interactions) -> dict:
     """Returns counts, quantiles of the lengths, density, range of times, repeats and duplicates, as plain values."""
+    counted, ends = Counter(), []
+    for block in blocks.of(data):
+        counted.update(_repeats(block.data), at_once=int(repeats_at_once(block.data).sum()), tied=_tied(block.data))
+        if block.data.times is not None and len(block.data.times):
+            ends += [int(block.data.times.min()), int(block.data.times.max())]
     return describe(data) | {
         "short_users": int((np.diff(data.offsets) < 3).sum()),
         "sessions": None if data.sessions is None else len(data.sessions.ids),
         "train_sessions": data.train_sessions,
-        "times": _times(data),
-        "tied": _tied(data),
-        "repeats_at_once": int(repeats_at_once(data).sum()),
-        **_repeats(data),
+        "times": None if data.times is None else _times(min(ends), max(ends), data.relative),
+        "tied": None if data.times is None or not len(data.times) else counted["tied"] / len(data.times),
+        "repeats_at_once": counted["at_once"],
+        "repeats": counted["repeats"],
+        "duplicates": None if data.times is None else counted["duplicates"],
         **({} if data.types is None else {"types": event_types.counts(data.types)}),
     }
 
 
-def _times(data: Interactions) -> dict | None:
-    if data.times is None:
-        return None
-    least, most = int(data.times.min()), int(data.times.max())
-    if data.relative:
+def _times(least: int, most: int, relative: bool) -> dict:
+    if relative:
         return {"relative": True, "days": (most - least) / 86_400e6}
     return {"relative": False, "first": date(least), "last": date(most), "days": (most - least) / 86_400e6}
 
 
-def _tied(data: Interactions) -> float | None:
-    """Returns the share of rows with the same time as the user's row before; None without times."""
-    if data.times is None or not len(data.times):
-        return None
+def _tied(data: Interactions) -> int:
+    """Returns the number of rows with the same time as the user's row before."""
+    if data.times is None:
+        return 0
     same = data.times[1:] == data.times[:-1]
     begins = data.offsets[:-1][np.diff(data.offsets) > 0]
     same[begins[begins > 0] - 1] = False
-    return float(same.sum() / len(data.times))
+    return int(same.sum())
 
 
 def heavy(data: Interactions) -> list[tuple[str, float]]:
@@ -68,7 +72,7 @@ def warning(user: str, share: float, users: int) -> str:
     )
 
 
-def _repeats(data: Interactions) -> dict:
+def _repeats(data: Interactions) -> dict[str, int]:
     """Returns the number of rows with an item that the user had before, and of those at the same time."""
     pair = np.repeat(np.arange(len(data.users)) * (len(data.catalogue.ids) + 1), np.diff(data.offsets))
     pair += data.items
@@ -76,7 +80,7 @@ def _repeats(data: Interactions) -> dict:
     repeats = int((ordered[1:] == ordered[:-1]).sum())
     del ordered
     if data.times is None or not repeats:
-        return {"repeats": repeats, "duplicates": None if data.times is None else 0}
+        return {"repeats": repeats, "duplicates": 0}
     order = stable_order(pair)
     pair = pair[order]
     again = np.flatnonzero(pair[1:] == pair[:-1])
@@ -146,11 +150,16 @@ def plot(data: Interactions, path: str | Path, name: str) -> None:
     axes[0].stairs(np.histogram(lengths, edges)[0] / np.diff(edges), edges, fill=True)
     axes[0].set(xscale="log", xlabel="rows of a user", ylabel="users, a length")
     axes[0].set_title(printable(name, 80), parse_math=False)
-    counts = -np.sort(-np.bincount(data.items, minlength=2)[1:])
+    counts = np.zeros(len(data.catalogue.ids) + 1, np.int64)
+    for part in maps.pieces(data.items):
+        counts += np.bincount(part, minlength=len(counts))
+    counts = -np.sort(-counts[1:])
     axes[1].plot(np.arange(1, len(counts) + 1), counts)
     axes[1].set(xscale="log", yscale="log", xlabel="item, by popularity", ylabel="rows")
     if dated:
-        axes[2].hist(np.asarray(times[:: max(len(times) // 10**6, 1)], "datetime64[us]"), 60)
+        axes[2].hist(
+            np.asarray(maps.take(times, np.arange(0, len(times), max(len(times) // 10**6, 1))), "datetime64[us]"), 60
+        )
         axes[2].set(xlabel="time", ylabel="rows" if len(times) < 2 * 10**6 else "rows, of a sample")
         axes[2].tick_params(axis="x", rotation=30)
     for each in axes:

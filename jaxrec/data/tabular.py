@@ -63,6 +63,8 @@ def _unrolled(names: list[str], read: Callable, say: Callable[[str], None]) -> C
 def _reader_of(file: File, given: Input):
     """Returns the column names, those of lists, and the functions `batches` and `peek` (None if the same)."""
     kind = discover.kind(file)
+    if given.store.memory is not None and (whole := _read_whole(file, kind)):
+        raise UserError(f"{file}: {whole}, which is read into memory whole: leave out --memory, or write it as Parquet")
     if kind in ("parquet", "arrow"):
         _check_undelimited(file, given)
         head = lambda columns: iter([Batch(columnar.head(file, columns), file, lambda index: (f"row {index + 1}", ""))])
@@ -80,6 +82,13 @@ def _reader_of(file: File, given: Input):
     options = {"quote": found.quote, "before": found.before, "odd": given.odd}
     read = lambda chosen: tables.delimited(file, found.separator, len(found.names), chosen, found.header, **options)
     return found.names, [], read, None
+
+
+def _read_whole(file: File, kind: str) -> str:
+    """Returns what a file is that can't be read in parts; "" if it can be."""
+    if kind == "arrow" and columnar.is_stream(file):
+        return "an Arrow stream"
+    return "a workbook" if workbooks.recognise(file) else ""
 
 
 def _records(schema, read, peek=None):

@@ -1,11 +1,14 @@
 """Converts a column of times in any common form to microseconds, absolute or relative."""
 
 import datetime
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import polars as pl
 
 from jaxrec.data.dates import LATEST, TWO_WAYS, Dates
+from jaxrec.data.spill import MEMORY, Parts
 
 RELATIVE = 1e8  # times below it, in seconds (March 1973), count from an unknown moment
 UNITS = {  # largest number -> its unit, and microseconds per unit
@@ -25,14 +28,16 @@ class Times:
     Args:
         name: the column, for messages.
         format: strftime format of its dates; None to detect it.
+        parts: where the values are kept; in memory by default.
 
     Raises:
         UserError: if the format is invalid.
     """
 
-    def __init__(self, name: str, format: str | None = None):
+    def __init__(self, name: str, format: str | None = None, parts: Parts | None = None):
         self.name, self.format, self.dates = name, format, Dates(format)
-        self.parts, self.dated = [], None if format is None else True
+        self.parts, self.dated = parts or MEMORY.parts("time"), None if format is None else True
+        self._least, self._most, self._real, self._days = np.inf, -np.inf, False, True
         self.scientific = None  # an example in scientific notation
 
     def parse(self, values: pl.Series) -> tuple[pl.Series, str]:
@@ -58,10 +63,21 @@ class Times:
 
     def add(self, numbers: pl.Series) -> None:
         """Adds numbers from `parse`, without bad rows."""
-        self.parts.append(numbers.to_numpy())
+        values = numbers.to_numpy()
+        self.parts.add(values)
+        if not len(values) or self.dated:
+            return
+        self._least, self._most = min(self._least, float(values.min())), max(self._most, float(values.max()))
+        self._real = self._real or values.dtype.kind == "f"
+        self._days = self._days and _days(values) is not None
 
     def close(self, relative: bool) -> tuple[np.ndarray, bool, str]:
-        """Returns microseconds [N] int64, whether they are relative, and a note.
+        """Returns microseconds [N] int64, whether they are relative, and a note; see `decide`."""
+        convert, relative, note = self.decide(relative)
+        return convert(self.parts.whole()), relative, note
+
+    def decide(self, relative: bool) -> tuple[Callable[[np.ndarray], np.ndarray], bool, str]:
+        """Returns the function from any of the values to microseconds (int64), whether they are relative, and a note.
 
         Args:
             relative: whether the column is known to count from an unknown moment.
@@ -69,16 +85,14 @@ class Times:
         Raises:
             ValueError: if the numbers have two units, or lie after the year 2200.
         """
-        values = np.concatenate(self.parts) if self.parts else np.zeros(0, np.int64)
-        self.parts = []
         if self.dated:
             zone = ", without a zone: taken as UTC" if self.dates.zoneless else ""
-            return values, False, f"{self.name}: dates{zone}"
-        if not len(values):
-            return values.astype(np.int64), True, ""
-        most, least = float(values.max()), float(values.min())
-        if not relative and (days := _days(values)) is not None:
-            return days, False, f"{self.name}: dates like {int(most)}"
+            return lambda values: values, False, f"{self.name}: dates{zone}"
+        if self._most < self._least:
+            return lambda values: values.astype(np.int64), True, ""
+        most, least = self._most, self._least
+        if not relative and self._days:
+            return _as_days, False, f"{self.name}: dates like {int(most)}"
         if relative or most < RELATIVE:
             unit, relative = "numbers from an unknown moment: an order, no dates", True
             factor = 1_000_000 if most < 2**63 / 1e6 else 1
@@ -92,12 +106,8 @@ class Times:
                     f"{self.name} is {most:.0f}: in {unit}, that is {date(most * factor)}; write dates as dates, or "
                     "name their form, as in --time-format '%Y%m%d%H%M%S'"
                 )
-        if values.dtype.kind == "f":
-            micro = np.round(values * factor).astype(np.int64)
-        else:
-            micro = values * factor if factor >= 1 else values // 1000
         lost = f"; in scientific notation, as {self.scientific}: digits may be lost" if self.scientific else ""
-        return micro, relative, f"{self.name}: {unit}{lost}"
+        return partial(_micro, factor, self._real), relative, f"{self.name}: {unit}{lost}"
 
     def _has_dates(self, values: pl.Series) -> bool | None:
         """Returns whether there are more dates than numbers; None if there is neither."""
@@ -181,6 +191,19 @@ def _days(values: np.ndarray) -> np.ndarray | None:
         return None
     days = pl.Series(values).cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)
     return days.cast(pl.Datetime("us")).dt.epoch("us").to_numpy() if not days.null_count() else None
+
+
+def _as_days(values: np.ndarray) -> np.ndarray:
+    days = _days(values)
+    assert days is not None, "each batch was checked"
+    return days
+
+
+def _micro(factor: float, real: bool, values: np.ndarray) -> np.ndarray:
+    """Returns microseconds. `real`: whether some of the column's values are floats, so that all are read as such."""
+    if real:
+        return np.round(values.astype(np.float64) * factor).astype(np.int64)
+    return values * factor if factor >= 1 else values // 1000
 
 
 def _nothing(length: int) -> pl.Series:

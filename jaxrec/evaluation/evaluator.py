@@ -102,7 +102,9 @@ class Evaluator:
         """
         self.mesh = devices = sharding.mesh_that_fits(config.mesh, devices)
         model = sharding.model_on(model, devices)
-        self.layouts = {name: ranker.lay_out(split, questions, name, devices=devices) for name in (protocol, *also)}
+        host = config.feed == "host"
+        lay_out = partial(ranker.lay_out, split, questions, devices=devices, host=host)
+        self.layouts = {name: lay_out(name) for name in (protocol, *also)}
         objective, asked_K = objectives.build(config), objectives.asked_of(config)
         self.objective = objective if query_time else objectives.without_query_time(objective, asked_K)
         asked = split.interactions.items, questions.start, questions.stop
@@ -111,9 +113,10 @@ class Evaluator:
         if has_users(config):  # users that weren't trained have no vector
             source = np.where(has_vector(config, split)[source], source, -1)
         mask_slots, shown = self.objective.num_mask_slots, context.shown(split.interactions, config)
-        self.histories = histories.pack_histories(*asked, config.length, width, devices, mask_slots, source, shown)
-        self.model = model
-        self.encode = histories.encoder(model.folding.plain if model.folding else model, self.objective, devices)
+        sizes = config.length, width, devices, mask_slots
+        self.histories = histories.pack_histories(*asked, *sizes, source, shown, host)
+        self.model, plain = model, model.folding.plain if model.folding else model
+        self.encode = histories.encoder(plain, self.objective, devices, host)
 
     def ranks(self, params: Any) -> np.ndarray:
         """Returns the rank of each question's target under the first protocol. [Q]"""

@@ -10,16 +10,18 @@ from jax.sharding import PartitionSpec as P
 
 from jaxrec.batches import stream
 from jaxrec.batches.objectives import Objective
+from jaxrec.data import maps
 from jaxrec.kernels import compiler, placement as dev, processes
 from jaxrec.kernels.placement import AXIS
 from jaxrec.models.model import Model
 from jaxrec.models.sharded import specs
 
 ROWS = 32  # rows encoded at once per device
+BATCHES = 64  # batches of rows that are sent from the host at once per device
 
 
 class Histories(NamedTuple):
-    """Packed histories on the devices, in batches of rows, with the slots to read."""
+    """Packed histories on the devices, in batches of rows, with the slots to read; or all of it on the host."""
 
     data: stream.Data
     order: stream.Order
@@ -33,10 +35,18 @@ class Histories(NamedTuple):
 class Encoder(NamedTuple):
     """A jitted program that encodes batches of rows, called with all Histories."""
 
-    program: Any  #: (params, data, order, rows, slot, kept) -> hidden [batches, K, D]
+    program: Any  #: (params, data, order, rows, slot, kept) -> hidden [batches, K, D]; (params, streams, slot, kept)
+    devices: dev.Devices
+    host: bool = False  #: whether the histories lie on the host, from which some batches at a time are sent
 
     def __call__(self, params: Any, histories: Histories) -> np.ndarray:
-        hidden_BKD = processes.whole(self.program(params, *histories[:5]))
+        if self.host:
+            hidden_BKD = np.concatenate(
+                [processes.whole(self.program(params, *part)) for part in self._parts(histories)]
+            )
+            hidden_BKD = hidden_BKD[: len(histories.rows)]
+        else:
+            hidden_BKD = processes.whole(self.program(params, *histories[:5]))
         asked = histories.question >= 0
         hidden_QD = np.empty((histories.total, hidden_BKD.shape[-1]), np.float32)
         hidden_QD[histories.question[asked]] = hidden_BKD[asked]
@@ -44,7 +54,19 @@ class Encoder(NamedTuple):
 
     def trace(self, params: Any, histories: Histories) -> jax.stages.Traced:
         """As `trace` of a jitted function."""
-        return self.program.trace(params, *histories[:5])
+        return self.program.trace(params, *(next(self._parts(histories)) if self.host else histories[:5]))
+
+    def _parts(self, histories):
+        """Yields (streams, slot, kept) of some batches on the devices; the last part is filled by the last batch."""
+        batches = len(histories.rows)
+        number = min(BATCHES * dev.data_size(self.devices), batches)
+        for first in range(0, batches, number):
+            at = np.minimum(np.arange(first, first + number), batches - 1)
+            rows_BR = histories.rows[at]
+            found = stream.gather(histories.data, histories.order, rows_BR.ravel(), with_targets=False)
+            maps.release(histories.data.items)
+            found = jax.tree.map(lambda x: x.reshape(*rows_BR.shape, *x.shape[1:]), found)  # noqa: B023
+            yield dev.spread((found, histories.slot[at], histories.kept[at]), self.devices)
 
 
 def pack_histories(
@@ -57,6 +79,7 @@ def pack_histories(
     num_mask_slots: int = 0,
     user_index: np.ndarray | None = None,
     context: np.ndarray | None = None,
+    host: bool = False,
 ) -> Histories:
     """Packs the histories of questions, the newest items of each items[start:stop].
 
@@ -70,6 +93,7 @@ def pack_histories(
         num_mask_slots: slots after each history for the objective to mask.
         user_index: [Q] int32, the users, -1 for unknown ones; by default all are unknown.
         context: [N, K], as in stream.Data.
+        host: whether all stays on the host, for an encoder that sends it.
     """
     subsequences = stream.history_subsequences(start, stop, length, num_mask_slots)
     user_index = np.full(len(start), -1, np.int32) if user_index is None else user_index
@@ -94,36 +118,39 @@ def pack_histories(
     question = np.full(kept.shape, -1, np.int64)
     question[at] = order_of[by_batch]
     rows_BR = spread.reshape(-1, batch).astype(np.int32)
-    data = stream.Data(items, subsequences.start.astype(np.int32), subsequences.user_index, layout, context)
+    begin = subsequences.start if host else subsequences.start.astype(np.int32)
+    data = stream.Data(items, begin, subsequences.user_index, layout, context)
     order = stream.Order(order_of, np.arange(rows, dtype=np.int32))
+    if host:
+        return Histories(data, order, rows_BR, slot[rows_BR], kept, question, len(start))
     data, order = dev.put((data, order), devices)
     rows_BR, slot_BR, kept_BR = dev.spread((rows_BR, slot[rows_BR], kept), devices)
     return Histories(data, order, rows_BR, slot_BR, kept_BR, question, len(start))
 
 
-def encoder(model: Model, objective: Objective, devices: dev.Devices) -> Encoder:
+def encoder(model: Model, objective: Objective, devices: dev.Devices, host: bool = False) -> Encoder:
     """Returns a function (params, Histories) -> hidden [Q, D] on the host, compiled once per shape.
 
-    The params lie on the devices as given by `models.sharded.specs`.
+    The params lie on the devices as given by `models.sharded.specs`. host: whether the histories lie on the host.
     """
-    """A program (params, Histories) -> hidden [Q, D] on the host, compiled once for its shapes.
 
-    The params lie on the devices as `models.sharded.specs` has them.
-    """
+    def encode(params, histories, slot_RM, kept_K):
+        hidden_RMD = model.encode_at(params, objective.mask_inputs(histories), slot_RM)
+        hidden_KD = hidden_RMD.reshape(-1, hidden_RMD.shape[-1])[kept_K]
+        return model.head(params, hidden_KD).astype(jnp.float32)
 
     def batches(params, data, order, rows_BR, slot_BRM, kept_BK):
-        def one(batch):
-            rows_R, slot_RM, kept_K = batch
-            shown = objective.mask_inputs(stream.gather(data, order, rows_R, with_targets=False))
-            hidden_RMD = model.encode_at(params, shown, slot_RM)
-            hidden_KD = hidden_RMD.reshape(-1, hidden_RMD.shape[-1])[kept_K]
-            return model.head(params, hidden_KD).astype(jnp.float32)
-
+        gather = lambda rows_R: stream.gather(data, order, rows_R, with_targets=False)
+        one = lambda batch: encode(params, gather(batch[0]), *batch[1:])
         return jax.lax.map(one, (rows_BR, slot_BRM, kept_BK))
 
-    def on_devices(params, *args):
-        in_specs = (specs(model, params), P(), P(), P(AXIS), P(AXIS), P(AXIS))
-        split = partial(jax.shard_map, mesh=dev.mesh_of(devices), in_specs=in_specs, check_vma=False)
-        return split(batches, out_specs=P(AXIS))(params, *args)
+    def sent(params, *batches):
+        return jax.lax.map(lambda batch: encode(params, *batch), batches)
 
-    return Encoder(jax.jit(on_devices, compiler_options=compiler.cpu_options()))
+    def on_devices(params, *args):
+        split_args = (P(AXIS), P(AXIS), P(AXIS))
+        in_specs = (specs(model, params), *split_args) if host else (specs(model, params), P(), P(), *split_args)
+        split = partial(jax.shard_map, mesh=dev.mesh_of(devices), in_specs=in_specs, check_vma=False)
+        return split(sent if host else batches, out_specs=P(AXIS))(params, *args)
+
+    return Encoder(jax.jit(on_devices, compiler_options=compiler.cpu_options()), devices, host)

@@ -1,6 +1,8 @@
 """Ranks each question's target among the candidates of a protocol."""
 
 import functools
+import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
@@ -8,8 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
-from jaxrec.data import event_types
-from jaxrec.data.ragged import distinct, slices
+from jaxrec.data import event_types, maps
+from jaxrec.data.ragged import distinct, slices, spans
 from jaxrec.data.splits import Questions, Split
 from jaxrec.data.text import some
 from jaxrec.evaluation.candidates import draw
@@ -19,6 +21,7 @@ from jaxrec.kernels.placement import AXIS
 from jaxrec.system.errors import UserError
 
 BLOCK = 512  # queries ranked at once per device
+HELD = 1 << 24  # items in the lists that are sent from the host at once per device
 WIDTHS = 4  # maximum ratio of the widths of successive buckets of seen lists
 
 
@@ -27,7 +30,7 @@ class Bucket(NamedTuple):
 
     rows: np.ndarray  #: [N, B] index of the question
     targets: Any  #: [N, B] on the devices, split along N
-    items: Any  #: [N, B, S] seen items or candidates; 0 is none
+    items: Any  #: [N, B, S] seen items or candidates, 0 is none; or S, if the host makes them when they are needed
 
 
 class Layout(NamedTuple):
@@ -38,6 +41,9 @@ class Layout(NamedTuple):
     total: int  #: number of questions
     buckets: tuple
     mesh: Mesh  # of the devices
+    lists: Callable | None = (
+        None  #: (rows [n]) -> (items or candidates, concatenated, and their numbers [n]), on the host
+    )
 
 
 def lay_out(
@@ -48,6 +54,7 @@ def lay_out(
     seed: int = 0,
     devices: dev.Devices | None = None,
     block: int = BLOCK,
+    host: bool = False,
 ) -> Layout:
     """Lay out the lists that questions are ranked with; once, on the host.
 
@@ -58,6 +65,7 @@ def lay_out(
         seed: of the draws.
         devices: to rank on, the first one unless given; or a mesh, along whose `ITEM` the scorer's params are split.
         block: queries ranked at once on a device.
+        host: whether the lists are made on the host for some blocks at a time, instead of lying on the devices.
 
     Raises:
         UserError: an unknown protocol; no question; too few items to draw from.
@@ -68,12 +76,18 @@ def lay_out(
     mesh = dev.mesh_of(devices or jax.devices()[:1])
     shares = dev.data_size(mesh)
     if not find(protocol).filtered:
-        items, counts = np.zeros(0, np.int32), np.zeros(total, np.int64)
+        lists = lambda rows: (np.zeros(0, np.int32), np.zeros(len(rows), np.int64))
     elif whole(protocol):
-        items, counts = _seen(split.interactions.items, questions, catalogue)
+        lists = functools.partial(_seen, split.interactions.items, questions, catalogue)
     else:
         drawn = draw(split, questions, protocol, seed)
-        items, counts = drawn.ravel(), np.full(total, drawn.shape[1])
+        lists = lambda rows: (drawn[rows].ravel(), np.full(len(rows), drawn.shape[1]))
+    items = np.zeros(0, np.int32)
+    if host:
+        ends = np.append(0, np.cumsum(questions.stop - questions.start))
+        counts = np.concatenate([lists(np.arange(*span))[1] for span in spans(ends, maps.ROWS)])
+    else:
+        items, counts = lists(np.arange(total))
     offsets = np.cumsum(counts) - counts
     buckets, order, done, width = [], np.argsort(counts, kind="stable"), 0, 4
     while done < total:
@@ -84,14 +98,37 @@ def lay_out(
         rows, done = order[done:end], end
         number = -(-len(rows) // (block * shares)) * shares
         size = -(-len(rows) // (8 * number)) * 8  # multiples of 8: single queries round differently
-        filled = np.pad(rows, (0, number * size - len(rows)), mode="edge")
-        lists = np.zeros((len(filled), max(counts[rows].max(), 1)), np.int32)
-        lists[np.arange(lists.shape[1]) < counts[filled][:, None]] = items[
-            slices(offsets[filled], offsets[filled] + counts[filled])
-        ]
-        filled, lists = filled.reshape(number, size), lists.reshape(number, size, -1)
-        buckets.append(Bucket(filled, *dev.spread((questions.target[filled], lists), mesh)))
-    return Layout(protocol, catalogue, total, tuple(buckets), mesh)
+        filled = np.pad(rows, (0, number * size - len(rows)), mode="edge").reshape(number, size)
+        longest = max(int(counts[rows].max()), 1)
+        if host:
+            buckets.append(Bucket(filled, questions.target[filled], longest))
+            continue
+        own = items[slices(offsets[filled.ravel()], (offsets + counts)[filled.ravel()])]
+        listed = _padded(own, counts[filled], longest)
+        buckets.append(Bucket(filled, *dev.spread((questions.target[filled], listed), mesh)))
+    return Layout(protocol, catalogue, total, tuple(buckets), mesh, lists if host else None)
+
+
+def _padded(items, counts_NB, longest):
+    """Returns lists one after another as an array [N, B, longest], 0 after their ends."""
+    listed = np.zeros((*counts_NB.shape, longest), np.int32)
+    listed[np.arange(longest) < counts_NB[..., None]] = items
+    return listed
+
+
+def _sent(layout, bucket):
+    """Yields a bucket on the devices: whole, or in parts of equal size, the last of them filled by its last block."""
+    if layout.lists is None:
+        yield bucket
+        return
+    number, size = bucket.rows.shape
+    shares = dev.data_size(layout.mesh)
+    at_once = min(max(HELD // (size * bucket.items), 1) * shares, number)
+    for first in range(0, number, at_once):
+        at = np.minimum(np.arange(first, first + at_once), number - 1)
+        items, counts = layout.lists(bucket.rows[at].ravel())
+        listed = _padded(items, counts.reshape(at_once, size), bucket.items)
+        yield Bucket(bucket.rows[at], *dev.spread((bucket.targets[at], listed), layout.mesh))
 
 
 def check(split: Split, questions: Questions) -> None:
@@ -105,13 +142,15 @@ def check(split: Split, questions: Questions) -> None:
         )
 
 
-def _seen(items, questions, catalogue):
-    """Returns the distinct history items other than the target, concatenated, and their number per question."""
-    row = np.repeat(np.arange(len(questions.source)), questions.stop - questions.start)
-    item = np.asarray(items[slices(questions.start, questions.stop)])
-    other = item != questions.target[row]
+def _seen(items, questions, catalogue, rows):
+    """Returns the distinct history items other than the target, concatenated, and their number, of some questions."""
+    start, stop, target = questions.start[rows], questions.stop[rows], questions.target[rows]
+    row = np.repeat(np.arange(len(rows)), stop - start)
+    item = np.asarray(items[slices(start, stop)])
+    maps.release(items)
+    other = item != target[row]
     row, item = np.divmod(distinct(row[other] * (catalogue + 1) + item[other]), catalogue + 1)
-    return item.astype(np.int32), np.bincount(row, minlength=len(questions.source))
+    return item.astype(np.int32), np.bincount(row, minlength=len(rows))
 
 
 @functools.cache
@@ -142,9 +181,11 @@ def _answers(layout, how, scorer, params, queries):
     program = _program(scorer, how, layout.catalogue, mesh)
     params = dev.on(params, NamedSharding(mesh, dev.item_spec(mesh)))
     answers = []
-    for rows, targets, items in layout.buckets:
+    for rows, targets, items in itertools.chain.from_iterable(_sent(layout, bucket) for bucket in layout.buckets):
         asked = dev.spread(jax.tree.map(lambda query: query[rows], queries), mesh)  # noqa: B023
         answers.append((rows, program(params, asked, targets, items)))
+        if layout.lists and len(answers) > 1:  # what is sent waits on the devices
+            jax.block_until_ready(answers[-2][1])
     return [(rows, processes.whole(answer)) for rows, answer in answers]
 
 
@@ -189,4 +230,5 @@ def traces(layout: Layout, scorer: ranking.Scorer, params: Any, queries: Any) ->
     placed = lambda x, shape, spec: jax.ShapeDtypeStruct(shape, x.dtype, sharding=NamedSharding(layout.mesh, spec))
     params = jax.tree.map(lambda x: placed(x, x.shape, dev.item_spec(layout.mesh)), params)
     asked = lambda rows: jax.tree.map(lambda x: placed(x, (*rows.shape, *x.shape[1:]), P(AXIS)), queries)
-    return [program.trace(params, asked(rows), targets, items) for rows, targets, items in layout.buckets]
+    first = (next(_sent(layout, bucket)) for bucket in layout.buckets)
+    return [program.trace(params, asked(rows), targets, items) for rows, targets, items in first]

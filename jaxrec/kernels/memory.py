@@ -23,15 +23,6 @@ def free(device: Any) -> int | None:
     return min(known) if known else None
 
 
-def in_words(amount: int) -> str:
-    """Formats a number of bytes.
-
-    >>> in_words(3 << 29), in_words(5 << 20)
-    ('1.5 GiB', '5 MiB')
-    """
-    return f"{amount / (1 << 30):.1f} GiB" if amount >= 1 << 30 else f"{amount / (1 << 20):.0f} MiB"
-
-
 def _of_the_system():
     lines = _read(Path("/proc/meminfo"))
     found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.config.keys import LossOptions, SampledOptions
-from jaxrec.data import splits
-from jaxrec.data.ragged import distinct, slices
+from jaxrec.data import maps, splits
+from jaxrec.data.ragged import distinct, slices, spans
 from jaxrec.data.splits import Split
 from jaxrec.kernels.collectives import all_gather
 from jaxrec.kernels.random import randint, random_bits
 from jaxrec.system.errors import UserError
 
+SITE = 2**31 - 1  # for site_keys, of the draws; models count theirs from 0, and no batch has as many rows
 SharedBy = Literal["slot", "row", "batch"]
 
 
@@ -63,7 +64,7 @@ class Seen(NamedTuple):
 def seen(
     items: np.ndarray, start: np.ndarray, stop: np.ndarray, catalogue: int, users: np.ndarray | None = None
 ) -> Seen:
-    """The Seen of the training histories items[start:stop]; NumPy, sorts all of them once.
+    """The Seen of the training histories items[start:stop]; NumPy, sorts all of them once, some users at a time.
 
     Args:
         items: [N] int, the flat histories.
@@ -75,21 +76,34 @@ def seen(
     Raises:
         UserError: a user's history has all items of the catalogue, so that there are no negatives.
     """
-    lengths = np.asarray(stop) - np.asarray(start)
-    user = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-    pairs = distinct(user * (catalogue + 1) + items[slices(start, stop)])
-    counts = np.bincount(pairs // (catalogue + 1), minlength=len(lengths))
+    start, stop = np.asarray(start), np.asarray(stop)
+    counts, found = np.zeros(len(start), np.int64), [np.zeros(0, np.int32)]
+    for first, last in spans(np.append(0, np.cumsum(stop - start)), maps.ROWS):
+        lengths = stop[first:last] - start[first:last]
+        user = np.repeat(np.arange(last - first, dtype=np.int64), lengths)
+        user, item = np.divmod(
+            distinct(user * (catalogue + 1) + items[slices(start[first:last], stop[first:last])]), catalogue + 1
+        )
+        maps.release(items)
+        counts[first:last] = np.bincount(user, minlength=last - first)
+        found.append(item.astype(np.int32))
     if len(counts) and counts.max() >= catalogue:
         worst = counts.argmax()
         raise UserError(
             f"user {worst + 1 if users is None else users[worst]} has all {catalogue} items of the catalogue in the "
             "training history: no negative can be drawn. Use loss.name=softmax, or leave such users out"
         )
-    return Seen((pairs % (catalogue + 1)).astype(np.int32), np.append(0, np.cumsum(counts)))
+    return Seen(np.concatenate(found), np.append(0, np.cumsum(counts)))
 
 
-def nth_unseen(nth: jax.Array, low: jax.Array, high: jax.Array, items: jax.Array, steps: int) -> jax.Array:
-    """The nth item (from 0) outside a sorted set items[low:high], by bisection.
+def seen_in_training(split: Split) -> Seen:
+    """The Seen of a split."""
+    log = split.interactions
+    return seen(log.items, split.start, split.stop, len(log.catalogue.ids), log.users)
+
+
+def nth_unseen(nth: Any, low: Any, high: Any, items: Any, steps: int) -> Any:
+    """The nth item (from 0) outside a sorted set items[low:high], by bisection; of NumPy or JAX arrays.
 
     items[low + j] - 1 - j items outside the set precede its j-th item, and this is a non-decreasing sequence. If j of
     them are at most nth, the answer is nth + 1 + j.
@@ -104,12 +118,13 @@ def nth_unseen(nth: jax.Array, low: jax.Array, high: jax.Array, items: jax.Array
     Returns:
         [K] int.
     """
-    left, right = jnp.zeros_like(nth), jnp.zeros_like(nth) + (high - low)
+    xp = jnp if isinstance(nth, jax.Array) else np
+    left, right = xp.zeros_like(nth), xp.zeros_like(nth) + (high - low)
     for _ in range(steps):
         middle = (left + right) // 2
-        before = items[jnp.minimum(low + middle, len(items) - 1)] - 1 - middle
+        before = items[xp.minimum(low + middle, len(items) - 1)] - 1 - middle
         go_right = (before <= nth) & (left < right)
-        left, right = jnp.where(go_right, middle + 1, left), jnp.where(go_right, right, middle)
+        left, right = xp.where(go_right, middle + 1, left), xp.where(go_right, right, middle)
     return nth + 1 + left
 
 
@@ -210,7 +225,7 @@ def sampler(
         return None, None
     catalogue = len(split.interactions.catalogue.ids)
     if loss.sampling == "uniform-unseen":
-        sets = seen(split.interactions.items, split.start, split.stop, catalogue, split.interactions.users)
+        sets = seen_in_training(split)
         steps = int(np.diff(sets.offsets).max()).bit_length()
         sampler_tables = SamplerTables(Seen(sets.items, sets.offsets.astype(np.int32)))
         return partial(_unseen, number=loss.negatives, catalogue=catalogue, steps=steps), sampler_tables

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxrec.config import registry
 from jaxrec.kernels import memory
-from jaxrec.kernels.memory import in_words
+from jaxrec.system.amounts import in_words
 from jaxrec.system.errors import UserError
 from jaxrec.training.setup import Feed, Setup, shapes
 from jaxrec.training.step import State

@@ -1,5 +1,6 @@
 """Builds what a training consists of: data, objective, model, optimiser, and the program of a call."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from jaxrec.training import folding, launch, microbatches, negatives, optim, sha
 from jaxrec.training.building import model_of
 from jaxrec.training.checkpoint import abstract
 from jaxrec.training.dense import Dense
+from jaxrec.training.host_negatives import HostDraw, given
 from jaxrec.training.losses import entry as losses
 
 
@@ -46,6 +48,7 @@ class Setup:
     first: Any  #: (key) -> the State before the first step, as the devices have it
     whole: Any  #: (key) -> the same as checkpoints have it, without padding
     run: Any  #: (state, data, sampler_tables, start, end) -> (state, step.StepMetrics)
+    host_draw: HostDraw | None  #: draws negatives for batches from the host; None: a step draws its own
     rows: int  #: rows per step of the plan, whatever the devices
     padded_rows: int  #: rows per step on all devices, the last of them empty: see `stream.padded`
     microbatch_rows: int  #: rows per microbatch; divides a device's rows
@@ -68,9 +71,10 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         before = "".join(f" {name} with an event before it" for name in event_types.asked(interactions)[:1])
         has = f"a{before}" if before else "two items to train on"
         raise UserError(f"{interactions.name}: no user has {has} after the split: nothing to learn")
-    if len(interactions.items) >= 2**31:
+    if len(interactions.items) >= 2**31 and config.feed == "device":
         raise UserError(
-            f"{interactions.name}: 2^31 interactions or more are not supported: train on a part of the users"
+            f"{interactions.name}: 2^31 interactions or more do not lie on a device: set config.feed=host, which sends "
+            "their batches from the host, or train on a part of the users"
         )
     if config.stream == "session-parallel":
         subsequences, most, order_of = session_parallel.oldest_first(subsequences, interactions), 1, None
@@ -99,7 +103,12 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
     norm = {"norm": partial(sharding.norm, model, split_dense)} if item_axis or split_dense else {}
     optimiser = optim.optimiser(config.optim, config.epochs * epoch_steps, **norm)
     targets = partial(objectives.expected_targets, objective, subsequences, interactions.items, items)
-    draw, sampler_tables = negatives.sampler(config.loss, split, placement.AXIS, targets)
+    host_draw = None
+    if config.feed == "host" and getattr(config.loss, "sampling", None) == "uniform-unseen":
+        host_draw = HostDraw(split, config.loss.negatives, make_targets)
+        draw, sampler_tables = given, None
+    else:
+        draw, sampler_tables = negatives.sampler(config.loss, split, placement.AXIS, targets)
     sampler_specs: Any = P()
     if model.folding:
         sampler_tables = (sampler_tables or negatives.SamplerTables())._replace(items=model.folding.items)
@@ -181,6 +190,7 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         run=run,
         rows=rows,
         padded_rows=padded_rows,
+        host_draw=host_draw,
         microbatch_rows=microbatch_rows,
         epoch_steps=epoch_steps,
     )
@@ -267,21 +277,38 @@ def order(setup: Setup, epoch: int) -> stream.Order | None:
 
 
 class Feed:
-    """The data argument of the program: all data with the order of the epoch, or batches sent from the host."""
+    """The data argument of the program: all data with the order of the epoch, or batches sent from the host.
+
+    Those of the next call are gathered and sent by a thread, while the devices work on the call before.
+    """
 
     def __init__(self, setup: Setup):
         self.setup, self.epoch, self.order = setup, None, None
+        self._next: tuple[int, Future] | None = None  # (its first step, its batches)
 
     def __call__(self, start, end):
         """The data for steps `start` to `end` of one epoch, and the step at which the data begin."""
         s = self.setup
+        if s.config.feed == "device":
+            epoch = start // s.epoch_steps
+            if epoch != self.epoch:
+                self.epoch, self.order = epoch, placement.put(order(s, epoch), s.mesh)
+            return (s.data, self.order), epoch * s.epoch_steps
+        begun, self._next = self._next, None
+        ready = begun[1].result() if begun else None  # of other steps too: one thread at a time
+        batches = ready if begun and begun[0] == start else self._sent(start)
+        if end < s.total_steps:
+            pool = ThreadPoolExecutor(1, "batches of the next call")
+            self._next = end, pool.submit(self._sent, end)
+            pool.shutdown(wait=False)
+        return batches, start
+
+    def _sent(self, start):
+        """The batches of the steps of a call from `start` on, on the devices."""
+        s = self.setup
         epoch = start // s.epoch_steps
         if epoch != self.epoch:
             self.epoch, self.order = epoch, order(s, epoch)
-            if s.config.feed == "device":
-                self.order = placement.put(self.order, s.mesh)
-        if s.config.feed == "device":
-            return (s.data, self.order), epoch * s.epoch_steps
         steps = start - epoch * s.epoch_steps + np.arange(s.config.steps_per_call)
         shares = placement.data_size(s.mesh)
         place = np.arange(s.padded_rows).reshape(shares, 1, -1)
@@ -290,7 +317,12 @@ class Feed:
         batches = s.gather(s.data, self.order, rows_of_layout, s.objective.stream_targets)
         if s.padded_rows > s.rows:
             batches = stream.emptied(batches, np.broadcast_to(place < s.rows, rows.shape).ravel())
-        return placement.spread(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.mesh), start
+        if s.host_draw is not None:
+            by_step = lambda x: x.reshape(*rows.shape, -1).swapaxes(0, 1).reshape(-1, s.padded_rows, *x.shape[1:])
+            drawn = s.host_draw(s.config.seed, start, jax.tree.map(by_step, batches))
+            drawn = drawn.reshape(len(drawn), shares, -1, drawn.shape[-1]).swapaxes(0, 1)
+            batches = batches._replace(negatives=drawn)
+        return placement.spread(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.mesh)
 
 
 def users_of(setup: Setup, at: int) -> list:

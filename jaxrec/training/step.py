@@ -17,8 +17,7 @@ from jaxrec.kernels.placement import AXIS
 from jaxrec.kernels.random import fold_in, row_keys, site_keys, step_key
 from jaxrec.models.model import Model, pick
 from jaxrec.training import folding, packing
-
-NEGATIVES_SITE = 2**31 - 1  # for site_keys; models count theirs from 0, and no batch has as many rows
+from jaxrec.training.negatives import SITE
 
 
 class State(NamedTuple):
@@ -122,11 +121,13 @@ def step(
     rows = jax.lax.axis_index(AXIS) * share + jnp.arange(share)
     stream = parts.batch(data, index, rows)
     keys = row_keys(seed, state.step, rows)
+    drawn, stream = stream.negatives, stream._replace(negatives=None)
     stream, targets = parts.make_targets(stream, keys)
+    targets = targets._replace(negatives=drawn)
     negatives = None
     if parts.sample is not None:
-        shared_key = fold_in(step_key(seed, state.step), NEGATIVES_SITE)
-        negatives = parts.sample(shared_key, site_keys(keys, NEGATIVES_SITE), targets, sampler_tables)
+        shared_key = fold_in(step_key(seed, state.step), SITE)
+        negatives = parts.sample(shared_key, site_keys(keys, SITE), targets, sampler_tables)
     target_N = targets.items.reshape(-1)
     is_real_N = (target_N > 0).astype(jnp.float32)
     weight_N = is_real_N if targets.weights is None else is_real_N * targets.weights.reshape(-1)

@@ -13,7 +13,7 @@ import pytest
 from visits import APRIL, COLUMNS, FIELDS, NUMBERS, ROWS
 
 from jaxrec import cli
-from jaxrec.data import download, prepared, sources
+from jaxrec.data import download, maps, prepared, sources
 from jaxrec.data.interactions import fingerprint
 
 
@@ -109,6 +109,18 @@ def test_filters_are_applied_in_their_order(run):
     wanted = k_core([row for row in ROWS if row[2] >= 2 and row[3] >= moment("2014-04-05")], 3)
     assert sorted(rows_of(data)) == sorted(wanted)
     assert [step["name"] for step in meta["steps"]] == ["read", "since 2014-04-05", "min-rating 2", "k-core 3"]
+
+
+def test_memory_changes_nothing(run, tmp_path, monkeypatch):
+    """However small the blocks."""
+    flags = ("--k-core", "3", "--min-rating", "2", "--drop-duplicates")
+    _, meta, said = run(*flags)
+    monkeypatch.setattr(maps, "ROWS", 20)
+    data, again, repeated = run(*flags, "--memory", "1GiB")
+    untimed = lambda said: [line.partition(" rows in ")[0] for line in said.splitlines()]
+    assert (again, untimed(repeated)) == (meta, untimed(said))
+    prepared.verify(data)
+    assert "--memory lots: no amount of memory" in run("--memory", "lots", status=2)
 
 
 def test_a_sample_is_of_users_and_the_same_again(run):

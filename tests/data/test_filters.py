@@ -3,14 +3,16 @@
 import itertools
 from collections import Counter
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from prepared_folders import same
 
-from jaxrec.data import filters
+from jaxrec.data import filters, maps
 from jaxrec.data.filters import Options, apply
-from jaxrec.data.interactions import Sessions, fingerprint, from_sequences
+from jaxrec.data.interactions import Sessions, Types, fingerprint, from_sequences
 from jaxrec.system.errors import UserError
 
 MINUTE = 60_000_000
@@ -225,3 +227,36 @@ def test_rows_left_out_while_reading_are_steps():
         ("only a=1", None, None, 5),
         ("only b=2", 1, 3, 3),
     ]
+
+
+FLAGS = [
+    Options(drop_duplicates=True),
+    Options(collapse_repeats=True),
+    Options(session_gap=3, collapse_repeats=True, min_length=2),
+    Options(since="1970-01-01T00:05:00", until="1970-01-01T00:15:00"),
+    Options(min_rating=3, max_length=4),
+    Options(sample=0.6),
+    Options(k_core=2),
+]
+
+
+@given(logs, st.sampled_from(FLAGS), st.integers(1, 9))
+def test_block_by_block_the_same_is_left(log, options, rows):
+    """With all that a row has: times, weights, types and sessions."""
+    data, _ = made(log)
+    names = np.arange(len(data.items)) % 4
+    data = replace(data, types=Types(names.astype(np.uint8), ("buy", "like", "view")), train_sessions=1)
+    data = filters.with_gaps(data, 5)
+    found = []
+    for size in (maps.ROWS, rows):
+        with mock.patch.object(maps, "ROWS", size):
+            try:
+                found.append(apply(data, options))
+            except UserError as error:
+                found.append(str(error))
+    whole, parted = found
+    if isinstance(whole, str):
+        assert parted == whole
+        return
+    assert parted[1] == whole[1]
+    same(parted[0], whole[0])

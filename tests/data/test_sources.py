@@ -203,7 +203,7 @@ def test_the_options_of_a_public_data_set_are_applied_by_name_and_by_its_file_in
     asked = []
     tiny = dataclasses.replace(sources.PUBLIC["tiny"], options={"k_core": 5})
     monkeypatch.setitem(sources.PUBLIC, "tiny", tiny)
-    monkeypatch.setattr(filters, "apply", lambda data, options: asked.append(options) or (data, []))
+    monkeypatch.setattr(filters, "apply", lambda data, options, store: asked.append(options) or (data, []))
     load("tiny")
     load(locate("tiny"))
     assert asked == [filters.Options(k_core=5)] * 2

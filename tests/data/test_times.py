@@ -7,7 +7,7 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from jaxrec.data.times import Times, date, reads_as_times, reads_in_two_ways
 
@@ -259,3 +259,35 @@ def test_what_reads_as_times(name):
 @pytest.mark.parametrize("text", ["13/01/2020", "1/2/20 03:04", "01.02.2020", "1-2-2020T03:04:05Z", " 1/2/2020"])
 def test_what_could_be_two_days_reads_in_two_ways(text):
     assert reads_in_two_ways(pl.Series([text, "", text])) and not reads_as_times(pl.Series([text]))
+
+
+KINDS = [
+    st.integers(1_400_000_000, 1_500_000_000).map(str),
+    st.integers(1, 300).map(lambda quarters: str(1_400_000_000 + quarters / 4)),
+    st.integers(1, 28).map(lambda day: f"202402{day:02}"),
+    st.integers(0, 40).map(str),
+    st.integers(14 * 10**17, 15 * 10**17).map(str),
+    st.integers(14 * 10**17, 15 * 10**17).map("{}.5".format),
+]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from(KINDS), min_size=2, max_size=2), st.booleans(), st.data())
+def test_parts_of_a_column_are_converted_as_the_whole(kinds, relative, data):
+    """However it was read in batches, some of whole numbers and some not."""
+    values = [value for kind in kinds for value in data.draw(st.lists(kind, min_size=1, max_size=5))]
+    cuts = sorted({0, len(values), *data.draw(st.lists(st.integers(0, len(values)), max_size=3))})
+    found = []
+    for edges in ([0, len(values)], cuts):
+        times, parts = Times("t"), []
+        for first, last in itertools.pairwise(edges):
+            numbers, _ = times.parse(pl.Series(values[first:last], dtype=pl.String))
+            times.add(numbers)
+            parts.append(numbers.to_numpy())
+        try:
+            convert, unknown, note = times.decide(relative)
+        except ValueError as error:
+            found.append(str(error))
+        else:
+            found.append((np.concatenate([convert(part) for part in parts]).tolist(), unknown, note))
+    assert found[0] == found[1]

@@ -7,6 +7,7 @@ from xml.sax.saxutils import escape
 import polars as pl
 import pytest
 
+import jaxrec
 from jaxrec.data import workbooks
 from jaxrec.data.reading import read
 from jaxrec.system.errors import UserError
@@ -88,6 +89,12 @@ def test_a_sheet_is_a_table(tmp_path, name):
 
 
 @pytest.mark.usefixtures("engine")
+def test_a_workbook_is_not_read_in_little_memory(tmp_path):
+    workbook(tmp_path / "log.xlsx", Sheet1=[HEADER, *ROWS])
+    with pytest.raises(UserError, match=r"log.xlsx: a workbook, which is read into memory whole: leave out --memory"):
+        jaxrec.prepare(tmp_path / "log.xlsx", output=tmp_path / "out", memory="1GiB")
+
+
 def test_ids_are_what_the_sheet_shows(tmp_path):
     rows = [[1.0, "x7"], [2, 3], ["007", 4.0], [1, 12_345_678_901]]
     data = read(workbook(tmp_path / "a.xlsx", A=[["user", "item"], *rows]))

@@ -4,10 +4,12 @@ import entries
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from jaxrec.batches import objectives
 from jaxrec.batches.stream import Stream
+from jaxrec.evaluation import histories
 from jaxrec.evaluation.histories import encoder, pack_histories
 
 ITEMS, LENGTH = 20, 6
@@ -34,21 +36,21 @@ def alone(name, history):
 
 @settings(max_examples=4)
 @given(
-    histories=st.lists(st.lists(st.integers(1, ITEMS), min_size=1, max_size=2 * LENGTH), min_size=1, max_size=30),
+    lists=st.lists(st.lists(st.integers(1, ITEMS), min_size=1, max_size=2 * LENGTH), min_size=1, max_size=30),
     name=st.sampled_from(list(MODELS)),
     devices=st.sampled_from([1, 4]),
     width=st.sampled_from([LENGTH, 2 * LENGTH + 1]),
 )
-def test_packed_is_alone(histories, name, devices, width):
-    items = np.concatenate(histories).astype(np.int32)
-    stop = np.cumsum([len(history) for history in histories])
-    start = stop - [len(history) for history in histories]
+def test_packed_is_alone(lists, name, devices, width):
+    items = np.concatenate(lists).astype(np.int32)
+    stop = np.cumsum([len(history) for history in lists])
+    start = stop - [len(history) for history in lists]
     packed = pack_histories(items, start, stop, LENGTH, width, jax.devices()[:devices])
     hidden = ENCODERS[name, devices](PARAMS[name], packed)
-    assert hidden.shape == (len(histories), 8)
-    expected = {tuple(history[-LENGTH:]): None for history in histories}
+    assert hidden.shape == (len(lists), 8)
+    expected = {tuple(history[-LENGTH:]): None for history in lists}
     expected = {key: alone(name, key) for key in expected}
-    for row, history in zip(hidden, histories, strict=True):
+    for row, history in zip(hidden, lists, strict=True):
         np.testing.assert_allclose(row, expected[tuple(history[-LENGTH:])], atol=1e-5)
 
 
@@ -59,3 +61,33 @@ def test_little_is_held_but_what_is_asked():
     packed = pack_histories(np.ones(stop[-1], np.int32), stop - lengths, stop, 200, 200, jax.devices()[:1])
     assert packed.slot.shape[2] > 60
     assert packed.kept.size < 4 * len(lengths)
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("name", list(MODELS))
+def test_from_the_host_it_is_the_same(name, devices, monkeypatch):
+    random, devices = np.random.default_rng(0), jax.devices()[:devices]
+    lengths = random.integers(1, 2 * LENGTH, 500)
+    items, stop = random.integers(1, ITEMS + 1, lengths.sum()).astype(np.int32), np.cumsum(lengths)
+    asked = items, stop - lengths, stop, LENGTH, LENGTH, devices
+    there = ENCODERS[name, len(devices)](PARAMS[name], pack_histories(*asked))
+    monkeypatch.setattr(histories, "BATCHES", 2)
+    packed = pack_histories(*asked, host=True)
+    assert len(packed.rows) > 2 * len(devices) and isinstance(packed.data.layout.first, np.ndarray)
+    encode = encoder(MODELS[name], objectives.next_item(), devices, host=True)
+    np.testing.assert_array_equal(encode(PARAMS[name], packed), there)
+    encode.trace(PARAMS[name], packed).lower()
+
+
+def test_histories_beyond_2_31_events(tmp_path):
+    """In a file of holes, which takes no room."""
+    first = 2**31 + 7
+    items = np.memmap(tmp_path / "items", np.int32, "w+", shape=(first + 5,))
+    items[first:] = [3, 1, 4, 1, 5]
+    start, stop = np.array([first, first + 2]), np.array([first + 2, first + 5])
+    packed = pack_histories(items, start, stop, LENGTH, LENGTH, jax.devices()[:1], host=True)
+    near = pack_histories(items[first:], start - first, stop - first, LENGTH, LENGTH, jax.devices()[:1], host=True)
+    encode = encoder(MODELS["sasrec"], objectives.next_item(), jax.devices()[:1], host=True)
+    far = encode(PARAMS["sasrec"], packed)
+    np.testing.assert_array_equal(far, encode(PARAMS["sasrec"], near))
+    assert np.abs(far[0] - far[1]).max() > 1e-3

@@ -9,9 +9,10 @@ import pytest
 from ranked_splits import ITEMS, random_split, split_of
 
 from jaxrec.config import registry
+from jaxrec.data import maps
 from jaxrec.data.interactions import from_sequences
 from jaxrec.data.splits import last_item, sessions
-from jaxrec.evaluation import protocols
+from jaxrec.evaluation import protocols, ranker
 from jaxrec.evaluation.baselines import COUNTED
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.evaluation.ranker import best, lay_out, run
@@ -50,6 +51,26 @@ def eight():
 
 
 # --- ranks
+
+
+@pytest.mark.parametrize("protocol", ["full", "full, seen kept", "uniform-100"])
+def test_lists_from_the_host_give_the_same(protocol, monkeypatch):
+    """For some blocks at a time, on one device and on several."""
+    split = random_split(items=300)
+    table, hidden = exact_scores(split, split.test)
+    asked = dot, (table, None), hidden
+    there = lay_out(split, split.test, protocol, block=8)
+    monkeypatch.setattr(ranker, "HELD", 1)
+    monkeypatch.setattr(maps, "ROWS", 50)
+    for devices in (None, eight()):
+        here = lay_out(split, split.test, protocol, devices=devices, block=8, host=True)
+        assert all(isinstance(bucket.items, int) for bucket in here.buckets)
+        assert max(len(bucket.rows) for bucket in here.buckets) > 1
+        np.testing.assert_array_equal(run(here, *asked), run(there, *asked))
+        for program in ranker.traces(here, *asked):
+            program.lower()
+    if protocol != "uniform-100":
+        np.testing.assert_array_equal(best(here, *asked, 5), best(there, *asked, 5))
 
 
 @pytest.mark.parametrize("part", ["valid", "test"])

@@ -1,6 +1,7 @@
 """Laws of what a training is shown and asked beside items: weights of targets, and context."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
@@ -8,10 +9,13 @@ from hypothesis import given, strategies as st
 from some import some
 from stepping import assert_close, made, states
 
-from jaxrec.batches import context
+from jaxrec.batches import context, stream
 from jaxrec.data.interactions import Types, UserColumns, from_sequences
 from jaxrec.data.user_columns import Column
+from jaxrec.kernels.random import row_keys, site_keys
 from jaxrec.system.errors import UserError
+from jaxrec.training import negatives
+from jaxrec.training.setup import Feed, order
 
 SOFTMAX = {"loss": {"name": "softmax"}, "model": {"name": "sasrec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3}}
 CLOZE = {
@@ -153,6 +157,56 @@ def test_a_host_feeds_what_a_device_has(changes):
     known = lambda log: timed(log) | typed(log)
     device, host = (states(made(known=known, feed=feed, **changes), [3])[0][0] for feed in ("device", "host"))
     assert_close(host.params, device.params, atol=1e-6)
+
+
+@pytest.mark.parametrize("way", some([*WAYS, "lanes"], "cloze"))
+def test_the_host_draws_the_negatives_that_a_device_would(way):
+    changes = (WAYS | {"lanes": LANES})[way] | {"loss": {"name": "bce", "negatives": 3}}
+    here = made(2, feed="host", **changes)
+    assert here.sampler_tables is None, "nothing of it lies on the devices"
+    draw, tables = negatives.sampler(here.config.loss, here.split, "data", None)
+    step, rows = 2, np.arange(here.rows)
+    keys = row_keys(here.config.seed, step, rows)
+    batch = here.gather(here.data, order(here, 0), step * here.rows + rows, here.objective.stream_targets)
+    most = here.host_draw._users.__wrapped__.args[0].keywords["most"]
+    _, targets = here.objective.make_targets(jax.tree.map(jnp.asarray, batch), keys, most=most)
+    wanted = draw(None, site_keys(keys, negatives.SITE), targets, jax.tree.map(jnp.asarray, tables)).items
+    sent, _ = Feed(here)(step, step + 1)
+    found = sent.negatives.reshape(2, -1, here.rows // 2, sent.negatives.shape[-1])[:, 0]
+    np.testing.assert_array_equal(found.reshape(-1, 3), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", [*WAYS, "lanes"])
+def test_negatives_of_the_host_train_the_same(way):
+    changes = (WAYS | {"lanes": LANES})[way] | {"loss": {"name": "bce", "negatives": 3}}
+    device, host = (states(made(2, feed=feed, **changes), [3])[0] for feed in ("device", "host"))
+    assert_close(host[0].params, device[0].params, atol=1e-6)
+    np.testing.assert_allclose(host[1].loss, device[1].loss, rtol=1e-6)
+
+
+def test_a_thread_gathers_the_next_batches_and_others_are_gathered_when_asked_for():
+    setup = made(feed="host", epochs=2, steps_per_call=2, **SOFTMAX)
+    feed = Feed(setup)
+    steps = [0, 2, 4, 1, 3, setup.epoch_steps, setup.total_steps - 1]
+    for at, following in zip(steps, [*steps[1:], setup.total_steps], strict=True):
+        found, begins = feed(at, following)
+        wanted, _ = Feed(setup)(at, setup.total_steps)
+        assert begins == at
+        jax.tree.map(np.testing.assert_array_equal, found, wanted)
+    assert feed._next is None, "nothing is gathered beyond the end"
+
+
+def test_batches_beyond_2_31_events(tmp_path):
+    """Of a file of holes, which takes no room."""
+    first = 2**31 + 7
+    items = np.memmap(tmp_path / "items", np.int32, "w+", shape=(first + 5,))
+    items[first:] = [3, 1, 4, 1, 5]
+    subsequences = stream.next_item_subsequences([first, first + 2], [first + 2, first + 5], 4)
+    layout, order_of = stream.packing_layout(subsequences.length, 4)
+    data = stream.Data(items, subsequences.start, subsequences.user_index, layout)
+    batch = stream.gather(data, stream.plan(subsequences.length, order_of, 1, 0, 0), np.arange(1))
+    assert (batch.items.tolist(), batch.targets.tolist()) == ([[4, 1, 3, 0]], [[1, 5, 1, 0]])
 
 
 @given(weights=st.lists(st.floats(0, 1e6, width=32), min_size=3, max_size=3), clip=st.sampled_from([0.0, 2.5]))

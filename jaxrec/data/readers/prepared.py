@@ -14,4 +14,6 @@ def read(given: Input) -> Interactions:
     return interactions if given.items is None else described(given, interactions)
 
 
-READER = ReaderEntry(name="prepared", read=read, begins=lambda file: file.name == prepared.META, takes=frozenset())
+READER = ReaderEntry(
+    name="prepared", read=read, begins=lambda file: file.name == prepared.META, takes=frozenset({"memory"})
+)

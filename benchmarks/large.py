@@ -1,0 +1,106 @@
+"""Peak memory and time of preparing a log larger than memory; beside it without a limit, and DuckDB sorting the same.
+
+    python -m benchmarks.large --millions 30 --memory 1GiB [--formats parquet,csv] [--plain] [--duckdb PYTHON]
+
+The log is random: users and items by skewed popularity, in the order of time, so that users come mixed; a user for
+every hundred rows. PYTHON has duckdb, which sorts the same file by user and time into Parquet with as much memory. The
+disk has room for 10 GB for 100 million rows.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from benchmarks import record
+from benchmarks.prepare import measured
+from jaxrec.data import prepared
+
+ITEMS, LENGTH = 1_000_000, 100
+CHUNK = 5_000_000  # rows
+HERE = Path(__file__).parent
+
+
+def chunks(rows, seed=0):
+    """The log as frames of CHUNK rows, in the order of time."""
+    random, users = np.random.default_rng(seed), max(rows // LENGTH, 2)
+    for first in range(0, rows, CHUNK):
+        number = min(CHUNK, rows - first)
+        yield pl.DataFrame(
+            {
+                "user_id": (users * random.random(number) ** 2).astype(np.int64) * 7 + 3,
+                "item_id": (ITEMS ** random.random(number)).astype(np.int64),
+                "timestamp": 1_500_000_000 + (first + np.arange(number)) // 4 + random.integers(0, 600, number),
+            }
+        )
+
+
+def write(path, rows):
+    """One file of so many rows."""
+    if path.suffix == ".csv":
+        with path.open("wb") as file:
+            for at, frame in enumerate(chunks(rows)):
+                frame.write_csv(file, include_header=not at)
+        return path
+    parts = path.with_suffix(".parts")
+    parts.mkdir()
+    for at, frame in enumerate(chunks(rows)):
+        frame.write_parquet(parts / f"{at:05}.parquet")
+    pl.scan_parquet(parts / "*.parquet").sink_parquet(path)
+    for each in parts.iterdir():
+        each.unlink()
+    parts.rmdir()
+    return path
+
+
+def run(command):
+    """Seconds and peak of a command, as they are written."""
+    seconds, peak = measured(command)
+    found = {"seconds": round(seconds, 1), "peak_gib": round(peak, 2)}
+    print(command[1:4], found, flush=True)
+    return found
+
+
+def compare(folder, kind, rows, memory, plain, duckdb):
+    """The costs of a format."""
+    path = write(folder / f"log.{kind}", rows)
+    ours = lambda output, *flags: [sys.executable, "prepare.py", "--input", str(path), "--output", str(output), *flags]
+    found = {"file_gib": round(path.stat().st_size / 2**30, 2)}
+    found["memory"] = run(ours(folder / "parted", "--memory", memory))
+    one = prepared.load(folder / "parted")
+    found |= {"users": len(one.users), "items": len(one.catalogue.ids)}
+    if plain:
+        found["plain"] = run(ours(folder / "whole"))
+        found["same"] = one.digest == prepared.load(folder / "whole").digest
+    if duckdb:
+        found["duckdb"] = run(
+            [duckdb, str(HERE / "large_duckdb.py"), str(path), str(folder / "sorted.parquet"), memory]
+        )
+    path.unlink()
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--millions", type=float, default=30, help="of rows")
+    parser.add_argument("--memory", default="1GiB", help="as for prepare")
+    parser.add_argument("--formats", default="parquet,csv")
+    parser.add_argument("--plain", action="store_true", help="also without --memory, and compare")
+    parser.add_argument("--duckdb", metavar="PYTHON", help="an interpreter with duckdb")
+    parser.add_argument("--folder", help="where to write (default: the system's for temporary files)")
+    parser.add_argument("--name", default="large", help="of the result")
+    flags = parser.parse_args()
+    rows, found = int(flags.millions * 1e6), {}
+    for kind in flags.formats.split(","):
+        with tempfile.TemporaryDirectory(dir=flags.folder) as name:
+            found[kind] = compare(Path(name), kind, rows, flags.memory, flags.plain, flags.duckdb)
+    command = (
+        f"python -m benchmarks.large --millions {flags.millions:g} --memory {flags.memory} --formats {flags.formats}"
+    )
+    command += " --plain" * flags.plain + " --duckdb PYTHON" * bool(flags.duckdb)
+    command += f" --name {flags.name}" * (flags.name != "large")
+    result = {"kind": "large", "seeds": 1, "rows": rows, "memory": flags.memory, "formats": found}
+    record.write(flags.name, result, command)

@@ -1,0 +1,119 @@
+"""Folders that are written whole or not at all, and temporary ones beside them."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import polars as pl
+
+from jaxrec.data.spill import MEMORY, Disk, Store
+from jaxrec.system import checksums
+from jaxrec.system.errors import UserError
+
+NAME = 200  # maximum bytes of a name that temporary names are derived from
+
+
+@contextlib.contextmanager
+def building(path: Path) -> Iterator[Path]:
+    """A folder under a temporary name, which takes the path's place when it is complete.
+
+    Raises:
+        UserError: if it can't be written, or the disk is full. Leaves nothing behind.
+    """
+    path = path.resolve()  # a symbolic link stays a link
+    folder, before = _beside(path, "tmp"), _beside(path, "before.tmp")
+    made = [each for each in path.parents if not each.exists()]
+    _check_unlocked(folder)
+    lock = None
+    try:
+        if before.exists() and not path.exists():  # an earlier process was killed between the two renames
+            before.rename(path)
+        for left in (folder, before):
+            shutil.rmtree(left, ignore_errors=True)
+        folder.mkdir(parents=True)
+        lock = os.open(folder, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+        for file in folder.iterdir():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+        if path.exists():
+            path.rename(before)
+        folder.rename(path)
+        made = []
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path}: cannot be written ({said(error)}): free the disk, or name another --output") from None
+    finally:
+        if before.exists() and not path.exists():
+            before.rename(path)
+        for left in (folder, before):
+            shutil.rmtree(left, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+        for each in made:
+            with contextlib.suppress(OSError):
+                each.rmdir()
+
+
+def _check_unlocked(folder: Path) -> None:
+    """Checks that no other process is writing this temporary folder; one left by a killed process is unlocked."""
+    if not folder.is_dir():
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{folder}: another prepare is writing there: wait for it, or name another --output") from None
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def spilling(path: Path, memory: int | None, stage: Callable[[str], None]) -> Iterator[Store]:
+    """A Store of so many bytes of memory: in a temporary folder beside the path, which is removed at the end.
+
+    One that a killed process left is removed, too.
+
+    Raises:
+        UserError: if it can't be made, or another process works there.
+    """
+    if memory is None:
+        yield MEMORY
+        return
+    path = path.resolve()
+    folder = _beside(path, "spill.tmp")
+    made = [each for each in path.parents if not each.exists()]
+    _check_unlocked(folder)
+    lock = None
+    try:
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            lock = os.open(folder, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written ({said(error)}): name another --output") from None
+        yield Disk(folder, memory, stage)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+        for each in made:
+            with contextlib.suppress(OSError):
+                each.rmdir()
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """Returns the path of a temporary folder beside another."""
+    name = path.name if len(os.fsencode(path.name)) <= NAME else checksums.of_text(repr(path.name))
+    return path.with_name(f".{name}.{suffix}")
+
+
+def said(error: Exception) -> str:
+    """Returns an error in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{Path(error.filename).name}: {error.strerror}" if error.filename else error.strerror
+    return str(error).partition("\n")[0]

@@ -1,0 +1,85 @@
+"""Negatives that the host draws for batches that it sends: those that the step would draw, from sets of any size."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrec.batches.objectives import Targets
+from jaxrec.data.splits import Split
+from jaxrec.kernels.random import randint, row_keys, site_keys
+from jaxrec.training.negatives import SITE, Negatives, nth_unseen, seen_in_training
+
+
+class HostDraw:
+    """Draws as `negatives.uniform` does: the same items for the same seed, step and row.
+
+    Random numbers and targets come from the CPU's own programs; the sets are looked up in NumPy, by 64-bit places.
+
+    Args:
+        split: Split, whose training histories are used.
+        number: negatives per slot.
+        make_targets: (stream, keys_R) -> (Stream, objectives.Targets), as of the step.
+    """
+
+    def __init__(self, split: Split, number: int, make_targets: Callable):
+        self.seen, self.catalogue = seen_in_training(split), len(split.interactions.catalogue.ids)
+        self._steps = int(np.diff(self.seen.offsets).max()).bit_length()
+        self._users = jax.jit(partial(_users, make_targets))
+        self._nth = jax.jit(partial(_nth, number))
+
+    def __call__(self, seed: int, first: int, streams: Any) -> np.ndarray:
+        """The negatives of the steps from `first` on.
+
+        Args:
+            seed: of the training.
+            first: the first step.
+            streams: Stream [steps, R, T] of all rows of the steps, NumPy.
+
+        Returns:
+            [steps, R, M x number] int32, for the M targets of each row.
+        """
+        with jax.default_device(_cpu()):
+            steps = first + np.arange(len(streams.items), dtype=np.int32)
+            of_training = np.uint32(seed)
+            user = np.asarray(self._users(of_training, steps, streams))
+            low, high = self.seen.offsets[user], self.seen.offsets[user + 1]
+            nth = np.asarray(self._nth(of_training, steps, (self.catalogue - (high - low)).astype(np.int32)))
+        found = nth_unseen(nth, low[..., None], high[..., None], self.seen.items, self._steps)
+        return found.astype(np.int32).reshape(*user.shape[:2], -1)
+
+
+def given(_key: Any, _keys: Any, targets: Targets, _sampler_tables: Any) -> Negatives:
+    """The draw of a step whose batch has its negatives already."""
+    return Negatives(targets.negatives.reshape(targets.items.size, -1), shared_by="slot")
+
+
+def _users(make_targets, seed, steps_K, streams):
+    """The users of the targets: [K, R, M]."""
+
+    def of_step(step, stream):
+        keys = row_keys(seed, step, np.arange(len(stream.items)))
+        return make_targets(stream, keys)[1].user_index
+
+    return jax.vmap(of_step)(steps_K, streams)
+
+
+def _nth(number, seed, steps_K, bounds_KRM):
+    """Random numbers below the bounds, [K, R, M, number], as `negatives.uniform` draws them."""
+
+    def of_step(step, bounds_RM):
+        keys = site_keys(row_keys(seed, step, np.arange(len(bounds_RM))), SITE)
+        draw = lambda key, bounds_M: randint(key, (len(bounds_M), number), bounds_M[:, None])
+        return jax.vmap(draw)(keys, bounds_RM)
+
+    return jax.vmap(of_step)(steps_K, bounds_KRM)
+
+
+def _cpu():
+    """The device of the host's own programs; None, the default device, where JAX has no CPU."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None

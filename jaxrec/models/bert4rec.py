@@ -156,6 +156,7 @@ def bert4rec(config: BERT4RecOptions, sizes: Sizes) -> Model:
         method="everything",
         reads=True,
         microbatch_slots=ATTENTION_SLOTS,
+        vectors_by_row=True,
     )
 
 

@@ -197,6 +197,7 @@ def sasrec(config: SASRecOptions, sizes: Sizes) -> Model:
         head="head" if cosine else None,
         reads=True,
         microbatch_slots=ATTENTION_SLOTS,
+        vectors_by_row=True,
     )
 
 

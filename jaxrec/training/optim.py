@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from jaxrec.config.keys import OptimConfig
+from jaxrec.kernels import hardware
 
 
 def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
@@ -160,8 +161,10 @@ def adagrad(rate: Callable, eps: float, momentum: float, split: bool = False) ->
         split: whether some params are split over devices. Then a barrier is for each array: what one barrier has held
             together counts as differing on all devices on which any of it differs.
     """
+
     barrier = jax.lax.optimization_barrier
-    held = partial(jax.tree.map, barrier) if split else barrier
+    of_each = partial(jax.tree.map, barrier)
+    of_all = of_each if split else barrier
 
     def init(params):
         zeros = lambda: jax.tree.map(jnp.zeros_like, params)
@@ -169,7 +172,11 @@ def adagrad(rate: Callable, eps: float, momentum: float, split: bool = False) ->
 
     def update(updates, state, params=None, *, used=None, **extra_args):
         # A zero gradient doesn't change the sums, so only the trace needs `used`. Without the barriers, XLA's CPU
-        # backend recomputes both for every use, and copies the old ones to do so, which takes twice as long.
+        # backend recomputes both for every use, and copies the old ones to do so, which takes twice as long. Others
+        # recompute gradients.
+        on_cpu = hardware.is_cpu()
+        held = of_all if on_cpu else lambda tree: tree
+        updates = updates if on_cpu else of_each(updates)
         sums = held(jax.tree.map(lambda sums, g: sums + g * g, state.sum_of_squares, updates))
         now = rate(state.count)
         moves = jax.tree.map(lambda g, sums: -now * g * jax.lax.rsqrt(sums + eps), updates, sums)

@@ -146,7 +146,7 @@ def relabel(
     row = jnp.where(row >= 0, row, items)
     if items <= sizes.MASKED_ROWS_PER_TOUCHED * len(row):
         return Rows(None, _marks(row, ends[0], items)), inputs, targets, negatives
-    if sizes.compares_pairs(len(row)):
+    if sizes.compares_pairs(len(row), len(row)):
         at, place, used = row, *_firsts(row, ends[0])
     else:
         at = jnp.sort(row)
@@ -166,6 +166,10 @@ def relabel(
 
 def _marks(place, end, size):
     """Which of `size` places inputs have, the first `end` of the places, and which targets."""
+    if sizes.compares_pairs(size, len(place)):
+        same_SU = jnp.arange(size)[:, None] == place
+        is_input = jnp.arange(len(place)) < end
+        return {"inputs": (same_SU & is_input).any(1), "targets": (same_SU & ~is_input).any(1)}
     mark = lambda places: jnp.zeros(size, bool).at[places].set(True, mode="drop")
     return {"inputs": mark(place[:end]), "targets": mark(place[end:])}
 

@@ -89,6 +89,8 @@ class Parts:
     ema: float = 0.0  #: the decay of the average of the params, if the State has one
     norm: Callable = norm  #: of the gradient
     tables: frozenset = frozenset()  #: names of the params of which `wrap_update` may update some rows only
+    #: rows of a microbatch, if on accelerators the model is given its vectors once a row (see `packing`); else 0
+    vector_rows: int = 0
     items: Callable | None = None  #: (key, sampler tables) -> models.features.Items as the step has them
 
 
@@ -197,7 +199,7 @@ def call(parts: Parts, size: int) -> Callable:
         if hardware.is_cpu():
             return steps(parts, state, data, sampler_tables, start, end, seed)
         packed_parts, packed_state, unpack = packing.packed(parts, state)
-        state, metrics = steps(packed_parts, packed_state, data, sampler_tables, start, end, seed)
+        state, metrics = steps_of_few_kernels(packed_parts, packed_state, data, sampler_tables, start, end, seed)
         return unpack(state), metrics
 
     def steps(parts, state, data, sampler_tables, start, end, seed):
@@ -217,5 +219,25 @@ def call(parts: Parts, size: int) -> Callable:
         empty = StepMetrics(*(jnp.full((size,), jnp.nan, jnp.float32),) * 3)
         state, metrics, _ = jax.lax.while_loop(going, body, (state, empty, jnp.array(True)))
         return state, metrics
+
+    def steps_of_few_kernels(parts, state, data, sampler_tables, start, end, seed):
+        """As `steps`, with the metrics of a step as one row, whose numbers the loop's condition looks at."""
+        first = state.step
+
+        def going(loop):
+            state, metrics_K3 = loop
+            taken = state.step - first
+            finite_3 = jnp.isfinite(jax.lax.dynamic_index_in_dim(metrics_K3, taken - 1, keepdims=False))
+            return (state.step < end) & ((taken == 0) | finite_3.all())
+
+        def body(loop):
+            state, metrics_K3 = loop
+            at = state.step - first
+            state, values = step(parts, state, data, sampler_tables, state.step - start, seed)
+            return state, jax.lax.dynamic_update_index_in_dim(metrics_K3, jnp.stack(values), at, 0)
+
+        empty = jnp.full((size, len(StepMetrics._fields)), jnp.nan, jnp.float32)
+        state, metrics_K3 = jax.lax.while_loop(going, body, (state, empty))
+        return state, StepMetrics(*metrics_K3.T)
 
     return many

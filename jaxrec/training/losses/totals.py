@@ -13,7 +13,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxrec.kernels import products, shards, sizes
+from jaxrec.kernels import hardware, products, shards, sizes
 from jaxrec.kernels.chunks import chunked
 
 
@@ -53,8 +53,13 @@ def plain(slot_loss: Callable, keep: bool = False, axis: str | None = None) -> C
         def slot(hidden_D, target, own):
             valid_K = valid_negatives(own.items, target, own.own_column, keep)
             item_K = jnp.maximum(own.items, 1)
-            negative_K = jax.vmap(lambda item: score(hidden_D, item, table_VD, bias_V, axis))(item_K)
-            positive = score(hidden_D, target, table_VD, bias_V, axis)
+            scores_of = jax.vmap(lambda item: score(hidden_D, item, table_VD, bias_V, axis))
+            if hardware.is_cpu():
+                negative_K = scores_of(item_K)
+                positive = score(hidden_D, target, table_VD, bias_V, axis)
+            else:  # rows that are looked up together have one gradient
+                positive, *rest = jnp.split(scores_of(jnp.append(target, item_K)), [1])
+                positive, negative_K = positive[0], rest[0]
             negative_K = negative_K if own.shift is None else negative_K - own.shift
             positive = positive if own.own_shift is None else positive - own.own_shift
             return slot_loss(positive, negative_K, valid_K)

@@ -176,7 +176,6 @@ def adagrad(rate: Callable, eps: float, momentum: float, split: bool = False) ->
         # recompute gradients.
         on_cpu = hardware.is_cpu()
         held = of_all if on_cpu else lambda tree: tree
-        updates = updates if on_cpu else of_each(updates)
         sums = held(jax.tree.map(lambda sums, g: sums + g * g, state.sum_of_squares, updates))
         now = rate(state.count)
         moves = jax.tree.map(lambda g, sums: -now * g * jax.lax.rsqrt(sums + eps), updates, sums)
@@ -185,7 +184,7 @@ def adagrad(rate: Callable, eps: float, momentum: float, split: bool = False) ->
         used = jax.tree.map(lambda _: True, moves) if used is None else used
         goes_on = lambda old, move, use: jnp.where(use, momentum * old + move, old)
         trace = held(jax.tree.map(goes_on, state.trace, moves, used))
-        moves = jax.tree.map(lambda new, use: jnp.where(use, new, 0), trace, used)
+        moves = jax.tree.map(lambda new, use: jnp.where(use, new, -0.0), trace, used)
         return moves, AdagradState(state.count + 1, sums, trace)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -69,11 +69,11 @@ class _Packing:
 
     def unpack(self, params: dict, by_row: int = 0) -> dict:
         """The params of the packed ones; with `by_row`, vectors [D] as [by_row, D]."""
-        flat, begin, leaves = [params[name].reshape(-1) for name in PACKED], [0, 0], []
+        flat, begin, leaves = [params[name].reshape(1, -1) for name in PACKED], [0, 0], []
         for leaf in self.leaves:
             group = leaf.ndim > 1
             part = slice(begin[group], begin[group] + leaf.size)
-            leaves.append(flat[group][part].reshape(leaf.shape))
+            leaves.append(flat[group][:, part].reshape(leaf.shape))
             begin[group] += leaf.size
         if by_row:
             leaves = [jnp.broadcast_to(x, (by_row, x.size)) if x.ndim == 1 else x for x in leaves]

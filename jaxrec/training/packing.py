@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 SMALL = 1 << 18  #: elements of the largest array that is packed
+UNUSED = 32  #: zeros before the matrices: XLA slices all of them by one kernel, unless one begins at 0
 PACKED = ("packed_vectors", "packed_matrices")  #: names of the params that stand for the packed ones
 
 
@@ -64,16 +65,17 @@ class _Packing:
             alone = lambda x: jnp.zeros((by_row, x.size), x.dtype).at[0].set(x)
             groups = [each if each.ndim == 2 else alone(each) for each in groups[0]], groups[1]
         kept = {name: tree for name, tree in params.items() if name not in self.names}
+        groups[1].insert(0, jnp.zeros(UNUSED))
         vectors, matrices = (jnp.concatenate(group, -1) if group else jnp.zeros(0) for group in groups)
         return kept | {PACKED[0]: vectors.sum(0) if vectors.ndim == 2 else vectors, PACKED[1]: matrices[None]}
 
     def unpack(self, params: dict, by_row: int = 0) -> dict:
         """The params of the packed ones; with `by_row`, vectors [D] as [by_row, D]."""
-        flat, begin, leaves = [params[name].reshape(1, -1) for name in PACKED], [0, 0], []
+        flat, begin, leaves = [params[name].reshape(-1) for name in PACKED], [0, UNUSED], []
         for leaf in self.leaves:
             group = leaf.ndim > 1
             part = slice(begin[group], begin[group] + leaf.size)
-            leaves.append(flat[group][:, part].reshape(leaf.shape))
+            leaves.append(flat[group][part].reshape(leaf.shape))
             begin[group] += leaf.size
         if by_row:
             leaves = [jnp.broadcast_to(x, (by_row, x.size)) if x.ndim == 1 else x for x in leaves]

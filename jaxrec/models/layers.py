@@ -20,6 +20,7 @@ INITIAL = {
     "normal": nn.initializers.normal(0.02),
     "uniform": nn.initializers.xavier_uniform(),
 }
+BY_ROW = ("bias", "scale")  #: vectors of Dense and of norms, which may be given once a row
 TEMPERATURE = 0.05  # initial temperature of cosine scores
 SITE_PARTS = 1 << 16  # maximum parts of a site
 

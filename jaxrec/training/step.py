@@ -89,8 +89,8 @@ class Parts:
     ema: float = 0.0  #: the decay of the average of the params, if the State has one
     norm: Callable = norm  #: of the gradient
     tables: frozenset = frozenset()  #: names of the params of which `wrap_update` may update some rows only
-    #: rows of a microbatch, if on accelerators the model is given its vectors once a row (see `packing`); else 0
-    vector_rows: int = 0
+    by_row: tuple[str, ...] = ()  #: names of the vectors that the model may be given once a row: see Model
+    microbatch_rows: int = 0  #: rows that the model is given at once
     items: Callable | None = None  #: (key, sampler tables) -> models.features.Items as the step has them
 
 

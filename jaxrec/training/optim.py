@@ -161,10 +161,8 @@ def adagrad(rate: Callable, eps: float, momentum: float, split: bool = False) ->
         split: whether some params are split over devices. Then a barrier is for each array: what one barrier has held
             together counts as differing on all devices on which any of it differs.
     """
-
     barrier = jax.lax.optimization_barrier
-    of_each = partial(jax.tree.map, barrier)
-    of_all = of_each if split else barrier
+    barriers = partial(jax.tree.map, barrier) if split else barrier
 
     def init(params):
         zeros = lambda: jax.tree.map(jnp.zeros_like, params)
@@ -172,10 +170,8 @@ def adagrad(rate: Callable, eps: float, momentum: float, split: bool = False) ->
 
     def update(updates, state, params=None, *, used=None, **extra_args):
         # A zero gradient doesn't change the sums, so only the trace needs `used`. Without the barriers, XLA's CPU
-        # backend recomputes both for every use, and copies the old ones to do so, which takes twice as long. Others
-        # recompute gradients.
-        on_cpu = hardware.is_cpu()
-        held = of_all if on_cpu else lambda tree: tree
+        # backend recomputes both for every use, and copies the old ones to do so, which takes twice as long.
+        held = barriers if hardware.is_cpu() else lambda tree: tree
         sums = held(jax.tree.map(lambda sums, g: sums + g * g, state.sum_of_squares, updates))
         now = rate(state.count)
         moves = jax.tree.map(lambda g, sums: -now * g * jax.lax.rsqrt(sums + eps), updates, sums)
@@ -184,6 +180,7 @@ def adagrad(rate: Callable, eps: float, momentum: float, split: bool = False) ->
         used = jax.tree.map(lambda _: True, moves) if used is None else used
         goes_on = lambda old, move, use: jnp.where(use, momentum * old + move, old)
         trace = held(jax.tree.map(goes_on, state.trace, moves, used))
+        # Not 0, which gradients begin with: XLA would compute it once for both, and copy it.
         moves = jax.tree.map(lambda new, use: jnp.where(use, new, -0.0), trace, used)
         return moves, AdagradState(state.count + 1, sums, trace)
 

@@ -17,8 +17,8 @@ def packed(parts: Any, state: Any) -> tuple[Any, Any, Callable]:
 
     Those of one axis or none become a vector, the others a matrix of one row, since weight decay tells these apart.
     The gradient is packed as it is computed, so the optimiser, norms and sums over devices see two arrays. What they
-    compute is the same, but for the order of sums. The vectors that `parts.by_row` names are given to the model once for
-    each row of a microbatch, so that the gradients of all are summed over the rows together.
+    compute is the same, but for the order of sums. The vectors that `parts.by_row` names are given to the model once a
+    row of a microbatch, so that the gradients of all are summed over the rows together.
 
     Args:
         parts: step.Parts; `parts.tables` are not packed.

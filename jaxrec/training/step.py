@@ -199,42 +199,23 @@ def call(parts: Parts, size: int) -> Callable:
         if hardware.is_cpu():
             return steps(parts, state, data, sampler_tables, start, end, seed)
         packed_parts, packed_state, unpack = packing.packed(parts, state)
-        state, metrics = steps_of_few_kernels(packed_parts, packed_state, data, sampler_tables, start, end, seed)
+        state, metrics = steps(packed_parts, packed_state, data, sampler_tables, start, end, seed)
         return unpack(state), metrics
 
     def steps(parts, state, data, sampler_tables, start, end, seed):
         first = state.step
 
         def going(loop):
-            state, _, finite = loop
-            return (state.step < end) & finite
-
-        def body(loop):
-            state, metrics, _ = loop
-            at = state.step - first
-            state, values = step(parts, state, data, sampler_tables, state.step - start, seed)
-            metrics = StepMetrics(*(kept.at[at].set(value) for kept, value in zip(metrics, values, strict=True)))
-            return state, metrics, jnp.isfinite(values.loss) & jnp.isfinite(values.norm)
-
-        empty = StepMetrics(*(jnp.full((size,), jnp.nan, jnp.float32),) * 3)
-        state, metrics, _ = jax.lax.while_loop(going, body, (state, empty, jnp.array(True)))
-        return state, metrics
-
-    def steps_of_few_kernels(parts, state, data, sampler_tables, start, end, seed):
-        """As `steps`, with the metrics of a step as one row, whose numbers the loop's condition looks at."""
-        first = state.step
-
-        def going(loop):
             state, metrics_K3 = loop
             taken = state.step - first
-            finite_3 = jnp.isfinite(jax.lax.dynamic_index_in_dim(metrics_K3, taken - 1, keepdims=False))
-            return (state.step < end) & ((taken == 0) | finite_3.all())
+            last = jax.lax.dynamic_index_in_dim(metrics_K3, taken - 1, keepdims=False)
+            return (state.step < end) & ((taken == 0) | jnp.isfinite(last).all())
 
         def body(loop):
             state, metrics_K3 = loop
             at = state.step - first
             state, values = step(parts, state, data, sampler_tables, state.step - start, seed)
-            return state, jax.lax.dynamic_update_index_in_dim(metrics_K3, jnp.stack(values), at, 0)
+            return state, metrics_K3.at[at].set(jnp.stack(values))
 
         empty = jnp.full((size, len(StepMetrics._fields)), jnp.nan, jnp.float32)
         state, metrics_K3 = jax.lax.while_loop(going, body, (state, empty))

@@ -25,8 +25,10 @@ def score(
 
     The gathered row is cast, not the table, so that gradients of many slots are summed in the table's float32.
     """
-    # XLA adds gradients of lookups at once if all are by arrays of rows
-    row_D = shards.held(table_VD, item - 1, axis) if hardware.is_cpu() else shards.held(table_VD, item[None] - 1, axis)[0]
+    if hardware.is_cpu():
+        row_D = shards.held(table_VD, item - 1, axis)
+    else:  # XLA adds the gradients of lookups at once where all are by arrays of rows
+        row_D = shards.held(table_VD, item[None] - 1, axis)[0]
     product = jnp.dot(row_D.astype(hidden_D.dtype), hidden_D, preferred_element_type=jnp.float32)
     return shards.total(product if bias_V is None else product + shards.held(bias_V, item - 1, axis), axis)
 

@@ -11,7 +11,10 @@ from jaxrec.kernels import hardware, sizes
 
 def product(x_ND: jax.Array, kernel_DF: jax.Array, bias_F: jax.Array, dtype: Any) -> jax.Array:
     """Returns x W + b, with factors in `dtype` and sums in float32."""
-    return jnp.dot(x_ND.astype(dtype), kernel_DF.astype(dtype), preferred_element_type=jnp.float32) + bias_F
+    product_NF = jnp.dot(x_ND.astype(dtype), kernel_DF.astype(dtype), preferred_element_type=jnp.float32)
+    if not hardware.is_cpu():  # gates add the bias: for a product to do so, XLA would copy it first
+        product_NF = jax.lax.optimization_barrier(product_NF)
+    return product_NF + bias_F
 
 
 def gates(x_B3D: jax.Array, h_B3D: jax.Array, h_BD: jax.Array) -> jax.Array:
@@ -57,7 +60,7 @@ def recurrence(
         (the state after the last slot [B, D], the states after all slots [T, B, D])
     """
     args = x_TB3D, reset_TB, keep_TBD, before_BD, kernel_DF, bias_F
-    if hardware.is_cpu():
+    if hardware.is_cpu() or len(x_TB3D) == 1:
         return _states(dtype, *args)
     return _states_in_few_kernels(dtype, fused and sizes.fuses_gru(before_BD.shape[1]), *args)
 

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.kernels import hardware
+
 DISTANCE_BUCKETS = 32  #: number of buckets for distances between slots; half of them hold a single distance
 FAR = 128  #: distances from here on share the last bucket
 
@@ -86,6 +88,8 @@ def from_end(segments: jax.Array) -> jax.Array:
     [2, 1, 0, 1, 0]
     """
     slots = jnp.arange(len(segments), dtype=jnp.int32)
+    if not hardware.is_cpu():  # comparing all pairs is one kernel, and a running minimum several
+        return (same_sequence(segments) & (slots > slots[:, None])).sum(1, dtype=jnp.int32)
     ends = jnp.append(segments[1:] != segments[:-1], True)
     end = jnp.where(ends, slots, len(segments)).astype(jnp.float32)  # exact; ONNX has no integer cummin
     return jax.lax.cummin(end, reverse=True).astype(jnp.int32) - slots

@@ -1,7 +1,9 @@
-"""Matrix products written in the form that XLA's CPU backend computes fastest."""
+"""Matrix products written in the form that XLA computes fastest on the device."""
 
 import jax
 import jax.numpy as jnp
+
+from jaxrec.kernels import hardware
 
 
 def by_table(x_GMD: jax.Array, table_GKD: jax.Array, bias_GK: jax.Array) -> jax.Array:
@@ -30,3 +32,29 @@ def by_rows(x_GMD: jax.Array, rows_GKD: jax.Array, bias_GK: jax.Array) -> jax.Ar
 def member_sums(x_GMK: jax.Array) -> jax.Array:
     """The sums over each group's members: [G, M, K] -> [G, K]. On a CPU this is faster than `sum(axis=1)`."""
     return jnp.einsum("gmk,gm->gk", x_GMK, jnp.ones_like(x_GMK[..., 0]))
+
+
+def by_head(query_BQHd: jax.Array, key_BKHd: jax.Array) -> jax.Array:
+    """The products of all queries with all keys of each head: [B, Q, H, d], [B, K, H, d] -> [B, H, Q, K] float32.
+
+    Accelerators are spared the axis of a single head, for which XLA would transpose the factors.
+    """
+    if query_BQHd.shape[2] == 1 and not hardware.is_cpu():
+        query_BQd, key_BKd = query_BQHd[:, :, 0], key_BKHd[:, :, 0]
+        return jnp.einsum("bqd,bkd->bqk", query_BQd, key_BKd, preferred_element_type=jnp.float32)[:, None]
+    return jnp.einsum("bqhd,bkhd->bhqk", query_BQHd, key_BKHd, preferred_element_type=jnp.float32)
+
+
+def mixed_by_head(weights_BHQK: jax.Array, value_BKHd: jax.Array) -> jax.Array:
+    """The values of each head, summed by weights: [B, H, Q, K], [B, K, H, d] -> [B, Q, H, d]; see `by_head`."""
+    if value_BKHd.shape[2] == 1 and not hardware.is_cpu():
+        return jnp.einsum("bqk,bkd->bqd", weights_BHQK[:, 0], value_BKHd[:, :, 0])[:, :, None]
+    return jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, value_BKHd)
+
+
+def apart(x: jax.Array) -> jax.Array:
+    """The array, such that accelerators don't make one product of its product and another of the same array.
+
+    What that would save is less than the copies that put factors together, and take results and gradients apart.
+    """
+    return x if hardware.is_cpu() else jax.lax.optimization_barrier(x)

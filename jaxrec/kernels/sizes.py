@@ -10,6 +10,7 @@ HELD_NUMBERS = 2**21  #: elements per chunk of an intermediate array that is com
 MEMORY_PER_NUMBER = 1024  #: bytes of an accelerator's memory for each element of such a chunk
 TABLE_ROWS_PER_LOOKUP = 16  #: tables with at most this many rows per lookup are multiplied whole, without lookups
 MASKED_ROWS_PER_TOUCHED = 4  #: tables with at most this many rows per touched row are updated whole, under a mask
+COMPARED_PAIRS = 2**26  #: an accelerator compares at most so many pairs of numbers, instead of sorting or marking
 GRADIENT_ROWS_PER_SLOT = 4  #: with more table rows per slot, summing microbatches' gradients costs more than they gain
 ATTENTION_SLOTS = 8192  #: slots per microbatch for models with attention
 GATED_SLOTS = 2048  #: slots per microbatch for models whose layers have several gated products (HSTU, RG-LRU)
@@ -39,6 +40,11 @@ def product_rows(columns: int) -> int:
 def query_block(queries: int) -> int:
     """The number of queries per block of attention: all of them on accelerators, where starting kernels costs more."""
     return QUERY_BLOCK if hardware.is_cpu() else queries
+
+
+def compares_pairs(ones: int, others: int) -> bool:
+    """Whether equal numbers of two arrays are found by comparing all pairs, which is one kernel of an accelerator."""
+    return not hardware.is_cpu() and ones * others <= COMPARED_PAIRS
 
 
 def fuses_softmax(rows: int, width: int) -> bool:

@@ -14,7 +14,7 @@ from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import bidirectional, position_of
 from jaxrec.kernels.sizes import ATTENTION_SLOTS
 from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
-from jaxrec.models.layers import INITIAL, Attention, Dense, drop_rows, gelu, item_param, layer_norm, with_added
+from jaxrec.models.layers import BY_ROW, INITIAL, Attention, Dense, drop_rows, gelu, item_param, layer_norm, with_added
 from jaxrec.models.model import Model, from_module, pick
 from jaxrec.models.sasrec import check
 
@@ -156,6 +156,7 @@ def bert4rec(config: BERT4RecOptions, sizes: Sizes) -> Model:
         method="everything",
         reads=True,
         microbatch_slots=ATTENTION_SLOTS,
+        by_row=BY_ROW,
     )
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxrec.batches.stream import Stream
 from jaxrec.config.keys import Config
-from jaxrec.kernels import sizes
+from jaxrec.kernels import hardware, norms, products, sizes
 from jaxrec.kernels.masks import DISTANCE_BUCKETS, distance_buckets, nearness
 from jaxrec.kernels.random import dropout, site_keys
 from jaxrec.models import times
@@ -20,6 +20,7 @@ INITIAL = {
     "normal": nn.initializers.normal(0.02),
     "uniform": nn.initializers.xavier_uniform(),
 }
+BY_ROW = ("bias", "scale")  #: vectors of Dense and of norms, which may be given once a row
 TEMPERATURE = 0.05  # initial temperature of cosine scores
 SITE_PARTS = 1 << 16  # maximum parts of a site
 
@@ -45,14 +46,32 @@ def drop_rows(x: jax.Array, rate: float, keys: jax.Array | None, site: tuple[int
     return jax.vmap(lambda key, row: dropout(key, row, rate))(site_keys(keys, SITE_PARTS * site[0] + site[1]), x)
 
 
+class LayerNorm(nn.LayerNorm):
+    """Flax's LayerNorm, whose scale and bias may also be given once a row, on accelerators."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.has_variable("params", "scale") and (scale := self.get_variable("params", "scale")).ndim == 2:
+            return norms.layer(x, scale, self.get_variable("params", "bias"), self.epsilon)
+        return super().__call__(x)
+
+
+class RMSNorm(nn.RMSNorm):
+    """Flax's RMSNorm, whose scale may also be given once a row, on accelerators."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.has_variable("params", "scale") and (scale := self.get_variable("params", "scale")).ndim == 2:
+            return norms.rms(x, scale, self.epsilon)
+        return super().__call__(x)
+
+
 def layer_norm(epsilon: float = 1e-8, name: str | None = None) -> nn.LayerNorm:
     """Returns a LayerNorm with a small epsilon, as in reference implementations, and float32 statistics."""
-    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32, name=name)
+    return LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32, name=name)
 
 
 def rms_norm(epsilon: float = 1e-8) -> nn.RMSNorm:
     """Returns an RMSNorm (Zhang and Sennrich 2019) with float32 statistics: no centring, no bias."""
-    return nn.RMSNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32)
+    return RMSNorm(epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32)
 
 
 NORMS = {"layer": layer_norm, "rms": rms_norm}
@@ -67,13 +86,16 @@ class Dense(nn.Module):
     biased: bool = True
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, add=True):
+        """[..., D] -> [..., width]; without `add`, the product and the bias that is to be added, in float32."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.width))
         product = jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
         if not self.biased:
             return product
-        bias = self.param("bias", nn.initializers.zeros, (self.width,))
-        return (product.astype(jnp.float32) + bias).astype(self.dtype)
+        bias = item_param(self, "bias", nn.initializers.zeros, self.width)
+        if not add:
+            return product.astype(jnp.float32), bias
+        return norms.plus([product.astype(jnp.float32)], [bias])[0].astype(self.dtype)
 
 
 def unit(x: jax.Array) -> jax.Array:
@@ -174,12 +196,20 @@ class Attention(nn.Module):
     ):
         (rows, queries, width), slots = query_BQD.shape, memory_BTD.shape[1]
 
-        def project(name, x_BTD):
+        def project(name, x_BTD, add=True):
             dense = Dense(width, self.dtype, self.kernel_init, name=name)
-            return dense(x_BTD.reshape(-1, width)).reshape(rows, -1, self.heads, width // self.heads)
+            return dense(x_BTD.reshape(-1, width), add)
 
-        q_BQHd = project("query", query_BQD) * (width // self.heads) ** -0.5
-        k_BTHd, v_BTHd = project("key", memory_BTD), project("value", memory_BTD)
+        split = lambda x_ND: x_ND.reshape(rows, -1, self.heads, width // self.heads)
+        scale, late = (width // self.heads) ** -0.5, intervals is None and not hardware.is_cpu()
+        if hardware.is_cpu():
+            q_BQHd = split(project("query", query_BQD)) * scale
+            k_BTHd, v_BTHd = split(project("key", memory_BTD)), split(project("value", memory_BTD))
+        else:  # the gradients of the biases are one kernel's, and the scale is multiplied where the mask is looked up
+            of_memory = {"key": memory_BTD, "value": products.apart(memory_BTD)}
+            pairs = [project(name, x_BTD, False) for name, x_BTD in {"query": query_BQD, **of_memory}.items()]
+            q_BQHd, k_BTHd, v_BTHd = (split(x.astype(self.dtype)) for x in norms.plus(*zip(*pairs, strict=True)))
+            q_BQHd = q_BQHd if late else q_BQHd * scale
         if positions_BT is not None:
             at_query = positions_BT if at_BQ is None else jnp.take_along_axis(positions_BT, at_BQ, axis=1)
             q_BQHd, k_BTHd = rotated(q_BQHd, at_query), rotated(k_BTHd, positions_BT)
@@ -195,7 +225,8 @@ class Attention(nn.Module):
             part = slice(begin, min(begin + size, queries))
             end = part.stop if self.causal and at_BQ is None else slots
             k_BKHd, v_BKHd = k_BTHd[:, :end], v_BTHd[:, :end]
-            scores_BHQK = jnp.einsum("bqhd,bkhd->bhqk", q_BQHd[:, part], k_BKHd, preferred_element_type=jnp.float32)
+            scores_BHQK = products.by_head(q_BQHd[:, part], k_BKHd)
+            scores_BHQK = scale * scores_BHQK if late else scores_BHQK
             if self.relative or self.buckets:
                 at = jnp.arange(begin, part.stop) if at_BQ is None else at_BQ[:, part]
                 near = nearness(self.heads, at, jnp.arange(end)) if self.relative else by_distance(bias_TH, at, end)
@@ -206,7 +237,7 @@ class Attention(nn.Module):
                 scores_BHQK = intervals.scores(scores_BHQK, q_BQHd[:, part], part)
             scores_BHQK = jnp.where(mask_BQT[:, None, part, :end], scores_BHQK, jnp.finfo(jnp.float32).min)
             weights_BHQK = drop_rows(jax.nn.softmax(scores_BHQK), self.rate, keys, (site, block)).astype(v_BTHd.dtype)
-            mixed_BQHd = jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, v_BKHd)
+            mixed_BQHd = products.mixed_by_head(weights_BHQK, v_BKHd)
             mixed.append(mixed_BQHd if intervals is None else intervals.mixed(mixed_BQHd, weights_BHQK, part))
         mixed_ND = jnp.concatenate(mixed, axis=1).reshape(-1, width)
         out = Dense(width, self.dtype, self.kernel_init, name="out")

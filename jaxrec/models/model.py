@@ -24,6 +24,9 @@ class Model:
     item_tables: dict  #: item param -> the slots whose rows a step uses, among "inputs" and "targets"
     user_tables: tuple[str, ...] = ()  #: params with a row per user
     microbatch_slots: int | None = None  #: slots per microbatch that are fastest on CPU; None for the whole step
+    by_row: tuple[
+        str, ...
+    ] = ()  #: names of vectors [D] that may be given once a row of a batch, as [B, D]: see `norms`
     folding: Any = None  #: features.Folding, for a model with item features
     starts: bool = False  #: whether it can be shown a user without events, by Stream.start
     item_axis: str | None = None  #: the mesh axis that the rows of the item tables are split over (see `sharded`)
@@ -51,6 +54,7 @@ def from_module(
     init: Callable | None = None,
     initial_carry: Callable | None = None,
     microbatch_slots: int | None = None,
+    by_row: tuple[str, ...] = (),
 ) -> Model:
     """Returns the Model of a Linen module.
 
@@ -65,6 +69,7 @@ def from_module(
         init: (key) -> params, to replace the module's initialisation.
         initial_carry: as in Model, for a module with state.
         microbatch_slots: as in Model.
+        by_row: as in Model.
     """
 
     def own_init(key):
@@ -90,4 +95,5 @@ def from_module(
         output_embedding=output_embedding,
         item_tables=item_tables,
         microbatch_slots=microbatch_slots,
+        by_row=by_row,
     )

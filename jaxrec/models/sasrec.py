@@ -16,6 +16,7 @@ from jaxrec.kernels.masks import causal, position_of
 from jaxrec.kernels.sizes import ATTENTION_SLOTS
 from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
 from jaxrec.models.layers import (
+    BY_ROW,
     INITIAL,
     NORMS,
     Attention,
@@ -197,6 +198,7 @@ def sasrec(config: SASRecOptions, sizes: Sizes) -> Model:
         head="head" if cosine else None,
         reads=True,
         microbatch_slots=ATTENTION_SLOTS,
+        by_row=BY_ROW,
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from jaxrec.config.keys import OptimConfig
+from jaxrec.kernels import hardware
 
 
 def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
@@ -161,7 +162,7 @@ def adagrad(rate: Callable, eps: float, momentum: float, split: bool = False) ->
             together counts as differing on all devices on which any of it differs.
     """
     barrier = jax.lax.optimization_barrier
-    held = partial(jax.tree.map, barrier) if split else barrier
+    barriers = partial(jax.tree.map, barrier) if split else barrier
 
     def init(params):
         zeros = lambda: jax.tree.map(jnp.zeros_like, params)
@@ -170,6 +171,7 @@ def adagrad(rate: Callable, eps: float, momentum: float, split: bool = False) ->
     def update(updates, state, params=None, *, used=None, **extra_args):
         # A zero gradient doesn't change the sums, so only the trace needs `used`. Without the barriers, XLA's CPU
         # backend recomputes both for every use, and copies the old ones to do so, which takes twice as long.
+        held = barriers if hardware.is_cpu() else lambda tree: tree
         sums = held(jax.tree.map(lambda sums, g: sums + g * g, state.sum_of_squares, updates))
         now = rate(state.count)
         moves = jax.tree.map(lambda g, sums: -now * g * jax.lax.rsqrt(sums + eps), updates, sums)
@@ -178,7 +180,8 @@ def adagrad(rate: Callable, eps: float, momentum: float, split: bool = False) ->
         used = jax.tree.map(lambda _: True, moves) if used is None else used
         goes_on = lambda old, move, use: jnp.where(use, momentum * old + move, old)
         trace = held(jax.tree.map(goes_on, state.trace, moves, used))
-        moves = jax.tree.map(lambda new, use: jnp.where(use, new, 0), trace, used)
+        # Not 0, which gradients begin with: XLA would compute it once for both, and copy it.
+        moves = jax.tree.map(lambda new, use: jnp.where(use, new, -0.0), trace, used)
         return moves, AdagradState(state.count + 1, sums, trace)
 
     return optax.GradientTransformationExtraArgs(init, update)

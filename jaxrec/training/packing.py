@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 SMALL = 1 << 18  #: elements of the largest array that is packed
+UNUSED = 32  #: zeros before the matrices: XLA slices all of them by one kernel, unless one begins at 0
 PACKED = ("packed_vectors", "packed_matrices")  #: names of the params that stand for the packed ones
 
 
@@ -16,7 +17,8 @@ def packed(parts: Any, state: Any) -> tuple[Any, Any, Callable]:
 
     Those of one axis or none become a vector, the others a matrix of one row, since weight decay tells these apart.
     The gradient is packed as it is computed, so the optimiser, norms and sums over devices see two arrays. What they
-    compute is the same, but for the order in which norms are summed.
+    compute is the same, but for the order of sums. The vectors that `parts.by_row` names are given to the model once a
+    row of a microbatch, so that the gradients of all are summed over the rows together.
 
     Args:
         parts: step.Parts; `parts.tables` are not packed.
@@ -25,11 +27,12 @@ def packed(parts: Any, state: Any) -> tuple[Any, Any, Callable]:
     Returns:
         (Parts, State, a function that unpacks a State).
     """
-    packing, of_model = _Packing(state.params, parts.tables), parts.loss_and_grad
+    packing, of_model = _Packing(state.params, parts.tables, parts.by_row), parts.loss_and_grad
+    rows = parts.microbatch_rows if any(packing.shared) else 0
 
     def loss_and_grad(params, batch):
-        loss, grads, carry = of_model(packing.unpack(params), batch)
-        return loss, packing.pack(grads), carry
+        loss, grads, carry = of_model(packing.unpack(params, rows), batch)
+        return loss, packing.pack(grads, rows), carry
 
     def throughout(function, state):
         """A State with the function applied to all trees that are like its params."""
@@ -44,28 +47,43 @@ def packed(parts: Any, state: Any) -> tuple[Any, Any, Callable]:
 
 
 class _Packing:
-    """Which params are packed, and how."""
+    """Which params are packed, and how.
 
-    def __init__(self, params: dict, tables: Collection[str]):
+    Attributes:
+        leaves: the packed params.
+        shared: for each of them, whether a model may be given it once a row.
+    """
+
+    def __init__(self, params: dict, tables: Collection[str], by_row: Collection[str]):
         is_small = lambda leaf: leaf.size <= SMALL and leaf.dtype == jnp.float32
         names = [name for name in params if name not in tables and all(map(is_small, jax.tree.leaves(params[name])))]
-        self.names = set(names)
-        self.leaves, self.form = jax.tree.flatten({name: params[name] for name in names})
+        found, self.form = jax.tree.flatten_with_path({name: params[name] for name in names})
+        self.names, self.leaves = set(names), [leaf for _, leaf in found]
+        self.shared = [leaf.ndim == 1 and path[-1].key in by_row for path, leaf in found]
 
-    def pack(self, params: dict) -> dict:
+    def pack(self, params: dict, rows: int = 0) -> dict:
+        """The params as they are packed; with `rows`, gradients as of what `unpack` gives, summed over the rows."""
         leaves = self.form.flatten_up_to({name: params[name] for name in self.names})
-        groups: tuple[list, list] = [], []
-        for leaf in leaves:
-            groups[leaf.ndim > 1].append(leaf.reshape(-1))
+        vectors, matrices = [], [jnp.zeros((1, UNUSED))]
+        for leaf, like, shared in zip(leaves, self.leaves, self.shared, strict=True):
+            if like.ndim > 1:
+                matrices.append(leaf.reshape(1, -1))
+            elif rows:
+                whole = lambda leaf=leaf: jnp.zeros((rows, leaf.size)).at[0].set(leaf.reshape(-1))
+                vectors.append(leaf if shared else whole())
+            else:
+                vectors.append(leaf.reshape(-1))
+        packed = jnp.concatenate(vectors, axis=-1) if vectors else jnp.zeros(0)
         kept = {name: tree for name, tree in params.items() if name not in self.names}
-        flat = [jnp.concatenate(group) if group else jnp.zeros(0) for group in groups]
-        return kept | {PACKED[0]: flat[0], PACKED[1]: flat[1][None]}
+        return kept | dict(zip(PACKED, (packed.sum(0) if rows else packed, jnp.concatenate(matrices, 1)), strict=True))
 
-    def unpack(self, params: dict) -> dict:
-        flat, begin, leaves = [params[name].reshape(-1) for name in PACKED], [0, 0], []
-        for leaf in self.leaves:
+    def unpack(self, params: dict, rows: int = 0) -> dict:
+        """The params of the packed ones; with `rows`, vectors [D] that a model may be given so as [rows, D]."""
+        flat, begin, leaves = [params[name].reshape(-1) for name in PACKED], [0, UNUSED], []
+        for leaf, shared in zip(self.leaves, self.shared, strict=True):
             group = leaf.ndim > 1
-            leaves.append(flat[group][begin[group] : begin[group] + leaf.size].reshape(leaf.shape))
+            x = flat[group][begin[group] : begin[group] + leaf.size].reshape(leaf.shape)
+            leaves.append(jnp.broadcast_to(x, (rows, x.size)) if rows and shared else x)
             begin[group] += leaf.size
         kept = {name: tree for name, tree in params.items() if name not in PACKED}
         return kept | self.form.unflatten(leaves)

@@ -157,6 +157,8 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         loss_divisor=config.batch if config.stream == "session-parallel" else None,
         tables=frozenset([*plain.item_tables, *plain.user_tables]),
         ema=config.optim.ema,
+        by_row=() if model.folding else plain.by_row,
+        microbatch_rows=microbatch_rows,
         items=draw_items if model.folding else None,
         **norm,
         **({"local": split_dense.gathered, "summed": split_dense.summed, "packs": False} if split_dense else {}),

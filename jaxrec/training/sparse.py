@@ -110,7 +110,7 @@ def _relabel_batch(batch, items, item_axis):
 class Rows(NamedTuple):
     """The rows that a step touches, equal on all devices."""
 
-    at: Any  #: [U] int32 ascending, with repeats, and V for no row; or None if tables are updated whole
+    at: Any  #: [U] int32, with repeats, and V for no row; or None if tables are updated whole
     used: dict  #: {"inputs", "targets"} -> [U] or [V] bool, whether they use the row; only the first of repeats is True
 
 
@@ -144,13 +144,14 @@ def relabel(
     ends = np.cumsum([len(each) for each in every])
     row = shards.place(jnp.concatenate(every) - 1, items, item_axis)
     row = jnp.where(row >= 0, row, items)
-    whole = items <= sizes.MASKED_ROWS_PER_TOUCHED * len(row)
-    at = None if whole else jnp.sort(row)
-    place = row if at is None else jnp.searchsorted(at, row).astype(jnp.int32)
-    mark = lambda places: jnp.zeros(items if whole else len(row), bool).at[places].set(True, mode="drop")
-    used = {"inputs": mark(place[: ends[0]]), "targets": mark(place[ends[0] :])}
-    if whole:
-        return Rows(at, used), inputs, targets, negatives
+    if items <= sizes.MASKED_ROWS_PER_TOUCHED * len(row):
+        return Rows(None, _marks(row, ends[0], items)), inputs, targets, negatives
+    if sizes.compares_pairs(len(row), len(row)):
+        at, place, used = row, *_firsts(row, ends[0])
+    else:
+        at = jnp.sort(row)
+        place = jnp.searchsorted(at, row).astype(jnp.int32)
+        used = _marks(place, ends[0], len(row))
     if item_axis is not None:  # who holds a row says what it is now
         place = shards.total(jnp.where(row < items, shards.first_row(len(row), item_axis) + place, 0), item_axis)
 
@@ -161,6 +162,27 @@ def relabel(
         return jnp.where(old > 0, new.astype(old.dtype), old)
 
     return Rows(at, used), *(own(number, places) for number, places in enumerate(jnp.split(place, ends[:-1])))
+
+
+def _marks(place, end, size):
+    """Which of `size` places inputs have, the first `end` of the places, and which targets."""
+    if sizes.compares_pairs(size, len(place)):
+        same_SU = jnp.arange(size)[:, None] == place
+        is_input = jnp.arange(len(place)) < end
+        return {"inputs": (same_SU & is_input).any(1), "targets": (same_SU & ~is_input).any(1)}
+    mark = lambda places: jnp.zeros(size, bool).at[places].set(True, mode="drop")
+    return {"inputs": mark(place[:end]), "targets": mark(place[end:])}
+
+
+def _firsts(row, end):
+    """(where each row is first among all, and as for `_marks` which of these places are), by comparing all pairs."""
+    place = jnp.arange(len(row), dtype=jnp.int32)
+    same_UU = row[:, None] == row
+    first = lambda among: jnp.where(same_UU & among, place, len(row)).min(1)
+    as_input, as_target = first(place < end), first(place >= end)
+    found = jnp.minimum(as_input, as_target)
+    is_first = found == place
+    return found, {"inputs": is_first & (as_input < len(row)), "targets": is_first & (as_target < len(row))}
 
 
 def gather(rows: Rows, tree: Any, tables: Any) -> Any:

@@ -98,6 +98,8 @@ class Parts:
     )
     packs: bool = True  #: whether accelerators may hold small params as few arrays
     tables: frozenset = frozenset()  #: names of the params of which `wrap_update` may update some rows only
+    by_row: tuple[str, ...] = ()  #: names of the vectors that the model may be given once a row: see Model
+    microbatch_rows: int = 0  #: rows that the model is given at once
     items: Callable | None = None  #: (key, sampler tables) -> models.features.Items as the step has them
 
 
@@ -214,18 +216,19 @@ def call(parts: Parts, size: int) -> Callable:
         first = state.step
 
         def going(loop):
-            state, _, finite = loop
-            return (state.step < end) & finite
+            state, metrics_K3 = loop
+            taken = state.step - first
+            last = jax.lax.dynamic_index_in_dim(metrics_K3, taken - 1, keepdims=False)
+            return (state.step < end) & ((taken == 0) | jnp.isfinite(last).all())
 
         def body(loop):
-            state, metrics, _ = loop
+            state, metrics_K3 = loop
             at = state.step - first
             state, values = step(parts, state, data, sampler_tables, state.step - start, seed)
-            metrics = StepMetrics(*(kept.at[at].set(value) for kept, value in zip(metrics, values, strict=True)))
-            return state, metrics, jnp.isfinite(values.loss) & jnp.isfinite(values.norm)
+            return state, metrics_K3.at[at].set(jnp.stack(values))
 
-        empty = StepMetrics(*(jnp.full((size,), jnp.nan, jnp.float32),) * 3)
-        state, metrics, _ = jax.lax.while_loop(going, body, (state, empty, jnp.array(True)))
-        return state, metrics
+        empty = jnp.full((size, len(StepMetrics._fields)), jnp.nan, jnp.float32)
+        state, metrics_K3 = jax.lax.while_loop(going, body, (state, empty))
+        return state, StepMetrics(*metrics_K3.T)
 
     return many

@@ -4,8 +4,10 @@ import math
 
 import jax
 import numpy as np
+import pytest
 from hypothesis import given, strategies as st
 
+from jaxrec.kernels.hardware import Hardware, assumed
 from jaxrec.kernels.masks import causal, distance_buckets, from_end, nearness, same_sequence
 
 SLOTS = 16
@@ -58,10 +60,12 @@ def test_every_slot_sees_itself(row):
     assert np.diagonal(causal_of(*row)).all()
 
 
-@given(rows())
-def test_from_end_counts_the_slots_that_follow_in_the_sequence(row):
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+@given(row=rows())
+def test_from_end_counts_the_slots_that_follow_in_the_sequence(platform, row):
     segments, _ = row
-    counted = np.asarray(from_end_of(segments))
+    with assumed(Hardware(platform)):
+        counted = np.asarray(from_end_of(segments))
     assert counted.dtype == np.int32
     for slot in np.flatnonzero(segments):
         assert counted[slot] == (segments[slot + 1 :] == segments[slot]).sum()

@@ -2,8 +2,10 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxrec.kernels import products
+from jaxrec.kernels.hardware import Hardware, assumed
 
 RANDOM = np.random.default_rng(0)
 X_GMD = RANDOM.normal(size=(2, 3, 4)).astype(np.float32)
@@ -30,3 +32,16 @@ def test_products_of_bfloat16_add_up_in_float32():
 
 def test_member_sums():
     np.testing.assert_allclose(products.member_sums(X_GMD), X_GMD.sum(1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_products_by_head_are_those_of_each_head(heads, platform):
+    query, key, value = (RANDOM.normal(size=(2, slots, heads, 4)).astype(np.float32) for slots in (3, 5, 5))
+    weights = RANDOM.normal(size=(2, heads, 3, 5)).astype(np.float32)
+    with assumed(Hardware(platform)):
+        scores, mixed = products.by_head(query, key), products.mixed_by_head(weights, value)
+    for head in range(heads):
+        wanted = query[:, :, head] @ np.swapaxes(key[:, :, head], 1, 2)
+        np.testing.assert_allclose(scores[:, head], wanted, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(mixed[:, :, head], weights[:, head] @ value[:, :, head], rtol=1e-5, atol=1e-6)

@@ -14,6 +14,7 @@ from problems import FLAT, FORMS, SLOTS, K, V, agree, plain_softmax, problem, sa
 from some import some
 
 from jaxrec.kernels import sizes
+from jaxrec.kernels.hardware import Hardware, assumed
 from jaxrec.system.errors import UserError
 from jaxrec.training.losses import entry as losses
 from jaxrec.training.losses.bce import bce
@@ -188,6 +189,15 @@ def layout(request, monkeypatch):
 def test_fast_forms_equal_the_plain_one_in_value_and_gradients(name, layout):
     given = shifted(problem(1, SLOT_COUNT, **layout))
     agree(with_gradients(total(SLOTS[name]))(*given), sampled(name)(*given))
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("shape, shared_by", [((SLOT_COUNT, K), "slot"), ((ROWS, MANY), "row"), ((MANY,), "batch")])
+def test_forms_of_accelerators_equal_the_plain_one(shape, shared_by, with_bias):
+    given = shifted(problem(5, SLOT_COUNT, shape=shape, shared_by=shared_by, with_bias=with_bias))
+    with assumed(Hardware("gpu", 16 << 30)):
+        found = with_gradients(total(SLOTS["bce"]))(*given)
+    agree(found, sampled("bce")(*given))
 
 
 def test_fast_forms_without_bias_and_shifts_and_where_collisions_are_kept(layout):

@@ -23,6 +23,9 @@ WAYS = {
         "optim": {"name": "adagrad", "learning_rate": 0.02, "eps": 1e-3, "momentum": 0.1},
     },
     "microbatches": SOFTMAX | {"microbatch_rows": 4},
+    "gated": SOFTMAX | {"model": SOFTMAX["model"] | {"norm": "gated", "norm_type": "rms", "ffn": "gelu"}},
+    "cosine": {"model": SOFTMAX["model"] | {"score": "cosine", "heads": 1}},
+    "cloze": SOFTMAX | {"objective": "cloze", "model": SOFTMAX["model"] | {"name": "bert4rec"}},
 }
 
 

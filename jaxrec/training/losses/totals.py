@@ -8,12 +8,13 @@ split over that axis of a mesh, and the rest and the total are the same on all d
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
-from jaxrec.kernels import products, shards, sizes
+from jaxrec.kernels import hardware, products, shards, sizes
 from jaxrec.kernels.chunks import chunked
 
 
@@ -24,7 +25,10 @@ def score(
 
     The gathered row is cast, not the table, so that gradients of many slots are summed in the table's float32.
     """
-    row_D = shards.held(table_VD, item - 1, axis)
+    if hardware.is_cpu():
+        row_D = shards.held(table_VD, item - 1, axis)
+    else:  # XLA adds the gradients of lookups at once where all are by arrays of rows
+        row_D = shards.held(table_VD, item[None] - 1, axis)[0]
     product = jnp.dot(row_D.astype(hidden_D.dtype), hidden_D, preferred_element_type=jnp.float32)
     return shards.total(product if bias_V is None else product + shards.held(bias_V, item - 1, axis), axis)
 
@@ -69,6 +73,27 @@ def plain(slot_loss: Callable, keep: bool = False, axis: str | None = None) -> C
 # --- totals: the fast forms
 
 
+def looked_up(slot_loss: Callable, keep: bool = False, axis: str | None = None) -> Callable:
+    """As `plain`, in which the rows of targets and negatives are looked up at once, and so have one gradient."""
+
+    def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
+        own = negatives.of_each_slot(len(target_N))
+        item_NK = jnp.maximum(jnp.concatenate([target_N[:, None], own.items], axis=1), 1)
+        held = lambda x: shards.held(x, item_NK.reshape(-1) - 1, axis).reshape(*item_NK.shape, *x.shape[1:])
+        rows_NKD = held(table_VD).astype(hidden_ND.dtype).astype(jnp.float32)
+        score_NK = (rows_NKD * hidden_ND[:, None].astype(jnp.float32)).sum(-1)
+        score_NK = shards.total(score_NK if bias_V is None else score_NK + held(bias_V), axis)
+        positive_N, negative_NK = score_NK[:, 0], score_NK[:, 1:]
+        negative_NK = negative_NK if own.shift is None else negative_NK - own.shift
+        positive_N = positive_N if own.own_shift is None else positive_N - own.own_shift
+        valid = partial(valid_negatives, keep=keep)
+        valid_NK = jax.vmap(valid)(own.items, item_NK[:, 0], own.own_column)
+        each_N = jax.vmap(slot_loss)(positive_N, negative_NK, valid_NK)
+        return jnp.where(weight_N > 0, weight_N * each_N, 0).sum()
+
+    return summed
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
@@ -94,9 +119,10 @@ def total(slot_loss: Callable, keep: bool = False, axis: str | None = None) -> C
     Of a split table, devices exchange the rows of negatives that a whole batch shares, and the scores of others: each
     scores those whose rows it holds.
     """
-    direct, by_chunks = plain(slot_loss, keep, axis), _by_chunks(slot_loss, keep, axis)
+    by_chunks = _by_chunks(slot_loss, keep, axis)
 
     def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
+        direct = (plain if hardware.is_cpu() else looked_up)(slot_loss, keep, axis)
         (slots, dim), number = hidden_ND.shape, negatives.items.shape[-1]
         held, shared_by_batch = sizes.held_numbers(), negatives.shared_by == "batch"
         members = slots if shared_by_batch else slots // len(negatives.items)

@@ -1,0 +1,92 @@
+"""Sums with vectors, and normalisation by vectors, that are given once a row.
+
+Their gradients are then given once a row, so that those of all vectors of a model are summed over the rows by one
+kernel of an accelerator, instead of one for each.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+
+def plus(xs: Sequence[jax.Array], vectors: Sequence[jax.Array]) -> Sequence[jax.Array]:
+    """x + vector, along the last axis, for each of some products.
+
+    Args:
+        xs: [..., D] each.
+        vectors: [D] each; or [R, D], one for each of R equal parts of the slots of x, in their order.
+    """
+    if vectors[0].ndim == 1:
+        return [x + vector for x, vector in zip(xs, vectors, strict=True)]
+    sums = _plus(tuple(_by_row(x, vector) for x, vector in zip(xs, vectors, strict=True)), tuple(vectors))
+    return [each.reshape(x.shape) for each, x in zip(sums, xs, strict=True)]
+
+
+def layer(x: jax.Array, scale_RD: jax.Array, bias_RD: jax.Array, epsilon: float) -> jax.Array:
+    """LayerNorm (Ba et al. 2016) in float32: (x - mean) / sqrt(variance + epsilon) * scale + bias.
+
+    Args:
+        x: [..., D].
+        scale_RD: one scale for each of R equal parts of the slots of x, in their order.
+        bias_RD: the biases, alike.
+        epsilon: added to the variance.
+    """
+    return _normalised(True, epsilon, _by_row(x, scale_RD), scale_RD, bias_RD).reshape(x.shape)
+
+
+def rms(x: jax.Array, scale_RD: jax.Array, epsilon: float) -> jax.Array:
+    """RMSNorm (Zhang & Sennrich 2019) in float32: x / sqrt(mean of x^2 + epsilon) * scale; arguments as of `layer`."""
+    return _normalised(False, epsilon, _by_row(x, scale_RD), scale_RD, jnp.zeros_like(scale_RD)).reshape(x.shape)
+
+
+def _by_row(x, vector_RD):
+    return x.reshape(len(vector_RD), -1, x.shape[-1])
+
+
+@jax.custom_vjp
+def _plus(xs_RND, vectors_RD):
+    # the barrier keeps XLA from letting the product add the vector, for which it would copy each vector first
+    return [jax.lax.optimization_barrier(x) + each[:, None] for x, each in zip(xs_RND, vectors_RD, strict=True)]
+
+
+def _plus_backward(_, grads_RND):
+    return tuple(grads_RND), tuple(_row_sums(*grads_RND))
+
+
+_plus.defvjp(lambda *args: (_plus(*args), None), _plus_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _normalised(centred, epsilon, x_RND, scale_RD, bias_RD):
+    return _forward(centred, epsilon, x_RND, scale_RD, bias_RD)[0]
+
+
+def _forward(centred, epsilon, x_RND, scale_RD, bias_RD):
+    wide_RND = x_RND.astype(jnp.float32)
+    mean = wide_RND.mean(-1, keepdims=True) if centred else jnp.zeros_like(wide_RND[..., :1])
+    factor = jax.lax.rsqrt(((wide_RND - mean) ** 2).mean(-1, keepdims=True) + epsilon)
+    found_RND = (wide_RND - mean) * factor * scale_RD[:, None] + bias_RD[:, None]
+    return jax.lax.optimization_barrier(found_RND), (x_RND, mean, factor, scale_RD)
+
+
+def _backward(centred, epsilon, kept, grad_RND):
+    x_RND, mean, factor, scale_RD = kept
+    unit_RND = (x_RND.astype(jnp.float32) - mean) * factor
+    of_unit_RND = grad_RND * scale_RD[:, None]
+    along = (of_unit_RND * unit_RND).mean(-1, keepdims=True)
+    shift = of_unit_RND.mean(-1, keepdims=True) if centred else 0.0
+    of_x_RND = factor * (of_unit_RND - shift - unit_RND * along)
+    return of_x_RND.astype(x_RND.dtype), *_row_sums(grad_RND * unit_RND, grad_RND)
+
+
+_normalised.defvjp(_forward, _backward)
+
+
+def _row_sums(*arrays_RND):
+    """The sums over each row's slots, of all arrays by one kernel if they are alike: [R, N, D] each -> [R, D] each."""
+    if len({x.shape for x in arrays_RND}) > 1:
+        return [x.sum(1) for x in arrays_RND]
+    zeros = tuple(jnp.zeros((), x.dtype) for x in arrays_RND)
+    return list(jax.lax.reduce(arrays_RND, zeros, lambda one, other: tuple(map(jnp.add, one, other)), (1,)))

@@ -6,6 +6,7 @@ kernel of an accelerator, instead of one for each.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ def plus(xs: Sequence[jax.Array], vectors: Sequence[jax.Array]) -> Sequence[jax.
     """
     if vectors[0].ndim == 1:
         return [x + vector for x, vector in zip(xs, vectors, strict=True)]
-    sums = _plus(tuple(_by_row(x, vector) for x, vector in zip(xs, vectors, strict=True)), tuple(vectors))
+    sums: Any = _plus(tuple(_by_row(x, vector) for x, vector in zip(xs, vectors, strict=True)), tuple(vectors))
     return [each.reshape(x.shape) for each, x in zip(sums, xs, strict=True)]
 
 
@@ -33,12 +34,14 @@ def layer(x: jax.Array, scale_RD: jax.Array, bias_RD: jax.Array, epsilon: float)
         bias_RD: the biases, alike.
         epsilon: added to the variance.
     """
-    return _normalised(True, epsilon, _by_row(x, scale_RD), scale_RD, bias_RD).reshape(x.shape)
+    found: Any = _normalised(True, epsilon, _by_row(x, scale_RD), scale_RD, bias_RD)
+    return found.reshape(x.shape)
 
 
 def rms(x: jax.Array, scale_RD: jax.Array, epsilon: float) -> jax.Array:
     """RMSNorm (Zhang & Sennrich 2019) in float32: x / sqrt(mean of x^2 + epsilon) * scale; arguments as of `layer`."""
-    return _normalised(False, epsilon, _by_row(x, scale_RD), scale_RD, jnp.zeros_like(scale_RD)).reshape(x.shape)
+    found: Any = _normalised(False, epsilon, _by_row(x, scale_RD), scale_RD, jnp.zeros_like(scale_RD))
+    return found.reshape(x.shape)
 
 
 def _by_row(x, vector_RD):

@@ -86,16 +86,16 @@ class Dense(nn.Module):
     biased: bool = True
 
     @nn.compact
-    def __call__(self, x, add=True):
-        """[..., D] -> [..., width]; without `add`, the product and the bias that is to be added, in float32."""
+    def parts(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        """Returns the product, and the bias that is to be added to it in float32, if any."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.width))
         product = jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
-        if not self.biased:
-            return product
-        bias = item_param(self, "bias", nn.initializers.zeros, self.width)
-        if not add:
-            return product.astype(jnp.float32), bias
-        return norms.plus([product.astype(jnp.float32)], [bias])[0].astype(self.dtype)
+        return product, item_param(self, "bias", nn.initializers.zeros, self.width) if self.biased else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., D] -> [..., width]"""
+        product, bias = self.parts(x)
+        return product if bias is None else norms.plus([product.astype(jnp.float32)], [bias])[0].astype(self.dtype)
 
 
 def unit(x: jax.Array) -> jax.Array:
@@ -196,9 +196,8 @@ class Attention(nn.Module):
     ):
         (rows, queries, width), slots = query_BQD.shape, memory_BTD.shape[1]
 
-        def project(name, x_BTD, add=True):
-            dense = Dense(width, self.dtype, self.kernel_init, name=name)
-            return dense(x_BTD.reshape(-1, width), add)
+        def project(name, x_BTD, part=Dense.__call__):
+            return part(Dense(width, self.dtype, self.kernel_init, name=name), x_BTD.reshape(-1, width))
 
         split = lambda x_ND: x_ND.reshape(rows, -1, self.heads, width // self.heads)
         scale, late = (width // self.heads) ** -0.5, intervals is None and not hardware.is_cpu()
@@ -207,8 +206,12 @@ class Attention(nn.Module):
             k_BTHd, v_BTHd = split(project("key", memory_BTD)), split(project("value", memory_BTD))
         else:  # the gradients of the biases are one kernel's, and the scale is multiplied where the mask is looked up
             of_memory = {"key": memory_BTD, "value": products.apart(memory_BTD)}
-            pairs = [project(name, x_BTD, False) for name, x_BTD in {"query": query_BQD, **of_memory}.items()]
-            q_BQHd, k_BTHd, v_BTHd = (split(x.astype(self.dtype)) for x in norms.plus(*zip(*pairs, strict=True)))
+            inputs = {"query": query_BQD, **of_memory}
+            pairs = [project(name, x_BTD, Dense.parts) for name, x_BTD in inputs.items()]
+            made = norms.plus(
+                [x.astype(jnp.float32) for x, _ in pairs], [bias for _, bias in pairs if bias is not None]
+            )
+            q_BQHd, k_BTHd, v_BTHd = (split(x.astype(self.dtype)) for x in made)
             q_BQHd = q_BQHd if late else q_BQHd * scale
         if positions_BT is not None:
             at_query = positions_BT if at_BQ is None else jnp.take_along_axis(positions_BT, at_BQ, axis=1)

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from jaxrec.api.keywords import with_keywords
-from jaxrec.data import arrow, filters, prepared, sources, splits, summary
+from jaxrec.data import arrow, filters, prepared, sources, splits, stores, summary
 from jaxrec.data.columns import ROLES
 from jaxrec.data.interactions import Interactions, fingerprint
 from jaxrec.system import console as consoles
@@ -73,6 +73,7 @@ class Log:
 
 
 @with_keywords
+@stores.putting
 def prepare(
     data: Any,
     *,

@@ -12,11 +12,13 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from jaxrec.commands.flags import COMMANDS
 from jaxrec.system import console
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
+from jaxrec.system.files import local
 from jaxrec.system.signals import Interrupt
 from jaxrec.system.version import VERSION
 
@@ -58,6 +60,8 @@ def main(argv: Sequence[str] | None = None, began: float | None = None) -> int:
     arguments.began = began
     try:
         command = COMMANDS[arguments.command]
+        for path in (value for value in vars(arguments).values() if isinstance(value, Path)):
+            local(path, f"what {arguments.command} works on")
         if command.starts_jax:  # after --help
             check_memory()
             from jaxrec.data.sources import cache

@@ -136,6 +136,8 @@ def write_all(place):
     write_nested(place / "train.jsonl")
     write_events(place / "events.csv")
     write_orders(place / "orders.csv")
+    (place / "lake" / "events").mkdir(parents=True)
+    pl.read_csv(place / "events.csv").write_parquet(place / "lake" / "events" / "part-0.parquet")
     view = '10.0.0.1 - ann [0{day}/Jan/2024:10:00:00 +0000] "GET /item/{day} HTTP/1.1" 200 512\n'
     (place / "access.log").write_text("".join(view.format(day=day) for day in (1, 2, 3)))
     write_scores(place)

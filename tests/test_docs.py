@@ -4,6 +4,7 @@ A command runs as it stands, in a folder where small stand-ins lie under the nam
 each kind of command what is run of it and why. One that no line of it fits fails, as does a file without a stand-in.
 """
 
+import importlib.util
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+import fsspec
 import httpx
 import printed
 import pytest
@@ -200,6 +202,23 @@ def cluster(here, words):
     cli.parse(["train", *words[words.index("train.py") + 1 :]])
 
 
+def spark(here, words):
+    """Needs Java and PySpark: as it stands where they are; that its flags are known where not."""
+    from jaxrec.data.spark import __main__ as command
+
+    command.parser().parse_args(words[3:])
+    if shutil.which("java") and importlib.util.find_spec("pyspark"):
+        here("jaxrec.data.spark", *words[3:])
+
+
+def stored(here, words):
+    """As it stands, with a store in memory."""
+    memory = fsspec.filesystem("memory")
+    memory.put_file("ratings.csv", "/bucket/logs/ratings.csv")
+    words[:2] = ["prepare.py"]
+    here(*(word.replace("s3://", "memory://") for word in words))
+
+
 def folder(here, words):
     """As it stands."""
     assert words[:2] == ["mkdir", "-p"]
@@ -232,8 +251,10 @@ HOW = [
     (r"(ruff|pyright|pre-commit|mkdocs) ", check),
     (r"(JAXREC_\w+=\S+ )?bash benchmarks/", bash),
     (r"python -m benchmarks\.", parse),
+    (r"python -m jaxrec\.data\.spark ", spark),
     (r"(srun|gcloud) |python train\.py .*--coordinator ", cluster),
-    (r"python (prepare|train|evaluate)\.py (?!.*--coordinator )", launch),
+    (r"python prepare\.py .*s3://", stored),
+    (r"python (prepare|train|evaluate)\.py (?!.*(--coordinator |s3://))", launch),
     (r"jaxrec (prepare|train|evaluate) ", launch),
     (r"jaxrec (recommend|vectors) ", as_it_stands),
     (r"jaxrec export ", export),
@@ -242,6 +263,7 @@ HOW = [
     (r"python serve\.py |curl ", serving),
 ]
 SLOW = [
+    r"python -m jaxrec\.data\.spark ",
     r"jaxrec export .*onnx",
     r"jaxrec (tune|backtest) ",
     r"(python train\.py (?!.*--coordinator )|jaxrec train )",

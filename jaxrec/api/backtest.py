@@ -27,7 +27,7 @@ from jaxrec.evaluation.protocols import FULL, KEPT
 from jaxrec.kernels import placement
 from jaxrec.system import checksums, console as consoles
 from jaxrec.system.errors import UserError
-from jaxrec.system.files import read_checked, replacing, write_checked
+from jaxrec.system.files import local, read_checked, replacing, write_checked
 from jaxrec.training import assembly, fit as loop, wording, workdir as workdirs
 from jaxrec.training.building import model_later
 from jaxrec.training.restore import restore_params
@@ -104,7 +104,7 @@ def backtest(
     keys["seen"] = _seen(planned, _window(log, plan[0]), keys)
     told = {"train_days": train or folding.ALL, "test_days": days, "folds": folds, "targets": targets}
     told |= {"valid_fraction": valid_fraction, "seen": keys["seen"]} | ({"target_types": types} if types else {})
-    folder = fitting.fresh("backtest") if workdir is None else Path(workdir)
+    folder = fitting.fresh("backtest") if workdir is None else local(workdir, "a workdir")
     if workdir is None:
         say(f"workdir {folder}")
     folder = folder.absolute()  # before the caller changes directory

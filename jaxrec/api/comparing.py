@@ -25,6 +25,7 @@ from jaxrec.kernels import placement
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.figures import new_figure, save_figure
+from jaxrec.system.files import local
 from jaxrec.training.building import model_of
 from jaxrec.training.restore import restore_params
 
@@ -147,7 +148,7 @@ def compare(
     split, protocol = _split_and_protocol(made, log)
     if split.together:
         raise UserError("a comparison counts each target alone, and split=last-basket asks for baskets: evaluate each")
-    folder = fitting.fresh("compare") if workdir is None else Path(workdir)
+    folder = fitting.fresh("compare") if workdir is None else local(workdir, "a workdir")
     if workdir is None:
         say(f"workdir {folder}")
     rows, ranks = {}, {}

@@ -19,6 +19,7 @@ from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels import placement
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
+from jaxrec.system.files import local
 
 
 @with_keywords
@@ -182,7 +183,7 @@ def judge(
     if workdir is None:
         _, made, chosen = _split(data, protocol, split, split_by or "last-item", test_quantile, target_types)
         return referee.judge(found, made, chosen, split, devices, beyond_accuracy=beyond_accuracy)
-    path = Path(workdir)
+    path = local(workdir, "a workdir")
     config, made = evaluator.opened(path, _interactions(data))
     chosen = protocols.named(protocol or protocols.default_protocol(config.split))
     rival = str(path), lambda: evaluator.ranks_of(path, config, made, checkpoint, chosen, split, devices)

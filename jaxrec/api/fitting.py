@@ -31,7 +31,7 @@ from jaxrec.kernels import placement, processes
 from jaxrec.models.entry import has_users
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
-from jaxrec.system.files import read_checked, write_checked
+from jaxrec.system.files import local, read_checked, write_checked
 from jaxrec.system.stopwatch import Stopwatch
 from jaxrec.training import assembly, auto, fit as loop, growing, metric_writer, wording, workdir as workdirs
 from jaxrec.training.fit import Stopped
@@ -150,7 +150,7 @@ def fit(
     log = as_log(data, say)
     made, name = configuration(config, keys, log, say)
     workdir_is_fresh = workdir is None
-    path = fresh(name) if workdir is None else Path(workdir)
+    path = fresh(name) if workdir is None else local(workdir, "a workdir")
     if workdir_is_fresh:
         say(f"workdir {path}")
     path = path.absolute()  # before the caller changes directory

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from jaxrec.api.keywords import with_keywords
-from jaxrec.data import arrow, counted, filters, folders, prepared, sources, spill, splits, summary
+from jaxrec.data import arrow, counted, filters, folders, prepared, sources, spill, splits, stores, summary
 from jaxrec.data.columns import ROLES
 from jaxrec.data.interactions import Interactions, fingerprint
 from jaxrec.data.spill import Store
@@ -75,6 +75,7 @@ class Log:
 
 
 @with_keywords
+@stores.putting
 def prepare(
     data: Any,
     *,

@@ -22,7 +22,7 @@ from jaxrec.inference.recommender import Recommender
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.figures import new_figure, save_figure
-from jaxrec.system.files import replacing
+from jaxrec.system.files import local, replacing
 from jaxrec.training import metric_writer, workdir as workdirs
 
 BEST, PLOT = "best", "tune.png"
@@ -144,7 +144,7 @@ def tune(
     base = fitting.configuration(fitting.DEFAULT, keys, log, say)[0]
     if not base.select_by:
         raise UserError("nothing validates, and a search chooses by that: set valid_fraction above 0")
-    folder = fitting.fresh("tune") if workdir is None else Path(workdir)
+    folder = fitting.fresh("tune") if workdir is None else local(workdir, "a workdir")
     if workdir is None:
         say(f"workdir {folder}")
     folder = folder.absolute()  # before the caller changes directory

@@ -82,7 +82,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input", required=True, help="file, folder, zip or glob pattern, or the name of a public data set"
     )
-    parser.add_argument("--output", required=True, type=Path, help="folder to write")
+    parser.add_argument("--output", required=True, help="folder to write")
     parser.add_argument("--format", help="format of the input (default: detected)")
     for role in ("user", "item", "time", "weight", "type", "session"):
         parser.add_argument(

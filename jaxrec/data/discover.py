@@ -28,6 +28,7 @@ SIDE = (
 PROSE = (".md", ".rst", ".html", ".pdf")  # documents: never shards
 ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\10")  # first bytes of zips
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".ods")  # zips that are a single document
+DELTA = "_delta_log"  # folder of a Delta table beside its files
 READMES = ("readme", "license", "licence", "copying", "changelog", "notice")
 NUMBERS = re.compile("([0-9]+)")  # numbers in file names
 SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # a text file with one of them is a table
@@ -102,6 +103,11 @@ def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[st
     """As `find`, for a folder: considers its files, then those below it, then its zip."""
     if given.name.endswith(".tmp"):
         raise UserError(f"{given}: left by a prepare that was interrupted: remove it, and prepare again")
+    if (given / DELTA).is_dir():
+        raise UserError(
+            f"{given}: a Delta table, whose files hold removed rows too: prepare it by python -m jaxrec.data.spark, or "
+            "write it as Parquet"
+        )
     inside = scan(given)
     files = [File(each, root=given, opener=opener) for each in inside.files]
     if files and format is not None and _begins(format):
@@ -241,7 +247,7 @@ def _shards(given: Path, files: list[File], label: Callable, say, mixed: bool) -
         why = f"files of {some(sorted(kinds))} lie together in this folder"
         cure = "name the file that holds the interactions, or a glob; --format table reads them all"
         raise UserError(_holding(given, why, [file.below for file in files], cure))
-    shards = sorted(itertools.chain(*kinds.values()), key=_by_name)
+    shards = sorted(itertools.chain(*kinds.values()), key=by_name)
     filled = [file for file in shards if file.start(1)] if len(shards) > 1 else shards
     shards = filled or shards
     taken = {*shards}
@@ -251,7 +257,7 @@ def _shards(given: Path, files: list[File], label: Callable, say, mixed: bool) -
     return shards
 
 
-def _by_name(file: File) -> tuple:
+def by_name(file: File) -> tuple:
     """Sort key of a file: the parts of its path, with numbers in them compared by value (2 before 10)."""
     parts = [*file.path.parts, *file.member.split("/")]
     numbered = [

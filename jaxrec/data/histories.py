@@ -36,7 +36,7 @@ def rows(
     first = next((batch for batch in batches if len(batch.frame)), None)
     if first is None:
         return
-    texts = [role for role in names if role != "user" and _are_lists(first.frame[role])]
+    texts = [role for role in names if role != "user" and are_lists(first.frame[role])]
     lists = [role for role in names if isinstance(first.frame[role].dtype, pl.List | pl.Array)]
     if "item" not in texts + lists:
         yield first
@@ -71,7 +71,7 @@ def split(batch: Batch, roles: list[str]) -> Batch:
     return batch._replace(frame=frame.with_columns(joined).select(pl.exclude(f"^{BEFORE}.*$")))
 
 
-def _are_lists(cells: pl.Series) -> bool:
+def are_lists(cells: pl.Series) -> bool:
     """Returns whether text holds lists: nearly all cells, some with several entries, since an id may be "[1]"."""
     if cells.dtype != pl.String:
         return False

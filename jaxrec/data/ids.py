@@ -55,6 +55,10 @@ class Ids:
         self._text = 0  # bytes of the words
         self._files = []  # (first code, file) at each change of file
 
+    def decide(self, integer: bool) -> None:
+        """Says, for kind "integer", whether the ids are integers; otherwise the first of them show it."""
+        self.kind, self._integer = "integer" if integer else "", integer
+
     def clean(
         self, values: pl.Series, file: object, place: Callable[[int], str] | None = None
     ) -> tuple[pl.Series, list[tuple[pl.Series, str]]]:

@@ -55,8 +55,12 @@ class Log:
         self.weights = store.parts("weight")
         self.types = event_types.Column(columns["type"], store.parts("type")) if "type" in columns else None
 
-    def add(self, batch: Batch) -> None:
-        """Adds a batch, without its bad rows."""
+    def cleaned(self, batch: Batch) -> tuple[pl.DataFrame, list[tuple[pl.Series, str]]]:
+        """Returns a batch in the form in which rows are kept, and (mask, reason) pairs for the rows that can't be used.
+
+        Raises:
+            UserError: if a column can't hold what it is read for.
+        """
         frame, wrong = batch.frame, []
         for role, ids in self.ids.items():
             tokens, flaws = ids.clean(frame[role], batch.file, lambda index: batch.row(index)[0])
@@ -71,6 +75,11 @@ class Log:
             weights = self._weights(frame["weight"], batch.file)
             frame = frame.with_columns(weights.alias("weight"))
             wrong.append((~weights.is_finite().fill_null(False), f"{self.columns['weight']} is not a finite number"))
+        return frame, wrong
+
+    def add(self, batch: Batch) -> None:
+        """Adds a batch, without its bad rows."""
+        frame, wrong = self.cleaned(batch)
         bad = np.any([mask.to_numpy() for mask, _ in wrong], axis=0)
         if bad.any():
             self._note(batch, np.flatnonzero(bad), wrong)

@@ -98,6 +98,16 @@ class Only:
             if value in found or len(found) < SEEN:
                 found[value] += count
 
+    def counts(self) -> list[tuple[int, dict[str, int]]]:
+        """Returns, of each condition, how many rows it left out, and how often the values occurred."""
+        return [(number, dict(found)) for number, found in zip(self.left_out, self._found, strict=True)]
+
+    def add_counts(self, counts: Sequence[tuple[int, dict[str, int]]]) -> None:
+        """Adds the counts of another reader of the same conditions."""
+        for at, (number, found) in enumerate(counts):
+            self.left_out[at] += number
+            self._found[at].update(found)
+
     def close(self, name: str, rows: int) -> None:
         """Checks, after reading, that every value occurred, and that some rows are left.
 

@@ -195,7 +195,7 @@ def check(path: str | Path) -> None:
     Raises:
         UserError: if something other than a prepared folder is there.
     """
-    path = Path(path)
+    path = files.local(path, "a prepared folder that is written so")
     if path.is_dir():
         inside = sorted(each.name for each in path.iterdir())
         if inside and not recognise(path / META):

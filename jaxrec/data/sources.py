@@ -4,7 +4,7 @@ import difflib
 import inspect
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import platformdirs
 from rich import filesize
 
-from jaxrec.data import arrow, discover, filters, prepared
+from jaxrec.data import arrow, discover, filters, prepared, stores
 from jaxrec.data.download import download
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reading import read
@@ -20,7 +20,7 @@ from jaxrec.data.spill import MEMORY
 from jaxrec.data.synthetic import World
 from jaxrec.data.text import some
 from jaxrec.system.errors import UserError
-from jaxrec.system.files import expand
+from jaxrec.system.files import expand, is_address
 
 SYNTHETIC = "synthetic"
 
@@ -164,9 +164,16 @@ def load_steps(
     if options:
         raise UserError(f"{where}: a file has no options: remove {', '.join(options)}")
     removed = []
-    interactions = read(where, **reading, left_out=lambda *step: removed.append(step))
+    say = reading.get("say", lambda line: None)
+    own = {table: reading[table] for table in ("items", "users") if is_address(reading.get(table))}
+    here = {table: str(stores.fetch(address, cache(), say)) for table, address in own.items()}
+    place = str(stores.fetch(where, cache(), say)) if is_address(where) else where
+    given: dict[str, Any] = dict(reading) | here
+    interactions = read(place, **given, left_out=lambda *step: removed.append(step))
     if interactions.digest:  # a prepared folder
         prepared.verify(interactions)
+    elif place != where:
+        interactions = replace(interactions, name=where)
     meant = _meant(name, where)
     wanted = PUBLIC[meant].options if meant else {}
     before = filters.left_out(interactions, removed) if removed else []
@@ -177,7 +184,7 @@ def load_steps(
 
 
 def locate(name: str) -> str:
-    """Returns the absolute path of a data set, or `name` itself for the generator: "synthetic:users=2000,seed=1".
+    """Returns the absolute path of a data set, or `name` itself for the generator and for an address (s3://…).
 
     Tries, in this order: the generator, an existing path, the name under $JAXREC_DATA, a public data set's names there,
     its file in the cache. Downloads nothing.
@@ -187,7 +194,7 @@ def locate(name: str) -> str:
     """
     if not name:
         raise UserError(f"dataset is empty: {KINDS}")
-    if name.partition(":")[0] == SYNTHETIC:
+    if name.partition(":")[0] == SYNTHETIC or is_address(name):
         return name
     if path := _found(name):
         odd = path.exists() and not (path.is_file() or path.is_dir())
@@ -293,7 +300,7 @@ def _told(counts: tuple[int | None, ...]) -> str:
 
 def missing(name: str) -> bool:
     """Returns whether a recorded data set, an absolute path or the generator, no longer exists."""
-    return name.partition(":")[0] != SYNTHETIC and not _is_there(Path(name))
+    return not (name.partition(":")[0] == SYNTHETIC or is_address(name) or _is_there(Path(name)))
 
 
 def world(spec: str) -> World | None:

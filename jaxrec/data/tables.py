@@ -66,6 +66,7 @@ def delimited(
     quote: str = '"',
     before: int = 0,
     odd: Oddities | None = None,
+    padded: bool | None = None,
 ) -> Iterator[Batch]:
     """Reads delimited text, quoted or not, in batches.
 
@@ -79,6 +80,7 @@ def delimited(
         quote: '"', or "" if quotes are plain characters.
         before: number of lines before the header, or before the first row if there is none.
         odd: records repeated headers and quoted fields that span lines.
+        padded: whether spaces around fields are no part of them; None to decide it by the first lines, see `is_padded`.
 
     Raises:
         UserError: if a header recurs with its columns in another order.
@@ -89,7 +91,7 @@ def delimited(
     head = (one.join(map(str, range(width + 1))) + "\n").encode()
     over = str(width)  # catches extra fields, since polars doesn't count fields when it reads only some of them
     names = {str(number): role for role, number in columns.items()} | {over: over}
-    padded = _padded(file, separator, encoding, before)
+    padded = is_padded(file, separator, encoding, before) if padded is None else padded
     as_they_stand = pl.selectors.by_name("user", "item", "session", require_all=False)
     for piece in pieces(file, quotes=has_quotes, encoding=encoding):
         while skip and piece.text:
@@ -127,7 +129,7 @@ def delimited(
         yield Batch(frame.select(list(columns)), file, row, partial(_why, row, why, separator, width, quote))
 
 
-def _padded(file: File, separator: str, encoding: str, before: int = 0) -> bool:
+def is_padded(file: File, separator: str, encoding: str, before: int = 0) -> bool:
     """Returns whether the file pads fields with spaces: around column names, or after every separator."""
     lines = [line for line in first_lines(file, encoding)[before:][:100] if line]
     if any(field.strip(" ") != field for field in (lines or [""])[0].split(separator)):

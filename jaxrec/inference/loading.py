@@ -10,6 +10,7 @@ from jaxrec.data.users import Users
 from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels import placement
 from jaxrec.models.entry import has_users
+from jaxrec.system.files import local
 from jaxrec.training import workdir
 from jaxrec.training.building import model_for, model_with
 from jaxrec.training.restore import restore_params
@@ -30,7 +31,7 @@ def load(
     Raises:
         UserError: there is no training or no such checkpoint; a library is missing.
     """
-    path = Path(path)
+    path = local(path, "a workdir")
     stored = workdir.read(path)
     catalogue = workdir.catalogue(path, stored)
     types = stored.data.get(workdir.TYPES, [])

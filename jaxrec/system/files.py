@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import secrets
 import stat
 import tempfile
@@ -17,6 +18,8 @@ from jaxrec.system.errors import UserError
 SMALL = 1 << 26  # maximum bytes of a file that is read at once
 CHECKSUM = "checksum"  # key of a JSON file's checksum of its other keys
 MARK = ".jaxrec-"  # prefix of temporary files
+ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+BROKEN = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/(?!/)")  # what pathlib makes of an address
 SPECIAL = "*?[]{}\\"  # characters of paths that Orbax, or libraries below it, treat as patterns
 
 
@@ -117,6 +120,34 @@ def open_regular(path: str | Path) -> io.FileIO:
 
 
 NO_FILE = "a pipe, a socket, a device or a folder, where a file is read: write the content to a file, and name that"
+
+
+def is_address(name: object) -> bool:
+    """Returns whether a name is an address, as of an object store.
+
+    >>> is_address("s3://bucket/log.csv"), is_address("log.csv"), is_address("synthetic:users=20")
+    (True, False, False)
+    """
+    return isinstance(name, str) and ADDRESS.match(name) is not None
+
+
+def local(path: str | os.PathLike, what: str) -> Path:
+    """Returns a path on this machine's disks.
+
+    Args:
+        path: the path.
+        what: lies there, for the message.
+
+    Raises:
+        UserError: if it is an address, of which a folder named "s3:" would be made.
+    """
+    text = os.fspath(path)
+    if is_address(text) or BROKEN.match(text):
+        raise UserError(
+            f"{text}: {what} lies on a disk of this machine, not in an object store: name a folder here, and copy it "
+            "there afterwards, as by `aws s3 sync`"
+        )
+    return Path(path)
 
 
 def expand(path: str | Path) -> Path:

@@ -18,7 +18,7 @@ from jaxrec.data.users import Users
 from jaxrec.system import checksums
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
-from jaxrec.system.files import read_checked, replacing, sweep, write_checked
+from jaxrec.system.files import local, read_checked, replacing, sweep, write_checked
 from jaxrec.training.checkpoint import Checkpoints
 
 CONFIG, CATALOGUE, DONE, LOCK = "config.json", "catalogue.parquet", "done.json", ".lock"
@@ -79,6 +79,7 @@ def locked(path: Path) -> Iterator[Place]:
         os.fspath(path).encode()
     except UnicodeEncodeError:
         raise UserError(f"{path}: a name that is no Unicode text: name another --workdir") from None
+    path = local(path, "a workdir")
     try:
         path.mkdir(parents=True, exist_ok=True)
         file = open(path / LOCK, "r+", errors="replace", opener=_opened)  # noqa: SIM115

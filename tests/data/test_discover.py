@@ -121,7 +121,7 @@ DAILY = {"d/2020-01-01/events.csv": ONE, "d/2020-01-02/events.csv": TWO}
 @pytest.mark.parametrize("path", ["d", "d/*/events.csv", "d/*/*", "d/*", "d/2020-01-0[12]/*.csv", "*"])
 @pytest.mark.parametrize("format", [None, "table"])
 def test_daily_folders_are_shards_by_folder_and_by_glob(tmp_path, path, format):
-    tree(tmp_path, DAILY | {"d/2020-01-01/_SUCCESS": b"", "d/_delta_log/0.json": b"{}", "d/.a.crc": b"\0"})
+    tree(tmp_path, DAILY | {"d/2020-01-01/_SUCCESS": b"", "d/_temporary/0.json": b"{}", "d/.a.crc": b"\0"})
     said = []
     assert rows(tmp_path / path, format, say=said.append) == LOG
     assert any("2 files: " in line and "2020-01-02/events.csv" in line for line in said)
@@ -303,3 +303,9 @@ def test_a_zip_of_several_logs_is_not_guessed(tmp_path):
 def test_pairs_are_still_pairs(tmp_path):
     put(tmp_path / "pairs.txt", "1 5\n1 6\n")
     assert rows(tmp_path) == LOG[:2]
+
+
+def test_a_delta_table_is_refused_since_its_files_hold_removed_rows(tmp_path):
+    tree(tmp_path / "lake", {"_delta_log/0.json": b"{}", "part-0.parquet": parquet(f"{HEADER}1,2,3\n1,3,4\n")})
+    with pytest.raises(UserError, match=r"a Delta table.*python -m jaxrec\.data\.spark"):
+        read(tmp_path / "lake")

@@ -1,0 +1,190 @@
+"""What the whole of a table decides: its columns, the unit of its times, whether ids are integers."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from pyspark.sql import DataFrame, SparkSession, functions as F  # pyright: ignore[reportMissingImports]
+
+from jaxrec.data import columns as cols, histories, tabular
+from jaxrec.data.given import Input
+from jaxrec.data.ids import FLOAT, Ids
+from jaxrec.data.log import Batch
+from jaxrec.data.spark import rows as reading
+from jaxrec.data.spark.packing import first, frames
+from jaxrec.data.spark.rows import FILE, Rules
+from jaxrec.data.spark.tables import Source
+from jaxrec.data.text import some
+from jaxrec.data.times import Times
+from jaxrec.system.errors import UserError
+
+IDS = "user", "item", "session"  # roles whose values are ids
+DAYS = 19_500_101, 21_001_231  # between which numbers may be days, as 20140401
+MOST_DAYS = 60_000  # more than there are between them
+FACTORS = (1_000_000, 1_000, 1, 0.001)  # microseconds of a unit
+
+
+class Decided(NamedTuple):
+    """How a table is read, and what of it is known so far."""
+
+    rules: Rules
+    relative: bool  #: whether the times are known to count from an unknown moment
+    whole: list[str]  #: columns of floats that are read as integers
+    zoneless: bool  #: whether dates had no zone
+
+
+def rules(source: Source, given: Input) -> Decided:
+    """Chooses the columns of a table, and decides by its first rows how all are read.
+
+    Raises:
+        UserError: if a column is missing, or can't be read so.
+    """
+    label, names = source.shards[0].label, [*source.names, *source.keys]
+    if both := [name for name in source.keys if name in source.names]:
+        raise UserError(f"{label}: {some(both)} is a column and in the names of folders: remove one of them")
+    plain = Rules(columns={}, chosen={}, names=names, shards=source.shards, dialect=source.dialect)
+    start = first(source.start)
+    if start is not None and source.dialect:
+        start, _ = reading.below(start, plain, source.dialect.top)
+    if start is None or not len(start):
+        raise UserError(f"{label}: no rows: put interactions there, one a row")
+
+    def peek(chosen: dict[str, int]) -> Iterator[Batch]:
+        flat = {role: at for role, at in chosen.items() if names[at] not in source.nested}
+        batch = next(reading.read(start, plain, flat))
+        lacking = [pl.lit(None).alias(role) for role in chosen if role not in flat]
+        yield batch._replace(frame=batch.frame.with_columns(lacking))
+
+    table = tabular.Table(names, [], peek, peek)
+    chosen = tabular.choose(table, given.columns, label)
+    if nested := [names[at] for at in chosen.values() if names[at] in source.nested]:
+        raise UserError(f"{label}: {some(nested)}: lists or records, which are not read here: {UNROLL}")
+    tabular.check_order(given, label, table, chosen)
+    folders = f"; in the names of folders: {some(source.keys)}" if source.keys else ""
+    given.say(cols.said(names, chosen, given.columns) + folders)
+    found = Rules(
+        columns={role: names[at] for role, at in chosen.items()},
+        chosen=chosen,
+        names=names,
+        shards=source.shards,
+        ids=given.ids,
+        keep_na_ids=given.keep_na_ids,
+        time_format=given.time_format,
+        only=tuple(each.text for each in given.only.conditions),
+        dialect=source.dialect,
+    )
+    log, (batch,) = found.log(), peek(chosen)
+    if histories.are_lists(batch.frame["item"]):
+        raise UserError(f"{label}: {names[chosen['item']]} holds lists, which are not read here: {UNROLL}")
+    log.cleaned(batch)
+    if log.times and log.times.dated is None:
+        cure = "give them times, or take the order of the file with --time none"
+        raise UserError(f"{label}: no time in the first rows of {found.columns['time']}: {cure}")
+    kinds = {role: ids.kind == "integer" for role, ids in log.ids.items()} if given.ids == "integer" else {}
+    dated = log.times.dated if log.times else None
+    relative = "time" in chosen and cols.plain(found.columns["time"]).startswith("relative")
+    whole = [ids.name for ids in log.ids.values() if ids.whole]
+    zoneless = bool(log.times and log.times.dates.zoneless)
+    decided = Rules(**{**found.__dict__, "integer": kinds, "dated": dated})
+    return Decided(decided, relative, whole, zoneless)
+
+
+UNROLL = "write a row an item, as by Spark's explode, or prepare it by prepare.py"
+
+
+def timed(spark: SparkSession, table: DataFrame, decided: Decided, name: str) -> tuple[DataFrame, bool, str]:
+    """Returns the rows with times in microseconds, whether they are relative, and a note.
+
+    Raises:
+        UserError: if the times have two units, or lie after the year 2200.
+    """
+    times = Times(decided.rules.columns["time"], decided.rules.time_format)
+    times.dated = decided.rules.dated
+    if times.dated:
+        times.dates.zoneless = decided.zoneless
+        return table.drop("real"), False, times.close(False)[2]
+    real = F.coalesce("real", F.col("time").cast("double"))
+    ends = [F.min("time"), F.max("time"), F.min(real), F.max(real), F.count("real")]
+    least, most, least_real, most_real, reals = table.agg(*ends).first()
+    values = pl.Series([least_real, most_real]) if reals else pl.Series([least, most])
+    days = values[:0]
+    if not decided.relative and DAYS[0] <= least_real and most_real <= DAYS[1]:
+        found = table.select(real.alias("time")).distinct().limit(MOST_DAYS)
+        days = pl.concat(list(frames(found)))["time"].cast(values.dtype)
+        values = days.append(values)
+    times.add(values)
+    try:
+        micro, relative, note = times.close(decided.relative)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from None
+    factor = _factor(values.to_numpy(), micro)
+    if factor is None:  # days
+        pairs = dict(zip(values.cast(pl.Float64).to_list(), micro.tolist(), strict=True))
+        known = F.broadcast(spark.createDataFrame([*pairs.items()], "day double, at bigint"))
+        joined = table.withColumn("day", real).join(known, "day").withColumn("time", F.col("at"))
+        return joined.drop("real", "day", "at"), relative, note
+    if values.dtype == pl.Float64:
+        made = F.rint(real * F.lit(float(factor))).cast("bigint")
+    else:
+        made = F.col("time") * F.lit(factor) if factor >= 1 else F.expr("time div 1000")
+    return table.withColumn("time", made).drop("real"), relative, note
+
+
+def _factor(values: np.ndarray, micro: np.ndarray) -> float | None:
+    """Returns the microseconds of a unit, by what `Times` made of some values; None if they are days."""
+    for factor in FACTORS:
+        if values.dtype.kind == "f":
+            made = np.round(values * factor).astype(np.int64)
+        else:
+            made = values * factor if factor >= 1 else values // 1000
+        if (made == micro).all():
+            return factor
+    return None
+
+
+def identified(table: DataFrame, given: Input, decided: Decided) -> DataFrame:
+    """Returns the rows with ids of one type a role, integers if all are; tells notes about them.
+
+    Raises:
+        UserError: if ids look like floats, and are not meant so.
+    """
+    labels = [shard.label for shard in decided.rules.shards]
+    for role in (role for role in IDS if role in decided.rules.columns):
+        name, token = decided.rules.columns[role], F.col(role)
+        integer = F.expr(f"try_cast({role} as bigint)")
+        is_integer = F.coalesce(integer.cast("string") == token, F.lit(False))
+        odd = ~token.rlike(r"^-?\d+$")
+        found = (
+            table.select(role)
+            .distinct()
+            .agg(
+                F.count("*").alias("count"),
+                F.sum(is_integer.cast("int")).alias("integers"),
+                F.max(token.rlike(FLOAT)).alias("floats"),
+                F.sum(odd.cast("int")).alias("odd"),
+                F.min(F.when(odd, token)).alias("first_odd"),
+                F.min(F.when(token.startswith(" ") | token.endswith(" "), token)).alias("padded"),
+            )
+            .first()
+        )
+        if not given.ids and found["floats"]:
+            _check_floats(table, role, name, labels)
+        if name in decided.whole:
+            given.say(f"{name}: floats, all of them whole numbers, read as integers")
+        if not given.ids and 0 < found["odd"] < found["count"] // 2:
+            given.say(f"{name}: ids are text, because of {found['first_odd']!r}")
+        if found["padded"] is not None:
+            given.say(f"{name}: spaces at the ends of ids are parts of them, as of {found['padded']!r}")
+        if given.ids != "text" and found["integers"] == found["count"]:
+            table = table.withColumn(role, integer)
+    return table
+
+
+def _check_floats(table: DataFrame, role: str, name: str, labels: list[str]) -> None:
+    """Checks ids of which some look like floats, on the driver. Raises UserError if they may be altered numbers."""
+    ids = Ids(name)
+    for frame in frames(table.groupBy(role).agg(F.min(FILE).alias(FILE)).orderBy(FILE, role)):
+        for (file,), part in frame.group_by(FILE, maintain_order=True):
+            ids.number(part[role], labels[int(str(file))])
+    ids.order()

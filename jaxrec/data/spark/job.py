@@ -1,0 +1,253 @@
+"""Prepares a log by Spark, from the table to the prepared folder."""
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pyspark.sql import DataFrame, SparkSession, functions as F  # pyright: ignore[reportMissingImports]
+
+from jaxrec.data import (
+    columns as cols,
+    dialects,
+    event_types,
+    filters,
+    items as tables_of_items,
+    prepared,
+    summary,
+    user_columns,
+)
+from jaxrec.data.given import Input
+from jaxrec.data.ids import KINDS
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.oddities import Oddities
+from jaxrec.data.only import Only
+from jaxrec.data.reading import QUOTES
+from jaxrec.data.spark import deciding, fetching, filtering, rows as reading
+from jaxrec.data.spark.packing import frames, pinned, to_arrow
+from jaxrec.data.spark.rows import BLOCK, FILE, LINE, ROW, STATE, TEXT, WHY
+from jaxrec.data.spark.tables import Source, find, told
+from jaxrec.data.text import EXAMPLES, BadRows
+from jaxrec.system.errors import UserError
+
+BATCH = 1 << 17  # rows of an Arrow batch
+SETTINGS = {
+    "spark.sql.execution.arrow.maxRecordsPerBatch": str(BATCH),
+    "spark.sql.session.timeZone": "UTC",  # of dates without a zone, as in `prepare`
+}
+
+
+def prepare(
+    spark: SparkSession,
+    data: "str | DataFrame",
+    output: str | Path,
+    *,
+    columns: dict[str, str | None] | None = None,
+    format: str | None = None,
+    options: filters.Options | None = None,
+    items: str | None = None,
+    users: str | None = None,
+    ids: str = "",
+    keep_na_ids: bool = False,
+    time_format: str | None = None,
+    separator: str | None = None,
+    quote: str = '"',
+    only: Sequence[str] = (),
+    skip_bad_rows: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    stage: Callable[[str], None] = lambda name: None,
+) -> tuple[Interactions, list[filters.Step]]:
+    """Writes the prepared folder that `jaxrec.prepare` writes of the same table, which Spark reads, filters and sorts.
+
+    The memory of this process holds one part of the rows at a time, and what there is one of a user, an item or a
+    session.
+
+    Args:
+        spark: the session.
+        data: a path that the cluster reaches, a table's name with format "table", or a DataFrame.
+        output: the folder, on this machine.
+        columns: {role: column}, as for `data.reading.read`.
+        format: as for `spark.tables.find`.
+        options: the filters.
+        items: path of a table of items on this machine; None to look for one beside a local table; "" for none.
+        users: path of a table of users, likewise.
+        ids: as for `data.reading.read`, and so the next five.
+        keep_na_ids: see there.
+        time_format: see there.
+        separator: see there.
+        quote: see there.
+        only: see there.
+        skip_bad_rows: whether to leave out unusable rows, with a note.
+        say: receives notes, a line each.
+        stage: receives the name of the current stage.
+
+    Returns:
+        The interactions, their arrays mapped from the folder, and the counts after each filter.
+
+    Raises:
+        UserError: if the table can't be read, or the folder not be written.
+    """
+    for what, value, known in (("ids", ids, ("", *KINDS)), ("quote", quote, QUOTES)):
+        if value not in known:
+            raise UserError(f"no {what} {value!r}: choose one of {', '.join(filter(None, known))}")
+    options = options or filters.Options()
+    filters.check(options)
+    path, notes = Path(output), []
+    prepared.check(path)
+    named = {role: "" if name == cols.NONE else name for role, name in (columns or {}).items() if name is not None}
+
+    def note(line: str) -> None:
+        notes.append(line)
+        say(line)
+
+    name = data if isinstance(data, str) else "DataFrame"
+    given = Input(
+        name=name,
+        files=[],
+        columns=named,
+        bad=BadRows(skip_bad_rows, "Mend such rows, or leave them out: prepare with --on-bad-row skip"),
+        odd=Oddities(),
+        say=note,
+        progress=lambda rows: None,
+        items=items,
+        users=users,
+        ids=ids,
+        keep_na_ids=keep_na_ids,
+        time_format=time_format,
+        only=Only(only),
+    )
+    before = {key: spark.conf.get(key) for key in SETTINGS}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        for key, value in SETTINGS.items():
+            spark.conf.set(key, value)
+        with told(name), tempfile.TemporaryDirectory(prefix=".jaxrec-", dir=path.parent) as folder:
+            stage("reading")
+            separator = None if separator is None else dialects.separator(separator)
+            source = find(spark, data, format, named, separator, QUOTES[quote], note)
+            rows = _read(spark, source, given)
+            stage("filtering")
+            filtering.apply(rows, options)
+            if given.only.conditions:
+                rows.steps[:1] = _left_out(rows.steps[0], given.only.steps())
+            stage("sorting")
+            found = fetching.interactions(rows, name, Path(folder))
+            found = _described(found, dataclasses.replace(given, files=source.local()))
+            stage("writing")
+            for user, share in summary.heavy(found):
+                note(summary.warning(user, share, len(found.users)))
+            prepared.save(found, path, _meta(found, rows.steps, notes, columns or {}, given, options))
+    finally:
+        for key, value in before.items():
+            spark.conf.set(key, value)
+    return prepared.load(path), rows.steps
+
+
+def _read(spark: SparkSession, source: Source, given: Input) -> filtering.Rows:
+    """Returns the good rows of a table, with ids and times in their final form.
+
+    Raises:
+        UserError: for bad rows that may not be skipped, no rows, a single item, or ids that look like floats.
+    """
+    decided = deciding.rules(source, given)
+    if not source.ordered and "time" in decided.rules.columns:
+        given.say("rows of equal time have the order in which Spark reads them: the table says none")
+    clean = reading.cleaner(decided.rules, to_arrow)
+    schema = ", ".join(f"{name} {kind}" for name, kind in reading.TYPES.items())
+    every = pinned(source.rows.mapInArrow(clean, schema))
+    counts = dict(every.groupBy(STATE).count().collect())
+    if counts.get(reading.FATAL):
+        raise UserError(every.filter(F.col(STATE) == reading.FATAL).orderBy(FILE, BLOCK).first()[WHY])
+    if counts.get(reading.BAD):
+        _note_bad(every, source, given.bad, counts[reading.BAD])
+    given.bad.close()
+    number = counts.get(reading.GOOD, 0)
+    for frame in frames(every.filter(F.col(STATE) == reading.ONLY).select(TEXT)):
+        for text in frame[TEXT].to_list():
+            given.only.add_counts(json.loads(text))
+    given.only.close(given.name, number)
+    if not number and counts.get(reading.BAD):
+        raise UserError(f"{given.name}: all {given.bad.count:,} rows are bad, the first: {given.bad.examples[0]}")
+    if not number:
+        raise UserError(f"{given.name}: no rows: put interactions there, one a row")
+    chosen = decided.rules.columns
+    kept = [*chosen, *(["real"] if "time" in chosen else []), *reading.PLACE]
+    table = every.filter(F.col(STATE) == reading.GOOD).select(*kept)
+    if "type" in chosen:
+        table = _typed(table, source, chosen["type"])
+    table, relative = deciding.identified(table, given, decided), False
+    if table.select("item").distinct().limit(2).count() < 2:
+        raise UserError(f"{given.name}: {table.first()['item']} is the only item: a recommender needs two or more")
+    if "time" in chosen:
+        table, relative, note = deciding.timed(spark, table, decided, given.name)
+        given.say(note)
+    for line in given.bad.notes():
+        given.say(line)
+    if given.time_format and "time" not in chosen:
+        raise UserError(f"{given.name}: no times for --time-format: name their column with --time")
+    if "user" not in chosen:
+        table = table.withColumnRenamed("session", "user")
+    rows = filtering.Rows(table, given.name, relative)
+    rows.keep(table)
+    return rows
+
+
+def _typed(table: DataFrame, source: Source, name: str) -> DataFrame:
+    """Returns the rows with types of events as `event_types.Column` reads them; without the column if none is known."""
+    found = [kind for (kind,) in table.select("type").distinct().limit(event_types.MOST + 2).collect()]
+    column = event_types.Column(name)
+    column.add(pl.Series(found, dtype=pl.String), source.shards[0].label)
+    return table if any(found) else table.drop("type")
+
+
+def _note_bad(every: DataFrame, source: Source, bad: BadRows, number: int) -> None:
+    """Records the bad rows, with the places of the first."""
+    told_of = every.filter((F.col(STATE) == reading.BAD) & F.col(WHY).isNotNull())
+    examples = told_of.orderBy(FILE, BLOCK, ROW).limit(EXAMPLES).collect()
+    text = LINE in source.rows.columns
+    for row in examples:
+        earlier = (F.col(BLOCK) < row[BLOCK]) | ((F.col(BLOCK) == row[BLOCK]) & (F.col(ROW) < row[ROW]))
+        at = source.rows.filter((F.col(FILE) == row[FILE]) & earlier).count() + 1
+        bad.count += 1
+        bad.examples.append(
+            f"{source.shards[row[FILE]].label}, {'line' if text else 'row'} {at}: {row[TEXT]}: {row[WHY]}"
+        )
+    bad.count += number - len(examples)
+
+
+def _left_out(read: filters.Step, removed: list[tuple[str, int]]) -> list[filters.Step]:
+    """Returns the steps of rows that were left out while reading, as `filters.left_out` does."""
+    rows = read.rows + sum(number for _, number in removed)
+    steps = [filters.Step("read", None, None, rows)]
+    for name, number in removed:
+        rows -= number
+        steps.append(filters.Step(name, None, None, rows))
+    return [*steps[:-1], read._replace(name=steps[-1].name)]
+
+
+def _described(found: Interactions, given: Input) -> Interactions:
+    """Returns the interactions with the tables of items and users."""
+    if given.items is not None or given.files:
+        column = given.columns.get("item")
+        found = tables_of_items.described(found, given.items, given.files, given.name, column, given.say)
+    return user_columns.described(found, given)
+
+
+def _meta(found: Interactions, steps: list, notes: list[str], columns: dict, given: Input, options: Any) -> dict:
+    """Returns what meta.json says of the preparation, as `jaxrec.prepare` has it."""
+    said = {"ids": given.ids, "keep_na_ids": given.keep_na_ids, "time_format": given.time_format}
+    said["only"] = [each.text for each in given.only.conditions]
+    tables = {"items_table": given.items, "users_table": given.users}
+    return {
+        "source": given.name,
+        "options": {name: value for name, value in dataclasses.asdict(options).items() if value not in (None, False)},
+        "reading": {name: value for name, value in said.items() if value},
+        "columns": {role: name for role, name in columns.items() if name is not None},
+        **{name: value for name, value in tables.items() if value is not None},
+        "notes": notes,
+        "steps": [step._asdict() for step in steps],
+        "facts": summary.facts(found),
+    }

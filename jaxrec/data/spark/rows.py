@@ -1,0 +1,256 @@
+"""What Spark's Python workers do with the rows of a table: read and check them by the very rules of `prepare`."""
+
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from jaxrec.data import tables
+from jaxrec.data.log import Batch, Log
+from jaxrec.data.only import Only
+from jaxrec.data.text import EXAMPLES, BadRows, File, short
+from jaxrec.system.errors import UserError
+
+#: columns that say where a row stands: the file's rank, the start of its part of the file, and its number within that
+PLACE = FILE, BLOCK, ROW = "file", "block", "row"
+LINE = "line"  # column of the lines of text, as bytes
+STATE, WHY, TEXT = "state", "why", "text"  # columns that say what became of a row
+GOOD, BAD, FATAL, ONLY = 0, 1, 2, 3  # states: a row, an unusable one, an error that ends all, counts of `Only`
+TYPES = {  # columns of what `cleaner` yields, and their types in Spark
+    "user": "string",
+    "item": "string",
+    "session": "string",
+    "time": "bigint",
+    "real": "double",  # times that are no whole numbers; `time` is null then
+    "weight": "float",
+    "type": "string",
+    FILE: "int",
+    BLOCK: "bigint",
+    ROW: "bigint",
+    STATE: "tinyint",
+    WHY: "string",
+    TEXT: "string",
+}
+POLARS = {"string": pl.String, "bigint": pl.Int64, "double": pl.Float64, "float": pl.Float32, "int": pl.Int32}
+POLARS["tinyint"] = pl.Int8
+
+
+class Shard(NamedTuple):
+    """A file of the table."""
+
+    uri: str  #: as Spark writes it
+    label: str  #: for messages
+    keys: Mapping[str, str | None]  #: columns in the names of its folders
+
+
+@dataclass(frozen=True)
+class Lines(File):
+    """Some lines of a file, as a file."""
+
+    text: bytes = field(default=b"", compare=False, repr=False)
+    label: str = ""
+
+    def __str__(self) -> str:
+        return self.label
+
+    def open(self) -> io.BufferedIOBase:
+        """Returns the lines as a stream."""
+        return io.BufferedReader(io.BytesIO(self.text))  # pyright: ignore[reportArgumentType]
+
+
+class Dialect(NamedTuple):
+    """How the text files are written; see `dialects.Dialect`."""
+
+    separator: str
+    quote: str
+    width: int  #: fields of a row
+    header: bool
+    padded: bool  #: whether spaces around fields are no part of them
+    top: bytes  #: the lines before the first row, each ended by \\n; those of the first file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """How to read the rows, decided by the driver from the first of them; sent to the workers."""
+
+    columns: dict[str, str]  #: {role: column}
+    chosen: dict[str, int]  #: {role: index of the column among `names`}
+    names: list[str]  #: of all columns, those of the folders last
+    shards: list[Shard]  #: by rank
+    ids: str = ""
+    keep_na_ids: bool = False
+    time_format: str | None = None
+    only: tuple[str, ...] = ()
+    dialect: Dialect | None = None  #: None: the table's own columns are there, as "c0", "c1", ...
+    integer: dict[str, bool] = field(default_factory=dict)  #: with ids="integer": whether a role's ids are integers
+    dated: bool | None = None  #: whether the times are dates
+
+    def log(self) -> Log:
+        """Returns a Log that reads rows by these rules."""
+        log = Log(self.columns, BadRows(True), self.ids, self.keep_na_ids, self.time_format)
+        for role, integer in self.integer.items():
+            log.ids[role].decide(integer)
+        if log.times:
+            log.times.dated = self.dated
+        return log
+
+
+def cleaner(rules: Rules, arrow: Callable[[pl.DataFrame], Any]) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    """Returns the function of Arrow batches of the table, to Arrow batches with the columns of TYPES.
+
+    Args:
+        rules: how to read them.
+        arrow: makes an Arrow batch of a frame.
+    """
+
+    def clean(batches: Iterator[Any]) -> Iterator[Any]:
+        log, place, top = rules.log(), None, b""
+        for batch in batches:
+            frame = pl.DataFrame(pl.from_arrow(batch))
+            part = pl.struct(FILE, BLOCK).rle_id()
+            for rows in frame.with_columns(part.alias("part")).partition_by("part", maintain_order=True):
+                try:
+                    if rules.dialect and place != (place := (rows[FILE][0], rows[BLOCK][0])):
+                        top = rules.dialect.top if rows[BLOCK][0] == 0 else b""
+                    if top:
+                        rows, top = below(rows, rules, top)
+                    for found in cleaned(rows, rules, log) if len(rows) else ():
+                        yield arrow(found)
+                except UserError as error:
+                    yield arrow(_shaped(pl.DataFrame({STATE: [FATAL], WHY: [str(error)]})))
+                    return
+
+    return clean
+
+
+def below(rows: pl.DataFrame, rules: Rules, top: bytes) -> tuple[pl.DataFrame, bytes]:
+    """Returns the lines below those at the top of a file, and what of these is still to come.
+
+    Raises:
+        UserError: if the file begins otherwise than the first one.
+    """
+    number = min(top.count(b"\n"), len(rows))
+    own = b"".join(line + b"\n" for line in rows[LINE][:number].to_list())
+    if not top.startswith(own):
+        shard = rules.shards[rows[FILE][0]]
+        raise UserError(
+            f"{shard.label}: begins with {short(own.decode(errors='replace').strip())}, {rules.shards[0].label} with "
+            f"{short(top.decode(errors='replace').strip())}: give all files of the log the same header"
+        )
+    return rows[number:], top[len(own) :]
+
+
+def cleaned(rows: pl.DataFrame, rules: Rules, log: Log) -> Iterator[pl.DataFrame]:
+    """Yields what becomes of consecutive rows of a part of a file."""
+    only = Only(rules.only)
+    label = rules.shards[rows[FILE][0]].label
+    for batch in only.rows(label, rules.names, rules.chosen | {ROW: -1}, lambda chosen: read(rows, rules, chosen)):
+        frame, wrong = log.cleaned(batch)
+        if log.types:
+            log.types.add(frame["type"].clear(), batch.file)  # refuses what can be no type
+        bad = np.any([mask.to_numpy() for mask, _ in wrong], axis=0)
+        yield _shaped(_good(frame.filter(pl.Series(~bad))), rows)
+        if bad.any():
+            yield _shaped(_bad(batch, np.flatnonzero(bad), wrong), rows)
+    if only.conditions:
+        yield _shaped(pl.DataFrame({STATE: [ONLY], TEXT: [json.dumps(only.counts())]}), rows)
+
+
+def _good(frame: pl.DataFrame) -> pl.DataFrame:
+    """Returns good rows in the types of TYPES."""
+    named = {role: pl.col(role).cast(pl.String) for role in ("user", "item", "session") if role in frame.columns}
+    if "type" in frame.columns:
+        named["type"] = pl.col("type").cast(pl.String).str.strip_chars().fill_null("")
+    if "time" in frame.columns and frame["time"].dtype == pl.Float64:
+        named |= {"time": pl.lit(None, pl.Int64), "real": pl.col("time")}
+    return frame.with_columns(**named, **{STATE: pl.lit(GOOD)})
+
+
+def _bad(batch: Batch, at: np.ndarray, wrong: list[tuple[pl.Series, str]]) -> pl.DataFrame:
+    """Returns unusable rows, the first few of them with reason and text."""
+    found = pl.DataFrame({ROW: batch.frame[ROW].gather(at), STATE: BAD})
+    told = [
+        (*batch.row(row), batch.why(row) or next(why for mask, why in wrong if mask[row]))
+        for row in at[:EXAMPLES].tolist()
+    ]
+    rest = [None] * (len(at) - len(told))
+    places = pl.Series([int(place) for place, _, _ in told] + rest, dtype=pl.Int64)
+    texts = pl.Series([short(text) for _, text, _ in told] + rest, dtype=pl.String)
+    whys = pl.Series([why for _, _, why in told] + rest, dtype=pl.String)
+    return found.with_columns(places.fill_null(found[ROW]).alias(ROW), whys.alias(WHY), texts.alias(TEXT))
+
+
+def _shaped(frame: pl.DataFrame, rows: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Returns a frame with all columns of TYPES; `rows`: where the file and its part are from."""
+    if rows is not None:
+        frame = frame.with_columns(pl.lit(rows[FILE][0]).alias(FILE), pl.lit(rows[BLOCK][0]).alias(BLOCK))
+    return frame.select(
+        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(POLARS[kind]).alias(name)
+        for name, kind in TYPES.items()
+    )
+
+
+def read(rows: pl.DataFrame, rules: Rules, chosen: dict[str, int]) -> Iterator[Batch]:
+    """Yields rows of a part of a file as batches of the columns {role: index}, those of the folders among them.
+
+    Each has the column ROW too; what `Batch.row` tells of a row is this number and its text.
+    """
+    shard = rules.shards[rows[FILE][0]]
+    named = {role: rules.names[at] for role, at in chosen.items() if role != ROW}
+    own = {role: chosen[role] for role, name in named.items() if name not in shard.keys}
+    folders = [pl.lit(shard.keys[name], pl.String).alias(role) for role, name in named.items() if name in shard.keys]
+    for batch in (_of_text if rules.dialect else _of_columns)(rows, rules, shard, own or {"none": 0}):
+        yield batch._replace(frame=batch.frame.with_columns(folders))
+
+
+def _of_columns(rows: pl.DataFrame, rules: Rules, shard: Shard, chosen: dict[str, int]) -> Iterator[Batch]:
+    """Yields rows of a table that has columns."""
+    frame = rows.select(ROW, **{role: f"c{at}" for role, at in chosen.items()})
+    said = lambda index: str({rules.names[at]: frame[role][index] for role, at in chosen.items()})
+    yield Batch(frame, shard.label, lambda index: (str(frame[ROW][index]), said(index)))
+
+
+def _of_text(rows: pl.DataFrame, rules: Rules, shard: Shard, chosen: dict[str, int]) -> Iterator[Batch]:
+    """Yields rows of lines of text, as `tables.delimited` reads them below the lines at the top of the first file."""
+    dialect, lines, places = rules.dialect, rows[LINE].to_list(), rows[ROW].to_numpy()
+    assert dialect is not None
+    before = dialect.top.count(b"\n")
+    text = b"".join(line + b"\n" for line in lines)
+    if tables.quoted(dialect.separator, dialect.quote) and b'"' in text:
+        _check_quotes(shard, lines)
+    file = Lines(Path(shard.label), text=dialect.top + text, label=shard.label)
+    done = int(places[0]) if len(places) else 0
+    for batch in tables.delimited(
+        file,
+        dialect.separator,
+        dialect.width,
+        chosen,
+        dialect.header,
+        quote=dialect.quote,
+        before=before - dialect.header,
+        padded=dialect.padded,
+    ):
+        numbers = pl.int_range(done, done + len(batch.frame), eager=True).alias(ROW)
+        done += len(batch.frame)
+
+        def row(index: int, batch=batch) -> tuple[str, str]:
+            place, said = batch.row(index)
+            return str(places[int(place.removeprefix("line ")) - 1 - before]), said
+
+        yield batch._replace(frame=batch.frame.with_columns(numbers), row=row)
+
+
+def _check_quotes(shard: Shard, lines: list[bytes]) -> None:
+    """Checks that no quoted field spans lines, which Spark tells apart before they come here."""
+    for line in lines:
+        if line.count(b'"') % 2:
+            raise UserError(
+                f"{shard.label}: {short(line.decode(errors='replace'))}: a quote that does not end in its line: Spark "
+                "reads text a line at a time: write the table as Parquet, or say --quote none if quotes are plain "
+                "characters there"
+            )

@@ -1,0 +1,213 @@
+"""Laws of jaxrec.data.stores: what lies in an object store is read, and written there, as if it lay in a folder."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import fsspec
+import polars as pl
+import prepared_folders
+import pytest
+
+from jaxrec import cli
+from jaxrec.api import fitting, logs
+from jaxrec.data import prepared, sources, stores
+from jaxrec.system.errors import UserError
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """An empty store in memory, and a cache of its own."""
+    monkeypatch.setenv("JAXREC_CACHE", str(tmp_path / "cache"))
+    found = fsspec.filesystem("memory")
+    found.store.clear()
+    found.pseudo_dirs[:] = [""]
+    return found
+
+
+FRAME = pl.DataFrame({"user_id": [1, 1, 1, 2, 2, 3] * 5, "item_id": list("abcabd") * 5, "timestamp": range(30)})
+
+
+def write_folder(folder):
+    for day in (1, 2):
+        (folder / f"day={day}").mkdir(parents=True)
+        FRAME.filter(pl.col("timestamp") % 2 == day - 1).write_parquet(folder / f"day={day}" / "part.parquet")
+    (folder / "_SUCCESS").write_text("")
+    pl.DataFrame({"item_id": ["a"], "title": ["A"]}).write_csv(folder / "items.csv")
+
+
+def write_file(folder):
+    folder.mkdir()
+    FRAME.write_csv(folder / "log.csv")
+    FRAME.write_csv(folder / "older.csv")
+    pl.DataFrame({"item_id": ["b"], "title": ["B"]}).write_csv(folder / "items.csv")
+    pl.DataFrame({"user_id": [3], "country": ["C"]}).write_csv(folder / "users.csv")
+
+
+def write_zip(folder):
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "log.zip", "w") as archive:
+        archive.writestr("log.csv", FRAME.write_csv())
+
+
+LOGS = {"folder": (write_folder, ""), "file": (write_file, "/log.csv"), "glob": (write_file, "/l*.csv")}
+LOGS |= {"zip": (write_zip, "/log.zip")}
+
+
+@pytest.mark.parametrize("kind", LOGS)
+def test_a_log_is_read_as_if_it_lay_here(store, tmp_path, kind):
+    write, below = LOGS[kind]
+    write(tmp_path / "logs")
+    store.put(str(tmp_path / "logs"), "/bucket/logs", recursive=True)
+    said = []
+    here = logs.prepare(f"{tmp_path / 'logs'}{below}")
+    there = logs.prepare(f"memory://bucket/logs{below}", say=said.append)
+    prepared_folders.same(here.interactions, there.interactions)
+    assert here.fingerprint == there.fingerprint and there.interactions.name == f"memory://bucket/logs{below}"
+    assert "fetched" in said[0] and (kind == "zip") == (there.interactions.catalogue.about is None)
+    assert (kind in ("file", "glob")) == (there.interactions.user_columns is not None)
+    assert sources.load(f"memory://bucket/logs{below}").items.tolist() == here.interactions.items.tolist()
+    assert not sources.missing(there.dataset)
+
+
+def test_only_what_has_changed_is_fetched_again(store, tmp_path):
+    def fetched():
+        said = []
+        found = stores.fetch("memory://bucket/logs", tmp_path / "cache", said.append)
+        return said[0].partition(": ")[2].partition(",")[0], {each.name: each.read_text() for each in found.iterdir()}
+
+    store.pipe({"/bucket/logs/a.csv": b"1", "/bucket/logs/b.csv": b"2", "/bucket/logs/.hidden": b"3"})
+    assert fetched() == ("fetched 2 files", {"a.csv": "1", "b.csv": "2"})
+    assert fetched() == ("unchanged since it was fetched", {"a.csv": "1", "b.csv": "2"})
+    store.pipe("/bucket/logs/b.csv", b"4")
+    assert fetched() == ("fetched 1 files", {"a.csv": "1", "b.csv": "4"})
+    store.rm("/bucket/logs/a.csv")
+    assert fetched()[1] == {"b.csv": "4"}
+
+
+def test_a_prepared_folder_goes_there_and_back(store, tmp_path):
+    log = logs.prepare(FRAME, output="memory://bucket/out", items="")
+    assert log.dataset == "memory://bucket/out" and "/bucket/out/meta.json" in store.find("/bucket")
+    back = logs.prepare("memory://bucket/out")
+    prepared_folders.same(log.interactions, back.interactions)
+    assert log.fingerprint == back.fingerprint
+    smaller = logs.prepare(FRAME.drop("timestamp"), output="memory://bucket/out")
+    assert "/bucket/out/times.npy" not in store.find("/bucket/out"), "the earlier one is replaced"
+    assert sources.load("memory://bucket/out").digest == smaller.fingerprint
+
+
+def test_a_folder_that_was_cut_is_not_a_prepared_one(store, tmp_path, monkeypatch):
+    logs.prepare(FRAME, output="memory://bucket/out")
+    put = type(store).put_file
+
+    def cut(self, here, there, *rest, **options):
+        if there.endswith("users.parquet"):
+            raise OSError("the line went dead")
+        put(self, here, there, *rest, **options)
+
+    monkeypatch.setattr(type(store), "put_file", cut)
+    with pytest.raises(UserError, match=r"memory://bucket/out: cannot be reached \(the line went dead\)"):
+        logs.prepare(FRAME, output="memory://bucket/out")
+    monkeypatch.undo()
+    assert "/bucket/out/items.npy" in store.find("/bucket") and "/bucket/out/meta.json" not in store.find("/bucket")
+    monkeypatch.setenv("JAXREC_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(UserError, match=r"a prepared folder whose meta\.json is missing"):
+        sources.load("memory://bucket/out")
+
+
+def test_what_is_not_there_or_not_ours_is_refused(store, tmp_path):
+    store.pipe({"/bucket/a/x.csv": b"1", "/bucket/lake/_delta_log/0.json": b"{}", "/bucket/lake/x.parquet": b"1"})
+    for address, why in {
+        "memory://bucket/none": "no such file or folder",
+        "memory://bucket/**/x.csv": r"\*\* stands for nothing",
+        "memory://bucket/lake": "a Delta table",
+        "memory://bucket/lake/x.parquet": "a Delta table",
+        "nostore://bucket/x": "no such store",
+    }.items():
+        with pytest.raises(UserError, match=why):
+            logs.prepare(address)
+    with pytest.raises(UserError, match="not empty, and no prepared folder"):
+        logs.prepare(FRAME, output="memory://bucket/a")
+    logs.prepare(FRAME, output="memory://bucket/b")
+    store.pipe("/bucket/b/notes.txt", b"mine")
+    with pytest.raises(UserError, match=r"holds notes\.txt too"):
+        logs.prepare(FRAME, output="memory://bucket/b")
+
+
+def test_a_store_whose_package_is_missing_is_named(monkeypatch, store):
+    def lacking(address):
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lacking)
+    with pytest.raises(UserError, match="reading it needs s3fs"):
+        logs.prepare("s3://bucket/log.csv")
+
+
+def test_no_folder_is_made_that_has_the_name_of_a_store(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for path in ("s3://bucket/run", Path("s3://bucket/run")):
+        with pytest.raises(UserError, match="a workdir lies on a disk of this machine"):
+            fitting.fit(FRAME, workdir=path)
+    with pytest.raises(UserError, match="a prepared folder that is written so lies on a disk"):
+        logs.prepare(FRAME, output=Path("s3://bucket/out"))
+    for command in (["train", "--workdir", "s3://b/run"], ["serve", "--workdir", "gs://b/run"]):
+        assert cli.main(command) == 2 and "lies on a disk of this machine" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["x", "C:x", "a:/b", "synthetic:users=20", "s3:"])
+def test_plain_names_are_no_addresses(name):
+    from jaxrec.system.files import is_address
+
+    assert not is_address(name)
+
+
+@pytest.fixture
+def s3(tmp_path, monkeypatch):
+    """The address of a bucket of a service on this machine that speaks S3."""
+    pytest.importorskip("s3fs", reason="no s3fs: pip install 'jaxrec[stores]'")
+    pytest.importorskip("moto.server", reason="no moto: pip install 'moto[server,s3]'")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    environment = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    environment |= {"AWS_DEFAULT_REGION": "us-east-1", "JAXREC_CACHE": str(tmp_path / "cache"), "NO_PROXY": "127.0.0.1"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    program = [sys.executable, "-m", "moto.server", "-p", str(port)]
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(100):
+                try:
+                    urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT"), timeout=5)
+                    break
+                except OSError:
+                    time.sleep(0.2)
+            yield "s3://bucket"
+        finally:
+            process.terminate()
+
+
+@pytest.mark.slow
+def test_a_log_and_a_prepared_folder_in_s3(s3, tmp_path, capsys):
+    import s3fs
+
+    write_folder(tmp_path / "logs")
+    store = s3fs.S3FileSystem()
+    store.put(str(tmp_path / "logs"), f"{s3}/logs", recursive=True)
+    here = logs.prepare(tmp_path / "logs", output=tmp_path / "here")
+    assert cli.main(["prepare", "--input", f"{s3}/logs", "--output", f"{s3}/out"]) == 0
+    assert f"train on it: --config.dataset={s3}/out" in capsys.readouterr().out
+    assert json.loads(store.cat_file(f"{s3}/out/meta.json"))["fingerprint"] == here.fingerprint
+    prepared_folders.same(prepared.load(tmp_path / "here"), sources.load(f"{s3}/out"))
+    shutil.rmtree(tmp_path / "cache")
+    assert sources.load(f"{s3}/out").digest == here.fingerprint
+    with pytest.raises(UserError, match=r"s3://none/x: (cannot be reached|no such file)"):
+        logs.prepare("s3://none/x")

@@ -205,7 +205,7 @@ class Attention(nn.Module):
             q_BQHd = split(project("query", query_BQD)) * scale
             k_BTHd, v_BTHd = split(project("key", memory_BTD)), split(project("value", memory_BTD))
         else:  # the gradients of the biases are one kernel's, and the scale is multiplied where the mask is looked up
-            of_memory = {"key": memory_BTD, "value": products.apart(memory_BTD)}
+            of_memory = {"key": memory_BTD, "value": products.apart(memory_BTD) if self.heads == 1 else memory_BTD}
             inputs = {"query": query_BQD, **of_memory}
             pairs = [project(name, x_BTD, Dense.parts) for name, x_BTD in inputs.items()]
             made = norms.plus(

@@ -156,6 +156,17 @@ def test_a_step_starts_no_more_kernels_than_it_did(name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("items", [100_000, 1_000_000])
+def test_a_fused_softmax_over_a_large_catalogue_keeps_no_scores(items):
+    """A step of 6,400 slots, whose scores would take 2.4 and 24 GiB: its tables' gradients and copies fit in one."""
+    changes = {"precision": "bfloat16", "batch": "408", "dataset": f"synthetic:users=2000,items={items}"}
+    found = costs("cuda", "1x1x1", RECIPE, ["train"], loss__fused="True", **changes)["train"]
+    scores = 2 * 6400 * items * 64  # floating-point operations of a product of all scores
+    assert 4 * scores <= found["flops"] <= 5 * scores
+    assert found["temporaries"] <= 0.6 * compiled.GIB and not found["callbacks"]
+
+
+@pytest.mark.slow
 def test_a_recurrence_in_hand_written_kernels_starts_few():
     found = costs("cuda", "1x1x1", "gru4rec_ml1m", ["train"], model__fused="True")["train"]
     assert found["kernels"] <= 58 and found["bytes"] <= 0.25e9

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 IMPORTED = """
-import importlib, logging, pkgutil, signal, sys, threading, warnings
+import importlib.util, logging, pkgutil, signal, sys, threading, warnings
 
 import absl.logging
 import matplotlib
@@ -25,7 +25,8 @@ def state():
 before = state()
 import jaxrec
 for module in pkgutil.walk_packages(jaxrec.__path__, "jaxrec."):
-    importlib.import_module(module.name)
+    if importlib.util.find_spec("pyspark") or not module.name.startswith("jaxrec.data.spark."):  # an extra's
+        importlib.import_module(module.name)
 after = state()
 assert "matplotlib.pyplot" not in sys.modules
 from jaxrec.system.figures import new_figure, save_figure

@@ -24,9 +24,7 @@ class Model:
     item_tables: dict  #: item param -> the slots whose rows a step uses, among "inputs" and "targets"
     user_tables: tuple[str, ...] = ()  #: params with a row per user
     microbatch_slots: int | None = None  #: slots per microbatch that are fastest on CPU; None for the whole step
-    by_row: tuple[
-        str, ...
-    ] = ()  #: names of vectors [D] that may be given once a row of a batch, as [B, D]: see `norms`
+    by_row: tuple[str, ...] = ()  #: names of vectors [D] that may be given once a row of a batch: see `norms`
     folding: Any = None  #: features.Folding, for a model with item features
     starts: bool = False  #: whether it can be shown a user without events, by Stream.start
     item_axis: str | None = None  #: the mesh axis that the rows of the item tables are split over (see `sharded`)

@@ -225,7 +225,7 @@ def call(parts: Parts, size: int) -> Callable:
             state, metrics_K3 = loop
             at = state.step - first
             state, values = step(parts, state, data, sampler_tables, state.step - start, seed)
-            return state, jax.lax.dynamic_update_index_in_dim(metrics_K3, jnp.stack(values), at, 0)
+            return state, metrics_K3.at[at].set(jnp.stack(values))
 
         empty = jnp.full((size, len(StepMetrics._fields)), jnp.nan, jnp.float32)
         state, metrics_K3 = jax.lax.while_loop(going, body, (state, empty))

@@ -51,24 +51,3 @@ def _bases(data):
         + " ".join(f"`{key}={value}`" for key, value in found["base"]["changes"].items())
         for name, found in data.items()
     )
-
-
-def compiled(result):
-    """What rounds of programs cost on devices that they were compiled for without them."""
-    rows = [
-        f"By jax {result['jax']}, compiled on {result['machine']}:",
-        "",
-        "| devices | recipe | program | kernels | products, 10^9 | MB moved | MiB of temporaries | collectives, kB |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for where, recipes in result["rows"].items():
-        for label, programs in recipes.items():
-            for name in ("train", "encode", "rank"):
-                if row := programs.get(name):
-                    number = sum(row["collectives"].values())
-                    exchanged = f"{number}, {row['collective_bytes'] / 1e3:,.0f}" if number else ""
-                    rows.append(
-                        f"| {where} | {label} | {name} | {row['kernels']:,} | {row['flops'] / 1e9:,.2f} "
-                        f"| {row['bytes'] / 1e6:,.0f} | {row['temporaries'] / 2**20:,.0f} | {exchanged} |"
-                    )
-    return "\n".join(rows) + "\n"

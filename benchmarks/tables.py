@@ -10,7 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.gains import DATA, compiled, context, levers
+from benchmarks import beyond
+from benchmarks.gains import DATA, context, levers
 from benchmarks.record import RESULTS
 
 ROOT = Path(__file__).parents[1]
@@ -251,33 +252,10 @@ def robustness(results):
         )
     for name in ("large", "large_300m"):
         if large := results.get(name):
-            say(large, _large(name, large))
+            say(large, beyond.prepared(name, large))
     if large := results.get("large_train"):
-        host, device = large["host"], large["device"]
-        low, high = large["of_turns"]
-        say(
-            large,
-            f"[Training](benchmarks/results/large_train.json) from a folder of {large['rows'] / 1e6:.0f} million rows, "
-            f"on this CPU: `feed=host` takes {host['anonymous_gib']:.1f} GiB beside mapped pages (`feed=device` "
-            f"{device['anonymous_gib']:.1f}), at {large['host_over_device']:.2f} times the rate "
-            f"({low:.2f} to {high:.2f} by turns).",
-        )
+        say(large, beyond.trained(large))
     return "\n\n".join("\n".join([f"On {machine}:", "", *lines]) for machine, lines in said.items())
-
-
-def _large(name, large):
-    """What preparing with little memory takes, by format, beside what it was compared with."""
-    told = []
-    for kind, each in large["formats"].items():
-        cost = lambda which: f"{each[which]['seconds']:.0f} s, {each[which]['peak_gib']:.2f} GiB"  # noqa: B023
-        also = {"plain": "without `--memory`", "duckdb": "DuckDB's sort of the file alone, with as much memory"}
-        beside = "".join(f"; {words} {cost(which)}" for which, words in also.items() if which in each)
-        told.append(f"{kind} {cost('memory')}{beside}")
-    rows = f"{large['rows'] / 1e6:.0f} million rows"
-    return (
-        f"[{rows} by `prepare --memory {large['memory']}`](benchmarks/results/{name}.json), on a machine with "
-        f"other work: {'. '.join(told)}."
-    )
 
 
 def small(results):
@@ -334,7 +312,9 @@ def main():
     if "context" in results:
         pages["docs/context.md"] = context(results["context"])
     if "compiled" in results:
-        pages["docs/accelerators.md"] = compiled(results["compiled"])
+        pages["docs/accelerators.md"] = beyond.compiled(results["compiled"])
+    if "mesh_dense" in results:
+        pages["docs/scale.md"] = beyond.dense(results["mesh_dense"])
     for page, fresh in pages.items():
         text = (ROOT / page).read_text()
         head, rest = text.split(BEGIN)

@@ -203,17 +203,17 @@ def _save(log: Log, output: Path, given: dict, columns: dict, options: filters.O
     stage("counting")
     told, _ = log.facts, log.splits
     stage("writing")
-    tables = {name: given[name] for name in ("items", "users") if given[name] is not None}
-    meta = {
-        "source": log.interactions.name,
-        "options": {name: value for name, value in dataclasses.asdict(options).items() if value not in (None, False)},
-        "reading": {name: value for name in READING if (value := given[name])},
-        "columns": {role: name for role, name in columns.items() if name is not None},
-        **{f"{name}_table": arrow.name_of(of) if arrow.is_frame(of) else str(of) for name, of in tables.items()},
-        "notes": log.notes,
-        "steps": [step._asdict() for step in log.steps],
-        "facts": told,
-    }
+    named = lambda table: arrow.name_of(table) if arrow.is_frame(table) else None if table is None else str(table)
+    meta = prepared.meta_of(
+        log.interactions.name,
+        options,
+        reading={name: given[name] for name in READING},
+        columns=columns,
+        tables={name: named(given[name]) for name in ("items", "users")},
+        notes=log.notes,
+        steps=log.steps,
+        facts=told,
+    )
     draw = lambda folder: summary.plot(log.interactions, folder / "plots.png", output.name)
     prepared.save(log.interactions, output, meta, draw if given["plots"] else lambda folder: None, store)
 

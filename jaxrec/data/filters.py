@@ -60,13 +60,13 @@ def apply(data: Interactions, options: Options, store: Store = MEMORY) -> tuple[
     [('read', 3, 3, 7), ('collapse-repeats', 3, 3, 6), ('k-core 2', 2, 2, 4)]
     """
     check(options)
-    steps = [_step("read", data)]
+    steps = [step("read", data)]
 
     def left(name: str, keep: Callable[[Block], np.ndarray]) -> Interactions:
         rest = select(data, keep, store)
         if rest is not data:
             store.forget(*blocks.per_row(data))
-        steps.append(_step(name, rest))
+        steps.append(step(name, rest))
         items = len(rest.catalogue.ids)
         if items < 2:
             raise UserError(f"{data.name}: --{name} leaves {items} items: a recommender needs two or more")
@@ -191,19 +191,19 @@ def core(data: Interactions, user_least: int, item_least: int) -> tuple[np.ndarr
         items = left
 
 
-def left_out(data: Interactions, removed: list[tuple[str, int]]) -> list[Step]:
+def left_out(rest: Step, removed: list[tuple[str, int]]) -> list[Step]:
     """Returns the steps of rows that were left out while reading.
 
     Args:
-        data: the remaining interactions.
+        rest: the counts of the remaining rows.
         removed: (step name, number of rows left out), in order.
     """
-    rows = len(data.items) + sum(number for _, number in removed)
+    rows = rest.rows + sum(number for _, number in removed)
     steps = [Step("read", None, None, rows)]
     for name, number in removed:
         rows -= number
         steps.append(Step(name, None, None, rows))
-    return [*steps[:-1], _step(steps[-1].name, data)]
+    return [*steps[:-1], rest._replace(name=steps[-1].name)]
 
 
 def duplicates(data: Interactions) -> np.ndarray:
@@ -316,5 +316,6 @@ def _shrunk(offsets: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.nda
     return has, np.append(new[has], new[-1])
 
 
-def _step(name: str, data: Interactions) -> Step:
+def step(name: str, data: Interactions) -> Step:
+    """Returns the counts of interactions, as of a step."""
     return Step(name, len(data.users), len(data.catalogue.ids), len(data.items))

@@ -25,37 +25,79 @@ def building(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()  # a symbolic link stays a link
     folder, before = _beside(path, "tmp"), _beside(path, "before.tmp")
-    made = [each for each in path.parents if not each.exists()]
+    try:
+        with _temporary(folder), _in_place(path, before):
+            yield folder
+            for file in folder.iterdir():
+                with file.open("rb") as opened:
+                    os.fsync(opened.fileno())
+            if path.exists():
+                path.rename(before)
+            folder.rename(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path}: cannot be written ({said(error)}): free the disk, or name another --output") from None
+
+
+@contextlib.contextmanager
+def spilling(path: Path, memory: int | None, stage: Callable[[str], None]) -> Iterator[Store]:
+    """A Store of so many bytes of memory: in a temporary folder beside the path, which is removed at the end.
+
+    Raises:
+        UserError: if it can't be made, or another process works there.
+    """
+    if memory is None:
+        yield MEMORY
+        return
+    folder = _beside(path.resolve(), "spill.tmp")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_temporary(folder))
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written ({said(error)}): name another --output") from None
+        yield Disk(folder, memory, stage)
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path) -> Iterator[None]:
+    """Makes a folder in place of one that a killed process left, and locks it; removes it if it is still there.
+
+    Folders above it that were made for it go too, unless they hold something by then.
+
+    Raises:
+        UserError: if another process is writing there.
+    """
+    made = [each for each in folder.parents if not each.exists()]
     _check_unlocked(folder)
     lock = None
     try:
-        if before.exists() and not path.exists():  # an earlier process was killed between the two renames
-            before.rename(path)
-        for left in (folder, before):
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         lock = os.open(folder, os.O_RDONLY)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
-        for file in folder.iterdir():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
-        if path.exists():
-            path.rename(before)
-        folder.rename(path)
-        made = []
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise UserError(f"{path}: cannot be written ({said(error)}): free the disk, or name another --output") from None
+        yield
     finally:
-        if before.exists() and not path.exists():
-            before.rename(path)
-        for left in (folder, before):
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             os.close(lock)
         for each in made:
             with contextlib.suppress(OSError):
                 each.rmdir()
+
+
+@contextlib.contextmanager
+def _in_place(path: Path, before: Path) -> Iterator[None]:
+    """Sees to it that what was at the path is there again, or is replaced, even if a process was killed in between."""
+
+    def settle():
+        if before.exists() and not path.exists():
+            before.rename(path)
+        shutil.rmtree(before, ignore_errors=True)
+
+    settle()
+    try:
+        yield
+    finally:
+        settle()
 
 
 def _check_unlocked(folder: Path) -> None:
@@ -69,41 +111,6 @@ def _check_unlocked(folder: Path) -> None:
         raise UserError(f"{folder}: another prepare is writing there: wait for it, or name another --output") from None
     finally:
         os.close(handle)
-
-
-@contextlib.contextmanager
-def spilling(path: Path, memory: int | None, stage: Callable[[str], None]) -> Iterator[Store]:
-    """A Store of so many bytes of memory: in a temporary folder beside the path, which is removed at the end.
-
-    One that a killed process left is removed, too.
-
-    Raises:
-        UserError: if it can't be made, or another process works there.
-    """
-    if memory is None:
-        yield MEMORY
-        return
-    path = path.resolve()
-    folder = _beside(path, "spill.tmp")
-    made = [each for each in path.parents if not each.exists()]
-    _check_unlocked(folder)
-    lock = None
-    try:
-        try:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            lock = os.open(folder, os.O_RDONLY)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            raise UserError(f"{folder}: cannot be written ({said(error)}): name another --output") from None
-        yield Disk(folder, memory, stage)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
-        for each in made:
-            with contextlib.suppress(OSError):
-                each.rmdir()
 
 
 def _beside(path: Path, suffix: str) -> Path:

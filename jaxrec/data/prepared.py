@@ -1,14 +1,16 @@
 """The prepared folder: memory-mappable arrays, ids and catalogue as Parquet, and metadata as JSON."""
 
 import contextlib
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from jaxrec.data import folders, maps
+from jaxrec.data import filters, folders, maps
 from jaxrec.data.folders import said
 from jaxrec.data.interactions import (
     ID,
@@ -32,6 +34,42 @@ USERS, CATALOGUE, SESSIONS = "users.parquet", "catalogue.parquet", "sessions.par
 COLUMNS = "user_columns.parquet"
 READ = {USERS, CATALOGUE, SESSIONS, COLUMNS, "sessions.npy", "types.npy", *(f"{name}.npy" for name in ARRAYS)}
 MOST = 1 << 24  # maximum bytes of a meta.json
+
+
+def meta_of(
+    source: str,
+    options: filters.Options,
+    *,
+    reading: Mapping[str, Any],
+    columns: Mapping[str, str | None],
+    tables: Mapping[str, str | None],
+    notes: Sequence[str],
+    steps: Sequence[filters.Step],
+    facts: Mapping[str, Any],
+) -> dict:
+    """Returns what meta.json says of a preparation, without what was not asked for.
+
+    Args:
+        source: what was read.
+        options: the filters.
+        reading: {option: value} of the reading.
+        columns: {role: column} as given.
+        tables: {"items" or "users": the table}.
+        notes: lines for people.
+        steps: the counts after each step.
+        facts: as of `summary.facts`.
+    """
+    told = lambda values: {name: value for name, value in values.items() if value not in (None, False, "", [], ())}
+    return {
+        "source": source,
+        "options": told(dataclasses.asdict(options)),
+        "reading": told(reading),
+        "columns": told(columns),
+        **{f"{name}_table": table for name, table in tables.items() if table is not None},
+        "notes": [*notes],
+        "steps": [step._asdict() for step in steps],
+        "facts": facts,
+    }
 
 
 def save(

@@ -149,7 +149,7 @@ def load_steps(
         removed = []
         interactions = read(name, **reading, left_out=lambda *step: removed.append(step))
         whole = filters.apply(interactions, filters.Options())
-        return interactions, filters.left_out(interactions, removed) if removed else whole[1]
+        return interactions, filters.left_out(filters.step("read", interactions), removed) if removed else whole[1]
     public = PUBLIC.get(name)
     if public and public.url and not _found(name):
         _fetch(name, public.url)
@@ -176,7 +176,7 @@ def load_steps(
         interactions = replace(interactions, name=where)
     meant = _meant(name, where)
     wanted = PUBLIC[meant].options if meant else {}
-    before = filters.left_out(interactions, removed) if removed else []
+    before = filters.left_out(filters.step("read", interactions), removed) if removed else []
     interactions, steps = filters.apply(interactions, filters.Options(**wanted), store)
     if meant and not removed:
         _check_version(meant, where, interactions)

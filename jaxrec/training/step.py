@@ -93,9 +93,7 @@ class Parts:
     ema: float = 0.0  #: the decay of the average of the params, if the State has one
     norm: Callable = norm  #: of the gradient
     local: Callable = local  #: (params) -> this device's own copy, whole
-    summed: Callable = (
-        summed  #: ((loss, gradient of `local`)) -> their sums over the devices, the gradient as params lie
-    )
+    summed: Callable = summed  #: ((loss, gradient of `local`)) -> sums over the devices, the gradient as params lie
     packs: bool = True  #: whether accelerators may hold small params as few arrays
     tables: frozenset = frozenset()  #: names of the params of which `wrap_update` may update some rows only
     by_row: tuple[str, ...] = ()  #: names of the vectors that the model may be given once a row: see Model

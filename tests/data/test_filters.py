@@ -221,7 +221,7 @@ def test_rows_of_two_sessions_are_no_duplicates():
 
 def test_rows_left_out_while_reading_are_steps():
     data = from_sequences([[1, 2, 3]])
-    steps = filters.left_out(data, [("only a=1", 4), ("only b=2", 2)])
+    steps = filters.left_out(filters.step("read", data), [("only a=1", 4), ("only b=2", 2)])
     assert [tuple(step) for step in steps] == [
         ("read", None, None, 9),
         ("only a=1", None, None, 5),

@@ -88,13 +88,13 @@ def test_a_sheet_is_a_table(tmp_path, name):
     assert data.times.tolist() == [first + 43_200_000_000, first + 86_400_000_000, first + 172_800_000_000]
 
 
-@pytest.mark.usefixtures("engine")
 def test_a_workbook_is_not_read_in_little_memory(tmp_path):
     workbook(tmp_path / "log.xlsx", Sheet1=[HEADER, *ROWS])
     with pytest.raises(UserError, match=r"log.xlsx: a workbook, which is read into memory whole: leave out --memory"):
         jaxrec.prepare(tmp_path / "log.xlsx", output=tmp_path / "out", memory="1GiB")
 
 
+@pytest.mark.usefixtures("engine")
 def test_ids_are_what_the_sheet_shows(tmp_path):
     rows = [[1.0, "x7"], [2, 3], ["007", 4.0], [1, 12_345_678_901]]
     data = read(workbook(tmp_path / "a.xlsx", A=[["user", "item"], *rows]))

@@ -23,6 +23,7 @@ IDS = "user", "item", "session"  # roles whose values are ids
 DAYS = 19_500_101, 21_001_231  # between which numbers may be days, as 20140401
 MOST_DAYS = 60_000  # more than there are between them
 FACTORS = (1_000_000, 1_000, 1, 0.001)  # microseconds of a unit
+UNROLL = "write a row an item, as by Spark's explode, or prepare it by prepare.py"
 
 
 class Decided(NamedTuple):
@@ -88,9 +89,6 @@ def rules(source: Source, given: Input) -> Decided:
     zoneless = bool(log.times and log.times.dates.zoneless)
     decided = Rules(**{**found.__dict__, "integer": kinds, "dated": dated})
     return Decided(decided, relative, whole, zoneless)
-
-
-UNROLL = "write a row an item, as by Spark's explode, or prepare it by prepare.py"
 
 
 def timed(spark: SparkSession, table: DataFrame, decided: Decided, name: str) -> tuple[DataFrame, bool, str]:

@@ -5,7 +5,6 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from pyspark.sql import DataFrame, SparkSession, functions as F  # pyright: ignore[reportMissingImports]
@@ -132,14 +131,24 @@ def prepare(
             stage("filtering")
             filtering.apply(rows, options)
             if given.only.conditions:
-                rows.steps[:1] = _left_out(rows.steps[0], given.only.steps())
+                rows.steps[:1] = filters.left_out(rows.steps[0], given.only.steps())
             stage("sorting")
             found = fetching.interactions(rows, name, Path(folder))
             found = _described(found, dataclasses.replace(given, files=source.local()))
             stage("writing")
             for user, share in summary.heavy(found):
                 note(summary.warning(user, share, len(found.users)))
-            prepared.save(found, path, _meta(found, rows.steps, notes, columns or {}, given, options))
+            meta = prepared.meta_of(
+                name,
+                options,
+                reading={"ids": ids, "keep_na_ids": keep_na_ids, "time_format": time_format, "only": [*only]},
+                columns=columns or {},
+                tables={"items": items, "users": users},
+                notes=notes,
+                steps=rows.steps,
+                facts=summary.facts(found),
+            )
+            prepared.save(found, path, meta)
     finally:
         for key, value in before.items():
             spark.conf.set(key, value)
@@ -218,36 +227,9 @@ def _note_bad(every: DataFrame, source: Source, bad: BadRows, number: int) -> No
     bad.count += number - len(examples)
 
 
-def _left_out(read: filters.Step, removed: list[tuple[str, int]]) -> list[filters.Step]:
-    """Returns the steps of rows that were left out while reading, as `filters.left_out` does."""
-    rows = read.rows + sum(number for _, number in removed)
-    steps = [filters.Step("read", None, None, rows)]
-    for name, number in removed:
-        rows -= number
-        steps.append(filters.Step(name, None, None, rows))
-    return [*steps[:-1], read._replace(name=steps[-1].name)]
-
-
 def _described(found: Interactions, given: Input) -> Interactions:
     """Returns the interactions with the tables of items and users."""
     if given.items is not None or given.files:
         column = given.columns.get("item")
         found = tables_of_items.described(found, given.items, given.files, given.name, column, given.say)
     return user_columns.described(found, given)
-
-
-def _meta(found: Interactions, steps: list, notes: list[str], columns: dict, given: Input, options: Any) -> dict:
-    """Returns what meta.json says of the preparation, as `jaxrec.prepare` has it."""
-    said = {"ids": given.ids, "keep_na_ids": given.keep_na_ids, "time_format": given.time_format}
-    said["only"] = [each.text for each in given.only.conditions]
-    tables = {"items_table": given.items, "users_table": given.users}
-    return {
-        "source": given.name,
-        "options": {name: value for name, value in dataclasses.asdict(options).items() if value not in (None, False)},
-        "reading": {name: value for name, value in said.items() if value},
-        "columns": {role: name for role, name in columns.items() if name is not None},
-        **{name: value for name, value in tables.items() if value is not None},
-        "notes": notes,
-        "steps": [step._asdict() for step in steps],
-        "facts": summary.facts(found),
-    }

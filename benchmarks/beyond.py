@@ -1,0 +1,72 @@
+"""Tables of what goes beyond this machine: programs for devices that are not here, wide layers, logs beyond memory."""
+
+MIB = 1 << 20
+
+
+def compiled(result):
+    """What rounds of programs cost on devices that they were compiled for without them."""
+    rows = [
+        f"By jax {result['jax']}, compiled on {result['machine']}:",
+        "",
+        "| devices | recipe | program | kernels | products, 10^9 | MB moved | MiB of temporaries | collectives, kB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for where, recipes in result["rows"].items():
+        for label, programs in recipes.items():
+            for name in ("train", "encode", "rank"):
+                if row := programs.get(name):
+                    number = sum(row["collectives"].values())
+                    exchanged = f"{number}, {row['collective_bytes'] / 1e3:,.0f}" if number else ""
+                    rows.append(
+                        f"| {where} | {label} | {name} | {row['kernels']:,} | {row['flops'] / 1e9:,.2f} "
+                        f"| {row['bytes'] / 1e6:,.0f} | {row['temporaries'] / 2**20:,.0f} | {exchanged} |"
+                    )
+    return "\n".join(rows) + "\n"
+
+
+def dense(result):
+    """What a device holds and sends of wide layers, whole or split over the devices that share the rows of a step.
+
+    By rings a sum of n devices sends 2 (n - 1) / n of its bytes from each, and a gathering and a sum to parts half of
+    that: the same together.
+    """
+    pairs = {}
+    for row in result["rows"]:
+        pairs.setdefault(tuple(row["mesh"]), {})[row["dense"]] = row
+    held = {"params and optimiser": "state_bytes", "temporaries": "temporary_bytes"}
+    head = [f"{name}, {how}" for name in held for how in ("replicated", "split")]
+    rows = [f"| data x item | {' | '.join(head)} | sent over `data` by a device, either way |"]
+    rows.append("|---|" + "---|" * (len(head) + 1))
+    for (data, item), found in pairs.items():
+        sent = 2 * (data - 1) / data * found["replicated"]["formula_bytes"]["data"]
+        amounts = [found[how][key] for key in held.values() for how in ("replicated", "split")]
+        cells = [f"{amount / MIB:,.0f} MiB" for amount in (*amounts, sent)]
+        rows.append(f"| {data} x {item} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def prepared(name, large):
+    """What preparing with little memory takes, by format, beside what it was compared with."""
+    told = []
+    for kind, each in large["formats"].items():
+        cost = lambda which: f"{each[which]['seconds']:.0f} s, {each[which]['peak_gib']:.2f} GiB"  # noqa: B023
+        also = {"plain": "without `--memory`", "duckdb": "DuckDB's sort of the file alone, with as much memory"}
+        beside = "".join(f"; {words} {cost(which)}" for which, words in also.items() if which in each)
+        told.append(f"{kind} {cost('memory')}{beside}")
+    rows = f"{large['rows'] / 1e6:.0f} million rows"
+    return (
+        f"[{rows} by `prepare --memory {large['memory']}`](benchmarks/results/{name}.json), on a machine with "
+        f"other work: {'. '.join(told)}."
+    )
+
+
+def trained(large):
+    """What training from a log beyond memory takes, its data sent from the host."""
+    host, device = large["host"], large["device"]
+    low, high = large["of_turns"]
+    return (
+        f"[Training](benchmarks/results/large_train.json) from a folder of {large['rows'] / 1e6:.0f} million rows, "
+        f"on this CPU: `feed=host` takes {host['anonymous_gib']:.1f} GiB beside mapped pages (`feed=device` "
+        f"{device['anonymous_gib']:.1f}), at {large['host_over_device']:.2f} times the rate "
+        f"({low:.2f} to {high:.2f} by turns)."
+    )

@@ -1,0 +1,91 @@
+"""What is run of a printed command that needs more than a stand-in: its docstring says what that is, and why.
+
+Each takes `here`, which runs one of the project's commands in the folder of the stand-ins, and the command's words.
+"""
+
+import importlib.util
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import fsspec
+import printed
+
+from jaxrec import cli
+from jaxrec.data.spark import __main__ as of_spark
+
+
+def bash(here, words):
+    """Needs an accelerator: that the script is there, and bash can read it."""
+    script = next(word for word in words if word.endswith(".sh"))
+    assert subprocess.run(["bash", "-n", printed.ROOT / script]).returncode == 0
+
+
+def suite(here, words):
+    """This is that run, or one of a part of it: that the part is there."""
+    parts = [word for word in words if word.startswith("tests/")]
+    assert (
+        words[-3:] == ["python", "-m", "pytest"]
+        or words[-2:] == ["-m", "slow"]
+        or (parts and all((printed.ROOT / part).exists() for part in parts))
+    )
+
+
+def check(here, words):
+    """A tool of the repository: that the continuous check runs it, or that it only looks."""
+    checked = (printed.ROOT / ".ci" / "run").read_text().replace(" --quiet", "")
+    assert shlex.join(words) in checked or words[:2] in (["pre-commit", "install"], ["mkdocs", "serve"])
+
+
+def docker(here, words):
+    """Needs a daemon: that the files it names are there, and that the image's command takes the flags."""
+    if words[1] == "build":
+        assert (printed.ROOT / words[words.index("--file") + 1]).exists()
+        return
+    image = next(at for at, word in enumerate(words) if word.startswith("jaxrec:"))
+    arguments = words[image + 1 :] or ["--workdir", "/workdir"]
+    cli.parse(arguments if "--entrypoint" in words else ["serve", *arguments])
+
+
+def cluster(here, words):
+    """Needs other machines: that the training's command takes its arguments."""
+    words = [inner for word in words for inner in (shlex.split(word) if "train.py" in word else [word])]
+    cli.parse(["train", *words[words.index("train.py") + 1 :]])
+
+
+def spark(here, words):
+    """Needs Java and PySpark: as it stands where they are; that its flags are known where not."""
+    of_spark.parser().parse_args(words[3:])
+    if shutil.which("java") and importlib.util.find_spec("pyspark"):
+        here("jaxrec.data.spark", *words[3:])
+
+
+def stored(here, words):
+    """As it stands, with a store in memory."""
+    memory = fsspec.filesystem("memory")
+    memory.put_file("ratings.csv", "/bucket/logs/ratings.csv")
+    words[:2] = ["prepare.py"]
+    here(*(word.replace("s3://", "memory://") for word in words))
+
+
+def folder(here, words):
+    """As it stands."""
+    assert words[:2] == ["mkdir", "-p"]
+    Path(words[2]).mkdir(parents=True, exist_ok=True)
+
+
+def link(here, words):
+    """As it stands; then the link that the service follows leads to a stand-in again."""
+    for name, target in {"runs/next": "b", "runs/current": "a"}.items():
+        Path(name).unlink(missing_ok=True)
+        if name not in words or words[0] == "mv":
+            Path(name).symlink_to(target)
+    subprocess.run(words, check=True)
+    Path("runs/current").unlink()
+    Path("runs/current").symlink_to("a")
+
+
+def serving(here, words):
+    """Runs until it is stopped: `test_the_service_and_its_requests` does."""
+    assert words[:2] == ["python", "serve.py"] or words[0] == "curl"

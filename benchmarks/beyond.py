@@ -70,3 +70,48 @@ def trained(large):
         f"{device['anonymous_gib']:.1f}), at {large['host_over_device']:.2f} times the rate "
         f"({low:.2f} to {high:.2f} by turns)."
     )
+
+
+def together(results):
+    """What several processes are beside one: how far apart, what kills cost, and what each of them reads."""
+    makers = {"processes": _apart, "kills": _killed, "reads": _read}
+    return "\n".join(line for name, made in makers.items() if name in results for line in (*made(results[name]), ""))
+
+
+def _apart(result):
+    yield (
+        "[2 and 4 processes](../benchmarks/results/processes.json) against one with as many devices, three epochs of "
+        f"ml-100k, on {result['machine']} (`python -m benchmarks.processes`):\n"
+    )
+    yield "| processes | losses apart, relative | validation, at most | test | params of the last checkpoint |"
+    yield "|---|---|---|---|---|"
+    for number, row in result["rows"].items():
+        cells = [f"{row['apart'][name]:.1e}" for name in ("loss", "valid", "test", "params")]
+        yield f"| {number} | {' | '.join(cells)} |"
+
+
+def _killed(result):
+    kills, apart = result["kills"], result["apart"]
+    longest = max(row["others_ended_after_seconds"] for row in kills if row["processes"] > 1)
+    lost = f"WRONG: {', '.join(result['wrong'])}" if result["wrong"] else "nothing saved was lost"
+    yield (
+        f"[{len(kills)} jobs](../benchmarks/results/kills.json) of 1, 2 and 4 processes by turns were ended by SIGKILL "
+        f"to one of them, at random moments (`python -m benchmarks.kills`): {lost}, each job went on from the newest "
+        f"checkpoint, and the others of a job ended within {longest:.0f} s. In the end losses are within "
+        f"{apart['loss']:.1e} of those of one process that nobody killed, relatively, and the metrics of the test "
+        f"within {apart['test']:.1e}."
+    )
+
+
+def _read(result):
+    yield (
+        f"[What each reads](../benchmarks/results/reads.json) of a folder of {result['events'] / 1e6:.0f} million "
+        f"events ({result['items_mib']:.0f} MiB of items) with `feed=host`, in the same {result['steps']} steps of a "
+        "training on four devices (`python -m benchmarks.reads`):\n"
+    )
+    yield "| processes | events gathered by each | pages mapped by each |"
+    yield "|---|---|---|"
+    for number, rows in result["rows"].items():
+        least, most = ({name: of(row[name] for row in rows) for name in rows[0]} for of in (min, max))
+        cells = [f"{least[name]:,.0f}" + f" to {most[name]:,.0f}" * (least[name] < most[name]) for name in least]
+        yield f"| {number} | {' | '.join(cells)} MiB |"

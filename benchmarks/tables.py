@@ -300,6 +300,12 @@ def tables(results):
     return text.replace("](benchmarks/", "](../benchmarks/") + "\n"
 
 
+def filled(text, written):
+    """The text of a page with these tables between its marks, in their order."""
+    head, *rest = text.split(BEGIN)
+    return head + "".join(BEGIN + own + END + each.split(END)[1] for own, each in zip(written, rest, strict=True))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
@@ -314,11 +320,10 @@ def main():
     if "compiled" in results:
         pages["docs/accelerators.md"] = beyond.compiled(results["compiled"])
     if "mesh_dense" in results:
-        pages["docs/scale.md"] = beyond.dense(results["mesh_dense"])
-    for page, fresh in pages.items():
+        pages["docs/scale.md"] = [beyond.dense(results["mesh_dense"]), beyond.together(results)]
+    for page, written in pages.items():
         text = (ROOT / page).read_text()
-        head, rest = text.split(BEGIN)
-        fresh = head + BEGIN + fresh + END + rest.split(END)[1]
+        fresh = filled(text, [written] if isinstance(written, str) else written)
         if fresh == text:
             continue
         stale.append(page)

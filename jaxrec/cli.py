@@ -25,6 +25,10 @@ from jaxrec.system.version import VERSION
 BEGAN = time.monotonic()  # of the process, but for the start of the interpreter
 PEER = "Gloo", "Connection closed", "Connection reset", "coordination service", "NCCL", "heartbeat"
 LEAST = 2 << 30  # bytes of address space
+JOB = "coordinator", "processes", "process"  # flags of several processes
+#: flags that may differ between them: places of files, as far as what is in them is compared later
+OWN = {*JOB, "distributed", "debug", "began", "workdir", "init_from", "output", "json", "ranks", "scores"}
+OWN |= {"config", "dataset", "histories", "users", "items"}
 
 
 def run(command: str | None = None) -> None:
@@ -69,10 +73,11 @@ def main(argv: Sequence[str] | None = None, began: float | None = None) -> int:
 
             compiler.keep_programs(cache())
             compiler.trim_after_compiling()
-            job = [getattr(arguments, name, None) for name in ("coordinator", "processes", "process")]
+            job = [getattr(arguments, name, None) for name in JOB]
             if getattr(arguments, "distributed", False) or job != [None] * 3:
                 processes.join(*job)
                 console.quiet = not processes.leads()
+                processes.check_same({"version": VERSION, **_asked(arguments)})
         module = importlib.import_module(f"jaxrec.commands.{command.module}")
         return getattr(module, arguments.command)(arguments, overrides)
     except BaseException as error:
@@ -84,6 +89,11 @@ def main(argv: Sequence[str] | None = None, began: float | None = None) -> int:
             with contextlib.suppress(OSError):  # of a closed pipe
                 print(f"jaxrec {arguments.command}: {printable(said)}", file=sys.stderr)
         return 130 if isinstance(error, KeyboardInterrupt) else 2
+
+
+def _asked(arguments):
+    """The flags that all processes of a job must have in common, {name: text}."""
+    return {f"--{name.replace('_', '-')}": str(value) for name, value in vars(arguments).items() if name not in OWN}
 
 
 def check_memory() -> None:
@@ -150,6 +160,9 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
         known = [flag for action in commands.choices[arguments.command]._actions for flag in action.option_strings]
         near = difflib.get_close_matches(unknown[0].partition("=")[0], known, 1)
         hint = f"did you mean {near[0]}?" if near else f"jaxrec {arguments.command} --help lists what there is"
+        if unknown[0].partition("=")[0] in ("--distributed", *(f"--{name}" for name in JOB)):
+            shared = [name for name, parser in commands.choices.items() if "--process" in parser.format_usage()]
+            hint = f"it is the work of one process; {', '.join(shared)} are shared by several"
         top.error(f"{arguments.command} takes no {unknown[0]}: {hint}")
     if overrides and arguments.command != "train":
         top.error(f"--config.{next(iter(overrides))} goes with train alone")

@@ -86,6 +86,10 @@ def test_overrides_go_with_train_alone(capsys):
             "prepare takes no --kcore: did you mean --k-core?",
         ),
         (["evaluate", "--workdir", "a", "--zzz=1"], "evaluate takes no --zzz=1: jaxrec evaluate --help"),
+        (
+            ["vectors", "--workdir", "a", "--output", "b", "--processes=2"],
+            "vectors takes no --processes=2: it is the work of one process; train, evaluate, tune, recommend",
+        ),
     ],
 )
 def test_an_unknown_flag_is_answered_with_a_near_one(argv, said, capsys):

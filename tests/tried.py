@@ -49,7 +49,10 @@ def docker(here, words):
 
 
 def cluster(here, words):
-    """Needs other machines: that the training's command takes its arguments."""
+    """Needs other machines: that the command takes its arguments."""
+    if words[0] == "jaxrec":
+        cli.parse(words[1:])
+        return
     words = [inner for word in words for inner in (shlex.split(word) if "train.py" in word else [word])]
     cli.parse(["train", *words[words.index("train.py") + 1 :]])
 

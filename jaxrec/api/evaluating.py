@@ -20,6 +20,7 @@ from jaxrec.kernels import placement
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import local
+from jaxrec.training.shared import workdir_of_first
 
 
 @with_keywords
@@ -59,6 +60,8 @@ def evaluate(
         query_time: whether a model that is shown the time of asking is told when the targets happened. This is a task
             of its own: its protocols are named accordingly, as "full, with query time".
 
+    Where several processes are one job, all of them evaluate a workdir of the first one together.
+
     Raises:
         UserError: if the training or baseline doesn't exist, the data are missing or different, or `query_time` is set
             for a baseline or a model that isn't shown the time of asking.
@@ -79,7 +82,9 @@ def evaluate(
         own = "split_by, test_quantile and target_types are for baselines"
         raise UserError(f"{own}: a workdir keeps the split of its training")
     told = {"checkpoint": checkpoint or "best", "protocol": protocol, "part": split, "query_time": query_time}
-    return evaluator.evaluation(Path(what), _interactions(data), **told, beyond_accuracy=beyond_accuracy)
+    told |= {"beyond_accuracy": beyond_accuracy, "devices": placement.all_devices()}
+    with workdir_of_first(Path(what)) as path:
+        return evaluator.evaluation(path, _interactions(data), **told)
 
 
 def _interactions(data: Any) -> Interactions | None:

@@ -23,8 +23,8 @@ from jaxrec.data import sources, splits, synthetic
 from jaxrec.data.users import Users
 from jaxrec.evaluation import ranker, results
 from jaxrec.evaluation.baselines import COUNTED
-from jaxrec.evaluation.evaluator import Validation, baseline_result, has_vector, test_of, validation
-from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
+from jaxrec.evaluation.evaluator import Validation, has_vector, tests_beside_baselines, validation
+from jaxrec.evaluation.protocols import FULL, KEPT
 from jaxrec.inference.loading import load
 from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels import placement, processes
@@ -266,7 +266,6 @@ def train(
     if not processes.leads():
         return _follow(config, split, log)
     with workdirs.locked(path) as held, held.named():
-        protocol, devices = default_protocol(config.split), placement.local()
         setup, validate = assembled(config, split)
         claim(path, setup, log)
         if processes.from_first(workdirs.is_done(path) and loop.complete(setup, path)):
@@ -285,9 +284,7 @@ def train(
         done = loop.fit(setup, path, validate, console, held, on_evaluate, on_checkpoint, watch=watch)
         held.check()
         metric_writer.plot(done["rows"], path / CURVES, name, wording.drawn(config), config.select_by)
-        both = config.seen == "keep"
-        scores = {config.model.name: test_of(path, setup.model, config, split, devices, protocol=protocol)}
-        scores |= {each: baseline_result(each, split, protocol, "test", devices, both) for each in COUNTED}
+        scores = tests_beside_baselines(path, setup)
         held.check()
         kept = {key: done[key] for key in ("step", "best", "seconds")} | {"select_by": config.select_by}
         write_checked(path / workdirs.DONE, kept | {"test": scores[config.model.name]})
@@ -302,15 +299,16 @@ def train(
 
 
 def _follow(config, split, log):
-    """The part of any process but the first in a training: the steps and validations, and nothing that is kept."""
+    """The part of any process but the first in a training: steps, validations and test, and nothing that is kept."""
     with tempfile.TemporaryDirectory() as folder:
         path, console = Path(folder), Console(quiet=True)
         setup, validate = assembled(config, split)
-        found = {"path": path, "config": config, "scores": {}, "trained": False}
+        found = {"path": path, "config": config, "trained": False}
         if processes.from_first(None):
-            return Training(rows=[], seconds=0.0, **found)
+            return Training(rows=[], seconds=0.0, scores={}, **found)
         done = loop.fit(setup, path, validate, console)
-    return Training(rows=done["rows"], seconds=done["seconds"], **found)
+        scores = tests_beside_baselines(path, setup)
+        return Training(rows=done["rows"], seconds=done["seconds"], scores=scores, **found)
 
 
 def split_for(config: Config, log: Log) -> splits.Split:

@@ -2,10 +2,12 @@
 
 All trials of a round train for an equal share of its time. The better half continues, until the best is left beside
 `default`, which takes part in every round (Jamieson and Talwalkar 2016). These two are trained to completion, then with
-further seeds. Every trial is a workdir, so an interrupted search can be resumed.
+further seeds. Every trial is a workdir, so an interrupted search can be resumed. Of several processes, all train every
+trial together; the first one alone decides, and tells the others what is next.
 """
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +22,7 @@ from jaxrec.config.keys import Config
 from jaxrec.evaluation.comparison import paired
 from jaxrec.evaluation.evaluator import ranks_of
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
-from jaxrec.kernels import placement
+from jaxrec.kernels import placement, processes
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_json, write_json
@@ -36,6 +38,9 @@ MOST = 32  # maximum trials of the first round
 
 class Scored(Exception):
     """Raised to end a trial that was to train up to its first score."""
+
+
+ENDS = Scored, loop.OutOfTime, loop.NotFinite, preflight.TooLarge  #: ways in which the training of a trial is cut off
 
 
 class Halving:
@@ -100,6 +105,7 @@ class Halving:
         self._reseed(finalists, rounds)
         for trial in sorted(self.trials, key=lambda trial: -trial.rank):
             self._round([trial], trial.rounds, self._left())  # remaining time goes to the next best
+        processes.from_first(None)
 
     def _share(self, number, rounds, trials):
         """Returns the seconds per trial in a round; stored, so that a resumed search uses the same."""
@@ -187,6 +193,8 @@ class Halving:
             if to_its_first_score:
                 raise Scored
 
+        order = {"name": trial.name, "changes": trial.changes, "kept": [*self._ready]}
+        processes.from_first(order | {"to_its_first_score": to_its_first_score})
         try:
             with workdirs.locked(path) as held, held.named():
                 setup, validate = self._assembled(trial)
@@ -204,9 +212,7 @@ class Halving:
 
     def _assembled(self, trial):
         if trial.name not in self._ready:
-            config = search.configuration(trial.changes, self.keys, self.log)
-            split = fitting.split_for(config, self.log)
-            self._ready[trial.name] = fitting.assembled(config, split)
+            self._ready[trial.name] = _assembled(trial.changes, self.keys, self.log)
         return self._ready[trial.name]
 
     def keep(self) -> float:
@@ -252,3 +258,30 @@ class Halving:
         protocol = KEPT if config.seen == "keep" and protocol == FULL else protocol
         split = fitting.split_for(config, self.log)
         return ranks_of(self.folder / trial.name, config, split, "best", protocol, "valid", self.devices)
+
+
+def follow(log: Log, keys: Mapping[str, Any]) -> None:
+    """The part of any process but the first in a search: trains what that one names, until its search is over.
+
+    Args:
+        log: the data.
+        keys: as for Halving.
+    """
+    ready: dict[str, tuple] = {}
+    while (order := processes.from_first(None)) is not None:
+        ready, name = {name: ready[name] for name in order["kept"] if name in ready}, order["name"]
+        if name not in ready:
+            ready[name] = _assembled(order["changes"], keys, log)
+        setup, validate = ready[name]
+        note = _raise_scored if order["to_its_first_score"] else None
+        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(*ENDS):
+            loop.fit(setup, Path(folder), validate, consoles.make(quiet=True), on_evaluate=note)
+
+
+def _raise_scored(row):
+    raise Scored
+
+
+def _assembled(changes, keys, log):
+    config = search.configuration(changes, keys, log)
+    return fitting.assembled(config, fitting.split_for(config, log))

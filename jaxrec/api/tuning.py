@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jaxrec.api import fitting
-from jaxrec.api.halving import Halving
+from jaxrec.api import fitting, peers
+from jaxrec.api.halving import Halving, follow
 from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import as_log
 from jaxrec.api.search import Trial
@@ -19,6 +19,7 @@ from jaxrec.evaluation.evaluator import evaluation
 from jaxrec.evaluation.results import Evaluation
 from jaxrec.inference.loading import load
 from jaxrec.inference.recommender import Recommender
+from jaxrec.kernels import processes
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.figures import new_figure, save_figure
@@ -119,7 +120,8 @@ def tune(
 
     `default` is tried first, then changes to its block, dropout, width, loss, length and so on, by successive halving
     on the validation score. Changes that help are combined. Finally the best and `default` are trained to completion,
-    and with further seeds while there is time.
+    and with further seeds while there is time. Where several processes are one job, all of them train every trial
+    together; the first one alone has the result.
 
     >>> import jaxrec
     >>> found = jaxrec.tune("ml-100k", minutes=30)  # doctest: +SKIP
@@ -144,6 +146,13 @@ def tune(
     base = fitting.configuration(fitting.DEFAULT, keys, log, say)[0]
     if not base.select_by:
         raise UserError("nothing validates, and a search chooses by that: set valid_fraction above 0")
+    peers.check_same(base, log)
+    if not processes.leads():
+        try:
+            follow(log, keys)
+        except fitting.Stopped as stopped:
+            raise SystemExit(128 + stopped.signum) from None
+        return Tuning(path=Path(), trials=[], metric=base.select_by)
     folder = fitting.fresh("tune") if workdir is None else local(workdir, "a workdir")
     if workdir is None:
         say(f"workdir {folder}")

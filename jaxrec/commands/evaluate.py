@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Mapping
 
 from jaxrec.api import evaluating
+from jaxrec.kernels import processes
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import replacing, write_json
 
@@ -15,6 +16,9 @@ def evaluate(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> in
         raise UserError(f"--ranks {arguments.ranks}: Parquet is written: give a name that ends in .parquet")
     if not (arguments.workdir or arguments.baseline or arguments.scores):
         raise UserError("name what to evaluate: --workdir, --baseline or --scores")
+    if processes.several() and (arguments.scores or arguments.baseline):
+        which = "--scores" if arguments.scores else "--baseline"
+        raise UserError(f"{which} is the work of one process: leave --coordinator and --distributed out")
     if arguments.query_time and (arguments.scores or arguments.baseline):
         raise UserError("--query-time goes with --workdir: baselines and scores are told no times, leave it out")
     if arguments.scores:
@@ -36,6 +40,8 @@ def evaluate(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> in
                 raise UserError(f"{flag} goes with --baseline: a workdir keeps the split of its training, leave it out")
         options |= {"checkpoint": arguments.checkpoint, "query_time": arguments.query_time}
         found = evaluating.evaluate(arguments.workdir, arguments.dataset, **options)
+    if not processes.leads():
+        return 0
     found.show()
     if arguments.json:
         write_json(arguments.json, found.result)

@@ -75,6 +75,7 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ranks", type=Path, metavar="FILE.parquet", help="write the rank of every user's target to this file"
     )
+    training.job(parser)
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -222,6 +223,7 @@ def recommend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--now", metavar="DATE", help="time of asking, such as 2026-03-02T08:00:00Z (docs/context.md)")
     _held_out(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write: .parquet or .csv")
+    training.job(parser)
 
 
 def vectors(parser: argparse.ArgumentParser) -> None:

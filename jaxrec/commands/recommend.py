@@ -1,15 +1,19 @@
 """The command `recommend`: writes the best items of many users to a file."""
 
 import argparse
+from collections import deque
 from collections.abc import Mapping
 
 from jaxrec.commands.writing import write
 from jaxrec.data import sources
+from jaxrec.data.interactions import fingerprint
 from jaxrec.inference.asking import histories
 from jaxrec.inference.bulk import rows_of
-from jaxrec.inference.loading import load
-from jaxrec.system import arguments as checked, console as consoles
+from jaxrec.inference.loading import loaded
+from jaxrec.kernels import processes
+from jaxrec.system import arguments as checked, checksums, console as consoles
 from jaxrec.system.errors import UserError
+from jaxrec.training.shared import workdir_of_first
 
 
 def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
@@ -19,17 +23,24 @@ def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> i
     if arguments.output.suffix not in (".parquet", ".csv"):
         raise UserError(f"{arguments.output}: a file that ends in .parquet or .csv is written: name one")
     k = checked.count(arguments.k, "--")
-    recommender = load(arguments.workdir, arguments.checkpoint, items=arguments.items)
+    if arguments.histories and arguments.split:
+        raise UserError("--split goes with --users: histories of one's own are answered as they are, leave it out")
+    with workdir_of_first(arguments.workdir) as path:
+        recommender = loaded(path, arguments.checkpoint, items=arguments.items, together=True)
     if arguments.histories:
-        if arguments.split:
-            raise UserError("--split goes with --users: histories of one's own are answered as they are, leave it out")
         log, users = sources.load(arguments.histories, {"say": say}), "all"
     else:
         log = histories(recommender, arguments.dataset, arguments.split)
         users = arguments.users if arguments.users == "all" else _listed(arguments.users)
     rows = rows_of(log, users)
-    frames = recommender.bulk(log, arguments.now).recommend(rows, *recommender.asked(k))
-    write(frames, arguments.output, len(rows), "users", console)
+    if processes.several():
+        items = len(recommender.catalogue.ids)
+        processes.check_same({"data": fingerprint(log), "--users": checksums.of_array(rows), "items": items})
+    frames = recommender.bulk(log, arguments.now).recommend(rows, *recommender.asked(k), together=True)
+    if processes.leads():
+        write(frames, arguments.output, len(rows), "users", console)
+    else:
+        deque(frames, 0)  # which the first one writes
     return 0
 
 

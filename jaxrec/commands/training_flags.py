@@ -19,8 +19,13 @@ def train(parser: argparse.ArgumentParser) -> None:
         "--init-from", type=Path, metavar="WORKDIR", help="begin with the params of this training, matched by item ids"
     )
     parser.add_argument("--workdir", type=Path, help="folder of the training (default: runs/<config name>)")
+    job(parser)
+
+
+def job(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of commands that several processes run together."""
     parser.add_argument(
-        "--distributed", action="store_true", help="train with the other processes of this SLURM, JobSet or TPU job"
+        "--distributed", action="store_true", help="work with the other processes of this SLURM, JobSet or TPU job"
     )
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="likewise, where the first process is reached")
     parser.add_argument("--processes", type=int, metavar="N", help="how many processes there are")
@@ -45,6 +50,7 @@ def tune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minutes", type=float, default=60, metavar="N", help="time for the whole search (default: 60)"
     )
+    job(parser)
     _trainings(parser)
 
 

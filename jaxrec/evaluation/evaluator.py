@@ -18,7 +18,7 @@ from jaxrec.data import sources, splits
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation import beyond, histories, next_basket, protocols, ranker, results
 from jaxrec.evaluation.answers import Answers
-from jaxrec.evaluation.baselines import BASELINES
+from jaxrec.evaluation.baselines import BASELINES, COUNTED
 from jaxrec.evaluation.metrics import NAMES, metrics
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.kernels import placement as dev, ranking, shards
@@ -164,6 +164,17 @@ def test_of(path: Path, model: Model, config: Config, split: splits.Split, devic
     return answers_of(path, model, config, split, devices, **asked).result()
 
 
+def tests_beside_baselines(path: Path, setup: Setup) -> dict[str, dict]:
+    """Returns the test results of an ended training and of counting baselines, by all devices of the job.
+
+    Of several processes, all ask; the first one, whose workdir it is, sends the checkpoint. {model or baseline: result}
+    """
+    config, split, devices = setup.config, setup.split, dev.all_devices()
+    protocol, both = default_protocol(config.split), config.seen == "keep"
+    scores = {config.model.name: test_of(path, setup.model, config, split, devices, protocol=protocol)}
+    return scores | {each: baseline_result(each, split, protocol, "test", devices, both) for each in COUNTED}
+
+
 def answers_of(
     path: Path,
     model: Model,
@@ -187,7 +198,7 @@ def answers_of(
             "config.context=asked_gap,asked_hour or the like, or leave it out"
         )
     questions = questions_of(split, part)
-    params, step = restore_params(path, model, checkpoint, _to_restore_on(config, devices))
+    params, step = restore_params(path, model, checkpoint, _to_restore_on(config, devices), dev.spans(devices))
     repeats = splits.repeated_targets(split.interactions, questions)
     names = protocols.measures(protocol, repeats, len(questions.target), both=config.seen == "keep")
     evaluator = Evaluator(model, config, split, questions, devices, *names, query_time=query_time)
@@ -302,7 +313,8 @@ def ranks_of(
 ) -> np.ndarray:
     """Returns a workdir's ranks for the targets of a part of a split, [Q]; `query_time` as for Evaluator."""
     model = model_of(config, split)
-    params, _ = restore_params(path, model, checkpoint or "best", _to_restore_on(config, devices))
+    sharding = _to_restore_on(config, devices)
+    params, _ = restore_params(path, model, checkpoint or "best", sharding, dev.spans(devices))
     questions = questions_of(split, part)
     return Evaluator(model, config, split, questions, devices, protocol, query_time=query_time).ranks(params)
 

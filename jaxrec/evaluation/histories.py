@@ -58,15 +58,15 @@ class Encoder(NamedTuple):
 
     def _parts(self, histories):
         """Yields (streams, slot, kept) of some batches on the devices; the last part is filled by the last batch."""
-        batches = len(histories.rows)
-        number = min(BATCHES * dev.data_size(self.devices), batches)
+        batches, shares = len(histories.rows), dev.data_size(self.devices)
+        number, own = min(BATCHES * shares, batches), dev.own_shares(self.devices)
         for first in range(0, batches, number):
-            at = np.minimum(np.arange(first, first + number), batches - 1)
+            at = np.minimum(np.arange(first, first + number), batches - 1).reshape(shares, -1)[own].ravel()
             rows_BR = histories.rows[at]
             found = stream.gather(histories.data, histories.order, rows_BR.ravel(), with_targets=False)
             maps.release(histories.data.items)
             found = jax.tree.map(lambda x: x.reshape(*rows_BR.shape, *x.shape[1:]), found)  # noqa: B023
-            yield dev.spread((found, histories.slot[at], histories.kept[at]), self.devices)
+            yield dev.spread_own((found, histories.slot[at], histories.kept[at]), self.devices)
 
 
 def pack_histories(

@@ -85,7 +85,7 @@ def lay_out(
     items = np.zeros(0, np.int32)
     if host:
         ends = np.append(0, np.cumsum(questions.stop - questions.start))
-        counts = np.concatenate([lists(np.arange(*span))[1] for span in spans(ends, maps.ROWS)])
+        counts = _counted(lists, spans(ends, maps.ROWS), total, dev.spans(mesh))
     else:
         items, counts = lists(np.arange(total))
     offsets = np.cumsum(counts) - counts
@@ -109,6 +109,14 @@ def lay_out(
     return Layout(protocol, catalogue, total, tuple(buckets), mesh, lists if host else None)
 
 
+def _counted(lists, parts, total, together):
+    """Returns the length of each question's list, [total]; of several processes, each makes some parts of them."""
+    counts, own = np.zeros(total, np.int32), np.zeros(total, bool)
+    for first, last in processes.shared_out(parts) if together else parts:
+        counts[first:last], own[first:last] = lists(np.arange(first, last))[1], True
+    return (processes.merged(counts, own)[0] if together else counts).astype(np.int64)
+
+
 def _padded(items, counts_NB, longest):
     """Returns lists one after another as an array [N, B, longest], 0 after their ends."""
     listed = np.zeros((*counts_NB.shape, longest), np.int32)
@@ -122,13 +130,14 @@ def _sent(layout, bucket):
         yield bucket
         return
     number, size = bucket.rows.shape
-    shares = dev.data_size(layout.mesh)
+    shares, own = dev.data_size(layout.mesh), dev.own_shares(layout.mesh)
     at_once = min(max(HELD // (size * bucket.items), 1) * shares, number)
     for first in range(0, number, at_once):
         at = np.minimum(np.arange(first, first + at_once), number - 1)
-        items, counts = layout.lists(bucket.rows[at].ravel())
-        listed = _padded(items, counts.reshape(at_once, size), bucket.items)
-        yield Bucket(bucket.rows[at], *dev.spread((bucket.targets[at], listed), layout.mesh))
+        here = at.reshape(shares, -1)[own].ravel()
+        items, counts = layout.lists(bucket.rows[here].ravel())
+        listed = _padded(items, counts.reshape(len(here), size), bucket.items)
+        yield Bucket(bucket.rows[at], *dev.spread_own((bucket.targets[here], listed), layout.mesh))
 
 
 def check(split: Split, questions: Questions) -> None:

@@ -24,7 +24,7 @@ from jaxrec.inference.engine import SLOTS, START, Engine, hidden
 from jaxrec.inference.events import microseconds
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.popularity import Popularity
-from jaxrec.kernels import best
+from jaxrec.kernels import best, processes
 from jaxrec.system import arguments
 
 BLOCK = 1 << 15  # users whose answers make one frame
@@ -71,12 +71,15 @@ class Bulk:
         self._alone = self._of_users(columns) if engine.model.starts else None
         self._vectors = np.full(len(log.users), -1, np.int32) if vectors is None else vectors
 
-    def recommend(self, users: np.ndarray, k: int, exclude_seen: bool) -> Iterator[pl.DataFrame]:
+    def recommend(
+        self, users: np.ndarray, k: int, exclude_seen: bool, together: bool = False
+    ) -> Iterator[pl.DataFrame]:
         """The best next items of these users, numbers of the log, in their order.
 
         Args:
             k: items a user, at most as many as the catalogue has.
             exclude_seen: leave out the items of the history.
+            together: whether all processes of the job ask: each answers some batches, and all have all answers.
 
         Yields:
             Frames of the columns user, rank (from 1), item and score. Of a user without one known item these are the
@@ -88,9 +91,11 @@ class Bulk:
             some = users[first : first + BLOCK]
             items, scores = np.zeros((len(some), k), np.int32), np.zeros((len(some), k), np.float32)
             answered = np.zeros(len(some), bool)
-            for rows, found in self._answers(some, ("best", k, exclude_seen), program):
+            for rows, found in self._answers(some, ("best", k, exclude_seen), program, together):
                 items[rows], scores[rows] = found
                 answered[rows] = True
+            if together:
+                (items, scores), answered = processes.merged((items, scores), answered)
             for into, values in zip((items, scores), popular, strict=True):
                 into[np.flatnonzero(~answered)[:, None], np.arange(len(values))] = values
             yield self._frame(some, items, scores)
@@ -110,8 +115,12 @@ class Bulk:
             ids = _series(self._log.users[some])
             yield pl.DataFrame({ID: ids, "vector": vectors}).filter(pl.Series(answered))
 
-    def _answers(self, users, name, program):
-        """(places among the users, what the program answers for them), for all who have a known item."""
+    def _answers(self, users, name, program, together=False):
+        """(places among the users, what the program answers for them), for all who have a known item.
+
+        Or, of several processes together, for those in this one's share of the batches, which are the same as alone.
+        """
+        share = processes.shared_out if together else lambda these: these
         start, stop = self._log.offsets[users], self._log.offsets[users + 1]
         at = slices(start, stop)
         numbers = self._numbers[self._log.items[at]]
@@ -123,9 +132,10 @@ class Bulk:
         order = order[length[order] > 0]
         run = self._engine.programs.setdefault(name, jax.jit(program))  # kept: another log compiles nothing
         under_way: deque = deque()
-        for rows, given in self._without_events(users, np.flatnonzero(length == 0)):
+        for rows, given in self._without_events(users, np.flatnonzero(length == 0), share):
             yield _on_host((rows, run(self._engine.params, *given)))
-        for end in range(len(order), 0, -BATCH):  # the longest first, so that a batch that is not full is a short one
+        ends = range(len(order), 0, -BATCH)  # the longest first, so that a batch that is not full is a short one
+        for end in share(ends):
             rows = order[max(end - BATCH, 0) : end]
             here = None if asked is None else asked[rows]
             given = self._batch(flat, shown, stop[rows] - length[rows], stop[rows], self._vectors[users[rows]], here)
@@ -146,13 +156,13 @@ class Bulk:
                 found[:, column] = known[name]
         return found
 
-    def _without_events(self, users, places):
+    def _without_events(self, users, places, share):
         """(places among the users, as `_batch`) of those of whom columns are known, if the model answers by them."""
         if self._alone is None:
             return
         steady = is_steady(self._engine.kinds)
         places = places[self._alone[users[places]][:, steady].any(1)]
-        for first in range(0, len(places), BATCH):
+        for first in share(range(0, len(places), BATCH)):
             rows = places[first : first + BATCH]
             shown = np.zeros((BATCH, min(SLOTS, self._engine.length)), np.int32)
             events = np.zeros((*shown.shape, len(steady)), np.int32)

@@ -31,6 +31,17 @@ def load(
     Raises:
         UserError: there is no training or no such checkpoint; a library is missing.
     """
+    return loaded(path, checkpoint, approximate, items)
+
+
+def loaded(
+    path: str | os.PathLike,
+    checkpoint: str | int = "best",
+    approximate: bool = False,
+    items: Any = None,
+    together: bool = False,
+) -> Recommender:
+    """As `load`. together: as for `restore_params`."""
     path = local(path, "a workdir")
     stored = workdir.read(path)
     catalogue = workdir.catalogue(path, stored)
@@ -40,7 +51,7 @@ def load(
     if items is not None:
         catalogue = newcomers.joined(catalogue, items)
         model = model_with(stored.config, model, catalogue)
-    params, step = restore_params(path, model, checkpoint, placement.one_device())
+    params, step = restore_params(path, model, checkpoint, placement.one_device(), together)
     users = _users(path, stored) if has_users(stored.config) else None
     return Recommender(stored.config, model, params, catalogue, step, path, approximate, users, types, columns)
 
@@ -52,6 +63,6 @@ def _users(path: Path, stored: workdir.Stored) -> Users | None:
         warnings.warn(
             f"{path} has vectors of users and no {workdir.USERS} that says whose: everyone is answered as a new user. "
             "The training's command, given again, writes it and trains no further",
-            stacklevel=3,
+            stacklevel=4,
         )
     return found

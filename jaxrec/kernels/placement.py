@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
 
 from jaxrec.kernels import processes
@@ -57,7 +58,43 @@ def spread(tree: Any, devices: Devices) -> Any:
     return on(tree, NamedSharding(mesh_of(devices), P(AXIS)))
 
 
-def on(tree: Any, sharding: NamedSharding) -> Any:
+def spans(devices: Devices) -> bool:
+    """Whether some of these devices are of another process."""
+    every = devices.devices.flat if isinstance(devices, Mesh) else devices
+    return any(device.process_index != jax.process_index() for device in every)
+
+
+def own_shares(devices: Devices) -> np.ndarray:
+    """Which of the `data_size(devices)` shares of what is split over `AXIS` lie on devices of this process, ascending.
+
+    >>> own_shares(local()).tolist() == list(range(data_size(local())))
+    True
+    """
+    mesh = mesh_of(devices)
+    by_share = mesh.devices.reshape(mesh.shape[AXIS], -1)
+    here = [any(device.process_index == jax.process_index() for device in share) for share in by_share]
+    return np.flatnonzero(here)
+
+
+def spread_own(tree: Any, devices: Devices) -> Any:
+    """As `spread`, where this process has its `own_shares` of the arrays alone, one after another."""
+    sharding, own = NamedSharding(mesh_of(devices), P(AXIS)), own_shares(devices)
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def leaf(x):
+        size = len(x) // len(own)
+
+        def share(index):
+            place = np.searchsorted(own, (index[0].start or 0) // size) * size
+            return x[place : place + size]
+
+        return jax.make_array_from_callback((size * data_size(devices), *x.shape[1:]), sharding, share)
+
+    return jax.tree.map(leaf, tree)
+
+
+def on(tree: Any, sharding: jax.sharding.Sharding) -> Any:
     """The arrays of a tree with a sharding, which may be over devices of several processes."""
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
@@ -70,5 +107,5 @@ def replicated(devices: Devices) -> NamedSharding:
 
 
 def one_device() -> jax.sharding.SingleDeviceSharding:
-    """The sharding of arrays that are on the first device alone."""
-    return jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    """The sharding of arrays that are on the first device of this process alone."""
+    return jax.sharding.SingleDeviceSharding(local()[0])

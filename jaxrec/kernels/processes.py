@@ -4,7 +4,7 @@ The first process alone reads and writes the workdir; what the others need of it
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,8 @@ from jax.experimental import multihost_utils
 from jaxrec.system.errors import UserError
 
 HEARTBEAT = 30  #: seconds after which a process that isn't heard of counts as dead
-PATIENCE = 24 * 3600  #: seconds that the others wait at the end, while the first process tests
+PATIENCE = 24 * 3600  #: seconds that the others wait at the end, while the first process writes
+PART = 1 << 26  #: bytes that are sent at once
 
 
 def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
@@ -62,10 +63,80 @@ def from_first(value: Any) -> Any:
     """What the first process has: a value of JSON. The values of the others are ignored."""
     if not several():
         return value
-    text = json.dumps(value).encode() if leads() else b""
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-    sent = np.frombuffer(text.ljust(size)[:size], np.uint8)
-    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(sent)).tobytes())
+    return json.loads(bytes_from_first(json.dumps(value).encode() if leads() else b""))
+
+
+def bytes_from_first(data: bytes) -> bytes:
+    """The bytes that the first process has. Those of the others are ignored."""
+    if not several():
+        return data
+    parts, last = divmod(len(data), PART)
+    parts, last = np.asarray(multihost_utils.broadcast_one_to_all(np.array([parts, last], np.int32))).tolist()
+    found = []
+    for number, size in enumerate([PART] * parts + [last] * (last > 0)):
+        mine = np.frombuffer(data, np.uint8, size, number * PART) if leads() else np.zeros(size, np.uint8)
+        found.append(np.asarray(multihost_utils.broadcast_one_to_all(mine)).tobytes())
+    return b"".join(found)
+
+
+def of_first(work: Callable[[], Any]) -> Any:
+    """What the first process alone does, and all learn of: a value of JSON.
+
+    >>> of_first(lambda: 3)
+    3
+
+    Raises:
+        UserError: on all processes, where it raises one.
+    """
+    if not several():
+        return work()
+    found = {}
+    if leads():
+        try:
+            found = {"value": work()}
+        except UserError as error:
+            found = {"error": str(error)}
+    found = from_first(found)
+    if "error" in found:
+        raise UserError(found["error"])
+    return found["value"]
+
+
+def shared_out(these: Sequence) -> Sequence:
+    """Every so manieth of these, from the number of this process on: together the processes have them all.
+
+    >>> shared_out([1, 2, 3])
+    [1, 2, 3]
+    """
+    return these[jax.process_index() :: jax.process_count()]
+
+
+def merged(tree: Any, own: np.ndarray) -> tuple[Any, np.ndarray]:
+    """Puts arrays together of which each process has some rows, on all processes.
+
+    >>> merged(np.array([5, 6]), np.array([True, False]))
+    (array([5, 6]), array([ True, False]))
+
+    Args:
+        tree: arrays [N, ...] of 32 bits on the host, of the same shapes on all processes; other rows are zero.
+        own: [N] bool, the rows that this process has; none of them is another's too.
+
+    Returns:
+        (tree, [N] bool: the rows that any process has)
+    """
+    if not several():
+        return tree, own
+    owns = np.asarray(multihost_utils.process_allgather(own))
+    mine = np.zeros(owns.sum(1).max(), np.int64)  # as many rows from each process
+    mine[: own.sum()] = np.flatnonzero(own)
+
+    def leaf(x):
+        found, sent = np.zeros_like(x), np.asarray(multihost_utils.process_allgather(x[mine]))
+        for theirs, rows in zip(owns, sent, strict=True):
+            found[theirs] = rows[: theirs.sum()]
+        return found
+
+    return jax.tree.map(leaf, tree), owns.any(0)
 
 
 def arrays_from_first(tree: Any, like: Any) -> Any:

@@ -84,7 +84,7 @@ def fit(
         held: the workdir.Place from the time of locking; by default what is at the path now.
         on_evaluate: (row) -> None, called after each evaluation with a copy of the row of metrics.jsonl.
         on_checkpoint: (step, folder) -> None, called when a checkpoint is complete; a later save may remove the folder.
-        deadline: the time.monotonic() after which no further call starts.
+        deadline: the time.monotonic() after which no further call starts. Of several processes, that of the first one.
         watch: of the start so far, which is logged with the first evaluation.
 
     Returns:
@@ -151,8 +151,8 @@ def fit(
                 evaluates = end % interval(setup, config.eval_every) == 0 or end == setup.total_steps
                 row_ends = evaluates or end % setup.epoch_steps == 0
                 saves = evaluates or end % interval(setup, config.save_every) == 0
-                stop = processes.largest(signals.caught or 0)
-                late = deadline is not None and time.monotonic() >= deadline
+                late = processes.leads() and deadline is not None and time.monotonic() >= deadline
+                stop, late = divmod(processes.largest(2 * (signals.caught or 0) + late), 2)
                 if not (row_ends or saves or stop or late):
                     continue
                 read(pending)

@@ -30,23 +30,24 @@ class HostDraw:
         self._users = jax.jit(partial(_users, make_targets))
         self._nth = jax.jit(partial(_nth, number))
 
-    def __call__(self, seed: int, first: int, streams: Any) -> np.ndarray:
+    def __call__(self, seed: int, first: int, rows: np.ndarray, streams: Any) -> np.ndarray:
         """The negatives of the steps from `first` on.
 
         Args:
             seed: of the training.
             first: the first step.
-            streams: Stream [steps, R, T] of all rows of the steps, NumPy.
+            rows: [R] int, which rows of the steps they are.
+            streams: Stream [steps, R, T] of these rows of the steps, NumPy.
 
         Returns:
             [steps, R, M x number] int32, for the M targets of each row.
         """
         with jax.default_device(_cpu()):
             steps = first + np.arange(len(streams.items), dtype=np.int32)
-            of_training = np.uint32(seed)
-            user = np.asarray(self._users(of_training, steps, streams))
+            of_training = np.uint32(seed), rows.astype(np.int32)
+            user = np.asarray(self._users(*of_training, steps, streams))
             low, high = self.seen.offsets[user], self.seen.offsets[user + 1]
-            nth = np.asarray(self._nth(of_training, steps, (self.catalogue - (high - low)).astype(np.int32)))
+            nth = np.asarray(self._nth(*of_training, steps, (self.catalogue - (high - low)).astype(np.int32)))
         found = nth_unseen(nth, low[..., None], high[..., None], self.seen.items, self._steps)
         return found.astype(np.int32).reshape(*user.shape[:2], -1)
 
@@ -56,21 +57,21 @@ def given(_key: Any, _keys: Any, targets: Targets, _sampler_tables: Any) -> Nega
     return Negatives(targets.negatives.reshape(targets.items.size, -1), shared_by="slot")
 
 
-def _users(make_targets, seed, steps_K, streams):
+def _users(make_targets, seed, rows_R, steps_K, streams):
     """The users of the targets: [K, R, M]."""
 
     def of_step(step, stream):
-        keys = row_keys(seed, step, np.arange(len(stream.items)))
+        keys = row_keys(seed, step, rows_R)
         return make_targets(stream, keys)[1].user_index
 
     return jax.vmap(of_step)(steps_K, streams)
 
 
-def _nth(number, seed, steps_K, bounds_KRM):
+def _nth(number, seed, rows_R, steps_K, bounds_KRM):
     """Random numbers below the bounds, [K, R, M, number], as `negatives.uniform` draws them."""
 
     def of_step(step, bounds_RM):
-        keys = site_keys(row_keys(seed, step, np.arange(len(bounds_RM))), SITE)
+        keys = site_keys(row_keys(seed, step, rows_R), SITE)
         draw = lambda key, bounds_M: randint(key, (len(bounds_M), number), bounds_M[:, None])
         return jax.vmap(draw)(keys, bounds_RM)
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxrec.config import registry
-from jaxrec.kernels import memory
+from jaxrec.kernels import memory, processes
 from jaxrec.system.amounts import in_words
 from jaxrec.system.errors import UserError
 from jaxrec.training.setup import Feed, Setup, shapes
@@ -64,7 +64,7 @@ def check(setup: Setup, state: State, feed: Feed, start: int, end: int) -> Needs
 
 def describe(setup: Setup, needs: Needs) -> str:
     """Memory and number of steps in one line."""
-    left = memory.free(setup.devices[0])
+    left = memory.free(_own(setup)[0])
     of = f" of the {in_words(left)} free" if left else ""
     return (
         f"memory a device: {in_words(needs.state)} parameters and optimiser, {in_words(needs.data)} data, "
@@ -74,17 +74,26 @@ def describe(setup: Setup, needs: Needs) -> str:
 
 def _compare(setup, needs, more):
     """Raises TooLarge unless `more` bytes are free on every device."""
-    device = setup.devices[0]
+    own = _own(setup)
+    device = own[0]
     left = memory.free(device)
-    shared = len(setup.devices) if device.platform == "cpu" else 1  # the devices of a CPU have one memory
-    if left is None or more * shared <= left:
+    shared = len(own) if device.platform == "cpu" else 1  # the devices of a CPU have one memory
+    fits = left is None or more * shared <= left
+    if not processes.largest(not fits):
         return
+    if left is None or fits:
+        raise TooLarge("this does not fit the memory of another process of this job: its own message says what would")
     kept = in_words(needs.state)
     raise TooLarge(
         f"this does not fit the memory: it takes {in_words(more)} more on each of {len(setup.devices)} "
         f"{device.platform} device(s), and {in_words(left // shared)} are left ({kept} are the parameters and what the "
         f"optimiser keeps of them): {'; or '.join(_cures(setup, needs, left // shared))}"
     )
+
+
+def _own(setup):
+    """The devices of this process."""
+    return [device for device in setup.devices if device.process_index == jax.process_index()]
 
 
 def _cures(setup, needs, left):

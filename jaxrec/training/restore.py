@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from jaxrec.kernels import placement, processes
 from jaxrec.models.model import Model
 from jaxrec.system import arguments
 from jaxrec.system.console import printable
@@ -16,9 +17,34 @@ from jaxrec.training.checkpoint import Checkpoints, abstract
 log = logging.getLogger("jaxrec")
 
 
-def restore_params(path: Path, model: Model, checkpoint: str | int | None, sharding: Any) -> tuple[Any, int]:
-    """The params of a workdir's checkpoint with a sharding, or on the host where it is None; and its step."""
+def restore_params(
+    path: Path, model: Model, checkpoint: str | int | None, sharding: Any, together: bool = False
+) -> tuple[Any, int]:
+    """The params of a workdir's checkpoint with a sharding, or on the host where it is None; and its step.
+
+    Args:
+        path: the workdir.
+        model: of the training.
+        checkpoint: "best", "latest" or a step; None: the best.
+        sharding: of the params.
+        together: whether all processes of the job ask for it, of which the first alone reads, and sends to the others.
+    """
     shapes = jax.eval_shape(model.init, jax.random.key(0))
+    if not (together and processes.several()):
+        return _restored(path, shapes, checkpoint, sharding)
+    read = []
+
+    def first():
+        params, step = _restored(path, shapes, checkpoint, None)
+        read.append(params)
+        return step
+
+    step = processes.of_first(first)
+    params = processes.arrays_from_first(read[0] if read else None, shapes)
+    return params if sharding is None else placement.on(params, sharding), step
+
+
+def _restored(path, shapes, checkpoint, sharding):
     wanted = jax.tree.map(leaves.on_host, shapes) if sharding is None else abstract(shapes, sharding)
     with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
         params, step, damaged = checkpoints.take(

@@ -281,7 +281,8 @@ def order(setup: Setup, epoch: int) -> stream.Order | None:
 class Feed:
     """The data argument of the program: all data with the order of the epoch, or batches sent from the host.
 
-    Those of the next call are gathered and sent by a thread, while the devices work on the call before.
+    Those of the next call are gathered and sent by a thread, while the devices work on the call before. Of several
+    processes, each gathers the rows of its own devices.
     """
 
     def __init__(self, setup: Setup):
@@ -313,18 +314,18 @@ class Feed:
             self.epoch, self.order = epoch, order(s, epoch)
         steps = start - epoch * s.epoch_steps + np.arange(s.config.steps_per_call)
         shares = placement.data_size(s.mesh)
-        place = np.arange(s.padded_rows).reshape(shares, 1, -1)
-        rows = steps[:, None] * s.rows + np.minimum(place, s.rows - 1)  # [shares, steps, rows]
+        place = np.arange(s.padded_rows).reshape(shares, 1, -1)[placement.own_shares(s.mesh)]
+        rows = steps[:, None] * s.rows + np.minimum(place, s.rows - 1)  # [own shares, steps, rows]
         rows_of_layout = rows.ravel() % len(s.data.layout.slot_to_segment)
         batches = s.gather(s.data, self.order, rows_of_layout, s.objective.stream_targets)
         if s.padded_rows > s.rows:
             batches = stream.emptied(batches, np.broadcast_to(place < s.rows, rows.shape).ravel())
         if s.host_draw is not None:
-            by_step = lambda x: x.reshape(*rows.shape, -1).swapaxes(0, 1).reshape(-1, s.padded_rows, *x.shape[1:])
-            drawn = s.host_draw(s.config.seed, start, jax.tree.map(by_step, batches))
-            drawn = drawn.reshape(len(drawn), shares, -1, drawn.shape[-1]).swapaxes(0, 1)
+            by_step = lambda x: x.reshape(*rows.shape, -1).swapaxes(0, 1).reshape(-1, place.size, *x.shape[1:])
+            drawn = s.host_draw(s.config.seed, start, place.ravel(), jax.tree.map(by_step, batches))
+            drawn = drawn.reshape(len(drawn), len(place), -1, drawn.shape[-1]).swapaxes(0, 1)
             batches = batches._replace(negatives=drawn)
-        return placement.spread(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.mesh)
+        return placement.spread_own(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.mesh)
 
 
 def users_of(setup: Setup, at: int) -> list:

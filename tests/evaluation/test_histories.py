@@ -79,6 +79,24 @@ def test_from_the_host_it_is_the_same(name, devices, monkeypatch):
     encode.trace(PARAMS[name], packed).lower()
 
 
+def test_of_processes_each_gathers_what_its_own_devices_encode(monkeypatch):
+    devices = jax.devices()[:4]
+    stop = np.cumsum(np.random.default_rng(0).integers(1, LENGTH, 300))
+    items, start = np.arange(stop[-1], dtype=np.int32), np.append(0, stop[:-1])
+    packed = pack_histories(items, start, stop, LENGTH, LENGTH, devices, host=True)
+    encode = encoder(MODELS["sasrec"], objectives.next_item(), devices, host=True)
+    monkeypatch.setattr(histories, "BATCHES", 2)
+    monkeypatch.setattr(histories.dev, "spread_own", lambda tree, _: tree)
+    whole, parts = list(encode._parts(packed)), []
+    for own in ([0], [1, 3], [2]):
+        monkeypatch.setattr(histories.dev, "own_shares", lambda _: np.array(own))  # noqa: B023
+        parts.append((own, list(encode._parts(packed))))
+    for number, each in enumerate(whole):
+        for own, found in parts:
+            mine = lambda x: x.reshape(4, -1, *x.shape[1:])[own].reshape(-1, *x.shape[1:])  # noqa: B023
+            jax.tree.map(np.testing.assert_array_equal, found[number], jax.tree.map(mine, each))
+
+
 def test_histories_beyond_2_31_events(tmp_path):
     """In a file of holes, which takes no room."""
     first = 2**31 + 7

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jobs import Job
 from ranked_splits import ITEMS, random_split, split_of
 
 from jaxrec.config import registry
@@ -71,6 +72,31 @@ def test_lists_from_the_host_give_the_same(protocol, monkeypatch):
             program.lower()
     if protocol != "uniform-100":
         np.testing.assert_array_equal(best(here, *asked, 5), best(there, *asked, 5))
+
+
+def test_of_processes_each_makes_the_lists_of_its_own_devices(monkeypatch):
+    split, devices = random_split(items=300), eight()[:4]
+    monkeypatch.setattr(ranker, "HELD", 1)
+    here = lay_out(split, split.test, devices=devices, block=8, host=True)
+    monkeypatch.setattr(ranker.dev, "spread_own", lambda tree, _: tree)
+    sent = lambda: [each for bucket in here.buckets for each in ranker._sent(here, bucket)]
+    whole = sent()
+    for own in ([0], [1, 3]):
+        monkeypatch.setattr(ranker.dev, "own_shares", lambda _: np.array(own))  # noqa: B023
+        for found, each in zip(sent(), whole, strict=True):
+            np.testing.assert_array_equal(found.rows, each.rows)  # of all, who are answered together
+            for ours, theirs in zip(found[1:], each[1:], strict=True):
+                np.testing.assert_array_equal(ours, theirs.reshape(4, -1, *theirs.shape[1:])[own].reshape(ours.shape))
+
+
+def test_processes_count_the_lists_of_all_questions_once(monkeypatch):
+    counted = []
+    lists = lambda rows: counted.append(rows) or (None, rows + 1)
+    parts, total = [(0, 3), (3, 4), (4, 9)], 9
+    job = Job(2, monkeypatch)
+    for found in job.run(lambda: ranker._counted(lists, parts, total, True)):
+        np.testing.assert_array_equal(found, np.arange(total) + 1)
+    np.testing.assert_array_equal(np.sort(np.concatenate(counted)), np.arange(total))
 
 
 @pytest.mark.parametrize("part", ["valid", "test"])

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import jax
 import numpy as np
+import polars as pl
 import pytest
 import recommenders
 from hypothesis import given, settings, strategies as st
+from jobs import Job
 from some import some
 
 from jaxrec.batches import context
@@ -46,6 +48,24 @@ def test_each_user_is_answered_as_alone(own, histories, k, exclude, batch):
         assert rows["rank"].to_list() == list(range(1, len(alone) + 1))
         assert rows["item"].to_list() == [item for item, _ in alone]
         np.testing.assert_allclose(rows["score"], [score for _, score in alone], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_processes_answer_every_user_once_and_as_one_does(own, number, monkeypatch):
+    random = np.random.default_rng(0)
+    log = log_of([random.integers(0, ITEMS + 4, length).tolist() for length in random.integers(1, 40, 23)] + [[ITEMS]])
+    users, asked = np.arange(len(log.users))[::-1], (5, True)
+    monkeypatch.setattr(bulk, "BATCH", 2)
+    monkeypatch.setattr(bulk, "BLOCK", 9)
+    batches = bulk.Bulk._batch
+    made = []
+    monkeypatch.setattr(bulk.Bulk, "_batch", lambda *args: made.append(1) or batches(*args))
+    wanted, alone = pl.concat(own.bulk(log).recommend(users, *asked)), len(made)
+    made.clear()
+    together = lambda: pl.concat(own.bulk(log).recommend(users, *asked, together=True))
+    for found in Job(number, monkeypatch).run(together):
+        assert found.equals(wanted)
+    assert len(made) == alone, "each batch is answered by one of them"
 
 
 @pytest.mark.parametrize("name", some(["gru4rec", "bert4rec"], "gru4rec"))

@@ -104,7 +104,7 @@ def test_what_has_no_room_for_its_params_is_refused_before_they_are_made(monkeyp
 def test_several_accelerators_may_share_the_tables_of_items(monkeypatch):
     """Not the devices of a CPU, which have one memory."""
     setup = assembled()
-    several = dataclasses.replace(setup, devices=[SimpleNamespace(platform="gpu")] * 6)
+    several = dataclasses.replace(setup, devices=[SimpleNamespace(platform="gpu", process_index=0)] * 6)
     monkeypatch.setattr(memory, "free", lambda device: 1000)
     with pytest.raises(preflight.TooLarge, match=r"--config\.mesh\.item=2, which splits the tables of items"):
         preflight.check_state(several)

@@ -1,5 +1,7 @@
 """Laws of what a training is shown and asked beside items: weights of targets, and context."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from stepping import assert_close, made, states
 from jaxrec.batches import context, stream
 from jaxrec.data.interactions import Types, UserColumns, from_sequences
 from jaxrec.data.user_columns import Column
+from jaxrec.kernels import placement
 from jaxrec.kernels.random import row_keys, site_keys
 from jaxrec.system.errors import UserError
 from jaxrec.training import negatives
@@ -174,6 +177,20 @@ def test_the_host_draws_the_negatives_that_a_device_would(way):
     sent, _ = Feed(here)(step, step + 1)
     found = sent.negatives.reshape(2, -1, here.rows // 2, sent.negatives.shape[-1])[:, 0]
     np.testing.assert_array_equal(found.reshape(-1, 3), wanted)
+
+
+@pytest.mark.parametrize("way", some([*WAYS, "lanes"], "cloze"))
+def test_a_process_gathers_the_rows_of_its_own_devices_alone(way, monkeypatch):
+    setup = made(2, feed="host", **(WAYS | {"lanes": LANES})[way] | {"loss": {"name": "bce", "negatives": 3}})
+    monkeypatch.setattr(placement, "spread_own", lambda tree, mesh: tree)
+    whole = Feed(setup)._sent(2)
+    for share in range(2):
+        asked = []
+        watched = replace(setup, gather=lambda *args: asked.append(args[2]) or setup.gather(*args))  # noqa: B023
+        monkeypatch.setattr(placement, "own_shares", lambda mesh: np.array([share]))  # noqa: B023
+        wanted = jax.tree.map(lambda x: x[[share]], whole)  # noqa: B023
+        jax.tree.map(np.testing.assert_array_equal, Feed(watched)._sent(2), wanted)
+        assert sum(map(len, asked)) == setup.config.steps_per_call * setup.padded_rows // 2
 
 
 @pytest.mark.slow

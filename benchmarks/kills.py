@@ -1,0 +1,115 @@
+"""Kills -9 a process of a job at a random moment, again and again, and goes on with 1, 2 and 4 processes by turns.
+
+    python -m benchmarks.kills --kills 10
+
+Every process is the real command. Half of the kills fall at a moment drawn from the start on (imports, the meeting of
+the processes and compilation included), half within a second of a new checkpoint. The others of the job have to end by
+themselves; the next job has to go on from the newest checkpoint; and at the end steps, losses, validations and test
+have to be those of one process that nobody killed, but for the rounding of another number of devices.
+"""
+
+import argparse
+import random
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import jobs, record
+from benchmarks.resume import newest
+from jaxrec.kernels.processes import HEARTBEAT
+
+NUMBERS = 1, 2, 4  # of processes, by turns
+CLOSE = {"loss": 1e-5, "valid": 1e-3, "test": 1e-3}  # as differently many devices are without kills
+KEYS = {
+    "dataset": "synthetic:users=600,items=200",
+    "model.dim": 16,
+    "model.layers": 1,
+    "length": 20,
+    "row": 20,
+    "batch": 32,
+    "eval_every": 1,
+    "save_every": 0.5,
+    "steps_per_call": 4,
+    "patience": 0,
+    "optim.eps": 1e-4,
+}
+
+
+def command(path, epochs):
+    return ["train", "--config", "sasrec_ml1m", "--workdir", path, *jobs.keys(KEYS | {"epochs": epochs})]
+
+
+def kill(path, epochs, number, moments, latest):
+    """Starts a job, and kills one of its processes. `latest`: the most seconds after its start."""
+    before, begun = newest(path), time.monotonic()
+    started = jobs.start(command(path, epochs), number)
+    alive = lambda: all(each.poll() is None for each in started)
+    awaits = moments.random() < 0.5
+    if awaits:
+        while newest(path) == before and alive():
+            time.sleep(0.01)
+    time.sleep(moments.uniform(0, 1 if awaits else latest))
+    victim = moments.randrange(number)
+    if not alive():
+        sys.exit(f"ended before it was killed: {jobs.ends(started)}")
+    started[victim].kill()
+    killed = time.monotonic()
+    found = jobs.ends(started)
+    resumed = re.search(r"resumed at step ([\d,]+)", found[0][1])
+    return {
+        "processes": number,
+        "killed": victim,
+        "after_seconds": round(killed - begun, 1),
+        "others_ended_after_seconds": round(time.monotonic() - killed, 1),
+        "statuses": [status for status, _ in found],
+        "checkpoint_before": before,
+        "resumed_at": int(resumed[1].replace(",", "")) if resumed else None,
+        "checkpoint_after": newest(path),
+    }
+
+
+def lost(row):
+    """What a kill cost that it must not have; an empty list is nothing."""
+    others = [status for index, status in enumerate(row["statuses"]) if index != row["killed"]]
+    return [
+        *(["a checkpoint is gone"] if row["checkpoint_after"] < row["checkpoint_before"] else []),
+        *(["not gone on with"] if row["resumed_at"] not in (None, row["checkpoint_before"]) else []),
+        *(["another said it had ended well"] if {0, 143} & set(others) else []),
+        *(["others lived on"] if row["others_ended_after_seconds"] > 2 * HEARTBEAT else []),
+    ]
+
+
+def main(kills, epochs, seed):
+    moments = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        whole, broken = Path(folder) / "whole", Path(folder) / "broken"
+        begun = time.monotonic()
+        [alone] = jobs.start(command(whole, epochs), 1)
+        while alone.poll() is None and not newest(whole):
+            time.sleep(0.01)
+        start = time.monotonic() - begun
+        if (ended := jobs.ends([alone])[0])[0]:
+            sys.exit(f"the uninterrupted run failed: {ended}")
+        print(f"uninterrupted: {time.monotonic() - begun:.0f} s, the first checkpoint after {start:.0f} s", flush=True)
+        rows = []
+        for turn in range(kills):
+            rows.append(kill(broken, epochs, NUMBERS[turn % len(NUMBERS)], moments, 2 * start))
+            print(rows[-1], lost(rows[-1]), flush=True)
+        jobs.run(command(broken, epochs), NUMBERS[kills % len(NUMBERS)])
+        apart = jobs.apart(broken, whole)
+    wrong = [said for row in rows for said in lost(row)]
+    wrong += [f"{name} differs" for name, most in CLOSE.items() if apart[name] > most]
+    return {"kind": "kills", "kills": rows, "apart": apart, "wrong": wrong, "seed": seed, "epochs": epochs}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=120)
+    parser.add_argument("--seed", type=int, default=0)
+    flags = parser.parse_args()
+    result = main(flags.kills, flags.epochs, flags.seed)
+    record.write("kills", result)
+    sys.exit(bool(result["wrong"]))

@@ -1,0 +1,74 @@
+"""What processes tell each other: everybody has what the first one has, and rows come from whoever has them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from jobs import Job
+
+from jaxrec.kernels import processes
+from jaxrec.system.errors import UserError
+
+
+@pytest.fixture
+def patched():
+    """A monkeypatch that a law may use again and again."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.binary(max_size=40), st.integers(2, 4), st.integers(1, 9))
+def test_all_have_the_bytes_of_the_first(data, number, part):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "PART", part)
+        job = Job(number, patch)
+        assert job.run(lambda: processes.bytes_from_first(data if processes.leads() else b"other")) == [data] * number
+
+
+def test_what_the_first_alone_does_all_learn(patched):
+    done = []
+    work = lambda: done.append(1) or {"found": [1, None]}
+    assert Job(3, patched).run(lambda: processes.of_first(work)) == [{"found": [1, None]}] * 3
+    assert done == [1]
+
+
+def test_what_the_first_can_not_do_ends_all(patched):
+    def work():
+        raise UserError("no such thing")
+
+    def caught():
+        with pytest.raises(UserError, match="no such thing"):
+            processes.of_first(work)
+        return True
+
+    assert all(Job(3, patched).run(caught))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.data(), st.integers(1, 4), st.integers(0, 9))
+def test_rows_come_from_whoever_has_them(data, number, rows):
+    whose = np.array(data.draw(st.lists(st.integers(-1, number - 1), min_size=rows, max_size=rows)), int)
+    wanted = np.arange(1, rows + 1) * (whose >= 0)
+    with pytest.MonkeyPatch.context() as patch:
+        job = Job(number, patch)
+
+        def work():
+            own = whose == processes.jax.process_index()
+            one = (np.arange(1, rows + 1) * own).astype(np.int32)
+            return processes.merged((one, np.stack([one, -one], 1).astype(np.float32)), own)
+
+        for (one, two), any_has in job.run(work):
+            np.testing.assert_array_equal(one, wanted)
+            np.testing.assert_array_equal(two, np.stack([wanted, -wanted], 1))
+            np.testing.assert_array_equal(any_has, whose >= 0)
+
+
+@given(st.lists(st.integers()), st.integers(1, 5))
+def test_shares_are_everything_once(these, number):
+    with pytest.MonkeyPatch.context() as patch:
+        shares = []
+        for index in range(number):
+            patch.setattr(processes.jax, "process_count", lambda: number)
+            patch.setattr(processes.jax, "process_index", lambda: index)  # noqa: B023
+            shares += processes.shared_out(these)
+    assert sorted(shares) == sorted(these)

@@ -95,7 +95,7 @@ def main(kills, epochs, seed):
         print(f"uninterrupted: {time.monotonic() - begun:.0f} s, the first checkpoint after {start:.0f} s", flush=True)
         rows = []
         for turn in range(kills):
-            rows.append(kill(broken, epochs, NUMBERS[turn % len(NUMBERS)], moments, 2 * start))
+            rows.append(kill(broken, epochs, NUMBERS[turn % len(NUMBERS)], moments, 1.5 * start))
             print(rows[-1], lost(rows[-1]), flush=True)
         jobs.run(command(broken, epochs), NUMBERS[kills % len(NUMBERS)])
         apart = jobs.apart(broken, whole)
@@ -107,7 +107,7 @@ def main(kills, epochs, seed):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--epochs", type=int, default=120)
+    parser.add_argument("--epochs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()
     result = main(flags.kills, flags.epochs, flags.seed)

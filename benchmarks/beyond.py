@@ -86,18 +86,22 @@ def _apart(result):
     yield "| processes | losses apart, relative | validation, at most | test | params of the last checkpoint |"
     yield "|---|---|---|---|---|"
     for number, row in result["rows"].items():
-        cells = [f"{row['apart'][name]:.1e}" for name in ("loss", "valid", "test", "params")]
+        cells = [
+            f"{row['apart'][name]:.1e}" if row["apart"][name] else "0" for name in ("loss", "valid", "test", "params")
+        ]
         yield f"| {number} | {' | '.join(cells)} |"
 
 
 def _killed(result):
     kills, apart = result["kills"], result["apart"]
-    longest = max(row["others_ended_after_seconds"] for row in kills if row["processes"] > 1)
+    longest = max(row["others_ended_after_seconds"] for row in kills if row["had_met"])
+    early = sum(row["processes"] > 1 and not row["had_met"] for row in kills)
+    early = f" ({early} had not met yet, and waited for all their 5 minutes)" if early else ""
     lost = f"WRONG: {', '.join(result['wrong'])}" if result["wrong"] else "nothing saved was lost"
     yield (
         f"[{len(kills)} jobs](../benchmarks/results/kills.json) of 1, 2 and 4 processes by turns were ended by SIGKILL "
         f"to one of them, at random moments (`python -m benchmarks.kills`): {lost}, each job went on from the newest "
-        f"checkpoint, and the others of a job ended within {longest:.0f} s. In the end losses are within "
+        f"checkpoint, and the others of a job ended within {longest:.0f} s{early}. In the end losses are within "
         f"{apart['loss']:.1e} of those of one process that nobody killed, relatively, and the metrics of the test "
         f"within {apart['test']:.1e}."
     )
@@ -109,9 +113,9 @@ def _read(result):
         f"events ({result['items_mib']:.0f} MiB of items) with `feed=host`, in the same {result['steps']} steps of a "
         "training on four devices (`python -m benchmarks.reads`):\n"
     )
-    yield "| processes | events gathered by each | pages mapped by each |"
+    yield "| processes | events gathered by each | pages of the file asked for by each |"
     yield "|---|---|---|"
     for number, rows in result["rows"].items():
         least, most = ({name: of(row[name] for row in rows) for name in rows[0]} for of in (min, max))
-        cells = [f"{least[name]:,.0f}" + f" to {most[name]:,.0f}" * (least[name] < most[name]) for name in least]
+        cells = [f"{least[name]:,}" + f" to {most[name]:,}" * (least[name] < most[name]) for name in least]
         yield f"| {number} | {' | '.join(cells)} MiB |"

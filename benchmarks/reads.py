@@ -1,14 +1,13 @@
-"""What each process of a job reads of a prepared folder, with feed=host: events gathered, and pages of the file mapped.
+"""What each process of a job reads of a prepared folder, with feed=host: events gathered, and pages of the file.
 
     python -m benchmarks.reads [--millions 50]
 
-One process of 4 devices, 2 of 2 and 4 of 1 train the same first steps from a log of random histories. What the pages
-hold besides is counted too: the system maps some around each that is asked for.
+One process of 4 devices, 2 of 2 and 4 of 1 train the same first steps from a log of random histories. Pages of 4 KiB are
+those that are asked for, each once; the system may read others around them.
 """
 
 import argparse
 import json
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +16,8 @@ import numpy as np
 
 from benchmarks import jobs, record
 
-DEVICES, CALLS = 4, 2
+DEVICES, CALLS = 4, 1
+PAGE = 4096  # bytes
 MEAN, ITEMS = 50, 20_000  # events a user, items
 CHANGES = {
     "length": "50",
@@ -28,7 +28,7 @@ CHANGES = {
     "model.layers": "1",
     "loss.sampling": "uniform",
     "optim.sparse": "True",
-    "steps_per_call": "8",
+    "steps_per_call": "4",
 }
 
 
@@ -41,19 +41,19 @@ def write(path, events):
     lengths = random.integers(3, 2 * MEAN - 3, events // MEAN)
     offsets = np.append(0, np.cumsum(lengths))
     items = random.integers(1, ITEMS + 1, offsets[-1], dtype=np.int32)
-    made = Interactions(items, offsets, np.arange(len(lengths)), Catalogue(np.arange(ITEMS)), "random")
+    users, catalogue = np.arange(len(lengths)), Catalogue(np.arange(ITEMS))
+    made = Interactions(items=items, offsets=offsets, users=users, catalogue=catalogue, name="random")
     prepared.save(made, path, {})
 
 
-def mapped(file):
-    """MiB of a file that this process has mapped and read."""
-    found, inside = 0, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
-            inside = line.endswith(str(file))
-        elif inside and line.startswith("Rss:"):
-            found += int(line.split()[1])
-    return found / 1024
+class Watched(np.ndarray):
+    """An array that notes which pages of its file are asked for."""
+
+    pages: set = set()
+
+    def __getitem__(self, at):
+        Watched.pages.update(np.unique(np.asarray(at) * self.itemsize // PAGE).tolist())
+        return np.asarray(self)[at]
 
 
 def measure(dataset, job):
@@ -63,7 +63,6 @@ def measure(dataset, job):
     import jax
 
     from jaxrec.config import recipes
-    from jaxrec.data import maps
     from jaxrec.kernels import placement, processes
     from jaxrec.training import assembly
     from jaxrec.training.setup import Feed
@@ -79,13 +78,13 @@ def measure(dataset, job):
         events.append(int((found.segments > 0).sum()))
         return found
 
-    state, feed = assembly.first_state(setup), Feed(replace(setup, gather=gather))
-    maps.release(setup.split.interactions.items)
+    data = setup.data._replace(items=setup.data.items.view(Watched))
+    state, feed = assembly.first_state(setup), Feed(replace(setup, gather=gather, data=data))
     for start in range(0, CALLS * config.steps_per_call, config.steps_per_call):
         state, _ = assembly.call(setup, feed, state, start, start + config.steps_per_call)
     jax.block_until_ready(state)
     feed._next[1].result()  # those of one more call
-    return {"events": sum(events), "mapped_mib": round(mapped(Path(dataset) / "items.npy"), 1)}
+    return {"events": sum(events), "pages_mib": round(len(Watched.pages) * PAGE / 2**20, 1)}
 
 
 def main(events):

@@ -98,6 +98,20 @@ def test_an_unknown_flag_is_answered_with_a_near_one(argv, said, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_the_processes_of_a_job_may_differ_in_places_alone():
+    asked = lambda *more: cli._asked(cli.parse(["recommend", "--users", "all", "--coordinator", "a:1", *more])[0])
+    one = asked("--workdir", "a", "--output", "x.csv", "--processes", "2", "--process", "0")
+    two = asked("--workdir", "b", "--output", "y.csv", "--process", "1", "--dataset", "log", "--k", "3", "--debug")
+    assert one.keys() == two.keys() and {name for name in one if one[name] != two[name]} == {"--k"}
+
+
+@pytest.mark.parametrize("flags", [["--baseline", "popularity"], ["--scores", "mine.npz"]])
+def test_what_is_the_work_of_one_process_is_refused_in_a_job(flags, monkeypatch, capsys):
+    monkeypatch.setattr("jaxrec.kernels.processes.several", lambda: True)
+    assert cli.main(["evaluate", "--dataset", "synthetic:users=9", *flags]) == 2
+    assert f"{flags[0]} is the work of one process: leave --coordinator and" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [

@@ -13,6 +13,7 @@ from jax.experimental import multihost_utils
 
 from jaxrec.system.errors import UserError
 
+MEETING = 300  #: seconds that a process waits at the start for all of them
 HEARTBEAT = 30  #: seconds after which a process that isn't heard of counts as dead
 PATIENCE = 24 * 3600  #: seconds that the others wait at the end, while the first process writes
 PART = 1 << 26  #: bytes that are sent at once
@@ -40,7 +41,8 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # a training notes SIGTERM itself
     try:
-        jax.distributed.initialize(*given, heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=PATIENCE)
+        waits = {"initialization_timeout": MEETING, "heartbeat_timeout_seconds": HEARTBEAT}
+        jax.distributed.initialize(*given, **waits, shutdown_timeout_seconds=PATIENCE)
     except (ValueError, RuntimeError) as error:
         first = str(error).partition("\n")[0][:200]
         raise UserError(
@@ -103,7 +105,7 @@ def of_first(work: Callable[[], Any]) -> Any:
 
 
 def shared_out(these: Sequence) -> Sequence:
-    """Every so manieth of these, from the number of this process on: together the processes have them all.
+    """This process's part of these: of n processes, every n-th, from its own number on.
 
     >>> shared_out([1, 2, 3])
     [1, 2, 3]
@@ -136,7 +138,7 @@ def merged(tree: Any, own: np.ndarray) -> tuple[Any, np.ndarray]:
             found[theirs] = rows[: theirs.sum()]
         return found
 
-    return jax.tree.map(leaf, tree), owns.any(0)
+    return jax.tree.map(leaf, tree), np.asarray(owns.any(0))
 
 
 def arrays_from_first(tree: Any, like: Any) -> Any:

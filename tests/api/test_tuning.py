@@ -1,5 +1,6 @@
 """A search keeps to its time, halves its trials, never loses sight of `default`, and goes on where it was cut off."""
 
+import json
 from itertools import islice
 
 import polars as pl
@@ -74,6 +75,29 @@ def test_a_search_halves_its_trials_and_keeps_to_its_time(pretended):
     assert len(ran) <= before + 2
     with pytest.raises(jaxrec.UserError, match="a search on other data"):
         jaxrec.tune(made_log(seed=1), 30, folder)
+
+
+def test_the_other_processes_train_what_the_first_one_does(pretended, monkeypatch):
+    _, ran, folder = pretended
+    log, orders, theirs, made = made_log(), [], [], []
+    monkeypatch.setattr(halving.processes, "from_first", orders.append)
+    jaxrec.tune(log, 20, folder, seed=3)
+    assert [order["name"] for order in orders[:-1]] == [name for name, _ in ran] and orders[-1] is None
+
+    def fit(config, path, validate, console, on_evaluate):
+        theirs.append(config)
+        if on_evaluate:
+            on_evaluate({})
+        raise loop.OutOfTime
+
+    told = iter(json.loads(json.dumps(orders)))
+    monkeypatch.setattr(halving.processes, "from_first", lambda _: next(told))
+    monkeypatch.setattr(halving.loop, "fit", fit)
+    monkeypatch.setattr(halving.fitting, "assembled", lambda config, split: made.append(config) or (config, None))
+    halving.follow(log, {"seed": 3})
+    assert theirs == [search.configuration(order["changes"], {"seed": 3}, log) for order in orders[:-1]]
+    assert len(made) < len(theirs), "what is trained on is not made anew"
+    assert next(told, "no more") == "no more"
 
 
 def test_what_helps_is_tried_together_and_beats_each_alone(pretended):

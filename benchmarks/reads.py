@@ -2,8 +2,8 @@
 
     python -m benchmarks.reads [--millions 50]
 
-One process of 4 devices, 2 of 2 and 4 of 1 train the same first steps from a log of random histories. Pages of 4 KiB are
-those that are asked for, each once; the system may read others around them.
+One process of 4 devices, 2 of 2 and 4 of 1 train the same first steps from a log of random histories. Pages of 4 KiB
+are those that are asked for, each once; the system may read others around them.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def write(path, events):
 class Watched(np.ndarray):
     """An array that notes which pages of its file are asked for."""
 
-    pages: set = set()
+    pages: ClassVar[set[int]] = set()
 
     def __getitem__(self, at):
         Watched.pages.update(np.unique(np.asarray(at) * self.itemsize // PAGE).tolist())

@@ -79,7 +79,7 @@ def apart(found, wanted):
     most = max(np.abs(leaf).max() for leaf in theirs)
     return {
         "loss": max(abs(ours["loss"] / theirs["loss"] - 1) for ours, theirs in pairs),
-        "valid": max(metrics(ours["valid"], theirs["valid"]) for ours, theirs in pairs),
+        "valid": max(metrics(ours["valid"], theirs["valid"]) for ours, theirs in pairs if "valid" in theirs),
         "test": metrics(*tests),
         "params": float(max(np.abs(a - b).max() for a, b in zip(ours, theirs, strict=True)) / most),
     }

@@ -41,8 +41,12 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # a training notes SIGTERM itself
     try:
-        waits = {"initialization_timeout": MEETING, "heartbeat_timeout_seconds": HEARTBEAT}
-        jax.distributed.initialize(*given, **waits, shutdown_timeout_seconds=PATIENCE)
+        jax.distributed.initialize(
+            *given,
+            initialization_timeout=MEETING,
+            heartbeat_timeout_seconds=HEARTBEAT,
+            shutdown_timeout_seconds=PATIENCE,
+        )
     except (ValueError, RuntimeError) as error:
         first = str(error).partition("\n")[0][:200]
         raise UserError(

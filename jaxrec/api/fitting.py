@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -322,9 +322,9 @@ def split_for(config: Config, log: Log) -> splits.Split:
     return split
 
 
-def assembled(config: Config, split: splits.Split) -> tuple[Setup, Validation | None]:
-    """Returns the Setup of a training on all devices, and its validation function (None without validation)."""
-    setup = assembly.assemble(config, split, placement.all_devices())
+def assembled(config: Config, split: splits.Split, devices: Sequence | None = None) -> tuple[Setup, Validation | None]:
+    """Returns the Setup of a training, by default on all devices, and its validation (None without questions)."""
+    setup = assembly.assemble(config, split, devices or placement.all_devices())
     return setup, validation(setup) if config.select_by else None
 
 

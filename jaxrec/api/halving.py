@@ -2,12 +2,14 @@
 
 All trials of a round train for an equal share of its time. The better half continues, until the best is left beside
 `default`, which takes part in every round (Jamieson and Talwalkar 2016). These two are trained to completion, then with
-further seeds. Every trial is a workdir, so an interrupted search can be resumed. Of several processes, all train every
-trial together; the first one alone decides, and tells the others what is next.
+further seeds. Every trial is a workdir, so an interrupted search can be resumed. Where a process has several devices,
+as many trials train side by side, each on its own. Of several processes, all train every trial together; the first one
+alone decides, and tells the others what is next.
 """
 
 import contextlib
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from jaxrec.api import fitting, search
+from jaxrec.api.lanes import Lanes
 from jaxrec.api.logs import Log
 from jaxrec.api.search import Trial
 from jaxrec.config.keys import Config
@@ -59,10 +62,12 @@ class Halving:
         """
         self.log, self.folder, self.base, self.keys, self.say = log, folder, base, dict(keys), say
         self.devices = placement.local()
+        self.lanes = Lanes(placement.all_devices())
         self.budget, self.seconds, self.least = 60 * minutes, 0.0, 0.0  # least: seconds to a trial's first score
         self.trials, self.planned = [search.trial({})], 0  # number of trials in the first round; 0 if not yet known
         self.shares: list[float] = []  # seconds per trial, for each round begun
-        self._ready: dict[str, tuple] = {}  # trial name -> (Setup, validation function)
+        self._ready: dict[str, tuple] = {}  # trial name -> (its devices, (Setup, validation function))
+        self._keeping = threading.Lock()
         if (folder / STATE).exists():
             self._take_up()
         self.begun = time.monotonic() - self.seconds  # as if in a single run
@@ -99,19 +104,21 @@ class Halving:
             going = [self.first, *(trial for trial in better if trial is not self.first)][: max(len(going) // 2, 2)]
             self._ready = {name: each for name, each in self._ready.items() if name in {trial.name for trial in going}}
         finalists = self._finalists()
-        for number, trial in enumerate(finalists):
-            if not (trial.ended or trial.failed):
-                self._round([trial], rounds, self._left() / (len(finalists) - number))
+        waves = self.lanes.waves(finalists)
+        for number, wave in enumerate(waves):
+            if not all(trial.ended or trial.failed for trial in wave):
+                self._round(wave, rounds, self._left() / (len(waves) - number))
         self._reseed(finalists, rounds)
-        for trial in sorted(self.trials, key=lambda trial: -trial.rank):
-            self._round([trial], trial.rounds, self._left())  # remaining time goes to the next best
+        unfinished = [trial for trial in self.trials if not (trial.ended or trial.failed)]
+        for wave in self.lanes.waves(sorted(unfinished, key=lambda trial: -trial.rank)):
+            self._round(wave, None, self._left())  # remaining time goes to the next best
         processes.from_first(None)
 
     def _share(self, number, rounds, trials):
         """Returns the seconds per trial in a round; stored, so that a resumed search uses the same."""
         if number == len(self.shares):
             share = FIRST if number == 0 else (1 - LAST) / (rounds - number)
-            self.shares.append(share * self._left() / trials)
+            self.shares.append(share * self._left() / -(-trials // len(self.lanes)))
             self.keep()
         return self.shares[number]
 
@@ -120,7 +127,7 @@ class Halving:
         if self.planned:
             return
         share = LEAST_SHARE * max(self.least, 1e-9)
-        number = int(np.clip(FIRST * self.budget / share, 1, MOST))
+        number = int(np.clip(FIRST * self.budget / share * len(self.lanes), 1, MOST))
         found = search.candidates(self.base, self.keys, self.log)
         self.trials += [search.trial(changes) for changes, _ in zip(found, range(number - 1), strict=False)]
         self.planned = len(self.trials)
@@ -148,7 +155,7 @@ class Halving:
     def _reseed(self, finalists, number):
         """Trains the finalists with further seeds, equally often, while there is time for all of them."""
         for seed in range(1, MOST):
-            needed = 1.2 * sum(trial.seconds for trial in finalists)
+            needed = 1.2 * sum(max(trial.seconds for trial in wave) for wave in self.lanes.waves(finalists))
             if not all(trial.ended for trial in finalists) or needed > self._left():
                 return
             names = {trial.name: trial for trial in self.trials}
@@ -166,21 +173,26 @@ class Halving:
         return end - time.monotonic()
 
     def _round(self, trials, number, share):
-        """Trains each trial that hasn't completed this round for its share of seconds."""
-        for trial in trials:
-            if trial.rounds > number or trial.ended or trial.failed:
-                continue
-            needed = 0.0 if trial.name in self._ready else 1.2 * self.least
+        """Trains each trial that hasn't completed this round for its share of seconds; in its next round if None."""
+        rounds = {trial.name: trial.rounds if number is None else number for trial in trials}
+        waiting = [each for each in trials if not (each.rounds > rounds[each.name] or each.ended or each.failed)]
+
+        def turn(trial, devices, signals):
+            needed = 0.0 if self._is_ready(trial, devices) else 1.2 * self.least
             if self._left() < needed:
-                continue
+                return
             # time already used, as for its first score, counts towards its share
             had = trial.seconds if number == 0 else 0.0
-            self._train(trial, time.monotonic() + min(max(share - had, needed), self._left()), number)
+            deadline = time.monotonic() + min(max(share - had, needed), self._left())
+            self._train(trial, deadline, rounds[trial.name], devices=devices, signals=signals)
 
-    def _train(self, trial, deadline, number, to_its_first_score=False):
-        """Trains a trial until a deadline, or to completion."""
+        self.lanes.run(turn, waiting)
+
+    def _train(self, trial, deadline, number, to_its_first_score=False, devices=None, signals=None):
+        """Trains a trial until a deadline, or to completion, on the devices of its lane."""
         path, begun, before = self.folder / trial.name, time.monotonic(), trial.seconds
-        is_new = trial.name not in self._ready
+        devices = devices or self.lanes.first
+        is_new = not self._is_ready(trial, devices)
 
         def note(row):
             nonlocal is_new
@@ -197,10 +209,11 @@ class Halving:
         processes.from_first(order | {"to_its_first_score": to_its_first_score})
         try:
             with workdirs.locked(path) as held, held.named():
-                setup, validate = self._assembled(trial)
+                setup, validate = self._assembled(trial, devices)
                 fitting.claim(path, setup, self.log)
                 with contextlib.suppress(loop.OutOfTime, Scored):
-                    loop.fit(setup, path, validate, consoles.make(quiet=True), held, note, deadline=deadline)
+                    quiet = consoles.make(quiet=True)
+                    loop.fit(setup, path, validate, quiet, held, note, deadline=deadline, signals=signals)
                     trial.ended = True
         except (loop.NotFinite, preflight.TooLarge) as error:
             trial.failed = str(error).partition(":")[0]
@@ -210,17 +223,21 @@ class Halving:
         at = f"round {number + 1}" if number >= 0 else "begins with"
         self.say(f"{at}: {trial.name}: {trial.failed or score}, epoch {trial.epoch:.3g}")
 
-    def _assembled(self, trial):
-        if trial.name not in self._ready:
-            self._ready[trial.name] = _assembled(trial.changes, self.keys, self.log)
-        return self._ready[trial.name]
+    def _is_ready(self, trial, devices):
+        return self._ready.get(trial.name, (None,))[0] == devices
+
+    def _assembled(self, trial, devices):
+        if not self._is_ready(trial, devices):
+            self._ready[trial.name] = devices, _assembled(trial.changes, self.keys, self.log, devices)
+        return self._ready[trial.name][1]
 
     def keep(self) -> float:
         """Saves the state of the search. Returns its total seconds, over all runs."""
-        self.seconds = time.monotonic() - self.begun
-        kept = {"data": self.log.fingerprint, "seconds": self.seconds, "least": self.least, "shares": self.shares}
-        trials = [trial.to_dict() for trial in self.trials]
-        write_json(self.folder / STATE, kept | {"planned": self.planned, "trials": trials})
+        with self._keeping:  # trials side by side keep what they reached
+            self.seconds = time.monotonic() - self.begun
+            kept = {"data": self.log.fingerprint, "seconds": self.seconds, "least": self.least, "shares": self.shares}
+            trials = [trial.to_dict() for trial in self.trials]
+            write_json(self.folder / STATE, kept | {"planned": self.planned, "trials": trials})
         return self.seconds
 
     def order(self) -> list[Trial]:
@@ -282,6 +299,6 @@ def _raise_scored(row):
     raise Scored
 
 
-def _assembled(changes, keys, log):
+def _assembled(changes, keys, log, devices=None):
     config = search.configuration(changes, keys, log)
-    return fitting.assembled(config, fitting.split_for(config, log))
+    return fitting.assembled(config, fitting.split_for(config, log), devices)

@@ -71,6 +71,7 @@ def fit(
     on_checkpoint: Callable[[int, Path], None] | None = None,
     deadline: float | None = None,
     watch: Stopwatch | None = None,
+    signals: Signals | None = None,
 ) -> dict:
     """Trains from the workdir's latest checkpoint until the last epoch, or until patience runs out.
 
@@ -86,6 +87,7 @@ def fit(
         on_checkpoint: (step, folder) -> None, called when a checkpoint is complete; a later save may remove the folder.
         deadline: the time.monotonic() after which no further call starts. Of several processes, that of the first one.
         watch: of the start so far, which is logged with the first evaluation.
+        signals: what the caller has been asked meanwhile; by default this training handles signals itself.
 
     Returns:
         The loop's state at the end, {"step", "best": {"step", "score"}, "evals_without_improvement", "seconds", …},
@@ -105,7 +107,7 @@ def fit(
         logger = metric_writer.MetricWriter(workdir, loop["step"], setup.total_steps, loop["seconds"], console, rows)
         opened.enter_context(contextlib.closing(logger))
         logger.best = wording.best_so_far(setup, loop)
-        feed, signals = Feed(setup), Signals()
+        feed, handles = Feed(setup), contextlib.nullcontext(signals) if signals else Signals()
         schedule = optim.schedule(config.optim, setup.total_steps)
 
         def read(pending):
@@ -129,7 +131,7 @@ def fit(
                     checkpoints.wait()
                     on_checkpoint(now, workdir / "checkpoints" / str(now))
 
-        with signals:
+        with handles as signals:
             if loop["step"]:
                 logger.log(f"resumed at step {loop['step']:,}")
             if not is_over(setup, loop):

@@ -1,6 +1,8 @@
 """A search keeps to its time, halves its trials, never loses sight of `default`, and goes on where it was cut off."""
 
+import collections
 import json
+import time
 from itertools import islice
 
 import polars as pl
@@ -32,7 +34,8 @@ def pretended(monkeypatch, tmp_path):
     """Trainings by a clock: ten seconds to begin, one an epoch, 300 in all, every fifth evaluated."""
     clock, ran, started = Clock(), [], {}
     monkeypatch.setattr(halving, "time", clock)
-    monkeypatch.setattr(halving.fitting, "assembled", lambda config, split: (config, None))
+    monkeypatch.setattr(halving.placement, "all_devices", lambda: ["the only one"])
+    monkeypatch.setattr(halving.fitting, "assembled", lambda config, split, devices: (config, None))
     monkeypatch.setattr(halving.fitting, "claim", lambda *_: None)
     monkeypatch.setattr(halving.Halving, "against", lambda self: None)
     monkeypatch.setattr(tuning, "evaluation", lambda *_, **__: None)
@@ -43,7 +46,7 @@ def pretended(monkeypatch, tmp_path):
         base.setdefault("flat", flat)
         return 1 + sum(value for key, value in WORTH.items() if flat.get(key) != base["flat"][key])
 
-    def fit(config, path, validate, console, held, note, deadline):
+    def fit(config, path, validate, console, held, note, deadline, signals):
         clock.now += 10 * (path not in started)
         ran.append((path.name, clock.now))
         while True:
@@ -93,7 +96,7 @@ def test_the_other_processes_train_what_the_first_one_does(pretended, monkeypatc
     told = iter(json.loads(json.dumps(orders)))
     monkeypatch.setattr(halving.processes, "from_first", lambda _: next(told))
     monkeypatch.setattr(halving.loop, "fit", fit)
-    monkeypatch.setattr(halving.fitting, "assembled", lambda config, split: made.append(config) or (config, None))
+    monkeypatch.setattr(halving.fitting, "assembled", lambda config, split, devices: made.append(config) or (config, None))
     halving.follow(log, {"seed": 3})
     assert theirs == [search.configuration(order["changes"], {"seed": 3}, log) for order in orders[:-1]]
     assert len(made) < len(theirs), "what is trained on is not made anew"
@@ -123,6 +126,37 @@ def test_a_short_search_tries_fewer_recipes(pretended, minutes):
     found = jaxrec.tune(made_log(), minutes, folder)
     assert clock.now <= 60 * minutes and found.trials[0].score
     assert len(found.trials) <= 2 + 2 * minutes
+
+
+def test_several_devices_train_as_many_trials_side_by_side(monkeypatch, tmp_path):
+    """By the clock on the wall, an epoch a hundredth of a second."""
+    at_once, most, used = collections.Counter(), [0], set()
+
+    def fit(setup, path, validate, console, held, note, deadline, signals):
+        config, device = setup
+        used.add(device)
+        at_once[device] += 1
+        assert at_once[device] == 1
+        most[0] = max(most[0], sum(at_once.values()))
+        try:
+            for epoch in range(1, 1000):
+                time.sleep(0.01)
+                note({"epoch": epoch, "valid": {config.select_by: epoch / 1000}})
+                if time.monotonic() >= deadline:
+                    raise loop.OutOfTime
+        finally:
+            at_once[device] -= 1
+
+    monkeypatch.setattr(halving.loop, "fit", fit)
+    monkeypatch.setattr(halving.placement, "all_devices", lambda: ["a", "b", "c"])
+    monkeypatch.setattr(halving.fitting, "assembled", lambda config, split, devices: ((config, *devices), None))
+    monkeypatch.setattr(halving.fitting, "claim", lambda *_: None)
+    monkeypatch.setattr(halving.Halving, "against", lambda self: None)
+    monkeypatch.setattr(tuning, "evaluation", lambda *_, **__: None)
+    begun = time.monotonic()
+    found = jaxrec.tune(made_log(), 0.1, tmp_path / "tune")
+    assert time.monotonic() - begun < 8 and used == {"a", "b", "c"} and most[0] == 3
+    assert sum(trial.seconds for trial in found.trials) > 1.5 * found.seconds
 
 
 def test_what_fails_is_named_and_left_out(pretended, monkeypatch):

@@ -192,6 +192,13 @@ def serve(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="accept requests for this host name, such as a proxy's",
     )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="answer by N processes that share the port and the cores (default: 1)",
+    )
     parser.add_argument("--log", default="text", choices=["text", "json"], help="format of log lines")
     parser.epilog = "If the environment variable JAXREC_TOKEN is set, requests need it as their bearer token."
 

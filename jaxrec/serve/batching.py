@@ -28,16 +28,23 @@ class Batcher:
     form the next batch. So batches grow with the load, and no request waits longer than the batch before it takes.
     """
 
-    def __init__(self, recommender: Recommender, room: int, observe: Callable[[int], Any] = lambda batch: None):
+    def __init__(
+        self,
+        recommender: Recommender,
+        room: int,
+        observe: Callable[[int], Any] = lambda batch: None,
+        wait: Callable[[int], Any] = lambda waiting: None,
+    ):
         """Starts the thread.
 
         Args:
             recommender: the Recommender.
             room: maximum number of waiting questions.
             observe: called with the size of each batch of queries.
+            wait: called with the number of waiting questions when it has changed.
         """
         self.recommender, self.size = recommender, 1
-        self._room, self._observe = room, observe
+        self._room, self._observe, self._wait = room, observe, wait
         self._jobs, self._change, self._closed = deque(), threading.Condition(), False
         self._thread = threading.Thread(target=self._run, name="recommender", daemon=True)
         self._thread.start()
@@ -75,6 +82,7 @@ class Batcher:
             if self._closed or len(self._jobs) + len(jobs) > self._room:
                 raise Full
             self._jobs.extend(jobs)
+            self._wait(len(self._jobs))
             self._change.notify()
         return [job.future for job in jobs]
 
@@ -100,6 +108,7 @@ class Batcher:
                     job = self._jobs.popleft()
                     if not job.future.cancelled():
                         batch.append(job)
+                self._wait(len(self._jobs))
         return batch
 
 

@@ -182,8 +182,8 @@ def serve(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="set a limit: history, histories, k, ids, body, batch, queue, deadline, connections, transfer or idle "
-        "(docs/serving.md)",
+        help="set a limit: history, histories, k, ids, body, batch, queue, states, deadline, connections, transfer or "
+        "idle (docs/serving.md)",
     )
     parser.add_argument(
         "--allow-host",

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
+from jaxrec.inference.states import States
 from jaxrec.inference.stock import ROOM, NewItem, sharing
 from jaxrec.serve import answering, endpoints, openapi, page, schema, watch
 from jaxrec.serve.batching import Batcher, Full
@@ -66,7 +67,8 @@ class Service:
         """
         self.watcher: Watcher | None = None  # looks for new checkpoints, if set; used by the health check
         self.limits, self.events, self.known, self.metrics = limits, events, known, metrics or Metrics()
-        self.batcher = Batcher(recommender, limits.queue, self.metrics.batch.observe, self.metrics.waiting.set)
+        noted = self.metrics.batch.observe, self.metrics.waiting.set
+        self.batcher = Batcher(recommender, limits.queue, *noted, States(limits.states))
         self._histories = Histories(events, known, limits.history)
         self.listing, self._facets = _listing(recommender), None
         self._stocking, self._changing, self._growing = stocking, threading.Lock(), threading.Lock()

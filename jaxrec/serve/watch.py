@@ -17,6 +17,7 @@ from jaxrec.inference import loading
 from jaxrec.inference.engine import BEST
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
+from jaxrec.inference.states import States
 from jaxrec.inference.stock import OFFERED, sharing
 from jaxrec.serve.batching import Batcher
 from jaxrec.system.errors import UserError
@@ -101,9 +102,13 @@ def compile_all(recommender: Recommender, k: int, batch: int) -> None:
 
 def begin(recommender: Recommender, k: int) -> None:
     """Compiles and runs what single histories need, then checks the answers."""
-    id, engine = recommender.catalogue.ids[0], recommender.engine
+    id, engine, states = recommender.catalogue.ids[0], recommender.engine, States(1)
     for slots in engine.buckets():
-        recommender.answer([Query([id] * (slots - engine.num_mask_slots), k)])
+        query = recommender.check(Query([id] * (slots - engine.num_mask_slots), k))
+        for _ in range(2):  # the second time by a state, of models that have any
+            recommender.answer(states.stated(recommender, [query]))
+    for length in (1, 1, 2) if engine.keeps_states else ():  # the last by the state of the one before
+        recommender.answer(states.stated(recommender, [recommender.check(Query([id] * length, k))]))
     recommender.similar(id, k)
     check(recommender)
 

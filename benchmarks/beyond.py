@@ -70,3 +70,33 @@ def trained(large):
         f"{device['anonymous_gib']:.1f}), at {large['host_over_device']:.2f} times the rate "
         f"({low:.2f} to {high:.2f} by turns)."
     )
+
+
+def states(result):
+    """One request of a recurrent model, with a kept state and without."""
+    ways = {"whole": "from the whole history", "kept": "by a kept state", "begun": "with a state to keep"}
+    lines = [
+        f"Of recurrent models, on {result['machine']}, p50 / p99 in ms:",
+        "",
+        f"| one request, history of {result['history']} items | {' | '.join(ways.values())} |",
+        "|---" * (1 + len(ways)) + "|",
+    ]
+    for name, found in result["milliseconds"].items():
+        cells = " | ".join(f"{found[way]['p50']:.2f} / {found[way]['p99']:.2f}" for way in ways)
+        lines.append(f"| {name} | {cells} |")
+    return "\n".join(lines)
+
+
+def several(result):
+    """The service by several processes under load."""
+    lines = [
+        f"Of the service by {result['workers']} processes, on {result['machine']}:",
+        "",
+        f"| HTTP, {result['items']:,} items, requests a second | p50, ms | p99, ms | not answered |",
+        "|---|---|---|---|",
+    ]
+    for row in result["loads"]:
+        lost = 1 - row["statuses"].get("200", 0) / sum(row["statuses"].values())
+        at = row["milliseconds"]
+        lines.append(f"| {row['rate']} | {at['p50']:.1f} | {at['p99']:.1f} | {lost:.1%} |")
+    return "\n".join([*lines, "", f"At most it answers {result['saturated_a_second']:.0f} a second."])

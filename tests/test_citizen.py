@@ -10,6 +10,8 @@ import importlib.util, logging, pkgutil, signal, sys, threading, warnings
 
 import absl.logging
 import matplotlib
+if importlib.util.find_spec("boto3"):  # which Orbax imports where it is, and which adds filters of warnings
+    import boto3
 
 def state():
     root, absl_logger = logging.root, absl.logging.get_absl_logger()

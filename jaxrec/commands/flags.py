@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from jaxrec.commands import training_flags as training
 from jaxrec.system.errors import UserError
+from jaxrec.system.files import path_or_address
 
 
 class Command(NamedTuple):
@@ -22,7 +23,7 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `evaluate`."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
-        "--workdir", type=Path, help="folder of a training; with --scores, the training to compare them with"
+        "--workdir", type=path_or_address, help="folder of a training; with --scores, the training to compare them with"
     )
     what.add_argument("--baseline", help="popularity, transitions, item-knn, als or bpr; needs --dataset")
     parser.add_argument(
@@ -234,7 +235,7 @@ def vectors(parser: argparse.ArgumentParser) -> None:
 
 def _training(parser):
     """Adds the flags that name a checkpoint of a training."""
-    parser.add_argument("--workdir", required=True, type=Path, help="folder of a training")
+    parser.add_argument("--workdir", required=True, type=path_or_address, help="folder of a training")
     parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
 
 

@@ -43,7 +43,7 @@ class Recommender:
         params: Any,
         catalogue: Catalogue,
         step: int | None = None,
-        path: Path | None = None,
+        path: Path | str | None = None,  # of the workdir, or its address
         approximate: bool = False,
         users: Users | None = None,
         types: Sequence[str] = (),

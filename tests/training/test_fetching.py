@@ -55,7 +55,9 @@ def test_what_was_copied_is_not_copied_again_unless_it_changes(run, store, monke
 
 
 def test_a_checkpoint_without_its_seal_is_not_there(run, store):
-    store.pipe("/bucket/run/checkpoints/99/params/x", b"half")
+    store.pipe(
+        {f"/bucket/run/checkpoints/99/{name}": b"half" for name in ("params/x", "loop/x", "_CHECKPOINT_METADATA")}
+    )
     copy = fetching.here(ADDRESS, "latest")
     assert [folder.name for folder in (copy / "checkpoints").iterdir()] == ["64"]
     with pytest.raises(UserError, match=r"memory://bucket/run/checkpoints has no checkpoint '99'"):

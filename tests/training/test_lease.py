@@ -98,6 +98,23 @@ def test_a_lock_is_renewed_until_it_is_released(store):
     assert words["ended"] and lease._newest(store, ROOT)[1] == words
 
 
+def test_a_lock_that_is_there_is_not_written_over(store):
+    """By who has read that there is none, before there was."""
+
+    class Second(Cut):
+        held = None
+
+        def pipe_file(self, *args, **options):
+            if Second.held is None:
+                Second.held = acquire(store, "a")[0]
+            return store.pipe_file(*args, **options)
+
+    with pytest.raises(UserError, match="in use by another training"):
+        acquire(Second(store), "b")
+    Second.held.renew()
+    Second.held.release()
+
+
 def test_a_number_that_comes_too_late_is_given_back(store):
     """Who has read that 1 is the newest, and writes 2 when that was used and removed already, has nothing."""
     first, _ = acquire(store, "a")

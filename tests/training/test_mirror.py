@@ -126,6 +126,31 @@ def test_at_any_moment_the_store_holds_a_workdir_with_whole_checkpoints(moments,
     check_moments(moments, states)
 
 
+def test_a_checkpoint_that_is_another_of_the_same_step_is_never_mixed_with_it(store, tmp_path, monkeypatch):
+    """As one that was set aside, and is made anew."""
+    cut, sent = Cut(store, states=[]), []
+    opened_as(monkeypatch, cut)
+    monkeypatch.setattr(mirror, "EVERY", 1e9)
+    begin = mirror.Mirror.begin
+    monkeypatch.setattr(mirror.Mirror, "begin", lambda self, same: begin(self, sent.append(self)))
+    names = "params/a", "params/b", "loop/c", snapshots.SEAL
+    with mirror.locked(ADDRESS) as held:
+        for version in ("first", "second"):
+            for name in names:
+                file = held.path / "checkpoints" / "30" / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.unlink(missing_ok=True)
+                file.write_text(version)
+            sent[0].send()
+    sealed = []
+    for moment in cut.states:
+        found = [moment.get(f"/bucket/runs/a/checkpoints/30/{name}") for name in names]
+        if found[-1] is not None:
+            assert len(set(found)) == 1
+            sealed.append(found[-1])
+    assert set(sealed) == {b"first", b"second"}
+
+
 @pytest.mark.slow
 def test_so_it_does_of_a_training(prepare, moments, states):
     assert len(moments) > 100

@@ -60,12 +60,12 @@ class Engine:
         self.model, self.objective, self._compiled, self.kinds = model, objective, {}, kinds
         self.programs = {}  # compiled programs of bulk
         self.params = params
-        self._index = candidates.build(*self._host_table) if approximate else None
+        self.index = candidates.build(*self._host_table) if approximate else None
 
     @property
     def approximate(self) -> bool:
         """Whether only the candidates of an index are scored."""
-        return self._index is not None
+        return self.index is not None
 
     def renewed(self, params: Any) -> "Engine":
         """An Engine with other params of the same shapes, which shares all compiled programs."""
@@ -73,7 +73,7 @@ class Engine:
         other.params = params
         for made in ("_host_table", "_unit", "checksum"):
             other.__dict__.pop(made, None)
-        other._index = candidates.build(*other._host_table) if self._index else None
+        other.index = candidates.build(*other._host_table) if self.index else None
         return other
 
     def newest(self, history: Any) -> Any:
@@ -131,7 +131,7 @@ class Engine:
             (items [n, k] int32, scores [n, k] float32), the best first, with the lower item first among equal scores;
             0 and -inf if no more items are left. Items whose score is NaN or -inf are left out.
         """
-        if self._index:
+        if self.index:
             return self.top_k_from_hidden(self.hidden(histories, users, contexts), allowed, k)
         args = self._asked(histories, allowed, users, contexts)
         found = self._run("best", self._answer, self.params, *args, k=self._enough("best", k, args))
@@ -139,11 +139,11 @@ class Engine:
 
     def top_k_from_hidden(self, hidden_ND: np.ndarray, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """`top_k` for hidden vectors [n, D] float32."""
-        if self._index is None:
+        if self.index is None:
             return self._exactly_for(hidden_ND, allowed, k)
         items, scores = np.zeros((len(hidden_ND), k), np.int32), np.full((len(hidden_ND), k), -np.inf, np.float32)
         unsure = []
-        for row, found in enumerate(candidates.search(self._index, hidden_ND, k)):
+        for row, found in enumerate(candidates.search(self.index, hidden_ND, k)):
             kept = found[allowed[row, found - 1]]
             if candidates.enough(len(kept), k):
                 items[row], scores[row] = self.score_subset(hidden_ND[row], np.sort(kept), k)
@@ -195,7 +195,7 @@ class Engine:
         for slots in self.buckets():
             histories = [[1] * (slots - self.num_mask_slots)] * rows
             hidden_ND = self.hidden(histories)
-            if self._index is None:
+            if self.index is None:
                 args = self._asked(histories, np.ones((rows, self.items), bool))
                 self._run("best", self._answer, self.params, *args, k=self._k(k))
         self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k)

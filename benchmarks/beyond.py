@@ -119,3 +119,59 @@ def _read(result):
         least, most = ({name: of(row[name] for row in rows) for name in rows[0]} for of in (min, max))
         cells = [f"{least[name]:,}" + f" to {most[name]:,}" * (least[name] < most[name]) for name in least]
         yield f"| {number} | {' | '.join(cells)} MiB |"
+
+
+def states(result):
+    """One request of a recurrent model, with a kept state and without."""
+    ways = {"whole": "from the whole history", "kept": "by a kept state", "begun": "with a state to keep"}
+    lines = [
+        f"Of recurrent models, on {result['machine']}, p50 / p99 in ms:",
+        "",
+        f"| one request, history of {result['history']} items | {' | '.join(ways.values())} |",
+        "|---" * (1 + len(ways)) + "|",
+    ]
+    for name, found in result["milliseconds"].items():
+        cells = " | ".join(f"{found[way]['p50']:.2f} / {found[way]['p99']:.2f}" for way in ways)
+        lines.append(f"| {name} | {cells} |")
+    return "\n".join(lines)
+
+
+def several(result):
+    """The service by several processes under load."""
+    lines = [
+        f"Of the service by {result['workers']} processes, on {result['machine']}:",
+        "",
+        f"| HTTP, {result['items']:,} items, requests a second | p50, ms | p99, ms | not answered |",
+        "|---|---|---|---|",
+    ]
+    for row in result["loads"]:
+        lost = 1 - row["statuses"].get("200", 0) / sum(row["statuses"].values())
+        at = row["milliseconds"]
+        lines.append(f"| {row['rate']} | {at['p50']:.1f} | {at['p99']:.1f} | {lost:.1%} |")
+    return "\n".join([*lines, "", f"At most it answers {result['saturated_a_second']:.0f} a second."])
+
+
+def millions(result):
+    """Approximate answers from millions of items, by the parts of the index that are read."""
+    served, step, training = result["served"], result["step"], result["training"]
+    lines = [
+        f"{result['items']:,} items, d 64, on {result['machine']}; vectors after {training['minutes']:g} minutes of "
+        f"training on {result['log']['events'] / 1e6:.0f} million events "
+        f"([measured](../benchmarks/results/millions.json) by `python -m benchmarks.millions`):",
+        "",
+        "| parts that are read | recall@100 | p50, ms | p99, ms |",
+        "|---|---|---|---|",
+    ]
+    for read, row in served["curve"].items():
+        at = row["milliseconds"]
+        own = " (so many are)" if int(read) == served["read"] else ""
+        lines.append(f"| {read}{own} | {row['recall@100']:.4f} | {at['p50']:.1f} | {at['p99']:.1f} |")
+    exact = served["exact"]
+    lines += [
+        f"| exact answers | | {exact['p50']:.0f} | {exact['p99']:.0f} |",
+        "",
+        f"The index is built in {served['build_seconds'] / 60:.1f} minutes. A step with 512 shared negatives and "
+        f"row-sparse updates costs {step['ratio']:.2f} times that at 10,000 items; training took "
+        f"{training['gib']:.1f} GiB at most.",
+    ]
+    return "\n".join(lines) + "\n"

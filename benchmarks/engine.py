@@ -119,10 +119,10 @@ def latencies(answer, histories):
     return seconds
 
 
-def take_turns(answers, items, rounds, requests):
+def take_turns(answers, items, rounds, requests, history=HISTORY):
     """{name: (history) -> answer} -> {name: {"p50": ms, …}}, the medians of the rounds'."""
     random = np.random.default_rng(0)
-    histories = [random.permutation(items)[:HISTORY].tolist() for _ in range(min(requests, 200))]
+    histories = [random.permutation(items)[:history].tolist() for _ in range(min(requests, 200))]
     for answer in answers.values():
         latencies(answer, histories)
     found = {name: [] for name in answers}

@@ -5,7 +5,7 @@
 How far apart losses, validations, test and the last checkpoint are.
 """
 
-import sys
+import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -48,4 +48,6 @@ def main(numbers):
 
 
 if __name__ == "__main__":
-    record.write("processes", main([int(each) for each in sys.argv[1:]] or [2, 4]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("numbers", nargs="*", type=int, default=[2, 4], help="of processes, each against one")
+    record.write("processes", main(parser.parse_args().numbers))

@@ -1,10 +1,11 @@
 """The HTTP service under load: latency over load, overload, kills, and minutes of new checkpoints.
 
-    python -m benchmarks.serving [--items 54000] [--seconds 20] [--kills 20] [--soak 10] [--plot docs/serving.png]
+    python -m benchmarks.serving [--items 54000] [--seconds 20] [--workers N] [--kills 20] [--soak 10] [--plot FILE]
 
 The server is the real command in a process of its own, the load generator another (`benchmarks.load`): open loop,
 Poisson arrivals. The model is SASRec, d 64, 2 blocks, 100 items of history, with params as at the start of training:
 latency depends on shapes alone. Histories are those of --dataset, their item numbers spread over the catalogue.
+--workers: so many processes answer, and the result has their number in its name.
 --kills: kill -9 while events are written; every acknowledged one must be there. --soak MINUTES: half the load that
 saturates it, and a new checkpoint every 20 s.
 """
@@ -78,7 +79,8 @@ def bodies(dataset, items):
 class Server:
     """The command in a process of its own; `warm` once it answers its largest batches."""
 
-    def __init__(self, path, *flags):
+    def __init__(self, path, *flags, workers=1):
+        flags, self.workers = (*flags, *(["--workers", workers] if workers > 1 else [])), workers
         command = [sys.executable, str(ROOT / "serve.py"), "--workdir", str(path), "--port", "0", *map(str, flags)]
         begun = time.monotonic()
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -87,9 +89,13 @@ class Server:
 
     def warm(self):
         begun = time.monotonic()
-        while json.loads(self.get("/readyz"))["batch"] < 16:
+        while any(json.loads(self.get("/readyz"))["batch"] < 16 for _ in self._each()):
             time.sleep(1)
         return round(time.monotonic() - begun, 1)
+
+    def _each(self):
+        """Once for a process that is alone; else often enough, each time by a new connection, to ask all of several."""
+        return range(1 if self.workers == 1 else 16 * self.workers)
 
     def get(self, path):
         with urllib.request.urlopen(self.address + path, timeout=30) as answer:
@@ -99,8 +105,10 @@ class Server:
         return float(re.search(rf"^{name} (\S+)$", self.get("/metrics").decode(), re.MULTILINE)[1])
 
     def mebibytes(self):
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) >> 10
+        own = self.process.pid
+        workers = Path(f"/proc/{own}/task/{own}/children").read_text().split() if self.workers > 1 else []
+        found = [Path(f"/proc/{each}/status").read_text() for each in (own, *workers)]
+        return sum(int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) for status in found) >> 10
 
     def load(self, asked, rate, seconds, path="/recommend"):
         plan = {"address": self.address, "path": path, "rate": rate, "seconds": seconds, "seed": 0, "bodies": asked}
@@ -132,9 +140,10 @@ def loads(server, asked, seconds):
     return {"loads": rows, "saturated_a_second": saturated, "overload": rounds, "mebibytes_between": memory}
 
 
-def soak(path, state, asked, rate, minutes):
+def soak(path, state, asked, rate, minutes, workers):
     """So many minutes at one rate with a new checkpoint every EVERY seconds."""
-    server, stop, steps, memory = Server(path, "--watch", "--checkpoint", "latest"), threading.Event(), [], []
+    server, stop = Server(path, "--watch", "--checkpoint", "latest", workers=workers), threading.Event()
+    steps, memory = [], []
     server.warm()
 
     def checkpoints():
@@ -149,7 +158,7 @@ def soak(path, state, asked, rate, minutes):
     stop.set()
     saving.join()
     time.sleep(5)
-    taken = server.counted("jaxrec_checkpoints_taken_total")
+    taken = server.counted("jaxrec_checkpoints_taken_total") / workers  # each process takes each
     result |= {"checkpoints": len(steps), "taken": int(taken), "mebibytes_every_20_s": memory}
     return result | {"exit": server.stop()}
 
@@ -208,8 +217,9 @@ def main(flags):
         path, asked = Path(folder) / "run", bodies(flags.dataset, flags.items)
         state = make(path, flags.items)
         alone = {"engine, k 10": engine.of_engine(engine.recommender("sasrec", flags.items), 10)}
-        result = {"items": flags.items, "alone_milliseconds": engine.take_turns(alone, flags.items, 3, 1000)}
-        server = Server(path)
+        result = {"items": flags.items, "workers": flags.workers}
+        result["alone_milliseconds"] = engine.take_turns(alone, flags.items, 3, 1000)
+        server = Server(path, workers=flags.workers)
         result |= {"start_seconds": server.start, "warm_seconds": server.warm()}
         print(json.dumps(result), flush=True)
         result |= loads(server, asked, flags.seconds)
@@ -218,7 +228,7 @@ def main(flags):
             result["kills"] = kills(path, Path(folder) / "events.db", flags.kills)
             print(json.dumps(result["kills"]), flush=True)
         if flags.soak:
-            result["soak"] = soak(path, state, asked, result["saturated_a_second"] / 2, flags.soak)
+            result["soak"] = soak(path, state, asked, result["saturated_a_second"] / 2, flags.soak, flags.workers)
             print(json.dumps(result["soak"]), flush=True)
     if flags.plot:
         plot(result["loads"], flags.plot)
@@ -230,8 +240,9 @@ if __name__ == "__main__":
     parser.add_argument("--items", type=int, default=54_000)
     parser.add_argument("--dataset", default="ml-1m-sasrec")
     parser.add_argument("--seconds", type=float, default=20, help="of each load")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that answer")
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--soak", type=float, default=0, metavar="MINUTES")
     parser.add_argument("--plot", type=Path)
     flags = parser.parse_args()
-    record.write("serving", main(flags))
+    record.write("serving" if flags.workers == 1 else f"serving_{flags.workers}", main(flags))

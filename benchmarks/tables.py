@@ -292,7 +292,11 @@ def tables(results):
             *([rates(of("rate"))] if of("rate") else []),
             *([speed(results["speed"], results.get("speed_libjemalloc"))] if "speed" in results else []),
         ],
-        "Answers": [latency(results.get("engine"), results.get("serving"))],
+        "Answers": [
+            latency(results.get("engine"), results.get("serving")),
+            *(beyond.several(result) for result in of("serving").values() if result.get("workers", 1) > 1),
+            *(beyond.states(result) for result in of("states").values()),
+        ],
         "Whole trainings, resuming and preparing": [robustness(results)],
     }
     filled = {title: [part for part in parts if part] for title, parts in sections.items()}
@@ -321,6 +325,8 @@ def main():
         pages["docs/accelerators.md"] = beyond.compiled(results["compiled"])
     if "mesh_dense" in results:
         pages["docs/scale.md"] = [beyond.dense(results["mesh_dense"]), beyond.together(results)]
+    if "millions" in results:
+        pages["docs/serving.md"] = beyond.millions(results["millions"])
     for page, written in pages.items():
         text = (ROOT / page).read_text()
         fresh = filled(text, [written] if isinstance(written, str) else written)

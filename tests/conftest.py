@@ -3,7 +3,12 @@
 import gc
 import importlib.metadata
 import os
+import socket
+import subprocess
+import sys
 import tempfile
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -51,6 +56,46 @@ def real_data():
         pytest.skip(f"real data {name!r} is not in {where}: set JAXREC_DATA to the folder that holds it")
 
     return data_folder
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """An empty object store in memory, and a cache of its own."""
+    import fsspec
+
+    monkeypatch.setenv("JAXREC_CACHE", str(tmp_path / "cache"))
+    found = fsspec.filesystem("memory")
+    found.store.clear()
+    found.pseudo_dirs[:] = [""]
+    return found
+
+
+@pytest.fixture
+def s3(tmp_path, monkeypatch):
+    """The address of a bucket of a service on this machine that speaks S3."""
+    s3fs = pytest.importorskip("s3fs", reason="no s3fs: pip install 'jaxrec[stores]'")
+    s3fs.S3FileSystem.clear_instance_cache()  # which know the service of another test
+    pytest.importorskip("moto.server", reason="no moto: pip install 'moto[server,s3]'")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    environment = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    environment |= {"AWS_DEFAULT_REGION": "us-east-1", "JAXREC_CACHE": str(tmp_path / "cache"), "NO_PROXY": "127.0.0.1"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    program = [sys.executable, "-m", "moto.server", "-p", str(port)]
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(100):
+                try:
+                    urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT"), timeout=5)
+                    break
+                except OSError:
+                    time.sleep(0.2)
+            yield "s3://bucket"
+        finally:
+            process.terminate()
 
 
 TRIED = "odd input"  # of a test's properties: (kind, outcome), for the table below

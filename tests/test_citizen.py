@@ -10,6 +10,9 @@ import importlib.util, logging, pkgutil, signal, sys, threading, warnings
 
 import absl.logging
 import matplotlib
+for client in ("boto3", "requests"):  # which Orbax and tensorboardX bring where they are, and which filter warnings
+    if importlib.util.find_spec(client):
+        importlib.import_module(client)
 
 def state():
     root, absl_logger = logging.root, absl.logging.get_absl_logger()

@@ -176,19 +176,20 @@ HOW = [
     (r"python -m jaxrec\.data\.spark ", tried.spark),
     (r"(srun|gcloud) |(python train\.py|jaxrec \w+) .*--coordinator ", tried.cluster),
     (r"python prepare\.py .*s3://", tried.stored),
+    (r"python (train|evaluate|serve)\.py .*s3://", tried.far),
     (r"python (prepare|train|evaluate)\.py (?!.*(--coordinator |s3://))", launch),
     (r"jaxrec (prepare|train|evaluate) (?!.*--coordinator )", launch),
     (r"jaxrec (recommend|vectors) (?!.*--coordinator )", as_it_stands),
     (r"jaxrec export ", export),
     (r"jaxrec tune (?!.*--coordinator )", tuning),
     (r"jaxrec backtest ", backtest),
-    (r"python serve\.py |curl ", tried.serving),
+    (r"python serve\.py (?!.*s3://)|curl ", tried.serving),
 ]
 SLOW = [
     r"python -m jaxrec\.data\.spark ",
     r"jaxrec export .*onnx",
     r"jaxrec (tune|backtest) ",
-    r"(python train\.py (?!.*--coordinator )|jaxrec train )",
+    r"(python train\.py (?!.*(--coordinator |s3://))|jaxrec train )",
     r"python evaluate\.py .*--",
 ]
 COMMANDS = list(dict.fromkeys(text for each in PRINTED if each.kind == "command" for text in printed.commands(each)))

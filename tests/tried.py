@@ -14,6 +14,7 @@ import printed
 
 from jaxrec import cli
 from jaxrec.data.spark import __main__ as of_spark
+from jaxrec.system.files import is_address
 
 
 def bash(here, words):
@@ -70,6 +71,12 @@ def stored(here, words):
     memory.put_file("ratings.csv", "/bucket/logs/ratings.csv")
     words[:2] = ["prepare.py"]
     here(*(word.replace("s3://", "memory://") for word in words))
+
+
+def far(here, words):
+    """A bucket: its flags are parsed. tests/training/test_far.py trains in one."""
+    arguments, _ = cli.parse([words[1].removesuffix(".py"), *words[2:]])
+    assert is_address(arguments.workdir)
 
 
 def folder(here, words):

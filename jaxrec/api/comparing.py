@@ -25,7 +25,7 @@ from jaxrec.kernels import placement
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.figures import new_figure, save_figure
-from jaxrec.system.files import local
+from jaxrec.system.files import below, workdir_at
 from jaxrec.training.building import model_of
 from jaxrec.training.restore import restore_params
 
@@ -148,7 +148,7 @@ def compare(
     split, protocol = _split_and_protocol(made, log)
     if split.together:
         raise UserError("a comparison counts each target alone, and split=last-basket asks for baskets: evaluate each")
-    folder = fitting.fresh("compare") if workdir is None else local(workdir, "a workdir")
+    folder = fitting.fresh("compare") if workdir is None else workdir_at(workdir)
     if workdir is None:
         say(f"workdir {folder}")
     rows, ranks = {}, {}
@@ -158,7 +158,7 @@ def compare(
     for label, each in made.items():
         found = []
         for config, name in each:
-            path = folder / f"{label.replace(' ', '-').replace(os.sep, '-')}-{config.seed}"
+            path = below(folder, f"{label.replace(' ', '-').replace(os.sep, '-')}-{config.seed}")
             say(f"{label}, seed {config.seed}: {path}")
             with fitting.ending(folder):
                 training = fitting.train(config, name, log, path, console)

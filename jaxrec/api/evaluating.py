@@ -19,7 +19,8 @@ from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels import placement
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
-from jaxrec.system.files import local
+from jaxrec.system.files import path_or_address
+from jaxrec.training.fetching import here
 from jaxrec.training.shared import workdir_of_first
 
 
@@ -83,7 +84,7 @@ def evaluate(
         raise UserError(f"{own}: a workdir keeps the split of its training")
     told = {"checkpoint": checkpoint or "best", "protocol": protocol, "part": split, "query_time": query_time}
     told |= {"beyond_accuracy": beyond_accuracy, "devices": placement.all_devices()}
-    with workdir_of_first(Path(what)) as path:
+    with workdir_of_first(path_or_address(what), checkpoint or "best") as path:
         return evaluator.evaluation(path, _interactions(data), **told)
 
 
@@ -91,7 +92,7 @@ def _interactions(data: Any) -> Interactions | None:
     return data if data is None or isinstance(data, Interactions) else as_log(data).interactions
 
 
-def _of(recommender: Recommender) -> Path:
+def _of(recommender: Recommender) -> Path | str:
     if recommender.path is None:
         raise UserError("this Recommender is of no workdir: load one")
     return recommender.path
@@ -188,9 +189,9 @@ def judge(
     if workdir is None:
         _, made, chosen = _split(data, protocol, split, split_by or "last-item", test_quantile, target_types)
         return referee.judge(found, made, chosen, split, devices, beyond_accuracy=beyond_accuracy)
-    path = local(workdir, "a workdir")
+    path = here(workdir, checkpoint or "best")
     config, made = evaluator.opened(path, _interactions(data))
     chosen = protocols.named(protocol or protocols.default_protocol(config.split))
-    rival = str(path), lambda: evaluator.ranks_of(path, config, made, checkpoint, chosen, split, devices)
+    rival = str(workdir), lambda: evaluator.ranks_of(path, config, made, checkpoint, chosen, split, devices)
     told = {"rival": rival, "both": config.seen == "keep", "beyond_accuracy": beyond_accuracy}
     return referee.judge(found, made, chosen, split, devices, **told)

@@ -31,9 +31,9 @@ from jaxrec.kernels import placement, processes
 from jaxrec.models.entry import has_users
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
-from jaxrec.system.files import local, read_checked, write_checked
+from jaxrec.system.files import read_checked, workdir_at, write_checked
 from jaxrec.system.stopwatch import Stopwatch
-from jaxrec.training import assembly, auto, fit as loop, growing, metric_writer, wording, workdir as workdirs
+from jaxrec.training import assembly, auto, fit as loop, growing, metric_writer, mirror, wording, workdir as workdirs
 from jaxrec.training.fit import Stopped
 from jaxrec.training.setup import Setup
 
@@ -45,7 +45,7 @@ DEFAULT = "default"  # configuration for new data
 class Training:
     """A complete training, with its test metrics and those of baselines. Its repr is the table of metrics."""
 
-    path: Path  #: the workdir
+    path: Path  #: the workdir; of an address, its copy on this machine
     config: Config
     rows: list[dict]  #: the rows of metrics.jsonl
     seconds: float  #: training time, over all runs
@@ -130,8 +130,8 @@ def fit(
             table.
         config: name of a shipped configuration, a file, a ConfigDict or a dict; by default "default", which adapts to
             the log.
-        workdir: folder of the training, resumed if it holds one with the same configuration and data; by default a new
-            one under runs/, which is printed.
+        workdir: folder of the training, or its address in an object store, as s3://bucket/runs/a; resumed if it holds
+            one with the same configuration and data; by default a new one under runs/, which is printed.
         on_evaluate: (row) -> None, called after each evaluation with a row of metrics.jsonl.
         on_checkpoint: (step, folder) -> None, called after each checkpoint.
         **keys: keys of the configuration except `dataset`: `epochs=3, model={"dim": 128}`; a group only changes the
@@ -150,24 +150,24 @@ def fit(
     log = as_log(data, say)
     made, name = configuration(config, keys, log, say)
     workdir_is_fresh = workdir is None
-    path = fresh(name) if workdir is None else local(workdir, "a workdir")
+    path = fresh(name) if workdir is None else workdir_at(workdir)
     if workdir_is_fresh:
         say(f"workdir {path}")
-    path = path.absolute()  # before the caller changes directory
+    path = workdir_at(path)  # before the caller changes directory
     try:
         with ending(path):
             done = train(made, name, log, path, console, on_evaluate, on_checkpoint)
     except UserError:
-        if workdir_is_fresh and not (path / workdirs.CONFIG).exists():
+        if isinstance(path, Path) and workdir_is_fresh and not (path / workdirs.CONFIG).exists():
             shutil.rmtree(path)
         raise
-    recommender = load(path)
+    recommender = load(done.path)
     recommender.training, recommender.data = done, log.interactions
     return recommender
 
 
 @contextlib.contextmanager
-def ending(path: Path) -> Iterator[None]:
+def ending(path: Path | str) -> Iterator[None]:
     """Context in which a training stopped by a signal ends as usual: by KeyboardInterrupt, or with status 143."""
     try:
         yield
@@ -237,7 +237,7 @@ def train(
     config: Config,
     name: str,
     log: Log,
-    path: Path,
+    path: Path | str,
     console: Console,
     on_evaluate: Callable[[dict], None] | None = None,
     on_checkpoint: Callable[[int, Path], None] | None = None,
@@ -249,7 +249,7 @@ def train(
         config: the configuration.
         name: title of the plot.
         log: the data.
-        path: the workdir, locked during training.
+        path: the workdir, or its address, locked during training.
         console: shows the progress.
         on_evaluate: as for `fit`.
         on_checkpoint: as for `fit`.
@@ -265,7 +265,8 @@ def train(
     peers.check_same(config, log)
     if not processes.leads():
         return _follow(config, split, log)
-    with workdirs.locked(path) as held, held.named():
+    with mirror.locked(path) as held, held.named():
+        path = held.path
         setup, validate = assembled(config, split)
         claim(path, setup, log)
         if processes.from_first(workdirs.is_done(path) and loop.complete(setup, path)):

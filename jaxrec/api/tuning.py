@@ -23,8 +23,8 @@ from jaxrec.kernels import processes
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.figures import new_figure, save_figure
-from jaxrec.system.files import local, replacing
-from jaxrec.training import metric_writer, workdir as workdirs
+from jaxrec.system.files import below, replacing, workdir_at
+from jaxrec.training import metric_writer, mirror
 
 BEST, PLOT = "best", "tune.png"
 SHOWN = 12  # number of trials named in the plot
@@ -40,6 +40,7 @@ class Tuning:
     test: Evaluation | None = None  #: test of the best trial, beside baselines; None without validation
     seconds: float = field(default=0.0)  #: duration of the search, over all runs
     against: Mapping[str, Any] | None = None  #: the best compared with `default` on the validation questions
+    named: Path | str = ""  #: the folder, or its address, of which `path` is a copy
 
     @property
     def best(self) -> Path:
@@ -66,7 +67,8 @@ class Tuning:
             console.print(consoles.printable(_in_words(self.against)), soft_wrap=True)
         if self.test:
             self.test.show(console)
-        console.print(consoles.printable(f"the best is left in {self.best}"), soft_wrap=True)
+        best = below(self.named or self.path, self.trials[0].name)
+        console.print(consoles.printable(f"the best is left in {best}"), soft_wrap=True)
 
     def plot(self, path: str | os.PathLike) -> None:
         """Saves a PNG with each trial's validation over training time; the best trials are named."""
@@ -153,18 +155,18 @@ def tune(
         except fitting.Stopped as stopped:
             raise SystemExit(128 + stopped.signum) from None
         return Tuning(path=Path(), trials=[], metric=base.select_by)
-    folder = fitting.fresh("tune") if workdir is None else local(workdir, "a workdir")
+    folder = fitting.fresh("tune") if workdir is None else workdir_at(workdir)
     if workdir is None:
         say(f"workdir {folder}")
-    folder = folder.absolute()  # before the caller changes directory
-    with workdirs.locked(folder):
-        halving = Halving(log, folder, minutes, base, keys, say)
+    folder = workdir_at(folder)  # before the caller changes directory
+    with mirror.locked(folder) as held:
+        halving = Halving(log, held.path, minutes, base, keys, say)
         with fitting.ending(folder):
             halving.run()
-        return _result(halving)
+        return _result(halving, folder)
 
 
-def _result(halving: Halving) -> Tuning:
+def _result(halving: Halving, named: Path | str) -> Tuning:
     """Returns the Tuning with a test of the best trial, and links `best` to its workdir."""
     order, test = halving.order(), None
     if order[0].score is not None:
@@ -179,6 +181,7 @@ def _result(halving: Halving) -> Tuning:
         test=test,
         seconds=halving.keep(),
         against=halving.against(),
+        named=named,
     )
     found.plot(halving.folder / PLOT)
     return found

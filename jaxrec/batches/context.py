@@ -9,6 +9,7 @@ event's slot, when the event after it was; one that fills masked slots, at such 
 question that time is known only where it is given.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -142,7 +143,7 @@ def _basket(events):
     return np.where(times != UNKNOWN, 2 * (count - before) + begins, 0)
 
 
-KINDS = {
+PLAIN = {
     "gap": Kind(GAPS, "times", _gap),
     "hour": Kind(24, "dates", _where_dated(_hour)),
     "weekday": Kind(7, "dates", _where_dated(_weekday)),
@@ -151,11 +152,8 @@ KINDS = {
     "session": Kind(2, "sessions", _session),
     "type": Kind(0, "types", lambda events: np.asarray(events.types)),
     "switch": Kind(2, "topics", lambda events: topics.switches(events.topics, events.items, events.offsets)),
-    "asked_gap": Kind(GAPS, "times", _gap, asked=True),
-    "asked_hour": Kind(24, "dates", _where_dated(_hour), asked=True),
-    "asked_weekday": Kind(7, "dates", _where_dated(_weekday), asked=True),
-    "asked_month": Kind(12, "dates", _where_dated(_month), asked=True),
 }
+KINDS = PLAIN | {f"asked_{name}": PLAIN[name]._replace(asked=True) for name in ("gap", "hour", "weekday", "month")}
 ALL = KINDS | {MOMENT: Kind(LONGEST, "times", _moment), BASKET: Kind(LONGEST, "times", _basket)}
 ASKS = {MOMENT: "config.model asks for times in attention", BASKET: "config.baskets asks for baskets"}
 LACKS = {
@@ -169,6 +167,7 @@ LACKS = {
 }
 
 
+@functools.cache
 def kind_of(name: str) -> Kind:
     """The Kind of a name of KINDS, of MOMENT, or of a column of users behind USER."""
     if name.startswith(USER):
@@ -269,9 +268,12 @@ def numbers(events: Events, kinds: Sequence[str], name: str = "the log", masks: 
             raise UserError(f"{name}: {asks}, which needs {_wanted(needs)}: {_instead(known(events))}")
     found = _empty(events, kinds)
     local = _local(events) if "dates" in {kind_of(kind).needs for kind in kinds} else events
-    for column, kind in enumerate(kinds if len(found) else ()):
-        found[:, column] = kind_of(kind).numbers(local if kind_of(kind).needs == "dates" else events)
-        if kind_of(kind).asked and not masks:
+    made = {}  # by their function, which is one for a kind and for that of the time of asking
+    for column, kind in enumerate(map(kind_of, kinds) if len(found) else ()):
+        if kind.numbers not in made:
+            made[kind.numbers] = kind.numbers(local if kind.needs == "dates" else events)
+        found[:, column] = made[kind.numbers]
+        if kind.asked and not masks:
             found[:-1, column] = found[1:, column]
             found[events.offsets[1:][np.diff(events.offsets) > 0] - 1, column] = 0
     return found

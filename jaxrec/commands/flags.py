@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from jaxrec.commands import training_flags as training
 from jaxrec.system.errors import UserError
+from jaxrec.system.files import path_or_address
 
 
 class Command(NamedTuple):
@@ -22,7 +23,7 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `evaluate`."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
-        "--workdir", type=Path, help="folder of a training; with --scores, the training to compare them with"
+        "--workdir", type=path_or_address, help="folder of a training; with --scores, the training to compare them with"
     )
     what.add_argument("--baseline", help="popularity, transitions, item-knn, als or bpr; needs --dataset")
     parser.add_argument(
@@ -183,8 +184,8 @@ def serve(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="set a limit: history, histories, k, ids, body, batch, queue, deadline, connections, transfer or idle "
-        "(docs/serving.md)",
+        help="set a limit: history, histories, k, ids, body, batch, queue, states, deadline, connections, transfer or "
+        "idle (docs/serving.md)",
     )
     parser.add_argument(
         "--allow-host",
@@ -192,6 +193,13 @@ def serve(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME",
         help="accept requests for this host name, such as a proxy's",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="answer by N processes that share the port and the cores (default: 1)",
     )
     parser.add_argument("--log", default="text", choices=["text", "json"], help="format of log lines")
     parser.epilog = "If the environment variable JAXREC_TOKEN is set, requests need it as their bearer token."
@@ -236,7 +244,7 @@ def vectors(parser: argparse.ArgumentParser) -> None:
 
 def _training(parser):
     """Adds the flags that name a checkpoint of a training."""
-    parser.add_argument("--workdir", required=True, type=Path, help="folder of a training")
+    parser.add_argument("--workdir", required=True, type=path_or_address, help="folder of a training")
     parser.add_argument("--checkpoint", default="best", help="best, latest or a step (default: best)")
 
 

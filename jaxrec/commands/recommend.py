@@ -25,7 +25,7 @@ def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> i
     k = checked.count(arguments.k, "--")
     if arguments.histories and arguments.split:
         raise UserError("--split goes with --users: histories of one's own are answered as they are, leave it out")
-    with workdir_of_first(arguments.workdir) as path:
+    with workdir_of_first(arguments.workdir, arguments.checkpoint) as path:
         recommender = loaded(path, arguments.checkpoint, items=arguments.items, together=True)
     if arguments.histories:
         log, users = sources.load(arguments.histories, {"say": say}), "all"

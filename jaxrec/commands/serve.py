@@ -9,7 +9,12 @@ from jaxrec.system.errors import UserError
 def serve(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Serves until SIGTERM or Ctrl-C. Returns the exit status."""
     try:
+        from jaxrec.serve import workers
+
+        part = workers.part()
+        if part is None and arguments.workers != 1:
+            return workers.serve(arguments)
         from jaxrec.serve import server
     except ModuleNotFoundError as error:
         raise UserError(f"serving needs {error.name}: pip install 'jaxrec[serve]'") from error
-    return server.serve(arguments, overrides)
+    return server.serve(arguments, overrides, part)

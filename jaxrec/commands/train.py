@@ -8,10 +8,12 @@ from jaxrec.api import fitting
 from jaxrec.api.logs import as_log
 from jaxrec.config import recipes
 from jaxrec.config.parsing import check_keys, to_dict
-from jaxrec.system import console as consoles
+from jaxrec.system import console as consoles, objects
 from jaxrec.system.errors import UserError
+from jaxrec.system.files import below
 from jaxrec.system.stopwatch import Stopwatch
 from jaxrec.training import workdir
+from jaxrec.training.fetching import here
 
 
 def _recipe(arguments, overrides):
@@ -24,8 +26,8 @@ def _recipe(arguments, overrides):
         return recipes.read(arguments.config, overrides)
     if arguments.init_from is None:
         raise UserError("name a configuration, --config NAME; jaxrec configs lists the shipped ones")
-    values = to_dict(workdir.read(arguments.init_from).config)
-    return recipes.changed(values, overrides, arguments.init_from.name)
+    values = to_dict(workdir.read(here(arguments.init_from, None)).config)
+    return recipes.changed(values, overrides, objects.name_of(arguments.init_from))
 
 
 def train(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
@@ -51,5 +53,5 @@ def train(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         say(f"{path}: training is complete; jaxrec evaluate --workdir {path} evaluates it")
         return 0
     done.show(console)
-    say(f"checkpoints {path / 'checkpoints'}, curves {path / fitting.CURVES}")
+    say(f"checkpoints {below(path, 'checkpoints')}, curves {below(path, fitting.CURVES)}")
     return 0

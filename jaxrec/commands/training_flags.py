@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from jaxrec.config import recipes
+from jaxrec.system.files import path_or_address
 
 
 def train(parser: argparse.ArgumentParser) -> None:
@@ -16,9 +17,12 @@ def train(parser: argparse.ArgumentParser) -> None:
         "--config", help="configuration file, or the name of a shipped configuration (default: that of --init-from)"
     )
     parser.add_argument(
-        "--init-from", type=Path, metavar="WORKDIR", help="begin with the params of this training, matched by item ids"
+        "--init-from",
+        type=path_or_address,
+        metavar="WORKDIR",
+        help="begin with the params of this training, matched by item ids",
     )
-    parser.add_argument("--workdir", type=Path, help="folder of the training (default: runs/<config name>)")
+    parser.add_argument("--workdir", type=path_or_address, help="folder of the training (default: runs/<config name>)")
     job(parser)
 
 
@@ -96,7 +100,9 @@ def _trainings(parser):
         "--set", action="append", default=[], metavar="KEY=VALUE", help="set a key of every configuration"
     )
     parser.add_argument(
-        "--workdir", type=Path, help="folder of the trainings; existing ones are continued (default: a new folder)"
+        "--workdir",
+        type=path_or_address,
+        help="folder of the trainings; existing ones are continued (default: a new folder)",
     )
 
 

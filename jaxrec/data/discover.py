@@ -28,7 +28,6 @@ SIDE = (
 PROSE = (".md", ".rst", ".html", ".pdf")  # documents: never shards
 ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\10")  # first bytes of zips
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".ods")  # zips that are a single document
-DELTA = "_delta_log"  # folder of a Delta table beside its files
 READMES = ("readme", "license", "licence", "copying", "changelog", "notice")
 NUMBERS = re.compile("([0-9]+)")  # numbers in file names
 SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # a text file with one of them is a table
@@ -47,6 +46,8 @@ def find(path: str, format: str | None, opener: Opener, say: Callable[[str], Non
         UserError: if nothing is found, or several logs.
     """
     given = expand(path)
+    if table := next((each for each in given.absolute().parents if walking.is_delta(each)), None):
+        raise walking.of_delta(given, table)
     try:
         if given.is_dir():
             return _in_folder(given, format, opener, say)
@@ -103,11 +104,6 @@ def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[st
     """As `find`, for a folder: considers its files, then those below it, then its zip."""
     if given.name.endswith(".tmp"):
         raise UserError(f"{given}: left by a prepare that was interrupted: remove it, and prepare again")
-    if (given / DELTA).is_dir():
-        raise UserError(
-            f"{given}: a Delta table, whose files hold removed rows too: prepare it by python -m jaxrec.data.spark, or "
-            "write it as Parquet"
-        )
     inside = scan(given)
     files = [File(each, root=given, opener=opener) for each in inside.files]
     if files and format is not None and _begins(format):

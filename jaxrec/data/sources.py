@@ -12,7 +12,7 @@ from typing import Any
 import platformdirs
 from rich import filesize
 
-from jaxrec.data import arrow, discover, filters, prepared, stores
+from jaxrec.data import arrow, delta, discover, filters, prepared, stores, walking
 from jaxrec.data.download import download
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reading import read
@@ -168,6 +168,7 @@ def load_steps(
     own = {table: reading[table] for table in ("items", "users") if is_address(reading.get(table))}
     here = {table: str(stores.fetch(address, cache(), say)) for table, address in own.items()}
     place = str(stores.fetch(where, cache(), say)) if is_address(where) else where
+    place = str(delta.live(Path(place), cache(), say)) if walking.is_delta(place) else place
     given: dict[str, Any] = dict(reading) | here
     interactions = read(place, **given, left_out=lambda *step: removed.append(step))
     if interactions.digest:  # a prepared folder

@@ -4,27 +4,22 @@ What lies there is fetched into the cache, file by file, and fetched again only 
 is written there file by file too, its meta.json last: a folder without it is not a prepared one.
 """
 
-import contextlib
 import functools
 import hashlib
-import importlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, ParamSpec, TypeVar
 
 from rich import filesize
 
-from jaxrec.data import prepared, walking
-from jaxrec.data.discover import DELTA, SIDE
+from jaxrec.data import delta, prepared, walking
 from jaxrec.data.text import some
-from jaxrec.system import files
+from jaxrec.system import files, objects
 from jaxrec.system.errors import UserError
 
-PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub", "az": "adlfs"}
-PACKAGES |= {"abfs": "adlfs", "abfss": "adlfs", "http": "aiohttp", "https": "aiohttp"}
 LISTING = "files.json"  # what was fetched
-STAMPS = "ETag", "etag", "md5Hash", "blob_id", "oid", "LastModified", "last_modified", "updated", "mtime", "created"
+UNCHANGED = "unchanged since it was fetched"
 PLOTS = "plots.png"
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,38 +38,46 @@ def fetch(address: str, cache: Path, say: Callable[[str], None] = lambda line: N
     Raises:
         UserError: if nothing is there, it can't be reached, or the store's package is missing.
     """
-    store, path = _store(address)
-    with _reaching(address):
+    store, path = objects.opened(address)
+    with objects.reaching(address):
         found, root = _found(store, path)
     if not found:
         raise UserError(f"{address}: no such file or folder: check the address, and that you may list and read it")
-    with _reaching(address):
-        is_delta = store.exists(f"{root}/{DELTA}") or any(DELTA in PurePosixPath(name).parts for name in found)
-    if is_delta:
-        raise UserError(
-            f"{address}: a Delta table, whose files hold removed rows too: prepare it by python -m jaxrec.data.spark, "
-            "or write it as Parquet"
-        )
-    names = {name: str(PurePosixPath(name).relative_to(root)) for name in found if _is_read(name, root)}
-    walking.check_number(Path(address), len(names))
+    with objects.reaching(address):
+        _check_delta(address, store, path, root, found)
     place = cache / "stores" / hashlib.sha256(address.rstrip("/").encode()).hexdigest()[:16]
-    home = place / PurePosixPath(root).name
-    listing = place / LISTING
-    known = _listing(listing)
-    stamps = {own: _stamp(found[name]) for name, own in names.items()}
-    new = [name for name, own in names.items() if known.get(own) != stamps[own] or not (home / own).is_file()]
-    for own in known.keys() - stamps.keys():
-        (home / own).unlink(missing_ok=True)
-    with _reaching(address):
-        for name in new:
-            with files.replacing(home / names[name]) as temporary:
-                store.get_file(name, str(temporary))
-    files.write_json(listing, stamps)
-    size = sum(found[name].get("size") or 0 for name in new)
-    fetched = f"fetched {len(new):,} files, {filesize.decimal(size)}" if new else "unchanged since it was fetched"
+    home, there = place / PurePosixPath(root).name, {_below(name, root): told for name, told in found.items()}
+    copy = objects.Copy(store, root, there, home, place / LISTING)
+    with objects.reaching(address):
+        if is_delta := any(name.startswith(f"{walking.DELTA}/") for name in there):
+            names = [name for name in there if delta.is_needed(name)]
+            copy.fetch(names)
+            names += [name for name in delta.files(home) if name not in names]
+        else:
+            names = [name for name in there if not any(map(walking.is_hidden, PurePosixPath(name).parts))]
+        walking.check_number(Path(address), len(names))
+        if gone := [name for name in names if name not in there]:
+            raise UserError(f"{address}: {gone[0]}, of the Delta table's live rows, is gone: put it back")
+        copy.fetch(names)
+        copy.keep(names)
+    size = sum(there[name].get("size") or 0 for name in copy.fetched)
+    fetched = f"fetched {len(copy.fetched):,} files, {filesize.decimal(size)}" if copy.fetched else UNCHANGED
     say(f"{address}: {fetched}, into {home}")
-    below = PurePosixPath(path).relative_to(root) if path != root else PurePosixPath()
-    return home / below
+    return home if is_delta else home / _below(path, root)
+
+
+def _check_delta(address: str, store: Any, path: str, root: str, found: Iterable[str]) -> None:
+    """Checks that nothing but a whole Delta table is read of one, if the address is of any."""
+    parents = [str(each) for each in PurePosixPath(root).parents][:-1] + [root] * (path != root)
+    within = [name for name in found if walking.DELTA in PurePosixPath(_below(name, root)).parts[1:]]
+    if within or any(store.exists(f"{each}/{walking.DELTA}") for each in parents):
+        raise UserError(
+            f"{address}: of a Delta table, whose files hold removed rows too: name the table's folder alone"
+        )
+
+
+def _below(name: str, root: str) -> str:
+    return str(PurePosixPath(name).relative_to(root))
 
 
 def putting(prepare: Callable[P, T]) -> Callable[P, T]:
@@ -90,8 +93,8 @@ def putting(prepare: Callable[P, T]) -> Callable[P, T]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         if not files.is_address(address := kwargs.get("output")):
             return prepare(*args, **kwargs)
-        store, root = _store(address := str(address))
-        with _reaching(address):
+        store, root = objects.opened(address := str(address))
+        with objects.reaching(address):
             there = [str(PurePosixPath(name).relative_to(root)) for name in store.find(root)]
         if there and prepared.META not in there:
             raise UserError(f"{address}: not empty, and no prepared folder: name another --output")
@@ -102,7 +105,7 @@ def putting(prepare: Callable[P, T]) -> Callable[P, T]:
             kwargs["output"] = made
             result = prepare(*args, **kwargs)
             names = sorted(file.name for file in made.iterdir() if file.name != prepared.META)
-            with _reaching(address):
+            with objects.reaching(address):
                 for name in sorted(there, key=lambda name: name != prepared.META):
                     store.rm_file(f"{root}/{name}")
                 for name in [*names, prepared.META]:
@@ -112,26 +115,6 @@ def putting(prepare: Callable[P, T]) -> Callable[P, T]:
         return result
 
     return wrapped
-
-
-def _store(address: str) -> tuple[Any, str]:
-    """Returns the file system of an address, and the path within it."""
-    kind = address.partition(":")[0].lower()
-    try:
-        import fsspec
-    except ImportError:
-        raise UserError(f"{address}: reading it needs fsspec: pip install 'jaxrec[stores]'") from None
-    try:
-        store, path = fsspec.core.url_to_fs(address)
-    except ImportError as error:
-        package = PACKAGES.get(kind, "the package of fsspec for it")
-        raise UserError(f"{address}: reading it needs {package} ({error}): pip install {package}") from None
-    except ValueError as error:
-        raise UserError(
-            f"{address}: no such store ({error}): name a folder or file, or s3://, gs:// or hf://"
-        ) from None
-    store.invalidate_cache()
-    return store, path.rstrip("/")
 
 
 def _found(store: Any, path: str) -> tuple[dict[str, dict], str]:
@@ -157,45 +140,6 @@ def _found(store: Any, path: str) -> tuple[dict[str, dict], str]:
 
 def _beside(store: Any, root: str) -> dict[str, dict]:
     """Returns the tables of items and users, and vectors of items, in a folder."""
-    side = lambda name: name.startswith(("items.", "users.")) or name in SIDE
     told = store.ls(root, detail=True)
-    return {each["name"]: each for each in told if each["type"] == "file" and side(PurePosixPath(each["name"]).name)}
-
-
-def _is_read(name: str, root: str) -> bool:
-    return not any(map(walking.is_hidden, PurePosixPath(name).relative_to(root).parts))
-
-
-def _stamp(told: dict) -> list[str]:
-    return [str(told.get("size")), *(str(told[key]) for key in STAMPS if key in told)]
-
-
-def _listing(path: Path) -> dict:
-    try:
-        found = files.read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-@contextlib.contextmanager
-def _reaching(address: str) -> Iterator[None]:
-    """Turns the errors of a store into a UserError."""
-    try:
-        yield
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError(f"{address}: no such file or folder: check the address, and that you may list it") from None
-    except (OSError, *_errors()) as error:
-        why = str(error).strip().partition("\n")[0][:200] or type(error).__name__
-        raise UserError(f"{address}: cannot be reached ({why}): check the address, credentials and network") from error
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    """Returns the errors of the stores' packages that are no OSErrors."""
-    found = []
-    for module, name in (("botocore.exceptions", "BotoCoreError"), ("botocore.exceptions", "ClientError")):
-        with contextlib.suppress(ImportError):
-            found.append(getattr(importlib.import_module(module), name))
-    return tuple(found)
+    is_beside = lambda name: delta.is_beside(PurePosixPath(name).name)
+    return {each["name"]: each for each in told if each["type"] == "file" and is_beside(each["name"])}

@@ -1,5 +1,6 @@
 """Lists the files in folders, each once despite links, up to a number and a depth."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from jaxrec.data.text import shown
 from jaxrec.system.errors import UserError
 
 MOST, DEEP = 100_000, 32  # maximum number of files per log, and depth of folders
+DELTA = "_delta_log"  # folder of a Delta table beside its files
 
 
 class Folder(NamedTuple):
@@ -19,15 +21,28 @@ class Folder(NamedTuple):
 
 
 def scan(folder: Path) -> Folder:
-    """Returns the contents of a folder. Raises UserError if it can't be read."""
+    """Returns the contents of a folder. Raises UserError if it can't be read, or is a Delta table's."""
     found = Folder([], [], [])
     try:
+        if is_delta(folder):
+            raise of_delta(folder, folder)
         for each in sorted(folder.iterdir()):
             if not is_hidden(each.name):
                 (found.files if each.is_file() else found.folders if each.is_dir() else found.others).append(each)
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror}): check its permissions") from None
     return found
+
+
+def is_delta(path: str | Path) -> bool:
+    """Returns whether a path is the folder of a Delta table."""
+    return os.path.isdir(os.path.join(path, DELTA))  # False too for what is no path
+
+
+def of_delta(path: Path, table: Path) -> UserError:
+    """Returns the error for files of a Delta table that are read as any others. `table`: its folder."""
+    what = "a Delta table" if path == table else f"of the Delta table {table}"
+    return UserError(f"{path}: {what}, whose files hold removed rows too: name the table's folder alone as the log")
 
 
 def is_hidden(name: str) -> bool:

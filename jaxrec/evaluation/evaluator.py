@@ -29,6 +29,7 @@ from jaxrec.models.sharded import specs
 from jaxrec.system.errors import UserError
 from jaxrec.training import assembly, sharding, workdir
 from jaxrec.training.building import model_of
+from jaxrec.training.fetching import here
 from jaxrec.training.restore import restore_params
 from jaxrec.training.setup import Setup, evaluated, shapes
 
@@ -225,7 +226,7 @@ def questions_of(split: splits.Split, part: str) -> splits.Questions:
 
 
 def evaluation(
-    path: Path,
+    path: Path | str,
     interactions: Interactions | None = None,
     checkpoint: str | int | None = "best",
     protocol: str | None = None,
@@ -238,15 +239,17 @@ def evaluation(
     """Returns the Evaluation of a workdir's checkpoint, with baselines; other arguments are as for `workdir_answers`.
 
     Args:
+        path: the workdir, or its address in an object store.
         baselines: names of baselines to evaluate too.
         beyond_accuracy: number of best items to examine, as for `beyond.depth`.
     """
+    named, path = path, here(path, checkpoint or "best")
     devices, config = devices or dev.local(), workdir.read(path).config
     protocol = protocols.named(protocol or default_protocol(config.split))
     k = beyond.depth(beyond_accuracy, protocol)
     answers = workdir_answers(path, interactions, devices, checkpoint, protocol, part, query_time)
     result, split = answers.result(k), answers.split
-    title = f"{path}, checkpoint {result['step']}"
+    title = f"{named}, checkpoint {result['step']}"
     if checkpoint == "best" and not len(split.valid.source):
         title += " (nothing validated: the latest)"
     both = config.seen == "keep"

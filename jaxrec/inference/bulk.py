@@ -20,10 +20,11 @@ from jaxrec.batches.context import is_asked, is_steady
 from jaxrec.data import event_types, user_columns
 from jaxrec.data.interactions import ID, Catalogue, Interactions
 from jaxrec.data.ragged import slices
-from jaxrec.inference.engine import SLOTS, START, Engine, hidden
+from jaxrec.inference.engine import SLOTS, Engine
 from jaxrec.inference.events import microseconds
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.popularity import Popularity
+from jaxrec.inference.programs import START, hidden
 from jaxrec.kernels import best, processes
 from jaxrec.system import arguments
 

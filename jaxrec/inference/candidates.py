@@ -2,7 +2,7 @@
 
 Each coordinate of an item's vector is stored in 4 bits, with a codebook of its own. A scan over all items sums
 looked-up products with SIMD (André, Kermarrec & Le Scouarnec, VLDB 2015). It reads an eighth of the memory of exact
-scores.
+scores. Of a catalogue of many millions, an index has parts, of items near to each other, and an answer reads some.
 """
 
 from typing import Any
@@ -15,6 +15,9 @@ WIDER = 20  # candidates per wanted item
 LEAST = 1024  # minimum number of candidates
 SURE = 10  # allowed candidates per wanted item that suffice
 LEARN = 1 << 16  # items to learn the codebooks from
+MANY = 1 << 22  # items of an index with parts
+PARTS, READ = 4096, 64  # the parts, and how many of them an answer reads
+EACH = 40  # items to learn the middle of a part from
 
 
 def build(table_VD: np.ndarray, bias_V: np.ndarray | None = None) -> Any:
@@ -29,11 +32,35 @@ def build(table_VD: np.ndarray, bias_V: np.ndarray | None = None) -> Any:
         raise UserError("approximate answers need the library faiss: pip install 'jaxrec[candidates]'") from None
     vectors = table_VD if bias_V is None else np.concatenate([table_VD, bias_V[:, None]], axis=1)
     vectors = np.ascontiguousarray(vectors, np.float32)
-    index = faiss.IndexPQFastScan(vectors.shape[1], vectors.shape[1], 4, faiss.METRIC_INNER_PRODUCT)
-    some = np.random.default_rng(0).permutation(len(vectors))[:LEARN]
-    index.train(vectors[some])
+    items, width = vectors.shape
+    if items < MANY:
+        index = faiss.IndexPQFastScan(width, width, 4, faiss.METRIC_INNER_PRODUCT)
+        index.train(_telling(vectors, LEARN))
+        index.add(vectors)
+        return index
+    # An item is in the part to whose middle it is nearest; the parts that are read have the best middles as items.
+    middles, best = faiss.IndexFlatL2(width), faiss.IndexFlatIP(width)
+    index = faiss.IndexIVFPQFastScan(middles, width, PARTS, width, 4, faiss.METRIC_INNER_PRODUCT)
+    index.cp.spherical = False
+    index.train(_telling(vectors, EACH * PARTS))
     index.add(vectors)
+    best.add(middles.reconstruct_n(0, PARTS))
+    index.quantizer = best
+    setattr(index, "referenced_objects", (middles, best))  # noqa: B010 faiss does not own them, nor declares this
+    limit(index, READ)
     return index
+
+
+def _telling(vectors, count):
+    """So many of the vectors, drawn in proportion to their norms: small ones are of items that are never the best."""
+    norms = np.linalg.norm(vectors, axis=1)
+    waits = np.random.default_rng(0).exponential(size=len(vectors)) / np.maximum(norms, np.finfo(np.float32).tiny)
+    return vectors[np.argpartition(waits, min(count, len(waits)) - 1)[:count]]
+
+
+def limit(index: Any, parts: int) -> None:
+    """Sets how many parts of an index an answer reads; more find more of the best, and take longer."""
+    index.nprobe = parts
 
 
 def search(index: Any, hidden_ND: np.ndarray, k: int) -> list[np.ndarray]:

@@ -13,9 +13,9 @@ from jaxrec.data.interactions import Catalogue
 from jaxrec.data.user_columns import Column, of_request
 from jaxrec.data.users import Users
 from jaxrec.inference.attributes import Attributes, common
-from jaxrec.inference.engine import START
 from jaxrec.inference.events import context_of, start_of, type_numbers
 from jaxrec.inference.numbering import Numbering
+from jaxrec.inference.programs import START
 from jaxrec.inference.queries import CheckedQuery, Query, Session, check_session
 from jaxrec.inference.user_vectors import UserVectors
 from jaxrec.system import arguments

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.batches.objectives import Objective
-from jaxrec.batches.stream import Stream
 from jaxrec.inference import candidates
 from jaxrec.inference.padding import cut, padded, power, shapes
-from jaxrec.kernels import ranking
+from jaxrec.inference.programs import advance, answer, begin, hidden, top_k
 from jaxrec.models.model import Model
 from jaxrec.system import checksums
 
@@ -21,7 +20,6 @@ ROWS = 64  # maximum number of histories per call
 SCORES = 1 << 25  # maximum number of scores per call: 128 MiB
 SLOTS = 16  # minimum number of slots per history: fewer are not faster
 BEST = 16  # minimum k of a program
-START = -1  # in the place of the item of a history that has none, of a model that `starts`
 STEPS = 64  # maximum number of items per call that advances a state
 
 
@@ -60,12 +58,12 @@ class Engine:
         self.model, self.objective, self._compiled, self.kinds = model, objective, {}, kinds
         self.programs = {}  # compiled programs of bulk
         self.params = params
-        self._index = candidates.build(*self._host_table) if approximate else None
+        self.index = candidates.build(*self._host_table) if approximate else None
 
     @property
     def approximate(self) -> bool:
         """Whether only the candidates of an index are scored."""
-        return self._index is not None
+        return self.index is not None
 
     def renewed(self, params: Any) -> "Engine":
         """An Engine with other params of the same shapes, which shares all compiled programs."""
@@ -73,7 +71,7 @@ class Engine:
         other.params = params
         for made in ("_host_table", "_unit", "checksum"):
             other.__dict__.pop(made, None)
-        other._index = candidates.build(*other._host_table) if self._index else None
+        other.index = candidates.build(*other._host_table) if self.index else None
         return other
 
     def newest(self, history: Any) -> Any:
@@ -131,19 +129,20 @@ class Engine:
             (items [n, k] int32, scores [n, k] float32), the best first, with the lower item first among equal scores;
             0 and -inf if no more items are left. Items whose score is NaN or -inf are left out.
         """
-        if self._index:
+        if self.index:
             return self.top_k_from_hidden(self.hidden(histories, users, contexts), allowed, k)
         args = self._asked(histories, allowed, users, contexts)
         found = self._run("best", self._answer, self.params, *args, k=self._enough("best", k, args))
         return cut(found, len(histories), k)
 
-    def top_k_from_hidden(self, hidden_ND: np.ndarray, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def top_k_from_hidden(self, hidden_ND: Any, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """`top_k` for hidden vectors [n, D] float32."""
-        if self._index is None:
+        if self.index is None:
             return self._exactly_for(hidden_ND, allowed, k)
+        hidden_ND = np.asarray(hidden_ND)
         items, scores = np.zeros((len(hidden_ND), k), np.int32), np.full((len(hidden_ND), k), -np.inf, np.float32)
         unsure = []
-        for row, found in enumerate(candidates.search(self._index, hidden_ND, k)):
+        for row, found in enumerate(candidates.search(self.index, hidden_ND, k)):
             kept = found[allowed[row, found - 1]]
             if candidates.enough(len(kept), k):
                 items[row], scores[row] = self.score_subset(hidden_ND[row], np.sort(kept), k)
@@ -179,6 +178,25 @@ class Engine:
         carry = self.model.initial_carry(self.params, 1)
         return None if carry is None else (carry, jnp.zeros((1, self._host_table[0].shape[1]), jnp.float32))
 
+    @cached_property
+    def keeps_states(self) -> bool:
+        """Whether the state after a history is all that the model needs of it: a carry, and no context."""
+        return not self.kinds and not self.num_mask_slots and self.model.initial_carry(self.params, 1) is not None
+
+    def states(self, histories: Sequence[list[int]]) -> tuple[Any, jax.Array]:
+        """The states after whole histories, of which the model sees all items, in one dispatch.
+
+        Args:
+            histories: lists of item numbers, oldest first; at most `rows` of them.
+
+        Returns:
+            (carry, hidden [rows, D]), rows rounded up; the first are those of the histories.
+        """
+        items = self._items(histories)
+        for row, numbers in enumerate(histories):
+            items[row] = np.roll(items[row], items.shape[1] - len(numbers))
+        return self._run("states", partial(begin, self.model), self.params, items)
+
     def advance(self, state: tuple[Any, jax.Array], numbers: Sequence[int]) -> tuple[Any, jax.Array]:
         """The state after further items. One program handles any number of them, so results are bit for bit equal."""
         for first in range(0, len(numbers), STEPS):
@@ -195,7 +213,9 @@ class Engine:
         for slots in self.buckets():
             histories = [[1] * (slots - self.num_mask_slots)] * rows
             hidden_ND = self.hidden(histories)
-            if self._index is None:
+            if self.keeps_states:
+                self.states(histories)
+            if self.index is None:
                 args = self._asked(histories, np.ones((rows, self.items), bool))
                 self._run("best", self._answer, self.params, *args, k=self._k(k))
         self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k)
@@ -277,71 +297,3 @@ class Engine:
 
     def _k(self, k):
         return min(max(power(k), BEST), self.items)
-
-
-def hidden(
-    model: Model,
-    objective: Objective,
-    params: Any,
-    items_BT: jax.Array,
-    user_B: jax.Array | None = None,
-    context_BTK: jax.Array | np.ndarray | None = None,
-) -> jax.Array:
-    """The hidden vector from which each history's next item is scored. [B, T], 0 after the newest -> [B, D] float32
-
-    Args:
-        model: Model.
-        objective: Objective.
-        params: the model's.
-        items_BT: int32 histories; START alone for a user without one.
-        user_B: [B] int32 numbers of users, -1 for nobody whom the model knows, as all are where None.
-        context_BTK: as Stream has it; None for a model that is shown none.
-    """
-    start_BT = items_BT == START if model.starts else None
-    items_BT = jnp.abs(items_BT) if model.starts else items_BT
-    length_B = (items_BT > 0).sum(-1) + objective.num_mask_slots
-    slots = jnp.broadcast_to(jnp.arange(items_BT.shape[1], dtype=jnp.int32), items_BT.shape)
-    real = slots < length_B[:, None]
-    zeros = jnp.zeros_like(items_BT)
-    user_index = zeros - 1 if user_B is None else zeros + user_B[:, None]
-    stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), user_index, context_BTK)
-    stream = stream._replace(start=start_BT)
-    last = model.encode_at(params, objective.mask_inputs(stream), jnp.maximum(length_B - 1, 0)[:, None])[:, 0]
-    return model.head(params, last).astype(jnp.float32)
-
-
-def top_k(table: tuple, hidden_BD: jax.Array, allowed_BV: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:
-    """The best k allowed items by an output embedding (table [V, D], bias [V] or None): (items, scores), [B, k]."""
-    scores_BV = jnp.where(allowed_BV, ranking.dot_all(table, hidden_BD), -jnp.inf)
-    return ranking.top_k_of_scores(scores_BV, k)
-
-
-def answer(
-    model: Model,
-    objective: Objective,
-    params: Any,
-    items_BT: jax.Array,
-    allowed_BV: jax.Array,
-    user_B: jax.Array | None = None,
-    context_BTK: jax.Array | np.ndarray | None = None,
-    *,
-    k: int,
-) -> tuple[jax.Array, jax.Array]:
-    """The best k allowed items after each history, as one program."""
-    hidden_BD = hidden(model, objective, params, items_BT, user_B, context_BTK)
-    return top_k(model.output_embedding(params), hidden_BD, allowed_BV, k=k)
-
-
-def advance(
-    model: Model, params: Any, carry: Any, hidden_1D: jax.Array, items_T: jax.Array, count: jax.Array
-) -> tuple[Any, jax.Array]:
-    """The carry and the hidden vector [1, D] after the first `count` of the items [T] int32."""
-
-    def one(i, state):
-        item_11, zero = items_T[i].reshape(1, 1), jnp.zeros((1, 1), jnp.int32)
-        # position 0 would begin a new sequence and reset the carry
-        stream = Stream(item_11, zero, zero + 1, zero + 1, zero - 1)
-        hidden_11D, carry = model.encode(params, stream, state[0])
-        return carry, model.head(params, hidden_11D[:, 0]).astype(jnp.float32)
-
-    return jax.lax.fori_loop(0, count, one, (carry, hidden_1D))

@@ -1,5 +1,6 @@
 """What is known of the events of a history that is asked about, beside their items."""
 
+import contextlib
 import datetime
 import math
 from collections.abc import Mapping, Sequence
@@ -131,6 +132,8 @@ def type_numbers(
     if types is None:
         return None, []
     given, place = _as_many(types, "types", length, which), {name: number for number, name in enumerate(names, 1)}
+    if set(map(type, given)) == {str} and place.keys() >= set(given):  # as most are
+        return np.array([place[each] for each in given], np.uint8), []
     for each in given:
         if not (each is None or (isinstance(each, str | int | np.integer) and not isinstance(each, bool))):
             raise UserError(f"{which}types: {arguments.some([each])} is no type: give a text, as in the training's log")
@@ -181,13 +184,24 @@ def microseconds(time: object, which: str = "") -> int:
 
 def _weights(weights, length, which):
     found = _as_many(weights, "weights", length, which)
-    if set(map(type, found)) <= {float} and all(map(math.isfinite, found)):  # as most are
-        return np.array(found)
+    if set(map(type, found)) <= {int, float}:  # as most are
+        with contextlib.suppress(OverflowError):
+            numbers = np.array(found, np.float64)
+            if np.isfinite(numbers).all():
+                return numbers
     for weight in found:
-        number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool) and np.isfinite(weight)
-        if weight is not None and not number:
+        if not (weight is None or _is_finite(weight)):
             raise UserError(f"{which}weights: {arguments.some([weight])} is no finite number")
     return np.array([np.nan if weight is None else weight for weight in found], np.float64)
+
+
+def _is_finite(weight):
+    if isinstance(weight, bool) or not isinstance(weight, int | float | np.number):
+        return False
+    try:
+        return math.isfinite(weight)
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def _as_many(values, name, length, which) -> list:

@@ -22,7 +22,7 @@ import numpy as np
 from jaxrec.batches import objectives
 from jaxrec.batches.objectives import Objective
 from jaxrec.data import topics
-from jaxrec.inference import engine, inputs
+from jaxrec.inference import inputs, programs
 from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels.hardware import Hardware, assumed
 from jaxrec.models.entry import has_users
@@ -109,7 +109,7 @@ def whole(
     items_BT = jnp.pad(items_BL, ((0, 0), (0, objective.num_mask_slots)))
     user_B = rest[0] if users else None
     context_BTK = inputs.assembled(kinds, rest[users:], items_BL, objective.num_mask_slots)
-    return engine.answer(model, objective, params, items_BT, allowed_BV, user_B, context_BTK, k=k)
+    return programs.answer(model, objective, params, items_BT, allowed_BV, user_B, context_BTK, k=k)
 
 
 def check(run: Callable, recommender: Recommender, length: int, k: int, count: int, what: str) -> float:
@@ -160,7 +160,7 @@ def _described(recommender, shapes, length):
         "user": "the place of the user in users, from 0, where null has no vector; -1 of a new user",
     }
     if own.model.starts:
-        rules["history"] += f"; {engine.START}, once, of a user without one of whom some of the columns are known"
+        rules["history"] += f"; {programs.START}, once, of a user without one of whom some of the columns are known"
     plain = [
         {"name": name, "shape": ["b", *shape.shape[1:]], "dtype": shape.dtype.name, "about": rules[name]}
         for name, shape in shapes.items()

@@ -59,7 +59,7 @@ def assembled(kinds: Sequence[str], columns: Sequence[jax.Array], items_BL: jax.
     Args:
         kinds: of the model.
         columns: one a kind, as of `shapes_of`.
-        items_BL: the histories, 0 after the newest; engine.START for a user without one.
+        items_BL: the histories, 0 after the newest; programs.START for a user without one.
         masks: slots that a model fills after the history: what is asked at the newest event is shown at the last.
     """
     if not kinds:

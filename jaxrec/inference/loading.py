@@ -10,9 +10,10 @@ from jaxrec.data.users import Users
 from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels import placement
 from jaxrec.models.entry import has_users
-from jaxrec.system.files import local
+from jaxrec.system.files import path_or_address
 from jaxrec.training import workdir
 from jaxrec.training.building import model_for, model_with
+from jaxrec.training.fetching import here
 from jaxrec.training.restore import restore_params
 
 
@@ -22,7 +23,7 @@ def load(
     """The Recommender of a workdir.
 
     Args:
-        path: the workdir.
+        path: the workdir, or its address in an object store, as s3://bucket/runs/a.
         checkpoint: "best", "latest" or a step.
         approximate: whether to score only likely candidates, for large catalogues on a CPU (see `candidates`).
         items: a table of items, a path or one in memory. Items that the training lacks are recommended too, by what
@@ -42,18 +43,19 @@ def loaded(
     together: bool = False,
 ) -> Recommender:
     """As `load`. together: as for `restore_params`."""
-    path = local(path, "a workdir")
-    stored = workdir.read(path)
-    catalogue = workdir.catalogue(path, stored)
+    copy = here(path, checkpoint)
+    stored = workdir.read(copy)
+    catalogue = workdir.catalogue(copy, stored)
     types = stored.data.get(workdir.TYPES, [])
     columns = user_columns.restored(stored.data.get(workdir.COLUMNS))
     model = model_for(stored.config, catalogue, stored.data["users"], len(types), columns)
     if items is not None:
         catalogue = newcomers.joined(catalogue, items)
         model = model_with(stored.config, model, catalogue)
-    params, step = restore_params(path, model, checkpoint, placement.one_device(), together)
-    users = _users(path, stored) if has_users(stored.config) else None
-    return Recommender(stored.config, model, params, catalogue, step, path, approximate, users, types, columns)
+    params, step = restore_params(copy, model, checkpoint, placement.one_device(), together)
+    users = _users(copy, stored) if has_users(stored.config) else None
+    named = path_or_address(path)
+    return Recommender(stored.config, model, params, catalogue, step, named, approximate, users, types, columns)
 
 
 def _users(path: Path, stored: workdir.Stored) -> Users | None:

@@ -115,8 +115,15 @@ class Ranked(list):
         fallback: whether the history has no known item, nor the model anything else to go by. Then these are the items
             with the most occurrences in training, the earlier in the catalogue among equal ones, and scores are their
             shares. It is empty for trainings that didn't store the counts.
+        step: of the checkpoint that answered; None if there is none.
     """
 
-    def __init__(self, pairs: Iterable[tuple[Any, float]], unknown: Iterable = (), fallback: bool = False):
+    def __init__(
+        self,
+        pairs: Iterable[tuple[Any, float]],
+        unknown: Iterable = (),
+        fallback: bool = False,
+        step: int | None = None,
+    ):
         super().__init__(pairs)
-        self.unknown, self.fallback = list(unknown), fallback
+        self.unknown, self.fallback, self.step = list(unknown), fallback, step

@@ -43,7 +43,7 @@ class Recommender:
         params: Any,
         catalogue: Catalogue,
         step: int | None = None,
-        path: Path | None = None,
+        path: Path | str | None = None,  # of the workdir, or its address
         approximate: bool = False,
         users: Users | None = None,
         types: Sequence[str] = (),
@@ -165,7 +165,7 @@ class Recommender:
                 found = together.found(self.engine, kind, [checked[index] for index in block])
                 for index, (items, scores) in zip(block, found, strict=True):
                     k, unknown = checked[index].k, checked[index].unknown
-                    results[index] = Ranked(self._pairs(items[:k], scores[:k]), unknown)
+                    results[index] = Ranked(self._pairs(items[:k], scores[:k]), unknown, step=self.step)
         return results
 
     def check(self, query: Query) -> CheckedQuery:
@@ -338,7 +338,7 @@ class Recommender:
         """The answer to a Query whose history has no item of the catalogue."""
         allowed = together.allowed(len(self._ids), query.out, query.pool) & self.offered
         items, shares = self._popularity.best(allowed, query.k)
-        return Ranked(self._pairs(items, shares), query.unknown, fallback=True)
+        return Ranked(self._pairs(items, shares), query.unknown, fallback=True, step=self.step)
 
     def _advanced(self, session, ids):
         numbers, unknown = self._checker.numbering.numbers(arguments.id_list(ids, "history"))

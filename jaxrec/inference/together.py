@@ -21,9 +21,9 @@ def found(engine: Engine, kind: tuple[int | None, bool], queries: Sequence[Check
     slots, few = kind
     histories, users = [query.known for query in queries], [query.user for query in queries]
     contexts = [query.context for query in queries] if engine.kinds else None
-    stated = lambda: np.concatenate([query.state[1] for query in queries if query.state])
+    stated = lambda: _joined([query.state[1] for query in queries if query.state])
     if few:
-        hidden = stated() if slots is None else engine.hidden(histories, users, contexts)
+        hidden = np.asarray(stated()) if slots is None else engine.hidden(histories, users, contexts)
         pools = [np.setdiff1d(query.pool, query.out) for query in queries if query.pool is not None]
         asked = zip(hidden, pools, queries, strict=True)
         return [engine.score_subset(hidden_D, pool, query.k) for hidden_D, pool, query in asked]
@@ -33,6 +33,11 @@ def found(engine: Engine, kind: tuple[int | None, bool], queries: Sequence[Check
     if slots is None:
         return zip(*engine.top_k_from_hidden(stated(), allowed_BV, k), strict=True)
     return zip(*engine.top_k(histories, allowed_BV, k, users, contexts), strict=True)
+
+
+def _joined(hidden):
+    """The hidden vectors [n, D] of queries with states; that of one as it is, which may still be computed."""
+    return hidden[0] if len(hidden) == 1 else np.concatenate(hidden)
 
 
 def allowed(items: int, out: Sequence[int], pool: np.ndarray | None) -> np.ndarray:

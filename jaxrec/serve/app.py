@@ -16,10 +16,12 @@ from starlette.routing import Route
 
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
+from jaxrec.inference.states import States
 from jaxrec.inference.stock import ROOM, NewItem, sharing
-from jaxrec.serve import answering, openapi, page, schema, watch
+from jaxrec.serve import answering, endpoints, openapi, page, schema, watch
 from jaxrec.serve.batching import Batcher, Full
 from jaxrec.serve.database import Unavailable
+from jaxrec.serve.endpoints import FOUND, LONGEST
 from jaxrec.serve.facets import asking, facets
 from jaxrec.serve.guard import AuthMiddleware
 from jaxrec.serve.histories import Histories, Past
@@ -28,13 +30,12 @@ from jaxrec.serve.known import Known
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.listing import Listing
 from jaxrec.serve.metrics import Metrics
-from jaxrec.serve.openapi import Endpoint
 from jaxrec.serve.schema import RequestError, busy
 from jaxrec.serve.stocking import Stocking
 from jaxrec.serve.store import Events
 from jaxrec.serve.watch import Watcher
+from jaxrec.system.errors import UserError
 
-FOUND, LONGEST = 20, 200  # default number of items of a search; maximum characters of its text
 log = logging.getLogger("jaxrec.serve")
 
 
@@ -50,6 +51,7 @@ class Service:
         hosts: Hosts | None = None,
         known: Known | None = None,
         stocking: Stocking | None = None,
+        metrics: Metrics | None = None,
     ):
         """Creates the service.
 
@@ -60,16 +62,19 @@ class Service:
             token: required in requests, or None.
             hosts: accepted Hosts; those of this machine by default.
             known: the users of a log, or None.
+            stocking: the changes of the catalogue, or None.
+            metrics: Metrics; its own by default.
         """
         self.watcher: Watcher | None = None  # looks for new checkpoints, if set; used by the health check
-        self.limits, self.events, self.known, self.metrics = limits, events, known, Metrics()
-        self.batcher = Batcher(recommender, limits.queue, self.metrics.batch.observe)
+        self.limits, self.events, self.known, self.metrics = limits, events, known, metrics or Metrics()
+        noted = self.metrics.batch.observe, self.metrics.waiting.set
+        self.batcher = Batcher(recommender, limits.queue, *noted, States(limits.states))
         self._histories = Histories(events, known, limits.history)
         self.listing, self._facets = _listing(recommender), None
         self._stocking, self._changing, self._growing = stocking, threading.Lock(), threading.Lock()
+        self._following: asyncio.Future | None = None  # takes over what other processes have changed
         self.metrics.step.set(recommender.step or 0)
-        self.metrics.waiting.set_function(lambda: self.batcher.waiting)
-        self.endpoints = self._endpoints(schema.bodies(limits))
+        self.endpoints = endpoints.of(self, schema.bodies(limits))
         paths = {each.path for each in self.endpoints}
         asking = {each.path for each in self.endpoints if each.body is not None}
         full = lambda: self.batcher.full
@@ -179,18 +184,39 @@ class Service:
         added = [NewItem(own(item.id), [own(id) for id in item.like], item.about) for item in body.add]
         try:
             await asyncio.to_thread(self._change, self._stocking, added, [own(id) for id in body.retire])
-        except Unavailable as error:
+        except (Unavailable, OSError) as error:
             raise busy(str(error)) from error
         return {"added": len(added), "retired": len(body.retire), "items": len(self.listing)}
 
-    def _change(self, stocking, added, retired):
-        with self._changing:
-            before = self.batcher.recommender
-            now = stocking.changed(before, added, retired)
-            self.listing, self._facets = self.listing.changed(now.catalogue, now.offered), None
-            self.batcher.recommender = now
+    async def follow(self) -> None:
+        """Takes over what other processes have changed in the catalogue; an answer that begins then has all of it.
+
+        Raises:
+            RequestError: if that can't be read at present.
+        """
+        while self._stocking and self._stocking.is_behind:
+            if self._following is None or self._following.done():  # one for all requests that wait for it
+                self._following = asyncio.ensure_future(asyncio.to_thread(self._change, self._stocking))
+            try:
+                await asyncio.shield(self._following)
+            except (OSError, UserError) as error:
+                log.error("what other processes have changed in the catalogue can't be read: %s", error)
+                raise busy("the catalogue has changed, and how can't be read; the log says why") from error
+
+    def _change(self, stocking, added=(), retired=()):
+        with self._changing, stocking.turn():
+            self._use(stocking.followed(self.batcher.recommender))
+            if added or retired:
+                self._use(stocking.changed(self.batcher.recommender, added, retired))
+            now = self.batcher.recommender
         if now.engine.items - len(now.offered) < ROOM // 2:
             threading.Thread(target=self._make_room, name="room", daemon=True).start()
+
+    def _use(self, now):
+        """Answers by a Recommender with further changes from now on."""
+        if now is not self.batcher.recommender:
+            self.listing, self._facets = self.listing.changed(now.catalogue, now.offered), None
+            self.batcher.recommender = now
 
     def _make_room(self):
         """Lengthens the tables, and compiles for them, while the shorter ones answer."""
@@ -274,46 +300,11 @@ class Service:
 
     def _ranking(self, ranked, k, given):
         unknown = [schema.exact(given.get(id, id)) for id in ranked.unknown]
-        return {"items": self._scored(ranked[:k]), "unknown": unknown, "fallback": ranked.fallback}
+        found = {"items": self._scored(ranked[:k]), "unknown": unknown}
+        return found | {"fallback": ranked.fallback, "step": ranked.step}
 
     def _scored(self, ranked):
         return [{"id": schema.exact(id), "score": score, "title": self.listing.title(id)} for id, score in ranked]
-
-    def _endpoints(self, body):
-        answers = [schema.Ranking, schema.Rankings]
-        text = {"name": "q", "schema": {"type": "string", "maxLength": LONGEST, "default": ""}}
-        count = {"name": "k", "schema": {"type": "integer", "minimum": 1, "maximum": self.limits.k}}
-        count["schema"]["default"] = min(FOUND, self.limits.k)
-        asked = (400, 404, 408, 413, 422, 503)
-        posted = lambda path, handler, summary, answer, body, errors=asked: Endpoint(
-            method="POST", path=path, handler=handler, summary=summary, answer=answer, body=body, errors=errors
-        )
-        got = lambda path, handler, summary, answer, **more: Endpoint(
-            method="GET", path=path, handler=handler, summary=summary, answer=answer, **more
-        )
-        best = "The best next items for one of history, histories, events and user"
-        titles = "Titles of ids, without those that are unknown"
-        found = {"parameters": (text, count), "errors": (422,)}
-        without_404 = (400, 408, 413, 422, 503)
-        return [
-            posted("/recommend", self.recommend, best, answers, body.recommend),
-            posted("/similar", self.similar, "Items like an item", schema.Similar, body.similar),
-            posted(
-                "/influence",
-                self.influence,
-                "What each item of a history did to the scores",
-                schema.Influence,
-                body.influence,
-            ),
-            posted("/events", self.happened, "What a user did", schema.Stored, body.events),
-            posted("/items", self.change, "Adds and retires items", schema.Changed, body.change),
-            got("/items", self.items, "Items by title, the most popular first", schema.Found, **found),
-            posted("/titles", self.titles, titles, schema.Found, body.titles, without_404),
-            got("/attributes", self.attributes, "What `where` may name, and common values", schema.Attributes),
-            got("/context", self.context, "What the model is shown beside items", schema.Asking),
-            got("/healthz", self.health, "Whether it runs", schema.Health, errors=(503,)),
-            got("/readyz", self.ready, "Whether it takes requests", schema.Ready, errors=(503,)),
-        ]
 
     def _application(self):
         described = openapi.document(self.endpoints)

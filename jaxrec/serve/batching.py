@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
+from jaxrec.inference.states import States
 
 
 class Full(Exception):
@@ -28,16 +29,25 @@ class Batcher:
     form the next batch. So batches grow with the load, and no request waits longer than the batch before it takes.
     """
 
-    def __init__(self, recommender: Recommender, room: int, observe: Callable[[int], Any] = lambda batch: None):
+    def __init__(
+        self,
+        recommender: Recommender,
+        room: int,
+        observe: Callable[[int], Any] = lambda batch: None,
+        wait: Callable[[int], Any] = lambda waiting: None,
+        states: States | None = None,
+    ):
         """Starts the thread.
 
         Args:
             recommender: the Recommender.
             room: maximum number of waiting questions.
             observe: called with the size of each batch of queries.
+            wait: called with the number of waiting questions when it has changed.
+            states: keeps the states of histories, for the thread alone; None: none are kept.
         """
         self.recommender, self.size = recommender, 1
-        self._room, self._observe = room, observe
+        self._room, self._observe, self._wait, self._states = room, observe, wait, states
         self._jobs, self._change, self._closed = deque(), threading.Condition(), False
         self._thread = threading.Thread(target=self._run, name="recommender", daemon=True)
         self._thread.start()
@@ -75,6 +85,7 @@ class Batcher:
             if self._closed or len(self._jobs) + len(jobs) > self._room:
                 raise Full
             self._jobs.extend(jobs)
+            self._wait(len(self._jobs))
             self._change.notify()
         return [job.future for job in jobs]
 
@@ -87,7 +98,7 @@ class Batcher:
 
     def _run(self):
         while batch := self._take():
-            outcomes = answer(self.recommender, [job.ask for job in batch], self._observe)
+            outcomes = answer(self.recommender, [job.ask for job in batch], self._observe, self._states)
             batch[0].future.get_loop().call_soon_threadsafe(_deliver, batch, outcomes)
 
     def _take(self):
@@ -100,11 +111,15 @@ class Batcher:
                     job = self._jobs.popleft()
                     if not job.future.cancelled():
                         batch.append(job)
+                self._wait(len(self._jobs))
         return batch
 
 
 def answer(
-    recommender: Recommender, asked: Sequence[Query | Callable], observe: Callable[[int], Any] = lambda batch: None
+    recommender: Recommender,
+    asked: Sequence[Query | Callable],
+    observe: Callable[[int], Any] = lambda batch: None,
+    states: States | None = None,
 ) -> list:
     """Returns the answers to questions, in order; an exception if a question raised one."""
     outcomes: list[Any] = [None] * len(asked)
@@ -119,15 +134,15 @@ def answer(
             outcomes[index] = error
     if checked:
         observe(len(checked))
-        outcomes_of = _answer_checked(recommender, list(checked.values()))
+        outcomes_of = _answer_checked(recommender, list(checked.values()), states)
         for index, outcome in zip(checked, outcomes_of, strict=True):
             outcomes[index] = outcome
     return outcomes
 
 
-def _answer_checked(recommender, checked):
+def _answer_checked(recommender, checked, states):
     try:
-        return recommender.answer(checked)
+        return recommender.answer(states.stated(recommender, checked) if states else checked)
     except Exception as error:
         return [error] * len(checked)
 

@@ -27,7 +27,6 @@ class Crowd:
         self.limits, self.metrics = limits, metrics
         self.inside, self.leaving = set(), {}  # leaving: have their last answer, earliest first
         self.waiting = {}  # connection -> since when it waits for a request, longest first
-        metrics.connections.set_function(lambda: len(self.inside))
 
     def enter(self, connection: "Connection", now: float) -> bool:
         """Returns whether a connection is accepted, possibly by closing the one that has waited longest."""
@@ -37,12 +36,14 @@ class Crowd:
                 return False
             first.end("crowded")
         self.inside.add(connection)
+        self._count()
         return True
 
     def leave(self, connection: "Connection") -> None:
         """Stops counting the connection."""
         self.inside.discard(connection)
         self.waiting.pop(connection, None)
+        self._count()
 
     def part(self, connection: "Connection") -> None:
         """Lets the connection receive its last answer; only the latest LEAVING may still do so."""
@@ -55,6 +56,9 @@ class Crowd:
         """Aborts the connection."""
         self.leaving.pop(connection, None)
         connection.transport.abort()
+
+    def _count(self):
+        self.metrics.connections.set(len(self.inside))
 
 
 class Connection(HttpToolsProtocol):

@@ -34,6 +34,7 @@ class Limits:
     body: int = 1 << 20  #: bytes per body
     batch: int = 16  #: histories per model call
     queue: int = 256  #: histories waiting for the model; events waiting for the disk
+    states: int = 10_000  #: histories whose states are kept, of models with a recurrent state
     deadline: float = 2.0  #: seconds from a request's head to its answer, including its body
     connections: int = dataclasses.field(default_factory=_connections)  #: open connections
     transfer: float = 10.0  #: seconds for a client to send a request's head, and to receive an answer

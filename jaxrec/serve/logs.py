@@ -7,30 +7,47 @@ import time
 from jaxrec.system.console import printable
 
 
-def begin(form: str) -> None:
-    """Logs to standard error. `form`: "text" or "json"."""
+def begin(form: str, is_one_of_several: bool = False) -> None:
+    """Logs to standard error.
+
+    Args:
+        form: "text" or "json".
+        is_one_of_several: whether every line names the process, since others write to the same place.
+    """
     handler = logging.StreamHandler()
-    handler.setFormatter({"text": Text, "json": Json}[form]())
+    handler.setFormatter({"text": Text, "json": Json}[form](is_one_of_several))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
     # malformed requests are the client's fault, and are counted
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
-class Text(logging.Formatter):
-    """`2026-11-26T14:22:46.123Z WARNING jaxrec.serve: step 7 answers now`, followed by a traceback if there is one."""
+class _Formatter(logging.Formatter):
+    def __init__(self, names_process: bool = False):
+        """`names_process`: whether every line has the id of the process."""
+        super().__init__()
+        self._names_process = names_process
+
+
+class Text(_Formatter):
+    """`2026-11-26T14:22:46.123Z WARNING jaxrec.serve: step 7 answers now`, followed by a traceback if there is one.
+
+    With the id of the process it is `jaxrec.serve[4711]: `.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        head = f"{_time(record)} {record.levelname} {record.name}: "
+        process = f"[{record.process}]" if self._names_process else ""
+        head = f"{_time(record)} {record.levelname} {record.name}{process}: "
         lines = [record.getMessage().replace("\n", " "), *_traceback(self, record)]
         return head + printable("\n".join(lines))
 
 
-class Json(logging.Formatter):
-    """An object per line: time, level, logger and message, and traceback if there is one."""
+class Json(_Formatter):
+    """An object per line: time, level, logger, process if it is named, and message; traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         said = {"time": _time(record), "level": record.levelname, "logger": record.name}
+        said |= {"process": record.process} if self._names_process else {}
         said["message"] = printable(record.getMessage())
         if found := _traceback(self, record):
             said["traceback"] = "\n".join(found)

@@ -1,6 +1,7 @@
 """The service's Prometheus metrics."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 TOGETHER = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -9,8 +10,14 @@ TOGETHER = (1, 2, 4, 8, 16, 32, 64, 128)
 class Metrics:
     """The metrics of a service, in their own registry."""
 
-    def __init__(self):
+    def __init__(self, folder: str | None = None):
+        """
+        Args:
+            folder: where the processes of a service of several keep them, as PROMETHEUS_MULTIPROC_DIR says too: the
+                text is then of all of them. What one has counted stays when it ends.
+        """
         self.registry = registry = CollectorRegistry()
+        self._folder = folder
         self.requests = Counter("jaxrec_requests", "Requests answered", ["path", "status"], registry=registry)
         self.seconds = Histogram(
             "jaxrec_request_seconds", "From the first byte to the answer", ["path"], buckets=SECONDS, registry=registry
@@ -18,11 +25,12 @@ class Metrics:
         self.batch = Histogram(
             "jaxrec_batch_queries", "Histories that the model answered at once", buckets=TOGETHER, registry=registry
         )
-        self.waiting = Gauge("jaxrec_waiting_queries", "Questions that wait for the model", registry=registry)
-        self.step = Gauge("jaxrec_checkpoint_step", "Step of the checkpoint that answers", registry=registry)
+        gauge = lambda name, about, of_several: Gauge(name, about, registry=registry, multiprocess_mode=of_several)
+        self.waiting = gauge("jaxrec_waiting_queries", "Questions that wait for the model", "livesum")
+        self.step = gauge("jaxrec_checkpoint_step", "Step of the checkpoint that answers", "livemin")
         self.swapped = Counter("jaxrec_checkpoints_taken", "New checkpoints taken", registry=registry)
         self.refused = Counter("jaxrec_checkpoints_refused", "New checkpoints refused", registry=registry)
-        self.connections = Gauge("jaxrec_connections", "Connections that are open", registry=registry)
+        self.connections = gauge("jaxrec_connections", "Connections that are open", "livesum")
         self.closed = Counter(
             "jaxrec_connections_closed", "Connections that the service closed", ["why"], registry=registry
         )
@@ -30,4 +38,8 @@ class Metrics:
 
     def text(self) -> bytes:
         """Returns the metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        if self._folder is None:
+            return generate_latest(self.registry)
+        sums = CollectorRegistry()
+        MultiProcessCollector(sums, self._folder)
+        return generate_latest(sums)

@@ -100,6 +100,7 @@ class Ranking(_Answer):
         description="whether nothing of the history is known: the items are then the most popular, the scores their "
         "shares of what was trained on"
     )
+    step: int | None = Field(description="of the checkpoint that answered")
 
 
 class Rankings(_Answer):

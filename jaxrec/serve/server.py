@@ -6,10 +6,11 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+import jax
 import uvicorn
 
 from jaxrec.data.interactions import Interactions
@@ -19,35 +20,46 @@ from jaxrec.serve.app import Service
 from jaxrec.serve.connections import Connection, Crowd
 from jaxrec.serve.hosts import Hosts
 from jaxrec.serve.known import Known
+from jaxrec.serve.listening import address, bind
+from jaxrec.serve.metrics import Metrics
 from jaxrec.serve.stocking import Stocking
 from jaxrec.serve.store import Events
+from jaxrec.serve.workers import Part
 from jaxrec.system.errors import UserError
 
 TOKEN = "JAXREC_TOKEN"  # an environment variable, since command lines are visible to all users
-LAST_PORT = 65535
 SWITCH = 0.0005  # seconds that a thread keeps the interpreter while another one waits: the default is a whole answer's
 GRACE = 10  # seconds to wait for requests in progress when stopping
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
-def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
-    """Serves a workdir until SIGTERM or Ctrl-C, then completes requests in progress. Returns the exit status."""
-    logs.begin(arguments.log)
-    share_cores()
+def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str], part: Part | None = None) -> int:
+    """Serves a workdir until SIGTERM or Ctrl-C, then completes requests in progress. Returns the exit status.
+
+    Args:
+        arguments: of the command.
+        part: what this process is of a service of several; None if it is all of it.
+    """
+    logs.begin(arguments.log, part is not None)
+    share_cores(part.count if part else 1)
+    if part:
+        part.follow()
+        check_device(part.count)
     if arguments.watch and arguments.checkpoint not in ("best", "latest"):
         raise UserError(f"--watch looks for a new checkpoint, and {arguments.checkpoint} is one: leave one of them out")
     allowed, token = limits.parse(arguments.limit), read_token()
     hosts = Hosts(arguments.host, arguments.allow_host)
-    listening = bind(arguments.host, arguments.port)
+    listening = socket.socket(fileno=part.listening) if part else bind(arguments.host, arguments.port)
     chosen = arguments.workdir, arguments.checkpoint, arguments.approximate
     if arguments.stock and arguments.approximate:
         raise UserError("--approximate has an index that does not change: leave it out, or --stock")
-    stocking = Stocking(arguments.stock) if arguments.stock else None
+    stocking = Stocking(arguments.stock, part and part.turns) if arguments.stock else None
     stocked = {"stocked": stocking.onto} if stocking else {}
     recommender = watch.load(*chosen, allowed.k, allowed.batch, arguments.items, **stocked)
     events = Events(arguments.events, allowed.queue) if arguments.events else None
     known = Known(histories(recommender, arguments.histories)) if arguments.histories else None
-    service = Service(recommender, allowed, events, token, hosts, known, stocking)
+    metrics = Metrics(part and part.folder)
+    service = Service(recommender, allowed, events, token, hosts, known, stocking, metrics)
     beside = [threading.Thread(target=watch.warm, args=(service.batcher, allowed.k, allowed.batch), daemon=True)]
     if arguments.watch:
         renew = lambda step: watch.renew(service.batcher.recommender, step, allowed.k, **stocked)
@@ -68,23 +80,42 @@ def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
         thread.start()
     items = f"{len(service.listing):,} items"
     items += f", {len(known):,} users" if known else ""
+    items += f", by {part.count} processes" if part else ""
     ready = f"jaxrec serves {arguments.workdir}, step {recommender.step}, {items}, at {address(listening)}"
     if arguments.host not in LOCAL and token is None:
         ready += f" to everyone who reaches it: set {TOKEN} to ask for a token"
-    run(service.app, listening, ready, Crowd(allowed, service.metrics))
+    run(service.app, listening, ready, Crowd(allowed, service.metrics), part.tell if part else say)
     leave(beside)
     return 0
 
 
-def share_cores() -> None:
+def say(ready: str) -> None:
+    """Prints the line that says that requests are accepted."""
+    print(ready, flush=True)
+
+
+def share_cores(processes: int = 1) -> None:
     """Sets how the threads of this process share its cores and the interpreter, before JAX starts.
 
-    A core is left to HTTP, since a program on all of them waits for the busiest. `NPROC`, by which XLA counts cores,
-    stays as it is if it is set.
+    Every process of a service has an equal part of the cores. Of these, one is left to HTTP, since a program on all of
+    them waits for the busiest. `NPROC`, by which XLA counts cores, stays as it is if it is set.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("NPROC", str(max(cores - 1, 1)))
+    os.environ.setdefault("NPROC", str(max(cores // processes - 1, 1)))
     sys.setswitchinterval(SWITCH)
+
+
+def check_device(processes: int) -> None:
+    """Checks that several processes can share the device.
+
+    Raises:
+        UserError: if it is an accelerator, whose memory the first of them takes.
+    """
+    if (device := jax.default_backend()) != "cpu":
+        raise UserError(
+            f"--workers {processes}: processes share the cores of a CPU, and a {device} answers here: leave it out, or "
+            "set JAX_PLATFORMS=cpu"
+        )
 
 
 def histories(recommender: Recommender, data: str) -> Interactions:
@@ -111,30 +142,6 @@ def leave(threads: Iterable[threading.Thread]) -> None:
         os._exit(0)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Returns a socket bound to this address, not yet listening.
-
-    Raises:
-        UserError: if the address is in use or invalid.
-    """
-    if not 0 <= port <= LAST_PORT:
-        raise UserError(f"--port {port}: a port is a number from 0 to {LAST_PORT}")
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except (OSError, UnicodeError) as error:
-        raise UserError(f"{host}:{port} can't be listened at: {error}; name another --host or --port") from error
-    return listening
-
-
-def address(listening: socket.socket) -> str:
-    """Returns http://host:port of a socket."""
-    host, port = listening.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
 class _Server(uvicorn.Server):
     def __init__(self, config, ready):
         super().__init__(config)
@@ -142,7 +149,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets=None):
         await super().startup(sockets)
-        print(self._ready, flush=True)
+        self._ready()
 
 
 def configuration(app: Any, crowd: Crowd) -> uvicorn.Config:
@@ -161,12 +168,12 @@ def configuration(app: Any, crowd: Crowd) -> uvicorn.Config:
     )
 
 
-def run(app: Any, listening: socket.socket, ready: str, crowd: Crowd) -> None:
-    """Serves until a signal; prints the line `ready` once requests are accepted."""
+def run(app: Any, listening: socket.socket, ready: str, crowd: Crowd, tell: Callable[[str], Any] = say) -> None:
+    """Serves until a signal; tells the line `ready` once requests are accepted."""
     # uvicorn re-raises the signal after stopping, but a requested stop is a success
     before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
-        _Server(configuration(app, crowd), ready).run(sockets=[listening])
+        _Server(configuration(app, crowd), partial(tell, ready)).run(sockets=[listening])
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

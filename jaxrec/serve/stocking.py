@@ -1,6 +1,6 @@
 """Changes of the catalogue while the service runs: items are added and retired, and the changes kept in a file."""
 
-import fcntl
+import contextlib
 import json
 import logging
 import os
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxrec.inference.recommender import Recommender
-from jaxrec.inference.stock import ROOM, NewItem
+from jaxrec.inference.stock import ROOM, NewItem, sharing
+from jaxrec.serve import locks
 from jaxrec.serve.database import Unavailable
 from jaxrec.serve.listing import Listing
 from jaxrec.system.errors import UserError
@@ -27,30 +28,46 @@ class Change(NamedTuple):
 class Stocking:
     """The changes of a catalogue, in a file with a JSON object per line. A change is on disk before it is in force.
 
-    The file is locked while the service runs. An unfinished last line, of a change that was never in force, is removed.
+    The file is locked while the service runs; the processes of one service take turns to change it, and each takes over
+    what the others have changed. An unfinished last line, of a change that was never in force, is removed.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, turns: Path | None = None):
         """
         Args:
             path: the file, created if it doesn't exist.
+            turns: a file by which the processes of a service take turns; None if this is its only one.
 
         Raises:
             UserError: if it can't be used, or is damaged.
         """
-        self._path = Path(path)
+        self._path, self._turns, self._end, self._lines = Path(path), turns, 0, 0
+        self._file = locks.opened(path) if turns else locks.held(path)
+        with self.turn():
+            self._changes = self._news()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether another process has changed the catalogue, or is doing so."""
+        return self._turns is not None and os.fstat(self._file).st_size > self._end
+
+    def turn(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which no other process of the service changes the catalogue."""
+        return locks.turn(self._turns) if self._turns else contextlib.nullcontext()
+
+    def followed(self, recommender: Recommender) -> Recommender:
+        """Returns a Recommender with what other processes have changed since. To be called in a `turn`."""
+        if not self.is_behind:
+            return recommender
+        news, now = self._news(), recommender
+        self._changes += news
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            text = self._path.read_bytes()
-        except BlockingIOError:
-            raise UserError(f"{path}: another service changes its catalogue there: name another with --stock") from None
-        except OSError as error:
-            raise UserError(
-                f"{path}: can't be used for changes: {error.strerror}; name another with --stock"
-            ) from error
-        self._end = text.rfind(b"\n") + 1
-        self._changes = list(self._read(text[: self._end]))
+            for change in news:
+                now = now.changed(change.added, change.retired)
+        except UserError:  # this process has another catalogue at present: what applies to it is taken
+            now = self.onto(recommender.base or recommender)
+            now.engine = sharing(now.engine, recommender.engine)
+        return now
 
     def onto(self, recommender: Recommender) -> Recommender:
         """Returns a Recommender with all changes, and room for more.
@@ -74,7 +91,7 @@ class Stocking:
         return recommender.changed(list(added.values()), retired, room=ROOM)
 
     def changed(self, recommender: Recommender, added: Sequence[NewItem], retired: Sequence) -> Recommender:
-        """Returns a Recommender with items added and retired; the change is on disk then.
+        """Returns a Recommender with items added and retired; the change is on disk then. To be called in a `turn`.
 
         Raises:
             UserError: as for `Recommender.changed`.
@@ -88,14 +105,28 @@ class Stocking:
                 raise OSError(None, "no space is left")
             os.fsync(self._file)
         except OSError as error:
+            with contextlib.suppress(OSError):  # a longer line is else left behind a shorter one
+                os.ftruncate(self._file, self._end)
             raise Unavailable(f"the file of changes could not be written: {error.strerror}") from error
-        self._end += len(line)
+        self._end, self._lines = self._end + len(line), self._lines + 1
         self._changes.append(Change(added, retired))
         return now
 
+    def _news(self):
+        """Returns the changes in the file that have not been read, and removes what is no whole line."""
+        try:
+            text = os.pread(self._file, max(os.fstat(self._file).st_size - self._end, 0), self._end)
+            whole = text[: text.rfind(b"\n") + 1]
+            if whole != text:
+                os.ftruncate(self._file, self._end + len(whole))
+        except OSError as error:
+            raise UserError(f"{self._path}: can't be read: {error.strerror}; name another with --stock") from error
+        changes = list(self._read(whole))
+        self._end, self._lines = self._end + len(whole), self._lines + len(changes)
+        return changes
+
     def _read(self, text: bytes) -> Iterator[Change]:
-        os.ftruncate(self._file, self._end)
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.splitlines(), self._lines + 1):
             try:
                 values: Mapping[str, Any] = json.loads(line)
                 added = [NewItem(item["id"], item["like"], item["about"]) for item in values["add"]]

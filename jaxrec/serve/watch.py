@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,20 @@ from jaxrec.inference import loading
 from jaxrec.inference.engine import BEST
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
+from jaxrec.inference.states import States
 from jaxrec.inference.stock import OFFERED, sharing
 from jaxrec.serve.batching import Batcher
 from jaxrec.system.errors import UserError
+from jaxrec.system.files import is_address
 from jaxrec.training import workdir
 from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.fetching import here
 
 CHECKED, ASKED = 8, 10  # histories of the self-check, and items requested for each
 AGAIN = 30.0  # seconds before retrying a refused checkpoint; doubles each time
 NICE = 10  # of the thread that loads checkpoints
 SILENT, LOADING = 30.0, 600.0  # seconds without a look, or of loading a checkpoint, after which the watcher is late
+EVERY, FAR = 1.0, 10.0  # seconds between looks at a folder, and at an object store
 log = logging.getLogger("jaxrec.serve")
 
 
@@ -34,7 +39,7 @@ Stocked = Callable[[Recommender], Recommender]  #: the same, with the changes of
 
 
 def load(
-    path: Path,
+    path: Path | str,
     checkpoint: str | int,
     approximate: bool,
     k: int,
@@ -45,7 +50,7 @@ def load(
     """Returns the Recommender of a workdir's checkpoint, compiled for single histories, and checked.
 
     Args:
-        path: the workdir.
+        path: the workdir, or its address.
         checkpoint: as for `loading.load`.
         approximate: as for `loading.load`.
         k: number of items that will be requested.
@@ -78,7 +83,7 @@ def renew(
 
 
 def reload(
-    path: Path,
+    path: Path | str,
     step: int,
     approximate: bool,
     k: int,
@@ -101,9 +106,13 @@ def compile_all(recommender: Recommender, k: int, batch: int) -> None:
 
 def begin(recommender: Recommender, k: int) -> None:
     """Compiles and runs what single histories need, then checks the answers."""
-    id, engine = recommender.catalogue.ids[0], recommender.engine
+    id, engine, states = recommender.catalogue.ids[0], recommender.engine, States(1)
     for slots in engine.buckets():
-        recommender.answer([Query([id] * (slots - engine.num_mask_slots), k)])
+        query = recommender.check(Query([id] * (slots - engine.num_mask_slots), k))
+        for _ in range(2):  # the second time by a state, of models that have any
+            recommender.answer(states.stated(recommender, [query]))
+    for length in (1, 1, 2) if engine.keeps_states else ():  # the last by the state of the one before
+        recommender.answer(states.stated(recommender, [recommender.check(Query([id] * length, k))]))
     recommender.similar(id, k)
     check(recommender)
 
@@ -160,33 +169,35 @@ class Watcher(threading.Thread):
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         checkpoint: str,
         current: int | None,
         renew: Callable[[int], Recommender],
         reload: Callable[[int], Recommender],
         take: Callable[[Recommender], None],
         refuse: Callable[[], None],
-        every: float = 1.0,
+        every: float | None = None,
     ):
         """Creates the thread.
 
         Args:
-            path: the workdir.
+            path: the workdir, or its address.
             checkpoint: "best" or "latest".
             current: the active step.
             renew: (step) -> Recommender of the same model and data.
             reload: (step) -> Recommender, for a training with another model or data at the path.
             take: (Recommender) -> None, activates it.
             refuse: () -> None, counts refused checkpoints.
-            every: seconds between looks.
+            every: seconds between looks; by default EVERY, or FAR for an address.
         """
         super().__init__(name="watch", daemon=True)
-        self._path, self._checkpoint, self._current = path, checkpoint, (_folder(path), current)
-        self._renew, self._reload, self._take, self._refuse, self._every = renew, reload, take, refuse, every
+        self._copied, self._is_far = partial(here, path, checkpoint), is_address(path)
+        self._path, self._every = self._copied(), every or (FAR if self._is_far else EVERY)
+        self._checkpoint, self._current = checkpoint, (_folder(self._path), current)
+        self._renew, self._reload, self._take, self._refuse = renew, reload, take, refuse
         self._there, self._looked, self._blind = {}, time.monotonic(), None
         self._refused, self._again, self._pause, self._loading = None, math.inf, AGAIN, False
-        self._trained = workdir.read(path)
+        self._trained = workdir.read(self._path)
 
     def run(self) -> None:
         """Looks until the process ends, at low priority: loading and checking can wait, requests can't."""
@@ -207,13 +218,16 @@ class Watcher(threading.Thread):
 
     def look(self) -> None:
         """Activates the current best or latest checkpoint, if it isn't active already."""
+        self._loading = self._is_far
         try:
-            there = finished(self._path / "checkpoints")
-        except OSError as error:  # temporary, as without descriptors: the next look may succeed
+            there = finished(self._copied() / "checkpoints")
+        except (OSError, UserError) as error:  # temporary, as without descriptors: the next look may succeed
             if str(error) != self._blind:
                 log.error("new checkpoints can't be looked for, step %s answers on: %s", self._current, error)
             self._blind = str(error)
             return
+        finally:
+            self._loading = False
         self._looked, self._blind = time.monotonic(), None
         if there != self._there:
             self._again, self._pause = -math.inf, AGAIN

@@ -131,6 +131,33 @@ def is_address(name: object) -> bool:
     return isinstance(name, str) and ADDRESS.match(name) is not None
 
 
+def path_or_address(name: str | os.PathLike) -> Path | str:
+    """Returns an address as it is, and the Path of anything else.
+
+    >>> path_or_address("runs/a"), path_or_address("s3://bucket/runs/a")
+    (PosixPath('runs/a'), 's3://bucket/runs/a')
+    """
+    return str(name) if is_address(name) else Path(name)
+
+
+def workdir_at(name: str | os.PathLike) -> Path | str:
+    """Returns the address of a workdir as it is, and otherwise its absolute path.
+
+    Raises:
+        UserError: if it was an address, of which pathlib has made something else.
+    """
+    return str(name) if is_address(name) else local(name, "a workdir").absolute()
+
+
+def below(folder: Path | str, name: str) -> Path | str:
+    """Returns the place of a name in a folder, which may be an address.
+
+    >>> below("s3://bucket/runs/", "a")
+    's3://bucket/runs/a'
+    """
+    return folder / name if isinstance(folder, Path) else f"{folder.rstrip('/')}/{name}"
+
+
 def local(path: str | os.PathLike, what: str) -> Path:
     """Returns a path on this machine's disks.
 
@@ -144,8 +171,8 @@ def local(path: str | os.PathLike, what: str) -> Path:
     text = os.fspath(path)
     if is_address(text) or BROKEN.match(text):
         raise UserError(
-            f"{text}: {what} lies on a disk of this machine, not in an object store: name a folder here, and copy it "
-            "there afterwards, as by `aws s3 sync`"
+            f"{text}: {what} lies on a disk of this machine, not in an object store: name a folder here"
+            + (", or give the address as text, which pathlib cuts" if BROKEN.match(text) else "")
         )
     return Path(path)
 

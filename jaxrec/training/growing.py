@@ -27,7 +27,8 @@ from jaxrec.models.context import NAME as CONTEXT
 from jaxrec.models.features import FEATURES, VALUES
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
-from jaxrec.training import optim, workdir
+from jaxrec.system.files import is_address
+from jaxrec.training import fetching, optim, workdir
 from jaxrec.training.building import model_for
 from jaxrec.training.checkpoint import Checkpoints, abstract
 from jaxrec.training.setup import Setup, state_of
@@ -72,14 +73,15 @@ def settled(values: Mapping[str, Any]) -> tuple[dict, list[str]]:
     path = values.get("init_from")
     if not path:
         return dict(values), []
-    earlier = flatten(to_dict(workdir.read(Path(path)).config))
+    earlier = flatten(to_dict(workdir.read(fetching.here(path, None)).config))
     taken = {
         key: earlier[key]
         for key, value in flatten(dict(values)).items()
         if value == AUTO and _shapes(key) and key in earlier
     }
     made: dict = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
-    made["init_from"] = str(Path(path).absolute())  # so that the same training can be resumed from anywhere
+    # so that the same training can be resumed from anywhere
+    made["init_from"] = path if is_address(path) else str(Path(path).absolute())
     for key, value in taken.items():
         group, _, last = key.rpartition(".")
         (made[group] if group else made)[last] = value
@@ -89,12 +91,12 @@ def settled(values: Mapping[str, Any]) -> tuple[dict, list[str]]:
 
 def describe(config: Config, catalogue: Catalogue) -> str:
     """How many items a training begins with that the earlier one knew, in words."""
-    path = Path(config.init_from)
+    path = fetching.here(config.init_from, None)
     known = workdir.catalogue(path, workdir.read(path))
     items = match(known.ids.tolist(), catalogue.ids.tolist())
     gone = len(known.ids) - len(items.old)
     parts = [f"{len(items.old):,} items are carried over", f"{len(items.added):,} are new", f"{gone:,} are gone"]
-    return f"begins with {path}: {', '.join(parts)}"
+    return f"begins with {config.init_from}: {', '.join(parts)}"
 
 
 def carried(fresh: State, setup: Setup) -> State:
@@ -110,7 +112,7 @@ def carried(fresh: State, setup: Setup) -> State:
     Raises:
         UserError: there is no such workdir, its model is another, or no item is in both.
     """
-    config, path, split = setup.config, Path(setup.config.init_from), setup.split
+    config, path, split = setup.config, fetching.here(setup.config.init_from, whole=True), setup.split
     stored = workdir.read(path)
     catalogue, now = workdir.catalogue(path, stored), split.interactions.catalogue
     types, own = stored.data.get(workdir.TYPES, []), split.interactions.types
@@ -122,8 +124,8 @@ def carried(fresh: State, setup: Setup) -> State:
     if not len(items.old):
         then, here = (arguments.some(ids.ids[:3].tolist()) for ids in (catalogue, now))
         raise UserError(
-            f"config.init_from: {path} and {split.interactions.name} have no item in common ({then} there, {here} "
-            "here): prepare both logs with the same column of items, or leave init_from out"
+            f"config.init_from: {config.init_from} and {split.interactions.name} have no item in common ({then} there, "
+            f"{here} here): prepare both logs with the same column of items, or leave init_from out"
         )
     matched = (
         dict.fromkeys(setup.model.item_tables, items)
@@ -141,8 +143,8 @@ def carried(fresh: State, setup: Setup) -> State:
         keys = [key for key in after if _shapes(key) and before.get(key) != after[key]]
         differ = [f"config.{key} was {before.get(key)!r} and is {after[key]!r}" for key in keys]
         raise UserError(
-            f"config.init_from: the model of {path} is another ({'; '.join([*differ, str(unlike)])}): set these keys "
-            "as they were, or leave init_from out"
+            f"config.init_from: the model of {config.init_from} is another ({'; '.join([*differ, str(unlike)])}): set "
+            "these keys as they were, or leave init_from out"
         ) from None
     return fresh._replace(params=params, opt=opt)
 

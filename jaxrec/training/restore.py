@@ -13,17 +13,18 @@ from jaxrec.system import arguments
 from jaxrec.system.console import printable
 from jaxrec.training import leaves
 from jaxrec.training.checkpoint import Checkpoints, abstract
+from jaxrec.training.fetching import here
 
 log = logging.getLogger("jaxrec")
 
 
 def restore_params(
-    path: Path, model: Model, checkpoint: str | int | None, sharding: Any, together: bool = False
+    path: Path | str, model: Model, checkpoint: str | int | None, sharding: Any, together: bool = False
 ) -> tuple[Any, int]:
     """The params of a workdir's checkpoint with a sharding, or on the host where it is None; and its step.
 
     Args:
-        path: the workdir.
+        path: the workdir, or its address in an object store.
         model: of the training.
         checkpoint: "best", "latest" or a step; None: the best.
         sharding: of the params.
@@ -46,7 +47,7 @@ def restore_params(
 
 def _restored(path, shapes, checkpoint, sharding):
     wanted = jax.tree.map(leaves.on_host, shapes) if sharding is None else abstract(shapes, sharding)
-    with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
+    with contextlib.closing(Checkpoints(here(path, checkpoint), read_only=True)) as checkpoints:
         params, step, damaged = checkpoints.take(
             arguments.checkpoint_name(checkpoint), lambda step: checkpoints.restore_params(step, wanted)
         )

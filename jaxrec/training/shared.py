@@ -8,14 +8,16 @@ from pathlib import Path
 from jaxrec.kernels import processes
 from jaxrec.system.version import VERSION
 from jaxrec.training import workdir
+from jaxrec.training.fetching import here
 
 
 @contextlib.contextmanager
-def workdir_of_first(path: Path) -> Iterator[Path]:
+def workdir_of_first(path: Path | str, checkpoint: str | int = "best") -> Iterator[Path | str]:
     """A folder in which each process finds what the first one's workdir says of its training; all must ask for it.
 
     On the first process, or the only one, that is the workdir itself; on the others a copy, for as long as the context
-    lasts. It has no checkpoints: `restore_params` sends them.
+    lasts. It has no checkpoints: `restore_params` sends them. Of an address in an object store the first one fetches
+    what the checkpoint needs.
 
     Raises:
         UserError: on all processes, where there is no workdir; or they are of different versions.
@@ -24,16 +26,18 @@ def workdir_of_first(path: Path) -> Iterator[Path]:
         yield path
         return
     processes.check_same({"version": VERSION})
-
-    def known():
-        workdir.read(path)
-        return [name for name in (workdir.CONFIG, workdir.CATALOGUE, workdir.USERS) if (path / name).exists()]
-
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / (path.name or "workdir")
+        copy = Path(folder) / (Path(path).name or "workdir")
         copy.mkdir()
+        read = []
+
+        def known():
+            read.append(here(path, checkpoint))
+            workdir.read(read[0])
+            return [name for name in (workdir.CONFIG, workdir.CATALOGUE, workdir.USERS) if (read[0] / name).exists()]
+
         for name in processes.of_first(known):
-            data = processes.bytes_from_first((path / name).read_bytes() if processes.leads() else b"")
+            data = processes.bytes_from_first((read[0] / name).read_bytes() if read else b"")
             if not processes.leads():
                 (copy / name).write_bytes(data)
-        yield path if processes.leads() else copy
+        yield read[0] if read else copy

@@ -96,7 +96,9 @@ def test_the_other_processes_train_what_the_first_one_does(pretended, monkeypatc
     told = iter(json.loads(json.dumps(orders)))
     monkeypatch.setattr(halving.processes, "from_first", lambda _: next(told))
     monkeypatch.setattr(halving.loop, "fit", fit)
-    monkeypatch.setattr(halving.fitting, "assembled", lambda config, split, devices: made.append(config) or (config, None))
+    monkeypatch.setattr(
+        halving.fitting, "assembled", lambda config, split, devices: made.append(config) or (config, None)
+    )
     halving.follow(log, {"seed": 3})
     assert theirs == [search.configuration(order["changes"], {"seed": 3}, log) for order in orders[:-1]]
     assert len(made) < len(theirs), "what is trained on is not made anew"

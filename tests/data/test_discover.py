@@ -305,7 +305,10 @@ def test_pairs_are_still_pairs(tmp_path):
     assert rows(tmp_path) == LOG[:2]
 
 
-def test_a_delta_table_is_refused_since_its_files_hold_removed_rows(tmp_path):
-    tree(tmp_path / "lake", {"_delta_log/0.json": b"{}", "part-0.parquet": parquet(f"{HEADER}1,2,3\n1,3,4\n")})
-    with pytest.raises(UserError, match=r"a Delta table.*python -m jaxrec\.data\.spark"):
-        read(tmp_path / "lake")
+@pytest.mark.parametrize("name", ["table", "", "table/part-0.parquet", "table/day=1", "table/*.parquet", "*"])
+def test_files_of_a_delta_table_are_refused_since_they_hold_removed_rows(tmp_path, name):
+    content = parquet(f"{HEADER}1,2,3\n1,3,4\n")
+    files = {"_delta_log/0.json": b"{}", "part-0.parquet": content, "day=1/part-0.parquet": content}
+    tree(tmp_path / "lake" / "table", files)
+    with pytest.raises(UserError, match=r"Delta table.*whose files hold removed rows too: name the table's folder"):
+        read(tmp_path / "lake" / name)

@@ -83,6 +83,7 @@ def test_a_history_is_asked_when_it_is_said():
         ({"weights": [1, 2, 3]}, "weights: 3 for 2 items"),
         ({"weights": [1, "much"]}, "no finite number"),
         ({"weights": [1, float("inf")]}, "no finite number"),
+        ({"weights": [1, 10**400]}, "no finite number"),
     ],
 )
 def test_mistakes_are_named(given, said):

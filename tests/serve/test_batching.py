@@ -5,11 +5,13 @@ import asyncio
 import pytest
 from hypothesis import given, settings, strategies as st
 
+import jaxrec
 from jaxrec.inference.queries import Query
 from jaxrec.serve.batching import Batcher, Full, answer
+from jaxrec.serve.store import Events
 from jaxrec.system.errors import UserError
 
-from .conftest import ITEMS
+from .conftest import ITEMS, make_workdir
 
 ids = st.integers(1, ITEMS)
 queries = st.builds(
@@ -58,3 +60,24 @@ def test_what_waits_is_answered_together_and_at_the_end(recommender):
     for v, ranked in enumerate(answers, 1):
         assert [id for id, _ in ranked] == [id for id, _ in recommender.recommend([v], 3)]
     assert max(sizes) == 4 and sum(sizes) == 9
+
+
+@pytest.mark.slow
+def test_the_states_of_users_are_those_of_their_events(ask, tmp_path):
+    rec = jaxrec.load(make_workdir(tmp_path / "run", "gru4rec")[0])
+    events, happened = Events(tmp_path / "e.db", 10), {"ann": [], "bob": []}
+
+    async def work(client, service):
+        for number in range(1, 13):  # at the end more than the 8 that the model sees
+            user = ("ann", "bob")[number % 3 == 0]
+            happened[user].append(number)
+            await client.post("/events", json={"user": user, "item": number})
+            for user in ("ann", "bob") if happened["bob"] else ("ann",):
+                answer = await client.post("/recommend", json={"user": user, "k": 5})
+                found = [(item["id"], item["score"]) for item in answer.json()["items"]]
+                want = rec.recommend(happened[user], 5)
+                assert [id for id, _ in found] == [id for id, _ in want]
+                assert [score for _, score in found] == pytest.approx([score for _, score in want], abs=1e-6)
+        assert service.batcher._states.continued > 8
+
+    ask(work, rec, events=events)

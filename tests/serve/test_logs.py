@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import re
 
 import pytest
@@ -40,6 +41,12 @@ def test_text(lines):
     assert re.match(rf"{TIME} WARNING jaxrec.serve: step 7 forged \\x1b\[31mxxx", line) and len(line) < 3000
     first, *more = lines("text", fail)
     assert first.endswith("ERROR jaxrec.serve: a request failed") and more[-1] == r"ValueError: it \x1b[31m broke"
+
+
+def test_lines_of_several_processes_name_theirs():
+    record = logging.LogRecord("jaxrec.serve", logging.WARNING, "", 1, "step 7", (), None)
+    assert f" WARNING jaxrec.serve[{os.getpid()}]: step 7" in logs.Text(True).format(record)
+    assert json.loads(logs.Json(True).format(record))["process"] == os.getpid()
 
 
 def test_json(lines):

@@ -7,9 +7,12 @@ import os
 import jax
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 
+import jaxrec
 from jaxrec.inference import stock
 from jaxrec.serve import app, stocking
+from jaxrec.serve.database import Unavailable
 from jaxrec.serve.stocking import Stocking
 from jaxrec.system.errors import UserError
 
@@ -128,6 +131,108 @@ def test_what_was_changed_is_so_after_a_restart_and_with_another_catalogue(recom
     os.close(again._file)
     with pytest.raises(UserError, match=r"changes\.jsonl, line 1: no change of a catalogue"):
         Stocking(kept)
+
+
+def test_a_change_that_could_not_be_written_leaves_nothing_behind(recommender, kept, monkeypatch):
+    keeping = Stocking(kept)
+    rec = keeping.onto(recommender)
+    with monkeypatch.context() as patch:
+        patch.setattr(stocking.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(Unavailable):
+            keeping.changed(rec, [stock.NewItem(NEW, [3, 4, 5, 6])], [])
+    keeping.changed(rec, [], [7])  # a shorter line
+    assert [json.loads(line)["retire"] for line in kept.read_text().splitlines()] == [[7]]
+
+
+@pytest.fixture
+def two(kept, tmp_path):
+    """The Stockings of two processes of a service."""
+    return [Stocking(kept, tmp_path / "turns") for _ in range(2)]
+
+
+@pytest.mark.slow
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, 5)), max_size=8))
+def test_two_processes_have_the_same_changes_in_the_same_order(recommender, tmp_path_factory, asked):
+    folder = tmp_path_factory.mktemp("stock")
+    both = [Stocking(folder / "changes", folder / "turns") for _ in range(2)]
+    recs = [each.onto(recommender) for each in both]
+    for who, add, retire in asked:
+        with both[who].turn():
+            recs[who] = both[who].followed(recs[who])
+            try:
+                recs[who] = both[who].changed(recs[who], [stock.NewItem(NEW + add, [1 + add])], [1 + retire])
+            except UserError:
+                continue  # it is there already
+        assert both[1 - who].is_behind and not both[who].is_behind
+    now = [each.followed(rec) for each, rec in zip(both, recs, strict=True)]
+    assert not any(each.is_behind for each in both)
+    np.testing.assert_array_equal(now[0].catalogue.ids, now[1].catalogue.ids)
+    np.testing.assert_array_equal(now[0].offered, now[1].offered)
+    np.testing.assert_array_equal(now[0].engine.params["items"], now[1].engine.params["items"])
+    again = Stocking(folder / "changes").onto(recommender)
+    assert again.catalogue.ids.tolist() == now[0].catalogue.ids.tolist() and (again.offered == now[0].offered).all()
+    for each in both:
+        os.close(each._file)
+
+
+def test_a_change_of_another_process_is_in_every_answer_from_the_next_request_on(ask, recommender, two):
+    mine, others = two
+
+    async def work(client, service):
+        other = others.onto(recommender)
+        ids = lambda answer: {item["id"] for item in answer.json()["items"]}
+        best = lambda: post(client, "/recommend", history=[5], k=200, exclude_seen=False)
+        with others.turn():
+            other = others.changed(other, [stock.NewItem(NEW, [3], {"title": "Brand new"})], [7])
+        several = await asyncio.gather(*(best() for _ in range(5)))
+        assert all(ids(each) == {*range(1, ITEMS + 1), NEW} - {7} for each in several)
+        asked = [
+            ("/similar", {"item": NEW}, lambda answer: answer.json()["items"]),
+            ("/titles", {"items": [NEW]}, lambda answer: answer.json()["items"][0]["title"] == "Brand new"),
+            ("/items", {"q": "brand"}, lambda answer: ids(answer) == {NEW}),
+            ("/readyz", {}, lambda answer: answer.json()["items"] == ITEMS + 1 - 5),
+        ]
+        for item, (path, body, holds) in enumerate(asked, 10):  # each is the first to hear of the next change
+            with others.turn():
+                other = others.changed(other, [], [item])
+            got = path in ("/items", "/readyz")
+            answer = await (client.get(path, params=body) if got else post(client, path, **body))
+            assert answer.status_code == 200 and holds(answer), (path, answer.text)
+        assert (await post(client, "/items", add=[], retire=[20])).json()["items"] == ITEMS + 1 - 6
+
+    ask(work, mine.onto(recommender), stocking=mine)
+
+
+def test_half_a_line_of_a_process_that_died_is_removed(recommender, two, kept):
+    kept.write_bytes(b'{"add": [], "ret')
+    assert two[0].is_behind and two[1].is_behind
+    with two[0].turn():
+        assert two[0].followed(recommender) is recommender
+    assert kept.read_bytes() == b"" and not two[0].is_behind and not two[1].is_behind
+
+
+@pytest.mark.slow
+def test_where_two_processes_have_different_catalogues_each_takes_what_applies(recommender, two, tmp_path):
+    new = jaxrec.load(make_workdir(tmp_path / "new", items=ITEMS + 10)[0])  # one has taken a new training, one has not
+    ahead, behind = two[0].onto(new), two[1].onto(recommender)
+    with two[1].turn():
+        two[1].changed(behind, [stock.NewItem(ITEMS + 1, [3]), stock.NewItem(NEW, [ITEMS + 1])], [5])
+    with two[0].turn():
+        now = two[0].followed(ahead)
+    assert now.catalogue.ids.tolist() == [*range(1, ITEMS + 11), NEW] and not now.offered[4]
+    assert now.offered.sum() == ITEMS + 10 and not two[0].is_behind
+
+
+def test_changes_that_can_not_be_read_are_a_503(ask, recommender, two, kept, caplog):
+    async def work(client, service):
+        with open(kept, "ab") as file:
+            file.write(b'{"strange": 1}\n')
+        answer = await post(client, "/recommend", history=[5])
+        assert answer.status_code == 503 and str(kept) not in answer.text
+        assert "line 1: no change of a catalogue" in caplog.text
+
+    ask(work, two[0].onto(recommender), stocking=two[0])
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pytest
 from jaxrec.serve import watch
 from jaxrec.serve.watch import Watcher
 from jaxrec.system.errors import UserError
+from jaxrec.training.checkpoint import Checkpoints
 
 
 class Clock:
@@ -139,3 +140,24 @@ def test_it_is_of_low_priority_and_its_process_is_not(folder, monkeypatch):
     watcher.start()
     watcher.join()
     assert found == [max(before, watch.NICE)] and os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+def test_a_workdir_in_a_store_is_looked_at_there(store, path, clock, monkeypatch):
+    store.put(str(path), "/bucket/run", recursive=True)
+    taken, step = [], max(int(each.name) for each in (path / "checkpoints").iterdir() if each.name.isdigit())
+    watcher = Watcher("memory://bucket/run", "latest", step, lambda step: step, None, taken.append, None)
+    monkeypatch.setattr(watch, "chosen", lambda copy, _: max(int(name) for name in os.listdir(copy / "checkpoints")))
+    watcher.look()
+    assert not taken
+    store.mv(f"/bucket/run/checkpoints/{step}", f"/bucket/run/checkpoints/{step + 1}", recursive=True)
+    monkeypatch.setattr(Checkpoints, "choose", lambda self, name: step + 1)
+    watcher.look()
+    assert taken == [step + 1]
+
+    def away(*_, **__):
+        raise OSError("the line is dead")
+
+    monkeypatch.setattr(type(store), "find", away)
+    clock.now += watch.SILENT + 1
+    watcher.look()
+    assert watcher.late and taken == [step + 1]

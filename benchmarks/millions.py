@@ -1,0 +1,163 @@
+"""Ten million items on one machine: the cost of a step, memory, and how near and how fast approximate answers are.
+
+    python -m benchmarks.millions [--items 10000000] [--users 1500000] [--minutes 15]
+
+A step: SASRec, 512 shared negatives, row-sparse Adam, at 10,000 items and at --items in turns. Then a training of so
+many minutes on `synthetic.world`, where an item's rank has Zipf's law and a group calls for the next one. Its vectors
+are asked for users who are not in the log: the share of the exact best 100 that an answer holds, and its latency, one
+request at a time. The curve is over the parts of the index that are read. Needs 24 GiB.
+"""
+
+import argparse
+import itertools
+import resource
+import statistics
+import time
+
+import jax
+import numpy as np
+
+from benchmarks import engine, record, scaling
+from benchmarks.timed import Timed
+from jaxrec.data import splits, synthetic
+from jaxrec.data.interactions import Catalogue, Interactions
+from jaxrec.inference import candidates
+from jaxrec.inference.recommender import Recommender
+
+FEW, LENGTH, K, ASKED, STEPS = 10_000, 50, 100, 400, 64
+LOSS = {"name": "sampled-softmax", "negatives": 512, "sampling": "uniform", "share": "batch"}
+WORLD = {"tastes": 20, "groups": 500, "lengths": (10, LENGTH)}
+READ = (4, 8, 16, 32, 64, 128, 256)
+
+
+def config():
+    """SASRec, d 64, with row-sparse updates."""
+    return scaling.config_of("sasrec", LOSS, True, LENGTH, 64)
+
+
+def step(items, rounds):
+    """Microseconds a target at FEW items and at so many, in turns."""
+    timed = {each: Timed(config(), splits.last_item(scaling.histories(each, LENGTH))) for each in (FEW, items)}
+    rates = [(timed[FEW].call(), timed[items].call()) for _ in range(rounds)]
+    few, many = (1e6 / statistics.median(side) for side in zip(*rates, strict=True))
+    return {"rounds": rounds, str(FEW): few, str(items): many, "ratio": statistics.median(a / b for a, b in rates)}
+
+
+def gibibytes():
+    """The largest resident memory so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def log_of(world, users):
+    """The log of a world's first users, without titles of items."""
+    chunks = range(0, users, synthetic.CHUNK)
+    parts = [synthetic.histories(world, at, min(at + synthetic.CHUNK, users)) for at in chunks]
+    lengths = np.concatenate([np.diff(offsets) for _, offsets in parts])
+    return Interactions(
+        items=np.concatenate([items for items, _ in parts]),
+        offsets=np.append(0, np.cumsum(lengths)),
+        users=np.arange(1, users + 1),
+        catalogue=Catalogue(np.arange(1, world.items + 1)),
+        name="synthetic data",
+    )
+
+
+def trained(log, minutes):
+    """(the Timed of a training of so many minutes, what it took)."""
+    timed, begun, rates = Timed(config(), splits.last_item(log), STEPS), time.monotonic(), []
+    while time.monotonic() - begun < 60 * minutes:
+        rates.append(timed.call())
+        if len(rates) % 50 == 0:
+            print(f"{timed.at:,} steps, {statistics.median(rates):,.0f} targets a second", flush=True)
+    took = {"minutes": minutes, "steps": timed.at, "targets_a_second": statistics.median(rates), "gib": gibibytes()}
+    return timed, took
+
+
+def strangers(world, users):
+    """Histories of ASKED users after the first so many."""
+    items, offsets = synthetic.histories(world, users, users + ASKED)
+    return [items[a:b].tolist() for a, b in itertools.pairwise(offsets)]
+
+
+def answers(rec, asked):
+    """(items and scores of each, {quantile: milliseconds}), one request after the other."""
+    rec.recommend(asked[0], K)
+    found, seconds = [], []
+    for history in asked:
+        begun = time.perf_counter()
+        found.append(rec.recommend(history, K))
+        seconds.append(time.perf_counter() - begun)
+    quantiles = np.quantile(seconds, list(engine.QUANTILES.values())) * 1e3
+    return found, dict(zip(engine.QUANTILES, quantiles.round(3).tolist(), strict=True))
+
+
+def held(found, exact):
+    """The mean share of each exact answer that another holds."""
+    pairs = zip(found, exact, strict=True)
+    return float(np.mean([len({id for id, _ in a} & {id for id, _ in b}) / len(b) for a, b in pairs]))
+
+
+def served(timed, log, world):
+    """{"exact": latency, "gib": memory, "build_seconds": of the index, "curve": by parts that are read}."""
+    setup, asked = timed.setup, strangers(world, len(log.users))
+    params = jax.tree.map(np.asarray, timed.state.params)
+    params, timed.state = jax.device_put(params), None
+    rec = Recommender(config(), setup.model, params, log.catalogue, 0, None)
+    exact, milliseconds = answers(rec, asked)
+    begun = time.monotonic()
+    near = Recommender(config(), setup.model, params, log.catalogue, 0, None, approximate=True)
+    result = {"exact": milliseconds, "build_seconds": time.monotonic() - begun, "read": candidates.READ, "curve": {}}
+    for read in READ:
+        candidates.limit(near.engine.index, read)
+        found, milliseconds = answers(near, asked)
+        result["curve"][str(read)] = {"recall@100": held(found, exact), "milliseconds": milliseconds}
+        print(read, result["curve"][str(read)], flush=True)
+    return result | {"gib": gibibytes()}
+
+
+def plot(result, path):
+    """Recall over the latency, by the parts that are read."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
+    curve = result["served"]["curve"]
+    for quantile in ("p50", "p99"):
+        latencies = [row["milliseconds"][quantile] for row in curve.values()]
+        axes.plot(latencies, [row["recall@100"] for row in curve.values()], marker="o", markersize=3, label=quantile)
+    for read, row in curve.items():
+        axes.annotate(
+            read,
+            (row["milliseconds"]["p50"], row["recall@100"]),
+            fontsize=7,
+            xytext=(3, -8),
+            textcoords="offset points",
+        )
+    axes.set(xscale="log", xlabel="milliseconds of an answer", ylabel="recall@100", title=f"{result['items']:,} items")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=10_000_000)
+    parser.add_argument("--users", type=int, default=1_500_000)
+    parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--rounds", type=int, default=9)
+    flags = parser.parse_args()
+    result = {"kind": "millions", "items": flags.items, "step": step(flags.items, flags.rounds)}
+    print(result["step"], flush=True)
+    world = synthetic.world(flags.items, **WORLD)
+    log = log_of(world, flags.users)
+    timed, result["training"] = trained(log, flags.minutes)
+    result["log"] = {"users": flags.users, "events": int(log.offsets[-1]), "world": WORLD}
+    result["served"] = served(timed, log, world)
+    record.write("millions", result)
+    plot(result, record.place("millions", "png"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Delta tables: their live rows, by the packages deltalake and polars.
+
+A table's folder holds the files of removed rows too; which rows live its log says. They are written, once for each
+version of the table, to a Parquet file in the cache, which is read as any other.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from jaxrec.data.discover import SIDE
+from jaxrec.data.walking import DELTA
+from jaxrec.system.errors import UserError
+from jaxrec.system.files import MARK, replacing
+
+ROWS = "rows.parquet"
+
+
+def live(folder: Path, cache: Path, say: Callable[[str], None] = lambda line: None) -> Path:
+    """Returns a folder with the live rows of a Delta table as Parquet, and the tables of items and users beside them.
+
+    Args:
+        folder: of the table.
+        cache: the folder of copies.
+        say: receives a note.
+
+    Raises:
+        UserError: if it can't be read, or the package deltalake is missing.
+    """
+    table = _opened(folder)
+    place = cache / "delta" / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    home = place / f"{table.metadata().id}-{table.version()}" / folder.name
+    if not (home / ROWS).exists():
+        shutil.rmtree(place, ignore_errors=True)  # of other versions
+        with replacing(home / ROWS) as temporary:
+            try:
+                pl.scan_delta(table).sink_parquet(temporary)
+            except OSError:
+                raise
+            except Exception as error:  # whatever polars and deltalake make of what they don't know
+                raise _unreadable(folder, error) from error
+    for file in folder.iterdir():
+        if file.is_file() and is_beside(file.name):
+            with replacing(home / file.name) as temporary:
+                shutil.copyfile(file, temporary)
+    say(f"{folder}: a Delta table: the live rows of its version {table.version():,} are read")
+    return home
+
+
+def files(folder: Path) -> list[str]:
+    """Returns the files of the live rows of a Delta table, by their paths within its folder; its log alone is read.
+
+    Raises:
+        UserError: if it can't be read, one lies elsewhere, or the package deltalake is missing.
+    """
+    root = folder.resolve()
+    found = [Path(uri.removeprefix("file://")) for uri in _opened(root).file_uris()]
+    if others := [path for path in found if not path.is_relative_to(root)]:
+        raise UserError(f"{folder}: a Delta table with files elsewhere ({others[0]}): write a deep copy of it")
+    return sorted(str(path.relative_to(root)) for path in found)
+
+
+def is_needed(name: str) -> bool:
+    """Whether an object in a Delta table's folder is needed beside the files of `files`: its log, what says which rows
+    of a file are removed, and tables beside it."""
+    return name.startswith(f"{DELTA}/") or name.endswith(".bin") or is_beside(name)
+
+
+def is_beside(name: str) -> bool:
+    """Whether a file's name is that of a table of items or users, or of vectors of items, beside a log."""
+    return not name.startswith(MARK) and (name.startswith(("items.", "users.")) or name in SIDE)
+
+
+def _opened(folder: Path) -> Any:
+    """Returns the DeltaTable of a folder."""
+    try:
+        import deltalake
+    except ImportError:
+        raise UserError(
+            f"{folder}: a Delta table, whose files hold removed rows too: reading it needs deltalake: pip install "
+            "'jaxrec[delta]'"
+        ) from None
+    try:
+        return deltalake.DeltaTable(str(folder))
+    except Exception as error:  # deltalake's have no common class with those of its parts
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: Exception) -> UserError:
+    why = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+    return UserError(
+        f"{folder}: a Delta table that can't be read here ({why}): prepare it by python -m jaxrec.data.spark, or write "
+        "its rows as Parquet"
+    )

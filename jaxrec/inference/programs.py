@@ -1,0 +1,97 @@
+"""The programs of an engine, as pure functions of a model's params."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.batches.objectives import Objective
+from jaxrec.batches.stream import Stream
+from jaxrec.kernels import ranking
+from jaxrec.models.model import Model
+
+START = -1  # in the place of the item of a history that has none, of a model that `starts`
+
+
+def hidden(
+    model: Model,
+    objective: Objective,
+    params: Any,
+    items_BT: jax.Array,
+    user_B: jax.Array | None = None,
+    context_BTK: jax.Array | np.ndarray | None = None,
+) -> jax.Array:
+    """The hidden vector from which each history's next item is scored. [B, T], 0 after the newest -> [B, D] float32
+
+    Args:
+        model: Model.
+        objective: Objective.
+        params: the model's.
+        items_BT: int32 histories; START alone for a user without one.
+        user_B: [B] int32 numbers of users, -1 for nobody whom the model knows, as all are where None.
+        context_BTK: as Stream has it; None for a model that is shown none.
+    """
+    start_BT = items_BT == START if model.starts else None
+    items_BT = jnp.abs(items_BT) if model.starts else items_BT
+    length_B = (items_BT > 0).sum(-1) + objective.num_mask_slots
+    slots = jnp.broadcast_to(jnp.arange(items_BT.shape[1], dtype=jnp.int32), items_BT.shape)
+    real = slots < length_B[:, None]
+    zeros = jnp.zeros_like(items_BT)
+    user_index = zeros - 1 if user_B is None else zeros + user_B[:, None]
+    stream = Stream(items_BT, zeros, real.astype(jnp.int32), jnp.where(real, slots, 0), user_index, context_BTK)
+    stream = stream._replace(start=start_BT)
+    last = model.encode_at(params, objective.mask_inputs(stream), jnp.maximum(length_B - 1, 0)[:, None])[:, 0]
+    return model.head(params, last).astype(jnp.float32)
+
+
+def top_k(table: tuple, hidden_BD: jax.Array, allowed_BV: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:
+    """The best k allowed items by an output embedding (table [V, D], bias [V] or None): (items, scores), [B, k]."""
+    scores_BV = jnp.where(allowed_BV, ranking.dot_all(table, hidden_BD), -jnp.inf)
+    return ranking.top_k_of_scores(scores_BV, k)
+
+
+def answer(
+    model: Model,
+    objective: Objective,
+    params: Any,
+    items_BT: jax.Array,
+    allowed_BV: jax.Array,
+    user_B: jax.Array | None = None,
+    context_BTK: jax.Array | np.ndarray | None = None,
+    *,
+    k: int,
+) -> tuple[jax.Array, jax.Array]:
+    """The best k allowed items after each history, as one program."""
+    hidden_BD = hidden(model, objective, params, items_BT, user_B, context_BTK)
+    return top_k(model.output_embedding(params), hidden_BD, allowed_BV, k=k)
+
+
+def begin(model: Model, params: Any, items_BT: jax.Array) -> tuple[Any, jax.Array]:
+    """The carry and the hidden vector [B, D] after whole histories, of a model with a carry.
+
+    Args:
+        model: Model.
+        params: the model's.
+        items_BT: int32 histories that end in the last slot, 0 before; position 0, of the oldest, resets the carry.
+    """
+    real_BT, zeros_BT = items_BT > 0, jnp.zeros_like(items_BT)
+    slots_BT = jnp.arange(items_BT.shape[1], dtype=jnp.int32) - (~real_BT).sum(-1, keepdims=True)
+    stream = Stream(items_BT, zeros_BT, real_BT.astype(jnp.int32), jnp.maximum(slots_BT, 0), zeros_BT - 1)
+    hidden_BTD, carry = model.encode(params, stream)
+    return carry, model.head(params, hidden_BTD[:, -1]).astype(jnp.float32)
+
+
+def advance(
+    model: Model, params: Any, carry: Any, hidden_1D: jax.Array, items_T: jax.Array, count: jax.Array
+) -> tuple[Any, jax.Array]:
+    """The carry and the hidden vector [1, D] after the first `count` of the items [T] int32."""
+
+    def one(i, state):
+        item_11, zero = items_T[i].reshape(1, 1), jnp.zeros((1, 1), jnp.int32)
+        # position 0 would begin a new sequence and reset the carry
+        stream = Stream(item_11, zero, zero + 1, zero + 1, zero - 1)
+        hidden_11D, carry = model.encode(params, stream, state[0])
+        return carry, model.head(params, hidden_11D[:, 0]).astype(jnp.float32)
+
+    return jax.lax.fori_loop(0, count, one, (carry, hidden_1D))

@@ -1,0 +1,95 @@
+"""The address that a service listens at, alone or by several processes."""
+
+import contextlib
+import socket
+import sys
+from collections.abc import Iterator
+
+from jaxrec.system.errors import UserError
+
+LAST_PORT = 65535
+#: whether the system divides the connections of a port among the sockets that listen there
+DIVIDES = sys.platform == "linux" and hasattr(socket, "SO_REUSEPORT")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Returns a socket bound to this address, not yet listening.
+
+    Raises:
+        UserError: if the address is in use or invalid.
+    """
+    if not 0 <= port <= LAST_PORT:
+        raise UserError(f"--port {port}: a port is a number from 0 to {LAST_PORT}")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"{host}:{port} can't be listened at: {error}; name another --host or --port") from error
+    return listening
+
+
+def address(listening: socket.socket) -> str:
+    """Returns http://host:port of a socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class Port:
+    """An address where several processes listen. It is kept for them while this object is open.
+
+    On Linux each of them has a socket of its own (SO_REUSEPORT), among which the system divides the connections; if a
+    process ends, the others have all of them. On other systems they take connections from one socket that they share.
+    """
+
+    def __init__(self, host: str, port: int):
+        """Takes the address.
+
+        Raises:
+            UserError: if it is in use, also by sockets that would share it, or invalid.
+        """
+        # bound without SO_REUSEPORT, as only then are others refused that have it too; and never listening
+        self._kept = bind(host, port)
+        self._sign = None
+        if DIVIDES:
+            with self._or_closed():
+                self._sign = _sign(self._kept, f"{host}:{port}")
+                self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+    def socket(self) -> socket.socket:
+        """Returns a socket for one process, not yet listening."""
+        if not DIVIDES:
+            return self._kept.dup()
+        own = socket.socket(self._kept.family, self._kept.type)
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            own.setsockopt(socket.SOL_SOCKET, option, 1)
+        own.bind(self._kept.getsockname())
+        return own
+
+    def close(self) -> None:
+        """Leaves the address."""
+        self._kept.close()
+        if self._sign:
+            self._sign.close()
+
+    @contextlib.contextmanager
+    def _or_closed(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+
+def _sign(kept, name):
+    """Returns a socket whose name no other service can have: none would notice another that doesn't listen yet."""
+    sign = socket.socket(socket.AF_UNIX)
+    try:
+        sign.bind(f"\0jaxrec serve {address(kept)}")
+    except OSError as error:
+        sign.close()
+        raise UserError(
+            f"{name} can't be listened at: another service is starting there; name another --host or --port"
+        ) from error
+    return sign

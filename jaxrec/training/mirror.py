@@ -1,0 +1,297 @@
+"""Trainings whose workdir lies in an object store.
+
+A training works in a copy on this machine's disk, in the cache, as in any workdir; a thread sends what is new to the
+store. It is sent in an order in which the store holds, at any moment, a workdir that some training might have been
+killed in: the files of a checkpoint first and its seal (`seals.NAME`) last, what a newer one replaces after that, and
+results at the end. A checkpoint without a seal is none: readers don't see it, and the next training removes it. So a
+training that goes on from the store, whatever killed the one before, goes on as from a local workdir, bit for bit.
+
+The thread sends from a snapshot of hard links, so that a checkpoint that the training removes meanwhile is sent to its
+end, however slow the line. What can't be sent is tried again, while the training goes on.
+
+Orbax can write to gs:// itself, by etils.epath. It is not used so: a store then has to answer within the training's
+step, what lies beside the checkpoints has no such writer, of s3:// it knows nothing without TensorFlow or another
+package, and a store has no rename, by which Orbax, and the seals, tell a checkpoint that is complete.
+"""
+
+import contextlib
+import hashlib
+import logging
+import secrets
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxrec.data import sources
+from jaxrec.system import objects
+from jaxrec.system.console import printable
+from jaxrec.system.errors import UserError
+from jaxrec.system.files import is_address, read_json, write_json
+from jaxrec.training import lease, snapshots, workdir
+from jaxrec.training.workdir import Place
+
+EVERY = 2.0  # seconds between looks for what is new
+LONGEST = 60.0  # seconds between attempts to send, at most
+LAST = 1.0, 2.0, 4.0, 8.0, 16.0  # seconds to wait before each further attempt at the end
+OWNER, SENT, RUN = "owner", "sent.json", "run"  # within the copy's folder
+log = logging.getLogger("jaxrec")
+
+
+@contextlib.contextmanager
+def locked(path: Path | str) -> Iterator[Place]:
+    """As `workdir.locked`; for an address yields the Place of its copy on this machine, which is sent there.
+
+    Raises:
+        UserError: as `workdir.locked`; the store can't be reached, or what is new could not be sent at the end.
+    """
+    if not is_address(path):
+        with workdir.locked(Path(path)) as place:
+            yield place
+        return
+    address = str(path).rstrip("/")
+    if address.startswith(("hf://", "http://", "https://")):
+        raise UserError(f"{address}: no workdir can be written there: name a folder here, or at s3://, gs:// or az://")
+    home = home_of(address)
+    with naming(address, home), workdir.locked(home):
+        store, root = objects.opened(address)
+        with objects.reaching(address):
+            held, before = lease.acquire(store, root, address, _owner(home), _warn)
+        try:
+            with objects.reaching(address):
+                mirror = Mirror(address, store, root, home, held)
+                mirror.begin(same=before.get("owner") == _owner(home))
+            try:
+                yield mirror.place
+            except BaseException:
+                mirror.end(last_word=False)
+                raise
+            mirror.end()
+        finally:
+            with contextlib.suppress(*objects.errors()):  # it will be stale
+                held.release()
+
+
+def home_of(address: str) -> Path:
+    """Returns the folder on this machine for copies of what lies at an address."""
+    return sources.cache() / "workdirs" / hashlib.sha256(address.rstrip("/").encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def naming(address: str, home: Path) -> Iterator[None]:
+    """A context in which messages about the copy of a workdir name its address."""
+    try:
+        yield
+    except UserError as error:
+        name = objects.name_of(address)
+        for copy in (home / RUN / name, home / "read" / name, home):
+            error.args = tuple(str(each).replace(str(copy), address) for each in error.args)
+        raise
+
+
+class _Held(Place):
+    """The Place of a copy, whose check is also that no other training has taken the workdir over."""
+
+    def __init__(self, path: Path, held: lease.Lease):
+        super().__init__(path)
+        self._held = held
+
+    def check(self) -> None:
+        self._held.check()
+        super().check()
+
+
+class Mirror:
+    """Sends what is new in the copy of a workdir, in a thread, from `begin` to `end`."""
+
+    def __init__(self, address: str, store: Any, root: str, home: Path, held: lease.Lease):
+        """
+        Args:
+            address: of the workdir.
+            store: fsspec's file system.
+            root: path of the workdir in it.
+            home: the folder of the copy, locked.
+            held: the Lease.
+        """
+        self._address, self._store, self._root, self._home, self._held = address, store, root, home, held
+        self._copy = home / RUN / objects.name_of(address)
+        self._sent: dict[str, list | None] = {}  # {name: signature of what was sent, if known} of what is there
+        self._stop, self._failed = threading.Event(), None
+        self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
+
+    @property
+    def place(self) -> Place:
+        """The Place of the copy."""
+        return _Held(self._copy, self._held)
+
+    def begin(self, same: bool) -> None:
+        """Makes the copy what lies in the store, and starts the thread.
+
+        Args:
+            same: whether nobody has trained there since this copy was sent, which may have more than was sent.
+
+        Raises:
+            UserError: what lies there is no workdir of this kind.
+            OSError: or another of `objects.errors`, if the store can't be reached.
+        """
+        there = snapshots.sendable(objects.listed(self._store, self._root))
+        known = _sent(self._home / SENT)
+        if same and self._copy.is_dir():
+            self._sent = {name: known[name] for name in there if name in known}  # others are somebody else's
+        else:
+            self._set_aside(known)
+            self._fetch(there)
+            write_json(self._home / SENT, self._sent)
+        self._thread.start()
+
+    def send(self) -> None:
+        """Sends what is new since the last time, and removes what is gone.
+
+        Raises:
+            UserError: another training has taken the workdir over.
+            OSError: or another of `objects.errors`, if the store can't be reached.
+        """
+        now = snapshots.signatures(self._copy)
+        if now == self._sent:
+            return
+        with snapshots.taken(self._copy, self._home / "sending") as found:
+            new = [name for name in sorted(found, key=snapshots.rank) if self._sent.get(name) != found[name].signature]
+            write_json(self._home / SENT, self._sent | dict.fromkeys(new))  # if this is its last moment
+            for seal in [name for name in new if snapshots.is_seal(name) and name in self._sent]:
+                self._compare(seal, found)
+            for name in [name for name in new if self._sent.get(name) != found[name].signature]:
+                self._held.check()
+                if snapshots.is_seal(name):
+                    self._held.renew()
+                self._store.put_file(str(found[name].path), f"{self._root}/{name}")
+                self._sent[name] = found[name].signature
+            for name in sorted(self._sent.keys() - found, key=lambda name: not snapshots.is_seal(name)):
+                self._held.check()
+                self._remove(name)
+        write_json(self._home / SENT, self._sent)
+
+    def end(self, last_word: bool = True) -> None:
+        """Stops the thread, and sends what is left.
+
+        Args:
+            last_word: whether a failure is an error; otherwise, as after another error, it is logged.
+
+        Raises:
+            UserError: it can't be sent, or another training has taken the workdir over.
+        """
+        self._stop.set()
+        self._thread.join()
+        try:
+            self._send_the_rest()
+        except UserError as error:
+            if last_word:
+                raise
+            log.warning("%s", printable(str(error)))
+
+    def _send_the_rest(self):
+        if self._failed is not None:
+            raise self._failed
+        for wait in (*LAST, None):
+            try:
+                self.send()
+                return
+            except objects.errors() as error:
+                if wait is None:
+                    raise UserError(
+                        f"{self._address}: what this training has done last could not be sent "
+                        f"({objects.said(error)}): it is kept here, and the same command, given again on this machine, "
+                        "sends it or goes on"
+                    ) from error
+                threading.Event().wait(wait)
+
+    def _run(self):
+        wait, told = EVERY, False
+        while not self._stop.wait(wait):
+            try:
+                self.send()
+            except objects.errors() as error:
+                if not told:
+                    _warn(
+                        f"{self._address} cannot be reached ({objects.said(error)}): training goes on, and what is new "
+                        "is sent when it can be"
+                    )
+                wait, told = min(2 * wait, LONGEST), True
+            except BaseException as error:  # raised by `end`, in the training's thread
+                self._failed = error
+                return
+            else:
+                if told:
+                    _warn(f"{self._address} is reached again")
+                wait, told = EVERY, False
+
+    def _compare(self, seal, found):
+        """Notes that a checkpoint was sent, if the store has its seal; otherwise removes the one there, which is old.
+
+        The first is so where the process was killed after it sent the checkpoint, and before it could note that.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if self._store.cat_file(f"{self._root}/{seal}") == found[seal].path.read_bytes():
+                inner = [name for name in found if snapshots.is_sealed_by(name, seal)]
+                self._sent |= {name: found[name].signature for name in [*inner, seal]}
+                return
+        self._remove(seal)
+
+    def _remove(self, name):
+        with contextlib.suppress(FileNotFoundError):
+            self._store.rm_file(f"{self._root}/{name}")
+        del self._sent[name]
+
+    def _set_aside(self, known):
+        """Clears the place of the copy; what was never sent is kept under another name."""
+        if not self._copy.is_dir():
+            return
+        if snapshots.signatures(self._copy) == known:
+            shutil.rmtree(self._copy)
+            return
+        aside = self._home / f"unsent-{secrets.token_hex(4)}"
+        self._copy.rename(aside)
+        _warn(
+            f"{self._address} was changed by another training since this machine's: its own last steps, which were not "
+            f"sent, are kept in {aside}"
+        )
+
+    def _fetch(self, there):
+        """Copies the workdir from the store."""
+        unsealed = snapshots.unsealed(there)
+        if unsealed and self._held.number == 1:  # nobody has trained there so
+            raise UserError(
+                f"{self._address}: {min(unsealed)} has no {snapshots.SEAL}: not written by this version of jaxrec, or "
+                "cut: copy the workdir to a disk, and train there"
+            )
+        made = self._home / "fetching"
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir(parents=True)
+        self._sent = dict.fromkeys(there)
+        for name in sorted(there):
+            if snapshots.step_of(name) not in unsealed:
+                objects.get(self._store, f"{self._root}/{name}", made / name)
+                self._sent[name] = snapshots.signature(made / name)
+        self._copy.parent.mkdir(exist_ok=True)
+        made.rename(self._copy)
+
+
+def _sent(file: Path) -> dict:
+    try:
+        found = read_json(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _owner(home: Path) -> str:
+    """Returns what names the copies in a folder of this machine."""
+    file = home / OWNER
+    if not file.exists():
+        file.write_text(secrets.token_hex(8))
+    return f"{file.read_text()}@{socket.gethostname()}"
+
+
+def _warn(line: str) -> None:
+    log.warning("%s", printable(line))

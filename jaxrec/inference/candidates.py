@@ -18,6 +18,7 @@ LEARN = 1 << 16  # items to learn the codebooks from
 MANY = 1 << 22  # items of an index with parts
 PARTS, READ = 4096, 64  # the parts, and how many of them an answer reads
 EACH = 40  # items to learn the middle of a part from
+DEEPER = 4  # as many candidates are taken from parts, where nearly all compete that might be the best
 
 
 def build(table_VD: np.ndarray, bias_V: np.ndarray | None = None) -> Any:
@@ -68,7 +69,8 @@ def search(index: Any, hidden_ND: np.ndarray, k: int) -> list[np.ndarray]:
     queries = np.ascontiguousarray(hidden_ND, np.float32)
     if index.d > queries.shape[1]:  # the bias counts once
         queries = np.concatenate([queries, np.ones((len(queries), 1), np.float32)], axis=1)
-    _, found = index.search(queries, min(max(WIDER * k, LEAST), index.ntotal))
+    wanted = max(WIDER * k, LEAST) * (DEEPER if hasattr(index, "nprobe") else 1)
+    _, found = index.search(queries, min(wanted, index.ntotal))
     return [(row[row >= 0] + 1).astype(np.int32) for row in found]
 
 

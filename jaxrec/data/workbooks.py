@@ -55,7 +55,7 @@ def _parts(file: File, damaged: str) -> dict[str, int]:
             return {part.filename: part.file_size for part in archive.infolist()}
     except OSError as error:
         raise UserError(f"{file}: can't be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:  # truncated central directory
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:  # as zipfile says of a damaged one
         raise UserError(f"{file}: {damaged.format(error)}") from None
 
 

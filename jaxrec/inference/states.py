@@ -27,8 +27,9 @@ class States:
     Only histories that the model sees from their first item have a state here: of longer ones it sees the newest items
     alone, so that each event begins another history.
 
-    >>> States(room=1000).stated  # doctest: +ELLIPSIS
-    <bound method States.stated of ...>
+    >>> states = States(room=1000)
+    >>> states.continued
+    0
     """
 
     def __init__(self, room: int):

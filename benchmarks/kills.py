@@ -27,6 +27,7 @@ KEYS = {
     "dataset": "synthetic:users=600,items=200",
     "model.dim": 16,
     "model.layers": 1,
+    "model.ffn": "gelu",  # without a kink, at which the rounding of another number of devices could decide
     "length": 20,
     "row": 20,
     "batch": 32,

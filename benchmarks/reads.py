@@ -1,9 +1,10 @@
-"""What each process of a job reads of a prepared folder, with feed=host: events gathered, and pages of the file.
+"""What each process of a job reads and holds of a prepared folder, with feed=host: events gathered, pages, memory.
 
     python -m benchmarks.reads [--millions 50]
 
 One process of 4 devices, 2 of 2 and 4 of 1 train the same first steps from a log of random histories. Pages of 4 KiB
-are those that are asked for, each once; the system may read others around them.
+are those that are asked for, each once; the system may read others around them. Memory is what is in no file, before
+the first step, without that of a process which has imported all of it: the log, the split, the plan, the questions.
 """
 
 import argparse
@@ -64,6 +65,7 @@ def measure(dataset, job):
     import jax
 
     from jaxrec.config import recipes
+    from jaxrec.evaluation.evaluator import validation
     from jaxrec.kernels import placement, processes
     from jaxrec.training import assembly
     from jaxrec.training.setup import Feed
@@ -71,8 +73,10 @@ def measure(dataset, job):
     if job:
         processes.join(job[0], *map(int, job[1:]))
     config, _ = recipes.load("sasrec_ml1m", CHANGES | {"dataset": str(dataset)})
-    setup = assembly.assemble(config, assembly.split_of(config), placement.all_devices())
-    events = []
+    devices, before = placement.all_devices(), held_mib()
+    setup = assembly.assemble(config, assembly.split_of(config), devices)
+    validate = validation(setup)  # which stays, as in a training
+    held, events = held_mib() - before, []
 
     def gather(*args):
         found = setup.gather(*args)
@@ -85,7 +89,14 @@ def measure(dataset, job):
         state, _ = assembly.call(setup, feed, state, start, start + config.steps_per_call)
     jax.block_until_ready(state)
     feed._next[1].result()  # those of one more call
-    return {"events": sum(events), "pages_mib": round(len(Watched.pages) * PAGE / 2**20, 1)}
+    pages = round(len(Watched.pages) * PAGE / 2**20, 1)
+    return {"events": sum(events), "pages_mib": pages, "held_mib": round(held), "repeats": validate.repeats}
+
+
+def held_mib():
+    """The memory of this process that is in no file, in MiB."""
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["RssAnon"].split()[0]) / 1024
 
 
 def main(events):
@@ -101,8 +112,9 @@ def main(events):
                 sys.exit(str(found))
             rows[str(number)] = [json.loads(said.splitlines()[-1]) for _, said in found]
             print(number, rows[str(number)], flush=True)
+    size_of = {"events": events, "users": events // MEAN, "items_mib": round(size, 1)}
     changes = {"changes": CHANGES, "steps": (CALLS + 1) * int(CHANGES["steps_per_call"])}
-    return {"kind": "reads", "events": events, "items_mib": round(size, 1), "rows": rows} | changes
+    return {"kind": "reads", **size_of, "rows": rows} | changes
 
 
 if __name__ == "__main__":

@@ -278,9 +278,8 @@ def train(
         if config.init_from and not workdirs.has_begun(path):
             say(growing.describe(config, split.interactions.catalogue))
         if validate:
-            repeats = splits.repeated_targets(split.interactions, split.valid)
-            said = splits.repeats_in_words(repeats, len(split.valid.target))
-            say(f"validation: {said}{advice(config, split, repeats)}")
+            said = splits.repeats_in_words(validate.repeats, len(split.valid.target))
+            say(f"validation: {said}{advice(config, split, validate.repeats)}")
         watch.lap("setup")
         done = loop.fit(setup, path, validate, console, held, on_evaluate, on_checkpoint, watch=watch)
         held.check()

@@ -18,6 +18,11 @@ class Schedule(NamedTuple):
     slot_to_segment: Any  #: [steps x rows, 1] int32; the subsequence of lane r at step s is at s x rows + r, -1 if none
     begin: Any  #: [P] int32, the step at which each subsequence begins
 
+    @property
+    def rows(self) -> int:
+        """The number of rows of all steps."""
+        return len(self.slot_to_segment)
+
 
 def schedule(lengths: np.ndarray, parallel_sessions: int, rows: int) -> Schedule:
     """Assigns each subsequence in turn to the lane that is free first, as the authors' code does.

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxrec.data.ragged import slices, spans
+from jaxrec.batches.slots import Slots
 
 #: what the rows per step are a multiple of, so that 2, 4 and 8 devices have equal shares of them
 UNIT = 8
-SLOTS = 1 << 22  # slots laid out at once
 
 
 class Stream(NamedTuple):
@@ -44,9 +43,14 @@ class Subsequences(NamedTuple):
 class PackingLayout(NamedTuple):
     """Where segments lie in the rows. They are numbered row by row, from left to right."""
 
-    slot_to_segment: Any  #: [rows, T] int32, the segment of each slot; -1 if empty
+    slot_to_segment: Any  #: [rows, T] int32, the segment of each slot, -1 if empty; or Slots
     first: Any  #: [rows] int32, the first segment of each row
     begin: Any  #: [P] int32, the slot at which each segment begins
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return len(self.first)
 
 
 class Data(NamedTuple):
@@ -185,7 +189,7 @@ def pack(lengths: ArrayLike, width: int) -> tuple[np.ndarray, int]:
 
 
 def packing_layout(
-    lengths: ArrayLike, width: int, multiple: int = 1, room: int = 0
+    lengths: ArrayLike, width: int, multiple: int = 1, room: int = 0, host: bool = False
 ) -> tuple[PackingLayout, np.ndarray]:
     """Packs subsequences into rows.
 
@@ -194,6 +198,7 @@ def packing_layout(
         width: T, the slots of a row.
         multiple: empty rows are added up to a multiple of this, so that the last batch is full.
         room: the minimum number of slots to reserve for a subsequence; those that it doesn't use stay empty.
+        host: whether rows are gathered on the host alone: the segments of their slots are then made for each of them.
 
     Returns:
         PackingLayout, and `order_of` [P] int32, the subsequence whose length each segment has.
@@ -208,13 +213,9 @@ def packing_layout(
     ends = np.cumsum(segment_room)
     before_row = np.append(0, ends)[first]  # slots used in all earlier rows
     begin = ends - segment_room - before_row[segment_row]
-    slot_to_segment = np.full((rows, width), -1, np.int32)
-    flat, place = slot_to_segment.reshape(-1), segment_row * width + begin
-    for start, stop in spans(np.append(0, np.cumsum(segment_length)), SLOTS):
-        length = segment_length[start:stop]
-        numbers = np.arange(start, stop, dtype=np.int32)
-        flat[slices(place[start:stop], place[start:stop] + length)] = np.repeat(numbers, length)
-    return PackingLayout(slot_to_segment, first, begin.astype(np.int32)), order_of
+    begin = begin.astype(np.int32)
+    slots = Slots(first, begin, segment_length.astype(np.int32), width)
+    return PackingLayout(slots if host else slots.whole(), first, begin), order_of
 
 
 def plan(lengths: np.ndarray, order_of: np.ndarray, rows: int, seed: int, epoch: int) -> Order:

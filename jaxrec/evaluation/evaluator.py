@@ -37,7 +37,8 @@ from jaxrec.training.setup import Setup, evaluated, shapes
 class Validation:
     """The validation function of `fit.fit`: (params) -> metrics; as from `validation`."""
 
-    def __init__(self, evaluator: "Evaluator", protocol: str, measured: Callable, shapes: Any):
+    def __init__(self, evaluator: "Evaluator", protocol: str, measured: Callable, shapes: Any, repeats: int):
+        self.repeats = repeats  #: targets that repeat an item of their history
         self._evaluator, self._protocol, self._measured, self._shapes = evaluator, protocol, measured, shapes
         self._ahead: Future | None = None
 
@@ -69,7 +70,7 @@ def validation(setup: Setup) -> Validation:
     config, split = setup.config, setup.split
     if config.select_by not in NAMES:
         raise UserError(f"config.select_by is {config.select_by!r}: choose one of {', '.join(NAMES)}")
-    repeats = splits.repeated_targets(split.interactions, split.valid)
+    repeats = ranker.repeats(split, split.valid, setup.devices)
     protocol = default_protocol(config.split)
     protocol = KEPT if config.seen == "keep" and protocol == FULL else protocol
     names = protocols.measures(protocol, repeats, len(split.valid.target))
@@ -77,7 +78,7 @@ def validation(setup: Setup) -> Validation:
     evaluator = Evaluator(setup.model, config, split, split.valid, setup.devices, *names, **told)
 
     measured = partial(next_basket.metrics, source=split.valid.source) if split.together else metrics
-    return Validation(evaluator, protocol, measured, evaluated(setup, shapes(setup).evaluated))
+    return Validation(evaluator, protocol, measured, evaluated(setup, shapes(setup).evaluated), repeats)
 
 
 class Evaluator:
@@ -200,7 +201,7 @@ def answers_of(
         )
     questions = questions_of(split, part)
     params, step = restore_params(path, model, checkpoint, _to_restore_on(config, devices), dev.spans(devices))
-    repeats = splits.repeated_targets(split.interactions, questions)
+    repeats = ranker.repeats(split, questions, devices)
     names = protocols.measures(protocol, repeats, len(questions.target), both=config.seen == "keep")
     evaluator = Evaluator(model, config, split, questions, devices, *names, query_time=query_time)
     told = {"split": split, "part": part, "questions": questions, "begun": begun, "step": step}
@@ -335,7 +336,7 @@ def baseline_answers(
     """Returns the Answers of a baseline. `both`: as for `protocols.measures`."""
     begun = time.monotonic()
     baseline, questions = BASELINES[name], questions_of(split, part)
-    repeats = splits.repeated_targets(split.interactions, questions)
+    repeats = ranker.repeats(split, questions, devices)
     names = protocols.measures(protocol, repeats, len(questions.target), both)
     layouts = {each: ranker.lay_out(split, questions, each, devices=devices) for each in names}
     learnt = baseline.fit(split)

@@ -100,8 +100,8 @@ def pack_histories(
     subsequences = subsequences._replace(user_index=user_index)
     shares = dev.data_size(devices)
     batch = min(ROWS, -(-max(len(subsequences.length), 1) // shares))
-    layout, order_of = stream.packing_layout(subsequences.length, width, batch * shares)
-    rows = len(layout.slot_to_segment)
+    layout, order_of = stream.packing_layout(subsequences.length, width, batch * shares, host=host)
+    rows = layout.rows
     spread = np.random.default_rng(0).permutation(rows)  # rows with many short histories are adjacent, so shuffle
     place = np.arange(len(order_of))
     row_of = np.searchsorted(layout.first, place, side="right") - 1

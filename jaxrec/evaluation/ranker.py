@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
 from jaxrec.data import event_types, maps
 from jaxrec.data.ragged import distinct, slices, spans
-from jaxrec.data.splits import Questions, Split
+from jaxrec.data.splits import Questions, Split, repeated_targets
 from jaxrec.data.text import some
 from jaxrec.evaluation.candidates import draw
 from jaxrec.evaluation.protocols import find, named, whole
@@ -138,6 +138,14 @@ def _sent(layout, bucket):
         items, counts = layout.lists(bucket.rows[here].ravel())
         listed = _padded(items, counts.reshape(len(here), size), bucket.items)
         yield Bucket(bucket.rows[at], *dev.spread_own((bucket.targets[here], listed), layout.mesh))
+
+
+def repeats(split: Split, questions: Questions, devices: dev.Devices) -> int:
+    """As `splits.repeated_targets`; where the devices are of several processes, each reads the histories of a part."""
+    if not dev.spans(devices):
+        return repeated_targets(split.interactions, questions)
+    first, last = (len(questions.source) * (jax.process_index() + end) // jax.process_count() for end in (0, 1))
+    return processes.summed(repeated_targets(split.interactions, Questions(*(x[first:last] for x in questions))))
 
 
 def check(split: Split, questions: Questions) -> None:

@@ -1,16 +1,16 @@
 """Answers for all users of a log: a stream of frames in bounded memory, whatever the number of users.
 
 Users are taken in blocks, and within a block in the order of the lengths of their histories: so few programs serve all,
-and the slots of a batch are nearly full. A batch is answered on the device while the next is put together.
+and the slots of a batch are nearly full. Batches are dealt out to all devices of the process; what is in a
+batch does not depend on how many there are, so the answers don't either.
 """
 
 import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
@@ -25,12 +25,12 @@ from jaxrec.inference.events import microseconds
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.popularity import Popularity
 from jaxrec.inference.programs import START, hidden
-from jaxrec.kernels import best, processes
+from jaxrec.inference.spread import Spread
+from jaxrec.kernels import best, placement, processes
 from jaxrec.system import arguments
 
 BLOCK = 1 << 15  # users whose answers make one frame
-BATCH = 256  # histories that are answered at once
-AHEAD = 2  # batches that are under way
+BATCH = 256  # histories that a device answers at once
 
 
 class Bulk:
@@ -88,18 +88,13 @@ class Bulk:
         """
         program = partial(_best, self._engine.model, self._engine.objective, k=k, exclude=exclude_seen)
         popular = Popularity(self._catalogue.counts).best(np.ones(len(self._catalogue.ids), bool), k)
-        for first in range(0, len(users), BLOCK):
-            some = users[first : first + BLOCK]
-            items, scores = np.zeros((len(some), k), np.int32), np.zeros((len(some), k), np.float32)
-            answered = np.zeros(len(some), bool)
-            for rows, found in self._answers(some, ("best", k, exclude_seen), program, together):
-                items[rows], scores[rows] = found
-                answered[rows] = True
+        forms = ((k, np.int32), (k, np.float32))
+        for some, found, answered in self._answers(users, ("best", k, exclude_seen), program, forms, together):
             if together:
-                (items, scores), answered = processes.merged((items, scores), answered)
-            for into, values in zip((items, scores), popular, strict=True):
+                found, answered = processes.merged(found, answered)
+            for into, values in zip(found, popular, strict=True):
                 into[np.flatnonzero(~answered)[:, None], np.arange(len(values))] = values
-            yield self._frame(some, items, scores)
+            yield self._frame(some, *found)
 
     def hidden(self, users: np.ndarray) -> Iterator[pl.DataFrame]:
         """Frames of the columns id and vector, [D] float32 after the whole history, of these users in their order.
@@ -107,21 +102,42 @@ class Bulk:
         Users without a known item are left out.
         """
         program = partial(_hidden, self._engine.model, self._engine.objective)
-        width = self._engine.output_table()[0].shape[1]
-        for first in range(0, len(users), BLOCK):
-            some = users[first : first + BLOCK]
-            vectors, answered = np.zeros((len(some), width), np.float32), np.zeros(len(some), bool)
-            for rows, (found,) in self._answers(some, "hidden", program):
-                vectors[rows], answered[rows] = found, True
+        forms = ((self._engine.output_table()[0].shape[1], np.float32),)
+        for some, (vectors,), answered in self._answers(users, ("hidden",), program, forms):
             ids = _series(self._log.users[some])
             yield pl.DataFrame({ID: ids, "vector": vectors}).filter(pl.Series(answered))
 
-    def _answers(self, users, name, program, together=False):
-        """(places among the users, what the program answers for them), for all who have a known item.
+    def _answers(self, users, name, program, forms, together=False):
+        """(users of a block, what the program answers for them, who is answered), of every block.
 
-        Or, of several processes together, for those in this one's share of the batches, which are the same as alone.
+        As many blocks as there are devices are worked on at a time, so that a call has a batch for each of them.
+
+        Args:
+            name: of the program; it is kept, so that another log compiles nothing.
+            forms: (length, dtype) of the rows of what the program answers.
+            together: as for `recommend`.
         """
-        share = processes.shared_out if together else lambda these: these
+        engine, devices = self._engine, tuple(placement.local())
+        run = engine.programs.setdefault((name, devices), Spread(program, devices))
+        params, share = engine.params_on(devices), processes.shared_out if together else lambda these: these
+        blocks = [users[first : first + BLOCK] for first in range(0, len(users), BLOCK)]
+        for first in range(0, len(blocks), len(devices)):
+            here = blocks[first : first + len(devices)]
+            found = [tuple(np.zeros((len(some), length), dtype) for length, dtype in forms) for some in here]
+            answered = [np.zeros(len(some), bool) for some in here]
+            of_block = lambda number, some: (((number, rows), batch) for rows, batch in self._batches(some, share))
+            batches = chain.from_iterable(of_block(*each) for each in enumerate(here))
+            for (number, rows), values in run(params, batches):
+                answered[number][rows] = True
+                for into, value in zip(found[number], values, strict=True):
+                    into[rows] = value[: len(rows)]
+            yield from zip(here, found, answered, strict=True)
+
+    def _batches(self, users, share):
+        """(places among the users, as `_batch`) of all users who have a known item, or of the `share` of the batches.
+
+        Of several processes together each has a part of them, which are the same as alone.
+        """
         start, stop = self._log.offsets[users], self._log.offsets[users + 1]
         at = slices(start, stop)
         numbers = self._numbers[self._log.items[at]]
@@ -131,20 +147,15 @@ class Bulk:
         asked = self._asked(at[numbers > 0], shown, length, stop)
         order = np.argsort(length, kind="stable")
         order = order[length[order] > 0]
-        run = self._engine.programs.setdefault(name, jax.jit(program))  # kept: another log compiles nothing
-        under_way: deque = deque()
-        for rows, given in self._without_events(users, np.flatnonzero(length == 0), share):
-            yield _on_host((rows, run(self._engine.params, *given)))
+        yield from self._without_events(users, np.flatnonzero(length == 0), share)
         ends = range(len(order), 0, -BATCH)  # the longest first, so that a batch that is not full is a short one
         for end in share(ends):
             rows = order[max(end - BATCH, 0) : end]
             here = None if asked is None else asked[rows]
-            given = self._batch(flat, shown, stop[rows] - length[rows], stop[rows], self._vectors[users[rows]], here)
-            under_way.append((rows, run(self._engine.params, *given)))
-            if len(under_way) > AHEAD:
-                yield _on_host(under_way.popleft())
-        while under_way:
-            yield _on_host(under_way.popleft())
+            yield (
+                rows,
+                self._batch(flat, shown, stop[rows] - length[rows], stop[rows], self._vectors[users[rows]], here),
+            )
 
     def _of_users(self, columns):
         """What a model is shown of each user without events, [U, K] int32."""
@@ -263,11 +274,6 @@ def context_in(kinds: Sequence[str], events: context.Events, name: str, masks: b
         said = f"{name} does not say the {', '.join(lacks)} of its events, which the model is shown"
         warnings.warn(said, stacklevel=3)
     return context.partly(events, kinds, name, masks)
-
-
-def _on_host(batch):
-    rows, found = batch
-    return rows, [np.asarray(values)[: len(rows)] for values in found]
 
 
 def _bucket(number):

@@ -13,6 +13,7 @@ from jaxrec.batches.objectives import Objective
 from jaxrec.inference import candidates
 from jaxrec.inference.padding import cut, padded, power, shapes
 from jaxrec.inference.programs import advance, answer, begin, hidden, top_k
+from jaxrec.kernels import placement
 from jaxrec.models.model import Model
 from jaxrec.system import checksums
 
@@ -57,7 +58,7 @@ class Engine:
         self.rows = min(ROWS, 1 << max(SCORES // items, 1).bit_length() - 1)
         self.model, self.objective, self._compiled, self.kinds = model, objective, {}, kinds
         self.programs = {}  # compiled programs of bulk
-        self.params = params
+        self.params, self._replicas = params, {}
         self.index = candidates.build(*self._host_table) if approximate else None
 
     @property
@@ -69,6 +70,7 @@ class Engine:
         """An Engine with other params of the same shapes, which shares all compiled programs."""
         other = copy.copy(self)
         other.params = params
+        other._replicas = {}
         for made in ("_host_table", "_unit", "checksum"):
             other.__dict__.pop(made, None)
         other.index = candidates.build(*other._host_table) if self.index else None
@@ -219,6 +221,12 @@ class Engine:
                 args = self._asked(histories, np.ones((rows, self.items), bool))
                 self._run("best", self._answer, self.params, *args, k=self._k(k))
         self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k)
+
+    def params_on(self, devices: tuple) -> Any:
+        """The params, replicated on these devices; kept, as a Bulk is made for every question."""
+        if devices not in self._replicas:
+            self._replicas[devices] = placement.put(self.params, devices)
+        return self._replicas[devices]
 
     def output_table(self) -> tuple[np.ndarray, np.ndarray | None]:
         """The output embedding on the host: (table [V, D], bias [V] or None)."""

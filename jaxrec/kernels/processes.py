@@ -156,6 +156,11 @@ def largest(value: int) -> int:
     return int(multihost_utils.process_allgather(np.int32(value)).max()) if several() else value
 
 
+def summed(value: int) -> int:
+    """The sum of the values of all processes, for all of them."""
+    return int(multihost_utils.process_allgather(np.int32(value)).sum(dtype=np.int64)) if several() else value
+
+
 def whole(x: jax.Array | np.ndarray) -> np.ndarray:
     """An array on the host, whole, of whichever processes its parts are; all processes must ask for it."""
     if not isinstance(x, jax.Array) or x.is_fully_addressable:

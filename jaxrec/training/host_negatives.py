@@ -1,4 +1,4 @@
-"""Negatives that the host draws for batches that it sends: those that the step would draw, from sets of any size."""
+"""Negatives that the host draws for batches that it sends: those that the step would draw, from a log of any size."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,25 +8,32 @@ import jax
 import numpy as np
 
 from jaxrec.batches.objectives import Targets
+from jaxrec.data.ragged import distinct
 from jaxrec.data.splits import Split
 from jaxrec.kernels.random import randint, row_keys, site_keys
-from jaxrec.training.negatives import SITE, Negatives, nth_unseen, seen_in_training
+from jaxrec.training.negatives import SITE, Negatives, nth_unseen, seen
 
 
 class HostDraw:
     """Draws as `negatives.uniform` does: the same items for the same seed, step and row.
 
-    Random numbers and targets come from the CPU's own programs; the sets are looked up in NumPy, by 64-bit places.
+    Random numbers and targets come from the CPU's own programs. The sets of a call's users are made from the log when
+    it is drawn for.
 
     Args:
         split: Split, whose training histories are used.
         number: negatives per slot.
         make_targets: (stream, keys_R) -> (Stream, objectives.Targets), as of the step.
+
+    Raises:
+        UserError: a user's history has all items of the catalogue.
     """
 
     def __init__(self, split: Split, number: int, make_targets: Callable):
-        self.seen, self.catalogue = seen_in_training(split), len(split.interactions.catalogue.ids)
-        self._steps = int(np.diff(self.seen.offsets).max()).bit_length()
+        self._split, self.catalogue = split, len(split.interactions.catalogue.ids)
+        lengths = split.stop - split.start
+        self._seen(np.flatnonzero(lengths >= self.catalogue))  # nobody else can have all items
+        self._steps = int(lengths.max()).bit_length()
         self._users = jax.jit(partial(_users, make_targets))
         self._nth = jax.jit(partial(_nth, number))
 
@@ -46,10 +53,17 @@ class HostDraw:
             steps = first + np.arange(len(streams.items), dtype=np.int32)
             of_training = np.uint32(seed), rows.astype(np.int32)
             user = np.asarray(self._users(*of_training, steps, streams))
-            low, high = self.seen.offsets[user], self.seen.offsets[user + 1]
+            users = distinct(user.ravel())
+            sets, at = self._seen(users), np.searchsorted(users, user)
+            low, high = sets.offsets[at], sets.offsets[at + 1]
             nth = np.asarray(self._nth(*of_training, steps, (self.catalogue - (high - low)).astype(np.int32)))
-        found = nth_unseen(nth, low[..., None], high[..., None], self.seen.items, self._steps)
+        found = nth_unseen(nth, low[..., None], high[..., None], sets.items, self._steps)
         return found.astype(np.int32).reshape(*user.shape[:2], -1)
+
+    def _seen(self, users):
+        """The Seen of some users."""
+        log, start, stop = self._split.interactions, self._split.start[users], self._split.stop[users]
+        return seen(log.items, start, stop, self.catalogue, log.users[users])
 
 
 def given(_key: Any, _keys: Any, targets: Targets, _sampler_tables: Any) -> Negatives:

@@ -229,12 +229,13 @@ def sampler(
         steps = int(np.diff(sets.offsets).max()).bit_length()
         sampler_tables = SamplerTables(Seen(sets.items, sets.offsets.astype(np.int32)))
         return partial(_unseen, number=loss.negatives, catalogue=catalogue, steps=steps), sampler_tables
-    counts = splits.training_counts(split)
     corrected = loss.sampling in ("in-batch", "mixed") and loss.logq
-    expected = targets() if corrected and loss.logq_counts == "targets" else counts
+    counts = targets if corrected and loss.logq_counts == "targets" else partial(splits.training_counts, split)
     sampler_tables = SamplerTables(
-        sampled=popular(counts, loss.alpha) if loss.sampling in ("popularity", "mixed") else None,
-        batch=popular(expected, 1.0) if corrected else None,
+        sampled=popular(splits.training_counts(split), loss.alpha)
+        if loss.sampling in ("popularity", "mixed")
+        else None,
+        batch=popular(counts(), 1.0) if corrected else None,
     )
     if loss.sampling in ("in-batch", "mixed"):
         return partial(_in_batch, loss=loss, axis=axis), sampler_tables

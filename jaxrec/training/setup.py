@@ -85,10 +85,10 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         room = objective.room(subsequences.length)
         packed = stream.pack(np.maximum(subsequences.length, room), width)[1]
         rows, gather = stream.rows_per_step(config.batch, len(subsequences.length), packed), stream.gather
-        layout, order_of = stream.packing_layout(subsequences.length, width, rows, room)
+        layout, order_of = stream.packing_layout(subsequences.length, width, rows, room, config.feed == "host")
         row_of = np.searchsorted(layout.first, np.arange(len(order_of)), side="right") - 1
         most = int(np.bincount(row_of, objective.count(subsequences.length[order_of])).max())
-    epoch_steps = len(layout.slot_to_segment) // rows
+    epoch_steps = layout.rows // rows
     if config.epochs * epoch_steps >= 2**31:
         most = (2**31 - 1) // epoch_steps
         raise UserError(f"config.epochs is {config.epochs:,}, of {epoch_steps:,} steps each: 2^31 or more: {most:,} do")
@@ -274,7 +274,7 @@ def order(setup: Setup, epoch: int) -> stream.Order | None:
     """The Order of an epoch, on the host; None if all epochs have the same order."""
     if setup.order_of is None:
         return None
-    rows = len(setup.data.layout.slot_to_segment)
+    rows = setup.data.layout.rows
     return stream.plan(setup.subsequences.length, setup.order_of, rows, setup.config.seed, epoch)
 
 
@@ -316,7 +316,7 @@ class Feed:
         shares = placement.data_size(s.mesh)
         place = np.arange(s.padded_rows).reshape(shares, 1, -1)[placement.own_shares(s.mesh)]
         rows = steps[:, None] * s.rows + np.minimum(place, s.rows - 1)  # [own shares, steps, rows]
-        rows_of_layout = rows.ravel() % len(s.data.layout.slot_to_segment)
+        rows_of_layout = rows.ravel() % s.data.layout.rows
         batches = s.gather(s.data, self.order, rows_of_layout, s.objective.stream_targets)
         if s.padded_rows > s.rows:
             batches = stream.emptied(batches, np.broadcast_to(place < s.rows, rows.shape).ravel())

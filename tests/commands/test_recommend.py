@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import polars as pl
 import pytest
@@ -9,6 +10,8 @@ from some import some
 
 import jaxrec
 from jaxrec import cli
+from jaxrec.inference import bulk
+from jaxrec.kernels import placement
 
 SMALL = ["--config.model.dim=8", "--config.model.layers=1", "--config.batch=16", "--config.epochs=1"]
 
@@ -34,6 +37,16 @@ def test_all_users_are_written(trained, kind, tmp_path):
     for column in ("user", "rank", "item"):
         assert found[column].to_list() == wanted[column].to_list()
     assert found["user"].n_unique() == 30 and [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+@pytest.mark.parametrize("kind", some(["parquet", "csv"], "csv"))
+def test_several_devices_write_the_file_that_one_writes(trained, kind, tmp_path, monkeypatch):
+    argv = ["recommend", "--workdir", str(trained / "run"), "--users", "all", "--k", "3", "--output"]
+    for number in (1, 2):
+        monkeypatch.setattr(placement, "local", lambda number=number: jax.devices()[:number])
+        monkeypatch.setattr(bulk, "BATCH", 8)
+        assert cli.main([*argv, str(tmp_path / f"{number}.{kind}")]) == 0
+    assert (tmp_path / f"1.{kind}").read_bytes() == (tmp_path / f"2.{kind}").read_bytes()
 
 
 def test_some_users_and_the_histories_of_anybody(trained, tmp_path):

@@ -12,7 +12,7 @@ from ranked_splits import ITEMS, random_split, split_of
 from jaxrec.config import registry
 from jaxrec.data import maps
 from jaxrec.data.interactions import from_sequences
-from jaxrec.data.splits import last_item, sessions
+from jaxrec.data.splits import last_item, repeated_targets, sessions
 from jaxrec.evaluation import protocols, ranker
 from jaxrec.evaluation.baselines import COUNTED
 from jaxrec.evaluation.metrics import metrics
@@ -87,6 +87,18 @@ def test_of_processes_each_makes_the_lists_of_its_own_devices(monkeypatch):
             np.testing.assert_array_equal(found.rows, each.rows)  # of all, who are answered together
             for ours, theirs in zip(found[1:], each[1:], strict=True):
                 np.testing.assert_array_equal(ours, theirs.reshape(4, -1, *theirs.shape[1:])[own].reshape(ours.shape))
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_processes_count_the_repeats_of_all_questions_once(number, monkeypatch):
+    split = random_split()
+    wanted, read = repeated_targets(split.interactions, split.test), []
+    monkeypatch.setattr(ranker.dev, "spans", lambda devices: number > 1)
+    count = lambda log, part: read.extend(part.source.tolist()) or repeated_targets(log, part)
+    monkeypatch.setattr(ranker, "repeated_targets", count)
+    assert 0 < wanted < len(split.test.source)
+    assert Job(number, monkeypatch).run(lambda: ranker.repeats(split, split.test, jax.devices())) == [wanted] * number
+    assert sorted(read) == split.test.source.tolist(), "each by one of them"
 
 
 def test_processes_count_the_lists_of_all_questions_once(monkeypatch):

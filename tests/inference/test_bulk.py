@@ -15,6 +15,7 @@ from jaxrec.batches import context
 from jaxrec.data.interactions import Types, from_sequences
 from jaxrec.evaluation.histories import encoder, pack_histories
 from jaxrec.inference import bulk
+from jaxrec.kernels import placement
 from jaxrec.system.errors import UserError
 
 ITEMS = 60
@@ -50,6 +51,25 @@ def test_each_user_is_answered_as_alone(own, histories, k, exclude, batch):
         assert rows["rank"].to_list() == list(range(1, len(alone) + 1))
         assert rows["item"].to_list() == [item for item, _ in alone]
         np.testing.assert_allclose(rows["score"], [score for _, score in alone], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", some([3, 8], 3))
+def test_several_devices_answer_as_one_does(own, number, monkeypatch):
+    random = np.random.default_rng(0)
+    log = log_of([random.integers(0, ITEMS + 4, length).tolist() for length in random.integers(1, 15, 23)] + [[ITEMS]])
+    monkeypatch.setattr(bulk, "BATCH", 2)
+    monkeypatch.setattr(bulk, "BLOCK", 9)
+    used = []
+    put = placement.spread
+    monkeypatch.setattr(placement, "spread", lambda *args: used.append(put(*args)) or used[-1])
+    answers = []
+    for devices in (jax.devices()[:1], jax.devices()[:number]):
+        monkeypatch.setattr(placement, "local", lambda devices=devices: devices)
+        used.clear()
+        answers.append((own.recommend_users(k=5, data=log), own.user_vectors(log)))
+        assert {each for tree in used for x in jax.tree.leaves(tree) for each in x.devices()} == set(devices)
+    for one, several in zip(*answers, strict=True):
+        assert one.equals(several), "bit for bit"
 
 
 @pytest.mark.parametrize("number", [1, 3])

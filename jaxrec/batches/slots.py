@@ -1,0 +1,45 @@
+"""Which segment each slot of packed rows holds, made for the rows that are asked for."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxrec.data.ragged import slices
+
+SLOTS = 1 << 22  # slots made at once
+
+
+@dataclass(frozen=True, eq=False)
+class Slots:
+    """As an array [rows, T] int32, of which only the rows that are asked for are in memory.
+
+    >>> slots = Slots(np.array([0, 2]), np.array([0, 3, 0]), np.array([3, 1, 2]), width=4)
+    >>> slots[np.array([1, 0])].tolist()
+    [[2, 2, -1, -1], [0, 0, 0, 1]]
+    """
+
+    first: np.ndarray  #: [rows] the first segment of each row; segments are numbered row by row
+    begin: np.ndarray  #: [P] the slot at which each segment begins
+    length: np.ndarray  #: [P] the number of its slots
+    width: int  #: T
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """The segments of the slots of these rows, [R] int -> [R, T] int32; -1 where empty."""
+        start = self.first[rows].astype(np.int64)
+        stop = np.append(self.first, len(self.begin))[rows + 1]
+        segment = slices(start, stop)
+        place = np.repeat(np.arange(len(rows)) * self.width, stop - start) + self.begin[segment]
+        length = self.length[segment]
+        found = np.full(len(rows) * self.width, -1, np.int32)
+        found[slices(place, place + length)] = np.repeat(segment, length)
+        return found.reshape(len(rows), self.width)
+
+    def whole(self) -> np.ndarray:
+        """All of it, [rows, T] int32."""
+        rows = len(self.first)
+        found = np.empty((rows, self.width), np.int32)
+        at_once = max(SLOTS // self.width, 1)
+        for start in range(0, rows, at_once):
+            these = np.arange(start, min(start + at_once, rows))
+            found[these] = self[these]
+        return found

@@ -27,20 +27,24 @@ def compiled(result):
 def dense(result):
     """What a device holds and sends of wide layers, whole or split over the devices that share the rows of a step.
 
-    By rings a sum of n devices sends 2 (n - 1) / n of its bytes from each, and a gathering and a sum to parts half of
-    that: the same together.
+    By rings a sum of n devices sends 2 (n - 1) / n of its bytes from each, a sum to parts half of that, and each
+    gathering, of which there are two, as much as the other devices' parts are.
     """
     pairs = {}
     for row in result["rows"]:
         pairs.setdefault(tuple(row["mesh"]), {})[row["dense"]] = row
     held = {"params and optimiser": "state_bytes", "temporaries": "temporary_bytes"}
     head = [f"{name}, {how}" for name in held for how in ("replicated", "split")]
-    rows = [f"| data x item | {' | '.join(head)} | sent over `data` by a device, either way |"]
-    rows.append("|---|" + "---|" * (len(head) + 1))
+    head += [f"sent over `data` by a device, {how}" for how in ("replicated", "split")]
+    rows = [f"| data x item | {' | '.join(head)} |", "|---|" + "---|" * len(head)]
     for (data, item), found in pairs.items():
-        sent = 2 * (data - 1) / data * found["replicated"]["formula_bytes"]["data"]
+        times = {"summed": 2 * (data - 1) / data, "put together": data - 1, "summed to parts": (data - 1) / data}
+        sent = [
+            sum(times[name] * given for name, given in found[how]["formula_bytes"].items())
+            for how in ("replicated", "split")
+        ]
         amounts = [found[how][key] for key in held.values() for how in ("replicated", "split")]
-        cells = [f"{amount / MIB:,.0f} MiB" for amount in (*amounts, sent)]
+        cells = [f"{amount / MIB:,.0f} MiB" for amount in (*amounts, *sent)]
         rows.append(f"| {data} x {item} | {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 
@@ -111,14 +115,19 @@ def _read(result):
     yield (
         f"[What each reads](../benchmarks/results/reads.json) of a folder of {result['events'] / 1e6:.0f} million "
         f"events ({result['items_mib']:.0f} MiB of items) with `feed=host`, in the same {result['steps']} steps of a "
-        "training on four devices (`python -m benchmarks.reads`):\n"
+        "training on four devices (`python -m benchmarks.reads`); and what it holds of the log of "
+        f"{result['users'] / 1e6:.1f} million users before the first step, beside the pages of files:\n"
     )
-    yield "| processes | events gathered by each | pages of the file asked for by each |"
-    yield "|---|---|---|"
+    yield "| processes | events gathered by each | pages of the file asked for by each | held by each |"
+    yield "|---|---|---|---|"
     for number, rows in result["rows"].items():
-        least, most = ({name: of(row[name] for row in rows) for name in rows[0]} for of in (min, max))
-        cells = [f"{least[name]:,}" + f" to {most[name]:,}" * (least[name] < most[name]) for name in least]
-        yield f"| {number} | {' | '.join(cells)} MiB |"
+        units = {"events": "", "pages_mib": " MiB", "held_mib": " MiB"}
+        least, most = ({name: of(row[name] for row in rows) for name in units} for of in (min, max))
+        cells = [
+            f"{least[name]:,}" + f" to {most[name]:,}" * (least[name] < most[name]) + unit
+            for name, unit in units.items()
+        ]
+        yield f"| {number} | {' | '.join(cells)} |"
 
 
 def states(result):

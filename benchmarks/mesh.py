@@ -1,11 +1,13 @@
 """What a step needs of a device, and sends to others, with tables of items split over devices: by the compiler's count.
 
-python -m benchmarks.mesh [--dense]
+python -m benchmarks.mesh
+python -m benchmarks.mesh --dense
 
 Nothing runs: programs for 8 simulated devices are compiled. Of collectives the size of their results is counted, each
 as often as its loop turns; a ring of n devices sends 2 (n - 1) / n of that from each where it sums, (n - 1) / n where
 it puts together, and n - 1 times that where each is left with a part of the sum. With --dense it is a wide model,
-whose other params are split over `data` or not (mesh.dense).
+whose other params are split over `data` or not (mesh.dense); it is compiled for eight H100s that are not there, as by
+benchmarks.compiled, since on a CPU XLA keeps what is to be put together once more.
 """
 
 import argparse
@@ -13,18 +15,23 @@ import collections
 import os
 import re
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ |= {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+
+from unittest import mock
 
 import jax
 import numpy as np
 
-from benchmarks import record
+from benchmarks import hlo, record
+from benchmarks.compiled import OPTIONS, described, devices_of
 from jaxrec.config import parsing
 from jaxrec.data import interactions, splits
 from jaxrec.kernels import placement
+from jaxrec.kernels.hardware import assumed
 from jaxrec.training import assembly, preflight, setup as setups
 
 LENGTH, TARGETS, DIM, ITEMS = 64, 8192, 64, (100_000, 300_000, 1_000_000)
+CHIPS = "1x1x8"
 MESHES = (8, 1), (4, 2), (2, 4), (1, 8)
 WIDE, WIDE_ITEMS = {"dim": 1024, "layers": 8}, 10_000
 LOSSES = {
@@ -48,8 +55,8 @@ def split_of(items):
     return splits.last_item(interactions.from_sequences([list(range(1, items + 1)), *rows.tolist()]))
 
 
-def setup_of(split, mesh, loss, model=None, dense="replicated"):
-    """The Setup of a SASRec with 8,192 targets a step on a mesh of 8 devices."""
+def setup_of(split, mesh, loss, model=None, dense="replicated", devices=None):
+    """The Setup of a SASRec with 8,192 targets a step on a mesh of 8 devices, by default simulated ones."""
     values = {
         "dataset": "histories",
         "seed": 0,
@@ -64,14 +71,14 @@ def setup_of(split, mesh, loss, model=None, dense="replicated"):
         "optim": {"name": "adam", "learning_rate": 1e-3},
         "mesh": dict(zip(("data", "item"), mesh, strict=True)) | {"dense": dense},
     }
-    return assembly.assemble(parsing.from_dict(values), split, jax.devices())
+    return assembly.assemble(parsing.from_dict(values), split, devices or jax.devices())
 
 
-def compiled(setup):
+def compiled(setup, options=None):
     """The program of a call, compiled for the shapes of its arguments."""
     data, begins = setups.Feed(setup)(0, 1)
     args = setups.shapes(setup), data, setup.sampler_tables, np.int32(begins), np.int32(1)
-    return setup.run.lower(*args).compile()
+    return setup.run.lower(*args).compile(options)
 
 
 def collectives(text):
@@ -115,7 +122,6 @@ def formula(setup, loss, mesh, items):
     slots, negatives, dim = TARGETS // data, loss.get("negatives", 0), setup.config.model.dim
     tables = -(-items // item) * dim
     rest = sum(x.size for name, x in setups.shapes(setup).params.items() if name != "items" for x in jax.tree.leaves(x))
-    rest += rest // data if setup.dense else 0  # put together, and summed to parts
     if loss["name"] == "softmax":
         numbers = 2 * slots * dim + 3 * slots
     elif loss.get("share") == "batch":
@@ -125,15 +131,14 @@ def formula(setup, loss, mesh, items):
     return {"data": 4 * (tables + rest) if data > 1 else 0, "item": 4 * numbers if item > 1 else 0}
 
 
-def counted(split, items, name, mesh, **given):
-    """A row of the result: a loss on a mesh, over a catalogue, of the model and `mesh.dense` that are given."""
-    setup = setup_of(split, mesh, LOSSES[name], **given)
+def counted(split, items, name, mesh):
+    """A row of the result: a loss on a mesh, over a catalogue."""
+    setup = setup_of(split, mesh, LOSSES[name])
     program = compiled(setup)
     row = {
         "items": items,
         "loss": name,
         "mesh": list(mesh),
-        **{key: value for key, value in given.items() if key == "dense"},
         "targets_a_step": TARGETS,
         "state_bytes": preflight.bytes_on_a_device(setups.shapes(setup)),
         "temporary_bytes": program.memory_analysis().temp_size_in_bytes,
@@ -154,14 +159,39 @@ def main():
 
 
 def wide():
-    split = split_of(WIDE_ITEMS)
-    rows = [
-        counted(split, WIDE_ITEMS, "softmax", mesh, model=WIDE, dense=dense)
-        for mesh in MESHES
-        for dense in ("replicated", "split")
-        if mesh[0] > 1
-    ]
-    return {"kind": "mesh", **WIDE, "axes": [placement.AXIS, placement.ITEM], "rows": rows}
+    devices, hardware = devices_of("cuda", CHIPS)
+    split, rows = split_of(WIDE_ITEMS), []
+    for mesh in MESHES:
+        for dense in ("replicated", "split") if mesh[0] > 1 else ():
+            with assumed(hardware), mock.patch.object(jax, "device_put", described):
+                setup = setup_of(split, mesh, LOSSES["softmax"], WIDE, dense, devices)
+                program = compiled(setup, OPTIONS["cuda"])
+            text = hlo.Program(program.as_text())
+            cost = text.cost(text.round())
+            rows.append(
+                {
+                    "mesh": list(mesh),
+                    "dense": dense,
+                    "state_bytes": preflight.bytes_on_a_device(setups.shapes(setup)),
+                    "temporary_bytes": program.memory_analysis().temp_size_in_bytes,
+                    "collectives": {key[1]: number for key, number in cost.items() if key[0] == "collective"},
+                    "collective_bytes": cost["collective bytes"],
+                    "formula_bytes": given_over_data(setup, mesh),
+                }
+            )
+            print(rows[-1], flush=True)
+    about = {"items": WIDE_ITEMS, "targets_a_step": TARGETS, "compiled_for": "8 H100, which were not there"}
+    return {"kind": "mesh", **WIDE, **about, "axes": [placement.AXIS, placement.ITEM], "rows": rows}
+
+
+def given_over_data(setup, mesh):
+    """{how: bytes} that a device gives to the collectives over `data` in a step, as docs/scale.md has them."""
+    data, item = mesh
+    sizes = {name: sum(x.size for x in jax.tree.leaves(part)) for name, part in setups.shapes(setup).params.items()}
+    tables, rest = -(-WIDE_ITEMS // item) * setup.config.model.dim, sum(sizes.values()) - sizes["items"]
+    if not setup.dense:
+        return {"summed": 4 * (tables + rest)}
+    return {"summed": 4 * tables, "put together": 2 * 4 * rest // data, "summed to parts": 4 * rest}
 
 
 def plot(rows, path):

@@ -11,6 +11,8 @@ import jax
 
 from jaxrec.kernels import hardware
 
+JOINED = 1 << 24  #: bytes of whole arrays whose exchanges may be joined to one, of `unjoined_options`
+
 
 def cpu_options() -> dict[str, Any] | None:
     """Compiler options for programs with many small matrix products on a CPU.
@@ -22,6 +24,23 @@ def cpu_options() -> dict[str, Any] | None:
         know the option (it raises an error on unknown ones).
     """
     return _without_ynn_fusion() if hardware.is_cpu() else None
+
+
+def unjoined_options(devices: int) -> dict[str, int] | None:
+    """Compiler options for programs that put arrays together one at a time, to hold few of them at once.
+
+    XLA for GPUs joins exchanges to a few large ones as long as it takes memory to be ample, and so holds all of them.
+
+    Args:
+        devices: among which an array is split. Of sums to parts XLA counts the parts.
+
+    Returns:
+        A dict for `jax.jit(..., compiler_options=...)`; None on other devices than GPUs.
+    """
+    most = {"all_gather": JOINED, "reduce_scatter": JOINED // devices}
+    return (
+        {f"xla_gpu_{kind}_combine_threshold_bytes": size for kind, size in most.items()} if hardware.is_gpu() else None
+    )
 
 
 @functools.cache

@@ -143,14 +143,19 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
     if draw is None:
         trained = model.folding.items.trained if model.folding else np.ones(items, bool)
         total = folding.among_trained(total, trained, item_axis)
-    loss_and_grad = step.loss_and_grad(plain, total, dtype)
+    fold, value_and_grad = model.folding.fold if model.folding else None, None
+    if split_dense and fold:  # it is given all params, once a step
+        fold = lambda params, items: model.folding.fold(split_dense.gathered(params), items)
+    elif split_dense:
+        value_and_grad = split_dense.value_and_grad
+    loss_and_grad = step.loss_and_grad(plain, total, dtype, value_and_grad)
     loss_and_grad = microbatches.accumulated(loss_and_grad, microbatch_rows)
     draw_items = lambda key, tables: folding.dropped(key, tables.items, config.id_dropout, item_axis)
     parts = step.Parts(
         batch=batch,
         make_targets=make_targets,
         sample=draw,
-        loss_and_grad=folding.through(model.folding.fold, loss_and_grad) if model.folding else loss_and_grad,
+        loss_and_grad=folding.through(fold, loss_and_grad) if fold else loss_and_grad,
         optimiser=optimiser,
         wrap_update=sparse.wrapping(config.optim, plain, optimiser),
         rows=padded_rows,
@@ -161,9 +166,10 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         microbatch_rows=microbatch_rows,
         items=draw_items if model.folding else None,
         **norm,
-        **({"local": split_dense.gathered, "summed": split_dense.summed, "packs": False} if split_dense else {}),
+        **({"local": split_dense.local, "summed": split_dense.summed, "packs": False} if split_dense else {}),
     )
     options = compiler.cpu_options() if draw else None
+    options = compiler.unjoined_options(shares) or options if split_dense else options
     call, per_device_data = step.call(parts, config.steps_per_call), config.feed == "host"
     first = partial(state_of, config, model, optimiser, padded_rows, split=split_dense)
     if item_axis or split_dense:

@@ -170,13 +170,14 @@ def averaged(average: Any, params: Any, step: jax.Array, ema: float) -> Any:
     return jax.tree.map(lambda mean, value: mean + jnp.minimum(share, 1) * (value - mean), average, params)
 
 
-def loss_and_grad(model: Model, total: Callable, dtype: Any) -> Callable:
+def loss_and_grad(model: Model, total: Callable, dtype: Any, value_and_grad: Callable | None = None) -> Callable:
     """The loss of a Batch and its gradient: (params, Batch) -> (sum over the slots, gradient, carry or None).
 
     Args:
         model: Model.
         total: (hidden_ND, target_N, weight_N, negatives, table_VD, bias_V) -> sum over the slots.
         dtype: of the matrix products; params and sums are float32.
+        value_and_grad: as `jax.value_and_grad` with `has_aux`, which it is by default; as `Dense.value_and_grad`.
     """
 
     def loss(params, batch):
@@ -186,11 +187,13 @@ def loss_and_grad(model: Model, total: Callable, dtype: Any) -> Callable:
         carry = None if batch.carry is None else carry  # packed rows begin with a sequence, so they need no carry
         return total(hidden, batch.targets, batch.weights, batch.negatives, *model.output_embedding(params)), carry
 
-    def value_and_grad(params, batch):
-        (value, carry), grads = jax.value_and_grad(loss, has_aux=True)(params, batch)
+    both = value_and_grad(loss) if value_and_grad else jax.value_and_grad(loss, has_aux=True)
+
+    def ordered(params, batch):
+        (value, carry), grads = both(params, batch)
         return value, grads, carry
 
-    return value_and_grad
+    return ordered
 
 
 def call(parts: Parts, size: int) -> Callable:

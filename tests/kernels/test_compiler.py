@@ -9,6 +9,7 @@ import jax
 import pytest
 
 from jaxrec.kernels import compiler
+from jaxrec.kernels.hardware import Hardware, assumed
 
 PROGRAM = """
 import sys
@@ -40,6 +41,13 @@ def run(folder, **more):
     env = {key: value for key, value in os.environ.items() if not key.startswith("JAX_COMPILATION")} | more
     subprocess.run([sys.executable, "-c", PROGRAM, str(folder)], env=env, check=True)
     return sorted(path.name for path in folder.rglob("*-cache"))
+
+
+def test_exchanges_are_joined_by_the_size_of_whole_arrays_on_gpus_alone():
+    assert compiler.unjoined_options(8) is None
+    with assumed(Hardware("gpu", 1 << 30)):
+        gathered, summed = compiler.unjoined_options(8).values()
+    assert gathered == 8 * summed
 
 
 @pytest.mark.slow

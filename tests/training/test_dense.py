@@ -98,8 +98,12 @@ def test_parts_are_put_together_and_gradients_summed_to_parts(size):
     )
 
     def program(parts):
-        whole = split.gathered(parts)
-        _, grads = split.summed((jnp.float32(0), jax.tree.map(lambda x: x * (1.0 + jax.lax.axis_index("data")), whole)))
+        def weighed(whole):
+            squares = sum((x**2).sum() for x in jax.tree.leaves(whole))
+            return (1.0 + jax.lax.axis_index("data")) * squares / 2, whole
+
+        (_, whole), grads = split.value_and_grad(weighed)(split.local(parts))
+        _, grads = split.summed((jnp.float32(0), grads))
         return jax.tree.map(lambda x: x[None], whole), grads, sharding.norm(model, split, grads)
 
     specs = split.specs(jax.tree.map(lambda _: P(), FORM))
@@ -113,6 +117,32 @@ def test_parts_are_put_together_and_gradients_summed_to_parts(size):
         np.testing.assert_array_equal(every, np.broadcast_to(x, every.shape), err_msg=str(path))
         np.testing.assert_allclose(grad, sums, rtol=1e-5, err_msg=str(path))
     np.testing.assert_allclose(norm, np.sqrt(sum((x**2).sum() for x in jax.tree.leaves(wanted))), rtol=1e-5)
+
+
+def test_what_was_put_together_is_put_together_again_for_the_gradient():
+    """So that nothing whole has to be kept: no product of the backward pass has it from the forward pass."""
+    size, dim = 3, 10
+    split = dense.split({"kernel": jax.ShapeDtypeStruct((dim, dim), jnp.float32)}, [], size)
+
+    def layers(params, x):
+        for _ in range(2):
+            x = jnp.tanh(x @ params["kernel"])
+        return x.sum(), x
+
+    program = jax.shard_map(
+        lambda parts, x: split.value_and_grad(layers)(parts, x)[1],
+        mesh=placement.mesh_of(jax.devices()[:size]),
+        in_specs=({"kernel": P("data")}, P("data")),
+        out_specs={"kernel": P("data")},
+    )
+    (mapped,) = jax.make_jaxpr(program)({"kernel": jnp.zeros((12, dim))}, jnp.zeros((size * 7, dim))).eqns
+    steps, made = mapped.params["jaxpr"].eqns, {}
+    for number, each in enumerate(steps):
+        made |= dict.fromkeys(each.outvars, number)
+    (barrier,) = [number for number, each in enumerate(steps) if each.primitive.name == "optimization_barrier"]
+    products = [each for each in steps if each.primitive.name == "dot_general"]
+    of_kernel = [var for each in products for var in each.invars if var.aval.shape == (dim, dim)]
+    assert len(products) == 5 and [made[var] > barrier for var in of_kernel] == [False, False, True]
 
 
 def test_what_a_device_holds_is_its_part():

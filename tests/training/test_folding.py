@@ -61,6 +61,15 @@ def test_features_are_split_with_their_items(changes, item, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize("item", [1, 2])
+def test_layers_are_split_beside_features(item):
+    setup = made(4, mesh={"item": item, "dense": "split"}, **SOFTMAX)
+    (split, told), (one, wanted) = states(setup, [6])[0], states(made(**SOFTMAX), [6])[0]
+    assert setup.dense and setup.model.folding
+    assert_close((assembly.to_save(setup, split), told), (one, wanted))
+
+
 def test_rows_that_are_moved_have_their_own_features(monkeypatch):
     monkeypatch.setattr(sizes, "MASKED_ROWS_PER_TOUCHED", 0)
     (moved,) = states(made(**SPARSE), [6])

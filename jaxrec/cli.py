@@ -28,7 +28,7 @@ LEAST = 2 << 30  # bytes of address space
 JOB = "coordinator", "processes", "process"  # flags of several processes
 #: flags that may differ between them: places of files, as far as what is in them is compared later
 OWN = {*JOB, "distributed", "debug", "began", "workdir", "init_from", "output", "json", "ranks", "scores"}
-OWN |= {"config", "dataset", "histories", "users", "items"}
+OWN |= {"config", "dataset", "histories", "users", "items", "begun"}
 
 
 def run(command: str | None = None) -> None:
@@ -66,8 +66,11 @@ def main(argv: Sequence[str] | None = None, began: float | None = None) -> int:
         command = COMMANDS[arguments.command]
         for path in (value for value in vars(arguments).values() if isinstance(value, Path)):
             local(path, f"what {arguments.command} works on")
+        module = functools.partial(importlib.import_module, f"jaxrec.commands.{command.module}")
         if command.starts_jax:  # after --help
             check_memory()
+            if command.begins:
+                module().begin(arguments, overrides)
             from jaxrec.data.sources import cache
             from jaxrec.kernels import compiler, processes
 
@@ -78,8 +81,7 @@ def main(argv: Sequence[str] | None = None, began: float | None = None) -> int:
                 processes.join(*job)
                 console.quiet = not processes.leads()
                 processes.check_same({"version": VERSION, **_asked(arguments)})
-        module = importlib.import_module(f"jaxrec.commands.{command.module}")
-        return getattr(module, arguments.command)(arguments, overrides)
+        return getattr(module(), arguments.command)(arguments, overrides)
     except BaseException as error:
         if (said := _said(error)) is None:
             raise

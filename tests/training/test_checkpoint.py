@@ -15,7 +15,8 @@ from some import some
 
 from jaxrec.kernels.placement import replicated
 from jaxrec.system.errors import UserError
-from jaxrec.training.checkpoint import Checkpoints, Damaged, abstract
+from jaxrec.training.checkpoint import Checkpoints, Damaged
+from jaxrec.training.leaves import abstract
 from jaxrec.training.step import State
 
 

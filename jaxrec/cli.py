@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxrec.commands.flags import COMMANDS
-from jaxrec.system import console
+from jaxrec.system import collecting, console
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import local
@@ -34,6 +34,7 @@ OWN |= {"config", "dataset", "histories", "users", "items", "begun"}
 def run(command: str | None = None) -> None:
     """Entry point of launchers: runs this command, or the first argument, with the process's arguments."""
     signal.signal(signal.SIGINT, Interrupt())
+    collecting.pause()
     sys.excepthook = _hook
     sys.unraisablehook = _unraisable
     status = main([*([command] if command else []), *sys.argv[1:]], BEGAN)
@@ -81,7 +82,10 @@ def main(argv: Sequence[str] | None = None, began: float | None = None) -> int:
                 processes.join(*job)
                 console.quiet = not processes.leads()
                 processes.check_same({"version": VERSION, **_asked(arguments)})
-        return getattr(module(), arguments.command)(arguments, overrides)
+        function = getattr(module(), arguments.command)
+        if not command.begins:  # which has more to import
+            collecting.resume()
+        return function(arguments, overrides)
     except BaseException as error:
         if (said := _said(error)) is None:
             raise

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from jaxrec.config import recipes
 from jaxrec.config.parsing import check_keys, to_dict
-from jaxrec.system import console as consoles, objects
+from jaxrec.system import collecting, console as consoles, objects
 from jaxrec.system.background import started
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import below
@@ -58,6 +58,7 @@ def train(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Trains from the workdir's latest checkpoint, then tests the best one beside the baselines."""
     from jaxrec.api import fitting
 
+    collecting.resume()
     watch = Stopwatch(arguments.began)
     watch.lap("imports")
     recipe, read, notes = arguments.begun

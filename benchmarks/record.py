@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -42,12 +43,22 @@ def place(name, ending):
     return RESULTS / f"{name}{'' if platform == 'cpu' else f'_{platform}'}.{ending}"
 
 
+def command_of(argv):
+    """What was typed, with PATH for whatever lies in a place of that machine.
+
+    >>> command_of(["/home/ann/jaxrec/benchmarks/bulk.py", "--peer", "/opt/env/bin/python", "--runs=/tmp/runs"])
+    'python -m benchmarks.bulk --peer PATH --runs=PATH'
+    """
+    typed = [re.sub(r"(?<![^=])[/~].*", "PATH", word) for word in argv[1:]]
+    return shlex.join(["python", "-m", "benchmarks." + Path(argv[0]).stem, *typed])
+
+
 def write(name, result, command=None):
     """Write the result, and where it comes from, as JSON."""
     import jax
 
     stamp = {
-        "command": command or shlex.join(["python", "-m", "benchmarks." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
+        "command": command or command_of(sys.argv),
         "machine": machine(),
         "python": platform.python_version(),
         "jax": jax.__version__,

@@ -18,7 +18,7 @@ os.environ["NPROC"] = "16"  # XLA's threads: with fewer than devices, the simula
 if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers have what their parent set
     _PROGRAMS = tempfile.TemporaryDirectory(prefix="jaxrec-tests-")  # compiled once for all processes
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _PROGRAMS.name
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["MPLBACKEND"] = "Agg"
 

@@ -1,5 +1,8 @@
 """Models and losses as their entries make them, from a few of their keys."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 
 from jaxrec.config import registry
@@ -9,10 +12,11 @@ from jaxrec.models.entry import Sizes
 def model(
     name, items, length, positions="from_start", dtype="float32", num_users=0, *, dim, layers=1, dropout=0.0, **keys
 ):
-    """The Model of this name and these options."""
+    """The Model of this name and these options; its `encode` is one program, which is quicker than its operations."""
     entry = registry.find("model", name)
     options = entry.options(name=name, dim=dim, layers=layers, dropout=dropout, **keys)
-    return entry.build(options, Sizes(items, length, positions, jnp.dtype(dtype), num_users))
+    made = entry.build(options, Sizes(items, length, positions, jnp.dtype(dtype), num_users))
+    return dataclasses.replace(made, encode=jax.jit(made.encode))
 
 
 def loss(name, **keys):

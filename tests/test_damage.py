@@ -7,8 +7,8 @@ from benchmarks import damage
 
 def test_what_is_damaged_is_refused_or_has_no_effect():
     """Which files are hit depends on names that Orbax draws: of a few damages any outcome may be lacking."""
-    result = damage.main(damages=5, seed=1)
-    assert not result["wrong"] and sum(result["outcomes"].values()) == 3 * 5  # evaluated, served, gone on with
+    result = damage.main(damages=3, seed=1)
+    assert not result["wrong"] and sum(result["outcomes"].values()) == 3 * 3  # evaluated, served, gone on with
 
 
 @pytest.mark.slow

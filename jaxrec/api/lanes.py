@@ -1,11 +1,13 @@
 """Work side by side: one piece at a time on each device of this process."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from jaxrec.kernels import processes
 from jaxrec.system.signals import Signals
+
+HEARD_WITHIN = 0.2  # seconds until a signal is noted at the latest
 
 
 class Lanes:
@@ -56,6 +58,8 @@ class Lanes:
                     work(piece, devices, signals)
 
             ended = [pool.submit(follow, *each) for each in zip(self._lanes, queues, strict=True)]
+            while wait(ended, HEARD_WITHIN).not_done:  # a signal sent to a lane waits for this thread to wake
+                pass
         for each in ended:
             each.result()
 

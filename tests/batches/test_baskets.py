@@ -80,6 +80,7 @@ def test_no_loss_and_no_answer_depends_on_the_order_within_a_basket(case):
     np.testing.assert_array_equal(ranks, other_ranks)
 
 
+@pytest.mark.slow
 def test_without_the_key_the_order_counts():
     log = log_of(SIZES)
     losses = [first_loss(setup_of(each, baskets=False))[0] for each in (log, shuffled(log))]
@@ -187,6 +188,7 @@ def test_without_times_every_event_is_its_own_basket():
     assert baskets.placed(given._replace(context=None)).positions is at
 
 
+@pytest.mark.slow
 def test_baskets_of_one_are_items_one_after_another():
     log = log_of([[1] * 6, [1] * 9])
     with_key, without = (setup_of(log, length=16, baskets=each) for each in (True, False))

@@ -115,6 +115,7 @@ def test_a_metric_that_no_validation_has_is_refused_at_once(trained, tmp_path, c
     assert not (tmp_path / "a" / workdir.CONFIG).exists()
 
 
+@pytest.mark.slow
 def test_a_workdir_whose_checkpoints_were_removed_trains_anew(trained, tmp_path, capsys):
     path, data = trained
     copy = shutil.copytree(path, tmp_path / "run")

@@ -15,15 +15,12 @@ import pytest
 from broken.columns import COLUMNAR
 from broken.logs import FIELDS, FILES, FORMATS, MIDNIGHT, log, put
 from broken.rows import ROWS, broken_rows
+from numbered import FILES as EACH, numbered
 
 from jaxrec import cli
 from jaxrec.data import prepared
 
-LEAST, LONGEST = 10, 1_500  # files of a kind; characters of a message
-
-
-def cases(kinds, count):
-    return [pytest.param(name, number, id=f"{name}-{number}") for name in kinds for number in range(count(name))]
+LONGEST = 1_500  # characters of a message
 
 
 @pytest.fixture
@@ -66,7 +63,7 @@ def refuse(run, tmp_path, tabulate):
 INTERNAL = ("polars", "errno", "nonetype", "dtype", "object has no")  # nothing that a person could mend by
 
 
-@pytest.mark.parametrize(("name", "number"), cases(ROWS, lambda name: max(LEAST, len(ROWS[name][0]))))
+@pytest.mark.parametrize(("name", "number"), numbered(ROWS, lambda name: max(EACH, len(ROWS[name][0]))))
 def test_bad_rows_are_named_or_skipped(name, number, tmp_path, refuse, run):
     broken, rows, bad, places = broken_rows(name, tmp_path, random.Random(f"{name} {number}"), number)
     said = refuse(name, broken)
@@ -82,13 +79,13 @@ def test_bad_rows_are_named_or_skipped(name, number, tmp_path, refuse, run):
     assert Counter(rows_of(tmp_path / "outputs" / "new")) == Counter(map(expected, kept))
 
 
-@pytest.mark.parametrize(("name", "number"), cases(FILES, lambda name: LEAST))
+@pytest.mark.parametrize(("name", "number"), numbered(FILES))
 def test_a_broken_file_is_named_with_its_cure(name, number, tmp_path, refuse):
     refuse(name, FILES[name](tmp_path, random.Random(f"{name} {number}"), number))
 
 
 def test_these_are_sixty_kinds_and_more():
-    assert len(ROWS) + len(FILES) >= 60 and LEAST >= 10
+    assert len(ROWS) + len(FILES) >= 60 and EACH >= 10
 
 
 ODD = [

@@ -6,15 +6,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from numbered import numbered
 from odd.logs import ODD
 
 from jaxrec import cli
 from jaxrec.data import prepared
 
-LEAST = 10  # files of a kind
 
-
-@pytest.mark.parametrize(("name", "number"), [pytest.param(k, n, id=f"{k}-{n}") for k in ODD for n in range(LEAST)])
+@pytest.mark.parametrize(("name", "number"), numbered(ODD))
 def test_what_is_odd_but_right_is_read(name, number, tmp_path, capsys, tabulate, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # hundreds of folders, none of which has to last
     odd = ODD[name](tmp_path / "in", random.Random(f"{name} {number}"), number)

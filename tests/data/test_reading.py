@@ -19,7 +19,7 @@ from jaxrec.system.errors import UserError
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(data=st.data(), order=st.randoms(use_true_random=False))
 def test_a_log_is_the_same_data_in_every_format_and_order(way, data, order):
     rows = data.draw(logs(st.sampled_from(way.kinds)))

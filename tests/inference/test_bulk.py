@@ -34,7 +34,9 @@ def own():
 histories = st.lists(st.lists(st.integers(0, ITEMS + 4), min_size=1, max_size=70), min_size=1, max_size=9)
 
 
-@given(histories=histories, k=st.integers(1, ITEMS + 5), exclude=st.booleans(), batch=st.sampled_from([1, 2, 256]))
+@given(
+    histories=histories, k=st.sampled_from([1, 7, ITEMS + 5]), exclude=st.booleans(), batch=st.sampled_from([2, 256])
+)
 @settings(deadline=None, max_examples=10)
 def test_each_user_is_answered_as_alone(own, histories, k, exclude, batch):
     log = log_of(histories)

@@ -84,7 +84,7 @@ def test_it_answers_as_the_model_without_features_on_folded_params(name):
         table, _ = model.output_embedding(params)
         return ((model.encode(params, STREAM)[0] @ table.T) ** 2).mean()
 
-    whole = jax.grad(lambda params: total(model, params))(params)
+    whole = jax.jit(jax.grad(lambda params: total(model, params)))(params)
     by_fold = jax.grad(lambda params: total(bare, model.folding.fold(params, model.folding.items)))(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), whole, by_fold)
     assert not np.asarray(whole[next(iter(model.item_tables))])[~TRAINED].any()

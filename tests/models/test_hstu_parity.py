@@ -68,7 +68,7 @@ def test_outputs_and_gradients(arrays, name):
         return (out**2).sum(), out
 
     params, x = converted(arrays, f"{name}.param."), jnp.asarray(arrays["x"], jnp.float32)
-    (_, out), (grads, grad_x) = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(params, x)
+    (_, out), (grads, grad_x) = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(params, x)
     agree(out, arrays[f"{name}.output"], 1e-5)
     agree(grad_x, arrays[f"{name}.grad_x"], 1e-3)
     jax.tree.map(partial(agree, tolerance=1e-3), grads, converted(arrays, f"{name}.grad."))

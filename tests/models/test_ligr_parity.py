@@ -72,7 +72,7 @@ def test_outputs_and_gradients(arrays, monkeypatch, ffn, mask):
         return (out**2).sum(), out
 
     params, x = converted(arrays, f"{ffn}.param."), jnp.asarray(arrays["x"], jnp.float32)
-    (_, out), (grads, grad_x) = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(params, x)
+    (_, out), (grads, grad_x) = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(params, x)
     agree(out, arrays[f"{ffn}.{mask}.output"], 1e-5)
     agree(grad_x, arrays[f"{ffn}.{mask}.grad_x"], 1e-3)
     if mask == "padmask":

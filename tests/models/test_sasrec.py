@@ -67,7 +67,9 @@ def test_a_slot_sees_its_own_sequence_up_to_itself(norm):
     """By the gradient in the input embeddings: exactly zero beyond, not zero within."""
     made = model(norm, heads=2)
     params = noisy(made)
-    hidden, pull = jax.vjp(lambda items: made.encode(params | {"items": items}, FULL)[0], params["items"])
+    hidden = made.encode(params, FULL)[0]
+    of_items = lambda items: made.encode(params | {"items": items}, FULL)[0]
+    pull = jax.jit(lambda asked: jax.vjp(of_items, params["items"])[1](asked))
     weights = np.random.default_rng(0).normal(size=WIDTH).astype(np.float32)
     for slots in ([0, 0, 50, 29], [49, 44, 51, 30], [50, 45, 49, 49], [51, 49, 65, 50], [69, 68, 66, 65]):
         asked = np.zeros(hidden.shape, np.float32)
@@ -106,7 +108,7 @@ def weighted(model, params, rows):
         hidden, _ = model.encode(params, packed(rows))
         return (hidden * weight).sum(), hidden
 
-    grads, hidden = jax.grad(total, has_aux=True)(params)
+    grads, hidden = jax.jit(jax.grad(total, has_aux=True))(params)
     return {first: np.asarray(hidden[place]) for first, place in places.items()}, grads
 
 
@@ -207,7 +209,7 @@ def rows_read(positions, shown):
     params = noisy(made)
     history = packed([[list(range(1, shown + 1))]])
     newest = lambda table: made.encode(params | {"positions": table}, history)[0][0, shown - 1, 0]
-    return np.flatnonzero(np.asarray(jax.grad(newest)(params["positions"])).any(axis=1)).tolist()
+    return np.flatnonzero(np.asarray(jax.jit(jax.grad(newest))(params["positions"])).any(axis=1)).tolist()
 
 
 @pytest.mark.parametrize(
@@ -233,7 +235,7 @@ def test_the_position_read_at_inference_is_trained(positions, history):
         scores = (hidden * params["items"][batch.targets - 1]).sum(-1)
         return jnp.where(batch.targets > 0, scores, 0).sum()
 
-    trained = np.asarray(jax.grad(scores_of_targets)(params["positions"])).any(axis=1)
+    trained = np.asarray(jax.jit(jax.grad(scores_of_targets))(params["positions"])).any(axis=1)
     for given in (history, history + 1):  # at the validation, and at the test
         assert rows_read(positions, min(given, SLOTS)) == [SLOTS - 1]
     assert trained[SLOTS - 1]

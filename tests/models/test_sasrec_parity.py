@@ -147,7 +147,7 @@ def test_sasrec_pytorch_without_padding(name, positions, alone):
         return sum_over("bce", hidden, pos, neg, params["items"]) / len(pos), hidden
 
     params = without_padding(converted(wanted, "param."))
-    (value, hidden), grads = jax.value_and_grad(loss, has_aux=True)(params)
+    (value, hidden), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
     prefix = f"alone.{positions}."
     agree(hidden, wanted[prefix + "hidden"][real])
     agree(value, wanted[prefix + "loss"])
@@ -186,7 +186,7 @@ def test_sasrec_pytorch_with_its_padding_and_three_steps_of_adam(name):
     init, update = adam(0.98)
     state = init(params)
     for step in range(3):
-        (value, hidden), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        (value, hidden), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
         grads = dropped(grads)
         if step == 0:
             agree(hidden, wanted["hidden"])
@@ -242,7 +242,7 @@ def test_recsys23_full_softmax_and_three_steps_of_adam(name, alone):
     init, update = adam(0.999)
     state = init(params)
     for step in range(3):
-        (value, (hidden, logits)), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        (value, (hidden, logits)), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
         if step == 0:
             agree(hidden, wanted["hidden"][real])
             agree(logits, wanted["logits"][real])
@@ -266,6 +266,6 @@ def test_recsys23_sampled_losses(name, kind, loss, entries):
     def mean(params):
         return sum_over(loss, encode(params), labels, negatives, params["items"]) / (entries * len(labels))
 
-    value, grads = jax.value_and_grad(mean)(converted(wanted, "param."))
+    value, grads = jax.jit(jax.value_and_grad(mean))(converted(wanted, "param."))
     agree(value, wanted[f"sampled.{kind}_{loss}.loss"])
     agree(grads, converted(wanted, f"sampled.{kind}_{loss}.grad."))

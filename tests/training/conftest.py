@@ -14,14 +14,14 @@ from jaxrec.evaluation.metrics import metrics
 from jaxrec.training import fit
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def split():
     random = np.random.default_rng(0)
     histories = [random.integers(1, 21, random.integers(3, 12)).tolist() for _ in range(120)]
     return splits.last_item(interactions.from_sequences(histories))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def prepare(split):
     """(setup, validate) of a config, compiled once for all runs that share it."""
     made = {}
@@ -37,7 +37,7 @@ def prepare(split):
     return prepared
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def uninterrupted(prepare, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole")
     run(prepare(), path)

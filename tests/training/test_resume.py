@@ -26,7 +26,6 @@ from jaxrec.training import checkpoint, fit, metric_writer, workdir
             (metric_writer.MetricWriter, "close", 1),  # after the last save
         ],
         (fit.Feed, "__call__", 7),
-        (checkpoint.Checkpoints, "save", 1),
     ),
     ids=lambda value: getattr(value, "__name__", value),
 )

@@ -1,4 +1,4 @@
-"""Work in a thread that nobody has to wait for."""
+"""Work in a thread beside the main one."""
 
 import threading
 from collections.abc import Callable
@@ -8,13 +8,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def started(work: Callable[[], T]) -> Callable[[], T]:
-    """Starts work in a thread, which ends with the process. Returns a function that waits for its result.
+def started(work: Callable[[], T], *, finishes: bool = False) -> Callable[[], T]:
+    """Starts work in a thread. Returns a function that waits for its result, and raises its error.
 
     >>> started(lambda: 2 + 1)()
     3
 
-    An error of the work is raised there.
+    Args:
+        work: a function without arguments.
+        finishes: whether the process waits for it before it ends, as it must for a compiler; else it is broken off.
     """
     done: Future[T] = Future()
 
@@ -24,5 +26,5 @@ def started(work: Callable[[], T]) -> Callable[[], T]:
         except BaseException as error:  # whatever it is, it belongs to who waits
             done.set_exception(error)
 
-    threading.Thread(target=run, name="background", daemon=True).start()
+    threading.Thread(target=run, name="background", daemon=not finishes).start()
     return done.result

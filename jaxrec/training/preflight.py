@@ -53,7 +53,7 @@ def compiling(setup: Setup, feed: Feed) -> Callable[[], Any] | None:
     if setup.config.feed != "device" or processes.several():
         return None
     data, begins = feed(0, 1)
-    return started(partial(_compiled, setup, shapes(setup), data, begins, 1))
+    return started(partial(_compiled, setup, shapes(setup), data, begins, 1), finishes=True)
 
 
 def check(

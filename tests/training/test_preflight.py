@@ -56,7 +56,7 @@ def test_the_program_is_compiled_once(dim, ahead, caplog, monkeypatch):
     program = f"Compiling jit({setup.run.program.__wrapped__.__name__})"
     with jax.log_compiles(), caplog.at_level("WARNING"):
         if ahead:
-            monkeypatch.setattr(preflight, "started", lambda work: partial(lambda found: found, work()))
+            monkeypatch.setattr(preflight, "started", lambda work, **_: partial(lambda found: found, work()))
         needs = preflight.check(setup, state, feed, 0, end, preflight.compiling(setup, feed) if ahead else None)
         assert program in caplog.text
         caplog.clear()

@@ -30,15 +30,17 @@ def pytest_configure(config):
     """
     flags = {"--xla_force_host_platform_device_count": 8, "--xla_backend_optimization_level": 0}
     if importlib.metadata.version("jaxlib").startswith("0.10.") and config.option.markexpr == "not slow":
-        flags["--xla_cpu_use_fusion_emitters"] = "false"  # a third of the time; later versions may not know it
+        # a third of the time, and a program in one piece; later versions may not know them
+        flags |= {"--xla_cpu_use_fusion_emitters": "false", "--xla_cpu_parallel_codegen_split_count": 1}
     given = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = " ".join([given, *(f"{k}={v}" for k, v in flags.items() if k not in given)]).strip()
+    settings.load_profile("quick" if config.option.markexpr == "not slow" else "thorough")
 
 
 gc.set_threshold(50_000, 20, 50)  # tracing makes many objects that stay: seldom looking through them saves a tenth
 
-settings.register_profile("jaxrec", deadline=None, derandomize=True, database=None, max_examples=15)
-settings.load_profile("jaxrec")
+settings.register_profile("quick", deadline=None, derandomize=True, database=None, max_examples=10)
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=30)
 
 
 @pytest.fixture(scope="session")

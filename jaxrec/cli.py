@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxrec.commands.flags import COMMANDS
-from jaxrec.system import collecting, console
+from jaxrec.system import background, collecting, console
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import local
@@ -39,7 +39,8 @@ def run(command: str | None = None) -> None:
     sys.unraisablehook = _unraisable
     status = main([*([command] if command else []), *sys.argv[1:]], BEGAN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if status == 2:  # already reported; a failed save would print tracebacks at exit
+    # already reported; a failed save would print tracebacks at exit, and a log that is still read may end in a crash
+    if status == 2 or background.is_unfinished():
         with contextlib.suppress(OSError):  # of a closed pipe
             sys.stdout.flush()
         os._exit(status)

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 T = TypeVar("T")
+_threads: list[threading.Thread] = []
 
 
 def started(work: Callable[[], T], *, finishes: bool = False) -> Callable[[], T]:
@@ -26,5 +27,12 @@ def started(work: Callable[[], T], *, finishes: bool = False) -> Callable[[], T]
         except BaseException as error:  # whatever it is, it belongs to who waits
             done.set_exception(error)
 
-    threading.Thread(target=run, name="background", daemon=not finishes).start()
+    _threads[:] = [each for each in _threads if each.is_alive()]
+    _threads.append(thread := threading.Thread(target=run, name="background", daemon=not finishes))
+    thread.start()
     return done.result
+
+
+def is_unfinished() -> bool:
+    """Whether work is still to be broken off, which ends the process in order only by `os._exit`."""
+    return any(thread.daemon and thread.is_alive() for thread in _threads)

@@ -35,7 +35,8 @@ from jaxrec.inference import loading
 from jaxrec.kernels.placement import replicated
 from jaxrec.system.errors import UserError
 from jaxrec.training import assembly, fit, metric_writer, restore, workdir
-from jaxrec.training.checkpoint import Checkpoints, abstract
+from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.leaves import abstract
 
 SECONDS = 120  # after which a run counts as endless
 REFUSED, SAME, BEFORE, NAMED = "refused", "the same", "the checkpoint before, and said", "the same, and said"

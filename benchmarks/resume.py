@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks import record
 from jaxrec.models.entry import build
-from jaxrec.training import checkpoint, metric_writer, workdir
+from jaxrec.training import checkpoint, leaves, metric_writer, workdir
 from jaxrec.training.optim import optimiser
 from jaxrec.training.step import State
 
@@ -57,7 +57,7 @@ def outcome(path):
 
     shapes = jax.eval_shape(initial, jax.random.key(0))
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    state, loop = checkpoints.restore(latest, checkpoint.abstract(shapes, sharding))
+    state, loop = checkpoints.restore(latest, leaves.abstract(shapes, sharding))
     checkpoints.close()
     loop.pop("seconds")
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in metric_writer.read_rows(path / "metrics.jsonl")]

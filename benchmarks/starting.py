@@ -1,4 +1,4 @@
-"""How long does a training take to its first step and first evaluation, from the start of the interpreter?
+"""How long does `train.py` take to its first step and first evaluation, from the start of the interpreter?
 
     python -m benchmarks.starting [--config sasrec_ml1m] [--rounds 5] [--before DIR]
 
@@ -21,42 +21,56 @@ from benchmarks import record
 
 ROOT = Path(__file__).parents[1]
 CHILD = """
-import json, sys, time
-marks = {}
+import functools, json, os, sys, time
+
+from jaxrec import cli
+from jaxrec.system.stopwatch import Stopwatch
+
+begun, config, seed, workdir = sys.argv[1:]
+marks, lap = {}, Stopwatch.lap
+
+
 def mark(name):
-    marks[name] = [time.time() - float(sys.argv[1]), time.process_time()]
-from jaxrec.data import sources
-from jaxrec.kernels import compiler
-compiler.keep_programs(sources.cache())
-compiler.trim_after_compiling()
-from jaxrec.commands import train
-from jaxrec.config import recipes
-from jaxrec.evaluation.evaluator import validation
-from jaxrec.training import assembly, fit, preflight
-mark("imports")
-config, _ = recipes.load(sys.argv[2], {"seed": sys.argv[3]})
-setup = assembly.assemble(config)
-validate = validation(setup)
-mark("data")
-preflight.check_state(setup)
-state, feed = assembly.first_state(setup), fit.Feed(setup)
-preflight.check(setup, state, feed, 0, 1)
-if hasattr(validate, "compile_ahead"):
-    validate.compile_ahead()
-state, metrics = assembly.call(setup, feed, state, 0, 1)
-float(metrics.loss[0])
-mark("step")
-validate(state.evaluated)
-mark("evaluation")
-print(json.dumps(marks))
+    marks[name] = [time.time() - float(begun), time.process_time()]
+
+
+def marked(watch, part, *now):
+    mark(part)
+    lap(watch, part, *now)
+    if part == "setup":  # all is imported
+        from jaxrec.training import assembly, fit
+
+        fit.fit = functools.partial(observed, fit.fit, assembly)
+
+
+def observed(fit, assembly, setup, path, validate, *args, **named):
+    whole = assembly.call
+
+    def call(setup, feed, state, start, end):
+        state, metrics = whole(setup, feed, state, start, start + 1)
+        float(metrics.loss[0])
+        mark("step")
+        validate(state.evaluated)
+        mark("evaluation")
+        print(json.dumps(marks), flush=True)
+        os._exit(0)
+
+    assembly.call = call
+    return fit(setup, path, validate, *args, **named)
+
+
+Stopwatch.lap = marked
+sys.argv[1:] = ["--config", config, f"--config.seed={seed}", "--workdir", workdir]
+cli.run("train")
 """
 
 
 def started(root, config, seed, folder):
     """{part: [seconds from the start of a new process to its end, CPU seconds]}; programs are kept in the folder."""
-    command = [sys.executable, "-c", CHILD, str(time.time()), config, str(seed)]
     env = os.environ | {"JAXREC_CACHE": str(folder), "PYTHONPATH": str(root)}
-    found = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True, cwd=root).stdout
+    with tempfile.TemporaryDirectory() as workdir:
+        command = [sys.executable, "-c", CHILD, str(time.time()), config, str(seed), f"{workdir}/run"]
+        found = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True, cwd=root).stdout
     return json.loads(found.splitlines()[-1])
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxrec.commands.flags import COMMANDS
-from jaxrec.system import console
+from jaxrec.system import background, collecting, console
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import local
@@ -28,17 +28,19 @@ LEAST = 2 << 30  # bytes of address space
 JOB = "coordinator", "processes", "process"  # flags of several processes
 #: flags that may differ between them: places of files, as far as what is in them is compared later
 OWN = {*JOB, "distributed", "debug", "began", "workdir", "init_from", "output", "json", "ranks", "scores"}
-OWN |= {"config", "dataset", "histories", "users", "items"}
+OWN |= {"config", "dataset", "histories", "users", "items", "begun"}
 
 
 def run(command: str | None = None) -> None:
     """Entry point of launchers: runs this command, or the first argument, with the process's arguments."""
     signal.signal(signal.SIGINT, Interrupt())
+    collecting.pause()
     sys.excepthook = _hook
     sys.unraisablehook = _unraisable
     status = main([*([command] if command else []), *sys.argv[1:]], BEGAN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if status == 2:  # already reported; a failed save would print tracebacks at exit
+    # already reported; a failed save would print tracebacks at exit, and a log that is still read may end in a crash
+    if status == 2 or background.is_unfinished():
         with contextlib.suppress(OSError):  # of a closed pipe
             sys.stdout.flush()
         os._exit(status)
@@ -66,8 +68,11 @@ def main(argv: Sequence[str] | None = None, began: float | None = None) -> int:
         command = COMMANDS[arguments.command]
         for path in (value for value in vars(arguments).values() if isinstance(value, Path)):
             local(path, f"what {arguments.command} works on")
+        module = functools.partial(importlib.import_module, f"jaxrec.commands.{command.module}")
         if command.starts_jax:  # after --help
             check_memory()
+            if command.begins:
+                module().begin(arguments, overrides)
             from jaxrec.data.sources import cache
             from jaxrec.kernels import compiler, processes
 
@@ -78,8 +83,10 @@ def main(argv: Sequence[str] | None = None, began: float | None = None) -> int:
                 processes.join(*job)
                 console.quiet = not processes.leads()
                 processes.check_same({"version": VERSION, **_asked(arguments)})
-        module = importlib.import_module(f"jaxrec.commands.{command.module}")
-        return getattr(module, arguments.command)(arguments, overrides)
+        function = getattr(module(), arguments.command)
+        if not command.begins:  # which has more to import
+            collecting.resume()
+        return function(arguments, overrides)
     except BaseException as error:
         if (said := _said(error)) is None:
             raise

@@ -31,10 +31,13 @@ for module in pkgutil.walk_packages(jaxrec.__path__, "jaxrec."):
     if importlib.util.find_spec("pyspark") or not module.name.startswith("jaxrec.data.spark."):  # an extra's
         importlib.import_module(module.name)
 after = state()
-assert "matplotlib.pyplot" not in sys.modules
+slow = "orbax.checkpoint", "tensorboardX", "matplotlib.figure"  # a first step needs none of them
+assert not {*slow} & {*sys.modules}
+from jaxrec.training.managers import orbax
+orbax()
 from jaxrec.system.figures import new_figure, save_figure
 save_figure(new_figure(1, 1), sys.argv[1])
-assert state() == after
+assert state() == after and "matplotlib.pyplot" not in sys.modules
 for name in before:
     assert before[name] == after[name], (name, before[name], after[name])
 """

@@ -146,6 +146,17 @@ def test_a_fault_of_the_program_is_a_traceback(monkeypatch):
         cli.main(["prepare", "--input", "a", "--output", "b"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [(["--config.dataset=no/such/log"], "'no/such/log' was not found"), ([], "is for a log of your own")],
+)
+def test_a_log_is_read_meanwhile_and_what_is_wrong_with_the_recipe_is_said_first(capsys, tmp_path, changes, said):
+    asked = ["train", "--config", "default", "--workdir", str(tmp_path / "a"), *changes]
+    assert cli.main(asked) == 2 and said in capsys.readouterr().err
+    assert cli.main([*asked, "--config.dataset=no/such/log", "--config.colour=3"]) == 2
+    assert "colour" in capsys.readouterr().err
+
+
 def test_a_second_interrupt_ends_the_process_at_once():
     code = (
         "import os, signal; from jaxrec.system.signals import Interrupt, Signals\n"

@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec as P
 from benchmarks import compiled, hlo
 from jaxrec.config import recipes, registry
 from jaxrec.kernels import placement
-from jaxrec.training import assembly
+from jaxrec.training import assembly, packing
 
 STEPS, WIDTH = 7, 16
 
@@ -122,8 +122,8 @@ def parameters(name):
 def test_every_model_compiles_for_every_tpu(name, topology):
     found = costs("tpu", topology, RECIPE, model__name=name, model__layers="1")
     check(topology, found)
-    own = parameters(name)
-    assert own <= found["train"]["collective_bytes"] <= own + 64
+    own = parameters(name)  # of which those that are packed lie after a few zeros
+    assert own <= found["train"]["collective_bytes"] <= own + 4 * packing.UNUSED + 64
 
 
 @pytest.mark.slow
@@ -141,7 +141,7 @@ def test_a_step_on_many_chips_exchanges_no_more_than_on_few(topology):
 LAUNCHED = {
     "sasrec_ml1m": (123, 0.311),
     "sasrec_softmax_ml1m": (127, 0.482),
-    "bert4rec_ml1m": (165, 0.458),
+    "bert4rec_ml1m": (165, 0.445),
     "gsasrec_ml1m": (124, 0.66),
     "gru4rec_ml1m": (2258, 1.95),
 }

@@ -17,6 +17,7 @@ class Command(NamedTuple):
     flags: Callable[[argparse.ArgumentParser], None]  #: adds the flags to the parser
     module: str  #: in jaxrec.commands; its function with the command's name is (arguments, overrides) -> exit status
     starts_jax: bool = True
+    begins: bool = False  #: whether its module has `begin`, for what can be done before JAX is imported
 
 
 def evaluate(parser: argparse.ArgumentParser) -> None:
@@ -273,7 +274,7 @@ def assigned(flag: str, texts: list[str], but: tuple[str, ...] = ()) -> dict[str
 
 #: in the order in which --help lists them
 COMMANDS = {
-    "train": Command("Train with a configuration, or resume a training.", training.train, "train"),
+    "train": Command("Train with a configuration, or resume a training.", training.train, "train", begins=True),
     "evaluate": Command(
         "Evaluate a training, a baseline, or the scores of any model, on held-out items.", evaluate, "evaluate"
     ),

@@ -1,19 +1,26 @@
 """The command `train`: trains a configuration in a workdir, and tests it."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from jaxrec.api import fitting
-from jaxrec.api.logs import as_log
 from jaxrec.config import recipes
 from jaxrec.config.parsing import check_keys, to_dict
-from jaxrec.system import console as consoles, objects
+from jaxrec.system import collecting, console as consoles, objects
+from jaxrec.system.background import started
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import below
 from jaxrec.system.stopwatch import Stopwatch
-from jaxrec.training import workdir
-from jaxrec.training.fetching import here
+
+
+class Begun(NamedTuple):
+    """What a training begins with, while JAX is imported."""
+
+    recipe: recipes.Recipe
+    log: Callable  #: () -> the Log, as soon as it is read
+    notes: list[str]  #: what was said of it, to print then
 
 
 def _recipe(arguments, overrides):
@@ -26,22 +33,42 @@ def _recipe(arguments, overrides):
         return recipes.read(arguments.config, overrides)
     if arguments.init_from is None:
         raise UserError("name a configuration, --config NAME; jaxrec configs lists the shipped ones")
-    values = to_dict(workdir.read(here(arguments.init_from, None)).config)
+    from jaxrec.training import fetching, workdir
+
+    values = to_dict(workdir.read(fetching.here(arguments.init_from, None)).config)
     return recipes.changed(values, overrides, objects.name_of(arguments.init_from))
+
+
+def _log(name, say):
+    from jaxrec.api.logs import as_log
+
+    return as_log(name, say)
+
+
+def begin(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    """Reads the recipe, and starts to read its log in a thread, so that JAX is imported meanwhile."""
+    recipe = _recipe(arguments, overrides)
+    if "dataset" not in recipe.values:
+        raise UserError(f"{recipe.name} is for a log of your own: name it, --config.dataset=PATH")
+    notes: list[str] = []
+    arguments.begun = Begun(recipe, started(partial(_log, recipe.values["dataset"], notes.append)), notes)
 
 
 def train(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Trains from the workdir's latest checkpoint, then tests the best one beside the baselines."""
+    from jaxrec.api import fitting
+
+    collecting.resume()
     watch = Stopwatch(arguments.began)
     watch.lap("imports")
-    recipe = _recipe(arguments, overrides)
+    recipe, read, notes = arguments.begun
     path = arguments.workdir or Path("runs") / recipe.name
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
-    if "dataset" not in recipe.values:
-        raise UserError(f"{recipe.name} is for a log of your own: name it, --config.dataset=PATH")
-    check_keys(recipe.values)  # before reading the log, which may take long
-    log = as_log(recipe.values["dataset"], say)
+    check_keys(recipe.values)  # before waiting for the log, which may take long
+    log = read()
+    for note in notes:
+        say(note)
     config, name = fitting.resolved(recipe, log, say)
     watch.lap("data")
     try:

@@ -107,8 +107,8 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x_BTD):
         x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
-        h_NF = Dense(self.inner, self.dtype, self.kernel, name="inner")(x_ND)
-        out_ND = Dense(x_BTD.shape[-1], self.dtype, self.kernel, name="outer")(gelu(h_NF))
+        h_NF = Dense(self.inner, self.dtype, self.kernel, name="inner").gelu(x_ND)
+        out_ND = Dense(x_BTD.shape[-1], self.dtype, self.kernel, name="outer")(h_NF)
         return out_ND.reshape(x_BTD.shape)
 
 

@@ -4,17 +4,16 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from jaxrec.system import checksums
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import plain
 from jaxrec.training import leaves, seals
-from jaxrec.training.managers import ITEMS, QUIET, first_line, ocp, reader, writer, writing
+from jaxrec.training.managers import QUIET, first_line, is_foreign, is_step, orbax, reader, writer, writing
 from jaxrec.training.step import State
 
 NO_DAMAGE = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")  # tensorstore's words
@@ -51,14 +50,26 @@ class Checkpoints:
                 with writing(self._folder):
                     self._folder.mkdir(parents=True, exist_ok=True)
             place = opened.enter_context(plain(self._folder))
-            self._manager = reader(place)
-            opened.callback(lambda: self._manager.close())
+            self._open = partial(reader, place)
+            opened.callback(self._close)
             self._known = self._read_all()
             if not read_only:
                 self._clear()
-                self._manager.close()
-                self._manager = writer(place, self._seal)
+                self._close()
+                self._open = partial(writer, place, self._seal)
+                if any(self._folder.iterdir()):  # perhaps what a save left unfinished, which this one removes
+                    self._manager.all_steps()
             self._opened = opened.pop_all()
+
+    @cached_property
+    def _manager(self) -> Any:
+        """Orbax's manager; a new training has none before its first save, since importing Orbax takes half a second."""
+        return self._open()
+
+    def _close(self):
+        if "_manager" in vars(self):
+            self._manager.close()
+            del self._manager
 
     def latest(self) -> int | None:
         """The step of the newest checkpoint, or None."""
@@ -116,10 +127,11 @@ class Checkpoints:
         params, rest = state.to_save()
         record = {"score": score, "rows": rows, "arrays": leaves.described(leaves.sealed, params=params, rest=rest)}
         record["self"] = checksums.of_json([loop, record])
-        args = ocp.args.Composite(
-            params=ocp.args.StandardSave(params),
-            rest=ocp.args.StandardSave(rest),
-            loop=ocp.args.JsonSave({"loop": loop, "record": record}),
+        forms = orbax().args
+        args = forms.Composite(
+            params=forms.StandardSave(params),
+            rest=forms.StandardSave(rest),
+            loop=forms.JsonSave({"loop": loop, "record": record}),
         )
         metrics = None if score is None else {"score": score, "step": step}
         with writing(self._folder):
@@ -172,7 +184,8 @@ class Checkpoints:
     def wait(self) -> None:
         """Waits for a save in the background, and raises its error."""
         with writing(self._folder):
-            self._manager.wait_until_finished()
+            if "_manager" in vars(self):
+                self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits for a save in the background, raises its error, and releases Orbax's resources."""
@@ -181,7 +194,9 @@ class Checkpoints:
 
     def _read_all(self):
         """{step: (loop, record), or the error in reading it} of all folders that look like checkpoints."""
-        found = [path for path in self._folder.iterdir() if _is_step(path.name) and not _is_foreign(path)]
+        found = [path for path in self._folder.iterdir() if is_step(path.name) and not is_foreign(path)]
+        if found:
+            self._manager.all_steps()  # opened here, so that what is wrong with that doesn't count as damage
         known = {int(path.name): self._read(int(path.name)) for path in sorted(found)}
         gone = [path for path in found if not path.exists()]  # removed by a training meanwhile
         return {step: each for step, each in known.items() if self._folder / str(step) not in gone}
@@ -225,7 +240,7 @@ class Checkpoints:
         seals.write(folder)
 
     def _parse(self, step) -> tuple[dict, Any]:
-        kept = self._manager.restore(step, args=ocp.args.Composite(loop=ocp.args.JsonRestore()))["loop"]
+        kept = self._manager.restore(step, args=orbax().args.Composite(loop=orbax().args.JsonRestore()))["loop"]
         metrics = self._manager.metrics(step)
         if not isinstance(kept, dict) or not (metrics is None or isinstance(metrics["score"], float | int)):
             raise ValueError("no state of a loop")
@@ -236,10 +251,10 @@ class Checkpoints:
         saved = self._sound(step)[1].get("arrays")
         if saved is not None:
             self._check_form(step, saved, abstract)
-        args = {item: ocp.args.StandardRestore(tree) for item, tree in abstract.items()}
+        args = {item: orbax().args.StandardRestore(tree) for item, tree in abstract.items()}
         self._check_files(step, lambda name: name.split("/")[0] in abstract)
         try:
-            got = self._manager.restore(step, args=ocp.args.Composite(**args))
+            got = self._manager.restore(step, args=orbax().args.Composite(**args))
         except MemoryError:
             raise
         except Exception as error:  # as in _read
@@ -252,10 +267,8 @@ class Checkpoints:
         return got
 
     def _check_form(self, step, saved, abstract):
-        wanted, what = leaves.described(leaves.form, **abstract), "state" if "rest" in abstract else "model"
-        saved = {name: value[:2] for name, value in saved.items() if name.split("/")[0] in {*_items(wanted)}}
-        if saved != wanted:
-            differ = sorted(name for name in saved.keys() | wanted if saved.get(name) != wanted.get(name))
+        what = "state" if "rest" in abstract else "model"
+        if differ := leaves.differing(saved, leaves.described(leaves.form, **abstract)):
             raise UserError(
                 f"{self._folder}: the {what} in checkpoint {step} can't be read: it was saved in another form "
                 f"({', '.join(differ[:3])}{', ...' if differ[3:] else ''}). Go on with the version of jaxrec that "
@@ -270,7 +283,7 @@ class Checkpoints:
         return known
 
     def _whole(self):
-        there = set(self._manager.all_steps())  # those that newer ones have replaced are not
+        there = set(self._manager.all_steps()) if self._known else ()  # those that newer ones have replaced are not
         return {step: known for step, known in self._known.items() if step in there and isinstance(known, tuple)}
 
     def _best_first(self):
@@ -306,7 +319,7 @@ class Checkpoints:
                 raise error
         if bad and len(bad) == len(self._known):
             raise self._none_is_whole(bad)
-        for path in [path for path in self._folder.iterdir() if _is_step(path.name) and _is_foreign(path)]:
+        for path in [path for path in self._folder.iterdir() if is_step(path.name) and is_foreign(path)]:
             self.set_aside(int(path.name), f"{path}: no checkpoint, but with the name of one")
         for step, error in bad.items():
             self.set_aside(step, error)
@@ -330,21 +343,3 @@ class Checkpoints:
     def _none_is_whole(self, damaged):
         whys = "; ".join(map(str, damaged.values()))
         return Damaged(f"{whys}; no other is left: put back a copy of {self._folder}, or train into a new workdir")
-
-
-def abstract(tree: Any, sharding: Any) -> Any:
-    """The shapes of a tree of arrays with a sharding, as targets to restore into."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
-
-
-def _items(paths):
-    return (path.split("/")[0] for path in paths)
-
-
-def _is_step(name):
-    return name.isascii() and name.isdecimal() and str(int(name)) == name
-
-
-def _is_foreign(path):
-    """Whether a folder with the name of a checkpoint contains none of a checkpoint's files."""
-    return not any((path / name).exists() for name in (*ITEMS, "metrics", "_CHECKPOINT_METADATA"))

@@ -102,12 +102,14 @@ def fit(
     with held.named(), contextlib.ExitStack() as opened:
         checkpoints = opened.enter_context(contextlib.closing(Checkpoints(workdir)))
         preflight.check_state(setup)
+        feed = Feed(setup)
+        compiled = preflight.compiling(setup, feed)
         state, loop = resume(setup, workdir, checkpoints)
         rows = checkpoints.rows(loop["step"]) if loop["step"] and processes.leads() else None
         logger = metric_writer.MetricWriter(workdir, loop["step"], setup.total_steps, loop["seconds"], console, rows)
         opened.enter_context(contextlib.closing(logger))
         logger.best = wording.best_so_far(setup, loop)
-        feed, handles = Feed(setup), contextlib.nullcontext(signals) if signals else Signals()
+        handles = contextlib.nullcontext(signals) if signals else Signals()
         schedule = optim.schedule(config.optim, setup.total_steps)
 
         def read(pending):
@@ -135,7 +137,7 @@ def fit(
             if loop["step"]:
                 logger.log(f"resumed at step {loop['step']:,}")
             if not is_over(setup, loop):
-                needs = preflight.check(setup, state, feed, loop["step"], boundary(setup, loop["step"]))
+                needs = preflight.check(setup, state, feed, loop["step"], boundary(setup, loop["step"]), compiled)
                 watch.lap("compiling")
                 if not processes.several():  # of which each would begin it at another time
                     getattr(validate, "compile_ahead", lambda: None)()  # while the first steps run

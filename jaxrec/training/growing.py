@@ -30,7 +30,8 @@ from jaxrec.system.errors import UserError
 from jaxrec.system.files import is_address
 from jaxrec.training import fetching, optim, workdir
 from jaxrec.training.building import model_for
-from jaxrec.training.checkpoint import Checkpoints, abstract
+from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.leaves import abstract
 from jaxrec.training.setup import Setup, state_of
 from jaxrec.training.step import State
 

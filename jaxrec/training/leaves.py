@@ -1,6 +1,6 @@
 """Describes the arrays of trees by their paths: their dtypes, shapes and checksums."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -18,6 +18,23 @@ def described(by: Callable, **trees: Any) -> dict[str, Any]:
 def form(leaf: Any) -> list:
     """[dtype, shape] of an array or a ShapeDtypeStruct."""
     return [str(leaf.dtype), list(leaf.shape)]
+
+
+def abstract(tree: Any, sharding: Any) -> Any:
+    """The shapes of a tree of arrays with a sharding, as targets to restore into."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
+def differing(saved: Mapping[str, list], wanted: Mapping[str, list]) -> list[str]:
+    """The paths, sorted, at which arrays were saved in another form than is wanted, in the trees that are wanted.
+
+    Args:
+        saved: as `described` by `sealed`.
+        wanted: as `described` by `form`.
+    """
+    trees = {path.split("/")[0] for path in wanted}
+    own = {path: value[:2] for path, value in saved.items() if path.split("/")[0] in trees}
+    return sorted(path for path in own.keys() | wanted if own.get(path) != wanted.get(path))
 
 
 def on_host(shape: jax.ShapeDtypeStruct) -> np.ndarray:

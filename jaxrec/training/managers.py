@@ -1,17 +1,21 @@
-"""Imports Orbax and opens its checkpoint managers, without its log messages, and with its errors as UserErrors."""
+"""Imports Orbax, and opens its checkpoint managers, without its log messages, and with its errors as UserErrors."""
 
 import contextlib
+import functools
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 from absl.logging import get_absl_logger
 
 from jaxrec.system.errors import UserError
+
+if TYPE_CHECKING:
+    from orbax.checkpoint import CheckpointManager
 
 
 class _Quiet:
@@ -54,28 +58,46 @@ def _is_of_others(record):
 
 
 QUIET = _Quiet()
-with QUIET:
-    import orbax.checkpoint as ocp
-    from orbax.checkpoint import checkpoint_managers
-
 ITEMS = ("params", "rest", "loop")
 
 
-def reader(place: Path) -> ocp.CheckpointManager:
+@functools.cache
+def orbax() -> Any:
+    """The module `orbax.checkpoint`, imported when it is first needed, which takes half a second."""
+    with QUIET:
+        import orbax.checkpoint
+    return orbax.checkpoint
+
+
+def is_step(name: str) -> bool:
+    """Whether a folder has the name of a checkpoint."""
+    return name.isascii() and name.isdecimal() and str(int(name)) == name
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a folder with the name of a checkpoint contains none of a checkpoint's files."""
+    return not any((path / name).exists() for name in (*ITEMS, "metrics", "_CHECKPOINT_METADATA"))
+
+
+def reader(place: Path) -> "CheckpointManager":
     """A manager that reads the checkpoints of a folder; it opens none of them before it is asked to."""
+    ocp = orbax()
     options = ocp.CheckpointManagerOptions(
         create=False, read_only=True, lightweight_initialize=True, multiprocessing_options=_alone("read")
     )
     return ocp.CheckpointManager(place, options=options, item_names=ITEMS)
 
 
-def writer(place: Path, seal: Callable[[], None]) -> ocp.CheckpointManager:
+def writer(place: Path, seal: Callable[[], None]) -> "CheckpointManager":
     """A manager that keeps the latest checkpoint and the best one.
 
     Args:
         place: the folder.
         seal: called when all files of a checkpoint are written, before it is renamed to its final name.
     """
+    from orbax.checkpoint import checkpoint_managers
+
+    ocp = orbax()
     best = checkpoint_managers.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False)
     kept = checkpoint_managers.AnyPreservationPolicy([checkpoint_managers.LatestN(1), best])
     options = ocp.CheckpointManagerOptions(
@@ -91,6 +113,7 @@ def writer(place: Path, seal: Callable[[], None]) -> ocp.CheckpointManager:
 
 def _alone(key):
     """Of several processes, the one that opens a manager is the only one that uses it, whatever the others do."""
+    ocp = orbax()
     if jax.process_count() == 1:
         return ocp.options.MultiprocessingOptions()
     own = jax.process_index()

@@ -1,6 +1,8 @@
 """Checks before a training starts that it fits the devices' memory, by the compiler's own memory analysis."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +11,7 @@ import numpy as np
 from jaxrec.config import registry
 from jaxrec.kernels import memory, processes
 from jaxrec.system.amounts import in_words
+from jaxrec.system.background import started
 from jaxrec.system.errors import UserError
 from jaxrec.training.setup import Feed, Setup, shapes
 from jaxrec.training.step import State
@@ -40,7 +43,22 @@ def check_state(setup: Setup) -> None:
     _compare(setup, needs, needs.state + needs.work)
 
 
-def check(setup: Setup, state: State, feed: Feed, start: int, end: int) -> Needs:
+def compiling(setup: Setup, feed: Feed) -> Callable[[], Any] | None:
+    """Starts to compile the program of a call in a thread, while the first State is made.
+
+    Returns:
+        A function that waits for it, for `check`; None where it takes batches of the State's own steps, or the
+        processes of a job would come to it at different times.
+    """
+    if setup.config.feed != "device" or processes.several():
+        return None
+    data, begins = feed(0, 1)
+    return started(partial(_compiled, setup, shapes(setup), data, begins, 1), finishes=True)
+
+
+def check(
+    setup: Setup, state: State, feed: Feed, start: int, end: int, compiled: Callable[[], Any] | None = None
+) -> Needs:
     """Compiles the program of a call, and checks that it fits the memory. The training uses the same compiled program.
 
     Args:
@@ -49,17 +67,22 @@ def check(setup: Setup, state: State, feed: Feed, start: int, end: int) -> Needs
         feed: Feed.
         start: the first step of the first call.
         end: the step after its last one.
+        compiled: as from `compiling`.
 
     Raises:
         TooLarge: it doesn't fit; the message suggests what to change.
     """
     data, begins = feed(start, end)
-    args = (data, setup.sampler_tables, np.int32(begins), np.int32(end))
-    counted = setup.run.lower(state, *args).compile().memory_analysis()
+    program = compiled() if compiled else _compiled(setup, state, data, begins, end)
+    counted = program.memory_analysis()
     work = counted.temp_size_in_bytes + max(counted.output_size_in_bytes - counted.alias_size_in_bytes, 0)
     needs = Needs(bytes_on_a_device(state), bytes_on_a_device((data, setup.sampler_tables)), work)
     _compare(setup, needs, needs.work)
     return needs
+
+
+def _compiled(setup, state, data, begins, end):
+    return setup.run.lower(state, data, setup.sampler_tables, np.int32(begins), np.int32(end)).compile()
 
 
 def describe(setup: Setup, needs: Needs) -> str:

@@ -12,8 +12,9 @@ from jaxrec.models.model import Model
 from jaxrec.system import arguments
 from jaxrec.system.console import printable
 from jaxrec.training import leaves
-from jaxrec.training.checkpoint import Checkpoints, abstract
+from jaxrec.training.checkpoint import Checkpoints
 from jaxrec.training.fetching import here
+from jaxrec.training.leaves import abstract
 
 log = logging.getLogger("jaxrec")
 

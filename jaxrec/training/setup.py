@@ -21,9 +21,9 @@ from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
 from jaxrec.training import folding, launch, microbatches, negatives, optim, sharding, sparse, step
 from jaxrec.training.building import model_of
-from jaxrec.training.checkpoint import abstract
 from jaxrec.training.dense import Dense
 from jaxrec.training.host_negatives import HostDraw, given
+from jaxrec.training.leaves import abstract
 from jaxrec.training.losses import entry as losses
 
 

@@ -15,7 +15,10 @@ from some import some
 
 from jaxrec.kernels.placement import replicated
 from jaxrec.system.errors import UserError
-from jaxrec.training.checkpoint import Checkpoints, Damaged, abstract
+from jaxrec.training import checkpoint
+from jaxrec.training.checkpoint import Checkpoints, Damaged
+from jaxrec.training.leaves import abstract
+from jaxrec.training.managers import writer
 from jaxrec.training.step import State
 
 
@@ -29,6 +32,18 @@ def test_the_state_of_a_loop_that_an_earlier_version_saved_has_the_names_of_now(
         checkpoints.save(7, jax.device_put(state(7), replicated(jax.devices()[:1])), {"step": 7, "stale": 3})
     with contextlib.closing(Checkpoints(tmp_path, read_only=True)) as checkpoints:
         assert checkpoints.loop(7) == {"step": 7, "evals_without_improvement": 3}
+
+
+def test_a_folder_without_checkpoints_is_opened_without_orbax_until_a_save(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(checkpoint, "writer", lambda *args: made.append(args) or writer(*args))
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+        assert checkpoints.latest() is None and not made
+        checkpoints.wait()
+        checkpoints.save(7, jax.device_put(state(7), replicated(jax.devices()[:1])), {"step": 7})
+        assert len(made) == 1 and checkpoints.latest() == 7
+    with contextlib.closing(Checkpoints(tmp_path)):
+        assert len(made) == 2
 
 
 def test_a_state_comes_back_on_another_number_of_devices(tmp_path):

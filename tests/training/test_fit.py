@@ -185,7 +185,7 @@ def test_what_is_not_finite_names_step_users_and_last_good(prepare, split, tmp_p
 
 
 def test_an_error_of_a_save_is_not_swallowed(prepare, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "save", lambda *args, **kwargs: False)
+    monkeypatch.setattr(checkpoint.orbax().CheckpointManager, "save", lambda *args, **kwargs: False)
     with pytest.raises(RuntimeError, match="was not saved"):
         run(prepare(), tmp_path)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -48,16 +49,25 @@ def test_what_a_training_takes_is_what_its_arrays_and_its_program_take(changes):
     assert "MiB parameters and optimiser" in said and f"{setup.total_steps:,} steps in 3 epochs" in said
 
 
-def test_the_program_is_compiled_once(caplog):
-    setup = assembled(**{"model.dim": 12})
+@pytest.mark.parametrize(("dim", "ahead"), [(12, False), (13, True)])
+def test_the_program_is_compiled_once(dim, ahead, caplog, monkeypatch):
+    setup = assembled(**{"model.dim": dim})
     state, feed, end = assembly.first_state(setup), Feed(setup), fit.boundary(setup, 0)
     program = f"Compiling jit({setup.run.program.__wrapped__.__name__})"
     with jax.log_compiles(), caplog.at_level("WARNING"):
-        preflight.check(setup, state, feed, 0, end)
+        if ahead:
+            monkeypatch.setattr(preflight, "started", lambda work, **_: partial(lambda found: found, work()))
+        needs = preflight.check(setup, state, feed, 0, end, preflight.compiling(setup, feed) if ahead else None)
         assert program in caplog.text
         caplog.clear()
         jax.block_until_ready(assembly.call(setup, feed, state, 0, end))
-    assert program not in caplog.text
+    assert program not in caplog.text and needs == needs_of(setup)
+
+
+def test_what_comes_from_the_host_is_not_compiled_ahead():
+    """Its batches would be sent, and begin where the training does."""
+    setup = assembled(feed="host")
+    assert preflight.compiling(setup, Feed(setup)) is None
 
 
 @pytest.mark.slow

@@ -12,13 +12,16 @@ from jaxrec.batches.objectives import MASK, cloze, masked, next_item, without_qu
 from jaxrec.batches.stream import Stream
 from jaxrec.kernels.random import row_keys
 
-SLOTS = 12
-rows = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1, max_size=3)
+ROWS, SLOTS = 3, 12
+rows = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1, max_size=ROWS)
 
 
 def packed(rows):
-    """The Stream of sequences of these lengths: a slot has an item of its own, and the one above it as target."""
-    stream = Stream(*np.zeros((5, len(rows), SLOTS), np.int32))
+    """The Stream of sequences of these lengths: a slot has an item of its own, and the one above it as target.
+
+    Rows that are lacking are empty: of one shape are few programs.
+    """
+    stream = Stream(*np.zeros((5, ROWS, SLOTS), np.int32))
     item, user_index = 0, 0
     for row, lengths in enumerate(rows):
         begin = 0

@@ -149,7 +149,7 @@ def test_the_items_of_a_basket_change_nothing_that_is_read_before_it():
     assert split.together
 
 
-@pytest.mark.parametrize("case", some(CASES, "times"))
+@pytest.mark.parametrize("case", some(CASES, "plain"))
 def test_packed_is_as_alone(case):
     setup = setup_of(log_of(SIZES), row=24, **CASES[case])
     params, split, config = params_of(setup), setup.split, setup.config

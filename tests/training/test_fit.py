@@ -96,7 +96,8 @@ def test_patience_stops_and_the_best_is_kept(prepare, tmp_path):
 
 
 def test_the_last_epoch_is_always_evaluated(prepare, tmp_path):
-    setup, validate = prepare(eval_every=2)
+    setup, validate = prepare()
+    setup = dataclasses.replace(setup, config=dataclasses.replace(setup.config, eval_every=2))
     rows = fit.fit(setup, tmp_path, validate)["rows"]
     assert ["valid" in row for row in rows] == [False, True, True]
 

@@ -70,6 +70,7 @@ def test_layers_are_split_beside_features(item):
     assert_close((assembly.to_save(setup, split), told), (one, wanted))
 
 
+@pytest.mark.slow
 def test_rows_that_are_moved_have_their_own_features(monkeypatch):
     monkeypatch.setattr(sizes, "MASKED_ROWS_PER_TOUCHED", 0)
     (moved,) = states(made(**SPARSE), [6])

@@ -333,6 +333,7 @@ def test_a_call_stops_at_what_is_not_finite():
     assert int(state.step) == 1 and np.isnan(report.loss[0]) and np.isnan(report.count[1])
 
 
+@pytest.mark.slow
 def test_one_program_serves_every_number_of_steps():
     split = splits.last_item(interactions.from_sequences(histories()))
     with pytest.MonkeyPatch.context() as patch:

@@ -37,6 +37,11 @@ def pytest_configure(config):
     settings.load_profile("quick" if config.option.markexpr == "not slow" else "thorough")
 
 
+def pytest_xdist_auto_num_workers():
+    """One process more than cores: some wait for others that they have started, or for a disk."""
+    return (os.cpu_count() or 1) + 1
+
+
 gc.set_threshold(50_000, 20, 50)  # tracing makes many objects that stay: seldom looking through them saves a tenth
 
 settings.register_profile("quick", deadline=None, derandomize=True, database=None, max_examples=10)

@@ -16,12 +16,12 @@ ROWS, SLOTS = 3, 12
 rows = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1, max_size=ROWS)
 
 
-def packed(rows):
+def packed(rows, number=0):
     """The Stream of sequences of these lengths: a slot has an item of its own, and the one above it as target.
 
-    Rows that are lacking are empty: of one shape are few programs.
+    Up to `number` of them the rows that are lacking are empty: of one shape are few programs.
     """
-    stream = Stream(*np.zeros((5, ROWS, SLOTS), np.int32))
+    stream = Stream(*np.zeros((5, max(number, len(rows)), SLOTS), np.int32))
     item, user_index = 0, 0
     for row, lengths in enumerate(rows):
         begin = 0
@@ -54,7 +54,7 @@ def most_of(objective, stream):
 @settings(max_examples=6)
 @given(rows, st.sampled_from([0.0, 0.2, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 2**32 - 1))
 def test_of_every_sequence_an_exact_number_is_masked_and_a_target(rows, rate, last, seed):
-    objective, stream = cloze(rate, last), packed(rows)
+    objective, stream = cloze(rate, last), packed(rows, ROWS)
     shown, targets = made(objective, stream, seed)
     items, segments = np.asarray(stream.items), np.asarray(stream.segments)
     hidden = shown.items == MASK
@@ -118,7 +118,7 @@ def test_each_step_and_row_draws_anew_and_the_same_again():
 
 @given(rows, st.integers(1, 4))
 def test_the_items_to_come_are_targets_within_the_sequence(rows, ahead):
-    objective, stream = next_item(ahead), packed(rows)
+    objective, stream = next_item(ahead), packed(rows, ROWS)
     shown, targets = made(objective, stream)
     np.testing.assert_array_equal(shown.items, stream.items)
     wanted, found = Counter(), Counter()
@@ -138,7 +138,7 @@ def test_the_items_to_come_are_targets_within_the_sequence(rows, ahead):
 @given(rows, st.integers(1, 3), st.integers(1, 4))
 def test_of_windows_that_overlap_only_the_newest_slots_are_asked(rows, ahead, newest):
     """Each item as often as `ahead` and what is before it allow, at no more slots of a row than there have to be."""
-    stream, objective = packed(rows), next_item(ahead, newest)
+    stream, objective = packed(rows, ROWS), next_item(ahead, newest)
     shown, targets = made(objective, stream)
     assert shown is stream or shown.items.tolist() == np.asarray(stream.items).tolist()
     whole, found = Counter(), Counter()
@@ -158,7 +158,7 @@ def test_of_windows_that_overlap_only_the_newest_slots_are_asked(rows, ahead, ne
 
 @given(rows)
 def test_an_answer_is_read_at_a_mask_in_place_of_the_newest_slot(rows):
-    stream = packed(rows)
+    stream = packed(rows, ROWS)
     shown = np.asarray(cloze(0.2, 0.1).mask_inputs(stream).items)
     segments = np.asarray(stream.segments)
     ends = (segments > 0) & (np.append(segments[:, 1:], np.zeros((len(segments), 1)), 1) != segments)

@@ -5,6 +5,7 @@ import pytest
 from benchmarks import damage
 
 
+@pytest.mark.slow
 def test_what_is_damaged_is_refused_or_has_no_effect():
     """Which files are hit depends on names that Orbax draws: of a few damages any outcome may be lacking."""
     result = damage.main(damages=3, seed=1)

@@ -105,6 +105,7 @@ def test_the_other_processes_train_what_the_first_one_does(pretended, monkeypatc
     assert next(told, "no more") == "no more"
 
 
+@pytest.mark.slow
 def test_what_helps_is_tried_together_and_beats_each_alone(pretended):
     found = jaxrec.tune(made_log(), 60, pretended[2])
     changed = found.trials[0].changes

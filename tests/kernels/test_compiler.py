@@ -69,6 +69,7 @@ def test_jax_says_when_a_program_is_compiled():
     assert compiler.COMPILED in heard
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what others keep is theirs")
 def test_what_the_compiler_freed_is_given_back():
     size = 2**16  # bytes, which glibc takes from its heap

@@ -61,6 +61,7 @@ def test_metrics_rows_are_whole_epochs(prepare, uninterrupted):
     assert all(row["targets"] == targets and "valid" in row and row["rate"] == 1e-2 for row in rows)
 
 
+@pytest.mark.slow
 def test_rows_say_the_rate_and_the_seconds_of_their_last_step(prepare, tmp_path):
     """Of a warm-up over all steps the rate grows in equal parts; the seconds are those of training, and grow too."""
     setup, validate = prepare()
@@ -102,6 +103,7 @@ def test_the_last_epoch_is_always_evaluated(prepare, tmp_path):
     assert ["valid" in row for row in rows] == [False, True, True]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_batches_is_refused(prepare, tmp_path):
     """As earlier versions made on three devices: the steps would mean other users."""
     setup, validate = prepare()

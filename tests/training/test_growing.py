@@ -146,6 +146,7 @@ def test_columns_of_users_are_matched_by_their_values(tmp_path):
     assert not table[[0, 2]].any()
 
 
+@pytest.mark.slow
 def test_the_optimiser_may_be_another_and_begins_anew(tmp_path):
     saved(tmp_path / "old", setup_of("sasrec", log_of(BEFORE)))
     now = setup_of("sasrec", log_of(AFTER, seed=1), init_from=str(tmp_path / "old"))
@@ -156,6 +157,7 @@ def test_the_optimiser_may_be_another_and_begins_anew(tmp_path):
     assert not np.any(optax.tree_utils.tree_get(state.opt, "sum_of_squares")["items"])
 
 
+@pytest.mark.slow
 def test_another_model_or_catalogue_is_refused_in_words(tmp_path):
     saved(tmp_path / "old", setup_of("sasrec", log_of(BEFORE)))
     now = setup_of("sasrec", log_of(AFTER), init_from=str(tmp_path / "old"))

@@ -38,6 +38,7 @@ def test_killed_anywhere_resumes_bit_for_bit(prepare, uninterrupted, tmp_path, m
     assert_same(outcome(prepare(), tmp_path), uninterrupted)
 
 
+@pytest.mark.slow
 def test_what_is_resumed_is_not_made_anew(prepare, tmp_path, monkeypatch):
     """Else the params and the optimiser's state would be held twice."""
     setup, validate = prepare()

@@ -51,6 +51,7 @@ def weighted(changes, how="linear"):
     return changes | {"loss": changes.get("loss", {"name": "bce", "negatives": 2}) | {"weight": how}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", some(WAYS, "next item"))
 def test_weights_of_one_are_none(way):
     plain, weighed = (

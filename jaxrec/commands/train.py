@@ -15,8 +15,8 @@ from jaxrec.system.files import below
 from jaxrec.system.stopwatch import Stopwatch
 
 
-class Begun(NamedTuple):
-    """What a training begins with, while JAX is imported."""
+class Ahead(NamedTuple):
+    """What a training does ahead, while JAX is imported."""
 
     recipe: recipes.Recipe
     log: Callable  #: () -> the Log, as soon as it is read
@@ -51,7 +51,7 @@ def begin(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> None:
     if "dataset" not in recipe.values:
         raise UserError(f"{recipe.name} is for a log of your own: name it, --config.dataset=PATH")
     notes: list[str] = []
-    arguments.begun = Begun(recipe, started(partial(_log, recipe.values["dataset"], notes.append)), notes)
+    arguments.ahead = Ahead(recipe, started(partial(_log, recipe.values["dataset"], notes.append)), notes)
 
 
 def train(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
@@ -61,7 +61,7 @@ def train(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     collecting.resume()
     watch = Stopwatch(arguments.began)
     watch.lap("imports")
-    recipe, read, notes = arguments.begun
+    recipe, read, notes = arguments.ahead
     path = arguments.workdir or Path("runs") / recipe.name
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)

@@ -55,7 +55,8 @@ def _parts(file: File, damaged: str) -> dict[str, int]:
             return {part.filename: part.file_size for part in archive.infolist()}
     except OSError as error:
         raise UserError(f"{file}: can't be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:  # as zipfile says of a damaged one
+    # of a damaged directory a name may not be UTF-8 (ValueError), or a version one that zipfile doesn't know
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise UserError(f"{file}: {damaged.format(error)}") from None
 
 

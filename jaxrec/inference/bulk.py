@@ -149,13 +149,11 @@ class Bulk:
         order = order[length[order] > 0]
         yield from self._without_events(users, np.flatnonzero(length == 0), share)
         ends = range(len(order), 0, -BATCH)  # the longest first, so that a batch that is not full is a short one
-        for end in share(ends):
-            rows = order[max(end - BATCH, 0) : end]
+        for last in share(ends):
+            rows = order[max(last - BATCH, 0) : last]
             here = None if asked is None else asked[rows]
-            yield (
-                rows,
-                self._batch(flat, shown, stop[rows] - length[rows], stop[rows], self._vectors[users[rows]], here),
-            )
+            begin, end = stop[rows] - length[rows], stop[rows]
+            yield rows, self._batch(flat, shown, begin, end, self._vectors[users[rows]], here)
 
     def _of_users(self, columns):
         """What a model is shown of each user without events, [U, K] int32."""

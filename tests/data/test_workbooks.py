@@ -178,6 +178,18 @@ def test_a_damaged_workbook_is_said(tmp_path):
                 assert str(path) in str(error)
 
 
+@pytest.mark.parametrize(("offset", "value"), [(6, 99), (9, 8)], ids=["version", "name"])
+def test_a_workbook_with_a_damaged_directory_is_said(tmp_path, offset, value):
+    """Of its first entry: a version that doesn't exist; a name said to be UTF-8 that isn't."""
+    data = bytearray(workbook(tmp_path / "a.xlsx", A=[HEADER, *ROWS]).read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    data[entry + offset], data[entry + 46] = value, 0xFF
+    path = tmp_path / "b.xlsx"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"b\.xlsx: .*: save it again, or save its sheet as \.csv"):
+        read(path)
+
+
 def test_without_its_reader_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastexcel", None)
     path = workbook(tmp_path / "a.xlsx", A=[HEADER, *ROWS])

@@ -61,7 +61,6 @@ def test_features_are_split_with_their_items(changes, item, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("item", [1, 2])
 def test_layers_are_split_beside_features(item):
     setup = made(4, mesh={"item": item, "dense": "split"}, **SOFTMAX)

@@ -30,7 +30,8 @@ from jaxrec.kernels import best, placement, processes
 from jaxrec.system import arguments
 
 BLOCK = 1 << 15  # users whose answers make one frame
-BATCH = 256  # histories that a device answers at once
+BATCH = 256  # histories that a device answers at once, where they are short
+BATCH_SLOTS = 1 << 14  # slots of them all: of the longest histories, fewer are answered at once, as caches are full
 
 
 class Bulk:
@@ -148,12 +149,24 @@ class Bulk:
         order = np.argsort(length, kind="stable")
         order = order[length[order] > 0]
         yield from self._without_events(users, np.flatnonzero(length == 0), share)
-        ends = range(len(order), 0, -BATCH)  # the longest first, so that a batch that is not full is a short one
-        for last in share(ends):
-            rows = order[max(last - BATCH, 0) : last]
+        for rows in share(list(self._together(order, length))):
             here = None if asked is None else asked[rows]
             begin, end = stop[rows] - length[rows], stop[rows]
             yield rows, self._batch(flat, shown, begin, end, self._vectors[users[rows]], here)
+
+    def _together(self, order, length):
+        """The histories of each batch: the longest first, so that a batch that is not full is a short one."""
+        last = len(order)
+        while last > 0:
+            first = max(last - _rows(self._slots(length[order[last - 1]])), 0)
+            yield order[first:last]
+            last = first
+
+    def _slots(self, longest):
+        """Of the histories in a batch, by its longest."""
+        engine = self._engine
+        shown = min(longest, engine.length - engine.num_mask_slots)
+        return min(_bucket(int(shown) + engine.num_mask_slots), engine.length)
 
     def _of_users(self, columns):
         """What a model is shown of each user without events, [U, K] int32."""
@@ -194,15 +207,15 @@ class Bulk:
         return asked
 
     def _batch(self, flat, context, start, stop, vectors, asked):
-        """(items [BATCH, T], seen [BATCH, S], vectors [BATCH], context [BATCH, T, K] or None) of some histories, int32,
+        """(items [B, T], seen [B, S], vectors [B], context [B, T, K] or None) of some histories, int32,
 
-        T and S in their buckets.
+        T and S in their buckets, B as T has it.
         """
-        engine = self._engine
+        engine, longest = self._engine, int((stop - start).max())
         newest = np.maximum(start, stop - (engine.length - engine.num_mask_slots))
-        slots = min(_bucket(int((stop - newest).max()) + engine.num_mask_slots), engine.length)
-        shown = np.zeros((BATCH, slots), np.int32)
-        seen = np.zeros((BATCH, _bucket(int((stop - start).max()))), np.int32)
+        slots = self._slots(longest)
+        shown = np.zeros((_rows(slots), slots), np.int32)
+        seen = np.zeros((len(shown), _bucket(longest)), np.int32)
         for into, first in ((shown, newest), (seen, start)):
             row = np.repeat(np.arange(len(first)), stop - first)
             into[row, slices(np.zeros_like(first), stop - first)] = flat[slices(first, stop)]
@@ -214,7 +227,7 @@ class Bulk:
         if events is not None and asked is not None:
             rows, at = np.arange(len(newest)), stop - newest - 1 + engine.num_mask_slots
             events[rows, at] = np.where(self._told, asked, events[rows, at])
-        return shown, seen, np.append(vectors, np.full(BATCH - len(vectors), -1)).astype(np.int32), events
+        return shown, seen, np.append(vectors, np.full(len(shown) - len(vectors), -1)).astype(np.int32), events
 
     def _frame(self, users, items, scores):
         """The rows of these users' items, without those that are none."""
@@ -278,6 +291,11 @@ def _bucket(number):
     """So many slots, and as many more as make a power of two, or three quarters of one."""
     power = max(1 << (number - 1).bit_length(), SLOTS)
     return power - power // 4 if number <= power - power // 4 and power > SLOTS else power
+
+
+def _rows(slots):
+    """So many histories of so many slots are one batch: a power of two."""
+    return min(BATCH, 1 << max(BATCH_SLOTS // slots, 1).bit_length() - 1)
 
 
 def _hidden(model, objective, params, items_BT, seen_BS, user_B, context_BTK):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from jaxrec.kernels import ranking
 
-CHUNK = 8192  # items that are scored at once
+WHOLE = 8192  # items of which all scores are compared: more are taken by chunks
+CHUNK = 4096  # items that are scored at once
 BLOCK = 16  # items of which only the highest score is kept at first
 SPARE = 6  # blocks looked into beyond k
 #: units in the last place by which two products of the same vectors may differ, relative to their lengths
@@ -32,7 +33,7 @@ def top_k_unseen(params: Any, hidden_BD: jax.Array, seen_BS: jax.Array, *, k: in
         left, item 0 with -inf fills up.
     """
     items = len(params[0])
-    if items <= CHUNK or items // BLOCK <= k + SPARE:
+    if items <= WHOLE or items // BLOCK <= k + SPARE:
         return _of_all(params, hidden_BD, seen_BS, k)
     hidden_BD = hidden_BD.astype(params[0].dtype)
     maxima_BN, longest = _maxima(params, hidden_BD, seen_BS)

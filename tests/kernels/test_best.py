@@ -22,6 +22,7 @@ def brute(scores, seen, k):
 @pytest.fixture
 def small(monkeypatch):
     """Chunks of 32 items in blocks of 4: a catalogue of a hundred has many."""
+    monkeypatch.setattr(best, "WHOLE", 32)
     monkeypatch.setattr(best, "CHUNK", 32)
     monkeypatch.setattr(best, "BLOCK", 4)
     monkeypatch.setattr(best, "SPARE", 2)
@@ -56,7 +57,7 @@ def test_fewer_than_k_left_are_filled_up_with_none(small):
 
 def test_real_sizes_agree_with_a_product_of_everything():
     random = np.random.default_rng(0)
-    table = random.normal(size=(2 * best.CHUNK + 5, 16)).astype(np.float32)
+    table = random.normal(size=(best.WHOLE + 5, 16)).astype(np.float32)
     table[best.CHUNK :: 7] = table[0]  # one vector many times, in many blocks
     hidden = random.normal(size=(4, 16)).astype(np.float32)
     hidden[0] = table[0]

@@ -6,7 +6,8 @@
 Each configuration is trained by both, on the same data, a turn of some seconds after the other; in every round the one
 that begins is the other one. Turns are short, since a machine's own speed changes within a minute: so a call of the
 program has fewer steps than the configuration's. What is reported is the ratio of their real targets a second, new to
-old: its median over the rounds, and a 95% interval of that by the bootstrap. Configurations are those of this checkout, by their names.
+old: its median over the rounds, and a 95% interval of that by the bootstrap. Configurations are those of this checkout,
+by their names.
 """
 
 import argparse

@@ -7,23 +7,22 @@ import numpy as np
 import polars as pl
 import pytest
 from some import some
+from workdirs import write_workdir
 
 import jaxrec
 from jaxrec import cli
 from jaxrec.inference import bulk
 from jaxrec.kernels import placement
 
-SMALL = ["--config.model.dim=8", "--config.model.layers=1", "--config.batch=16", "--config.epochs=1"]
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
+    """A folder with a log and a workdir."""
     folder = tmp_path_factory.mktemp("bulk")
     random = np.random.default_rng(0)
     rows = [f"u{user},i{item},{at}" for user in range(30) for at, item in enumerate(random.permutation(40)[:9])]
     (folder / "log.csv").write_text("user,item,time\n" + "\n".join(rows) + "\n")
-    argv = ["train", "--config", "quickstart", f"--config.dataset={folder / 'log.csv'}", *SMALL]
-    assert cli.main([*argv, "--config.eval_every=1", "--workdir", str(folder / "run")]) == 0
+    write_workdir(folder / "run", folder / "log.csv")
     return folder
 
 

@@ -219,7 +219,7 @@ def test_what_is_wrong_with_a_query_is_said(query, said):
         rec.answer([Query(["i1"]), query])
 
 
-@pytest.mark.parametrize("name", some(recommenders.MODELS, "sasrec", "gru4rec", "bert4rec"))
+@pytest.mark.parametrize("name", some(recommenders.MODELS, "sasrec", "gru4rec"))
 def test_the_place_in_the_list_is_the_rank_of_evaluation(name):
     rec = made(name)
     random = np.random.default_rng(2)

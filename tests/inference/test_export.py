@@ -25,7 +25,7 @@ def answers(run, recommender, histories, k, length):
     return [[(ids[v - 1], s) for v, s in zip(*row, strict=True) if v] for row in zip(items, scores, strict=True)]
 
 
-QUICK = {("gru4rec", "stablehlo"), ("sasrec", "onnx")}
+QUICK = {("gru4rec", "stablehlo"), ("caser", "onnx")}
 
 
 @pytest.mark.parametrize(

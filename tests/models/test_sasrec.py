@@ -123,7 +123,6 @@ def weighted(model, params, rows):
             ("pre", 1, "from_start"),
             ("pre", 2, "from_end"),
         ],
-        ("query", 2, "from_start"),
         ("pre", 2, "from_end"),
     ),
 )

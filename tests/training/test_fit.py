@@ -81,7 +81,7 @@ def test_patience_stops_and_the_best_is_kept(prepare, tmp_path):
 
     The metric is that of `select_by`, whatever the others do.
     """
-    setup, _ = prepare(epochs=50, patience=2, select_by="hr@1")
+    setup, _ = prepare(epochs=50, patience=2, select_by="hr@1", save_every=1)
     scores, others, out = iter([0.1, 0.3, 0.3, 0.2, 0.9]), iter([0.1, 0.2, 0.3, 0.4, 0.5]), io.StringIO()
     validate = lambda params: {"hr@1": next(scores)} | dict.fromkeys(wording.CHECKED, next(others))
     done = fit.fit(setup, tmp_path, validate, Console(file=out, width=200))
@@ -98,7 +98,7 @@ def test_patience_stops_and_the_best_is_kept(prepare, tmp_path):
 
 def test_the_last_epoch_is_always_evaluated(prepare, tmp_path):
     setup, validate = prepare()
-    setup = dataclasses.replace(setup, config=dataclasses.replace(setup.config, eval_every=2))
+    setup = dataclasses.replace(setup, config=dataclasses.replace(setup.config, eval_every=2, save_every=1))
     rows = fit.fit(setup, tmp_path, validate)["rows"]
     assert ["valid" in row for row in rows] == [False, True, True]
 

@@ -83,7 +83,7 @@ def moments(opt):
     return next(x for x in jax.tree.leaves(opt, is_leaf=lambda x: isinstance(x, growing.MOMENTS)) if hasattr(x, "mu"))
 
 
-@pytest.mark.parametrize("case", some(CASES, "sasrec with features"))
+@pytest.mark.parametrize("case", some(CASES, "sasrec"))
 def test_what_both_know_answers_and_moves_as_before(tmp_path, case):
     before = setup_of(case, log_of(BEFORE))
     old = saved(tmp_path / "old", before)

@@ -294,7 +294,7 @@ def test_lanes_carry_their_states_from_step_to_step(kind):
             np.testing.assert_allclose(got[lane], whole[0], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("devices", some([1, 2, 8], 2))
+@pytest.mark.parametrize("devices", some([1, 2, 8]))
 def test_gradient_is_normalised_by_the_global_count(devices):
     """One SGD step on n devices moves by the gradient of (sum of losses over all targets) / (number of targets)."""
     split = splits.last_item(interactions.from_sequences(histories()))

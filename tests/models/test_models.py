@@ -91,6 +91,11 @@ PLACES = [  # in FULL, of each row of ALONE
 REAL = np.asarray(FULL.segments) > 0
 
 
+def encoded(model, params, stream, **keys):
+    """Compiled as one: a call without jit compiles each operation by itself."""
+    return jax.jit(model.encode)(params, stream, **keys)[0]
+
+
 @pytest.mark.parametrize("name", some(CONFIGS, *(name for name in MODELS if "gated" not in name), "rg-lru"))
 def test_packed_is_alone(name):
     """Forward, and in the gradient of every parameter."""
@@ -142,9 +147,9 @@ def test_a_slot_sees_its_own_sequence_and_only_bidirectional_models_what_follows
 def test_dropout_is_by_keys_alone(name):
     (model, params), (dry, _) = made(name, dropout=0.5), made(name)
     keys = row_keys(0, 0, jnp.arange(ROWS))
-    without = np.asarray(model.encode(params, FULL)[0])
-    np.testing.assert_array_equal(without, dry.encode(params, FULL)[0])
-    once, again = (np.asarray(model.encode(params, FULL, keys=keys)[0]) for _ in range(2))
+    without = np.asarray(encoded(model, params, FULL))
+    np.testing.assert_array_equal(without, encoded(dry, params, FULL))
+    once, again = (np.asarray(encoded(model, params, FULL, keys=keys)) for _ in range(2))
     np.testing.assert_array_equal(once, again)
     assert (once != without).any(-1)[REAL].mean() > 0.9
 
@@ -164,7 +169,7 @@ def test_rows_of_its_tables_are_as_good_as_the_whole(name):
     ids = np.unique(one.items)[1:]
     rows = params | {table: params[table][ids - 1] for table in model.item_tables}
     relabelled = one._replace(items=jnp.where(one.items > 0, jnp.searchsorted(jnp.asarray(ids), one.items) + 1, 0))
-    few, whole = (model.encode(*given)[0] for given in ((rows, relabelled), (params, one)))
+    few, whole = (encoded(model, *given) for given in ((rows, relabelled), (params, one)))
     np.testing.assert_allclose(few[:, REAL[0]], whole[:, REAL[0]], atol=1e-6)
     assert len(model.output_embedding(rows)[0]) == len(ids) < ITEMS
 
@@ -178,9 +183,9 @@ def test_what_is_masked_is_not_seen(name):
     one[hidden_at] = other[hidden_at] = MASK
     targets = np.zeros_like(items)
     targets[hidden_at] = items[hidden_at]  # the answers ride along in the stream
-    with_targets = model.encode(params, FULL._replace(items=jnp.asarray(one), targets=jnp.asarray(targets)))[0]
-    np.testing.assert_array_equal(with_targets, model.encode(params, FULL._replace(items=jnp.asarray(other)))[0])
-    shown = model.encode(params, FULL)[0]
+    with_targets = encoded(model, params, FULL._replace(items=jnp.asarray(one), targets=jnp.asarray(targets)))
+    np.testing.assert_array_equal(with_targets, encoded(model, params, FULL._replace(items=jnp.asarray(other))))
+    shown = encoded(model, params, FULL)
     assert (np.asarray(shown) != with_targets)[0, :45].any()
 
 
@@ -209,7 +214,7 @@ def test_a_new_user_has_no_vector():
     nobody = packed(SEQUENCES, user_index=-1)
     zero = params | {"users": jnp.zeros_like(params["users"])}
     new, blank, known = (
-        np.asarray(model.encode(*args)[0])[REAL] for args in ((params, nobody), (zero, FULL), (params, FULL))
+        np.asarray(encoded(model, *args))[REAL] for args in ((params, nobody), (zero, FULL), (params, FULL))
     )
     np.testing.assert_allclose(new, blank, atol=1e-6)
     assert (known != new).any()
@@ -219,5 +224,6 @@ def test_a_new_user_has_no_vector():
 def test_some_slots_are_read_as_all_are_encoded(name):
     model, params = made(name)
     slots = np.array([[0, 44, 60], [66, 20, 65]])
-    want = np.asarray(model.encode(params, FULL)[0])[np.arange(ROWS)[:, None], slots]
-    np.testing.assert_allclose(model.encode_at(params, FULL, jnp.asarray(slots)), want, atol=2e-5)
+    whole = encoded(model, params, FULL)
+    read = jax.jit(lambda params: model.encode_at(params, FULL, jnp.asarray(slots)))(params)
+    np.testing.assert_allclose(read, np.asarray(whole)[np.arange(ROWS)[:, None], slots], atol=2e-5)

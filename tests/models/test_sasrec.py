@@ -123,7 +123,6 @@ def weighted(model, params, rows):
             ("pre", 1, "from_start"),
             ("pre", 2, "from_end"),
         ],
-        ("pre", 2, "from_end"),
     ),
 )
 def test_packed_is_each_sequence_alone(norm, heads, positions):

@@ -163,7 +163,7 @@ def test_a_host_feeds_what_a_device_has(changes):
     assert_close(host.params, device.params, atol=1e-6)
 
 
-@pytest.mark.parametrize("way", some([*WAYS, "lanes"], "cloze"))
+@pytest.mark.parametrize("way", some([*WAYS, "lanes"], "next item"))
 def test_the_host_draws_the_negatives_that_a_device_would(way):
     changes = (WAYS | {"lanes": LANES})[way] | {"loss": {"name": "bce", "negatives": 3}}
     here = made(2, feed="host", **changes)

@@ -15,7 +15,7 @@ def levers(result):
         changes = next(found["levers"][lever]["changes"] for found in data.values() if lever in found["levers"])
         listed = " ".join(f"`{key}={value}`" for key, value in changes.items())
         rows.append(f"| {listed} | {' | '.join(cells)} |")
-    return "\n".join(rows) + f"\n\nAgainst {_bases(data)}, on {result['machine']}.\n"
+    return "\n".join(rows) + f"\n\nAgainst {_bases(data)}, on {_machines(result, 'levers')}.\n"
 
 
 def context(result):
@@ -31,7 +31,7 @@ def context(result):
             test = row["test"]
             cells = f"{_gain(found['base'], row)} | {test['hr@10']:.4f} | {test['ndcg@10']:.4f}"
             rows.append(f"| {DATA.get(name, name)} | {listed} | {cells} |")
-    return "\n".join(rows) + f"\n\nTrained by {_bases(data)}, on {result['machine']}.\n"
+    return "\n".join(rows) + f"\n\nTrained by {_bases(data)}, on {_machines(result, 'arms')}.\n"
 
 
 def _gain(base, row):
@@ -51,3 +51,11 @@ def _bases(data):
         + " ".join(f"`{key}={value}`" for key, value in found["base"]["changes"].items())
         for name, found in data.items()
     )
+
+
+def _machines(result, changes):
+    """What its trainings ran on: a change beside its base on one machine, another maybe on another."""
+    own = [
+        row.get("machine", result["machine"]) for found in result["data"].values() for row in found[changes].values()
+    ]
+    return " or ".join(dict.fromkeys(own))

@@ -94,7 +94,7 @@ def keep(kind, dataset, base, name, row):
     kept = json.loads(path.read_text())["data"] if path.exists() else {}
     result = kept.setdefault(dataset, {CHANGES[kind]: {}})
     result["base"] = base
-    result[CHANGES[kind]][name] = row
+    result[CHANGES[kind]][name] = row | {"machine": record.machine()}
     record.write(kind, {"kind": kind, "data": kept})
 
 

@@ -87,7 +87,7 @@ class Checker:
         if not known and shown is not None:
             known, shown = self._start(query, recommender.engine, which)
         unknown = [*unknown, *more, *new, *new_types]
-        return CheckedQuery(list(known), state, unknown, min(k, self._items), out, pool, user, shown)
+        return CheckedQuery(list(known), state, unknown, min(k, self._items), out, pool, user=user, context=shown)
 
     def _numbers(self, ids, name, which):
         return self.numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")

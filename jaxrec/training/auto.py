@@ -1,7 +1,7 @@
 """What `auto` stands for in a configuration: a few rules by which a key follows from the log, each with its reason."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +31,8 @@ FIRST = ("gated", "pre")  # norms that come first in a block, which bear a highe
 NEEDED = ("length", "model.dim")  # numbers that rules take from other keys
 
 
-class Counted(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Counted:
     """What the rules look at."""
 
     items: int
@@ -276,9 +277,16 @@ def _counted(interactions, model):
     test = splits.last_item(interactions).test
     repeats = splits.repeated_targets(interactions, test) / max(len(test.target), 1)
     trains = lengths[lengths > 0]
-    items = len(interactions.catalogue.ids)
-    telling = features.telling(interactions.catalogue)
-    return Counted(items, len(trains), int(trains.sum()), trains, sessions is not None, repeats, telling, model)
+    return Counted(
+        items=len(interactions.catalogue.ids),
+        sequences=len(trains),
+        events=int(trains.sum()),
+        lengths=trains,
+        sessions=sessions is not None,
+        repeats=repeats,
+        telling=features.telling(interactions.catalogue),
+        model=model,
+    )
 
 
 def _nested(flat):

@@ -138,7 +138,7 @@ def step(
     if parts.items is not None:
         items = parts.items(fold_in(step_key(seed, state.step), folding.ID_SITE), sampler_tables)
     # Weights are divided by the count of all devices, so that gradients only have to be summed.
-    batch = Batch(stream, keys, targets.slots, target_N, weight_N / divisor, negatives, state.carry, items)
+    batch = Batch(stream, keys, targets.slots, target_N, weight_N / divisor, negatives, state.carry, items=items)
 
     @parts.wrap_update
     def update(params, opt, batch, touched_mask=None, decayed_mask=None):

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
+from some import some
 
 import jaxrec
 from jaxrec import cli
@@ -104,7 +105,7 @@ def fresh(tmp_path_factory):
 many = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", some(WAYS, "log.csv", "plain.jsonl", "log.arrow"))
 @many
 @given(rows=pairs(texts))
 @example(rows=[("NA", "1"), ("NA", "1.0"), ("1", " a"), ("1", "a")])
@@ -118,7 +119,7 @@ def test_any_text_is_an_id_where_ids_are_text(name, rows, fresh, capsys):
     assert found == expected(rows)
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", some(WAYS, "log.tsv", "log.jsonl", "log.parquet"))
 @many
 @given(rows=pairs(integers))
 def test_any_integer_is_an_id(name, rows, fresh, capsys):
@@ -127,7 +128,7 @@ def test_any_integer_is_an_id(name, rows, fresh, capsys):
     assert found == expected(rows)
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", some(WAYS, "log.csv", "log.jsonl", "log.parquet"))
 @many
 @given(rows=pairs(texts))
 @example(rows=[("u", "1"), ("u", "1.0")])

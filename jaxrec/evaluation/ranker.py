@@ -23,6 +23,7 @@ from jaxrec.system.errors import UserError
 BLOCK = 512  # queries ranked at once per device
 HELD = 1 << 24  # items in the lists that are sent from the host at once per device
 WIDTHS = 4  # maximum ratio of the widths of successive buckets of seen lists
+JOINED = 1 << 17  # places more of a bucket that is joined with the next: fewer take less time than a further program
 
 
 class Bucket(NamedTuple):
@@ -89,13 +90,9 @@ def lay_out(
     else:
         items, counts = lists(np.arange(total))
     offsets = np.cumsum(counts) - counts
-    buckets, order, done, width = [], np.argsort(counts, kind="stable"), 0, 4
-    while done < total:
-        width = WIDTHS * width
-        end = np.searchsorted(counts[order], width, side="right")
-        if end == done:
-            continue
-        rows, done = order[done:end], end
+    buckets, order = [], np.argsort(counts, kind="stable")
+    for first, last in _similar(counts[order]):
+        rows = order[first:last]
         number = -(-len(rows) // (block * shares)) * shares
         size = -(-len(rows) // (8 * number)) * 8  # multiples of 8: single queries round differently
         filled = np.pad(rows, (0, number * size - len(rows)), mode="edge").reshape(number, size)
@@ -107,6 +104,19 @@ def lay_out(
         listed = _padded(own, counts[filled], longest)
         buckets.append(Bucket(filled, *dev.spread((questions.target[filled], listed), mesh)))
     return Layout(protocol, catalogue, total, tuple(buckets), mesh, lists if host else None)
+
+
+def _similar(lengths):
+    """Yields the bounds of the buckets of lists of these ascending lengths."""
+    done, width, longest = 0, 4, int(lengths[-1])
+    while done < len(lengths):
+        width *= WIDTHS
+        end = int(np.searchsorted(lengths, width, side="right"))
+        more = (end - done) * (min(WIDTHS * width, longest) - width)
+        if end == done or (end < len(lengths) and more <= JOINED):
+            continue
+        yield done, end
+        done = end
 
 
 def _counted(lists, parts, total, together):

@@ -58,21 +58,21 @@ def params_of(setup):
     return jax.device_get(assembly.first_state(setup).params)
 
 
-def first_loss(setup):
-    _, values = assembly.call(setup, fit.Feed(setup), assembly.first_state(setup), 0, 1)
+def first_loss(setup, log=None):
+    """By the program of this setup, of the log whose setup `log` is."""
+    _, values = assembly.call(setup, fit.Feed(log or setup), assembly.first_state(setup), 0, 1)
     return float(values.loss[0]), float(values.norm[0])
 
 
 @pytest.mark.parametrize("case", some(CASES, "times"))
 def test_no_loss_and_no_answer_depends_on_the_order_within_a_basket(case):
     log, found = log_of(SIZES), []
-    for each in (log, shuffled(log)):
-        setup = setup_of(each, history="windows", **CASES[case])
-        params = jax.tree.map(lambda x: x + 0.1 * np.cos(np.arange(x.size).reshape(x.shape)), params_of(setup))
-        config, split = setup.config, setup.split
-        judge = Evaluator(setup.model, config, split, split.test, jax.devices()[:1])
+    setup, other = (setup_of(each, history="windows", **CASES[case]) for each in (log, shuffled(log)))
+    params = jax.tree.map(lambda x: x + 0.1 * np.cos(np.arange(x.size).reshape(x.shape)), params_of(setup))
+    for each in (setup, other):
+        judge = Evaluator(setup.model, setup.config, each.split, each.split.test, jax.devices()[:1])
         ranks = judge.ranks(jax.tree.map(np.float32, params))
-        found.append((first_loss(setup), np.asarray(judge.hidden), ranks))
+        found.append((first_loss(setup, each), np.asarray(judge.hidden), ranks))
     assert not np.array_equal(log.items, shuffled(log).items)
     (loss, hidden, ranks), (other_loss, other_hidden, other_ranks) = found
     np.testing.assert_allclose(loss, other_loss, rtol=2e-5)

@@ -1,5 +1,6 @@
 """Laws of dropout of what is shown: what it leaves alone, and how often it is."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,7 +20,7 @@ STREAM = Stream(
 
 def test_the_time_of_asking_is_dropped_slot_by_slot_and_nothing_else():
     stream = STREAM._replace(context=jnp.ones((*STREAM.items.shape, 3), jnp.int32))
-    keys = row_keys(0, 0, jnp.arange(ROWS))
+    keys = jax.jit(row_keys)(0, 0, jnp.arange(ROWS))
     found = np.asarray(drop_asked(stream, keys, 0.3, np.array([False, True, True])).context)
     assert (found[..., 0] == 1).all()
     np.testing.assert_array_equal(found[..., 1], found[..., 2])

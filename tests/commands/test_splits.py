@@ -110,13 +110,14 @@ def test_the_validation_is_by_the_splits_own_protocol(clicks, tmp_path, by, prot
     rows = trained(path, clicks, f"--config.split={by}", "--config.test_quantile=0.6", *share)
     split = splits.split(timed(), by, 0.6, 0.3)
     best = max(rows, key=lambda row: row["valid"][metric])
-    for part in ("valid", "test"):
-        result = evaluated(tmp_path, "--workdir", str(path), "--split", part)
-        assert (result["protocol"], result["step"]) == (protocol, best["step"])
-        assert result["users"] == len(getattr(split, part).target) > 1
-        if part == "valid":
-            for name, value in best["valid"].items():
-                assert result["metrics"][name] == pytest.approx(value, abs=1e-12)
+    tested = json.loads((path / "done.json").read_text())["test"]
+    assert (tested["protocol"], tested["step"]) == (protocol, best["step"])
+    assert tested["users"] == len(split.test.target) > 1
+    result = evaluated(tmp_path, "--workdir", str(path), "--split", "valid")
+    assert (result["protocol"], result["step"]) == (protocol, best["step"])
+    assert result["users"] == len(split.valid.target) > 1
+    for name, value in best["valid"].items():
+        assert result["metrics"][name] == pytest.approx(value, abs=1e-12)
 
 
 @pytest.mark.parametrize("baseline", ["popularity", "transitions"])

@@ -1,5 +1,7 @@
 """Histories encoded for inference: packed on any number of devices, each as if it were alone."""
 
+from functools import cache
+
 import entries
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,7 @@ MODELS = {
     "sasrec": entries.model("sasrec", ITEMS, LENGTH, "from_end", dim=8, layers=2, dropout=0.5, heads=2),
     "gru4rec": entries.model("gru4rec", ITEMS, LENGTH, dim=8, layers=2, dropout=0.5),
 }
-PARAMS = {name: model.init(jax.random.key(0)) for name, model in MODELS.items()}
+params_of = cache(lambda name: jax.jit(MODELS[name].init)(jax.random.key(0)))
 ENCODE = {name: jax.jit(model.encode) for name, model in MODELS.items()}  # one history, unpacked
 ENCODERS = {
     (name, n): encoder(model, objectives.next_item(), jax.devices()[:n])
@@ -31,7 +33,7 @@ def alone(name, history):
     items = jnp.array([history[-LENGTH:]], jnp.int32)
     positions = jnp.arange(items.shape[1], dtype=jnp.int32)[None]
     stream = Stream(items, items, jnp.ones_like(items), positions, jnp.zeros_like(items))
-    return ENCODE[name](PARAMS[name], stream)[0][0, -1]
+    return ENCODE[name](params_of(name), stream)[0][0, -1]
 
 
 @settings(max_examples=4)
@@ -46,7 +48,7 @@ def test_packed_is_alone(lists, name, devices, width):
     stop = np.cumsum([len(history) for history in lists])
     start = stop - [len(history) for history in lists]
     packed = pack_histories(items, start, stop, LENGTH, width, jax.devices()[:devices])
-    hidden = ENCODERS[name, devices](PARAMS[name], packed)
+    hidden = ENCODERS[name, devices](params_of(name), packed)
     assert hidden.shape == (len(lists), 8)
     expected = {tuple(history[-LENGTH:]): None for history in lists}
     expected = {key: alone(name, key) for key in expected}
@@ -70,13 +72,13 @@ def test_from_the_host_it_is_the_same(name, devices, monkeypatch):
     lengths = random.integers(1, 2 * LENGTH, 500)
     items, stop = random.integers(1, ITEMS + 1, lengths.sum()).astype(np.int32), np.cumsum(lengths)
     asked = items, stop - lengths, stop, LENGTH, LENGTH, devices
-    there = ENCODERS[name, len(devices)](PARAMS[name], pack_histories(*asked))
+    there = ENCODERS[name, len(devices)](params_of(name), pack_histories(*asked))
     monkeypatch.setattr(histories, "BATCHES", 2)
     packed = pack_histories(*asked, host=True)
     assert len(packed.rows) > 2 * len(devices) and isinstance(packed.data.layout.first, np.ndarray)
     encode = encoder(MODELS[name], objectives.next_item(), devices, host=True)
-    np.testing.assert_array_equal(encode(PARAMS[name], packed), there)
-    encode.trace(PARAMS[name], packed).lower()
+    np.testing.assert_array_equal(encode(params_of(name), packed), there)
+    encode.trace(params_of(name), packed).lower()
 
 
 def test_of_processes_each_gathers_what_its_own_devices_encode(monkeypatch):
@@ -106,6 +108,6 @@ def test_histories_beyond_2_31_events(tmp_path):
     packed = pack_histories(items, start, stop, LENGTH, LENGTH, jax.devices()[:1], host=True)
     near = pack_histories(items[first:], start - first, stop - first, LENGTH, LENGTH, jax.devices()[:1], host=True)
     encode = encoder(MODELS["sasrec"], objectives.next_item(), jax.devices()[:1], host=True)
-    far = encode(PARAMS["sasrec"], packed)
-    np.testing.assert_array_equal(far, encode(PARAMS["sasrec"], near))
+    far = encode(params_of("sasrec"), packed)
+    np.testing.assert_array_equal(far, encode(params_of("sasrec"), near))
     assert np.abs(far[0] - far[1]).max() > 1e-3

@@ -1,5 +1,6 @@
 """Laws of jaxrec.evaluation: who is ranked among whom, what is drawn, and what the numbers are."""
 
+import itertools
 from dataclasses import replace
 
 import jax
@@ -54,8 +55,41 @@ def eight():
 # --- ranks
 
 
+def test_buckets_hold_lists_of_a_length_or_few(monkeypatch):
+    """Together all lists once; a bucket's places are the lists' own by `WIDTHS`, and `JOINED` more for each joined."""
+    random = np.random.default_rng(0)
+    for most, size, joined in itertools.product((3, 16, 17, 500, 9000), (1, 7, 3000), (0, 100, 1 << 17)):
+        monkeypatch.setattr(ranker, "JOINED", joined)
+        lengths = np.sort((most * random.random(size) ** 4).astype(int))
+        bounds = list(ranker._similar(lengths))
+        assert [first for first, _ in bounds] + [size] == [0] + [last for _, last in bounds]
+        parts = [lengths[first:last] for first, last in bounds]
+        for part in parts:
+            alone = ranker.WIDTHS * np.maximum(part, ranker.WIDTHS).sum()
+            assert len(part) * part[-1] <= alone + 6 * joined
+
+
+def test_joined_buckets_rank_as_apart(monkeypatch):
+    split = random_split()
+    table, hidden = exact_scores(split, split.test)
+    layouts = []
+    for joined in (0, 1 << 17):
+        monkeypatch.setattr(ranker, "JOINED", joined)
+        layouts.append(lay_out(split, split.test))
+    apart, together = layouts
+    assert len(together.buckets) == 1 < len(apart.buckets)
+    np.testing.assert_array_equal(*(run(each, dot, (table, None), hidden) for each in layouts))
+    np.testing.assert_array_equal(*(best(each, dot, (table, None), hidden, 5) for each in layouts))
+
+
+@pytest.fixture
+def apart(monkeypatch):
+    """Buckets of few lists are not joined, so that there are several."""
+    monkeypatch.setattr(ranker, "JOINED", 0)
+
+
 @pytest.mark.parametrize("protocol", ["full", "full, seen kept", "uniform-100"])
-def test_lists_from_the_host_give_the_same(protocol, monkeypatch):
+def test_lists_from_the_host_give_the_same(protocol, monkeypatch, apart):
     """For some blocks at a time, on one device and on several."""
     split = random_split(items=300)
     table, hidden = exact_scores(split, split.test)
@@ -113,7 +147,7 @@ def test_processes_count_the_lists_of_all_questions_once(monkeypatch):
 
 @pytest.mark.parametrize("part", ["valid", "test"])
 @pytest.mark.parametrize("block", [8, 512])
-def test_full_ranks_are_those_of_a_count_in_the_questions_order(part, block):
+def test_full_ranks_are_those_of_a_count_in_the_questions_order(part, block, apart):
     split = random_split()
     questions = getattr(split, part)
     lengths = questions.stop - questions.start
@@ -124,7 +158,7 @@ def test_full_ranks_are_those_of_a_count_in_the_questions_order(part, block):
 
 
 @pytest.mark.parametrize("protocol", registry.names("protocol"))
-def test_eight_devices_rank_as_one(protocol):
+def test_eight_devices_rank_as_one(protocol, apart):
     split = random_split(items=300)
     params, hidden = exact_scores(split, split.test)
     alone, spread = (lay_out(split, split.test, protocol, devices=some, block=8) for some in (None, eight()))
@@ -135,7 +169,7 @@ def test_eight_devices_rank_as_one(protocol):
 
 
 @pytest.mark.parametrize("protocol", registry.names("protocol"))
-def test_a_second_call_with_new_parameters_compiles_nothing(protocol, caplog):
+def test_a_second_call_with_new_parameters_compiles_nothing(protocol, caplog, apart):
     split = random_split(items=300)
     layout = lay_out(split, split.test, protocol, block=24)
     (table, hidden), (table2, hidden2) = (exact_scores(split, split.test, seed) for seed in (1, 2))

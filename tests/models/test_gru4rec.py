@@ -13,7 +13,7 @@ from jaxrec.kernels.random import row_keys
 ROWS, SLOTS, WIDTH = 3, 9, 4
 ITEMS = ROWS * SLOTS
 LENGTHS = [[9], [4, 1, 3], [2, 5]]  # of the sequences in the rows; two rows end with empty slots
-KEYS = row_keys(0, 0, jnp.arange(ROWS))
+KEYS = jax.jit(row_keys)(0, 0, jnp.arange(ROWS))
 SHAPES = [(1, "shared"), (2, "shared"), (2, "separate")]
 
 

@@ -96,7 +96,7 @@ def encoded(model, params, stream, **keys):
     return jax.jit(model.encode)(params, stream, **keys)[0]
 
 
-@pytest.mark.parametrize("name", some(CONFIGS, *(name for name in MODELS if "gated" not in name), "rg-lru"))
+@pytest.mark.parametrize("name", some(CONFIGS, *FEW, "caser users", "sasrec features"))
 def test_packed_is_alone(name):
     """Forward, and in the gradient of every parameter."""
     model, params = made(name)
@@ -146,7 +146,7 @@ def test_a_slot_sees_its_own_sequence_and_only_bidirectional_models_what_follows
 @pytest.mark.parametrize("name", some(CONFIGS, *FEW))
 def test_dropout_is_by_keys_alone(name):
     (model, params), (dry, _) = made(name, dropout=0.5), made(name)
-    keys = row_keys(0, 0, jnp.arange(ROWS))
+    keys = jax.jit(row_keys)(0, 0, jnp.arange(ROWS))
     without = np.asarray(encoded(model, params, FULL))
     np.testing.assert_array_equal(without, encoded(dry, params, FULL))
     once, again = (np.asarray(encoded(model, params, FULL, keys=keys)) for _ in range(2))

@@ -19,7 +19,7 @@ ROWS, SLOTS, WIDTH = 4, 70, 8  # more slots than a block of the attention's
 ITEMS = ROWS * SLOTS
 LENGTHS = [[70], [45, 24], [51, 15, 1], [30, 36]]  # of the sequences in the rows
 NORMS = ["query", "post", "pre"]
-KEYS = row_keys(0, 0, jnp.arange(ROWS))
+KEYS = jax.jit(row_keys)(0, 0, jnp.arange(ROWS))
 
 
 def model(norm="query", heads=1, positions="from_start", dropout=0.0, layers=2, dtype="float32"):

@@ -18,6 +18,7 @@ import jax
 import pytest
 
 from jaxrec import cli
+from jaxrec.serve.database import Database
 
 from .conftest import ITEMS, make_workdir, save, until
 
@@ -68,10 +69,9 @@ def test_it_finishes_what_is_under_way_and_keeps_events(serve, path, tmp_path):
         answered = [future.result() for future in asked if not future.exception()]
     assert status == 0 and "Traceback" not in said
     assert answered and set(answered) == {200}
-    again = serve("--workdir", path, "--events", tmp_path / "e.db")
-    assert len(again.post("/recommend", user="u").json()["items"]) == 10
-    again.process.send_signal(signal.SIGINT)
-    assert again.process.wait(30) == 0
+    kept = Database(tmp_path / "e.db", create=False)
+    assert [json.loads(item) for item, *_ in kept.newest("u", 9)] == [2, 1]
+    kept.close()
 
 
 def test_new_checkpoints_are_taken_and_bad_ones_refused(serve, tmp_path):
@@ -94,8 +94,8 @@ def test_new_checkpoints_are_taken_and_bad_ones_refused(serve, tmp_path):
     save(path, 5, state)
     until(lambda: step() == 5)
     assert served.post("/recommend", history=[1, 2]).json() == before | {"step": 5}
-    _, said = served.stop()
-    assert "is refused, step 2 answers on" in said and "step 5 answers now" in said
+    status, said = served.stop(signal.SIGINT)
+    assert status == 0 and "is refused, step 2 answers on" in said and "step 5 answers now" in said
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ def test_the_average_is_the_mean_of_all_params_so_far_weighted_by_their_age():
         weight = 0.8 ** np.arange(steps - 1, -1, -1.0)
         mean = jax.tree.map(lambda *x, w=weight: np.average(x, axis=0, weights=w), *(s.params for s in every[:steps]))
         assert_close(every[steps - 1].average, mean, 1e-6)
-    plain = fit.initial(made())
+    plain = fit.shapes(made())
     assert plain.average is None and plain.evaluated is plain.params
     assert every[-1].evaluated is every[-1].average
 

@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 from some import some
+from stepping import made
 
 from jaxrec.batches import stream
 from jaxrec.config import parsing as configs
@@ -322,8 +323,7 @@ def test_gradient_is_normalised_by_the_global_count(devices):
 
 
 def test_a_call_stops_at_what_is_not_finite():
-    split = splits.last_item(interactions.from_sequences(histories()))
-    setup = fit.setup(config(epochs=30), split, jax.devices()[:1])
+    setup = made()
     start = fit.initial(setup)
     start.params["items"] = start.params["items"].at[4].set(np.nan)
     data, _ = fit.Feed(setup)(0, 2)

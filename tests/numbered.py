@@ -3,7 +3,7 @@
 import pytest
 
 FILES = 10  # of a kind
-VARIANTS, QUICK = 5, 3  # that take turns in most kinds, and how many of them the default run has
+VARIANTS, QUICK = 5, 2  # that take turns in most kinds, and how many of them the default run has
 
 
 def numbered(kinds, files=lambda name: FILES):

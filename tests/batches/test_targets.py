@@ -80,7 +80,7 @@ def test_an_epoch_asks_for_each_item_as_often_as_is_expected(split, case):
     assert np.abs(found - expected).mean() < np.sqrt(expected.mean() / epochs)
 
 
-@pytest.mark.parametrize("model", some(["gru4rec", "sasrec"], "sasrec"))
+@pytest.mark.parametrize("model", some(["gru4rec", "sasrec"], "gru4rec"))
 def test_every_prefix_with_a_target_at_its_end_is_the_history_with_all_its_targets(model):
     """Of a causal model, its positions counted from the start, where no history is cut: the loss and the gradient."""
     random = np.random.default_rng(1)

@@ -79,6 +79,7 @@ def ways(wanted):
             yield f"Datetime {unit} {zone}", plain.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
 
 
+@settings(max_examples=6)
 @given(moments, st.integers(0, 8))
 def test_the_same_moments_are_the_same_microseconds(wanted, at):
     for name, column in ways(wanted):

@@ -41,7 +41,7 @@ histories = st.lists(st.lists(st.integers(0, ITEMS + 4), min_size=1, max_size=70
     exclude=st.booleans(),
     batch=st.sampled_from([(2, 256), (256, 48), (256, 1 << 14)]),
 )
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=6)
 def test_each_user_is_answered_as_alone(own, histories, k, exclude, batch):
     log = log_of(histories)
     with pytest.MonkeyPatch.context() as patch:

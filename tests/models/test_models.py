@@ -96,7 +96,7 @@ def encoded(model, params, stream, **keys):
     return jax.jit(model.encode)(params, stream, **keys)[0]
 
 
-@pytest.mark.parametrize("name", some(CONFIGS, *FEW, "caser users", "sasrec features"))
+@pytest.mark.parametrize("name", some(CONFIGS, "sasrec", "examples.own_model:MODEL", "caser users", "sasrec features"))
 def test_packed_is_alone(name):
     """Forward, and in the gradient of every parameter."""
     model, params = made(name)
@@ -143,7 +143,7 @@ def test_a_slot_sees_its_own_sequence_and_only_bidirectional_models_what_follows
         assert (seen == visible).all() or (name.startswith("caser") and seen[slot])
 
 
-@pytest.mark.parametrize("name", some(CONFIGS, *FEW))
+@pytest.mark.parametrize("name", some(CONFIGS, "sasrec", "examples.own_model:MODEL"))
 def test_dropout_is_by_keys_alone(name):
     (model, params), (dry, _) = made(name, dropout=0.5), made(name)
     keys = jax.jit(row_keys)(0, 0, jnp.arange(ROWS))

@@ -183,7 +183,7 @@ bodies = st.binary(max_size=40) | st.dictionaries(fields, anything, max_size=4).
 )
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(["/recommend", "/similar", "/influence", "/events"]), bodies), min_size=20))
 def test_nothing_malformed_breaks_it(ask, requests):
     async def work(client, _service):

@@ -158,6 +158,7 @@ def test_a_training_goes_on_with_other_microbatches(prepare, tmp_path, monkeypat
         np.testing.assert_allclose(x, y, rtol=0, atol=2e-5, err_msg=str(path))
 
 
+@pytest.mark.slow
 def test_asked_to_stop_at_the_very_end_is_still_a_stop(prepare, tmp_path, monkeypatch):
     def asked(self, wait=checkpoint.Checkpoints.wait):
         os.kill(os.getpid(), signal.SIGTERM)

@@ -66,7 +66,8 @@ def test_killed_during_a_save_resumes_bit_for_bit(prepare, uninterrupted, tmp_pa
     assert_same(outcome(prepare(), tmp_path), uninterrupted)
 
 
-@pytest.mark.parametrize("item", some(["params", "rest", "loop"], "params"))
+@pytest.mark.slow
+@pytest.mark.parametrize("item", ["params", "rest", "loop"])
 def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_goes_on(
     prepare, uninterrupted, tmp_path, monkeypatch, item
 ):

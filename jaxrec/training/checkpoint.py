@@ -8,6 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jaxrec.system import checksums
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
@@ -124,7 +126,7 @@ class Checkpoints:
             RuntimeError: a later checkpoint exists.
             UserError: the last checkpoint could not be written.
         """
-        params, rest = state.to_save()
+        params, rest = jax.tree.map(leaves.one_copy, state.to_save())  # of several Orbax slices each, by many programs
         record = {"score": score, "rows": rows, "arrays": leaves.described(leaves.sealed, params=params, rest=rest)}
         record["self"] = checksums.of_json([loop, record])
         forms = orbax().args

@@ -42,8 +42,11 @@ def on_host(shape: jax.ShapeDtypeStruct) -> np.ndarray:
     return np.broadcast_to(np.zeros((), shape.dtype), shape.shape)
 
 
+def one_copy(leaf: Any) -> Any:
+    """An array that all devices hold whole as the first one's, without a copy; any other as it is."""
+    return leaf.addressable_data(0) if isinstance(leaf, jax.Array) and leaf.is_fully_replicated else leaf
+
+
 def sealed(leaf: Any) -> list:
     """[dtype, shape, checksum] of an array."""
-    if isinstance(leaf, jax.Array) and leaf.is_fully_replicated:  # of the whole, JAX would keep a copy on the host
-        return [*form(leaf), checksums.of_array(leaf.addressable_data(0))]
-    return [*form(leaf), checksums.of_array(np.asarray(leaf))]
+    return [*form(leaf), checksums.of_array(np.asarray(one_copy(leaf)))]

@@ -63,6 +63,20 @@ def test_a_state_comes_back_on_another_number_of_devices(tmp_path):
     checkpoints.close()
 
 
+def test_what_all_devices_hold_is_saved_without_a_program(tmp_path, caplog):
+    """Orbax would write a slice of each device's copy, and compile one program a slice and shape."""
+    devices = replicated(jax.devices()[:8])
+    wide = state(7)._replace(params={"items": jnp.arange(32.0).reshape(16, 2)})
+    held = jax.device_put(wide, devices)
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints, jax.log_compiles():
+        checkpoints.save(7, held, {"step": 7})
+        checkpoints.wait()
+    assert not [record for record in caplog.records if "Compiling" in record.getMessage()]
+    with contextlib.closing(Checkpoints(tmp_path, read_only=True)) as checkpoints:
+        restored, _ = checkpoints.restore(7, abstract(wide, devices))
+    jax.tree.map(np.testing.assert_array_equal, restored, wide)
+
+
 @settings(max_examples=6)
 @given(scores=st.lists(st.sampled_from([None, 0.0, 0.1, 0.2, 0.3]), min_size=1, max_size=6))
 def test_the_best_and_the_latest_are_kept(tmp_path_factory, scores):

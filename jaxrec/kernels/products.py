@@ -1,5 +1,7 @@
 """Matrix products written in the form that XLA computes fastest on the device."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -34,6 +36,49 @@ def member_sums(x_GMK: jax.Array) -> jax.Array:
     return jnp.einsum("gmk,gm->gk", x_GMK, jnp.ones_like(x_GMK[..., 0]))
 
 
+def summed(equation: str, x: jax.Array, y: jax.Array) -> jax.Array:
+    """`jnp.einsum` of two arrays of one dtype, whose sums are float32, and whose gradients are products of that dtype.
+
+    Of its own JAX gives the products of the gradient a float32 factor, the gradient in the sums: for inputs in bfloat16
+    they would then be of float32 arrays, on slower units and with twice the bytes. It is rounded first instead, as
+    FlashAttention rounds it (Dao et al. 2022).
+
+    Args:
+        equation: of letters and "->", such that each letter stands in two of the three arrays.
+        x: the first factor.
+        y: the second factor.
+
+    Returns:
+        float32.
+
+    >>> summed("qd,kd->qk", jnp.ones((2, 3), jnp.bfloat16), jnp.ones((4, 3), jnp.bfloat16)).dtype
+    dtype('float32')
+    """
+    if x.dtype == jnp.float32:
+        return jnp.einsum(equation, x, y, preferred_element_type=jnp.float32)
+    return _rounded(equation, x, y)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _rounded(equation, x, y):
+    return jnp.einsum(equation, x, y, preferred_element_type=jnp.float32)
+
+
+def _forward(equation, x, y):
+    return _rounded(equation, x, y), (x, y)
+
+
+def _backward(equation, factors, grad):
+    x, y = factors
+    factor, product = equation.split("->")
+    first, second = factor.split(",")
+    grad = grad.astype(x.dtype)
+    return jnp.einsum(f"{product},{second}->{first}", grad, y), jnp.einsum(f"{product},{first}->{second}", grad, x)
+
+
+_rounded.defvjp(_forward, _backward)
+
+
 def by_head(query_BQHd: jax.Array, key_BKHd: jax.Array) -> jax.Array:
     """The products of all queries with all keys of each head: [B, Q, H, d], [B, K, H, d] -> [B, H, Q, K] float32.
 
@@ -41,8 +86,8 @@ def by_head(query_BQHd: jax.Array, key_BKHd: jax.Array) -> jax.Array:
     """
     if query_BQHd.shape[2] == 1 and not hardware.is_cpu():
         query_BQd, key_BKd = query_BQHd[:, :, 0], key_BKHd[:, :, 0]
-        return jnp.einsum("bqd,bkd->bqk", query_BQd, key_BKd, preferred_element_type=jnp.float32)[:, None]
-    return jnp.einsum("bqhd,bkhd->bhqk", query_BQHd, key_BKHd, preferred_element_type=jnp.float32)
+        return summed("bqd,bkd->bqk", query_BQd, key_BKd)[:, None]
+    return summed("bqhd,bkhd->bhqk", query_BQHd, key_BKHd)
 
 
 def mixed_by_head(weights_BHQK: jax.Array, value_BKHd: jax.Array) -> jax.Array:

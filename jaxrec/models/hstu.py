@@ -13,6 +13,7 @@ from jaxrec.batches.stream import Stream
 from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal, position_of
+from jaxrec.kernels.products import summed
 from jaxrec.kernels.sizes import GATED_SLOTS, query_block
 from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
 from jaxrec.models.layers import (
@@ -131,7 +132,7 @@ class Unit(nn.Module):
             part = slice(begin, min(begin + size, q_BQHd.shape[1]))
             end = part.stop if at_BQ is None else slots  # queries don't see later slots
             k_BKHd, v_BKHd = k_BTHd[:, :end], v_BTHd[:, :end]
-            scores_BHQK = jnp.einsum("bqhd,bkhd->bhqk", q_BQHd[:, part], k_BKHd, preferred_element_type=jnp.float32)
+            scores_BHQK = summed("bqhd,bkhd->bhqk", q_BQHd[:, part], k_BKHd)
             if self.biased:
                 at = jnp.arange(begin, part.stop) if at_BQ is None else at_BQ[:, part]
                 scores_BHQK += by_distance(bias_T1, at, end)

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.kernels.products import summed
+
 BUCKETS = 63  #: of times between events: none, then two an octave of seconds
 FAR = np.iinfo(np.int32).max
 
@@ -104,7 +106,7 @@ def interval_scores(q_BQHd: jax.Array, keys_ND: jax.Array, number_BQK: jax.Array
     """The products of queries with the vectors of their intervals to the keys. -> [B, H, Q, K] float32"""
     heads, features = q_BQHd.shape[2:]
     keys_NHd = keys_ND.reshape(-1, heads, features).astype(q_BQHd.dtype)
-    scores_BHQN = jnp.einsum("bqhd,nhd->bhqn", q_BQHd, keys_NHd, preferred_element_type=jnp.float32)
+    scores_BHQN = summed("bqhd,nhd->bhqn", q_BQHd, keys_NHd)
     scores_BHQN = jnp.pad(scores_BHQN, ((0, 0), (0, 0), (0, 0), (0, 1)))
     return jnp.take_along_axis(scores_BHQN, number_BQK[:, None], axis=-1)
 

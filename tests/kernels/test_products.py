@@ -1,5 +1,8 @@
 """The products are those of their definitions."""
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -28,6 +31,26 @@ def test_products_of_bfloat16_add_up_in_float32():
     for product in (products.by_rows, products.by_table):
         out = product(ones, ones, jnp.zeros((1, 1)))
         assert out.dtype == jnp.float32 and out[0, 0, 0] == 1000
+
+
+EQUATIONS = {"bqd,bkd->bqk": ((2, 3, 40), (2, 5, 40)), "bqhd,nhd->bhqn": ((2, 3, 2, 40), (5, 2, 40))}
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_the_gradient_of_a_summed_product_is_that_of_its_rounded_gradient(equation):
+    """Of factors and a gradient that bfloat16 holds exactly it is that of float32, but for the result's rounding."""
+    exact = [np.asarray(jnp.bfloat16(RANDOM.normal(size=shape)), np.float32) for shape in EQUATIONS[equation]]
+    made, pull = jax.vjp(partial(products.summed, equation), *exact)
+    of_made = np.asarray(jnp.bfloat16(RANDOM.normal(size=made.shape)), np.float32)
+    low, pull_low = jax.vjp(partial(products.summed, equation), *map(jnp.bfloat16, exact))
+    assert low.dtype == jnp.float32
+    np.testing.assert_allclose(low, made, rtol=1e-5, atol=1e-5)
+    for found, wanted in zip(pull_low(of_made), pull(of_made), strict=True):
+        assert found.dtype == jnp.bfloat16
+        np.testing.assert_allclose(np.asarray(found, np.float32), wanted, rtol=2**-8, atol=1e-2)
+    lowered = jax.jit(lambda of_made: pull_low(of_made)).lower(of_made).as_text()
+    factors = [line.rsplit(" : ")[-1].split("->")[0] for line in lowered.splitlines() if "dot_general" in line]
+    assert len(factors) == 2 and not any("xf32" in each for each in factors)
 
 
 def test_member_sums():

@@ -8,6 +8,7 @@ from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Route
 
 from jaxrec.serve import parsing, schema
 from jaxrec.serve.limits import Limits
@@ -15,6 +16,26 @@ from jaxrec.serve.openapi import Endpoint
 from jaxrec.serve.schema import RequestError, busy
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
+
+
+def routes(endpoints: list[Endpoint], limits: Limits) -> list[Route]:
+    """Returns the routes of endpoints, one a path: a request by a method that it has not is told of all that it has.
+
+    Args:
+        endpoints: the endpoints.
+        limits: as of `handler`.
+    """
+    paths: dict[str, dict[str, Callable]] = {}
+    for each in endpoints:
+        paths.setdefault(each.path, {})[each.method] = handler(each, limits)
+    return [Route(path, _by_method(handlers), methods=list(handlers)) for path, handlers in paths.items()]
+
+
+def _by_method(handlers):
+    async def handle(request):
+        return await handlers["GET" if request.method == "HEAD" else request.method](request)
+
+    return handle
 
 
 def handler(endpoint: Endpoint, limits: Limits) -> Callable:

@@ -313,8 +313,7 @@ class Service:
             "/docs": (openapi.page(described).encode(), "text/html"),
             **page.files(),
         }
-        answered = lambda each: answering.handler(each, self.limits)
-        routes = [Route(each.path, answered(each), methods=[each.method]) for each in self.endpoints]
+        routes = answering.routes(self.endpoints, self.limits)
         routes += [Route(path, answering.fixed(*file)) for path, file in fixed.items()]
         routes.append(Route("/metrics", self._metrics))
         application = Starlette(routes=routes, exception_handlers=answering.ERRORS, lifespan=self._lifespan)

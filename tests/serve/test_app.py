@@ -172,6 +172,16 @@ def test_a_mistake_names_its_field(ask, url, body, status, field):
     assert answer["errors"][0]["field"] == field and 0 < len(answer["errors"][0]["message"]) < 600
 
 
+def test_what_a_path_is_not_asked_by_is_told_of_all_that_it_is(ask):
+    async def work(client, _service):
+        answer = await client.options("/items")
+        assert answer.status_code == 405 and set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
+        head = await client.head("/items")
+        assert head.status_code == 200 and head.headers["content-type"] == "application/json"
+
+    ask(work)
+
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -6,12 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrec.kernels import hardware, sizes
+from jaxrec.kernels import hardware, products, sizes
 
 
 def product(x_ND: jax.Array, kernel_DF: jax.Array, bias_F: jax.Array, dtype: Any) -> jax.Array:
     """Returns x W + b, with factors in `dtype` and sums in float32."""
-    product_NF = jnp.dot(x_ND.astype(dtype), kernel_DF.astype(dtype), preferred_element_type=jnp.float32)
+    product_NF = products.summed("nd,df->nf", x_ND.astype(dtype), kernel_DF.astype(dtype))
     if not hardware.is_cpu():  # gates add the bias: for a product to do so, XLA would copy it first
         product_NF = jax.lax.optimization_barrier(product_NF)
     return product_NF + bias_F

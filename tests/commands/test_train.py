@@ -98,7 +98,7 @@ def test_a_user_who_never_trained_is_judged_as_a_new_one(trained):
     histories = [random.permutation(40)[: 3 + 9 * (u % 2)] + 1 for u in range(40)]
     split = splits.last_item(from_sequences([history.tolist() for history in histories]))
     values = configs.to_dict(workdir.read(path).config)
-    values["model"] |= {"name": "caser", "users": True}
+    values["model"] = {"name": "caser", "dim": 8, "layers": 1, "dropout": 0.1, "users": True}
     config = configs.from_dict(values)
     model = build(config, len(split.interactions.catalogue.ids), 40)
     params = model.init(jax.random.key(0))

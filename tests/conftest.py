@@ -1,7 +1,9 @@
 """What all tests share: an environment that has to stand before jax is imported, hypothesis, and the real data."""
 
+import contextlib
 import gc
 import importlib.metadata
+import json
 import os
 import socket
 import subprocess
@@ -77,32 +79,64 @@ def store(tmp_path, monkeypatch):
     return found
 
 
+@contextlib.contextmanager
+def served(program, environment, url, monkeypatch, path):
+    """Runs a service on this machine while a test runs, with what its clients read of the environment."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("JAXREC_CACHE", str(path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with subprocess.Popen(
+        [sys.executable, "-m", *program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            for _ in range(100):
+                try:
+                    urllib.request.urlopen(url, timeout=5)
+                    break
+                except OSError:
+                    time.sleep(0.2)
+            yield
+        finally:
+            process.terminate()
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 @pytest.fixture
 def s3(tmp_path, monkeypatch):
     """The address of a bucket of a service on this machine that speaks S3."""
     s3fs = pytest.importorskip("s3fs", reason="no s3fs: pip install 'jaxrec[stores]'")
     s3fs.S3FileSystem.clear_instance_cache()  # which know the service of another test
     pytest.importorskip("moto.server", reason="no moto: pip install 'moto[server,s3]'")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{(port := free_port())}"
     environment = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
-    environment |= {"AWS_DEFAULT_REGION": "us-east-1", "JAXREC_CACHE": str(tmp_path / "cache"), "NO_PROXY": "127.0.0.1"}
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    program = [sys.executable, "-m", "moto.server", "-p", str(port)]
-    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            for _ in range(100):
-                try:
-                    urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT"), timeout=5)
-                    break
-                except OSError:
-                    time.sleep(0.2)
-            yield "s3://bucket"
-        finally:
-            process.terminate()
+    environment |= {"AWS_DEFAULT_REGION": "us-east-1"}
+    made = urllib.request.Request(f"{url}/bucket", method="PUT")
+    with served(["moto.server", "-p", str(port)], environment, made, monkeypatch, tmp_path):
+        yield "s3://bucket"
+
+
+@pytest.fixture
+def gs(tmp_path, monkeypatch):
+    """The address of a bucket of a service on this machine that speaks as Google's."""
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # which asks a bucket what it is by gRPC
+    gcsfs = pytest.importorskip("gcsfs", reason="no gcsfs: pip install 'jaxrec[stores]'")
+    import fsspec
+
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    pytest.importorskip("gcp_storage_emulator", reason="no gcp-storage-emulator: pip install gcp-storage-emulator")
+    url, anonymous = f"http://127.0.0.1:{(port := free_port())}", {"token": "anon"}
+    monkeypatch.setitem(fsspec.config.conf, "gs", anonymous)  # here; and by the environment in other processes
+    environment = {"STORAGE_EMULATOR_HOST": url, "FSSPEC_GS": json.dumps(anonymous)}
+    program = ["gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", str(port)]
+    program += ["--in-memory", "--default-bucket", "bucket"]
+    with served(program, environment, url, monkeypatch, tmp_path):
+        yield "gs://bucket"
 
 
 TRIED = "odd input"  # of a test's properties: (kind, outcome), for the table below

@@ -12,6 +12,7 @@ import pytest
 from jaxrec import cli
 from jaxrec.api import fitting, logs
 from jaxrec.data import prepared, sources, stores
+from jaxrec.system import objects
 from jaxrec.system.errors import UserError
 
 FRAME = pl.DataFrame({"user_id": [1, 1, 1, 2, 2, 3] * 5, "item_id": list("abcabd") * 5, "timestamp": range(30)})
@@ -155,18 +156,18 @@ def test_plain_names_are_no_addresses(name):
 
 
 @pytest.mark.slow
-def test_a_log_and_a_prepared_folder_in_s3(s3, tmp_path, capsys):
-    import s3fs
-
+@pytest.mark.parametrize("kind", ["s3", "gs"])
+def test_a_log_and_a_prepared_folder_in_a_bucket(kind, request, tmp_path, capsys):
+    address = request.getfixturevalue(kind)
     write_folder(tmp_path / "logs")
-    store = s3fs.S3FileSystem()
-    store.put(str(tmp_path / "logs"), f"{s3}/logs", recursive=True)
+    store, _ = objects.opened(address)
+    store.put(str(tmp_path / "logs"), f"{address}/logs", recursive=True)
     here = logs.prepare(tmp_path / "logs", output=tmp_path / "here")
-    assert cli.main(["prepare", "--input", f"{s3}/logs", "--output", f"{s3}/out"]) == 0
-    assert f"train on it: --config.dataset={s3}/out" in capsys.readouterr().out
-    assert json.loads(store.cat_file(f"{s3}/out/meta.json"))["fingerprint"] == here.fingerprint
-    prepared_folders.same(prepared.load(tmp_path / "here"), sources.load(f"{s3}/out"))
+    assert cli.main(["prepare", "--input", f"{address}/logs", "--output", f"{address}/out"]) == 0
+    assert f"train on it: --config.dataset={address}/out" in capsys.readouterr().out
+    assert json.loads(store.cat_file(f"{address}/out/meta.json"))["fingerprint"] == here.fingerprint
+    prepared_folders.same(prepared.load(tmp_path / "here"), sources.load(f"{address}/out"))
     shutil.rmtree(tmp_path / "cache")
-    assert sources.load(f"{s3}/out").digest == here.fingerprint
-    with pytest.raises(UserError, match=r"s3://none/x: (cannot be reached|no such file)"):
-        logs.prepare("s3://none/x")
+    assert sources.load(f"{address}/out").digest == here.fingerprint
+    with pytest.raises(UserError, match=rf"{kind}://none/x: (cannot be reached|no such file)"):
+        logs.prepare(f"{kind}://none/x")

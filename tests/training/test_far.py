@@ -88,9 +88,9 @@ def assert_same(address, uninterrupted):
     assert of(copied(address)) == of(uninterrupted)
 
 
-@pytest.mark.parametrize("kill", [2, 20, 45, 70, 95])
-def test_killed_before_any_change_another_machine_goes_on(s3, uninterrupted, tmp_path, kill):
-    address = f"{s3}/runs/a"
+@pytest.mark.parametrize(("kind", "kill"), [*(("s3", kill) for kill in (2, 20, 45, 70, 95)), ("gs", 20), ("gs", 70)])
+def test_killed_before_any_change_another_machine_goes_on(kind, kill, request, uninterrupted, tmp_path):
+    address = f"{request.getfixturevalue(kind)}/runs/a"
     ended(start(address, tmp_path / "first", kill), -signal.SIGKILL)
     ended(start(address, tmp_path / "second"))
     assert_same(address, uninterrupted)

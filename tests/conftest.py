@@ -1,15 +1,18 @@
 """What all tests share: an environment that has to stand before jax is imported, hypothesis, and the real data."""
 
+import base64
 import contextlib
 import gc
 import importlib.metadata
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -80,20 +83,20 @@ def store(tmp_path, monkeypatch):
 
 
 @contextlib.contextmanager
-def served(program, environment, url, monkeypatch, path):
+def served(command, environment, url, monkeypatch, path):
     """Runs a service on this machine while a test runs, with what its clients read of the environment."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("JAXREC_CACHE", str(path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with subprocess.Popen(
-        [sys.executable, "-m", *program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             for _ in range(100):
                 try:
                     urllib.request.urlopen(url, timeout=5)
                     break
+                except urllib.error.HTTPError:
+                    break  # it answers
                 except OSError:
                     time.sleep(0.2)
             yield
@@ -117,7 +120,8 @@ def s3(tmp_path, monkeypatch):
     environment = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
     environment |= {"AWS_DEFAULT_REGION": "us-east-1"}
     made = urllib.request.Request(f"{url}/bucket", method="PUT")
-    with served(["moto.server", "-p", str(port)], environment, made, monkeypatch, tmp_path):
+    command = [sys.executable, "-m", "moto.server", "-p", str(port)]
+    with served(command, environment, made, monkeypatch, tmp_path):
         yield "s3://bucket"
 
 
@@ -133,10 +137,26 @@ def gs(tmp_path, monkeypatch):
     url, anonymous = f"http://127.0.0.1:{(port := free_port())}", {"token": "anon"}
     monkeypatch.setitem(fsspec.config.conf, "gs", anonymous)  # here; and by the environment in other processes
     environment = {"STORAGE_EMULATOR_HOST": url, "FSSPEC_GS": json.dumps(anonymous)}
-    program = ["gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", str(port)]
-    program += ["--in-memory", "--default-bucket", "bucket"]
-    with served(program, environment, url, monkeypatch, tmp_path):
+    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with served([*command, "--in-memory", "--default-bucket", "bucket"], environment, url, monkeypatch, tmp_path):
         yield "gs://bucket"
+
+
+@pytest.fixture
+def az(tmp_path, monkeypatch):
+    """The address of a container of a service on this machine that speaks as Azure's."""
+    adlfs = pytest.importorskip("adlfs", reason="no adlfs: pip install adlfs")
+    if not (program := shutil.which("azurite-blob")):
+        pytest.skip("no azurite-blob on the path: npm install azurite")
+    adlfs.AzureBlobFileSystem.clear_instance_cache()
+    url, name = f"http://127.0.0.1:{(port := free_port())}", "tests"
+    key = base64.b64encode(b"of the tests").decode()
+    account = f"DefaultEndpointsProtocol=http;AccountName={name};AccountKey={key};BlobEndpoint={url}/{name};"
+    environment = {"AZURE_STORAGE_CONNECTION_STRING": account, "AZURITE_ACCOUNTS": f"{name}:{key}"}
+    command = [program, "--inMemoryPersistence", "--blobPort", str(port), "--skipApiVersionCheck"]
+    with served(command, environment, url, monkeypatch, tmp_path):
+        adlfs.AzureBlobFileSystem(connection_string=account).mkdir("bucket")
+        yield "az://bucket"
 
 
 TRIED = "odd input"  # of a test's properties: (kind, outcome), for the table below

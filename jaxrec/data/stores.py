@@ -129,9 +129,9 @@ def _found(store: Any, path: str) -> tuple[dict[str, dict], str]:
         folders = [name for name, told in found.items() if told["type"] == "directory"]
         found = {name: told for name, told in found.items() if told["type"] == "file"}
         for folder in folders:
-            found |= store.find(folder, detail=True)
+            found |= objects.told(store, folder)
         return (found | _beside(store, root), root) if found else ({}, root)
-    found = store.find(path, detail=True)
+    found = objects.told(store, path)
     if list(found) == [path]:
         root = str(PurePosixPath(path).parent)
         return found | _beside(store, root), root

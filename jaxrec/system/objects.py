@@ -17,6 +17,7 @@ STAMPS = "ETag", "etag", "md5Hash", "blob_id", "oid", "LastModified", "last_modi
 #: errors of the stores' packages that are no OSErrors
 OWN_ERRORS = {"botocore.exceptions": ("BotoCoreError", "ClientError"), "aiohttp": ("ClientError",)}
 OWN_ERRORS |= {"gcsfs.retry": ("HttpError",), "google.auth.exceptions": ("GoogleAuthError",)}
+OWN_ERRORS |= {"azure.core.exceptions": ("AzureError",)}
 
 
 def opened(address: str) -> tuple[Any, str]:
@@ -36,6 +37,8 @@ def opened(address: str) -> tuple[Any, str]:
         package = PACKAGES.get(kind, "the package of fsspec for it")
         raise UserError(f"{address}: reaching it needs {package} ({error}): pip install {package}") from None
     except ValueError as error:
+        if kind in PACKAGES:  # of Azure without an account
+            raise _unreachable(address, error) from error
         raise UserError(
             f"{address}: no such store ({error}): name a folder or file, or s3://, gs:// or hf://"
         ) from None
@@ -43,11 +46,17 @@ def opened(address: str) -> tuple[Any, str]:
     return store, path.rstrip("/")
 
 
+def told(store: Any, path: str) -> dict[str, dict]:
+    """Returns {name: what the store tells} of the object at a path, or of all that lie below it."""
+    found = store.find(path, detail=True)
+    return found if isinstance(found, dict) else {name: store.info(name) for name in found}  # as of a lone one at az://
+
+
 def listed(store: Any, root: str) -> dict[str, dict]:
     """Returns {name below the root: what the store tells} of all objects below it, as they are now."""
     store.invalidate_cache()
-    found = store.find(root, detail=True)
-    return {str(PurePosixPath(name).relative_to(root)): told for name, told in found.items() if name != root}
+    found = told(store, root)
+    return {str(PurePosixPath(name).relative_to(root)): each for name, each in found.items() if name != root}
 
 
 def stamp(told: dict) -> list[str]:
@@ -130,9 +139,11 @@ def reaching(address: str) -> Iterator[None]:
     except FileNotFoundError:
         raise UserError(f"{address}: no such file or folder: check the address, and that you may list it") from None
     except errors() as error:
-        raise UserError(
-            f"{address}: cannot be reached ({said(error)}): check the address, credentials and network"
-        ) from error
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address, error):
+    return UserError(f"{address}: cannot be reached ({said(error)}): check the address, credentials and network")
 
 
 def said(error: BaseException) -> str:

@@ -155,8 +155,28 @@ def test_plain_names_are_no_addresses(name):
     assert not is_address(name)
 
 
+def test_a_lone_file_is_told_of_where_its_store_only_names_it(store, monkeypatch):
+    """As adlfs does."""
+    store.pipe("/bucket/log.csv", b"user,item")
+    monkeypatch.setattr(store, "find", lambda path, detail: [path])
+    assert objects.told(store, "/bucket/log.csv")["/bucket/log.csv"]["size"] == 9
+
+
+def test_a_store_without_credentials_is_no_unknown_one(monkeypatch):
+    import fsspec
+
+    def without(address):
+        raise ValueError("unable to connect to account")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", without)
+    with pytest.raises(UserError, match="az://a/b: cannot be reached .*: check the address, credentials and network"):
+        objects.opened("az://a/b")
+    with pytest.raises(UserError, match="ab://a/b: no such store"):
+        objects.opened("ab://a/b")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["s3", "gs"])
+@pytest.mark.parametrize("kind", ["s3", "gs", "az"])
 def test_a_log_and_a_prepared_folder_in_a_bucket(kind, request, tmp_path, capsys):
     address = request.getfixturevalue(kind)
     write_folder(tmp_path / "logs")
@@ -169,5 +189,8 @@ def test_a_log_and_a_prepared_folder_in_a_bucket(kind, request, tmp_path, capsys
     prepared_folders.same(prepared.load(tmp_path / "here"), sources.load(f"{address}/out"))
     shutil.rmtree(tmp_path / "cache")
     assert sources.load(f"{address}/out").digest == here.fingerprint
+    name = "day=1/part.parquet"
+    alone = logs.prepare(f"{address}/logs/{name}", output=tmp_path / "alone")
+    assert alone.fingerprint == logs.prepare(tmp_path / "logs" / name, output=tmp_path / "same").fingerprint
     with pytest.raises(UserError, match=rf"{kind}://none/x: (cannot be reached|no such file)"):
         logs.prepare(f"{kind}://none/x")

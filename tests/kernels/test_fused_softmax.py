@@ -102,5 +102,5 @@ def test_devices_that_split_the_table_merge_their_sums(smoothing):
     split = jax.shard_map(summed(placement.ITEM, True), mesh=mesh, in_specs=(P(), P(placement.ITEM)), out_specs=specs)
     with assumed(GPU):
         found = jax.jit(split)(hidden, shards.put(tuple(table), P(placement.ITEM), mesh, placement.ITEM))
-    value, (of_hidden, of_table) = shards.whole(found, specs, items, placement.ITEM)
+    value, (of_hidden, of_table) = shards.whole(found, wanted)
     agree((value, (of_hidden, of_table)), wanted)

@@ -88,7 +88,9 @@ def assert_same(address, uninterrupted):
     assert of(copied(address)) == of(uninterrupted)
 
 
-@pytest.mark.parametrize(("kind", "kill"), [*(("s3", kill) for kill in (2, 20, 45, 70, 95)), ("gs", 20), ("gs", 70)])
+@pytest.mark.parametrize(
+    ("kind", "kill"), [*(("s3", kill) for kill in (2, 20, 45, 70, 95)), ("gs", 20), ("gs", 70), ("az", 45)]
+)
 def test_killed_before_any_change_another_machine_goes_on(kind, kill, request, uninterrupted, tmp_path):
     address = f"{request.getfixturevalue(kind)}/runs/a"
     ended(start(address, tmp_path / "first", kill), -signal.SIGKILL)

@@ -169,7 +169,7 @@ def test_a_store_without_credentials_is_no_unknown_one(monkeypatch):
         raise ValueError("unable to connect to account")
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", without)
-    with pytest.raises(UserError, match="az://a/b: cannot be reached .*: check the address, credentials and network"):
+    with pytest.raises(UserError, match=r"az://a/b: cannot be reached .*: check the address, credentials and network"):
         objects.opened("az://a/b")
     with pytest.raises(UserError, match="ab://a/b: no such store"):
         objects.opened("ab://a/b")

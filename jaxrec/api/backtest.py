@@ -210,7 +210,8 @@ class _Run:
 
     def _asked_of(self, config, window, path, split):
         """Returns the best checkpoint's ranks, cached in the workdir, and the number of parameters."""
-        model, split = model_later(config, window.interactions, split)
+        catalogue = workdirs.catalogue(path, workdirs.read(path))
+        model, split = model_later(config, window.interactions, catalogue, split)
         params, step = restore_params(path, model, "best", placement.replicated(self.devices))
         trained_by = checksums.of_json(configs.to_dict(config) | {"dataset": ""})
         file = path / f"ranks-{step}-{trained_by[:8]}.npy"

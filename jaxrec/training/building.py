@@ -65,11 +65,12 @@ def model_of(config: Config, split: Split) -> Model:
     return _over(config, counted, split.interactions, split.interactions)
 
 
-def model_later(config: Config, trained: Interactions, split: Split) -> tuple[Model, Split]:
+def model_later(config: Config, trained: Interactions, catalogue: Catalogue, split: Split) -> tuple[Model, Split]:
     """The model of a training on some interactions that is asked in a later split, and the split as it is shown it.
 
     Args:
         trained: of the training, with its users.
+        catalogue: of the training, with how often each item trained.
         split: of the questions; its items are those of the training.
     """
     columns = user_columns.chosen(trained, config.user_features).user_columns
@@ -77,7 +78,7 @@ def model_later(config: Config, trained: Interactions, split: Split) -> tuple[Mo
     if columns and known:
         known = known._replace(chosen=columns.chosen)
         split = split._replace(interactions=replace(split.interactions, user_columns=known))
-    return _over(config, split.interactions.catalogue, trained, split.interactions), split
+    return _over(config, catalogue, trained, split.interactions), split
 
 
 def _over(config, catalogue, trained, asked):

@@ -37,3 +37,10 @@ def assert_close(a, b, atol=2e-5):
     """That two States are the same to rounding."""
     for (path, x), (_, y) in zip(*map(jax.tree.leaves_with_path, (a, b)), strict=True):
         np.testing.assert_allclose(x, y, rtol=0, atol=atol, err_msg=str(path))
+
+
+def without_key_biases(tree):
+    """Adam makes steps of the learning rate's size of the rounding noise in gradients that are zero in theory."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: 0 if jax.tree_util.keystr(path[-2:], simple=True, separator=".") == "key.bias" else x, tree
+    )

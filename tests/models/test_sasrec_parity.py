@@ -15,6 +15,7 @@ import numpy as np
 import optax
 import pytest
 from some import some
+from stepping import without_key_biases
 
 from jaxrec.batches.stream import Stream
 from jaxrec.config.parsing import OptimConfig
@@ -121,13 +122,6 @@ def adam(b2):
         return optax.apply_updates(params, updates), state
 
     return made.init, jax.jit(update)
-
-
-def without_key_biases(tree):
-    """Adam makes steps of the learning rate's size of the rounding noise in gradients that are zero in theory."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, x: 0 if jax.tree_util.keystr(path[-2:], simple=True, separator=".") == "key.bias" else x, tree
-    )
 
 
 # --- SASRec.pytorch

@@ -129,9 +129,9 @@ def _found(store: Any, path: str) -> tuple[dict[str, dict], str]:
         folders = [name for name, told in found.items() if told["type"] == "directory"]
         found = {name: told for name, told in found.items() if told["type"] == "file"}
         for folder in folders:
-            found |= objects.told(store, folder)
+            found |= objects.find(store, folder)
         return (found | _beside(store, root), root) if found else ({}, root)
-    found = objects.told(store, path)
+    found = objects.find(store, path)
     if list(found) == [path]:
         root = str(PurePosixPath(path).parent)
         return found | _beside(store, root), root

@@ -23,7 +23,7 @@ from jaxrec.system.errors import UserError
 BLOCK = 512  # queries ranked at once per device
 HELD = 1 << 24  # items in the lists that are sent from the host at once per device
 WIDTHS = 4  # maximum ratio of the widths of successive buckets of seen lists
-JOINED = 1 << 17  # places more of a bucket that is joined with the next: fewer take less time than a further program
+JOINED = 1 << 17  # empty places that joining a bucket with the next may add: fewer cost less than one more program
 
 
 class Bucket(NamedTuple):

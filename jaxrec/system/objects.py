@@ -46,7 +46,7 @@ def opened(address: str) -> tuple[Any, str]:
     return store, path.rstrip("/")
 
 
-def told(store: Any, path: str) -> dict[str, dict]:
+def find(store: Any, path: str) -> dict[str, dict]:
     """Returns {name: what the store tells} of the object at a path, or of all that lie below it."""
     found = store.find(path, detail=True)
     return found if isinstance(found, dict) else {name: store.info(name) for name in found}  # as of a lone one at az://
@@ -55,8 +55,8 @@ def told(store: Any, path: str) -> dict[str, dict]:
 def listed(store: Any, root: str) -> dict[str, dict]:
     """Returns {name below the root: what the store tells} of all objects below it, as they are now."""
     store.invalidate_cache()
-    found = told(store, root)
-    return {str(PurePosixPath(name).relative_to(root)): each for name, each in found.items() if name != root}
+    found = find(store, root)
+    return {str(PurePosixPath(name).relative_to(root)): told for name, told in found.items() if name != root}
 
 
 def stamp(told: dict) -> list[str]:

@@ -159,7 +159,7 @@ def test_a_lone_file_is_told_of_where_its_store_only_names_it(store, monkeypatch
     """As adlfs does."""
     store.pipe("/bucket/log.csv", b"user,item")
     monkeypatch.setattr(store, "find", lambda path, detail: [path])
-    assert objects.told(store, "/bucket/log.csv")["/bucket/log.csv"]["size"] == 9
+    assert objects.find(store, "/bucket/log.csv")["/bucket/log.csv"]["size"] == 9
 
 
 def test_a_store_without_credentials_is_no_unknown_one(monkeypatch):

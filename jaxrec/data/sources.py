@@ -223,12 +223,12 @@ def cache() -> Path:
 
 
 def _places(name: str) -> list[Path]:
-    """Returns the paths that `name` may stand for, in the order to try them."""
+    """Returns the paths that `name` may stand for, in the order to try them; an absolute one is itself anywhere."""
     public = PUBLIC.get(name)
     places = [expand(name)]
     if root := os.environ.get("JAXREC_DATA"):
         places += [expand(root) / each for each in (public.names if public else (name,))]
-    return places + ([_cached(public)] if public else [])
+    return list(dict.fromkeys(places + ([_cached(public)] if public else [])))
 
 
 def _found(name: str) -> Path | None:

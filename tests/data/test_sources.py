@@ -120,6 +120,9 @@ def test_what_is_like_the_name_is_proposed(root):
             locate(name)
         assert "So name a folder" in str(caught.value)
     with pytest.raises(UserError) as caught:
+        locate(str(root / "shpo"))  # is no other path under $JAXREC_DATA
+    assert str(caught.value).count(f"  {root / 'shpo'}") == 1 and str(caught.value).count(str(root / "shop")) == 1
+    with pytest.raises(UserError) as caught:
         locate("nothing-like-it")
     assert "Did you mean" not in str(caught.value)
 

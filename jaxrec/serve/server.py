@@ -55,6 +55,7 @@ def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str], part: Pa
         raise UserError("--approximate has an index that does not change: leave it out, or --stock")
     stocking = Stocking(arguments.stock, part and part.turns) if arguments.stock else None
     stocked = {"stocked": stocking.onto} if stocking else {}
+    there = watch.contents(*chosen[:2]) if arguments.watch else {}
     recommender = watch.load(*chosen, allowed.k, allowed.batch, arguments.items, **stocked)
     events = Events(arguments.events, allowed.queue) if arguments.events else None
     known = Known(histories(recommender, arguments.histories)) if arguments.histories else None
@@ -72,8 +73,8 @@ def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str], part: Pa
             service.take(other, Known(histories(other, "training")) if grown and follows else None)
 
         follows = arguments.histories == "training"  # otherwise the users are those of the given log
-        meant, refuse = (arguments.checkpoint, recommender.step), service.metrics.refused.inc
-        watcher = watch.Watcher(arguments.workdir, *meant, renew, reload, take, refuse)
+        current, refuse = (recommender.step, there.get(recommender.step or 0)), service.metrics.refused.inc
+        watcher = watch.Watcher(arguments.workdir, arguments.checkpoint, current, renew, reload, take, refuse)
         service.watcher = watcher
         beside.append(watcher)
     for thread in beside:

@@ -1,5 +1,6 @@
 """Loads, compiles and checks new checkpoints beside the active one, then replaces it."""
 
+import contextlib
 import logging
 import math
 import os
@@ -171,7 +172,7 @@ class Watcher(threading.Thread):
         self,
         path: Path | str,
         checkpoint: str,
-        current: int | None,
+        current: tuple[int | None, str | None],
         renew: Callable[[int], Recommender],
         reload: Callable[[int], Recommender],
         take: Callable[[Recommender], None],
@@ -183,7 +184,7 @@ class Watcher(threading.Thread):
         Args:
             path: the workdir, or its address.
             checkpoint: "best" or "latest".
-            current: the active step.
+            current: the active step, and its content as of `contents` before it was loaded; None: not known.
             renew: (step) -> Recommender of the same model and data.
             reload: (step) -> Recommender, for a training with another model or data at the path.
             take: (Recommender) -> None, activates it.
@@ -193,7 +194,7 @@ class Watcher(threading.Thread):
         super().__init__(name="watch", daemon=True)
         self._copied, self._is_far = partial(here, path, checkpoint), is_address(path)
         self._path, self._every = self._copied(), every or (FAR if self._is_far else EVERY)
-        self._checkpoint, self._current = checkpoint, (_folder(self._path), current)
+        self._checkpoint, self._current = checkpoint, (_folder(self._path), *current)
         self._renew, self._reload, self._take, self._refuse = renew, reload, take, refuse
         self._there, self._looked, self._blind = {}, time.monotonic(), None
         self._refused, self._again, self._pause, self._loading = None, math.inf, AGAIN, False
@@ -239,12 +240,12 @@ class Watcher(threading.Thread):
     def _consider(self):
         step = None
         try:
-            folder, step = _folder(self._path), chosen(self._path, self._checkpoint)
-            if (folder, step) != self._current:
+            folder, (step, content) = _folder(self._path), chosen(self._path, self._checkpoint)
+            if (folder, step, content) != self._current:
                 now, then = workdir.read(self._path), self._trained
                 same = (now.data, now.config) == (then.data, then.config)
                 self._take(self._renew(step) if same else self._reload(step))
-                self._current, self._trained = (folder, step), now
+                self._current, self._trained = (folder, step, content), now
                 log.warning("step %s answers now%s", step, "" if same else f", with {now.data['items']:,} items")
             self._refused = None
         except Exception as error:  # in any case, the active one stays
@@ -260,13 +261,23 @@ def _folder(path):
     return status.st_dev, status.st_ino
 
 
-def chosen(path: Path, checkpoint: str) -> int:
-    """Returns the step that is currently best or latest."""
-    checkpoints = Checkpoints(path, read_only=True)
-    try:
-        return checkpoints.choose(checkpoint)
-    finally:
-        checkpoints.close()
+def chosen(path: Path, checkpoint: str) -> tuple[int, str]:
+    """Returns the step that is now best or latest, and its content, by which trainings at a path are told apart."""
+    with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
+        step = checkpoints.choose(checkpoint)
+        return step, checkpoints.contents()[step]
+
+
+def contents(path: Path | str, checkpoint: str) -> dict[int, str]:
+    """Returns {step: content} of the checkpoints of a workdir, or of its address.
+
+    Raises:
+        UserError: as `load`.
+    """
+    copy = here(path, checkpoint)
+    workdir.read(copy)
+    with contextlib.closing(Checkpoints(copy, read_only=True)) as checkpoints:
+        return checkpoints.contents()
 
 
 def finished(folder: Path) -> dict[str, int]:

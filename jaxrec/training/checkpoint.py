@@ -81,6 +81,10 @@ class Checkpoints:
         """The step with the best validation score, the earliest of equal ones; the latest if none was evaluated."""
         return next(iter(self._best_first()), None)
 
+    def contents(self) -> dict[int, str]:
+        """{step: a checksum of what is stored there} of the sound ones; it differs from another training's."""
+        return {step: checksums.of_json(list(known)) for step, known in self._whole().items()}
+
     def choose(self, name: str | int) -> int:
         """The step of "best", "latest" or a number.
 
@@ -230,8 +234,7 @@ class Checkpoints:
         Raises:
             Damaged: one is gone or changed.
         """
-        wrong = seals.broken(self._folder / str(step), which)
-        if wrong:
+        if wrong := seals.broken(self._folder / str(step), which):
             raise self._damaged(step, wrong)
         return wrong is not None
 

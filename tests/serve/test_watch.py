@@ -6,12 +6,14 @@ import shutil
 import sys
 import threading
 
+import jax
 import pytest
 
 from jaxrec.serve import watch
 from jaxrec.serve.watch import Watcher
 from jaxrec.system.errors import UserError
-from jaxrec.training.checkpoint import Checkpoints
+
+from .conftest import make_workdir, save
 
 
 class Clock:
@@ -58,12 +60,12 @@ def seen(monkeypatch, folder):
             self.refused += 1
 
     def chosen(path, _checkpoint):
-        return max(int(name) for name in os.listdir(path / "checkpoints"))
+        return max(int(name) for name in os.listdir(path / "checkpoints")), "content"
 
     monkeypatch.setattr(watch, "chosen", chosen)
     seen = Seen()
     seen.taken = []
-    seen.watcher = Watcher(folder, "latest", 1, seen.renew, seen.reload, seen.taken.append, seen.refuse)
+    seen.watcher = Watcher(folder, "latest", (1, "content"), seen.renew, seen.reload, seen.taken.append, seen.refuse)
     seen.watcher.look()
     assert not seen.taken and not seen.refused
     return seen
@@ -136,23 +138,24 @@ def test_it_is_of_low_priority_and_its_process_is_not(folder, monkeypatch):
 
     monkeypatch.setattr(watch.time, "sleep", sleep)
     before = os.getpriority(os.PRIO_PROCESS, 0)
-    watcher = Watcher(folder, "best", 1, None, None, None, None)
+    watcher = Watcher(folder, "best", (1, None), None, None, None, None)
     watcher.start()
     watcher.join()
     assert found == [max(before, watch.NICE)] and os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
+def watching(address):
+    """A Watcher of an address as it is now, and the steps that it takes."""
+    taken, there = [], watch.contents(address, "latest")
+    current = max(there.items())
+    return Watcher(address, "latest", current, lambda step: step, None, taken.append, lambda: taken.append(None)), taken
+
+
 def test_a_workdir_in_a_store_is_looked_at_there(store, path, clock, monkeypatch):
     store.put(str(path), "/bucket/run", recursive=True)
-    taken, step = [], max(int(each.name) for each in (path / "checkpoints").iterdir() if each.name.isdigit())
-    watcher = Watcher("memory://bucket/run", "latest", step, lambda step: step, None, taken.append, None)
-    monkeypatch.setattr(watch, "chosen", lambda copy, _: max(int(name) for name in os.listdir(copy / "checkpoints")))
+    watcher, taken = watching("memory://bucket/run")
     watcher.look()
     assert not taken
-    store.mv(f"/bucket/run/checkpoints/{step}", f"/bucket/run/checkpoints/{step + 1}", recursive=True)
-    monkeypatch.setattr(Checkpoints, "choose", lambda self, name: step + 1)
-    watcher.look()
-    assert taken == [step + 1]
 
     def away(*_, **__):
         raise OSError("the line is dead")
@@ -160,4 +163,33 @@ def test_a_workdir_in_a_store_is_looked_at_there(store, path, clock, monkeypatch
     monkeypatch.setattr(type(store), "find", away)
     clock.now += watch.SILENT + 1
     watcher.look()
-    assert watcher.late and taken == [step + 1]
+    assert watcher.late and not taken
+
+
+@pytest.mark.parametrize("is_far", [False, True], ids=["folder", "address"])
+def test_another_training_at_the_same_place_and_step_is_taken(tmp_path, store, is_far, monkeypatch):
+    first, state = make_workdir(tmp_path / "run")
+    place = "memory://bucket/again" if is_far else str(first)
+    monkeypatch.setattr(watch, "_folder", lambda path: None)  # a new folder often has the number of a removed one
+
+    def put():
+        if is_far:  # in place of what is there
+            store.rm("/bucket", recursive=True)
+            store.put(str(first), "/bucket/again", recursive=True)
+
+    store.makedirs("/bucket", exist_ok=True)
+    put()
+    watcher, taken = watching(place)
+    watcher.look()
+    assert not taken
+    shutil.rmtree(first)
+    make_workdir(first, steps=())
+    save(first, 1, state._replace(params=jax.tree.map(lambda x: 2 * x, state.params)))
+    put()
+    for _ in range(2):
+        watcher.look()
+    assert taken == [1]
+    save(first, 2, state)
+    put()
+    watcher.look()
+    assert taken == [1, 2]

@@ -22,6 +22,7 @@ import numpy as np
 from benchmarks import record
 from benchmarks.speed import Contender
 
+ROOT = Path(__file__).resolve().parents[1]
 #: of a training, the steps in a call, which take some 3 seconds on two cores; an evaluation has none
 TASKS = {
     "sasrec_ml1m": 12,
@@ -32,11 +33,8 @@ TASKS = {
 }
 
 
-def contender(root, task):
-    """The process that works on a task with the code of this checkout."""
-    told = {"config": task.partition(",")[0], "set": {}, "mode": "evaluation"}
-    if steps := TASKS[task]:
-        told |= {"set": {"epochs": 1000, "steps_per_call": steps}, "mode": "training"}
+def contender(root, told):
+    """The process that trains or evaluates with the code of this checkout, as `benchmarks.ours` is told."""
     env = os.environ | {"PYTHONPATH": str(root)}
     os.chdir(root)
     return Contender([sys.executable, "-m", "benchmarks.ours", json.dumps(told)], env)
@@ -44,18 +42,25 @@ def contender(root, task):
 
 def compare(before, task, rounds, seconds):
     """The rates of both in every round, and the ratio of the new to the old."""
-    roots = {"before": Path(before).resolve(), "now": Path(__file__).resolve().parents[1]}
-    running = {name: contender(root, task) for name, root in roots.items()}
+    roots = {"before": Path(before).resolve(), "now": ROOT}
+    told = {"config": task.partition(",")[0], "set": {}, "mode": "evaluation"}
+    if steps := TASKS[task]:
+        told |= {"set": {"epochs": 1000, "steps_per_call": steps}, "mode": "training"}
+    return in_turns({name: contender(root, told) for name, root in roots.items()}, rounds, seconds)
+
+
+def in_turns(running, rounds, seconds):
+    """The rates of two contenders in every round, and the ratio of the second's to the first's."""
     for each in running.values():
         each.turn(seconds)  # it compiles
     rates = {name: [] for name in running}
     for number in range(rounds):
-        for name in sorted(running, reverse=bool(number % 2)):
+        for name in list(running)[:: -1 if number % 2 else 1]:
             rates[name].append(running[name].turn(seconds)["rate"])
     for each in running.values():
         each.end()
-    ratios = np.array(rates["now"]) / np.array(rates["before"])
-    random = np.random.default_rng(0)
+    first, second = map(np.array, rates.values())
+    ratios, random = second / first, np.random.default_rng(0)
     medians = np.median(ratios[random.integers(0, rounds, (10_000, rounds))], axis=1)
     return {
         "rates": rates,

@@ -1,10 +1,11 @@
-"""Latency of answers by a model that is shown all that a log knows, from Python and over HTTP.
+"""What it costs to be shown all that a log knows: answers from Python and over HTTP, and the rate of training.
 
-    python -m benchmarks.everything [--items 54000] [--rate 100] [--seconds 20]
+    python -m benchmarks.everything [--items 54000] [--rate 100] [--seconds 20] [--dataset ml-100k]
 
 SASRec as of `benchmarks.serving`, with times, weights and types of the events, columns of users, features of items and
 the time of asking, beside the one that is shown ids alone; the two take turns. Params are as at the start of training.
-The server is the real command, with one load generator: open loop, Poisson arrivals, 100 events a request.
+The server is the real command, with one load generator: open loop, Poisson arrivals, 100 events a request. The training
+is that of a shipped recipe on --dataset, shown all that it has or ids alone, in turns of three seconds.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import polars as pl
 
 import jaxrec
 from benchmarks import record
+from benchmarks.checkouts import ROOT, contender, in_turns
 from benchmarks.engine import take_turns
 from benchmarks.serving import CONFIG, LENGTH, Server, save
 from jaxrec.api import fitting
@@ -29,6 +31,12 @@ SHOWN = {
     "context": "gap,hour,weekday,month,weight,type,switch,asked_gap,asked_hour,asked_weekday,asked_month",
     "features": "genres,year",
     "user_features": "gender,age",
+    "id_dropout": 0.1,
+}
+#: what is trained: ML-100K has all kinds but types and users
+TRAINED = {
+    "context": "gap,hour,weekday,month,weight,switch,asked_gap,asked_hour,asked_weekday,asked_month",
+    "features": "genres,year",
     "id_dropout": 0.1,
 }
 
@@ -85,9 +93,20 @@ def requests(items, shown):
     return found
 
 
+def rates(dataset, rounds):
+    """Targets a second of a training shown everything, beside one shown ids alone."""
+    running = {}
+    for name, changes in (("ids", {}), ("everything", TRAINED)):
+        changes = {"dataset": dataset, "history": "windows", "epochs": 10_000, "steps_per_call": 4} | changes
+        running[name] = contender(ROOT, {"config": "sasrec_softmax_ml1m", "set": changes, "mode": "training"})
+    return {"data": Path(dataset).name, "shown": TRAINED} | in_turns(running, rounds, 3)
+
+
 def measure(flags):
     """All that the result says."""
-    log, answers, http, result = log_of(flags.items), {}, {}, {"items": flags.items, "shown": SHOWN}
+    result = {"items": flags.items, "shown": SHOWN, "training": rates(flags.dataset, flags.turns)}
+    print(f"training: {result['training']['ratio']:.3f} {result['training']['ci95']}", flush=True)
+    log, answers, http = log_of(flags.items), {}, {}
     with tempfile.TemporaryDirectory() as folder:
         asked = {}
         for name, changes in (("ids", {}), ("everything", SHOWN)):
@@ -116,5 +135,7 @@ if __name__ == "__main__":
     parser.add_argument("--items", type=int, default=54_000)
     parser.add_argument("--rate", type=float, default=100)
     parser.add_argument("--seconds", type=float, default=20, help="of each load")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="of loads")
+    parser.add_argument("--dataset", default="ml-100k", help="of the trainings")
+    parser.add_argument("--turns", type=int, default=20, help="of each training")
     record.write("everything", measure(parser.parse_args()))

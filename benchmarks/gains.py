@@ -1,4 +1,4 @@
-"""Tables of what one change gains: of levers of training, and of what a model is shown beside items."""
+"""Tables of what one change gains: of levers of training, what a model is shown beside items, and precision."""
 
 DATA = {"ml-1m-sasrec": "ml-1m"}  # where one goes by two names
 
@@ -34,14 +34,31 @@ def context(result):
     return "\n".join(rows) + f"\n\nTrained by {_bases(data)}, on {_machines(result, 'arms')}.\n"
 
 
+def precision(result):
+    """What each recipe reaches on the test in both precisions."""
+    rows = [
+        "| recipe | float32: HR@10 / NDCG@10 | bfloat16 | NDCG@10 of bfloat16 to float32 (95%) | seeds | on |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in result["recipes"].items():
+        both = (f"{row[each]['hr@10']:.4f} / {row[each]['ndcg@10']:.4f}" for each in ("float32", "bfloat16"))
+        difference = _relative(row["gain"], row["float32"]["ndcg@10"])
+        rows.append(f"| `{name}` | {' | '.join(both)} | {difference} | {row['seeds']} | {row['machine']} |")
+    return "\n".join(rows) + "\n"
+
+
 def _gain(base, row):
     if row is None:
         return ""
     part = "test" if "test" in row else "valid"
-    gain, at = row[part]["gain"], base[part]["ndcg@10"]
-    low, high = gain["ci95"]
     seeds = f", {row['seeds']}" if part == "test" else ", 1, validation"
-    return f"{gain['ndcg@10'] / at:+.1%} ({low / at:+.1%} to {high / at:+.1%}){seeds}"
+    return _relative(row[part]["gain"], base[part]["ndcg@10"]) + seeds
+
+
+def _relative(gain, at):
+    """A gain with its interval, in per cent of what it is added to."""
+    low, high = gain["ci95"]
+    return f"{gain['ndcg@10'] / at:+.1%} ({low / at:+.1%} to {high / at:+.1%})"
 
 
 def _bases(data):

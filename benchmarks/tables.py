@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import beyond
-from benchmarks.gains import DATA, context, levers
+from benchmarks.gains import DATA, context, levers, precision
 from benchmarks.record import RESULTS
 
 ROOT = Path(__file__).parents[1]
@@ -322,7 +322,8 @@ def main():
     if "context" in results:
         pages["docs/context.md"] = context(results["context"])
     if "compiled" in results:
-        pages["docs/accelerators.md"] = beyond.compiled(results["compiled"])
+        measured = [precision(results["precision"])] if "precision" in results else []
+        pages["docs/accelerators.md"] = [beyond.compiled(results["compiled"]), *measured]
     if "mesh_dense" in results:
         pages["docs/scale.md"] = [beyond.dense(results["mesh_dense"]), beyond.together(results)]
     if "millions" in results:

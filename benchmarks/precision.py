@@ -1,0 +1,60 @@
+"""Does a recipe lose anything in bfloat16? The same training in both precisions, seed by seed, on the same test users.
+
+    python -m benchmarks.precision --recipes sasrec_softmax_beauty gru4rec_beauty
+    python -m benchmarks.precision --recipes sasrec_softmax_ml1m --seeds 3
+
+Trainings lie under --runs and are gone on with, or taken as they are; each run adds to the result. Ranks are by full
+ranking in the precision of the training, and the difference is paired by user. Minutes are those of this machine: a CPU
+computes bfloat16 by float32 and gains nothing.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import record
+from benchmarks.levers import ranks, summary, train
+from jaxrec.api.logs import as_log
+from jaxrec.config import recipes
+from jaxrec.evaluation.comparison import paired
+from jaxrec.training import workdir
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def measure(recipe, seeds, runs):
+    """Test metrics in each precision, and what bfloat16 gains."""
+    log = as_log(recipes.read(recipe, {}).values["dataset"])
+    made = {
+        name: [train(log, recipe, {"precision": name}, runs / recipe, name, seed) for seed in range(seeds)]
+        for name in PRECISIONS
+    }
+    asked = {name: ranks(log, found, "test") for name, found in made.items()}
+    rows = {name: summary(asked[name]) | minutes(found) for name, found in made.items()}
+    gain = paired(asked["bfloat16"], asked["float32"])
+    return {"data": Path(log.dataset).name, "seeds": seeds, **rows, "gain": gain, "machine": record.machine()}
+
+
+def minutes(found):
+    """Of a training, the mean."""
+    seconds = [json.loads((path / workdir.DONE).read_text())["seconds"] for path, _ in found]
+    return {"minutes": round(float(np.mean(seconds)) / 60, 1)}
+
+
+def main(flags):
+    """Train what is lacking, and write the difference of each recipe as it is known."""
+    for recipe in flags.recipes:
+        path = record.place("precision", "json")
+        kept = json.loads(path.read_text())["recipes"] if path.exists() else {}
+        found = {recipe: measure(recipe, flags.seeds, flags.runs)}
+        record.write("precision", {"kind": "precision", "recipes": kept | found})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipes", nargs="+", required=True, metavar="NAME", help="of configs/")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--runs", type=Path, default=Path("runs/precision"), help="where trainings lie")
+    main(parser.parse_args())

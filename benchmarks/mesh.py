@@ -55,7 +55,7 @@ def split_of(items):
     return splits.last_item(interactions.from_sequences([list(range(1, items + 1)), *rows.tolist()]))
 
 
-def setup_of(split, mesh, loss, model=None, dense="replicated", devices=None):
+def setup_of(split, mesh, loss, model=None, dense="replicated", devices=None, optim=None):
     """The Setup of a SASRec with 8,192 targets a step on a mesh of 8 devices, by default simulated ones."""
     values = {
         "dataset": "histories",
@@ -68,7 +68,7 @@ def setup_of(split, mesh, loss, model=None, dense="replicated", devices=None):
         "steps_per_call": 8,
         "model": {"name": "sasrec", "dim": DIM, "layers": 2, "dropout": 0.1} | (model or {}),
         "loss": loss,
-        "optim": {"name": "adam", "learning_rate": 1e-3},
+        "optim": {"name": "adam", "learning_rate": 1e-3} | (optim or {}),
         "mesh": dict(zip(("data", "item"), mesh, strict=True)) | {"dense": dense},
     }
     return assembly.assemble(parsing.from_dict(values), split, devices or jax.devices())

@@ -325,7 +325,8 @@ def main():
         measured = [precision(results["precision"])] if "precision" in results else []
         pages["docs/accelerators.md"] = [beyond.compiled(results["compiled"]), *measured]
     if "mesh_dense" in results:
-        pages["docs/scale.md"] = [beyond.dense(results["mesh_dense"]), beyond.together(results)]
+        big = [beyond.largest(results["largest"])] if "largest" in results else []
+        pages["docs/scale.md"] = [beyond.dense(results["mesh_dense"]), *big, beyond.together(results)]
     if "millions" in results:
         pages["docs/serving.md"] = beyond.millions(results["millions"])
     for page, written in pages.items():

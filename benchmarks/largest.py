@@ -1,0 +1,101 @@
+"""The largest catalogue that a training fits on so many chips, by the compiler's own count of what each needs.
+
+    python -m benchmarks.largest [--devices h100x1 h100x8 h100x64 v5e-8 v5e-64 v5e-256]
+
+Nothing runs: a step is compiled for chips that are only described, as by benchmarks.compiled, which says what that
+needs. What a step needs grows with the catalogue by a line: two sizes tell it, and the size that it predicts is
+compiled too, and a smaller one until it fits. Tables are split over all chips (mesh.item); SASRec, two blocks, Adam,
+8,192 targets a step.
+"""
+
+import argparse
+import json
+import os
+from dataclasses import replace
+from unittest import mock
+
+os.environ["JAX_PLATFORMS"] = "cpu"  # no accelerator is touched, if there is one
+
+import jax
+
+from benchmarks import record
+from benchmarks.compiled import MEMORY, OPTIONS, described, devices_of
+from benchmarks.mesh import DIM, LOSSES, TARGETS, compiled, setup_of, split_of
+from jaxrec.kernels.hardware import assumed
+from jaxrec.training import preflight, setup as setups
+
+#: {label: (target, topology)}
+DEVICES = {
+    "h100x1": ("cuda", "1x1x1"),
+    "h100x8": ("cuda", "1x1x8"),
+    "h100x64": ("cuda", "1x8x8"),
+    "v5e-8": ("tpu", "v5e:2x4"),
+    "v5e-64": ("tpu", "v5e:8x8"),
+    "v5e-256": ("tpu", "v5e:16x16"),
+}
+#: {label: (loss, what else of the configuration)}
+TRAINED = {
+    "softmax": (LOSSES["softmax"], {}),
+    "sampled-softmax, 512 a batch, optim.sparse": (LOSSES["sampled-softmax, 512 a batch"], {"sparse": True}),
+}
+MOST = 2**31 - 2  # items: their numbers are int32
+LESS = 0.98  # of a size that does not fit, the next one
+
+
+def needed(devices, hardware, target, loss, optim, items):
+    """The bytes of a step on each chip: what it is given, and what it works with."""
+    split = split_of(1000)
+    catalogue = split.interactions.catalogue._replace(ids=range(1, items + 1))  # its length is all that counts
+    split = split._replace(interactions=replace(split.interactions, catalogue=catalogue))
+    with assumed(hardware), mock.patch.object(jax, "device_put", described):
+        setup = setup_of(split, (1, len(devices)), loss, devices=devices, optim=optim)
+        counted = compiled(setup, OPTIONS[target]).memory_analysis()
+    work = counted.temp_size_in_bytes + max(counted.output_size_in_bytes - counted.alias_size_in_bytes, 0)
+    row = {
+        "items": items,
+        "bytes": counted.argument_size_in_bytes + work,
+        "state_bytes": preflight.bytes_on_a_device(setups.shapes(setup)),
+        "work_bytes": work,
+    }
+    print(row, flush=True)
+    return row
+
+
+def rounded(items):
+    """To two digits, downwards."""
+    unit = 10 ** (len(str(int(items))) - 2)
+    return int(items) // unit * unit
+
+
+def largest(label, loss, optim):
+    """The row of the largest catalogue that fits these chips."""
+    target, topology = DEVICES[label]
+    devices, hardware = devices_of(target, topology)
+    room = MEMORY["cuda" if target == "cuda" else topology.partition(":")[0]]
+    of = lambda items: needed(devices, hardware, target, loss, optim, items)
+    base = room // (4 * DIM * 4) * len(devices)  # were there nothing but a table, its moments and its gradient
+    near = [min(rounded(share * base), MOST) for share in (0.3, 0.6)]
+    sizes, bytes_ = near, [of(items)["bytes"] for items in near]
+    slope = max((bytes_[1] - bytes_[0]) / max(sizes[1] - sizes[0], 1), 1e-9)
+    items = rounded(min(sizes[1] + (room - bytes_[1]) / slope, MOST))
+    while (row := of(items))["bytes"] > room:
+        items = rounded(LESS * items)
+    return row | {"room": room, "bounded_by": "int32" if items >= rounded(MOST) else "memory"}
+
+
+def main(labels):
+    """A row for each loss on each kind and number of chips; what an earlier run has found stays."""
+    path = record.place("largest", "json")
+    kept = json.loads(path.read_text())["rows"] if path.exists() else {}
+    for label in labels:
+        for name, (loss, optim) in TRAINED.items():
+            if name in kept.get(label, {}):
+                continue  # of an earlier run
+            kept.setdefault(label, {})[name] = largest(label, loss, optim)
+            record.write("largest", {"kind": "largest", "dim": DIM, "targets_a_step": TARGETS, "rows": kept})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--devices", nargs="+", choices=list(DEVICES), default=list(DEVICES))
+    main(parser.parse_args().devices)

@@ -8,6 +8,7 @@ named all are compiled. Each is a row of results/compiled.json, where rows of ot
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -60,12 +61,20 @@ def described(tree, where):
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), jax.dtypes.result_type(x), sharding=where), tree)
 
 
+@contextlib.contextmanager
+def placing_nothing():
+    """Within it arrays on devices, of one host or of several, are only described."""
+    parts = lambda shape, where, part: described(np.broadcast_to(part((slice(1),) * len(shape)), shape), where)
+    with mock.patch.multiple(jax, device_put=described, make_array_from_callback=parts):
+        yield
+
+
 def traced(config, devices, parts=PARTS):
     """The programs of a training and its evaluation, {name: jax.stages.Traced}.
 
     Of ranking it is the bucket with the most questions.
     """
-    with mock.patch.object(jax, "device_put", described):
+    with placing_nothing():
         setup = assembly.assemble(config, devices=devices)
         state, found = shapes(setup), {}
         if "train" in parts:

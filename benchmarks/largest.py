@@ -12,14 +12,11 @@ import argparse
 import json
 import os
 from dataclasses import replace
-from unittest import mock
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # no accelerator is touched, if there is one
 
-import jax
-
 from benchmarks import record
-from benchmarks.compiled import MEMORY, OPTIONS, described, devices_of
+from benchmarks.compiled import MEMORY, OPTIONS, devices_of, placing_nothing
 from benchmarks.mesh import DIM, LOSSES, TARGETS, compiled, setup_of, split_of
 from jaxrec.kernels.hardware import assumed
 from jaxrec.training import preflight, setup as setups
@@ -47,7 +44,7 @@ def needed(devices, hardware, target, loss, optim, items):
     split = split_of(1000)
     catalogue = split.interactions.catalogue._replace(ids=range(1, items + 1))  # its length is all that counts
     split = split._replace(interactions=replace(split.interactions, catalogue=catalogue))
-    with assumed(hardware), mock.patch.object(jax, "device_put", described):
+    with assumed(hardware), placing_nothing():
         setup = setup_of(split, (1, len(devices)), loss, devices=devices, optim=optim)
         counted = compiled(setup, OPTIONS[target]).memory_analysis()
     work = counted.temp_size_in_bytes + max(counted.output_size_in_bytes - counted.alias_size_in_bytes, 0)

@@ -17,13 +17,11 @@ import re
 
 os.environ |= {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
 
-from unittest import mock
-
 import jax
 import numpy as np
 
 from benchmarks import hlo, record
-from benchmarks.compiled import OPTIONS, described, devices_of
+from benchmarks.compiled import OPTIONS, devices_of, placing_nothing
 from jaxrec.config import parsing
 from jaxrec.data import interactions, splits
 from jaxrec.kernels import placement
@@ -163,7 +161,7 @@ def wide():
     split, rows = split_of(WIDE_ITEMS), []
     for mesh in MESHES:
         for dense in ("replicated", "split") if mesh[0] > 1 else ():
-            with assumed(hardware), mock.patch.object(jax, "device_put", described):
+            with assumed(hardware), placing_nothing():
                 setup = setup_of(split, mesh, LOSSES["softmax"], WIDE, dense, devices)
                 program = compiled(setup, OPTIONS["cuda"])
             text = hlo.Program(program.as_text())

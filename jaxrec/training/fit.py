@@ -103,7 +103,9 @@ def fit(
         checkpoints = opened.enter_context(contextlib.closing(Checkpoints(workdir)))
         preflight.check_state(setup)
         feed = Feed(setup)
-        compiled = preflight.compiling(setup, feed)
+        latest = checkpoints.latest()
+        is_left = latest is None or not is_over(setup, checkpoints.loop(latest))
+        compiled = preflight.compiling(setup, feed) if is_left else None
         state, loop = resume(setup, workdir, checkpoints)
         rows = checkpoints.rows(loop["step"]) if loop["step"] and processes.leads() else None
         logger = metric_writer.MetricWriter(workdir, loop["step"], setup.total_steps, loop["seconds"], console, rows)

@@ -76,7 +76,7 @@ def test_rows_say_the_rate_and_the_seconds_of_their_last_step(prepare, tmp_path)
     assert seconds[0] > 0 and seconds == sorted(seconds)
 
 
-def test_patience_stops_and_the_best_is_kept(prepare, tmp_path):
+def test_patience_stops_and_the_best_is_kept(prepare, tmp_path, monkeypatch):
     """A validation that gets worse after the second: patience 2 stops after the fourth, the second is the best.
 
     The metric is that of `select_by`, whatever the others do.
@@ -94,6 +94,8 @@ def test_patience_stops_and_the_best_is_kept(prepare, tmp_path):
     assert (checkpoints.best(), checkpoints.latest()) == (2 * setup.epoch_steps, 4 * setup.epoch_steps)
     checkpoints.close()
     assert fit.complete(setup, tmp_path)
+    monkeypatch.setattr(fit.Feed, "__call__", lambda *_: pytest.fail("what is complete compiles nothing"))
+    assert fit.fit(setup, tmp_path, validate)["step"] == done["step"]
 
 
 def test_the_last_epoch_is_always_evaluated(prepare, tmp_path):

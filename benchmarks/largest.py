@@ -10,10 +10,13 @@ compiled too, and a smaller one until it fits. Tables are split over all chips (
 
 import argparse
 import json
+import math
 import os
 from dataclasses import replace
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # no accelerator is touched, if there is one
+
+import jax
 
 from benchmarks import record
 from benchmarks.compiled import MEMORY, OPTIONS, devices_of, placing_nothing
@@ -40,13 +43,19 @@ LESS = 0.98  # of a size that does not fit, the next one
 
 
 def needed(devices, hardware, target, loss, optim, items):
-    """The bytes of a step on each chip: what it is given, and what it works with."""
+    """The bytes of a step on each chip: what it is given, and what it works with; infinite if the compiler refuses."""
     split = split_of(1000)
     catalogue = split.interactions.catalogue._replace(ids=range(1, items + 1))  # its length is all that counts
     split = split._replace(interactions=replace(split.interactions, catalogue=catalogue))
     with assumed(hardware), placing_nothing():
         setup = setup_of(split, (1, len(devices)), loss, devices=devices, optim=optim)
-        counted = compiled(setup, OPTIONS[target]).memory_analysis()
+        try:
+            counted = compiled(setup, OPTIONS[target]).memory_analysis()
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            print(f"{items}: too many for the compiler", flush=True)
+            return {"items": items, "bytes": math.inf}
     work = counted.temp_size_in_bytes + max(counted.output_size_in_bytes - counted.alias_size_in_bytes, 0)
     row = {
         "items": items,
@@ -71,7 +80,7 @@ def largest(label, loss, optim):
     room = MEMORY["cuda" if target == "cuda" else topology.partition(":")[0]]
     of = lambda items: needed(devices, hardware, target, loss, optim, items)
     base = room // (4 * DIM * 4) * len(devices)  # were there nothing but a table, its moments and its gradient
-    near = [min(rounded(share * base), MOST) for share in (0.3, 0.6)]
+    near = [min(rounded(share * base), MOST) for share in (0.1, 0.2)]
     sizes, bytes_ = near, [of(items)["bytes"] for items in near]
     slope = max((bytes_[1] - bytes_[0]) / max(sizes[1] - sizes[0], 1), 1e-9)
     items = rounded(min(sizes[1] + (room - bytes_[1]) / slope, MOST))

@@ -1,5 +1,7 @@
 """Tables of what goes beyond this machine: programs for devices that are not here, wide layers, logs beyond memory."""
 
+import statistics
+
 MIB = 1 << 20
 
 
@@ -169,8 +171,9 @@ def states(result):
 
 def several(result):
     """The service by several processes under load."""
+    alone = f"{result['alone_milliseconds']['engine, k 10']['p50']:.1f}"
     lines = [
-        f"Of the service by {result['workers']} processes, on {result['machine']}:",
+        f"Of the service by {result['workers']} processes, on {result['machine']} (the engine alone takes {alone} ms):",
         "",
         f"| HTTP, {result['items']:,} items, requests a second | p50, ms | p99, ms | not answered |",
         "|---|---|---|---|",
@@ -180,6 +183,27 @@ def several(result):
         at = row["milliseconds"]
         lines.append(f"| {row['rate']} | {at['p50']:.1f} | {at['p99']:.1f} | {lost:.1%} |")
     return "\n".join([*lines, "", f"At most it answers {result['saturated_a_second']:.0f} a second."])
+
+
+def everything(result):
+    """What it costs to be shown all that a log knows."""
+    rate, milliseconds = result["training"], result["engine_milliseconds"]
+    low, high = rate["ci95"]
+
+    def over_http(which):
+        found = [each["milliseconds"] for each in result["http"][which]]
+        return " / ".join(f"{statistics.median(each[key] for each in found):.1f}" for key in ("p50", "p99"))
+
+    of_engine = lambda which: f"{milliseconds[which]['p50']:.1f} / {milliseconds[which]['p99']:.1f}"
+    both = lambda cell: " | ".join(map(cell, ("ids", "everything")))
+    rows = [
+        f"| on {result['machine']} | ids alone | everything |",
+        "|---|---|---|",
+        f"| training on {rate['data']}, relative rate (95%) | 1 | {rate['ratio']:.2f} ({low:.2f} to {high:.2f}) |",
+        f"| an answer from Python, {result['items']:,} items, p50 / p99, ms | {both(of_engine)} |",
+        f"| the same over HTTP at 100 requests a second | {both(over_http)} |",
+    ]
+    return "\n".join(rows) + "\n"
 
 
 def millions(result):

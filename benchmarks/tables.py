@@ -320,7 +320,8 @@ def main():
     if "levers" in results:
         pages["docs/recipes.md"] = levers(results["levers"])
     if "context" in results:
-        pages["docs/context.md"] = context(results["context"])
+        cost = [beyond.everything(results["everything"])] if "everything" in results else []
+        pages["docs/context.md"] = [context(results["context"]), *cost]
     if "compiled" in results:
         measured = [precision(results["precision"])] if "precision" in results else []
         pages["docs/accelerators.md"] = [beyond.compiled(results["compiled"]), *measured]

@@ -3,9 +3,9 @@
     python -m benchmarks.largest [--devices h100x1 h100x8 h100x64 v5e-8 v5e-64 v5e-256]
 
 Nothing runs: a step is compiled for chips that are only described, as by benchmarks.compiled, which says what that
-needs. What a step needs grows with the catalogue by a line: two sizes tell it, and the size that it predicts is
-compiled too, and a smaller one until it fits. Tables are split over all chips (mesh.item); SASRec, two blocks, Adam,
-8,192 targets a step.
+needs. What a step needs grows with the catalogue, mostly by a line: two sizes tell it, and the size that it predicts is
+compiled too, then larger ones as long as they fit, or smaller ones until one does. Tables are split over all chips
+(mesh.item); SASRec, two blocks, Adam, 8,192 targets a step.
 """
 
 import argparse
@@ -81,12 +81,16 @@ def largest(label, loss, optim):
     of = lambda items: needed(devices, hardware, target, loss, optim, items)
     base = room // (4 * DIM * 4) * len(devices)  # were there nothing but a table, its moments and its gradient
     near = [min(rounded(share * base), MOST) for share in (0.1, 0.2)]
-    sizes, bytes_ = near, [of(items)["bytes"] for items in near]
-    slope = max((bytes_[1] - bytes_[0]) / max(sizes[1] - sizes[0], 1), 1e-9)
-    items = rounded(min(sizes[1] + (room - bytes_[1]) / slope, MOST))
-    while (row := of(items))["bytes"] > room:
-        items = rounded(LESS * items)
-    return row | {"room": room, "bounded_by": "int32" if items >= rounded(MOST) else "memory"}
+    first, best = map(of, near)
+    slope = max((best["bytes"] - first["bytes"]) / (best["items"] - first["items"]), 1e-9)
+    items, too_many = rounded(min(best["items"] + (room - best["bytes"]) / slope, MOST)), math.inf
+    while best["items"] < items < too_many:
+        row = of(items)
+        if row["bytes"] <= room:
+            best, items = row, rounded(min(items * room / row["bytes"], MOST))
+        else:
+            too_many, items = items, rounded(LESS * items)
+    return best | {"room": room, "bounded_by": "int32" if best["items"] >= rounded(MOST) else "memory"}
 
 
 def main(labels):

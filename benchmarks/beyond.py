@@ -54,18 +54,12 @@ def dense(result):
 def largest(result):
     """The largest catalogues, a line for each kind and number of chips."""
     losses = list(dict.fromkeys(name for row in result["rows"].values() for name in row))
-    of = lambda name: "memory of a chip, GiB" if name is None else f"`{name.partition(', ')[0]}`{_rest(name)}"
-    rows = [f"| chips | {of(None)} | {' | '.join(map(of, losses))} |", "|---|---|" + "---|" * len(losses)]
+    rows = [f"| chips | memory of a chip, GiB | {' | '.join(losses)} |", "|---|---|" + "---|" * len(losses)]
     for label, found in result["rows"].items():
         room = next(iter(found.values()))["room"] >> 30
         cells = [_items(found[name]) if name in found else "" for name in losses]
         rows.append(f"| {label.replace('x', ' x ')} | {room} | {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
-
-
-def _rest(name):
-    """What follows the first part of a label."""
-    return "".join(f", {part}" for part in name.split(", ")[1:])
 
 
 def _items(row):

@@ -1,11 +1,11 @@
 """What it costs to be shown all that a log knows: answers from Python and over HTTP, and the rate of training.
 
-    python -m benchmarks.everything [--items 54000] [--rate 100] [--seconds 20] [--dataset ml-100k]
+    python -m benchmarks.everything [--items 54000] [--rate 100] [--seconds 20]
 
 SASRec as of `benchmarks.serving`, with times, weights and types of the events, columns of users, features of items and
 the time of asking, beside the one that is shown ids alone; the two take turns. Params are as at the start of training.
 The server is the real command, with one load generator: open loop, Poisson arrivals, 100 events a request. The training
-is that of a shipped recipe on --dataset, shown all that it has or ids alone, in turns of three seconds.
+is that of a shipped recipe on ML-100K, shown all that it knows or ids alone, in turns of three seconds.
 """
 
 import argparse
@@ -93,18 +93,18 @@ def requests(items, shown):
     return found
 
 
-def rates(dataset, rounds):
-    """Targets a second of a training shown everything, beside one shown ids alone."""
+def rates(rounds):
+    """Targets a second of a training shown everything that ML-100K knows, beside one shown ids alone."""
     running = {}
     for name, changes in (("ids", {}), ("everything", TRAINED)):
-        changes = {"dataset": dataset, "history": "windows", "epochs": 10_000, "steps_per_call": 4} | changes
+        changes = {"dataset": "ml-100k", "history": "windows", "epochs": 10_000, "steps_per_call": 4} | changes
         running[name] = contender(ROOT, {"config": "sasrec_softmax_ml1m", "set": changes, "mode": "training"})
-    return {"data": Path(dataset).name, "shown": TRAINED} | in_turns(running, rounds, 3)
+    return {"data": "ml-100k", "shown": TRAINED} | in_turns(running, rounds, 3)
 
 
 def measure(flags):
     """All that the result says."""
-    result = {"items": flags.items, "shown": SHOWN, "training": rates(flags.dataset, flags.turns)}
+    result = {"items": flags.items, "shown": SHOWN, "training": rates(flags.turns)}
     print(f"training: {result['training']['ratio']:.3f} {result['training']['ci95']}", flush=True)
     log, answers, http = log_of(flags.items), {}, {}
     with tempfile.TemporaryDirectory() as folder:
@@ -136,6 +136,5 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float, default=100)
     parser.add_argument("--seconds", type=float, default=20, help="of each load")
     parser.add_argument("--rounds", type=int, default=3, help="of loads")
-    parser.add_argument("--dataset", default="ml-100k", help="of the trainings")
     parser.add_argument("--turns", type=int, default=20, help="of each training")
     record.write("everything", measure(parser.parse_args()))

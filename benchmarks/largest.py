@@ -39,7 +39,6 @@ TRAINED = {
     "sampled-softmax, 512 a batch, optim.sparse": (LOSSES["sampled-softmax, 512 a batch"], {"sparse": True}),
 }
 MOST = 2**31 - 2  # items: their numbers are int32
-LESS = 0.98  # of a size that does not fit, the next one
 
 
 def needed(devices, hardware, target, loss, optim, items):
@@ -89,7 +88,7 @@ def largest(label, loss, optim):
         if row["bytes"] <= room:
             best, items = row, rounded(min(items * room / row["bytes"], MOST))
         else:
-            too_many, items = items, rounded(LESS * items)
+            too_many, items = items, rounded(items - 1)
     return best | {"room": room, "bounded_by": "int32" if best["items"] >= rounded(MOST) else "memory"}
 
 

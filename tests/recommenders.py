@@ -61,3 +61,14 @@ def recommender(name, items=60, length=20, width=8, approximate=False, context="
     catalogue = Catalogue(ids, pl.DataFrame(about))
     model = model_for(made, catalogue, 10, len(types), columns)
     return Recommender(made, model, params(model), catalogue, 7, None, approximate, types=types, columns=columns)
+
+
+def featured():
+    """A Recommender of a model whose items have features."""
+    ids = np.array([f"i{v}" for v in range(60)], np.dtypes.StringDType())
+    about = pl.DataFrame({"genres": [["A", "B|A", "C"][v % 3] for v in range(60)], "note": [None] * 60})
+    catalogue = Catalogue(ids, about).counted(np.arange(60))
+    made = config("sasrec")
+    made = type(made)(**{**made.__dict__, "features": "genres", "cold_bonus": 0.5})
+    model = model_for(made, catalogue, 10)
+    return Recommender(made, model, params(model), catalogue, 7)

@@ -169,7 +169,7 @@ def serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--approximate", action="store_true", help="score only likely candidates: faster with large catalogues on a CPU"
     )
-    parser.add_argument("--items", metavar="FILE", help="table of items, including items that were not in training")
+    _catalogue(parser)
     parser.add_argument("--watch", action="store_true", help="switch to new checkpoints as they appear")
     parser.add_argument(
         "--histories",
@@ -228,7 +228,7 @@ def recommend(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dataset", help="where the training data are now (default: where they were)")
     parser.add_argument("--k", type=int, default=10, help="items per user (default: 10)")
-    parser.add_argument("--items", metavar="FILE", help="table of items, including items that were not in training")
+    _catalogue(parser)
     parser.add_argument("--now", metavar="DATE", help="time of asking, such as 2026-03-02T08:00:00Z (docs/context.md)")
     _held_out(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write: .parquet or .csv")
@@ -241,6 +241,17 @@ def vectors(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", help="data whose users to take (default: the data of the training)")
     _held_out(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write")
+
+
+def _catalogue(parser):
+    parser.add_argument("--items", metavar="FILE", help="table of items, including items that were not in training")
+    parser.add_argument(
+        "--item-devices",
+        type=int,
+        default=1,
+        metavar="N",
+        help="split the tables of items over N devices, for a catalogue that one does not hold (docs/scale.md)",
+    )
 
 
 def _training(parser):

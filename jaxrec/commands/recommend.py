@@ -26,7 +26,8 @@ def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> i
     if arguments.histories and arguments.split:
         raise UserError("--split goes with --users: histories of one's own are answered as they are, leave it out")
     with workdir_of_first(arguments.workdir, arguments.checkpoint) as path:
-        recommender = loaded(path, arguments.checkpoint, items=arguments.items, together=True)
+        items, over = arguments.items, arguments.item_devices
+        recommender = loaded(path, arguments.checkpoint, items=items, item_devices=over, together=True)
     if arguments.histories:
         log, users = sources.load(arguments.histories, {"say": say}), "all"
     else:

@@ -87,7 +87,8 @@ class Bulk:
             Frames of the columns user, rank (from 1), item and score. Of a user without one known item these are the
             most popular items, and the scores their shares of training; unless the model answers by their columns.
         """
-        program = partial(_best, self._engine.model, self._engine.objective, k=k, exclude=exclude_seen)
+        own = self._engine.model, self._engine.objective
+        program = partial(_best, *own, k=k, items=self._engine.items, exclude=exclude_seen)
         popular = Popularity(self._catalogue.counts).best(np.ones(len(self._catalogue.ids), bool), k)
         forms = ((k, np.int32), (k, np.float32))
         for some, found, answered in self._answers(users, ("best", k, exclude_seen), program, forms, together):
@@ -118,12 +119,14 @@ class Bulk:
             forms: (length, dtype) of the rows of what the program answers.
             together: as for `recommend`.
         """
-        engine, devices = self._engine, tuple(placement.local())
-        run = engine.programs.setdefault((name, devices), Spread(program, devices))
+        engine = self._engine
+        devices = engine.mesh or tuple(placement.local())
+        run = engine.programs.setdefault((name, devices), Spread(program, devices, engine.specs))
+        width = placement.data_size(devices)
         params, share = engine.params_on(devices), processes.shared_out if together else lambda these: these
         blocks = [users[first : first + BLOCK] for first in range(0, len(users), BLOCK)]
-        for first in range(0, len(blocks), len(devices)):
-            here = blocks[first : first + len(devices)]
+        for first in range(0, len(blocks), width):
+            here = blocks[first : first + width]
             found = [tuple(np.zeros((len(some), length), dtype) for length, dtype in forms) for some in here]
             answered = [np.zeros(len(some), bool) for some in here]
             of_block = lambda number, some: (((number, rows), batch) for rows, batch in self._batches(some, share))
@@ -302,11 +305,11 @@ def _hidden(model, objective, params, items_BT, seen_BS, user_B, context_BTK):
     return (hidden(model, objective, params, items_BT, user_B, context_BTK),)
 
 
-def _best(model, objective, params, items_BT, seen_BS, user_B, context_BTK, *, k, exclude):
+def _best(model, objective, params, items_BT, seen_BS, user_B, context_BTK, *, k, items, exclude):
     """(items [B, k], scores [B, k]): what is best after each history, without what it has where that is excluded."""
     hidden_BD = hidden(model, objective, params, items_BT, user_B, context_BTK)
-    table = model.output_embedding(params)
-    return best.top_k_unseen(table, hidden_BD, seen_BS if exclude else jnp.zeros_like(seen_BS[:, :1]), k=k)
+    seen_BS = seen_BS if exclude else jnp.zeros_like(seen_BS[:, :1])
+    return best.top_k_unseen(model.output_embedding(params), hidden_BD, seen_BS, k=k, items=items, axis=model.item_axis)
 
 
 def _series(ids):

@@ -8,12 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec as P
 
 from jaxrec.batches.objectives import Objective
-from jaxrec.inference import candidates
+from jaxrec.inference import candidates, placed
 from jaxrec.inference.padding import cut, padded, power, shapes
 from jaxrec.inference.programs import advance, answer, begin, hidden, top_k
 from jaxrec.kernels import placement
+from jaxrec.kernels.placement import ITEM
 from jaxrec.models.model import Model
 from jaxrec.system import checksums
 
@@ -40,21 +42,24 @@ class Engine:
         length: int,
         approximate: bool = False,
         kinds: Sequence[str] = (),
+        mesh: Mesh | None = None,
     ):
         """
         Args:
-            model: Model.
+            model: Model; of a mesh that whose tables are split, see `placed`.
             objective: Objective.
-            params: the params, on the device to use.
+            params: the params, on the devices to use.
             items: V, the number of items.
             length: the maximum number of slots of the model.
             approximate: whether to score only the candidates of an index (see `candidates`), if they suffice.
             kinds: the kinds of context that the model uses.
+            mesh: of the devices that the tables are split over; None where one device has them whole.
 
         Raises:
             UserError: `approximate`, and the library of the index is missing.
         """
         self.items, self.length, self.num_mask_slots = items, length, objective.num_mask_slots
+        self.mesh = mesh
         self.rows = min(ROWS, 1 << max(SCORES // items, 1).bit_length() - 1)
         self.model, self.objective, self._compiled, self.kinds = model, objective, {}, kinds
         self.programs = {}  # compiled programs of bulk
@@ -134,7 +139,7 @@ class Engine:
         if self.index:
             return self.top_k_from_hidden(self.hidden(histories, users, contexts), allowed, k)
         args = self._asked(histories, allowed, users, contexts)
-        found = self._run("best", self._answer, self.params, *args, k=self._enough("best", k, args))
+        found = self._run("best", self._answer, self.params, *args, masked=True, k=self._enough("best", k, args))
         return cut(found, len(histories), k)
 
     def top_k_from_hidden(self, hidden_ND: Any, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -172,7 +177,8 @@ class Engine:
     def similar(self, numbers: Sequence[int], allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """`top_k` by the cosine between rows of the output table and the rows of these items, [n]."""
         vectors = np.asarray(self._unit[np.array(numbers) - 1])
-        found = self._run("similar", top_k, (self._unit, None), vectors, allowed, k=self._k(k))
+        program, args = partial(top_k, axis=self.model.item_axis), (vectors, self._masks(allowed, len(vectors)))
+        found = self._run("similar", program, (self._unit, None), *args, masked=True, k=self._k(k))
         return cut(found, len(numbers), k)
 
     def start(self) -> tuple[Any, jax.Array] | None:
@@ -219,14 +225,29 @@ class Engine:
                 self.states(histories)
             if self.index is None:
                 args = self._asked(histories, np.ones((rows, self.items), bool))
-                self._run("best", self._answer, self.params, *args, k=self._k(k))
+                self._run("best", self._answer, self.params, *args, masked=True, k=self._k(k))
         self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k)
 
-    def params_on(self, devices: tuple) -> Any:
-        """The params, replicated on these devices; kept, as a Bulk is made for every question."""
+    def put(self, params: Any) -> Any:
+        """Params for `renewed`, placed where this engine's are."""
+        return placed.put(self.model, params, self.mesh)
+
+    def params_on(self, devices: placement.Devices) -> Any:
+        """The params, replicated on these devices; kept, as a Bulk is made for every question. On a mesh as they are.
+
+        Args:
+            devices: a tuple of devices, or the engine's mesh.
+        """
+        if self.mesh is not None:
+            return self.params
         if devices not in self._replicas:
             self._replicas[devices] = placement.put(self.params, devices)
         return self._replicas[devices]
+
+    @property
+    def specs(self) -> Any:
+        """How the params lie on the mesh; None where there is none."""
+        return placed.specs(self.model, self.params, self.mesh)
 
     def output_table(self) -> tuple[np.ndarray, np.ndarray | None]:
         """The output embedding on the host: (table [V, D], bias [V] or None)."""
@@ -240,7 +261,8 @@ class Engine:
     @cached_property
     def _host_table(self):
         table_VD, bias_V = self.model.output_embedding(self.params)
-        return np.asarray(table_VD), None if bias_V is None else np.asarray(bias_V)
+        host = lambda x: np.asarray(x)[: self.items]
+        return host(table_VD), None if bias_V is None else host(bias_V)
 
     @cached_property
     def _unit(self):
@@ -249,9 +271,10 @@ class Engine:
 
     def _exactly_for(self, hidden_ND, allowed, k):
         rows = power(len(hidden_ND))
-        program = lambda params, *args, k: top_k(self.model.output_embedding(params), *args, k=k)
-        args = padded(hidden_ND, rows), padded(allowed, rows)
-        return cut(self._run("best for", program, self.params, *args, k=self._k(k)), len(hidden_ND), k)
+        axis = self.model.item_axis
+        program = lambda params, *args, k: top_k(self.model.output_embedding(params), *args, k=k, axis=axis)
+        args = padded(hidden_ND, rows), self._masks(allowed, rows)
+        return cut(self._run("best for", program, self.params, *args, masked=True, k=self._k(k)), len(hidden_ND), k)
 
     @property
     def _answer(self):
@@ -261,7 +284,12 @@ class Engine:
         """The arguments of the program that answers histories."""
         items = self._items(histories)
         shown = self._context(histories, contexts, items.shape)
-        return items, padded(allowed, len(items)), self._sources(users, len(items)), *shown
+        return items, self._masks(allowed, len(items)), self._sources(users, len(items)), *shown
+
+    def _masks(self, allowed, rows):
+        """The masks over the catalogue, [rows, V], after rows that allow nothing; nor does what pads split tables."""
+        masks = padded(allowed, rows)
+        return masks if self.mesh is None else np.pad(masks, ((0, 0), (0, -self.items % self.mesh.shape[ITEM])))
 
     def _enough(self, name, k, args):
         """The k of the program to run for k items: the one compiled for least, of those that are; or k rounded up."""
@@ -271,11 +299,23 @@ class Engine:
         compiled = [key[1] for key in list(self._compiled) if key[0] == name and key[2:] == given and key[1] > own]
         return min(compiled, default=own)
 
-    def _run(self, name, function, tree, *args, **static):
-        """Call the program of this name for arguments of these shapes, compiled if it is the first time."""
+    def _run(self, name, function, tree, *args, masked=False, **static):
+        """Call the program of this name for arguments of these shapes, compiled if it is the first time.
+
+        Args:
+            name: of the program.
+            function: (tree, *args, **static).
+            tree: the params, or (table, None).
+            args: arrays; the second of them are masks over the catalogue where it is `masked`.
+            masked: see there.
+            static: keywords of the function.
+        """
         key = (name, *static.values(), *shapes(args))
         if key not in self._compiled:
-            self._compiled[key] = jax.jit(partial(function, **static)).lower(tree, *args).compile()
+            specs = self.specs if tree is self.params else (P(ITEM), P())
+            of_args = [P(None, ITEM) if masked and place == 1 else P() for place in range(len(args))]
+            program = placed.jitted(partial(function, **static), self.mesh, specs, of_args)
+            self._compiled[key] = program.lower(tree, *args).compile()
         return self._compiled[key](tree, *args)
 
     def _items(self, histories):

@@ -7,18 +7,21 @@ from typing import Any
 
 from jaxrec.data import newcomers, user_columns
 from jaxrec.data.users import Users
+from jaxrec.inference import placed
 from jaxrec.inference.recommender import Recommender
-from jaxrec.kernels import placement
 from jaxrec.models.entry import has_users
 from jaxrec.system.files import path_or_address
 from jaxrec.training import workdir
 from jaxrec.training.building import model_for, model_with
 from jaxrec.training.fetching import here
-from jaxrec.training.restore import restore_params
 
 
 def load(
-    path: str | os.PathLike, checkpoint: str | int = "best", approximate: bool = False, items: Any = None
+    path: str | os.PathLike,
+    checkpoint: str | int = "best",
+    approximate: bool = False,
+    items: Any = None,
+    item_devices: int = 1,
 ) -> Recommender:
     """The Recommender of a workdir.
 
@@ -28,11 +31,13 @@ def load(
         approximate: whether to score only likely candidates, for large catalogues on a CPU (see `candidates`).
         items: a table of items, a path or one in memory. Items that the training lacks are recommended too, by what
             it has learned of their features.
+        item_devices: number of devices that share the rows of the tables of items, for a catalogue that one does not
+            hold.
 
     Raises:
-        UserError: there is no training or no such checkpoint; a library is missing.
+        UserError: there is no training or no such checkpoint; a library is missing; the devices don't divide so.
     """
-    return loaded(path, checkpoint, approximate, items)
+    return loaded(path, checkpoint, approximate, items, item_devices)
 
 
 def loaded(
@@ -40,10 +45,11 @@ def loaded(
     checkpoint: str | int = "best",
     approximate: bool = False,
     items: Any = None,
+    item_devices: int = 1,
     together: bool = False,
 ) -> Recommender:
     """As `load`. together: as for `restore_params`."""
-    copy = here(path, checkpoint)
+    mesh, copy = placed.mesh_of(item_devices), here(path, checkpoint)
     stored = workdir.read(copy)
     catalogue = workdir.catalogue(copy, stored)
     types = stored.data.get(workdir.TYPES, [])
@@ -52,10 +58,10 @@ def loaded(
     if items is not None:
         catalogue = newcomers.joined(catalogue, items)
         model = model_with(stored.config, model, catalogue)
-    params, step = restore_params(copy, model, checkpoint, placement.one_device(), together)
+    params, step = placed.restored(copy, model, checkpoint, mesh, together)
     users = _users(copy, stored) if has_users(stored.config) else None
     named = path_or_address(path)
-    return Recommender(stored.config, model, params, catalogue, step, named, approximate, users, types, columns)
+    return Recommender(stored.config, model, params, catalogue, step, named, approximate, users, types, columns, mesh)
 
 
 def _users(path: Path, stored: workdir.Stored) -> Users | None:

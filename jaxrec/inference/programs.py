@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxrec.batches.objectives import Objective
 from jaxrec.batches.stream import Stream
-from jaxrec.kernels import ranking
+from jaxrec.kernels import ranking, shards
 from jaxrec.models.model import Model
 
 START = -1  # in the place of the item of a history that has none, of a model that `starts`
@@ -45,10 +45,17 @@ def hidden(
     return model.head(params, last).astype(jnp.float32)
 
 
-def top_k(table: tuple, hidden_BD: jax.Array, allowed_BV: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:
-    """The best k allowed items by an output embedding (table [V, D], bias [V] or None): (items, scores), [B, k]."""
+def top_k(
+    table: tuple, hidden_BD: jax.Array, allowed_BV: jax.Array, *, k: int, axis: str | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """The best k allowed items by an output embedding (table [V, D], bias [V] or None): (items, scores), [B, k].
+
+    With an axis of devices each has an equal share of the table and of `allowed_BV`, whose padding is not allowed.
+    """
+    rows = allowed_BV.shape[1]
     scores_BV = jnp.where(allowed_BV, ranking.dot_all(table, hidden_BD), -jnp.inf)
-    return ranking.top_k_of_scores(scores_BV, k)
+    found = ranking.top_k_of_scores(scores_BV, min(k, rows))
+    return found if axis is None else ranking.merged(*found, shards.first_row(rows, axis), k=k, axis=axis)
 
 
 def answer(
@@ -64,7 +71,7 @@ def answer(
 ) -> tuple[jax.Array, jax.Array]:
     """The best k allowed items after each history, as one program."""
     hidden_BD = hidden(model, objective, params, items_BT, user_B, context_BTK)
-    return top_k(model.output_embedding(params), hidden_BD, allowed_BV, k=k)
+    return top_k(model.output_embedding(params), hidden_BD, allowed_BV, k=k, axis=model.item_axis)
 
 
 def begin(model: Model, params: Any, items_BT: jax.Array) -> tuple[Any, jax.Array]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from jax.sharding import Mesh
 
 from jaxrec.batches import context, objectives
 from jaxrec.config.keys import Config
@@ -17,7 +18,7 @@ from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.user_columns import Column
 from jaxrec.data.users import Users
 from jaxrec.evaluation.results import Evaluation
-from jaxrec.inference import stock, together, vectors
+from jaxrec.inference import placed, stock, together, vectors
 from jaxrec.inference.bulk import Bulk, rows_of
 from jaxrec.inference.checking import Checker
 from jaxrec.inference.engine import Engine
@@ -25,12 +26,9 @@ from jaxrec.inference.influence import influence
 from jaxrec.inference.popularity import Popularity
 from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session, queries_of
 from jaxrec.inference.stock import NewItem, Stock
-from jaxrec.kernels import placement
-from jaxrec.models.features import folded
 from jaxrec.models.model import Model
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
-from jaxrec.training.restore import restore_params
 
 
 class Recommender:
@@ -48,6 +46,7 @@ class Recommender:
         users: Users | None = None,
         types: Sequence[str] = (),
         columns: Sequence[Column] = (),
+        mesh: Mesh | None = None,
     ):
         self.config, self.catalogue, self.step, self.path, self.users = config, catalogue, step, path, users
         self.columns, self.types = columns, types  #: of users, that the model is shown; names of the events' types
@@ -58,8 +57,9 @@ class Recommender:
         self.offered = np.ones(len(catalogue.ids), bool)  #: [V] whether each item is recommended: see `changed`
         self.base: Recommender | None = None  #: what it was before any change
         self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
-        (plain, params), sizes = folded(model, params), (len(catalogue.ids), config.length, approximate)
-        self.engine = Engine(plain, objectives.build(config), params, *sizes, context.kinds_of(config))
+        plain, params = placed.folded_on(model, params, mesh)
+        sizes = len(catalogue.ids), config.length, approximate
+        self.engine = Engine(plain, objectives.build(config), params, *sizes, context.kinds_of(config), mesh)
 
     def renewed(self, checkpoint: str | int = "best") -> "Recommender":
         """A Recommender of another checkpoint of the same workdir, which shares all compiled programs.
@@ -69,9 +69,10 @@ class Recommender:
         """
         if self.path is None:
             raise UserError("a Recommender of no workdir has no other checkpoint: load one")
-        params, step = restore_params(self.path, self._model, checkpoint, placement.one_device())
+        params, step = placed.restored(self.path, self._model, checkpoint, self.engine.mesh)
         other = copy.copy(self.base or self)
-        other.engine, other.step, other._trained = other.engine.renewed(folded(self._model, params)[1]), step, params
+        _, own = placed.folded_on(self._model, params, self.engine.mesh)
+        other.engine, other.step, other._trained = other.engine.renewed(own), step, params
         return other
 
     def changed(self, added: Sequence[NewItem] = (), retired: Sequence = (), room: int = 0) -> "Recommender":
@@ -82,7 +83,8 @@ class Recommender:
         """
         if self.engine.approximate:
             raise UserError("an approximate index does not change: load the training without --approximate")
-        before, trained = Stock(self.catalogue, self.engine, self.offered), (self.config, self._model, self._trained)
+        before = Stock(self.catalogue, self.engine, self.offered)
+        trained = self.config, self._model, placed.whole(self._model, self._trained, self.engine.mesh)
         now = stock.changed(before, self._checker.numbering, trained, added, retired, room)
         other, more = copy.copy(self), len(now.offered) - len(self.offered)
         other.catalogue, other.engine, other.offered = now
@@ -326,10 +328,8 @@ class Recommender:
 
     def warm(self, batch: int = 1, k: int = 10) -> None:
         """Compiles the programs for up to `k` items and `batch` histories; others are compiled when first needed."""
-        rows = 1
-        while rows < min(batch, self.engine.rows) * 2:
-            self.engine.compile(min(rows, self.engine.rows), min(k, len(self._ids)))
-            rows *= 2
+        for power in range((2 * min(batch, self.engine.rows) - 1).bit_length()):
+            self.engine.compile(min(1 << power, self.engine.rows), min(k, len(self._ids)))
         self.similar((number := self._ids[:1].tolist())[0], k)
         if self.engine.start() is not None:
             self.answer([Query(self.start(number), k)])

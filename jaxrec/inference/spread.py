@@ -22,7 +22,8 @@ class Spread:
 
     Args:
         program: (params, *batch) -> arrays; all arrays have the batch's rows along their first axis.
-        devices: of this process.
+        devices: of this process; of a mesh with tables that are split, those that share a table work on one batch.
+        specs: how params lie on them; None: each device has them whole.
 
     >>> double = Spread(lambda params, x: (params * x,), dev.local())
     >>> batches = [("a", (np.ones(3),)), ("b", (np.zeros(4),))]
@@ -30,17 +31,17 @@ class Spread:
     {'a': [2.0, 2.0, 2.0], 'b': [0.0, 0.0, 0.0, 0.0]}
     """
 
-    def __init__(self, program: Callable, devices: dev.Devices):
+    def __init__(self, program: Callable, devices: dev.Devices, specs: Any = None):
         self.devices = mesh = dev.mesh_of(devices)
         alone = lambda params, batch: program(params, *batch)
-        mapped = jax.shard_map(alone, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False)
+        mapped = jax.shard_map(alone, mesh=mesh, in_specs=(specs or P(), P(AXIS)), out_specs=P(AXIS), check_vma=False)
         self._program, self._size = jax.jit(mapped), dev.data_size(mesh)
 
     def __call__(self, params: Any, batches: Iterable[tuple[Any, tuple]]) -> Iterator[tuple[Any, list[np.ndarray]]]:
         """Answers batches, not in their order: the devices work while the next ones are put together.
 
         Args:
-            params: on the host, or replicated on the devices.
+            params: on the host, or on the devices by the specs.
             batches: (key, batch), each a tuple of arrays on the host, or None.
 
         Yields:

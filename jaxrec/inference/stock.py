@@ -15,20 +15,22 @@ import polars as pl
 from jaxrec.config.keys import Config
 from jaxrec.data import newcomers
 from jaxrec.data.interactions import COUNT, Catalogue
+from jaxrec.inference import placed
 from jaxrec.inference.engine import Engine
 from jaxrec.inference.numbering import Numbering
-from jaxrec.models.features import BONUS, folded
+from jaxrec.inference.placed import OFFERED
+from jaxrec.models import likeness
+from jaxrec.models.features import folded
 from jaxrec.models.model import Model
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training.building import model_with
 
 ROOM = 1024  # tables have a multiple of this number of rows
-OFFERED = "offered"  # in params: [V] float32, 0 for rows of items that can be recommended, -inf for others
 
 
 class NewItem(NamedTuple):
-    """An item to be added: its vectors are the mean of those of the items it is like, or else of its features alone."""
+    """An item to be added: its vectors are typical of the items it is like, or else those of its features alone."""
 
     id: Any  #: external id
     like: Sequence = ()  #: ids of items, of the catalogue or added before
@@ -55,8 +57,8 @@ def with_room(stock: Stock, added: int = 0) -> Stock:
     tables = {name: jax.tree.map(lambda leaf: _lengthened(leaf[:used], rows), table) for name, table in tables.items()}
     tables[OFFERED][used:] = -np.inf
     model = engine.model if OFFERED in engine.params else _offering(engine.model)
-    params = jax.device_put(engine.params | tables)
-    other = Engine(model, engine.objective, params, rows, engine.length, kinds=engine.kinds)
+    params = engine.put(engine.params | tables)
+    other = Engine(model, engine.objective, params, rows, engine.length, kinds=engine.kinds, mesh=engine.mesh)
     other.rows = min(other.rows, engine.rows)
     return stock._replace(engine=other)
 
@@ -98,7 +100,7 @@ def changed(
     stock = with_room(stock, len(new) + room)
     tables = _with_rows(stock.engine, numbering, trained, stock.catalogue, new, first) if new else {}
     tables[OFFERED] = _scores(np.append(offered, np.zeros(stock.engine.items - len(offered), bool)))
-    engine = stock.engine.renewed(stock.engine.params | jax.device_put(tables))
+    engine = stock.engine.renewed(stock.engine.params | stock.engine.put(tables))
     return Stock(catalogue, engine, offered)
 
 
@@ -121,7 +123,7 @@ def _with_rows(engine, numbering, trained, catalogue, new, first):
             later = item.like[int((like >= row).argmax())]
             raise UserError(f"like: {arguments.some([later])} is added after {arguments.some([item.id])}: put it first")
         for leaf in leaves if len(like) else ():
-            leaf[row] = leaf[like].mean(0)
+            leaf[row] = likeness.typical(leaf[like])
     return tables
 
 
@@ -151,8 +153,7 @@ def _frame(items, catalogue):
 
 def _tables(engine):
     """The params of an engine with a row per item."""
-    names = (*engine.model.item_tables, BONUS, OFFERED)
-    return {name: engine.params[name] for name in names if name in engine.params}
+    return {name: engine.params[name] for name in placed.per_item(engine.model, engine.params)}
 
 
 def _offering(model):

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrec.kernels import ranking
+from jaxrec.kernels import ranking, shards
 
 WHOLE = 8192  # items of which all scores are compared: more are taken by chunks
 CHUNK = 4096  # items that are scored at once
@@ -15,7 +15,9 @@ SPARE = 6  # blocks looked into beyond k
 ROUNDING = 8
 
 
-def top_k_unseen(params: Any, hidden_BD: jax.Array, seen_BS: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:
+def top_k_unseen(
+    params: Any, hidden_BD: jax.Array, seen_BS: jax.Array, *, k: int, items: int = 0, axis: str | None = None
+) -> tuple[jax.Array, jax.Array]:
     """The best k items of each query without those it has seen, the best first; of equals the lower item first.
 
     Each chunk's scores are reduced to the maxima of blocks of items. The best items lie in the blocks of the highest
@@ -27,11 +29,25 @@ def top_k_unseen(params: Any, hidden_BD: jax.Array, seen_BS: jax.Array, *, k: in
         hidden_BD: the queries.
         seen_BS: int32 items to leave out; 0 is none.
         k: at most V, static.
+        items: V, only needed with an axis. Static.
+        axis: of devices, each of which has an equal share of the params, padded with what is no item: the best of
+            every share are merged. None where they are of all items. Static.
 
     Returns:
         (items [B, k] int32, scores [B, k]). An item that scores NaN or -inf is never among them: where fewer than k are
         left, item 0 with -inf fills up.
     """
+    if axis is None:
+        return _top_k_unseen(params, hidden_BD, seen_BS, k)
+    rows = len(params[0])
+    before = shards.first_row(rows, axis)
+    padding = items - before + 1 + jnp.arange(jax.lax.axis_size(axis) - 1)  # at most so many rows: seen by all
+    seen_BS = jnp.concatenate([seen_BS - before, jnp.broadcast_to(padding, (len(seen_BS), len(padding)))], axis=1)
+    found_Bk, scores_Bk = _top_k_unseen(params, hidden_BD, seen_BS, min(k, rows))
+    return ranking.merged(found_Bk, scores_Bk, before, k=k, axis=axis)
+
+
+def _top_k_unseen(params, hidden_BD, seen_BS, k):
     items = len(params[0])
     if items <= WHOLE or items // BLOCK <= k + SPARE:
         return _of_all(params, hidden_BD, seen_BS, k)

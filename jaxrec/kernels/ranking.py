@@ -196,6 +196,21 @@ def top_k(
     items_Qk, scores_Qk = jax.vmap(one, in_axes=(None, 0, 0))(params, queries, seen_QS)
     if axis is None:
         return items_Qk, scores_Qk
+    return merged(items_Qk, scores_Qk, before, k=k, axis=axis)
+
+
+def merged(
+    items_Qk: jax.Array, scores_Qk: jax.Array, before: jax.Array | int, *, k: int, axis: str
+) -> tuple[jax.Array, jax.Array]:
+    """The best k of all shares of a catalogue, of the best of each: (items [Q, k], scores [Q, k]).
+
+    Args:
+        items_Qk: the best of this device's share, numbered from its first one; 0 is none.
+        scores_Qk: theirs, the best first.
+        before: how many items come before the share.
+        k: static; at most as many as the shares have together.
+        axis: of devices.
+    """
     items_Qk = jnp.where(items_Qk > 0, before + items_Qk, 0)
     items_Qn, scores_Qn = (jax.lax.all_gather(x, axis, axis=1, tiled=True) for x in (items_Qk, scores_Qk))
     # the shares are in the order of their items, so that of equals the lower item is still the earlier

@@ -56,7 +56,8 @@ def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str], part: Pa
     stocking = Stocking(arguments.stock, part and part.turns) if arguments.stock else None
     stocked = {"stocked": stocking.onto} if stocking else {}
     there = watch.contents(*chosen[:2]) if arguments.watch else {}
-    recommender = watch.load(*chosen, allowed.k, allowed.batch, arguments.items, **stocked)
+    tables = arguments.items, arguments.item_devices
+    recommender = watch.load(*chosen, allowed.k, allowed.batch, *tables, **stocked)
     events = Events(arguments.events, allowed.queue) if arguments.events else None
     known = Known(histories(recommender, arguments.histories)) if arguments.histories else None
     metrics = Metrics(part and part.folder)
@@ -64,7 +65,7 @@ def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str], part: Pa
     beside = [threading.Thread(target=watch.warm, args=(service.batcher, allowed.k, allowed.batch), daemon=True)]
     if arguments.watch:
         renew = lambda step: watch.renew(service.batcher.recommender, step, allowed.k, **stocked)
-        again = (arguments.approximate, allowed.k, allowed.batch, arguments.items)
+        again = (arguments.approximate, allowed.k, allowed.batch, *tables)
         reload = lambda step: watch.reload(arguments.workdir, step, *again, **stocked)
 
         def take(other):

@@ -17,10 +17,11 @@ import jax.numpy as jnp
 
 from jaxrec.inference import loading
 from jaxrec.inference.engine import BEST
+from jaxrec.inference.placed import OFFERED
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
 from jaxrec.inference.states import States
-from jaxrec.inference.stock import OFFERED, sharing
+from jaxrec.inference.stock import sharing
 from jaxrec.serve.batching import Batcher
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import is_address
@@ -46,6 +47,7 @@ def load(
     k: int,
     batch: int,
     items: str | None = None,
+    item_devices: int = 1,
     stocked: Stocked = lambda recommender: recommender,
 ) -> Recommender:
     """Returns the Recommender of a workdir's checkpoint, compiled for single histories, and checked.
@@ -57,12 +59,13 @@ def load(
         k: number of items that will be requested.
         batch: maximum number of histories per call.
         items: as for `loading.load`.
+        item_devices: as for `loading.load`.
         stocked: adds what has changed in the catalogue.
 
     Raises:
         UserError: if there is none, or it doesn't pass `check`.
     """
-    recommender = stocked(loading.load(path, checkpoint, approximate, items))
+    recommender = stocked(loading.load(path, checkpoint, approximate, items, item_devices))
     # larger requests are split into parts that need no other program
     recommender.engine.rows = min(recommender.engine.rows, batch)
     begin(recommender, k)
@@ -90,10 +93,11 @@ def reload(
     k: int,
     batch: int,
     items: str | None = None,
+    item_devices: int = 1,
     stocked: Stocked = lambda recommender: recommender,
 ) -> Recommender:
     """As `load`, for a step with another catalogue or model; also compiles batches of up to `batch` histories."""
-    other = load(path, step, approximate, k, batch, items, stocked)
+    other = load(path, step, approximate, k, batch, items, item_devices, stocked)
     compile_all(other, k, batch)
     return other
 

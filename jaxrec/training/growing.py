@@ -1,8 +1,10 @@
 """Begins a training with what another one learned, on a log whose items and users may be others: `init_from`.
 
 Items are matched by their external ids. Their rows in every table, and the optimiser's moments of these rows, are
-carried over. A new item begins as the mean of the items that it stands beside in the training histories, or, where
-items have features, as its features alone. Params that belong to no item are carried over as they are.
+carried over. A new item begins like the items that it stands beside in the training histories, or, where items have
+features, as its features alone. How large its gradients are taken to be is the mean of theirs: with none known, an
+optimiser that divides by them would move it by whole steps, away from all that it does not stand beside. Params that
+belong to no item are carried over as they are.
 """
 
 import contextlib
@@ -23,6 +25,7 @@ from jaxrec.data.interactions import Catalogue
 from jaxrec.data.ragged import slices
 from jaxrec.data.splits import Split, training_counts
 from jaxrec.kernels import placement
+from jaxrec.models import likeness
 from jaxrec.models.context import NAME as CONTEXT
 from jaxrec.models.features import FEATURES, VALUES
 from jaxrec.system import arguments
@@ -135,10 +138,12 @@ def carried(fresh: State, setup: Setup) -> State:
         | {(CONTEXT, TYPE): match(types, own.names if own else [])}
         | _columns(columns, split.interactions.user_columns)
     )
-    begin = partial(_begin, None if config.features else neighbours(split, items))
+    means, typical = (partial(made, neighbours(split, items)) for made in (_means, _typical))
+    of_items = partial(dict.fromkeys, setup.model.item_tables)
     try:
-        params = _moved(matched, earlier.evaluated, fresh.params, dict.fromkeys(setup.model.item_tables, begin))
-        opt = _with_moments(earlier.opt, fresh.opt, partial(_moved, matched))
+        begin = of_items((lambda rows: 0) if config.features else typical)
+        params = _moved(matched, earlier.evaluated, fresh.params, begin)
+        opt = _with_moments(earlier.opt, fresh.opt, partial(_moved, matched), of_items(means))
     except _Unlike as unlike:
         before, after = flatten(to_dict(stored.config)), flatten(to_dict(config))
         keys = [key for key in after if _shapes(key) and before.get(key) != after[key]]
@@ -163,18 +168,21 @@ def match(old: Sequence, new: Sequence) -> Matched:
 
 
 def neighbours(split: Split, items: Matched) -> Any:
-    """How often each carried item stands beside each new one in the training histories: sparse [N, M], see Matched."""
+    """How often each item stands beside each new one in the training histories: sparse [N, M + N], see Matched.
+
+    The carried ones come first, then the new ones.
+    """
     import scipy.sparse  # changes the filters of warnings
 
     at, user = slices(split.start, split.stop), np.repeat(np.arange(len(split.start)), split.stop - split.start)
     row = np.asarray(split.interactions.items[at]) - 1
     together = user[1:] == user[:-1]
     left, right = row[:-1][together], row[1:][together]
-    added, carried = np.full(items.size, -1), np.full(items.size, -1)
-    added[items.added], carried[items.new] = np.arange(len(items.added)), np.arange(len(items.new))
-    pairs = np.stack([added[np.append(left, right)], carried[np.append(right, left)]])
-    pairs = pairs[:, (pairs >= 0).all(0)]
-    shape = len(items.added), len(items.new)
+    place = np.empty(items.size, np.int64)
+    place[np.append(items.new, items.added)] = np.arange(items.size)
+    pairs = place[np.stack([np.append(left, right), np.append(right, left)])] - [[len(items.new)], [0]]
+    pairs = pairs[:, (pairs[0] >= 0) & (pairs[0] != pairs[1] - len(items.new))]
+    shape = len(items.added), items.size
     return scipy.sparse.csr_array((np.ones(pairs.shape[1], np.float32), pairs), shape=shape)
 
 
@@ -241,17 +249,38 @@ def _moved(matched, old, new, begin=None):
     return jax.tree_util.tree_map_with_path(leaf, old, new)
 
 
-def _begin(near, rows):
-    """The rows that new items begin with: means of their neighbours', or of all; zero where `near` is None."""
-    if near is None:
-        return 0
-    flat, counts = rows.reshape(len(rows), -1), near.sum(1)[:, None]
-    means = np.where(counts > 0, (near @ flat) / np.maximum(counts, 1), flat.mean(0))
-    return means.reshape(-1, *rows.shape[1:])
+def _typical(near, rows):
+    """The rows that new items begin with: `likeness.typical` of their neighbours, or of all where none is near."""
+    means = _means(near, rows)
+    return means if rows.ndim == 1 else likeness.as_long(means, _means(near, np.linalg.norm(rows, axis=-1)))
 
 
-def _with_moments(old, new, move):
-    """The optimiser's state `new`, with the moments of `old`; as it is where the optimiser is another."""
+def _means(near, rows):
+    """Means of the rows of new items' neighbours, or of all where none is near.
+
+    Where new items stand among themselves, as the songs of a new album, theirs come from the carried ones around them.
+    """
+    flat, reached = rows.reshape(len(rows), -1), np.zeros(near.shape[0], bool)
+    found = np.broadcast_to(flat.mean(0), (len(reached), flat.shape[1]))
+    while True:
+        has = np.append(np.ones(len(flat), bool), reached)
+        counts = (near @ has.astype(np.float32))[:, None]
+        sums = near @ (np.concatenate([flat, found]) * has[:, None])
+        found = np.where(counts > 0, sums / np.maximum(counts, 1), found)
+        if not (counts[:, 0] > 0)[~reached].any():
+            return found.reshape(-1, *rows.shape[1:])
+        reached = counts[:, 0] > 0
+
+
+def _with_moments(old, new, move, begin):
+    """The optimiser's state `new`, with the moments of `old`; as it is where the optimiser is another.
+
+    Args:
+        old: the state of the earlier training.
+        new: the state to begin with otherwise.
+        move: as `_moved` of these trainings.
+        begin: as of `_moved`, for the sizes of gradients of the rows that the earlier training lacks.
+    """
     is_moments = lambda part: isinstance(part, MOMENTS)
     kept = {type(part): part for part in jax.tree.leaves(old, is_leaf=is_moments) if is_moments(part)}
 
@@ -259,8 +288,8 @@ def _with_moments(old, new, move):
         if (old := kept.get(type(new))) is None:
             return new
         if isinstance(new, optax.ScaleByAdamState):
-            return optax.ScaleByAdamState(old.count, move(old.mu, new.mu), move(old.nu, new.nu))
+            return optax.ScaleByAdamState(old.count, move(old.mu, new.mu), move(old.nu, new.nu, begin))
         trace = new.trace if old.trace is None or new.trace is None else move(old.trace, new.trace)
-        return new._replace(sum_of_squares=move(old.sum_of_squares, new.sum_of_squares), trace=trace)
+        return new._replace(sum_of_squares=move(old.sum_of_squares, new.sum_of_squares, begin), trace=trace)
 
     return jax.tree.map(part, new, is_leaf=is_moments)

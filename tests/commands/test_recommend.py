@@ -48,6 +48,15 @@ def test_several_devices_write_the_file_that_one_writes(trained, kind, tmp_path,
     assert (tmp_path / f"1.{kind}").read_bytes() == (tmp_path / f"2.{kind}").read_bytes()
 
 
+def test_split_tables_write_the_file_that_whole_ones_write(trained, tmp_path):
+    argv = ["recommend", "--workdir", str(trained / "run"), "--users", "all", "--k", "3", "--output"]
+    assert cli.main([*argv, str(tmp_path / "whole.csv")]) == 0
+    assert cli.main([*argv, str(tmp_path / "split.csv"), "--item-devices", "4"]) == 0
+    whole, split = (pl.read_csv(tmp_path / f"{name}.csv") for name in ("whole", "split"))
+    assert whole.drop("score").equals(split.drop("score"))
+    np.testing.assert_allclose(whole["score"], split["score"], rtol=1e-5, atol=1e-6)
+
+
 def test_some_users_and_the_histories_of_anybody(trained, tmp_path):
     (tmp_path / "users.txt").write_text("u7\nu3\n")
     argv = ["recommend", "--workdir", str(trained / "run"), "--k", "2", "--output", str(tmp_path / "out.csv")]
@@ -74,6 +83,7 @@ def test_vectors_are_written_with_their_ids(trained, tmp_path):
         (["--users", "all", "--output", "out.xlsx"], "ends in .parquet or .csv"),
         (["--users", "gone.txt", "--output", "out.csv"], "gone.txt: can't be read"),
         (["--users", "all", "--k", "0", "--output", "out.csv"], "k is 0: ask for at least one item"),
+        (["--users", "all", "--item-devices", "3", "--output", "out.csv"], "there are 8 devices: it can be 1, 2, 4, 8"),
     ],
 )
 def test_mistakes_are_messages(trained, flags, said, monkeypatch, tmp_path, capsys):

@@ -9,6 +9,8 @@ import threading
 import jax
 import pytest
 
+import jaxrec
+from jaxrec.inference.queries import Query
 from jaxrec.serve import watch
 from jaxrec.serve.watch import Watcher
 from jaxrec.system.errors import UserError
@@ -69,6 +71,18 @@ def seen(monkeypatch, folder):
     seen.watcher.look()
     assert not seen.taken and not seen.refused
     return seen
+
+
+def test_split_tables_are_loaded_renewed_and_loaded_again(tmp_path):
+    run, state = make_workdir(tmp_path / "run")
+    first = watch.load(run, "latest", False, 10, 2, item_devices=4)
+    save(run, 2, state._replace(params=jax.tree.map(lambda x: -x, state.params)))
+    whole = jaxrec.load(run, "2")
+    for found in (watch.renew(first, 2, 10), watch.reload(run, 2, False, 10, 2, item_devices=4)):
+        assert found.engine.mesh.shape["item"] == 4 and found.step == 2
+        for queries in ([Query([3, 5], k=9)], [Query([7], k=9), Query([], k=3)]):
+            ours, theirs = (each.answer(queries) for each in (found, whole))
+            assert [[id for id, _ in answer] for answer in ours] == [[id for id, _ in answer] for answer in theirs]
 
 
 def loop_of_links(folder, _monkeypatch):

@@ -16,6 +16,7 @@ from jaxrec.data import interactions, splits
 from jaxrec.data.interactions import Types, UserColumns
 from jaxrec.data.user_columns import Column
 from jaxrec.data.users import Users
+from jaxrec.models import likeness
 from jaxrec.models.features import folded
 from jaxrec.system.errors import UserError
 from jaxrec.training import assembly, checkpoint, fit, growing, workdir
@@ -98,7 +99,9 @@ def test_what_both_know_answers_and_moves_as_before(tmp_path, case):
         for name in now.model.item_tables:
             for id in "bcde":
                 np.testing.assert_array_equal(tree[name][row(now, id)], other[name][row(before, id)])
-            assert not tree[name][row(now, "X")].any()
+    for name in now.model.item_tables:
+        assert not moments(state.opt).mu[name][row(now, "X")].any()
+        assert (moments(state.opt).nu[name][row(now, "X")] > 0).all()
     assert moments(state.opt).count == moments(old.opt).count
 
 
@@ -106,12 +109,26 @@ def test_a_new_item_begins_as_the_mean_of_its_neighbours(tmp_path):
     before = setup_of("sasrec", log_of(BEFORE))
     old = saved(tmp_path / "old", before)
     log = interactions.from_sequences([list("aXbXc"), list("abcde"), list("YYYab"), list("bdXab")])
-    now = setup_of("sasrec", log, init_from=str(tmp_path / "old"))
-    table = dict(zip(BEFORE, old.params["items"], strict=True))
-    found = dict(zip(log.catalogue.ids.tolist(), assembly.first_state(now).params["items"], strict=True))
-    # the last two items of a user are not in its training
-    np.testing.assert_allclose(found["X"], (table["a"] + table["b"] + table["d"]) / 3, rtol=1e-6)
-    np.testing.assert_allclose(found["Y"], np.mean([table[id] for id in "abcde"], axis=0), rtol=1e-6)
+    first = assembly.first_state(setup_of("sasrec", log, init_from=str(tmp_path / "old")))
+    # and the squares of its gradients as the mean of theirs: without, Adam's first steps would be whole ones
+    for then, now in ((old.params, first.params), (moments(old.opt).nu, moments(first.opt).nu)):
+        table = dict(zip(BEFORE, then["items"], strict=True))
+        found = dict(zip(log.catalogue.ids.tolist(), now["items"], strict=True))
+        # the last two items of a user are not in its training
+        for new, like in {"X": "abd", "Y": "abcde"}.items():
+            rows = np.array([table[id] for id in like])
+            wanted = likeness.typical(rows) if then is old.params else rows.mean(0)
+            np.testing.assert_allclose(found[new], wanted, rtol=1e-5)
+
+
+def test_what_stands_among_new_items_begins_like_those_around_them(tmp_path):
+    before = setup_of("sasrec", log_of(BEFORE))
+    table = dict(zip(BEFORE, saved(tmp_path / "old", before).params["items"], strict=True))
+    album = interactions.from_sequences([list("aNMPab"), list("abcde"), list("bdcab")])
+    first = assembly.first_state(setup_of("sasrec", album, init_from=str(tmp_path / "old")))
+    found = dict(zip(album.catalogue.ids.tolist(), first.params["items"], strict=True))
+    for new in "NMP":
+        np.testing.assert_allclose(found[new], table["a"], rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -1,0 +1,152 @@
+"""Is a new item recommended from its first day? Items that came during a backtest, before and after they trained.
+
+    python -m benchmarks.backtest --dataset ml-100k --train-days 84 --test-days 7 --folds 8 --continue epochs=2 ...
+    python -m benchmarks.new_items --dataset ml-100k --runs runs/backtest/ml-100k-continued
+
+An item is new in the test that has its first event. Its later events there are asked of the model trained before that
+test: as it is, and with the item added by `Recommender.changed`, as `POST /items` does: like the newest three items of
+whoever met it first, at that moment; or by its features, before anybody met it. Its events in the next test are asked
+of that model too, and of those trained with the window before that test, anew and continued.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import record
+from jaxrec.api import backtest
+from jaxrec.api.logs import as_log
+from jaxrec.data import folds as folding
+from jaxrec.evaluation.metrics import MISS, metrics
+from jaxrec.inference.loading import load
+from jaxrec.inference.stock import NewItem
+
+LIKE = 3  # of the history before it
+NEXT = {"anew": "{}-0", "continued": "{},-continued-0"}  # {how a model of the next test was trained: its workdir}
+
+
+class Log:
+    """The events of a log in the order of time, as a service meets them."""
+
+    def __init__(self, data, plan):
+        self.data, times = data, np.asarray(data.times)
+        user = np.repeat(np.arange(len(data.users)), np.diff(data.offsets))
+        order = np.argsort(times, kind="stable")
+        first = np.full(len(data.catalogue.ids) + 1, len(times))
+        np.minimum.at(first, data.items[order], np.arange(len(times)))
+        fold = np.searchsorted([each.test.since for each in plan], times, side="right") - 1
+        place = np.empty(len(times), np.int64)
+        place[order] = np.arange(len(times))
+        self.first = first[data.items] == place  # [N] whether an event is its item's first
+        born = np.full(len(first), len(plan))
+        born[data.items[self.first]] = fold[self.first]
+        self.fold, self.born = fold, born[data.items]
+        self.user, self.order = user, order
+
+    def events(self, fold, born=None):
+        """Indices of a test's events, or of those of items that are new in some test, in the order of time."""
+        mine = (self.fold == fold) & ((self.born == born) if born is not None else (self.born < fold))
+        return self.order[mine[self.order]]
+
+    def history(self, event):
+        """External ids of what the user did before an event."""
+        return self._ids(self.data.items[self.data.offsets[self.user[event]] : event])
+
+    def item(self, event):
+        """The external id of an event's item."""
+        return self._ids(self.data.items[event : event + 1])[0]
+
+    def about(self, event):
+        """What the table of items says of an event's item."""
+        row = self.data.catalogue.about.row(int(self.data.items[event]) - 1, named=True)
+        return {name: value for name, value in row.items() if value is not None}
+
+    def _ids(self, numbers):
+        return self.data.catalogue.ids[numbers - 1].tolist()
+
+
+def rank(found, item):
+    """The place of an item in an answer, from 1."""
+    return next((place for place, (id, _) in enumerate(found, 1) if id == item), MISS)
+
+
+def ranks(recommender, log, events):
+    """Ranks of these events' items in answers of ten, by the histories before them."""
+    events = [event for event in events if log.history(event)]
+    found = recommender.recommend_batch([log.history(event) for event in events], k=10)
+    return [rank(answer, log.item(event)) for answer, event in zip(found, events, strict=True)]
+
+
+def by_first_meeting(recommender, log, fold):
+    """Ranks of the new items' events, each added once somebody met it; and the Recommender with all of them."""
+    found, there = [], set()
+    for event in log.events(fold, fold):
+        item, history = log.item(event), log.history(event)
+        if history and not log.first[event]:
+            found.append(rank(recommender.recommend(history, k=10), item))
+        known = [id for id in history if recommender._checker.numbering.numbers([id])[0]][-LIKE:]
+        if item not in there and known:
+            recommender = recommender.changed([NewItem(item, like=known)], room=32)
+            there.add(item)
+    return found, recommender
+
+
+def by_features(recommender, log, fold):
+    """The same, of items that are added by what they are before the test begins."""
+    new = [event for event in log.events(fold, fold) if log.first[event]]
+    columns = set(recommender.catalogue.about.columns)
+    told = [{name: value for name, value in log.about(event).items() if name in columns} for event in new]
+    items = [NewItem(log.item(event), about=about) for event, about in zip(new, told, strict=True)]
+    recommender = recommender.changed(items) if items else recommender
+    asked = [event for event in log.events(fold, fold) if not log.first[event]]
+    return ranks(recommender, log, asked), recommender
+
+
+def main(flags):
+    """Ask, and keep the means over all tests."""
+    log = as_log(flags.dataset)
+    told = json.loads((flags.runs / backtest.PLAN).read_text())
+    days = None if told["train_days"] == folding.ALL else told["train_days"]
+    plan = folding.plan(log.interactions, days, told["test_days"], told["folds"])
+    events, found = Log(log.interactions, plan), {}
+    keep = lambda *names: found.setdefault(names, [])
+    for fold in range(told["folds"]):
+        path = flags.runs / f"fold-{fold}"
+        plain = load(path / NEXT["continued" if fold else "anew"].format(flags.model))
+        ways = {"as trained": None, "added, like what was before it": by_first_meeting}
+        ways |= {"added, by features": by_features} if plain.config.features else {}
+        own = [event for event in events.events(fold, fold) if not events.first[event]]
+        later = events.events(fold + 1, fold) if fold + 1 < told["folds"] else []
+        for way, add in ways.items():
+            same, recommender = add(plain, events, fold) if add else (ranks(plain, events, own), plain)
+            keep("same", way).extend(same)
+            keep("others", way).extend(ranks(recommender, events, events.events(fold)[:: flags.every]))
+            keep("next", way).extend(ranks(recommender, events, later))
+        for way, name in NEXT.items() if fold + 1 < told["folds"] else ():
+            after = load(flags.runs / f"fold-{fold + 1}" / name.format(flags.model))
+            keep("next", way).extend(ranks(after, events, later))
+        print(f"test {fold}: {len(own)} and {len(later)} events of its new items", flush=True)
+    result = {}
+    for (when, way), each in found.items():
+        numbers = metrics(np.array(each, np.int32))
+        result.setdefault(when, {})[way] = {"questions": len(each)} | {
+            key: numbers[key] for key in ("hr@10", "ndcg@10")
+        }
+    new = sum(int(events.first[events.events(fold, fold)].sum()) for fold in range(told["folds"]))
+    name = Path(flags.dataset).name
+    path = record.place("new_items", "json")
+    kept = json.loads(path.read_text())["data"] if path.exists() else {}
+    row = {"new_items": new, "tests": told["folds"], "test_days": told["test_days"], "model": flags.model}
+    record.write("new_items", {"kind": "new_items", "data": kept | {name: row | {"asked": result}}})
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--runs", type=Path, required=True, help="workdir of a backtest with continued trainings")
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--every", type=int, default=10, help="of the events of other items, ask every so many")
+    main(parser.parse_args())

@@ -34,6 +34,44 @@ def context(result):
     return "\n".join(rows) + f"\n\nTrained by {_bases(data)}, on {_machines(result, 'arms')}.\n"
 
 
+def continued(results):
+    """What models that go on from window to window have of NDCG@10, beside ones trained anew, by how many epochs."""
+    rows = [
+        "| data | tests | epochs, anew / continued | NDCG@10, anew (95%) | continued |",
+        "|---|---|---|---|---|",
+    ]
+    for result in results:
+        for name, anew in result["rows"].items():
+            if (on := result["rows"].get(f"{name}, continued")) is None:
+                continue
+            costs = f"{anew['epochs']:g} / {on['epochs']:g}"
+            values = [_within(row["policies"][0]) for row in (anew, on)]
+            data = f"{result['data'].removesuffix('-continued')}, `{name}`"
+            rows.append(f"| {data} | {result['folds']} | {costs} | {' | '.join(values)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _within(row):
+    low, high = row["ci95"]["ndcg@10"]
+    return f"{row['metrics']['ndcg@10']:.4f} ({low:.4f} to {high:.4f})"
+
+
+def new_items(result):
+    """How often new items are found among the best ten, before a training has them and after."""
+    rows = [
+        "| data, new items | asked | events | by what | HR@10 | NDCG@10 |",
+        "|---|---|---|---|---|---|",
+    ]
+    parts = {"same": "the same test, later", "next": "the next test", "others": "all other items, the same test"}
+    ways = {"as trained": "the model of before", "anew": "trained anew", "continued": "continued"}
+    for name, found in result["data"].items():
+        for part, said in parts.items():
+            for way, row in found["asked"][part].items():
+                cells = f"{row['questions']:,} | {ways.get(way, way)} | {row['hr@10']:.4f} | {row['ndcg@10']:.4f}"
+                rows.append(f"| {name}, {found['new_items']:,} | {said} | {cells} |")
+    return "\n".join(rows) + "\n"
+
+
 def precision(result):
     """What each recipe reaches on the test in both precisions."""
     rows = [

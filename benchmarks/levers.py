@@ -20,7 +20,7 @@ from jaxrec.api import fitting
 from jaxrec.api.logs import as_log
 from jaxrec.evaluation.comparison import gains, paired
 from jaxrec.evaluation.evaluator import ranks_of
-from jaxrec.evaluation.protocols import default_protocol
+from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.kernels import placement
 from jaxrec.system import console as consoles
 
@@ -36,6 +36,8 @@ BASES = {
         COSINE | {"history": "windows", "length": 50, "row": 50, "epochs": 15, "eval_every": 3, "batch": 256},
     ),
 }
+#: logs whose items repeat, where what was seen may be recommended
+BASES |= dict.fromkeys(("30music-sample10", "rsc15-100k"), ("default", {"epochs": 8, "patience": 0, "eval_every": 2}))
 BASES["ml-1m"] = BASES["ml-1m-sasrec"]
 CHANGES = {"levers": "levers", "context": "arms"}  # how a result of each kind calls what is changed
 #: {lever: what it changes}
@@ -49,6 +51,10 @@ LEVERS = {
     "rotary": {"positions": "rotary"},
     "separate": {"model.embedding": "separate"},
     "overlap": {"history": "windows", "overlap": 25},
+    "transitions": {"model.transitions": True},
+    "longer": {"epochs": 28},  # as many steps as overlap makes of ml-1m
+    "light": {"model.dropout": 0.2},
+    "separate_light": {"model.embedding": "separate", "model.dropout": 0.2},
     "wide": {"model.dim": 128, "model.heads": 2},
 }
 
@@ -65,6 +71,7 @@ def ranks(log, found, part, query_time=False):
     """[S, Q] by the best checkpoints of some trainings."""
     config = found[0][1]
     split, protocol = fitting.split_for(config, log), default_protocol(config.split)
+    protocol = KEPT if protocol == FULL and config.seen == "keep" else protocol
     asked = {"checkpoint": "best", "protocol": protocol, "part": part, "query_time": query_time}
     of = functools.partial(ranks_of, split=split, devices=placement.local(), **asked)
     return np.stack([of(path, config) for path, config in found])

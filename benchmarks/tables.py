@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import beyond
-from benchmarks.gains import DATA, context, levers, precision
+from benchmarks.gains import DATA, context, continued, levers, new_items, precision
 from benchmarks.record import RESULTS
 
 ROOT = Path(__file__).parents[1]
@@ -322,6 +322,9 @@ def main():
     if "context" in results:
         cost = [beyond.everything(results["everything"])] if "everything" in results else []
         pages["docs/context.md"] = [context(results["context"]), *cost]
+    if "new_items" in results:
+        rolling = [result for name, result in results.items() if name.startswith("backtest_") and "-continued" in name]
+        pages["docs/backtest.md"] = [continued(rolling), new_items(results["new_items"])]
     if "compiled" in results:
         measured = [precision(results["precision"])] if "precision" in results else []
         pages["docs/accelerators.md"] = [beyond.compiled(results["compiled"]), *measured]

@@ -19,6 +19,7 @@ import jaxrec
 from jaxrec import cli
 from jaxrec.api import fitting
 from jaxrec.config import recipes
+from jaxrec.evaluation.protocols import KEPT
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"epochs": 2, "batch": 16, "eval_every": 1, "model": {"dim": 8, "layers": 1}}
@@ -102,6 +103,7 @@ def test_a_recommender_evaluates_itself_and_hands_out_its_vectors(trained):
 
 def test_a_model_below_what_only_counts_says_so(trained):
     training = trained[0].training
+    training = replace(training, config=replace(training.config, seen="exclude"))
 
     def beside(counted, valid):
         rows = [{"valid": {"ndcg@10": value}} for value in valid]
@@ -115,6 +117,12 @@ def test_a_model_below_what_only_counts_says_so(trained):
     late, early = beside(own + 0.1, [0.1, 0.2]), beside(own + 0.1, [0.2, 0.1])
     assert late.below == {"transitions": own + 0.1}
     assert f"ends below transitions ({own + 0.1:.4f}): it was still getting better" in late.warning()
+    # where seen items may be recommended, the measure that leaves them in is the one that chooses the checkpoint
+    kept = lambda value: whole | {"also": {KEPT: whole | {"metrics": whole["metrics"] | {"ndcg@10": value}}}}
+    whole = training.scores["sasrec"]
+    keeping = replace(training, config=replace(training.config, seen="keep"))
+    assert not replace(keeping, scores={"sasrec": kept(0.3), "transitions": kept(0.2)}).below
+    assert replace(keeping, scores={"sasrec": kept(0.2), "transitions": kept(0.3)}).below == {"transitions": 0.3}
     assert "jaxrec tune" in early.warning() and "WARNING: sasrec (ndcg@10" in repr(early)
 
 

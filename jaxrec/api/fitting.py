@@ -56,13 +56,16 @@ class Training:
     @property
     def below(self) -> dict[str, float]:
         """{baseline: value} of baselines with a better test value of the metric that chooses the checkpoint."""
-        by, own = self._judged_by, self.scores[self.config.model.name]["metrics"]
-        values = {name: found["metrics"].get(by) for name, found in self.scores.items() if name in COUNTED}
-        return {name: value for name, value in values.items() if value is not None and value > own[by]}
+        own = self._judged(self.config.model.name)
+        values = {name: self._judged(name) for name in self.scores if name in COUNTED}
+        return {name: value for name, value in values.items() if value is not None and value > own}
 
     @property
     def _judged_by(self):
         return self.config.select_by or registry.find("split", self.config.split).select_by
+
+    def _judged(self, name):
+        return results.deciding(self.scores[name], self.config.seen)["metrics"].get(self._judged_by)
 
     def warning(self) -> str | None:
         """Returns a warning if a counting baseline is better than the model; otherwise None."""
@@ -74,8 +77,7 @@ class Training:
         cure = "its recipe does not suit it, or the log: jaxrec tune looks for one, jaxrec configs lists what there is"
         if validated and max(validated) == validated[-1]:
             cure = "it was still getting better when its epochs ended: raise config.epochs"
-        value = self.scores[name]["metrics"][by]
-        return f"WARNING: {name} ({by} {value:.4f}) ends below {counted}: {cure}"
+        return f"WARNING: {name} ({by} {self._judged(name):.4f}) ends below {counted}: {cure}"
 
     def show(self, console: Console | None = None) -> None:
         """Prints the comparison of test metrics."""

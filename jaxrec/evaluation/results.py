@@ -101,6 +101,11 @@ def by_measure(result: dict) -> dict[str, dict]:
     return in_order(found)
 
 
+def deciding(result: dict, seen: str) -> dict:
+    """Returns what has the metrics of a result under the protocol that chooses the checkpoint, by `config.seen`."""
+    return by_measure(result).get(KEPT, result) if seen == "keep" else result
+
+
 def in_order(found: dict) -> dict:
     """Returns {protocol: value} in display order: `full, seen kept` first."""
     return dict(sorted(found.items(), key=lambda item: untold(item[0]) != KEPT))

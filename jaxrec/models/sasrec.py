@@ -44,6 +44,8 @@ class SASRec(nn.Module):
     these; "post" is after each residual; "pre" before attention and feed-forward (for deep stacks); "gated" is as
     "pre", with additions multiplied by a sigmoid gate of the unnormalised input (LiGR: Borisyuk et al. 2024).
     `positions` are counted "from_start" or "from_end"; "relative", "rotary" and "buckets" have no position table.
+    With `transitions` a linear map of a slot's own input, past all blocks and norms, is added to its hidden vector:
+    factorised transitions from an item to the next, as in FPMC (Rendle et al., WWW 2010). It begins at zero.
     With `time_intervals`, keys and values know how far back they are in time, and in counted positions (TiSASRec: Li et
     al., WSDM 2020).
     """
@@ -83,6 +85,8 @@ class SASRec(nn.Module):
             self.attention_gate = [gate() for _ in range(of.layers)]
             self.feed_forward_gate = [gate() for _ in range(of.layers)]
         self.last_norm = norm()
+        if of.transitions:
+            self.transition = Dense(of.dim, self.dtype, nn.initializers.zeros, biased=False)
 
     def embed(self, stream: Stream) -> jax.Array:
         """Returns item embeddings times sqrt(width), plus positions; zero at empty slots. -> [B, T, D]"""
@@ -146,7 +150,11 @@ class SASRec(nn.Module):
     def __call__(self, stream, keys=None, read_BM=None):
         """[B, T] -> [B, T, D], or [B, M, D] at the slots read_BM; the last block only computes these."""
         x = drop_rows(self.embed(stream), self.options.dropout, keys, (0, 0))
-        return self.last_norm(self.blocks(x, stream, keys, read_BM))
+        hidden = self.last_norm(self.blocks(x, stream, keys, read_BM))
+        if not self.options.transitions:
+            return hidden
+        own = x if read_BM is None else pick(x, read_BM)
+        return hidden + self.transition(own.reshape(-1, own.shape[-1])).reshape(own.shape)
 
     def head(self, hidden: jax.Array) -> jax.Array:
         """Transforms hidden vectors for cosine scores."""
@@ -168,6 +176,7 @@ class SASRecOptions(ModelOptions):
     ffn: str = among("relu", "gelu", "swiglu")  #: activation of the feed-forward
     ffn_multiplier: int = key(positive, 1)  #: width of the feed-forward, as a multiple of dim
     embedding: str = among("shared", "separate")  #: whether input and output share a table
+    transitions: bool = False  #: whether a linear map of an item is added to the hidden vector after it
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
     time_bias: bool = False  #: whether a head learns what the time between two events adds to their score

@@ -12,7 +12,7 @@ def typical(rows: np.ndarray) -> np.ndarray:
 
     >>> typical(np.array([[3.0, 0.0], [0.0, 5.0]])).round(2)
     array([2.06, 3.43])
-    >>> typical(np.array([1.0, 3.0]))
+    >>> float(typical(np.array([1.0, 3.0])))
     2.0
 
     Args:

@@ -81,12 +81,12 @@ def ranks(recommender, log, events):
 
 def by_first_meeting(recommender, log, fold):
     """Ranks of the new items' events, each added once somebody met it; and the Recommender with all of them."""
-    found, there = [], set()
+    found, there, trained = [], set(), set(recommender.catalogue.ids.tolist())
     for event in log.events(fold, fold):
         item, history = log.item(event), log.history(event)
         if history and not log.first[event]:
             found.append(rank(recommender.recommend(history, k=10), item))
-        known = [id for id in history if recommender._checker.numbering.numbers([id])[0]][-LIKE:]
+        known = [id for id in history if id in trained or id in there][-LIKE:]
         if item not in there and known:
             recommender = recommender.changed([NewItem(item, like=known)], room=32)
             there.add(item)

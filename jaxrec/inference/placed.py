@@ -76,16 +76,16 @@ def specs(model: Model, params: Any, mesh: Mesh | None) -> Any:
     return {name: P(ITEM) if name in split else P() for name in params}
 
 
-def jitted(program: Callable, mesh: Mesh | None, specs: Any, args: Sequence[P]) -> Callable:
+def jitted(program: Callable, mesh: Mesh | None, tree: Any, args: Sequence[P]) -> Callable:
     """The program (tree, *args), on a mesh run by each device on its share; what it answers is the same on all.
 
     Args:
         program: a function of arrays.
         mesh: of the engine.
-        specs: of the tree.
-        args: of the other arguments.
+        tree: how its parts lie on the mesh.
+        args: how the other arguments do.
     """
     if mesh is None:
         return jax.jit(program)
-    split = jax.shard_map(program, mesh=mesh, in_specs=(specs, *args), out_specs=P(), check_vma=False)
-    return jax.jit(split, in_shardings=jax.tree.map(lambda spec: NamedSharding(mesh, spec), (specs, *args)))
+    split = jax.shard_map(program, mesh=mesh, in_specs=(tree, *args), out_specs=P(), check_vma=False)
+    return jax.jit(split, in_shardings=jax.tree.map(lambda spec: NamedSharding(mesh, spec), (tree, *args)))

@@ -138,7 +138,8 @@ def carried(fresh: State, setup: Setup) -> State:
         | {(CONTEXT, TYPE): match(types, own.names if own else [])}
         | _columns(columns, split.interactions.user_columns)
     )
-    means, typical = (partial(made, neighbours(split, items)) for made in (_means, _typical))
+    near = neighbours(split, items)
+    means, typical = partial(_means, near), partial(_typical, near)
     of_items = partial(dict.fromkeys, setup.model.item_tables)
     try:
         begin = of_items((lambda rows: 0) if config.features else typical)

@@ -24,7 +24,8 @@ def split(rec, devices):
     """The same Recommender with its tables split."""
     mesh = placed.mesh_of(devices)
     params = placed.put(rec._model, jax.device_get(rec._trained), mesh)
-    return Recommender(rec.config, rec._model, params, rec.catalogue, rec.step, mesh=mesh)
+    approximate = rec.engine.approximate
+    return Recommender(rec.config, rec._model, params, rec.catalogue, rec.step, approximate=approximate, mesh=mesh)
 
 
 def same(first, second):
@@ -74,6 +75,14 @@ def test_all_users_are_answered_as_by_whole_tables(name, devices, blocks, monkey
         np.testing.assert_allclose(ours["score"], theirs["score"], rtol=1e-5, atol=1e-5)
     vectors = (each.user_vectors(log)["vector"].to_numpy() for each in (one, two))
     np.testing.assert_allclose(*map(np.stack, vectors), rtol=1e-5, atol=1e-5)
+
+
+def test_an_index_of_split_tables_finds_what_one_of_whole_tables_finds():
+    pytest.importorskip("faiss")
+    one = recommender("sasrec", 509, approximate=True)
+    two = split(one, 8)
+    assert two.engine.approximate
+    same(one.recommend_batch(HISTORIES, k=5), two.recommend_batch(HISTORIES, k=5))
 
 
 @pytest.mark.parametrize("name", some(["sasrec", "features", "bert4rec"], "features"))

@@ -137,16 +137,11 @@ def _optim(optim):
         raise UserError("config.optim.decayed is for config.optim.weight_decay: leave it out without")
     if optim.momentum and optim.name != "adagrad":
         raise UserError("config.optim.momentum is for adagrad: leave it 0 (adam has its own, config.optim.b1)")
-    if optim.sparse and (optim.name == "adamw" or optim.weight_decay) and optim.decayed != "rows":
-        raise UserError(
-            "config.optim.sparse leaves most rows alone, and "
-            + (
-                "adamw decays all of them: take adam or adagrad, or set config.optim.weight_decay and "
-                if optim.name == "adamw"
-                else "config.optim.weight_decay decays all of them: leave it 0, or set "
-            )
-            + "config.optim.decayed=rows"
-        )
+    if optim.sparse and (optim.name == "adamw" or optim.weight_decay):
+        cure = "adamw decays all of them: take adam or adagrad"
+        if optim.name != "adamw":
+            cure = "config.optim.weight_decay decays all of them: leave it 0"
+        raise UserError(f"config.optim.sparse leaves most rows alone, and {cure}")
     if optim.sparse and optim.ema:
         raise UserError(
             "config.optim.sparse leaves most rows alone, and config.optim.ema averages all of them: leave one out"

@@ -56,8 +56,7 @@ class OptimConfig:
     b2: float = key(below_one, 0.999)
     eps: float = key(positive, 1e-8)
     weight_decay: float = key(not_negative, 0.0)  #: adamw: decoupled; adam: added to the gradient (L2)
-    #: decayed params: all; without biases and scales; or also without rows of items that are not in the step
-    decayed: str = among("all", "matrices", "rows")
+    decayed: str = among("all", "matrices")  #: decayed params: all, or without biases and scales of norms
     momentum: float = key(below_one, 0.0)  #: for adagrad
     sparse: bool = False  #: whether to update only the rows of tables whose items are in the batch
     schedule: str = among("constant", "linear", "cosine", "plateau")

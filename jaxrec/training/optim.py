@@ -1,8 +1,8 @@
 """Learning rate schedules and optimisers.
 
-The `update` of an optimiser has two extra arguments, trees like the params that broadcast against them. `used` marks
+The `update` of an optimiser has an extra argument `used`, a tree like the params that broadcasts against them. It marks
 the rows of tables that a step used, bool [V, 1, ...]; other rows, and the optimiser's state for them, don't change.
-`decayed` marks the rows that `decay` decays. None means all rows.
+None means all rows.
 """
 
 from collections.abc import Callable
@@ -99,31 +99,21 @@ def lower(config: OptimConfig, opt: Any, evals_without_improvement: int) -> Any:
 
 def _adam(config, rate, moments):
     adam = optax.adam(rate, **moments)
-    return optax.chain(decay(config.weight_decay, config.decayed), adam) if config.weight_decay else adam
+    if not config.weight_decay:
+        return adam
+    return optax.chain(optax.add_decayed_weights(config.weight_decay, DECAYED[config.decayed]), adam)
 
 
 def _adamw(config, rate, moments):
-    if config.decayed == "all":
-        return optax.adamw(rate, weight_decay=config.weight_decay, **moments)
-    decaying = decay(config.weight_decay, config.decayed)
-    return optax.chain(optax.scale_by_adam(**moments), decaying, optax.scale_by_learning_rate(rate))
+    return optax.adamw(rate, weight_decay=config.weight_decay, mask=DECAYED[config.decayed], **moments)
 
 
-def decay(share: float, which: str) -> optax.GradientTransformationExtraArgs:
-    """Adds weight decay, `share` times the params, to the updates.
+def _matrices(params):
+    return jax.tree.map(lambda value: value.ndim > 1, params)
 
-    Args:
-        share: the factor.
-        which: "all", or anything else for matrices only, without biases and scales of norms (Devlin et al. 2019).
-    """
 
-    def update(updates, state, params=None, *, decayed=None, **extra_args):
-        decayed = jax.tree.map(lambda _: True, params) if decayed is None else decayed
-        leaf = lambda move, value, rows: move + share * jnp.where(rows, value, 0) if _decays(value) else move
-        return jax.tree.map(leaf, updates, params, decayed), state
-
-    _decays = lambda value: which == "all" or value.ndim > 1
-    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+#: mask of the params that decay: all; or matrices, without biases and scales of norms (Devlin et al. 2019)
+DECAYED = {"all": None, "matrices": _matrices}
 
 
 def lazily(transform: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:

@@ -23,16 +23,14 @@ import optax
 
 from jaxrec.config.keys import OptimConfig
 from jaxrec.kernels import shards, sizes
-from jaxrec.kernels.collectives import all_gather, mark_replicated, psum
+from jaxrec.kernels.collectives import all_gather, mark_replicated
 from jaxrec.kernels.placement import AXIS
 from jaxrec.models.model import Model
 
 
 def wrapping(config: OptimConfig, model: Model, optimiser: optax.GradientTransformationExtraArgs) -> Callable:
     """The wrapper of a step's update that a configuration asks for."""
-    if config.sparse:
-        return on_touched_rows(model, optimiser)
-    return decaying_touched_rows(model, optimiser) if config.decayed == "rows" else lambda update: update
+    return on_touched_rows(model, optimiser) if config.sparse else lambda update: update
 
 
 def on_touched_rows(model: Model, optimiser: optax.GradientTransformationExtraArgs) -> Callable:
@@ -60,41 +58,6 @@ def on_touched_rows(model: Model, optimiser: optax.GradientTransformationExtraAr
         return sparse_update
 
     return wrap
-
-
-def decaying_touched_rows(model: Model, optimiser: optax.GradientTransformationExtraArgs) -> Callable:
-    """A wrapper that makes a step's update decay only the rows of items in the step.
-
-    Otherwise a rare item decays as often as all others, but its gradient is too rare to restore it.
-
-    Args:
-        model: Model.
-        optimiser: as from `optim.optimiser`.
-
-    Returns:
-        (update) -> update, as for `on_touched_rows`; the inner update also has `decayed_mask`.
-    """
-
-    def wrap(update):
-        def decaying_update(params, opt, batch):
-            items = len(model.output_embedding(params)[0])
-            asked = [batch.targets] if batch.negatives is None else [batch.targets, batch.negatives.items]
-            marks = {"inputs": [batch.stream.items], "targets": asked}
-            rows = Rows(None, {use: _mark(ids, items, model.item_axis) for use, ids in marks.items()})
-            return update(
-                params, opt, batch, decayed_mask=mask_of(rows, params, tables_of(model, optimiser, params, opt)[0])
-            )
-
-        return decaying_update
-
-    return wrap
-
-
-def _mark(ids, items, item_axis):
-    """Whether each of a table's V = `items` rows is that of one of these ids on any device. [V] bool"""
-    row = shards.place(jnp.concatenate([each.reshape(-1) for each in ids]) - 1, items, item_axis)
-    here = jnp.zeros(items, jnp.int32).at[jnp.where(row >= 0, row, items)].set(1, mode="drop")
-    return psum(here, AXIS) > 0
 
 
 def _relabel_batch(batch, items, item_axis):

@@ -141,10 +141,10 @@ def step(
     batch = Batch(stream, keys, targets.slots, target_N, weight_N / divisor, negatives, state.carry, items=items)
 
     @parts.wrap_update
-    def update(params, opt, batch, touched_mask=None, decayed_mask=None):
+    def update(params, opt, batch, touched_mask=None):
         loss, grads, carry = parts.loss_and_grad(parts.local(params), batch)
         loss, grads = parts.summed((loss, grads))
-        updates, opt = parts.optimiser.update(grads, opt, params, used=touched_mask, decayed=decayed_mask)
+        updates, opt = parts.optimiser.update(grads, opt, params, used=touched_mask)
         return optax.apply_updates(params, updates), opt, (loss, grads, carry)
 
     params, opt, (loss, grads, carry) = update(state.params, state.opt, batch)

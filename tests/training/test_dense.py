@@ -35,7 +35,6 @@ TRAININGS = {
     "matrices alone decay": {
         "optim": ADAM | {"name": "adamw", "weight_decay": 0.1, "decayed": "matrices", "clip": 0.05}
     },
-    "rows alone decay": {"optim": ADAM | {"name": "adamw", "weight_decay": 0.1, "decayed": "rows"}},
     "microbatches from the host": {"microbatch_rows": 1, "feed": "host"},
     "sessions side by side": {
         "model": "gru4rec",

@@ -16,7 +16,6 @@ WAYS = {
     "decayed": SOFTMAX | {"optim": ADAM | {"name": "adamw", "weight_decay": 0.1, "decayed": "matrices"}},
     "averaged": SOFTMAX | {"optim": ADAM | {"ema": 0.9}},
     "sparse": {"optim": ADAM | {"sparse": True}},
-    "rows": SOFTMAX | {"optim": ADAM | {"name": "adamw", "weight_decay": 0.1, "decayed": "rows"}},
     "parallel": {
         "stream": "session-parallel",
         "model": {"name": "gru4rec", "dim": 8, "layers": 1, "dropout": 0.3},

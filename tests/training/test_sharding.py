@@ -152,7 +152,7 @@ def test_totals_of_split_tables_are_those_of_whole_ones(loss, shared_by, held, m
 TRAININGS = {
     "adam, clipped": {"optim": ADAM | {"clip": 0.05}},
     "the average": {"optim": ADAM | {"ema": 0.9}},
-    "rows alone decay": {"optim": ADAM | {"name": "adamw", "weight_decay": 0.1, "decayed": "rows"}},
+    "matrices alone decay": {"optim": ADAM | {"name": "adamw", "weight_decay": 0.1, "decayed": "matrices"}},
     "plateau": {"optim": ADAM | {"schedule": "plateau", "plateau": 1}},
     "microbatches": {"microbatch_rows": 2},
     "from the host": {"feed": "host"},

@@ -37,7 +37,10 @@ BASES = {
     ),
 }
 #: logs whose items repeat, where what was seen may be recommended
-BASES |= dict.fromkeys(("30music-sample10", "rsc15-100k"), ("default", {"epochs": 8, "patience": 0, "eval_every": 2}))
+BASES |= dict.fromkeys(
+    ("30music-sample10", "rsc15-100k"),
+    ("default", {"model.embedding": "shared", "epochs": 8, "patience": 0, "eval_every": 2}),
+)
 BASES["ml-1m"] = BASES["ml-1m-sasrec"]
 CHANGES = {"levers": "levers", "context": "arms"}  # how a result of each kind calls what is changed
 #: {lever: what it changes}
@@ -46,7 +49,6 @@ LEVERS = {
     "pre": {"model.norm": "pre", "model.ffn": "gelu", "model.ffn_multiplier": 2},
     "label_smoothing": {"loss.label_smoothing": 0.1},
     "ema": {"optim.schedule": "constant", "optim.ema": 0.998},
-    "row_decay": {"optim.name": "adamw", "optim.weight_decay": 0.01, "optim.decayed": "rows"},
     "cosine_scores": {"model.score": "cosine"},
     "rotary": {"positions": "rotary"},
     "separate": {"model.embedding": "separate"},
@@ -54,7 +56,10 @@ LEVERS = {
     "transitions": {"model.transitions": True},
     "longer": {"epochs": 28},  # as many steps as overlap makes of ml-1m
     "light": {"model.dropout": 0.2},
+    "transitions_light": {"model.transitions": True, "model.dropout": 0.2},
     "separate_light": {"model.embedding": "separate", "model.dropout": 0.2},
+    "projected_light": {"model.embedding": "projected", "model.dropout": 0.2},
+    "projected": {"model.embedding": "projected"},
     "wide": {"model.dim": 128, "model.heads": 2},
 }
 

@@ -31,6 +31,7 @@ def get_config():
             "model": {
                 "name": "sasrec",
                 "dim": AUTO,
+                "embedding": AUTO,
                 "layers": AUTO,
                 "heads": AUTO,
                 "dropout": AUTO,

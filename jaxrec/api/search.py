@@ -114,6 +114,7 @@ def _single(base: Config, interactions: Interactions) -> Iterator[Changes]:
         yield {"features": "", "id_dropout": 0.0}
     if known := auto.of_events(interactions):
         yield {"context": known}
+    yield {"model.transitions": True}
     yield {"loss.label_smoothing": 0.2}
     yield {"model.dim": 2 * model.dim}
     yield {"optim.learning_rate": 2 * rate}
@@ -124,6 +125,8 @@ def _single(base: Config, interactions: Interactions) -> Iterator[Changes]:
     yield {"optim.learning_rate": rate / 2}
     yield {"model.name": "hstu"}
     yield {"length": max(base.length // 2, 8)}
+    yield {"history": "windows", "overlap": base.length // 2}
+    yield {"model.embedding": "projected" if getattr(model, "embedding", "shared") == "shared" else "shared"}
     yield {"model.dim": max(model.dim // 2, 8)}
     yield {"model.layers": max(model.layers - 1, 1)}
     yield {"positions": "relative"}

@@ -180,6 +180,7 @@ MODEL = ModelEntry(
         "model.layers": 1,
         "model.dropout": 0.0,
         "model.input_dropout": AUTO,
+        "model.embedding": "shared",
         "model.init": "uniform",
         "optim.learning_rate": 5e-3,
     },

@@ -43,6 +43,9 @@ class SASRec(nn.Module):
     `norm` places the normalisation: "query", as in the paper's code, normalises only queries, with residuals from
     these; "post" is after each residual; "pre" before attention and feed-forward (for deep stacks); "gated" is as
     "pre", with additions multiplied by a sigmoid gate of the unnormalised input (LiGR: Borisyuk et al. 2024).
+    `embedding` says what a hidden vector is multiplied with: the table of the inputs ("shared"), another one
+    ("separate"), or the table of the inputs after a linear map of the hidden vector ("projected"), so that an item is
+    not likest itself (Gulordava et al., EMNLP 2018).
     `positions` are counted "from_start" or "from_end"; "relative", "rotary" and "buckets" have no position table.
     With `transitions` a linear map of a slot's own input, past all blocks and norms, is added to its hidden vector:
     factorised transitions from an item to the next, as in FPMC (Rendle et al., WWW 2010). It begins at zero.
@@ -85,6 +88,8 @@ class SASRec(nn.Module):
             self.attention_gate = [gate() for _ in range(of.layers)]
             self.feed_forward_gate = [gate() for _ in range(of.layers)]
         self.last_norm = norm()
+        if of.embedding == "projected":
+            self.projection = Dense(of.dim, self.dtype, kernel, biased=False)
         if of.transitions:
             self.transition = Dense(of.dim, self.dtype, nn.initializers.zeros, biased=False)
 
@@ -151,19 +156,25 @@ class SASRec(nn.Module):
         """[B, T] -> [B, T, D], or [B, M, D] at the slots read_BM; the last block only computes these."""
         x = drop_rows(self.embed(stream), self.options.dropout, keys, (0, 0))
         hidden = self.last_norm(self.blocks(x, stream, keys, read_BM))
+        if self.options.embedding == "projected":
+            hidden = by_slot(self.projection, hidden)
         if not self.options.transitions:
             return hidden
-        own = x if read_BM is None else pick(x, read_BM)
-        return hidden + self.transition(own.reshape(-1, own.shape[-1])).reshape(own.shape)
+        return hidden + by_slot(self.transition, x if read_BM is None else pick(x, read_BM))
 
     def head(self, hidden: jax.Array) -> jax.Array:
         """Transforms hidden vectors for cosine scores."""
         return pointing(hidden, self.temperature)
 
 
+def by_slot(dense: Callable, x_BTD: jax.Array) -> jax.Array:
+    """Applies a dense layer of the same width at each slot."""
+    return dense(x_BTD.reshape(-1, x_BTD.shape[-1])).reshape(x_BTD.shape)
+
+
 def gate(dense: Callable, x_BTD: jax.Array) -> jax.Array:
     """Returns the sigmoid of a dense layer at each slot."""
-    return nn.sigmoid(dense(x_BTD.reshape(-1, x_BTD.shape[-1]))).reshape(x_BTD.shape)
+    return nn.sigmoid(by_slot(dense, x_BTD))
 
 
 @dataclass(frozen=True)
@@ -175,7 +186,8 @@ class SASRecOptions(ModelOptions):
     norm_type: str = among("layer", "rms")  #: LayerNorm, or RMSNorm
     ffn: str = among("relu", "gelu", "swiglu")  #: activation of the feed-forward
     ffn_multiplier: int = key(positive, 1)  #: width of the feed-forward, as a multiple of dim
-    embedding: str = among("shared", "separate")  #: whether input and output share a table
+    #: whether input and output share a table, with a linear map of the hidden vector before it if projected
+    embedding: str = among("shared", "separate", "projected")
     transitions: bool = False  #: whether a linear map of an item is added to the hidden vector after it
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
@@ -197,7 +209,7 @@ def check(config: Config) -> None:
 def sasrec(config: SASRecOptions, sizes: Sizes) -> Model:
     """Returns SASRec as a Model."""
     module = SASRec(sizes.items, sizes.length, config, sizes.positions, sizes.dtype, sizes.baskets)
-    shared = config.embedding == "shared"
+    shared = config.embedding != "separate"
     cosine = config.score == "cosine"
     return from_module(
         module,

@@ -27,6 +27,7 @@ LOSSES = {
     WHOLE: {"label_smoothing": 0.1},
     SAMPLED: {"negatives": 2_048, "sampling": "mixed", "share": "batch", "alpha": 0.5, "logq": 1.0},
 }
+AT_ONCE = 0.02  # share of last items from which repeating the one before is a good answer
 FIRST = ("gated", "pre")  # norms that come first in a block, which bear a higher rate
 NEEDED = ("length", "model.dim")  # numbers that rules take from other keys
 
@@ -41,6 +42,7 @@ class Counted:
     lengths: np.ndarray  #: [sequences], events of each
     sessions: bool  #: whether the log says which of its sequences train, and which are the test
     repeats: float  #: share of the last items that the user had before
+    at_once: float  #: share of the last items that the user had just before
     telling: list[str]  #: columns that group items
     model: ModelEntry
 
@@ -75,6 +77,13 @@ def _seen(counted, _):
     if counted.repeats > splits.MANY:
         return Found("keep", f"{counted.repeats:.0%} of the last items are ones that the user had before")
     return Found("exclude", "hardly a last item is one that the user had before")
+
+
+def _embedding(counted, chosen):
+    if chosen.get("seen") == "keep" and counted.at_once < AT_ONCE:
+        why = f"items come again, but {counted.at_once:.1%} at once, and an item is likest itself without"
+        return Found(counted.suits("model.embedding", "projected"), why)
+    return Found(counted.suits("model.embedding", "shared"), f"suits {counted.model.name}")
 
 
 def _length(counted, _):
@@ -190,6 +199,7 @@ RULES: dict[str, Rule] = {
     "history": _history,
     "batch": _batch,
     "model.dim": _dim,
+    "model.embedding": _embedding,
     "model.layers": _layers,
     "model.heads": _heads,
     "model.dropout": _dropout,
@@ -275,7 +285,7 @@ def _counted(interactions, model):
     if sessions is None:  # the last two items of those who have three are the test's and the validation's
         lengths = np.where(lengths > 2, lengths - 2, lengths)
     test = splits.last_item(interactions).test
-    repeats = splits.repeated_targets(interactions, test) / max(len(test.target), 1)
+    questions = max(len(test.target), 1)
     trains = lengths[lengths > 0]
     return Counted(
         items=len(interactions.catalogue.ids),
@@ -283,7 +293,8 @@ def _counted(interactions, model):
         events=int(trains.sum()),
         lengths=trains,
         sessions=sessions is not None,
-        repeats=repeats,
+        repeats=splits.repeated_targets(interactions, test) / questions,
+        at_once=int((interactions.items[test.stop - 1] == test.target).sum()) / questions,
         telling=features.telling(interactions.catalogue),
         model=model,
     )

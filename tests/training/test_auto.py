@@ -17,10 +17,10 @@ from jaxrec.training import auto
 MODELS = registry.names("model")
 
 
-def log_of(lengths, items, sessions=None, repeats=False):
-    """Histories of these lengths over a catalogue; all of one item if it repeats."""
+def log_of(lengths, items, sessions=None, period=None):
+    """Histories of these lengths over a catalogue, in which an item comes again after a period; in turn without."""
     total = sum(lengths)
-    flat = np.ones(total, np.int32) if repeats else np.arange(total, dtype=np.int32) % items + 1
+    flat = np.arange(total, dtype=np.int32) % (period or items) + 1
     return Interactions(
         items=flat,
         offsets=np.append(0, np.cumsum(lengths)).astype(np.int64),
@@ -79,7 +79,21 @@ def test_sessions_and_repeats_choose_how_the_log_is_split_and_what_may_be_answer
     assert resolve(log_of([5] * 20, 9))[0].split == "last-item"
     assert resolve(log_of([5] * 20, 9, sessions=15))[0].split == "sessions"
     assert resolve(log_of([5] * 20, 9))[0].seen == "exclude"
-    assert resolve(log_of([5] * 20, 9, repeats=True))[0].seen == "keep"
+    assert resolve(log_of([5] * 20, 9, period=1))[0].seen == "keep"
+
+
+@given(period=st.integers(1, 9), users=st.integers(1, 30))
+def test_items_that_come_again_but_not_at_once_are_scored_after_a_map(period, users):
+    """As without it an item is likest itself; no other log has it."""
+    log = log_of([7] * users, 9, period=period)
+    made, why = resolve(log)
+    apart = made.seen == "keep" and period > 1
+    assert made.seen == ("keep" if period < 7 else "exclude")
+    assert made.model.embedding == ("projected" if apart else "shared")
+    assert any("items come again, but 0.0% at once" in line for line in why) == apart
+    assert resolve(log, **{"model.embedding": "shared"})[0].model.embedding == "shared"
+    assert resolve(log, seen="exclude")[0].model.embedding == "shared"
+    assert resolve(log, **{"model.name": "gru4rec"})[0].model.embedding == "shared"
 
 
 def test_columns_that_group_items_are_features_and_others_are_not():

@@ -81,7 +81,7 @@ def _seen(counted, _):
 
 def _embedding(counted, chosen):
     if chosen.get("seen") == "keep" and counted.at_once < AT_ONCE:
-        why = f"items come again, but {counted.at_once:.1%} at once, and an item is likest itself without"
+        why = f"items come again, but only {counted.at_once:.1%} at once, and without it an item is likest itself"
         return Found(counted.suits("model.embedding", "projected"), why)
     return Found(counted.suits("model.embedding", "shared"), f"suits {counted.model.name}")
 

@@ -90,7 +90,7 @@ def test_items_that_come_again_but_not_at_once_are_scored_after_a_map(period, us
     apart = made.seen == "keep" and period > 1
     assert made.seen == ("keep" if period < 7 else "exclude")
     assert made.model.embedding == ("projected" if apart else "shared")
-    assert any("items come again, but 0.0% at once" in line for line in why) == apart
+    assert any("items come again, but only 0.0% at once" in line for line in why) == apart
     assert resolve(log, **{"model.embedding": "shared"})[0].model.embedding == "shared"
     assert resolve(log, seen="exclude")[0].model.embedding == "shared"
     assert resolve(log, **{"model.name": "gru4rec"})[0].model.embedding == "shared"

@@ -11,7 +11,7 @@ def levers(result):
         "|---|" + "---|" * len(data),
     ]
     for lever in dict.fromkeys(lever for found in data.values() for lever in found["levers"]):
-        cells = [_gain(found["base"], found["levers"].get(lever)) for found in data.values()]
+        cells = [_gain(found["levers"].get(lever)) for found in data.values()]
         changes = next(found["levers"][lever]["changes"] for found in data.values() if lever in found["levers"])
         listed = " ".join(f"`{key}={value}`" for key, value in changes.items())
         rows.append(f"| {listed} | {' | '.join(cells)} |")
@@ -29,7 +29,7 @@ def context(result):
             listed = " ".join(f"`{key}={value}`" for key, value in row["changes"].items())
             listed += ", with query time" if row.get("query_time") else ""
             test = row["test"]
-            cells = f"{_gain(found['base'], row)} | {test['hr@10']:.4f} | {test['ndcg@10']:.4f}"
+            cells = f"{_gain(row)} | {test['hr@10']:.4f} | {test['ndcg@10']:.4f}"
             rows.append(f"| {DATA.get(name, name)} | {listed} | {cells} |")
     return "\n".join(rows) + f"\n\nTrained by {_bases(data)}, on {_machines(result, 'arms')}.\n"
 
@@ -85,12 +85,13 @@ def precision(result):
     return "\n".join(rows) + "\n"
 
 
-def _gain(base, row):
+def _gain(row):
     if row is None:
         return ""
     part = "test" if "test" in row else "valid"
     seeds = f", {row['seeds']}" if part == "test" else ", 1, validation"
-    return _relative(row[part]["gain"], base[part]["ndcg@10"]) + seeds
+    gain = row[part]["gain"]
+    return _relative(gain, row[part]["ndcg@10"] - gain["ndcg@10"]) + seeds
 
 
 def _relative(gain, at):
@@ -101,11 +102,12 @@ def _relative(gain, at):
 
 def _bases(data):
     """What the trainings of each data set have in common."""
-    return "; ".join(
-        f"{DATA.get(name, name)} `{found['base']['recipe']}` with "
-        + " ".join(f"`{key}={value}`" for key, value in found["base"]["changes"].items())
-        for name, found in data.items()
-    )
+
+    def told(name, recipe, changes):
+        listed = " ".join(f"`{key}={value}`" for key, value in changes.items())
+        return f"{DATA.get(name, name)} `{recipe}`" + (f" with {listed}" if listed else "")
+
+    return "; ".join(told(name, found["base"]["recipe"], found["base"]["changes"]) for name, found in data.items())
 
 
 def _machines(result, changes):

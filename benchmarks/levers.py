@@ -36,12 +36,12 @@ BASES = {
         COSINE | {"history": "windows", "length": 50, "row": 50, "epochs": 15, "eval_every": 3, "batch": 256},
     ),
 }
-#: logs whose items repeat, where what was seen may be recommended
-BASES |= dict.fromkeys(
-    ("30music-sample10", "rsc15-100k"),
-    ("default", {"model.embedding": "shared", "epochs": 8, "patience": 0, "eval_every": 2}),
-)
-BASES["ml-1m"] = BASES["ml-1m-sasrec"]
+BASES |= {
+    "30music-sample10": ("default", {"model.embedding": "shared", "epochs": 8, "patience": 0, "eval_every": 2}),
+    "rsc15-100k": ("default", {}),
+    "ml-100k": ("default", {}),
+    "ml-1m": BASES["ml-1m-sasrec"],
+}
 CHANGES = {"levers": "levers", "context": "arms"}  # how a result of each kind calls what is changed
 #: {lever: what it changes}
 LEVERS = {
@@ -101,12 +101,16 @@ def main(flags):
 
 
 def keep(kind, dataset, base, name, row):
-    """Add what a change gains to the result of this kind, beside what other runs added meanwhile."""
+    """Add what a change gains to the result of this kind, beside what other runs added meanwhile against that base."""
     path = record.place(kind, "json")
     kept = json.loads(path.read_text())["data"] if path.exists() else {}
-    result = kept.setdefault(dataset, {CHANGES[kind]: {}})
-    result["base"] = base
-    result[CHANGES[kind]][name] = row | {"machine": record.machine()}
+    before, same = kept.get(dataset, {}), ("recipe", "changes")
+    if before.get("base") and all(before["base"][key] == base[key] for key in same):
+        base, rows = max(before["base"], base, key=lambda base: base["valid"]["seeds"]), before[CHANGES[kind]]
+    else:
+        rows = {}
+    rows[name] = row | {"machine": record.machine()}
+    kept[dataset] = {CHANGES[kind]: rows, "base": base}
     record.write(kind, {"kind": kind, "data": kept})
 
 

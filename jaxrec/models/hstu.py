@@ -20,6 +20,7 @@ from jaxrec.models.layers import (
     INITIAL,
     Dense,
     by_distance,
+    by_slot,
     divides,
     drop_rows,
     item_param,
@@ -38,6 +39,7 @@ EPSILON = 1e-6  # of LayerNorm
 class HSTU(nn.Module):
     """Item embeddings, units with attention without softmax, and scores by products with the item table.
 
+    With `embedding="projected"` a linear map comes before the scores, as in SASRec.
     `positions` are counted "from_start" or "from_end"; "relative" uses only the units' distance biases.
     """
 
@@ -60,6 +62,8 @@ class HSTU(nn.Module):
             of.heads, features, features, self.length, of.dropout, self.dtype, kernel, timed=of.time_bias
         )
         self.unit = [made() for _ in range(of.layers)]
+        if of.embedding == "projected":
+            self.projection = Dense(of.dim, self.dtype, kernel, biased=False)
 
     def __call__(self, stream, keys=None, read_BM=None):
         """[B, T] -> [B, T, D], or [B, M, D] at the slots read_BM; the last unit only computes these."""
@@ -68,7 +72,8 @@ class HSTU(nn.Module):
             x_BTD += self.position_table[position_of(stream, self.positions, self.length)]
         x_BTD = with_added(x_BTD, stream)
         x_BTD = drop_rows(x_BTD.astype(self.dtype), self.options.dropout, keys, (0, 0))
-        return self.units(x_BTD, stream, keys, read_BM)
+        hidden = self.units(x_BTD, stream, keys, read_BM)
+        return by_slot(self.projection, hidden) if self.options.embedding == "projected" else hidden
 
     def units(
         self, x: jax.Array, stream: Stream, keys: jax.Array | None = None, read_BM: jax.Array | None = None
@@ -153,6 +158,7 @@ class HSTUOptions(ModelOptions):
 
     heads: int = key(positive, 1)
     init: str = among("normal", "xavier", "uniform")  #: N(0, 0.02), Glorot normal, or uniform
+    embedding: str = among("shared", "projected")  #: whether a linear map of the hidden vector comes before the scores
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
     time_bias: bool = False  #: whether each head has a learned bias per bucket of time between two events
 

@@ -105,6 +105,11 @@ class Dense(nn.Module):
         return product if bias is None else norms.plus([product.astype(jnp.float32)], [bias])[0].astype(self.dtype)
 
 
+def by_slot(dense: Callable, x_BTD: jax.Array) -> jax.Array:
+    """Applies a dense layer of the same width at each slot."""
+    return dense(x_BTD.reshape(-1, x_BTD.shape[-1])).reshape(x_BTD.shape)
+
+
 def unit(x: jax.Array) -> jax.Array:
     """Normalises vectors to length 1, in float32; zero stays zero."""
     x = x.astype(jnp.float32)

@@ -18,6 +18,7 @@ from jaxrec.models.layers import (
     INITIAL,
     Dense,
     FeedForward,
+    by_slot,
     drop_rows,
     gelu,
     item_param,
@@ -37,6 +38,7 @@ LEAST = 1e-6  # bound of 1 - decay^2, whose root has an infinite slope at 0
 class RGLRU(nn.Module):
     """Item embeddings, residual blocks of a recurrence and a feed-forward, and scores by products with the item table.
 
+    With `embedding="projected"` a linear map comes before the scores, as in SASRec.
     The carry is a tuple of states [rows, D], one per block, reset where a sequence begins. The convolution over four
     slots before each unit of the paper's Hawk is left out.
     """
@@ -56,6 +58,8 @@ class RGLRU(nn.Module):
         self.mixer_norm = [rms_norm() for _ in range(of.layers)]
         self.feed_forward_norm = [rms_norm() for _ in range(of.layers)]
         self.last_norm = rms_norm()
+        if of.embedding == "projected":
+            self.projection = Dense(of.dim, self.dtype, kernel, biased=False)
 
     def __call__(self, stream, keys=None, carry=None):
         """[B, T] -> [B, T, D], and the carry for the next slots."""
@@ -68,7 +72,9 @@ class RGLRU(nn.Module):
             x_BTD = x_BTD + added
             x_BTD = x_BTD + self.feed_forward[i](self.feed_forward_norm[i](x_BTD), keys, 2 * i + 2)
             carried.append(after)
-        return self.last_norm(x_BTD), tuple(carried)
+        hidden = self.last_norm(x_BTD)
+        hidden = by_slot(self.projection, hidden) if self.options.embedding == "projected" else hidden
+        return hidden, tuple(carried)
 
     def head(self, hidden: jax.Array) -> jax.Array:
         """Transforms hidden vectors for cosine scores."""
@@ -146,6 +152,7 @@ class RGLRUOptions(ModelOptions):
     ffn: str = among("swiglu", "gelu", "relu")  #: activation of the feed-forward
     ffn_multiplier: int = key(positive, 2)  #: width of the feed-forward, as a multiple of dim
     init: str = among("normal", "xavier", "uniform")  #: N(0, 0.02), Glorot normal, or uniform
+    embedding: str = among("shared", "projected")  #: whether a linear map of the hidden vector comes before the scores
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
 
 

@@ -22,6 +22,7 @@ from jaxrec.models.layers import (
     Attention,
     Dense,
     FeedForward,
+    by_slot,
     divides,
     drop_rows,
     item_param,
@@ -165,11 +166,6 @@ class SASRec(nn.Module):
     def head(self, hidden: jax.Array) -> jax.Array:
         """Transforms hidden vectors for cosine scores."""
         return pointing(hidden, self.temperature)
-
-
-def by_slot(dense: Callable, x_BTD: jax.Array) -> jax.Array:
-    """Applies a dense layer of the same width at each slot."""
-    return dense(x_BTD.reshape(-1, x_BTD.shape[-1])).reshape(x_BTD.shape)
 
 
 def gate(dense: Callable, x_BTD: jax.Array) -> jax.Array:

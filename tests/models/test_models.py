@@ -21,7 +21,7 @@ CONFIGS = {
     "sasrec relative": {"layers": 1, "heads": 2},
     "sasrec gated, rotary": {"layers": 2, "heads": 2, "norm": "gated", "ffn": "swiglu", "norm_type": "rms"},
     "sasrec transitions": {"layers": 1, "heads": 2, "transitions": True},
-    "sasrec projected": {"layers": 1, "heads": 2, "embedding": "projected", "score": "cosine"},
+    "sasrec projected": {"layers": 1, "embedding": "projected", "score": "cosine"},
     "sasrec buckets": {"layers": 2, "heads": 2, "norm": "pre"},
     "sasrec cosine": {"layers": 1, "heads": 1, "ffn": "gelu", "embedding": "separate", "score": "cosine"},
     "bert4rec": {"layers": 2, "heads": 2, "norm": "post"},
@@ -30,7 +30,9 @@ CONFIGS = {
     "caser users": {"layers": 1, "window": 3, "vertical": 2, "horizontal": 3, "users": True},
     "two-tower": {"layers": 2},
     "hstu relative": {"layers": 2, "heads": 2, "score": "cosine"},
+    "hstu projected": {"layers": 1, "embedding": "projected"},
     "rg-lru": {"layers": 2},
+    "rg-lru projected": {"layers": 1, "embedding": "projected"},
     "rg-lru cosine": {"layers": 1, "ffn": "gelu", "ffn_multiplier": 1, "score": "cosine"},
     "examples.own_model:MODEL": {},
     "sasrec features": {"layers": 1, "heads": 2},
@@ -143,6 +145,18 @@ def test_a_slot_sees_its_own_sequence_and_only_bidirectional_models_what_follows
         assert not (seen & ~visible).any()
         # a maximum or a ReLU may leave an item out, never the mean or attention
         assert (seen == visible).all() or (name.startswith("caser") and seen[slot])
+
+
+@pytest.mark.parametrize("kind", ["sasrec", "hstu", "rg-lru"])
+def test_projected_is_shared_with_a_linear_map_of_what_is_scored(kind):
+    model, params = made(f"{kind} projected")
+    shared = entries.model(kind, ITEMS, SLOTS, "from_start", "float32", USERS, dim=WIDTH, dropout=0.0, layers=1)
+    kernel = params["projection"]["kernel"]
+    rest = {name: leaf for name, leaf in params.items() if name not in ("projection", "temperature")}
+    assert rest.keys() == jax.eval_shape(shared.init, jax.random.key(0)).keys() and kernel.shape == (WIDTH, WIDTH)
+    mapped = encoded(shared, rest, FULL) @ kernel
+    np.testing.assert_allclose(encoded(model, params, FULL), mapped, rtol=1e-4, atol=1e-5)
+    assert model.item_tables == shared.item_tables
 
 
 @pytest.mark.parametrize("name", some(CONFIGS, "sasrec", "examples.own_model:MODEL"))

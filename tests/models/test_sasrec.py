@@ -252,21 +252,6 @@ def test_from_end_numbers_as_a_left_padded_row_does():
 # --- parameters and precision
 
 
-def test_projected_is_shared_with_a_linear_map_of_what_is_scored():
-    shared, projected = (
-        entries.model("sasrec", ITEMS, SLOTS, dim=WIDTH, layers=1, embedding=each) for each in ("shared", "projected")
-    )
-    params = noisy(projected)
-    kernel = params["projection"]["kernel"]
-    rest = {name: leaf for name, leaf in params.items() if name != "projection"}
-    assert rest.keys() == shared.init(jax.random.key(0)).keys() and kernel.shape == (WIDTH, WIDTH)
-    np.testing.assert_allclose(
-        hidden_of(projected, params, FULL), hidden_of(shared, rest, FULL) @ kernel, rtol=1e-4, atol=1e-5
-    )
-    np.testing.assert_array_equal(projected.output_embedding(params)[0], params["items"])
-    assert projected.item_tables == shared.item_tables
-
-
 @pytest.mark.parametrize("initial", ["xavier", "normal"])
 def test_parameters(initial):
     keys = {"dim": WIDTH, "dropout": 0.1, "init": initial}

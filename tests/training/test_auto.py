@@ -93,7 +93,8 @@ def test_items_that_come_again_but_not_at_once_are_scored_after_a_map(period, us
     assert any("items come again, but only 0.0% at once" in line for line in why) == apart
     assert resolve(log, **{"model.embedding": "shared"})[0].model.embedding == "shared"
     assert resolve(log, seen="exclude")[0].model.embedding == "shared"
-    assert resolve(log, **{"model.name": "gru4rec"})[0].model.embedding == "shared"
+    for name, value in ("hstu", made.model.embedding), ("rg-lru", made.model.embedding), ("gru4rec", "shared"):
+        assert resolve(log, **{"model.name": name})[0].model.embedding == value
 
 
 def test_columns_that_group_items_are_features_and_others_are_not():

@@ -2,6 +2,7 @@
 
     python -m benchmarks.levers --dataset beauty-5core
     python -m benchmarks.levers --dataset beauty-5core --levers label_smoothing,gated --seeds 5
+    python -m benchmarks.levers --dataset rsc15-100k --default --levers transitions --seeds 5
 
 With one seed it is a screening, by the validation alone: the test is not looked at to choose. With more the gain on
 the test stands beside it. Trainings lie under --runs and are gone on with, or taken as they are; each run adds to the
@@ -38,8 +39,6 @@ BASES = {
 }
 BASES |= {
     "30music-sample10": ("default", {"model.embedding": "shared", "epochs": 8, "patience": 0, "eval_every": 2}),
-    "rsc15-100k": ("default", {}),
-    "ml-100k": ("default", {}),
     "ml-1m": BASES["ml-1m-sasrec"],
 }
 CHANGES = {"levers": "levers", "context": "arms"}  # how a result of each kind calls what is changed
@@ -61,6 +60,8 @@ LEVERS = {
     "projected_light": {"model.embedding": "projected", "model.dropout": 0.2},
     "projected": {"model.embedding": "projected"},
     "wide": {"model.dim": 128, "model.heads": 2},
+    "hard": {"loss.label_smoothing": 0.0},
+    "plain": {"model.norm": "post", "model.ffn": "relu", "model.ffn_multiplier": 1},
 }
 
 
@@ -85,19 +86,20 @@ def ranks(log, found, part, query_time=False):
 def main(flags):
     """Train what is lacking, and write what each lever gains."""
     log = as_log(flags.dataset)
-    recipe, base = BASES[Path(flags.dataset).name]
-    runs, seeds = flags.runs / Path(flags.dataset).name, range(flags.seeds)
+    name = Path(flags.dataset).name + (", default" if flags.default else "")
+    recipe, base = ("default", {}) if flags.default else BASES[name]
+    runs, seeds = flags.runs / name.replace(", ", "-"), range(flags.seeds)
     parts = ("valid",) if flags.seeds == 1 else ("valid", "test")
     plain = [train(log, recipe, base, runs, "base", seed) for seed in seeds]
     of_base = {part: ranks(log, plain, part) for part in parts}
     described = {"recipe": recipe, "changes": base, **{part: summary(of_base[part]) for part in parts}}
-    for name in flags.levers:
-        changed = [train(log, recipe, base | LEVERS[name], runs, name, seed) for seed in seeds]
-        row = {"changes": LEVERS[name], "seeds": flags.seeds}
+    for lever in flags.levers:
+        changed = [train(log, recipe, base | LEVERS[lever], runs, lever, seed) for seed in seeds]
+        row = {"changes": LEVERS[lever], "seeds": flags.seeds}
         for part in parts:
             found = ranks(log, changed, part)
             row[part] = summary(found) | {"gain": paired(found, of_base[part])}
-        keep("levers", Path(flags.dataset).name, described, name, row)
+        keep("levers", name, described, lever, row)
 
 
 def keep(kind, dataset, base, name, row):
@@ -123,6 +125,7 @@ def summary(ranks):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True)
+    parser.add_argument("--default", action="store_true", help="against configs/default.py as it is")
     parser.add_argument("--levers", type=functools.partial(str.split, sep=","), default=list(LEVERS))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs/levers"), help="where trainings lie")

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import record
+from benchmarks.gains import DEFAULT
 from jaxrec.api import fitting
 from jaxrec.api.logs import as_log
 from jaxrec.evaluation.comparison import gains, paired
@@ -86,7 +87,7 @@ def ranks(log, found, part, query_time=False):
 def main(flags):
     """Train what is lacking, and write what each lever gains."""
     log = as_log(flags.dataset)
-    name = Path(flags.dataset).name + (", default" if flags.default else "")
+    name = Path(flags.dataset).name + (DEFAULT if flags.default else "")
     recipe, base = ("default", {}) if flags.default else BASES[name]
     runs, seeds = flags.runs / name.replace(", ", "-"), range(flags.seeds)
     parts = ("valid",) if flags.seeds == 1 else ("valid", "test")

@@ -2,7 +2,7 @@
 
     python -m benchmarks.levers --dataset beauty-5core
     python -m benchmarks.levers --dataset beauty-5core --levers label_smoothing,gated --seeds 5
-    python -m benchmarks.levers --dataset rsc15-100k --default --levers transitions --seeds 5
+    python -m benchmarks.levers --dataset rsc15-100k --default --levers projected,hard,plain --seeds 5
 
 With one seed it is a screening, by the validation alone: the test is not looked at to choose. With more the gain on
 the test stands beside it. Trainings lie under --runs and are gone on with, or taken as they are; each run adds to the
@@ -53,10 +53,8 @@ LEVERS = {
     "rotary": {"positions": "rotary"},
     "separate": {"model.embedding": "separate"},
     "overlap": {"history": "windows", "overlap": 25},
-    "transitions": {"model.transitions": True},
     "longer": {"epochs": 28},  # as many steps as overlap makes of ml-1m
     "light": {"model.dropout": 0.2},
-    "transitions_light": {"model.transitions": True, "model.dropout": 0.2},
     "separate_light": {"model.embedding": "separate", "model.dropout": 0.2},
     "projected_light": {"model.embedding": "projected", "model.dropout": 0.2},
     "projected": {"model.embedding": "projected"},

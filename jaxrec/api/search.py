@@ -114,7 +114,6 @@ def _single(base: Config, interactions: Interactions) -> Iterator[Changes]:
         yield {"features": "", "id_dropout": 0.0}
     if known := auto.of_events(interactions):
         yield {"context": known}
-    yield {"model.transitions": True}
     yield {"loss.label_smoothing": 0.2}
     yield {"model.dim": 2 * model.dim}
     yield {"optim.learning_rate": 2 * rate}

@@ -48,8 +48,6 @@ class SASRec(nn.Module):
     ("separate"), or the table of the inputs after a linear map of the hidden vector ("projected"), so that an item is
     not likest itself (Gulordava et al., EMNLP 2018).
     `positions` are counted "from_start" or "from_end"; "relative", "rotary" and "buckets" have no position table.
-    With `transitions` a linear map of a slot's own input, past all blocks and norms, is added to its hidden vector:
-    factorised transitions from an item to the next, as in FPMC (Rendle et al., WWW 2010). It begins at zero.
     With `time_intervals`, keys and values know how far back they are in time, and in counted positions (TiSASRec: Li et
     al., WSDM 2020).
     """
@@ -91,8 +89,6 @@ class SASRec(nn.Module):
         self.last_norm = norm()
         if of.embedding == "projected":
             self.projection = Dense(of.dim, self.dtype, kernel, biased=False)
-        if of.transitions:
-            self.transition = Dense(of.dim, self.dtype, nn.initializers.zeros, biased=False)
 
     def embed(self, stream: Stream) -> jax.Array:
         """Returns item embeddings times sqrt(width), plus positions; zero at empty slots. -> [B, T, D]"""
@@ -157,11 +153,7 @@ class SASRec(nn.Module):
         """[B, T] -> [B, T, D], or [B, M, D] at the slots read_BM; the last block only computes these."""
         x = drop_rows(self.embed(stream), self.options.dropout, keys, (0, 0))
         hidden = self.last_norm(self.blocks(x, stream, keys, read_BM))
-        if self.options.embedding == "projected":
-            hidden = by_slot(self.projection, hidden)
-        if not self.options.transitions:
-            return hidden
-        return hidden + by_slot(self.transition, x if read_BM is None else pick(x, read_BM))
+        return by_slot(self.projection, hidden) if self.options.embedding == "projected" else hidden
 
     def head(self, hidden: jax.Array) -> jax.Array:
         """Transforms hidden vectors for cosine scores."""
@@ -184,7 +176,6 @@ class SASRecOptions(ModelOptions):
     ffn_multiplier: int = key(positive, 1)  #: width of the feed-forward, as a multiple of dim
     #: whether input and output share a table, with a linear map of the hidden vector before it if projected
     embedding: str = among("shared", "separate", "projected")
-    transitions: bool = False  #: whether a linear map of an item is added to the hidden vector after it
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
     time_bias: bool = False  #: whether a head learns what the time between two events adds to their score

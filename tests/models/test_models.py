@@ -20,7 +20,6 @@ CONFIGS = {
     "sasrec": {"layers": 2, "heads": 2},
     "sasrec relative": {"layers": 1, "heads": 2},
     "sasrec gated, rotary": {"layers": 2, "heads": 2, "norm": "gated", "ffn": "swiglu", "norm_type": "rms"},
-    "sasrec transitions": {"layers": 1, "heads": 2, "transitions": True},
     "sasrec projected": {"layers": 1, "embedding": "projected", "score": "cosine"},
     "sasrec buckets": {"layers": 2, "heads": 2, "norm": "pre"},
     "sasrec cosine": {"layers": 1, "heads": 1, "ffn": "gelu", "embedding": "separate", "score": "cosine"},

@@ -48,16 +48,18 @@ def context(result):
 
 
 def continued(results):
-    """What models that go on from window to window have of NDCG@10, beside ones trained anew, by how many epochs."""
+    """What models that go on from window to window have of NDCG@10, beside ones trained anew, and what both take."""
     rows = [
-        "| data | tests | epochs, anew / continued | NDCG@10, anew (95%) | continued |",
-        "|---|---|---|---|---|",
+        "| data | tests | continued with | epochs, anew / continued | seconds | NDCG@10, anew (95%) | continued |",
+        "|---|---|---|---|---|---|---|",
     ]
     for result in results:
         for name, anew in result["rows"].items():
             if (on := result["rows"].get(f"{name}, continued")) is None:
                 continue
-            costs = f"{anew['epochs']:g} / {on['epochs']:g}"
+            keys = " ".join(f"`{key}={value}`" for key, value in result["continued"].items())
+            seconds = f"{60 * anew['minutes']:.0f} / {60 * on['minutes']:.0f}"
+            costs = f"{keys} | {anew['epochs']:.3g} / {on['epochs']:g} | {seconds}"
             values = [_within(row["policies"][0]) for row in (anew, on)]
             data = f"{result['data'].removesuffix('-continued')}, `{name}`"
             rows.append(f"| {data} | {result['folds']} | {costs} | {' | '.join(values)} |")

@@ -2,7 +2,7 @@
 
     python -m benchmarks.backtest --dataset ml-100k --train-days 84 --test-days 14 --folds 8 --set epochs=12
     python -m benchmarks.backtest --dataset 30music-sample10 --models default --train-days 56 --test-days 28 \\
-        --targets last --set epochs=7 --set batch=64 --set optim.learning_rate=0.005
+        --targets last
 
 Before each test the models are trained on the days before it alone, and asked in it and in all later ones. Trainings
 lie under --runs and are gone on with, or taken as they are, when they exist.

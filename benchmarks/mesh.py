@@ -31,6 +31,7 @@ from jaxrec.training import assembly, preflight, setup as setups
 LENGTH, TARGETS, DIM, ITEMS = 64, 8192, 64, (100_000, 300_000, 1_000_000)
 CHIPS = "1x1x8"
 MESHES = (8, 1), (4, 2), (2, 4), (1, 8)
+ALONE = 1, 1
 WIDE, WIDE_ITEMS = {"dim": 1024, "layers": 8}, 10_000
 LOSSES = {
     "softmax": {"name": "softmax"},
@@ -54,7 +55,7 @@ def split_of(items):
 
 
 def setup_of(split, mesh, loss, model=None, dense="replicated", devices=None, optim=None):
-    """The Setup of a SASRec with 8,192 targets a step on a mesh of 8 devices, by default simulated ones."""
+    """The Setup of a SASRec with 8,192 targets a step on a mesh of devices, by default the 8 simulated ones."""
     values = {
         "dataset": "histories",
         "seed": 0,
@@ -131,7 +132,7 @@ def formula(setup, loss, mesh, items):
 
 def counted(split, items, name, mesh):
     """A row of the result: a loss on a mesh, over a catalogue."""
-    setup = setup_of(split, mesh, LOSSES[name])
+    setup = setup_of(split, mesh, LOSSES[name], devices=jax.devices()[: mesh[0] * mesh[1]])
     program = compiled(setup)
     row = {
         "items": items,
@@ -152,7 +153,7 @@ def main():
     for items in ITEMS:
         split = split_of(items)
         for name in LOSSES if items == max(ITEMS) else ["softmax"]:
-            rows += [counted(split, items, name, mesh) for mesh in MESHES]
+            rows += [counted(split, items, name, mesh) for mesh in (ALONE, *MESHES)]
     return {"kind": "mesh", "dim": DIM, "axes": [placement.AXIS, placement.ITEM], "rows": rows}
 
 

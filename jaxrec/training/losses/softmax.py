@@ -58,12 +58,13 @@ def softmax_total(
 
 def _chunk_loss(axis, table_VD, bias_V, chunk):
     hidden_CD, target_C, weight_C = chunk
+    # by its own product: were it picked out of the scores, these would stay in memory beside their exponentials
+    at_target_C = jax.vmap(lambda hidden_D, item: score(hidden_D, item, table_VD, bias_V, axis))(hidden_CD, target_C)
     scores_CV = jnp.dot(hidden_CD, table_VD.T.astype(hidden_CD.dtype), preferred_element_type=jnp.float32) + bias_V
     peak_C = shards.largest(scores_CV.max(-1, keepdims=True), axis)
     weights_CV = jnp.exp(scores_CV - peak_C)
     norm_C = shards.total(weights_CV.sum(-1, keepdims=True), axis)
-    at_target_C = shards.pick(scores_CV, target_C[:, None] - 1, axis)
-    loss = (weight_C * (jnp.log(norm_C) + peak_C - at_target_C)[:, 0]).sum()
+    loss = (weight_C * ((jnp.log(norm_C) + peak_C)[:, 0] - at_target_C)).sum()
     return loss, weights_CV, norm_C
 
 

@@ -1,8 +1,6 @@
 """Tables of what one change gains: of levers of training, what a model is shown beside items, and precision."""
 
 DATA = {"ml-1m-sasrec": "ml-1m"}  # where one goes by two names
-
-
 DEFAULT = ", default"  # ends the name of a column against configs/default.py as it is
 
 

@@ -31,7 +31,7 @@ from jaxrec.training import assembly, preflight, setup as setups
 LENGTH, TARGETS, DIM, ITEMS = 64, 8192, 64, (100_000, 300_000, 1_000_000)
 CHIPS = "1x1x8"
 MESHES = (8, 1), (4, 2), (2, 4), (1, 8)
-ALONE = 1, 1
+ALONE = 1, 1  # one device
 WIDE, WIDE_ITEMS = {"dim": 1024, "layers": 8}, 10_000
 LOSSES = {
     "softmax": {"name": "softmax"},

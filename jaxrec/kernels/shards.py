@@ -50,6 +50,14 @@ def look_up(table_RD: jax.Array, row: jax.Array, axis: str | None) -> jax.Array:
     return total(held(table_RD, row, axis), axis)
 
 
+def pick(x_CR: jax.Array, row_CK: jax.Array, axis: str | None) -> jax.Array:
+    """Of columns that are split as the rows of a table are, some of each line: [C, R], [C, K] -> [C, K]."""
+    if axis is None:
+        return jnp.take_along_axis(x_CR, row_CK, axis=1)
+    place_CK = place(row_CK, x_CR.shape[1], axis)
+    return total(jnp.take_along_axis(x_CR, place_CK, axis=1, mode="fill", fill_value=0), axis)
+
+
 def share(x_N: Any, rows: int, axis: str) -> jax.Array:
     """This device's share, of so many rows, of what every device holds whole: zero beyond its end."""
     whole = jnp.pad(x_N, (0, max(rows * jax.lax.axis_size(axis) - len(x_N), 0)))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxrec.config.fields import below_one, key
 from jaxrec.config.keys import LossOptions
-from jaxrec.kernels import shards, sizes
+from jaxrec.kernels import hardware, shards, sizes
 from jaxrec.kernels.chunks import chunked
 from jaxrec.training.losses.entry import LossEntry
 from jaxrec.training.losses.totals import score
@@ -58,12 +58,14 @@ def softmax_total(
 
 def _chunk_loss(axis, table_VD, bias_V, chunk):
     hidden_CD, target_C, weight_C = chunk
-    # by its own product: were it picked out of the scores, these would stay in memory beside their exponentials
-    at_target_C = jax.vmap(lambda hidden_D, item: score(hidden_D, item, table_VD, bias_V, axis))(hidden_CD, target_C)
     scores_CV = jnp.dot(hidden_CD, table_VD.T.astype(hidden_CD.dtype), preferred_element_type=jnp.float32) + bias_V
     peak_C = shards.largest(scores_CV.max(-1, keepdims=True), axis)
     weights_CV = jnp.exp(scores_CV - peak_C)
     norm_C = shards.total(weights_CV.sum(-1, keepdims=True), axis)
+    if hardware.is_cpu():  # picked out of the scores, they would stay in memory beside their exponentials
+        at_target_C = jax.vmap(lambda x_D, item: score(x_D, item, table_VD, bias_V, axis))(hidden_CD, target_C)
+    else:
+        at_target_C = shards.pick(scores_CV, target_C[:, None] - 1, axis)[:, 0]
     loss = (weight_C * ((jnp.log(norm_C) + peak_C)[:, 0] - at_target_C)).sum()
     return loss, weights_CV, norm_C
 

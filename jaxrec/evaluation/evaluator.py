@@ -23,7 +23,7 @@ from jaxrec.evaluation.metrics import NAMES, metrics
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.kernels import placement as dev, ranking, shards
 from jaxrec.models.entry import has_users
-from jaxrec.models.features import folded
+from jaxrec.models.features import compile_fold, folded
 from jaxrec.models.model import Model
 from jaxrec.models.sharded import specs
 from jaxrec.system.errors import UserError
@@ -131,10 +131,10 @@ class Evaluator:
         return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.layouts.items()}
 
     def compile(self, params: Any) -> None:
-        """Compiles the programs of `every_rank` for params of these shapes; not those of features or split tables."""
-        model = self.model
-        if model.folding or model.item_axis:
+        """Compiles the programs of `every_rank` for params of these shapes; not those of split tables."""
+        if self.model.item_axis:
             return
+        model, params = compile_fold(self.model, params)
         encoded = self.encode.trace(params, self.histories)
         encoded.lower().compile()
         hidden = jax.ShapeDtypeStruct((self.histories.total, encoded.out_info.shape[-1]), np.float32)

@@ -107,16 +107,41 @@ def folded(model: Model, params: Any) -> tuple[Model, Any]:
     if model.folding is None:
         return model, params
     folding: Folding = model.folding
-    plain, items, bonus = folding.plain, folding.items, folding.bonus
-    params = jax.jit(folding.fold)(params, items)
-    if not bonus:
-        return plain, params
+    params = jax.jit(folding.fold)(params, folding.items)
+    if folding.bonus:
+        params |= {BONUS: np.where(folding.items.trained, 0, np.float32(folding.bonus))}
+    return _favouring(folding), params
+
+
+def compile_fold(model: Model, params: Any) -> tuple[Model, Any]:
+    """Compiles what `folded` runs. Returns as `folded` does, with shapes in place of params.
+
+    Args:
+        model: the model.
+        params: their shapes and shardings.
+    """
+    if model.folding is None:
+        return model, params
+    folding: Folding = model.folding
+    made = jax.jit(folding.fold).lower(params, folding.items).compile()
+    placed = lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
+    params = jax.tree.map(placed, made.out_info, made.output_shardings)
+    if folding.bonus:
+        params |= {BONUS: jax.ShapeDtypeStruct(folding.items.trained.shape, np.float32)}
+    return _favouring(folding), params
+
+
+def _favouring(folding):
+    """Returns the model without features, whose items without training have the bonus."""
+    plain = folding.plain
+    if not folding.bonus:
+        return plain
 
     def favoured(params):
         table_VD, bias_V = plain.output_embedding(params)
         return table_VD, params[BONUS] if bias_V is None else bias_V + params[BONUS]
 
-    return dataclasses.replace(plain, output_embedding=favoured), params | {BONUS: jnp.where(items.trained, 0.0, bonus)}
+    return dataclasses.replace(plain, output_embedding=favoured)
 
 
 def _fold(tables, params, items):

@@ -112,7 +112,7 @@ def fit(
         opened.enter_context(contextlib.closing(logger))
         logger.best = wording.best_so_far(setup, loop)
         handles = contextlib.nullcontext(signals) if signals else Signals()
-        schedule = optim.schedule(config.optim, setup.total_steps)
+        schedule = jax.jit(optim.schedule(config.optim, setup.total_steps))
 
         def read(pending):
             """The host's share of a call that has run: its sums, in the order of its steps."""

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import jax
 import numpy as np
+import polars as pl
 import pytest
 from some import some
 from trainings import BASE
@@ -19,6 +20,7 @@ from jaxrec.training import assembly, fit, preflight
 from jaxrec.training.setup import Feed
 
 LOG = sources.load("synthetic:users=300,items=200")
+ABOUT = pl.DataFrame({"genre": [["A", "B|A", "C"][item % 3] for item in range(len(LOG.catalogue.ids))]})
 FLAG = re.compile(r"--config\.([\w.]+)=([\w.]+)")
 SOFTMAX = {"name": "softmax"}
 
@@ -26,7 +28,8 @@ SOFTMAX = {"name": "softmax"}
 def assembled(**changes):
     values = recipes.changed(BASE | {"loss": SOFTMAX}, {"length": 30, "dataset": "synthetic"} | changes, "").values
     config = parsing.from_dict(values)
-    return assembly.assemble(config, assembly.split_of(config, LOG), jax.devices()[:1])
+    log = dataclasses.replace(LOG, catalogue=LOG.catalogue._replace(about=ABOUT))
+    return assembly.assemble(config, assembly.split_of(config, log), jax.devices()[:1])
 
 
 def needs_of(setup):
@@ -138,8 +141,9 @@ def test_trainings_that_differ_by_the_seed_share_a_program():
     assert lowered[0] == lowered[1]
 
 
-def test_an_evaluation_that_is_compiled_ahead_compiles_nothing(caplog):
-    setup = assembled(**{"model.dim": 20})
+@pytest.mark.parametrize("changes", [{}, {"features": "genre"}, {"features": "genre", "cold_bonus": 0.5}])
+def test_an_evaluation_that_is_compiled_ahead_compiles_nothing(changes, caplog):
+    setup = assembled(**changes, **{"model.dim": 20})
     validate, state = validation(setup), assembly.first_state(setup)
     with jax.log_compiles(), caplog.at_level("WARNING"):
         validate.compile_ahead()

@@ -48,15 +48,15 @@ def context(result):
 def continued(results):
     """What models that go on from window to window have of NDCG@10, beside ones trained anew, and what both take."""
     rows = [
-        "| data | tests | continued with | epochs, anew / continued | seconds | NDCG@10, anew (95%) | continued |",
-        "|---|---|---|---|---|---|---|",
+        "| data | tests | continued with | epochs, anew / continued | seconds | of the seconds | NDCG@10, anew (95%) | continued |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
         for name, anew in result["rows"].items():
             if (on := result["rows"].get(f"{name}, continued")) is None:
                 continue
             keys = " ".join(f"`{key}={value}`" for key, value in result["continued"].items())
-            seconds = f"{60 * anew['minutes']:.0f} / {60 * on['minutes']:.0f}"
+            seconds = f"{60 * anew['minutes']:.0f} / {60 * on['minutes']:.1f} | {on['minutes'] / anew['minutes']:.0%}"
             costs = f"{keys} | {anew['epochs']:.3g} / {on['epochs']:g} | {seconds}"
             values = [_within(row["policies"][0]) for row in (anew, on)]
             data = f"{result['data'].removesuffix('-continued')}, `{name}`"

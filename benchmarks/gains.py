@@ -47,10 +47,8 @@ def context(result):
 
 def continued(results):
     """What models that go on from window to window have of NDCG@10, beside ones trained anew, and what both take."""
-    rows = [
-        "| data | tests | continued with | epochs, anew / continued | seconds | of the seconds | NDCG@10, anew (95%) | continued |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    names = "data", "tests", "continued with", "epochs, anew / continued", "seconds", "of the seconds"
+    rows = [f"| {' | '.join(names)} | NDCG@10, anew (95%) | continued |", "|---" * (len(names) + 2) + "|"]
     for result in results:
         for name, anew in result["rows"].items():
             if (on := result["rows"].get(f"{name}, continued")) is None:

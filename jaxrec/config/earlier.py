@@ -21,7 +21,7 @@ RENAMED = {
     "optim.rate": "optim.learning_rate",
 }
 #: keys that are gone, since they gained nothing where they were measured, and the values that change nothing
-REMOVED = {"contrast": 0.0, "item_dropout": 0.0, "sequence_dropout": 0.0}
+REMOVED = {"contrast": 0.0, "item_dropout": 0.0, "sequence_dropout": 0.0, "model.transitions": False}
 VALUES = {  # current key -> {former value: current value}
     "stream": {"lanes": "session-parallel"},
     "loss.share": {"sequence": "row"},
@@ -72,10 +72,14 @@ def modernised(values: dict) -> dict:
     """
     new: dict[str, Any] = {}
     changed = []
-    for name in REMOVED.keys() & values.keys():
-        if str(values[name]) not in (str(REMOVED[name]), "0"):
-            raise UserError(f"config.{name} is gone, since it gained nothing (docs/recipes.md): leave it out")
-    values = {name: value for name, value in values.items() if name not in REMOVED}
+    values = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
+    for path, nothing in REMOVED.items():
+        *groups, last = path.split(".")
+        inner = values.get(groups[0]) if groups else values
+        if not isinstance(inner, dict) or last not in inner:
+            continue
+        if str(inner.pop(last)) not in (str(nothing), "0"):
+            raise UserError(f"config.{path} is gone, since it gained nothing (docs/recipes.md): leave it out")
 
     def put(path, value):
         now, given = renamed(path, value)

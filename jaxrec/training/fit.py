@@ -112,7 +112,7 @@ def fit(
         opened.enter_context(contextlib.closing(logger))
         logger.best = wording.best_so_far(setup, loop)
         handles = contextlib.nullcontext(signals) if signals else Signals()
-        schedule = jax.jit(optim.schedule(config.optim, setup.total_steps))
+        rate_of = optim.rates(config.optim, setup.total_steps)
 
         def read(pending):
             """The host's share of a call that has run: its sums, in the order of its steps."""
@@ -168,7 +168,7 @@ def fit(
                     if begun is not None:
                         watch.lap("first steps")
                     valid = validate(evaluated(setup, state.evaluated)) if evaluates and validate else None
-                    rate = float(np.asarray(schedule(end - 1))) * optim.rate_factor(state.opt)
+                    rate = rate_of(end - 1) * optim.rate_factor(state.opt)
                     score = close_row(setup, loop, logger, valid, rate)
                     if valid:
                         opt = optim.lower(config.optim, state.opt, loop["evals_without_improvement"])

@@ -33,6 +33,14 @@ def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), after], [warmup]) if warmup else after
 
 
+def rates(config: OptimConfig, steps: int) -> Callable[[int], float]:
+    """`schedule` on the host: what is constant as it was given, what moves by one compiled program."""
+    if config.schedule in ("constant", "plateau") and not config.warmup:
+        return lambda step: config.learning_rate
+    moving = jax.jit(schedule(config, steps))
+    return lambda step: float(moving(step))
+
+
 def optimiser(config: OptimConfig, steps: int, norm: Callable | None = None) -> optax.GradientTransformationExtraArgs:
     """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or `adagrad`, with a schedule and gradient clipping.
 

@@ -56,10 +56,17 @@ def test_old_keys_and_values_are_those_of_now(caplog):
 
 @pytest.mark.parametrize("key", earlier.REMOVED)
 def test_a_key_that_is_gone_is_read_where_it_changes_nothing(key, caplog):
-    assert parsing.from_dict(copy.deepcopy(OLD) | {key: 0.0}) == parsing.from_dict(copy.deepcopy(OLD))
+    def with_key(value):
+        values = copy.deepcopy(OLD)
+        *groups, last = key.split(".")
+        (values[groups[0]] if groups else values)[last] = value
+        return values
+
+    for nothing in (earlier.REMOVED[key], 0):
+        assert parsing.from_dict(with_key(nothing)) == parsing.from_dict(copy.deepcopy(OLD))
     for read in (parsing.from_dict, parsing.from_stored):
         with pytest.raises(UserError, match=f"config.{key} is gone.*leave it out"):
-            read(copy.deepcopy(OLD) | {key: 0.1})
+            read(with_key(0.1))
     with pytest.raises(UserError, match=f"config.{key} is gone"):
         parsing.from_dict(recipes.read("default", {key: "0.1"}).values)
 

@@ -29,7 +29,7 @@ ALL = {
 }
 SMALL = {"dim": 8, "layers": 1, "dropout": 0.3}
 WAYS = {
-    "sasrec": {"model": SMALL | {"name": "sasrec", "time_bias": True, "time_intervals": 6, "transitions": True}},
+    "sasrec": {"model": SMALL | {"name": "sasrec", "time_bias": True, "time_intervals": 6, "embedding": "projected"}},
     "hstu": {"model": SMALL | {"name": "hstu", "time_bias": True}, "positions": "relative"},
     "gru4rec": {"model": SMALL | {"name": "gru4rec"}},
     "rg-lru": {"model": SMALL | {"name": "rg-lru"}},

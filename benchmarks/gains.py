@@ -114,11 +114,11 @@ def _relative(gain, at):
 def _bases(data):
     """What the trainings of each data set have in common."""
 
-    def told(name, recipe, changes):
+    def described(name, recipe, changes):
         listed = " ".join(f"`{key}={value}`" for key, value in changes.items())
         return f"{DATA.get(name, name)} `{recipe}`" + (f" with {listed}" if listed else "")
 
-    return "; ".join(told(name, found["base"]["recipe"], found["base"]["changes"]) for name, found in data.items())
+    return "; ".join(described(name, found["base"]["recipe"], found["base"]["changes"]) for name, found in data.items())
 
 
 def _machines(result, changes):

@@ -64,6 +64,9 @@ LEVERS = {
 }
 
 
+UNDONE = "hard", "plain"  # what `default` chose, undone
+
+
 def train(log, recipe, changes, runs, name, seed):
     """The workdir and the Config of a training, made or taken."""
     config, _ = fitting.configuration(recipe, changes | {"seed": seed}, log)
@@ -86,13 +89,16 @@ def main(flags):
     """Train what is lacking, and write what each lever gains."""
     log = as_log(flags.dataset)
     name = Path(flags.dataset).name + (DEFAULT if flags.default else "")
+    if not flags.default and name not in BASES:
+        raise SystemExit(f"{name} has no recipe to be measured against (there are {', '.join(BASES)}): give --default")
     recipe, base = ("default", {}) if flags.default else BASES[name]
+    levers = flags.levers or [each for each in LEVERS if flags.default or each not in UNDONE]
     runs, seeds = flags.runs / name.replace(", ", "-"), range(flags.seeds)
     parts = ("valid",) if flags.seeds == 1 else ("valid", "test")
     plain = [train(log, recipe, base, runs, "base", seed) for seed in seeds]
     of_base = {part: ranks(log, plain, part) for part in parts}
     described = {"recipe": recipe, "changes": base, **{part: summary(of_base[part]) for part in parts}}
-    for lever in flags.levers:
+    for lever in levers:
         changed = [train(log, recipe, base | LEVERS[lever], runs, lever, seed) for seed in seeds]
         row = {"changes": LEVERS[lever], "seeds": flags.seeds}
         for part in parts:
@@ -125,7 +131,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--default", action="store_true", help="against configs/default.py as it is")
-    parser.add_argument("--levers", type=functools.partial(str.split, sep=","), default=list(LEVERS))
+    parser.add_argument("--levers", type=functools.partial(str.split, sep=","), default=[], help="by default all")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs/levers"), help="where trainings lie")
     main(parser.parse_args())

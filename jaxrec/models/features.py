@@ -110,7 +110,7 @@ def folded(model: Model, params: Any) -> tuple[Model, Any]:
     params = jax.jit(folding.fold)(params, folding.items)
     if folding.bonus:
         params |= {BONUS: np.where(folding.items.trained, 0, np.float32(folding.bonus))}
-    return _favouring(folding), params
+    return _with_bonus(folding), params
 
 
 def compile_fold(model: Model, params: Any) -> tuple[Model, Any]:
@@ -128,10 +128,10 @@ def compile_fold(model: Model, params: Any) -> tuple[Model, Any]:
     params = jax.tree.map(placed, made.out_info, made.output_shardings)
     if folding.bonus:
         params |= {BONUS: jax.ShapeDtypeStruct(folding.items.trained.shape, np.float32)}
-    return _favouring(folding), params
+    return _with_bonus(folding), params
 
 
-def _favouring(folding):
+def _with_bonus(folding):
     """Returns the model without features, whose items without training have the bonus."""
     plain = folding.plain
     if not folding.bonus:

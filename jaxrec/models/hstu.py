@@ -158,7 +158,7 @@ class HSTUOptions(ModelOptions):
 
     heads: int = key(positive, 1)
     init: str = among("normal", "xavier", "uniform")  #: N(0, 0.02), Glorot normal, or uniform
-    embedding: str = among("shared", "projected")  #: whether a linear map of the hidden vector comes before the scores
+    embedding: str = among("shared", "projected")  #: projected: a linear map of the hidden vector before the scores
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
     time_bias: bool = False  #: whether each head has a learned bias per bucket of time between two events
 

@@ -152,7 +152,7 @@ class RGLRUOptions(ModelOptions):
     ffn: str = among("swiglu", "gelu", "relu")  #: activation of the feed-forward
     ffn_multiplier: int = key(positive, 2)  #: width of the feed-forward, as a multiple of dim
     init: str = among("normal", "xavier", "uniform")  #: N(0, 0.02), Glorot normal, or uniform
-    embedding: str = among("shared", "projected")  #: whether a linear map of the hidden vector comes before the scores
+    embedding: str = among("shared", "projected")  #: projected: a linear map of the hidden vector before the scores
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
 
 

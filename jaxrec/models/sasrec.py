@@ -46,7 +46,7 @@ class SASRec(nn.Module):
     "pre", with additions multiplied by a sigmoid gate of the unnormalised input (LiGR: Borisyuk et al. 2024).
     `embedding` says what a hidden vector is multiplied with: the table of the inputs ("shared"), another one
     ("separate"), or the table of the inputs after a linear map of the hidden vector ("projected"), so that an item is
-    not likest itself (Gulordava et al., EMNLP 2018).
+    not most similar to itself (Gulordava et al., EMNLP 2018).
     `positions` are counted "from_start" or "from_end"; "relative", "rotary" and "buckets" have no position table.
     With `time_intervals`, keys and values know how far back they are in time, and in counted positions (TiSASRec: Li et
     al., WSDM 2020).

@@ -215,28 +215,29 @@ def call(parts: Parts, size: int) -> Callable:
 
     def steps(parts, state, data, sampler_tables, start, end, seed):
         first = state.step
-        # An accelerator writes what is known of a step by one kernel and reads it again where it is asked for; a CPU is
-        # faster number by number, and with those of the last step at hand.
+        # On an accelerator the metrics of a step are one array, which one kernel writes and the condition reads back. On
+        # a CPU separate scalars are faster, with those of the last step carried beside.
         on_cpu = hardware.is_cpu()
         joined = StepMetrics._make if on_cpu else jnp.stack
 
         def going(loop):
-            state, kept, last = loop
-            if not on_cpu:
-                last = jax.lax.dynamic_index_in_dim(kept, jnp.maximum(state.step - first - 1, 0), keepdims=False)
+            state, kept, carried = loop
+            last = carried if on_cpu else jax.lax.dynamic_index_in_dim(kept, state.step - first, keepdims=False)
             finite = [jnp.isfinite(x).all() for x in jax.tree.leaves(last)]
-            return (state.step < end) & ((state.step == first) | jnp.stack(finite).all())
+            return (state.step < end) & jnp.stack(finite).all()
 
         def body(loop):
             state, kept, _ = loop
-            at = state.step - first
+            taken = state.step - first + 1
             state, values = step(parts, state, data, sampler_tables, state.step - start, seed)
-            last = joined(values)
-            return state, jax.tree.map(lambda x, value: x.at[at].set(value), kept, last), last if on_cpu else None
+            values = joined(values)
+            kept = jax.tree.map(lambda x, value: x.at[taken].set(value), kept, values)
+            return state, kept, values if on_cpu else None
 
-        none = joined([jnp.float32(0)] * len(StepMetrics._fields))
-        empty = jax.tree.map(lambda x: jnp.full((size, *x.shape), jnp.nan, x.dtype), none)
+        none = joined([jnp.float32(0)] * len(StepMetrics._fields))  # before the first step, in row 0
+        empty = jax.tree.map(lambda x: jnp.full((size + 1, *x.shape), jnp.nan, x.dtype).at[0].set(x), none)
         state, kept, _ = jax.lax.while_loop(going, body, (state, empty, none if on_cpu else None))
-        return state, kept if isinstance(kept, StepMetrics) else StepMetrics(*kept.T)
+        kept = jax.tree.map(lambda x: x[1:], kept)
+        return state, kept if on_cpu else StepMetrics(*kept.T)
 
     return many

@@ -156,6 +156,10 @@ def test_projected_is_shared_with_a_linear_map_of_what_is_scored(kind):
     mapped = encoded(shared, rest, FULL) @ kernel
     np.testing.assert_allclose(encoded(model, params, FULL), mapped, rtol=1e-4, atol=1e-5)
     assert model.item_tables == shared.item_tables
+    items, scored = rest["items"], model.output_embedding(params)[0]
+    cosine = CONFIGS[f"{kind} projected"].get("score") == "cosine"
+    lengths = np.linalg.norm(items, axis=1, keepdims=True) if cosine else 1
+    np.testing.assert_allclose(scored, items / lengths, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", some(CONFIGS, "sasrec", "examples.own_model:MODEL"))

@@ -5,12 +5,13 @@ import numpy as np
 import optax
 import pytest
 from some import some
-from stepping import made
+from stepping import ADAM, made
 
 from jaxrec.batches import stream
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
 from jaxrec.kernels import placement, sizes
+from jaxrec.kernels.hardware import Hardware, assumed
 from jaxrec.training import fit, launch, microbatches, step
 
 USERS, ITEMS = 40, 30
@@ -322,15 +323,21 @@ def test_gradient_is_normalised_by_the_global_count(devices):
     assert report.count[0] == (batch.targets > 0).sum()
 
 
-def test_a_call_stops_at_what_is_not_finite():
-    setup = made()
-    start = fit.initial(setup)
-    start.params["items"] = start.params["items"].at[4].set(np.nan)
-    data, _ = fit.Feed(setup)(0, 2)
-    state, report = setup.run(
-        jax.device_put(start, placement.replicated(setup.devices)), data, setup.sampler_tables, np.int32(0), np.int32(2)
-    )
-    assert int(state.step) == 1 and np.isnan(report.loss[0]) and np.isnan(report.count[1])
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+@pytest.mark.parametrize("broken", [1, 2])
+def test_a_call_stops_at_what_is_not_finite(kind, broken):
+    """In its first step, by what it is given, or in its second, by what the first one made of it."""
+    with assumed(Hardware(kind, 16 << 30)):
+        setup = made(optim=ADAM | {"learning_rate": 1e38}, steps_per_call=3)
+        start = fit.initial(setup)
+        if broken == 1:
+            start.params["items"] = start.params["items"].at[4].set(np.nan)
+        data, _ = fit.Feed(setup)(0, 3)
+        placed = jax.device_put(start, placement.replicated(setup.devices))
+        state, report = setup.run(placed, data, setup.sampler_tables, np.int32(0), np.int32(3))
+    assert int(state.step) == broken
+    np.testing.assert_array_equal(np.isfinite(report.loss), np.arange(1, 4) < broken)
+    np.testing.assert_array_equal(np.isnan(report.count), np.arange(1, 4) > broken)
 
 
 @pytest.mark.slow

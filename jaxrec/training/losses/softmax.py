@@ -12,7 +12,7 @@ from jaxrec.config.keys import LossOptions
 from jaxrec.kernels import hardware, shards, sizes
 from jaxrec.kernels.chunks import chunked
 from jaxrec.training.losses.entry import LossEntry
-from jaxrec.training.losses.totals import score
+from jaxrec.training.losses.totals import scores
 
 
 def softmax(hidden_D: jax.Array, target: jax.Array, table_VD: jax.Array, bias_V: jax.Array | None) -> jax.Array:
@@ -62,8 +62,8 @@ def _chunk_loss(axis, table_VD, bias_V, chunk):
     peak_C = shards.largest(scores_CV.max(-1, keepdims=True), axis)
     weights_CV = jnp.exp(scores_CV - peak_C)
     norm_C = shards.total(weights_CV.sum(-1, keepdims=True), axis)
-    if hardware.is_cpu():  # picked out of the scores, they would stay in memory beside their exponentials
-        at_target_C = jax.vmap(lambda x_D, item: score(x_D, item, table_VD, bias_V, axis))(hidden_CD, target_C)
+    if hardware.is_cpu():  # to pick it out of the scores would keep these in memory beside their exponentials
+        at_target_C = scores(hidden_CD, target_C, table_VD, bias_V, axis)
     else:
         at_target_C = shards.pick(scores_CV, target_C[:, None] - 1, axis)[:, 0]
     loss = (weight_C * ((jnp.log(norm_C) + peak_C)[:, 0] - at_target_C)).sum()
@@ -180,8 +180,7 @@ def smoothed(total: Callable, smoothing: float, axis: str | None = None) -> Call
 
     def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
         mean_D, mean = _means(table_VD, bias_V, axis)
-        score_of = lambda hidden_D, item: score(hidden_D, item, table_VD, bias_V, axis)
-        positive_N = jax.vmap(score_of)(hidden_ND, jnp.maximum(target_N, 1))
+        positive_N = scores(hidden_ND, jnp.maximum(target_N, 1), table_VD, bias_V, axis)
         mean_N = jnp.dot(hidden_ND, mean_D.astype(hidden_ND.dtype), preferred_element_type=jnp.float32) + mean
         above = jnp.where(weight_N > 0, weight_N * (positive_N - mean_N), 0).sum()
         return total(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V) + smoothing * above

@@ -25,11 +25,11 @@ FLAG = re.compile(r"--config\.([\w.]+)=([\w.]+)")
 SOFTMAX = {"name": "softmax"}
 
 
-def assembled(**changes):
+def assembled(devices=1, **changes):
     values = recipes.changed(BASE | {"loss": SOFTMAX}, {"length": 30, "dataset": "synthetic"} | changes, "").values
     config = parsing.from_dict(values)
     log = dataclasses.replace(LOG, catalogue=LOG.catalogue._replace(about=ABOUT))
-    return assembly.assemble(config, assembly.split_of(config, log), jax.devices()[:1])
+    return assembly.assemble(config, assembly.split_of(config, log), jax.devices()[:devices])
 
 
 def needs_of(setup):
@@ -141,9 +141,17 @@ def test_trainings_that_differ_by_the_seed_share_a_program():
     assert lowered[0] == lowered[1]
 
 
-@pytest.mark.parametrize("changes", [{}, {"features": "genre"}, {"features": "genre", "cold_bonus": 0.5}])
-def test_an_evaluation_that_is_compiled_ahead_compiles_nothing(changes, caplog):
-    setup = assembled(**changes, **{"model.dim": 20})
+@pytest.mark.parametrize(
+    ("devices", "changes"),
+    [
+        (1, {}),
+        (1, {"features": "genre", "cold_bonus": 0.5}),
+        (2, {"features": "genre"}),
+        (2, {"features": "genre", "model.name": "gru4rec", "model.input_dropout": 0.0}),
+    ],
+)
+def test_an_evaluation_that_is_compiled_ahead_compiles_nothing(devices, changes, caplog):
+    setup = assembled(devices, **changes, **{"model.dim": 20})
     validate, state = validation(setup), assembly.first_state(setup)
     with jax.log_compiles(), caplog.at_level("WARNING"):
         validate.compile_ahead()

@@ -102,7 +102,8 @@ def _gain(row):
     part = "test" if "test" in row else "valid"
     seeds = f", {row['seeds']}" if part == "test" else ", 1, validation"
     gain = row[part]["gain"]
-    return _relative(gain, row[part]["ndcg@10"] - gain["ndcg@10"]) + seeds
+    at = row[part]["ndcg@10"] - gain["ndcg@10"]  # of the base that this row was measured against, maybe of fewer seeds
+    return _relative(gain, at) + seeds
 
 
 def _relative(gain, at):

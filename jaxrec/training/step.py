@@ -215,8 +215,8 @@ def call(parts: Parts, size: int) -> Callable:
 
     def steps(parts, state, data, sampler_tables, start, end, seed):
         first = state.step
-        # On an accelerator the metrics of a step are one array, which one kernel writes and the condition reads back. On a
-        # CPU separate scalars are faster, with those of the last step carried beside.
+        # On an accelerator the metrics of a step are one array, which one kernel writes and the condition reads back.
+        # On a CPU separate scalars are faster, with those of the last step carried beside.
         on_cpu = hardware.is_cpu()
         joined = StepMetrics._make if on_cpu else jnp.stack
 

@@ -11,14 +11,14 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from jaxrec.api import fitting
+from jaxrec.api import comparing, fitting
 from jaxrec.api.backtested import Backtest
 from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
-from jaxrec.config import parsing as configs, registry
+from jaxrec.config import parsing as configs
 from jaxrec.data import event_types, folds as folding, splits
 from jaxrec.data.folds import Asked, Fold
-from jaxrec.data.times import date
+from jaxrec.data.plausible import date
 from jaxrec.evaluation import ranker
 from jaxrec.evaluation.ageing import Ages, spread
 from jaxrec.evaluation.baselines import BASELINES
@@ -34,7 +34,6 @@ from jaxrec.training.restore import restore_params
 
 PLAN = "backtest.json"
 LEAST = 1e-6  #: minimum share of a window's events for validation
-Planned = Mapping[str, tuple[str, Mapping[str, Any]]]  #: {label: (configuration, changes to it)}
 NOTHING = np.zeros(0, np.int32)  #: ranks when no question can be answered
 OWN = ("dataset", "seed", "split", "test_quantile", "valid_fraction", "baskets")  # determined by the backtest
 
@@ -92,7 +91,7 @@ def backtest(
     _check(baselines, targets, valid_fraction, seeds, folds, {**keys, **(continued or {})})
     days = _days("--test-days", test_days)
     every = _every(retrain_every, days)
-    planned = _planned(models)
+    planned = comparing.planned(models)
     log, types = as_log(data, say), keys.get("target_types", "")
     log = Log(event_types.asking(log.interactions, types), log.dataset, log.steps, log.notes)
     train = None if train_days == folding.ALL else _days("--train-days", train_days)
@@ -152,7 +151,13 @@ class _Run:
             self._keep(name, fold, spread(found, own)[None], own)
 
     def train(
-        self, fold: int, planned: Planned, keys: Mapping[str, Any], seeds: int, folder: Path, continues: bool = False
+        self,
+        fold: int,
+        planned: comparing.Planned,
+        keys: Mapping[str, Any],
+        seeds: int,
+        folder: Path,
+        continues: bool = False,
     ) -> None:
         """Trains each model for a fold unless done, and ranks the questions of the fold and later ones.
 
@@ -245,17 +250,6 @@ def _window(log, fold):
     interactions = folding.window_of(log.interactions, fold.window)
     span = f"{date(fold.window.since)} to {date(fold.window.until)}"
     return Log(replace(interactions, name=f"{interactions.name}, {span}"), f"{log.dataset}, {span}")
-
-
-def _planned(models):
-    """Returns {label: (configuration, changes)} for names of models and of configurations."""
-    own, planned = registry.names("model"), {}
-    for name in models:
-        if name in own or (":" in name and not name.endswith(".py")):
-            planned[name] = fitting.DEFAULT, {"model.name": name}
-        else:
-            planned[Path(name).stem] = name, {}
-    return planned
 
 
 def _seen(planned, window, keys):

@@ -139,18 +139,18 @@ def _may_be(role: str, name: str) -> bool:
     return plain(name) in KNOWN[role].split()
 
 
-def refuse_order(names: list[str], number: int, where: object, in_two_ways: bool) -> None:
+def refuse_order(names: list[str], number: int, where: object, forms: str) -> None:
     """Raises UserError: no column is recognised as the time by name, but this one contains times.
 
     Args:
         names: the column names.
         number: index of the column with times.
         where: the table, for messages.
-        in_two_ways: whether its dates need --time-format.
+        forms: of its dates, if they need --time-format; otherwise "".
     """
     name = names[number]
     named = number + 1 if name == f"column {number + 1}" else name
-    form = " --time-format '%d/%m/%Y' (or as its dates are written)" if in_two_ways else ""
+    form = f" --time-format {forms}, as its dates are written," if forms else ""
     raise UserError(
         f"{where}: no column is known as the time by its name, but {name} reads as times: take it with "
         f"--time {named}{form}, or the order of the file with --time {NONE} (to prepare.py)"

@@ -6,6 +6,7 @@ zone. An ambiguous date like 1/4/2014 is only parsed by a given format.
 """
 
 import datetime
+import re
 
 import polars as pl
 
@@ -34,7 +35,29 @@ OTHERS = {  # other formats -> ISO 8601, with the month still as a word
 }
 
 
+ORDERS = ("%d", "%m"), ("%m", "%d")
+#: part of a time of day, as of SLASHED -> its format
+CLOCK = {
+    "minutes": ":%M",
+    "seconds": ":%S",
+    "part": ".%f",
+    "h": "h",
+    "blank": " ",
+    "half": "%p",
+    "away": " ",
+    "zone": "%z",
+    "end": "Z",
+}
 TWO_WAYS = r"^\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d\d)(?:[ T,].*)?$"  # 1/4/2014, which may be in January or April
+
+
+#: the parts of such a date with or without a time of day
+SLASHED = re.compile(
+    r"""\d{1,2}(?P<gap>[/.-])\d{1,2}(?P=gap)(?:(?P<year>\d{4})|\d\d)
+    (?P<clock>(?P<space>[ T,]+)\d{1,2}(?:(?P<minutes>:\d\d)(?P<seconds>:\d\d)?(?P<part>\.\d+)?|(?P<h>h))?
+    (?P<blank>[ ])?(?P<half>[AaPp][Mm])?(?P<away>[ ])?(?P<zone>[+-]\d\d:?\d\d)?(?P<end>Z)?)?""",
+    re.VERBOSE,
+)
 
 
 class Dates:
@@ -46,6 +69,7 @@ class Dates:
 
     def __init__(self, named: str | None = None):
         self.named = None if named is None else checked(named)
+        self.minutes = " 00" if self.named and self.named != _chrono(named or "") else ""  # that `checked` wants
         self.formats = FORMATS
         self.zoneless = False  # whether a date with a time of day had no zone
 
@@ -54,6 +78,9 @@ class Dates:
         text = text.str.strip_chars()
         if self.named:
             self.zoneless |= not any(zone in self.named for zone in ("z", "%s"))
+            if "." not in self.named:
+                text = text.str.replace(r"^(\d+)\.0*$", "${1}")  # whole numbers that became floats
+            text = text + self.minutes if self.minutes else text
             return _of_four_digits(text.str.to_datetime(self.named, strict=False, time_unit="us").dt.epoch("us"))
         iso = text.str.replace(r"^(\d{4}-\d\d-\d\d) ", "${1}T").str.replace(r" ?UTC$", "Z")
         iso = iso.str.replace(r" ([+-]\d\d)", "$1")
@@ -79,13 +106,42 @@ class Dates:
         return found, (*fits, *(format for format in formats if format not in fits))
 
 
+def forms_of(values: pl.Series) -> str:
+    """Returns the strftime formats of dates like 1/4/2014 for a message: those by which most of them can be read.
+
+    >>> forms_of(pl.Series(["18/10/2017 07:33"]))
+    "'%d/%m/%Y %H:%M'"
+    >>> forms_of(pl.Series(["1/4/2014"]))
+    "'%d/%m/%Y' or '%m/%d/%Y'"
+    """
+    day = "%d/%m/%Y"
+    if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        return f"'{day}'"
+    text = values.cast(pl.String).str.strip_chars()
+    text = text.filter(text.str.contains(TWO_WAYS)).head(1000)
+    if not len(text) or not (found := SLASHED.fullmatch(text[0])):
+        return f"'{day}'"
+    rest = ""
+    if found["clock"]:
+        rest = f"{found['space']}{'%I' if found['half'] else '%H'}"
+        rest += "".join(form for part, form in CLOCK.items() if found[part])
+    rest = ("%Y" if found["year"] else "%y") + rest
+    forms = {
+        form: Dates(form).read(text).count() for form in (f"{found['gap']}".join((*days, rest)) for days in ORDERS)
+    }
+    return " or ".join(f"'{form}'" for form, count in forms.items() if count == max(forms.values()))
+
+
 def checked(named: str) -> str:
-    """Returns the chrono equivalent of a strftime format.
+    """Returns the chrono equivalent of a strftime format; with %M after it if it has hours, but no minutes.
 
     Raises:
         UserError: if it is invalid, or doesn't include the year.
     """
-    form = named.replace(".%f", "%.f").replace("%f", "%6f")
+    form = _chrono(named)
+    plain = form.replace("%%", "")
+    if re.search("%[-_0]?[HIkl]", plain) and not re.search("%[-_0]?[MTRXcr]", plain):
+        form += " %M"  # without which polars reads no hours
     moment = datetime.datetime(2014, 11, 23, 17, 45, 56)
     try:
         written = pl.Series([moment]).dt.replace_time_zone("UTC" if "z" in named else None).dt.to_string(form)
@@ -95,6 +151,10 @@ def checked(named: str) -> str:
     if back is None or back.year != moment.year:
         raise UserError(f"--time-format {named}: tells no date: write it as strftime does, as in '%d/%m/%Y %H:%M:%S'")
     return form
+
+
+def _chrono(named: str) -> str:
+    return named.replace(".%f", "%.f").replace("%f", "%6f")
 
 
 def _as_iso(text: pl.Series) -> pl.Series:

@@ -9,9 +9,9 @@ import numpy as np
 from jaxrec.data import event_types, filters
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import parts
+from jaxrec.data.plausible import date
 from jaxrec.data.ragged import slices
 from jaxrec.data.splits import Questions, Split, SplitEntry, quantile
-from jaxrec.data.times import date
 from jaxrec.system.errors import UserError
 
 SECOND, DAY = 1_000_000, 86_400_000_000  # microseconds
@@ -122,7 +122,12 @@ def latest(data: Interactions, valid: float = 0.1) -> Split:
     >>> found = latest(log, 0.34)
     >>> found.interactions.catalogue.ids.tolist(), found.stop - found.start, found.valid.target.tolist()
     ([7, 8], array([2, 1]), [1, 1])
+
+    Raises:
+        UserError: the log has no times.
     """
+    if data.times is None:
+        raise UserError(f"{data.name} has no times, by which this split takes the latest events: split by last-item")
     times = np.asarray(data.times)
     trains = times < _cut(times, valid)
     known, numbers = _known(data, trains)

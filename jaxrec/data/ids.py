@@ -5,6 +5,8 @@ The rules:
 - A column in which ids look like floats (`1.0`, `153.`, `1e+05`, `1.00878E+11`), over all files together, is rejected
   if one has the same value as another id (`1.0` and `1`), or if fewer than half of the distinct ids are words. So
   `1.5` and `1e5` are names among names, but altered numbers among numbers, or alone.
+- A column in which an id begins with zeros and another is the same number without them (`0104` and `104`), over all
+  files together, is rejected. Ids with zeros alone are text.
 - `--ids integer` accepts integers only: `1.0` is 1, below 2^53; `1e+05`, one digit and a power of ten, is 100000.
   Other ids in scientific notation have lost digits, and are bad rows, as is everything else. A column that begins
   without any number (in its first 64 MiB) is treated as text throughout.
@@ -30,6 +32,7 @@ TABLE = 1 << 26  # numbers below it use a lookup table
 MISSING = ("NA", "N/A", "NaN", "nan", "NULL", "null", "None", r"\N", "<NA>")
 FLOAT = r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?[0-9]+[eE][-+]?[0-9]+$"
 INTEGER = r"^[-+]?[0-9]+$"
+PADDED = "^-?0+[0-9]+$"
 EXACT = {pl.Float32: 2**24, pl.Float64: 2**53}  # integers below these are exact as floats
 CURES = "--ids integer takes 1.0 for 1, where every value is exact; --ids text takes ids as they stand"
 
@@ -200,10 +203,11 @@ class Ids:
         """Returns the sorted ids, and each code's index among them [count] int32.
 
         Raises:
-            UserError: if some ids look like floats.
+            UserError: if some ids look like floats, or have lost leading zeros.
         """
         if not self.kind:
             self._check_floats()
+            self._check_zeros()
         if self.kind == "text":
             ids = to_array(self.tokens())
         elif self._words:
@@ -248,6 +252,31 @@ class Ids:
             f"{file}: column {self.name} holds floats ({_cut(example)}){beside}: an id is an integer or a string, and "
             f"here different ids may have become one, or one two; {CURES}"
         )
+
+    def _check_zeros(self) -> None:
+        """Checks that no id is another one with zeros before it."""
+        words = self.words()
+        padded = words.filter(words.str.contains(PADDED))
+        if not len(padded):
+            return
+        tokens, plain = self.tokens(), padded.str.replace("^(-?)0+([0-9])", "${1}${2}")
+        both = plain.is_in(tokens.implode())
+        if not both.any():
+            return
+        long, bare = padded.filter(both)[0], plain.filter(both)[0]
+        file, other = self.file_of(long), self.file_of(bare)
+        beside = _cut(bare) + (f" (in {other})" if other != file else "")
+        cures = "--ids text takes ids as they stand"
+        if tokens.str.contains(INTEGER).all():
+            cures = f"--ids integer takes {_cut(long)} for {_cut(bare)}; {cures}"
+        raise UserError(
+            f"{file}: column {self.name} holds {_cut(long)} beside {beside}: one id may have become two, since a "
+            f"program that reads ids as numbers drops leading zeros; {cures}"
+        )
+
+    def file_of(self, token: str) -> object:
+        """Returns the file where an id occurred first."""
+        return self._file_of(int((self.tokens() == token).arg_true()[0]))
 
     def _file_of(self, code: int):
         return self._files[bisect.bisect_right([first for first, _ in self._files], code) - 1][1]

@@ -242,11 +242,11 @@ def _key(file: File | str, header: list[str], column: str | None = None, role: s
         if name in header:
             return header.index(name)
     places = {cols.plain(name): place for place, name in reversed(list(enumerate(header)))}
-    found = next((places[name] for name in [*cols.KNOWN[role].split(), "id"] if name in places), None)
-    if found is None:
-        missing = f"no column {column}, nor {role}_id" if column else f"no column {role}_id"
-        cure = f"rename the column of the {role} ids so, or name it with prepare's --{role}, as the log's"
-        fail(file, 1, ",".join(header), f"{missing}: there are {some(header, 30)}: {cure}")
+    if (found := next((places[name] for name in [*cols.KNOWN[role].split(), "id"] if name in places), None)) is None:
+        where = file if isinstance(file, str) or file.suffix in columnar.SUFFIXES else f"{file}, line 1"
+        missing = f"{column}, nor {role}_id" if column and column != f"{role}_id" else f"{role}_id"
+        cure = f"rename the column of the {role} ids so, or prepare with --{role}s '', which leaves the table alone"
+        raise UserError(f"{where}: no column {missing}: there are {some(header, 30)}: {cure}")
     return found
 
 

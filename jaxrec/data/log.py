@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from jaxrec.data import event_types
+from jaxrec.data import event_types, joined
 from jaxrec.data.ids import Ids
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions, Types
 from jaxrec.data.ragged import distinct, stable_order
@@ -68,9 +68,10 @@ class Log:
             wrong += flaws
         if self.times:
             self._check_precision(frame["time"], batch.file)
-            times, why = self.times.parse(frame["time"])
+            values = frame["time"]
+            times, why = self.times.parse(values)
             frame = frame.with_columns(times.alias("time"))
-            wrong.append((times.is_null(), why))
+            wrong += self.times.flaws(values, times, why)
         if "weight" in self.columns:
             weights = self._weights(frame["weight"], batch.file)
             frame = frame.with_columns(weights.alias("weight"))
@@ -82,6 +83,9 @@ class Log:
         frame, wrong = self.cleaned(batch)
         bad = np.any([mask.to_numpy() for mask, _ in wrong], axis=0)
         if bad.any():
+            if self.bad.cure and self.times and self.times.mixed:
+                skipped = f"--on-bad-row skip leaves out those in the other, {self.times.mixed:,} of the rows"
+                self.bad.cure = f"Write every {self.columns['time']} in one form; {skipped}"
             self._note(batch, np.flatnonzero(bad), wrong)
             frame = frame.filter(pl.Series(~bad))
         self.rows += len(frame)
@@ -107,6 +111,14 @@ class Log:
                 "within two minutes only: write them as integers, or take the order of the file, --time none"
             )
 
+    def _check_joined(self, owners: int) -> list[str]:
+        """Checks that the items are no histories written as text; returns a note if they may be. `owners`: of rows."""
+        ids = self.ids["item"]
+        found = None if ids.kind == "text" else joined.example(ids.words(), ids.count, self.rows, owners)
+        if found and found[1]:
+            raise UserError(joined.refusal(ids.file_of(found[0]), ids.name, found[0]))
+        return [joined.note(ids.name, found[0])] if found else []
+
     def _weights(self, values: pl.Series, file) -> pl.Series:
         if values.dtype in (pl.Categorical, pl.Enum):
             values = values.cast(pl.String)
@@ -128,7 +140,7 @@ class Log:
         sessions take their place.
 
         Raises:
-            UserError: for bad rows that may not be skipped, no rows, a single item, or ids that look like floats.
+            UserError: for bad rows that may not be skipped, no rows, a single item, ids that are altered, or odd times.
         """
         self.bad.close()
         if not self.rows and self.bad.count:
@@ -137,6 +149,7 @@ class Log:
             raise UserError(f"{name}: no rows: put interactions there, one a row")
         notes = [note for ids in self.ids.values() for note in ids.notes()]
         user = "user" if "user" in self.ids else "session"
+        notes += self._check_joined(self.ids[user].count)
         item_ids, item_place = self.ids.pop("item").order()
         if len(item_ids) < 2:
             raise UserError(f"{name}: {item_ids[0]} is the only item: a recommender needs two or more")
@@ -151,7 +164,7 @@ class Log:
                 made["time"], relative, note = self.times.decide(relative)
             except ValueError as error:
                 raise UserError(f"{name}: {error}") from None
-            notes.append(note)
+            notes += [note, *self.times.notes()]
             columns["time"] = self.times.parts
         if "weight" in self.columns:
             made["weight"], columns["weight"] = _as_it_is, self.weights

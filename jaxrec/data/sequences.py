@@ -245,7 +245,8 @@ def _with_interactions(data: Interactions, file: File, beside: File, say, readin
                 f"{beside}, line {falls[0] + 3}: a time before that of the line above: sort by user and time"
             )
         extra |= {"times": micro, "relative": relative}
-        say(note)
+        for each in (note, *log.times.notes()):
+            say(each)
     if "weight" in chosen:
         extra["weights"] = log.weights.whole()
     if log.types:

@@ -4,12 +4,15 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import polars as pl
+
 from jaxrec.data import (
     columnar,
     columns as cols,
     dialects,
     discover,
     histories,
+    joined,
     json_lines,
     nested,
     partitions,
@@ -17,6 +20,7 @@ from jaxrec.data import (
     workbooks,
 )
 from jaxrec.data.columns import ROLES
+from jaxrec.data.dates import forms_of
 from jaxrec.data.given import Input
 from jaxrec.data.log import Batch
 from jaxrec.data.text import File, short, some
@@ -25,6 +29,7 @@ from jaxrec.system.errors import UserError
 
 NAMED = [role for role in ROLES if role not in cols.UNREAD]  # roles recognised by column names
 PARTS = {"year", "month", "day"}  # column names that form a time together
+NOTHING = pl.Series([], dtype=pl.String)
 SAMPLE = 1000  # values examined to decide whether a column holds times
 
 
@@ -107,12 +112,17 @@ def _check_undelimited(file: File, given: Input) -> None:
 
 def choose(table: Table, given: dict[str, str], file: File | str) -> dict[str, int]:
     """As `columns.choose`; also recognises nested fields, and lists named like items, item_ids or item_list."""
-    names = table.names
+    names, texts = table.names, {}
     for role in ("item", "time"):
         known = cols.KNOWN[role].split()
-        plural = [name for name in table.lists if not _singular(name).isdisjoint(known)]
-        if role not in given and len(plural) == 1 and not any(cols.plain(name) in known for name in names):
-            given = given | {role: plural[0]}
+        if role not in given and not any(cols.plain(name) in known for name in names):
+            plural = [name for name in names if not _singular(name).isdisjoint(known)]
+            texts |= _texts(table, [name for name in plural if name not in table.lists])
+            lists = [name for name in plural if name in table.lists or histories.are_lists(texts.get(name, NOTHING))]
+            if len(lists) == 1:
+                given = given | {role: lists[0]}
+            elif role == "item" and not lists:
+                _check_joined({name: texts[name] for name in plural if name in texts}, file)
     fields = [name for name in names if any(name.startswith(f"{other}.") for other in names)]
     given = given | _beside(given, fields)
     try:
@@ -140,8 +150,34 @@ def _beside(given: dict[str, str], fields: list[str]) -> dict[str, str]:
 def unread_lists(table: Table, chosen: dict[str, int]) -> str:
     """Returns a note about lists of items, recognised by name, that aren't read."""
     known, read = cols.KNOWN["item"].split(), [table.names[at] for at in chosen.values()]
-    lists = [name for name in table.lists if not _singular(name).isdisjoint(known) and name not in read]
+    named = [name for name in table.names if not _singular(name).isdisjoint(known) and name not in read]
+    texts = _texts(table, [name for name in named if name not in table.lists])
+    lists = [name for name in named if name in table.lists or histories.are_lists(texts.get(name, NOTHING))]
     return f"; {lists[0]} is not read: --item {lists[0]} takes its lists for histories" if lists else ""
+
+
+def _texts(table: Table, columns: list[str]) -> dict[str, pl.Series]:
+    """Returns the first values of those columns that are text, {name: values}."""
+    parents = [name for name in table.names if any(other.startswith(f"{name}.") for other in table.names)]
+    wanted = {f"column {name}": table.names.index(name) for name in columns if name not in parents}
+    first = next(iter(table.peek(wanted)), None) if wanted else None
+    if first is None:
+        return {}
+    found = {name.removeprefix("column "): first.frame[name].drop_nulls().head(SAMPLE) for name in wanted}
+    return {name: values for name, values in found.items() if values.dtype == pl.String and len(values)}
+
+
+def _check_joined(texts: dict[str, pl.Series], file: File | str) -> None:
+    """Checks that no column {name: its first values} holds histories that are no lists.
+
+    Raises:
+        UserError: if one does.
+    """
+    for name, values in texts.items():
+        distinct = values.unique(maintain_order=True)
+        found = joined.example(distinct, len(distinct), len(values), len(values))
+        if found and found[1]:
+            raise UserError(joined.refusal(file, name, found[0], f"--item {name} --ids text"))
 
 
 def _singular(name: str) -> set[str]:
@@ -183,7 +219,7 @@ def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, 
         if values.dtype.is_nested():
             continue
         if (in_two_ways := reads_in_two_ways(values)) or reads_as_times(values):
-            cols.refuse_order(names, number, file, in_two_ways)
+            cols.refuse_order(names, number, file, forms_of(values) if in_two_ways else "")
 
 
 def _goes_with(table: Table, name: str, item: str) -> bool:

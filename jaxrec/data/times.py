@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from jaxrec.data.dates import LATEST, TWO_WAYS, Dates
+from jaxrec.data.dates import LATEST, TWO_WAYS, Dates, forms_of
+from jaxrec.data.plausible import DAYS, Plausible, compact, date
 from jaxrec.data.spill import MEMORY, Parts
 
 RELATIVE = 1e8  # times below it, in seconds (March 1973), count from an unknown moment
@@ -29,16 +30,21 @@ class Times:
         name: the column, for messages.
         format: strftime format of its dates; None to detect it.
         parts: where the values are kept; in memory by default.
+        now: seconds since 1970, after which times are in the future; None for the current time.
 
     Raises:
         UserError: if the format is invalid.
     """
 
-    def __init__(self, name: str, format: str | None = None, parts: Parts | None = None):
+    def __init__(self, name: str, format: str | None = None, parts: Parts | None = None, now: float | None = None):
         self.name, self.format, self.dates = name, format, Dates(format)
         self.parts, self.dated = parts or MEMORY.parts("time"), None if format is None else True
         self._least, self._most, self._real, self._days = np.inf, -np.inf, False, True
         self.scientific = None  # an example in scientific notation
+        self.mixed = 0  # dates in a column of numbers, or numbers in one of dates
+        self._plausible = Plausible(now)
+        self._reading: float | str | None = None  # how the numbers are read, once decided: see `Plausible.notes`
+        self._convert: Callable[[np.ndarray], np.ndarray] | None = None
 
     def parse(self, values: pl.Series) -> tuple[pl.Series, str]:
         """Converts values to numbers, null where they are not times; dates become Int64 microseconds.
@@ -58,13 +64,33 @@ class Times:
         found = _numbers(values)
         if found.dtype == pl.Float64 and values.dtype == pl.String and self.scientific is None:
             self.scientific = next(iter(values.filter(found.is_not_null() & values.str.contains("[eE]")).head(1)), None)
-        cure = "; or --time-format '%d/%m/%Y'"
+        cure = f"; or --time-format {forms_of(values.filter(found.is_null()))}"
         return found, f"{self.name} is no time: neither a number from 0 on nor {like}{cure}"
+
+    def flaws(self, values: pl.Series, found: pl.Series, why: str) -> list[tuple[pl.Series, str]]:
+        """Returns (mask, reason) pairs for the values that aren't times; counts those of the other kind as `mixed`.
+
+        Args:
+            values: as given to `parse`.
+            found: the numbers from `parse`.
+            why: the reason from `parse`.
+        """
+        flaws = [(found.is_null(), why)]
+        if self.format is not None or not found.null_count() or values.dtype.is_nested():
+            return flaws
+        rest = values.cast(pl.String, strict=False).set(found.is_not_null(), None)
+        other = (_numbers(rest) >= RELATIVE).fill_null(False) if self.dated else Dates().read(rest).is_not_null()
+        if other.any():
+            self.mixed += int(other.sum())
+            unlike = f"{self.name} is no time as the others are: numbers in most rows, a date here"
+            flaws.insert(0, (other, f"{f'{why}, but a number' if self.dated else unlike}: write all in one form"))
+        return flaws
 
     def add(self, numbers: pl.Series) -> None:
         """Adds numbers from `parse`, without bad rows."""
         values = numbers.to_numpy()
         self.parts.add(values)
+        self._plausible.add(values, bool(self.dated))
         if not len(values) or self.dated:
             return
         self._least, self._most = min(self._least, float(values.min())), max(self._most, float(values.max()))
@@ -85,29 +111,43 @@ class Times:
         Raises:
             ValueError: if the numbers have two units, or lie after the year 2200.
         """
+        self._reading, self._convert, relative, note = self._decided(relative)
+        return self._convert, relative, note
+
+    def notes(self) -> list[str]:
+        """Returns notes about times that can hardly be right, after `decide` or `close`."""
+        if self._reading is None or self._convert is None or not self._plausible.rows:
+            return []
+        ends = self._convert(np.array(self._plausible.ends, np.float64 if self._real else np.int64))
+        return self._plausible.notes(self.name, self._reading, (date(ends[0]), date(ends[1])))
+
+    def _decided(self, relative: bool) -> tuple[float | str | None, Callable[[np.ndarray], np.ndarray], bool, str]:
+        """As `decide`; first how the values are read: microseconds of a unit, DAYS, or None if no dates are known."""
         if self.dated:
             zone = ", without a zone: taken as UTC" if self.dates.zoneless else ""
-            return lambda values: values, False, f"{self.name}: dates{zone}"
+            return 1, lambda values: values, False, f"{self.name}: dates{zone}"
         if self._most < self._least:
-            return lambda values: values.astype(np.int64), True, ""
+            return None, lambda values: values.astype(np.int64), True, ""
         most, least = self._most, self._least
         if not relative and self._days:
-            return _as_days, False, f"{self.name}: dates like {int(most)}"
-        if relative or most < RELATIVE:
-            unit, relative = "numbers from an unknown moment: an order, no dates", True
-            factor = 1_000_000 if most < 2**63 / 1e6 else 1
-        else:
-            unit, factor = _unit(most)
-            if least >= RELATIVE and _unit(least)[0] != unit:
-                one, other = f"in {_unit(least)[0]} in one row ({least:.0f})", f"in {unit} in another ({most:.0f})"
-                raise ValueError(f"{self.name} is {one} and {other}: write all in one unit")
-            if most * factor > LATEST:
-                raise ValueError(
-                    f"{self.name} is {most:.0f}: in {unit}, that is {date(most * factor)}; write dates as dates, or "
-                    "name their form, as in --time-format '%Y%m%d%H%M%S'"
-                )
+            return DAYS, _as_days, False, f"{self.name}: dates like {int(most)}"
         lost = f"; in scientific notation, as {self.scientific}: digits may be lost" if self.scientific else ""
-        return partial(_micro, factor, self._real), relative, f"{self.name}: {unit}{lost}"
+        if relative or most < RELATIVE:
+            factor = 1_000_000 if most < 2**63 / 1e6 else 1
+            note = f"{self.name}: numbers from an unknown moment: an order, no dates{lost}"
+            return None, partial(_micro, factor, self._real), True, note
+        unit, factor = _unit(most)
+        if why := self._plausible.misread(self.name, unit, factor):
+            raise ValueError(why)
+        if least >= RELATIVE and _unit(least)[0] != unit:
+            one, other = f"in {_unit(least)[0]} in one row ({least:.0f})", f"in {unit} in another ({most:.0f})"
+            raise ValueError(f"{self.name} is {one} and {other}: write all in one unit")
+        if most * factor > LATEST:
+            raise ValueError(
+                f"{self.name} is {most:.0f}: in {unit}, that is {date(most * factor)}; write dates as dates, or "
+                "name their form, as in --time-format '%Y%m%d%H%M%S'"
+            )
+        return factor, partial(_micro, factor, self._real), False, f"{self.name}: {unit}{lost}"
 
     def _has_dates(self, values: pl.Series) -> bool | None:
         """Returns whether there are more dates than numbers; None if there is neither."""
@@ -121,6 +161,8 @@ class Times:
         """Converts dates to microseconds, null where they are not dates."""
         if values.dtype.is_temporal() or values.dtype.is_nested():
             return _from_temporal(values)
+        if values.dtype.is_float() and (whole := values.cast(pl.Int64, strict=False)).eq(values).all():
+            values = whole  # as text, without a point
         return self.dates.read(values.cast(pl.String, strict=False))
 
 
@@ -150,16 +192,9 @@ def reads_as_times(values: pl.Series) -> bool:
     if not len(numbers) or len(numbers) < LIKELY * values.count():
         return False
     in_a_unit = (numbers.is_between(FIRST * per_second, LAST * per_second) for per_second in (1, 1e3, 1e6, 1e9))
-    return any(each.sum() >= LIKELY * len(each) for each in in_a_unit) or _days(numbers.to_numpy()) is not None
-
-
-def date(micro: float) -> str:
-    """Formats a time in microseconds.
-
-    >>> date(1_388_534_400_000_000)
-    '2014-01-01 00:00:00'
-    """
-    return str(np.datetime64(int(micro) // 1_000_000, "s")).replace("T", " ")  # datetime only has the years 1 to 9999
+    if any(each.sum() >= LIKELY * len(each) for each in in_a_unit):
+        return True
+    return _days(numbers.to_numpy()) is not None or compact(numbers.to_numpy())
 
 
 def _from_temporal(values: pl.Series) -> pl.Series:

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 from hypothesis import given, strategies as st
 
-from jaxrec.data.dates import Dates, checked
+from jaxrec.data.dates import Dates, checked, forms_of
+from jaxrec.data.reading import read
 from jaxrec.data.times import Times, reads_as_times
 from jaxrec.system.errors import UserError
 
@@ -74,3 +75,55 @@ def test_a_form_takes_a_zone_and_numbers():
 def test_a_form_that_tells_no_date_is_refused(form):
     with pytest.raises(UserError, match="tells no date: write it as strftime does"):
         checked(form)
+
+
+HOURS = ["%Y%m%d%H", "%d/%m/%Y %Hh", "%H %d.%m.%Y", "%Y-%m-%d %I %p", "%d/%m/%Y %H%%"]
+
+
+@given(st.lists(moments, min_size=1, max_size=5), st.sampled_from(HOURS))
+def test_a_form_may_have_hours_alone(wanted, form):
+    wanted = [moment.replace(minute=0, second=0) for moment in wanted]
+    written = pl.Series([moment.strftime(form) for moment in wanted] + ["soon", None])
+    assert Dates(form).read(written).to_list() == [*map(micro, wanted), None, None]
+
+
+CLOCKED = ["", " %H:%M", " %H:%M:%S", "T%H:%M:%S", ", %H:%M", " %H:%M:%S.%f", " %I:%M %p", " %Hh", " %H:%M:%SZ"]
+
+
+@given(st.lists(moments, min_size=1, max_size=5), st.sampled_from("/.-"), st.booleans(), st.sampled_from(CLOCKED))
+def test_the_forms_proposed_for_dates_of_two_meanings_read_them(wanted, gap, day_first, clock):
+    form = gap.join(["%d", "%m", "%Y"] if day_first else ["%m", "%d", "%Y"]) + clock
+    written = pl.Series([moment.strftime(form) for moment in wanted])
+    forms = forms_of(written)[1:-1].split("' or '")
+    assert form in forms and len(forms) <= 2
+    assert all(Dates(each).read(written).null_count() == 0 for each in forms)
+    if any(moment.day > 12 for moment in wanted):
+        assert forms == [form]
+    _, why = Times("t").parse(written)
+    assert why.endswith(f"; or --time-format {forms_of(written)}")
+
+
+@given(st.lists(moments.map(lambda moment: moment.replace(microsecond=0)), min_size=1, max_size=5), st.booleans())
+def test_a_value_of_the_other_kind_is_told_apart_from_one_that_is_none(wanted, dated):
+    """A date among numbers, or a number among dates."""
+    dates, numbers = [moment.isoformat() + "Z" for moment in wanted], [str(10**9 + at) for at in range(len(wanted))]
+    first, other = (dates, numbers) if dated else (numbers, dates)
+    times = Times("t")
+    for batch, mixed in ((first, 0), ([*first, *other, "soon", None], len(wanted)), ([None], len(wanted))):
+        found, why = times.parse(values := pl.Series(batch, dtype=pl.String))
+        *apart, (missing, reason) = times.flaws(values, found, why)
+        assert times.mixed == mixed and reason == why and missing.to_list() == found.is_null().to_list()
+        if apart:
+            ((mask, told),) = apart
+            assert values.filter(mask).to_list() == other and told.endswith(": write all in one form")
+
+
+def test_a_mixed_column_is_not_cured_by_leaving_out_half_of_it(tmp_path):
+    rows = [1_508_311_980, "2017-10-13 19:29:20", 1_508_311_981, "2017-10-13"]
+    (tmp_path / "a.csv").write_text("user,item,time\n" + "".join(f"{at},{at},{row}\n" for at, row in enumerate(rows)))
+    with pytest.raises(
+        UserError, match=r"line 3: .* time is no time .*: numbers in most rows, a date here: write"
+    ) as error:
+        read(tmp_path / "a.csv")
+    last = str(error.value).splitlines()[-1]
+    assert last == "Write every time in one form; --on-bad-row skip leaves out those in the other, 2 of the rows"

@@ -55,6 +55,14 @@ def ids_of(*batches, **options):
         ([["1e+05", "99999"]], "scientific"),
         ([pl.Series([1, 2]), pl.Series(["1.0"])], r"^2.csv: .*\(1.0\) beside 1 \(in 1.csv\)"),
         ([pl.Series([2**60]), pl.Series([f"{2**60}.0"])], r"beside 1152921504606846976 \(in 1.csv\)"),
+        (
+            [["007", "8"], ["7"]],
+            r"^1.csv: column what holds 007 beside 7 \(in 2.csv\): .*--ids integer takes 007 for 7; ",
+        ),
+        ([["b", "0104", "104"]], r"^1.csv: column what holds 0104 beside 104: .*leading zeros; --ids text takes"),
+        ([["-07", "-7"]], "holds -07 beside -7"),
+        ([["00", "0"]], "holds 00 beside 0"),
+        ([pl.Series([2**40]), pl.Series([f"0{2**40}"])], r"^2.csv: .* beside 1099511627776 \(in 1.csv\)"),
         ([pl.Series([1.0, 2.5])], r"^1.csv, row 2: column what holds floats \(2.5\)"),
         ([pl.Series([1.0, 2.0**53])], r"^1.csv, row 2: .*holds floats \(9007199254740992.0\)"),
         ([pl.Series([1.0, 2.0**24], dtype=pl.Float32)], r"row 2: .*holds floats \(16777216.0\)"),
@@ -73,7 +81,7 @@ def test_a_column_of_ids_that_read_as_floats_is_refused(batches, message):
         ["a", "1e5"],
         ["v1", "v2", "1.5"],
         ["1.2.3", "1.2.4"],
-        ["007", "7"],
+        ["007", "07", "8"],
         ["+7", "7"],
         ["-0", "0"],
         ["1,5", "1"],
@@ -82,6 +90,20 @@ def test_a_column_of_ids_that_read_as_floats_is_refused(batches, message):
 )
 def test_what_may_be_a_word_is_kept_as_it_stands(tokens):
     assert ids_of(tokens) == sorted(tokens)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "0", "00"]), st.integers(0, 30)), min_size=2, max_size=8))
+def test_a_number_with_and_without_zeros_is_refused_and_both_cures_read_it(parts):
+    tokens = [f"{zeros}{number}" for zeros, number in parts]
+    wanted = {kind: sorted({*map(kind, tokens)}) for kind in (int, str)}
+    assert ids_of(tokens, kind="integer") == wanted[int] and ids_of(tokens, kind="text") == wanted[str]
+    if {token for token in tokens if str(int(token)) != token and str(int(token)) in tokens}:
+        with pytest.raises(UserError, match=r"leading zeros; --ids integer takes 0\d+ for \d+; --ids text takes ids"):
+            ids_of(tokens)
+    else:
+        assert list(map(str, ids_of(tokens))) == [
+            *map(str, wanted[int] if set(tokens) == {*map(str, wanted[int])} else wanted[str])
+        ]
 
 
 @pytest.mark.parametrize(
@@ -227,7 +249,10 @@ def test_with_text_and_words_kept_every_id_comes_back(name, rows):
         try:
             found = pairs_of(read(path))
         except UserError as error:
-            assert any(part in str(error) for part in ("is a missing value", "is empty", "floats", "scientific"))
+            assert any(
+                part in str(error)
+                for part in ("is a missing value", "is empty", "floats", "scientific", "leading zeros", "histories")
+            )
         else:
             assert sorted((str(user), str(item)) for user, item in found) == sorted(rows)
 

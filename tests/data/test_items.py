@@ -180,13 +180,14 @@ def test_lists_stay_lists_and_titles_are_text(tmp_path):
         ("product", "title,ITEM ID", "ITEM ID"),
         ("product", "id,x", "id"),
         ("product", "skus,ids", "no column product, nor item_id: there are skus, ids: rename"),
+        ("item_id", "movie;title", r"line 1: no column item_id: there are movie, title: .* with --items ''"),
         (None, "code,text", "no column item_id: there are code, text: rename"),
     ],
 )
 def test_the_column_of_ids_is_that_of_the_log_or_known_by_its_name(tmp_path, column, header, wanted):
-    row = ",".join(f"<{name}>" for name in header.split(","))
+    row = ",".join(f"<{name}>" for name in header.split(",")).replace(";", ">;<")
     file = write(tmp_path, "items.csv", f"{header}\n{row}\n")
-    if wanted.startswith("no column"):
+    if "no column" in wanted:
         with pytest.raises(UserError, match=wanted):
             items.table(file, column)
     else:
@@ -248,6 +249,16 @@ def test_a_broken_table_is_named_with_its_line(tmp_path, name, text, line, cure)
     read = {"items.csv": items.table, "a.item": items.recbole, "u.item": items.movielens}[name]
     with pytest.raises(UserError, match=rf"^{re.escape(str(file))}, line {line}: .*{re.escape(cure)}"):
         read(file)
+
+
+def test_a_table_beside_the_log_that_is_none_of_its_items_is_left_alone_where_that_is_said(tmp_path):
+    log = write(tmp_path, "log.csv", "user,item_id,time\n1,1,7\n1,2,8\n").path
+    write(tmp_path, "items.csv", "movie;title\n1;One\n")
+    with pytest.raises(UserError, match=r"items\.csv, line 1: no column item_id: there are movie, title: rename"):
+        read(log)
+    assert read(log, items="").catalogue.about is None
+    write(tmp_path, "items.csv", "item_id;title\n1;One\n2;Two\n")
+    assert read(log).catalogue.about["title"].to_list() == ["One", "Two"]
 
 
 def test_what_is_known_survives_the_catalogue(tmp_path):

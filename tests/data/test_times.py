@@ -9,14 +9,21 @@ import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from jaxrec.data.times import Times, date, reads_as_times, reads_in_two_ways
+from jaxrec.data.plausible import date
+from jaxrec.data.times import Times, reads_as_times, reads_in_two_ways
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
 EPOCH = datetime.datetime(1970, 1, 1)
 TOLEDO = datetime.timezone(datetime.timedelta(hours=2))
-seconds = st.integers(10**8, 4 * 10**9)  # 1973 to 2096
+#: of numbers that may be ticks or dates, which are refused: see test_plausible
+ODD_YEARS = {1973, 1974, 1976, 1989, 1990, *range(2033, 2037)}
+seconds = st.integers(10**8, 4 * 10**9).filter(lambda s: year(s * SECOND) not in ODD_YEARS)  # 1973 to 2096
 moments = st.lists(seconds.map(lambda s: s * SECOND), min_size=1, max_size=8)
+
+
+def year(micro):
+    return (EPOCH + datetime.timedelta(microseconds=micro)).year
 
 
 def split(values, at):
@@ -95,7 +102,10 @@ def test_days_are_their_midnights(wanted, at):
         assert micro(split(column, at))[:2] == (wanted, False)
 
 
-@given(st.lists(st.integers(10**14, 4 * 10**15), min_size=1, max_size=8), st.integers(0, 8))
+fractions = st.integers(10**14, 4 * 10**15).filter(lambda m: year(m) not in ODD_YEARS)
+
+
+@given(st.lists(fractions, min_size=1, max_size=8), st.integers(0, 8))
 def test_fractions_of_a_second_are_kept(wanted, at):
     columns = {
         "µs": pl.Series(wanted),

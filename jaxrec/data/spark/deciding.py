@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 from pyspark.sql import DataFrame, SparkSession, functions as F  # pyright: ignore[reportMissingImports]
 
-from jaxrec.data import columns as cols, histories, tabular
+from jaxrec.data import columns as cols, histories, joined, tabular
 from jaxrec.data.given import Input
-from jaxrec.data.ids import FLOAT, Ids
+from jaxrec.data.ids import FLOAT, PADDED, Ids
 from jaxrec.data.log import Batch
 from jaxrec.data.spark import rows as reading
 from jaxrec.data.spark.packing import first, frames
@@ -78,6 +78,7 @@ def rules(source: Source, given: Input) -> Decided:
     log, (batch,) = found.log(), peek(chosen)
     if histories.are_lists(batch.frame["item"]):
         raise UserError(f"{label}: {names[chosen['item']]} holds lists, which are not read here: {UNROLL}")
+    _check_joined(batch.frame, names[chosen["item"]], label, given)
     log.cleaned(batch)
     if log.times and log.times.dated is None:
         cure = "give them times, or take the order of the file with --time none"
@@ -89,6 +90,16 @@ def rules(source: Source, given: Input) -> Decided:
     zoneless = bool(log.times and log.times.dates.zoneless)
     decided = Rules(**{**found.__dict__, "integer": kinds, "dated": dated})
     return Decided(decided, relative, whole, zoneless)
+
+
+def _check_joined(frame: pl.DataFrame, column: str, label: str, given: Input) -> None:
+    """Checks that the items of the first rows are no histories written as text. Raises UserError if they are."""
+    if given.ids == "text" or frame["item"].dtype != pl.String:
+        return
+    distinct = frame["item"].drop_nulls().unique(maintain_order=True)
+    owners = frame["user" if "user" in frame.columns else "session"].n_unique()
+    if (found := joined.example(distinct, len(distinct), len(frame), owners)) and found[1]:
+        raise UserError(joined.refusal(label, column, found[0]))
 
 
 def timed(spark: SparkSession, table: DataFrame, decided: Decided, name: str) -> tuple[DataFrame, bool, str]:
@@ -145,7 +156,7 @@ def identified(table: DataFrame, given: Input, decided: Decided) -> DataFrame:
     """Returns the rows with ids of one type a role, integers if all are; tells notes about them.
 
     Raises:
-        UserError: if ids look like floats, and are not meant so.
+        UserError: if ids look like floats, or have lost leading zeros, and are not meant so.
     """
     labels = [shard.label for shard in decided.rules.shards]
     for role in (role for role in IDS if role in decided.rules.columns):
@@ -159,15 +170,15 @@ def identified(table: DataFrame, given: Input, decided: Decided) -> DataFrame:
             .agg(
                 F.count("*").alias("count"),
                 F.sum(is_integer.cast("int")).alias("integers"),
-                F.max(token.rlike(FLOAT)).alias("floats"),
+                F.max(token.rlike(f"{FLOAT}|{PADDED}")).alias("altered"),
                 F.sum(odd.cast("int")).alias("odd"),
                 F.min(F.when(odd, token)).alias("first_odd"),
                 F.min(F.when(token.startswith(" ") | token.endswith(" "), token)).alias("padded"),
             )
             .first()
         )
-        if not given.ids and found["floats"]:
-            _check_floats(table, role, name, labels)
+        if not given.ids and found["altered"]:
+            _check_altered(table, role, name, labels)
         if name in decided.whole:
             given.say(f"{name}: floats, all of them whole numbers, read as integers")
         if not given.ids and 0 < found["odd"] < found["count"] // 2:
@@ -179,8 +190,12 @@ def identified(table: DataFrame, given: Input, decided: Decided) -> DataFrame:
     return table
 
 
-def _check_floats(table: DataFrame, role: str, name: str, labels: list[str]) -> None:
-    """Checks ids of which some look like floats, on the driver. Raises UserError if they may be altered numbers."""
+def _check_altered(table: DataFrame, role: str, name: str, labels: list[str]) -> None:
+    """Checks ids of which some look like floats, or begin with zeros, on the driver.
+
+    Raises:
+        UserError: if they may be altered numbers.
+    """
     ids = Ids(name)
     for frame in frames(table.groupBy(role).agg(F.min(FILE).alias(FILE)).orderBy(FILE, role)):
         for (file,), part in frame.group_by(FILE, maintain_order=True):

@@ -1,0 +1,64 @@
+"""Item values that are histories written as plain text, such as `1 2 3`: each would be read as one item."""
+
+import polars as pl
+
+from jaxrec.data.text import short
+
+PART = r"[^\s,;|'\"]+"
+BRACKETS = " \t()[]{}<>"
+LISTED = 0.9  # minimum share of rows that have a user, or a value, of their own
+MULTIPLE = 0.5  # minimum share of values with several parts
+NUMBERED = 0.9  # minimum share of parts that look like ids: short, with a digit
+RECURRING = 0.5  # minimum share of parts that occur in several values
+LONGEST = 40  # characters of a part that looks like an id
+SAMPLE = 10_000  # values examined
+CURE = "as [1, 2, 3] (in CSV within quotes), or as a row an event; to keep each as one item, say"
+
+
+def example(values: pl.Series, count: int, rows: int, owners: int) -> tuple[str, bool] | None:
+    """Returns a value that looks like a history, and whether its parts look like ids; None if the items don't.
+
+    Ids have digits, so that titles are none; words count only where a comma, semicolon or | lies between, and each
+    user has one row: they may be genres.
+
+    Args:
+        values: distinct items as text; those that are plain numbers may be missing.
+        count: number of distinct items.
+        rows: number of rows.
+        owners: number of users (or sessions).
+
+    >>> example(pl.Series(["1 2 3", "2 3 4"]), 2, 2, 2)
+    ('1 2 3', True)
+    >>> example(pl.Series(["The Matrix (1999)", "The Terminal (2004)"]), 2, 2, 2)
+    """
+    alone = owners >= LISTED * rows
+    if not (alone or count >= LISTED * rows):
+        return None
+    inner = values.head(SAMPLE).str.strip_chars(BRACKETS)
+    parts = inner.str.extract_all(PART)
+    several = parts.list.len() > 1
+    if not several.any() or several.sum() * len(values) < MULTIPLE * count * len(several):
+        return None
+    values, inner, parts = (each.filter(several) for each in (values.head(SAMPLE), inner, parts))
+    found = parts.list.unique().explode()
+    recurring = found.is_duplicated().sum() >= RECURRING * len(found)
+    ids = (found.str.contains("[0-9]") & (found.str.len_chars() <= LONGEST)).sum() >= NUMBERED * len(found)
+    uneven = parts.list.len().n_unique() > 1 and found.str.contains("^[0-9]+$").all()
+    if ids and (recurring or uneven):
+        return values[0], True
+    listed = inner.str.contains(r"[,;|]") & ~inner.str.contains(r"[^\s,;|]\s+[^\s,;|]")
+    return (values[0], False) if alone and recurring and listed.sum() >= NUMBERED * len(listed) else None
+
+
+def refusal(where: object, column: str, value: str, flags: str = "--ids text") -> str:
+    """Returns the message for a column of histories. `flags`: what reads each of them as one item."""
+    told = f"{where}: column {column}: {short(value)} and the like look like histories, each of which would be one item"
+    return f"{told}: write them {CURE} {flags}"
+
+
+def note(column: str, value: str) -> str:
+    """Returns the note for a column that may hold histories of words."""
+    return (
+        f"{column}: each value is one item; if values such as {short(value)} list several, write them as "
+        '["a", "b"], or as a row an event'
+    )

@@ -4,16 +4,56 @@
     python -m benchmarks.compare --dataset ml-1m-sasrec --models sasrec --vary positions=from_start,from_end,relative
 
 Each model is trained by its recipe for ML-1M, with the length of histories that the data call for, chosen on validation
-and tested once a seed. Trainings lie under --runs and are gone on with, or taken as they are, when they exist.
+and tested once a seed. Trainings lie under --runs and are gone on with, or taken as they are, when they exist. (The
+command `jaxrec compare` trains models by `default` instead, whose keys follow from the log.)
 """
 
 import argparse
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks import record
-from jaxrec.api.comparing import RECIPES, compare
+from jaxrec.api.comparing import Comparison, compare
+from jaxrec.api.logs import as_log
 from jaxrec.commands.flags import assigned
+from jaxrec.data.interactions import Interactions
+
+RECIPES = {
+    "gru4rec": "gru4rec_ml1m",
+    "sasrec": "sasrec_softmax_ml1m",
+    "bert4rec": "bert4rec_ml1m",
+    "caser": "caser_ml1m",
+    "two-tower": "two_tower_ml1m",
+}
+
+
+def length_of(interactions: Interactions) -> int:
+    """Returns 200 if a quarter of the histories has more than 50 items, otherwise 50."""
+    return 200 if np.quantile(np.diff(interactions.offsets), 0.75) > 50 else 50
+
+
+def by_model(result: dict, models: Sequence[str]) -> dict:
+    """Returns the result of a comparison of recipes with its rows named by their models.
+
+    >>> rows = {"popularity": 1, "sasrec_softmax_ml1m newest": 2}
+    >>> by_model({"rows": rows, "paired": None}, ["sasrec"])["rows"]
+    {'popularity': 1, 'sasrec newest': 2}
+    """
+    models_of = {RECIPES[model]: model for model in models if model in RECIPES}
+
+    def own(label: str) -> str:
+        recipe, space, value = label.partition(" ")
+        return models_of.get(recipe, recipe) + space + value
+
+    rows = {own(label): row for label, row in result["rows"].items()}
+    paired = result["paired"]
+    if paired:
+        paired = paired | {side: own(paired[side]) for side in ("first", "second")}
+    return result | {"rows": rows, "paired": paired}
+
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -29,15 +69,18 @@ if __name__ == "__main__":
     flags = parser.parse_args()
     name = flags.name or "_".join([Path(flags.dataset).name, *(flags.vary or "").split("=")[:1]]).strip("_")
     vary = {key: text.split(",") for key, text in assigned("--vary", [flags.vary] if flags.vary else []).items()}
+    log = as_log(flags.dataset, print)
+    length = length_of(log.interactions)
     found = compare(
-        flags.dataset,
-        flags.models,
+        log,
+        [str(RECIPES.get(model, model)) for model in flags.models],
         seeds=flags.seeds,
         baselines=flags.baselines,
         vary=vary,
         workdir=flags.runs or Path("runs/compare") / name,
-        **assigned("--set", flags.set),
+        **{"length": length, "row": length} | assigned("--set", flags.set),
     )
+    found = Comparison(by_model(found.result, flags.models))
     found.show()
     found.plot(record.place(f"compare_{name}", "png"))
     record.write(f"compare_{name}", found.result | {"data": Path(flags.dataset).name})

@@ -14,8 +14,8 @@ import statistics
 from pathlib import Path
 
 from benchmarks import record
+from benchmarks.compare import length_of
 from benchmarks.timed import Timed
-from jaxrec.api.comparing import length_of
 from jaxrec.api.fitting import fit
 from jaxrec.config import recipes
 from jaxrec.data import sources, splits

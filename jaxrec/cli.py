@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None, began: float | None = None) -> int:
             collecting.resume()
         return function(arguments, overrides)
     except BaseException as error:
-        if (said := _said(error)) is None:
+        if (said := _said(error, arguments.command)) is None:
             raise
         if arguments.debug:
             traceback.print_exc()
@@ -117,10 +117,11 @@ def check_memory() -> None:
         )
 
 
-def _said(error):
-    """Returns the message for an error that isn't a bug; None for other errors."""
+def _said(error, command):
+    """Returns the message of a command for an error that isn't a bug; None for other errors."""
     if isinstance(error, BrokenPipeError):
-        return "its output was closed before it had ended: run the same command again, which goes on with a training"
+        goes_on = ": run the same command again, which goes on with a training" if COMMANDS[command].trains else ""
+        return f"its output was closed before it had ended{goes_on}"
     if isinstance(error, UserError | OSError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):

@@ -133,6 +133,13 @@ def test_what_is_no_fault_of_the_program_is_a_line(monkeypatch, capfd, error, st
     assert said in told and told.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_a_closed_output_is_followed_by_the_same_command_where_that_goes_on(command):
+    said = cli._said(BrokenPipeError(32, "Broken pipe"), command)
+    assert said.startswith("its output was closed before it had ended")
+    assert ("goes on with a training" in said) == (command in ("train", "compare", "tune", "backtest"))
+
+
 @pytest.mark.parametrize(("allowed", "refused"), [(1 << 30, True), (cli.LEAST, False), (resource.RLIM_INFINITY, False)])
 def test_too_few_addresses_for_jax_are_said(monkeypatch, capsys, allowed, refused):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (allowed, allowed))

@@ -107,6 +107,12 @@ def tuning(here, words):
     here(*words, *(f"--set={key}={value}" for key, value in {"epochs": 1, "model.dim": 8, "length": 8}.items()))
 
 
+def comparing(here, words):
+    """An epoch of it, of a small model."""
+    words = ["epochs=1" if word.startswith("epochs=") else word for word in words]
+    here(*words, *(f"--set={key}={value}" for key, value in {"epochs": 1, "model.dim": 8, "length": 8}.items()))
+
+
 def backtest(here, words):
     """Of the twelve hours of the stand-in, with a small model."""
     small = {"--train-days": "0.2", "--test-days": "0.1", "--folds": "2"}
@@ -182,13 +188,14 @@ HOW = [
     (r"jaxrec (recommend|vectors) (?!.*--coordinator )", as_it_stands),
     (r"jaxrec export ", export),
     (r"jaxrec tune (?!.*--coordinator )", tuning),
+    (r"jaxrec compare ", comparing),
     (r"jaxrec backtest ", backtest),
     (r"python serve\.py (?!.*s3://)|curl ", tried.serving),
 ]
 SLOW = [
     r"python -m jaxrec\.data\.spark ",
     r"jaxrec export .*onnx",
-    r"jaxrec (tune|backtest) ",
+    r"jaxrec (tune|compare|backtest) ",
     r"(python train\.py (?!.*(--coordinator |s3://))|jaxrec train )",
     r"python evaluate\.py .*--",
 ]
@@ -224,7 +231,7 @@ QUICK = {
 PAGES = sorted({each.page for each in PRINTED if each.kind == "python"})
 
 
-TRAINING = ("README.md", "backtest.md")  # pages whose Python trains more than one model
+TRAINING = ("README.md", "backtest.md", "training.md")  # pages whose Python trains more than a moment
 
 
 @pytest.mark.parametrize(

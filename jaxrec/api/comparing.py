@@ -14,8 +14,8 @@ from rich.table import Table
 from jaxrec.api import fitting
 from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
+from jaxrec.config import registry
 from jaxrec.data import event_types, splits
-from jaxrec.data.interactions import Interactions
 from jaxrec.data.text import some
 from jaxrec.evaluation import protocols, ranker
 from jaxrec.evaluation.baselines import BASELINES
@@ -29,21 +29,16 @@ from jaxrec.system.files import below, workdir_at
 from jaxrec.training.building import model_of
 from jaxrec.training.restore import restore_params
 
-RECIPES = {
-    "gru4rec": "gru4rec_ml1m",
-    "sasrec": "sasrec_softmax_ml1m",
-    "bert4rec": "bert4rec_ml1m",
-    "caser": "caser_ml1m",
-    "two-tower": "two_tower_ml1m",
-}
+KINDS = ("gru4rec", "sasrec", "bert4rec", "caser", "two-tower")  # models that are compared by default
+Planned = Mapping[str, tuple[str, Mapping[str, Any]]]  #: {label: (configuration, changes to it)}
 
 
 class Comparison:
     """The result of a comparison. Its repr is its table.
 
     Attributes:
-        result: plain values: `rows` {model or baseline: metrics, ci95, seeds, costs}, and `paired`, the difference of
-            the best two models on the same questions.
+        result: plain values: `rows` {model or baseline: metrics, ci95, seeds, costs}, `paired`, the difference of the
+            best two models on the same questions, and the `protocol`.
     """
 
     def __init__(self, result: dict):
@@ -58,7 +53,8 @@ class Comparison:
         """Prints the table."""
         console = console or consoles.make()
         types = f", {some(self.result['target_types'])} alone" if "target_types" in self.result else ""
-        table = Table(title=consoles.printable(f"{self.result['data']}, {self.result['seeds']} seed(s){types}"))
+        of = f"{self.result['data']}, {self.result['protocol']}, {self.result['seeds']} seed(s){types}"
+        table = Table(title=consoles.printable(of))
         for column in ("", "HR@10", "NDCG@10", "95%", "MRR", "parameters", "minutes", "targets/s"):
             table.add_column(column, justify="right" if column else "left")
         for name, row in self.rows.items():
@@ -110,18 +106,20 @@ def compare(
 ) -> Comparison:
     """Trains several models on a log, and compares them with baselines on the same test questions.
 
-    Each model is trained by its own configuration, with a history length chosen for the data. The checkpoint is chosen
-    by validation, and tested once per seed.
+    A model that is named alone, as "gru4rec", is trained by the configuration "default" with the keys that suit it, as
+    in `backtest`. A configuration, as "gru4rec_ml1m", is taken as it is, but for the keys that are given here. The
+    checkpoint is chosen by validation, and tested once per seed.
 
     >>> import jaxrec
-    >>> found = jaxrec.compare("ml-100k", ["sasrec", "gru4rec"], seeds=3)  # doctest: +SKIP
-    >>> found.rows["sasrec"]["ci95"]["ndcg@10"], found.result["paired"]["p"]  # doctest: +SKIP
+    >>> found = jaxrec.compare("ml-100k", ["default", "gru4rec"], seeds=3)  # doctest: +SKIP
+    >>> found.rows["gru4rec"]["ci95"]["ndcg@10"], found.result["paired"]["p"]  # doctest: +SKIP
 
     Args:
         data: a Log from `prepare`, or any input of `prepare`.
-        models: names in RECIPES, names of shipped configurations, or files; all of RECIPES by default.
+        models: names of models, or of configurations (shipped, or files); your own models by import path or registered
+            name. By default the models in KINDS.
         seeds: number of trainings per model.
-        baselines: popularity, transitions, item-knn, als or bpr.
+        baselines: popularity, transitions, item-knn, als, bpr or item-features.
         vary: {key: values}, to train each model with each value of the key.
         workdir: folder of the trainings, resumed or reused if they exist; a new one by default.
         **keys: keys of every configuration, as for `fit`.
@@ -135,12 +133,9 @@ def compare(
     log = as_log(data, say)
     if unknown := [name for name in baselines if name not in BASELINES]:
         raise UserError(f"no baseline {unknown[0]!r}: choose one of {', '.join(BASELINES)}")
-    length = length_of(log.interactions)
-    planned = variants(list(RECIPES) if models is None else models, vary)
-    common = {"length": length, "row": length} | keys
     made = {
-        label: [fitting.configuration(recipe, common | values | {"seed": seed}, log) for seed in range(seeds)]
-        for label, (recipe, values) in planned.items()
+        label: [fitting.configuration(recipe, {**keys, **changes, "seed": seed}, log) for seed in range(seeds)]
+        for label, (recipe, changes) in variants(KINDS if models is None else models, vary).items()
     }
     split_by = {(each.split, each.test_quantile, each.target_types) for configs in made.values() for each, _ in configs}
     if len(split_by) > 1:
@@ -158,7 +153,8 @@ def compare(
     for label, each in made.items():
         found = []
         for config, name in each:
-            path = below(folder, f"{label.replace(' ', '-').replace(os.sep, '-')}-{config.seed}")
+            plain = label.replace(" ", "-").replace(os.sep, "-").replace(":", "-")
+            path = below(folder, f"{plain}-{config.seed}")
             say(f"{label}, seed {config.seed}: {path}")
             with fitting.ending(folder):
                 training = fitting.train(config, name, log, path, console)
@@ -168,37 +164,61 @@ def compare(
         rows[label] = row_of(ranks[label]) | mean
     order = sorted(made, key=lambda name: -rows[name]["metrics"]["ndcg@10"])
     versus = {"first": order[0], "second": order[1]} | paired(ranks[order[0]], ranks[order[1]]) if order[1:] else None
-    told = {"kind": "compare", "data": Path(log.dataset).name, "seeds": seeds, "rows": rows, "paired": versus}
+    told = {"kind": "compare", "data": Path(log.dataset).name, "protocol": protocol, "seeds": seeds}
+    told |= {"rows": rows, "paired": versus}
     types = event_types.asked(split.interactions)
     return Comparison(told | ({"target_types": list(types)} if types else {}))
 
 
-def variants(models: Sequence[str], vary: Mapping[str, Sequence] | None) -> dict[str, tuple[str, dict]]:
-    """Returns {label: (configuration, changes)} for every model with every value of the varied key.
+def planned(models: Sequence[str]) -> Planned:
+    """Returns {label: (configuration, changes)} for names of models and of configurations.
+
+    A model, also your own by import path, is trained by the configuration "default"; configurations are taken as they
+    are.
+
+    >>> planned(["gru4rec", "configs/gru4rec_ml1m.py"])
+    {'gru4rec': ('default', {'model.name': 'gru4rec'}), 'gru4rec_ml1m': ('configs/gru4rec_ml1m.py', {})}
+    """
+    own, found = registry.names("model"), {}
+    for name in models:
+        if name in own or (":" in name and not name.endswith(".py")):
+            found[name] = fitting.DEFAULT, {"model.name": name}
+        else:
+            found[Path(name).stem] = name, {}
+    return found
+
+
+def variants(models: Sequence[str], vary: Mapping[str, Sequence] | None) -> Planned:
+    """Returns `planned` of the models, each with every value of the varied key.
 
     >>> variants(["sasrec"], {"positions": ["from_start", "relative"]})["sasrec relative"]
-    ('sasrec_softmax_ml1m', {'positions': 'relative'})
+    ('default', {'model.name': 'sasrec', 'positions': 'relative'})
     """
-    plain = {Path(model).stem: RECIPES.get(model, model) for model in models}
+    each = planned(models)
     if not vary:
-        return {label: (recipe, {}) for label, recipe in plain.items()}
+        return each
     (key, values), *more = vary.items()
     if more:
         raise UserError(f"vary one key at a time, not {key} and {more[0][0]}")
-    return {f"{label} {value}": (recipe, {key: value}) for label, recipe in plain.items() for value in values}
-
-
-def length_of(interactions: Interactions) -> int:
-    """Returns 200 if a quarter of the histories has more than 50 items, otherwise 50."""
-    return 200 if np.quantile(np.diff(interactions.offsets), 0.75) > 50 else 50
+    return {
+        f"{label} {value}": (recipe, {**changes, key: value})
+        for label, (recipe, changes) in each.items()
+        for value in values
+    }
 
 
 def _split_and_protocol(made: dict, log: Log) -> tuple[splits.Split, str]:
-    """Returns the split and protocol of the first configuration; by last item if there is none."""
-    first = next((each[0][0] for each in made.values()), None)
-    if first is None:
+    """Returns the split and protocol of the configurations; by last item if there are none.
+
+    Seen items are kept where all of them keep these.
+    """
+    configs = [config for each in made.values() for config, _ in each]
+    if not configs:
         return splits.last_item(log.interactions), protocols.FULL
-    return fitting.split_for(first, log), protocols.default_protocol(first.split)
+    protocol = protocols.default_protocol(configs[0].split)
+    if protocol == protocols.FULL and all(config.seen == "keep" for config in configs):
+        protocol = protocols.KEPT
+    return fitting.split_for(configs[0], log), protocol
 
 
 def _ranks_of_baseline(name: str, split: splits.Split, protocol: str) -> np.ndarray:

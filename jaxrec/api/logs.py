@@ -1,12 +1,16 @@
 """Reads raw logs, from files or memory, as a Log. Doesn't import JAX."""
 
 import dataclasses
+import datetime
+import numbers
 import os
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 from rich.console import Console
 
 from jaxrec.api.keywords import with_keywords
@@ -19,6 +23,11 @@ from jaxrec.system.errors import UserError
 
 READING = ("ids", "keep_na_ids", "time_format", "only")  # reading options stored in a prepared folder
 FILTERS = tuple(field.name for field in dataclasses.fields(filters.Options))
+DATES, COUNTS, NUMBERS = (
+    ("since", "until"),
+    ("k_core", "min_length", "max_length"),
+    ("min_rating", "sample", "session_gap"),
+)
 
 
 class Log:
@@ -93,12 +102,12 @@ def prepare(
     time_format: str | None = None,
     separator: str | None = None,
     quote: str = '"',
-    only: Sequence[str] = (),
+    only: str | Sequence[str] = (),
     on_bad_row: str = "error",
     allow_large: bool = False,
     drop_duplicates: bool = False,
-    since: str | None = None,
-    until: str | None = None,
+    since: str | datetime.date | np.datetime64 | None = None,
+    until: str | datetime.date | np.datetime64 | None = None,
     min_rating: float | None = None,
     sample: float | None = None,
     collapse_repeats: bool = False,
@@ -135,6 +144,9 @@ def prepare(
         format: of the files; detected by default.
         items: a table of item attributes, such as titles and prices: a path or an in-memory table; "" for none.
         users: a table of what is known of users, such as countries and ages, likewise.
+        only: conditions on the rows, as "rating=5" or ["type=view,purchase", "shop!=test"].
+        since: drops events before this date: text as "2017-10-01", a date, a datetime or a pandas Timestamp.
+        until: drops events on or after this date, likewise.
         output: a folder to write, which trainings memory-map; by default the log is only in memory.
         memory: the memory to use, as "4GiB" or in bytes, for a log that is larger: its rows are sorted in files beside
             the output folder, which comes out the same. By default, all rows are in memory.
@@ -147,6 +159,7 @@ def prepare(
         UserError: if the data can't be read; names the place and a cure.
     """
     given = dict(locals())
+    given |= _plain(given)
     columns = {role: given[role] for role in ROLES}
     columns = {role: None if name is None else str(name) for role, name in columns.items()}
     options = filters.Options(**{name: given[name] for name in FILTERS})
@@ -168,10 +181,10 @@ def prepare(
         name: given[name] for name in (*READING, "format", "separator", "quote", "allow_large", "items", "users")
     }
     reading |= {"columns": columns, "skip_bad_rows": on_bad_row == "skip", "say": note, "progress": progress}
-    source = data if arrow.is_frame(data) else os.fspath(data)
+    source = _place("data", data)
     for name, table in (("items", items), ("users", users)):
-        if not arrow.is_frame(table) and table is not None:
-            reading[name] = os.fspath(table)
+        if table is not None:
+            reading[name] = _place(name, table)
     with folders.spilling(Path(output or "."), budget, stage) as store:
         interactions, before = sources.load_steps(source, reading | {"store": store})
         warned = {user for user, _ in _warn(interactions, note)}
@@ -185,6 +198,54 @@ def prepare(
             _save(log, Path(output), given, columns, options, stage, store)
             log.dataset = str(Path(output).resolve())
     return log
+
+
+def _plain(given: dict) -> dict[str, Any]:
+    """Returns the dates, conditions and numbers among the arguments of `prepare`, as its command's flags have them.
+
+    Raises:
+        UserError: if one has another type; says what to give.
+    """
+    found = {name: value for name in (*DATES, *COUNTS, *NUMBERS) if (value := given[name]) is not None}
+    for name, value in found.items():
+        if name in DATES:
+            if isinstance(value, datetime.date):
+                value = value.isoformat()
+            found[name] = str(value) if isinstance(value, np.datetime64) else value
+            if not isinstance(found[name], str):
+                raise UserError(
+                    f"{name} {value!r}: not a date: give 2014-04-01 or 2014-04-01T03:00:00 as text, or a date"
+                )
+        elif name in COUNTS:
+            if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+                raise UserError(f"{name} is {value!r}, of the type {type(value).__name__}: give a whole number")
+            found[name] = int(value)
+        else:
+            if not isinstance(value, numbers.Real) or isinstance(value, bool):
+                raise UserError(f"{name} is {value!r}, of the type {type(value).__name__}: give a number")
+            found[name] = float(value)
+    only = [given["only"]] if isinstance(given["only"], str) else given["only"]
+    if isinstance(only, dict) or not all(isinstance(each, str) for each in only):
+        raise UserError(f"only is {only!r}: write conditions as text, only='rating=5', or as a list of texts")
+    return found | {"only": list(only)}
+
+
+def _place(name: str, data: Any) -> Any:
+    """Returns a table in memory as it is, and a path as text.
+
+    Raises:
+        UserError: if it is neither; says what to give.
+    """
+    if arrow.is_frame(data):
+        return data
+    if isinstance(data, str | os.PathLike):
+        return os.fspath(data)
+    if isinstance(data, pl.LazyFrame):
+        raise UserError(f"{name} is a polars LazyFrame, which has no rows yet: collect() the LazyFrame")
+    kind = arrow.name_of(data).removeprefix("builtins ")
+    raise UserError(
+        f"{name} is of the type {kind}: give a path, or a table in memory, of polars, pandas (2.2 or newer) or pyarrow"
+    )
 
 
 def _budget(memory: str | int, data: Any, output: str | os.PathLike | None) -> int:
@@ -224,7 +285,7 @@ def as_log(data: Any, say: Callable[[str], None] = lambda line: None) -> Log:
         return data
     if arrow.is_frame(data):
         return prepare(data, say=say)
-    name = os.fspath(data)
+    name = _place("data", data)
     return Log(sources.load(name, {"say": say}), sources.locate(name))
 
 

@@ -18,6 +18,7 @@ class Command(NamedTuple):
     module: str  #: in jaxrec.commands; its function with the command's name is (arguments, overrides) -> exit status
     starts_jax: bool = True
     begins: bool = False  #: whether its module has `begin`, for what can be done before JAX is imported
+    trains: bool = False  #: whether the same command goes on with the trainings that it has begun
 
 
 def evaluate(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,9 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--workdir", type=path_or_address, help="folder of a training; with --scores, the training to compare them with"
     )
-    what.add_argument("--baseline", help="popularity, transitions, item-knn, als or bpr; needs --dataset")
+    what.add_argument(
+        "--baseline", help="popularity, transitions, item-knn, als, bpr or item-features; needs --dataset"
+    )
     parser.add_argument(
         "--scores",
         type=Path,
@@ -285,7 +288,9 @@ def assigned(flag: str, texts: list[str], but: tuple[str, ...] = ()) -> dict[str
 
 #: in the order in which --help lists them
 COMMANDS = {
-    "train": Command("Train with a configuration, or resume a training.", training.train, "train", begins=True),
+    "train": Command(
+        "Train with a configuration, or resume a training.", training.train, "train", begins=True, trains=True
+    ),
     "evaluate": Command(
         "Evaluate a training, a baseline, or the scores of any model, on held-out items.", evaluate, "evaluate"
     ),
@@ -294,13 +299,19 @@ COMMANDS = {
     ),
     "serve": Command("Serve a training over HTTP, with a page to try it.", serve, "serve"),
     "compare": Command(
-        "Train several models on the same data, and compare them in one table.", training.compare, "compare"
+        "Train several models on the same data, and compare them in one table.",
+        training.compare,
+        "compare",
+        trains=True,
     ),
-    "tune": Command("Search for the best configuration for these data, and train it.", training.tune, "tune"),
+    "tune": Command(
+        "Search for the best configuration for these data, and train it.", training.tune, "tune", trains=True
+    ),
     "backtest": Command(
         "Train and test on rolling windows of time: metrics by date and by age of the model.",
         training.backtest,
         "backtest",
+        trains=True,
     ),
     "recommend": Command("Write recommendations for many users to a file.", recommend, "recommend"),
     "vectors": Command("Write the vectors of items and users to files.", vectors, "vectors"),

@@ -40,8 +40,9 @@ def compare(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `compare`."""
     parser.add_argument("--dataset", required=True, help="path, or the name of a public data set")
     parser.add_argument(
-        "--models", type=_listed, metavar="NAME,NAME", help="models or configurations (default: one of each kind)"
-    )
+        "--models", type=_listed, metavar="NAME,NAME",
+        help="models (trained by the configuration default) or configurations (default: one model of each kind)",
+    )  # fmt: skip
     parser.add_argument(
         "--vary", metavar="KEY=VALUE,VALUE", help="train every model with each of these values of a key"
     )
@@ -113,7 +114,7 @@ def _compared(parser):
         type=_listed,
         default=["popularity", "transitions"],
         metavar="NAME,NAME",
-        help="baselines, or none",
+        help="popularity, transitions, item-knn, als, bpr or item-features, or none (default: popularity,transitions)",
     )
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="number of trainings of each (default: 1)")
     _trainings(parser)

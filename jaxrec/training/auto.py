@@ -41,6 +41,7 @@ class Counted:
     events: int  #: of these
     lengths: np.ndarray  #: [sequences], events of each
     sessions: bool  #: whether the log says which of its sequences train, and which are the test
+    anonymous: bool  #: whether its histories may be sessions of unknown users, which could be split by their times
     repeats: float  #: share of the last items that the user had before
     at_once: float  #: share of the last items that the user had just before
     telling: list[str]  #: columns that group items
@@ -65,6 +66,12 @@ Rule = Callable[[Counted, Mapping[str, Any]], Found]  #: of the counts, and of a
 def _split(counted, _):
     if counted.sessions:
         return Found("sessions", "the log says which of its sessions train")
+    if counted.anonymous:
+        return Found(
+            "last-item",
+            "each history is taken for that of a user who comes back; if each is a session of its own, which is not "
+            "served again, --config.split=sessions trains on the older ones and tests on the newer",
+        )
     return Found("last-item", "the users who train are those who will be served")
 
 
@@ -81,7 +88,8 @@ def _seen(counted, _):
 
 def _embedding(counted, chosen):
     if chosen.get("seen") == "keep" and counted.at_once < AT_ONCE:
-        why = f"items come again, but only {counted.at_once:.1%} at once, and without it an item is likest itself"
+        share = f"items come again, but only {counted.at_once:.1%} at once"
+        why = f"{share}, and without it an item is most similar to itself"
         return Found(counted.suits("model.embedding", "projected"), why)
     return Found(counted.suits("model.embedding", "shared"), f"suits {counted.model.name}")
 
@@ -293,6 +301,7 @@ def _counted(interactions, model):
         events=int(trains.sum()),
         lengths=trains,
         sessions=sessions is not None,
+        anonymous=interactions.sessions is None and interactions.times is not None and not interactions.relative,
         repeats=splits.repeated_targets(interactions, test) / questions,
         at_once=int((interactions.items[test.stop - 1] == test.target).sum()) / questions,
         telling=features.telling(interactions.catalogue),

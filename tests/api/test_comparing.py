@@ -8,7 +8,10 @@ from made_logs import COLUMNS, made_log, made_rows
 
 import jaxrec
 from jaxrec import cli
-from jaxrec.api import comparing
+from jaxrec.api import comparing, fitting
+from jaxrec.config import recipes
+from jaxrec.evaluation.protocols import FULL, KEPT
+from jaxrec.training import workdir as workdirs
 
 SMALL = {"epochs": 1, "batch": 16, "model.dim": 8, "model.layers": 1}
 
@@ -23,10 +26,14 @@ def test_models_are_compared_on_the_same_questions(tmp_path, capsys):
     result = json.loads((tmp_path / "r.json").read_text())
     assert set(result["rows"]) == {"popularity", "transitions", "two-tower"} and result["paired"] is None
     assert "two-tower" in capsys.readouterr().out
-    test = json.loads((tmp_path / "runs" / "two-tower-0" / "done.json").read_text())["test"]["metrics"]
+    test = json.loads((tmp_path / "runs" / "two-tower-0" / "done.json").read_text())["test"]["also"][KEPT]["metrics"]
+    assert result["protocol"] == KEPT  # as `default` keeps the items of these histories
     row = result["rows"]["two-tower"]
     assert row["metrics"] == pytest.approx({name: test[name] for name in row["metrics"]})
     assert row["epochs"] == row["best_epoch"] == 1 and row["parameters"] > 50 * 8
+    log = jaxrec.api.logs.as_log(tmp_path / "log")
+    by_default, _ = fitting.configuration("default", SMALL | {"model.name": "two-tower"}, log)
+    assert workdirs.read(tmp_path / "runs" / "two-tower-0").config == by_default
     again = jaxrec.compare(made_log(), ["two-tower"], workdir=tmp_path / "runs", **SMALL)
     assert again.rows["two-tower"]["seeds"] == row["seeds"] and "two-tower" in again._repr_html_() + repr(again)
     again.plot(tmp_path / "a.png")
@@ -58,7 +65,29 @@ def test_variants_are_compared_in_pairs(tmp_path):
     )
     assert found.rows.keys() == {"popularity", "transitions", "two-tower exclude", "two-tower keep"}
     assert found.result["paired"]["p"] == 1 and found.result["paired"]["ndcg@10"] == 0  # they train alike
-    assert len(found.rows["two-tower keep"]["seeds"]) == 2
+    assert len(found.rows["two-tower keep"]["seeds"]) == 2 and found.result["protocol"] == FULL
+
+
+def test_a_model_is_trained_by_default_and_a_configuration_is_taken_as_it_is():
+    found = comparing.planned([*comparing.KINDS, "default", "caser_ml1m", "configs/a.py", "my.pooling:MODEL"])
+    for name in (*comparing.KINDS, "my.pooling:MODEL"):
+        assert found[name] == ("default", {"model.name": name})
+    assert found["caser_ml1m"] == ("caser_ml1m", {}) and found["a"] == ("configs/a.py", {})
+    assert found["default"] == ("default", {})
+    varied = comparing.variants(["caser", "caser_ml1m"], {"seen": ["keep"]})
+    assert varied["caser_ml1m keep"] == ("caser_ml1m", {"seen": "keep"})
+    assert varied["caser keep"] == ("default", {"model.name": "caser", "seen": "keep"})
+
+
+def test_rows_of_the_benchmark_have_the_names_of_models():
+    bench = pytest.importorskip("benchmarks.compare")
+    for recipe in bench.RECIPES.values():
+        assert recipes.find(recipe).stem == recipe
+    rows = {"transitions": 0, "caser_ml1m windows": 1, "gru4rec_ml1m windows": 2}
+    paired = {"first": "gru4rec_ml1m windows", "second": "caser_ml1m windows", "p": 1}
+    found = bench.by_model({"rows": rows, "paired": paired, "seeds": 1}, ["caser", "gru4rec"])
+    assert found["rows"] == {"transitions": 0, "caser windows": 1, "gru4rec windows": 2} and found["seeds"] == 1
+    assert found["paired"] == {"first": "gru4rec windows", "second": "caser windows", "p": 1}
 
 
 def test_statistics_of_comparisons():

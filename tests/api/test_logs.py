@@ -1,5 +1,8 @@
 """A table in memory is the data that its file is, and is checked as that is."""
 
+import datetime
+
+import numpy as np
 import polars as pl
 import pytest
 from made_logs import COLUMNS, made_rows
@@ -111,3 +114,83 @@ def test_a_log_is_written_and_goes_where_a_path_goes(tmp_path):
     assert log._repr_html_().startswith("<pre") and "\x1b" not in log._repr_html_() + repr(log)
     found = jaxrec.evaluate("popularity", log)
     assert found.result["metrics"] == jaxrec.evaluate("popularity", str(tmp_path / "log")).metrics
+
+
+def timestamp(text):
+    return pytest.importorskip("pandas").Timestamp(text)
+
+
+def dated_rows():
+    """Rows of which half are from before CUT."""
+    rows = made_rows()
+    at = pl.int_range(pl.len()) % 40 * 86_400 + int(datetime.datetime(2017, 9, 11, 12, tzinfo=datetime.UTC).timestamp())
+    return rows.with_columns(at=at)
+
+
+CUT = "2017-10-01"
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        datetime.date.fromisoformat,
+        datetime.datetime.fromisoformat,
+        lambda text: datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC),
+        np.datetime64,
+        lambda text: np.datetime64(text, "ns"),
+        timestamp,
+    ],
+    ids=["date", "datetime", "zoned", "datetime64", "nanoseconds", "pandas"],
+)
+@pytest.mark.parametrize("name", ["since", "until"])
+def test_a_date_may_be_text_or_a_date(name, of, tmp_path):
+    wanted = jaxrec.prepare(dated_rows(), **COLUMNS, **{name: CUT})
+    found = jaxrec.prepare(dated_rows(), **COLUMNS, **{name: of(CUT)}, output=tmp_path / "log")
+    assert found.fingerprint == wanted.fingerprint != jaxrec.prepare(dated_rows(), **COLUMNS).fingerprint
+    assert jaxrec.prepare(tmp_path / "log").fingerprint == wanted.fingerprint
+
+
+def test_a_single_condition_and_numbers_of_numpy_are_taken(tmp_path):
+    wanted = jaxrec.prepare(made_rows(), **COLUMNS, only=["rating=1,2,3"], k_core=2, sample=0.5)
+    options = {"only": "rating=1,2,3", "k_core": np.int64(2), "sample": np.float32(0.5)}
+    found = jaxrec.prepare(made_rows(), **COLUMNS, **options, output=tmp_path / "log")
+    assert found.fingerprint == wanted.fingerprint and found.steps == wanted.steps
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"k_core": "5"}, "k_core is '5', of the type str: give a whole number"),
+        ({"min_length": 2.5}, "min_length is 2.5, of the type float: give a whole number"),
+        ({"max_length": True}, "max_length is True, of the type bool: give a whole number"),
+        ({"sample": "0.1"}, "sample is '0.1', of the type str: give a number"),
+        ({"since": 2017}, "since 2017: not a date: give 2014-04-01"),
+        ({"until": "soon"}, "until soon: not a date"),
+        ({"only": {"rating": 5}}, "only is {'rating': 5}: write conditions as text, only='rating=5'"),
+        ({"only": ["rating=5", 3]}, "write conditions as text"),
+        ({"items": made_rows().lazy()}, "items is a polars LazyFrame, which has no rows yet: collect() the LazyFrame"),
+        ({"users": [1, 2]}, "users is of the type list: give a path, or a table in memory"),
+    ],
+)
+def test_other_values_are_refused_with_what_to_give(options, said):
+    with pytest.raises(jaxrec.UserError) as caught:
+        jaxrec.prepare(made_rows(), **COLUMNS, **options)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (made_rows().lazy(), "data is a polars LazyFrame, which has no rows yet: collect() the LazyFrame"),
+        (
+            [["a", "b"]],
+            "data is of the type list: give a path, or a table in memory, of polars, pandas (2.2 or newer) or pyarrow",
+        ),
+        (3, "data is of the type int: give a path"),
+    ],
+)
+def test_data_that_are_neither_a_path_nor_a_table_are_refused(data, said):
+    for read in (jaxrec.prepare, lambda data: jaxrec.evaluate("popularity", data)):
+        with pytest.raises(jaxrec.UserError) as caught:
+            read(data)
+        assert said in str(caught.value)

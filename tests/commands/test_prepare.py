@@ -293,3 +293,18 @@ def test_ids_and_dates_are_read_as_the_flags_say(run, log):
     days = np.asarray(data.times, "datetime64[us]").astype("datetime64[D]")
     assert days.astype(str).tolist() == ["2020-01-02", "2020-02-01"]
     assert run("--ids", "integer", *flags[3:], "--on-bad-row", "skip", columns=names, status=2).endswith("or more\n")
+
+
+@pytest.mark.parametrize(
+    ("place", "written"), [("jaxrec.data.sources.load_steps", False), ("jaxrec.api.logs.Log.show", True)]
+)
+def test_where_its_output_is_closed_it_says_whether_the_folder_is_written(place, written, run, tmp_path, monkeypatch):
+    def closed(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(place, closed)
+    said = run(status=2)
+    assert "its output was closed before it had ended" in said and "training" not in said
+    assert (f"{tmp_path / 'out'} is written all the same" in said) == written
+    assert (f"{tmp_path / 'out'} is not written" in said) != written
+    assert (tmp_path / "out").exists() == written

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from jaxrec.config import parsing, recipes, registry
 from jaxrec.config.keys import AUTO
-from jaxrec.data.interactions import Catalogue, Interactions
+from jaxrec.data.interactions import Catalogue, Interactions, Sessions
 from jaxrec.system.errors import UserError
 from jaxrec.training import auto
 
@@ -82,9 +82,24 @@ def test_sessions_and_repeats_choose_how_the_log_is_split_and_what_may_be_answer
     assert resolve(log_of([5] * 20, 9, period=1))[0].seen == "keep"
 
 
+def test_the_split_of_histories_that_may_be_anonymous_sessions_names_the_other_one():
+    log = log_of([5] * 20, 9)
+    dated = replace(log, times=np.arange(100))
+    for each, alternative in (
+        (log, False),  # without dates there is no other split
+        (replace(dated, relative=True), False),
+        (replace(dated, sessions=Sessions(log.offsets, log.users)), False),  # users, who have sessions
+        (dated, True),
+    ):
+        made, why = resolve(each)
+        (said,) = [line for line in why if line.startswith("split=last-item: ")]
+        assert made.split == "last-item" and ("--config.split=sessions" in said) == alternative
+        assert ("the users who train are those who will be served" in said) != alternative
+
+
 @given(period=st.integers(1, 9), users=st.integers(1, 30))
 def test_items_that_come_again_but_not_at_once_are_scored_after_a_map(period, users):
-    """As without it an item is likest itself; no other log has it."""
+    """As without it an item is most similar to itself; no other log has it."""
     log = log_of([7] * users, 9, period=period)
     made, why = resolve(log)
     apart = made.seen == "keep" and period > 1

@@ -137,7 +137,8 @@ def gs(tmp_path, monkeypatch):
     url, anonymous = f"http://127.0.0.1:{(port := free_port())}", {"token": "anon"}
     monkeypatch.setitem(fsspec.config.conf, "gs", anonymous)  # here; and by the environment in other processes
     environment = {"STORAGE_EMULATOR_HOST": url, "FSSPEC_GS": json.dumps(anonymous)}
-    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", str(port)]
+    program = Path(__file__).with_name("gs_server.py")
+    command = [sys.executable, program, "start", "--host", "127.0.0.1", "--port", str(port)]
     with served([*command, "--in-memory", "--default-bucket", "bucket"], environment, url, monkeypatch, tmp_path):
         yield "gs://bucket"
 

@@ -8,6 +8,7 @@ disk has room for 10 GB for 100 million rows.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -83,6 +84,37 @@ def compare(folder, kind, rows, memory, plain, duckdb):
     return found
 
 
+def plot(path):
+    """Minutes and peak memory over the rows, of all results of this kind."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    results = [json.loads(each.read_text()) for each in sorted(path.parent.glob("large*.json"))]
+    results = sorted((each for each in results if each["kind"] == "large"), key=lambda each: each["rows"])
+    figure, panels = plt.subplots(1, 2, figsize=(7.6, 3.2), layout="constrained")
+    shown = {"seconds": (60, "minutes"), "peak_gib": (1, "GiB at most")}
+    for axes, (number, (unit, name)) in zip(panels, shown.items(), strict=True):
+        for kind in results[0]["formats"]:
+            rows = [each["rows"] for each in results]
+            costs = [each["formats"][kind] for each in results]
+            for way, line in (("memory", "-"), ("duckdb", ":")):
+                label = f"{kind}, {'prepare --memory' if way == 'memory' else 'DuckDB sorts alone'}"
+                axes.plot(
+                    rows, [cost[way][number] / unit for cost in costs], line, marker="o", markersize=3, label=label
+                )
+        if number == "peak_gib":
+            limits = [float(each["memory"].removesuffix("GiB")) for each in results]
+            axes.plot(rows, limits, "--", color="grey", label="--memory")
+        axes.set(xscale="log", xlabel="million rows", ylabel=name)
+        axes.set_xticks(rows, [f"{each / 1e6:g}" for each in rows])
+        axes.minorticks_off()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=7)
+    figure.savefig(path, dpi=150)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--millions", type=float, default=30, help="of rows")
@@ -104,3 +136,4 @@ if __name__ == "__main__":
     command += f" --name {flags.name}" * (flags.name != "large")
     result = {"kind": "large", "seeds": 1, "rows": rows, "memory": flags.memory, "formats": found}
     record.write(flags.name, result, command)
+    plot(record.place("large", "png"))

@@ -169,10 +169,10 @@ def _ranges() -> dict[int | str, tuple[int, int]]:
         digits: (first * 10 ** (digits - 4), (last + 1) * 10 ** (digits - 4) - 1) for digits in DIGITS
     }
     epoch, second = datetime.datetime(1970, 1, 1), datetime.timedelta(seconds=1)
-    since = [(datetime.datetime(year, 1, 1) - epoch) // second for year in YEARS]
+    since = [(datetime.datetime(year, 1, 1) - epoch) // second for year in (first, last + 1)]
     for name, begin in TICKS.items():
-        low, high = (begin + 10_000_000 * seconds for seconds in since)
-        found[name] = low, high
+        low, end = (begin + 10_000_000 * seconds for seconds in since)
+        found[name] = low, end - 1
     return found
 
 

@@ -23,11 +23,9 @@ from jaxrec.system.errors import UserError
 
 READING = ("ids", "keep_na_ids", "time_format", "only")  # reading options stored in a prepared folder
 FILTERS = tuple(field.name for field in dataclasses.fields(filters.Options))
-DATES, COUNTS, NUMBERS = (
-    ("since", "until"),
-    ("k_core", "min_length", "max_length"),
-    ("min_rating", "sample", "session_gap"),
-)
+DATES = ("since", "until")
+COUNTS = ("k_core", "min_length", "max_length")
+NUMBERS = ("min_rating", "sample", "session_gap")
 
 
 class Log:

@@ -286,3 +286,9 @@ def test_what_a_log_lacks_is_said_with_what_to_do(known, changes, said):
 def test_keys_that_do_nothing_are_refused(changes, said):
     with pytest.raises(UserError, match=said):
         made(known=timed, **SOFTMAX | changes)
+
+
+def test_data_sent_from_the_host_are_sent_to_the_device_that_takes_them():
+    data, _ = Feed(made(4, feed="host"))(0, 1)
+    for whole in jax.tree.leaves(data):
+        assert {part.data.size for part in whole.addressable_shards} == {whole.size // 4}

@@ -254,14 +254,6 @@ def test_data_sent_from_the_host_to_many_devices_are_those_that_lie_there(device
     assert_close(train(devices, (4,), feed="host", launcher=launcher), train(devices, (4,)))
 
 
-def test_data_sent_from_the_host_are_sent_to_the_device_that_takes_them():
-    split = splits.last_item(interactions.from_sequences(histories()))
-    setup = fit.setup(config(feed="host"), split, jax.devices()[:4])
-    data, _ = fit.Feed(setup)(0, 1)
-    for whole in jax.tree.leaves(data):
-        assert {part.data.size for part in whole.addressable_shards} == {whole.size // 4}
-
-
 @pytest.mark.parametrize("alone", over_kinds(), indirect=True)
 def test_seeds_differ_and_dropout_is_on(alone):
     changes, run = alone

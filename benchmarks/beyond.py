@@ -215,12 +215,16 @@ def millions(result):
         at = row["milliseconds"]
         own = " (so many are)" if int(read) == served["read"] else ""
         lines.append(f"| {read}{own} | {row['recall@100']:.4f} | {at['p50']:.1f} | {at['p99']:.1f} |")
-    exact = served["exact"]
+    exact, changed = served["exact"], served["changed"]
+    cost = [f"{row['ratio']:.2f} times at {int(items):,}" for items, row in step.items()][1:]
+    at = changed["milliseconds"]
     lines += [
         f"| exact answers | | {exact['p50']:.0f} | {exact['p99']:.0f} |",
         "",
-        f"The index is built in {served['build_seconds'] / 60:.1f} minutes. A step with 512 shared negatives and "
-        f"row-sparse updates costs {step['ratio']:.2f} times that at 10,000 items; training took "
-        f"{training['gib']:.1f} GiB at most.",
+        f"The index is built in {served['build_seconds'] / 60:.1f} minutes. After {changed['added']:,} items were "
+        f"added and {changed['retired']:,} retired beside it, an answer takes {at['p50']:.1f} ms (p99 "
+        f"{at['p99']:.1f}); one more takes {changed['seconds_of_one']:.1f} s, in which the service answers on. A step "
+        f"with 512 shared negatives and row-sparse updates costs, of that at 10,000 items, {', '.join(cost)}; training "
+        f"and all of this took {served['gib']:.1f} GiB at most. [By size](../benchmarks/results/millions.png).",
     ]
     return "\n".join(lines) + "\n"

@@ -47,24 +47,22 @@ def context(result):
 
 def continued(results):
     """What models that go on from window to window have of NDCG@10, beside ones trained anew, and what both take."""
-    names = "data", "tests", "continued with", "epochs, anew / continued", "seconds", "of the seconds"
-    rows = [f"| {' | '.join(names)} | NDCG@10, anew (95%) | continued |", "|---" * (len(names) + 2) + "|"]
+    names = "data", "seeds", "tests", "continued with", "epochs, anew / continued", "seconds", "of the seconds"
+    names = *names, "NDCG@10, anew / continued", "continued to anew (95%)"
+    rows = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for result in results:
         for name, anew in result["rows"].items():
             if (on := result["rows"].get(f"{name}, continued")) is None:
                 continue
             keys = " ".join(f"`{key}={value}`" for key, value in result["continued"].items())
             seconds = f"{60 * anew['minutes']:.0f} / {60 * on['minutes']:.1f} | {on['minutes'] / anew['minutes']:.0%}"
-            costs = f"{keys} | {anew['epochs']:.3g} / {on['epochs']:g} | {seconds}"
-            values = [_within(row["policies"][0]) for row in (anew, on)]
-            data = f"{result['data'].removesuffix('-continued')}, `{name}`"
-            rows.append(f"| {data} | {result['folds']} | {costs} | {' | '.join(values)} |")
+            row, data = on["beside"], f"{result['data'].removesuffix('-continued')}, `{name}`"
+            tests = f"{result['seeds']} | {row['tests']} | {keys} | {anew['epochs']:.3g} / {on['epochs']:g}"
+            fresh, difference = row["fresh"]["ndcg@10"], row["difference"]
+            low, high = (each / fresh for each in difference["ci95"])
+            share = f"{difference['ndcg@10'] / fresh:+.1%} ({low:+.1%} to {high:+.1%})"
+            rows.append(f"| {data} | {tests} | {seconds} | {fresh:.4f} / {row['metrics']['ndcg@10']:.4f} | {share} |")
     return "\n".join(rows) + "\n"
-
-
-def _within(row):
-    low, high = row["ci95"]["ndcg@10"]
-    return f"{row['metrics']['ndcg@10']:.4f} ({low:.4f} to {high:.4f})"
 
 
 def new_items(result):

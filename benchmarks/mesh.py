@@ -42,6 +42,15 @@ LOSSES = {
         "share": "batch",
         "logq": 1.0,
     },
+    "sampled-softmax, in-batch": {"name": "sampled-softmax", "negatives": 0, "sampling": "in-batch", "share": "batch"},
+    "sampled-softmax, mixed, 512": {
+        "name": "sampled-softmax",
+        "negatives": 512,
+        "sampling": "mixed",
+        "share": "batch",
+        "logq": 1.0,
+    },
+    "gbce, 64 a row": {"name": "gbce", "negatives": 64, "sampling": "uniform", "share": "row"},
     "gbce, 64 a slot": {"name": "gbce", "negatives": 64, "sampling": "uniform"},
 }
 BYTES = {"f32": 4, "s32": 4, "u32": 4, "pred": 1, "bf16": 2, "f16": 2, "s64": 8}
@@ -124,10 +133,12 @@ def formula(setup, loss, mesh, items):
     if loss["name"] == "softmax":
         numbers = 2 * slots * dim + 3 * slots
     elif loss.get("share") == "batch":
+        negatives += TARGETS * (loss["sampling"] in ("in-batch", "mixed"))
         numbers = 2 * slots * dim + slots + negatives * (dim + 1)
     else:
         numbers = 3 * slots * dim + slots * (1 + negatives)
-    return {"data": 4 * (tables + rest) if data > 1 else 0, "item": 4 * numbers if item > 1 else 0}
+    gathered = TARGETS * (loss.get("sampling") in ("in-batch", "mixed"))
+    return {"data": 4 * (tables + rest + gathered) if data > 1 else 0, "item": 4 * numbers if item > 1 else 0}
 
 
 def counted(split, items, name, mesh):

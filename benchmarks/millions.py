@@ -2,14 +2,16 @@
 
     python -m benchmarks.millions [--items 10000000] [--users 1500000] [--minutes 15]
 
-A step: SASRec, 512 shared negatives, row-sparse Adam, at 10,000 items and at --items in turns. Then a training of so
-many minutes on `synthetic.world`, where an item's rank has Zipf's law and a group calls for the next one. Its vectors
-are asked for users who are not in the log: the share of the exact best 100 that an answer holds, and its latency, one
-request at a time. The curve is over the parts of the index that are read. Needs 24 GiB.
+A step: SASRec, 512 shared negatives, row-sparse Adam, at 10,000 items, ten times as many and so on up to --items, in
+turns. Then a training of so many minutes on `synthetic.world`, where an item's rank has Zipf's law and a group calls
+for the next one. Its vectors are asked for users who are not in the log: the share of the exact best 100 that an answer
+holds, and its latency, one request at a time. The curve is over the parts of the index that are read. Then 1,000 items
+are added and 1,000 retired beside the index. Needs 24 GiB.
 """
 
 import argparse
 import itertools
+import math
 import resource
 import statistics
 import time
@@ -23,10 +25,12 @@ from jaxrec.data import splits, synthetic
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.inference import candidates
 from jaxrec.inference.recommender import Recommender
+from jaxrec.inference.stock import ROOM, NewItem
 
 FEW, LENGTH, K, ASKED, STEPS = 10_000, 50, 100, 400, 64
 LOSS = {"name": "sampled-softmax", "negatives": 512, "sampling": "uniform", "share": "batch"}
 WORLD = {"tastes": 20, "groups": 500, "lengths": (10, LENGTH)}
+ADDED = 1000  # items that come and go at last
 READ = (4, 8, 16, 32, 64, 128, 256)
 
 
@@ -36,11 +40,13 @@ def config():
 
 
 def step(items, rounds):
-    """Microseconds a target at FEW items and at so many, in turns."""
-    timed = {each: Timed(config(), splits.last_item(scaling.histories(each, LENGTH))) for each in (FEW, items)}
-    rates = [(timed[FEW].call(), timed[items].call()) for _ in range(rounds)]
-    few, many = (1e6 / statistics.median(side) for side in zip(*rates, strict=True))
-    return {"rounds": rounds, str(FEW): few, str(items): many, "ratio": statistics.median(a / b for a, b in rates)}
+    """{items: microseconds a target and their ratio to FEW items, medians of turns}."""
+    sizes = [FEW * 10**power for power in range(1 + round(math.log10(items / FEW)))]
+    timed = {each: Timed(config(), splits.last_item(scaling.histories(each, LENGTH))) for each in sizes}
+    rates = [{each: one.call() for each, one in timed.items()} for _ in range(rounds)]
+    over = lambda each: statistics.median(turn[FEW] / turn[each] for turn in rates)
+    cost = lambda each: 1e6 / statistics.median(turn[each] for turn in rates)
+    return {str(each): {"microseconds_a_target": cost(each), "ratio": over(each)} for each in sizes}
 
 
 def gibibytes():
@@ -112,17 +118,39 @@ def served(timed, log, world):
         found, milliseconds = answers(near, asked)
         result["curve"][str(read)] = {"recall@100": held(found, exact), "milliseconds": milliseconds}
         print(read, result["curve"][str(read)], flush=True)
-    return result | {"gib": gibibytes()}
+    candidates.limit(near.engine.index, candidates.READ)
+    return result | {"changed": changed(near, found, asked), "gib": gibibytes()}
+
+
+def changed(near, found, asked):
+    """Items are added and retired, beside the index: seconds that takes, and the answers afterwards.
+
+    The items that lead the answers are retired, and as many are added that are like them.
+    """
+    best = list(dict.fromkeys(id for rank in zip(*found, strict=True) for id, _ in rank))[:ADDED]
+    ids = range(len(near.catalogue.ids) + 1, len(near.catalogue.ids) + 1 + ADDED)
+    new = [NewItem(id, like=[best[place % len(best)]]) for place, id in enumerate(ids)]
+    seconds = []
+    for items, retired in ((new[1:], best), (new[:1], [])):  # many, and then one more
+        begun = time.monotonic()
+        near = near.changed(items, retired, room=ROOM)
+        seconds.append(time.monotonic() - begun)
+    after, milliseconds = answers(near, asked)
+    kept = {id for items in after for id, _ in items}
+    result = {"added": ADDED, "retired": len(best), "seconds": seconds[0], "seconds_of_one": seconds[1]}
+    result |= {"retired_in_answers": len(kept & {*best}), "added_in_answers": len(kept & {*ids})}
+    print(result, milliseconds, flush=True)
+    return result | {"milliseconds": milliseconds}
 
 
 def plot(result, path):
-    """Recall over the latency, by the parts that are read."""
+    """Recall over the latency, by the parts that are read; and the cost of a step by the number of items."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
+    figure, (axes, right) = plt.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained")
     curve = result["served"]["curve"]
     for quantile in ("p50", "p99"):
         latencies = [row["milliseconds"][quantile] for row in curve.values()]
@@ -136,8 +164,12 @@ def plot(result, path):
             textcoords="offset points",
         )
     axes.set(xscale="log", xlabel="milliseconds of an answer", ylabel="recall@100", title=f"{result['items']:,} items")
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
+    costs = {int(items): row["ratio"] for items, row in result["step"].items()}
+    right.plot(list(costs), list(costs.values()), marker="o", markersize=3)
+    right.set(xscale="log", xlabel="items", ylabel=f"cost of a step, times that at {FEW:,}", ylim=(0, None))
+    for each in (axes, right):
+        each.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
 
 
@@ -148,7 +180,8 @@ def main():
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--rounds", type=int, default=9)
     flags = parser.parse_args()
-    result = {"kind": "millions", "items": flags.items, "step": step(flags.items, flags.rounds)}
+    result = {"kind": "millions", "items": flags.items, "rounds": flags.rounds}
+    result["step"] = step(flags.items, flags.rounds)
     print(result["step"], flush=True)
     world = synthetic.world(flags.items, **WORLD)
     log = log_of(world, flags.users)

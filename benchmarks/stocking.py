@@ -1,10 +1,11 @@
 """Items that come and go while the service is under load: latency with and without changes, and failed requests.
 
-    python -m benchmarks.stocking [--items 54000] [--rate 100] [--changes 1000]
+    python -m benchmarks.stocking [--items 54000] [--rate 100] [--changes 1000] [--approximate --name NAME]
 
 The service of `benchmarks.serving`, with --stock. In turns of some seconds requests come at a fixed rate, first alone,
-then while items are added and retired, one a request, at a rate of their own, until as many as wanted came and went.
-After each change one more request sees whether its answer has it.
+then while items change, one a request, at a rate of their own: new items are added and retired again, and in turn with
+them those of the training are retired and offered again. After each change one more request sees whether its answer
+has it.
 """
 
 import argparse
@@ -23,7 +24,7 @@ FIRST = 10_000_000  # ids of the new items
 
 
 class Changing(threading.Thread):
-    """Adds items and retires them again, each by a request, at a steady rate; `seconds` has how long each took."""
+    """Adds and retires items, each by a request, at a steady rate; `seconds` has how long each took."""
 
     def __init__(self, address, changes, rate):
         super().__init__(daemon=True)
@@ -33,15 +34,18 @@ class Changing(threading.Thread):
     def run(self):
         begun = time.perf_counter()
         for number in range(2 * self._changes):
-            item = FIRST + number // 2
-            body = {"retire": [item]} if number % 2 else {"add": [{"id": item, "like": [1 + number % 1000]}]}
+            place, again = divmod(number, 2)
+            is_new = place % 2 == 0
+            item, there = FIRST + place if is_new else 1000 + place, is_new != bool(again)
+            like = {"like": [1 + 2 * (number % 1000)]} if is_new else {}
+            body = {"add": [{"id": item, **like}]} if there else {"retire": [item]}
             time.sleep(max(begun + number / self._rate - time.perf_counter(), 0))
             sent = time.perf_counter()
             try:
                 self._post("/items", body)
                 self.seconds.append(time.perf_counter() - sent)
                 found = self._post("/recommend", {"history": [1, 2, 3], "candidates": [item]})["items"]
-                self.unseen += len(found) != 1 - number % 2
+                self.unseen += len(found) != there
             except OSError:
                 self.failed += 1
 
@@ -56,7 +60,8 @@ def main(flags):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
         make(path, flags.items)
-        server = Server(path, "--stock", Path(folder) / "stock.jsonl")
+        given = ["--approximate"] if flags.approximate else []
+        server = Server(path, "--stock", Path(folder) / "stock.jsonl", *given)
         server.warm()
         asked = bodies(flags.dataset, flags.items)
         server.load(asked, flags.rate, 5)
@@ -70,6 +75,7 @@ def main(flags):
     changes = {
         "added": flags.changes,
         "retired": flags.changes,
+        "of_the_training": flags.changes // 2,
         "a_second": flags.change_rate,
         "failed": changing.failed,
         "not_in_the_next_answer": changing.unseen,
@@ -77,7 +83,8 @@ def main(flags):
         "most_milliseconds": 1000 * max(changing.seconds),
     }
     loads = {"before": alone, "with_changes": with_changes, "after": again}
-    record.write("stocking", {"kind": "stocking", "items": flags.items, "changes": changes, "loads": loads})
+    told = {"kind": "stocking", "items": flags.items, "approximate": flags.approximate}
+    record.write(flags.name, told | {"changes": changes, "loads": loads})
     print(json.dumps(changes))
 
 
@@ -89,4 +96,6 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=30, help="of load before and after the changes")
     parser.add_argument("--changes", type=int, default=1000, help="items that come and go")
     parser.add_argument("--change-rate", type=float, default=20, help="changes a second")
+    parser.add_argument("--approximate", action="store_true")
+    parser.add_argument("--name", default="stocking", help="of the result")
     main(parser.parse_args())

@@ -33,6 +33,7 @@ from jaxrec.training.building import model_later
 from jaxrec.training.restore import restore_params
 
 PLAN = "backtest.json"
+CONTINUED = ", continued"  #: after the name of a model
 LEAST = 1e-6  #: minimum share of a window's events for validation
 NOTHING = np.zeros(0, np.int32)  #: ranks when no question can be answered
 OWN = ("dataset", "seed", "split", "test_quantile", "valid_fraction", "baskets")  # determined by the backtest
@@ -167,7 +168,7 @@ class _Run:
         """
         window, (split, can) = _window(self.log, self.plan[fold]), self._questions(fold)
         for model, (recipe, changes) in planned.items():
-            label, found = f"{model}, continued" if continues else model, []
+            label, found = model + CONTINUED if continues else model, []
             if continues and fold == 0:
                 self.ranks[label], self.answered[label] = ({0: each[model][0]} for each in (self.ranks, self.answered))
                 continue
@@ -188,13 +189,17 @@ class _Run:
             self._keep(label, fold, np.stack(found), can)
 
     def rows(self, days: float) -> dict[str, dict[str, Any]]:
-        """Returns {model or baseline: the dictionary of `Ages.result`, with the mean cost of a model's trainings}."""
-        found = {}
-        for name, ranks in self.ranks.items():
-            told = {"asked": self.asked, "days": days, "folds": len(self.plan), "answered": self.answered[name]}
-            found[name] = Ages(ranks=ranks, **told).result()
-            each = self.costs.get(name, [])
-            found[name] |= {key: float(np.mean([cost[key] for cost in each])) for key in (each or [{}])[0]}
+        """Returns {model or baseline: the dictionary of `Ages.result`, and the mean cost of a model's trainings}.
+
+        Continued models also have `beside` trainings anew, see `Ages.beside`.
+        """
+        told: dict[str, Any] = {"asked": self.asked, "days": days, "folds": len(self.plan)}
+        ages = {name: Ages(ranks=self.ranks[name], answered=self.answered[name], **told) for name in self.ranks}
+        found = {name: each.result() for name, each in ages.items()}
+        for name, costs in self.costs.items():
+            found[name] |= {key: float(np.mean([cost[key] for cost in costs])) for key in costs[0]}
+            if name.endswith(CONTINUED):
+                found[name]["beside"] = ages[name].beside(ages[name.removesuffix(CONTINUED)])
         return found
 
     def _questions(self, fold):

@@ -20,7 +20,7 @@ class Backtest:
 
     Attributes:
         result: plain values, as written by `jaxrec backtest --json`: `tests` with dates and counts, and `rows` {model
-            or baseline: `cells`, `ages` and `policies`, see `ageing.Ages`}.
+            or baseline: `cells`, `ages` and `policies`, of continued models also `beside`, see `ageing.Ages`}.
         path: the folder of the trainings.
     """
 
@@ -44,6 +44,11 @@ class Backtest:
         console.print(consoles.printable(f"{title}; ranked by {said['protocol']}{seeds}"), soft_wrap=True)
         for table in (self._tests(), self._by_test(), self._by_age(), self._by_policy()):
             console.print(table)
+        for name, row in ((name, found["beside"]) for name, found in self.rows.items() if found.get("beside")):
+            value, difference = _within(row["metrics"][BY], row["ci95"][BY]), row["difference"]
+            told = f"{name}, in its {row['tests']} tests: {value}, to trained anew "
+            told += _within(difference[BY], difference["ci95"], "+")
+            console.print(consoles.printable(told), soft_wrap=True)
         console.print("NDCG@10, ± half of its 95% interval; in a second line the difference to fresh models")
 
     def _tests(self):

@@ -85,6 +85,20 @@ class Ages:
                 found[trainings] = row | self._against(newest(step), newest(every))
         return list(found.values())
 
+    def beside(self, other: "Ages") -> dict[str, Any]:
+        """Compares trainings with others that were made before the same tests, and begin with the same first one.
+
+        Returns:
+            The means over the tests after the second training, each answered by the newest model: `tests`, their
+            number, `metrics` and `ci95`; `fresh` has the metrics of the others, and `difference` the mean difference to
+            them with its interval. Empty if there is one training.
+        """
+        trained = sorted(self.ranks)
+        if len(trained) < 2:
+            return {}
+        newest = {fold: max(each for each in trained if each <= fold) for fold in range(trained[1], self.folds)}
+        return {"tests": len(newest)} | self._measured(newest) | self._against(newest, newest, other)
+
     def _age(self, tests):
         return round(tests * self.days, 6)
 
@@ -108,9 +122,9 @@ class Ages:
         means = dict(zip(SHOWN, (values @ weights / weights.sum()).tolist(), strict=True))
         return {"metrics": means, "ci95": self._intervals(values, asked)}
 
-    def _against(self, first, second):
-        """Returns the metrics of the models to compare with, and the difference of BY to them."""
-        (ours, asked), (theirs, _) = self._of(first), self._of(second)
+    def _against(self, first, second, other=None):
+        """Returns the metrics of the models to compare with, of other Ages if given, and the difference of BY."""
+        (ours, asked), (theirs, _) = self._of(first), (other or self)._of(second)
         weights = self._weights(asked)
         mean = lambda values: (values @ weights / weights.sum()).tolist()
         difference = ours - theirs

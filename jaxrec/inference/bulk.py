@@ -104,7 +104,7 @@ class Bulk:
         Users without a known item are left out.
         """
         program = partial(_hidden, self._engine.model, self._engine.objective)
-        forms = ((self._engine.output_table()[0].shape[1], np.float32),)
+        forms = ((self._engine.output_table[0].shape[1], np.float32),)
         for some, (vectors,), answered in self._answers(users, ("hidden",), program, forms):
             ids = _series(self._log.users[some])
             yield pl.DataFrame({ID: ids, "vector": vectors}).filter(pl.Series(answered))

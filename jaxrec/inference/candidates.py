@@ -74,6 +74,32 @@ def search(index: Any, hidden_ND: np.ndarray, k: int) -> list[np.ndarray]:
     return [(row[row >= 0] + 1).astype(np.int32) for row in found]
 
 
+def among(
+    index: Any, hidden_ND: np.ndarray, k: int, allowed_NV: np.ndarray, offered_V: np.ndarray
+) -> list[np.ndarray | None]:
+    """The candidates for the best k allowed items of each hidden vector; None where they are too few to be sure.
+
+    Items that came after the index was built are all candidates.
+
+    Args:
+        index: of `build`.
+        hidden_ND: the hidden vectors.
+        k: at least 1.
+        allowed_NV: whether each item can be recommended to each.
+        offered_V: whether each item can be recommended at all.
+
+    Returns:
+        N ascending arrays of int32, or None.
+    """
+    later = (np.flatnonzero(offered_V[index.ntotal :]) + index.ntotal + 1).astype(np.int32)
+    result = []
+    for row, found in enumerate(search(index, hidden_ND, k)):
+        kept = found[allowed_NV[row, found - 1] & offered_V[found - 1]]
+        each = np.sort(kept), later[allowed_NV[row, later - 1]]
+        result.append(np.concatenate(each) if enough(len(kept), k) else None)
+    return result
+
+
 def enough(kept: int, k: int) -> bool:
     """Whether this many allowed candidates surely contain the best k: an index errs at the end of its list."""
     return kept >= SURE * k

@@ -64,21 +64,24 @@ class Engine:
         self.model, self.objective, self._compiled, self.kinds = model, objective, {}, kinds
         self.programs = {}  # compiled programs of bulk
         self.params, self._replicas = params, {}
-        self.index = candidates.build(*self._host_table) if approximate else None
+        self.index = candidates.build(*self.output_table) if approximate else None
 
     @property
     def approximate(self) -> bool:
         """Whether only the candidates of an index are scored."""
         return self.index is not None
 
-    def renewed(self, params: Any) -> "Engine":
-        """An Engine with other params of the same shapes, which shares all compiled programs."""
+    def renewed(self, params: Any, index: Any = None) -> "Engine":
+        """An Engine with other params of the same shapes, which shares all compiled programs.
+
+        An index of candidates is built anew, unless one is given that holds for these params.
+        """
         other = copy.copy(self)
         other.params = params
         other._replicas = {}
-        for made in ("_host_table", "_unit", "checksum"):
+        for made in ("output_table", "_offered", "_unit", "checksum"):
             other.__dict__.pop(made, None)
-        other.index = candidates.build(*other._host_table) if self.index else None
+        other.index = index or (candidates.build(*other.output_table) if self.index else None)
         return other
 
     def newest(self, history: Any) -> Any:
@@ -148,14 +151,11 @@ class Engine:
             return self._exactly_for(hidden_ND, allowed, k)
         hidden_ND = np.asarray(hidden_ND)
         items, scores = np.zeros((len(hidden_ND), k), np.int32), np.full((len(hidden_ND), k), -np.inf, np.float32)
-        unsure = []
-        for row, found in enumerate(candidates.search(self.index, hidden_ND, k)):
-            kept = found[allowed[row, found - 1]]
-            if candidates.enough(len(kept), k):
-                items[row], scores[row] = self.score_subset(hidden_ND[row], np.sort(kept), k)
-            else:
-                unsure.append(row)
-        if unsure:
+        found = candidates.among(self.index, hidden_ND, k, allowed, self._offered)
+        for row, numbers in enumerate(found):
+            if numbers is not None:
+                items[row], scores[row] = self.score_subset(hidden_ND[row], numbers, k)
+        if unsure := [row for row, numbers in enumerate(found) if numbers is None]:
             items[unsure], scores[unsure] = self._exactly_for(hidden_ND[unsure], allowed[unsure], k)
         return items, scores
 
@@ -169,7 +169,7 @@ class Engine:
 
     def scores(self, hidden: np.ndarray, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """The scores of items for hidden vectors. [..., D], [N] -> [..., N] float32."""
-        table_VD, bias_V = self._host_table
+        table_VD, bias_V = self.output_table
         at = np.asarray(numbers, np.int32) - 1
         scores = hidden @ table_VD[at].T
         return scores if bias_V is None else scores + bias_V[at]
@@ -184,7 +184,7 @@ class Engine:
     def start(self) -> tuple[Any, jax.Array] | None:
         """The state of a user without history, (carry, hidden [1, D]); None for a model without a carry."""
         carry = self.model.initial_carry(self.params, 1)
-        return None if carry is None else (carry, jnp.zeros((1, self._host_table[0].shape[1]), jnp.float32))
+        return None if carry is None else (carry, jnp.zeros((1, self.output_table[0].shape[1]), jnp.float32))
 
     @cached_property
     def keeps_states(self) -> bool:
@@ -249,20 +249,22 @@ class Engine:
         """How the params lie on the mesh; None where there is none."""
         return placed.specs(self.model, self.params, self.mesh)
 
-    def output_table(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """The output embedding on the host: (table [V, D], bias [V] or None)."""
-        return self._host_table
-
     @cached_property
     def checksum(self) -> str:
         """The checksum of the params."""
         return checksums.of_json([checksums.of_array(leaf) for leaf in jax.tree.leaves(self.params)])
 
     @cached_property
-    def _host_table(self):
+    def output_table(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """The output embedding on the host: (table [V, D], bias [V] or None)."""
         table_VD, bias_V = self.model.output_embedding(self.params)
         host = lambda x: np.asarray(x)[: self.items]
         return host(table_VD), None if bias_V is None else host(bias_V)
+
+    @cached_property
+    def _offered(self):
+        scores = self.params.get(placed.OFFERED)
+        return np.ones(self.items, bool) if scores is None else np.asarray(scores)[: self.items] == 0
 
     @cached_property
     def _unit(self):

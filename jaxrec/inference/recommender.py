@@ -79,10 +79,8 @@ class Recommender:
         """Returns a Recommender with items added to the catalogue, and others that are no longer recommended.
 
         Raises:
-            UserError: as `stock.changed`, which takes the same; or only candidates of an index are scored.
+            UserError: as `stock.changed`, which takes the same.
         """
-        if self.engine.approximate:
-            raise UserError("an approximate index does not change: load the training without --approximate")
         before = Stock(self.catalogue, self.engine, self.offered)
         trained = self.config, self._model, placed.whole(self._model, self._trained, self.engine.mesh)
         now = stock.changed(before, self._checker.numbering, trained, added, retired, room)

@@ -1,7 +1,8 @@
 """A catalogue that changes while it is in use: items are added to it, and retired from it.
 
 The tables have spare rows, so that nothing is compiled anew when an item is added. A row that is spare, or whose item
-is retired, has the score -inf, which no answer holds.
+is retired, has the score -inf, which no answer holds. An index of candidates stays that of the items it was built of:
+items that are added are scored beside it.
 """
 
 import dataclasses
@@ -59,7 +60,7 @@ def with_room(stock: Stock, added: int = 0) -> Stock:
     model = engine.model if OFFERED in engine.params else _offering(engine.model)
     params = engine.put(engine.params | tables)
     other = Engine(model, engine.objective, params, rows, engine.length, kinds=engine.kinds, mesh=engine.mesh)
-    other.rows = min(other.rows, engine.rows)
+    other.rows, other.index = min(other.rows, engine.rows), engine.index
     return stock._replace(engine=other)
 
 
@@ -100,13 +101,13 @@ def changed(
     stock = with_room(stock, len(new) + room)
     tables = _with_rows(stock.engine, numbering, trained, stock.catalogue, new, first) if new else {}
     tables[OFFERED] = _scores(np.append(offered, np.zeros(stock.engine.items - len(offered), bool)))
-    engine = stock.engine.renewed(stock.engine.params | stock.engine.put(tables))
+    engine = stock.engine.renewed(stock.engine.params | stock.engine.put(tables), stock.engine.index)
     return Stock(catalogue, engine, offered)
 
 
 def sharing(engine: Engine, other: Engine) -> Engine:
     """Returns the Engine with the programs of another one, if that has tables of the same size."""
-    return other.renewed(engine.params) if engine.items == other.items else engine
+    return other.renewed(engine.params, engine.index) if engine.items == other.items else engine
 
 
 def _with_rows(engine, numbering, trained, catalogue, new, first):

@@ -9,7 +9,7 @@ from jaxrec.inference.engine import Engine
 
 def item_vectors(engine: Engine, catalogue: Catalogue) -> pl.DataFrame:
     """A frame with a row per item: the id, the vector [D] float32, and the bias if there is one."""
-    table_VD, bias_V = engine.output_table()
+    table_VD, bias_V = engine.output_table
     rows = len(catalogue.ids)  # others are spare
     table_VD, bias_V = table_VD[:rows], None if bias_V is None else bias_V[:rows]
     frame = pl.DataFrame({ID: catalogue.ids.tolist(), "vector": table_VD.astype(np.float32)})

@@ -51,8 +51,6 @@ def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str], part: Pa
     hosts = Hosts(arguments.host, arguments.allow_host)
     listening = socket.socket(fileno=part.listening) if part else bind(arguments.host, arguments.port)
     chosen = arguments.workdir, arguments.checkpoint, arguments.approximate
-    if arguments.stock and arguments.approximate:
-        raise UserError("--approximate has an index that does not change: leave it out, or --stock")
     stocking = Stocking(arguments.stock, part and part.turns) if arguments.stock else None
     stocked = {"stocked": stocking.onto} if stocking else {}
     there = watch.contents(*chosen[:2]) if arguments.watch else {}

@@ -163,6 +163,9 @@ def test_a_continued_training_begins_where_the_one_before_ended(tmp_path):
     anew, continued = (found.rows[name] for name in ("two-tower", "two-tower, continued"))
     first = lambda rows: [cell for cell in rows["cells"] if cell["trained"] == 0]
     assert first(anew) == first(continued) and (anew["epochs"], continued["epochs"]) == (2, 1)
+    fresh = np.mean([found.newest("two-tower", test)["metrics"]["mrr"] for test in (1, 2)])
+    assert continued["beside"]["fresh"]["mrr"] == pytest.approx(fresh) and "beside" not in anew
+    assert "two-tower, continued, in its 2 tests: " in repr(found)
     for fold in (1, 2):
         before = tmp_path / f"fold-{fold - 1}" / ("two-tower-0" if fold == 1 else "two-tower,-continued-0")
         config = json.loads((tmp_path / f"fold-{fold}" / "two-tower,-continued-0" / "config.json").read_text())

@@ -49,7 +49,7 @@ def test_items_that_never_trained_are_recommended_by_what_they_are(trained):
     recommender = load(trained / "run")
     counts = recommender.catalogue.counts
     assert (counts == 0).sum() == ITEMS // 5
-    vectors = recommender.engine.output_table()[0]
+    vectors = recommender.engine.output_table[0]
     genre = np.arange(ITEMS) % 4
     for of in range(4):
         cold = vectors[(counts == 0) & (genre == of)]
@@ -65,7 +65,7 @@ def test_items_that_came_later_are_recommended_at_once(trained, capsys):
     new.write_text(table("CDBA") + "n1,A\nn2,Q\n")  # known items are what they were in the training
     before, after = load(trained / "run"), load(trained / "run", items=str(new))
     assert after.catalogue.ids.tolist() == [*before.catalogue.ids.tolist(), "n1", "n2"]
-    old, rows = (each.engine.output_table()[0] for each in (before, after))
+    old, rows = (each.engine.output_table[0] for each in (before, after))
     np.testing.assert_array_equal(rows[:ITEMS], old)
     unmet = int(np.flatnonzero((before.catalogue.counts == 0) & (np.arange(ITEMS) % 4 == 0))[0])
     np.testing.assert_array_equal(rows[ITEMS], old[unmet])

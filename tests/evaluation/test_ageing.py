@@ -66,6 +66,17 @@ def test_what_can_not_be_answered_is_a_miss_and_told_apart():
     assert ages.ages()[2]["unanswered"] == 0.5
 
 
+def test_models_are_compared_with_those_of_the_same_tests_after_the_first_training():
+    """Both train before tests 0, 1 and 3; from the second training on one ranks second what the other ranks first."""
+    ours = made([0, 1, 3], lambda trained, _: 2 if trained else 7)
+    theirs = made([0, 1, 3], lambda trained, _: 1 if trained else 7)
+    found, lost = ours.beside(theirs), 1 / log2(3) - 1
+    assert found["tests"] == 3 and (found["metrics"]["mrr"], found["fresh"]["mrr"]) == pytest.approx((0.5, 1))
+    assert found["difference"]["ndcg@10"] == pytest.approx(lost)
+    assert found["difference"]["ci95"] == pytest.approx([lost, lost])  # paired: no question differs by another amount
+    assert made([0], lambda *_: 1).beside(made([0], lambda *_: 2)) == {}
+
+
 def test_seeds_are_averaged():
     one, other = (made([0], lambda *_, rank=rank: rank) for rank in (1, 4))
     both = Ages(

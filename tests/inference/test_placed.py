@@ -53,7 +53,7 @@ def test_split_tables_answer_as_whole_ones(name, devices):
     np.testing.assert_allclose(*influences, rtol=1e-4, atol=1e-5)
     if one.engine.keeps_states:
         same([one.recommend(one.start(HISTORIES[1]))], [two.recommend(two.start(HISTORIES[1]))])
-    (ours, bias), (theirs, other) = (each.engine.output_table() for each in (one, two))
+    (ours, bias), (theirs, other) = (each.engine.output_table for each in (one, two))
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
     assert (bias is None) == (other is None)
 

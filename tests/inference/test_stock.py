@@ -104,3 +104,24 @@ def test_an_integer_catalogue_keeps_integers():
     assert {77, 78} <= {id for id, _ in now.recommend([1, 77], k=100, exclude_seen=False)}
     with pytest.raises(UserError, match="no integer"):
         rec.changed([NewItem("x", like=[3])])
+
+
+def test_with_an_index_a_changed_catalogue_answers_as_without(monkeypatch):
+    pytest.importorskip("faiss")
+    exact, near = (recommender("sasrec", 6000, width=16, approximate=each) for each in (False, True))
+    monkeypatch.setattr(near.engine, "_exactly_for", None)  # all candidates suffice, before and after any change
+    random, histories = np.random.default_rng(0), [[f"i{v}", "n3"] for v in range(20)]
+    for first in (0, 30):
+        new = [NewItem(f"n{first + v}", like=[f"i{random.integers(6000)}"]) for v in range(30)]
+        new[3] = NewItem(new[3].id, like=[exact.recommend(HISTORY, 1)[0][0]])
+        best = [id for id, _ in exact.recommend(HISTORY, 2)]  # of the index, and of those beside it
+        retired = [*best, f"n{first + 1}"]
+        exact, near = (each.changed(new, retired) for each in (exact, near))
+        assert near.engine.index is not None
+        monkeypatch.setattr(near.engine, "_exactly_for", None)
+        for theirs, ours in zip(exact.recommend_batch(histories, 20), near.recommend_batch(histories, 20), strict=True):
+            assert [id for id, _ in ours] == [id for id, _ in theirs]
+            np.testing.assert_allclose([each for _, each in ours], [each for _, each in theirs], rtol=1e-5, atol=1e-5)
+        answered = {id for id, _ in near.recommend(HISTORY, 200)}
+        assert f"n{first + 3}" in answered and not answered & {*retired}
+        assert near.recommend(HISTORY, 5, candidates=[f"n{first + 4}", best[0]])[0][0] == f"n{first + 4}"

@@ -1,0 +1,75 @@
+"""Spark beside `prepare.py` on the same Parquet file, on one machine: the same folder, and how long each takes.
+
+    python -m benchmarks.spark [--millions 1,3,10] [--memory 4GiB]
+
+The logs of `benchmarks.large`, filtered by `--k-core 3`. Spark runs on the cores of this machine. The checksums of all
+arrays and the fingerprints must be equal. Needs PySpark and a Java.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import large, record
+from benchmarks.prepare import measured
+
+
+def compare(folder, rows, memory):
+    """Seconds of each on a log of so many rows, and whether they wrote the same."""
+    path = large.write(folder / "log.parquet", rows)
+    given = ["--input", str(path), "--k-core", "3"]
+    one, other = folder / "one", folder / "other"
+    commands = {
+        "prepare": [sys.executable, "prepare.py", *given, "--memory", memory, "--output", str(one)],
+        "spark": [sys.executable, "-m", "jaxrec.data.spark", *given, "--output", str(other)],
+    }
+    found = {name: round(measured(command)[0], 1) for name, command in commands.items()}
+    metas = [json.loads((each / "meta.json").read_text()) for each in (one, other)]
+    same = all(metas[0][key] == metas[1][key] for key in ("fingerprint", "files", "facts", "steps"))
+    found |= {"same": same, "interactions": metas[0]["interactions"]}
+    print(rows, found, flush=True)
+    return found
+
+
+def plot(result, path):
+    """Seconds over the rows."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(4.6, 3.2), layout="constrained")
+    millions = [int(rows) / 1e6 for rows in result["rows"]]
+    for name, label in (("prepare", f"prepare --memory {result['memory']}"), ("spark", "Spark, local")):
+        seconds = [row[name] for row in result["rows"].values()]
+        axes.plot(millions, seconds, marker="o", markersize=3, label=label)
+    axes.set(xscale="log", xlabel="million rows", ylabel="seconds", ylim=(0, None))
+    axes.set_xticks(millions, [f"{each:g}" for each in millions])
+    axes.minorticks_off()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--millions", default="1,3,10", help="of rows")
+    parser.add_argument("--memory", default="4GiB", help="of prepare")
+    flags = parser.parse_args()
+    import pyspark
+
+    rows = {}
+    for millions in map(float, flags.millions.split(",")):
+        with tempfile.TemporaryDirectory() as folder:
+            rows[str(int(millions * 1e6))] = compare(Path(folder), int(millions * 1e6), flags.memory)
+    result = {"kind": "spark", "pyspark": pyspark.__version__, "memory": flags.memory, "rows": rows}
+    record.write("spark", result)
+    plot(result, record.place("spark", "png"))
+    if not all(row["same"] for row in rows.values()):
+        sys.exit("Spark and prepare wrote different folders")
+
+
+if __name__ == "__main__":
+    main()

@@ -6,11 +6,14 @@
 An item is new in the test that has its first event. Its later events there are asked of the model trained before that
 test: as it is, and with the item added by `Recommender.changed`, as `POST /items` does: like the newest three items of
 whoever met it first, at that moment; or by its features, before anybody met it. Its events in the next test are asked
-of that model too, and of those trained with the window before that test, anew and continued.
+of that model too, and of those trained with the window before that test, anew and continued. Shown for all tests together,
+and in the plot by the test that an item came in.
 """
 
 import argparse
 import json
+import statistics
+import time
 from pathlib import Path
 
 import numpy as np
@@ -80,17 +83,19 @@ def ranks(recommender, log, events):
 
 
 def by_first_meeting(recommender, log, fold):
-    """Ranks of the new items' events, each added once somebody met it; and the Recommender with all of them."""
-    found, there, trained = [], set(), set(recommender.catalogue.ids.tolist())
+    """Ranks of the new items' events, each added once somebody met it; the Recommender with all; seconds of each."""
+    found, seconds, there, trained = [], [], set(), set(recommender.catalogue.ids.tolist())
     for event in log.events(fold, fold):
         item, history = log.item(event), log.history(event)
         if history and not log.first[event]:
             found.append(rank(recommender.recommend(history, k=10), item))
         known = [id for id in history if id in trained or id in there][-LIKE:]
         if item not in there and known:
+            begun = time.perf_counter()
             recommender = recommender.changed([NewItem(item, like=known)], room=32)
+            seconds.append(time.perf_counter() - begun)
             there.add(item)
-    return found, recommender
+    return found, recommender, seconds
 
 
 def by_features(recommender, log, fold):
@@ -101,45 +106,80 @@ def by_features(recommender, log, fold):
     items = [NewItem(log.item(event), about=about) for event, about in zip(new, told, strict=True)]
     recommender = recommender.changed(items) if items else recommender
     asked = [event for event in log.events(fold, fold) if not log.first[event]]
-    return ranks(recommender, log, asked), recommender
+    return ranks(recommender, log, asked), recommender, []
+
+
+def told(ranks_of):
+    """Metrics of the ranks of each test together; their number where there are none."""
+    every = [rank for each in ranks_of.values() for rank in each]
+    numbers = metrics(np.array(every, np.int32)) if every else {}
+    return {"questions": len(every)} | {key: numbers[key] for key in ("hr@10", "ndcg@10") if numbers}
+
+
+def plot(result, path):
+    """HR@10 of the new items' events by test: in the test that they came in, and in the next."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(len(result), 2, figsize=(8.6, 2.9 * len(result)), layout="constrained", squeeze=False)
+    for row, (name, found) in zip(panels, result.items(), strict=True):
+        for axes, when, title in zip(row, ("same", "next"), ("the same test, later", "the next test"), strict=True):
+            for way, tests in found["by_test"][when].items():
+                asked = {int(fold): each for fold, each in tests.items() if each["questions"]}
+                rates = [each["hr@10"] for each in asked.values()]
+                axes.plot(list(asked), rates, marker="o", markersize=3, label=way)
+                number = {fold: each["questions"] for fold, each in asked.items()}
+            axes.set_xticks(list(number), [f"{fold}\n{each}" for fold, each in number.items()])
+            axes.set(
+                title=f"{name}: {title}",
+                ylim=(-0.03, 1.03),
+                xlabel="test that they came in, and events asked",
+                ylabel="HR@10",
+            )
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.legend(frameon=False, fontsize=7)
+    figure.savefig(path, dpi=150)
 
 
 def main(flags):
     """Ask, and keep the means over all tests."""
     log = as_log(flags.dataset)
-    told = json.loads((flags.runs / backtest.PLAN).read_text())
-    days = None if told["train_days"] == folding.ALL else told["train_days"]
-    plan = folding.plan(log.interactions, days, told["test_days"], told["folds"])
-    events, found = Log(log.interactions, plan), {}
-    keep = lambda *names: found.setdefault(names, [])
-    for fold in range(told["folds"]):
-        path = flags.runs / f"fold-{fold}"
+    said = json.loads((flags.runs / backtest.PLAN).read_text())
+    days = None if said["train_days"] == folding.ALL else said["train_days"]
+    plan = folding.plan(log.interactions, days, said["test_days"], said["folds"])
+    events, found, seconds = Log(log.interactions, plan), {}, []
+    keep = lambda when, way, fold, ranks: found.setdefault(when, {}).setdefault(way, {}).update({fold: ranks})
+    for fold in range(said["folds"]):
+        path, last = flags.runs / f"fold-{fold}", fold + 1 == said["folds"]
         plain = load(path / NEXT["continued" if fold else "anew"].format(flags.model))
         ways = {"as trained": None, "added, like what was before it": by_first_meeting}
         ways |= {"added, by features": by_features} if plain.config.features else {}
         own = [event for event in events.events(fold, fold) if not events.first[event]]
-        later = events.events(fold + 1, fold) if fold + 1 < told["folds"] else []
+        later = events.events(fold + 1, fold) if not last else []
         for way, add in ways.items():
-            same, recommender = add(plain, events, fold) if add else (ranks(plain, events, own), plain)
-            keep("same", way).extend(same)
-            keep("others", way).extend(ranks(recommender, events, events.events(fold)[:: flags.every]))
-            keep("next", way).extend(ranks(recommender, events, later))
-        for way, name in NEXT.items() if fold + 1 < told["folds"] else ():
+            same, recommender, took = add(plain, events, fold) if add else (ranks(plain, events, own), plain, [])
+            seconds += took
+            keep("same", way, fold, same)
+            keep("others", way, fold, ranks(recommender, events, events.events(fold)[:: flags.every]))
+            keep("next", way, fold, ranks(recommender, events, later))
+        for way, name in NEXT.items() if not last else ():
             after = load(flags.runs / f"fold-{fold + 1}" / name.format(flags.model))
-            keep("next", way).extend(ranks(after, events, later))
+            keep("next", way, fold, ranks(after, events, later))
         print(f"test {fold}: {len(own)} and {len(later)} events of its new items", flush=True)
-    result = {}
-    for (when, way), each in found.items():
-        numbers = metrics(np.array(each, np.int32))
-        result.setdefault(when, {})[way] = {"questions": len(each)} | {
-            key: numbers[key] for key in ("hr@10", "ndcg@10")
-        }
-    new = sum(int(events.first[events.events(fold, fold)].sum()) for fold in range(told["folds"]))
-    name = Path(flags.dataset).name
-    path = record.place("new_items", "json")
+    result = {when: {way: told(each) for way, each in of.items()} for when, of in found.items()}
+    by_test = {
+        when: {way: {str(fold): told({0: each}) for fold, each in tests.items()} for way, tests in found[when].items()}
+        for when in ("same", "next")
+    }
+    new = sum(int(events.first[events.events(fold, fold)].sum()) for fold in range(said["folds"]))
+    name, path = Path(flags.dataset).name, record.place("new_items", "json")
     kept = json.loads(path.read_text())["data"] if path.exists() else {}
-    row = {"new_items": new, "tests": told["folds"], "test_days": told["test_days"], "model": flags.model}
-    record.write("new_items", {"kind": "new_items", "data": kept | {name: row | {"asked": result}}})
+    row = {"new_items": new, "tests": said["folds"], "test_days": said["test_days"], "model": flags.model}
+    row |= {"milliseconds_to_add_one": 1000 * statistics.median(seconds), "asked": result, "by_test": by_test}
+    record.write("new_items", {"kind": "new_items", "data": kept | {name: row}})
+    plot(kept | {name: row}, record.place("new_items", "png"))
     print(json.dumps(result, indent=1))
 
 

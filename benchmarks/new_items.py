@@ -6,8 +6,8 @@
 An item is new in the test that has its first event. Its later events there are asked of the model trained before that
 test: as it is, and with the item added by `Recommender.changed`, as `POST /items` does: like the newest three items of
 whoever met it first, at that moment; or by its features, before anybody met it. Its events in the next test are asked
-of that model too, and of those trained with the window before that test, anew and continued. Shown for all tests together,
-and in the plot by the test that an item came in.
+of that model too, and of those trained with the window before that test, anew and continued. Shown for all tests
+together, and in the plot by the test that an item came in.
 """
 
 import argparse

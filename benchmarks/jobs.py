@@ -18,8 +18,11 @@ ROOT = Path(__file__).parents[1]
 SECONDS = 600  # that a job may take
 
 
-def start(argv, number, devices=1, last=(), module="jaxrec", **how):
-    """The processes of a job that runs a module; each has so many devices. `last`: words of the last one alone."""
+def start(argv, number, devices=1, last=(), module="jaxrec", cluster=(), **how):
+    """The processes of a job that runs a module; each has so many devices.
+
+    `last`: words of the last one alone. `cluster`: what the environment of each says of the job, for --distributed.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -29,11 +32,13 @@ def start(argv, number, devices=1, last=(), module="jaxrec", **how):
         "PYTHONPATH": str(ROOT),
     }
     job = ["--coordinator", f"127.0.0.1:{port}", "--processes", str(number), "--process"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": environment}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     started = []
     for index in range(number):
-        words = [*argv, *([*job, str(index)] if number > 1 else []), *(last if index == number - 1 else ())]
-        started.append(subprocess.Popen([sys.executable, "-m", module, *map(str, words)], **pipes | how))
+        own = ["--distributed"] if cluster else [*job, str(index)] if number > 1 else []
+        words = [*argv, *own, *(last if index == number - 1 else ())]
+        env = environment | (cluster[index] if cluster else {})
+        started.append(subprocess.Popen([sys.executable, "-m", module, *map(str, words)], env=env, **pipes | how))
     return started
 
 

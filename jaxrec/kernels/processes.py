@@ -4,6 +4,8 @@ The first process alone reads and writes the workdir; what the others need of it
 """
 
 import json
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,13 +24,15 @@ PART = 1 << 26  #: bytes that are sent at once
 def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
     """Joins a job of several processes; without arguments, the one that the cluster's environment tells of.
 
+    A process takes the GPUs that are its own, see `own_gpus`.
+
     Args:
         coordinator: HOST:PORT at which the first process can be reached.
         processes: how many processes there are.
         process: the number of this one, from 0.
 
     Raises:
-        UserError: the arguments make no job, or its processes were not found.
+        UserError: the arguments make no job, its processes were not found, or they can't share the GPUs of a machine.
     """
     given = coordinator, processes, process
     if any(each is not None for each in given):
@@ -40,9 +44,11 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
             raise UserError(f"--process {process}: of --processes {processes} they are numbered from 0")
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # a training notes SIGTERM itself
+    gpus: Any = own_gpus(os.environ)
     try:
         jax.distributed.initialize(
             *given,
+            gpus,
             initialization_timeout=MEETING,
             heartbeat_timeout_seconds=HEARTBEAT,
             shutdown_timeout_seconds=PATIENCE,
@@ -53,6 +59,60 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
             f"the processes of this job were not found ({first}): start all of them within 5 minutes, or name them by "
             "--coordinator HOST:PORT --processes N --process I"
         ) from error
+
+
+def own_gpus(environment: Mapping[str, str]) -> list[int] | list[str] | None:
+    """The GPUs of this process, by what SLURM or Open MPI tells of its machine; other devices have no choice.
+
+    JAX by itself takes one: that with the process's number on its machine. So of several GPUs, a process that has a
+    machine for itself would leave all but one alone, and one whose GPUs were bound to it would look for another's.
+
+    >>> own_gpus({"SLURM_LOCALID": "0", "SLURM_NODEID": "1", "SLURM_STEP_TASKS_PER_NODE": "2,1(x3)"})
+    ['all']
+    >>> tasks = {"SLURM_LOCALID": "1", "SLURM_NODEID": "0", "SLURM_STEP_TASKS_PER_NODE": "2(x4)"}
+    >>> own_gpus(tasks | {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7"})
+    [4, 5, 6, 7]
+    >>> own_gpus(tasks | {"CUDA_VISIBLE_DEVICES": "0,1,2,3", "SLURM_GPUS_PER_TASK": "4"})
+    ['all']
+
+    Args:
+        environment: variables.
+
+    Returns:
+        Numbers among the visible GPUs, or ["all"]; None where JAX decides: as `JAX_LOCAL_DEVICE_IDS` says, or by the
+        process's number where it isn't known how many GPUs there are.
+
+    Raises:
+        UserError: the visible GPUs can't be shared equally by the processes of the machine.
+    """
+    if environment.get("JAX_LOCAL_DEVICE_IDS"):
+        return None
+    place, number = _here(environment)
+    visible = [each for each in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip()]
+    each = environment.get("SLURM_GPUS_PER_TASK", "0").rpartition(":")[2]  # as 4 or h100:4
+    bound = environment.get("SLURM_GPU_BIND", "none") != "none" or len(visible) <= int(each)
+    if number == 1 or (bool(visible) and (bound or len(visible) < number)):
+        return ["all"]
+    if not visible:
+        return None
+    if len(visible) % number:
+        raise UserError(
+            f"{len(visible)} GPUs are not shared equally by the {number} processes of this machine: start as many as "
+            "divide them, or set JAX_LOCAL_DEVICE_IDS for each"
+        )
+    share = len(visible) // number
+    return list(range(place * share, (place + 1) * share))
+
+
+def _here(environment):
+    """(this process's number among those of its machine, how many these are), as SLURM or Open MPI tells; (0, 1)."""
+    if "OMPI_COMM_WORLD_LOCAL_RANK" in environment:
+        return int(environment["OMPI_COMM_WORLD_LOCAL_RANK"]), int(environment["OMPI_COMM_WORLD_LOCAL_SIZE"])
+    told = environment.get("SLURM_STEP_TASKS_PER_NODE", environment.get("SLURM_TASKS_PER_NODE"))
+    if "SLURM_LOCALID" not in environment or told is None:
+        return 0, 1
+    counts = [int(count) for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", told) for _ in range(int(times or 1))]
+    return int(environment["SLURM_LOCALID"]), counts[min(int(environment.get("SLURM_NODEID", 0)), len(counts) - 1)]
 
 
 def several() -> bool:

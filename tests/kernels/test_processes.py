@@ -72,3 +72,36 @@ def test_shares_are_everything_once(these, number):
             patch.setattr(processes.jax, "process_index", lambda: index)  # noqa: B023
             shares += processes.shared_out(these)
     assert sorted(shares) == sorted(these)
+
+
+def nodes(data):
+    """(tasks of each node, as SLURM writes them)."""
+    runs = data.draw(st.lists(st.tuples(st.sampled_from([1, 2, 4, 8]), st.integers(1, 3)), min_size=1, max_size=3))
+    told = ",".join(f"{tasks}(x{times})" if times > 1 else str(tasks) for tasks, times in runs)
+    return [tasks for tasks, times in runs for _ in range(times)], told
+
+
+@given(st.data(), st.sampled_from([8, 16]), st.booleans())
+def test_the_processes_of_a_machine_share_all_of_its_gpus(data, gpus, slurm):
+    tasks, told = nodes(data)
+    node = data.draw(st.integers(0, len(tasks) - 1))
+    number, found = tasks[node], []
+    for task in range(number):
+        own = {"SLURM_STEP_TASKS_PER_NODE": told, "SLURM_NODEID": str(node), "SLURM_LOCALID": str(task)}
+        mpi = {"OMPI_COMM_WORLD_LOCAL_RANK": str(task), "OMPI_COMM_WORLD_LOCAL_SIZE": str(number)}
+        environment = own if slurm else mpi
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, range(gpus)))}
+        own = processes.own_gpus(environment | visible)
+        found += range(gpus) if own == ["all"] else own
+        bound = {"CUDA_VISIBLE_DEVICES": "0,1", "SLURM_GPUS_PER_TASK": "2"}  # its own, numbered from 0
+        assert processes.own_gpus(environment | bound) == ["all"]
+        assert processes.own_gpus(environment) == (["all"] if number == 1 else None)
+        assert processes.own_gpus(environment | visible | {"JAX_LOCAL_DEVICE_IDS": "3"}) is None
+    assert found == list(range(gpus))
+
+
+def test_gpus_that_processes_do_not_divide_are_refused():
+    environment = {"SLURM_LOCALID": "0", "SLURM_TASKS_PER_NODE": "3", "CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    with pytest.raises(UserError, match="4 GPUs are not shared equally by the 3 processes of this machine"):
+        processes.own_gpus(environment)
+    assert processes.own_gpus({}) == ["all"] and processes.own_gpus({"CUDA_VISIBLE_DEVICES": "2,3"}) == ["all"]

@@ -1,7 +1,9 @@
 """Several processes train as one does, stop together, and go on in another number. Each is a process of its own."""
 
+import contextlib
 import json
 import signal
+import socket
 import time
 
 import pytest
@@ -23,11 +25,40 @@ KEYS = {
 }
 
 
-def start(workdir, number, devices, **keys):
+def start(workdir, number, devices, cluster=(), **keys):
     """The processes of a job, of so many devices each; `keys` are of all, "last" those of the last one alone."""
     last = jobs.keys(keys.pop("last", {}))
     argv = ["train", "--config", "sasrec_ml1m", "--workdir", workdir, *jobs.keys(KEYS | keys)]
-    return jobs.start(argv, number, devices, last, cwd=workdir.parent)
+    return jobs.start(argv, number, devices, last, cluster=cluster, cwd=workdir.parent)
+
+
+def slurm(number, free):
+    """What SLURM tells each task of a job on one node; `free` is a port, which JAX chooses by the number of the job."""
+    of_job = {
+        "SLURM_JOB_ID": str(free - (2**16 - 2**12)),
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_TASKS_PER_NODE": str(number),
+        "SLURM_NTASKS": str(number),
+        "SLURM_NODEID": "0",
+    }
+    return [of_job | {"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)} for task in range(number)]
+
+
+def open_mpi(number, free):
+    """What Open MPI tells each."""
+    of_job = {"OMPI_MCA_orte_hnp_uri": f"{(free - (2**16 - 2**12)) << 12}.0;tcp://127.0.0.1:34911"}
+    of_job |= {"OMPI_COMM_WORLD_SIZE": str(number), "OMPI_COMM_WORLD_LOCAL_SIZE": str(number)}
+    place = ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")
+    return [of_job | dict.fromkeys(place, str(task)) for task in range(number)]
+
+
+def free_port():
+    """A port among those that JAX chooses from on a cluster."""
+    for port in range(2**16 - 2**12, 2**16):
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port")
 
 
 def assert_close(found, wanted):
@@ -83,6 +114,14 @@ def test_two_processes_train_as_one_with_as_many_devices(alone, tmp_path, keys):
     assert_close(rows(tmp_path / "w"), rows(alone))
     ours, theirs = (json.loads((each / "done.json").read_text())["test"] for each in (tmp_path / "w", alone))
     assert ours["users"] == theirs["users"] and ours["metrics"] == pytest.approx(theirs["metrics"], abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [slurm, open_mpi])
+def test_a_job_is_found_by_what_the_cluster_tells(alone, tmp_path, told):
+    found = ends(start(tmp_path / "w", 2, 1, told(2, free_port())))
+    assert [status for status, _ in found] == [0, 0], found
+    assert_close(rows(tmp_path / "w"), rows(alone))
 
 
 @pytest.mark.slow

@@ -70,10 +70,18 @@ def _check_delta(address: str, store: Any, path: str, root: str, found: Iterable
     """Checks that nothing but a whole Delta table is read of one, if the address is of any."""
     parents = [str(each) for each in PurePosixPath(root).parents][:-1] + [root] * (path != root)
     within = [name for name in found if walking.DELTA in PurePosixPath(_below(name, root)).parts[1:]]
-    if within or any(store.exists(f"{each}/{walking.DELTA}") for each in parents):
+    if within or any(_is_there(store, f"{each}/{walking.DELTA}") for each in parents):
         raise UserError(
             f"{address}: of a Delta table, whose files hold removed rows too: name the table's folder alone"
         )
+
+
+def _is_there(store: Any, path: str) -> bool:
+    """Whether anything is at a path; nothing is above the place of a repository, which a hub refuses to look at."""
+    try:
+        return store.exists(path)
+    except objects.STRANGE:
+        return False
 
 
 def _below(name: str, root: str) -> str:

@@ -17,7 +17,9 @@ STAMPS = "ETag", "etag", "md5Hash", "blob_id", "oid", "LastModified", "last_modi
 #: errors of the stores' packages that are no OSErrors
 OWN_ERRORS = {"botocore.exceptions": ("BotoCoreError", "ClientError"), "aiohttp": ("ClientError",)}
 OWN_ERRORS |= {"gcsfs.retry": ("HttpError",), "google.auth.exceptions": ("GoogleAuthError",)}
-OWN_ERRORS |= {"azure.core.exceptions": ("AzureError",)}
+OWN_ERRORS |= {"azure.core.exceptions": ("AzureError",), "httpx": ("HTTPError",), "httpx2": ("HTTPError",)}
+OWN_ERRORS |= {"huggingface_hub.errors": ("EntryNotFoundError",)}
+STRANGE = ValueError, NotImplementedError  #: errors of stores, of addresses that can't be theirs
 
 
 def opened(address: str) -> tuple[Any, str]:
@@ -140,6 +142,8 @@ def reaching(address: str) -> Iterator[None]:
         raise UserError(f"{address}: no such file or folder: check the address, and that you may list it") from None
     except errors() as error:
         raise _unreachable(address, error) from error
+    except STRANGE as error:
+        raise UserError(f"{address}: no address in such a store ({said(error)})") from error
 
 
 def _unreachable(address, error):
@@ -155,8 +159,8 @@ def errors() -> tuple[type[Exception], ...]:
     """Returns the classes of the errors that stores raise, as far as their packages are imported."""
     found: list[type[Exception]] = [OSError]
     for module, names in OWN_ERRORS.items():
-        if module in sys.modules:
-            found += [getattr(sys.modules[module], name) for name in names]
+        there = vars(sys.modules[module]) if module in sys.modules else {}  # not each version has all
+        found += [there[name] for name in names if name in there]
     return tuple(found)
 
 

@@ -5,6 +5,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import hub_server
 import polars as pl
 import prepared_folders
 import pytest
@@ -58,6 +59,39 @@ def test_a_log_is_read_as_if_it_lay_here(store, tmp_path, kind):
     assert (kind in ("file", "glob")) == (there.interactions.user_columns is not None)
     assert sources.load(f"memory://bucket/logs{below}").items.tolist() == here.interactions.items.tolist()
     assert not sources.missing(there.dataset)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hugging Face hub with the data set hub_server.REPO, whose files lie in a folder."""
+    package = pytest.importorskip("huggingface_hub", reason="no huggingface_hub: pip install 'jaxrec[stores]'")
+    with hub_server.served(tmp_path / "hub") as server:
+        at = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", at)
+        files = f"{at}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", files)
+        package.HfFileSystem.clear_instance_cache()
+        yield server
+    package.HfFileSystem.clear_instance_cache()
+
+
+@pytest.mark.parametrize("kind", LOGS)
+def test_a_log_of_the_hugging_face_hub_is_read_as_if_it_lay_here(hub, tmp_path, kind):
+    write, below = LOGS[kind]
+    write(hub.folder)
+    said, address = [], f"hf://datasets/{hub_server.REPO}"
+    here = logs.prepare(f"{hub.folder}{below}")
+    there = logs.prepare(f"{address}{below}", say=said.append)
+    prepared_folders.same(here.interactions, there.interactions)
+    assert here.fingerprint == there.fingerprint and "fetched" in said[0]
+    hub.asked.clear()
+    assert sources.load(f"{address}{below}").items.tolist() == here.interactions.items.tolist()
+    assert not [path for path in hub.asked if "/resolve/" in path], "fetched again"
+    wrong = {f"{address}/nowhere.csv": "no such file", "hf://datasets/me/nobody": "no such file"}
+    wrong |= {"hf://datasets/nobody": "no address in such a store", "hf://nobody": "no address in such a store"}
+    for other, message in wrong.items():
+        with pytest.raises(UserError, match=f"{other}: {message}"):
+            logs.prepare(other)
 
 
 def test_only_what_has_changed_is_fetched_again(store, tmp_path):

@@ -1,0 +1,70 @@
+"""What a step with the full softmax works in, beside the params and the optimiser, by the number of items.
+
+    python -m benchmarks.softmax
+
+8,192 targets a step, SASRec, d 64, by the compiler's own count: on this CPU, and for an H100 and a TPU v5e that need
+not be there, as by benchmarks.compiled, which says what that needs. On the GPU also with `loss.fused`, which holds no
+scores.
+"""
+
+import argparse
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"  # no accelerator is touched, if there is one
+
+import jax
+
+from benchmarks import record
+from benchmarks.compiled import devices_of
+from benchmarks.largest import needed
+from benchmarks.mesh import ALONE, DIM, ITEMS, LOSSES, TARGETS, compiled, setup_of, split_of
+from jaxrec.training import preflight, setup as setups
+
+PLAIN = LOSSES["softmax"]
+FUSED = PLAIN | {"fused": True}
+#: {label: (target, topology, loss)}
+CHIPS = {
+    "H100": ("cuda", "1x1x1", PLAIN),
+    "H100, loss.fused": ("cuda", "1x1x1", FUSED),
+    "v5e": ("tpu", "v5e:2x2", PLAIN),
+}
+
+
+def on_this_cpu(items):
+    """A row for this machine's CPU."""
+    setup = setup_of(split_of(items), ALONE, PLAIN, devices=jax.devices("cpu")[:1])
+    state = preflight.bytes_on_a_device(setups.shapes(setup))
+    return {"items": items, "state_bytes": state, "work_bytes": compiled(setup).memory_analysis().temp_size_in_bytes}
+
+
+def plot(rows, path):
+    """GiB over the items."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(4.8, 3.4), layout="constrained")
+    for label, of in rows.items():
+        axes.plot(
+            [row["items"] for row in of], [row["work_bytes"] / 2**30 for row in of], "o-", markersize=3, label=label
+        )
+    axes.axhline(1, linestyle="--", color="grey", linewidth=1)
+    axes.set(xscale="log", xlabel="items", ylabel="GiB beside params and optimiser", ylim=(0, None))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def main():
+    rows = {"CPU": [on_this_cpu(items) for items in ITEMS]}
+    for label, (target, topology, loss) in CHIPS.items():
+        devices, hardware = devices_of(target, topology)
+        rows[label] = [needed(devices[:1], hardware, target, loss, {}, items) for items in ITEMS]
+    record.write("softmax", {"kind": "softmax", "dim": DIM, "targets_a_step": TARGETS, "rows": rows})
+    plot(rows, record.place("softmax", "png"))
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    main()

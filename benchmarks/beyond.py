@@ -73,6 +73,7 @@ def prepared(name, large):
     for kind, each in large["formats"].items():
         cost = lambda which: f"{each[which]['seconds']:.0f} s, {each[which]['peak_gib']:.2f} GiB"  # noqa: B023
         also = {"plain": "without `--memory`", "duckdb": "DuckDB's sort of the file alone, with as much memory"}
+        also["polars"] = "polars' streaming sort of it"
         beside = "".join(f"; {words} {cost(which)}" for which, words in also.items() if which in each)
         told.append(f"{kind} {cost('memory')}{beside}")
     rows = f"{large['rows'] / 1e6:.0f} million rows"

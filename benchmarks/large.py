@@ -1,10 +1,12 @@
 """Peak memory and time of preparing a log larger than memory; beside it without a limit, and DuckDB sorting the same.
 
-    python -m benchmarks.large --millions 30 --memory 1GiB [--formats parquet,csv] [--plain] [--duckdb PYTHON]
+    python -m benchmarks.large --millions 30 --memory 1GiB [--formats parquet,csv] [--plain] [--polars]
+        [--duckdb PYTHON]
 
 The log is random: users and items by skewed popularity, in the order of time, so that users come mixed; a user for
-every hundred rows. PYTHON has duckdb, which sorts the same file by user and time into Parquet with as much memory. The
-disk has room for 10 GB for 100 million rows.
+every hundred rows. PYTHON has duckdb, which sorts the same file by user and time into Parquet with as much memory;
+polars' streaming engine, which can't be told how much to use, sorts it likewise. The disk has room for 10 GB for 100
+million rows.
 """
 
 import argparse
@@ -23,6 +25,14 @@ from jaxrec.data import prepared
 ITEMS, LENGTH = 1_000_000, 100
 CHUNK = 5_000_000  # rows
 HERE = Path(__file__).parent
+SORT = """
+import sys
+import polars as pl
+source, target = sys.argv[1:]
+frame = pl.scan_csv(source) if source.endswith(".csv") else pl.scan_parquet(source)
+frame.sort("user_id", "timestamp", maintain_order=True).sink_parquet(target, engine="streaming")
+"""
+WAYS = {"memory": ("-", "prepare --memory"), "duckdb": (":", "DuckDB sorts alone"), "polars": ("-.", "polars, too")}
 
 
 def chunks(rows, seed=0):
@@ -61,11 +71,11 @@ def run(command):
     """Seconds and peak of a command, as they are written."""
     seconds, peak = measured(command)
     found = {"seconds": round(seconds, 1), "peak_gib": round(peak, 2)}
-    print(command[1:4], found, flush=True)
+    print(command[-1], found, flush=True)
     return found
 
 
-def compare(folder, kind, rows, memory, plain, duckdb):
+def compare(folder, kind, rows, memory, plain, duckdb, polars):
     """The costs of a format."""
     path = write(folder / f"log.{kind}", rows)
     ours = lambda output, *flags: [sys.executable, "prepare.py", "--input", str(path), "--output", str(output), *flags]
@@ -80,6 +90,8 @@ def compare(folder, kind, rows, memory, plain, duckdb):
         found["duckdb"] = run(
             [duckdb, str(HERE / "large_duckdb.py"), str(path), str(folder / "sorted.parquet"), memory]
         )
+    if polars:
+        found["polars"] = run([sys.executable, "-c", SORT, str(path), str(folder / "sorted-too.parquet")])
     path.unlink()
     return found
 
@@ -99,11 +111,12 @@ def plot(path):
         for kind in results[0]["formats"]:
             rows = [each["rows"] for each in results]
             costs = [each["formats"][kind] for each in results]
-            for way, line in (("memory", "-"), ("duckdb", ":")):
-                label = f"{kind}, {'prepare --memory' if way == 'memory' else 'DuckDB sorts alone'}"
-                axes.plot(
-                    rows, [cost[way][number] / unit for cost in costs], line, marker="o", markersize=3, label=label
-                )
+            for way, (line, name_of) in WAYS.items():
+                there = [
+                    (each, cost[way][number] / unit) for each, cost in zip(rows, costs, strict=True) if way in cost
+                ]
+                if there:
+                    axes.plot(*zip(*there, strict=True), line, marker="o", markersize=3, label=f"{kind}, {name_of}")
         if number == "peak_gib":
             limits = [float(each["memory"].removesuffix("GiB")) for each in results]
             axes.plot(rows, limits, "--", color="grey", label="--memory")
@@ -122,17 +135,18 @@ if __name__ == "__main__":
     parser.add_argument("--formats", default="parquet,csv")
     parser.add_argument("--plain", action="store_true", help="also without --memory, and compare")
     parser.add_argument("--duckdb", metavar="PYTHON", help="an interpreter with duckdb")
+    parser.add_argument("--polars", action="store_true", help="also polars' streaming engine, which sorts")
     parser.add_argument("--folder", help="where to write (default: the system's for temporary files)")
     parser.add_argument("--name", default="large", help="of the result")
     flags = parser.parse_args()
     rows, found = int(flags.millions * 1e6), {}
     for kind in flags.formats.split(","):
         with tempfile.TemporaryDirectory(dir=flags.folder) as name:
-            found[kind] = compare(Path(name), kind, rows, flags.memory, flags.plain, flags.duckdb)
+            found[kind] = compare(Path(name), kind, rows, flags.memory, flags.plain, flags.duckdb, flags.polars)
     command = (
         f"python -m benchmarks.large --millions {flags.millions:g} --memory {flags.memory} --formats {flags.formats}"
     )
-    command += " --plain" * flags.plain + " --duckdb PYTHON" * bool(flags.duckdb)
+    command += " --plain" * flags.plain + " --polars" * flags.polars + " --duckdb PYTHON" * bool(flags.duckdb)
     command += f" --name {flags.name}" * (flags.name != "large")
     result = {"kind": "large", "seeds": 1, "rows": rows, "memory": flags.memory, "formats": found}
     record.write(flags.name, result, command)

@@ -51,6 +51,16 @@ def dense(result):
     return "\n".join(rows) + "\n"
 
 
+def softmax(result):
+    """What a step with the full softmax works in, a line for each kind of device."""
+    sizes = [row["items"] for row in next(iter(result["rows"].values()))]
+    rows = [f"| | {' | '.join(f'{items:,} items' for items in sizes)} |", "|---" * (len(sizes) + 1) + "|"]
+    for label, of in result["rows"].items():
+        cells = [f"{row['work_bytes'] / MIB:,.0f} MiB" for row in of]
+        rows.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
 def largest(result):
     """The largest catalogues, a line for each kind and number of chips."""
     losses = list(dict.fromkeys(name for row in result["rows"].values() for name in row))

@@ -330,7 +330,8 @@ def main():
         pages["docs/accelerators.md"] = [beyond.compiled(results["compiled"]), *measured]
     if "mesh_dense" in results:
         big = [beyond.largest(results["largest"])] if "largest" in results else []
-        pages["docs/scale.md"] = [beyond.dense(results["mesh_dense"]), *big, beyond.together(results)]
+        held = [beyond.softmax(results["softmax"])] if "softmax" in results else []
+        pages["docs/scale.md"] = [*held, beyond.dense(results["mesh_dense"]), *big, beyond.together(results)]
     if "millions" in results:
         pages["docs/serving.md"] = beyond.millions(results["millions"])
     for page, written in pages.items():

@@ -10,6 +10,8 @@ from jaxrec.data.interactions import COUNT, ID, Catalogue, as_ids
 from jaxrec.data.text import shown
 from jaxrec.system.errors import UserError
 
+CHUNKS = 64  # of a table of items; more are slow to read
+
 
 def joined(catalogue: Catalogue, table: Any) -> Catalogue:
     """Returns the catalogue extended by a table's new items, with the catalogue's columns and training count 0.
@@ -26,9 +28,18 @@ def joined(catalogue: Catalogue, table: Any) -> Catalogue:
     Raises:
         UserError: if the table can't be read, or a column's type differs from the catalogue's.
     """
-    about = pl.DataFrame() if catalogue.about is None else catalogue.about
     file, new = items.given(table, catalogue)
-    new = new.filter(~pl.col(ID).is_in(pl.Series(catalogue.ids.tolist()).cast(pl.String).implode()))
+    known = pl.Series(catalogue.ids.tolist()).cast(pl.String)
+    return _extended(catalogue, file, new.filter(~pl.col(ID).is_in(known.implode())))
+
+
+def extended(catalogue: Catalogue, table: pl.DataFrame) -> Catalogue:
+    """Returns the catalogue extended by all items of a table, none of which it has: as `joined`, without a search."""
+    return _extended(catalogue, *items.given(table, catalogue))
+
+
+def _extended(catalogue, file, new):
+    about = pl.DataFrame() if catalogue.about is None else catalogue.about
     columns = []
     for name, dtype in about.schema.items():
         if name == COUNT:
@@ -45,7 +56,8 @@ def joined(catalogue: Catalogue, table: Any) -> Catalogue:
             raise UserError(f"{file}: item {said} is new and no integer, as all ids of the training are: mend it")
         ids = np.array(new[ID].to_list(), catalogue.ids.dtype)
     every = np.concatenate([catalogue.ids, ids.astype(catalogue.ids.dtype)])
-    return Catalogue(every, pl.concat([about, pl.DataFrame(columns)]) if about.width else None)
+    about = pl.concat([about, pl.DataFrame(columns)])
+    return Catalogue(every, (about.rechunk() if about.n_chunks() > CHUNKS else about) if about.width else None)
 
 
 def _cast(column, dtype, file):

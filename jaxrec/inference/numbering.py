@@ -26,12 +26,14 @@ class Numbering:
             ids: [V] int64 or str, in the order of their numbers, from 1.
         """
         self._number = {id: number for number, id in enumerate(ids.tolist(), 1)}
+        self._later: dict = {}  # of ids that came later, so that the many others need no copy
         self._kind = int if ids.dtype.kind == "i" else str
 
     def extended(self, ids: np.ndarray) -> "Numbering":
         """Returns a Numbering with further ids, numbered after the others."""
         other = copy.copy(self)
-        other._number = self._number | {id: number for number, id in enumerate(ids.tolist(), len(self._number) + 1)}
+        first = len(self._number) + len(self._later) + 1
+        other._later = self._later | {id: number for number, id in enumerate(ids.tolist(), first)}
         return other
 
     def numbers(self, ids: Iterable, where: str = "") -> tuple[list[int], list]:
@@ -46,7 +48,8 @@ class Numbering:
                 return list(map(self._number.__getitem__, ids)), []
         for id in ids:
             id = id.item() if isinstance(id, np.generic) else id
-            number = self._number.get(id if type(id) is self._kind else self._own(id, where))
+            own = id if type(id) is self._kind else self._own(id, where)
+            number = self._number.get(own) or self._later.get(own)
             known.append(number) if number else unknown.append(id)
         return known, unknown
 

@@ -93,7 +93,7 @@ def changed(
     new = [item for item, number in zip(added, known, strict=True) if not number]
     first, catalogue = len(stock.offered), stock.catalogue
     if new:
-        catalogue = newcomers.joined(catalogue, _frame(new, catalogue))
+        catalogue = newcomers.extended(catalogue, _frame(new, catalogue))
         numbering = numbering.extended(catalogue.ids[first:])
     offered = np.append(stock.offered, np.ones(len(new), bool))
     offered[[number[0] - 1 for number in known if number]] = True
@@ -137,7 +137,7 @@ def _by_features(trained, catalogue, items, names):
             f"add: {said} is like no item, and the training has no features to tell it by: name some in like"
         )
     base = catalogue.take(np.arange(1, len(model.folding.items.named) + 1))
-    wider = model_with(config, model, newcomers.joined(base, _frame(items, base)))
+    wider = model_with(config, model, newcomers.extended(base, _frame(items, base)))
     _, tables = folded(wider, params)
     return [np.asarray(leaf[-len(items) :]) for leaf in jax.tree.leaves({name: tables[name] for name in names})]
 

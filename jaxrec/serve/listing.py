@@ -24,6 +24,7 @@ class Listing:
         titles = catalogue.titles or [""] * len(ids)
         self._integers = catalogue.ids.dtype.kind == "i"
         self._title = dict(zip(ids, titles, strict=True))
+        self._later: dict = {}  # titles of items that came later, so that the many others need no copy
         self._order = _by_popularity(catalogue)
         self._ids = [ids[place] for place in self._order]
         self._texts = pl.Series([_fold(titles[place] or str(ids[place])) for place in self._order], dtype=pl.String)
@@ -42,7 +43,7 @@ class Listing:
         if more:
             about = None if catalogue.about is None else catalogue.about.tail(more)
             new = Listing(Catalogue(catalogue.ids[-more:], about))
-            other._title, other._ids = self._title | new._title, self._ids + new._ids
+            other._later, other._ids = self._later | new._title, self._ids + new._ids
             other._texts = pl.concat([self._texts, new._texts])
             other._order = np.append(self._order, len(self._order) + np.arange(more))
         other._offered = pl.Series(offered[other._order])
@@ -52,11 +53,11 @@ class Listing:
         return len(self._ids) if self._offered is None else int(self._offered.sum())
 
     def __contains__(self, id):
-        return id in self._title
+        return id in self._title or id in self._later
 
     def title(self, id: str | int) -> str | None:
         """Returns the title of an item, None if it has none."""
-        return self._title.get(id) or None
+        return self._title.get(id) or self._later.get(id) or None
 
     def popular(self, count: int) -> list:
         """Returns the ids of the most popular items in training."""

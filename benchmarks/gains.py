@@ -1,5 +1,7 @@
 """Tables of what one change gains: of levers of training, what a model is shown beside items, and precision."""
 
+import statistics
+
 DATA = {"ml-1m-sasrec": "ml-1m"}  # where one goes by two names
 DEFAULT = ", default"  # ends the name of a column against configs/default.py as it is
 
@@ -55,8 +57,10 @@ def continued(results):
             if (on := result["rows"].get(f"{name}, continued")) is None:
                 continue
             keys = " ".join(f"`{key}={value}`" for key, value in result["continued"].items())
-            seconds = f"{60 * anew['minutes']:.0f} / {60 * on['minutes']:.1f} | {on['minutes'] / anew['minutes']:.0%}"
             row, data = on["beside"], f"{result['data'].removesuffix('-continued')}, `{name}`"
+            mean = lambda of: statistics.mean(each["minutes"] for each in of["trainings"] if each["fold"])
+            minutes = mean(anew), mean(on)
+            seconds = f"{60 * minutes[0]:.0f} / {60 * minutes[1]:.1f} | {minutes[1] / minutes[0]:.0%}"
             tests = f"{result['seeds']} | {row['tests']} | {keys} | {anew['epochs']:.3g} / {on['epochs']:g}"
             fresh, difference = row["fresh"]["ndcg@10"], row["difference"]
             low, high = (each / fresh for each in difference["ci95"])

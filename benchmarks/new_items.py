@@ -177,9 +177,11 @@ def main(flags):
     name, path = Path(flags.dataset).name, record.place("new_items", "json")
     kept = json.loads(path.read_text())["data"] if path.exists() else {}
     row = {"new_items": new, "tests": said["folds"], "test_days": said["test_days"], "model": flags.model}
-    row |= {"milliseconds_to_add_one": 1000 * statistics.median(seconds), "asked": result, "by_test": by_test}
+    row |= {"milliseconds_to_add_one": 1000 * statistics.median(seconds or [0]), "asked": result, "by_test": by_test}
     record.write("new_items", {"kind": "new_items", "data": kept | {name: row}})
-    plot(kept | {name: row}, record.place("new_items", "png"))
+    plot(
+        {name: row for name, row in (kept | {name: row}).items() if "by_test" in row}, record.place("new_items", "png")
+    )
     print(json.dumps(result, indent=1))
 
 

@@ -34,6 +34,7 @@ from jaxrec.training.restore import restore_params
 
 PLAN = "backtest.json"
 CONTINUED = ", continued"  #: after the name of a model
+MEANS = "parameters", "minutes", "epochs"  #: of trainings, averaged
 LEAST = 1e-6  #: minimum share of a window's events for validation
 NOTHING = np.zeros(0, np.int32)  #: ranks when no question can be answered
 OWN = ("dataset", "seed", "split", "test_quantile", "valid_fraction", "baskets")  # determined by the backtest
@@ -93,6 +94,8 @@ def backtest(
     days = _days("--test-days", test_days)
     every = _every(retrain_every, days)
     planned = comparing.planned(models)
+    for name in (name for name in planned if continued is not None and name + CONTINUED in planned):
+        raise UserError(f"model {name + CONTINUED!r}: {name} is named so as it is continued: give another name")
     log, types = as_log(data, say), keys.get("target_types", "")
     log = Log(event_types.asking(log.interactions, types), log.dataset, log.steps, log.notes)
     train = None if train_days == folding.ALL else _days("--train-days", train_days)
@@ -127,12 +130,13 @@ class _Run:
     """A backtest in progress: the ranks of all questions by all trainings so far."""
 
     def __init__(self, log: Log, plan: list[Fold], asked: Asked, valid: float, protocol: str, console: Console):
-        self.log, self.plan, self.asked, self.valid = log, plan, asked, valid
-        self.protocol, self.console, self.devices = protocol, console, placement.local()
+        self.log, self.plan, self.asked, self.valid, self.protocol = log, plan, asked, valid, protocol
+        self.console, self.devices = console, placement.local()
         self.ranks: dict[str, dict[int, np.ndarray]] = {}  # {model or baseline: {fold: [S, Q]}}
         self.answered: dict[str, dict[int, np.ndarray]] = {}  # {model or baseline: {fold: [Q] bool}}
         self.costs: dict[str, list[dict[str, float]]] = {}  # {model: cost of each training}
         self.newest: dict[tuple[str, int], Path] = {}  # {(model, seed): workdir to continue from}
+        self.anew: dict[str, str] = {}  # {name of a model as it is continued: its own}
 
     def learn(self, fold: int, baselines: Sequence[str]) -> None:
         """Fits baselines on a fold's training data, and ranks the questions of the fold and later ones."""
@@ -170,6 +174,7 @@ class _Run:
         for model, (recipe, changes) in planned.items():
             label, found = model + CONTINUED if continues else model, []
             if continues and fold == 0:
+                self.anew[label] = model
                 self.ranks[label], self.answered[label] = ({0: each[model][0]} for each in (self.ranks, self.answered))
                 continue
             for seed in range(seeds):
@@ -185,21 +190,18 @@ class _Run:
                 found.append(spread(ranks, can))
                 last = done["rows"][-1]
                 cost = {"parameters": parameters, "minutes": last["seconds"] / 60, "epochs": last["epoch"]}
-                self.costs.setdefault(label, []).append(cost)
+                self.costs.setdefault(label, []).append({"fold": fold, "seed": seed} | cost)
             self._keep(label, fold, np.stack(found), can)
 
     def rows(self, days: float) -> dict[str, dict[str, Any]]:
-        """Returns {model or baseline: the dictionary of `Ages.result`, and the mean cost of a model's trainings}.
-
-        Continued models also have `beside` trainings anew, see `Ages.beside`.
-        """
+        """Returns {model or baseline: `Ages.result`, the cost of a model's trainings; of continued ones `beside`}."""
         told: dict[str, Any] = {"asked": self.asked, "days": days, "folds": len(self.plan)}
         ages = {name: Ages(ranks=self.ranks[name], answered=self.answered[name], **told) for name in self.ranks}
         found = {name: each.result() for name, each in ages.items()}
         for name, costs in self.costs.items():
-            found[name] |= {key: float(np.mean([cost[key] for cost in costs])) for key in costs[0]}
-            if name.endswith(CONTINUED):
-                found[name]["beside"] = ages[name].beside(ages[name.removesuffix(CONTINUED)])
+            found[name] |= {key: float(np.mean([cost[key] for cost in costs])) for key in MEANS} | {"trainings": costs}
+        for name, anew in self.anew.items():
+            found[name]["beside"] = ages[name].beside(ages[anew])
         return found
 
     def _questions(self, fold):
@@ -333,11 +335,7 @@ def _check_plan(log, plan, asked, every, valid):
 
 
 def _claim(folder, told):
-    """Records the backtest in a folder, or checks that the folder belongs to it.
-
-    Raises:
-        UserError: if it holds another backtest.
-    """
+    """Records the backtest in a folder, or checks that the folder belongs to it and to no other one."""
     file = folder / PLAN
     if file.exists():
         kept = read_checked(file, "name another --workdir")

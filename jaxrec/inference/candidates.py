@@ -13,7 +13,7 @@ from jaxrec.system.errors import UserError
 
 WIDER = 20  # candidates per wanted item
 LEAST = 1024  # minimum number of candidates
-SURE = 10  # allowed candidates per wanted item that suffice
+SURE = 10  # the best k are at the head of the list: in this share of it, or less
 LEARN = 1 << 16  # items to learn the codebooks from
 MANY = 1 << 22  # items of an index with parts
 PARTS, READ = 4096, 64  # the parts, and how many of them an answer reads
@@ -77,7 +77,7 @@ def search(index: Any, hidden_ND: np.ndarray, k: int) -> list[np.ndarray]:
 def among(
     index: Any, hidden_ND: np.ndarray, k: int, allowed_NV: np.ndarray, offered_V: np.ndarray
 ) -> list[np.ndarray | None]:
-    """The candidates for the best k allowed items of each hidden vector; None where they are too few to be sure.
+    """The candidates for the best k allowed items of each hidden vector; None where they aren't sure to be there.
 
     Items that came after the index was built are all candidates.
 
@@ -94,12 +94,18 @@ def among(
     later = (np.flatnonzero(offered_V[index.ntotal :]) + index.ntotal + 1).astype(np.int32)
     result = []
     for row, found in enumerate(search(index, hidden_ND, k)):
-        kept = found[allowed_NV[row, found - 1] & offered_V[found - 1]]
-        each = np.sort(kept), later[allowed_NV[row, later - 1]]
-        result.append(np.concatenate(each) if enough(len(kept), k) else None)
+        places = np.flatnonzero(allowed_NV[row, found - 1] & offered_V[found - 1])
+        each = np.sort(found[places]), later[allowed_NV[row, later - 1]]
+        result.append(np.concatenate(each) if enough(places, len(found), k) else None)
     return result
 
 
-def enough(kept: int, k: int) -> bool:
-    """Whether this many allowed candidates surely contain the best k: an index errs at the end of its list."""
-    return kept >= SURE * k
+def enough(places: np.ndarray, found: int, k: int) -> bool:
+    """Whether the best k are surely among the kept candidates: an index errs at the end of its list.
+
+    Args:
+        places: of the kept ones in the list of the index, ascending.
+        found: the length of that list.
+        k: at least 1.
+    """
+    return len(places) >= k and SURE * (int(places[k - 1]) + 1) <= found

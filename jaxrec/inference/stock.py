@@ -102,6 +102,7 @@ def changed(
     tables = _with_rows(stock.engine, numbering, trained, stock.catalogue, new, first) if new else {}
     tables[OFFERED] = _scores(np.append(offered, np.zeros(stock.engine.items - len(offered), bool)))
     engine = stock.engine.renewed(stock.engine.params | stock.engine.put(tables), stock.engine.index)
+    jax.block_until_ready(engine.params)  # here, and not in the first answer
     return Stock(catalogue, engine, offered)
 
 

@@ -19,6 +19,8 @@ MEETING = 300  #: seconds that a process waits at the start for all of them
 HEARTBEAT = 30  #: seconds after which a process that isn't heard of counts as dead
 PATIENCE = 24 * 3600  #: seconds that the others wait at the end, while the first process writes
 PART = 1 << 26  #: bytes that are sent at once
+TASKS = r"(\d+)(?:\(x(\d+)\))?"  #: tasks of one node or several, as SLURM writes them: 2(x3),1
+BOUND = "per_task", "single", "map_gpu", "mask_gpu"  #: SLURM's bindings, by which a task sees its own GPUs alone
 
 
 def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
@@ -32,7 +34,7 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         process: the number of this one, from 0.
 
     Raises:
-        UserError: the arguments make no job, its processes were not found, or they can't share the GPUs of a machine.
+        UserError: the arguments make no job, or its processes were not found.
     """
     given = coordinator, processes, process
     if any(each is not None for each in given):
@@ -79,40 +81,44 @@ def own_gpus(environment: Mapping[str, str]) -> list[int] | list[str] | None:
         environment: variables.
 
     Returns:
-        Numbers among the visible GPUs, or ["all"]; None where JAX decides: as `JAX_LOCAL_DEVICE_IDS` says, or by the
-        process's number where it isn't known how many GPUs there are.
-
-    Raises:
-        UserError: the visible GPUs can't be shared equally by the processes of the machine.
+        Numbers among the visible GPUs, of equal shares; or ["all"]. None where JAX decides: as `JAX_LOCAL_DEVICE_IDS`
+        says, or by the process's number where it isn't known which GPUs there are for all.
     """
     if environment.get("JAX_LOCAL_DEVICE_IDS"):
         return None
-    place, number = _here(environment)
+    place, number, binding, bound = _here(environment)
     visible = [each for each in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip()]
-    each = environment.get("SLURM_GPUS_PER_TASK", "0").rpartition(":")[2]  # as 4 or h100:4
-    bound = environment.get("SLURM_GPU_BIND", "none") != "none" or len(visible) <= int(each)
-    if number == 1 or (bool(visible) and (bound or len(visible) < number)):
+    if number == 1:
         return ["all"]
     if not visible:
         return None
-    if len(visible) % number:
-        raise UserError(
-            f"{len(visible)} GPUs are not shared equally by the {number} processes of this machine: start as many as "
-            "divide them, or set JAX_LOCAL_DEVICE_IDS for each"
-        )
+    if len(visible) < number or len(visible) <= bound or binding.startswith(BOUND):
+        return ["all"]
+    if binding not in ("", "none"):  # as closest, by which some tasks may see the same
+        return None
     share = len(visible) // number
     return list(range(place * share, (place + 1) * share))
 
 
 def _here(environment):
-    """(this process's number among those of its machine, how many these are), as SLURM or Open MPI tells; (0, 1)."""
-    if "OMPI_COMM_WORLD_LOCAL_RANK" in environment:
-        return int(environment["OMPI_COMM_WORLD_LOCAL_RANK"]), int(environment["OMPI_COMM_WORLD_LOCAL_SIZE"])
-    told = environment.get("SLURM_STEP_TASKS_PER_NODE", environment.get("SLURM_TASKS_PER_NODE"))
-    if "SLURM_LOCALID" not in environment or told is None:
-        return 0, 1
-    counts = [int(count) for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", told) for _ in range(int(times or 1))]
-    return int(environment["SLURM_LOCALID"]), counts[min(int(environment.get("SLURM_NODEID", 0)), len(counts) - 1)]
+    """What is told of this process's machine.
+
+    Returns:
+        (its number there, how many processes there are, SLURM's kind of binding, GPUs that SLURM gives each of them);
+        (0, 1, "", 0) where nothing is.
+    """
+    of = lambda name: environment.get(name, "")
+    if rank := of("OMPI_COMM_WORLD_LOCAL_RANK"):  # in a job of SLURM too, whose variables are then those of all ranks
+        return int(rank), int(of("OMPI_COMM_WORLD_LOCAL_SIZE") or 1 + int(rank)), "", 0
+    told = of("SLURM_STEP_TASKS_PER_NODE") or of("SLURM_TASKS_PER_NODE")
+    counts = [int(count) for count, times in re.findall(TASKS, told) for _ in range(int(times or 1))]
+    if not counts or not of("SLURM_LOCALID"):
+        return 0, 1, "", 0
+    number = counts[min(int(of("SLURM_NODEID") or 0), len(counts) - 1)]
+    binding = of("SLURM_GPU_BIND").removeprefix("verbose").removeprefix(",")
+    each = [int(count) for count in re.findall(r"(?:^|[,:])(\d+)(?=,|$)", of("SLURM_GPUS_PER_TASK"))]  # 4, h100:4
+    each += [int(count) for count in re.findall(r"gres[/:]gpu(?::[\w.-]+)?[=:](\d+)", of("SLURM_TRES_PER_TASK"))]
+    return int(of("SLURM_LOCALID")), number, binding, sum(each)
 
 
 def several() -> bool:

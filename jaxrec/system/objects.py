@@ -1,6 +1,7 @@
 """Object stores (s3://, gs:// and the like) by fsspec: opens them, lists them, and names their errors."""
 
 import contextlib
+import json
 import os
 import secrets
 import sys
@@ -140,7 +141,7 @@ def reaching(address: str) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise UserError(f"{address}: no such file or folder: check the address, and that you may list it") from None
-    except errors() as error:
+    except (*errors(), json.JSONDecodeError) as error:  # the latter where a page answers for a store
         raise _unreachable(address, error) from error
     except STRANGE as error:
         raise UserError(f"{address}: no address in such a store ({said(error)})") from error
@@ -152,7 +153,8 @@ def _unreachable(address, error):
 
 def said(error: BaseException) -> str:
     """Returns an error in at most one line."""
-    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
+    told = getattr(error, "server_message", None) or str(error)  # a hub says more than its client
+    return told.strip().partition("\n")[0][:200] or type(error).__name__
 
 
 def errors() -> tuple[type[Exception], ...]:

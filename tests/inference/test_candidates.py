@@ -61,3 +61,21 @@ def test_more_parts_find_no_fewer_of_the_best(catalogue, monkeypatch):
         candidates.limit(index, parts)
         found.append(recall(candidates.search(index, queries, K), vectors, queries))
     assert found == sorted(found) and found[0] < found[-1]
+
+
+def test_what_is_retired_or_not_allowed_hides_none_of_the_best(catalogue):
+    """However many of the best are gone, the candidates hold the best of the others, or there are none."""
+    vectors, queries = catalogue
+    index, order = candidates.build(vectors), np.argsort(-(queries @ vectors.T), axis=1)
+    given = {}
+    for gone in (0, 20, 80, 100, 500, 900, 1020):
+        offered, given[gone] = np.ones(ITEMS, bool), []
+        for row, own in enumerate(order):
+            allowed = np.ones((1, ITEMS), bool)
+            allowed[0, own[:gone]] = False
+            (found,) = candidates.among(index, queries[row : row + 1], K, allowed, offered)
+            if found is not None:
+                assert allowed[0, found - 1].all()
+                given[gone].append(len(np.intersect1d(own[gone : gone + K] + 1, found)) / K)
+        assert not given[gone] or np.mean(given[gone]) > 0.97
+    assert len(given[0]) == len(queries) and not given[1020]

@@ -252,7 +252,7 @@ def test_candidates_are_the_best_and_too_few_of_them_are_not_trusted(monkeypatch
     filtered = [Query(h, 100, where={"year": 1990, "genres": "Drama"}) for h in histories[:3]]  # one in fifteen
     for a, b in zip(near.answer(filtered), exact.answer(filtered), strict=True):
         same(a, b)
-    monkeypatch.setattr(candidates, "enough", lambda kept, k: False)
+    monkeypatch.setattr(candidates, "enough", lambda places, found, k: False)
     for a, b in zip(near.recommend_batch(histories[:3], 50), want, strict=False):
         same(a, b)
 

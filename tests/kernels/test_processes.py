@@ -93,15 +93,25 @@ def test_the_processes_of_a_machine_share_all_of_its_gpus(data, gpus, slurm):
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, range(gpus)))}
         own = processes.own_gpus(environment | visible)
         found += range(gpus) if own == ["all"] else own
-        bound = {"CUDA_VISIBLE_DEVICES": "0,1", "SLURM_GPUS_PER_TASK": "2"}  # its own, numbered from 0
-        assert processes.own_gpus(environment | bound) == ["all"]
+        # what a task was given for itself, numbered from 0
+        for said in ({"SLURM_GPUS_PER_TASK": "h100:2"}, {"SLURM_TRES_PER_TASK": "cpu=4,gres/gpu=2"}):
+            own = processes.own_gpus(environment | {"CUDA_VISIBLE_DEVICES": "0,1"} | said)
+            assert own == (["all"] if slurm or number != 2 else [task])
+        for said in ("none", "verbose,none", "verbose", ""):  # all are seen by all
+            own = processes.own_gpus(environment | visible | {"SLURM_GPU_BIND": said, "SLURM_GPUS_PER_TASK": "1"})
+            assert own == processes.own_gpus(environment | visible)
+        if slurm and number > 1:
+            assert processes.own_gpus(environment | visible | {"SLURM_GPU_BIND": "verbose,per_task:2"}) == ["all"]
+            assert processes.own_gpus(environment | visible | {"SLURM_GPU_BIND": "closest"}) is None
         assert processes.own_gpus(environment) == (["all"] if number == 1 else None)
         assert processes.own_gpus(environment | visible | {"JAX_LOCAL_DEVICE_IDS": "3"}) is None
     assert found == list(range(gpus))
 
 
-def test_gpus_that_processes_do_not_divide_are_refused():
-    environment = {"SLURM_LOCALID": "0", "SLURM_TASKS_PER_NODE": "3", "CUDA_VISIBLE_DEVICES": "0,1,2,3"}
-    with pytest.raises(UserError, match="4 GPUs are not shared equally by the 3 processes of this machine"):
-        processes.own_gpus(environment)
+def test_gpus_that_processes_do_not_divide_are_shared_equally_as_far_as_they_go():
+    told = {"SLURM_TASKS_PER_NODE": "3", "CUDA_VISIBLE_DEVICES": ",".join("01234567")}
+    shares = [processes.own_gpus(told | {"SLURM_LOCALID": str(task)}) for task in range(3)]
+    assert shares == [[0, 1], [2, 3], [4, 5]]
     assert processes.own_gpus({}) == ["all"] and processes.own_gpus({"CUDA_VISIBLE_DEVICES": "2,3"}) == ["all"]
+    assert processes.own_gpus({"SLURM_GPUS_PER_TASK": "", "SLURM_LOCALID": "0"}) == ["all"]
+    assert processes.own_gpus({"OMPI_COMM_WORLD_LOCAL_RANK": "1"}) is None  # of two, at least

@@ -134,7 +134,7 @@ class _Run:
         self.console, self.devices = console, placement.local()
         self.ranks: dict[str, dict[int, np.ndarray]] = {}  # {model or baseline: {fold: [S, Q]}}
         self.answered: dict[str, dict[int, np.ndarray]] = {}  # {model or baseline: {fold: [Q] bool}}
-        self.costs: dict[str, list[dict[str, float]]] = {}  # {model: cost of each training}
+        self.costs: dict[str, list[dict[str, Any]]] = {}  # {model: cost of each training}
         self.newest: dict[tuple[str, int], Path] = {}  # {(model, seed): workdir to continue from}
         self.anew: dict[str, str] = {}  # {name of a model as it is continued: its own}
 

@@ -1,6 +1,6 @@
 """Rate and memory of training from a large prepared folder, mapped, with batches from the host or the device.
 
-    python -m benchmarks.large_train --millions 100 [--folder DIR] [--turns 5]
+    python -m benchmarks.large_train --millions 100 [--folder DIR] [--turns 5] [--name NAME]
 
 The log is that of `benchmarks.large`, written as a prepared folder. Each feed is a process of its own: SASRec of width
 64 on uniform negatives, row-sparse, the first steps of a training, by turns of four calls each. Memory is that of the
@@ -110,6 +110,34 @@ def by_turns(dataset, turns):
     return found | {"host_over_device": statistics.median(pairs), "of_turns": [min(pairs), max(pairs)]}
 
 
+def plot(path):
+    """Memory of both feeds over the rows, of all results of this kind; and their rates beside each other."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    results = [json.loads(each.read_text()) for each in sorted(path.parent.glob("large_train*.json"))]
+    results.sort(key=lambda each: each["rows"])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.2), layout="constrained")
+    rows = [each["rows"] for each in results]
+    for feed in ("host", "device"):
+        gib = [each[feed]["anonymous_gib"] for each in results]
+        left.plot(rows, gib, marker="o", markersize=3, label=f"feed={feed}")
+    ratios = [each["host_over_device"] for each in results]
+    low, high = ([abs(each["of_turns"][end] - each["host_over_device"]) for each in results] for end in (0, 1))
+    right.errorbar(rows, ratios, (low, high), fmt="o-", markersize=3, capsize=2)
+    left.legend(frameon=False)
+    left.set(ylabel="GiB beside mapped pages", ylim=(0, None))
+    right.set(ylabel="rate of feed=host, of feed=device", ylim=(0, 1.2))
+    for axes in (left, right):
+        axes.set(xscale="log", xlabel="million rows")
+        axes.set_xticks(rows, [f"{each / 1e6:g}" for each in rows])
+        axes.minorticks_off()
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--millions", type=float, default=100, help="of rows")
@@ -117,6 +145,7 @@ if __name__ == "__main__":
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--dataset", help="a prepared folder, instead of the random log")
     parser.add_argument("--feed", choices=["host", "device"], help="measure this alone, and print it")
+    parser.add_argument("--name", default="large_train", help="of the result")
     flags = parser.parse_args()
     if flags.feed:
         train(flags.dataset, flags.feed, flags.turns)
@@ -131,4 +160,6 @@ if __name__ == "__main__":
         found = by_turns(dataset, flags.turns)
         rows = json.loads((Path(dataset) / "meta.json").read_text())["interactions"]
     command = f"python -m benchmarks.large_train --millions {rows / 1e6:g} --turns {flags.turns}"
-    record.write("large_train", {"kind": "large_train", "seeds": 1, "rows": rows, "changes": CHANGES} | found, command)
+    command += f" --name {flags.name}" * (flags.name != "large_train")
+    record.write(flags.name, {"kind": "large_train", "seeds": 1, "rows": rows, "changes": CHANGES} | found, command)
+    plot(record.place("large_train", "png"))

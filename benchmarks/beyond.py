@@ -101,7 +101,7 @@ def trained(large):
         f"[Training](benchmarks/results/large_train.json) from a folder of {large['rows'] / 1e6:.0f} million rows, "
         f"on this CPU: `feed=host` takes {host['anonymous_gib']:.1f} GiB beside mapped pages (`feed=device` "
         f"{device['anonymous_gib']:.1f}), at {large['host_over_device']:.2f} times the rate "
-        f"({low:.2f} to {high:.2f} by turns)."
+        f"({low:.2f} to {high:.2f} by turns). [By size](benchmarks/results/large_train.png)."
     )
 
 

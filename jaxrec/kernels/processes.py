@@ -90,7 +90,7 @@ def own_gpus(environment: Mapping[str, str]) -> list[int] | list[str] | None:
     visible = [each for each in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip()]
     if number == 1:
         return ["all"]
-    if not visible:
+    if not visible or not number:
         return None
     if len(visible) < number or len(visible) <= bound or binding.startswith(BOUND):
         return ["all"]
@@ -104,17 +104,17 @@ def _here(environment):
     """What is told of this process's machine.
 
     Returns:
-        (its number there, how many processes there are, SLURM's kind of binding, GPUs that SLURM gives each of them);
-        (0, 1, "", 0) where nothing is.
+        (its number there, how many processes there are, or 0, SLURM's kind of binding, GPUs that SLURM gives each of
+        them); (0, 1, "", 0) where there is no cluster.
     """
     of = lambda name: environment.get(name, "")
     if rank := of("OMPI_COMM_WORLD_LOCAL_RANK"):  # in a job of SLURM too, whose variables are then those of all ranks
-        return int(rank), int(of("OMPI_COMM_WORLD_LOCAL_SIZE") or 1 + int(rank)), "", 0
+        return int(rank), int(of("OMPI_COMM_WORLD_LOCAL_SIZE") or 0), "", 0
     told = of("SLURM_STEP_TASKS_PER_NODE") or of("SLURM_TASKS_PER_NODE")
     counts = [int(count) for count, times in re.findall(TASKS, told) for _ in range(int(times or 1))]
-    if not counts or not of("SLURM_LOCALID"):
+    if not of("SLURM_LOCALID"):
         return 0, 1, "", 0
-    number = counts[min(int(of("SLURM_NODEID") or 0), len(counts) - 1)]
+    number = counts[min(int(of("SLURM_NODEID") or 0), len(counts) - 1)] if counts else 0
     binding = of("SLURM_GPU_BIND").removeprefix("verbose").removeprefix(",")
     each = [int(count) for count in re.findall(r"(?:^|[,:])(\d+)(?=,|$)", of("SLURM_GPUS_PER_TASK"))]  # 4, h100:4
     each += [int(count) for count in re.findall(r"gres[/:]gpu(?::[\w.-]+)?[=:](\d+)", of("SLURM_TRES_PER_TASK"))]

@@ -177,7 +177,9 @@ def test_a_continued_training_begins_where_the_one_before_ended(tmp_path):
 def test_a_model_with_the_name_of_a_continued_one_is_refused(tmp_path):
     names = {"one": "sasrec", "one, continued": "gru4rec"}
     for name, model in names.items():
-        (tmp_path / f"{name}.py").write_text(f"from jaxrec.config.recipes import load\n\nget = lambda: load({model!r})\n")
+        (tmp_path / f"{name}.py").write_text(
+            f"from jaxrec.config.recipes import load\n\nget = lambda: load({model!r})\n"
+        )
     files = [str(tmp_path / f"{name}.py") for name in names]
     with pytest.raises(jaxrec.UserError, match="named so as it is continued: give another name"):
         jaxrec.backtest(cycles(), files, **WINDOWS, continued={"epochs": 1}, workdir=tmp_path / "b")

@@ -113,5 +113,6 @@ def test_gpus_that_processes_do_not_divide_are_shared_equally_as_far_as_they_go(
     shares = [processes.own_gpus(told | {"SLURM_LOCALID": str(task)}) for task in range(3)]
     assert shares == [[0, 1], [2, 3], [4, 5]]
     assert processes.own_gpus({}) == ["all"] and processes.own_gpus({"CUDA_VISIBLE_DEVICES": "2,3"}) == ["all"]
-    assert processes.own_gpus({"SLURM_GPUS_PER_TASK": "", "SLURM_LOCALID": "0"}) == ["all"]
-    assert processes.own_gpus({"OMPI_COMM_WORLD_LOCAL_RANK": "1"}) is None  # of two, at least
+    for place in ("SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK"):  # of how many is not told
+        told = {place: "0", "CUDA_VISIBLE_DEVICES": "0,1", "SLURM_GPUS_PER_TASK": ""}
+        assert processes.own_gpus(told) is None

@@ -234,7 +234,7 @@ def millions(result):
         "",
         f"The index is built in {served['build_seconds'] / 60:.1f} minutes. After {changed['added']:,} items were "
         f"added and {changed['retired']:,} retired beside it, an answer takes {at['p50']:.1f} ms (p99 "
-        f"{at['p99']:.1f}); one more takes {changed['seconds_of_one']:.1f} s, in which the service answers on. A step "
+        f"{at['p99']:.1f}); one more takes {changed['seconds_of_one']:.1f} s. A step "
         f"with 512 shared negatives and row-sparse updates costs, of that at 10,000 items, {', '.join(cost)}; training "
         f"and all of this took {served['gib']:.1f} GiB at most. [By size](../benchmarks/results/millions.png).",
     ]

@@ -39,7 +39,7 @@ def fetch(address: str, cache: Path, say: Callable[[str], None] = lambda line: N
         UserError: if nothing is there, it can't be reached, or the store's package is missing.
     """
     store, path = objects.opened(address)
-    with objects.reaching(address):
+    with objects.resolving(address):
         found, root = _found(store, path)
     if not found:
         raise UserError(f"{address}: no such file or folder: check the address, and that you may list and read it")
@@ -70,18 +70,10 @@ def _check_delta(address: str, store: Any, path: str, root: str, found: Iterable
     """Checks that nothing but a whole Delta table is read of one, if the address is of any."""
     parents = [str(each) for each in PurePosixPath(root).parents][:-1] + [root] * (path != root)
     within = [name for name in found if walking.DELTA in PurePosixPath(_below(name, root)).parts[1:]]
-    if within or any(_is_there(store, f"{each}/{walking.DELTA}") for each in parents):
+    if within or any(objects.exists(store, f"{each}/{walking.DELTA}") for each in parents):
         raise UserError(
             f"{address}: of a Delta table, whose files hold removed rows too: name the table's folder alone"
         )
-
-
-def _is_there(store: Any, path: str) -> bool:
-    """Whether anything is at a path; nothing is above the place of a repository, which a hub refuses to look at."""
-    try:
-        return store.exists(path)
-    except objects.STRANGE:
-        return False
 
 
 def _below(name: str, root: str) -> str:

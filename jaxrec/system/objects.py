@@ -20,7 +20,8 @@ OWN_ERRORS = {"botocore.exceptions": ("BotoCoreError", "ClientError"), "aiohttp"
 OWN_ERRORS |= {"gcsfs.retry": ("HttpError",), "google.auth.exceptions": ("GoogleAuthError",)}
 OWN_ERRORS |= {"azure.core.exceptions": ("AzureError",), "httpx": ("HTTPError",), "httpx2": ("HTTPError",)}
 OWN_ERRORS |= {"huggingface_hub.errors": ("EntryNotFoundError",)}
-STRANGE = ValueError, NotImplementedError  #: errors of stores, of addresses that can't be theirs
+#: what the client of a hub raises, by name or by a class of these, for a path that lies in no repository
+STRANGE = ValueError, NotImplementedError
 
 
 def opened(address: str) -> tuple[Any, str]:
@@ -143,8 +144,28 @@ def reaching(address: str) -> Iterator[None]:
         raise UserError(f"{address}: no such file or folder: check the address, and that you may list it") from None
     except (*errors(), json.JSONDecodeError) as error:  # the latter where a page answers for a store
         raise _unreachable(address, error) from error
+
+
+@contextlib.contextmanager
+def resolving(address: str) -> Iterator[None]:
+    """As `reaching`, for the first look at an address, which may be none of its store."""
+    try:
+        with reaching(address):
+            yield
+    except UserError:
+        raise
     except STRANGE as error:
         raise UserError(f"{address}: no address in such a store ({said(error)})") from error
+
+
+def exists(store: Any, path: str) -> bool:
+    """Whether anything is at a path; nothing is where a store has no places, as above a hub's repositories."""
+    try:
+        return store.exists(path)
+    except json.JSONDecodeError:  # a ValueError too, of a page that answers for the store
+        raise
+    except STRANGE:
+        return False
 
 
 def _unreachable(address, error):

@@ -90,8 +90,17 @@ def test_a_log_of_the_hugging_face_hub_is_read_as_if_it_lay_here(hub, tmp_path, 
     wrong = {f"{address}/nowhere.csv": "no such file", "hf://datasets/me/nobody": "no such file"}
     wrong |= {"hf://datasets/nobody": "no address in such a store", "hf://nobody": "no address in such a store"}
     for other, message in wrong.items():
-        with pytest.raises(UserError, match=f"{other}: {message}"):
+        with pytest.raises(UserError, match=f"^{other}: {message}"):
             logs.prepare(other)
+
+
+def test_a_page_in_place_of_a_store_is_not_taken_for_an_empty_place(store, monkeypatch):
+    """Whether a Delta table lies above must be known: its files hold removed rows too."""
+    store.pipe("/bucket/logs/a.csv", FRAME.write_csv().encode())
+
+    monkeypatch.setattr(type(store), "exists", lambda self, path, **kwargs: json.loads("<html>"))
+    with pytest.raises(UserError, match=r"^memory://bucket/logs/a\.csv: cannot be reached"):
+        logs.prepare("memory://bucket/logs/a.csv")
 
 
 def test_only_what_has_changed_is_fetched_again(store, tmp_path):

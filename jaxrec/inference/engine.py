@@ -13,7 +13,7 @@ from jax.sharding import Mesh, PartitionSpec as P
 from jaxrec.batches.objectives import Objective
 from jaxrec.inference import candidates, placed
 from jaxrec.inference.padding import cut, padded, power, shapes
-from jaxrec.inference.programs import advance, answer, begin, hidden, top_k
+from jaxrec.inference.programs import advance, answer, begin, hidden, similar, top_k
 from jaxrec.kernels import placement
 from jaxrec.kernels.placement import ITEM
 from jaxrec.models.model import Model
@@ -79,7 +79,7 @@ class Engine:
         other = copy.copy(self)
         other.params = params
         other._replicas = {}
-        for made in ("output_table", "_offered", "_unit", "checksum"):
+        for made in ("output_table", "_offered", "_lengths", "checksum"):
             other.__dict__.pop(made, None)
         other.index = index or (candidates.build(*other.output_table) if self.index else None)
         return other
@@ -176,10 +176,10 @@ class Engine:
 
     def similar(self, numbers: Sequence[int], allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """`top_k` by the cosine between rows of the output table and the rows of these items, [n]."""
-        vectors = np.asarray(self._unit[np.array(numbers) - 1])
-        program, args = partial(top_k, axis=self.model.item_axis), (vectors, self._masks(allowed, len(vectors)))
-        found = self._run("similar", program, (self._unit, None), *args, masked=True, k=self._k(k))
-        return cut(found, len(numbers), k)
+        table_VD, rows = self.model.output_embedding(self.params)[0], np.array(numbers) - 1
+        args = np.asarray(table_VD[rows] / self._lengths[rows, None]), self._masks(allowed, len(rows))
+        tree, program = (self.params, self._lengths), partial(similar, self.model)
+        return cut(self._run("similar", program, tree, *args, masked=True, k=self._k(k)), len(rows), k)
 
     def start(self) -> tuple[Any, jax.Array] | None:
         """The state of a user without history, (carry, hidden [1, D]); None for a model without a carry."""
@@ -267,9 +267,9 @@ class Engine:
         return np.ones(self.items, bool) if scores is None else np.asarray(scores)[: self.items] == 0
 
     @cached_property
-    def _unit(self):
-        table_VD, _ = self.model.output_embedding(self.params)
-        return table_VD / jnp.maximum(jnp.linalg.norm(table_VD, axis=1, keepdims=True), 1e-12)
+    def _lengths(self):
+        lengths = lambda params: jnp.linalg.norm(self.model.output_embedding(params)[0], axis=1)
+        return jnp.maximum(jax.jit(lengths)(self.params), 1e-12)
 
     def _exactly_for(self, hidden_ND, allowed, k):
         rows = power(len(hidden_ND))
@@ -307,14 +307,14 @@ class Engine:
         Args:
             name: of the program.
             function: (tree, *args, **static).
-            tree: the params, or (table, None).
+            tree: the params, or (params, an array with an entry per item).
             args: arrays; the second of them are masks over the catalogue where it is `masked`.
             masked: see there.
             static: keywords of the function.
         """
         key = (name, *static.values(), *shapes(args))
         if key not in self._compiled:
-            specs = self.specs if tree is self.params else (P(ITEM), P())
+            specs = self.specs if tree is self.params else (self.specs, P(ITEM))
             of_args = [P(None, ITEM) if masked and place == 1 else P() for place in range(len(args))]
             program = placed.jitted(partial(function, **static), self.mesh, specs, of_args)
             self._compiled[key] = program.lower(tree, *args).compile()

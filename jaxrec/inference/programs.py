@@ -52,9 +52,29 @@ def top_k(
 
     With an axis of devices each has an equal share of the table and of `allowed_BV`, whose padding is not allowed.
     """
+    return _best(ranking.dot_all(table, hidden_BD), allowed_BV, k, axis)
+
+
+def similar(
+    model: Model, params_and_lengths: tuple[Any, jax.Array], units_ND: jax.Array, allowed_NV: jax.Array, *, k: int
+) -> tuple[jax.Array, jax.Array]:
+    """The best k allowed items by the cosines between vectors of length 1 and the rows of the output table.
+
+    Args:
+        model: Model.
+        params_and_lengths: the model's params, and the lengths of those rows, [V].
+        units_ND: the vectors.
+        allowed_NV: as for `top_k`.
+        k: at least 1.
+    """
+    params, length_V = params_and_lengths
+    table_VD, _ = model.output_embedding(params)
+    return _best(ranking.dot_all((table_VD, None), units_ND) / length_V, allowed_NV, k, model.item_axis)
+
+
+def _best(scores_BV, allowed_BV, k, axis):
     rows = allowed_BV.shape[1]
-    scores_BV = jnp.where(allowed_BV, ranking.dot_all(table, hidden_BD), -jnp.inf)
-    found = ranking.top_k_of_scores(scores_BV, min(k, rows))
+    found = ranking.top_k_of_scores(jnp.where(allowed_BV, scores_BV, -jnp.inf), min(k, rows))
     return found if axis is None else ranking.merged(*found, shards.first_row(rows, axis), k=k, axis=axis)
 
 

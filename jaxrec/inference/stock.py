@@ -19,6 +19,7 @@ from jaxrec.data.interactions import COUNT, Catalogue
 from jaxrec.inference import placed
 from jaxrec.inference.engine import Engine
 from jaxrec.inference.numbering import Numbering
+from jaxrec.inference.padding import padded, power
 from jaxrec.inference.placed import OFFERED
 from jaxrec.models import likeness
 from jaxrec.models.features import folded
@@ -112,21 +113,51 @@ def sharing(engine: Engine, other: Engine) -> Engine:
 
 
 def _with_rows(engine, numbering, trained, catalogue, new, first):
-    """Returns the tables of an engine with the vectors of new items, from row `first` on."""
-    tables = {name: jax.tree.map(np.array, table) for name, table in _tables(engine).items() if name != OFFERED}
-    leaves, by_features = jax.tree.leaves(tables), [row for row, item in enumerate(new) if not item.like]
+    """Returns the tables of an engine with the vectors of new items, from row `first` on, on their devices."""
+    tables = {name: table for name, table in _tables(engine).items() if name != OFFERED}
+    leaves, structure = jax.tree.flatten(tables)
+    rows = [np.zeros((len(new), *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+    by_features = [row for row, item in enumerate(new) if not item.like]
     if by_features:
         found = _by_features(trained, catalogue, [new[row] for row in by_features], list(tables))
-        for leaf, rows in zip(leaves, found, strict=True):
-            leaf[[first + row for row in by_features]] = rows
-    for row, item in enumerate(new, first):
-        like = np.array(numbering.known(item.like, "like"), int) - 1
+        for own, vectors in zip(rows, found, strict=True):
+            own[by_features] = vectors
+    likes = _likes(numbering, new, first)
+    there = np.unique(np.concatenate([like[like < first] for like in likes]))
+    for own, leaf in zip(rows, leaves, strict=True):
+        known = dict(zip(there, np.asarray(_taken(leaf, _padded(there, 0))), strict=False))
+        for place, like in enumerate(likes):
+            if len(like):
+                own[place] = likeness.typical(np.stack([known[row] for row in like]))
+            known[first + place] = own[place]
+    at = _padded(np.arange(first, first + len(new)), engine.items)
+    written = [_written(leaf, at, padded(own, len(at))) for leaf, own in zip(leaves, rows, strict=True)]
+    return jax.tree.unflatten(structure, written)
+
+
+def _likes(numbering, new, first):
+    """Returns the rows of what each new item is like: of items that are there, or that come before it."""
+    likes = [np.array(numbering.known(item.like, "like"), int) - 1 for item in new]
+    for row, (item, like) in enumerate(zip(new, likes, strict=True), first):
         if (like >= row).any():
             later = item.like[int((like >= row).argmax())]
             raise UserError(f"like: {arguments.some([later])} is added after {arguments.some([item.id])}: put it first")
-        for leaf in leaves if len(like) else ():
-            leaf[row] = likeness.typical(leaf[like])
-    return tables
+    return likes
+
+
+@jax.jit
+def _taken(leaf, rows):
+    return leaf[rows]
+
+
+@jax.jit
+def _written(leaf, rows, values):
+    return leaf.at[rows].set(values, mode="drop")
+
+
+def _padded(rows, filler):
+    """Returns row numbers, their number rounded up, so that there are few programs."""
+    return np.append(rows, np.full(power(len(rows)) - len(rows), filler)).astype(np.int32)
 
 
 def _by_features(trained, catalogue, items, names):

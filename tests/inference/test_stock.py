@@ -63,6 +63,15 @@ def test_items_are_added_without_another_program(monkeypatch):
     assert "n0" in scores(now.changed([NewItem("n0")]))  # offered again
 
 
+def test_items_added_together_are_those_added_one_by_one():
+    new = [NewItem("n1", like=["i5"]), NewItem("n2", like=["i9", "n1", "i5"]), NewItem("n3", like=["n2"])]
+    rec = recommender("gru4rec")  # with a bias
+    together, alone = rec.changed(new), rec
+    for item in new:
+        alone = alone.changed([item])
+    assert scores(together) == scores(alone) and together.similar("n2", 60) == alone.similar("n2", 60)
+
+
 def test_with_features_a_new_item_is_known_by_its_attributes():
     rec = featured()
     now = rec.changed([NewItem("n1", about={"genres": "B|A"}), NewItem("n2", like=["i4"], about={"genres": "C"})])

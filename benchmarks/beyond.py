@@ -114,7 +114,8 @@ def together(results):
 def _apart(result):
     yield (
         "[2 and 4 processes](../benchmarks/results/processes.json) against one with as many devices, three epochs of "
-        f"ml-100k, on {result['machine']} (`python -m benchmarks.processes`):\n"
+        f"ml-100k, on {result['machine']} (`python -m benchmarks.processes`, "
+        "[drawn](../benchmarks/results/processes.png)):\n"
     )
     yield "| processes | losses apart, relative | validation, at most | test | params of the last checkpoint |"
     yield "|---|---|---|---|---|"
@@ -144,7 +145,8 @@ def _read(result):
     yield (
         f"[What each reads](../benchmarks/results/reads.json) of a folder of {result['events'] / 1e6:.0f} million "
         f"events ({result['items_mib']:.0f} MiB of items) with `feed=host`, in the same {result['steps']} steps of a "
-        "training on four devices (`python -m benchmarks.reads`); and what it holds of the log of "
+        "training on four devices (`python -m benchmarks.reads`, [drawn](../benchmarks/results/reads.png)); and what "
+        "it holds of the log of "
         f"{result['users'] / 1e6:.1f} million users before the first step, beside the pages of files:\n"
     )
     yield "| processes | events gathered by each | pages of the file asked for by each | held by each |"

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benchmarks import record
+from benchmarks import plots, record
 from benchmarks.prepare import measured
 from jaxrec.data import prepared
 
@@ -96,36 +96,25 @@ def compare(folder, kind, rows, memory, plain, duckdb, polars):
     return found
 
 
-def plot(path):
+def plot(_, path):
     """Minutes and peak memory over the rows, of all results of this kind."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     results = [json.loads(each.read_text()) for each in sorted(path.parent.glob("large*.json"))]
     results = sorted((each for each in results if each["kind"] == "large"), key=lambda each: each["rows"])
-    figure, panels = plt.subplots(1, 2, figsize=(7.6, 3.2), layout="constrained")
+    rows = [each["rows"] for each in results]
+    figure, panels = plots.panels(2, width=3.8)
     shown = {"seconds": (60, "minutes"), "peak_gib": (1, "GiB at most")}
     for axes, (number, (unit, name)) in zip(panels, shown.items(), strict=True):
         for kind in results[0]["formats"]:
-            rows = [each["rows"] for each in results]
-            costs = [each["formats"][kind] for each in results]
-            for way, (line, name_of) in WAYS.items():
-                there = [
-                    (each, cost[way][number] / unit) for each, cost in zip(rows, costs, strict=True) if way in cost
-                ]
-                if there:
-                    axes.plot(*zip(*there, strict=True), line, marker="o", markersize=3, label=f"{kind}, {name_of}")
+            costs = dict(zip(rows, (each["formats"][kind] for each in results), strict=True))
+            for way, (style, name_of) in WAYS.items():
+                if there := {each: cost[way][number] / unit for each, cost in costs.items() if way in cost}:
+                    plots.line(axes, there, there.values(), f"{kind}, {name_of}", style)
         if number == "peak_gib":
             limits = [float(each["memory"].removesuffix("GiB")) for each in results]
             axes.plot(rows, limits, "--", color="grey", label="--memory")
-        axes.set(xscale="log", xlabel="million rows", ylabel=name)
-        axes.set_xticks(rows, [f"{each / 1e6:g}" for each in rows])
-        axes.minorticks_off()
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=7)
-    figure.savefig(path, dpi=150)
+        plots.over(axes, rows, "million rows", 1e6)
+        axes.set(ylabel=name)
+    plots.save(figure, path)
 
 
 if __name__ == "__main__":
@@ -150,4 +139,4 @@ if __name__ == "__main__":
     command += f" --name {flags.name}" * (flags.name != "large")
     result = {"kind": "large", "seeds": 1, "rows": rows, "memory": flags.memory, "formats": found}
     record.write(flags.name, result, command)
-    plot(record.place("large", "png"))
+    plot(None, record.place("large", "png"))

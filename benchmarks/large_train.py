@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from benchmarks import large, record
+from benchmarks import large, plots, record
 from benchmarks.prepare import ROOT
 
 CHANGES = {
@@ -110,32 +110,22 @@ def by_turns(dataset, turns):
     return found | {"host_over_device": statistics.median(pairs), "of_turns": [min(pairs), max(pairs)]}
 
 
-def plot(path):
+def plot(_, path):
     """Memory of both feeds over the rows, of all results of this kind; and their rates beside each other."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    results = [json.loads(each.read_text()) for each in sorted(path.parent.glob("large_train*.json"))]
+    results = [json.loads(each.read_text()) for each in path.parent.glob("large_train*.json")]
     results.sort(key=lambda each: each["rows"])
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.2), layout="constrained")
+    figure, (left, right) = plots.panels(2, width=3.8)
     rows = [each["rows"] for each in results]
     for feed in ("host", "device"):
-        gib = [each[feed]["anonymous_gib"] for each in results]
-        left.plot(rows, gib, marker="o", markersize=3, label=f"feed={feed}")
+        plots.line(left, rows, [each[feed]["anonymous_gib"] for each in results], f"feed={feed}")
     ratios = [each["host_over_device"] for each in results]
     low, high = ([abs(each["of_turns"][end] - each["host_over_device"]) for each in results] for end in (0, 1))
     right.errorbar(rows, ratios, (low, high), fmt="o-", markersize=3, capsize=2)
-    left.legend(frameon=False)
     left.set(ylabel="GiB beside mapped pages", ylim=(0, None))
     right.set(ylabel="rate of feed=host, of feed=device", ylim=(0, 1.2))
     for axes in (left, right):
-        axes.set(xscale="log", xlabel="million rows")
-        axes.set_xticks(rows, [f"{each / 1e6:g}" for each in rows])
-        axes.minorticks_off()
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+        plots.over(axes, rows, "million rows", 1e6)
+    plots.save(figure, path)
 
 
 if __name__ == "__main__":
@@ -162,4 +152,4 @@ if __name__ == "__main__":
     command = f"python -m benchmarks.large_train --millions {rows / 1e6:g} --turns {flags.turns}"
     command += f" --name {flags.name}" * (flags.name != "large_train")
     record.write(flags.name, {"kind": "large_train", "seeds": 1, "rows": rows, "changes": CHANGES} | found, command)
-    plot(record.place("large_train", "png"))
+    plot(None, record.place("large_train", "png"))

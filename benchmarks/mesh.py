@@ -20,7 +20,7 @@ os.environ |= {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLA
 import jax
 import numpy as np
 
-from benchmarks import hlo, record
+from benchmarks import hlo, plots, record
 from benchmarks.compiled import OPTIONS, devices_of, placing_nothing
 from jaxrec.config import parsing
 from jaxrec.data import interactions, splits
@@ -204,23 +204,17 @@ def given_over_data(setup, mesh):
     return {"summed": 4 * tables, "put together": 2 * 4 * rest // data, "summed to parts": 4 * rest}
 
 
-def plot(rows, path):
+def plot(result, path):
     """State and temporaries of a device over the catalogue, a line a mesh."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.6), layout="constrained")
+    figure, panels = plots.panels(2)
     for axes, key in zip(panels, ("state_bytes", "temporary_bytes"), strict=True):
         for data, item in MESHES:
-            of_mesh = [row for row in rows if row["mesh"] == [data, item] and row["loss"] == "softmax"]
-            x, y = [row["items"] for row in of_mesh], [row[key] / 2**20 for row in of_mesh]
-            axes.plot(x, y, marker="o", markersize=3, label=f"{data} x {item}")
-        axes.set(xscale="log", yscale="log", xlabel="items", ylabel=f"{key.split('_')[0]}, MiB a device")
-        axes.legend(title="data x item", frameon=False, fontsize=7, title_fontsize=7)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+            rows = [row for row in result["rows"] if row["mesh"] == [data, item] and row["loss"] == "softmax"]
+            sizes = [row["items"] for row in rows]
+            plots.line(axes, sizes, [row[key] / 2**20 for row in rows], f"{data} x {item}, data x item")
+        plots.over(axes, sizes, "items")
+        axes.set(yscale="log", ylabel=f"{key.split('_')[0]}, MiB a device")
+    plots.save(figure, path)
 
 
 if __name__ == "__main__":
@@ -230,5 +224,5 @@ if __name__ == "__main__":
         record.write("mesh_dense", wide())
     else:
         found = main()
-        plot(found["rows"], record.place("mesh", "png"))
+        plot(found, record.place("mesh", "png"))
         record.write("mesh", found)

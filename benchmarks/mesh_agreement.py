@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import optax
 
-from benchmarks import record
+from benchmarks import plots, record
 from jaxrec.config import parsing, registry
 from jaxrec.data import interactions, splits
 from jaxrec.evaluation.evaluator import Evaluator
@@ -83,6 +83,17 @@ def apart(found, wanted):
     }
 
 
+def plot(result, path):
+    """How far each model and loss is from one device, by mesh; and the bar."""
+    figure, panels = plots.panels(2)
+    for axes, key in zip(panels, ("loss", "gradients"), strict=True):
+        for of_case in result["rows"].values():
+            axes.plot(list(of_case), [each[key] for each in of_case.values()], "o", markersize=3, color="tab:blue")
+        plots.bar(axes, 1e-5)
+        axes.set(ylim=(0, 1.1e-5), xlabel="data x item", ylabel=f"{key}, apart from one device")
+    plots.save(figure, path)
+
+
 def main():
     data, rows = split(), {}
     for name, keys in cases().items():
@@ -96,4 +107,6 @@ def main():
 
 if __name__ == "__main__":
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    record.write("mesh_agreement", main())
+    found = main()
+    record.write("mesh_agreement", found)
+    plot(found, record.place("mesh_agreement", "png"))

@@ -19,7 +19,7 @@ import time
 import jax
 import numpy as np
 
-from benchmarks import engine, record, scaling
+from benchmarks import engine, plots, record, scaling
 from benchmarks.timed import Timed
 from jaxrec.data import splits, synthetic
 from jaxrec.data.interactions import Catalogue, Interactions
@@ -145,32 +145,20 @@ def changed(near, found, asked):
 
 def plot(result, path):
     """Recall over the latency, by the parts that are read; and the cost of a step by the number of items."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (axes, right) = plt.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained")
+    figure, (left, right) = plots.panels(2)
     curve = result["served"]["curve"]
+    recalls = [row["recall@100"] for row in curve.values()]
     for quantile in ("p50", "p99"):
-        latencies = [row["milliseconds"][quantile] for row in curve.values()]
-        axes.plot(latencies, [row["recall@100"] for row in curve.values()], marker="o", markersize=3, label=quantile)
+        plots.line(left, [row["milliseconds"][quantile] for row in curve.values()], recalls, quantile)
     for read, row in curve.items():
-        axes.annotate(
-            read,
-            (row["milliseconds"]["p50"], row["recall@100"]),
-            fontsize=7,
-            xytext=(3, -8),
-            textcoords="offset points",
-        )
-    axes.set(xscale="log", xlabel="milliseconds of an answer", ylabel="recall@100", title=f"{result['items']:,} items")
-    axes.legend(frameon=False)
+        place = row["milliseconds"]["p50"], row["recall@100"]
+        left.annotate(read, place, fontsize=7, xytext=(3, -8), textcoords="offset points")
+    left.set(xscale="log", xlabel="milliseconds of an answer", ylabel="recall@100", title=f"{result['items']:,} items")
     costs = {int(items): row["ratio"] for items, row in result["step"].items()}
-    right.plot(list(costs), list(costs.values()), marker="o", markersize=3)
-    right.set(xscale="log", xlabel="items", ylabel=f"cost of a step, times that at {FEW:,}", ylim=(0, None))
-    for each in (axes, right):
-        each.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    plots.line(right, costs, costs.values())
+    plots.over(right, costs, "items")
+    right.set(ylabel=f"cost of a step, times that at {FEW:,}", ylim=(0, None))
+    plots.save(figure, path)
 
 
 def main():

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import record
+from benchmarks import plots, record
 from jaxrec.api import backtest
 from jaxrec.api.logs import as_log
 from jaxrec.data import folds as folding
@@ -118,29 +118,19 @@ def told(ranks_of):
 
 def plot(result, path):
     """HR@10 of the new items' events by test: in the test that they came in, and in the next."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, panels = plt.subplots(len(result), 2, figsize=(8.6, 2.9 * len(result)), layout="constrained", squeeze=False)
-    for row, (name, found) in zip(panels, result.items(), strict=True):
-        for axes, when, title in zip(row, ("same", "next"), ("the same test, later", "the next test"), strict=True):
+    rows = {name: row for name, row in result["data"].items() if "by_test" in row}
+    figure, panels = plots.panels(2, len(rows), height=2.9)
+    for number, (name, found) in enumerate(rows.items()):
+        for axes, when, title in zip(
+            panels[2 * number :], ("same", "next"), ("the same test, later", "the next test"), strict=False
+        ):
             for way, tests in found["by_test"][when].items():
                 asked = {int(fold): each for fold, each in tests.items() if each["questions"]}
-                rates = [each["hr@10"] for each in asked.values()]
-                axes.plot(list(asked), rates, marker="o", markersize=3, label=way)
-                number = {fold: each["questions"] for fold, each in asked.items()}
-            axes.set_xticks(list(number), [f"{fold}\n{each}" for fold, each in number.items()])
-            axes.set(
-                title=f"{name}: {title}",
-                ylim=(-0.03, 1.03),
-                xlabel="test that they came in, and events asked",
-                ylabel="HR@10",
-            )
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.legend(frameon=False, fontsize=7)
-    figure.savefig(path, dpi=150)
+                plots.line(axes, asked, [each["hr@10"] for each in asked.values()], way)
+            axes.set_xticks(list(asked), [f"{fold}\n{each['questions']}" for fold, each in asked.items()])
+            axes.set(title=f"{name}: {title}", ylim=(-0.03, 1.03), ylabel="HR@10")
+            axes.set(xlabel="test that they came in, and events asked")
+    plots.save(figure, path)
 
 
 def main(flags):
@@ -178,10 +168,9 @@ def main(flags):
     kept = json.loads(path.read_text())["data"] if path.exists() else {}
     row = {"new_items": new, "tests": said["folds"], "test_days": said["test_days"], "model": flags.model}
     row |= {"milliseconds_to_add_one": 1000 * statistics.median(seconds or [0]), "asked": result, "by_test": by_test}
-    record.write("new_items", {"kind": "new_items", "data": kept | {name: row}})
-    plot(
-        {name: row for name, row in (kept | {name: row}).items() if "by_test" in row}, record.place("new_items", "png")
-    )
+    whole = {"kind": "new_items", "data": kept | {name: row}}
+    record.write("new_items", whole)
+    plot(whole, record.place("new_items", "png"))
     print(json.dumps(result, indent=1))
 
 

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import jobs, record
+from benchmarks import jobs, plots, record
 
 KEYS = {
     "dataset": "ml-100k",
@@ -24,6 +24,16 @@ KEYS = {
     "optim.learning_rate": 0.01,
     "optim.eps": 1e-4,  # with a smaller one Adam turns rounding into steps of the size of the learning rate
 }
+
+
+def plot(result, path):
+    """How far losses, metrics and params are from those of one process, by the number of processes; and the bar."""
+    figure, (axes,) = plots.panels()
+    for key in ("loss", "valid", "test", "params"):
+        plots.line(axes, result["rows"], [row["apart"][key] for row in result["rows"].values()], key)
+    plots.bar(axes, 1e-5)
+    axes.set(ylim=(-2e-7, 1.1e-5), xlabel="processes", ylabel="apart from one process")
+    plots.save(figure, path)
 
 
 def main(numbers):
@@ -50,4 +60,6 @@ def main(numbers):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", type=int, default=[2, 4], help="of processes, each against one")
-    record.write("processes", main(parser.parse_args().numbers))
+    found = main(parser.parse_args().numbers)
+    record.write("processes", found)
+    plot(found, record.place("processes", "png"))

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import record
+from benchmarks import plots, record
 from jaxrec.batches import objectives
 from jaxrec.batches.stream import Stream
 from jaxrec.data import sources, splits
@@ -101,24 +101,15 @@ def reach(path):
 
 def plot(result, path):
     """NDCG@10 over the items kept, as a share of that with all; and the influence within a distance."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    figure, (left, right) = plots.panels(2)
     for name, row in result["rows"].items():
-        kept = [int(n) for n in row["kept"]]
-        left.plot(kept, [each["ndcg@10"] for each in row["kept"].values()], marker="o", markersize=3, label=name)
+        plots.line(left, map(int, row["kept"]), [each["ndcg@10"] for each in row["kept"].values()], name)
         if row["influence"]:
             shares = row["influence"]["shares"]
-            right.plot(1 + np.arange(len(shares)), np.cumsum(shares), label=name)
+            right.plot(1 + np.arange(len(shares)), np.cumsum(shares))
     left.set(xscale="log", xlabel="newest items shown", ylabel="NDCG@10, test", title=result["data"])
     right.set(xscale="log", xlabel="distance (1: the newest item)", ylabel="influence up to there", ylim=(0, 1))
-    left.legend(frameon=False)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    plots.save(figure, path)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from benchmarks import jobs, record
+from benchmarks import jobs, plots, record
 
 DEVICES, CALLS = 4, 1
 PAGE = 4096  # bytes
@@ -99,6 +99,20 @@ def held_mib():
     return int(status["RssAnon"].split()[0]) / 1024
 
 
+def plot(result, path):
+    """What each process asks for of the file, and what it holds, by the number of processes."""
+    figure, (left, right) = plots.panels(2, width=3.6)
+    numbers = [int(number) for number, rows in result["rows"].items() for _ in rows]
+    each = [row for rows in result["rows"].values() for row in rows]
+    left.plot(numbers, [row["pages_mib"] for row in each], "o", markersize=4)
+    right.plot(numbers, [row["held_mib"] for row in each], "o", markersize=4)
+    left.set(ylabel="MiB of the file asked for by each", ylim=(0, None))
+    right.set(ylabel="MiB held by each, beside pages of files", ylim=(0, None))
+    for axes in (left, right):
+        plots.over(axes, sorted(set(numbers)), "processes")
+    plots.save(figure, path)
+
+
 def main(events):
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -128,4 +142,6 @@ if __name__ == "__main__":
         job = [flags.coordinator, flags.processes, flags.process]
         print(json.dumps(measure(flags.dataset, job if flags.coordinator else None)))
         sys.exit()
-    record.write("reads", main(int(flags.millions * 1e6)))
+    found = main(int(flags.millions * 1e6))
+    record.write("reads", found)
+    plot(found, record.place("reads", "png"))

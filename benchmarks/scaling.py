@@ -10,7 +10,7 @@ import statistics
 
 import numpy as np
 
-from benchmarks import record
+from benchmarks import plots, record
 from benchmarks.timed import Timed
 from jaxrec.config import parsing as configs
 from jaxrec.data import splits
@@ -107,26 +107,18 @@ def sweep(key, rounds):
 
 def plot(result, path):
     """A panel a sweep."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator
 
-    figure, panels = plt.subplots(1, len(result), figsize=(4.2 * len(result), 3.6), layout="constrained", squeeze=False)
-    for axes, (key, found) in zip(panels[0], result.items(), strict=True):
+    figure, panels = plots.panels(len(result["sweeps"]))
+    for axes, (key, found) in zip(panels, result["sweeps"].items(), strict=True):
         for label, costs in found.items():
-            axes.plot([int(value) for value in costs], list(costs.values()), marker="o", markersize=3, label=label)
-        axes.set(xscale="log", yscale="log", xlabel=AXES[key], ylabel="microseconds a target")
-        measured = sorted({int(value) for costs in found.values() for value in costs})
-        axes.set_xticks(measured, [f"{value:,}" for value in measured])
-        axes.set_xticks([], minor=True)
+            plots.line(axes, map(int, costs), costs.values(), label)
+        plots.over(axes, sorted({int(value) for costs in found.values() for value in costs}), AXES[key])
+        axes.set(yscale="log", ylabel="microseconds a target")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
-        axes.legend(frameon=False, fontsize=7)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    plots.save(figure, path)
 
 
 if __name__ == "__main__":
@@ -135,5 +127,6 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=7)
     flags = parser.parse_args()
     found = {key: sweep(key, flags.rounds) for key in flags.only or SWEEPS}
-    plot(found, record.place("scaling", "png"))
-    record.write("scaling", {"kind": "scaling", "rounds": flags.rounds, "slots": SLOTS, "base": BASE, "sweeps": found})
+    result = {"kind": "scaling", "rounds": flags.rounds, "slots": SLOTS, "base": BASE, "sweeps": found}
+    record.write("scaling", result)
+    plot(result, record.place("scaling", "png"))

@@ -26,7 +26,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks import engine, record
+from benchmarks import engine, plots, record
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, sources, splits
 from jaxrec.serve.store import Events
@@ -196,20 +196,16 @@ def _write(address, user, acknowledged):
         acknowledged.append((user, item))
 
 
-def plot(rows, path):
+def plot(result, path):
     """Latency over load, a line a quantile."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4))
+    rows = result["loads"]
+    figure, (axes,) = plots.panels(width=7, height=4)
     for name in ("p50", "p95", "p99", "p99.9"):
-        axes.plot([row["rate"] for row in rows], [row["milliseconds"][name] for row in rows], marker="o", label=name)
-    axes.axhline(10, color="grey", linestyle=":", label="10 ms")
-    axes.set(xscale="log", yscale="log", xlabel="requests a second, Poisson arrivals", ylabel="milliseconds")
-    axes.set_xticks([row["rate"] for row in rows], [str(row["rate"]) for row in rows])
-    axes.minorticks_off()
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+        plots.line(axes, [row["rate"] for row in rows], [row["milliseconds"][name] for row in rows], name)
+    plots.bar(axes, 10)
+    plots.over(axes, [row["rate"] for row in rows], "requests a second, Poisson arrivals")
+    axes.set(yscale="log", ylabel="milliseconds")
+    plots.save(figure, path)
 
 
 def main(flags):
@@ -231,7 +227,7 @@ def main(flags):
             result["soak"] = soak(path, state, asked, result["saturated_a_second"] / 2, flags.soak, flags.workers)
             print(json.dumps(result["soak"]), flush=True)
     if flags.plot:
-        plot(result["loads"], flags.plot)
+        plot(result, flags.plot)
     return {"kind": "serving"} | result
 
 

@@ -14,7 +14,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"  # no accelerator is touched, if there is on
 
 import jax
 
-from benchmarks import record
+from benchmarks import plots, record
 from benchmarks.compiled import devices_of
 from benchmarks.largest import needed
 from benchmarks.mesh import ALONE, DIM, ITEMS, LOSSES, TARGETS, compiled, setup_of, split_of
@@ -37,23 +37,15 @@ def on_this_cpu(items):
     return {"items": items, "state_bytes": state, "work_bytes": compiled(setup).memory_analysis().temp_size_in_bytes}
 
 
-def plot(rows, path):
+def plot(result, path):
     """GiB over the items."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(4.8, 3.4), layout="constrained")
-    for label, of in rows.items():
-        axes.plot(
-            [row["items"] for row in of], [row["work_bytes"] / 2**30 for row in of], "o-", markersize=3, label=label
-        )
-    axes.axhline(1, linestyle="--", color="grey", linewidth=1)
-    axes.set(xscale="log", xlabel="items", ylabel="GiB beside params and optimiser", ylim=(0, None))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)
+    figure, (axes,) = plots.panels(width=4.8)
+    for label, of in result["rows"].items():
+        plots.line(axes, [row["items"] for row in of], [row["work_bytes"] / 2**30 for row in of], label)
+    plots.bar(axes, 1)
+    plots.over(axes, [row["items"] for row in of], "items")
+    axes.set(ylabel="GiB beside params and optimiser", ylim=(0, None))
+    plots.save(figure, path)
 
 
 def main():
@@ -61,8 +53,9 @@ def main():
     for label, (target, topology, loss) in CHIPS.items():
         devices, hardware = devices_of(target, topology)
         rows[label] = [needed(devices[:1], hardware, target, loss, {}, items) for items in ITEMS]
-    record.write("softmax", {"kind": "softmax", "dim": DIM, "targets_a_step": TARGETS, "rows": rows})
-    plot(rows, record.place("softmax", "png"))
+    result = {"kind": "softmax", "dim": DIM, "targets_a_step": TARGETS, "rows": rows}
+    record.write("softmax", result)
+    plot(result, record.place("softmax", "png"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import large, record
+from benchmarks import large, plots, record
 from benchmarks.prepare import measured
 
 
@@ -35,22 +35,12 @@ def compare(folder, rows, memory):
 
 def plot(result, path):
     """Seconds over the rows."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(4.6, 3.2), layout="constrained")
-    millions = [int(rows) / 1e6 for rows in result["rows"]]
+    figure, (axes,) = plots.panels()
     for name, label in (("prepare", f"prepare --memory {result['memory']}"), ("spark", "Spark, local")):
-        seconds = [row[name] for row in result["rows"].values()]
-        axes.plot(millions, seconds, marker="o", markersize=3, label=label)
-    axes.set(xscale="log", xlabel="million rows", ylabel="seconds", ylim=(0, None))
-    axes.set_xticks(millions, [f"{each:g}" for each in millions])
-    axes.minorticks_off()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+        plots.line(axes, map(int, result["rows"]), [row[name] for row in result["rows"].values()], label)
+    plots.over(axes, list(map(int, result["rows"])), "million rows", 1e6)
+    axes.set(ylabel="seconds", ylim=(0, None))
+    plots.save(figure, path)
 
 
 def main():

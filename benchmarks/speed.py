@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import limit, record
+from benchmarks import limit, plots, record
 from jaxrec.batches import objectives
 from jaxrec.config import recipes
 from jaxrec.training import assembly
@@ -257,27 +257,21 @@ def show(task, result):
             print(f"    {median:.2f} [{low:.2f}..{high:.2f}] times {peer}")
 
 
-def plot(results, path):
+def plot(result, path):
     """How many times as fast as each peer each of ours is, a bar each."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     bars = [
         (f"{task}{label.removeprefix('jaxrec')}: {peer}", *ratio)
-        for task, result in results.items()
-        for label, row in result["rows"].items()
+        for task, of_task in result["tasks"].items()
+        for label, row in of_task["rows"].items()
         for peer, ratio in row.get("ratio", {}).items()
     ][::-1]
     labels, median, low, high = zip(*bars, strict=True)
-    figure, axes = plt.subplots(figsize=(8, 0.35 * len(bars) + 1), layout="constrained")
+    figure, (axes,) = plots.panels(width=8, height=0.35 * len(bars) + 1)
     error = [np.subtract(median, low), np.subtract(high, median)]
     axes.barh(labels, median, xerr=error, color="tab:blue", capsize=3)
     axes.axvline(1, color="grey", linewidth=1)
     axes.set(xscale="log", xlabel="times the peer's rate: median, range")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    plots.save(figure, path)
 
 
 if __name__ == "__main__":
@@ -298,7 +292,7 @@ if __name__ == "__main__":
             )
             show(task, results[task])
     name = flags.name + (f"_{Path(flags.preload).name.partition('.')[0]}" if flags.preload else "")
-    plot(results, record.place(name, "png"))
     how = {"kind": "speed", "rounds": flags.rounds, "seconds": flags.seconds, "preload": flags.preload}
     how |= {"peers": versions(flags.python, flags.peers.resolve()), "peak": limit.peak()}
     record.write(name, how | {"tasks": results})
+    plot({"tasks": results}, record.place(name, "png"))

@@ -18,7 +18,8 @@ GATED_SLOTS = 2048  #: slots per microbatch for models whose layers have several
 PRODUCT_ROWS = 512  #: maximum number of rows per chunk of a wide product on a CPU
 PRODUCT_NUMBERS = 10**8  #: maximum number of elements per chunk on a CPU, but for FEWEST_PRODUCT_ROWS
 FEWEST_PRODUCT_ROWS = 96  #: minimum number of rows per chunk on a CPU: smaller products are slower
-FEWEST_KERNEL_ROWS = 128  #: the same on an accelerator
+FEWEST_KERNEL_ROWS = {"gpu": 64, "tpu": 128}  #: the same on an accelerator
+KERNEL_NUMBERS = 2**25  #: elements per chunk that any accelerator has room for
 
 QUERY_BLOCK = 50  #: queries per block of attention on a CPU; a causal block skips the keys after its last query
 
@@ -34,7 +35,8 @@ def held_numbers() -> int:
 def product_rows(columns: int) -> int:
     """The number of rows per chunk of a product with this many columns."""
     if not hardware.is_cpu():
-        return max(2 * held_numbers() // columns, FEWEST_KERNEL_ROWS)
+        numbers = max(held_numbers(), KERNEL_NUMBERS)
+        return max(numbers // columns, FEWEST_KERNEL_ROWS[hardware.current().platform])
     return min(max(PRODUCT_NUMBERS // columns, FEWEST_PRODUCT_ROWS), PRODUCT_ROWS)
 
 

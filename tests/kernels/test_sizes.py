@@ -3,6 +3,7 @@
 import pytest
 
 from jaxrec.kernels import sizes
+from jaxrec.kernels.hardware import Hardware, assumed
 
 
 @pytest.mark.parametrize("columns", [1, 3_416, 54_542, 10**6, 10**7])
@@ -11,3 +12,12 @@ def test_the_numbers_held_of_a_product_are_bounded_and_so_are_its_rows(columns):
     assert sizes.FEWEST_PRODUCT_ROWS <= rows <= sizes.PRODUCT_ROWS
     assert rows == sizes.FEWEST_PRODUCT_ROWS or rows * columns <= sizes.PRODUCT_NUMBERS
     assert rows == sizes.PRODUCT_ROWS or (rows + 1) * columns > sizes.PRODUCT_NUMBERS
+
+
+@pytest.mark.parametrize("hardware", [Hardware("gpu", 60 << 30), Hardware("gpu", 12 << 30), Hardware("tpu", 16 << 30)])
+@pytest.mark.parametrize("columns", [3_416, 54_542, 10**6, 10**7])
+def test_an_accelerator_holds_a_share_of_its_memory_or_the_fewest_rows(hardware, columns):
+    with assumed(hardware):
+        rows = sizes.product_rows(columns)
+    few = sizes.FEWEST_KERNEL_ROWS[hardware.platform]
+    assert rows == few or few < rows <= max(hardware.memory / 1024, sizes.KERNEL_NUMBERS) / columns

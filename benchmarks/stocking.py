@@ -1,11 +1,11 @@
 """Items that come and go while the service is under load: latency with and without changes, and failed requests.
 
-    python -m benchmarks.stocking [--items 54000] [--rate 100] [--changes 1000] [--approximate --name NAME]
+    python -m benchmarks.stocking [--only 54000]
 
-The service of `benchmarks.serving`, with --stock. In turns of some seconds requests come at a fixed rate, first alone,
-then while items change, one a request, at a rate of their own: new items are added and retired again, and in turn with
-them those of the training are retired and offered again. After each change one more request sees whether its answer
-has it.
+The service of `benchmarks.serving`, with --stock, for catalogues of several sizes. In turns of some seconds requests
+come at a fixed rate, first alone, then while items change, one a request, at a rate of their own: new items are added
+and retired again, and in turn with them those of the training are retired and offered again. After each change one more
+request sees whether its answer has it. Each size is added to the result.
 """
 
 import argparse
@@ -16,11 +16,31 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks import record
+from benchmarks import plots, record
 from benchmarks.serving import JSON, Server, bodies, make
 
 FIRST = 10_000_000  # ids of the new items
+SECONDS = 30  # of load before and after the changes
+
+
+class Load(NamedTuple):
+    """Requests a second, how many items come and go, and changes a second, of a service with or without an index."""
+
+    rate: float
+    changes: int
+    changes_a_second: float
+    approximate: bool = False
+
+
+#: {items: Load}
+LOADS = {
+    10_000: Load(100, 1000, 20),
+    54_000: Load(100, 1000, 20),
+    200_000: Load(50, 500, 10),
+    1_000_000: Load(20, 300, 5, approximate=True),
+}
 
 
 class Changing(threading.Thread):
@@ -55,47 +75,62 @@ class Changing(threading.Thread):
             return json.load(answer)
 
 
-def main(flags):
-    """Measure, and keep the result."""
+def measured(dataset, items, load):
+    """A row: latencies without and with changes, and what came of these."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
-        make(path, flags.items)
-        given = ["--approximate"] if flags.approximate else []
-        server = Server(path, "--stock", Path(folder) / "stock.jsonl", *given)
+        make(path, items)
+        server = Server(path, "--stock", Path(folder) / "stock.jsonl", *["--approximate"] * load.approximate)
         server.warm()
-        asked = bodies(flags.dataset, flags.items)
-        server.load(asked, flags.rate, 5)
-        alone = server.load(asked, flags.rate, flags.seconds)
-        changing = Changing(server.address, flags.changes, flags.change_rate)
+        asked = bodies(dataset, items)
+        server.load(asked, load.rate, 5)
+        alone = server.load(asked, load.rate, SECONDS)
+        changing = Changing(server.address, load.changes, load.changes_a_second)
         changing.start()
-        with_changes = server.load(asked, flags.rate, 2 * flags.changes / flags.change_rate)
+        with_changes = server.load(asked, load.rate, 2 * load.changes / load.changes_a_second)
         changing.join()
-        again = server.load(asked, flags.rate, flags.seconds)
+        again = server.load(asked, load.rate, SECONDS)
         server.stop()
     changes = {
-        "added": flags.changes,
-        "retired": flags.changes,
-        "of_the_training": flags.changes // 2,
-        "a_second": flags.change_rate,
+        "added": load.changes,
+        "retired": load.changes,
+        "of_the_training": load.changes // 2,
+        "a_second": load.changes_a_second,
         "failed": changing.failed,
         "not_in_the_next_answer": changing.unseen,
         "median_milliseconds": 1000 * statistics.median(changing.seconds),
         "most_milliseconds": 1000 * max(changing.seconds),
     }
     loads = {"before": alone, "with_changes": with_changes, "after": again}
-    told = {"kind": "stocking", "items": flags.items, "approximate": flags.approximate}
-    record.write(flags.name, told | {"changes": changes, "loads": loads})
-    print(json.dumps(changes))
+    return {"approximate": load.approximate, "changes": changes, "loads": loads}
+
+
+def plot(result, path):
+    """The 99th percentile with changes and without, by the number of items."""
+    figure, (axes,) = plots.panels(width=4.8)
+    rows = {int(items): row for items, row in result["rows"].items()}
+    for name, label in (("before", "without changes"), ("with_changes", "while items come and go"), ("after", "after")):
+        latencies = [row["loads"][name]["milliseconds"]["p99"] for row in rows.values()]
+        plots.line(axes, rows, latencies, label)
+    plots.over(axes, rows, "items")
+    axes.set(yscale="log", ylabel="milliseconds, 99th percentile")
+    plots.save(figure, path)
+
+
+def main(flags):
+    """Measure, and keep the result."""
+    place = record.place("stocking", "json")
+    rows = json.loads(place.read_text())["rows"] if place.exists() else {}
+    for items in flags.only or LOADS:
+        rows[str(items)] = measured(flags.dataset, items, LOADS[items])
+        print(items, json.dumps(rows[str(items)]["changes"]), flush=True)
+    result = {"kind": "stocking", "rows": dict(sorted(rows.items(), key=lambda row: int(row[0])))}
+    record.write("stocking", result)
+    plot(result, record.place("stocking", "png"))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=54_000)
     parser.add_argument("--dataset", default="ml-1m-sasrec")
-    parser.add_argument("--rate", type=float, default=100, help="requests a second")
-    parser.add_argument("--seconds", type=float, default=30, help="of load before and after the changes")
-    parser.add_argument("--changes", type=int, default=1000, help="items that come and go")
-    parser.add_argument("--change-rate", type=float, default=20, help="changes a second")
-    parser.add_argument("--approximate", action="store_true")
-    parser.add_argument("--name", default="stocking", help="of the result")
+    parser.add_argument("--only", action="append", type=int, choices=list(LOADS), help="catalogues of this size")
     main(parser.parse_args())

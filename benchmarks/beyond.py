@@ -130,7 +130,7 @@ def _killed(result):
     kills, apart = result["kills"], result["apart"]
     longest = max(row["others_ended_after_seconds"] for row in kills if row["had_met"])
     early = sum(row["processes"] > 1 and not row["had_met"] for row in kills)
-    early = f" ({early} had not met yet, and waited for all their 5 minutes)" if early else ""
+    early = f" (but for {early}, whose processes had not met yet and waited their 5 minutes)" if early else ""
     lost = f"WRONG: {', '.join(result['wrong'])}" if result["wrong"] else "nothing saved was lost"
     yield (
         f"[{len(kills)} jobs](../benchmarks/results/kills.json) of 1, 2 and 4 processes by turns were ended by SIGKILL "
@@ -159,6 +159,22 @@ def _read(result):
             for name, unit in units.items()
         ]
         yield f"| {number} | {' | '.join(cells)} |"
+
+
+def stocking(result):
+    """The 99th percentile of a service's answers with and without items that come and go."""
+    rows = [
+        "| items | requests, changes a second | 99th percentile before, ms | while items come and go | after |",
+        "|---|---|---|---|---|",
+    ]
+    for items, row in result["rows"].items():
+        loads, changes = row["loads"], row["changes"]
+        way = ", `--approximate`" if row["approximate"] else ""
+        wrong = f", {changes['failed']} FAILED" if changes["failed"] else ""
+        latencies = " | ".join(f"{loads[name]['milliseconds']['p99']:.1f}" for name in loads)
+        asked = f"{loads['before']['rate']:g}, {changes['a_second']:g}"
+        rows.append(f"| {int(items):,}{way} | {asked}{wrong} | {latencies} |")
+    return "\n".join(rows) + "\n"
 
 
 def states(result):

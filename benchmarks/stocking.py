@@ -113,7 +113,7 @@ def plot(result, path):
         latencies = [row["loads"][name]["milliseconds"]["p99"] for row in rows.values()]
         plots.line(axes, rows, latencies, label)
     plots.over(axes, rows, "items")
-    axes.set(yscale="log", ylabel="milliseconds, 99th percentile")
+    axes.set(ylabel="milliseconds, 99th percentile", ylim=(0, None))
     plots.save(figure, path)
 
 

@@ -27,8 +27,8 @@ PEER = "Gloo", "Connection closed", "Connection reset", "coordination service", 
 LEAST = 2 << 30  # bytes of address space
 JOB = "coordinator", "processes", "process"  # flags of several processes
 #: flags that may differ between them: places of files, as far as what is in them is compared later
-OWN = {*JOB, "distributed", "debug", "began", "workdir", "init_from", "output", "json", "ranks", "scores"}
-OWN |= {"config", "dataset", "histories", "users", "items", "ahead"}
+OWN = {"coordinator", "process", "distributed", "debug", "began", "workdir", "init_from", "output", "json", "ranks"}
+OWN |= {"scores", "config", "dataset", "histories", "users", "items", "ahead"}
 
 
 def run(command: str | None = None) -> None:
@@ -79,6 +79,8 @@ def main(argv: Sequence[str] | None = None, began: float | None = None) -> int:
             compiler.keep_programs(cache())
             compiler.trim_after_compiling()
             job = [getattr(arguments, name, None) for name in JOB]
+            if getattr(arguments, "distributed", False) and job != [None] * 3:
+                raise UserError("--distributed finds what --coordinator, --processes and --process tell: leave it out")
             if getattr(arguments, "distributed", False) or job != [None] * 3:
                 processes.join(*job)
                 console.quiet = not processes.leads()
@@ -129,8 +131,8 @@ def _said(error, command):
     first = str(error).partition("\n")[0]
     if _is_of_a_peer(first):
         return (
-            f"another process of this job has ended or can't be reached ({printable(first, 200)}): start all of them "
-            "again, as many as there are now: training goes on from the last checkpoint"
+            f"another process of this job has ended or can't be reached ({printable(first, 200)}): if it said why, "
+            "mend that; start all of them again, as many as there are now: a training goes on from its last checkpoint"
         )
     # the last two are from XLA
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in first or "Out of memory" in first:

@@ -101,8 +101,9 @@ def test_an_unknown_flag_is_answered_with_a_near_one(argv, said, capsys):
 def test_the_processes_of_a_job_may_differ_in_places_alone():
     asked = lambda *more: cli._asked(cli.parse(["recommend", "--users", "all", "--coordinator", "a:1", *more])[0])
     one = asked("--workdir", "a", "--output", "x.csv", "--processes", "2", "--process", "0")
-    two = asked("--workdir", "b", "--output", "y.csv", "--process", "1", "--dataset", "log", "--k", "3", "--debug")
-    assert one.keys() == two.keys() and {name for name in one if one[name] != two[name]} == {"--k"}
+    there = "--workdir", "b", "--output", "y.csv", "--dataset", "log", "--debug"
+    two = asked(*there, "--processes", "3", "--process", "1", "--k", "3")
+    assert one.keys() == two.keys() and {name for name in one if one[name] != two[name]} == {"--k", "--processes"}
 
 
 @pytest.mark.parametrize("flags", [["--baseline", "popularity"], ["--scores", "mine.npz"]])

@@ -135,7 +135,7 @@ def _value(f, value, name):
     if name in ENTRIES:
         return _options(name, value)
     if dataclasses.is_dataclass(f.type):
-        return _build(f.type, _group(value, name), f"{name}.")
+        return _build(f.type, _group(value, name, dataclasses.fields(f.type)[0].name), f"{name}.")
     if f.type is float and type(value) is int:
         value = float(value)
     if f.type is str and type(value) is int:  # a folder may have a number as its name
@@ -154,9 +154,9 @@ def _value(f, value, name):
     return value
 
 
-def _group(value, name):
+def _group(value, name, key="name"):
     if not isinstance(value, dict):
-        raise UserError(f"config.{name} is {value!r}: it is a group of keys, as in config.{name}.name")
+        raise UserError(f"config.{name} is {value!r}: it is a group of keys, as in config.{name}.{key}")
     return value
 
 

@@ -67,8 +67,7 @@ class Numbering:
         numbers, unknown = self.numbers(ids, f"{name}: ")
         if unknown:
             said = arguments.some(unknown[:1])
-            cure = "give items of the training data" if what == "in the catalogue" else "leave it out"
-            raise UserError(f"{name}: {said} is not {what}: {cure}")
+            raise UserError(f"{name}: {said} is not {what}: leave it out, or give one that is")
         return numbers
 
     def _own(self, id, where):

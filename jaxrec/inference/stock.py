@@ -6,6 +6,7 @@ items that are added are scored beside it.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,10 @@ from jaxrec.system.errors import UserError
 from jaxrec.training.building import model_with
 
 ROOM = 1024  # tables have a multiple of this number of rows
+
+
+class AlreadyThere(UserError):
+    """An item to be added is in the catalogue."""
 
 
 class NewItem(NamedTuple):
@@ -79,18 +84,21 @@ def changed(
         stock: Stock.
         numbering: of its catalogue.
         trained: (config, model, params) of the training, before features are folded.
-        added: new items, or retired ones.
+        added: new items, or retired ones: NewItem, or mappings of its fields.
         retired: ids; histories may still have them.
         room: number of rows to spare.
 
     Raises:
-        UserError: if an item is in the catalogue already, or nothing says what it is like; or a retired one isn't
-            there.
+        AlreadyThere: if an item is in the catalogue already, or added twice.
+        UserError: if nothing says what an item is like; or a retired one isn't there.
     """
+    added, retired = [_checked(item) for item in added], _listed(retired, "retire")
+    if twice := [id for id, times in Counter(str(item.id) for item in added).items() if times > 1]:
+        raise AlreadyThere(f"add: {arguments.some(twice[:1])} is there twice: add it once")
     known = [numbering.numbers([item.id], "id: ")[0] for item in added]
     for item, number in zip(added, known, strict=True):
         if number and stock.offered[number[0] - 1]:
-            raise UserError(f"add: {arguments.some([item.id])} is in the catalogue already: leave it out")
+            raise AlreadyThere(f"add: {arguments.some([item.id])} is in the catalogue already: leave it out")
     new = [item for item, number in zip(added, known, strict=True) if not number]
     first, catalogue = len(stock.offered), stock.catalogue
     if new:
@@ -105,6 +113,23 @@ def changed(
     engine = stock.engine.renewed(stock.engine.params | stock.engine.put(tables), stock.engine.index)
     jax.block_until_ready(engine.params)  # here, and not in the first answer
     return Stock(catalogue, engine, offered)
+
+
+def _checked(item):
+    """Returns an item to be added, which may be a mapping of the fields of NewItem."""
+    if isinstance(item, Mapping) and "id" in item and {*item} <= {*NewItem._fields}:
+        item = NewItem(**item)
+    if not isinstance(item, NewItem):
+        raise UserError(f"add: {arguments.shown(item)} is no NewItem: give them in a list, as NewItem(id, like=[ids])")
+    if str(item.id) == "":
+        raise UserError("add: an item has an empty id: give it one")
+    return item._replace(like=_listed(item.like, "like"))
+
+
+def _listed(ids, name):
+    if isinstance(ids, str | bytes):
+        raise UserError(f"{name}: {arguments.shown(ids)} is a text: give a list of ids")
+    return list(ids)
 
 
 def sharing(engine: Engine, other: Engine) -> Engine:

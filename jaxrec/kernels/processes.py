@@ -6,6 +6,9 @@ The first process alone reads and writes the workdir; what the others need of it
 import json
 import os
 import re
+import socket
+import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +16,10 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jaxrec.system import background
 from jaxrec.system.errors import UserError
 
-MEETING = 300  #: seconds that a process waits at the start for all of them
+MEETING, QUIET = 300, 10  #: seconds that a process waits at the start for all of them, and before it says so
 HEARTBEAT = 30  #: seconds after which a process that isn't heard of counts as dead
 PATIENCE = 24 * 3600  #: seconds that the others wait at the end, while the first process writes
 PART = 1 << 26  #: bytes that are sent at once
@@ -40,27 +44,60 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
     if any(each is not None for each in given):
         if coordinator is None or processes is None or process is None:
             raise UserError("--coordinator HOST:PORT, --processes N and --process I go together")
-        if not coordinator.rpartition(":")[0] or not coordinator.rpartition(":")[2].isdecimal():
+        host, _, port = coordinator.rpartition(":")
+        if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
             raise UserError(f"--coordinator {coordinator}: give HOST:PORT, as in 10.0.0.1:8476")
         if not 0 <= process < processes:
-            raise UserError(f"--process {process}: of --processes {processes} they are numbered from 0")
+            raise UserError(f"--process is {process}: of {processes} processes it can be 0 to {processes - 1}")
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # a training notes SIGTERM itself
     gpus: Any = own_gpus(os.environ)
-    try:
+
+    def meet():
+        while coordinator is not None and not _is_known(coordinator):  # a cluster names its machines as they come up
+            time.sleep(1)
         jax.distributed.initialize(
             *given,
             gpus,
-            initialization_timeout=MEETING,
+            initialization_timeout=2 * MEETING,  # later than `_wait`: that would abort the process
             heartbeat_timeout_seconds=HEARTBEAT,
             shutdown_timeout_seconds=PATIENCE,
         )
+
+    try:
+        _wait(background.started(meet), *given)  # beside this thread, which Ctrl-C can end
     except (ValueError, RuntimeError) as error:
         first = str(error).partition("\n")[0][:200]
         raise UserError(
             f"the processes of this job were not found ({first}): start all of them within 5 minutes, or name them by "
             "--coordinator HOST:PORT --processes N --process I"
         ) from error
+
+
+def _wait(met, coordinator, processes, process):
+    """Waits until all processes have met, and says so where that takes long."""
+    here, where = (f" {process} of {processes}", f" at {coordinator}") if coordinator else ("", "")
+    for seconds in (QUIET, MEETING - QUIET):
+        try:
+            return met(seconds)
+        except TimeoutError:
+            if seconds == QUIET:
+                said = f"process{here} waits for the others{where}, up to {MEETING / 60:g} minutes"
+                print(said, file=sys.stderr, flush=True)
+    if coordinator and not _is_known(coordinator):
+        raise UserError(f"--coordinator {coordinator}: no machine of this name is known: give that of process 0")
+    raise UserError(
+        f"process{here} waited {MEETING / 60:g} minutes{where}, and not all were there: start every process once, with "
+        "a number of its own and the same --processes and --coordinator, which is where process 0 can be reached"
+    )
+
+
+def _is_known(coordinator):
+    """Whether the name of the machine has an address."""
+    try:
+        return bool(socket.getaddrinfo(coordinator.rpartition(":")[0].strip("[]"), None))
+    except OSError:
+        return False
 
 
 def own_gpus(environment: Mapping[str, str]) -> list[int] | list[str] | None:
@@ -136,6 +173,21 @@ def from_first(value: Any) -> Any:
     if not several():
         return value
     return json.loads(bytes_from_first(json.dumps(value).encode() if leads() else b""))
+
+
+def from_all(value: Any) -> list:
+    """What each process has, in their order: values of JSON.
+
+    >>> from_all("a")
+    ['a']
+    """
+    if not several():
+        return [value]
+    mine = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    sizes = np.asarray(multihost_utils.process_allgather(np.int32(len(mine)))).ravel()
+    padded = np.pad(mine, (0, int(sizes.max()) - len(mine)))
+    every = np.asarray(multihost_utils.process_allgather(padded))
+    return [json.loads(each[:size].tobytes()) for each, size in zip(every, sizes, strict=True)]
 
 
 def bytes_from_first(data: bytes) -> bytes:
@@ -248,21 +300,15 @@ def check_same(fields: Mapping[str, Any]) -> None:
     """Checks that all processes have the same fields, {name: a value of JSON}.
 
     Raises:
-        UserError: on all processes, where one has another value; its own message names the fields.
+        UserError: on all processes, where one has another value; it names the fields.
     """
     if not several():
         return
     mine, first = json.loads(json.dumps(dict(fields))), from_first(dict(fields))
     names = [name for name in {**first, **mine} if first.get(name) != mine.get(name)]
-    differ = np.asarray(multihost_utils.process_allgather(np.int32(bool(names)))).ravel().nonzero()[0].tolist()
-    if names:
+    said = "; ".join(f"{name}: {mine.get(name)!r}, not {first.get(name)!r}" for name in names)
+    if differ := {number: each for number, each in enumerate(from_all(said)) if each}:
         raise UserError(
-            f"process {jax.process_index()} differs from process 0 in "
-            + "; ".join(f"{name}: {mine.get(name)!r}, not {first.get(name)!r}" for name in names)
+            ". ".join(f"process {number} differs from process 0 in {each}" for number, each in differ.items())
             + ": start all processes with the same configuration, data and version of jaxrec"
-        )
-    if differ:
-        raise UserError(
-            f"process {', '.join(map(str, differ))} has another configuration, data or version of jaxrec than "
-            "process 0: its own message names what differs"
         )

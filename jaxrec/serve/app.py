@@ -17,7 +17,7 @@ from starlette.routing import Route
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
 from jaxrec.inference.states import States
-from jaxrec.inference.stock import ROOM, NewItem, sharing
+from jaxrec.inference.stock import ROOM, AlreadyThere, NewItem, sharing
 from jaxrec.serve import answering, endpoints, openapi, page, schema, watch
 from jaxrec.serve.batching import Batcher, Full
 from jaxrec.serve.database import Unavailable
@@ -186,6 +186,8 @@ class Service:
             await asyncio.to_thread(self._change, self._stocking, added, [own(id) for id in body.retire])
         except (Unavailable, OSError) as error:
             raise busy(str(error)) from error
+        except AlreadyThere as error:
+            raise RequestError(409, "add", str(error).removeprefix("add: ")) from error
         return {"added": len(added), "retired": len(body.retire), "items": len(self.listing)}
 
     async def follow(self) -> None:
@@ -266,7 +268,9 @@ class Service:
         if self.events and self.events.trouble:
             raise busy(f"no events can be kept: {self.events.trouble}: put the file back, or start the service again")
         if self.watcher and self.watcher.late:
-            raise busy(f"new checkpoints were last looked for {self.watcher.told()['looked']} s ago; the log says why")
+            told = self.watcher.told()
+            said = f"were last looked for {told['looked']} s ago" if told["loading"] is None else "take long to load"
+            raise busy(f"new checkpoints {said}: the log may say why")
         return {"status": "ok", "watch": self.watcher and self.watcher.told()}
 
     async def ready(self, _request: Request) -> dict:

@@ -33,13 +33,13 @@ def of(service: Any, body: SimpleNamespace) -> list[Endpoint]:
     titles = "Titles of ids, without those that are unknown"
     moved = "What each item of a history did to the scores"
     found = {"parameters": (text, count), "errors": (422,)}
-    without_404 = (400, 408, 413, 422, 503)
+    without_404, changing = (400, 408, 413, 422, 503), (400, 404, 408, 409, 413, 422, 503)
     return [
         posted("/recommend", now(service.recommend), best, answers, body.recommend),
         posted("/similar", now(service.similar), "Items like an item", schema.Similar, body.similar),
         posted("/influence", now(service.influence), moved, schema.Influence, body.influence),
         posted("/events", service.happened, "What a user did", schema.Stored, body.events),
-        posted("/items", service.change, "Adds and retires items", schema.Changed, body.change),
+        posted("/items", service.change, "Adds and retires items", schema.Changed, body.change, changing),
         got("/items", now(service.items), "Items by title, the most popular first", schema.Found, **found),
         posted("/titles", now(service.titles), titles, schema.Found, body.titles, without_404),
         got("/attributes", now(service.attributes), "What `where` may name, and common values", schema.Attributes),

@@ -15,6 +15,7 @@ SAID = {
     401: "the token is missing or wrong",
     403: "it is meant for another host, or comes from a page from elsewhere",
     404: "there is no such item, user, attribute or value",
+    409: "an item to be added is there already",
     408: "the body took too long",
     413: "the body is too long",
     415: "the body is not said to be application/json",

@@ -153,6 +153,7 @@ class Changed(_Answer):
 
 class Watch(_Answer):
     looked: float = Field(description="seconds since new checkpoints were last looked for")
+    loading: float | None = Field(description="seconds for which a new checkpoint has been loading; null if none is")
     refused: int | None = Field(description="step of the new checkpoint that was refused, if the last one was")
 
 

@@ -201,7 +201,8 @@ class Watcher(threading.Thread):
         self._checkpoint, self._current = checkpoint, (_folder(self._path), *current)
         self._renew, self._reload, self._take, self._refuse = renew, reload, take, refuse
         self._there, self._looked, self._blind = {}, time.monotonic(), None
-        self._refused, self._again, self._pause, self._loading = None, math.inf, AGAIN, False
+        self._refused, self._again, self._pause = None, math.inf, AGAIN
+        self._loading: float | None = None  # since when a checkpoint is copied or loaded
         self._trained = workdir.read(self._path)
 
     def run(self) -> None:
@@ -215,15 +216,16 @@ class Watcher(threading.Thread):
     @property
     def late(self) -> bool:
         """Whether the last look, or the loading of a checkpoint, is too long ago."""
-        return time.monotonic() - self._looked > (LOADING if self._loading else SILENT)
+        return time.monotonic() - self._looked > (SILENT if self._loading is None else LOADING)
 
     def told(self) -> dict[str, Any]:
-        """Returns {"looked": seconds since the last look, "refused": the step refused last, or None}."""
-        return {"looked": round(time.monotonic() - self._looked, 1), "refused": self._refused}
+        """Returns {"looked": seconds since the last look, "loading": of loading, or None, "refused": step, or None}."""
+        ago = lambda since: None if since is None else round(time.monotonic() - since, 1)
+        return {"looked": ago(self._looked), "loading": ago(self._loading), "refused": self._refused}
 
     def look(self) -> None:
         """Activates the current best or latest checkpoint, if it isn't active already."""
-        self._loading = self._is_far
+        self._loading = time.monotonic() if self._is_far else None
         try:
             there = finished(self._copied() / "checkpoints")
         except (OSError, UserError) as error:  # temporary, as without descriptors: the next look may succeed
@@ -232,14 +234,14 @@ class Watcher(threading.Thread):
             self._blind = str(error)
             return
         finally:
-            self._loading = False
+            self._loading = None
         self._looked, self._blind = time.monotonic(), None
         if there != self._there:
             self._again, self._pause = -math.inf, AGAIN
         if self._again < self._looked:
-            self._there, self._again, self._loading = there, math.inf, True
+            self._there, self._again, self._loading = there, math.inf, self._looked
             self._consider()
-            self._loading = False
+            self._loading, self._looked = None, time.monotonic()
 
     def _consider(self):
         step = None
@@ -248,6 +250,10 @@ class Watcher(threading.Thread):
             if (folder, step, content) != self._current:
                 now, then = workdir.read(self._path), self._trained
                 same = (now.data, now.config) == (then.data, then.config)
+                if not same:
+                    log.warning(
+                        "step %s of another training is loaded, step %s answers until then", step, self._current[1]
+                    )
                 self._take(self._renew(step) if same else self._reload(step))
                 self._current, self._trained = (folder, step, content), now
                 log.warning("step %s answers now%s", step, "" if same else f", with {now.data['items']:,} items")

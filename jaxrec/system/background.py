@@ -9,8 +9,10 @@ T = TypeVar("T")
 _threads: list[threading.Thread] = []
 
 
-def started(work: Callable[[], T], *, finishes: bool = False) -> Callable[[], T]:
+def started(work: Callable[[], T], *, finishes: bool = False) -> Callable[..., T]:
     """Starts work in a thread. Returns a function that waits for its result, and raises its error.
+
+    It waits for so many seconds if it is given a number, and raises TimeoutError then.
 
     >>> started(lambda: 2 + 1)()
     3

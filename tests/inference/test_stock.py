@@ -63,6 +63,11 @@ def test_items_are_added_without_another_program(monkeypatch):
     assert "n0" in scores(now.changed([NewItem("n0")]))  # offered again
 
 
+def test_an_item_may_be_told_as_a_mapping():
+    rec, new = recommender("sasrec"), {"id": "n", "like": ["i5"], "about": {"year": 1990}}
+    assert scores(rec.changed([new])) == scores(rec.changed([NewItem(**new)]))
+
+
 def test_items_added_together_are_those_added_one_by_one():
     new = [NewItem("n1", like=["i5"]), NewItem("n2", like=["i9", "n1", "i5"]), NewItem("n3", like=["n2"])]
     rec = recommender("gru4rec")  # with a bias
@@ -92,7 +97,13 @@ def test_with_features_a_new_item_is_known_by_its_attributes():
         ([NewItem("n", like=["n"])], [], "like: 'n' is added after 'n'"),
         ([NewItem("n")], [], "'n' is like no item, and the training has no features"),
         ([NewItem("n", like=["i1"], about={"colour": "red"})], [], "no attribute 'colour': there are 'genres', 'year'"),
-        ([NewItem("n", like=["i1"]), NewItem("n", like=["i1"])], [], "two rows|twice|already"),
+        ([NewItem("n", like=["i1"]), NewItem("n", like=["i1"])], [], "add: 'n' is there twice: add it once"),
+        ([NewItem("", like=["i1"])], [], "add: an item has an empty id"),
+        (["n"], [], "add: 'n' is no NewItem: give them in a list"),
+        (NewItem("n", like=["i1"]), [], "add: 'n' is no NewItem: give them in a list"),
+        ([{"id": "n", "as": ["i1"]}], [], "is no NewItem"),
+        ([NewItem("n", like="i1")], [], "like: 'i1' is a text: give a list of ids"),
+        ([], "i1", "retire: 'i1' is a text: give a list of ids"),
         ([], ["i99"], "retire: 'i99' is not in the catalogue"),
     ],
 )

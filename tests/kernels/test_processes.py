@@ -25,6 +25,11 @@ def test_all_have_the_bytes_of_the_first(data, number, part):
         assert job.run(lambda: processes.bytes_from_first(data if processes.leads() else b"other")) == [data] * number
 
 
+def test_all_have_what_each_has(patched):
+    said = lambda: processes.from_all("ä" * processes.jax.process_index())
+    assert Job(3, patched).run(said) == [["", "ä", "ää"]] * 3
+
+
 def test_what_the_first_alone_does_all_learn(patched):
     done = []
     work = lambda: done.append(1) or {"found": [1, None]}

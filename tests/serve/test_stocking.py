@@ -66,7 +66,8 @@ def test_what_is_added_and_retired_is_so_in_every_answer(ask, recommender, kept)
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        ({"add": [{"id": 3, "like": [4]}]}, 404, "3 is in the catalogue already"),
+        ({"add": [{"id": 3, "like": [4]}]}, 409, "3 is in the catalogue already"),
+        ({"add": [{"id": NEW, "like": [4]}, {"id": str(NEW), "like": [5]}]}, 409, "1000' is there twice"),
         ({"add": [{"id": NEW}]}, 404, "1000 is like no item"),
         ({"add": [{"id": NEW, "like": [999]}]}, 404, "999 is not in the catalogue"),
         ({"add": [{"id": NEW, "like": [3], "about": {"colour": 1}}]}, 404, "no attribute 'colour'"),

@@ -109,13 +109,30 @@ def test_it_looks_again_when_it_can(clock, seen, folder, monkeypatch, fault, cap
         for _ in range(40):
             clock.now += 1
             seen.watcher.look()
-        assert seen.watcher.told() == {"looked": 40.0, "refused": None} and seen.watcher.late
+        assert seen.watcher.told() == {"looked": 40.0, "loading": None, "refused": None} and seen.watcher.late
         assert len(caplog.records) == 1  # one line for what stays the same
     if fault is not no_descriptors:
         (folder / "checkpoints").unlink()
     (folder / "checkpoints" / "2").mkdir(parents=True)
     seen.watcher.look()
-    assert seen.taken == [2] and seen.watcher.told() == {"looked": 0.0, "refused": None} and not seen.watcher.late
+    assert seen.watcher.told() == {"looked": 0.0, "loading": None, "refused": None}
+    assert seen.taken == [2] and not seen.watcher.late
+
+
+def test_what_takes_long_to_load_is_not_late_before_its_time_nor_after(clock, seen, folder, monkeypatch):
+    def renew(step):
+        told = []
+        for _ in range(3):
+            clock.now += 250
+            told.append((seen.watcher.told()["loading"], seen.watcher.late))
+        assert told == [(250.0, False), (500.0, False), (750.0, True)]
+        return step
+
+    monkeypatch.setattr(seen.watcher, "_renew", renew)
+    (folder / "checkpoints" / "2").mkdir()
+    seen.watcher.look()
+    assert seen.watcher.told() == {"looked": 0.0, "loading": None, "refused": None} and not seen.watcher.late
+    assert seen.taken == [2] and not seen.refused
 
 
 @pytest.mark.parametrize("fault", [UserError("damaged"), OSError(errno.EMFILE, "no"), MemoryError(), KeyError("x")])

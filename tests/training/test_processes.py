@@ -2,10 +2,13 @@
 
 import contextlib
 import json
+import re
 import signal
 import socket
+import threading
 import time
 
+import jax
 import pytest
 
 from benchmarks import jobs
@@ -85,12 +88,48 @@ def begun(workdir, started, rows=1):
         (("a:1", None, None), "go together"),
         ((None, 2, 1), "go together"),
         (("nowhere", 2, 0), "--coordinator nowhere: give HOST:PORT"),
-        (("a:1", 2, 2), "--process 2: of --processes 2 they are numbered from 0"),
+        (("http://a:1", 2, 0), "--coordinator http://a:1: give HOST:PORT"),
+        (("a:65536", 2, 0), "--coordinator a:65536: give HOST:PORT"),
+        (("a:1", 2, 2), "--process is 2: of 2 processes it can be 0 to 1"),
     ],
 )
 def test_what_makes_no_job_is_refused(job, said):
     with pytest.raises(UserError, match=said):
         processes.join(*job)
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        (
+            "127.0.0.1",
+            "process 1 of 2 waited 0.005 minutes at 127.0.0.1:1, and not all were there: start every process",
+        ),
+        ("no.such.host.invalid", "--coordinator no.such.host.invalid:1: no machine of this name is known"),
+    ],
+)
+def test_who_waits_says_so_and_ends_in_time(monkeypatch, capsys, host, said):
+    ended = threading.Event()
+    monkeypatch.setattr(processes, "MEETING", 0.3)
+    monkeypatch.setattr(processes, "QUIET", 0.1)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **__: ended.wait())
+    with pytest.raises(UserError, match=re.escape(said)):
+        processes.join(f"{host}:1", 2, 1)
+    ended.set()
+    assert f"process 1 of 2 waits for the others at {host}:1, up to 0.005 minutes" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_who_waits_can_be_interrupted(tmp_path):
+    job = "--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process", "0"
+    argv = ["train", "--config", "sasrec_ml1m", "--workdir", tmp_path / "w", *jobs.keys(KEYS)]
+    (waiting,) = jobs.start(argv, 1, last=job, cwd=tmp_path)
+    for line in waiting.stdout:
+        if "process 0 of 2 waits for the others" in line:
+            break
+    waiting.send_signal(signal.SIGINT)
+    [(status, said)] = ends([waiting], 60)
+    assert status == 130 and said == "jaxrec train: interrupted\n", said
 
 
 @pytest.fixture(scope="module")
@@ -155,4 +194,4 @@ def test_processes_that_differ_are_refused_by_name(tmp_path):
     found = ends(start(tmp_path / "w", 2, 1, last={"model.dim": 16}))
     assert [status for status, _ in found] == [2, 2], found
     assert "process 1 differs from process 0 in config.model.dim: '16', not '8'" in found[1][1], found
-    assert "process 1 has another configuration" in found[0][1], found
+    assert "process 1 differs from process 0 in config.model.dim: '16', not '8'" in found[0][1], found

@@ -28,7 +28,7 @@ LEAST = 2 << 30  # bytes of address space
 JOB = "coordinator", "processes", "process"  # flags of several processes
 #: flags that may differ between them: places of files, as far as what is in them is compared later
 OWN = {"coordinator", "process", "distributed", "debug", "began", "workdir", "init_from", "output", "json", "ranks"}
-OWN |= {"scores", "config", "dataset", "histories", "users", "items", "ahead"}
+OWN |= {"scores", "stock", "config", "dataset", "histories", "users", "items", "ahead"}
 
 
 def run(command: str | None = None) -> None:

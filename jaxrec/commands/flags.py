@@ -232,6 +232,7 @@ def recommend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", help="where the training data are now (default: where they were)")
     parser.add_argument("--k", type=int, default=10, help="items per user (default: 10)")
     _catalogue(parser)
+    parser.add_argument("--stock", type=Path, metavar="FILE", help="items that came and went in a service's file")
     parser.add_argument("--now", metavar="DATE", help="time of asking, such as 2026-03-02T08:00:00Z (docs/context.md)")
     _held_out(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write: .parquet or .csv")

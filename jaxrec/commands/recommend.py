@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from jaxrec.commands.writing import write
 from jaxrec.data import sources
 from jaxrec.data.interactions import fingerprint
+from jaxrec.inference import changes
 from jaxrec.inference.asking import histories
 from jaxrec.inference.bulk import rows_of
 from jaxrec.inference.loading import loaded
@@ -28,6 +29,8 @@ def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> i
     with workdir_of_first(arguments.workdir, arguments.checkpoint) as path:
         items, over = arguments.items, arguments.item_devices
         recommender = loaded(path, arguments.checkpoint, items=items, item_devices=over, together=True)
+    if arguments.stock:
+        recommender = changes.onto(recommender, changes.read(arguments.stock))
     if arguments.histories:
         log, users = sources.load(arguments.histories, {"say": say}), "all"
     else:
@@ -36,7 +39,8 @@ def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> i
     rows = rows_of(log, users)
     if processes.several():
         items = len(recommender.catalogue.ids)
-        processes.check_same({"data": fingerprint(log), "--users": checksums.of_array(rows), "items": items})
+        same = {"data": fingerprint(log), "--users": checksums.of_array(rows), "items": items}
+        processes.check_same(same | {"--stock": checksums.of_array(recommender.offered)})
     frames = recommender.bulk(log, arguments.now).recommend(rows, *recommender.asked(k), together=True)
     if processes.leads():
         write(frames, arguments.output, len(rows), "users", console)

@@ -89,7 +89,7 @@ class Bulk:
         """
         own = self._engine.model, self._engine.objective
         program = partial(_best, *own, k=k, items=self._engine.items, exclude=exclude_seen)
-        popular = Popularity(self._catalogue.counts).best(np.ones(len(self._catalogue.ids), bool), k)
+        popular = Popularity(self._catalogue.counts).best(self._engine.offered[: len(self._catalogue.ids)], k)
         forms = ((k, np.int32), (k, np.float32))
         for some, found, answered in self._answers(users, ("best", k, exclude_seen), program, forms, together):
             if together:

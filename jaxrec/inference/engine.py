@@ -79,7 +79,7 @@ class Engine:
         other = copy.copy(self)
         other.params = params
         other._replicas = {}
-        for made in ("output_table", "_offered", "_lengths", "checksum"):
+        for made in ("output_table", "offered", "_lengths", "checksum"):
             other.__dict__.pop(made, None)
         other.index = index or (candidates.build(*other.output_table) if self.index else None)
         return other
@@ -151,7 +151,7 @@ class Engine:
             return self._exactly_for(hidden_ND, allowed, k)
         hidden_ND = np.asarray(hidden_ND)
         items, scores = np.zeros((len(hidden_ND), k), np.int32), np.full((len(hidden_ND), k), -np.inf, np.float32)
-        found = candidates.among(self.index, hidden_ND, k, allowed, self._offered)
+        found = candidates.among(self.index, hidden_ND, k, allowed, self.offered)
         for row, numbers in enumerate(found):
             if numbers is not None:
                 items[row], scores[row] = self.score_subset(hidden_ND[row], numbers, k)
@@ -262,7 +262,8 @@ class Engine:
         return host(table_VD), None if bias_V is None else host(bias_V)
 
     @cached_property
-    def _offered(self):
+    def offered(self) -> np.ndarray:
+        """Whether each item can be recommended, [items] bool."""
         scores = self.params.get(placed.OFFERED)
         return np.ones(self.items, bool) if scores is None else np.asarray(scores)[: self.items] == 0
 

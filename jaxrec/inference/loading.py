@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxrec.data import newcomers, user_columns
 from jaxrec.data.users import Users
-from jaxrec.inference import placed
+from jaxrec.inference import changes, placed
 from jaxrec.inference.recommender import Recommender
 from jaxrec.models.entry import has_users
 from jaxrec.system.files import path_or_address
@@ -22,6 +22,7 @@ def load(
     approximate: bool = False,
     items: Any = None,
     item_devices: int = 1,
+    stock: str | os.PathLike | None = None,
 ) -> Recommender:
     """The Recommender of a workdir.
 
@@ -33,11 +34,14 @@ def load(
             it has learned of their features.
         item_devices: number of devices that share the rows of the tables of items, for a catalogue that one does not
             hold.
+        stock: the file of a service's `--stock`: its items that came and went do so here.
 
     Raises:
-        UserError: there is no training or no such checkpoint; a library is missing; the devices don't divide so.
+        UserError: there is no training or no such checkpoint; a library is missing; the devices don't divide so; the
+            file of changes can't be read.
     """
-    return loaded(path, checkpoint, approximate, items, item_devices)
+    recommender = loaded(path, checkpoint, approximate, items, item_devices)
+    return recommender if stock is None else changes.onto(recommender, changes.read(Path(stock)))
 
 
 def loaded(

@@ -29,6 +29,14 @@ class Numbering:
         self._later: dict = {}  # of ids that came later, so that the many others need no copy
         self._kind = int if ids.dtype.kind == "i" else str
 
+    def __contains__(self, id):
+        return id in self._number or id in self._later
+
+    def own(self, id: int | str) -> int | str:
+        """An id in the type of the catalogue: 7 for "7" where ids are integers; as it is where it can't be one."""
+        found = self._own(id, "")
+        return id if found is None else found
+
     def extended(self, ids: np.ndarray) -> "Numbering":
         """Returns a Numbering with further ids, numbered after the others."""
         other = copy.copy(self)

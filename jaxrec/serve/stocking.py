@@ -1,28 +1,17 @@
 """Changes of the catalogue while the service runs: items are added and retired, and the changes kept in a file."""
 
 import contextlib
-import json
-import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
+from jaxrec.inference import changes
+from jaxrec.inference.changes import Change
 from jaxrec.inference.recommender import Recommender
 from jaxrec.inference.stock import ROOM, NewItem, sharing
 from jaxrec.serve import locks
 from jaxrec.serve.database import Unavailable
-from jaxrec.serve.listing import Listing
 from jaxrec.system.errors import UserError
-
-log = logging.getLogger("jaxrec.serve")
-
-
-class Change(NamedTuple):
-    """Items that were added, and items that were then retired."""
-
-    added: Sequence[NewItem]
-    retired: Sequence
 
 
 class Stocking:
@@ -70,25 +59,8 @@ class Stocking:
         return now
 
     def onto(self, recommender: Recommender) -> Recommender:
-        """Returns a Recommender with all changes, and room for more.
-
-        What no longer applies to its catalogue is left out: an item that it knows is not added again, and one that is
-        like none of its items is left out with a warning in the log.
-        """
-        known, added, offered = Listing(recommender.catalogue), {}, {}
-        for change in self._changes:
-            for item in change.added:
-                like = [id for id in item.like if known.own(id) in known or known.own(id) in added]
-                id, offered[known.own(item.id)] = known.own(item.id), True
-                if id in known or id in added:
-                    continue
-                if item.like and not like:
-                    log.warning("%r was added like items that are gone, and is left out: POST /items adds it", item.id)
-                    continue
-                added[id] = item._replace(like=like)
-            offered |= dict.fromkeys(map(known.own, change.retired), False)
-        retired = [id for id, is_offered in offered.items() if not is_offered and (id in known or id in added)]
-        return recommender.changed(list(added.values()), retired, room=ROOM)
+        """Returns a Recommender with all changes, and room for more: see `changes.onto`."""
+        return changes.onto(recommender, self._changes, ROOM)
 
     def changed(self, recommender: Recommender, added: Sequence[NewItem], retired: Sequence) -> Recommender:
         """Returns a Recommender with items added and retired; the change is on disk then. To be called in a `turn`.
@@ -98,8 +70,8 @@ class Stocking:
             Unavailable: if the change can't be written.
         """
         now = recommender.changed(added, retired)
-        items = [{"id": item.id, "like": [*item.like], "about": dict(item.about)} for item in added]
-        line = json.dumps({"add": items, "retire": [*retired]}, separators=(",", ":")).encode() + b"\n"
+        change = Change(added, retired)
+        line = changes.line(change)
         try:
             if os.pwrite(self._file, line, self._end) != len(line):
                 raise OSError(None, "no space is left")
@@ -109,7 +81,7 @@ class Stocking:
                 os.ftruncate(self._file, self._end)
             raise Unavailable(f"the file of changes could not be written: {error.strerror}") from error
         self._end, self._lines = self._end + len(line), self._lines + 1
-        self._changes.append(Change(added, retired))
+        self._changes.append(change)
         return now
 
     def _news(self):
@@ -121,17 +93,6 @@ class Stocking:
                 os.ftruncate(self._file, self._end + len(whole))
         except OSError as error:
             raise UserError(f"{self._path}: can't be read: {error.strerror}; name another with --stock") from error
-        changes = list(self._read(whole))
-        self._end, self._lines = self._end + len(whole), self._lines + len(changes)
-        return changes
-
-    def _read(self, text: bytes) -> Iterator[Change]:
-        for number, line in enumerate(text.splitlines(), self._lines + 1):
-            try:
-                values: Mapping[str, Any] = json.loads(line)
-                added = [NewItem(item["id"], item["like"], item["about"]) for item in values["add"]]
-                yield Change(added, list(values["retire"]))
-            except (ValueError, TypeError, KeyError):
-                raise UserError(
-                    f"{self._path}, line {number}: no change of a catalogue: mend or remove the line"
-                ) from None
+        news = list(changes.parsed(whole, self._path, self._lines + 1))
+        self._end, self._lines = self._end + len(whole), self._lines + len(news)
+        return news

@@ -11,7 +11,9 @@ from workdirs import write_workdir
 
 import jaxrec
 from jaxrec import cli
-from jaxrec.inference import bulk
+from jaxrec.inference import bulk, changes
+from jaxrec.inference.changes import Change
+from jaxrec.inference.stock import NewItem
 from jaxrec.kernels import placement
 
 
@@ -67,6 +69,21 @@ def test_some_users_and_the_histories_of_anybody(trained, tmp_path):
     assert cli.main([*argv, "--histories", str(tmp_path / "new.jsonl")]) == 0
     wanted = jaxrec.load(trained / "run").recommend(["i4", "i5"], k=2)
     assert pl.read_csv(tmp_path / "out.csv")["item"].to_list() == [item for item, _ in wanted]
+
+
+def test_with_a_services_file_items_come_and_go_as_there(trained, tmp_path):
+    popular = [id for id, _ in jaxrec.load(trained / "run").recommend([], k=2)]
+    added, retired = NewItem("new", like=[popular[0]]), [popular[1]]
+    (tmp_path / "stock.jsonl").write_bytes(changes.line(Change([added], retired)))
+    (tmp_path / "log.csv").write_text(f"user,item,time\na,{popular[0]},1\nb,nobody,1\n")
+    argv = ["recommend", "--workdir", str(trained / "run"), "--histories", str(tmp_path / "log.csv"), "--k", "50"]
+    given = "--stock", str(tmp_path / "stock.jsonl"), "--output", str(tmp_path / "out.csv")
+    assert cli.main([*argv, *given]) == 0
+    found = pl.read_csv(tmp_path / "out.csv")
+    assert "new" in found.filter(user="a")["item"] and not {*retired} & {*found["item"]}
+    rec = jaxrec.load(trained / "run", stock=tmp_path / "stock.jsonl")
+    for user, history in (("a", [popular[0]]), ("b", ["nobody"])):  # "b" is told the most popular
+        assert found.filter(user=user)["item"].to_list() == [id for id, _ in rec.recommend(history, k=50)]
 
 
 def test_vectors_are_written_with_their_ids(trained, tmp_path):

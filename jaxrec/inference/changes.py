@@ -1,0 +1,92 @@
+"""The changes of a catalogue, as a service keeps them in a file: a line of JSON for each."""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxrec.inference.numbering import Numbering
+from jaxrec.inference.recommender import Recommender
+from jaxrec.inference.stock import NewItem
+from jaxrec.system.errors import UserError
+
+log = logging.getLogger("jaxrec.serve")
+
+
+class Change(NamedTuple):
+    """Items that were added, and items that were then retired."""
+
+    added: Sequence[NewItem]
+    retired: Sequence
+
+
+def line(change: Change) -> bytes:
+    """The line of a change.
+
+    >>> line(Change([NewItem(7, like=[3])], [5]))
+    b'{"add":[{"id":7,"like":[3],"about":{}}],"retire":[5]}\\n'
+    """
+    items = [{"id": item.id, "like": [*item.like], "about": dict(item.about)} for item in change.added]
+    return json.dumps({"add": items, "retire": [*change.retired]}, separators=(",", ":")).encode() + b"\n"
+
+
+def parsed(text: bytes, path: Path, first: int = 1) -> Iterator[Change]:
+    """The changes of whole lines.
+
+    Args:
+        text: the lines.
+        path: of their file, for messages.
+        first: the number of the first line, for messages.
+
+    Raises:
+        UserError: a line is damaged.
+    """
+    for number, each in enumerate(text.splitlines(), first):
+        try:
+            values: Mapping[str, Any] = json.loads(each)
+            added = [NewItem(item["id"], item["like"], item["about"]) for item in values["add"]]
+            yield Change(added, list(values["retire"]))
+        except (ValueError, TypeError, KeyError):
+            raise UserError(f"{path}, line {number}: no change of a catalogue: mend or remove the line") from None
+
+
+def read(path: str | Path) -> list[Change]:
+    """The changes in a file, which a service may be writing: a last line that is no whole one was never in force.
+
+    Raises:
+        UserError: it can't be read, or is damaged.
+    """
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}; name the file that a service keeps") from error
+    return list(parsed(text[: text.rfind(b"\n") + 1], Path(path)))
+
+
+def onto(recommender: Recommender, changes: Iterable[Change], room: int = 0) -> Recommender:
+    """A Recommender with all changes, made anew.
+
+    What no longer applies to its catalogue is left out: an item that it knows is not added again, and one that is like
+    none of its items is left out with a warning in the log.
+
+    Args:
+        recommender: of a training, without changes.
+        changes: in their order.
+        room: number of further items that its tables get room for.
+    """
+    known = Numbering(recommender.catalogue.ids)
+    own, added, offered = known.own, {}, {}
+    for change in changes:
+        for item in change.added:
+            id, like = own(item.id), [each for each in item.like if own(each) in known or own(each) in added]
+            offered[id] = True
+            if id in known or id in added:
+                continue
+            if item.like and not like:
+                log.warning("%r was added like items that are gone, and is left out: POST /items adds it", item.id)
+                continue
+            added[id] = item._replace(like=like)
+        offered |= dict.fromkeys(map(own, change.retired), False)
+    retired = [id for id, is_offered in offered.items() if not is_offered and (id in known or id in added)]
+    return recommender.changed(list(added.values()), retired, room)

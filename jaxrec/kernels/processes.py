@@ -66,6 +66,8 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
 
     try:
         _wait(background.started(meet), *given)  # beside this thread, which Ctrl-C can end
+    except UserError:
+        raise
     except (ValueError, RuntimeError) as error:
         first = str(error).partition("\n")[0][:200]
         raise UserError(

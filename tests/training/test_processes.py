@@ -113,7 +113,7 @@ def test_who_waits_says_so_and_ends_in_time(monkeypatch, capsys, host, said):
     monkeypatch.setattr(processes, "MEETING", 0.3)
     monkeypatch.setattr(processes, "QUIET", 0.1)
     monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **__: ended.wait())
-    with pytest.raises(UserError, match=re.escape(said)):
+    with pytest.raises(UserError, match=f"^{re.escape(said)}"):
         processes.join(f"{host}:1", 2, 1)
     ended.set()
     assert f"process 1 of 2 waits for the others at {host}:1, up to 0.005 minutes" in capsys.readouterr().err

@@ -294,7 +294,8 @@ def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config
     config = stored.config
     if interactions is None:
         if sources.missing(config.dataset):
-            raise UserError(f"the data of {path}, {config.dataset}, are gone: name them with --dataset")
+            said = f"the data of {path.name}, {config.dataset}, are gone, or not on this machine"
+            raise UserError(f"{said}: name them with --dataset")
         interactions = sources.load(config.dataset)
     workdir.check_data(path, stored, interactions)
     split = assembly.split_of(config, interactions)

@@ -134,7 +134,8 @@ def _killed(result):
     lost = f"WRONG: {', '.join(result['wrong'])}" if result["wrong"] else "nothing saved was lost"
     yield (
         f"[{len(kills)} jobs](../benchmarks/results/kills.json) of 1, 2 and 4 processes by turns were ended by SIGKILL "
-        f"to one of them, at random moments (`python -m benchmarks.kills`): {lost}, each job went on from the newest "
+        f"to one of them, at random moments (`python -m benchmarks.kills`, "
+        f"[drawn](../benchmarks/results/kills.png)): {lost}, each job went on from the newest "
         f"checkpoint, and the others of a job ended within {longest:.1f} s{early}. In the end losses are within "
         f"{apart['loss']:.1e} of those of one process that nobody killed, relatively, and the metrics of the test "
         + (f"within {apart['test']:.1e}." if apart["test"] else "are the same.")

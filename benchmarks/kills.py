@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import jobs, record
+from benchmarks import jobs, plots, record
 from benchmarks.resume import newest
 from jaxrec.kernels.processes import HEARTBEAT, MEETING
 
@@ -109,6 +109,18 @@ def main(kills, epochs, seed):
     return {"kind": "kills", "kills": rows, "apart": apart, "wrong": wrong, "seed": seed, "epochs": epochs}
 
 
+def plot(result, path):
+    """The newest checkpoint after each job that was killed, by its number of processes."""
+    figure, (axes,) = plots.panels(width=4.8)
+    steps = [row["checkpoint_after"] for row in result["kills"]]
+    axes.plot(range(1, len(steps) + 1), steps, color="grey", linewidth=1)
+    for number in NUMBERS:
+        own = {job: row for job, row in enumerate(result["kills"], 1) if row["processes"] == number}
+        axes.plot(list(own), [row["checkpoint_after"] for row in own.values()], "o", label=f"{number} processes")
+    axes.set(xlabel="jobs, each ended by SIGKILL", ylabel="newest checkpoint, step", ylim=(0, None))
+    plots.save(figure, path)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
@@ -117,4 +129,5 @@ if __name__ == "__main__":
     flags = parser.parse_args()
     result = main(flags.kills, flags.epochs, flags.seed)
     record.write("kills", result)
+    plot(result, record.place("kills", "png"))
     sys.exit(bool(result["wrong"]))

@@ -337,8 +337,7 @@ def main():
         pages["docs/serving.md"] = [*changing, beyond.millions(results["millions"])]
     for page, written in pages.items():
         text = (ROOT / page).read_text()
-        fresh = filled(text, [written] if isinstance(written, str) else written)
-        if fresh == text:
+        if (fresh := filled(text, [written] if isinstance(written, str) else written)) == text:
             continue
         stale.append(page)
         if not flags.check:

@@ -59,6 +59,7 @@ LEVERS = {
     "projected_light": {"model.embedding": "projected", "model.dropout": 0.2},
     "projected": {"model.embedding": "projected"},
     "wide": {"model.dim": 128, "model.heads": 2},
+    "seen": {"loss.seen": "exclude"},
     "hard": {"loss.label_smoothing": 0.0},
     "plain": {"model.norm": "post", "model.ffn": "relu", "model.ffn_multiplier": 1},
 }

@@ -28,6 +28,8 @@ class LossOptions:
     weight: str = among("none", "linear", "log")  #: weight of a target: 1, its event's weight, or log(1 + weight)
     weight_clip: float = key(not_negative, 0.0)  #: maximum weight, before the log; 0: no maximum
 
+    seen: ClassVar[str] = "keep"  #: "exclude": it is given each slot's OwnItems, to leave them out
+
 
 @dataclass(frozen=True)
 class SampledOptions(LossOptions):

@@ -11,6 +11,7 @@ import numpy as np
 from jaxrec.kernels import shards
 from jaxrec.kernels.random import random_bits
 from jaxrec.models.features import Items
+from jaxrec.training.own_items import OwnItems
 
 ID_SITE = 2**31 - 6  # beyond the sites of any model's dropouts, below those of the batches
 
@@ -46,7 +47,10 @@ def among_trained(total: Callable, trained: np.ndarray, axis: str | None = None)
 
     def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
         bias_V = None if bias_V is None else bias_V[rows]
-        return total(hidden_ND, jnp.asarray(place)[target_N], weight_N, negatives, table_VD[rows], bias_V)
+        number = jnp.asarray(place)
+        if isinstance(negatives, OwnItems):
+            negatives = dataclasses.replace(negatives, items=number[negatives.items])
+        return total(hidden_ND, number[target_N], weight_N, negatives, table_VD[rows], bias_V)
 
     return summed
 

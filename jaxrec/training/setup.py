@@ -155,6 +155,7 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         batch=batch,
         make_targets=make_targets,
         sample=draw,
+        leaves_out=config.loss.seen == "exclude",
         loss_and_grad=folding.through(fold, loss_and_grad) if fold else loss_and_grad,
         optimiser=optimiser,
         wrap_update=sparse.wrapping(config.optim, plain, optimiser),

@@ -16,7 +16,7 @@ from jaxrec.kernels.collectives import psum
 from jaxrec.kernels.placement import AXIS
 from jaxrec.kernels.random import fold_in, row_keys, site_keys, step_key
 from jaxrec.models.model import Model, pick
-from jaxrec.training import folding, packing
+from jaxrec.training import folding, own_items, packing
 from jaxrec.training.negatives import SITE
 
 
@@ -64,7 +64,7 @@ class Batch(NamedTuple):
     slots: Any  #: objectives.Targets.slots
     targets: Any  #: [N] int32
     weights: Any  #: [N] float32
-    negatives: Any  #: Negatives, or None
+    negatives: Any  #: Negatives, or OwnItems, or None
     carry: Any  #: the carry of the rows, or None
     items: Any = None  #: models.features.Items of the rows of the tables, if items have features
 
@@ -94,6 +94,7 @@ class Parts:
     norm: Callable = norm  #: of the gradient
     local: Callable = local  #: (params) -> this device's own copy, whole
     summed: Callable = summed  #: ((loss, gradient of `local`)) -> sums over the devices, the gradient as params lie
+    leaves_out: bool = False  #: whether the loss is given OwnItems, to leave them out
     packs: bool = True  #: whether accelerators may hold small params as few arrays
     tables: frozenset = frozenset()  #: names of the params of which `wrap_update` may update some rows only
     by_row: tuple[str, ...] = ()  #: names of the vectors that the model may be given once a row: see Model
@@ -128,6 +129,8 @@ def step(
     if parts.sample is not None:
         shared_key = fold_in(step_key(seed, state.step), SITE)
         negatives = parts.sample(shared_key, site_keys(keys, SITE), targets, sampler_tables)
+    elif parts.leaves_out:
+        negatives = own_items.of_batch(stream, targets)
     target_N = targets.items.reshape(-1)
     is_real_N = (target_N > 0).astype(jnp.float32)
     weight_N = is_real_N if targets.weights is None else is_real_N * targets.weights.reshape(-1)

@@ -30,6 +30,7 @@ SHARED = {"negatives": 9, "share": "batch"}
 LOSSES = {
     "softmax": {},
     "softmax, smoothed": {"name": "softmax", "label_smoothing": 0.2},
+    "softmax, seen left out": {"name": "softmax", "label_smoothing": 0.2, "seen": "exclude"},
     "bce": {"negatives": 1},
     "bce of 30": {"name": "bce", "negatives": 30, "sampling": "uniform", "share": "row"},
     "gbce": {"negatives": 9, "sampling": "uniform"},

@@ -1,5 +1,7 @@
 """Laws of the full softmax: its formula, and that its chunks equal the plain one in value and gradients."""
 
+from functools import partial
+
 import entries
 import jax
 import jax.numpy as jnp
@@ -7,13 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from jax.test_util import check_grads
-from problems import agree, fast_softmax, plain_softmax, problem
+from problems import V, agree, fast_softmax, plain_softmax, problem, with_gradients
 from some import some
 
+from jaxrec.config import registry
 from jaxrec.kernels import sizes
+from jaxrec.system.errors import UserError
 from jaxrec.training.losses import entry as losses
 from jaxrec.training.losses.softmax import softmax, softmax_plain, softmax_total
 from jaxrec.training.losses.totals import score
+from jaxrec.training.own_items import OwnItems
 
 seeds = st.integers(0, 2**31 - 1)
 CHUNK = sizes.PRODUCT_ROWS
@@ -45,6 +50,62 @@ def test_a_smoothed_softmax_is_a_mixture_of_every_target(with_bias):
     at = (0, 4, 5) if with_bias else (0, 4)
     agree(*(jax.jit(jax.value_and_grad(form, argnums=at))(*given) for form in (build, mixture)))
     assert losses.build(entries.loss("softmax"), len(table)) is softmax_total
+
+
+def own_items(seed, target_N, rows=7, items=V):
+    """OwnItems of slots in some rows: drawn sequences, each of a few items beside its targets."""
+    random = np.random.default_rng(seed)
+    target_RM = np.asarray(target_N).reshape(rows, -1)
+    slots_RM = np.sort(random.integers(0, target_RM.shape[1], target_RM.shape), axis=1)
+    slots_RM = np.array([np.unique(row, return_inverse=True)[1] for row in slots_RM])
+    met = random.integers(1, items + 1, (rows, 9))
+    of = np.minimum(random.integers(-1, 7, met.shape), slots_RM[:, -1:])
+    made = np.hstack([met, target_RM]), np.hstack([of, slots_RM]), slots_RM
+    return OwnItems(*(jnp.asarray(x, jnp.int32) for x in made))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_a_slot_whose_own_items_are_left_out_is_the_formula_of_the_others(smoothing):
+    """Of its target among all items but the others of its sequence; smoothed, partly towards their mean score."""
+    hidden, target, weight, _, table, bias = problem(4, 42)
+    own = own_items(4, target)
+    numbered = jax.tree.map(np.asarray, own.numbered())
+    wanted = 0.0
+    for n in np.flatnonzero(weight):
+        scores = np.asarray(table, float) @ np.asarray(hidden[n]) + np.asarray(bias)
+        others = set(numbered.items[numbered.of == numbered.slots[n]].tolist()) - {int(target[n]), 0}
+        among = np.delete(scores, np.array(sorted(others), int) - 1)
+        plain = scores[target[n] - 1]
+        towards = (1 - smoothing) * plain + smoothing * among.mean()
+        wanted += float(weight[n]) * (np.log(np.exp(among).sum()) - towards)
+    assert len(set(numbered.slots.tolist())) > 7
+    assert float(softmax_plain(hidden, target, weight, own, table, bias, smoothing)) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("number, with_bias", [(7, True), (CHUNK // 7 * 7, False), (CHUNK // 7 * 14 + 7, True)])
+def test_chunks_without_own_items_equal_the_plain_form_in_value_and_gradients(number, with_bias, smoothing):
+    hidden, target, weight, _, table, bias = problem(number, number, with_bias=with_bias)
+    given = hidden, target, weight, own_items(number, target), table, bias
+    forms = (with_gradients(partial(form, smoothing=smoothing)) for form in (softmax_total, softmax_plain))
+    agree(*(form(*given) for form in forms))
+
+
+def test_no_gradient_moves_what_is_left_out():
+    """A table's row that every slot of a batch leaves out, whatever its score is."""
+    hidden, target, weight, _, table, bias = problem(8, 21)
+    target = jnp.where(target == 5, 6, target)
+    own = OwnItems(jnp.full((1, 1), 5), jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 21), jnp.int32))
+    for of_item in (0.0, 90.0):
+        value, (_, grad_table, grad_bias) = fast_softmax(hidden, target, weight, own, table, bias.at[4].set(of_item))
+        assert np.isfinite(value)
+        assert not np.asarray(grad_table[4]).any()
+        assert not grad_bias[4]
+
+
+def test_hand_written_kernels_are_not_for_what_leaves_items_out():
+    with pytest.raises(UserError, match=r"loss\.fused=False, or config\.loss\.seen=keep"):
+        registry.find("loss", "softmax").check(entries.loss("softmax", fused=True, seen="exclude"))
 
 
 def test_the_softmax_of_large_scores_is_finite():

@@ -3,16 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxrec.config.fields import below_one, key
+from jaxrec.config.fields import among, below_one, key
 from jaxrec.config.keys import LossOptions
 from jaxrec.kernels import hardware, shards, sizes
 from jaxrec.kernels.chunks import chunked
+from jaxrec.system.errors import UserError
 from jaxrec.training.losses.entry import LossEntry
 from jaxrec.training.losses.totals import scores
+from jaxrec.training.own_items import OwnItems
 
 
 def softmax(hidden_D: jax.Array, target: jax.Array, table_VD: jax.Array, bias_V: jax.Array | None) -> jax.Array:
@@ -26,12 +29,37 @@ def softmax_plain(
     hidden_ND: jax.Array,
     target_N: jax.Array,
     weight_N: jax.Array,
-    negatives: None,
+    own: Any,
     table_VD: jax.Array,
     bias_V: jax.Array | None,
+    smoothing: float = 0.0,
 ) -> jax.Array:
-    """The total of the full softmax by its definition."""
-    each_N = jax.vmap(softmax, (0, 0, None, None))(hidden_ND, jnp.maximum(target_N, 1), table_VD, bias_V)
+    """The total of the full softmax by its definition.
+
+    Args:
+        own: OwnItems, which a slot's loss leaves out of its comparison but for the target; else nothing is left out.
+        smoothing: with OwnItems, the share of a target's weight that all items of its comparison get alike.
+    """
+    left_out = isinstance(own, OwnItems)
+    bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V
+
+    def slot(hidden_D, target, sequence):
+        counts_V = jnp.ones_like(bias_V, bool)
+        if left_out:
+            own_E = (numbered.of == sequence) & (numbered.items > 0)
+            item_E = jnp.where(own_E, numbered.items, len(bias_V) + 1)
+            counts_V = counts_V.at[item_E - 1].set(False, mode="drop").at[target - 1].set(True)
+        among_V = jnp.where(counts_V, bias_V, -jnp.inf)
+        loss = softmax(hidden_D, target, table_VD, among_V)
+        if not smoothing:
+            return loss
+        every_V = jax.vmap(lambda item: softmax(hidden_D, item, table_VD, bias_V))(1 + jnp.arange(len(bias_V)))
+        mean = jnp.where(counts_V, every_V, 0).sum() / counts_V.sum()
+        return loss + smoothing * (mean - softmax(hidden_D, target, table_VD, bias_V))
+
+    numbered = own.numbered() if left_out else own
+    sequence_N = numbered.slots if left_out else jnp.zeros_like(target_N)
+    each_N = jax.vmap(slot)(hidden_ND, jnp.maximum(target_N, 1), sequence_N)
     return jnp.where(weight_N > 0, weight_N * each_N, 0).sum()
 
 
@@ -39,10 +67,11 @@ def softmax_total(
     hidden_ND: jax.Array,
     target_N: jax.Array,
     weight_N: jax.Array,
-    negatives: None,
+    own: Any,
     table_VD: jax.Array,
     bias_V: jax.Array | None,
     axis: str | None = None,
+    smoothing: float = 0.0,
 ) -> jax.Array:
     """`softmax_plain` over chunks of slots, so that the scores of a batch are never in memory at once.
 
@@ -52,48 +81,73 @@ def softmax_total(
     With `axis` the rows of the table and the bias are split over that axis of a mesh: every device scores its own, and
     they exchange the maxima, the sums and the targets' scores of a chunk's slots. A row with the bias -inf is no item.
     """
+    own = own.numbered() if isinstance(own, OwnItems) else None
     bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V
-    return _softmax_sum(axis, hidden_ND, table_VD, bias_V, jnp.maximum(target_N, 1), weight_N)
+    return _softmax_sum(axis, smoothing, hidden_ND, table_VD, bias_V, jnp.maximum(target_N, 1), weight_N, own)
 
 
-def _chunk_loss(axis, table_VD, bias_V, chunk):
-    hidden_CD, target_C, weight_C = chunk
+def _compared(axis, bias_V, own, target_C, sequence_C):
+    """Which items the target of each slot is compared to: all but the others of its sequence. [C, V] bool"""
+    rows, first = len(bias_V), sequence_C[0]
+    row_of = lambda item: shards.place(item - 1, rows, axis)
+    out_SV = own.left_out(first, len(sequence_C), row_of, rows)
+    compared_CV = ~out_SV[jnp.maximum(sequence_C - first, 0)]  # what fills up the last chunk is of sequence 0
+    compared_CV |= jnp.arange(rows) == row_of(target_C)[:, None]
+    return compared_CV if axis is None else compared_CV & (bias_V != -jnp.inf)
+
+
+def _chunk_loss(axis, smoothing, table_VD, bias_V, own, chunk):
+    """(loss, exponentials of scores below their peak, their sums, the share of the mean score that each item has)"""
+    hidden_CD, target_C, weight_C, sequence_C = chunk
     scores_CV = jnp.dot(hidden_CD, table_VD.T.astype(hidden_CD.dtype), preferred_element_type=jnp.float32) + bias_V
-    peak_C = shards.largest(scores_CV.max(-1, keepdims=True), axis)
-    weights_CV = jnp.exp(scores_CV - peak_C)
+    among_CV = scores_CV
+    if own is not None:
+        compared_CV = _compared(axis, bias_V, own, target_C, sequence_C)
+        among_CV = jnp.where(compared_CV, scores_CV, -jnp.inf)
+    peak_C = shards.largest(among_CV.max(-1, keepdims=True), axis)
+    weights_CV = jnp.exp(among_CV - peak_C)
     norm_C = shards.total(weights_CV.sum(-1, keepdims=True), axis)
     if hardware.is_cpu():  # to pick it out of the scores would keep these in memory beside their exponentials
         at_target_C = scores(hidden_CD, target_C, table_VD, bias_V, axis)
     else:
         at_target_C = shards.pick(scores_CV, target_C[:, None] - 1, axis)[:, 0]
-    loss = (weight_C * ((jnp.log(norm_C) + peak_C)[:, 0] - at_target_C)).sum()
-    return loss, weights_CV, norm_C
+    loss_C = (jnp.log(norm_C) + peak_C)[:, 0] - at_target_C
+    if own is None or not smoothing:
+        return (weight_C * loss_C).sum(), weights_CV, norm_C, None
+    part_CV = compared_CV / shards.total(compared_CV.sum(-1, keepdims=True), axis)
+    mean_C = shards.total(jnp.where(compared_CV, scores_CV * part_CV, 0).sum(-1), axis)
+    return (weight_C * (loss_C + smoothing * (at_target_C - mean_C))).sum(), weights_CV, norm_C, part_CV
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _softmax_sum(axis, hidden_ND, table_VD, bias_V, target_N, weight_N):
+def _chunks(hidden_ND, table_VD, target_N, weight_N, own):
+    sequence_N = None if own is None else own.slots
+    return chunked((hidden_ND, target_N, weight_N, sequence_N), sizes.product_rows(len(table_VD)))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _softmax_sum(axis, smoothing, hidden_ND, table_VD, bias_V, target_N, weight_N, own):
     def step(loss, chunk):
-        return loss + _chunk_loss(axis, table_VD, bias_V, chunk)[0], None
+        return loss + _chunk_loss(axis, smoothing, table_VD, bias_V, own, chunk)[0], None
 
-    chunks = chunked((hidden_ND, target_N, weight_N), sizes.product_rows(len(table_VD)))
-    return jax.lax.scan(step, jnp.zeros_like(weight_N[0]), chunks)[0]
+    return jax.lax.scan(step, jnp.zeros_like(weight_N[0]), _chunks(hidden_ND, table_VD, target_N, weight_N, own))[0]
 
 
-def _softmax_sum_forward(axis, hidden_ND, table_VD, bias_V, target_N, weight_N):
+def _softmax_sum_forward(axis, smoothing, hidden_ND, table_VD, bias_V, target_N, weight_N, own):
     def step(carry, chunk):
         loss, grad_VD, grad_V = carry
-        hidden_CD, _, weight_C = chunk
-        each, weights_CV, norm_C = _chunk_loss(axis, table_VD, bias_V, chunk)
+        hidden_CD, _, weight_C, _ = chunk
+        each, weights_CV, norm_C, part_CV = _chunk_loss(axis, smoothing, table_VD, bias_V, own, chunk)
         share_CV = weights_CV * (weight_C[:, None] / norm_C)
+        share_CV = share_CV if part_CV is None else share_CV - smoothing * weight_C[:, None] * part_CV
         cast_CV = share_CV.astype(hidden_CD.dtype)
         grad_CD = jnp.dot(cast_CV, table_VD.astype(hidden_CD.dtype), preferred_element_type=jnp.float32)
         grad_VD += jnp.dot(cast_CV.T, hidden_CD, preferred_element_type=jnp.float32)
         return (loss + each, grad_VD, grad_V + share_CV.sum(0)), grad_CD
 
     zeros = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), (weight_N[0], table_VD, bias_V))
-    chunks = chunked((hidden_ND, target_N, weight_N), sizes.product_rows(len(table_VD)))
+    chunks = _chunks(hidden_ND, table_VD, target_N, weight_N, own)
     (loss, grad_VD, grad_V), grad_ND = jax.lax.scan(step, zeros, chunks)
-    row_N = target_N - 1
+    row_N, weight_N = target_N - 1, weight_N if own is None else (1 - smoothing) * weight_N
     grad_ND = grad_ND.reshape(-1, hidden_ND.shape[1])[: len(target_N)]
     grad_ND = shards.total(grad_ND - weight_N[:, None] * shards.held(table_VD, row_N, axis), axis)
     row_N = shards.place(row_N, len(table_VD), axis)
@@ -102,8 +156,8 @@ def _softmax_sum_forward(axis, hidden_ND, table_VD, bias_V, target_N, weight_N):
     return loss, (grad_ND.astype(hidden_ND.dtype), grad_VD.astype(table_VD.dtype), grad_V.astype(bias_V.dtype))
 
 
-def _softmax_sum_backward(axis, grads, cotangent):
-    return *(jax.tree.map(lambda g: (g * cotangent).astype(g.dtype), grads)), None, None
+def _softmax_sum_backward(axis, smoothing, grads, cotangent):
+    return *(jax.tree.map(lambda g: (g * cotangent).astype(g.dtype), grads)), None, None, None
 
 
 _softmax_sum.defvjp(_softmax_sum_forward, _softmax_sum_backward)
@@ -202,6 +256,9 @@ def _means(table_VD, bias_V, axis):
 class SoftmaxOptions(LossOptions):
     """The keys of the full softmax."""
 
+    #: whether a target is compared to the other items of its own sequence too, as far as a row has it (keep), or, as
+    #: they are not ranked, to all but them (exclude)
+    seen: str = among("keep", "exclude")
     label_smoothing: float = key(below_one, 0.0)  #: share of a target's weight that all items get alike
     #: whether a GPU computes it by hand-written kernels that keep no scores in memory; other devices by chunks anyway
     fused: bool = False
@@ -209,9 +266,20 @@ class SoftmaxOptions(LossOptions):
 
 def build(options: SoftmaxOptions, items: int, axis: str | None = None) -> Callable:
     """The total of the full softmax."""
+    if options.seen == "exclude":
+        return partial(softmax_total, axis=axis, smoothing=options.label_smoothing)
     total = softmax_fused if options.fused else softmax_total
     total = partial(total, axis=axis) if axis else total
     return smoothed(total, options.label_smoothing, axis)
 
 
-LOSS = LossEntry(name="softmax", options=SoftmaxOptions, build=build, build_sharded=build)
+def check(options: SoftmaxOptions) -> None:
+    """Checks that its options go together."""
+    if options.fused and options.seen == "exclude":
+        raise UserError(
+            "config.loss.fused compares every target to the same items, and config.loss.seen=exclude leaves out those "
+            "of its own sequence: set config.loss.fused=False, or config.loss.seen=keep"
+        )
+
+
+LOSS = LossEntry(name="softmax", options=SoftmaxOptions, build=build, build_sharded=build, check=check)

@@ -63,9 +63,11 @@ def check(config: Config) -> None:
             f"config.optim.sparse is for sampled losses: {loss.name} moves every row of the table; set "
             "config.optim.sparse=False, or a sampled loss"
         )
-    if config.loss.seen == "exclude" and (config.num_future_targets > 1 or config.stream == "session-parallel"):
-        key = "num_future_targets above 1" if config.num_future_targets > 1 else "stream=session-parallel"
-        raise UserError(f"config.loss.seen=exclude is not for config.{key}: set config.loss.seen=keep")
+    if config.loss.seen == "exclude" and config.feed == "host":
+        raise UserError(
+            "config.loss.seen=exclude keeps the items of all users on the devices, and config.feed=host is for logs "
+            "that have no room there: set config.loss.seen=keep, or config.feed=device"
+        )
     model.check(config)
     loss.check(config.loss)
 

@@ -49,7 +49,7 @@ def among_trained(total: Callable, trained: np.ndarray, axis: str | None = None)
         bias_V = None if bias_V is None else bias_V[rows]
         number = jnp.asarray(place)
         if isinstance(negatives, OwnItems):
-            negatives = dataclasses.replace(negatives, items=number[negatives.items])
+            negatives = dataclasses.replace(negatives, number=number)
         return total(hidden_ND, number[target_N], weight_N, negatives, table_VD[rows], bias_V)
 
     return summed

@@ -28,12 +28,14 @@ def accumulated(loss_and_grad: Callable, microbatch_rows: int) -> Callable:
             return loss_and_grad(params, batch)
 
         def accumulate(sums, microbatch):
-            loss, grads, carry = loss_and_grad(params, microbatch._replace(items=batch.items))
+            loss, grads, carry = loss_and_grad(params, microbatch._replace(**whole))
             return jax.tree.map(jnp.add, sums, (loss, grads)), carry
 
+        whole = {"items": batch.items, "seen": batch.seen}
         split = lambda tree: jax.tree.map(lambda x: x.reshape(number, -1, *x.shape[1:]), tree)
         negatives = None if batch.negatives is None else batch.negatives.split(number)
-        microbatches = split(batch._replace(negatives=None, items=None))._replace(negatives=negatives)
+        parts = batch._replace(negatives=None, **dict.fromkeys(whole))
+        microbatches = split(parts)._replace(negatives=negatives)
         zeros = jax.tree.map(jnp.zeros_like, (batch.weights[0], params))
         (loss, grads), carry = jax.lax.scan(accumulate, zeros, microbatches)
         return loss, grads, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), carry)

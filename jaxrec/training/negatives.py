@@ -62,7 +62,12 @@ class Seen(NamedTuple):
 
 
 def seen(
-    items: np.ndarray, start: np.ndarray, stop: np.ndarray, catalogue: int, users: np.ndarray | None = None
+    items: np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+    catalogue: int,
+    users: np.ndarray | None = None,
+    drawn: bool = True,
 ) -> Seen:
     """The Seen of the training histories items[start:stop]; NumPy, sorts all of them once, some users at a time.
 
@@ -72,9 +77,10 @@ def seen(
         stop: [U] the index at which it ends.
         catalogue: V, the number of items.
         users: [U] external ids, for messages.
+        drawn: whether negatives are drawn outside of them.
 
     Raises:
-        UserError: a user's history has all items of the catalogue, so that there are no negatives.
+        UserError: a user's history has all items of the catalogue, so that there are no negatives to draw.
     """
     start, stop = np.asarray(start), np.asarray(stop)
     counts, found = np.zeros(len(start), np.int64), [np.zeros(0, np.int32)]
@@ -87,7 +93,7 @@ def seen(
         maps.release(items)
         counts[first:last] = np.bincount(user, minlength=last - first)
         found.append(item.astype(np.int32))
-    if len(counts) and counts.max() >= catalogue:
+    if drawn and len(counts) and counts.max() >= catalogue:
         worst = counts.argmax()
         raise UserError(
             f"user {worst + 1 if users is None else users[worst]} has all {catalogue} items of the catalogue in the "
@@ -96,10 +102,11 @@ def seen(
     return Seen(np.concatenate(found), np.append(0, np.cumsum(counts)))
 
 
-def seen_in_training(split: Split) -> Seen:
-    """The Seen of a split."""
+def seen_in_training(split: Split, drawn: bool = True) -> Seen:
+    """The Seen of a split, with offsets of int32. drawn, Raises: as of `seen`."""
     log = split.interactions
-    return seen(log.items, split.start, split.stop, len(log.catalogue.ids), log.users)
+    found = seen(log.items, split.start, split.stop, len(log.catalogue.ids), log.users, drawn)
+    return found._replace(offsets=found.offsets.astype(np.int32))
 
 
 def nth_unseen(nth: Any, low: Any, high: Any, items: Any, steps: int) -> Any:
@@ -217,18 +224,18 @@ def sampler(
             in-batch negatives uses it; popularity is the number of occurrences in training.
 
     Returns:
-        (draw, SamplerTables on the host), or (None, None) if the loss has no negatives. `draw` is
+        (draw, SamplerTables on the host), or (None, None) if the loss has no negatives, but with tables if it leaves
+        out what users have. `draw` is
         (key, keys_R, Targets of R rows, SamplerTables) -> Negatives of their N = R x M slots, with the key of the step
         and the keys of the rows, so that the result doesn't depend on the number of devices.
     """
     if not isinstance(loss, SampledOptions):
-        return None, None
+        return None, SamplerTables(seen_in_training(split, drawn=False)) if loss.seen == "exclude" else None
     catalogue = len(split.interactions.catalogue.ids)
     if loss.sampling == "uniform-unseen":
         sets = seen_in_training(split)
         steps = int(np.diff(sets.offsets).max()).bit_length()
-        sampler_tables = SamplerTables(Seen(sets.items, sets.offsets.astype(np.int32)))
-        return partial(_unseen, number=loss.negatives, catalogue=catalogue, steps=steps), sampler_tables
+        return partial(_unseen, number=loss.negatives, catalogue=catalogue, steps=steps), SamplerTables(sets)
     corrected = loss.sampling in ("in-batch", "mixed") and loss.logq
     counts = targets if corrected and loss.logq_counts == "targets" else partial(splits.training_counts, split)
     sampler_tables = SamplerTables(

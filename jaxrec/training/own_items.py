@@ -1,4 +1,4 @@
-"""The items of the sequences that a batch's slots belong to, which a loss may leave out of a slot's comparison."""
+"""The items that the users of a batch's slots have in training, which a loss may leave out of its comparisons."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,66 +6,49 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrec.batches.objectives import Targets
-from jaxrec.batches.stream import Stream
+ENTRIES = 4  # items of histories that are marked at once, of a slot
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class OwnItems:
-    """The items of the sequences of R rows, and which slots of their N = R x M targets belong to each sequence."""
+    """The users of N slots, and the training items of all users."""
 
-    items: Any  #: [R, E] int32; 0 stands for none
-    of: Any  #: [R, E] int32, the sequence of the row that each is of: 0, 1, ...; -1: of none that asks
-    slots: Any  #: [R, M] int32, the sequence of the row that each slot belongs to, never falling along a row
+    users: Any  #: [N] int32; -1: of nobody
+    seen: Any  #: negatives.Seen of all users
+    number: Any = None  #: [V + 1] int32, the number of each item in the table that is scored; None: its own
 
-    def split(self, number: int) -> "OwnItems":
-        """The OwnItems of `number` equal parts of the rows, on a new leading axis."""
-        return jax.tree.map(lambda x: x.reshape(number, -1, *x.shape[1:]), self)
+    def left_out(self, users_C: jax.Array, row_of: Any, rows: int) -> jax.Array:
+        """Which rows of a table are items that the users of some slots have. [C, rows] bool
 
-    def numbered(self) -> "OwnItems":
-        """All as one row, of sequences that are numbered from row to row."""
-        begin = jnp.cumsum(self.slots[:, -1] + 1) - (self.slots[:, -1] + 1)
-        of = jnp.where(self.of < 0, -1, self.of + begin[:, None])
-        return OwnItems(*(x.reshape(-1) for x in (self.items, of, self.slots + begin[:, None])))
-
-    def left_out(self, first: jax.Array, sequences: int, row_of: Any, rows: int) -> jax.Array:
-        """Which rows of a table are items of the sequences first, first + 1, ...; of all `numbered`.
+        Slots of one user that follow one another have one mask, in which the items of the history are marked once.
 
         Args:
-            first: [] int32.
-            sequences: how many.
-            row_of: items [E] 1..V -> their rows [E]; `rows` for one that is not in the table.
+            users_C: the users of the slots.
+            row_of: numbers of items [E] from 1 -> their rows [E]; `rows` for one that is not in the table.
             rows: of the table.
 
-        Returns:
-            [sequences, rows] bool.
+        >>> from jaxrec.training.negatives import Seen
+        >>> own = OwnItems(None, Seen(jnp.array([2, 3, 1]), jnp.array([0, 2, 3])))
+        >>> own.left_out(jnp.array([0, 0, 1, -1]), lambda item: item - 1, 3).astype(int).tolist()
+        [[0, 1, 1], [0, 1, 1], [1, 0, 0], [0, 0, 0]]
         """
-        place = jnp.where((self.items > 0) & (self.of >= first), self.of - first, sequences)
-        mask = jnp.zeros((sequences, rows), bool)
-        return mask.at[place, row_of(jnp.maximum(self.items, 1))].set(True, mode="drop")
+        slots = len(users_C)
+        run_C = jnp.cumsum(jnp.append(0, (users_C[1:] != users_C[:-1]).astype(jnp.int32)))
+        user_S = jnp.full(slots, -1, jnp.int32).at[run_C].set(users_C)
+        begin_S = self.seen.offsets[jnp.maximum(user_S, 0)]
+        length_S = jnp.where(user_S < 0, 0, self.seen.offsets[jnp.maximum(user_S, 0) + 1] - begin_S)
+        end_S = jnp.cumsum(length_S)
 
+        def mark(loop):
+            done, mask_SV = loop
+            entry_E = done + jnp.arange(ENTRIES * slots)
+            run_E = jnp.searchsorted(end_S, entry_E, side="right")
+            at_E = begin_S[run_E] + entry_E - (end_S - length_S)[run_E]
+            item_E = self.seen.items.at[at_E].get(mode="clip")
+            item_E = item_E if self.number is None else self.number[item_E]
+            return done + len(entry_E), mask_SV.at[run_E, row_of(item_E)].set(True, mode="drop")
 
-def of_batch(stream: Stream, targets: Targets) -> OwnItems:
-    """The items of a batch's sequences: what the model is shown of each, and its targets.
-
-    Args:
-        stream: Stream of rows [R, T], as the model is shown it.
-        targets: Targets of it, whose slots follow one another.
-
-    >>> shown = Stream(jnp.array([[4, 5, 7, 0]]), None, jnp.array([[1, 1, 2, 0]]), None, None)
-    >>> own = of_batch(shown, Targets(jnp.array([[5, 6, 8, 0]]), None, None))
-    >>> own.items.tolist(), own.of.tolist(), own.slots.tolist()
-    ([[4, 5, 7, 0, 5, 6, 8, 0]], [[0, 0, 1, -1, 0, 0, 1, -1]], [[0, 0, 1, 1]])
-    """
-    segments, at = stream.segments, targets.slots
-    segment_RM = segments if at is None else jnp.take_along_axis(segments, at, axis=1)
-    segment_RM = jnp.where(targets.items > 0, segment_RM, 0)
-    last_RM = jax.lax.cummax(segment_RM, axis=1)  # a slot that asks for nothing counts to the sequence before it
-    changes = last_RM[:, 1:] != last_RM[:, :-1]
-    slots_RM = jnp.cumsum(jnp.pad(changes, ((0, 0), (1, 0))).astype(jnp.int32), axis=1)
-    rows = jnp.arange(len(segments))[:, None]
-    ranks = jnp.full((len(segments), segments.shape[1] + 1), -1, jnp.int32).at[rows, last_RM].max(slots_RM)
-    ranks = ranks.at[:, 0].set(-1)  # of no sequence
-    items = jnp.concatenate([jnp.maximum(stream.items, 0), targets.items], axis=1)
-    return OwnItems(items, ranks[rows, jnp.concatenate([segments, segment_RM], axis=1)], slots_RM)
+        # none yet, as arrays that vary over the devices as what the loop makes of them
+        none = end_S[-1] * 0, jnp.broadcast_to((users_C < -1)[:, None] & (row_of(users_C) < -2)[:, None], (slots, rows))
+        return jax.lax.while_loop(lambda loop: loop[0] < end_S[-1], mark, none)[1][run_C]

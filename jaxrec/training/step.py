@@ -16,8 +16,9 @@ from jaxrec.kernels.collectives import psum
 from jaxrec.kernels.placement import AXIS
 from jaxrec.kernels.random import fold_in, row_keys, site_keys, step_key
 from jaxrec.models.model import Model, pick
-from jaxrec.training import folding, own_items, packing
+from jaxrec.training import folding, packing
 from jaxrec.training.negatives import SITE
+from jaxrec.training.own_items import OwnItems
 
 
 class State(NamedTuple):
@@ -64,9 +65,18 @@ class Batch(NamedTuple):
     slots: Any  #: objectives.Targets.slots
     targets: Any  #: [N] int32
     weights: Any  #: [N] float32
-    negatives: Any  #: Negatives, or OwnItems, or None
+    negatives: Any  #: Negatives, or None
     carry: Any  #: the carry of the rows, or None
     items: Any = None  #: models.features.Items of the rows of the tables, if items have features
+    users: Any = (
+        None  #: [N] int32, the users of the slots, where the loss leaves out what they have; -1 where none asks
+    )
+    seen: Any = None  #: Seen of all users, where it does
+
+    @property
+    def compared(self) -> Any:
+        """What the loss is given beside the targets: Negatives, OwnItems, or None."""
+        return self.negatives if self.seen is None else OwnItems(self.users, self.seen)
 
 
 def norm(tree: Any) -> jax.Array:
@@ -94,7 +104,7 @@ class Parts:
     norm: Callable = norm  #: of the gradient
     local: Callable = local  #: (params) -> this device's own copy, whole
     summed: Callable = summed  #: ((loss, gradient of `local`)) -> sums over the devices, the gradient as params lie
-    leaves_out: bool = False  #: whether the loss is given OwnItems, to leave them out
+    leaves_out: bool = False  #: whether the loss is given OwnItems, by `SamplerTables.seen`, to leave them out
     packs: bool = True  #: whether accelerators may hold small params as few arrays
     tables: frozenset = frozenset()  #: names of the params of which `wrap_update` may update some rows only
     by_row: tuple[str, ...] = ()  #: names of the vectors that the model may be given once a row: see Model
@@ -129,8 +139,6 @@ def step(
     if parts.sample is not None:
         shared_key = fold_in(step_key(seed, state.step), SITE)
         negatives = parts.sample(shared_key, site_keys(keys, SITE), targets, sampler_tables)
-    elif parts.leaves_out:
-        negatives = own_items.of_batch(stream, targets)
     target_N = targets.items.reshape(-1)
     is_real_N = (target_N > 0).astype(jnp.float32)
     weight_N = is_real_N if targets.weights is None else is_real_N * targets.weights.reshape(-1)
@@ -142,6 +150,9 @@ def step(
         items = parts.items(fold_in(step_key(seed, state.step), folding.ID_SITE), sampler_tables)
     # Weights are divided by the count of all devices, so that gradients only have to be summed.
     batch = Batch(stream, keys, targets.slots, target_N, weight_N / divisor, negatives, state.carry, items=items)
+    if parts.leaves_out:
+        user_N = jnp.where(target_N > 0, targets.user_index.reshape(-1), -1)
+        batch = batch._replace(users=user_N, seen=sampler_tables.seen)
 
     @parts.wrap_update
     def update(params, opt, batch, touched_mask=None):
@@ -188,7 +199,7 @@ def loss_and_grad(model: Model, total: Callable, dtype: Any, value_and_grad: Cal
         hidden = hidden if batch.slots is None else pick(hidden, batch.slots)
         hidden = model.head(params, hidden).reshape(-1, hidden.shape[-1]).astype(dtype)
         carry = None if batch.carry is None else carry  # packed rows begin with a sequence, so they need no carry
-        return total(hidden, batch.targets, batch.weights, batch.negatives, *model.output_embedding(params)), carry
+        return total(hidden, batch.targets, batch.weights, batch.compared, *model.output_embedding(params)), carry
 
     both = value_and_grad(loss) if value_and_grad else jax.value_and_grad(loss, has_aux=True)
 

@@ -7,19 +7,55 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from streams import ROWS, SLOTS, applied, most_of, packed
 
 from jaxrec.batches.objectives import MASK, cloze, masked, next_item, without_query_time
+from jaxrec.batches.stream import Stream
 from jaxrec.kernels.random import row_keys
 
+ROWS, SLOTS = 3, 12
 rows = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1, max_size=ROWS)
+
+
+def packed(rows, number=0):
+    """The Stream of sequences of these lengths: a slot has an item of its own, and the one above it as target.
+
+    Up to `number` of them the rows that are lacking are empty: of one shape are few programs.
+    """
+    stream = Stream(*np.zeros((5, max(number, len(rows)), SLOTS), np.int32))
+    item, user_index = 0, 0
+    for row, lengths in enumerate(rows):
+        begin = 0
+        for number, length in enumerate(lengths, 1):
+            if begin + length > SLOTS:
+                break
+            at = slice(begin, begin := begin + length)
+            stream.items[row, at] = item + 1 + np.arange(length)
+            stream.targets[row, at] = stream.items[row, at] + 1
+            stream.segments[row, at], stream.positions[row, at] = number, np.arange(length)
+            stream.user_index[row, at] = user_index
+            item, user_index = item + length + 1, user_index + 1
+    return jax.tree.map(jnp.asarray, stream)
+
+
+def made(objective, stream, seed=0):
+    keys = row_keys(seed, 0, jnp.arange(len(stream.items)))
+    return jax.tree.map(np.asarray, objective.make_targets(stream, keys, most_of(objective, stream)))
+
+
+def most_of(objective, stream):
+    """The most targets of a row, as training counts it: from the lengths of its sequences."""
+    counts = [
+        objective.count(np.unique(row[row > 0], return_counts=True)[1]).sum() if (row > 0).any() else 0
+        for row in np.asarray(stream.segments)
+    ]
+    return int(max(counts))
 
 
 @settings(max_examples=6)
 @given(rows, st.sampled_from([0.0, 0.2, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 2**32 - 1))
 def test_of_every_sequence_an_exact_number_is_masked_and_a_target(rows, rate, last, seed):
     objective, stream = cloze(rate, last), packed(rows, ROWS)
-    shown, targets = applied(objective, stream, seed)
+    shown, targets = made(objective, stream, seed)
     items, segments = np.asarray(stream.items), np.asarray(stream.segments)
     hidden = shown.items == MASK
     np.testing.assert_array_equal(shown.items, np.where(hidden, MASK, items))
@@ -42,7 +78,7 @@ def test_a_mask_is_shown_when_it_asks_and_nothing_of_its_event():
     asked = np.array([False, True])
     objective, stream = cloze(0.4, 0.5, asked), packed([[5, 4], [2]])
     stream = stream._replace(context=jnp.stack([stream.items, stream.items], axis=-1))
-    for shown in (applied(objective, stream)[0], jax.tree.map(np.asarray, objective.mask_inputs(stream))):
+    for shown in (made(objective, stream)[0], jax.tree.map(np.asarray, objective.mask_inputs(stream))):
         hidden, items = shown.items == MASK, np.asarray(stream.items)
         assert hidden.any()
         np.testing.assert_array_equal(shown.context[..., 0], np.where(hidden, 0, items))
@@ -75,7 +111,7 @@ def test_what_is_hidden_is_uniform_but_for_the_newest():
 
 def test_each_step_and_row_draws_anew_and_the_same_again():
     stream, objective = packed([[11], [11]]), cloze(0.5, 0.0)
-    one, again, other = (applied(objective, stream, seed)[0].items for seed in (0, 0, 1))
+    one, again, other = (made(objective, stream, seed)[0].items for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, again)
     assert (one != other).any() and ((one[0] == MASK) != (one[1] == MASK)).any()
 
@@ -83,7 +119,7 @@ def test_each_step_and_row_draws_anew_and_the_same_again():
 @given(rows, st.integers(1, 4))
 def test_the_items_to_come_are_targets_within_the_sequence(rows, ahead):
     objective, stream = next_item(ahead), packed(rows, ROWS)
-    shown, targets = applied(objective, stream)
+    shown, targets = made(objective, stream)
     np.testing.assert_array_equal(shown.items, stream.items)
     wanted, found = Counter(), Counter()
     items, nexts, segments = (np.asarray(x) for x in (stream.items, stream.targets, stream.segments))
@@ -103,7 +139,7 @@ def test_the_items_to_come_are_targets_within_the_sequence(rows, ahead):
 def test_of_windows_that_overlap_only_the_newest_slots_are_asked(rows, ahead, newest):
     """Each item as often as `ahead` and what is before it allow, at no more slots of a row than there have to be."""
     stream, objective = packed(rows, ROWS), next_item(ahead, newest)
-    shown, targets = applied(objective, stream)
+    shown, targets = made(objective, stream)
     assert shown is stream or shown.items.tolist() == np.asarray(stream.items).tolist()
     whole, found = Counter(), Counter()
     items, nexts, segments = (np.asarray(x) for x in (stream.items, stream.targets, stream.segments))

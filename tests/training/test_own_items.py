@@ -1,72 +1,42 @@
-"""Laws of the items that a slot's loss leaves out: those of its own sequence, whatever is asked of it."""
+"""Laws of the items that a slot's loss leaves out: those that its user has in training, wherever they lie."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import pytest
 from hypothesis import given, settings, strategies as st
-from streams import ROWS, SLOTS, applied, packed
 
-from jaxrec.batches.objectives import cloze, next_item
-from jaxrec.training.own_items import of_batch
+from jaxrec.training.negatives import Seen
+from jaxrec.training.own_items import ENTRIES, OwnItems
 
-OBJECTIVES = {
-    "next item": next_item(),
-    "newest slots": next_item(newest=2),
-    "cloze": cloze(0.4, 0.5),
-}
-rows = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1, max_size=ROWS)
+ITEMS, SLOTS = 12, 5
+histories = st.lists(st.sets(st.integers(1, ITEMS)), min_size=3, max_size=3)
+marked = jax.jit(OwnItems.left_out, static_argnums=(2, 3))
 
 
-def of_slots(own, targets):
-    """The items of each slot that asks: {(row, slot): items}."""
-    return {
-        (row, slot): set(own.items[row][(own.of[row] == own.slots[row, slot]) & (own.items[row] > 0)].tolist())
-        for row, slot in zip(*np.nonzero(targets.items), strict=True)
-    }
+def shifted(item):
+    """Rows of a share of the table that begins at item 3: of the others there are none."""
+    return jnp.where((item > 2) & (item < ITEMS), item - 3, ITEMS - 3)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-@settings(max_examples=10)
-@given(rows, st.integers(0, 2**32 - 1))
-def test_they_are_what_is_shown_and_what_is_asked_of_the_sequence(name, drawn, seed):
-    stream = packed(drawn, ROWS)
-    shown, targets = applied(OBJECTIVES[name], stream, seed)
-    own = jax.tree.map(np.asarray, of_batch(shown, targets))
-    assert (np.diff(own.slots, axis=1) >= 0).all()
-    segments, at = np.asarray(stream.segments), targets.slots
-    for (row, slot), items in of_slots(own, targets).items():
-        here = segments[row, slot if at is None else at[row, slot]]
-        seen = shown.items[row][segments[row] == here]
-        of_target = segments[row] if at is None else segments[row][at[row]]
-        wanted = targets.items[row][(of_target == here) & (targets.items[row] > 0)]
-        assert items == {*seen[seen > 0].tolist(), *wanted.tolist()}
+@settings(max_examples=30)
+@given(histories, st.lists(st.integers(-1, 2), min_size=SLOTS, max_size=SLOTS))
+def test_a_slot_has_all_items_of_its_user_that_are_in_the_table(histories, users):
+    items = np.zeros(3 * ITEMS, np.int32)  # of one length: one program
+    flat = [item for history in histories for item in sorted(history)]
+    items[: len(flat)] = flat
+    seen = Seen(jnp.asarray(items), jnp.asarray(np.append(0, np.cumsum(list(map(len, histories)))), jnp.int32))
+    found = np.asarray(marked(OwnItems(None, seen), jnp.array(users), shifted, ITEMS - 3))
+    for slot, user in zip(found, users, strict=True):
+        assert (
+            set((np.flatnonzero(slot) + 3).tolist()) == {*histories[user]} - {1, 2, ITEMS}
+            if user >= 0
+            else not slot.any()
+        )
 
 
-@settings(max_examples=10)
-@given(rows)
-def test_numbered_over_all_rows_they_are_those_of_each_row_and_no_number_is_left_out(drawn):
-    shown, targets = applied(next_item(), packed(drawn, ROWS))
-    own = of_batch(shown, targets)
-    apart, joined = jax.tree.map(np.asarray, (own, own.numbered()))
-    found = of_slots(apart, targets)
-    for (row, slot), items in found.items():
-        number = joined.slots[row * SLOTS + slot]
-        assert set(joined.items[(joined.of == number) & (joined.items > 0)].tolist()) == items
-    assert set(np.diff(joined.slots).tolist()) <= {0, 1}
-    for name, whole in vars(apart).items():
-        np.testing.assert_array_equal(getattr(own.split(ROWS), name)[:, 0], whole)
-
-
-@given(rows, st.integers(0, 4), st.integers(1, 6))
-@settings(max_examples=10)
-def test_a_mask_has_the_items_of_some_sequences_one_after_another(drawn, first, sequences):
-    shown, targets = applied(next_item(), packed(drawn, ROWS))
-    own = of_batch(shown, targets).numbered()
-    rows = 60  # fewer than the items of the largest draws
-    row_of = lambda item: np.where(np.asarray(item) <= rows, np.asarray(item) - 1, rows)
-    mask = np.asarray(own.left_out(np.int32(first), sequences, row_of, rows))
-    wanted = np.zeros((sequences, rows), bool)
-    for item, sequence in zip(own.items.tolist(), own.of.tolist(), strict=True):
-        if 0 < item <= rows and first <= sequence < first + sequences:
-            wanted[sequence - first, item - 1] = True
-    np.testing.assert_array_equal(mask, wanted)
+def test_histories_that_are_longer_than_what_is_marked_at_once_are_marked_whole():
+    number = 3 * ENTRIES * SLOTS
+    seen = Seen(jnp.arange(1, 2 * number + 1, dtype=jnp.int32), jnp.array([0, number, 2 * number]))
+    found = np.asarray(marked(OwnItems(None, seen), jnp.array([1, 1, -1, 0, 1]), lambda item: item - 1, 2 * number))
+    first, second = np.arange(2 * number) < number, np.arange(2 * number) >= number
+    np.testing.assert_array_equal(found, [second, second, 0 * second, first, second])

@@ -18,6 +18,7 @@ from jaxrec.system.errors import UserError
 from jaxrec.training.losses import entry as losses
 from jaxrec.training.losses.softmax import softmax, softmax_plain, softmax_total
 from jaxrec.training.losses.totals import score
+from jaxrec.training.negatives import Seen
 from jaxrec.training.own_items import OwnItems
 
 seeds = st.integers(0, 2**31 - 1)
@@ -52,33 +53,30 @@ def test_a_smoothed_softmax_is_a_mixture_of_every_target(with_bias):
     assert losses.build(entries.loss("softmax"), len(table)) is softmax_total
 
 
-def own_items(seed, target_N, rows=7, items=V):
-    """OwnItems of slots in some rows: drawn sequences, each of a few items beside its targets."""
+def own_items(seed, slots, users=9, items=V):
+    """OwnItems of slots whose users follow one another in runs, some of nobody; each has none, some or all items."""
     random = np.random.default_rng(seed)
-    target_RM = np.asarray(target_N).reshape(rows, -1)
-    slots_RM = np.sort(random.integers(0, target_RM.shape[1], target_RM.shape), axis=1)
-    slots_RM = np.array([np.unique(row, return_inverse=True)[1] for row in slots_RM])
-    met = random.integers(1, items + 1, (rows, 9))
-    of = np.minimum(random.integers(-1, 7, met.shape), slots_RM[:, -1:])
-    made = np.hstack([met, target_RM]), np.hstack([of, slots_RM]), slots_RM
-    return OwnItems(*(jnp.asarray(x, jnp.int32) for x in made))
+    sets = [np.sort(random.choice(items, n, False)) + 1 for n in (0, items, *random.integers(1, items, users - 2))]
+    seen = Seen(np.concatenate(sets).astype(np.int32), np.append(0, np.cumsum(list(map(len, sets)))).astype(np.int32))
+    of_slots = np.repeat(random.integers(-1, users, slots), random.integers(1, 4, slots))[:slots]
+    return jax.tree.map(jnp.asarray, OwnItems(of_slots.astype(np.int32), seen))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_a_slot_whose_own_items_are_left_out_is_the_formula_of_the_others(smoothing):
-    """Of its target among all items but the others of its sequence; smoothed, partly towards their mean score."""
+    """Of its target among all items but the others of its user; smoothed, partly towards their mean score."""
     hidden, target, weight, _, table, bias = problem(4, 42)
-    own = own_items(4, target)
-    numbered = jax.tree.map(np.asarray, own.numbered())
-    wanted = 0.0
+    own, wanted = own_items(4, 42), 0.0
+    users, seen = jax.tree.map(np.asarray, (own.users, own.seen))
     for n in np.flatnonzero(weight):
         scores = np.asarray(table, float) @ np.asarray(hidden[n]) + np.asarray(bias)
-        others = set(numbered.items[numbered.of == numbered.slots[n]].tolist()) - {int(target[n]), 0}
+        begin, end = seen.offsets[users[n] : users[n] + 2] if users[n] >= 0 else (0, 0)
+        others = set(seen.items[begin:end].tolist()) - {int(target[n])}
         among = np.delete(scores, np.array(sorted(others), int) - 1)
         plain = scores[target[n] - 1]
         towards = (1 - smoothing) * plain + smoothing * among.mean()
         wanted += float(weight[n]) * (np.log(np.exp(among).sum()) - towards)
-    assert len(set(numbered.slots.tolist())) > 7
+    assert {-1, 1} < set(users[np.asarray(weight) > 0].tolist())  # of nobody; of who has all items
     assert float(softmax_plain(hidden, target, weight, own, table, bias, smoothing)) == pytest.approx(wanted, rel=1e-5)
 
 
@@ -86,7 +84,7 @@ def test_a_slot_whose_own_items_are_left_out_is_the_formula_of_the_others(smooth
 @pytest.mark.parametrize("number, with_bias", [(7, True), (CHUNK // 7 * 7, False), (CHUNK // 7 * 14 + 7, True)])
 def test_chunks_without_own_items_equal_the_plain_form_in_value_and_gradients(number, with_bias, smoothing):
     hidden, target, weight, _, table, bias = problem(number, number, with_bias=with_bias)
-    given = hidden, target, weight, own_items(number, target), table, bias
+    given = hidden, target, weight, own_items(number, number), table, bias
     forms = (with_gradients(partial(form, smoothing=smoothing)) for form in (softmax_total, softmax_plain))
     agree(*(form(*given) for form in forms))
 
@@ -95,7 +93,7 @@ def test_no_gradient_moves_what_is_left_out():
     """A table's row that every slot of a batch leaves out, whatever its score is."""
     hidden, target, weight, _, table, bias = problem(8, 21)
     target = jnp.where(target == 5, 6, target)
-    own = OwnItems(jnp.full((1, 1), 5), jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 21), jnp.int32))
+    own = OwnItems(jnp.zeros(21, jnp.int32), Seen(jnp.array([5]), jnp.array([0, 1])))
     for of_item in (0.0, 90.0):
         value, (_, grad_table, grad_bias) = fast_softmax(hidden, target, weight, own, table, bias.at[4].set(of_item))
         assert np.isfinite(value)

@@ -69,6 +69,7 @@ def assert_close(a, b):
 
 
 LOSSES = {"bce": {}, "softmax": {"loss": {"name": "softmax", "negatives": 0}}}
+UNSEEN = {"loss": {"name": "softmax", "label_smoothing": 0.1, "seen": "exclude"}}
 GRU = {"name": "gru4rec", "dim": 8, "layers": 2, "dropout": 0.3, "input_dropout": 0.2}
 SAMPLED = {
     "mixed": {"name": "sampled-softmax", "negatives": 9, "sampling": "mixed", "share": "batch", "logq": 1.0},
@@ -82,7 +83,7 @@ OUTSIDE = {
 }
 KINDS = (
     LOSSES
-    | {"outside": OUTSIDE}
+    | {"outside": OUTSIDE, "unseen": UNSEEN}
     | {
         "lanes": {  # as GRU4Rec's authors train it; 4 rows are closed lanes
             "stream": "session-parallel",

@@ -37,18 +37,17 @@ def softmax_plain(
     """The total of the full softmax by its definition.
 
     Args:
-        own: OwnItems, which a slot's loss leaves out of its comparison but for the target; else nothing is left out.
+        own: OwnItems, which a slot's comparison leaves out but for its target; else nothing is left out.
         smoothing: with OwnItems, the share of a target's weight that all items of its comparison get alike.
     """
     left_out = isinstance(own, OwnItems)
     bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V
+    row_of = lambda item: item - 1
 
-    def slot(hidden_D, target, sequence):
+    def slot(hidden_D, target, user):
         counts_V = jnp.ones_like(bias_V, bool)
         if left_out:
-            own_E = (numbered.of == sequence) & (numbered.items > 0)
-            item_E = jnp.where(own_E, numbered.items, len(bias_V) + 1)
-            counts_V = counts_V.at[item_E - 1].set(False, mode="drop").at[target - 1].set(True)
+            counts_V = ~own.left_out(user[None], row_of, len(bias_V))[0].at[target - 1].set(False)
         among_V = jnp.where(counts_V, bias_V, -jnp.inf)
         loss = softmax(hidden_D, target, table_VD, among_V)
         if not smoothing:
@@ -57,9 +56,8 @@ def softmax_plain(
         mean = jnp.where(counts_V, every_V, 0).sum() / counts_V.sum()
         return loss + smoothing * (mean - softmax(hidden_D, target, table_VD, bias_V))
 
-    numbered = own.numbered() if left_out else own
-    sequence_N = numbered.slots if left_out else jnp.zeros_like(target_N)
-    each_N = jax.vmap(slot)(hidden_ND, jnp.maximum(target_N, 1), sequence_N)
+    user_N = own.users if left_out else target_N
+    each_N = jax.vmap(slot)(hidden_ND, jnp.maximum(target_N, 1), user_N)
     return jnp.where(weight_N > 0, weight_N * each_N, 0).sum()
 
 
@@ -81,28 +79,27 @@ def softmax_total(
     With `axis` the rows of the table and the bias are split over that axis of a mesh: every device scores its own, and
     they exchange the maxima, the sums and the targets' scores of a chunk's slots. A row with the bias -inf is no item.
     """
-    own = own.numbered() if isinstance(own, OwnItems) else None
+    own = own if isinstance(own, OwnItems) else None
     bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V
     return _softmax_sum(axis, smoothing, hidden_ND, table_VD, bias_V, jnp.maximum(target_N, 1), weight_N, own)
 
 
-def _compared(axis, bias_V, own, target_C, sequence_C):
-    """Which items the target of each slot is compared to: all but the others of its sequence. [C, V] bool"""
-    rows, first = len(bias_V), sequence_C[0]
+def _compared(axis, bias_V, own, target_C, users_C):
+    """Which items the target of each slot is compared to: all but the others that its user has. [C, V] bool"""
+    rows = len(bias_V)
     row_of = lambda item: shards.place(item - 1, rows, axis)
-    out_SV = own.left_out(first, len(sequence_C), row_of, rows)
-    compared_CV = ~out_SV[jnp.maximum(sequence_C - first, 0)]  # what fills up the last chunk is of sequence 0
+    compared_CV = ~own.left_out(users_C, row_of, rows)
     compared_CV |= jnp.arange(rows) == row_of(target_C)[:, None]
     return compared_CV if axis is None else compared_CV & (bias_V != -jnp.inf)
 
 
 def _chunk_loss(axis, smoothing, table_VD, bias_V, own, chunk):
     """(loss, exponentials of scores below their peak, their sums, the share of the mean score that each item has)"""
-    hidden_CD, target_C, weight_C, sequence_C = chunk
+    hidden_CD, target_C, weight_C, users_C = chunk
     scores_CV = jnp.dot(hidden_CD, table_VD.T.astype(hidden_CD.dtype), preferred_element_type=jnp.float32) + bias_V
     among_CV = scores_CV
     if own is not None:
-        compared_CV = _compared(axis, bias_V, own, target_C, sequence_C)
+        compared_CV = _compared(axis, bias_V, own, target_C, users_C)
         among_CV = jnp.where(compared_CV, scores_CV, -jnp.inf)
     peak_C = shards.largest(among_CV.max(-1, keepdims=True), axis)
     weights_CV = jnp.exp(among_CV - peak_C)
@@ -120,8 +117,8 @@ def _chunk_loss(axis, smoothing, table_VD, bias_V, own, chunk):
 
 
 def _chunks(hidden_ND, table_VD, target_N, weight_N, own):
-    sequence_N = None if own is None else own.slots
-    return chunked((hidden_ND, target_N, weight_N, sequence_N), sizes.product_rows(len(table_VD)))
+    users_N = None if own is None else own.users
+    return chunked((hidden_ND, target_N, weight_N, users_N), sizes.product_rows(len(table_VD)))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -256,8 +253,8 @@ def _means(table_VD, bias_V, axis):
 class SoftmaxOptions(LossOptions):
     """The keys of the full softmax."""
 
-    #: whether a target is compared to the other items of its own sequence too, as far as a row has it (keep), or, as
-    #: they are not ranked, to all but them (exclude)
+    #: whether a target is compared to the other items that its user has in training too (keep) or, as ranking leaves
+    #: them out, to all but them (exclude)
     seen: str = among("keep", "exclude")
     label_smoothing: float = key(below_one, 0.0)  #: share of a target's weight that all items get alike
     #: whether a GPU computes it by hand-written kernels that keep no scores in memory; other devices by chunks anyway
@@ -278,7 +275,7 @@ def check(options: SoftmaxOptions) -> None:
     if options.fused and options.seen == "exclude":
         raise UserError(
             "config.loss.fused compares every target to the same items, and config.loss.seen=exclude leaves out those "
-            "of its own sequence: set config.loss.fused=False, or config.loss.seen=keep"
+            "that its user has: set config.loss.fused=False, or config.loss.seen=keep"
         )
 
 

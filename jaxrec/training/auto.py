@@ -27,6 +27,7 @@ LOSSES = {
     WHOLE: {"label_smoothing": 0.1},
     SAMPLED: {"negatives": 2_048, "sampling": "mixed", "share": "batch", "alpha": 0.5, "logq": 1.0},
 }
+LONG = 50  # mean events of a history from which a target is not compared to what its user has
 AT_ONCE = 0.02  # share of last items from which repeating the one before is a good answer
 FIRST = ("gated", "pre")  # norms that come first in a block, which bear a higher rate
 NEEDED = ("length", "model.dim")  # numbers that rules take from other keys
@@ -145,11 +146,20 @@ def _input_dropout(counted, _):
     return Found(0.1 if each >= 100 else 0.3, f"{each:,.0f} events an item")
 
 
-def _loss(counted, _):
+def _loss(counted, chosen):
     name = WHOLE if counted.items <= SOFTMAX_ITEMS else SAMPLED
     why = "all {} items can be scored" if name == WHOLE else "{} items are too many to score for every target"
-    also = ", ".join(f"loss.{key}={value}" for key, value in LOSSES[name].items())
+    also = ", ".join(f"loss.{key}={value}" for key, value in _also(name, counted, chosen).items())
     return Found(name, f"{why.format(f'{counted.items:,}')}; with {also}")
+
+
+def _also(name, counted, chosen):
+    """The other keys of a loss that a rule chose."""
+    events = counted.events / max(counted.sequences, 1)
+    can = name == WHOLE and not chosen.get("loss.fused") and chosen.get("feed") != "host"
+    if can and chosen.get("seen", "exclude") == "exclude" and events >= LONG:
+        return LOSSES[name] | {"seen": "exclude"}
+    return LOSSES[name]
 
 
 def _sparse(counted, chosen):
@@ -259,7 +269,8 @@ def resolve(values: Mapping[str, Any], interactions: Interactions) -> tuple[dict
         found[key] = RULES.get(key, _of_model(key, lambda model: None))(counted, known)
         chosen[key] = known[key] = found[key].value
     if "loss.name" in found:
-        chosen = {f"loss.{key}": value for key, value in LOSSES[chosen["loss.name"]].items()} | chosen
+        also = _also(chosen["loss.name"], counted, known)
+        chosen = {f"loss.{key}": value for key, value in also.items()} | chosen
     reasons = dict.fromkeys(each.why for each in found.values())
     told = {why: ", ".join(f"{key}={each.value}" for key, each in found.items() if each.why == why) for why in reasons}
     return _nested(chosen), [f"{keys}: {why}" for why, keys in told.items()]

@@ -150,16 +150,16 @@ def _loss(counted, chosen):
     name = WHOLE if counted.items <= SOFTMAX_ITEMS else SAMPLED
     why = "all {} items can be scored" if name == WHOLE else "{} items are too many to score for every target"
     also = ", ".join(f"loss.{key}={value}" for key, value in _also(name, counted, chosen).items())
-    return Found(name, f"{why.format(f'{counted.items:,}')}; with {also}")
+    return Found(name, why.format(f"{counted.items:,}") + (f"; with {also}" if also else ""))
 
 
 def _also(name, counted, chosen):
-    """The other keys of a loss that a rule chose."""
-    events = counted.events / max(counted.sequences, 1)
+    """The other keys of a loss that a rule chose, as far as they are not given."""
+    events, keys = counted.events / max(counted.sequences, 1), dict(LOSSES[name])
     can = name == WHOLE and not chosen.get("loss.fused") and chosen.get("feed") != "host"
     if can and chosen.get("seen", "exclude") == "exclude" and events >= LONG:
-        return LOSSES[name] | {"seen": "exclude"}
-    return LOSSES[name]
+        keys["seen"] = "exclude"
+    return {key: value for key, value in keys.items() if f"loss.{key}" not in chosen}
 
 
 def _sparse(counted, chosen):
@@ -270,7 +270,7 @@ def resolve(values: Mapping[str, Any], interactions: Interactions) -> tuple[dict
         chosen[key] = known[key] = found[key].value
     if "loss.name" in found:
         also = _also(chosen["loss.name"], counted, known)
-        chosen = {f"loss.{key}": value for key, value in also.items()} | chosen
+        chosen |= {f"loss.{key}": value for key, value in also.items()}
     reasons = dict.fromkeys(each.why for each in found.values())
     told = {why: ", ".join(f"{key}={each.value}" for key, each in found.items() if each.why == why) for why in reasons}
     return _nested(chosen), [f"{keys}: {why}" for why, keys in told.items()]

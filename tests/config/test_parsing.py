@@ -247,6 +247,13 @@ def test_the_metric_that_chooses_follows_the_split(changes, wanted):
     assert configs.from_dict(configs.to_dict(config)) == config
 
 
+def test_what_users_have_is_not_left_out_of_a_loss_where_the_host_holds_the_log():
+    left_out = GOOD | {"loss": {"name": "softmax", "seen": "exclude"}}
+    assert configs.from_dict(left_out).loss.seen == "exclude"
+    with pytest.raises(UserError, match=r"set config\.loss\.seen=keep, or config\.feed=device"):
+        configs.from_dict(left_out | {"feed": "host"})
+
+
 def test_a_metric_is_refused_where_nothing_validates():
     with pytest.raises(UserError, match=r"select_by is mrr@20, and with config\.valid_fraction=0 nothing validates"):
         configs.from_dict(GOOD | {"split": "sessions", "valid_fraction": 0, "select_by": "mrr@20"})

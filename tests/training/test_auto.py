@@ -75,6 +75,25 @@ def test_given_keys_stay_and_others_follow_them():
     assert made.history == "windows" and resolve(log, length="300")[0].history == "newest"
 
 
+@pytest.mark.parametrize(
+    "length, given, wanted",
+    [
+        (auto.LONG + 2, {}, "exclude"),
+        (auto.LONG + 1, {}, "keep"),
+        (300, {"seen": "keep"}, "keep"),
+        (300, {"feed": "host"}, "keep"),
+        (300, {"loss.fused": True}, "keep"),
+        (300, {"loss.seen": "keep"}, "keep"),
+        (20, {"loss.seen": "exclude"}, "exclude"),
+    ],
+)
+def test_targets_of_long_histories_are_compared_to_what_ranking_ranks(length, given, wanted):
+    """The two items that validation and test ask for do not count; where it can't be it is not chosen."""
+    made, why = resolve(log_of([length] * 40, 400), **given)
+    assert made.loss.seen == wanted
+    assert any("loss.seen=exclude" in line for line in why) == (wanted == "exclude" and "loss.seen" not in given)
+
+
 def test_sessions_and_repeats_choose_how_the_log_is_split_and_what_may_be_answered():
     assert resolve(log_of([5] * 20, 9))[0].split == "last-item"
     assert resolve(log_of([5] * 20, 9, sessions=15))[0].split == "sessions"

@@ -33,7 +33,7 @@ class OwnItems:
         >>> own.left_out(jnp.array([0, 0, 1, -1]), lambda item: item - 1, 3).astype(int).tolist()
         [[0, 1, 1], [0, 1, 1], [1, 0, 0], [0, 0, 0]]
         """
-        slots = len(users_C)
+        slots, entries = len(users_C), ENTRIES * len(users_C)
         run_C = jnp.cumsum(jnp.append(0, (users_C[1:] != users_C[:-1]).astype(jnp.int32)))
         user_S = jnp.full(slots, -1, jnp.int32).at[run_C].set(users_C)
         begin_S = self.seen.offsets[jnp.maximum(user_S, 0)]
@@ -42,12 +42,12 @@ class OwnItems:
 
         def mark(loop):
             done, mask_SV = loop
-            entry_E = done + jnp.arange(ENTRIES * slots)
-            run_E = jnp.searchsorted(end_S, entry_E, side="right")
-            at_E = begin_S[run_E] + entry_E - (end_S - length_S)[run_E]
+            ended = jnp.zeros(entries + 1, jnp.int32).at[jnp.clip(end_S - done, 0, entries)].add(1)
+            run_E = jnp.cumsum(ended)[:entries]  # as many as ended before
+            at_E = (begin_S - (end_S - length_S))[run_E] + done + jnp.arange(entries)
             item_E = self.seen.items.at[at_E].get(mode="clip")
             item_E = item_E if self.number is None else self.number[item_E]
-            return done + len(entry_E), mask_SV.at[run_E, row_of(item_E)].set(True, mode="drop")
+            return done + entries, mask_SV.at[run_E, row_of(item_E)].set(True, mode="drop")
 
         # none yet, as arrays that vary over the devices as what the loop makes of them
         none = end_S[-1] * 0, jnp.broadcast_to((users_C < -1)[:, None] & (row_of(users_C) < -2)[:, None], (slots, rows))

@@ -3,6 +3,7 @@
     python -m benchmarks.levers --dataset beauty-5core
     python -m benchmarks.levers --dataset beauty-5core --levers label_smoothing,gated --seeds 5
     python -m benchmarks.levers --dataset rsc15-100k --default --levers projected,hard,plain --seeds 5
+    python -m benchmarks.levers --dataset ml-100k --default --set loss.seen=keep --levers seen --seeds 5
 
 With one seed it is a screening, by the validation alone: the test is not looked at to choose. With more the gain on
 the test stands beside it. Trainings lie under --runs and are gone on with, or taken as they are; each run adds to the
@@ -92,7 +93,7 @@ def main(flags):
     name = Path(flags.dataset).name + (DEFAULT if flags.default else "")
     if not flags.default and name not in BASES:
         raise SystemExit(f"{name} has no recipe to be measured against (there are {', '.join(BASES)}): give --default")
-    recipe, base = ("default", {}) if flags.default else BASES[name]
+    recipe, base = ("default", dict(each.split("=", 1) for each in flags.set)) if flags.default else BASES[name]
     levers = flags.levers or [each for each in LEVERS if flags.default or each not in UNDONE]
     runs, seeds = flags.runs / name.replace(", ", "-"), range(flags.seeds)
     parts = ("valid",) if flags.seeds == 1 else ("valid", "test")
@@ -132,6 +133,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--default", action="store_true", help="against configs/default.py as it is")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of --default's base")
     parser.add_argument("--levers", type=functools.partial(str.split, sep=","), default=[], help="by default all")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs/levers"), help="where trainings lie")

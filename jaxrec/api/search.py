@@ -115,6 +115,8 @@ def _single(base: Config, interactions: Interactions) -> Iterator[Changes]:
     if known := auto.of_events(interactions):
         yield {"context": known}
     yield {"loss.label_smoothing": 0.2}
+    if base.seen == "exclude":
+        yield {"loss.seen": "keep" if base.loss.seen == "exclude" else "exclude"}
     yield {"model.dim": 2 * model.dim}
     yield {"optim.learning_rate": 2 * rate}
     yield {"length": min(2 * base.length, LONGEST)}

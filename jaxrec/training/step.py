@@ -68,10 +68,8 @@ class Batch(NamedTuple):
     negatives: Any  #: Negatives, or None
     carry: Any  #: the carry of the rows, or None
     items: Any = None  #: models.features.Items of the rows of the tables, if items have features
-    users: Any = (
-        None  #: [N] int32, the users of the slots, where the loss leaves out what they have; -1 where none asks
-    )
-    seen: Any = None  #: Seen of all users, where it does
+    users: Any = None  #: [N] int32, the users of the slots, -1 where none asks, if the loss leaves out what they have
+    seen: Any = None  #: Seen of all users, if it does
 
     @property
     def compared(self) -> Any:

@@ -4,6 +4,7 @@
     python -m benchmarks.levers --dataset beauty-5core --levers label_smoothing,gated --seeds 5
     python -m benchmarks.levers --dataset rsc15-100k --default --levers projected,hard,plain --seeds 5
     python -m benchmarks.levers --dataset ml-100k --default --set loss.seen=keep --levers seen --seeds 5
+    python -m benchmarks.levers --dataset ml-1m --newest 22 --default --set loss.seen=keep --levers seen --seeds 2
 
 With one seed it is a screening, by the validation alone: the test is not looked at to choose. With more the gain on
 the test stands beside it. Trainings lie under --runs and are gone on with, or taken as they are; each run adds to the
@@ -16,11 +17,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from benchmarks import record
 from benchmarks.gains import DEFAULT
 from jaxrec.api import fitting
 from jaxrec.api.logs import as_log
+from jaxrec.data.ragged import slices
 from jaxrec.evaluation.comparison import gains, paired
 from jaxrec.evaluation.evaluator import ranks_of
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
@@ -87,10 +90,19 @@ def ranks(log, found, part, query_time=False):
     return np.stack([of(path, config) for path, config in found])
 
 
+def newest(data, number):
+    """The Log of the newest events of every history, without anything that is known beside them."""
+    rows = slices(np.maximum(data.offsets[1:] - number, data.offsets[:-1]), data.offsets[1:])
+    users = np.repeat(data.users, np.minimum(np.diff(data.offsets), number))
+    return as_log(pl.DataFrame({"user": users, "item": np.asarray(data.catalogue.ids)[data.items[rows] - 1]}))
+
+
 def main(flags):
     """Train what is lacking, and write what each lever gains."""
-    log = as_log(flags.dataset)
-    name = Path(flags.dataset).name + (DEFAULT if flags.default else "")
+    log, name = as_log(flags.dataset), Path(flags.dataset).name
+    if flags.newest:
+        log, name = newest(log.interactions, flags.newest), f"{name}, newest {flags.newest}"
+    name += DEFAULT if flags.default else ""
     if not flags.default and name not in BASES:
         raise SystemExit(f"{name} has no recipe to be measured against (there are {', '.join(BASES)}): give --default")
     recipe, base = ("default", dict(each.split("=", 1) for each in flags.set)) if flags.default else BASES[name]
@@ -133,6 +145,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--default", action="store_true", help="against configs/default.py as it is")
+    parser.add_argument(
+        "--newest", type=int, help="train on so many newest events of each history, as if there were no more"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of --default's base")
     parser.add_argument("--levers", type=functools.partial(str.split, sep=","), default=[], help="by default all")
     parser.add_argument("--seeds", type=int, default=1)

@@ -27,7 +27,7 @@ LOSSES = {
     WHOLE: {"label_smoothing": 0.1},
     SAMPLED: {"negatives": 2_048, "sampling": "mixed", "share": "batch", "alpha": 0.5, "logq": 1.0},
 }
-LONG = 50  # mean events of a history from which a target is not compared to what its user has
+LONG = 20  # mean events of a history from which a target is not compared to what its user has
 AT_ONCE = 0.02  # share of last items from which repeating the one before is a good answer
 FIRST = ("gated", "pre")  # norms that come first in a block, which bear a higher rate
 NEEDED = ("length", "model.dim")  # numbers that rules take from other keys

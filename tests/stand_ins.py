@@ -150,6 +150,7 @@ def write_all(place):
         write_workdir(place / "runs" / "mine", shop)
         write_workdir(place / "runs" / "asked", shop, context="asked_gap,asked_hour")
         prepared.save(reading.read("ratings.csv", columns={"weight": "rating"}, users="people.csv"), "my/ratings", {})
+        prepared.save(reading.read("ratings.csv"), "my/logs", {})
         prepared.save(reading.read("events.csv", columns={"type": "event_type"}, items=""), "my/events", {})
         prepared.save(reading.read("orders.csv", items=""), "my/orders", {})
         random = np.random.default_rng(0)

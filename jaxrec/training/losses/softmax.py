@@ -38,11 +38,10 @@ def softmax_plain(
 
     Args:
         own: OwnItems, which a slot's comparison leaves out but for its target; else nothing is left out.
-        smoothing: with OwnItems, the share of a target's weight that all items of its comparison get alike.
+        smoothing: the share of a target's weight that all items of its comparison get alike.
     """
-    left_out = isinstance(own, OwnItems)
+    left_out, row_of = isinstance(own, OwnItems), lambda item: item - 1
     bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V
-    row_of = lambda item: item - 1
 
     def slot(hidden_D, target, user):
         counts_V = jnp.ones_like(bias_V, bool)
@@ -78,6 +77,7 @@ def softmax_total(
 
     With `axis` the rows of the table and the bias are split over that axis of a mesh: every device scores its own, and
     they exchange the maxima, the sums and the targets' scores of a chunk's slots. A row with the bias -inf is no item.
+    Without OwnItems it is not smoothed: `smoothed` does that with fewer operations.
     """
     own = own if isinstance(own, OwnItems) else None
     bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V

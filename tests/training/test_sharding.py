@@ -22,6 +22,8 @@ from jaxrec.kernels.hardware import Hardware, assumed
 from jaxrec.system.errors import UserError
 from jaxrec.training import assembly, checkpoint, fit, folding, optim, sharding, wording
 from jaxrec.training.losses import entry as losses, softmax, totals
+from jaxrec.training.negatives import Seen
+from jaxrec.training.own_items import OwnItems
 
 ITEMS = 21  # which neither 4 nor 8 divides
 MESHES = {"2x4": (2, 4), "4x2": (4, 2), "8x1": (8, 1), "1x8": (1, 8)}
@@ -140,18 +142,43 @@ def test_totals_of_split_tables_are_those_of_whole_ones(loss, shared_by, held, m
         whole = softmax.build(softmax.SoftmaxOptions("softmax", label_smoothing=smoothing), V, axis)
         return folding.among_trained(whole, np.ones(V, bool), axis)
 
-    def given(axis):
+    with assumed(Hardware("gpu" if loss == "on a gpu" else "cpu", 16 << 30)):  # which picks targets out of the scores
+        agree(*split_and_whole(total, (hidden, target, weight, negatives, *table)))
+
+
+@pytest.mark.parametrize(("seen", "smoothing"), [("keep", 0.0), ("keep", 0.3), ("exclude", 0.3)])
+def test_totals_of_split_tables_leave_out_what_never_trains(seen, smoothing):
+    """Be it the first item, for which slots that aren't asked stand, or all that the user of a slot has."""
+    hidden, target, weight, _, *table = problem(0, 12)
+    trained = np.arange(V) > 2
+    asked = trained[np.maximum(target, 1) - 1] & (np.asarray(weight) > 0)
+    has = Seen(jnp.arange(1, V + 1), jnp.array([0, V]))
+    own = OwnItems(jnp.zeros(12, jnp.int32), has) if seen == "exclude" else None
+
+    def total(axis):
+        options = softmax.SoftmaxOptions("softmax", seen=seen, label_smoothing=smoothing)
+        return folding.among_trained(softmax.build(options, V, axis), trained, axis)
+
+    split, whole = split_and_whole(total, (hidden, jnp.where(asked, target, 0), asked * weight, own, *table))
+    agree(split, whole)
+    assert all(np.isfinite(each).all() for each in jax.tree.leaves(whole))
+
+
+def split_and_whole(total, given):
+    """Values and gradients of a total, axis -> total, of the arguments `given`, with a table split over 8 and whole."""
+    hidden, target, weight, negatives, *table = given
+
+    def of(axis):
         summed = total(axis)
         at = lambda hidden, table: summed(hidden, target, weight, negatives, *table)
         return jax.value_and_grad(at, argnums=(0, 1))
 
     mesh = jax.make_mesh((8,), (placement.ITEM,), axis_types=(AxisType.Auto,))
     specs = P(), (P(), P(placement.ITEM))
-    split = jax.shard_map(given(placement.ITEM), mesh=mesh, in_specs=(P(), P(placement.ITEM)), out_specs=specs)
-    with assumed(Hardware("gpu" if loss == "on a gpu" else "cpu", 16 << 30)):  # which picks targets out of the scores
-        found = jax.jit(split)(hidden, shards.put(tuple(table), P(placement.ITEM), mesh, placement.ITEM))
-    wanted = jax.jit(given(None))(hidden, tuple(table))
-    agree(shards.whole(found, wanted), wanted)
+    split = jax.shard_map(of(placement.ITEM), mesh=mesh, in_specs=(P(), P(placement.ITEM)), out_specs=specs)
+    found = jax.jit(split)(hidden, shards.put(tuple(table), P(placement.ITEM), mesh, placement.ITEM))
+    wanted = jax.jit(of(None))(hidden, tuple(table))
+    return shards.whole(found, wanted), wanted
 
 
 TRAININGS = {

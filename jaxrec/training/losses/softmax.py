@@ -96,10 +96,12 @@ def _compared(axis, bias_V, own, target_C, users_C):
 def _chunk_loss(axis, smoothing, table_VD, bias_V, own, chunk):
     """(loss, exponentials of scores below their peak, their sums, the share of the mean score that each item has)"""
     hidden_CD, target_C, weight_C, users_C = chunk
+    summed = lambda each_C: jnp.where(weight_C > 0, weight_C * each_C, 0).sum()  # what isn't asked may be infinite
     scores_CV = jnp.dot(hidden_CD, table_VD.T.astype(hidden_CD.dtype), preferred_element_type=jnp.float32) + bias_V
     among_CV = scores_CV
     if own is not None:
-        compared_CV = _compared(axis, bias_V, own, target_C, users_C)
+        # what isn't asked is nobody's: who has all items would be left with nothing
+        compared_CV = _compared(axis, bias_V, own, target_C, jnp.where(weight_C > 0, users_C, -1))
         among_CV = jnp.where(compared_CV, scores_CV, -jnp.inf)
     peak_C = shards.largest(among_CV.max(-1, keepdims=True), axis)
     weights_CV = jnp.exp(among_CV - peak_C)
@@ -110,10 +112,10 @@ def _chunk_loss(axis, smoothing, table_VD, bias_V, own, chunk):
         at_target_C = shards.pick(scores_CV, target_C[:, None] - 1, axis)[:, 0]
     loss_C = (jnp.log(norm_C) + peak_C)[:, 0] - at_target_C
     if own is None or not smoothing:
-        return (weight_C * loss_C).sum(), weights_CV, norm_C, None
+        return summed(loss_C), weights_CV, norm_C, None
     part_CV = compared_CV / shards.total(compared_CV.sum(-1, keepdims=True), axis)
     mean_C = shards.total(jnp.where(compared_CV, scores_CV * part_CV, 0).sum(-1), axis)
-    return (weight_C * (loss_C + smoothing * (at_target_C - mean_C))).sum(), weights_CV, norm_C, part_CV
+    return summed(loss_C + smoothing * (at_target_C - mean_C)), weights_CV, norm_C, part_CV
 
 
 def _chunks(hidden_ND, table_VD, target_N, weight_N, own):

@@ -25,6 +25,7 @@ class BERT4Rec(nn.Module):
     """Item and position embeddings, blocks with bidirectional attention, and an output head on the item table.
 
     `norm` is "post", after each residual as in the paper, or "pre", before attention and feed-forward, and at the end.
+    If `separate`, the inputs have a table of their own.
     """
 
     items: int
@@ -36,12 +37,16 @@ class BERT4Rec(nn.Module):
     norm: str
     expand: int
     transform: bool
+    separate: bool
     positions: str
     dtype: Any
     kernel: Any
 
     def setup(self) -> None:
         self.item_table = item_param(self, "items", self.kernel, self.items, self.width)
+        self.input_table = self.item_table
+        if self.separate:
+            self.input_table = item_param(self, "inputs", self.kernel, self.items, self.width)
         self.mask_vector = self.param("mask", self.kernel, (1, self.width))
         relative = self.positions == "relative"
         if not relative:
@@ -61,7 +66,7 @@ class BERT4Rec(nn.Module):
 
     def embed(self, stream: Stream) -> jax.Array:
         """Returns the normalised sum of item (or mask) and position embeddings. -> [B, T, D]"""
-        item_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)]
+        item_BTD = self.input_table[jnp.maximum(stream.items - 1, 0)]
         item_BTD = jnp.where((stream.items > 0)[..., None], item_BTD, self.mask_vector)
         if self.positions != "relative":
             item_BTD += self.position_table[position_of(stream, self.positions, self.length)]
@@ -126,10 +131,12 @@ class BERT4RecOptions(ModelOptions):
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02) truncated at ±.04, or uniform
     ffn_multiplier: int = key(positive, 4)  #: width of the feed-forward, as a multiple of dim
     transform: bool = True  #: whether a dense layer, GELU and LayerNorm precede the output table
+    embedding: str = among("shared", "separate")  #: whether input and output share a table
 
 
 def bert4rec(config: BERT4RecOptions, sizes: Sizes) -> Model:
     """Returns BERT4Rec as a Model."""
+    separate = config.embedding == "separate"
     kernel = nn.initializers.truncated_normal(0.02) if config.init == "normal" else INITIAL[config.init]
     module = BERT4Rec(
         sizes.items,
@@ -141,17 +148,18 @@ def bert4rec(config: BERT4RecOptions, sizes: Sizes) -> Model:
         config.norm,
         config.ffn_multiplier,
         config.transform,
+        separate,
         sizes.positions,
         sizes.dtype,
         kernel,
     )
     output = lambda params: (params["items"], params["bias"])
-    item_tables = {"items": ("inputs", "targets"), "bias": ("targets",)}
+    shared = {"items": ("inputs", "targets"), "bias": ("targets",)}
     return from_module(
         module,
         sizes.length,
         output_embedding=output,
-        item_tables=item_tables,
+        item_tables={"items": ("targets",), "bias": ("targets",), "inputs": ("inputs",)} if separate else shared,
         head="head",
         method="everything",
         reads=True,
@@ -169,5 +177,12 @@ MODEL = ModelEntry(
     check=check,
     reads_context=True,
     suits=NEXT_ITEM
-    | {"objective": "cloze", "model.heads": 2, "model.norm": "post", "model.init": "normal", "model.transform": False},
+    | {
+        "objective": "cloze",
+        "model.heads": 2,
+        "model.norm": "post",
+        "model.init": "normal",
+        "model.transform": False,
+        "model.embedding": "shared",
+    },
 )

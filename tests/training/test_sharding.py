@@ -47,7 +47,7 @@ MODELS = {
     "sasrec": {"heads": 2},
     "sasrec, separate": {"name": "sasrec", "embedding": "separate", "score": "cosine"},
     "gru4rec": {},
-    "bert4rec": {},
+    "bert4rec": {"embedding": "separate"},
     "caser": {"window": 3, "users": True},
     "two-tower": {},
     "hstu": {},

@@ -13,7 +13,7 @@ from jaxrec.config import registry
 from jaxrec.data import columnar, items, json_lines, prepared, sequences, tables, walking, workbooks
 from jaxrec.data.opener import Opener, Unreadable
 from jaxrec.data.text import MARK, File, shown, some
-from jaxrec.data.walking import check_number, is_hidden, refuse, scan, walk
+from jaxrec.data.walking import check_number, is_hidden, once, refuse, scan, walk
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import expand
 
@@ -105,7 +105,8 @@ def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[st
     if given.name.endswith(".tmp"):
         raise UserError(f"{given}: left by a prepare that was interrupted: remove it, and prepare again")
     inside = scan(given)
-    files = [File(each, root=given, opener=opener) for each in inside.files]
+    own, links = once(given, inside.files)
+    files = [File(each, root=given, opener=opener) for each in own]
     if files and format is not None and _begins(format):
         return format, _named(given, format, files)
     name, chosen = (None, []) if format else _marked(given, files)
@@ -114,6 +115,7 @@ def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[st
     if shards := _tables(given, files, say, format is not None):
         if inside.folders:
             say(f"not read: {some(f'{each.name}/' for each in inside.folders)}")
+        _say_links(links, say)
         refuse(inside.others)
         return format, shards
     below = [File(each, root=given, opener=opener) for each in walk(given, say) if each.parent != given]
@@ -156,7 +158,14 @@ def _of_glob(given: Path, opener: Opener, say) -> list[File]:
         raise UserError(f"{shown(given)}: no such file or folder: {_near(given)}")
     within = {each for match in found if match.is_dir() for each in walk(match, say)}
     within |= {match for match in found if not match.is_dir()}
-    return _unzipped([File(each, root=_literal(given), opener=opener) for each in sorted(within)])
+    own, links = once(_literal(given), sorted(within))
+    _say_links(links, say)
+    return _unzipped([File(each, root=_literal(given), opener=opener) for each in own])
+
+
+def _say_links(links: list[Path], say) -> None:
+    if links:
+        say(f"not read: {some(links)}: {'a link' if len(links) == 1 else 'links'} to what is read")
 
 
 def _unzipped(files: list[File]) -> list[File]:

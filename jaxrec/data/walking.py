@@ -1,7 +1,7 @@
 """Lists the files in folders, each once despite links, up to a number and a depth."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +47,7 @@ def of_delta(path: Path, table: Path) -> UserError:
 
 def is_hidden(name: str) -> bool:
     """Returns whether a file or folder of this name is skipped."""
-    return name.startswith((".", "__MACOSX")) or (name.startswith("_") and "=" not in name)
+    return name.startswith((".", "~$", "__MACOSX")) or (name.startswith("_") and "=" not in name)  # ~$: Excel's locks
 
 
 def walk(root: Path, say: Callable[[str], None]) -> list[Path]:
@@ -74,6 +74,18 @@ def walk(root: Path, say: Callable[[str], None]) -> list[Path]:
         waiting += folders
         check_number(root, len(found))
     return sorted(found)
+
+
+def once(root: Path, paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Returns the paths below a folder that are to be read, and those that lead to the same files by a link."""
+    paths, same = list(paths), {}
+    for each in paths:
+        same.setdefault(_identity(each) if each.exists() else each, []).append(each)
+    kept, base = set(), os.path.realpath(root)
+    for group in same.values():
+        direct = [each for each in group if os.path.realpath(each) == os.path.join(base, each.relative_to(root))]
+        kept.update(direct or group[:1])
+    return [each for each in paths if each in kept], [each for each in paths if each not in kept]
 
 
 def _identity(path: Path) -> tuple[int, int]:

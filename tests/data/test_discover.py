@@ -121,7 +121,8 @@ DAILY = {"d/2020-01-01/events.csv": ONE, "d/2020-01-02/events.csv": TWO}
 @pytest.mark.parametrize("path", ["d", "d/*/events.csv", "d/*/*", "d/*", "d/2020-01-0[12]/*.csv", "*"])
 @pytest.mark.parametrize("format", [None, "table"])
 def test_daily_folders_are_shards_by_folder_and_by_glob(tmp_path, path, format):
-    tree(tmp_path, DAILY | {"d/2020-01-01/_SUCCESS": b"", "d/_temporary/0.json": b"{}", "d/.a.crc": b"\0"})
+    hidden = {"d/2020-01-01/_SUCCESS": b"", "d/_temporary/0.json": b"{}", "d/.a.crc": b"\0", "d/~$a.csv": b"\0"}
+    tree(tmp_path, DAILY | hidden)
     said = []
     assert rows(tmp_path / path, format, say=said.append) == LOG
     assert any("2 files: " in line and "2020-01-02/events.csv" in line for line in said)
@@ -229,6 +230,34 @@ def test_links_are_followed_once(tmp_path):
     said = []
     assert sorted(rows(tmp_path / "d", say=said.append)) == [*LOG, ("3", "5")]
     assert sum("a link to what is read" in line for line in said) == 3
+
+
+LINKS = {
+    "": ("2.csv", "latest.csv"),
+    "*": ("2.csv", "0.csv"),
+    "*.csv*": ("2.csv", "latest.csv"),
+    "d*": ("d2", "d0"),
+    "d*/*.csv": ("d2/2.csv", "d1/latest.csv"),
+    "d*/?.csv": ("d2", "d0"),
+    "z": ("z/2.zip", "z/0.zip"),
+    "z/*": ("z/2.zip", "z/0.zip"),
+}
+
+
+@pytest.mark.parametrize("path", LINKS)
+def test_links_beside_what_they_lead_to_are_left_out_and_said(tmp_path, path):
+    place = {"": "{0}.csv", "d": "d{0}/{0}.csv", "z": "z/{0}.zip"}[path[:1].replace("*", "")]
+    for number, text in ((1, ONE), (2, TWO)):
+        (file := tmp_path / place.format(number)).parent.mkdir(exist_ok=True)
+        file.write_text(HEADER + text)
+        if file.suffix == ".zip":
+            with zipfile.ZipFile(file, "w") as archive:
+                archive.writestr("events.csv", HEADER + text)
+    target, link = LINKS[path]
+    (tmp_path / link).symlink_to(tmp_path / target)
+    said = []
+    assert rows(tmp_path / path, say=said.append) == LOG
+    assert sum("not read" in line and "to what is read" in line for line in said) == 1
 
 
 @pytest.mark.parametrize("place", ["d", "d/2020-01-01"])

@@ -4,7 +4,6 @@ import difflib
 import glob
 import itertools
 import os
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from jaxrec.config import registry
 from jaxrec.data import columnar, items, json_lines, prepared, sequences, tables, walking, workbooks
 from jaxrec.data.opener import Opener, Unreadable
+from jaxrec.data.ordering import ordered
 from jaxrec.data.text import MARK, File, shown, some
 from jaxrec.data.walking import check_number, is_hidden, once, refuse, scan, walk
 from jaxrec.system.errors import UserError
@@ -24,12 +24,12 @@ SIDE = (
     *(name.replace("item", "user") for name in items.NAMES),
     "stats.json",
     "meta.json",
+    *("state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json"),  # of Hugging Face's data sets
 )  # files beside the interactions that hold none
 PROSE = (".md", ".rst", ".html", ".pdf")  # documents: never shards
 ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\10")  # first bytes of zips
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".ods")  # zips that are a single document
 READMES = ("readme", "license", "licence", "copying", "changelog", "notice")
-NUMBERS = re.compile("([0-9]+)")  # numbers in file names
 SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # a text file with one of them is a table
 
 
@@ -252,7 +252,7 @@ def _shards(given: Path, files: list[File], label: Callable, say, mixed: bool) -
         why = f"files of {some(sorted(kinds))} lie together in this folder"
         cure = "name the file that holds the interactions, or a glob; --format table reads them all"
         raise UserError(_holding(given, why, [file.below for file in files], cure))
-    shards = sorted(itertools.chain(*kinds.values()), key=by_name)
+    shards = ordered(itertools.chain(*kinds.values()), say)
     filled = [file for file in shards if file.start(1)] if len(shards) > 1 else shards
     shards = filled or shards
     taken = {*shards}
@@ -260,16 +260,6 @@ def _shards(given: Path, files: list[File], label: Callable, say, mixed: bool) -
         say(f"not read: {some(file.below for file in left)}")
     _check_distinct(shards)
     return shards
-
-
-def by_name(file: File) -> tuple:
-    """Sort key of a file: the parts of its path, with numbers in them compared by value (2 before 10)."""
-    parts = [*file.path.parts, *file.member.split("/")]
-    numbered = [
-        [(len(each.lstrip("0")), each.lstrip("0")) if at % 2 else each for at, each in enumerate(NUMBERS.split(part))]
-        for part in parts
-    ]
-    return numbered, parts
 
 
 def _is_aside(file: File) -> bool:

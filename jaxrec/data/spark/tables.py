@@ -11,6 +11,7 @@ from pyspark.errors import AnalysisException, PySparkException  # pyright: ignor
 from pyspark.sql import DataFrame, SparkSession, functions as F, types  # pyright: ignore[reportMissingImports]
 
 from jaxrec.data import dialects, discover, tables
+from jaxrec.data.ordering import ordered
 from jaxrec.data.spark.packing import first
 from jaxrec.data.spark.rows import BLOCK, FILE, LINE, ROW, Dialect, Lines, Shard
 from jaxrec.data.text import File, some
@@ -167,7 +168,8 @@ def _chosen(data: str, found: list[str], format: str | None, say) -> tuple[str, 
         if len(kinds) > 1:
             what = f"files of {some(sorted(kinds))} lie together"
         raise UserError(f"{data}: {what} ({holds}): name the files by a glob, or their format with --format")
-    shards = sorted(kinds[kind], key=lambda uri: discover.by_name(files[uri]))
+    addresses = {files[uri]: uri for uri in kinds[kind]}
+    shards = [addresses[file] for file in ordered(addresses, say)]
     if left := [files[uri].below for uri in unknown]:
         say(f"not read: {some(left)}")
     return kind, [Shard(uri, _label(uri), _keys(files[uri], files[shards[0]])) for uri in shards]

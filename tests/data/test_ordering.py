@@ -1,0 +1,60 @@
+"""Laws of jaxrec.data.ordering: shards come in the order of their names, and splits in the order of their events."""
+
+import random
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from jaxrec.data.ordering import ordered
+from jaxrec.data.reading import read
+from jaxrec.data.text import File
+
+NAMES = {  # in their right order -> the splits that are said
+    ("part-2.csv", "part-10.csv", "test.csv"): "",
+    ("d=2/b.csv", "d=10/a.csv"): "",
+    ("test-1.csv", "test-2.csv"): "",
+    ("contest.csv", "latest.csv", "restrain.csv"): "",
+    ("train.csv", "test.csv"): "train, test",
+    ("extra.csv", "train.csv", "val.csv", "test.csv"): "train, validation, test",
+    ("d.train.inter", "d.valid.inter", "d.test.inter"): "train, validation, test",
+    ("validation.csv", "test.csv"): "validation, test",
+    ("data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "data/test-0.parquet"): "train, test",
+    ("train/b.csv", "dev/a.csv", "test/a.csv"): "train, validation, test",
+    ("train_test/train.csv", "train_test/test.csv"): "train, test",
+    ("Ratings_Train2.csv", "Ratings_Train10.csv", "Ratings_Test1.csv"): "train, test",
+}
+
+
+@pytest.mark.parametrize("names", NAMES, ids=" ".join)
+@pytest.mark.parametrize("within", [False, True])
+def test_splits_come_in_their_order_and_that_is_said(names, within):
+    root = Path("test/in/train")  # which says nothing, as it is the folder of all
+    files = [File(root / "a.zip", name) if within else File(root / name, root=root) for name in names]
+    mixed, said = random.Random(0).sample(files, len(files)), []
+    assert ordered(mixed, said.append) == files
+    assert said == [f"files in the order of the splits that their names say: {NAMES[names]}"] * bool(NAMES[names])
+
+
+SAVED = {  # as `datasets` saves them to a disk, and its hub keeps them
+    "ds/data-00000-of-00001.arrow": "abz",
+    "dict/train/data-00000-of-00001.arrow": "ab",
+    "dict/test/data-00000-of-00001.arrow": "z",
+    "hub/data/train-00000-of-00001.parquet": "ab",
+    "hub/data/test-00000-of-00001.parquet": "z",
+    "hub/data/validation-00000-of-00001.parquet": "",
+}
+
+
+@pytest.mark.parametrize("path", ["ds", "dict", "dict/*", "hub", "hub/data/*.parquet"])
+@pytest.mark.parametrize("format", [None, "table"])
+def test_data_sets_of_hugging_face_are_read_without_what_lies_beside_them(tmp_path, path, format):
+    for name, items in SAVED.items():
+        (file := tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        frame = pl.DataFrame({"user": ["u"] * len(items), "item": list(items)}, schema_overrides={"item": pl.String})
+        frame.write_parquet(file) if file.suffix == ".parquet" else frame.write_ipc_stream(file)
+        for beside in ("state.json", "dataset_info.json"):
+            file.with_name(beside).write_text('{"splits": ["train", "test"]}')
+    (tmp_path / "dict" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    data = read(tmp_path / path, format)
+    assert [str(data.catalogue.ids[item - 1]) for item in data.items] == ["a", "b", "z"]

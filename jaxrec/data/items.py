@@ -4,7 +4,6 @@ Columns keep their names and types. A text column becomes integers, floats, bool
 Titles remain text, and so do ids, which are matched with the log's by their printed form.
 """
 
-import csv
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -15,10 +14,10 @@ from typing import Any
 
 import polars as pl
 
-from jaxrec.data import arrow, columnar, columns as cols, embeddings, json_lines, tables
+from jaxrec.data import arrow, columnar, columns as cols, embeddings, fields, json_lines
 from jaxrec.data.interactions import COUNT, GENRES, ID, TITLES, Catalogue, Interactions
 from jaxrec.data.tables import LONG
-from jaxrec.data.text import File, csv_rows, fail, pieces, short, some
+from jaxrec.data.text import File, fail, pieces, short, some
 from jaxrec.data.typed import EXACT, typed
 from jaxrec.system.errors import UserError
 
@@ -95,10 +94,11 @@ def given(
 
 
 def _as_integers(file: File | str, about: pl.DataFrame, role: str) -> pl.DataFrame:
-    """Reads float ids such as 1.0, as pandas writes integer columns with gaps, as integers."""
-    ids = about[ID].str.replace(r"^(-?[0-9]{1,15})\.0*$", "${1}")
+    """Reads float ids such as 1.0, as pandas writes integer columns with gaps, as integers, without spaces around."""
+    ids = about[ID].str.strip_chars().str.replace(r"^(-?[0-9]{1,15})\.0*$", "${1}")
     if (twice := ids.is_duplicated()).any():
-        raise UserError(f"{file}: {role} {ids.filter(twice)[0]} has two rows, as a float and as an integer: keep one")
+        ways = some(map(repr, about[ID].filter(ids == ids.filter(twice)[0])))
+        raise UserError(f"{file}: {role} {ids.filter(twice)[0]} has two rows, as {ways}: keep one")
     return about.with_columns(ids)
 
 
@@ -144,7 +144,7 @@ def _rows(file: File, column: str | None, role: str) -> pl.DataFrame:
         return _json_lines(file, column, role)
     if file.suffix == ".item":
         return recbole(file, column)
-    rows = _csv(file)
+    rows = fields.of_csv(file)
     _, header = next(rows)
     return _frame(file, header, _key(file, header, column, role), rows, role)
 
@@ -206,7 +206,7 @@ def _with_ids(file: File | str, frame: pl.DataFrame, key: int, role: str) -> pl.
 
 def recbole(file: File, column: str | None = None) -> pl.DataFrame:
     """Reads RecBole's .item: tab-separated with a typed header; the genres' words become "A|B"."""
-    rows = _split(file, "\t")
+    rows = fields.split(file, "\t")
     _, header = next(rows)
     names = [name.partition(":")[0] for name in header]
     frame = _frame(file, names, _key(file, names, column), rows)
@@ -221,13 +221,13 @@ def recbole(file: File, column: str | None = None) -> pl.DataFrame:
 def movielens(ratings: File) -> pl.DataFrame | None:
     """Reads titles and genres beside MovieLens' ratings, from movies.dat, movies.csv or u.item; None if missing."""
     if file := ratings.beside("movies.csv"):
-        rows = _csv(file)
+        rows = fields.of_csv(file)
         next(rows)
         return _frame(file, [ID, "title", "genres"], 0, rows)
     if file := ratings.beside("movies.dat"):
-        return _frame(file, [ID, "title", "genres"], 0, _split(file, LONG, "latin-1"))
+        return _frame(file, [ID, "title", "genres"], 0, fields.split(file, LONG, "latin-1"))
     if file := ratings.beside("u.item"):
-        rows = ((line, [*row[:2], _flagged(row[5:])]) for line, row in _split(file, "|", "latin-1", least=6))
+        rows = ((line, [*row[:2], _flagged(row[5:])]) for line, row in fields.split(file, "|", "latin-1", least=6))
         return _frame(file, [ID, "title", "genres"], 0, rows)
     return None
 
@@ -265,7 +265,7 @@ def _check_ids(file: File | str, frame: pl.DataFrame, place: Callable[[int], str
     """Checks that each row has a distinct id. `place`: index of a row -> its place, as "line 7"."""
     ids = frame[ID]
     row = lambda at: short(",".join("" if value is None else str(value) for value in frame.row(at)))
-    if (empty := (ids == "").arg_true()).len():
+    if (empty := (ids.str.strip_chars() == "").arg_true()).len():
         raise UserError(f"{file}, {place(empty[0])}: {row(empty[0])}: no {role} id: fill it in, or remove the row")
     again = (~ids.is_first_distinct()).arg_true()
     if again.len():
@@ -286,65 +286,10 @@ def _frame(file: File, header: list[str], key: int, rows: Iterator, role: str = 
                 fail(file, line, ",".join(row), cure)
         columns = zip(*(row for _, row in chunk), strict=True)
         frame = pl.DataFrame([pl.Series(n, c, pl.String) for n, c in zip(names, columns, strict=True)])
-        frames.append(frame := frame.with_columns(pl.all().str.strip_chars()))
+        frames.append(frame := frame.with_columns(pl.exclude(ID).str.strip_chars()))
         _check_ids(file, frame, lambda row, chunk=chunk: f"line {chunk[row][0]}", role)  # early: long
         lines.append(pl.Series([line for line, _ in chunk], dtype=pl.Int64))
     frame, line = pl.concat(frames), pl.concat(lines)
     _check_ids(file, frame, lambda row: f"line {line[row]}", role)
     texts = {name for name in names if name == ID or cols.plain(name) in TITLES}
     return frame.with_columns(typed(frame[name]) for name in names if name not in texts)
-
-
-def _csv(file: File):
-    """Yields (line number, fields) of a CSV file; the header comes first, with stripped names."""
-    separator, line, first = _separator(file), 0, True
-    rows = csv_rows(_numbered(file, count := [0]), strict=True, delimiter=separator)
-    try:
-        for row in rows:
-            start, line = line + 1, count[0]
-            if row and not (first and _names_separator("".join(row))):
-                yield start, [name.strip() for name in row] if first else row
-                first = False
-    except csv.Error as error:
-        cure = "shorten it, or mend the quote that does not end" if "limit" in str(error) else "mend the quotes"
-        raise UserError(f"{file}, line {line + 1}: not CSV ({error}): {cure}") from None
-    if first:
-        raise UserError(f"{file}, line 1: the file is empty: give it a header and rows, or remove it")
-
-
-def _separator(file: File) -> str:
-    """Returns the separator: from Excel's `sep=` line, otherwise the candidate that is most frequent in the header."""
-    line = next(filter(str.strip, tables.first_lines(file)), "")
-    if found := _names_separator(line):
-        return found
-    plain = re.sub('"[^"]*"', "", line)
-    return max(",", "\t", ";", "|", key=plain.count)
-
-
-def _names_separator(line: str) -> str:
-    found = re.fullmatch(r'"?sep=([,;|\t]?)"?', line.strip(" "))
-    return (found[1] or ",") if found else ""
-
-
-def _numbered(file: File, count: list[int]):
-    """Yields the lines of a file with their line ends, and counts them in `count`."""
-    for piece in pieces(file):
-        for text in piece.lines():
-            count[0] += 1
-            yield f"{text}\n"
-
-
-def _split(file: File, separator: str, encoding: str = "utf-8", least: int = 1):
-    """Yields (line number, fields) of a file without quotes."""
-    empty = True
-    for piece in pieces(file, encoding=encoding):
-        for line, text in enumerate(piece.lines(), piece.first):
-            if not text.strip():
-                continue
-            fields = text.split(separator)
-            if len(fields) < least:
-                fail(file, line, text, f"{len(fields)} fields where {least} or more are expected: mend the line")
-            yield line, fields
-            empty = False
-    if empty:
-        raise UserError(f"{file}, line 1: the file is empty: fetch it again, or remove it")

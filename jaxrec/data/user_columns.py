@@ -66,19 +66,19 @@ def described(interactions: Interactions, given: Input) -> Interactions:
         if table is None:
             return interactions
         name, about = items.given(table, own, column, "user")
+        ids = pl.DataFrame({ID: pl.Series(own.ids.tolist()).cast(pl.String)})
+        unknown = len(ids.join(about, on=ID, how="anti"))
+        if unknown == len(ids):
+            told = f"{short(str(about[ID].first()))}, where the log has {short(str(own.ids[0]))}"
+            raise UserError(f"{name}: none of its ids is a user of the log, as {told}: call the ids' column user_id")
     except UserError as error:
         if path is not None:
             raise
         given.say(f"no table of users: {error}")
         return interactions
-    ids = pl.DataFrame({ID: pl.Series(own.ids.tolist()).cast(pl.String)})
-    unknown = len(ids.join(about, on=ID, how="anti"))
-    if unknown == len(ids) and path is not None:
-        told = f"{short(str(about[ID].first()))}, where the log has {short(str(own.ids[0]))}"
-        raise UserError(f"{name}: none of its ids is a user of the log, as {told}: call the ids' column user_id")
-    if unknown == len(ids) or about.width == 1:
-        return interactions
     given.say(f"users: {name}: {some(about.drop(ID).columns, 30)}")
+    if about.width == 1:
+        return interactions
     if unknown:
         given.say(f"{unknown:,} of {len(ids):,} users have no row in the table of users")
     aligned = ids.join(about, on=ID, how="left", maintain_order="left").drop(ID)

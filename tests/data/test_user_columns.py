@@ -1,6 +1,7 @@
 """Columns of users: found beside a log, kept with their users, and numbered alike in training and in requests."""
 
 import datetime
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -47,6 +48,13 @@ def test_a_table_of_others_is_left_alone_unless_it_is_named(tmp_path):
     (tmp_path / "users.csv").write_text("name,age\nx,1\n")
     log = jaxrec.prepare(tmp_path / "log.csv")
     assert log.interactions.user_columns is None and any("no table of users" in note for note in log.notes)
+    for text, said in (
+        ("user_id,age\nx,1\n", "no table of users: .*none of its ids is a user of the log, as 'x', where the log has"),
+        ("user_id\n1\n", "users: .*users.csv: nothing"),
+    ):
+        (tmp_path / "users.csv").write_text(text)
+        log = jaxrec.prepare(tmp_path / "log.csv")
+        assert log.interactions.user_columns is None and any(re.match(said, note) for note in log.notes)
     for text, said in (
         ("user_id,age\nx,1\n", "none of its ids is a user of the log, as 'x', where the log has '1'"),
         ("user_id,age\n1,1\n1,2\n", "user 1 has line 2 already"),

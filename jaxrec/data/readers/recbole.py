@@ -34,7 +34,8 @@ def read(given: Input) -> Interactions:
     beside = file.beside(file.name.removesuffix(".inter") + ".item")
     if given.items is not None or beside is None:
         return described(given, interactions, log.columns["item"])
-    return items.describe(interactions, items.recbole(beside, log.columns["item"]), given.say)
+    _, about = items.given(beside, interactions.catalogue, log.columns["item"])
+    return items.describe(interactions, about, given.say)
 
 
 def _recbole_rows(file: File, given: Input, names: list[str], kinds: list[str]):

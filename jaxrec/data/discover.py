@@ -15,7 +15,7 @@ from jaxrec.data.ordering import ordered
 from jaxrec.data.text import MARK, File, shown, some
 from jaxrec.data.walking import check_number, is_hidden, once, refuse, scan, walk
 from jaxrec.system.errors import UserError
-from jaxrec.system.files import expand
+from jaxrec.system.files import expand, open_regular
 
 TEXT = (".csv", ".tsv")
 RATINGS = ("ratings.dat", "ratings.csv", "u.data")  # MovieLens files of ratings
@@ -172,7 +172,7 @@ def _unzipped(files: list[File]) -> list[File]:
     """Returns the files with zips replaced by their members; workbooks, which are zips too, remain."""
     found = []
     for file in files:
-        is_zip = file.start(4) in ZIPS and file.suffix not in WORKBOOKS
+        is_zip = _is_zip(file) and file.suffix not in WORKBOOKS
         inside = file.opener.names(file.path) if is_zip else []
         if not is_zip or workbooks.PART in inside:
             found.append(file)
@@ -180,6 +180,14 @@ def _unzipped(files: list[File]) -> list[File]:
         names = sorted(map(Path, inside), key=lambda name: name.parts)
         found += [replace(file, member=str(name)) for name in names if not any(map(is_hidden, name.parts))]
     return found
+
+
+def _is_zip(file: File) -> bool:
+    """Returns whether a file is a zip as it lies there, not only once it is unpacked."""
+    if file.start(4) not in ZIPS:
+        return False
+    with open_regular(file.path) as raw:
+        return raw.read(4) in ZIPS
 
 
 def _begins(format: str) -> bool:

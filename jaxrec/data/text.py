@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from jaxrec.data import signatures
 from jaxrec.data.opener import SUFFIXES, Damaged, Opener, Unreadable
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
@@ -153,6 +154,8 @@ def pieces(
     with file.open() as stream:
         while not end:
             chunk = _chunk(file, stream, size, line, rest)
+            if begins:
+                signatures.check(file, chunk)
             end = len(chunk) < size
             text = rest + (chunk.removeprefix(MARK) if begins else chunk)
             ends = _line_end(chunk) if begins else ends
@@ -265,12 +268,11 @@ def _decoded(file: File, first: int, text: bytes, encoding: str) -> bytes:
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start)
         row = text.split(b"\n")[line].decode(errors="replace")
-        found = "utf-16" if text.count(b"\0") > len(text) // 4 else "latin1"
-        fail(file, first + line, row, f"not UTF-8 text: convert it, as by `iconv -f {found} -t utf-8`")
+        fail(file, first + line, row, f"not UTF-8 text: {signatures.conversion(text)}")
     if "\0" in decoded:
         line = decoded.count("\n", 0, decoded.index("\0"))
         row = decoded.split("\n")[line]
-        fail(file, first + line, row, "a zero byte, so this is no text file: convert it to text")
+        fail(file, first + line, row, f"a zero byte, so this is no text file: {signatures.conversion(text)}")
     return text if encoding == "utf-8" else decoded.encode()
 
 

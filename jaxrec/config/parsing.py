@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 from jaxrec.config import checks, earlier, registry
@@ -92,6 +93,22 @@ def flatten(values: dict, prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat
+
+
+def nested(flat: Mapping[str, Any]) -> dict:
+    """The nested dict of {"group.key": value}: what `flatten` makes flat.
+
+    >>> nested({"seed": 0, "optim.name": "adam", "optim.clip": 1.0})
+    {'seed': 0, 'optim': {'name': 'adam', 'clip': 1.0}}
+    """
+    made: dict[str, Any] = {}
+    for key, value in flat.items():
+        *groups, last = key.split(".")
+        inner = made
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[last] = value
+    return made
 
 
 def row_width(config: Config) -> int:

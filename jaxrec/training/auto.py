@@ -9,7 +9,7 @@ import numpy as np
 from jaxrec.batches import context
 from jaxrec.config import registry
 from jaxrec.config.keys import AUTO
-from jaxrec.config.parsing import check_keys, flatten
+from jaxrec.config.parsing import check_keys, flatten, nested
 from jaxrec.data import event_types, features, splits
 from jaxrec.data.interactions import Interactions
 from jaxrec.models.entry import ModelEntry
@@ -21,16 +21,21 @@ BATCHES = 32, 512  # the smallest and the largest
 WIDTHS = ((0, 64), (150_000, 128), (500_000, 256))  # (from so many training events on, the width)
 SOFTMAX_ITEMS = 100_000  # the largest catalogue that is scored whole for every target
 WHOLE, SAMPLED = "softmax", "sampled-softmax"
-#: the other keys of a loss that a rule chose. Sampled: the batch's other targets, and 2,048 items by the root of their
-#: counts, corrected
-LOSSES = {
-    WHOLE: {"label_smoothing": 0.1},
-    SAMPLED: {"negatives": 2_048, "sampling": "mixed", "share": "batch", "alpha": 0.5, "logq": 1.0},
+SMOOTHED = {"label_smoothing": 0.1}  # the other keys of a softmax that a rule chose
+DRAWN = {"negatives": 2_048, "share": "batch", "logq": 1.0}
+#: those of a sampled one, by its sampling; by default the batch's other targets, and items by the root of their counts
+SAMPLINGS = {
+    "mixed": DRAWN | {"alpha": 0.5},
+    "popularity": DRAWN | {"alpha": 0.5},
+    "uniform": DRAWN,
+    "in-batch": DRAWN | {"negatives": 0},
+    "uniform-unseen": {"negatives": 256},
 }
 LONG = 20  # mean events of a history from which a target is not compared to what its user has
 AT_ONCE = 0.02  # share of last items from which repeating the one before is a good answer
 FIRST = ("gated", "pre")  # norms that come first in a block, which bear a higher rate
-NEEDED = ("length", "model.dim")  # numbers that rules take from other keys
+NUMBERS = ("length", "model.dim")  # that rules take from other keys
+NEEDED = ("split", *NUMBERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,17 +160,34 @@ def _loss(counted, chosen):
 
 def _also(name, counted, chosen):
     """The other keys of a loss that a rule chose, as far as they are not given."""
-    events, keys = counted.events / max(counted.sequences, 1), dict(LOSSES[name])
-    can = name == WHOLE and not chosen.get("loss.fused") and chosen.get("feed") != "host"
-    if can and chosen.get("seen", "exclude") == "exclude" and events >= LONG:
+    keys = dict(SMOOTHED)
+    if name == SAMPLED:
+        shared = chosen.get("loss.share", "batch") == "batch"
+        sampling = chosen.get("loss.sampling", "mixed" if shared else "popularity")
+        keys = {"sampling": sampling} | SAMPLINGS.get(sampling, {})
+    elif counted.events >= LONG * max(counted.sequences, 1) and _leaves_out(chosen):
         keys["seen"] = "exclude"
     return {key: value for key, value in keys.items() if f"loss.{key}" not in chosen}
 
 
+def _leaves_out(chosen):
+    """Whether a softmax can leave out what ranking leaves out, and ranking does."""
+    can = not chosen.get("loss.fused") and chosen.get("feed") != "host"
+    return can and chosen.get("seen", "exclude") == "exclude" and ranks_new(chosen["split"])
+
+
+def ranks_new(split: str) -> bool:
+    """Whether the answers to a split's questions are ranked without what the history has, unless a person keeps it."""
+    return registry.find("protocol", registry.find("split", split).protocol).filtered
+
+
 def _sparse(counted, chosen):
-    if registry.find("loss", chosen["loss.name"]).sampled and chosen.get("optim.name", "adam") != "adamw":
-        return Found(True, "a step moves the rows of its own items alone")
-    return Found(False, f"{chosen['loss.name']} moves every row")
+    of_all = [chosen["loss.name"]] if not registry.find("loss", chosen["loss.name"]).sampled else []
+    of_all += ["adamw"] if chosen.get("optim.name") == "adamw" else []
+    of_all += [f"optim.{key}" for key in ("weight_decay", "ema") if chosen.get(f"optim.{key}")]
+    if of_all:
+        return Found(False, f"{of_all[0]} moves every row")
+    return Found(True, "a step moves the rows of its own items alone")
 
 
 def _rate(counted, chosen):
@@ -273,7 +295,7 @@ def resolve(values: Mapping[str, Any], interactions: Interactions) -> tuple[dict
         chosen |= {f"loss.{key}": value for key, value in also.items()}
     reasons = dict.fromkeys(each.why for each in found.values())
     told = {why: ", ".join(f"{key}={each.value}" for key, each in found.items() if each.why == why) for why in reasons}
-    return _nested(chosen), [f"{keys}: {why}" for why, keys in told.items()]
+    return nested(chosen), [f"{keys}: {why}" for why, keys in told.items()]
 
 
 def of_events(interactions: Interactions) -> str:
@@ -293,7 +315,10 @@ def _check(asked, chosen, model):
             can = ", ".join(dict.fromkeys([*RULES, *model.suits]))
             raise UserError(f"config.{key} is auto, and nothing says what that is: set a value; auto can be {can}")
     for key in NEEDED:
-        value = chosen.get(key, AUTO)
+        if key not in chosen:
+            raise UserError(f"config.{key} is missing, on which other keys' auto depends: set it, or auto")
+    for key in NUMBERS:
+        value = chosen[key]
         if value != AUTO and not (type(value) is int and value > 0):
             raise UserError(f"config.{key} is {value!r}: it must be a whole number above 0, or auto")
 
@@ -318,14 +343,3 @@ def _counted(interactions, model):
         telling=features.telling(interactions.catalogue),
         model=model,
     )
-
-
-def _nested(flat):
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        *groups, last = key.split(".")
-        inner = nested
-        for group in groups:
-            inner = inner.setdefault(group, {})
-        inner[last] = value
-    return nested

@@ -129,7 +129,8 @@ def _cures(setup, needs, left):
         fewer = int(rows * (left - fixed) / max(needs.work - fixed, 1) / 2)
         found.append(f"--config.microbatch_rows={min(max(fewer, 1), rows // 2)}")
     if needs.data > needs.work - left and needs.data and config.feed == "device" and config.stream == "packed":
-        found.append("--config.feed=host, which keeps the data off the device")
+        keeps = " with --config.loss.seen=keep" if config.loss.seen == "exclude" else ""
+        found.append(f"--config.feed=host{keeps}, which keeps the data off the device")
     if loss.sampled and not config.optim.sparse and config.optim.name != "adamw":
         found.append("--config.optim.sparse=True, which has gradients of the batch's items alone")
     elif not loss.sampled and len(setup.split.interactions.catalogue.ids) >= LARGE:

@@ -94,6 +94,12 @@ def test_targets_of_long_histories_are_compared_to_what_ranking_ranks(length, gi
     assert any("loss.seen=exclude" in line for line in why) == (wanted == "exclude" and "loss.seen" not in given)
 
 
+def test_the_items_of_sessions_whose_targets_may_be_any_item_are_all_compared():
+    made, _ = resolve(log_of([300] * 40, 400, sessions=30))
+    assert (made.split, made.loss.seen) == ("sessions", "keep")
+    assert resolve(log_of([300] * 40, 400), split="by-time")[0].loss.seen == "exclude"
+
+
 def test_sessions_and_repeats_choose_how_the_log_is_split_and_what_may_be_answered():
     assert resolve(log_of([5] * 20, 9))[0].split == "last-item"
     assert resolve(log_of([5] * 20, 9, sessions=15))[0].split == "sessions"
@@ -169,6 +175,29 @@ def test_an_own_model_leaves_out_what_it_has_no_key_for():
 def test_what_can_not_be_resolved_is_named(given, said):
     with pytest.raises(UserError, match=said):
         resolve(log_of([9] * 40, 50), **given)
+
+
+@pytest.mark.parametrize("key", auto.NEEDED)
+def test_what_rules_depend_on_must_be_there(key):
+    values = parsing.flatten(recipes.read("default", {"dataset": "made"}).values)
+    del values[key]
+    with pytest.raises(UserError, match=f"config.{key} is missing, on which"):
+        auto.resolve(parsing.nested(values), log_of([9] * 40, 50))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"loss.sampling": sampling} for sampling in auto.SAMPLINGS]
+    + [{"loss.share": share} for share in ("slot", "row", "batch")]
+    + [{"optim.ema": 0.9}, {"optim.weight_decay": 0.1}, {"optim.name": "adamw"}],
+)
+def test_what_a_person_sets_of_a_sampled_loss_goes_with_what_rules_choose(given):
+    made, why = resolve(log_of([9] * 40, 100_001), **given)
+    flat = parsing.flatten(parsing.to_dict(made))
+    assert made.loss.name == auto.SAMPLED and all(flat[key] == value for key, value in given.items())
+    (said,) = [line for line in why if "optim.sparse" in line]
+    assert made.optim.sparse == ("optim" not in str(given))
+    assert made.optim.sparse or any(word in said for word in ("adamw", *given))
 
 
 def test_of_a_log_that_grows_the_batch_grows_and_the_model_never_shrinks():

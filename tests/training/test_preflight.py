@@ -106,6 +106,13 @@ def test_the_cure_that_is_named_cures(changes, share, monkeypatch):
     pytest.fail(f"{changes} does not fit")
 
 
+def test_what_leaves_items_out_comes_from_the_host_without_that():
+    changes = {"loss.seen": "exclude"}
+    needs = preflight.Needs(state=0, data=10**9, work=10**6)
+    (cure,) = [each for each in preflight._cures(assembled(**changes), needs, 0) if "feed=host" in each]
+    assert assembled(**changes | dict(FLAG.findall(cure))).config.feed == "host"
+
+
 def test_what_has_no_room_for_its_params_is_refused_before_they_are_made(monkeypatch, tmp_path):
     setup = assembled()
     monkeypatch.setattr(memory, "free", lambda device: 1000)

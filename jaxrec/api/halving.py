@@ -20,8 +20,9 @@ import numpy as np
 from jaxrec.api import fitting, search
 from jaxrec.api.lanes import Lanes
 from jaxrec.api.logs import Log
-from jaxrec.api.search import Trial
+from jaxrec.api.search import Changes, Trial
 from jaxrec.config.keys import Config
+from jaxrec.config.parsing import flatten
 from jaxrec.evaluation.comparison import paired
 from jaxrec.evaluation.evaluator import ranks_of
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
@@ -29,7 +30,7 @@ from jaxrec.kernels import placement, processes
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_json, write_json
-from jaxrec.training import fit as loop, preflight, workdir as workdirs
+from jaxrec.training import fit as loop, growing, preflight, workdir as workdirs
 
 STATE = "tune.json"
 FOR_TEST = 0.05  # share of the time reserved for the test
@@ -43,7 +44,12 @@ class Scored(Exception):
     """Raised to end a trial that was to train up to its first score."""
 
 
-ENDS = Scored, loop.OutOfTime, loop.NotFinite, preflight.TooLarge  #: ways in which the training of a trial is cut off
+class Unfit(UserError):
+    """A configuration does not fit the log."""
+
+
+FAILS = loop.NotFinite, preflight.TooLarge, growing.AnotherModel  #: why a trial can't go on, when others may
+ENDS = Scored, loop.OutOfTime, *FAILS  #: ways in which the training of a trial is cut off
 
 
 class Halving:
@@ -62,10 +68,12 @@ class Halving:
         """
         self.log, self.folder, self.base, self.keys, self.say = log, folder, base, dict(keys), say
         self.devices = placement.local()
-        self.lanes = Lanes(placement.all_devices())
+        of_all = any(key.startswith("mesh.") for key in flatten(self.keys))  # a trial is of several devices
+        self.lanes = Lanes(placement.all_devices(), of_all)
         self.budget, self.seconds, self.least = 60 * minutes, 0.0, 0.0  # least: seconds to a trial's first score
         self.trials, self.planned = [search.trial({})], 0  # number of trials in the first round; 0 if not yet known
         self.shares: list[float] = []  # seconds per trial, for each round begun
+        self.combined: Changes | None = None  # what the first round showed to help; None before, empty for too little
         self._ready: dict[str, tuple] = {}  # trial name -> (its devices, (Setup, validation function))
         self._keeping = threading.Lock()
         if (folder / STATE).exists():
@@ -77,7 +85,7 @@ class Halving:
             kept = read_json(self.folder / STATE)
             data, self.seconds, self.planned = kept["data"], float(kept["seconds"]), int(kept["planned"])
             self.least, self.shares = float(kept["least"]), [float(share) for share in kept["shares"]]
-            self.trials = [Trial(**each) for each in kept["trials"]]
+            self.trials, self.combined = [Trial(**each) for each in kept["trials"]], kept.get("combined")
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{self.folder / STATE}: damaged ({error}): remove it, or name another workdir") from None
         if data != self.log.fingerprint:
@@ -135,17 +143,25 @@ class Halving:
 
     def _together(self):
         """Adds a trial that combines the changes that beat `default`; returns it in a list, or an empty list."""
+        if self.combined is None:  # else decided by an earlier run, by the scores of then
+            self.combined = self._combination()
+            self.trials += [search.trial(self.combined)] if self.combined else []
+            self.keep()
+        found = [trial for trial in self.trials if self.combined and trial.changes == self.combined]
+        self._round(found, 0, self.shares[0])
+        return found
+
+    def _combination(self):
+        """Returns the changes that beat `default` if there are several, they fit together, and nothing tried them."""
         better = [each for each in self.trials[1 : self.planned] if each.rank > self.first.rank and not each.of]
         changes = search.together(sorted(better, key=lambda trial: -trial.rank))
         if len(better) < 2 or any(trial.changes == changes for trial in self.trials):
-            return [trial for trial in self.trials[self.planned :] if trial.changes == changes]
+            return {}
         try:
             search.configuration(changes, self.keys, self.log)
         except UserError:  # changes may not fit together
-            return []
-        self.trials.append(search.trial(changes))
-        self._round(self.trials[-1:], 0, self.shares[0])
-        return self.trials[-1:]
+            return {}
+        return changes
 
     def _finalists(self):
         """Returns the best trial and `default`, as far as they have a score."""
@@ -208,14 +224,16 @@ class Halving:
         order = {"name": trial.name, "changes": trial.changes, "kept": [*self._ready]}
         processes.from_first(order | {"to_its_first_score": to_its_first_score})
         try:
+            setup, validate = self._assembled(trial, devices)
             with workdirs.locked(path) as held, held.named():
-                setup, validate = self._assembled(trial, devices)
                 fitting.claim(path, setup, self.log)
                 with contextlib.suppress(loop.OutOfTime, Scored):
                     quiet = consoles.make(quiet=True)
                     loop.fit(setup, path, validate, quiet, held, note, deadline=deadline, signals=signals)
                     trial.ended = True
-        except (loop.NotFinite, preflight.TooLarge) as error:
+        except (Unfit, *FAILS) as error:
+            if trial is self.first and isinstance(error, Unfit | growing.AnotherModel):
+                raise  # all trials have what does not fit
             trial.failed = str(error).partition(":")[0]
         trial.rounds, trial.seconds = number + 1, before + time.monotonic() - begun
         self.keep()
@@ -236,8 +254,8 @@ class Halving:
         with self._keeping:  # trials side by side keep what they reached
             self.seconds = time.monotonic() - self.begun
             kept = {"data": self.log.fingerprint, "seconds": self.seconds, "least": self.least, "shares": self.shares}
-            trials = [trial.to_dict() for trial in self.trials]
-            write_json(self.folder / STATE, kept | {"planned": self.planned, "trials": trials})
+            kept |= {"planned": self.planned, "combined": self.combined}
+            write_json(self.folder / STATE, kept | {"trials": [trial.to_dict() for trial in self.trials]})
         return self.seconds
 
     def order(self) -> list[Trial]:
@@ -288,7 +306,10 @@ def follow(log: Log, keys: Mapping[str, Any]) -> None:
     while (order := processes.from_first(None)) is not None:
         ready, name = {name: ready[name] for name in order["kept"] if name in ready}, order["name"]
         if name not in ready:
-            ready[name] = _assembled(order["changes"], keys, log)
+            try:
+                ready[name] = _assembled(order["changes"], keys, log)
+            except Unfit:  # the first process finds the same
+                continue
         setup, validate = ready[name]
         note = _raise_scored if order["to_its_first_score"] else None
         with tempfile.TemporaryDirectory() as folder, contextlib.suppress(*ENDS):
@@ -300,5 +321,8 @@ def _raise_scored(row):
 
 
 def _assembled(changes, keys, log, devices=None):
-    config = search.configuration(changes, keys, log)
-    return fitting.assembled(config, fitting.split_for(config, log), devices)
+    try:
+        config = search.configuration(changes, keys, log)
+        return fitting.assembled(config, fitting.split_for(config, log), devices)
+    except UserError as error:
+        raise Unfit(str(error)) from None

@@ -11,10 +11,11 @@ HEARD_WITHIN = 0.2  # seconds until a signal is noted at the latest
 
 
 class Lanes:
-    """As many lanes as devices. Of a job of several processes, which work on everything together, there is one."""
+    """As many lanes as devices; a single one of all if they work on everything `together`, as several processes do."""
 
-    def __init__(self, devices: Sequence):
-        self._lanes = [list(devices)] if processes.several() else [[device] for device in devices]
+    def __init__(self, devices: Sequence, together: bool = False):
+        one = together or processes.several()
+        self._lanes = [list(devices)] if one else [[device] for device in devices]
         self._own: dict[str, int] = {}  # what has a lane: the programs compiled for it are for that lane's devices
 
     def __len__(self) -> int:

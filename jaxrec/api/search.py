@@ -20,7 +20,9 @@ QUERY: Changes = {"model.norm": "query", "model.ffn": "relu", "model.ffn_multipl
 PRE: Changes = {"model.norm": "pre", "model.ffn": "gelu", "model.ffn_multiplier": 2}
 DROPOUTS = 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7
 LONGEST = 200
-SAMPLED: Changes = {f"loss.{key}": value for key, value in {"name": auto.SAMPLED, **auto.LOSSES[auto.SAMPLED]}.items()}
+SAMPLED: Changes = {"loss.name": auto.SAMPLED, "loss.sampling": "mixed"} | {
+    f"loss.{key}": value for key, value in auto.SAMPLINGS["mixed"].items()
+}
 
 
 @dataclass
@@ -115,7 +117,7 @@ def _single(base: Config, interactions: Interactions) -> Iterator[Changes]:
     if known := auto.of_events(interactions):
         yield {"context": known}
     yield {"loss.label_smoothing": 0.2}
-    if base.seen == "exclude":
+    if base.seen == "exclude" and auto.ranks_new(base.split):
         yield {"loss.seen": "keep" if base.loss.seen == "exclude" else "exclude"}
     yield {"model.dim": 2 * model.dim}
     yield {"optim.learning_rate": 2 * rate}

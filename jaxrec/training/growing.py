@@ -114,7 +114,8 @@ def carried(fresh: State, setup: Setup) -> State:
         State, on the host. Step, schedule, carry and average begin anew.
 
     Raises:
-        UserError: there is no such workdir, its model is another, or no item is in both.
+        AnotherModel: its model is another.
+        UserError: there is no such workdir, or no item is in both.
     """
     config, path, split = setup.config, fetching.here(setup.config.init_from, whole=True), setup.split
     stored = workdir.read(path)
@@ -149,7 +150,7 @@ def carried(fresh: State, setup: Setup) -> State:
         before, after = flatten(to_dict(stored.config)), flatten(to_dict(config))
         keys = [key for key in after if _shapes(key) and before.get(key) != after[key]]
         differ = [f"config.{key} was {before.get(key)!r} and is {after[key]!r}" for key in keys]
-        raise UserError(
+        raise AnotherModel(
             f"config.init_from: the model of {config.init_from} is another ({'; '.join([*differ, str(unlike)])}): set "
             "these keys as they were, or leave init_from out"
         ) from None
@@ -187,6 +188,10 @@ def neighbours(split: Split, items: Matched) -> Any:
     return scipy.sparse.csr_array((np.ones(pairs.shape[1], np.float32), pairs), shape=shape)
 
 
+class AnotherModel(UserError):
+    """The model of the earlier training is another one."""
+
+
 class _Unlike(Exception):
     """The params of two trainings don't have the same form."""
 
@@ -221,7 +226,7 @@ def _columns(before, now):
     return {(CONTEXT, USER + old.name): match(old.values or old.ends, new.values or new.ends) for old, new in pairs}
 
 
-def _moved(matched, old, new, begin=None):
+def _moved(matched, old, new, begin=None, otherwise=None):
     """A tree like the params of this training, with the rows of the earlier one.
 
     Args:
@@ -230,6 +235,7 @@ def _moved(matched, old, new, begin=None):
         old: a tree like the params of the earlier training.
         new: the tree to begin with: other rows stay as they are here.
         begin: {name of a param: function} of those whose other rows begin as (rows that are carried over) -> rows.
+        otherwise: the same of all other tables, of all rows of the earlier training.
     """
     if jax.tree.structure(old) != jax.tree.structure(new):
         raise _Unlike("its params have other parts")
@@ -245,6 +251,8 @@ def _moved(matched, old, new, begin=None):
         found[by.new] = old[by.old]
         if begin and names[0] in begin:
             found[by.added] = begin[names[0]](found[by.new])
+        elif otherwise and len(old):
+            found[by.added] = otherwise(old)
         return found
 
     return jax.tree_util.tree_map_with_path(leaf, old, new)
@@ -288,9 +296,10 @@ def _with_moments(old, new, move, begin):
     def part(new):
         if (old := kept.get(type(new))) is None:
             return new
+        sizes = partial(move, begin=begin, otherwise=partial(np.mean, axis=0))
         if isinstance(new, optax.ScaleByAdamState):
-            return optax.ScaleByAdamState(old.count, move(old.mu, new.mu), move(old.nu, new.nu, begin))
+            return optax.ScaleByAdamState(old.count, move(old.mu, new.mu), sizes(old.nu, new.nu))
         trace = new.trace if old.trace is None or new.trace is None else move(old.trace, new.trace)
-        return new._replace(sum_of_squares=move(old.sum_of_squares, new.sum_of_squares, begin), trace=trace)
+        return new._replace(sum_of_squares=sizes(old.sum_of_squares, new.sum_of_squares), trace=trace)
 
     return jax.tree.map(part, new, is_leaf=is_moments)

@@ -4,6 +4,7 @@ import collections
 import json
 import time
 from itertools import islice
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -13,7 +14,7 @@ from some import some
 import jaxrec
 from jaxrec import cli
 from jaxrec.api import halving, search, tuning
-from jaxrec.training import fit as loop, preflight
+from jaxrec.training import fit as loop, growing, preflight
 
 
 class Clock:
@@ -108,7 +109,7 @@ def test_the_other_processes_train_what_the_first_one_does(pretended, monkeypatc
 
 @pytest.mark.slow
 def test_what_helps_is_tried_together_and_beats_each_alone(pretended):
-    found = jaxrec.tune(made_log(), 60, pretended[2])
+    found = jaxrec.tune(made_log(), 30, pretended[2])
     changed = found.trials[0].changes
     assert {"model.dropout", "model.layers"} <= changed.keys()
     assert not {"model.norm", "optim.learning_rate"} & changed.keys()
@@ -164,9 +165,16 @@ def test_several_devices_train_as_many_trials_side_by_side(monkeypatch, tmp_path
 
 
 def test_what_fails_is_named_and_left_out(pretended, monkeypatch):
-    whole = halving.loop.fit
+    whole, assembled = halving.loop.fit, halving.fitting.assembled
+
+    def fits(config, *args):
+        if config.length == 48:
+            raise jaxrec.UserError("a basket has 10 events: set config.length=11")
+        return assembled(config, *args)
 
     def fit(config, *args, **kwargs):
+        if config.model.dim == 128:
+            raise growing.AnotherModel("the model is another: set this key as it was")
         if config.model.layers == 3:
             raise preflight.TooLarge("this does not fit the memory: set another")
         if config.model.name == "gru4rec":
@@ -174,16 +182,31 @@ def test_what_fails_is_named_and_left_out(pretended, monkeypatch):
         whole(config, *args, **kwargs)
 
     monkeypatch.setattr(halving.loop, "fit", fit)
+    monkeypatch.setattr(halving.fitting, "assembled", fits)
     found = jaxrec.tune(made_log(), 30, pretended[2])
     failed = {trial.name: trial.failed for trial in found.trials if trial.failed}
     assert failed["layers-3"] == "this does not fit the memory" and "not finite at step 3" in failed["gru4rec"]
+    assert failed["length-48"] == "a basket has 10 events" and failed["dim-128"] == "the model is another"
     assert not found.trials[0].failed and "layers-3" in repr(found)
+    with pytest.raises(jaxrec.UserError, match="a basket has 10 events"):  # which no trial can mend
+        jaxrec.tune(made_log(), 60, pretended[2].with_name("other"), length=48)
 
 
-@pytest.mark.parametrize("nth", some([1, 5, 14], 5))
+def test_a_trial_on_a_mesh_has_all_devices(monkeypatch):
+    monkeypatch.setattr(halving.placement, "all_devices", lambda: ["a", "b"])
+    made = lambda keys: halving.Halving(made_log(), Path("nowhere"), 1, None, keys, print).lanes
+    assert (len(made({})), len(made({"mesh": {"item": 2}})), len(made({"mesh.item": 2}))) == (2, 1, 1)
+    assert made({"mesh.item": 2}).first == ["a", "b"]
+
+
+@pytest.mark.parametrize("nth", some([1, 5, 14, *range(20, 34)], 5, 26))
 def test_a_search_that_is_cut_off_goes_on(pretended, monkeypatch, nth):
+    """With the trials that it would have had."""
     clock, ran, folder = pretended
     log, whole = made_log(), halving.Halving._train
+    uncut = jaxrec.tune(log, 60, folder.with_name("uncut"))
+    ran.clear()
+    clock.now = 0.0
 
     def cut(self, *args, **kwargs):
         if len(ran) == nth:
@@ -197,6 +220,8 @@ def test_a_search_that_is_cut_off_goes_on(pretended, monkeypatch, nth):
     found = jaxrec.tune(log, 60, folder)
     assert clock.now <= 3600
     assert {"model.dropout", "model.layers"} <= found.trials[0].changes.keys()
+    names = lambda tuning: {trial.name for trial in tuning.trials if not trial.of}
+    assert names(found) == names(uncut)
     (folder / halving.STATE).write_text("{")
     with pytest.raises(jaxrec.UserError, match="damaged"):
         jaxrec.tune(log, 60, folder)

@@ -146,6 +146,7 @@ def test_types_of_events_are_matched_by_their_names(tmp_path):
     np.testing.assert_array_equal(tables["type"][[1, 3]], before["type"])
     assert not tables["type"][[0, 2]].any()
     np.testing.assert_array_equal(tables["weight"], before["weight"])
+    assert_sizes_of_gradients_are_typical(now, old, "context", "type", new=[0, 2])
 
 
 @pytest.mark.slow
@@ -161,6 +162,26 @@ def test_columns_of_users_are_matched_by_their_values(tmp_path):
     table = jax.device_get(assembly.first_state(now)).params["context"]["user land"]
     np.testing.assert_array_equal(table[[1, 3]], old.evaluated["context"]["user land"])
     assert not table[[0, 2]].any()
+    assert_sizes_of_gradients_are_typical(now, old, "context", "user land", new=[0, 2])
+
+
+@pytest.mark.slow
+def test_values_of_features_are_matched_by_their_names(tmp_path):
+    before = setup_of("sasrec with features", log_of("bdfhjl"))
+    old = saved(tmp_path / "old", before)
+    now = setup_of("sasrec with features", log_of(AFTER), init_from=str(tmp_path / "old"))
+    known, values = (growing._values(each.config, each.split.interactions.catalogue) for each in (before, now))
+    new = [row for row, value in enumerate(values) if value not in known]
+    assert new
+    assert_sizes_of_gradients_are_typical(now, old, "features", "items", "values", new=new)
+
+
+def assert_sizes_of_gradients_are_typical(now, old, *path, new):
+    """Those of the rows that the earlier training lacks: none known, Adam's first steps would be several whole ones."""
+    sizes, then = (moments(opt).nu for opt in (jax.device_get(assembly.first_state(now)).opt, old.opt))
+    for part in path:
+        sizes, then = sizes[part], then[part]
+    np.testing.assert_allclose(sizes[new], np.broadcast_to(then.mean(0), sizes[new].shape), rtol=1e-5)
 
 
 @pytest.mark.slow

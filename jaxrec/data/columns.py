@@ -1,5 +1,7 @@
 """Chooses the columns of user, item, time, weight and session, by the person's names or by common names."""
 
+import shlex
+
 from jaxrec.data.text import some
 from jaxrec.system.errors import UserError
 
@@ -37,6 +39,11 @@ def plain(name: str) -> str:
 def known(name: str) -> bool:
     """Returns whether this is a common name of a user, item or session column."""
     return any(plain(name) in KNOWN[role].split() for role in ("user", "item", "session"))
+
+
+def is_time(name: str) -> bool:
+    """Returns whether this is a common name of a column of times."""
+    return plain(name) in KNOWN["time"].split()
 
 
 def are_numbers(given: dict[str, str]) -> bool:
@@ -149,11 +156,33 @@ def refuse_order(names: list[str], number: int, where: object, forms: str) -> No
         forms: of its dates, if they need --time-format; otherwise "".
     """
     name = names[number]
-    named = number + 1 if name == f"column {number + 1}" else name
+    named = number + 1 if name == f"column {number + 1}" else shlex.quote(name)
     form = f" --time-format {forms}, as its dates are written," if forms else ""
     raise UserError(
         f"{where}: no column is known as the time by its name, but {name} reads as times: take it with "
         f"--time {named}{form}, or the order of the file with --time {NONE} (to prepare.py)"
+    )
+
+
+def refuse_clock(time: str, dates: list[str], where: object, forms: str, numbers: bool) -> None:
+    """Raises UserError: the column recognised as the time holds times of day, whose dates are in others.
+
+    Args:
+        time: the column with times of day.
+        dates: the column with dates, or those with their parts.
+        where: the table, for messages.
+        forms: of the dates, if they need --time-format; otherwise "".
+        numbers: whether the times of day are numbers, which may be an order by themselves.
+    """
+    cures = ["join them into one column (2024-01-31 23:59:00) and name that with --time"]
+    if len(dates) == 1:
+        form = f" --time-format {forms}, as they are written," if forms else ""
+        cures.append(f"take --time {shlex.quote(dates[0])}{form} where days are enough")
+    if numbers:
+        cures.append(f"take --time {shlex.quote(time)} where its numbers are the order by themselves")
+    raise UserError(
+        f"{where}: {time} holds times of day or other small numbers, and {some(dates)} the dates: "
+        f"{', or '.join(cures)} (to prepare.py)"
     )
 
 

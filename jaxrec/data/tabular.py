@@ -24,7 +24,7 @@ from jaxrec.data.dates import forms_of
 from jaxrec.data.given import Input
 from jaxrec.data.log import Batch
 from jaxrec.data.text import File, short, some
-from jaxrec.data.times import reads_as_times, reads_in_two_ways
+from jaxrec.data.times import reads_as_clock, reads_as_times, reads_in_two_ways
 from jaxrec.system.errors import UserError
 
 NAMED = [role for role in ROLES if role not in cols.UNREAD]  # roles recognised by column names
@@ -187,15 +187,18 @@ def _singular(name: str) -> set[str]:
 
 
 def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, int]) -> None:
-    """Checks that a table without a recognised time column has no column that contains times.
+    """Checks that no column of times is passed over: none is recognised, or one of times of day without their dates.
 
     Raises:
         UserError: if there is one; names it.
     """
-    if "time" in chosen or "time" in given.columns:
+    if "time" in given.columns:
+        return
+    if "time" in chosen:
+        _check_clock(file, table, chosen)
         return
     names = table.names
-    parts = [name for number, name in enumerate(names) if number not in chosen.values() and cols.plain(name) in PARTS]
+    parts = _parts(names, chosen)
     if len(parts) > 1:
         raise UserError(
             f"{file}: no column is known as the time by its name, but {some(parts)} read as parts of one: put a column "
@@ -203,23 +206,51 @@ def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, 
             "(to prepare.py)"
         )
     parents = {name for name in names if any(other.startswith(f"{name}.") for other in names)}
-    item = names[chosen["item"]]
-    others = [
-        number
-        for number, name in enumerate(names)
-        if number not in chosen.values() and name not in parents and _goes_with(table, name, item)
-    ]
-    ids = {role: number for role, number in chosen.items() if role not in cols.UNREAD}
-    wanted = ids | {f"column {number}": number for number in others}
-    first = next(iter(table.peek(wanted)), None) if others else None
-    if first is None:
-        return
-    for number in others:
-        values = first.frame[f"column {number}"].drop_nulls().head(SAMPLE)
-        if values.dtype.is_nested():
-            continue
+    others = [number for number, name in enumerate(names) if number not in chosen.values() and name not in parents]
+    for number, values in _first_values(table, chosen, others).items():
         if (in_two_ways := reads_in_two_ways(values)) or reads_as_times(values):
             cols.refuse_order(names, number, file, forms_of(values) if in_two_ways else "")
+
+
+def _check_clock(file: File | str, table: Table, chosen: dict[str, int]) -> None:
+    """Checks that the column recognised as the time holds no times of day whose dates are in another.
+
+    Raises:
+        UserError: if it does; names both.
+    """
+    names, time = table.names, chosen["time"]
+    known = [at for at, name in enumerate(names) if at not in chosen.values() and cols.is_time(name)]
+    parts = _parts(names, chosen)
+    found = _first_values(table, chosen, [time, *known]) if known or len(parts) > 1 else {}
+    if time not in found or not reads_as_clock(found[time]):
+        return
+    numbers = not found[time].dtype.is_temporal() and found[time].cast(pl.Float64, strict=False).count() > 0
+    for at, values in found.items():
+        in_two_ways = reads_in_two_ways(values)
+        if at != time and (in_two_ways or (reads_as_times(values) and not reads_as_clock(values))):
+            forms = forms_of(values) if in_two_ways else ""
+            cols.refuse_clock(names[time], [names[at]], file, forms, numbers)
+    if len(parts) > 1:
+        cols.refuse_clock(names[time], parts, file, "", numbers)
+
+
+def _parts(names: list[str], chosen: dict[str, int]) -> list[str]:
+    """Returns the columns that aren't chosen and are named as parts of a date."""
+    return [name for number, name in enumerate(names) if number not in chosen.values() and cols.plain(name) in PARTS]
+
+
+def _first_values(table: Table, chosen: dict[str, int], numbers: list[int]) -> dict[int, pl.Series]:
+    """Returns the first values of those columns that have plain ones a row, or an entry of the lists of items."""
+    item = table.names[chosen["item"]]
+    wanted = [number for number in numbers if _goes_with(table, table.names[number], item)]
+    ids = {role: number for role, number in chosen.items() if role not in cols.UNREAD}
+    columns = ids | {f"column {number}": number for number in wanted if number not in ids.values()}
+    first = next(iter(table.peek(columns)), None) if wanted else None
+    if first is None:
+        return {}
+    names = {number: name for name, number in columns.items()}
+    found = {number: first.frame[names[number]].drop_nulls().head(SAMPLE) for number in wanted}
+    return {number: values for number, values in found.items() if not values.dtype.is_nested()}
 
 
 def _goes_with(table: Table, name: str, item: str) -> bool:

@@ -21,6 +21,10 @@ UNITS = {  # largest number -> its unit, and microseconds per unit
 FIRST, LAST = 788_918_400, 4_102_444_800  # 1995 and 2100 in seconds: numbers between them are likely times
 LIKELY = 0.95  # minimum share of a time column's values that are times
 EPOCH = datetime.datetime(1970, 1, 1)
+#: days on which programs put a time of day that has none: those of workbooks, Python's, and the first of 1970
+DAYLESS = [datetime.date.fromisoformat(day) for day in ("1899-12-30", "1899-12-31", "1900-01-01", "1970-01-01")]
+WORKBOOKS = DAYLESS[:2]
+CLOCK = r"^(?:0 days )?\d{1,2}[:.h]\d\d(?:[:.]\d\d(?:[.,]\d+)?)?(?: ?[AaPp]\.?[Mm]\.?)?(?: ?Z|[+-]\d\d:?\d\d)?$"
 
 
 class Times:
@@ -57,8 +61,9 @@ class Times:
         like = "a date like 2014-04-01T03:00:00Z"
         if self.dated:
             found = self._from_dates(values)
-            if (found > LATEST).any():
-                return found.set(found > LATEST, None), f"{self.name} is no date before the year 2200"
+            wrong, what = _misdated(found)
+            if what:
+                return found.set(wrong, None), f"{self.name} is {what}"
             why = f"{like}, as other rows have" if self.format is None else f"a date like {self.format}"
             return found, f"{self.name} is not {why}"
         found = _numbers(values)
@@ -195,6 +200,39 @@ def reads_as_times(values: pl.Series) -> bool:
     if any(each.sum() >= LIKELY * len(each) for each in in_a_unit):
         return True
     return _days(numbers.to_numpy()) is not None or compact(numbers.to_numpy())
+
+
+def reads_as_clock(values: pl.Series) -> bool:
+    """Returns whether nearly all values are times of day, or numbers that count from an unknown moment as these do."""
+    if values.dtype in (pl.Time, pl.Duration):
+        return values.count() > 0
+    if values.dtype.is_nested() or values.dtype in (pl.Boolean, pl.Binary):
+        return False
+    if values.dtype.is_temporal():
+        return _nearly_all(_on(_from_temporal(values), DAYLESS))
+    text = values.cast(pl.String, strict=False).str.strip_chars()
+    text = text.filter(text != "")
+    numbers = text.cast(pl.Float64, strict=False)
+    if _nearly_all(numbers.is_between(0, RELATIVE, closed="left")):
+        return _days(numbers.drop_nulls().to_numpy()) is None
+    return _nearly_all(text.str.contains(CLOCK) | _on(Dates().read(text), DAYLESS).fill_null(False))
+
+
+def _misdated(micro: pl.Series) -> tuple[pl.Series, str]:
+    """Returns which dates in microseconds can't be those of events, and what they are; "" if there are none."""
+    if (late := micro > LATEST).any():
+        return late, "no date before the year 2200"
+    dayless = _on(micro, WORKBOOKS)
+    return dayless, "a time of day without a date, which workbooks put in 1899: join the two" if dayless.any() else ""
+
+
+def _nearly_all(true: pl.Series) -> bool:
+    return len(true) > 0 and true.sum() >= LIKELY * len(true)
+
+
+def _on(micro: pl.Series, days: list[datetime.date]) -> pl.Series:
+    """Returns where times in microseconds are on one of some days."""
+    return micro.cast(pl.Datetime("us")).cast(pl.Date).is_in(days)
 
 
 def _from_temporal(values: pl.Series) -> pl.Series:

@@ -1,5 +1,7 @@
 """Tables of any kind: which column is the time, and what is said of those that are not read."""
 
+import datetime
+
 import polars as pl
 import pytest
 from ways import START
@@ -81,3 +83,43 @@ def test_lists_of_items_beside_an_item_are_said(tmp_path):
     assert "item_id_list is not read: --item item_id_list takes its lists for histories" in said[0]
     data = read(tmp_path / "a.parquet", columns={"item": "item_id_list"}, say=said.append)
     assert data.catalogue.ids.tolist() == [1, 2, 4] and "not read" not in said[1]
+
+
+DAYS = ["2024-03-01", "2024-03-02"]
+CLOCKS = {
+    "text": (DAYS, ["20:30", "09:30"]),
+    "half days": (DAYS, ["8:30:00 PM", "9:30:00 AM"]),
+    "numbers": ([20240301, 20240302], [203000, 93000]),
+    "fractions of a day": (DAYS, [0.854, 0.396]),
+    "unix": ([START, START + 86_400], ["20.30.00", "09.30.00"]),
+    "times": (DAYS, [datetime.time(20, 30), datetime.time(9, 30)]),
+    "spans": (DAYS, [datetime.timedelta(hours=20), datetime.timedelta(hours=9)]),
+    "workbooks": (DAYS, [datetime.datetime(1899, 12, 31, 20, 30), datetime.datetime(1899, 12, 31, 9, 30)]),
+    "strptime": (DAYS, ["1900-01-01 20:30:00", "1900-01-01 09:30:00"]),
+    "two ways": (["01/03/2024", "02/03/2024"], ["20:30", "09:30"]),
+}
+
+
+@pytest.mark.parametrize("kind", CLOCKS)
+def test_times_of_day_are_not_taken_for_times_beside_their_dates(tmp_path, kind):
+    days, clocks = CLOCKS[kind]
+    frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "date": days, "time": clocks})
+    frame.write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"time holds times of day .*, and date the dates: .* --time date") as error:
+        read(tmp_path / "a.parquet")
+    assert ("take --time time" in str(error.value)) == (kind in ("numbers", "fractions of a day"))
+    form = "%d/%m/%Y" if "--time-format '%d/%m/%Y' or '%m/%d/%Y'" in str(error.value) else None
+    assert (form is None) == (kind != "two ways")
+    assert read(tmp_path / "a.parquet", columns={"time": "date"}, time_format=form).items.tolist() == [1, 2]
+
+
+def test_a_time_beside_its_parts_or_its_day_is_read_and_times_of_day_beside_parts_are_not(tmp_path):
+    for time in (START, "2024-03-01 20:30"):
+        row = {"user": 1, "item": 1, "date": 20240301, "year": 2024, "month": 3, "time": time}
+        frame = pl.DataFrame([row, row | {"item": 2}])
+        frame.write_csv(tmp_path / "a.csv")
+        assert not read(tmp_path / "a.csv").relative
+    frame.drop("date").with_columns(time=2030).write_csv(tmp_path / "a.csv")
+    with pytest.raises(UserError, match=r"time holds times of day .*, and year, month the dates: join them"):
+        read(tmp_path / "a.csv")
+    assert read(tmp_path / "a.csv", columns={"time": "time"}).relative

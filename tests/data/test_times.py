@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from jaxrec.data.plausible import date
-from jaxrec.data.times import Times, reads_as_times, reads_in_two_ways
+from jaxrec.data.times import Times, reads_as_clock, reads_as_times, reads_in_two_ways
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -227,6 +227,13 @@ def test_dates_beyond_2200_are_bad(late):
     assert found[0] is None and why == "t is no date before the year 2200"
 
 
+@pytest.mark.parametrize("day", ["1899-12-30", "1899-12-31"])
+def test_times_of_day_as_workbooks_keep_them_are_bad(day):
+    for made in (str, datetime.datetime.fromisoformat):
+        found, why = Times("t").parse(pl.Series([made(f"{day} 20:30:00"), made("2024-03-01 20:30:00"), None]))
+        assert found.null_count() == 2 and found[1] and why.startswith("t is a time of day without a date")
+
+
 def test_scientific_times_are_said():
     note = "t: seconds; in scientific notation, as 1.39631e+09: digits may be lost"
     assert micro([pl.Series(["1396310400", "1.39631e+09"])])[2] == note
@@ -270,6 +277,19 @@ def test_what_reads_as_times(name):
 @pytest.mark.parametrize("text", ["13/01/2020", "1/2/20 03:04", "01.02.2020", "1-2-2020T03:04:05Z", " 1/2/2020"])
 def test_what_could_be_two_days_reads_in_two_ways(text):
     assert reads_in_two_ways(pl.Series([text, "", text])) and not reads_as_times(pl.Series([text]))
+
+
+CLOCKS = [["20:30", "9:30"], ["08:30:00.5 PM", " "], ["9h30"], ["20.30.00Z"], ["0 days 20:30:00"], [93000], ["0"]]
+CLOCKS += [[datetime.time(9, 30)], [datetime.timedelta(1)], [datetime.datetime(1899, 12, 30, 9)]]
+CLOCKS += [["1970-01-01T20:30:00Z"], ["1900-01-01 20:30:00"]]
+
+
+def test_what_reads_as_a_clock():
+    assert all(reads_as_clock(pl.Series(clock)) for clock in CLOCKS)
+    no_clocks = {name for name in OTHERS if reads_as_clock(OTHERS[name])}
+    assert no_clocks == {"ids", "years", "ratings", "hours", "spans"}, "small numbers may be times of day"
+    dates = [column for name, column in TIMES.items() if name != "datetimes"]  # those of its are of 1970-01-01
+    assert not any(map(reads_as_clock, dates)) and reads_as_clock(TIMES["datetimes"])
 
 
 KINDS = [

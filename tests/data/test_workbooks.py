@@ -88,6 +88,18 @@ def test_a_sheet_is_a_table(tmp_path, name):
     assert data.times.tolist() == [first + 43_200_000_000, first + 86_400_000_000, first + 172_800_000_000]
 
 
+@pytest.mark.usefixtures("engine")
+def test_times_of_day_are_no_times(tmp_path):
+    rows = [["a", 1, Date(DAY), Date(0.5)], ["a", 2, Date(DAY + 1), Date(0.25)]]
+    path = workbook(tmp_path / "a.xlsx", A=[["user", "item", "Date", "Time"], *rows])
+    with pytest.raises(UserError, match=r"Time holds times of day .*, and Date the dates: join"):
+        read(path)
+    assert read(path, columns={"time": "Date"}).items.tolist() == [1, 2]
+    path = workbook(tmp_path / "b.xlsx", A=[HEADER, ["a", 1, Date(0.5)], ["a", 2, Date(0.25)]])
+    with pytest.raises(UserError, match=r"row 2: .* time is a time of day without a date"):
+        read(path)
+
+
 def test_a_workbook_is_not_read_in_little_memory(tmp_path):
     workbook(tmp_path / "log.xlsx", Sheet1=[HEADER, *ROWS])
     with pytest.raises(UserError, match=r"log.xlsx: a workbook, which is read into memory whole: leave out --memory"):

@@ -146,36 +146,40 @@ def _may_be(role: str, name: str) -> bool:
     return plain(name) in KNOWN[role].split()
 
 
-def refuse_order(names: list[str], number: int, where: object, forms: str) -> None:
+def refuse_order(names: list[str], number: int, where: object, forms: str | None) -> None:
     """Raises UserError: no column is recognised as the time by name, but this one contains times.
 
     Args:
         names: the column names.
         number: index of the column with times.
         where: the table, for messages.
-        forms: of its dates, if they need --time-format; otherwise "".
+        forms: of its dates, if they need --time-format; None if they can be read without, "" if they can't be read.
     """
     name = names[number]
     named = number + 1 if name == f"column {number + 1}" else shlex.quote(name)
-    form = f" --time-format {forms}, as its dates are written," if forms else ""
+    take = f"take it with --time {named}"
+    if forms:
+        take += f" --time-format {forms}, as its dates are written"
+    elif forms is not None:
+        take = f"write its dates like 2014-04-01T03:00:00Z and {take}"
     raise UserError(
-        f"{where}: no column is known as the time by its name, but {name} reads as times: take it with "
-        f"--time {named}{form}, or the order of the file with --time {NONE} (to prepare.py)"
+        f"{where}: no column is known as the time by its name, but {name} reads as times: {take}, or the order of "
+        f"the file with --time {NONE} (to prepare.py)"
     )
 
 
-def refuse_clock(time: str, dates: list[str], where: object, forms: str, numbers: bool) -> None:
+def refuse_clock(time: str, dates: list[str], where: object, forms: str | None, numbers: bool) -> None:
     """Raises UserError: the column recognised as the time holds times of day, whose dates are in others.
 
     Args:
         time: the column with times of day.
         dates: the column with dates, or those with their parts.
         where: the table, for messages.
-        forms: of the dates, if they need --time-format; otherwise "".
+        forms: of the dates, if they need --time-format; None if they can be read without, "" if they can't be read.
         numbers: whether the times of day are numbers, which may be an order by themselves.
     """
     cures = ["join them into one column (2024-01-31 23:59:00) and name that with --time"]
-    if len(dates) == 1:
+    if len(dates) == 1 and forms != "":
         form = f" --time-format {forms}, as they are written," if forms else ""
         cures.append(f"take --time {shlex.quote(dates[0])}{form} where days are enough")
     if numbers:

@@ -35,29 +35,7 @@ OTHERS = {  # other formats -> ISO 8601, with the month still as a word
 }
 
 
-ORDERS = ("%d", "%m"), ("%m", "%d")
-#: part of a time of day, as of SLASHED -> its format
-CLOCK = {
-    "minutes": ":%M",
-    "seconds": ":%S",
-    "part": ".%f",
-    "h": "h",
-    "blank": " ",
-    "half": "%p",
-    "away": " ",
-    "zone": "%z",
-    "end": "Z",
-}
-TWO_WAYS = r"^\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d\d)(?:[ T,].*)?$"  # 1/4/2014, which may be in January or April
-
-
-#: the parts of such a date with or without a time of day
-SLASHED = re.compile(
-    r"""\d{1,2}(?P<gap>[/.-])\d{1,2}(?P=gap)(?:(?P<year>\d{4})|\d\d)
-    (?P<clock>(?P<space>[ T,]+)\d{1,2}(?:(?P<minutes>:\d\d)(?P<seconds>:\d\d)?(?P<part>\.\d+)?|(?P<h>h))?
-    (?P<blank>[ ])?(?P<half>[AaPp][Mm])?(?P<away>[ ])?(?P<zone>[+-]\d\d:?\d\d)?(?P<end>Z)?)?""",
-    re.VERBOSE,
-)
+MARKED = r"(?P<mark>[^\w%])%f"  # a fraction of a second in a strftime format, and the mark before it
 
 
 class Dates:
@@ -70,6 +48,7 @@ class Dates:
     def __init__(self, named: str | None = None):
         self.named = None if named is None else checked(named)
         self.minutes = " 00" if self.named and self.named != _chrono(named or "") else ""  # that `checked` wants
+        self.mark, self.fraction = _fraction(named or "")
         self.formats = FORMATS
         self.zoneless = False  # whether a date with a time of day had no zone
 
@@ -80,6 +59,7 @@ class Dates:
             self.zoneless |= not any(zone in self.named for zone in ("z", "%s"))
             if "." not in self.named:
                 text = text.str.replace(r"^(\d+)\.0*$", "${1}")  # whole numbers that became floats
+            text = text.str.replace(self.mark, self.fraction) if self.mark else text
             text = text + self.minutes if self.minutes else text
             return _of_four_digits(text.str.to_datetime(self.named, strict=False, time_unit="us").dt.epoch("us"))
         iso = text.str.replace(r"^(\d{4}-\d\d-\d\d) ", "${1}T").str.replace(r" ?UTC$", "Z")
@@ -106,32 +86,6 @@ class Dates:
         return found, (*fits, *(format for format in formats if format not in fits))
 
 
-def forms_of(values: pl.Series) -> str:
-    """Returns the strftime formats of dates like 1/4/2014 for a message: those by which most of them can be read.
-
-    >>> forms_of(pl.Series(["18/10/2017 07:33"]))
-    "'%d/%m/%Y %H:%M'"
-    >>> forms_of(pl.Series(["1/4/2014"]))
-    "'%d/%m/%Y' or '%m/%d/%Y'"
-    """
-    day = "%d/%m/%Y"
-    if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
-        return f"'{day}'"
-    text = values.cast(pl.String).str.strip_chars()
-    text = text.filter(text.str.contains(TWO_WAYS)).head(1000)
-    if not len(text) or not (found := SLASHED.fullmatch(text[0])):
-        return f"'{day}'"
-    rest = ""
-    if found["clock"]:
-        rest = f"{found['space']}{'%I' if found['half'] else '%H'}"
-        rest += "".join(form for part, form in CLOCK.items() if found[part])
-    rest = ("%Y" if found["year"] else "%y") + rest
-    forms = {
-        form: Dates(form).read(text).count() for form in (f"{found['gap']}".join((*days, rest)) for days in ORDERS)
-    }
-    return " or ".join(f"'{form}'" for form, count in forms.items() if count == max(forms.values()))
-
-
 def checked(named: str) -> str:
     """Returns the chrono equivalent of a strftime format; with %M after it if it has hours, but no minutes.
 
@@ -154,7 +108,19 @@ def checked(named: str) -> str:
 
 
 def _chrono(named: str) -> str:
-    return named.replace(".%f", "%.f").replace("%f", "%6f")
+    """Returns the format with `%.f` for a fraction after any mark: a point, and as many digits as there are."""
+    return re.sub(rf"{MARKED}|%f", lambda found: "%.f" if found["mark"] else "%6f", named)
+
+
+def _fraction(named: str) -> tuple[str, str]:
+    """Returns the regular expression for the mark before a fraction and its replacement by a point; "" if it is one."""
+    plain = re.sub("%[-_0]", "%", named).replace("%T", "%H:%M:%S").replace("%R", "%H:%M")
+    found = re.search(MARKED, plain)
+    if not found or found["mark"] == ".":
+        return "", ""
+    mark = re.escape(found["mark"])
+    before = plain[: found.start()].count(found["mark"])
+    return rf"^((?:[^{mark}]*{mark}){{{before}}}[^{mark}]*){mark}(\d)", "${1}.$2"
 
 
 def _as_iso(text: pl.Series) -> pl.Series:

@@ -20,11 +20,11 @@ from jaxrec.data import (
     workbooks,
 )
 from jaxrec.data.columns import ROLES
-from jaxrec.data.dates import forms_of
+from jaxrec.data.forms import forms_of, looks_like_times
 from jaxrec.data.given import Input
 from jaxrec.data.log import Batch
 from jaxrec.data.text import File, short, some
-from jaxrec.data.times import reads_as_clock, reads_as_times, reads_in_two_ways
+from jaxrec.data.times import reads_as_clock, reads_as_times
 from jaxrec.system.errors import UserError
 
 NAMED = [role for role in ROLES if role not in cols.UNREAD]  # roles recognised by column names
@@ -208,8 +208,8 @@ def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, 
     parents = {name for name in names if any(other.startswith(f"{name}.") for other in names)}
     others = [number for number, name in enumerate(names) if number not in chosen.values() and name not in parents]
     for number, values in _first_values(table, chosen, others).items():
-        if (in_two_ways := reads_in_two_ways(values)) or reads_as_times(values):
-            cols.refuse_order(names, number, file, forms_of(values) if in_two_ways else "")
+        if (as_they_are := reads_as_times(values)) or looks_like_times(values):
+            cols.refuse_order(names, number, file, None if as_they_are else forms_of(values))
 
 
 def _check_clock(file: File | str, table: Table, chosen: dict[str, int]) -> None:
@@ -226,12 +226,12 @@ def _check_clock(file: File | str, table: Table, chosen: dict[str, int]) -> None
         return
     numbers = not found[time].dtype.is_temporal() and found[time].cast(pl.Float64, strict=False).count() > 0
     for at, values in found.items():
-        in_two_ways = reads_in_two_ways(values)
-        if at != time and (in_two_ways or (reads_as_times(values) and not reads_as_clock(values))):
-            forms = forms_of(values) if in_two_ways else ""
+        as_they_are = reads_as_times(values)
+        if at != time and (as_they_are or looks_like_times(values)) and not reads_as_clock(values):
+            forms = None if as_they_are else forms_of(values)
             cols.refuse_clock(names[time], [names[at]], file, forms, numbers)
     if len(parts) > 1:
-        cols.refuse_clock(names[time], parts, file, "", numbers)
+        cols.refuse_clock(names[time], parts, file, None, numbers)
 
 
 def _parts(names: list[str], chosen: dict[str, int]) -> list[str]:

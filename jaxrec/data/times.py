@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from jaxrec.data.dates import LATEST, TWO_WAYS, Dates, forms_of
+from jaxrec.data.dates import LATEST, Dates
+from jaxrec.data.forms import forms_of
 from jaxrec.data.plausible import DAYS, Plausible, compact, date
 from jaxrec.data.spill import MEMORY, Parts
 
@@ -69,7 +70,8 @@ class Times:
         found = _numbers(values)
         if found.dtype == pl.Float64 and values.dtype == pl.String and self.scientific is None:
             self.scientific = next(iter(values.filter(found.is_not_null() & values.str.contains("[eE]")).head(1)), None)
-        cure = f"; or --time-format {forms_of(values.filter(found.is_null()))}"
+        forms = forms_of(values.filter(found.is_null()))
+        cure = f"; or --time-format {forms}" if forms else ": write it as one of these"
         return found, f"{self.name} is no time: neither a number from 0 on nor {like}{cure}"
 
     def flaws(self, values: pl.Series, found: pl.Series, why: str) -> list[tuple[pl.Series, str]]:
@@ -169,15 +171,6 @@ class Times:
         if values.dtype.is_float() and (whole := values.cast(pl.Int64, strict=False)).eq(values).all():
             values = whole  # as text, without a point
         return self.dates.read(values.cast(pl.String, strict=False))
-
-
-def reads_in_two_ways(values: pl.Series) -> bool:
-    """Returns whether nearly all values are dates with ambiguous day and month."""
-    if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
-        return False
-    text = values.cast(pl.String).str.strip_chars()
-    text = text.filter(text != "")
-    return len(text) > 0 and text.str.contains(TWO_WAYS).sum() >= LIKELY * len(text)
 
 
 def reads_as_times(values: pl.Series) -> bool:

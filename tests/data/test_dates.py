@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from hypothesis import given, strategies as st
 
-from jaxrec.data.dates import Dates, checked, forms_of
+from jaxrec.data.dates import Dates, checked
 from jaxrec.data.reading import read
 from jaxrec.data.times import Times, reads_as_times
 from jaxrec.system.errors import UserError
@@ -87,20 +87,17 @@ def test_a_form_may_have_hours_alone(wanted, form):
     assert Dates(form).read(written).to_list() == [*map(micro, wanted), None, None]
 
 
-CLOCKED = ["", " %H:%M", " %H:%M:%S", "T%H:%M:%S", ", %H:%M", " %H:%M:%S.%f", " %I:%M %p", " %Hh", " %H:%M:%SZ"]
+MARKS = ["%Y-%m-%d %H:%M:%S,%f", "%d,%m,%Y %H:%M:%S,%f", "%-d-%m-%Y %T-%f %z", "%H:%M:%S:%f%z %Y-%m-%d"]
+MARKS += ["%d.%m.%Y %H.%M.%S.%f"]
 
 
-@given(st.lists(moments, min_size=1, max_size=5), st.sampled_from("/.-"), st.booleans(), st.sampled_from(CLOCKED))
-def test_the_forms_proposed_for_dates_of_two_meanings_read_them(wanted, gap, day_first, clock):
-    form = gap.join(["%d", "%m", "%Y"] if day_first else ["%m", "%d", "%Y"]) + clock
-    written = pl.Series([moment.strftime(form) for moment in wanted])
-    forms = forms_of(written)[1:-1].split("' or '")
-    assert form in forms and len(forms) <= 2
-    assert all(Dates(each).read(written).null_count() == 0 for each in forms)
-    if any(moment.day > 12 for moment in wanted):
-        assert forms == [form]
-    _, why = Times("t").parse(written)
-    assert why.endswith(f"; or --time-format {forms_of(written)}")
+@given(moments, st.integers(0, 999_999), st.integers(1, 6), st.sampled_from(MARKS))
+def test_a_fraction_has_one_to_six_digits_after_any_mark(moment, fraction, digits, form):
+    fraction -= fraction % 10 ** (6 - digits)
+    wanted = moment.replace(microsecond=fraction, tzinfo=datetime.UTC)
+    shown = f"{fraction:06}"
+    written = wanted.strftime(form).replace(shown, shown[:digits])
+    assert Dates(form).read(pl.Series([written, "soon"])).to_list() == [micro(wanted.replace(tzinfo=None)), None]
 
 
 @given(st.lists(moments.map(lambda moment: moment.replace(microsecond=0)), min_size=1, max_size=5), st.booleans())

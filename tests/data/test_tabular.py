@@ -1,6 +1,7 @@
 """Tables of any kind: which column is the time, and what is said of those that are not read."""
 
 import datetime
+import re
 
 import polars as pl
 import pytest
@@ -73,6 +74,27 @@ def test_a_column_of_dates_that_could_be_two_days_needs_their_form(tmp_path):
     ):
         read(tmp_path / "a.csv")
     assert read(tmp_path / "a.csv", columns={"time": "when"}, time_format="%d/%m/%Y").items.tolist() == [1, 2]
+
+
+WRITTEN = {
+    "28/Oct/2000:13:55:36 -0700": "%d/%b/%Y:%H:%M:%S %z",
+    "2020-01-28 05:06:00,123": "%Y-%m-%d %H:%M:%S,%f",
+    "28-JAN-20 05.06.00 AM": "%d-%b-%y %I.%M.%S %p",
+    "2020-01-28T05:06:00+01:00[Europe/Berlin]": "%Y-%m-%dT%H:%M:%S%z[Europe/Berlin]",
+    "2020-01-28 05:06:00 EST": None,
+    "2020-W28": None,
+}
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_a_column_of_times_that_are_not_read_is_not_passed_over(tmp_path, text):
+    form = WRITTEN[text]
+    pl.DataFrame({"user": [1, 1], "item": [1, 2], "die Zeit": [text, text]}).write_csv(tmp_path / "a.csv")
+    take = f"take it with --time 'die Zeit' --time-format '{form}'," if form else "write its dates like 2014-04-01T03"
+    with pytest.raises(UserError, match=f"but die Zeit reads as times: {re.escape(take)}"):
+        read(tmp_path / "a.csv")
+    if form:
+        assert not read(tmp_path / "a.csv", columns={"time": "die Zeit"}, time_format=form).relative
 
 
 def test_lists_of_items_beside_an_item_are_said(tmp_path):

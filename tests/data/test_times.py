@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from jaxrec.data.plausible import date
-from jaxrec.data.times import Times, reads_as_clock, reads_as_times, reads_in_two_ways
+from jaxrec.data.times import Times, reads_as_clock, reads_as_times
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -271,12 +271,6 @@ OTHERS = {
 @pytest.mark.parametrize("name", [*TIMES, *OTHERS])
 def test_what_reads_as_times(name):
     assert reads_as_times((TIMES | OTHERS)[name]) == (name in TIMES)
-    assert not reads_in_two_ways((TIMES | OTHERS)[name])
-
-
-@pytest.mark.parametrize("text", ["13/01/2020", "1/2/20 03:04", "01.02.2020", "1-2-2020T03:04:05Z", " 1/2/2020"])
-def test_what_could_be_two_days_reads_in_two_ways(text):
-    assert reads_in_two_ways(pl.Series([text, "", text])) and not reads_as_times(pl.Series([text]))
 
 
 CLOCKS = [["20:30", "9:30"], ["08:30:00.5 PM", " "], ["9h30"], ["20.30.00Z"], ["0 days 20:30:00"], [93000], ["0"]]

@@ -70,7 +70,8 @@ class Times:
         found = _numbers(values)
         if found.dtype == pl.Float64 and values.dtype == pl.String and self.scientific is None:
             self.scientific = next(iter(values.filter(found.is_not_null() & values.str.contains("[eE]")).head(1)), None)
-        forms = forms_of(values.filter(found.is_null()))
+        rest = values.filter(found.is_null())
+        forms = forms_of(rest.filter(self._from_dates(rest).is_null()))
         cure = f"; or --time-format {forms}" if forms else ": write it as one of these"
         return found, f"{self.name} is no time: neither a number from 0 on nor {like}{cure}"
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from jaxrec.data.dates import MONTH, Dates
 
-LIKELY = 0.95  # minimum share of a column's values that look like times, or that a proposed format reads
+LIKELY = 0.95  # minimum share of a column's values that look like times
 SAMPLE = 1000  # values by which formats are proposed
 SHAPES = 50  # values that formats are made of
 DAY = "|".join(  # a day, or a week
@@ -55,7 +55,7 @@ def looks_like_times(values: pl.Series) -> bool:
 
 
 def forms_of(values: pl.Series) -> str:
-    """Returns the strftime formats, for a message, by which nearly all of the values that look like times can be read.
+    """Returns the strftime formats, for a message, by which most of the values that look like times can be read.
 
     >>> forms_of(pl.Series(["18/10/2017 07:33"]))
     "'%d/%m/%Y %H:%M'"
@@ -69,7 +69,7 @@ def forms_of(values: pl.Series) -> str:
     found = (match for each in text.head(SHAPES) if (match := WRITTEN.fullmatch(each)))
     forms = {form: Dates(form).read(text).count() for match in found for form in _candidates(match)}
     most = max(forms.values(), default=0)
-    good = [form for form, count in forms.items() if count == most >= LIKELY * len(text)]
+    good = [form for form, count in forms.items() if count == most >= len(text) / 2]
     return " or ".join(f"'{form}'" for form in good)
 
 

@@ -24,7 +24,7 @@ from jaxrec.data.forms import forms_of, looks_like_times
 from jaxrec.data.given import Input
 from jaxrec.data.log import Batch
 from jaxrec.data.text import File, short, some
-from jaxrec.data.times import reads_as_clock, reads_as_times
+from jaxrec.data.times import reads_as_clock, reads_as_days, reads_as_times
 from jaxrec.system.errors import UserError
 
 NAMED = [role for role in ROLES if role not in cols.UNREAD]  # roles recognised by column names
@@ -195,7 +195,7 @@ def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, 
     if "time" in given.columns:
         return
     if "time" in chosen:
-        _check_clock(file, table, chosen)
+        _check_clock(given, file, table, chosen)
         return
     names = table.names
     parts = _parts(names, chosen)
@@ -212,8 +212,8 @@ def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, 
             cols.refuse_order(names, number, file, None if as_they_are else forms_of(values))
 
 
-def _check_clock(file: File | str, table: Table, chosen: dict[str, int]) -> None:
-    """Checks that the column recognised as the time holds no times of day whose dates are in another.
+def _check_clock(given: Input, file: File | str, table: Table, chosen: dict[str, int]) -> None:
+    """Checks that the time recognised holds no times of day whose dates are in another column, and no days beside such.
 
     Raises:
         UserError: if it does; names both.
@@ -222,16 +222,21 @@ def _check_clock(file: File | str, table: Table, chosen: dict[str, int]) -> None
     known = [at for at, name in enumerate(names) if at not in chosen.values() and cols.is_time(name)]
     parts = _parts(names, chosen)
     found = _first_values(table, chosen, [time, *known]) if known or len(parts) > 1 else {}
-    if time not in found or not reads_as_clock(found[time]):
+    clock, dates = _apart(found, time, given.time_format)
+    if clock is None or (dates is None and len(parts) < 2):
         return
-    numbers = not found[time].dtype.is_temporal() and found[time].cast(pl.Float64, strict=False).count() > 0
-    for at, values in found.items():
-        as_they_are = reads_as_times(values)
-        if at != time and (as_they_are or looks_like_times(values)) and not reads_as_clock(values):
-            forms = None if as_they_are else forms_of(values)
-            cols.refuse_clock(names[time], [names[at]], file, forms, numbers)
-    if len(parts) > 1:
-        cols.refuse_clock(names[time], parts, file, None, numbers)
+    forms = None if dates is None or reads_as_times(found[dates]) else forms_of(found[dates])
+    numbers = not found[clock].dtype.is_temporal() and found[clock].cast(pl.Float64, strict=False).count() > 0
+    cols.refuse_clock(names[clock], parts if dates is None else [names[dates]], file, forms, numbers)
+
+
+def _apart(found: dict[int, pl.Series], time: int, form: str | None) -> tuple[int | None, int | None]:
+    """Returns a column of times of day and that of their dates, one of which is the time; None for what isn't found."""
+    clocks = [at for at, values in found.items() if reads_as_clock(values)]
+    if time in clocks:
+        others = {at: values for at, values in found.items() if at not in clocks}
+        return time, next((at for at in others if reads_as_times(others[at]) or looks_like_times(others[at])), None)
+    return (clocks[0], time) if clocks and time in found and reads_as_days(found[time], form) else (None, None)
 
 
 def _parts(names: list[str], chosen: dict[str, int]) -> list[str]:

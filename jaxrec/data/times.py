@@ -9,7 +9,7 @@ import polars as pl
 
 from jaxrec.data.dates import LATEST, Dates
 from jaxrec.data.forms import forms_of
-from jaxrec.data.plausible import DAYS, Plausible, compact, date
+from jaxrec.data.plausible import DAY, DAYS, Plausible, compact, date
 from jaxrec.data.spill import MEMORY, Parts
 
 RELATIVE = 1e8  # times below it, in seconds (March 1973), count from an unknown moment
@@ -210,6 +210,15 @@ def reads_as_clock(values: pl.Series) -> bool:
     if _nearly_all(numbers.is_between(0, RELATIVE, closed="left")):
         return _days(numbers.drop_nulls().to_numpy()) is None
     return _nearly_all(text.str.contains(CLOCK) | _on(Dates().read(text), DAYLESS).fill_null(False))
+
+
+def reads_as_days(values: pl.Series, format: str | None = None) -> bool:
+    """Returns whether the values are dates without a time of day. `format`: their strftime format, as of `Times`."""
+    times = Times("", format)
+    found = times.parse(values)[0].drop_nulls()
+    if not len(found) or not times.dated:
+        return len(found) > 0 and _days(found.to_numpy()) is not None
+    return bool((found % DAY == 0).all())
 
 
 def _misdated(micro: pl.Series) -> tuple[pl.Series, str]:

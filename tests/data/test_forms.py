@@ -71,9 +71,10 @@ def test_what_does_not_look_like_times_has_no_form(text):
     assert Times("t").parse(values)[1].endswith("Z: write it as one of these") or text in ("2020", "12.5")
 
 
-def test_a_form_is_proposed_if_it_reads_nearly_all():
+def test_the_form_proposed_is_that_which_reads_most():
     rows = ["13/01/2020 10:00:00.5", *["14/01/2020 10:00:00"] * 20]
     assert forms_of(pl.Series(rows)) == "'%d/%m/%Y %H:%M:%S.%f'"
-    assert forms_of(pl.Series(["13/01/2020", "01/13/2020"])) == ""
+    assert forms_of(pl.Series(["13/01/2020", "14/01/2020", "01/13/2020"])) == "'%d/%m/%Y'"
+    assert forms_of(pl.Series(["13/01/2020", "20/13/05", "20/13/06"])) == ""
     assert looks_like_times(pl.Series([*rows, "?"])) and not looks_like_times(pl.Series([*rows, *"???"]))
     assert forms_of(pl.Series([5])) == "" and not looks_like_times(pl.Series([20200101]))

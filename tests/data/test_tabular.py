@@ -135,6 +135,20 @@ def test_times_of_day_are_not_taken_for_times_beside_their_dates(tmp_path, kind)
     assert read(tmp_path / "a.parquet", columns={"time": "date"}, time_format=form).items.tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("kind", [kind for kind in CLOCKS if kind != "unix"])
+def test_dates_are_not_taken_for_times_beside_their_times_of_day(tmp_path, kind):
+    days, clocks = CLOCKS[kind]
+    frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "order_date": days, "order_time": clocks})
+    frame.write_parquet(tmp_path / "a.parquet")
+    form = "%d/%m/%Y" if kind == "two ways" else None
+    with pytest.raises(UserError, match=r"order_time holds times of day .*, and order_date the dates: join"):
+        read(tmp_path / "a.parquet", time_format=form)
+    assert read(tmp_path / "a.parquet", columns={"time": "order_date"}, time_format=form).items.tolist() == [1, 2]
+    whole = frame.with_columns(order_date=pl.Series(["2024-03-01 20:30", "2024-03-01 09:30"]))
+    whole.write_parquet(tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet").items.tolist() == [2, 1]
+
+
 def test_a_time_beside_its_parts_or_its_day_is_read_and_times_of_day_beside_parts_are_not(tmp_path):
     for time in (START, "2024-03-01 20:30"):
         row = {"user": 1, "item": 1, "date": 20240301, "year": 2024, "month": 3, "time": time}

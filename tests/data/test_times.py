@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from jaxrec.data.plausible import date
-from jaxrec.data.times import Times, reads_as_clock, reads_as_times
+from jaxrec.data.times import Times, reads_as_clock, reads_as_days, reads_as_times
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -284,6 +284,12 @@ def test_what_reads_as_a_clock():
     assert no_clocks == {"ids", "years", "ratings", "hours", "spans"}, "small numbers may be times of day"
     dates = [column for name, column in TIMES.items() if name != "datetimes"]  # those of its are of 1970-01-01
     assert not any(map(reads_as_clock, dates)) and reads_as_clock(TIMES["datetimes"])
+
+
+def test_what_reads_as_days():
+    days = {name for name, column in (TIMES | OTHERS).items() if reads_as_days(column)}
+    assert days == {"days", "dates", "datetimes", "categories", "half"}
+    assert reads_as_days(pl.Series(["13/01/2020"]), "%d/%m/%Y") and not reads_as_days(pl.Series(["13/01/2020"]))
 
 
 KINDS = [

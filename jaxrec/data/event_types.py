@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from jaxrec.data import codes as coding
 from jaxrec.data.interactions import Interactions, Types
 from jaxrec.data.maps import pieces
 from jaxrec.data.spill import MEMORY, Parts
@@ -22,29 +23,44 @@ class Column:
     def __init__(self, name: str, parts: Parts | None = None):
         self.name, self.parts = name, parts or MEMORY.parts("type")
         self._codes = {"": 0}  # of a type in the order in which they came
+        self._files = {}  # type -> where it came first
         self._counts = np.zeros(MOST + 1, np.int64)
 
     def add(self, values: pl.Series, file: object) -> None:
         """Keep the values of a batch: texts, or numbers that stand for types.
 
         Raises:
-            UserError: they are neither, or too many are different.
+            UserError: they are neither, too many are different, or a number has two spellings, as 1 and 1.0.
         """
-        if values.dtype.is_nested() or values.dtype == pl.Binary:
+        text = None if values.dtype == pl.Binary else coding.text_of(values)
+        if text is None:
             raise UserError(
                 f"{file}: column {self.name} holds {values.dtype}: the type of an event is a text or a number"
             )
-        text = values.cast(pl.String).str.strip_chars().fill_null("")
-        for name in text.unique(maintain_order=True).to_list():
-            self._codes.setdefault(name, len(self._codes))
+        text = text.str.strip_chars().fill_null("")
+        new = [name for name in text.unique(maintain_order=True).to_list() if name not in self._codes]
+        self._codes |= {name: number for number, name in enumerate(new, len(self._codes))}
+        self._files |= dict.fromkeys(new, file)
         if len(self._codes) > MOST + 1:
             raise UserError(
                 f"{file}: column {self.name} has more than {MOST} different values ({some(list(self._codes)[1:4])}, "
                 "...): types of events are few, as view and purchase; name their column with --type COLUMN, or none"
             )
+        if new:
+            self._check_spelling()
         codes = text.replace_strict(self._codes, return_dtype=pl.UInt8).to_numpy()
         self._counts += np.bincount(codes, minlength=MOST + 1)
         self.parts.add(codes)
+
+    def _check_spelling(self) -> None:
+        """Checks that no two types are one number."""
+        if found := coding.spelled_twice(self._files):
+            code, other = found
+            file, before = self._files[code], self._files[other]
+            raise UserError(
+                f"{file}: column {self.name} holds {shown(code)} beside {shown(other)}"
+                f"{f' (in {before})' * (before != file)}: one type may have become two; {coding.CURE}"
+            )
 
     def close(self) -> Types | None:
         """The Types of all values; None where none is known."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from jaxrec.data import columns as cols
+from jaxrec.data import codes, columns as cols
 from jaxrec.data.log import Batch
 from jaxrec.data.text import short, some
 from jaxrec.system.errors import UserError
@@ -22,6 +22,7 @@ class Condition(NamedTuple):
     column: str  #: name, or number from 1
     values: list[str]
     apart: bool  #: whether rows with these values are left out
+    numbers: dict[int, str]  #: {number: the first of the values that stands for it}
 
 
 class Only:
@@ -75,9 +76,12 @@ class Only:
         keep = pl.Series([True]).new_from_index(0, len(broken))
         for number, (role, condition) in enumerate(zip(at, self.conditions, strict=True)):
             values = batch.frame[role]
-            if values.dtype.is_nested():
+            text = codes.text_of(values)
+            if text is None:
                 raise UserError(f"{batch.file}: --only {condition.text}: the column holds {values.dtype}, no text")
-            text = values.cast(pl.String).fill_null("")
+            if values.dtype.is_numeric():  # spelled as in the condition
+                text = text.replace({str(number): value for number, value in condition.numbers.items()})
+            text = text.fill_null("")
             self._count(number, text)
             has = text.is_in(condition.values)
             passes = (~has if condition.apart else has) | (broken & values.is_null())
@@ -91,7 +95,10 @@ class Only:
 
     def _count(self, number: int, text: pl.Series) -> None:
         found, counts = self._found[number], text.value_counts(sort=True, name="count")
-        wanted = counts[:, 0].is_in(self.conditions[number].values)
+        condition = self.conditions[number]
+        wanted = counts[:, 0].is_in(condition.values)
+        if condition.numbers:
+            wanted |= codes.numbers_of(counts[:, 0]).is_in([*condition.numbers]).fill_null(False)
         for value, count in counts.filter(wanted).iter_rows():
             found[value] += count
         for value, count in counts.filter(~wanted).head(SEEN).iter_rows():
@@ -109,7 +116,7 @@ class Only:
             self._found[at].update(found)
 
     def close(self, name: str, rows: int) -> None:
-        """Checks, after reading, that every value occurred, and that some rows are left.
+        """Checks, after reading, that every value occurred, in one spelling, and that some rows are left.
 
         Raises:
             UserError: if not; lists values that occur.
@@ -122,9 +129,23 @@ class Only:
                         f"{name}: --only {condition.text}: no row has {short(value)} in {condition.column}, which "
                         f"holds {some(there)}{' and others' * (len(found) > 11)}"
                     )
+            self._check_spelling(name, condition, found)
         if any(self.left_out) and not rows:
             flags = " ".join(f"--only {each.text}" for each in self.conditions)
             raise UserError(f"{name}: {flags} leaves no row: no row has all of these")
+
+    def _check_spelling(self, name: str, condition: Condition, found: Counter) -> None:
+        """Checks that no value is a number that is there in a spelling, as 1.0, of which nothing is said."""
+        said = {value for each in self.conditions if each.column == condition.column for value in each.values}
+        others = pl.Series([value for value in found if value not in said], dtype=pl.String)
+        for other, number in zip(others, codes.numbers_of(others), strict=True):
+            if number in condition.numbers:
+                leave = f", --only {condition.column}!={other} beside it leaves the other out"
+                raise UserError(
+                    f"{name}: --only {condition.text}: {condition.column} holds {short(other)} beside "
+                    f"{short(condition.numbers[number])}, which may be one value: --only {condition.text},{other} "
+                    f"names both{'' if condition.apart else leave}; or {codes.CURE}"
+                )
 
     def steps(self) -> list[tuple[str, int]]:
         """Returns (condition, number of rows left out) pairs."""
@@ -141,7 +162,9 @@ def _condition(text: str) -> Condition:
         (row,) = csv.reader([values], strict=True) if values else [[""]]
     except (csv.Error, ValueError) as error:
         raise UserError(f"--only {text}: the quotes do not match ({error}): mend them") from None
-    return Condition(text, column, row, apart)
+    numbers = codes.numbers_of(pl.Series(row, dtype=pl.String)).to_list()
+    first = {number: value for number, value in reversed([*zip(numbers, row, strict=True)]) if number is not None}
+    return Condition(text, column, row, apart, first)
 
 
 def _number(file, names: list[str], condition: Condition) -> int:

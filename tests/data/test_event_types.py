@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -59,9 +60,31 @@ def test_what_is_no_column_of_types_is_refused():
     with pytest.raises(UserError, match=r"log.csv: column what has more than 255 different .*--type COLUMN, or none"):
         column([f"id{number}" for number in range(256)])
     assert len(column([f"id{number}" for number in range(255)]).names) == 255
-    for values in ([[1], [2]], [b"a", b"b"]):
+    for values in ([[1], [2]], [b"a", b"b"], [b"\xff"], [timedelta(1)]):
         with pytest.raises(UserError, match=r"column what holds .*a text or a number"):
             Column("what").add(pl.Series(values), "log.csv")
+
+
+@given(st.lists(st.sampled_from([None, 1, 2]), min_size=1, max_size=6), st.integers(0, 6))
+def test_numbers_are_the_same_types_as_integers_and_as_floats(values, cut):
+    found, wanted = Column("what"), column([value and str(value) for value in values])
+    found.add(pl.Series(values[:cut], dtype=pl.Int64), "a.parquet")
+    found.add(pl.Series([float("nan") if value is None else value for value in values[cut:]], dtype=pl.Float64), "b")
+    types = found.close()
+    assert (types is None) == (wanted is None)
+    if types:
+        assert types.names == wanted.names and types.numbers.tolist() == wanted.numbers.tolist()
+
+
+@pytest.mark.parametrize("other", ["1.0", "1.", "01", "1e0"])
+def test_a_number_in_two_spellings_is_refused(other):
+    found = Column("what")
+    found.add(pl.Series(["1", "2"]), "a.csv")
+    with pytest.raises(
+        UserError, match=rf"b.csv: column what holds {other} beside 1 \(in a.csv\): one type may .* two"
+    ):
+        found.add(pl.Series(["1.5", other]), "b.csv")
+    assert column([other, "2.0", "v1"]).names == tuple(sorted([other, "2.0", "v1"]))
 
 
 FRAME = pl.DataFrame(

@@ -1,5 +1,6 @@
 """Laws of jaxrec.data.only: what is read is what a plain loop over the rows keeps, whatever the format."""
 
+import datetime as dt
 import json
 import tempfile
 from pathlib import Path
@@ -63,6 +64,53 @@ def test_the_rows_are_those_of_a_plain_loop(name, log, only):
         assert fingerprint(found) == fingerprint(read(write(folder, f"kept.{name}", kept)))
     assert [step for step, _ in left_out] == [f"only {text}" for text in only]
     assert sum(number for _, number in left_out) == len(rows) - len(kept)
+
+
+CODED = {
+    "integers": pl.Series([1, 2], dtype=pl.Int8),
+    "floats": pl.Series([1.0, 2.0], dtype=pl.Float32),
+    "decimals": pl.Series(["1.00", "2.00"]).cast(pl.Decimal(9, 2)),
+    "categories": pl.Series(["1", "2"], dtype=pl.Categorical),
+    "bytes": pl.Series([b"1", b"2"]),
+}
+
+
+@pytest.mark.parametrize("kind", CODED)
+@pytest.mark.parametrize("only", ["event=1", "event!=2"])
+def test_a_number_is_one_code_whatever_the_type_of_a_shard(tmp_path, kind, only):
+    whole = pl.DataFrame({"user": [1, 1, 2], "item": [1, 2, 1], "event": [1, 1, 2]})
+    whole.write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"user": [3, 3], "item": [5, 6], "event": CODED[kind]}).write_parquet(tmp_path / "b.parquet")
+    assert read(tmp_path, only=[only]).catalogue.ids.tolist() == [1, 2, 5]
+    if CODED[kind].dtype.is_numeric():
+        assert read(tmp_path, only=["event=1.0"]).catalogue.ids.tolist() == [1, 2, 5]
+        assert read(tmp_path / "b.parquet", only=["event=2.0,1.0"]).catalogue.ids.tolist() == [5, 6]
+
+
+def test_what_is_missing_among_floats_is_empty(tmp_path):
+    log = {"user": [1, 1, 1, 1], "item": [5, 6, 7, 8], "event": [1.0, None, float("nan"), 1.5]}
+    pl.DataFrame(log).write_parquet(tmp_path / "a.parquet")
+    assert read(tmp_path, only=["event="]).catalogue.ids.tolist() == [6, 7]
+    assert read(tmp_path, only=["event=1.5,1"]).catalogue.ids.tolist() == [5, 8]
+
+
+@pytest.mark.parametrize("other", ["1.0", "1.", "01", "1e0"])
+def test_a_number_in_two_spellings_is_refused_and_the_cures_choose(tmp_path, other):
+    (tmp_path / "a.csv").write_text("user,item,event\n1,1,1\n1,2,1\n1,4,2\n")
+    (tmp_path / "b.csv").write_text(f"user,item,event\n2,1,{other}\n2,3,{other}\n2,5,7\n")
+    only = lambda *said: read(tmp_path, only=list(said)).catalogue.ids.tolist()
+    for said in ("event=1", "event!=1"):
+        with pytest.raises(UserError, match=rf"event holds '{other}' beside '1', .*: --only {said},{other} names both"):
+            only(said)
+    assert only(f"event=1,{other}") == [1, 2, 3] and only(f"event!=1,{other}") == [4, 5]
+    assert only("event=1", f"event!={other}") == [1, 2] and only("event=7,2") == [4, 5]
+
+
+@pytest.mark.parametrize("values", [[dt.timedelta(1)] * 2, [b"\xff", b"a"], [[1], [2]]], ids=["time", "bytes", "list"])
+def test_what_is_no_text_is_refused(tmp_path, values):
+    pl.DataFrame({"user": [1, 1], "item": [5, 6], "event": values}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a.parquet: --only event=1: the column holds .*, no text"):
+        read(tmp_path, only=["event=1"])
 
 
 def test_bad_rows_are_judged_before_anything_is_left_out(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from jaxrec.data import tables
+from jaxrec.data import codes, tables
 from jaxrec.data.log import Batch, Log
 from jaxrec.data.only import Only
 from jaxrec.data.text import EXAMPLES, BadRows, File, short
@@ -165,7 +165,9 @@ def _good(frame: pl.DataFrame) -> pl.DataFrame:
     """Returns good rows in the types of TYPES."""
     named = {role: pl.col(role).cast(pl.String) for role in ("user", "item", "session") if role in frame.columns}
     if "type" in frame.columns:
-        named["type"] = pl.col("type").cast(pl.String).str.strip_chars().fill_null("")
+        text = codes.text_of(frame["type"])
+        assert text is not None, "the log checked it"
+        frame = frame.with_columns(text.str.strip_chars().fill_null("").alias("type"))
     if "time" in frame.columns and frame["time"].dtype == pl.Float64:
         named |= {"time": pl.lit(None, pl.Int64), "real": pl.col("time")}
     return frame.with_columns(**named, **{STATE: pl.lit(GOOD)})

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from jaxrec.data.log import Batch
+from jaxrec.system.errors import UserError
 
 OWNERS = "user", "session"
 BEFORE = "before "  # prefix of a role: a list of items that precede the row's own value
@@ -180,6 +181,15 @@ def _longest(make, names: dict[str, str], grows: bool) -> tuple[np.ndarray | Non
     return ~begins, f"{number:,} of {len(begins):,} rows hold the beginning of {whose}, and are left out"
 
 
+def _texts(batch: Batch) -> pl.Series:
+    """Returns the lists of items of a batch as lists of text."""
+    lists = batch.frame["item"]
+    try:
+        return lists.cast(TEXTS, strict=False)
+    except pl.exceptions.PolarsError:  # durations, or bytes that are not UTF-8
+        raise UserError(f"{batch.file}: the items are {lists.dtype}: write ids as integers or as text") from None
+
+
 def _beginnings(make, owner: np.ndarray, several: np.ndarray) -> np.ndarray:
     """Returns whether each row is a proper prefix of its owner's longest list, and no duplicate in length [rows].
 
@@ -191,7 +201,7 @@ def _beginnings(make, owner: np.ndarray, several: np.ndarray) -> np.ndarray:
     parts, done = [], 0
     for batch in make():
         mine = owner[done : done + len(batch.frame)]
-        lists = batch.frame["item"].cast(TEXTS, strict=False)
+        lists = _texts(batch)
         rows = pl.DataFrame({"row": np.arange(done, done + len(mine)), "owner": mine, "list": lists})
         parts.append(rows.filter(pl.Series(several[mine])))
         done += len(mine)
@@ -210,11 +220,11 @@ def _carried_on(make) -> np.ndarray:
     """Returns whether each row is an adjacent row's list without its last item [rows]; all False if few rows are."""
     parts = []
     for batch in make():
-        lists = pl.col("item").cast(TEXTS, strict=False)
+        lists = pl.col("item")
         without = lists.list.head(lists.list.len().cast(pl.Int64) - 1)
         hashed = {"whole": lists, "without": without}
         parts.append(
-            batch.frame.select(
+            batch.frame.with_columns(_texts(batch)).select(
                 *(values.list.join("\x1f").hash().alias(name) for name, values in hashed.items()),
                 length=lists.list.len().fill_null(0),
             )

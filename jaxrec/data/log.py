@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from jaxrec.data import event_types, joined
+from jaxrec.data import codes, event_types, joined
 from jaxrec.data.ids import Ids
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions, Types
 from jaxrec.data.ragged import distinct, stable_order
@@ -67,8 +67,8 @@ class Log:
             frame = frame.with_columns(tokens.alias(role))
             wrong += flaws
         if self.times:
-            self._check_precision(frame["time"], batch.file)
             values = frame["time"]
+            self._check_time(values, batch.file)
             times, why = self.times.parse(values)
             frame = frame.with_columns(times.alias("time"))
             wrong += self.times.flaws(values, times, why)
@@ -104,7 +104,13 @@ class Log:
         what = " and ".join(f"{ids.count:,} {role}s" for role, ids in self.ids.items())
         self.store.check(name, sum(ids.size for ids in self.ids.values()), f"the ids of {what}")
 
-    def _check_precision(self, values: pl.Series, file) -> None:
+    def _check_time(self, values: pl.Series, file) -> None:
+        if values.dtype == pl.Duration or (values.dtype == pl.Binary and codes.text_of(values) is None):
+            what = "bytes that are not UTF-8" if values.dtype == pl.Binary else values.dtype
+            raise UserError(
+                f"{file}: column {self.columns['time']} holds {what}: a time is a date or a number: write it as one, "
+                "or take the order of the file, --time none"
+            )
         if values.dtype == pl.Float32 and (values.fill_nan(None) > 2**24).any():
             raise UserError(
                 f"{file}: column {self.columns['time']} holds floats of 32 bits, which keep the times of today to "

@@ -5,6 +5,7 @@ import io
 import json
 import tempfile
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -254,6 +255,14 @@ def test_lists_of_any_type_of_ids(tmp_path, inner):
     lists = [[b"1", b"2"], [b"2"]] if inner == pl.Binary else [["1", "2"], ["2"]]
     frame = pl.DataFrame({"user": [1, 1], "item": lists}).with_columns(pl.col("item").cast(pl.List(inner)))
     assert read(as_parquet(tmp_path, frame)).items.tolist() == [1, 2, 2]
+
+
+@pytest.mark.parametrize("users", [[1, 1], [1, 2]])
+@pytest.mark.parametrize("entry", [timedelta(1), b"\xff"])
+def test_lists_of_what_is_no_id_are_refused(tmp_path, users, entry):
+    frame = pl.DataFrame({"user": users, "item": [[entry], [entry, entry]]})
+    with pytest.raises(UserError, match=r"the items are List\(|column item holds"):
+        read(as_parquet(tmp_path, frame))
 
 
 def test_arrays_of_one_length_are_lists(tmp_path):

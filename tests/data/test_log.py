@@ -2,6 +2,7 @@
 
 import itertools
 from collections import defaultdict
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -208,6 +209,14 @@ def test_what_is_no_log_says_why(column, message):
         place = lambda index: (f"row {index + 1}", "")
         log.add(Batch(pl.DataFrame({"user": ["u"] * len(column), "item": column}), "f", place))
         log.interactions("f")
+
+
+@pytest.mark.parametrize("format", [None, "%Y"])
+@pytest.mark.parametrize("times", [[timedelta(1), None], [b"1", b"\xff"]], ids=["durations", "bytes"])
+def test_a_column_that_holds_no_times_is_refused(times, format):
+    log = Log({"user": "who", "item": "what", "time": "when"}, BadRows(True), time_format=format)
+    with pytest.raises(UserError, match=r"^f: column when holds .*: a time is a date or a number.* --time none"):
+        log.add(Batch(pl.DataFrame({"user": [1, 1], "item": [1, 2], "time": times}), "f", None))
 
 
 def test_two_units_of_time_are_named_with_the_file():

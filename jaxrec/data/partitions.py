@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 
 import polars as pl
 
+from jaxrec.data.codes import text_of
+from jaxrec.data.dates import Dates
 from jaxrec.data.log import Batch
 from jaxrec.data.text import File, short, some
 from jaxrec.system.errors import UserError
@@ -48,13 +50,24 @@ def said(file: File) -> str:
 
 
 def _check_same(batch: Batch, role: str, name: str, value: str | None) -> None:
-    column = batch.frame[role]
-    text = column.cast(pl.String, strict=False)
-    same = text.eq_missing(pl.Series([value], dtype=pl.String))
-    if value is not None and not same.all():  # month=01 equals 1
-        number = pl.Series([value]).cast(pl.Float64, strict=False)[0]
-        same |= (text.cast(pl.Float64, strict=False) == number).fill_null(False)
+    said = f"{name} is {value} by the folder's name: mend one, or rename the folder"
+    column, key = batch.frame[role], pl.Series([value], dtype=pl.String)
+    text = text_of(column)
+    if text is None:
+        raise UserError(f"{batch.file}: column {name} holds {column.dtype}, and {said}")
+    same = text.eq_missing(key)
+    for read in () if same.all() else (_numbers, _moments):
+        same |= (read(text) == read(key)).fill_null(False)
     if not same.all():
         place, row = batch.row((~same).arg_true()[0])
-        cure = f"{name} is {value} by the folder's name: mend one, or rename the folder"
-        raise UserError(f"{batch.file}, {place}: {short(row)}: {cure}")
+        raise UserError(f"{batch.file}, {place}: {short(row)}: {said}")
+
+
+def _numbers(text: pl.Series) -> pl.Series:
+    """Returns the numbers that text stands for: month=01 equals 1."""
+    return text.cast(pl.Float64, strict=False)
+
+
+def _moments(text: pl.Series) -> pl.Series:
+    """Returns the times that text stands for: day=2024-01-01 equals its midnight."""
+    return Dates().read(text)

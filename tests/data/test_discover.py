@@ -1,6 +1,7 @@
 """Laws of jaxrec.data.discover: a log is the same data in one file and in any folders, names and compressions."""
 
 import bz2
+import datetime as dt
 import gzip
 import io
 import lzma
@@ -151,6 +152,34 @@ def test_a_partition_and_a_column_of_one_name_agree_or_are_refused(tmp_path, kin
     assert rows(tmp_path / "good", columns={"time": "day"}) == LOG[:2]
     with pytest.raises(UserError, match=r"(line|row) \d: .*day is 01 by the folder's name: mend"):
         read(tmp_path / "bad")
+
+
+MIDNIGHT, NOON = dt.datetime(2020, 1, 2), dt.datetime(2020, 1, 2, 12)
+UTC = MIDNIGHT.replace(tzinfo=dt.UTC)
+KEYS = {  # folder: (values of the column that agree, values that don't)
+    "2020-01-02": (["2020-01-02", dt.date(2020, 1, 2), MIDNIGHT, UTC], ["2020-01-03", dt.date(2020, 1, 3), NOON, "a"]),
+    "2020-01-02%2012%3A00%3A00": (["2020-01-02 12:00:00", NOON], [MIDNIGHT, dt.date(2020, 1, 2), dt.time(12)]),
+    "a": (["a", b"a"], ["b", 1, 1.0, b"\xff", dt.timedelta(1), True]),
+    "1": (["1", "01", 1, 1.0], ["2", 2, 1.5, float("nan"), MIDNIGHT, b"\xff"]),
+}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_partition_and_a_column_of_any_type_agree_or_are_refused(tmp_path, key):
+    path = tmp_path / f"day={key}" / "x.parquet"
+    path.parent.mkdir()
+    write = lambda days: pl.DataFrame({"user": [1, 1], "item": [5, 6], "day": days}).write_parquet(path)
+    agree, other = KEYS[key]
+    for day in agree:
+        write([day, day])
+        assert rows(tmp_path, columns={"time": "none"}) == LOG[:2]
+        write([day, None])
+        with pytest.raises(UserError, match=r"row 2: .*day is .* by the folder's name: mend"):
+            read(tmp_path, columns={"time": "none"})
+    for day in other:
+        write([day, day])
+        with pytest.raises(UserError, match=r"day is .* by the folder's name: mend"):
+            read(tmp_path, columns={"time": "none"})
 
 
 def test_a_partition_without_a_value_is_missing(tmp_path):

@@ -4,11 +4,15 @@ A table's folder holds the files of removed rows too; which rows live its log sa
 version of the table, to a Parquet file in the cache, which is read as any other.
 """
 
+import errno
 import hashlib
+import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -18,6 +22,8 @@ from jaxrec.system.errors import UserError
 from jaxrec.system.files import MARK, replacing
 
 ROWS = "rows.parquet"
+#: what polars says of a disk that takes no more
+FULL = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EFBIG})\)")
 
 
 def live(folder: Path, cache: Path, say: Callable[[str], None] = lambda line: None) -> Path:
@@ -39,9 +45,9 @@ def live(folder: Path, cache: Path, say: Callable[[str], None] = lambda line: No
         with replacing(home / ROWS) as temporary:
             try:
                 pl.scan_delta(table).sink_parquet(temporary)
-            except OSError:
-                raise
             except Exception as error:  # whatever polars and deltalake make of what they don't know
+                if found := FULL.search(str(error)):
+                    raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
                 raise _unreadable(folder, error) from error
     for file in folder.iterdir():
         if file.is_file() and is_beside(file.name):
@@ -85,9 +91,28 @@ def _opened(folder: Path) -> Any:
             "'jaxrec[delta]'"
         ) from None
     try:
-        return deltalake.DeltaTable(str(folder))
+        return _plain(deltalake.DeltaTable)(str(folder))
     except Exception as error:  # deltalake's have no common class with those of its parts
         raise _unreadable(folder, error) from error
+
+
+def _plain(kind: type) -> type:
+    """Returns the class of DeltaTable with files by their paths on disk: deltalake writes %20 for a space in a root."""
+
+    class Plain(kind):
+        def file_uris(self, *args, **options) -> list[str]:
+            root = self.table_uri.removeprefix("file://")
+            found = super().file_uris(*args, **options)
+            return [unquote(root) + uri.removeprefix(root) if uri.startswith(root) else uri for uri in found]
+
+        def deletion_vectors(self, *args, **options) -> pl.DataFrame:
+            found = pl.DataFrame(super().deletion_vectors(*args, **options))
+            paths = [unquote(uri) for uri in found["filepath"]]
+            if others := {path.removeprefix("file://") for path in paths} - {*self.file_uris()}:
+                raise ValueError(f"it says of no file of its own, {min(others)}, which rows are removed")
+            return found.with_columns(pl.Series("filepath", paths, pl.String))
+
+    return Plain
 
 
 def _unreadable(folder: Path, error: Exception) -> UserError:

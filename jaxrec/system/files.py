@@ -25,16 +25,28 @@ SPECIAL = "*?[]{}\\"  # characters of paths that Orbax, or libraries below it, t
 
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Converts OSErrors in the block to a UserError that names the file."""
+    """Converts OSErrors in the block to a UserError that names the file, or one elsewhere that was needed for it."""
     try:
         yield
     except BrokenPipeError:  # from printing meanwhile
         raise
     except OSError as error:
+        other = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+        if other and _is_elsewhere(other, path):
+            raise UserError(
+                f"{other}: can't be opened ({error.strerror}), which is needed to write {path}: mend that, "
+                "and run the same command again"
+            ) from error
         raise UserError(
             f"{path}: can't be written ({error.strerror or error}): make room, mend the disk or name another place, "
             "and run the same command again"
         ) from error
+
+
+def _is_elsewhere(name: str, path: str | Path) -> bool:
+    """Returns whether a file lies neither in the folder of a path nor above it."""
+    file, folder = Path(os.path.abspath(name)), Path(os.path.abspath(path)).parent
+    return not (file.is_relative_to(folder) or folder.is_relative_to(file))
 
 
 @contextlib.contextmanager

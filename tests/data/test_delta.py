@@ -146,14 +146,33 @@ def of_features(path, features, **changes):
     (log / f"{1:020}.json").write_text("".join(json.dumps(each) + "\n" for each in actions))
 
 
-def test_rows_that_a_deletion_vector_removes_are_not_read(tmp_path, monkeypatch):
+@pytest.mark.parametrize("parts", [None, ["country"]])
+@pytest.mark.parametrize("name", ["events", "é b#?*"])
+def test_rows_that_a_deletion_vector_removes_are_not_read(tmp_path, monkeypatch, name, parts):
+    monkeypatch.setenv("JAXREC_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / name / "a log"
+    path.parent.mkdir()
+    rows = frame(0, 30).filter(pl.col("country") == "F R")  # of one file
+    deltalake.write_deltalake(str(path), rows, partition_by=parts)
+    assert [(path / name).is_file() for name in delta.files(path)] == [True]
+    prepared_folders.same(logs.prepare(path).interactions, logs.prepare(rows).interactions)
+    of_features(path, ["deletionVectors"], deletionVector=deletion_vector([1, 4, 9]))
+    kept = pl.concat([rows[:1], rows[2:4], rows[5:9]])
+    prepared_folders.same(logs.prepare(path).interactions, logs.prepare(kept).interactions)
+
+
+def test_what_fails_is_said_of_the_file_that_fails(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXREC_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "events"
     deltalake.write_deltalake(str(path), frame(0, 10))
-    of_features(path, ["deletionVectors"], deletionVector=deletion_vector([1, 4, 9]))
-    found = logs.prepare(path)
-    kept = frame(0, 10).filter(~pl.col("timestamp").is_in([1, 4, 9]))
-    prepared_folders.same(found.interactions, logs.prepare(kept).interactions)
+    full = pl.exceptions.ComputeError("parquet: underlying IO error: No space left on device (os error 28)")
+    with monkeypatch.context() as patch:
+        patch.setattr(pl.LazyFrame, "sink_parquet", lambda *_: (_ for _ in ()).throw(full))
+        with pytest.raises(UserError, match=r"rows.parquet: can't be written \(No space left on device\): make room"):
+            logs.prepare(path)
+    (path / delta.files(path)[0]).unlink()
+    with pytest.raises(UserError, match=r"events: a Delta table that can't be read here \(No such file.*: prepare it"):
+        logs.prepare(path)
 
 
 def test_what_is_not_understood_is_refused_with_a_cure(tmp_path, monkeypatch):

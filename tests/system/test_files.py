@@ -35,6 +35,16 @@ def test_what_a_disk_refuses_is_a_message(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_cannot_be_read_while_a_file_is_written_is_no_full_disk(tmp_path):
+    said = r"/b: can't be opened \(No such file .*, which is needed to write .*/c/a: mend"
+    with pytest.raises(UserError, match=said), replacing(tmp_path / "c" / "a"):
+        (tmp_path / "b").read_text()
+    (tmp_path / "d").touch()
+    for other in ("d/e", "d/e/f"):  # in, or below, what is no folder
+        with pytest.raises(UserError, match=rf"/{other}: can't be written"), replacing(tmp_path / other):
+            pass
+
+
 @pytest.mark.parametrize("path", ["", ".", "/"])
 def test_what_has_no_name_is_no_file_to_write(path):
     with pytest.raises(UserError, match="is a folder, and a file is written there"), replacing(path):

@@ -6,7 +6,9 @@ from jaxrec.data.text import short
 
 PART = r"[^\s,;|'\"]+"
 BRACKETS = " \t()[]{}<>"
+LIST = r"(?s)^\s*\[.*\]\s*$"
 LISTED = 0.9  # minimum share of rows that have a user, or a value, of their own
+BRACKETED = 0.9  # minimum share of values with several parts that are in brackets
 MULTIPLE = 0.5  # minimum share of values with several parts
 NUMBERED = 0.9  # minimum share of parts that look like ids: short, with a digit
 RECURRING = 0.5  # minimum share of parts that occur in several values
@@ -18,8 +20,8 @@ CURE = "as [1, 2, 3] (in CSV within quotes), or as a row an event; to keep each 
 def example(values: pl.Series, count: int, rows: int, owners: int) -> tuple[str, bool] | None:
     """Returns a value that looks like a history, and whether its parts look like ids; None if the items don't.
 
-    Ids have digits, so that titles are none; words count only where a comma, semicolon or | lies between, and each
-    user has one row: they may be genres.
+    Ids have digits, so that titles are none; words count only in square brackets, or where a comma, semicolon or | lies
+    between, and each user has one row: they may be genres.
 
     Args:
         values: distinct items as text; those that are plain numbers may be missing.
@@ -29,6 +31,8 @@ def example(values: pl.Series, count: int, rows: int, owners: int) -> tuple[str,
 
     >>> example(pl.Series(["1 2 3", "2 3 4"]), 2, 2, 2)
     ('1 2 3', True)
+    >>> example(pl.Series(["[1 2 ... 8 9]", "[1, nan]"]), 2, 2, 2)
+    ('[1 2 ... 8 9]', True)
     >>> example(pl.Series(["The Matrix (1999)", "The Terminal (2004)"]), 2, 2, 2)
     """
     alone = owners >= LISTED * rows
@@ -40,6 +44,8 @@ def example(values: pl.Series, count: int, rows: int, owners: int) -> tuple[str,
     if not several.any() or several.sum() * len(values) < MULTIPLE * count * len(several):
         return None
     values, inner, parts = (each.filter(several) for each in (values.head(SAMPLE), inner, parts))
+    if (lists := values.filter(values.str.contains(LIST))).len() >= BRACKETED * len(values):
+        return lists[0], True
     found = parts.list.unique().explode()
     recurring = found.is_duplicated().sum() >= RECURRING * len(found)
     ids = (found.str.contains("[0-9]") & (found.str.len_chars() <= LONGEST)).sum() >= NUMBERED * len(found)
@@ -53,7 +59,8 @@ def example(values: pl.Series, count: int, rows: int, owners: int) -> tuple[str,
 def refusal(where: object, column: str, value: str, flags: str = "--ids text") -> str:
     """Returns the message for a column of histories. `flags`: what reads each of them as one item."""
     told = f"{where}: column {column}: {short(value)} and the like look like histories, each of which would be one item"
-    return f"{told}: write them {CURE} {flags}"
+    lost = "; its ... stands for items that are lost" if "..." in value else ""
+    return f"{told}{lost}: write them {CURE} {flags}"
 
 
 def note(column: str, value: str) -> str:

@@ -52,7 +52,31 @@ def test_histories_as_text_are_refused_and_the_cures_read_them(histories, gap, f
         assert read(path).items.tolist() == found.items.tolist()
 
 
+LISTS = {
+    "numpy's, shortened": "[{0} {1} ... {2} {0}]",
+    "numpy's words": "['a{0}'\n 'b{1}']",
+    "with nan": "[{0}, nan, {1}]",
+    "words without quotes": "[a{0}, b{1}, c]",
+    "of words": "[abc, def, g{0}h]",
+    "nested": "[[{0}, {1}], [{2}]]",
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize("columns", [{}, {"item": "items"}])
+def test_brackets_that_are_no_list_of_ids_are_refused(tmp_path, kind, columns):
+    cells = [LISTS[kind].format(at, 3 * at + 100, 7 * at + 1000) for at in range(60)]
+    pl.DataFrame({"user": range(60), "items": [*cells[:59], "[7]"]}).write_csv(tmp_path / "a.csv")
+    lost = "; its ... stands for items that are lost" * ("..." in cells[0])
+    with pytest.raises(
+        UserError, match=rf"column items: .*look like histories, .*one item{lost}: write them .* --ids text"
+    ):
+        read(tmp_path / "a.csv", columns=columns)
+    assert len(read(tmp_path / "a.csv", columns={"item": "items"}, ids="text").catalogue.ids) == 60
+
+
 OTHERS = {
+    "marked": ["[1]", "[2]", "[Rec]", "[Rec] 2", "[1][2]"],
     "titles": ["The Matrix (1999)", "Matrix, The (1999)", "Toy Story 2 (1999)", "The Toy (1982)"],
     "genres": ["Action|Comedy", "Action|Drama", "Comedy|Drama"],
     "sizes": ["10 x 20", "20 x 30", "10 x 30"],

@@ -140,10 +140,10 @@ class Only:
         others = pl.Series([value for value in found if value not in said], dtype=pl.String)
         for other, number in zip(others, codes.numbers_of(others), strict=True):
             if number in condition.numbers:
-                leave = f", --only {condition.column}!={other} beside it leaves the other out"
+                leave = f", --only '{condition.column}!={other}' beside it leaves the other out"
                 raise UserError(
                     f"{name}: --only {condition.text}: {condition.column} holds {short(other)} beside "
-                    f"{short(condition.numbers[number])}, which may be one value: --only {condition.text},{other} "
+                    f"{short(condition.numbers[number])}, which may be one value: --only '{condition.text},{other}' "
                     f"names both{'' if condition.apart else leave}; or {codes.CURE}"
                 )
 

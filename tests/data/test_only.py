@@ -100,7 +100,9 @@ def test_a_number_in_two_spellings_is_refused_and_the_cures_choose(tmp_path, oth
     (tmp_path / "b.csv").write_text(f"user,item,event\n2,1,{other}\n2,3,{other}\n2,5,7\n")
     only = lambda *said: read(tmp_path, only=list(said)).catalogue.ids.tolist()
     for said in ("event=1", "event!=1"):
-        with pytest.raises(UserError, match=rf"event holds '{other}' beside '1', .*: --only {said},{other} names both"):
+        with pytest.raises(
+            UserError, match=rf"event holds '{other}' beside '1', .*: --only '{said},{other}' names both"
+        ):
             only(said)
     assert only(f"event=1,{other}") == [1, 2, 3] and only(f"event!=1,{other}") == [4, 5]
     assert only("event=1", f"event!={other}") == [1, 2] and only("event=7,2") == [4, 5]

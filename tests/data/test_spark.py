@@ -6,6 +6,7 @@ The rules that its workers follow are tested without Spark; all else where PySpa
 import gzip
 import json
 import shutil
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -83,6 +84,24 @@ def test_rows_left_out_are_counted_and_folders_are_columns():
     counts = found.filter(pl.col("state") == reading.ONLY)["text"][0]
     assert json.loads(counts) == [[1, {"a": 1, "b": 1}]]
     assert found.filter(pl.col("state") == reading.GOOD).select("user", "session").rows() == [("1", "2")]
+
+
+@pytest.mark.parametrize("days", [[1.0, None, float("nan")], [1, None, None]])
+def test_types_are_codes_as_in_prepare(days):
+    names, places = ["user_id", "item_id", "day"], {"file": [0] * 3, "block": [0] * 3, "row": [0, 1, 2]}
+    part = pl.DataFrame({"c0": ["a"] * 3, "c1": ["x", "y", "z"], "c2": days} | places)
+    roles = {"user": 0, "item": 1, "type": 2}
+    changes = {
+        "dialect": None,
+        "names": names,
+        "chosen": roles,
+        "columns": {role: names[at] for role, at in roles.items()},
+    }
+    assert cleaned([part], **changes)["type"].to_list() == ["1", "", ""]
+    kept = cleaned([part], **changes, only=("day=1",)).filter(pl.col("state") == reading.GOOD)
+    assert kept["item"].to_list() == ["x"]
+    (refused,) = cleaned([part.with_columns(c2=pl.lit(timedelta(1)))], **changes)["why"]
+    assert "column day holds Duration" in refused
 
 
 def test_ids_are_read_as_the_first_rows_of_all_say():

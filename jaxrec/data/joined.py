@@ -8,7 +8,7 @@ PART = r"[^\s,;|'\"]+"
 BRACKETS = " \t()[]{}<>"
 LIST = r"(?s)^\s*\[.*\]\s*$"
 LISTED = 0.9  # minimum share of rows that have a user, or a value, of their own
-BRACKETED = 0.9  # minimum share of values with several parts that are in brackets
+BRACKETED = 0.9  # minimum share of values that are in brackets, to be lists
 MULTIPLE = 0.5  # minimum share of values with several parts
 NUMBERED = 0.9  # minimum share of parts that look like ids: short, with a digit
 RECURRING = 0.5  # minimum share of parts that occur in several values
@@ -43,9 +43,12 @@ def example(values: pl.Series, count: int, rows: int, owners: int) -> tuple[str,
     several = parts.list.len() > 1
     if not several.any() or several.sum() * len(values) < MULTIPLE * count * len(several):
         return None
-    values, inner, parts = (each.filter(several) for each in (values.head(SAMPLE), inner, parts))
-    if (lists := values.filter(values.str.contains(LIST))).len() >= BRACKETED * len(values):
+    looked = values.head(SAMPLE)
+    bracketed = looked.str.contains(LIST)
+    lists = looked.filter(bracketed & several)
+    if bracketed.sum() >= BRACKETED * len(looked) and len(lists) > MULTIPLE * len(looked):
         return lists[0], True
+    values, inner, parts = (each.filter(several) for each in (looked, inner, parts))
     found = parts.list.unique().explode()
     recurring = found.is_duplicated().sum() >= RECURRING * len(found)
     ids = (found.str.contains("[0-9]") & (found.str.len_chars() <= LONGEST)).sum() >= NUMBERED * len(found)

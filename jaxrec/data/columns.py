@@ -168,6 +168,14 @@ def refuse_order(names: list[str], number: int, where: object, forms: str | None
     )
 
 
+def refuse_days(time: str, finer: str, where: object) -> None:
+    """Raises UserError: the column recognised as the time holds days alone, and another one times of day too."""
+    raise UserError(
+        f"{where}: {time} holds days alone, and {finer} times of day too: take --time {shlex.quote(finer)}, or --time "
+        f"{shlex.quote(time)} where days are enough (to prepare.py)"
+    )
+
+
 def refuse_clock(time: str, dates: list[str], where: object, forms: str | None, numbers: bool) -> None:
     """Raises UserError: the column recognised as the time holds times of day, whose dates are in others.
 

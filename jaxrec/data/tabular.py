@@ -187,7 +187,7 @@ def _singular(name: str) -> set[str]:
 
 
 def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, int]) -> None:
-    """Checks that no column of times is passed over: none is recognised, or one of times of day without their dates.
+    """Checks that no column of times is passed over: none is recognised, or one without its dates or times of day.
 
     Raises:
         UserError: if there is one; names it.
@@ -213,7 +213,7 @@ def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, 
 
 
 def _check_clock(given: Input, file: File | str, table: Table, chosen: dict[str, int]) -> None:
-    """Checks that the time recognised holds no times of day whose dates are in another column, and no days beside such.
+    """Checks that the time recognised holds no times of day whose dates are in another column, nor their days alone.
 
     Raises:
         UserError: if it does; names both.
@@ -223,6 +223,8 @@ def _check_clock(given: Input, file: File | str, table: Table, chosen: dict[str,
     parts = _parts(names, chosen)
     found = _first_values(table, chosen, [time, *known]) if known or len(parts) > 1 else {}
     clock, dates = _apart(found, time, given.time_format)
+    if clock is None and (finer := _finer(found, time, given.time_format)) is not None:
+        cols.refuse_days(names[time], names[finer], file)
     if clock is None or (dates is None and len(parts) < 2):
         return
     forms = None if dates is None or reads_as_times(found[dates]) else forms_of(found[dates])
@@ -237,6 +239,14 @@ def _apart(found: dict[int, pl.Series], time: int, form: str | None) -> tuple[in
         others = {at: values for at, values in found.items() if at not in clocks}
         return time, next((at for at in others if reads_as_times(others[at]) or looks_like_times(others[at])), None)
     return (clocks[0], time) if clocks and time in found and reads_as_days(found[time], form) else (None, None)
+
+
+def _finer(found: dict[int, pl.Series], time: int, form: str | None) -> int | None:
+    """Returns a column of dates with their times of day, if the time holds days alone; None if there is none."""
+    if time not in found or not reads_as_days(found[time], form):
+        return None
+    others = (at for at in found if at != time and reads_as_times(found[at]))
+    return next((at for at in others if not reads_as_days(found[at])), None)
 
 
 def _parts(names: list[str], chosen: dict[str, int]) -> list[str]:

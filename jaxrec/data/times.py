@@ -217,7 +217,9 @@ def reads_as_days(values: pl.Series, format: str | None = None) -> bool:
     times = Times("", format)
     found = times.parse(values)[0].drop_nulls()
     if not len(found) or not times.dated:
-        return len(found) > 0 and _days(found.to_numpy()) is not None
+        numbers = found.to_numpy()
+        midnights = (numbers >= RELATIVE) & (numbers % (DAY // 1_000_000) == 0)
+        return len(found) > 0 and (_days(numbers) is not None or bool(midnights.all()))
     return bool((found % DAY == 0).all())
 
 

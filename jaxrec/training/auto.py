@@ -160,7 +160,7 @@ def _loss(counted, chosen):
 
 def _also(name, counted, chosen):
     """The other keys of a loss that a rule chose, as far as they are not given."""
-    keys = dict(SMOOTHED)
+    keys: dict[str, Any] = dict(SMOOTHED)
     if name == SAMPLED:
         shared = chosen.get("loss.share", "batch") == "batch"
         sampling = chosen.get("loss.sampling", "mixed" if shared else "popularity")

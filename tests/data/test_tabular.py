@@ -159,3 +159,13 @@ def test_a_time_beside_its_parts_or_its_day_is_read_and_times_of_day_beside_part
     with pytest.raises(UserError, match=r"time holds times of day .*, and year, month the dates: join them"):
         read(tmp_path / "a.csv")
     assert read(tmp_path / "a.csv", columns={"time": "time"}).relative
+
+
+@pytest.mark.parametrize("days", [[20240301, 20240301], ["2024-03-01", "2024-03-01"], [1709251200, 1709251200]])
+@pytest.mark.parametrize("whole", [[1709325000123, 1709285400456], ["2024-03-01 20:30", "2024-03-01 09:30"]])
+def test_days_are_not_taken_for_the_time_beside_the_times_themselves(tmp_path, days, whole):
+    pl.DataFrame({"user": [1, 1], "item": [1, 2], "date": days, "time_ms": whole}).write_csv(tmp_path / "a.csv")
+    with pytest.raises(UserError, match=r"date holds days alone, and time_ms times of day too: take --time time_ms"):
+        read(tmp_path / "a.csv")
+    ordered = {name: read(tmp_path / "a.csv", columns={"time": name}).items.tolist() for name in ("date", "time_ms")}
+    assert ordered == {"date": [1, 2], "time_ms": [2, 1]}

@@ -10,20 +10,12 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import beyond
+from benchmarks import beyond, readme
 from benchmarks.gains import DATA, context, continued, levers, new_items, precision
 from benchmarks.record import RESULTS
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- tables -->\n", "<!-- /tables -->"
-#: of the README's table: a file of results/, the metric, and the task of speed.json that trains the same
-SMALL = {
-    "sasrec_ml1m": ("ndcg@10", "bce-ml1m"),
-    "sasrec_softmax_ml1m": ("ndcg@10", "softmax-ml1m"),
-    "gsasrec_ml1m": ("ndcg@10", "gbce-ml1m"),
-    "bert4rec_ml1m": ("ndcg@10", "bert4rec-ml1m"),
-    "gru4rec_rsc15": ("mrr@20", "gru4rec-rsc15"),
-}
 MODELS = {"sasrec": "SASRec", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "caser": "Caser"}
 
 
@@ -258,27 +250,6 @@ def robustness(results):
     return "\n\n".join("\n".join([f"On {machine}:", "", *lines]) for machine, lines in said.items())
 
 
-def small(results):
-    """The README's table: recipes, what they reach, and how many times as fast they train as the nearest peer."""
-    timed = [results[name]["tasks"] for name in ("speed", "speed_libjemalloc") if name in results]
-    rows = [
-        "| recipe | data, protocol | metric | here | published | training, times as fast as |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, (metric, task) in SMALL.items():
-        if name not in results:
-            continue
-        result = results[name]
-        ratios = [(ratio[0], peer) for tasks in timed for peer, ratio in tasks[task]["rows"]["jaxrec"]["ratio"].items()]
-        times, peer = min(ratios, default=(0, ""))
-        rows.append(
-            f"| [{name}](configs/{name}.py) | {result['data']}, {result['protocol']} | {metric.upper()} "
-            f"| {result['mean'][metric]:.4f} | {result['published'][metric]:.4f} "
-            f"| {f'{times:.1f}, {peer.split()[0]}' if peer else ''} |"
-        )
-    return "\n".join(rows) + "\n"
-
-
 def tables(results):
     """All tables under their titles, as docs/results.md shows them."""
     of = lambda kind: {name: result for name, result in results.items() if result["kind"] == kind}
@@ -316,7 +287,7 @@ def main():
     flags = parser.parse_args()
     results = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
     stale = []
-    pages = {"README.md": small(results), "docs/results.md": tables(results)}
+    pages = {"README.md": [readme.highest(results), readme.peers(results)], "docs/results.md": tables(results)}
     if "levers" in results:
         pages["docs/recipes.md"] = levers(results["levers"])
     if "context" in results:

@@ -225,10 +225,9 @@ def reads_as_days(values: pl.Series, format: str | None = None) -> bool:
 
 def _misdated(micro: pl.Series) -> tuple[pl.Series, str]:
     """Returns which dates in microseconds can't be those of events, and what they are; "" if there are none."""
-    if (late := micro > LATEST).any():
-        return late, "no date before the year 2200"
-    dayless = _on(micro, WORKBOOKS)
-    return dayless, "a time of day without a date, which workbooks put in 1899: join the two" if dayless.any() else ""
+    late, dayless = micro > LATEST, _on(micro, WORKBOOKS)
+    what = "a time of day without a date, which workbooks put in 1899: join the two" if dayless.any() else ""
+    return late | dayless, "no date before the year 2200" if late.any() else what
 
 
 def _nearly_all(true: pl.Series) -> bool:

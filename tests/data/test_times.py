@@ -232,6 +232,8 @@ def test_times_of_day_as_workbooks_keep_them_are_bad(day):
     for made in (str, datetime.datetime.fromisoformat):
         found, why = Times("t").parse(pl.Series([made(f"{day} 20:30:00"), made("2024-03-01 20:30:00"), None]))
         assert found.null_count() == 2 and found[1] and why.startswith("t is a time of day without a date")
+        mixed = pl.Series([made("9999-12-31 00:00:00"), made(f"{day} 20:30:00")])
+        assert Times("t").parse(mixed)[0].null_count() == 2
 
 
 def test_scientific_times_are_said():

@@ -47,7 +47,8 @@ MODELS = {
     "sasrec": {"heads": 2},
     "sasrec, separate": {"name": "sasrec", "embedding": "separate", "score": "cosine"},
     "gru4rec": {},
-    "bert4rec": {"embedding": "separate"},
+    "bert4rec": {},
+    "bert4rec, separate": {"name": "bert4rec", "embedding": "separate"},
     "caser": {"window": 3, "users": True},
     "two-tower": {},
     "hstu": {},
@@ -61,7 +62,7 @@ def of(mesh, model="sasrec", loss="softmax", **changes):
     values = {
         "model": {"name": model, "dim": 8, "layers": 1, "dropout": 0.2} | MODELS[model],
         "loss": {"name": loss} | LOSSES[loss],
-        "objective": "cloze" if model == "bert4rec" else "next-item",
+        "objective": "cloze" if model.startswith("bert4rec") else "next-item",
     }
     if mesh:
         values["mesh"] = dict(zip(("data", "item"), MESHES[mesh], strict=True))

@@ -1,5 +1,6 @@
 """Tables of what goes beyond this machine: programs for devices that are not here, wide layers, logs beyond memory."""
 
+import functools
 import statistics
 
 MIB = 1 << 20
@@ -211,21 +212,29 @@ def several(result):
 
 def everything(result):
     """What it costs to be shown all that a log knows."""
-    rate, milliseconds = result["training"], result["engine_milliseconds"]
+    rate = result["training"]
     low, high = rate["ci95"]
 
     def over_http(which):
         found = [each["milliseconds"] for each in result["http"][which]]
         return " / ".join(f"{statistics.median(each[key] for each in found):.1f}" for key in ("p50", "p99"))
 
-    of_engine = lambda which: f"{milliseconds[which]['p50']:.1f} / {milliseconds[which]['p99']:.1f}"
+    def of_engine(which, key="engine_milliseconds"):
+        return f"{result[key][which]['p50']:.1f} / {result[key][which]['p99']:.1f}"
+
+    at_rate = functools.partial(of_engine, key="engine_at_rate_milliseconds")
+    least = [of_engine("product", key) for key in ("engine_milliseconds", "engine_at_rate_milliseconds")]
     both = lambda cell: " | ".join(map(cell, ("ids", "everything")))
     rows = [
         f"| on {result['machine']} | ids alone | everything |",
         "|---|---|---|",
         f"| training on {rate['data']}, relative rate (95%) | 1 | {rate['ratio']:.2f} ({low:.2f} to {high:.2f}) |",
         f"| an answer from Python, {result['items']:,} items, p50 / p99, ms | {both(of_engine)} |",
+        f"| the same at 100 a second, with pauses between | {both(at_rate)} |",
         f"| the same over HTTP at 100 requests a second | {both(over_http)} |",
+        "",
+        f"A core that rested is slow to begin again: the scores of {result['items']:,} items as one product of numpy "
+        f"take {least[0]} ms one after the other, {least[1]} at 100 a second.",
     ]
     return "\n".join(rows) + "\n"
 

@@ -109,18 +109,20 @@ def of_torch(items, k):
     return answer
 
 
-def latencies(answer, histories):
-    """Seconds of every answer, one after the other."""
-    seconds = []
+def latencies(answer, histories, rate=None):
+    """Seconds of every answer: one right after the other, or after pauses, as if so many a second were asked."""
+    seconds, pauses = [], np.random.default_rng(2)
     for history in histories:
+        if rate:
+            time.sleep(pauses.exponential(1 / rate))
         begun = time.perf_counter()
         answer(history)
         seconds.append(time.perf_counter() - begun)
     return seconds
 
 
-def take_turns(answers, items, rounds, requests, history=HISTORY):
-    """{name: (history) -> answer} -> {name: {"p50": ms, …}}, the medians of the rounds'."""
+def take_turns(answers, items, rounds, requests, history=HISTORY, rate=None):
+    """{name: (history) -> answer} -> {name: {"p50": ms, …}}, the medians of the rounds'; `rate` as in `latencies`."""
     random = np.random.default_rng(0)
     histories = [random.permutation(items)[:history].tolist() for _ in range(min(requests, 200))]
     for answer in answers.values():
@@ -128,7 +130,7 @@ def take_turns(answers, items, rounds, requests, history=HISTORY):
     found = {name: [] for name in answers}
     for _ in range(rounds):
         for name, answer in answers.items():
-            seconds = latencies(answer, (histories * -(-requests // len(histories)))[:requests])
+            seconds = latencies(answer, (histories * -(-requests // len(histories)))[:requests], rate)
             found[name].append(np.quantile(seconds, list(QUANTILES.values())) * 1e3)
     medians = {name: [statistics.median(each) for each in zip(*rows, strict=True)] for name, rows in found.items()}
     return {name: dict(zip(QUANTILES, (round(x, 3) for x in row), strict=True)) for name, row in medians.items()}

@@ -19,6 +19,7 @@ BINS = 20  # quantile bins of a quantity
 SHARED = 2  # minimum number of training items with a value
 TELLING = 0.5  # minimum share of the training items of which a column says what others share
 CATEGORY = "category"  # brand_id:category: values are codes, not quantities
+FAR = 1e15  # standard deviations from the mean beyond which products of vectors would leave float32
 YEAR = "year"  # taken from titles such as Heat (1995), if there is no column of this name
 YEARS = r"\((1[89]\d\d|20\d\d)\)"
 
@@ -174,8 +175,16 @@ def _standardised(column: pl.Series, name: str, trained: np.ndarray) -> np.ndarr
     known = rows[trained[has]]
     if not len(known):
         raise UserError(f"config.features names {name}, a column of vectors: no item that trains has one: leave it out")
-    found, deviation = np.zeros((len(column), rows.shape[1]), np.float32), known.std(0)
-    found[has] = (rows - known.mean(0)) / np.where(deviation > 0, deviation, 1)
+    deviation = known.std(0)
+    scaled = (rows - known.mean(0)) / np.where(deviation > 0, deviation, 1)
+    if (far := np.flatnonzero(~(np.abs(scaled) < FAR).all(1))).size:
+        row = column.is_not_null().arg_true()[int(far[0])]
+        raise UserError(
+            f"config.features names {name}, a column of vectors: that in row {row + 1} is out of all proportion to the "
+            "others: mend it"
+        )
+    found = np.zeros((len(column), rows.shape[1]), np.float32)
+    found[has] = scaled
     return found
 
 

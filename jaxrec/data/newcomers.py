@@ -1,5 +1,7 @@
 """Items added after training, from a table of items."""
 
+import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,22 @@ from jaxrec.data.text import shown
 from jaxrec.system.errors import UserError
 
 CHUNKS = 64  # of a table of items; more are slow to read
+WRONG = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError)  # of a value that a column does not take
+#: types of columns -> what reads their texts
+READ = {
+    pl.Date: datetime.date.fromisoformat,
+    pl.Datetime: datetime.datetime.fromisoformat,
+    pl.Time: datetime.time.fromisoformat,
+}
+#: types of columns -> what items have there, and how it is given
+WRITTEN = {
+    pl.Date: "dates there: write it as 2026-03-02",
+    pl.Datetime: "dates there: write it as 2026-03-02T08:00:00",
+    pl.Time: "times of day there: write it as 08:00:00",
+    pl.Boolean: "booleans there: give true or false",
+    pl.Float64: "numbers there: give one",
+    pl.Int64: "integers there: give one",
+}
 
 
 def joined(catalogue: Catalogue, table: Any) -> Catalogue:
@@ -36,6 +54,64 @@ def joined(catalogue: Catalogue, table: Any) -> Catalogue:
 def extended(catalogue: Catalogue, table: pl.DataFrame) -> Catalogue:
     """Returns the catalogue extended by all items of a table, none of which it has: as `joined`, without a search."""
     return _extended(catalogue, *items.given(table, catalogue))
+
+
+def column(name: str, values: Sequence, dtype: Any) -> pl.Series:
+    """Returns what is said of new items as a column of the catalogue; dates may be texts, as JSON has them.
+
+    >>> column("released", ["2005-01-31", None], pl.Date).to_list()
+    [datetime.date(2005, 1, 31), None]
+
+    Args:
+        name: of the column.
+        values: one an item; None where it is not known.
+        dtype: of the column in the catalogue.
+
+    Raises:
+        UserError: if a value is of another type.
+    """
+    try:
+        return pl.Series(name, [_fitted(value, dtype) for value in values], dtype)
+    except WRONG:
+        odd = next(value for value in values if not _fits(value, dtype))
+        cure = WRITTEN.get(dtype.base_type(), f"{dtype}: give one")
+        raise UserError(f"about: {name} is {shown(odd)}, and items have {cure}") from None
+
+
+def _fits(value, dtype):
+    try:
+        pl.Series([_fitted(value, dtype)], dtype=dtype)
+    except WRONG:
+        return False
+    return True
+
+
+def _fitted(value, dtype):
+    """A value as a column of this type takes it. Raises TypeError or ValueError where it is of another type."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or isinstance(dtype, pl.Struct):
+        return value
+    if isinstance(dtype, pl.List | pl.Array):
+        if isinstance(value, str | bytes | dict):
+            raise TypeError("no list")
+        return [_fitted(each, dtype.inner) for each in value]
+    if dtype.base_type() in READ:
+        return _dated(READ[dtype.base_type()](value) if isinstance(value, str) else value, dtype)
+    if dtype == pl.String and isinstance(value, int | float):
+        return str(value).lower()
+    if isinstance(value, bool) != (dtype == pl.Boolean):
+        raise TypeError("a boolean, or none")
+    return int(value) if dtype.is_integer() and isinstance(value, float) and value.is_integer() else value
+
+
+def _dated(value, dtype):
+    if not isinstance(value, datetime.date | datetime.time):
+        raise TypeError("no date")
+    if dtype == pl.Date and isinstance(value, datetime.datetime):
+        raise TypeError("a date has no time of day")
+    if isinstance(value, datetime.datetime) and value.tzinfo and not dtype.time_zone:
+        return value.astimezone(datetime.UTC).replace(tzinfo=None)
+    return value
 
 
 def _extended(catalogue, file, new):

@@ -30,6 +30,7 @@ from jaxrec.system.errors import UserError
 from jaxrec.training.building import model_with
 
 ROOM = 1024  # tables have a multiple of this number of rows
+KEY = "item_id"  # the column of ids of a table of new items
 
 
 class AlreadyThere(UserError):
@@ -201,12 +202,14 @@ def _by_features(trained, catalogue, items, names):
 
 def _frame(items, catalogue):
     """Returns the attributes of new items as a table of items."""
-    columns = [] if catalogue.about is None else catalogue.about.drop(COUNT, strict=False).columns
+    types = {} if catalogue.about is None else dict(catalogue.about.drop(COUNT, strict=False).schema)
     for item in items:
-        if unknown := [name for name in item.about if name not in columns]:
-            there = f"there are {arguments.some(columns)}" if columns else "the catalogue has none"
+        if unknown := [name for name in item.about if name not in types]:
+            there = f"there are {arguments.some([*types])}" if types else "the catalogue has none"
             raise UserError(f"about: items have no attribute {arguments.some(unknown[:1])}: {there}")
-    return pl.DataFrame([{**item.about, "item_id": str(item.id)} for item in items], infer_schema_length=None)
+    told = [name for name in types if any(name in item.about for item in items) and name != KEY]
+    columns = [newcomers.column(name, [item.about.get(name) for item in items], types[name]) for name in told]
+    return pl.DataFrame([pl.Series(KEY, [str(item.id) for item in items]), *columns])
 
 
 def _tables(engine):

@@ -135,3 +135,10 @@ def test_usable_are_columns_that_some_items_share_but_ids():
     about = {"id2": [7, 8, 9, 10], "title": ["A (1990)", "B (1990)", "C", "D"], "genre": ["X", "X", "Y", "Y"]}
     assert usable(catalogue(**about)) == ["genre", "year"]
     assert usable(Catalogue(np.arange(2))) == []
+
+
+def test_a_vector_that_no_model_could_compute_with_is_refused():
+    """Not even where it is that of an item that does not train, and has no part in how the others are scaled."""
+    vectors = catalogue(image=[[1.0, 0.0], [0.0, 2.0], [0.5, 1e300]])
+    with pytest.raises(UserError, match="that in row 3 is out of all proportion to the others: mend it"):
+        build(vectors.counted(np.array([5, 5, 0])), parse("image"))

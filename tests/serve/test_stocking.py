@@ -71,6 +71,7 @@ def test_what_is_added_and_retired_is_so_in_every_answer(ask, recommender, kept)
         ({"add": [{"id": NEW}]}, 404, "1000 is like no item"),
         ({"add": [{"id": NEW, "like": [999]}]}, 404, "999 is not in the catalogue"),
         ({"add": [{"id": NEW, "like": [3], "about": {"colour": 1}}]}, 404, "no attribute 'colour'"),
+        ({"add": [{"id": NEW, "like": [3], "about": {"genres": ["War", 5]}}]}, 404, '"field":"about"'),
         ({"add": [{"id": "new", "like": [3]}]}, 404, "no integer"),
         ({"retire": [999]}, 404, "999 is not in the catalogue"),
         ({"add": [{"like": [3]}]}, 422, "required"),

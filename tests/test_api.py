@@ -18,8 +18,9 @@ from made_logs import COLUMNS, made_log, made_rows
 import jaxrec
 from jaxrec import cli
 from jaxrec.api import fitting
-from jaxrec.config import recipes
+from jaxrec.config import parsing as configs, recipes
 from jaxrec.evaluation.protocols import KEPT
+from jaxrec.training import workdir
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"epochs": 2, "batch": 16, "eval_every": 1, "model": {"dim": 8, "layers": 1}}
@@ -166,6 +167,16 @@ def test_a_configuration_is_a_name_a_file_a_dict_or_a_configdict():
     assert name == "sasrec_ml1m" and named.dataset == "a polars DataFrame"
     for way in ways:
         assert fitting.configuration(way, SMALL, log)[0] == named
+
+
+def test_a_training_that_begins_with_another_has_its_configuration(tmp_path):
+    path = tmp_path / "old"
+    there = recipes.load("bert4rec_ml1m", {"model.dim": 8, "context": "gap"})[0]
+    workdir.claim(path, there, (log := made_log()).interactions, "a log", log.interactions.catalogue)
+    now, _ = fitting.configuration(None, {"init_from": str(path), "epochs": 2}, log)
+    changed = {"init_from": str(path), "epochs": 2, "dataset": now.dataset}
+    assert configs.to_dict(now) == configs.to_dict(there) | changed
+    assert fitting.configuration("sasrec_ml1m", {"init_from": str(path)}, log)[0].model.name == "sasrec"
 
 
 def test_evaluate_refuses_what_does_not_fit(trained):

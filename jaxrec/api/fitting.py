@@ -130,8 +130,7 @@ def fit(
     Args:
         data: a Log from `prepare`, or any input of `prepare`: a path, the name of a public data set, an in-memory
             table.
-        config: name of a shipped configuration, a file, a ConfigDict or a dict; by default "default", which adapts to
-            the log.
+        config: name of a shipped configuration, a file, a ConfigDict or a dict; by default `init_from`'s, or "default".
         workdir: folder of the training, or its address in an object store, as s3://bucket/runs/a; resumed if it holds
             one with the same configuration and data; by default a new one under runs/, which is printed.
         on_evaluate: (row) -> None, called after each evaluation with a row of metrics.jsonl.
@@ -144,8 +143,7 @@ def fit(
 
     Raises:
         UserError: if a key or the data are invalid, or the workdir holds another training.
-        KeyboardInterrupt: on Ctrl-C, after saving a checkpoint.
-        SystemExit: on SIGTERM, likewise.
+        KeyboardInterrupt, SystemExit: on Ctrl-C, and on SIGTERM, after saving a checkpoint.
     """
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
@@ -212,6 +210,8 @@ def resolved(recipe: recipes.Recipe, log: Log, say: Callable[[str], None]) -> tu
 
 def _recipe(config, changes):
     """Returns the Recipe for the `config` argument of `fit`; without a name if it has none."""
+    if config is None and changes.get("init_from"):
+        config = growing.earlier(changes["init_from"])
     if config is None:
         return recipes.read(DEFAULT, changes)._replace(name="")
     if isinstance(config, str | os.PathLike):

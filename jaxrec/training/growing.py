@@ -68,6 +68,11 @@ class Matched(NamedTuple):
         return np.setdiff1d(np.arange(self.size), self.new)
 
 
+def earlier(path: Any) -> Config:
+    """The configuration of the training that `init_from` names, by its workdir or that's address."""
+    return workdir.read(fetching.here(path, None)).config
+
+
 def settled(values: Mapping[str, Any]) -> tuple[dict, list[str]]:
     """The nested values of a configuration, where `auto` is what the earlier training has, if params depend on it.
 
@@ -77,11 +82,9 @@ def settled(values: Mapping[str, Any]) -> tuple[dict, list[str]]:
     path = values.get("init_from")
     if not path:
         return dict(values), []
-    earlier = flatten(to_dict(workdir.read(fetching.here(path, None)).config))
+    then = flatten(to_dict(earlier(path)))
     taken = {
-        key: earlier[key]
-        for key, value in flatten(dict(values)).items()
-        if value == AUTO and _shapes(key) and key in earlier
+        key: then[key] for key, value in flatten(dict(values)).items() if value == AUTO and _shapes(key) and key in then
     }
     made: dict = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     # so that the same training can be resumed from anywhere
@@ -123,7 +126,7 @@ def carried(fresh: State, setup: Setup) -> State:
     types, own = stored.data.get(workdir.TYPES, []), split.interactions.types
     columns = user_columns.restored(stored.data.get(workdir.COLUMNS))
     model = model_for(stored.config, catalogue, stored.data["users"], len(types), columns)
-    earlier = _restored(path, stored.config, model)
+    then = _restored(path, stored.config, model)
     users, counted = workdir.users(path, stored), now.counted(training_counts(split))
     items = match(catalogue.ids.tolist(), now.ids.tolist())
     if not len(items.old):
@@ -144,8 +147,8 @@ def carried(fresh: State, setup: Setup) -> State:
     of_items = partial(dict.fromkeys, setup.model.item_tables)
     try:
         begin = of_items((lambda rows: 0) if config.features else typical)
-        params = _moved(matched, earlier.evaluated, fresh.params, begin)
-        opt = _with_moments(earlier.opt, fresh.opt, partial(_moved, matched), of_items(means))
+        params = _moved(matched, then.evaluated, fresh.params, begin)
+        opt = _with_moments(then.opt, fresh.opt, partial(_moved, matched), of_items(means))
     except _Unlike as unlike:
         before, after = flatten(to_dict(stored.config)), flatten(to_dict(config))
         keys = [key for key in after if _shapes(key) and before.get(key) != after[key]]

@@ -1,6 +1,7 @@
 """What is known of users beside their events, from a table of users, and the numbers that models have of it."""
 
 import datetime
+import decimal
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from jaxrec.system.errors import UserError
 
 KEY = "config.user_features"
 MOST = 65_000  # different values of a column
+#: types of values that a table of users may have, and a request
+VALUES = (str, bool, np.bool_, int, float, np.number, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
 
 
 class Column(NamedTuple):
@@ -192,7 +195,7 @@ def of_request(given: Any, columns: Sequence[Column], which: str = "") -> tuple[
             raise UserError(
                 f"{which}user_columns: the model is shown no {short(str(name))}: there are {some(known, 30)}"
             )
-        if not (value is None or isinstance(value, str | bool | np.bool_ | datetime.date | int | float | np.number)):
+        if not (value is None or isinstance(value, VALUES)):
             raise UserError(f"{which}user_columns: {name} is {short(repr(value))}: give a text, a number or a date")
         (numbers[name],) = known[name].numbers([value])
         unknown += [value] if not numbers[name] and value not in (None, "") else []
@@ -204,7 +207,9 @@ def values_of(interactions: Interactions, row: int) -> dict:
     known = interactions.user_columns
     if known is None:
         return {}
-    return {name: value for name, value in known.about.row(row, named=True).items() if value is not None}
+    values = known.about.row(row, named=True)
+    unknown = lambda value: value is None or (isinstance(value, float) and not math.isfinite(value))
+    return {name: value for name, value in values.items() if not unknown(value)}
 
 
 def stored(interactions: Interactions) -> dict | None:

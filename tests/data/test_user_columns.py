@@ -1,6 +1,8 @@
 """Columns of users: found beside a log, kept with their users, and numbered alike in training and in requests."""
 
 import datetime
+import decimal
+import math
 import re
 from dataclasses import replace
 
@@ -136,6 +138,26 @@ def test_what_no_model_could_learn_from_is_refused(values, name, said):
         user_columns.chosen(log_of(c=values), name)
     with pytest.raises(UserError, match="nothing is known of the users"):
         user_columns.chosen(from_sequences([[1, 2]]), name)
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ([decimal.Decimal("0.25"), decimal.Decimal("0.50")] * 2, "c"),
+        ([decimal.Decimal("0.25"), decimal.Decimal("0.50")] * 2, "c:category"),
+        ([datetime.time(6), datetime.time(7)] * 2, "c"),
+        ([datetime.timedelta(days=1), datetime.timedelta(days=2)] * 2, "c"),
+        ([datetime.datetime(2020, 1, 1, 6), datetime.datetime(2021, 1, 1)] * 2, "c"),
+        ([1.5, math.nan, 2.5, math.inf], "c"),
+    ],
+)
+def test_what_a_log_says_of_a_user_is_what_a_request_may_say(values, name):
+    log = user_columns.chosen(log_of(c=values), name)
+    columns = log.user_columns.chosen
+    numbers = user_columns.per_user(log, columns)["c"].tolist()
+    told = [user_columns.values_of(log, user) for user in range(len(values))]
+    assert [user_columns.of_request(each, columns)[0].get("c", 0) for each in told] == numbers
+    assert [len(each) for each in told] == [number > 0 for number in numbers]
 
 
 def test_requests_name_columns_that_there_are():

@@ -211,6 +211,15 @@ def is_steady(kinds: Sequence[str]) -> np.ndarray:
     return np.array([kind.startswith(USER) for kind in kinds], bool)
 
 
+def is_dated(kinds: Sequence[str]) -> bool:
+    """Whether any of these kinds is read off times that count from 1970.
+
+    >>> is_dated(["gap", "moment"]), is_dated(["gap", "asked_hour"])
+    (False, True)
+    """
+    return any(kind_of(kind).needs == "dates" for kind in kinds)
+
+
 def of_log(interactions: Any, zone: str = "UTC", topic: str = "") -> Events:
     """The Events of Interactions. zone, topic: of a configuration, `context_zone` and `topic`."""
     sessions = interactions.sessions

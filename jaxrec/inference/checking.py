@@ -115,6 +115,7 @@ class Checker:
             "items": items,
             "topics": self.topics,
             "places": np.flatnonzero(items),
+            "sessions": query.sessions if "session" in kinds else None,
         }
         told |= {"now": query.now, "zone": self._zone, "masks": engine.num_mask_slots}
         return known, unknown, context_of(kinds, len(history), query.times, query.weights, which, **told), new

@@ -30,10 +30,11 @@ def context_of(
     items: np.ndarray | None = None,
     topics: np.ndarray | None = None,
     users: Mapping[str, int] | None = None,
+    sessions: Sequence | None = None,
 ) -> np.ndarray | None:
     """The context of a history's events, as the model was trained with it: [length, K]; None without kinds.
 
-    What is not given is unknown, and 0. A session is taken to be one user's visit: nobody says here where one begins.
+    What is not given is unknown, and 0.
 
     Args:
         kinds: of a configuration's `context`.
@@ -51,6 +52,8 @@ def context_of(
         items: the numbers of their items, 0 of one that the catalogue lacks.
         topics: of all items, as of `topics.values`.
         users: the numbers of the values of the history's user, by column, as of `user_columns.of_request`.
+        sessions: of each event the id of its session, which begins where the event before has another; None where that
+            is not known.
 
     >>> context_of(["gap", "weekday"], 2, times=["2026-03-02T08:00:00", "2026-03-02T08:01:00"]).tolist()
     [[0, 1], [6, 1]]
@@ -62,10 +65,12 @@ def context_of(
         return None
     columns = [kind.removeprefix(context.USER) for kind in kinds if kind.startswith(context.USER)]
     known = {name: (users or {}).get(name, 0) for name in columns}
+    starts, unsaid = (None, None) if sessions is None else _session_starts(sessions, length, which)
     given = context.Events(
         np.array([0, length]),
         times=None if times is None else _times(times, length, which),
         weights=None if weights is None else _weights(weights, length, which),
+        session_starts=starts,
         zone=zone,
         types=types,
         items=items,
@@ -74,7 +79,10 @@ def context_of(
     )
     moment = np.array([_now(now, given.times, which)], np.int64)
     at = np.arange(length) if places is None else np.asarray(places, np.int64)
-    found, asked = context.partly(given, kinds, masks=masks > 0)[at], context.is_asked(kinds)
+    found, asked = context.partly(given, kinds, masks=masks > 0), context.is_asked(kinds)
+    if "session" in kinds and unsaid is not None:
+        found[unsaid, list(kinds).index("session")] = 0
+    found = found[at]
     steady = context.is_steady(kinds)
     if not (asked.any() or (masks and steady.any())) or not len(at):
         return found
@@ -142,11 +150,24 @@ def type_numbers(
     return np.array([place.get(each or "", 0) for each in texts], np.uint8), unknown
 
 
+def _session_starts(sessions, length, which):
+    """(places of the events that begin a session; of those of which nobody says whether they do)."""
+    given = _as_many(sessions, "sessions", length, which)
+    for each in given:
+        if not (each is None or (isinstance(each, str | int | np.integer) and not isinstance(each, bool))):
+            raise UserError(f"{which}sessions: {arguments.some([each])} is no id of a session: give a text or a number")
+    ids = [None if each is None else str(each) for each in given]
+    before = [*ids[:1], *ids[:-1]]
+    starts = [place for place, pair in enumerate(zip(ids, before, strict=True)) if place == 0 or pair[0] != pair[1]]
+    unsaid = [place for place, pair in enumerate(zip(ids, before, strict=True)) if None in pair]
+    return np.array(starts, np.int64), np.array(unsaid, np.int64)
+
+
 def _times(times, length, which):
     times = _as_many(times, "times", length, which)
     numbers = np.array(times) if set(map(type, times)) in ({int}, {float}) else np.full(1, np.nan)
     if numbers.dtype.kind in "if" and ((numbers >= 0) & (numbers < LATEST)).all():  # as most are
-        found = (numbers * context.SECOND).astype(np.int64)
+        found = np.round(numbers * context.SECOND).astype(np.int64)
     else:
         found = np.array([microseconds(time, f"{which}times: ") for time in times], np.int64)
     places = np.flatnonzero(found != context.UNKNOWN)
@@ -178,7 +199,7 @@ def microseconds(time: object, which: str = "") -> int:
     if isinstance(time, datetime.datetime):
         return (time.replace(tzinfo=time.tzinfo or datetime.UTC) - EPOCH) // datetime.timedelta(microseconds=1)
     if isinstance(time, int | float | np.number) and not isinstance(time, bool) and 0 <= time < LATEST:
-        return int(time * context.SECOND)
+        return round(time * context.SECOND)  # as logs are read
     raise UserError(f"{which}{arguments.some([time])} is no time: give seconds since 1970, a datetime, or its text")
 
 

@@ -9,7 +9,7 @@ from jaxrec.inference.engine import Engine
 from jaxrec.inference.queries import CheckedQuery, Query
 from jaxrec.system import arguments
 
-BESIDE = ("times", "weights", "types")  # fields of a Query with a value for each event
+BESIDE = ("times", "weights", "types", "sessions")  # fields of a Query with a value for each event
 
 
 def influence(

@@ -26,6 +26,8 @@ class Query:
     times: Sequence | None = None
     weights: Sequence | None = None  #: the weight of each event of the history, for models that use it
     types: Sequence | None = None  #: the type of each event of the history, as "purchase", for models that use it
+    #: the id of the session of each event, for models that are shown where one begins; None: unknown
+    sessions: Sequence | None = None
     #: when the next item is asked for, as one of `times`, for models that are shown the time of asking; None: unknown
     now: object = None
     #: what is known of the user, {column: value} as {"gender": "F"}, for models that are shown such columns

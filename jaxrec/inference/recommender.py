@@ -108,11 +108,12 @@ class Recommender:
         types: Sequence | None = None,
         now: object = None,
         user_columns: Mapping | None = None,
+        sessions: Sequence | None = None,
     ) -> Ranked:
         """The k best next items for one history. The arguments are the fields of a Query."""
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
         rest |= {"user": user, "strict": strict, "times": times, "weights": weights, "types": types, "now": now}
-        return self.answer([Query(history, k, user_columns=user_columns, **rest)])[0]
+        return self.answer([Query(history, k, user_columns=user_columns, sessions=sessions, **rest)])[0]
 
     def recommend_batch(
         self,
@@ -129,10 +130,12 @@ class Recommender:
         types: Iterable | None = None,
         now: object = None,
         user_columns: Iterable | None = None,
+        sessions: Iterable | None = None,
     ) -> list[Ranked]:
         """`recommend` for many histories, each with its own of what is said in the plural; all asked `now`."""
-        own = {"users": users, "times": times, "weights": weights, "types": types, "user_columns": user_columns}
+        own = {"users": users, "times": times, "weights": weights, "types": types, "sessions": sessions}
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
+        own |= {"user_columns": user_columns}
         return self.answer(queries_of(histories, own, k=k, strict=strict, now=now, **rest))
 
     def answer(self, queries: Iterable[Query | CheckedQuery]) -> list[Ranked]:
@@ -172,8 +175,7 @@ class Recommender:
         """Checks a Query for `answer`, so that one request's errors are raised before a batch is answered.
 
         Raises:
-            UserError: a field has a wrong type; `where` names an unknown attribute or value; the Query is strict and
-                the catalogue has no item of its history.
+            UserError: a field is wrong, or the Query is strict and the catalogue has no item of its history.
         """
         return self._checker.check(query, self)
 
@@ -219,13 +221,14 @@ class Recommender:
         types: Sequence | None = None,
         now: object = None,
         user_columns: Mapping | None = None,
+        sessions: Sequence | None = None,
     ) -> np.ndarray:
         """The change in the scores of `items` due to each item of a history: the score with it minus that without it.
 
         Args:
             history: external ids, oldest first.
             items: external ids, such as those that were recommended.
-            user, times, weights, types, now, user_columns: as in a Query.
+            user, times, weights, types, now, user_columns, sessions: as in a Query.
 
         Returns:
             [items, history] float32; 0 for ids that the catalogue lacks, and for those too old for the model to see.
@@ -238,7 +241,7 @@ class Recommender:
         history, items = arguments.id_list(history, "history"), arguments.id_list(items, "items")
         numbers = self._checker.numbering.known(items, "items")
         told: dict[str, Any] = {"times": times, "weights": weights, "types": types, "user_columns": user_columns}
-        query = Query(history, user=user, strict=True, now=now, **told)
+        query = Query(history, user=user, strict=True, now=now, sessions=sessions, **told)
         self.check(query)
         places = [place for place, id in enumerate(history) if self._checker.numbering.numbers([id])[0]]
         return influence(self.engine, self.check, query, places, numbers)
@@ -304,8 +307,7 @@ class Recommender:
 
     def log(self, data: Any = None) -> Interactions:
         """The Interactions of a Log, a path or a table in memory; those of the training if None."""
-        found = self._data(data)
-        return sources.load(self.config.dataset) if found is None else found
+        return sources.load(self.config.dataset) if (found := self._data(data)) is None else found
 
     def asked(self, k: int, exclude_seen: bool | None = None) -> tuple[int, bool]:
         """(k, at most the number of items; whether items of the history are left out), with defaults filled in."""

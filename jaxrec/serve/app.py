@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from jaxrec.batches import context
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
 from jaxrec.inference.states import States
@@ -109,7 +110,8 @@ class Service:
     async def recommend(self, body: Any) -> dict:
         """Answers POST /recommend."""
         several = [Past(history, now=body.now, columns=body.user_columns) for history in body.histories or ()]
-        pasts = [await self._histories.of(body)] if body.histories is None else several
+        dated = context.is_dated(self.batcher.recommender.engine.kinds)
+        pasts = [await self._histories.of(body, dated)] if body.histories is None else several
         candidates, block = (self.listing.own_all(ids or ()) for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
         k = self.limits.k if self.batcher.recommender.engine.approximate else body.k  # as many candidates for any k
@@ -127,6 +129,7 @@ class Service:
                 times=past.times,
                 weights=past.weights,
                 types=past.types,
+                sessions=past.sessions,
                 now=past.now,
                 user_columns={name: value for name, value in (past.known or {}).items() if name in shown}
                 | (past.columns or {}),
@@ -156,7 +159,7 @@ class Service:
 
         def ask(recommender):
             whose = body.user if recommender.users else None
-            told = body.times, body.weights, body.types, body.now, body.user_columns
+            told = body.times, body.weights, body.types, body.now, body.user_columns, body.sessions
             return recommender.influence(history, items, whose, *told).tolist()
 
         (moved,) = await self._ask([ask])
@@ -167,7 +170,8 @@ class Service:
         if self.events is None:
             raise RequestError(404, None, "this service keeps no events: start it with --events FILE")
         try:
-            written = self.events.append(body.user, body.items or [body.item], body.time, body.weight, body.type)
+            told = body.time, body.weight, body.type, body.session
+            written = self.events.append(body.user, body.items or [body.item], *told)
             stored = await asyncio.wrap_future(written)
         except queue.Full:
             raise busy("too many events wait for the disk") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 VERSION = 1  # version of the tables; an earlier version of the service can still write to a file with later columns
-LATER = {"weight": "REAL", "type": "TEXT"}  # columns that files of earlier versions lack
+LATER = {"weight": "REAL", "type": "TEXT", "session": "TEXT"}  # columns that files of earlier versions lack
 TABLES = f"""
     CREATE TABLE IF NOT EXISTS events (
         number INTEGER PRIMARY KEY, user TEXT NOT NULL, item TEXT NOT NULL, time REAL NOT NULL,
@@ -16,6 +16,7 @@ TABLES = f"""
     );
     CREATE INDEX IF NOT EXISTS newest ON events (user, time, number);
 """
+COLUMNS = "user, item, time, weight, type, session"
 BUSY = 1.0  # seconds to wait for another process's lock
 LOG = "-wal"  # suffix of the write-ahead log, which holds the transactions since the last checkpoint
 BESIDE = ("", LOG, "-shm")
@@ -84,25 +85,28 @@ class Database:
                 raise Lost(f"the events file{ending} has been cut short")
             self._seen[ending] = now
 
-    def write(self, rows: list[tuple[str, str, float, float | None, str | None]]) -> None:
-        """Appends (user, item, time, weight, type) rows. When it returns, they are on disk, in the file at the path.
+    def write(self, rows: list[tuple]) -> None:
+        """Appends (user, item, time, weight, type, session) rows.
+
+        When it returns, they are on disk, in the file at the path.
 
         Raises:
             Unavailable: if they may not be.
         """
         with _explained(), self._writer:  # commits, or rolls back
-            self._writer.executemany("INSERT INTO events (user, item, time, weight, type) VALUES (?, ?, ?, ?, ?)", rows)
+            self._writer.executemany(f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows)
         self.check()
 
     def newest(self, user: str, count: int) -> list:
-        """Returns (item, time, weight, type) of a user's newest events, newest first.
+        """Returns (item, time, weight, type, session) of a user's newest events, newest first.
 
         Raises:
             Unavailable: if they can't be read.
         """
         with _explained(), self._reading:
             return self._reader.execute(
-                "SELECT item, time, weight, type FROM events WHERE user = ? ORDER BY time DESC, number DESC LIMIT ?",
+                "SELECT item, time, weight, type, session FROM events WHERE user = ? "
+                "ORDER BY time DESC, number DESC LIMIT ?",
                 (user, count),
             ).fetchall()
 

@@ -28,6 +28,7 @@ def asking(recommender: Recommender) -> dict:
     kinds = recommender.engine.kinds
     needs = {context.kind_of(kind).needs for kind in kinds if not context.is_asked([kind])[0]}
     said = {"times": needs & {"times", "dates"}, "weights": needs & {"weights"}, "types": needs & {"types"}}
+    said["sessions"] = needs & {"sessions"}
     return {
         "events": [name for name, needed in said.items() if needed],
         "now": bool(context.is_asked(kinds).any()),

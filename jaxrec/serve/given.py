@@ -5,7 +5,7 @@ from typing import Any
 from pydantic_core import PydanticCustomError
 
 SOURCES = ("history", "histories", "events", "user")
-BESIDE = ("times", "weights", "types")  # what may be said of the events of a history beside their items
+BESIDE = ("times", "weights", "types", "sessions")  # what may be said of the events of a history beside their items
 
 
 def one_source(schema: dict[str, Any]) -> None:
@@ -36,7 +36,7 @@ def from_one(body: Any) -> None:
 
 
 def one_each(body: Any) -> None:
-    """Check that times, weights and types are given of the events of a history, one each, the times in their order."""
+    """Check that what is said of the events of a history is said of each, and the times are in their order."""
     for name in BESIDE:
         if (given := getattr(body, name)) is None:
             continue

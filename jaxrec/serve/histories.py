@@ -16,6 +16,7 @@ class Past(NamedTuple):
     times: list | None = None  #: seconds since 1970 per event, None where unknown; None if all are
     weights: list | None = None  #: weight per event, None where unknown; None if all are
     types: list | None = None  #: type per event, None where unknown; None if all are
+    sessions: list | None = None  #: id of the session per event, None where unknown; None if all are
     now: float | None = None  #: seconds since 1970 when the next item is asked for; None if unknown
     columns: dict | None = None  #: what the request says of the user, {column: value}
     known: dict | None = None  #: what the log says of the user, likewise
@@ -33,14 +34,20 @@ class Histories:
     def __init__(self, events: Events | None, known: Known | None, most: int):
         self._events, self._known, self._most = events, known, most
 
-    async def of(self, body: Any) -> Past:
+    async def of(self, body: Any, dated: bool) -> Past:
         """Returns the history in a recommendation request, or that of its user.
+
+        Args:
+            body: the request.
+            dated: whether the model reads hours or days off times. If it doesn't, those of a log that count from an
+                unknown moment are good too, where nothing is known of times since 1970 beside them.
 
         Raises:
             RequestError: if the user is unknown, or the history can't be read at present.
         """
         if body.history is not None:
-            return Past(body.history, body.times, body.weights, body.types, body.now, body.user_columns)
+            told = body.times, body.weights, body.types, body.sessions
+            return Past(body.history, *told, body.now, body.user_columns)
         if self._events is None and self._known is None:
             cure = "give a history, or start it with --events FILE or --histories DATA"
             raise RequestError(422, "user", f"this service keeps no events: {cure}")
@@ -51,15 +58,17 @@ class Histories:
         except Unavailable as error:
             raise busy(f"the history could not be read: {error}") from error
         # events of the log precede those stored here
-        before = self._known.past(body.user, self._most - len(here)) if self._known and len(here) < self._most else []
+        relative = not (here or dated) and body.now is None
+        room = self._most - len(here)
+        before = self._known.past(body.user, room, relative) if self._known and room else []
         if not here and not before:
             cure = "POST /events first, or give a history" if self._events else "give a history"
             raise RequestError(404, "user", f"there is no event of {body.user!r}: {cure}")
-        items, times, weights, types = map(list, zip(*before, *here, strict=True))
+        items, times, weights, types, sessions = map(list, zip(*before, *here, strict=True))
         # another's clock may be behind that of the store
         now = None if body.now is None else max(body.now, *(time or 0 for time in times))
         known = self._known.columns(body.user) if self._known else {}
-        return Past(items, in_order(times), weights, types, now, body.user_columns, known)
+        return Past(items, in_order(times), weights, types, sessions, now, body.user_columns, known)
 
 
 def in_order(times: list) -> list:

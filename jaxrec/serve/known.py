@@ -1,5 +1,7 @@
 """The histories of a log's users, known to a service from the start."""
 
+import numpy as np
+
 from jaxrec.data import user_columns
 from jaxrec.data.interactions import Interactions
 
@@ -29,8 +31,14 @@ class Known:
         row = self._row.get(str(user))
         return {} if row is None else user_columns.values_of(self._log, row)
 
-    def past(self, user: int | str, count: int) -> list[tuple]:
-        """Returns (item, seconds since 1970, weight, type) of a user's newest events, oldest first; None if unknown."""
+    def past(self, user: int | str, count: int, relative: bool = False) -> list[tuple]:
+        """Returns (item, seconds, weight, type, session) of a user's newest events, oldest first; None if unknown.
+
+        Args:
+            user: id.
+            count: maximum number of events.
+            relative: whether times that count from an unknown moment are given too, not only those since 1970.
+        """
         row = self._row.get(str(user))
         if row is None:
             return []
@@ -38,9 +46,17 @@ class Known:
         at = slice(max(start, stop - count), stop)
         unknown = [None] * (at.stop - at.start)
         items = log.catalogue.ids[log.items[at] - 1].tolist()
-        times = unknown if log.times is None or log.relative else (log.times[at] / SECOND).tolist()
+        untimed = log.times is None or (log.relative and not relative)
+        times = unknown if untimed else (log.times[at] / SECOND).tolist()
         weights = unknown if log.weights is None else log.weights[at].tolist()
         types = unknown
         if log.types is not None:
             types = [(None, *log.types.names)[number] for number in log.types.numbers[at].tolist()]
-        return list(zip(items, times, weights, types, strict=True))
+        sessions = unknown if log.sessions is None else _sessions(log.sessions, at)
+        return list(zip(items, times, weights, types, sessions, strict=True))
+
+
+def _sessions(sessions, at):
+    """The ids of the sessions of a slice of events."""
+    places = np.searchsorted(sessions.offsets, np.arange(at.start, at.stop), side="right") - 1
+    return sessions.ids[places].tolist()

@@ -129,7 +129,9 @@ class Attributes(_Answer):
 
 
 class Asking(_Answer):
-    events: list[str] = Field(description="what the model is shown of an event beside its item: times, weights, types")
+    events: list[str] = Field(
+        description="what the model is shown of an event beside its item: times, weights, types, sessions"
+    )
     now: bool = Field(description="whether it is shown when the next item is asked for")
     user_columns: list[Attribute] = Field(description="what it is shown of a user")
     alone: bool = Field(description="whether what is known of a user is answered without a history")
@@ -194,6 +196,10 @@ def bodies(limits: Limits) -> SimpleNamespace:
     types_of = Field(
         None, description="of each event of the history its type, as in the training's log, for a model shown them"
     )
+    Sessions = Annotated[list[Id | None], Field(max_length=limits.history, fail_fast=True)]
+    sessions_of = Field(
+        None, description="of each event of the history the id of its session, for a model shown where one begins"
+    )
     Moment = Annotated[float, Field(ge=0, lt=YEAR_10000)]
     Weight = Annotated[float, Field(allow_inf_nan=False)]
     asked = Field(
@@ -212,6 +218,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
         time: Moment | None = Field(None, description="seconds since 1970, UTC")
         weight: Weight | None = None
         type: Type | None = Field(None, description="what was done, as in the training's log")
+        session: Id | None = None
 
     class Recommend(Filtered):
         model_config = ConfigDict(json_schema_extra=given.one_source)
@@ -223,6 +230,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
         times: Times | None = times_of
         weights: Weights | None = weights_of
         types: Types | None = types_of
+        sessions: Sessions | None = sessions_of
         now: Moment | None = asked
         user_columns: dict[str, Value | None] | None = about_user
         user: Id | None = Field(
@@ -255,6 +263,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
         times: Times | None = times_of
         weights: Weights | None = weights_of
         types: Types | None = types_of
+        sessions: Sessions | None = sessions_of
         now: Moment | None = asked
         user_columns: dict[str, Value | None] | None = about_user
 
@@ -284,6 +293,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
         time: Moment | None = Field(None, description="seconds since 1970, UTC; now if it is left out")
         weight: Weight | None = Field(None, description="of each of them, such as a rating or seconds of play")
         type: Type | None = Field(None, description="what was done with them, as in the training's log")
+        session: Id | None = Field(None, description="the id of the session in which they happened")
         model_config = ConfigDict(
             json_schema_extra={
                 "oneOf": [

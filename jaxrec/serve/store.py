@@ -19,7 +19,7 @@ log = logging.getLogger("jaxrec.serve")
 
 
 class _Append(NamedTuple):
-    rows: list  #: (user, item, time, weight, type) tuples
+    rows: list  #: (user, item, time, weight, type, session) tuples
     done: Future
 
 
@@ -69,6 +69,7 @@ class Events:
         time: float | None = None,
         weight: float | None = None,
         type: str | None = None,
+        session: str | int | None = None,
     ) -> Future:
         """Appends to a user's history.
 
@@ -78,6 +79,7 @@ class Events:
             time: seconds since 1970; now by default.
             weight: weight of these events; None if unknown.
             type: type of these events, as "purchase"; None if unknown.
+            session: id of the session in which they happened; None if unknown.
 
         Returns:
             A concurrent Future of the number of events, completed when they are on disk. It raises Unavailable if they
@@ -87,8 +89,8 @@ class Events:
             queue.Full: if too many wait.
         """
         time = clock.time() if time is None else time
-        done = Future()
-        self._waiting.put_nowait(_Append([(str(user), json.dumps(item), time, weight, type) for item in items], done))
+        done, about = Future(), (time, weight, type, None if session is None else str(session))
+        self._waiting.put_nowait(_Append([(str(user), json.dumps(item), *about) for item in items], done))
         return done
 
     def newest(self, user: str | int, count: int) -> list:
@@ -96,7 +98,7 @@ class Events:
         return [item for item, *_ in self.past(user, count)]
 
     def past(self, user: str | int, count: int) -> list[tuple]:
-        """Returns (item, seconds since 1970, weight, type) of a user's newest events, oldest first; ties as they came.
+        """Returns (item, time, weight, type, session) of a user's newest events, oldest first; ties as they came.
 
         Raises:
             Unavailable: if they can't be read.

@@ -52,7 +52,7 @@ def test_a_value_is_taken_in_any_form_that_says_it(given, dtype, wanted):
     ],
 )
 def test_what_is_of_another_type_is_named_and_never_taken_for_something_else(odd, dtype, cure):
-    with pytest.raises(UserError, match="about: price is .*, and items have ") as error:
+    with pytest.raises(UserError, match=r"about: price is .*, and items have ") as error:
         column("price", [None, odd], dtype)
     assert cure in str(error.value)
 

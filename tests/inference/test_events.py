@@ -48,6 +48,21 @@ def test_some_events_may_be_known_and_others_not():
     assert found[2].tolist() == whole[1].tolist()
 
 
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=6))
+def test_a_session_begins_where_a_log_would_say_so(sessions):
+    starts = np.flatnonzero(np.diff(sessions, prepend=-1))
+    events = context.Events(np.array([0, len(sessions)]), session_starts=starts)
+    wanted = context.numbers(events, ("session",))
+    for ids in (sessions, np.array(sessions), [f"s{each}" for each in sessions]):
+        np.testing.assert_array_equal(context_of(("session",), len(sessions), sessions=ids), wanted)
+
+
+def test_where_a_session_is_not_known_nobody_says_whether_one_begins():
+    found = context_of(("session", "gap"), 5, sessions=["a", None, "a", "a", "b"], places=[0, 1, 2, 3, 4])
+    assert found[:, 0].tolist() == [2, 0, 0, 1, 2]
+    assert context_of(("gap",), 2, sessions=["a", "b"]).tolist() == [[0], [0]]
+
+
 ASKED = ("gap", "asked_gap", "asked_weekday")
 
 
@@ -84,6 +99,9 @@ def test_a_history_is_asked_when_it_is_said():
         ({"weights": [1, "much"]}, "no finite number"),
         ({"weights": [1, float("inf")]}, "no finite number"),
         ({"weights": [1, 10**400]}, "no finite number"),
+        ({"sessions": [1]}, "sessions: 1 for 2 items"),
+        ({"sessions": [1, 2.5]}, "2.5 is no id of a session"),
+        ({"sessions": [True, None]}, "True is no id of a session"),
     ],
 )
 def test_mistakes_are_named(given, said):
@@ -127,6 +145,12 @@ def test_what_is_no_type_is_named(types, said):
 )
 def test_times_of_one_type_are_read_as_one_by_one(times):
     assert _times(times, len(times), "").tolist() == [microseconds(time) for time in times]
+
+
+@given(st.lists(st.integers(0, 2**51), min_size=1, max_size=4).map(sorted))
+def test_microseconds_of_a_log_come_back_from_the_seconds_that_a_service_gives(log):
+    seconds = [time / context.SECOND for time in log]
+    assert _times(seconds, len(log), "").tolist() == [microseconds(each) for each in seconds] == log
 
 
 @pytest.mark.parametrize("times", [[1.0, float("nan")], [-1, 2], [1, 2**62], [0, 2**64], [1.0, float("inf")]])

@@ -19,17 +19,19 @@ def test_influence_counts_an_event_with_all_that_it_brings(name, keys):
     )
     history, items = ["i1", "i2", "nobody", "i3", "i5"], ["i5", "i9"]
     times = [1_700_000_000, 1_700_004_000, 1_700_009_000, 1_700_090_000, None]
+    sessions = ["a", "a", "b", "c", "c"]
     weights, types = [1, None, 3, 0.5, 2], ["view", "cart", "view", None, "cart"]
+    about = {"times": times, "weights": weights, "types": types, "sessions": sessions}
     told = {"now": 1_700_200_000, "user_columns": {"gender": "F"}}
+    of = lambda values, places: [values[at] for at in places]
+    said = lambda places: {name: of(values, places) for name, values in about.items()} | told
 
     def scores(places):
-        of = lambda values: [values[at] for at in places]
-        asked = shown.check(Query(of(history), times=of(times), weights=of(weights), types=of(types), **told))
+        asked = shown.check(Query(of(history, places), **said(places)))
         return shown.engine.scores(shown.engine.hidden([asked.known], contexts=[asked.context]), [6, 10])[0]
 
     for places in ([0, 1, 2, 3, 4], [1, 3]):
-        of = lambda values, places=places: [values[at] for at in places]
-        moved = shown.influence(of(history), items, times=of(times), weights=of(weights), types=of(types), **told)
+        moved = shown.influence(of(history, places), items, **said(places))
         for place, at in enumerate(places):
             rest = scores([other for other in places if other != at])
             np.testing.assert_allclose(

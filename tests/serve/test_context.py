@@ -12,12 +12,12 @@ def test_what_is_shown_is_said(ask):
         return (await client.get("/context")).json()
 
     shown = recommenders.recommender(
-        "two-tower", items=12, context="gap,type,asked_hour", types=("view",), columns=COLUMNS, start_prob=0.1
+        "two-tower", items=12, context="gap,type,session,asked_hour", types=("view",), columns=COLUMNS, start_prob=0.1
     )
     gender = {"name": "gender", "kind": "text", "values": ["F", "M"], "more": False}
     said = ask(work, recommender=shown)
     assert said == {
-        "events": ["times", "types"],
+        "events": ["times", "types", "sessions"],
         "now": True,
         "user_columns": [gender, {"name": "age", "kind": "number"}],
         "alone": True,

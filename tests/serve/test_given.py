@@ -103,6 +103,32 @@ def test_a_model_is_shown_what_was_done(ask, tmp_path):
     ask(work, recommender=shown, events=Events(tmp_path / "e.db", 10), known=Known(log), limits=Limits(deadline=60))
 
 
+def test_a_model_is_shown_where_sessions_begin(ask, tmp_path):
+    shown = recommenders.recommender("sasrec", context="session")
+
+    async def work(client, _service):
+        async def answer(**body):
+            found = await client.post("/recommend", json=body | {"k": 20})
+            return [(item["id"], item["score"]) for item in found.json()["items"]]
+
+        wanted = lambda sessions: list(shown.recommend(["i1", "i2", "i3"], 20, sessions=sessions))
+        ids = ["a", "a", 7]
+        assert len({str(wanted(each)) for each in (ids, ["a", "b", "b"], ["a", None, 7], None)}) == 4
+        events = [{"item": f"i{v}", "session": id} for v, id in enumerate(ids, 1)]
+        assert await answer(events=events) == await answer(history=["i1", "i2", "i3"], sessions=ids) == wanted(ids)
+        for time, event in enumerate(events):
+            await client.post("/events", json=event | {"user": "ann", "time": time})
+        assert await answer(user="ann") == wanted(ids)
+        body = {"history": ["i1", "i2"], "items": ["i5"], "sessions": [1, 2]}
+        moved = (await client.post("/influence", json=body)).json()["influence"]
+        np.testing.assert_allclose(moved, shown.influence(["i1", "i2"], ["i5"], sessions=[1, 2]), rtol=1e-5)
+        for wrong, said in (({"sessions": [1]}, "1 sessions of 2 events"), ({"sessions": [1, True]}, "sessions.1")):
+            refused = await client.post("/recommend", json={"history": ["i1", "i2"]} | wrong)
+            assert refused.status_code == 422 and said in refused.text, refused.text
+
+    ask(work, recommender=shown, events=Events(tmp_path / "e.db", 10), limits=Limits(deadline=60))
+
+
 def test_a_model_is_shown_what_is_known_of_users(ask):
     """By a request, by a log for its users, or by both: then the request says it."""
     columns = (Column("gender", values=("F", "M")), Column("age", ends=(20.0, 40.0)))

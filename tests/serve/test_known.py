@@ -1,9 +1,16 @@
 """The users of a log are known by their ids: what happened since comes after what the log holds."""
 
-from jaxrec.data.interactions import from_sequences
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import recommenders
+
+from jaxrec.data.interactions import Sessions, from_sequences
 from jaxrec.serve.known import Known
 from jaxrec.serve.store import Events
 
+SHOWN = recommenders.recommender("sasrec", context="gap,session", time_bias=True)
 LOG = from_sequences([[5, 3, 9], [1, 2]], ["ann", 7])
 
 
@@ -27,6 +34,38 @@ def test_a_user_of_the_log_is_asked_for_by_id(ask, recommender, tmp_path):
         assert unknown.status_code == 404 and "there is no event of 'bob'" in unknown.text
 
     ask(work, events=Events(tmp_path / "events.db", 10), known=Known(LOG))
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_user_has_the_answer_by_id_that_all_users_have_together(ask, relative):
+    """Whatever the log knows of events: sessions, and times, be they from an unknown moment."""
+    seconds, starts = [5, 5, 90, 4000, 10**8, 10**8, 10**8 + 1, 2 * 10**8], np.array([0, 1, 4, 6, 8])
+    log = from_sequences([["i1", "i2", "i3", "i4"], ["i5", "i6", "i7", "i8"]], ["ann", "bob"])
+    log = replace(log, times=np.array(seconds) * 10**6, relative=relative, sessions=Sessions(starts, np.arange(4)))
+
+    async def work(client, service):
+        asked = [client.post("/recommend", json={"user": user, "k": 9}) for user in ("ann", "bob")]
+        return [(item["id"], item["score"]) for each in asked for item in (await each).json()["items"]]
+
+    found, wanted = ask(work, recommender=SHOWN, known=Known(log)), SHOWN.recommend_users("all", 9, log)
+    assert [id for id, _ in found] == wanted["item"].to_list()
+    np.testing.assert_allclose([score for _, score in found], wanted["score"], atol=1e-5)
+
+
+@pytest.mark.parametrize(("body", "store"), [({"now": 1_700_000_000}, False), ({}, True)])
+def test_times_from_an_unknown_moment_are_not_compared_with_dates(ask, tmp_path, body, store):
+    log = replace(from_sequences([["i1", "i2"]], ["ann"]), times=np.array([0, 10**6]), relative=True)
+    shown = recommenders.recommender("sasrec", context="gap,asked_gap")
+
+    async def work(client, service):
+        if store:
+            await client.post("/events", json={"user": "ann", "item": "i3", "time": 1_700_000_000})
+        items = (await client.post("/recommend", json={"user": "ann", "k": 5} | body)).json()["items"]
+        return [item["id"] for item in items]
+
+    wanted = shown.recommend(["i1", "i2", "i3"][: 2 + store], 5, **body)
+    events = Events(tmp_path / "events.db", 10) if store else None
+    assert ask(work, recommender=shown, events=events, known=Known(log)) == [item for item, _ in wanted]
 
 
 def test_without_a_store_the_log_alone_is_known(ask, recommender):

@@ -63,8 +63,9 @@ def test_a_user_is_its_text_and_events_stay(tmp_path):
 def test_what_is_known_of_events_is_kept(tmp_path):
     events = Events(tmp_path / "e.db", 10)
     events.append("u", ["x", 5], 3.0, 2.5, "view").result()
-    events.append("u", ["y"], 4.0, type="buy").result()
-    assert events.past("u", 10) == [("x", 3.0, 2.5, "view"), (5, 3.0, 2.5, "view"), ("y", 4.0, None, "buy")]
+    events.append("u", ["y"], 4.0, type="buy", session=7).result()
+    seen = (3.0, 2.5, "view", None)
+    assert events.past("u", 10) == [("x", *seen), (5, *seen), ("y", 4.0, None, "buy", "7")]
     events.close()
 
 
@@ -77,9 +78,9 @@ def test_a_file_of_an_earlier_version_goes_on_and_so_does_that_version(tmp_path,
         before.commit()
     for _ in range(1 + again):
         events = Events(path, 10)
-        assert events.past("u", 1) == [(1, 2.0, None, None)] or again
-        events.append("u", [2], 3.0, 1.5, "buy").result()
-        assert events.past("u", 1) == [(2, 3.0, 1.5, "buy")]
+        assert events.past("u", 1) == [(1, 2.0, None, None, None)] or again
+        events.append("u", [2], 3.0, 1.5, "buy", "a").result()
+        assert events.past("u", 1) == [(2, 3.0, 1.5, "buy", "a")]
         events.close()
     with contextlib.closing(sqlite3.connect(path)) as before:  # what the earlier version does
         assert before.execute("PRAGMA user_version").fetchone() == (1,)

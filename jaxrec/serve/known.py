@@ -46,8 +46,9 @@ class Known:
         at = slice(max(start, stop - count), stop)
         unknown = [None] * (at.stop - at.start)
         items = log.catalogue.ids[log.items[at] - 1].tolist()
-        untimed = log.times is None or (log.relative and not relative)
-        times = unknown if untimed else (log.times[at] / SECOND).tolist()
+        times = unknown
+        if log.times is not None and (relative or not log.relative):
+            times = (log.times[at] / SECOND).tolist()
         weights = unknown if log.weights is None else log.weights[at].tolist()
         types = unknown
         if log.types is not None:

@@ -73,12 +73,13 @@ def column(name: str, values: Sequence, dtype: Any) -> pl.Series:
     try:
         return pl.Series(name, [_fitted(value, dtype) for value in values], dtype)
     except WRONG:
-        odd = next(value for value in values if not _fits(value, dtype))
+        odd = next(value for value in values if not fits(value, dtype))
         cure = WRITTEN.get(dtype.base_type(), f"{dtype}: give one")
         raise UserError(f"about: {name} is {shown(odd)}, and items have {cure}") from None
 
 
-def _fits(value, dtype):
+def fits(value: Any, dtype: Any) -> bool:
+    """Returns whether a column of this type takes a value."""
     try:
         pl.Series([_fitted(value, dtype)], dtype=dtype)
     except WRONG:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxrec.data import newcomers
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.recommender import Recommender
 from jaxrec.inference.stock import NewItem
@@ -67,8 +68,8 @@ def read(path: str | Path) -> list[Change]:
 def onto(recommender: Recommender, changes: Iterable[Change], room: int = 0) -> Recommender:
     """A Recommender with all changes, made anew.
 
-    What no longer applies to its catalogue is left out: an item that it knows is not added again, and one that is like
-    none of its items is left out with a warning in the log.
+    What no longer applies to its catalogue is left out: an item that it knows is not added again; and, with a warning
+    in the log, attributes that its items lack, and items that are like none of its items or can't be told by the rest.
 
     Args:
         recommender: of a training, without changes.
@@ -86,7 +87,32 @@ def onto(recommender: Recommender, changes: Iterable[Change], room: int = 0) -> 
             if item.like and not like:
                 log.warning("%r was added like items that are gone, and is left out: POST /items adds it", item.id)
                 continue
-            added[id] = item._replace(like=like)
+            added[id] = item._replace(like=like, about=_applying(item, recommender.catalogue))
         offered |= dict.fromkeys(map(own, change.retired), False)
-    retired = [id for id, is_offered in offered.items() if not is_offered and (id in known or id in added)]
-    return recommender.changed(list(added.values()), retired, room)
+    gone = lambda: [id for id, is_offered in offered.items() if not is_offered and (id in known or id in added)]
+    try:
+        return recommender.changed(list(added.values()), gone(), room)
+    except UserError:  # one of them does not apply
+        added = _one_by_one(recommender, added)
+    return recommender.changed(list(added.values()), gone(), room)
+
+
+def _applying(item, catalogue):
+    """What is said of an item that a catalogue's items have too."""
+    types = {} if catalogue.about is None else catalogue.about.schema
+    about = {name: value for name, value in item.about.items() if name in types and newcomers.fits(value, types[name])}
+    for name in item.about.keys() - about.keys():
+        log.warning("%s of %r is not as items have it now, and is left out", name, item.id)
+    return about
+
+
+def _one_by_one(recommender, added):
+    """Those of the items, by id, that can be added to a catalogue, one after another."""
+    now, found = recommender, {}
+    for id, item in added.items():
+        try:
+            now = now.changed([item])
+            found[id] = item
+        except UserError as error:
+            log.warning("%r does not apply any more, and is left out: %s", item.id, error)
+    return found

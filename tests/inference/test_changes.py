@@ -62,3 +62,15 @@ def test_what_no_longer_applies_is_left_out(caplog):
     now = changes.onto(first, [gone])
     assert now.catalogue.ids.tolist() == [*first.catalogue.ids.tolist(), "n2"]
     assert not now.offered[now.catalogue.ids.tolist().index("i3")] and "'n1' was added like items" in caplog.text
+
+
+def test_what_another_table_of_items_does_not_take_is_left_out(caplog):
+    """Attributes that its items lack, or have of another type; and items of which nothing else is known."""
+    kept = [NewItem("n1", ["i5"], {"colour": "red", "year": "1990?"}), NewItem("n2", [], {"colour": "red"})]
+    kept += [NewItem("n3", ["n2"]), NewItem("n4", ["n1", "i2"], {"year": 1991})]
+    first = recommender("sasrec")
+    now = changes.onto(first, [Change(kept, ["n4", "n2"])])
+    assert now.catalogue.ids.tolist() == [*first.catalogue.ids.tolist(), "n1", "n4"]
+    assert now.catalogue.about["year"].to_list()[-2:] == [None, 1991] and not now.offered[-1]
+    for said in ("colour of 'n1'", "year of 'n1'", "'n2' does not apply any more", "'n3' does not apply any more"):
+        assert said in caplog.text

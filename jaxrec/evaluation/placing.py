@@ -10,7 +10,7 @@ from jaxrec.data.ragged import distinct
 from jaxrec.data.splits import Questions, Split
 from jaxrec.evaluation import ranker
 from jaxrec.evaluation.metrics import MISS
-from jaxrec.evaluation.scores import Lists, Vectors, check_known, numbers
+from jaxrec.evaluation.scores import Lists, Vectors, check_known, check_once, numbers
 from jaxrec.kernels.ranking import dot
 
 
@@ -81,6 +81,8 @@ def place_vectors(vectors: Vectors, split: Split, questions: Questions) -> Place
     total, width = len(data.catalogue.ids), vectors.items.shape[1]
     items, users = numbers(vectors.item_ids, data.catalogue.ids), numbers(vectors.user_ids, data.users)
     check_known(items, vectors.item_ids, data.catalogue.ids, "item", vectors.name)
+    check_once(items, vectors.item_ids, vectors.name)
+    check_once(users, vectors.user_ids, vectors.name)
     asked = np.isin(users - 1, questions.source)
     check_known(asked, vectors.user_ids, data.users[questions.source], "user", vectors.name)
     table, bias = np.zeros((total + 1, width), np.float32), np.full(total + 1, -np.inf, np.float32)

@@ -3,6 +3,7 @@
 Files are never unpickled.
 """
 
+import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import polars as pl
 
 from jaxrec.data import arrow, columnar, dialects, discover, tables
 from jaxrec.data.columns import KNOWN, plain
+from jaxrec.data.ids import EXACT
 from jaxrec.data.log import Batch
 from jaxrec.data.text import EXAMPLES, BadRows, File, some
 from jaxrec.system.errors import UserError
@@ -20,6 +22,7 @@ from jaxrec.system.errors import UserError
 ARRAYS = {"users": 2, "user_ids": 1, "items": 2, "item_ids": 1, "bias": 1}  # {array of an .npz: number of its axes}
 FOLDER = ("items.parquet", "users.parquet")  # written by `jaxrec vectors`
 ROLES = {"user": KNOWN["user"].split(), "item": KNOWN["item"].split(), "rank": ["rank"], "score": ["score", "scores"]}
+INEXACT = "is a number with a point that is no integer, or too large to be exact"
 FORMS = (
     "name an .npz of users, user_ids, items and item_ids, a folder that jaxrec vectors wrote, or a .csv or .parquet of "
     "user, item and rank or score"
@@ -60,19 +63,22 @@ def load(scores: Any) -> Vectors | Lists:
         columns = {role: frame.columns[at] for role, at in chosen.items()}
         row = lambda index: (f"row {index + 1}", str(frame.row(index)))
         return _lists(name, columns, iter([Batch(frame.select(**columns), name, row)]))
+    if not isinstance(scores, str | os.PathLike):
+        raise UserError(f"scores of type {type(scores).__name__}: {FORMS}; or give a mapping of arrays, or a table")
     path = Path(scores)
     if path.is_dir():
         return _folder(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file of scores: {FORMS}")
-    return _archive(path) if path.suffix == ".npz" else _table(path)
+    return _archive(path) if path.suffix.lower() == ".npz" else _table(path)
 
 
 def _archive(path: Path) -> Vectors:
     arrays: dict[str, np.ndarray] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
                 raise UserError(f"{path}: a lone array, saved by np.save: write it by np.savez with {_wanted()}")
             held = archive.files
             for name in set(ARRAYS) & set(held):
@@ -116,6 +122,9 @@ def _frame(path: Path) -> pl.DataFrame:
 
 
 def _matrix(path: Path, vectors: pl.Series) -> np.ndarray:
+    kind = vectors.dtype
+    if not (isinstance(kind, pl.List | pl.Array) and kind.inner is not None and kind.inner.is_numeric()):
+        raise UserError(f"{path}: vector holds {kind}: give every row a list of numbers")
     lengths = vectors.cast(pl.List(pl.Float32), strict=False).list.len().unique()
     if lengths.null_count() or len(lengths) != 1:
         raise UserError(
@@ -136,9 +145,9 @@ def _vectors(name: str, arrays: Mapping[str, Any], held: Iterable[str] = ()) -> 
             continue
         array = arrays[each]
         if each.endswith("_ids"):
-            found[each] = _texts(pl.Series(each, array if isinstance(array, pl.Series) else np.asarray(array)), name)
+            found[each] = _texts(_ids(name, each, array), name)
             continue
-        array = np.asarray(array)
+        array = _numbers(name, each, array)
         if array.ndim != axes or array.dtype.kind not in "fiu":
             raise UserError(f"{name}: {each} is {array.dtype} of {array.ndim} axes: give numbers of {axes}")
         with np.errstate(over="ignore"):  # rejected below
@@ -150,8 +159,41 @@ def _vectors(name: str, arrays: Mapping[str, Any], held: Iterable[str] = ()) -> 
     return Vectors(name, **{"bias": None, **found})
 
 
+def _numbers(name: str, each: str, rows: Any) -> np.ndarray:
+    try:
+        return np.asarray(rows)
+    except ValueError:
+        raise UserError(f"{name}: {each} has rows of several lengths: give every row as many numbers") from None
+
+
+def _ids(name: str, each: str, ids: Any) -> pl.Series:
+    """Returns ids in their order as a Series named `each`, none of them missing or inexact.
+
+    Raises:
+        UserError: if they are no row of ids, or one is missing, or a float that may be another id.
+    """
+    values = ids if isinstance(ids, pl.Series) else np.asarray(ids)
+    if len(values.shape) != 1:  # also of a set, which has no order
+        raise UserError(f"{name}: {each} has {len(values.shape)} axes: give one id a row, in the order of the vectors")
+    try:  # objects are the strings and integers of a column of pandas
+        series = pl.Series(each, values.tolist() if values.dtype == object else values)
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
+        raise UserError(f"{name}: {each} is {values.dtype}, or of several kinds: give integers, or text") from None
+    for wrong, why in ((series.is_null(), "is missing"), (_inexact(series), INEXACT)):
+        if wrong.any():
+            raise UserError(f"{name}: {each} row {wrong.arg_true()[0]} {why}: give its id, or leave the row out")
+    return series
+
+
+def _inexact(ids: pl.Series) -> pl.Series:
+    """Returns whether each id is a float that is not exactly one integer: NaN, 0.5, or one that has lost digits."""
+    if not ids.dtype.is_float():
+        return pl.repeat(False, len(ids), eager=True)
+    return ((ids == ids.floor()) & (ids.abs() < EXACT.get(ids.dtype, 2**11))).fill_null(True).not_()
+
+
 def _check_vectors(name: str, found: dict) -> None:
-    """Checks that the shapes agree, and that ids are distinct."""
+    """Checks that the shapes agree."""
     users, items = found["users"], found["items"]
     if users.shape[1] != items.shape[1] or not users.shape[1]:
         raise UserError(
@@ -163,9 +205,6 @@ def _check_vectors(name: str, found: dict) -> None:
             raise UserError(
                 f"{name}: {values} has {len(found[values]):,} rows and {ids} {len(found[ids]):,}: give one id a row"
             )
-    for each in ("user_ids", "item_ids"):
-        if (twice := found[each].is_duplicated()).any():
-            raise UserError(f"{name}: {each} holds {found[each].filter(twice)[0]!r} twice: give every id one vector")
 
 
 def _wanted() -> str:
@@ -173,8 +212,8 @@ def _wanted() -> str:
 
 
 def _texts(ids: pl.Series, where: str) -> pl.Series:
-    """Returns ids as text; whole floats are printed as integers."""
-    if ids.dtype.is_float() and (ids == ids.floor()).all():
+    """Returns ids as text, and floats as integers: null where one is none, which is refused."""
+    if ids.dtype.is_float():
         ids = ids.cast(pl.Int64, strict=False)
     if not (ids.dtype.is_integer() or ids.dtype in (pl.String, pl.Categorical) or isinstance(ids.dtype, pl.Enum)):
         raise UserError(f"{where}: column {ids.name} holds {ids.dtype}: an id is an integer or a text")
@@ -207,10 +246,13 @@ def _columns(name: str, names: list[str]) -> dict[str, int]:
     plainly = [plain(each) for each in names]
     found: dict[str, int] = {}
     for role, known in ROLES.items():
-        if at := [number for each in known for number, own in enumerate(plainly) if own == each]:
-            found[role] = at[0]
+        if name_of_it := next((each for each in known if each in plainly), None):
+            found[role] = plainly.index(name_of_it)
     if "rank" in found:
         found.pop("score", None)
+    for role, at in found.items():
+        if len(same := [own for own, each in zip(names, plainly, strict=True) if each == plainly[at]]) > 1:
+            raise UserError(f"{name}: columns {some(same)} could all be the {role}: rename all but the one")
     missing = [role for role in ("user", "item") if role not in found]
     missing += ["rank or score"] * (not found.keys() & {"rank", "score"})
     if missing:
@@ -224,8 +266,9 @@ def _lists(name: str, columns: dict[str, str], batches) -> Lists:
     by = "rank" if "rank" in columns else "score"
     users, items, orders = [], [], []
     for batch in batches:
-        order = batch.frame[by].cast(pl.Float64, strict=False)
-        wrong = [(batch.frame[role].is_null(), f"no {role}: give its id") for role in ("user", "item")]
+        order, ids = _order(name, columns[by], batch.frame[by]), ("user", "item")
+        wrong = [(batch.frame[role].is_null(), f"no {role}: give its id") for role in ids]
+        wrong += [(_inexact(batch.frame[role]), f"{columns[role]} {INEXACT}: give its id") for role in ids]
         wrong.append((~order.is_finite().fill_null(False), f"{columns[by]} is no finite number: give one"))
         _refuse(bad, batch, wrong)
         users.append(_texts(batch.frame["user"], name))
@@ -235,6 +278,13 @@ def _lists(name: str, columns: dict[str, str], batches) -> Lists:
     if not sum(map(len, users)):
         raise UserError(f"{name}: no rows: give the best items of every user, a row each")
     return Lists(name, pl.concat(users), pl.concat(items), np.concatenate(orders))
+
+
+def _order(name: str, column: str, values: pl.Series) -> pl.Series:
+    """Returns ranks or scores as floats, null where one is no number."""
+    if not (values.dtype.is_numeric() or values.dtype == pl.String):
+        raise UserError(f"{name}: column {column} holds {values.dtype}: give a number a row, an item each")
+    return values.cast(pl.Float64, strict=False)
 
 
 def _refuse(bad: BadRows, batch: Batch, wrong: list[tuple[pl.Series, str]]) -> None:
@@ -273,6 +323,18 @@ def check_known(found: np.ndarray, ids: pl.Series, own: np.ndarray, what: str, n
             f"{name}: none of its {what}s is asked for in the data: it has {theirs}, and the data {ours}: give the "
             "ids that the data have, no numbers of the model's own"
         )
+
+
+def check_once(found: np.ndarray, ids: pl.Series, name: str) -> None:
+    """Checks that no two ids are one id of the log, as 7 and 7.0 are where its ids are integers.
+
+    Raises:
+        UserError: if two are.
+    """
+    known, times = np.unique(found[found > 0], return_counts=True)
+    if (times > 1).any():
+        same = some(ids.filter(pl.Series(found == known[times.argmax()])))
+        raise UserError(f"{name}: {ids.name} holds {same}, which are one id: give every id one vector")
 
 
 def unlisted(what: str, name: str) -> NoReturn:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -216,12 +215,6 @@ def test_vectors_show_a_trap(world, trap):
     assert trap in traps(VECTORS[trap](world), world)
 
 
-def test_integers_that_a_table_wrote_as_floats_are_known(tmp_path):
-    """As of a table whose column once had a gap, with the numbers of the rows before it."""
-    (tmp_path / "lists.csv").write_text(",user_id,item_id,rank\n0,1.0,4,1\n1,2.0,1.00,1\n")
-    assert jaxrec.judge(tmp_path / "lists.csv", LOG).metrics["hr@1"] == 1
-
-
 def test_a_missing_user_is_last_and_a_missing_item_is_never_recommended(world):
     scores = vectors(world, np.ones((USERS, ITEMS), np.float32), np.eye(ITEMS, dtype=np.float32)[:1])
     found = judged(scores._replace(users=scores.users[1:], user_ids=scores.user_ids[1:]), world)
@@ -236,61 +229,6 @@ def test_ranks_of_lists_are_places_and_ties_count_against_them():
     assert [found["metrics"][f"hr@{k}"] for k in (1,)] == [0] and found["k"] == 3 and "hr@5" not in found["metrics"]
     again = judged(load(pl.DataFrame(frame | {"score": [0.95, 0.5, 0.9, 3.0, 2.0, 1.0]})), split)
     assert again["metrics"]["hr@1"] == pytest.approx(1 / 3)
-
-
-def write(path: Path, **arrays):
-    np.savez(path, **arrays)
-    return path
-
-
-WHOLE = {
-    "users": np.ones((2, 3)),
-    "user_ids": np.array([1, 2]),
-    "items": np.ones((4, 3)),
-    "item_ids": np.arange(1, 5),
-}
-
-
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({"users": None, "user": np.ones((2, 3))}, "no array users among user_ids, items, item_ids, user: write"),
-        ({"user_ids": np.array(["a", None], object)}, "user_ids holds Python objects, which are not unpickled"),
-        ({"users": np.ones((2, 0)), "items": np.ones((4, 0))}, "and one at least"),
-        ({"users": np.full((2, 3), 1e300)}, "users row 0 holds a number that is not finite"),
-        ({"users": np.ones((2, 2))}, "users have 2 numbers and of items 3"),
-        ({"user_ids": np.array([1])}, "users has 2 rows and user_ids 1"),
-        ({"item_ids": np.array([1, 2, 3, 3])}, "item_ids holds '3' twice"),
-        ({"items": np.full((4, 3), np.nan)}, "items row 0 holds a number that is not finite"),
-        ({"items": np.array(["x"] * 4)}, "give numbers of 2"),
-        ({"user_ids": np.array([8, 9])}, "none of its users is asked for in the data: it has 8, 9, and the data 1, 2"),
-    ],
-)
-def test_an_archive_that_is_wrong_is_told_of(changed, said, tmp_path):
-    arrays = {name: array for name, array in (WHOLE | changed).items() if array is not None}
-    with pytest.raises(UserError, match=said):
-        jaxrec.judge(write(tmp_path / "scores.npz", **arrays), LOG)
-
-
-LOG = pl.DataFrame({"user": [1] * 4 + [2] * 4, "item": [1, 2, 3, 4, 4, 3, 2, 1], "time": [*range(4)] * 2})
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("user,item\n1,4\n", "no column rank or score among user, item"),
-        ("user,item,rank\n1,4,1\n2,,1\n", "line 3: '2,,1': no item: give its id"),
-        ("user,item,rank\n1,4,first\n", "line 2: '1,4,first': rank is no finite number"),
-        ("user,item,score\n1,4,nan\n", "score is no finite number"),
-        ("user,item,rank\n7,4,1\n", "none of its users is asked for in the data"),
-        ("user,item,rank\n1,nine,1\n", "none of its items is asked for in the data"),
-        ("user,item,rank\n1,4,1,5\n", "4 fields where the first line has 3"),
-    ],
-)
-def test_a_table_that_is_wrong_is_told_of(text, said, tmp_path):
-    (tmp_path / "lists.csv").write_text(text)
-    with pytest.raises(UserError, match=said):
-        jaxrec.judge(tmp_path / "lists.csv", LOG)
 
 
 def test_what_is_no_file_of_scores_is_refused(trained, tmp_path, capsys):

@@ -189,6 +189,9 @@ def test_evaluate_refuses_what_does_not_fit(trained):
         ((rec.path,), {}, "a polars DataFrame, are gone"),
         ((rec.path, made_log(seed=1)), {}, "was trained on other data"),
         ((rec,), {"split": "train"}, "choose one of test, valid"),
+        ((rec.path, log), {"checkpoint": 0}, "has no checkpoint '0'"),
+        ((5, log), {}, "a path is expected, and this is of type int"),
+        (("popularity", log), {"target_types": ["buy"]}, "types of events are one text, .* of type list"),
     ]
     for arguments, options, said in cases:
         with pytest.raises(jaxrec.UserError, match=said):
@@ -198,11 +201,29 @@ def test_evaluate_refuses_what_does_not_fit(trained):
     assert refused.value.__notes__ == ["From Python: --dataset is data=…"]
 
 
+def test_a_recommender_refuses_what_it_cannot_evaluate(trained):
+    rec, log, _ = trained
+    loaded = jaxrec.load(rec.path)
+    for baselines, said in (
+        (["nope"], "no baseline 'nope': choose"),
+        ("popularity", "give a list of names"),
+        (None, "give"),
+    ):
+        with pytest.raises(jaxrec.UserError, match=said):
+            rec.evaluate(log, baselines=baselines)
+    for call in (loaded.evaluate, loaded.recommend_users, loaded.user_vectors):
+        with pytest.raises(jaxrec.UserError, match="a polars DataFrame, are gone, or not on this machine: name them"):
+            call()
+    with pytest.raises(jaxrec.UserError, match="data is of the type int: give a path, or a table in memory"):
+        loaded.recommend_users(data=5)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"test_quantile": 0.5}, "last-item needs none"),
         ({"split_by": "by-time", "test_quantile": 1.5}, "above 0 and below 1"),
+        ({"split_by": "by-time", "test_quantile": "0.9"}, "it must be a number"),
         ({"split_by": "nope"}, "no split 'nope'"),
     ],
 )

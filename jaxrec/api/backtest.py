@@ -21,7 +21,7 @@ from jaxrec.data.folds import Asked, Fold
 from jaxrec.data.plausible import date
 from jaxrec.evaluation import ranker
 from jaxrec.evaluation.ageing import Ages, spread
-from jaxrec.evaluation.baselines import BASELINES
+from jaxrec.evaluation.baselines import BASELINES, named_baselines
 from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.protocols import FULL, KEPT
 from jaxrec.kernels import placement
@@ -275,8 +275,7 @@ def _seen(planned, window, keys):
 
 
 def _check(baselines, targets, valid, seeds, folds, keys):
-    if unknown := [name for name in baselines if name not in BASELINES]:
-        raise UserError(f"no baseline {unknown[0]!r}: choose one of {', '.join(BASELINES)}")
+    named_baselines(baselines)
     if targets not in folding.TARGETS:
         raise UserError(f"--targets {targets}: choose one of {', '.join(folding.TARGETS)}")
     if not (valid == 0 or LEAST <= valid < 1):

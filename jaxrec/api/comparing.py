@@ -18,7 +18,7 @@ from jaxrec.config import registry
 from jaxrec.data import event_types, splits
 from jaxrec.data.text import some
 from jaxrec.evaluation import protocols, ranker
-from jaxrec.evaluation.baselines import BASELINES
+from jaxrec.evaluation.baselines import BASELINES, named_baselines
 from jaxrec.evaluation.comparison import SHOWN, paired, row_of
 from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.kernels import placement
@@ -131,8 +131,7 @@ def compare(
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     log = as_log(data, say)
-    if unknown := [name for name in baselines if name not in BASELINES]:
-        raise UserError(f"no baseline {unknown[0]!r}: choose one of {', '.join(BASELINES)}")
+    baselines = named_baselines(baselines)
     made = {
         label: [fitting.configuration(recipe, {**keys, **changes, "seed": seed}, log) for seed in range(seeds)]
         for label, (recipe, changes) in variants(KINDS if models is None else models, vary).items()

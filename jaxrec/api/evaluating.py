@@ -11,13 +11,13 @@ from jaxrec.config.fields import within
 from jaxrec.data import event_types, splits
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation import beyond, evaluator, protocols, referee
-from jaxrec.evaluation.baselines import BASELINES
+from jaxrec.evaluation.baselines import BASELINES, named_baselines
 from jaxrec.evaluation.referee import Judgement
 from jaxrec.evaluation.results import Evaluation
 from jaxrec.evaluation.scores import load
 from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels import placement
-from jaxrec.system import console as consoles
+from jaxrec.system import arguments, console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import path_or_address
 from jaxrec.training.fetching import here
@@ -82,9 +82,10 @@ def evaluate(
     if split_by is not None or test_quantile is not None or target_types:
         own = "split_by, test_quantile and target_types are for baselines"
         raise UserError(f"{own}: a workdir keeps the split of its training")
-    told = {"checkpoint": checkpoint or "best", "protocol": protocol, "part": split, "query_time": query_time}
+    checkpoint = arguments.or_best(checkpoint)
+    told = {"checkpoint": checkpoint, "protocol": protocol, "part": split, "query_time": query_time}
     told |= {"beyond_accuracy": beyond_accuracy, "devices": placement.all_devices()}
-    with workdir_of_first(path_or_address(what), checkpoint or "best") as path:
+    with workdir_of_first(path_or_address(what), checkpoint) as path:
         return evaluator.evaluation(path, _interactions(data), **told)
 
 
@@ -113,8 +114,7 @@ def baseline(
     Raises:
         UserError: if the baseline or split doesn't exist, or `q` is invalid or not supported by the split.
     """
-    if name not in BASELINES:
-        raise UserError(f"no baseline {name!r}: choose one of {', '.join(BASELINES)}")
+    named_baselines([name])
     log, made, chosen = _split(data, protocol, split, by, q, target_types)
     k = beyond.depth(beyond_accuracy, chosen)
     answers = evaluator.baseline_answers(name, made, chosen, split, placement.local())
@@ -128,7 +128,7 @@ def _split(
     """Returns the Log of the data, its split, and the protocol; arguments as for `baseline`."""
     if q is not None and "test_quantile" not in registry.find("split", by).keys:
         raise UserError(f"--test-quantile {q} goes with --split-by sessions or by-time: {by} needs none")
-    if q is not None and (said := within(q)):
+    if q is not None and (said := within(q) if isinstance(q, int | float) else "it must be a number"):
         raise UserError(f"--test-quantile {q}: a share; {said}")
     console = consoles.make()
     log = as_log(data, lambda line: console.print(consoles.printable(line), soft_wrap=True))
@@ -189,7 +189,7 @@ def judge(
     if workdir is None:
         _, made, chosen = _split(data, protocol, split, split_by or "last-item", test_quantile, target_types)
         return referee.judge(found, made, chosen, split, devices, beyond_accuracy=beyond_accuracy)
-    path = here(workdir, checkpoint or "best")
+    path = here(workdir, arguments.or_best(checkpoint))
     config, made = evaluator.opened(path, _interactions(data))
     chosen = protocols.named(protocol or protocols.default_protocol(config.split))
     rival = str(workdir), lambda: evaluator.ranks_of(path, config, made, checkpoint, chosen, split, devices)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from rich.console import Console
 
 from jaxrec.api.keywords import with_keywords
@@ -179,10 +178,10 @@ def prepare(
         name: given[name] for name in (*READING, "format", "separator", "quote", "allow_large", "items", "users")
     }
     reading |= {"columns": columns, "skip_bad_rows": on_bad_row == "skip", "say": note, "progress": progress}
-    source = _place("data", data)
+    source = arrow.place("data", data)
     for name, table in (("items", items), ("users", users)):
         if table is not None:
-            reading[name] = _place(name, table)
+            reading[name] = arrow.place(name, table)
     with folders.spilling(Path(output or "."), budget, stage) as store:
         interactions, before = sources.load_steps(source, reading | {"store": store})
         warned = {user for user, _ in _warn(interactions, note)}
@@ -228,24 +227,6 @@ def _plain(given: dict) -> dict[str, Any]:
     return found | {"only": list(only)}
 
 
-def _place(name: str, data: Any) -> Any:
-    """Returns a table in memory as it is, and a path as text.
-
-    Raises:
-        UserError: if it is neither; says what to give.
-    """
-    if arrow.is_frame(data):
-        return data
-    if isinstance(data, str | os.PathLike):
-        return os.fspath(data)
-    if isinstance(data, pl.LazyFrame):
-        raise UserError(f"{name} is a polars LazyFrame, which has no rows yet: collect() the LazyFrame")
-    kind = arrow.name_of(data).removeprefix("builtins ")
-    raise UserError(
-        f"{name} is of the type {kind}: give a path, or a table in memory, of polars, pandas (2.2 or newer) or pyarrow"
-    )
-
-
 def _budget(memory: str | int, data: Any, output: str | os.PathLike | None) -> int:
     """Returns the bytes of `memory`; checks that it can be kept to."""
     if arrow.is_frame(data):
@@ -283,7 +264,7 @@ def as_log(data: Any, say: Callable[[str], None] = lambda line: None) -> Log:
         return data
     if arrow.is_frame(data):
         return prepare(data, say=say)
-    name = _place("data", data)
+    name = arrow.place("data", data)
     return Log(sources.load(name, {"say": say}), sources.locate(name))
 
 

@@ -56,4 +56,6 @@ def _listed(path):
             text = file.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: can't be read: {error}; list users in a text file, an id a line") from error
-    return [line for line in text.splitlines() if line]
+    if not (ids := [line for line in text.splitlines() if line]):
+        raise UserError(f"{path}: no users: list them in it, an id a line, or name all")
+    return ids

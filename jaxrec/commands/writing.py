@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxrec.system.console import printable
-from jaxrec.system.errors import UserError
 from jaxrec.system.files import replacing, writing
 
 QUIET_SECONDS = 30  # seconds between lines if not on a terminal
@@ -49,9 +48,7 @@ def write(frames: Iterator[pl.DataFrame], path: Path, total: int, what: str, con
 
 
 def _parquet(frames, path):
-    first = next(frames, None)
-    if first is None:
-        raise UserError("nothing to write: there are no users")
+    first = next(frames)
     every = itertools.chain([first], frames)
     source = register_io_source(lambda *_: every, schema=first.schema)
     source.sink_parquet(path, engine="streaming")

@@ -1,5 +1,6 @@
 """In-memory tables with the Arrow stream interface, as from polars, pandas (2.2 or newer) and pyarrow."""
 
+import os
 from typing import Any
 
 import polars as pl
@@ -48,3 +49,21 @@ def to_polars(frame: Any) -> pl.DataFrame:
         raise UserError(
             f"{name}: no Arrow table can be made of it ({why}): give every column one type, as by .astype(str)"
         ) from error
+
+
+def place(name: str, data: Any) -> Any:
+    """Returns a table in memory as it is, and a path as text.
+
+    Raises:
+        UserError: if it is neither; says what to give.
+    """
+    if is_frame(data):
+        return data
+    if isinstance(data, str | os.PathLike):
+        return os.fspath(data)
+    if isinstance(data, pl.LazyFrame):
+        raise UserError(f"{name} is a polars LazyFrame, which has no rows yet: collect() the LazyFrame")
+    kind = name_of(data).removeprefix("builtins ")
+    raise UserError(
+        f"{name} is of the type {kind}: give a path, or a table in memory, of polars, pandas (2.2 or newer) or pyarrow"
+    )

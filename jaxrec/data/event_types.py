@@ -140,6 +140,8 @@ def named(text: str) -> list[str]:
     >>> named('purchase, "cart, again"')
     ['purchase', 'cart, again']
     """
+    if not isinstance(text, str):
+        raise UserError(f"types of events are one text, as 'purchase, cart', and this is of type {type(text).__name__}")
     (row,) = csv.reader([text], skipinitialspace=True) if text.strip() else [[]]
     return [name.strip() for name in row]
 

@@ -150,7 +150,7 @@ def load_steps(
         interactions = read(name, **reading, left_out=lambda *step: removed.append(step))
         whole = filters.apply(interactions, filters.Options())
         return interactions, filters.left_out(filters.step("read", interactions), removed) if removed else whole[1]
-    public = PUBLIC.get(name)
+    public = PUBLIC.get(name := arrow.place("data", name))
     if public and public.url and not _found(name):
         _fetch(name, public.url)
     where = locate(name)

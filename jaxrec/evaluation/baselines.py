@@ -1,7 +1,7 @@
 """Baselines: counting scorers, and neighbours and matrix factorisation by the library implicit."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from jaxrec.data.ragged import slices
 from jaxrec.data.splits import target_counts, training_counts
 from jaxrec.evaluation import content
 from jaxrec.kernels.ranking import Scorer, dot
+from jaxrec.system.arguments import shown
 from jaxrec.system.errors import UserError
 
 
@@ -244,3 +245,16 @@ BASELINES = COUNTED | {
     "bpr": Baseline(dot, _fit_bpr, _place_bpr, lambda model: (model.item_factors, None), of_users=True),
     "item-features": Baseline(content.scorer, content.fit, content.newest),
 }
+
+
+def named_baselines(names: Any) -> list[str]:
+    """Returns names of baselines as a list.
+
+    Raises:
+        UserError: if they are no list, or one is not in BASELINES.
+    """
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise UserError(f"baselines is {shown(names)}: give a list of names, as ['popularity'], or [] for none")
+    if unknown := [name for name in names if name not in BASELINES]:
+        raise UserError(f"no baseline {shown(unknown[0])}: choose one of {', '.join(BASELINES)}")
+    return list(names)

@@ -14,11 +14,11 @@ import numpy as np
 from jaxrec.batches import context, objectives, target_types
 from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
-from jaxrec.data import sources, splits
+from jaxrec.data import splits
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation import beyond, histories, next_basket, protocols, ranker, results
 from jaxrec.evaluation.answers import Answers
-from jaxrec.evaluation.baselines import BASELINES, COUNTED
+from jaxrec.evaluation.baselines import BASELINES, COUNTED, named_baselines
 from jaxrec.evaluation.metrics import NAMES, metrics
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.kernels import placement as dev, ranking, shards
@@ -26,6 +26,7 @@ from jaxrec.models.entry import has_users
 from jaxrec.models.features import compile_fold, folded
 from jaxrec.models.model import Model
 from jaxrec.models.sharded import specs
+from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training import assembly, sharding, workdir
 from jaxrec.training.building import model_of
@@ -244,9 +245,9 @@ def evaluation(
         baselines: names of baselines to evaluate too.
         beyond_accuracy: number of best items to examine, as for `beyond.depth`.
     """
-    named, path = path, here(path, checkpoint or "best")
+    named, path = path, here(path, arguments.or_best(checkpoint))
     devices, config = devices or dev.local(), workdir.read(path).config
-    protocol = protocols.named(protocol or default_protocol(config.split))
+    protocol, baselines = protocols.named(protocol or default_protocol(config.split)), named_baselines(baselines)
     k = beyond.depth(beyond_accuracy, protocol)
     answers = workdir_answers(path, interactions, devices, checkpoint, protocol, part, query_time)
     result, split = answers.result(k), answers.split
@@ -285,7 +286,7 @@ def workdir_answers(
     model = model_of(config, split)
     chosen = str(protocol or default_protocol(config.split))
     devices = devices or dev.local()
-    return answers_of(path, model, config, split, devices, checkpoint or "best", chosen, part, query_time)
+    return answers_of(path, model, config, split, devices, arguments.or_best(checkpoint), chosen, part, query_time)
 
 
 def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config, splits.Split]:
@@ -293,10 +294,7 @@ def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config
     stored = workdir.read(path)
     config = stored.config
     if interactions is None:
-        if sources.missing(config.dataset):
-            said = f"the data of {path.name}, {config.dataset}, are gone, or not on this machine"
-            raise UserError(f"{said}: name them with --dataset")
-        interactions = sources.load(config.dataset)
+        interactions = assembly.data_of(config, path)
     workdir.check_data(path, stored, interactions)
     split = assembly.split_of(config, interactions)
     workdir.check_columns(path, stored, split.interactions)
@@ -319,7 +317,7 @@ def ranks_of(
     """Returns a workdir's ranks for the targets of a part of a split, [Q]; `query_time` as for Evaluator."""
     model = model_of(config, split)
     sharding = _to_restore_on(config, devices)
-    params, _ = restore_params(path, model, checkpoint or "best", sharding, dev.spans(devices))
+    params, _ = restore_params(path, model, arguments.or_best(checkpoint), sharding, dev.spans(devices))
     questions = questions_of(split, part)
     return Evaluator(model, config, split, questions, devices, protocol, query_time=query_time).ranks(params)
 

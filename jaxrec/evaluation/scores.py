@@ -176,7 +176,8 @@ def _ids(name: str, each: str, ids: Any) -> pl.Series:
     if len(values.shape) != 1:  # also of a set, which has no order
         raise UserError(f"{name}: {each} has {len(values.shape)} axes: give one id a row, in the order of the vectors")
     try:  # objects are the strings and integers of a column of pandas
-        series = pl.Series(each, values.tolist() if values.dtype == object else values)
+        made = values.tolist() if isinstance(values, np.ndarray) and values.dtype == object else values
+        series = pl.Series(each, made)
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
         raise UserError(f"{name}: {each} is {values.dtype}, or of several kinds: give integers, or text") from None
     for wrong, why in ((series.is_null(), "is missing"), (_inexact(series), INEXACT)):

@@ -20,6 +20,7 @@ from jaxrec.batches.context import is_asked, is_steady
 from jaxrec.data import event_types, user_columns
 from jaxrec.data.interactions import ID, Catalogue, Interactions
 from jaxrec.data.ragged import slices
+from jaxrec.data.text import some
 from jaxrec.inference.engine import SLOTS, Engine
 from jaxrec.inference.events import microseconds
 from jaxrec.inference.numbering import Numbering
@@ -63,6 +64,10 @@ class Bulk:
     ):
         self._engine, self._catalogue, self._log = engine, catalogue, log
         self._numbers = numbers_in(catalogue, log)
+        if len(log.items) and not self._numbers.any() and not engine.model.starts:
+            theirs, own = some(log.catalogue.ids[:3].tolist()), some(catalogue.ids[:3].tolist())
+            said = f"{log.name}: none of its items is known to the model: it has {theirs}, and the training {own}"
+            warnings.warn(f"{said}: give a log with the ids of the training", stacklevel=2)
         self._context, self._told = None, is_asked(engine.kinds) | is_steady(engine.kinds)
         if engine.kinds:
             own = None if log.types is None else event_types.translation(log.types.names, types)[log.types.numbers]
@@ -91,12 +96,12 @@ class Bulk:
         program = partial(_best, *own, k=k, items=self._engine.items, exclude=exclude_seen)
         popular = Popularity(self._catalogue.counts).best(self._engine.offered[: len(self._catalogue.ids)], k)
         forms = ((k, np.int32), (k, np.float32))
-        for some, found, answered in self._answers(users, ("best", k, exclude_seen), program, forms, together):
+        for here, found, answered in self._answers(users, ("best", k, exclude_seen), program, forms, together):
             if together:
                 found, answered = processes.merged(found, answered)
             for into, values in zip(found, popular, strict=True):
                 into[np.flatnonzero(~answered)[:, None], np.arange(len(values))] = values
-            yield self._frame(some, *found)
+            yield self._frame(here, *found)
 
     def hidden(self, users: np.ndarray) -> Iterator[pl.DataFrame]:
         """Frames of the columns id and vector, [D] float32 after the whole history, of these users in their order.
@@ -105,8 +110,8 @@ class Bulk:
         """
         program = partial(_hidden, self._engine.model, self._engine.objective)
         forms = ((self._engine.output_table[0].shape[1], np.float32),)
-        for some, (vectors,), answered in self._answers(users, ("hidden",), program, forms):
-            ids = _series(self._log.users[some])
+        for here, (vectors,), answered in self._answers(users, ("hidden",), program, forms):
+            ids = _series(self._log.users[here])
             yield pl.DataFrame({ID: ids, "vector": vectors}).filter(pl.Series(answered))
 
     def _answers(self, users, name, program, forms, together=False):
@@ -124,12 +129,13 @@ class Bulk:
         run = engine.programs.setdefault((name, devices), Spread(program, devices, engine.specs))
         width = placement.data_size(devices)
         params, share = engine.params_on(devices), processes.shared_out if together else lambda these: these
-        blocks = [users[first : first + BLOCK] for first in range(0, len(users), BLOCK)]
+        starts = range(0, max(len(users), 1), BLOCK)  # one if nobody is asked
+        blocks = [users[first : first + BLOCK] for first in starts]
         for first in range(0, len(blocks), width):
             here = blocks[first : first + width]
-            found = [tuple(np.zeros((len(some), length), dtype) for length, dtype in forms) for some in here]
-            answered = [np.zeros(len(some), bool) for some in here]
-            of_block = lambda number, some: (((number, rows), batch) for rows, batch in self._batches(some, share))
+            found = [tuple(np.zeros((len(block), length), dtype) for length, dtype in forms) for block in here]
+            answered = [np.zeros(len(block), bool) for block in here]
+            of_block = lambda number, block: (((number, rows), batch) for rows, batch in self._batches(block, share))
             batches = chain.from_iterable(of_block(*each) for each in enumerate(here))
             for (number, rows), values in run(params, batches):
                 answered[number][rows] = True
@@ -313,4 +319,4 @@ def _best(model, objective, params, items_BT, seen_BS, user_B, context_BTK, *, k
 
 
 def _series(ids):
-    return pl.Series(ids if ids.dtype.kind == "i" else ids.tolist())
+    return pl.Series(ids) if ids.dtype.kind == "i" else pl.Series(ids.tolist(), dtype=pl.String)

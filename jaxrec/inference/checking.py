@@ -82,7 +82,7 @@ class Checker:
             more = [*dict.fromkeys(strangers), *more]
         pool = common(pools, self._items) if pools else None
         exclude = recommender.config.seen == "exclude" if query.exclude_seen is None else query.exclude_seen
-        out = [*known, *blocked] if exclude else blocked
+        out = [*known, *blocked] if arguments.flag(exclude, "exclude_seen", which) else blocked
         user, new = self.user_vectors.row(query.user, which)
         if not known and shown is not None:
             known, shown = self._start(query, recommender.engine, which)

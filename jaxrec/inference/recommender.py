@@ -301,18 +301,20 @@ class Recommender:
 
     def bulk(self, log: Interactions, now: object = None) -> Bulk:
         """The Bulk of a log, which answers for its users in blocks, asked `now` (as in a Query)."""
-        known, zone = self._checker, self.config.context_zone
-        vectors = known.user_vectors.rows(log)
+        known, vectors, zone = self._checker, self._checker.user_vectors.rows(log), self.config.context_zone
         return Bulk(self.engine, self.catalogue, log, vectors, now, zone, known.types, known.topics, known.columns)
 
     def log(self, data: Any = None) -> Interactions:
         """The Interactions of a Log, a path or a table in memory; those of the training if None."""
-        return sources.load(self.config.dataset) if (found := self._data(data)) is None else found
+        from jaxrec.training.assembly import data_of  # serving does without
+
+        found = self._data(data)
+        return data_of(self.config, self.path) if found is None else found
 
     def asked(self, k: int, exclude_seen: bool | None = None) -> tuple[int, bool]:
         """(k, at most the number of items; whether items of the history are left out), with defaults filled in."""
         exclude = self.config.seen == "exclude" if exclude_seen is None else exclude_seen
-        return min(arguments.count(k), len(self._ids)), exclude
+        return min(arguments.count(k), len(self._ids)), arguments.flag(exclude, "exclude_seen")
 
     def _data(self, data):
         data = getattr(data, "interactions", data)  # of a Log

@@ -30,6 +30,15 @@ def checkpoint_name(checkpoint: object) -> str:
         raise UserError(f"checkpoint is {some([checkpoint])}: give 'best', 'latest' or a step, an integer") from None
 
 
+def or_best(checkpoint: str | int | None) -> str | int:
+    """Returns the checkpoint, or "best" where none is named; step 0 is one.
+
+    >>> or_best(None), or_best(0)
+    ('best', 0)
+    """
+    return "best" if checkpoint is None else checkpoint
+
+
 def count(k: object, which: str = "") -> int:
     """Returns k as an int. `which`: begins the error message.
 
@@ -48,12 +57,27 @@ def count(k: object, which: str = "") -> int:
     return number
 
 
+def flag(value: object, name: str, which: str = "") -> bool:
+    """Returns a flag as a bool. `which`: begins the error message.
+
+    Raises:
+        UserError: if it is neither True nor False: the text "no" would count as True.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise UserError(f"{which}{name} is {some([value])}: give True or False")
+    return bool(value)
+
+
 def id_list(ids: Any, name: str, which: str = "") -> list:
     """Returns ids as a list, from a list, an array, a column of a frame or a generator.
 
     Raises:
-        UserError: if they are something else, or a set where the order matters.
+        UserError: if they are something else, as a whole frame, or a set where the order matters.
     """
+    if hasattr(ids, "columns"):
+        raise UserError(f"{which}{name} is a table, of which one column is ids: give that, as frame['item']")
+    if hasattr(ids, "to_pylist"):  # of pyarrow, whose elements are no Python values
+        return ids.to_pylist()
     if isinstance(ids, str | bytes):
         raise UserError(f"{which}a {name} is a list of ids, and this is one text: put it into brackets")
     unordered = isinstance(ids, Mapping) or (name in ORDERED and isinstance(ids, set | frozenset))

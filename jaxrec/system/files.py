@@ -149,7 +149,7 @@ def path_or_address(name: str | os.PathLike) -> Path | str:
     >>> path_or_address("runs/a"), path_or_address("s3://bucket/runs/a")
     (PosixPath('runs/a'), 's3://bucket/runs/a')
     """
-    return str(name) if is_address(name) else Path(name)
+    return str(name) if is_address(name) else Path(_text(name))
 
 
 def workdir_at(name: str | os.PathLike) -> Path | str:
@@ -180,13 +180,24 @@ def local(path: str | os.PathLike, what: str) -> Path:
     Raises:
         UserError: if it is an address, of which a folder named "s3:" would be made.
     """
-    text = os.fspath(path)
+    text = _text(path)
     if is_address(text) or BROKEN.match(text):
         raise UserError(
             f"{text}: {what} lies on a disk of this machine, not in an object store: name a folder here"
             + (", or give the address as text, which pathlib cuts" if BROKEN.match(text) else "")
         )
     return Path(path)
+
+
+def _text(path: object) -> str:
+    """Returns a path as text.
+
+    Raises:
+        UserError: if it is none.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f"a path is expected, and this is of type {type(path).__name__}: give text, or a pathlib.Path")
+    return str(os.fspath(path))
 
 
 def expand(path: str | Path) -> Path:

@@ -190,6 +190,13 @@ def test_what_a_log_does_not_say_is_unknown_and_said():
     assert frame["item"].to_list() == [item for item, _ in model.recommend(["i1", "i2", "i3"], k=3)]
 
 
+def test_a_log_of_other_ids_is_said_and_nobody_is_no_error(own):
+    with pytest.warns(UserWarning, match=r"none of its items is known to the model: it has shoe, and the training i0"):
+        own.recommend_users(data=from_sequences([["shoe"]]))
+    nobody, all_ = own.recommend_users([], data=log_of([[1]])), own.recommend_users(data=log_of([[1]]))
+    assert nobody.schema == all_.schema and len(nobody) == 0
+
+
 def test_vectors_of_users_score_items_as_the_model_does(own):
     log = log_of([[1, 2, 3], [ITEMS + 3], [7]])
     users, items = own.user_vectors(log), own.item_vectors()

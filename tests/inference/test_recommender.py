@@ -177,6 +177,7 @@ def test_k_is_an_integer_of_any_kind(recommender, kind):
 
 WAYS = {
     "tuple": tuple,
+    "arrow": lambda ids: pl.Series(ids).to_arrow(),
     "array": np.array,
     "objects": lambda ids: np.array(ids, object),
     "strings": lambda ids: np.array(ids, np.dtypes.StringDType()),
@@ -278,6 +279,21 @@ def test_a_workdir_without_training_is_a_message(tmp_path):
 def test_one_text_is_no_history(recommender):
     with pytest.raises(UserError, match="a history is a list of ids, and this is one text"):
         recommender.recommend("i001")
+
+
+def test_a_table_is_no_history(recommender):
+    frame = pl.DataFrame({"item": ["tt001"]})
+    for table in (frame, frame.to_pandas(), frame.to_arrow()):
+        with pytest.raises(UserError, match="history is a table, of which one column is ids: give that, as frame"):
+            recommender.recommend(table)
+
+
+@pytest.mark.parametrize("value", ["no", 0, None.__class__], ids=str)
+def test_what_is_neither_true_nor_false_is_no_flag(recommender, value):
+    with pytest.raises(UserError, match=r"exclude_seen is .*: give True or False"):
+        recommender.recommend(["tt001"], exclude_seen=value)
+    with pytest.raises(UserError, match=r"exclude_seen is .*: give True or False"):
+        recommender.asked(10, value)
 
 
 @pytest.mark.parametrize("given", [{"histories": {("tt001",)}}, {"histories": [["tt001"]], "users": {7}}], ids=str)

@@ -278,11 +278,11 @@ def _check(baselines, targets, valid, seeds, folds, keys):
     named_baselines(baselines)
     if targets not in folding.TARGETS:
         raise UserError(f"--targets {targets}: choose one of {', '.join(folding.TARGETS)}")
-    if not (valid == 0 or LEAST <= valid < 1):
-        raise UserError(f"--valid-fraction {valid:g}: a share of a window's events, less than 1; or 0 for none")
-    for flag, value in {"--seeds": seeds, "--folds": folds}.items():
-        if type(value) is not int or value < 1:
-            raise UserError(f"{flag} {value}: a whole number, at least 1")
+    if not isinstance(valid, int | float) or not (valid == 0 or LEAST <= valid < 1):
+        raise UserError(f"--valid-fraction {valid}: a share of a window's events, less than 1; or 0 for none")
+    comparing.check_seeds(seeds)
+    if type(folds) is not int or folds < 1:
+        raise UserError(f"--folds {folds}: a whole number, at least 1")
     if taken := [key for key in keys if key in OWN]:
         raise UserError(f"{taken[0]} is no key that may be set here: the backtest of events, one by one, decides it")
 

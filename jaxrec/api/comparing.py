@@ -23,6 +23,7 @@ from jaxrec.evaluation.comparison import SHOWN, paired, row_of
 from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.kernels import placement
 from jaxrec.system import console as consoles
+from jaxrec.system.arguments import shown
 from jaxrec.system.errors import UserError
 from jaxrec.system.figures import new_figure, save_figure
 from jaxrec.system.files import below, workdir_at
@@ -132,6 +133,9 @@ def compare(
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     log = as_log(data, say)
     baselines = named_baselines(baselines)
+    check_seeds(seeds)
+    if "seed" in keys:
+        raise UserError("seed is no key that may be set here: seeds says how many trainings, with the seeds 0, 1, ...")
     made = {
         label: [fitting.configuration(recipe, {**keys, **changes, "seed": seed}, log) for seed in range(seeds)]
         for label, (recipe, changes) in variants(KINDS if models is None else models, vary).items()
@@ -179,12 +183,24 @@ def planned(models: Sequence[str]) -> Planned:
     {'gru4rec': ('default', {'model.name': 'gru4rec'}), 'gru4rec_ml1m': ('configs/gru4rec_ml1m.py', {})}
     """
     own, found = registry.names("model"), {}
+    if isinstance(models, str) or not isinstance(models, Sequence) or not all(isinstance(each, str) for each in models):
+        raise UserError(f"models is {shown(models)}: give a list of names, as ['default', 'gru4rec'], or [] for none")
     for name in models:
-        if name in own or (":" in name and not name.endswith(".py")):
-            found[name] = fitting.DEFAULT, {"model.name": name}
-        else:
-            found[Path(name).stem] = name, {}
+        is_model = name in own or (":" in name and not name.endswith(".py"))
+        label, plan = (name, (fitting.DEFAULT, {"model.name": name})) if is_model else (Path(name).stem, (name, {}))
+        if found.setdefault(label, plan) != plan:
+            raise UserError(f"models: {found[label][0]} and {name} would both be called {label}: rename one")
     return found
+
+
+def check_seeds(seeds: Any) -> None:
+    """Checks a number of trainings.
+
+    Raises:
+        UserError: if it is no whole number above 0.
+    """
+    if type(seeds) is not int or seeds < 1:
+        raise UserError(f"--seeds {seeds}: a whole number, at least 1")
 
 
 def variants(models: Sequence[str], vary: Mapping[str, Sequence] | None) -> Planned:
@@ -197,6 +213,8 @@ def variants(models: Sequence[str], vary: Mapping[str, Sequence] | None) -> Plan
     if not vary:
         return each
     (key, values), *more = vary.items()
+    if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+        raise UserError(f"vary {key} is {shown(values)}: give a list of its values")
     if more:
         raise UserError(f"vary one key at a time, not {key} and {more[0][0]}")
     return {

@@ -139,8 +139,8 @@ def tune(
         UserError: if a key or the data are invalid, or the folder holds a search on other data.
         KeyboardInterrupt: on Ctrl-C; the same workdir resumes the search.
     """
-    if not minutes > 0:
-        raise UserError(f"minutes {minutes:g}: above 0")
+    if not isinstance(minutes, int | float) or not minutes > 0:
+        raise UserError(f"minutes {minutes}: a number above 0")
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     log = as_log(data, say)

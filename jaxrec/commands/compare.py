@@ -5,14 +5,11 @@ from collections.abc import Mapping
 
 from jaxrec.api import comparing
 from jaxrec.commands.flags import assigned
-from jaxrec.system.errors import UserError
 from jaxrec.system.files import write_json
 
 
 def compare(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     """Runs or resumes the trainings, prints the table, and optionally writes JSON."""
-    if arguments.seeds < 1:
-        raise UserError(f"--seeds {arguments.seeds}: at least 1")
     vary = assigned("--vary", [arguments.vary] if arguments.vary else [])
     options = {"seeds": arguments.seeds, "baselines": arguments.baselines, "workdir": arguments.workdir}
     options |= {"vary": {key: values.split(",") for key, values in vary.items()}}

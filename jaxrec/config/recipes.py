@@ -60,10 +60,10 @@ def changed(values: dict, overrides: Mapping[str, Any], name: str) -> Recipe:
         now, value = earlier.renamed(key, literal(text))
         *groups, last = now.split(".")
         inner = values
-        for group in groups:
+        for at, group in enumerate(groups, 1):
             inner = inner.setdefault(group, {})
             if not isinstance(inner, dict):
-                raise UserError(f"--config.{key}: config.{group} is a value, not a group of keys")
+                raise UserError(f"--config.{key}: config.{'.'.join(groups[:at])} is a value, not a group of keys")
         # text stays text: a folder may be named 1_000, 1.50 or True
         as_it_stands = (isinstance(inner.get(last), str) and inner[last] != AUTO) or now in TEXTS
         inner[last] = text if as_it_stands else value

@@ -58,6 +58,30 @@ def test_mistakes_are_messages(argv, said, tmp_path, capsys):
     assert said in capsys.readouterr().err and not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"models": "sasrec"}, r"models is 'sasrec': give a list of names"),
+        ({"models": [None]}, r"models is \[None\]: give a list of names"),
+        (
+            {"models": ["sasrec_ml1m", "mine/sasrec_ml1m.py"]},
+            r"mine/sasrec_ml1m.py would both be called sasrec_ml1m: rename",
+        ),
+        ({"baselines": "popularity"}, r"baselines is 'popularity': give a list of names"),
+        ({"baselines": None}, r"baselines is None: give a list of names, as \['popularity'\], or \[\] for none"),
+        ({"seeds": "2"}, r"--seeds 2: a whole number"),
+        ({"seeds": 0}, r"--seeds 0: a whole number"),
+        ({"seed": 5}, r"seed is no key that may be set here: seeds says how many"),
+        ({"vary": {"model.dropout": 0.3}}, r"vary model.dropout is 0.3: give a list of its values"),
+        ({"vary": {"model.norm": "post"}}, r"vary model.norm is 'post': give a list of its values"),
+    ],
+)
+def test_mistakes_from_python_are_messages(options, said, tmp_path):
+    with pytest.raises(jaxrec.UserError, match=said):
+        jaxrec.compare(made_log(), **{"models": ["sasrec"], "workdir": tmp_path / "runs", **options})
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.slow
 def test_variants_are_compared_in_pairs(tmp_path):
     found = jaxrec.compare(

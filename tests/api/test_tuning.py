@@ -249,10 +249,15 @@ def test_candidates_follow_what_the_log_knows():
     assert not any({"context", "features"} & changes.keys() for changes in found[0])
 
 
+def test_minutes_are_a_number():
+    with pytest.raises(jaxrec.UserError, match="minutes ten: a number above 0"):
+        jaxrec.tune(made_log(), "ten")
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--minutes", "0"], "minutes 0: above 0"),
+        (["--minutes", "0"], "minutes 0.0: a number above 0"),
         (["--set", "epohcs=3"], "did you mean config.epochs?"),
         (["--set", "workdir=x"], "no key"),
         (["--dataset", "nowhere"], "'nowhere' was not found"),

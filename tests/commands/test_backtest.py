@@ -43,7 +43,7 @@ def test_it_prints_tables_and_writes_json(log, tmp_path, capsys, monkeypatch):
         (["--retrain-every", "3d"], "tests are of 2 days: name 2d, or a multiple of it"),
         (["--retrain-every", "0"], "--retrain-every 0: a number of tests, at least 1"),
         (["--targets", "first"], "--targets first: choose one of all, last"),
-        (["--valid-fraction", "1"], "--valid-fraction 1: a share"),
+        (["--valid-fraction", "1"], "--valid-fraction 1.0: a share"),
         (["--baselines", "luck"], "no baseline 'luck'"),
         (["--models", "nowhere"], "no configuration 'nowhere'"),
         (["--models", "nowhere:MODEL"], "no model at 'nowhere:MODEL'"),

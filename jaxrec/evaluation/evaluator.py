@@ -29,7 +29,7 @@ from jaxrec.models.sharded import specs
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.training import assembly, sharding, workdir
-from jaxrec.training.building import model_of
+from jaxrec.training.building import data_of, model_of
 from jaxrec.training.fetching import here
 from jaxrec.training.restore import restore_params
 from jaxrec.training.setup import Setup, evaluated, shapes
@@ -294,7 +294,7 @@ def opened(path: Path, interactions: Interactions | None = None) -> tuple[Config
     stored = workdir.read(path)
     config = stored.config
     if interactions is None:
-        interactions = assembly.data_of(config, path)
+        interactions = data_of(config, path)
     workdir.check_data(path, stored, interactions)
     split = assembly.split_of(config, interactions)
     workdir.check_columns(path, stored, split.interactions)

@@ -29,6 +29,7 @@ from jaxrec.inference.stock import NewItem, Stock
 from jaxrec.models.model import Model
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
+from jaxrec.training.building import data_of
 
 
 class Recommender:
@@ -269,8 +270,8 @@ class Recommender:
 
         if self.path is None:
             raise UserError("a Recommender of no workdir can't be evaluated: load one")
-        told: dict[str, Any] = {"beyond_accuracy": beyond_accuracy, "query_time": query_time}
-        return evaluation(self.path, self._data(data), self.step, protocol, split, baselines, **told)
+        of = self.path, self._data(data), self.step, protocol, split, baselines
+        return evaluation(*of, beyond_accuracy=beyond_accuracy, query_time=query_time)
 
     def item_vectors(self) -> pl.DataFrame:
         """A polars frame with a row per item: `id`, `vector` [D] float32, and `bias` if the model has one."""
@@ -306,10 +307,7 @@ class Recommender:
 
     def log(self, data: Any = None) -> Interactions:
         """The Interactions of a Log, a path or a table in memory; those of the training if None."""
-        from jaxrec.training.assembly import data_of  # serving does without
-
-        found = self._data(data)
-        return data_of(self.config, self.path) if found is None else found
+        return data_of(self.config, self.path) if (found := self._data(data)) is None else found
 
     def asked(self, k: int, exclude_seen: bool | None = None) -> tuple[int, bool]:
         """(k, at most the number of items; whether items of the history are left out), with defaults filled in."""
@@ -339,8 +337,8 @@ class Recommender:
     def _popular(self, query):
         """The answer to a Query whose history has no item of the catalogue."""
         allowed = together.allowed(len(self._ids), query.out, query.pool) & self.offered
-        items, shares = self._popularity.best(allowed, query.k)
-        return Ranked(self._pairs(items, shares), query.unknown, fallback=True, step=self.step)
+        best = self._pairs(*self._popularity.best(allowed, query.k))
+        return Ranked(best, query.unknown, fallback=True, step=self.step)
 
     def _advanced(self, session, ids):
         numbers, unknown = self._checker.numbering.numbers(arguments.id_list(ids, "history"))

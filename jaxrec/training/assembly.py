@@ -1,7 +1,6 @@
 """Builds a training from its configuration: the split, the Setup, the first state, calls of the compiled program."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,22 +10,8 @@ from jaxrec.config.keys import Config
 from jaxrec.data import cold, event_types, sources, splits, user_columns
 from jaxrec.data.interactions import Interactions
 from jaxrec.kernels import placement, processes, shards
-from jaxrec.system.errors import UserError
 from jaxrec.training import growing, launch, leaves
 from jaxrec.training.setup import Feed, Setup, initial, setup, shapes
-
-
-def data_of(config: Config, workdir: Path | str | None) -> Interactions:
-    """Returns the interactions that a training was made with, from where they were.
-
-    Raises:
-        UserError: if they are no longer there.
-    """
-    if sources.missing(config.dataset):
-        name = "this training" if workdir is None else Path(workdir).name
-        said = f"the data of {name}, {config.dataset}, are gone, or not on this machine"
-        raise UserError(f"{said}: name them with --dataset")
-    return sources.load(config.dataset)
 
 
 def split_of(config: Config, interactions: Interactions | None = None) -> splits.Split:

@@ -1,11 +1,12 @@
-"""The model that a configuration asks for, over a catalogue."""
+"""The model that a configuration asks for, over a catalogue; and the data that it names."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from jaxrec.batches import context
 from jaxrec.config.keys import Config
-from jaxrec.data import features, user_columns
+from jaxrec.data import features, sources, user_columns
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.splits import Split, training_counts
 from jaxrec.models import entry
@@ -85,3 +86,16 @@ def _over(config, catalogue, trained, asked):
     types, known = trained.types, asked.user_columns
     columns = known.chosen if known else ()
     return model_for(config, catalogue, len(trained.users), len(types.names) if types else 0, columns)
+
+
+def data_of(config: Config, workdir: Path | str | None) -> Interactions:
+    """Returns the interactions that a training was made with, from where they were.
+
+    Raises:
+        UserError: if they are no longer there.
+    """
+    if sources.missing(config.dataset):
+        name = "this training" if workdir is None else Path(workdir).name
+        said = f"the data of {name}, {config.dataset}, are gone, or not on this machine"
+        raise UserError(f"{said}: name them with --dataset")
+    return sources.load(config.dataset)

@@ -1,17 +1,21 @@
 """Messages about a training and its validation."""
 
+import numpy as np
+
 from jaxrec.batches import context
 from jaxrec.config import registry
 from jaxrec.config.checks import follows_order
 from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data import splits
+from jaxrec.data.interactions import Interactions
 from jaxrec.data.text import some
 from jaxrec.kernels.placement import data_size
 from jaxrec.training.metric_writer import clock
 from jaxrec.training.setup import Setup
 
 WORDS = {context.MOMENT: "times in attention", context.BASKET: "baskets"}  # of kinds that have other names
+FAR = 4  # times the longest history, from which on a length is worth a word
 CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.jsonl
 
 
@@ -37,8 +41,21 @@ def describe(setup: Setup) -> str:
         f"{config.model.name}: {targets:,} targets{of} an epoch in {setup.epoch_steps:,} steps "
         f"of {rows}, {shown / slots:.0%} full; "
         f"{len(setup.devices)} {setup.devices[0].platform} device(s){split_tables}"
+        + of_length(config, split.interactions)
         + _of_events(config, split.interactions)
         + _of_users(config, split.interactions)
+    )
+
+
+def of_length(config: Config, interactions: Interactions) -> str:
+    """Says of a length far beyond the longest history what shows the model as much; empty for others."""
+    longest = int(np.diff(interactions.offsets).max(initial=1))
+    if config.length <= FAR * longest:
+        return ""
+    row = f" and config.row={longest}" if config.row > longest else ""
+    return (
+        f"\nthe longest history has {longest:,} items, and config.length={config.length}: "
+        f"config.length={longest}{row} shows the model as much, and is faster"
     )
 
 

@@ -196,7 +196,7 @@ def read(path: Path) -> Stored:
         hint = f"; beside it are {near}" if near else ""
         if (path / "checkpoints").exists():
             raise UserError(f"{path} has checkpoints but no {CONFIG}: {cure}{hint}")
-        raise UserError(f"{path} is not a workdir of a training (it has no {CONFIG}){hint}: name one with --workdir")
+        raise UserError(f"{path} is not a workdir of a training (it has no {CONFIG}){hint}: name the folder of one")
     values = read_checked(file, cure)
     try:
         config, data = configs.from_stored(values["config"]), values["data"]

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec as P
 
 from jaxrec.batches import context, objectives, session_parallel, stream, target_types
+from jaxrec.config import registry
 from jaxrec.config.keys import Config, LossOptions
 from jaxrec.config.parsing import row_width
 from jaxrec.data import event_types
@@ -70,7 +71,10 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
     if not len(subsequences.length):
         before = "".join(f" {name} with an event before it" for name in event_types.asked(interactions)[:1])
         has = f"a{before}" if before else "two items to train on"
-        raise UserError(f"{interactions.name}: no user has {has} after the split: nothing to learn")
+        cure = "a longer log, or with times config.split=by-time, which holds the newest events out, leaves some"
+        if "test_quantile" in registry.find("split", config.split).keys:
+            cure = "a larger config.test_quantile, a longer log, or config.split=last-item leaves some"
+        raise UserError(f"{interactions.name}: no user has {has} outside of what the split holds out: {cure}")
     if len(interactions.items) >= 2**31 and config.feed == "device":
         raise UserError(
             f"{interactions.name}: 2^31 interactions or more do not lie on a device: set config.feed=host, which sends "

@@ -103,7 +103,7 @@ def test_who_has_nothing_to_learn_from_is_said(log):
     first = np.zeros(len(log.items), np.uint8) + 2
     first[log.offsets[:-1]] = 1
     data = event_types.asking(replace(log, types=log.types._replace(numbers=first)), "purchase")
-    with pytest.raises(UserError, match="no user has a purchase with an event before it after the split"):
+    with pytest.raises(UserError, match="no user has a purchase with an event before it outside of what"):
         made(splits.last_item(data), "newest")
     with pytest.raises(UserError, match=r"config.target_types is for config.stream=packed"):
         configs.from_dict(BASE | CASES["lanes"] | {"target_types": "purchase"})

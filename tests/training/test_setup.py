@@ -10,15 +10,18 @@ import pytest
 from hypothesis import given, strategies as st
 from some import some
 from stepping import assert_close, made, states, without_key_biases
+from trainings import BASE
 
 from jaxrec.batches import context, stream
+from jaxrec.config import parsing as configs
 from jaxrec.data.interactions import Types, UserColumns, from_sequences
 from jaxrec.data.user_columns import Column
 from jaxrec.kernels import placement
 from jaxrec.kernels.random import row_keys, site_keys
 from jaxrec.system.errors import UserError
 from jaxrec.training import negatives
-from jaxrec.training.setup import Feed, order
+from jaxrec.training.assembly import split_of
+from jaxrec.training.setup import Feed, order, setup
 
 SOFTMAX = {"loss": {"name": "softmax"}, "model": {"name": "sasrec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3}}
 CLOZE = {
@@ -292,3 +295,26 @@ def test_data_sent_from_the_host_are_sent_to_the_device_that_takes_them():
     data, _ = Feed(made(4, feed="host"))(0, 1)
     for whole in jax.tree.leaves(data):
         assert {part.data.size for part in whole.addressable_shards} == {whole.size // 4}
+
+
+@pytest.mark.parametrize(
+    ("events", "changes", "cures"),
+    [
+        (3, {}, [{"split": "by-time"}]),
+        (4, {"split": "by-time", "test_quantile": 0.2}, [{"split": "by-time", "test_quantile": 0.9}, {}]),
+    ],
+)
+def test_where_a_split_leaves_nothing_to_train_its_cures_leave_some(events, changes, cures):
+    """Each user's first event is old, and the others of all users follow each other."""
+    log = from_sequences([range(1, events + 1)] * 20)
+    time = np.tile(np.arange(events), 20) * 1000 + np.repeat(np.arange(20), events)
+    log = replace(log, times=(1_700_000_000 + time) * 1_000_000)
+
+    def trains(changes):
+        config = configs.from_dict(BASE | SOFTMAX | changes)
+        return len(setup(config, split_of(config, log), jax.devices()[:1]).subsequences.length) > 0
+
+    named = "a larger config.test_quantile.*or config.split=last-item" if changes else "config.split=by-time"
+    with pytest.raises(UserError, match=f"no user has two items to train on .* {named}"):
+        trains(changes)
+    assert all(map(trains, cures))

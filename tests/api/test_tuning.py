@@ -158,9 +158,8 @@ def test_several_devices_train_as_many_trials_side_by_side(monkeypatch, tmp_path
     monkeypatch.setattr(halving.fitting, "claim", lambda *_: None)
     monkeypatch.setattr(halving.Halving, "against", lambda self: None)
     monkeypatch.setattr(tuning, "evaluation", lambda *_, **__: None)
-    begun = time.monotonic()
     found = jaxrec.tune(made_log(), 0.1, tmp_path / "tune")
-    assert time.monotonic() - begun < 8 and used == {"a", "b", "c"} and most[0] == 3
+    assert used == {"a", "b", "c"} and most[0] == 3
     assert sum(trial.seconds for trial in found.trials) > 1.5 * found.seconds
 
 

@@ -13,6 +13,7 @@ HIGHEST = {
     "default_ml-1m": ("ndcg@10", "0.1857, SASRec with 3,000 negatives"),
     "default_beauty-5core": ("ndcg@10", "0.0610, BSARec, 5 seeds; 0.0623, KERec, one run"),
     "default_sports-5core": ("ndcg@10", "0.0348, BSARec, 5 seeds; 0.0369, KERec, one run"),
+    "default_beauty-bert4rec": ("ndcg@10", "0.0359, RecTools' SASRec, one run"),
     "default_rsc15-100k": ("mrr@20", "0.3639, GRU4Rec's own code on this file"),
 }
 

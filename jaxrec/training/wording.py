@@ -55,7 +55,7 @@ def of_length(config: Config, interactions: Interactions) -> str:
     row = f" and config.row={longest}" if config.row > longest else ""
     return (
         f"\nthe longest history has {longest:,} items, and config.length={config.length}: "
-        f"config.length={longest}{row} shows the model as much, and is faster"
+        f"config.length={longest}{row} shows the model as much, in shorter rows"
     )
 
 

@@ -70,7 +70,7 @@ class Service:
         self.limits, self.events, self.known, self.metrics = limits, events, known, metrics or Metrics()
         noted = self.metrics.batch.observe, self.metrics.waiting.set
         self.batcher = Batcher(recommender, limits.queue, *noted, States(limits.states))
-        self._histories = Histories(events, known, limits.history)
+        self._histories = self._of_users()
         self.listing, self._facets = _listing(recommender), None
         self._stocking, self._changing, self._growing = stocking, threading.Lock(), threading.Lock()
         self._following: asyncio.Future | None = None  # takes over what other processes have changed
@@ -95,11 +95,14 @@ class Service:
                 recommender = latest
             if recommender.catalogue is not self.batcher.recommender.catalogue:
                 self.listing, self._facets = _listing(recommender), None
-            if known is not None:
-                self.known, self._histories = known, Histories(self.events, known, self.limits.history)
-            self.batcher.recommender = recommender
+            self.batcher.recommender, self.known = recommender, self.known if known is None else known
+            self._histories = self._of_users()
         self.metrics.step.set(recommender.step or 0)
         self.metrics.swapped.inc()
+
+    def _of_users(self):
+        most = max(self.limits.history, self.batcher.recommender.engine.length)
+        return Histories(self.events, self.known, most)
 
     def close(self) -> None:
         """Completes waiting requests, and closes the store."""
@@ -117,13 +120,15 @@ class Service:
         k = self.limits.k if self.batcher.recommender.engine.approximate else body.k  # as many candidates for any k
         whose = body.user if self.batcher.recommender.users else None  # other models ignore the user
         shown = {column.name for column in self.batcher.recommender.columns}
+        _, leaves_out = self.batcher.recommender.asked(body.k, body.exclude_seen)
+        older = [self.listing.own_all(past.older) if leaves_out else [] for past in pasts]
         queries = [
             Query(
                 self.listing.own_all(past.items),
                 k,
                 exclude_seen=body.exclude_seen,
                 candidates=candidates,
-                block=block,
+                block=[*block, *(id for id in before if id in self.listing)],
                 where=body.where,
                 user=whose,
                 times=past.times,
@@ -134,7 +139,7 @@ class Service:
                 user_columns={name: value for name, value in (past.known or {}).items() if name in shown}
                 | (past.columns or {}),
             )
-            for past in pasts
+            for past, before in zip(pasts, older, strict=True)
         ]
         ranked = await self._ask(queries)
         strange = any(each.unknown for each in ranked)

@@ -16,6 +16,7 @@ TABLES = f"""
     );
     CREATE INDEX IF NOT EXISTS newest ON events (user, time, number);
 """
+NEWEST = "FROM events WHERE user = ? ORDER BY time DESC, number DESC"
 COLUMNS = "user, item, time, weight, type, session"
 BUSY = 1.0  # seconds to wait for another process's lock
 LOG = "-wal"  # suffix of the write-ahead log, which holds the transactions since the last checkpoint
@@ -103,12 +104,19 @@ class Database:
         Raises:
             Unavailable: if they can't be read.
         """
+        return self._rows(f"SELECT item, time, weight, type, session {NEWEST} LIMIT ?", user, count)
+
+    def older(self, user: str, count: int) -> list:
+        """Returns (item,) of each distinct item of a user's events but the newest `count`.
+
+        Raises:
+            Unavailable: if they can't be read.
+        """
+        return self._rows(f"SELECT DISTINCT item FROM (SELECT item {NEWEST} LIMIT -1 OFFSET ?)", user, count)
+
+    def _rows(self, query, *values):
         with _explained(), self._reading:
-            return self._reader.execute(
-                "SELECT item, time, weight, type, session FROM events WHERE user = ? "
-                "ORDER BY time DESC, number DESC LIMIT ?",
-                (user, count),
-            ).fetchall()
+            return self._reader.execute(query, values).fetchall()
 
     def close(self, lost: bool = False) -> None:
         """Closes the file. `lost`: whether it is no longer at its path; then the log is merged into it first."""

@@ -1,6 +1,8 @@
 """Determines the history of a request: given, stored by the service, or from a log."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jaxrec.serve.database import Unavailable
@@ -20,6 +22,7 @@ class Past(NamedTuple):
     now: float | None = None  #: seconds since 1970 when the next item is asked for; None if unknown
     columns: dict | None = None  #: what the request says of the user, {column: value}
     known: dict | None = None  #: what the log says of the user, likewise
+    older: Sequence = ()  #: external ids of the items of events before these, in no order
 
 
 class Histories:
@@ -28,7 +31,7 @@ class Histories:
     Args:
         events: the store of events, or None.
         known: the users of a log, or None.
-        most: maximum events per history.
+        most: maximum events per history; of those before only the items are known.
     """
 
     def __init__(self, events: Events | None, known: Known | None, most: int):
@@ -51,24 +54,53 @@ class Histories:
         if self._events is None and self._known is None:
             cure = "give a history, or start it with --events FILE or --histories DATA"
             raise RequestError(422, "user", f"this service keeps no events: {cure}")
-        here = []
+        here, older = [], []
         try:
             if self._events:
                 here = await asyncio.to_thread(self._events.past, body.user, self._most)
+                if len(here) == self._most:
+                    older = await asyncio.to_thread(self._events.older, body.user, self._most)
         except Unavailable as error:
             raise busy(f"the history could not be read: {error}") from error
-        # events of the log precede those stored here
         relative = not (here or dated) and body.now is None
-        room = self._most - len(here)
-        before = self._known.past(body.user, room, relative) if self._known and room else []
+        before = self._known.past(body.user, self._most, relative) if self._known else []
         if not here and not before:
             cure = "POST /events first, or give a history" if self._events else "give a history"
             raise RequestError(404, "user", f"there is no event of {body.user!r}: {cure}")
-        items, times, weights, types, sessions = map(list, zip(*before, *here, strict=True))
+        if self._known and len(before) == self._most:
+            older += self._known.older(body.user, self._most)
+        events = joined(before, here)
+        older += [item for item, *_ in events[: -self._most]]
+        items, times, weights, types, sessions = map(list, zip(*events[-self._most :], strict=True))
         # another's clock may be behind that of the store
         now = None if body.now is None else max(body.now, *(time or 0 for time in times))
         known = self._known.columns(body.user) if self._known else {}
-        return Past(items, in_order(times), weights, types, sessions, now, body.user_columns, known)
+        return Past(items, in_order(times), weights, types, sessions, now, body.user_columns, known, older)
+
+
+def joined(before: list[tuple], here: list[tuple]) -> list[tuple]:
+    """One history of a log's events and stored ones, (item, seconds, …) oldest first.
+
+    An event that both have, of the same item in the same second, as after a training on stored events, is there once.
+    Where a time is unknown, the log's events come first.
+
+    >>> joined([("a", 1.0), ("b", 5.2)], [("b", 5.0), ("c", 3.0)])
+    [('a', 1.0), ('c', 3.0), ('b', 5.2)]
+    """
+    both = Counter(map(_mark, before)) if before else Counter()
+    own = []
+    for event in here:
+        if both[mark := _mark(event)] > 0 and event[1] is not None:
+            both[mark] -= 1
+        else:
+            own.append(event)
+    events = before + own
+    return sorted(events, key=lambda event: event[1]) if all(event[1] is not None for event in events) else events
+
+
+def _mark(event):
+    item, seconds = event[:2]
+    return str(item), None if seconds is None else int(seconds)
 
 
 def in_order(times: list) -> list:

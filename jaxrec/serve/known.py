@@ -31,6 +31,14 @@ class Known:
         row = self._row.get(str(user))
         return {} if row is None else user_columns.values_of(self._log, row)
 
+    def older(self, user: int | str, count: int) -> list:
+        """Returns the distinct items of a user's events but the newest `count`, as external ids."""
+        row = self._row.get(str(user))
+        if row is None:
+            return []
+        start, stop = self._log.offsets[row : row + 2]
+        return self._log.catalogue.ids[np.unique(self._log.items[start : max(start, stop - count)]) - 1].tolist()
+
     def past(self, user: int | str, count: int, relative: bool = False) -> list[tuple]:
         """Returns (item, seconds, weight, type, session) of a user's newest events, oldest first; None if unknown.
 

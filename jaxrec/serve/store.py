@@ -103,22 +103,30 @@ class Events:
         Raises:
             Unavailable: if they can't be read.
         """
-        if self._trouble:
-            raise Unavailable(self._trouble)
-        try:
-            rows = self._database.newest(str(user), count)
-        except Lost as error:
-            self._unread = error
-            raise
-        try:
-            return [(json.loads(item), *rest) for item, *rest in reversed(rows)]
-        except ValueError as error:
-            raise Unavailable("the events file: what it holds is no id") from error
+        rows = self._read(self._database.newest, user, count)
+        return [(_id(item), *rest) for item, *rest in reversed(rows)]
+
+    def older(self, user: str | int, count: int) -> list:
+        """Returns the distinct items of a user's events without the newest `count` events, in no order.
+
+        Raises:
+            Unavailable: if they can't be read.
+        """
+        return [_id(item) for (item,) in self._read(self._database.older, user, count)]
 
     def close(self) -> None:
         """Writes waiting events, and closes the file."""
         self._waiting.put(None)
         self._thread.join()
+
+    def _read(self, query, user, count):
+        if self._trouble:
+            raise Unavailable(self._trouble)
+        try:
+            return query(str(user), count)
+        except Lost as error:
+            self._unread = error
+            raise
 
     def _run(self):
         ended = False
@@ -201,6 +209,13 @@ class Events:
         if str(error) != self._said:
             self._said = str(error)
             log.error("%s: %s; nothing is acknowledged meanwhile", self._path, error)
+
+
+def _id(text):
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Unavailable("the events file: what it holds is no id") from error
 
 
 def _deliver(appends, error):

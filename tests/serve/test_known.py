@@ -1,13 +1,17 @@
 """The users of a log are known by their ids: what happened since comes after what the log holds."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import recommenders
+from hypothesis import given, strategies as st
 
 from jaxrec.data.interactions import Sessions, from_sequences
+from jaxrec.serve.histories import joined
 from jaxrec.serve.known import Known
+from jaxrec.serve.limits import Limits
 from jaxrec.serve.store import Events
 
 SHOWN = recommenders.recommender("sasrec", context="gap,session", time_bias=True)
@@ -66,6 +70,39 @@ def test_times_from_an_unknown_moment_are_not_compared_with_dates(ask, tmp_path,
     wanted = shown.recommend(["i1", "i2", "i3"][: 2 + store], 5, **body)
     events = Events(tmp_path / "events.db", 10) if store else None
     assert ask(work, recommender=shown, events=events, known=Known(log)) == [item for item, _ in wanted]
+
+
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_what_is_older_than_the_limit_is_left_out_too(ask, recommender, tmp_path, most):
+    """Of a log and of stored events, as many events as they may be; a model sees no more than its length."""
+    history, length = [5, 3, 9, 5, 11, 2, 8, 14, 1, 4, 6, 7], recommender.engine.length
+    cut = history[:7]
+    log, store = from_sequences([cut], ["ann"]), Events(tmp_path / "events.db", 10)
+
+    async def work(client, service):
+        for item in history[7:]:  # a request may have as many as a history
+            assert (await client.post("/events", json={"user": "ann", "item": item})).status_code == 200
+        body = {"user": "ann", "k": 20}
+        answers = [await client.post("/recommend", json=body | more) for more in ({}, {"exclude_seen": False})]
+        return [[item["id"] for item in answer.json()["items"]] for answer in answers]
+
+    found = ask(work, limits=Limits(history=most, deadline=30), events=store, known=Known(log))
+    for ids, exclude in zip(found, (None, False), strict=True):
+        assert ids == [item for item, _ in recommender.recommend(history, 20, exclude_seen=exclude)]
+    assert length < len(history) and not set(found[0]) & set(history)
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 6)), max_size=12), st.data())
+def test_events_that_a_log_and_a_store_both_have_are_there_once(events, data):
+    """As after a training on stored events: whatever part of them the log has, and the store still keeps."""
+    events = sorted(((str(item), time / 2) for item, time in events), key=lambda event: event[1])
+    where = data.draw(st.lists(st.sampled_from(["log", "store", "both"]), min_size=len(events), max_size=len(events)))
+    before = [event for event, place in zip(events, where, strict=True) if place != "store"]
+    here = [event for event, place in zip(events, where, strict=True) if place != "log"]
+    found = joined(before, here)
+    assert [time for _, time in found] == sorted(time for _, time in found)
+    second = lambda events: Counter((item, int(time)) for item, time in events)
+    assert second(found) == second(before) | second(here)
 
 
 def test_without_a_store_the_log_alone_is_known(ask, recommender):

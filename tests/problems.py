@@ -47,6 +47,24 @@ def problem(seed, slots, items=V, with_bias=True, scale=1.0, shape=None, shared_
     return jax.tree.map(jnp.asarray, (hidden, target, weight, Negatives(negatives, shared_by=shared_by), table, bias))
 
 
+def confident(seed, slots, nll=0.01, items=V):
+    """As `problem`, of a mean loss of about `nll`: the vectors are bfloat16, and the table is float32."""
+    random = np.random.default_rng(seed)
+    table = random.normal(size=(items, 16))
+    table = (table / np.linalg.norm(table, axis=1, keepdims=True)).astype(np.float32)
+    target = random.integers(1, items + 1, slots).astype(np.int32)
+    table *= np.sqrt(2 * np.log(items / nll)).astype(np.float32)
+    hidden = table[target - 1] + 0.1 * random.normal(size=(slots, 16)).astype(np.float32)
+    weight = random.uniform(0.2, 2, slots).astype(np.float32)
+    return jnp.asarray(hidden).astype(jnp.bfloat16), *map(jnp.asarray, (target, weight)), None, jnp.asarray(table), None
+
+
+def error(got, wanted):
+    """The largest of the gradients' relative errors, each by its norm."""
+    norm = lambda x: float(jnp.linalg.norm(x.astype(jnp.float32)))
+    return max(norm(one.astype(jnp.float32) - other) / norm(other) for one, other in zip(got, wanted, strict=True))
+
+
 def with_gradients(summed):
     """jit of (value, gradients in hidden, table and bias), of (hidden, target, weight, negatives, table, bias)."""
 

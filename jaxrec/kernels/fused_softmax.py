@@ -75,13 +75,22 @@ def merge(parts: Sums, peak: jax.Array, total: Callable[[jax.Array], jax.Array])
 
 
 def row_gradients(
-    hidden_ND: jax.Array, table_VD: jax.Array, bias_V: jax.Array, log_share_N: jax.Array
+    hidden_ND: jax.Array,
+    table_VD: jax.Array,
+    bias_V: jax.Array,
+    log_share_N: jax.Array,
+    target_N: jax.Array,
+    weight_N: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """The gradients of rows and biases: sums over vectors of p and p times the vector, with p = e^score 2^log_share.
+    """The gradients of rows and biases: sums over vectors of d times the vector, and of d.
+
+    d is e^score 2^log_share, less the weight at the vector's target; the product rounds it to the vectors' dtype.
 
     Args:
         hidden_ND, table_VD, bias_V: as for `sums`.
         log_share_N: float32, log2 of the vector's weight, less log2 of the sum of e^score of all rows.
+        target_N: the place of the target among the rows; V or more if it is another device's.
+        weight_N: float32.
 
     Returns:
         ([V, D] float32, [V] float32)
@@ -93,13 +102,14 @@ def row_gradients(
     of_rows = lambda *shape: pl.BlockSpec((tile.learned, *shape), lambda v, part: (v, *(0,) * len(shape)))
     by_part = lambda *shape: pl.BlockSpec((None, tile.learned, *shape), lambda v, part: (part, v, *(0,) * len(shape)))
     of_vectors = pad(hidden_ND, number, width), pad(log_share_N, number, value=-jnp.inf)
+    of_targets = pad(target_N, number), pad(weight_N, number)
     grad_VD, grad_V = call(
         partial(_row_gradients_kernel, vectors=tile.shown, blocks=vectors, parts=parts),
-        [*of_vectors, pad(table_VD, padded, width), pad(LOG2E * bias_V, padded, value=-jnp.inf)],
+        [*of_vectors, *of_targets, pad(table_VD, padded, width), pad(LOG2E * bias_V, padded, value=-jnp.inf)],
         [(parts, padded, width), (parts, padded)],
         name="softmax_row_gradients",
         grid=(blocks, parts),
-        in_specs=[WHOLE, WHOLE, of_rows(width), of_rows()],
+        in_specs=[WHOLE, WHOLE, WHOLE, WHOLE, of_rows(width), of_rows()],
         out_specs=[by_part(width), by_part()],
         warps=tile.warps,
         stages=tile.stages,
@@ -120,9 +130,10 @@ def _plain_sums(hidden_ND, table_VD, bias_V):
     return Sums(peak_N, shares_NV.sum(1), rows_ND)
 
 
-def _plain_row_gradients(hidden_ND, table_VD, bias_V, log_share_N):
+def _plain_row_gradients(hidden_ND, table_VD, bias_V, log_share_N, target_N, weight_N):
     scores_NV = LOG2E * (_scores(hidden_ND, table_VD) + bias_V)
-    shares_NV = jnp.exp2(scores_NV + log_share_N[:, None])
+    is_target_NV = target_N[:, None] == jnp.arange(len(table_VD))
+    shares_NV = jnp.exp2(scores_NV + log_share_N[:, None]) - jnp.where(is_target_NV, weight_N[:, None], 0)
     grad_VD = jnp.dot(shares_NV.T.astype(hidden_ND.dtype), hidden_ND, preferred_element_type=jnp.float32)
     return grad_VD, shares_NV.sum(0)
 
@@ -158,9 +169,12 @@ def _sums_kernel(hidden_ref, table_ref, bias_ref, peak_ref, norm_ref, sum_ref, *
     peak_ref[...], norm_ref[...], sum_ref[...] = jax.lax.fori_loop(begin, end, block, first)
 
 
-def _row_gradients_kernel(hidden_ref, share_ref, table_ref, bias_ref, rows_ref, sum_ref, *, vectors, blocks, parts):
+def _row_gradients_kernel(
+    hidden_ref, share_ref, target_ref, weight_ref, table_ref, bias_ref, rows_ref, sum_ref, *, vectors, blocks, parts
+):
     """One block of rows against one part of the vectors."""
     table, bias = table_ref[...], bias_ref[...]
+    place = pl.program_id(0) * len(table) + jnp.arange(len(table))
     begin, end = _range(pl.program_id(1), blocks, parts)
 
     def block(i, found):
@@ -169,6 +183,8 @@ def _row_gradients_kernel(hidden_ref, share_ref, table_ref, bias_ref, rows_ref, 
         hidden = hidden_ref[at, :]
         scores = LOG2E * plgpu.dot(table, hidden.T) + bias[:, None]
         shares = jnp.exp2(scores + share_ref[at][None, :])
+        is_target = place[:, None] == target_ref[at][None, :]
+        shares -= jnp.where(is_target, weight_ref[at][None, :], 0)
         return total + plgpu.dot(shares.astype(table.dtype), hidden), norm + shares.sum(1)
 
     number, width = table.shape

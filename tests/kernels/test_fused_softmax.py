@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec as P
-from problems import agree, plain_softmax, problem, with_gradients
+from problems import agree, confident, error, plain_softmax, problem, with_gradients
 
 from jaxrec.kernels import fused_softmax, placement, shards
 from jaxrec.kernels.hardware import Hardware, assumed
@@ -27,7 +27,9 @@ def given(vectors, rows, width, dtype=jnp.float32, seed=0):
     draw = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)
     bias = draw(rows).at[::7].set(-jnp.inf)
     log_share = (draw(vectors) - 5).at[0].set(-jnp.inf)
-    return draw(vectors, width).astype(dtype), draw(rows, width).astype(dtype), bias, log_share
+    target = jnp.asarray(random.integers(0, 2 * rows, vectors), jnp.int32)  # some are of no row
+    of_rows = log_share, target, jnp.abs(draw(vectors))
+    return draw(vectors, width).astype(dtype), draw(rows, width).astype(dtype), bias, of_rows
 
 
 SHAPES = [(130, 200, 5), (1, 1, 64), (64, 300, 200)]
@@ -35,11 +37,11 @@ SHAPES = [(130, 200, 5), (1, 1, 64), (64, 300, 200)]
 
 @pytest.mark.parametrize("shape", [SHAPES[0], *(pytest.param(each, marks=pytest.mark.slow) for each in SHAPES[1:])])
 def test_kernels_compute_their_definitions(shape):
-    hidden, table, bias, log_share = given(*shape)
+    hidden, table, bias, more = given(*shape)
     given_rows = hidden, table, bias.at[0].set(0.5)
 
     def both(of_vectors, of_rows):
-        return jax.jit(lambda *args: (of_vectors(*args), of_rows(*args, log_share)))(*given_rows)
+        return jax.jit(lambda *args: (of_vectors(*args), of_rows(*args, *more)))(*given_rows)
 
     with assumed(GPU):
         found = both(fused_softmax.sums, fused_softmax.row_gradients)
@@ -78,6 +80,15 @@ def test_in_bfloat16_the_sums_are_float32():
     exact = plain_softmax(low[0].astype(jnp.float32), *low[1:4], low[4].astype(jnp.float32), bias)
     agree(value, exact[0])
     agree(jax.tree.map(jnp.float32, grads), exact[1], 2**-7)
+
+
+@pytest.mark.slow
+def test_in_bfloat16_gradients_of_likely_targets_are_as_exact_as_others():
+    hidden, target, weight, _, table, _ = confident(4, 140)
+    exact = hidden.astype(jnp.float32), target, weight, None, table.astype(jnp.bfloat16).astype(jnp.float32), None
+    with assumed(GPU):
+        found = FUSED(hidden, target, weight, None, table, None)[1]
+    assert error(found, plain_softmax(*exact)[1]) < 2**-7
 
 
 @pytest.mark.slow

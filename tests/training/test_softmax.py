@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from jax.test_util import check_grads
-from problems import V, agree, fast_softmax, plain_softmax, problem, with_gradients
+from problems import V, agree, confident, error, fast_softmax, plain_softmax, problem, with_gradients
 from some import some
 
 from jaxrec.config import registry
 from jaxrec.kernels import sizes
 from jaxrec.system.errors import UserError
 from jaxrec.training.losses import entry as losses
-from jaxrec.training.losses.softmax import softmax, softmax_plain, softmax_total
+from jaxrec.training.losses.softmax import smoothed, softmax, softmax_plain, softmax_total
 from jaxrec.training.losses.totals import score
 from jaxrec.training.negatives import Seen
 from jaxrec.training.own_items import OwnItems
@@ -168,6 +168,19 @@ def test_in_bfloat16_the_sums_are_float32():
     exact = plain_softmax(low[0].astype(jnp.float32), *low[1:4], low[4].astype(jnp.float32), bias)
     agree(value, exact[0])  # inputs rounded alike: products of bfloat16 are exact in float32
     agree(jax.tree.map(jnp.float32, grads), exact[1], 2**-7)  # a gradient is rounded to 8 bits, its factors before
+
+
+@pytest.mark.parametrize("nll", [0.001, 0.01, 1.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("leaves_out", [False, True])
+def test_in_bfloat16_gradients_of_likely_targets_are_as_exact_as_others(nll, smoothing, leaves_out):
+    """Of what the forward pass computes, from a float32 table: p - 1 is small there, and p has 8 bits."""
+    hidden, target, weight, _, table, _ = confident(1, CHUNK + 7, nll)
+    own = own_items(2, CHUNK + 7) if leaves_out else None
+    exact = hidden.astype(jnp.float32), target, weight, own, table.astype(jnp.bfloat16).astype(jnp.float32), None
+    form = partial(softmax_total, smoothing=smoothing) if leaves_out else smoothed(softmax_total, smoothing)
+    found = with_gradients(form)(hidden, target, weight, own, table, None)[1]
+    assert error(found, with_gradients(partial(softmax_plain, smoothing=smoothing))(*exact)[1]) < 2**-7
 
 
 def test_gradients_of_the_softmax_are_finite_differences():

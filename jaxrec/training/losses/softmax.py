@@ -134,10 +134,13 @@ def _softmax_sum(axis, smoothing, hidden_ND, table_VD, bias_V, target_N, weight_
 def _softmax_sum_forward(axis, smoothing, hidden_ND, table_VD, bias_V, target_N, weight_N, own):
     def step(carry, chunk):
         loss, grad_VD, grad_V = carry
-        hidden_CD, _, weight_C, _ = chunk
+        hidden_CD, target_C, weight_C, _ = chunk
         each, weights_CV, norm_C, part_CV = _chunk_loss(axis, smoothing, table_VD, bias_V, own, chunk)
         share_CV = weights_CV * (weight_C[:, None] / norm_C)
         share_CV = share_CV if part_CV is None else share_CV - smoothing * weight_C[:, None] * part_CV
+        # the target's own before it is rounded: p - 1 of a likely one is as small as what rounding p to bfloat16 loses
+        is_target_CV = shards.place(target_C - 1, len(table_VD), axis)[:, None] == jnp.arange(len(table_VD))
+        share_CV -= jnp.where(is_target_CV, (1.0 if own is None else 1 - smoothing) * weight_C[:, None], 0)
         cast_CV = share_CV.astype(hidden_CD.dtype)
         grad_CD = jnp.dot(cast_CV, table_VD.astype(hidden_CD.dtype), preferred_element_type=jnp.float32)
         grad_VD += jnp.dot(cast_CV.T, hidden_CD, preferred_element_type=jnp.float32)
@@ -146,12 +149,7 @@ def _softmax_sum_forward(axis, smoothing, hidden_ND, table_VD, bias_V, target_N,
     zeros = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), (weight_N[0], table_VD, bias_V))
     chunks = _chunks(hidden_ND, table_VD, target_N, weight_N, own)
     (loss, grad_VD, grad_V), grad_ND = jax.lax.scan(step, zeros, chunks)
-    row_N, weight_N = target_N - 1, weight_N if own is None else (1 - smoothing) * weight_N
-    grad_ND = grad_ND.reshape(-1, hidden_ND.shape[1])[: len(target_N)]
-    grad_ND = shards.total(grad_ND - weight_N[:, None] * shards.held(table_VD, row_N, axis), axis)
-    row_N = shards.place(row_N, len(table_VD), axis)
-    grad_VD = grad_VD.at[row_N].add(-weight_N[:, None] * hidden_ND)
-    grad_V = grad_V.at[row_N].add(-weight_N)
+    grad_ND = shards.total(grad_ND.reshape(-1, hidden_ND.shape[1])[: len(target_N)], axis)
     return loss, (grad_ND.astype(hidden_ND.dtype), grad_VD.astype(table_VD.dtype), grad_V.astype(bias_V.dtype))
 
 
@@ -201,7 +199,7 @@ def _fused_forward(axis, hidden_ND, table_VD, bias_V, target_N, weight_N):
     at_target_N = product_ND.sum(1) + shards.look_up(bias_V, target_N - 1, axis)
     log_norm_N = jnp.log2(parts.norm) + parts.peak
     loss = jnp.where(weight_N > 0, weight_N * (log_norm_N / fused_softmax.LOG2E - at_target_N), 0).sum()
-    towards_ND = parts.rows / parts.norm[:, None] - row_ND
+    towards_ND = parts.rows / parts.norm[:, None] - row_ND.astype(hidden_ND.dtype)
     return loss, (hidden_ND, table_VD, bias_V, target_N, weight_N, log_norm_N, towards_ND)
 
 
@@ -210,10 +208,8 @@ def _fused_backward(axis, kept, cotangent):
 
     hidden_ND, table_VD, bias_V, target_N, weight_N, log_norm_N, towards_ND = kept
     given = hidden_ND, table_VD.astype(hidden_ND.dtype), bias_V.astype(jnp.float32)
-    grad_VD, grad_V = fused_softmax.row_gradients(*given, jnp.log2(weight_N) - log_norm_N)
-    row_N = shards.place(target_N - 1, len(table_VD), axis)
-    grad_VD = grad_VD.at[row_N].add(-weight_N[:, None] * hidden_ND)
-    grad_V = grad_V.at[row_N].add(-weight_N)
+    place_N = shards.place(target_N - 1, len(table_VD), axis)
+    grad_VD, grad_V = fused_softmax.row_gradients(*given, jnp.log2(weight_N) - log_norm_N, place_N, weight_N)
     grads = weight_N[:, None] * towards_ND, grad_VD, grad_V
     return *((cotangent * g).astype(x.dtype) for g, x in zip(grads, kept[:3], strict=True)), None, None
 

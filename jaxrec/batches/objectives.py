@@ -47,7 +47,8 @@ def next_item(ahead: int = 1, newest: int | None = None, overlap: int = 0, some:
 
     Args:
         ahead: how many next items are the targets of a slot.
-        newest: only this many newest slots of a subsequence have targets, the others are context; None: all slots.
+        newest: the next items of only this many newest slots of a subsequence are targets, and with `ahead` they are
+            asked for at the slots before too; the others are context. None: all slots.
         overlap: extra overlap of windows in slots, as in `stream.next_item_subsequences`.
         some: whether some events alone may be targets; see `target_types`.
     """

@@ -42,9 +42,8 @@ class Layout(NamedTuple):
     total: int  #: number of questions
     buckets: tuple
     mesh: Mesh  # of the devices
-    lists: Callable | None = (
-        None  #: (rows [n]) -> (items or candidates, concatenated, and their numbers [n]), on the host
-    )
+    #: (rows [n]) -> (items or candidates, concatenated, and their numbers [n]), on the host
+    lists: Callable | None = None
 
 
 def lay_out(

@@ -176,8 +176,8 @@ class Engine:
 
     def similar(self, numbers: Sequence[int], allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """`top_k` by the cosine between rows of the output table and the rows of these items, [n]."""
-        table_VD, rows = self.model.output_embedding(self.params)[0], np.array(numbers) - 1
-        args = np.asarray(table_VD[rows] / self._lengths[rows, None]), self._masks(allowed, len(rows))
+        rows = np.array(numbers) - 1
+        args = self.output_table[0][rows] / np.asarray(self._lengths[rows])[:, None], self._masks(allowed, len(rows))
         tree, program = (self.params, self._lengths), partial(similar, self.model)
         return cut(self._run("similar", program, tree, *args, masked=True, k=self._k(k)), len(rows), k)
 

@@ -63,7 +63,7 @@ class Recommender:
         self.engine = Engine(plain, objectives.build(config), params, *sizes, context.kinds_of(config), mesh)
 
     def renewed(self, checkpoint: str | int = "best") -> "Recommender":
-        """A Recommender of another checkpoint of the same workdir, which shares all compiled programs.
+        """A Recommender of another checkpoint, which shares all compiled programs; without what `changed` did.
 
         Raises:
             UserError: there is no such checkpoint, or no workdir.
@@ -315,8 +315,8 @@ class Recommender:
         return min(arguments.count(k), len(self._ids)), arguments.flag(exclude, "exclude_seen")
 
     def _data(self, data):
-        data = getattr(data, "interactions", data)  # of a Log
-        return self.data if data is None else data if isinstance(data, Interactions) else sources.load(data)
+        own = getattr(data, "interactions", data)  # of a Log; or a table's column of that name
+        return self.data if data is None else own if isinstance(own, Interactions) else sources.load(data)
 
     def __repr__(self):
         model, loss = self.config.model, self.config.loss.name

@@ -48,8 +48,8 @@ def call(
         grid, in_specs, out_specs: as of `pl.pallas_call`.
         warps: of a program.
         stages: rounds of a loop whose operands of products are loaded ahead.
-        flops: floating-point operations of the products, and transcendental functions, of all programs.
-        transcendentals: see there.
+        flops: floating-point operations of the products of all programs.
+        transcendentals: transcendental functions of all programs.
     """
 
     def alike(*args):  # to tell over which axes of devices the results vary: those of any argument

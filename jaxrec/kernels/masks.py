@@ -45,7 +45,7 @@ def bidirectional(segments: jax.Array, positions: jax.Array) -> jax.Array:
     return same_sequence(segments)
 
 
-def nearness(heads: int, queries: jax.Array, keys: jax.Array) -> jax.Array:
+def alibi_bias(heads: int, queries: jax.Array, keys: jax.Array) -> jax.Array:
     """Attention bias that decreases linearly with distance, instead of position embeddings (ALiBi, Press et al. 2022).
 
     Head h of H (h = 1, 2, ...) subtracts 2^(-8 h / H) per slot between query and key. Within a sequence, distances

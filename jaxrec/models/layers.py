@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxrec.batches.stream import Stream
 from jaxrec.config.keys import Config
 from jaxrec.kernels import hardware, norms, products, sizes
-from jaxrec.kernels.masks import DISTANCE_BUCKETS, distance_buckets, nearness
+from jaxrec.kernels.masks import DISTANCE_BUCKETS, alibi_bias, distance_buckets
 from jaxrec.kernels.random import dropout, site_keys
 from jaxrec.models import times
 from jaxrec.system.errors import UserError
@@ -110,7 +110,7 @@ def by_slot(dense: Callable, x_BTD: jax.Array) -> jax.Array:
     return dense(x_BTD.reshape(-1, x_BTD.shape[-1])).reshape(x_BTD.shape)
 
 
-def unit(x: jax.Array) -> jax.Array:
+def l2_normalize(x: jax.Array) -> jax.Array:
     """Normalises vectors to length 1, in float32; zero stays zero."""
     x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
@@ -123,7 +123,7 @@ def log_temperature(key: jax.Array) -> jax.Array:
 
 def pointing(hidden: jax.Array, log_temperature: jax.Array) -> jax.Array:
     """Scales hidden vectors to length 1 / temperature for cosine scores, in float32."""
-    return unit(hidden) * jnp.exp(-log_temperature)
+    return l2_normalize(hidden) * jnp.exp(-log_temperature)
 
 
 def divides(config: Config) -> None:
@@ -152,7 +152,7 @@ def _gelu_moved(at, by):
     return x * share, move * (share + x * jnp.exp(-x * x / 2) / (2 * jnp.pi) ** 0.5)
 
 
-def rotated(x_BTHd: jax.Array, positions_BT: jax.Array) -> jax.Array:
+def apply_rotary(x_BTHd: jax.Array, positions_BT: jax.Array) -> jax.Array:
     """Applies rotary position embeddings (Su et al. 2021). [B, T, H, d] -> [B, T, H, d]
 
     Features i and i + d/2 are rotated by position * 10000^(-2i / d), so the product of a query and a key depends on
@@ -165,7 +165,7 @@ def rotated(x_BTHd: jax.Array, positions_BT: jax.Array) -> jax.Array:
     return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1)
 
 
-def by_distance(bias_TH: jax.Array, at: jax.Array, keys: int) -> jax.Array:
+def relative_position_bias(bias_TH: jax.Array, at: jax.Array, keys: int) -> jax.Array:
     """Returns learned distance biases of scores between slots [..., Q] and the first `keys` keys: [..., H, Q, K].
 
     Within a sequence, distances don't depend on its place in the row.
@@ -227,7 +227,7 @@ class Attention(nn.Module):
             q_BQHd = q_BQHd if late else q_BQHd * scale
         if positions_BT is not None:
             at_query = positions_BT if at_BQ is None else jnp.take_along_axis(positions_BT, at_BQ, axis=1)
-            q_BQHd, k_BTHd = rotated(q_BQHd, at_query), rotated(k_BTHd, positions_BT)
+            q_BQHd, k_BTHd = apply_rotary(q_BQHd, at_query), apply_rotary(k_BTHd, positions_BT)
         if intervals is not None:
             k_BTHd, v_BTHd = intervals.placed(k_BTHd, v_BTHd)
         if self.buckets:
@@ -244,8 +244,10 @@ class Attention(nn.Module):
             scores_BHQK = scale * scores_BHQK if late else scores_BHQK
             if self.relative or self.buckets:
                 at = jnp.arange(begin, part.stop) if at_BQ is None else at_BQ[:, part]
-                near = nearness(self.heads, at, jnp.arange(end)) if self.relative else by_distance(bias_TH, at, end)
-                scores_BHQK += near
+                if self.relative:
+                    scores_BHQK += alibi_bias(self.heads, at, jnp.arange(end))
+                else:
+                    scores_BHQK += relative_position_bias(bias_TH, at, end)
             if self.timed and bucket_BQT is not None:
                 scores_BHQK += times.by_bucket(time_NH, bucket_BQT[:, part, :end])
             if intervals is not None:

@@ -22,10 +22,10 @@ from jaxrec.models.layers import (
     drop_rows,
     gelu,
     item_param,
+    l2_normalize,
     log_temperature,
     pointing,
     rms_norm,
-    unit,
     with_added,
 )
 from jaxrec.models.model import Model, from_module
@@ -162,7 +162,7 @@ def rg_lru_model(config: RGLRUOptions, sizes: Sizes) -> Model:
     return from_module(
         RGLRU(sizes.items, config, sizes.dtype),
         sizes.length,
-        output_embedding=lambda params: (unit(params["items"]) if cosine else params["items"], None),
+        output_embedding=lambda params: (l2_normalize(params["items"]) if cosine else params["items"], None),
         item_tables={"items": ("inputs", "targets")},
         head="head" if cosine else None,
         initial_carry=partial(initial_carry, config),

@@ -26,9 +26,9 @@ from jaxrec.models.layers import (
     divides,
     drop_rows,
     item_param,
+    l2_normalize,
     log_temperature,
     pointing,
-    unit,
     with_added,
 )
 from jaxrec.models.model import Model, from_module, pick
@@ -201,7 +201,7 @@ def sasrec(config: SASRecOptions, sizes: Sizes) -> Model:
     return from_module(
         module,
         sizes.length,
-        output_embedding=lambda params: (unit(params["items"]) if cosine else params["items"], None),
+        output_embedding=lambda params: (l2_normalize(params["items"]) if cosine else params["items"], None),
         item_tables={"items": ("inputs", "targets")} if shared else {"items": ("targets",), "inputs": ("inputs",)},
         head="head" if cosine else None,
         reads=True,

@@ -11,7 +11,8 @@ from jaxrec.data import cold, event_types, sources, splits, user_columns
 from jaxrec.data.interactions import Interactions
 from jaxrec.kernels import placement, processes, shards
 from jaxrec.training import growing, launch, leaves
-from jaxrec.training.setup import Feed, Setup, initial, setup, shapes
+from jaxrec.training.feed import Feed
+from jaxrec.training.setup import Setup, initial, setup, shapes
 
 
 def split_of(config: Config, interactions: Interactions | None = None) -> splits.Split:

@@ -18,15 +18,13 @@ from jaxrec.system.signals import Signals
 from jaxrec.system.stopwatch import Stopwatch
 from jaxrec.training import assembly, metric_writer, optim, preflight, wording
 from jaxrec.training.checkpoint import Checkpoints, Damaged
+from jaxrec.training.feed import Feed, users_of
 from jaxrec.training.setup import (
-    Feed,
     Setup,
     evaluated,
     initial as initial,
-    order as order,
     setup as setup,
     shapes as shapes,
-    users_of,
 )
 from jaxrec.training.step import State
 from jaxrec.training.workdir import Place
@@ -119,11 +117,12 @@ def fit(
             first, last, values = pending
             values = jax.device_get(values)
             done = last - first
-            for index, (loss, count, norm) in enumerate(zip(*(value[:done].tolist() for value in values), strict=True)):
+            for index, of_step in enumerate(zip(*(value[:done].tolist() for value in values), strict=True)):
+                loss, count, weight, norm = of_step
                 if not (np.isfinite(loss) and np.isfinite(norm)):
                     raise not_finite(setup, checkpoints, first + index)
-                sums = loop["sums"]
-                loop["sums"] = [sums[0] + loss * count, sums[1] + count, sums[2] + norm, sums[3] + 1]
+                more = loss * weight, count, norm, 1, weight
+                loop["sums"] = [before + of for before, of in zip(sums_of(loop), more, strict=True)]
             logger.progress(last, float(values.loss[:done].mean()), float(values.count[:done].sum()))
 
         def save(now, score=None):
@@ -204,7 +203,7 @@ def resume(setup: Setup, workdir: Path, checkpoints: Checkpoints) -> tuple[State
     """
     if processes.from_first(checkpoints.latest()) is None:
         state = assembly.first_state(setup)
-        loop = {"step": 0, "best": None, "evals_without_improvement": 0, "sums": [0.0, 0.0, 0.0, 0], "seconds": 0.0}
+        loop = {"step": 0, "best": None, "evals_without_improvement": 0, "sums": [0.0] * 5, "seconds": 0.0}
         return state, loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
     wanted = assembly.saved_shapes(setup)
     if not processes.leads():
@@ -236,6 +235,12 @@ def _restore(setup, workdir, checkpoints, wanted, at):
     return checkpoints.restore(at, wanted)
 
 
+def sums_of(loop: dict) -> list:
+    """Of the steps since the last row: [loss x weight, targets, norm, steps, weight]."""
+    sums = loop["sums"]
+    return sums if len(sums) > 4 else [*sums, sums[1]]  # an earlier version took the targets for the weight
+
+
 def close_row(
     setup: Setup, loop: dict, logger: metric_writer.MetricWriter, valid: dict | None, rate: float
 ) -> float | None:
@@ -248,18 +253,18 @@ def close_row(
         valid: the result of `validate` as in `fit`; None if this step was not evaluated.
         rate: the learning rate of the last step.
     """
-    loss, count, norm, steps = loop["sums"]
+    loss, count, norm, steps, weight = sums_of(loop)
     now = loop["step"]
     row = {
         "step": now,
         "epoch": now / setup.epoch_steps,
-        "loss": loss / count,
+        "loss": loss / weight,
         "norm": norm / steps,
         "targets": int(count),
         "rate": rate,
         "seconds": round(logger.seconds(), 3),
     }
-    loop["sums"] = [0.0, 0.0, 0.0, 0]
+    loop["sums"] = [0.0] * 5
     words = f"epoch {row['epoch']:g}/{setup.config.epochs}  loss {row['loss']:.4f}  "
     if valid is None:
         logger.row(row)

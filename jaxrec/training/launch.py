@@ -57,8 +57,8 @@ def launch_pmap(
     mapped = jax.pmap(call, AXIS, devices=mesh_of(devices).devices.tolist(), **axes)
 
     def split(state, *args):
-        per_device_data = jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), state.carry)
-        state, report = mapped(state._replace(carry=per_device_data), *args)
+        carry_by_device = jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), state.carry)
+        state, report = mapped(state._replace(carry=carry_by_device), *args)
         return state._replace(carry=jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), state.carry)), report
 
     program = jax.jit(split, donate_argnums=0, compiler_options=options)

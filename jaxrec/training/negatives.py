@@ -167,7 +167,10 @@ class Popular(NamedTuple):
 
 
 def popular(counts: np.ndarray, alpha: float) -> Popular:
-    """The Popular of weights counts^alpha, by Vose's method of 1991 for alias tables (Walker 1977); NumPy, O(V)."""
+    """The Popular of weights counts^alpha, by Vose's method of 1991 for alias tables (Walker 1977).
+
+    A loop of Python over the V items: seconds for each million.
+    """
     with np.errstate(over="ignore"):
         weights = np.asarray(counts, float) ** alpha
     if not np.isfinite(weights.sum()):

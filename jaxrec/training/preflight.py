@@ -13,7 +13,8 @@ from jaxrec.kernels import memory, processes
 from jaxrec.system.amounts import in_words
 from jaxrec.system.background import started
 from jaxrec.system.errors import UserError
-from jaxrec.training.setup import Feed, Setup, shapes
+from jaxrec.training.feed import Feed
+from jaxrec.training.setup import Setup, shapes
 from jaxrec.training.step import State
 
 LARGE = 50_000  # items from which on a sampled loss is a cure

@@ -1,6 +1,5 @@
 """Builds what a training consists of: data, objective, model, optimiser, and the program of a call."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -279,69 +278,3 @@ def evaluated(setup: Setup, params: Any) -> Any:
     if isinstance(jax.tree.leaves(params)[0], jax.Array):
         return cropped(params)
     return jax.tree.map(lambda where, part: abstract(part, where), shardings, cropped.eval_shape(params))
-
-
-def order(setup: Setup, epoch: int) -> stream.Order | None:
-    """The Order of an epoch, on the host; None if all epochs have the same order."""
-    if setup.order_of is None:
-        return None
-    rows = setup.data.layout.rows
-    return stream.plan(setup.subsequences.length, setup.order_of, rows, setup.config.seed, epoch)
-
-
-class Feed:
-    """The data argument of the program: all data with the order of the epoch, or batches sent from the host.
-
-    Those of the next call are gathered and sent by a thread, while the devices work on the call before. Of several
-    processes, each gathers the rows of its own devices.
-    """
-
-    def __init__(self, setup: Setup):
-        self.setup, self.epoch, self.order = setup, None, None
-        self._next: tuple[int, Future] | None = None  # (its first step, its batches)
-
-    def __call__(self, start, end):
-        """The data for steps `start` to `end` of one epoch, and the step at which the data begin."""
-        s = self.setup
-        if s.config.feed == "device":
-            epoch = start // s.epoch_steps
-            if epoch != self.epoch:
-                self.epoch, self.order = epoch, placement.put(order(s, epoch), s.mesh)
-            return (s.data, self.order), epoch * s.epoch_steps
-        begun, self._next = self._next, None
-        ready = begun[1].result() if begun else None  # of other steps too: one thread at a time
-        batches = ready if begun and begun[0] == start else self._sent(start)
-        if end < s.total_steps:
-            pool = ThreadPoolExecutor(1, "batches of the next call")
-            self._next = end, pool.submit(self._sent, end)
-            pool.shutdown(wait=False)
-        return batches, start
-
-    def _sent(self, start):
-        """The batches of the steps of a call from `start` on, on the devices."""
-        s = self.setup
-        epoch = start // s.epoch_steps
-        if epoch != self.epoch:
-            self.epoch, self.order = epoch, order(s, epoch)
-        steps = start - epoch * s.epoch_steps + np.arange(s.config.steps_per_call)
-        shares = placement.data_size(s.mesh)
-        place = np.arange(s.padded_rows).reshape(shares, 1, -1)[placement.own_shares(s.mesh)]
-        rows = steps[:, None] * s.rows + np.minimum(place, s.rows - 1)  # [own shares, steps, rows]
-        rows_of_layout = rows.ravel() % s.data.layout.rows
-        batches = s.gather(s.data, self.order, rows_of_layout, s.objective.stream_targets)
-        if s.padded_rows > s.rows:
-            batches = stream.emptied(batches, np.broadcast_to(place < s.rows, rows.shape).ravel())
-        if s.host_draw is not None:
-            by_step = lambda x: x.reshape(*rows.shape, -1).swapaxes(0, 1).reshape(-1, place.size, *x.shape[1:])
-            drawn = s.host_draw(s.config.seed, start, place.ravel(), jax.tree.map(by_step, batches))
-            drawn = drawn.reshape(len(drawn), len(place), -1, drawn.shape[-1]).swapaxes(0, 1)
-            batches = batches._replace(negatives=drawn)
-        return placement.spread_own(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.mesh)
-
-
-def users_of(setup: Setup, at: int) -> list:
-    """The external ids of the users in the batch of a step."""
-    epoch, index = divmod(at, setup.epoch_steps)
-    data = setup.data if setup.config.feed == "host" else jax.device_get(setup.data)
-    batch = setup.gather(data, order(setup, epoch), index * setup.rows + np.arange(setup.rows))
-    return setup.split.interactions.users[np.unique(batch.user_index[batch.items > 0])].tolist()

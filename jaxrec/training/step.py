@@ -54,6 +54,7 @@ class StepMetrics(NamedTuple):
 
     loss: Any  #: mean over the real targets of all devices, by their weights
     count: Any  #: real targets
+    weight: Any  #: the sum of their weights
     norm: Any  #: global norm of the gradient, before clipping
 
 
@@ -162,7 +163,7 @@ def step(
     params, opt, (loss, grads, carry) = update(state.params, state.opt, batch)
     average = None if state.average is None else averaged(state.average, params, state.step, parts.ema)
     state = State(state.step + 1, params, opt, carry, average)
-    return state, StepMetrics(loss * divisor / total, count, parts.norm(grads))
+    return state, StepMetrics(loss * divisor / total, count, total, parts.norm(grads))
 
 
 def averaged(average: Any, params: Any, step: jax.Array, ema: float) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxrec.kernels.hardware import Hardware, assumed
-from jaxrec.kernels.masks import causal, distance_buckets, from_end, nearness, same_sequence
+from jaxrec.kernels.masks import alibi_bias, causal, distance_buckets, from_end, same_sequence
 
 SLOTS = 16
 same_sequence_of, causal_of, from_end_of = jax.jit(same_sequence), jax.jit(causal), jax.jit(from_end)
@@ -48,8 +48,8 @@ def test_causal_is_the_same_sequence_and_not_later(row):
 
 
 @given(st.integers(1, 8), st.integers(0, 9), st.integers(0, 9))
-def test_nearness_falls_by_each_heads_slope(heads, begin, keys_end):
-    bias = np.asarray(nearness(heads, np.arange(begin, 10), np.arange(keys_end)))
+def test_alibi_bias_falls_by_each_heads_slope(heads, begin, keys_end):
+    bias = np.asarray(alibi_bias(heads, np.arange(begin, 10), np.arange(keys_end)))
     for head, query, key in np.ndindex(bias.shape):
         wanted = -(2.0 ** (-8 * (head + 1) / heads)) * abs(query + begin - key)
         np.testing.assert_allclose(bias[head, query, key], wanted, rtol=1e-6)

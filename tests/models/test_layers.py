@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxrec.kernels import sizes
 from jaxrec.kernels.masks import causal
 from jaxrec.kernels.random import row_keys
-from jaxrec.models.layers import INITIAL, Attention, FeedForward, drop_rows, gelu, layer_norm, rms_norm, rotated
+from jaxrec.models.layers import INITIAL, Attention, FeedForward, apply_rotary, drop_rows, gelu, layer_norm, rms_norm
 
 ROWS, WIDTH = 2, 8
 BLOCK = sizes.QUERY_BLOCK
@@ -127,7 +127,7 @@ def test_what_is_rotated_scores_by_how_far_apart_it_is():
     query, key = (jnp.asarray(random.normal(size=(1, 1, 2, 8)), jnp.float32) for _ in range(2))
 
     def product(at, other):
-        return np.asarray((rotated(query, jnp.array([[at]])) * rotated(key, jnp.array([[other]]))).sum(-1))
+        return np.asarray((apply_rotary(query, jnp.array([[at]])) * apply_rotary(key, jnp.array([[other]]))).sum(-1))
 
     for moved in (1, 7, 150):
         np.testing.assert_allclose(product(5 + moved, 2 + moved), product(5, 2), atol=1e-4)

@@ -18,7 +18,7 @@ from trainings import BASE, Killed, assert_same, killed_at, outcome, run
 
 from jaxrec import cli
 from jaxrec.config import parsing as configs
-from jaxrec.data import interactions
+from jaxrec.data import interactions, splits
 from jaxrec.system.errors import UserError
 from jaxrec.training import checkpoint, fit, metric_writer, wording, workdir
 
@@ -59,6 +59,27 @@ def test_metrics_rows_are_whole_epochs(prepare, uninterrupted):
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     targets = int(prepare()[0].subsequences.length.sum())
     assert all(row["targets"] == targets and "valid" in row and row["rate"] == 1e-2 for row in rows)
+
+
+def test_the_loss_of_a_row_is_the_mean_by_weights(split, prepare, tmp_path):
+    weights = np.random.default_rng(1).uniform(0.1, 9, len(split.interactions.items)).astype(np.float32)
+    weighed = splits.last_item(dataclasses.replace(split.interactions, weights=weights))
+    config = configs.from_dict(BASE | {"loss": BASE["loss"] | {"weight": "linear"}})
+    setup, calls = fit.setup(config, weighed, jax.devices()[:1]), []
+
+    class Watched:
+        lower = setup.run.lower
+
+        def __call__(self, *args):
+            state, report = setup.run(*args)
+            calls.append(jax.device_get(report))
+            return state, report
+
+    rows = fit.fit(dataclasses.replace(setup, run=Watched()), tmp_path, prepare()[1])["rows"]
+    taken = [step for call in calls for step in np.transpose([call.loss, call.weight]) if np.isfinite(step).all()]
+    loss, weight = np.reshape(taken, (len(rows), -1, 2)).transpose(2, 0, 1)
+    assert [row["loss"] for row in rows] == pytest.approx((loss * weight).sum(1) / weight.sum(1), rel=1e-5)
+    assert np.ptp(weight) > 1
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from jaxrec.data import sources
 from jaxrec.evaluation.evaluator import validation
 from jaxrec.kernels import memory
 from jaxrec.training import assembly, fit, preflight
-from jaxrec.training.setup import Feed
+from jaxrec.training.feed import Feed
 
 LOG = sources.load("synthetic:users=300,items=200")
 ABOUT = pl.DataFrame({"genre": [["A", "B|A", "C"][item % 3] for item in range(len(LOG.catalogue.ids))]})

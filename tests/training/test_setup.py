@@ -21,7 +21,8 @@ from jaxrec.kernels.random import row_keys, site_keys
 from jaxrec.system.errors import UserError
 from jaxrec.training import negatives
 from jaxrec.training.assembly import split_of
-from jaxrec.training.setup import Feed, order, setup
+from jaxrec.training.feed import Feed, order
+from jaxrec.training.setup import setup
 
 SOFTMAX = {"loss": {"name": "softmax"}, "model": {"name": "sasrec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3}}
 CLOZE = {
@@ -216,6 +217,27 @@ def test_a_thread_gathers_the_next_batches_and_others_are_gathered_when_asked_fo
         assert begins == at
         jax.tree.map(np.testing.assert_array_equal, found, wanted)
     assert feed._next is None, "nothing is gathered beyond the end"
+
+
+def test_a_thread_makes_the_order_of_the_next_epoch():
+    setup = made(feed="device", epochs=3, **SOFTMAX)
+    feed = Feed(setup)
+    for epoch in (0, 1, 0, 2):  # as after a jump back
+        (_, found), begins = feed(epoch * setup.epoch_steps, (epoch + 1) * setup.epoch_steps)
+        assert begins == epoch * setup.epoch_steps
+        jax.tree.map(np.testing.assert_array_equal, found, order(setup, epoch))
+        assert (feed._next is None) == (epoch == 2), "nothing is made beyond the end"
+
+
+def test_what_is_asked_for_twice_is_gathered_once():
+    """As by the preflight and then by the first call."""
+    setup, asked = made(feed="host", epochs=2, steps_per_call=2, **SOFTMAX), []
+    feed = Feed(replace(setup, gather=lambda *args: asked.append(args[2][0]) or setup.gather(*args)))
+    first, again = feed(0, 2)[0], feed(0, 2)[0]
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    feed(2, 4)
+    feed._next[1].result()
+    assert [row // setup.rows for row in asked] == [at % setup.epoch_steps for at in (0, 2, 4)]
 
 
 def test_batches_beyond_2_31_events(tmp_path):

@@ -1,0 +1,86 @@
+"""What a program is given for its steps: the data on the devices and the epoch's order, or batches from the host."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrec.batches import stream
+from jaxrec.kernels import placement
+from jaxrec.training.setup import Setup
+
+
+def order(setup: Setup, epoch: int) -> stream.Order | None:
+    """The Order of an epoch, on the host; None if all epochs have the same order."""
+    if setup.order_of is None:
+        return None
+    rows = setup.data.layout.rows
+    return stream.plan(setup.subsequences.length, setup.order_of, rows, setup.config.seed, epoch)
+
+
+class Feed:
+    """The data argument of the program: all data with the order of the epoch, or batches sent from the host.
+
+    The next epoch's order, or the next call's batches, are made by a thread while the devices work on those before. Of
+    several processes, each gathers the rows of its own devices.
+    """
+
+    def __init__(self, setup: Setup):
+        self.setup, self.epoch, self.order = setup, None, None
+        self._next: tuple[int, Future] | None = None  # (which, what a thread makes)
+        self._batches: tuple[int, Any] | None = None  # (their first step, those of the last call)
+
+    def __call__(self, start, end):
+        """The data for steps `start` to `end` of one epoch, and the step at which the data begin."""
+        s, epoch = self.setup, start // self.setup.epoch_steps
+        if s.config.feed == "device":
+            if epoch != self.epoch:
+                more = s.order_of is not None and (epoch + 1) * s.epoch_steps < s.total_steps
+                made = self._ahead(epoch, partial(order, s), epoch + 1 if more else None)
+                self.epoch, self.order = epoch, placement.put(made, s.mesh)
+            return (s.data, self.order), epoch * s.epoch_steps
+        if self._batches is None or self._batches[0] != start:
+            self._batches = start, self._ahead(start, self._sent, end if end < s.total_steps else None)
+        return self._batches[1], start
+
+    def _ahead(self, which, make, following):
+        """make(which), which a thread may have begun at the call before; one begins make(following), if it is one."""
+        begun, self._next = self._next, None
+        ready = begun[1].result() if begun else None  # of another too: one thread at a time
+        found = ready if begun and begun[0] == which else make(which)
+        if following is not None:
+            pool = ThreadPoolExecutor(1, "data of the next call")
+            self._next = following, pool.submit(make, following)
+            pool.shutdown(wait=False)
+        return found
+
+    def _sent(self, start):
+        """The batches of the steps of a call from `start` on, on the devices."""
+        s = self.setup
+        epoch = start // s.epoch_steps
+        if epoch != self.epoch:
+            self.epoch, self.order = epoch, order(s, epoch)
+        steps = start - epoch * s.epoch_steps + np.arange(s.config.steps_per_call)
+        shares = placement.data_size(s.mesh)
+        place = np.arange(s.padded_rows).reshape(shares, 1, -1)[placement.own_shares(s.mesh)]
+        rows = steps[:, None] * s.rows + np.minimum(place, s.rows - 1)  # [own shares, steps, rows]
+        rows_of_layout = rows.ravel() % s.data.layout.rows
+        batches = s.gather(s.data, self.order, rows_of_layout, s.objective.stream_targets)
+        if s.padded_rows > s.rows:
+            batches = stream.emptied(batches, np.broadcast_to(place < s.rows, rows.shape).ravel())
+        if s.host_draw is not None:
+            by_step = lambda x: x.reshape(*rows.shape, -1).swapaxes(0, 1).reshape(-1, place.size, *x.shape[1:])
+            drawn = s.host_draw(s.config.seed, start, place.ravel(), jax.tree.map(by_step, batches))
+            drawn = drawn.reshape(len(drawn), len(place), -1, drawn.shape[-1]).swapaxes(0, 1)
+            batches = batches._replace(negatives=drawn)
+        return placement.spread_own(jax.tree.map(lambda x: x.reshape(*rows.shape, -1), batches), s.mesh)
+
+
+def users_of(setup: Setup, at: int) -> list:
+    """The external ids of the users in the batch of a step."""
+    epoch, index = divmod(at, setup.epoch_steps)
+    data = setup.data if setup.config.feed == "host" else jax.device_get(setup.data)
+    batch = setup.gather(data, order(setup, epoch), index * setup.rows + np.arange(setup.rows))
+    return setup.split.interactions.users[np.unique(batch.user_index[batch.items > 0])].tolist()

@@ -31,7 +31,8 @@ from jaxrec.evaluation.protocols import default_protocol
 from jaxrec.kernels import ranking
 from jaxrec.kernels.hardware import Hardware, assumed
 from jaxrec.training import assembly
-from jaxrec.training.setup import Feed, shapes
+from jaxrec.training.feed import Feed
+from jaxrec.training.setup import shapes
 
 GIB = 1 << 30
 PARTS = ("train", "encode", "rank")

@@ -53,7 +53,7 @@ def train(dataset, feed, turns):
 
     from jaxrec.config import recipes
     from jaxrec.training import assembly
-    from jaxrec.training.setup import Feed
+    from jaxrec.training.feed import Feed
 
     config, _ = recipes.load("sasrec_ml1m", CHANGES | {"dataset": dataset, "feed": feed})
     setup = assembly.assemble(config, assembly.split_of(config), jax.local_devices()[:1])

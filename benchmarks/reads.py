@@ -68,7 +68,7 @@ def measure(dataset, job):
     from jaxrec.evaluation.evaluator import validation
     from jaxrec.kernels import placement, processes
     from jaxrec.training import assembly
-    from jaxrec.training.setup import Feed
+    from jaxrec.training.feed import Feed
 
     if job:
         processes.join(job[0], *map(int, job[1:]))

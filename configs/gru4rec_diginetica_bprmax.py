@@ -3,6 +3,8 @@
     python train.py --config configs/gru4rec_diginetica_bprmax.py
 
 Recall@20 .5412, MRR@20 .1829 after 10 epochs (their code on these data: .5319, .1776 after 3 of 10).
+
+It took 3 hours on two CPU cores.
 """
 
 from ml_collections import ConfigDict

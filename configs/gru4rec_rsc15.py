@@ -3,6 +3,8 @@
     python train.py --config configs/gru4rec_rsc15.py
 
 Recall@20 .6808, MRR@20 .3575 after 10 epochs, means of 3 seeds (their code on these data: .6793, .3597).
+
+It took 2 minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict

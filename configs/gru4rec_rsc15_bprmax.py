@@ -3,6 +3,8 @@
     python train.py --config configs/gru4rec_rsc15_bprmax.py
 
 Recall@20 .6837, MRR@20 .3647 after 10 epochs (their code on these data: .6848, .3639).
+
+It took less than a minute on two CPU cores.
 """
 
 from ml_collections import ConfigDict

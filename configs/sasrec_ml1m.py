@@ -5,6 +5,8 @@
 
 HR@10 .8209, NDCG@10 .5875, means of 2 seeds (published .8245, .5905). With --config.model.dim=64, under full ranking,
 .2579 and .1363 (published .2500, .1341). 200 epochs.
+
+It took 9 to 17 minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict

@@ -3,6 +3,8 @@
     python train.py --config configs/sasrec_softmax_beauty.py
 
 HR@10 .0925, NDCG@10 .0571 under full ranking, mean of three seeds (published .0927, .0575), best after 18 to 23 epochs.
+
+It took 1 to 3 minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict

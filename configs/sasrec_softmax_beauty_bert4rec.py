@@ -3,6 +3,8 @@
     python train.py --config configs/sasrec_softmax_beauty_bert4rec.py
 
 Under full ranking HR@10 .0527, NDCG@10 .0327, the best of 17 epochs; published .0533 and .0327.
+
+It took 9 minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict

@@ -3,6 +3,8 @@
     python train.py --config configs/sasrec_softmax_ml1m.py
 
 HR@10 .3111, NDCG@10 .1786 under full ranking (published .3152, .1821), best after 82 epochs.
+
+It took 13 minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict

@@ -31,6 +31,7 @@ SAMPLINGS = {
     "in-batch": DRAWN | {"negatives": 0},
     "uniform-unseen": {"negatives": 256},
 }
+SPARSE = 8  # mean events of an item below which half as many epochs are as good, if each has as many steps
 LONG = 20  # mean events of a history from which a target is not compared to what its user has
 AT_ONCE = 0.02  # share of last items from which repeating the one before is a good answer
 FIRST = ("gated", "pre")  # norms that come first in a block, which bear a higher rate
@@ -202,7 +203,10 @@ def _epochs(counted, chosen):
     if chosen.get("optim.schedule", "constant") in ("constant", "plateau"):
         return Found(200, "at most: patience ends it")
     why = f"the learning rate falls to 0 by then; {counted.events:,} events an epoch"
-    return Found(4 * value if chosen["objective"] == "cloze" else value, why)
+    if chosen["objective"] == "cloze":
+        return Found(4 * value, why)
+    each, whole = counted.events / max(counted.items, 1), counted.sequences >= STEPS * BATCHES[0]
+    return Found(12, f"{why}, only {each:.1f} of an item") if each < SPARSE and whole else Found(value, why)
 
 
 def _block(key: str, value: Any) -> Rule:

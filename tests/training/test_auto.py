@@ -100,6 +100,22 @@ def test_the_items_of_sessions_whose_targets_may_be_any_item_are_all_compared():
     assert resolve(log_of([300] * 40, 400), split="by-time")[0].loss.seen == "exclude"
 
 
+@pytest.mark.parametrize(
+    "users, items, given, wanted",
+    [
+        (3_000, 5_000, {}, 12),
+        (3_000, 500, {}, 24),
+        (300, 500, {}, 24),  # whose epochs have few steps
+        (3_000, 5_000, {"model.name": "bert4rec"}, 96),
+        (3_000, 5_000, {"epochs": "30"}, 30),
+    ],
+)
+def test_a_log_of_few_events_of_an_item_trains_for_fewer_epochs(users, items, given, wanted):
+    made, why = resolve(log_of([7] * users, items), **given)
+    assert made.epochs == wanted
+    assert any("only 3.0 of an item" in line for line in why) == (wanted == 12)
+
+
 def test_sessions_and_repeats_choose_how_the_log_is_split_and_what_may_be_answered():
     assert resolve(log_of([5] * 20, 9))[0].split == "last-item"
     assert resolve(log_of([5] * 20, 9, sessions=15))[0].split == "sessions"

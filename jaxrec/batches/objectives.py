@@ -11,7 +11,7 @@ import numpy as np
 from jaxrec.batches import baskets, context, dropout, stream as streams
 from jaxrec.batches.stream import Subsequences
 from jaxrec.config.keys import Config
-from jaxrec.data.ragged import slices
+from jaxrec.data.ragged import slices, within
 from jaxrec.kernels.masks import from_end, same_sequence
 from jaxrec.kernels.random import site_keys
 
@@ -194,7 +194,7 @@ def expected_targets(objective: Objective, subsequences: Subsequences, items: np
 def _expect_next(subsequences, ahead, context):
     """`Objective.expected` of next_item: an item is the target of up to `ahead` slots before it."""
     indices = slices(subsequences.start + 1, subsequences.start + 1 + subsequences.length)
-    slot, length = _slot(subsequences), np.repeat(subsequences.length, subsequences.length)
+    slot, length = within(subsequences.length), np.repeat(subsequences.length, subsequences.length)
     return indices, np.where(slot >= context(length), np.minimum(slot + 1, ahead), 0)
 
 
@@ -211,16 +211,10 @@ def _expect_masked(subsequences, rate, last):
     """`Objective.expected` of cloze: m of n slots are masked, with probability `last` the newest and m - 1 others."""
     length = np.repeat(subsequences.length, subsequences.length)
     number = masked(rate, subsequences.length.max())[length]
-    newest = _slot(subsequences) == length - 1
+    newest = within(subsequences.length) == length - 1
     forced = np.where(newest, 1.0, (number - 1) / np.maximum(length - 1, 1))
     indices = slices(subsequences.start, subsequences.start + subsequences.length)
     return indices, last * forced + (1 - last) * number / length
-
-
-def _slot(subsequences):
-    """The slots 0, 1, ... of each subsequence, concatenated: [sum of lengths]."""
-    ends = np.cumsum(subsequences.length)
-    return np.arange(subsequences.length.sum()) - np.repeat(ends - subsequences.length, subsequences.length)
 
 
 def masked(rate: float, length: int) -> np.ndarray:

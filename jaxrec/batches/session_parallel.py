@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrec.batches.stream import UNIT, Data, Stream, Subsequences, padded, stream_at
+from jaxrec.batches.stream import UNIT, Data, Stream, Subsequences, namespace, padded, stream_at
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.ragged import within
 
 
 class Schedule(NamedTuple):
@@ -47,7 +48,7 @@ def schedule(lengths: np.ndarray, parallel_sessions: int, rows: int) -> Schedule
         heapq.heapreplace(free, (step + length, lane))
     slot_to_segment = np.full((max(step for step, _ in free), rows), -1, np.int32)
     subsequence = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-    slot = np.arange(len(subsequence)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    slot = within(lengths)
     slot_to_segment[begin[subsequence] + slot, lane_of[subsequence]] = subsequence
     return Schedule(slot_to_segment.reshape(-1, 1), begin)
 
@@ -65,7 +66,7 @@ def gather(data: Data, _order: Any, rows: Any, with_targets: bool = True, *, ste
     Returns:
         Stream of rows [R, 1].
     """
-    xp = data.items.__array_namespace__() if hasattr(data.items, "__array_namespace__") else np
+    xp = namespace(data.items)
     slot_to_segment = data.layout.slot_to_segment[rows]
     real = slot_to_segment >= 0
     subsequence = xp.maximum(slot_to_segment, 0)

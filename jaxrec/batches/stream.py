@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxrec.batches.slots import Slots
+from jaxrec.data.ragged import within
 
 #: what the rows per step are a multiple of, so that 2, 4 and 8 devices have equal shares of them
 UNIT = 8
@@ -114,7 +115,7 @@ def _subsequences(start, stop, length, history, overlap=0):
     first, last = np.repeat(start, count), np.repeat(stop, count)
     if history == "oldest":
         last = np.minimum(last, first + length)
-    back = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)  # 0 is the newest window
+    back = within(count)  # 0 is the newest window
     end = last - back * stride
     begin = np.maximum(end - length, first)
     return Subsequences(begin, (end - begin).astype(np.int32), user_index.astype(np.int32))
@@ -236,6 +237,11 @@ def plan(lengths: np.ndarray, order_of: np.ndarray, rows: int, seed: int, epoch:
     return Order(segment_assignment, random.permutation(rows).astype(np.int32))
 
 
+def namespace(array: Any) -> Any:
+    """Returns jax.numpy for an array of JAX, traced or not; numpy for any other, as one that is memory-mapped."""
+    return array.__array_namespace__() if hasattr(array, "__array_namespace__") else np
+
+
 def gather(data: Data, order: Order, rows: Any, with_targets: bool = True) -> Stream:
     """The Stream of some rows of an epoch, from NumPy or JAX arrays.
 
@@ -248,7 +254,7 @@ def gather(data: Data, order: Order, rows: Any, with_targets: bool = True) -> St
     Returns:
         Stream of rows [R, T].
     """
-    xp = data.items.__array_namespace__() if hasattr(data.items, "__array_namespace__") else np
+    xp = namespace(data.items)
     rows = order.rows[rows]
     slot_to_segment = data.layout.slot_to_segment[rows]
     real = slot_to_segment >= 0
@@ -275,7 +281,7 @@ def stream_at(
         with_targets: whether to fill in the targets; otherwise they are 0, and weights are those of the slots' events.
             Where only some events may be targets, they are then the slots' own items that may be.
     """
-    xp = data.items.__array_namespace__() if hasattr(data.items, "__array_namespace__") else np
+    xp = namespace(data.items)
     last = len(data.items) - 1  # targets and mask slots of the last history can lie beyond it
     at, following = xp.minimum(at, last), xp.minimum(at + 1, last)
     where_real = lambda values, kind=xp.int32: xp.where(real, values, 0).astype(kind)
@@ -326,7 +332,7 @@ def emptied(stream: Stream, is_row: Any) -> Stream:
         stream: as from `gather`.
         is_row: [R] bool, the rows to keep.
     """
-    xp = stream.items.__array_namespace__() if hasattr(stream.items, "__array_namespace__") else np
+    xp = namespace(stream.items)
 
     def leaf(x):
         return None if x is None else xp.where(is_row.reshape(-1, *(1,) * (x.ndim - 1)), x, 0).astype(x.dtype)

@@ -10,6 +10,7 @@ from jaxrec.batches.objectives import Objective, masked
 from jaxrec.batches.stream import Subsequences
 from jaxrec.config.keys import Config
 from jaxrec.data import event_types
+from jaxrec.data.ragged import within
 from jaxrec.data.splits import Split
 
 
@@ -74,7 +75,7 @@ def _expect_next(subsequences, whole, may):
 def _expect_masked(subsequences, may, rate, last):
     """`Objective.expected` of cloze: m of the n slots that may be are masked, with probability `last` the newest."""
     owner, length = _owner(subsequences), np.repeat(subsequences.length, subsequences.length)
-    slot = np.arange(len(owner)) - np.repeat(np.cumsum(subsequences.length) - subsequences.length, subsequences.length)
+    slot = within(subsequences.length)
     indices = np.repeat(subsequences.start, subsequences.length) + slot
     free = np.bincount(owner[may[indices]], minlength=len(subsequences.length))[owner]
     number = masked(rate, int(free.max(initial=0)))[free]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxrec.data.ragged import distinct, slices
+from jaxrec.data.ragged import distinct, slices, within
 from jaxrec.data.splits import Questions, Split
 from jaxrec.evaluation import protocols
 from jaxrec.system.errors import UserError
@@ -55,7 +55,7 @@ def draw(split: Split, questions: Questions, protocol: str, seed: int = 0, block
         tries = pool[(_uniform(seed, users, TRIES) * len(pool)).astype(np.int64)]
         row, column = _first_seen(barred, np.arange(len(users))[:, None] * total + tries, total)
         have = np.bincount(row, minlength=len(users))
-        place = np.arange(len(row)) - np.repeat(np.cumsum(have) - have, have)
+        place = within(have)
         kept = place < number
         out[row[kept], place[kept]] = tries[row[kept], column[kept]]
         short = np.flatnonzero(have < number)

@@ -19,7 +19,7 @@ from jaxrec.batches import context
 from jaxrec.batches.context import is_asked, is_steady
 from jaxrec.data import event_types, user_columns
 from jaxrec.data.interactions import ID, Catalogue, Interactions
-from jaxrec.data.ragged import slices
+from jaxrec.data.ragged import slices, within
 from jaxrec.data.text import some
 from jaxrec.inference.engine import SLOTS, Engine
 from jaxrec.inference.events import microseconds
@@ -227,7 +227,7 @@ class Bulk:
         seen = np.zeros((len(shown), _bucket(longest)), np.int32)
         for into, first in ((shown, newest), (seen, start)):
             row = np.repeat(np.arange(len(first)), stop - first)
-            into[row, slices(np.zeros_like(first), stop - first)] = flat[slices(first, stop)]
+            into[row, within(stop - first)] = flat[slices(first, stop)]
         events = None
         if context is not None:
             events = np.zeros((*shown.shape, context.shape[1]), np.int32)

@@ -1,6 +1,7 @@
 """The command `recommend`: writes the best items of many users to a file."""
 
 import argparse
+import re
 from collections import deque
 from collections.abc import Mapping
 
@@ -15,6 +16,8 @@ from jaxrec.kernels import processes
 from jaxrec.system import arguments as checked, checksums, console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.training.shared import workdir_of_first
+
+LINE_END = re.compile(r"\r\n|\n|\r")  # of a text file; other characters that end lines elsewhere may be parts of ids
 
 
 def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
@@ -56,6 +59,6 @@ def _listed(path):
             text = file.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: can't be read: {error}; list users in a text file, an id a line") from error
-    if not (ids := [line for line in text.splitlines() if line]):
+    if not (ids := [line for line in LINE_END.split(text) if line]):
         raise UserError(f"{path}: no users: list them in it, an id a line, or name all")
     return ids

@@ -71,6 +71,19 @@ def test_some_users_and_the_histories_of_anybody(trained, tmp_path):
     assert pl.read_csv(tmp_path / "out.csv")["item"].to_list() == [item for item, _ in wanted]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_listed_id_ends_with_its_line_alone(end, tmp_path):
+    """Not at a character that ends lines of other texts: U+2028, a form feed, a next line."""
+    ids = ["a\u2028b", "c\x0cd", " e\x85 ", "f"]
+    rows = [{"user": id, "item": f"i{item}", "time": item} for at, id in enumerate(ids) for item in range(at, at + 5)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_workdir(tmp_path / "run", tmp_path / "log.jsonl")
+    (tmp_path / "users.txt").write_bytes(f"{end.join(ids)}{end}{end}".encode())
+    argv = ["recommend", "--workdir", str(tmp_path / "run"), "--users", str(tmp_path / "users.txt"), "--k", "1"]
+    assert cli.main([*argv, "--output", str(tmp_path / "out.parquet")]) == 0
+    assert pl.read_parquet(tmp_path / "out.parquet")["user"].unique(maintain_order=True).to_list() == ids
+
+
 def test_with_a_services_file_items_come_and_go_as_there(trained, tmp_path):
     popular = [id for id, _ in jaxrec.load(trained / "run").recommend([], k=2)]
     added, retired = NewItem("new", like=[popular[0]]), [popular[1]]

@@ -199,7 +199,9 @@ def _seen_targets(placed: PlacedLists, split: Split, questions: Questions) -> li
     if not many_repeat(lost, len(questions.target)):
         return []
     text = f"{lost:,} of {len(questions.target):,} targets repeat an item of their history, and their lists lack them: "
-    text += "a seen-filter left them out, as `full` never does; it ranks them where it is given vectors (jaxrec vectors)"
+    text += (
+        "a seen-filter left them out, as `full` never does; it ranks them where it is given vectors (jaxrec vectors)"
+    )
     return [warning("seen targets", text, targets=lost)]
 
 

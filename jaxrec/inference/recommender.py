@@ -295,7 +295,7 @@ class Recommender:
             now: as in a Query, of all users.
 
         Raises:
-            UserError: the log lacks one of the users; k is below 1.
+            UserError: the log lacks one of the users, or has events of them after `now`; k is below 1.
         """
         log = self.log(data)
         return pl.concat(self.bulk(log, now).recommend(rows_of(log, users), *self.asked(k, exclude_seen)))

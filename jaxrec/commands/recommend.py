@@ -27,18 +27,20 @@ def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> i
     if arguments.output.suffix not in (".parquet", ".csv"):
         raise UserError(f"{arguments.output}: a file that ends in .parquet or .csv is written: name one")
     k = checked.count(arguments.k, "--")
-    if arguments.histories and arguments.split:
-        raise UserError("--split goes with --users: histories of one's own are answered as they are, leave it out")
+    for flag in ("split", "dataset"):
+        if arguments.histories and getattr(arguments, flag) is not None:
+            own = "histories of one's own are answered as they are"
+            raise UserError(f"--{flag} goes with --users: {own}, leave it out")
     with workdir_of_first(arguments.workdir, arguments.checkpoint) as path:
         items, over = arguments.items, arguments.item_devices
         recommender = loaded(path, arguments.checkpoint, items=items, item_devices=over, together=True)
+        if arguments.histories:
+            log, users = sources.load(arguments.histories, {"say": say}), "all"
+        else:
+            log = histories(recommender, arguments.dataset, arguments.split)
+            users = arguments.users if arguments.users == "all" else _listed(arguments.users)
     if arguments.stock:
         recommender = changes.onto(recommender, changes.read(arguments.stock))
-    if arguments.histories:
-        log, users = sources.load(arguments.histories, {"say": say}), "all"
-    else:
-        log = histories(recommender, arguments.dataset, arguments.split)
-        users = arguments.users if arguments.users == "all" else _listed(arguments.users)
     rows = rows_of(log, users)
     if processes.several():
         items = len(recommender.catalogue.ids)

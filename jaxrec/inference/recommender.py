@@ -63,7 +63,7 @@ class Recommender:
         self.engine = Engine(plain, objectives.build(config), params, *sizes, context.kinds_of(config), mesh)
 
     def renewed(self, checkpoint: str | int = "best") -> "Recommender":
-        """A Recommender of another checkpoint of the same workdir, which shares all compiled programs.
+        """A Recommender of another checkpoint of the same workdir, without `changed` items, that shares all programs.
 
         Raises:
             UserError: there is no such checkpoint, or no workdir.

@@ -194,9 +194,9 @@ def _seen_targets(placed: PlacedLists, split: Split, questions: Questions) -> li
     """Returns a warning if a seen-filter takes many targets from the lists, which the protocol never leaves out."""
     row = np.repeat(np.arange(len(questions.target)), questions.stop - questions.start)
     same = np.asarray(split.interactions.items[slices(questions.start, questions.stop)]) == questions.target[row]
-    repeats = np.isin(np.arange(len(questions.target)), row[same])
-    lost = int((repeats & (placed.lengths > 0) & (placed.ranks(questions.target) == MISS)).sum())
-    if not many_repeat(lost, len(questions.target)):
+    repeats, hit = np.isin(np.arange(len(questions.target)), row[same]), placed.ranks(questions.target) < MISS
+    lost = int((repeats & (placed.lengths > 0)).sum())
+    if (repeats & hit).any() or not many_repeat(lost, len(questions.target)):
         return []
     text = f"{lost:,} of {len(questions.target):,} targets repeat an item of their history, and their lists lack them: "
     text += (

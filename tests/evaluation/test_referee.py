@@ -203,6 +203,10 @@ def test_lists_that_lack_the_targets_seen_before_say_so(world, share):
     assert found.keys() & {"seen targets"} == ({"seen targets"} if share > 0.01 else set())
     assert share < 0.01 or found["seen targets"]["targets"] == again.sum()
     assert "seen targets" not in traps(lists, split, protocol="full, seen kept")
+    first = np.flatnonzero(lists.order == 1)[again]
+    ids = pl.Series(split.interactions.catalogue.ids[split.test.target[again] - 1].tolist())
+    with_targets = lists._replace(items=lists.items.clone().scatter(first, ids))
+    assert "seen targets" not in traps(with_targets, split), "a filter that spares the targets"
     assert "seen targets" not in traps(vectors(split, queries(split)), split)
 
 

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def run(command: str | None = None) -> None:
     collecting.pause()
     sys.excepthook = _hook
     sys.unraisablehook = _unraisable
+    warnings.formatwarning = functools.partial(_warned, warnings.formatwarning)
     status = main([*([command] if command else []), *sys.argv[1:]], BEGAN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # already reported; a failed save would print tracebacks at exit, and a log that is still read may end in a crash
@@ -58,6 +60,11 @@ def _hook(kind, error, trace):
 def _unraisable(what):
     if str(what.exc_value) != CLOSED:
         sys.__unraisablehook__(what)
+
+
+def _warned(plain, message, category, *place):
+    """The text of a warning: of what is said to people one line, without the place in the code."""
+    return f"warning: {printable(str(message))}\n" if category is UserWarning else plain(message, category, *place)
 
 
 def main(argv: Sequence[str] | None = None, began: float | None = None) -> int:

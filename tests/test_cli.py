@@ -177,3 +177,11 @@ def test_a_second_interrupt_ends_the_process_at_once():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted again: ended at once\n")
+
+
+def test_a_warning_is_a_line_without_a_place_in_the_code():
+    code = "import warnings\nfrom jaxrec import cli\ndef main(*given):\n    warnings.warn('it lacks\\x1b the gap')\n"
+    code += "    warnings.warn('old', DeprecationWarning)\n    return 0\ncli.main = main\ncli.run('configs')"
+    done = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True)
+    said = done.stderr.splitlines()
+    assert done.returncode == 0 and said[0] == "warning: it lacks\\x1b the gap" and "DeprecationWarning: old" in said[1]

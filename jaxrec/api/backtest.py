@@ -38,6 +38,7 @@ MEANS = "parameters", "minutes", "epochs"  #: of trainings, averaged
 LEAST = 1e-6  #: minimum share of a window's events for validation
 NOTHING = np.zeros(0, np.int32)  #: ranks when no question can be answered
 OWN = ("dataset", "seed", "split", "test_quantile", "valid_fraction", "baskets")  # determined by the backtest
+ALIKE = ("seen", "target_types", "init_from")  # of continued trainings too: what they are asked, and begin with
 
 
 @with_keywords
@@ -90,7 +91,7 @@ def backtest(
     """
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
-    _check(baselines, targets, valid_fraction, seeds, folds, {**keys, **(continued or {})})
+    _check(baselines, targets, valid_fraction, seeds, folds, keys, continued or {})
     days = _days("--test-days", test_days)
     every = _every(retrain_every, days)
     planned = comparing.planned(models)
@@ -274,7 +275,7 @@ def _seen(planned, window, keys):
     return next(iter(found.values()))
 
 
-def _check(baselines, targets, valid, seeds, folds, keys):
+def _check(baselines, targets, valid, seeds, folds, keys, continued):
     named_baselines(baselines)
     if targets not in folding.TARGETS:
         raise UserError(f"--targets {targets}: choose one of {', '.join(folding.TARGETS)}")
@@ -283,8 +284,11 @@ def _check(baselines, targets, valid, seeds, folds, keys):
     comparing.check_seeds(seeds)
     if type(folds) is not int or folds < 1:
         raise UserError(f"--folds {folds}: a whole number, at least 1")
-    if taken := [key for key in keys if key in OWN]:
+    if taken := [key for key in (*keys, *continued) if key in OWN]:
         raise UserError(f"{taken[0]} is no key that may be set here: the backtest of events, one by one, decides it")
+    if taken := [key for key in continued if key in ALIKE]:
+        cure = "leave it out" if taken[0] == "init_from" else "it is one for all trainings: name it by --set"
+        raise UserError(f"--continue {taken[0]}: no key that continued trainings may have to themselves: {cure}")
 
 
 def _days(flag, value):

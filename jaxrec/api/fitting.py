@@ -148,7 +148,7 @@ def fit(
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     log = as_log(data, say)
-    made, name = configuration(config, keys, log, say)
+    made, name = configuration(config, keys, log, say, workdir)
     workdir_is_fresh = workdir is None
     path = fresh(name) if workdir is None else workdir_at(workdir)
     if workdir_is_fresh:
@@ -180,27 +180,27 @@ def ending(path: Path | str) -> Iterator[None]:
 
 
 def configuration(
-    config: Any, keys: Mapping[str, Any], log: Log, say: Callable[[str], None] = lambda line: None
+    config: Any, keys: Mapping[str, Any], log: Log, say: Callable[[str], None] = lambda line: None, begun: Any = None
 ) -> tuple[Config, str]:
     """Returns the Config of a configuration with changes, resolved for a log, and its name.
 
     Args:
         config: as for `fit`.
         keys: changes, as for `fit`.
-        log: the log.
         say: receives notes: keys adapted to another model, and the resolved `auto` values.
+        begun: the workdir, if it may hold this training: see `growing.earlier`.
 
     Raises:
         UserError: if the configuration or a key doesn't exist, or a value is invalid.
     """
     if "dataset" in keys:
         raise UserError("dataset is no key here: it is the first argument")
-    return resolved(_recipe(config, configs.flatten(dict(keys))), log, say)
+    return resolved(_recipe(config, configs.flatten(dict(keys)), begun), log, say, begun)
 
 
-def resolved(recipe: recipes.Recipe, log: Log, say: Callable[[str], None]) -> tuple[Config, str]:
+def resolved(recipe: recipes.Recipe, log: Log, say: Callable[[str], None], begun: Any = None) -> tuple[Config, str]:
     """As `configuration`, for a recipe that includes its changes."""
-    values, taken = growing.settled(recipe.values)
+    values, taken = growing.settled(recipe.values, begun)
     values, reasons = auto.resolve(values, log.interactions)
     for line in (*recipe.notes, *taken, *reasons):
         say(line)
@@ -208,10 +208,10 @@ def resolved(recipe: recipes.Recipe, log: Log, say: Callable[[str], None]) -> tu
     return made, recipe.name or made.model.name
 
 
-def _recipe(config, changes):
+def _recipe(config, changes, begun):
     """Returns the Recipe for the `config` argument of `fit`; without a name if it has none."""
     if config is None and changes.get("init_from"):
-        config = growing.earlier(changes["init_from"])
+        config = growing.earlier(changes["init_from"], begun)
     if config is None:
         return recipes.read(DEFAULT, changes)._replace(name="")
     if isinstance(config, str | os.PathLike):

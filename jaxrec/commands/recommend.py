@@ -1,6 +1,7 @@
 """The command `recommend`: writes the best items of many users to a file."""
 
 import argparse
+import re
 from collections import deque
 from collections.abc import Mapping
 
@@ -16,6 +17,8 @@ from jaxrec.system import arguments as checked, checksums, console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.training.shared import workdir_of_first
 
+LINE_END = re.compile(r"\r\n|\n|\r")  # of a text file; other characters that end lines elsewhere may be parts of ids
+
 
 def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     """Writes rows of user, rank, item and score, in bounded memory."""
@@ -24,18 +27,20 @@ def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> i
     if arguments.output.suffix not in (".parquet", ".csv"):
         raise UserError(f"{arguments.output}: a file that ends in .parquet or .csv is written: name one")
     k = checked.count(arguments.k, "--")
-    if arguments.histories and arguments.split:
-        raise UserError("--split goes with --users: histories of one's own are answered as they are, leave it out")
+    for flag in ("split", "dataset"):
+        if arguments.histories and getattr(arguments, flag) is not None:
+            own = "histories of one's own are answered as they are"
+            raise UserError(f"--{flag} goes with --users: {own}, leave it out")
     with workdir_of_first(arguments.workdir, arguments.checkpoint) as path:
         items, over = arguments.items, arguments.item_devices
         recommender = loaded(path, arguments.checkpoint, items=items, item_devices=over, together=True)
+        if arguments.histories:
+            log, users = sources.load(arguments.histories, {"say": say}), "all"
+        else:
+            log = histories(recommender, arguments.dataset, arguments.split)
+            users = arguments.users if arguments.users == "all" else _listed(arguments.users)
     if arguments.stock:
         recommender = changes.onto(recommender, changes.read(arguments.stock))
-    if arguments.histories:
-        log, users = sources.load(arguments.histories, {"say": say}), "all"
-    else:
-        log = histories(recommender, arguments.dataset, arguments.split)
-        users = arguments.users if arguments.users == "all" else _listed(arguments.users)
     rows = rows_of(log, users)
     if processes.several():
         items = len(recommender.catalogue.ids)
@@ -56,6 +61,6 @@ def _listed(path):
             text = file.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: can't be read: {error}; list users in a text file, an id a line") from error
-    if not (ids := [line for line in text.splitlines() if line]):
+    if not (ids := [line for line in LINE_END.split(text) if line]):
         raise UserError(f"{path}: no users: list them in it, an id a line, or name all")
     return ids

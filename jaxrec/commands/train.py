@@ -33,9 +33,9 @@ def _recipe(arguments, overrides):
         return recipes.read(arguments.config, overrides)
     if arguments.init_from is None:
         raise UserError("name a configuration, --config NAME; jaxrec configs lists the shipped ones")
-    from jaxrec.training import fetching, workdir
+    from jaxrec.training import growing
 
-    values = to_dict(workdir.read(fetching.here(arguments.init_from, None)).config)
+    values = to_dict(growing.earlier(arguments.init_from, arguments.workdir))
     return recipes.changed(values, overrides, objects.name_of(arguments.init_from))
 
 
@@ -69,7 +69,7 @@ def train(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     log = read()
     for note in notes:
         say(note)
-    config, name = fitting.resolved(recipe, log, say)
+    config, name = fitting.resolved(recipe, log, say, arguments.workdir)
     watch.lap("data")
     try:
         done = fitting.train(config, name, log, path, console, watch=watch)

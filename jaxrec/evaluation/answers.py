@@ -34,10 +34,15 @@ class Answers:
     apart: bool = False  #: whether to measure cold targets separately, if there are any
 
     def result(self, k: int | None = None) -> dict[str, Any]:
-        """Returns the dictionary of `results.result`; with k, see `beyond.depth`, also `beyond_accuracy`."""
+        """Returns the dictionary of `results.result`; with k, see `beyond.depth`, also `beyond_accuracy`.
+
+        Raises:
+            UserError: if the catalogue has fewer than k items.
+        """
+        every = len(self.split.interactions.catalogue.ids)
+        beyond.check(k, every)
         first, *others = self.ranks
         lists = {name: self.best(name, max(k or 0, COVERED)) for name in self.ranks if protocols.whole(name)}
-        every = len(self.split.interactions.catalogue.ids)
         covered = {name: beyond.coverage(found[:, :COVERED], every) for name, found in lists.items()}
         more = {"beyond_accuracy": self._beyond(lists[first][:, :k], self.ranks[first])} if k else {}
         result = results.result(

@@ -44,6 +44,16 @@ def depth(k: int | bool | None, protocol: str, reach: int | None = None) -> int 
     return number
 
 
+def check(k: int | None, items: int) -> None:
+    """Checks that a catalogue of so many items has enough for lists of k, as from `depth`.
+
+    Raises:
+        UserError: it has fewer.
+    """
+    if k and k > max(items, K):
+        raise UserError(f"--beyond-accuracy {k}: the catalogue has {items:,} items: ask for {items} or fewer")
+
+
 def measures(items: np.ndarray, ranks: np.ndarray, split: Split) -> dict[str, Any]:
     """Returns coverage, Gini, novelty, diversity and MAP of lists.
 

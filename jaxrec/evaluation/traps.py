@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from jaxrec.data.ragged import distinct, slices
-from jaxrec.data.splits import Questions, Split
+from jaxrec.data.splits import Questions, Split, many_repeat
 from jaxrec.data.text import some
 from jaxrec.evaluation import ranker
 from jaxrec.evaluation.baselines import BASELINES
+from jaxrec.evaluation.metrics import MISS
 from jaxrec.evaluation.placing import PlacedLists, PlacedVectors, Strangers
 from jaxrec.evaluation.protocols import FULL
 from jaxrec.kernels.ranking import dot
@@ -48,6 +49,8 @@ def of_lists(placed: PlacedLists, split: Split, questions: Questions, protocol: 
         )
         text += "(sets scores to 0, reaches back too short), or the history is another; `full` filters before it cuts"
         found.append(warning("seen items", text, share=seen))
+    elif protocol == FULL:
+        found += _seen_targets(placed, split, questions)
     every = np.stack([placed.ranks(target) <= at for target in _backwards(split, questions, 4)])
     hit = every[:, questions.stop - questions.start >= LONG]
     hits, rates = hit.sum(1), (hit.mean(1) if hit.size else np.zeros(4)).tolist()
@@ -185,6 +188,21 @@ def _seen_share(placed: PlacedLists, split: Split, questions: Questions) -> floa
     before = _backwards(split, questions, 2)[1]
     own = (placed.item == questions.target[placed.question]) | (placed.item == before[placed.question])
     return float((np.isin(placed.question * total + placed.item, history) & ~own).mean())
+
+
+def _seen_targets(placed: PlacedLists, split: Split, questions: Questions) -> list[dict]:
+    """Returns a warning if a seen-filter takes many targets from the lists, which the protocol never leaves out."""
+    row = np.repeat(np.arange(len(questions.target)), questions.stop - questions.start)
+    same = np.asarray(split.interactions.items[slices(questions.start, questions.stop)]) == questions.target[row]
+    repeats, hit = np.isin(np.arange(len(questions.target)), row[same]), placed.ranks(questions.target) < MISS
+    lost = int((repeats & (placed.lengths > 0)).sum())
+    if (repeats & hit).any() or not many_repeat(lost, len(questions.target)):
+        return []
+    text = f"{lost:,} of {len(questions.target):,} targets repeat an item of their history, and their lists lack them: "
+    text += (
+        "a seen-filter left them out, as `full` never does; it ranks them where it is given vectors (jaxrec vectors)"
+    )
+    return [warning("seen targets", text, targets=lost)]
 
 
 def _newest_hits(placed: PlacedLists, split: Split, questions: Questions, at: int) -> np.ndarray:

@@ -8,7 +8,9 @@ from jaxrec.data.ragged import slices
 from jaxrec.evaluation.evaluator import questions_of
 from jaxrec.inference.recommender import Recommender
 from jaxrec.system.errors import UserError
+from jaxrec.training import workdir
 from jaxrec.training.assembly import split_of
+from jaxrec.training.fetching import here
 
 
 def histories(recommender: Recommender, dataset: str | None, part: str | None) -> Interactions:
@@ -19,11 +21,14 @@ def histories(recommender: Recommender, dataset: str | None, part: str | None) -
         part: "test" or "valid": those who are asked there, with what the question gives; None: all users, with all.
 
     Raises:
-        UserError: the questions of the training's split are not one a user.
+        UserError: the questions of the training's split are not one a user, or it is a split of other data.
     """
     log = recommender.log(dataset)
     if part is None:
         return log
+    if recommender.path is not None:
+        path = here(recommender.path, None)
+        workdir.check_data(path, workdir.read(path), log)
     split = split_of(recommender.config, log)
     questions = questions_of(split, part)
     if not splits.one_a_user(questions):

@@ -29,6 +29,7 @@ from jaxrec.inference.programs import START, hidden
 from jaxrec.inference.spread import Spread
 from jaxrec.kernels import best, placement, processes
 from jaxrec.system import arguments
+from jaxrec.system.errors import UserError
 
 BLOCK = 1 << 15  # users whose answers make one frame
 BATCH = 256  # histories that a device answers at once, where they are short
@@ -123,7 +124,11 @@ class Bulk:
             name: of the program; it is kept, so that another log compiles nothing.
             forms: (length, dtype) of the rows of what the program answers.
             together: as for `recommend`.
+
+        Raises:
+            UserError: they are asked before the newest event of some of them.
         """
+        self._check_now(users)
         engine = self._engine
         devices = engine.mesh or tuple(placement.local())
         run = engine.programs.setdefault((name, devices), Spread(program, devices, engine.specs))
@@ -142,6 +147,20 @@ class Bulk:
                 for into, value in zip(found[number], values, strict=True):
                     into[rows] = value[: len(rows)]
             yield from zip(here, found, answered, strict=True)
+
+    def _check_now(self, users):
+        """Checks that users are asked after their newest events, as of a Query, if that is shown to the model."""
+        times, now = self._log.times, self._now
+        if times is None or self._log.relative or now == context.UNKNOWN or not is_asked(self._engine.kinds).any():
+            return
+        users = users[self._log.offsets[users + 1] > self._log.offsets[users]]
+        newest = np.asarray(times[self._log.offsets[users + 1] - 1])
+        if (late := newest > now).any():
+            whom, last = some(self._log.users[users[late][:1]].tolist()), np.datetime64(int(newest.max()), "us")
+            raise UserError(
+                f"now: before the newest event of {late.sum():,} of the {len(users):,} users, as of {whom}: give a "
+                f"time from {last}Z on, or leave such users out"
+            )
 
     def _batches(self, users, share):
         """(places among the users, as `_batch`) of all users who have a known item, or of the `share` of the batches.

@@ -63,7 +63,7 @@ class Recommender:
         self.engine = Engine(plain, objectives.build(config), params, *sizes, context.kinds_of(config), mesh)
 
     def renewed(self, checkpoint: str | int = "best") -> "Recommender":
-        """A Recommender of another checkpoint, which shares all compiled programs; without what `changed` did.
+        """A Recommender of another checkpoint, without what `changed` did, which shares all compiled programs.
 
         Raises:
             UserError: there is no such checkpoint, or no workdir.
@@ -295,7 +295,7 @@ class Recommender:
             now: as in a Query, of all users.
 
         Raises:
-            UserError: the log lacks one of the users; k is below 1.
+            UserError: the log lacks one of the users, or has events of them after `now`; k is below 1.
         """
         log = self.log(data)
         return pl.concat(self.bulk(log, now).recommend(rows_of(log, users), *self.asked(k, exclude_seen)))

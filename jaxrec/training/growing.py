@@ -68,13 +68,27 @@ class Matched(NamedTuple):
         return np.setdiff1d(np.arange(self.size), self.new)
 
 
-def earlier(path: Any) -> Config:
-    """The configuration of the training that `init_from` names, by its workdir or that's address."""
+def earlier(path: Any, begun: Any = None) -> Config:
+    """The configuration of the training that `init_from` names, by its workdir or that's address.
+
+    Args:
+        path: as `init_from`.
+        begun: a workdir that may have begun with that training: where that is gone, its own configuration is returned.
+    """
+    is_gone = not is_address(path) and not (Path(path) / workdir.CONFIG).exists()
+    if is_gone and begun is not None and not is_address(begun) and workdir.has_begun(Path(begun)):
+        own = workdir.read(Path(begun)).config
+        if own.init_from == _absolute(path):
+            return own
     return workdir.read(fetching.here(path, None)).config
 
 
-def settled(values: Mapping[str, Any]) -> tuple[dict, list[str]]:
+def settled(values: Mapping[str, Any], begun: Any = None) -> tuple[dict, list[str]]:
     """The nested values of a configuration, where `auto` is what the earlier training has, if params depend on it.
+
+    Args:
+        values: of the configuration.
+        begun: as of `earlier`.
 
     Returns:
         The values, and lines for people: none without `init_from`.
@@ -82,13 +96,12 @@ def settled(values: Mapping[str, Any]) -> tuple[dict, list[str]]:
     path = values.get("init_from")
     if not path:
         return dict(values), []
-    then = flatten(to_dict(earlier(path)))
+    then = flatten(to_dict(earlier(path, begun)))
     taken = {
         key: then[key] for key, value in flatten(dict(values)).items() if value == AUTO and _shapes(key) and key in then
     }
     made: dict = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
-    # so that the same training can be resumed from anywhere
-    made["init_from"] = path if is_address(path) else str(Path(path).absolute())
+    made["init_from"] = _absolute(path)
     for key, value in taken.items():
         group, _, last = key.rpartition(".")
         (made[group] if group else made)[last] = value
@@ -210,6 +223,11 @@ def _restored(path, config, model):
             return checkpoints.restore(step, abstract(shapes, placement.one_device()))[0]
 
         return jax.device_get(checkpoints.take("best", restore)[0])
+
+
+def _absolute(path):
+    """A value of `init_from` by which the same training can be resumed from anywhere."""
+    return str(path) if is_address(path) else str(Path(path).absolute())
 
 
 def _shapes(key):

@@ -48,6 +48,12 @@ def test_it_prints_tables_and_writes_json(log, tmp_path, capsys, monkeypatch):
         (["--models", "nowhere"], "no configuration 'nowhere'"),
         (["--models", "nowhere:MODEL"], "no model at 'nowhere:MODEL'"),
         (["--models", "sasrec", "--set", "epohcs=3"], "did you mean config.epochs?"),
+        (
+            ["--continue", "seen=keep"],
+            "--continue seen: no key that continued trainings may have to themselves: it is one",
+        ),
+        (["--continue", "target_types=view"], "it is one for all trainings: name it by --set"),
+        (["--continue", "init_from=runs/a"], "may have to themselves: leave it out"),
         (["--set", "split=by-time"], "no key of every configuration that may be set here"),
         (["--set", "folds=3"], "no key of every configuration"),
         (["--models", "caser_ml1m,default"], "seen differs (caser_ml1m exclude, default keep)"),

@@ -71,6 +71,19 @@ def test_some_users_and_the_histories_of_anybody(trained, tmp_path):
     assert pl.read_csv(tmp_path / "out.csv")["item"].to_list() == [item for item, _ in wanted]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_listed_id_ends_with_its_line_alone(end, tmp_path):
+    """Not at a character that ends lines of other texts: U+2028, a form feed, a next line."""
+    ids = ["a\u2028b", "c\x0cd", " e\x85 ", "f"]
+    rows = [{"user": id, "item": f"i{item}", "time": item} for at, id in enumerate(ids) for item in range(at, at + 5)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_workdir(tmp_path / "run", tmp_path / "log.jsonl")
+    (tmp_path / "users.txt").write_bytes(f"{end.join(ids)}{end}{end}".encode())
+    argv = ["recommend", "--workdir", str(tmp_path / "run"), "--users", str(tmp_path / "users.txt"), "--k", "1"]
+    assert cli.main([*argv, "--output", str(tmp_path / "out.parquet")]) == 0
+    assert pl.read_parquet(tmp_path / "out.parquet")["user"].unique(maintain_order=True).to_list() == ids
+
+
 def test_with_a_services_file_items_come_and_go_as_there(trained, tmp_path):
     popular = [id for id, _ in jaxrec.load(trained / "run").recommend([], k=2)]
     added, retired = NewItem("new", like=[popular[0]]), [popular[1]]
@@ -86,6 +99,17 @@ def test_with_a_services_file_items_come_and_go_as_there(trained, tmp_path):
         assert found.filter(user=user)["item"].to_list() == [id for id, _ in rec.recommend(history, k=50)]
 
 
+@pytest.mark.parametrize("command", [["recommend", "--users", "all"], ["vectors"]])
+def test_the_questions_of_a_training_are_those_of_its_data(trained, command, tmp_path, capsys):
+    """Another log has none of them, and might be split without a word; whole histories may be of any."""
+    rows = [f"u{user},i{item},{item}" for user in range(9) for item in range(user, user + 5)]
+    (tmp_path / "log.csv").write_text("user,item,time\n" + "\n".join(rows) + "\n")
+    argv = [*command, "--workdir", str(trained / "run"), "--dataset", str(tmp_path / "log.csv"), "--output"]
+    assert cli.main([*argv, str(tmp_path / "out.csv"), "--split", "test"]) == 2
+    assert "was trained on other data" in capsys.readouterr().err and not (tmp_path / "out.csv").exists()
+    assert cli.main([*argv, str(tmp_path / "out.csv")]) == 0
+
+
 def test_vectors_are_written_with_their_ids(trained, tmp_path):
     argv = ["vectors", "--workdir", str(trained / "run"), "--output", str(tmp_path / "vectors")]
     assert cli.main(argv) == 0
@@ -99,6 +123,8 @@ def test_vectors_are_written_with_their_ids(trained, tmp_path):
     [
         (["--users", "all", "--output", "out.xlsx"], "ends in .parquet or .csv"),
         (["--users", "gone.txt", "--output", "out.csv"], "gone.txt: can't be read"),
+        (["--histories", "log.csv", "--dataset", "log.csv", "--output", "out.csv"], "--dataset goes with --users"),
+        (["--histories", "log.csv", "--split", "test", "--output", "out.csv"], "--split goes with --users"),
         (["--users", "all", "--k", "0", "--output", "out.csv"], "k is 0: ask for at least one item"),
         (["--users", "all", "--item-devices", "3", "--output", "out.csv"], "there are 8 devices: it can be 1, 2, 4, 8"),
     ],

@@ -218,6 +218,7 @@ def test_what_does_not_go_together_is_refused(trained, capsys):
             "ask by --protocol full, or write --ranks",
         ),
         (["--workdir", run, "--beyond-accuracy", "0"], "beyond_accuracy: k is 0: ask for at least one item"),
+        (["--workdir", run, "--beyond-accuracy", "99999"], "--beyond-accuracy 99999: the catalogue has"),
         (["--workdir", run, "--scores", lists, "--beyond-accuracy", "21"], "the lists are of 20: ask for 20"),
         (["--workdir", run, "--ranks", "ranks.csv"], "give a name that ends in .parquet"),
     ]

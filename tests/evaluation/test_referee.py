@@ -193,6 +193,23 @@ def test_seen_items_are_no_trap_where_they_are_kept(world):
     assert "seen items" not in traps(without_filter(world), world, protocol="full, seen kept")
 
 
+@pytest.mark.parametrize("share", [0.005, 0.2])
+def test_lists_that_lack_the_targets_seen_before_say_so(world, share):
+    items, again = world.interactions.items.copy(), np.arange(USERS) < share * USERS
+    items[world.test.stop[again]] = items[world.test.start[again]]
+    split = splits.last_item(replace(world.interactions, items=items))
+    lists = best(split, queries(split), split.test.stop)
+    found = {each["trap"]: each for each in judged(lists, split)["warnings"]}
+    assert found.keys() & {"seen targets"} == ({"seen targets"} if share > 0.01 else set())
+    assert share < 0.01 or found["seen targets"]["targets"] == again.sum()
+    assert "seen targets" not in traps(lists, split, protocol="full, seen kept")
+    first = np.flatnonzero(lists.order == 1)[again]
+    ids = pl.Series(split.interactions.catalogue.ids[split.test.target[again] - 1].tolist())
+    with_targets = lists._replace(items=lists.items.clone().scatter(first, ids))
+    assert "seen targets" not in traps(with_targets, split), "a filter that spares the targets"
+    assert "seen targets" not in traps(vectors(split, queries(split)), split)
+
+
 VECTORS = {
     "ties": lambda split: vectors(split, np.round(queries(split) * 4)),
     "missing validation item": lambda split: vectors(split, queries(split, 1)),

@@ -183,6 +183,24 @@ def test_all_users_are_asked_at_once_as_alone(name):
             )
 
 
+def test_users_are_asked_after_their_newest_events_as_a_query_is():
+    model, random = recommenders.recommender("sasrec", ITEMS, context="gap,asked_hour"), np.random.default_rng(0)
+    log = log_of([[1, 2], [3], [4, 5]])
+    log = replace(log, times=(1_700_000_000 + np.array([0, 5, 9, 0, 7])) * context.SECOND)
+    for ask in (
+        lambda: model.recommend_users(data=log, now=1_700_000_008),
+        lambda: list(model.bulk(log, 8).hidden(random.permutation(3))),
+    ):
+        with pytest.raises(
+            UserError, match=r"now: before the newest event of [13] of the 3 users, as of u.: give a time"
+        ):
+            ask()
+    assert len(model.recommend_users(["u0", "u2"], k=1, data=log, now=1_700_000_008)) == 2
+    assert len(model.recommend_users(k=1, data=log, now="2023-11-14T22:13:29Z")) == 3  # which the message names
+    others = recommenders.recommender("sasrec", ITEMS, context="gap")
+    assert len(others.recommend_users(k=1, data=log, now=8)) == 3, "they ignore it"
+
+
 def test_what_a_log_does_not_say_is_unknown_and_said():
     model = recommenders.recommender("sasrec", ITEMS, context="gap,weight")
     with pytest.warns(UserWarning, match="does not say the gap, weight of its events"):

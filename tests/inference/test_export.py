@@ -1,6 +1,7 @@
 """One file runs without the package, and answers as the engine does."""
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -70,5 +71,9 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
 def test_mistakes_are_messages(tmp_path, capsys):
     assert cli.main(["export", "--workdir", str(tmp_path), "--format", "onnx", "--output", str(tmp_path / "m")]) == 2
     assert "is not a workdir" in capsys.readouterr().err
+    rounded = recommenders.recommender("caser")
+    rounded.config = replace(rounded.config, precision="bfloat16")
+    with pytest.raises(UserError, match=r"config.precision is bfloat16, .* use --format stablehlo"):
+        export.export(rounded, "onnx", tmp_path / "m")
     with pytest.raises(UserError, match="--k 61: between 1 and the 60 items"):
         export.export(recommenders.recommender("sasrec"), "stablehlo", tmp_path / "m", k=61)

@@ -1,5 +1,6 @@
 """A training that begins with another one's params: what both know is carried over, by its id."""
 
+import argparse
 from dataclasses import replace
 
 import jax
@@ -11,7 +12,11 @@ from recommenders import config as config_of
 from some import some
 from trainings import Killed, assert_same, killed_at, outcome, run
 
+from jaxrec.api import fitting
+from jaxrec.api.logs import Log
 from jaxrec.batches.stream import Stream
+from jaxrec.commands import train
+from jaxrec.config.parsing import to_dict
 from jaxrec.data import interactions, splits
 from jaxrec.data.interactions import Types, UserColumns
 from jaxrec.data.user_columns import Column
@@ -218,6 +223,22 @@ def test_auto_is_what_the_earlier_training_has_where_params_depend_on_it(tmp_pat
     assert lines == [f"length=8, model.dim=8: as in {tmp_path / 'old'}"]
 
 
+def test_what_has_begun_goes_on_where_the_earlier_training_is_gone(tmp_path):
+    """By the same command, whose keys that are `auto`, or left out, are those that it began with."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    saved(new, setup_of("sasrec", log_of(AFTER), init_from=str(old)))
+    given = {"init_from": str(old), "length": "auto", "model": {"dim": "auto"}}
+    assert growing.settled(given, new)[0] == given | {"length": 8, "model": {"dim": 8}}
+    command = argparse.Namespace(init_from=old, workdir=new, config=None)
+    began = to_dict(workdir.read(new).config)
+    assert train._recipe(command, {}).values == began
+    log = Log(log_of(AFTER), began["dataset"])
+    assert fitting.configuration(None, {"init_from": str(old)}, log, begun=new)[0] == workdir.read(new).config
+    for gone, begun in ((old, None), (old, tmp_path), (tmp_path / "other", new)):
+        with pytest.raises(UserError, match="is not a workdir"):
+            growing.earlier(gone, begun)
+
+
 @pytest.mark.slow
 def test_killed_it_resumes_from_its_own_checkpoint_bit_for_bit(tmp_path, monkeypatch):
     saved(tmp_path / "old", setup_of("sasrec", log_of(BEFORE)))
@@ -227,5 +248,7 @@ def test_killed_it_resumes_from_its_own_checkpoint_bit_for_bit(tmp_path, monkeyp
         patch.setattr(fit.Feed, "__call__", killed_at(3, fit.Feed.__call__))
         with pytest.raises(Killed):
             run(prepared(), tmp_path / "killed")
+    (tmp_path / "old").rename(tmp_path / "elsewhere")
     run(prepared(), tmp_path / "killed")
+    (tmp_path / "elsewhere").rename(tmp_path / "old")
     assert_same(outcome(prepared(), tmp_path / "killed"), outcome(prepared(), tmp_path / "whole"))

@@ -17,7 +17,7 @@ from jaxrec.config import parsing as configs, recipes
 from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
 from jaxrec.kernels.random import step_key
-from jaxrec.training import assembly, fit, negatives
+from jaxrec.training import assembly, feed, fit, negatives
 
 LOSS = {"name": "sampled-softmax", "negatives": 0, "sampling": "in-batch", "share": "batch", "logq": 1.0}
 
@@ -26,7 +26,7 @@ def weights(setup):
     """The mean weight of each item of an epoch among the negatives of a slot, and how often it is a target: [V], [V]"""
     catalogue, config = len(setup.split.interactions.catalogue.ids), setup.config
     total, slots_of = np.zeros(catalogue + 1), np.zeros(catalogue + 1)
-    slots, data, order = 0, jax.device_get(setup.data), fit.order(setup, 0)
+    slots, data, order = 0, jax.device_get(setup.data), feed.order(setup, 0)
     draw, _ = negatives.sampler(config.loss, setup.split, "data", lambda: np.ones(catalogue))  # how, not by what counts
 
     @jax.jit

@@ -15,7 +15,7 @@ from jaxrec.data import event_types, splits
 from jaxrec.data.interactions import from_sequences
 from jaxrec.kernels.random import row_keys
 from jaxrec.system.errors import UserError
-from jaxrec.training import fit
+from jaxrec.training import feed, fit
 
 from .test_targets import BASE, CASES, ITEMS, targets_in
 
@@ -76,7 +76,7 @@ def test_no_other_event_is_asked_or_hidden_and_none_is_lost(split, case):
     assert most < data.layout.slot_to_segment.shape[1]
     make_targets = jax.jit(setup.objective.make_targets, static_argnums=2)
     for epoch in range(3):
-        batch = setup.gather(data, fit.order(setup, epoch), rows, setup.objective.stream_targets)
+        batch = setup.gather(data, feed.order(setup, epoch), rows, setup.objective.stream_targets)
         shown, targets = jax.device_get(make_targets(jax.device_put(batch), row_keys(0, epoch, rows), most))
         may, hidden, real = batch.targets > 0, shown.items == MASK, targets.items > 0
         np.testing.assert_array_equal(np.where(hidden, 0, batch.items), np.where(hidden, 0, shown.items))

@@ -9,7 +9,7 @@ from jaxrec.batches import objectives
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
 from jaxrec.kernels.random import row_keys
-from jaxrec.training import fit
+from jaxrec.training import feed, fit
 
 ITEMS, MOST = 20, 6
 BASE = {
@@ -55,7 +55,7 @@ def split():
 
 def targets_in(setup, epoch):
     """How often each item is a target of the batches of an epoch. [V]"""
-    data, order, rows = jax.device_get(setup.data), fit.order(setup, epoch), np.arange(setup.epoch_steps * setup.rows)
+    data, order, rows = jax.device_get(setup.data), feed.order(setup, epoch), np.arange(setup.epoch_steps * setup.rows)
     batch = setup.gather(data, order, rows, setup.objective.stream_targets)
     keys = row_keys(0, epoch, rows)
     make_targets = jax.jit(setup.objective.make_targets, static_argnums=2)

@@ -61,12 +61,12 @@ class HSTU(nn.Module):
         made = lambda: Unit(
             of.heads, features, features, self.length, of.dropout, self.dtype, kernel, timed=of.time_bias
         )
-        self.l2_normalize = [made() for _ in range(of.layers)]
+        self.unit = [made() for _ in range(of.layers)]
         if of.embedding == "projected":
             self.projection = Dense(of.dim, self.dtype, kernel, biased=False)
 
     def __call__(self, stream, keys=None, read_BM=None):
-        """[B, T] -> [B, T, D], or [B, M, D] at the slots read_BM; the last l2_normalize only computes these."""
+        """[B, T] -> [B, T, D], or [B, M, D] at the slots read_BM; the last unit only computes these."""
         x_BTD = self.item_table[jnp.maximum(stream.items - 1, 0)] * self.options.dim**0.5
         if self.positions != "relative":
             x_BTD += self.position_table[position_of(stream, self.positions, self.length)]
@@ -85,8 +85,8 @@ class HSTU(nn.Module):
         bucket_BTT = None
         if self.options.time_bias and stream.times is not None:
             bucket_BTT = buckets(apart(stream.times))
-        for i, added in enumerate(self.l2_normalize):
-            at_BM = read_BM if i == len(self.l2_normalize) - 1 else None
+        for i, added in enumerate(self.unit):
+            at_BM = read_BM if i == len(self.unit) - 1 else None
             picked = (lambda x: x) if at_BM is None else partial(pick, slots_BM=at_BM)
             between = None if bucket_BTT is None else picked(bucket_BTT)
             x = jnp.where(picked(real_BT1), picked(x) + added(x, picked(mask_BTT), keys, i + 1, at_BM, between), 0)

@@ -245,7 +245,7 @@ def test_killed_it_resumes_from_its_own_checkpoint_bit_for_bit(tmp_path, monkeyp
     prepared = lambda: (setup_of("sasrec", log_of(AFTER, seed=1), init_from=str(tmp_path / "old"), epochs=3), None)
     run(prepared(), tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(fit.Feed, "__call__", killed_at(3, fit.Feed.__call__))
+        patch.setattr(checkpoint.Checkpoints, "save", killed_at(2, checkpoint.Checkpoints.save))
         with pytest.raises(Killed):
             run(prepared(), tmp_path / "killed")
     (tmp_path / "old").rename(tmp_path / "elsewhere")

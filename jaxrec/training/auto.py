@@ -1,7 +1,7 @@
 """What `auto` stands for in a configuration: a few rules by which a key follows from the log, each with its reason."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,10 +10,11 @@ from jaxrec.batches import context
 from jaxrec.config import registry
 from jaxrec.config.keys import AUTO
 from jaxrec.config.parsing import check_keys, flatten, nested
-from jaxrec.data import event_types, features, splits
+from jaxrec.data import event_types, splits
 from jaxrec.data.interactions import Interactions
 from jaxrec.models.entry import ModelEntry
 from jaxrec.system.errors import UserError
+from jaxrec.training.counting import Counted, count
 
 LENGTHS = 16, 64  # the shortest and the longest that histories are cut to
 STEPS = 80  # an epoch has about as many
@@ -31,33 +32,12 @@ SAMPLINGS = {
     "in-batch": DRAWN | {"negatives": 0},
     "uniform-unseen": {"negatives": 256},
 }
-SPARSE = 8  # mean events of an item below which half as many epochs are as good, if each has as many steps
+SPARSE = 8  # mean events of an item below which the largest width and few epochs are best, if these have their steps
 LONG = 20  # mean events of a history from which a target is not compared to what its user has
 AT_ONCE = 0.02  # share of last items from which repeating the one before is a good answer
 FIRST = ("gated", "pre")  # norms that come first in a block, which bear a higher rate
 NUMBERS = ("length", "model.dim")  # that rules take from other keys
 NEEDED = ("split", *NUMBERS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counted:
-    """What the rules look at."""
-
-    items: int
-    sequences: int  #: that train: users, or sessions
-    events: int  #: of these
-    lengths: np.ndarray  #: [sequences], events of each
-    sessions: bool  #: whether the log says which of its sequences train, and which are the test
-    anonymous: bool  #: whether its histories may be sessions of unknown users, which could be split by their times
-    repeats: float  #: share of the last items that the user had before
-    at_once: float  #: share of the last items that the user had just before
-    telling: list[str]  #: columns that group items
-    model: ModelEntry
-
-    def suits(self, key: str, otherwise: Any) -> Any:
-        """What the model's entry says of a key; otherwise this."""
-        found = self.model.suits.get(key, AUTO)
-        return otherwise if found == AUTO else found
 
 
 class Found(NamedTuple):
@@ -124,7 +104,13 @@ def _batch(counted, chosen):
     return Found(value, f"{-(-parts // value):,} steps an epoch")
 
 
-def _dim(counted, _):
+def _is_sparse(counted, chosen):
+    return counted.each < SPARSE and counted.sequences >= STEPS * BATCHES[0] and chosen["objective"] != "cloze"
+
+
+def _dim(counted, chosen):
+    if _is_sparse(counted, chosen):
+        return Found(WIDTHS[-1][1], f"only {counted.each:.1f} events of an item train it")
     value = max(width for least, width in WIDTHS if counted.events >= least)
     return Found(value, f"{counted.events:,} events train it")
 
@@ -142,14 +128,12 @@ def _heads(counted, chosen):
 
 
 def _dropout(counted, _):
-    each = counted.events / max(counted.items, 1)
-    value = counted.suits("model.dropout", 0.3 if each >= 100 else 0.5)
-    return Found(value, f"{each:,.0f} events an item")
+    value = counted.suits("model.dropout", 0.3 if counted.each >= 100 else 0.5)
+    return Found(value, f"{counted.each:,.0f} events an item")
 
 
 def _input_dropout(counted, _):
-    each = counted.events / max(counted.items, 1)
-    return Found(0.1 if each >= 100 else 0.3, f"{each:,.0f} events an item")
+    return Found(0.1 if counted.each >= 100 else 0.3, f"{counted.each:,.0f} events an item")
 
 
 def _loss(counted, chosen):
@@ -203,10 +187,9 @@ def _epochs(counted, chosen):
     if chosen.get("optim.schedule", "constant") in ("constant", "plateau"):
         return Found(200, "at most: patience ends it")
     why = f"the learning rate falls to 0 by then; {counted.events:,} events an epoch"
-    if chosen["objective"] == "cloze":
-        return Found(4 * value, why)
-    each, whole = counted.events / max(counted.items, 1), counted.sequences >= STEPS * BATCHES[0]
-    return Found(12, f"{why}, only {each:.1f} of an item") if each < SPARSE and whole else Found(value, why)
+    if _is_sparse(counted, chosen):
+        return Found(12, f"{why}, only {counted.each:.1f} of an item")
+    return Found(4 * value if chosen["objective"] == "cloze" else value, why)
 
 
 def _block(key: str, value: Any) -> Rule:
@@ -289,7 +272,7 @@ def resolve(values: Mapping[str, Any], interactions: Interactions) -> tuple[dict
         del chosen[key]
     _check(asked, chosen, model)
     interactions = event_types.asking(interactions, chosen.get("target_types", ""))
-    counted, found = _counted(interactions, model), {}
+    counted, found = count(interactions, model), {}
     known = {"objective": model.objectives[0], "history": "newest"} | chosen
     for key in [*(key for key in asked if key not in RULES), *(key for key in RULES if key in asked)]:
         found[key] = RULES.get(key, _of_model(key, lambda model: None))(counted, known)
@@ -325,25 +308,3 @@ def _check(asked, chosen, model):
         value = chosen[key]
         if value != AUTO and not (type(value) is int and value > 0):
             raise UserError(f"config.{key} is {value!r}: it must be a whole number above 0, or auto")
-
-
-def _counted(interactions, model):
-    offsets, sessions = interactions.offsets, interactions.train_sessions
-    lengths = np.diff(offsets if sessions is None else offsets[: sessions + 1])
-    if sessions is None:  # the last two items of those who have three are the test's and the validation's
-        lengths = np.where(lengths > 2, lengths - 2, lengths)
-    test = splits.last_item(interactions).test
-    questions = max(len(test.target), 1)
-    trains = lengths[lengths > 0]
-    return Counted(
-        items=len(interactions.catalogue.ids),
-        sequences=len(trains),
-        events=int(trains.sum()),
-        lengths=trains,
-        sessions=sessions is not None,
-        anonymous=interactions.sessions is None and interactions.times is not None and not interactions.relative,
-        repeats=splits.repeated_targets(interactions, test) / questions,
-        at_once=int((interactions.items[test.stop - 1] == test.target).sum()) / questions,
-        telling=features.telling(interactions.catalogue),
-        model=model,
-    )

@@ -110,9 +110,12 @@ def test_the_items_of_sessions_whose_targets_may_be_any_item_are_all_compared():
         (3_000, 5_000, {"epochs": "30"}, 30),
     ],
 )
-def test_a_log_of_few_events_of_an_item_trains_for_fewer_epochs(users, items, given, wanted):
+def test_a_log_of_few_events_of_an_item_trains_a_wide_model_for_fewer_epochs(users, items, given, wanted):
     made, why = resolve(log_of([7] * users, items), **given)
     assert made.epochs == wanted
+    assert (made.model.dim, made.optim.learning_rate) == (
+        (256, 1e-3) if wanted in (12, 30) else (64, made.optim.learning_rate)
+    )
     assert any("only 3.0 of an item" in line for line in why) == (wanted == 12)
 
 

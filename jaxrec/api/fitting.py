@@ -185,8 +185,8 @@ def configuration(
     """Returns the Config of a configuration with changes, resolved for a log, and its name.
 
     Args:
-        config: as for `fit`.
-        keys: changes, as for `fit`.
+        config, keys: as for `fit`.
+        log: the log.
         say: receives notes: keys adapted to another model, and the resolved `auto` values.
         begun: the workdir, if it may hold this training: see `growing.earlier`.
 

@@ -27,7 +27,7 @@ def computed(name, precision, device, steps):
         setup = assembly.assemble(config, devices=[device])
         state, feed = assembly.first_state(setup), fit.Feed(setup)
         data, _ = feed(0, steps)
-        stream = setup.gather(*data, np.arange(8), with_targets=setup.objective.stream_targets)
+        stream = setup.batches.gather(*data, np.arange(8), with_targets=setup.objective.stream_targets)
         hidden = np.asarray(jax.jit(setup.model.encode)(state.params, stream)[0].astype(jnp.float32))
         _, report = assembly.call(setup, feed, state, 0, steps)
     return hidden, np.asarray(report.loss)[:steps]

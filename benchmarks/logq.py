@@ -31,12 +31,13 @@ def weights(setup):
 
     @jax.jit
     def drawn(batch, key, tables):
-        _, targets = setup.objective.make_targets(batch, jax.random.split(key, setup.rows), row_width(config))
+        _, targets = setup.objective.make_targets(batch, jax.random.split(key, setup.batches.rows), row_width(config))
         own = jax.vmap(lambda targets: draw(key, None, targets, tables), axis_name="data")
         return jax.tree.map(lambda x: x[0], own(jax.tree.map(lambda x: x[None], targets)))
 
     for index in range(setup.epoch_steps):
-        batch = setup.gather(data, order, index * setup.rows + np.arange(setup.rows), setup.objective.stream_targets)
+        rows = index * setup.batches.rows + np.arange(setup.batches.rows)
+        batch = setup.batches.gather(data, order, rows, setup.objective.stream_targets)
         found = jax.device_get(drawn(batch, step_key(config.seed, index), setup.sampler_tables))
         items = found.items
         real = int((items > 0).sum())

@@ -79,12 +79,15 @@ def measure(dataset, job):
     held, events = held_mib() - before, []
 
     def gather(*args):
-        found = setup.gather(*args)
+        found = setup.batches.gather(*args)
         events.append(int((found.segments > 0).sum()))
         return found
 
     data = setup.data._replace(items=setup.data.items.view(Watched))
-    state, feed = assembly.first_state(setup), Feed(replace(setup, gather=gather, data=data))
+    state, feed = (
+        assembly.first_state(setup),
+        Feed(replace(setup, batches=setup.batches._replace(gather=gather), data=data)),
+    )
     for start in range(0, CALLS * config.steps_per_call, config.steps_per_call):
         state, _ = assembly.call(setup, feed, state, start, start + config.steps_per_call)
     jax.block_until_ready(state)

@@ -11,6 +11,14 @@ from jaxrec.data import event_types, interactions, splits
 from jaxrec.training import assembly, fit
 
 ADAM = {"name": "adam", "learning_rate": 1e-2, "eps": 1e-4}  # with a small eps it makes steps of rounding noise
+SOFTMAX = {"loss": {"name": "softmax"}, "model": {"name": "sasrec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3}}
+CLOZE = {
+    "objective": "cloze",
+    "model": {"name": "bert4rec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3},
+    "loss": {"name": "softmax"},
+}
+LANES = {"stream": "session-parallel", "model": {"name": "gru4rec", "dim": 8, "layers": 1, "dropout": 0.3}}
+WAYS = {"next item": SOFTMAX, "cloze": CLOZE, "few targets": SOFTMAX | {"history": "windows", "overlap": 7}}
 
 
 def made(devices=1, items=20, known=lambda log: {}, **changes):

@@ -14,10 +14,10 @@ from jaxrec.training.setup import Setup
 
 def order(setup: Setup, epoch: int) -> stream.Order | None:
     """The Order of an epoch, on the host; None if all epochs have the same order."""
-    if setup.order_of is None:
+    if setup.batches.order_of is None:
         return None
     rows = setup.data.layout.rows
-    return stream.plan(setup.subsequences.length, setup.order_of, rows, setup.config.seed, epoch)
+    return stream.plan(setup.batches.subsequences.length, setup.batches.order_of, rows, setup.config.seed, epoch)
 
 
 class Feed:
@@ -37,7 +37,7 @@ class Feed:
         s, epoch = self.setup, start // self.setup.epoch_steps
         if s.config.feed == "device":
             if epoch != self.epoch:
-                more = s.order_of is not None and (epoch + 1) * s.epoch_steps < s.total_steps
+                more = s.batches.order_of is not None and (epoch + 1) * s.epoch_steps < s.total_steps
                 made = self._ahead(epoch, partial(order, s), epoch + 1 if more else None)
                 self.epoch, self.order = epoch, placement.put(made, s.mesh)
             return (s.data, self.order), epoch * s.epoch_steps
@@ -65,11 +65,11 @@ class Feed:
         steps = start - epoch * s.epoch_steps + np.arange(s.config.steps_per_call)
         shares = placement.data_size(s.mesh)
         place = np.arange(s.padded_rows).reshape(shares, 1, -1)[placement.own_shares(s.mesh)]
-        rows = steps[:, None] * s.rows + np.minimum(place, s.rows - 1)  # [own shares, steps, rows]
+        rows = steps[:, None] * s.batches.rows + np.minimum(place, s.batches.rows - 1)  # [own shares, steps, rows]
         rows_of_layout = rows.ravel() % s.data.layout.rows
-        batches = s.gather(s.data, self.order, rows_of_layout, s.objective.stream_targets)
-        if s.padded_rows > s.rows:
-            batches = stream.emptied(batches, np.broadcast_to(place < s.rows, rows.shape).ravel())
+        batches = s.batches.gather(s.data, self.order, rows_of_layout, s.objective.stream_targets)
+        if s.padded_rows > s.batches.rows:
+            batches = stream.emptied(batches, np.broadcast_to(place < s.batches.rows, rows.shape).ravel())
         if s.host_draw is not None:
             by_step = lambda x: x.reshape(*rows.shape, -1).swapaxes(0, 1).reshape(-1, place.size, *x.shape[1:])
             drawn = s.host_draw(s.config.seed, start, place.ravel(), jax.tree.map(by_step, batches))
@@ -82,5 +82,5 @@ def users_of(setup: Setup, at: int) -> list:
     """The external ids of the users in the batch of a step."""
     epoch, index = divmod(at, setup.epoch_steps)
     data = setup.data if setup.config.feed == "host" else jax.device_get(setup.data)
-    batch = setup.gather(data, order(setup, epoch), index * setup.rows + np.arange(setup.rows))
+    batch = setup.batches.gather(data, order(setup, epoch), index * setup.batches.rows + np.arange(setup.batches.rows))
     return setup.split.interactions.users[np.unique(batch.user_index[batch.items > 0])].tolist()

@@ -204,7 +204,7 @@ def resume(setup: Setup, workdir: Path, checkpoints: Checkpoints) -> tuple[State
     if processes.from_first(checkpoints.latest()) is None:
         state = assembly.first_state(setup)
         loop = {"step": 0, "best": None, "evals_without_improvement": 0, "sums": [0.0] * 5, "seconds": 0.0}
-        return state, loop | {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
+        return state, loop | {"rows": setup.batches.rows, "epoch_steps": setup.epoch_steps}
     wanted = assembly.saved_shapes(setup)
     if not processes.leads():
         return assembly.saved(setup, processes.arrays_from_first(None, wanted)), processes.from_first(None)
@@ -217,7 +217,7 @@ def resume(setup: Setup, workdir: Path, checkpoints: Checkpoints) -> tuple[State
             damaged[best] = why
     for newer, why in damaged.items():
         checkpoints.set_aside(newer, why)
-    loop |= {"rows": setup.rows, "epoch_steps": setup.epoch_steps}
+    loop |= {"rows": setup.batches.rows, "epoch_steps": setup.epoch_steps}
     if processes.several():
         state, loop = processes.arrays_from_first(state, wanted), processes.from_first(loop)
     return assembly.saved(setup, state), loop
@@ -225,12 +225,12 @@ def resume(setup: Setup, workdir: Path, checkpoints: Checkpoints) -> tuple[State
 
 def _restore(setup, workdir, checkpoints, wanted, at):
     before = checkpoints.loop(at)
-    resolved = before.get("rows", setup.rows), before.get("epoch_steps", setup.epoch_steps)
-    if resolved != (setup.rows, setup.epoch_steps):
+    resolved = before.get("rows", setup.batches.rows), before.get("epoch_steps", setup.epoch_steps)
+    if resolved != (setup.batches.rows, setup.epoch_steps):
         raise UserError(
             f"{workdir} was trained with {resolved[0]} rows a step in {resolved[1]} steps an epoch, and this version "
-            f"of jaxrec makes it {setup.rows} in {setup.epoch_steps}: go on with the version that began this training, "
-            "or train into a new workdir"
+            f"of jaxrec makes it {setup.batches.rows} in {setup.epoch_steps}: go on with the version that began this "
+            "training, or train into a new workdir"
         )
     return checkpoints.restore(at, wanted)
 

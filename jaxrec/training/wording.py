@@ -21,17 +21,20 @@ CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.json
 
 def describe(setup: Setup) -> str:
     """Describes the split, the values resolved from the configuration, and what is known of events, in lines."""
-    config, split = setup.config, setup.split
-    shown, targets = int(setup.subsequences.length.sum()), int(setup.objective.count(setup.subsequences.length).sum())
+    config, split, batches = setup.config, setup.split, setup.batches
+    lengths = batches.subsequences.length
+    shown, targets = int(lengths.sum()), int(setup.objective.count(lengths).sum())
     if config.target_types or config.baskets:  # of which the count is a bound
-        targets = round(setup.objective.expected(setup.subsequences)[1].sum())
+        targets = round(setup.objective.expected(batches.subsequences)[1].sum())
     width = 1 if config.stream == "session-parallel" else row_width(config)
-    slots = setup.epoch_steps * setup.rows * width
+    slots = setup.epoch_steps * batches.rows * width
     shares = data_size(setup.mesh)
-    rows = f"{config.batch} lanes" if config.stream == "session-parallel" else f"{setup.rows} rows of {width} slots"
+    rows = f"{config.batch} lanes" if config.stream == "session-parallel" else f"{batches.rows} rows of {width} slots"
     of = f", {config.target_types} alone," if config.target_types else ""
     rows += f", {setup.microbatch_rows} at once" if setup.microbatch_rows < setup.padded_rows // shares else ""
-    rows += f", and {empty} empty so that all devices have as many" if (empty := setup.padded_rows - setup.rows) else ""
+    rows += (
+        f", and {empty} empty so that all devices have as many" if (empty := setup.padded_rows - batches.rows) else ""
+    )
     item = len(setup.devices) // shares
     split_tables = f", tables of items split over {item}" if item > 1 else ""
     split_tables += f", other parameters over {shares}" if setup.dense else ""

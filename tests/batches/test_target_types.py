@@ -47,7 +47,7 @@ def made(split, case):
 @pytest.mark.parametrize("case", some(ASKED, "three ahead of every prefix", "cloze in windows"))
 def test_an_epoch_asks_for_each_item_as_often_as_is_expected(split, case):
     setup = made(split, case)
-    subsequences, objective = setup.subsequences, setup.objective
+    subsequences, objective = setup.batches.subsequences, setup.objective
     expected = objectives.expected_targets(objective, subsequences, split.interactions.items, ITEMS)
     assert expected.sum() <= objective.count(subsequences.length).sum()
     if "cloze" not in case:
@@ -70,13 +70,12 @@ def test_every_purchase_but_a_first_event_is_a_target_once(split):
 @pytest.mark.parametrize("case", ["newest", "cloze in windows"])
 def test_no_other_event_is_asked_or_hidden_and_none_is_lost(split, case):
     setup = made(split, case)
-    data, rows = jax.device_get(setup.data), np.arange(setup.epoch_steps * setup.rows)
-    row_of = np.searchsorted(data.layout.first, np.arange(len(setup.order_of)), side="right") - 1
-    most = int(np.bincount(row_of, setup.objective.count(setup.subsequences.length[setup.order_of])).max())
+    data, rows = jax.device_get(setup.data), np.arange(setup.epoch_steps * setup.batches.rows)
+    most = setup.batches.most
     assert most < data.layout.slot_to_segment.shape[1]
     make_targets = jax.jit(setup.objective.make_targets, static_argnums=2)
     for epoch in range(3):
-        batch = setup.gather(data, feed.order(setup, epoch), rows, setup.objective.stream_targets)
+        batch = setup.batches.gather(data, feed.order(setup, epoch), rows, setup.objective.stream_targets)
         shown, targets = jax.device_get(make_targets(jax.device_put(batch), row_keys(0, epoch, rows), most))
         may, hidden, real = batch.targets > 0, shown.items == MASK, targets.items > 0
         np.testing.assert_array_equal(np.where(hidden, 0, batch.items), np.where(hidden, 0, shown.items))
@@ -96,7 +95,7 @@ def test_where_all_types_are_asked_it_is_the_objective_that_it_was(log):
     every = splits.last_item(event_types.asking(log, "purchase, view"))
     one, other = made(every, "newest"), fit.setup(configs.from_dict(BASE), splits.last_item(log), jax.devices()[:1])
     np.testing.assert_array_equal(targets_in(one, 0), targets_in(other, 0))
-    assert one.objective.count(one.subsequences.length).tolist() == other.subsequences.length.tolist()
+    assert one.objective.count(one.batches.subsequences.length).tolist() == other.batches.subsequences.length.tolist()
 
 
 def test_who_has_nothing_to_learn_from_is_said(log):

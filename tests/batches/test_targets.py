@@ -55,8 +55,12 @@ def split():
 
 def targets_in(setup, epoch):
     """How often each item is a target of the batches of an epoch. [V]"""
-    data, order, rows = jax.device_get(setup.data), feed.order(setup, epoch), np.arange(setup.epoch_steps * setup.rows)
-    batch = setup.gather(data, order, rows, setup.objective.stream_targets)
+    data, order, rows = (
+        jax.device_get(setup.data),
+        feed.order(setup, epoch),
+        np.arange(setup.epoch_steps * setup.batches.rows),
+    )
+    batch = setup.batches.gather(data, order, rows, setup.objective.stream_targets)
     keys = row_keys(0, epoch, rows)
     make_targets = jax.jit(setup.objective.make_targets, static_argnums=2)
     _, targets = make_targets(jax.device_put(batch), keys, batch.items.shape[1])
@@ -66,7 +70,7 @@ def targets_in(setup, epoch):
 @pytest.mark.parametrize("case", CASES)
 def test_an_epoch_asks_for_each_item_as_often_as_is_expected(split, case):
     setup = fit.setup(configs.from_dict(BASE | CASES[case]), split, jax.devices()[:1])
-    subsequences, objective = setup.subsequences, setup.objective
+    subsequences, objective = setup.batches.subsequences, setup.objective
     expected = objectives.expected_targets(objective, subsequences, split.interactions.items, ITEMS)
     assert expected.sum() == pytest.approx(objective.count(subsequences.length).sum())
     np.testing.assert_allclose(setup.sampler_tables.batch.share, expected / expected.sum(), rtol=1e-6)

@@ -57,7 +57,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(prepare, uninterr
 def test_metrics_rows_are_whole_epochs(prepare, uninterrupted):
     rows = uninterrupted[3]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
-    targets = int(prepare()[0].subsequences.length.sum())
+    targets = int(prepare()[0].batches.subsequences.length.sum())
     assert all(row["targets"] == targets and "valid" in row and row["rate"] == 1e-2 for row in rows)
 
 
@@ -141,9 +141,9 @@ def test_steps_are_the_same_on_any_number_of_devices(prepare, split):
     setup, _ = prepare()
     for number in range(2, 9):
         of = fit.setup(setup.config, split, jax.devices()[:number])
-        assert (of.rows, of.epoch_steps) == (setup.rows, setup.epoch_steps)
-        assert of.padded_rows == -(-setup.rows // number) * number
-        words = f"{of.padded_rows - of.rows} empty so that all devices have as many"
+        assert (of.batches.rows, of.epoch_steps) == (setup.batches.rows, setup.epoch_steps)
+        assert of.padded_rows == -(-setup.batches.rows // number) * number
+        words = f"{of.padded_rows - of.batches.rows} empty so that all devices have as many"
         assert (words in wording.describe(of)) == (8 % number != 0)
 
 

@@ -66,7 +66,7 @@ def saved(path, setup, seed=3):
     users = Users(setup.split.interactions.users.tolist(), np.ones(len(setup.split.interactions.users), bool))
     workdir.claim(path, setup.config, setup.split.interactions, "log", counted, users)
     checkpoints = checkpoint.Checkpoints(path)
-    checkpoints.save(5, jax.device_put(state), {"step": 5, "rows": setup.rows})
+    checkpoints.save(5, jax.device_put(state), {"step": 5, "rows": setup.batches.rows})
     checkpoints.close()
     return state
 

@@ -277,7 +277,7 @@ def test_lanes_carry_their_states_from_step_to_step(kind):
     at = setup.epoch_steps // 2
     data, _ = fit.Feed(setup)(0, at)
     state, _ = setup.run(state, data, setup.sampler_tables, np.int32(0), np.int32(at))
-    now = setup.gather(*jax.device_get(data), (at - 1) * setup.rows + np.arange(setup.rows))
+    now = setup.batches.gather(*jax.device_get(data), (at - 1) * setup.batches.rows + np.arange(setup.batches.rows))
     for lane in np.flatnonzero(now.items[:, 0])[:4]:
         user, position = now.user_index[lane, 0], now.positions[lane, 0]
         first = max(split.stop[user] - 1 - config().length, split.start[user])
@@ -299,7 +299,7 @@ def test_gradient_is_normalised_by_the_global_count(devices):
         setup = fit.setup(config(**changes), split, jax.devices()[:devices])
     start = fit.initial(setup)
     data, _ = fit.Feed(setup)(0, 1)
-    batch = stream.gather(*jax.device_get(data), np.arange(setup.rows))
+    batch = stream.gather(*jax.device_get(data), np.arange(setup.batches.rows))
 
     def mean_loss(params, batch=batch, model=setup.model):
         hidden, _ = model.encode(params, batch)

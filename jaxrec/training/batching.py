@@ -1,0 +1,138 @@
+"""Batches of a training: the rows that its histories lie in, what of the log lies beside, and how a step reads them."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.batches import context, session_parallel, stream
+from jaxrec.config import registry
+from jaxrec.config.keys import Config, LossOptions
+from jaxrec.config.parsing import row_width
+from jaxrec.data import event_types
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.splits import Split
+from jaxrec.system.errors import UserError
+
+
+class Batches(NamedTuple):
+    """Which subsequences of the histories train, and how they lie in the rows of an epoch's steps."""
+
+    subsequences: stream.Subsequences
+    layout: Any  #: stream.PackingLayout, or session_parallel.Schedule
+    order_of: np.ndarray | None  #: [P] as from stream.packing_layout; None if all epochs have the same order
+    gather: Callable  #: (data, order, rows, with_targets) -> Stream; rows are counted from the first of the epoch
+    rows: int  #: rows per step, whatever the devices
+    most: int  #: targets of a row
+
+    @property
+    def epoch_steps(self) -> int:
+        return self.layout.rows // self.rows
+
+
+def batches(config: Config, split: Split, objective: Any) -> Batches:
+    """The Batches of the users who train.
+
+    Raises:
+        UserError: nothing is left to train on, or there are too many events or steps.
+    """
+    subsequences = objective.subsequences(split.start, split.stop, config.length, config.history)
+    if not len(subsequences.length):
+        raise UserError(_nothing_to_train(config, split.interactions))
+    if len(split.interactions.items) >= 2**31 and config.feed == "device":
+        raise UserError(
+            f"{split.interactions.name}: 2^31 interactions or more do not lie on a device: set config.feed=host, which "
+            "sends their batches from the host, or train on a part of the users"
+        )
+    if config.stream == "session-parallel":
+        subsequences = session_parallel.oldest_first(subsequences, split.interactions)
+        rows = session_parallel.rows_of(config.batch)
+        layout = session_parallel.schedule(subsequences.length, config.batch, rows)
+        gather = partial(session_parallel.gather, step_rows=rows)
+        found = Batches(subsequences, layout, None, gather, rows, most=1)
+    else:
+        lengths, width = subsequences.length, row_width(config)
+        room = objective.room(lengths)
+        rows = stream.rows_per_step(config.batch, len(lengths), stream.pack(np.maximum(lengths, room), width)[1])
+        layout, order_of = stream.packing_layout(lengths, width, rows, room, config.feed == "host")
+        row_of = np.searchsorted(layout.first, np.arange(len(order_of)), side="right") - 1
+        most = int(np.bincount(row_of, objective.count(lengths[order_of])).max())
+        found = Batches(subsequences, layout, order_of, stream.gather, rows, most)
+    if config.epochs * found.epoch_steps >= 2**31:
+        of_steps = f"{config.epochs:,}, of {found.epoch_steps:,} steps each"
+        raise UserError(f"config.epochs is {of_steps}: 2^31 or more: {(2**31 - 1) // found.epoch_steps:,} do")
+    return found
+
+
+def _nothing_to_train(config, interactions):
+    before = "".join(f" {name} with an event before it" for name in event_types.asked(interactions)[:1])
+    has = f"a{before}" if before else "two items to train on"
+    cure = "a longer log, or with times config.split=by-time, which holds the newest events out, leaves some"
+    if "test_quantile" in registry.find("split", config.split).keys:
+        cure = "a larger config.test_quantile, a longer log, or config.split=last-item leaves some"
+    return f"{interactions.name}: no user has {has} outside of what the split holds out: {cure}"
+
+
+def data_of(config: Config, split: Split, batches: Batches) -> stream.Data:
+    """All that a step reads, on the host.
+
+    Raises:
+        UserError: the log lacks what the configuration names.
+    """
+    return stream.Data(
+        split.interactions.items,
+        batches.subsequences.start,
+        batches.subsequences.user_index,
+        batches.layout,
+        context.shown(split.interactions, config),
+        target_weights(split.interactions, config.loss),
+        event_types.targets(split.interactions),
+    )
+
+
+def reader(config: Config, objective: Any, batches: Batches, padded_rows: int) -> Callable:
+    """(data, index, share) -> the Stream of a device's share of rows in a step's batch, as its program reads it.
+
+    With feed=device, `data` is (Data, Order), `index` the step in the epoch and `share` which rows of `padded_rows`;
+    with feed=host, `data` are batches as `feed.Feed` sends them, and `index` the step among theirs.
+    """
+    rows, gather = batches.rows, partial(batches.gather, with_targets=objective.stream_targets)
+
+    def gathered(data, index, share):
+        if padded_rows == rows:
+            return gather(*data, index * rows + share)
+        return stream.emptied(gather(*data, index * rows + jnp.minimum(share, rows - 1)), share < rows)
+
+    def sent(data, index, share):
+        found = jax.tree.map(lambda kept: kept.reshape(-1, len(share), kept.shape[-1])[index], data)
+        if found.context is None:
+            return found
+        return found._replace(context=found.context.reshape(*found.items.shape, -1))  # Feed flattens all but rows
+
+    return gathered if config.feed == "device" else sent
+
+
+def target_weights(interactions: Interactions, options: LossOptions) -> np.ndarray | None:
+    """The weight of each event's loss as a target, [N] float32, by LossOptions.weight; None: all are equal.
+
+    Raises:
+        UserError: the log has no weights, or one is negative.
+    """
+    if options.weight == "none":
+        return None
+    if interactions.weights is None:
+        raise UserError(
+            f"{interactions.name} has no weights, and config.loss.weight is {options.weight}: name their column to "
+            "prepare.py with --weight COLUMN, or leave config.loss.weight out"
+        )
+    weights = np.asarray(interactions.weights)
+    if (lowest := weights.min(initial=0)) < 0:
+        raise UserError(
+            f"{interactions.name} has weights below 0 (one is {lowest:g}), by which no loss can count: leave these "
+            "events out (prepare.py --min-rating 0), or set config.loss.weight=none"
+        )
+    weights = np.minimum(weights, options.weight_clip) if options.weight_clip else weights
+    return (np.log1p(weights) if options.weight == "log" else weights).astype(np.float32)

@@ -14,16 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import polars as pl
 
+from jaxrec.batches import calendar
+from jaxrec.batches.calendar import SECOND, UNKNOWN
 from jaxrec.config import registry
 from jaxrec.config.keys import Config
 from jaxrec.data import baskets, topics, user_columns
 from jaxrec.system.errors import UserError
 
-SECOND = 1_000_000  # of a log's times
-HOUR, DAY = 3600 * SECOND, 86_400 * SECOND
-UNKNOWN = np.iinfo(np.int64).min  # of a time
 GAPS = 32  # doublings of a second: the last is of 68 years and more
 OCTAVES = (-8, 24)  # powers of two between which weights are told apart
 PARTS = 8  # of an octave
@@ -73,39 +71,6 @@ def _starts(events):
     return events.offsets[:-1][np.diff(events.offsets) > 0]
 
 
-def _hour(times):
-    return times % DAY // HOUR + 1
-
-
-def _weekday(times):
-    return (times // DAY + 3) % 7 + 1  # 1970 began on a Thursday
-
-
-def _month(times):
-    days = (times // DAY).astype("datetime64[D]")
-    return days.astype("datetime64[M]").astype(np.int64) % 12 + 1
-
-
-def _where_dated(numbers):
-    def of(events):
-        times = np.asarray(events.times)
-        known = times != UNKNOWN
-        return np.where(known, numbers(np.where(known, times, 0)), 0)
-
-    return of
-
-
-def _local(events):
-    """The events with what the clocks of their zone show, in microseconds, in the place of their times."""
-    if events.zone == "UTC":
-        return events
-    times = np.asarray(events.times)
-    known = times != UNKNOWN
-    moments = pl.Series(np.where(known, times, 0)).cast(pl.Datetime("us", "UTC"))
-    shown = moments.dt.convert_time_zone(events.zone).dt.replace_time_zone(None).dt.epoch("us").to_numpy()
-    return events._replace(times=np.where(known, shown, UNKNOWN), zone="UTC")
-
-
 def _moment(events):
     """Seconds since the first of the history's events whose time is known, from 1."""
     times = np.asarray(events.times)
@@ -145,9 +110,9 @@ def _basket(events):
 
 PLAIN = {
     "gap": Kind(GAPS, "times", _gap),
-    "hour": Kind(24, "dates", _where_dated(_hour)),
-    "weekday": Kind(7, "dates", _where_dated(_weekday)),
-    "month": Kind(12, "dates", _where_dated(_month)),
+    "hour": Kind(24, "dates", lambda events: calendar.read(calendar.hour, events.times)),
+    "weekday": Kind(7, "dates", lambda events: calendar.read(calendar.weekday, events.times)),
+    "month": Kind(12, "dates", lambda events: calendar.read(calendar.month, events.times)),
     "weight": Kind(3 + 2 * PARTS * (OCTAVES[1] - OCTAVES[0]), "weights", _weight),
     "session": Kind(2, "sessions", _session),
     "type": Kind(0, "types", lambda events: np.asarray(events.types)),
@@ -238,6 +203,31 @@ def of_log(interactions: Any, zone: str = "UTC", topic: str = "") -> Events:
     )
 
 
+def of_known_items(events: Events) -> Events:
+    """The Events without those whose items are not known, as if they had never been.
+
+    So the event before one is the one before it of those that are left, as in a training, whose log was filtered.
+
+    >>> events = Events(np.array([0, 2, 3]), np.array([0, 5, 9]), session_starts=[0, 2], items=np.array([0, 4, 2]))
+    >>> found = of_known_items(events)
+    >>> found.offsets.tolist(), found.times.tolist(), found.session_starts.tolist()
+    ([0, 1, 2], [5, 9], [0, 1])
+    """
+    keep = np.asarray(events.items) > 0
+    before = np.append(0, np.cumsum(keep))
+    of = lambda numbers: None if numbers is None else np.asarray(numbers)[keep]
+    starts = None if events.session_starts is None else np.unique(before[events.session_starts])
+    return events._replace(
+        offsets=before[events.offsets],
+        times=of(events.times),
+        weights=of(events.weights),
+        session_starts=None if starts is None else starts[starts < before[-1]],
+        types=of(events.types),
+        items=of(events.items),
+        users=None if events.users is None else {name: of(numbers) for name, numbers in events.users.items()},
+    )
+
+
 def known(events: Events) -> tuple[str, ...]:
     """The kinds that these events have, but for those of the time of asking.
 
@@ -276,7 +266,8 @@ def numbers(events: Events, kinds: Sequence[str], name: str = "the log", masks: 
             asks = ASKS.get(kind, f"config.context asks for {kind}")
             raise UserError(f"{name}: {asks}, which needs {_wanted(needs)}: {_instead(known(events))}")
     found = _empty(events, kinds)
-    local = _local(events) if "dates" in {kind_of(kind).needs for kind in kinds} else events
+    dated = "dates" in {kind_of(kind).needs for kind in kinds}
+    local = events._replace(times=calendar.local(np.asarray(events.times), events.zone)) if dated else events
     made = {}  # by their function, which is one for a kind and for that of the time of asking
     for column, kind in enumerate(map(kind_of, kinds) if len(found) else ()):
         if kind.numbers not in made:

@@ -302,6 +302,8 @@ def numbers_in(catalogue: Catalogue, log: Interactions) -> np.ndarray:
 def context_in(kinds: Sequence[str], events: context.Events, name: str, masks: bool = False) -> np.ndarray:
     """The context of a log's events, [N, K], as a model is shown it: 0 of a kind that the log lacks, with a warning.
 
+    Events of items that are not known are none to the model, and have 0.
+
     Args:
         kinds: of the model.
         events: of the log; types and items by the numbers of the model.
@@ -312,7 +314,12 @@ def context_in(kinds: Sequence[str], events: context.Events, name: str, masks: b
     if lacks := [kind for kind in own if context.LACKS[context.kind_of(kind).needs](events)]:
         said = f"{name} does not say the {', '.join(lacks)} of its events, which the model is shown"
         warnings.warn(said, stacklevel=3)
-    return context.partly(events, kinds, name, masks)
+    if (is_known := np.asarray(events.items) > 0).all():
+        return context.partly(events, kinds, name, masks)
+    found = context.partly(context.of_known_items(events), kinds, name, masks)
+    shown = np.zeros((len(is_known), len(kinds)), found.dtype)
+    shown[is_known] = found
+    return shown
 
 
 def _bucket(number):

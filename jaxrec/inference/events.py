@@ -45,7 +45,8 @@ def context_of(
         which: begins the message of an error.
         now: when the next item is asked for, as one of `times`; None where that is not known.
         zone: of a configuration's `context_zone`.
-        places: of the events that the model is shown; all if None.
+        places: of the events whose items the model knows; all if None. Others are none to it, as to its training: the
+            gap of an event is that since the one before it of these.
         masks: slots that a model fills after the history: then they are shown the time of asking, [places + masks, K],
             and otherwise the newest event's.
         types: the numbers of their types, as `type_numbers` gives them.
@@ -65,28 +66,29 @@ def context_of(
         return None
     columns = [kind.removeprefix(context.USER) for kind in kinds if kind.startswith(context.USER)]
     known = {name: (users or {}).get(name, 0) for name in columns}
-    starts, unsaid = (None, None) if sessions is None else _session_starts(sessions, length, which)
+    at = np.arange(length) if places is None else np.asarray(places, np.int64)
+    of_all = None if times is None else _times(times, length, which)
+    moment = np.array([_now(now, of_all, which)], np.int64)
+    starts, unsaid = (None, None) if sessions is None else _session_starts(sessions, length, which, at)
+    of_known = lambda numbers: None if numbers is None else numbers[at]
     given = context.Events(
-        np.array([0, length]),
-        times=None if times is None else _times(times, length, which),
-        weights=None if weights is None else _weights(weights, length, which),
+        np.array([0, len(at)]),
+        times=of_known(of_all),
+        weights=of_known(None if weights is None else _weights(weights, length, which)),
         session_starts=starts,
         zone=zone,
-        types=types,
-        items=items,
+        types=of_known(types),
+        items=of_known(items),
         topics=topics,
-        users={name: np.full(length, number) for name, number in known.items()},
+        users={name: np.full(len(at), number) for name, number in known.items()},
     )
-    moment = np.array([_now(now, given.times, which)], np.int64)
-    at = np.arange(length) if places is None else np.asarray(places, np.int64)
     found, asked = context.partly(given, kinds, masks=masks > 0), context.is_asked(kinds)
     if "session" in kinds and unsaid is not None:
         found[unsaid, list(kinds).index("session")] = 0
-    found = found[at]
     steady = context.is_steady(kinds)
     if not (asked.any() or (masks and steady.any())) or not len(at):
         return found
-    last = np.full(1, context.UNKNOWN) if given.times is None else given.times[at[-1:]]
+    last = np.full(1, context.UNKNOWN) if given.times is None else given.times[-1:]
     found = np.pad(found, ((0, masks), (0, 0)))
     found[-1, steady] = found[0, steady]
     found[-1] = np.where(asked, context.asked_at(kinds, last, moment, zone)[0], found[-1])
@@ -150,13 +152,13 @@ def type_numbers(
     return np.array([place.get(each or "", 0) for each in texts], np.uint8), unknown
 
 
-def _session_starts(sessions, length, which):
-    """(places of the events that begin a session; of those of which nobody says whether they do)."""
+def _session_starts(sessions, length, which, at):
+    """Of the events at these places: (which of them begin a session; of which nobody says whether they do)."""
     given = _as_many(sessions, "sessions", length, which)
     for each in given:
         if not (each is None or (isinstance(each, str | int | np.integer) and not isinstance(each, bool))):
             raise UserError(f"{which}sessions: {arguments.some([each])} is no id of a session: give a text or a number")
-    ids = [None if each is None else str(each) for each in given]
+    ids = [None if given[place] is None else str(given[place]) for place in at]
     before = [*ids[:1], *ids[:-1]]
     starts = [place for place, pair in enumerate(zip(ids, before, strict=True)) if place == 0 or pair[0] != pair[1]]
     unsaid = [place for place, pair in enumerate(zip(ids, before, strict=True)) if None in pair]

@@ -156,8 +156,8 @@ def _described(recommender, shapes, length):
     """The inputs of a program, each with how to compute it."""
     own, config = recommender.engine, recommender.config
     rules = {
-        "history": "the places of the newest items in ids, from 1, oldest first, then 0; items that are not there are "
-        "left out, with what is known of their events",
+        "history": "the places of the newest items in ids, from 1, oldest first, then 0; events of items that are not "
+        "there are left out before anything is computed, so that none is the event before another",
         "allowed": "whether each item can be recommended",
         "user": "the place of the user in users, from 0, where null has no vector; -1 of a new user",
     }

@@ -10,7 +10,7 @@ from some import some
 from stepping import ADAM, assert_close, states
 from trainings import BASE
 
-from jaxrec.batches import baskets, context
+from jaxrec.batches import baskets, calendar, context
 from jaxrec.batches.stream import Stream
 from jaxrec.config import parsing as configs
 from jaxrec.data import splits
@@ -36,7 +36,7 @@ def log_of(sizes, seed=0):
     random = np.random.default_rng(seed)
     log = from_sequences([list(range(1, ITEMS + 1)), *(random.integers(1, ITEMS + 1, sum(each)) for each in sizes)])
     days = [np.arange(ITEMS), *(np.repeat(np.arange(len(each)), each) for each in sizes)]
-    return dataclasses.replace(log, times=np.concatenate(days).astype(np.int64) * context.DAY)
+    return dataclasses.replace(log, times=np.concatenate(days).astype(np.int64) * calendar.DAY)
 
 
 def shuffled(log, seed=1):

@@ -48,6 +48,22 @@ def test_some_events_may_be_known_and_others_not():
     assert found[2].tolist() == whole[1].tolist()
 
 
+@given(st.lists(st.tuples(st.integers(0, 9_000), st.integers(0, 2), st.integers(0, 4)), max_size=6), st.integers(0, 1))
+def test_events_of_items_that_are_not_known_are_none(events, masks):
+    """As in a training, whose log was filtered: gap, topic and session are compared to the known one before."""
+    kinds = ("gap", "session", "switch", "weight", "type", "moment", "asked_gap")
+    times, sessions, items = (list(column) for column in zip(*sorted(events), strict=True)) if events else ([], [], [])
+    topics, items = np.array([[0], [1], [2], [1], [2]]), np.array(items, np.int32)
+    places = np.flatnonzero(items)
+
+    def shown(at, places):
+        of = lambda column: [column[place] for place in at]
+        told = {"types": items[at] % 3, "items": items[at], "topics": topics, "sessions": of(sessions)}
+        return context_of(kinds, len(at), of(times), of(times), now=9_500, places=places, masks=masks, **told)
+
+    np.testing.assert_array_equal(shown(np.arange(len(items)), places), shown(places, None))
+
+
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=6))
 def test_a_session_begins_where_a_log_would_say_so(sessions):
     starts = np.flatnonzero(np.diff(sessions, prepend=-1))

@@ -86,9 +86,7 @@ def number(kind, events, at, about, now=None):
 
 
 def switch(events, at, about, ids):
-    topics = [
-        set(about["topics"][ids.index(item)]) if item in ids else set() for item, *_ in events[max(at - 1, 0) : at + 1]
-    ]
+    topics = [set(about["topics"][ids.index(item)]) for item, *_ in events[max(at - 1, 0) : at + 1]]
     return 0 if at == 0 or not all(topics) else 1 if topics[0] & topics[1] else 2
 
 
@@ -109,6 +107,7 @@ def column(about, length, ids):
     found = np.zeros((len(HISTORIES), length), np.int32)
     plain = name.removeprefix("asked_")
     for row, (events, now, _) in enumerate(HISTORIES):
+        events = [event for event in events if event[0] in ids]
         last = len(events) - 1
         if name == "switch":
             values = [switch(events, at, about, ids) for at in range(last + 1)]
@@ -117,8 +116,7 @@ def column(about, length, ids):
         else:
             values = [number(plain, events, at + 1, about) for at in range(last)]
             values.append(0 if now is None else number(plain, events, last, about, now))
-        values = [value for value, (item, *_) in zip(values, events, strict=True) if item in ids][-length:]
-        found[row, : len(values)] = values
+        found[row, : len(values[-length:])] = values[-length:]
     return found
 
 

@@ -1,8 +1,10 @@
 """Reads raw logs in any supported format, detected or named by the person."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from jaxrec.config import registry
@@ -103,11 +105,10 @@ def read(
         reader = registry.find("reader", "table")  # its columns can be numbered, and its separator given
     if columns and "columns" not in reader.takes:
         flags = ", ".join(f"--{role}" for role in columns)
-        raise UserError(
-            f"{path}: read as {reader.name}, whose columns are known: leave out {flags}, or say --format table"
-        )
+        otherwise = _or_as_table(str(path), reader, files)
+        raise UserError(f"{path}: read as {reader.name}, whose columns are known: leave out {flags}{otherwise}")
     _check_flags(str(path), reader, bool(only), bool(ids or keep_na_ids), bool(time_format))
-    _check_dialect(str(path), reader, separator, quote)
+    _check_dialect(str(path), reader, separator, quote, _or_as_table(str(path), reader, files))
     if store.memory is not None and "memory" not in reader.takes:
         raise UserError(
             f"{path}: read as {reader.name}, which takes the whole file into memory: leave out --memory, or write it "
@@ -144,11 +145,20 @@ def _check_flags(path: str, reader: ReaderEntry, only: bool, ids: bool, time_for
         raise UserError(f"{path}: read as {reader.name}, which has no columns to read so: leave out {some(wrong)}")
 
 
-def _check_dialect(path: str, reader: ReaderEntry, separator: str | None, quote: str) -> None:
+def _or_as_table(path: str, reader: ReaderEntry, files: list[File]) -> str:
+    """The cure of options that a reader lacks, beside leaving them out: to read its rows as those of a table."""
+    folder = Path(path).is_dir()
+    if reader.name == "prepared" or (folder and reader.name == "sequences"):
+        return ""
+    place = f"--input {shlex.quote(str(Path(path) / files[0].below))} " if folder else ""
+    return f", or say {place}--format table"
+
+
+def _check_dialect(path: str, reader: ReaderEntry, separator: str | None, quote: str, otherwise: str) -> None:
     """Checks that the reader supports the given separator and quote."""
     known = {"separator": separator is not None, "quote": QUOTES[quote] == ""}
     if wrong := [f"--{name}" for name, is_given in known.items() if is_given and name not in reader.takes]:
-        raise UserError(f"{path}: read as {reader.name}: leave out {some(wrong)}, or say --format table")
+        raise UserError(f"{path}: read as {reader.name}: leave out {some(wrong)}{otherwise}")
 
 
 def _look(file: File) -> str:

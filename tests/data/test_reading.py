@@ -98,11 +98,16 @@ SPECIMENS = [("1", "5", START, 3), ("1", "6", START, 4), ("2", "5", START, 5)]
 def test_an_unknown_format_and_columns_where_they_are_known(tmp_path):
     with pytest.raises(UserError, match=f"no format 'csv': choose one of {', '.join(registry.names('reader'))}"):
         read(tmp_path, "csv")
+    columns = {"user": "1", "item": "2"}
     for way in WAYS:
         if way.format in ("prepared", "sequences", "movielens"):
-            message = rf"read as {way.format}, whose columns are known: leave out --user, or say --format table"
-            with pytest.raises(UserError, match=message):
-                read(way.write(tmp_path / way.name, SPECIMENS), columns={"user": "1"})
+            path = way.write(tmp_path / way.name, SPECIMENS)
+            with pytest.raises(UserError, match="whose columns are known: leave out --user, --item") as refused:
+                read(path, columns=columns)
+            cure = re.search(r", or say (?:--input (\S+) )?--format table$", str(refused.value))
+            assert bool(cure) == (way.format == "movielens" or not path.is_dir())
+            if cure and way.format == "movielens":
+                assert sorted(read(cure[1] or path, "table", columns=columns).users.tolist()) == [1, 2]
 
 
 def test_amazon_s_columns_may_be_numbered_where_they_look_alike(tmp_path):

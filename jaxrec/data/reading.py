@@ -147,10 +147,10 @@ def _check_flags(path: str, reader: ReaderEntry, only: bool, ids: bool, time_for
 
 def _or_as_table(path: str, reader: ReaderEntry, files: list[File]) -> str:
     """The cure of options that a reader lacks, beside leaving them out: to read its rows as those of a table."""
-    folder = Path(path).is_dir()
-    if reader.name == "prepared" or (folder and reader.name == "sequences"):
+    file, alone = files[0], files[0].path == Path(path)
+    if reader.name == "prepared" or file.member or (reader.name == "sequences" and not alone):
         return ""
-    place = f"--input {shlex.quote(str(Path(path) / files[0].below))} " if folder else ""
+    place = "" if alone else f"--input {shlex.quote(str(file.path))} "
     return f", or say {place}--format table"
 
 

@@ -21,7 +21,7 @@ from jaxrec.data.folds import Asked, Fold
 from jaxrec.data.plausible import date
 from jaxrec.evaluation import ranker
 from jaxrec.evaluation.ageing import Ages, spread
-from jaxrec.evaluation.baselines import BASELINES, named_baselines
+from jaxrec.evaluation.baselines import BASELINES, named_baselines, scored
 from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.protocols import FULL, KEPT
 from jaxrec.kernels import placement
@@ -144,16 +144,15 @@ class _Run:
         past = folding.latest(folding.window_of(self.log.interactions, self.plan[fold].window), self.valid)
         split, can = self._questions(fold)
         for name in baselines:
-            baseline, own, questions = BASELINES[name], can, split.test
-            if baseline.of_users:
+            own, questions = can, split.test
+            if BASELINES[name].of_users:
                 has = (split.stop > split.start)[questions.source]
                 own, questions = can.copy(), splits.Questions(*(each[has] for each in questions))
                 own[can] = has
-            learnt, found = baseline.fit(past), NOTHING
+            found = NOTHING
             if own.any():
                 layout = ranker.lay_out(split, questions, self.protocol, devices=self.devices)
-                queries = baseline.queries(learnt, split, questions)
-                found = ranker.run(layout, baseline.scorer, baseline.params(learnt), queries)
+                found = ranker.run(layout, *scored(name, split, questions, past))
             self._keep(name, fold, spread(found, own)[None], own)
 
     def train(

@@ -18,7 +18,7 @@ from jaxrec.config import registry
 from jaxrec.data import event_types, splits
 from jaxrec.data.text import some
 from jaxrec.evaluation import protocols, ranker
-from jaxrec.evaluation.baselines import BASELINES, named_baselines
+from jaxrec.evaluation.baselines import named_baselines, scored
 from jaxrec.evaluation.comparison import SHOWN, paired, row_of
 from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.kernels import placement
@@ -140,9 +140,10 @@ def compare(
         label: [fitting.configuration(recipe, {**keys, **changes, "seed": seed}, log) for seed in range(seeds)]
         for label, (recipe, changes) in variants(KINDS if models is None else models, vary).items()
     }
-    split_by = {(each.split, each.test_quantile, each.target_types) for configs in made.values() for each, _ in configs}
-    if len(split_by) > 1:
-        raise UserError("these configurations split the data in different ways: set split for all of them")
+    for keys_of_split in (("split", "test_quantile", "target_types"), ("cold_items",)):
+        if len({tuple(getattr(each, key) for key in keys_of_split) for of in made.values() for each, _ in of}) > 1:
+            said = f"set {keys_of_split[0]} for all of them"
+            raise UserError(f"these configurations split the data in different ways: {said}")
     split, protocol = _split_and_protocol(made, log)
     if split.together:
         raise UserError("a comparison counts each target alone, and split=last-basket asks for baskets: evaluate each")
@@ -150,8 +151,9 @@ def compare(
     if workdir is None:
         say(f"workdir {folder}")
     rows, ranks = {}, {}
-    for name in baselines:
-        ranks[name] = _ranks_of_baseline(name, split, protocol)[None]
+    cold = [fitting.split_for(config, log) for config, _ in next(iter(made.values()), []) if config.cold_items]
+    for name in baselines:  # once, or as often as other items are held out of training
+        ranks[name] = np.stack([_ranks_of_baseline(name, each, protocol) for each in cold or [split]])
         rows[name] = row_of(ranks[name])
     for label, each in made.items():
         found = []
@@ -161,7 +163,7 @@ def compare(
             say(f"{label}, seed {config.seed}: {path}")
             with fitting.ending(folder):
                 training = fitting.train(config, name, log, path, console)
-            found.append(_tested(training, split, protocol))
+            found.append(_tested(training, fitting.split_for(config, log), protocol))
         ranks[label] = np.stack([each for each, _ in found])
         mean = {key: float(np.mean([facts[key] for _, facts in found])) for key in found[0][1]}
         rows[label] = row_of(ranks[label]) | mean
@@ -240,10 +242,8 @@ def _split_and_protocol(made: dict, log: Log) -> tuple[splits.Split, str]:
 
 def _ranks_of_baseline(name: str, split: splits.Split, protocol: str) -> np.ndarray:
     """Returns a baseline's ranks of the test questions, [Q]."""
-    baseline = BASELINES[name]
-    learnt = baseline.fit(split)
     prepared = ranker.lay_out(split, split.test, protocol, devices=placement.local())
-    return ranker.run(prepared, baseline.scorer, baseline.params(learnt), baseline.queries(learnt, split, split.test))
+    return ranker.run(prepared, *scored(name, split, split.test))
 
 
 def _tested(training: fitting.Training, split: splits.Split, protocol: str) -> tuple[np.ndarray, dict[str, float]]:

@@ -23,7 +23,7 @@ from jaxrec.data import sources, splits, synthetic
 from jaxrec.data.users import Users
 from jaxrec.evaluation import ranker, results
 from jaxrec.evaluation.baselines import COUNTED
-from jaxrec.evaluation.evaluator import Validation, has_vector, tests_beside_baselines, validation
+from jaxrec.evaluation.evaluator import Validation, has_vector, test_of_training, tests_of_baselines, validation
 from jaxrec.evaluation.protocols import FULL, KEPT
 from jaxrec.inference.loading import load
 from jaxrec.inference.recommender import Recommender
@@ -273,9 +273,8 @@ def train(
         claim(path, setup, log)
         if processes.from_first(workdirs.is_done(path) and loop.complete(setup, path)):
             kept = read_checked(path / workdirs.DONE, "it is written anew")
-            rows = metric_writer.read_rows(path / "metrics.jsonl")
-            found = {"scores": {config.model.name: kept["test"]}, "seconds": kept["seconds"]}
-            return Training(path=path, config=config, rows=rows, trained=False, **found)
+            found = {"config": config, "scores": {config.model.name: kept["test"]}, "seconds": kept["seconds"]}
+            return Training(path=path, rows=metric_writer.read_rows(path / "metrics.jsonl"), trained=False, **found)
         say(wording.describe(setup))
         if config.init_from and not workdirs.has_begun(path):
             say(growing.describe(config, split.interactions.catalogue))
@@ -286,10 +285,11 @@ def train(
         done = loop.fit(setup, path, validate, console, held, on_evaluate, on_checkpoint, watch=watch)
         held.check()
         metric_writer.plot(done["rows"], path / CURVES, name, wording.drawn(config), config.select_by)
-        scores = tests_beside_baselines(path, setup)
+        scores = {config.model.name: test_of_training(path, setup)}
         held.check()
         kept = {key: done[key] for key in ("step", "best", "seconds")} | {"select_by": config.select_by}
         write_checked(path / workdirs.DONE, kept | {"test": scores[config.model.name]})
+        scores |= tests_of_baselines(setup)
         if validate is None:
             console.print(f"nothing validated: the latest checkpoint is taken for {config.model.name}")
         ranked_whole = FULL in results.by_measure(scores[config.model.name])
@@ -309,7 +309,7 @@ def _follow(config, split, log):
         if processes.from_first(None):
             return Training(rows=[], seconds=0.0, scores={}, **found)
         done = loop.fit(setup, path, validate, console)
-        scores = tests_beside_baselines(path, setup)
+        scores = {config.model.name: test_of_training(path, setup)} | tests_of_baselines(setup)
         return Training(rows=done["rows"], seconds=done["seconds"], scores=scores, **found)
 
 

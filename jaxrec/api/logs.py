@@ -47,7 +47,7 @@ class Log:
         self.interactions, self.dataset = interactions, dataset
         self.steps, self.notes = list(steps), list(notes)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the histories and ids, independent of the file format."""
         return fingerprint(self.interactions)

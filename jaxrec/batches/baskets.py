@@ -131,7 +131,7 @@ def subsequences(
     """
     ends = np.append(np.flatnonzero(np.diff(begin)) + 1, len(begin))
     end_of = lambda at: ends[np.searchsorted(ends, at, side="right")]  # of the basket of an event
-    users, start, stop = np.arange(len(start)), np.asarray(start), np.asarray(stop)
+    users, start, stop = np.arange(len(start)), np.asarray(start), np.array(stop)
     found = []
     while True:
         users = users[stop[users] > start[users]]
@@ -150,7 +150,6 @@ def subsequences(
         found.append((users, first, stop[users]))
         if history == "newest":
             break
-        stop = stop.copy()
         stop[users] = end_of(first)
     none = np.zeros(0, np.int64)
     users, first, last = (np.concatenate(parts) for parts in zip((none, none, none), *found, strict=True))

@@ -13,20 +13,19 @@ SLOTS = 1 << 22  # slots made at once
 class Slots:
     """As an array [rows, T] int32, of which only the rows that are asked for are in memory.
 
-    >>> slots = Slots(np.array([0, 2]), np.array([0, 3, 0]), np.array([3, 1, 2]), width=4)
+    >>> slots = Slots(np.array([0, 2, 3]), np.array([0, 3, 0]), np.array([3, 1, 2]), width=4)
     >>> slots[np.array([1, 0])].tolist()
     [[2, 2, -1, -1], [0, 0, 0, 1]]
     """
 
-    first: np.ndarray  #: [rows] the first segment of each row; segments are numbered row by row
+    bounds: np.ndarray  #: [rows + 1] the first segment of each row, and their number; they are numbered row by row
     begin: np.ndarray  #: [P] the slot at which each segment begins
     length: np.ndarray  #: [P] the number of its slots
     width: int  #: T
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """The segments of the slots of these rows, [R] int -> [R, T] int32; -1 where empty."""
-        start = self.first[rows].astype(np.int64)
-        stop = np.append(self.first, len(self.begin))[rows + 1]
+        start, stop = self.bounds[rows].astype(np.int64), self.bounds[rows + 1].astype(np.int64)
         segment = slices(start, stop)
         place = np.repeat(np.arange(len(rows)) * self.width, stop - start) + self.begin[segment]
         length = self.length[segment]
@@ -36,7 +35,7 @@ class Slots:
 
     def whole(self) -> np.ndarray:
         """All of it, [rows, T] int32."""
-        rows = len(self.first)
+        rows = len(self.bounds) - 1
         found = np.empty((rows, self.width), np.int32)
         at_once = max(SLOTS // self.width, 1)
         for start in range(0, rows, at_once):

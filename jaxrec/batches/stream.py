@@ -190,7 +190,12 @@ def pack(lengths: ArrayLike, width: int) -> tuple[np.ndarray, int]:
 
 
 def packing_layout(
-    lengths: ArrayLike, width: int, multiple: int = 1, room: int = 0, host: bool = False
+    lengths: ArrayLike,
+    width: int,
+    multiple: int = 1,
+    room: int = 0,
+    host: bool = False,
+    packed: tuple[np.ndarray, int] | None = None,
 ) -> tuple[PackingLayout, np.ndarray]:
     """Packs subsequences into rows.
 
@@ -200,22 +205,24 @@ def packing_layout(
         multiple: empty rows are added up to a multiple of this, so that the last batch is full.
         room: the minimum number of slots to reserve for a subsequence; those that it doesn't use stay empty.
         host: whether rows are gathered on the host alone: the segments of their slots are then made for each of them.
+        packed: as from `pack` for these lengths, at least `room` each, where that is known.
 
     Returns:
         PackingLayout, and `order_of` [P] int32, the subsequence whose length each segment has.
     """
     lengths = np.asarray(lengths)
-    row_of, used = pack(np.maximum(lengths, room), width)
+    row_of, used = packed or pack(np.maximum(lengths, room), width)
     rows = max(-(-used // multiple), 1) * multiple
     order_of = np.lexsort((-lengths, row_of)).astype(np.int32)  # segments row by row, longest first
     segment_row, segment_length = row_of[order_of], lengths[order_of].astype(np.int64)
-    first = np.searchsorted(segment_row, np.arange(rows)).astype(np.int32)
+    bounds = np.searchsorted(segment_row, np.arange(rows + 1)).astype(np.int32)
+    first = bounds[:-1]
     segment_room = np.maximum(segment_length, room)
     ends = np.cumsum(segment_room)
     before_row = np.append(0, ends)[first]  # slots used in all earlier rows
     begin = ends - segment_room - before_row[segment_row]
     begin = begin.astype(np.int32)
-    slots = Slots(first, begin, segment_length.astype(np.int32), width)
+    slots = Slots(bounds, begin, segment_length.astype(np.int32), width)
     return PackingLayout(slots if host else slots.whole(), first, begin), order_of
 
 

@@ -59,7 +59,7 @@ def spilling(path: Path, memory: int | None, stage: Callable[[str], None]) -> It
 
 @contextlib.contextmanager
 def _temporary(folder: Path) -> Iterator[None]:
-    """Makes a folder in place of one that a killed process left, and locks it; removes it if it is still there.
+    """Makes a folder, or empties one that a killed process left, and locks it; removes it if it is still there.
 
     Folders above it that were made for it go too, unless they hold something by then.
 
@@ -67,17 +67,15 @@ def _temporary(folder: Path) -> Iterator[None]:
         UserError: if another process is writing there.
     """
     made = [each for each in folder.parents if not each.exists()]
-    _check_unlocked(folder)
     lock = None
     try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        lock = os.open(folder, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = _locked(folder)
+        for left in folder.iterdir():
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
         for each in made:
             with contextlib.suppress(OSError):
@@ -100,17 +98,25 @@ def _in_place(path: Path, before: Path) -> Iterator[None]:
         settle()
 
 
-def _check_unlocked(folder: Path) -> None:
-    """Checks that no other process is writing this temporary folder; one left by a killed process is unlocked."""
-    if not folder.is_dir():
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"{folder}: another prepare is writing there: wait for it, or name another --output") from None
-    finally:
-        os.close(handle)
+def _locked(folder: Path) -> int:
+    """The descriptor of a folder, made if it isn't there, that no other process writes in until it is closed.
+
+    Raises:
+        UserError: if another process is writing there; one left by a killed process is unlocked.
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            why = "another prepare is writing there: wait for it, or name another --output"
+            raise UserError(f"{folder}: {why}") from None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), folder.stat()):
+                return handle
+        os.close(handle)  # of a folder that another process has removed or renamed since
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.data import baskets, event_types
-from jaxrec.data.ragged import slices
-from jaxrec.data.splits import target_counts, training_counts
+from jaxrec.data import baskets, event_types, maps
+from jaxrec.data.ragged import slices, spans
+from jaxrec.data.splits import Questions, Split, target_counts, training_counts
 from jaxrec.evaluation import content
 from jaxrec.kernels.ranking import Scorer, dot
 from jaxrec.system.arguments import shown
@@ -76,6 +76,11 @@ def _count_transitions(split):
         scores = np.unique(np.append(levels, counts * total + levels[following - 1]), return_inverse=True)[1]
         rest, scores = np.split(scores, [total - 1])
         gains = scores - rest[following - 1]
+    if len(pairs) >= 2**31:
+        raise UserError(
+            f"{split.interactions.name}: transitions has {len(pairs):,} pairs of items, 2^31 or more: leave it out of "
+            "the baselines"
+        )
     offsets = np.searchsorted(last, np.arange(1, total + 1)).astype(np.int32)
     slots = np.arange(max(np.diff(offsets).max(), 1), dtype=np.int32)
     # a final entry without an owner, so that the arrays are not empty
@@ -85,11 +90,23 @@ def _count_transitions(split):
 
 def _pairs(split, total):
     """Returns item * total + the item after it, ascending, and how often they are so in training."""
-    items = split.interactions.items
-    before = slices(split.start, np.maximum(split.stop - 1, split.start))
-    if (may := event_types.targets(split.interactions)) is not None:
-        before = before[may[before + 1]]
-    return np.unique(np.asarray(items[before], np.int64) * total + items[before + 1], return_counts=True)
+    items, may = split.interactions.items, event_types.targets(split.interactions)
+    stop = np.maximum(split.stop - 1, split.start)
+    ends = np.append(0, np.cumsum(stop - split.start))
+    pairs, filled = np.empty(ends[-1], np.int64), 0
+    for first, last in spans(ends, maps.ROWS):
+        before = slices(split.start[first:last], stop[first:last])
+        before = before if may is None else before[may[before + 1]]
+        np.add(items[before] * np.int64(total), items[before + 1], out=pairs[filled : (filled := filled + len(before))])
+        maps.release(items)
+    return _counted(pairs[:filled])
+
+
+def _counted(values):
+    """As np.unique of values with their counts, in the memory of the values, which are sorted."""
+    values.sort()
+    starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, np.int64)
+    return values[starts], np.diff(starts, append=len(values))
 
 
 def _basket_pairs(split, total):
@@ -115,21 +132,28 @@ def _summed(split, levels, counts):
     return levels >> over, counts << min(room, int(levels.max(initial=0)).bit_length())
 
 
-def _row(params, last):
-    """Returns the row of item `last`: items [W], gains [W], and which entries are real; none are of item 0."""
-    start, stop = params.offsets[last - 1], params.offsets[last]
-    places = start + params.slots
-    return params.items[places], params.gains[places], (places < stop) & (last > 0)
+def _place(params, last, items):
+    """Returns where items are in the row of item `last`, or would be, and where it ends; the row of item 0 is empty."""
+    begin, end = jnp.where(last > 0, params.offsets[last - 1], params.offsets[last]), params.offsets[last]
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = (low + high) // 2
+        before = params.items[middle] < items
+        return jnp.where((low < high) & before, middle + 1, low), jnp.where((low < high) & ~before, middle, high)
+
+    low, high = (jnp.broadcast_to(bound, jnp.shape(items)) for bound in (begin, end))
+    return jax.lax.fori_loop(0, len(params.slots).bit_length(), halve, (low, high))[0], end
 
 
 def _transitions_chunk(params, last, start, size):
-    last_L = jnp.atleast_1d(last)
+    last_L, slots_W = jnp.atleast_1d(last), params.slots[:size]  # a row has no more items in the chunk
 
     def add(at, scores):
-        items_W, gains_W, real_W = _row(params, last_L[at])
-        place_W = items_W - 1 - start
-        place_W = jnp.where(real_W & (place_W >= 0), place_W, size)
-        return scores.at[place_W].add(gains_W, mode="drop")
+        begin, end = _place(params, last_L[at], start + 1)
+        places_W = begin + slots_W
+        at_W = jnp.where(places_W < end, params.items[places_W] - 1 - start, size)
+        return scores.at[at_W].add(params.gains[places_W], mode="drop")
 
     return jax.lax.fori_loop(0, len(last_L), add, jax.lax.dynamic_slice_in_dim(params.rest, start, size))
 
@@ -138,10 +162,9 @@ def _transitions_at(params, last, items_C):
     last_L = jnp.atleast_1d(last)
 
     def add(at, scores_C):
-        items_W, gains_W, real_W = _row(params, last_L[at])
-        place_C = jnp.searchsorted(jnp.where(real_W, items_W, len(params.rest) + 1), items_C)
-        follows_C = (items_W[place_C] == items_C) & real_W[place_C]
-        return scores_C + jnp.where(follows_C, gains_W[place_C], 0)
+        places_C, end = _place(params, last_L[at], items_C)
+        follows_C = (places_C < end) & (params.items[places_C] == items_C)
+        return scores_C + jnp.where(follows_C, params.gains[places_C], 0)
 
     return jax.lax.fori_loop(0, len(last_L), add, params.rest[items_C - 1])
 
@@ -245,6 +268,20 @@ BASELINES = COUNTED | {
     "bpr": Baseline(dot, _fit_bpr, _place_bpr, lambda model: (model.item_factors, None), of_users=True),
     "item-features": Baseline(content.scorer, content.fit, content.newest),
 }
+
+
+def scored(name: str, split: Split, questions: Questions, past: Split | None = None) -> tuple[Scorer, Any, Any]:
+    """Returns what `ranker.run` ranks questions by: the (scorer, params, queries) of a fitted baseline.
+
+    Args:
+        name: in BASELINES.
+        split: the questions' own.
+        questions: of the split.
+        past: what it is fitted to; by default the split.
+    """
+    baseline = BASELINES[name]
+    learnt = baseline.fit(past or split)
+    return baseline.scorer, baseline.params(learnt), baseline.queries(learnt, split, questions)
 
 
 def named_baselines(names: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Content-based baselines: nearest neighbours by item features, and the expected hits of random draws."""
+"""A content-based baseline: nearest neighbours by item features."""
 
 from typing import Any, NamedTuple
 
@@ -72,37 +72,3 @@ def _at(params, history_L, items_C):
 
 
 scorer = Scorer(_chunk, _at)
-
-
-def drawn(split: Split, questions: Questions, found: Features, k: int = 10, *, every: bool = False) -> np.ndarray:
-    """Returns the probability [Q] that k random items that share a value with the last history item include the target.
-
-    Items of the history are not drawn.
-
-    Args:
-        split: the split.
-        questions: the questions.
-        found: Features of the catalogue, of the columns that define the category.
-        k: number of items drawn.
-        every: whether to draw only from items with exactly the last item's values.
-    """
-    items, last = split.interactions.items, split.interactions.items[questions.stop - 1]
-    alike = _same if every else _sharing
-    chances = np.zeros(len(last))
-    order = np.argsort(last, kind="stable")
-    for group in np.split(order, np.flatnonzero(np.diff(last[order])) + 1) if len(order) else ():
-        pool = alike(found.values, last[group[0]] - 1)
-        for question in group[pool[questions.target[group] - 1]]:
-            history = np.unique(items[questions.start[question] : questions.stop[question]])
-            left = pool.sum() - pool[history - 1].sum()
-            chances[question] = min(k / left, 1.0) if questions.target[question] not in history else 0.0
-    return chances
-
-
-def _sharing(values, row):
-    """Returns which items have a value of this row. [V] bool"""
-    return np.isin(values, values[row][values[row] > 0]).any(1)
-
-
-def _same(values, row):
-    return (values == values[row]).all(1)

@@ -18,7 +18,7 @@ from jaxrec.data import splits
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation import beyond, histories, next_basket, protocols, ranker, results
 from jaxrec.evaluation.answers import Answers
-from jaxrec.evaluation.baselines import BASELINES, COUNTED, named_baselines
+from jaxrec.evaluation.baselines import COUNTED, named_baselines, scored
 from jaxrec.evaluation.metrics import NAMES, metrics
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol
 from jaxrec.kernels import placement as dev, ranking, shards
@@ -167,15 +167,20 @@ def test_of(path: Path, model: Model, config: Config, split: splits.Split, devic
     return answers_of(path, model, config, split, devices, **asked).result()
 
 
-def tests_beside_baselines(path: Path, setup: Setup) -> dict[str, dict]:
-    """Returns the test results of an ended training and of counting baselines, by all devices of the job.
+def test_of_training(path: Path, setup: Setup) -> dict:
+    """Returns the test result of an ended training, by all devices of the job.
 
-    Of several processes, all ask; the first one, whose workdir it is, sends the checkpoint. {model or baseline: result}
+    Of several processes, all ask; the first one, whose workdir it is, sends the checkpoint.
     """
-    config, split, devices = setup.config, setup.split, dev.all_devices()
-    protocol, both = default_protocol(config.split), config.seen == "keep"
-    scores = {config.model.name: test_of(path, setup.model, config, split, devices, protocol=protocol)}
-    return scores | {each: baseline_result(each, split, protocol, "test", devices, both) for each in COUNTED}
+    config, protocol = setup.config, default_protocol(setup.config.split)
+    return test_of(path, setup.model, config, setup.split, dev.all_devices(), protocol=protocol)
+
+
+def tests_of_baselines(setup: Setup) -> dict[str, dict]:
+    """Returns the test results of counting baselines beside a training, as `test_of_training`. {baseline: result}"""
+    config, protocol = setup.config, default_protocol(setup.config.split)
+    asked = setup.split, protocol, "test", dev.all_devices(), config.seen == "keep", config.feed == "host"
+    return {name: baseline_result(name, *asked) for name in COUNTED}
 
 
 def answers_of(
@@ -322,24 +327,20 @@ def ranks_of(
     return Evaluator(model, config, split, questions, devices, protocol, query_time=query_time).ranks(params)
 
 
-def baseline_result(
-    name: str, split: splits.Split, protocol: str, part: str, devices: Sequence, both: bool = False
-) -> dict:
-    """Returns the result of a baseline, see `results.result`. `both`: as for `protocols.measures`."""
-    return baseline_answers(name, split, protocol, part, devices, both).result()
+def baseline_result(*asked: Any, **options: Any) -> dict:
+    """Returns the result of a baseline, see `results.result`. asked, options: as for `baseline_answers`."""
+    return baseline_answers(*asked, **options).result()
 
 
 def baseline_answers(
-    name: str, split: splits.Split, protocol: str, part: str, devices: Sequence, both: bool = False
+    name: str, split: splits.Split, protocol: str, part: str, devices: Sequence, both: bool = False, host: bool = False
 ) -> Answers:
-    """Returns the Answers of a baseline. `both`: as for `protocols.measures`."""
-    begun = time.monotonic()
-    baseline, questions = BASELINES[name], questions_of(split, part)
+    """Returns the Answers of a baseline. both, host: as for `protocols.measures` and `ranker.lay_out`."""
+    begun, questions = time.monotonic(), questions_of(split, part)
     repeats = ranker.repeats(split, questions, devices)
     names = protocols.measures(protocol, repeats, len(questions.target), both)
-    layouts = {each: ranker.lay_out(split, questions, each, devices=devices) for each in names}
-    learnt = baseline.fit(split)
-    scored = baseline.scorer, baseline.params(learnt), baseline.queries(learnt, split, questions)
-    ranks = {each: ranker.run(layouts[each], *scored) for each in names}
-    best = lambda protocol, k: ranker.best(layouts[protocol], *scored, k)
+    layouts = {each: ranker.lay_out(split, questions, each, devices=devices, host=host) for each in names}
+    by = scored(name, split, questions)
+    ranks = {each: ranker.run(layouts[each], *by) for each in names}
+    best = lambda protocol, k: ranker.best(layouts[protocol], *by, k)
     return Answers(split=split, part=part, questions=questions, ranks=ranks, best=best, begun=begun)

@@ -14,7 +14,7 @@ from jaxrec.data.ragged import distinct, slices
 from jaxrec.data.splits import Questions, Split, many_repeat
 from jaxrec.data.text import some
 from jaxrec.evaluation import ranker
-from jaxrec.evaluation.baselines import BASELINES
+from jaxrec.evaluation.baselines import scored
 from jaxrec.evaluation.metrics import MISS
 from jaxrec.evaluation.placing import PlacedLists, PlacedVectors, Strangers
 from jaxrec.evaluation.protocols import FULL
@@ -238,10 +238,7 @@ def _tied_in_vectors(placed: PlacedVectors, split: Split, questions: Questions, 
 
 def _below_popularity(ranks: np.ndarray, split: Split, questions: Questions, at: int) -> list[dict]:
     """Returns a warning if popularity ranks clearly better."""
-    baseline = BASELINES["popularity"]
-    learnt = baseline.fit(split)
-    layout = ranker.lay_out(split, questions, FULL)
-    counted = ranker.run(layout, baseline.scorer, learnt, baseline.queries(learnt, split, questions))
+    counted = ranker.run(ranker.lay_out(split, questions, FULL), *scored("popularity", split, questions))
     own, floor = ((each <= at).sum() for each in (ranks, counted))
     if floor - own < max(3 * np.sqrt(floor), FEW):  # three standard deviations
         return []

@@ -109,3 +109,11 @@ def replicated(devices: Devices) -> NamedSharding:
 def one_device() -> jax.sharding.SingleDeviceSharding:
     """The sharding of arrays that are on the first device of this process alone."""
     return jax.sharding.SingleDeviceSharding(local()[0])
+
+
+def host() -> Any:
+    """The device of the host's own programs; None, the default device, where JAX has no CPU."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None

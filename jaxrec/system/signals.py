@@ -44,7 +44,8 @@ class Signals:
 
     def __enter__(self):
         is_main = threading.current_thread() is threading.main_thread()
-        self._before = {s: signal.signal(s, self._note) for s in ASKING} if is_main else {}
+        before = {s: signal.signal(s, self._note) for s in ASKING} if is_main else {}
+        self._before = {s: signal.SIG_DFL if handler is None else handler for s, handler in before.items()}  # as of C
         return self
 
     def __exit__(self, *exception):

@@ -43,7 +43,9 @@ def assemble(config: Config, split: splits.Split | None = None, devices: Sequenc
 def first_state(setup: Setup) -> Any:
     """The State before the first step, on the devices of the setup; no device holds a whole split table."""
     if setup.config.init_from:
-        return saved(setup, growing.carried(jax.jit(setup.whole)(jax.random.key(setup.config.seed)), setup))
+        with jax.default_device(placement.host()):
+            fresh = jax.device_get(jax.jit(setup.whole)(jax.random.key(setup.config.seed)))
+        return saved(setup, growing.carried(fresh, setup))
     shardings = launch.placed(setup.mesh, setup.specs)
     if placement.item_axis(setup.mesh) or setup.dense:
         return jax.jit(setup.first, out_shardings=shardings)(jax.random.key(setup.config.seed))

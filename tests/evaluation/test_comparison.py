@@ -1,0 +1,28 @@
+"""Laws of comparisons: means, intervals and p-values of ranks on the same questions."""
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from jaxrec.evaluation.comparison import paired, row_of
+
+
+@given(st.integers(1, 6), st.integers(0, 2**32 - 1))
+def test_where_all_that_differ_are_better_p_is_that_of_their_signs(number, seed):
+    """However the few that differ are summed: 2 of all 2^m flips are as far from 0."""
+    random = np.random.default_rng(seed)
+    second = random.integers(2, 11, (1, 200))
+    first, better = second.copy(), random.choice(200, number, replace=False)
+    first[0, better] = random.integers(1, second[0, better])
+    assert paired(first, second, 2_000)["p"] == pytest.approx(2 / 2**number, abs=0.06)
+
+
+def test_statistics_of_comparisons():
+    random = np.random.default_rng(0)
+    ranks = random.integers(1, 100, (2, 400))
+    row = row_of(ranks)
+    assert row["metrics"]["hr@10"] == pytest.approx((ranks <= 10).mean())
+    assert row["metrics"]["mrr"] == pytest.approx((1 / ranks).mean())
+    assert all(low <= row["metrics"][name] <= high for name, (low, high) in row["ci95"].items())
+    same, better = paired(ranks, ranks, 99), paired(np.maximum(ranks // 4, 1), ranks, 999)
+    assert same["p"] == 1 and better["p"] < 0.01 and better["ci95"][0] > 0

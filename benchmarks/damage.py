@@ -34,7 +34,7 @@ from jaxrec.evaluation.metrics import metrics
 from jaxrec.inference import loading
 from jaxrec.kernels.placement import replicated
 from jaxrec.system.errors import UserError
-from jaxrec.training import assembly, fit, metric_writer, restore, workdir
+from jaxrec.training import assembly, fit, metric_writer, restore, setup as setups, workdir
 from jaxrec.training.checkpoint import Checkpoints
 from jaxrec.training.leaves import abstract
 
@@ -152,7 +152,7 @@ class Sound:
     def outcome(self, folder):
         """(the latest State, the loop's, the rows of metrics.jsonl): without their seconds"""
         checkpoints = Checkpoints(folder / "workdir", read_only=True)
-        shapes = jax.eval_shape(lambda: fit.initial(self.setups[1]))
+        shapes = jax.eval_shape(lambda: setups.initial(self.setups[1]))
         (state, loop), *_ = checkpoints.take(
             "latest", lambda step: checkpoints.restore(step, abstract(shapes, replicated(jax.devices()[:1])))
         )

@@ -13,7 +13,7 @@ from jaxrec.config import recipes
 from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.kernels import compiler
-from jaxrec.training import assembly, fit
+from jaxrec.training import assembly, fit, setup as setups
 
 
 def training(setup):
@@ -39,7 +39,7 @@ def evaluating(setup):
     """Full-ranking evaluation of the test questions, again and again; a target is a user."""
     split = setup.split
     evaluator = Evaluator(setup.model, setup.config, split, split.test, setup.devices)
-    params = jax.device_put(fit.initial(setup).params)
+    params = jax.device_put(setups.initial(setup).params)
     turns = Turns()
     while True:
         metrics(evaluator.ranks(params))

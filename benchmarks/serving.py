@@ -30,7 +30,7 @@ from benchmarks import engine, plots, record
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, sources, splits
 from jaxrec.serve.store import Events
-from jaxrec.training import assembly, checkpoint, fit, workdir
+from jaxrec.training import assembly, checkpoint, setup as setups, workdir
 
 ROOT = Path(__file__).parents[1]
 LENGTH, HISTORIES, EVERY = 100, 2000, 20  # items of a history; histories asked; seconds between checkpoints
@@ -56,7 +56,7 @@ def make(path, items):
     config, split = configs.from_dict(CONFIG), splits.last_item(data)
     path.mkdir(parents=True)
     workdir.claim(path, config, data, "histories", data.catalogue.counted(splits.training_counts(split)))
-    state = fit.initial(assembly.assemble(config, split, jax.devices()[:1]))
+    state = setups.initial(assembly.assemble(config, split, jax.devices()[:1]))
     save(path, 1, state)
     return state
 

@@ -12,7 +12,7 @@ import printed
 
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, prepared, reading, splits, user_columns
-from jaxrec.training import checkpoint, fit, workdir
+from jaxrec.training import checkpoint, setup as setups, workdir
 
 LAUNCHERS = ("train.py", "evaluate.py", "prepare.py", "serve.py")
 ASINS = ["B004756YJA", "B004ZT0SSG", "B000052YAN", "B00150LT40", "B001MA0QY2", *(f"B{v:09}" for v in range(115))]
@@ -124,7 +124,7 @@ def write_workdir(path, data, model="sasrec", **keys):
     path.mkdir(parents=True)
     workdir.claim(path, config, data, str(data.name), data.catalogue.counted(splits.training_counts(split)))
     checkpoints = checkpoint.Checkpoints(path)
-    checkpoints.save(64, fit.initial(fit.setup(config, split, jax.devices()[:1])), {})
+    checkpoints.save(64, setups.initial(setups.setup(config, split, jax.devices()[:1])), {})
     checkpoints.close()
 
 

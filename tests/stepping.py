@@ -8,7 +8,7 @@ from trainings import BASE
 
 from jaxrec.config import parsing as configs
 from jaxrec.data import event_types, interactions, splits
-from jaxrec.training import assembly, fit
+from jaxrec.training import assembly, fit, setup as setups
 
 ADAM = {"name": "adam", "learning_rate": 1e-2, "eps": 1e-4}  # with a small eps it makes steps of rounding noise
 SOFTMAX = {"loss": {"name": "softmax"}, "model": {"name": "sasrec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3}}
@@ -28,7 +28,7 @@ def made(devices=1, items=20, known=lambda log: {}, **changes):
     log = interactions.from_sequences([list(range(1, items + 1)), *histories])
     log = event_types.asking(dataclasses.replace(log, **known(log)), changes.get("target_types", ""))
     split = splits.last_item(log)
-    return fit.setup(configs.from_dict(BASE | {"optim": ADAM} | changes), split, jax.devices()[:devices])
+    return setups.setup(configs.from_dict(BASE | {"optim": ADAM} | changes), split, jax.devices()[:devices])
 
 
 def states(setup, ends):

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from jaxrec.training import checkpoint, fit, leaves, metric_writer
+from jaxrec.training import checkpoint, fit, leaves, metric_writer, setup as setups
 
 BASE = {
     "dataset": "histories",
@@ -35,7 +35,7 @@ def outcome(prepared, path):
     """What must not differ: the state at the latest checkpoint, the loop's, the rows of metrics but their seconds."""
     checkpoints = checkpoint.Checkpoints(path, read_only=True)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    state, loop = checkpoints.restore(checkpoints.latest(), leaves.abstract(fit.initial(prepared[0]), sharding))
+    state, loop = checkpoints.restore(checkpoints.latest(), leaves.abstract(setups.initial(prepared[0]), sharding))
     best = checkpoints.best()
     checkpoints.close()
     loop.pop("seconds")

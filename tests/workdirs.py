@@ -6,7 +6,7 @@ import jax
 import recommenders
 
 from jaxrec.data import reading, splits
-from jaxrec.training import assembly, checkpoint, fit, workdir
+from jaxrec.training import assembly, checkpoint, setup as setups, workdir
 
 
 def write_workdir(path, place, model="sasrec", **keys):
@@ -19,5 +19,5 @@ def write_workdir(path, place, model="sasrec", **keys):
         path, config, data, str(place), data.catalogue.counted(splits.training_counts(split)), asked=split.interactions
     )
     checkpoints = checkpoint.Checkpoints(path)
-    checkpoints.save(64, fit.initial(fit.setup(config, split, jax.devices()[:1])), {})
+    checkpoints.save(64, setups.initial(setups.setup(config, split, jax.devices()[:1])), {})
     checkpoints.close()

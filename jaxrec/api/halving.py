@@ -31,6 +31,7 @@ from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_json, write_json
 from jaxrec.training import fit as loop, growing, preflight, workdir as workdirs
+from jaxrec.training.ongoing import NotFinite
 
 STATE = "tune.json"
 FOR_TEST = 0.05  # share of the time reserved for the test
@@ -48,7 +49,7 @@ class Unfit(UserError):
     """A configuration does not fit the log."""
 
 
-FAILS = loop.NotFinite, preflight.TooLarge, growing.AnotherModel  #: why a trial can't go on, when others may
+FAILS = NotFinite, preflight.TooLarge, growing.AnotherModel  #: why a trial can't go on, when others may
 ENDS = Scored, loop.OutOfTime, *FAILS  #: ways in which the training of a trial is cut off
 
 

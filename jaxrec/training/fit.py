@@ -7,8 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import jax
-import numpy as np
 from rich.console import Console
 
 from jaxrec.config.keys import Config
@@ -16,16 +14,11 @@ from jaxrec.kernels import processes
 from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Signals
 from jaxrec.system.stopwatch import Stopwatch
-from jaxrec.training import assembly, metric_writer, optim, preflight, wording
+from jaxrec.training import assembly, metric_writer, preflight, wording
 from jaxrec.training.checkpoint import Checkpoints, Damaged
-from jaxrec.training.feed import Feed, users_of
-from jaxrec.training.setup import (
-    Setup,
-    evaluated,
-    initial as initial,
-    setup as setup,
-    shapes as shapes,
-)
+from jaxrec.training.feed import Feed
+from jaxrec.training.ongoing import Ongoing
+from jaxrec.training.setup import Setup
 from jaxrec.training.step import State
 from jaxrec.training.workdir import Place
 
@@ -40,10 +33,6 @@ class Stopped(Exception):
 
 class OutOfTime(Exception):
     """Training reached its deadline, after a checkpoint was saved."""
-
-
-class NotFinite(UserError):
-    """The loss or a gradient is not finite, so training can't continue."""
 
 
 def boundary(setup: Setup, now: int) -> int:
@@ -109,50 +98,22 @@ def fit(
         logger = metric_writer.MetricWriter(workdir, loop["step"], setup.total_steps, loop["seconds"], console, rows)
         opened.enter_context(contextlib.closing(logger))
         logger.best = wording.best_so_far(setup, loop)
-        handles = contextlib.nullcontext(signals) if signals else Signals()
-        rate_of = optim.rates(config.optim, setup.total_steps)
-
-        def read(pending):
-            """The host's share of a call that has run: its sums, in the order of its steps."""
-            first, last, values = pending
-            values = jax.device_get(values)
-            done = last - first
-            for index, of_step in enumerate(zip(*(value[:done].tolist() for value in values), strict=True)):
-                loss, count, weight, norm = of_step
-                if not (np.isfinite(loss) and np.isfinite(norm)):
-                    raise not_finite(setup, checkpoints, first + index)
-                more = loss * weight, count, norm, 1, weight
-                loop["sums"] = [before + of for before, of in zip(sums_of(loop), more, strict=True)]
-            logger.progress(last, float(values.loss[:done].mean()), float(values.count[:done].sum()))
-
-        def save(now, score=None):
-            kept = assembly.to_save(setup, state)  # of several processes, all have a part in it
-            if processes.leads() and checkpoints.latest() != now:
-                held.check()
-                checkpoints.save(now, kept, loop | {"seconds": logger.seconds()}, score, logger.checksum())
-                if on_checkpoint:
-                    checkpoints.wait()
-                    on_checkpoint(now, workdir / "checkpoints" / str(now))
-
-        with handles as signals:
+        run = Ongoing(setup, held, checkpoints, logger, state, loop, on_checkpoint)
+        del state  # its buffers are donated to the first call
+        with contextlib.nullcontext(signals) if signals else Signals() as signals:
             if loop["step"]:
                 logger.log(f"resumed at step {loop['step']:,}")
             if not is_over(setup, loop):
-                needs = preflight.check(setup, state, feed, loop["step"], boundary(setup, loop["step"]), compiled)
+                needs = preflight.check(setup, run.state, feed, loop["step"], boundary(setup, loop["step"]), compiled)
                 watch.lap("compiling")
                 if not processes.several():  # of which each would begin it at another time
                     getattr(validate, "compile_ahead", lambda: None)()  # while the first steps run
                 logger.log(preflight.describe(setup, needs))
                 logger.skip()
-            pending, begun, seconds = None, loop["step"], logger.seconds()
+            begun, seconds, has_row = loop["step"], logger.seconds(), False
             while not is_over(setup, loop):
-                now = loop["step"]
-                end = boundary(setup, now)
-                state, values = assembly.call(setup, feed, state, now, end)
-                if pending:
-                    read(pending)
-                pending = now, end, values
-                loop["step"] = end
+                end = boundary(setup, loop["step"])
+                run.call(feed, end)
                 evaluates = end % interval(setup, config.eval_every) == 0 or end == setup.total_steps
                 row_ends = evaluates or end % setup.epoch_steps == 0
                 saves = evaluates or end % interval(setup, config.save_every) == 0
@@ -160,26 +121,19 @@ def fit(
                 stop, late = divmod(processes.largest(2 * (signals.caught or 0) + late), 2)
                 if not (row_ends or saves or stop or late):
                     continue
-                read(pending)
-                pending = None
-                score = None
-                if row_ends:
-                    if begun is not None:
-                        watch.lap("first steps")
-                    valid = validate(evaluated(setup, state.evaluated)) if evaluates and validate else None
-                    rate = rate_of(end - 1) * optim.rate_factor(state.opt)
-                    score = close_row(setup, loop, logger, valid, rate)
-                    if valid:
-                        opt = optim.lower(config.optim, state.opt, loop["evals_without_improvement"])
-                        state = state._replace(opt=opt)
-                    if begun is not None:
-                        watch.lap("first evaluation")
-                        logger.log(watch.said("the first evaluation" if valid else "the end of the first epoch"))
-                    if begun is not None and not is_over(setup, loop):
+                run.read()
+                if is_first := row_ends and not has_row:  # of this run
+                    watch.lap("first steps")
+                score = run.end_row(validate if evaluates else None) if row_ends else None
+                if is_first:
+                    watch.lap("first evaluation")
+                    what = "the first evaluation" if evaluates and validate else "the end of the first epoch"
+                    logger.log(watch.said(what))
+                    if not is_over(setup, loop):
                         logger.log(wording.estimate(setup, end - begun, logger.seconds() - seconds, end))
-                    begun = None
+                    has_row = True
                 if saves or stop or late:
-                    save(end, score)
+                    run.save(score)
                 if on_evaluate and evaluates:
                     on_evaluate(copy.deepcopy(logger.rows[-1]))
                 if stop:
@@ -235,57 +189,6 @@ def _restore(setup, workdir, checkpoints, wanted, at):
     return checkpoints.restore(at, wanted)
 
 
-def sums_of(loop: dict) -> list:
-    """Of the steps since the last row: [loss x weight, targets, norm, steps, weight]."""
-    sums = loop["sums"]
-    return sums if len(sums) > 4 else [*sums, sums[1]]  # an earlier version took the targets for the weight
-
-
-def close_row(
-    setup: Setup, loop: dict, logger: metric_writer.MetricWriter, valid: dict | None, rate: float
-) -> float | None:
-    """Writes a row of metrics for the steps since the last row, and updates the best checkpoint. Returns the score.
-
-    Args:
-        setup: Setup.
-        loop: the loop's state, which is updated.
-        logger: MetricWriter.
-        valid: the result of `validate` as in `fit`; None if this step was not evaluated.
-        rate: the learning rate of the last step.
-    """
-    loss, count, norm, steps, weight = sums_of(loop)
-    now = loop["step"]
-    row = {
-        "step": now,
-        "epoch": now / setup.epoch_steps,
-        "loss": loss / weight,
-        "norm": norm / steps,
-        "targets": int(count),
-        "rate": rate,
-        "seconds": round(logger.seconds(), 3),
-    }
-    loop["sums"] = [0.0] * 5
-    words = f"epoch {row['epoch']:g}/{setup.config.epochs}  loss {row['loss']:.4f}  "
-    if valid is None:
-        logger.row(row)
-        if not len(setup.split.valid.source):  # else the next validation speaks for this row too
-            logger.log(words + metric_writer.clock(logger.seconds()))
-        return None
-    names = wording.kept(setup.config)
-    row["valid"] = {name: valid[name] for name in names}
-    if "also" in valid:
-        row["also"] = {by: {name: found[name] for name in names} for by, found in valid["also"].items()}
-    score, best = valid[setup.config.select_by], loop["best"]
-    better = best is None or score > best["score"]
-    loop["best"] = {"step": now, "score": score} if better else best
-    loop["evals_without_improvement"] = 0 if better else loop["evals_without_improvement"] + 1
-    logger.best = wording.best_so_far(setup, loop)
-    logger.row(row)
-    found = wording.validation(setup.config, valid)
-    logger.log(f"{words}{found}  {logger.best}  {metric_writer.clock(logger.seconds())}")
-    return score
-
-
 def complete(setup: Setup, workdir: Path) -> bool:
     """Whether the workdir's latest checkpoint is intact and the training's last one."""
     with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
@@ -302,16 +205,3 @@ def is_over(setup: Setup, loop: dict) -> bool:
 def out_of_patience(config: Config, loop: dict) -> bool:
     """Whether patience has run out."""
     return 0 < config.patience <= loop["evals_without_improvement"]
-
-
-def not_finite(setup: Setup, checkpoints: Checkpoints, at: int) -> NotFinite:
-    """The error for a step whose loss or gradient is not finite."""
-    users = users_of(setup, at)
-    shown = ", ".join(map(str, users[:10])) + (f" and {len(users) - 10} more" if len(users) > 10 else "")
-    good = checkpoints.latest()
-    return NotFinite(
-        f"the loss or its gradient is not finite at step {at} (epoch {at // setup.epoch_steps}); "
-        f"the batch holds users {shown}. "
-        + (f"The last good checkpoint is step {good}. " if good is not None else "There is no checkpoint yet. ")
-        + "Lower config.optim.learning_rate, or set config.optim.clip, and train into a new workdir"
-    )

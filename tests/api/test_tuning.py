@@ -15,6 +15,7 @@ import jaxrec
 from jaxrec import cli
 from jaxrec.api import halving, search, tuning
 from jaxrec.training import fit as loop, growing, preflight
+from jaxrec.training.ongoing import NotFinite
 
 
 class Clock:
@@ -177,7 +178,7 @@ def test_what_fails_is_named_and_left_out(pretended, monkeypatch):
         if config.model.layers == 3:
             raise preflight.TooLarge("this does not fit the memory: set another")
         if config.model.name == "gru4rec":
-            raise loop.NotFinite("the loss is not finite at step 3: lower it")
+            raise NotFinite("the loss is not finite at step 3: lower it")
         whole(config, *args, **kwargs)
 
     monkeypatch.setattr(halving.loop, "fit", fit)

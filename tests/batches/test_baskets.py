@@ -19,7 +19,7 @@ from jaxrec.data.interactions import from_sequences
 from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.kernels.masks import causal
 from jaxrec.system.errors import UserError
-from jaxrec.training import assembly, fit
+from jaxrec.training import assembly, fit, setup as setups
 
 ITEMS, LENGTH = 15, 8
 MODEL = {"name": "sasrec", "dim": 8, "layers": 2, "dropout": 0.0}
@@ -51,7 +51,7 @@ SIZES = [[2, 3, 1, 2], [1, 1, 1], [3, 2, 2, 1, 4], [2], [4, 3, 1, 1, 1, 2]]
 
 def setup_of(log, **changes):
     config = configs.from_dict(KEYS | changes)
-    return fit.setup(config, assembly.split_of(config, log), jax.devices()[:1])
+    return setups.setup(config, assembly.split_of(config, log), jax.devices()[:1])
 
 
 def params_of(setup):
@@ -167,7 +167,7 @@ def test_many_devices_are_one_and_a_host_feeds_what_a_device_has():
     log = log_of(SIZES * 6)
     config = lambda feed: configs.from_dict(KEYS | CASES["times"] | {"optim": ADAM, "history": "windows", "feed": feed})
     split = assembly.split_of(config("device"), log)
-    made = lambda devices, feed: fit.setup(config(feed), split, jax.devices()[:devices])
+    made = lambda devices, feed: setups.setup(config(feed), split, jax.devices()[:devices])
     one, two, host = (states(made(*how), [3])[0][0] for how in ((1, "device"), (2, "device"), (1, "host")))
     assert_close(two, one)
     assert_close(host, one, atol=1e-6)

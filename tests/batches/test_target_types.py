@@ -15,7 +15,7 @@ from jaxrec.data import event_types, splits
 from jaxrec.data.interactions import from_sequences
 from jaxrec.kernels.random import row_keys
 from jaxrec.system.errors import UserError
-from jaxrec.training import feed, fit
+from jaxrec.training import feed, setup as setups
 
 from .test_targets import BASE, CASES, ITEMS, targets_in
 
@@ -41,7 +41,7 @@ def split(log):
 
 def made(split, case):
     changes = BASE | CASES[case] | {"target_types": "purchase"}
-    return fit.setup(configs.from_dict(changes), split, jax.devices()[:1])
+    return setups.setup(configs.from_dict(changes), split, jax.devices()[:1])
 
 
 @pytest.mark.parametrize("case", some(ASKED, "three ahead of every prefix", "cloze in windows"))
@@ -93,7 +93,7 @@ def test_each_kept_subsequence_has_a_target_and_ends_with_it(split):
 
 def test_where_all_types_are_asked_it_is_the_objective_that_it_was(log):
     every = splits.last_item(event_types.asking(log, "purchase, view"))
-    one, other = made(every, "newest"), fit.setup(configs.from_dict(BASE), splits.last_item(log), jax.devices()[:1])
+    one, other = made(every, "newest"), setups.setup(configs.from_dict(BASE), splits.last_item(log), jax.devices()[:1])
     np.testing.assert_array_equal(targets_in(one, 0), targets_in(other, 0))
     assert one.objective.count(one.batches.subsequences.length).tolist() == other.batches.subsequences.length.tolist()
 

@@ -9,7 +9,7 @@ from jaxrec.batches import objectives
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
 from jaxrec.kernels.random import row_keys
-from jaxrec.training import feed, fit
+from jaxrec.training import feed, fit, setup as setups
 
 ITEMS, MOST = 20, 6
 BASE = {
@@ -69,7 +69,7 @@ def targets_in(setup, epoch):
 
 @pytest.mark.parametrize("case", CASES)
 def test_an_epoch_asks_for_each_item_as_often_as_is_expected(split, case):
-    setup = fit.setup(configs.from_dict(BASE | CASES[case]), split, jax.devices()[:1])
+    setup = setups.setup(configs.from_dict(BASE | CASES[case]), split, jax.devices()[:1])
     subsequences, objective = setup.batches.subsequences, setup.objective
     expected = objectives.expected_targets(objective, subsequences, split.interactions.items, ITEMS)
     assert expected.sum() == pytest.approx(objective.count(subsequences.length).sum())
@@ -94,16 +94,16 @@ def test_every_prefix_with_a_target_at_its_end_is_the_history_with_all_its_targe
     reports = []
     for overlap in (0, MOST - 1):
         changes = {"batch": 10_000, "history": "windows", "overlap": overlap, "row": MOST}
-        setup = fit.setup(configs.from_dict(BASE | softmax | changes), split, jax.devices()[:1])
+        setup = setups.setup(configs.from_dict(BASE | softmax | changes), split, jax.devices()[:1])
         assert setup.epoch_steps == 1
         data, begins = fit.Feed(setup)(0, 1)
-        _, report = setup.run(fit.initial(setup), data, setup.sampler_tables, np.int32(begins), np.int32(1))
+        _, report = setup.run(setups.initial(setup), data, setup.sampler_tables, np.int32(begins), np.int32(1))
         reports.append(np.array(report)[:, 0])
     np.testing.assert_allclose(reports[1], reports[0], rtol=1e-5)
 
 
 def test_events_are_counted_where_the_configuration_says_so(split):
     loss = BASE["loss"] | {"logq_counts": "events"}
-    setup = fit.setup(configs.from_dict(BASE | {"loss": loss}), split, jax.devices()[:1])
+    setup = setups.setup(configs.from_dict(BASE | {"loss": loss}), split, jax.devices()[:1])
     counts = splits.training_counts(split)
     np.testing.assert_allclose(setup.sampler_tables.batch.share, counts / counts.sum(), rtol=1e-6)

@@ -16,7 +16,7 @@ from jaxrec.data import interactions, splits
 from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels import ranking
 from jaxrec.system.errors import UserError
-from jaxrec.training import checkpoint, fit, wording, workdir
+from jaxrec.training import checkpoint, fit, setup as setups, wording, workdir
 
 ITEMS = [f"tt{i:03}" for i in range(1, 31)]
 CONFIG = {
@@ -40,7 +40,7 @@ def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("w")
     config = configs.from_dict(CONFIG)
     workdir.claim(path, config, data, "histories")
-    setup = fit.setup(config, splits.last_item(data), jax.devices()[:1])
+    setup = setups.setup(config, splits.last_item(data), jax.devices()[:1])
     fit.fit(setup, path, lambda params: dict.fromkeys(wording.CHECKED, 0.5))
     return path
 
@@ -230,8 +230,8 @@ def test_integers_come_back_as_integers(path, tmp_path):
     data = interactions.from_sequences([[5, 7, 11, 13], [7, 5, 13, 11]])
     config = configs.from_dict(CONFIG)
     workdir.claim(tmp_path, config, data, "histories")
-    setup = fit.setup(config, splits.last_item(data), jax.devices()[:1])
-    state = fit.initial(setup)
+    setup = setups.setup(config, splits.last_item(data), jax.devices()[:1])
+    state = setups.initial(setup)
     checkpoints = checkpoint.Checkpoints(tmp_path)
     checkpoints.save(1, state, {})
     checkpoints.close()

@@ -22,7 +22,7 @@ from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
 from jaxrec.serve.app import Service
 from jaxrec.serve.limits import Limits
-from jaxrec.training import checkpoint, fit, workdir
+from jaxrec.training import checkpoint, setup as setups, workdir
 
 ROOT = Path(__file__).parents[2]
 ITEMS = 40
@@ -57,10 +57,10 @@ def make_workdir(path, model="sasrec", steps=(1,), items=ITEMS):
     config = configs.from_dict(CONFIG | {"model": named, "objective": "cloze" if both_sides else "next-item"})
     path.mkdir(parents=True, exist_ok=True)
     workdir.claim(path, config, data, "histories", data.catalogue.counted(splits.training_counts(split)))
-    setup = fit.setup(config, split, jax.devices()[:1])
+    setup = setups.setup(config, split, jax.devices()[:1])
     for step in steps:
-        save(path, step, fit.initial(setup))
-    return path, fit.initial(setup)
+        save(path, step, setups.initial(setup))
+    return path, setups.initial(setup)
 
 
 def save(path, step, state):

@@ -11,7 +11,7 @@ from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
 from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.metrics import metrics
-from jaxrec.training import fit
+from jaxrec.training import setup as setups
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def prepare(split):
     def prepared(**changes):
         key = json.dumps(changes)
         if key not in made:
-            setup = fit.setup(configs.from_dict(BASE | changes), split, jax.devices()[:1])
+            setup = setups.setup(configs.from_dict(BASE | changes), split, jax.devices()[:1])
             evaluator = Evaluator(setup.model, setup.config, split, split.valid, setup.devices)
             made[key] = setup, lambda params: metrics(evaluator.ranks(params))
         return made[key]

@@ -9,7 +9,7 @@ from stepping import ADAM, assert_close, made, states
 from trainings import Killed, assert_same, killed_at, outcome, run
 
 from jaxrec.kernels.placement import replicated
-from jaxrec.training import checkpoint, fit
+from jaxrec.training import checkpoint, setup as setups
 from jaxrec.training.restore import restore_params
 
 EMA = {"optim": ADAM | {"ema": 0.8}}
@@ -21,7 +21,7 @@ def test_the_average_is_the_mean_of_all_params_so_far_weighted_by_their_age():
         weight = 0.8 ** np.arange(steps - 1, -1, -1.0)
         mean = jax.tree.map(lambda *x, w=weight: np.average(x, axis=0, weights=w), *(s.params for s in every[:steps]))
         assert_close(every[steps - 1].average, mean, 1e-6)
-    plain = fit.shapes(made())
+    plain = setups.shapes(made())
     assert plain.average is None and plain.evaluated is plain.params
     assert every[-1].evaluated is every[-1].average
 
@@ -49,6 +49,6 @@ def test_killed_it_resumes_bit_for_bit_and_its_checkpoints_are_of_the_average(pr
     assert step == setup.total_steps
     jax.tree.map(np.testing.assert_array_equal, kept, judged[-1])
     with contextlib.closing(checkpoint.Checkpoints(whole, read_only=True)) as checkpoints:
-        state, _ = checkpoints.restore(step, fit.shapes(setup))  # what it is the average of is kept beside it
+        state, _ = checkpoints.restore(step, setups.shapes(setup))  # what it is the average of is kept beside it
     jax.tree.map(np.testing.assert_array_equal, state.average, kept)
     assert any((x != y).any() for x, y in zip(*map(jax.tree.leaves, (state.params, kept)), strict=True))

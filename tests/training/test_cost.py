@@ -9,7 +9,7 @@ from jaxrec.batches.stream import Stream
 from jaxrec.config import recipes
 from jaxrec.data import sources, splits
 from jaxrec.kernels import sizes
-from jaxrec.training import fit
+from jaxrec.training import fit, setup as setups
 
 pytestmark = pytest.mark.slow
 MIB = 2**20
@@ -32,8 +32,8 @@ def compiled(name, **changes):
     values = {"dataset": "synthetic:users=2000,items=3000", "length": "200", "row": "200"} | changes
     config, _ = recipes.load(name, {key.replace("__", "."): value for key, value in values.items()})
     split = splits.last_item(sources.load(config.dataset))
-    setup = fit.setup(config, split, jax.local_devices()[:1])
-    (data, begins), state = fit.Feed(setup)(0, 1), fit.initial(setup)
+    setup = setups.setup(config, split, jax.local_devices()[:1])
+    (data, begins), state = fit.Feed(setup)(0, 1), setups.initial(setup)
     given = state, data, setup.sampler_tables, np.int32(begins), np.int32(1)
     return setup.run.lower(*given).compile()
 

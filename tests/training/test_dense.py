@@ -183,7 +183,7 @@ def prepare():
     def prepared(devices, kind):
         model = {"name": "two-tower", "dim": 10, "layers": 1, "dropout": 0.2}
         values = BASE | {"model": model, "optim": ADAM, "mesh": {"dense": kind}}
-        return fit.setup(configs.from_dict(values), split, jax.devices()[:devices])
+        return setups.setup(configs.from_dict(values), split, jax.devices()[:devices])
 
     return prepared
 

@@ -20,7 +20,8 @@ from jaxrec import cli
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
 from jaxrec.system.errors import UserError
-from jaxrec.training import checkpoint, fit, metric_writer, wording, workdir
+from jaxrec.training import checkpoint, fit, metric_writer, ongoing, setup as setups, wording, workdir
+from jaxrec.training.feed import users_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,7 +66,7 @@ def test_the_loss_of_a_row_is_the_mean_by_weights(split, prepare, tmp_path):
     weights = np.random.default_rng(1).uniform(0.1, 9, len(split.interactions.items)).astype(np.float32)
     weighed = splits.last_item(dataclasses.replace(split.interactions, weights=weights))
     config = configs.from_dict(BASE | {"loss": BASE["loss"] | {"weight": "linear"}})
-    setup, calls = fit.setup(config, weighed, jax.devices()[:1]), []
+    setup, calls = setups.setup(config, weighed, jax.devices()[:1]), []
 
     class Watched:
         lower = setup.run.lower
@@ -140,7 +141,7 @@ def test_a_checkpoint_of_other_batches_is_refused(prepare, tmp_path):
 def test_steps_are_the_same_on_any_number_of_devices(prepare, split):
     setup, _ = prepare()
     for number in range(2, 9):
-        of = fit.setup(setup.config, split, jax.devices()[:number])
+        of = setups.setup(setup.config, split, jax.devices()[:number])
         assert (of.batches.rows, of.epoch_steps) == (setup.batches.rows, setup.epoch_steps)
         assert of.padded_rows == -(-setup.batches.rows // number) * number
         words = f"{of.padded_rows - of.batches.rows} empty so that all devices have as many"
@@ -152,7 +153,7 @@ def test_steps_are_the_same_on_any_number_of_devices(prepare, split):
 def test_a_training_goes_on_on_another_number_of_devices(prepare, split, tmp_path, monkeypatch, first, then):
     alone = prepare(optim=BASE["optim"] | {"eps": 1e-4})
     run(alone, tmp_path / "alone")
-    first, then = (fit.setup(alone[0].config, split, jax.devices()[:number]) for number in (first, then))
+    first, then = (setups.setup(alone[0].config, split, jax.devices()[:number]) for number in (first, then))
     (tmp_path / "cut").mkdir()
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.Checkpoints, "save", killed_at(4, checkpoint.Checkpoints.save))
@@ -194,11 +195,11 @@ def test_asked_to_stop_at_the_very_end_is_still_a_stop(prepare, tmp_path, monkey
 
 def test_what_is_not_finite_names_step_users_and_last_good(prepare, split, tmp_path):
     setup, validate = prepare(optim={"name": "adam", "learning_rate": 1e30})
-    with pytest.raises(fit.NotFinite) as error:
+    with pytest.raises(ongoing.NotFinite) as error:
         run((setup, validate), tmp_path)
     text = str(error.value)
     at = int(text.split("step ")[1].split()[0])
-    batch = fit.users_of(setup, at)
+    batch = users_of(setup, at)
     assert 0 < len(batch) < len(split.interactions.users)
     assert (
         f"users {', '.join(map(str, batch[:10]))}" in text

@@ -14,7 +14,7 @@ from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
 from jaxrec.kernels import sizes
 from jaxrec.models.features import FEATURES, Items
-from jaxrec.training import assembly, fit
+from jaxrec.training import assembly, setup as setups
 from jaxrec.training.folding import dropped
 
 ITEMS = 20
@@ -36,7 +36,7 @@ def split():
 
 def made(devices=1, **changes):
     keys = {"optim": ADAM, "features": "genre,image", "id_dropout": 0.3}
-    return fit.setup(configs.from_dict(BASE | keys | changes), split(), jax.devices()[:devices])
+    return setups.setup(configs.from_dict(BASE | keys | changes), split(), jax.devices()[:devices])
 
 
 @pytest.mark.slow

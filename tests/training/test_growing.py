@@ -25,7 +25,7 @@ from jaxrec.data.users import Users
 from jaxrec.models import likeness
 from jaxrec.models.features import folded
 from jaxrec.system.errors import UserError
-from jaxrec.training import assembly, checkpoint, fit, growing, workdir
+from jaxrec.training import assembly, checkpoint, growing, setup as setups, workdir
 from jaxrec.training.step import State
 
 BEFORE, AFTER = "abcdef", "AbXcdeZ"  # the items of both logs; ids of the second sort differently
@@ -53,14 +53,14 @@ def setup_of(case, log, devices=1, **changes):
     config = replace(config_of(case.split()[0], length=8), **CASES[case], **changes)
     if "average" in case:
         config = replace(config, optim=replace(config.optim, ema=0.9))
-    return fit.setup(config, splits.last_item(log), jax.devices()[:devices])
+    return setups.setup(config, splits.last_item(log), jax.devices()[:devices])
 
 
 def saved(path, setup, seed=3):
     """A workdir with one checkpoint, of random params and moments. -> its State"""
     random = np.random.default_rng(seed)
     noisy = lambda x: random.normal(size=x.shape).astype(x.dtype) if x.dtype == np.float32 else np.asarray(x) + 5
-    state = jax.tree.map(noisy, jax.device_get(fit.initial(setup)))
+    state = jax.tree.map(noisy, jax.device_get(setups.initial(setup)))
     state = state._replace(opt=jax.tree.map(abs, state.opt))  # squares are among the moments
     path.mkdir()
     counted = setup.split.interactions.catalogue.counted(splits.training_counts(setup.split))
@@ -213,7 +213,7 @@ def test_the_optimiser_may_be_another_and_begins_anew(tmp_path):
     saved(tmp_path / "old", setup_of("sasrec", log_of(BEFORE)))
     now = setup_of("sasrec", log_of(AFTER, seed=1), init_from=str(tmp_path / "old"))
     optim = replace(now.config.optim, name="adagrad", schedule="cosine", clip=1.0)
-    now = fit.setup(replace(now.config, optim=optim), now.split, now.devices)
+    now = setups.setup(replace(now.config, optim=optim), now.split, now.devices)
     state = assembly.first_state(now)
     assert optax.tree_utils.tree_get(state.opt, "count") == 0
     assert not np.any(optax.tree_utils.tree_get(state.opt, "sum_of_squares")["items"])
@@ -223,7 +223,7 @@ def test_the_optimiser_may_be_another_and_begins_anew(tmp_path):
 def test_another_model_or_catalogue_is_refused_in_words(tmp_path):
     saved(tmp_path / "old", setup_of("sasrec", log_of(BEFORE)))
     now = setup_of("sasrec", log_of(AFTER), init_from=str(tmp_path / "old"))
-    wider = fit.setup(replace(now.config, model=replace(now.config.model, dim=16)), now.split, now.devices)
+    wider = setups.setup(replace(now.config, model=replace(now.config.model, dim=16)), now.split, now.devices)
     with pytest.raises(UserError, match=r"config\.model\.dim was 8 and is 16"):
         assembly.first_state(wider)
     others = setup_of("sasrec", log_of("uvwxyz"), init_from=str(tmp_path / "old"))

@@ -6,7 +6,7 @@ import pytest
 from stepping import made
 
 from jaxrec.kernels import placement
-from jaxrec.training import fit, launch
+from jaxrec.training import fit, launch, setup as setups
 
 
 def test_every_device_holds_the_same_state():
@@ -24,7 +24,7 @@ def test_every_device_holds_the_same_state():
     data, begins = fit.Feed(setup)(0, 2)
     steps = np.int32(begins), np.int32(2)
     state, _ = captured["mapped"](
-        fit.initial(setup), data, setup.sampler_tables, *steps, captured["seed"], np.arange(4)
+        setups.initial(setup), data, setup.sampler_tables, *steps, captured["seed"], np.arange(4)
     )
     for leaf in jax.tree.leaves(state):
         for device in range(1, 4):

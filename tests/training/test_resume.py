@@ -10,7 +10,7 @@ from some import some
 from trainings import BASE, Killed, assert_same, killed_at, outcome, run
 
 from jaxrec.config import parsing as configs
-from jaxrec.training import checkpoint, fit, metric_writer, workdir
+from jaxrec.training import checkpoint, fit, metric_writer, setup as setups, workdir
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_lanes_killed_within_an_epoch_resume_bit_for_bit(prepare, uninterrupted_
     setup = prepare(**LANES)[0]
     checkpoints = checkpoint.Checkpoints(tmp_path, read_only=True)
     assert checkpoints.latest() % setup.epoch_steps
-    state, _ = checkpoints.restore(checkpoints.latest(), fit.initial(setup))
+    state, _ = checkpoints.restore(checkpoints.latest(), setups.initial(setup))
     checkpoints.close()
     assert [x.shape for x in state.carry] == [(16, 8)] * 2 and all(x[:12].any(axis=1).all() for x in state.carry)
     run(prepare(**LANES), tmp_path)
@@ -163,7 +163,7 @@ def test_lanes_go_on_on_other_devices(prepare, split, uninterrupted_lanes, tmp_p
         patch.setattr(checkpoint.Checkpoints, "save", killed_at(2, checkpoint.Checkpoints.save))
         with pytest.raises(Killed):
             run(prepare(**LANES), tmp_path)
-    three, four = (fit.setup(prepare(**LANES)[0].config, split, jax.devices()[:n]) for n in (3, 4))
+    three, four = (setups.setup(prepare(**LANES)[0].config, split, jax.devices()[:n]) for n in (3, 4))
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.Checkpoints, "save", killed_at(2, checkpoint.Checkpoints.save))
         with pytest.raises(Killed):

@@ -20,7 +20,7 @@ from jaxrec.data import interactions, splits
 from jaxrec.kernels import placement, shards, sizes
 from jaxrec.kernels.hardware import Hardware, assumed
 from jaxrec.system.errors import UserError
-from jaxrec.training import assembly, checkpoint, fit, folding, optim, sharding, wording
+from jaxrec.training import assembly, checkpoint, fit, folding, optim, setup as setups, sharding, wording
 from jaxrec.training.losses import entry as losses, softmax, totals
 from jaxrec.training.negatives import Seen
 from jaxrec.training.own_items import OwnItems
@@ -225,7 +225,7 @@ def test_row_sparse_steps_are_those_of_one_device(mesh, kind, rows_per_touched, 
 
 
 def test_the_first_state_is_that_of_one_device_to_the_bit():
-    whole = jax.device_get(fit.initial(of(None, "two-tower")))
+    whole = jax.device_get(setups.initial(of(None, "two-tower")))
     setup = of("1x8", "two-tower")
     assert "8 cpu device(s), tables of items split over 8" in wording.describe(setup)
     state = assembly.first_state(setup)
@@ -248,7 +248,7 @@ def prepare(split):
     def prepared(mesh):
         model = {"name": "two-tower", "dim": 8, "layers": 1, "dropout": 0.2}
         values = BASE | {"model": model, "optim": ADAM, "mesh": {"item": MESHES[mesh][1]} if mesh else {}}
-        return fit.setup(configs.from_dict(values), split, jax.devices()[: 8 if mesh else 1])
+        return setups.setup(configs.from_dict(values), split, jax.devices()[: 8 if mesh else 1])
 
     return prepared
 

@@ -12,7 +12,7 @@ from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
 from jaxrec.kernels import placement, sizes
 from jaxrec.kernels.hardware import Hardware, assumed
-from jaxrec.training import fit, launch, microbatches, step
+from jaxrec.training import fit, launch, microbatches, setup as setups, step
 
 USERS, ITEMS = 40, 30
 
@@ -45,8 +45,8 @@ def config(**changes):
 def train(devices=1, ends=(8,), **changes):
     """Params and the reports of calls up to each end."""
     split = splits.last_item(interactions.from_sequences(histories()))
-    setup = fit.setup(config(**changes), split, jax.devices()[:devices])
-    state = jax.device_put(fit.initial(setup), placement.replicated(setup.devices))
+    setup = setups.setup(config(**changes), split, jax.devices()[:devices])
+    state = jax.device_put(setups.initial(setup), placement.replicated(setup.devices))
     feed, reports = fit.Feed(setup), []
     for end in ends:
         while (now := int(state.step)) < end:
@@ -272,8 +272,8 @@ def test_lanes_carry_their_states_from_step_to_step(kind):
     split = splits.last_item(interactions.from_sequences(histories()))
     dry = {key: 0.0 for key in ("dropout", "input_dropout") if key in KINDS[kind]["model"]}
     still = {"model": KINDS[kind]["model"] | dry, "optim": ADAGRAD | {"learning_rate": 1e-30}}
-    setup = fit.setup(config(**KINDS[kind] | still), split, jax.devices()[:2])
-    state = jax.device_put(fit.initial(setup), launch.placed(setup.devices))
+    setup = setups.setup(config(**KINDS[kind] | still), split, jax.devices()[:2])
+    state = jax.device_put(setups.initial(setup), launch.placed(setup.devices))
     at = setup.epoch_steps // 2
     data, _ = fit.Feed(setup)(0, at)
     state, _ = setup.run(state, data, setup.sampler_tables, np.int32(0), np.int32(at))
@@ -296,8 +296,8 @@ def test_gradient_is_normalised_by_the_global_count(devices):
     changes = {"model": {"name": "sasrec", "dim": 8, "layers": 1, "dropout": 0.0}, **LOSSES["softmax"]}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit.optim, "optimiser", lambda config, steps: optax.sgd(1.0))
-        setup = fit.setup(config(**changes), split, jax.devices()[:devices])
-    start = fit.initial(setup)
+        setup = setups.setup(config(**changes), split, jax.devices()[:devices])
+    start = setups.initial(setup)
     data, _ = fit.Feed(setup)(0, 1)
     batch = stream.gather(*jax.device_get(data), np.arange(setup.batches.rows))
 
@@ -322,7 +322,7 @@ def test_a_call_stops_at_what_is_not_finite(kind, broken):
     """In its first step, by what it is given, or in its second, by what the first one made of it."""
     with assumed(Hardware(kind, 16 << 30)):
         setup = made(optim=ADAM | {"learning_rate": 1e38}, steps_per_call=3)
-        start = fit.initial(setup)
+        start = setups.initial(setup)
         if broken == 1:
             start.params["items"] = start.params["items"].at[4].set(np.nan)
         data, _ = fit.Feed(setup)(0, 3)
@@ -339,8 +339,8 @@ def test_one_program_serves_every_number_of_steps():
     with pytest.MonkeyPatch.context() as patch:
         traced = []
         patch.setattr(step, "step", lambda *args, inner=step.step: traced.append(1) or inner(*args))
-        setup = fit.setup(config(), split, jax.devices()[:1])
-        state = jax.device_put(fit.initial(setup), placement.replicated(setup.devices))
+        setup = setups.setup(config(), split, jax.devices()[:1])
+        state = jax.device_put(setups.initial(setup), placement.replicated(setup.devices))
         feed = fit.Feed(setup)
         for now, end in ((0, 1), (1, 3), (3, 5)):
             data, begins = feed(now, end)

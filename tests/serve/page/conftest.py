@@ -18,7 +18,7 @@ import pytest
 
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
-from jaxrec.training import fit, workdir
+from jaxrec.training import setup as setups, workdir
 
 from ..conftest import CONFIG, Served, save
 
@@ -111,7 +111,7 @@ def served(chromium, tmp_path_factory):
     config = configs.from_dict(CONFIG | {"length": 16})
     path.mkdir()
     workdir.claim(path, config, data, "histories", data.catalogue.counted(splits.training_counts(split)))
-    save(path, 1, fit.initial(fit.setup(config, split, jax.devices()[:1])))
+    save(path, 1, setups.initial(setups.setup(config, split, jax.devices()[:1])))
     served = Served("--workdir", path, "--limit", "batch=2")
     yield served
     served.process.kill()

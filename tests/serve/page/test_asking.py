@@ -11,7 +11,7 @@ import pytest
 from jaxrec.config import parsing as configs
 from jaxrec.data import splits, user_columns
 from jaxrec.data.interactions import UserColumns, from_sequences
-from jaxrec.training import fit, workdir
+from jaxrec.training import setup as setups, workdir
 
 from ..conftest import CONFIG, Served, save
 from .conftest import link, settled, titles
@@ -34,7 +34,7 @@ def asking(chromium, tmp_path_factory):
     split = splits.last_item(data)
     path.mkdir()
     workdir.claim(path, config, data, "histories", data.catalogue.counted(splits.training_counts(split)))
-    state = fit.initial(fit.setup(config, split, jax.devices()[:1]))
+    state = setups.initial(setups.setup(config, split, jax.devices()[:1]))
     noisy = lambda leaf: leaf + 0.5 * random.normal(size=leaf.shape).astype(np.float32)
     save(path, 1, state._replace(params=jax.tree.map(noisy, jax.device_get(state.params))))
     served = Served("--workdir", path, "--limit", "batch=2")

@@ -20,6 +20,8 @@ from jaxrec.batches.calendar import SECOND, UNKNOWN
 from jaxrec.config import registry
 from jaxrec.config.keys import Config
 from jaxrec.data import baskets, topics, user_columns
+from jaxrec.data.interactions import Sessions
+from jaxrec.data.log import sessions_of
 from jaxrec.system.errors import UserError
 
 GAPS = 32  # doublings of a second: the last is of 68 years and more
@@ -39,7 +41,7 @@ class Events(NamedTuple):
     times: np.ndarray | None = None
     relative: bool = False
     weights: np.ndarray | None = None  #: [N], NaN where that is not known
-    session_starts: np.ndarray | None = None  #: [S] int64, places at which sessions begin
+    sessions: Sessions | None = None
     types: np.ndarray | None = None  #: [N], numbers of types of events from 1, as the training has them; 0: not known
     items: np.ndarray | None = None  #: [N], numbers, 0 of one that is not known
     topics: np.ndarray | None = None  #: of items, as of `topics.values`
@@ -94,7 +96,8 @@ def _weight(events):
 def _session(events):
     """1 within a session, 2 at its first event."""
     number = np.ones(events.offsets[-1], np.int32)
-    number[events.session_starts] = 2
+    offsets = events.sessions.offsets
+    number[offsets[:-1][np.diff(offsets) > 0]] = 2
     return number
 
 
@@ -125,7 +128,7 @@ LACKS = {
     "times": lambda events: events.times is None,
     "dates": lambda events: events.times is None or events.relative,
     "weights": lambda events: events.weights is None,
-    "sessions": lambda events: events.session_starts is None,
+    "sessions": lambda events: events.sessions is None,
     "types": lambda events: events.types is None,
     "topics": lambda events: events.topics is None or events.items is None,
     "users": lambda events: events.users is None,
@@ -187,14 +190,12 @@ def is_dated(kinds: Sequence[str]) -> bool:
 
 def of_log(interactions: Any, zone: str = "UTC", topic: str = "") -> Events:
     """The Events of Interactions. zone, topic: of a configuration, `context_zone` and `topic`."""
-    sessions = interactions.sessions
-    starts = None if sessions is None else sessions.offsets[:-1][np.diff(sessions.offsets) > 0]
     return Events(
         interactions.offsets,
         interactions.times,
         interactions.relative,
         interactions.weights,
-        session_starts=starts,
+        sessions=interactions.sessions,
         types=None if interactions.types is None else interactions.types.numbers,
         items=interactions.items,
         topics=topics.values(interactions.catalogue, topic),
@@ -208,20 +209,19 @@ def of_known_items(events: Events) -> Events:
 
     So the event before one is the one before it of those that are left, as in a training, whose log was filtered.
 
-    >>> events = Events(np.array([0, 2, 3]), np.array([0, 5, 9]), session_starts=[0, 2], items=np.array([0, 4, 2]))
+    >>> events = Events(np.array([0, 2, 3]), np.array([0, 5, 9]), items=np.array([0, 4, 2]))
     >>> found = of_known_items(events)
-    >>> found.offsets.tolist(), found.times.tolist(), found.session_starts.tolist()
-    ([0, 1, 2], [5, 9], [0, 1])
+    >>> found.offsets.tolist(), found.times.tolist()
+    ([0, 1, 2], [5, 9])
     """
     keep = np.asarray(events.items) > 0
-    before = np.append(0, np.cumsum(keep))
+    offsets = np.append(0, np.cumsum(keep))[events.offsets]
     of = lambda numbers: None if numbers is None else np.asarray(numbers)[keep]
-    starts = None if events.session_starts is None else np.unique(before[events.session_starts])
     return events._replace(
-        offsets=before[events.offsets],
+        offsets=offsets,
         times=of(events.times),
         weights=of(events.weights),
-        session_starts=None if starts is None else starts[starts < before[-1]],
+        sessions=None if events.sessions is None else sessions_of(events.sessions, keep, offsets),
         types=of(events.types),
         items=of(events.items),
         users=None if events.users is None else {name: of(numbers) for name, numbers in events.users.items()},

@@ -12,6 +12,7 @@ import numpy as np
 from jaxrec.data import blocks, event_types
 from jaxrec.data.blocks import Block
 from jaxrec.data.interactions import Interactions, Sessions, Types
+from jaxrec.data.log import rejoined
 from jaxrec.data.spill import MEMORY, Store
 from jaxrec.data.times import EPOCH
 from jaxrec.system.errors import UserError
@@ -138,7 +139,8 @@ def select(data: Interactions, keep: np.ndarray | Callable[[Block], np.ndarray],
     number = np.cumsum(occurs, dtype=np.int32)
     type_number, types = (None, None) if data.types is None or counts is None else event_types.left(data.types, counts)
     columns = {"items": number, "times": None, "weights": None, "types": type_number if types else None}
-    return replace(rest, **_kept(data, masks, columns, types, store))
+    found = replace(rest, **_kept(data, masks, columns, types, store))
+    return found if found.sessions is None else replace(found, sessions=rejoined(found.sessions, found.offsets))
 
 
 def _kept(data: Interactions, masks: list, numbers: dict, types: Types | None, store: Store) -> dict:

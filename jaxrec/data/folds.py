@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxrec.data import event_types, filters
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.log import parts
+from jaxrec.data.log import sessions_of
 from jaxrec.data.plausible import date
 from jaxrec.data.ragged import slices
 from jaxrec.data.splits import Questions, Split, SplitEntry, quantile
@@ -261,10 +261,7 @@ def _taken(data, rows, offsets, users, numbers, known):
         for name, value in values.items()
         if isinstance(value, np.ndarray) and len(value) == len(data.items)
     }
-    sessions = data.sessions
-    if sessions is not None:
-        session = np.repeat(np.arange(len(sessions.ids)), np.diff(sessions.offsets))
-        sessions = parts(offsets, session[rows], sessions.ids)
+    sessions = None if data.sessions is None else sessions_of(data.sessions, rows, offsets)
     catalogue, items = data.catalogue.take(np.flatnonzero(known)), numbers[data.items[rows]]
     own = {"items": items, "offsets": offsets, "users": users, "catalogue": catalogue, "sessions": sessions}
     types = event_types.taken(data.types, rows)

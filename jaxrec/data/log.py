@@ -273,6 +273,25 @@ def parts(offsets: np.ndarray, session: np.ndarray, ids: np.ndarray) -> Sessions
     return Sessions(np.append(starts, len(session)), ids[session[starts]])
 
 
+def sessions_of(sessions: Sessions, rows: np.ndarray, offsets: np.ndarray) -> Sessions:
+    """Returns the Sessions of some rows of a log. offsets: of the histories that these make."""
+    session = np.repeat(np.arange(len(sessions.ids)), np.diff(sessions.offsets))
+    return rejoined(parts(offsets, session[rows], sessions.ids), offsets)
+
+
+def rejoined(sessions: Sessions, offsets: np.ndarray) -> Sessions:
+    """Returns the Sessions with those of one id that follow each other in a history as one.
+
+    So they do where what lay between them was removed.
+
+    >>> rejoined(Sessions(np.array([0, 2, 3, 5]), np.array([7, 7, 7])), np.array([0, 3, 5])).offsets.tolist()
+    [0, 3, 5]
+    """
+    starts, ids = sessions.offsets[:-1], sessions.ids
+    begins = np.append(True, ids[1:] != ids[:-1])[: len(ids)] | np.isin(starts, offsets, kind="sort")
+    return Sessions(np.append(starts[begins], sessions.offsets[-1]), ids[begins])
+
+
 def _taken_up(starts: np.ndarray, offsets: np.ndarray, session: np.ndarray) -> int:
     """Returns how many of the sessions beginning at `starts` continue an earlier session of the same user."""
     owner = np.searchsorted(offsets, starts, "right")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxrec.batches import context
+from jaxrec.data.interactions import Sessions
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 
@@ -69,13 +70,13 @@ def context_of(
     at = np.arange(length) if places is None else np.asarray(places, np.int64)
     of_all = None if times is None else _times(times, length, which)
     moment = np.array([_now(now, of_all, which)], np.int64)
-    starts, unsaid = (None, None) if sessions is None else _session_starts(sessions, length, which, at)
+    parted, unsaid = (None, None) if sessions is None else _sessions(sessions, length, which, at)
     of_known = lambda numbers: None if numbers is None else numbers[at]
     given = context.Events(
         np.array([0, len(at)]),
         times=of_known(of_all),
         weights=of_known(None if weights is None else _weights(weights, length, which)),
-        session_starts=starts,
+        sessions=parted,
         zone=zone,
         types=of_known(types),
         items=of_known(items),
@@ -152,8 +153,8 @@ def type_numbers(
     return np.array([place.get(each or "", 0) for each in texts], np.uint8), unknown
 
 
-def _session_starts(sessions, length, which, at):
-    """Of the events at these places: (which of them begin a session; of which nobody says whether they do)."""
+def _sessions(sessions, length, which, at):
+    """Of the events at these places: (their Sessions; those of which nobody says whether they begin one)."""
     given = _as_many(sessions, "sessions", length, which)
     for each in given:
         if not (each is None or (isinstance(each, str | int | np.integer) and not isinstance(each, bool))):
@@ -162,7 +163,8 @@ def _session_starts(sessions, length, which, at):
     before = [*ids[:1], *ids[:-1]]
     starts = [place for place, pair in enumerate(zip(ids, before, strict=True)) if place == 0 or pair[0] != pair[1]]
     unsaid = [place for place, pair in enumerate(zip(ids, before, strict=True)) if None in pair]
-    return np.array(starts, np.int64), np.array(unsaid, np.int64)
+    parted = Sessions(np.array([*starts, len(ids)], np.int64), np.array([str(ids[place]) for place in starts]))
+    return parted, np.array(unsaid, np.int64)
 
 
 def _times(times, length, which):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxrec.batches import context
-from jaxrec.data.interactions import from_sequences
+from jaxrec.data.interactions import Sessions, from_sequences
 from jaxrec.system.errors import UserError
 
 DAY = 86_400 * context.SECOND
@@ -122,7 +122,7 @@ def test_ratings_are_told_apart():
 
 
 def test_sessions_begin_where_the_log_says():
-    events = context.Events(np.array([0, 5, 6]), session_starts=np.array([0, 3, 5]))
+    events = context.Events(np.array([0, 5, 6]), sessions=Sessions(np.array([0, 3, 5, 6]), np.arange(3)))
     assert context.numbers(events, ["session"])[:, 0].tolist() == [2, 1, 1, 2, 1, 2]
 
 

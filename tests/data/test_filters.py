@@ -13,6 +13,7 @@ from prepared_folders import same
 from jaxrec.data import filters, maps
 from jaxrec.data.filters import Options, apply
 from jaxrec.data.interactions import Sessions, Types, fingerprint, from_sequences
+from jaxrec.data.log import parts
 from jaxrec.system.errors import UserError
 
 MINUTE = 60_000_000
@@ -146,6 +147,26 @@ def test_sessions_and_training_sessions_go_with_their_rows():
     assert rest.catalogue.ids[rest.items - 1].tolist() == [1, 3, 2, 1]
     again = replace(data, items=np.array([1, 1, 1, 1, 1, 1, 1, 1, 1], np.int32), sessions=sessions)
     assert (~filters.repeats_at_once(again)).nonzero()[0].tolist() == sessions.offsets[:-1].tolist()
+
+
+events = st.tuples(st.integers(0, 2), st.integers(0, 2), st.booleans())  # of a user, in a session, whether it stays
+
+
+@given(st.lists(events, min_size=1, max_size=30), st.integers(1, 4))
+def test_sessions_of_what_is_left_are_those_of_a_log_without_the_rest(rows, at_once):
+    """Also where a session goes on after what lay between was removed, and whatever the blocks."""
+    user, session, keep = (np.array(column) for column in zip(*sorted(rows, key=lambda row: row[0]), strict=True))
+
+    def sessions(rows):
+        lengths = np.bincount(user[rows], minlength=3)
+        return parts(np.append(0, np.cumsum(lengths[lengths > 0])), session[rows], np.array(["x", "y", "z"]))
+
+    everyone = np.arange(len(rows))
+    histories = [[1] * number for number in np.bincount(user) if number]
+    data = replace(from_sequences(histories), sessions=sessions(everyone))
+    with mock.patch.object(maps, "ROWS", at_once):
+        found, wanted = filters.select(data, keep).sessions, sessions(everyone[keep])
+    assert (found.offsets.tolist(), found.ids.tolist()) == (wanted.offsets.tolist(), wanted.ids.tolist())
 
 
 def test_nothing_asked_is_nothing_done():

@@ -13,6 +13,7 @@ from some import some
 
 from jaxrec.batches import context
 from jaxrec.data.interactions import Types, from_sequences
+from jaxrec.data.log import parts
 from jaxrec.evaluation.histories import encoder, pack_histories
 from jaxrec.inference import bulk
 from jaxrec.kernels import placement
@@ -110,18 +111,21 @@ def test_every_kind_of_model_answers_all_users(name):
 @pytest.mark.parametrize("name", some(["sasrec", "bert4rec"], "sasrec"))
 def test_a_log_says_of_its_events_what_a_request_would(name):
     """All at once, alone, and as an evaluation encodes them; of items that the model lacks nothing is shown."""
-    model = recommenders.recommender(name, ITEMS, context="gap,weight")
+    model = recommenders.recommender(name, ITEMS, context="gap,weight,session")
     random = np.random.default_rng(0)
     histories = [[1, 2, 3], *(random.integers(0, ITEMS + 9, length).tolist() for length in (19, 20, 33, 1))]
     log = log_of(histories)
     seconds = [np.sort(random.integers(0, 10**6, len(history))) for history in histories]
     weights = [random.integers(1, 6, len(history)).astype(np.float32) for history in histories]
     times = np.concatenate(seconds).astype(np.int64) * context.SECOND
-    log = replace(log, times=times, weights=np.concatenate(weights))
+    session = [random.integers(0, 2, len(history)) for history in histories]
+    parted = parts(log.offsets, np.concatenate(session), np.array(["a", "b"]))
+    log = replace(log, times=times, weights=np.concatenate(weights), sessions=parted)
     frame, vectors = model.recommend_users(k=4, data=log), model.user_vectors(log)
     for number, history in enumerate(histories):
         ids = [f"i{item}" for item in history]
-        alone = model.recommend(ids, k=4, times=seconds[number].tolist(), weights=weights[number].tolist())
+        told = {"times": seconds[number].tolist(), "weights": weights[number].tolist(), "sessions": session[number]}
+        alone = model.recommend(ids, k=4, **told)
         rows = frame.filter(frame["user"] == f"u{number}")
         assert rows["item"].to_list() == [item for item, _ in alone]
         np.testing.assert_allclose(rows["score"], [score for _, score in alone], rtol=1e-4)

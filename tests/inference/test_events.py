@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxrec.batches import context
+from jaxrec.data.interactions import Sessions
 from jaxrec.inference.events import _times, context_of, microseconds, type_numbers
 from jaxrec.system.errors import UserError
 
@@ -67,7 +68,7 @@ def test_events_of_items_that_are_not_known_are_none(events, masks):
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=6))
 def test_a_session_begins_where_a_log_would_say_so(sessions):
     starts = np.flatnonzero(np.diff(sessions, prepend=-1))
-    events = context.Events(np.array([0, len(sessions)]), session_starts=starts)
+    events = context.Events(np.array([0, len(sessions)]), sessions=Sessions(np.append(starts, len(sessions)), starts))
     wanted = context.numbers(events, ("session",))
     for ids in (sessions, np.array(sessions), [f"s{each}" for each in sessions]):
         np.testing.assert_array_equal(context_of(("session",), len(sessions), sessions=ids), wanted)

@@ -115,7 +115,7 @@ def events_of(lengths, seed=0):
         np.append(0, np.cumsum(lengths)),
         times,
         weights=random.uniform(0, 5, total),
-        session_starts=np.append(0, np.cumsum(lengths))[:-1],
+        sessions=Sessions(np.append(0, np.cumsum(lengths)), np.arange(len(lengths))),
         types=random.integers(1, 3, total),
         items=random.integers(1, 21, total),
         topics=np.concatenate([[[0]], random.integers(1, 3, (20, 1))]),

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from jaxrec.data.ids import EXACT, FLOAT, INTEGER, integers
+from jaxrec.data.spellings import EXACT, FLOAT, INTEGER, integers
 
 #: cure for a code in two spellings
 CURE = "write all in one form (in pandas, a column with gaps by .astype('Int64'))"
@@ -25,7 +25,7 @@ def text_of(values: pl.Series) -> pl.Series | None:
             text = values.cast(pl.String)
         except pl.exceptions.PolarsError:  # bytes that are not UTF-8, or Python's objects
             return None
-        return text.str.replace(r"\.0*$", "") if values.dtype.is_decimal() else text
+        return text.str.replace(r"\.0*$|(\.[0-9]*[1-9])0+$", "${1}") if values.dtype.is_decimal() else text
     values = values.fill_nan(None)
     whole = (values == values.floor()) & (values.abs() < EXACT.get(values.dtype, 2**11))
     numbers = values.set(~whole.fill_null(False), None).cast(pl.Int64, strict=False)

@@ -1,40 +1,40 @@
 """External ids: detects missing and altered values, and numbers the others.
 
 The rules:
-- An empty field, null, or a word of MISSING is a missing value; `--keep-na-ids` accepts these words as ids.
-- A column in which ids look like floats (`1.0`, `153.`, `1e+05`, `1.00878E+11`), over all files together, is rejected
-  if one has the same value as another id (`1.0` and `1`), or if fewer than half of the distinct ids are words. So
-  `1.5` and `1e5` are names among names, but altered numbers among numbers, or alone.
-- A column in which an id begins with zeros and another is the same number without them (`0104` and `104`), over all
-  files together, is rejected. Ids with zeros alone are text.
-- `--ids integer` accepts integers only: `1.0` is 1, below 2^53; `1e+05`, one digit and a power of ten, is 100000.
-  Other ids in scientific notation have lost digits, and are bad rows, as is everything else. A column that begins
-  without any number (in its first 64 MiB) is treated as text throughout.
-- `--ids text` accepts ids as they are written; for a column of floats, the shortest text of the same value.
+- An empty field, null, or a word of MISSING, between blanks or not, is a missing value; `--keep-na-ids` accepts these
+  words and blanks as ids.
+- A column in which ids look like floats (`1.0`, `153.`, `1,0`, `1e+05`, `1.00878E+11`), over all files together, is
+  rejected if one has the same value as another id (`1.0` and `1`), or if fewer than half of the distinct ids are words.
+  So `1.5` and `1e5` are names among names, but altered numbers among numbers, or alone.
+- A column in which two ids are one number, or look the same, over all files together, is rejected: `0104` and `104`,
+  `1,234` and `1234`, `+7` and `7`, `abc` with and without a no-break space. Such ids alone are text, and so are
+  different numbers of zeros, or spaces at the ends of words.
+- `--ids integer` accepts integers only, in any of these spellings: `1.0` is 1, below 2^53; `1e+05`, one digit and a
+  power of ten, is 100000. Other ids in scientific notation have lost digits, and are bad rows, as is everything else. A
+  column that begins without any number (in its first 64 MiB) is treated as text throughout.
+- `--ids text` accepts ids as they are written; for a column of floats or decimals, the shortest text of the same value.
 - A column of floats or decimals becomes integers if all values are whole numbers that its type represents exactly.
 """
 
 import bisect
-import re
+import unicodedata
 from collections.abc import Callable
-from decimal import Decimal
+from typing import NoReturn
 
 import numpy as np
 import polars as pl
 
+from jaxrec.data.codes import text_of
 from jaxrec.data.interactions import as_ids, to_array
 from jaxrec.data.ragged import distinct
+from jaxrec.data.spellings import EXACT, FLOAT, INTEGER, MISSING, PADDED, UNSEEN, integers, plain
 from jaxrec.system.errors import UserError
 
 KINDS = ("integer", "text")  # values of --ids
 WORD = 24  # bytes that a word takes beside its text
 TABLE = 1 << 26  # numbers below it use a lookup table
-MISSING = ("NA", "N/A", "NaN", "nan", "NULL", "null", "None", r"\N", "<NA>")
-FLOAT = r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?[0-9]+[eE][-+]?[0-9]+$"
-INTEGER = r"^[-+]?[0-9]+$"
-PADDED = "^-?0+[0-9]+$"
-EXACT = {pl.Float32: 2**24, pl.Float64: 2**53}  # integers below these are exact as floats
 CURES = "--ids integer takes 1.0 for 1, where every value is exact; --ids text takes ids as they stand"
+VARIANTS = "programs write numbers, accents and blanks in several ways"
 
 
 class Ids:
@@ -89,17 +89,15 @@ class Ids:
         return self._from_text(text)
 
     def _from_text(self, text: pl.Series) -> tuple[pl.Series, list[tuple[pl.Series, str]]]:
-        empty = text.is_null() | (text == "").fill_null(True)
-        wrong = [(empty, f"{self.name} is empty")]
+        numbers = text.cast(pl.Int64, strict=False).null_count() == 0
+        bare = text if self.keep_na or numbers else text.str.strip_chars()
+        wrong = [((bare == "").fill_null(True), f"{self.name} is empty")]
         if not self.keep_na:
-            if text.str.starts_with(" ").any():
-                empty |= (text.str.strip_chars(" ") == "").fill_null(True)
-                wrong = [(empty, f"{self.name} is empty")]
-            missing = text.is_in(MISSING).fill_null(False)
+            missing = bare.is_in(MISSING).fill_null(False)
             wrong.append((missing, f"{self.name} is a missing value: --keep-na-ids takes such words as ids"))
         if self.kind == "integer" and not self._integer:
             good = text.filter(~pl.Series(np.any([mask.to_numpy() for mask, _ in wrong], axis=0)))
-            self._integer = good.str.contains(f"{INTEGER}|{FLOAT}").any()
+            self._integer = plain(good).str.contains(f"{INTEGER}|{FLOAT}").any()
             self.kind = "integer" if self._integer or not len(good) else ""
         if self.kind == "integer":
             text = integers(text)
@@ -111,7 +109,8 @@ class Ids:
             values = values.fill_nan(None)
         missing = (values.is_null(), f"{self.name} is empty")
         if self.kind == "text":
-            return values.cast(pl.String), [missing]
+            text = text_of(values)
+            return values.cast(pl.String) if text is None else text, [missing]
         bound = EXACT.get(values.dtype, 2**63 if values.dtype.is_decimal() else 2**11)
         exact = (values == values.floor()) & (values.abs() < bound) if values.dtype.is_float() else _whole(values)
         inexact = ~exact.fill_null(True)
@@ -188,8 +187,9 @@ class Ids:
         odd = words.filter(~words.str.contains(r"^-?\d+$"))
         if not self.kind and 0 < len(odd) < self.count // 2:  # if most ids are numbers
             found.append(f"{self.name}: ids are text, because of {odd[0]!r}")
-        if len(padded := words.filter(words.str.starts_with(" ") | words.str.ends_with(" "))):
-            found.append(f"{self.name}: spaces at the ends of ids are parts of them, as of {padded[0]!r}")
+        unseen = words.filter(words.str.contains(r"[^\x21-\x7e]"))
+        if len(unseen := unseen.filter(unseen.str.contains(UNSEEN))):
+            found.append(unseen_note(self.name, unseen[0]))
         return found
 
     def tokens(self) -> pl.Series:
@@ -203,11 +203,11 @@ class Ids:
         """Returns the sorted ids, and each code's index among them [count] int32.
 
         Raises:
-            UserError: if some ids look like floats, or have lost leading zeros.
+            UserError: if some ids look like floats, or two may be one.
         """
         if not self.kind:
             self._check_floats()
-            self._check_zeros()
+            self._check_spellings()
         if self.kind == "text":
             ids = to_array(self.tokens())
         elif self._words:
@@ -225,7 +225,7 @@ class Ids:
         if not is_float.any():
             return
         floats, whole = words.filter(is_float), words.str.contains(INTEGER)
-        values = floats.cast(pl.Float64)
+        values = floats.str.replace(",", ".", literal=True).cast(pl.Float64)
         small = [pl.Series(numbers).cast(pl.Float64) for _, numbers in self._numbers]
         integers = pl.concat([words.filter(whole).cast(pl.Float64), *small])
         numbers = len(floats) + len(integers)
@@ -253,25 +253,39 @@ class Ids:
             f"here different ids may have become one, or one two; {CURES}"
         )
 
-    def _check_zeros(self) -> None:
-        """Checks that no id is another one with zeros before it."""
+    def _check_spellings(self) -> None:
+        """Checks that no two ids are one number, or look the same."""
         words = self.words()
-        padded = words.filter(words.str.contains(PADDED))
-        if not len(padded):
+        looks = plain(words)
+        changed = (looks != words) & ((looks != words.str.strip_chars(" ")) | looks.str.contains(INTEGER))
+        padded = looks.str.contains(PADDED)
+        if not (changed | padded).any():
             return
-        tokens, plain = self.tokens(), padded.str.replace("^(-?)0+([0-9])", "${1}${2}")
-        both = plain.is_in(tokens.implode())
-        if not both.any():
-            return
-        long, bare = padded.filter(both)[0], plain.filter(both)[0]
+        tokens, written = self.tokens(), pl.DataFrame({"id": words, "other": looks})
+        zeros = written.filter(padded).with_columns(pl.col("other").str.replace("^(-?)0+([0-9])", "${1}${2}"))
+        twins = written.filter(changed)
+        first = twins.unique("other", keep="first", maintain_order=True)
+        again = twins.join(first, on="other", maintain_order="left").select("id", other="id_right")
+        for found, why in (
+            (
+                zeros.filter(zeros["other"].is_in(tokens.implode())),
+                "programs that read ids as numbers drop leading zeros",
+            ),
+            (twins.filter(twins["other"].is_in(tokens.implode())), VARIANTS),
+            (again.filter(again["id"] != again["other"]), VARIANTS),
+        ):
+            if len(found):
+                self._refuse_twins(found["id"][0], found["other"][0], why, tokens)
+
+    def _refuse_twins(self, long: str, bare: str, why: str, tokens: pl.Series) -> NoReturn:
         file, other = self.file_of(long), self.file_of(bare)
         beside = _cut(bare) + (f" (in {other})" if other != file else "")
         cures = "--ids text takes ids as they stand"
-        if tokens.str.contains(INTEGER).all():
-            cures = f"--ids integer takes {_cut(long)} for {_cut(bare)}; {cures}"
+        if integers(tokens).null_count() == 0:
+            cures = f"--ids integer takes {_cut(long)} for {integers(pl.Series([long]))[0]}; {cures}"
         raise UserError(
-            f"{file}: column {self.name} holds {_cut(long)} beside {beside}: one id may have become two, since a "
-            f"program that reads ids as numbers drops leading zeros; {cures}"
+            f"{file}: column {self.name} holds {_cut(long)} beside {beside}: one id may have become two, since {why}: "
+            f"write it in one way; {cures}"
         )
 
     def file_of(self, token: str) -> object:
@@ -280,34 +294,6 @@ class Ids:
 
     def _file_of(self, code: int):
         return self._files[bisect.bisect_right([first for first, _ in self._files], code) - 1][1]
-
-
-def integers(text: pl.Series) -> pl.Series:
-    """Converts text to Int64 where it is an integer, a whole float below 2^53, or like 1e+05; null elsewhere."""
-    whole = text.str.strip_prefix("+").cast(pl.Int64, strict=False).set(~text.str.contains(INTEGER), None)
-    if whole.null_count() == text.null_count():
-        return whole
-    stem = text.str.replace(r"^\+?(-?[0-9]+)\.0*$", "${1}").set(text.str.contains(INTEGER), None)
-    floats = stem.cast(pl.Int64, strict=False)
-    floats = floats.set(floats.abs() >= 2**53, None)
-    whole = whole.fill_null(floats)
-    rest = text.filter(whole.is_null() & text.is_not_null()).unique()
-    exact = {token: number for token in rest.to_list() if (number := _scientific(token)) is not None}
-    if exact:
-        whole = whole.fill_null(text.replace_strict(exact, default=None, return_dtype=pl.Int64))
-    return whole
-
-
-def _scientific(token: str) -> int | None:
-    """Returns the integer of a token in scientific notation, None if digits were lost."""
-    if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d{1,3}", token, re.ASCII):
-        return None
-    number = Decimal(token)
-    if abs(number) >= 2**53 or number != number.to_integral_value():
-        return None
-    exponent = number.as_tuple().exponent
-    hidden = isinstance(exponent, int) and exponent > 0 and len(number.normalize().as_tuple().digits) > 1
-    return None if hidden else int(number)
 
 
 def _whole(values: pl.Series) -> pl.Series:
@@ -325,5 +311,13 @@ def _small_numbers(tokens: pl.Series) -> pl.Series:
     return numbers if fits.all(ignore_nulls=False) else numbers.set(~fits.fill_null(False), None)
 
 
+def unseen_note(name: str, id: str) -> str:
+    """Returns the note for a column of ids with characters that a person doesn't see."""
+    return f"{name}: spaces at the ends of ids, and invisible characters, are parts of them, as of {id!r}"
+
+
 def _cut(token: str, most: int = 40) -> str:
-    return token if len(token) <= most else token[:most] + " ..."
+    """Returns an id for a message, shortened; in quotes with escapes if a person wouldn't see all of it."""
+    cut = token if len(token) <= most else token[:most] + " ..."
+    seen = token.isprintable() and " " not in token and unicodedata.is_normalized("NFC", token)
+    return cut if seen else ascii(cut)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxrec.data import reading, text
-from jaxrec.data.ids import FLOAT, MISSING
 from jaxrec.data.interactions import Sessions, fingerprint, from_sequences
+from jaxrec.data.spellings import FLOAT, MISSING
 from jaxrec.system.errors import UserError
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), min_size=1, max_size=4)

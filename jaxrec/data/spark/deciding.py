@@ -9,12 +9,13 @@ from pyspark.sql import DataFrame, SparkSession, functions as F  # pyright: igno
 
 from jaxrec.data import columns as cols, histories, joined, tabular
 from jaxrec.data.given import Input
-from jaxrec.data.ids import FLOAT, PADDED, Ids
+from jaxrec.data.ids import Ids, unseen_note
 from jaxrec.data.log import Batch
 from jaxrec.data.spark import rows as reading
 from jaxrec.data.spark.packing import first, frames
 from jaxrec.data.spark.rows import FILE, Rules
 from jaxrec.data.spark.tables import Source
+from jaxrec.data.spellings import FLOAT, ODD, PADDED, UNSEEN
 from jaxrec.data.text import some
 from jaxrec.data.times import Times
 from jaxrec.system.errors import UserError
@@ -156,7 +157,7 @@ def identified(table: DataFrame, given: Input, decided: Decided) -> DataFrame:
     """Returns the rows with ids of one type a role, integers if all are; tells notes about them.
 
     Raises:
-        UserError: if ids look like floats, or have lost leading zeros, and are not meant so.
+        UserError: if ids look like floats, or two may be one, and are not meant so.
     """
     labels = [shard.label for shard in decided.rules.shards]
     for role in (role for role in IDS if role in decided.rules.columns):
@@ -170,10 +171,10 @@ def identified(table: DataFrame, given: Input, decided: Decided) -> DataFrame:
             .agg(
                 F.count("*").alias("count"),
                 F.sum(is_integer.cast("int")).alias("integers"),
-                F.max(token.rlike(f"{FLOAT}|{PADDED}")).alias("altered"),
+                F.max(token.rlike(f"{FLOAT}|{PADDED}|{ODD}")).alias("altered"),
                 F.sum(odd.cast("int")).alias("odd"),
                 F.min(F.when(odd, token)).alias("first_odd"),
-                F.min(F.when(token.startswith(" ") | token.endswith(" "), token)).alias("padded"),
+                F.min(F.when(token.rlike(UNSEEN), token)).alias("unseen"),
             )
             .first()
         )
@@ -183,15 +184,15 @@ def identified(table: DataFrame, given: Input, decided: Decided) -> DataFrame:
             given.say(f"{name}: floats, all of them whole numbers, read as integers")
         if not given.ids and 0 < found["odd"] < found["count"] // 2:
             given.say(f"{name}: ids are text, because of {found['first_odd']!r}")
-        if found["padded"] is not None:
-            given.say(f"{name}: spaces at the ends of ids are parts of them, as of {found['padded']!r}")
+        if found["unseen"] is not None:
+            given.say(unseen_note(name, found["unseen"]))
         if given.ids != "text" and found["integers"] == found["count"]:
             table = table.withColumn(role, integer)
     return table
 
 
 def _check_altered(table: DataFrame, role: str, name: str, labels: list[str]) -> None:
-    """Checks ids of which some look like floats, or begin with zeros, on the driver.
+    """Checks ids of which some may be spelled in another way, on the driver.
 
     Raises:
         UserError: if they may be altered numbers.

@@ -1,0 +1,93 @@
+"""Spellings of ids: numbers as other programs write them, characters that can't be seen, words for missing values."""
+
+import re
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from functools import cache
+from unicodedata import decimal
+
+import polars as pl
+
+#: words that databases, spreadsheets and programs write for a missing value
+MISSING = (
+    *("NA", "N/A", "n/a", "<NA>", "#NA", "#N/A", "#N/A N/A", "NaN", "nan", "NAN", "-nan", "-NaN", "NaT"),
+    *("NULL", "null", "Null", "(null)", "(NULL)", "[null]", "[NULL]", "<null>", "<NULL>", r"\N", "nil", "undefined"),
+    *("None", "none", "NONE", "(none)", "-", "--", "#NULL!", "#REF!", "#VALUE!", "#NAME?", "#NUM!", "#DIV/0!"),
+)
+#: a number with a decimal point or an exponent; with a decimal comma, where it isn't one between thousands
+FLOAT = (
+    r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?[0-9]+(?:,[0-9]+)?[eE][-+]?[0-9]+$"
+    r"|^[-+]?[0-9]+,(?:0{1,2}|0{4,})$"
+)
+INTEGER = r"^[-+]?[0-9]+$"
+PADDED = "^-?0+[0-9]+$"
+EXACT = {pl.Float32: 2**24, pl.Float64: 2**53}  # integers below these are exact as floats
+THOUSANDS = r"^[-+]?[1-9][0-9]{0,2}(?:(?:,[0-9]{3})+|(?:['\u2019][0-9]{3})+|(?: [0-9]{3})+)$"
+#: what `plain` may change
+ODD = r"[^\x21-\x7e]|^\+[0-9]|^-0+$|^[-+]?[0-9]{1,3}[,'][0-9]{3}"
+#: an id of which a person doesn't see all: blanks at its ends, or other ones than a space within
+UNSEEN = r"^[\s\p{Z}\p{Cf}]|[\s\p{Z}\p{Cf}]$|[\u00a0\u2000-\u200b\u2028\u2029\u202f\u205f\u2060\ufeff]"
+
+
+def plain(words: pl.Series) -> pl.Series:
+    """Returns words as they look, [n]: no blanks at the ends, and one spelling for letters with accents and numbers.
+
+    >>> plain(pl.Series(["1,234", "1'234", "+7", "-0", "\u0661\u0662", " 10\u200b", "a\xa0b", "1,5", "007"])).to_list()
+    ['1234', '1234', '7', '0', '12', '10', 'a b', '1,5', '007']
+    """
+    return _changed(words, ODD, _plain)
+
+
+def _plain(odd: pl.Series) -> pl.Series:
+    odd = _changed(odd, r"[\p{Nd}&&[^0-9]]", lambda text: text.str.replace_many(_digits()))
+    blank = lambda text: text.str.replace_all(r"\p{Cf}", "").str.replace_all(r"\p{Zs}", " ")
+    odd = _changed(odd, r"[\p{Cf}\p{Zs}&&[^ ]]", blank).str.strip_chars()
+    odd = _changed(odd, r"[\p{M}\u1100-\u11ff]", lambda text: text.str.normalize("NFC"))
+    odd = _changed(odd, THOUSANDS, lambda text: text.str.replace_all("[,'\u2019 ]", ""))
+    return odd.str.replace(r"^\+([0-9])", "${1}").str.replace("^-(0+)$", "${1}")
+
+
+def _changed(words: pl.Series, pattern: str, change: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """Returns words after a change of those that have a pattern."""
+    found = words.str.contains(pattern).fill_null(False)
+    return words.clone().scatter(found.arg_true(), change(words.filter(found))) if found.any() else words
+
+
+@cache
+def _digits() -> dict[str, str]:
+    """Returns the decimal digits of all scripts but ASCII, and that of ASCII for each."""
+    return {chr(at): str(decimal(chr(at))) for at in range(128, sys.maxunicode + 1) if chr(at).isdecimal()}
+
+
+def integers(text: pl.Series) -> pl.Series:
+    """Converts text to Int64 where it is an integer in any spelling, a whole float below 2^53, or like 1e+05.
+
+    What is none of these is null: `1,000` is 1000, but `1,0` is 1, as a program writes it that has decimal commas.
+    """
+    whole = text.str.strip_prefix("+").cast(pl.Int64, strict=False).set(~text.str.contains(INTEGER), None)
+    if whole.null_count() == text.null_count():
+        return whole
+    text = plain(text)
+    stem = text.str.replace(r"^\+?(-?[0-9]+)(?:\.0*|,0{1,2}|,0{4,})$", "${1}")
+    found = stem.cast(pl.Int64, strict=False)
+    inexact = (found.abs() >= 2**53) & ~text.str.contains(INTEGER)
+    whole = whole.fill_null(found.set(inexact.fill_null(False), None))
+    rest = text.filter(whole.is_null() & text.is_not_null()).unique()
+    exact = {token: number for token in rest.to_list() if (number := _scientific(token)) is not None}
+    if exact:
+        whole = whole.fill_null(text.replace_strict(exact, default=None, return_dtype=pl.Int64))
+    return whole
+
+
+def _scientific(token: str) -> int | None:
+    """Returns the integer of a token in scientific notation, None if digits were lost."""
+    token = token.replace(",", ".", 1)
+    if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d{1,3}", token, re.ASCII):
+        return None
+    number = Decimal(token)
+    if abs(number) >= 2**53 or number != number.to_integral_value():
+        return None
+    exponent = number.as_tuple().exponent
+    hidden = isinstance(exponent, int) and exponent > 0 and len(number.normalize().as_tuple().digits) > 1
+    return None if hidden else int(number)

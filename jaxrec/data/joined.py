@@ -2,11 +2,16 @@
 
 import polars as pl
 
+from jaxrec.data.spellings import FLOAT
 from jaxrec.data.text import short
 
 PART = r"[^\s,;|'\"]+"
 BRACKETS = " \t()[]{}<>"
+#: what Python writes before the brackets of some lists: array([1, 2]), frozenset({1, 2})
+NAMED = r"(?s)^\s*(?:[A-Za-z_]\w*\.)?[A-Za-z_]\w*\(\s*([\[({].*[\])}])\s*(?:,\s*\w+=.*)?\)\s*$"
 LIST = r"(?s)^\s*\[.*\]\s*$"
+ENTRY = r"""(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|"[^"]*"|'[^']*')"""
+ENTRIES = rf"^\s*\[\s*{ENTRY}(?:\s*,\s*{ENTRY})+\s*,?\s*\]\s*$"  # several, as JSON and Python write them
 LISTED = 0.9  # minimum share of rows that have a user, or a value, of their own
 BRACKETED = 0.9  # minimum share of values that are in brackets, to be lists
 MULTIPLE = 0.5  # minimum share of values with several parts
@@ -14,14 +19,16 @@ NUMBERED = 0.9  # minimum share of parts that look like ids: short, with a digit
 RECURRING = 0.5  # minimum share of parts that occur in several values
 LONGEST = 40  # characters of a part that looks like an id
 SAMPLE = 10_000  # values examined
-CURE = "as [1, 2, 3] (in CSV within quotes), or as a row an event; to keep each as one item, say"
+CURE = (
+    "all as [1, 2, 3], a single one as [1] (in CSV within quotes), or as a row an event; to keep each as one item, say"
+)
 
 
 def example(values: pl.Series, count: int, rows: int, owners: int) -> tuple[str, bool] | None:
     """Returns a value that looks like a history, and whether its parts look like ids; None if the items don't.
 
     Ids have digits, so that titles are none; words count only in square brackets, or where a comma, semicolon or | lies
-    between, and each user has one row: they may be genres.
+    between, and each user has one row: they may be genres. One list as Python or JSON writes it is enough.
 
     Args:
         values: distinct items as text; those that are plain numbers may be missing.
@@ -33,18 +40,25 @@ def example(values: pl.Series, count: int, rows: int, owners: int) -> tuple[str,
     ('1 2 3', True)
     >>> example(pl.Series(["[1 2 ... 8 9]", "[1, nan]"]), 2, 2, 2)
     ('[1 2 ... 8 9]', True)
+    >>> example(pl.Series(["array([1, 2])"]), 3, 9, 2)
+    ('array([1, 2])', True)
     >>> example(pl.Series(["The Matrix (1999)", "The Terminal (2004)"]), 2, 2, 2)
     """
+    values = values.filter(~values.str.contains(FLOAT))  # 1,0 is a number
+    ends = values.filter(values.str.starts_with("[") | values.str.ends_with(")"))
+    if len(lists := ends.filter(ends.str.replace(NAMED, "${1}").str.contains(ENTRIES))):
+        return lists[0], True
     alone = owners >= LISTED * rows
     if not (alone or count >= LISTED * rows):
         return None
-    inner = values.head(SAMPLE).str.strip_chars(BRACKETS)
+    looked = values.head(SAMPLE)
+    bare = looked.str.replace(NAMED, "${1}")
+    inner = bare.str.strip_chars(BRACKETS)
     parts = inner.str.extract_all(PART)
     several = parts.list.len() > 1
     if not several.any() or several.sum() * len(values) < MULTIPLE * count * len(several):
         return None
-    looked = values.head(SAMPLE)
-    bracketed = looked.str.contains(LIST)
+    bracketed = bare.str.contains(LIST)
     lists = looked.filter(bracketed & several)
     if bracketed.sum() >= BRACKETED * len(looked) and len(lists) > MULTIPLE * len(looked):
         return lists[0], True

@@ -75,7 +75,42 @@ def test_brackets_that_are_no_list_of_ids_are_refused(tmp_path, kind, columns):
     assert len(read(tmp_path / "a.csv", columns={"item": "items"}, ids="text").catalogue.ids) == 60
 
 
+NAMED = ["array([{0}, {1}])", "np.array([{0}, {1}], dtype=int64)", "frozenset({{{0}, {1}}})", "tensor([{0}, {1}, {0}])"]
+
+
+@pytest.mark.parametrize("form", NAMED)
+@pytest.mark.parametrize("rows", [1, 40])
+def test_lists_under_the_name_of_their_type_are_refused(tmp_path, form, rows):
+    cells = [form.format(at, at + 1) for at in range(rows + 1)]
+    (tmp_path / "a.csv").write_text(csv_of(cells, "item_id"))
+    with pytest.raises(UserError, match=r"column item_id: .*look like histories, .* --ids text"):
+        read(tmp_path / "a.csv")
+    assert len(read(tmp_path / "a.csv", ids="text").catalogue.ids) == len(cells)
+
+
+@given(st.integers(3, 40), st.sampled_from(["[1, 2, 3]", "['a', 'b']", '["a","b"]', "array([1, 2])", "[-1.5, 0]"]))
+def test_one_list_among_ids_is_refused_and_the_cures_read_it(rows, cell):
+    cells = [cell, *map(str, range(rows))]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.csv"
+        path.write_text(csv_of(cells, "item_id") + f"{rows},1\n" * 9)
+        with pytest.raises(UserError, match=r"look like histories, .*a single one as \[1\] .* --ids text"):
+            read(path)
+        assert len(read(path, ids="text").catalogue.ids) == len(cells)
+        path.write_text(csv_of(["[1, 2, 3]", *(f"[{at}]" for at in range(rows))], "item_id"))
+        assert len(read(path).items) == rows + 3
+
+
+def test_numbers_with_a_decimal_comma_are_no_lists(tmp_path):
+    (tmp_path / "a.csv").write_text("user;item\n1;1,0\n1;12,0\n2;12\n")
+    with pytest.raises(UserError, match=r"column item holds floats \(1,0\) beside 12: .*--ids integer"):
+        read(tmp_path / "a.csv")
+    assert read(tmp_path / "a.csv", ids="integer").catalogue.ids.tolist() == [1, 12]
+
+
 OTHERS = {
+    "calls": ["f(1)", "f(1, 2)", "g(x)", "[a, b]"],
+    "composed": ["(1, 2)", "5", "6", "7"],
     "marked": ["[1]", "[2]", "[Rec]", "[Rec] 2", "[1][2]"],
     "titles": ["The Matrix (1999)", "Matrix, The (1999)", "Toy Story 2 (1999)", "The Toy (1982)"],
     "genres": ["Action|Comedy", "Action|Drama", "Comedy|Drama"],

@@ -10,6 +10,7 @@ import polars as pl
 from jaxrec.data import codes as coding
 from jaxrec.data.interactions import Interactions, Types
 from jaxrec.data.maps import pieces
+from jaxrec.data.spellings import MISSING
 from jaxrec.data.spill import MEMORY, Parts
 from jaxrec.data.text import shown, some
 from jaxrec.system.errors import UserError
@@ -18,10 +19,14 @@ MOST = 255  # different types of a log
 
 
 class Column:
-    """Collects a column batch by batch. What is empty is not known; spaces at the ends are no part of a type."""
+    """Collects a column batch by batch. Spaces at the ends are no part of a type.
 
-    def __init__(self, name: str, parts: Parts | None = None):
-        self.name, self.parts = name, parts or MEMORY.parts("type")
+    What is empty is not known, and so is a word for a missing value (`spellings.MISSING`), unless `keep_na`.
+    """
+
+    def __init__(self, name: str, parts: Parts | None = None, keep_na: bool = False):
+        self.name, self.parts, self.keep_na = name, parts or MEMORY.parts("type"), keep_na
+        self.missing = {}  # such a word -> how many events have it, in the order in which they came
         self._codes = {"": 0}  # of a type in the order in which they came
         self._files = {}  # type -> where it came first
         self._counts = np.zeros(MOST + 1, np.int64)
@@ -38,7 +43,11 @@ class Column:
                 f"{file}: column {self.name} holds {values.dtype}: the type of an event is a text or a number"
             )
         text = text.str.strip_chars().fill_null("")
-        new = [name for name in text.unique(maintain_order=True).to_list() if name not in self._codes]
+        names = text.unique(maintain_order=True).to_list()
+        if missing := [] if self.keep_na else [name for name in names if name in MISSING]:
+            self.missing |= {name: self.missing.get(name, 0) + (text == name).sum() for name in missing}
+            text = text.set(text.is_in(missing), "")
+        new = [name for name in names if name not in self._codes and name not in missing]
         self._codes |= {name: number for number, name in enumerate(new, len(self._codes))}
         self._files |= dict.fromkeys(new, file)
         if len(self._codes) > MOST + 1:
@@ -61,6 +70,14 @@ class Column:
                 f"{file}: column {self.name} holds {shown(code)} beside {shown(other)}"
                 f"{f' (in {before})' * (before != file)}: one type may have become two; {coding.CURE}"
             )
+
+    def notes(self) -> list[str]:
+        """Returns a note for people if words stand for missing values."""
+        if not self.missing:
+            return []
+        words, number = some(self.missing), sum(self.missing.values())
+        said = f"{self.name}: {words}: missing values, so the types of {number:,} events are not known"
+        return [f"{said}; --keep-na-ids takes such words as types"]
 
     def close(self) -> Types | None:
         """The Types of all values; None where none is known."""

@@ -12,7 +12,7 @@ from jaxrec.data.ids import Ids
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions, Types
 from jaxrec.data.ragged import distinct, stable_order
 from jaxrec.data.spill import MEMORY, Store
-from jaxrec.data.text import EXAMPLES, BadRows
+from jaxrec.data.text import EXAMPLES, BadRows, shown
 from jaxrec.data.times import Times
 from jaxrec.system.errors import UserError
 
@@ -53,7 +53,9 @@ class Log:
         self.codes = {role: store.parts(role) for role in self.ids}
         self.times = Times(columns["time"], time_format, store.parts("time")) if "time" in columns else None
         self.weights = store.parts("weight")
-        self.types = event_types.Column(columns["type"], store.parts("type")) if "type" in columns else None
+        self.types = None
+        if "type" in columns:
+            self.types = event_types.Column(columns["type"], store.parts("type"), keep_na_ids)
 
     def cleaned(self, batch: Batch) -> tuple[pl.DataFrame, list[tuple[pl.Series, str]]]:
         """Returns a batch in the form in which rows are kept, and (mask, reason) pairs for the rows that can't be used.
@@ -158,7 +160,7 @@ class Log:
         notes += self._check_joined(self.ids[user].count)
         item_ids, item_place = self.ids.pop("item").order()
         if len(item_ids) < 2:
-            raise UserError(f"{name}: {item_ids[0]} is the only item: a recommender needs two or more")
+            raise UserError(only_item(name, str(item_ids[0])))
         user_ids, user_place = self.ids.pop(user).order()
         made: dict[str, Callable] = {
             "item": partial(_placed, item_place + np.int32(1)),
@@ -175,6 +177,7 @@ class Log:
         if "weight" in self.columns:
             made["weight"], columns["weight"] = _as_it_is, self.weights
         types = self.types.decide() if self.types else None
+        notes += self.types.notes() if self.types else []
         if types and self.types:
             made["type"], columns["type"] = partial(_placed, types[0]), self.types.parts
         within = None
@@ -201,6 +204,13 @@ class Log:
             types=Types(found["type"], types[1]) if types else None,
             sessions=None if within is None else within.joined(int(rows.lengths.sum())),
         ), notes
+
+
+def only_item(where: object, id: str, of: str = "") -> str:
+    """Returns the message for a log of one item. `of`: what it is the only item of, if that isn't plain."""
+    told = f"{where}: {shown(id)} is the only item{of}: a recommender needs two or more"
+    swallowed = "; quotes enclose its line ends: if they are plain characters there, say --quote none"
+    return told + swallowed * ("\n" in id)
 
 
 class _Rows:

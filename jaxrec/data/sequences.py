@@ -24,7 +24,7 @@ import polars as pl
 from jaxrec.data import columns as cols, lines, tables
 from jaxrec.data.ids import Ids
 from jaxrec.data.interactions import Catalogue, Interactions
-from jaxrec.data.log import Log, parts
+from jaxrec.data.log import Log, only_item, parts
 from jaxrec.data.text import LINES, BadRows, File, fail, pieces, short
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import parse_json
@@ -74,9 +74,7 @@ def read(
         say(note)
     ids, place = tokens.order()
     if len(ids) < 2:
-        raise UserError(
-            f"{file}, line {line[0]}: {ids[0]} is the only item of the file: a recommender needs two or more"
-        )
+        raise UserError(only_item(f"{file}, line {line[0]}", str(ids[0]), " of the file"))
     user_ids, user_place = users.order()
     if paired:  # users by their first lines
         first = np.full(users.count, len(user))
@@ -251,6 +249,8 @@ def _with_interactions(data: Interactions, file: File, beside: File, say, readin
         extra["weights"] = log.weights.whole()
     if log.types:
         extra["types"] = log.types.close()
+        for each in log.types.notes():
+            say(each)
     if "session" in chosen and "user" in chosen:
         ids, place = log.ids["session"].order()
         extra["sessions"] = parts(data.offsets, place[log.codes["session"].whole()], ids)

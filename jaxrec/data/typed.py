@@ -2,8 +2,10 @@
 
 import polars as pl
 
+from jaxrec.data import spellings
+
 #: texts that stand for a missing value in typed columns
-MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "\\N", "inf", "-inf", "Infinity", "-Infinity"]
+MISSING = ["", *spellings.MISSING, "inf", "-inf", "Infinity", "-Infinity"]
 INTEGER = r"^(0|-?[1-9][0-9]*)$"  # in canonical form: 007 is text
 #: 12E4 is rather a code than a number, but 1.2E4 and 12E-4 are numbers
 NUMBER = r"^-?((0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$|^-?[1-9][0-9]*[eE]-[0-9]+$|" + INTEGER

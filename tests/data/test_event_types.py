@@ -16,6 +16,7 @@ from jaxrec.data.event_types import Column, asking, targets
 from jaxrec.data.filters import Options
 from jaxrec.data.folds import DAY
 from jaxrec.data.interactions import Sessions, fingerprint, from_sequences
+from jaxrec.data.spellings import MISSING
 from jaxrec.system.errors import UserError
 
 NAMES = ["cart", "purchase", "view"]
@@ -54,6 +55,30 @@ def test_a_column_is_what_was_read_whatever_its_batches(values, parts):
     if found:
         assert found.names == tuple(sorted({*wanted} - {""}))
         assert [("", *found.names)[number] for number in found.numbers] == wanted
+
+
+@given(
+    st.lists(st.sampled_from([None, "view", "cart", *MISSING, " NA "]), max_size=12), st.integers(1, 4), st.booleans()
+)
+def test_words_for_missing_values_are_no_types_unless_they_are_kept_and_that_is_said(values, parts, keep):
+    found = Column("what", keep_na=keep)
+    for part in np.array_split(np.array(values, object), parts):
+        found.add(pl.Series(part.tolist(), dtype=pl.String), "log.csv")
+    types, bare = found.close(), [(value or "").strip() for value in values]
+    unknown = [name for name in bare if name in MISSING and not keep]
+    assert (types.names if types else ()) == tuple(sorted({*bare} - {*unknown, ""}))
+    assert not types or [("", *types.names)[n] for n in types.numbers] == ["" if v in unknown else v for v in bare]
+    said = f"the types of {len(unknown)} events are not known; --keep-na-ids takes such words as types"
+    assert [said in note for note in found.notes()] == [True] * bool(unknown)
+
+
+def test_a_log_says_that_types_are_missing(tmp_path):
+    (tmp_path / "a.csv").write_text("user,item,type\n1,2,view\n1,3,NA\n2,2,null\n2,3,buy\n")
+    said = []
+    assert reading.read(tmp_path / "a.csv", columns={"type": "type"}, say=said.append).types.names == ("buy", "view")
+    assert any(line.startswith("type: NA, null: missing values, so the types of 2 events are") for line in said)
+    kept = reading.read(tmp_path / "a.csv", columns={"type": "type"}, keep_na_ids=True)
+    assert kept.types.names == ("NA", "buy", "null", "view")
 
 
 def test_what_is_no_column_of_types_is_refused():

@@ -200,6 +200,7 @@ def test_a_reader_s_reason_comes_first():
         (pl.Series([True, False]), "column what holds Boolean"),
         (pl.Series([1, 2]).cast(pl.Date), "column what holds Date"),
         (pl.Series(["5", "5"]), "f: 5 is the only item: a recommender needs two or more"),
+        (pl.Series(["a\nb"] * 2), r"^f: a\\nb is the only item: .*two or more; quotes .* say --quote none$"),
         (pl.Series([], dtype=pl.String), "f: no rows: put interactions there"),
     ],
 )

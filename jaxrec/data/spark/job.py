@@ -22,6 +22,7 @@ from jaxrec.data import (
 from jaxrec.data.given import Input
 from jaxrec.data.ids import KINDS
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.log import only_item
 from jaxrec.data.oddities import Oddities
 from jaxrec.data.only import Only
 from jaxrec.data.reading import QUOTES
@@ -29,6 +30,7 @@ from jaxrec.data.spark import deciding, fetching, filtering, rows as reading
 from jaxrec.data.spark.packing import frames, pinned, to_arrow
 from jaxrec.data.spark.rows import BLOCK, FILE, LINE, ROW, STATE, TEXT, WHY
 from jaxrec.data.spark.tables import Source, find, told
+from jaxrec.data.spellings import MISSING
 from jaxrec.data.text import EXAMPLES, BadRows
 from jaxrec.system.errors import UserError
 
@@ -186,10 +188,10 @@ def _read(spark: SparkSession, source: Source, given: Input) -> filtering.Rows:
     kept = [*chosen, *(["real"] if "time" in chosen else []), *reading.PLACE]
     table = every.filter(F.col(STATE) == reading.GOOD).select(*kept)
     if "type" in chosen:
-        table = _typed(table, source, chosen["type"])
+        table = _typed(table, source, chosen["type"], given)
     table, relative = deciding.identified(table, given, decided), False
     if table.select("item").distinct().limit(2).count() < 2:
-        raise UserError(f"{given.name}: {table.first()['item']} is the only item: a recommender needs two or more")
+        raise UserError(only_item(given.name, table.first()["item"]))
     if "time" in chosen:
         table, relative, note = deciding.timed(spark, table, decided, given.name)
         given.say(note)
@@ -204,12 +206,19 @@ def _read(spark: SparkSession, source: Source, given: Input) -> filtering.Rows:
     return rows
 
 
-def _typed(table: DataFrame, source: Source, name: str) -> DataFrame:
+def _typed(table: DataFrame, source: Source, name: str, given: Input) -> DataFrame:
     """Returns the rows with types of events as `event_types.Column` reads them; without the column if none is known."""
-    found = [kind for (kind,) in table.select("type").distinct().limit(event_types.MOST + 2).collect()]
-    column = event_types.Column(name)
-    column.add(pl.Series(found, dtype=pl.String), source.shards[0].label)
-    return table if any(found) else table.drop("type")
+    most = event_types.MOST + len(MISSING) + 2
+    found = dict(table.groupBy("type").agg(F.count("*")).limit(most).collect())
+    column = event_types.Column(name, keep_na=given.keep_na_ids)
+    column.add(pl.Series([*found], dtype=pl.String), source.shards[0].label)
+    column.missing = {word: found[word] for word in column.missing}
+    for note in column.notes():
+        given.say(note)
+    if not any(kind and kind not in column.missing for kind in found):
+        return table.drop("type")
+    known = F.when(F.col("type").isin([*column.missing]), "").otherwise(F.col("type"))
+    return table.withColumn("type", known) if column.missing else table
 
 
 def _note_bad(every: DataFrame, source: Source, bad: BadRows, number: int) -> None:

@@ -4,6 +4,7 @@ Columns keep their names and types. A text column becomes integers, floats, bool
 Titles remain text, and so do ids, which are matched with the log's by their printed form.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -35,10 +36,16 @@ def describe(
     """Returns the interactions with item attributes from a table: `ID` as text, and any other columns."""
     catalogue = interactions.catalogue
     ids = pl.DataFrame({ID: pl.Series(catalogue.ids.tolist()).cast(pl.String)})
-    if unknown := len(ids.join(about, on=ID, how="anti")):
-        say(f"{unknown:,} of {len(ids):,} items have no row in the table of items")
+    if len(unknown := ids.join(about, on=ID, how="anti")):
+        say(f"{len(unknown):,} of {len(ids):,} items have no row in the table of items{as_in(unknown[ID], ids, about)}")
     aligned = ids.join(about, on=ID, how="left", maintain_order="left").drop(ID)
     return replace(interactions, catalogue=catalogue._replace(about=aligned if aligned.width else None))
+
+
+def as_in(unknown: pl.Series, ids: pl.DataFrame, about: pl.DataFrame) -> str:
+    """Returns an example for a note on ids without a row in a table; beside one of the table's, if all are without."""
+    other = f", where the table has {short(about[ID][0])}" if len(unknown) == len(ids) and len(about) else ""
+    return f", as {short(unknown[0])}{other}"
 
 
 def described(
@@ -103,21 +110,35 @@ def _as_integers(file: File | str, about: pl.DataFrame, role: str) -> pl.DataFra
 
 
 def beside(log: list[File], folder: str, role: str = "item") -> File | None:
-    """Returns the table of items, or users, in the given folder, the log's common folder, or beside its first file."""
-    places, names = [log[0]], [name.replace("item", role) for name in NAMES]
-    if len(log) > 1 and not log[0].member:
-        places.insert(0, File(Path(os.path.commonpath([file.path.parent for file in log])) / log[0].path.name))
+    """Returns the table of items, or users, in the given folder, the log's common folder, or beside the log's files.
+
+    Raises:
+        UserError: if there are two in a folder, or several of the log's folders have different ones.
+    """
+    places, names = [], [name.replace("item", role) for name in NAMES]
     if Path(folder).expanduser().is_dir():
-        places.insert(0, File(Path(folder).expanduser() / log[0].path.name))
-    for place in places:
-        found = [each for name in names if (each := place.beside(name)) and each not in log]
-        if len(found) > 1:
-            raise UserError(
-                f"{some(map(str, found))}: two tables of {role}s: name one with prepare's --{role}s, or remove one"
-            )
+        places.append(File(Path(folder).expanduser() / log[0].path.name))
+    if len(log) > 1 and not log[0].member:
+        places.append(File(Path(os.path.commonpath([file.path.parent for file in log])) / log[0].path.name))
+    own = {(file.path.parent, file.member.rpartition("/")[0]): file for file in reversed(log)}  # one a folder
+    for group in (*([place] for place in places), [*reversed(own.values())]):
+        found = [each for place in group for name in names if (each := place.beside(name)) and each not in log]
+        if len(found) > 1 and (len(group) == 1 or not _are_same(found)):
+            what = f"{'two' if len(found) == 2 else f'{len(found):,}'} tables of {role}s"
+            cure = "remove one" if len(group) == 1 else f"join them into one for it; --{role}s '' leaves all alone"
+            raise UserError(f"{some(found, 3)}: {what}: name one with prepare's --{role}s, or {cure}")
         if found:
             return found[0]
     return None
+
+
+def _are_same(files: list[File]) -> bool:
+    """Returns whether files have the same content."""
+    contents = set()
+    for file in files:
+        with file.open() as stream:
+            contents.add(hashlib.file_digest(stream, "sha256").digest())
+    return len(contents) == 1
 
 
 def table(file: File, column: str | None = None, role: str = "item") -> pl.DataFrame:

@@ -70,8 +70,8 @@ def described(interactions: Interactions, given: Input) -> Interactions:
             return interactions
         name, about = items.given(table, own, column, "user")
         ids = pl.DataFrame({ID: pl.Series(own.ids.tolist()).cast(pl.String)})
-        unknown = len(ids.join(about, on=ID, how="anti"))
-        if unknown == len(ids):
+        unknown = ids.join(about, on=ID, how="anti")[ID]
+        if len(unknown) == len(ids):
             told = f"{short(str(about[ID].first()))}, where the log has {short(str(own.ids[0]))}"
             raise UserError(f"{name}: none of its ids is a user of the log, as {told}: call the ids' column user_id")
     except UserError as error:
@@ -82,8 +82,9 @@ def described(interactions: Interactions, given: Input) -> Interactions:
     given.say(f"users: {name}: {some(about.drop(ID).columns, 30)}")
     if about.width == 1:
         return interactions
-    if unknown:
-        given.say(f"{unknown:,} of {len(ids):,} users have no row in the table of users")
+    if len(unknown):
+        example = items.as_in(unknown, ids, about)
+        given.say(f"{len(unknown):,} of {len(ids):,} users have no row in the table of users{example}")
     aligned = ids.join(about, on=ID, how="left", maintain_order="left").drop(ID)
     return replace(interactions, user_columns=UserColumns(aligned))
 

@@ -7,6 +7,7 @@ import pytest
 from table_writers import WRITERS
 
 from jaxrec.data.reading import read
+from jaxrec.data.spellings import MISSING
 from jaxrec.system.errors import UserError
 
 LOG = "user,sku,time\n1,5,1\n1,6,2\n2,6,3\n2,5,4\n"
@@ -52,6 +53,51 @@ def test_shards_share_the_table_above_them(tmp_path):
     put_log(tmp_path, "day=1/log.csv", "day=2/more.csv")
     (tmp_path / "items.csv").write_text(SIX)
     assert read(tmp_path / "*/*.csv", columns={"item": "sku"}).catalogue.titles == ["Five", "Six"]
+
+
+def test_shards_with_tables_of_their_own_are_refused_and_the_cures_read_them(tmp_path):
+    put_log(tmp_path, "day=1/log.csv", "day=2/log.csv")
+    for day, table in (("1", "sku,title\n5,Five\n"), ("2", "sku,title\n6,Six\n")):
+        (tmp_path / f"day={day}" / "items.csv").write_text(table)
+    cures = r"name one with prepare's --items, or join them into one for it; --items '' leaves all alone"
+    for named in ("", "*/log.csv"):
+        with pytest.raises(UserError, match=rf"day=1/items.csv, .*day=2/items.csv: two tables of items: {cures}"):
+            read(tmp_path / named, columns={"item": "sku"})
+    assert read(tmp_path, columns={"item": "sku"}, items="").catalogue.about is None
+    (joined := tmp_path / "joined.csv").write_text("sku,title\n5,Five\n6,Six\n")
+    found = read(tmp_path / "*/log.csv", columns={"item": "sku"}, items=str(joined))
+    assert found.catalogue.titles == ["Five", "Six"]
+    joined.replace(tmp_path / "items.csv")
+    assert read(tmp_path, columns={"item": "sku"}).catalogue.titles == ["Five", "Six"]
+
+
+def test_copies_of_a_table_are_one(tmp_path):
+    put_log(tmp_path, "day=1/log.csv", "day=2/log.csv", "day=3/log.csv")
+    for day in (2, 3):
+        (tmp_path / f"day={day}" / "items.csv").write_text(SIX)
+    assert read(tmp_path, columns={"item": "sku"}).catalogue.titles == ["Five", "Six"]
+
+
+def test_items_without_a_row_are_said_with_an_example(tmp_path):
+    put_log(tmp_path)
+    for table, said in (
+        (
+            "sku,title\n05,Five\n06,Six\n",
+            "2 of 2 items have no row in the table of items, as '5', where the table has '05'",
+        ),
+        ("sku,title\n5,Five\n", "1 of 2 items have no row in the table of items, as '6'"),
+    ):
+        (tmp_path / "items.csv").write_text(table)
+        found = []
+        read(tmp_path / "log.csv", columns={"item": "sku"}, say=found.append)
+        assert said in found
+
+
+@pytest.mark.parametrize("word", MISSING)
+def test_numbers_stay_so_beside_words_for_missing_values(tmp_path, word):
+    put_log(tmp_path)
+    (tmp_path / "items.csv").write_text(f"sku,price\n5,3\n6,{word}\n")
+    assert read(tmp_path / "log.csv", columns={"item": "sku"}).catalogue.about["price"].to_list() == [3, None]
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,19 @@ def test_a_list_of_a_recbole_session_and_its_next_item(tmp_path):
     ]
 
 
+def test_a_list_of_recbole_under_another_name_is_refused_and_the_cures_read_it(tmp_path):
+    text = "session_id:token\titem_list:token_seq\titem_id:token\ttags:token_seq\n1\t1 2 3\t4\tx y\n2\t2 4\t1\tz\n"
+    (path := tmp_path / "seq.inter").write_text(text)
+    items = lambda **said: (found := read(path, **said)).catalogue.ids[found.items - 1].tolist()
+    with pytest.raises(UserError, match=r"item_list holds lists of items beside item_id: call it item_id_list if"):
+        read(path)
+    assert items(columns={"item": "item_list"}) == [1, 2, 3, 2, 4]
+    assert items(columns={"item": "item_id"}, say=(said := []).append) == [4, 1]
+    assert f"{path}: lists that are not read: item_list, tags" in said
+    path.write_text(text.replace("item_list", "item_id_list"))
+    assert items() == [1, 2, 3, 4, 2, 4, 1]
+
+
 @pytest.mark.parametrize("shuffle", [None, 0, 1])
 @pytest.mark.parametrize("write", [as_parquet, as_csv, as_json])
 def test_rows_that_begin_another_of_the_same_user_are_left_out(tmp_path, write, shuffle):
@@ -220,7 +233,7 @@ def test_text_that_is_no_list_among_lists_is_found(tmp_path, monkeypatch, cell, 
         (["['a', 'b']", "['c']"], ["a", "b", "c"]),
         (["[1]", "[2]"], ["[1]", "[2]"]),  # ids may look so
         (["[x]", "[y z]"], ["[x]", "[y z]"]),
-        (["[1, 2]", "x"], ["[1, 2]", "x"]),
+        (["[1] 2", "x"], ["[1] 2", "x"]),
         (["[007, 8]", "[9]"], ["[007, 8]", "[9]"]),
     ],
 )

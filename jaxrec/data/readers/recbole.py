@@ -11,7 +11,7 @@ from jaxrec.data import (
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reader import ReaderEntry, described, finished
-from jaxrec.data.text import File, short
+from jaxrec.data.text import File, short, some
 from jaxrec.system.errors import UserError
 
 
@@ -26,6 +26,7 @@ def read(given: Input) -> Interactions:
     given.say(cols.said(names, chosen))
     log = given.log({role: names[number] for role, number in chosen.items()})
     lists = [name for name, kind in zip(names, kinds, strict=True) if kind.endswith("_seq")]
+    _check_lists(file, given, names, kinds, chosen)
     rows = _recbole_rows(file, given, names, kinds)
     table = tabular.Table(names, lists, rows, rows)
     tabular.check_order(given, file, table, chosen)
@@ -36,6 +37,21 @@ def read(given: Input) -> Interactions:
         return described(given, interactions, log.columns["item"])
     _, about = items.given(beside, interactions.catalogue, log.columns["item"])
     return items.describe(interactions, about, given.say)
+
+
+def _check_lists(file: File, given: Input, names: list[str], kinds: list[str], chosen: dict[str, int]) -> None:
+    """Checks that no list of items lies beside the items unread, unless their column is given; notes other lists."""
+    item = names[chosen["item"]]
+    used = {names[at] for at in chosen.values()} | {f"{names[at]}_list" for at in chosen.values()}
+    lists = [name for name, kind in zip(names, kinds, strict=True) if kind == "token_seq" and name not in used]
+    items = [name for name in lists if cols.plain(name.removesuffix("_list")) in cols.KNOWN["item"].split()]
+    if items and "item" not in given.columns:
+        raise UserError(
+            f"{file}: {items[0]} holds lists of items beside {item}: call it {item}_list if they precede that item, or "
+            f"say --item {items[0]} to take its lists for histories, --item {item} to leave them out"
+        )
+    if lists:
+        given.say(f"{file}: lists that are not read: {some(lists)}")
 
 
 def _recbole_rows(file: File, given: Input, names: list[str], kinds: list[str]):

@@ -2,7 +2,8 @@
 
 Recognised formats are 2014-04-01, 2014/4/1 and 2014.04.01, 20140401T030000Z, and those with the month as a word
 (1 April 2014, Apr 1, 2014, 01-Apr-2014, Tue Apr 01 03:00:00 +0000 2014), each with or without a time of day and a
-zone. An ambiguous date like 1/4/2014 is only parsed by a given format.
+zone. A time of day may follow days like 20140401 as 10:00, 1000 or 100000. An ambiguous date like 1/4/2014 is only
+parsed by a given format.
 """
 
 import datetime
@@ -10,6 +11,7 @@ import re
 
 import polars as pl
 
+from jaxrec.data import digits
 from jaxrec.system.errors import UserError
 
 DAY = "%Y-%m-%d"
@@ -20,10 +22,15 @@ LATEST = 7_258_118_400_000_000  # the year 2200
 NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 MONTHS = {name: f"{number:02}" for number, name in enumerate(NAMES, 1)}
 MONTH = rf"({'|'.join(MONTHS)})[a-z]*\.?"
+SPACE = r"[\x{a0}\x{202f}]", " "  # spaces that keep a line together, as before PM
+HALF_DAY = r"(?i)([ap])\.? ?m\.?$", "${1}m"
 OTHERS = {  # other formats -> ISO 8601, with the month still as a word
+    SPACE[0]: SPACE[1],
+    HALF_DAY[0]: HALF_DAY[1],
     r"(?i)^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +": "",
     r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})": "$1-$2-$3",
-    r"^(\d{4})(\d\d)(\d\d)[T ](\d\d):?(\d\d):?(\d\d)": "$1-$2-${3}T$4:$5:$6",
+    r"^(\d{4})(\d\d)(\d\d)[T _](\d\d):?(\d\d):?(\d\d)": "$1-$2-${3}T$4:$5:$6",
+    r"^(\d{4})(\d\d)(\d\d)[T _](\d\d):?(\d\d)": "$1-$2-${3}T$4:$5",
     rf"(?i)^(\d{{1,2}})(?:st|nd|rd|th)?[ /-]{MONTH}[ /-](\d{{4}})": "$3-$2-$1",
     rf"(?i)^{MONTH} +(\d{{1,2}})(?:st|nd|rd|th)?,? +(\d{{4}})": "$3-$1-$2",
     rf"(?i)^{MONTH} +(\d{{1,2}}) +(\d\d:\d\d:\d\d) +([+-]\d\d:?\d\d )?(\d{{4}})$": "$5-$1-${2}T$3$4",
@@ -49,16 +56,21 @@ class Dates:
         self.named = None if named is None else checked(named)
         self.minutes = " 00" if self.named and self.named != _chrono(named or "") else ""  # that `checked` wants
         self.mark, self.fraction = _fraction(named or "")
+        self.width = digits.width(named or "")
         self.formats = FORMATS
-        self.zoneless = False  # whether a date with a time of day had no zone
+        self.zoneless = self.zoned = False  # whether a date with a time of day had no zone, and whether one had
 
     def read(self, text: pl.Series) -> pl.Series:
         """Parses text into Int64 microseconds since 1970, UTC if it has no zone; null where it is not a date."""
         text = text.str.strip_chars()
         if self.named:
-            self.zoneless |= not any(zone in self.named for zone in ("z", "%s"))
+            self.note_zone(any(zone in self.named for zone in ("z", "%s")))
             if "." not in self.named:
                 text = text.str.replace(r"^(\d+)\.0*$", "${1}")  # whole numbers that became floats
+            if self.width and not self.named.startswith("%Y"):
+                text = text.str.replace(rf"^\d{{{self.width - 1}}}$", "0$0")  # numbers have no zero before them
+            if "%p" in self.named:
+                text = text.str.replace(*SPACE).str.replace(*HALF_DAY)
             text = text.str.replace(self.mark, self.fraction) if self.mark else text
             text = text + self.minutes if self.minutes else text
             return _of_four_digits(text.str.to_datetime(self.named, strict=False, time_unit="us").dt.epoch("us"))
@@ -71,6 +83,10 @@ class Dates:
             found = found.scatter(rest, others) if others.count() else found
         return _of_four_digits(found)
 
+    def note_zone(self, zoned: bool) -> None:
+        """Records that a date had a zone, or none."""
+        self.zoneless, self.zoned = self.zoneless or not zoned, self.zoned or zoned
+
     def _by(self, formats: tuple[str, ...], text: pl.Series) -> tuple[pl.Series, tuple[str, ...]]:
         """Returns microseconds by the first format that fits each date, and the formats, fitting ones first."""
         found, fits = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(text)), []
@@ -80,7 +96,8 @@ class Dates:
             dates = text.str.to_datetime(format, strict=False, time_unit="us")
             if not dates.count():
                 continue
-            self.zoneless |= "%#z" not in format and format != DAY
+            if format != DAY:
+                self.note_zone("%#z" in format)
             fits.append(format)
             found = found.fill_null(dates.dt.epoch("us"))
         return found, (*fits, *(format for format in formats if format not in fits))
@@ -108,12 +125,19 @@ def checked(named: str) -> str:
 
 
 def _chrono(named: str) -> str:
-    """Returns the format with `%.f` for a fraction after any mark: a point, and as many digits as there are."""
+    """Returns the format with `%.f` for a fraction after any mark: a point, and as many digits as there are.
+
+    So is one after nothing but digits, whose number is known.
+    """
+    if digits.width(named) and named.endswith("%S%f"):
+        return named.replace("%f", "%.f")
     return re.sub(rf"{MARKED}|%f", lambda found: "%.f" if found["mark"] else "%6f", named)
 
 
 def _fraction(named: str) -> tuple[str, str]:
     """Returns the regular expression for the mark before a fraction and its replacement by a point; "" if it is one."""
+    if (width := digits.width(named)) and named.endswith("%S%f"):
+        return rf"^(\d{{{width}}})(\d)", "${1}.$2"
     plain = re.sub("%[-_0]", "%", named).replace("%T", "%H:%M:%S").replace("%R", "%H:%M")
     found = re.search(MARKED, plain)
     if not found or found["mark"] == ".":

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from jaxrec.data.dates import MONTH, Dates
+from jaxrec.data.dates import MONTH, SPACE, Dates
 
 LIKELY = 0.95  # minimum share of a column's values that look like times
 SAMPLE = 1000  # values by which formats are proposed
@@ -27,10 +27,11 @@ LIKE = (
 )
 #: the parts of such text that strftime can name
 WRITTEN = re.compile(
-    r"""(?P<open>\[)?
+    r"""(?P<open>\[)?(?:(?P<weekday>(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)(?P<long>[a-z]*))(?P<after>,?[ ]+))?
     (?P<one>\d{4}|\d{1,2}|[A-Za-z]{3,9})(?P<gap>[/. -]?)(?P<two>\d{1,2}|[A-Za-z]{3,9})(?P=gap)(?P<three>\d{4}|\d{1,2})
-    (?P<clock>(?P<space>[ T,:]+)\d{1,2}(?:(?P<minutes>[:.]\d\d)(?P<seconds>[:.]\d\d)?(?P<part>[.,:]\d+)?|(?P<h>h))?
-    (?P<blank>[ ])?(?P<half>[AaPp][Mm])?(?P<away>[ ])?(?P<zone>[+-]\d\d:?\d\d)?(?P<end>Z)?)?
+    (?P<clock>(?P<space>[ T,:]+)\d{1,2}(?:(?P<minutes>[:.]\d\d)(?P<seconds>[:.]\d\d)?(?P<part>[.,:]\d+)?
+        |h(?P<after_h>\d\d)|(?P<h>h))?
+    (?P<blank>[ ])?(?P<half>[AaPp]\.?[ ]?[Mm]\b\.?)?(?P<away>[ ])?(?P<zone>[+-]\d\d:?\d\d)?(?P<end>Z)?)?
     (?P<close>\[[A-Za-z/_]+\]|\])?""",
     re.VERBOSE,
 )
@@ -77,7 +78,7 @@ def _text(values: pl.Series) -> pl.Series:
     """Returns the values that are text, without blank ones and the spaces around them."""
     if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
         return pl.Series([], dtype=pl.String)
-    text = values.cast(pl.String).str.strip_chars()
+    text = values.cast(pl.String).str.strip_chars().str.replace(*SPACE)
     return text.filter(text != "")
 
 
@@ -87,9 +88,11 @@ def _candidates(found: re.Match) -> Iterator[str]:
     if found["clock"]:
         clock = found["space"] + ("%I" if found["half"] else "%H")
         clock += "".join(found[part][0] + form for part, form in CLOCK.items() if found[part])
+        clock += "h%M" if found["after_h"] else ""
         clock += "".join(form for part, form in REST.items() if found[part])
+    weekday = f"{'%A' if found['long'] else '%a'}{found['after']}" if found["weekday"] else ""
     parts = found["one"], found["two"], found["three"]
     kinds = "".join("b" if part.isalpha() else "Y" if len(part) == 4 else "n" for part in parts)
     for order in ORDERS.get(kinds, ()):
         day = found["gap"].join(f"%{part}" for part in order)
-        yield f"{found['open'] or ''}{day}{clock}{found['close'] or ''}"
+        yield f"{found['open'] or ''}{weekday}{day}{clock}{found['close'] or ''}"

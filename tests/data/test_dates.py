@@ -15,7 +15,9 @@ EPOCH = datetime.datetime(1970, 1, 1)
 moments = st.integers(0, 5_680_281_600).map(lambda seconds: EPOCH + datetime.timedelta(seconds=seconds))  # to 2150
 DAYS = ["%Y/%m/%d", "%Y.%m.%d", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y", "%Y-%b-%d"]
 CLOCKS = [" %H:%M:%S", " %H:%M", "T%H:%M:%SZ", " %I:%M:%S %p", ", %H:%M:%S GMT", " %H:%M:%S +0000", " %H:%M:%S.000"]
+CLOCKS += [" %I:%M:%S\u202f%p"]
 WHOLE = ["%a, %d %b %Y %H:%M:%S GMT", "%a %b %d %H:%M:%S +0000 %Y", "%a %b %d %H:%M:%S %Y", "%Y%m%dT%H%M%SZ"]
+WHOLE += ["%Y%m%d %H:%M:%S", "%Y%m%d_%H%M%S", "%Y%m%d %H%M%S"]
 WHOLE += ["%a %b %d %Y %H:%M:%S GMT+0000 (Coordinated Universal Time)"]
 
 
@@ -38,6 +40,19 @@ def test_dates_as_machines_write_them(wanted, form):
     written = pl.Series([moment.strftime(form) for moment in wanted])
     assert Dates().read(written).to_list() == list(map(micro, wanted))
     assert reads_as_times(written)
+
+
+@given(moments, st.sampled_from(["%Y%m%dT%H%M", "%Y%m%d %H:%M", "%Y%m%d_%H%M", "%Y%m%dT%H%MZ"]))
+def test_a_time_of_day_beside_a_day_without_marks_may_have_no_seconds(wanted, form):
+    assert Dates().read(pl.Series([wanted.strftime(form)])).to_list() == [micro(wanted.replace(second=0))]
+
+
+@given(moments, st.sampled_from(["p.m.", "P.M.", "p. m.", "pm", "PM"]), st.sampled_from([" ", "", "\u202f", "\xa0"]))
+def test_halves_of_a_day_are_read_however_they_are_written(wanted, half, gap):
+    wanted = wanted.replace(hour=12 + wanted.hour % 12)
+    written = pl.Series([f"{wanted:%Y-%m-%d %I:%M:%S}{gap}{half}"])
+    assert Dates().read(written).to_list() == [micro(wanted)]
+    assert Dates(f"%Y-%m-%d %I:%M:%S{gap and ' '}%p").read(written).to_list() == [micro(wanted)]
 
 
 @pytest.mark.parametrize(

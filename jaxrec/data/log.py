@@ -10,10 +10,11 @@ import polars as pl
 from jaxrec.data import codes, event_types, joined
 from jaxrec.data.ids import Ids
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions, Types
+from jaxrec.data.nested import is_opaque
 from jaxrec.data.ragged import distinct, stable_order
 from jaxrec.data.spill import MEMORY, Store
 from jaxrec.data.text import EXAMPLES, BadRows, shown
-from jaxrec.data.times import Times
+from jaxrec.data.times import COMMA, UNCOMMA, Times
 from jaxrec.system.errors import UserError
 
 
@@ -75,9 +76,9 @@ class Log:
             frame = frame.with_columns(times.alias("time"))
             wrong += self.times.flaws(values, times, why)
         if "weight" in self.columns:
-            weights = self._weights(frame["weight"], batch.file)
+            weights, flaw = self._weights(frame["weight"], batch.file)
             frame = frame.with_columns(weights.alias("weight"))
-            wrong.append((~weights.is_finite().fill_null(False), f"{self.columns['weight']} is not a finite number"))
+            wrong.append(flaw)
         return frame, wrong
 
     def add(self, batch: Batch) -> None:
@@ -94,7 +95,8 @@ class Log:
         for role, ids in self.ids.items():
             self.codes[role].add(ids.number(frame[role], batch.file))
         if self.times:
-            self.times.add(frame["time"])
+            place = lambda index: f"{batch.file}, {batch.row(int(np.flatnonzero(~bad)[index]))[0]}"
+            self.times.add(frame["time"], place)
         if "weight" in self.columns:
             self.weights.add(frame["weight"].to_numpy())
         if self.types:
@@ -107,11 +109,13 @@ class Log:
         self.store.check(name, sum(ids.size for ids in self.ids.values()), f"the ids of {what}")
 
     def _check_time(self, values: pl.Series, file) -> None:
-        if values.dtype == pl.Duration or (values.dtype == pl.Binary and codes.text_of(values) is None):
+        extended = is_opaque(values.dtype) and not values.dtype.is_nested()
+        if values.dtype == pl.Duration or extended or (values.dtype == pl.Binary and codes.text_of(values) is None):
             what = "bytes that are not UTF-8" if values.dtype == pl.Binary else values.dtype
+            period = " (a period of pandas by .dt.to_timestamp())" if extended else ""
             raise UserError(
-                f"{file}: column {self.columns['time']} holds {what}: a time is a date or a number: write it as one, "
-                "or take the order of the file, --time none"
+                f"{file}: column {self.columns['time']} holds {what}: a time is a date or a number: write it as one"
+                f"{period}, or take the order of the file, --time none"
             )
         if values.dtype == pl.Float32 and (values.fill_nan(None) > 2**24).any():
             raise UserError(
@@ -127,12 +131,19 @@ class Log:
             raise UserError(joined.refusal(ids.file_of(found[0]), ids.name, found[0]))
         return [joined.note(ids.name, found[0])] if found else []
 
-    def _weights(self, values: pl.Series, file) -> pl.Series:
+    def _weights(self, values: pl.Series, file) -> tuple[pl.Series, tuple[pl.Series, str]]:
+        """Returns weights, and a (mask, reason) pair for those that are none; true is 1 and false 0, of any type."""
         if values.dtype in (pl.Categorical, pl.Enum):
             values = values.cast(pl.String)
         if not (values.dtype.is_numeric() or values.dtype in (pl.String, pl.Boolean, pl.Null)):
             raise UserError(f"{file}: column {self.columns['weight']} holds {values.dtype}: a weight is a number")
-        return values.cast(pl.Float64, strict=False).cast(pl.Float32)
+        if values.dtype == pl.String:
+            values = values.replace(["true", "True", "TRUE", "false", "False", "FALSE"], ["1"] * 3 + ["0"] * 3)
+        weights = values.cast(pl.Float64, strict=False).cast(pl.Float32)
+        bad = ~weights.is_finite().fill_null(False)
+        comma = bad.any() and values.dtype == pl.String and values.filter(bad).str.contains(COMMA).any()
+        cure = f", where one has commas: {UNCOMMA}" if comma else ""
+        return weights, (bad, f"{self.columns['weight']} is not a finite number{cure}")
 
     def _note(self, batch: Batch, rows: np.ndarray, wrong: list[tuple[pl.Series, str]]) -> None:
         room = max(EXAMPLES - len(self.bad.examples), 0)

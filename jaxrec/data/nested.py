@@ -8,6 +8,11 @@ import polars as pl
 DEPTH = 8  # maximum nesting depth; deeper values are text
 
 
+def is_opaque(dtype: pl.DataType) -> bool:
+    """Returns whether values of a type are no plain ones: lists, records, or of another library, as pandas' Period."""
+    return dtype.is_nested() or isinstance(dtype, getattr(pl, "BaseExtension", ()))
+
+
 def paths(schema: Mapping) -> list[str]:
     """Returns the names of columns {name: type}, followed by the paths of their nested fields."""
     within = [f"{name}.{path}" for name, dtype in schema.items() for path in _fields(dtype)]

@@ -7,18 +7,15 @@ from functools import partial
 import numpy as np
 import polars as pl
 
+from jaxrec.data import digits
 from jaxrec.data.dates import LATEST, Dates
 from jaxrec.data.forms import forms_of
-from jaxrec.data.plausible import DAY, DAYS, Plausible, compact, date
+from jaxrec.data.nested import is_opaque
+from jaxrec.data.plausible import DAY, Plausible, date
 from jaxrec.data.spill import MEMORY, Parts
+from jaxrec.data.units import RELATIVE, UNITS, Units, unit_of
 
-RELATIVE = 1e8  # times below it, in seconds (March 1973), count from an unknown moment
-UNITS = {  # largest number -> its unit, and microseconds per unit
-    1e11: ("seconds", 1_000_000),
-    1e14: ("milliseconds", 1_000),
-    1e17: ("microseconds", 1),
-    2.0**63: ("nanoseconds", 0.001),
-}
+DATES, DAYS, NUMBERS = "dates", "days", "numbers"  # how a column of times is written; days are like 20140401
 FIRST, LAST = 788_918_400, 4_102_444_800  # 1995 and 2100 in seconds: numbers between them are likely times
 LIKELY = 0.95  # minimum share of a time column's values that are times
 EPOCH = datetime.datetime(1970, 1, 1)
@@ -26,6 +23,9 @@ EPOCH = datetime.datetime(1970, 1, 1)
 DAYLESS = [datetime.date.fromisoformat(day) for day in ("1899-12-30", "1899-12-31", "1900-01-01", "1970-01-01")]
 WORKBOOKS = DAYLESS[:2]
 CLOCK = r"^(?:0 days )?\d{1,2}[:.h]\d\d(?:[:.]\d\d(?:[.,]\d+)?)?(?: ?[AaPp]\.?[Mm]\.?)?(?: ?Z|[+-]\d\d:?\d\d)?$"
+#: numbers with a decimal comma, or commas between thousands
+COMMA = r"^\s*\d+(?:,\d+)+(?:\.\d+)?\s*$"
+UNCOMMA = "write it without, its decimals after a point"
 
 
 class Times:
@@ -43,13 +43,19 @@ class Times:
 
     def __init__(self, name: str, format: str | None = None, parts: Parts | None = None, now: float | None = None):
         self.name, self.format, self.dates = name, format, Dates(format)
-        self.parts, self.dated = parts or MEMORY.parts("time"), None if format is None else True
-        self._least, self._most, self._real, self._days = np.inf, -np.inf, False, True
+        self.parts = parts or MEMORY.parts("time")
+        self.written = None if format is None else DATES  # DATES, DAYS or NUMBERS; None until there are times
+        self._most, self._real, self._units = -np.inf, False, Units()
         self.scientific = None  # an example in scientific notation
         self.mixed = 0  # dates in a column of numbers, or numbers in one of dates
         self._plausible = Plausible(now)
-        self._reading: float | str | None = None  # how the numbers are read, once decided: see `Plausible.notes`
+        self._factor: float | None = None  # microseconds of the numbers' unit, once decided; None if none is known
         self._convert: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @property
+    def dated(self) -> bool:
+        """Whether the column holds dates, in whatever form."""
+        return self.written in (DATES, DAYS)
 
     def parse(self, values: pl.Series) -> tuple[pl.Series, str]:
         """Converts values to numbers, null where they are not times; dates become Int64 microseconds.
@@ -57,9 +63,13 @@ class Times:
         Returns:
             The numbers (Int64 or Float64), and the reason for nulls.
         """
-        if self.dated is None:
-            self.dated = self._has_dates(values)
+        if self.written is None:
+            self.written = self._form_of(values)
         like = "a date like 2014-04-01T03:00:00Z"
+        if self.written == DAYS:
+            numbers = _numbers(values)
+            found = digits.days(numbers).set((numbers == 0).fill_null(False), 0)  # zero is the first day of 1970
+            return found, f"{self.name} is no day like 20140401, as other rows have"
         if self.dated:
             found = self._from_dates(values)
             wrong, what = _misdated(found)
@@ -84,26 +94,30 @@ class Times:
             why: the reason from `parse`.
         """
         flaws = [(found.is_null(), why)]
-        if self.format is not None or not found.null_count() or values.dtype.is_nested():
+        if self.format is not None or not found.null_count() or is_opaque(values.dtype):
             return flaws
         rest = values.cast(pl.String, strict=False).set(found.is_not_null(), None)
-        other = (_numbers(rest) >= RELATIVE).fill_null(False) if self.dated else Dates().read(rest).is_not_null()
+        comma = rest.str.contains(COMMA).fill_null(False)
+        if comma.any():
+            flaws.insert(0, (comma, f"{self.name} is a number with commas: {UNCOMMA}"))
+        number, dated = (_numbers(rest) >= RELATIVE).fill_null(False), Dates().read(rest).is_not_null()
+        other = {DATES: number, DAYS: number | dated}.get(self.written or "", dated)
         if other.any():
             self.mixed += int(other.sum())
             unlike = f"{self.name} is no time as the others are: numbers in most rows, a date here"
-            flaws.insert(0, (other, f"{f'{why}, but a number' if self.dated else unlike}: write all in one form"))
+            but = {DATES: f"{why}, but a number", DAYS: why}.get(self.written or "", unlike)
+            flaws.insert(0, (other, f"{but}: write all in one form"))
         return flaws
 
-    def add(self, numbers: pl.Series) -> None:
-        """Adds numbers from `parse`, without bad rows."""
+    def add(self, numbers: pl.Series, place: Callable[[int], str] = lambda index: "") -> None:
+        """Adds numbers from `parse`, without bad rows. `place`: index -> where it stands, for messages."""
         values = numbers.to_numpy()
         self.parts.add(values)
-        self._plausible.add(values, bool(self.dated))
+        self._plausible.add(values, self.dated)
         if not len(values) or self.dated:
             return
-        self._least, self._most = min(self._least, float(values.min())), max(self._most, float(values.max()))
-        self._real = self._real or values.dtype.kind == "f"
-        self._days = self._days and _days(values) is not None
+        self._most, self._real = max(self._most, float(values.max())), self._real or values.dtype.kind == "f"
+        self._units.add(values, place)
 
     def close(self, relative: bool) -> tuple[np.ndarray, bool, str]:
         """Returns microseconds [N] int64, whether they are relative, and a note; see `decide`."""
@@ -117,39 +131,35 @@ class Times:
             relative: whether the column is known to count from an unknown moment.
 
         Raises:
-            ValueError: if the numbers have two units, or lie after the year 2200.
+            ValueError: if the numbers have two units, are dates in another order, or lie after the year 2200.
         """
-        self._reading, self._convert, relative, note = self._decided(relative)
+        self._factor, self._convert, relative, note = self._decided(relative)
         return self._convert, relative, note
 
     def notes(self) -> list[str]:
         """Returns notes about times that can hardly be right, after `decide` or `close`."""
-        if self._reading is None or self._convert is None or not self._plausible.rows:
+        if self._factor is None or self._convert is None or not self._plausible.rows:
             return []
         ends = self._convert(np.array(self._plausible.ends, np.float64 if self._real else np.int64))
-        return self._plausible.notes(self.name, self._reading, (date(ends[0]), date(ends[1])))
+        return self._plausible.notes(self.name, self._factor, (date(ends[0]), date(ends[1])))
 
-    def _decided(self, relative: bool) -> tuple[float | str | None, Callable[[np.ndarray], np.ndarray], bool, str]:
-        """As `decide`; first how the values are read: microseconds of a unit, DAYS, or None if no dates are known."""
+    def _decided(self, relative: bool) -> tuple[float | None, Callable[[np.ndarray], np.ndarray], bool, str]:
+        """As `decide`; first the microseconds of the values' unit, None if no dates are known."""
         if self.dated:
-            zone = ", without a zone: taken as UTC" if self.dates.zoneless else ""
-            return 1, lambda values: values, False, f"{self.name}: dates{zone}"
-        if self._most < self._least:
+            return 1, lambda values: values, False, f"{self.name}: dates{self._of_dates()}"
+        most = self._most
+        if most < 0:
             return None, lambda values: values.astype(np.int64), True, ""
-        most, least = self._most, self._least
-        if not relative and self._days:
-            return DAYS, _as_days, False, f"{self.name}: dates like {int(most)}"
         lost = f"; in scientific notation, as {self.scientific}: digits may be lost" if self.scientific else ""
         if relative or most < RELATIVE:
+            if not relative and (why := self._plausible.turned(self.name)):
+                raise ValueError(why)
             factor = 1_000_000 if most < 2**63 / 1e6 else 1
             note = f"{self.name}: numbers from an unknown moment: an order, no dates{lost}"
-            return None, partial(_micro, factor, self._real), True, note
-        unit, factor = _unit(most)
-        if why := self._plausible.misread(self.name, unit, factor):
+            return None, partial(_micro, factor, self._real), True, note + self._plausible.short() * (not relative)
+        unit, factor = unit_of(most)
+        if why := self._plausible.misread(self.name, unit, factor) or self._units.clash(self.name):
             raise ValueError(why)
-        if least >= RELATIVE and _unit(least)[0] != unit:
-            one, other = f"in {_unit(least)[0]} in one row ({least:.0f})", f"in {unit} in another ({most:.0f})"
-            raise ValueError(f"{self.name} is {one} and {other}: write all in one unit")
         if most * factor > LATEST:
             raise ValueError(
                 f"{self.name} is {most:.0f}: in {unit}, that is {date(most * factor)}; write dates as dates, or "
@@ -157,17 +167,31 @@ class Times:
             )
         return factor, partial(_micro, factor, self._real), False, f"{self.name}: {unit}{lost}"
 
-    def _has_dates(self, values: pl.Series) -> bool | None:
-        """Returns whether there are more dates than numbers; None if there is neither."""
+    def _of_dates(self) -> str:
+        """Returns what is to be said of a column of dates."""
+        if self.written == DAYS and self._plausible.rows:
+            return f" like {date(self._plausible.ends[1])[:10].replace('-', '')}"
+        some = ", some" if self.dates.zoned else ","
+        return f"{some} without a zone: taken as UTC" if self.dates.zoneless else ""
+
+    def _form_of(self, values: pl.Series) -> str | None:
+        """Returns which form more of the values have than any other: DATES, DAYS or NUMBERS; None if there are none."""
         for part in (values.head(1000), values):
-            dates, numbers = self._from_dates(part).count(), _numbers(part).count()
-            if dates or numbers:
-                return dates > numbers
-        return None
+            dates, numbers = self._from_dates(part).count(), _numbers(part).drop_nulls()
+            if dates > len(numbers):
+                return DATES
+            numbers = numbers.filter(numbers != 0)  # zeros stand for missing times
+            if days := digits.days(numbers).count():
+                return DAYS if days >= len(numbers) / 2 else NUMBERS
+            if len(numbers):
+                return NUMBERS
+        return NUMBERS if _numbers(values).count() else None
 
     def _from_dates(self, values: pl.Series) -> pl.Series:
         """Converts dates to microseconds, null where they are not dates."""
-        if values.dtype.is_temporal() or values.dtype.is_nested():
+        if values.dtype.base_type() is pl.Datetime and values.count():
+            self.dates.note_zone(values.dtype.time_zone is not None)  # pyright: ignore[reportAttributeAccessIssue]
+        if values.dtype.is_temporal() or is_opaque(values.dtype):
             return _from_temporal(values)
         if values.dtype.is_float() and (whole := values.cast(pl.Int64, strict=False)).eq(values).all():
             values = whole  # as text, without a point
@@ -178,7 +202,7 @@ def reads_as_times(values: pl.Series) -> bool:
     """Returns whether nearly all values are dates, or numbers that are times from 1995 to 2100 in some unit."""
     if values.dtype.is_temporal():
         return values.dtype.base_type() in (pl.Date, pl.Datetime) and values.count() > 0
-    if values.dtype.is_nested() or values.dtype in (pl.Boolean, pl.Binary):
+    if is_opaque(values.dtype) or values.dtype in (pl.Boolean, pl.Binary):
         return False
     numbers = values
     if not values.dtype.is_numeric():
@@ -193,14 +217,14 @@ def reads_as_times(values: pl.Series) -> bool:
     in_a_unit = (numbers.is_between(FIRST * per_second, LAST * per_second) for per_second in (1, 1e3, 1e6, 1e9))
     if any(each.sum() >= LIKELY * len(each) for each in in_a_unit):
         return True
-    return _days(numbers.to_numpy()) is not None or compact(numbers.to_numpy())
+    return not digits.days(numbers).null_count() or digits.compact(numbers.to_numpy())
 
 
 def reads_as_clock(values: pl.Series) -> bool:
     """Returns whether nearly all values are times of day, or numbers that count from an unknown moment as these do."""
     if values.dtype in (pl.Time, pl.Duration):
         return values.count() > 0
-    if values.dtype.is_nested() or values.dtype in (pl.Boolean, pl.Binary):
+    if is_opaque(values.dtype) or values.dtype in (pl.Boolean, pl.Binary):
         return False
     if values.dtype.is_temporal():
         return _nearly_all(_on(_from_temporal(values), DAYLESS))
@@ -208,7 +232,7 @@ def reads_as_clock(values: pl.Series) -> bool:
     text = text.filter(text != "")
     numbers = text.cast(pl.Float64, strict=False)
     if _nearly_all(numbers.is_between(0, RELATIVE, closed="left")):
-        return _days(numbers.drop_nulls().to_numpy()) is None
+        return digits.days(numbers.drop_nulls()).null_count() > 0
     return _nearly_all(text.str.contains(CLOCK) | _on(Dates().read(text), DAYLESS).fill_null(False))
 
 
@@ -219,7 +243,7 @@ def reads_as_days(values: pl.Series, format: str | None = None) -> bool:
     if not len(found) or not times.dated:
         numbers = found.to_numpy()
         midnights = (numbers >= RELATIVE) & (numbers % (DAY // 1_000_000) == 0)
-        return len(found) > 0 and (_days(numbers) is not None or bool(midnights.all()))
+        return len(found) > 0 and bool(midnights.all())
     return bool((found % DAY == 0).all())
 
 
@@ -247,7 +271,7 @@ def _from_temporal(values: pl.Series) -> pl.Series:
 
 def _numbers(values: pl.Series) -> pl.Series:
     """Returns Int64 if all times are whole numbers, otherwise Float64; null where they are not times."""
-    if values.dtype.is_temporal() or values.dtype.is_nested():
+    if values.dtype.is_temporal() or is_opaque(values.dtype):
         return _nothing(len(values))
     if not values.dtype.is_numeric():
         text = values.cast(pl.String, strict=False)
@@ -262,20 +286,6 @@ def _numbers(values: pl.Series) -> pl.Series:
     return reals.set(~fine, None)
 
 
-def _days(values: np.ndarray) -> np.ndarray | None:
-    """Returns microseconds of days written as numbers, 20140401, from 1950 to 2100; None if any isn't."""
-    if not ((values >= 19_500_101) & (values <= 21_001_231)).all() or (values != np.floor(values)).any():
-        return None
-    days = pl.Series(values).cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)
-    return days.cast(pl.Datetime("us")).dt.epoch("us").to_numpy() if not days.null_count() else None
-
-
-def _as_days(values: np.ndarray) -> np.ndarray:
-    days = _days(values)
-    assert days is not None, "each batch was checked"
-    return days
-
-
 def _micro(factor: float, real: bool, values: np.ndarray) -> np.ndarray:
     """Returns microseconds. `real`: whether some of the column's values are floats, so that all are read as such."""
     if real:
@@ -285,7 +295,3 @@ def _micro(factor: float, real: bool, values: np.ndarray) -> np.ndarray:
 
 def _nothing(length: int) -> pl.Series:
     return pl.Series([None], dtype=pl.Int64).new_from_index(0, length)
-
-
-def _unit(most: float) -> tuple[str, float]:
-    return next(unit for bound, unit in UNITS.items() if most < bound)

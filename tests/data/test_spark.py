@@ -38,7 +38,7 @@ def rules(**changes):
         "names": names,
         "shards": [Shard("file:/f.csv", "f.csv", {})],
         "dialect": Dialect(",", '"', len(names), True, False, TOP),
-        "dated": False,
+        "written": "numbers",
     }
     return Rules(**given | changes)
 

@@ -17,12 +17,11 @@ from jaxrec.data.spark.rows import FILE, Rules
 from jaxrec.data.spark.tables import Source
 from jaxrec.data.spellings import FLOAT, ODD, PADDED, UNSEEN
 from jaxrec.data.text import some
-from jaxrec.data.times import Times
+from jaxrec.data.times import DAYS, Times
+from jaxrec.data.units import FEW, RELATIVE
 from jaxrec.system.errors import UserError
 
 IDS = "user", "item", "session"  # roles whose values are ids
-DAYS = 19_500_101, 21_001_231  # between which numbers may be days, as 20140401
-MOST_DAYS = 60_000  # more than there are between them
 FACTORS = (1_000_000, 1_000, 1, 0.001)  # microseconds of a unit
 UNROLL = "write a row an item, as by Spark's explode, or prepare it by prepare.py"
 
@@ -81,15 +80,15 @@ def rules(source: Source, given: Input) -> Decided:
         raise UserError(f"{label}: {names[chosen['item']]} holds lists, which are not read here: {UNROLL}")
     _check_joined(batch.frame, names[chosen["item"]], label, given)
     log.cleaned(batch)
-    if log.times and log.times.dated is None:
+    if log.times and log.times.written is None:
         cure = "give them times, or take the order of the file with --time none"
         raise UserError(f"{label}: no time in the first rows of {found.columns['time']}: {cure}")
     kinds = {role: ids.kind == "integer" for role, ids in log.ids.items()} if given.ids == "integer" else {}
-    dated = log.times.dated if log.times else None
+    written = log.times.written if log.times else None
     relative = "time" in chosen and cols.plain(found.columns["time"]).startswith("relative")
     whole = [ids.name for ids in log.ids.values() if ids.whole]
     zoneless = bool(log.times and log.times.dates.zoneless)
-    decided = Rules(**{**found.__dict__, "integer": kinds, "dated": dated})
+    decided = Rules(**{**found.__dict__, "integer": kinds, "written": written})
     return Decided(decided, relative, whole, zoneless)
 
 
@@ -110,30 +109,26 @@ def timed(spark: SparkSession, table: DataFrame, decided: Decided, name: str) ->
         UserError: if the times have two units, or lie after the year 2200.
     """
     times = Times(decided.rules.columns["time"], decided.rules.time_format)
-    times.dated = decided.rules.dated
+    times.written = decided.rules.written
     if times.dated:
         times.dates.zoneless = decided.zoneless
+        if times.written == DAYS:
+            times.add(pl.Series(table.agg(F.max("time")).first()))
         return table.drop("real"), False, times.close(False)[2]
     real = F.coalesce("real", F.col("time").cast("double"))
-    ends = [F.min("time"), F.max("time"), F.min(real), F.max(real), F.count("real")]
-    least, most, least_real, most_real, reals = table.agg(*ends).first()
-    values = pl.Series([least_real, most_real]) if reals else pl.Series([least, most])
-    days = values[:0]
-    if not decided.relative and DAYS[0] <= least_real and most_real <= DAYS[1]:
-        found = table.select(real.alias("time")).distinct().limit(MOST_DAYS)
-        days = pl.concat(list(frames(found)))["time"].cast(values.dtype)
-        values = days.append(values)
+    small, large = (real > 0) & (real < RELATIVE), real >= RELATIVE
+    least_most = lambda value, part: [end(F.when(part, value)) for end in (F.min, F.max)]
+    ends = [end for value in ("time", real) for part in (small, large) for end in least_most(value, part)]
+    *found, reals, rows, smalls = table.agg(*ends, F.count("real"), F.count("*"), F.count(F.when(small, 1))).first()
+    found = found[4:] if reals else found[:4]
+    few = smalls <= FEW * rows and found[-1] is not None  # which may be damaged
+    values = pl.Series(found[2:] if few else [*found, 0], dtype=pl.Float64 if reals else pl.Int64).drop_nulls()
     times.add(values)
     try:
         micro, relative, note = times.close(decided.relative)
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
     factor = _factor(values.to_numpy(), micro)
-    if factor is None:  # days
-        pairs = dict(zip(values.cast(pl.Float64).to_list(), micro.tolist(), strict=True))
-        known = F.broadcast(spark.createDataFrame([*pairs.items()], "day double, at bigint"))
-        joined = table.withColumn("day", real).join(known, "day").withColumn("time", F.col("at"))
-        return joined.drop("real", "day", "at"), relative, note
     if values.dtype == pl.Float64:
         made = F.rint(real * F.lit(float(factor))).cast("bigint")
     else:
@@ -141,16 +136,15 @@ def timed(spark: SparkSession, table: DataFrame, decided: Decided, name: str) ->
     return table.withColumn("time", made).drop("real"), relative, note
 
 
-def _factor(values: np.ndarray, micro: np.ndarray) -> float | None:
-    """Returns the microseconds of a unit, by what `Times` made of some values; None if they are days."""
-    for factor in FACTORS:
+def _factor(values: np.ndarray, micro: np.ndarray) -> float:
+    """Returns the microseconds of a unit, by what `Times` made of some values."""
+
+    def made(factor: float) -> np.ndarray:
         if values.dtype.kind == "f":
-            made = np.round(values * factor).astype(np.int64)
-        else:
-            made = values * factor if factor >= 1 else values // 1000
-        if (made == micro).all():
-            return factor
-    return None
+            return np.round(values * factor).astype(np.int64)
+        return values * factor if factor >= 1 else values // 1000
+
+    return next(factor for factor in FACTORS if (made(factor) == micro).all())
 
 
 def identified(table: DataFrame, given: Input, decided: Decided) -> DataFrame:

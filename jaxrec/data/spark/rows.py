@@ -88,7 +88,7 @@ class Rules:
     only: tuple[str, ...] = ()
     dialect: Dialect | None = None  #: None: the table's own columns are there, as "c0", "c1", ...
     integer: dict[str, bool] = field(default_factory=dict)  #: with ids="integer": whether a role's ids are integers
-    dated: bool | None = None  #: whether the times are dates
+    written: str | None = None  #: how the times are written, see `Times.written`
 
     def log(self) -> Log:
         """Returns a Log that reads rows by these rules."""
@@ -96,7 +96,7 @@ class Rules:
         for role, integer in self.integer.items():
             log.ids[role].decide(integer)
         if log.times:
-            log.times.dated = self.dated
+            log.times.written = self.written
         return log
 
 

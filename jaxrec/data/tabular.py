@@ -29,6 +29,7 @@ from jaxrec.system.errors import UserError
 
 NAMED = [role for role in ROLES if role not in cols.UNREAD]  # roles recognised by column names
 PARTS = {"year", "month", "day"}  # column names that form a time together
+CLOCKS = {"hour", "hr", "hourofday", "minute", "timeofday", "clock"}  # names of times of day, or of parts of them
 NOTHING = pl.Series([], dtype=pl.String)
 SAMPLE = 1000  # values examined to decide whether a column holds times
 
@@ -219,10 +220,16 @@ def _check_clock(given: Input, file: File | str, table: Table, chosen: dict[str,
         UserError: if it does; names both.
     """
     names, time = table.names, chosen["time"]
-    known = [at for at, name in enumerate(names) if at not in chosen.values() and cols.is_time(name)]
+    others = [at for at in range(len(names)) if at not in chosen.values()]
+    known = [at for at in others if cols.is_time(names[at])]
     parts = _parts(names, chosen)
     found = _first_values(table, chosen, [time, *known]) if known or len(parts) > 1 else {}
     clock, dates = _apart(found, time, given.time_format)
+    if clock is None and others and file in (given.files or [file])[:1]:  # other shards have the same columns
+        days = found or _first_values(table, chosen, [time])
+        if time in days and reads_as_days(days[time], given.time_format):
+            unknown = [at for at in others if at not in known]
+            _check_hours(given, file, names, _first_values(table, chosen, unknown), time)
     if clock is None and (finer := _finer(found, time, given.time_format)) is not None:
         cols.refuse_days(names[time], names[finer], file)
     if clock is None or (dates is None and len(parts) < 2):
@@ -230,6 +237,30 @@ def _check_clock(given: Input, file: File | str, table: Table, chosen: dict[str,
     forms = None if dates is None or reads_as_times(found[dates]) else forms_of(found[dates])
     numbers = not found[clock].dtype.is_temporal() and found[clock].cast(pl.Float64, strict=False).count() > 0
     cols.refuse_clock(names[clock], parts if dates is None else [names[dates]], file, forms, numbers)
+
+
+def _check_hours(given: Input, file: File | str, names: list[str], found: dict[int, pl.Series], time: int) -> None:
+    """Checks that no times of day are left out beside a time of days alone; says columns that may be such.
+
+    Args:
+        given: says which.
+        file: for messages.
+        names: all column names.
+        found: {index of a column: its first values}, of those that aren't read and aren't known as times.
+        time: index of the time.
+
+    Raises:
+        UserError: if a column is named as times of day, or as parts of them, and holds several.
+    """
+    several = {at: values for at, values in found.items() if values.n_unique() > 1 and reads_as_clock(values)}
+    if named := [names[at] for at in several if cols.plain(names[at]) in CLOCKS]:
+        cols.refuse_clock(some(named), [names[time]], file, None, False)
+    numbers = lambda values: values.dtype.is_numeric() or values.cast(pl.Float64, strict=False).count() > 0
+    if clocks := [names[at] for at in several if found[at].dtype == pl.Time or not numbers(found[at])]:
+        joined = (
+            "if it is when they were, join the two into one column (2024-01-31 23:59:00), and name that with --time"
+        )
+        given.say(f"{names[time]} holds days alone, and {clocks[0]}, which is not read, times of day: {joined}")
 
 
 def _apart(found: dict[int, pl.Series], time: int, form: str | None) -> tuple[int | None, int | None]:

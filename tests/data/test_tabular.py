@@ -169,3 +169,56 @@ def test_days_are_not_taken_for_the_time_beside_the_times_themselves(tmp_path, d
         read(tmp_path / "a.csv")
     ordered = {name: read(tmp_path / "a.csv", columns={"time": name}).items.tolist() for name in ("date", "time_ms")}
     assert ordered == {"date": [1, 2], "time_ms": [2, 1]}
+
+
+HOURS = {
+    "hour": [15, 9],
+    "hr": ["15", "9"],
+    "hour, minute": [[15, 9], [30, 45]],
+    "time_of_day": ["15:00", "09:00"],
+    "clock": [datetime.time(15), datetime.time(9)],
+}
+
+
+@pytest.mark.parametrize("kind", CLOCK)
+@pytest.mark.parametrize("names", HOURS)
+def test_hours_beside_days_are_not_left_out_unless_days_are_enough(tmp_path, names, kind):
+    columns = [HOURS[names]] if "," not in names else HOURS[names]
+    hours = dict(zip(names.split(", "), columns, strict=True))
+    frame, path = pl.DataFrame({"user": [1, 1], "item": [1, 2], "date": ["2020-01-01"] * 2, **hours}), tmp_path / "a"
+    CLOCK[kind](frame, path)
+    with pytest.raises(
+        UserError, match=f"{names} holds times of day .*, and date the dates: .* take --time date where"
+    ):
+        read(path)
+    assert read(path, columns={"time": "date"}).items.tolist() == [1, 2]
+    CLOCK[kind](frame.head(1).vstack(frame.head(1).with_columns(item=pl.lit(2, pl.Int64))), path)
+    assert not read(path).relative, "all hours of days alone are 0"
+    CLOCK[kind](frame.with_columns(date=pl.Series(["2020-01-01 15:30", "2020-01-01 09:45"])), path)
+    assert read(path).items.tolist() == [2, 1], "hours beside the times themselves tell nothing"
+
+
+def test_columns_that_may_be_times_of_day_beside_days_are_said(tmp_path):
+    frame = pl.DataFrame(
+        {"user": [1, 1], "item": [1, 2], "date": "2020-01-01", "heure": ["15:00", "09:00"], "n": [4, 5]}
+    )
+    frame.write_csv(tmp_path / "a.csv")
+    said = []
+    assert read(tmp_path / "a.csv", say=said.append).items.tolist() == [1, 2]
+    (note,) = [line for line in said if "heure" in line and line.startswith("date holds days alone")]
+    assert "join the two into one column" in note
+
+
+@pytest.mark.parametrize("name", ["when", "timestamp"])
+def test_periods_of_pandas_are_refused_as_times_and_passed_over_elsewhere(tmp_path, name):
+    pandas = pytest.importorskip("pandas")
+    days = pandas.Series(pandas.to_datetime(["2020-01-02", "2020-01-01"]))
+    frame = pandas.DataFrame({"user": [1, 1], "item": [1, 2], name: days.dt.to_period("D")})
+    frame.to_parquet(tmp_path / "a.parquet")
+    for log in (frame, tmp_path / "a.parquet"):
+        if name == "when":
+            assert read(log).items.tolist() == [1, 2]
+        with pytest.raises(UserError, match=rf"column {name} holds .*period.*: a time is .* by .dt.to_timestamp\(\)"):
+            read(log, columns={"time": name})
+    frame[name] = frame[name].dt.to_timestamp()
+    assert read(frame, columns={"time": name}).items.tolist() == [2, 1]

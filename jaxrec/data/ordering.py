@@ -3,12 +3,18 @@
 import re
 from collections.abc import Callable, Iterable
 
+from jaxrec.data.dates import NAMES
 from jaxrec.data.text import File, some
+from jaxrec.system.errors import UserError
 
 NUMBERS = re.compile("([0-9]+)")  # numbers in file names
 #: the splits of a data set in the order of their events -> the words that name them
 SPLITS = {"train": "train|training", "validation": "valid|validation|val|dev", "test": "test|testing"}
 WORD = {name: re.compile(f"(?<![a-z])({words})(?![a-z])", re.IGNORECASE) for name, words in SPLITS.items()}
+#: days in names that do not begin with the year (31-12-2019, 31122019), and words for months
+DAY = re.compile(r"(?<!\d)(?:(\d\d?)([-_.])(\d\d?)\2|(\d\d)(\d\d))((?:19|20)\d\d)(?!\d)")
+MONTH = re.compile(rf"(?<![a-z])({'|'.join(NAMES)})(?:r?uary|ch|il|e|y|ust|t|(?:t?em|o)ber)?(?![a-z])", re.IGNORECASE)
+YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 
 
 def ordered(files: Iterable[File], say: Callable[[str], None]) -> list[File]:
@@ -25,6 +31,50 @@ def ordered(files: Iterable[File], say: Callable[[str], None]) -> list[File]:
     return sorted(split, key=lambda file: (rank[split[file]], _by_name(file)))
 
 
+def check_dates(files: list[File]) -> None:
+    """Checks that the order of files is that of the dates in their names, if all names have some.
+
+    Raises:
+        UserError: if it may be another one.
+    """
+    if len(files) < 2 or len({_split(file) for file in files}) > 1:
+        return
+    for day_first in (True, False):
+        keys = {file: _by_date(file, day_first) for file in files}
+        in_order = sorted(files, key=lambda file: keys[file] or [])
+        if all(keys.values()) and in_order != files:
+            raise UserError(
+                f"{files[0]}: no column is read as the time, and the order of the names ({some(_names(files))}) may "
+                f"not be that of their dates ({some(_names(in_order))}): rename them like "
+                "2019-12-31, put each in a folder date=2019-12-31, or take the order of the names with --time none (to "
+                "prepare.py)"
+            )
+
+
+def _names(files: list[File]) -> list[str]:
+    return [file.below for file in files]
+
+
+def _by_date(file: File, day_first: bool) -> list[tuple] | None:
+    """Sort key of a file by the dates in the parts of its path; None if there are none, or they can't be read so."""
+    parts = [*file.path.parts, *file.member.split("/")]
+    dates = [_date(part, day_first) for part in parts]
+    names = [_numbered(part) for part in parts]
+    return None if None in dates or not any(dates) else [*zip(dates, names, strict=True)]
+
+
+def _date(part: str, day_first: bool) -> tuple[int, ...] | None:
+    """Returns (year, month, day), of a month's name day 0; () if a name has no date, None if it can't be read so."""
+    if found := DAY.search(part):
+        one, two = int(found[1] or found[4]), int(found[3] or found[5])
+        day, month = (one, two) if day_first else (two, one)
+        return (int(found[6]), month, day) if 1 <= month <= 12 and 1 <= day <= 31 else None
+    if found := MONTH.search(part):
+        year = YEAR.search(part)
+        return int(year[0]) if year else 0, NAMES.index(found[1].lower()) + 1, 0
+    return ()
+
+
 def _split(file: File) -> str:
     """Returns the split that a file's name, or the nearest of its folders' names, says; "" if none does."""
     for part in (file.name, *reversed(file.folders)):
@@ -36,8 +86,10 @@ def _split(file: File) -> str:
 def _by_name(file: File) -> tuple:
     """Sort key of a file: the parts of its path, with numbers in them compared by value (2 before 10)."""
     parts = [*file.path.parts, *file.member.split("/")]
-    numbered = [
-        [(len(each.lstrip("0")), each.lstrip("0")) if at % 2 else each for at, each in enumerate(NUMBERS.split(part))]
-        for part in parts
+    return [_numbered(part) for part in parts], parts
+
+
+def _numbered(part: str) -> list:
+    return [
+        (len(each.lstrip("0")), each.lstrip("0")) if at % 2 else each for at, each in enumerate(NUMBERS.split(part))
     ]
-    return numbered, parts

@@ -15,6 +15,7 @@ from jaxrec.data import (
     joined,
     json_lines,
     nested,
+    ordering,
     partitions,
     tables,
     workbooks,
@@ -198,6 +199,8 @@ def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, 
     if "time" in chosen:
         _check_clock(given, file, table, chosen)
         return
+    if file in given.files[:1]:
+        ordering.check_dates(given.files)
     names = table.names
     parts = _parts(names, chosen)
     if len(parts) > 1:

@@ -9,6 +9,7 @@ import pytest
 from jaxrec.data.ordering import ordered
 from jaxrec.data.reading import read
 from jaxrec.data.text import File
+from jaxrec.system.errors import UserError
 
 NAMES = {  # in their right order -> the splits that are said
     ("part-2.csv", "part-10.csv", "test.csv"): "",
@@ -58,3 +59,49 @@ def test_data_sets_of_hugging_face_are_read_without_what_lies_beside_them(tmp_pa
     (tmp_path / "dict" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
     data = read(tmp_path / path, format)
     assert [str(data.catalogue.ids[item - 1]) for item in data.items] == ["a", "b", "z"]
+
+
+DATED = {  # in the order of their dates -> whether that of their names is another
+    ("12-31-2019/a.csv", "01-02-2020/a.csv"): True,
+    ("31-12-2019.csv", "01-01-2020.csv"): True,
+    ("31122019.csv", "01012020.csv"): True,
+    ("log.31.12.2019.csv", "log.1.1.2020.csv"): True,
+    ("jan/a.csv", "feb/a.csv", "dec/a.csv"): True,
+    ("2019/dec.csv", "2020/jan.csv", "2020/feb.csv"): True,
+    ("events_Dec2019.csv", "events_Jan2020.csv", "events_March2020.csv"): False,
+    ("events_Jan2020.csv", "events_March2020.csv", "events_Dec2020.csv"): True,
+    (
+        "01-02-2020.csv",
+        "01-03-2020.csv",
+        "02-02-2020.csv",
+    ): True,  # by the months first; by the days first it is another
+    ("01-01-2020.csv", "01-13-2020.csv", "02-01-2020.csv"): False,
+    ("01-01-2020.csv", "02-01-2020.csv"): False,
+    ("2019-12-31.csv", "2020-01-01.csv"): False,
+    ("20191231.csv", "20200101.csv"): False,
+    ("2020/01/b.csv", "2020/02/a.csv"): False,
+    ("marble.csv", "mayor.csv", "aprils.csv"): False,
+    ("jan.csv", "other.csv", "dec.csv"): False,  # not all are dates
+    ("train_jan.csv", "test_dec.csv"): False,
+}
+
+
+@pytest.mark.parametrize("names", DATED, ids=" ".join)
+def test_without_times_dates_in_names_are_in_their_order_or_refused(tmp_path, names):
+    texts = {name: f"user,item\nu,{at}\n" for at, name in enumerate(names)}
+    for name, text in texts.items():
+        (file := tmp_path / "log" / name).parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    if not DATED[names]:
+        assert len(read(tmp_path / "log").items) == len(names)
+        return
+    with pytest.raises(UserError, match=r"no column is read as the time.* may not be that of their dates .*: rename"):
+        read(tmp_path / "log")
+    assert len(read(tmp_path / "log", columns={"time": "none"}).items) == len(names)
+    for at, name in enumerate(names):
+        (file := tmp_path / "cured" / f"date=2019-12-{at + 1:02}" / "a.csv").parent.mkdir(parents=True)
+        file.write_text(texts[name])
+        (tmp_path / "log" / name).write_text(f"user,item,time\nu,{at},{1_500_000_000 + at}\n")
+    for log in ("cured", "log"):
+        data = read(tmp_path / log)
+        assert data.catalogue.ids[data.items - 1].tolist() == [*range(len(names))]

@@ -1,13 +1,14 @@
 """What the whole of a table decides: its columns, the unit of its times, whether ids are integers."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from pyspark.sql import DataFrame, SparkSession, functions as F  # pyright: ignore[reportMissingImports]
 
-from jaxrec.data import columns as cols, histories, joined, tabular
+from jaxrec.data import columns as cols, histories, joined, ordering, tabular
 from jaxrec.data.given import Input
 from jaxrec.data.ids import Ids, unseen_note
 from jaxrec.data.log import Batch
@@ -16,7 +17,7 @@ from jaxrec.data.spark.packing import first, frames
 from jaxrec.data.spark.rows import FILE, Rules
 from jaxrec.data.spark.tables import Source
 from jaxrec.data.spellings import FLOAT, ODD, PADDED, UNSEEN
-from jaxrec.data.text import some
+from jaxrec.data.text import File, some
 from jaxrec.data.times import DAYS, Times
 from jaxrec.data.units import FEW, RELATIVE
 from jaxrec.system.errors import UserError
@@ -62,6 +63,8 @@ def rules(source: Source, given: Input) -> Decided:
     if nested := [names[at] for at in chosen.values() if names[at] in source.nested]:
         raise UserError(f"{label}: {some(nested)}: lists or records, which are not read here: {UNROLL}")
     tabular.check_order(given, label, table, chosen)
+    if "time" not in {*chosen, *given.columns}:
+        ordering.check_dates([File(Path(shard.label)) for shard in source.shards])
     folders = f"; in the names of folders: {some(source.keys)}" if source.keys else ""
     given.say(cols.said(names, chosen, given.columns) + folders)
     found = Rules(

@@ -6,6 +6,7 @@ from functools import partial
 
 import polars as pl
 
+from jaxrec.data import quotes
 from jaxrec.data.log import Batch
 from jaxrec.data.oddities import Oddities
 from jaxrec.data.text import File, Piece, csv_rows, newlines, pieces, short
@@ -15,7 +16,6 @@ HEAD = 1 << 20  # maximum bytes of the first lines
 SPAN = 100  # maximum lines of a quoted field
 LONG = "::"  # two-character separator, replaced by UNIT for reading
 UNIT = "\x1f"
-BROKEN = "a quote that does not end, or text after one: mend the quotes, or prepare with --quote none"
 
 
 def first_line(file: File, encoding: str = "utf-8") -> str:
@@ -88,9 +88,7 @@ def delimited(
     has_quotes, skip, title, odd = quoted(separator, quote), before + header, b"", odd or Oddities()
     odd.begin(file)
     one = UNIT if separator == LONG else separator
-    head = (one.join(map(str, range(width + 1))) + "\n").encode()
-    over = str(width)  # catches extra fields, since polars doesn't count fields when it reads only some of them
-    names = {str(number): role for role, number in columns.items()} | {over: over}
+    names = {str(number): role for role, number in columns.items()}
     padded = is_padded(file, separator, encoding, before) if padded is None else padded
     as_they_stand = pl.selectors.by_name("user", "item", "session", require_all=False)
     for piece in pieces(file, quotes=has_quotes, encoding=encoding):
@@ -101,21 +99,10 @@ def delimited(
             piece = piece._replace(text=piece.text.replace(LONG.encode(), UNIT.encode()))
         if not piece.text:
             continue
-        lines, why = None, {}
-        try:
-            frame = pl.read_csv(
-                head + piece.text,
-                separator=one,
-                columns=list(names),
-                infer_schema=False,
-                quote_char='"' if has_quotes else None,
-            ).rename(names)
-        except pl.exceptions.PolarsError:
-            frame = None
-        text = piece.text
-        counted = frame is not None and len(frame) == newlines(text) and frame[over].null_count() == len(frame)
+        lines, why, text = None, {}, piece.text
+        frame = _fast(text, one, has_quotes, width, names)
         again = _again(title.decode().replace(separator, one), one, has_quotes, text) if header else []
-        if frame is None or not counted or b"\n\n" in text or text.startswith(b"\n") or again:
+        if frame is None or again:
             rows = _rows(piece, one, has_quotes, again, file, odd)
             frame, lines, why = _line_by_line(rows, width, columns)
         if b" " in text:
@@ -127,6 +114,36 @@ def delimited(
                 frame.select(list(columns)), file, fields(title.decode(), separator, quote), row, separator, quote
             )
         yield Batch(frame.select(list(columns)), file, row, partial(_why, row, why, separator, width, quote))
+
+
+def _fast(text: bytes, separator: str, has_quotes: bool, width: int, names: dict[str, str]) -> pl.DataFrame | None:
+    """Returns a row a line by the fast reader; None where it rejects, miscounts or silently repairs any.
+
+    Args:
+        text: whole lines.
+        separator: a character.
+        has_quotes: whether double quotes count.
+        width: number of fields per row.
+        names: {index of the field: its name}.
+    """
+    if b"\n\n" in text or text.startswith(b"\n"):
+        return None
+    if has_quotes and b'"' in text and not quotes.are_whole(text, separator):
+        return None
+    over = str(width)  # catches extra fields, since polars doesn't count fields when it reads only some of them
+    head = separator.join(map(str, range(width + 1))) + "\n"
+    try:
+        frame = pl.read_csv(
+            head.encode() + text,
+            separator=separator,
+            columns=[*names, over],
+            infer_schema=False,
+            quote_char='"' if has_quotes else None,
+        )
+    except pl.exceptions.PolarsError:
+        return None
+    counted = len(frame) == newlines(text) and frame[over].null_count() == len(frame)
+    return frame.rename(names) if counted else None
 
 
 def is_padded(file: File, separator: str, encoding: str, before: int = 0) -> bool:
@@ -169,7 +186,7 @@ def _line_by_line(rows, width: int, columns: dict[str, int]):
     lines, why = [], {}
     for line, at, span, values in rows:
         if values is None:
-            why[len(lines)] = BROKEN
+            why[len(lines)] = ""  # its quotes are broken
         elif "".join(values[width : width + 1]).strip(" "):
             why[len(lines)] = _count(len(values), width)
         lines.append((line, at, span))
@@ -227,7 +244,7 @@ def row_of(piece: Piece, lines: list | None, one: str, separator: str, index: in
 
 def _why(row, why: dict[int, str], separator: str, width: int, quote: str, index: int) -> str | None:
     if index in why:
-        return why[index]
+        return why[index] or quotes.flaw(row(index)[1])
     found = len(fields(row(index)[1], separator, quote))
     return _count(found, width) if found != width else None
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given, strategies as st
 
-from jaxrec.data import columnar, json_lines, tables, text
+from jaxrec.data import columnar, json_lines, quotes, text
 from jaxrec.data.tables import LONG, delimited, fields, first_line
 from jaxrec.data.text import File
 from jaxrec.system.errors import UserError
@@ -105,7 +105,7 @@ def test_two_colons_separate_and_quotes_are_letters(rows, piece, quoted):
 
 
 COUNT = "mend the row, or quote a field that holds a separator"
-QUOTES = tables.BROKEN
+QUOTES = quotes.BROKEN
 
 
 @pytest.mark.parametrize("piece", [24, 1 << 20])

@@ -1,6 +1,8 @@
 """Chooses the columns of user, item, time, weight and session, by the person's names or by common names."""
 
 import shlex
+import unicodedata
+from collections.abc import Sequence
 
 from jaxrec.data.text import some
 from jaxrec.system.errors import UserError
@@ -33,7 +35,25 @@ def plain(name: str) -> str:
     >>> plain("User_ID"), plain("user_id:token")
     ('userid', 'userid')
     """
-    return name.strip().partition(":")[0].lower().translate(dict.fromkeys(map(ord, "_- ")))
+    return seen(name).partition(":")[0].lower().translate(dict.fromkeys(map(ord, "_- ")))
+
+
+def seen(name: str) -> str:
+    r"""Returns a name as it is seen: without marks of no width, with plain spaces, and letters in their common form.
+
+    >>> seen("\ufeffuser\xa0id")
+    'user id'
+    """
+    marked = unicodedata.normalize("NFKC", name)
+    return "".join(letter for letter in marked if unicodedata.category(letter) != "Cf").strip()
+
+
+def places(name: str, names: Sequence[str]) -> list[int]:
+    """Returns the indices of the columns of this name: exactly, otherwise as they are seen, otherwise as `plain`."""
+    for form in (str, seen, plain):
+        if found := [at for at, each in enumerate(names) if form(each) == form(name)]:
+            return found
+    return []
 
 
 def known(name: str) -> bool:
@@ -77,10 +97,11 @@ def choose(
     for role, name in given.items():
         if not name:  # "" leaves the role out
             continue
-        if names.count(name) > 1:
-            raise UserError(f"{where}: --{role} {name}: two columns are called so: {_numbers(names, name, role)}")
-        if name in names:
-            chosen[role] = names.index(name)
+        called = places(name, names)
+        if len(called) > 1:
+            raise UserError(f"{where}: --{role} {name}: two columns are called so: {_numbers(called, role)}")
+        if called:
+            chosen[role] = called[0]
         elif (number := number_of(name, names)) is not None:
             chosen[role] = number
         else:
@@ -115,13 +136,13 @@ def _compete(where, names: list[str], role: str, numbers: list[int]) -> str:
     """Returns the message for several columns whose names fit a role."""
     called = [names[number] for number in numbers]
     if len(set(called)) < len(called):
-        return f"{where}: two columns are called {called[0]}: {_numbers(names, called[0], role)}"
+        return f"{where}: two columns are called {called[0]}: {_numbers(places(called[0], names), role)}"
     return f"{where}: {some(called)} could all be the {role}: name the one, as by --{role} {called[0]}"
 
 
-def _numbers(names: list[str], name: str, role: str) -> str:
-    numbers = [str(number) for number, each in enumerate(names, 1) if each == name]
-    return f"rename one, or take one by its number, --{role} {' or '.join(numbers)}"
+def _numbers(called: list[int], role: str) -> str:
+    numbers = " or ".join(str(at + 1) for at in called)
+    return f"rename one, or take one by its number, --{role} {numbers}"
 
 
 def said(names: list[str], chosen: dict[str, int], given: dict[str, str] | None = None) -> str:

@@ -124,7 +124,8 @@ def candidates(lines: list[str], given: dict[str, str], quote: str = '"') -> lis
 
 def _are_names(names: list[str], given: dict[str, str]) -> bool:
     """Returns whether a first row names the user and item columns, by common names or by those given."""
-    if not (any(map(cols.known, names)) or {name for name in given.values() if not name.isdecimal()} & {*names}):
+    named = any(cols.places(name, names) for name in given.values() if name and not name.isdecimal())
+    if not (named or any(map(cols.known, names))):
         return False
     try:
         cols.choose(names, given, "")

@@ -19,6 +19,7 @@ def spellings(name):
         f"{head} {tail.title()}",
         f" {name}:token",
         f"{head}-{tail}",
+        f"\ufeff\u200b{head}\xa0{tail}",
     }
 
 
@@ -59,6 +60,14 @@ def test_what_is_named_is_taken_before_what_is_known():
     assert choose(names, {"item": "user_id"}, "f") == {"user": 2, "item": 0, "time": 3}
     assert choose(names, {"weight": "2"}, "f")["weight"] == 4  # a name before a number
     assert choose(names, {"weight": "3"}, "f")["weight"] == 2
+
+
+def test_a_name_is_taken_as_it_is_seen():
+    names = ["viewer\xa0id", "\ufefffilm\u200b", "Film", "when"]
+    assert choose(names, {"user": "viewer id", "item": "film"}, "f") == {"user": 0, "item": 1}
+    assert choose(names, {"user": "VIEWER_ID", "item": "Film"}, "f") == {"user": 0, "item": 2}  # the exact one first
+    with pytest.raises(UserError, match=r"--item FILM: two columns are called so: .* --item 2 or 3"):
+        choose(names, {"user": "when", "item": "FILM"}, "f")
 
 
 def test_the_first_of_the_known_names_wins():

@@ -5,8 +5,9 @@ from functools import partial
 
 import polars as pl
 
-from jaxrec.data import nested
+from jaxrec.data import headers, nested
 from jaxrec.data.log import Batch
+from jaxrec.data.oddities import Oddities
 from jaxrec.data.opener import FLOOR, RATIO, Unreadable
 from jaxrec.data.text import File
 from jaxrec.system.errors import UserError
@@ -40,20 +41,24 @@ def head(file: File, columns: dict[str, str], rows: int = 1000) -> pl.DataFrame:
         raise UserError(f"{file}: damaged ({_one_line(error)}): fetch or write it again") from None
 
 
-def read(file: File, columns: dict[str, str]) -> Iterator[Batch]:
+def read(file: File, columns: dict[str, str], odd: Oddities | None = None) -> Iterator[Batch]:
     """Reads a file in batches.
 
     Args:
         file: a Parquet or Arrow file.
         columns: {role: name, or a path as from `nested.paths`}.
+        odd: records rows that repeat the header, which are left out; None to keep them.
 
     Raises:
         UserError: if the file is damaged.
     """
     done = 0
+    if odd:
+        odd.begin(file)
     try:
         for frame in _chosen(file, columns).collect_batches(chunk_size=ROWS, maintain_order=True):
-            yield Batch(frame, file, partial(record, frame, columns, done))
+            batch = Batch(frame, file, partial(record, frame, columns, done))
+            yield headers.left_out(batch, columns, odd) if odd else batch
             done += len(frame)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{file}: damaged after row {done:,} ({_one_line(error)}): fetch or write it again") from None

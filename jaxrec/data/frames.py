@@ -5,7 +5,7 @@ from functools import partial
 
 import polars as pl
 
-from jaxrec.data import columnar, columns as cols, tabular
+from jaxrec.data import columnar, columns as cols, headers, tabular
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Batch
@@ -28,7 +28,7 @@ def check(given: Input, allow_large: bool) -> None:
 def read(frame: pl.DataFrame, given: Input) -> Interactions:
     """Reads the interactions of a frame. Columns, ids, times and missing values are treated as in a Parquet file."""
     peek = lambda columns: iter([_batch(frame.head(tabular.SAMPLE), columns, given.name, 0)])
-    table = tabular.records(frame.schema, partial(_batches, frame, given.name), peek, given.say)
+    table = tabular.records(frame.schema, partial(_batches, frame, given), peek, given.say)
     names, where = table.names, given.name
     chosen = tabular.choose(table, given.columns, where)
     tabular.check_order(given, where, table, chosen)
@@ -40,10 +40,12 @@ def read(frame: pl.DataFrame, given: Input) -> Interactions:
     return interactions if given.items is None else described(given, interactions, log.columns["item"])
 
 
-def _batches(frame: pl.DataFrame, name: str, columns: dict[str, str]) -> Iterator[Batch]:
+def _batches(frame: pl.DataFrame, given: Input, columns: dict[str, str]) -> Iterator[Batch]:
     """Yields the rows of a frame. `columns`: {role: name, or a path as from `nested.paths`}."""
+    given.odd.begin(given.name)
     for first in range(0, max(len(frame), 1), columnar.ROWS):
-        yield _batch(frame.slice(first, columnar.ROWS), columns, name, first)
+        batch = _batch(frame.slice(first, columnar.ROWS), columns, given.name, first)
+        yield headers.left_out(batch, columns, given.odd)
 
 
 def _batch(frame: pl.DataFrame, columns: dict[str, str], name: str, first: int) -> Batch:

@@ -1,6 +1,8 @@
 """Harmless oddities of text files that are worth a note: repeated headers, quoted fields that span lines."""
 
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 from jaxrec.data import text
 from jaxrec.data.text import File
@@ -14,21 +16,22 @@ class Oddities:
         self._headers, self._spans = Counter(), Counter()  # {file: count}
         self._first = {}  # {(file, kind): line of the first}
 
-    def begin(self, file: File) -> None:
+    def begin(self, file: File | str) -> None:
         """Resets the counts of a file."""
         self._headers[file] = self._spans[file] = 0
 
-    def header(self, file: File, line: int) -> None:
-        """Records a line that repeats the header.
+    def headers(self, file: Any, number: int, place: Callable[[int], str]) -> None:
+        """Records `number` rows that repeat the header. `place`: which of them, from 0 -> its place, as "line 7".
 
         Raises:
             UserError: after a million of them.
         """
         if not self._headers[file]:
-            self._first[file, "header"] = line
-        self._headers[file] += 1
-        if self._headers[file] > text.BAD:
-            raise UserError(f"{file}, line {line}: the header again, over {text.BAD:,} times: leave it out of the file")
+            self._first[file, "header"] = place(0)
+        self._headers[file] += number
+        if (over := self._headers[file] - text.BAD) > 0:
+            cure = "leave it out of the file"
+            raise UserError(f"{file}, {place(number - over)}: the header again, over {text.BAD:,} times: {cure}")
 
     def spans(self, file: File, line: int, number: int) -> None:
         """Records `number` fields that span lines, in the row that begins at `line`."""
@@ -39,8 +42,7 @@ class Oddities:
     def notes(self) -> list[str]:
         """Returns notes for people, a line per file and kind."""
         headers = [
-            f"{file}: the header comes again and is left out: {_times(number)}, first in line "
-            f"{self._first[file, 'header']:,}"
+            f"{file}: the header comes again and is left out: {_times(number)}, first in {self._first[file, 'header']}"
             for file, number in self._headers.items()
             if number
         ]

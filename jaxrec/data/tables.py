@@ -6,10 +6,10 @@ from functools import partial
 
 import polars as pl
 
-from jaxrec.data import quotes
+from jaxrec.data import headers, quotes
 from jaxrec.data.log import Batch
 from jaxrec.data.oddities import Oddities
-from jaxrec.data.text import File, Piece, csv_rows, newlines, pieces, short
+from jaxrec.data.text import File, Piece, csv_rows, newlines, pieces
 from jaxrec.system.errors import UserError
 
 HEAD = 1 << 20  # maximum bytes of the first lines
@@ -101,19 +101,19 @@ def delimited(
             continue
         lines, why, text = None, {}, piece.text
         frame = _fast(text, one, has_quotes, width, names)
-        again = _again(title.decode().replace(separator, one), one, has_quotes, text) if header else []
-        if frame is None or again:
-            rows = _rows(piece, one, has_quotes, again, file, odd)
-            frame, lines, why = _line_by_line(rows, width, columns)
+        if frame is None:
+            frame, lines, why = _line_by_line(_rows(piece, one, has_quotes, file, odd), width, columns)
         if b" " in text:
             stripped = pl.selectors.all() if padded else pl.selectors.all() - as_they_stand
             frame = frame.with_columns(stripped.str.strip_chars(" "))
         row = partial(row_of, piece, lines, one, separator)
+        batch = Batch(frame.select(list(columns)), file, row, partial(_why, row, why, separator, width, quote))
         if header:
-            _check_headers(
-                frame.select(list(columns)), file, fields(title.decode(), separator, quote), row, separator, quote
-            )
-        yield Batch(frame.select(list(columns)), file, row, partial(_why, row, why, separator, width, quote))
+            every = fields(title.decode(), separator, quote)
+            named = {role: every[at] for role, at in columns.items()}
+            split = lambda index, row=row: fields(row(index)[1], separator, quote)
+            batch = headers.left_out(batch, named, odd, every, split)
+        yield batch
 
 
 def _fast(text: bytes, separator: str, has_quotes: bool, width: int, names: dict[str, str]) -> pl.DataFrame | None:
@@ -156,30 +156,6 @@ def is_padded(file: File, separator: str, encoding: str, before: int = 0) -> boo
     return min(every, default=0) > 1 and every == [line.count(f"{separator} ") for line in rows]
 
 
-def _again(title: str, separator: str, has_quotes: bool, text: bytes) -> list[str]:
-    """Returns the lines of `text` that repeat the header, with or without quotes around the names."""
-    names = fields(title, separator, '"' if has_quotes else "")
-    ways = {title, *(separator.join(f"{mark}{name}{mark}" for name in names) for mark in ("", '"' * has_quotes))}
-    lines = [mark + way for mark in ("", "\ufeff") for way in ways]
-    return [line for line in lines if text.startswith(f"{line}\n".encode()) or f"\n{line}\n".encode() in text]
-
-
-def _check_headers(frame: pl.DataFrame, file: File, names: list[str], row, separator: str, quote: str) -> None:
-    """Checks that no row is a header in another column order, as in files that were concatenated.
-
-    Raises:
-        UserError: if there is one.
-    """
-    named = frame.select(pl.all_horizontal(pl.all().is_in(names))).to_series()
-    for index in named.arg_true():
-        place, text = row(index)
-        if sorted(fields(text, separator, quote)) == sorted(names):
-            raise UserError(
-                f"{file}, {place}: {short(text)}: the header again, with its columns in another order: what follows "
-                "would be read as other columns. Split the file there, and prepare the folder of its parts"
-            )
-
-
 def _line_by_line(rows, width: int, columns: dict[str, int]):
     """Parses rows that the fast reader rejects or miscounts: (rows, their lines, {row: what is wrong with it})."""
     found = {role: [] for role in columns}
@@ -196,23 +172,18 @@ def _line_by_line(rows, width: int, columns: dict[str, int]):
     return pl.DataFrame(found, schema=dict.fromkeys(found, pl.String)), lines, why
 
 
-def _rows(piece: Piece, separator: str, has_quotes: bool, titles: list[str], file: File, odd: Oddities):
+def _rows(piece: Piece, separator: str, has_quotes: bool, file: File, odd: Oddities):
     """Yields (line number, index of the line in the piece, number of lines, fields or None) for each row.
 
     Args:
         piece: whole lines of the file.
         separator: a character.
         has_quotes: whether double quotes count.
-        titles: header lines, which are skipped.
         file: for messages.
-        odd: records repeated headers and quoted fields that span lines.
+        odd: records quoted fields that span lines.
     """
     text, at = piece.lines(), 0
     while at < len(text):
-        if text[at] in titles:
-            odd.header(file, piece.first + at)
-            at += 1
-            continue
         values, span = _split(text, at, separator, has_quotes)
         if span > 1:
             odd.spans(file, piece.first + at, sum("\n" in value for value in values or ()))

@@ -75,10 +75,10 @@ def _reader_of(file: File, given: Input):
     if kind in ("parquet", "arrow"):
         _check_undelimited(file, given)
         head = lambda columns: iter([Batch(columnar.head(file, columns), file, lambda index: (f"row {index + 1}", ""))])
-        return _records(columnar.schema(file), functools.partial(columnar.read, file), head)
+        return _records(columnar.schema(file), functools.partial(columnar.read, file, odd=given.odd), head)
     if workbooks.recognise(file):
         _check_undelimited(file, given)
-        names, read = workbooks.read(file, given.columns)
+        names, read = workbooks.read(file, given.columns, given.odd)
         return names, [], read, None
     if kind == "json":
         _check_undelimited(file, given)

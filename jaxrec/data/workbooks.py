@@ -4,12 +4,12 @@ import io
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import polars as pl
 
-from jaxrec.data import columns as cols
+from jaxrec.data import columns as cols, headers
 from jaxrec.data.log import Batch
+from jaxrec.data.oddities import Oddities
 from jaxrec.data.text import File, some
 from jaxrec.system.errors import UserError
 
@@ -20,6 +20,8 @@ OTHERS = {".xls": OLE, ".ods": ZIP, ".xlsb": ZIP, ".numbers": ZIP}
 LARGEST = 1 << 30  # maximum unpacked bytes of a workbook
 ABOVE = 50  # rows searched for a header that isn't in the first row
 EXACT = 2**53  # numbers in workbooks are floats
+CELL = re.compile(rb"<(\w+:)?c\b(?P<kind>[^>]*)>(<(\w+:)?f\b[^>]*(/>|>[^<]*</(\w+:)?f>))?<(\w+:)?v>(?P<value>[^<]*)<")
+TEXT = re.compile(rb"\bt=[\"'](?!n[\"'])")  # the type of a cell that holds no number
 EXPORT = "save its sheet as .csv"
 
 
@@ -60,25 +62,33 @@ def _parts(file: File, damaged: str) -> dict[str, int]:
         raise UserError(f"{file}: {damaged.format(error)}") from None
 
 
-def read(file: File, given: dict[str, str]) -> tuple[list[str], Callable[[dict[str, int]], Iterator[Batch]]]:
+def read(
+    file: File, given: dict[str, str], odd: Oddities
+) -> tuple[list[str], Callable[[dict[str, int]], Iterator[Batch]]]:
     """Returns the columns of a workbook, and the function that reads them: {role: index} -> batches.
 
     Args:
         file: the file.
         given: {role: column name, or number from 1}; if all are numbers and the first row has no known names, there is
             no header.
+        odd: records rows that repeat the header.
 
     Raises:
         UserError: if the library for workbooks isn't installed, the file is damaged, or several sheets hold data.
     """
-    frame, first = _sheet(file, header=True), 2
-    names = frame.columns
-    if cols.are_numbers(given) and not any(map(cols.known, names)):
-        frame, first = _sheet(file, header=False), 1
+    frame = _sheet(file, header=True)
+    if cols.are_numbers(given) and not any(map(cols.known, frame.columns)):
+        frame = _sheet(file, header=False)
         names = [f"column {number}" for number in range(1, frame.width + 1)]
-    else:
-        names = _header(file, frame, given)
-    return list(names), partial(_batches, file, frame, first, list(names))
+        return names, lambda chosen: iter([_batch(file, frame, 1, names, chosen)])
+    names = list(_header(file, frame, given))
+
+    def batches(chosen):
+        odd.begin(file)
+        named = {role: names[at] for role, at in chosen.items()}
+        yield headers.left_out(_batch(file, frame, 2, names, chosen), named, odd)
+
+    return names, batches
 
 
 def _header(file: File, frame: pl.DataFrame, given: dict[str, str]) -> list[str]:
@@ -90,7 +100,7 @@ def _header(file: File, frame: pl.DataFrame, given: dict[str, str]) -> list[str]
     names = frame.columns
     if any(re.fullmatch(r"(.*)_\d+", name) and name.rpartition("_")[0] in names for name in names):
         names = [name if value is None else str(value) for name, value in zip(names, _first_row(file), strict=True)]
-    if not any(map(cols.known, names)) and not {*names} & {*given.values()}:
+    if not any(map(cols.known, names)) and not any(cols.places(each, names) for each in given.values() if each):
         for number, row in enumerate(frame.head(ABOVE).iter_rows(), 2):
             if found := [value for value in row if isinstance(value, str) and cols.known(value)]:
                 raise UserError(
@@ -133,13 +143,31 @@ def _sheet(file: File, header: bool) -> pl.DataFrame:
     return next(iter((full or sheets).values()))
 
 
-def _batches(file: File, frame: pl.DataFrame, first: int, names: list[str], chosen: dict[str, int]) -> Iterator[Batch]:
-    """Yields the non-blank rows of a sheet. `first`: the number of its first row in the workbook."""
+def _loses_digits(file: File, ids: pl.Series) -> bool:
+    """Returns whether ids are numbers from 2^53 on, in a column of numbers or, beside texts, in one read as text."""
+    if ids.dtype != pl.String:
+        return ids.dtype.is_integer() and bool((ids.abs() >= EXACT).any())
+    long = ids.filter(ids.str.contains(r"^-?\d{16,}$")).unique()
+    return len(long) > 0 and not {*map(float, long)}.isdisjoint(_long_numbers(file))
+
+
+def _long_numbers(file: File) -> Iterator[float]:
+    """Yields the numbers from 2^53 on in all cells that hold numbers, no texts."""
+    place = file.on_disk()
+    with zipfile.ZipFile(io.BytesIO(place) if isinstance(place, bytes) else place) as archive:
+        for part in archive.namelist():
+            for cell in CELL.finditer(archive.read(part) if part.startswith("xl/worksheets/") else b""):
+                if not TEXT.search(cell["kind"]) and abs(number := float(cell["value"])) >= EXACT:
+                    yield number
+
+
+def _batch(file: File, frame: pl.DataFrame, first: int, names: list[str], chosen: dict[str, int]) -> Batch:
+    """Returns the non-blank rows of a sheet. `first`: the number of its first row in the workbook."""
     filled = frame.select(~pl.all_horizontal(pl.all().is_null())).to_series()
     rows = filled.arg_true().to_numpy()
     found = frame.filter(filled).select(**{role: pl.nth(at) for role, at in chosen.items()})
     for role in ("user", "item", "session"):
-        if role in chosen and found[role].dtype.is_integer() and (found[role].abs() >= EXACT).any():
+        if role in chosen and _loses_digits(file, found[role]):
             cure = "workbooks keep 15 digits of a number: write such ids as text"
             raise UserError(f"{file}: column {names[chosen[role]]} holds numbers from 2^53 on: {cure}")
 
@@ -147,4 +175,4 @@ def _batches(file: File, frame: pl.DataFrame, first: int, names: list[str], chos
         values = {names[chosen[role]]: value for role, value in found.row(index, named=True).items()}
         return f"row {int(rows[index]) + first}", str(values)
 
-    yield Batch(found, file, row)
+    return Batch(found, file, row)

@@ -242,3 +242,29 @@ def test_a_zip_of_data_is_no_workbook(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("log.csv", "user,item\n1,5\n1,6\n")
     assert len(read(tmp_path / "a.zip").items) == 2
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("again", [HEADER, ["User", "ITEM", "Time"]])
+def test_a_header_that_comes_again_is_left_out(tmp_path, again):
+    said = []
+    path = workbook(tmp_path / "a.xlsx", A=[HEADER, [1, 10, "2020-01-01"], again, [1, 20, "2020-01-02"]])
+    data = read(path, say=said.append)
+    assert data.users.tolist() == [1] and data.catalogue.ids.tolist() == [10, 20]
+    assert f"{path}: the header comes again and is left out: once, first in row 3" in said
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("others", [[], ["guest"], ["12345678901234567", 7]])
+@pytest.mark.parametrize("role", [0, 1])
+def test_long_numbers_lose_digits_whatever_stands_beside_them(tmp_path, others, role):
+    ids = [2**53 + 1, *others, 5, 2**53 + 3]
+    rows = [[id, "a"][:: 1 if role == 0 else -1] for id in ids]
+    path = workbook(tmp_path / "a.xlsx", A=[["user", "item"], *rows])
+    with pytest.raises(UserError, match=rf"column {['user', 'item'][role]} holds numbers from 2\^53 on: .* as text"):
+        read(path)
+    texts = [[str(value) for value in row] for row in rows]  # the cure
+    texts[0][1 - role] = "b"
+    data = read(workbook(tmp_path / "a.xlsx", A=[["user", "item"], *texts]))
+    found = (data.users, data.catalogue.ids)[role]
+    assert {str(id) for id in found.tolist()} == {str(id) for id in ids}

@@ -72,6 +72,11 @@ def are_numbers(given: dict[str, str]) -> bool:
     return bool(said) and all(name.isdecimal() for name in said)
 
 
+def are_counted(names: Sequence[str]) -> bool:
+    """Returns whether the columns are called 0, 1, 2 and so on, as pandas calls those without names."""
+    return len(names) > 1 and list(names) == [str(number) for number in range(len(names))]
+
+
 def number_of(text: str, names: list[str]) -> int | None:
     """Returns the index, from 0, for a column number, from 1; None if there is no such column."""
     fits = text.isascii() and text.isdecimal() and len(text) <= len(str(len(names)))
@@ -94,6 +99,12 @@ def choose(
             columns have the same name, or names of the same role.
     """
     chosen = {}
+    if are_counted(names) and "0" not in given.values():
+        for role in (role for role, name in given.items() if name in names):
+            raise UserError(
+                f"{where}: --{role} {given[role]} may be the column called {given[role]} or the one before it, by its "
+                f"number: the columns are called {some(names, 3)} and so on: give them other names"
+            )
     for role, name in given.items():
         if not name:  # "" leaves the role out
             continue
@@ -125,6 +136,8 @@ def choose(
             hint = f" ({some(taken)} is taken by another)" if taken else ""
             if not any(map(known, names)):
                 hint = "; if these are no names but the first row, number them: --user 1 --item 2"
+            if are_counted(names):
+                hint = ", as --user 0 --item 1 where these are their names" + hint
             raise UserError(
                 f"{where}: no column for the {roles[0]} is known by its name; the columns are {some(names, 30)}: "
                 f"name it to prepare.py with {flags}{hint}"

@@ -122,6 +122,16 @@ def test_two_columns_of_one_name_are_told_apart_by_their_numbers():
     assert choose(names, {"item": "3"}, "f") == {"user": 0, "item": 2, "time": 3}
 
 
+def test_columns_called_by_numbers_are_not_guessed():
+    names = ["0", "1", "2"]
+    assert choose(names, {"user": "0", "item": "1"}, "f") == {"user": 0, "item": 1}
+    assert choose(names, {"user": "2", "item": "0"}, "f") == {"user": 2, "item": 0}
+    with pytest.raises(UserError, match=r"f: --user 1 may be the column called 1 or the one before it"):
+        choose(names, {"user": "1", "item": "2"}, "f")
+    with pytest.raises(UserError, match=r"as --user 0 --item 1 where these are their names"):
+        choose(names, {}, "f")
+
+
 def test_the_choice_in_words():
     names = ["a", "b", "Stars"]
     assert said(names[:2], {"user": 1, "item": 0}) == "columns: user = b, item = a"

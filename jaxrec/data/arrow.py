@@ -1,6 +1,7 @@
 """In-memory tables with the Arrow stream interface, as from polars, pandas (2.2 or newer) and pyarrow."""
 
 import os
+from collections import Counter
 from typing import Any
 
 import polars as pl
@@ -32,11 +33,14 @@ def to_polars(frame: Any) -> pl.DataFrame:
     """Returns the frame as a polars DataFrame, sharing columns that both libraries store alike.
 
     Raises:
-        UserError: if the frame can't be converted to an Arrow stream.
+        UserError: if two columns have the same name, or the frame can't be converted to an Arrow stream.
     """
     if isinstance(frame, pl.DataFrame):
         return frame
     name = name_of(frame)
+    names = getattr(frame, "column_names", None) or getattr(frame, "columns", ())
+    if not callable(names) and (twice := [each for each, times in Counter(map(str, names)).items() if times > 1]):
+        raise UserError(f"{name}: two columns are called {twice[0]}: rename one, or leave it out")
     try:
         return pl.DataFrame(_Stream(frame))
     except MemoryError:

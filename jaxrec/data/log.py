@@ -161,7 +161,7 @@ class Log:
         Raises:
             UserError: for bad rows that may not be skipped, no rows, a single item, ids that are altered, or odd times.
         """
-        self.bad.close()
+        self.bad.close(self.rows)
         if not self.rows and self.bad.count:
             raise UserError(f"{name}: all {self.bad.count:,} rows are bad, the first: {self.bad.examples[0]}")
         if not self.rows:

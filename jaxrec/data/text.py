@@ -25,6 +25,7 @@ NO_TEXT = b"\xff"  # a byte that doesn't occur in UTF-8
 EXAMPLES = 5
 NAME = 200  # maximum characters of a name in a message
 BAD = 1_000_000  # bad rows after which reading stops
+NO_OTHERS = "All rows are bad, so that none is left if they are skipped: mend them"
 MISSING = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -303,12 +304,16 @@ class BadRows:
         if self.count > BAD:
             self.close()
 
-    def close(self) -> None:
-        """Raises UserError with the first bad rows, unless there are none or they are skipped."""
+    def close(self, others: int = 1) -> None:
+        """Raises UserError with the first bad rows, unless there are none or they are skipped.
+
+        Args:
+            others: number of usable rows; without any, to skip the bad ones is no cure.
+        """
         if self.count and not self.skip:
             whole = "in all" if self.count <= BAD else "so far: the rest was not read"
             more = f"({self.count:,} such rows {whole})" if self.count > 1 else ""
-            raise UserError("\n".join(filter(None, (*self.examples, more, self.cure))))
+            raise UserError("\n".join(filter(None, (*self.examples, more, self.cure if others else NO_OTHERS))))
 
     def notes(self) -> list[str]:
         """Returns notes about the skipped rows."""

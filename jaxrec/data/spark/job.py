@@ -174,8 +174,8 @@ def _read(spark: SparkSession, source: Source, given: Input) -> filtering.Rows:
         raise UserError(every.filter(F.col(STATE) == reading.FATAL).orderBy(FILE, BLOCK).first()[WHY])
     if counts.get(reading.BAD):
         _note_bad(every, source, given.bad, counts[reading.BAD])
-    given.bad.close()
     number = counts.get(reading.GOOD, 0)
+    given.bad.close(number)
     for frame in frames(every.filter(F.col(STATE) == reading.ONLY).select(TEXT)):
         for text in frame[TEXT].to_list():
             given.only.add_counts(json.loads(text))

@@ -29,6 +29,7 @@ SIDE = (
 PROSE = (".md", ".rst", ".html", ".pdf")  # documents: never shards
 ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\10")  # first bytes of zips
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".ods")  # zips that are a single document
+BLANK = 1 << 12  # bytes of white space from which on a file is not called empty
 READMES = ("readme", "license", "licence", "copying", "changelog", "notice")
 SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # a text file with one of them is a table
 
@@ -261,13 +262,19 @@ def _shards(given: Path, files: list[File], label: Callable, say, mixed: bool) -
         cure = "name the file that holds the interactions, or a glob; --format table reads them all"
         raise UserError(_holding(given, why, [file.below for file in files], cure))
     shards = ordered(itertools.chain(*kinds.values()), say)
-    filled = [file for file in shards if file.start(1)] if len(shards) > 1 else shards
+    filled = [file for file in shards if not _is_blank(file)] if len(shards) > 1 else shards
     shards = filled or shards
     taken = {*shards}
     if taken and (left := [file for file in files if file not in taken and not _is_aside(file)]):
         say(f"not read: {some(file.below for file in left)}")
     _check_distinct(shards)
     return shards
+
+
+def _is_blank(file: File) -> bool:
+    """Returns whether a file holds nothing but white space, as an export of no rows may."""
+    start = file.start(BLANK)
+    return len(start) < BLANK and not start.removeprefix(MARK).strip()
 
 
 def _is_aside(file: File) -> bool:

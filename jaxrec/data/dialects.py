@@ -11,6 +11,7 @@ from jaxrec.system.errors import UserError
 SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # candidates; a space is used if none of them occurs
 WORDS = {"tab": "\t", "\\t": "\t", "space": " "}
 SAMPLE = 1000  # lines used for detection
+ABOVE = 50  # lines searched for a header that isn't the first one
 EXCEL = re.compile('"?sep=([^"])"?', re.IGNORECASE)  # first line that tells Excel the separator
 MARK = re.compile(r"\s*(#|//|%)+\s*")  # comment mark, which precedes the names of some headers
 
@@ -60,8 +61,11 @@ def find(file: File, given: dict[str, str], separator: str | None = None, quote:
     names = names_of(lines[0], separator, quote)
     _check_lists(file, names, separator)
     numbered = cols.are_numbers(given)
-    header = not numbered or any(map(cols.known, names))
-    if not header:
+    called = "0" in given.values() and cols.are_counted(names)
+    header = not numbered or called or any(map(cols.known, names))
+    if header:
+        _check_names(file, lines, names, separator, quote, given, before=1 if told else 0)
+    else:
         _check_headless(file, lines, separator, quote, given)
         names = [f"column {number}" for number in range(1, len(names) + 1)]
     return Dialect(separator, quote, names, header, before=1 if told else 0, first=lines[0])
@@ -172,6 +176,28 @@ def _check_comment(file: File, lines: list[str], given: dict[str, str]) -> None:
         return
     if any(_are_names(names_of(lines[1], each), given) for each in (*SEPARATORS, " ")):
         raise UserError(f"{file}, line 1: {short(lines[0])}: a comment above the header, as it seems: remove that line")
+
+
+def _check_names(
+    file: File, lines: list[str], names: list[str], separator: str, quote: str, given: dict[str, str], before: int
+) -> None:
+    """Checks, where a header names no columns, that it would not do so read otherwise. `before`: lines before it."""
+    are_names = lambda line, each: _are_names(names_of(line, each, quote), given)
+    if _are_names(names, given):
+        return
+    where = f"{file}, line {before + 1}: {short(lines[0])}"
+    within = lines[0].strip().removeprefix('"').removesuffix('"')
+    if len(names) == 1 and len(lines[0].strip()) - len(within) == 2 and any(are_names(within, s) for s in SEPARATORS):
+        raise UserError(f"""{where}: quotes around a whole line: remove them, as `sed 's/^"//; s/"$//'` does""")
+    marks = dict.fromkeys(each for each in lines[0] if each.isascii() and not each.isalnum() and each not in "_-.'\"")
+    if len(names) == 1 and (other := next((each for each in marks if are_names(lines[0], each)), None)):
+        raise UserError(f"{where}: its names are separated by {flag(other)}: prepare it with --separator {flag(other)}")
+    for at, line in enumerate(lines[1:ABOVE], 1):
+        for each in dict.fromkeys((separator, *SEPARATORS)):
+            width = len(names_of(line, each, quote))
+            if are_names(line, each) and all(len(names_of(above, each, quote)) < width for above in lines[:at]):
+                cure = f"remove the lines above it, as `sed 1,{before + at}d` does"
+                raise UserError(f"{where}: the names of columns are in line {before + at + 1}: {cure}")
 
 
 def _check_lists(file: File, names: list[str], separator: str) -> None:

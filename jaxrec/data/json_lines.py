@@ -11,13 +11,14 @@ import polars as pl
 
 from jaxrec.data import nested
 from jaxrec.data.log import Batch
-from jaxrec.data.tables import first_line, first_lines, row_of
+from jaxrec.data.tables import HEAD, first_line, first_lines, row_of
 from jaxrec.data.text import File, Piece, newlines, pieces, short
 from jaxrec.system.errors import UserError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson")
 NUMERIC = {"time", "weight"}  # roles whose numbers may be reformatted
 OTHERWISE = re.compile(rb"[\[,:][ \t]*(-?[0-9]+[.eE]|-0)")  # numbers that the fast reader reformats
+COLUMNS = re.compile(rb'\s*\{"(?:[^"\\]|\\.)*":\{"0":')  # the first column of a frame, by numbers of rows
 HALF = re.compile(  # lone UTF-16 surrogates
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
@@ -34,6 +35,10 @@ def schema(file: File) -> dict[str, pl.DataType]:
     Raises:
         UserError: if the first line is not an object, or repeats a key.
     """
+    start = file.start(HEAD)
+    if COLUMNS.match(start) and b"\n" not in start.strip():
+        cure = "write it with to_json(..., orient='records', lines=True)"
+        raise UserError(f"{file}, line 1: one object of all columns, as pandas' to_json() writes it: {cure}")
     line = first_line(file)
     try:
         _object(line, once=True)

@@ -275,6 +275,9 @@ def _distinct(file: File | str, header: list[str], key: int) -> list[str]:
     """Returns the column names, with `ID` for the column of ids."""
     names = list(header)
     names[key] = ID
+    if ID in header and header[key] != ID:
+        cure = f"rename the column {ID}, or remove it"
+        fail(file, 1, ",".join(header), f"{header[key]} and {ID} could both be the ids: {cure}")
     if twice := [name for name in names if names.count(name) > 1]:
         fail(file, 1, ",".join(header), f"two columns are {twice[0] or 'without a name'}: rename one, or remove it")
     if COUNT in names:

@@ -2,10 +2,13 @@
 
 import shlex
 
+import polars as pl
 import pytest
 
+import jaxrec
 from jaxrec import cli
 from jaxrec.data import prepared
+from jaxrec.system.errors import UserError
 
 OTTO = '{"session": 1, "events": [{"aid": 7, "ts": 1661724000278}, {"aid": 8, "ts": 1661724000279}]}\n'
 #: what it is: (name, content, flags, the cure as the message has it, the flags that carry it out, rows then)
@@ -103,6 +106,17 @@ FLAGGED = {
         "--user who --item what",
         2,
     ),
+    "another separator": ("a.csv", "user_id^item_id\n1^5\n1^6\n", "", "--separator '^'", "--separator '^'", 2),
+    "colons": ("a.csv", "user_id:item_id:x\n1:5:7\n1:6:7\n", "", "--separator ':'", "--separator ':'", 2),
+    "another than Excel's": (
+        "a.csv",
+        "sep=,\nuser_id;item_id\n1;5\n1;6\n",
+        "",
+        "line 2: 'user_id;item_id': its names are separated by ';': prepare it with --separator ';'",
+        "--separator ';'",
+        2,
+    ),
+    "columns without names": ("a.csv", "0,1,2\n4,5,6\n4,7,6\n", "", "--user 0 --item 1", "--user 0 --item 1", 2),
     "nested events": ("a.jsonl", OTTO, "", "named so: --item events.aid", "--item events.aid", 2),
     "a list of records": ("a.jsonl", OTTO, "--item events", "as --item events.aid", "--item events.aid", 2),
     "a quote that does not end": (
@@ -183,6 +197,34 @@ MENDED = {
         '{"user":1,"item":5}\n{"user":1,"item":6}\n',
         2,
     ),
+    "a title and a blank line": (
+        "a.csv",
+        "My, log\n\nuser_id,item_id,x\n1,5,x\n1,6,x\n",
+        "line 1: 'My, log': the names of columns are in line 3: remove the lines above it, as `sed 1,2d` does",
+        "user_id,item_id,x\n1,5,x\n1,6,x\n",
+        2,
+    ),
+    "quotes around lines": (
+        "a.csv",
+        '"user_id,item_id"\n"1,5"\n"1,6"\n',
+        """quotes around a whole line: remove them, as `sed 's/^"//; s/"$//'` does""",
+        "user_id,item_id\n1,5\n1,6\n",
+        2,
+    ),
+    "columns of JSON": (
+        "a.json",
+        '{"user":{"0":1,"1":1},"item":{"0":5,"1":6}}',
+        "write it with to_json(..., orient='records', lines=True)",
+        '{"user":1,"item":5}\n{"user":1,"item":6}\n',
+        2,
+    ),
+    "two columns of ids": (
+        "items.csv",
+        "id,item_id,title\n1,5,x\n2,6,y\n",
+        "item_id and id could both be the ids: rename the column id, or remove it",
+        "number,item_id,title\n1,5,x\n2,6,y\n",
+        2,
+    ),
     "an empty list": (
         "a.jsonl",
         '{"user": 1, "item": [5, 6]}\n{"user": 2, "item": []}\n',
@@ -205,8 +247,78 @@ MENDED = {
 def test_a_file_that_is_mended_as_a_message_says_is_read(tmp_path, capsys, name, content, cure, mended, rows):
     path = tmp_path / name
     argv = ["prepare", "--input", str(path), "--output", str(tmp_path / "out")]
+    if name == "items.csv":
+        (tmp_path / "log.csv").write_text("user,item\n1,5\n1,6\n")
+        argv[2] = str(tmp_path / "log.csv")
     path.write_text(content)
     assert cli.main(argv) == 2 and cure in capsys.readouterr().err
     path.write_text(mended)
     assert cli.main(argv) == 0, capsys.readouterr().err
     assert len(prepared.load(tmp_path / "out").items) == rows
+
+
+OWN, PRODUCTS = "user_id,item_id\n1,5\n1,6\n", "product_id,title\n5,x\n6,y\n"
+
+
+@pytest.mark.parametrize(("log", "other"), [("ratings.csv", "products.csv"), ("a.csv", "products.csv")])
+def test_a_file_beside_the_log_that_is_no_shard_is_told_apart(tmp_path, capsys, log, other):
+    (tmp_path / log).write_text(OWN)
+    (tmp_path / other).write_text(PRODUCTS)
+    argv = ["prepare", "--output", str(tmp_path / "out")]
+    assert cli.main([*argv, "--input", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    cure = f"--input {tmp_path / log} --items {tmp_path / other}"
+    assert said.count("\n") == 1 and cure in said
+    assert cli.main([*argv, *shlex.split(cure)]) == 0
+    data = prepared.load(tmp_path / "out")
+    assert len(data.items) == 2 and data.catalogue.about["title"].to_list() == ["x", "y"]
+
+
+def test_a_shard_without_a_header_is_said(tmp_path, capsys):
+    (tmp_path / "1.csv").write_text(OWN)
+    (tmp_path / "2.csv").write_text("2,5\n")
+    argv = ["prepare", "--input", str(tmp_path), "--output", str(tmp_path / "out")]
+    assert cli.main(argv) == 2
+    said = capsys.readouterr().err
+    assert "2.csv: no column item_id, user_id" in said and "if its first row is no header, put one above it" in said
+    (tmp_path / "2.csv").write_text("user_id,item_id\n2,5\n")
+    assert cli.main(argv) == 0
+
+
+def test_shards_may_be_empty_and_spell_the_header_otherwise(tmp_path):
+    (tmp_path / "1.csv").write_text(OWN)
+    for name, content in {"0.csv": "\n", "2.csv": "\ufeff", "3.csv": "", "4.csv": "Item ID,USER_ID\n7,1\n"}.items():
+        (tmp_path / name).write_text(content)
+    argv = ["prepare", "--input", str(tmp_path), "--output", str(tmp_path / "out")]
+    assert cli.main(argv) == 0
+    data = prepared.load(tmp_path / "out")
+    assert data.users.tolist() == [1] and data.catalogue.ids.tolist() == [5, 6, 7]
+
+
+def test_a_shard_without_columns_is_left_out(tmp_path, capsys):
+    pl.DataFrame({"user_id": [1, 1], "item_id": [5, 6]}).write_parquet(tmp_path / "1.parquet")
+    pl.DataFrame().write_parquet(tmp_path / "0.parquet")
+    assert cli.main(["prepare", "--input", str(tmp_path), "--output", str(tmp_path / "out")]) == 0
+    assert "not read: 0.parquet: it has no columns" in capsys.readouterr().out
+
+
+def test_where_all_rows_are_bad_none_are_to_be_skipped(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("user,item\n1,\n,5\n")
+    argv = ["prepare", "--input", str(tmp_path / "a.csv"), "--output", str(tmp_path / "out")]
+    assert cli.main(argv) == 2
+    said = capsys.readouterr().err
+    assert "--on-bad-row" not in said and "All rows are bad" in said
+    (tmp_path / "a.csv").write_text("user,item\n1,\n1,5\n1,6\n")
+    assert cli.main(argv) == 2 and "--on-bad-row skip" in capsys.readouterr().err
+    assert cli.main([*argv, "--on-bad-row", "skip"]) == 0
+
+
+def test_two_columns_of_a_frame_with_one_name_are_named():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame([[1, 5, 6], [1, 6, 7]], columns=["user_id", "item_id", "item_id"])
+    with pytest.raises(UserError, match="two columns are called item_id: rename one, or leave it out"):
+        jaxrec.prepare(frame)
+    with pytest.raises(UserError, match="two columns are called item_id"):
+        jaxrec.prepare(pytest.importorskip("pyarrow").table([[1], [2], [3]], names=list(frame.columns)))
+    frame.columns = ["user_id", "item_id", "other"]
+    assert len(jaxrec.prepare(frame).interactions.items) == 2

@@ -312,7 +312,7 @@ def test_items_without_a_row_in_the_table_of_items_are_counted(tmp_path):
     (tmp_path / "items.csv").write_text("item_id,title\ni5,Five\n6,Six\n")
     said = []
     assert read(tmp_path, say=said.append).catalogue.titles == ["", "Six", ""]
-    assert said[1:] == ["2 of 3 items have no row in the table of items"]
+    assert said[1:] == ["2 of 3 items have no row in the table of items, as '5'"]
 
 
 def test_a_prepared_folder_is_as_it_was_read(tmp_path):

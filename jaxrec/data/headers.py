@@ -13,7 +13,8 @@ from jaxrec.data.text import short
 from jaxrec.system.errors import UserError
 
 ROW = "row in the batch"
-BETWEEN = r'[\s_\-\p{Cf}"]*'  # what `columns.plain` leaves out of a name, and the quotes behind a byte order mark
+BETWEEN = r'[\s_\-\p{Cf}"]'  # what `columns.plain` leaves out of a name, and the quotes behind a byte order mark
+MORE = 64  # characters that a spelling of a name may have beside it: its type, blanks, quotes
 MARK = "\ufeff"
 
 
@@ -41,10 +42,11 @@ def left_out(
     if not is_text or not all(any(map(str.isalpha, name)) for name in plain.values()):
         return batch
     near = batch.frame.select(list(names)).with_row_index(ROW)
+    spelled = _spelling({*map(cols.plain, every), *plain.values()} - {""})
     for role in names:  # after the first column hardly any are left
-        near = near.filter(pl.col(role).str.contains(_spelled(every or [*names.values()])))
-    if near.is_empty():
-        return batch
+        near = near.filter(near[role].is_in(spelled(near[role]).implode()))
+        if near.is_empty():
+            return batch
     near = near.with_columns(_plain(near[role]) for role in names)
     same = pl.all_horizontal(pl.col(role) == name for role, name in plain.items())
     _check_order(batch, near.filter(~same)[ROW].to_list(), every or [*names.values()], fields or batch.frame.row)
@@ -57,11 +59,18 @@ def left_out(
     return Batch(batch.frame[kept], batch.file, lambda index: batch.row(int(kept[index])), why)
 
 
-def _spelled(names: Sequence[str]) -> str:
-    """Returns a pattern of all spellings of the names."""
-    plain = {cols.plain(name) for name in names} - {""}
-    ways = "|".join(BETWEEN.join(map(re.escape, name)) for name in sorted(plain))
-    return f"(?i)^{BETWEEN}(?:{ways}){BETWEEN}(?::.*)?$"
+def _spelling(plain: set[str]) -> Callable[[pl.Series], pl.Series]:
+    """Returns a function that returns those of some values that may be spellings of these names."""
+    first = "".join(sorted({re.escape(name[0]) for name in plain}))
+    longest = max(map(len, plain)) + MORE
+
+    def spelled(values):
+        may = values.str.contains(f"(?i)^{BETWEEN}*[{first}]") & (values.str.len_chars() <= longest)
+        found = values.filter(may.fill_null(False)).unique()
+        bare = found.str.replace_all(BETWEEN, "").str.replace(":.*$", "").str.to_lowercase()
+        return found.filter(bare.is_in(plain))
+
+    return spelled
 
 
 def _plain(values: pl.Series) -> pl.Series:

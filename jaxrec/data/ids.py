@@ -34,7 +34,7 @@ KINDS = ("integer", "text")  # values of --ids
 WORD = 24  # bytes that a word takes beside its text
 TABLE = 1 << 26  # numbers below it use a lookup table
 CURES = "--ids integer takes 1.0 for 1, where every value is exact; --ids text takes ids as they stand"
-VARIANTS = "programs write numbers, accents and blanks in several ways"
+VARIANTS = "programs write numbers and blanks in several ways"
 
 
 class Ids:
@@ -190,6 +190,11 @@ class Ids:
         unseen = words.filter(words.str.contains(r"[^\x21-\x7e]"))
         if len(unseen := unseen.filter(unseen.str.contains(UNSEEN))):
             found.append(unseen_note(self.name, unseen[0]))
+        parted = words.filter(words.str.contains(r"[\p{M}\u1100-\u11ff]"))
+        whole = parted.str.normalize("NFC")
+        if (alike := (whole != parted) & whole.is_in(words.implode())).any():
+            two = f"{parted.filter(alike)[0]!a} and {whole.filter(alike)[0]!a}"
+            found.append(f"{self.name}: {two} look alike and are two ids, with an accent in two characters and in one")
         return found
 
     def tokens(self) -> pl.Series:

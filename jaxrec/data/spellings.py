@@ -31,7 +31,7 @@ UNSEEN = r"^[\s\p{Z}\p{Cf}]|[\s\p{Z}\p{Cf}]$|[\u00a0\u2000-\u200b\u2028\u2029\u2
 
 
 def plain(words: pl.Series) -> pl.Series:
-    """Returns words as they look, [n]: no blanks at the ends, and one spelling for letters with accents and numbers.
+    """Returns words as they look, [n]: no blanks at the ends, common ones within, and one spelling for numbers.
 
     >>> plain(pl.Series(["1,234", "1'234", "+7", "-0", "\u0661\u0662", " 10\u200b", "a\xa0b", "1,5", "007"])).to_list()
     ['1234', '1234', '7', '0', '12', '10', 'a b', '1,5', '007']
@@ -43,7 +43,6 @@ def _plain(odd: pl.Series) -> pl.Series:
     odd = _changed(odd, r"[\p{Nd}&&[^0-9]]", lambda text: text.str.replace_many(_digits()))
     blank = lambda text: text.str.replace_all(r"\p{Cf}", "").str.replace_all(r"\p{Zs}", " ")
     odd = _changed(odd, r"[\p{Cf}\p{Zs}&&[^ ]]", blank).str.strip_chars()
-    odd = _changed(odd, r"[\p{M}\u1100-\u11ff]", lambda text: text.str.normalize("NFC"))
     odd = _changed(odd, THOUSANDS, lambda text: text.str.replace_all("[,'\u2019 ]", ""))
     return odd.str.replace(r"^\+([0-9])", "${1}").str.replace("^-(0+)$", "${1}")
 

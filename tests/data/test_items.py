@@ -77,7 +77,7 @@ def test_titles_and_genres_are_found_by_many_names_and_keep_their_own(tmp_path, 
     row = ",".join("1" if name == key else f"the {name}" for name in names)
     file = write(tmp_path, "items.csv", f"{header}\n{row}\n")
     if key is None:  # the catalogue has the name id for ids
-        with pytest.raises(UserError, match="two columns are id: rename one"):
+        with pytest.raises(UserError, match="item_id and id could both be the ids: rename the column id"):
             items.table(file)
         return
     about = items.table(file)
@@ -232,7 +232,7 @@ def test_movielens_names_its_films(tmp_path, kind, zipped):
         ("items.csv", "item_id,title\n1,One\n2,Two, too\n", 3, "'2,Two, too': 3 fields where the header has 2"),
         ("items.csv", 'item_id,title\n1,"One\nand\nmore"\n\n1,Two\n', 6, "item 1 has line 2 already"),
         ("items.csv", 'item_id,title\n1,One\n2,"Two\n', 3, "not CSV"),
-        ("items.csv", "item_id,id,title\n1,2,One\n", 1, "two columns are id"),
+        ("items.csv", "item_id,id,title\n1,2,One\n", 1, "item_id and id could both be the ids"),
         ("items.csv", "item_id,year,year\n1,2,3\n", 1, "two columns are year"),
         ("items.csv", "", 1, "empty"),
         ("items.csv", "\n\n", 1, "empty"),

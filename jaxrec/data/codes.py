@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from jaxrec.data.nested import is_opaque
 from jaxrec.data.spellings import EXACT, FLOAT, INTEGER, integers
 
 #: cure for a code in two spellings
@@ -18,7 +19,7 @@ def text_of(values: pl.Series) -> pl.Series | None:
     >>> text_of(pl.Series([1.0, 1.5, float("nan")])).to_list()
     ['1', '1.5', None]
     """
-    if values.dtype.is_nested() or values.dtype == pl.Duration:
+    if is_opaque(values.dtype) or values.dtype == pl.Duration:
         return None
     if not values.dtype.is_float():
         try:

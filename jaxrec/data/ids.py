@@ -26,6 +26,7 @@ import polars as pl
 
 from jaxrec.data.codes import text_of
 from jaxrec.data.interactions import as_ids, to_array
+from jaxrec.data.nested import is_opaque
 from jaxrec.data.ragged import distinct
 from jaxrec.data.spellings import EXACT, FLOAT, INTEGER, MISSING, PADDED, UNSEEN, integers, plain
 from jaxrec.system.errors import UserError
@@ -77,7 +78,7 @@ class Ids:
         """
         if values.dtype.is_float() or values.dtype.is_decimal():
             return self._from_reals(values, file, place)
-        if values.dtype.is_nested() or values.dtype.is_temporal() or values.dtype == pl.Boolean:
+        if is_opaque(values.dtype) or values.dtype.is_temporal() or values.dtype == pl.Boolean:
             raise UserError(f"{file}: column {self.name} holds {values.dtype}: an id is an integer or a string")
         if values.dtype.is_integer():
             self._integer = True

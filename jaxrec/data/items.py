@@ -17,6 +17,7 @@ import polars as pl
 
 from jaxrec.data import arrow, columnar, columns as cols, embeddings, fields, json_lines
 from jaxrec.data.interactions import COUNT, GENRES, ID, TITLES, Catalogue, Interactions
+from jaxrec.data.nested import is_opaque
 from jaxrec.data.tables import LONG
 from jaxrec.data.text import File, fail, pieces, short, some
 from jaxrec.data.typed import EXACT, typed
@@ -216,7 +217,7 @@ def _with_ids(file: File | str, frame: pl.DataFrame, key: int, role: str) -> pl.
         if not (ids.drop_nulls() == ids.drop_nulls().round()).all() or (ids.abs() >= EXACT).any():
             raise UserError(f"{file}: column {ids.name} holds floats: an id is an integer or a text: write it so")
         ids = ids.cast(pl.Int64)
-    if ids.dtype.is_nested() or ids.dtype.is_temporal() or ids.dtype in (pl.Boolean, pl.Binary):
+    if is_opaque(ids.dtype) or ids.dtype.is_temporal() or ids.dtype in (pl.Boolean, pl.Binary):
         raise UserError(f"{file}: column {ids.name} holds {ids.dtype}: an id is an integer or a text")
     ids = ids.cast(pl.String).fill_null("")
     names = _distinct(file, frame.columns, key)

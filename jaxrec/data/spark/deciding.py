@@ -116,12 +116,12 @@ def timed(spark: SparkSession, table: DataFrame, decided: Decided, name: str) ->
     if times.dated:
         times.dates.zoneless = decided.zoneless
         if times.written == DAYS:
-            times.add(pl.Series(table.agg(F.max("time")).first()))
+            times.add(pl.Series(list(table.agg(F.max("time")).first())))
         return table.drop("real"), False, times.close(False)[2]
     real = F.coalesce("real", F.col("time").cast("double"))
     small, large = (real > 0) & (real < RELATIVE), real >= RELATIVE
     least_most = lambda value, part: [end(F.when(part, value)) for end in (F.min, F.max)]
-    ends = [end for value in ("time", real) for part in (small, large) for end in least_most(value, part)]
+    ends = [end for value in (F.col("time"), real) for part in (small, large) for end in least_most(value, part)]
     *found, reals, rows, smalls = table.agg(*ends, F.count("real"), F.count("*"), F.count(F.when(small, 1))).first()
     found = found[4:] if reals else found[:4]
     few = smalls <= FEW * rows and found[-1] is not None  # which may be damaged

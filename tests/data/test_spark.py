@@ -5,6 +5,7 @@ The rules that its workers follow are tested without Spark; all else where PySpa
 
 import gzip
 import json
+import re
 import shutil
 from datetime import timedelta
 
@@ -295,7 +296,7 @@ def test_spark_refuses_what_prepare_refuses_in_its_words(spark, tmp_path, kind):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     options = {"only": ["event=sold"]} if "never" in kind else {"on_bad_row": "skip"} if kind == "all bad" else {}
     _, _, (one, other) = both(spark, path, tmp_path, {}, options)
-    assert isinstance(one, str) and one == other
+    assert isinstance(one, str) and re.sub(r", [^ ]*, line \d+\)", ")", one) == other  # which has no lines at hand
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, functions as F  # pyright: ignore[reportMissi
 
 from jaxrec.data.event_types import MOST
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions, Types, to_array
-from jaxrec.data.spark.filtering import SEGMENT, Rows, running
+from jaxrec.data.spark.filtering import Rows, running
 from jaxrec.data.spark.packing import frames
 
 PART = 1 << 21  # rows of a part of the sorted rows; one at a time is on the driver
@@ -79,9 +79,8 @@ def _sorted(rows: Rows, types: tuple[str, ...]) -> DataFrame:
     numbers = running(table.select("item").distinct().withColumn("one", F.lit(1)), "item", "one")
     table = table.join(numbers.select("item", (F.col("before") + 1).cast("int").alias("items")), "item")
     kept = ["items"]
-    if rows.has(SEGMENT):
-        before = F.lag(SEGMENT).over(rows.history())
-        table = table.withColumn("begins", F.coalesce(F.col(SEGMENT) != before, F.lit(True)))
+    if rows.has("session"):
+        table = table.withColumn("begins", F.coalesce(rows.new_session(), F.lit(True)))
         kept += ["begins", "session"]
     if types:
         place = F.array_position(F.array(*map(F.lit, types)), F.coalesce("type", F.lit(""))).cast("int")

@@ -38,6 +38,10 @@ class Rows:
         """Returns the window over a user's rows, in order."""
         return Window.partitionBy("user").orderBy(*self.order)
 
+    def new_session(self) -> Column:
+        """Returns whether a row is of another session than the one before it in its history; null at its first."""
+        return F.col("session") != F.lag("session").over(self.history())
+
     def keep(self, table: DataFrame) -> DataFrame:
         """Replaces the rows."""
         self.table = pinned(table)
@@ -58,9 +62,6 @@ def apply(rows: Rows, options: Options) -> None:
         UserError: if a step needs times or weights that are missing, or leaves fewer than two items.
     """
     rows.count("read")
-    if rows.has("session"):
-        new = F.col("session") != F.lag("session").over(rows.history())
-        rows.keep(_numbered(rows, new))
 
     def left(name: str, table: DataFrame) -> None:
         rows.keep(table)
@@ -85,8 +86,8 @@ def apply(rows: Rows, options: Options) -> None:
         left(f"sample {options.sample:g}", _sampled(rows.table, options.sample))
     if options.collapse_repeats:
         again = F.col("item") == F.lag("item").over(rows.history())
-        if rows.has(SEGMENT):
-            again &= F.col(SEGMENT) == F.lag(SEGMENT).over(rows.history())
+        if rows.has("session"):
+            again &= ~rows.new_session()
         marked = rows.table.withColumn("again", F.coalesce(again, F.lit(False)))
         left("collapse-repeats", marked.filter(~F.col("again")).drop("again"))
     if options.session_gap is not None:
@@ -139,8 +140,8 @@ def _with_gaps(rows: Rows, minutes: float) -> DataFrame:
     if not rows.has("time"):
         raise UserError(f"{rows.name}: no times for --session-gap: name their column with --time")
     new = F.col("time") - F.lag("time").over(rows.history()) > F.lit(minutes * 60_000_000)
-    if rows.has(SEGMENT):
-        new |= F.col(SEGMENT) != F.lag(SEGMENT).over(rows.history())
+    if rows.has("session"):
+        new |= rows.new_session()
     parted = rows.keep(_numbered(rows, new))
     before = running(parted.groupBy("user").agg(F.max(SEGMENT).alias("sessions")), "user", "sessions")
     numbered = parted.drop("session").join(before.select("user", "before"), "user")

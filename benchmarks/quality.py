@@ -3,8 +3,8 @@
     python -m benchmarks.quality --name sasrec_ml1m --workdirs runs/a --protocol uniform-100 --published .8245 .5905
     python -m benchmarks.quality --name floors --floors ml-1m beauty-5core sports-5core beauty-bert4rec
 
-Several workdirs are seeds of one configuration: their mean is reported. With --plot the curves of the first one
-are kept as well, as results/NAME.png.
+Several workdirs are seeds of one configuration: their mean is reported. With --more the seeds that the result has
+already are kept beside them. With --plot the curves of the first one are kept as well, as results/NAME.png.
 """
 
 import argparse
@@ -24,9 +24,9 @@ from jaxrec.training import metric_writer, workdir
 MEASURES = {False: ("hr@10", "ndcg@10"), True: ("recall@20", "mrr@20")}  # what is published, by sessions or not
 
 
-def trained(paths, protocol, published, note):
-    """The test metrics of these workdirs' best checkpoints, and their mean."""
-    runs = []
+def trained(paths, protocol, published, note, before=None):
+    """The test metrics of these workdirs' best checkpoints, and their mean; with the runs of an earlier result."""
+    runs = list(before["runs"]) if before else []
     for path in map(Path, paths):
         stored = workdir.read(path)
         kept = stored.config
@@ -42,6 +42,11 @@ def trained(paths, protocol, published, note):
             | {"training_minutes": minutes, "validations": validations(rows)}
             | result
         )
+    made = to_dict(kept) | {"dataset": Path(kept.dataset).name}
+    if before and {**before["training"], "seed": 0} != {**made, "seed": 0}:
+        raise SystemExit("these workdirs are of another configuration than the result: leave --more out")
+    if len({run["seed"] for run in runs}) < len(runs):
+        raise SystemExit("two runs have the same seed: leave one of them, or --more, out")
     mean = {name: float(np.mean([run["metrics"][name] for run in runs])) for name in runs[0]["metrics"]}
     config = {key: getattr(stored.config.model, key) for key in ("name", "dim", "layers")} | {
         "loss": stored.config.loss.name
@@ -50,7 +55,7 @@ def trained(paths, protocol, published, note):
         "kind": "quality",
         "data": Path(stored.config.dataset).name,
         "config": config,
-        "training": to_dict(kept) | {"dataset": Path(kept.dataset).name},
+        "training": made,
         "protocol": protocol,
         "published": published and dict(zip(MEASURES[protocol == "sessions"], published, strict=True)),
         "mean": mean,
@@ -97,6 +102,7 @@ if __name__ == "__main__":
         "--published", nargs=2, type=float, metavar="VALUE", help="HR@10 and NDCG@10, or Recall@20 and MRR@20"
     )
     parser.add_argument("--note", default="", help="what a reader must know of this number")
+    parser.add_argument("--more", action="store_true", help="keep the seeds that the result has already")
     parser.add_argument("--plot", action="store_true", help="keep the curves of the training")
     flags = parser.parse_args()
     if flags.plot:
@@ -105,4 +111,5 @@ if __name__ == "__main__":
     if flags.floors:
         record.write(flags.name, floors(flags.floors, FLOORS))
     else:
-        record.write(flags.name, trained(flags.workdirs, flags.protocol, flags.published, flags.note))
+        before = json.loads(record.place(flags.name, "json").read_text()) if flags.more else None
+        record.write(flags.name, trained(flags.workdirs, flags.protocol, flags.published, flags.note, before))

@@ -76,7 +76,7 @@ def floors(names, published):
     for name in names:
         split = splits.last_item(sources.load(name))
         for baseline in COUNTED:
-            result = evaluator.baseline_result(baseline, split, "full", "test", jax.local_devices())
+            result = evaluator.baseline_answers(baseline, split, "full", "test", jax.local_devices()).result()
             rows[f"{name} {baseline}"] = {"expected": published.get(f"{name} {baseline}")} | result
     return {"kind": "floors", "seeds": 1, "rows": rows}
 

@@ -38,7 +38,7 @@ def measure(name, epochs):
         answers = evaluator.workdir_answers(path, devices=devices, protocol="full")
         rows, split = {config.model.name: answers.result()["metrics"]}, answers.split
     for baseline in COUNTED:
-        rows[baseline] = evaluator.baseline_result(baseline, split, "full", "test", devices)["metrics"]
+        rows[baseline] = evaluator.baseline_answers(baseline, split, "full", "test", devices).result()["metrics"]
     if config.dataset.partition(":")[0] == sources.SYNTHETIC:
         rows["best reachable"] = synthetic.best_metrics(sources.world(config.dataset), split.interactions, split.test)
     return {

@@ -38,7 +38,8 @@ def to_polars(frame: Any) -> pl.DataFrame:
     if isinstance(frame, pl.DataFrame):
         return frame
     name = name_of(frame)
-    names = getattr(frame, "column_names", None) or getattr(frame, "columns", ())
+    names = getattr(frame, "column_names", None)
+    names = names if isinstance(names, list | tuple) else getattr(frame, "columns", ())
     if not callable(names) and (twice := [each for each, times in Counter(map(str, names)).items() if times > 1]):
         raise UserError(f"{name}: two columns are called {twice[0]}: rename one, or leave it out")
     try:

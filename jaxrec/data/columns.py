@@ -27,6 +27,7 @@ KNOWN = {
 #: roles whose column is only read from a table if it is named; and what it would be read for
 UNREAD = {"weight": "for a weight", "type": "for the types of events"}
 NONE = "none"  # means no column, as "" does
+TYPES = "token", "token_seq", "float", "float_seq"  # of RecBole's columns: user_id:token
 
 
 def plain(name: str) -> str:
@@ -50,10 +51,17 @@ def seen(name: str) -> str:
 
 def places(name: str, names: Sequence[str]) -> list[int]:
     """Returns the indices of the columns of this name: exactly, otherwise as they are seen, otherwise as `plain`."""
-    for form in (str, seen, plain):
-        if found := [at for at, each in enumerate(names) if form(each) == form(name)]:
+    for form in (str, seen, _loose):
+        wanted = form(name)
+        if wanted and (found := [at for at, each in enumerate(names) if form(each) == wanted]):
             return found
     return []
+
+
+def _loose(name: str) -> str:
+    """Returns a name as `plain`, but with what follows a colon, unless it is a type of RecBole's."""
+    stem, _, kind = seen(name).partition(":")
+    return plain(stem) if kind in ("", *TYPES) else f"{plain(stem)}:{plain(kind)}"
 
 
 def known(name: str) -> bool:

@@ -25,7 +25,6 @@ MONTH = rf"({'|'.join(MONTHS)})[a-z]*\.?"
 SPACE = r"[\x{a0}\x{202f}]", " "  # spaces that keep a line together, as before PM
 HALF_DAY = r"(?i)([ap])\.? ?m\.?$", "${1}m"
 OTHERS = {  # other formats -> ISO 8601, with the month still as a word
-    SPACE[0]: SPACE[1],
     HALF_DAY[0]: HALF_DAY[1],
     r"(?i)^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +": "",
     r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})": "$1-$2-$3",
@@ -67,10 +66,11 @@ class Dates:
             self.note_zone(any(zone in self.named for zone in ("z", "%s")))
             if "." not in self.named:
                 text = text.str.replace(r"^(\d+)\.0*$", "${1}")  # whole numbers that became floats
-            if self.width and not self.named.startswith("%Y"):
-                text = text.str.replace(rf"^\d{{{self.width - 1}}}$", "0$0")  # numbers have no zero before them
+            if self.width and not self.named.startswith("%Y"):  # numbers have no zeros before them
+                lost = text.str.contains(r"^\d+$" if self.named.startswith("%y") else rf"^\d{{{self.width - 1}}}$")
+                text = text.zip_with(~lost.fill_null(False), text.str.zfill(self.width))
             if "%p" in self.named:
-                text = text.str.replace(*SPACE).str.replace(*HALF_DAY)
+                text = text.str.replace_all(*SPACE).str.replace(*HALF_DAY)
             text = text.str.replace(self.mark, self.fraction) if self.mark else text
             text = text + self.minutes if self.minutes else text
             return _of_four_digits(text.str.to_datetime(self.named, strict=False, time_unit="us").dt.epoch("us"))
@@ -148,6 +148,7 @@ def _fraction(named: str) -> tuple[str, str]:
 
 
 def _as_iso(text: pl.Series) -> pl.Series:
+    text = text.str.replace_all(*SPACE)
     for form, as_iso in OTHERS.items():
         text = text.str.replace(form, as_iso)
     return text.str.replace_many(

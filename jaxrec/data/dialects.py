@@ -188,7 +188,8 @@ def _check_names(
     where = f"{file}, line {before + 1}: {short(lines[0])}"
     within = lines[0].strip().removeprefix('"').removesuffix('"')
     if len(names) == 1 and len(lines[0].strip()) - len(within) == 2 and any(are_names(within, s) for s in SEPARATORS):
-        raise UserError(f"""{where}: quotes around a whole line: remove them, as `sed 's/^"//; s/"$//'` does""")
+        cure = r"""remove them, as `sed 's/^"//; s/"\r*$//; s/""/"/g'` does"""
+        raise UserError(f"{where}: quotes around a whole line: {cure}")
     marks = dict.fromkeys(each for each in lines[0] if each.isascii() and not each.isalnum() and each not in "_-.'\"")
     if len(names) == 1 and (other := next((each for each in marks if are_names(lines[0], each)), None)):
         raise UserError(f"{where}: its names are separated by {flag(other)}: prepare it with --separator {flag(other)}")

@@ -78,7 +78,7 @@ def _text(values: pl.Series) -> pl.Series:
     """Returns the values that are text, without blank ones and the spaces around them."""
     if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
         return pl.Series([], dtype=pl.String)
-    text = values.cast(pl.String).str.strip_chars().str.replace(*SPACE)
+    text = values.cast(pl.String).str.strip_chars().str.replace_all(*SPACE)
     return text.filter(text != "")
 
 

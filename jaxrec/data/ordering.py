@@ -12,7 +12,7 @@ NUMBERS = re.compile("([0-9]+)")  # numbers in file names
 SPLITS = {"train": "train|training", "validation": "valid|validation|val|dev", "test": "test|testing"}
 WORD = {name: re.compile(f"(?<![a-z])({words})(?![a-z])", re.IGNORECASE) for name, words in SPLITS.items()}
 #: days in names that do not begin with the year (31-12-2019, 31122019), and words for months
-DAY = re.compile(r"(?<!\d)(?:(\d\d?)([-_.])(\d\d?)\2|(\d\d)(\d\d))((?:19|20)\d\d)(?!\d)")
+DAY = re.compile(r"(?<!\d)(?<!\d\d\d\d[-_.])(?:(\d\d?)([-_.])(\d\d?)\2|(\d\d)(\d\d))((?:19|20)\d\d)(?!\d)")
 MONTH = re.compile(rf"(?<![a-z])({'|'.join(NAMES)})(?:r?uary|ch|il|e|y|ust|t|(?:t?em|o)ber)?(?![a-z])", re.IGNORECASE)
 YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 

@@ -185,7 +185,7 @@ class Times:
                 return DAYS if days >= len(numbers) / 2 else NUMBERS
             if len(numbers):
                 return NUMBERS
-        return NUMBERS if _numbers(values).count() else None
+        return None  # of zeros alone too, which are the same in every form
 
     def _from_dates(self, values: pl.Series) -> pl.Series:
         """Converts dates to microseconds, null where they are not dates."""
@@ -233,7 +233,10 @@ def reads_as_clock(values: pl.Series) -> bool:
     numbers = text.cast(pl.Float64, strict=False)
     if _nearly_all(numbers.is_between(0, RELATIVE, closed="left")):
         return digits.days(numbers.drop_nulls()).null_count() > 0
-    return _nearly_all(text.str.contains(CLOCK) | _on(Dates().read(text), DAYLESS).fill_null(False))
+    clock = text.str.contains(CLOCK)
+    if not _nearly_all(clock | text.str.contains(r"1899|1900|1970|\b(?:99|00|70)\b")):  # which is soon seen
+        return False
+    return _nearly_all(clock | _on(Dates().read(text), DAYLESS).fill_null(False))
 
 
 def reads_as_days(values: pl.Series, format: str | None = None) -> bool:

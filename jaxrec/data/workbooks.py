@@ -20,7 +20,9 @@ OTHERS = {".xls": OLE, ".ods": ZIP, ".xlsb": ZIP, ".numbers": ZIP}
 LARGEST = 1 << 30  # maximum unpacked bytes of a workbook
 ABOVE = 50  # rows searched for a header that isn't in the first row
 EXACT = 2**53  # numbers in workbooks are floats
-CELL = re.compile(rb"<(\w+:)?c\b(?P<kind>[^>]*)>(<(\w+:)?f\b[^>]*(/>|>[^<]*</(\w+:)?f>))?<(\w+:)?v>(?P<value>[^<]*)<")
+CELL = re.compile(
+    rb"<(\w+:)?c\b(?P<kind>[^>]*)>(<(\w+:)?f\b[^>]*(/>|>[^<]*</(\w+:)?f>))?<(\w+:)?v>(?P<value>[-+.0-9eE]+)<"
+)
 TEXT = re.compile(rb"\bt=[\"'](?!n[\"'])")  # the type of a cell that holds no number
 EXPORT = "save its sheet as .csv"
 

@@ -76,16 +76,16 @@ def _count_transitions(split):
         scores = np.unique(np.append(levels, counts * total + levels[following - 1]), return_inverse=True)[1]
         rest, scores = np.split(scores, [total - 1])
         gains = scores - rest[following - 1]
-    if len(pairs) >= 2**31:
-        raise UserError(
-            f"{split.interactions.name}: transitions has {len(pairs):,} pairs of items, 2^31 or more: leave it out of "
-            "the baselines"
-        )
-    offsets = np.searchsorted(last, np.arange(1, total + 1)).astype(np.int32)
+    offsets = np.searchsorted(last, np.arange(1, total + 1))
     slots = np.arange(max(np.diff(offsets).max(), 1), dtype=np.int32)
+    if len(pairs) + len(slots) >= 2**31:
+        raise UserError(
+            f"{split.interactions.name}: transitions has {len(pairs):,} pairs of items, nearly 2^31 or more: leave it "
+            "out of the baselines"
+        )
     # a final entry without an owner, so that the arrays are not empty
     ended = lambda values: np.append(values, 0).astype(np.int32)
-    return Transitions(offsets, ended(following), ended(gains), rest.astype(np.int32), slots)
+    return Transitions(offsets.astype(np.int32), ended(following), ended(gains), rest.astype(np.int32), slots)
 
 
 def _pairs(split, total):
@@ -138,7 +138,7 @@ def _place(params, last, items):
 
     def halve(_, bounds):
         low, high = bounds
-        middle = (low + high) // 2
+        middle = low + (high - low) // 2
         before = params.items[middle] < items
         return jnp.where((low < high) & before, middle + 1, low), jnp.where((low < high) & ~before, middle, high)
 
@@ -152,7 +152,7 @@ def _transitions_chunk(params, last, start, size):
     def add(at, scores):
         begin, end = _place(params, last_L[at], start + 1)
         places_W = begin + slots_W
-        at_W = jnp.where(places_W < end, params.items[places_W] - 1 - start, size)
+        at_W = jnp.where(slots_W < end - begin, params.items[places_W] - 1 - start, size)
         return scores.at[at_W].add(params.gains[places_W], mode="drop")
 
     return jax.lax.fori_loop(0, len(last_L), add, jax.lax.dynamic_slice_in_dim(params.rest, start, size))

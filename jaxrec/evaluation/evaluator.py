@@ -180,7 +180,7 @@ def tests_of_baselines(setup: Setup) -> dict[str, dict]:
     """Returns the test results of counting baselines beside a training, as `test_of_training`. {baseline: result}"""
     config, protocol = setup.config, default_protocol(setup.config.split)
     asked = setup.split, protocol, "test", dev.all_devices(), config.seen == "keep", config.feed == "host"
-    return {name: baseline_result(name, *asked) for name in COUNTED}
+    return {name: baseline_answers(name, *asked).result() for name in COUNTED}
 
 
 def answers_of(
@@ -260,7 +260,7 @@ def evaluation(
     if checkpoint == "best" and not len(split.valid.source):
         title += " (nothing validated: the latest)"
     both = config.seen == "keep"
-    beside = {each: baseline_result(each, split, protocol, part, devices, both) for each in baselines}
+    beside = {each: baseline_answers(each, split, protocol, part, devices, both).result() for each in baselines}
     return results.Evaluation(config.model.name, result, answers.frame, title, beside)
 
 
@@ -325,11 +325,6 @@ def ranks_of(
     params, _ = restore_params(path, model, arguments.or_best(checkpoint), sharding, dev.spans(devices))
     questions = questions_of(split, part)
     return Evaluator(model, config, split, questions, devices, protocol, query_time=query_time).ranks(params)
-
-
-def baseline_result(*asked: Any, **options: Any) -> dict:
-    """Returns the result of a baseline, see `results.result`. asked, options: as for `baseline_answers`."""
-    return baseline_answers(*asked, **options).result()
 
 
 def baseline_answers(

@@ -70,6 +70,13 @@ def test_a_name_is_taken_as_it_is_seen():
         choose(names, {"user": "when", "item": "FILM"}, "f")
 
 
+@pytest.mark.parametrize("name", ["who:last", "_", "who:"])
+def test_what_follows_a_colon_tells_names_apart_unless_it_is_a_type_of_recbole(name):
+    assert columns.places(name, ["who:first", "what:id", "-"]) == []
+    assert columns.places("Who:First", ["what:id", "who:first"]) == [1]
+    assert columns.places("user_id", ["item_id:token", "user_id:token"]) == [1]
+
+
 def test_the_first_of_the_known_names_wins():
     assert choose(["user", "item", "customer", "user_id", "sku"], {}, "f") == {"user": 3, "item": 1}
 

@@ -1,6 +1,7 @@
 """Where a message about a table proposes a cure, the cure works: carried out, it reads the rows that are there."""
 
 import shlex
+import subprocess
 
 import polars as pl
 import pytest
@@ -207,7 +208,7 @@ MENDED = {
     "quotes around lines": (
         "a.csv",
         '"user_id,item_id"\n"1,5"\n"1,6"\n',
-        """quotes around a whole line: remove them, as `sed 's/^"//; s/"$//'` does""",
+        r"""quotes around a whole line: remove them, as `sed 's/^"//; s/"\r*$//; s/""/"/g'` does""",
         "user_id,item_id\n1,5\n1,6\n",
         2,
     ),
@@ -322,3 +323,16 @@ def test_two_columns_of_a_frame_with_one_name_are_named():
         jaxrec.prepare(pytest.importorskip("pyarrow").table([[1], [2], [3]], names=list(frame.columns)))
     frame.columns = ["user_id", "item_id", "other"]
     assert len(jaxrec.prepare(frame).interactions.items) == 2
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_within_quotes_are_read_after_the_command_that_is_named(tmp_path, capsys, end):
+    rows = ["user,item,time", "1,A,1500000000", '2,""A, B"",1500000001', "1,C,1500000002"]
+    path, out = tmp_path / "log.csv", str(tmp_path / "out")
+    path.write_text("".join(f'"{row}"{end}' for row in rows), newline="")
+    assert cli.main(["prepare", "--input", str(path), "--output", out]) == 2
+    command = capsys.readouterr().err.split("`")[1]
+    path.write_bytes(subprocess.run(shlex.split(command), input=path.read_bytes(), stdout=-1, check=True).stdout)
+    assert cli.main(["prepare", "--input", str(path), "--output", out]) == 0
+    data = prepared.load(tmp_path / "out")
+    assert data.catalogue.ids.tolist() == ["A", "A, B", "C"] and len(data.times) == 3

@@ -140,3 +140,18 @@ def test_a_mixed_column_is_not_cured_by_leaving_out_half_of_it(tmp_path):
         read(tmp_path / "a.csv")
     last = str(error.value).splitlines()[-1]
     assert last == "Write every time in one form; --on-bad-row skip leaves out those in the other, 2 of the rows"
+
+
+def test_days_of_the_year_2000_are_numbers_without_its_zeros():
+    found = Dates("%y%m%d").read(pl.Series(["101", "1231", "50101", "150101"]))
+    assert found.cast(pl.Datetime("us")).dt.strftime("%Y-%m-%d").to_list() == [
+        "2000-01-01",
+        "2000-12-31",
+        "2005-01-01",
+        "2015-01-01",
+    ]
+
+
+def test_any_number_of_spaces_may_keep_a_line_together():
+    one, other = (Dates().read(pl.Series([text])) for text in ("1\xa0April\xa02014", "1 April 2014"))
+    assert one.to_list() == other.to_list() and not one.null_count()

@@ -78,6 +78,7 @@ DATED = {  # in the order of their dates -> whether that of their names is anoth
     ("01-01-2020.csv", "01-13-2020.csv", "02-01-2020.csv"): False,
     ("01-01-2020.csv", "02-01-2020.csv"): False,
     ("2019-12-31.csv", "2020-01-01.csv"): False,
+    ("2020-01-09-2020-01-15.csv", "2020-02-01_2020-02-07.csv"): False,
     ("20191231.csv", "20200101.csv"): False,
     ("2020/01/b.csv", "2020/02/a.csv"): False,
     ("marble.csv", "mayor.csv", "aprils.csv"): False,

@@ -325,3 +325,13 @@ def test_parts_of_a_column_are_converted_as_the_whole(kinds, relative, data):
         else:
             found.append((np.concatenate([convert(part) for part in parts]).tolist(), unknown, note))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("later", [["20200101", "20200102"], ["2020-01-01", "2020-01-02"]])
+def test_a_batch_of_zeros_does_not_decide_how_times_are_written(later):
+    times = Times("time")
+    for batch in (["0", "0"], later):
+        found, why = times.parse(pl.Series(batch))
+        assert not found.null_count(), why
+        times.add(found)
+    assert times.close(False)[1:] == (False, "time: dates like 20200102" if "-" not in later[0] else "time: dates")

@@ -11,7 +11,7 @@ from jaxrec.data import features
 from jaxrec.data.interactions import from_sequences
 from jaxrec.data.splits import last_item
 from jaxrec.evaluation import content
-from jaxrec.evaluation.evaluator import baseline_result
+from jaxrec.evaluation.evaluator import baseline_answers
 from jaxrec.kernels import placement
 from jaxrec.system.errors import UserError
 
@@ -54,7 +54,7 @@ def test_scores_are_sums_of_cosines_to_the_newest_items(seed, vectors):
 
 def test_it_is_a_baseline_and_asks_for_a_table():
     split = made(0)
-    found = baseline_result("item-features", split, "full", "test", placement.local())
+    found = baseline_answers("item-features", split, "full", "test", placement.local()).result()
     assert found["users"] == len(split.test.target)
     bare = split._replace(interactions=replace(split.interactions, catalogue=from_sequences([[1]]).catalogue))
     with pytest.raises(UserError, match="no column of its items is shared"):

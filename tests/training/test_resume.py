@@ -10,7 +10,7 @@ from some import some
 from trainings import BASE, Killed, assert_same, killed_at, outcome, run
 
 from jaxrec.config import parsing as configs
-from jaxrec.training import checkpoint, fit, metric_writer, setup as setups, workdir
+from jaxrec.training import assembly, checkpoint, fit, metric_writer, ongoing, setup as setups, workdir
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from jaxrec.training import checkpoint, fit, metric_writer, setup as setups, wor
             (fit.Feed, "__call__", 1),  # before anything
             (fit.Feed, "__call__", 7),  # between two calls
             (metric_writer.MetricWriter, "progress", 5),  # a call under way, its steps not yet read
-            (fit, "close_row", 2),  # after a validation, before its row
+            (ongoing, "_close_row", 2),  # after a validation, before its row
             (checkpoint.Checkpoints, "save", 1),  # between the row and the save
             (checkpoint.Checkpoints, "save", 5),
             (metric_writer.MetricWriter, "close", 1),  # after the last save
@@ -46,7 +46,7 @@ def test_what_is_resumed_is_not_made_anew(prepare, tmp_path, monkeypatch):
         patch.setattr(metric_writer.MetricWriter, "progress", killed_at(5, metric_writer.MetricWriter.progress))
         with pytest.raises(Killed):
             run(prepare(), tmp_path)
-    monkeypatch.setattr(fit, "initial", lambda setup: pytest.fail("made anew"))
+    monkeypatch.setattr(assembly, "initial", lambda setup: pytest.fail("made anew"))
     fit.fit(setup, tmp_path, validate)
 
 

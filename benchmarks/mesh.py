@@ -27,6 +27,7 @@ from jaxrec.data import interactions, splits
 from jaxrec.kernels import placement
 from jaxrec.kernels.hardware import assumed
 from jaxrec.training import assembly, preflight, setup as setups
+from jaxrec.training.feed import Feed
 
 LENGTH, TARGETS, DIM, ITEMS = 64, 8192, 64, (100_000, 300_000, 1_000_000)
 CHIPS = "1x1x8"
@@ -84,7 +85,7 @@ def setup_of(split, mesh, loss, model=None, dense="replicated", devices=None, op
 
 def compiled(setup, options=None):
     """The program of a call, compiled for the shapes of its arguments."""
-    data, begins = setups.Feed(setup)(0, 1)
+    data, begins = Feed(setup)(0, 1)
     args = setups.shapes(setup), data, setup.sampler_tables, np.int32(begins), np.int32(1)
     return setup.run.lower(*args).compile(options)
 

@@ -20,7 +20,8 @@ from benchmarks import plots, record
 from jaxrec.config import parsing, registry
 from jaxrec.data import interactions, splits
 from jaxrec.evaluation.evaluator import Evaluator
-from jaxrec.training import assembly, setup as setups
+from jaxrec.training import assembly
+from jaxrec.training.feed import Feed
 
 ITEMS = 203  # which neither 2, 4 nor 8 divides
 MESHES = (2, 4), (4, 2), (8, 1), (1, 8)
@@ -67,7 +68,7 @@ def first_step(data, keys, mesh):
     setup = assembly.assemble(config, data, jax.devices()[: 8 if mesh else 1])
     state = assembly.first_state(setup)
     ranks = Evaluator(setup.model, config, data, data.test, setup.devices).ranks(state.params)
-    state, report = assembly.call(setup, setups.Feed(setup), state, 0, 1)
+    state, report = assembly.call(setup, Feed(setup), state, 0, 1)
     moments = optax.tree_utils.tree_get(assembly.to_save(setup, state).opt, "mu")
     return float(report.loss[0]), jax.device_get(moments), ranks
 

@@ -12,7 +12,7 @@ from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
 from jaxrec.kernels import placement, sizes
 from jaxrec.kernels.hardware import Hardware, assumed
-from jaxrec.training import fit, launch, microbatches, setup as setups, step
+from jaxrec.training import fit, launch, microbatches, optim, setup as setups, step
 
 USERS, ITEMS = 40, 30
 
@@ -295,7 +295,7 @@ def test_gradient_is_normalised_by_the_global_count(devices):
     split = splits.last_item(interactions.from_sequences(histories()))
     changes = {"model": {"name": "sasrec", "dim": 8, "layers": 1, "dropout": 0.0}, **LOSSES["softmax"]}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit.optim, "optimiser", lambda config, steps: optax.sgd(1.0))
+        patch.setattr(optim, "optimiser", lambda config, steps: optax.sgd(1.0))
         setup = setups.setup(config(**changes), split, jax.devices()[:devices])
     start = setups.initial(setup)
     data, _ = fit.Feed(setup)(0, 1)

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import polars as pl
 
-LIKELY = 0.95  # minimum share of numbers that are dates of a form
+LIKELY = 0.95  # minimum share of a column's values that are of one kind
 COMPACT = ("%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%d%H%M%S%f")  # which could be times in some unit
 TURNED = ("%d%m%Y", "%m%d%Y")  # whose order as numbers is not that of the days
 SHORT = ("%d%m%y", "%m%d%y", "%y%m%d")  # which many small numbers could be

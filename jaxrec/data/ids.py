@@ -28,7 +28,7 @@ from jaxrec.data.codes import text_of
 from jaxrec.data.interactions import as_ids, to_array
 from jaxrec.data.nested import is_opaque
 from jaxrec.data.ragged import distinct
-from jaxrec.data.spellings import EXACT, FLOAT, INTEGER, MISSING, PADDED, UNSEEN, integers, plain
+from jaxrec.data.spellings import EXACT, FLOAT, INTEGER, MISSING, PADDED, UNSEEN, as_seen, integers
 from jaxrec.system.errors import UserError
 
 KINDS = ("integer", "text")  # values of --ids
@@ -98,7 +98,7 @@ class Ids:
             wrong.append((missing, f"{self.name} is a missing value: --keep-na-ids takes such words as ids"))
         if self.kind == "integer" and not self._integer:
             good = text.filter(~pl.Series(np.any([mask.to_numpy() for mask, _ in wrong], axis=0)))
-            self._integer = plain(good).str.contains(f"{INTEGER}|{FLOAT}").any()
+            self._integer = as_seen(good).str.contains(f"{INTEGER}|{FLOAT}").any()
             self.kind = "integer" if self._integer or not len(good) else ""
         if self.kind == "integer":
             text = integers(text)
@@ -262,7 +262,7 @@ class Ids:
     def _check_spellings(self) -> None:
         """Checks that no two ids are one number, or look the same."""
         words = self.words()
-        looks = plain(words)
+        looks = as_seen(words)
         changed = (looks != words) & ((looks != words.str.strip_chars(" ")) | looks.str.contains(INTEGER))
         padded = looks.str.contains(PADDED)
         if not (changed | padded).any():

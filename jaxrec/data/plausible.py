@@ -14,10 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrec.data import digits
+from jaxrec.data.digits import DAY, LIKELY
 
-LIKELY = 0.95  # minimum share of a column's values that are of another kind
 EARLY, MODERN = 631_152_000_000_000, 788_918_400_000_000  # 1990 and 1995 in microseconds
-DAY = 86_400_000_000  # microseconds
 YEARS = 1995, 2100  # of ticks
 TICKS = {"ticks of .NET": 621_355_968 * 10**9, "Windows file times": 116_444_736 * 10**9}  # 1970 in each, of 100 ns
 UNITS = (1_000_000, 1_000, 1, 0.001)  # microseconds of a unit

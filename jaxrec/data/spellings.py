@@ -24,17 +24,17 @@ INTEGER = r"^[-+]?[0-9]+$"
 PADDED = "^-?0+[0-9]+$"
 EXACT = {pl.Float32: 2**24, pl.Float64: 2**53}  # integers below these are exact as floats
 THOUSANDS = r"^[-+]?[1-9][0-9]{0,2}(?:(?:,[0-9]{3})+|(?:['\u2019][0-9]{3})+|(?: [0-9]{3})+)$"
-#: what `plain` may change
+#: what `as_seen` may change
 ODD = r"[^\x21-\x7e]|^\+[0-9]|^-0+$|^[-+]?[0-9]{1,3}[,'][0-9]{3}"
 #: an id of which a person doesn't see all: blanks at its ends, or other ones than a space within
 UNSEEN = r"^[\s\p{Z}\p{Cf}]|[\s\p{Z}\p{Cf}]$|[\u00a0\u2000-\u200b\u2028\u2029\u202f\u205f\u2060\ufeff]"
 
 
-def plain(words: pl.Series) -> pl.Series:
+def as_seen(words: pl.Series) -> pl.Series:
     """Returns words as they look, [n]: no blanks at the ends, common ones within, and one spelling for numbers.
 
-    >>> plain(pl.Series(["1,234", "1'234", "+7", "-0", "\u0661\u0662", " 10\u200b", "a\xa0b", "1,5", "007"])).to_list()
-    ['1234', '1234', '7', '0', '12', '10', 'a b', '1,5', '007']
+    >>> as_seen(pl.Series(["1,234", "1'234", "+7", "-0", "\u0661\u0662", " 10\u200b", "a\xa0b", "1,5", "07"])).to_list()
+    ['1234', '1234', '7', '0', '12', '10', 'a b', '1,5', '07']
     """
     return _changed(words, ODD, _plain)
 
@@ -67,7 +67,7 @@ def integers(text: pl.Series) -> pl.Series:
     whole = text.str.strip_prefix("+").cast(pl.Int64, strict=False).set(~text.str.contains(INTEGER), None)
     if whole.null_count() == text.null_count():
         return whole
-    text = plain(text)
+    text = as_seen(text)
     stem = text.str.replace(r"^\+?(-?[0-9]+)(?:\.0*|,0{1,2}|,0{4,})$", "${1}")
     found = stem.cast(pl.Int64, strict=False)
     inexact = (found.abs() >= 2**53) & ~text.str.contains(INTEGER)

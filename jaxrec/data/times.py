@@ -9,15 +9,15 @@ import polars as pl
 
 from jaxrec.data import digits
 from jaxrec.data.dates import LATEST, Dates
+from jaxrec.data.digits import DAY, LIKELY
 from jaxrec.data.forms import forms_of
 from jaxrec.data.nested import is_opaque
-from jaxrec.data.plausible import DAY, Plausible, date
+from jaxrec.data.plausible import Plausible, date
 from jaxrec.data.spill import MEMORY, Parts
 from jaxrec.data.units import RELATIVE, UNITS, Units, unit_of
 
 DATES, DAYS, NUMBERS = "dates", "days", "numbers"  # how a column of times is written; days are like 20140401
 FIRST, LAST = 788_918_400, 4_102_444_800  # 1995 and 2100 in seconds: numbers between them are likely times
-LIKELY = 0.95  # minimum share of a time column's values that are times
 EPOCH = datetime.datetime(1970, 1, 1)
 #: days on which programs put a time of day that has none: those of workbooks, Python's, and the first of 1970
 DAYLESS = [datetime.date.fromisoformat(day) for day in ("1899-12-30", "1899-12-31", "1900-01-01", "1970-01-01")]

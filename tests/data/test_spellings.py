@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxrec.data.ids import Ids
-from jaxrec.data.spellings import integers, plain
+from jaxrec.data.spellings import as_seen, integers
 from jaxrec.system.errors import UserError
 
 
@@ -128,9 +128,9 @@ def test_a_number_is_one_text_whatever_the_type_of_its_column(dtypes):
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=6)))
 def test_how_words_look_depends_on_each_alone_and_stays(words):
-    found = plain(pl.Series(words, dtype=pl.String)).to_list()
-    assert found == [plain(pl.Series([word]))[0] for word in words]
-    assert plain(pl.Series(found, dtype=pl.String)).to_list() == found
+    found = as_seen(pl.Series(words, dtype=pl.String)).to_list()
+    assert found == [as_seen(pl.Series([word]))[0] for word in words]
+    assert as_seen(pl.Series(found, dtype=pl.String)).to_list() == found
     assert all(a == b for a, b in zip(words, found, strict=True) if a.isascii() and a.isalpha())
 
 
@@ -144,4 +144,4 @@ def test_a_number_is_read_in_any_spelling(number, mark, sign, script):
     written = f"{sign}{number:,}".replace(",", "," if mark == "_" else mark).translate(digits)
     assert integers(pl.Series([written])).to_list() == [number]
     padded = f"\ufeff {written}\xa0"
-    assert plain(pl.Series([written, padded])).to_list() == [str(number)] * 2
+    assert as_seen(pl.Series([written, padded])).to_list() == [str(number)] * 2

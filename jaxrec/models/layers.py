@@ -105,6 +105,37 @@ class Dense(nn.Module):
         return product if bias is None else norms.plus([product.astype(jnp.float32)], [bias])[0].astype(self.dtype)
 
 
+def residual(
+    norm: str,
+    x_BTD: jax.Array,
+    attend: Callable[[jax.Array, jax.Array], jax.Array],
+    feed: Callable[[jax.Array], jax.Array],
+    norms: tuple[Callable, Callable],
+    gates: tuple[Callable, Callable] | None = None,
+    picked: Callable[[jax.Array], jax.Array] = lambda x: x,
+) -> jax.Array:
+    """Applies attention of queries to all slots and a feed-forward, both residual, normalised where `norm` says.
+
+    "query", as in SASRec's code, normalises only queries, with residuals from these; "post" is after each residual;
+    "pre" before attention and feed-forward (for deep stacks); "gated" is as "pre", with additions multiplied by a
+    sigmoid gate of the unnormalised input (LiGR: Borisyuk et al. 2024). `picked` reads the slots that are computed:
+    [B, T, D] -> [B, T, D], or [B, M, D].
+    """
+    attention_norm, feed_norm = norms
+    if norm == "query":
+        query = attention_norm(picked(x_BTD))
+        x = feed_norm(query + attend(query, x_BTD))
+        return x + feed(x)
+    if norm == "post":
+        x = attention_norm(picked(x_BTD) + attend(picked(x_BTD), x_BTD))
+        return feed_norm(x + feed(x))
+    normed = attention_norm(x_BTD)
+    gated = lambda which, x, added: added if gates is None else nn.sigmoid(by_slot(gates[which], x)) * added
+    added, x = attend(picked(normed), normed), picked(x_BTD)
+    x = x + gated(0, x, added)
+    return x + gated(1, x, feed(feed_norm(x)))
+
+
 def by_slot(dense: Callable, x_BTD: jax.Array) -> jax.Array:
     """Applies a dense layer of the same width at each slot."""
     return dense(x_BTD.reshape(-1, x_BTD.shape[-1])).reshape(x_BTD.shape)
@@ -278,17 +309,13 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x_BTD, keys, site):
-        rows, slots, width = x_BTD.shape
-        x_ND, within, gated = x_BTD.reshape(rows * slots, width), self.multiplier * width, self.kind == "swiglu"
-
-        def dense(name, x_ND, features):
-            return Dense(features, self.dtype, self.kernel_init, not gated, name=name)(x_ND)
-
-        inner_NF = dense("inner", x_ND, within)
-        if gated:
-            inner_NF = nn.silu(inner_NF) * dense("gate", x_ND, within)
-        inner = drop_rows(inner_NF.reshape(rows, slots, within), self.rate, keys, (site, 0))
-        if not gated:
-            inner = ACTIVATIONS[self.kind](inner)
-        outer = dense("outer", inner.reshape(rows * slots, within), width).reshape(rows, slots, width)
-        return drop_rows(outer, self.rate, keys, (site, 1))
+        (*shape, width), within, gated = x_BTD.shape, self.multiplier * x_BTD.shape[-1], self.kind == "swiglu"
+        dense = lambda name, features: Dense(features, self.dtype, self.kernel_init, not gated, name=name)
+        by_row = lambda x_ND, part: drop_rows(x_ND.reshape(*shape, -1), self.rate, keys, (site, part))
+        x_ND, inner = x_BTD.reshape(-1, width), dense("inner", within)
+        if self.kind == "gelu" and not self.rate:
+            return dense("outer", width)(inner.gelu(x_ND)).reshape(x_BTD.shape)
+        inner_NF = nn.silu(inner(x_ND)) * dense("gate", within)(x_ND) if gated else inner(x_ND)
+        inner_BTF = by_row(inner_NF, 0)
+        inner_BTF = inner_BTF if gated else ACTIVATIONS[self.kind](inner_BTF)
+        return by_row(dense("outer", width)(inner_BTF.reshape(-1, within)), 1)

@@ -1,6 +1,5 @@
 """SASRec: self-attentive sequential recommendation (Kang & McAuley, ICDM 2018)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,6 +28,7 @@ from jaxrec.models.layers import (
     l2_normalize,
     log_temperature,
     pointing,
+    residual,
     with_added,
 )
 from jaxrec.models.model import Model, from_module, pick
@@ -41,9 +41,7 @@ COUNTED = ("from_start", "from_end")  # positions with a table
 class SASRec(nn.Module):
     """Item and position embeddings, causal attention blocks, a final norm, and scores by products with an item table.
 
-    `norm` places the normalisation: "query", as in the paper's code, normalises only queries, with residuals from
-    these; "post" is after each residual; "pre" before attention and feed-forward (for deep stacks); "gated" is as
-    "pre", with additions multiplied by a sigmoid gate of the unnormalised input (LiGR: Borisyuk et al. 2024).
+    `norm` places the normalisation, as `residual` says.
     `embedding` says what a hidden vector is multiplied with: the table of the inputs ("shared"), another one
     ("separate"), or the table of the inputs after a linear map of the hidden vector ("projected"), so that an item is
     not most similar to itself (Gulordava et al., EMNLP 2018).
@@ -115,22 +113,9 @@ class SASRec(nn.Module):
                 where["intervals"] = between.at(picked)
             attend = partial(self.attention[i], keys=keys, site=2 * i + 1, **where)
             feed = lambda x, i=i: self.feed_forward[i](x, keys, 2 * i + 2)
-            attention_norm, feed_norm = self.attention_norm[i], self.feed_forward_norm[i]
-            if self.options.norm == "query":
-                query = attention_norm(picked(x))
-                x = feed_norm(query + attend(query, x))
-                x = x + feed(x)
-            elif self.options.norm == "post":
-                x = attention_norm(picked(x) + attend(picked(x), x))
-                x = feed_norm(x + feed(x))
-            else:
-                gated = self.options.norm == "gated"
-                normed = attention_norm(x)
-                added = attend(picked(normed), normed)
-                x = picked(x)
-                x = x + (gate(self.attention_gate[i], x) * added if gated else added)
-                added = feed(feed_norm(x))
-                x = x + (gate(self.feed_forward_gate[i], x) * added if gated else added)
+            norms = self.attention_norm[i], self.feed_forward_norm[i]
+            gates = (self.attention_gate[i], self.feed_forward_gate[i]) if self.options.norm == "gated" else None
+            x = residual(self.options.norm, x, attend, feed, norms, gates, picked)
         return x
 
     def times(self, stream: Stream, mask_BTT: jax.Array) -> tuple[jax.Array | None, Intervals | None]:
@@ -158,11 +143,6 @@ class SASRec(nn.Module):
     def head(self, hidden: jax.Array) -> jax.Array:
         """Transforms hidden vectors for cosine scores."""
         return pointing(hidden, self.temperature)
-
-
-def gate(dense: Callable, x_BTD: jax.Array) -> jax.Array:
-    """Returns the sigmoid of a dense layer at each slot."""
-    return nn.sigmoid(by_slot(dense, x_BTD))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ CONFIGS = {
     "sasrec cosine": {"layers": 1, "heads": 1, "ffn": "gelu", "embedding": "separate", "score": "cosine"},
     "bert4rec": {"layers": 2, "heads": 2, "norm": "post"},
     "bert4rec pre, relative": {"layers": 1, "heads": 2, "norm": "pre", "transform": False},
+    "bert4rec gated": {"layers": 2, "heads": 2, "norm": "gated", "ffn": "swiglu"},
     "bert4rec separate": {"layers": 1, "embedding": "separate"},
     "caser": {"layers": 1, "window": 5, "vertical": 2, "horizontal": 3},
     "caser users": {"layers": 1, "window": 3, "vertical": 2, "horizontal": 3, "users": True},

@@ -1,5 +1,7 @@
 """Write the tables of docs/results.md and of other pages, and the small one of the README, from results/*.json.
 
+The tables of docs/keys.md are those of the package's own keys.
+
     python -m benchmarks.tables [--check]
 
 With --check nothing is written, and the exit status says whether both pages are up to date.
@@ -13,9 +15,11 @@ from pathlib import Path
 from benchmarks import beyond, readme
 from benchmarks.gains import DATA, context, continued, levers, new_items, precision
 from benchmarks.record import RESULTS
+from jaxrec.config import reference
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- tables -->\n", "<!-- /tables -->"
+PARTS = "", "model", "loss", "optim", "mesh"  # of a configuration, as docs/keys.md has them
 MODELS = {"sasrec": "SASRec", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "caser": "Caser"}
 
 
@@ -275,6 +279,18 @@ def tables(results):
     return text.replace("](benchmarks/", "](../benchmarks/") + "\n"
 
 
+def keys(part):
+    """The table of a part of the configuration's keys."""
+    cell = lambda text: text.replace("|", "\\|").replace("*", "\\*")
+    lines = ["| key | default | values | meaning |", "|---|---|---|---|"]
+    for key in reference.listed():
+        if (key.name.partition(".")[0] if "." in key.name else "") == part:
+            of = f" ({', '.join(key.of)})" if key.of else ""
+            default = key.default if key.default == "required" else f"`{key.default}`"
+            lines.append(f"| `{key.name}` | {default} | {cell(key.values)} | {cell(key.meaning)}{of} |")
+    return "\n".join(lines) + "\n"
+
+
 def filled(text, written):
     """The text of a page with these tables between its marks, in their order."""
     head, *rest = text.split(BEGIN)
@@ -306,6 +322,7 @@ def main():
     if "millions" in results:
         changing = [beyond.stocking(results["stocking"])] if "stocking" in results else []
         pages["docs/serving.md"] = [*changing, beyond.millions(results["millions"])]
+    pages["docs/keys.md"] = [keys(part) for part in PARTS]
     for page, written in pages.items():
         text = (ROOT / page).read_text()
         if (fresh := filled(text, [written] if isinstance(written, str) else written)) == text:

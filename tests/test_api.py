@@ -300,7 +300,7 @@ def test_the_configurations_are_listed_with_what_they_are_for(capsys, monkeypatc
     for command in ("train", "compare", "tune", "export", "configs"):
         with pytest.raises(SystemExit, match="0"):
             cli.main([command, "--help"])
-    assert "keys.py" in capsys.readouterr().out
+    assert "jaxrec keys" in capsys.readouterr().out
 
 
 def test_the_package_is_a_program():

@@ -213,6 +213,11 @@ def configs(parser: argparse.ArgumentParser) -> None:
     """Adds no flags: `configs` has none."""
 
 
+def keys(parser: argparse.ArgumentParser) -> None:
+    """Adds the words of `keys`."""
+    parser.add_argument("words", nargs="*", metavar="WORD", help="list the keys with these words alone, as model.dim")
+
+
 def export(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `export`."""
     _training(parser)
@@ -318,4 +323,5 @@ COMMANDS = {
     "vectors": Command("Write the vectors of items and users to files.", vectors, "vectors"),
     "export": Command("Export a training as one file that runs without Python.", export, "export"),
     "configs": Command("List the shipped configurations, with their purpose and result.", configs, "configs", False),
+    "keys": Command("List the keys of a configuration, with their defaults and meanings.", keys, "keys", False),
 }

@@ -3,15 +3,14 @@
 import argparse
 from pathlib import Path
 
-from jaxrec.config import recipes
 from jaxrec.system.files import path_or_address
 
 
 def train(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `train`."""
     parser.epilog = (
-        f"--config.KEY=VALUE changes one key of the configuration, as in --config.model.dim=64. The keys are listed in "
-        f"{recipes.KEYS}; jaxrec configs lists the shipped configurations."
+        "--config.KEY=VALUE changes one key of the configuration, as in --config.model.dim=64. jaxrec keys lists the "
+        "keys, and jaxrec configs the shipped configurations."
     )
     parser.add_argument(
         "--config", help="configuration file, or the name of a shipped configuration (default: that of --init-from)"

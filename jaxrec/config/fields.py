@@ -25,12 +25,12 @@ def key(rule: Rule | None = None, default: Any = dataclasses.MISSING) -> Any:
 
 
 def positive(value: float) -> str | None:
-    """Above 0 and finite, also as a float32."""
+    """Above 0; finite, also as a float32."""
     return _in_float32(value) if 0 < value < math.inf else "it must be above 0 and finite"
 
 
 def not_negative(value: float) -> str | None:
-    """At least 0 and finite, also as a float32."""
+    """At least 0; finite, also as a float32."""
     return _in_float32(value) if 0 <= value < math.inf else "it must not be negative, and finite"
 
 
@@ -45,7 +45,7 @@ def share(value: float) -> str | None:
 
 
 def below_one(value: float) -> str | None:
-    """At least 0 and below 1, also as a float32."""
+    """At least 0 and below 1; also as a float32."""
     if not 0 <= value < 1:
         return "it must be at least 0 and below 1"
     return "as a float32 it is 1; it must be below 1: .9999999 is" if as_float32(value) == 1 else None
@@ -57,7 +57,7 @@ def within(value: float) -> str | None:
 
 
 def seed(value: float) -> str | None:
-    """An unsigned 32-bit integer."""
+    """From 0 to 2^32 - 1."""
     return None if 0 <= value < 2**32 else "it must be below 2^32, and not negative"
 
 

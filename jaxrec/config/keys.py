@@ -16,7 +16,7 @@ class ModelOptions:
     name: str  #: of a registered model, or an import path as package.module:NAME
     dim: int = key(positive)  #: width of embeddings and layers
     layers: int = key(positive)  #: number of blocks
-    dropout: float = key(below_one)
+    dropout: float = key(below_one)  #: in training; where is the model's own
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class LossOptions:
 class SampledOptions(LossOptions):
     """The keys of losses with sampled negatives."""
 
-    negatives: int = key(not_negative)  #: number per slot, or per group that shares them; 0 for in-batch only
+    negatives: int = key(not_negative)  #: number per slot, or per group that shares them; 0 with in-batch
+    #: how negatives are drawn: uniformly from what the user has not met in training, uniformly, by popularity, as the
+    #: batch's other targets, or as these and by popularity
     sampling: str = among("uniform-unseen", "uniform", "popularity", "in-batch", "mixed")
     #: which slots share negatives: none, those of a packed row, or those of a batch
     share: str = among("slot", "row", "batch")
@@ -52,19 +54,20 @@ class SampledOptions(LossOptions):
 class OptimConfig:
     """The keys of the optimiser."""
 
-    name: str = choice("adam", "adamw", "adagrad")
-    learning_rate: float = key(positive)
-    b1: float = key(below_one, 0.9)
-    b2: float = key(below_one, 0.999)
-    eps: float = key(positive, 1e-8)
+    name: str = choice("adam", "adamw", "adagrad")  #: of the optimiser
+    learning_rate: float = key(positive)  #: the highest, where a schedule changes it
+    b1: float = key(below_one, 0.9)  #: adam, adamw: decay of the mean of gradients
+    b2: float = key(below_one, 0.999)  #: adam, adamw: decay of the mean of their squares
+    eps: float = key(positive, 1e-8)  #: added to the root that a step is divided by
     weight_decay: float = key(not_negative, 0.0)  #: adamw: decoupled; adam: added to the gradient (L2)
     decayed: str = among("all", "matrices")  #: decayed params: all, or without biases and scales of norms
-    momentum: float = key(below_one, 0.0)  #: for adagrad
+    momentum: float = key(below_one, 0.0)  #: adagrad: share of the last step that is added
     sparse: bool = False  #: whether to update only the rows of tables whose items are in the batch
+    #: the learning rate: constant, falling to 0 in a line or a cosine, or lowered where validation stands still
     schedule: str = among("constant", "linear", "cosine", "plateau")
     plateau: int = key(not_negative, 0)  #: plateau: evaluations without improvement before the rate is lowered
     plateau_factor: float = key(within, 0.5)  #: plateau: factor of the rate
-    warmup: int = key(not_negative, 0)  #: steps
+    warmup: int = key(not_negative, 0)  #: steps in which the rate rises from 0
     clip: float = key(not_negative, 0.0)  #: maximum global norm of gradients; 0: no maximum
     ema: float = key(below_one, 0.0)  #: decay of the moving average of params; 0: no average
 
@@ -82,11 +85,11 @@ class Config:
     """The configuration of a training."""
 
     dataset: str  #: a path, a folder under $JAXREC_DATA, or the name of a public data set
-    seed: int = key(seed)
-    epochs: int = key(positive)
+    seed: int = key(seed)  #: of initial params, order, dropout, masks and negatives
+    epochs: int = key(positive)  #: maximum number of passes over the training data
     batch: int = key(positive)  #: average number of sequences per step
     length: int = key(positive)  #: maximum length of a history
-    eval_every: float = key(positive)  #: in epochs
+    eval_every: float = key(positive)  #: epochs between two evaluations
     patience: int = key(not_negative)  #: evaluations without an improved `select_by` before stopping; 0: never
     model: Any = key()  # noqa: RUF009  #: the options of the model's entry
     loss: Any = key()  # noqa: RUF009  #: the options of the loss's entry
@@ -99,7 +102,7 @@ class Config:
     #: whether items of the history may be recommended, in validation and in serving
     seen: str = among("exclude", "keep")
     stream: str = among("packed", "session-parallel")  #: sequences packed into rows, or one event of each lane per step
-    objective: str = among("next-item", "cloze")
+    objective: str = among("next-item", "cloze")  #: predict the next item at each slot, or masked items (bert4rec)
     #: whether the events of one time are a set, that asks for the items of the next; needs split=last-basket
     baskets: bool = False
     num_future_targets: int = key(positive, 1)  #: next-item: number of following items that are targets of a slot
@@ -120,16 +123,18 @@ class Config:
     id_dropout: float = key(below_one, 0.0)  #: probability of leaving out an item's own vector, in training
     cold_bonus: float = key(not_negative, 0.0)  #: added to the scores of items without training, in inference
     cold_items: float = key(below_one, 0.0)  #: share of items held out of training, chosen by the seed
+    #: how a model tells places: a table counted from either end, distances (ALiBi), rotary, or buckets of distance (T5)
     positions: str = among("from_start", "from_end", "relative", "rotary", "buckets")
     #: the newest or the oldest `length` + 1 items of a history, or windows over all
     history: str = among("newest", "oldest", "windows")
     #: windows: items repeated from the window before, not as targets; length - 1: a sample per prefix
     overlap: int = key(not_negative, 0)
     row: int = key(not_negative, 0)  #: slots per packed row; 0: `length`
-    save_every: float = key(positive, 1.0)  #: in epochs
-    steps_per_call: int = key(positive, 64)
+    save_every: float = key(positive, 1.0)  #: epochs between two checkpoints
+    steps_per_call: int = key(positive, 64)  #: maximum number of steps in one call of the program
     microbatch_rows: int = key(not_negative, 0)  #: maximum rows per device and microbatch; 0: what is fastest
     precision: str = among("float32", "bfloat16")  #: compute dtype; parameters, softmax and sums are float32
-    launcher: str = among("pmap", "shard_map")  #: with mesh.item above 1, or mesh.dense=split, always shard_map
+    #: how a step is spread over devices; with mesh.item above 1, or mesh.dense=split, always shard_map
+    launcher: str = among("pmap", "shard_map")
     mesh: MeshConfig = key(default=MeshConfig())  # noqa: RUF009  #: how devices are laid out
     feed: str = among("device", "host")  #: data on the device, or on the host and sent a call ahead

@@ -13,7 +13,6 @@ from jaxrec.system.errors import UserError
 
 FOLDERS = [Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs"]  # installed, or in a checkout
 TEXTS = ("dataset", "init_from")  # keys whose values are always text
-KEYS = Path(__file__).with_name("keys.py")  # documents every key
 
 
 class Recipe(NamedTuple):

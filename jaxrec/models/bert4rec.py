@@ -117,8 +117,8 @@ def norm() -> nn.LayerNorm:
 class BERT4RecOptions(ModelOptions):
     """The options of BERT4Rec."""
 
-    heads: int = key(positive, 1)
-    norm: str = among("post", "pre", "gated")  #: position of the normalisation in a block
+    heads: int = key(positive, 1)  #: of attention; divides dim
+    norm: str = among("post", "pre", "gated")  #: where a block normalises; gated: LiGR
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02) truncated at ±.04, or uniform
     ffn: str = among("gelu", "relu", "swiglu")  #: activation of the feed-forward
     ffn_multiplier: int = key(positive, 4)  #: width of the feed-forward, as a multiple of dim

@@ -156,7 +156,7 @@ class Unit(nn.Module):
 class HSTUOptions(ModelOptions):
     """The options of HSTU."""
 
-    heads: int = key(positive, 1)
+    heads: int = key(positive, 1)  #: of attention; divides dim
     init: str = among("normal", "xavier", "uniform")  #: N(0, 0.02), Glorot normal, or uniform
     embedding: str = among("shared", "projected")  #: projected: a linear map of the hidden vector before the scores
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature

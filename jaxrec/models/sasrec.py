@@ -149,8 +149,9 @@ class SASRec(nn.Module):
 class SASRecOptions(ModelOptions):
     """The options of SASRec."""
 
-    heads: int = key(positive, 1)
-    norm: str = among("query", "post", "pre", "gated")  #: position of the normalisation in a block
+    heads: int = key(positive, 1)  #: of attention; divides dim
+    #: where a block normalises; query: as in the paper's code; gated: LiGR
+    norm: str = among("query", "post", "pre", "gated")
     norm_type: str = among("layer", "rms")  #: LayerNorm, or RMSNorm
     ffn: str = among("relu", "gelu", "swiglu")  #: activation of the feed-forward
     ffn_multiplier: int = key(positive, 1)  #: width of the feed-forward, as a multiple of dim

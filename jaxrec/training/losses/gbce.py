@@ -37,7 +37,7 @@ def calibration(value: float) -> str | None:
 class GBCEOptions(SampledOptions):
     """The keys of gBCE."""
 
-    gbce_t: float = key(calibration, 0.75)  #: t
+    gbce_t: float = key(calibration, 0.75)  #: calibration of the scores: 0 is bce, 1 as if every item were a negative
 
 
 def check(options: GBCEOptions) -> None:

@@ -185,7 +185,7 @@ HOW = [
     (r"python (train|evaluate|serve)\.py .*s3://", tried.far),
     (r"python (prepare|train|evaluate)\.py (?!.*(--coordinator |s3://))", launch),
     (r"jaxrec (prepare|train|evaluate) (?!.*--coordinator )", launch),
-    (r"jaxrec (recommend|vectors) (?!.*--coordinator )", as_it_stands),
+    (r"jaxrec (recommend|vectors|keys|configs)\b(?!.*--coordinator )", as_it_stands),
     (r"jaxrec export ", export),
     (r"jaxrec tune (?!.*--coordinator )", tuning),
     (r"jaxrec compare ", comparing),

@@ -30,7 +30,7 @@ class Key:
 def listed() -> list[Key]:
     """Returns all keys: those of every training, then those of each model and loss.
 
-    >>> found = {key.name: key for key in keys()}
+    >>> found = {key.name: key for key in listed()}
     >>> found["mask_prob"].default, found["model.norm_type"].of
     ('0.2', ('sasrec',))
     """

@@ -9,7 +9,7 @@ import polars as pl
 
 from jaxrec.data import items
 from jaxrec.data.interactions import COUNT, ID, Catalogue, as_ids
-from jaxrec.data.text import shown
+from jaxrec.data.text import File, shown
 from jaxrec.system.errors import UserError
 
 CHUNKS = 64  # of a table of items; more are slow to read
@@ -48,12 +48,46 @@ def joined(catalogue: Catalogue, table: Any) -> Catalogue:
     """
     file, new = items.given(table, catalogue)
     known = pl.Series(catalogue.ids.tolist()).cast(pl.String)
-    return _extended(catalogue, file, new.filter(~pl.col(ID).is_in(known.implode())))
+    new = new.filter(~pl.col(ID).is_in(known.implode()))
+    return extended(catalogue, _ids(catalogue, file, new[ID]), new, file)
 
 
-def extended(catalogue: Catalogue, table: pl.DataFrame) -> Catalogue:
-    """Returns the catalogue extended by all items of a table, none of which it has: as `joined`, without a search."""
-    return _extended(catalogue, *items.given(table, catalogue))
+def extended(catalogue: Catalogue, ids: np.ndarray, about: pl.DataFrame, file: File | str = "items") -> Catalogue:
+    """Returns the catalogue extended by items that it does not have.
+
+    Args:
+        catalogue: Catalogue.
+        ids: [N], in the type of the catalogue's.
+        about: what is said of them, a row each; columns that the catalogue does not have are left out.
+        file: where that is from, for messages.
+
+    Raises:
+        UserError: a column's type differs from the catalogue's.
+    """
+    own = pl.DataFrame() if catalogue.about is None else catalogue.about
+    columns = []
+    for name, dtype in own.schema.items():
+        if name == COUNT:
+            columns.append(pl.Series(name, np.zeros(len(ids), np.int64)))
+        elif name in about.columns:
+            columns.append(_cast(about[name], dtype, file))
+        else:
+            columns.append(pl.Series(name, [None] * len(ids), dtype))
+    every = np.concatenate([catalogue.ids, ids.astype(catalogue.ids.dtype)])
+    own = pl.concat([own, pl.DataFrame(columns)])
+    return Catalogue(every, (own.rechunk() if own.n_chunks() > CHUNKS else own) if own.width else None)
+
+
+def _ids(catalogue, file, tokens):
+    """Returns the ids of new items, in the type of the catalogue's."""
+    ids = as_ids(tokens)
+    if ids.dtype.kind == catalogue.ids.dtype.kind:
+        return ids
+    if catalogue.ids.dtype.kind == "i":
+        odd = tokens.filter(tokens.cast(pl.Int64, strict=False).is_null())
+        said = shown(odd[0] if len(odd) else tokens[0])
+        raise UserError(f"{file}: item {said} is new and no integer, as all ids of the training are: mend it")
+    return np.array(tokens.to_list(), catalogue.ids.dtype)
 
 
 def column(name: str, values: Sequence, dtype: Any) -> pl.Series:
@@ -113,28 +147,6 @@ def _dated(value, dtype):
     if isinstance(value, datetime.datetime) and value.tzinfo and not dtype.time_zone:
         return value.astimezone(datetime.UTC).replace(tzinfo=None)
     return value
-
-
-def _extended(catalogue, file, new):
-    about = pl.DataFrame() if catalogue.about is None else catalogue.about
-    columns = []
-    for name, dtype in about.schema.items():
-        if name == COUNT:
-            columns.append(pl.Series(name, np.zeros(len(new), np.int64)))
-        elif name in new.columns:
-            columns.append(_cast(new[name], dtype, file))
-        else:
-            columns.append(pl.Series(name, [None] * len(new), dtype))
-    ids = as_ids(new[ID])
-    if ids.dtype.kind != catalogue.ids.dtype.kind:
-        if catalogue.ids.dtype.kind == "i":
-            odd = new[ID].filter(new[ID].cast(pl.Int64, strict=False).is_null())
-            said = shown(odd[0] if len(odd) else new[ID][0])
-            raise UserError(f"{file}: item {said} is new and no integer, as all ids of the training are: mend it")
-        ids = np.array(new[ID].to_list(), catalogue.ids.dtype)
-    every = np.concatenate([catalogue.ids, ids.astype(catalogue.ids.dtype)])
-    about = pl.concat([about, pl.DataFrame(columns)])
-    return Catalogue(every, (about.rechunk() if about.n_chunks() > CHUNKS else about) if about.width else None)
 
 
 def _cast(column, dtype, file):

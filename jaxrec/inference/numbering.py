@@ -11,6 +11,7 @@ from jaxrec.system.errors import UserError
 
 EXACT = 1 << 53  # floats below it are exact integers
 LARGE = 1 << 64  # no id is larger
+HALF = 1 << 63  # bound of an int64
 
 
 class Numbering:
@@ -28,14 +29,42 @@ class Numbering:
         self._number = {id: number for number, id in enumerate(ids.tolist(), 1)}
         self._later: dict = {}  # of ids that came later, so that the many others need no copy
         self._kind = int if ids.dtype.kind == "i" else str
+        self._dtype = ids.dtype
 
     def __contains__(self, id):
         return id in self._number or id in self._later
 
     def own(self, id: int | str) -> int | str:
         """An id in the type of the catalogue: 7 for "7" where ids are integers; as it is where it can't be one."""
+        id = id.item() if isinstance(id, np.generic) else id
         found = self._own(id, "")
         return id if found is None else found
+
+    def new(self, ids: Iterable, name: str) -> np.ndarray:
+        """Ids of items to be added, in the type of the catalogue: its later elements, as they are.
+
+        >>> Numbering(np.array([3, 5])).new([7, "8"], "add").tolist()
+        [7, 8]
+
+        Args:
+            ids: external ids.
+            name: of the argument, for messages.
+
+        Raises:
+            UserError: one is none that the catalogue could have, such as " 5" where ids are integers.
+        """
+        found = []
+        for id in ids:
+            own = self.own(id)
+            if type(own) is not self._kind or own == "" or (type(own) is int and not -HALF <= own < HALF):
+                if own == "":
+                    raise UserError(f"{name}: an item has an empty id: give it one")
+                kind = "integer" if self._kind is int else "text"
+                raise UserError(
+                    f"{name}: {arguments.some([id])} is no {kind}, as the ids of all other items are: give it one"
+                )
+            found.append(own)
+        return np.array(found, self._dtype)
 
     def extended(self, ids: np.ndarray) -> "Numbering":
         """Returns a Numbering with further ids, numbered after the others."""

@@ -30,7 +30,6 @@ from jaxrec.system.errors import UserError
 from jaxrec.training.building import model_with
 
 ROOM = 1024  # tables have a multiple of this number of rows
-KEY = "item_id"  # the column of ids of a table of new items
 
 
 class AlreadyThere(UserError):
@@ -53,12 +52,23 @@ class Stock(NamedTuple):
     offered: np.ndarray  #: [V] bool, whether each item of the catalogue can be recommended
 
 
-def with_room(stock: Stock, added: int = 0) -> Stock:
-    """Returns the same Stock with room in its tables for this number of items; as it is if there is room."""
+def roomy(items: int) -> int:
+    """Returns the number of rows of tables with room for more than this number of items."""
+    return -(-(items + ROOM) // ROOM) * ROOM
+
+
+def with_room(stock: Stock, added: int = 0, rows: int = 0) -> Stock:
+    """Returns the same Stock with room in its tables for this number of items; as it is if there is room.
+
+    Args:
+        stock: Stock.
+        added: number of items.
+        rows: the least number of rows of the tables.
+    """
     engine, used = stock.engine, len(stock.offered)
-    if OFFERED in engine.params and used + added <= engine.items:
+    if OFFERED in engine.params and max(used + added, rows) <= engine.items:
         return stock
-    rows = -(-(used + added) // ROOM) * ROOM
+    rows = max(-(-(used + added) // ROOM) * ROOM, rows)
     tables = _tables(engine)
     if OFFERED not in engine.params:
         tables[OFFERED] = _scores(stock.offered)
@@ -77,7 +87,7 @@ def changed(
     trained: tuple[Config, Model, Any],
     added: Sequence[NewItem] = (),
     retired: Sequence = (),
-    room: int = 0,
+    rows: int = 0,
 ) -> Stock:
     """Returns the Stock with items added, and then others retired. A retired item that is added is offered again.
 
@@ -87,14 +97,16 @@ def changed(
         trained: (config, model, params) of the training, before features are folded.
         added: new items, or retired ones: NewItem, or mappings of its fields.
         retired: ids; histories may still have them.
-        room: number of rows to spare.
+        rows: the least number of rows of the tables.
 
     Raises:
         AlreadyThere: if an item is in the catalogue already, or added twice.
         UserError: if nothing says what an item is like; or a retired one isn't there.
     """
     added, retired = [_checked(item) for item in added], _listed(retired, "retire")
-    if twice := [id for id, times in Counter(str(item.id) for item in added).items() if times > 1]:
+    ids = numbering.new([item.id for item in added], "add")
+    added = [item._replace(id=id) for item, id in zip(added, ids.tolist(), strict=True)]
+    if twice := [id for id, times in Counter(ids.tolist()).items() if times > 1]:
         raise AlreadyThere(f"add: {arguments.some(twice[:1])} is there twice: add it once")
     known = [numbering.numbers([item.id], "id: ")[0] for item in added]
     for item, number in zip(added, known, strict=True):
@@ -103,12 +115,12 @@ def changed(
     new = [item for item, number in zip(added, known, strict=True) if not number]
     first, catalogue = len(stock.offered), stock.catalogue
     if new:
-        catalogue = newcomers.extended(catalogue, _frame(new, catalogue))
+        catalogue = _with(catalogue, new)
         numbering = numbering.extended(catalogue.ids[first:])
     offered = np.append(stock.offered, np.ones(len(new), bool))
     offered[[number[0] - 1 for number in known if number]] = True
     offered[[number - 1 for number in numbering.known(retired, "retire")]] = False
-    stock = with_room(stock, len(new) + room)
+    stock = with_room(stock, len(new), rows)
     tables = _with_rows(stock.engine, numbering, trained, stock.catalogue, new, first) if new else {}
     tables[OFFERED] = _scores(np.append(offered, np.zeros(stock.engine.items - len(offered), bool)))
     engine = stock.engine.renewed(stock.engine.params | stock.engine.put(tables), stock.engine.index)
@@ -122,8 +134,6 @@ def _checked(item):
         item = NewItem(**item)
     if not isinstance(item, NewItem):
         raise UserError(f"add: {arguments.shown(item)} is no NewItem: give them in a list, as NewItem(id, like=[ids])")
-    if str(item.id) == "":
-        raise UserError("add: an item has an empty id: give it one")
     return item._replace(like=_listed(item.like, "like"))
 
 
@@ -195,21 +205,22 @@ def _by_features(trained, catalogue, items, names):
             f"add: {said} is like no item, and the training has no features to tell it by: name some in like"
         )
     base = catalogue.take(np.arange(1, len(model.folding.items.named) + 1))
-    wider = model_with(config, model, newcomers.extended(base, _frame(items, base)))
+    wider = model_with(config, model, _with(base, items))
     _, tables = folded(wider, params)
     return [np.asarray(leaf[-len(items) :]) for leaf in jax.tree.leaves({name: tables[name] for name in names})]
 
 
-def _frame(items, catalogue):
-    """Returns the attributes of new items as a table of items."""
+def _with(catalogue, items):
+    """Returns the catalogue with new items, whose ids are of its type."""
     types = {} if catalogue.about is None else dict(catalogue.about.drop(COUNT, strict=False).schema)
     for item in items:
         if unknown := [name for name in item.about if name not in types]:
             there = f"there are {arguments.some([*types])}" if types else "the catalogue has none"
             raise UserError(f"about: items have no attribute {arguments.some(unknown[:1])}: {there}")
-    told = [name for name in types if any(name in item.about for item in items) and name != KEY]
+    told = [name for name in types if any(name in item.about for item in items)]
     columns = [newcomers.column(name, [item.about.get(name) for item in items], types[name]) for name in told]
-    return pl.DataFrame([pl.Series(KEY, [str(item.id) for item in items]), *columns])
+    ids = np.array([item.id for item in items], catalogue.ids.dtype)
+    return newcomers.extended(catalogue, ids, pl.DataFrame(columns))
 
 
 def _tables(engine):

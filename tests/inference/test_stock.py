@@ -10,7 +10,7 @@ from some import some
 from jaxrec.data.interactions import Catalogue
 from jaxrec.inference import stock
 from jaxrec.inference.recommender import Recommender
-from jaxrec.inference.stock import NewItem
+from jaxrec.inference.stock import AlreadyThere, NewItem
 from jaxrec.system.errors import UserError
 from jaxrec.training.building import model_for
 
@@ -122,8 +122,18 @@ def test_an_integer_catalogue_keeps_integers():
     rec = Recommender(made, model, jax.device_put(params(model)), catalogue, 7)
     now = rec.changed([NewItem(77, like=[3]), NewItem("78", like=["77"])])
     assert {77, 78} <= {id for id, _ in now.recommend([1, 77], k=100, exclude_seen=False)}
-    with pytest.raises(UserError, match="no integer"):
-        rec.changed([NewItem("x", like=[3])])
+    for odd in ("x", " 5", "5 ", "5.0", "\u00a05", "5\n", "05", True, 5.5, 2**63, None):
+        with pytest.raises(UserError, match="no integer"):
+            rec.changed([NewItem(odd, like=[3])])
+
+
+@pytest.mark.parametrize(("given", "own"), [(7.0, "7"), (7, "7"), (" i1", " i1"), ("NA", "NA"), (np.int64(8), "8")])
+def test_an_id_is_added_as_it_is_found(given, own):
+    now = recommender("sasrec", 40).changed([NewItem(given, like=["i1"])])
+    assert now.catalogue.ids[40:].tolist() == [own]
+    assert own in {id for id, _ in now.recommend([given], k=100, exclude_seen=False)}
+    with pytest.raises(AlreadyThere):
+        now.changed([NewItem(own, like=["i1"])])
 
 
 def test_with_an_index_a_changed_catalogue_answers_as_without(monkeypatch):

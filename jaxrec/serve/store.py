@@ -103,7 +103,7 @@ class Events:
         Raises:
             Unavailable: if they can't be read.
         """
-        rows = self._read(self._database.newest, user, count)
+        rows = self._read(Database.newest, user, count)
         return [(_id(item), *rest) for item, *rest in reversed(rows)]
 
     def older(self, user: str | int, count: int) -> list:
@@ -112,7 +112,7 @@ class Events:
         Raises:
             Unavailable: if they can't be read.
         """
-        return [_id(item) for (item,) in self._read(self._database.older, user, count)]
+        return [_id(item) for (item,) in self._read(Database.older, user, count)]
 
     def close(self) -> None:
         """Writes waiting events, and closes the file."""
@@ -120,12 +120,14 @@ class Events:
         self._thread.join()
 
     def _read(self, query, user, count):
+        database = self._database  # which may be closed and replaced meanwhile
         if self._trouble:
             raise Unavailable(self._trouble)
         try:
-            return query(str(user), count)
+            return query(database, str(user), count)
         except Lost as error:
-            self._unread = error
+            if database is self._database:
+                self._unread = error
             raise
 
     def _run(self):
@@ -166,7 +168,7 @@ class Events:
             elif clock.monotonic() - self._tried >= EVERY:
                 self._tried = clock.monotonic()
                 self._database = Database(self._path, create=False)
-                self._trouble = None
+                self._unread = self._trouble = None
                 log.warning("%s: the events file is there again, and goes on", self._path)
         except Lost as error:
             self._lose(error)
@@ -196,13 +198,12 @@ class Events:
     def _lose(self, error):
         """Stops acknowledging events, since the file has changed."""
         self._say(error)
+        was, self._trouble = self._trouble, str(error)  # before it is closed, so that no reader takes that for a loss
         try:
-            if self._trouble is None:
+            if was is None:
                 self._database.close(lost=True)
         except Unavailable as more:
             self._say(more)
-        finally:
-            self._trouble = str(error)
 
     def _say(self, error):
         """Logs an error, unless it was the last one logged."""

@@ -8,10 +8,12 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from jaxrec.serve.database import Database, Lost, Unavailable
 from jaxrec.serve.store import Events
 from jaxrec.system.errors import UserError
 
@@ -130,3 +132,55 @@ def test_every_acknowledged_event_is_there_after_kill_9(tmp_path, kills):
     there = events.newest("u", 10_000_000)
     events.close()
     assert set(acknowledged) <= set(there) and len(there) == len(set(there))
+
+
+def test_a_reader_of_the_file_before_does_not_lose_the_one_that_is_there_again(tmp_path, monkeypatch):
+    """What a reader finds closed was lost before; the file that was opened since goes on."""
+    events = Events(tmp_path / "e.db", 10)
+    events.append("u", ["x"]).result()
+    before = events._database
+
+    def newest(database, *_):
+        assert database is before
+        events._database = Database(tmp_path / "e.db", create=False)  # as the writing thread does meanwhile
+        raise Lost("it is closed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "newest", newest)
+        with pytest.raises(Lost):
+            events.past("u", 10)
+    assert events._unread is None
+    assert events.append("u", ["y"]).result() == 1 and events.newest("u", 10) == ["x", "y"]
+    events.close()
+
+
+@pytest.mark.slow
+def test_a_file_that_is_back_goes_on_under_readers(tmp_path):
+    events, stop = Events(tmp_path / "e.db", 100), threading.Event()
+    events.append("u", ["x"]).result()
+
+    def read():
+        while not stop.wait(0.001):
+            with contextlib.suppress(Unavailable):
+                events.past("u", 10)
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    try:
+        for _ in range(3):
+            os.rename(tmp_path / "e.db", tmp_path / "away.db")
+            with pytest.raises(Unavailable):
+                events.append("u", ["lost"]).result()
+            os.rename(tmp_path / "away.db", tmp_path / "e.db")
+            begun = time.monotonic()
+            while events.trouble and time.monotonic() < begun + 20:
+                time.sleep(0.05)
+            for _ in range(20):  # and from then on nothing is refused
+                assert events.append("u", ["y"]).result() == 1
+                time.sleep(0.05)
+    finally:
+        stop.set()
+        for reader in readers:
+            reader.join()
+        events.close()

@@ -4,10 +4,8 @@ A table's folder holds the files of removed rows too; which rows live its log sa
 version of the table, to a Parquet file in the cache, which is read as any other.
 """
 
-import errno
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +17,9 @@ import polars as pl
 from jaxrec.data.discover import SIDE
 from jaxrec.data.walking import DELTA
 from jaxrec.system.errors import UserError
-from jaxrec.system.files import MARK, replacing
+from jaxrec.system.files import FULL, MARK, replacing
 
 ROWS = "rows.parquet"
-#: what polars says of a disk that takes no more
-FULL = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EFBIG})\)")
 
 
 def live(folder: Path, cache: Path, say: Callable[[str], None] = lambda line: None) -> Path:

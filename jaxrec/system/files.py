@@ -1,11 +1,13 @@
 """Atomic writes, and bounded reads of regular files."""
 
 import contextlib
+import errno
 import io
 import json
 import os
 import re
 import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +22,8 @@ CHECKSUM = "checksum"  # key of a JSON file's checksum of its other keys
 MARK = ".jaxrec-"  # prefix of temporary files
 ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 BROKEN = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/(?!/)")  # what pathlib makes of an address
+#: what polars says of a disk that takes no more
+FULL = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EFBIG})\)")
 SPECIAL = "*?[]{}\\"  # characters of paths that Orbax, or libraries below it, treat as patterns
 
 
@@ -37,10 +41,18 @@ def writing(path: str | Path) -> Iterator[None]:
                 f"{other}: can't be opened ({error.strerror}), which is needed to write {path}: mend that, "
                 "and run the same command again"
             ) from error
-        raise UserError(
-            f"{path}: can't be written ({error.strerror or error}): make room, mend the disk or name another place, "
-            "and run the same command again"
-        ) from error
+        raise _unwritten(path, error.strerror or error) from error
+    except Exception as error:  # of polars, which has errors of its own for a disk that takes no more
+        if not (full := FULL.search(str(error))):
+            raise
+        raise _unwritten(path, os.strerror(int(full[1]))) from error
+
+
+def _unwritten(path, reason):
+    return UserError(
+        f"{path}: can't be written ({reason}): make room, mend the disk or name another place, and run the same "
+        "command again"
+    )
 
 
 def _is_elsewhere(name: str, path: str | Path) -> bool:
@@ -53,7 +65,8 @@ def _is_elsewhere(name: str, path: str | Path) -> bool:
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary file beside the path, which replaces it if the block succeeds, and is removed otherwise.
 
-    Its name is unpredictable, so that no link can be placed there beforehand.
+    Its name is unpredictable, so that no link can be placed there beforehand. What a link points to is replaced, and
+    the link stays; a pipe or a device, such as /dev/stdout, is written to.
 
     Raises:
         UserError: if it can't be written.
@@ -61,13 +74,20 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     if not path.name:
         raise UserError(f"{str(path)!r} is a folder, and a file is written there: name one in it")
-    temporary = path.with_name(f"{MARK}{secrets.token_hex(8)}.tmp")
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        is_stream = path.exists() and not path.is_file() and not path.is_dir()
+        target = Path(os.path.realpath(path)) if path.is_symlink() and not is_stream else path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.gettempdir()) if is_stream else target.parent
+        temporary = folder / f"{MARK}{secrets.token_hex(8)}.tmp"
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
         try:
             yield temporary
-            temporary.replace(path)
+            if is_stream:
+                with open(temporary, "rb") as source, open(path, "wb") as stream:
+                    shutil.copyfileobj(source, stream)
+            else:
+                temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -1,9 +1,14 @@
 """Files that are whole or not there."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import polars as pl
 import pytest
 
 from jaxrec.system.errors import UserError
-from jaxrec.system.files import read_checked, replacing, write_checked, write_json
+from jaxrec.system.files import read_checked, replacing, write_checked, write_json, writing
 
 
 @pytest.mark.parametrize("value", [{"a": object()}, {"a": float("nan")}])
@@ -43,6 +48,38 @@ def test_what_cannot_be_read_while_a_file_is_written_is_no_full_disk(tmp_path):
     for other in ("d/e", "d/e/f"):  # in, or below, what is no folder
         with pytest.raises(UserError, match=rf"/{other}: can't be written"), replacing(tmp_path / other):
             pass
+
+
+def test_a_disk_that_polars_finds_full_is_a_message(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"/a: can't be written \(No space left on device\): make room"),
+        writing(tmp_path / "a"),
+    ):
+        raise pl.exceptions.ComputeError("parquet: underlying IO error: No space left on device (os error 28)")
+    with pytest.raises(pl.exceptions.ComputeError, match="another"), writing(tmp_path / "a"):
+        raise pl.exceptions.ComputeError("another")
+
+
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path):
+    target, link, dangling = tmp_path / "folder" / "a.json", tmp_path / "link", tmp_path / "dangling"
+    write_json(target, 1)
+    link.symlink_to(target)
+    dangling.symlink_to("folder/b.json")
+    for path in (link, dangling):
+        write_json(path, 2)
+        assert path.is_symlink() and path.read_text() == "2\n"
+    assert {each.name for each in target.parent.iterdir()} == {"a.json", "b.json"}
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with ThreadPoolExecutor() as threads:
+        said = threads.submit(pipe.read_text)
+        write_json(pipe, [1])
+        assert said.result(10) == "[\n  1\n]\n"
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+    write_json("/dev/null", 1)
+    assert Path("/dev/null").is_char_device()
 
 
 @pytest.mark.parametrize("path", ["", ".", "/"])

@@ -13,7 +13,7 @@ from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-LATEST = 2**62 // context.SECOND  # seconds that are no mistake
+YEAR_10000 = 253_402_300_800  # seconds
 
 
 def context_of(
@@ -145,6 +145,7 @@ def type_numbers(
     given, place = _as_many(types, "types", length, which), {name: number for number, name in enumerate(names, 1)}
     if set(map(type, given)) == {str} and place.keys() >= set(given):  # as most are
         return np.array([place[each] for each in given], np.uint8), []
+    given = _told(given)
     for each in given:
         if not (each is None or (isinstance(each, str | int | np.integer) and not isinstance(each, bool))):
             raise UserError(f"{which}types: {arguments.some([each])} is no type: give a text, as in the training's log")
@@ -155,7 +156,7 @@ def type_numbers(
 
 def _sessions(sessions, length, which, at):
     """Of the events at these places: (their Sessions; those of which nobody says whether they begin one)."""
-    given = _as_many(sessions, "sessions", length, which)
+    given = _told(_as_many(sessions, "sessions", length, which))
     for each in given:
         if not (each is None or (isinstance(each, str | int | np.integer) and not isinstance(each, bool))):
             raise UserError(f"{which}sessions: {arguments.some([each])} is no id of a session: give a text or a number")
@@ -170,7 +171,7 @@ def _sessions(sessions, length, which, at):
 def _times(times, length, which):
     times = _as_many(times, "times", length, which)
     numbers = np.array(times) if set(map(type, times)) in ({int}, {float}) else np.full(1, np.nan)
-    if numbers.dtype.kind in "if" and ((numbers >= 0) & (numbers < LATEST)).all():  # as most are
+    if numbers.dtype.kind in "if" and ((numbers >= 0) & (numbers < YEAR_10000)).all():  # as most are
         found = np.round(numbers * context.SECOND).astype(np.int64)
     else:
         found = np.array([microseconds(time, f"{which}times: ") for time in times], np.int64)
@@ -191,7 +192,7 @@ def microseconds(time: object, which: str = "") -> int:
     Raises:
         UserError: it is none.
     """
-    if time is None:
+    if arguments.is_missing(time):
         return context.UNKNOWN
     if isinstance(time, np.datetime64):
         time = time.astype("datetime64[us]").item()
@@ -202,9 +203,10 @@ def microseconds(time: object, which: str = "") -> int:
             raise UserError(f"{which}{arguments.some([time])} is no date: write it as 2026-03-02T08:00:00Z") from None
     if isinstance(time, datetime.datetime):
         return (time.replace(tzinfo=time.tzinfo or datetime.UTC) - EPOCH) // datetime.timedelta(microseconds=1)
-    if isinstance(time, int | float | np.number) and not isinstance(time, bool) and 0 <= time < LATEST:
+    if isinstance(time, int | float | np.number) and not isinstance(time, bool) and 0 <= time < YEAR_10000:
         return round(time * context.SECOND)  # as logs are read
-    raise UserError(f"{which}{arguments.some([time])} is no time: give seconds since 1970, a datetime, or its text")
+    said, cure = arguments.some([time]), "give seconds since 1970 (milliseconds / 1000), a datetime, or its text"
+    raise UserError(f"{which}{said} is no time: {cure}")
 
 
 def _weights(weights, length, which):
@@ -214,6 +216,7 @@ def _weights(weights, length, which):
             numbers = np.array(found, np.float64)
             if np.isfinite(numbers).all():
                 return numbers
+    found = _told(found)
     for weight in found:
         if not (weight is None or _is_finite(weight)):
             raise UserError(f"{which}weights: {arguments.some([weight])} is no finite number")
@@ -227,6 +230,11 @@ def _is_finite(weight):
         return math.isfinite(weight)
     except OverflowError:  # an integer beyond all floats
         return False
+
+
+def _told(values):
+    """The values, None where one is missing in any other way."""
+    return [None if arguments.is_missing(value) else value for value in values]
 
 
 def _as_many(values, name, length, which) -> list:

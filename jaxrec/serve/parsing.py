@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from jaxrec.inference.attributes import BOUNDS
-from jaxrec.serve.schema import LONG, SHORT, YEAR_10000, RequestError
+from jaxrec.inference.events import YEAR_10000
+from jaxrec.serve.schema import LONG, SHORT, RequestError
 from jaxrec.system.console import printable
 
 SHOWN = 10  # maximum errors per answer

@@ -21,12 +21,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from jaxrec.inference.attributes import BOUNDS
+from jaxrec.inference.events import YEAR_10000
 from jaxrec.serve import given
 from jaxrec.serve.limits import Limits
 from jaxrec.system.console import printable
 
 LONG, SHORT = 500, 100  # characters of a message, and of a field's name
-YEAR_10000 = 253_402_300_800  # seconds
 EXACT = (1 << 53) - 1  # largest integer that JSON readers with floats, such as JavaScript, keep exact
 
 

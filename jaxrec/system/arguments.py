@@ -86,6 +86,18 @@ def id_list(ids: Any, name: str, which: str = "") -> list:
     return list(ids)
 
 
+def is_missing(value: object) -> bool:
+    """Whether a value stands for none: None, NaN, NaT, or pandas' NA.
+
+    >>> [is_missing(value) for value in (None, float("nan"), np.datetime64("NaT"), 0, "")]
+    [True, True, True, False, False]
+    """
+    if value is None:
+        return True
+    differs = value != value
+    return differs is value or (isinstance(differs, bool | np.bool_) and bool(differs))  # as NA differs from nothing
+
+
 def some(values: Sequence) -> str:
     """Returns the first few values, for a message."""
     return printable(", ".join(map(shown, values[:SHOWN])), CHARACTERS)

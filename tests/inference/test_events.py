@@ -107,7 +107,8 @@ def test_a_history_is_asked_when_it_is_said():
         ({"times": ["soon", 3]}, "write it as 2026-"),
         ({"times": [-1, 3]}, "is no time"),
         ({"times": [True, 3]}, "is no time"),
-        ({"times": [float("nan"), 3]}, "is no time"),
+        ({"times": [1_700_000_000_000, 1_700_000_060_000]}, "milliseconds / 1000"),
+        ({"now": 1_700_000_000_000}, "milliseconds / 1000"),
         ({"times": [1e300, 3]}, "is no time"),
         ({"now": "tomorrow"}, "now: 'tomorrow' is no date"),
         ({"now": -5}, "now: -5 is no time"),
@@ -170,7 +171,33 @@ def test_microseconds_of_a_log_come_back_from_the_seconds_that_a_service_gives(l
     assert _times(seconds, len(log), "").tolist() == [microseconds(each) for each in seconds] == log
 
 
-@pytest.mark.parametrize("times", [[1.0, float("nan")], [-1, 2], [1, 2**62], [0, 2**64], [1.0, float("inf")]])
+MISSING = [None, float("nan"), np.float64("nan"), np.datetime64("NaT")]
+
+
+@pytest.mark.parametrize("missing", MISSING, ids=repr)
+def test_what_is_missing_is_unknown_however_it_is_written(missing):
+    kinds = ["gap", "weight", "type", "session"]
+    told = lambda missing: {
+        "times": [5, missing, 9.0],
+        "weights": [missing, 2, missing],
+        "types": type_numbers([missing, "view", missing], ["view"], 3)[0],
+        "sessions": ["a", missing, "b"],
+    }
+    np.testing.assert_array_equal(context_of(kinds, 3, **told(missing)), context_of(kinds, 3, **told(None)))
+
+
+def test_missing_times_of_a_column_are_unknown():
+    pd = pytest.importorskip("pandas")
+    for column in (
+        pd.Series(pd.to_datetime(["2026-01-01", None], utc=True)),
+        pd.Series([1.0, None]),
+        pd.Series([1, None], dtype="Int64"),
+        np.array(["2026-01-01", "NaT"], "datetime64[s]"),
+    ):
+        assert _times(column, 2, "").tolist()[1] == context.UNKNOWN
+
+
+@pytest.mark.parametrize("times", [[-1, 2], [1, 1_700_000_000_000], [1, 2**62], [0, 2**64], [1.0, float("inf")]])
 def test_what_is_no_time_is_none_among_others_of_its_type(times):
     with pytest.raises(UserError, match="is no time"):
         _times(times, 2, "")

@@ -24,6 +24,7 @@ from jaxrec.data.text import some
 from jaxrec.inference.engine import SLOTS, Engine
 from jaxrec.inference.events import microseconds
 from jaxrec.inference.numbering import Numbering
+from jaxrec.inference.padding import bucket
 from jaxrec.inference.popularity import Popularity
 from jaxrec.inference.programs import START, hidden
 from jaxrec.inference.spread import Spread
@@ -34,6 +35,8 @@ from jaxrec.system.errors import UserError
 BLOCK = 1 << 15  # users whose answers make one frame
 BATCH = 256  # histories that a device answers at once, where they are short
 BATCH_SLOTS = 1 << 14  # slots of them all: of the longest histories, fewer are answered at once, as caches are full
+SEEN_SLOTS = 1 << 24  # slots of the items that they have had
+REPEATING = 4096  # events of a history from which on its repeated items are looked for
 
 
 class Bulk:
@@ -186,7 +189,7 @@ class Bulk:
         """The histories of each batch: the longest first, so that a batch that is not full is a short one."""
         last = len(order)
         while last > 0:
-            first = max(last - _rows(self._slots(length[order[last - 1]])), 0)
+            first = max(last - self._rows(int(length[order[last - 1]])), 0)
             yield order[first:last]
             last = first
 
@@ -194,7 +197,12 @@ class Bulk:
         """Of the histories in a batch, by its longest."""
         engine = self._engine
         shown = min(longest, engine.length - engine.num_mask_slots)
-        return min(_bucket(int(shown) + engine.num_mask_slots), engine.length)
+        return min(bucket(int(shown) + engine.num_mask_slots, SLOTS), engine.length)
+
+    def _rows(self, longest):
+        """So many histories are one batch, by its longest: a power of two."""
+        most = min(BATCH_SLOTS // self._slots(longest), SEEN_SLOTS // bucket(min(longest, self._engine.items), SLOTS))
+        return min(BATCH, 1 << max(most, 1).bit_length() - 1)
 
     def _of_users(self, columns):
         """What a model is shown of each user without events, [U, K] int32."""
@@ -237,16 +245,21 @@ class Bulk:
     def _batch(self, flat, context, start, stop, vectors, asked):
         """(items [B, T], seen [B, S], vectors [B], context [B, T, K] or None) of some histories, int32,
 
-        T and S in their buckets, B as T has it.
+        T and S in their buckets, B as the longest history has it. Of a history longer than REPEATING, `seen` has each
+        item once.
         """
         engine, longest = self._engine, int((stop - start).max())
         newest = np.maximum(start, stop - (engine.length - engine.num_mask_slots))
         slots = self._slots(longest)
-        shown = np.zeros((_rows(slots), slots), np.int32)
-        seen = np.zeros((len(shown), _bucket(longest)), np.int32)
-        for into, first in ((shown, newest), (seen, start)):
-            row = np.repeat(np.arange(len(first)), stop - first)
-            into[row, within(stop - first)] = flat[slices(first, stop)]
+        shown = np.zeros((self._rows(longest), slots), np.int32)
+        row = np.repeat(np.arange(len(newest)), stop - newest)
+        shown[row, within(stop - newest)] = flat[slices(newest, stop)]
+        row, items = np.repeat(np.arange(len(start)), stop - start), flat[slices(start, stop)]
+        if longest > REPEATING:
+            row, items = np.divmod(np.unique(row * (engine.items + 1) + items), engine.items + 1)
+        counts = np.bincount(row, minlength=len(start))
+        seen = np.zeros((len(shown), bucket(int(counts.max()), SLOTS)), np.int32)
+        seen[row, within(counts)] = items
         events = None
         if context is not None:
             events = np.zeros((*shown.shape, context.shape[1]), np.int32)
@@ -320,17 +333,6 @@ def context_in(kinds: Sequence[str], events: context.Events, name: str, masks: b
     shown = np.zeros((len(is_known), len(kinds)), found.dtype)
     shown[is_known] = found
     return shown
-
-
-def _bucket(number):
-    """So many slots, and as many more as make a power of two, or three quarters of one."""
-    power = max(1 << (number - 1).bit_length(), SLOTS)
-    return power - power // 4 if number <= power - power // 4 and power > SLOTS else power
-
-
-def _rows(slots):
-    """So many histories of so many slots are one batch: a power of two."""
-    return min(BATCH, 1 << max(BATCH_SLOTS // slots, 1).bit_length() - 1)
 
 
 def _hidden(model, objective, params, items_BT, seen_BS, user_B, context_BTK):

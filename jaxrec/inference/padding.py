@@ -28,3 +28,13 @@ def cut(found: Sequence[Any], rows: int, k: int) -> tuple[np.ndarray, np.ndarray
     """(items, scores) on the host, without the padding."""
     items, scores = found
     return np.asarray(items)[:rows, :k], np.asarray(scores)[:rows, :k]
+
+
+def bucket(number: int, least: int) -> int:
+    """Rounds a number up to a power of two, or to three quarters of one; at least to `least`.
+
+    >>> [bucket(number, 16) for number in (3, 17, 24, 25)]
+    [16, 24, 24, 32]
+    """
+    most = max(power(number), least)
+    return most - most // 4 if number <= most - most // 4 and most > least else most

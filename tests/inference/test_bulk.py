@@ -40,14 +40,16 @@ histories = st.lists(st.lists(st.integers(0, ITEMS + 4), min_size=1, max_size=70
     histories=histories,
     k=st.sampled_from([1, 7, ITEMS + 5]),
     exclude=st.booleans(),
-    batch=st.sampled_from([(2, 256), (256, 48), (256, 1 << 14)]),
+    batch=st.sampled_from(
+        [(2, 256, 1 << 24, 4096), (256, 48, 1 << 24, 4096), (256, 1 << 14, 128, 16), (8, 256, 64, 0)]
+    ),
 )
 @settings(deadline=None, max_examples=6)
 def test_each_user_is_answered_as_alone(own, histories, k, exclude, batch):
     log = log_of(histories)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bulk, "BATCH", batch[0])
-        patch.setattr(bulk, "BATCH_SLOTS", batch[1])
+        for name, value in zip(("BATCH", "BATCH_SLOTS", "SEEN_SLOTS", "REPEATING"), batch, strict=True):
+            patch.setattr(bulk, name, value)
         patch.setattr(bulk, "BLOCK", 4)
         frame = own.recommend_users(k=k, data=log, exclude_seen=exclude)
     for number, history in enumerate(histories):

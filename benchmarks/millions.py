@@ -25,7 +25,7 @@ from jaxrec.data import splits, synthetic
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.inference import candidates
 from jaxrec.inference.recommender import Recommender
-from jaxrec.inference.stock import ROOM, NewItem
+from jaxrec.inference.stock import NewItem, roomy
 
 FEW, LENGTH, K, ASKED, STEPS = 10_000, 50, 100, 400, 64
 LOSS = {"name": "sampled-softmax", "negatives": 512, "sampling": "uniform", "share": "batch"}
@@ -133,7 +133,7 @@ def changed(near, found, asked):
     seconds = []
     for items, retired in ((new[1:], best), (new[:1], [])):  # many, and then one more
         begun = time.monotonic()
-        near = near.changed(items, retired, room=ROOM)
+        near = near.changed(items, retired, rows=roomy(len(near.offered) + len(items)))
         seconds.append(time.monotonic() - begun)
     after, milliseconds = answers(near, asked)
     kept = {id for items in after for id, _ in items}

@@ -92,7 +92,7 @@ def by_first_meeting(recommender, log, fold):
         known = [id for id in history if id in trained or id in there][-LIKE:]
         if item not in there and known:
             begun = time.perf_counter()
-            recommender = recommender.changed([NewItem(item, like=known)], room=32)
+            recommender = recommender.changed([NewItem(item, like=known)])
             seconds.append(time.perf_counter() - begun)
             there.add(item)
     return found, recommender, seconds

@@ -65,7 +65,7 @@ def read(path: str | Path) -> list[Change]:
     return list(parsed(text[: text.rfind(b"\n") + 1], Path(path)))
 
 
-def onto(recommender: Recommender, changes: Iterable[Change], room: int = 0) -> Recommender:
+def onto(recommender: Recommender, changes: Iterable[Change], rows: int = 0) -> Recommender:
     """A Recommender with all changes, made anew.
 
     What no longer applies to its catalogue is left out: an item that it knows is not added again; and, with a warning
@@ -74,7 +74,7 @@ def onto(recommender: Recommender, changes: Iterable[Change], room: int = 0) -> 
     Args:
         recommender: of a training, without changes.
         changes: in their order.
-        room: number of further items that its tables get room for.
+        rows: the least number of rows of the tables.
     """
     known = Numbering(recommender.catalogue.ids)
     own, added, offered = known.own, {}, {}
@@ -91,10 +91,10 @@ def onto(recommender: Recommender, changes: Iterable[Change], room: int = 0) -> 
         offered |= dict.fromkeys(map(own, change.retired), False)
     gone = lambda: [id for id, is_offered in offered.items() if not is_offered and (id in known or id in added)]
     try:
-        return recommender.changed(list(added.values()), gone(), room)
+        return recommender.changed(list(added.values()), gone(), rows)
     except UserError:  # one of them does not apply
         added = _one_by_one(recommender, added)
-    return recommender.changed(list(added.values()), gone(), room)
+    return recommender.changed(list(added.values()), gone(), rows)
 
 
 def _applying(item, catalogue):

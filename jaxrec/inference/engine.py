@@ -13,7 +13,7 @@ from jax.sharding import Mesh, PartitionSpec as P
 from jaxrec.batches.objectives import Objective
 from jaxrec.inference import candidates, placed
 from jaxrec.inference.padding import cut, padded, power, shapes
-from jaxrec.inference.programs import advance, answer, begin, hidden, similar, top_k
+from jaxrec.inference.programs import advance, answer, begin, hidden, lengths, similar, top_k
 from jaxrec.kernels import placement
 from jaxrec.kernels.placement import ITEM
 from jaxrec.models.model import Model
@@ -269,15 +269,15 @@ class Engine:
 
     @cached_property
     def _lengths(self):
-        lengths = lambda params: jnp.linalg.norm(self.model.output_embedding(params)[0], axis=1)
-        return jnp.maximum(jax.jit(lengths)(self.params), 1e-12)
+        return self._compiled.setdefault(("lengths",), jax.jit(partial(lengths, self.model)))(self.params)
 
     def _exactly_for(self, hidden_ND, allowed, k):
         rows = power(len(hidden_ND))
         axis = self.model.item_axis
         program = lambda params, *args, k: top_k(self.model.output_embedding(params), *args, k=k, axis=axis)
         args = padded(hidden_ND, rows), self._masks(allowed, rows)
-        return cut(self._run("best for", program, self.params, *args, masked=True, k=self._k(k)), len(hidden_ND), k)
+        found = self._run("best for", program, self.params, *args, masked=True, k=self._enough("best for", k, args))
+        return cut(found, len(hidden_ND), k)
 
     @property
     def _answer(self):

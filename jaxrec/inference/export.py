@@ -146,7 +146,7 @@ def check(run: Callable, recommender: Recommender, length: int, k: int, count: i
             raise UserError(f"{what}: it recommends what is not allowed, or too few: report this")
         named = np.stack([own.scores(*each) for each in zip(hidden, np.maximum(items, 1), strict=True)])
         for found in (scores, named):  # of equal scores, and nearly so, either item may come first
-            largest = max(largest, np.abs(found[real] - wanted[real]).max(initial=0))
+            largest = np.maximum(largest, np.abs(found[real] - wanted[real]).max(initial=0))  # NaN if one is
         if not largest <= CLOSE * max(1.0, np.abs(wanted[real]).max(initial=0)):
             raise UserError(f"{what}: a score differs by {largest:.1e} from the engine's: report this")
     return largest

@@ -52,7 +52,8 @@ def influence(
     hidden = np.concatenate(hidden)
     if not asked[-1][0] and not engine.num_mask_slots:
         hidden[1:] = 0  # without it there is no history, and nothing that a model could have said
-    scores = engine.scores(hidden, items)
+    table_VD, _ = engine.output_table  # a bias is the same with an event and without; of a retired item it is -inf
+    scores = hidden @ table_VD[np.asarray(items, np.int32) - 1].T
     moved = np.zeros((len(items), len(history)), np.float32)
     moved[:, places] = (scores[0] - scores[1:]).T
     return moved

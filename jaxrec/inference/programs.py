@@ -55,6 +55,11 @@ def top_k(
     return _best(ranking.dot_all(table, hidden_BD), allowed_BV, k, axis)
 
 
+def lengths(model: Model, params: Any) -> jax.Array:
+    """The lengths of the rows of the output table, [V] float32, above 0."""
+    return jnp.maximum(jnp.linalg.norm(model.output_embedding(params)[0], axis=1), 1e-12)
+
+
 def similar(
     model: Model, params_and_lengths: tuple[Any, jax.Array], units_ND: jax.Array, allowed_NV: jax.Array, *, k: int
 ) -> tuple[jax.Array, jax.Array]:

@@ -88,7 +88,7 @@ def check_session(session: object, recommender: Any, which: str = "") -> None:
     """
     if not isinstance(session, Session):
         raise UserError(f"{which}{arguments.some([session])} is no Session: `start` makes one of a history")
-    if session.params != recommender.engine.checksum:
+    if session.params != (recommender.base or recommender).engine.checksum:  # what is added or retired moves none
         raise UserError(
             f"{which}the Session is of another model, or of another checkpoint than step {recommender.step}: `start` "
             "makes one of the whole history"

@@ -76,7 +76,7 @@ class Recommender:
         other.engine, other.step, other._trained = other.engine.renewed(own), step, params
         return other
 
-    def changed(self, added: Sequence[NewItem] = (), retired: Sequence = (), room: int = 0) -> "Recommender":
+    def changed(self, added: Sequence[NewItem] = (), retired: Sequence = (), rows: int = 0) -> "Recommender":
         """Returns a Recommender with items added to the catalogue, and others that are no longer recommended.
 
         Raises:
@@ -84,7 +84,7 @@ class Recommender:
         """
         before = Stock(self.catalogue, self.engine, self.offered)
         trained = self.config, self._model, placed.whole(self._model, self._trained, self.engine.mesh)
-        now = stock.changed(before, self._checker.numbering, trained, added, retired, room)
+        now = stock.changed(before, self._checker.numbering, trained, added, retired, rows)
         other, more = copy.copy(self), len(now.offered) - len(self.offered)
         other.catalogue, other.engine, other.offered = now
         other.base = self.base or self
@@ -191,7 +191,7 @@ class Recommender:
             raise UserError(f"{name} carries no state of a user, as gru4rec does: give the whole history to recommend")
         if shown := ", ".join(self.engine.kinds):
             raise UserError(f"the model is shown the {shown} of events: give recommend the whole history, with them")
-        return self._advanced(Session(state, params=self.engine.checksum), history)
+        return self._advanced(Session(state, params=(self.base or self).engine.checksum), history)
 
     def advance(self, session: Session, item: Any) -> Session:
         """The Session after one more item. If the catalogue lacks it, only `unknown` of the Session changes."""

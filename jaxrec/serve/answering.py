@@ -81,7 +81,7 @@ async def _read(request, model, limits):
 
 
 def _json(value, status=200, headers=None):
-    return Response(to_json(value), status, headers, "application/json")
+    return Response(to_json(value, inf_nan_mode="null"), status, headers, "application/json")
 
 
 def fixed(content: bytes, kind: str) -> Callable:

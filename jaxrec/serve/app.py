@@ -18,7 +18,7 @@ from jaxrec.batches import context
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
 from jaxrec.inference.states import States
-from jaxrec.inference.stock import ROOM, AlreadyThere, NewItem, sharing
+from jaxrec.inference.stock import ROOM, AlreadyThere, NewItem, roomy
 from jaxrec.serve import answering, endpoints, openapi, page, schema, watch
 from jaxrec.serve.batching import Batcher, Full
 from jaxrec.serve.database import Unavailable
@@ -71,7 +71,8 @@ class Service:
         noted = self.metrics.batch.observe, self.metrics.waiting.set
         self.batcher = Batcher(recommender, limits.queue, *noted, States(limits.states))
         self._histories = self._of_users()
-        self.listing, self._facets = _listing(recommender), None
+        self.listing = _listing(recommender)
+        self._facets: tuple | None = None  # (Catalogue, what GET /attributes answers of it)
         self._stocking, self._changing, self._growing = stocking, threading.Lock(), threading.Lock()
         self._following: asyncio.Future | None = None  # takes over what other processes have changed
         self.metrics.step.set(recommender.step or 0)
@@ -90,11 +91,10 @@ class Service:
         """
         with self._changing:
             if self._stocking:  # there may be changes since it was made
-                latest = self._stocking.onto(recommender.base or recommender)
-                latest.engine = sharing(latest.engine, recommender.engine)
-                recommender = latest
+                latest = self._stocking.onto(recommender.base or recommender, recommender.engine.items)
+                recommender = self._with_programs(latest, recommender)
             if recommender.catalogue is not self.batcher.recommender.catalogue:
-                self.listing, self._facets = _listing(recommender), None
+                self.listing = _listing(recommender)
             self.batcher.recommender, self.known = recommender, self.known if known is None else known
             self._histories = self._of_users()
         self.metrics.step.set(recommender.step or 0)
@@ -143,7 +143,8 @@ class Service:
         ]
         ranked = await self._ask(queries)
         strange = any(each.unknown for each in ranked)
-        given = {self.listing.own(id): id for id in self._given(body)} if strange else {}
+        given = chain(*(body.histories or [body.history or ()]), body.candidates or (), body.block) if strange else ()
+        given = {self.listing.own(id): id for id in given}
         results = [self._ranking(each, body.k, given) for each in ranked]
         return results[0] if body.histories is None else {"results": results}
 
@@ -176,8 +177,7 @@ class Service:
             raise RequestError(404, None, "this service keeps no events: start it with --events FILE")
         try:
             told = body.time, body.weight, body.type, body.session
-            written = self.events.append(body.user, body.items or [body.item], *told)
-            stored = await asyncio.wrap_future(written)
+            stored = await asyncio.wrap_future(self.events.append(body.user, body.items or [body.item], *told))
         except queue.Full:
             raise busy("too many events wait for the disk") from None
         except Unavailable as error:
@@ -226,20 +226,23 @@ class Service:
     def _use(self, now):
         """Answers by a Recommender with further changes from now on."""
         if now is not self.batcher.recommender:
-            self.listing, self._facets = self.listing.changed(now.catalogue, now.offered), None
+            now = self._with_programs(now, self.batcher.recommender)
+            self.listing = self.listing.changed(now.catalogue, now.offered)
             self.batcher.recommender = now
+
+    def _with_programs(self, recommender, running):
+        return watch.with_programs(recommender, running, self.limits.k, self.limits.batch)
 
     def _make_room(self):
         """Lengthens the tables, and compiles for them, while the shorter ones answer."""
         if not self._growing.acquire(blocking=False):
             return
         try:
-            longer = self.batcher.recommender.changed(room=ROOM)
-            watch.compile_all(longer, self.limits.k, self.batcher.size)
+            now = self.batcher.recommender
+            longer = self._with_programs(now.changed(rows=roomy(len(now.offered))), now)
             with self._changing:
-                now = self.batcher.recommender.changed(room=ROOM)
-                now.engine = sharing(now.engine, longer.engine)
-                self.batcher.recommender = now
+                now = self.batcher.recommender.changed(rows=longer.engine.items)
+                self.batcher.recommender = self._with_programs(now, longer)
         finally:
             self._growing.release()
 
@@ -262,9 +265,10 @@ class Service:
 
     async def attributes(self, _request: Request) -> dict:
         """Answers GET /attributes."""
-        if self._facets is None:
-            self._facets = await asyncio.to_thread(facets, self.batcher.recommender.catalogue.about)
-        return {"attributes": self._facets}
+        catalogue, found = self.batcher.recommender.catalogue, self._facets
+        if found is None or found[0] is not catalogue:
+            found = self._facets = catalogue, await asyncio.to_thread(facets, catalogue.about)
+        return {"attributes": found[1]}
 
     async def context(self, _request: Request) -> dict:
         """Answers GET /context."""
@@ -288,10 +292,6 @@ class Service:
             raise busy("it is stopping, or its queue is full")
         step, together = self.batcher.recommender.step, self.batcher.size
         return {"status": "ready", "step": step, "items": len(self.listing), "batch": together}
-
-    def _given(self, body):
-        histories = body.histories or [body.history or ()]
-        return chain(*histories, body.candidates or (), body.block)
 
     async def _ask(self, questions):
         """Returns the model's answers, in order. Raises the first error among them."""
@@ -328,7 +328,7 @@ class Service:
         }
         routes = answering.routes(self.endpoints, self.limits)
         routes += [Route(path, answering.fixed(*file)) for path, file in fixed.items()]
-        routes.append(Route("/metrics", self._metrics))
+        routes += [Route("/metrics", self._metrics)]
         application = Starlette(routes=routes, exception_handlers=answering.ERRORS, lifespan=self._lifespan)
         application.router.redirect_slashes = False  # a redirect could lead to any host that the request names
         return application

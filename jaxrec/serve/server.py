@@ -62,7 +62,7 @@ def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str], part: Pa
     service = Service(recommender, allowed, events, token, hosts, known, stocking, metrics)
     beside = [threading.Thread(target=watch.warm, args=(service.batcher, allowed.k, allowed.batch), daemon=True)]
     if arguments.watch:
-        renew = lambda step: watch.renew(service.batcher.recommender, step, allowed.k, **stocked)
+        renew = lambda step: watch.renew(service.batcher.recommender, step, allowed.k, allowed.batch, **stocked)
         again = (arguments.approximate, allowed.k, allowed.batch, *tables)
         reload = lambda step: watch.reload(arguments.workdir, step, *again, **stocked)
 

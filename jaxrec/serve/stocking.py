@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxrec.inference import changes
 from jaxrec.inference.changes import Change
 from jaxrec.inference.recommender import Recommender
-from jaxrec.inference.stock import ROOM, NewItem, sharing
+from jaxrec.inference.stock import NewItem, roomy
 from jaxrec.serve import locks
 from jaxrec.serve.database import Unavailable
 from jaxrec.system.errors import UserError
@@ -54,13 +54,19 @@ class Stocking:
             for change in news:
                 now = now.changed(change.added, change.retired)
         except UserError:  # this process has another catalogue at present: what applies to it is taken
-            now = self.onto(recommender.base or recommender)
-            now.engine = sharing(now.engine, recommender.engine)
+            now = self.onto(recommender.base or recommender, recommender.engine.items)
         return now
 
-    def onto(self, recommender: Recommender) -> Recommender:
-        """Returns a Recommender with all changes, and room for more: see `changes.onto`."""
-        return changes.onto(recommender, self._changes, ROOM)
+    def onto(self, recommender: Recommender, rows: int = 0) -> Recommender:
+        """Returns a Recommender with all changes: see `changes.onto`.
+
+        Args:
+            recommender: of a training, without changes.
+            rows: the number of rows that its tables get if that is enough, as another has whose programs it shares; 0:
+                as many as all items have, and room for more.
+        """
+        now = changes.onto(recommender, self._changes, rows)
+        return now if rows else now.changed(rows=roomy(len(now.offered)))
 
     def changed(self, recommender: Recommender, added: Sequence[NewItem], retired: Sequence) -> Recommender:
         """Returns a Recommender with items added and retired; the change is on disk then. To be called in a `turn`.

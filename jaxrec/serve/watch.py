@@ -37,7 +37,12 @@ EVERY, FAR = 1.0, 10.0  # seconds between looks at a folder, and at an object st
 log = logging.getLogger("jaxrec.serve")
 
 
-Stocked = Callable[[Recommender], Recommender]  #: the same, with the changes of the catalogue so far
+#: (recommender, rows) -> the same with the changes of the catalogue so far, and so many rows in its tables if these do
+Stocked = Callable[[Recommender, int], Recommender]
+
+
+def _unchanged(recommender: Recommender, _rows: int) -> Recommender:
+    return recommender
 
 
 def load(
@@ -48,7 +53,7 @@ def load(
     batch: int,
     items: str | None = None,
     item_devices: int = 1,
-    stocked: Stocked = lambda recommender: recommender,
+    stocked: Stocked = _unchanged,
 ) -> Recommender:
     """Returns the Recommender of a workdir's checkpoint, compiled for single histories, and checked.
 
@@ -65,25 +70,34 @@ def load(
     Raises:
         UserError: if there is none, or it doesn't pass `check`.
     """
-    recommender = stocked(loading.load(path, checkpoint, approximate, items, item_devices))
+    recommender = stocked(loading.load(path, checkpoint, approximate, items, item_devices), 0)
     # larger requests are split into parts that need no other program
     recommender.engine.rows = min(recommender.engine.rows, batch)
     begin(recommender, k)
     return recommender
 
 
-def renew(
-    recommender: Recommender, step: int, k: int, stocked: Stocked = lambda recommender: recommender
-) -> Recommender:
-    """Returns a Recommender of another step, which shares the programs of this one, and is checked.
+def renew(recommender: Recommender, step: int, k: int, batch: int, stocked: Stocked = _unchanged) -> Recommender:
+    """Returns a Recommender of another step, with programs for up to `batch` histories, and checked.
 
     Raises:
         UserError: if there is none, or it doesn't pass `check`.
     """
-    other = stocked(recommender.renewed(str(step)))
-    other.engine = sharing(other.engine, recommender.engine)
+    other = stocked(recommender.renewed(str(step)), recommender.engine.items)
+    other = with_programs(other, recommender, k, batch)
     begin(other, k)
     return other
+
+
+def with_programs(recommender: Recommender, running: Recommender, k: int, batch: int) -> Recommender:
+    """Returns a Recommender that answers at once: by the programs of one of the same model that is running.
+
+    If its tables have another number of rows, its own programs are compiled.
+    """
+    recommender.engine = sharing(recommender.engine, running.engine)
+    if recommender.engine.items != running.engine.items:
+        compile_all(recommender, k, batch)
+    return recommender
 
 
 def reload(
@@ -94,7 +108,7 @@ def reload(
     batch: int,
     items: str | None = None,
     item_devices: int = 1,
-    stocked: Stocked = lambda recommender: recommender,
+    stocked: Stocked = _unchanged,
 ) -> Recommender:
     """As `load`, for a step with another catalogue or model; also compiles batches of up to `batch` histories."""
     other = load(path, step, approximate, k, batch, items, item_devices, stocked)
@@ -154,6 +168,9 @@ def check(recommender: Recommender) -> None:
     if not all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(learned)):
         raise UserError(f"{step}: a parameter is not finite")
     wanted = min(ASKED, int(recommender.offered.sum()))
+    if not wanted:
+        log.warning("%s: all items are retired, and every answer is empty", step)
+        return
     for place in range(CHECKED):
         history = ids[place * len(ids) // CHECKED :][: 1 << place]
         (ranked,) = recommender.answer([Query(history, wanted, exclude_seen=False)])

@@ -19,6 +19,7 @@ from jaxrec.data.interactions import from_sequences
 from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.inference import candidates
 from jaxrec.inference.queries import Query
+from jaxrec.inference.stock import NewItem
 from jaxrec.system.errors import UserError
 
 ITEMS, LENGTH = 60, 20
@@ -267,3 +268,30 @@ def test_a_program_for_more_items_answers_fewer_where_there_is_none_of_their_own
     assert rec.recommend(IDS[:5], 4) == more[:4] == wanted and set(rec.engine._compiled) == compiled
     rec.engine.compile(1, 4)
     assert set(rec.engine._compiled) > compiled and rec.recommend(IDS[:5], 4) == wanted
+
+
+def test_what_was_compiled_for_more_answers_fewer_from_states_too():
+    rec = copy.copy(made("gru4rec"))
+    rec.engine = copy.copy(rec.engine)
+    rec.engine._compiled = {}
+    session = rec.start(IDS[:5])
+    more = rec.recommend(session, 40)
+    compiled = set(rec.engine._compiled)
+    assert rec.recommend(session, 20) == more[:20] and set(rec.engine._compiled) == compiled
+
+
+def test_a_change_of_the_catalogue_compiles_nothing_for_similar_items():
+    rec = made("sasrec").changed(rows=1024)
+    rec.similar("i1", 5)
+    compiled = set(rec.engine._compiled)
+    now = rec.changed([NewItem("n", like=["i1"])], retired=["i2"])
+    assert dict(now.similar("i1", 5)).keys() >= {"n"} and set(now.engine._compiled) == compiled
+    assert now.engine._compiled["lengths",]._cache_size() == 1
+
+
+def test_a_session_goes_on_after_a_change_of_the_catalogue():
+    rec = made("gru4rec")
+    session = rec.start(["i1"])
+    now = rec.changed([NewItem("n", like=["i2"])], retired=["i3"])
+    later = now.advance(session, "n")
+    same(now.recommend(later, 5, exclude_seen=False), now.recommend(["i1", "n"], 5, exclude_seen=False))

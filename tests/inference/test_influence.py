@@ -51,3 +51,10 @@ def test_influence_of_an_only_event_is_the_difference_to_what_is_known_of_the_us
     with_it, without = shown.engine.scores(hidden, [6])[:, 0]
     np.testing.assert_allclose(moved, [[with_it - without]], atol=1e-5)
     assert moved != shown.influence(["i1"], ["i5"])
+
+
+def test_influence_on_a_retired_item_is_what_it_was():
+    shown = recommenders.recommender("sasrec", items=12)
+    before = shown.influence(["i1", "i2"], ["i5", "i6"])
+    now = shown.changed(retired=["i5"])
+    np.testing.assert_allclose(now.influence(["i1", "i2"], ["i5", "i6"]), before, atol=1e-6)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import threading
 
 import jax
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 import jaxrec
 from jaxrec.inference import stock
 from jaxrec.inference.stock import NewItem
-from jaxrec.serve import app, stocking
+from jaxrec.serve import app, stocking, watch
 from jaxrec.serve.database import Unavailable
+from jaxrec.serve.limits import Limits
 from jaxrec.serve.stocking import Stocking
 from jaxrec.system.errors import UserError
 
@@ -67,7 +69,9 @@ def test_what_is_added_and_retired_is_so_in_every_answer(ask, recommender, kept)
     ("body", "status", "message"),
     [
         ({"add": [{"id": 3, "like": [4]}]}, 409, "3 is in the catalogue already"),
-        ({"add": [{"id": NEW, "like": [4]}, {"id": str(NEW), "like": [5]}]}, 409, "1000' is there twice"),
+        ({"add": [{"id": NEW, "like": [4]}, {"id": str(NEW), "like": [5]}]}, 409, "1000 is there twice"),
+        ({"add": [{"id": " 7", "like": [3]}]}, 404, "no integer"),
+        ({"add": [{"id": "7.0", "like": [3]}]}, 404, "no integer"),
         ({"add": [{"id": NEW}]}, 404, "1000 is like no item"),
         ({"add": [{"id": NEW, "like": [999]}]}, 404, "999 is not in the catalogue"),
         ({"add": [{"id": NEW, "like": [3], "about": {"colour": 1}}]}, 404, "no attribute 'colour'"),
@@ -241,9 +245,10 @@ def test_changes_that_can_not_be_read_are_a_503(ask, recommender, two, kept, cap
 
 @pytest.mark.slow
 def test_tables_are_lengthened_while_the_shorter_ones_answer(ask, recommender, kept, monkeypatch):
-    for module in (stock, app, stocking):
+    for module in (stock, app):
         monkeypatch.setattr(module, "ROOM", 16)
     keeping = Stocking(kept)
+    assert keeping.onto(recommender).engine.items == -(-(ITEMS + 16) // 16) * 16
 
     async def work(client, service):
         rows = service.batcher.recommender.engine.items
@@ -287,3 +292,72 @@ def ids_of(served):
     found = {item["id"] for item in served.post("/recommend", history=[2], k=200).json()["items"]}
     served.stop()
     return found
+
+
+def programs(recommender):
+    """The numbers of histories that are answered without compiling."""
+    return {key[2][0] for key in recommender.engine._compiled if key[0] == "best"}
+
+
+def test_many_new_items_at_once_are_compiled_for_before_they_are_in_force(ask, recommender, kept, monkeypatch):
+    for module in (stock, app):
+        monkeypatch.setattr(module, "ROOM", 16)
+    keeping = Stocking(kept)
+
+    async def work(client, service):
+        rows = service.batcher.recommender.engine.items
+        many = [{"id": NEW + number, "like": [3]} for number in range(rows)]
+        assert (await post(client, "/items", add=many, retire=[])).status_code == 200
+        now = service.batcher.recommender
+        assert now.engine.items > rows and programs(now) >= {1, 2, 4}
+
+    ask(work, keeping.onto(recommender), Limits(deadline=50, batch=4), stocking=keeping)
+
+
+def test_a_new_checkpoint_has_the_programs_of_the_one_before_however_full_the_tables_are(tmp_path, kept, monkeypatch):
+    monkeypatch.setattr(stock, "ROOM", 16)
+    path, state = make_workdir(tmp_path / "run")
+    keeping = Stocking(kept)
+    now = watch.load(path, "latest", False, 10, 4, stocked=keeping.onto)
+    watch.compile_all(now, 10, 4)
+    rows, compiled = now.engine.items, {**now.engine._compiled}
+    save(path, 2, state._replace(params=jax.tree.map(lambda x: -x, state.params)))
+    for number in range(rows - ITEMS):  # till they are full
+        now = keeping.changed(now, [NewItem(NEW + number, [3])], [])
+        other = watch.renew(now, 2, 10, 4, stocked=keeping.onto)
+        assert other.engine.items == rows and other.step == 2
+        assert all(other.engine._compiled[key] is compiled[key] for key in compiled)
+    now = keeping.changed(now, [NewItem(NEW + rows, [3])], [])  # now in longer tables
+    other = watch.renew(watch.with_programs(now, other, 10, 4), 2, 10, 4, stocked=keeping.onto)
+    assert other.engine.items > rows and programs(other) >= {1, 2, 4}
+
+
+def test_a_service_whose_items_are_all_retired_starts_again(tmp_path, kept, caplog):
+    path, _ = make_workdir(tmp_path / "run")
+    keeping = Stocking(kept)
+    keeping.changed(keeping.onto(jaxrec.load(path)), [], list(range(1, ITEMS + 1)))
+    again = watch.load(path, "latest", False, 10, 2, stocked=keeping.onto)
+    assert again.recommend([1]) == [] and "all items are retired" in caplog.text
+
+
+def test_attributes_are_those_of_the_catalogue_in_force(ask, recommender, kept, monkeypatch):
+    keeping = Stocking(kept)
+
+    async def work(client, service):
+        computing, go_on, real = threading.Event(), threading.Event(), app.facets
+
+        def slow(about):
+            computing.set()
+            go_on.wait(20)
+            return real(about)
+
+        monkeypatch.setattr(app, "facets", slow)
+        asked = asyncio.ensure_future(client.get("/attributes"))
+        await asyncio.to_thread(computing.wait, 20)
+        new = {"id": NEW, "like": [3], "about": {"genres": "Horror"}}
+        assert (await post(client, "/items", add=[new], retire=[])).status_code == 200
+        go_on.set()
+        await asked
+        assert "Horror" in (await client.get("/attributes")).text
+
+    ask(work, keeping.onto(recommender), stocking=keeping)

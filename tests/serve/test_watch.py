@@ -78,7 +78,7 @@ def test_split_tables_are_loaded_renewed_and_loaded_again(tmp_path):
     first = watch.load(run, "latest", False, 10, 2, item_devices=4)
     save(run, 2, state._replace(params=jax.tree.map(lambda x: -x, state.params)))
     whole = jaxrec.load(run, "2")
-    for found in (watch.renew(first, 2, 10), watch.reload(run, 2, False, 10, 2, item_devices=4)):
+    for found in (watch.renew(first, 2, 10, 2), watch.reload(run, 2, False, 10, 2, item_devices=4)):
         assert found.engine.mesh.shape["item"] == 4 and found.step == 2
         for queries in ([Query([3, 5], k=9)], [Query([7], k=9), Query([], k=3)]):
             ours, theirs = (each.answer(queries) for each in (found, whole))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-LARGE = 10**1000  # bound on ids, since printing huge integers fails
+from jaxrec.system import arguments
 
 
 class Users(NamedTuple):
@@ -31,10 +31,5 @@ class Users(NamedTuple):
         return {id: row for row, (id, trained) in enumerate(zip(self.ids, self.trained, strict=True)) if trained}
 
     def own(self, id: Any) -> str | int | None:
-        """Returns an id in the training's type, all integers or all text, so that 7 and "7" are the same user."""
-        integers = bool(self.ids) and isinstance(self.ids[0], int)
-        if isinstance(id, bool) or integers == (not isinstance(id, str)):
-            return None if isinstance(id, bool) else id
-        if not integers:
-            return str(id) if abs(id) < LARGE else None
-        return int(id) if id.removeprefix("-").isdecimal() and len(id) <= 20 and str(int(id)) == id else id
+        """Returns an id in the training's type, so that 7 and "7" are the same user; None where it can't be one."""
+        return arguments.as_id(id, int if self.ids and isinstance(self.ids[0], int) else str)

@@ -9,8 +9,6 @@ import numpy as np
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 
-EXACT = 1 << 53  # floats below it are exact integers
-LARGE = 1 << 64  # no id is larger
 HALF = 1 << 63  # bound of an int64
 
 
@@ -36,8 +34,7 @@ class Numbering:
 
     def own(self, id: int | str) -> int | str:
         """An id in the type of the catalogue: 7 for "7" where ids are integers; as it is where it can't be one."""
-        id = id.item() if isinstance(id, np.generic) else id
-        found = self._own(id, "")
+        found = arguments.as_id(id, self._kind)
         return id if found is None else found
 
     def new(self, ids: Iterable, name: str) -> np.ndarray:
@@ -111,16 +108,4 @@ class Numbering:
         """The id as the catalogue has it; None for values that are no ids, such as True, or floats that lost digits."""
         if not id.__hash__:
             raise UserError(f"{where}{arguments.some([id])} is no id: give texts or integers, one after the other")
-        if isinstance(id, float) and id.is_integer() and abs(id) < EXACT:
-            id = int(id)
-        if isinstance(id, int) and not isinstance(id, bool) and abs(id) < LARGE:
-            return self._kind(int(id))
-        if isinstance(id, str):
-            return str(id) if self._kind is str else _integer(id)
-        return None
-
-
-def _integer(text):
-    """The integer that is printed as this text, or None."""
-    plain = text.isascii() and text.removeprefix("-").isdecimal() and len(text) <= 20
-    return int(text) if plain and str(int(text)) == text else None
+        return arguments.as_id(id, self._kind)

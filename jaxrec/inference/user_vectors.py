@@ -35,11 +35,9 @@ class UserVectors:
             kept = f"this training of {name} did not keep whose its vectors of users are: give its command again"
             none = f"{name} has no vectors of users: leave it out"
             raise UserError(f"{which}user: {kept if has_users(self._config) else none}")
-        id = id.item() if isinstance(id, np.generic) else id
         if not id.__hash__:
             raise UserError(f"{which}user: {arguments.some([id])} is no id: give a text or an integer")
-        own = self._users.own(id) if isinstance(id, int | str) else None
-        row = self._row.get(own, -1)
+        row = self._row.get(self._users.own(id), -1)
         return row, [id] * (row < 0)
 
     def rows(self, log: Interactions) -> np.ndarray | None:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from jaxrec.data.interactions import Catalogue
+from jaxrec.system import arguments
 
 
 class Listing:
@@ -22,15 +23,14 @@ class Listing:
     def __init__(self, catalogue: Catalogue):
         ids = catalogue.ids.tolist()
         titles = catalogue.titles or [""] * len(ids)
-        self._integers = catalogue.ids.dtype.kind == "i"
+        self._kind = int if catalogue.ids.dtype.kind == "i" else str
         self._title = dict(zip(ids, titles, strict=True))
         self._later: dict = {}  # titles of items that came later, so that the many others need no copy
         self._order = _by_popularity(catalogue)
         self._ids = [ids[place] for place in self._order]
         self._texts = pl.Series([_fold(titles[place] or str(ids[place])) for place in self._order], dtype=pl.String)
-        self._offered: pl.Series | None = (
-            None  # whether each item is found by a search, in the order of `_ids`; None: all
-        )
+        #: whether each item is found by a search, in the order of `_ids`; None: all
+        self._offered: pl.Series | None = None
 
     def changed(self, catalogue: Catalogue, offered: np.ndarray) -> "Listing":
         """Returns the Listing of a catalogue with further items, all at its end.
@@ -66,14 +66,13 @@ class Listing:
         return [self._ids[place] for place in self._offered.arg_true()[:count]]
 
     def own(self, id: str | int) -> str | int:
-        """Returns an id in the type of the catalogue."""
-        if self._integers and isinstance(id, str):
-            return _integer(id)
-        return id if self._integers or isinstance(id, str) else str(id)
+        """Returns an id in the type of the catalogue; as it is where it can't be one."""
+        found = arguments.as_id(id, self._kind)
+        return id if found is None else found
 
     def own_all(self, ids: Sequence) -> list:
         """Returns ids in the type of the catalogue."""
-        if set(map(type, ids)) <= {int if self._integers else str}:  # as most are: without Python code for each
+        if set(map(type, ids)) <= {self._kind}:  # as most are: without Python code for each
             return list(ids)
         return [self.own(id) for id in ids]
 
@@ -109,10 +108,3 @@ def _fold(text):
     """Normalises case, accents and spaces."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return " ".join(plain.casefold().split())
-
-
-def _integer(text):
-    """Returns the integer with this decimal form, otherwise the text."""
-    if not text.removeprefix("-").isdecimal() or len(text) > 20:
-        return text
-    return int(text) if str(int(text)) == text else text

@@ -9,6 +9,8 @@ import numpy as np
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 
+EXACT = 1 << 53  # floats below it are exact integers
+LARGE = 10**1000  # bound of ids, since printing huge integers fails
 SHOWN, CHARACTERS = 5, 200  # values shown in an error, and their maximum characters
 ORDERED = ("history", "histories", "users", "times", "weights", "types", "user_columns")  # lists whose order matters
 
@@ -84,6 +86,27 @@ def id_list(ids: Any, name: str, which: str = "") -> list:
     if unordered or not isinstance(ids, Iterable) or (isinstance(ids, np.ndarray) and ids.ndim == 0):
         raise UserError(f"{which}{name} is {some([ids])}: a list of ids is expected")
     return list(ids)
+
+
+def as_id(id: object, kind: type) -> int | str | None:
+    """Returns an id in the type of the ids that there are, which are all int or all str; None where it can't be one.
+
+    Integers are printed in one way only, so 7 and "7" are the same id, and "07" is another.
+
+    >>> as_id("7", int), as_id(7.0, str), as_id("07", int), as_id(True, int)
+    (7, '7', None, None)
+    """
+    id = id.item() if isinstance(id, np.generic) else id
+    if isinstance(id, float) and id.is_integer() and abs(id) < EXACT:
+        id = int(id)
+    if isinstance(id, int) and not isinstance(id, bool):
+        return kind(int(id)) if abs(id) < LARGE else None
+    if not isinstance(id, str):
+        return None
+    if kind is str:
+        return str(id)
+    plain = id.isascii() and id.removeprefix("-").isdecimal() and len(id) <= 20
+    return int(id) if plain and str(int(id)) == id else None
 
 
 def is_missing(value: object) -> bool:

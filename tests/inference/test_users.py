@@ -105,8 +105,8 @@ def test_the_exported_program_takes_users(trained, tmp_path):
     [
         ([7, 8], "7", 7),
         ([7, 8], 7, 7),
-        ([7, 8], "07", "07"),
-        ([7, 8], "x", "x"),
+        ([7, 8], "07", None),
+        ([7, 8], "x", None),
         ([7], True, None),
         (["7"], 7, "7"),
         (["7"], "7", "7"),

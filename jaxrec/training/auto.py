@@ -17,9 +17,10 @@ from jaxrec.system.errors import UserError
 from jaxrec.training.counting import Counted, count
 
 LENGTHS = 16, 64  # the shortest and the longest that histories are cut to
-STEPS = 80  # an epoch has about as many
+STEPS = 80  # an epoch has about as many; four times as many of a cloze, which asks for a fifth of the slots
 BATCHES = 32, 512  # the smallest and the largest
 WIDTHS = ((0, 64), (150_000, 128), (500_000, 256))  # (from so many training events on, the width)
+CLOZE_WIDTH = 128  # the largest of a cloze
 SOFTMAX_ITEMS = 100_000  # the largest catalogue that is scored whole for every target
 WHOLE, SAMPLED = "softmax", "sampled-softmax"
 SMOOTHED = {"label_smoothing": 0.1}  # the other keys of a softmax that a rule chose
@@ -100,18 +101,25 @@ def _batch(counted, chosen):
     windows = -(-np.maximum(counted.lengths - 1, 1) // chosen["length"]) if chosen["history"] == "windows" else 1
     parts = int(np.broadcast_to(windows, counted.lengths.shape).sum())
     least, most = BATCHES
-    value = int(np.clip(2 ** round(np.log2(max(parts / STEPS, 1))), least, most))
+    steps = 4 * STEPS if _is_cloze(chosen) else STEPS
+    value = int(np.clip(2 ** round(np.log2(max(parts / steps, 1))), least, most))
     return Found(value, f"{-(-parts // value):,} steps an epoch")
 
 
+def _is_cloze(chosen):
+    return chosen["objective"] == "cloze"
+
+
 def _is_sparse(counted, chosen):
-    return counted.each < SPARSE and counted.sequences >= STEPS * BATCHES[0] and chosen["objective"] != "cloze"
+    return counted.each < SPARSE and counted.sequences >= STEPS * BATCHES[0] and not _is_cloze(chosen)
 
 
 def _dim(counted, chosen):
     if _is_sparse(counted, chosen):
         return Found(WIDTHS[-1][1], f"only {counted.each:.1f} events of an item train it")
     value = max(width for least, width in WIDTHS if counted.events >= least)
+    if _is_cloze(chosen) and value > CLOZE_WIDTH:
+        return Found(CLOZE_WIDTH, "wide enough for a cloze")
     return Found(value, f"{counted.events:,} events train it")
 
 
@@ -127,13 +135,21 @@ def _heads(counted, chosen):
     return Found(value, f"of {width // value} features")
 
 
-def _dropout(counted, _):
-    value = counted.suits("model.dropout", 0.3 if counted.each >= 100 else 0.5)
-    return Found(value, f"{counted.each:,.0f} events an item")
+def _dropout(counted, chosen):
+    if _is_cloze(chosen):
+        found = Found(0.1 if counted.each >= 100 else 0.2, f"{_each(counted)}, and a cloze leaves out what it masks")
+    else:
+        found = Found(0.3 if counted.each >= 100 else 0.5, _each(counted))
+    return found._replace(value=counted.suits("model.dropout", found.value))
+
+
+def _each(counted):
+    events = f"{counted.each:,.0f}"
+    return f"{events} event{'' if events == '1' else 's'} an item"
 
 
 def _input_dropout(counted, _):
-    return Found(0.1 if counted.each >= 100 else 0.3, f"{counted.each:,.0f} events an item")
+    return Found(0.1 if counted.each >= 100 else 0.3, _each(counted))
 
 
 def _loss(counted, chosen):
@@ -177,7 +193,7 @@ def _sparse(counted, chosen):
 
 def _rate(counted, chosen):
     value, falls = counted.suits("optim.learning_rate", 1e-3), chosen.get("optim.schedule") in ("cosine", "linear")
-    value *= 2 if falls and chosen.get("model.norm") in FIRST else 1
+    value *= 2 if falls and chosen.get("model.norm") in FIRST and not _is_cloze(chosen) else 1
     width = chosen["model.dim"]
     return Found(value / 2 if width >= 256 else value, f"suits {counted.model.name} of width {width}")
 
@@ -189,12 +205,12 @@ def _epochs(counted, chosen):
     why = f"the learning rate falls to 0 by then; {counted.events:,} events an epoch"
     if _is_sparse(counted, chosen):
         return Found(12, f"{why}, only {counted.each:.1f} of an item")
-    return Found(4 * value if chosen["objective"] == "cloze" else value, why)
+    return Found(value, why)
 
 
-def _block(key: str, value: Any) -> Rule:
-    """What of a transformer's block gained most where it was measured."""
-    return lambda counted, _: Found(counted.suits(key, value), "gained most where it was measured (docs/recipes.md)")
+def _block(value: Any) -> Rule:
+    """What of a transformer's block gained most where it was measured, whatever a paper's model has."""
+    return lambda counted, _: Found(value, "gained most where it was measured (docs/recipes.md)")
 
 
 def _features(counted, _):
@@ -210,8 +226,6 @@ def _id_dropout(_, chosen):
 
 
 def _patience(counted, chosen):
-    if chosen["objective"] == "cloze":
-        return Found(30, "a cloze gets better slowly")
     return Found(10, "so many evaluations without a better one end it")
 
 
@@ -231,9 +245,9 @@ RULES: dict[str, Rule] = {
     "model.heads": _heads,
     "model.dropout": _dropout,
     "model.input_dropout": _input_dropout,
-    "model.norm": _block("model.norm", "gated"),
-    "model.ffn": _block("model.ffn", "swiglu"),
-    "model.ffn_multiplier": _block("model.ffn_multiplier", 2),
+    "model.norm": _block("gated"),
+    "model.ffn": _block("swiglu"),
+    "model.ffn_multiplier": _block(2),
     "loss.name": _loss,
     "optim.name": _of_model("optim.name", lambda model: "adam"),
     "optim.sparse": _sparse,

@@ -45,15 +45,15 @@ def evaluate(
     True
 
     Args:
-        what: a Recommender, the path of a workdir, or the name of a baseline: popularity, transitions, item-knn, als or
-            bpr.
+        what: a Recommender, the path of a workdir, or the name of a baseline: popularity, transitions, item-knn, als,
+            bpr, item-features or last-basket.
         data: a Log from `prepare`, or any input of `prepare`; required for a baseline. A training uses its own data by
             default.
         checkpoint: of a workdir: "best", "latest" or a step.
         protocol: full, full-seen-kept, sessions, uniform-100 or popularity-100; by default that of the split, sessions
             or full.
         split: "test" or "valid".
-        split_by: split for a baseline: last-item (the default), sessions or by-time.
+        split_by: split for a baseline: last-item (the default), sessions, by-time or last-basket.
         test_quantile: for a baseline split by time, the share of times before the test; 0.9 by default.
         target_types: for a baseline, the types of events that are asked, as "purchase"; "": all.
         beyond_accuracy: number of best items per question to examine for coverage, Gini, novelty, diversity, MAP and

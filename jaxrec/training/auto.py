@@ -137,10 +137,8 @@ def _heads(counted, chosen):
 
 def _dropout(counted, chosen):
     if _is_cloze(chosen):
-        found = Found(0.1 if counted.each >= 100 else 0.2, f"{_each(counted)}, and a cloze leaves out what it masks")
-    else:
-        found = Found(0.3 if counted.each >= 100 else 0.5, _each(counted))
-    return found._replace(value=counted.suits("model.dropout", found.value))
+        return Found(counted.suits("model.dropout", 0.1), "a cloze leaves out what it masks")
+    return Found(counted.suits("model.dropout", 0.3 if counted.each >= 100 else 0.5), _each(counted))
 
 
 def _each(counted):
@@ -199,7 +197,7 @@ def _rate(counted, chosen):
 
 
 def _epochs(counted, chosen):
-    value = 24 if counted.events < WIDTHS[-1][0] else 40
+    value = 24 if counted.events < WIDTHS[-1][0] and not _is_cloze(chosen) else 40
     if chosen.get("optim.schedule", "constant") in ("constant", "plateau"):
         return Found(200, "at most: patience ends it")
     why = f"the learning rate falls to 0 by then; {counted.events:,} events an epoch"

@@ -106,7 +106,7 @@ def test_the_items_of_sessions_whose_targets_may_be_any_item_are_all_compared():
         (3_000, 5_000, {}, 12),
         (3_000, 500, {}, 24),
         (300, 500, {}, 24),  # whose epochs have few steps
-        (3_000, 5_000, {"model.name": "bert4rec"}, 24),
+        (3_000, 5_000, {"model.name": "bert4rec"}, 40),
         (3_000, 5_000, {"epochs": "30"}, 30),
     ],
 )
@@ -119,12 +119,12 @@ def test_a_log_of_few_events_of_an_item_trains_a_wide_model_for_fewer_epochs(use
     assert any("only 3.0 of an item" in line for line in why) == (wanted == 12)
 
 
-@pytest.mark.parametrize(("items", "dropout"), [(90, 0.1), (9_000, 0.2)])
-def test_a_cloze_has_more_steps_less_dropout_and_no_wider_a_model_than_was_measured(items, dropout):
+@pytest.mark.parametrize("items", [90, 9_000])
+def test_a_cloze_has_more_steps_less_dropout_and_no_wider_a_model_than_was_measured(items):
     log = log_of([60] * 10_000, items)
     (made, _), (other, _) = resolve(log, **{"model.name": "bert4rec"}), resolve(log)
-    assert 4 * made.batch == other.batch and made.epochs == other.epochs
-    assert (made.model.dim, other.model.dim, made.model.dropout) == (128, 256, dropout)
+    assert 4 * made.batch == other.batch and made.epochs == 40
+    assert (made.model.dim, other.model.dim, made.model.dropout) == (128, 256, 0.1)
     assert (made.model.norm, made.model.ffn) == (other.model.norm, other.model.ffn) == ("gated", "swiglu")
     assert made.optim.learning_rate == 1e-3 and made.objective == "cloze"
 

@@ -199,11 +199,13 @@ def robustness(results):
                 f"[{whole['config']}](benchmarks/results/{name}.json), {whole['epochs']:.0f} epochs: "
                 f"train.py takes {whole['seconds']:,.0f} s, evaluations and all; NDCG@10 on test: {ndcg}.",
             )
-    if start := results.get("start"):
+    if starting := results.get("starting"):
+        until = {case: starting["now"][case]["step"]["seconds"] for case in ("cold", "seed", "warm")}
         say(
-            start,
-            f"[To the first step](benchmarks/results/start.json) takes {start['kept']:.1f} s from the interpreter's "
-            f"start, and {start['compiled']:.1f} s the first time, when the program is compiled.",
+            starting,
+            f"[To the first step](benchmarks/results/starting.json) of {starting['config']}: train.py takes "
+            f"{until['warm']:.1f} s, {until['seed']:.1f} s of another seed, and {until['cold']:.1f} s the first time, "
+            "when the program is compiled.",
         )
     if kills := results.get("resume"):
         same = "parameters, optimiser state and metrics (but for their seconds) bit-identical"

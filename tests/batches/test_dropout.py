@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.batches.dropout import drop_asked
+from jaxrec.batches.dropout import drop_asked, drop_context, start_bare
 from jaxrec.batches.stream import Stream
 from jaxrec.kernels.random import row_keys
 
@@ -27,3 +27,26 @@ def test_the_time_of_asking_is_dropped_slot_by_slot_and_nothing_else():
     assert np.abs((found[..., 1] == 0).mean(0) - 0.3).max() < 5 * np.sqrt(0.3 * 0.7 / ROWS)
     apart = [(found[:, slot, 1] == found[:, slot + 1, 1]).mean() for slot in range(14)]
     assert np.abs(np.array(apart) - 0.58).max() < 5 * np.sqrt(0.25 / ROWS)
+
+
+def test_the_context_of_a_sequence_is_dropped_whole_or_not_at_all():
+    stream = STREAM._replace(context=jnp.ones((*STREAM.items.shape, 2), jnp.int32))
+    found = np.asarray(drop_context(stream, jax.jit(row_keys)(0, 0, jnp.arange(ROWS)), 0.3).context)
+    gone = []
+    for number in range(1, len(LENGTHS) + 1):
+        own = found[:, number == SEGMENTS].reshape(ROWS, -1)
+        assert (own == own[:, :1]).all()
+        gone.append(own[:, 0] == 0)
+    assert np.abs(np.mean(gone, axis=1) - 0.3).max() < 5 * np.sqrt(0.3 * 0.7 / ROWS)
+    assert abs((gone[0] == gone[1]).mean() - 0.58) < 5 * np.sqrt(0.25 / ROWS)  # one sequence without another
+
+
+def test_a_sequence_begins_bare_at_its_first_slot_alone_which_shows_its_user():
+    stream = STREAM._replace(context=jnp.ones((*STREAM.items.shape, 2), jnp.int32))
+    found = start_bare(stream, jax.jit(row_keys)(0, 0, jnp.arange(ROWS)), 0.3, np.array([False, True]))
+    start, shown = np.asarray(found.start), np.asarray(found.context)
+    first = (SEGMENTS > 0) & (POSITIONS == 0)
+    assert not start[:, ~first].any()
+    assert np.abs(start[:, first].mean(0) - 0.3).max() < 5 * np.sqrt(0.3 * 0.7 / ROWS)
+    np.testing.assert_array_equal(shown[..., 0] == 0, start)
+    assert (shown[..., 1] == 1).all()

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from hypothesis import given, strategies as st
 
-from jaxrec.data.features import BINS, build, parse, usable
+from jaxrec.data.features import BINS, build, parse, telling, usable
 from jaxrec.data.interactions import Catalogue
 from jaxrec.system.errors import UserError
 
@@ -142,3 +142,24 @@ def test_a_vector_that_no_model_could_compute_with_is_refused():
     vectors = catalogue(image=[[1.0, 0.0], [0.0, 2.0], [0.5, 1e300]])
     with pytest.raises(UserError, match="that in row 3 is out of all proportion to the others: mend it"):
         build(vectors.counted(np.array([5, 5, 0])), parse("image"))
+
+
+def test_bins_and_scales_are_those_of_the_items_that_train():
+    """So that items which are only added later move none of them."""
+    trained, counts = [1, 1, 2, 2, 3, 3, 4, 4], np.repeat([1, 0], [8, 90])
+
+    def made(later):
+        prices = [*trained, *[later] * 90]
+        image = pl.Series([[float(price), 1.0 - price] for price in prices], dtype=pl.List(pl.Float64))
+        return build(catalogue(price=prices, image=image).counted(counts), ["price", "image"])
+
+    one, other = made(5), made(900)
+    assert one.names == other.names == [("price", f"{price}") for price in (1, 2, 3, 4)]
+    np.testing.assert_array_equal(one.values, other.values)
+    np.testing.assert_array_equal(one.vectors[:8], other.vectors[:8])
+
+
+def test_what_tells_is_counted_of_the_items_that_train():
+    brands = [*["X"] * 4, *[None] * 20]
+    whole = catalogue(brand=brands)
+    assert telling(whole) == [] and telling(whole.counted(np.repeat([1, 0], [4, 20]))) == ["brand"]

@@ -106,3 +106,9 @@ def test_without_times_dates_in_names_are_in_their_order_or_refused(tmp_path, na
     for log in ("cured", "log"):
         data = read(tmp_path / log)
         assert data.catalogue.ids[data.items - 1].tolist() == [*range(len(names))]
+
+
+def test_the_nearest_folder_says_the_split():
+    root = Path("logs")
+    files = [File(root / name, root=root) for name in ("valid-2020/train/a.csv", "valid-2020/test/a.csv")]
+    assert ordered(files[::-1], lambda line: None) == files

@@ -60,3 +60,11 @@ def test_a_column_of_vectors_is_no_topic():
     assert topics.values(Catalogue(np.arange(2), about)) is None
     with pytest.raises(UserError, match="holds vectors"):
         topics.values(Catalogue(np.arange(2), about), "genres")
+
+
+def test_many_pairs_are_compared_in_parts(monkeypatch):
+    found = topics.values(catalogue([["War"], ["War", "Drama"], ["Comedy"], []]))
+    items = np.random.default_rng(0).integers(0, 5, 50)
+    whole = topics.switches(found, items, np.array([0, 50]))
+    monkeypatch.setattr(topics, "AT_ONCE", 7)
+    assert topics.switches(found, items, np.array([0, 50])).tolist() == whole.tolist()

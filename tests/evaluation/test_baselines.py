@@ -7,10 +7,12 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
 from some import some
 
+from jaxrec.data import event_types
 from jaxrec.data.interactions import from_sequences
 from jaxrec.data.ragged import slices
 from jaxrec.data.reading import read
@@ -195,3 +197,17 @@ def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "implicit", None)
     with pytest.raises(UserError, match=r"pip install 'jaxrec\[baselines\]'"):
         scored("als", random_split(0), random_split(0).test)
+
+
+def test_of_some_types_alone_what_is_bought_is_popular_and_follows():
+    """Item 2 is seen most, 3 is bought; after 1 comes 2 more often than 3, which is bought then; after 4 nothing is."""
+    seen = [[1, 2, 2, 2, 4, 1, 3, 4, 4], [1, 2, 1, 2, 1, 3, 4, 4]]
+    log = from_sequences(seen)
+    names = pl.Series(["buy" if item >= 3 else "view" for each in seen for item in each])
+    column = event_types.Column("type")
+    column.add(names, "log")
+    split = last_item(event_types.asking(replace(log, types=column.close()), "buy"))
+    for name, last in (("popularity", 1), ("transitions", 1), ("transitions", 4)):
+        scorer, params, _ = scored(name, split, split.test)
+        scores = scorer.at(jax.tree.map(jnp.asarray, params), jnp.int32(last), jnp.arange(1, 5))
+        assert scores.argmax() == 2, (name, last)

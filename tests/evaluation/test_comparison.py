@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from jaxrec.evaluation.comparison import paired, row_of
+from jaxrec.evaluation.comparison import by_user, paired, row_of
 
 
 @given(st.integers(1, 6), st.integers(0, 2**32 - 1))
@@ -26,3 +26,10 @@ def test_statistics_of_comparisons():
     assert all(low <= row["metrics"][name] <= high for name, (low, high) in row["ci95"].items())
     same, better = paired(ranks, ranks, 99), paired(np.maximum(ranks // 4, 1), ranks, 999)
     assert same["p"] == 1 and better["p"] < 0.01 and better["ci95"][0] > 0
+
+
+def test_questions_of_no_weight_change_no_interval():
+    random = np.random.default_rng(0)
+    values, user = random.random((2, 60)), np.arange(60) % 30
+    found = by_user(values, user, np.repeat([3.0, 0.0], 30), 200)
+    np.testing.assert_allclose(found, by_user(values[:, :30], user[:30], np.ones(30), 200))

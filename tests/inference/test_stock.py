@@ -44,7 +44,6 @@ def test_what_stays_answers_as_before_and_what_is_new_as_what_it_is_like(name):
     assert sorted(id for id, _ in few) == ["i8", "n1"]
     assert {id for id, _ in now.recommend(HISTORY, k=100, where={"year": 1990})} >= {"n1"}
     assert not {"i7", "i3"} & {id for id, _ in now.similar("i5", k=1000)} and now.similar("n1", k=1)[0][0] == "i5"
-    assert not {"i7", "n1"} & {id for id, _ in now.recommend([], k=50)}  # the most popular
     assert len(now.item_vectors()) == 62
     assert scores(rec) == before  # the other goes on as it was
 
@@ -155,3 +154,11 @@ def test_with_an_index_a_changed_catalogue_answers_as_without(monkeypatch):
         answered = {id for id, _ in near.recommend(HISTORY, 200)}
         assert f"n{first + 3}" in answered and not answered & {*retired}
         assert near.recommend(HISTORY, 5, candidates=[f"n{first + 4}", best[0]])[0][0] == f"n{first + 4}"
+
+
+def test_what_is_popular_is_so_without_what_is_retired_and_before_what_is_new():
+    rec = recommender("sasrec")
+    counted = rec.catalogue.counted(np.arange(60))
+    known = Recommender(rec.config, rec._model, rec.engine.params, counted, 7, None)
+    now = known.changed([NewItem("n1", like=["i5"])], retired=["i59"])
+    assert [id for id, _ in now.recommend([], k=100)] == [*(f"i{v}" for v in range(58, -1, -1)), "n1"]

@@ -89,3 +89,7 @@ def test_limits_are_read():
     }.items():
         with pytest.raises(limits.UserError, match=said):
             limits.parse([wrong])
+
+
+def test_a_queue_may_be_as_long_as_a_request_has_histories():
+    assert limits.parse(["queue=64"]) == Limits(queue=64)

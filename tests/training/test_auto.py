@@ -234,3 +234,14 @@ def test_of_a_log_that_grows_the_batch_grows_and_the_model_never_shrinks():
     for smaller, larger in pairwise(sizes):
         assert smaller.batch <= larger.batch and smaller.model.dim <= larger.model.dim
         assert smaller.model.layers <= larger.model.layers
+
+
+def test_histories_of_one_more_than_the_length_need_no_windows():
+    """As the newest event is a target alone. Two of each are the test's and the validation's."""
+    assert resolve(log_of([19] * 40, 50), length="16")[0].history == "newest"
+    assert resolve(log_of([20] * 40, 50), length="16")[0].history == "windows"
+
+
+def test_one_history_in_a_hundred_may_be_longer_than_the_length():
+    assert resolve(log_of([20] * 97 + [50] * 3, 50))[0].length == 48
+    assert resolve(log_of([20] * 995 + [50] * 5, 50))[0].length == 24

@@ -85,3 +85,22 @@ def test_what_vanishes_meanwhile_is_not_half_there(tmp_path, monkeypatch, gone):
     with snapshots.taken(tmp_path / "run", tmp_path / "sending") as found:
         lost = {name for name in NAMES if name == gone or (folder and name.startswith("checkpoints/90/"))}
         assert found.keys() == set(NAMES) - lost
+
+
+def test_while_it_trains_on_the_metrics_are_no_older_than_the_checkpoints_nor_these_than_the_results(
+    tmp_path, monkeypatch
+):
+    """A checkpoint that knows of more rows than there are can't be resumed."""
+    write(tmp_path / "run", NAMES)
+    take, taken = snapshots._take, []
+
+    def training(source, place, name):
+        taken.append(name)
+        (source / "metrics.jsonl").write_text("\n".join(taken))  # a row more
+        return take(source, place, name)
+
+    monkeypatch.setattr(snapshots, "_take", training)
+    with snapshots.taken(tmp_path / "run", tmp_path / "sending") as found:
+        rows = found["metrics.jsonl"].path.read_text().split("\n")
+    assert {name for name in NAMES if name.startswith("checkpoints/")} <= {*rows}
+    assert taken.index("done.json") < taken.index("checkpoints/90/params/a")

@@ -198,12 +198,13 @@ class Events:
     def _lose(self, error):
         """Stops acknowledging events, since the file has changed."""
         self._say(error)
-        was, self._trouble = self._trouble, str(error)  # before it is closed, so that no reader takes that for a loss
         try:
-            if was is None:
+            if self._trouble is None:
                 self._database.close(lost=True)
         except Unavailable as more:
             self._say(more)
+        finally:
+            self._trouble = str(error)
 
     def _say(self, error):
         """Logs an error, unless it was the last one logged."""

@@ -65,8 +65,8 @@ def _is_elsewhere(name: str, path: str | Path) -> bool:
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary file beside the path, which replaces it if the block succeeds, and is removed otherwise.
 
-    Its name is unpredictable, so that no link can be placed there beforehand. What a link points to is replaced, and
-    the link stays; a pipe or a device, such as /dev/stdout, is written to.
+    Its name is unpredictable, so that no link can be placed there beforehand. A link is replaced, not followed; a pipe
+    or a device, such as /dev/stdout, is written to.
 
     Raises:
         UserError: if it can't be written.
@@ -75,10 +75,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     if not path.name:
         raise UserError(f"{str(path)!r} is a folder, and a file is written there: name one in it")
     with writing(path):
-        is_stream = path.exists() and not path.is_file() and not path.is_dir()
-        target = Path(os.path.realpath(path)) if path.is_symlink() and not is_stream else path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.gettempdir()) if is_stream else target.parent
+        is_stream = _is_stream(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.gettempdir()) if is_stream else path.parent
         temporary = folder / f"{MARK}{secrets.token_hex(8)}.tmp"
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
         try:
@@ -87,9 +86,16 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
                 with open(temporary, "rb") as source, open(path, "wb") as stream:
                     shutil.copyfileobj(source, stream)
             else:
-                temporary.replace(target)
+                temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _is_stream(path: Path) -> bool:
+    """Returns whether a path is a pipe or a device; of links, which others may have planted, only those in /dev are."""
+    if path.is_symlink():
+        return Path(os.path.abspath(path)).is_relative_to("/dev")
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def sweep(folder: Path) -> None:

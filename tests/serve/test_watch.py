@@ -10,12 +10,15 @@ import jax
 import pytest
 
 import jaxrec
+from jaxrec.inference import stock
 from jaxrec.inference.queries import Query
+from jaxrec.inference.stock import NewItem
 from jaxrec.serve import watch
+from jaxrec.serve.stocking import Stocking
 from jaxrec.serve.watch import Watcher
 from jaxrec.system.errors import UserError
 
-from .conftest import make_workdir, save
+from .conftest import ITEMS, make_workdir, save
 
 
 class Clock:
@@ -224,3 +227,34 @@ def test_another_training_at_the_same_place_and_step_is_taken(tmp_path, store, i
     put()
     watcher.look()
     assert taken == [1, 2]
+
+
+def programs(recommender):
+    """The numbers of histories that are answered without compiling."""
+    return {key[2][0] for key in recommender.engine._compiled if key[0] == "best"}
+
+
+def test_a_new_checkpoint_has_the_programs_of_the_one_before_however_full_the_tables_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(stock, "ROOM", 16)
+    path, state = make_workdir(tmp_path / "run")
+    keeping = Stocking(tmp_path / "changes.jsonl")
+    now = watch.load(path, "latest", False, 10, 4, stocked=keeping.onto)
+    watch.compile_all(now, 10, 4)
+    rows, compiled = now.engine.items, {**now.engine._compiled}
+    save(path, 2, state._replace(params=jax.tree.map(lambda x: -x, state.params)))
+    for number in range(rows - ITEMS):  # till they are full
+        now = keeping.changed(now, [NewItem(1000 + number, [3])], [])
+        other = watch.renew(now, 2, 10, 4, stocked=keeping.onto)
+        assert other.engine.items == rows and other.step == 2
+        assert all(other.engine._compiled[key] is compiled[key] for key in compiled)
+    now = keeping.changed(now, [NewItem(1000 + rows, [3])], [])  # now in longer tables
+    other = watch.renew(watch.with_programs(now, other, 10, 4), 2, 10, 4, stocked=keeping.onto)
+    assert other.engine.items > rows and programs(other) >= {1, 2, 4}
+
+
+def test_a_service_whose_items_are_all_retired_starts_again(tmp_path, caplog):
+    path, _ = make_workdir(tmp_path / "run")
+    keeping = Stocking(tmp_path / "changes.jsonl")
+    keeping.changed(keeping.onto(jaxrec.load(path)), [], list(range(1, ITEMS + 1)))
+    again = watch.load(path, "latest", False, 10, 2, stocked=keeping.onto)
+    assert again.recommend([1]) == [] and "all items are retired" in caplog.text

@@ -60,15 +60,14 @@ def test_a_disk_that_polars_finds_full_is_a_message(tmp_path):
         raise pl.exceptions.ComputeError("another")
 
 
-def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path):
-    target, link, dangling = tmp_path / "folder" / "a.json", tmp_path / "link", tmp_path / "dangling"
+def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path):
+    target, link = tmp_path / "a.json", tmp_path / "link"
     write_json(target, 1)
-    link.symlink_to(target)
-    dangling.symlink_to("folder/b.json")
-    for path in (link, dangling):
-        write_json(path, 2)
-        assert path.is_symlink() and path.read_text() == "2\n"
-    assert {each.name for each in target.parent.iterdir()} == {"a.json", "b.json"}
+    for place in (target, "/dev/null"):
+        link.symlink_to(place)
+        write_json(link, 2)
+        assert not link.is_symlink() and link.read_text() == "2\n" and target.read_text() == "1\n"
+        link.unlink()
 
 
 def test_a_pipe_is_written_to_and_stays(tmp_path):
@@ -78,7 +77,10 @@ def test_a_pipe_is_written_to_and_stays(tmp_path):
         write_json(pipe, [1])
         assert said.result(10) == "[\n  1\n]\n"
     assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
-    write_json("/dev/null", 1)
+    for device in ("/dev/null", "/dev/fd/1"):
+        was = os.path.islink(device)
+        write_json(device, 1)
+        assert os.path.islink(device) == was
     assert Path("/dev/null").is_char_device()
 
 

@@ -215,7 +215,9 @@ def configs(parser: argparse.ArgumentParser) -> None:
 
 def keys(parser: argparse.ArgumentParser) -> None:
     """Adds the words of `keys`."""
-    parser.add_argument("words", nargs="*", metavar="WORD", help="list the keys with these words alone, as model.dim")
+    parser.add_argument(
+        "words", nargs="*", metavar="WORD", help="list only keys that have these words in their names, models or losses"
+    )
 
 
 def export(parser: argparse.ArgumentParser) -> None:

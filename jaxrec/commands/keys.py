@@ -19,7 +19,9 @@ def keys(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     """
     found = reference.matching(arguments.words)
     if not found:
-        raise UserError(f"no key has {' and '.join(arguments.words)} in its name: without a word all are listed")
+        raise UserError(
+            f"no key has {' and '.join(arguments.words)} in its name, models or losses: without a word all are listed"
+        )
     table = Table()
     for column in ("--config.", "default", "values", "meaning", "of"):
         table.add_column(column, no_wrap=column == "--config.")

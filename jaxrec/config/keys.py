@@ -16,7 +16,7 @@ class ModelOptions:
     name: str  #: of a registered model, or an import path as package.module:NAME
     dim: int = key(positive)  #: width of embeddings and layers
     layers: int = key(positive)  #: number of blocks
-    dropout: float = key(below_one)  #: in training; where is the model's own
+    dropout: float = key(below_one)  #: share of activations left out in training; each model says where
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,10 @@ def _default(value: Any) -> str:
 
 def meanings(kind: type) -> dict[str, str]:
     """Returns what a class says of its own fields, in comments that begin with `#:` before a field or beside it."""
-    text = textwrap.dedent(inspect.getsource(kind))
+    try:
+        text = textwrap.dedent(inspect.getsource(kind))
+    except (OSError, TypeError):  # typed into a session, or made by a program
+        return {}
     rows, said = text.splitlines(), {}
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT and MARK in token.string:
@@ -102,4 +105,4 @@ def matching(words: Iterable[str]) -> list[Key]:
     >>> [key.name for key in matching(["mask"])]
     ['mask_prob', 'mask_last_prob']
     """
-    return [key for key in listed() if all(word in " ".join([key.name, *key.of]) for word in words)]
+    return [key for key in listed() if all(word.lower() in " ".join([key.name, *key.of]) for word in words)]

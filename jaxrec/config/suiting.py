@@ -18,8 +18,8 @@ MISSING = object()
 def suited(values: dict, before: str | None, given: Collection[str]) -> tuple[str, ...]:
     """Adapts a recipe's values in place to its model, if the recipe was written for another.
 
-    Keys that were given stay. Keys in the new model's `suits` are set, except where they are `auto`; keys that only the
-    old model has are removed. A model without `suits`, such as your own, changes nothing.
+    Keys that were given stay. Those in the new model's `suits` and `as_published` are set, except where they are
+    `auto`; keys that only the old model has are removed. A model without `suits`, such as your own, changes nothing.
 
     Args:
         values: nested values of a configuration.
@@ -44,7 +44,7 @@ def suited(values: dict, before: str | None, given: Collection[str]) -> tuple[st
     optim = values.get("optim")
     if isinstance(optim, dict) and "optim.name" not in given and was.get("optim.learning_rate") != AUTO:
         _drop(optim, [key for key in OF_THE_MOMENTS if f"optim.{key}" not in given and optim.get(key) != AUTO])
-    for key, value in new.suits.items():
+    for key, value in (*new.suits.items(), *new.as_published.items()):
         if key not in given and was.get(key) != AUTO:
             _put(values, key, value)
     is_now = flatten(values)

@@ -5,7 +5,6 @@ version of the table, to a Parquet file in the cache, which is read as any other
 """
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -42,8 +41,8 @@ def live(folder: Path, cache: Path, say: Callable[[str], None] = lambda line: No
             try:
                 pl.scan_delta(table).sink_parquet(temporary)
             except Exception as error:  # whatever polars and deltalake make of what they don't know
-                if found := FULL.search(str(error)):
-                    raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
+                if FULL.search(str(error)):
+                    raise
                 raise _unreadable(folder, error) from error
     for file in folder.iterdir():
         if file.is_file() and is_beside(file.name):

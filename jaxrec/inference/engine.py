@@ -226,7 +226,7 @@ class Engine:
             if self.index is None:
                 args = self._asked(histories, np.ones((rows, self.items), bool))
                 self._run("best", self._answer, self.params, *args, masked=True, k=self._k(k))
-        self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k)
+        self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k, self._k(k))
 
     def put(self, params: Any) -> Any:
         """Params for `renewed`, placed where this engine's are."""
@@ -271,12 +271,12 @@ class Engine:
     def _lengths(self):
         return self._compiled.setdefault(("lengths",), jax.jit(partial(lengths, self.model)))(self.params)
 
-    def _exactly_for(self, hidden_ND, allowed, k):
-        rows = power(len(hidden_ND))
+    def _exactly_for(self, hidden_ND, allowed, k, compiled=0):
         axis = self.model.item_axis
         program = lambda params, *args, k: top_k(self.model.output_embedding(params), *args, k=k, axis=axis)
-        args = padded(hidden_ND, rows), self._masks(allowed, rows)
-        found = self._run("best for", program, self.params, *args, masked=True, k=self._enough("best for", k, args))
+        args = padded(hidden_ND, rows := power(len(hidden_ND))), self._masks(allowed, rows)
+        enough = compiled or self._enough("best for", k, args)
+        found = self._run("best for", program, self.params, *args, masked=True, k=enough)
         return cut(found, len(hidden_ND), k)
 
     @property

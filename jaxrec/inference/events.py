@@ -234,6 +234,8 @@ def _is_finite(weight):
 
 def _told(values):
     """The values, None where one is missing in any other way."""
+    if set(map(type, values)) <= {str, int, type(None)}:  # as most are
+        return values
     return [None if arguments.is_missing(value) else value for value in values]
 
 

@@ -72,7 +72,14 @@ class Session(NamedTuple):
     state: tuple  #: (carry, hidden [1, D])
     known: tuple = ()  #: the numbers of the items so far
     unknown: tuple = ()  #: ids that the catalogue doesn't have; the state ignores them
-    params: str = ""  #: the checksum of the params that the state belongs to
+    params: str = ""  #: what the state and the numbers belong to; see `belonging`
+
+
+def belonging(recommender: Any, known: Sequence[int]) -> str:
+    """Returns a text of the trained params, and of the ids of items that were added since, up to the last known one."""
+    base = recommender.base or recommender
+    added = recommender.catalogue.ids[len(base.catalogue.ids) : max(known, default=0)].tolist()
+    return base.engine.checksum + (repr(added) if added else "")
 
 
 def check_session(session: object, recommender: Any, which: str = "") -> None:
@@ -88,7 +95,7 @@ def check_session(session: object, recommender: Any, which: str = "") -> None:
     """
     if not isinstance(session, Session):
         raise UserError(f"{which}{arguments.some([session])} is no Session: `start` makes one of a history")
-    if session.params != (recommender.base or recommender).engine.checksum:  # what is added or retired moves none
+    if session.params != belonging(recommender, session.known):
         raise UserError(
             f"{which}the Session is of another model, or of another checkpoint than step {recommender.step}: `start` "
             "makes one of the whole history"

@@ -24,7 +24,7 @@ from jaxrec.inference.checking import Checker
 from jaxrec.inference.engine import Engine
 from jaxrec.inference.influence import influence
 from jaxrec.inference.popularity import Popularity
-from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, check_session, queries_of
+from jaxrec.inference.queries import CheckedQuery, Query, Ranked, Session, belonging, check_session, queries_of
 from jaxrec.inference.stock import NewItem, Stock
 from jaxrec.models.model import Model
 from jaxrec.system import arguments
@@ -191,7 +191,7 @@ class Recommender:
             raise UserError(f"{name} carries no state of a user, as gru4rec does: give the whole history to recommend")
         if shown := ", ".join(self.engine.kinds):
             raise UserError(f"the model is shown the {shown} of events: give recommend the whole history, with them")
-        return self._advanced(Session(state, params=(self.base or self).engine.checksum), history)
+        return self._advanced(Session(state), history)
 
     def advance(self, session: Session, item: Any) -> Session:
         """The Session after one more item. If the catalogue lacks it, only `unknown` of the Session changes."""
@@ -342,8 +342,8 @@ class Recommender:
 
     def _advanced(self, session, ids):
         numbers, unknown = self._checker.numbering.numbers(arguments.id_list(ids, "history"))
-        state = self.engine.advance(session.state, numbers)
-        return Session(state, (*session.known, *numbers), (*session.unknown, *unknown), session.params)
+        state, known = self.engine.advance(session.state, numbers), (*session.known, *numbers)
+        return Session(state, known, (*session.unknown, *unknown), belonging(self, known))
 
     def _pairs(self, items, scores):
         items = items[items > 0]

@@ -157,9 +157,9 @@ MODEL = ModelEntry(
     | {
         "objective": "cloze",
         "model.heads": 2,
-        "model.norm": "post",
         "model.init": "normal",
         "model.transform": False,
         "model.embedding": "shared",
     },
+    as_published={"model.norm": "post"},
 )

@@ -57,6 +57,8 @@ class ModelEntry(Entry):
     check: Callable[[Config], None] = _agreed  #: raises UserError for options that don't fit together
     #: recommended keys, {"optim.learning_rate": 5e-3}: used for `auto`, and when a recipe is run with another model
     suits: Mapping[str, Any] = field(default_factory=dict)
+    #: further ones, as the model's paper has them, for a recipe of another model alone
+    as_published: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build(config: Config, items: int, users: int) -> Model:

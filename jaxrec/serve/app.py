@@ -18,7 +18,7 @@ from jaxrec.batches import context
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender
 from jaxrec.inference.states import States
-from jaxrec.inference.stock import ROOM, AlreadyThere, NewItem, roomy
+from jaxrec.inference.stock import ROOM, AlreadyThere, NewItem, roomy, sharing
 from jaxrec.serve import answering, endpoints, openapi, page, schema, watch
 from jaxrec.serve.batching import Batcher, Full
 from jaxrec.serve.database import Unavailable
@@ -92,7 +92,7 @@ class Service:
         with self._changing:
             if self._stocking:  # there may be changes since it was made
                 latest = self._stocking.onto(recommender.base or recommender, recommender.engine.items)
-                recommender = self._with_programs(latest, recommender)
+                recommender = watch.with_programs(latest, recommender, self.limits.k, self.limits.batch)
             if recommender.catalogue is not self.batcher.recommender.catalogue:
                 self.listing = _listing(recommender)
             self.batcher.recommender, self.known = recommender, self.known if known is None else known
@@ -215,6 +215,9 @@ class Service:
                 raise busy("the catalogue has changed, and how can't be read; the log says why") from error
 
     def _change(self, stocking, added=(), retired=()):
+        now = self.batcher.recommender
+        if now.engine.items < len(now.offered) + len(added):
+            self._make_room(len(added))  # beforehand: the other processes wait for a turn
         with self._changing, stocking.turn():
             self._use(stocking.followed(self.batcher.recommender))
             if added or retired:
@@ -226,25 +229,24 @@ class Service:
     def _use(self, now):
         """Answers by a Recommender with further changes from now on."""
         if now is not self.batcher.recommender:
-            now = self._with_programs(now, self.batcher.recommender)
+            now.engine = sharing(now.engine, self.batcher.recommender.engine)
             self.listing = self.listing.changed(now.catalogue, now.offered)
             self.batcher.recommender = now
 
-    def _with_programs(self, recommender, running):
-        return watch.with_programs(recommender, running, self.limits.k, self.limits.batch)
-
-    def _make_room(self):
+    def _make_room(self, added=0):
         """Lengthens the tables, and compiles for them, while the shorter ones answer."""
-        if not self._growing.acquire(blocking=False):
-            return
-        try:
+        with self._growing:
             now = self.batcher.recommender
-            longer = self._with_programs(now.changed(rows=roomy(len(now.offered))), now)
+            rows = roomy(len(now.offered) + added)
+            if rows <= now.engine.items:  # there is room by now
+                return
+            longer = watch.with_programs(now.changed(rows=rows), now, self.limits.k, self.limits.batch)
             with self._changing:
-                now = self.batcher.recommender.changed(rows=longer.engine.items)
-                self.batcher.recommender = self._with_programs(now, longer)
-        finally:
-            self._growing.release()
+                latest = self.batcher.recommender
+                if latest.engine.model is now.engine.model:  # and not that of another training
+                    latest = latest.changed(rows=rows)
+                    latest.engine = sharing(latest.engine, longer.engine)
+                    self.batcher.recommender = latest
 
     async def items(self, request: Request) -> dict:
         """Answers GET /items."""

@@ -43,7 +43,7 @@ class Events:
             UserError: if it can't be used.
         """
         self._path, self._trouble, self._tried, self._said = path, None, 0.0, None
-        self._unread = None  # a reader's Lost error, for the writing thread to check
+        self._unread = None  # (Database, a reader's Lost error of it), for the writing thread to check
         try:
             self._database = Database(path, create=True)
         except Unavailable as error:
@@ -126,8 +126,7 @@ class Events:
         try:
             return query(database, str(user), count)
         except Lost as error:
-            if database is self._database:
-                self._unread = error
+            self._unread = database, error
             raise
 
     def _run(self):
@@ -162,8 +161,8 @@ class Events:
         try:
             if self._trouble is None:
                 found, self._unread = self._unread, None
-                if found:
-                    raise found
+                if found and found[0] is self._database:
+                    raise found[1]
                 self._database.check()
             elif clock.monotonic() - self._tried >= EVERY:
                 self._tried = clock.monotonic()

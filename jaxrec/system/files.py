@@ -9,10 +9,11 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from jaxrec.system import checksums
 from jaxrec.system.errors import UserError
@@ -83,7 +84,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         try:
             yield temporary
             if is_stream:
-                with open(temporary, "rb") as source, open(path, "wb") as stream:
+                with open(temporary, "rb") as source, _opened(path) as stream:
                     shutil.copyfileobj(source, stream)
             else:
                 temporary.replace(path)
@@ -91,9 +92,18 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def _opened(path: Path) -> BinaryIO:
+    """Opens a pipe or a device to write; what this process has open, as /dev/stdout, goes on where it stands."""
+    if own := re.fullmatch(r"/dev/(?:stdout|stderr|fd/(\d+))", os.path.abspath(path)):
+        sys.stdout.flush()
+        number = {"stdout": 1, "stderr": 2}.get(path.name) or int(own[1])
+        return os.fdopen(os.dup(number), "wb")
+    return open(path, "wb")
+
+
 def _is_stream(path: Path) -> bool:
     """Returns whether a path is a pipe or a device; of links, which others may have planted, only those in /dev are."""
-    if path.is_symlink():
+    if path.is_symlink() or path.is_file():
         return Path(os.path.abspath(path)).is_relative_to("/dev")
     return path.exists() and not path.is_file() and not path.is_dir()
 

@@ -206,9 +206,9 @@ def _epochs(counted, chosen):
     return Found(value, why)
 
 
-def _block(value: Any) -> Rule:
-    """What of a transformer's block gained most where it was measured, whatever a paper's model has."""
-    return lambda counted, _: Found(value, "gained most where it was measured (docs/recipes.md)")
+def _block(key: str, value: Any) -> Rule:
+    """What of a transformer's block gained most where it was measured."""
+    return lambda counted, _: Found(counted.suits(key, value), "gained most where it was measured (docs/recipes.md)")
 
 
 def _features(counted, _):
@@ -223,7 +223,7 @@ def _id_dropout(_, chosen):
     return Found(0.0, "items have their own vectors alone" if not chosen.get("features") else "items have no vectors")
 
 
-def _patience(counted, chosen):
+def _patience(*_):
     return Found(10, "so many evaluations without a better one end it")
 
 
@@ -243,9 +243,9 @@ RULES: dict[str, Rule] = {
     "model.heads": _heads,
     "model.dropout": _dropout,
     "model.input_dropout": _input_dropout,
-    "model.norm": _block("gated"),
-    "model.ffn": _block("swiglu"),
-    "model.ffn_multiplier": _block(2),
+    "model.norm": _block("model.norm", "gated"),
+    "model.ffn": _block("model.ffn", "swiglu"),
+    "model.ffn_multiplier": _block("model.ffn_multiplier", 2),
     "loss.name": _loss,
     "optim.name": _of_model("optim.name", lambda model: "adam"),
     "optim.sparse": _sparse,

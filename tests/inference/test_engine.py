@@ -295,3 +295,24 @@ def test_a_session_goes_on_after_a_change_of_the_catalogue():
     now = rec.changed([NewItem("n", like=["i2"])], retired=["i3"])
     later = now.advance(session, "n")
     same(now.recommend(later, 5, exclude_seen=False), now.recommend(["i1", "n"], 5, exclude_seen=False))
+
+
+def test_fewer_items_from_states_have_a_program_of_their_own_once_it_is_compiled():
+    rec = copy.copy(made("gru4rec"))
+    rec.engine = copy.copy(rec.engine)
+    rec.engine._compiled = {}
+    rec.engine.compile(1, 40)
+    rec.engine.compile(1, 4)
+    assert {key[1] for key in rec.engine._compiled if key[0] == "best for"} == {rec.engine._k(40), rec.engine._k(4)}
+
+
+def test_a_session_that_knows_added_items_belongs_to_those_who_have_them():
+    rec = made("gru4rec")
+    one, other = rec.changed([NewItem("a", like=["i1"])]), rec.changed([NewItem("b", like=["i1"])])
+    session = one.start(["i1", "a"])
+    for stranger in (rec, other):
+        with pytest.raises(UserError, match="the Session is of another model"):
+            stranger.recommend(session)
+    later = one.changed([NewItem("c", like=["i1"])], retired=["i2"])
+    same(later.recommend(session, 5), later.recommend(["i1", "a"], 5))
+    assert other.recommend(rec.start(["i1"]), 5) == other.recommend(other.start(["i1"]), 5)

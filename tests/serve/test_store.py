@@ -149,7 +149,7 @@ def test_a_reader_of_the_file_before_does_not_lose_the_one_that_is_there_again(t
         patch.setattr(Database, "newest", newest)
         with pytest.raises(Lost):
             events.past("u", 10)
-    assert events._unread is None
+    assert events.trouble is None
     assert events.append("u", ["y"]).result() == 1 and events.newest("u", 10) == ["x", "y"]
     events.close()
 

@@ -1,6 +1,8 @@
 """Files that are whole or not there."""
 
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -77,11 +79,19 @@ def test_a_pipe_is_written_to_and_stays(tmp_path):
         write_json(pipe, [1])
         assert said.result(10) == "[\n  1\n]\n"
     assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
-    for device in ("/dev/null", "/dev/fd/1"):
-        was = os.path.islink(device)
-        write_json(device, 1)
-        assert os.path.islink(device) == was
+    write_json("/dev/null", 1)
     assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1"])
+def test_what_is_written_to_the_output_goes_where_all_of_it_goes(tmp_path, name):
+    code = f"from jaxrec.system.files import write_json; print('before'); write_json({name!r}, 1); print('after')"
+    (tmp_path / "out").write_text("old\n")
+    with open(tmp_path / "out", "ab") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+    assert (tmp_path / "out").read_text() == "old\nbefore\n1\nafter\n"
+    said = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert said == "before\n1\nafter\n"
 
 
 @pytest.mark.parametrize("path", ["", ".", "/"])

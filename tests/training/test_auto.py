@@ -245,3 +245,10 @@ def test_histories_of_one_more_than_the_length_need_no_windows():
 def test_one_history_in_a_hundred_may_be_longer_than_the_length():
     assert resolve(log_of([20] * 97 + [50] * 3, 50))[0].length == 48
     assert resolve(log_of([20] * 995 + [50] * 5, 50))[0].length == 24
+
+
+def test_what_suits_a_model_of_ones_own_goes_before_what_was_measured(monkeypatch):
+    own = replace(registry.find("model", "sasrec"), name="own", suits={"model.norm": "pre"})
+    monkeypatch.setitem(registry._registered, ("model", "own"), own)
+    made, _ = resolve(log_of([9] * 40, 50), **{"model.name": "own"})
+    assert (made.model.norm, made.model.ffn) == ("pre", "swiglu")

@@ -262,7 +262,7 @@ def test_tables_are_lengthened_while_the_shorter_ones_answer(ask, recommender, k
         found = (await post(client, "/recommend", history=[5], k=200)).json()["items"]
         assert len(found) == ITEMS - 1 + 40
 
-    ask(work, keeping.onto(recommender), stocking=keeping)
+    ask(work, keeping.onto(recommender), Limits(deadline=50, batch=1), stocking=keeping)
 
 
 @pytest.mark.slow

@@ -34,8 +34,7 @@ def listed() -> list[Key]:
     >>> found["mask_prob"].default, found["model.norm_type"].of
     ('0.2', ('sasrec',))
     """
-    parts = {"model": "model", "loss": "loss"}
-    plain = [key for key in _of(Config) if key.name not in ("optim", "mesh", *parts)]
+    plain = [key for key in _of(Config) if key.name not in ("model", "loss", "optim", "mesh")]
     nested = [*_of(OptimConfig, "optim."), *_of(MeshConfig, "mesh.")]
     return [*plain, *_of_entries("model", ModelOptions), *_of_entries("loss", LossOptions), *nested]
 

@@ -110,7 +110,7 @@ def residual(
     x_BTD: jax.Array,
     attend: Callable[[jax.Array, jax.Array], jax.Array],
     feed: Callable[[jax.Array], jax.Array],
-    norms: tuple[Callable, Callable],
+    normalise: tuple[Callable, Callable],
     gates: tuple[Callable, Callable] | None = None,
     picked: Callable[[jax.Array], jax.Array] = lambda x: x,
 ) -> jax.Array:
@@ -121,7 +121,7 @@ def residual(
     sigmoid gate of the unnormalised input (LiGR: Borisyuk et al. 2024). `picked` reads the slots that are computed:
     [B, T, D] -> [B, T, D], or [B, M, D].
     """
-    attention_norm, feed_norm = norms
+    attention_norm, feed_norm = normalise
     if norm == "query":
         query = attention_norm(picked(x_BTD))
         x = feed_norm(query + attend(query, x_BTD))

@@ -25,6 +25,7 @@ ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 BROKEN = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/(?!/)")  # what pathlib makes of an address
 #: what polars says of a disk that takes no more
 FULL = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EFBIG})\)")
+DEVICES = "/dev", "/dev/fd"  # folders of devices, and of links to what a process has open
 SPECIAL = "*?[]{}\\"  # characters of paths that Orbax, or libraries below it, treat as patterns
 
 
@@ -102,9 +103,9 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _is_stream(path: Path) -> bool:
-    """Returns whether a path is a pipe or a device; of links, which others may have planted, only those in /dev are."""
+    """Returns whether a path is a pipe or a device. Links may have been planted: only those in DEVICES are."""
     if path.is_symlink() or path.is_file():
-        return Path(os.path.abspath(path)).is_relative_to("/dev")
+        return os.path.dirname(os.path.abspath(path)) in DEVICES
     return path.exists() and not path.is_file() and not path.is_dir()
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -70,6 +71,17 @@ def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path):
         write_json(link, 2)
         assert not link.is_symlink() and link.read_text() == "2\n" and target.read_text() == "1\n"
         link.unlink()
+
+
+def test_files_in_shared_memory_are_replaced_whole():
+    folder = Path("/dev/shm")
+    if not os.access(folder, os.W_OK):
+        pytest.skip("no shared memory")
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        write_json(path := Path(place) / "a.json", 1)
+        with open(path) as before:
+            write_json(path, 2)
+            assert before.read() == "1\n" and path.read_text() == "2\n"
 
 
 def test_a_pipe_is_written_to_and_stays(tmp_path):

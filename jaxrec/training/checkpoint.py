@@ -15,7 +15,7 @@ from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import plain
 from jaxrec.training import leaves, seals
-from jaxrec.training.managers import QUIET, first_line, is_foreign, is_step, orbax, reader, writer, writing
+from jaxrec.training.managers import QUIET, begin_save, first_line, is_foreign, is_step, orbax, reader, writer, writing
 from jaxrec.training.step import State
 
 NO_DAMAGE = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")  # tensorstore's words
@@ -143,7 +143,7 @@ class Checkpoints:
         with writing(self._folder):
             self._manager.wait_until_finished()
             self._saving = step
-            saved = self._manager.save(step, args=args, metrics=metrics)
+            saved = begin_save(self._manager, step, args, metrics)
         if not saved:
             raise RuntimeError(f"{self._folder}: checkpoint {step} was not saved: a later one is there")
         self._known[step] = loop, record

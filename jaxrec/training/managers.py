@@ -58,6 +58,7 @@ def _is_of_others(record):
 
 
 QUIET = _Quiet()
+_STARTING = threading.Lock()
 ITEMS = ("params", "rest", "loop")
 
 
@@ -109,6 +110,16 @@ def writer(place: Path, seal: Callable[[], None]) -> "CheckpointManager":
         async_options=ocp.AsyncOptions(post_finalization_callback=seal),
     )
     return ocp.CheckpointManager(place, options=options, item_names=ITEMS)
+
+
+def begin_save(manager: "CheckpointManager", step: int, args: Any, metrics: Any) -> bool:
+    """Starts a save in the background, as `manager.save`, while no other thread starts one.
+
+    Orbax takes the number of a save from one count of the process, and reads it again while the save starts. Two that
+    start at once, each by its own manager, would wait for each other's folders, or remove them.
+    """
+    with _STARTING:
+        return manager.save(step, args=args, metrics=metrics)
 
 
 def _alone(key):

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +92,21 @@ def test_the_best_and_the_latest_are_kept(tmp_path_factory, scores):
     assert {int(p.name) for p in (path / "checkpoints").iterdir()} == {best, len(scores)}
     assert checkpoints.choose("best") == best and checkpoints.choose(str(len(scores))) == len(scores)
     checkpoints.close()
+
+
+def test_trainings_side_by_side_save_at_once_each_its_own(tmp_path):
+    def train(path):
+        with contextlib.closing(Checkpoints(path)) as checkpoints:
+            for step in range(1, 6):
+                checkpoints.save(step, jax.device_put(state(step), replicated(jax.devices()[:1])), {"step": step})
+
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(train, tmp_path / str(number)) for number in range(8)]:
+            done.result(timeout=60)
+    for number in range(8):
+        with contextlib.closing(Checkpoints(tmp_path / str(number), read_only=True)) as checkpoints:
+            restored, _ = checkpoints.restore(checkpoints.latest(), abstract(state(0), replicated(jax.devices()[:1])))
+        jax.tree.map(np.testing.assert_array_equal, restored, state(5))
 
 
 def test_saving_an_old_step_is_an_error(tmp_path):

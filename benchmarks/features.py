@@ -19,7 +19,8 @@ import numpy as np
 from benchmarks import record
 from jaxrec.api import fitting
 from jaxrec.api.logs import as_log
-from jaxrec.data import features, splits
+from jaxrec.data import splits
+from jaxrec.data.attributes import features
 from jaxrec.evaluation import content, ranker
 from jaxrec.evaluation.comparison import gains, paired
 from jaxrec.evaluation.evaluator import ranks_of

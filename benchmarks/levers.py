@@ -23,7 +23,7 @@ from benchmarks import record
 from benchmarks.gains import DEFAULT
 from jaxrec.api import fitting
 from jaxrec.api.logs import as_log
-from jaxrec.data.ragged import slices
+from jaxrec.data.storage.ragged import slices
 from jaxrec.evaluation.comparison import gains, paired
 from jaxrec.evaluation.evaluator import ranks_of
 from jaxrec.evaluation.protocols import FULL, KEPT, default_protocol

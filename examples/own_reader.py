@@ -5,11 +5,11 @@ python prepare.py --input access.log --format examples.own_reader:READER --outpu
 
 import polars as pl
 
+from jaxrec.data.files.text import pieces
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Batch
 from jaxrec.data.reader import ROWS, ReaderEntry, described, finished
-from jaxrec.data.text import pieces
 
 #: 10.0.0.1 - alice [02/Jan/2024:10:00:00 +0000] "GET /item/42 HTTP/1.1" 200 512
 LINE = r'^\S+ \S+ (?<user>\S+) \[(?<time>[^\]]+)\] "GET /item/(?<item>\S+) [^"]*" 200'

@@ -11,7 +11,8 @@ import polars as pl
 import printed
 
 from jaxrec.config import parsing as configs
-from jaxrec.data import interactions, prepared, reading, splits, user_columns
+from jaxrec.data import interactions, prepared, reading, splits
+from jaxrec.data.attributes import user_columns
 from jaxrec.training import checkpoint, setup as setups, workdir
 
 LAUNCHERS = ("train.py", "evaluate.py", "prepare.py", "serve.py")

@@ -18,7 +18,7 @@ from jaxrec.api.logs import Log, as_log
 from jaxrec.config import parsing as configs
 from jaxrec.data import event_types, folds as folding, splits
 from jaxrec.data.folds import Asked, Fold
-from jaxrec.data.plausible import date
+from jaxrec.data.values.plausible import date
 from jaxrec.evaluation import ranker
 from jaxrec.evaluation.ageing import Ages, spread
 from jaxrec.evaluation.baselines import BASELINES, named_baselines, scored

@@ -16,7 +16,7 @@ from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
 from jaxrec.config import registry
 from jaxrec.data import event_types, splits
-from jaxrec.data.text import some
+from jaxrec.data.files.text import some
 from jaxrec.evaluation import protocols, ranker
 from jaxrec.evaluation.baselines import named_baselines, scored
 from jaxrec.evaluation.comparison import SHOWN, paired, row_of

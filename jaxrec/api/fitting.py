@@ -20,7 +20,7 @@ from jaxrec.api.logs import Log, as_log
 from jaxrec.config import parsing as configs, recipes, registry
 from jaxrec.config.keys import Config
 from jaxrec.data import sources, splits, synthetic
-from jaxrec.data.users import Users
+from jaxrec.data.attributes.users import Users
 from jaxrec.evaluation import ranker, results
 from jaxrec.evaluation.baselines import COUNTED
 from jaxrec.evaluation.evaluator import Validation, has_vector, test_of_training, tests_of_baselines, validation

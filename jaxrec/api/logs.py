@@ -13,10 +13,12 @@ import numpy as np
 from rich.console import Console
 
 from jaxrec.api.keywords import with_keywords
-from jaxrec.data import arrow, counted, filters, folders, prepared, sources, spill, splits, stores, summary
+from jaxrec.data import counted, filters, prepared, sources, splits, stores, summary
 from jaxrec.data.columns import ROLES
+from jaxrec.data.formats import arrow
 from jaxrec.data.interactions import Interactions, fingerprint
-from jaxrec.data.spill import Store
+from jaxrec.data.storage import folders, spill
+from jaxrec.data.storage.spill import Store
 from jaxrec.system import amounts, console as consoles
 from jaxrec.system.errors import UserError
 

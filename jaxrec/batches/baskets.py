@@ -13,7 +13,7 @@ import numpy as np
 from jaxrec.batches.stream import Stream, Subsequences
 from jaxrec.data import baskets
 from jaxrec.data.questions import Split
-from jaxrec.data.ragged import slices
+from jaxrec.data.storage.ragged import slices
 from jaxrec.kernels.masks import from_end, same_sequence
 from jaxrec.system.errors import UserError
 

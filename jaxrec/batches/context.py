@@ -19,7 +19,8 @@ from jaxrec.batches import calendar
 from jaxrec.batches.calendar import SECOND, UNKNOWN
 from jaxrec.config import registry
 from jaxrec.config.keys import Config
-from jaxrec.data import baskets, topics, user_columns
+from jaxrec.data import baskets
+from jaxrec.data.attributes import topics, user_columns
 from jaxrec.data.interactions import Sessions
 from jaxrec.data.log import sessions_of
 from jaxrec.system.errors import UserError

@@ -11,7 +11,7 @@ import numpy as np
 from jaxrec.batches import baskets, context, dropout, stream as streams
 from jaxrec.batches.stream import Subsequences
 from jaxrec.config.keys import Config
-from jaxrec.data.ragged import slices, within
+from jaxrec.data.storage.ragged import slices, within
 from jaxrec.kernels.masks import from_end, same_sequence
 from jaxrec.kernels.random import site_keys
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxrec.batches.stream import UNIT, Data, Stream, Subsequences, namespace, padded, stream_at
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.ragged import within
+from jaxrec.data.storage.ragged import within
 
 
 class Schedule(NamedTuple):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxrec.data.ragged import slices
+from jaxrec.data.storage.ragged import slices
 
 SLOTS = 1 << 22  # slots made at once
 

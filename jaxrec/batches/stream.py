@@ -11,7 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxrec.batches.slots import Slots
-from jaxrec.data.ragged import within
+from jaxrec.data.storage.ragged import within
 
 #: what the rows per step are a multiple of, so that 2, 4 and 8 devices have equal shares of them
 UNIT = 8

@@ -10,8 +10,8 @@ from jaxrec.batches.objectives import Objective, masked
 from jaxrec.batches.stream import Subsequences
 from jaxrec.config.keys import Config
 from jaxrec.data import event_types
-from jaxrec.data.ragged import within
 from jaxrec.data.splits import Split
+from jaxrec.data.storage.ragged import within
 
 
 def build(config: Config, split: Split) -> Objective:

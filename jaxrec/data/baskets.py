@@ -4,7 +4,7 @@ import numpy as np
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.questions import Questions, Split, SplitEntry
-from jaxrec.data.ragged import distinct, slices
+from jaxrec.data.storage.ragged import distinct, slices
 from jaxrec.system.errors import UserError
 
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrec.data import maps, ragged
 from jaxrec.data.interactions import Interactions, Sessions
+from jaxrec.data.storage import maps, ragged
 
 
 class Block(NamedTuple):

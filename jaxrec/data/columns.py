@@ -4,7 +4,7 @@ import shlex
 import unicodedata
 from collections.abc import Sequence
 
-from jaxrec.data.text import some
+from jaxrec.data.files.text import some
 from jaxrec.system.errors import UserError
 
 ROLES = ("user", "item", "time", "weight", "type", "session")

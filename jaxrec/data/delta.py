@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from jaxrec.data.discover import SIDE
-from jaxrec.data.walking import DELTA
+from jaxrec.data.files.walking import DELTA
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import FULL, MARK, replacing
 

@@ -9,11 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from jaxrec.config import registry
-from jaxrec.data import columnar, items, json_lines, prepared, sequences, tables, walking, workbooks
-from jaxrec.data.opener import Opener, Unreadable
+from jaxrec.data import prepared
+from jaxrec.data.attributes import items
+from jaxrec.data.files import walking
+from jaxrec.data.files.opener import Opener, Unreadable
+from jaxrec.data.files.text import MARK, File, shown, some
+from jaxrec.data.files.walking import check_number, is_hidden, once, refuse, scan, walk
+from jaxrec.data.formats import columnar, json_lines, sequences, tables, workbooks
 from jaxrec.data.ordering import ordered
-from jaxrec.data.text import MARK, File, shown, some
-from jaxrec.data.walking import check_number, is_hidden, once, refuse, scan, walk
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import expand, open_regular
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from jaxrec.data import codes as coding
+from jaxrec.data.files.text import shown, some
 from jaxrec.data.interactions import Interactions, Types
-from jaxrec.data.maps import pieces
-from jaxrec.data.spellings import MISSING
-from jaxrec.data.spill import MEMORY, Parts
-from jaxrec.data.text import shown, some
+from jaxrec.data.storage.maps import pieces
+from jaxrec.data.storage.spill import MEMORY, Parts
+from jaxrec.data.values import codes as coding
+from jaxrec.data.values.spellings import MISSING
 from jaxrec.system.errors import UserError
 
 MOST = 255  # different types of a log

@@ -13,8 +13,8 @@ from jaxrec.data import blocks, event_types
 from jaxrec.data.blocks import Block
 from jaxrec.data.interactions import Interactions, Sessions, Types
 from jaxrec.data.log import rejoined
-from jaxrec.data.spill import MEMORY, Store
-from jaxrec.data.times import EPOCH
+from jaxrec.data.storage.spill import MEMORY, Store
+from jaxrec.data.values.times import EPOCH
 from jaxrec.system.errors import UserError
 
 

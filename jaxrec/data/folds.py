@@ -9,9 +9,9 @@ import numpy as np
 from jaxrec.data import event_types, filters
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import sessions_of
-from jaxrec.data.plausible import date
-from jaxrec.data.ragged import slices
 from jaxrec.data.splits import Questions, Split, SplitEntry, quantile
+from jaxrec.data.storage.ragged import slices
+from jaxrec.data.values.plausible import date
 from jaxrec.system.errors import UserError
 
 SECOND, DAY = 1_000_000, 86_400_000_000  # microseconds

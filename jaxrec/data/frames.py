@@ -5,12 +5,13 @@ from functools import partial
 
 import polars as pl
 
-from jaxrec.data import columnar, columns as cols, headers, tabular
+from jaxrec.data import columns as cols, tabular
+from jaxrec.data.files.text import some
+from jaxrec.data.formats import columnar, headers
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Batch
 from jaxrec.data.reader import described, finished
-from jaxrec.data.text import some
 from jaxrec.system.errors import UserError
 
 

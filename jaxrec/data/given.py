@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from jaxrec.data.files.oddities import Oddities
+from jaxrec.data.files.text import BadRows, File
+from jaxrec.data.formats.only import Only
 from jaxrec.data.log import Batch, Log
-from jaxrec.data.oddities import Oddities
-from jaxrec.data.only import Only
-from jaxrec.data.spill import MEMORY, Store
-from jaxrec.data.text import BadRows, File
+from jaxrec.data.storage.spill import MEMORY, Store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,11 +24,11 @@ from typing import NoReturn
 import numpy as np
 import polars as pl
 
-from jaxrec.data.codes import text_of
 from jaxrec.data.interactions import as_ids, to_array
-from jaxrec.data.nested import is_opaque
-from jaxrec.data.ragged import distinct
-from jaxrec.data.spellings import EXACT, FLOAT, INTEGER, MISSING, PADDED, UNSEEN, as_seen, integers
+from jaxrec.data.storage.ragged import distinct
+from jaxrec.data.values.codes import text_of
+from jaxrec.data.values.nested import is_opaque
+from jaxrec.data.values.spellings import EXACT, FLOAT, INTEGER, MISSING, PADDED, UNSEEN, as_seen, integers
 from jaxrec.system.errors import UserError
 
 KINDS = ("integer", "text")  # values of --ids

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from jaxrec.data.maps import release
+from jaxrec.data.columns import plain
+from jaxrec.data.storage.maps import release
 from jaxrec.system.errors import UserError
 
 ID = "id"  # column of the external ids, in Parquet
@@ -47,8 +48,6 @@ class Catalogue(NamedTuple):
         return self._replace(about=column.to_frame() if self.about is None else self.about.with_columns(column))
 
     def _column(self, names):
-        from jaxrec.data.columns import plain  # here, since columns imports this module
-
         if self.about is None:
             return None
         found = {plain(name): name for name in reversed(self.about.columns)}

@@ -7,14 +7,15 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from jaxrec.data import codes, event_types, joined
+from jaxrec.data import event_types
+from jaxrec.data.files.text import EXAMPLES, BadRows, shown
 from jaxrec.data.ids import Ids
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions, Types
-from jaxrec.data.nested import is_opaque
-from jaxrec.data.ragged import distinct, stable_order
-from jaxrec.data.spill import MEMORY, Store
-from jaxrec.data.text import EXAMPLES, BadRows, shown
-from jaxrec.data.times import COMMA, UNCOMMA, Times
+from jaxrec.data.storage.ragged import distinct, stable_order
+from jaxrec.data.storage.spill import MEMORY, Store
+from jaxrec.data.values import codes, joined
+from jaxrec.data.values.nested import is_opaque
+from jaxrec.data.values.times import COMMA, UNCOMMA, Times
 from jaxrec.system.errors import UserError
 
 

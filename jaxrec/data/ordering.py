@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable, Iterable
 
-from jaxrec.data.dates import NAMES
-from jaxrec.data.text import File, some
+from jaxrec.data.files.text import File, some
+from jaxrec.data.values.dates import NAMES
 from jaxrec.system.errors import UserError
 
 NUMBERS = re.compile("([0-9]+)")  # numbers in file names

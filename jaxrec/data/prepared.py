@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jaxrec.data import filters, folders, maps
-from jaxrec.data.folders import said
+from jaxrec.data import filters
+from jaxrec.data.files.text import some
 from jaxrec.data.interactions import (
     ID,
     Catalogue,
@@ -23,8 +23,9 @@ from jaxrec.data.interactions import (
     fingerprint,
     to_array,
 )
-from jaxrec.data.spill import MEMORY, Store
-from jaxrec.data.text import some
+from jaxrec.data.storage import folders, maps
+from jaxrec.data.storage.folders import said
+from jaxrec.data.storage.spill import MEMORY, Store
 from jaxrec.system import checksums, files
 from jaxrec.system.errors import UserError
 

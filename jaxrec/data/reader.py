@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxrec.config.registry import Entry
-from jaxrec.data import items
+from jaxrec.data.attributes import items
+from jaxrec.data.files.text import File
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Log
-from jaxrec.data.text import File
 
 ROWS = frozenset({"only", "ids", "time_format", "quote", "memory"})  #: options of formats with fixed columns
 

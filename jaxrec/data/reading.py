@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from jaxrec.config import registry
-from jaxrec.data import arrow, columns as cols, dialects, discover, frames, user_columns, workbooks
+from jaxrec.data import columns as cols, discover, frames
+from jaxrec.data.attributes import user_columns
+from jaxrec.data.files.oddities import Oddities
+from jaxrec.data.files.opener import Opener
+from jaxrec.data.files.text import BadRows, File, some
+from jaxrec.data.formats import arrow, dialects, workbooks
+from jaxrec.data.formats.only import Only
 from jaxrec.data.given import Input
 from jaxrec.data.ids import KINDS
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.oddities import Oddities
-from jaxrec.data.only import Only
-from jaxrec.data.opener import Opener
 from jaxrec.data.reader import ReaderEntry
-from jaxrec.data.spill import MEMORY, Store
-from jaxrec.data.text import BadRows, File, some
+from jaxrec.data.storage.spill import MEMORY, Store
 from jaxrec.system.errors import UserError
 
 QUOTES = {'"': '"', "none": ""}  # value of `--quote` -> the character

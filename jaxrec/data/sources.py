@@ -12,13 +12,14 @@ from typing import Any
 import platformdirs
 from rich import filesize
 
-from jaxrec.data import arrow, delta, discover, filters, prepared, stores, walking
-from jaxrec.data.download import download
+from jaxrec.data import delta, discover, filters, prepared, stores, synthetic
+from jaxrec.data.files import walking
+from jaxrec.data.files.download import download
+from jaxrec.data.files.text import some
+from jaxrec.data.formats import arrow
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reading import read
-from jaxrec.data.spill import MEMORY
-from jaxrec.data.synthetic import World
-from jaxrec.data.text import some
+from jaxrec.data.storage.spill import MEMORY
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import expand, is_address
 
@@ -304,7 +305,7 @@ def missing(name: str) -> bool:
     return not (name.partition(":")[0] == SYNTHETIC or is_address(name) or _is_there(Path(name)))
 
 
-def world(spec: str) -> World | None:
+def world(spec: str) -> synthetic.World | None:
     """Returns the generator's World of a name such as "synthetic:users=2000"; None for other names.
 
     Raises:
@@ -312,22 +313,16 @@ def world(spec: str) -> World | None:
     """
     if spec.partition(":")[0] != SYNTHETIC:
         return None
-    from jaxrec.data import synthetic
-
     options = _options(spec, {})
     options.pop("users", None)
     return synthetic.world(**options)
 
 
 def _generate(spec: str, options: dict) -> Interactions:
-    from jaxrec.data import synthetic  # imported here, since files don't need it
-
     return synthetic.interactions(**_options(spec, options))
 
 
 def _options(spec: str, options: dict) -> dict:
-    from jaxrec.data import synthetic
-
     taken = [inspect.signature(each).parameters.values() for each in (synthetic.interactions, synthetic.world)]
     defaults = {each.name: each.default for group in taken for each in group if each.kind is not each.VAR_KEYWORD}
     known = list(defaults)

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 
 from jaxrec.config import registry
-from jaxrec.data import blocks, event_types, maps
+from jaxrec.data import blocks, event_types
 from jaxrec.data.baskets import LAST_BASKET as LAST_BASKET
 from jaxrec.data.interactions import Interactions, by_session
 from jaxrec.data.questions import Questions as Questions, Split as Split, SplitEntry as SplitEntry
-from jaxrec.data.ragged import distinct, slices, spans
+from jaxrec.data.storage import maps
+from jaxrec.data.storage.ragged import distinct, slices, spans
 from jaxrec.system.errors import UserError
 
 MANY = 0.01  # share of repeated targets that counts as many

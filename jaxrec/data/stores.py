@@ -13,8 +13,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from rich import filesize
 
-from jaxrec.data import delta, prepared, walking
-from jaxrec.data.text import some
+from jaxrec.data import delta, prepared
+from jaxrec.data.files import walking
+from jaxrec.data.files.text import some
 from jaxrec.system import files, objects
 from jaxrec.system.errors import UserError
 

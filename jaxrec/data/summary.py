@@ -7,12 +7,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxrec.data import blocks, event_types, maps
+from jaxrec.data import blocks, event_types
+from jaxrec.data.files.text import shown, some
 from jaxrec.data.filters import Step, repeats_at_once
 from jaxrec.data.interactions import Interactions, describe
-from jaxrec.data.plausible import date
-from jaxrec.data.ragged import stable_order
-from jaxrec.data.text import shown, some
+from jaxrec.data.storage import maps
+from jaxrec.data.storage.ragged import stable_order
+from jaxrec.data.values.plausible import date
 from jaxrec.system.console import printable
 
 CROWD, SHARE = 1_000, 0.01  # with more users than these, a user with a larger share of the rows is suspicious

@@ -6,26 +6,15 @@ from typing import NamedTuple
 
 import polars as pl
 
-from jaxrec.data import (
-    columnar,
-    columns as cols,
-    dialects,
-    discover,
-    histories,
-    joined,
-    json_lines,
-    nested,
-    ordering,
-    partitions,
-    tables,
-    workbooks,
-)
+from jaxrec.data import columns as cols, discover, ordering
 from jaxrec.data.columns import ROLES
-from jaxrec.data.forms import forms_of, looks_like_times
+from jaxrec.data.files.text import File, short, some
+from jaxrec.data.formats import columnar, dialects, histories, json_lines, partitions, tables, workbooks
 from jaxrec.data.given import Input
 from jaxrec.data.log import Batch
-from jaxrec.data.text import File, short, some
-from jaxrec.data.times import reads_as_clock, reads_as_days, reads_as_times
+from jaxrec.data.values import joined, nested
+from jaxrec.data.values.forms import forms_of, looks_like_times
+from jaxrec.data.values.times import reads_as_clock, reads_as_days, reads_as_times
 from jaxrec.system.errors import UserError
 
 NAMED = [role for role in ROLES if role not in cols.UNREAD]  # roles recognised by column names

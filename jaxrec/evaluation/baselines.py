@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.data import baskets, event_types, maps
-from jaxrec.data.ragged import slices, spans
+from jaxrec.data import baskets, event_types
 from jaxrec.data.splits import Questions, Split, target_counts, training_counts
+from jaxrec.data.storage import maps
+from jaxrec.data.storage.ragged import slices, spans
 from jaxrec.evaluation import content
 from jaxrec.kernels.ranking import Scorer, dot
 from jaxrec.system.arguments import shown

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.ragged import slices
 from jaxrec.data.splits import ITEMS_AT_ONCE, Split
+from jaxrec.data.storage.ragged import slices
 from jaxrec.evaluation import protocols
 from jaxrec.evaluation.metrics import interval
 from jaxrec.system import arguments

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from jaxrec.data.ragged import distinct, slices, within
 from jaxrec.data.splits import Questions, Split
+from jaxrec.data.storage.ragged import distinct, slices, within
 from jaxrec.evaluation import protocols
 from jaxrec.system.errors import UserError
 

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.data import baskets, features
-from jaxrec.data.features import Features
+from jaxrec.data import baskets
+from jaxrec.data.attributes import features
+from jaxrec.data.attributes.features import Features
 from jaxrec.data.splits import Questions, Split, training_counts
 from jaxrec.kernels.ranking import Scorer
 from jaxrec.system.errors import UserError

@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxrec.batches import stream
 from jaxrec.batches.objectives import Objective
-from jaxrec.data import maps
+from jaxrec.data.storage import maps
 from jaxrec.kernels import compiler, placement as dev, processes
 from jaxrec.kernels.placement import AXIS
 from jaxrec.models.model import Model

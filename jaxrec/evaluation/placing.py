@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from jaxrec.data.ragged import distinct
 from jaxrec.data.splits import Questions, Split
+from jaxrec.data.storage.ragged import distinct
 from jaxrec.evaluation import ranker
 from jaxrec.evaluation.metrics import MISS
 from jaxrec.evaluation.scores import Lists, Vectors, check_known, check_once, numbers

@@ -10,10 +10,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
-from jaxrec.data import event_types, maps
-from jaxrec.data.ragged import distinct, slices, spans
+from jaxrec.data import event_types
+from jaxrec.data.files.text import some
 from jaxrec.data.splits import Questions, Split, repeated_targets
-from jaxrec.data.text import some
+from jaxrec.data.storage import maps
+from jaxrec.data.storage.ragged import distinct, slices, spans
 from jaxrec.evaluation.candidates import draw
 from jaxrec.evaluation.protocols import find, named, whole
 from jaxrec.kernels import placement as dev, processes, ranking

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxrec.data import splits
-from jaxrec.data.text import some
+from jaxrec.data.files.text import some
 from jaxrec.evaluation import beyond_tables, next_basket
 from jaxrec.evaluation.metrics import KS, intervals, metrics
 from jaxrec.evaluation.next_basket import TASK

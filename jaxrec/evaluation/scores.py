@@ -12,11 +12,12 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import polars as pl
 
-from jaxrec.data import arrow, columnar, dialects, discover, tables
+from jaxrec.data import discover
 from jaxrec.data.columns import KNOWN, plain
+from jaxrec.data.files.text import EXAMPLES, BadRows, File, some
+from jaxrec.data.formats import arrow, columnar, dialects, tables
 from jaxrec.data.ids import EXACT
 from jaxrec.data.log import Batch
-from jaxrec.data.text import EXAMPLES, BadRows, File, some
 from jaxrec.system.errors import UserError
 
 ARRAYS = {"users": 2, "user_ids": 1, "items": 2, "item_ids": 1, "bias": 1}  # {array of an .npz: number of its axes}

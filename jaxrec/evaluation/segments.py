@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jaxrec.data import splits, topics
+from jaxrec.data import splits
+from jaxrec.data.attributes import topics
 from jaxrec.data.splits import Questions, Split
 from jaxrec.evaluation.metrics import MISS, intervals, metrics
 

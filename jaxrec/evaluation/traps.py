@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.ragged import distinct, slices
+from jaxrec.data.files.text import some
 from jaxrec.data.splits import Questions, Split, many_repeat
-from jaxrec.data.text import some
+from jaxrec.data.storage.ragged import distinct, slices
 from jaxrec.evaluation import ranker
 from jaxrec.evaluation.baselines import scored
 from jaxrec.evaluation.metrics import MISS

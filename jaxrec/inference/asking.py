@@ -4,7 +4,7 @@ import numpy as np
 
 from jaxrec.data import event_types, splits
 from jaxrec.data.interactions import Interactions, Sessions
-from jaxrec.data.ragged import slices
+from jaxrec.data.storage.ragged import slices
 from jaxrec.evaluation.evaluator import questions_of
 from jaxrec.inference.recommender import Recommender
 from jaxrec.system.errors import UserError

@@ -17,10 +17,11 @@ import polars as pl
 
 from jaxrec.batches import context
 from jaxrec.batches.context import is_asked, is_steady
-from jaxrec.data import event_types, user_columns
+from jaxrec.data import event_types
+from jaxrec.data.attributes import user_columns
+from jaxrec.data.files.text import some
 from jaxrec.data.interactions import ID, Catalogue, Interactions
-from jaxrec.data.ragged import slices, within
-from jaxrec.data.text import some
+from jaxrec.data.storage.ragged import slices, within
 from jaxrec.inference.engine import SLOTS, Engine
 from jaxrec.inference.events import microseconds
 from jaxrec.inference.numbering import Numbering
@@ -137,8 +138,7 @@ class Bulk:
         run = engine.programs.setdefault((name, devices), Spread(program, devices, engine.specs))
         width = placement.data_size(devices)
         params, share = engine.params_on(devices), processes.shared_out if together else lambda these: these
-        starts = range(0, max(len(users), 1), BLOCK)  # one if nobody is asked
-        blocks = [users[first : first + BLOCK] for first in starts]
+        blocks = [users[at : at + BLOCK] for at in range(0, max(len(users), 1), BLOCK)]  # one if nobody is asked
         for first in range(0, len(blocks), width):
             here = blocks[first : first + width]
             found = [tuple(np.zeros((len(block), length), dtype) for length, dtype in forms) for block in here]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxrec.data import newcomers
+from jaxrec.data.attributes import newcomers
 from jaxrec.inference.numbering import Numbering
 from jaxrec.inference.recommender import Recommender
 from jaxrec.inference.stock import NewItem

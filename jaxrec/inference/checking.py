@@ -8,10 +8,10 @@ import numpy as np
 
 from jaxrec.batches import context
 from jaxrec.config.keys import Config
-from jaxrec.data import topics
+from jaxrec.data.attributes import topics
+from jaxrec.data.attributes.user_columns import Column, of_request
+from jaxrec.data.attributes.users import Users
 from jaxrec.data.interactions import Catalogue
-from jaxrec.data.user_columns import Column, of_request
-from jaxrec.data.users import Users
 from jaxrec.inference.attributes import Attributes, common
 from jaxrec.inference.events import context_of, start_of, type_numbers
 from jaxrec.inference.numbering import Numbering

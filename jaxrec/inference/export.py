@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxrec.batches import objectives
 from jaxrec.batches.objectives import Objective
-from jaxrec.data import topics
+from jaxrec.data.attributes import topics
 from jaxrec.inference import inputs, programs
 from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels.hardware import Hardware, assumed

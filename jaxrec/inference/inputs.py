@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxrec.batches import context
 from jaxrec.batches.context import BASKET, GAPS, LONGEST, MOMENT, OCTAVES, PARTS, SECOND, USER
-from jaxrec.data.user_columns import Column
+from jaxrec.data.attributes.user_columns import Column
 
 ASKED = "asked_"  # begins the kinds of the time of asking
 TOP = PARTS * (OCTAVES[1] - OCTAVES[0])

@@ -5,8 +5,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from jaxrec.data import newcomers, user_columns
-from jaxrec.data.users import Users
+from jaxrec.data.attributes import newcomers, user_columns
+from jaxrec.data.attributes.users import Users
 from jaxrec.inference import changes, placed
 from jaxrec.inference.recommender import Recommender
 from jaxrec.models.entry import has_users

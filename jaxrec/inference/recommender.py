@@ -14,9 +14,9 @@ from jax.sharding import Mesh
 from jaxrec.batches import context, objectives
 from jaxrec.config.keys import Config
 from jaxrec.data import sources
+from jaxrec.data.attributes.user_columns import Column
+from jaxrec.data.attributes.users import Users
 from jaxrec.data.interactions import Catalogue, Interactions
-from jaxrec.data.user_columns import Column
-from jaxrec.data.users import Users
 from jaxrec.evaluation.results import Evaluation
 from jaxrec.inference import placed, stock, together, vectors
 from jaxrec.inference.bulk import Bulk, rows_of

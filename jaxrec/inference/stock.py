@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from jaxrec.config.keys import Config
-from jaxrec.data import newcomers
+from jaxrec.data.attributes import newcomers
 from jaxrec.data.interactions import COUNT, Catalogue
 from jaxrec.inference import placed
 from jaxrec.inference.engine import Engine

@@ -3,8 +3,8 @@
 import numpy as np
 
 from jaxrec.config.keys import Config
+from jaxrec.data.attributes.users import Users
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.users import Users
 from jaxrec.models.entry import has_users
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError

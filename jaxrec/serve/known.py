@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxrec.data import user_columns
+from jaxrec.data.attributes import user_columns
 from jaxrec.data.interactions import Interactions
 
 SECOND = 1_000_000  # microseconds, as in a log's times

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from jaxrec.config.keys import Config
-from jaxrec.data import cold, event_types, sources, splits, user_columns
+from jaxrec.data import cold, event_types, sources, splits
+from jaxrec.data.attributes import user_columns
 from jaxrec.data.interactions import Interactions
 from jaxrec.kernels import placement, processes, shards
 from jaxrec.training import growing, launch, leaves

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from jaxrec.batches import context
 from jaxrec.config.keys import Config
-from jaxrec.data import features, sources, user_columns
+from jaxrec.data import sources
+from jaxrec.data.attributes import features, user_columns
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.splits import Split, training_counts
 from jaxrec.models import entry

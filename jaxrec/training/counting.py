@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from jaxrec.config.keys import AUTO
-from jaxrec.data import features, splits
+from jaxrec.data import splits
+from jaxrec.data.attributes import features
 from jaxrec.data.interactions import Interactions
 from jaxrec.models.entry import ModelEntry
 

@@ -21,10 +21,10 @@ import polars as pl
 from jaxrec.batches.context import USER
 from jaxrec.config.keys import AUTO, Config
 from jaxrec.config.parsing import flatten, to_dict
-from jaxrec.data import features, user_columns
+from jaxrec.data.attributes import features, user_columns
 from jaxrec.data.interactions import Catalogue
-from jaxrec.data.ragged import slices
 from jaxrec.data.splits import Split, training_counts
+from jaxrec.data.storage.ragged import slices
 from jaxrec.models import likeness
 from jaxrec.models.context import NAME as CONTEXT
 from jaxrec.models.features import FEATURES, VALUES

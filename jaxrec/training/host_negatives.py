@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from jaxrec.batches.objectives import Targets
-from jaxrec.data.ragged import distinct
 from jaxrec.data.splits import Split
+from jaxrec.data.storage.ragged import distinct
 from jaxrec.kernels import placement
 from jaxrec.kernels.random import randint, row_keys, site_keys
 from jaxrec.training.negatives import SITE, Negatives, nth_unseen, seen

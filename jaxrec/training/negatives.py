@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.config.keys import LossOptions, SampledOptions
-from jaxrec.data import maps, splits
-from jaxrec.data.ragged import distinct, slices, spans
+from jaxrec.data import splits
 from jaxrec.data.splits import Split
+from jaxrec.data.storage import maps
+from jaxrec.data.storage.ragged import distinct, slices, spans
 from jaxrec.kernels.collectives import all_gather
 from jaxrec.kernels.random import randint, random_bits
 from jaxrec.system.errors import UserError

@@ -8,8 +8,8 @@ from jaxrec.config.checks import follows_order
 from jaxrec.config.keys import Config
 from jaxrec.config.parsing import row_width
 from jaxrec.data import splits
+from jaxrec.data.files.text import some
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.text import some
 from jaxrec.kernels.placement import data_size
 from jaxrec.training.metric_writer import clock
 from jaxrec.training.setup import Setup

@@ -12,9 +12,9 @@ import numpy as np
 
 from jaxrec.config import parsing as configs
 from jaxrec.config.keys import Config
-from jaxrec.data import features, topics, user_columns
+from jaxrec.data.attributes import features, topics, user_columns
+from jaxrec.data.attributes.users import Users
 from jaxrec.data.interactions import Catalogue, Interactions, describe, fingerprint
-from jaxrec.data.users import Users
 from jaxrec.system import checksums
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError

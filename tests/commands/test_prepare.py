@@ -13,8 +13,10 @@ import pytest
 from visits import APRIL, COLUMNS, FIELDS, NUMBERS, ROWS
 
 from jaxrec import cli
-from jaxrec.data import download, maps, prepared, sources
+from jaxrec.data import prepared, sources
+from jaxrec.data.files import download
 from jaxrec.data.interactions import fingerprint
+from jaxrec.data.storage import maps
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import zipfile
 
 import pytest
 
-from jaxrec.data import text
+from jaxrec.data.files import text
+from jaxrec.data.files.text import BadRows, File, pieces
 from jaxrec.data.reading import read
-from jaxrec.data.text import BadRows, File, pieces
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_json
 

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.data.columns: the columns are those named, else those known by their names, each at most once."""
+"""Laws of data.columns: the columns are those named, else those known by their names, each at most once."""
 
 import pytest
 from hypothesis import given, strategies as st

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.data.delta: a Delta table is prepared as the Parquet of its live rows."""
+"""Laws of data.delta: a Delta table is prepared as the Parquet of its live rows."""
 
 import json
 import shutil

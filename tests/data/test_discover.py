@@ -1,4 +1,4 @@
-"""Laws of jaxrec.data.discover: a log is the same data in one file and in any folders, names and compressions."""
+"""Laws of data.discover: a log is the same data in one file and in any folders, names and compressions."""
 
 import bz2
 import gzip
@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from trees import HEADER, KINDS, LOG, ONE, TWO, parquet, rows, tree
 from ways import data_of, delimited, logs, put
 
-from jaxrec.data import walking
+from jaxrec.data.files import walking
 from jaxrec.data.interactions import fingerprint
 from jaxrec.data.reading import read
 from jaxrec.system.errors import UserError

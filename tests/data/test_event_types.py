@@ -16,7 +16,7 @@ from jaxrec.data.event_types import Column, asking, targets
 from jaxrec.data.filters import Options
 from jaxrec.data.folds import DAY
 from jaxrec.data.interactions import Sessions, fingerprint, from_sequences
-from jaxrec.data.spellings import MISSING
+from jaxrec.data.values.spellings import MISSING
 from jaxrec.system.errors import UserError
 
 NAMES = ["cart", "purchase", "view"]

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.data.filters: what is left is what a plain loop over lists leaves."""
+"""Laws of data.filters: what is left is what a plain loop over lists leaves."""
 
 import itertools
 from collections import Counter
@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, strategies as st
 from prepared_folders import same
 
-from jaxrec.data import filters, maps
+from jaxrec.data import filters
 from jaxrec.data.filters import Options, apply
 from jaxrec.data.interactions import Sessions, Types, fingerprint, from_sequences
 from jaxrec.data.log import parts
+from jaxrec.data.storage import maps
 from jaxrec.system.errors import UserError
 
 MINUTE = 60_000_000

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.data.ids: ids are what they were, or the column is refused."""
+"""Laws of data.ids: ids are what they were, or the column is refused."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 
 from jaxrec.data.ids import Ids
 from jaxrec.data.reading import read
-from jaxrec.data.spellings import MISSING
+from jaxrec.data.values.spellings import MISSING
 from jaxrec.system.errors import UserError
 
 START = 1_396_321_200

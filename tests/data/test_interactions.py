@@ -1,4 +1,4 @@
-"""Laws of jaxrec.data.interactions: numbering, ids, the fingerprint."""
+"""Laws of data.interactions: numbering, ids, the fingerprint."""
 
 import tempfile
 from dataclasses import replace

@@ -7,7 +7,7 @@ import pytest
 from table_writers import WRITERS
 
 from jaxrec.data.reading import read
-from jaxrec.data.spellings import MISSING
+from jaxrec.data.values.spellings import MISSING
 from jaxrec.system.errors import UserError
 
 LOG = "user,sku,time\n1,5,1\n1,6,2\n2,6,3\n2,5,4\n"

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.data.log: a log in any order and any batches is what plain Python sorts it to."""
+"""Laws of data.log: a log in any order and any batches is what plain Python sorts it to."""
 
 import itertools
 from collections import defaultdict
@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxrec.data import log as module
+from jaxrec.data.files.text import BadRows
 from jaxrec.data.interactions import fingerprint
 from jaxrec.data.log import Batch, Ids, Log, parts
-from jaxrec.data.text import BadRows
 from jaxrec.system.errors import UserError
 
 NAMES = {"user": "who", "item": "what", "time": "when", "weight": "stars", "session": "visit"}

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.data.ordering: shards come in the order of their names, and splits in the order of their events."""
+"""Laws of data.ordering: shards come in the order of their names, and splits in the order of their events."""
 
 import random
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from jaxrec.data.files.text import File
 from jaxrec.data.ordering import ordered
 from jaxrec.data.reading import read
-from jaxrec.data.text import File
 from jaxrec.system.errors import UserError
 
 NAMES = {  # in their right order -> the splits that are said

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from ways import HEADER, RATING, START, WAYS, amazon, data_of, delimited, logs, ordered, put, shuffled, table
 
 from jaxrec.config import registry
-from jaxrec.data import text
+from jaxrec.data.files import text
 from jaxrec.data.interactions import fingerprint
 from jaxrec.data.reading import read
 from jaxrec.system.errors import UserError

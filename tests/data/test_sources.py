@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxrec.data import download, filters, sources, synthetic
+from jaxrec.data import filters, sources, synthetic
+from jaxrec.data.files import download
 from jaxrec.data.interactions import fingerprint, from_sequences
 from jaxrec.data.sources import load, locate
 from jaxrec.system.errors import UserError

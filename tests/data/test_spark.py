@@ -1,4 +1,4 @@
-"""Laws of jaxrec.data.spark: Spark writes the prepared folder that `prepare` writes of the same table.
+"""Laws of data.spark: Spark writes the prepared folder that `prepare` writes of the same table.
 
 The rules that its workers follow are tested without Spark; all else where PySpark is, in local mode.
 """

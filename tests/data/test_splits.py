@@ -1,4 +1,4 @@
-"""Laws of jaxrec.data.splits."""
+"""Laws of data.splits."""
 
 import itertools
 import json
@@ -11,9 +11,9 @@ from hypothesis import given, strategies as st
 from jaxrec.config import registry
 from jaxrec.data import splits
 from jaxrec.data.interactions import Sessions, by_session, from_sequences
-from jaxrec.data.ragged import slices
 from jaxrec.data.reading import read
 from jaxrec.data.splits import by_time, describe, in_words, last_item, quantile, sessions, split
+from jaxrec.data.storage.ragged import slices
 from jaxrec.system.errors import UserError
 
 histories = st.lists(st.lists(st.integers(1, 9), max_size=6), max_size=6)

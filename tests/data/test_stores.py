@@ -1,4 +1,4 @@
-"""Laws of jaxrec.data.stores: what lies in an object store is read, and written there, as if it lay in a folder."""
+"""Laws of data.stores: what lies in an object store is read, and written there, as if it lay in a folder."""
 
 import json
 import shutil

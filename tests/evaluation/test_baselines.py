@@ -14,9 +14,9 @@ from some import some
 
 from jaxrec.data import event_types
 from jaxrec.data.interactions import from_sequences
-from jaxrec.data.ragged import slices
 from jaxrec.data.reading import read
 from jaxrec.data.splits import last_item, sessions
+from jaxrec.data.storage.ragged import slices
 from jaxrec.evaluation.baselines import BASELINES, COUNTED, scored
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.evaluation.ranker import lay_out, run

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from jaxrec.data import features
+from jaxrec.data.attributes import features
 from jaxrec.data.interactions import from_sequences
 from jaxrec.data.splits import last_item
 from jaxrec.evaluation import content

@@ -11,9 +11,9 @@ from jobs import Job
 from ranked_splits import ITEMS, random_split, split_of
 
 from jaxrec.config import registry
-from jaxrec.data import maps
 from jaxrec.data.interactions import from_sequences
 from jaxrec.data.splits import last_item, repeated_targets, sessions
+from jaxrec.data.storage import maps
 from jaxrec.evaluation import protocols, ranker
 from jaxrec.evaluation.baselines import COUNTED
 from jaxrec.evaluation.metrics import metrics

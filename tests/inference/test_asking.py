@@ -7,9 +7,9 @@ import polars as pl
 
 from jaxrec.batches import context
 from jaxrec.data import splits
+from jaxrec.data.attributes.user_columns import Column
 from jaxrec.data.interactions import Sessions, Types, UserColumns, from_sequences
-from jaxrec.data.ragged import slices
-from jaxrec.data.user_columns import Column
+from jaxrec.data.storage.ragged import slices
 from jaxrec.inference.asking import given
 
 

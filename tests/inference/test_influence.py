@@ -6,7 +6,7 @@ import recommenders
 from some import some
 
 from jaxrec.batches import context
-from jaxrec.data.user_columns import Column
+from jaxrec.data.attributes.user_columns import Column
 from jaxrec.inference.queries import Query
 
 

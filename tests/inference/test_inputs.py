@@ -12,7 +12,7 @@ import recommenders
 from some import some
 
 from jaxrec.batches import context
-from jaxrec.data.user_columns import Column
+from jaxrec.data.attributes.user_columns import Column
 from jaxrec.inference import export, inputs
 
 COLUMNS = (Column("gender", values=("F", "M")), Column("age", ends=(20.0, 40.0)))

@@ -10,8 +10,8 @@ import recommenders
 from some import some
 
 from jaxrec.batches.stream import Stream
+from jaxrec.data.attributes.user_columns import Column
 from jaxrec.data.interactions import UserColumns, from_sequences
-from jaxrec.data.user_columns import Column
 from jaxrec.inference.queries import Query
 from jaxrec.system.errors import UserError
 

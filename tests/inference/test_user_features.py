@@ -10,8 +10,8 @@ import recommenders
 from some import some
 
 from jaxrec.data import splits
+from jaxrec.data.attributes.user_columns import Column
 from jaxrec.data.interactions import UserColumns, from_sequences
-from jaxrec.data.user_columns import Column
 from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.inference.queries import Query
 

@@ -11,7 +11,7 @@ import jaxrec
 from jaxrec import cli
 from jaxrec.config.parsing import to_dict
 from jaxrec.data import sources, splits
-from jaxrec.data.users import Users
+from jaxrec.data.attributes.users import Users
 from jaxrec.evaluation import evaluator
 from jaxrec.inference import export
 from jaxrec.inference.queries import Query

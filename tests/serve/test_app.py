@@ -10,7 +10,7 @@ from requests_of import pairs, post
 from some import some
 
 import jaxrec
-from jaxrec.data.users import Users
+from jaxrec.data.attributes.users import Users
 from jaxrec.inference.checking import Checker
 from jaxrec.inference.queries import Query
 from jaxrec.inference.recommender import Recommender

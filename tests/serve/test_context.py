@@ -2,7 +2,7 @@
 
 import recommenders
 
-from jaxrec.data.user_columns import Column
+from jaxrec.data.attributes.user_columns import Column
 
 COLUMNS = (Column("gender", values=("F", "M")), Column("age", ends=(20.0, 40.0)))
 

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import recommenders
 
+from jaxrec.data.attributes.user_columns import Column
 from jaxrec.data.interactions import Types, UserColumns, from_sequences
-from jaxrec.data.user_columns import Column
 from jaxrec.serve.known import Known
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.store import Events

@@ -11,8 +11,8 @@ from trainings import Killed, assert_same, killed_at, outcome, run
 
 from jaxrec.batches import context
 from jaxrec.batches.stream import Stream
+from jaxrec.data.attributes.user_columns import Column
 from jaxrec.data.interactions import Sessions, Types, UserColumns
-from jaxrec.data.user_columns import Column
 from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.training import checkpoint

@@ -19,9 +19,9 @@ from jaxrec.commands import train
 from jaxrec.config.keys import MeshConfig
 from jaxrec.config.parsing import to_dict
 from jaxrec.data import interactions, splits
+from jaxrec.data.attributes.user_columns import Column
+from jaxrec.data.attributes.users import Users
 from jaxrec.data.interactions import Types, UserColumns
-from jaxrec.data.user_columns import Column
-from jaxrec.data.users import Users
 from jaxrec.models import likeness
 from jaxrec.models.features import folded
 from jaxrec.system.errors import UserError

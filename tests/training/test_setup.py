@@ -8,8 +8,8 @@ from some import some
 from stepping import CLOZE, LANES, SOFTMAX, WAYS, assert_close, made, states, without_key_biases
 
 from jaxrec.batches import context
+from jaxrec.data.attributes.user_columns import Column
 from jaxrec.data.interactions import Types, UserColumns
-from jaxrec.data.user_columns import Column
 from jaxrec.system.errors import UserError
 
 

@@ -9,8 +9,8 @@ import recommenders
 from hypothesis import given, strategies as st
 
 from jaxrec.config.parsing import to_dict
+from jaxrec.data.attributes.users import Users
 from jaxrec.data.interactions import from_sequences
-from jaxrec.data.users import Users
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import MARK, write_checked
 from jaxrec.training import workdir

@@ -5,9 +5,7 @@ from functools import partial
 
 import polars as pl
 
-from jaxrec.data import (
-    tables,
-)
+from jaxrec.data.formats import tables
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Batch

@@ -2,13 +2,10 @@
 
 from functools import partial
 
-from jaxrec.data import (
-    columns as cols,
-    dialects,
-    items,
-    tables,
-)
+from jaxrec.data import columns as cols
+from jaxrec.data.attributes import items
 from jaxrec.data.discover import RATINGS
+from jaxrec.data.formats import dialects, tables
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reader import ROWS, ReaderEntry, described, finished

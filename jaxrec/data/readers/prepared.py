@@ -1,8 +1,6 @@
 """Reads prepared folders."""
 
-from jaxrec.data import (
-    prepared,
-)
+from jaxrec.data import prepared
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reader import ReaderEntry, described

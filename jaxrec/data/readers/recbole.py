@@ -1,17 +1,12 @@
 """Reads RecBole's .inter, with the .item beside it."""
 
-from jaxrec.data import (
-    columns as cols,
-    dialects,
-    histories,
-    items,
-    tables,
-    tabular,
-)
+from jaxrec.data import columns as cols, tabular
+from jaxrec.data.attributes import items
+from jaxrec.data.files.text import File, short, some
+from jaxrec.data.formats import dialects, histories, tables
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reader import ReaderEntry, described, finished
-from jaxrec.data.text import File, short, some
 from jaxrec.system.errors import UserError
 
 

@@ -1,8 +1,6 @@
 """Reads lines of a user and items."""
 
-from jaxrec.data import (
-    sequences,
-)
+from jaxrec.data.formats import sequences
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reader import ReaderEntry, described

@@ -4,16 +4,13 @@ import functools
 import shlex
 from dataclasses import replace
 
-from jaxrec.data import (
-    columns as cols,
-    partitions,
-    tabular,
-)
+from jaxrec.data import columns as cols, tabular
+from jaxrec.data.files.text import File, some
+from jaxrec.data.formats import partitions
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Log
 from jaxrec.data.reader import ROWS, ReaderEntry, described, finished
-from jaxrec.data.text import File, some
 from jaxrec.system.errors import UserError
 
 LOOKED = 100  # files looked at for one that is a log

@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 from pyspark.sql import DataFrame, SparkSession, functions as F  # pyright: ignore[reportMissingImports]
 
-from jaxrec.data import columns as cols, histories, joined, ordering, tabular
+from jaxrec.data import columns as cols, ordering, tabular
+from jaxrec.data.files.text import File, some
+from jaxrec.data.formats import histories
 from jaxrec.data.given import Input
 from jaxrec.data.ids import Ids, unseen_note
 from jaxrec.data.log import Batch
@@ -16,10 +18,10 @@ from jaxrec.data.spark import rows as reading
 from jaxrec.data.spark.packing import first, frames
 from jaxrec.data.spark.rows import FILE, Rules
 from jaxrec.data.spark.tables import Source
-from jaxrec.data.spellings import FLOAT, ODD, PADDED, UNSEEN
-from jaxrec.data.text import File, some
-from jaxrec.data.times import DAYS, Times
-from jaxrec.data.units import FEW, RELATIVE
+from jaxrec.data.values import joined
+from jaxrec.data.values.spellings import FLOAT, ODD, PADDED, UNSEEN
+from jaxrec.data.values.times import DAYS, Times
+from jaxrec.data.values.units import FEW, RELATIVE
 from jaxrec.system.errors import UserError
 
 IDS = "user", "item", "session"  # roles whose values are ids

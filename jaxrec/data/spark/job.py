@@ -9,29 +9,22 @@ from pathlib import Path
 import polars as pl
 from pyspark.sql import DataFrame, SparkSession, functions as F  # pyright: ignore[reportMissingImports]
 
-from jaxrec.data import (
-    columns as cols,
-    dialects,
-    event_types,
-    filters,
-    items as tables_of_items,
-    prepared,
-    summary,
-    user_columns,
-)
+from jaxrec.data import columns as cols, event_types, filters, prepared, summary
+from jaxrec.data.attributes import items as tables_of_items, user_columns
+from jaxrec.data.files.oddities import Oddities
+from jaxrec.data.files.text import EXAMPLES, BadRows
+from jaxrec.data.formats import dialects
+from jaxrec.data.formats.only import Only
 from jaxrec.data.given import Input
 from jaxrec.data.ids import KINDS
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import only_item
-from jaxrec.data.oddities import Oddities
-from jaxrec.data.only import Only
 from jaxrec.data.reading import QUOTES
 from jaxrec.data.spark import deciding, fetching, filtering, rows as reading
 from jaxrec.data.spark.packing import frames, pinned, to_arrow
 from jaxrec.data.spark.rows import BLOCK, FILE, LINE, ROW, STATE, TEXT, WHY
 from jaxrec.data.spark.tables import Source, find, told
-from jaxrec.data.spellings import MISSING
-from jaxrec.data.text import EXAMPLES, BadRows
+from jaxrec.data.values.spellings import MISSING
 from jaxrec.system.errors import UserError
 
 BATCH = 1 << 17  # rows of an Arrow batch

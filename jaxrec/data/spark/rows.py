@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from jaxrec.data import codes, tables
+from jaxrec.data.files.text import EXAMPLES, BadRows, File, short
+from jaxrec.data.formats import tables
+from jaxrec.data.formats.only import Only
 from jaxrec.data.log import Batch, Log
-from jaxrec.data.only import Only
-from jaxrec.data.text import EXAMPLES, BadRows, File, short
+from jaxrec.data.values import codes
 from jaxrec.system.errors import UserError
 
 #: columns that say where a row stands: the file's rank, the start of its part of the file, and its number within that

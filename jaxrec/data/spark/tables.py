@@ -10,11 +10,12 @@ from py4j.protocol import Py4JJavaError  # pyright: ignore[reportMissingImports]
 from pyspark.errors import AnalysisException, PySparkException  # pyright: ignore[reportMissingImports]
 from pyspark.sql import DataFrame, SparkSession, functions as F, types  # pyright: ignore[reportMissingImports]
 
-from jaxrec.data import dialects, discover, tables
+from jaxrec.data import discover
+from jaxrec.data.files.text import File, some
+from jaxrec.data.formats import dialects, tables
 from jaxrec.data.ordering import ordered
 from jaxrec.data.spark.packing import first
 from jaxrec.data.spark.rows import BLOCK, FILE, LINE, ROW, Dialect, Lines, Shard
-from jaxrec.data.text import File, some
 from jaxrec.system.errors import UserError
 
 TEXT = {"csv": (".csv",), "tsv": (".tsv",), "text": (".txt", ".dat")}  # formats of lines -> names that end so

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from jaxrec.config import parsing as configs
-from jaxrec.data import splits, user_columns
+from jaxrec.data import splits
+from jaxrec.data.attributes import user_columns
 from jaxrec.data.interactions import UserColumns, from_sequences
 from jaxrec.training import setup as setups, workdir
 

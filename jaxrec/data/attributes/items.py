@@ -1,0 +1,322 @@
+"""Item attributes, such as titles, genres and prices, read from the tables that come with a data set.
+
+Columns keep their names and types. A text column becomes integers, floats, booleans or dates if all of its values are.
+Titles remain text, and so do ids, which are matched with the log's by their printed form.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from jaxrec.data import columns as cols
+from jaxrec.data.attributes import embeddings
+from jaxrec.data.files.text import File, fail, pieces, short, some
+from jaxrec.data.formats import arrow, columnar, fields, json_lines
+from jaxrec.data.formats.tables import LONG
+from jaxrec.data.interactions import COUNT, GENRES, ID, TITLES, Catalogue, Interactions
+from jaxrec.data.values.nested import is_opaque
+from jaxrec.data.values.typed import EXACT, typed
+from jaxrec.system.errors import UserError
+
+NAMES = ("items.csv", "items.tsv", "items.parquet", "items.jsonl")  # item tables beside a log; text also as .gz
+ROWS = 1 << 16  # text rows converted at once
+#: escape of a lone UTF-16 surrogate, which a JSON reader would replace by another character
+LONE = re.compile(rb"\\ud[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)\\ud[c-f]..", re.IGNORECASE)
+GENRE_FLAGS = """unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror
+Musical Mystery Romance Sci-Fi Thriller War Western"""  # the flags of u.item, after its five other fields
+
+
+def describe(
+    interactions: Interactions, about: pl.DataFrame, say: Callable[[str], None] = lambda line: None
+) -> Interactions:
+    """Returns the interactions with item attributes from a table: `ID` as text, and any other columns."""
+    catalogue = interactions.catalogue
+    ids = pl.DataFrame({ID: pl.Series(catalogue.ids.tolist()).cast(pl.String)})
+    if len(unknown := ids.join(about, on=ID, how="anti")):
+        say(f"{len(unknown):,} of {len(ids):,} items have no row in the table of items{as_in(unknown[ID], ids, about)}")
+    aligned = ids.join(about, on=ID, how="left", maintain_order="left").drop(ID)
+    return replace(interactions, catalogue=catalogue._replace(about=aligned if aligned.width else None))
+
+
+def as_in(unknown: pl.Series, ids: pl.DataFrame, about: pl.DataFrame) -> str:
+    """Returns an example for a note on ids without a row in a table; beside one of the table's, if all are without."""
+    other = f", where the table has {short(about[ID][0])}" if len(unknown) == len(ids) and len(about) else ""
+    return f", as {short(unknown[0])}{other}"
+
+
+def described(
+    interactions: Interactions, path: Any, log: list[File], folder: str, column: str | None, say: Callable[[str], None]
+) -> Interactions:
+    """Returns the interactions with item attributes from a named table, or one found beside the log.
+
+    Args:
+        interactions: the log's interactions.
+        path: the table's path, or an in-memory table; None to look for one beside the log; "" for none.
+        log: the files of the log.
+        folder: the log's path as given; if it is a folder, the table may be in it.
+        column: the log's column of item ids, preferred as the table's.
+        say: receives notes.
+
+    Raises:
+        UserError: if the table is missing, damaged, or has none of the log's items; or two tables lie beside the log.
+    """
+    file = None if arrow.is_frame(path) else _named(path) if path else None if path == "" else beside(log, folder)
+    if file is None and not arrow.is_frame(path):
+        return interactions
+    file, about = given(file or path, interactions.catalogue, column)
+    say(f"items: {file}: {some(_said(about), 30)}")
+    known = [str(id) for id in interactions.catalogue.ids.tolist()]
+    if path is not None and not len(about.filter(pl.col(ID).is_in(known))):
+        ids = f"{short(str(about[ID].first()))}, where the log has {short(str(interactions.catalogue.ids[0]))}"
+        cure = "call the column of the ids as it is called in the log, or item_id"
+        raise UserError(f"{file}: none of its ids is an item of the log, as {ids}: {cure}")
+    return describe(interactions, about, say)
+
+
+def given(
+    path: File | str | os.PathLike | Any, catalogue: Catalogue, column: str | None = None, role: str = "item"
+) -> tuple[File | str, pl.DataFrame]:
+    """Returns (name, table) of a table of items, from a file or in memory, with ids in the form of the catalogue.
+
+    Args:
+        path: the file, or an in-memory table.
+        catalogue: the catalogue.
+        column: the column of ids, as for `table`.
+        role: as for `table`.
+
+    Returns:
+        A name for messages, and the table: the column `ID`, as text, and all others.
+    """
+    if arrow.is_frame(path):
+        file, about = f"{role}s", arrow.to_polars(path)
+        about = _with_ids(file, about, _key(file, about.columns, column, role), role)
+    else:
+        file = path if isinstance(path, File) else _named(os.fspath(path), role)
+        about = table(file, column, role)
+    return file, _as_integers(file, about, role) if catalogue.ids.dtype.kind == "i" else about
+
+
+def _as_integers(file: File | str, about: pl.DataFrame, role: str) -> pl.DataFrame:
+    """Reads float ids such as 1.0, as pandas writes integer columns with gaps, as integers, without spaces around."""
+    ids = about[ID].str.strip_chars().str.replace(r"^(-?[0-9]{1,15})\.0*$", "${1}")
+    if (twice := ids.is_duplicated()).any():
+        ways = some(map(repr, about[ID].filter(ids == ids.filter(twice)[0])))
+        raise UserError(f"{file}: {role} {ids.filter(twice)[0]} has two rows, as {ways}: keep one")
+    return about.with_columns(ids)
+
+
+def beside(log: list[File], folder: str, role: str = "item") -> File | None:
+    """Returns the table of items, or users, in the given folder, the log's common folder, or beside the log's files.
+
+    Raises:
+        UserError: if there are two in a folder, or several of the log's folders have different ones.
+    """
+    places, names = [], [name.replace("item", role) for name in NAMES]
+    if Path(folder).expanduser().is_dir():
+        places.append(File(Path(folder).expanduser() / log[0].path.name))
+    if len(log) > 1 and not log[0].member:
+        places.append(File(Path(os.path.commonpath([file.path.parent for file in log])) / log[0].path.name))
+    own = {(file.path.parent, file.member.rpartition("/")[0]): file for file in reversed(log)}  # one a folder
+    for group in (*([place] for place in places), [*reversed(own.values())]):
+        found = [each for place in group for name in names if (each := place.beside(name)) and each not in log]
+        if len(found) > 1 and (len(group) == 1 or not _are_same(found)):
+            what = f"{'two' if len(found) == 2 else f'{len(found):,}'} tables of {role}s"
+            cure = "remove one" if len(group) == 1 else f"join them into one for it; --{role}s '' leaves all alone"
+            raise UserError(f"{some(found, 3)}: {what}: name one with prepare's --{role}s, or {cure}")
+        if found:
+            return found[0]
+    return None
+
+
+def _are_same(files: list[File]) -> bool:
+    """Returns whether files have the same content."""
+    contents = set()
+    for file in files:
+        with file.open() as stream:
+            contents.add(hashlib.file_digest(stream, "sha256").digest())
+    return len(contents) == 1
+
+
+def table(file: File, column: str | None = None, role: str = "item") -> pl.DataFrame:
+    """Reads a table of items: Parquet, Arrow, JSON lines or RecBole's .item, by file name; otherwise text with header.
+
+    Args:
+        file: the file.
+        column: name of the ids' column, if the table has it; otherwise it is recognised by name.
+        role: whom it describes, "item" or "user".
+
+    Returns:
+        The column `ID`, as text, all others, and one for each array of vectors beside the file.
+
+    Raises:
+        UserError: if the file can't be read, no column of ids is found, or an id is missing or occurs twice.
+    """
+    return embeddings.with_vectors(file, _rows(file, column, role))
+
+
+def _rows(file: File, column: str | None, role: str) -> pl.DataFrame:
+    if file.suffix in columnar.SUFFIXES:
+        return _columnar(file, column, role)
+    if file.suffix in json_lines.SUFFIXES:
+        return _json_lines(file, column, role)
+    if file.suffix == ".item":
+        return recbole(file, column)
+    rows = fields.of_csv(file)
+    _, header = next(rows)
+    return _frame(file, header, _key(file, header, column, role), rows, role)
+
+
+def _said(about: pl.DataFrame) -> Iterator[str]:
+    """Yields a description of each column and its type."""
+    for name, dtype in about.drop(ID).schema.items():
+        kinds = {"text": dtype == pl.String, "integer": dtype.is_integer(), "number": dtype.is_float()}
+        yield f"{name} ({next((kind for kind, fits in kinds.items() if fits), str(dtype).lower())})"
+
+
+def _named(path: str, role: str = "item") -> File:
+    try:
+        given = Path(path).expanduser()
+    except RuntimeError as error:  # no such user
+        raise UserError(f"--{role}s {path}: {error}: name the file") from None
+    if not given.is_file():
+        why = "a folder" if given.is_dir() else "no such file"
+        raise UserError(f"--{role}s {path}: {why}: name a table of {role}s, such as {role}s.csv or {role}s.parquet")
+    return File(given)
+
+
+def _columnar(file: File, column: str | None, role: str) -> pl.DataFrame:
+    names = columnar.names(file)
+    frames = [batch.frame for batch in columnar.read(file, {name: name for name in names})]
+    frame = pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+    return _with_ids(file, frame, _key(file, names, column, role), role)
+
+
+def _json_lines(file: File, column: str | None, role: str) -> pl.DataFrame:
+    text = b"".join(piece.text for piece in pieces(file))
+    if b"\\u" in text and (half := LONE.search(plain := text.replace(b"\\\\", b"  "))):
+        line = plain.count(b"\n", 0, half.start())
+        row = text.split(b"\n")[line].decode()
+        fail(file, line + 1, row, f"{half[0].decode()} is half a character: write the text as UTF-8")
+    try:
+        frame = pl.read_ndjson(text, infer_schema_length=None)
+    except pl.exceptions.PolarsError as error:
+        why = str(error).strip().partition("\n")[0][:120]
+        raise UserError(f"{file}: not JSON lines, an object a line ({why}): mend it") from None
+    return _with_ids(file, frame, _key(file, frame.columns, column, role), role)
+
+
+def _with_ids(file: File | str, frame: pl.DataFrame, key: int, role: str) -> pl.DataFrame:
+    """Returns a typed table with its ids as text, in the column `ID`."""
+    ids = frame.to_series(key)
+    if ids.dtype.is_float():
+        if not (ids.drop_nulls() == ids.drop_nulls().round()).all() or (ids.abs() >= EXACT).any():
+            raise UserError(f"{file}: column {ids.name} holds floats: an id is an integer or a text: write it so")
+        ids = ids.cast(pl.Int64)
+    if is_opaque(ids.dtype) or ids.dtype.is_temporal() or ids.dtype in (pl.Boolean, pl.Binary):
+        raise UserError(f"{file}: column {ids.name} holds {ids.dtype}: an id is an integer or a text")
+    ids = ids.cast(pl.String).fill_null("")
+    names = _distinct(file, frame.columns, key)
+    frame = frame.with_columns(ids).rename(dict(zip(frame.columns, names, strict=True)))
+    _check_ids(file, frame, lambda row: f"row {row + 1}", role)
+    return frame
+
+
+def recbole(file: File, column: str | None = None) -> pl.DataFrame:
+    """Reads RecBole's .item: tab-separated with a typed header; the genres' words become "A|B"."""
+    rows = fields.split(file, "\t")
+    _, header = next(rows)
+    names = [name.partition(":")[0] for name in header]
+    frame = _frame(file, names, _key(file, names, column), rows)
+    listed = [
+        each
+        for each, kind in zip(frame.columns, header, strict=True)
+        if kind.endswith("_seq") and cols.plain(each) in GENRES and frame[each].dtype == pl.String
+    ]
+    return frame.with_columns(pl.col(listed).str.replace_all(" ", "|", literal=True))
+
+
+def movielens(ratings: File) -> pl.DataFrame | None:
+    """Reads titles and genres beside MovieLens' ratings, from movies.dat, movies.csv or u.item; None if missing."""
+    if file := ratings.beside("movies.csv"):
+        rows = fields.of_csv(file)
+        next(rows)
+        return _frame(file, [ID, "title", "genres"], 0, rows)
+    if file := ratings.beside("movies.dat"):
+        return _frame(file, [ID, "title", "genres"], 0, fields.split(file, LONG, "latin-1"))
+    if file := ratings.beside("u.item"):
+        rows = ((line, [*row[:2], _flagged(row[5:])]) for line, row in fields.split(file, "|", "latin-1", least=6))
+        return _frame(file, [ID, "title", "genres"], 0, rows)
+    return None
+
+
+def _flagged(flags: list[str]) -> str:
+    return "|".join(genre for genre, flag in zip(GENRE_FLAGS.split(), flags, strict=False) if flag == "1")
+
+
+def _key(file: File | str, header: list[str], column: str | None = None, role: str = "item") -> int:
+    """Returns the index of the column of ids: the one named as in the log, otherwise one with a common name."""
+    for name in filter(None, (column, column and column.rpartition(".")[2])):  # events.aid may be named aid
+        if name in header:
+            return header.index(name)
+    places = {cols.plain(name): place for place, name in reversed(list(enumerate(header)))}
+    if (found := next((places[name] for name in [*cols.KNOWN[role].split(), "id"] if name in places), None)) is None:
+        where = file if isinstance(file, str) or file.suffix in columnar.SUFFIXES else f"{file}, line 1"
+        missing = f"{column}, nor {role}_id" if column and column != f"{role}_id" else f"{role}_id"
+        cure = f"rename the column of the {role} ids so, or prepare with --{role}s '', which leaves the table alone"
+        raise UserError(f"{where}: no column {missing}: there are {some(header, 30)}: {cure}")
+    return found
+
+
+def _distinct(file: File | str, header: list[str], key: int) -> list[str]:
+    """Returns the column names, with `ID` for the column of ids."""
+    names = list(header)
+    names[key] = ID
+    if ID in header and header[key] != ID:
+        cure = f"rename the column {ID}, or remove it"
+        fail(file, 1, ",".join(header), f"{header[key]} and {ID} could both be the ids: {cure}")
+    if twice := [name for name in names if names.count(name) > 1]:
+        fail(file, 1, ",".join(header), f"two columns are {twice[0] or 'without a name'}: rename one, or remove it")
+    if COUNT in names:
+        fail(file, 1, ",".join(header), f"the catalogue keeps its own {COUNT}: rename that column, or remove it")
+    return names
+
+
+def _check_ids(file: File | str, frame: pl.DataFrame, place: Callable[[int], str], role: str) -> None:
+    """Checks that each row has a distinct id. `place`: index of a row -> its place, as "line 7"."""
+    ids = frame[ID]
+    row = lambda at: short(",".join("" if value is None else str(value) for value in frame.row(at)))
+    if (empty := (ids.str.strip_chars() == "").arg_true()).len():
+        raise UserError(f"{file}, {place(empty[0])}: {row(empty[0])}: no {role} id: fill it in, or remove the row")
+    again = (~ids.is_first_distinct()).arg_true()
+    if again.len():
+        first = (ids == ids[again[0]]).arg_true()[0]
+        cure = f"{role} {ids[again[0]]} has {place(first)} already: keep one of them"
+        raise UserError(f"{file}, {place(again[0])}: {row(again[0])}: {cure}")
+
+
+def _frame(file: File, header: list[str], key: int, rows: Iterator, role: str = "item") -> pl.DataFrame:
+    """Returns a table of the rows with the column `ID`, and the other columns with types inferred from their text."""
+    names = _distinct(file, header, key)
+    empty = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+    frames, lines = [empty], [pl.Series([], dtype=pl.Int64)]
+    while chunk := list(islice(rows, ROWS)):
+        for line, row in chunk:
+            if len(row) != len(names):
+                cure = f"{len(row)} fields where the header has {len(names)}: quote a field that holds a separator"
+                fail(file, line, ",".join(row), cure)
+        columns = zip(*(row for _, row in chunk), strict=True)
+        frame = pl.DataFrame([pl.Series(n, c, pl.String) for n, c in zip(names, columns, strict=True)])
+        frames.append(frame := frame.with_columns(pl.exclude(ID).str.strip_chars()))
+        _check_ids(file, frame, lambda row, chunk=chunk: f"line {chunk[row][0]}", role)  # early: long
+        lines.append(pl.Series([line for line, _ in chunk], dtype=pl.Int64))
+    frame, line = pl.concat(frames), pl.concat(lines)
+    _check_ids(file, frame, lambda row: f"line {line[row]}", role)
+    texts = {name for name in names if name == ID or cols.plain(name) in TITLES}
+    return frame.with_columns(typed(frame[name]) for name in names if name not in texts)

@@ -1,0 +1,48 @@
+"""Recognises by its first bytes what is no text, where text is to be read, and says what to do about it."""
+
+import re
+
+from jaxrec.data.files.opener import PACKINGS
+from jaxrec.system.errors import UserError
+
+UNPACK = "unpack it if it is packed, or save it as text in UTF-8"
+CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")  # bytes that text in any encoding hardly has
+FOLDER, ONCE, EXPORT = "unpack it, and name the folder", "unpack it", "export its rows as .csv"
+SIGNATURES = (  # (place, bytes there, what it is, the cure)
+    (257, b"ustar", "a tar archive", "unpack it, as by `tar -xf`, and name the folder"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", FOLDER),
+    (0, b"Rar!\x1a\x07", "a rar archive", FOLDER),
+    (0, b"PK\3\4", "a zip or a workbook", "unzip it, or save its sheet as .csv, and name that"),
+    (0, b"\xd0\xcf\x11\xe0", "an old workbook (.xls), or one with a password", "save its sheet as .csv, and name that"),
+    (0, b"\x04\x22\x4d\x18", "compressed by lz4", ONCE),
+    (0, b"\xff\x06\0\0sNaPpY", "compressed by snappy", ONCE),
+    *(
+        (0, mark, f"compressed twice, by {each.name} within", "unpack it once")
+        for each in PACKINGS
+        for mark in each.marks
+    ),
+    (0, b"PAR1\x15", "a Parquet file", "rename it, so that its name ends in .parquet"),
+    (0, b"ARROW1\0\0", "an Arrow file", "rename it, so that its name ends in .arrow"),
+    (0, b"\xff\xff\xff\xff", "an Arrow stream", "rename it, so that its name ends in .arrow"),
+    (0, b"Obj\x01", "an Avro file", EXPORT),
+    (0, b"SQLite format 3\0", "a database of SQLite", EXPORT),
+    (0, b"\x89HDF\r\n", "an HDF5 file", EXPORT),
+    (0, b"\x93NUMPY", "an array of NumPy", EXPORT),
+    (0, b"%PDF-", "a PDF", EXPORT),
+)
+
+
+def check(file: object, start: bytes) -> None:
+    """Raises UserError if a file's first bytes, unpacked, are those of an archive, a workbook or the like."""
+    for place, mark, what, cure in SIGNATURES:
+        if start.startswith(mark, place):
+            raise UserError(f"{file}: {what}, where text is read: {cure}")
+
+
+def conversion(text: bytes) -> str:
+    """Returns what makes UTF-8 of a text in another encoding, or of what is hardly text."""
+    zeros = sorted((text[::2].count(0), text[1::2].count(0)))
+    is_wide = sum(zeros) > len(text) // 4 and zeros[0] <= zeros[1] // 8  # UTF-16: of every two bytes the same is zero
+    if not is_wide and CONTROL.search(text):
+        return UNPACK
+    return f"convert it, as by `iconv -f {'utf-16' if is_wide else 'latin1'} -t utf-8`"

@@ -1,0 +1,106 @@
+"""Lists the files in folders, each once despite links, up to a number and a depth."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxrec.data.files.text import shown
+from jaxrec.system.errors import UserError
+
+MOST, DEEP = 100_000, 32  # maximum number of files per log, and depth of folders
+DELTA = "_delta_log"  # folder of a Delta table beside its files
+
+
+class Folder(NamedTuple):
+    """The contents of a folder, without hidden names and names like Spark's _SUCCESS."""
+
+    files: list[Path]
+    folders: list[Path]
+    others: list[Path]  #: broken links, pipes, sockets, devices
+
+
+def scan(folder: Path) -> Folder:
+    """Returns the contents of a folder. Raises UserError if it can't be read, or is a Delta table's."""
+    found = Folder([], [], [])
+    try:
+        if is_delta(folder):
+            raise of_delta(folder, folder)
+        for each in sorted(folder.iterdir()):
+            if not is_hidden(each.name):
+                (found.files if each.is_file() else found.folders if each.is_dir() else found.others).append(each)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror}): check its permissions") from None
+    return found
+
+
+def is_delta(path: str | Path) -> bool:
+    """Returns whether a path is the folder of a Delta table."""
+    return os.path.isdir(os.path.join(path, DELTA))  # False too for what is no path
+
+
+def of_delta(path: Path, table: Path) -> UserError:
+    """Returns the error for files of a Delta table that are read as any others. `table`: its folder."""
+    what = "a Delta table" if path == table else f"of the Delta table {table}"
+    return UserError(f"{path}: {what}, whose files hold removed rows too: name the table's folder alone as the log")
+
+
+def is_hidden(name: str) -> bool:
+    """Returns whether a file or folder of this name is skipped."""
+    return name.startswith((".", "~$", "__MACOSX")) or (name.startswith("_") and "=" not in name)  # ~$: Excel's locks
+
+
+def walk(root: Path, say: Callable[[str], None]) -> list[Path]:
+    """Returns the files below a folder, each once despite links."""
+    seen, found, waiting, later = {_identity(root)}, [], [root], []  # later: the links
+    while waiting or later:
+        each = waiting.pop() if waiting else later.pop(0)
+        if each.is_symlink() and each != root:
+            if _identity(each) in seen:
+                say(f"not read: {shown(each)}: a link to what is read")
+                continue
+            seen.add(_identity(each))
+            if each.is_file():
+                found.append(each)
+                continue
+        if len(each.relative_to(root).parts) > DEEP:
+            raise UserError(f"{shown(each)}: over {DEEP} folders within each other: name one that is nearer")
+        inside = scan(each)
+        refuse(inside.others)
+        later += [one for one in (*inside.files, *inside.folders) if one.is_symlink()]
+        files, folders = ([one for one in group if not one.is_symlink()] for group in inside[:2])
+        seen.update(map(_identity, (*files, *folders)))
+        found += files
+        waiting += folders
+        check_number(root, len(found))
+    return sorted(found)
+
+
+def once(root: Path, paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Returns the paths below a folder that are to be read, and those that lead to the same files by a link."""
+    paths, same = list(paths), {}
+    for each in paths:
+        same.setdefault(_identity(each) if each.exists() else each, []).append(each)
+    kept, base = set(), os.path.realpath(root)
+    for group in same.values():
+        direct = [each for each in group if os.path.realpath(each) == os.path.join(base, each.relative_to(root))]
+        kept.update(direct or group[:1])
+    return [each for each in paths if each in kept], [each for each in paths if each not in kept]
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def refuse(others: list[Path]) -> None:
+    """Raises UserError if there is anything that is neither a file nor a folder."""
+    for each in others:
+        what = "a link to nowhere" if each.is_symlink() else "a pipe, a socket or a device"
+        raise UserError(f"{shown(each)}: {what}, where files are read: remove it, or name the files by a glob")
+
+
+def check_number(given: Path, number: int) -> None:
+    """Raises UserError for more than MOST files."""
+    if number > MOST:
+        raise UserError(f"{shown(given)}: over {MOST:,} files: name a part of them, or join them into fewer")

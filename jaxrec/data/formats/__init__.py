@@ -1,0 +1,1 @@
+"""Formats of files: each read as batches of the chosen columns."""

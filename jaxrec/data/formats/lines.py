@@ -1,0 +1,101 @@
+"""Tells histories from table rows, in lines of three or more tokens without a header, and suggests what to do."""
+
+import re
+import shlex
+from collections.abc import Callable, Iterable
+
+from jaxrec.data.files.text import File
+from jaxrec.data.formats import tables
+from jaxrec.data.formats.dialects import is_number, is_rating
+
+SAMPLE = 1000  # lines examined
+LEAST = 3  # minimum number of lines below a header
+MOMENT = 1e8  # smallest time in seconds since 1970
+DATE = re.compile(
+    r"\d{4}[-/.]\d\d?[-/.]\d\d?([T ].*)?|\d\d?[-/.]\d\d?[-/.]\d{2,4}([T ,].*)?"
+    r"|(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
+)
+LISTS = 0.5  # minimum share of lines with a list beside the user
+MARKS = re.compile(r"(#|//|%)+")  # comment marks
+SINGLE_TABS = "awk -v OFS='\\t' '{$1=$1; print}'"
+
+
+def as_table(file: File) -> tuple[str, bool] | None:
+    """Returns the command that reads the lines as table rows (user, item, ...), and whether they look like rows.
+
+    Returns None if lines differ in their number of columns. Columns of times and ratings are recognised by values of a
+    kind that the item column doesn't have.
+    """
+    rows, split = _rows(file)
+    if split is None or len(rows[0]) < 3:
+        return None
+    columns = list(zip(*rows, strict=True))
+    clear = [is_like for is_like in (_is_moment, is_rating) if not _all(is_like, columns[1])]
+    clear += [is_number] * (not any(map(is_number, columns[1])))
+    looks = any(_all(is_like, values) for is_like in clear for values in columns[2:])
+    said = _flags(columns, range(1, len(columns) + 1))
+    if split is str.split:
+        packed = "unpacking it, " * bool(file.member or not str(file.path).endswith(file.name))
+        tabs = f"{packed}`{SINGLE_TABS} {shlex.quote(str(file))} >table.tsv`"
+        return f"{tabs}, then `--input table.tsv --format table {said}`", looks
+    return f"`--format table {said}`", looks
+
+
+def header_cure(file: File) -> str | None:
+    """Returns what to do about a first line that looks like a header or a comment; None otherwise.
+
+    A header has only words, while all other lines have numbers for the user or for the first item.
+    """
+    (names, *rows), split = _rows(file)
+    if len(rows) < LEAST or len(names) < 2:
+        return None
+    ids = list(zip(*(row[:2] for row in rows), strict=False))
+    is_comment = MARKS.fullmatch(names[0]) and not any(map(MARKS.match, ids[0]))
+    if not is_comment and (any(map(is_number, names)) or not any(_all(is_number, column) for column in ids)):
+        return None
+    if is_comment or split is None:
+        return "remove it"
+    return f"prepare it with `--format table {_flags(list(zip(*rows, strict=True)), map(shlex.quote, names))}`"
+
+
+def lists_cure(file: File) -> str | None:
+    """Returns what to do about lines of a user and a list without spaces, as 1,2,3; None otherwise."""
+    rows, split = _rows(file)
+    if split is None or len(rows) < LEAST or len(rows[0]) != 2:
+        return None
+    for mark in ",;|":
+        parts = [row[1].split(mark) for row in rows]
+        differ = min(map(len, parts)) < max(map(len, parts))
+        if differ and all(map(all, parts)) and sum(len(each) > 1 for each in parts) >= LISTS * len(parts):
+            return f"put spaces for the {mark!r} between its items"
+    return None
+
+
+def _rows(file: File) -> tuple[list[list[str]], Callable | None]:
+    """Returns the first lines as rows, and the function that splits them into equal numbers of values, or None."""
+    lines = [line for line in tables.first_lines(file)[:SAMPLE] if line.strip()]
+    for split in (lambda line: line.split("\t"), lambda line: line.split(" "), str.split):
+        rows = [[value.strip() for value in split(line)] for line in lines]
+        if len(rows[0]) > 1 and all(len(row) == len(rows[0]) and all(row) for row in rows):
+            return rows, split
+    return rows, None
+
+
+def _flags(columns: list[tuple[str, ...]], names: Iterable) -> str:
+    """Returns the flags for the columns: user, item, and times and ratings, recognised by their values."""
+    names = list(names)
+    flags = {"--user": names[0], "--item": names[1]}
+    for name, values in list(zip(names, columns, strict=True))[2:]:
+        flag = "--time" if _all(_is_moment, values) else "--weight" if _all(is_number, values) else ""
+        if flag:
+            flags.setdefault(flag, name)
+    return " ".join(f"{flag} {name}" for flag, name in flags.items())
+
+
+def _all(is_like, values: Iterable[str]) -> bool:
+    return all(map(is_like, values))
+
+
+def _is_moment(text: str) -> bool:
+    """Returns whether a text is a date, or a number of seconds (or milliseconds, ...) since 1970."""
+    return bool(DATE.fullmatch(text)) or (is_number(text) and MOMENT <= float(text) < 2.0**63)

@@ -1,0 +1,55 @@
+"""Columns of codes, such as types of events: a code has one spelling, whatever the type of the file's column."""
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from jaxrec.data.values.nested import is_opaque
+from jaxrec.data.values.spellings import EXACT, FLOAT, INTEGER, integers
+
+#: cure for a code in two spellings
+CURE = "write all in one form (in pandas, a column with gaps by .astype('Int64'))"
+
+
+def text_of(values: pl.Series) -> pl.Series | None:
+    """Returns a column as text, null where nothing is known; None if it holds what is no text.
+
+    Whole floats that are exact, and whole decimals, become integers.
+
+    >>> text_of(pl.Series([1.0, 1.5, float("nan")])).to_list()
+    ['1', '1.5', None]
+    """
+    if is_opaque(values.dtype) or values.dtype == pl.Duration:
+        return None
+    if not values.dtype.is_float():
+        try:
+            text = values.cast(pl.String)
+        except pl.exceptions.PolarsError:  # bytes that are not UTF-8, or Python's objects
+            return None
+        return text.str.replace(r"\.0*$|(\.[0-9]*[1-9])0+$", "${1}") if values.dtype.is_decimal() else text
+    values = values.fill_nan(None)
+    whole = (values == values.floor()) & (values.abs() < EXACT.get(values.dtype, 2**11))
+    numbers = values.set(~whole.fill_null(False), None).cast(pl.Int64, strict=False)
+    return numbers.cast(pl.String).fill_null(values.cast(pl.String))
+
+
+def numbers_of(codes: pl.Series) -> pl.Series:
+    """Returns the integers that codes stand for, [n] Int64, null for other codes.
+
+    >>> numbers_of(pl.Series(["1", "1.0", "01", "cart"])).to_list()
+    [1, 1, 1, None]
+    """
+    return integers(codes.set(~codes.str.contains(f"{INTEGER}|{FLOAT}").fill_null(False), None))
+
+
+def spelled_twice(codes: Iterable[str]) -> tuple[str, str] | None:
+    """Returns two of the codes that stand for one number, the later first; None if there are none.
+
+    >>> spelled_twice(["1", "2", "1.0"])
+    ('1.0', '1')
+    """
+    codes, first = list(codes), {}
+    for code, number in zip(codes, numbers_of(pl.Series(codes, dtype=pl.String)).to_list(), strict=True):
+        if number is not None and (other := first.setdefault(number, code)) != code:
+            return code, other
+    return None

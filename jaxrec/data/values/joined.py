@@ -1,0 +1,88 @@
+"""Item values that are histories written as plain text, such as `1 2 3`: each would be read as one item."""
+
+import polars as pl
+
+from jaxrec.data.files.text import short
+from jaxrec.data.values.spellings import FLOAT
+
+PART = r"[^\s,;|'\"]+"
+BRACKETS = " \t()[]{}<>"
+#: what Python writes before the brackets of some lists: array([1, 2]), frozenset({1, 2})
+NAMED = r"(?s)^\s*(?:[A-Za-z_]\w*\.)?[A-Za-z_]\w*\(\s*([\[({].*[\])}])\s*(?:,\s*\w+=.*)?\)\s*$"
+LIST = r"(?s)^\s*\[.*\]\s*$"
+ENTRY = r"""(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|"[^"]*"|'[^']*')"""
+ENTRIES = rf"^\s*\[\s*{ENTRY}(?:\s*,\s*{ENTRY})+\s*,?\s*\]\s*$"  # several, as JSON and Python write them
+LISTED = 0.9  # minimum share of rows that have a user, or a value, of their own
+BRACKETED = 0.9  # minimum share of values that are in brackets, to be lists
+MULTIPLE = 0.5  # minimum share of values with several parts
+NUMBERED = 0.9  # minimum share of parts that look like ids: short, with a digit
+RECURRING = 0.5  # minimum share of parts that occur in several values
+LONGEST = 40  # characters of a part that looks like an id
+SAMPLE = 10_000  # values examined
+CURE = (
+    "all as [1, 2, 3], a single one as [1] (in CSV within quotes), or as a row an event; to keep each as one item, say"
+)
+
+
+def example(values: pl.Series, count: int, rows: int, owners: int) -> tuple[str, bool] | None:
+    """Returns a value that looks like a history, and whether its parts look like ids; None if the items don't.
+
+    Ids have digits, so that titles are none; words count only in square brackets, or where a comma, semicolon or | lies
+    between, and each user has one row: they may be genres. One list as Python or JSON writes it is enough.
+
+    Args:
+        values: distinct items as text; those that are plain numbers may be missing.
+        count: number of distinct items.
+        rows: number of rows.
+        owners: number of users (or sessions).
+
+    >>> example(pl.Series(["1 2 3", "2 3 4"]), 2, 2, 2)
+    ('1 2 3', True)
+    >>> example(pl.Series(["[1 2 ... 8 9]", "[1, nan]"]), 2, 2, 2)
+    ('[1 2 ... 8 9]', True)
+    >>> example(pl.Series(["array([1, 2])"]), 3, 9, 2)
+    ('array([1, 2])', True)
+    >>> example(pl.Series(["The Matrix (1999)", "The Terminal (2004)"]), 2, 2, 2)
+    """
+    values = values.filter(~values.str.contains(FLOAT))  # 1,0 is a number
+    ends = values.filter(values.str.starts_with("[") | values.str.ends_with(")"))
+    if len(lists := ends.filter(ends.str.replace(NAMED, "${1}").str.contains(ENTRIES))):
+        return lists[0], True
+    alone = owners >= LISTED * rows
+    if not (alone or count >= LISTED * rows):
+        return None
+    looked = values.head(SAMPLE)
+    bare = looked.str.replace(NAMED, "${1}")
+    inner = bare.str.strip_chars(BRACKETS)
+    parts = inner.str.extract_all(PART)
+    several = parts.list.len() > 1
+    if not several.any() or several.sum() * len(values) < MULTIPLE * count * len(several):
+        return None
+    bracketed = bare.str.contains(LIST)
+    lists = looked.filter(bracketed & several)
+    if bracketed.sum() >= BRACKETED * len(looked) and len(lists) > MULTIPLE * len(looked):
+        return lists[0], True
+    values, inner, parts = (each.filter(several) for each in (looked, inner, parts))
+    found = parts.list.unique().explode()
+    recurring = found.is_duplicated().sum() >= RECURRING * len(found)
+    ids = (found.str.contains("[0-9]") & (found.str.len_chars() <= LONGEST)).sum() >= NUMBERED * len(found)
+    uneven = parts.list.len().n_unique() > 1 and found.str.contains("^[0-9]+$").all()
+    if ids and (recurring or uneven):
+        return values[0], True
+    listed = inner.str.contains(r"[,;|]") & ~inner.str.contains(r"[^\s,;|]\s+[^\s,;|]")
+    return (values[0], False) if alone and recurring and listed.sum() >= NUMBERED * len(listed) else None
+
+
+def refusal(where: object, column: str, value: str, flags: str = "--ids text") -> str:
+    """Returns the message for a column of histories. `flags`: what reads each of them as one item."""
+    told = f"{where}: column {column}: {short(value)} and the like look like histories, each of which would be one item"
+    lost = "; its ... stands for items that are lost" if "..." in value else ""
+    return f"{told}{lost}: write them {CURE} {flags}"
+
+
+def note(column: str, value: str) -> str:
+    """Returns the note for a column that may hold histories of words."""
+    return (
+        f"{column}: each value is one item; if values such as {short(value)} list several, write them as "
+        '["a", "b"], or as a row an event'
+    )

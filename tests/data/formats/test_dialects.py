@@ -1,0 +1,214 @@
+"""Laws of data.formats.dialects: a separator fits every row, or is asked for; what people put around rows is no row."""
+
+import csv
+import io
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from jaxrec.data.files import text
+from jaxrec.data.formats import dialects
+from jaxrec.data.reading import read
+from jaxrec.system.errors import UserError
+
+SEPARATORS = [",", ";", "\t", "|"]
+ids = st.text(st.sampled_from("ab1:,;|\t "), min_size=1, max_size=5).map(str.strip).filter(bool)
+rows = st.lists(st.tuples(ids, ids), min_size=2, max_size=6).filter(lambda some: len({item for _, item in some}) > 1)
+
+
+def histories(data):
+    """{user: items} as text."""
+    ids, users = list(map(str, data.catalogue.ids.tolist())), list(map(str, data.users.tolist()))
+    bounds = zip(data.offsets[:-1], data.offsets[1:], strict=True)
+    return {
+        user: [ids[item - 1] for item in data.items[begin:end]]
+        for user, (begin, end) in zip(users, bounds, strict=True)
+    }
+
+
+def of(rows):
+    found = {}
+    for user, item in rows:
+        found.setdefault(user, []).append(item)
+    return found
+
+
+def written(rows, separator):
+    out = io.StringIO()
+    csv.writer(out, delimiter=separator, lineterminator="\n").writerows(rows)
+    return out.getvalue()
+
+
+@given(rows, st.sampled_from(SEPARATORS))
+def test_a_header_decides_whatever_the_ids_hold(some, separator):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log.csv"
+        path.write_text(written([("user", "item"), *some], separator))
+        assert histories(read(path)) == of(some)
+
+
+@given(rows, st.sampled_from(SEPARATORS))
+def test_without_a_header_the_rows_are_read_right_or_the_separator_is_asked_for(some, separator):
+    columns = {"user": "1", "item": "2"}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log.csv"
+        path.write_text(written(some, separator))
+        try:
+            found = read(path, columns=columns)
+        except UserError as error:
+            if "looks like a header" in str(error):
+                return
+            assert f"--separator {dialects.flag(separator)}" in str(error)
+            assert histories(read(path, columns=columns, separator=separator)) == of(some)
+        else:
+            assert histories(found) == of(some)
+
+
+def put(folder, content, name="log.csv"):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+NUMBERED = {"columns": {"user": "1", "item": "2"}}
+
+
+def test_two_colons_within_ids_do_not_part_them(tmp_path):
+    path = put(tmp_path, "u::1,i::2\nu::1,i::3\nu2,i::3\n")
+    assert histories(read(path, **NUMBERED)) == {"u::1": ["i::2", "i::3"], "u2": ["i::3"]}
+
+
+def test_a_tie_shows_both_readings_and_each_can_be_said(tmp_path):
+    path = put(tmp_path, "u::1,i::2\nu::1,i::3\n")
+    message = r"'::' makes '\[u\], \[1,i\], \[2\]' of it, ',' makes '\[u::1\], \[i::2\]' of it: prepare it with"
+    with pytest.raises(UserError, match=message):
+        read(path)
+    assert histories(read(path, separator=",", **NUMBERED)) == {"u::1": ["i::2", "i::3"]}
+    found = read(path, separator="::", columns={"user": "1", "item": "3"})
+    assert histories(found) == {"u": ["2", "3"]}
+
+
+@pytest.mark.parametrize(
+    ("said", "separator"), [("tab", "\t"), ("\\t", "\t"), ("TAB", "\t"), ("space", " "), ("::", "::"), ("^", "^")]
+)
+def test_a_separator_may_be_any_character(tmp_path, said, separator):
+    path = put(tmp_path, f"user{separator}item\n1{separator}5,x\n1{separator}6\n")
+    assert histories(read(path, separator=said)) == {"1": ["5,x", "6"]}
+
+
+@pytest.mark.parametrize("said", ["", ",,", "é", '"', "\n", "comma"])
+def test_what_is_no_separator_is_refused(tmp_path, said):
+    with pytest.raises(UserError, match="one character is expected"):
+        read(put(tmp_path, "user,item\n1,5\n1,6\n"), separator=said)
+
+
+def test_a_row_of_another_length_does_not_change_the_separator(tmp_path):
+    path = put(tmp_path, "1,a|b\n1,c|d\n2\n2,a|b\n")
+    with pytest.raises(UserError, match=r"line 3: '2': 1 field where the first line has 2"):
+        read(path, separator=",", **NUMBERED)
+    with pytest.raises(UserError, match="more than one separator fits"):
+        read(put(tmp_path, "1,a|b\n1,c|d\n"), **NUMBERED)
+
+
+@pytest.mark.parametrize("line", ["sep=;", "SEP=;", '"sep=;"', "\ufeffsep=;", "sep=;\r"])
+def test_excel_s_first_line_says_the_separator(tmp_path, line):
+    path = put(tmp_path, f"{line}\nuser;item;time\na;b;1600000000\na;c;1600000001\n")
+    assert histories(read(path)) == {"a": ["b", "c"]}
+    bad = put(tmp_path, f"{line}\nuser;item;time\na;b;1600000000\na;;1600000001\n")
+    with pytest.raises(UserError, match=r"line 4: 'a;;1600000001': item is empty"):
+        read(bad)
+    with pytest.raises(UserError, match="line 2: nothing follows the line"):
+        read(put(tmp_path, f"{line}\n"))
+    bare = put(tmp_path, f"{line}\na;b\na;c\n")
+    assert histories(read(bare, **NUMBERED)) == {"a": ["b", "c"]}
+
+
+@pytest.mark.parametrize("size", [20, 1 << 20])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("separator", [",", "\t", "::"])
+def test_a_header_that_comes_again_is_left_out_and_said(tmp_path, monkeypatch, separator, mark, size):
+    monkeypatch.setattr(text, "PIECE", size)
+    lines = ["user,item", "1,5", "1,6", f"{mark}user,item", "2,5", "user,item2", f"{mark}user,item", "2,6"]
+    said = []
+    path = put(tmp_path, "".join(f"{line}\n" for line in lines).replace(",", separator))
+    assert histories(read(path, say=said.append)) == {"1": ["5", "6"], "2": ["5", "6"], "user": ["item2"]}
+    assert f"{path}: the header comes again and is left out: 2 times, first in line 4" in said
+
+
+def test_a_header_comes_again_in_quotes_or_without(tmp_path):
+    for one, other in (("user,item", '"user","item"'), ('"user","item"', "user,item")):
+        path = put(tmp_path, f"{one}\n1,5\n{other}\n1,6\n")
+        assert histories(read(path)) == {"1": ["5", "6"]}
+    path = put(tmp_path, 'user,item\n1,5\n"user","item"\n1,6\n')
+    assert histories(read(path, quote="none")) == {"1": ["5", "6"], '"user"': ['"item"']}
+
+
+def test_a_header_within_quotes_is_a_value(tmp_path):
+    path = put(tmp_path, 'user,item\n1,"a\nuser,item\nb"\n1,c\nuser,item\n2,c\n')
+    said = []
+    assert histories(read(path, say=said.append)) == {"1": ["a\nuser,item\nb", "c"], "2": ["c"]}
+    assert f"{path}: the header comes again and is left out: once, first in line 6" in said
+
+
+@pytest.mark.parametrize("mark", ["#", "# ", "//", "// ", "%"])
+@pytest.mark.parametrize(("name", "separator"), [("a.csv", ","), ("a.tsv", "\t"), ("a.txt", " "), ("a.inter", "\t")])
+def test_the_mark_of_a_comment_is_no_part_of_a_name(tmp_path, mark, name, separator):
+    header = ["userID:token", "item_id:token"]
+    path = put(tmp_path, f"{mark}{separator.join(header)}\n1{separator}5\n1{separator}6\n", name)
+    said = []
+    assert histories(read(path, say=said.append)) == {"1": ["5", "6"]}
+    assert said[0].startswith("columns: user = userID")
+
+
+def test_a_first_row_with_such_a_mark_may_be_data(tmp_path):
+    assert histories(read(put(tmp_path, "#1,5\n#1,6\n"), **NUMBERED)) == {"#1": ["5", "6"]}
+
+
+SWALLOWED = 'user\titem\ttime\nu1\t"Heroes\t1600000000\nu1\ta\t1600000001\nu2\tb\t1600000002\nu2\tc"\t1600000003\n'
+
+
+@pytest.mark.parametrize("size", [40, 1 << 20])
+def test_quotes_may_be_plain_characters(tmp_path, monkeypatch, size):
+    path = put(tmp_path, SWALLOWED + "u3\td\t1600000004\n", "log.tsv")
+    said = []
+    assert len(read(path, say=said.append).items) == 2
+    note = f"{path}: quoted fields that span several lines: 1, first from line 2; if quotes are plain characters "
+    assert f"{note}there, rows were swallowed: say --quote none" in said
+    monkeypatch.setattr(text, "PIECE", size)
+    said.clear()
+    plain = read(path, quote="none", say=said.append)
+    assert histories(plain) == {"u1": ['"Heroes', "a"], "u2": ["b", 'c"'], "u3": ["d"]}
+    assert not any("quoted" in line for line in said)
+
+
+def test_every_field_that_spans_lines_is_counted(tmp_path):
+    path = put(tmp_path, 'user,item\n1,"a\nb"\n"u\n2","a\n\nc"\n1,d\n')
+    said = []
+    read(path, say=said.append)
+    assert f"{path}: quoted fields that span several lines: 3, first from line 2; if" in "\n".join(said)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "message"),
+    [
+        ("sequences.txt", "1 5 6\n", {"quote": "none"}, "read as sequences: leave out --quote, or say"),
+        ("u.data", "1\t5\t3\t1\n", {"separator": ",", "format": "movielens"}, "read as movielens: leave out --sep"),
+        ("a.jsonl", '{"user": 1, "item": 2}\n', {"separator": ","}, r"no delimited text: leave out --separator"),
+        ("a.jsonl", '{"user": 1, "item": 2}\n', {"quote": "none"}, "no delimited text: leave out --quote"),
+        ("a.csv", "user,item\n", {"quote": "'"}, 'no quote "\'": choose one of ", none'),
+    ],
+)
+def test_what_goes_with_delimited_text_alone_is_refused_elsewhere(tmp_path, name, content, options, message):
+    with pytest.raises(UserError, match=message):
+        read(put(tmp_path, content, name), **options)
+
+
+def test_a_long_quoted_field_is_no_traceback(tmp_path):
+    path = put(tmp_path, 'user,item\n1,"' + "x" * 200_000 + '"\n1,6\n2,6\n2,7\n')
+    try:
+        assert len(read(path).items) == 4
+    except UserError as error:
+        assert re.search("line 2", str(error))

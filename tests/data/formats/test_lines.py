@@ -1,0 +1,78 @@
+"""What jaxrec.data.formats.lines takes for the rows of a table, and that the command it names reads them."""
+
+import shlex
+import subprocess
+
+import pytest
+
+from jaxrec import cli
+from jaxrec.data import prepared
+from jaxrec.data.reading import read
+from jaxrec.system.errors import UserError
+
+TABLES = {
+    "user item rating time": ["1 50 3 881250949", "2 60 4 881250950", "3 50 3 881250951"],
+    "dates": ["1 50 2014-04-01", "2 60 2014-04-02"],
+    "words and ratings": ["u1 B01 4.5", "u2 B02 3.0"],
+    "milliseconds": ["1 50 1396310400000", "2 60 1396310400001"],
+    "words and plays": ["u1 B01 700", "u2 B02 12"],
+    "plays and time": ["1 50 700 881250949", "2 60 12 881250950"],
+    "time before rating": ["1 50 881250949 3", "2 60 881250950 4"],
+}
+HISTORIES = {
+    "of one length": ["1 50 60 70", "2 60 70 90"],
+    "of large ids": ["1 214536502 214536500 214536506", "2 214536500 214536506 214536507"],
+    "of words": ["u1 a b c", "u2 b c 5"],
+    "of small ids": ["1 3 5 7", "2 4 6 8"],
+    "of several lengths": ["1 50 3 881250949", "2 60 4"],
+    "pairs": ["1 881250949", "2 881250950"],
+}
+
+
+def put(folder, lines, separator, name="log.txt"):
+    path = folder / name
+    path.write_text("".join(line.replace(" ", separator) + "\n" for line in lines))
+    return path
+
+
+@pytest.mark.parametrize("separator", ["\t", " ", "  "])
+@pytest.mark.parametrize("lines", TABLES.values(), ids=TABLES)
+def test_the_command_reads_them(tmp_path, capsys, lines, separator):
+    path = put(tmp_path, lines, separator, "log of May's.txt")
+    with pytest.raises(UserError, match="looks like the row of a table, as all lines do: prepare it with") as caught:
+        read(path)
+    command = str(caught.value).partition("prepare it with `")[2].partition("`, or say")[0]
+    if command.startswith("awk"):
+        first, _, command = command.partition("`, then `")
+        subprocess.run(first, shell=True, check=True, cwd=tmp_path)
+        command = command.replace("table.tsv", str(tmp_path / "table.tsv"))
+    else:
+        command = f"--input {shlex.quote(str(path))} {command}"
+    assert cli.main(["prepare", "--output", str(tmp_path / "out"), *shlex.split(command)]) == 0
+    data = prepared.load(tmp_path / "out")
+    assert list(map(str, data.users.tolist())) == [line.split(" ")[0] for line in lines]
+    assert [str(data.catalogue.ids.tolist()[item - 1]) for item in data.items] == [line.split(" ")[1] for line in lines]
+    assert (data.times is None) == ("--time" not in command) and (data.weights is None) == ("--weight" not in command)
+
+
+@pytest.mark.parametrize("lines", TABLES.values(), ids=TABLES)
+def test_they_are_histories_where_that_is_said(tmp_path, lines):
+    wanted = [len(line.split()) - 1 for line in lines]
+    for data in (
+        read(put(tmp_path, lines, " "), "sequences"),
+        read(put(tmp_path, lines, "\t", "sequences.txt")),
+    ):
+        assert [end - begin for begin, end in zip(data.offsets[:-1], data.offsets[1:], strict=True)] == wanted
+
+
+@pytest.mark.parametrize("lines", HISTORIES.values(), ids=HISTORIES)
+def test_histories_are_read(tmp_path, lines):
+    assert len(read(put(tmp_path, lines, " ")).items) == sum(len(line.split()) - 1 for line in lines)
+
+
+@pytest.mark.parametrize("format", [None, "sequences"])
+def test_users_of_several_rows_are_told_of_the_table(tmp_path, format):
+    path = put(tmp_path, ["1 50 3 881250949", "1 60 4 881250950"], "\t")
+    with pytest.raises(UserError, match="with `--format table --user 1 --item 2 --weight 3 --time 4`; or join"):
+        read(path, format)
+    assert read(path, "table", {"user": "1", "item": "2", "weight": "3", "time": "4"}).weights.tolist() == [3, 4]
